@@ -1,0 +1,1 @@
+"""The parts that methods are built of: encoder, heads, dictionary, target, normalisation."""

@@ -1,0 +1,25 @@
+"""What flows between the parts: data -> Batch -> method -> Step -> method."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """N images under V views."""
+
+    views: Sequence[Tensor]  # V x [N, C, H, W] float32 in [0, 1]; sizes may differ between views (multi-crop)
+    index: Tensor  # [N] int64, position in the data set: the memory bank's address
+    label: Tensor  # [N] int64, -1 where there is none; never read by a method
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a method's ``forward`` read: the loss, what ``after_step`` will write, and numbers worth a log."""
+
+    loss: Tensor  # scalar
+    memory: Any  # what after_step writes, e.g. MoCo's keys [N, C]
+    logs: dict[str, Tensor]  # name -> scalar
