@@ -1,0 +1,209 @@
+"""Optimisers, and the schedule of the learning rate.
+
+Both are plain: :func:`build_optimizer` makes one from a method's :class:`ParamGroup` rows, :func:`learning_rate` is a
+function of progress alone, and :func:`apply` writes it into the optimizer. So a resumed run needs no scheduler's state.
+One step reads::
+
+    loss.backward()
+    apply(optimizer, progress, learning_rate(progress, ...))
+    clip_gradients(optimizer, max_norm)
+    optimizer.step()
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from contrastkit.errors import UserError
+
+Name = Literal["sgd", "lars", "adamw"]
+Schedule = Literal["cosine", "step", "constant"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParamGroup:
+    """Parameters that are trained alike, and how."""
+
+    params: list[nn.Parameter]
+    lr_scale: float = 1.0  # times the schedule's learning rate
+    fixed_lr: float | None = None  # instead of the schedule's: SimSiam's predictor (Table 1, last row)
+    decay: bool = True  # weight decay
+    adapt: bool = True  # LARS's layer-wise rate
+    frozen_until: float = 0.0  # progress up to which the gradient is dropped: SwAV's prototypes, DINO's last layer
+    clip: float | None = None  # largest norm of each tensor's gradient (DINO clips tensor by tensor)
+
+
+def decay_groups(params: Iterable[nn.Parameter]) -> list[ParamGroup]:
+    """Two groups: matrices and kernels; biases and norms (at most one dimension), neither decayed nor adapted.
+
+    The exclusion of SimCLR, BYOL, MoCo v3's LARS and DINO. MoCo v1/v2, SimSiam and SwAV decay everything.
+    """
+    trained = [p for p in params if p.requires_grad]
+    return [
+        ParamGroup(params=[p for p in trained if p.ndim > 1]),
+        ParamGroup(params=[p for p in trained if p.ndim <= 1], decay=False, adapt=False),
+    ]
+
+
+def build_optimizer(
+    groups: Sequence[ParamGroup],
+    name: Name,
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float = 0.9,
+    betas: tuple[float, float] = (0.9, 0.999),
+    trust: float = 0.001,
+    lr_inside_momentum: bool = False,
+) -> torch.optim.Optimizer:
+    """The optimizer over ``groups``; parameters that need no gradient are left out.
+
+    Args:
+        name: "sgd" (torch's), "lars" (:class:`LARS`) or "adamw" (torch's, decay decoupled and scaled by the rate).
+        lr: learning rate until :func:`apply` writes another.
+        weight_decay: of the groups with ``decay``.
+        momentum: of sgd and lars.
+        betas: of adamw.
+        trust: LARS's trust coefficient eta.
+        lr_inside_momentum: see :class:`LARS`.
+
+    Raises:
+        UserError: unknown name, or nothing to train.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "params": params,
+            "lr": lr if group.fixed_lr is None else group.fixed_lr,
+            "weight_decay": weight_decay if group.decay else 0.0,
+            "lr_scale": group.lr_scale,
+            "fixed_lr": group.fixed_lr,
+            "adapt": group.adapt,
+            "frozen_until": group.frozen_until,
+            "clip": group.clip,
+        }
+        for group in groups
+        if (params := [p for p in group.params if p.requires_grad])
+    ]
+    if not rows:
+        raise UserError("there is nothing to train: no parameter needs a gradient")
+    if name == "sgd":
+        return torch.optim.SGD(rows, lr=lr, momentum=momentum)
+    if name == "lars":
+        return LARS(rows, lr=lr, momentum=momentum, trust=trust, lr_inside_momentum=lr_inside_momentum)
+    if name == "adamw":
+        return torch.optim.AdamW(rows, lr=lr, betas=betas)
+    raise UserError(f"unknown optimizer '{name}' (known: sgd, lars, adamw)")
+
+
+class LARS(torch.optim.Optimizer):
+    """Layer-wise adaptive rates: SGD whose steps are scaled to each tensor (You et al. 2017, arXiv:1708.03888, Alg. 1).
+
+    With u = g + wd w and the local rate q = trust ||w|| / ||u|| (1 where either norm is 0, or the group has
+    ``adapt=False``), the two published codes differ in where the learning rate enters::
+
+        lr_inside_momentum=True    v <- momentum v + lr q u;   w <- w - v       (SimCLR's, after Alg. 1)
+        lr_inside_momentum=False   v <- momentum v + q u;      w <- w - lr v    (MoCo v3's, as torch's SGD)
+
+    They are the same sequence only while lr is constant. timm's ``Lars`` is neither: its q divides by
+    ||g|| + wd ||w||, and it ties adaptation to decay.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]] | Iterable[nn.Parameter],
+        *,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust: float = 0.001,
+        adapt: bool = True,
+        lr_inside_momentum: bool = False,
+    ) -> None:
+        self.lr_inside_momentum = lr_inside_momentum
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": adapt}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            if w := [p for p in group["params"] if p.grad is not None]:
+                self._update(w, group)
+        return loss
+
+    def _update(self, w: list[Tensor], group: dict[str, Any]) -> None:
+        v = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in w]
+        u = torch._foreach_add([p.grad for p in w], w, alpha=group["weight_decay"])
+        if group["adapt"]:
+            w_norm, u_norm = torch.stack(torch._foreach_norm(w)), torch.stack(torch._foreach_norm(u))
+            q = torch.where((w_norm > 0) & (u_norm > 0), group["trust"] * w_norm / u_norm, 1.0)
+            torch._foreach_mul_(u, list(q.unbind()))
+        inside, outside = (group["lr"], 1.0) if self.lr_inside_momentum else (1.0, group["lr"])
+        torch._foreach_mul_(v, group["momentum"])
+        torch._foreach_add_(v, u, alpha=inside)
+        torch._foreach_add_(w, v, alpha=-outside)
+
+
+def learning_rate(
+    progress: float,
+    *,
+    schedule: Schedule,
+    base_lr: float,
+    warmup: float = 0.0,
+    milestones: Sequence[float] = (),
+    gamma: float = 0.1,
+    final: float = 0.0,
+    per_epoch: int | None = None,
+) -> float:
+    """The learning rate at ``progress`` (steps done / steps in all) in [0, 1].
+
+    Args:
+        schedule: "cosine" from base_lr to final over what follows the warm-up (Loshchilov & Hutter 2016, Eq. 5 without
+            restarts), "step" (times gamma at each milestone) or "constant".
+        warmup: fraction of the training in which the rate rises linearly from 0.
+        milestones: fractions of the training; MoCo's epochs 120 and 160 of 200 are (0.6, 0.8).
+        final: where the cosine ends.
+        per_epoch: total number of epochs if the rate changes once an epoch, as in MoCo's and SimSiam's code; None is
+            every step.
+    """
+    if per_epoch:
+        # The margin undoes the rounding of k / total * epochs; one step is far more than a millionth of an epoch.
+        progress = math.floor(progress * per_epoch + 1e-6) / per_epoch
+    if progress < warmup:
+        return base_lr * progress / warmup
+    if schedule == "cosine":
+        t = (progress - warmup) / (1 - warmup) if warmup < 1 else 1.0
+        return final + (base_lr - final) * (1 + math.cos(math.pi * t)) / 2
+    if schedule == "step":
+        return base_lr * gamma ** sum(progress >= milestone for milestone in milestones)
+    return base_lr
+
+
+def apply(optimizer: torch.optim.Optimizer, progress: float, lr: float) -> None:
+    """Write the learning rate into every group, and drop the gradients of those still frozen.
+
+    To be called between ``backward`` and ``step``. A gradient of None, unlike one of zero, also keeps momentum and
+    decay away from a parameter.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"] if group["fixed_lr"] is None else group["fixed_lr"]
+        if progress < group["frozen_until"]:
+            for p in group["params"]:
+                p.grad = None
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float | None = None) -> None:
+    """Scale gradients down: each tensor of a group with ``clip`` to that norm, then all together to ``max_norm``."""
+    for group in optimizer.param_groups:
+        if group["clip"] is not None:
+            for p in group["params"]:
+                nn.utils.clip_grad_norm_([p], group["clip"])
+    if max_norm:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm)
