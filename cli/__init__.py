@@ -1,0 +1,1 @@
+"""The command line. Each command is one call into contrastkit; only screen.py prints."""

@@ -1,0 +1,92 @@
+"""What the user sees: the only file that prints."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from contrastkit.train import Tick
+
+console = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def error(message: str) -> None:
+    """One line on the error stream."""
+    errors.print(f"[red]error:[/red] {escape(' '.join(message.split()))}")
+
+
+def say(line: str) -> None:
+    console.print(escape(line))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str | None = None) -> None:
+    """A table; the first column to the left, the others to the right."""
+    out = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    for i, column in enumerate(columns):
+        out.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        out.add_row(*(escape(str(cell)) for cell in row))
+    console.print(out, soft_wrap=False)
+
+
+class TrainingScreen:
+    """Draws a training: a live line on a terminal, one plain line an epoch elsewhere. A ``Watch`` of contrastkit.train."""
+
+    def __init__(self, *, shown: bool = True) -> None:
+        self._shown = shown
+        self._live: Live | None = None
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]:.1f}/{task.fields[epochs]}"),
+            BarColumn(bar_width=None),
+            TextColumn(
+                "loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} images/s  "
+                "waiting {task.fields[waiting]:.0%}  {task.fields[memory]:,.0f} MiB{task.fields[last]}"
+            ),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> "TrainingScreen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        if self._shown:
+            say(line)
+
+    def tick(self, tick: "Tick") -> None:
+        if not self._shown or not console.is_terminal:
+            return
+        shown = {
+            "epoch": tick.epoch,
+            "epochs": tick.epochs,
+            "loss": tick.loss,
+            "speed": tick.images_per_s,
+            "waiting": tick.waiting,
+            "memory": tick.memory_mib,
+            "last": f"  kNN {tick.last['knn']:.1%}" if "knn" in tick.last else "",
+        }
+        if self._live is None:
+            self._task = self._progress.add_task("train", total=tick.steps, completed=tick.step, **shown)
+            self._live = Live(self._progress, console=console, refresh_per_second=4)
+            self._live.start()
+        self._progress.update(self._task, completed=tick.step, **shown)
+
+
+def flush() -> None:
+    """Let nothing printed be lost if the reader has gone."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stderr.close()

@@ -1,0 +1,107 @@
+"""Files that survive: atomic writes, and checkpoints loaded without running code in them."""
+
+import contextlib
+import errno
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from contrastkit.errors import UserError
+
+FORMAT = 1
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` that takes its name once the block has ended and the bytes are on the disk.
+
+    A crash at any moment leaves either the old file or the new one, never a part; an error removes the temporary file.
+
+    Raises:
+        UserError: no space left.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(f"no space left to write {path}: free some, then --resume; what was there before is intact") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_with(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file, atomically."""
+    with atomic(path) as temporary:
+        write(temporary)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint of tensors and plain values, atomically."""
+
+    def fill(temporary: Path) -> None:
+        try:
+            torch.save({"format": FORMAT, **state}, temporary)
+        except RuntimeError as error:
+            # torch's zip writer reports a failed write as a RuntimeError without errno; see whether space was the cause.
+            raise OSError(errno.ENOSPC, str(error)) if "write" in str(error) else error from error
+
+    write_with(path, fill)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        UserError: it is missing, truncated, not one of ours, or of a newer format.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: the run has saved no checkpoint yet") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is not a readable checkpoint (truncated, or of another program)") from error
+    if not isinstance(state, dict) or "format" not in state:
+        raise UserError(f"{path} is not a checkpoint of contrastkit")
+    if state["format"] != FORMAT:
+        raise UserError(f"{path} has format {state['format']}, this version reads format {FORMAT}: use the contrastkit that wrote it")
+    return state
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in ``folder``."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

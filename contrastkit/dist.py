@@ -1,0 +1,99 @@
+"""Processes: who am I, and the few collectives that methods and the loop need. With one process all of them are free.
+
+Ranks hold contiguous slices of the global batch, in rank order; gathers keep that order.
+"""
+
+import os
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as torch_dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from contrastkit.errors import UserError
+
+
+def start(device: str) -> torch.device:
+    """Join the process group that torchrun describes in the environment, if any; return this process's device.
+
+    NCCL carries CUDA tensors, gloo the CPU's.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if device == "cuda":
+            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+            torch.cuda.set_device(device)
+        if not torch_dist.is_initialized():
+            torch_dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return torch.device(device)
+
+
+def stop() -> None:
+    if torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
+
+
+def rank() -> int:
+    return torch_dist.get_rank() if torch_dist.is_initialized() else 0
+
+
+def world() -> int:
+    return torch_dist.get_world_size() if torch_dist.is_initialized() else 1
+
+
+def gather(x: Tensor) -> Tensor:
+    """[n, ...] of every rank -> [world * n, ...] in rank order; carries no gradient."""
+    if world() == 1:
+        return x
+    out = x.new_empty((world() * x.shape[0], *x.shape[1:]))
+    torch_dist.all_gather_into_tensor(out, x.contiguous())
+    return out
+
+
+def mine(x: Tensor) -> Tensor:
+    """The inverse of :func:`gather`: this rank's slice of a global batch."""
+    n = x.shape[0] // world()
+    return x[rank() * n : (rank() + 1) * n]
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of ``x`` over the ranks."""
+    if world() == 1:
+        return x
+    x = x.clone()
+    torch_dist.all_reduce(x)
+    return x / world()
+
+
+def any_of(flags: Sequence[bool], device: torch.device) -> list[bool]:
+    """Each flag, whether it is set on any rank: all ranks must save, or leave the loop, at the same step."""
+    if world() == 1:
+        return list(flags)
+    x = torch.tensor(flags, dtype=torch.float32, device=device)
+    torch_dist.all_reduce(x, op=torch_dist.ReduceOp.MAX)
+    return x.bool().tolist()
+
+
+def barrier() -> None:
+    if world() > 1:
+        torch_dist.barrier()
+
+
+@torch.no_grad()
+def average_batch_norm(module: nn.Module) -> None:
+    """Give all ranks the mean of their running batch-norm statistics.
+
+    The statistics are linear in what was seen, so their mean is what one process with all the groups would hold, and
+    it does not matter how often this is called. Needed only where they are read: before evaluating or saving.
+    """
+    if world() == 1:
+        return
+    for child in module.modules():
+        if isinstance(child, _BatchNorm):
+            for statistic in (child.running_mean, child.running_var):
+                if statistic is not None:
+                    statistic.copy_(mean(statistic))

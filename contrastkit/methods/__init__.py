@@ -1,0 +1,46 @@
+"""The methods: one file each, and the table of all their recipes."""
+
+import difflib
+
+from contrastkit.errors import UserError
+from contrastkit.methods import moco
+from contrastkit.methods.base import Method as Method
+from contrastkit.methods.base import Recipe as Recipe
+from contrastkit.names import METHODS
+
+RECIPES: dict[str, Recipe] = {**moco.RECIPES}
+
+
+def choose_row(method: str, *, size: int, encoder: str | None, digits: bool, row: str | None = None) -> str:
+    """The name of the recipe, ``method/row``, for a set of images.
+
+    Args:
+        method: a key of ``names.METHODS``, aliases included.
+        size: shorter side of the images in pixels.
+        encoder: the encoder asked for, if any; ``tiny`` asks for the small recipes.
+        digits: whether flips would change what an image is.
+        row: this row, whatever the images are.
+
+    Raises:
+        UserError: no such method or row; the nearest is suggested.
+    """
+    if method not in METHODS:
+        raise UserError(f"unknown method '{method}'{suggest(method, METHODS)}")
+    name = METHODS[method]
+    rows = [recipe.split("/")[1] for recipe in RECIPES if recipe.startswith(f"{name}/")]
+    if row is None:
+        if digits and size <= 64 and encoder in (None, "tiny"):
+            row = "digits"
+        elif encoder == "tiny":
+            row = "tiny"
+        else:
+            row = "32" if size <= 64 else "imagenet"
+    if row not in rows:
+        raise UserError(f"{name} has no recipe '{row}'{suggest(row, rows)} (rows: {', '.join(rows)})")
+    return f"{name}/{row}"
+
+
+def suggest(word: str, known: object) -> str:
+    """', did you mean X?' or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)  # type: ignore[call-overload]
+    return f", did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,62 @@
+"""A method looks a query up in a dictionary, against a target, over some views; ``forward`` reads, ``after_step`` writes.
+
+A :class:`Recipe` holds every number of a method, a :class:`Method` the equation. Both are abstract or final: a method's
+file has one final subclass of each.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from torch import nn
+
+from contrastkit.optim import ParamGroup
+from contrastkit.parts.heads import Tower
+from contrastkit.types import Batch, Step
+from contrastkit.views import View
+
+
+class Method(nn.Module, ABC):
+    """What is trained. ``online.encoder`` is what remains afterwards."""
+
+    online: Tower
+
+    @abstractmethod
+    def forward(self, batch: Batch, progress: float) -> Step:
+        """Read: the loss of a batch at ``progress`` in [0, 1] of the training. Writes nothing but batch-norm statistics."""
+
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:  # noqa: B027 - most supervised heads need none
+        """Write, once ``optimizer.step()`` is done: targets, queues, banks, centres."""
+
+    def param_groups(self) -> list[ParamGroup]:
+        """Which parameters are trained, and how: by default all of ``online``, all decayed."""
+        return [ParamGroup(params=list(self.online.parameters()))]
+
+    @property
+    def chance(self) -> float | None:
+        """The loss of a method that has learned nothing, e.g. log(K + 1); None if there is no such number."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ABC):
+    """The numbers of a training. Each field is an option of the method's command; its note is the option's help."""
+
+    encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
+    epochs: Annotated[int, "passes over the data"]
+    batch: Annotated[int, "images a step, over all processes together"]
+    optimizer: Annotated[Literal["sgd", "lars", "adamw"], "optimizer"] = "sgd"
+    lr: Annotated[float, "peak learning rate, for this batch"]
+    momentum: Annotated[float, "momentum of SGD and LARS"] = 0.9
+    weight_decay: Annotated[float, "weight decay"]
+    schedule: Annotated[Literal["cosine", "step", "constant"], "learning rate over the training"] = "cosine"
+    milestones: Annotated[tuple[float, ...], "step schedule: fractions of the training where the rate drops"] = (0.6, 0.8)
+    gamma: Annotated[float, "step schedule: the factor at each milestone"] = 0.1
+    warmup_epochs: Annotated[float, "epochs of linear warm-up from 0"] = 0.0
+    lr_per_epoch: Annotated[bool, "change the learning rate once an epoch instead of every step"] = False
+    clip_norm: Annotated[float, "clip the gradient to this global norm; 0 is off"] = 0.0
+    views: Annotated[tuple[View, ...], "the augmentation of each view"]
+
+    @abstractmethod
+    def build(self, *, channels: int, size: int, world: int, seed: int) -> Method:
+        """The method for images of ``channels`` channels and ``size`` pixels, on one of ``world`` processes."""

@@ -1,0 +1,144 @@
+r"""MoCo: Momentum Contrast (He et al. 2019, arXiv:1911.05722; v2: Chen et al. 2020, arXiv:2003.04297).
+
+.. math::
+    L_q = -\log \frac{\exp(q \cdot k_+ / \tau)}{\exp(q \cdot k_+ / \tau) + \sum_{i=1}^K \exp(q \cdot k_i / \tau)}
+    \qquad \theta_k \leftarrow m \theta_k + (1 - m) \theta_q
+
+The query q is one view under the online encoder, the positive key k+ the other view under its momentum average, the
+dictionary a queue of the K keys before. Keys are encoded in shuffled order, so that batch norm cannot leak (Sec. 3.3).
+
+v2 is v1 with an MLP head, stronger views, tau = 0.2 and a cosine schedule: the rows below differ by just that.
+Where we depart from the official code: the target is averaged and the queue written after the step instead of before
+the next one (the same sequence), and K need not be a multiple of the batch.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from contrastkit import dist, ops, rng
+from contrastkit.errors import UserError
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.parts.dictionary import Queue
+from contrastkit.parts.encoder import build_encoder
+from contrastkit.parts.heads import Tower, mlp
+from contrastkit.parts.norm import split_batch_norm
+from contrastkit.parts.target import Target
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCoRecipe(Recipe):
+    """MoCo's hyper-parameters, with the paper's letters."""
+
+    K: Annotated[int, "keys in the queue (v1 Sec. 4.1)"] = 65536
+    m: Annotated[float, "momentum of the key encoder (v1 Sec. 3.2)"] = 0.999
+    tau: Annotated[float, "temperature: 0.07 in v1 (Sec. 3.1), 0.2 in v2 (Table 1)"]
+    dim: Annotated[int, "dimensions of a key (v1 Sec. 3.3)"] = 128
+    hidden: Annotated[int, "width of the head's hidden layer; 0 is v1's linear head"] = 0
+    symmetric: Annotated[bool, "let each view be query and key, and sum the two losses (the CIFAR demo's option)"] = False
+    bn_groups: Annotated[int, "batch-norm groups of a global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm"] = 8
+
+    def build(self, *, channels: int, size: int, world: int, seed: int) -> "MoCo":
+        if len(self.views) != 2:
+            raise UserError(f"MoCo contrasts two views, {len(self.views)} are given")
+        if self.batch % self.bn_groups or self.bn_groups % world:
+            raise UserError(
+                f"--bn-groups {self.bn_groups} must divide --batch {self.batch} and be a multiple of the {world} process(es)"
+            )
+        return MoCo(self, channels=channels, size=size, world=world, seed=seed)
+
+
+@final
+class MoCo(Method):
+    """Momentum contrast over a queue; see the module's text."""
+
+    def __init__(self, recipe: MoCoRecipe, *, channels: int, size: int, world: int, seed: int) -> None:
+        super().__init__()
+        self.tau, self.m, self.symmetric, self.seed = recipe.tau, recipe.m, recipe.symmetric, seed
+        encoder = build_encoder(recipe.encoder, channels=channels, size=size)
+        self.online = Tower(encoder, mlp(encoder.dim, recipe.hidden, recipe.dim))
+        split_batch_norm(self.online, recipe.bn_groups // world)
+        self.shuffles = recipe.bn_groups > 1
+        self.target = Target(self.online)
+        self.queue = Queue(recipe.K, recipe.dim, torch.Generator().manual_seed(seed))
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        x1, x2 = batch.views
+        loss, k, hits = self.contrast(x1, x2, progress)
+        if self.symmetric:
+            other, k1, other_hits = self.contrast(x2, x1, progress)
+            loss, k, hits = loss + other, torch.cat([k1, k]), (hits + other_hits) / 2
+        return Step(loss=loss, memory=k, logs={"top1": hits})
+
+    def contrast(self, x_q: Tensor, x_k: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+        """InfoNCE (Eq. 1) of one direction: the mean loss, the keys of all processes [N, C], the share of top-1 hits."""
+        q = F.normalize(self.online(x_q).float(), dim=1)  # [n, C]
+        k = self.keys(x_k, progress)  # [N, C]
+        loss, _, top1 = ops.infonce(q, dist.mine(k), self.queue.keys, tau=self.tau)
+        return loss.mean(), k, top1.float().mean()
+
+    @torch.no_grad()
+    def keys(self, x: Tensor, progress: float) -> Tensor:
+        """Keys [N, C] of all processes, encoded in an order shuffled over all of them (shuffling BN, Sec. 3.3).
+
+        The order is a function of (seed, progress), so a resumed run and any number of processes draw the same one.
+        """
+        if not self.shuffles:
+            return F.normalize(dist.gather(self.target(x)).float(), dim=1)
+        images = dist.gather(x)
+        # Below zero, for the order of the data has the epochs from 0 on.
+        order = rng.permutation(self.seed, -1 - int(progress * 2**40), images.shape[0]).to(x.device)
+        k = dist.gather(self.target(images[dist.mine(order)]))
+        return F.normalize(torch.empty_like(k).index_copy_(0, order, k).float(), dim=1)
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+        self.target.update(self.online, self.m)
+        self.queue.push(step.memory)
+
+    @property
+    def chance(self) -> float:
+        return (2 if self.symmetric else 1) * math.log(self.queue.keys.shape[0] + 1)
+
+
+# Main_moco.py's defaults; one 200-epoch training, the rate dropped at 120 and 160 (v1 Sec. 4.1).
+V1 = MoCoRecipe(
+    encoder="resnet50",
+    epochs=200,
+    batch=256,
+    lr=0.03,
+    weight_decay=1e-4,
+    schedule="step",
+    milestones=(0.6, 0.8),
+    lr_per_epoch=True,
+    tau=0.07,
+    views=VIEWS["moco-v1"],
+)
+V2 = replace(V1, tau=0.2, hidden=2048, schedule="cosine", views=VIEWS["moco-v2"])
+
+# The official CIFAR-10 demo (branch colab-notebook): ResNet-18, 3x3 stem, linear head, K 4096, m 0.99, tau 0.1.
+CIFAR = replace(
+    V1,
+    encoder="resnet18",
+    batch=512,
+    lr=0.06,
+    weight_decay=5e-4,
+    schedule="cosine",
+    K=4096,
+    m=0.99,
+    tau=0.1,
+    views=VIEWS["moco-cifar"],
+)
+
+RECIPES: dict[str, Recipe] = {
+    "moco-v1/imagenet": V1,
+    "moco-v2/imagenet": V2,
+    "moco-v1/32": CIFAR,
+    "moco-v2/32": replace(CIFAR, hidden=512, symmetric=True),
+}

@@ -1,0 +1,58 @@
+"""Batch normalisation over parts of a batch."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contrastkit.errors import UserError
+
+
+class SplitBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose statistics come from ``groups`` equal, contiguous parts of the batch.
+
+    One process then behaves as ``groups`` GPUs do: a shuffled key and its query are normalised among different images,
+    so the batch statistics cannot tell which key belongs to which query (MoCo, Sec. 3.3, shuffling BN; the split on one
+    device is the official CIFAR-10 demo's). The demo's groups are interleaved; ours are contiguous, so that W processes
+    with groups / W each form the very same ones. Running statistics are the mean of the groups', as in the demo.
+    """
+
+    def __init__(self, num_features: int, *, groups: int, eps: float, momentum: float | None, affine: bool) -> None:
+        super().__init__(num_features, eps=eps, momentum=momentum, affine=affine)
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        if x.shape[0] % self.groups:
+            raise UserError(f"a batch of {x.shape[0]} images does not split into {self.groups} batch-norm groups: change --bn-groups or --batch")
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        means = self.running_mean.repeat(self.groups, 1)
+        variances = self.running_var.repeat(self.groups, 1)
+        y = torch.cat(
+            [
+                F.batch_norm(part, means[g], variances[g], self.weight, self.bias, True, self.momentum, self.eps)
+                for g, part in enumerate(x.chunk(self.groups))
+            ]
+        )
+        with torch.no_grad():
+            self.running_mean.copy_(means.mean(0))
+            self.running_var.copy_(variances.mean(0))
+            self.num_batches_tracked.add_(1)
+        return y
+
+
+def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
+    """Replace every BatchNorm2d inside ``module`` by its split form, in place; 1 group changes nothing."""
+    if groups == 1:
+        return module
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm2d:
+            split = SplitBatchNorm2d(
+                child.num_features, groups=groups, eps=child.eps, momentum=child.momentum, affine=child.affine
+            )
+            split.load_state_dict(child.state_dict())
+            setattr(module, name, split)
+        else:
+            split_batch_norm(child, groups)
+    return module

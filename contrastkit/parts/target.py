@@ -1,0 +1,28 @@
+"""The target of a look-up: a slow copy of the online tower (MoCo, Eq. 2)."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from contrastkit import ops
+
+
+class Target(nn.Module):
+    """The momentum average of a tower: theta_k <- m theta_k + (1 - m) theta_q.
+
+    Parameters only are averaged, as the official code does; its batch-norm statistics are its own. It runs in the
+    mode (train or eval) of the method it belongs to, and without gradient.
+    """
+
+    def __init__(self, online: nn.Module) -> None:
+        super().__init__()
+        self.tower = copy.deepcopy(online).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        return self.tower(images)
+
+    @torch.no_grad()
+    def update(self, online: nn.Module, m: float) -> None:
+        ops.ema_(list(self.tower.parameters()), list(online.parameters()), m)

@@ -1,0 +1,527 @@
+"""The loop: look up, go back, step, write. The order is the heart of these methods, and it stands on one page.
+
+``train`` assembles a run (data, method, optimizer, folder) or takes one up again; ``fit`` runs it.
+"""
+
+import contextlib
+import inspect
+import math
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from contrastkit import dist, optim
+from contrastkit.checkpoint import write_with
+from contrastkit.data import DataSet, Loader, open_data
+from contrastkit.errors import UserError
+from contrastkit.methods import RECIPES, Method, Recipe
+from contrastkit.monitor import Monitor
+from contrastkit.parts.encoder import SMALL
+from contrastkit.run import ENCODER, Run
+from contrastkit.types import Batch, Step
+from contrastkit.views import View
+
+CHECK_EVERY = 10  # steps between looks at the losses on the host: each look waits for the device
+SAVE_SECONDS = 900.0  # within a long epoch, a checkpoint after this much training
+
+
+class Watch(Protocol):
+    """Who is told what happens. The command line draws it, a test collects it."""
+
+    def say(self, line: str) -> None:
+        """A line worth reading, also later: it goes to log.txt too."""
+
+    def tick(self, tick: "Tick") -> None:
+        """A step is done."""
+
+
+class Silent:
+    """A watch that looks away."""
+
+    def say(self, line: str) -> None:
+        pass
+
+    def tick(self, tick: "Tick") -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Where the training is: for a progress line."""
+
+    step: int
+    steps: int  # of the whole schedule
+    epoch: float
+    epochs: int
+    loss: float
+    images_per_s: float
+    waiting: float  # share of the time spent waiting for data
+    memory_mib: float
+    last: dict[str, float]  # what the monitor last saw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a recipe is run: everything that does not belong to the method."""
+
+    data: str
+    data_dir: Path | None = None
+    download: bool = False
+    val_fraction: float | None = None
+    workers: int = 0
+    device: str = "auto"
+    seed: int = 0
+    precision: str = "auto"
+    compile: bool = False
+    max_bad: float = 0.01
+    save_every: int = 0
+    monitor_every: int = 1
+
+    def open_data(self) -> DataSet:
+        return open_data(
+            self.data,
+            data_dir=self.data_dir,
+            download=self.download,
+            val_fraction=self.val_fraction,
+            seed=self.seed,
+        )
+
+
+@dataclass
+class Outcome:
+    """How a training ended."""
+
+    run: Run
+    step: int
+    finished: bool
+    seconds: float  # of training, without monitors and checkpoints
+    images_per_s: float
+    last: dict[str, float] = field(default_factory=dict)
+
+
+def train(
+    name: str,
+    recipe: Recipe,
+    options: Options,
+    *,
+    out: Path,
+    resume: bool = False,
+    stop_after: int | None = None,
+    watch: Watch | None = None,
+    data: DataSet | None = None,
+) -> Outcome:
+    """Train a recipe into a run folder, or go on with the run that is there.
+
+    Args:
+        name: ``method/row``, for the record.
+        out: the run folder. It must hold no run, unless ``resume``.
+        stop_after: leave after this many epochs of the schedule.
+        data: the data set, if it is open already.
+
+    Raises:
+        UserError: the data cannot be had (:func:`contrastkit.data.open_data`), the recipe does not fit them, the folder
+            holds a run or none (:class:`contrastkit.run.Run`), or the loss is not finite.
+    """
+    watch = watch or Silent()
+    device = dist.start(options.device)
+    first = dist.rank() == 0
+    data = data or options.open_data()
+    source = data.pretrain
+    loader = Loader(
+        source,
+        recipe.views,
+        batch=recipe.batch,
+        seed=options.seed,
+        workers=options.workers,
+        rank=dist.rank(),
+        world=dist.world(),
+        max_bad=options.max_bad,
+    )
+    torch.manual_seed(options.seed)
+    size = image_size(recipe, source.size)
+    method = recipe.build(channels=source.channels, size=size, world=dist.world(), seed=options.seed)
+    method = method.to(device, memory_format=torch.channels_last)
+    optimizer = optim.build_optimizer(
+        method.param_groups(), recipe.optimizer, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    meter = Meter(recipe.batch)
+    if resume:
+        run = Run.open(out, writes=first)
+        state = run.load()
+        _check_same(run, state, name, source.fingerprint())
+        method.load_state_dict(state["method"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        step = state["step"]
+        meter.load_state_dict(state["meter"])
+        run.rewind(step)
+    else:
+        record = {
+            "name": name,
+            "recipe": asdict(recipe),
+            "options": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()},
+            "data": {"name": data.name, "images": len(source), "fingerprint": source.fingerprint()},
+            "encoder": {"name": recipe.encoder, "channels": source.channels, "size": size},
+        }
+        run = Run.create(out, record, writes=first)
+        step = 0
+    run.note_environment()
+    dist.barrier()
+    if options.compile:
+        method.online.compile()
+    monitor = Monitor(data, seed=options.seed, device=device, every=options.monitor_every, chance=method.chance)
+    try:
+        return fit(
+            method,
+            recipe,
+            loader,
+            optimizer,
+            run,
+            monitor,
+            name=name,
+            device=device,
+            autocast=_autocast(options.precision, device),
+            step=step,
+            meter=meter,
+            save_every=options.save_every,
+            stop_after=stop_after,
+            watch=_Both(watch, run),
+        )
+    finally:
+        run.close()
+
+
+def image_size(recipe: Recipe, source_size: int) -> int:
+    """Side in pixels at which an encoder is judged: small images as they are, others as the views are."""
+    if source_size > SMALL or recipe.encoder.startswith("timm:"):
+        return recipe.views[0].size
+    return source_size
+
+
+def fit(
+    method: Method,
+    recipe: Recipe,
+    loader: Loader,
+    optimizer: torch.optim.Optimizer,
+    run: Run,
+    monitor: Monitor,
+    *,
+    name: str,
+    device: torch.device,
+    autocast: Callable[[], contextlib.AbstractContextManager[object]],
+    step: int,
+    meter: "Meter",
+    save_every: int,
+    stop_after: int | None,
+    watch: Watch,
+) -> Outcome:
+    """Run the schedule from ``step`` to its end, to ``stop_after`` epochs, or to a signal; save before leaving."""
+    model: nn.Module = _distribute(method) if dist.world() > 1 else method
+    per_epoch = loader.steps_per_epoch
+    steps = recipe.epochs * per_epoch
+    end = min(steps, stop_after * per_epoch) if stop_after is not None else steps
+    bad = 0
+
+    def save(keep: str | None = None) -> None:
+        with meter.paused():
+            dist.average_batch_norm(method)
+            state = {
+                "name": name,
+                "step": step,
+                "meter": meter.state_dict(),
+                "method": method.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "rng": torch.get_rng_state(),
+            }
+            run.save(state, keep=keep)
+            meter.unsaved = 0.0
+
+    method.train()
+    with Signals() as signals, meter.running():
+        while step < end:
+            epoch, start = divmod(step, per_epoch)
+            for batch in meter.waits(loader.epoch(epoch, start)):
+                batch = _to(batch, device)
+                progress = step / steps
+                lr = optim.learning_rate(
+                    progress,
+                    schedule=recipe.schedule,
+                    base_lr=recipe.lr,
+                    warmup=recipe.warmup_epochs / recipe.epochs,
+                    milestones=recipe.milestones,
+                    gamma=recipe.gamma,
+                    epochs=recipe.epochs if recipe.lr_per_epoch else None,
+                )
+                with autocast():
+                    look_up: Step = model(batch, progress)
+                look_up.loss.backward()
+                optim.apply(optimizer, progress, lr)
+                optim.clip_gradients(optimizer, recipe.clip_norm)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                method.after_step(batch, look_up, progress)
+                step += 1
+
+                meter.add(look_up)
+                signalled = signals.received and dist.world() == 1
+                if signalled or step % CHECK_EVERY == 0 or step % per_epoch == 0:
+                    meter.read(step, lr, run)
+                    watch.tick(meter.tick(step, steps, recipe, monitor.last))
+                    stop, overdue = dist.any_of((signals.received, meter.unsaved > SAVE_SECONDS), device)
+                    if stop:
+                        save()
+                        watch.say(f"stopped by a signal after step {step} of {steps}: go on with --resume {run.path}")
+                        return Outcome(run, step, False, meter.seconds, meter.images_per_s, monitor.last)
+                    if overdue and step % per_epoch:
+                        save()
+
+            for path, reason in list(loader.bad.items())[bad:]:
+                watch.say(f"unreadable, another image stands in: {path} ({reason})")
+            bad = len(loader.bad)
+            done = step // per_epoch
+            row = {"step": step, "epoch": done, "lr": lr, **meter.row()}
+            if monitor.due(done, step == steps):
+                with meter.paused():
+                    dist.average_batch_norm(method)
+                    row |= monitor.look(method.online.encoder, loader, row["loss"], autocast)
+                if monitor.warning:
+                    watch.say(monitor.warning)
+            run.record(row)
+            watch.say(_epoch_line(row, recipe.epochs))
+            save(f"epoch-{done:04d}.pt" if save_every and done % save_every == 0 else None)
+    finished = step == steps
+    if finished and run.writes:
+        write_encoder(method, run)
+    dist.barrier()
+    return Outcome(run, step, finished, meter.seconds, meter.images_per_s, monitor.last)
+
+
+def write_encoder(method: Method, run: Run) -> None:
+    """encoder.safetensors: what remains after training."""
+    from safetensors.torch import save_file
+
+    tensors = {k: v.detach().cpu().contiguous() for k, v in method.online.encoder.state_dict().items()}
+    write_with(run.path / ENCODER, lambda file: save_file(tensors, file))
+
+
+class Meter:
+    """What the loop measures: losses, the clock of the training (evaluation and checkpoints left out), the waiting.
+
+    Losses stay on the device until :meth:`read`. The means of an epoch survive a resume in its middle.
+    """
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.seconds = 0.0  # of training, since the run began
+        self.unsaved = 0.0  # of training, since the last checkpoint
+        self.sums: dict[str, float] = {}  # over the epoch
+        self.count = 0  # steps of the epoch that are in sums
+        self.loss = math.nan  # newest
+        self.images_per_s = math.nan  # since this start
+        self._pending: list[dict[str, Tensor]] = []
+        self._images = 0
+        self._waited = self._spent = 0.0
+        self._since: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "sums": self.sums, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seconds, self.sums, self.count = state["seconds"], state["sums"], state["count"]
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        self._since = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._lap()
+            self._since = None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in here is not training."""
+        self._lap()
+        try:
+            yield
+        finally:
+            self._since = time.perf_counter()
+
+    def waits(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Pass batches on, and count the time until each is there."""
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            self._waited += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, step: Step) -> None:
+        self._pending.append({"loss": step.loss.detach(), **{k: v.detach() for k, v in step.logs.items()}})
+        self._images += self.batch
+
+    def read(self, step: int, lr: float, run: Run) -> None:
+        """Bring the losses to the host.
+
+        Raises:
+            UserError: one of them is not finite.
+        """
+        names = list(self._pending[0])
+        values = dist.mean(torch.stack([torch.stack([p[n].float() for n in names]) for p in self._pending])).tolist()
+        first = step - len(self._pending) + 1
+        self._pending.clear()
+        for i, row in enumerate(values):
+            if not math.isfinite(row[0]):
+                last = run.checkpoints / "last.pt"
+                raise UserError(
+                    f"the loss is {row[0]} at step {first + i}, learning rate {lr:.3g}: lower --lr, add --warmup-epochs "
+                    f"or --clip-norm; last good checkpoint: {last if last.exists() else 'none yet'}"
+                )
+            for name, value in zip(names, row, strict=True):
+                self.sums[name] = self.sums.get(name, 0.0) + value
+            self.count += 1
+            self.loss = row[0]
+        self._lap()
+        self.images_per_s = self._images / self._spent
+
+    def tick(self, step: int, steps: int, recipe: Recipe, last: dict[str, float]) -> Tick:
+        return Tick(
+            step=step,
+            steps=steps,
+            epoch=step / steps * recipe.epochs,
+            epochs=recipe.epochs,
+            loss=self.loss,
+            images_per_s=self.images_per_s,
+            waiting=self._waited / self._spent,
+            memory_mib=_memory_mib(),
+            last=last,
+        )
+
+    def row(self) -> dict[str, float]:
+        """The epoch's means, then start anew."""
+        means = {name: total / self.count for name, total in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return {
+            **means,
+            "images_per_s": self.images_per_s,
+            "waiting": self._waited / self._spent,
+            "memory_mib": _memory_mib(),
+            "seconds": self.seconds,
+        }
+
+    def _lap(self) -> None:
+        now = time.perf_counter()
+        assert self._since is not None
+        spent, self._since = now - self._since, now
+        self.seconds += spent
+        self.unsaved += spent
+        self._spent += spent
+
+
+class Signals:
+    """SIGTERM and Ctrl-C ask the loop to save and leave; a second one leaves at once."""
+
+    def __init__(self) -> None:
+        self.received = False
+
+    def __enter__(self) -> "Signals":
+        self._old = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: object) -> None:
+        self.received = True
+        for each, handler in self._old.items():
+            signal.signal(each, handler)
+
+
+class _Both:
+    """Tell the watch, and log.txt."""
+
+    def __init__(self, watch: Watch, run: Run) -> None:
+        self.tick, self._watch, self._run = watch.tick, watch, run
+
+    def say(self, line: str) -> None:
+        self._watch.say(line)
+        self._run.say(line)
+
+
+def _epoch_line(row: dict[str, float], epochs: int) -> str:
+    words = [f"epoch {row['epoch']:.0f}/{epochs}", f"loss {row['loss']:.4f}", f"{row['images_per_s']:,.0f} images/s"]
+    words += [f"waiting {row['waiting']:.0%}"]
+    if "knn" in row:
+        words.append(f"kNN {row['knn']:.1%}")
+    if "std" in row:
+        words.append(f"std {row['std']:.2f}/sqrt(d)")
+    if "rank" in row:
+        words.append(f"rank {row['rank']:.0f}")
+    return "  ".join(words)
+
+
+def _distribute(method: Method) -> nn.Module:
+    """DDP without its broadcast of buffers: every rank writes its own queue, identically."""
+    keyword = "forward_sync_buffers"
+    if keyword not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
+        keyword = "broadcast_buffers"  # its name before torch 2.13
+    return nn.parallel.DistributedDataParallel(method, **{keyword: False})
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    views = [v.to(device, non_blocking=True, memory_format=torch.channels_last) for v in batch.views]
+    return Batch(views, batch.index.to(device, non_blocking=True), batch.label)
+
+
+def _autocast(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[object]]:
+    """bfloat16 autocast where it helps: a GPU since Ampere, a CPU with bfloat16 instructions; else float32."""
+    if precision == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = torch.cpu._is_avx512_bf16_supported()
+        precision = "bfloat16" if fast else "float32"
+    if precision == "float32":
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.type, torch.bfloat16)
+
+
+def _memory_mib() -> float:
+    """Most memory held so far: of the GPU, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def _check_same(run: Run, state: dict[str, Any], name: str, fingerprint: str) -> None:
+    if state["name"] != name:
+        raise UserError(f"{run.path} holds a checkpoint of {state['name']}, not of {name}")
+    if run.recipe["data"]["fingerprint"] != fingerprint:
+        raise UserError(f"the data are not those that {run.path} was trained on: resume with the same --data")
+
+
+def recipe_from_json(name: str, numbers: dict[str, Any]) -> Recipe:
+    """The recipe that recipe.json holds: lists become tuples, dicts become views."""
+    base = RECIPES[name]
+    values = {}
+    for item in fields(base):
+        value = numbers[item.name]
+        if item.name == "views":
+            value = tuple(View(**view) for view in value)
+        elif isinstance(value, list):
+            value = tuple(value)
+        values[item.name] = value
+    return type(base)(**values)
