@@ -1,6 +1,6 @@
 """What the user sees: the only file that prints."""
 
-import sys
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ def error(message: str) -> None:
 
 def say(line: str) -> None:
     console.print(escape(line))
+
+
+def working(what: str) -> Status | contextlib.nullcontext[None]:
+    """A spinner on a terminal while something takes time, nothing elsewhere."""
+    return console.status(escape(what)) if console.is_terminal else contextlib.nullcontext()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str | None = None) -> None:
@@ -82,11 +88,3 @@ class TrainingScreen:
             self._live = Live(self._progress, console=console, refresh_per_second=4)
             self._live.start()
         self._progress.update(self._task, completed=tick.step, **shown)
-
-
-def flush() -> None:
-    """Let nothing printed be lost if the reader has gone."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        sys.stderr.close()

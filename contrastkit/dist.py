@@ -97,3 +97,12 @@ def average_batch_norm(module: nn.Module) -> None:
             for statistic in (child.running_mean, child.running_var):
                 if statistic is not None:
                     statistic.copy_(mean(statistic))
+
+
+def agree(text: str) -> str:
+    """What the first process says."""
+    if world() == 1:
+        return text
+    said = [text]
+    torch_dist.broadcast_object_list(said)
+    return said[0]

@@ -1,0 +1,45 @@
+# demo  test  test-all  lint  build  bench: each makes its own environment first. README and CI call the same verbs.
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/demo
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
+
+.PHONY: demo test test-all lint build bench clean
+
+demo: build  ## train MoCo on the embedded digits and judge it beside raw pixels and an untrained encoder
+	rm -rf $(RUN)
+	$(BIN)/contrastkit train moco --out $(RUN)
+	$(BIN)/contrastkit knn $(RUN) --baselines
+	$(BIN)/contrastkit probe $(RUN) --baselines
+	@echo "the run is in $(RUN): recipe.json metrics.jsonl curves.png probe.png encoder.safetensors ..."
+
+test: build  ## the fast tests
+	$(BIN)/python -m pytest -q
+
+test-all: build  ## the slow ones too
+	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+build: $(VENV)/installed  ## the environment, and the extension built against its torch
+
+bench: build
+	$(BIN)/contrastkit bench-kernels
+
+# The build sees the torch that will load it: no build isolation. Its tools therefore come first.
+$(VENV)/tools: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch torchvision setuptools wheel ninja pybind11 numpy
+	touch $@
+
+$(VENV)/installed: $(VENV)/tools $(SOURCES)
+	$(PIP) --no-build-isolation --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info contrastkit/_C*

@@ -1,0 +1,343 @@
+"""``contrastkit knn``, ``probe`` and ``embed``: what frozen features are worth."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.options import (
+    Data,
+    DataDir,
+    Debug,
+    Device,
+    Download,
+    Json,
+    ValFraction,
+    Workers,
+)
+
+from contrastkit.errors import UserError
+
+if TYPE_CHECKING:
+    from contrastkit.data import Source
+    from contrastkit.evaluate.features import Features
+    from contrastkit.parts.encoder import Encoder
+
+RunFolder = Annotated[Path | None, typer.Argument(help="A run folder that 'contrastkit train' wrote.", metavar="[RUN]")]
+JudgedEncoder = Annotated[
+    str | None,
+    typer.Option("--encoder", help="Judge this instead of a run: tiny, a torchvision ResNet, timm:NAME, or pixels.", metavar="NAME"),
+]
+Pretrained = Annotated[bool, typer.Option("--pretrained", help="With --encoder: its published supervised weights.")]
+Baselines = Annotated[bool, typer.Option("--baselines", help="Beside the run, an untrained encoder of its kind and raw pixels.")]
+Size = Annotated[int | None, typer.Option(help="Side in pixels of the images that the encoder sees; else as trained.", min=1)]
+Batch = Annotated[int, typer.Option(help="Images encoded at a time.", min=1)]
+
+
+class Judged:
+    """What a command judges: a data set, and encoders (None stands for raw pixels) with the names they go by."""
+
+    def __init__(
+        self,
+        run: Path | None,
+        *,
+        data: str | None,
+        data_dir: Path | None,
+        download: bool,
+        val_fraction: float | None,
+        encoder: str | None,
+        pretrained: bool,
+        baselines: bool,
+        size: int | None,
+        batch: int,
+        workers: int | None,
+        device: str,
+        seed: int,
+    ) -> None:
+        import torch
+
+        import contrastkit
+        from contrastkit import dist
+        from contrastkit.data import open_data
+        from contrastkit.parts.encoder import SMALL, build_encoder
+        from contrastkit.run import Run
+
+        if (run is None) == (encoder is None):
+            raise UserError("name what to judge: a run folder, or --encoder NAME" if run is None else "give a run folder or --encoder, not both")
+        self.device, self.batch, self.workers = dist.start(device), batch, workers or 0
+        record = Run.open(run, writes=False).recipe if run is not None else None
+        if record is not None:
+            kept = record["options"]
+            data, val_fraction = data or kept["data"], kept["val_fraction"] if val_fraction is None else val_fraction
+            seed = kept["seed"] if seed is None else seed
+            data_dir = data_dir or (Path(kept["data_dir"]) if kept["data_dir"] else None)
+        self.data = open_data(
+            data or "affdigits", data_dir=data_dir, download=download, val_fraction=val_fraction, seed=seed or 0
+        )
+        source = self.data.train
+        native = source.size if source.size <= SMALL else 224
+        self.encoders: dict[str, Encoder | None] = {}
+        if run is not None and record is not None:
+            self.size = size or record["encoder"]["size"]
+            self.encoders[str(run)] = contrastkit.load(run)
+            if baselines:
+                torch.manual_seed(seed or 0)
+                self.encoders[f"untrained {record['encoder']['name']}"] = build_encoder(**record["encoder"]).eval()
+                self.encoders["raw pixels"] = None
+        else:
+            assert encoder is not None
+            self.size = size or native
+            torch.manual_seed(seed or 0)
+            if encoder == "pixels":
+                self.encoders["raw pixels"] = None
+            else:
+                name = f"{encoder}, {'its published weights' if pretrained else 'untrained'}"
+                channels = 3 if pretrained else source.channels
+                self.encoders[name] = build_encoder(encoder, channels=channels, size=self.size, pretrained=pretrained)
+
+    def features(self, encoder: "Encoder | None", source: "Source") -> "Features":
+        from contrastkit.evaluate.features import encode, raw_pixels
+
+        if encoder is None:
+            return raw_pixels(source, size=self.size)
+        return encode(encoder, source, size=self.size, batch=self.batch, workers=self.workers, device=self.device)
+
+    def pairs(self) -> Iterator[tuple[str, "Features", "Features"]]:
+        """Name, training features and test features of each encoder.
+
+        Raises:
+            UserError: no labels, or nothing to test on.
+        """
+        train, test = self.labelled()
+        for name, encoder in self.encoders.items():
+            with screen.working(f"encoding {len(train) + len(test):,} images: {name}"):
+                features = self.features(encoder, train), self.features(encoder, test)
+            yield name, *features
+
+    def labelled(self) -> tuple["Source", "Source"]:
+        train, test = self.data.train, self.data.test
+        if train.labels is None:
+            raise UserError(f"{self.data.name} has no labels to judge by: put the images in one folder a class")
+        if test is None:
+            raise UserError(f"{self.data.name} has no test part: hold one out with --val-fraction 0.1")
+        return train, test
+
+    @property
+    def n_classes(self) -> int:
+        train, test = self.labelled()
+        assert train.labels is not None and test.labels is not None
+        return int(max(train.labels.max(), test.labels.max())) + 1
+
+
+def knn(
+    run: RunFolder = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+    val_fraction: ValFraction = None,
+    encoder: JudgedEncoder = None,
+    pretrained: Pretrained = False,
+    baselines: Baselines = False,
+    k: Annotated[int, typer.Option(help="Neighbours.", min=1)] = 20,
+    temperature: Annotated[float, typer.Option("--T", help="Temperature of their votes exp(cosine / T).", min=1e-6)] = 0.1,
+    size: Size = None,
+    batch: Batch = 512,
+    workers: Workers = None,
+    device: Device = "auto",
+    seed: Annotated[int | None, typer.Option(help="Of an untrained encoder and of --val-fraction.")] = None,
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """Weighted k-nearest-neighbour accuracy of frozen features (Wu et al. 2018): cosine similarity, nothing trained."""
+    judged = Judged(
+        run, data=data, data_dir=data_dir, download=download, val_fraction=val_fraction, encoder=encoder, pretrained=pretrained,
+        baselines=baselines, size=size, batch=batch, workers=workers, device=device, seed=seed,
+    )  # fmt: skip
+    from contrastkit.evaluate.knn import knn as classify
+
+    found = {
+        name: asdict(classify(train, test, k=k, T=temperature, n_classes=judged.n_classes))
+        for name, train, test in judged.pairs()
+    }
+    rows = [(name, _percent(a["top1"]), _interval(a["interval"]), _percent(a["top5"])) for name, a in found.items()]
+    screen.table(
+        f"kNN on {judged.data.name}, k = {k}, T = {temperature:g}, {_counts(judged)}",
+        ("features", "top-1", "95 % interval", "top-5"),
+        rows,
+    )
+    _report(run, "knn", json, {"data": judged.data.name, "k": k, "T": temperature, "size": judged.size, "accuracy": found})
+
+
+def probe(
+    run: RunFolder = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+    val_fraction: ValFraction = None,
+    encoder: JudgedEncoder = None,
+    pretrained: Pretrained = False,
+    baselines: Baselines = False,
+    protocol: Annotated[
+        Literal["rates", "moco"],
+        typer.Option(help="rates: many learning rates at once on cached features; moco: the paper's own, lr 30, crops and flips."),
+    ] = "rates",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images \\[rates: 50; moco: 100].", min=1)] = None,
+    lr: Annotated[float, typer.Option(help="moco: learning rate.", min=0)] = 30.0,
+    seeds: Annotated[int, typer.Option(help="rates: classifiers trained with the chosen rate, for the spread.", min=1)] = 3,
+    size: Size = None,
+    batch: Batch = 512,
+    workers: Workers = None,
+    device: Device = "auto",
+    seed: Annotated[int | None, typer.Option(help="Of the classifier, an untrained encoder and --val-fraction.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="rates: draw accuracy against the rate; a run gets one anyway.", metavar="FILE")] = None,
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """Accuracy of a linear classifier on frozen features: the rate chosen on held-out training images, never on the test set."""
+    judged = Judged(
+        run, data=data, data_dir=data_dir, download=download, val_fraction=val_fraction, encoder=encoder, pretrained=pretrained,
+        baselines=baselines, size=size, batch=batch, workers=workers, device=device, seed=seed,
+    )  # fmt: skip
+    if protocol == "moco":
+        found = _moco(judged, epochs=epochs or 100, lr=lr, seed=seed or 0)
+    else:
+        found = _rates(judged, epochs=epochs or 50, seeds=seeds, seed=seed or 0, plot=plot or (run and run / "probe.png"))
+    rows = [
+        (
+            name,
+            _percent(p["accuracy"]["top1"]) + (f" +- {100 * p['std']:.2f}" if p.get("std") is not None else ""),
+            _interval(p["accuracy"]["interval"]),
+            _percent(p["accuracy"]["top5"]),
+            f"{p['rate']:g}",
+        )
+        for name, p in found.items()
+    ]
+    screen.table(
+        f"linear probe on {judged.data.name}, protocol {protocol}, {_counts(judged)}",
+        ("features", "top-1", "95 % interval", "top-5", "learning rate"),
+        rows,
+    )
+    _report(run, "probe", json, {"data": judged.data.name, "protocol": protocol, "size": judged.size, "probe": found})
+
+
+def embed(
+    run: RunFolder = None,
+    out: Annotated[Path, typer.Option(help="The file to write.", metavar="FILE")] = Path("features.npz"),
+    data: Data = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+    val_fraction: ValFraction = None,
+    split: Annotated[Literal["train", "test", "all"], typer.Option(help="Which part of the set.")] = "all",
+    encoder: JudgedEncoder = None,
+    pretrained: Pretrained = False,
+    size: Size = None,
+    batch: Batch = 512,
+    workers: Workers = None,
+    device: Device = "auto",
+    seed: Annotated[int | None, typer.Option(help="Of an untrained encoder and of --val-fraction.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Write features to an .npz: features [N, D] float32, labels [N] int64 (-1: none), split [N], classes."""
+    import numpy as np
+
+    from contrastkit.checkpoint import write_with
+
+    judged = Judged(
+        run, data=data, data_dir=data_dir, download=download, val_fraction=val_fraction, encoder=encoder, pretrained=pretrained,
+        baselines=False, size=size, batch=batch, workers=workers, device=device, seed=seed,
+    )  # fmt: skip
+    ((name, network),) = judged.encoders.items()
+    parts = {"train": judged.data.train, "test": judged.data.test}
+    sources = {part: source for part, source in parts.items() if source is not None and split in (part, "all")}
+    if not sources:
+        raise UserError(f"{judged.data.name} has no test part: use --split train, or hold one out with --val-fraction 0.1")
+    with screen.working(f"encoding {sum(map(len, sources.values())):,} images: {name}"):
+        found = {part: judged.features(network, source) for part, source in sources.items()}
+    arrays = {
+        "features": np.concatenate([f.x.numpy() for f in found.values()]),
+        "labels": np.concatenate([f.y.numpy() for f in found.values()]),
+        "split": np.repeat(list(found), [len(f.y) for f in found.values()]),
+        "classes": np.array(judged.data.train.classes or ()),
+    }
+
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:  # a file object, lest numpy adds an ending to the temporary name
+            np.savez(file, **arrays)
+
+    write_with(out, write)
+    n, d = arrays["features"].shape
+    screen.say(f"{out}: {n:,} x {d} features of {judged.data.name} by {name}")
+
+
+def _rates(judged: Judged, *, epochs: int, seeds: int, seed: int, plot: Path | None) -> dict[str, dict[str, Any]]:
+    from contrastkit.checkpoint import write_with
+    from contrastkit.evaluate.probe import linear_probe, plot_rates
+
+    found = {}
+    for name, train, test in judged.pairs():
+        with screen.working(f"linear probe: {name}"):
+            result = linear_probe(
+                train,
+                test,
+                n_classes=judged.n_classes,
+                epochs=epochs,
+                seeds=range(seed, seed + seeds),
+                device=judged.device,
+            )
+        for remark in result.remarks:
+            screen.say(f"{name}: {remark}")
+        if plot is not None:
+            write_with(plot, lambda file, result=result: plot_rates(result, file))
+            screen.say(f"{name}: accuracy against the learning rate is drawn in {plot}")
+            plot = None  # of the first, which is the run
+        found[name] = asdict(result)
+    return found
+
+
+def _moco(judged: Judged, *, epochs: int, lr: float, seed: int) -> dict[str, dict[str, Any]]:
+    from contrastkit.evaluate.probe import moco_protocol
+
+    train, test = judged.labelled()
+    found = {}
+    for name, encoder in judged.encoders.items():
+        if encoder is None:
+            raise UserError("the protocol 'moco' probes an encoder, not raw pixels: use --protocol rates")
+        with screen.working(f"linear probe: {name}"):
+            result = moco_protocol(
+                encoder,
+                train,
+                test,
+                size=judged.size,
+                n_classes=judged.n_classes,
+                lr=lr,
+                epochs=epochs,
+                workers=judged.workers,
+                seed=seed,
+                device=judged.device,
+            )
+        found[name] = asdict(result) | {"rate": lr}
+    return found
+
+
+def _report(run: Path | None, name: str, json: Path | None, value: dict[str, Any]) -> None:
+    """JSON where it was asked for, and in the run folder."""
+    from contrastkit.cli.main import write_json
+
+    for file in (json, run and run / f"{name}.json"):
+        if file is not None:
+            write_json(file, value)
+
+
+def _counts(judged: Judged) -> str:
+    train, test = judged.labelled()
+    return f"{len(train):,} training and {len(test):,} test images of {judged.size} px"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f} %"
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"{100 * interval[0]:.1f} - {100 * interval[1]:.1f}"

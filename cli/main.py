@@ -1,0 +1,157 @@
+"""``contrastkit``: the commands, and the one border that errors cross."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from contrastkit.cli import judge, screen
+from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed
+from contrastkit.cli.train import train_app
+
+import contrastkit
+from contrastkit.errors import UserError
+from contrastkit.names import METHODS, SUMMARIES, VIEW_NAMES
+
+app = typer.Typer(
+    name="contrastkit",
+    help="Learn visual representations without labels, and judge them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(train_app, name="train")
+app.command()(judge.knn)
+app.command()(judge.probe)
+app.command()(judge.embed)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line; return its exit code: 0, 2 for bad input (one line says what), 130 for Ctrl-C."""
+    args = sys.argv[1:] if args is None else args
+    try:
+        code = app(args, standalone_mode=False, prog_name="contrastkit")
+        return code if isinstance(code, int) else 0
+    except (UserError, typer.TyperException) as error:
+        if "--debug" in args:
+            raise
+        screen.error(error.format_message() if isinstance(error, typer.TyperException) else str(error))
+        return 2
+    except typer.Exit as stop:
+        return stop.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        screen.error("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    finally:
+        if "torch.distributed" in sys.modules:
+            from contrastkit import dist
+
+            dist.stop()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        screen.say(f"contrastkit {contrastkit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def methods() -> None:
+    """List the methods and their recipes."""
+    from contrastkit.methods import RECIPES
+
+    rows = []
+    for name in dict.fromkeys(METHODS.values()):
+        aliases = [alias for alias, method in METHODS.items() if method == name and alias != name]
+        recipes = [recipe.split("/")[1] for recipe in RECIPES if recipe.startswith(f"{name}/")]
+        rows.append((name, ", ".join(aliases), ", ".join(recipes), SUMMARIES[name]))
+    screen.table("methods", ("method", "also", "recipes", "what it is"), rows)
+    screen.say("Each number of a recipe is an option: contrastkit train METHOD --help")
+
+
+@app.command()
+def info(json: Json = None, debug: Debug = False) -> None:
+    """Show versions, devices, and which kernel serves which op."""
+    from contrastkit.run import environment
+
+    found = environment()
+    if json is not None:
+        write_json(json, found)
+    kernels = found.pop("kernels")
+    rows = [(name, value) for name, value in found.items() if name not in ("started", "command")]
+    screen.table("contrastkit", ("", ""), [(name, _flat(value)) for name, value in rows])
+    screen.table("kernels", ("", ""), [(name, _flat(value)) for name, value in kernels.items()])
+
+
+@app.command()
+def views(
+    name: Annotated[str, typer.Argument(help=f"A row of augmentations: {', '.join(VIEW_NAMES)}.", metavar="VIEWS")],
+    data: Data = "affdigits",
+    data_dir: DataDir = None,
+    download: Download = False,
+    images: Annotated[int, typer.Option(help="Images on the sheet, one a row.", min=1)] = 8,
+    draws: Annotated[int, typer.Option(help="Draws of each view.", min=1)] = 4,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="The picture to write.", metavar="FILE")] = Path("sheet.png"),
+    debug: Debug = False,
+) -> None:
+    """Draw a sheet of originals and their views: what the network sees."""
+    from contrastkit.sheet import sheet
+
+    from contrastkit.checkpoint import write_with
+    from contrastkit.data import open_data
+
+    source = open_data(data or "affdigits", data_dir=data_dir, download=download).pretrain
+    picture = sheet(source, name, images=images, draws=draws, seed=seed)
+    write_with(out, lambda file: picture.save(file, format="png"))
+    screen.say(f"{out}: {images} images of {source.name}, each with its views under '{name}'")
+
+
+@app.command()
+def bench_kernels(
+    op: Annotated[str | None, typer.Option(help="Only this op.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    preset: Annotated[Literal["quick", "paper"], typer.Option(help="Which shapes.")] = "quick",
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """Time the kernels side by side with the best alternatives."""
+    from contrastkit import bench
+
+    rows = []
+    for row in bench.run(op=op, device=device, dtype=dtype, preset=preset):
+        rows.append(row)
+    columns = ("op", "shape", "direction", "impl", "median_ms", "iqr_ms", "floor_ms", "extra_mib")
+    screen.table("bench-kernels", columns, [[_number(row[c]) for c in columns] for row in rows])
+    if json is not None:
+        write_json(json, rows)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a report atomically."""
+    import json
+
+    from contrastkit.checkpoint import write_text
+
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{k}: {_flat(v)}" for k, v in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,267 @@
+"""``contrastkit train METHOD``: a command for each method, its options generated from the recipe's fields."""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.options import Data, DataDir, Debug, Device, Download, Json, Precision, Seed, ValFraction, Workers
+from typer.core import TyperGroup
+
+from contrastkit.errors import UserError
+from contrastkit.names import METHODS, SUMMARIES, VIEW_NAMES
+
+if TYPE_CHECKING:
+    from contrastkit.methods import Recipe
+
+DEFAULT_DATA = "affdigits"
+
+
+class Methods(TyperGroup):
+    """The methods' commands. Listing them imports nothing; the one that is called gets its options from its recipe."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, stub, rest = super().resolve_command(ctx, args)
+        return name, (stub if name is None else command(name)), rest
+
+
+train_app = typer.Typer(
+    cls=Methods, no_args_is_help=True, help="Train a method. Each number of its recipe is an option: train METHOD --help."
+)
+for _name, _summary in SUMMARIES.items():
+    train_app.command(_name, help=_summary)(lambda: None)
+
+
+def command(method: str) -> Any:
+    """The command of one method: common options, then one for each number of its recipe."""
+    from contrastkit.methods import RECIPES
+
+    rows = {name: recipe for name, recipe in RECIPES.items() if name.startswith(f"{METHODS[method]}/")}
+    own = [*_recipe_parameters(rows), *_view_parameters(rows)]
+
+    def run(**given: Any) -> None:
+        numbers = {p.name: given.pop(p.name) for p in own}
+        train(method, {name: value for name, value in numbers.items() if value is not None}, **given)
+
+    common = list(inspect.signature(train).parameters.values())[2:]
+    run.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in (*common, *own)])  # type: ignore[attr-defined]
+    run.__doc__ = SUMMARIES[method]
+    single = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    single.command(method)(run)
+    return typer.main.get_command(single)
+
+
+def train(
+    method: str,
+    numbers: dict[str, Any],
+    data: Data = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+    val_fraction: ValFraction = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Force this row of the recipe; else the images and the encoder choose.", metavar="ROW")
+    ] = None,
+    workers: Workers = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    compile: Annotated[bool, typer.Option("--compile", help="torch.compile the encoders.")] = False,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="The run folder; else runs/METHOD-ROW-DATA.", metavar="RUN")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run; it needs nothing else.", metavar="RUN")] = None,
+    stop_after: Annotated[int | None, typer.Option(help="Leave after this many epochs of the schedule.", min=1)] = None,
+    save_every: Annotated[int, typer.Option(help="Keep a checkpoint every this many epochs; 0 keeps the last only.", min=0)] = 0,
+    monitor_every: Annotated[int, typer.Option(help="Epochs between looks at kNN accuracy and collapse; 0 is never.", min=0)] = 1,
+    max_bad: Annotated[float, typer.Option(help="Stop when more than this share of the images is unreadable.", min=0, max=1)] = 0.01,
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """Train one method: choose the recipe, open or resume the run, and say how it went."""
+    from contrastkit import dist
+    from contrastkit.train import Options, image_size
+    from contrastkit.train import train as run_training
+
+    given = {name: value for name, value in locals().items() if name in {f.name for f in dataclasses.fields(Options)}}
+    dist.start(device)
+    shown = dist.rank() == 0
+    if resume is not None:
+        name, chosen, options = _resumed(resume, method, numbers, given, out=out, recipe=recipe)
+        opened = options.open_data()
+    else:
+        options = Options(**{**given, "data": data or DEFAULT_DATA, "workers": _default_workers(workers)})
+        opened = options.open_data()
+        name, chosen = _chosen(method, numbers, opened, recipe)
+        out = out or dist.agree(_free_folder(name, opened.name))
+    folder = resume or out
+    assert folder is not None
+    source = opened.pretrain
+    size = image_size(chosen, source.size)
+    if shown:
+        screen.say(
+            f"{name} on {opened.name}: {len(source):,} images of {source.channels} channel(s), {source.size} px; "
+            f"encoder {chosen.encoder}, {'3x3 stem for small images, ' if size <= 64 and ':' not in chosen.encoder else ''}"
+            f"{chosen.epochs} epochs of batch {chosen.batch}; run folder {folder}"
+        )
+    with screen.TrainingScreen(shown=shown) as watch:
+        outcome = run_training(
+            name, chosen, options, out=folder, resume=resume is not None, stop_after=stop_after, watch=watch, data=opened
+        )
+    if not shown:
+        return
+    screen.say(
+        f"{'trained' if outcome.finished else 'stopped'} at step {outcome.step}: {outcome.seconds:.0f} s of training, "
+        f"{outcome.images_per_s:,.0f} images/s"
+    )
+    if outcome.finished:
+        screen.say(f"judge it: contrastkit knn {folder}   contrastkit probe {folder}")
+    else:
+        screen.say(f"go on: contrastkit train {method} --resume {folder}")
+    if json is not None:
+        from contrastkit.cli.main import write_json
+
+        report = {"run": str(folder), "name": name, "step": outcome.step, "finished": outcome.finished}
+        write_json(json, report | {"seconds": outcome.seconds, "images_per_s": outcome.images_per_s, **outcome.last})
+
+
+def _chosen(method: str, numbers: dict[str, Any], opened: Any, row: str | None) -> tuple[str, "Recipe"]:
+    """The recipe that the images, the encoder and the options lead to, and its name."""
+    from contrastkit.methods import RECIPES, choose_row
+
+    source = opened.pretrain
+    name = choose_row(method, size=source.size, encoder=numbers.get("encoder"), digits=source.digits, row=row)
+    return name, with_numbers(RECIPES[name], numbers)
+
+
+def _resumed(
+    resume: Path, method: str, numbers: dict[str, Any], given: dict[str, Any], *, out: Path | None, recipe: str | None
+) -> tuple[str, "Recipe", Any]:
+    """The name, recipe and options of the run; what the user repeats must agree with it."""
+    from contrastkit.run import Run
+    from contrastkit.train import Options, recipe_from_json
+
+    if out is not None:
+        raise UserError("--out and --resume exclude each other: a resumed run stays in its folder")
+    record = Run.open(resume, writes=False).recipe
+    name = record["name"]
+    if METHODS[method] != name.split("/")[0]:
+        raise UserError(f"{resume} holds a run of {name}, not of {METHODS[method]}: contrastkit train {name.split('/')[0]} --resume {resume}")
+    kept = recipe_from_json(name, record["recipe"])
+    changed = with_numbers(kept, numbers)
+    for item in dataclasses.fields(kept):
+        if getattr(kept, item.name) != getattr(changed, item.name):
+            raise UserError(f"a run keeps its recipe: {resume} has {item.name} = {getattr(kept, item.name)}; leave the option out")
+    if recipe is not None and recipe != name.split("/")[1]:
+        raise UserError(f"a run keeps its recipe: {resume} is {name}; leave --recipe out")
+    options = record["options"]
+    # What may differ from start to start without changing the result.
+    for word in ("data_dir", "workers", "download"):
+        if given[word]:
+            options[word] = given[word]
+    if given["device"] != "auto":
+        options["device"] = given["device"]
+    if given["data"] is not None:
+        options["data"] = given["data"]
+    if options["data_dir"] is not None:
+        options["data_dir"] = Path(options["data_dir"])
+    return name, kept, Options(**options)
+
+
+def with_numbers(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":
+    """The recipe with the options given: its own fields by name, those of its views for all views or one by one."""
+    from contrastkit.views import VIEWS, View
+
+    changes = dict(numbers)
+    rows = changes.pop("views", None)
+    views = VIEWS[rows] if rows else recipe.views
+    if rows and len(views) != len(recipe.views):
+        raise UserError(f"--views {rows} has {len(views)} views, the method wants {len(recipe.views)}")
+    for item in dataclasses.fields(View):
+        text = changes.pop(f"view_{item.name}", None)
+        if text is not None:
+            values = _values(text, item.name, _bare(typing.get_type_hints(View)[item.name]), len(views))
+            views = tuple(dataclasses.replace(v, **{item.name: value}) for v, value in zip(views, values, strict=True))
+    for item in dataclasses.fields(recipe):
+        if isinstance(getattr(recipe, item.name), tuple) and isinstance(changes.get(item.name), str):
+            changes[item.name] = tuple(_number(part, item.name, float) for part in changes[item.name].split(","))
+    return dataclasses.replace(recipe, **changes, views=views)
+
+
+def _recipe_parameters(rows: dict[str, "Recipe"]) -> list[inspect.Parameter]:
+    """One option for each field of the recipe but the views; its help ends with the rows' numbers."""
+    kind = type(next(iter(rows.values())))
+    parameters = []
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        if name == "views":
+            help_ = f"Row of augmentations: {', '.join(VIEW_NAMES)}."
+            parameters.append(_option(name, str, help_, "--views", "views"))
+            continue
+        bare, note = typing.get_args(hint)
+        values = {row.split("/")[1]: getattr(recipe, name) for row, recipe in rows.items()}
+        flag = f"--{name.replace('_', '-')}"
+        if bare is bool:
+            flag = f"{flag}/--no-{name.replace('_', '-')}"
+        text = typing.get_origin(bare) is tuple
+        parameters.append(_option(name, str if text else bare, f"{note} \\[{_per_row(values)}]", flag, "recipe"))
+    return parameters
+
+
+def _view_parameters(rows: dict[str, "Recipe"]) -> list[inspect.Parameter]:
+    """One option for each number of a view; its value is for all views, or comma-separated, one for each."""
+    from contrastkit.views import View
+
+    parameters = []
+    for name, hint in typing.get_type_hints(View, include_extras=True).items():
+        _, note = typing.get_args(hint)[:2]
+        values = {
+            row.split("/")[1]: ",".join(dict.fromkeys(str(getattr(v, name)) for v in recipe.views)) for row, recipe in rows.items()
+        }
+        flag = f"--{name.replace('_', '-')}"
+        parameters.append(_option(f"view_{name}", str, f"{note} \\[{_per_row(values)}]", flag, "views: one value, or one for each"))
+    return parameters
+
+
+def _option(name: str, kind: Any, help_: str, flag: str, panel: str) -> inspect.Parameter:
+    option = typer.Option(flag, help=help_, rich_help_panel=panel, show_default=False)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+
+
+def _per_row(values: dict[str, Any]) -> str:
+    """'0.07', or '0.07; 32: 0.1' where the rows differ."""
+    shown = {row: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for row, v in values.items()}
+    if len(set(shown.values())) == 1:
+        return next(iter(shown.values()))
+    return "; ".join(f"{row}: {value}" for row, value in shown.items())
+
+
+def _values(text: str, name: str, kind: Callable[[str], Any], n: int) -> list[Any]:
+    values = [_number(part, name, kind) for part in str(text).split(",")]
+    if len(values) not in (1, n):
+        raise UserError(f"--{name.replace('_', '-')} {text}: give one value, or {n}, one for each view")
+    return values * n if len(values) == 1 else values
+
+
+def _number(text: str, name: str, kind: Callable[[str], Any]) -> Any:
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise UserError(f"--{name.replace('_', '-')}: '{text}' is not a number") from error
+
+
+def _bare(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+
+
+def _default_workers(workers: int | None) -> int:
+    return 0 if workers is None else workers
+
+
+def _free_folder(name: str, data: str) -> str:
+    base = f"{name.replace('/', '-')}-{Path(data).stem}"
+    folder, n = Path("runs") / base, 1
+    while folder.exists():
+        n += 1
+        folder = Path("runs") / f"{base}-{n}"
+    return str(folder)
