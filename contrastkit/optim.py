@@ -140,7 +140,7 @@ class LARS(torch.optim.Optimizer):
 
     def _update(self, w: list[Tensor], group: dict[str, Any]) -> None:
         v = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in w]
-        u = torch._foreach_add([p.grad for p in w], w, alpha=group["weight_decay"])
+        u = torch._foreach_add([p.grad for p in w if p.grad is not None], w, alpha=group["weight_decay"])
         if group["adapt"]:
             w_norm, u_norm = torch.stack(torch._foreach_norm(w)), torch.stack(torch._foreach_norm(u))
             q = torch.where((w_norm > 0) & (u_norm > 0), group["trust"] * w_norm / u_norm, 1.0)
@@ -160,7 +160,7 @@ def learning_rate(
     milestones: Sequence[float] = (),
     gamma: float = 0.1,
     final: float = 0.0,
-    per_epoch: int | None = None,
+    epochs: int | None = None,
 ) -> float:
     """The learning rate at ``progress`` (steps done / steps in all) in [0, 1].
 
@@ -170,12 +170,12 @@ def learning_rate(
         warmup: fraction of the training in which the rate rises linearly from 0.
         milestones: fractions of the training; MoCo's epochs 120 and 160 of 200 are (0.6, 0.8).
         final: where the cosine ends.
-        per_epoch: total number of epochs if the rate changes once an epoch, as in MoCo's and SimSiam's code; None is
+        epochs: how many there are in all, if the rate changes once an epoch, as in MoCo's and SimSiam's code; None is
             every step.
     """
-    if per_epoch:
+    if epochs:
         # The margin undoes the rounding of k / total * epochs; one step is far more than a millionth of an epoch.
-        progress = math.floor(progress * per_epoch + 1e-6) / per_epoch
+        progress = math.floor(progress * epochs + 1e-6) / epochs
     if progress < warmup:
         return base_lr * progress / warmup
     if schedule == "cosine":

@@ -206,7 +206,7 @@ def test_mocos_cosine_changes_once_an_epoch(steps: int) -> None:
         expected = 0.03 * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
         for step in {0, steps // 2, steps - 1}:
             progress = (epoch * steps + step) / (epochs * steps)
-            assert learning_rate(progress, schedule="cosine", base_lr=0.03, per_epoch=epochs) == pytest.approx(expected)
+            assert learning_rate(progress, schedule="cosine", base_lr=0.03, epochs=epochs) == pytest.approx(expected)
 
 
 def test_every_epochs_first_step_belongs_to_it() -> None:
@@ -214,7 +214,7 @@ def test_every_epochs_first_step_belongs_to_it() -> None:
         for steps in (3, 97, 1251):
             for epoch in range(epochs):
                 progress = epoch * steps / (epochs * steps)
-                at = {"milestones": (epoch / epochs,), "per_epoch": epochs}
+                at = {"milestones": (epoch / epochs,), "epochs": epochs}
                 lr = learning_rate(progress, schedule="step", base_lr=1.0, **at)
                 assert lr == pytest.approx(0.1)
 

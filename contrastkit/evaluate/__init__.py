@@ -1,0 +1,1 @@
+"""Judging an encoder: encode once, then look at the features."""

@@ -1,0 +1,80 @@
+"""Features: encoded once, judged many times."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from contrastkit.data import Source, plain_batches
+from contrastkit.errors import UserError
+from contrastkit.parts.encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Features of N images, in the order of their source."""
+
+    x: Tensor  # [N, D] float32, as the encoder gives them: not normalised
+    y: Tensor  # [N] int64, -1 where there is no label
+
+    def labelled(self, purpose: str) -> "Features":
+        """Those that have a label.
+
+        Raises:
+            UserError: none has.
+        """
+        known = self.y >= 0
+        if not known.any():
+            raise UserError(f"{purpose} needs labels, and these images have none: put them in one folder a class")
+        return self if known.all() else Features(self.x[known], self.y[known])
+
+
+@torch.no_grad()
+def encode(
+    encoder: Encoder,
+    source: Source,
+    *,
+    size: int,
+    batch: int = 512,
+    workers: int = 0,
+    device: str | torch.device = "cpu",
+    on_batch: Callable[[int], None] | None = None,
+) -> Features:
+    """Encode every image of a source under its plain evaluation view.
+
+    The encoder runs in eval mode and float32 and is handed back in the mode it came in. Features lie on the CPU.
+
+    Args:
+        size: side of the images that the encoder sees, in pixels.
+        on_batch: told how many images were encoded, after each batch.
+    """
+    encoder.to(device)
+    x, y = [], []
+    with evaluating(encoder):
+        for plain in plain_batches(source, size=size, channels=encoder.channels, batch=batch, workers=workers):
+            images = plain.views[0].to(device, memory_format=torch.channels_last)
+            x.append(encoder(images).float().cpu())
+            y.append(plain.label)
+            if on_batch is not None:
+                on_batch(len(images))
+    return Features(torch.cat(x), torch.cat(y))
+
+
+def raw_pixels(source: Source, *, size: int) -> Features:
+    """The images themselves as features [N, channels * size * size]: the baseline that any encoder has to beat."""
+    batches = list(plain_batches(source, size=size))
+    return Features(torch.cat([b.views[0].flatten(1) for b in batches]), torch.cat([b.label for b in batches]))
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode, and back to what each part was in (a part may have been frozen in eval mode)."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

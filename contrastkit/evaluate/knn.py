@@ -1,0 +1,46 @@
+"""Weighted k-nearest-neighbour classification: what a frozen encoder's features know, with nothing to train."""
+
+import torch
+import torch.nn.functional as F
+
+from contrastkit.errors import UserError
+from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
+from contrastkit.evaluate.features import Features
+
+SIMILARITIES = 2**24  # similarities held at once: 64 MiB
+
+
+@torch.no_grad()
+def knn(
+    train: Features, test: Features, *, k: int = 20, T: float = 0.1, n_classes: int, chunk: int | None = None
+) -> Accuracy:
+    """Classify test features by their k nearest training features (Wu et al. 2018, arXiv:1805.01978, Sec. 3.4).
+
+    The metric is the cosine similarity s. Each neighbour votes for its class with weight exp(s / T).
+
+    Args:
+        train, test: features of any length; images without a label (-1) are left out.
+        k: neighbours, at most the training images there are. Usual pairs: k = 200, T = 0.1 (MoCo's CIFAR-10 demo) and
+            k = 20, T = 0.07 (DINO).
+        T: temperature of the votes.
+        n_classes: classes are 0 ... n_classes - 1.
+        chunk: test images at a time; None takes as many as keep the similarities in 64 MiB.
+
+    Raises:
+        UserError: no labels, or k or T not positive.
+    """
+    if k < 1 or T <= 0:
+        raise UserError(f"kNN needs k >= 1 and T > 0, got k = {k} and T = {T}")
+    train, test = train.labelled("kNN"), test.labelled("kNN")
+    k = min(k, len(train.y))
+    bank = F.normalize(train.x, dim=1)
+    chunk = chunk or max(1, SIMILARITIES // len(train.y))
+    right = torch.zeros(2, dtype=torch.int64)
+    for x, y in zip(test.x.split(chunk), test.y.split(chunk), strict=True):
+        s, neighbours = (F.normalize(x, dim=1) @ bank.T).topk(k, dim=1)
+        # exp((s - best) / T) ranks the classes as exp(s / T) does, and cannot overflow.
+        weights = ((s - s[:, :1]) / T).exp()
+        votes = weights.new_zeros(len(x), n_classes).scatter_add_(1, train.y[neighbours], weights)
+        right += hits(votes, y).sum(0).cpu()
+    n = len(test.y)
+    return accuracy(right[0].item() / n, right[1].item() / n if n_classes > 5 else None, n)

@@ -1,0 +1,250 @@
+"""The linear protocol: how much a linear classifier reads out of frozen features.
+
+The features go in raw, as the encoder gives them, neither normalised nor standardised. Unsupervised features are
+distributed quite unlike supervised ones, and their best learning rate is far higher: 30 for MoCo's ResNet-50 (He et al.
+2019, Sec. 4.1). So no rate is taken on trust: :func:`linear_probe` trains many at once and plots them all.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contrastkit.data import Loader, Source
+from contrastkit.errors import UserError
+from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
+from contrastkit.evaluate.features import Features, encode, evaluating
+from contrastkit.optim import learning_rate
+from contrastkit.parts.encoder import Encoder
+from contrastkit.views import View
+
+RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+HELD_OUT = 0.1  # share of the training images that chooses the rate
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What :func:`linear_probe` found."""
+
+    accuracy: Accuracy  # on the test images, mean over the seeds
+    seeds: tuple[float, ...]  # top-1 of each seed
+    std: float | None  # of top-1 over the seeds (n - 1 below the line); None for a single one
+    rate: float  # the chosen learning rate
+    rates: tuple[float, ...]
+    validation: tuple[float | None, ...]  # top-1 of each rate on the held-out training images; None where it diverged
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the figure should know."""
+        lines = []
+        if diverged := [f"{r:g}" for r, v in zip(self.rates, self.validation, strict=True) if v is None]:
+            lines.append(f"diverged and left out: learning rate {', '.join(diverged)}")
+        if len(self.rates) > 1 and self.rate in (min(self.rates), max(self.rates)):
+            lines.append(f"the best learning rate tried, {self.rate:g}, is at the edge: a wider range may do better")
+        return lines
+
+
+def linear_probe(
+    train: Features,
+    test: Features,
+    *,
+    n_classes: int,
+    rates: Sequence[float] = RATES,
+    seeds: Sequence[int] = (0, 1, 2),
+    epochs: int = 50,
+    batch: int = 1024,
+    device: str | torch.device = "cpu",
+) -> Probe:
+    """Train linear classifiers on frozen features, one for each learning rate, all at once.
+
+    A tenth of the training images, drawn by the first seed, is held out. All rates are trained on the rest and the one
+    with the best top-1 on the held-out tenth is chosen. It is then trained on all training images, once for each seed
+    (initial weights and order), and only these see the test images. SGD, momentum 0.9, no weight decay, cosine to 0.
+
+    Args:
+        train, test: raw features; images without a label (-1) are left out.
+        n_classes: classes are 0 ... n_classes - 1.
+        rates: learning rates to choose from.
+        seeds: their number is the number of final classifiers.
+
+    Raises:
+        UserError: no labels, fewer than two training images, or every rate diverged.
+    """
+    train, test = train.labelled("the linear probe"), test.labelled("the linear probe")
+    n = len(train.y)
+    if n < 2:
+        raise UserError("the linear probe needs at least two labelled training images")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seeds[0]))
+    held = max(1, round(HELD_OUT * n))
+    validation, rest = (Features(train.x[rows], train.y[rows]) for rows in (order[:held], order[held:]))
+
+    def score(on: Features, judged: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
+        W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
+        return _score(judged, W, b)
+
+    found = [scores and scores[0] for scores in score(rest, validation, rates, seeds[0])]
+    alive = [(top1, -rate) for top1, rate in zip(found, rates, strict=True) if top1 is not None]
+    if not alive:
+        raise UserError("the linear probe diverged at every learning rate: are the features finite?")
+    rate = -max(alive)[1]  # of equals the smaller
+    final = [scores for seed in seeds if (scores := score(train, test, [rate], seed)[0]) is not None]
+    if not final:
+        raise UserError(f"the linear probe diverged at learning rate {rate:g}: are the features finite?")
+    top1, top5 = ([scores[i] for scores in final] for i in (0, 1))
+    return Probe(
+        accuracy=accuracy(statistics.fmean(top1), statistics.fmean(top5) if n_classes > 5 else None, len(test.y)),
+        seeds=tuple(top1),
+        std=statistics.stdev(top1) if len(top1) > 1 else None,
+        rate=rate,
+        rates=tuple(rates),
+        validation=tuple(found),
+    )
+
+
+@torch.no_grad()
+def _train(
+    train: Features,
+    rates: Sequence[float],
+    *,
+    n_classes: int,
+    epochs: int,
+    batch: int,
+    seed: int,
+    device: str | torch.device,
+) -> tuple[Tensor, Tensor]:
+    """R linear classifiers, one for each rate, on the same batches: weights [D, R, C] and biases [R, C].
+
+    The gradient of the cross-entropy is (softmax - one-hot) / n, so that all rates share two matrix products a step.
+    """
+    (n, D), R, C = train.x.shape, len(rates), n_classes
+    g = torch.Generator().manual_seed(seed)
+    W = (0.01 * torch.randn(D, 1, C, generator=g)).repeat(1, R, 1).to(device)  # N(0, 0.01) and 0, as MoCo's
+    b = torch.zeros(R, C, device=device)
+    dW, db = torch.zeros_like(W), torch.zeros_like(b)  # momentum
+    x, y, lr = train.x.to(device), F.one_hot(train.y, C).to(device), torch.tensor(rates, device=device)[:, None]
+    steps = math.ceil(n / batch)
+    for step in range(epochs * steps):
+        if step % steps == 0:
+            parts = torch.randperm(n, generator=g).to(device).tensor_split(steps)
+        rows = parts[step % steps]
+        error = (torch.einsum("nd,drc->nrc", x[rows], W) + b).softmax(2).sub_(y[rows, None]).div_(len(rows))
+        dW.mul_(0.9).add_(torch.einsum("nd,nrc->drc", x[rows], error))
+        db.mul_(0.9).add_(error.sum(0))
+        rate = lr * learning_rate(step / (epochs * steps), schedule="cosine", base_lr=1.0)
+        W -= rate * dW
+        b -= rate * db
+    return W, b
+
+
+def _score(test: Features, W: Tensor, b: Tensor) -> list[tuple[float, float] | None]:
+    """Top-1 and top-5 of each classifier, None for one that is not finite."""
+    right = torch.zeros(len(b), 2, dtype=torch.int64, device=b.device)
+    for x, y in zip(test.x.split(2048), test.y.split(2048), strict=True):
+        logits = torch.einsum("nd,drc->rnc", x.to(b.device), W) + b[:, None]
+        right += hits(logits, y.to(b.device)).sum(1)
+    finite = W.isfinite().all(2).all(0) & b.isfinite().all(1)
+    shares = (right.double() / len(test.y)).tolist()
+    return [(top1, top5) if ok else None for (top1, top5), ok in zip(shares, finite.tolist(), strict=True)]
+
+
+def plot_rates(probe: Probe, path: Path) -> None:
+    """Draw the accuracy on the held-out training images against the learning rate."""
+    from matplotlib.figure import Figure  # slow to import
+
+    kept = [(r, 100 * v) for r, v in zip(probe.rates, probe.validation, strict=True) if v is not None]
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogx(*zip(*kept, strict=True), marker="o")
+    axes.axvline(probe.rate, linestyle=":", color="grey", label=f"chosen: {probe.rate:g}")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("top-1 on held-out training images, %")
+    axes.legend()
+    figure.savefig(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """What :func:`moco_protocol` found."""
+
+    accuracy: Accuracy  # on the test images after the last epoch
+    losses: tuple[float, ...]  # mean training loss of each epoch
+
+
+def moco_protocol(
+    encoder: Encoder,
+    train: Source,
+    test: Source,
+    *,
+    size: int,
+    n_classes: int,
+    lr: float = 30.0,
+    epochs: int = 100,
+    milestones: Sequence[float] = (0.6, 0.8),
+    batch: int = 256,
+    workers: int = 0,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> Protocol:
+    """The linear classification of the paper (He et al. 2019, Sec. 4.1) on the images themselves.
+
+    A linear layer, weights N(0, 0.01) and bias 0, on the frozen encoder in eval mode; SGD with momentum 0.9, rate 30,
+    no weight decay, batch 256, 100 epochs, the rate times 0.1 at 60 and 80. Training images are cropped at random to
+    8-100 % of their area and flipped (not where orientation carries the class); test images get the plain view. The
+    test images are looked at once, at the end; the official script prints the best of its epochs.
+
+    Args:
+        size: side of the images that the encoder sees, in pixels.
+        on_epoch: told the epoch (from 0) and its mean loss.
+
+    Raises:
+        UserError: no labels, or the loss is not finite.
+        RuntimeError: the encoder changed, parameters or buffers; it never should.
+    """
+    if train.labels is None or test.labels is None:
+        raise UserError("the linear probe needs labels, and these images have none: put them in one folder a class")
+    view = View(size=size, crop_min=0.08, flip_p=0.0 if train.digits else 0.5, jitter_p=0.0, gray_p=0.0)
+    loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers)
+    fc = nn.Linear(encoder.dim, n_classes)
+    nn.init.normal_(fc.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+    nn.init.zeros_(fc.bias)
+    fc.to(device)
+    encoder.to(device)
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    optimizer = torch.optim.SGD(fc.parameters(), lr=lr, momentum=0.9)
+    steps = epochs * loader.steps_per_epoch
+    step, losses = 0, []
+    with evaluating(encoder):
+        for epoch in range(epochs):
+            total = torch.zeros((), device=device)
+            for images in loader.epoch(epoch):
+                known = images.label >= 0
+                with torch.no_grad():
+                    x = encoder(images.views[0][known].to(device, memory_format=torch.channels_last))
+                loss = F.cross_entropy(fc(x), images.label[known].to(device))
+                optimizer.param_groups[0]["lr"] = learning_rate(
+                    step / steps, schedule="step", base_lr=lr, milestones=milestones
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+                step += 1
+            losses.append(total.item() / loader.steps_per_epoch)
+            if not math.isfinite(losses[-1]):
+                raise UserError(f"the loss is {losses[-1]} in epoch {epoch}: lower the learning rate of {lr:g}")
+            if on_epoch is not None:
+                on_epoch(epoch, losses[-1])
+    features = encode(encoder, test, size=size, workers=workers, device=device).labelled("the linear probe")
+    after = encoder.state_dict()
+    if changed := [name for name, value in before.items() if not torch.equal(value, after[name])]:
+        raise RuntimeError(f"the frozen encoder changed while it was probed: {', '.join(changed)}")
+    scores = _score(features, fc.weight.detach().T[:, None], fc.bias.detach()[None])[0]
+    assert scores is not None  # the loss was finite
+    top1, top5 = scores
+    return Protocol(accuracy(top1, top5 if n_classes > 5 else None, len(features.y)), tuple(losses))

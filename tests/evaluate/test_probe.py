@@ -1,0 +1,103 @@
+"""The linear probe against torch's own autograd and SGD; what it may look at; what it says."""
+
+import json
+import statistics
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from contrastkit.errors import UserError
+from contrastkit.evaluate import probe as module
+from contrastkit.evaluate.features import Features
+from contrastkit.evaluate.probe import linear_probe, plot_rates
+
+
+def blobs(n: int, C: int, seed: int) -> Features:
+    centres = torch.randn(C, 10, generator=torch.Generator().manual_seed(7))
+    g = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, C, (n,), generator=g)
+    return Features((centres[y] + torch.randn(n, 10, generator=g)).relu(), y)
+
+
+def test_every_rate_is_trained_as_torch_would() -> None:
+    train, rates, epochs, batch, C = blobs(50, 4, seed=1), (0.03, 0.3, 3.0), 4, 16, 4
+    W, b = module._train(train, rates, n_classes=C, epochs=epochs, batch=batch, seed=5, device="cpu")
+    for r, rate in enumerate(rates):
+        g = torch.Generator().manual_seed(5)
+        fc = nn.Linear(10, C).double()
+        with torch.no_grad():
+            fc.weight.copy_(0.01 * torch.randn(10, C, generator=g).T)
+            fc.bias.zero_()
+        optimizer = torch.optim.SGD(fc.parameters(), lr=rate, momentum=0.9)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs * 4)
+        for _ in range(epochs):
+            for rows in torch.randperm(50, generator=g).tensor_split(4):  # 50 images in batches of at most 16
+                optimizer.zero_grad()
+                F.cross_entropy(fc(train.x[rows].double()), train.y[rows]).backward()
+                optimizer.step()
+                schedule.step()
+        torch.testing.assert_close(W[:, r].T.double(), fc.weight.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(b[r].double(), fc.bias.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_it_learns_and_reports() -> None:
+    found = linear_probe(blobs(600, 7, seed=1), blobs(300, 7, seed=2), n_classes=7, epochs=20, seeds=(0, 1, 2))
+    assert found.accuracy.top1 > 0.75
+    assert found.accuracy.top5 is not None and found.accuracy.top5 > found.accuracy.top1
+    assert found.accuracy.n == 300
+    assert found.accuracy.top1 == pytest.approx(sum(found.seeds) / 3)
+    assert found.std == pytest.approx(statistics.stdev(found.seeds))
+    best = max(v for v in found.validation if v is not None)
+    assert found.validation[found.rates.index(found.rate)] == best
+    assert json.loads(json.dumps(asdict(found)))["rate"] == found.rate
+
+
+def test_the_test_images_choose_nothing() -> None:
+    train, test = blobs(300, 3, seed=1), blobs(100, 3, seed=2)
+    honest = linear_probe(train, test, n_classes=3, epochs=5, seeds=(0,))
+    wrong = linear_probe(train, Features(test.x, (test.y + 1) % 3), n_classes=3, epochs=5, seeds=(0,))
+    assert (honest.rate, honest.validation) == (wrong.rate, wrong.validation)
+    assert wrong.accuracy.top1 < 0.2 < 0.6 < honest.accuracy.top1
+
+
+def test_the_held_out_tenth_is_not_trained_on() -> None:
+    """With random labels nothing can be known of images that were not trained on; those trained on can be memorised."""
+    g = torch.Generator().manual_seed(0)
+    noise = Features(torch.randn(200, 400, generator=g), torch.randint(0, 2, (200,), generator=g))
+    found = linear_probe(noise, noise, n_classes=2, rates=(1.0,), epochs=30, seeds=(0,))
+    assert found.accuracy.top1 > 0.95  # the final classifier has seen them
+    assert found.validation[0] is not None and found.validation[0] < 0.85
+
+
+def test_rates_that_diverge_are_left_out_and_said() -> None:
+    train = blobs(100, 3, seed=1)
+    found = linear_probe(train, train, n_classes=3, rates=(0.1, 1e39), epochs=3, seeds=(0,))
+    assert found.validation[0] is not None and found.validation[1] is None
+    assert found.rate == 0.1
+    assert any("diverged" in line and "1e+39" in line for line in found.remarks)
+    with pytest.raises(UserError, match="every learning rate"):
+        linear_probe(train, train, n_classes=3, rates=(1e39,), epochs=3)
+
+
+def test_the_edge_of_the_rates_is_said() -> None:
+    found = linear_probe(blobs(100, 3, seed=1), blobs(50, 3, seed=2), n_classes=3, rates=(0.1, 1.0, 10.0), epochs=2)
+    assert any("edge" in line for line in replace(found, rate=10.0).remarks)
+    assert replace(found, rate=1.0).remarks == []
+
+
+def test_no_labels() -> None:
+    train = blobs(20, 2, seed=1)
+    with pytest.raises(UserError, match="needs labels"):
+        linear_probe(Features(train.x, torch.full_like(train.y, -1)), train, n_classes=2)
+    with pytest.raises(UserError, match="at least two"):
+        linear_probe(Features(train.x[:1], train.y[:1]), train, n_classes=2)
+
+
+def test_the_plot(tmp_path: Path) -> None:
+    found = linear_probe(blobs(60, 3, seed=1), blobs(30, 3, seed=2), n_classes=3, epochs=2, rates=(0.1, 1.0, 1e39))
+    plot_rates(found, tmp_path / "rates.png")
+    assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
