@@ -9,4 +9,4 @@ SUMMARIES = {
     "moco-v2": "MoCo with an MLP head, stronger views and a cosine schedule (Chen et al. 2020).",
 }
 
-VIEW_NAMES = ("moco-v1", "moco-v2", "moco-cifar", "simclr", "simclr-cifar", "digits")
+VIEW_NAMES = ("moco-v1", "moco-v2", "moco-cifar", "simclr", "simclr-cifar", "byol", "digits")

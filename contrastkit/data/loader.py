@@ -1,0 +1,189 @@
+"""Batches: of augmented views for training, of plain images for evaluation."""
+
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from contrastkit.data.source import Source
+from contrastkit.errors import UserError
+from contrastkit.rng import permutation
+from contrastkit.types import Batch
+from contrastkit.views import View, augment, luma
+
+MAX_BAD = 0.01  # share of unreadable images that is tolerated
+
+
+class Loader:
+    """Batches of views. Their order and augmentations are a function of (seed, epoch, index, view): the same for any number of
+    workers, after a resume in mid-epoch, and over one process or many.
+
+    An image that cannot be read is replaced by the next readable one of the set, so batches keep their shape; ``index`` and
+    ``label`` of the batch are those of the image that is really there.
+
+    Attributes:
+        steps_per_epoch: the last, partial batch is dropped.
+        bad: unreadable files met so far, path -> reason.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        views: Sequence[View],
+        *,
+        batch: int,
+        seed: int,
+        workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        max_bad: float = MAX_BAD,
+    ) -> None:
+        """
+        Args:
+            batch: images per step over all processes; this one gets the ``rank``-th of ``world`` contiguous slices.
+            workers: processes that decode and augment; 0 does it in the caller's.
+            max_bad: share of unreadable images above which :meth:`epoch` stops.
+
+        Raises:
+            UserError: the batch is larger than the set, or is no multiple of ``world``.
+        """
+        if batch < 1:
+            raise UserError(f"the batch must hold at least one image, not {batch}")
+        if batch > len(source):
+            raise UserError(
+                f"the batch ({batch}) is larger than {source.name}, which has {len(source)} images: use a smaller --batch"
+            )
+        if batch % world:
+            raise UserError(f"the batch ({batch}) must be a multiple of the number of processes ({world})")
+        self.source, self.seed, self.max_bad = source, seed, max_bad
+        self.batch, self.rank, self.world = batch, rank, world
+        self.steps_per_epoch = len(source) // batch
+        self._steps: list[tuple[int, Tensor]] = []  # the rest of this epoch; the pool's sampler
+        self._pool = _pool(_Augmented(source, tuple(views), seed), self._steps, workers)
+
+    @property
+    def bad(self) -> dict[str, str]:
+        return dict(self.source.bad.values())
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """This process's batches of an epoch, from step ``start`` on.
+
+        Raises:
+            UserError: more than ``max_bad`` of the set cannot be read.
+        """
+        order = permutation(self.seed, epoch, len(self.source))
+        share = self.batch // self.world
+        first = range(start * self.batch + self.rank * share, self.steps_per_epoch * self.batch, self.batch)
+        self._steps[:] = [(epoch, order[i : i + share]) for i in first]
+        yield from _checked(self._pool, self.source, self.max_bad)
+
+
+def plain_batches(
+    source: Source, *, size: int, channels: int | None = None, batch: int = 512, workers: int = 0
+) -> Iterator[Batch]:
+    """The images as they are, in order, the last batch partial: one view each, float32 [n, channels, size, size] in [0, 1].
+
+    Images of ``size`` pixels are untouched. Others are resized so that the shorter side is 8/7 of ``size`` when there are that
+    many pixels (ImageNet's 256 for 224), else ``size``, and cropped at the centre.
+
+    Args:
+        channels: gray is repeated to 3, RGB averaged (luma) to 1; None keeps what the source has.
+
+    Raises:
+        UserError: the channels cannot be converted, or more than 1 % of the images cannot be read.
+    """
+    channels = channels or source.channels
+    if channels != source.channels and {channels, source.channels} != {1, 3}:
+        raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {channels}")
+
+    yield from _checked(
+        _pool(_Plain(source, size, channels), torch.arange(len(source)).split(batch), workers), source, MAX_BAD
+    )
+
+
+def _centred(images: Tensor, size: int) -> Tensor:
+    """uint8 [n, C, H, W] -> uint8 [n, C, size, size]."""
+    h, w = images.shape[-2:]
+    if min(h, w) != size:
+        short = round(size * 8 / 7) if min(h, w) * 7 >= size * 8 else size
+        h, w = round(h * short / min(h, w)), round(w * short / min(h, w))
+        images = F.interpolate(images, (h, w), mode="bilinear", antialias=True)
+    top, left = (h - size) // 2, (w - size) // 2
+    return images[..., top : top + size, left : left + size]
+
+
+# ------------------------------------------------------------------------------------- work: one whole batch per task
+
+
+@dataclass(frozen=True)
+class _Augmented(Dataset[Any]):
+    source: Source
+    views: tuple[View, ...]
+    seed: int
+
+    def __getitem__(self, task: tuple[int, Tensor]) -> tuple[Batch, dict[int, tuple[str, str]]]:
+        epoch, index = task
+        images, actual = self.source.take(index)
+        # Draws are keyed by the position asked for: a stand-in must not be the twin of the image it stands in with.
+        views = [
+            augment(images, view, seed=self.seed, epoch=epoch, index=index, v=v) for v, view in enumerate(self.views)
+        ]
+        return Batch(views=views, index=actual, label=self.source.label(actual)), self.source.bad
+
+
+@dataclass(frozen=True)
+class _Plain(Dataset[Any]):
+    source: Source
+    size: int
+    channels: int
+
+    def __getitem__(self, task: Tensor) -> tuple[Batch, dict[int, tuple[str, str]]]:
+        images, actual = self.source.take(task)
+        if isinstance(images, Tensor):
+            x = _centred(images, self.size).float()
+        else:
+            x = torch.cat([_centred(image[None], self.size) for image in images]).float()
+        if self.channels < x.shape[1]:
+            x = luma(x)
+        x = x.expand(-1, self.channels, -1, -1) / 255
+        return Batch(views=[x], index=actual, label=self.source.label(actual)), self.source.bad
+
+
+def _pool(work: Dataset[Any], tasks: Sequence[Any], workers: int) -> DataLoader[Any]:
+    return DataLoader(
+        work,
+        batch_size=None,
+        sampler=tasks,  # type: ignore[arg-type]
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=_as_it_is,
+        worker_init_fn=_leave_signals,
+        generator=torch.Generator(),  # else iterating would move torch's global one
+    )
+
+
+def _checked(answers: Iterable[Any], source: Source, max_bad: float) -> Iterator[Batch]:
+    for batch, bad in answers:
+        source.bad.update(bad)
+        if len(source.bad) > max_bad * len(source):
+            path, reason = next(iter(source.bad.values()))
+            raise UserError(
+                f"{len(source.bad)} images of {source.name} ({len(source)}) cannot be read, more than the share of "
+                f"{max_bad:g} that --max-bad allows; for example {path}: {reason}"
+            )
+        yield batch
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
+
+
+def _leave_signals(worker: int) -> None:
+    """Signals are for the main process: it saves and stops, and its workers end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

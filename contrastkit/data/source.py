@@ -1,0 +1,220 @@
+"""Sources: one indexed set of images each, in memory (:class:`ArraySource`) or in files (:class:`FileSource`)."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from contrastkit.errors import UserError
+
+GRAY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
+PEEK = 32  # files opened to see what a set of files is like
+
+
+class BadImage(Exception):
+    """An image that cannot be read: its position, its name for people, and why."""
+
+    def __init__(self, index: int, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.index, self.path, self.reason = index, path, reason
+
+
+class Source(ABC):
+    """An indexed set of images.
+
+    Attributes:
+        name: what to call it on the screen.
+        channels: of every image it hands out.
+        size: shorter side of a typical image, in pixels.
+        labels: int64 [N], -1 where an image has none; None for an unlabelled set.
+        classes: names of the labels 0, 1, ...; None where they have none.
+        digits: orientation carries the class (digits, letters), so flips would change it.
+        bad: unreadable images met so far: position -> (path, reason).
+    """
+
+    def __init__(
+        self, name: str, *, channels: int, size: int, labels: Tensor | None, classes: Sequence[str] | None, digits: bool
+    ) -> None:
+        self.name, self.channels, self.size = name, channels, size
+        self.labels, self.classes, self.digits = labels, None if classes is None else tuple(classes), digits
+        self.bad: dict[int, tuple[str, str]] = {}
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def fetch(self, index: Tensor) -> Tensor | list[Tensor]:
+        """The images at ``index`` (int64 [n]): uint8 [n, C, H, W], or a list of uint8 [C, H_i, W_i] where sizes differ.
+
+        Raises:
+            BadImage: for the first one that cannot be read.
+        """
+
+    @abstractmethod
+    def subset(self, index: Tensor) -> "Source":
+        """The images at ``index`` as a source of their own."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits: whether a resumed run or cached features see the same set."""
+
+    def label(self, index: Tensor) -> Tensor:
+        """Labels int64 [n] of the images at ``index``, -1 where there is none."""
+        return torch.full_like(index, -1) if self.labels is None else self.labels[index]
+
+    def take(self, index: Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
+        """:meth:`fetch`, with unreadable images noted in :attr:`bad` and replaced by the next readable one of the set.
+
+        What replaces an image depends on the files alone, not on which bad ones are already known.
+
+        Returns:
+            The images, and int64 [n], the positions they really have.
+        """
+        while True:
+            index = self._around_bad(index)
+            try:
+                return self.fetch(index), index
+            except BadImage as e:
+                self.bad[e.index] = (e.path, e.reason)
+
+    def _around_bad(self, index: Tensor) -> Tensor:
+        if not self.bad:
+            return index
+        if len(self.bad) >= len(self):
+            path, reason = next(iter(self.bad.values()))
+            raise UserError(f"no image of {self.name} can be read, for example {path}: {reason}")
+        good = index.tolist()
+        for k, i in enumerate(good):
+            while i in self.bad:
+                i = (i + 1) % len(self)
+            good[k] = i
+        return torch.tensor(good, dtype=torch.int64)
+
+
+class ArraySource(Source):
+    """Images of one size, in memory: uint8 [N, C, H, W]."""
+
+    def __init__(
+        self,
+        name: str,
+        images: Tensor,
+        labels: Tensor | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        digits: bool = False,
+    ) -> None:
+        super().__init__(
+            name, channels=images.shape[1], size=min(images.shape[-2:]), labels=labels, classes=classes, digits=digits
+        )
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def fetch(self, index: Tensor) -> Tensor:
+        return self.images[index]
+
+    def subset(self, index: Tensor) -> "ArraySource":
+        labels = None if self.labels is None else self.labels[index]
+        return ArraySource(self.name, self.images[index], labels, classes=self.classes, digits=self.digits)
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        some = self.images[:: max(1, len(self) // 4096)]  # enough to tell sets apart, quick on a large one
+        digest.update(some.contiguous().numpy().tobytes())
+        if self.labels is not None:
+            digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+class FileSource(Source):
+    """Image files. Every image becomes RGB, unless all those looked at are gray: then one channel.
+
+    16-bit pixels are scaled to 8 bits, EXIF orientation is applied, palettes are looked up, alpha is dropped.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        paths: Sequence[str],
+        labels: Tensor | None = None,
+        *,
+        root: Path,
+        classes: Sequence[str] | None = None,
+        digits: bool = False,
+        shape: tuple[int, int] | None = None,
+    ) -> None:
+        """``paths`` are relative to ``root``; ``shape`` = (channels, size) where they are known already."""
+        self.root, self.paths = root, list(paths)
+        channels, size = shape or self._peek()
+        super().__init__(name, channels=channels, size=size, labels=labels, classes=classes, digits=digits)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def fetch(self, index: Tensor) -> list[Tensor]:
+        return [self._read(i) for i in index.tolist()]
+
+    def subset(self, index: Tensor) -> "FileSource":
+        return FileSource(
+            self.name,
+            [self.paths[i] for i in index.tolist()],
+            None if self.labels is None else self.labels[index],
+            root=self.root,
+            classes=self.classes,
+            digits=self.digits,
+            shape=(self.channels, self.size),
+        )
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256("\n".join(self.paths).encode("utf-8", "surrogateescape"))
+        if self.labels is not None:
+            digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _read(self, i: int) -> Tensor:
+        try:
+            with Image.open(self.root / self.paths[i]) as image:
+                return _pixels(image, self.channels)
+        except (
+            Exception
+        ) as e:  # a damaged file makes Pillow raise almost anything (OSError, SyntaxError, struct.error, ...)
+            reason = str(e).replace(str(self.root / self.paths[i]), "the file") or type(e).__name__
+            raise BadImage(i, self.paths[i], reason) from e
+
+    def _peek(self) -> tuple[int, int]:
+        """(channels, median of the shorter sides) of some files spread over the set, from their headers."""
+        modes, sides = set(), []
+        for path in self.paths[:: max(1, len(self.paths) // PEEK)]:
+            try:
+                with Image.open(self.root / path) as image:
+                    modes.add(image.mode)
+                    sides.append(min(image.size))
+            except Exception:  # met again, and counted, when its turn comes
+                continue
+        if not sides:
+            raise UserError(f"none of the images looked at in {self.root} can be read, for example {self.paths[0]}")
+        return (1 if modes <= GRAY_MODES else 3), sorted(sides)[len(sides) // 2]
+
+
+def _pixels(image: Image.Image, channels: int) -> Tensor:
+    """An open image as uint8 [channels, H, W], upright."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(
+        "I"
+    ):  # 16 bits; Pillow's own convert() would clip them. Mode "I" is how it opens some PNGs.
+        image = Image.fromarray((np.asarray(image).astype(np.int64) / 257).round().clip(0, 255).astype(np.uint8))
+    elif image.mode == "F":
+        pixels = np.asarray(image)
+        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+            raise ValueError("floating-point pixels outside [0, 1]")
+        image = Image.fromarray((pixels * 255).round().astype(np.uint8))
+    elif image.mode in ("P", "PA"):
+        image = image.convert("RGBA")  # a palette may hold transparency, which convert("RGB") warns about
+    array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return torch.from_numpy(array.copy()).view(image.height, image.width, channels).permute(2, 0, 1)

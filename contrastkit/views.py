@@ -1,0 +1,314 @@
+"""Augmentations: each paper's recipe is a row of numbers, and one function applies a row to a batch.
+
+    crop and flip -> jitter -> gray -> blur -> solarize        (``gray_first`` swaps jitter and gray, as MoCo v1 has it)
+
+Every sample of every view draws its own parameters, from :mod:`contrastkit.rng`. What one sample becomes does not depend on
+the batch around it: all arithmetic is per sample, in kernels that round each operation alone.
+
+Crop, resize, flip and blur are linear and separable, so each is two small matrices per sample: y = A_rows x A_cols^T. That is
+exact (antialiased when it shrinks) and on a CPU several times faster than sampling pixel by pixel.
+
+Where this departs from the papers' code, on purpose: SimCLR and BYOL resize bicubically and BYOL's brightness is additive; here
+resizing is bilinear (MoCo's) and jitter is torchvision's ColorJitter throughout. Blur reflects at the border.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from contrastkit.rng import uniform
+
+GRAY = (0.2989, 0.587, 0.114)  # luma weights of torchvision and PIL (ITU-R 601)
+ATTEMPTS = 10  # RandomResizedCrop's tries before it falls back on the largest centred crop
+SLOTS = 18  # draws per sample before those of the crop's attempts
+CHUNK = 1 << 17  # floats augmented at once on a CPU: half a MiB stays in a core's cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The numbers of one augmentation. Colour operations apply to images of three channels only."""
+
+    size: Annotated[int, "side of a view in pixels"] = 224
+    crop_min: Annotated[float, "smallest crop, as a share of the image's area (RandomResizedCrop)"] = 0.2
+    crop_max: Annotated[float, "largest crop, as a share of the image's area"] = 1.0
+    ratio: Annotated[float, "crop's aspect ratio lies in [1/ratio, ratio], log-uniformly"] = 4 / 3
+    flip_p: Annotated[float, "probability of a horizontal flip"] = 0.5
+    jitter_p: Annotated[float, "probability of colour jitter (operations in random order)"] = 0.8
+    brightness: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
+    contrast: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
+    saturation: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
+    hue: Annotated[float, "jitter: turn in +- this, 0.5 is half the colour circle"] = 0.1
+    gray_p: Annotated[float, "probability of dropping the colour"] = 0.2
+    gray_first: Annotated[bool, "drop the colour before the jitter (MoCo v1's order)"] = False
+    blur_p: Annotated[float, "probability of Gaussian blur (SimCLR, App. A)"] = 0.0
+    sigma_min: Annotated[float, "blur: smallest standard deviation in pixels"] = 0.1
+    sigma_max: Annotated[float, "blur: largest standard deviation in pixels"] = 2.0
+    blur_span: Annotated[
+        float, "blur: kernel width as a share of the side (SimCLR: 0.1); 0 = not cut off (PIL, MoCo)"
+    ] = 0.0
+    solarize_p: Annotated[float, "probability of inverting pixels above one half (BYOL, App. B)"] = 0.0
+    degrees: Annotated[float, "rotation in +- degrees"] = 0.0
+    shear: Annotated[float, "horizontal shear in +- degrees"] = 0.0
+    translate: Annotated[float, "shift in +- this share of the side"] = 0.0
+    zoom_min: Annotated[float, "smallest magnification"] = 1.0
+    zoom_max: Annotated[float, "largest magnification"] = 1.0
+
+    @property
+    def affine(self) -> bool:
+        """Whether images are rotated, sheared, shifted or zoomed before the crop."""
+        return any((self.degrees, self.shear, self.translate)) or (self.zoom_min, self.zoom_max) != (1, 1)
+
+
+# MoCo's main_moco.py; v2 adds blur (Sec. 3) and weakens the hue.
+_V1 = View(jitter_p=1.0, hue=0.4, gray_first=True)
+_V2 = View(blur_p=0.5)
+# SimCLR, App. A: jitter of strength s is (.8s, .8s, .8s, .2s). App. B.9: CIFAR-10 takes s = 0.5 and no blur.
+_SIMCLR = View(crop_min=0.08, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur_p=0.5, blur_span=0.1)
+# BYOL, App. B, Table 6: the two views differ in blur and solarization.
+_BYOL = View(crop_min=0.08, saturation=0.2, blur_p=1.0, blur_span=0.1)
+
+VIEWS: dict[str, tuple[View, ...]] = {
+    "moco-v1": (_V1, _V1),
+    "moco-v2": (_V2, _V2),
+    "moco-cifar": (replace(_V2, size=32, crop_min=0.08, blur_p=0.0),) * 2,  # MoCo's CIFAR-10 demo
+    "simclr": (_SIMCLR, _SIMCLR),
+    "simclr-cifar": (
+        replace(_SIMCLR, size=32, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_p=0.0),
+    ) * 2,
+    "byol": (_BYOL, replace(_BYOL, blur_p=0.1, solarize_p=0.2)),
+    # For digits and letters: no flip, which would change the class, and no colour; poses instead.
+    "digits": (
+        View(
+            size=32, crop_min=0.5, flip_p=0.0, jitter_p=0.0, gray_p=0.0,
+            degrees=20.0, shear=10.0, translate=0.1, zoom_min=0.8, zoom_max=1.2,
+        ),
+    ) * 2,
+}  # fmt: skip
+
+
+def augment(images: Tensor | Sequence[Tensor], view: View, *, seed: int, epoch: int, index: Tensor, v: int) -> Tensor:
+    """One view of each image.
+
+    Args:
+        images: uint8 [n, C, H, W], or n tensors uint8 [C, H_i, W_i].
+        index: int64 [n], the images' positions in the data set; with ``seed``, ``epoch`` and ``v`` they fix every draw.
+        v: number of the view.
+
+    Returns:
+        float32 [n, C, size, size] in [0, 1].
+    """
+    n, first = len(images), images[0]
+    device, channels, size = first.device, first.shape[0], view.size
+    u = uniform(seed, epoch, index, v, SLOTS + 2 * ATTEMPTS).to(device)
+    (jitter, order, bright, contrast, saturate, turn, gray, blur, sigma, flip, solarize, *pose, down, right) = u[
+        :, :SLOTS
+    ].T
+    box = _crop_boxes(view, u[:, SLOTS:], down, right, images)
+    flip = flip < view.flip_p
+    factor = {
+        _brightness: _around_one(bright, view.brightness),
+        _contrast: _around_one(contrast, view.contrast),
+        _saturation: _around_one(saturate, view.saturation),
+        _hue: ((2 * turn - 1) * view.hue).float(),
+    }
+    rgb = channels == 3
+    strength = {
+        _brightness: view.brightness,
+        _contrast: view.contrast,
+        _saturation: view.saturation * rgb,
+        _hue: view.hue * rgb,
+    }
+    orders = list(itertools.permutations([op for op in strength if strength[op] > 0]))
+    # Samples of one order go together, in pieces that stay in cache; one that is not jittered has order -1.
+    which = torch.where(jitter < view.jitter_p, (order * len(orders)).long(), -1)
+    gray, blur, solarize = gray < view.gray_p * rgb, blur < view.blur_p, solarize < view.solarize_p
+    sigma = view.sigma_min + (view.sigma_max - view.sigma_min) * sigma
+    piece = max(1, CHUNK // (channels * size * size)) if device.type == "cpu" else n
+
+    out = torch.empty(n, channels, size, size, device=device)
+    ranked = which.argsort(stable=True)
+    for group in ranked.split(which[ranked].unique_consecutive(return_counts=True)[1].tolist()):
+        for rows in group.split(piece):
+            x = _cropped(images, view, rows, [b[rows] for b in box], flip[rows], [p[rows] for p in pose])
+            if view.gray_first:
+                _where(x, gray[rows], _to_gray)
+            ops = orders[w] if (w := int(which[rows[0]])) >= 0 else ()
+            for op in ops:
+                x = op(x, factor[op][rows].view(-1, 1, 1, 1))
+            if not view.gray_first:
+                _where(x, gray[rows], _to_gray)
+            _where(x, blur[rows], lambda y, s: _blur(y, s, view.blur_span), sigma[rows])
+            _where(x, solarize[rows], lambda y: torch.where(y >= 0.5, 1 - y, y))
+            out[rows] = x.clamp_(0, 1)
+    return out
+
+
+# ------------------------------------------------------------------------------------------------------------ geometry
+
+
+def _crop_boxes(
+    view: View, u: Tensor, down: Tensor, right: Tensor, images: Tensor | Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """torchvision's RandomResizedCrop.get_params for every image: top, left, height, width, int64 [n] each."""
+    sides = torch.tensor([image.shape[-2:] for image in images], device=u.device).double()
+    h0, w0 = sides[:, :1], sides[:, 1:]
+    area = h0 * w0 * (view.crop_min + (view.crop_max - view.crop_min) * u[:, :ATTEMPTS])
+    ratio = torch.exp((2 * u[:, ATTEMPTS : 2 * ATTEMPTS] - 1) * math.log(view.ratio))
+    w, h = torch.sqrt(area * ratio).round(), torch.sqrt(area / ratio).round()
+    fits = (0 < w) & (w <= w0) & (0 < h) & (h <= h0)
+    # The last column is the fall-back: the largest centred crop whose ratio is allowed.
+    w = torch.cat([w, torch.minimum(w0, (h0 * view.ratio).round())], 1)
+    h = torch.cat([h, torch.minimum(h0, (w0 * view.ratio).round())], 1)
+    first = torch.cat([fits, torch.ones_like(fits[:, :1])], 1).int().argmax(1, keepdim=True)
+    w, h = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0]
+    centred = first[:, 0] == ATTEMPTS
+    top = torch.where(centred, (h0[:, 0] - h) / 2, down * (h0[:, 0] - h + 1)).floor()
+    left = torch.where(centred, (w0[:, 0] - w) / 2, right * (w0[:, 0] - w + 1)).floor()
+    return tuple(side.long() for side in (top, left, h, w))
+
+
+def _cropped(
+    images: Tensor | Sequence[Tensor],
+    view: View,
+    rows: Tensor,
+    box: Sequence[Tensor],
+    flip: Tensor,
+    pose: Sequence[Tensor],
+) -> Tensor:
+    """Pose, crop, resize and flip of the images ``rows``: float32 [n, C, size, size] in [0, 1]."""
+    top, left, height, width = box
+    size = view.size
+    if isinstance(images, Tensor):
+        x = images[rows].float()
+        if view.affine:
+            x = _affine(x, view, pose)
+        n, channels, h0, w0 = x.shape
+        across = _resizer(left, width, w0, size, flip) / 255
+        x = torch.bmm(x.view(n, channels * h0, w0), across.mT).view(n, channels, h0, size)
+        return _resizer(top, height, h0, size, torch.zeros_like(flip))[:, None] @ x
+    views = []
+    for i, row in enumerate(rows.tolist()):
+        image = images[row][None]
+        if view.affine:
+            image = _affine(image.float(), view, [p[i : i + 1] for p in pose])
+        t, l, h, w = (int(side[i]) for side in box)
+        view_of_it = F.interpolate(image[..., t : t + h, l : l + w], (size, size), mode="bilinear", antialias=True)
+        views.append(view_of_it.flip(-1) if flip[i] else view_of_it)
+    return torch.cat(views).float() / 255
+
+
+def _resizer(start: Tensor, length: Tensor, side: int, size: int, flip: Tensor) -> Tensor:
+    """Matrices [n, size, side] that cut [start, start + length) out of ``side`` pixels and resize it to ``size``: bilinear,
+    antialiased, as torch.nn.functional.interpolate weighs them; mirrored where ``flip``."""
+    start, length = start[:, None, None].float(), length[:, None, None].float()
+    target = torch.arange(size, device=start.device, dtype=torch.float32)[None, :, None]
+    target = torch.where(flip[:, None, None], size - 1 - target, target)
+    scale = length / size
+    centre = (target + 0.5) * scale  # in pixels of the crop
+    pixel = torch.arange(side, device=start.device, dtype=torch.float32) + 0.5 - start
+    weight = (1 - (pixel - centre).abs() / scale.clamp(min=1)).clamp_(min=0)
+    weight *= (pixel > 0) & (pixel < length)
+    return weight / weight.sum(-1, keepdim=True)
+
+
+def _affine(x: Tensor, view: View, pose: Sequence[Tensor]) -> Tensor:
+    """torchvision's RandomAffine, bilinear with black outside: x float32 [n, C, H, W], pose five draws [n] each."""
+    turn, slant, dx, dy, zoom = pose
+    h, w = x.shape[-2:]
+    rotation = torch.deg2rad((2 * turn - 1) * view.degrees)
+    tan = torch.tan(torch.deg2rad((2 * slant - 1) * view.shear))
+    scale = view.zoom_min + (view.zoom_max - view.zoom_min) * zoom
+    tx, ty = ((2 * dx - 1) * view.translate * w).round(), ((2 * dy - 1) * view.translate * h).round()
+    cos, sin = torch.cos(rotation), torch.sin(rotation)
+    # Output pixel -> input pixel, about the centre: the inverse of rotation * shear * scale.
+    m00, m01 = (cos - sin * tan) / scale, (cos * tan + sin) / scale
+    m10, m11 = -sin / scale, cos / scale
+    m02, m12 = -m00 * tx - m01 * ty, -m10 * tx - m11 * ty
+    theta = torch.stack([m00, m01 * h / w, 2 * m02 / w, m10 * w / h, m11, 2 * m12 / h], 1).view(-1, 2, 3)
+    grid = F.affine_grid(theta.float(), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+# ------------------------------------------------------------------------------------------ colour: x float32 [n, C, H, W]
+# One rounded operation at a time (no lerp, no addcmul): a fused one rounds differently in a loop's vector and scalar parts, and
+# then a sample would depend, in its last bit, on its place in the batch.
+
+
+def _around_one(u: Tensor, strength: float) -> Tensor:
+    low = max(0.0, 1 - strength)
+    return (low + (1 + strength - low) * u).float()
+
+
+def _where(x: Tensor, mask: Tensor, op, *args: Tensor) -> None:  # type: ignore[no-untyped-def]
+    """x[mask] = op(x[mask], args[mask]), in place."""
+    rows = mask.nonzero()[:, 0]
+    if len(rows):
+        x[rows] = op(x[rows], *(a[rows] for a in args))
+
+
+def _brightness(x: Tensor, b: Tensor) -> Tensor:
+    return (x * b).clamp_(0, 1)
+
+
+def _contrast(x: Tensor, c: Tensor) -> Tensor:
+    mean = x.sum(-1).sum(-1) / (x.shape[-1] * x.shape[-2])  # [n, C]
+    mean = sum(g * mean[:, i] for i, g in enumerate(GRAY)) if x.shape[1] == 3 else mean.sum(1) / x.shape[1]
+    return (x * c).add_((1 - c) * mean.view(-1, 1, 1, 1)).clamp_(0, 1)
+
+
+def _saturation(x: Tensor, s: Tensor) -> Tensor:
+    return (x * s).add_(luma(x) * (1 - s)).clamp_(0, 1)
+
+
+def _hue(x: Tensor, turn: Tensor) -> Tensor:
+    """Turn the hue in HSV space: out = V - (V - min) * distance of the turned hue from the channel's own sector."""
+    r, g, b = x.unbind(1)
+    top = torch.maximum(torch.maximum(r, g), b)
+    span = top - torch.minimum(torch.minimum(r, g), b)
+    inverse = 1 / span.clamp(min=1e-12)  # gray pixels: every difference is 0, so is the hue
+    is_r = (top == r).to(x.dtype)
+    is_g = (top == g).to(x.dtype) * (1 - is_r)
+    hue = is_r * ((g - b) * inverse) + is_g * ((b - r) * inverse + 2) + (1 - is_r - is_g) * ((r - g) * inverse + 4)
+    hue += 6 * turn[:, 0]
+    hue -= 6 * (hue / 6).floor_()  # in [0, 6), faster than remainder
+    out = torch.empty_like(x)
+    out[:, 0] = top - span * (2 - (hue - 3).abs_()).clamp_(0, 1)
+    out[:, 1] = top - span * ((hue - 2).abs_() - 1).clamp_(0, 1)
+    out[:, 2] = top - span * ((hue - 4).abs_() - 1).clamp_(0, 1)
+    return out
+
+
+def luma(x: Tensor) -> Tensor:
+    """RGB float [n, 3, H, W] -> gray [n, 1, H, W]."""
+    r, g, b = GRAY
+    return ((x[:, 0] * r).add_(x[:, 1] * g)).add_(x[:, 2] * b)[:, None]
+
+
+def _to_gray(x: Tensor) -> Tensor:
+    return luma(x).expand_as(x)
+
+
+def _blur(x: Tensor, sigma: Tensor, span: float) -> Tensor:
+    """Gaussian blur of standard deviation sigma [n] in pixels; the border is mirrored, as torchvision does."""
+    n, channels, side, _ = x.shape
+    radius = int(int(span * side) / 2) if span else side - 1
+    reach = torch.arange(side, device=x.device)
+    kernel = torch.exp(-((reach / sigma[:, None]) ** 2) / 2) * (reach <= radius)
+    kernel /= (
+        2 * kernel.sum(1, keepdim=True) - kernel[:, :1]
+    )  # float64 up to here: rounded once, it is the same in any batch
+    kernel = F.pad(kernel.float(), (0, 2 * side))  # distances beyond the image weigh nothing
+    i, j = reach[:, None], reach
+    end = 3 * side - 1
+    itself = (i - j).abs()
+    mirrored_low = torch.where(j > 0, i + j, end)  # pixel j seen again at -j, and at 2 (side - 1) - j
+    mirrored_high = torch.where(j < side - 1, 2 * (side - 1) - i - j, end)
+    matrix = kernel[:, itself] + kernel[:, mirrored_low] + kernel[:, mirrored_high]  # [n, side, side]
+    x = torch.bmm(x.reshape(n, channels * side, side), matrix.mT).view_as(x)
+    return matrix[:, None] @ x
