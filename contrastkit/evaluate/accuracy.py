@@ -35,7 +35,7 @@ def wilson(p: float, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def hits(scores: Tensor, y: Tensor) -> Tensor:
-    """Who is right: scores [..., N, C], true classes y [N] -> bool [..., N, 2], with the best one and with the best five.
+    """Who is right: scores [..., N, C], true classes y [N] -> bool [..., N, 2], by the best one and by the best five.
 
     Of equal scores the lower class goes first, so the result does not depend on how a device sorts.
     """

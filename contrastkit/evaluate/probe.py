@@ -153,7 +153,7 @@ def _score(test: Features, W: Tensor, b: Tensor) -> list[tuple[float, float] | N
 
 
 def plot_rates(probe: Probe, path: Path) -> None:
-    """Draw the accuracy on the held-out training images against the learning rate."""
+    """Draw the accuracy on the held-out training images against the learning rate, as a PNG."""
     from matplotlib.figure import Figure  # slow to import
 
     kept = [(r, 100 * v) for r, v in zip(probe.rates, probe.validation, strict=True) if v is not None]
@@ -164,7 +164,7 @@ def plot_rates(probe: Probe, path: Path) -> None:
     axes.set_xlabel("learning rate")
     axes.set_ylabel("top-1 on held-out training images, %")
     axes.legend()
-    figure.savefig(path)
+    figure.savefig(path, format="png")  # whatever the name ends in
 
 
 @dataclass(frozen=True, slots=True)

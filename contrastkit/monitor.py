@@ -1,0 +1,201 @@
+"""Is the training healthy? Numbers that show collapse before the accuracy does, and a line that says what to turn.
+
+The numbers are about the outputs z that the loss compares, not about the encoder's features: those are not negative, so
+all of them lean the same way and none of the yardsticks below would hold.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from contrastkit.data import DataSet, Loader, Source
+from contrastkit.evaluate.features import encode, evaluating
+from contrastkit.evaluate.knn import knn
+from contrastkit.parts.heads import Tower
+from contrastkit.rng import permutation
+from contrastkit.views import View
+
+IMAGES = 1024  # looked at for the collapse numbers: enough for an effective rank of some hundreds
+BANK, QUERIES = 4096, 1024  # training images for kNN
+
+# Each output is a part common to all and a part of its own, and std^2 in units of 1/d is the share of its squared
+# length that is its own: below 0.2, all outputs are the same vector but for 4 % of it.
+STD = 0.2
+RANK = 2.0  # fewer than two directions' worth of variety
+# One look is not enough: an untrained network starts at a std of 0.13 (measured: ``tiny`` and its head on CIFAR-10) and
+# leaves it within a few steps. Numbers that rise by this factor from look to look are on their way out.
+RISE = 1.1
+# Nats below chance: the positive is then at most e^0.05 = 1.05 times as likely as a negative.
+ABOVE_CHANCE = 0.05
+# A loss below this share of chance's, while kNN has gained less than GAIN since the first look: the task is solved by
+# something that does not tell images apart. A leak through batch norm looks like that (MoCo, Sec. 3.3, App. A.9).
+TOO_EASY, GAIN = 0.1, 0.01
+
+
+@torch.no_grad()
+def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
+    """How the outputs of two views of the same N images are spread over the unit sphere.
+
+    Args:
+        z1, z2: float [N, d], one row an image; they are normalised here.
+
+    Returns:
+        ``std``: standard deviation of each dimension over the images, mean over dimensions, in units of 1/sqrt(d). Near
+        1 when spread evenly over the sphere, 0 when collapsed (SimSiam: Chen & He 2020, Sec. 4.1, Fig. 2).
+        ``rank``: effective rank of the first view's matrix, the exponential of the entropy of its normalised singular
+        values (Roy & Vetterli 2007; RankMe: Garrido et al. 2022, Eq. 1). 1 when collapsed, at most min(N, d). The mean
+        is left in, or a collapse to one point with a little noise would count as full rank.
+        ``alignment``: mean of ||z1 - z2||^2 over images; 0 is perfect (Wang & Isola 2020, Sec. 4, alpha = 2).
+        ``uniformity``: log of the mean of exp(-2 ||x - y||^2) over pairs of images, mean of the two views (same place,
+        t = 2); 0 when collapsed, at best near -4.
+    """
+    z1, z2 = F.normalize(z1.float(), dim=1), F.normalize(z2.float(), dim=1)
+    p = torch.linalg.svdvals(z1)
+    p = p / p.sum()
+    return {
+        "std": (z1.std(dim=0).mean() * math.sqrt(z1.shape[1])).item(),
+        "rank": torch.special.entr(p).sum().exp().item(),
+        "alignment": (z1 - z2).pow(2).sum(dim=1).mean().item(),
+        "uniformity": sum(F.pdist(z).pow(2).mul(-2).exp().mean().log().item() for z in (z1, z2)) / 2,
+    }
+
+
+def diagnose(looks: Sequence[dict[str, float]], *, chance: float | None = None) -> str | None:
+    """One line when the training goes nowhere, naming what to turn; None while it is healthy, or after a single look.
+
+    Args:
+        looks: the numbers so far, oldest first: those of :func:`collapse`, ``loss``, and ``knn`` if there are labels.
+        chance: the loss of a method that tells nothing apart, log(K + 1); None if there is no such number.
+    """
+    if not looks:
+        return None
+    now = looks[-1]
+    if not all(map(math.isfinite, now.values())):
+        return "the outputs are not finite: lower the learning rate (--lr), or clip the gradient (--clip-norm)"
+    if len(looks) < 2:
+        return None
+    before = looks[-2]
+    if now["std"] < min(STD, RISE * before["std"]):
+        return (
+            f"collapse: the outputs hardly differ (std {now['std']:.2f}/sqrt(d), healthy is near 1): lower the "
+            "learning rate (--lr) or add warm-up (--warmup-epochs); with a momentum target, raise its momentum (--m)"
+        )
+    if now["rank"] < min(RANK, RISE * before["rank"]):
+        return (
+            f"collapse: the outputs lie along {now['rank']:.1f} directions (effective rank): raise the temperature "
+            "(--tau) or lower the learning rate (--lr)"
+        )
+    if chance is None:
+        return None
+    if min(now["loss"], before["loss"]) > chance - ABOVE_CHANCE:
+        return (
+            f"stuck: the loss {now['loss']:.2f} is that of chance, {chance:.2f}: lower the temperature (--tau), raise "
+            "the target's momentum (--m) if its keys change too fast, or change the learning rate (--lr)"
+        )
+    easy = now["loss"] < TOO_EASY * chance
+    if easy and len(looks) > 2 and "knn" in now and now["knn"] < looks[0].get("knn", 0.0) + GAIN:
+        return (
+            f"too easy: the loss fell to {now['loss']:.2f} (chance {chance:.2f}) but kNN does not rise: batch norm may "
+            "tell which key belongs to which query (--bn-groups above 1), or the views are too alike (stronger crops)"
+        )
+    return None
+
+
+class Monitor:
+    """Looks at a training every few epochs: :func:`collapse`, and kNN when there are labels.
+
+    It always looks at the same images under the same views, draws from no generator and leaves the method as it was:
+    a run is the same with it and without. kNN asks and answers with training images, so nobody tunes on the test set.
+
+    Attributes:
+        looks: the numbers so far, oldest first: those of :func:`collapse`, ``loss``, ``knn`` (k = 20, T = 0.1).
+        last: the newest of them; empty before the first look.
+        warning: the newest diagnosis, None if healthy.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        views: Sequence[View],
+        *,
+        seed: int,
+        device: torch.device,
+        every: int,
+        chance: float | None,
+        workers: int = 0,
+    ) -> None:
+        """
+        Args:
+            views: of the training; the first two are looked at.
+            every: epochs between looks; 0 is never.
+            chance: see :func:`diagnose`.
+            workers: processes that decode the images.
+        """
+        self.views = (views[0], views[min(1, len(views) - 1)])
+        self.seed, self.device, self.every, self.chance, self.workers = seed, device, every, chance, workers
+        self.looks: list[dict[str, float]] = []
+        self.warning: str | None = None
+        self._source = _some(data.pretrain, torch.arange(len(data.pretrain)), IMAGES, seed)
+        self._labelled: tuple[Source, Source] | None = None
+        labels = data.train.labels
+        if labels is not None and (labels >= 0).sum() > 1:
+            both = _some(data.train, (labels >= 0).nonzero()[:, 0], BANK + QUERIES, seed)
+            queries = max(1, len(both) * QUERIES // (BANK + QUERIES))
+            order = torch.arange(len(both))
+            self._labelled = both.subset(order[queries:]), both.subset(order[:queries])
+            self._n_classes = int(labels.max()) + 1
+
+    def due(self, epoch: int, last: bool) -> bool:
+        """Whether to look after ``epoch`` epochs; always after the last one."""
+        return self.every > 0 and (last or epoch % self.every == 0)
+
+    def look(
+        self,
+        online: Tower,
+        loss: float,
+        autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+    ) -> dict[str, float]:
+        """The numbers of the moment.
+
+        Args:
+            online: encoder and head in training.
+            loss: mean over the epoch.
+            autocast: makes the context that the network runs under.
+        """
+        with evaluating(online), autocast():
+            now = collapse(*self._outputs(online)) | {"loss": loss}
+            if self._labelled is not None:
+                size = self.views[0].size
+                bank, queries = (
+                    encode(online.encoder, source, size=size, workers=self.workers, device=self.device)
+                    for source in self._labelled
+                )
+                now["knn"] = knn(bank, queries, n_classes=self._n_classes).top1
+        self.looks.append(now)
+        self.warning = diagnose(self.looks, chance=self.chance)
+        return now
+
+    @property
+    def last(self) -> dict[str, float]:
+        return self.looks[-1] if self.looks else {}
+
+    @torch.no_grad()
+    def _outputs(self, online: Tower) -> list[Tensor]:
+        """z [N, d] of each of the two views."""
+        n = len(self._source)
+        loader = Loader(self._source, self.views, batch=min(n, 256), seed=self.seed, workers=self.workers)
+        z: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for batch in loader.epoch(0):
+            for view, outputs in zip(batch.views, z, strict=True):
+                images = view.to(self.device, memory_format=torch.channels_last)
+                outputs.append(online.head(online.encoder(images)))  # past a compiled Tower: no recompiling for this
+        return [torch.cat(outputs) for outputs in z]
+
+
+def _some(source: Source, rows: Tensor, n: int, seed: int) -> Source:
+    """At most n of the images ``rows``, the same ones for the same seed."""
+    return source.subset(rows[permutation(seed, 0, len(rows))[:n]])

@@ -1,0 +1,178 @@
+"""The collapse numbers against loops and closed forms; what is said about them; that looking changes nothing."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from contrastkit.data import ArraySource, DataSet
+from contrastkit.monitor import Monitor, collapse, diagnose
+from contrastkit.parts.encoder import build_encoder
+from contrastkit.parts.heads import Tower, mlp
+from contrastkit.views import View
+
+VIEWS = (View(size=16, crop_min=0.3), View(size=16, crop_min=0.3))
+
+
+def test_against_loops() -> None:
+    g = torch.Generator().manual_seed(0)
+    z1 = torch.randn(30, 5, generator=g) + 0.5
+    z2 = z1 + 0.3 * torch.randn(30, 5, generator=g)
+    found = collapse(z1, z2)
+
+    def unit(z: torch.Tensor) -> list[list[float]]:
+        return [[v / math.hypot(*row) for v in row] for row in z.double().tolist()]
+
+    a, b = unit(z1), unit(z2)
+    std = 0.0
+    for column in zip(*a, strict=True):
+        mean = sum(column) / 30
+        std += math.sqrt(sum((v - mean) ** 2 for v in column) / 29) / 5
+    assert found["std"] == pytest.approx(std * math.sqrt(5), rel=1e-5)
+    assert found["alignment"] == pytest.approx(
+        sum(math.dist(x, y) ** 2 for x, y in zip(a, b, strict=True)) / 30, rel=1e-5
+    )
+    uniformity = 0.0
+    for z in (a, b):
+        pairs = [math.exp(-2 * math.dist(z[i], z[j]) ** 2) for i in range(30) for j in range(i)]
+        uniformity += math.log(sum(pairs) / len(pairs)) / 2
+    assert found["uniformity"] == pytest.approx(uniformity, rel=1e-5)
+    gram = torch.tensor(a, dtype=torch.float64).T @ torch.tensor(a, dtype=torch.float64)
+    sigma = [math.sqrt(v) for v in torch.linalg.eigvalsh(gram).tolist()]
+    shares = [s / sum(sigma) for s in sigma]
+    assert found["rank"] == pytest.approx(math.exp(-sum(p * math.log(p) for p in shares)), rel=1e-4)
+
+
+def test_orthogonal_outputs_have_full_rank() -> None:
+    found = collapse(3 * torch.eye(8), torch.eye(8))
+    assert found["rank"] == pytest.approx(8)
+    assert found["alignment"] == 0.0
+    assert found["uniformity"] == pytest.approx(-4)  # all squared distances are 2
+    assert found["std"] == pytest.approx(1.0)  # variance of one 1 among eight: 1/8
+
+
+def test_the_sphere_is_healthy_and_a_point_is_not() -> None:
+    g = torch.Generator().manual_seed(0)
+    sphere = collapse(torch.randn(2000, 32, generator=g), torch.randn(2000, 32, generator=g))
+    assert sphere["std"] == pytest.approx(1.0, abs=0.02)
+    assert sphere["rank"] > 31
+    assert sphere["alignment"] == pytest.approx(2.0, abs=0.05)  # independent points
+    point = torch.ones(100, 32)
+    assert collapse(point, point) == pytest.approx({"std": 0, "rank": 1, "alignment": 0, "uniformity": 0}, abs=1e-4)
+    line = torch.randn(100, 1, generator=g) * torch.ones(32)
+    assert collapse(line, line)["rank"] == pytest.approx(1.0, abs=1e-3)  # two opposite points: one direction
+
+
+def look(**changes: float) -> dict[str, float]:
+    return {"std": 0.9, "rank": 40.0, "alignment": 0.5, "uniformity": -2.5, "loss": 5.0, "knn": 0.4} | changes
+
+
+@pytest.mark.parametrize(
+    ("looks", "said"),
+    [
+        ([], None),
+        ([look(), look()], None),
+        ([look(std=0.1)], None),  # a look at an almost untrained network
+        ([look(std=0.05), look(std=0.13)], None),  # on its way out
+        ([look(std=0.13), look(std=0.1)], "--lr"),
+        ([look(rank=1.2), look(rank=1.1)], "--tau"),
+        ([look(loss=8.5), look(loss=8.31)], "stuck"),
+        ([look(loss=8.5), look(loss=8.0)], None),
+        ([look(loss=1.0), look(loss=0.5), look(loss=0.3)], "--bn-groups"),
+        ([look(loss=1.0, knn=0.3), look(loss=0.5), look(loss=0.3)], None),  # low, and learning
+        ([look(std=math.nan)], "not finite"),
+    ],
+)
+def test_what_is_said(looks: list[dict[str, float]], said: str | None) -> None:
+    line = diagnose(looks, chance=math.log(4097))
+    assert (line is None) if said is None else (line is not None and said in line and "\n" not in line)
+
+
+def test_without_chance_or_labels_the_loss_says_nothing() -> None:
+    looks = [look(loss=8.5), look(loss=8.5)]
+    assert diagnose(looks, chance=None) is None
+    easy = [{k: v for k, v in look(loss=0.1).items() if k != "knn"}] * 4
+    assert diagnose(easy, chance=math.log(4097)) is None
+
+
+def images(labels: torch.Tensor | None) -> DataSet:
+    """Pictures of stripes: the class is how wide they are."""
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 3, (90,), generator=g)
+    ramp = torch.arange(16)[None, None, None, :].expand(90, 3, 16, 16)
+    x = (ramp // (1 + y[:, None, None, None]) % 2 * 200 + torch.randint(0, 40, (90, 3, 16, 16), generator=g)).byte()
+    source = ArraySource("stripes", x, y if labels is None else labels)
+    return DataSet("stripes", source, None, source)
+
+
+def tower() -> Tower:
+    torch.manual_seed(0)
+    encoder = build_encoder("tiny", channels=3, size=16)
+    return Tower(encoder, mlp(encoder.dim, 16, 8))
+
+
+def monitor(data: DataSet, every: int = 1) -> Monitor:
+    return Monitor(data, VIEWS, seed=0, device=torch.device("cpu"), every=every, chance=math.log(65))
+
+
+def test_looking_changes_nothing_and_repeats() -> None:
+    online = tower()
+    online.train()
+    online.encoder.trunk.bn1.eval()  # as if frozen
+    before = {k: v.clone() for k, v in online.state_dict().items()}
+    modes = [part.training for part in online.modules()]
+    rng = torch.get_rng_state()
+    watcher = monitor(images(None))
+    first = watcher.look(online, 3.0)
+    assert watcher.look(online, 3.0) == first == watcher.last
+    assert watcher.looks == [first, first]
+    assert set(first) == {"std", "rank", "alignment", "uniformity", "loss", "knn"}
+    assert [part.training for part in online.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in online.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), rng)
+
+
+def test_it_measures_the_heads_outputs_and_the_encoders_neighbours() -> None:
+    online = tower()
+    with torch.no_grad():
+        for p in online.head[-1].parameters():
+            p.fill_(1.0)  # every output the same direction
+    seen = monitor(images(None)).look(online, 1.0)
+    assert seen["rank"] == pytest.approx(1, abs=0.01) and seen["std"] == pytest.approx(0, abs=0.01)
+    assert seen["knn"] > 0.9  # an untrained encoder tells stripes apart
+
+
+def test_a_collapse_is_said_once_it_persists() -> None:
+    online, watcher = tower(), monitor(images(None))
+    nn.init.zeros_(online.head[-1].weight)
+    nn.init.ones_(online.head[-1].bias)
+    watcher.look(online, 1.0)
+    assert watcher.warning is None
+    watcher.look(online, 1.0)
+    assert watcher.warning is not None and watcher.warning.startswith("collapse")
+
+
+def test_no_labels_no_neighbours() -> None:
+    assert "knn" not in monitor(images(torch.full((90,), -1))).look(tower(), 1.0)
+
+
+def test_neighbours_are_other_images() -> None:
+    """Were queries in the bank, random labels would be found again."""
+    g = torch.Generator().manual_seed(1)
+    random = torch.randint(0, 30, (90,), generator=g)
+    assert monitor(images(random)).look(tower(), 1.0)["knn"] < 0.4
+
+
+def test_when_it_looks() -> None:
+    data = images(None)
+    assert [monitor(data, every=3).due(epoch, epoch == 7) for epoch in range(1, 8)] == [0, 0, 1, 0, 0, 1, 1]
+    assert not monitor(data, every=0).due(7, True)
+
+
+def test_the_normalised_outputs_are_what_counts() -> None:
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(50, 6, generator=g)
+    scale = 1 + 9 * torch.rand(50, 1, generator=g)
+    assert collapse(z * scale, z) == pytest.approx(collapse(F.normalize(z, dim=1), z), rel=1e-4, abs=1e-5)
