@@ -1,8 +1,8 @@
 """Counter-based random numbers: a draw is a hash of its address, not of what was drawn before it.
 
-Order and augmentations are functions of (seed, epoch, index, view), so the number of workers, of processes, and a resume in
-mid-epoch leave them alone. The hash is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number
-generators"), chained over the parts of the address. torch's own generators are neither read nor moved.
+Order and augmentations are functions of (seed, epoch, index, view), so the number of workers and of processes, and a
+resume in mid-epoch, leave them alone. The hash is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom
+number generators"), chained over the parts of the address. torch's own generators are neither read nor moved.
 """
 
 import torch
@@ -13,12 +13,12 @@ _MIX1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX2 = 0x94D049BB133111EB - 2**64
 
 
-def uniform(seed: int, epoch: int, index: Tensor, view: int, slots: int) -> Tensor:
+def uniform(seed: int, epoch: int, index: Tensor, view: int | Tensor, slots: int) -> Tensor:
     """Uniform draws in [0, 1): float64 [n, slots], row i a function of (seed, epoch, index[i], view) alone.
 
     Args:
         index: int64 [n], positions in the data set.
-        view: number of the view; any other consumer of draws takes a number that no view has (below zero).
+        view: number of the view, one for all or int64 [n]; any other consumer of draws takes a number below zero.
         slots: draws per sample. Asking for more slots does not change the first ones.
     """
     key = _fold(_fold(_fold(torch.zeros((), dtype=torch.int64), seed), epoch), view)

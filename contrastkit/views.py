@@ -1,20 +1,20 @@
 """Augmentations: each paper's recipe is a row of numbers, and one function applies a row to a batch.
 
-    crop and flip -> jitter -> gray -> blur -> solarize        (``gray_first`` swaps jitter and gray, as MoCo v1 has it)
+    pose, crop, flip -> jitter -> gray -> blur -> solarize     (``gray_first``: gray before jitter, as MoCo v1 has it)
 
-Every sample of every view draws its own parameters, from :mod:`contrastkit.rng`. What one sample becomes does not depend on
-the batch around it: all arithmetic is per sample, in kernels that round each operation alone.
+Every sample of every view draws its own parameters, from :mod:`contrastkit.rng`. What one sample becomes does not
+depend on the batch around it: all arithmetic is per sample, in kernels that round each operation alone.
 
-Crop, resize, flip and blur are linear and separable, so each is two small matrices per sample: y = A_rows x A_cols^T. That is
-exact (antialiased when it shrinks) and on a CPU several times faster than sampling pixel by pixel.
+Crop, resize, flip and blur are linear and separable, so each is two small matrices per sample: y = A_rows x A_cols^T.
+That is exact (antialiased when it shrinks) and on a CPU several times faster than sampling pixel by pixel.
 
-Where this departs from the papers' code, on purpose: SimCLR and BYOL resize bicubically and BYOL's brightness is additive; here
-resizing is bilinear (MoCo's) and jitter is torchvision's ColorJitter throughout. Blur reflects at the border.
+Where this departs from the papers' code: SimCLR and BYOL resize bicubically and BYOL's brightness is additive; here
+resizing is bilinear (MoCo's) and jitter is torchvision's ColorJitter throughout. Blur mirrors the border.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -92,31 +92,20 @@ VIEWS: dict[str, tuple[View, ...]] = {
 }  # fmt: skip
 
 
-def augment(images: Tensor | Sequence[Tensor], view: View, *, seed: int, epoch: int, index: Tensor, v: int) -> Tensor:
+def augment(
+    images: Tensor | Sequence[Tensor], view: View, *, seed: int, epoch: int, index: Tensor, v: int | Tensor
+) -> Tensor:
     """One view of each image.
 
     Args:
         images: uint8 [n, C, H, W], or n tensors uint8 [C, H_i, W_i].
         index: int64 [n], the images' positions in the data set; with ``seed``, ``epoch`` and ``v`` they fix every draw.
-        v: number of the view.
+        v: number of the view, one for all or int64 [n].
 
     Returns:
         float32 [n, C, size, size] in [0, 1].
     """
-    n, first = len(images), images[0]
-    device, channels, size = first.device, first.shape[0], view.size
-    u = uniform(seed, epoch, index, v, SLOTS + 2 * ATTEMPTS).to(device)
-    (jitter, order, bright, contrast, saturate, turn, gray, blur, sigma, flip, solarize, *pose, down, right) = u[
-        :, :SLOTS
-    ].T
-    box = _crop_boxes(view, u[:, SLOTS:], down, right, images)
-    flip = flip < view.flip_p
-    factor = {
-        _brightness: _around_one(bright, view.brightness),
-        _contrast: _around_one(contrast, view.contrast),
-        _saturation: _around_one(saturate, view.saturation),
-        _hue: ((2 * turn - 1) * view.hue).float(),
-    }
+    n, (channels, *_), device, size = len(images), images[0].shape, images[0].device, view.size
     rgb = channels == 3
     strength = {
         _brightness: view.brightness,
@@ -125,28 +114,51 @@ def augment(images: Tensor | Sequence[Tensor], view: View, *, seed: int, epoch: 
         _hue: view.hue * rgb,
     }
     orders = list(itertools.permutations([op for op in strength if strength[op] > 0]))
-    # Samples of one order go together, in pieces that stay in cache; one that is not jittered has order -1.
-    which = torch.where(jitter < view.jitter_p, (order * len(orders)).long(), -1)
+
+    u = uniform(seed, epoch, index, v, SLOTS + 2 * ATTEMPTS)
+    # Samples of one order of jitter go together, in pieces that stay in cache; -1 is no jitter.
+    which, ranked = torch.where(u[:, 0] < view.jitter_p, (u[:, 1] * len(orders)).long(), -1).sort(stable=True)
+    piece = max(1, CHUNK // (channels * size * size)) if device.type == "cpu" else n
+    u, home = u[ranked].to(device), ranked.to(device)
+    images = images.index_select(0, home) if isinstance(images, Tensor) else [images[i] for i in ranked.tolist()]
+
+    bright, contrast, saturate, turn, gray, blur, sigma, flip, solarize, down, right, *pose = u[:, 2:SLOTS].T
+    box = _crop_boxes(view, u[:, SLOTS:], down, right, images)
+    factor = {
+        _brightness: _around_one(bright, view.brightness),
+        _contrast: _around_one(contrast, view.contrast),
+        _saturation: _around_one(saturate, view.saturation),
+        _hue: ((2 * turn - 1) * view.hue).float(),
+    }
     gray, blur, solarize = gray < view.gray_p * rgb, blur < view.blur_p, solarize < view.solarize_p
     sigma = view.sigma_min + (view.sigma_max - view.sigma_min) * sigma
-    piece = max(1, CHUNK // (channels * size * size)) if device.type == "cpu" else n
+    flip = flip < view.flip_p
 
     out = torch.empty(n, channels, size, size, device=device)
-    ranked = which.argsort(stable=True)
-    for group in ranked.split(which[ranked].unique_consecutive(return_counts=True)[1].tolist()):
-        for rows in group.split(piece):
-            x = _cropped(images, view, rows, [b[rows] for b in box], flip[rows], [p[rows] for p in pose])
-            if view.gray_first:
-                _where(x, gray[rows], _to_gray)
-            ops = orders[w] if (w := int(which[rows[0]])) >= 0 else ()
-            for op in ops:
-                x = op(x, factor[op][rows].view(-1, 1, 1, 1))
-            if not view.gray_first:
-                _where(x, gray[rows], _to_gray)
-            _where(x, blur[rows], lambda y, s: _blur(y, s, view.blur_span), sigma[rows])
-            _where(x, solarize[rows], lambda y: torch.where(y >= 0.5, 1 - y, y))
-            out[rows] = x.clamp_(0, 1)
+    for start, stop in _pieces(which, piece):
+        s = slice(start, stop)
+        x = _cropped(images[s], view, [side[s] for side in box], flip[s], [p[s] for p in pose])
+        if view.gray_first:
+            _where(x, gray[s], _to_gray)
+        for op in orders[which[start]] if which[start] >= 0 else ():
+            x = op(x, factor[op][s].view(-1, 1, 1, 1))
+        if not view.gray_first:
+            _where(x, gray[s], _to_gray)
+        if view.blur_p:
+            _where(x, blur[s], lambda y, by: _blur(y, by, view.blur_span), sigma[s])
+        if view.solarize_p:
+            _where(x, solarize[s], lambda y: torch.where(y >= 0.5, 1 - y, y))
+        out[home[s]] = x.clamp_(0, 1)
     return out
+
+
+def _pieces(which: Tensor, piece: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of every run of equal values, cut into pieces of at most ``piece``."""
+    start = 0
+    for count in which.unique_consecutive(return_counts=True)[1].tolist():
+        for at in range(start, start + count, piece):
+            yield at, min(at + piece, start + count)
+        start += count
 
 
 # ------------------------------------------------------------------------------------------------------------ geometry
@@ -156,12 +168,15 @@ def _crop_boxes(
     view: View, u: Tensor, down: Tensor, right: Tensor, images: Tensor | Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
     """torchvision's RandomResizedCrop.get_params for every image: top, left, height, width, int64 [n] each."""
-    sides = torch.tensor([image.shape[-2:] for image in images], device=u.device).double()
+    if isinstance(images, Tensor):
+        sides = torch.tensor([images.shape[-2:]], device=u.device).double().expand(len(images), 2)
+    else:
+        sides = torch.tensor([image.shape[-2:] for image in images], device=u.device).double()
     h0, w0 = sides[:, :1], sides[:, 1:]
     area = h0 * w0 * (view.crop_min + (view.crop_max - view.crop_min) * u[:, :ATTEMPTS])
     ratio = torch.exp((2 * u[:, ATTEMPTS : 2 * ATTEMPTS] - 1) * math.log(view.ratio))
     w, h = torch.sqrt(area * ratio).round(), torch.sqrt(area / ratio).round()
-    fits = (0 < w) & (w <= w0) & (0 < h) & (h <= h0)
+    fits = (w > 0) & (w <= w0) & (h > 0) & (h <= h0)
     # The last column is the fall-back: the largest centred crop whose ratio is allowed.
     w = torch.cat([w, torch.minimum(w0, (h0 * view.ratio).round())], 1)
     h = torch.cat([h, torch.minimum(h0, (w0 * view.ratio).round())], 1)
@@ -174,41 +189,37 @@ def _crop_boxes(
 
 
 def _cropped(
-    images: Tensor | Sequence[Tensor],
-    view: View,
-    rows: Tensor,
-    box: Sequence[Tensor],
-    flip: Tensor,
-    pose: Sequence[Tensor],
+    images: Tensor | Sequence[Tensor], view: View, box: Sequence[Tensor], flip: Tensor, pose: Sequence[Tensor]
 ) -> Tensor:
-    """Pose, crop, resize and flip of the images ``rows``: float32 [n, C, size, size] in [0, 1]."""
+    """Pose, crop, resize and flip: float32 [n, C, size, size] in [0, 1]."""
     top, left, height, width = box
     size = view.size
     if isinstance(images, Tensor):
-        x = images[rows].float()
+        x = images.float()
         if view.affine:
             x = _affine(x, view, pose)
         n, channels, h0, w0 = x.shape
         across = _resizer(left, width, w0, size, flip) / 255
         x = torch.bmm(x.view(n, channels * h0, w0), across.mT).view(n, channels, h0, size)
-        return _resizer(top, height, h0, size, torch.zeros_like(flip))[:, None] @ x
+        return _resizer(top, height, h0, size)[:, None] @ x
     views = []
-    for i, row in enumerate(rows.tolist()):
-        image = images[row][None]
+    for i, image in enumerate(images):
+        x = image[None]
         if view.affine:
-            image = _affine(image.float(), view, [p[i : i + 1] for p in pose])
-        t, l, h, w = (int(side[i]) for side in box)
-        view_of_it = F.interpolate(image[..., t : t + h, l : l + w], (size, size), mode="bilinear", antialias=True)
-        views.append(view_of_it.flip(-1) if flip[i] else view_of_it)
-    return torch.cat(views).float() / 255
+            x = _affine(x.float(), view, [p[i : i + 1] for p in pose])
+        y0, x0, h, w = (int(side[i]) for side in box)
+        x = F.interpolate(x[..., y0 : y0 + h, x0 : x0 + w], (size, size), mode="bilinear", antialias=True).float()
+        views.append(x.flip(-1) if flip[i] else x)
+    return torch.cat(views) / 255
 
 
-def _resizer(start: Tensor, length: Tensor, side: int, size: int, flip: Tensor) -> Tensor:
-    """Matrices [n, size, side] that cut [start, start + length) out of ``side`` pixels and resize it to ``size``: bilinear,
-    antialiased, as torch.nn.functional.interpolate weighs them; mirrored where ``flip``."""
+def _resizer(start: Tensor, length: Tensor, side: int, size: int, flip: Tensor | None = None) -> Tensor:
+    """Matrices [n, size, side] that cut [start, start + length) out of ``side`` pixels and resize it to ``size``:
+    bilinear and antialiased, with the weights of torch.nn.functional.interpolate; mirrored where ``flip``."""
     start, length = start[:, None, None].float(), length[:, None, None].float()
     target = torch.arange(size, device=start.device, dtype=torch.float32)[None, :, None]
-    target = torch.where(flip[:, None, None], size - 1 - target, target)
+    if flip is not None:
+        target = torch.where(flip[:, None, None], size - 1 - target, target)
     scale = length / size
     centre = (target + 0.5) * scale  # in pixels of the crop
     pixel = torch.arange(side, device=start.device, dtype=torch.float32) + 0.5 - start
@@ -235,9 +246,9 @@ def _affine(x: Tensor, view: View, pose: Sequence[Tensor]) -> Tensor:
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-# ------------------------------------------------------------------------------------------ colour: x float32 [n, C, H, W]
-# One rounded operation at a time (no lerp, no addcmul): a fused one rounds differently in a loop's vector and scalar parts, and
-# then a sample would depend, in its last bit, on its place in the batch.
+# --------------------------------------------------------------------------------------- colour: x float32 [n, C, H, W]
+# One rounded operation at a time (no lerp, no addcmul): a fused one rounds differently in a loop's vector and scalar
+# parts, and then a sample would depend, in its last bit, on its place in the batch.
 
 
 def _around_one(u: Tensor, strength: float) -> Tensor:
@@ -249,7 +260,7 @@ def _where(x: Tensor, mask: Tensor, op, *args: Tensor) -> None:  # type: ignore[
     """x[mask] = op(x[mask], args[mask]), in place."""
     rows = mask.nonzero()[:, 0]
     if len(rows):
-        x[rows] = op(x[rows], *(a[rows] for a in args))
+        x[rows] = op(x.index_select(0, rows), *(a[rows] for a in args))
 
 
 def _brightness(x: Tensor, b: Tensor) -> Tensor:
@@ -258,7 +269,7 @@ def _brightness(x: Tensor, b: Tensor) -> Tensor:
 
 def _contrast(x: Tensor, c: Tensor) -> Tensor:
     mean = x.sum(-1).sum(-1) / (x.shape[-1] * x.shape[-2])  # [n, C]
-    mean = sum(g * mean[:, i] for i, g in enumerate(GRAY)) if x.shape[1] == 3 else mean.sum(1) / x.shape[1]
+    mean = luma(mean[:, :, None, None]).view(-1) if x.shape[1] == 3 else mean.sum(1) / x.shape[1]
     return (x * c).add_((1 - c) * mean.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
@@ -272,8 +283,8 @@ def _hue(x: Tensor, turn: Tensor) -> Tensor:
     top = torch.maximum(torch.maximum(r, g), b)
     span = top - torch.minimum(torch.minimum(r, g), b)
     inverse = 1 / span.clamp(min=1e-12)  # gray pixels: every difference is 0, so is the hue
-    is_r = (top == r).to(x.dtype)
-    is_g = (top == g).to(x.dtype) * (1 - is_r)
+    is_r = top.clone().eq_(r)  # in place: ones and zeros without a detour over bool
+    is_g = top.clone().eq_(g).mul_(1 - is_r)
     hue = is_r * ((g - b) * inverse) + is_g * ((b - r) * inverse + 2) + (1 - is_r - is_g) * ((r - g) * inverse + 4)
     hue += 6 * turn[:, 0]
     hue -= 6 * (hue / 6).floor_()  # in [0, 6), faster than remainder
@@ -298,17 +309,16 @@ def _blur(x: Tensor, sigma: Tensor, span: float) -> Tensor:
     """Gaussian blur of standard deviation sigma [n] in pixels; the border is mirrored, as torchvision does."""
     n, channels, side, _ = x.shape
     radius = int(int(span * side) / 2) if span else side - 1
-    reach = torch.arange(side, device=x.device)
+    reach = torch.arange(2 * side - 1, device=x.device)
     kernel = torch.exp(-((reach / sigma[:, None]) ** 2) / 2) * (reach <= radius)
     kernel /= (
         2 * kernel.sum(1, keepdim=True) - kernel[:, :1]
-    )  # float64 up to here: rounded once, it is the same in any batch
-    kernel = F.pad(kernel.float(), (0, 2 * side))  # distances beyond the image weigh nothing
-    i, j = reach[:, None], reach
-    end = 3 * side - 1
-    itself = (i - j).abs()
-    mirrored_low = torch.where(j > 0, i + j, end)  # pixel j seen again at -j, and at 2 (side - 1) - j
-    mirrored_high = torch.where(j < side - 1, 2 * (side - 1) - i - j, end)
-    matrix = kernel[:, itself] + kernel[:, mirrored_low] + kernel[:, mirrored_high]  # [n, side, side]
+    )  # float64 so far: rounded once, it is the same in any batch
+    kernel = kernel.float()
+    low = kernel.unfold(1, side, 1).clone()  # [n, side, side]: weight at distance i + j, pixel j mirrored to -j
+    high = low.flip(1, 2)  # at 2 (side - 1) - i - j, pixel j mirrored beyond the far end
+    low[:, :, 0], high[:, :, -1] = 0, 0  # the border pixels themselves are not repeated
+    itself = torch.cat([kernel[:, 1:side].flip(1), kernel[:, :side]], 1).unfold(1, side, 1).flip(1)  # at |i - j|
+    matrix = itself + low + high
     x = torch.bmm(x.reshape(n, channels * side, side), matrix.mT).view_as(x)
     return matrix[:, None] @ x

@@ -1,4 +1,4 @@
-"""The embedded sets: scikit-learn's 1,797 handwritten digits of 8 x 8 pixels (UCI, Alpaydin & Kaynak 1998), as they are and posed."""
+"""The embedded sets: scikit-learn's 1,797 digits of 8 x 8 pixels (Alpaydin & Kaynak 1998), as they are and posed."""
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +22,9 @@ def digits() -> tuple[ArraySource, ArraySource]:
 def affdigits() -> tuple[ArraySource, ArraySource]:
     """Each digit under six random poses on a canvas of 1 x 32 x 32: 8,622 images to train, 2,160 to test.
 
-    What affNIST (Tieleman 2013) does to MNIST: rotation in +-20 degrees, shear in +-0.2, scale in 0.8..1.2 for each axis, and a
-    shift that keeps the whole digit on the canvas. Digits are split before they are posed, so no test digit is seen in training.
+    What affNIST (Tieleman 2013) does to MNIST: rotation in +-20 degrees, shear in +-0.2, scale in 0.8..1.2 for each
+    axis, and a shift that keeps the whole digit on the canvas. Digits are split before they are posed, so no test digit
+    is seen in training.
     """
     (x, y), (x_test, y_test) = _split()
     train = _source("affdigits", _posed(x, TRAIN_POSES, view=0), y.repeat(TRAIN_POSES))

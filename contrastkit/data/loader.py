@@ -20,11 +20,11 @@ MAX_BAD = 0.01  # share of unreadable images that is tolerated
 
 
 class Loader:
-    """Batches of views. Their order and augmentations are a function of (seed, epoch, index, view): the same for any number of
-    workers, after a resume in mid-epoch, and over one process or many.
+    """Batches of views. Their order and augmentations are a function of (seed, epoch, index, view): the same for any
+    number of workers, after a resume in mid-epoch, and over one process or many.
 
-    An image that cannot be read is replaced by the next readable one of the set, so batches keep their shape; ``index`` and
-    ``label`` of the batch are those of the image that is really there.
+    An image that cannot be read is replaced by the next readable one of the set, so batches keep their shape; ``index``
+    and ``label`` of the batch are those of the image that is really there.
 
     Attributes:
         steps_per_epoch: the last, partial batch is dropped.
@@ -56,7 +56,7 @@ class Loader:
             raise UserError(f"the batch must hold at least one image, not {batch}")
         if batch > len(source):
             raise UserError(
-                f"the batch ({batch}) is larger than {source.name}, which has {len(source)} images: use a smaller --batch"
+                f"the batch ({batch}) is larger than {source.name}, which has {len(source)} images: lower --batch"
             )
         if batch % world:
             raise UserError(f"the batch ({batch}) must be a multiple of the number of processes ({world})")
@@ -86,10 +86,10 @@ class Loader:
 def plain_batches(
     source: Source, *, size: int, channels: int | None = None, batch: int = 512, workers: int = 0
 ) -> Iterator[Batch]:
-    """The images as they are, in order, the last batch partial: one view each, float32 [n, channels, size, size] in [0, 1].
+    """The images as they are, in order: one view, float32 [n, channels, size, size] in [0, 1]; partial last batch.
 
-    Images of ``size`` pixels are untouched. Others are resized so that the shorter side is 8/7 of ``size`` when there are that
-    many pixels (ImageNet's 256 for 224), else ``size``, and cropped at the centre.
+    Images of ``size`` pixels are untouched. Others are resized so that the shorter side is 8/7 of ``size`` when there
+    are that many pixels (ImageNet's 256 for 224), else ``size``, and cropped at the centre.
 
     Args:
         channels: gray is repeated to 3, RGB averaged (luma) to 1; None keeps what the source has.
@@ -130,9 +130,23 @@ class _Augmented(Dataset[Any]):
         epoch, index = task
         images, actual = self.source.take(index)
         # Draws are keyed by the position asked for: a stand-in must not be the twin of the image it stands in with.
-        views = [
-            augment(images, view, seed=self.seed, epoch=epoch, index=index, v=v) for v, view in enumerate(self.views)
-        ]
+        v = torch.arange(len(self.views))
+        if len(set(self.views)) == 1:  # all views in one call: fewer, larger pieces
+            images = images.repeat(len(v), 1, 1, 1) if isinstance(images, Tensor) else images * len(v)
+            x = augment(
+                images,
+                self.views[0],
+                seed=self.seed,
+                epoch=epoch,
+                index=index.repeat(len(v)),
+                v=v.repeat_interleave(len(index)),
+            )
+            views = list(x.split(len(index)))
+        else:
+            views = [
+                augment(images, view, seed=self.seed, epoch=epoch, index=index, v=k)
+                for k, view in enumerate(self.views)
+            ]
         return Batch(views=views, index=actual, label=self.source.label(actual)), self.source.bad
 
 
@@ -158,7 +172,7 @@ def _pool(work: Dataset[Any], tasks: Sequence[Any], workers: int) -> DataLoader[
     return DataLoader(
         work,
         batch_size=None,
-        sampler=tasks,  # type: ignore[arg-type]
+        sampler=tasks,
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=_as_it_is,

@@ -1,25 +1,27 @@
-"""The data sets that have names: one literal row each. Imports nothing heavy, so ``--help`` and completion can read it."""
+"""The data sets that have names: one literal row each. Imports nothing heavy, for ``--help`` and completion."""
 
 from typing import NamedTuple
+
+Part = dict[str, object]
 
 
 class Row(NamedTuple):
     """How torchvision calls a data set.
 
-    ``train``, ``test`` and ``pretrain`` hold the arguments that choose the part; no ``pretrain`` means: the training part.
+    ``train``, ``test``, ``pretrain``: the arguments that choose the part; no ``pretrain`` means: the training part.
     """
 
     dataset: str  # class in torchvision.datasets
-    train: dict[str, object]
-    test: dict[str, object]
-    pretrain: dict[str, object] | None = None
+    train: Part
+    test: Part
+    pretrain: Part | None = None
     digits: bool = False  # orientation carries the class, so flips are wrong
 
 
 EMBEDDED = ("digits", "affdigits")
 
-_FLAG = ({"train": True}, {"train": False})
-_SPLIT = ({"split": "train"}, {"split": "test"})
+_FLAG: tuple[Part, Part] = ({"train": True}, {"train": False})
+_SPLIT: tuple[Part, Part] = ({"split": "train"}, {"split": "test"})
 
 TORCHVISION: dict[str, Row] = {
     "mnist": Row("MNIST", *_FLAG, digits=True),

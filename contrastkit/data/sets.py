@@ -42,14 +42,15 @@ def open_data(
     Args:
         data: a name (:func:`data_names`), or a path to
 
-            - a folder of images of any depth: the first folder level under the root is the class; with fewer than two such
-              folders the images are unlabelled. A folder with ``train/`` (and ``test/`` or ``val/``) in it is two of these;
+            - a folder of images of any depth: the first folder level under the root is the class; with fewer than two
+              such folders the images are unlabelled. A folder with ``train/`` (and ``test/`` or ``val/``) in it is two
+              of these;
             - a folder with MNIST's four idx files, gzipped or not;
-            - an ``.npz`` with ``images`` (N, H, W), (N, H, W, C) or (N, C, H, W), uint8, or floats in [0, 1]; ``labels`` (N)
-              if there are any; and ``test_images``, ``test_labels`` likewise.
+            - an ``.npz`` with ``images`` (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floats in [0, 1]; ``labels``
+              (N), integers or text, if there are any; and ``test_images``, ``test_labels`` likewise.
         data_dir: where named sets lie, or go with ``download``.
-        val_fraction: hold out this share of the training part (chosen by ``seed``) as ``test``; the set's own test part then
-            stays unseen, and the held-out images are no part of ``pretrain``.
+        val_fraction: hold out this share of the training part (chosen by ``seed``) as ``test``; the set's own test part
+            then stays unseen, and the held-out images are no part of ``pretrain``.
 
     Raises:
         UserError: no such name or path, nothing readable there, wrong shapes or dtypes.
@@ -85,7 +86,7 @@ def _with_validation(dataset: DataSet, fraction: float | None, seed: int) -> Dat
     train, val = dataset.train.subset(order[n_val:].sort()[0]), dataset.train.subset(order[:n_val].sort()[0])
     if dataset.pretrain is dataset.train:
         return DataSet(dataset.name, train, val, train)
-    # A pretrain part of its own starts with the training part (stl10's "train+unlabeled"): the held-out images leave both.
+    # A pretrain part of its own starts with the training part (stl10's "train+unlabeled"): held-out images leave both.
     keep = torch.cat([order[n_val:].sort()[0], torch.arange(n, len(dataset.pretrain))])
     return DataSet(dataset.name, train, val, dataset.pretrain.subset(keep))
 
@@ -139,9 +140,8 @@ def _files_of(dataset: Any) -> tuple[list[str], Tensor]:
     """Paths and labels of a torchvision data set that keeps files: its classes spell these three ways."""
     pairs = getattr(dataset, "samples", getattr(dataset, "_samples", None))
     if pairs is None:
-        pairs = list(
-            zip(getattr(dataset, "_image_files", getattr(dataset, "_images", None)), dataset._labels, strict=True)
-        )
+        paths = dataset._images if hasattr(dataset, "_images") else dataset._image_files
+        pairs = list(zip(paths, dataset._labels, strict=True))
     return [str(path) for path, _ in pairs], torch.tensor([label for _, label in pairs])
 
 

@@ -117,7 +117,7 @@ class ArraySource(Source):
         return len(self.images)
 
     def fetch(self, index: Tensor) -> Tensor:
-        return self.images[index]
+        return self.images.index_select(0, index)  # several times faster than images[index]
 
     def subset(self, index: Tensor) -> "ArraySource":
         labels = None if self.labels is None else self.labels[index]
