@@ -1,8 +1,8 @@
 """contrastkit: contrastive learning of visual representations.
 
-    import contrastkit
-    encoder = contrastkit.load("runs/demo")    # features = encoder(images in [0, 1])
-    contrastkit.ops.infonce(...)
+import contrastkit
+encoder = contrastkit.load("runs/demo")    # features = encoder(images in [0, 1])
+contrastkit.ops.infonce(...)
 """
 
 from typing import TYPE_CHECKING, Any

@@ -37,7 +37,9 @@ def atomic(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(f"no space left to write {path}: free some, then --resume; what was there before is intact") from error
+            raise UserError(
+                f"no space left to write {path}: free some, then --resume; what was there before is intact"
+            ) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -59,11 +61,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint of tensors and plain values, atomically."""
 
     def fill(temporary: Path) -> None:
-        try:
-            torch.save({"format": FORMAT, **state}, temporary)
-        except RuntimeError as error:
-            # torch's zip writer reports a failed write as a RuntimeError without errno; see whether space was the cause.
-            raise OSError(errno.ENOSPC, str(error)) if "write" in str(error) else error from error
+        with open(temporary, "wb") as file:
+            try:
+                torch.save({"format": FORMAT, **state}, file)
+            except RuntimeError as error:  # torch's zip writer stumbles over the write that failed
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
     write_with(path, fill)
 
@@ -83,7 +85,9 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "format" not in state:
         raise UserError(f"{path} is not a checkpoint of contrastkit")
     if state["format"] != FORMAT:
-        raise UserError(f"{path} has format {state['format']}, this version reads format {FORMAT}: use the contrastkit that wrote it")
+        raise UserError(
+            f"{path} has format {state['format']}, this version reads format {FORMAT}: use the contrastkit that wrote it"
+        )
     return state
 
 

@@ -122,6 +122,7 @@ class Monitor:
         data: DataSet,
         views: Sequence[View],
         *,
+        size: int,
         seed: int,
         device: torch.device,
         every: int,
@@ -131,12 +132,14 @@ class Monitor:
         """
         Args:
             views: of the training; the first two are looked at.
+            size: side in pixels of the images that kNN sees.
             every: epochs between looks; 0 is never.
             chance: see :func:`diagnose`.
             workers: processes that decode the images.
         """
         self.views = (views[0], views[min(1, len(views) - 1)])
-        self.seed, self.device, self.every, self.chance, self.workers = seed, device, every, chance, workers
+        self.size, self.seed, self.device = size, seed, device
+        self.every, self.chance, self.workers = every, chance, workers
         self.looks: list[dict[str, float]] = []
         self.warning: str | None = None
         self._source = _some(data.pretrain, torch.arange(len(data.pretrain)), IMAGES, seed)
@@ -169,9 +172,8 @@ class Monitor:
         with evaluating(online), autocast():
             now = collapse(*self._outputs(online)) | {"loss": loss}
             if self._labelled is not None:
-                size = self.views[0].size
-                bank, queries = (
-                    encode(online.encoder, source, size=size, workers=self.workers, device=self.device)
+                    bank, queries = (
+                    encode(online.encoder, source, size=self.size, workers=self.workers, device=self.device)
                     for source in self._labelled
                 )
                 now["knn"] = knn(bank, queries, n_classes=self._n_classes).top1

@@ -1,13 +1,13 @@
 """The run folder: everything a training leaves behind.
 
-    recipe.json            what was asked for: recipe, data, encoder, seed; enough to resume and to load the encoder
-    environment.json       what it ran on, one entry for each start
-    metrics.jsonl          one JSON object a line: {"step", "epoch", "loss", ...}
-    log.txt                what was said
-    events.*               the metrics for TensorBoard
-    curves.png             the metrics drawn
-    checkpoints/last.pt    the newest state, with epoch-NNNN.pt every --save-every epochs
-    encoder.safetensors    the encoder alone, at the end
+recipe.json            what was asked for: recipe, data, encoder, seed; enough to resume and to load the encoder
+environment.json       what it ran on, one entry for each start
+metrics.jsonl          one JSON object a line: {"step", "epoch", "loss", ...}
+log.txt                what was said
+events.*               the metrics for TensorBoard
+curves.png             the metrics drawn
+checkpoints/last.pt    the newest state, with epoch-NNNN.pt every --save-every epochs
+encoder.safetensors    the encoder alone, at the end
 """
 
 import json
@@ -169,7 +169,9 @@ def load(path: str | Path) -> "Encoder":
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"the weights in {run.path} do not fit its recipe.json: one of them is of another run") from error
+        raise UserError(
+            f"the weights in {run.path} do not fit its recipe.json: one of them is of another run"
+        ) from error
     return encoder.eval()
 
 

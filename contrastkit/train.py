@@ -150,7 +150,11 @@ def train(
     method = recipe.build(channels=source.channels, size=size, world=dist.world(), seed=options.seed)
     method = method.to(device, memory_format=torch.channels_last)
     optimizer = optim.build_optimizer(
-        method.param_groups(), recipe.optimizer, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        method.param_groups(),
+        recipe.optimizer,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
     )
     meter = Meter(recipe.batch)
     if resume:
@@ -177,7 +181,17 @@ def train(
     dist.barrier()
     if options.compile:
         method.online.compile()
-    monitor = Monitor(data, seed=options.seed, device=device, every=options.monitor_every, chance=method.chance)
+    monitor = Monitor(
+        data,
+        recipe.views,
+        size=size,
+        seed=options.seed,
+        device=device,
+        every=options.monitor_every,
+        chance=method.chance,
+        workers=options.workers,
+    )
+    monitor.looks = [row for row in run.metrics() if "std" in row]
     try:
         return fit(
             method,
@@ -291,7 +305,7 @@ def fit(
             if monitor.due(done, step == steps):
                 with meter.paused():
                     dist.average_batch_norm(method)
-                    row |= monitor.look(method.online.encoder, loader, row["loss"], autocast)
+                    row |= monitor.look(method.online, row["loss"], autocast)
                 if monitor.warning:
                     watch.say(monitor.warning)
             run.record(row)

@@ -25,10 +25,8 @@ class Features:
         Raises:
             UserError: none has.
         """
-        known = self.y >= 0
-        if not known.any():
-            raise UserError(f"{purpose} needs labels, and these images have none: put them in one folder a class")
-        return self if known.all() else Features(self.x[known], self.y[known])
+        rows = _labelled(self.y, purpose)
+        return self if len(rows) == len(self.y) else Features(self.x[rows], self.y[rows])
 
 
 @torch.no_grad()
@@ -78,3 +76,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+def labelled(source: Source, purpose: str) -> Source:
+    """Those images that have a label.
+
+    Raises:
+        UserError: none has.
+    """
+    rows = _labelled(torch.empty(0) if source.labels is None else source.labels, purpose)
+    return source if len(rows) == len(source) else source.subset(rows)
+
+
+def _labelled(y: Tensor, purpose: str) -> Tensor:
+    rows = (y >= 0).nonzero()[:, 0]
+    if not len(rows):
+        raise UserError(f"{purpose} needs labels, and these images have none: put them in one folder a class")
+    return rows

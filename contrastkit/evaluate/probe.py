@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from contrastkit.data import Loader, Source
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
-from contrastkit.evaluate.features import Features, encode, evaluating
+from contrastkit.evaluate.features import Features, encode, evaluating, labelled
 from contrastkit.optim import learning_rate
 from contrastkit.parts.encoder import Encoder
 from contrastkit.views import View
@@ -57,19 +57,20 @@ def linear_probe(
     rates: Sequence[float] = RATES,
     seeds: Sequence[int] = (0, 1, 2),
     epochs: int = 50,
-    batch: int = 1024,
+    batch: int = 256,
     device: str | torch.device = "cpu",
 ) -> Probe:
     """Train linear classifiers on frozen features, one for each learning rate, all at once.
 
     A tenth of the training images, drawn by the first seed, is held out. All rates are trained on the rest and the one
     with the best top-1 on the held-out tenth is chosen. It is then trained on all training images, once for each seed
-    (initial weights and order), and only these see the test images. SGD, momentum 0.9, no weight decay, cosine to 0.
+    (initial weights and order), and only these see the test images. SGD, momentum 0.9, no weight decay, batch 256 as
+    in MoCo's protocol; cosine to 0.
 
     Args:
         train, test: raw features; images without a label (-1) are left out.
         n_classes: classes are 0 ... n_classes - 1.
-        rates: learning rates to choose from.
+        rates: learning rates to choose from; of equally good ones the smallest is taken.
         seeds: their number is the number of final classifiers.
 
     Raises:
@@ -91,7 +92,7 @@ def linear_probe(
     alive = [(top1, -rate) for top1, rate in zip(found, rates, strict=True) if top1 is not None]
     if not alive:
         raise UserError("the linear probe diverged at every learning rate: are the features finite?")
-    rate = -max(alive)[1]  # of equals the smaller
+    rate = -max(alive)[1]
     final = [scores for seed in seeds if (scores := score(train, test, [rate], seed)[0]) is not None]
     if not final:
         raise UserError(f"the linear probe diverged at learning rate {rate:g}: are the features finite?")
@@ -126,14 +127,17 @@ def _train(
     W = (0.01 * torch.randn(D, 1, C, generator=g)).repeat(1, R, 1).to(device)  # N(0, 0.01) and 0, as MoCo's
     b = torch.zeros(R, C, device=device)
     dW, db = torch.zeros_like(W), torch.zeros_like(b)  # momentum
-    x, y, lr = train.x.to(device), F.one_hot(train.y, C).to(device), torch.tensor(rates, device=device)[:, None]
+    x, y, lr = train.x.to(device), train.y.to(device), torch.tensor(rates, device=device)[:, None]
     steps = math.ceil(n / batch)
     for step in range(epochs * steps):
         if step % steps == 0:
             parts = torch.randperm(n, generator=g).to(device).tensor_split(steps)
         rows = parts[step % steps]
-        error = (torch.einsum("nd,drc->nrc", x[rows], W) + b).softmax(2).sub_(y[rows, None]).div_(len(rows))
-        dW.mul_(0.9).add_(torch.einsum("nd,nrc->drc", x[rows], error))
+        some = x[rows]
+        error = (torch.einsum("nd,drc->nrc", some, W) + b).softmax(2)
+        error[torch.arange(len(rows)), :, y[rows]] -= 1
+        error /= len(rows)
+        dW.mul_(0.9).add_(torch.einsum("nd,nrc->drc", some, error))
         db.mul_(0.9).add_(error.sum(0))
         rate = lr * learning_rate(step / (epochs * steps), schedule="cosine", base_lr=1.0)
         W -= rate * dW
@@ -206,8 +210,9 @@ def moco_protocol(
         UserError: no labels, or the loss is not finite.
         RuntimeError: the encoder changed, parameters or buffers; it never should.
     """
-    if train.labels is None or test.labels is None:
-        raise UserError("the linear probe needs labels, and these images have none: put them in one folder a class")
+    train = labelled(train, "the linear probe")
+    if train.channels not in (1, encoder.channels):
+        raise UserError(f"{train.name} has {train.channels} channels, the encoder takes {encoder.channels}")
     view = View(size=size, crop_min=0.08, flip_p=0.0 if train.digits else 0.5, jitter_p=0.0, gray_p=0.0)
     loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers)
     fc = nn.Linear(encoder.dim, n_classes)
@@ -222,11 +227,11 @@ def moco_protocol(
     with evaluating(encoder):
         for epoch in range(epochs):
             total = torch.zeros((), device=device)
-            for images in loader.epoch(epoch):
-                known = images.label >= 0
+            for drawn in loader.epoch(epoch):
+                x = drawn.views[0].expand(-1, encoder.channels, -1, -1)  # gray, to an encoder of colours
                 with torch.no_grad():
-                    x = encoder(images.views[0][known].to(device, memory_format=torch.channels_last))
-                loss = F.cross_entropy(fc(x), images.label[known].to(device))
+                    x = encoder(x.to(device, memory_format=torch.channels_last))
+                loss = F.cross_entropy(fc(x), drawn.label.to(device))
                 optimizer.param_groups[0]["lr"] = learning_rate(
                     step / steps, schedule="step", base_lr=lr, milestones=milestones
                 )
@@ -240,7 +245,7 @@ def moco_protocol(
                 raise UserError(f"the loss is {losses[-1]} in epoch {epoch}: lower the learning rate of {lr:g}")
             if on_epoch is not None:
                 on_epoch(epoch, losses[-1])
-    features = encode(encoder, test, size=size, workers=workers, device=device).labelled("the linear probe")
+    features = encode(encoder, labelled(test, "the linear probe"), size=size, workers=workers, device=device)
     after = encoder.state_dict()
     if changed := [name for name, value in before.items() if not torch.equal(value, after[name])]:
         raise RuntimeError(f"the frozen encoder changed while it was probed: {', '.join(changed)}")

@@ -50,7 +50,10 @@ class Recipe(ABC):
     momentum: Annotated[float, "momentum of SGD and LARS"] = 0.9
     weight_decay: Annotated[float, "weight decay"]
     schedule: Annotated[Literal["cosine", "step", "constant"], "learning rate over the training"] = "cosine"
-    milestones: Annotated[tuple[float, ...], "step schedule: fractions of the training where the rate drops"] = (0.6, 0.8)
+    milestones: Annotated[tuple[float, ...], "step schedule: fractions of the training where the rate drops"] = (
+        0.6,
+        0.8,
+    )
     gamma: Annotated[float, "step schedule: the factor at each milestone"] = 0.1
     warmup_epochs: Annotated[float, "epochs of linear warm-up from 0"] = 0.0
     lr_per_epoch: Annotated[bool, "change the learning rate once an epoch instead of every step"] = False

@@ -41,8 +41,12 @@ class MoCoRecipe(Recipe):
     tau: Annotated[float, "temperature: 0.07 in v1 (Sec. 3.1), 0.2 in v2 (Table 1)"]
     dim: Annotated[int, "dimensions of a key (v1 Sec. 3.3)"] = 128
     hidden: Annotated[int, "width of the head's hidden layer; 0 is v1's linear head"] = 0
-    symmetric: Annotated[bool, "let each view be query and key, and sum the two losses (the CIFAR demo's option)"] = False
-    bn_groups: Annotated[int, "batch-norm groups of a global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm"] = 8
+    symmetric: Annotated[bool, "let each view be query and key, and sum the two losses (the CIFAR demo's option)"] = (
+        False
+    )
+    bn_groups: Annotated[
+        int, "batch-norm groups of a global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm"
+    ] = 8
 
     def build(self, *, channels: int, size: int, world: int, seed: int) -> "MoCo":
         if len(self.views) != 2:
@@ -136,9 +140,28 @@ CIFAR = replace(
     views=VIEWS["moco-cifar"],
 )
 
+# For two CPU cores.
+TINY = replace(
+    CIFAR,
+    encoder="tiny",
+    epochs=20,
+    batch=128,
+    lr=0.12,
+    warmup_epochs=1.0,
+    lr_per_epoch=False,
+    hidden=512,
+    symmetric=True,
+    bn_groups=1,
+    views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["moco-cifar"]),
+)
+
 RECIPES: dict[str, Recipe] = {
     "moco-v1/imagenet": V1,
     "moco-v2/imagenet": V2,
     "moco-v1/32": CIFAR,
     "moco-v2/32": replace(CIFAR, hidden=512, symmetric=True),
+    "moco-v1/tiny": replace(TINY, hidden=0, symmetric=False),
+    "moco-v2/tiny": TINY,
+    "moco-v1/digits": replace(TINY, hidden=0, symmetric=False, views=VIEWS["digits"]),
+    "moco-v2/digits": replace(TINY, views=VIEWS["digits"]),
 }

@@ -59,7 +59,9 @@ def build_encoder(name: str, *, channels: int, size: int, pretrained: bool = Fal
     """
     if name == "tiny":
         if pretrained:
-            raise UserError("the encoder 'tiny' has no published weights: drop --pretrained or name a torchvision or timm model")
+            raise UserError(
+                "the encoder 'tiny' has no published weights: drop --pretrained or name a torchvision or timm model"
+            )
         return Encoder(TinyResNet(channels), dim=TinyResNet.dim, channels=channels, stem="3x3")
     if name.startswith("timm:"):
         return _timm(name.removeprefix("timm:"), channels, size, pretrained)
@@ -148,7 +150,9 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels != width:
-            self.shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu_(self.bn1(self.conv1(x)))

@@ -1,0 +1,58 @@
+"""Exponential moving average of a list of tensors: a momentum encoder's update (MoCo, Eq. 2)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from contrastkit.ops.library import LIBRARY
+
+LIBRARY.define("ema_(Tensor(a!)[] averages, Tensor[] params, float m) -> ()")
+
+
+def ema_(averages: Sequence[Tensor], params: Sequence[Tensor], m: float) -> None:
+    """Move each average towards its parameter, in place: a <- m a + (1 - m) p (MoCo, Eq. 2).
+
+    Computed in float32 (float64 where either is float64) as a + (1 - m)(p - a), and for m <= 1/2 as p - m (p - a): m = 0
+    copies the parameter exactly and m = 1 changes nothing. Nothing of it enters autograd's graph.
+    An average kept in bfloat16 loses updates smaller than its last bit: keep averages in float32.
+
+    Args:
+        averages: tensors of any floating dtype and strides, written in place.
+        params: as many tensors of the same shapes, on the same device; dtypes may differ from the averages'.
+        m: momentum in [0, 1].
+
+    Raises:
+        ValueError: the lists do not match, or m lies outside [0, 1].
+
+    Source: MoCo, https://arxiv.org/abs/1911.05722, Eq. 2.
+    """
+    if not 0.0 <= m <= 1.0:
+        raise ValueError(f"ema_: momentum m must lie in [0, 1], got {m}")
+    if len(averages) != len(params):
+        raise ValueError(f"ema_: {len(averages)} averages but {len(params)} params")
+    for i, (a, p) in enumerate(zip(averages, params, strict=True)):
+        if a.shape != p.shape or a.device != p.device or not (a.is_floating_point() and p.is_floating_point()):
+            raise ValueError(
+                f"ema_: pair {i} does not match: average {a.dtype}{list(a.shape)} on {a.device}, "
+                f"parameter {p.dtype}{list(p.shape)} on {p.device}; both must be floating"
+            )
+    if len(averages):
+        with torch.no_grad():
+            torch.ops.contrastkit.ema_(list(averages), list(params), m)
+
+
+@torch.library.impl(LIBRARY, "ema_", "CompositeExplicitAutograd")
+def _reference(averages: list[Tensor], params: list[Tensor], m: float) -> None:
+    same = [(a, p) for a, p in zip(averages, params, strict=True) if a.dtype == p.dtype]
+    if same:
+        torch._foreach_lerp_([a for a, _ in same], [p for _, p in same], 1.0 - m)
+    for a, p in zip(averages, params, strict=True):
+        if a.dtype != p.dtype:  # lerp wants one dtype
+            wide = torch.promote_types(torch.promote_types(a.dtype, p.dtype), torch.float32)
+            a.copy_(torch.lerp(a.to(wide), p.to(wide), 1.0 - m))
+
+
+@torch.library.register_fake("contrastkit::ema_", lib=LIBRARY)
+def _fake(averages: list[Tensor], params: list[Tensor], m: float) -> None:
+    pass

@@ -1,0 +1,256 @@
+"""InfoNCE over a dictionary of keys (van den Oord et al., Eq. 4; MoCo, Eq. 1).
+
+With s_ij = q_i.k_j / tau over the negatives of row i and s_i+ = q_i.p_i / tau,
+
+    L_i    = logsumexp_j s_ij                          O_i = sum_j softmax(s_i)_j k_j    (attention with values = keys)
+    loss_i = softplus(L_i - s_i+)                      w_i = sigmoid(L_i - s_i+) = 1 - P(positive)
+    dq_i   = w_i (O_i - p_i) / tau                     dp_i = -w_i q_i / tau
+    dtau_i = -q_i.dq_i / tau                           dk_j = sum_i P_ij q_i / tau
+
+so forward yields every gradient but the keys' for one more product, and a dictionary that needs none pays nothing for it.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from contrastkit.ops.library import LIBRARY
+
+_MASKS = "Tensor? exclude, Tensor? n_valid, Tensor? query_ids, Tensor? key_ids"
+LIBRARY.define(
+    f"infonce(Tensor query, Tensor positive, Tensor keys, Tensor tau, {_MASKS}, bool with_dquery)"
+    " -> (Tensor loss, Tensor lse, Tensor top1, Tensor dquery)"
+)
+LIBRARY.define(f"infonce_dkeys(Tensor g, Tensor lse, Tensor query, Tensor keys, Tensor tau, {_MASKS}) -> Tensor")
+
+# The reference works on blocks of rows, so that the logits of one block stay near the cores.
+_BLOCK = {"cpu": 2**20, "cuda": 2**26}
+
+
+def infonce(
+    query: Tensor,
+    positive: Tensor,
+    keys: Tensor,
+    *,
+    tau: float | Tensor,
+    exclude: Tensor | None = None,
+    n_valid: Tensor | None = None,
+    ids: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """-log softmax of each query's positive among its positive and the keys (MoCo, Eq. 1).
+
+        loss_i = -q_i.p_i/tau + log( exp(q_i.p_i/tau) + sum over keys j not masked of exp(q_i.k_j/tau) )
+
+    Dtypes may differ; accumulation, and every result, is in float32 (float64 where any input is). Gradients flow from
+    loss to query, positive, keys and tau, and only those that need one are computed; there is no second derivative.
+    Autocast has no say in it. A row without negatives has loss 0 and gradient 0.
+
+    Args:
+        query: [N, C] floating, as a rule of unit length; nothing is normalised here.
+        positive: [N, C] the key that each query should find.
+        keys: [K, C] the negatives. K = 0 is allowed.
+        tau: temperature, above 0 (not checked for a tensor: that would synchronise); a 0-dim tensor may need a gradient.
+        exclude: int64 [N, E], keys that are no negatives of row i; -1 pads.
+        n_valid: 0-dim int64, only the first n_valid keys count.
+        ids: int64 ([N], [K]); a key with the query's id is no negative of it.
+
+    Returns:
+        loss [N]; lse [N], the logarithm of the sum above; top1 [N] bool, whether the positive's logit is at least every
+        negative's (a tie is a hit, as is a row without negatives; NaN is none). lse and top1 carry no gradient.
+
+    Raises:
+        ValueError: shapes, dtypes or devices do not fit together, or tau <= 0.
+
+    Sources: CPC, https://arxiv.org/abs/1807.03748, Eq. 4; MoCo, https://arxiv.org/abs/1911.05722, Eq. 1.
+    """
+    _check(query, positive, keys, tau, exclude, n_valid, ids)
+    tau = tau if isinstance(tau, Tensor) else torch.tensor(tau, dtype=torch.float64)
+    query_ids, key_ids = ids or (None, None)
+    with_dquery = torch.is_grad_enabled() and (query.requires_grad or tau.requires_grad)
+    loss, lse, top1, _ = torch.ops.contrastkit.infonce(
+        query, positive, keys, tau, exclude, n_valid, query_ids, key_ids, with_dquery
+    )
+    return loss, lse, top1
+
+
+def _check(
+    query: Tensor,
+    positive: Tensor,
+    keys: Tensor,
+    tau: float | Tensor,
+    exclude: Tensor | None,
+    n_valid: Tensor | None,
+    ids: tuple[Tensor, Tensor] | None,
+) -> None:
+    N, K = query.shape[0] if query.ndim else 0, keys.shape[0] if keys.ndim else 0
+    if query.ndim != 2 or positive.shape != query.shape or keys.ndim != 2 or keys.shape[1] != query.shape[1]:
+        raise ValueError(
+            "infonce: query [N, C], positive [N, C] and keys [K, C] expected, got "
+            f"{list(query.shape)}, {list(positive.shape)} and {list(keys.shape)}"
+        )
+    if not all(t.is_floating_point() for t in (query, positive, keys)):
+        raise ValueError(f"infonce: floating inputs expected, got {query.dtype}, {positive.dtype} and {keys.dtype}")
+    if isinstance(tau, Tensor):
+        if tau.ndim or not tau.is_floating_point():
+            raise ValueError(f"infonce: tau must be a float or a 0-dim floating tensor, got {tau.dtype}{list(tau.shape)}")
+    elif not tau > 0:
+        raise ValueError(f"infonce: tau must be above 0, got {tau}")
+    integers = [("exclude", exclude, (N, -1)), ("n_valid", n_valid, ())]
+    integers += [("ids[0]", ids[0], (N,)), ("ids[1]", ids[1], (K,))] if ids is not None else []
+    for name, t, shape in integers:
+        fits = t is None or (t.ndim == len(shape) and all(n in (s, -1) for n, s in zip(shape, t.shape, strict=True)))
+        if t is not None and not (fits and t.dtype == torch.int64):
+            wanted = [n if n >= 0 else "E" for n in shape]
+            raise ValueError(f"infonce: {name} must be int64 {wanted}, got {t.dtype}{list(t.shape)}")
+    for t in (positive, keys, exclude, n_valid, *(ids or ())):
+        if t is not None and t.device != query.device:
+            raise ValueError(f"infonce: all inputs belong on {query.device}, one is on {t.device}")
+
+
+def _accumulator(*tensors: Tensor) -> torch.dtype:
+    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+
+
+def _logits(
+    q: Tensor,  # [n, C], over tau
+    k: Tensor,
+    rows: slice,
+    exclude: Tensor | None,
+    n_valid: Tensor | None,
+    query_ids: Tensor | None,
+    key_ids: Tensor | None,
+) -> Tensor:
+    """The block [n, K] of s, minus infinity where a key is no negative."""
+    s = q @ k.T
+    if exclude is not None and exclude.numel() and s.shape[1]:
+        columns = exclude[rows]
+        # the minimum with -inf, or with +inf for a pad: unlike a plain scatter, no order of writing matters
+        bound = torch.where(columns < 0, torch.inf, -torch.inf).to(s.dtype)
+        s.scatter_reduce_(1, columns.clamp(min=0), bound, "amin")
+    if n_valid is not None:
+        s.masked_fill_(torch.arange(s.shape[1], device=s.device) >= n_valid, -torch.inf)
+    if query_ids is not None and key_ids is not None:
+        s.masked_fill_(query_ids[rows, None] == key_ids, -torch.inf)
+    return s
+
+
+def _blocks(N: int, K: int, device: torch.device) -> list[slice]:
+    n = max(1, _BLOCK["cpu" if device.type == "cpu" else "cuda"] // max(K, 1))
+    return [slice(i, min(i + n, N)) for i in range(0, N, n)]
+
+
+@torch.library.impl(LIBRARY, "infonce", "CompositeExplicitAutograd")
+def _reference(
+    query: Tensor,
+    positive: Tensor,
+    keys: Tensor,
+    tau: Tensor,
+    exclude: Tensor | None,
+    n_valid: Tensor | None,
+    query_ids: Tensor | None,
+    key_ids: Tensor | None,
+    with_dquery: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    N, K = len(query), len(keys)
+    dtype = _accumulator(query, positive, keys)
+    with torch.autocast(query.device.type, enabled=False):
+        tau = tau.to(dtype)
+        q, p, k = query.to(dtype) / tau, positive.to(dtype), keys.to(dtype)
+        s_positive = (q * p).sum(1)
+        L, top = s_positive.new_empty(N), s_positive.new_empty(N)
+        O = torch.empty_like(q) if with_dquery else q.new_empty(0)  # noqa: E741 (the letter of attention's output)
+        for rows in _blocks(N, K, query.device):
+            s = _logits(q[rows], k, rows, exclude, n_valid, query_ids, key_ids)
+            top[rows] = s.amax(1) if K else -torch.inf
+            m = top[rows].clamp(min=torch.finfo(dtype).min)  # finite also where every key is masked
+            e = s.sub_(m[:, None]).exp_()
+            z = e.sum(1)
+            L[rows] = m + z.log()
+            if with_dquery:
+                torch.mm(e, k, out=O[rows]).div_(z.clamp(min=torch.finfo(dtype).tiny)[:, None])
+        x = L - s_positive
+        loss = F.softplus(x)
+        dquery = O.sub_(p).mul_((torch.sigmoid(x) / tau)[:, None]) if with_dquery else O
+        return loss, s_positive + loss, s_positive >= top, dquery
+
+
+@torch.library.register_fake("contrastkit::infonce", lib=LIBRARY)
+def _fake(
+    query: Tensor, positive: Tensor, keys: Tensor, tau: Tensor, *masks: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    with_dquery = masks[-1]
+    row = query.new_empty(query.shape[0], dtype=_accumulator(query, positive, keys))
+    dquery = row.new_empty(query.shape if with_dquery else (0,))
+    return row, torch.empty_like(row), torch.empty_like(row, dtype=torch.bool), dquery
+
+
+@torch.library.impl(LIBRARY, "infonce_dkeys", "CompositeExplicitAutograd")
+def _dkeys_reference(
+    g: Tensor,
+    lse: Tensor,
+    query: Tensor,
+    keys: Tensor,
+    tau: Tensor,
+    exclude: Tensor | None,
+    n_valid: Tensor | None,
+    query_ids: Tensor | None,
+    key_ids: Tensor | None,
+) -> Tensor:
+    """sum_i g_i P_ij q_i / tau, with P rebuilt from the log-sum-exp: [K, C] in the accumulator's dtype."""
+    with torch.autocast(query.device.type, enabled=False):
+        q, k = query.to(lse.dtype) / tau.to(lse.dtype), keys.to(lse.dtype)
+        gq = g[:, None] * q
+        dkeys = torch.zeros_like(k)
+        for rows in _blocks(len(q), len(k), query.device):
+            s = _logits(q[rows], k, rows, exclude, n_valid, query_ids, key_ids)
+            dkeys.addmm_(s.sub_(lse[rows, None]).exp_().T, gq[rows])
+        return dkeys
+
+
+@torch.library.register_fake("contrastkit::infonce_dkeys", lib=LIBRARY)
+def _dkeys_fake(g: Tensor, lse: Tensor, query: Tensor, keys: Tensor, tau: Tensor, *masks: Any) -> Tensor:
+    return torch.empty_like(keys, dtype=lse.dtype)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    query, positive, keys, tau, *masks, _ = inputs
+    loss, lse, top1, dquery = output
+    ctx.mark_non_differentiable(lse, top1, dquery)
+    need_query, need_positive, need_keys, need_tau = ctx.needs_input_grad[:4]
+    # Saved only where a gradient asks for it: MoCo's queue is not, and may be written before backward.
+    ctx.save_for_backward(
+        dquery,
+        loss if need_positive else None,
+        lse if need_keys else None,
+        query if need_positive or need_keys or need_tau else None,
+        keys if need_keys else None,
+        tau if need_positive or need_keys or need_tau else None,
+        *(masks if need_keys else [None] * 4),
+    )
+    ctx.dtypes = [t.dtype for t in (query, positive, keys, tau)]
+    ctx.tau_device = tau.device
+
+
+@once_differentiable
+def _backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    dquery, loss, lse, query, keys, tau, *masks = ctx.saved_tensors
+    need_query, need_positive, need_keys, need_tau = ctx.needs_input_grad[:4]
+    dtypes = ctx.dtypes
+    d_query = d_positive = d_keys = d_tau = None
+    if need_query:
+        d_query = (g[:, None] * dquery).to(dtypes[0])
+    if need_positive:
+        w = -torch.expm1(-loss)  # 1 - P(positive)
+        d_positive = ((g * -w / tau)[:, None] * query).to(dtypes[1])
+    if need_keys:
+        d_keys = torch.ops.contrastkit.infonce_dkeys(g, lse, query, keys, tau, *masks).to(dtypes[2])
+    if need_tau:
+        d_tau = -(g * (query * dquery).sum(1)).sum() / tau
+        d_tau = d_tau.to(dtype=dtypes[3], device=ctx.tau_device)
+    return d_query, d_positive, d_keys, d_tau, None, None, None, None, None
+
+
+torch.library.register_autograd("contrastkit::infonce", _backward, setup_context=_setup_context, lib=LIBRARY)

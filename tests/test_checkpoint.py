@@ -1,0 +1,115 @@
+"""Writes that survive a kill at any moment, and files that are not what they should be."""
+
+import os
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from contrastkit import checkpoint
+from contrastkit.errors import UserError
+
+
+def state(value: int) -> dict[str, object]:
+    """A checkpoint that shows whether all of it is of one save; small tensors, for a forked child must not start threads."""
+    return {"step": value, "method": {f"w{i}": torch.full((100, 100), float(value)) for i in range(32)}}
+
+
+def is_whole(found: dict[str, object]) -> bool:
+    return all(bool((w == found["step"]).all()) for w in found["method"].values())  # type: ignore[attr-defined]
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "last.pt", state(3))
+    found = checkpoint.load(tmp_path / "last.pt")
+    assert found["step"] == 3 and is_whole(found)
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_killed_at_any_moment_a_whole_checkpoint_is_left(tmp_path: Path) -> None:
+    """kill -9 at random moments of a process that does nothing but save, until twenty of them tore a save."""
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, state(0))
+    draw = random.Random(0)
+    newest = 0
+    kills = 0
+    while len(list(tmp_path.iterdir())) <= 20:
+        kills += 1
+        assert kills < 200, "the kills hardly hit a save at work"
+        child = os.fork()
+        if child == 0:
+            for value in range(newest + 1, newest + 10_000):
+                checkpoint.save(path, state(value))
+            os._exit(0)
+        time.sleep(draw.uniform(0.01, 0.1))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        found = checkpoint.load(path)
+        assert is_whole(found)
+        assert found["step"] >= newest  # nothing older than the last finished save
+        newest = found["step"]
+    assert newest > 0, "no save was ever finished"
+    checkpoint.sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, state(1))
+    child = os.fork()
+    if child == 0:  # the limit cannot be raised again: it must stay in a process of its own
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            checkpoint.save(path, state(2))
+        except UserError as error:
+            os._exit(0 if "no space left" in str(error) else 3)
+        except BaseException:
+            os._exit(4)
+        os._exit(5)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert checkpoint.load(path)["step"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    checkpoint.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), checkpoint.atomic(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("keep", [0, 10, 1000, -100])
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, state(1))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        checkpoint.load(path)
+
+
+def test_a_file_of_others_is_refused_without_running_its_code(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (ran,))
+
+    torch.save({"format": 1, "bomb": Bomb()}, tmp_path / "bomb.pt")
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        checkpoint.load(tmp_path / "bomb.pt")
+    assert not ran.exists()
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="not a checkpoint of contrastkit"):
+        checkpoint.load(tmp_path / "other.pt")
+    torch.save({"format": 99}, tmp_path / "newer.pt")
+    with pytest.raises(UserError, match="format 99"):
+        checkpoint.load(tmp_path / "newer.pt")
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        checkpoint.load(tmp_path / "none.pt")
