@@ -328,12 +328,12 @@ def _blur(x: Tensor, sigma: Tensor, span: float) -> Tensor:
     return matrix[:, None] @ x
 
 
-# ----------------------------------------------------------------------------------------------------------------- sheet
+# ---------------------------------------------------------------------------------------------------------------- sheet
 
 
 def sheet(source: "Source", views: Sequence[View], *, n: int = 8, epochs: int = 4, seed: int = 0) -> Image.Image:
-    """What the network sees: a row for each of ``n`` images drawn from ``source``, the original left, then each view as it
-    is in each of ``epochs`` epochs. RGB; the first channel where there are not three."""
+    """What the network sees: a row for each of ``n`` images drawn from ``source``, the original left, then each view as
+    it is in each of ``epochs`` epochs. RGB; the first channel where there are not three."""
     images, index = source.take(permutation(seed, 0, len(source))[:n])
     size = max(view.size for view in views)
     columns = [torch.stack([_fitted(image, size) for image in images])]
