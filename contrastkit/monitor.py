@@ -172,7 +172,7 @@ class Monitor:
         with evaluating(online), autocast():
             now = collapse(*self._outputs(online)) | {"loss": loss}
             if self._labelled is not None:
-                    bank, queries = (
+                bank, queries = (
                     encode(online.encoder, source, size=self.size, workers=self.workers, device=self.device)
                     for source in self._labelled
                 )

@@ -114,7 +114,7 @@ def tower() -> Tower:
 
 
 def monitor(data: DataSet, every: int = 1) -> Monitor:
-    return Monitor(data, VIEWS, seed=0, device=torch.device("cpu"), every=every, chance=math.log(65))
+    return Monitor(data, VIEWS, size=16, seed=0, device=torch.device("cpu"), every=every, chance=math.log(65))
 
 
 def test_looking_changes_nothing_and_repeats() -> None:

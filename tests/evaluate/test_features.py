@@ -1,0 +1,77 @@
+"""Encoding: in order, once, in eval mode, and nothing is left behind."""
+
+import pytest
+import torch
+
+from contrastkit.data import ArraySource
+from contrastkit.errors import UserError
+from contrastkit.evaluate.features import Features, encode, labelled, raw_pixels
+from contrastkit.parts.encoder import build_encoder
+
+
+def source(channels: int = 3, n: int = 21) -> ArraySource:
+    g = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (n, channels, 12, 12), generator=g, dtype=torch.uint8)
+    return ArraySource("noise", images, torch.arange(n) % 4 - 1)
+
+
+def test_each_image_as_if_alone() -> None:
+    data = source()
+    encoder = build_encoder("tiny", channels=3, size=12)
+    for _ in range(3):  # statistics that are not the initial ones
+        encoder(torch.rand(16, 3, 12, 12))
+    told: list[int] = []
+    found = encode(encoder, data, size=12, batch=8, on_batch=told.append)
+    encoder.eval()
+    for i in range(21):
+        torch.testing.assert_close(
+            found.x[i], encoder(data.images[i : i + 1].float() / 255)[0].detach(), rtol=1e-4, atol=1e-5
+        )
+    assert torch.equal(found.y, data.labels)
+    assert (found.x.dtype, found.y.dtype, found.x.requires_grad) == (torch.float32, torch.int64, False)
+    assert told == [8, 8, 5]
+
+
+def test_the_encoder_comes_back_as_it_was() -> None:
+    encoder = build_encoder("tiny", channels=3, size=12).train()
+    encoder.trunk.bn1.eval()  # frozen by its owner
+    modes = [part.training for part in encoder.modules()]
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    encode(encoder, source(), size=12)
+    assert [part.training for part in encoder.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+
+
+def test_the_mode_comes_back_after_an_error_too() -> None:
+    encoder = build_encoder("tiny", channels=3, size=12).train()
+    with pytest.raises(UserError):
+        encode(encoder, source(channels=2), size=12)
+    assert encoder.training and encoder.trunk.training
+
+
+def test_gray_images_for_an_encoder_of_three_channels() -> None:
+    gray = source(channels=1)
+    encoder = build_encoder("tiny", channels=3, size=12)
+    rgb = ArraySource("noise", gray.images.repeat(1, 3, 1, 1), gray.labels)
+    assert torch.equal(encode(encoder, gray, size=12).x, encode(encoder, rgb, size=12).x)
+
+
+def test_raw_pixels() -> None:
+    data = source()
+    found = raw_pixels(data, size=12)
+    assert torch.equal(found.x, (data.images.float() / 255).reshape(21, 3 * 12 * 12))
+    assert torch.equal(found.y, data.labels)
+
+
+def test_those_with_a_label() -> None:
+    y = torch.tensor([2, -1, 0])
+    some = Features(torch.arange(3.0)[:, None], y).labelled("it")
+    assert (some.x.flatten().tolist(), some.y.tolist()) == ([0.0, 2.0], [2, 0])
+    data = source()
+    kept = labelled(data, "it")
+    assert kept.labels.tolist() == [label for label in data.labels.tolist() if label >= 0]
+    assert torch.equal(kept.fetch(torch.tensor([0])), data.images[1:2])
+    with pytest.raises(UserError, match="it needs labels"):
+        Features(torch.ones(2, 1), torch.tensor([-1, -1])).labelled("it")
+    with pytest.raises(UserError, match="it needs labels"):
+        labelled(ArraySource("bare", data.images), "it")
