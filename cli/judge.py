@@ -28,11 +28,19 @@ if TYPE_CHECKING:
 RunFolder = Annotated[Path | None, typer.Argument(help="A run folder that 'contrastkit train' wrote.", metavar="[RUN]")]
 JudgedEncoder = Annotated[
     str | None,
-    typer.Option("--encoder", help="Judge this instead of a run: tiny, a torchvision ResNet, timm:NAME, or pixels.", metavar="NAME"),
+    typer.Option(
+        "--encoder",
+        help="Judge this instead of a run: tiny, a torchvision ResNet, timm:NAME, or pixels.",
+        metavar="NAME",
+    ),
 ]
 Pretrained = Annotated[bool, typer.Option("--pretrained", help="With --encoder: its published supervised weights.")]
-Baselines = Annotated[bool, typer.Option("--baselines", help="Beside the run, an untrained encoder of its kind and raw pixels.")]
-Size = Annotated[int | None, typer.Option(help="Side in pixels of the images that the encoder sees; else as trained.", min=1)]
+Baselines = Annotated[
+    bool, typer.Option("--baselines", help="Beside the run, an untrained encoder of its kind and raw pixels.")
+]
+Size = Annotated[
+    int | None, typer.Option(help="Side in pixels of the images that the encoder sees; else as trained.", min=1)
+]
 Batch = Annotated[int, typer.Option(help="Images encoded at a time.", min=1)]
 
 
@@ -65,7 +73,11 @@ class Judged:
         from contrastkit.run import Run
 
         if (run is None) == (encoder is None):
-            raise UserError("name what to judge: a run folder, or --encoder NAME" if run is None else "give a run folder or --encoder, not both")
+            raise UserError(
+                "name what to judge: a run folder, or --encoder NAME"
+                if run is None
+                else "give a run folder or --encoder, not both"
+            )
         self.device, self.batch, self.workers = dist.start(device), batch, workers or 0
         record = Run.open(run, writes=False).recipe if run is not None else None
         if record is not None:
@@ -141,7 +153,9 @@ def knn(
     pretrained: Pretrained = False,
     baselines: Baselines = False,
     k: Annotated[int, typer.Option(help="Neighbours.", min=1)] = 20,
-    temperature: Annotated[float, typer.Option("--T", help="Temperature of their votes exp(cosine / T).", min=1e-6)] = 0.1,
+    temperature: Annotated[
+        float, typer.Option("--T", help="Temperature of their votes exp(cosine / T).", min=1e-6)
+    ] = 0.1,
     size: Size = None,
     batch: Batch = 512,
     workers: Workers = None,
@@ -167,7 +181,9 @@ def knn(
         ("features", "top-1", "95 % interval", "top-5"),
         rows,
     )
-    _report(run, "knn", json, {"data": judged.data.name, "k": k, "T": temperature, "size": judged.size, "accuracy": found})
+    _report(
+        run, "knn", json, {"data": judged.data.name, "k": k, "T": temperature, "size": judged.size, "accuracy": found}
+    )
 
 
 def probe(
@@ -181,17 +197,27 @@ def probe(
     baselines: Baselines = False,
     protocol: Annotated[
         Literal["rates", "moco"],
-        typer.Option(help="rates: many learning rates at once on cached features; moco: the paper's own, lr 30, crops and flips."),
+        typer.Option(
+            help="rates: many learning rates at once on cached features; moco: the paper's own, lr 30, crops and flips."
+        ),
     ] = "rates",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images \\[rates: 50; moco: 100].", min=1)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training images \\[rates: 50; moco: 100].", min=1)
+    ] = None,
     lr: Annotated[float, typer.Option(help="moco: learning rate.", min=0)] = 30.0,
-    seeds: Annotated[int, typer.Option(help="rates: classifiers trained with the chosen rate, for the spread.", min=1)] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="rates: classifiers trained with the chosen rate, for the spread.", min=1)
+    ] = 3,
     size: Size = None,
     batch: Batch = 512,
     workers: Workers = None,
     device: Device = "auto",
-    seed: Annotated[int | None, typer.Option(help="Of the classifier, an untrained encoder and --val-fraction.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="rates: draw accuracy against the rate; a run gets one anyway.", metavar="FILE")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the classifier, an untrained encoder and --val-fraction.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="rates: draw accuracy against the rate; a run gets one anyway.", metavar="FILE")
+    ] = None,
     json: Json = None,
     debug: Debug = False,
 ) -> None:
@@ -203,7 +229,9 @@ def probe(
     if protocol == "moco":
         found = _moco(judged, epochs=epochs or 100, lr=lr, seed=seed or 0)
     else:
-        found = _rates(judged, epochs=epochs or 50, seeds=seeds, seed=seed or 0, plot=plot or (run and run / "probe.png"))
+        found = _rates(
+            judged, epochs=epochs or 50, seeds=seeds, seed=seed or 0, plot=plot or (run and run / "probe.png")
+        )
     rows = [
         (
             name,
@@ -252,7 +280,9 @@ def embed(
     parts = {"train": judged.data.train, "test": judged.data.test}
     sources = {part: source for part, source in parts.items() if source is not None and split in (part, "all")}
     if not sources:
-        raise UserError(f"{judged.data.name} has no test part: use --split train, or hold one out with --val-fraction 0.1")
+        raise UserError(
+            f"{judged.data.name} has no test part: use --split train, or hold one out with --val-fraction 0.1"
+        )
     with screen.working(f"encoding {sum(map(len, sources.values())):,} images: {name}"):
         found = {part: judged.features(network, source) for part, source in sources.items()}
     arrays = {

@@ -5,20 +5,26 @@ from typing import Annotated, Literal
 
 import typer
 
-Data = Annotated[str | None, typer.Option(help="A set's name, a folder of images, or an .npz file.", metavar="NAME|PATH")]
+Data = Annotated[
+    str | None, typer.Option(help="A set's name, a folder of images, or an .npz file.", metavar="NAME|PATH")
+]
 DataDir = Annotated[
     Path | None, typer.Option(help="Where named sets lie.", envvar="CONTRASTKIT_DATA", show_envvar=True, metavar="DIR")
 ]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a named set that is not in --data-dir.")]
 ValFraction = Annotated[
-    float | None, typer.Option(help="Hold out this share of the training images, drawn by --seed, and judge on it.", min=0, max=1)
+    float | None,
+    typer.Option(help="Hold out this share of the training images, drawn by --seed, and judge on it.", min=0, max=1),
 ]
 EncoderName = Annotated[str | None, typer.Option(help="tiny, a torchvision ResNet, or timm:NAME.", metavar="NAME")]
 Workers = Annotated[int | None, typer.Option(help="Processes that load data; 0 is this one.", min=0)]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
 Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
 Precision = Annotated[
-    Literal["auto", "float32", "bfloat16"], typer.Option(help="Arithmetic of the encoders; auto is bfloat16 where the device has it.")
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option(help="Arithmetic of the encoders; auto is bfloat16 where the device has it."),
 ]
-Json = Annotated[Path | None, typer.Option("--json", help="Write what is printed to this file, as JSON.", metavar="FILE")]
+Json = Annotated[
+    Path | None, typer.Option("--json", help="Write what is printed to this file, as JSON.", metavar="FILE")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

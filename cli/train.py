@@ -30,7 +30,9 @@ class Methods(TyperGroup):
 
 
 train_app = typer.Typer(
-    cls=Methods, no_args_is_help=True, help="Train a method. Each number of its recipe is an option: train METHOD --help."
+    cls=Methods,
+    no_args_is_help=True,
+    help="Train a method. Each number of its recipe is an option: train METHOD --help.",
 )
 for _name, _summary in SUMMARIES.items():
     train_app.command(_name, help=_summary)(lambda: None)
@@ -63,7 +65,8 @@ def train(
     download: Download = False,
     val_fraction: ValFraction = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Force this row of the recipe; else the images and the encoder choose.", metavar="ROW")
+        str | None,
+        typer.Option(help="Force this row of the recipe; else the images and the encoder choose.", metavar="ROW"),
     ] = None,
     workers: Workers = None,
     device: Device = "auto",
@@ -71,11 +74,19 @@ def train(
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile the encoders.")] = False,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="The run folder; else runs/METHOD-ROW-DATA.", metavar="RUN")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run; it needs nothing else.", metavar="RUN")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with this run; it needs nothing else.", metavar="RUN")
+    ] = None,
     stop_after: Annotated[int | None, typer.Option(help="Leave after this many epochs of the schedule.", min=1)] = None,
-    save_every: Annotated[int, typer.Option(help="Keep a checkpoint every this many epochs; 0 keeps the last only.", min=0)] = 0,
-    monitor_every: Annotated[int, typer.Option(help="Epochs between looks at kNN accuracy and collapse; 0 is never.", min=0)] = 1,
-    max_bad: Annotated[float, typer.Option(help="Stop when more than this share of the images is unreadable.", min=0, max=1)] = 0.01,
+    save_every: Annotated[
+        int, typer.Option(help="Keep a checkpoint every this many epochs; 0 keeps the last only.", min=0)
+    ] = 0,
+    monitor_every: Annotated[
+        int, typer.Option(help="Epochs between looks at kNN accuracy and collapse; 0 is never.", min=0)
+    ] = 1,
+    max_bad: Annotated[
+        float, typer.Option(help="Stop when more than this share of the images is unreadable.", min=0, max=1)
+    ] = 0.01,
     json: Json = None,
     debug: Debug = False,
 ) -> None:
@@ -107,7 +118,14 @@ def train(
         )
     with screen.TrainingScreen(shown=shown) as watch:
         outcome = run_training(
-            name, chosen, options, out=folder, resume=resume is not None, stop_after=stop_after, watch=watch, data=opened
+            name,
+            chosen,
+            options,
+            out=folder,
+            resume=resume is not None,
+            stop_after=stop_after,
+            watch=watch,
+            data=opened,
         )
     if not shown:
         return
@@ -147,12 +165,16 @@ def _resumed(
     record = Run.open(resume, writes=False).recipe
     name = record["name"]
     if METHODS[method] != name.split("/")[0]:
-        raise UserError(f"{resume} holds a run of {name}, not of {METHODS[method]}: contrastkit train {name.split('/')[0]} --resume {resume}")
+        raise UserError(
+            f"{resume} holds a run of {name}, not of {METHODS[method]}: contrastkit train {name.split('/')[0]} --resume {resume}"
+        )
     kept = recipe_from_json(name, record["recipe"])
     changed = with_numbers(kept, numbers)
     for item in dataclasses.fields(kept):
         if getattr(kept, item.name) != getattr(changed, item.name):
-            raise UserError(f"a run keeps its recipe: {resume} has {item.name} = {getattr(kept, item.name)}; leave the option out")
+            raise UserError(
+                f"a run keeps its recipe: {resume} has {item.name} = {getattr(kept, item.name)}; leave the option out"
+            )
     if recipe is not None and recipe != name.split("/")[1]:
         raise UserError(f"a run keeps its recipe: {resume} is {name}; leave --recipe out")
     options = record["options"]
@@ -216,16 +238,21 @@ def _view_parameters(rows: dict[str, "Recipe"]) -> list[inspect.Parameter]:
     for name, hint in typing.get_type_hints(View, include_extras=True).items():
         _, note = typing.get_args(hint)[:2]
         values = {
-            row.split("/")[1]: ",".join(dict.fromkeys(str(getattr(v, name)) for v in recipe.views)) for row, recipe in rows.items()
+            row.split("/")[1]: ",".join(dict.fromkeys(str(getattr(v, name)) for v in recipe.views))
+            for row, recipe in rows.items()
         }
         flag = f"--{name.replace('_', '-')}"
-        parameters.append(_option(f"view_{name}", str, f"{note} \\[{_per_row(values)}]", flag, "views: one value, or one for each"))
+        parameters.append(
+            _option(f"view_{name}", str, f"{note} \\[{_per_row(values)}]", flag, "views: one value, or one for each")
+        )
     return parameters
 
 
 def _option(name: str, kind: Any, help_: str, flag: str, panel: str) -> inspect.Parameter:
     option = typer.Option(flag, help=help_, rich_help_panel=panel, show_default=False)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
 
 
 def _per_row(values: dict[str, Any]) -> str:

@@ -169,11 +169,18 @@ class Monitor:
             loss: mean over the epoch.
             autocast: makes the context that the network runs under.
         """
-        with evaluating(online), autocast():
-            now = collapse(*self._outputs(online)) | {"loss": loss}
+        with evaluating(online):
+            now = collapse(*self._outputs(online, autocast)) | {"loss": loss}
             if self._labelled is not None:
                 bank, queries = (
-                    encode(online.encoder, source, size=self.size, workers=self.workers, device=self.device)
+                    encode(
+                        online.encoder,
+                        source,
+                        size=self.size,
+                        workers=self.workers,
+                        device=self.device,
+                        autocast=autocast,
+                    )
                     for source in self._labelled
                 )
                 now["knn"] = knn(bank, queries, n_classes=self._n_classes).top1
@@ -186,7 +193,9 @@ class Monitor:
         return self.looks[-1] if self.looks else {}
 
     @torch.no_grad()
-    def _outputs(self, online: Tower) -> list[Tensor]:
+    def _outputs(
+        self, online: Tower, autocast: Callable[[], contextlib.AbstractContextManager[object]]
+    ) -> list[Tensor]:
         """z [N, d] of each of the two views."""
         n = len(self._source)
         loader = Loader(self._source, self.views, batch=min(n, 256), seed=self.seed, workers=self.workers)
@@ -194,7 +203,8 @@ class Monitor:
         for batch in loader.epoch(0):
             for view, outputs in zip(batch.views, z, strict=True):
                 images = view.to(self.device, memory_format=torch.channels_last)
-                outputs.append(online.head(online.encoder(images)))  # past a compiled Tower: no recompiling for this
+                with autocast():
+                    outputs.append(online.head(online.encoder(images)))  # past a compiled Tower: no recompiling for this
         return [torch.cat(outputs) for outputs in z]
 
 

@@ -111,9 +111,9 @@ def _centred(images: Tensor, size: int) -> Tensor:
     h, w = images.shape[-2:]
     if min(h, w) != size:
         short = round(size * 8 / 7) if min(h, w) * 7 >= size * 8 else size
-        h, w = round(h * short / min(h, w)), round(w * short / min(h, w))
+        h, w = int(h * short / min(h, w)), int(w * short / min(h, w))
         images = F.interpolate(images, (h, w), mode="bilinear", antialias=True)
-    top, left = (h - size) // 2, (w - size) // 2
+    top, left = round((h - size) / 2), round((w - size) / 2)
     return images[..., top : top + size, left : left + size]
 
 

@@ -201,6 +201,8 @@ def _npz(path: Path) -> DataSet:
     prefix = "train_" if "train_images" in held else ""
     if f"{prefix}images" not in held:
         raise UserError(f"{path} has no array called 'images' (it has: {', '.join(held) or 'nothing'})")
+    if stray := [key for key, value in held.items() if not isinstance(value, np.ndarray)]:
+        raise UserError(f"{path}: {stray[0]!r} is no array")
     name = path.stem
     images = _uint8(held[f"{prefix}images"], path)
     labels, test_labels, classes = _labels(held.get(f"{prefix}labels"), held.get("test_labels"), path)

@@ -38,11 +38,12 @@ def encode(
     batch: int = 512,
     workers: int = 0,
     device: str | torch.device = "cpu",
+    autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     on_batch: Callable[[int], None] | None = None,
 ) -> Features:
     """Encode every image of a source under its plain evaluation view.
 
-    The encoder runs in eval mode and float32 and is handed back in the mode it came in. Features lie on the CPU.
+    The encoder runs in eval mode, in float32 unless ``autocast`` says otherwise, and is handed back in the mode it came in. Features lie on the CPU.
 
     Args:
         size: side of the images that the encoder sees, in pixels.
@@ -53,7 +54,8 @@ def encode(
     with evaluating(encoder):
         for plain in plain_batches(source, size=size, channels=encoder.channels, batch=batch, workers=workers):
             images = plain.views[0].to(device, memory_format=torch.channels_last)
-            x.append(encoder(images).float().cpu())
+            with autocast():
+                x.append(encoder(images).float().cpu())
             y.append(plain.label)
             if on_batch is not None:
                 on_batch(len(images))
