@@ -1,0 +1,198 @@
+"""The loader's promise: order and augmentations are a function of (seed, epoch, index, view), and of nothing else."""
+
+import itertools
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from contrastkit.data import ArraySource, Loader, open_data, plain_batches
+from contrastkit.errors import UserError
+from contrastkit.types import Batch
+from contrastkit.views import VIEWS
+
+SAME = [replace(v, size=16) for v in VIEWS["moco-v2"]]
+UNLIKE = [replace(v, size=16) for v in VIEWS["byol"]]
+
+
+def array(n: int = 50) -> ArraySource:
+    images = torch.randint(0, 256, (n, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return ArraySource("array", images, torch.arange(n) % 7)
+
+
+def folder(root: Path, n: int = 50) -> Path:
+    generator = np.random.default_rng(0)
+    for k in range(n):
+        path = root / "ab"[k % 2] / f"{k:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (20 + k % 5, 24 - k % 3, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    return root
+
+
+def equal(a: Batch, b: Batch) -> bool:
+    pairs = [(a.index, b.index), (a.label, b.label), *zip(a.views, b.views, strict=True)]
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.fixture(params=["array", "files"])
+def source(request, tmp_path):
+    return array() if request.param == "array" else open_data(str(folder(tmp_path))).train
+
+
+def test_an_epoch(source):
+    loader = Loader(source, SAME, batch=8, seed=0)
+    batches = list(loader.epoch(0))
+    assert len(batches) == loader.steps_per_epoch == 6
+    index = torch.cat([b.index for b in batches])
+    assert len(index.unique()) == 48
+    assert not torch.equal(index, index.sort()[0])
+    for batch in batches:
+        assert torch.equal(batch.label, source.labels[batch.index])
+        assert [v.shape for v in batch.views] == [(8, 3, 16, 16)] * 2
+        assert all(v.dtype == torch.float32 and v.min() >= 0 and v.max() <= 1 for v in batch.views)
+        assert not torch.equal(*batch.views)
+    assert not equal(batches[0], next(loader.epoch(1)))
+    assert not equal(batches[0], next(Loader(source, SAME, batch=8, seed=1).epoch(0)))
+
+
+@pytest.mark.parametrize("views", [SAME, UNLIKE], ids=["same", "unlike"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(source, views, workers):
+    alone, many = Loader(source, views, batch=8, seed=0), Loader(source, views, batch=8, seed=0, workers=workers)
+    for epoch in (0, 1):  # workers stay from one epoch to the next
+        for a, b in itertools.zip_longest(alone.epoch(epoch), many.epoch(epoch)):
+            assert equal(a, b)
+
+
+def test_resume_in_mid_epoch(source):
+    whole = list(Loader(source, SAME, batch=8, seed=0).epoch(3))
+    rest = list(Loader(source, SAME, batch=8, seed=0, workers=2).epoch(3, start=4))
+    assert len(rest) == 2
+    assert all(equal(a, b) for a, b in zip(whole[4:], rest, strict=True))
+
+
+def test_an_epoch_left_early_does_not_leak_into_the_next(source):
+    loader = Loader(source, SAME, batch=8, seed=0, workers=2)
+    next(loader.epoch(0))
+    again = list(loader.epoch(1))
+    assert all(equal(a, b) for a, b in zip(again, Loader(source, SAME, batch=8, seed=0).epoch(1), strict=True))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_each_global_batch(source, world):
+    whole = list(Loader(source, SAME, batch=8, seed=0).epoch(0))
+    ranks = [list(Loader(source, SAME, batch=8, seed=0, rank=r, world=world).epoch(0)) for r in range(world)]
+    for step, batch in enumerate(whole):
+        parts = [ranks[r][step] for r in range(world)]
+        assert torch.equal(batch.index, torch.cat([p.index for p in parts]))
+        for v in range(2):
+            assert torch.equal(batch.views[v], torch.cat([p.views[v] for p in parts]))
+
+
+def test_a_sample_looks_the_same_in_any_batch_size(source):
+    small = {
+        int(i): x
+        for b in Loader(source, SAME, batch=2, seed=0).epoch(0)
+        for i, x in zip(b.index, b.views[1], strict=True)
+    }
+    large = next(Loader(source, SAME, batch=40, seed=0).epoch(0))
+    assert all(torch.equal(small[int(i)], x) for i, x in zip(large.index, large.views[1], strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_torch_generator_is_left_alone(workers):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = list(Loader(array(), SAME, batch=8, seed=0, workers=workers).epoch(0))
+    list(plain_batches(array(), size=16, workers=workers))
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(7)
+    second = list(Loader(array(), SAME, batch=8, seed=0, workers=workers).epoch(0))
+    assert all(equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_workers_leave_signals_to_the_main_process():
+    loader = Loader(array(400), SAME, batch=8, seed=0, workers=2)
+    batches = loader.epoch(0)
+    next(batches)
+    for process in loader._pool._iterator._workers:
+        os.kill(process.pid, signal.SIGTERM)
+        os.kill(process.pid, signal.SIGINT)
+    assert len(list(batches)) == loader.steps_per_epoch - 1
+
+
+# ------------------------------------------------------------------------------------------------------------ bad files
+
+
+def spoil(root: Path, *names: str) -> None:
+    for k, name in enumerate(names):
+        path = root / name
+        path.write_bytes(path.read_bytes()[:60] if k % 2 else b"")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_files_are_replaced_counted_and_named(tmp_path, workers):
+    root = folder(tmp_path)
+    clean = list(Loader(open_data(str(root)).train, SAME, batch=10, seed=0).epoch(0))
+    spoil(root, "a/004.png", "a/006.png", "b/049.png")
+    source = open_data(str(root)).train
+    loader = Loader(source, SAME, batch=10, seed=0, workers=workers, max_bad=0.1)
+    batches = list(loader.epoch(0))
+    assert set(loader.bad) == {"a/004.png", "a/006.png", "b/049.png"}
+    assert all(reason and str(root) not in reason for reason in loader.bad.values())
+    paths = source.paths
+    stand_in = {paths.index("a/004.png"): paths.index("a/008.png"), paths.index("a/006.png"): paths.index("a/008.png")}
+    stand_in[49] = 0  # the last file's is the first
+    for was, now in zip(clean, batches, strict=True):
+        assert now.index.tolist() == [stand_in.get(i, i) for i in was.index.tolist()]
+        assert torch.equal(now.label, source.labels[now.index])
+        same = now.index == was.index
+        assert torch.equal(now.views[0][same], was.views[0][same])
+    # The file that stands in also comes by itself: then the three look different.
+    eights = torch.cat([b.views[0][b.index == paths.index("a/008.png")] for b in batches])
+    assert len(eights) == len(eights.unique(dim=0)) == 3
+
+
+def test_too_many_bad_files_stop_the_run(tmp_path):
+    root = folder(tmp_path)
+    spoil(root, "a/004.png")
+    loader = Loader(open_data(str(root)).train, SAME, batch=10, seed=0)
+    with pytest.raises(
+        UserError, match=r"1 images? of .* \(50\) cannot be read, more than .*0.01 .*--max-bad.*a/004.png"
+    ):
+        list(loader.epoch(0))
+    with pytest.raises(UserError, match=r"a/004\.png"):
+        list(plain_batches(open_data(str(root)).train, size=16))
+
+
+def test_files_that_vanish_are_bad_too(tmp_path):
+    source = open_data(str(folder(tmp_path))).train
+    (tmp_path / "a" / "000.png").unlink()
+    loader = Loader(source, SAME, batch=10, seed=0, max_bad=0.5)
+    list(loader.epoch(0))
+    assert list(loader.bad) == ["a/000.png"]
+    for path in source.paths:
+        (tmp_path / path).unlink(missing_ok=True)
+    with pytest.raises(UserError, match="no image of .* can be read"):
+        list(Loader(source, SAME, batch=10, seed=0, max_bad=1.0).epoch(0))
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+def test_a_batch_larger_than_the_set():
+    with pytest.raises(UserError, match=r"batch \(64\) is larger than array, which has 50 images"):
+        Loader(array(), SAME, batch=64, seed=0)
+
+
+def test_a_batch_that_processes_cannot_share():
+    with pytest.raises(UserError, match=r"batch \(9\) must be a multiple of the number of processes \(2\)"):
+        Loader(array(), SAME, batch=9, seed=0, world=2)
+    with pytest.raises(UserError, match="at least one image"):
+        Loader(array(), SAME, batch=0, seed=0)
