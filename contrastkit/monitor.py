@@ -6,14 +6,14 @@ all of them lean the same way and none of the yardsticks below would hold.
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from contrastkit.data import DataSet, Loader, Source
-from contrastkit.evaluate.features import encode, evaluating
+from contrastkit.evaluate.features import Autocast, encode, evaluating
 from contrastkit.evaluate.knn import knn
 from contrastkit.parts.heads import Tower
 from contrastkit.rng import permutation
@@ -160,7 +160,7 @@ class Monitor:
         self,
         online: Tower,
         loss: float,
-        autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+        autocast: Autocast = contextlib.nullcontext,
     ) -> dict[str, float]:
         """The numbers of the moment.
 
@@ -193,9 +193,7 @@ class Monitor:
         return self.looks[-1] if self.looks else {}
 
     @torch.no_grad()
-    def _outputs(
-        self, online: Tower, autocast: Callable[[], contextlib.AbstractContextManager[object]]
-    ) -> list[Tensor]:
+    def _outputs(self, online: Tower, autocast: Autocast) -> list[Tensor]:
         """z [N, d] of each of the two views."""
         n = len(self._source)
         loader = Loader(self._source, self.views, batch=min(n, 256), seed=self.seed, workers=self.workers)
@@ -203,8 +201,8 @@ class Monitor:
         for batch in loader.epoch(0):
             for view, outputs in zip(batch.views, z, strict=True):
                 images = view.to(self.device, memory_format=torch.channels_last)
-                with autocast():
-                    outputs.append(online.head(online.encoder(images)))  # past a compiled Tower: no recompiling for this
+                with autocast():  # part by part, past a compiled Tower: no recompiling for this
+                    outputs.append(online.head(online.encoder(images)))
         return [torch.cat(outputs) for outputs in z]
 
 

@@ -144,6 +144,24 @@ def test_it_measures_the_heads_outputs_and_the_encoders_neighbours() -> None:
     assert seen["knn"] > 0.9  # an untrained encoder tells stripes apart
 
 
+def test_only_the_network_runs_under_autocast() -> None:
+    """Similarities and singular values of bfloat16 would be wrong in the third digit."""
+    network: list[bool] = []
+    judges: list[bool] = []
+    online, watcher, normalize = tower(), monitor(images(None)), F.normalize
+    online.encoder.register_forward_hook(lambda *_: network.append(torch.is_autocast_enabled("cpu")))
+
+    def spy(x: torch.Tensor, dim: int) -> torch.Tensor:
+        judges.append(torch.is_autocast_enabled("cpu"))
+        return normalize(x, dim=dim)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(F, "normalize", spy)
+        watcher.look(online, 1.0, lambda: torch.autocast("cpu", torch.bfloat16))
+    assert network and all(network)
+    assert judges and not any(judges)
+
+
 def test_a_collapse_is_said_once_it_persists() -> None:
     online, watcher = tower(), monitor(images(None))
     nn.init.zeros_(online.head[-1].weight)

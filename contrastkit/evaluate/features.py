@@ -11,6 +11,8 @@ from contrastkit.data import Source, plain_batches
 from contrastkit.errors import UserError
 from contrastkit.parts.encoder import Encoder
 
+Autocast = Callable[[], contextlib.AbstractContextManager[object]]  # makes the context that a network runs under
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -38,12 +40,13 @@ def encode(
     batch: int = 512,
     workers: int = 0,
     device: str | torch.device = "cpu",
-    autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+    autocast: Autocast = contextlib.nullcontext,
     on_batch: Callable[[int], None] | None = None,
 ) -> Features:
     """Encode every image of a source under its plain evaluation view.
 
-    The encoder runs in eval mode, in float32 unless ``autocast`` says otherwise, and is handed back in the mode it came in. Features lie on the CPU.
+    The encoder runs in eval mode, in float32 unless ``autocast`` says otherwise, and is handed back in the mode it came
+    in. Features lie on the CPU.
 
     Args:
         size: side of the images that the encoder sees, in pixels.
