@@ -65,8 +65,9 @@ def info() -> dict[str, Any]:
         `extension`: None, or what `_C` was built with: torch, cuda, compiler, isas, isa (the one in use), cuda_archs.
         `aside`: None, or why there is no extension.
     """
-    import contrastkit.ops  # noqa: F401  (defines the ops and loads _C)
     import torch
+
+    import contrastkit.ops  # noqa: F401  (defines the ops and loads _C)
 
     def kernel(op: str, device: str) -> str:
         if not torch._C._dispatch_has_kernel_for_dispatch_key(f"contrastkit::{op}", device):

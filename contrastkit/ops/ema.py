@@ -13,8 +13,8 @@ LIBRARY.define("ema_(Tensor(a!)[] averages, Tensor[] params, float m) -> ()")
 def ema_(averages: Sequence[Tensor], params: Sequence[Tensor], m: float) -> None:
     """Move each average towards its parameter, in place: a <- m a + (1 - m) p (MoCo, Eq. 2).
 
-    Computed in float32 (float64 where either is float64) as a + (1 - m)(p - a), and for m <= 1/2 as p - m (p - a): m = 0
-    copies the parameter exactly and m = 1 changes nothing. Nothing of it enters autograd's graph.
+    Computed in float32 (float64 where either is float64) as a + (1 - m)(p - a), and for m <= 1/2 as p - m (p - a):
+    m = 0 copies the parameter exactly and m = 1 changes nothing. Nothing of it enters autograd's graph.
     An average kept in bfloat16 loses updates smaller than its last bit: keep averages in float32.
 
     Args:

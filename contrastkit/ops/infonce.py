@@ -7,7 +7,7 @@ With s_ij = q_i.k_j / tau over the negatives of row i and s_i+ = q_i.p_i / tau,
     dq_i   = w_i (O_i - p_i) / tau                     dp_i = -w_i q_i / tau
     dtau_i = -q_i.dq_i / tau                           dk_j = sum_i P_ij q_i / tau
 
-so forward yields every gradient but the keys' for one more product, and a dictionary that needs none pays nothing for it.
+so forward yields every gradient but the keys' for one more product; those are a second op, called where they are needed.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ def infonce(
         query: [N, C] floating, as a rule of unit length; nothing is normalised here.
         positive: [N, C] the key that each query should find.
         keys: [K, C] the negatives. K = 0 is allowed.
-        tau: temperature, above 0 (not checked for a tensor: that would synchronise); a 0-dim tensor may need a gradient.
+        tau: temperature, above 0 (a tensor is not checked: that would synchronise); a 0-dim tensor may need a gradient.
         exclude: int64 [N, E], keys that are no negatives of row i; -1 pads.
         n_valid: 0-dim int64, only the first n_valid keys count.
         ids: int64 ([N], [K]); a key with the query's id is no negative of it.
@@ -95,7 +95,9 @@ def _check(
         raise ValueError(f"infonce: floating inputs expected, got {query.dtype}, {positive.dtype} and {keys.dtype}")
     if isinstance(tau, Tensor):
         if tau.ndim or not tau.is_floating_point():
-            raise ValueError(f"infonce: tau must be a float or a 0-dim floating tensor, got {tau.dtype}{list(tau.shape)}")
+            raise ValueError(
+                f"infonce: tau must be a float or a 0-dim floating tensor, got {tau.dtype}{list(tau.shape)}"
+            )
     elif not tau > 0:
         raise ValueError(f"infonce: tau must be above 0, got {tau}")
     integers = [("exclude", exclude, (N, -1)), ("n_valid", n_valid, ())]

@@ -6,9 +6,7 @@ from torch import Tensor
 
 from contrastkit.ops.library import LIBRARY
 
-LIBRARY.define(
-    "queue_push_(Tensor(a!) keys, Tensor(b!) pointer, Tensor x, Tensor(c!)? n_valid=None, bool normalize=False) -> ()"
-)
+LIBRARY.define("queue_push_(Tensor(a!) keys, Tensor(b!) pointer, Tensor x, Tensor(c!)? n_valid, bool normalize) -> ()")
 
 
 def queue_push_(
@@ -16,8 +14,8 @@ def queue_push_(
 ) -> None:
     """Write a batch over the oldest keys of a ring, in place and without a host synchronisation.
 
-    Row i goes to `keys[(pointer + i) % K]`; then pointer becomes (pointer + N) % K. The batch may have any size: it wraps
-    around, and of a batch larger than the ring the last K rows stay. Nothing of it enters autograd's graph.
+    Row i goes to `keys[(pointer + i) % K]`; then pointer becomes (pointer + N) % K. The batch may have any size: it
+    wraps around, and of a batch larger than the ring the last K rows stay. Nothing of it enters autograd's graph.
 
     Args:
         keys: [K, C] the ring, written in place, any floating dtype (x is rounded to it once).
@@ -45,9 +43,7 @@ def queue_push_(
 
 
 @torch.library.impl(LIBRARY, "queue_push_", "CompositeExplicitAutograd")
-def _reference(
-    keys: Tensor, pointer: Tensor, x: Tensor, n_valid: Tensor | None = None, normalize: bool = False
-) -> None:  # defaults again: the dispatcher leaves out what equals the schema
+def _reference(keys: Tensor, pointer: Tensor, x: Tensor, n_valid: Tensor | None, normalize: bool) -> None:
     N, K = len(x), len(keys)
     rows = (pointer + torch.arange(max(N - K, 0), N, device=keys.device)) % K
     x = x[-K:]
@@ -60,7 +56,5 @@ def _reference(
 
 
 @torch.library.register_fake("contrastkit::queue_push_", lib=LIBRARY)
-def _fake(
-    keys: Tensor, pointer: Tensor, x: Tensor, n_valid: Tensor | None = None, normalize: bool = False
-) -> None:
+def _fake(keys: Tensor, pointer: Tensor, x: Tensor, n_valid: Tensor | None, normalize: bool) -> None:
     pass

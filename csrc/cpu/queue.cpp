@@ -1,0 +1,68 @@
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ops.h"
+
+namespace contrastkit::cpu {
+namespace {
+
+using simd::bf16;
+
+template <typename X, typename K>
+void enqueue(const X* x, K* key, int64_t C, bool normalize) {
+  using acc = Accumulator<X, float>;
+  const simd::Kernels& k = kernels();
+  constexpr bool x32 = std::is_same_v<X, float>, x16 = std::is_same_v<X, at::BFloat16>;
+  constexpr bool k32 = std::is_same_v<K, float>, k16 = std::is_same_v<K, at::BFloat16>;
+  if constexpr (x32 && k32) {
+    k.enqueue_ff(x, key, C, normalize);
+  } else if constexpr (x32 && k16) {
+    k.enqueue_fb(x, reinterpret_cast<bf16*>(key), C, normalize);
+  } else if constexpr (x16 && k32) {
+    k.enqueue_bf(reinterpret_cast<const bf16*>(x), key, C, normalize);
+  } else if constexpr (x16 && k16) {
+    k.enqueue_bb(reinterpret_cast<const bf16*>(x), reinterpret_cast<bf16*>(key), C, normalize);
+  } else {
+    acc norm = 1;
+    if (normalize) {
+      acc squares = 0;
+      for (int64_t c = 0; c < C; ++c) squares += acc(x[c]) * acc(x[c]);
+      norm = std::sqrt(squares);
+      norm = norm < acc(1e-12) ? acc(1e-12) : norm;
+    }
+    for (int64_t c = 0; c < C; ++c) key[c] = static_cast<K>(acc(x[c]) / norm);
+  }
+}
+
+}  // namespace
+
+void queue_push_(
+    at::Tensor keys, at::Tensor pointer, const at::Tensor& x, std::optional<at::Tensor> n_valid, bool normalize) {
+  check_queue(keys, pointer, x, n_valid);
+  const int64_t N = x.size(0), K = keys.size(0), C = keys.size(1);
+  const at::Tensor dense = keys.contiguous(), rows = x.contiguous();
+  int64_t* at = static_cast<int64_t*>(pointer.mutable_data_ptr());
+  const int64_t start = ((*at % K) + K) % K;
+
+  dispatch(rows.scalar_type(), [&](auto x_zero) {
+    dispatch(dense.scalar_type(), [&](auto key_zero) {
+      using X = decltype(x_zero);
+      using Key = decltype(key_zero);
+      const X* from = static_cast<const X*>(rows.const_data_ptr());
+      Key* to = static_cast<Key*>(dense.mutable_data_ptr());
+      at::parallel_for(std::max<int64_t>(N - K, 0), N, std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(C, 1)), [&](int64_t i, int64_t end) {
+        for (; i < end; ++i) enqueue(from + i * C, to + (start + i) % K * C, C, normalize);
+      });
+    });
+  });
+  if (!dense.is_same(keys)) keys.copy_(dense);
+  *at = (start + N) % K;
+  if (n_valid) {
+    int64_t* valid = static_cast<int64_t*>(n_valid->mutable_data_ptr());
+    *valid = std::min(*valid + N, K);
+  }
+}
+
+}  // namespace contrastkit::cpu
