@@ -5,7 +5,6 @@ Importing this module is cheap; torch is imported by `load()` and `info()`.
 
 import importlib
 import importlib.util
-import mmap
 import os
 import re
 import warnings
@@ -50,10 +49,7 @@ def load() -> None:
 
 def _torch_of(extension: Path) -> str | None:
     """The torch version that an extension's file carries as text (csrc/module.cpp), without loading it."""
-    if extension.stat().st_size == 0:
-        return None
-    with extension.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = re.search(rb"contrastkit built for torch ([^\0]+)\0", data)
+    found = re.search(rb"contrastkit built for torch ([^\0]+)\0", extension.read_bytes())
     return found.group(1).decode() if found else None
 
 
