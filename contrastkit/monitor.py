@@ -183,7 +183,7 @@ class Monitor:
                     )
                     for source in self._labelled
                 )
-                now["knn"] = knn(bank, queries, n_classes=self._n_classes).top1
+                now["knn"] = knn(bank, queries, n_classes=self._n_classes, device=self.device).top1
         self.looks.append(now)
         self.warning = diagnose(self.looks, chance=self.chance)
         return now

@@ -12,7 +12,14 @@ SIMILARITIES = 2**24  # similarities held at once: 64 MiB
 
 @torch.no_grad()
 def knn(
-    train: Features, test: Features, *, k: int = 20, T: float = 0.1, n_classes: int, chunk: int | None = None
+    train: Features,
+    test: Features,
+    *,
+    k: int = 20,
+    T: float = 0.1,
+    n_classes: int,
+    chunk: int | None = None,
+    device: str | torch.device = "cpu",
 ) -> Accuracy:
     """Classify test features by their k nearest training features (Wu et al. 2018, arXiv:1805.01978, Sec. 3.4).
 
@@ -33,14 +40,14 @@ def knn(
         raise UserError(f"kNN needs k >= 1 and T > 0, got k = {k} and T = {T}")
     train, test = train.labelled("kNN"), test.labelled("kNN")
     k = min(k, len(train.y))
-    bank = F.normalize(train.x, dim=1)
+    bank, classes = F.normalize(train.x.to(device), dim=1), train.y.to(device)
     chunk = chunk or max(1, SIMILARITIES // len(train.y))
-    right = torch.zeros(2, dtype=torch.int64)
+    right = torch.zeros(2, dtype=torch.int64, device=device)
     for x, y in zip(test.x.split(chunk), test.y.split(chunk), strict=True):
-        s, neighbours = (F.normalize(x, dim=1) @ bank.T).topk(k, dim=1)
+        s, neighbours = (F.normalize(x.to(device), dim=1) @ bank.T).topk(k, dim=1)
         # exp((s - best) / T) ranks the classes as exp(s / T) does, and cannot overflow.
         weights = ((s - s[:, :1]) / T).exp()
-        votes = weights.new_zeros(len(x), n_classes).scatter_add_(1, train.y[neighbours], weights)
-        right += hits(votes, y).sum(0).cpu()
+        votes = weights.new_zeros(len(x), n_classes).scatter_add_(1, classes[neighbours], weights)
+        right += hits(votes, y.to(device)).sum(0)
     n = len(test.y)
     return accuracy(right[0].item() / n, right[1].item() / n if n_classes > 5 else None, n)
