@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,24 +131,18 @@ class _Augmented(Dataset[Any]):
         epoch, index = task
         images, actual = self.source.take(index)
         # Draws are keyed by the position asked for: a stand-in must not be the twin of the image it stands in with.
-        v = torch.arange(len(self.views))
-        if len(set(self.views)) == 1:  # all views in one call: fewer, larger pieces
-            images = images.repeat(len(v), 1, 1, 1) if isinstance(images, Tensor) else images * len(v)
-            x = augment(
-                images,
-                self.views[0],
-                seed=self.seed,
-                epoch=epoch,
-                index=index.repeat(len(v)),
-                v=v.repeat_interleave(len(index)),
-            )
-            views = list(x.split(len(index)))
-        else:
-            views = [
-                augment(images, view, seed=self.seed, epoch=epoch, index=index, v=k)
-                for k, view in enumerate(self.views)
-            ]
+        with _one_thread():
+            views = self._augment(images, epoch, index)
         return Batch(views=views, index=actual, label=self.source.label(actual)), self.source.bad
+
+    def _augment(self, images: Tensor | list[Tensor], epoch: int, index: Tensor) -> list[Tensor]:
+        where = {"seed": self.seed, "epoch": epoch}
+        if len(set(self.views)) > 1:
+            return [augment(images, view, **where, index=index, v=v) for v, view in enumerate(self.views)]
+        n, times = len(index), len(self.views)  # all alike: one call in larger pieces is faster
+        images = images.repeat(times, 1, 1, 1) if isinstance(images, Tensor) else images * times
+        v = torch.arange(times).repeat_interleave(n)
+        return list(augment(images, self.views[0], **where, index=index.repeat(times), v=v).split(n))
 
 
 @dataclass(frozen=True)
@@ -191,6 +186,18 @@ def _checked(answers: Iterable[Any], source: Source, max_bad: float) -> Iterator
                 f"{max_bad:g} that --max-bad allows; for example {path}: {reason}"
             )
         yield batch
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Augmentation is thousands of kernels of some ten microseconds: several threads gain nothing there, and wait for
+    one another at each of them as soon as another process wants a core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _as_it_is(answer: Any) -> Any:

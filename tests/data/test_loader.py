@@ -117,6 +117,12 @@ def test_torch_generator_is_left_alone(workers):
     assert all(equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def test_the_callers_threads_are_left_alone():
+    threads = torch.get_num_threads()
+    for _ in Loader(array(), SAME, batch=8, seed=0).epoch(0):
+        assert torch.get_num_threads() == threads
+
+
 def test_workers_leave_signals_to_the_main_process():
     loader = Loader(array(400), SAME, batch=8, seed=0, workers=2)
     batches = loader.epoch(0)

@@ -2,6 +2,8 @@
 
 import gzip
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -453,3 +455,11 @@ def test_plain_batches_resize_and_crop_as_torchvision(tmp_path, side, size, shor
         want = pipeline(torch.from_numpy(pixels).permute(0, 3, 1, 2)) / 255
         assert batch.views[0].shape == (3, 3, size, size)
         assert (batch.views[0] - want).abs().mean() < 0.02
+
+
+def test_names_do_not_import_torch():
+    code = (
+        "import sys, contrastkit.names, contrastkit.data; contrastkit.data.data_names(); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
