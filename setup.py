@@ -52,8 +52,10 @@ def cuda() -> str:
     nvcc = f"{home}/bin/nvcc" if home else shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     version = re.search(r"release ([\d.]+)", run(nvcc, "--version") if Path(nvcc).is_file() else "")
     problem = (
-        f"this torch {torch.__version__} is not a CUDA build" if torch.version.cuda is None
-        else f"no nvcc ({nvcc} does not answer)" if version is None
+        f"this torch {torch.__version__} is not a CUDA build"
+        if torch.version.cuda is None
+        else f"no nvcc ({nvcc} does not answer)"
+        if version is None
         else f"nvcc is of CUDA {version[1]} and torch of {torch.version.cuda}"
         if version[1].split(".")[0] != torch.version.cuda.split(".")[0]
         else ""

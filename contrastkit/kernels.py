@@ -5,9 +5,9 @@ Importing this module is cheap; torch is imported by `load()` and `info()`.
 
 import importlib
 import importlib.util
+import logging
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ def load() -> None:
     """Load `_C`, whose kernels register themselves with torch's dispatcher. `contrastkit.ops` calls it once.
 
     An extension that was built for another torch is never opened: that may crash the process. The version is read from
-    the file. Whatever stands in the way, the references serve, and `info()` says why; a warning of one line is given,
+    the file. Whatever stands in the way, the references serve, and `info()` says why; one line is logged,
     except where nothing was built or the user asked for the references with CONTRASTKIT_REFERENCE=1.
     """
     global _build, _aside
@@ -44,7 +44,7 @@ def load() -> None:
         except ImportError as error:
             _aside = f"cannot be loaded: {' '.join(str(error).split())}"
     if _aside is not None:
-        warnings.warn(f"contrastkit._C left aside, the reference ops serve: {_aside}", RuntimeWarning, stacklevel=2)
+        logging.getLogger("contrastkit").warning("contrastkit._C left aside, the reference ops serve: %s", _aside)
 
 
 def _torch_of(extension: Path) -> str | None:

@@ -4,6 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 namespace contrastkit {
 
@@ -22,6 +25,9 @@ void dispatch(at::ScalarType dtype, F&& f) {
 // Arithmetic is in float, and in double where an input is double.
 template <typename A, typename B>
 using Accumulator = std::conditional_t<std::is_same_v<A, double> || std::is_same_v<B, double>, double, float>;
+
+// Tells autograd that a tensor was written in place, as torch's own operators do.
+inline void written(const at::Tensor& t) { t.unsafeGetTensorImpl()->bump_version(); }
 
 // Whether element i of one storage belongs to element i of the other.
 inline bool same_layout(const at::Tensor& a, const at::Tensor& b) {
@@ -52,6 +58,7 @@ struct FlatPairs {
 
   void finish() {
     for (auto& [to, from] : copies) to.copy_(from);
+    for (const at::Tensor& a : averages) written(a);
   }
 };
 
@@ -65,6 +72,15 @@ inline void check_queue(
         count.dim() == 0 && count.scalar_type() == at::kLong && count.device() == keys.device(),
         "queue_push_: pointer and n_valid must be 0-dim int64 tensors on ", keys.device());
   TORCH_CHECK(x.device() == keys.device(), "queue_push_: x and keys must be on one device");
+}
+
+// `dense` is what the kernel wrote: keys themselves, or their contiguous copy.
+inline void finish_queue(
+    const at::Tensor& keys, const at::Tensor& dense, const at::Tensor& pointer, const std::optional<at::Tensor>& n_valid) {
+  if (!dense.is_same(keys)) keys.copy_(dense);
+  written(keys);
+  written(pointer);
+  if (n_valid) written(*n_valid);
 }
 
 }  // namespace contrastkit

@@ -7,7 +7,7 @@ With s_ij = q_i.k_j / tau over the negatives of row i and s_i+ = q_i.p_i / tau,
     dq_i   = w_i (O_i - p_i) / tau                     dp_i = -w_i q_i / tau
     dtau_i = -q_i.dq_i / tau                           dk_j = sum_i P_ij q_i / tau
 
-so forward yields every gradient but the keys' for one more product; those are a second op, called where they are needed.
+so forward yields every gradient but the keys' for one more product; those are a second op, called where needed.
 """
 
 from typing import Any

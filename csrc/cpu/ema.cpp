@@ -47,7 +47,8 @@ void ema_(at::TensorList averages, at::TensorList params, double m) {
         dispatch(p.scalar_type(), [&](auto p_zero) {
           using A = decltype(a_zero);
           using P = decltype(p_zero);
-          ema(static_cast<A*>(a.mutable_data_ptr()) + offset, static_cast<const P*>(p.const_data_ptr()) + offset, count, m);
+          A* to = static_cast<A*>(a.mutable_data_ptr()) + offset;
+          ema(to, static_cast<const P*>(p.const_data_ptr()) + offset, count, m);
         });
       });
     }

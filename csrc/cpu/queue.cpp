@@ -42,6 +42,8 @@ void queue_push_(
     at::Tensor keys, at::Tensor pointer, const at::Tensor& x, std::optional<at::Tensor> n_valid, bool normalize) {
   check_queue(keys, pointer, x, n_valid);
   const int64_t N = x.size(0), K = keys.size(0), C = keys.size(1);
+  const int64_t first = std::max<int64_t>(N - K, 0);  // of a larger batch the last K rows stay
+  const int64_t grain = std::max<int64_t>((1 << 15) / std::max<int64_t>(C, 1), 1);
   const at::Tensor dense = keys.contiguous(), rows = x.contiguous();
   int64_t* at = static_cast<int64_t*>(pointer.mutable_data_ptr());
   const int64_t start = ((*at % K) + K) % K;
@@ -52,17 +54,17 @@ void queue_push_(
       using Key = decltype(key_zero);
       const X* from = static_cast<const X*>(rows.const_data_ptr());
       Key* to = static_cast<Key*>(dense.mutable_data_ptr());
-      at::parallel_for(std::max<int64_t>(N - K, 0), N, std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(C, 1)), [&](int64_t i, int64_t end) {
+      at::parallel_for(first, N, grain, [&](int64_t i, int64_t end) {
         for (; i < end; ++i) enqueue(from + i * C, to + (start + i) % K * C, C, normalize);
       });
     });
   });
-  if (!dense.is_same(keys)) keys.copy_(dense);
   *at = (start + N) % K;
   if (n_valid) {
     int64_t* valid = static_cast<int64_t*>(n_valid->mutable_data_ptr());
     *valid = std::min(*valid + N, K);
   }
+  finish_queue(keys, dense, pointer, n_valid);
 }
 
 }  // namespace contrastkit::cpu

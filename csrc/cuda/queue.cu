@@ -59,7 +59,7 @@ void queue_push_(
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   advance<<<1, 1, 0, stream>>>(at, n_valid ? static_cast<int64_t*>(n_valid->mutable_data_ptr()) : nullptr, N, K);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
-  if (!dense.is_same(keys)) keys.copy_(dense);
+  finish_queue(keys, dense, pointer, n_valid);
 }
 
 }  // namespace contrastkit::cuda
