@@ -172,7 +172,7 @@ def knn(
     from contrastkit.evaluate.knn import knn as classify
 
     found = {
-        name: asdict(classify(train, test, k=k, T=temperature, n_classes=judged.n_classes))
+        name: asdict(classify(train, test, k=k, T=temperature, n_classes=judged.n_classes, device=judged.device))
         for name, train, test in judged.pairs()
     }
     rows = [(name, _percent(a["top1"]), _interval(a["interval"]), _percent(a["top5"])) for name, a in found.items()]

@@ -50,7 +50,7 @@ def gather(x: Tensor) -> Tensor:
     if world() == 1:
         return x
     out = x.new_empty((world() * x.shape[0], *x.shape[1:]))
-    torch_dist.all_gather_into_tensor(out, x.contiguous())
+    torch_dist.all_gather(list(out.chunk(world())), x.contiguous())
     return out
 
 

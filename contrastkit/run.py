@@ -50,10 +50,10 @@ class Run:
         Raises:
             UserError: it already holds a run (never overwritten), or cannot be made.
         """
-        if (path / RECIPE).exists():
-            raise UserError(f"{path} already holds a run: go on with --resume {path}, or give another --out")
         run = cls(path, writes=writes)
         if writes:
+            if (path / RECIPE).exists():
+                raise UserError(f"{path} already holds a run: go on with --resume {path}, or give another --out")
             try:
                 run.checkpoints.mkdir(parents=True, exist_ok=True)
                 checkpoint.write_text(path / RECIPE, json.dumps(recipe, indent=2) + "\n")

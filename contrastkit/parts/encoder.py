@@ -24,7 +24,7 @@ class Encoder(nn.Module):
     Attributes:
         dim: number of features.
         channels: number of input channels.
-        stem: "3x3" (small images) or "7x7" (torchvision's), or "own" (a timm model's).
+        stem: "3x3" (small images), "4x4" (tiny), "7x7" (torchvision's), or "own" (a timm model's).
     """
 
     mean: Tensor
@@ -62,7 +62,7 @@ def build_encoder(name: str, *, channels: int, size: int, pretrained: bool = Fal
             raise UserError(
                 "the encoder 'tiny' has no published weights: drop --pretrained or name a torchvision or timm model"
             )
-        return Encoder(TinyResNet(channels), dim=TinyResNet.dim, channels=channels, stem="3x3")
+        return Encoder(TinyResNet(channels), dim=TinyResNet.dim, channels=channels, stem="4x4")
     if name.startswith("timm:"):
         return _timm(name.removeprefix("timm:"), channels, size, pretrained)
     if name in RESNETS:
@@ -114,22 +114,25 @@ def _timm(name: str, channels: int, size: int, pretrained: bool) -> Encoder:
 
 
 class TinyResNet(nn.Module):
-    """A ResNet of width 16 for small images and two CPU cores: four stages of two basic blocks, 3x3 stem."""
+    """A ResNet for small images and two CPU cores: a 4x4 stem that halves the image, then three stages of one block.
 
-    dim = 128
+    Halving at once costs little accuracy and leaves a quarter of the arithmetic: on a CPU, seeing more images wins.
+    """
+
+    widths = (32, 64, 128)
+    dim = widths[-1]
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        widths = (16, 32, 64, 128)
-        self.conv1 = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
-        blocks: list[nn.Module] = []
-        previous = widths[0]
-        for stage, width in enumerate(widths):
-            blocks.append(BasicBlock(previous, width, stride=1 if stage == 0 else 2))
-            blocks.append(BasicBlock(width, width, stride=1))
-            previous = width
-        self.blocks = nn.Sequential(*blocks)
+        first = self.widths[0]
+        self.conv1 = nn.Conv2d(channels, first, 4, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
+        self.blocks = nn.Sequential(
+            *(
+                BasicBlock(before, width, stride=1 if width == before else 2)
+                for before, width in zip((first, *self.widths), self.widths, strict=False)
+            )
+        )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

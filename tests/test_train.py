@@ -1,0 +1,203 @@
+"""The loop: resuming is bit-exact, signals are polite, two processes agree with one."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import contrastkit
+from contrastkit.errors import UserError
+from contrastkit.methods import RECIPES, Recipe
+from contrastkit.train import Options, Outcome, Silent, Tick, train
+
+NAME = "moco-v2/tiny"
+
+
+def recipe(**numbers: object) -> Recipe:
+    views = tuple(replace(view, size=12) for view in RECIPES[NAME].views)
+    return replace(RECIPES[NAME], **{"epochs": 4, "batch": 32, "K": 100, "bn_groups": 2, "views": views, **numbers})
+
+
+def run(images: Path, out: Path, *, stop_after: int | None = None, resume: bool = False, watch: Silent | None = None,
+        workers: int = 0, **numbers: object) -> Outcome:  # fmt: skip
+    options = Options(data=str(images), val_fraction=0.2, workers=workers, device="cpu", seed=5)
+    return train(NAME, recipe(**numbers), options, out=out, resume=resume, stop_after=stop_after, watch=watch)
+
+
+def flat(value: object, name: str = "") -> dict[str, object]:
+    """Every leaf of a checkpoint under its path."""
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in flat(item, f"{name}/{key}").items()}
+    if isinstance(value, list | tuple):
+        return {k: v for key, item in enumerate(value) for k, v in flat(item, f"{name}/{key}").items()}
+    return {name: value}
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Bit-equal checkpoints and encoders, equal losses."""
+    one, two = (flat(torch.load(run / "checkpoints" / "last.pt", weights_only=True)) for run in (a, b))
+    assert one.keys() == two.keys()
+    assert any(isinstance(v, Tensor) for v in one.values())
+    for name, value in one.items():
+        if isinstance(value, Tensor):
+            assert torch.equal(value, two[name]), name  # type: ignore[arg-type]
+        elif name != "/meter/seconds":
+            assert value == two[name], name
+    assert (a / "encoder.safetensors").read_bytes() == (b / "encoder.safetensors").read_bytes()
+    losses = [[(m["step"], m["loss"], m["knn"]) for m in contrastkit.run.Run(run).metrics()] for run in (a, b)]
+    assert losses[0] == losses[1]
+
+
+@pytest.fixture(scope="module")
+def straight(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four epochs without a stop."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    assert run(images, out).finished
+    return out
+
+
+def test_two_epochs_resume_two_epochs_are_four(images: Path, tmp_path: Path, straight: Path) -> None:
+    out = tmp_path / "run"
+    assert not run(images, out, stop_after=2).finished
+    assert run(images, out, resume=True).finished
+    assert_same_run(out, straight)
+
+
+class Stopper(Silent):
+    """Sends this process a signal once a step is reached, as a scheduler would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+    def tick(self, tick: Tick) -> None:
+        if tick.step >= self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_in_mid_epoch_with_two_workers_loses_nothing(images: Path, tmp_path: Path, straight: Path) -> None:
+    out, watch = tmp_path / "run", Stopper(10)
+    outcome = run(images, out, watch=watch, workers=2)
+    assert not outcome.finished and outcome.step == 10 and outcome.step % 8, "it must have stopped inside an epoch"
+    assert "--resume" in watch.said[-1]
+    assert run(images, out, resume=True, workers=2).finished
+    assert_same_run(out, straight)
+
+
+def test_what_was_written_after_the_last_checkpoint_is_dropped_on_resume(
+    images: Path, tmp_path: Path, straight: Path
+) -> None:
+    out = tmp_path / "run"
+    run(images, out, stop_after=2)
+    with open(out / "metrics.jsonl", "a") as file:
+        file.write('{"step": 999, "epoch": 99, "loss": 0.0}\n{"step": 10')  # what a kill -9 leaves
+    (out / "checkpoints" / ".last.pt.x.tmp").write_bytes(b"torn")
+    run(images, out, resume=True)
+    assert_same_run(out, straight)
+    assert not list((out / "checkpoints").glob(".*"))
+
+
+def test_the_run_folder_holds_what_it_promises(straight: Path) -> None:
+    names = {p.name.split(".")[0] + "." + p.name.split(".")[1] for p in straight.iterdir() if p.is_file()}
+    assert {"recipe.json", "environment.json", "metrics.jsonl", "log.txt", "curves.png", "encoder.safetensors"} <= names
+    assert any(name.startswith("events.") for name in names)
+    assert (straight / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_load_gives_the_encoder_of_the_checkpoint(straight: Path) -> None:
+    encoder = contrastkit.load(straight)
+    assert not encoder.training
+    state = torch.load(straight / "checkpoints" / "last.pt", weights_only=True)["method"]
+    for key, value in encoder.state_dict().items():
+        assert torch.equal(value, state[f"online.encoder.{key}"]), key
+    assert encoder(torch.rand(2, 3, 16, 16)).shape == (2, encoder.dim)
+
+
+def test_load_before_the_end_gives_the_last_checkpoints_encoder(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", stop_after=1)
+    assert not (tmp_path / "run" / "encoder.safetensors").exists()
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["method"]
+    encoder = contrastkit.load(tmp_path / "run")
+    assert torch.equal(encoder.trunk.conv1.weight, state["online.encoder.trunk.conv1.weight"])
+
+
+def test_checkpoints_are_kept_as_asked(images: Path, tmp_path: Path) -> None:
+    options = Options(data=str(images), device="cpu", save_every=2, monitor_every=0)
+    train(NAME, recipe(), options, out=tmp_path / "run", stop_after=3)
+    kept = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["epoch-0002.pt", "last.pt"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the loss is nan at step \d+, learning rate \d.*last good checkpoint: none"):
+        run(images, tmp_path / "run", lr=1e30, warmup_epochs=0.0)
+    assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda out: (out / "checkpoints" / "last.pt").write_bytes(b"PK\x03\x04 torn"), "not a readable checkpoint"),
+        (lambda out: (out / "checkpoints" / "last.pt").unlink(), "no checkpoint yet"),
+        (lambda out: (out / "recipe.json").write_text("{"), "damaged"),
+        (lambda out: (out / "recipe.json").unlink(), "holds no run"),
+    ],
+)
+def test_a_damaged_run_is_refused(
+    images: Path, tmp_path: Path, break_it: Callable[[Path], object], says: str
+) -> None:
+    out = tmp_path / "run"
+    run(images, out, stop_after=1)
+    break_it(out)
+    with pytest.raises(UserError, match=says):
+        run(images, out, resume=True)
+
+
+def test_a_folder_that_holds_a_run_is_never_overwritten(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", stop_after=1)
+    before = (tmp_path / "run" / "checkpoints" / "last.pt").read_bytes()
+    with pytest.raises(UserError, match="already holds a run: go on with --resume"):
+        run(images, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "last.pt").read_bytes() == before
+
+
+def test_other_data_are_refused_on_resume(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", stop_after=1)
+    with pytest.raises(UserError, match="the data are not those"):
+        train(NAME, recipe(), Options(data="digits", device="cpu"), out=tmp_path / "run", resume=True)
+
+
+def torchrun(processes: int, images: Path, *options: str) -> None:
+    """The command line under torchrun on the CPU (gloo)."""
+    numbers = [f"--{k}={v}" for k, v in {"epochs": 2, "batch": 32, "K": 100, "bn-groups": 4, "size": 12, "lr": 0.03}.items()]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command += ["-m", "contrastkit", "train", "moco", *options]
+    if "--resume" not in options:
+        command += [f"--data={images}", "--encoder=tiny", "--device=cpu", "--precision=float32", *numbers]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_train_resume_and_agree_with_one(images: Path, tmp_path: Path) -> None:
+    one, two, parts = tmp_path / "one", tmp_path / "two", tmp_path / "parts"
+    torchrun(1, images, f"--out={one}")
+    torchrun(2, images, f"--out={two}")
+    torchrun(2, images, f"--out={parts}", "--stop-after=1")
+    torchrun(2, images, "--resume", str(parts))
+    assert_same_run(two, parts)
+    a, b = (torch.load(run / "checkpoints" / "last.pt", weights_only=True) for run in (one, two))
+    assert a["step"] == b["step"] == 20
+    for name, value in a["method"].items():
+        torch.testing.assert_close(value, b["method"][name], atol=1e-4, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+    losses = [[m["loss"] for m in contrastkit.run.Run(run).metrics()] for run in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
