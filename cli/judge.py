@@ -19,6 +19,7 @@ from contrastkit.cli.options import (
 )
 
 from contrastkit.errors import UserError
+from contrastkit.names import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from contrastkit.data import Source
@@ -68,7 +69,7 @@ class Judged:
 
         import contrastkit
         from contrastkit import dist
-        from contrastkit.data import open_data
+        from contrastkit.data import default_workers, open_data
         from contrastkit.parts.encoder import SMALL, build_encoder
         from contrastkit.run import Run
 
@@ -78,7 +79,7 @@ class Judged:
                 if run is None
                 else "give a run folder or --encoder, not both"
             )
-        self.device, self.batch, self.workers = dist.start(device), batch, workers or 0
+        self.device, self.batch = dist.start(device), batch
         record = Run.open(run, writes=False).recipe if run is not None else None
         if record is not None:
             kept = record["options"]
@@ -86,9 +87,10 @@ class Judged:
             seed = kept["seed"] if seed is None else seed
             data_dir = data_dir or (Path(kept["data_dir"]) if kept["data_dir"] else None)
         self.data = open_data(
-            data or "affdigits", data_dir=data_dir, download=download, val_fraction=val_fraction, seed=seed or 0
+            data or DEFAULT_DATA, data_dir=data_dir, download=download, val_fraction=val_fraction, seed=seed or 0
         )
         source = self.data.train
+        self.workers = default_workers(source) if workers is None else workers
         native = source.size if source.size <= SMALL else 224
         self.encoders: dict[str, Encoder | None] = {}
         if run is not None and record is not None:
@@ -166,9 +168,20 @@ def knn(
 ) -> None:
     """Weighted k-nearest-neighbour accuracy of frozen features (Wu et al. 2018): cosine similarity, nothing trained."""
     judged = Judged(
-        run, data=data, data_dir=data_dir, download=download, val_fraction=val_fraction, encoder=encoder, pretrained=pretrained,
-        baselines=baselines, size=size, batch=batch, workers=workers, device=device, seed=seed,
-    )  # fmt: skip
+        run,
+        data=data,
+        data_dir=data_dir,
+        download=download,
+        val_fraction=val_fraction,
+        encoder=encoder,
+        pretrained=pretrained,
+        baselines=baselines,
+        size=size,
+        batch=batch,
+        workers=workers,
+        device=device,
+        seed=seed,
+    )
     from contrastkit.evaluate.knn import knn as classify
 
     found = {
@@ -221,11 +234,22 @@ def probe(
     json: Json = None,
     debug: Debug = False,
 ) -> None:
-    """Accuracy of a linear classifier on frozen features: the rate chosen on held-out training images, never on the test set."""
+    """Accuracy of a linear classifier on frozen features, its learning rate chosen on held-out training images."""
     judged = Judged(
-        run, data=data, data_dir=data_dir, download=download, val_fraction=val_fraction, encoder=encoder, pretrained=pretrained,
-        baselines=baselines, size=size, batch=batch, workers=workers, device=device, seed=seed,
-    )  # fmt: skip
+        run,
+        data=data,
+        data_dir=data_dir,
+        download=download,
+        val_fraction=val_fraction,
+        encoder=encoder,
+        pretrained=pretrained,
+        baselines=baselines,
+        size=size,
+        batch=batch,
+        workers=workers,
+        device=device,
+        seed=seed,
+    )
     if protocol == "moco":
         found = _moco(judged, epochs=epochs or 100, lr=lr, seed=seed or 0)
     else:
@@ -273,9 +297,20 @@ def embed(
     from contrastkit.checkpoint import write_with
 
     judged = Judged(
-        run, data=data, data_dir=data_dir, download=download, val_fraction=val_fraction, encoder=encoder, pretrained=pretrained,
-        baselines=False, size=size, batch=batch, workers=workers, device=device, seed=seed,
-    )  # fmt: skip
+        run,
+        data=data,
+        data_dir=data_dir,
+        download=download,
+        val_fraction=val_fraction,
+        encoder=encoder,
+        pretrained=pretrained,
+        baselines=False,
+        size=size,
+        batch=batch,
+        workers=workers,
+        device=device,
+        seed=seed,
+    )
     ((name, network),) = judged.encoders.items()
     parts = {"train": judged.data.train, "test": judged.data.test}
     sources = {part: source for part, source in parts.items() if source is not None and split in (part, "all")}

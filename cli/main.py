@@ -11,8 +11,8 @@ from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed
 from contrastkit.cli.train import train_app
 
 import contrastkit
-from contrastkit.errors import UserError
-from contrastkit.names import METHODS, SUMMARIES, VIEW_NAMES
+from contrastkit.errors import UserError, suggest
+from contrastkit.names import DEFAULT_DATA, METHODS, SUMMARIES, VIEW_NAMES
 
 app = typer.Typer(
     name="contrastkit",
@@ -98,7 +98,7 @@ def info(json: Json = None, debug: Debug = False) -> None:
 @app.command()
 def views(
     name: Annotated[str, typer.Argument(help=f"A row of augmentations: {', '.join(VIEW_NAMES)}.", metavar="VIEWS")],
-    data: Data = "affdigits",
+    data: Data = None,
     data_dir: DataDir = None,
     download: Download = False,
     images: Annotated[int, typer.Option(help="Images on the sheet, one a row.", min=1)] = 8,
@@ -108,15 +108,16 @@ def views(
     debug: Debug = False,
 ) -> None:
     """Draw a sheet of originals and their views: what the network sees."""
-    from contrastkit.sheet import sheet
-
     from contrastkit.checkpoint import write_with
     from contrastkit.data import open_data
+    from contrastkit.views import VIEWS, sheet
 
-    source = open_data(data or "affdigits", data_dir=data_dir, download=download).pretrain
-    picture = sheet(source, name, images=images, draws=draws, seed=seed)
+    if name not in VIEW_NAMES:
+        raise UserError(f"unknown views '{name}'{suggest(name, VIEW_NAMES)} (known: {', '.join(VIEW_NAMES)})")
+    source = open_data(data or DEFAULT_DATA, data_dir=data_dir, download=download).pretrain
+    picture = sheet(source, VIEWS[name], n=images, epochs=draws, seed=seed)
     write_with(out, lambda file: picture.save(file, format="png"))
-    screen.say(f"{out}: {images} images of {source.name}, each with its views under '{name}'")
+    screen.say(f"{out}: {images} images of {source.name}, the original left, then its views under '{name}'")
 
 
 @app.command()

@@ -43,7 +43,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, 
 
 
 class TrainingScreen:
-    """Draws a training: a live line on a terminal, one plain line an epoch elsewhere. A ``Watch`` of contrastkit.train."""
+    """A ``Watch`` that draws a training: a live line on a terminal, one plain line an epoch elsewhere."""
 
     def __init__(self, *, shown: bool = True) -> None:
         self._shown = shown

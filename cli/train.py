@@ -13,12 +13,10 @@ from contrastkit.cli.options import Data, DataDir, Debug, Device, Download, Json
 from typer.core import TyperGroup
 
 from contrastkit.errors import UserError
-from contrastkit.names import METHODS, SUMMARIES, VIEW_NAMES
+from contrastkit.names import DEFAULT_DATA, METHODS, SUMMARIES, VIEW_NAMES
 
 if TYPE_CHECKING:
     from contrastkit.methods import Recipe
-
-DEFAULT_DATA = "affdigits"
 
 
 class Methods(TyperGroup):
@@ -92,7 +90,8 @@ def train(
 ) -> None:
     """Train one method: choose the recipe, open or resume the run, and say how it went."""
     from contrastkit import dist
-    from contrastkit.train import Options, image_size
+    from contrastkit.data import default_workers
+    from contrastkit.train import Options
     from contrastkit.train import train as run_training
 
     given = {name: value for name, value in locals().items() if name in {f.name for f in dataclasses.fields(Options)}}
@@ -102,18 +101,18 @@ def train(
         name, chosen, options = _resumed(resume, method, numbers, given, out=out, recipe=recipe)
         opened = options.open_data()
     else:
-        options = Options(**{**given, "data": data or DEFAULT_DATA, "workers": _default_workers(workers)})
+        options = Options(**{**given, "data": data or DEFAULT_DATA, "workers": workers or 0})
         opened = options.open_data()
+        if workers is None:
+            options = dataclasses.replace(options, workers=default_workers(opened.pretrain))
         name, chosen = _chosen(method, numbers, opened, recipe)
         out = out or dist.agree(_free_folder(name, opened.name))
     folder = resume or out
     assert folder is not None
     source = opened.pretrain
-    size = image_size(chosen, source.size)
     if shown:
         screen.say(
-            f"{name} on {opened.name}: {len(source):,} images of {source.channels} channel(s), {source.size} px; "
-            f"encoder {chosen.encoder}, {'3x3 stem for small images, ' if size <= 64 and ':' not in chosen.encoder else ''}"
+            f"recipe {name} on {opened.name}: {len(source):,} images, {source.channels} x {source.size} px; "
             f"{chosen.epochs} epochs of batch {chosen.batch}; run folder {folder}"
         )
     with screen.TrainingScreen(shown=shown) as watch:
@@ -166,7 +165,8 @@ def _resumed(
     name = record["name"]
     if METHODS[method] != name.split("/")[0]:
         raise UserError(
-            f"{resume} holds a run of {name}, not of {METHODS[method]}: contrastkit train {name.split('/')[0]} --resume {resume}"
+            f"{resume} holds a run of {name}, not of {METHODS[method]}: "
+            f"contrastkit train {name.split('/')[0]} --resume {resume}"
         )
     kept = recipe_from_json(name, record["recipe"])
     changed = with_numbers(kept, numbers)
@@ -272,17 +272,15 @@ def _values(text: str, name: str, kind: Callable[[str], Any], n: int) -> list[An
 
 def _number(text: str, name: str, kind: Callable[[str], Any]) -> Any:
     try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.strip().lower()]
         return kind(text)
-    except ValueError as error:
-        raise UserError(f"--{name.replace('_', '-')}: '{text}' is not a number") from error
+    except (ValueError, KeyError) as error:
+        raise UserError(f"--{name.replace('_', '-')}: '{text}' is no {kind.__name__}") from error
 
 
 def _bare(hint: Any) -> Any:
     return typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
-
-
-def _default_workers(workers: int | None) -> int:
-    return 0 if workers is None else workers
 
 
 def _free_folder(name: str, data: str) -> str:

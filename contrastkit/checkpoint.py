@@ -86,7 +86,8 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a checkpoint of contrastkit")
     if state["format"] != FORMAT:
         raise UserError(
-            f"{path} has format {state['format']}, this version reads format {FORMAT}: use the contrastkit that wrote it"
+            f"{path} has format {state['format']}, this version reads format {FORMAT}: "
+            "use the contrastkit that wrote it"
         )
     return state
 

@@ -10,3 +10,5 @@ SUMMARIES = {
 }
 
 VIEW_NAMES = ("moco-v1", "moco-v2", "moco-cifar", "simclr", "simclr-cifar", "byol", "digits")
+
+DEFAULT_DATA = "affdigits"  # what every command works on when --data is not given

@@ -148,7 +148,7 @@ def train(
     torch.manual_seed(options.seed)
     size = image_size(recipe, source.size)
     method = recipe.build(channels=source.channels, size=size, world=dist.world(), seed=options.seed)
-    method = method.to(device, memory_format=torch.channels_last)
+    method = method.to(device).to(memory_format=torch.channels_last)
     optimizer = optim.build_optimizer(
         method.param_groups(),
         recipe.optimizer,
@@ -179,8 +179,16 @@ def train(
         step = 0
     run.note_environment()
     dist.barrier()
+    autocast, arithmetic = _autocast(options.precision, device)
     if options.compile:
         method.online.compile()
+        arithmetic += ", compiled"
+    told = _Both(watch, run)
+    encoder = method.online.encoder
+    told.say(
+        f"encoder {recipe.encoder}: {encoder.stem} stem for {size} px, {encoder.dim} features, "
+        f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.2f} M parameters; {device}, {arithmetic}"
+    )
     monitor = Monitor(
         data,
         recipe.views,
@@ -202,12 +210,12 @@ def train(
             monitor,
             name=name,
             device=device,
-            autocast=_autocast(options.precision, device),
+            autocast=autocast,
             step=step,
             meter=meter,
             save_every=options.save_every,
             stop_after=stop_after,
-            watch=_Both(watch, run),
+            watch=told,
         )
     finally:
         run.close()
@@ -396,9 +404,10 @@ class Meter:
         for i, row in enumerate(values):
             if not math.isfinite(row[0]):
                 last = run.checkpoints / "last.pt"
+                good = last if last.exists() else "none yet"
                 raise UserError(
-                    f"the loss is {row[0]} at step {first + i}, learning rate {lr:.3g}: lower --lr, add --warmup-epochs "
-                    f"or --clip-norm; last good checkpoint: {last if last.exists() else 'none yet'}"
+                    f"the loss is {row[0]} at step {first + i}, learning rate {lr:.3g}: "
+                    f"lower --lr, add --warmup-epochs or --clip-norm; last good checkpoint: {good}"
                 )
             for name, value in zip(names, row, strict=True):
                 self.sums[name] = self.sums.get(name, 0.0) + value
@@ -491,8 +500,9 @@ def _distribute(method: Method) -> nn.Module:
     """DDP without its broadcast of buffers: every rank writes its own queue, identically."""
     keyword = "forward_sync_buffers"
     if keyword not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
-        keyword = "broadcast_buffers"  # its name before torch 2.13
-    return nn.parallel.DistributedDataParallel(method, **{keyword: False})
+        keyword = "broadcast_buffers"  # its older name
+    no_broadcast: dict[str, Any] = {keyword: False}
+    return nn.parallel.DistributedDataParallel(method, **no_broadcast)
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:
@@ -500,8 +510,10 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(views, batch.index.to(device, non_blocking=True), batch.label)
 
 
-def _autocast(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[object]]:
-    """bfloat16 autocast where it helps: a GPU since Ampere, a CPU with bfloat16 instructions; else float32."""
+def _autocast(
+    precision: str, device: torch.device
+) -> tuple[Callable[[], contextlib.AbstractContextManager[object]], str]:
+    """bfloat16 where it helps (a GPU since Ampere, a CPU with bfloat16 instructions), else float32; and its name."""
     if precision == "auto":
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -509,8 +521,8 @@ def _autocast(precision: str, device: torch.device) -> Callable[[], contextlib.A
             fast = torch.cpu._is_avx512_bf16_supported()
         precision = "bfloat16" if fast else "float32"
     if precision == "float32":
-        return contextlib.nullcontext
-    return lambda: torch.autocast(device.type, torch.bfloat16)
+        return contextlib.nullcontext, precision
+    return lambda: torch.autocast(device.type, torch.bfloat16), precision
 
 
 def _memory_mib() -> float:

@@ -15,7 +15,7 @@ from contrastkit.errors import UserError
 
 
 def state(value: int) -> dict[str, object]:
-    """A checkpoint that shows whether all of it is of one save; small tensors, for a forked child must not start threads."""
+    """A checkpoint that shows whether all of it is of one save. Small tensors: a forked child must start no threads."""
     return {"step": value, "method": {f"w{i}": torch.full((100, 100), float(value)) for i in range(32)}}
 
 

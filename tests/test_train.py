@@ -153,9 +153,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(images: Path, tmp_path: Path) -
         (lambda out: (out / "recipe.json").unlink(), "holds no run"),
     ],
 )
-def test_a_damaged_run_is_refused(
-    images: Path, tmp_path: Path, break_it: Callable[[Path], object], says: str
-) -> None:
+def test_a_damaged_run_is_refused(images: Path, tmp_path: Path, break_it: Callable[[Path], object], says: str) -> None:
     out = tmp_path / "run"
     run(images, out, stop_after=1)
     break_it(out)
@@ -179,12 +177,16 @@ def test_other_data_are_refused_on_resume(images: Path, tmp_path: Path) -> None:
 
 def torchrun(processes: int, images: Path, *options: str) -> None:
     """The command line under torchrun on the CPU (gloo)."""
-    numbers = [f"--{k}={v}" for k, v in {"epochs": 2, "batch": 32, "K": 100, "bn-groups": 4, "size": 12, "lr": 0.03}.items()]
+    numbers = [
+        f"--{k}={v}" for k, v in {"epochs": 2, "batch": 32, "K": 100, "bn-groups": 4, "size": 12, "lr": 0.03}.items()
+    ]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", "contrastkit", "train", "moco", *options]
     if "--resume" not in options:
         command += [f"--data={images}", "--encoder=tiny", "--device=cpu", "--precision=float32", *numbers]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=240)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=240
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -198,6 +200,8 @@ def test_two_processes_train_resume_and_agree_with_one(images: Path, tmp_path: P
     a, b = (torch.load(run / "checkpoints" / "last.pt", weights_only=True) for run in (one, two))
     assert a["step"] == b["step"] == 20
     for name, value in a["method"].items():
-        torch.testing.assert_close(value, b["method"][name], atol=1e-4, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            value, b["method"][name], atol=1e-4, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
+        )
     losses = [[m["loss"] for m in contrastkit.run.Run(run).metrics()] for run in (one, two)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from contrastkit.data.names import data_names
 
 if TYPE_CHECKING:
-    from contrastkit.data.loader import Loader, plain_batches
+    from contrastkit.data.loader import Loader, default_workers, plain_batches
     from contrastkit.data.sets import DataSet, open_data
     from contrastkit.data.source import ArraySource, BadImage, FileSource, Source
 
 _HOME = {
-    **dict.fromkeys(("Loader", "plain_batches"), "loader"),
+    **dict.fromkeys(("Loader", "default_workers", "plain_batches"), "loader"),
     **dict.fromkeys(("DataSet", "open_data"), "sets"),
     **dict.fromkeys(("ArraySource", "BadImage", "FileSource", "Source"), "source"),
 }
@@ -31,6 +31,7 @@ __all__ = [
     "Loader",
     "Source",
     "data_names",
+    "default_workers",
     "open_data",
     "plain_batches",
 ]

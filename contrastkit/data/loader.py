@@ -1,5 +1,6 @@
 """Batches: of augmented views for training, of plain images for evaluation."""
 
+import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from contrastkit.data.source import Source
+from contrastkit.data.source import ArraySource, Source
 from contrastkit.errors import UserError
 from contrastkit.rng import permutation
 from contrastkit.types import Batch
@@ -82,6 +83,14 @@ class Loader:
         first = range(start * self.batch + self.rank * share, self.steps_per_epoch * self.batch, self.batch)
         self._steps[:] = [(epoch, order[i : i + share]) for i in first]
         yield from _checked(self._pool, self.source, self.max_bad)
+
+
+def default_workers(source: Source) -> int:
+    """None for images in memory, which are augmented in batches; for files the cores but one, at most 8 a process."""
+    if isinstance(source, ArraySource):
+        return 0
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(8, max(1, (os.cpu_count() or 1) // processes - 1))
 
 
 def plain_batches(

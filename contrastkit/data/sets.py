@@ -1,6 +1,5 @@
 """From what ``--data`` says, a name or a path, to sources."""
 
-import difflib
 import gzip
 import os
 import zipfile
@@ -17,7 +16,7 @@ from torch import Tensor
 from contrastkit.data import digits
 from contrastkit.data.names import TORCHVISION, Row, data_names
 from contrastkit.data.source import ArraySource, FileSource, Source
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, suggest
 from contrastkit.rng import permutation
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif"}
@@ -63,9 +62,8 @@ def open_data(
         return _with_validation(dataset, val_fraction, seed)
     path = Path(data).expanduser()
     if not path.exists():
-        near = difflib.get_close_matches(data.lower(), data_names(), n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"no data set and no path is called {data!r}{hint} (names: {', '.join(data_names())})")
+        names = data_names()
+        raise UserError(f"no data set and no path is called {data!r}{suggest(data, names)} (names: {', '.join(names)})")
     if path.is_dir():
         dataset = _idx(path, path.name) or _folder(path)
     elif path.suffix == ".npz":

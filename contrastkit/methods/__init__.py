@@ -1,8 +1,6 @@
 """The methods: one file each, and the table of all their recipes."""
 
-import difflib
-
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, suggest
 from contrastkit.methods import moco
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
@@ -38,9 +36,3 @@ def choose_row(method: str, *, size: int, encoder: str | None, digits: bool, row
     if row not in rows:
         raise UserError(f"{name} has no recipe '{row}'{suggest(row, rows)} (rows: {', '.join(rows)})")
     return f"{name}/{row}"
-
-
-def suggest(word: str, known: object) -> str:
-    """', did you mean X?' or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)  # type: ignore[call-overload]
-    return f", did you mean '{near[0]}'?" if near else ""

@@ -1,4 +1,5 @@
-"""A method looks a query up in a dictionary, against a target, over some views; ``forward`` reads, ``after_step`` writes.
+"""A method looks a query up in a dictionary, against a target, over some views;
+``forward`` reads, ``after_step`` writes.
 
 A :class:`Recipe` holds every number of a method, a :class:`Method` the equation. Both are abstract or final: a method's
 file has one final subclass of each.
@@ -23,9 +24,9 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch, progress: float) -> Step:
-        """Read: the loss of a batch at ``progress`` in [0, 1] of the training. Writes nothing but batch-norm statistics."""
+        """Read: the loss of a batch at ``progress`` in [0, 1]. Nothing but batch-norm statistics is written."""
 
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:  # noqa: B027 - most supervised heads need none
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
         """Write, once ``optimizer.step()`` is done: targets, queues, banks, centres."""
 
     def param_groups(self) -> list[ParamGroup]:

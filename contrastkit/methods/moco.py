@@ -53,7 +53,8 @@ class MoCoRecipe(Recipe):
             raise UserError(f"MoCo contrasts two views, {len(self.views)} are given")
         if self.batch % self.bn_groups or self.bn_groups % world:
             raise UserError(
-                f"--bn-groups {self.bn_groups} must divide --batch {self.batch} and be a multiple of the {world} process(es)"
+                f"--bn-groups {self.bn_groups} must divide --batch {self.batch} and be a multiple of the "
+                f"{world} process(es)"
             )
         return MoCo(self, channels=channels, size=size, world=world, seed=seed)
 
@@ -81,7 +82,7 @@ class MoCo(Method):
         return Step(loss=loss, memory=k, logs={"top1": hits})
 
     def contrast(self, x_q: Tensor, x_k: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
-        """InfoNCE (Eq. 1) of one direction: the mean loss, the keys of all processes [N, C], the share of top-1 hits."""
+        """Eq. 1 in one direction: the mean loss, the keys of all processes [N, C], the share of top-1 hits."""
         q = F.normalize(self.online(x_q).float(), dim=1)  # [n, C]
         k = self.keys(x_k, progress)  # [N, C]
         loss, _, top1 = ops.infonce(q, dist.mine(k), self.queue.keys, tau=self.tau)

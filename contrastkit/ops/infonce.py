@@ -27,7 +27,7 @@ LIBRARY.define(
 LIBRARY.define(f"infonce_dkeys(Tensor g, Tensor lse, Tensor query, Tensor keys, Tensor tau, {_MASKS}) -> Tensor")
 
 # The reference works on blocks of rows, so that the logits of one block stay near the cores.
-_BLOCK = {"cpu": 2**20, "cuda": 2**26}
+_BLOCK = {"cpu": 2**22, "cuda": 2**26}
 
 
 def infonce(

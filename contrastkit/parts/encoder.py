@@ -4,12 +4,12 @@ An :class:`Encoder` takes plain images in [0, 1] and normalises them itself, so 
 loads it can never disagree about mean and standard deviation.
 """
 
-import difflib
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, suggest
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -67,10 +67,8 @@ def build_encoder(name: str, *, channels: int, size: int, pretrained: bool = Fal
         return _timm(name.removeprefix("timm:"), channels, size, pretrained)
     if name in RESNETS:
         return _resnet(name, channels, size, pretrained)
-    near = difflib.get_close_matches(name, ("tiny", *RESNETS), n=1)
     raise UserError(
-        f"unknown encoder '{name}'{f', did you mean {near[0]!r}?' if near else ''} "
-        f"(known: tiny, {', '.join(RESNETS)}, or timm:NAME)"
+        f"unknown encoder '{name}'{suggest(name, ('tiny', *RESNETS))} (known: tiny, {', '.join(RESNETS)}, or timm:NAME)"
     )
 
 
@@ -100,9 +98,8 @@ def _timm(name: str, channels: int, size: int, pretrained: bool) -> Encoder:
     import timm
 
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=1)
-        raise UserError(f"timm has no model '{name}'{f', did you mean timm:{near[0]}?' if near else ''}")
-    options = {"num_classes": 0, "in_chans": channels, "pretrained": pretrained}
+        raise UserError(f"timm has no model '{name}'{suggest(name, timm.list_models())}")
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": channels, "pretrained": pretrained}
     try:
         try:
             trunk = timm.create_model(name, img_size=size, **options)  # position embeddings follow the images' size
@@ -110,7 +107,7 @@ def _timm(name: str, channels: int, size: int, pretrained: bool) -> Encoder:
             trunk = timm.create_model(name, **options)
     except (OSError, RuntimeError, AssertionError) as error:
         raise UserError(f"timm:{name} cannot be built for {channels}x{size}x{size} images: {error}") from error
-    return Encoder(trunk, dim=trunk.num_features, channels=channels, stem="own")
+    return Encoder(trunk, dim=cast(int, trunk.num_features), channels=channels, stem="own")
 
 
 class TinyResNet(nn.Module):

@@ -18,7 +18,7 @@ class Tower(nn.Module):
 
 
 def mlp(dim: int, hidden: int, out: int) -> nn.Sequential:
-    """Linear-ReLU-Linear without batch norm, MoCo v2's head (Chen et al. 2020, Sec. 3); ``hidden`` 0 is one linear layer."""
+    """Linear-ReLU-Linear, MoCo v2's head (Chen et al. 2020, Sec. 3); with ``hidden`` 0 one linear layer, v1's."""
     if not hidden:
         return nn.Sequential(nn.Linear(dim, out))
     return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out))

@@ -25,7 +25,8 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         if x.shape[0] % self.groups:
             raise UserError(
-                f"a batch of {x.shape[0]} images does not split into {self.groups} batch-norm groups: change --bn-groups or --batch"
+                f"a batch of {x.shape[0]} images does not split into {self.groups} batch-norm groups: "
+                "change --bn-groups or --batch"
             )
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         assert self.num_batches_tracked is not None

@@ -110,10 +110,9 @@ def test_after_step_moves_the_target_and_the_queue() -> None:
         for _ in range(3):
             expected = 0.9 * expected + 0.1 * source
         torch.testing.assert_close(after.double(), expected, atol=1e-6, rtol=1e-5)
-    expected_queue, place = list(queue), 0
-    for key in list(step.memory) * 3:
+    expected_queue = list(queue)
+    for place, key in enumerate(list(step.memory) * 3):
         expected_queue[place % K] = key
-        place += 1
     torch.testing.assert_close(method.queue.keys, torch.stack(expected_queue), atol=1e-6, rtol=0)
     assert method.queue.pointer.item() == 24 % K
 
@@ -148,7 +147,10 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "says"),
-    [({"bn_groups": 3}, "--bn-groups 3 must divide --batch 8"), ({"views": RECIPES["moco-v2/tiny"].views[:1]}, "two views")],
+    [
+        ({"bn_groups": 3}, "--bn-groups 3 must divide --batch 8"),
+        ({"views": RECIPES["moco-v2/tiny"].views[:1]}, "two views"),
+    ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):

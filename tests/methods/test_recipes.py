@@ -44,7 +44,8 @@ VIEWS = [
     ("moco-v2", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4,
                  "contrast": 0.4, "saturation": 0.4, "hue": 0.1, "gray_p": 0.2, "gray_first": False, "blur_p": 0.5,
                  "sigma_min": 0.1, "sigma_max": 2.0}),
-    ("moco-cifar", {"size": 32, "crop_min": 0.08, "flip_p": 0.5, "jitter_p": 0.8, "hue": 0.1, "gray_p": 0.2, "blur_p": 0.0}),
+    ("moco-cifar", {"size": 32, "crop_min": 0.08, "flip_p": 0.5, "jitter_p": 0.8, "hue": 0.1, "gray_p": 0.2,
+                    "blur_p": 0.0}),
     ("digits", {"flip_p": 0.0, "jitter_p": 0.0, "gray_p": 0.0}),
 ]  # fmt: skip
 
