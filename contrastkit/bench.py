@@ -1,7 +1,7 @@
 """Time each op beside the official code's way and the best alternative in torch, and beside what the machine allows.
 
 The ways of one case are timed in turns, so that a disturbance of the machine meets all of them. `floor_ms` is what the
-copy rate and the GEMM rate, measured in the same run, leave at the least: bytes / rate or FLOP / rate, whichever is more.
+copy rate and the GEMM rate, measured in the same run, leave at the least: bytes / rate or FLOP / rate, the larger one.
 A case whose data stay in the caches may beat a floor of bytes.
 """
 
@@ -15,12 +15,12 @@ from typing import Any
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is loaded: its profiler would talk on stderr
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import Tensor  # noqa: E402
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from contrastkit import kernels, ops  # noqa: E402
-from contrastkit.errors import UserError  # noqa: E402
+from contrastkit import kernels, ops
+from contrastkit.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PRESETS = ("quick", "paper")
