@@ -11,7 +11,7 @@ from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed
 from contrastkit.cli.train import train_app
 
 import contrastkit
-from contrastkit.errors import UserError, suggest
+from contrastkit.errors import UserError
 from contrastkit.names import DEFAULT_DATA, METHODS, SUMMARIES, VIEW_NAMES
 
 app = typer.Typer(
@@ -110,12 +110,11 @@ def views(
     """Draw a sheet of originals and their views: what the network sees."""
     from contrastkit.checkpoint import write_with
     from contrastkit.data import open_data
-    from contrastkit.views import VIEWS, sheet
+    from contrastkit.views import named_views, sheet
 
-    if name not in VIEW_NAMES:
-        raise UserError(f"unknown views '{name}'{suggest(name, VIEW_NAMES)} (known: {', '.join(VIEW_NAMES)})")
+    rows = named_views(name)
     source = open_data(data or DEFAULT_DATA, data_dir=data_dir, download=download).pretrain
-    picture = sheet(source, VIEWS[name], n=images, epochs=draws, seed=seed)
+    picture = sheet(source, rows, n=images, epochs=draws, seed=seed)
     write_with(out, lambda file: picture.save(file, format="png"))
     screen.say(f"{out}: {images} images of {source.name}, the original left, then its views under '{name}'")
 

@@ -193,11 +193,11 @@ def _resumed(
 
 def with_numbers(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":
     """The recipe with the options given: its own fields by name, those of its views for all views or one by one."""
-    from contrastkit.views import VIEWS, View
+    from contrastkit.views import View, named_views
 
     changes = dict(numbers)
     rows = changes.pop("views", None)
-    views = VIEWS[rows] if rows else recipe.views
+    views = named_views(rows) if rows else recipe.views
     if rows and len(views) != len(recipe.views):
         raise UserError(f"--views {rows} has {len(views)} views, the method wants {len(recipe.views)}")
     for item in dataclasses.fields(View):

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from contrastkit.errors import UserError, suggest
 from contrastkit.rng import permutation, uniform
 
 if TYPE_CHECKING:
