@@ -97,6 +97,17 @@ VIEWS: dict[str, tuple[View, ...]] = {
 }  # fmt: skip
 
 
+def named_views(name: str) -> tuple[View, ...]:
+    """The row called ``name``.
+
+    Raises:
+        UserError: there is none; the nearest is suggested.
+    """
+    if name not in VIEWS:
+        raise UserError(f"unknown views '{name}'{suggest(name, VIEWS)} (known: {', '.join(VIEWS)})")
+    return VIEWS[name]
+
+
 def augment(
     images: Tensor | Sequence[Tensor], view: View, *, seed: int, epoch: int, index: Tensor, v: int | Tensor
 ) -> Tensor:

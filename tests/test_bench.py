@@ -6,7 +6,7 @@ import torch
 from contrastkit import bench
 from contrastkit.errors import UserError
 
-COLUMNS = "op shape dtype device direction impl median_ms iqr_ms extra_mib floor_ms".split()
+COLUMNS = ["op", "shape", "dtype", "device", "direction", "impl", "median_ms", "iqr_ms", "extra_mib", "floor_ms"]
 
 
 def test_rows_of_one_op(monkeypatch):

@@ -84,8 +84,11 @@ def test_the_real_one_says_how_it_was_built_and_serves():
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
 def test_every_instruction_set_passes_the_tests_of_its_kernels(isa):
     built_extension()
-    code = "import sys, pytest; from contrastkit import kernels; print(kernels.info()['extension']['isa']); sys.exit("
-    code += "pytest.main(['-q', '-k', 'cpu', '-p', 'no:cacheprovider', 'tests/ops/test_ema.py', 'tests/ops/test_queue.py']))"
+    code = (
+        "import sys, pytest; from contrastkit import kernels\n"
+        "print(kernels.info()['extension']['isa'])\n"
+        "sys.exit(pytest.main(['-q', '-k', 'cpu', 'tests/ops/test_ema.py', 'tests/ops/test_queue.py']))"
+    )
     done = run(sys.executable, "-c", code, CONTRASTKIT_ISA=isa)
     if done.stdout.split("\n")[0] != isa:
         pytest.skip(f"this machine has no {isa}")
