@@ -4,7 +4,7 @@ Importing this module is cheap; torch is imported by `load()` and `info()`.
 """
 
 import importlib
-import importlib.util
+import importlib.machinery
 import logging
 import os
 import re
@@ -31,7 +31,8 @@ def load() -> None:
     if os.environ.get("CONTRASTKIT_REFERENCE") == "1":
         _aside = "CONTRASTKIT_REFERENCE=1"
         return
-    spec = importlib.util.find_spec("contrastkit._C")
+    # Beside this file and nowhere else: an editable install would offer the one of another copy.
+    spec = importlib.machinery.PathFinder.find_spec("contrastkit._C", [str(Path(__file__).parent)])
     if spec is None or spec.origin is None:
         _aside = "not built"
         return
