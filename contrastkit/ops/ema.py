@@ -48,8 +48,8 @@ def _reference(averages: list[Tensor], params: list[Tensor], m: float) -> None:
     if same:
         torch._foreach_lerp_([a for a, _ in same], [p for _, p in same], 1.0 - m)
     for a, p in zip(averages, params, strict=True):
-        if a.dtype != p.dtype:  # lerp wants one dtype
-            wide = torch.promote_types(torch.promote_types(a.dtype, p.dtype), torch.float32)
+        if a.dtype != p.dtype:  # lerp wants one dtype; two different ones promote to float32 or float64
+            wide = torch.promote_types(a.dtype, p.dtype)
             a.copy_(torch.lerp(a.to(wide), p.to(wide), 1.0 - m))
 
 
