@@ -87,11 +87,12 @@ VIEWS: dict[str, tuple[View, ...]] = {
         replace(_SIMCLR, size=32, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_p=0.0),
     ) * 2,
     "byol": (_BYOL, replace(_BYOL, blur_p=0.1, solarize_p=0.2)),
-    # For digits and letters: no flip, which would change the class, and no colour; poses instead.
+    # For digits and letters: no flip, which would change the class, and no colour; poses instead. They must move a digit
+    # as far as the set does, or the place on the canvas tells which image it is; crops would cut it off.
     "digits": (
         View(
-            size=32, crop_min=0.5, flip_p=0.0, jitter_p=0.0, gray_p=0.0,
-            degrees=20.0, shear=10.0, translate=0.1, zoom_min=0.8, zoom_max=1.2,
+            size=32, crop_min=1.0, flip_p=0.0, jitter_p=0.0, gray_p=0.0,
+            degrees=30.0, shear=15.0, translate=0.25, zoom_min=0.7, zoom_max=1.3,
         ),
     ) * 2,
 }  # fmt: skip

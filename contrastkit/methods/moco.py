@@ -145,7 +145,7 @@ CIFAR = replace(
 TINY = replace(
     CIFAR,
     encoder="tiny",
-    epochs=20,
+    epochs=24,
     batch=128,
     lr=0.12,
     warmup_epochs=1.0,
@@ -155,6 +155,7 @@ TINY = replace(
     bn_groups=1,
     views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["moco-cifar"]),
 )
+DIGITS = replace(TINY, epochs=40, lr=0.06, views=VIEWS["digits"])
 
 RECIPES: dict[str, Recipe] = {
     "moco-v1/imagenet": V1,
@@ -163,6 +164,6 @@ RECIPES: dict[str, Recipe] = {
     "moco-v2/32": replace(CIFAR, hidden=512, symmetric=True),
     "moco-v1/tiny": replace(TINY, hidden=0, symmetric=False),
     "moco-v2/tiny": TINY,
-    "moco-v1/digits": replace(TINY, hidden=0, symmetric=False, views=VIEWS["digits"]),
-    "moco-v2/digits": replace(TINY, views=VIEWS["digits"]),
+    "moco-v1/digits": replace(DIGITS, hidden=0, symmetric=False),
+    "moco-v2/digits": DIGITS,
 }
