@@ -91,8 +91,8 @@ def info(json: Json = None, debug: Debug = False) -> None:
         write_json(json, found)
     kernels = found.pop("kernels")
     rows = [(name, value) for name, value in found.items() if name not in ("started", "command")]
-    screen.table("contrastkit", ("", ""), [(name, _flat(value)) for name, value in rows])
-    screen.table("kernels", ("", ""), [(name, _flat(value)) for name, value in kernels.items()])
+    screen.pairs("contrastkit", [(name, _flat(value)) for name, value in rows])
+    screen.pairs("kernels", [(name, _flat(value)) for name, value in kernels.items()])
 
 
 @app.command()

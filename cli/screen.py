@@ -42,6 +42,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, 
     console.print(out, soft_wrap=False)
 
 
+def pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Names and values, one a line."""
+    out = Table(title=title, title_justify="left", show_header=False)
+    for name, value in rows:
+        out.add_row(escape(name), escape(value))
+    console.print(out, soft_wrap=False)
+
+
 class TrainingScreen:
     """A ``Watch`` that draws a training: a live line on a terminal, one plain line an epoch elsewhere."""
 

@@ -22,7 +22,8 @@ class Queue(nn.Module):
 
     def __init__(self, K: int, C: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.register_buffer("keys", F.normalize(torch.randn(K, C, generator=generator), dim=1))
+        first = torch.randn(K, C, generator=generator, device=generator.device)
+        self.register_buffer("keys", F.normalize(first, dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()

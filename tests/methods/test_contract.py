@@ -99,9 +99,8 @@ def test_one_batch_can_be_learned(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_every_row_builds(name: str) -> None:
-    with torch.device("meta"):
-        try:
-            method = RECIPES[name].build(channels=3, size=RECIPES[name].views[0].size, world=1, seed=0)
-        except RuntimeError as error:  # generators live on the CPU: the queue's first keys cannot be drawn on meta
-            pytest.skip(str(error))
-    assert method.online.encoder.dim > 0
+    recipe = RECIPES[name]
+    with torch.device("meta"):  # the shapes alone: no weights are made
+        method = recipe.build(channels=3, size=recipe.views[0].size, world=1, seed=0)
+        z = method.online.eval()(torch.empty(2, 3, recipe.views[0].size, recipe.views[0].size))
+    assert z.shape == (2, 128) and z.is_meta
