@@ -45,6 +45,11 @@ def main(args: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # no permission, no space: the system's own words say it
+        if "--debug" in args:
+            raise
+        screen.error(str(error))
+        return 2
     finally:
         if "torch.distributed" in sys.modules:
             from contrastkit import dist

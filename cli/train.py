@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -128,10 +129,9 @@ def train(
         )
     if not shown:
         return
-    screen.say(
-        f"{'trained' if outcome.finished else 'stopped'} at step {outcome.step}: {outcome.seconds:.0f} s of training, "
-        f"{outcome.images_per_s:,.0f} images/s"
-    )
+    speed = "" if math.isnan(outcome.images_per_s) else f", {outcome.images_per_s:,.0f} images/s"
+    end = "trained" if outcome.finished else "stopped"
+    screen.say(f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}")
     if outcome.finished:
         screen.say(f"judge it: contrastkit knn {folder}   contrastkit probe {folder}")
     else:
@@ -140,7 +140,7 @@ def train(
         from contrastkit.cli.main import write_json
 
         report = {"run": str(folder), "name": name, "step": outcome.step, "finished": outcome.finished}
-        write_json(json, report | {"seconds": outcome.seconds, "images_per_s": outcome.images_per_s, **outcome.last})
+        write_json(json, report | {"seconds": outcome.seconds} | outcome.last)
 
 
 def _chosen(method: str, numbers: dict[str, Any], opened: Any, row: str | None) -> tuple[str, "Recipe"]:

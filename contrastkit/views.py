@@ -87,8 +87,8 @@ VIEWS: dict[str, tuple[View, ...]] = {
         replace(_SIMCLR, size=32, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_p=0.0),
     ) * 2,
     "byol": (_BYOL, replace(_BYOL, blur_p=0.1, solarize_p=0.2)),
-    # For digits and letters: no flip, which would change the class, and no colour; poses instead. They must move a digit
-    # as far as the set does, or the place on the canvas tells which image it is; crops would cut it off.
+    # For digits and letters: no flip, which would change the class, and no colour; poses instead. They must move a
+    # digit as far as the set does, or its place on the canvas tells which image it is; crops would cut it off.
     "digits": (
         View(
             size=32, crop_min=1.0, flip_p=0.0, jitter_p=0.0, gray_p=0.0,

@@ -169,6 +169,19 @@ def test_a_folder_that_holds_a_run_is_never_overwritten(images: Path, tmp_path: 
     assert (tmp_path / "run" / "checkpoints" / "last.pt").read_bytes() == before
 
 
+def test_a_checkpoint_of_another_method_is_refused(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", stop_after=1)
+    options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5)
+    with pytest.raises(UserError, match=r"a checkpoint of moco-v2/tiny, not of moco-v1/tiny"):
+        train("moco-v1/tiny", recipe(), options, out=tmp_path / "run", resume=True)
+
+
+def test_a_finished_run_resumes_to_itself(images: Path, straight: Path) -> None:
+    before = (straight / "encoder.safetensors").read_bytes()
+    assert run(images, straight, resume=True).finished
+    assert (straight / "encoder.safetensors").read_bytes() == before
+
+
 def test_other_data_are_refused_on_resume(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", stop_after=1)
     with pytest.raises(UserError, match="the data are not those"):

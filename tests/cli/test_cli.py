@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from contrastkit.cli.main import main
 from PIL import Image
 
 from contrastkit import train as library
-from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES
 from contrastkit.run import Run
@@ -39,7 +39,7 @@ def one_error_line(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     return captured.err
 
 
-# ------------------------------------------------------------------------------------------ what reaches the library
+# ---------------------------------------- what reaches the library
 
 
 def reached(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[object, ...]:
@@ -92,7 +92,7 @@ def test_resume_needs_nothing_else(monkeypatch: pytest.MonkeyPatch, run: Path, i
     assert (how["out"], how["resume"]) == (run, True)
 
 
-# ---------------------------------------------------------------------------------------------------- judging and files
+# ---------------------------------------- judging and files
 
 
 def test_a_run_is_judged_beside_its_baselines(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_methods_info_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert "contrastkit 0." in out
 
 
-# -------------------------------------------------------------------------------------------------------------- bad input
+# ---------------------------------------- bad input
 
 
 def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,12 +218,18 @@ def test_a_run_keeps_its_recipe(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert "exclude each other" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--out=elsewhere")
 
 
+def test_a_file_that_cannot_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert "file" in one_error_line(capsys, "embed", run, f"--out={tmp_path / 'file' / 'features.npz'}")
+    assert "cannot be written" in one_error_line(capsys, "train", "moco", f"--out={tmp_path / 'file' / 'run'}")
+
+
 def test_debug_shows_the_traceback() -> None:
     with pytest.raises(UserError):
         main(["knn", "nowhere", "--debug"])
 
 
-# ---------------------------------------------------------------------------------------------------------------- start-up
+# ---------------------------------------- start-up
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_gray_images_for_an_encoder_of_three_channels() -> None:
 def test_raw_pixels() -> None:
     data = source()
     found = raw_pixels(data, size=12)
-    assert torch.equal(found.x, (data.images.float() / 255).reshape(21, 3 * 12 * 12))
+    assert torch.equal(found.x, (data.images.float() / 255).reshape(21, 3 * 12 * 12) - 0.5)
     assert torch.equal(found.y, data.labels)
 
 
