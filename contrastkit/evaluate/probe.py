@@ -23,7 +23,7 @@ from contrastkit.optim import learning_rate
 from contrastkit.parts.encoder import Encoder
 from contrastkit.views import View
 
-RATES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 HELD_OUT = 0.1  # share of the training images that chooses the rate
 
 

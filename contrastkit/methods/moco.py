@@ -155,7 +155,7 @@ TINY = replace(
     bn_groups=1,
     views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["moco-cifar"]),
 )
-DIGITS = replace(TINY, epochs=40, lr=0.06, views=VIEWS["digits"])
+DIGITS = replace(TINY, epochs=30, lr=0.06, views=VIEWS["digits"])
 
 RECIPES: dict[str, Recipe] = {
     "moco-v1/imagenet": V1,
