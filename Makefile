@@ -1,7 +1,7 @@
 # demo  test  test-all  lint  build  bench: each makes its own environment first. README and CI call the same verbs.
 PYTHON ?= python3
-VENV ?= .venv
-RUN ?= runs/demo
+VENV := .venv
+RUN := runs/demo
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)

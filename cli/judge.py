@@ -80,14 +80,16 @@ class Judged:
                 else "give a run folder or --encoder, not both"
             )
         self.device, self.batch = dist.start(device), batch
+        split_seed = seed or 0
         record = Run.open(run, writes=False).recipe if run is not None else None
         if record is not None:
             kept = record["options"]
-            data, val_fraction = data or kept["data"], kept["val_fraction"] if val_fraction is None else val_fraction
-            seed = kept["seed"] if seed is None else seed
+            if data is None:  # the run's own set and split: other draws would judge on images it was trained on
+                data, split_seed = kept["data"], kept["seed"]
+                val_fraction = kept["val_fraction"] if val_fraction is None else val_fraction
             data_dir = data_dir or (Path(kept["data_dir"]) if kept["data_dir"] else None)
         self.data = open_data(
-            data or DEFAULT_DATA, data_dir=data_dir, download=download, val_fraction=val_fraction, seed=seed or 0
+            data or DEFAULT_DATA, data_dir=data_dir, download=download, val_fraction=val_fraction, seed=split_seed
         )
         source = self.data.train
         self.workers = default_workers(source) if workers is None else workers
@@ -289,6 +291,7 @@ def embed(
     workers: Workers = None,
     device: Device = "auto",
     seed: Annotated[int | None, typer.Option(help="Of an untrained encoder and of --val-fraction.")] = None,
+    json: Json = None,
     debug: Debug = False,
 ) -> None:
     """Write features to an .npz: features [N, D] float32, labels [N] int64 (-1: none), split [N], classes."""
@@ -333,6 +336,7 @@ def embed(
 
     write_with(out, write)
     n, d = arrays["features"].shape
+    _report(None, "embed", json, {"data": judged.data.name, "encoder": name, "images": n, "features": d})
     screen.say(f"{out}: {n:,} x {d} features of {judged.data.name} by {name}")
 
 
@@ -366,9 +370,11 @@ def _moco(judged: Judged, *, epochs: int, lr: float, seed: int) -> dict[str, dic
 
     train, test = judged.labelled()
     found = {}
+    if list(judged.encoders.values()) == [None]:
+        raise UserError("the protocol 'moco' probes an encoder, not raw pixels: use --protocol rates")
     for name, encoder in judged.encoders.items():
-        if encoder is None:
-            raise UserError("the protocol 'moco' probes an encoder, not raw pixels: use --protocol rates")
+        if encoder is None:  # the baseline beside a run: this protocol augments, pixels have no encoder to freeze
+            continue
         with screen.working(f"linear probe: {name}"):
             result = moco_protocol(
                 encoder,

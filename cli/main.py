@@ -1,5 +1,6 @@
 """``contrastkit``: the commands, and the one border that errors cross."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,16 @@ app.command()(judge.embed)
 def main(args: list[str] | None = None) -> int:
     """Run the command line; return its exit code: 0, 2 for bad input (one line says what), 130 for Ctrl-C."""
     args = sys.argv[1:] if args is None else args
+    code = _run(args)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # The threads of gloo may abort a process that Python takes down in its own order: leave at once.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _run(args: list[str]) -> int:
     try:
         code = app(args, standalone_mode=False, prog_name="contrastkit")
         return code if isinstance(code, int) else 0
@@ -50,11 +61,6 @@ def main(args: list[str] | None = None) -> int:
             raise
         screen.error(str(error))
         return 2
-    finally:
-        if "torch.distributed" in sys.modules:
-            from contrastkit import dist
-
-            dist.stop()
 
 
 def _version(asked: bool) -> None:
@@ -73,7 +79,7 @@ def _root(
 
 
 @app.command()
-def methods() -> None:
+def methods(json: Json = None, debug: Debug = False) -> None:
     """List the methods and their recipes."""
     from contrastkit.methods import RECIPES
 
@@ -82,6 +88,8 @@ def methods() -> None:
         aliases = [alias for alias, method in METHODS.items() if method == name and alias != name]
         recipes = [recipe.split("/")[1] for recipe in RECIPES if recipe.startswith(f"{name}/")]
         rows.append((name, ", ".join(aliases), ", ".join(recipes), SUMMARIES[name]))
+    if json is not None:
+        write_json(json, {name: dataclasses.asdict(recipe) for name, recipe in RECIPES.items()})
     screen.table("methods", ("method", "also", "recipes", "what it is"), rows)
     screen.say("Each number of a recipe is an option: contrastkit train METHOD --help")
 

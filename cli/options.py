@@ -16,7 +16,6 @@ ValFraction = Annotated[
     float | None,
     typer.Option(help="Hold out this share of the training images, drawn by --seed, and judge on it.", min=0, max=1),
 ]
-EncoderName = Annotated[str | None, typer.Option(help="tiny, a torchvision ResNet, or timm:NAME.", metavar="NAME")]
 Workers = Annotated[int | None, typer.Option(help="Processes that load data; 0 is this one.", min=0)]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
 Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]

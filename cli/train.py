@@ -3,14 +3,15 @@
 import dataclasses
 import inspect
 import math
+import os
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from contrastkit.cli import screen
-from contrastkit.cli.options import Data, DataDir, Debug, Device, Download, Json, Precision, Seed, ValFraction, Workers
+from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, ValFraction, Workers
 from typer.core import TyperGroup
 
 from contrastkit.errors import UserError
@@ -18,6 +19,10 @@ from contrastkit.names import DEFAULT_DATA, METHODS, SUMMARIES, VIEW_NAMES
 
 if TYPE_CHECKING:
     from contrastkit.methods import Recipe
+
+
+# What may differ from start to start: where the data lie, and how the training is watched.
+MAY_CHANGE = ("data", "data_dir", "download", "workers", "device", "save_every", "monitor_every", "max_bad")
 
 
 class Methods(TyperGroup):
@@ -68,24 +73,29 @@ def train(
         typer.Option(help="Force this row of the recipe; else the images and the encoder choose.", metavar="ROW"),
     ] = None,
     workers: Workers = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    compile: Annotated[bool, typer.Option("--compile", help="torch.compile the encoders.")] = False,
-    seed: Seed = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, or auto \\[auto].")] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"] | None,
+        typer.Option(help="Arithmetic of the encoders; auto is bfloat16 where the device has it \\[auto]."),
+    ] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="torch.compile the encoders and heads.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Everything random follows from it \\[0].")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; else runs/METHOD-ROW-DATA.", metavar="RUN")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this run; it needs nothing else.", metavar="RUN")
     ] = None,
     stop_after: Annotated[int | None, typer.Option(help="Leave after this many epochs of the schedule.", min=1)] = None,
     save_every: Annotated[
-        int, typer.Option(help="Keep a checkpoint every this many epochs; 0 keeps the last only.", min=0)
-    ] = 0,
+        int | None, typer.Option(help="Keep a checkpoint every this many epochs; 0 keeps the last only \\[0].", min=0)
+    ] = None,
     monitor_every: Annotated[
-        int, typer.Option(help="Epochs between looks at kNN accuracy and collapse; 0 is never.", min=0)
-    ] = 1,
+        int | None,
+        typer.Option(help="Epochs between looks at kNN accuracy and collapse; 0 is never \\[1].", min=0),
+    ] = None,
     max_bad: Annotated[
-        float, typer.Option(help="Stop when more than this share of the images is unreadable.", min=0, max=1)
-    ] = 0.01,
+        float | None,
+        typer.Option(help="Stop when more than this share of the images is unreadable \\[0.01].", min=0, max=1),
+    ] = None,
     json: Json = None,
     debug: Debug = False,
 ) -> None:
@@ -95,14 +105,20 @@ def train(
     from contrastkit.train import Options
     from contrastkit.train import train as run_training
 
-    given = {name: value for name, value in locals().items() if name in {f.name for f in dataclasses.fields(Options)}}
-    dist.start(device)
+    fields = {f.name for f in dataclasses.fields(Options)}
+    given = {name: value for name, value in locals().items() if name in fields}
+    given = {name: value for name, value in given.items() if value is not None and value is not False}
+    if data is not None and Path(data).exists():
+        given["data"] = str(Path(data).resolve())  # a run can be resumed and judged from any folder
+    if data_dir is not None:
+        given["data_dir"] = data_dir.resolve()
+    dist.start(device or "auto")
     shown = dist.rank() == 0
     if resume is not None:
         name, chosen, options = _resumed(resume, method, numbers, given, out=out, recipe=recipe)
         opened = options.open_data()
     else:
-        options = Options(**{**given, "data": data or DEFAULT_DATA, "workers": workers or 0})
+        options = Options(**{"data": DEFAULT_DATA, **given})
         opened = options.open_data()
         if workers is None:
             options = dataclasses.replace(options, workers=default_workers(opened.pretrain))
@@ -178,16 +194,15 @@ def _resumed(
     if recipe is not None and recipe != name.split("/")[1]:
         raise UserError(f"a run keeps its recipe: {resume} is {name}; leave --recipe out")
     options = record["options"]
-    # What may differ from start to start without changing the result.
-    for word in ("data_dir", "workers", "download"):
-        if given[word]:
-            options[word] = given[word]
-    if given["device"] != "auto":
-        options["device"] = given["device"]
-    if given["data"] is not None:
-        options["data"] = given["data"]
     if options["data_dir"] is not None:
         options["data_dir"] = Path(options["data_dir"])
+        if given.get("data_dir") == Path(os.environ.get("CONTRASTKIT_DATA", "")).resolve():
+            del given["data_dir"]  # the variable is a default; the run knows better
+    for word, value in given.items():
+        if word in MAY_CHANGE:
+            options[word] = value
+        elif value != options[word]:
+            raise UserError(f"a run keeps its {word}: {resume} has {options[word]}; leave the option out")
     return name, kept, Options(**options)
 
 

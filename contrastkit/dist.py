@@ -23,6 +23,12 @@ def start(device: str) -> torch.device:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
+    try:
+        known = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"--device {device}: unknown; use cpu, cuda, cuda:1 or auto") from error
+    if known.type == "cuda" and (known.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices here, counted from 0")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         if device == "cuda":
             device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
@@ -30,11 +36,6 @@ def start(device: str) -> torch.device:
         if not torch_dist.is_initialized():
             torch_dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return torch.device(device)
-
-
-def stop() -> None:
-    if torch_dist.is_initialized():
-        torch_dist.destroy_process_group()
 
 
 def rank() -> int:

@@ -53,6 +53,8 @@ def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
         ``uniformity``: log of the mean of exp(-2 ||x - y||^2) over pairs of images, mean of the two views (same place,
         t = 2); 0 when collapsed, at best near -4.
     """
+    if not (z1.isfinite().all() and z2.isfinite().all()):
+        return dict.fromkeys(("std", "rank", "alignment", "uniformity"), math.nan)
     z1, z2 = F.normalize(z1.float(), dim=1), F.normalize(z2.float(), dim=1)
     p = torch.linalg.svdvals(z1)
     p = p / p.sum()
@@ -180,6 +182,7 @@ class Monitor:
                         workers=self.workers,
                         device=self.device,
                         autocast=autocast,
+                        max_bad=1.0,  # the training counts them over the whole set
                     )
                     for source in self._labelled
                 )
@@ -196,7 +199,7 @@ class Monitor:
     def _outputs(self, online: Tower, autocast: Autocast) -> list[Tensor]:
         """z [N, d] of each of the two views."""
         n = len(self._source)
-        loader = Loader(self._source, self.views, batch=min(n, 256), seed=self.seed, workers=self.workers)
+        loader = Loader(self._source, self.views, batch=min(n, 256), seed=self.seed, workers=self.workers, max_bad=1.0)
         z: tuple[list[Tensor], list[Tensor]] = ([], [])
         for batch in loader.epoch(0):
             for view, outputs in zip(batch.views, z, strict=True):

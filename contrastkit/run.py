@@ -41,6 +41,7 @@ class Run:
         self.path = path
         self.writes = writes
         self.checkpoints = path / "checkpoints"
+        self.last = self.checkpoints / "last.pt"
         self._board: Any = None
 
     @classmethod
@@ -126,12 +127,12 @@ class Run:
     def save(self, state: dict[str, Any], *, keep: str | None = None) -> None:
         """Write checkpoints/last.pt, and a copy named ``keep`` that later saves leave alone."""
         if self.writes:
-            checkpoint.save(self.checkpoints / "last.pt", state)
+            checkpoint.save(self.last, state)
             if keep is not None:
                 checkpoint.save(self.checkpoints / keep, state)
 
     def load(self) -> dict[str, Any]:
-        return checkpoint.load(self.checkpoints / "last.pt")
+        return checkpoint.load(self.last)
 
     def close(self) -> None:
         """Finish the event file and draw curves.png."""

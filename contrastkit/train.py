@@ -8,6 +8,7 @@ import inspect
 import math
 import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Method, Recipe
 from contrastkit.monitor import Monitor
 from contrastkit.parts.encoder import SMALL
+from contrastkit.parts.heads import Tower
 from contrastkit.run import ENCODER, Run
 from contrastkit.types import Batch, Step
 from contrastkit.views import View
@@ -86,6 +88,15 @@ class Options:
     monitor_every: int = 1
 
     def open_data(self) -> DataSet:
+        """The data set; one process alone downloads it, the others find it there."""
+        if self.download and dist.rank() > 0:
+            dist.barrier()
+        data = self._open()
+        if self.download and dist.rank() == 0:
+            dist.barrier()
+        return data
+
+    def _open(self) -> DataSet:
         return open_data(
             self.data,
             data_dir=self.data_dir,
@@ -158,14 +169,13 @@ def train(
     )
     meter = Meter(recipe.batch)
     if resume:
-        run = Run.open(out, writes=first)
-        state = run.load()
-        _check_same(run, state, name, source.fingerprint())
-        method.load_state_dict(state["method"])
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        step = state["step"]
-        meter.load_state_dict(state["meter"])
+        run, step = Run.open(out, writes=first), 0
+        if run.recipe["data"]["fingerprint"] != source.fingerprint():
+            raise UserError(f"the data are not those that {out} was trained on: resume with the same --data")
+        if run.last.exists():
+            step = _restore(run, name, method, optimizer, meter)
+        else:
+            watch.say(f"{out} has no checkpoint yet: it begins anew")
         run.rewind(step)
     else:
         record = {
@@ -181,7 +191,9 @@ def train(
     dist.barrier()
     autocast, arithmetic = _autocast(options.precision, device)
     if options.compile:
-        method.online.compile()
+        for tower in method.modules():
+            if isinstance(tower, Tower):
+                tower.compile()
         arithmetic += ", compiled"
     told = _Both(watch, run)
     encoder = method.online.encoder
@@ -223,8 +235,9 @@ def train(
 
 def image_size(recipe: Recipe, source_size: int) -> int:
     """Side in pixels at which an encoder is judged: small images as they are, others as the views are."""
-    if source_size > SMALL or recipe.encoder.startswith("timm:"):
-        return recipe.views[0].size
+    view = recipe.views[0].size
+    if max(source_size, view) > SMALL or recipe.encoder.startswith("timm:"):
+        return view
     return source_size
 
 
@@ -250,11 +263,13 @@ def fit(
     per_epoch = loader.steps_per_epoch
     steps = recipe.epochs * per_epoch
     end = min(steps, stop_after * per_epoch) if stop_after is not None else steps
-    bad = 0
+    bad, stop = 0, False
 
     def save(keep: str | None = None) -> None:
         with meter.paused():
             dist.average_batch_norm(method)
+            if not all(bool(p.isfinite().all()) for p in method.parameters()):
+                raise UserError(f"a weight is not finite after step {step}: lower --lr; {_last_good(run)}")
             state = {
                 "name": name,
                 "step": step,
@@ -262,6 +277,7 @@ def fit(
                 "method": method.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "rng": torch.get_rng_state(),
+                "cuda_rng": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
             }
             run.save(state, keep=keep)
             meter.unsaved = 0.0
@@ -298,12 +314,14 @@ def fit(
                     meter.read(step, lr, run)
                     watch.tick(meter.tick(step, steps, recipe, monitor.last))
                     stop, overdue = dist.any_of((signals.received, meter.unsaved > SAVE_SECONDS), device)
+                    if step % per_epoch == 0:  # the epoch's own end saves
+                        break
+                    if stop or overdue:
+                        save()
                     if stop:
-                        save()
-                        watch.say(f"stopped by a signal after step {step} of {steps}: go on with --resume {run.path}")
-                        return Outcome(run, step, False, meter.seconds, meter.images_per_s, monitor.last)
-                    if overdue and step % per_epoch:
-                        save()
+                        break
+            if step % per_epoch:
+                break
 
             for path, reason in list(loader.bad.items())[bad:]:
                 watch.say(f"unreadable, another image stands in: {path} ({reason})")
@@ -319,7 +337,11 @@ def fit(
             run.record(row)
             watch.say(_epoch_line(row, recipe.epochs))
             save(f"epoch-{done:04d}.pt" if save_every and done % save_every == 0 else None)
+            if stop:
+                break
     finished = step == steps
+    if stop and not finished:
+        watch.say(f"stopped by a signal after step {step} of {steps}: go on with --resume {run.path}")
     if finished and run.writes:
         write_encoder(method, run)
     dist.barrier()
@@ -403,11 +425,9 @@ class Meter:
         self._pending.clear()
         for i, row in enumerate(values):
             if not math.isfinite(row[0]):
-                last = run.checkpoints / "last.pt"
-                good = last if last.exists() else "none yet"
                 raise UserError(
                     f"the loss is {row[0]} at step {first + i}, learning rate {lr:.3g}: "
-                    f"lower --lr, add --warmup-epochs or --clip-norm; last good checkpoint: {good}"
+                    f"lower --lr, add --warmup-epochs or --clip-norm; {_last_good(run)}"
                 )
             for name, value in zip(names, row, strict=True):
                 self.sums[name] = self.sums.get(name, 0.0) + value
@@ -451,7 +471,10 @@ class Meter:
 
 
 class Signals:
-    """SIGTERM and Ctrl-C ask the loop to save and leave; a second one leaves at once."""
+    """SIGTERM and Ctrl-C ask the loop to save and leave; a second Ctrl-C leaves at once.
+
+    A second SIGTERM does not: schedulers signal a whole group, and torchrun passes on what its workers already had.
+    """
 
     def __init__(self) -> None:
         self.received = False
@@ -469,8 +492,7 @@ class Signals:
 
     def _handle(self, number: int, frame: object) -> None:
         self.received = True
-        for each, handler in self._old.items():
-            signal.signal(each, handler)
+        signal.signal(signal.SIGINT, self._old[signal.SIGINT])
 
 
 class _Both:
@@ -505,6 +527,10 @@ def _distribute(method: Method) -> nn.Module:
     return nn.parallel.DistributedDataParallel(method, **no_broadcast)
 
 
+def _last_good(run: Run) -> str:
+    return f"last good checkpoint: {run.last if run.last.exists() else 'none yet'}"
+
+
 def _to(batch: Batch, device: torch.device) -> Batch:
     views = [v.to(device, non_blocking=True, memory_format=torch.channels_last) for v in batch.views]
     return Batch(views, batch.index.to(device, non_blocking=True), batch.label)
@@ -526,17 +552,27 @@ def _autocast(
 
 
 def _memory_mib() -> float:
-    """Most memory held so far: of the GPU, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    """Most memory held so far: of the GPU in use, else of this process."""
+    if torch.cuda.is_available() and (held := torch.cuda.max_memory_allocated()):
+        return held / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _check_same(run: Run, state: dict[str, Any], name: str, fingerprint: str) -> None:
+def _restore(run: Run, name: str, method: Method, optimizer: torch.optim.Optimizer, meter: "Meter") -> int:
+    """Put the newest checkpoint back; return its step."""
+    state = run.load()
     if state["name"] != name:
         raise UserError(f"{run.path} holds a checkpoint of {state['name']}, not of {name}")
-    if run.recipe["data"]["fingerprint"] != fingerprint:
-        raise UserError(f"the data are not those that {run.path} was trained on: resume with the same --data")
+    try:
+        method.load_state_dict(state["method"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{run.last} does not fit the run's recipe.json: one of them is of another run") from error
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    meter.load_state_dict(state["meter"])
+    return state["step"]
 
 
 def recipe_from_json(name: str, numbers: dict[str, Any]) -> Recipe:

@@ -64,6 +64,10 @@ class View:
     zoom_min: Annotated[float, "smallest magnification"] = 1.0
     zoom_max: Annotated[float, "largest magnification"] = 1.0
 
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise UserError(f"--size must be at least 1, not {self.size}")
+
     @property
     def affine(self) -> bool:
         """Whether images are rotated, sheared, shifted or zoomed before the crop."""

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import contrastkit
@@ -131,6 +133,38 @@ def test_load_before_the_end_gives_the_last_checkpoints_encoder(images: Path, tm
     assert torch.equal(encoder.trunk.conv1.weight, state["online.encoder.trunk.conv1.weight"])
 
 
+def test_a_run_that_died_before_its_first_checkpoint_begins_anew(images: Path, tmp_path: Path, straight: Path) -> None:
+    out = tmp_path / "run"
+    run(images, out, stop_after=1)
+    (out / "checkpoints" / "last.pt").unlink()
+    assert run(images, out, resume=True).finished
+    assert_same_run(out, straight)
+
+
+@pytest.mark.parametrize("step", [8, 32])
+def test_a_signal_at_the_end_of_an_epoch_loses_nothing(images: Path, tmp_path: Path, straight: Path, step: int) -> None:
+    out = tmp_path / "run"
+    outcome = run(images, out, watch=Stopper(step))
+    assert outcome.step == step and outcome.finished == (step == 32)
+    run(images, out, resume=True)
+    assert_same_run(out, straight)
+
+
+def test_a_bad_file_within_the_limit_does_not_stop_the_run(tmp_path: Path) -> None:
+    g = np.random.default_rng(0)
+    for i in range(64):
+        folder = tmp_path / "data" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(g.integers(0, 255, (16, 16, 3)).astype(np.uint8)).save(folder / f"{i}.png")
+    (tmp_path / "data" / "a" / "0.png").write_bytes(b"torn")
+    options = Options(data=str(tmp_path / "data"), device="cpu", max_bad=0.02)
+    watch = Stopper(10**9)
+    assert train(NAME, recipe(epochs=1, batch=16), options, out=tmp_path / "run", watch=watch).finished
+    assert any("a/0.png" in line for line in watch.said)
+    with pytest.raises(UserError, match="1 images of data"):
+        train(NAME, recipe(epochs=1, batch=16), replace(options, max_bad=0.01), out=tmp_path / "strict")
+
+
 def test_checkpoints_are_kept_as_asked(images: Path, tmp_path: Path) -> None:
     options = Options(data=str(images), device="cpu", save_every=2, monitor_every=0)
     train(NAME, recipe(), options, out=tmp_path / "run", stop_after=3)
@@ -148,7 +182,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(images: Path, tmp_path: Path) -
     ("break_it", "says"),
     [
         (lambda out: (out / "checkpoints" / "last.pt").write_bytes(b"PK\x03\x04 torn"), "not a readable checkpoint"),
-        (lambda out: (out / "checkpoints" / "last.pt").unlink(), "no checkpoint yet"),
         (lambda out: (out / "recipe.json").write_text("{"), "damaged"),
         (lambda out: (out / "recipe.json").unlink(), "holds no run"),
     ],
@@ -191,7 +224,7 @@ def test_other_data_are_refused_on_resume(images: Path, tmp_path: Path) -> None:
 def torchrun(processes: int, images: Path, *options: str) -> None:
     """The command line under torchrun on the CPU (gloo)."""
     numbers = [
-        f"--{k}={v}" for k, v in {"epochs": 2, "batch": 32, "K": 100, "bn-groups": 4, "size": 12, "lr": 0.03}.items()
+        f"--{k}={v}" for k, v in {"epochs": 2, "batch": 32, "K": 100, "bn-groups": 4, "size": 12, "lr": 0.001}.items()
     ]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", "contrastkit", "train", "moco", *options]
@@ -213,8 +246,9 @@ def test_two_processes_train_resume_and_agree_with_one(images: Path, tmp_path: P
     a, b = (torch.load(run / "checkpoints" / "last.pt", weights_only=True) for run in (one, two))
     assert a["step"] == b["step"] == 20
     for name, value in a["method"].items():
+        scale = value.abs().max().clamp(min=1e-3).item()  # of the tensor: a single element may be near zero
         torch.testing.assert_close(
-            value, b["method"][name], atol=1e-4, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
+            value, b["method"][name], atol=1e-4 * scale, rtol=0, msg=lambda m, name=name: f"{name}: {m}"
         )
     losses = [[m["loss"] for m in contrastkit.run.Run(run).metrics()] for run in (one, two)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)

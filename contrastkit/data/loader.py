@@ -86,7 +86,7 @@ class Loader:
 
 
 def default_workers(source: Source) -> int:
-    """None for images in memory, which are augmented in batches; for files the cores but one, at most 8 a process."""
+    """0 for images in memory, which are augmented in batches; for files the cores but one, at most 8 a process."""
     if isinstance(source, ArraySource):
         return 0
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -94,7 +94,13 @@ def default_workers(source: Source) -> int:
 
 
 def plain_batches(
-    source: Source, *, size: int, channels: int | None = None, batch: int = 512, workers: int = 0
+    source: Source,
+    *,
+    size: int,
+    channels: int | None = None,
+    batch: int = 512,
+    workers: int = 0,
+    max_bad: float = MAX_BAD,
 ) -> Iterator[Batch]:
     """The images as they are, in order: one view, float32 [n, channels, size, size] in [0, 1]; partial last batch.
 
@@ -105,14 +111,14 @@ def plain_batches(
         channels: gray is repeated to 3, RGB averaged (luma) to 1; None keeps what the source has.
 
     Raises:
-        UserError: the channels cannot be converted, or more than 1 % of the images cannot be read.
+        UserError: the channels cannot be converted, or more than ``max_bad`` of the images cannot be read.
     """
     channels = channels or source.channels
     if channels != source.channels and {channels, source.channels} != {1, 3}:
         raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {channels}")
 
     yield from _checked(
-        _pool(_Plain(source, size, channels), torch.arange(len(source)).split(batch), workers), source, MAX_BAD
+        _pool(_Plain(source, size, channels), torch.arange(len(source)).split(batch), workers), source, max_bad
     )
 
 
@@ -192,7 +198,7 @@ def _checked(answers: Iterable[Any], source: Source, max_bad: float) -> Iterator
             path, reason = next(iter(source.bad.values()))
             raise UserError(
                 f"{len(source.bad)} images of {source.name} ({len(source)}) cannot be read, more than the share of "
-                f"{max_bad:g} that --max-bad allows; for example {path}: {reason}"
+                f"{max_bad:g} that is allowed (train: --max-bad); for example {path}: {reason}"
             )
         yield batch
 

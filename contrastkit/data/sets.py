@@ -97,9 +97,9 @@ def _named(name: str, row: Row, data_dir: Path | None, download: bool) -> DataSe
         raise UserError(
             f"where is {name}? Give --data-dir DIR (or set CONTRASTKIT_DATA), and --download to fetch it there"
         )
-    for folder in (data_dir, data_dir / name):
-        if row.dataset.endswith("MNIST") and folder.is_dir() and (found := _idx(folder, name, digits=row.digits)):
-            return found
+    folder = data_dir / name  # not data_dir itself: MNIST, KMNIST and Fashion-MNIST share their files' names
+    if row.dataset.endswith("MNIST") and folder.is_dir() and (found := _idx(folder, name, digits=row.digits)):
+        return found
     train = _torchvision(name, row, row.train, data_dir, download)
     test = _torchvision(name, row, row.test, data_dir, download)
     pretrain = train if row.pretrain is None else _torchvision(name, row, row.pretrain, data_dir, download)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit.data import Source, plain_batches
+from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
 from contrastkit.parts.encoder import Encoder
 
@@ -41,6 +42,7 @@ def encode(
     workers: int = 0,
     device: str | torch.device = "cpu",
     autocast: Autocast = contextlib.nullcontext,
+    max_bad: float = MAX_BAD,
     on_batch: Callable[[int], None] | None = None,
 ) -> Features:
     """Encode every image of a source under its plain evaluation view.
@@ -50,12 +52,15 @@ def encode(
 
     Args:
         size: side of the images that the encoder sees, in pixels.
+        max_bad: share of unreadable images above which this stops.
         on_batch: told how many images were encoded, after each batch.
     """
     encoder.to(device)
     x, y = [], []
     with evaluating(encoder):
-        for plain in plain_batches(source, size=size, channels=encoder.channels, batch=batch, workers=workers):
+        for plain in plain_batches(
+            source, size=size, channels=encoder.channels, batch=batch, workers=workers, max_bad=max_bad
+        ):
             images = plain.views[0].to(device, memory_format=torch.channels_last)
             with autocast():
                 x.append(encoder(images).float().cpu())

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from torch import nn
 
+from contrastkit.errors import UserError
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.heads import Tower
 from contrastkit.types import Batch, Step
@@ -60,6 +61,14 @@ class Recipe(ABC):
     lr_per_epoch: Annotated[bool, "change the learning rate once an epoch instead of every step"] = False
     clip_norm: Annotated[float, "clip the gradient to this global norm; 0 is off"] = 0.0
     views: Annotated[tuple[View, ...], "the augmentation of each view"]
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("lr", "weight_decay", "warmup_epochs", "clip_norm"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
 
     @abstractmethod
     def build(self, *, channels: int, size: int, world: int, seed: int) -> Method:

@@ -48,13 +48,24 @@ class MoCoRecipe(Recipe):
         int, "batch-norm groups of a global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm"
     ] = 8
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("K", "dim", "bn_groups"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        if not self.tau > 0:
+            raise UserError(f"--tau must be above 0, not {self.tau}")
+        if not 0 <= self.m <= 1:
+            raise UserError(f"--m must lie in [0, 1], not {self.m}")
+
     def build(self, *, channels: int, size: int, world: int, seed: int) -> "MoCo":
         if len(self.views) != 2:
             raise UserError(f"MoCo contrasts two views, {len(self.views)} are given")
-        if self.batch % self.bn_groups or self.bn_groups % world:
+        groups = max(self.bn_groups, world)  # a process normalises its own images: never fewer groups than processes
+        if self.batch % groups or groups % world:
             raise UserError(
-                f"--bn-groups {self.bn_groups} must divide --batch {self.batch} and be a multiple of the "
-                f"{world} process(es)"
+                f"{groups} batch-norm groups must divide --batch {self.batch} and be a multiple of the {world} "
+                "process(es): change --bn-groups"
             )
         return MoCo(self, channels=channels, size=size, world=world, seed=seed)
 
@@ -68,8 +79,9 @@ class MoCo(Method):
         self.tau, self.m, self.symmetric, self.seed = recipe.tau, recipe.m, recipe.symmetric, seed
         encoder = build_encoder(recipe.encoder, channels=channels, size=size)
         self.online = Tower(encoder, mlp(encoder.dim, recipe.hidden, recipe.dim))
-        split_batch_norm(self.online, recipe.bn_groups // world)
-        self.shuffles = recipe.bn_groups > 1
+        groups = max(recipe.bn_groups, world)
+        split_batch_norm(self.online, groups // world)
+        self.shuffles = groups > 1
         self.target = Target(self.online)
         self.queue = Queue(recipe.K, recipe.dim, torch.Generator().manual_seed(seed))
 

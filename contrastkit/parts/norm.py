@@ -56,6 +56,8 @@ def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
             )
             split.load_state_dict(child.state_dict())
             setattr(module, name, split)
+        elif isinstance(child, nn.BatchNorm2d):
+            raise UserError(f"a {type(child).__name__} cannot be split into batch-norm groups: use --bn-groups 1")
         else:
             split_batch_norm(child, groups)
     return module

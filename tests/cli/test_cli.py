@@ -121,9 +121,9 @@ def test_any_encoder_can_be_judged(images: Path, capsys: pytest.CaptureFixture[s
     assert "tiny, untrained" in out and "raw pixels" in out
 
 
-def test_embed_writes_features(run: Path, images: Path, tmp_path: Path) -> None:
+def test_embed_writes_features(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "features.npz"
-    assert main(["embed", str(run), f"--data={images}", f"--out={out}"]) == 0
+    assert main(["embed", str(run), f"--out={out}"]) == 0
     with np.load(out, allow_pickle=False) as file:
         assert file["features"].shape == (320, 128) and file["features"].dtype == np.float32
         assert sorted(set(file["split"])) == ["test", "train"]  # the run's own --val-fraction
@@ -171,7 +171,13 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["train", "moco", "--data=nowhere"], "no data set and no path is called 'nowhere'"),
         (["train", "moco", "--data=cifar1O"], "did you mean 'cifar10'"),
         (["train", "moco", "--batch=9000"], "larger than affdigits"),
-        (["train", "moco", "--device=cuda:9"], "cuda"),
+        (["train", "moco", "--device=cuda:9"], "cuda:9"),
+        (["train", "moco", "--device=gpu"], "--device gpu: unknown"),
+        (["train", "moco", "--tau=0"], "--tau must be above 0"),
+        (["train", "moco", "--m=2"], "--m must lie in [0, 1]"),
+        (["train", "moco", "--K=0"], "--K must be at least 1"),
+        (["train", "moco", "--epochs=0"], "--epochs must be at least 1"),
+        (["train", "moco", "--size=0"], "--size must be at least 1"),
         (["train", "moco", "--resume=nowhere"], "holds no run"),
         (["knn", "nowhere"], "holds no run"),
         (["knn"], "name what to judge"),
@@ -215,6 +221,7 @@ def test_judging_needs_labels_and_a_test_part(images: Path, tmp_path: Path, caps
 def test_a_run_keeps_its_recipe(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "a run keeps its recipe" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--tau=0.3")
     assert "not of moco-v1" in one_error_line(capsys, "train", "moco-v1", f"--resume={run}")
+    assert "a run keeps its seed" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--seed=9")
     assert "exclude each other" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--out=elsewhere")
 
 

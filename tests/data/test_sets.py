@@ -132,19 +132,23 @@ def test_idx_files_of_mnists_kind(tmp_path, end):
     generator = np.random.default_rng(0)
     arrays = {"train": (30, 28, 28), "t10k": (8, 28, 28)}
     images = {part: generator.integers(0, 256, shape, dtype=np.uint8) for part, shape in arrays.items()}
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
     for part, array in images.items():
-        idx(tmp_path / f"{part}-images-idx3-ubyte{end}", array)
-        idx(tmp_path / f"{part}-labels-idx1-ubyte{end}", np.arange(len(array), dtype=np.uint8) % 10)
-    for data in (open_data(str(tmp_path)), open_data("fashion-mnist", data_dir=tmp_path)):
+        idx(folder / f"{part}-images-idx3-ubyte{end}", array)
+        idx(folder / f"{part}-labels-idx1-ubyte{end}", np.arange(len(array), dtype=np.uint8) % 10)
+    for data in (open_data(str(folder)), open_data("fashion-mnist", data_dir=tmp_path)):
         assert torch.equal(data.train.images[:, 0], torch.from_numpy(images["train"]))
         assert torch.equal(data.test.images[:, 0], torch.from_numpy(images["t10k"]))
         assert data.train.labels[:3].tolist() == [0, 1, 2]
         assert not data.train.digits
-    assert open_data("mnist", data_dir=tmp_path).train.digits
-    broken = tmp_path / f"train-images-idx3-ubyte{end}"
+    for base in (tmp_path, folder):  # the files of one set must not pass for another's
+        with pytest.raises(UserError, match="mnist is not in"):
+            open_data("mnist", data_dir=base)
+    broken = folder / f"train-images-idx3-ubyte{end}"
     broken.write_bytes(broken.read_bytes()[:-100])
     with pytest.raises(UserError, match="train-images-idx3-ubyte"):
-        open_data(str(tmp_path))
+        open_data(str(folder))
 
 
 def test_every_name_has_a_torchvision_class():

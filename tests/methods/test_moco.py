@@ -148,7 +148,7 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
-        ({"bn_groups": 3}, "--bn-groups 3 must divide --batch 8"),
+        ({"bn_groups": 3}, "3 batch-norm groups must divide --batch 8"),
         ({"views": RECIPES["moco-v2/tiny"].views[:1]}, "two views"),
     ],
 )
