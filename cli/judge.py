@@ -1,7 +1,7 @@
 """``contrastkit knn``, ``probe`` and ``embed``: what frozen features are worth."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from contrastkit.cli.options import (
     Device,
     Download,
     Json,
+    Seed,
     ValFraction,
     Workers,
 )
@@ -45,42 +46,51 @@ Size = Annotated[
 Batch = Annotated[int, typer.Option(help="Images encoded at a time.", min=1)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the options that these commands share say."""
+
+    run: Path | None
+    data: str | None
+    data_dir: Path | None
+    download: bool
+    val_fraction: float | None
+    encoder: str | None
+    pretrained: bool
+    baselines: bool = False
+    size: int | None
+    batch: int
+    workers: int | None
+    device: str
+    seed: int
+
+    @classmethod
+    def among(cls, options: dict[str, Any]) -> "Choice":
+        """Those of a command's options that are shared."""
+        return cls(**{item.name: options[item.name] for item in fields(cls) if item.name in options})
+
+
 class Judged:
     """What a command judges: a data set, and encoders (None stands for raw pixels) with the names they go by."""
 
-    def __init__(
-        self,
-        run: Path | None,
-        *,
-        data: str | None,
-        data_dir: Path | None,
-        download: bool,
-        val_fraction: float | None,
-        encoder: str | None,
-        pretrained: bool,
-        baselines: bool,
-        size: int | None,
-        batch: int,
-        workers: int | None,
-        device: str,
-        seed: int,
-    ) -> None:
+    def __init__(self, choice: Choice) -> None:
         import torch
 
         import contrastkit
         from contrastkit import dist
         from contrastkit.data import default_workers, open_data
-        from contrastkit.parts.encoder import SMALL, build_encoder
+        from contrastkit.parts.encoder import PRETRAINED_SIZE, SMALL, build_encoder
         from contrastkit.run import Run
 
+        run, encoder = choice.run, choice.encoder
         if (run is None) == (encoder is None):
             raise UserError(
                 "name what to judge: a run folder, or --encoder NAME"
                 if run is None
                 else "give a run folder or --encoder, not both"
             )
-        self.device, self.batch = dist.start(device), batch
-        split_seed = seed or 0
+        self.device, self.batch = dist.start(choice.device), choice.batch
+        data, data_dir, val_fraction, split_seed = choice.data, choice.data_dir, choice.val_fraction, choice.seed
         record = Run.open(run, writes=False).recipe if run is not None else None
         if record is not None:
             kept = record["options"]
@@ -89,36 +99,55 @@ class Judged:
                 val_fraction = kept["val_fraction"] if val_fraction is None else val_fraction
             data_dir = data_dir or (Path(kept["data_dir"]) if kept["data_dir"] else None)
         self.data = open_data(
-            data or DEFAULT_DATA, data_dir=data_dir, download=download, val_fraction=val_fraction, seed=split_seed
+            data or DEFAULT_DATA,
+            data_dir=data_dir,
+            download=choice.download,
+            val_fraction=val_fraction,
+            seed=split_seed,
         )
         source = self.data.train
-        self.workers = default_workers(source) if workers is None else workers
-        native = source.size if source.size <= SMALL else 224
+        self.workers = default_workers(source) if choice.workers is None else choice.workers
         self.encoders: dict[str, Encoder | None] = {}
+        torch.manual_seed(choice.seed)  # of an untrained encoder
         if run is not None and record is not None:
-            self.size = size or record["encoder"]["size"]
+            self.size = choice.size or record["encoder"]["size"]
             self.encoders[str(run)] = contrastkit.load(run)
-            if baselines:
-                torch.manual_seed(seed or 0)
+            if choice.baselines:
                 self.encoders[f"untrained {record['encoder']['name']}"] = build_encoder(**record["encoder"]).eval()
                 self.encoders["raw pixels"] = None
         else:
             assert encoder is not None
-            self.size = size or native
-            torch.manual_seed(seed or 0)
+            small = source.size <= SMALL and not choice.pretrained
+            self.size = choice.size or (source.size if small else PRETRAINED_SIZE)
             if encoder == "pixels":
                 self.encoders["raw pixels"] = None
             else:
-                name = f"{encoder}, {'its published weights' if pretrained else 'untrained'}"
-                channels = 3 if pretrained else source.channels
-                self.encoders[name] = build_encoder(encoder, channels=channels, size=self.size, pretrained=pretrained)
+                name = f"{encoder}, {'its published weights' if choice.pretrained else 'untrained'}"
+                channels = 3 if choice.pretrained else source.channels
+                self.encoders[name] = build_encoder(
+                    encoder, channels=channels, size=self.size, pretrained=choice.pretrained
+                )
 
-    def features(self, encoder: "Encoder | None", source: "Source") -> "Features":
+    def features(self, name: str, *sources: "Source") -> "list[Features]":
+        """Features of each source by the encoder of that name."""
         from contrastkit.evaluate.features import encode, raw_pixels
 
+        encoder, total = self.encoders[name], sum(map(len, sources))
         if encoder is None:
-            return raw_pixels(source, size=self.size)
-        return encode(encoder, source, size=self.size, batch=self.batch, workers=self.workers, device=self.device)
+            return [raw_pixels(source, size=self.size) for source in sources]
+        with screen.counting(f"encoding {total:,} images: {name}", total) as count:
+            return [
+                encode(
+                    encoder,
+                    source,
+                    size=self.size,
+                    batch=self.batch,
+                    workers=self.workers,
+                    device=self.device,
+                    on_batch=count,
+                )
+                for source in sources
+            ]
 
     def pairs(self) -> Iterator[tuple[str, "Features", "Features"]]:
         """Name, training features and test features of each encoder.
@@ -127,10 +156,9 @@ class Judged:
             UserError: no labels, or nothing to test on.
         """
         train, test = self.labelled()
-        for name, encoder in self.encoders.items():
-            with screen.working(f"encoding {len(train) + len(test):,} images: {name}"):
-                features = self.features(encoder, train), self.features(encoder, test)
-            yield name, *features
+        for name in self.encoders:
+            of_train, of_test = self.features(name, train, test)
+            yield name, of_train, of_test
 
     def labelled(self) -> tuple["Source", "Source"]:
         train, test = self.data.train, self.data.test
@@ -164,26 +192,12 @@ def knn(
     batch: Batch = 512,
     workers: Workers = None,
     device: Device = "auto",
-    seed: Annotated[int | None, typer.Option(help="Of an untrained encoder and of --val-fraction.")] = None,
+    seed: Seed = 0,
     json: Json = None,
     debug: Debug = False,
 ) -> None:
     """Weighted k-nearest-neighbour accuracy of frozen features (Wu et al. 2018): cosine similarity, nothing trained."""
-    judged = Judged(
-        run,
-        data=data,
-        data_dir=data_dir,
-        download=download,
-        val_fraction=val_fraction,
-        encoder=encoder,
-        pretrained=pretrained,
-        baselines=baselines,
-        size=size,
-        batch=batch,
-        workers=workers,
-        device=device,
-        seed=seed,
-    )
+    judged = Judged(Choice.among(locals()))
     from contrastkit.evaluate.knn import knn as classify
 
     found = {
@@ -227,9 +241,7 @@ def probe(
     batch: Batch = 512,
     workers: Workers = None,
     device: Device = "auto",
-    seed: Annotated[
-        int | None, typer.Option(help="Of the classifier, an untrained encoder and --val-fraction.")
-    ] = None,
+    seed: Seed = 0,
     plot: Annotated[
         Path | None, typer.Option(help="rates: draw accuracy against the rate; a run gets one anyway.", metavar="FILE")
     ] = None,
@@ -237,27 +249,11 @@ def probe(
     debug: Debug = False,
 ) -> None:
     """Accuracy of a linear classifier on frozen features, its learning rate chosen on held-out training images."""
-    judged = Judged(
-        run,
-        data=data,
-        data_dir=data_dir,
-        download=download,
-        val_fraction=val_fraction,
-        encoder=encoder,
-        pretrained=pretrained,
-        baselines=baselines,
-        size=size,
-        batch=batch,
-        workers=workers,
-        device=device,
-        seed=seed,
-    )
+    judged = Judged(Choice.among(locals()))
     if protocol == "moco":
-        found = _moco(judged, epochs=epochs or 100, lr=lr, seed=seed or 0)
+        found = _moco(judged, epochs=epochs or 100, lr=lr, seed=seed)
     else:
-        found = _rates(
-            judged, epochs=epochs or 50, seeds=seeds, seed=seed or 0, plot=plot or (run and run / "probe.png")
-        )
+        found = _rates(judged, epochs=epochs or 50, seeds=seeds, seed=seed, plot=plot or (run and run / "probe.png"))
     rows = [
         (
             name,
@@ -290,7 +286,7 @@ def embed(
     batch: Batch = 512,
     workers: Workers = None,
     device: Device = "auto",
-    seed: Annotated[int | None, typer.Option(help="Of an untrained encoder and of --val-fraction.")] = None,
+    seed: Seed = 0,
     json: Json = None,
     debug: Debug = False,
 ) -> None:
@@ -299,30 +295,15 @@ def embed(
 
     from contrastkit.checkpoint import write_with
 
-    judged = Judged(
-        run,
-        data=data,
-        data_dir=data_dir,
-        download=download,
-        val_fraction=val_fraction,
-        encoder=encoder,
-        pretrained=pretrained,
-        baselines=False,
-        size=size,
-        batch=batch,
-        workers=workers,
-        device=device,
-        seed=seed,
-    )
-    ((name, network),) = judged.encoders.items()
+    judged = Judged(Choice.among(locals()))
+    (name,) = judged.encoders
     parts = {"train": judged.data.train, "test": judged.data.test}
     sources = {part: source for part, source in parts.items() if source is not None and split in (part, "all")}
     if not sources:
         raise UserError(
             f"{judged.data.name} has no test part: use --split train, or hold one out with --val-fraction 0.1"
         )
-    with screen.working(f"encoding {sum(map(len, sources.values())):,} images: {name}"):
-        found = {part: judged.features(network, source) for part, source in sources.items()}
+    found = dict(zip(sources, judged.features(name, *sources.values()), strict=True))
     arrays = {
         "features": np.concatenate([f.x.numpy() for f in found.values()]),
         "labels": np.concatenate([f.y.numpy() for f in found.values()]),
@@ -376,6 +357,7 @@ def _moco(judged: Judged, *, epochs: int, lr: float, seed: int) -> dict[str, dic
         if encoder is None:  # the baseline beside a run: this protocol augments, pixels have no encoder to freeze
             continue
         with screen.working(f"linear probe: {name}"):
+            screen.say(f"{name}: {epochs} epochs of the linear probe")
             result = moco_protocol(
                 encoder,
                 train,
@@ -387,6 +369,7 @@ def _moco(judged: Judged, *, epochs: int, lr: float, seed: int) -> dict[str, dic
                 workers=judged.workers,
                 seed=seed,
                 device=judged.device,
+                on_epoch=lambda epoch, loss: screen.say(f"epoch {epoch + 1}/{epochs}  loss {loss:.4f}"),
             )
         found[name] = asdict(result) | {"rate": lr}
     return found

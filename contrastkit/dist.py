@@ -5,6 +5,7 @@ Ranks hold contiguous slices of the global batch, in rank order; gathers keep th
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as torch_dist
@@ -98,6 +99,15 @@ def average_batch_norm(module: nn.Module) -> None:
             for statistic in (child.running_mean, child.running_var):
                 if statistic is not None:
                     statistic.copy_(mean(statistic))
+
+
+def gather_objects(x: Any) -> list[Any]:
+    """A plain Python value of every rank, in rank order."""
+    if world() == 1:
+        return [x]
+    out = [None] * world()
+    torch_dist.all_gather_object(out, x)
+    return out
 
 
 def agree(text: str) -> str:

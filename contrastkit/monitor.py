@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contrastkit.data import DataSet, Loader, Source
+from contrastkit.data.source import split
 from contrastkit.evaluate.features import Autocast, encode, evaluating
 from contrastkit.evaluate.knn import knn
 from contrastkit.parts.heads import Tower
 from contrastkit.rng import permutation
 from contrastkit.views import View
 
+LOOK = ("std", "rank", "alignment", "uniformity", "loss", "knn")  # what a look holds
 IMAGES = 1024  # looked at for the collapse numbers: enough for an effective rank of some hundreds
 BANK, QUERIES = 4096, 1024  # training images for kNN
 
@@ -54,7 +56,7 @@ def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
         t = 2); 0 when collapsed, at best near -4.
     """
     if not (z1.isfinite().all() and z2.isfinite().all()):
-        return dict.fromkeys(("std", "rank", "alignment", "uniformity"), math.nan)
+        return dict.fromkeys(LOOK[:4], math.nan)
     z1, z2 = F.normalize(z1.float(), dim=1), F.normalize(z2.float(), dim=1)
     p = torch.linalg.svdvals(z1)
     p = p / p.sum()
@@ -149,9 +151,8 @@ class Monitor:
         labels = data.train.labels
         if labels is not None and (labels >= 0).sum() > 1:
             both = _some(data.train, (labels >= 0).nonzero()[:, 0], BANK + QUERIES, seed)
-            queries = max(1, len(both) * QUERIES // (BANK + QUERIES))
-            order = torch.arange(len(both))
-            self._labelled = both.subset(order[queries:]), both.subset(order[:queries])
+            bank, queries = split(len(both), both.originals, QUERIES / (BANK + QUERIES), seed)
+            self._labelled = both.subset(bank), both.subset(queries)
             self._n_classes = int(labels.max()) + 1
 
     def due(self, epoch: int, last: bool) -> bool:
@@ -190,6 +191,10 @@ class Monitor:
         self.looks.append(now)
         self.warning = diagnose(self.looks, chance=self.chance)
         return now
+
+    def resume(self, rows: Sequence[dict[str, float]]) -> None:
+        """Take up the looks among the rows of metrics.jsonl."""
+        self.looks = [{name: row[name] for name in LOOK if name in row} for row in rows if "std" in row]
 
     @property
     def last(self) -> dict[str, float]:

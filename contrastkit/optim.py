@@ -1,11 +1,11 @@
 """Optimisers, and the schedule of the learning rate.
 
 Both are plain: :func:`build_optimizer` makes one from a method's :class:`ParamGroup` rows, :func:`learning_rate` is a
-function of progress alone, and :func:`apply` writes it into the optimizer. So a resumed run needs no scheduler's state.
-One step reads::
+function of progress alone, and :func:`apply_schedule` writes it into the optimizer. So a resumed run needs no
+scheduler's state. One step reads::
 
     loss.backward()
-    apply(optimizer, progress, learning_rate(progress, ...))
+    apply_schedule(optimizer, progress, learning_rate(progress, ...))
     clip_gradients(optimizer, max_norm)
     optimizer.step()
 """
@@ -64,7 +64,7 @@ def build_optimizer(
 
     Args:
         name: "sgd" (torch's), "lars" (:class:`LARS`) or "adamw" (torch's, decay decoupled and scaled by the rate).
-        lr: learning rate until :func:`apply` writes another.
+        lr: learning rate until :func:`apply_schedule` writes another.
         weight_decay: of the groups with ``decay``.
         momentum: of sgd and lars.
         betas: of adamw.
@@ -186,7 +186,7 @@ def learning_rate(
     return base_lr
 
 
-def apply(optimizer: torch.optim.Optimizer, progress: float, lr: float) -> None:
+def apply_schedule(optimizer: torch.optim.Optimizer, progress: float, lr: float) -> None:
     """Write the learning rate into every group, and drop the gradients of those still frozen.
 
     To be called between ``backward`` and ``step``. A gradient of None, unlike one of zero, also keeps momentum and

@@ -12,6 +12,7 @@ encoder.safetensors    the encoder alone, at the end
 
 import json
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -129,7 +130,7 @@ class Run:
         if self.writes:
             checkpoint.save(self.last, state)
             if keep is not None:
-                checkpoint.save(self.checkpoints / keep, state)
+                checkpoint.write_with(self.checkpoints / keep, lambda file: shutil.copyfile(self.last, file))
 
     def load(self) -> dict[str, Any]:
         return checkpoint.load(self.last)

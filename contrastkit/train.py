@@ -155,6 +155,7 @@ def train(
         rank=dist.rank(),
         world=dist.world(),
         max_bad=options.max_bad,
+        device=device,
     )
     torch.manual_seed(options.seed)
     size = image_size(recipe, source.size)
@@ -211,7 +212,7 @@ def train(
         chance=method.chance,
         workers=options.workers,
     )
-    monitor.looks = [row for row in run.metrics() if "std" in row]
+    monitor.resume(run.metrics())
     try:
         return fit(
             method,
@@ -263,7 +264,7 @@ def fit(
     per_epoch = loader.steps_per_epoch
     steps = recipe.epochs * per_epoch
     end = min(steps, stop_after * per_epoch) if stop_after is not None else steps
-    bad, stop = 0, False
+    stop = False
 
     def save(keep: str | None = None) -> None:
         with meter.paused():
@@ -299,21 +300,25 @@ def fit(
                     epochs=recipe.epochs if recipe.lr_per_epoch else None,
                 )
                 with autocast():
-                    look_up: Step = model(batch, progress)
-                look_up.loss.backward()
-                optim.apply(optimizer, progress, lr)
+                    result: Step = model(batch, progress)
+                result.loss.backward()
+                optim.apply_schedule(optimizer, progress, lr)
                 optim.clip_gradients(optimizer, recipe.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-                method.after_step(batch, look_up, progress)
+                method.after_step(batch, result, progress)
                 step += 1
 
-                meter.add(look_up)
+                meter.add(result)
                 signalled = signals.received and dist.world() == 1
                 if signalled or step % CHECK_EVERY == 0 or step % per_epoch == 0:
                     meter.read(step, lr, run)
                     watch.tick(meter.tick(step, steps, recipe, monitor.last))
-                    stop, overdue = dist.any_of((signals.received, meter.unsaved > SAVE_SECONDS), device)
+                    asked = signals.received, meter.unsaved > SAVE_SECONDS, loader.has_news
+                    stop, overdue, unreadable = dist.any_of(asked, device)
+                    if unreadable:
+                        for path, reason in loader.share_bad():
+                            watch.say(f"unreadable, another image stands in: {path} ({reason})")
                     if step % per_epoch == 0:  # the epoch's own end saves
                         break
                     if stop or overdue:
@@ -323,11 +328,8 @@ def fit(
             if step % per_epoch:
                 break
 
-            for path, reason in list(loader.bad.items())[bad:]:
-                watch.say(f"unreadable, another image stands in: {path} ({reason})")
-            bad = len(loader.bad)
             done = step // per_epoch
-            row = {"step": step, "epoch": done, "lr": lr, **meter.row()}
+            row = {"step": step, "epoch": done, "lr": lr, **meter.row(), "unreadable": len(loader.bad)}
             if monitor.due(done, step == steps):
                 with meter.paused():
                     dist.average_batch_norm(method)

@@ -15,6 +15,10 @@ class Batch:
     index: Tensor  # [N] int64, position in the data set: the memory bank's address
     label: Tensor  # [N] int64, -1 where there is none; never read by a method
 
+    def pin_memory(self) -> "Batch":
+        """What DataLoader calls, so that the copy to a GPU does not wait."""
+        return Batch([view.pin_memory() for view in self.views], self.index.pin_memory(), self.label)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -1,18 +1,16 @@
 // contrastkit._C tells how it was built; loading it registers the kernels of {cpu,cuda}/register.cpp.
 #include <pybind11/pybind11.h>
 
-#include <string>
-
 #include "build_info.h"  // written by setup.py
 #include "cpu/ops.h"
 
-// contrastkit/kernels.py reads this text from the file, before it dares to load it.
-static const char built_for[] = "contrastkit built for torch " BUILD_TORCH;
+// contrastkit/kernels.py reads this text from the file, before it dares to load it: the compiler must keep it whole.
+extern "C" __attribute__((used)) const char contrastkit_built_for[] = "contrastkit built for torch " BUILD_TORCH;
 
 PYBIND11_MODULE(_C, m) {
   namespace py = pybind11;
   py::dict build;
-  build["torch"] = std::string(built_for).substr(std::string("contrastkit built for torch ").size());
+  build["torch"] = BUILD_TORCH;
   build["compiler"] = BUILD_COMPILER;
   build["isas"] = BUILD_ISAS;
   build["isa"] = contrastkit::cpu::kernels().isa;

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from contrastkit.errors import UserError
-from contrastkit.optim import LARS, ParamGroup, apply, build_optimizer, clip_gradients, decay_groups, learning_rate
+from contrastkit.optim import (
+    LARS,
+    ParamGroup,
+    apply_schedule,
+    build_optimizer,
+    clip_gradients,
+    decay_groups,
+    learning_rate,
+)
 
 RATES = [0.3, 0.25, 0.5, 0.1, 0.02, 0.02]  # it changes: only then do the two kinds of momentum differ
 
@@ -26,7 +34,7 @@ def run(optimizer: torch.optim.Optimizer, params: list[nn.Parameter], grads: lis
     for step, lr in enumerate(RATES):
         for p, g in zip(params, grads[step], strict=True):
             p.grad = g.clone()
-        apply(optimizer, step / len(RATES), lr)
+        apply_schedule(optimizer, step / len(RATES), lr)
         optimizer.step()
 
 
@@ -146,7 +154,7 @@ def test_rates_of_groups() -> None:
     a, b, c = (nn.Parameter(torch.ones(1)) for _ in range(3))
     groups = [ParamGroup(params=[a]), ParamGroup(params=[b], fixed_lr=0.5), ParamGroup(params=[c], lr_scale=10.0)]
     optimizer = build_optimizer(groups, "sgd", lr=1.0, weight_decay=0.0)
-    apply(optimizer, 0.3, 0.02)
+    apply_schedule(optimizer, 0.3, 0.02)
     assert [group["lr"] for group in optimizer.param_groups] == [0.02, 0.5, pytest.approx(0.2)]
 
 
@@ -157,7 +165,7 @@ def test_a_frozen_group_stays_bit_equal_then_moves(name: str) -> None:
     optimizer = build_optimizer(groups, name, lr=0.1, weight_decay=0.1)  # type: ignore[arg-type]
     for progress, moves in ((0.0, False), (0.49, False), (0.5, True)):
         free.grad, frozen.grad = torch.ones(2, 2), torch.ones(2, 2)
-        apply(optimizer, progress, 0.1)
+        apply_schedule(optimizer, progress, 0.1)
         before = free.detach().clone()
         optimizer.step()
         assert not torch.equal(free, before)

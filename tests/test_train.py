@@ -15,8 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 import contrastkit
+from contrastkit import checkpoint
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Recipe
+from contrastkit.run import Run
 from contrastkit.train import Options, Outcome, Silent, Tick, train
 
 NAME = "moco-v2/tiny"
@@ -53,7 +55,7 @@ def assert_same_run(a: Path, b: Path) -> None:
         elif name != "/meter/seconds":
             assert value == two[name], name
     assert (a / "encoder.safetensors").read_bytes() == (b / "encoder.safetensors").read_bytes()
-    losses = [[(m["step"], m["loss"], m["knn"]) for m in contrastkit.run.Run(run).metrics()] for run in (a, b)]
+    losses = [[(m["step"], m["loss"], m["knn"]) for m in Run(run).metrics()] for run in (a, b)]
     assert losses[0] == losses[1]
 
 
@@ -161,6 +163,7 @@ def test_a_bad_file_within_the_limit_does_not_stop_the_run(tmp_path: Path) -> No
     watch = Stopper(10**9)
     assert train(NAME, recipe(epochs=1, batch=16), options, out=tmp_path / "run", watch=watch).finished
     assert any("a/0.png" in line for line in watch.said)
+    assert Run.open(tmp_path / "run").metrics()[-1]["unreadable"] == 1
     with pytest.raises(UserError, match="1 images of data"):
         train(NAME, recipe(epochs=1, batch=16), replace(options, max_bad=0.01), out=tmp_path / "strict")
 
@@ -170,6 +173,8 @@ def test_checkpoints_are_kept_as_asked(images: Path, tmp_path: Path) -> None:
     train(NAME, recipe(), options, out=tmp_path / "run", stop_after=3)
     kept = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
     assert kept == ["epoch-0002.pt", "last.pt"]
+    steps = [checkpoint.load(tmp_path / "run" / "checkpoints" / name)["step"] for name in kept]
+    assert steps == [20, 30]  # 10 an epoch
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(images: Path, tmp_path: Path) -> None:
@@ -250,5 +255,5 @@ def test_two_processes_train_resume_and_agree_with_one(images: Path, tmp_path: P
         torch.testing.assert_close(
             value, b["method"][name], atol=1e-4 * scale, rtol=0, msg=lambda m, name=name: f"{name}: {m}"
         )
-    losses = [[m["loss"] for m in contrastkit.run.Run(run).metrics()] for run in (one, two)]
+    losses = [[m["loss"] for m in Run(run).metrics()] for run in (one, two)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)

@@ -8,7 +8,7 @@ from contrastkit.data.source import ArraySource
 from contrastkit.rng import permutation, uniform
 
 N_TEST = 360  # a fifth of the digits
-TRAIN_POSES, TEST_POSES = 6, 6
+POSES = 6
 CANVAS = 32
 ENLARGE = 2.5  # 8 pixels become 20, as MNIST's digits fill 20 of 28
 
@@ -26,13 +26,18 @@ def affdigits() -> tuple[ArraySource, ArraySource]:
     axis, and a shift that keeps the whole digit on the canvas. Digits are split before they are posed, so no test digit
     is seen in training.
     """
-    (x, y), (x_test, y_test) = _split()
-    train = _source("affdigits", _posed(x, TRAIN_POSES, view=0), y.repeat(TRAIN_POSES))
-    return train, _source("affdigits", _posed(x_test, TEST_POSES, view=1), y_test.repeat(TEST_POSES))
+    train, test = _split()
+    return _affdigits(*train, view=0), _affdigits(*test, view=1)
 
 
-def _source(name: str, images: Tensor, labels: Tensor) -> ArraySource:
-    return ArraySource(name, images, labels, classes=[str(d) for d in range(10)], digits=True)
+def _affdigits(images: Tensor, labels: Tensor, view: int) -> ArraySource:
+    originals = torch.arange(len(labels)).repeat(POSES)
+    return _source("affdigits", _posed(images, POSES, view), labels.repeat(POSES), originals=originals)
+
+
+def _source(name: str, images: Tensor, labels: Tensor, *, originals: Tensor | None = None) -> ArraySource:
+    classes = [str(d) for d in range(10)]
+    return ArraySource(name, images, labels, classes=classes, digits=True, originals=originals)
 
 
 def _split() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

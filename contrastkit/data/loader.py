@@ -12,12 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from contrastkit import dist
 from contrastkit.data.source import ArraySource, Source
 from contrastkit.errors import UserError
 from contrastkit.rng import permutation
 from contrastkit.types import Batch
 from contrastkit.views import View, augment, luma
 
+CPU = torch.device("cpu")
 MAX_BAD = 0.01  # share of unreadable images that is tolerated
 
 
@@ -44,11 +46,14 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         max_bad: float = MAX_BAD,
+        device: torch.device = CPU,
     ) -> None:
         """
         Args:
             batch: images per step over all processes; this one gets the ``rank``-th of ``world`` contiguous slices.
             workers: processes that decode and augment; 0 does it in the caller's.
+            device: where the views go. Without workers, images that lie in memory are augmented there; otherwise views
+                are on the CPU, pinned for a CUDA device.
             max_bad: share of unreadable images above which :meth:`epoch` stops.
 
         Raises:
@@ -65,12 +70,30 @@ class Loader:
         self.source, self.seed, self.max_bad = source, seed, max_bad
         self.batch, self.rank, self.world = batch, rank, world
         self.steps_per_epoch = len(source) // batch
+        self._told: set[int] = set()  # positions of the unreadable images that share_bad has handed out
         self._steps: list[tuple[int, Tensor]] = []  # the rest of this epoch; the pool's sampler
-        self._pool = _pool(_Augmented(source, tuple(views), seed), self._steps, workers)
+        work = _Augmented(source, tuple(views), seed, CPU if workers else device)
+        self._pool = _pool(work, self._steps, workers, pin=workers > 0 and device.type == "cuda")
 
     @property
     def bad(self) -> dict[str, str]:
         return dict(self.source.bad.values())
+
+    @property
+    def has_news(self) -> bool:
+        """Whether unreadable files were met that :meth:`share_bad` has not handed out."""
+        return self.source.bad.keys() != self._told
+
+    def share_bad(self) -> list[tuple[str, str]]:
+        """The (path, reason) of what became known to be unreadable since the last call, on any process.
+
+        All processes call it together, and count the same files from then on.
+        """
+        for theirs in dist.gather_objects(self.source.bad):
+            self.source.bad.update(theirs)
+        news = sorted(self.source.bad.keys() - self._told)
+        self._told.update(news)
+        return [self.source.bad[i] for i in news]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """This process's batches of an epoch, from step ``start`` on.
@@ -141,10 +164,13 @@ class _Augmented(Dataset[Any]):
     source: Source
     views: tuple[View, ...]
     seed: int
+    device: torch.device
 
     def __getitem__(self, task: tuple[int, Tensor]) -> tuple[Batch, dict[int, tuple[str, str]]]:
         epoch, index = task
         images, actual = self.source.take(index)
+        if isinstance(images, Tensor):
+            images = images.to(self.device, non_blocking=True)
         # Draws are keyed by the position asked for: a stand-in must not be the twin of the image it stands in with.
         with _one_thread():
             views = self._augment(images, epoch, index)
@@ -178,13 +204,14 @@ class _Plain(Dataset[Any]):
         return Batch(views=[x], index=actual, label=self.source.label(actual)), self.source.bad
 
 
-def _pool(work: Dataset[Any], tasks: Sequence[Any], workers: int) -> DataLoader[Any]:
+def _pool(work: Dataset[Any], tasks: Sequence[Any], workers: int, *, pin: bool = False) -> DataLoader[Any]:
     return DataLoader(
         work,
         batch_size=None,
         sampler=tasks,
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=pin,
         collate_fn=_as_it_is,
         worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # else iterating would move torch's global one

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from contrastkit.data import digits
 from contrastkit.data.names import TORCHVISION, Row, data_names
-from contrastkit.data.source import ArraySource, FileSource, Source
+from contrastkit.data.source import ArraySource, FileSource, Source, split
 from contrastkit.errors import UserError, suggest
-from contrastkit.rng import permutation
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif"}
 TEST_FOLDERS = ("test", "val", "valid", "validation")
@@ -77,16 +76,15 @@ def _with_validation(dataset: DataSet, fraction: float | None, seed: int) -> Dat
     if fraction is None:
         return dataset
     n = len(dataset.train)
-    n_val = round(fraction * n)
-    if not 0 < n_val < n:
+    if not 0 < round(fraction * n) < n:
         raise UserError(f"--val-fraction {fraction:g} of {n} images leaves one part empty: choose it between 0 and 1")
-    order = permutation(seed, 0, n)
-    train, val = dataset.train.subset(order[n_val:].sort()[0]), dataset.train.subset(order[:n_val].sort()[0])
+    kept, held = split(n, dataset.train.originals, fraction, seed)
+    train, val = dataset.train.subset(kept), dataset.train.subset(held)
     if dataset.pretrain is dataset.train:
         return DataSet(dataset.name, train, val, train)
     # A pretrain part of its own starts with the training part (stl10's "train+unlabeled"): held-out images leave both.
-    keep = torch.cat([order[n_val:].sort()[0], torch.arange(n, len(dataset.pretrain))])
-    return DataSet(dataset.name, train, val, dataset.pretrain.subset(keep))
+    others = torch.arange(n, len(dataset.pretrain))
+    return DataSet(dataset.name, train, val, dataset.pretrain.subset(torch.cat([kept, others])))
 
 
 # --------------------------------------------------------------------------------------------------------------- names

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from contrastkit.errors import UserError
+from contrastkit.rng import permutation
 
 GRAY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 PEEK = 32  # files opened to see what a set of files is like
@@ -34,6 +35,7 @@ class Source(ABC):
         labels: int64 [N], -1 where an image has none; None for an unlabelled set.
         classes: names of the labels 0, 1, ...; None where they have none.
         digits: orientation carries the class (digits, letters), so flips would change it.
+        originals: int64 [N], images made from the same original share a number; None where each is its own.
         bad: unreadable images met so far: position -> (path, reason).
     """
 
@@ -42,6 +44,7 @@ class Source(ABC):
     ) -> None:
         self.name, self.channels, self.size = name, channels, size
         self.labels, self.classes, self.digits = labels, None if classes is None else tuple(classes), digits
+        self.originals: Tensor | None = None
         self.bad: dict[int, tuple[str, str]] = {}
 
     @abstractmethod
@@ -107,11 +110,12 @@ class ArraySource(Source):
         *,
         classes: Sequence[str] | None = None,
         digits: bool = False,
+        originals: Tensor | None = None,
     ) -> None:
         super().__init__(
             name, channels=images.shape[1], size=min(images.shape[-2:]), labels=labels, classes=classes, digits=digits
         )
-        self.images = images
+        self.images, self.originals = images, originals
 
     def __len__(self) -> int:
         return len(self.images)
@@ -121,7 +125,10 @@ class ArraySource(Source):
 
     def subset(self, index: Tensor) -> "ArraySource":
         labels = None if self.labels is None else self.labels[index]
-        return ArraySource(self.name, self.images[index], labels, classes=self.classes, digits=self.digits)
+        originals = None if self.originals is None else self.originals[index]
+        return ArraySource(
+            self.name, self.images[index], labels, classes=self.classes, digits=self.digits, originals=originals
+        )
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
@@ -200,6 +207,17 @@ class FileSource(Source):
         if not sides:
             raise UserError(f"none of the images looked at in {self.root} can be read, for example {self.paths[0]}")
         return (1 if modes <= GRAY_MODES else 3), sorted(sides)[len(sides) // 2]
+
+
+def split(n: int, originals: Tensor | None, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw ``share`` of n images, at least one: positions (kept, held out) in ascending order.
+
+    Images of the same original stay together, or the held-out ones would have their twins among the others.
+    """
+    unit = torch.arange(n) if originals is None else originals.unique(return_inverse=True)[1]
+    order = permutation(seed, 0, int(unit.max()) + 1)
+    held = torch.isin(unit, order[: max(1, round(share * len(order)))])
+    return (~held).nonzero()[:, 0], held.nonzero()[:, 0]
 
 
 def _pixels(image: Image.Image, channels: int) -> Tensor:

@@ -21,6 +21,7 @@ class Features:
 
     x: Tensor  # [N, D] float32, as the encoder gives them: not normalised
     y: Tensor  # [N] int64, -1 where there is no label
+    originals: Tensor | None = None  # [N] int64, see Source: a split keeps images of the same original together
 
     def labelled(self, purpose: str) -> "Features":
         """Those that have a label.
@@ -29,7 +30,10 @@ class Features:
             UserError: none has.
         """
         rows = _labelled(self.y, purpose)
-        return self if len(rows) == len(self.y) else Features(self.x[rows], self.y[rows])
+        return self if len(rows) == len(self.y) else self.subset(rows)
+
+    def subset(self, rows: Tensor) -> "Features":
+        return Features(self.x[rows], self.y[rows], None if self.originals is None else self.originals[rows])
 
 
 @torch.no_grad()
@@ -67,7 +71,7 @@ def encode(
             y.append(plain.label)
             if on_batch is not None:
                 on_batch(len(images))
-    return Features(torch.cat(x), torch.cat(y))
+    return Features(torch.cat(x), torch.cat(y), source.originals)
 
 
 def raw_pixels(source: Source, *, size: int) -> Features:
@@ -77,7 +81,8 @@ def raw_pixels(source: Source, *, size: int) -> Features:
     points on CIFAR-10 by it.
     """
     batches = list(plain_batches(source, size=size))
-    return Features(torch.cat([b.views[0].flatten(1) - 0.5 for b in batches]), torch.cat([b.label for b in batches]))
+    x, y = torch.cat([b.views[0].flatten(1) - 0.5 for b in batches]), torch.cat([b.label for b in batches])
+    return Features(x, y, source.originals)
 
 
 @contextlib.contextmanager

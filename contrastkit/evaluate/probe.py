@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contrastkit.data import Loader, Source
+from contrastkit.data.source import split
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
 from contrastkit.evaluate.features import Features, encode, evaluating, labelled
@@ -80,9 +81,7 @@ def linear_probe(
     n = len(train.y)
     if n < 2:
         raise UserError("the linear probe needs at least two labelled training images")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seeds[0]))
-    held = max(1, round(HELD_OUT * n))
-    validation, rest = (Features(train.x[rows], train.y[rows]) for rows in (order[:held], order[held:]))
+    rest, validation = map(train.subset, split(n, train.originals, HELD_OUT, seeds[0]))
 
     def score(on: Features, judged: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
         W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)

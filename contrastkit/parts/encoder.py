@@ -14,6 +14,7 @@ from contrastkit.errors import UserError, suggest
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL = 64  # images up to this many pixels get the 3x3 stem without max-pooling
+PRETRAINED_SIZE = 224  # side in pixels that published weights were trained for; smaller images are enlarged to it
 
 
 class Encoder(nn.Module):

@@ -165,6 +165,20 @@ def test_bad_files_are_replaced_counted_and_named(tmp_path, workers):
     assert len(eights) == len(eights.unique(dim=0)) == 3
 
 
+def test_processes_share_what_they_cannot_read(tmp_path, monkeypatch):
+    root = folder(tmp_path)
+    spoil(root, "a/004.png", "a/006.png", "b/049.png")
+    source = open_data(str(root)).train
+    loader = Loader(source, SAME, batch=10, seed=0, max_bad=0.1)
+    elsewhere = {source.paths.index(p): (p, "torn") for p in ("a/004.png", "b/049.png")}
+    monkeypatch.setattr("contrastkit.dist.gather_objects", lambda mine: [mine, elsewhere])
+    source.take(torch.tensor([source.paths.index("a/006.png")]))
+    assert loader.has_news
+    assert sorted(path for path, _ in loader.share_bad()) == ["a/004.png", "a/006.png", "b/049.png"]
+    assert set(loader.bad) == {"a/004.png", "a/006.png", "b/049.png"}
+    assert not loader.has_news and loader.share_bad() == []
+
+
 def test_too_many_bad_files_stop_the_run(tmp_path):
     root = folder(tmp_path)
     spoil(root, "a/004.png")

@@ -398,6 +398,15 @@ def test_validation_part():
     assert whole.fingerprint() != data.train.fingerprint()
 
 
+def test_validation_part_keeps_the_poses_of_a_digit_together():
+    data = open_data("affdigits", val_fraction=0.1, seed=1)
+    whole = open_data("affdigits").train
+    digit = {image.numpy().tobytes(): k % 1437 for k, image in enumerate(whole.images)}  # pose by pose
+    train, held = ({digit[image.numpy().tobytes()] for image in part.images} for part in (data.train, data.test))
+    assert len(held) == 144 and len(data.test) == 6 * 144
+    assert len(train) == 1437 - 144 and not train & held
+
+
 def test_validation_part_of_files(tmp_path):
     for k in range(10):
         png(tmp_path / "ab"[k % 2] / f"{k}.png", (k, 0, 0))

@@ -56,6 +56,26 @@ def test_it_learns_and_reports() -> None:
     assert json.loads(json.dumps(asdict(found)))["rate"] == found.rate
 
 
+def test_the_rate_is_chosen_on_originals_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = replace(blobs(60, 3, seed=1), originals=torch.arange(20).repeat(3))
+    seen: list[tuple[Features, Features]] = []
+    real_train, real_score = module._train, module._score
+
+    def spy_train(features: Features, *args, **kwargs):  # type: ignore[no-untyped-def]
+        seen.append((features, features))
+        return real_train(features, *args, **kwargs)
+
+    def spy_score(features: Features, *args):  # type: ignore[no-untyped-def]
+        seen[-1] = (seen[-1][0], features)
+        return real_score(features, *args)
+
+    monkeypatch.setattr(module, "_train", spy_train)
+    monkeypatch.setattr(module, "_score", spy_score)
+    linear_probe(train, blobs(9, 3, seed=2), n_classes=3, epochs=1, seeds=(0,))
+    rest, validation = (set(part.originals.tolist()) for part in seen[0] if part.originals is not None)
+    assert len(validation) == 2 and len(rest) == 18 and not rest & validation
+
+
 def test_the_test_images_choose_nothing() -> None:
     train, test = blobs(300, 3, seed=1), blobs(100, 3, seed=2)
     honest = linear_probe(train, test, n_classes=3, epochs=5, seeds=(0,))
