@@ -108,11 +108,11 @@ class Judged:
         source = self.data.train
         self.workers = default_workers(source) if choice.workers is None else choice.workers
         self.encoders: dict[str, Encoder | None] = {}
-        torch.manual_seed(choice.seed)  # of an untrained encoder
         if run is not None and record is not None:
             self.size = choice.size or record["encoder"]["size"]
             self.encoders[str(run)] = contrastkit.load(run)
             if choice.baselines:
+                torch.manual_seed(choice.seed)
                 self.encoders[f"untrained {record['encoder']['name']}"] = build_encoder(**record["encoder"]).eval()
                 self.encoders["raw pixels"] = None
         else:
@@ -124,6 +124,7 @@ class Judged:
             else:
                 name = f"{encoder}, {'its published weights' if choice.pretrained else 'untrained'}"
                 channels = 3 if choice.pretrained else source.channels
+                torch.manual_seed(choice.seed)
                 self.encoders[name] = build_encoder(
                     encoder, channels=channels, size=self.size, pretrained=choice.pretrained
                 )

@@ -102,6 +102,6 @@ class TrainingScreen:
         }
         if self._live is None:
             self._task = self._progress.add_task("train", total=tick.steps, completed=tick.step, **shown)
-            self._live = Live(self._progress, console=console, refresh_per_second=4)
+            self._live = Live(self._progress, console=console, refresh_per_second=4, transient=True)
             self._live.start()
         self._progress.update(self._task, completed=tick.step, **shown)

@@ -1,0 +1,49 @@
+"""knn, probe and embed as commands: what they judge, at which size, and what they say meanwhile."""
+
+import json
+from pathlib import Path
+
+import pytest
+from contrastkit.cli.main import main
+
+from contrastkit.errors import UserError
+from contrastkit.parts import encoder
+
+QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
+
+
+@pytest.fixture(scope="module")
+def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("judge") / "run"
+    assert main(["train", "moco", f"--data={images}", f"--out={out}", *QUICK, "--val-fraction=0.2"]) == 0
+    return out
+
+
+def test_the_untrained_baseline_is_the_encoder_alone(images: Path, run: Path, tmp_path: Path) -> None:
+    beside, alone = tmp_path / "beside.json", tmp_path / "alone.json"
+    assert main(["knn", str(run), "--baselines", f"--json={beside}"]) == 0
+    _, untrained, pixels = json.loads(beside.read_text())["accuracy"].values()
+    for name, found in (("tiny", untrained), ("pixels", pixels)):
+        assert main(["knn", f"--encoder={name}", f"--data={images}", "--val-fraction=0.2", f"--json={alone}"]) == 0
+        assert list(json.loads(alone.read_text())["accuracy"].values()) == [found]
+
+
+@pytest.mark.parametrize(("options", "size"), [([], 16), (["--pretrained"], 224), (["--pretrained", "--size=64"], 64)])
+def test_small_images_are_enlarged_for_published_weights(
+    images: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], size: int
+) -> None:
+    asked = {}
+
+    def build(name: str, **how: object) -> None:
+        asked.update(how, name=name)
+        raise UserError("enough")
+
+    monkeypatch.setattr(encoder, "build_encoder", build)
+    assert main(["knn", "--encoder=resnet18", f"--data={images}", "--val-fraction=0.2", *options]) == 2
+    assert asked == {"name": "resnet18", "channels": 3, "size": size, "pretrained": "--pretrained" in options}
+
+
+def test_the_papers_protocol_says_each_epoch(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", str(run), "--protocol=moco", "--epochs=2", "--lr=0.1", "--workers=0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines if line.startswith("epoch")] == ["epoch 1/2", "epoch 2/2"]
