@@ -1,16 +1,18 @@
 """The loop: resuming is bit-exact, signals are polite, two processes agree with one."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from contrastkit.cli.main import main
 from PIL import Image
 from torch import Tensor
 
@@ -18,8 +20,10 @@ import contrastkit
 from contrastkit import checkpoint
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Recipe
+from contrastkit.methods.moco import MoCo
+from contrastkit.parts.heads import Tower
 from contrastkit.run import Run
-from contrastkit.train import Options, Outcome, Silent, Tick, train
+from contrastkit.train import Options, Outcome, Signals, Silent, Tick, train
 
 NAME = "moco-v2/tiny"
 
@@ -183,6 +187,51 @@ def test_a_loss_that_is_not_finite_stops_the_run(images: Path, tmp_path: Path) -
     assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
 
 
+def test_a_weight_that_is_not_finite_is_not_saved(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last step of an epoch: no loss has seen its weights yet."""
+    after_step, left = MoCo.after_step, [16]
+
+    def spoil(method: MoCo, *how: object) -> None:
+        after_step(method, *how)  # type: ignore[arg-type]
+        left[0] -= 1
+        if left[0] == 0:
+            method.online.head[-1].bias.data[0] = torch.inf
+
+    monkeypatch.setattr(MoCo, "after_step", spoil)
+    options = Options(data=str(images), val_fraction=0.2, device="cpu", monitor_every=0)
+    with pytest.raises(UserError, match=r"a weight is not finite after step 16: .*last\.pt"):
+        train(NAME, recipe(), options, out=tmp_path / "run")
+    assert Run.open(tmp_path / "run").load()["step"] == 8
+
+
+@pytest.fixture
+def passed_on() -> Iterator[list[int]]:
+    """The signals that reach the handlers from before the training: Python's own would end the tests."""
+    reached: list[int] = []
+    numbers = signal.SIGTERM, signal.SIGINT
+    before = [signal.signal(number, lambda number, frame: reached.append(number)) for number in numbers]
+    yield reached
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def test_a_second_ctrl_c_leaves_at_once_a_second_sigterm_does_not(passed_on: list[int]) -> None:
+    with Signals() as signals:
+        assert not signals.received
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.received and passed_on == []
+    with Signals() as signals:
+        signal.raise_signal(signal.SIGINT)
+        assert signals.received and passed_on == []
+        signal.raise_signal(signal.SIGINT)
+        assert passed_on == [signal.SIGINT]
+    signal.raise_signal(signal.SIGTERM)
+    assert passed_on == [signal.SIGINT, signal.SIGTERM], "the handlers were not put back"
+
+
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
@@ -215,9 +264,11 @@ def test_a_checkpoint_of_another_method_is_refused(images: Path, tmp_path: Path)
 
 
 def test_a_finished_run_resumes_to_itself(images: Path, straight: Path) -> None:
-    before = (straight / "encoder.safetensors").read_bytes()
-    assert run(images, straight, resume=True).finished
-    assert (straight / "encoder.safetensors").read_bytes() == before
+    files = [straight / name for name in ("encoder.safetensors", "metrics.jsonl", "recipe.json", "checkpoints/last.pt")]
+    before = [file.read_bytes() for file in files]
+    outcome = run(images, straight, resume=True)
+    assert outcome.finished and outcome.step == 32
+    assert [file.read_bytes() for file in files] == before
 
 
 def test_other_data_are_refused_on_resume(images: Path, tmp_path: Path) -> None:
@@ -226,15 +277,87 @@ def test_other_data_are_refused_on_resume(images: Path, tmp_path: Path) -> None:
         train(NAME, recipe(), Options(data="digits", device="cpu"), out=tmp_path / "run", resume=True)
 
 
+def small(**more: object) -> list[str]:
+    """Options of the command line for a training of seconds."""
+    few = {"epochs": 3, "batch": 32, "K": 100, "bn-groups": 2, "size": 12}
+    return [
+        f"--{k}={v}" for k, v in {"encoder": "tiny", "device": "cpu", "precision": "float32", **few, **more}.items()
+    ]
+
+
+def test_a_run_goes_on_where_the_data_have_moved_to_with_other_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there, whole, parts = (tmp_path / name for name in ("here", "there", "whole", "parts"))
+    (here / "fashion-mnist").mkdir(parents=True)
+    g = np.random.default_rng(0)
+    for part, n in (("train", 80), ("t10k", 20)):  # LeCun's format: zeros, type, dimensions, sizes, bytes
+        for kind, array in (("images-idx3", g.integers(0, 256, (n, 28, 28))), ("labels-idx1", np.arange(n) % 4)):
+            head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+            (here / "fashion-mnist" / f"{part}-{kind}-ubyte").write_bytes(head + array.astype(np.uint8).tobytes())
+    start = ["train", "moco", "--data=fashion-mnist", f"--data-dir={here}", *small()]
+    resume = ["train", "moco", f"--resume={parts}"]
+    assert main([*start, f"--out={whole}", "--workers=0"]) == 0
+    assert main([*start, f"--out={parts}", "--workers=0", "--stop-after=1"]) == 0
+    with monkeypatch.context() as patch:  # the variable is a default, the run knows where its data are
+        patch.setenv("CONTRASTKIT_DATA", str(there))
+        assert main([*resume, "--stop-after=2"]) == 0
+    here.rename(there)
+    capsys.readouterr()
+    assert main(resume) == 2
+    assert "fashion-mnist" in capsys.readouterr().err
+    assert main([*resume, f"--data-dir={there}", "--workers=2"]) == 0
+    assert_same_run(parts, whole)
+
+
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def test_compiled_towers_train_to_the_same_bits(
+    images: Path, tmp_path: Path, straight: Path, monkeypatch: pytest.MonkeyPatch, fresh_compiler: None
+) -> None:
+    """--compile, with the tracing but without the code generation, which rounds its own way and takes its time."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def as_traced(graph: torch.fx.GraphModule, example: object) -> Callable[..., object]:
+        graphs.append(graph)
+        return graph.forward
+
+    compile_ = Tower.compile
+    monkeypatch.setattr(Tower, "compile", lambda tower: compile_(tower, backend=as_traced))
+    options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5, compile=True)
+    for stop_after in (2, None):
+        train(NAME, recipe(), options, out=tmp_path / "run", stop_after=stop_after, resume=stop_after is None)
+    assert graphs, "nothing was compiled"
+    assert_same_run(tmp_path / "run", straight)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile wants a C++ compiler")
+def test_compile_trains_resumes_and_agrees_with_eager(images: Path, tmp_path: Path, fresh_compiler: None) -> None:
+    start = ["train", "moco", f"--data={images}", *small(lr=0.001)]
+    eager, compiled, parts = (tmp_path / name for name in ("eager", "compiled", "parts"))
+    assert main([*start, f"--out={eager}"]) == 0
+    assert main([*start, f"--out={compiled}", "--compile"]) == 0
+    assert main([*start, f"--out={parts}", "--compile", "--stop-after=1"]) == 0
+    assert main(["train", "moco", f"--resume={parts}"]) == 0
+    assert_same_run(compiled, parts)
+    assert (parts / "log.txt").read_text().count("float32, compiled") == 2, "the second start must compile too"
+    losses = [[m["loss"] for m in Run(run).metrics()] for run in (eager, compiled)]
+    assert losses[0] == pytest.approx(losses[1], rel=3e-3)
+    assert contrastkit.load(compiled)(torch.rand(2, 3, 16, 16)).isfinite().all()
+
+
 def torchrun(processes: int, images: Path, *options: str) -> None:
     """The command line under torchrun on the CPU (gloo)."""
-    numbers = [
-        f"--{k}={v}" for k, v in {"epochs": 2, "batch": 32, "K": 100, "bn-groups": 4, "size": 12, "lr": 0.001}.items()
-    ]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += ["-m", "contrastkit", "train", "moco", *options]
     if "--resume" not in options:
-        command += [f"--data={images}", "--encoder=tiny", "--device=cpu", "--precision=float32", *numbers]
+        command += [f"--data={images}", *small(**{"epochs": 2, "bn-groups": 4, "lr": 0.001})]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=240
     )

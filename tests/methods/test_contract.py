@@ -1,29 +1,44 @@
-"""What every method promises, over every method's tiny row."""
+"""What every method promises, over every method's tiny row, and over the same with a batch norm in four groups."""
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from contrastkit.methods import RECIPES, Method
+from contrastkit.methods import RECIPES, Method, Recipe
 from contrastkit.optim import build_optimizer
+from contrastkit.parts.norm import SplitBatchNorm2d
 from contrastkit.types import Batch, Step
 
-TINY = [name for name in RECIPES if name.endswith("/tiny")]
-N = 16
+N, GROUPS = 16, 4
 
 
-def build(name: str) -> Method:
-    torch.manual_seed(0)
-    recipe = replace(RECIPES[name], batch=N)
-    if hasattr(recipe, "K"):
-        recipe = replace(recipe, K=64)
-    return recipe.build(channels=3, size=16, world=1, seed=0).train()
+def rows() -> dict[str, Recipe]:
+    found = {}
+    for name, recipe in RECIPES.items():
+        if name.endswith("/tiny"):
+            small = {"batch": N, **({"K": 64} if hasattr(recipe, "K") else {})}
+            found[name] = replace(recipe, **small)
+            if hasattr(recipe, "bn_groups"):
+                found[f"{name} in groups"] = replace(recipe, **small, bn_groups=GROUPS)
+    return found
+
+
+ROWS = rows()
+every_row = pytest.mark.parametrize("name", ROWS)
+
+
+def build(name: str, *, seed: int = 0) -> Method:
+    torch.manual_seed(seed)
+    return ROWS[name].build(channels=3, size=16, world=1, seed=0).train()
 
 
 def batch(name: str, seed: int = 0) -> Batch:
     g = torch.Generator().manual_seed(seed)
-    views = [torch.rand(N, 3, 16, 16, generator=g) for _ in RECIPES[name].views]
+    views = [torch.rand(N, 3, 16, 16, generator=g) for _ in ROWS[name].views]
     return Batch(views, torch.arange(N), torch.full((N,), -1))
 
 
@@ -44,28 +59,65 @@ def optimizer(method: Method, lr: float = 0.05) -> torch.optim.Optimizer:
     return build_optimizer(method.param_groups(), "sgd", lr=lr, weight_decay=1e-4)
 
 
-@pytest.mark.parametrize("name", TINY)
+def kept(out: Step) -> list[Tensor]:
+    """Every tensor of a step that outlives it."""
+    return [x for x in tree_leaves((out.memory, out.logs)) if isinstance(x, Tensor)]
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if name.endswith("in groups")])
+def test_the_rows_in_groups_split_every_batch_norm(name: str) -> None:
+    """Else the tests below would say nothing about groups."""
+    norms = [m for m in build(name).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and all(isinstance(m, SplitBatchNorm2d) and m.groups == GROUPS for m in norms)
+
+
+@every_row
 def test_forward_only_reads(name: str) -> None:
-    method = build(name)
+    method, b = build(name), batch(name)
     before = {k: v.clone() for k, v in method.state_dict().items()}
-    method(batch(name), 0.5)
+    views, random = [v.clone() for v in b.views], torch.get_rng_state()
+    method(b, 0.5)
     for key, value in method.state_dict().items():
         if not key.endswith(("running_mean", "running_var", "num_batches_tracked")):
             assert torch.equal(value, before[key]), key
+    assert all(torch.equal(x, y) for x, y in zip(b.views, views, strict=True)), "the images were written to"
+    assert torch.equal(torch.get_rng_state(), random), "torch's generator was moved: draw from contrastkit.rng"
 
 
-@pytest.mark.parametrize("name", TINY)
+@every_row
+def test_forward_is_a_function_of_state_batch_and_progress(name: str) -> None:
+    first = build(name)
+    second = copy.deepcopy(first)
+    torch.manual_seed(1)
+    one = first(batch(name), 0.5)
+    torch.manual_seed(2)
+    two = second(batch(name), 0.5)
+    assert torch.equal(one.loss, two.loss)
+    assert all(torch.equal(x, y) for x, y in zip(kept(one), kept(two), strict=True))
+
+
+@every_row
 def test_all_that_is_trained_gets_a_gradient_and_no_target_does(name: str) -> None:
     method = build(name)
-    method(batch(name), 0.5).loss.backward()
+    out: Step = method(batch(name), 0.5)
+    out.loss.backward()
     for key, p in method.named_parameters():
         if key.startswith("target."):
             assert p.grad is None and not p.requires_grad, key
         else:
             assert p.grad is not None and p.grad.abs().sum() > 0, key
+    assert not any(x.requires_grad for x in kept(out)), "what is kept would keep the graph alive"
 
 
-@pytest.mark.parametrize("name", TINY)
+@every_row
+def test_what_is_trained_is_what_gets_a_gradient(name: str) -> None:
+    method = build(name)
+    trained = [p for group in method.param_groups() for p in group.params]
+    assert len(set(map(id, trained))) == len(trained), "a parameter is in two groups"
+    assert set(map(id, trained)) == {id(p) for p in method.parameters() if p.requires_grad}
+
+
+@every_row
 def test_save_load_continue_is_not_stopping(name: str) -> None:
     whole = build(name)
     o = optimizer(whole)
@@ -74,7 +126,7 @@ def test_save_load_continue_is_not_stopping(name: str) -> None:
     first = build(name)
     o1 = optimizer(first)
     before = train(first, name, range(3), o1)
-    second = build(name)
+    second = build(name, seed=1)  # other weights: all that counts must come from the state
     o2 = optimizer(second)
     second.load_state_dict(first.state_dict())
     o2.load_state_dict(o1.state_dict())
@@ -83,7 +135,7 @@ def test_save_load_continue_is_not_stopping(name: str) -> None:
         assert torch.equal(value, second.state_dict()[key]), key
 
 
-@pytest.mark.parametrize("name", TINY)
+@every_row
 def test_one_batch_can_be_learned(name: str) -> None:
     method = build(name)
     o, b = optimizer(method, lr=0.1), batch(name)

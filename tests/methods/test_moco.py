@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from contrastkit import ops
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES
 from contrastkit.methods.moco import MoCo, MoCoRecipe
-from contrastkit.types import Batch
+from contrastkit.parts.norm import SplitBatchNorm2d
+from contrastkit.types import Batch, Step
 
 N, K, C = 8, 20, 16
 
@@ -32,8 +34,8 @@ def build(**numbers: object) -> MoCo:
     return method.train()
 
 
-def batch() -> Batch:
-    g = torch.Generator().manual_seed(1)
+def batch(seed: int = 1) -> Batch:
+    g = torch.Generator().manual_seed(seed)
     return Batch([torch.rand(N, 3, 16, 16, generator=g) for _ in range(2)], torch.arange(N), torch.full((N,), -1))
 
 
@@ -70,7 +72,38 @@ def test_symmetric_loss_is_the_sum_of_both_directions() -> None:
     )
     step = method(b, 0.0)
     assert step.loss.item() == pytest.approx(expected, rel=1e-5)
-    assert step.memory.shape == (2 * N, C)  # both views' keys go into the queue
+    keys = torch.cat([towers(method, x, x)[1] for x in (x1, x2)])
+    torch.testing.assert_close(step.memory.double(), keys, atol=1e-5, rtol=0)  # both views' keys go into the queue
+
+
+def test_queries_are_normalised_in_groups_and_their_keys_in_others() -> None:
+    """Eq. 1 with split batch norm, each group through a tower of plain batch norm."""
+    method, plain, b = build(bn_groups=2), build(), batch()
+    plain.online.load_state_dict(method.online.state_dict())
+    x_q, x_k = b.views
+    with torch.no_grad():
+        q = torch.cat([unit(plain.online(part)) for part in x_q.chunk(2)])
+    expected = infonce_loop(q, method.keys(x_k, 0.7).double(), method.queue.keys.double(), method.tau)
+    step = method(b, 0.7)
+    assert step.loss.item() == pytest.approx(expected, rel=1e-5)
+    assert torch.equal(step.memory, method.keys(x_k, 0.7))
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_top1_is_the_share_of_queries_nearest_to_their_positive(symmetric: bool) -> None:
+    method, b = build(symmetric=symmetric), batch()
+    x1, x2 = b.views
+    directions = [(x1, x2), (x2, x1)] if symmetric else [(x1, x2)]
+    with torch.no_grad():
+        q, k = towers(method, *directions[0])
+        method.queue.keys[0] = 10 * q[:3].sum(0) - 10 * q[3:].sum(0)  # wins over some positives and loses to others
+    hits = []
+    for pair in directions:
+        q, k = towers(method, *pair)
+        for i in range(N):
+            hits.append(all(float(q[i] @ k[i]) > float(q[i] @ key) for key in method.queue.keys.double()))
+    assert 0 < sum(hits) < len(hits)
+    assert method(b, 0.0).logs["top1"].item() == pytest.approx(sum(hits) / len(hits))
 
 
 @torch.no_grad()
@@ -91,10 +124,12 @@ def test_keys_are_normalised_among_other_images_and_come_back_in_order() -> None
 
 
 def test_the_shuffle_is_a_function_of_seed_and_progress() -> None:
-    method, b = build(bn_groups=2), batch()
-    first = method.keys(b.views[1], progress=0.25)
-    assert torch.equal(first, method.keys(b.views[1], progress=0.25))
-    assert not torch.equal(first, method.keys(b.views[1], progress=0.26))
+    method, x = build(bn_groups=2), batch().views[1]
+    first = method.keys(x, progress=0.25)
+    assert torch.equal(first, method.keys(x, progress=0.25))
+    assert not torch.equal(first, method.keys(x, progress=0.25 + 1e-6))  # one step of a million
+    method.seed = 4
+    assert not torch.equal(first, method.keys(x, progress=0.25))
 
 
 def test_after_step_moves_the_target_and_the_queue() -> None:
@@ -127,11 +162,61 @@ def test_the_target_keeps_its_own_batch_norm_statistics() -> None:
         torch.testing.assert_close(target, online)  # m = 0: the target is the detached tower
 
 
-def test_a_positive_is_never_among_its_own_negatives() -> None:
-    method, b = build(), batch()
-    step = method(b, 0.0)
-    nearest = (step.memory @ method.queue.keys.T).max()
-    assert nearest < 0.999
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("bn_groups", [1, 2])
+def test_a_positive_is_never_among_its_own_negatives(
+    symmetric: bool, bn_groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training's look-ups against a list of keys that grows at its end: only its newest K are ever looked up in."""
+    method = build(symmetric=symmetric, bn_groups=bn_groups, m=0.9)
+    optimizer = torch.optim.SGD(method.online.parameters(), lr=0.05)
+    looked_up: list[tuple[Tensor, Tensor]] = []  # positives and keys, as they were
+
+    def infonce(q: Tensor, positive: Tensor, keys: Tensor, **how: float) -> tuple[Tensor, Tensor, Tensor]:
+        looked_up.append((positive.clone(), keys.clone()))
+        return ops_infonce(q, positive, keys, **how)
+
+    ops_infonce = ops.infonce
+    monkeypatch.setattr(ops, "infonce", infonce)
+    every_key = rows(method.queue.keys)
+    for step in range(9):  # 72 or 144 keys into 20 places: the queue wraps, in the middle of a batch too
+        looked_up.clear()
+        out: Step = method(batch(seed=step), step / 9)
+        out.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        method.after_step(batch(seed=step), out, step / 9)
+        assert len(looked_up) == (2 if symmetric else 1)
+        positives = [row for positive, _ in looked_up for row in rows(positive)]
+        assert len(set(positives)) == len(positives) and not set(positives) & set(every_key)
+        for _, keys in looked_up:
+            assert sorted(rows(keys)) == sorted(every_key[-K:])
+        every_key += rows(out.memory)  # all of them are negatives of later steps
+        assert sorted(every_key[-len(positives) :]) == sorted(positives)
+
+
+def rows(x: Tensor) -> list[tuple[float, ...]]:
+    return [tuple(row) for row in x.tolist()]
+
+
+@torch.no_grad()
+def test_more_processes_than_groups_each_normalise_their_own_images() -> None:
+    """--bn-groups 1 on two processes: plain batch norm on each is two groups already, so keys must be shuffled."""
+    row = RECIPES["moco-v2/tiny"]
+    assert isinstance(row, MoCoRecipe) and row.bn_groups == 1
+    method = row.build(channels=3, size=16, world=2, seed=0)
+    norms = [type(m) for m in method.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and set(norms) == {nn.BatchNorm2d}
+    assert method.shuffles
+    assert not row.build(channels=3, size=16, world=1, seed=0).shuffles
+
+
+@pytest.mark.parametrize(("bn_groups", "world", "each"), [(8, 2, 4), (4, 1, 4), (8, 4, 2), (2, 1, 2)])
+def test_groups_are_shared_out_among_the_processes(bn_groups: int, world: int, each: int) -> None:
+    method = recipe(bn_groups=bn_groups).build(channels=3, size=16, world=world, seed=0)
+    norms = [m for m in method.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and all(isinstance(m, SplitBatchNorm2d) and m.groups == each for m in norms)
+    assert method.shuffles
 
 
 def test_uniform_similarities_cost_log_k_plus_1() -> None:
@@ -143,15 +228,18 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
     nn.init.ones_(method.target.tower.head[-1].bias[C // 2 :])
     assert method(batch(), 0.0).loss.item() == pytest.approx(math.log(K + 1), rel=1e-6)
     assert method.chance == pytest.approx(math.log(K + 1))
+    assert build(symmetric=True).chance == pytest.approx(2 * math.log(K + 1))
 
 
 @pytest.mark.parametrize(
-    ("numbers", "says"),
+    ("numbers", "world", "says"),
     [
-        ({"bn_groups": 3}, "3 batch-norm groups must divide --batch 8"),
-        ({"views": RECIPES["moco-v2/tiny"].views[:1]}, "two views"),
+        ({"bn_groups": 3}, 1, "3 batch-norm groups must divide --batch 8"),
+        ({"bn_groups": 4}, 3, "4 batch-norm groups must divide --batch 8 and be a multiple of the 3 process"),
+        ({"bn_groups": 2}, 3, "3 batch-norm groups must divide --batch 8"),
+        ({"views": RECIPES["moco-v2/tiny"].views[:1]}, 1, "two views"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], world: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        build(**numbers)
+        recipe(**numbers).build(channels=3, size=16, world=world, seed=0)
