@@ -17,6 +17,7 @@ from contrastkit.cli.options import (
     Seed,
     ValFraction,
     Workers,
+    where,
 )
 
 from contrastkit.errors import UserError
@@ -90,17 +91,17 @@ class Judged:
                 else "give a run folder or --encoder, not both"
             )
         self.device, self.batch = dist.start(choice.device), choice.batch
-        data, data_dir, val_fraction, split_seed = choice.data, choice.data_dir, choice.val_fraction, choice.seed
+        data, val_fraction, split_seed, kept_dir = choice.data, choice.val_fraction, choice.seed, None
         record = Run.open(run, writes=False).recipe if run is not None else None
         if record is not None:
             kept = record["options"]
             if data is None:  # the run's own set and split: other draws would judge on images it was trained on
                 data, split_seed = kept["data"], kept["seed"]
                 val_fraction = kept["val_fraction"] if val_fraction is None else val_fraction
-            data_dir = data_dir or (Path(kept["data_dir"]) if kept["data_dir"] else None)
+            kept_dir = kept["data_dir"]
         self.data = open_data(
             data or DEFAULT_DATA,
-            data_dir=data_dir,
+            data_dir=where(choice.data_dir, kept_dir),
             download=choice.download,
             val_fraction=val_fraction,
             seed=split_seed,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from contrastkit.cli import judge, screen
-from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed
+from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed, where
 from contrastkit.cli.train import train_app
 
 import contrastkit
@@ -42,6 +42,8 @@ def main(args: list[str] | None = None) -> int:
 def _run(args: list[str]) -> int:
     try:
         code = app(args, standalone_mode=False, prog_name="contrastkit")
+        if code == 130:  # what typer makes of Ctrl-C
+            screen.error("interrupted")
         return code if isinstance(code, int) else 0
     except (UserError, typer.TyperException) as error:
         if "--debug" in args:
@@ -126,7 +128,7 @@ def views(
     from contrastkit.views import named_views, sheet
 
     rows = named_views(name)
-    source = open_data(data or DEFAULT_DATA, data_dir=data_dir, download=download).pretrain
+    source = open_data(data or DEFAULT_DATA, data_dir=where(data_dir), download=download).pretrain
     picture = sheet(source, rows, n=images, epochs=draws, seed=seed)
     write_with(out, lambda file: picture.save(file, format="png"))
     screen.say(f"{out}: {images} images of {source.name}, the original left, then its views under '{name}'")

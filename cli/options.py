@@ -1,5 +1,6 @@
 """The options that commands share: the same words everywhere."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ Data = Annotated[
     str | None, typer.Option(help="A set's name, a folder of images, or an .npz file.", metavar="NAME|PATH")
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Where named sets lie.", envvar="CONTRASTKIT_DATA", show_envvar=True, metavar="DIR")
+    Path | None, typer.Option(help="Where named sets lie; else the variable CONTRASTKIT_DATA says it.", metavar="DIR")
 ]
 Download = Annotated[bool, typer.Option("--download", help="Fetch a named set that is not in --data-dir.")]
 ValFraction = Annotated[
@@ -27,3 +28,11 @@ Json = Annotated[
     Path | None, typer.Option("--json", help="Write what is printed to this file, as JSON.", metavar="FILE")
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def where(given: Path | None, kept: str | None = None) -> Path | None:
+    """Where named sets lie: as --data-dir says, else as a run remembers while that is there, else CONTRASTKIT_DATA."""
+    if given is None and (kept is None or not Path(kept).is_dir()):
+        given = Path(os.environ["CONTRASTKIT_DATA"]) if os.environ.get("CONTRASTKIT_DATA") else None
+    found = given or (Path(kept) if kept is not None else None)
+    return None if found is None else found.expanduser().resolve()

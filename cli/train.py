@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import math
-import os
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from contrastkit.cli import screen
-from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, ValFraction, Workers
+from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, ValFraction, Workers, where
 from typer.core import TyperGroup
 
 from contrastkit.errors import UserError
@@ -19,10 +18,6 @@ from contrastkit.names import DEFAULT_DATA, METHODS, SUMMARIES, VIEW_NAMES
 
 if TYPE_CHECKING:
     from contrastkit.methods import Recipe
-
-
-# What may differ from start to start: where the data lie, and how the training is watched.
-MAY_CHANGE = ("data", "data_dir", "download", "workers", "device", "save_every", "monitor_every", "max_bad")
 
 
 class Methods(TyperGroup):
@@ -110,15 +105,13 @@ def train(
     given = {name: value for name, value in given.items() if value is not None and value is not False}
     if data is not None and Path(data).exists():
         given["data"] = str(Path(data).resolve())  # a run can be resumed and judged from any folder
-    if data_dir is not None:
-        given["data_dir"] = data_dir.resolve()
     dist.start(device or "auto")
     shown = dist.rank() == 0
     if resume is not None:
         name, chosen, options = _resumed(resume, method, numbers, given, out=out, recipe=recipe)
         opened = options.open_data()
     else:
-        options = Options(**{"data": DEFAULT_DATA, **given})
+        options = Options(**{"data": DEFAULT_DATA, **given, "data_dir": where(data_dir)})
         opened = options.open_data()
         if workers is None:
             options = dataclasses.replace(options, workers=default_workers(opened.pretrain))
@@ -171,7 +164,7 @@ def _chosen(method: str, numbers: dict[str, Any], opened: Any, row: str | None) 
 def _resumed(
     resume: Path, method: str, numbers: dict[str, Any], given: dict[str, Any], *, out: Path | None, recipe: str | None
 ) -> tuple[str, "Recipe", Any]:
-    """The name, recipe and options of the run; what the user repeats must agree with it."""
+    """The name, recipe and options of the run, with what the user gives; ``train`` says what a run cannot change."""
     from contrastkit.run import Run
     from contrastkit.train import Options, recipe_from_json
 
@@ -184,26 +177,11 @@ def _resumed(
             f"{resume} holds a run of {name}, not of {METHODS[method]}: "
             f"contrastkit train {name.split('/')[0]} --resume {resume}"
         )
-    kept = recipe_from_json(name, record["recipe"])
-    changed = with_numbers(kept, numbers)
-    for item in dataclasses.fields(kept):
-        if getattr(kept, item.name) != getattr(changed, item.name):
-            raise UserError(
-                f"a run keeps its recipe: {resume} has {item.name} = {getattr(kept, item.name)}; leave the option out"
-            )
     if recipe is not None and recipe != name.split("/")[1]:
         raise UserError(f"a run keeps its recipe: {resume} is {name}; leave --recipe out")
-    options = record["options"]
-    if options["data_dir"] is not None:
-        options["data_dir"] = Path(options["data_dir"])
-        if given.get("data_dir") == Path(os.environ.get("CONTRASTKIT_DATA", "")).resolve():
-            del given["data_dir"]  # the variable is a default; the run knows better
-    for word, value in given.items():
-        if word in MAY_CHANGE:
-            options[word] = value
-        elif value != options[word]:
-            raise UserError(f"a run keeps its {word}: {resume} has {options[word]}; leave the option out")
-    return name, kept, Options(**options)
+    chosen = with_numbers(recipe_from_json(name, record["recipe"]), numbers)
+    kept = record["options"]
+    return name, chosen, Options(**kept | given | {"data_dir": where(given.get("data_dir"), kept["data_dir"])})
 
 
 def with_numbers(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":

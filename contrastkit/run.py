@@ -58,7 +58,7 @@ class Run:
                 raise UserError(f"{path} already holds a run: go on with --resume {path}, or give another --out")
             try:
                 run.checkpoints.mkdir(parents=True, exist_ok=True)
-                checkpoint.write_text(path / RECIPE, json.dumps(recipe, indent=2) + "\n")
+                run.write_recipe(recipe)
             except OSError as error:
                 raise UserError(f"the run folder {path} cannot be written: {error.strerror}") from error
         return run
@@ -84,6 +84,10 @@ class Run:
             return json.loads((self.path / RECIPE).read_text())
         except ValueError as error:
             raise UserError(f"{self.path / RECIPE} is damaged: {error}") from error
+
+    def write_recipe(self, recipe: dict[str, Any]) -> None:
+        if self.writes:
+            checkpoint.write_text(self.path / RECIPE, json.dumps(recipe, indent=2) + "\n")
 
     def note_environment(self) -> None:
         """Add what this start runs on to environment.json."""

@@ -32,6 +32,8 @@ from contrastkit.types import Batch, Step
 from contrastkit.views import View
 
 CHECK_EVERY = 10  # steps between looks at the losses on the host: each look waits for the device
+# What may differ from start to start: where the data lie, and how the training is run and watched.
+MAY_CHANGE = ("data", "data_dir", "download", "workers", "device", "save_every", "monitor_every", "max_bad")
 SAVE_SECONDS = 900.0  # within a long epoch, a checkpoint after this much training
 
 
@@ -139,7 +141,7 @@ def train(
 
     Raises:
         UserError: the data cannot be had (:func:`contrastkit.data.open_data`), the recipe does not fit them, the folder
-            holds a run or none (:class:`contrastkit.run.Run`), or the loss is not finite.
+            holds a run or none (:class:`contrastkit.run.Run`) or one of another recipe, or the loss is not finite.
     """
     watch = watch or Silent()
     device = dist.start(options.device)
@@ -169,10 +171,15 @@ def train(
         weight_decay=recipe.weight_decay,
     )
     meter = Meter(recipe.batch)
+    words = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
     if resume:
         run, step = Run.open(out, writes=first), 0
-        if run.recipe["data"]["fingerprint"] != source.fingerprint():
+        record = run.recipe
+        _agree(record, name, recipe, words, out)
+        if record["data"]["fingerprint"] != source.fingerprint():
             raise UserError(f"the data are not those that {out} was trained on: resume with the same --data")
+        if record["options"] != words:
+            run.write_recipe(record | {"options": words})
         if run.last.exists():
             step = _restore(run, name, method, optimizer, meter)
         else:
@@ -182,7 +189,7 @@ def train(
         record = {
             "name": name,
             "recipe": asdict(recipe),
-            "options": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()},
+            "options": words,
             "data": {"name": data.name, "images": len(source), "fingerprint": source.fingerprint()},
             "encoder": {"name": recipe.encoder, "channels": source.channels, "size": size},
         }
@@ -232,6 +239,23 @@ def train(
         )
     finally:
         run.close()
+
+
+def _agree(record: dict[str, Any], name: str, recipe: Recipe, words: dict[str, Any], out: Path) -> None:
+    """A run keeps what its numbers depend on.
+
+    Raises:
+        UserError: it was asked to go on with something else.
+    """
+    if record["name"] != name:
+        raise UserError(f"{out} holds a run of {record['name']}, not of {name}: give another --out or --resume")
+    kept = recipe_from_json(name, record["recipe"])
+    for item in fields(kept):
+        if (value := getattr(kept, item.name)) != getattr(recipe, item.name):
+            raise UserError(f"a run keeps its recipe: {out} has {item.name} = {value}; leave the option out")
+    for word, value in record["options"].items():
+        if word not in MAY_CHANGE and value != words[word]:
+            raise UserError(f"a run keeps its {word}: {out} has {value}; leave the option out")
 
 
 def image_size(recipe: Recipe, source_size: int) -> int:

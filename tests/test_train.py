@@ -259,8 +259,26 @@ def test_a_folder_that_holds_a_run_is_never_overwritten(images: Path, tmp_path: 
 def test_a_checkpoint_of_another_method_is_refused(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", stop_after=1)
     options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5)
-    with pytest.raises(UserError, match=r"a checkpoint of moco-v2/tiny, not of moco-v1/tiny"):
+    with pytest.raises(UserError, match=r"holds a run of moco-v2/tiny, not of moco-v1/tiny"):
         train("moco-v1/tiny", recipe(), options, out=tmp_path / "run", resume=True)
+    train("moco-v1/tiny", recipe(), options, out=tmp_path / "other", stop_after=1)
+    last = Path("checkpoints") / "last.pt"
+    (tmp_path / "other" / last).write_bytes((tmp_path / "run" / last).read_bytes())
+    with pytest.raises(UserError, match=r"a checkpoint of moco-v2/tiny, not of moco-v1/tiny"):
+        train("moco-v1/tiny", recipe(), options, out=tmp_path / "other", resume=True)
+
+
+def test_a_run_keeps_what_its_numbers_depend_on(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", stop_after=1)
+    options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5)
+    for changed in ({"seed": 6}, {"precision": "float32"}, {"val_fraction": 0.1}, {"compile": True}):
+        with pytest.raises(UserError, match=f"a run keeps its {next(iter(changed))}"):
+            train(NAME, recipe(), replace(options, **changed), out=tmp_path / "run", resume=True)
+    with pytest.raises(UserError, match="a run keeps its recipe: .* has tau = 0.1"):
+        train(NAME, recipe(tau=0.3), options, out=tmp_path / "run", resume=True)
+    # What it does not depend on may change, and stays changed.
+    train(NAME, recipe(), replace(options, monitor_every=3), out=tmp_path / "run", resume=True, stop_after=2)
+    assert Run.open(tmp_path / "run").recipe["options"]["monitor_every"] == 3
 
 
 def test_a_finished_run_resumes_to_itself(images: Path, straight: Path) -> None:
@@ -274,7 +292,8 @@ def test_a_finished_run_resumes_to_itself(images: Path, straight: Path) -> None:
 def test_other_data_are_refused_on_resume(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", stop_after=1)
     with pytest.raises(UserError, match="the data are not those"):
-        train(NAME, recipe(), Options(data="digits", device="cpu"), out=tmp_path / "run", resume=True)
+        options = Options(data="digits", val_fraction=0.2, device="cpu", seed=5)
+        train(NAME, recipe(), options, out=tmp_path / "run", resume=True)
 
 
 def small(**more: object) -> list[str]:

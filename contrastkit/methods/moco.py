@@ -67,6 +67,11 @@ class MoCoRecipe(Recipe):
                 f"{groups} batch-norm groups must divide --batch {self.batch} and be a multiple of the {world} "
                 "process(es): change --bn-groups"
             )
+        if self.batch == groups:
+            raise UserError(
+                f"each of the {groups} batch-norm groups would hold one image: raise --batch {self.batch} or lower "
+                "--bn-groups"
+            )
         return MoCo(self, channels=channels, size=size, world=world, seed=seed)
 
 

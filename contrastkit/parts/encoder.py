@@ -4,7 +4,7 @@ An :class:`Encoder` takes plain images in [0, 1] and normalises them itself, so 
 loads it can never disagree about mean and standard deviation.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,9 +106,12 @@ def _timm(name: str, channels: int, size: int, pretrained: bool) -> Encoder:
             trunk = timm.create_model(name, img_size=size, **options)  # position embeddings follow the images' size
         except TypeError:  # a convolutional model has none
             trunk = timm.create_model(name, **options)
+        with torch.no_grad():  # num_features is the width before a head's own convolution, where there is one
+            features = trunk.eval()(torch.zeros(1, channels, size, size))
+        trunk.train()
     except (OSError, RuntimeError, AssertionError) as error:
         raise UserError(f"timm:{name} cannot be built for {channels}x{size}x{size} images: {error}") from error
-    return Encoder(trunk, dim=cast(int, trunk.num_features), channels=channels, stem="own")
+    return Encoder(trunk, dim=features.shape[1], channels=channels, stem="own")
 
 
 class TinyResNet(nn.Module):

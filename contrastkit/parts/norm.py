@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from contrastkit.errors import UserError
 
@@ -46,17 +47,21 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
 
 
 def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
-    """Replace every BatchNorm2d inside ``module`` by its split form, in place; 1 group changes nothing."""
+    """Replace every BatchNorm2d inside ``module`` by its split form, in place; 1 group changes nothing.
+
+    Raises:
+        UserError: another kind of batch norm is in there, which would go on seeing the whole batch.
+    """
     if groups == 1:
         return module
     for name, child in module.named_children():
-        if type(child) is nn.BatchNorm2d:
+        if type(child) is nn.BatchNorm2d and child.track_running_stats:
             split = SplitBatchNorm2d(
                 child.num_features, groups=groups, eps=child.eps, momentum=child.momentum, affine=child.affine
             )
             split.load_state_dict(child.state_dict())
             setattr(module, name, split)
-        elif isinstance(child, nn.BatchNorm2d):
+        elif isinstance(child, _BatchNorm):
             raise UserError(f"a {type(child).__name__} cannot be split into batch-norm groups: use --bn-groups 1")
         else:
             split_batch_norm(child, groups)

@@ -85,6 +85,21 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
     assert how["stop_after"] == 2
 
 
+def test_where_named_sets_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option, then what the run remembers, then the variable; a folder that has gone is remembered in vain."""
+    given, kept, named = tmp_path / "given", tmp_path / "kept", tmp_path / "named"
+    kept.mkdir()
+    assert where(None) is None
+    monkeypatch.setenv("CONTRASTKIT_DATA", str(named))
+    assert where(given, str(kept)) == given
+    assert where(None, str(kept)) == kept
+    assert where(None, str(tmp_path / "gone")) == where(None) == named
+    assert where(Path("."), str(kept)) == Path.cwd()
+    monkeypatch.setenv("CONTRASTKIT_DATA", "")
+    assert where(None, str(tmp_path / "gone")) == tmp_path / "gone"
+    assert where(None) is None
+
+
 def test_the_row_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     name, recipe, _, _ = reached(monkeypatch, "moco", "--recipe=imagenet", "--out=r")
     assert (name, recipe) == ("moco-v2/imagenet", RECIPES["moco-v2/imagenet"])
@@ -280,7 +295,7 @@ def test_ctrl_c_is_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch, caps
 
     monkeypatch.setattr(library, "train", interrupt)
     assert main(["train", "moco", "--out=r"]) == 130
-    assert capsys.readouterr().err in ("", "error: interrupted\n")
+    assert capsys.readouterr().err == "error: interrupted\n"
 
 
 # ---------------------------------------- start-up
@@ -290,6 +305,7 @@ COMMANDS = ("train", "knn", "probe", "embed", "methods", "info", "views", "bench
 HELP = """
 import sys
 from contrastkit.cli.main import main
+from contrastkit.cli.options import where
 
 for args in ([], *([name] for name in sys.argv[1:])):
     assert main([*args, "--help"]) == 0

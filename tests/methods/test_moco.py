@@ -213,7 +213,7 @@ def test_more_processes_than_groups_each_normalise_their_own_images() -> None:
 
 @pytest.mark.parametrize(("bn_groups", "world", "each"), [(8, 2, 4), (4, 1, 4), (8, 4, 2), (2, 1, 2)])
 def test_groups_are_shared_out_among_the_processes(bn_groups: int, world: int, each: int) -> None:
-    method = recipe(bn_groups=bn_groups).build(channels=3, size=16, world=world, seed=0)
+    method = recipe(batch=16, bn_groups=bn_groups).build(channels=3, size=16, world=world, seed=0)
     norms = [m for m in method.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(isinstance(m, SplitBatchNorm2d) and m.groups == each for m in norms)
     assert method.shuffles
@@ -237,6 +237,8 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
         ({"bn_groups": 3}, 1, "3 batch-norm groups must divide --batch 8"),
         ({"bn_groups": 4}, 3, "4 batch-norm groups must divide --batch 8 and be a multiple of the 3 process"),
         ({"bn_groups": 2}, 3, "3 batch-norm groups must divide --batch 8"),
+        ({"bn_groups": 8}, 1, "each of the 8 batch-norm groups would hold one image: raise --batch 8 or lower"),
+        ({"batch": 1}, 1, "each of the 1 batch-norm groups would hold one image"),
         ({"views": RECIPES["moco-v2/tiny"].views[:1]}, 1, "two views"),
     ],
 )

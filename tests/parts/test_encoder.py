@@ -9,7 +9,7 @@ from contrastkit.parts.encoder import IMAGENET_MEAN, IMAGENET_STD, build_encoder
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
-@pytest.mark.parametrize("name", ["tiny", "resnet18", "timm:resnet10t"])
+@pytest.mark.parametrize("name", ["tiny", "resnet18", "timm:resnet10t", "timm:mobilenetv3_small_050"])
 def test_any_number_of_channels(name: str, channels: int) -> None:
     encoder = build_encoder(name, channels=channels, size=32).eval()
     features = encoder(torch.rand(2, channels, 32, 32))

@@ -83,3 +83,10 @@ def test_a_batch_norm_that_does_more_cannot_be_split() -> None:
     views = torch.rand(2, 8, 3, 32, 32).unbind()
     loss = method(Batch(views, torch.arange(8), torch.full((8,), -1)), 0.0).loss
     assert loss.isfinite()
+
+
+def test_what_would_go_on_seeing_the_whole_batch_is_refused() -> None:
+    for norm in (nn.BatchNorm1d(4), nn.BatchNorm2d(4, track_running_stats=False)):
+        with pytest.raises(UserError, match=f"a {type(norm).__name__} cannot be split .* --bn-groups 1"):
+            split_batch_norm(nn.Sequential(norm), 2)
+        assert split_batch_norm(nn.Sequential(norm), 1)[0] is norm
