@@ -11,6 +11,7 @@ import pytest
 import torch
 import typer
 from contrastkit.cli.main import app, main
+from contrastkit.cli.options import where
 from PIL import Image
 
 import contrastkit
