@@ -111,7 +111,7 @@ def extension() -> tuple[list[Extension], dict[str, type]]:
                     output_dir=str(temp / isa),
                     macros=[("CONTRASTKIT_ISA", isa), *X86_64],
                     include_dirs=[],  # torch's headers stay out of reach
-                    extra_postargs=["-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=fast", *flags],
+                    extra_postargs=["-std=c++17", "-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=fast", *flags],
                 )
             super().build_extension(ext)
 

@@ -18,6 +18,7 @@ from contrastkit.cli.options import (
     ValFraction,
     Workers,
     where,
+    writable,
 )
 
 from contrastkit.errors import UserError
@@ -80,7 +81,7 @@ class Judged:
         import contrastkit
         from contrastkit import dist
         from contrastkit.data import default_workers, open_data
-        from contrastkit.parts.encoder import PRETRAINED_SIZE, SMALL, build_encoder
+        from contrastkit.parts.encoder import SMALL, build_encoder, published_size
         from contrastkit.run import Run
 
         run, encoder = choice.run, choice.encoder
@@ -92,12 +93,16 @@ class Judged:
             )
         self.device, self.batch = dist.start(choice.device), choice.batch
         data, val_fraction, split_seed, kept_dir = choice.data, choice.val_fraction, choice.seed, None
+        self.report: Path | None = None  # the run, where it is judged on its own set
         record = Run.open(run, writes=False).recipe if run is not None else None
         if record is not None:
             kept = record["options"]
             if data is None:  # the run's own set and split: other draws would judge on images it was trained on
                 data, split_seed = kept["data"], kept["seed"]
                 val_fraction = kept["val_fraction"] if val_fraction is None else val_fraction
+                if val_fraction != kept["val_fraction"]:
+                    screen.say(f"{run} was trained on images that it is judged on here, without their labels")
+                self.report = run
             kept_dir = kept["data_dir"]
         self.data = open_data(
             data or DEFAULT_DATA,
@@ -118,8 +123,8 @@ class Judged:
                 self.encoders["raw pixels"] = None
         else:
             assert encoder is not None
-            small = source.size <= SMALL and not choice.pretrained
-            self.size = choice.size or (source.size if small else PRETRAINED_SIZE)
+            usual = source.size if source.size <= SMALL else 224
+            self.size = choice.size or (published_size(encoder) if choice.pretrained else usual)
             if encoder == "pixels":
                 self.encoders["raw pixels"] = None
             else:
@@ -135,21 +140,11 @@ class Judged:
         from contrastkit.evaluate.features import encode, raw_pixels
 
         encoder, total = self.encoders[name], sum(map(len, sources))
-        if encoder is None:
-            return [raw_pixels(source, size=self.size) for source in sources]
         with screen.counting(f"encoding {total:,} images: {name}", total) as count:
-            return [
-                encode(
-                    encoder,
-                    source,
-                    size=self.size,
-                    batch=self.batch,
-                    workers=self.workers,
-                    device=self.device,
-                    on_batch=count,
-                )
-                for source in sources
-            ]
+            how: dict[str, Any] = {"size": self.size, "workers": self.workers, "on_batch": count}
+            if encoder is None:
+                return [raw_pixels(source, **how) for source in sources]
+            return [encode(encoder, source, batch=self.batch, device=self.device, **how) for source in sources]
 
     def pairs(self) -> Iterator[tuple[str, "Features", "Features"]]:
         """Name, training features and test features of each encoder.
@@ -166,6 +161,8 @@ class Judged:
         train, test = self.data.train, self.data.test
         if train.labels is None:
             raise UserError(f"{self.data.name} has no labels to judge by: put the images in one folder a class")
+        if test is not None and test.labels is None:
+            raise UserError(f"the test part of {self.data.name} has no labels to judge by")
         if test is None:
             raise UserError(f"{self.data.name} has no test part: hold one out with --val-fraction 0.1")
         return train, test
@@ -213,7 +210,10 @@ def knn(
         rows,
     )
     _report(
-        run, "knn", json, {"data": judged.data.name, "k": k, "T": temperature, "size": judged.size, "accuracy": found}
+        judged.report,
+        "knn",
+        json,
+        {"data": judged.data.name, "k": k, "T": temperature, "size": judged.size, "accuracy": found},
     )
 
 
@@ -245,7 +245,10 @@ def probe(
     device: Device = "auto",
     seed: Seed = 0,
     plot: Annotated[
-        Path | None, typer.Option(help="rates: draw accuracy against the rate; a run gets one anyway.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="rates: draw accuracy against the rate; a run gets one anyway.", metavar="FILE", callback=writable
+        ),
     ] = None,
     json: Json = None,
     debug: Debug = False,
@@ -255,7 +258,13 @@ def probe(
     if protocol == "moco":
         found = _moco(judged, epochs=epochs or 100, lr=lr, seed=seed)
     else:
-        found = _rates(judged, epochs=epochs or 50, seeds=seeds, seed=seed, plot=plot or (run and run / "probe.png"))
+        found = _rates(
+            judged,
+            epochs=epochs or 50,
+            seeds=seeds,
+            seed=seed,
+            plot=plot or (judged.report and judged.report / "probe.png"),
+        )
     rows = [
         (
             name,
@@ -271,12 +280,19 @@ def probe(
         ("features", "top-1", "95 % interval", "top-5", "learning rate"),
         rows,
     )
-    _report(run, "probe", json, {"data": judged.data.name, "protocol": protocol, "size": judged.size, "probe": found})
+    _report(
+        judged.report,
+        "probe",
+        json,
+        {"data": judged.data.name, "protocol": protocol, "size": judged.size, "probe": found},
+    )
 
 
 def embed(
     run: RunFolder = None,
-    out: Annotated[Path, typer.Option(help="The file to write.", metavar="FILE")] = Path("features.npz"),
+    out: Annotated[Path, typer.Option(help="The file to write.", metavar="FILE", callback=writable)] = Path(
+        "features.npz"
+    ),
     data: Data = None,
     data_dir: DataDir = None,
     download: Download = False,
@@ -356,7 +372,8 @@ def _moco(judged: Judged, *, epochs: int, lr: float, seed: int) -> dict[str, dic
     if list(judged.encoders.values()) == [None]:
         raise UserError("the protocol 'moco' probes an encoder, not raw pixels: use --protocol rates")
     for name, encoder in judged.encoders.items():
-        if encoder is None:  # the baseline beside a run: this protocol augments, pixels have no encoder to freeze
+        if encoder is None:
+            screen.say("raw pixels: left out, this protocol probes encoders")
             continue
         with screen.working(f"linear probe: {name}"):
             screen.say(f"{name}: {epochs} epochs of the linear probe")

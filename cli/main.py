@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from contrastkit.cli import judge, screen
-from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed, where
+from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed, where, writable
 from contrastkit.cli.train import train_app
 
 import contrastkit
@@ -58,6 +58,11 @@ def _run(args: list[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except RuntimeError as error:
+        if "--debug" in args or type(error).__name__ != "OutOfMemoryError":  # by name: torch may not be imported
+            raise
+        screen.error("the GPU is out of memory: lower --batch, or --size")
+        return 2
     except OSError as error:  # no permission, no space: the system's own words say it
         if "--debug" in args:
             raise
@@ -119,7 +124,9 @@ def views(
     images: Annotated[int, typer.Option(help="Images on the sheet, one a row.", min=1)] = 8,
     draws: Annotated[int, typer.Option(help="Draws of each view.", min=1)] = 4,
     seed: Seed = 0,
-    out: Annotated[Path, typer.Option(help="The picture to write.", metavar="FILE")] = Path("sheet.png"),
+    out: Annotated[Path, typer.Option(help="The picture to write.", metavar="FILE", callback=writable)] = Path(
+        "sheet.png"
+    ),
     debug: Debug = False,
 ) -> None:
     """Draw a sheet of originals and their views: what the network sees."""

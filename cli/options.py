@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -19,13 +19,19 @@ ValFraction = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(help="Processes that load data; 0 is this one.", min=0)]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
-Seed = Annotated[int, typer.Option(help="Everything random follows from it.")]
-Precision = Annotated[
-    Literal["auto", "float32", "bfloat16"],
-    typer.Option(help="Arithmetic of the encoders; auto is bfloat16 where the device has it."),
-]
+Seed = Annotated[int, typer.Option(help="Everything random follows from it.", min=0, max=2**63 - 1)]
+
+
+def writable(path: Path | None) -> Path | None:
+    """A file to be written at the end: whether it can be is said at the start."""
+    if path is not None and not (path.expanduser().parent.is_dir() and os.access(path.expanduser().parent, os.W_OK)):
+        raise typer.BadParameter(f"{path} cannot be written: there is no such folder, or no permission")
+    return path
+
+
 Json = Annotated[
-    Path | None, typer.Option("--json", help="Write what is printed to this file, as JSON.", metavar="FILE")
+    Path | None,
+    typer.Option("--json", help="Write what is printed to this file, as JSON.", metavar="FILE", callback=writable),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 

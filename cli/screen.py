@@ -1,6 +1,7 @@
 """What the user sees: the only file that prints."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from contrastkit.train import Tick
+
+SILENCE = 60.0  # seconds after which a long epoch says where it is, where there is no terminal
 
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -60,19 +63,16 @@ def pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 
 class TrainingScreen:
-    """A ``Watch`` that draws a training: a live line on a terminal, one plain line an epoch elsewhere."""
+    """A ``Watch`` that draws a training: a live line on a terminal, elsewhere a plain line now and then."""
 
     def __init__(self, *, shown: bool = True) -> None:
         self._shown = shown
         self._live: Live | None = None
+        self._spoken = time.monotonic()
         self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]:.1f}/{task.fields[epochs]}"),
+            TextColumn("epoch {task.fields[tick].epoch:.1f}/{task.fields[tick].epochs}"),
             BarColumn(bar_width=None),
-            TextColumn(
-                "loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} images/s  "
-                "waiting {task.fields[waiting]:.0%}  {task.fields[memory]:,.0f} MiB{task.fields[last]}"
-            ),
-            TimeRemainingColumn(),
+            TextColumn("loss {task.fields[tick].loss:.3f}  {task.fields[tick].pace}{task.fields[last]}"),
             console=console,
         )
         self._task: Any = None
@@ -86,20 +86,17 @@ class TrainingScreen:
 
     def say(self, line: str) -> None:
         if self._shown:
+            self._spoken = time.monotonic()
             say(line)
 
     def tick(self, tick: "Tick") -> None:
-        if not self._shown or not console.is_terminal:
+        if not self._shown:
             return
-        shown = {
-            "epoch": tick.epoch,
-            "epochs": tick.epochs,
-            "loss": tick.loss,
-            "speed": tick.images_per_s,
-            "waiting": tick.waiting,
-            "memory": tick.memory_mib,
-            "last": f"  kNN {tick.last['knn']:.1%}" if "knn" in tick.last else "",
-        }
+        if not console.is_terminal:
+            if time.monotonic() - self._spoken > SILENCE:
+                self.say(f"epoch {tick.epoch:.2f}/{tick.epochs}  loss {tick.loss:.4f}  {tick.pace}")
+            return
+        shown = {"tick": tick, "last": f"  kNN {tick.last['knn']:.1%}" if "knn" in tick.last else ""}
         if self._live is None:
             self._task = self._progress.add_task("train", total=tick.steps, completed=tick.step, **shown)
             self._live = Live(self._progress, console=console, refresh_per_second=4, transient=True)

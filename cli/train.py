@@ -74,7 +74,9 @@ def train(
         typer.Option(help="Arithmetic of the encoders; auto is bfloat16 where the device has it \\[auto]."),
     ] = None,
     compile: Annotated[bool, typer.Option("--compile", help="torch.compile the encoders and heads.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Everything random follows from it \\[0].")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Everything random follows from it \\[0].", min=0, max=2**63 - 1)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder; else runs/METHOD-ROW-DATA.", metavar="RUN")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with this run; it needs nothing else.", metavar="RUN")
@@ -96,27 +98,28 @@ def train(
 ) -> None:
     """Train one method: choose the recipe, open or resume the run, and say how it went."""
     from contrastkit import dist
-    from contrastkit.data import default_workers
+    from contrastkit.data import data_names, default_workers
     from contrastkit.train import Options
     from contrastkit.train import train as run_training
 
     fields = {f.name for f in dataclasses.fields(Options)}
     given = {name: value for name, value in locals().items() if name in fields}
     given = {name: value for name, value in given.items() if value is not None and value is not False}
-    if data is not None and Path(data).exists():
+    if data is not None and data not in data_names() and Path(data).exists():
         given["data"] = str(Path(data).resolve())  # a run can be resumed and judged from any folder
-    dist.start(device or "auto")
-    shown = dist.rank() == 0
     if resume is not None:
         name, chosen, options = _resumed(resume, method, numbers, given, out=out, recipe=recipe)
+        dist.start(options.device)
         opened = options.open_data()
     else:
         options = Options(**{"data": DEFAULT_DATA, **given, "data_dir": where(data_dir)})
+        dist.start(options.device)
         opened = options.open_data()
         if workers is None:
             options = dataclasses.replace(options, workers=default_workers(opened.pretrain))
         name, chosen = _chosen(method, numbers, opened, recipe)
         out = out or dist.agree(_free_folder(name, opened.name))
+    shown = dist.rank() == 0
     folder = resume or out
     assert folder is not None
     source = opened.pretrain
@@ -193,11 +196,14 @@ def with_numbers(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":
     views = named_views(rows) if rows else recipe.views
     if rows and len(views) != len(recipe.views):
         raise UserError(f"--views {rows} has {len(views)} views, the method wants {len(recipe.views)}")
+    each: list[dict[str, Any]] = [{} for _ in views]
     for item in dataclasses.fields(View):
         text = changes.pop(f"view_{item.name}", None)
         if text is not None:
             values = _values(text, item.name, _bare(typing.get_type_hints(View)[item.name]), len(views))
-            views = tuple(dataclasses.replace(v, **{item.name: value}) for v, value in zip(views, values, strict=True))
+            for view, value in zip(each, values, strict=True):
+                view[item.name] = value
+    views = tuple(dataclasses.replace(view, **numbers) for view, numbers in zip(views, each, strict=True))
     for item in dataclasses.fields(recipe):
         if isinstance(getattr(recipe, item.name), tuple) and isinstance(changes.get(item.name), str):
             changes[item.name] = tuple(_number(part, item.name, float) for part in changes[item.name].split(","))

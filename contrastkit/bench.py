@@ -25,7 +25,7 @@ from contrastkit.errors import UserError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PRESETS = ("quick", "paper")
 BUDGET = 2.0  # seconds of measuring for one case
-Run = Callable[[], Any]
+Way = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Case:
 
     shape: str
     direction: str
-    ways: dict[str, Run]
+    ways: dict[str, Way]
     bytes: float = 0.0
     flop: float = 0.0
 
@@ -84,7 +84,7 @@ def run(
 # Measuring
 
 
-def seconds(way: Run, device: str, repeat: int) -> float:
+def seconds(way: Way, device: str, repeat: int) -> float:
     """One sample: the mean of `repeat` calls, waiting for the device at both ends."""
     if device == "cuda":
         torch.cuda.synchronize()
@@ -96,7 +96,7 @@ def seconds(way: Run, device: str, repeat: int) -> float:
     return (time.perf_counter() - start) / repeat
 
 
-def interleaved(ways: dict[str, Run], device: str) -> dict[str, tuple[float, float]]:
+def interleaved(ways: dict[str, Way], device: str) -> dict[str, tuple[float, float]]:
     """Median and interquartile range in seconds of each way, timed in turns."""
     # A sample of a millisecond or more is far above the clock's grain.
     repeats = {}
@@ -112,7 +112,7 @@ def interleaved(ways: dict[str, Run], device: str) -> dict[str, tuple[float, flo
     return {name: (q[1], q[2] - q[0]) for name, q in quartiles.items()}
 
 
-def peak_memory(way: Run, device: str) -> float:
+def peak_memory(way: Way, device: str) -> float:
     """Bytes that one call holds at its peak, beyond what stood before it."""
     if device == "cuda":
         torch.cuda.synchronize()
@@ -254,7 +254,7 @@ def ema_cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
             shapes = [p.shape for p in torchvision.models.get_model(name).parameters()]
         averages = [torch.randn(s, device=device) for s in shapes]
         params = [torch.randn(s, device=device).to(dtype) for s in shapes]
-        ways: dict[str, Run] = {"official: loop of mul_, mul, add_": functools.partial(official, averages, params)}
+        ways: dict[str, Way] = {"official: loop of mul_, mul, add_": functools.partial(official, averages, params)}
         if dtype == torch.float32:  # it wants one dtype
             ways["torch: _foreach_lerp_"] = functools.partial(torch._foreach_lerp_, averages, params, 1 - m)
         ways[ours("ema_", device)] = functools.partial(ops.ema_, averages, params, m)

@@ -30,13 +30,23 @@ def start(device: str) -> torch.device:
         raise UserError(f"--device {device}: unknown; use cpu, cuda, cuda:1 or auto") from error
     if known.type == "cuda" and (known.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices here, counted from 0")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        if device == "cuda":
-            device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-            torch.cuda.set_device(device)
-        if not torch_dist.is_initialized():
-            torch_dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return torch.device(device)
+    distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if known.type == "cuda":
+        index = known.index or 0
+        if distributed:
+            if known.index is not None:
+                raise UserError(f"--device {device}: each process takes a GPU of its own; say --device cuda")
+            index = int(os.environ.get("LOCAL_RANK", "0"))
+            if index >= torch.cuda.device_count():
+                raise UserError(
+                    f"process {index} of this machine has no GPU, there are {torch.cuda.device_count()}: "
+                    "lower --nproc-per-node"
+                )
+        known = torch.device("cuda", index)
+        torch.cuda.set_device(known)
+    if distributed and not torch_dist.is_initialized():
+        torch_dist.init_process_group("nccl" if known.type == "cuda" else "gloo")
+    return known
 
 
 def rank() -> int:
@@ -94,11 +104,14 @@ def average_batch_norm(module: nn.Module) -> None:
     """
     if world() == 1:
         return
-    for child in module.modules():
-        if isinstance(child, _BatchNorm):
-            for statistic in (child.running_mean, child.running_var):
-                if statistic is not None:
-                    statistic.copy_(mean(statistic))
+    for statistic in batch_norm_statistics(module):
+        statistic.copy_(mean(statistic))
+
+
+def batch_norm_statistics(module: nn.Module) -> list[Tensor]:
+    """Every running mean and variance in ``module``, in a fixed order."""
+    norms = [child for child in module.modules() if isinstance(child, _BatchNorm)]
+    return [s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None]
 
 
 def gather_objects(x: Any) -> list[Any]:

@@ -42,7 +42,7 @@ def load() -> None:
     else:
         try:
             _build = importlib.import_module("contrastkit._C").build
-        except ImportError as error:
+        except Exception as error:  # whatever it is, the references serve
             _aside = f"cannot be loaded: {' '.join(str(error).split())}"
     if _aside is not None:
         logging.getLogger("contrastkit").warning("contrastkit._C left aside, the reference ops serve: %s", _aside)

@@ -204,7 +204,15 @@ class Monitor:
     def _outputs(self, online: Tower, autocast: Autocast) -> list[Tensor]:
         """z [N, d] of each of the two views."""
         n = len(self._source)
-        loader = Loader(self._source, self.views, batch=min(n, 256), seed=self.seed, workers=self.workers, max_bad=1.0)
+        loader = Loader(
+            self._source,
+            self.views,
+            batch=min(n, 256),
+            seed=self.seed,
+            workers=self.workers,
+            max_bad=1.0,
+            device=self.device,
+        )
         z: tuple[list[Tensor], list[Tensor]] = ([], [])
         for batch in loader.epoch(0):
             for view, outputs in zip(batch.views, z, strict=True):

@@ -139,7 +139,10 @@ class LARS(torch.optim.Optimizer):
         return loss
 
     def _update(self, w: list[Tensor], group: dict[str, Any]) -> None:
-        v = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in w]
+        for p in w:
+            if not self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        v = [self.state[p]["momentum_buffer"] for p in w]
         u = torch._foreach_add([p.grad for p in w if p.grad is not None], w, alpha=group["weight_decay"])
         if group["adapt"]:
             w_norm, u_norm = torch.stack(torch._foreach_norm(w)), torch.stack(torch._foreach_norm(u))
@@ -170,14 +173,14 @@ def learning_rate(
         warmup: fraction of the training in which the rate rises linearly from 0.
         milestones: fractions of the training; MoCo's epochs 120 and 160 of 200 are (0.6, 0.8).
         final: where the cosine ends.
-        epochs: how many there are in all, if the rate changes once an epoch, as in MoCo's and SimSiam's code; None is
-            every step.
+        epochs: how many there are in all, if the rate changes once an epoch, as in MoCo's and SimSiam's code (the
+            warm-up, which they have not, still rises every step); None is every step.
     """
-    if epochs:
-        # The margin undoes the rounding of k / total * epochs; one step is far more than a millionth of an epoch.
-        progress = math.floor(progress * epochs + 1e-6) / epochs
     if progress < warmup:
         return base_lr * progress / warmup
+    if epochs:
+        # The margin undoes the rounding of k / total * epochs; one step is far more than a millionth of an epoch.
+        progress = max(warmup, math.floor(progress * epochs + 1e-6) / epochs)
     if schedule == "cosine":
         t = (progress - warmup) / (1 - warmup) if warmup < 1 else 1.0
         return final + (base_lr - final) * (1 + math.cos(math.pi * t)) / 2

@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from contrastkit import dist, optim
 from contrastkit.checkpoint import write_with
 from contrastkit.data import DataSet, Loader, open_data
+from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Method, Recipe
 from contrastkit.monitor import Monitor
@@ -67,9 +69,17 @@ class Tick:
     epochs: int
     loss: float
     images_per_s: float
+    seconds_left: float  # at this speed, without monitors
     waiting: float  # share of the time spent waiting for data
     memory_mib: float
     last: dict[str, float]  # what the monitor last saw
+
+    @property
+    def pace(self) -> str:
+        left = timedelta(seconds=round(self.seconds_left))
+        return (
+            f"{self.images_per_s:,.0f} images/s  waiting {self.waiting:.0%}  {self.memory_mib:,.0f} MiB  {left} to go"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +95,7 @@ class Options:
     seed: int = 0
     precision: str = "auto"
     compile: bool = False
-    max_bad: float = 0.01
+    max_bad: float = MAX_BAD
     save_every: int = 0
     monitor_every: int = 1
 
@@ -145,6 +155,7 @@ def train(
     """
     watch = watch or Silent()
     device = dist.start(options.device)
+    options = replace(options, precision=_precision(options.precision, device))  # a run keeps it wherever it goes on
     first = dist.rank() == 0
     data = data or options.open_data()
     source = data.pretrain
@@ -181,7 +192,7 @@ def train(
         if record["options"] != words:
             run.write_recipe(record | {"options": words})
         if run.last.exists():
-            step = _restore(run, name, method, optimizer, meter)
+            step = _restore(run, name, method, optimizer, meter, device)
         else:
             watch.say(f"{out} has no checkpoint yet: it begins anew")
         run.rewind(step)
@@ -197,7 +208,7 @@ def train(
         step = 0
     run.note_environment()
     dist.barrier()
-    autocast, arithmetic = _autocast(options.precision, device)
+    autocast, arithmetic = _autocast(options.precision, device), options.precision
     if options.compile:
         for tower in method.modules():
             if isinstance(tower, Tower):
@@ -209,6 +220,8 @@ def train(
         f"encoder {recipe.encoder}: {encoder.stem} stem for {size} px, {encoder.dim} features, "
         f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.2f} M parameters; {device}, {arithmetic}"
     )
+    for remark in method.remarks:
+        told.say(remark)
     monitor = Monitor(
         data,
         recipe.views,
@@ -259,11 +272,12 @@ def _agree(record: dict[str, Any], name: str, recipe: Recipe, words: dict[str, A
 
 
 def image_size(recipe: Recipe, source_size: int) -> int:
-    """Side in pixels at which an encoder is judged: small images as they are, others as the views are."""
+    """Side in pixels at which an encoder is judged: as its views were, or small images as they are where these are a
+    little larger. A crop enlarges what it shows, so an encoder expects whole images of up to 4/3 of the views' side
+    (Touvron et al. 2019, "Fixing the train-test resolution discrepancy")."""
     view = recipe.views[0].size
-    if max(source_size, view) > SMALL or recipe.encoder.startswith("timm:"):
-        return view
-    return source_size
+    fits = view <= source_size <= min(SMALL, round(view * 4 / 3))
+    return source_size if fits and not recipe.encoder.startswith("timm:") else view
 
 
 def fit(
@@ -292,6 +306,7 @@ def fit(
 
     def save(keep: str | None = None) -> None:
         with meter.paused():
+            own = own_state(method, device)
             dist.average_batch_norm(method)
             if not all(bool(p.isfinite().all()) for p in method.parameters()):
                 raise UserError(f"a weight is not finite after step {step}: lower --lr; {_last_good(run)}")
@@ -301,10 +316,10 @@ def fit(
                 "meter": meter.state_dict(),
                 "method": method.state_dict(),
                 "optimizer": optimizer.state_dict(),
-                "rng": torch.get_rng_state(),
-                "cuda_rng": torch.cuda.get_rng_state_all() if device.type == "cuda" else [],
+                "own": dist.gather_objects(own),
             }
             run.save(state, keep=keep)
+            restore_own_state(own, method, device)
             meter.unsaved = 0.0
 
     method.train()
@@ -337,7 +352,8 @@ def fit(
                 signalled = signals.received and dist.world() == 1
                 if signalled or step % CHECK_EVERY == 0 or step % per_epoch == 0:
                     meter.read(step, lr, run)
-                    watch.tick(meter.tick(step, steps, recipe, monitor.last))
+                    tick = meter.tick(step, steps, recipe, monitor.last)
+                    watch.tick(tick)
                     asked = signals.received, meter.unsaved > SAVE_SECONDS, loader.has_news
                     stop, overdue, unreadable = dist.any_of(asked, device)
                     if unreadable:
@@ -361,7 +377,7 @@ def fit(
                 if monitor.warning:
                     watch.say(monitor.warning)
             run.record(row)
-            watch.say(_epoch_line(row, recipe.epochs))
+            watch.say(_epoch_line(row, tick))
             save(f"epoch-{done:04d}.pt" if save_every and done % save_every == 0 else None)
             if stop:
                 break
@@ -372,6 +388,24 @@ def fit(
         write_encoder(method, run)
     dist.barrier()
     return Outcome(run, step, finished, meter.seconds, meter.images_per_s, monitor.last)
+
+
+def own_state(method: Method, device: torch.device) -> dict[str, Any]:
+    """What each process has to itself: its generators, and its batch-norm statistics, of which others see the mean."""
+    return {
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "batch_norm": [s.cpu().clone() for s in dist.batch_norm_statistics(method)] if dist.world() > 1 else [],
+    }
+
+
+def restore_own_state(own: dict[str, Any], method: Method, device: torch.device) -> None:
+    torch.set_rng_state(own["rng"])
+    if device.type == "cuda" and own["cuda_rng"] is not None:
+        torch.cuda.set_rng_state(own["cuda_rng"], device)
+    if own["batch_norm"]:
+        for statistic, kept in zip(dist.batch_norm_statistics(method), own["batch_norm"], strict=True):
+            statistic.copy_(kept)
 
 
 def write_encoder(method: Method, run: Run) -> None:
@@ -470,6 +504,7 @@ class Meter:
             epochs=recipe.epochs,
             loss=self.loss,
             images_per_s=self.images_per_s,
+            seconds_left=(steps - step) * self.batch / self.images_per_s,
             waiting=self._waited / self._spent,
             memory_mib=_memory_mib(),
             last=last,
@@ -532,9 +567,8 @@ class _Both:
         self._run.say(line)
 
 
-def _epoch_line(row: dict[str, float], epochs: int) -> str:
-    words = [f"epoch {row['epoch']:.0f}/{epochs}", f"loss {row['loss']:.4f}", f"{row['images_per_s']:,.0f} images/s"]
-    words += [f"waiting {row['waiting']:.0%}"]
+def _epoch_line(row: dict[str, float], tick: Tick) -> str:
+    words = [f"epoch {row['epoch']:.0f}/{tick.epochs}", f"loss {row['loss']:.4f}", tick.pace]
     if "knn" in row:
         words.append(f"kNN {row['knn']:.1%}")
     if "std" in row:
@@ -562,19 +596,21 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(views, batch.index.to(device, non_blocking=True), batch.label)
 
 
-def _autocast(
-    precision: str, device: torch.device
-) -> tuple[Callable[[], contextlib.AbstractContextManager[object]], str]:
-    """bfloat16 where it helps (a GPU since Ampere, a CPU with bfloat16 instructions), else float32; and its name."""
-    if precision == "auto":
-        if device.type == "cuda":
-            fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            fast = torch.cpu._is_avx512_bf16_supported()
-        precision = "bfloat16" if fast else "float32"
+def _precision(asked: str, device: torch.device) -> str:
+    """What "auto" stands for: bfloat16 where it helps (a GPU since Ampere, a CPU with bfloat16 instructions)."""
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if fast else "float32"
+
+
+def _autocast(precision: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[object]]:
     if precision == "float32":
-        return contextlib.nullcontext, precision
-    return lambda: torch.autocast(device.type, torch.bfloat16), precision
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.type, torch.bfloat16)
 
 
 def _memory_mib() -> float:
@@ -584,7 +620,9 @@ def _memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _restore(run: Run, name: str, method: Method, optimizer: torch.optim.Optimizer, meter: "Meter") -> int:
+def _restore(
+    run: Run, name: str, method: Method, optimizer: torch.optim.Optimizer, meter: "Meter", device: torch.device
+) -> int:
     """Put the newest checkpoint back; return its step."""
     state = run.load()
     if state["name"] != name:
@@ -594,9 +632,8 @@ def _restore(run: Run, name: str, method: Method, optimizer: torch.optim.Optimiz
         optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{run.last} does not fit the run's recipe.json: one of them is of another run") from error
-    torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    if len(state["own"]) == dist.world():  # else the means serve, and fresh generators
+        restore_own_state(state["own"][dist.rank()], method, device)
     meter.load_state_dict(state["meter"])
     return state["step"]
 

@@ -65,8 +65,31 @@ class View:
     zoom_max: Annotated[float, "largest magnification"] = 1.0
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise UserError(f"--size must be at least 1, not {self.size}")
+        for wrong, says in (
+            (self.size < 1, f"--size must be at least 1, not {self.size}"),
+            (
+                not 0 < self.crop_min <= self.crop_max <= 1,
+                f"--crop-min {self.crop_min} and --crop-max {self.crop_max} must be in order and lie in (0, 1]",
+            ),
+            (not self.ratio >= 1, f"--ratio must be at least 1, not {self.ratio}"),
+            (
+                not 0 < self.sigma_min <= self.sigma_max,
+                f"--sigma-min {self.sigma_min} and --sigma-max {self.sigma_max} must be in order and above 0",
+            ),
+            (
+                not 0 < self.zoom_min <= self.zoom_max,
+                f"--zoom-min {self.zoom_min} and --zoom-max {self.zoom_max} must be in order and above 0",
+            ),
+            (not 0 <= self.hue <= 0.5, f"--hue must lie in [0, 0.5], not {self.hue}"),
+        ):
+            if wrong:
+                raise UserError(says)
+        for name in ("flip_p", "jitter_p", "gray_p", "blur_p", "solarize_p"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(self, name)}")
+        for name in ("brightness", "contrast", "saturation", "blur_span", "degrees", "shear", "translate"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
 
     @property
     def affine(self) -> bool:

@@ -211,6 +211,7 @@ def _pool(work: Dataset[Any], tasks: Sequence[Any], workers: int, *, pin: bool =
         sampler=tasks,
         num_workers=workers,
         persistent_workers=workers > 0,
+        prefetch_factor=None if not workers else 2 if workers == 1 else 1,  # batches of views are large
         pin_memory=pin,
         collate_fn=_as_it_is,
         worker_init_fn=_leave_signals,

@@ -110,7 +110,8 @@ def _torchvision(name: str, row: Row, part: dict[str, object], data_dir: Path, d
     build: Any = getattr(torchvision.datasets, row.dataset)
     fetch = {} if name == "imagenet" else {"download": download}
     try:
-        data_dir.mkdir(parents=True, exist_ok=True) if download else None
+        if download:
+            data_dir.mkdir(parents=True, exist_ok=True)
         dataset = build(data_dir, **part, **fetch)
     except (RuntimeError, OSError) as e:
         if download and fetch:

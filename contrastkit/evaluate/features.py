@@ -12,6 +12,7 @@ from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
 from contrastkit.parts.encoder import Encoder
 
+PIXELS = 32  # largest side of images that are features themselves
 Autocast = Callable[[], contextlib.AbstractContextManager[object]]  # makes the context that a network runs under
 
 
@@ -74,14 +75,26 @@ def encode(
     return Features(torch.cat(x), torch.cat(y), source.originals)
 
 
-def raw_pixels(source: Source, *, size: int) -> Features:
-    """The images themselves as features [N, channels * size * size]: the baseline that any encoder has to beat.
+def raw_pixels(
+    source: Source, *, size: int, workers: int = 0, on_batch: Callable[[int], None] | None = None
+) -> Features:
+    """The images themselves as features [N, channels * side * side]: the baseline that any encoder has to beat.
 
     Pixels less mid-gray, in [-1/2, 1/2]: all-positive vectors point much the same way, and cosine kNN would lose nine
-    points on CIFAR-10 by it.
+    points on CIFAR-10 by it. Images above ``PIXELS`` are shrunk to that side: more says little more and fills memory.
+
+    Args: as of :func:`encode`.
     """
-    batches = list(plain_batches(source, size=size))
-    x, y = torch.cat([b.views[0].flatten(1) - 0.5 for b in batches]), torch.cat([b.label for b in batches])
+    side = min(size, PIXELS)
+    x = torch.empty(len(source), source.channels * side * side)
+    y = torch.empty(len(source), dtype=torch.int64)
+    done = 0
+    for plain in plain_batches(source, size=side, workers=workers):
+        rows = slice(done, done + len(plain.label))
+        x[rows], y[rows] = plain.views[0].flatten(1) - 0.5, plain.label
+        done = rows.stop
+        if on_batch is not None:
+            on_batch(len(plain.label))
     return Features(x, y, source.originals)
 
 

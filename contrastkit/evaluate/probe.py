@@ -199,7 +199,8 @@ def moco_protocol(
     A linear layer, weights N(0, 0.01) and bias 0, on the frozen encoder in eval mode; SGD with momentum 0.9, rate 30,
     no weight decay, batch 256, 100 epochs, the rate times 0.1 at 60 and 80. Training images are cropped at random to
     8-100 % of their area and flipped (not where orientation carries the class); test images get the plain view. The
-    test images are looked at once, at the end; the official script prints the best of its epochs.
+    test images are looked at once, at the end; the official script prints the best of its epochs. An epoch's last,
+    partial batch is dropped, which the official script keeps.
 
     Args:
         size: side of the images that the encoder sees, in pixels.
@@ -213,7 +214,8 @@ def moco_protocol(
     if train.channels not in (1, encoder.channels):
         raise UserError(f"{train.name} has {train.channels} channels, the encoder takes {encoder.channels}")
     view = View(size=size, crop_min=0.08, flip_p=0.0 if train.digits else 0.5, jitter_p=0.0, gray_p=0.0)
-    loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers)
+    device = torch.device(device)
+    loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers, device=device)
     fc = nn.Linear(encoder.dim, n_classes)
     nn.init.normal_(fc.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
     nn.init.zeros_(fc.bias)

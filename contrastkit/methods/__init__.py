@@ -5,6 +5,7 @@ from contrastkit.methods import moco
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
 from contrastkit.names import METHODS
+from contrastkit.parts.encoder import SMALL
 
 RECIPES: dict[str, Recipe] = {**moco.RECIPES}
 
@@ -27,12 +28,12 @@ def choose_row(method: str, *, size: int, encoder: str | None, digits: bool, row
     name = METHODS[method]
     rows = [recipe.split("/")[1] for recipe in RECIPES if recipe.startswith(f"{name}/")]
     if row is None:
-        if digits and size <= 64 and encoder in (None, "tiny"):
+        if digits and size <= SMALL and encoder in (None, "tiny"):
             row = "digits"
         elif encoder == "tiny":
             row = "tiny"
         else:
-            row = "32" if size <= 64 else "imagenet"
+            row = "32" if size <= SMALL else "imagenet"
     if row not in rows:
         raise UserError(f"{name} has no recipe '{row}'{suggest(row, rows)} (rows: {', '.join(rows)})")
     return f"{name}/{row}"

@@ -6,6 +6,7 @@ file has one final subclass of each.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -33,6 +34,11 @@ class Method(nn.Module, ABC):
     def param_groups(self) -> list[ParamGroup]:
         """Which parameters are trained, and how: by default all of ``online``, all decayed."""
         return [ParamGroup(params=list(self.online.parameters()))]
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the user should know of how the recipe meets this data and these processes, a line each."""
+        return ()
 
     @property
     def chance(self) -> float | None:
@@ -69,6 +75,8 @@ class Recipe(ABC):
         for name in ("lr", "weight_decay", "warmup_epochs", "clip_norm"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"--momentum must lie in [0, 1), not {self.momentum}")
 
     @abstractmethod
     def build(self, *, channels: int, size: int, world: int, seed: int) -> Method:

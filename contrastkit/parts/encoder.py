@@ -4,6 +4,7 @@ An :class:`Encoder` takes plain images in [0, 1] and normalises them itself, so 
 loads it can never disagree about mean and standard deviation.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,6 @@ from contrastkit.errors import UserError, suggest
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL = 64  # images up to this many pixels get the 3x3 stem without max-pooling
-PRETRAINED_SIZE = 224  # side in pixels that published weights were trained for; smaller images are enlarged to it
 
 
 class Encoder(nn.Module):
@@ -31,11 +31,20 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, trunk: nn.Module, *, dim: int, channels: int, stem: str) -> None:
+    def __init__(
+        self,
+        trunk: nn.Module,
+        *,
+        dim: int,
+        channels: int,
+        stem: str,
+        normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
+    ) -> None:
+        """``normalisation``: mean and standard deviation of each channel, where published weights want their own."""
         super().__init__()
-        rgb = channels == 3
         # Sets of other channels have no published statistics: half and a quarter are the ImageNet values rounded.
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if rgb else ((0.5,) * channels, (0.25,) * channels)
+        usual = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
+        mean, std = normalisation or usual
         self.register_buffer("mean", torch.tensor(mean).view(1, channels, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, channels, 1, 1))
         self.trunk = trunk
@@ -71,6 +80,16 @@ def build_encoder(name: str, *, channels: int, size: int, pretrained: bool = Fal
     raise UserError(
         f"unknown encoder '{name}'{suggest(name, ('tiny', *RESNETS))} (known: tiny, {', '.join(RESNETS)}, or timm:NAME)"
     )
+
+
+def published_size(name: str) -> int:
+    """Side in pixels of the images that the published weights of an encoder were trained on."""
+    if name.startswith("timm:"):
+        import timm
+
+        if config := timm.get_pretrained_cfg(name.removeprefix("timm:"), allow_unregistered=True):
+            return config.input_size[-1]
+    return 224
 
 
 def _resnet(name: str, channels: int, size: int, pretrained: bool) -> Encoder:
@@ -111,7 +130,9 @@ def _timm(name: str, channels: int, size: int, pretrained: bool) -> Encoder:
         trunk.train()
     except (OSError, RuntimeError, AssertionError) as error:
         raise UserError(f"timm:{name} cannot be built for {channels}x{size}x{size} images: {error}") from error
-    return Encoder(trunk, dim=features.shape[1], channels=channels, stem="own")
+    config = trunk.pretrained_cfg
+    normalisation = (config["mean"], config["std"]) if pretrained else None
+    return Encoder(trunk, dim=features.shape[1], channels=channels, stem="own", normalisation=normalisation)
 
 
 class TinyResNet(nn.Module):

@@ -33,15 +33,15 @@ struct alignas(sizeof(T) * kVector) Vector {
 };
 
 template <typename A, typename P>
-__device__ A lerp(A a, P p, Accumulator<A, P> m) {
+__device__ A lerp(A a, P p, Accumulator<A, P> m, Accumulator<A, P> w) {
   using acc = Accumulator<A, P>;
   const acc d = acc(p) - acc(a);
-  return static_cast<A>(m > acc(0.5) ? acc(a) + (1 - m) * d : acc(p) - m * d);  // exact at m = 0
+  return static_cast<A>(m > acc(0.5) ? acc(a) + w * d : acc(p) - m * d);  // exact at m = 0
 }
 
 template <typename A, typename P>
 __global__ void __launch_bounds__(kThreads) ema(const __grid_constant__ List list, double m_) {
-  const Accumulator<A, P> m = m_;
+  const Accumulator<A, P> m = m_, w = 1.0 - m_;  // the small one of the two must not be a difference of floats
   int t = 0, last = list.n - 1;  // the last tensor that starts at or before this block
   while (t < last) {
     const int middle = (t + last + 1) / 2;
@@ -58,10 +58,10 @@ __global__ void __launch_bounds__(kThreads) ema(const __grid_constant__ List lis
   for (int64_t v = threadIdx.x; v < vectors; v += kThreads) {
     Vector<A> x = reinterpret_cast<Vector<A>*>(a)[v];
     const Vector<P> y = reinterpret_cast<const Vector<P>*>(p)[v];
-    for (int l = 0; l < kVector; ++l) x.at[l] = lerp(x.at[l], y.at[l], m);
+    for (int l = 0; l < kVector; ++l) x.at[l] = lerp(x.at[l], y.at[l], m, w);
     reinterpret_cast<Vector<A>*>(a)[v] = x;
   }
-  for (int64_t i = vectors * kVector + threadIdx.x; i < n; i += kThreads) a[i] = lerp(a[i], p[i], m);
+  for (int64_t i = vectors * kVector + threadIdx.x; i < n; i += kThreads) a[i] = lerp(a[i], p[i], m, w);
 }
 
 }  // namespace

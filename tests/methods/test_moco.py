@@ -207,8 +207,9 @@ def test_more_processes_than_groups_each_normalise_their_own_images() -> None:
     method = row.build(channels=3, size=16, world=2, seed=0)
     norms = [type(m) for m in method.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and set(norms) == {nn.BatchNorm2d}
-    assert method.shuffles
-    assert not row.build(channels=3, size=16, world=1, seed=0).shuffles
+    assert method.groups == 2 and "2 groups, one a process" in method.remarks[0]
+    alone = row.build(channels=3, size=16, world=1, seed=0)
+    assert alone.groups == 1 and not alone.remarks
 
 
 @pytest.mark.parametrize(("bn_groups", "world", "each"), [(8, 2, 4), (4, 1, 4), (8, 4, 2), (2, 1, 2)])
@@ -216,7 +217,7 @@ def test_groups_are_shared_out_among_the_processes(bn_groups: int, world: int, e
     method = recipe(batch=16, bn_groups=bn_groups).build(channels=3, size=16, world=world, seed=0)
     norms = [m for m in method.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(isinstance(m, SplitBatchNorm2d) and m.groups == each for m in norms)
-    assert method.shuffles
+    assert method.groups == bn_groups and not method.remarks
 
 
 def test_uniform_similarities_cost_log_k_plus_1() -> None:

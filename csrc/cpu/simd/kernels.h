@@ -11,7 +11,7 @@ struct bf16 {
 };
 
 template <typename A, typename P>
-using Ema = void (*)(A* a, const P* p, int64_t n, float m);  // a <- m a + (1 - m) p
+using Ema = void (*)(A* a, const P* p, int64_t n, double m);  // a <- m a + (1 - m) p
 
 template <typename X, typename K>
 using Enqueue = void (*)(const X* x, K* key, int64_t C, bool normalize);  // one row
