@@ -217,6 +217,16 @@ def test_mocos_cosine_changes_once_an_epoch(steps: int) -> None:
             assert learning_rate(progress, schedule="cosine", base_lr=0.03, epochs=epochs) == pytest.approx(expected)
 
 
+def test_warm_up_rises_every_step_also_where_the_rate_changes_once_an_epoch() -> None:
+    def lr(progress: float) -> float:
+        return learning_rate(progress, schedule="cosine", base_lr=1.0, warmup=2.5 / 10, epochs=10)
+
+    for step in range(25):  # ten steps an epoch
+        assert lr(step / 100) == pytest.approx(step / 25)
+    assert lr(0.25) == lr(0.29) == 1.0  # the rest of the third epoch is at the top
+    assert lr(0.3) == lr(0.39) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.05 / 0.75)))
+
+
 def test_every_epochs_first_step_belongs_to_it() -> None:
     for epochs in (3, 49, 200, 1000):
         for steps in (3, 97, 1251):

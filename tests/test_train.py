@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from contrastkit.methods import RECIPES, Recipe
 from contrastkit.methods.moco import MoCo
 from contrastkit.parts.heads import Tower
 from contrastkit.run import Run
-from contrastkit.train import Options, Outcome, Signals, Silent, Tick, train
+from contrastkit.train import Options, Outcome, Signals, Silent, Tick, image_size, train
 
 NAME = "moco-v2/tiny"
 
@@ -371,10 +371,37 @@ def test_compile_trains_resumes_and_agrees_with_eager(images: Path, tmp_path: Pa
     assert contrastkit.load(compiled)(torch.rand(2, 3, 16, 16)).isfinite().all()
 
 
-def torchrun(processes: int, images: Path, *options: str) -> None:
+@pytest.mark.parametrize(
+    ("row", "source", "expected"),
+    [
+        ("tiny", 32, 32),  # views of 24 pixels
+        ("tiny", 28, 28),
+        ("tiny", 64, 24),  # more than 4/3 of the views: the network never saw things that large
+        ("tiny", 8, 24),  # fewer than the views have: an 8 x 8 digit is enlarged as it was in training
+        ("digits", 8, 32),
+        ("digits", 32, 32),
+        ("32", 64, 32),
+        ("imagenet", 250, 224),
+    ],
+)
+def test_images_are_judged_at_about_the_size_of_the_views(row: str, source: int, expected: int) -> None:
+    assert image_size(RECIPES[f"moco-v2/{row}"], source) == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_gpu_trains_stops_and_resumes(images: Path, tmp_path: Path, workers: int) -> None:
+    options = Options(data=str(images), val_fraction=0.2, workers=workers, device="cuda", seed=5)
+    assert not train(NAME, recipe(), options, out=tmp_path / "run", stop_after=2).finished
+    assert train(NAME, recipe(), options, out=tmp_path / "run", resume=True).finished
+    metrics = Run(tmp_path / "run").metrics()
+    assert [m["epoch"] for m in metrics] == [1, 2, 3, 4] and all("knn" in m for m in metrics)
+
+
+def torchrun(processes: int, images: Path, *options: str, program: Sequence[str] = ("-m", "contrastkit")) -> None:
     """The command line under torchrun on the CPU (gloo)."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command += ["-m", "contrastkit", "train", "moco", *options]
+    command += [*program, "train", "moco", *options]
     if "--resume" not in options:
         command += [f"--data={images}", *small(**{"epochs": 2, "bn-groups": 4, "lr": 0.001})]
     done = subprocess.run(
@@ -383,11 +410,32 @@ def torchrun(processes: int, images: Path, *options: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+INTERRUPTED = """
+import os, signal, sys
+from contrastkit import train
+from contrastkit.cli.main import main
+
+tick = train.Meter.tick
+
+def interrupt(self, step, *args):
+    if step >= 15 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return tick(self, step, *args)
+
+train.CHECK_EVERY, train.Meter.tick = 5, interrupt
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_two_processes_train_resume_and_agree_with_one(images: Path, tmp_path: Path) -> None:
     one, two, parts = tmp_path / "one", tmp_path / "two", tmp_path / "parts"
     torchrun(1, images, f"--out={one}")
     torchrun(2, images, f"--out={two}")
-    torchrun(2, images, f"--out={parts}", "--stop-after=1")
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    torchrun(2, images, f"--out={parts}", program=[str(script)])
+    step = checkpoint.load(parts / "checkpoints" / "last.pt")["step"]
+    assert step == 15, "a signal to one process alone must stop both, inside the second epoch"
     torchrun(2, images, "--resume", str(parts))
     assert_same_run(two, parts)
     a, b = (torch.load(run / "checkpoints" / "last.pt", weights_only=True) for run in (one, two))

@@ -130,7 +130,7 @@ def _timm(name: str, channels: int, size: int, pretrained: bool) -> Encoder:
         trunk.train()
     except (OSError, RuntimeError, AssertionError) as error:
         raise UserError(f"timm:{name} cannot be built for {channels}x{size}x{size} images: {error}") from error
-    config = trunk.pretrained_cfg
+    config: Any = trunk.pretrained_cfg
     normalisation = (config["mean"], config["std"]) if pretrained else None
     return Encoder(trunk, dim=features.shape[1], channels=channels, stem="own", normalisation=normalisation)
 

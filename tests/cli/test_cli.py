@@ -86,6 +86,21 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
     assert how["stop_after"] == 2
 
 
+def test_a_pair_of_numbers_is_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, recipe, *_ = reached(monkeypatch, "moco", "--zoom-min=1.5", "--zoom-max=2", "--out=r")  # digits: 0.7 to 1.3
+    assert [(v.zoom_min, v.zoom_max) for v in recipe.views] == [(1.5, 2.0)] * 2  # type: ignore[attr-defined]
+
+
+def test_a_folder_does_not_stand_in_for_a_named_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("digits", "mine"):
+        Path(name).mkdir()
+        Image.new("RGB", (80, 80)).save(Path(name) / "a.png")
+    assert reached(monkeypatch, "moco", "--data=digits", "--out=r")[2].data == "digits"  # type: ignore[attr-defined]
+    own = ["moco", "--data=mine", "--batch=1", "--bn-groups=1", "--out=r"]
+    assert reached(monkeypatch, *own)[2].data == str(tmp_path / "mine")  # type: ignore[attr-defined]
+
+
 def test_where_named_sets_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The option, then what the run remembers, then the variable; a folder that has gone is remembered in vain."""
     given, kept, named = tmp_path / "given", tmp_path / "kept", tmp_path / "named"
@@ -111,7 +126,8 @@ def test_resume_needs_nothing_else(monkeypatch: pytest.MonkeyPatch, run: Path, i
     kept = json.loads((run / "recipe.json").read_text())
     assert name == kept["name"] == "moco-v2/tiny"
     assert recipe.K == 64 and recipe.epochs == 2 and recipe.views[1].size == 12  # type: ignore[attr-defined]
-    assert options == library.Options(data=str(images), val_fraction=0.2, device="cpu", monitor_every=0)
+    assert options == library.Options(**kept["options"])
+    assert (options.data, options.val_fraction, options.monitor_every) == (str(images), 0.2, 0)  # type: ignore[attr-defined]
     assert (how["out"], how["resume"]) == (run, True)
 
 
@@ -225,6 +241,22 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["train", "moco", "--K=0"], "--K must be at least 1"),
         (["train", "moco", "--epochs=0"], "--epochs must be at least 1"),
         (["train", "moco", "--size=0"], "--size must be at least 1"),
+        (["train", "moco", "--hidden=-1"], "--hidden must not be negative"),
+        (["train", "moco", "--momentum=-1"], "--momentum must lie in [0, 1)"),
+        (["train", "moco", "--seed=-1"], "--seed"),
+        (["train", "moco", f"--seed={10**30}"], "--seed"),
+        (["train", "moco", "--ratio=0"], "--ratio must be at least 1"),
+        (["train", "moco", "--zoom-min=0"], "--zoom-min 0.0 and --zoom-max 1.3 must be in order and above 0"),
+        (["train", "moco", "--sigma-min=0", "--sigma-max=0"], "--sigma-min 0.0 and --sigma-max 0.0"),
+        (["train", "moco", "--crop-min=0.9", "--crop-max=0.5"], "must be in order and lie in (0, 1]"),
+        (["train", "moco", "--crop-min=nan"], "must be in order and lie in (0, 1]"),
+        (["train", "moco", "--hue=0.6"], "--hue must lie in [0, 0.5]"),
+        (["train", "moco", "--flip-p=1.5"], "--flip-p is a probability"),
+        (["train", "moco", "--degrees=-5"], "--degrees must not be negative"),
+        (["train", "moco", "--batch=8", "--bn-groups=8"], "would hold one image"),
+        (["knn", "--encoder=tiny", "--json=missing/x.json"], "missing/x.json cannot be written"),
+        (["embed", "--encoder=tiny", "--out=missing/x.npz"], "missing/x.npz cannot be written"),
+        (["views", "digits", "--out=missing/x.png"], "missing/x.png cannot be written"),
         (["train", "moco", "--resume=nowhere"], "holds no run"),
         (["knn", "nowhere"], "holds no run"),
         (["knn"], "name what to judge"),

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from contrastkit.cli.main import main
 
@@ -26,6 +27,29 @@ def test_the_untrained_baseline_is_the_encoder_alone(images: Path, run: Path, tm
     for name, found in (("tiny", untrained), ("pixels", pixels)):
         assert main(["knn", f"--encoder={name}", f"--data={images}", "--val-fraction=0.2", f"--json={alone}"]) == 0
         assert list(json.loads(alone.read_text())["accuracy"].values()) == [found]
+
+
+def test_only_its_own_set_is_reported_in_the_run(images: Path, run: Path, tmp_path: Path) -> None:
+    assert main(["knn", str(run)]) == 0
+    before = (run / "knn.json").read_bytes()
+    with np.load(images) as file:
+        np.savez(tmp_path / "other.npz", images=file["images"][::-1], labels=file["labels"][::-1])
+    assert main(["knn", str(run), f"--data={tmp_path / 'other.npz'}", "--val-fraction=0.5"]) == 0
+    assert (run / "knn.json").read_bytes() == before
+
+
+def test_judging_on_images_trained_on_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knn", str(run), "--val-fraction=0.3"]) == 0
+    assert "was trained on images that it is judged on here" in capsys.readouterr().out
+    assert main(["knn", str(run), "--val-fraction=0.2"]) == 0
+    assert "was trained on images" not in capsys.readouterr().out
+
+
+def test_a_test_part_without_labels(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with np.load(images) as file:
+        np.savez(tmp_path / "x.npz", images=file["images"], labels=file["labels"], test_images=file["images"][:9])
+    assert main(["knn", "--encoder=tiny", f"--data={tmp_path / 'x.npz'}"]) == 2
+    assert capsys.readouterr().err == "error: the test part of x has no labels to judge by\n"
 
 
 @pytest.mark.parametrize(("options", "size"), [([], 16), (["--pretrained"], 224), (["--pretrained", "--size=64"], 64)])

@@ -63,6 +63,16 @@ def test_raw_pixels() -> None:
     assert torch.equal(found.y, data.labels)
 
 
+def test_pixels_of_large_images_are_shrunk() -> None:
+    gradient = torch.linspace(0, 255, 96).to(torch.uint8).expand(2, 1, 96, 96)
+    found = raw_pixels(ArraySource("large", gradient), size=96)
+    assert found.x.shape == (2, 32 * 32)
+    row = found.x[0].view(32, 32)[7].double()
+    # The plain view: resized to 8/7 of the side, 37, then the centre.
+    expected = ((torch.arange(32).double() + 2.5) * 96 / 37 - 0.5) / 95 - 0.5
+    torch.testing.assert_close(row, expected, atol=0.01, rtol=0)
+
+
 def test_those_with_a_label() -> None:
     y = torch.tensor([2, -1, 0])
     some = Features(torch.arange(3.0)[:, None], y).labelled("it")

@@ -29,9 +29,16 @@ def test_the_average_is_the_exact_one_rounded(device, dtype, p_dtype, m):
         assert ((a.double() - e).abs() <= bound).all()
 
 
+def test_the_small_share_of_the_parameter_is_not_a_difference_of_floats(device):
+    a, p, m = torch.zeros(40, device=device), torch.ones(40, device=device), 0.9999
+    ops.ema_([a], [p], m)
+    torch.testing.assert_close(a.double().cpu(), torch.full((40,), 1 - m, dtype=torch.float64), rtol=1e-7, atol=0)
+
+
 def test_lists_of_mixed_dtypes_and_more_tensors_than_one_launch_holds(device):
-    averages = [torch.randn(3, device=device).to(DTYPES[i % 4]) for i in range(2100)]
-    params = [torch.randn(3, device=device).to(DTYPES[i // 4 % 4]) for i in range(2100)]
+    n = 2100  # the last ones are all of one pair of dtypes, which goes into launches of 960
+    averages = [torch.randn(3, device=device).to(DTYPES[i % 4 if i < 100 else 0]) for i in range(n)]
+    params = [torch.randn(3, device=device).to(DTYPES[i // 4 % 4 if i < 100 else 0]) for i in range(n)]
     expected = [truth(a, p, 0.9).to(a.dtype) for a, p in zip(averages, params, strict=True)]
     ops.ema_(averages, params, 0.9)
     for a, e in zip(averages, expected, strict=True):

@@ -62,13 +62,23 @@ def masks(kind, N, K):
 SHAPES = [(1, 1, 1), (7, 13, 5), (3, 2, 11), (31, 67, 16), (2, 128, 3)]
 
 
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))
+
+
+def moved(chosen, to):
+    """Masks on a device."""
+    return {k: tuple(t.to(to) for t in v) if isinstance(v, tuple) else v.to(to) for k, v in chosen.items()}
+
+
 @pytest.mark.parametrize("kind", ["none", "exclude", "n_valid", "ids", "all"])
 @pytest.mark.parametrize(("N", "K", "C"), SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_values_are_the_double_loops(dtype, N, K, C, kind):
+@pytest.mark.parametrize("device", ["cpu", CUDA])
+def test_values_are_the_double_loops(device, dtype, N, K, C, kind):
     query, positive, keys = unit(N, C, dtype=dtype), unit(N, C, dtype=dtype), unit(K, C, dtype=dtype)
     chosen = masks(kind, N, K)
-    loss, lse, top1 = ops.infonce(query, positive, keys, tau=0.1, **chosen)
+    inputs = (x.to(device) for x in (query, positive, keys))
+    loss, lse, top1 = (x.cpu() for x in ops.infonce(*inputs, tau=0.1, **moved(chosen, device)))
     expected = by_hand(query, positive, keys, 0.1, **chosen)
     tolerance = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
     torch.testing.assert_close(loss.double(), expected[0], **tolerance)

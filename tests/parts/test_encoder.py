@@ -1,11 +1,12 @@
 """Encoders: shapes, stems, channels, and what they promise about normalisation."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from contrastkit.errors import UserError
-from contrastkit.parts.encoder import IMAGENET_MEAN, IMAGENET_STD, build_encoder
+from contrastkit.parts.encoder import IMAGENET_MEAN, IMAGENET_STD, build_encoder, published_size
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
@@ -28,6 +29,20 @@ def test_small_images_get_the_small_stem(size: int, stem: str, stride: int) -> N
 def test_a_vit_takes_the_size_of_the_images() -> None:
     encoder = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=64).eval()
     assert encoder(torch.rand(1, 3, 64, 64)).shape == (1, 192)
+
+
+def test_published_weights_get_the_statistics_and_the_size_they_were_trained_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, **how: create(*a, **how | {"pretrained": False}))
+    name = "timm:vit_tiny_patch16_384"  # trained by Google with a mean and a deviation of one half
+    encoder = build_encoder(name, channels=3, size=64, pretrained=True)
+    assert encoder.mean.flatten().tolist() == encoder.std.flatten().tolist() == [0.5] * 3
+    assert published_size(name) == 384
+    assert published_size("resnet50") == 224
+    untrained = build_encoder(name, channels=3, size=64)
+    torch.testing.assert_close(untrained.mean.flatten(), torch.tensor(IMAGENET_MEAN))
 
 
 def test_images_are_normalised_inside() -> None:
