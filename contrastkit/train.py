@@ -579,11 +579,12 @@ def _epoch_line(row: dict[str, float], tick: Tick) -> str:
 
 
 def _distribute(method: Method) -> nn.Module:
-    """DDP without its broadcast of buffers: every rank writes its own queue, identically."""
+    """DDP without its broadcasts. Every rank writes its own queue, identically, and begins alike: the seed builds it, or
+    the checkpoint, which also holds each rank's batch-norm statistics."""
     keyword = "forward_sync_buffers"
     if keyword not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
         keyword = "broadcast_buffers"  # its older name
-    no_broadcast: dict[str, Any] = {keyword: False}
+    no_broadcast: dict[str, Any] = {keyword: False, "init_sync": False}
     return nn.parallel.DistributedDataParallel(method, **no_broadcast)
 
 
