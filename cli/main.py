@@ -1,6 +1,7 @@
 """``contrastkit``: the commands, and the one border that errors cross."""
 
 import dataclasses
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -153,11 +154,20 @@ def bench_kernels(
     """Time the kernels side by side with the best alternatives."""
     from contrastkit import bench
 
-    rows = []
-    for row in bench.run(op=op, device=device, dtype=dtype, preset=preset):
-        rows.append(row)
-    columns = ("op", "shape", "direction", "impl", "median_ms", "iqr_ms", "floor_ms", "extra_mib")
-    screen.table("bench-kernels", columns, [[_number(row[c]) for c in columns] for row in rows])
+    rows: list[dict[str, Any]] = []
+    cases = itertools.groupby(
+        bench.run(op=op, device=device, dtype=dtype, preset=preset),
+        key=lambda row: (row["op"], row["shape"], row["direction"]),
+    )
+    for case, ways in cases:  # printed as they come
+        shown, first = [], None
+        for row in ways:
+            rows.append(row)
+            first = first or row["median_ms"]
+            numbers = (row["median_ms"], row["iqr_ms"], row["extra_mib"])
+            shown.append((row["impl"], *(f"{number:.3g}" for number in numbers), f"{first / row['median_ms']:.2f}x"))
+        title = f"{' '.join(case)}, {dtype} on {device}, floor {rows[-1]['floor_ms']:.3g} ms"
+        screen.table(title, ("", "median ms", "spread ms", "extra MiB", "speed-up"), shown)
     if json is not None:
         write_json(json, rows)
 
@@ -175,7 +185,3 @@ def _flat(value: Any) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{k}: {_flat(v)}" for k, v in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _number(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -579,8 +579,8 @@ def _epoch_line(row: dict[str, float], tick: Tick) -> str:
 
 
 def _distribute(method: Method) -> nn.Module:
-    """DDP without its broadcasts. Every rank writes its own queue, identically, and begins alike: the seed builds it, or
-    the checkpoint, which also holds each rank's batch-norm statistics."""
+    """DDP without its broadcasts: every rank writes its own queue, identically, and all begin alike, as the seed or the
+    checkpoint says, which holds the batch-norm statistics of each."""
     keyword = "forward_sync_buffers"
     if keyword not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
         keyword = "broadcast_buffers"  # its older name
