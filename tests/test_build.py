@@ -77,7 +77,7 @@ def test_the_real_one_says_how_it_was_built_and_serves():
     info = kernels.info()
     assert info["extension"]["torch"] == torch.__version__
     assert info["extension"]["isa"] in info["extension"]["isas"].split()
-    assert info["ops"]["ema_"]["cpu"] == info["ops"]["queue_push_"]["cpu"] == f"C++ ({info['extension']['isa']})"
+    assert {op["cpu"] for op in info["ops"].values()} == {f"C++ ({info['extension']['isa']})"}
     assert info["ops"]["ema_"]["cuda"] == ("CUDA" if info["extension"]["cuda"] else "reference")
 
 
@@ -87,7 +87,7 @@ def test_every_instruction_set_passes_the_tests_of_its_kernels(isa):
     code = (
         "import sys, pytest; from contrastkit import kernels\n"
         "print(kernels.info()['extension']['isa'])\n"
-        "sys.exit(pytest.main(['-q', '-k', 'cpu', 'tests/ops/test_ema.py', 'tests/ops/test_queue.py']))"
+        "sys.exit(pytest.main(['-q', '-k', 'cpu', 'tests/ops']))"
     )
     done = run(sys.executable, "-c", code, CONTRASTKIT_ISA=isa)
     if done.stdout.split("\n")[0] != isa:

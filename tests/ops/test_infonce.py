@@ -5,9 +5,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from contrastkit import ops
+from contrastkit import kernels, ops
 
+OP = "infonce"
 module = sys.modules["contrastkit.ops.infonce"]
+
+
+@pytest.fixture(autouse=True)
+def everything_is_made_there(device):
+    torch.set_default_device(device)
+    yield
+    torch.set_default_device(None)
 
 
 def unit(*shape, dtype=torch.float64):
@@ -62,29 +70,49 @@ def masks(kind, N, K):
 SHAPES = [(1, 1, 1), (7, 13, 5), (3, 2, 11), (31, 67, 16), (2, 128, 3)]
 
 
-CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))
-
-
-def moved(chosen, to):
-    """Masks on a device."""
-    return {k: tuple(t.to(to) for t in v) if isinstance(v, tuple) else v.to(to) for k, v in chosen.items()}
-
-
 @pytest.mark.parametrize("kind", ["none", "exclude", "n_valid", "ids", "all"])
 @pytest.mark.parametrize(("N", "K", "C"), SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("device", ["cpu", CUDA])
-def test_values_are_the_double_loops(device, dtype, N, K, C, kind):
+def test_values_are_the_double_loops(dtype, N, K, C, kind):
     query, positive, keys = unit(N, C, dtype=dtype), unit(N, C, dtype=dtype), unit(K, C, dtype=dtype)
     chosen = masks(kind, N, K)
-    inputs = (x.to(device) for x in (query, positive, keys))
-    loss, lse, top1 = (x.cpu() for x in ops.infonce(*inputs, tau=0.1, **moved(chosen, device)))
+    loss, lse, top1 = ops.infonce(query, positive, keys, tau=0.1, **chosen)
     expected = by_hand(query, positive, keys, 0.1, **chosen)
     tolerance = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
     torch.testing.assert_close(loss.double(), expected[0], **tolerance)
     torch.testing.assert_close(lse.double(), expected[1], **tolerance)
     assert torch.equal(top1, expected[2])
     assert loss.dtype == lse.dtype == dtype
+
+
+def in_float64(query, positive, keys, tau, n_valid=None):
+    """Loss, log-sum-exp, top-1 and the queries' gradient of the sum of losses, by torch in float64."""
+    q, p, k = (t.detach().double() for t in (query, positive, keys))
+    q.requires_grad_()
+    logits = torch.cat([(q * p).sum(1, keepdim=True), q @ k[:n_valid].T], dim=1) / tau
+    lse = logits.logsumexp(1)
+    loss = lse - logits[:, 0]
+    (dq,) = torch.autograd.grad(loss.sum(), q)
+    return loss, lse, logits[:, 0] >= logits[:, 1:].amax(1), dq
+
+
+@pytest.mark.parametrize("tau", [0.01, 0.07, 1.0])
+@pytest.mark.parametrize("scale", [1.0, 5.0])
+@pytest.mark.parametrize(("N", "K", "C"), [(300, 4173, 40), (13, 700, 128), (257, 129, 3), (2, 20000, 33)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_many_tiles_chunks_and_blocks(dtype, N, K, C, scale, tau):
+    q, p, k = (scale * unit(n, C).to(dtype) for n in (N, N, K))
+    valid = K - 5
+    q.requires_grad_()
+    loss, lse, top1 = ops.infonce(q, p, k, tau=tau, n_valid=torch.tensor(valid))
+    (dq,) = torch.autograd.grad(loss.sum(), q)
+    expected = in_float64(q, p, k, tau, valid)
+    size = scale**2 / tau  # of the logits: float32 carries them to a share of their size
+    for found, true in ((loss, expected[0]), (lse, expected[1])):
+        torch.testing.assert_close(found.double(), true, rtol=1e-6, atol=4e-7 * size)
+    assert (top1 == expected[2]).float().mean() > 0.99  # ties of rounded products may fall otherwise
+    bound = torch.finfo(dtype).eps + 4e-6 * max(1.0, size)
+    assert (dq.double() - expected[3]).abs().max() <= bound * expected[3].abs().max()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
@@ -230,6 +258,20 @@ def test_no_second_derivative_and_none_of_lse():
     (first,) = torch.autograd.grad(loss.square().sum(), q, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
+
+
+def test_the_same_bits_on_any_number_of_threads(request, device):
+    if request.node.callspec.params["device"] == "reference" or kernels.info()["ops"][OP][device] == "reference":
+        pytest.skip("torch's products, of which the reference is made, promise no such thing")
+    q, p, k = (unit(n, 24, dtype=torch.float32) for n in (270, 270, 5000))
+    threads, runs = torch.get_num_threads(), []
+    for n in (1, 2, 3):
+        torch.set_num_threads(n)
+        leaf = q.clone().requires_grad_()
+        loss, lse, top1 = ops.infonce(leaf, p, k, tau=0.1)
+        runs.append([loss, lse, top1, *torch.autograd.grad(loss.sum(), leaf)])
+    torch.set_num_threads(threads)
+    assert all(torch.equal(x, y) for other in runs[1:] for x, y in zip(runs[0], other, strict=True))
 
 
 def test_the_same_bits_every_time():
