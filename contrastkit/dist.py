@@ -72,22 +72,34 @@ def mine(x: Tensor) -> Tensor:
     return x[rank() * n : (rank() + 1) * n]
 
 
-def mean(x: Tensor) -> Tensor:
-    """The mean of ``x`` over the ranks."""
+def total(x: Tensor) -> Tensor:
+    """The sum of ``x`` over the ranks."""
     if world() == 1:
         return x
     x = x.clone()
     torch_dist.all_reduce(x)
-    return x / world()
+    return x
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of ``x`` over the ranks."""
+    return x if world() == 1 else total(x) / world()
+
+
+def largest(x: Tensor) -> Tensor:
+    """The elementwise maximum of ``x`` over the ranks."""
+    if world() == 1:
+        return x
+    x = x.clone()
+    torch_dist.all_reduce(x, op=torch_dist.ReduceOp.MAX)
+    return x
 
 
 def any_of(flags: Sequence[bool], device: torch.device) -> list[bool]:
     """Each flag, whether it is set on any rank: all ranks must save, or leave the loop, at the same step."""
     if world() == 1:
         return list(flags)
-    x = torch.tensor(flags, dtype=torch.float32, device=device)
-    torch_dist.all_reduce(x, op=torch_dist.ReduceOp.MAX)
-    return x.bool().tolist()
+    return largest(torch.tensor(flags, dtype=torch.float32, device=device)).bool().tolist()
 
 
 def barrier() -> None:

@@ -5,10 +5,13 @@ The reference serves every device. Once the extension `contrastkit._C` is loaded
 """
 
 from contrastkit import kernels
+from contrastkit.ops.bank import bank_loss, bank_update_
 from contrastkit.ops.ema import ema_
 from contrastkit.ops.infonce import infonce
+from contrastkit.ops.ntxent import ntxent
 from contrastkit.ops.queue import queue_push_
+from contrastkit.ops.sinkhorn import sinkhorn
 
 kernels.load()
 
-__all__ = ["ema_", "infonce", "queue_push_"]
+__all__ = ["bank_loss", "bank_update_", "ema_", "infonce", "ntxent", "queue_push_", "sinkhorn"]

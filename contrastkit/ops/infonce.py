@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from contrastkit.ops.library import LIBRARY
+from contrastkit.ops.library import LIBRARY, accumulator, blocks, temperature
 
 _MASKS = "Tensor? exclude, Tensor? n_valid, Tensor? query_ids, Tensor? key_ids"
 LIBRARY.define(
@@ -25,9 +25,6 @@ LIBRARY.define(
     " -> (Tensor loss, Tensor lse, Tensor top1, Tensor dquery)"
 )
 LIBRARY.define(f"infonce_dkeys(Tensor g, Tensor lse, Tensor query, Tensor keys, Tensor tau, {_MASKS}) -> Tensor")
-
-# The reference works on blocks of rows, so that the logits of one block stay near the cores.
-_BLOCK = {"cpu": 2**22, "cuda": 2**26}
 
 
 def infonce(
@@ -66,8 +63,8 @@ def infonce(
 
     Sources: CPC, https://arxiv.org/abs/1807.03748, Eq. 4; MoCo, https://arxiv.org/abs/1911.05722, Eq. 1.
     """
-    _check(query, positive, keys, tau, exclude, n_valid, ids)
-    tau = tau if isinstance(tau, Tensor) else torch.tensor(tau, dtype=torch.float64)
+    _check(query, positive, keys, exclude, n_valid, ids)
+    tau = temperature("infonce", tau)
     query_ids, key_ids = ids or (None, None)
     with_dquery = torch.is_grad_enabled() and (query.requires_grad or tau.requires_grad)
     loss, lse, top1, _ = torch.ops.contrastkit.infonce(
@@ -80,7 +77,6 @@ def _check(
     query: Tensor,
     positive: Tensor,
     keys: Tensor,
-    tau: float | Tensor,
     exclude: Tensor | None,
     n_valid: Tensor | None,
     ids: tuple[Tensor, Tensor] | None,
@@ -93,13 +89,6 @@ def _check(
         )
     if not all(t.is_floating_point() for t in (query, positive, keys)):
         raise ValueError(f"infonce: floating inputs expected, got {query.dtype}, {positive.dtype} and {keys.dtype}")
-    if isinstance(tau, Tensor):
-        if tau.ndim or not tau.is_floating_point():
-            raise ValueError(
-                f"infonce: tau must be a float or a 0-dim floating tensor, got {tau.dtype}{list(tau.shape)}"
-            )
-    elif not tau > 0:
-        raise ValueError(f"infonce: tau must be above 0, got {tau}")
     integers = [("exclude", exclude, (N, -1)), ("n_valid", n_valid, ())]
     integers += [("ids[0]", ids[0], (N,)), ("ids[1]", ids[1], (K,))] if ids is not None else []
     for name, t, shape in integers:
@@ -110,10 +99,6 @@ def _check(
     for t in (positive, keys, exclude, n_valid, *(ids or ())):
         if t is not None and t.device != query.device:
             raise ValueError(f"infonce: all inputs belong on {query.device}, one is on {t.device}")
-
-
-def _accumulator(*tensors: Tensor) -> torch.dtype:
-    return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
 
 
 def _logits(
@@ -139,11 +124,6 @@ def _logits(
     return s
 
 
-def _blocks(N: int, K: int, device: torch.device) -> list[slice]:
-    n = max(1, _BLOCK["cpu" if device.type == "cpu" else "cuda"] // max(K, 1))
-    return [slice(i, min(i + n, N)) for i in range(0, N, n)]
-
-
 @torch.library.impl(LIBRARY, "infonce", "CompositeExplicitAutograd")
 def _reference(
     query: Tensor,
@@ -157,14 +137,14 @@ def _reference(
     with_dquery: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     N, K = len(query), len(keys)
-    dtype = _accumulator(query, positive, keys)
+    dtype = accumulator(query, positive, keys)
     with torch.autocast(query.device.type, enabled=False):
         tau = tau.to(dtype)
         q, p, k = query.to(dtype) / tau, positive.to(dtype), keys.to(dtype)
         s_positive = (q * p).sum(1)
         L, top = s_positive.new_empty(N), s_positive.new_empty(N)
         O = torch.empty_like(q) if with_dquery else q.new_empty(0)  # noqa: E741 (the letter of attention's output)
-        for rows in _blocks(N, K, query.device):
+        for rows in blocks(N, K, query.device):
             s = _logits(q[rows], k, rows, exclude, n_valid, query_ids, key_ids)
             top[rows] = s.amax(1) if K else -torch.inf
             m = top[rows].clamp(min=torch.finfo(dtype).min)  # finite also where every key is masked
@@ -184,7 +164,7 @@ def _fake(
     query: Tensor, positive: Tensor, keys: Tensor, tau: Tensor, *masks: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     with_dquery = masks[-1]
-    row = query.new_empty(query.shape[0], dtype=_accumulator(query, positive, keys))
+    row = query.new_empty(query.shape[0], dtype=accumulator(query, positive, keys))
     dquery = row.new_empty(query.shape if with_dquery else (0,))
     return row, torch.empty_like(row), torch.empty_like(row, dtype=torch.bool), dquery
 
@@ -206,7 +186,7 @@ def _dkeys_reference(
         q, k = query.to(lse.dtype) / tau.to(lse.dtype), keys.to(lse.dtype)
         gq = g[:, None] * q
         dkeys = torch.zeros_like(k)
-        for rows in _blocks(len(q), len(k), query.device):
+        for rows in blocks(len(q), len(k), query.device):
             s = _logits(q[rows], k, rows, exclude, n_valid, query_ids, key_ids)
             dkeys.addmm_(s.sub_(lse[rows, None]).exp_().T, gq[rows])
         return dkeys

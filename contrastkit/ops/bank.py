@@ -1,0 +1,200 @@
+"""A memory bank: one vector of every image, drawn from as negatives (InstDisc, Sec. 3; CMC, Sec. 3.4).
+
+With rows r_ik = bank[index_ik], k = 0 the positive and k = 1, ..., m noise, and s_ik = q_i.r_ik / tau, the loss is
+
+    NCE      softplus(c - s_i0) + sum_k softplus(s_ik - c),  c = log Z + log(m / M)     (InstDisc, Eqs. 4 to 7)
+    softmax  logsumexp_k s_ik - s_i0
+
+and its gradient g_ik in s_ik needs nothing but s, so each row is read once: dq_i = sum_k g_ik r_ik / tau.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from contrastkit.ops.library import LIBRARY, accumulator, blocks, temperature
+
+LIBRARY.define(
+    "bank_loss(Tensor query, Tensor bank, Tensor index, Tensor tau, Tensor? Z, bool with_dquery)"
+    " -> (Tensor loss, Tensor lse, Tensor top1, Tensor dquery)"
+)
+LIBRARY.define("bank_update_(Tensor(a!) bank, Tensor index, Tensor x, float m) -> ()")
+
+
+def bank_loss(
+    query: Tensor, bank: Tensor, index: Tensor, *, tau: float | Tensor, Z: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tell a query's own row of the bank from rows drawn as noise (InstDisc, Eqs. 4 to 7), by NCE or by softmax.
+
+    With V views, query v meets slot v of the bank and all share the draws: CMC's two banks are one [M, 2, C] and its
+    query the other view's features. The drawn rows are never copied out. Accumulation and results are in float32 (float64
+    where an input is); gradients flow from loss to query and tau, never to the bank; there is no second derivative.
+
+    Args:
+        query: [N, C] or [N, V, C] floating, as a rule of unit length.
+        bank: [M, C] or [M, V, C] floating; bfloat16 halves the time.
+        index: int64 [N, 1 + m], rows of the bank: the positive first, then m draws from all rows alike. A draw may repeat
+            or be the positive, as in the official code.
+        tau: temperature, above 0 (a tensor is not checked: that would synchronise); a 0-dim tensor may need a gradient.
+        Z: None for softmax over the 1 + m rows; for NCE the normalising constant, floating [V] (0-dim without V) on the
+            bank's device, above 0. Its estimate from a batch is M times the mean of exp(s): M exp(lse).mean() / (1 + m).
+
+    Returns:
+        loss [N] or [N, V]; lse, as much, the logarithm of the sum of exp(s) over all 1 + m rows; top1, as much, bool:
+        whether the positive's logit is at least every other's. lse and top1 carry no gradient.
+
+    Raises:
+        ValueError: shapes, dtypes or devices do not fit together, or tau <= 0.
+        IndexError: an index outside the bank (on CUDA a device-side assertion, as in torch).
+
+    Sources: InstDisc, https://arxiv.org/abs/1805.01978, Sec. 3.2; CMC, https://arxiv.org/abs/1906.05849, Sec. 3.4. The
+    official codes add 1e-7 to the denominators of NCE's ratios; here the ratios are exact.
+    """
+    if (
+        query.ndim not in (2, 3)
+        or bank.ndim != query.ndim
+        or bank.shape[1:] != query.shape[1:]
+        or not (query.is_floating_point() and bank.is_floating_point())
+    ):
+        raise ValueError(
+            "bank_loss: floating query [N, C] and bank [M, C], or [N, V, C] and [M, V, C], expected, got "
+            f"{query.dtype}{list(query.shape)} and {bank.dtype}{list(bank.shape)}"
+        )
+    if index.ndim != 2 or len(index) != len(query) or index.shape[1] < 1 or index.dtype != torch.int64:
+        raise ValueError(f"bank_loss: index must be int64 [{len(query)}, 1 + m], got {index.dtype}{list(index.shape)}")
+    if Z is not None and not (Z.is_floating_point() and Z.shape == query.shape[1:-1]):
+        raise ValueError(f"bank_loss: Z must be floating {list(query.shape[1:-1])}, got {Z.dtype}{list(Z.shape)}")
+    for name, t in (("bank", bank), ("index", index), ("Z", Z)):
+        if t is not None and t.device != query.device:
+            raise ValueError(f"bank_loss: {name} is on {t.device} and query on {query.device}")
+    tau = temperature("bank_loss", tau)
+    with_dquery = torch.is_grad_enabled() and (query.requires_grad or tau.requires_grad)
+    if query.ndim == 2:
+        query, bank, Z = query[:, None], bank[:, None], None if Z is None else Z[None]
+        results = torch.ops.contrastkit.bank_loss(query, bank, index, tau, Z, with_dquery)[:3]
+        loss, lse, top1 = (t.squeeze(1) for t in results)
+    else:
+        loss, lse, top1, _ = torch.ops.contrastkit.bank_loss(query, bank, index, tau, Z, with_dquery)
+    return loss, lse, top1
+
+
+@torch.library.impl(LIBRARY, "bank_loss", "CompositeExplicitAutograd")
+def _reference(
+    query: Tensor, bank: Tensor, index: Tensor, tau: Tensor, Z: Tensor | None, with_dquery: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    N, V, C = query.shape
+    m, M = index.shape[1] - 1, len(bank)
+    dtype = accumulator(query, bank)
+    with torch.autocast(query.device.type, enabled=False):
+        tau = tau.to(dtype)
+        q = query.to(dtype) / tau
+        loss, lse = q.new_empty(N, V), q.new_empty(N, V)
+        top1 = torch.empty_like(loss, dtype=torch.bool)
+        dquery = torch.empty_like(q) if with_dquery else q.new_empty(0)
+        for rows in blocks(N, (m + 1) * V * C, query.device):
+            r = bank[index[rows]].to(dtype)  # [n, 1 + m, V, C]
+            s = torch.einsum("nvc,nkvc->nvk", q[rows], r)
+            lse[rows] = s.logsumexp(2)
+            top1[rows] = s[..., 0] >= s.amax(2)
+            if Z is None:
+                loss[rows] = lse[rows] - s[..., 0]
+                g = (s - lse[rows, :, None]).exp_()
+                g[..., 0] = -g[..., 1:].sum(2)  # not P - 1, which cancels
+            else:
+                x = s - (Z.to(dtype).log() + (math.log(m / M) if m else -math.inf))[:, None]
+                x[..., 0].neg_()
+                loss[rows] = F.softplus(x).sum(2)
+                g = torch.sigmoid(x)
+                g[..., 0].neg_()
+            if with_dquery:
+                dquery[rows] = torch.einsum("nvk,nkvc->nvc", g, r) / tau
+        return loss, lse, top1, dquery
+
+
+@torch.library.register_fake("contrastkit::bank_loss", lib=LIBRARY)
+def _fake(
+    query: Tensor, bank: Tensor, index: Tensor, tau: Tensor, Z: Tensor | None, with_dquery: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    row = query.new_empty(query.shape[:2], dtype=accumulator(query, bank))
+    dquery = row.new_empty(query.shape if with_dquery else (0,))
+    return row, torch.empty_like(row), torch.empty_like(row, dtype=torch.bool), dquery
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    query, bank, index, tau, *_ = inputs
+    loss, lse, top1, dquery = output
+    ctx.mark_non_differentiable(lse, top1, dquery)
+    need_tau = ctx.needs_input_grad[3]
+    ctx.save_for_backward(dquery, query if need_tau else None, tau if need_tau else None)  # not the bank: it is written
+    ctx.dtype = query.dtype
+
+
+@once_differentiable
+def _backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    dquery, query, tau = ctx.saved_tensors
+    dquery = g[..., None] * dquery
+    dtau = None
+    if ctx.needs_input_grad[3]:
+        dtau = (-(query * dquery).sum() / tau).to(dtype=tau.dtype, device=tau.device)
+    return dquery.to(ctx.dtype) if ctx.needs_input_grad[0] else None, None, None, dtau, None, None
+
+
+torch.library.register_autograd("contrastkit::bank_loss", _backward, setup_context=_setup_context, lib=LIBRARY)
+
+
+def bank_update_(bank: Tensor, index: Tensor, x: Tensor, *, m: float) -> None:
+    """Move rows of the bank towards a batch's features and back to unit length, in place (InstDisc, Sec. 3.3).
+
+    Row y = index_i becomes r / max(|r|, 1e-12) with r = m bank_y + (1 - m) x_i, in float32 (float64 where an input is).
+    Where an image stands in the batch twice the last one counts, and each starts from the row before the call. Nothing of
+    it enters autograd's graph.
+
+    Args:
+        bank: [M, C] or [M, V, C], written in place, any floating dtype (a row is rounded to it once).
+        index: int64 [N], rows of the bank.
+        x: [N, C] or [N, V, C] floating.
+        m: momentum in [0, 1]; 0.5 in the official code.
+
+    Raises:
+        ValueError: shapes, dtypes or devices do not fit together, or m lies outside [0, 1].
+        IndexError: an index outside the bank (on CUDA a device-side assertion, as in torch).
+
+    Source: InstDisc, https://arxiv.org/abs/1805.01978, Sec. 3.3; the official code's lib/NCEAverage.py for the norm.
+    """
+    if not 0.0 <= m <= 1.0:
+        raise ValueError(f"bank_update_: momentum m must lie in [0, 1], got {m}")
+    if (
+        bank.ndim not in (2, 3)
+        or x.ndim != bank.ndim
+        or x.shape[1:] != bank.shape[1:]
+        or not (bank.is_floating_point() and x.is_floating_point())
+    ):
+        raise ValueError(
+            "bank_update_: floating bank [M, C] and x [N, C], or [M, V, C] and [N, V, C], expected, got "
+            f"{bank.dtype}{list(bank.shape)} and {x.dtype}{list(x.shape)}"
+        )
+    if index.shape != x.shape[:1] or index.dtype != torch.int64:
+        raise ValueError(f"bank_update_: index must be int64 [{len(x)}], got {index.dtype}{list(index.shape)}")
+    for name, t in (("index", index), ("x", x)):
+        if t.device != bank.device:
+            raise ValueError(f"bank_update_: {name} is on {t.device} and bank on {bank.device}")
+    with torch.no_grad():
+        torch.ops.contrastkit.bank_update_(bank, index, x, m)
+
+
+@torch.library.impl(LIBRARY, "bank_update_", "CompositeExplicitAutograd")
+def _update_reference(bank: Tensor, index: Tensor, x: Tensor, m: float) -> None:
+    dtype = accumulator(bank, x)
+    rows = F.normalize(torch.lerp(bank[index].to(dtype), x.to(dtype), 1 - m), dim=-1)
+    # index_put_ leaves open which of two equal indices wins: every one writes the last one's row
+    last = (index[:, None] == index).to(torch.uint8).cumsum(1).argmax(1)
+    bank.index_copy_(0, index, rows[last].to(bank.dtype))
+
+
+@torch.library.register_fake("contrastkit::bank_update_", lib=LIBRARY)
+def _update_fake(bank: Tensor, index: Tensor, x: Tensor, m: float) -> None:
+    pass
