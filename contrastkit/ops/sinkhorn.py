@@ -7,7 +7,7 @@ two vectors, and of them only the prototypes' sums t are kept:
     t_k = sum_i exp(top_i - max top) E_ik,      then, iterations - 1 times,      t_k <- sum_i E_ik / (sum_l E_il / t_l)
     codes_ik = (E_ik / t_k) / (sum_l E_il / t_l)
 
-Constant factors of Q and of a row cancel: so a row may be scaled by its own maximum, which only the first sums must undo.
+Constant factors of Q and of a row cancel: a row may be scaled by its own maximum, which only the first sums must undo.
 """
 
 import torch
@@ -43,8 +43,8 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, acro
     Raises:
         ValueError: scores is not a floating matrix, epsilon <= 0 or iterations < 1.
 
-    Sources: SwAV, https://arxiv.org/abs/2006.09882, Sec. 3.1; Cuturi 2013, https://arxiv.org/abs/1306.0895. The result is
-    the official code's, main_swav.py, `distributed_sinkhorn`, which overflows where ours does not.
+    Sources: SwAV, https://arxiv.org/abs/2006.09882, Sec. 3.1; Cuturi 2013, https://arxiv.org/abs/1306.0895. The result
+    is that of the official code's `distributed_sinkhorn` (main_swav.py), which overflows where ours does not.
     """
     if scores.ndim != 2 or not scores.is_floating_point():
         raise ValueError(f"sinkhorn: scores must be floating [N, K], got {scores.dtype}{list(scores.shape)}")

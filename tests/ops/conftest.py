@@ -1,32 +1,65 @@
-"""Tests of an op with kernels run on its reference and on each kernel that is there."""
+"""Tests of ops with kernels run on their references and on each kernel that is there."""
 
-import sys
-from collections.abc import Iterator
+import multiprocessing
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed
 
 from contrastkit import kernels
 
 
 @pytest.fixture(params=["reference", "cpu", "cuda"])
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The device to test on; for "reference", the module's OP is served by its reference even where _C is built."""
-    op = request.module.OP
+    """The device to test on; for "reference", the module's OPS are served by their references even where _C is built."""
+    ops = request.module.OPS
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
-    if request.param == "cpu" and kernels.info()["ops"][op]["cpu"] == "reference":
+    if request.param == "cpu" and kernels.info()["ops"][ops[0]]["cpu"] == "reference":
         pytest.skip(f"no cpu kernel: contrastkit._C is {kernels.info()['aside'] or 'built without it'}")
     if request.param != "reference":
         yield request.param
         return
     override = torch.library.Library("contrastkit", "IMPL")
-    reference = sys.modules[f"contrastkit.ops.{op.split('_')[0]}"]._reference
-    override.impl(op, reference, "CPU", allow_override=True)
+    for op in ops:
+        override.impl(op, reference_of(op), "CPU", allow_override=True)
     yield "cpu"
     override._destroy()
+
+
+def reference_of(op: str) -> Callable:
+    overload = getattr(torch.ops.contrastkit, op).default
+    return lambda *args: overload._op_dk(torch._C.DispatchKey.CompositeExplicitAutograd, *args)
 
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
+    """Call work(rank) in two forked processes that share a process group."""
+
+    def child(rank: int, work: Callable[[int], None], failures: multiprocessing.SimpleQueue) -> None:
+        try:
+            torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=rank, world_size=2)
+            work(rank)
+        except BaseException:
+            failures.put(traceback.format_exc())
+
+    def run(work: Callable[[int], None]) -> None:
+        fork = multiprocessing.get_context("fork")
+        failures = fork.SimpleQueue()
+        children = [fork.Process(target=child, args=(rank, work, failures)) for rank in range(2)]
+        for process in children:
+            process.start()
+        for process in children:
+            process.join(60)
+            assert process.exitcode is not None, "a process hangs"
+        assert failures.empty(), failures.get()
+
+    return run
