@@ -97,7 +97,8 @@ def _reference(
         top1 = torch.empty_like(loss, dtype=torch.bool)
         dquery = torch.empty_like(q) if with_dquery else q.new_empty(0)
         for rows in blocks(N, (m + 1) * V * C, query.device):
-            r = bank[index[rows]].to(dtype)  # [n, 1 + m, V, C]
+            drawn = index[rows]
+            r = bank.index_select(0, drawn.flatten()).to(dtype).view(*drawn.shape, V, C)
             s = torch.einsum("nvc,nkvc->nvk", q[rows], r)
             lse[rows] = s.logsumexp(2)
             top1[rows] = s[..., 0] >= s.amax(2)
@@ -189,8 +190,10 @@ def bank_update_(bank: Tensor, index: Tensor, x: Tensor, *, m: float) -> None:
 
 @torch.library.impl(LIBRARY, "bank_update_", "CompositeExplicitAutograd")
 def _update_reference(bank: Tensor, index: Tensor, x: Tensor, m: float) -> None:
+    if len(x) == 0:
+        return
     dtype = accumulator(bank, x)
-    rows = F.normalize(torch.lerp(bank[index].to(dtype), x.to(dtype), 1 - m), dim=-1)
+    rows = F.normalize(torch.lerp(bank.index_select(0, index).to(dtype), x.to(dtype), 1 - m), dim=-1)
     # index_put_ leaves open which of two equal indices wins: every one writes the last one's row
     last = (index[:, None] == index).to(torch.uint8).cumsum(1).argmax(1)
     bank.index_copy_(0, index, rows[last].to(bank.dtype))

@@ -92,7 +92,7 @@ void queue_push_(
 void ema_(at::TensorList averages, at::TensorList params, double m);
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations);
 std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, double epsilon);
-at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t);
+at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale);
 void sinkhorn_end_(at::Tensor E, const at::Tensor& t);
 
 }  // namespace contrastkit::cpu

@@ -19,12 +19,13 @@ double begin(const double* scores, double* E, int64_t n, int64_t K, double epsil
   double reference = std::numeric_limits<double>::lowest();
   std::fill(t, t + K, 0.0);
   for (int64_t i = 0; i < n; ++i, scores += K, E += K) {
-    const double best = *std::max_element(scores, scores + K), top = best / epsilon;
+    const double top = *std::max_element(scores, scores + K);
     if (top > reference) {
-      for (int64_t k = 0; k < K; ++k) t[k] *= std::exp(reference - top);
+      for (int64_t k = 0; k < K; ++k) t[k] *= std::exp((reference - top) / epsilon);
       reference = top;
     }
-    for (int64_t k = 0; k < K; ++k) t[k] += std::exp(top - reference) * (E[k] = std::exp((scores[k] - best) / epsilon));
+    const double w = std::exp((top - reference) / epsilon);
+    for (int64_t k = 0; k < K; ++k) t[k] += w * (E[k] = std::exp((scores[k] - top) / epsilon));
   }
   return reference;
 }
@@ -35,10 +36,10 @@ double dot(const double* x, const double* y, int64_t K) {
   return sum;
 }
 
-void sums(const double* E, int64_t n, int64_t K, const double* v, double* t) {
+void sums(const double* E, int64_t n, int64_t K, double scale, const double* v, double* t) {
   std::fill(t, t + K, 0.0);
   for (int64_t i = 0; i < n; ++i, E += K) {
-    const double c = 1 / dot(E, v, K);
+    const double c = scale / dot(E, v, K);
     for (int64_t k = 0; k < K; ++k) t[k] += c * E[k];
   }
 }
@@ -102,17 +103,18 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& 
     }
   });
   const at::Tensor top = tops.max();
-  parts.mul_(tops.sub(top).exp_().unsqueeze(1));
+  parts.mul_(tops.sub(top).div_(epsilon).exp_().unsqueeze(1));
   return {E, wide ? added<double>(parts) : added<float>(parts), top};
 }
 
-at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t) {
+at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale) {
   const at::Tensor x = E.contiguous(), v = reciprocal(t), parts = parts_like(x);
   const int64_t K = x.size(1);
   const bool wide = is(x, at::kDouble);
   tasks(x.size(0), [&](int64_t task, int64_t row, int64_t n) {
-    if (wide) sums(data<double>(x) + row * K, n, K, data<double>(v), data<double>(parts) + task * K);
-    else kernels().sinkhorn_sums(data<float>(x) + row * K, n, K, data<float>(v), data<float>(parts) + task * K);
+    if (wide) sums(data<double>(x) + row * K, n, K, scale, data<double>(v), data<double>(parts) + task * K);
+    else
+      kernels().sinkhorn_sums(data<float>(x) + row * K, n, K, scale, data<float>(v), data<float>(parts) + task * K);
   });
   return wide ? added<double>(parts) : added<float>(parts);
 }
@@ -130,7 +132,8 @@ void sinkhorn_end_(at::Tensor E, const at::Tensor& t) {
 
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations) {
   auto [E, t, top] = sinkhorn_begin(scores, epsilon);
-  for (int64_t i = 1; i < iterations; ++i) t = sinkhorn_sums(E, t);
+  const double scale = E.size(1) / std::max<double>(E.size(0), 1);  // keeps t of one size
+  for (int64_t i = 1; i < iterations; ++i) t = sinkhorn_sums(E, t, scale);
   sinkhorn_end_(E, t);
   return E;
 }

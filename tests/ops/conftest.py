@@ -14,7 +14,7 @@ from contrastkit import kernels
 
 @pytest.fixture(params=["reference", "cpu", "cuda"])
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The device to test on; for "reference", the module's OPS are served by their references even where _C is built."""
+    """The device to test on; for "reference", the references serve the module's OPS even where _C is built."""
     ops = request.module.OPS
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
@@ -46,7 +46,9 @@ def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
 
     def child(rank: int, work: Callable[[int], None], failures: multiprocessing.SimpleQueue) -> None:
         try:
-            torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=rank, world_size=2)
+            torch.distributed.init_process_group(
+                "gloo", init_method=f"file://{tmp_path}/group", rank=rank, world_size=2
+            )
             work(rank)
         except BaseException:
             failures.put(traceback.format_exc())

@@ -143,7 +143,9 @@ def test_an_empty_batch_is_nothing_to_do():
 def test_a_small_loss_keeps_its_digits():
     e = F.one_hot(torch.tensor([0, 1, 0, 1]), 2).float()
     loss = ops.ntxent(e, tau=0.05)[0]  # log(1 + 2 e^-20): lse - s would be 0 in float32
-    torch.testing.assert_close(loss.double(), torch.full((4,), math.log1p(2 * math.exp(-20))).double(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        loss.double(), torch.full((4,), math.log1p(2 * math.exp(-20))).double(), rtol=1e-6, atol=0
+    )
 
 
 def test_logits_far_beyond_exp_stay_finite():

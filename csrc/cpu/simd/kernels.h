@@ -80,10 +80,14 @@ using BankNoise = void (*)(
 template <typename B, typename X>
 using BankRow = void (*)(const B* old, const X* x, int64_t C, double m, float* work, B* out);
 
-// n rows of E = exp(scale (scores - max)), and t [K] = sum exp(scale max - top) E, where top, returned, is the largest
-// scale max.
+// n rows of E = exp(scale (scores - top)), top being a row's largest score, and t [K] = sum exp(scale (top - largest)) E,
+// where the largest of all is returned.
 template <typename X>
 using SinkhornBegin = float (*)(const X* scores, float* E, int64_t n, int64_t K, float scale, float* t);
+
+// t [K] = sum over n rows of scale E / (E.v), and E <- E v / (E.v)
+using SinkhornSums = void (*)(const float* E, int64_t n, int64_t K, float scale, const float* v, float* t);
+using SinkhornEnd = void (*)(float* E, int64_t n, int64_t K, const float* v);
 
 struct Kernels {
   const char* isa;
@@ -109,8 +113,8 @@ struct Kernels {
   BankRow<bf16, bf16> bank_row_bb;
   SinkhornBegin<float> sinkhorn_begin_f;
   SinkhornBegin<bf16> sinkhorn_begin_b;
-  void (*sinkhorn_sums)(const float* E, int64_t n, int64_t K, const float* v, float* t);  // t [K] = sum E / (E.v)
-  void (*sinkhorn_end)(float* E, int64_t n, int64_t K, const float* v);                   // E <- E v / (E.v)
+  SinkhornSums sinkhorn_sums;
+  SinkhornEnd sinkhorn_end;
 };
 
 namespace baseline {

@@ -7,27 +7,27 @@ namespace {
 
 template <typename X>
 float sinkhorn_begin(const X* scores, float* E, int64_t n, int64_t K, float scale, float* t) {
-  float reference = -__FLT_MAX__;  // t is a sum of exp(top - reference) E
+  float reference = -__FLT_MAX__;  // t is a sum of exp(scale (top - reference)) E
   const int64_t whole = K / V * V;
   for (int64_t k = 0; k < K; ++k) t[k] = 0;
   for (int64_t i = 0; i < n; ++i, scores += K, E += K) {
     vec high = vec{} - __FLT_MAX__;
     for (int64_t k = 0; k < whole; k += V) high = max(loadv(scores + k), high);
     for (int64_t k = whole; k < K; ++k) high[0] = load(scores[k]) > high[0] ? load(scores[k]) : high[0];
-    const float best = largest(high), top = best * scale;
+    const float top = largest(high);
     if (top > reference) {
-      const float rescale = exp_(vec{} + (reference - top))[0];
+      const float rescale = exp_(vec{} + (reference - top) * scale)[0];
       for (int64_t k = 0; k < K; ++k) t[k] *= rescale;
       reference = top;
     }
-    const float w = exp_(vec{} + (top - reference))[0];
+    const float w = exp_(vec{} + (top - reference) * scale)[0];
     for (int64_t k = 0; k < whole; k += V) {
-      const vec e = exp_((loadv(scores + k) - best) * scale);
+      const vec e = exp_((loadv(scores + k) - top) * scale);
       storev(E + k, e);
       storev(t + k, loadv(t + k) + w * e);
     }
     for (int64_t k = whole; k < K; ++k) {
-      E[k] = exp_(vec{} + (load(scores[k]) - best) * scale)[0];
+      E[k] = exp_(vec{} + (load(scores[k]) - top) * scale)[0];
       t[k] += w * E[k];
     }
   }
@@ -47,11 +47,11 @@ inline float dot(const float* x, const float* y, int64_t K) {
   return total(a + b + (c + d));
 }
 
-// t [K] = sum over n rows of E / (E.v)
-void sinkhorn_sums(const float* E, int64_t n, int64_t K, const float* v, float* t) {
+// t [K] = sum over n rows of scale E / (E.v)
+void sinkhorn_sums(const float* E, int64_t n, int64_t K, float scale, const float* v, float* t) {
   for (int64_t k = 0; k < K; ++k) t[k] = 0;
   for (int64_t i = 0; i < n; ++i, E += K) {
-    const float c = 1 / dot(E, v, K);
+    const float c = scale / dot(E, v, K);
     for (int64_t k = 0; k < K; ++k) t[k] += c * E[k];
   }
 }
