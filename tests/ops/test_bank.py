@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from contrastkit import bench, kernels, ops
+from contrastkit import kernels, ops
+from contrastkit.bench import measure
 
 OPS = ("bank_loss", "bank_update_")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
@@ -196,7 +197,7 @@ def test_the_drawn_rows_are_never_copied_out(request):
         unit(999, 64).float(),
         torch.randint(999, (16, 500)),
     )
-    peak = bench.peak_memory(
+    peak = measure.peak_memory(
         lambda: torch.autograd.grad(ops.bank_loss(query, bank, index, tau=0.1)[0].sum(), query), "cpu"
     )
     assert peak < 16 * 64 * 4 * 6

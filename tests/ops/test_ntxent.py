@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from contrastkit import bench, dist, kernels, ops
+from contrastkit import dist, kernels, ops
+from contrastkit.bench import measure
 
 OPS = ("ntxent", "ntxent_dz")
 
@@ -194,7 +195,7 @@ def test_memory_grows_with_N_and_not_with_its_square(request):
 
     def peak(N):
         z = unit(N, 16, dtype=torch.float32).requires_grad_()
-        return bench.peak_memory(lambda: torch.autograd.grad(ops.ntxent(z, tau=0.1)[0].mean(), z), "cpu")
+        return measure.peak_memory(lambda: torch.autograd.grad(ops.ntxent(z, tau=0.1)[0].mean(), z), "cpu")
 
     assert peak(4096) < 16 * 4096 * 16 * 4  # a matrix of logits would be 64 MiB
     assert peak(4096) < 2.2 * peak(2048)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from contrastkit import bench, dist, kernels, ops
+from contrastkit import dist, kernels, ops
+from contrastkit.bench import measure
 
 OPS = ("sinkhorn", "sinkhorn_begin", "sinkhorn_sums", "sinkhorn_end_")
 PASSES = torch.ops.contrastkit
@@ -145,7 +146,7 @@ def test_nothing_of_the_scores_size_but_the_codes(request, device):
     if request.node.callspec.params["device"] != "cpu":
         pytest.skip("the reference holds a few")
     scores = cosines(2048, 500, "cpu")
-    assert bench.peak_memory(lambda: ops.sinkhorn(scores), "cpu") < 1.1 * 2048 * 500 * 4
+    assert measure.peak_memory(lambda: ops.sinkhorn(scores), "cpu") < 1.1 * 2048 * 500 * 4
 
 
 def test_opcheck():
