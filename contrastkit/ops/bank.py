@@ -72,7 +72,7 @@ def bank_loss(
     for name, t in (("bank", bank), ("index", index), ("Z", Z)):
         if t is not None and t.device != query.device:
             raise ValueError(f"bank_loss: {name} is on {t.device} and query on {query.device}")
-    tau = temperature("bank_loss", tau)
+    tau = temperature("bank_loss", tau, query.device)
     with_dquery = torch.is_grad_enabled() and (query.requires_grad or tau.requires_grad)
     if query.ndim == 2:
         query, bank, Z = query[:, None], bank[:, None], None if Z is None else Z[None]

@@ -63,7 +63,7 @@ def infonce(
     Sources: CPC, https://arxiv.org/abs/1807.03748, Eq. 4; MoCo, https://arxiv.org/abs/1911.05722, Eq. 1.
     """
     _check(query, positive, keys, exclude, n_valid, ids)
-    tau = temperature("infonce", tau)
+    tau = temperature("infonce", tau, query.device)
     query_ids, key_ids = ids or (None, None)
     with_dquery = torch.is_grad_enabled() and (query.requires_grad or tau.requires_grad)
     loss, lse, top1, _ = torch.ops.contrastkit.infonce(
@@ -95,9 +95,9 @@ def _check(
         if t is not None and not (fits and t.dtype == torch.int64):
             wanted = [n if n >= 0 else "E" for n in shape]
             raise ValueError(f"infonce: {name} must be int64 {wanted}, got {t.dtype}{list(t.shape)}")
-    for t in (positive, keys, exclude, n_valid, *(ids or ())):
+    for name, t in (("positive", positive), ("keys", keys), *((name, t) for name, t, _ in integers)):
         if t is not None and t.device != query.device:
-            raise ValueError(f"infonce: all inputs belong on {query.device}, one is on {t.device}")
+            raise ValueError(f"infonce: {name} is on {t.device} and query on {query.device}")
 
 
 def _logits(

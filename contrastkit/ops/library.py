@@ -20,14 +20,16 @@ def blocks(N: int, K: int, device: torch.device) -> list[slice]:
     return [slice(i, min(i + n, N)) for i in range(0, N, n)]
 
 
-def temperature(op: str, tau: float | Tensor) -> Tensor:
-    """Check a temperature; a float becomes a 0-dim tensor on the CPU."""
+def temperature(op: str, tau: float | Tensor, device: torch.device) -> Tensor:
+    """Check a temperature for work on `device`; a float becomes a 0-dim tensor on the CPU."""
     if not isinstance(tau, Tensor):
         if not tau > 0:
             raise ValueError(f"{op}: tau must be above 0, got {tau}")
         return torch.tensor(tau, dtype=torch.float64)
     if tau.ndim or not tau.is_floating_point():
         raise ValueError(f"{op}: tau must be a float or a 0-dim floating tensor, got {tau.dtype}{list(tau.shape)}")
+    if tau.device.type != "cpu" and tau.device != device:
+        raise ValueError(f"{op}: tau is on {tau.device} and the other inputs on {device}")
     return tau
 
 

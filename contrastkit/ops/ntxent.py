@@ -52,7 +52,7 @@ def ntxent(z: Tensor, *, tau: float | Tensor, across_ranks: bool = False) -> tup
     """
     if z.ndim != 2 or z.shape[0] % 2 or not z.is_floating_point():
         raise ValueError(f"ntxent: z must be floating [2n, C], got {z.dtype}{list(z.shape)}")
-    tau = temperature("ntxent", tau)
+    tau = temperature("ntxent", tau, z.device)
     if across_ranks and dist.world() > 1:
         return _AcrossRanks.apply(z, tau)
     return torch.ops.contrastkit.ntxent(z, tau, z.shape[0] // 2, 0, z.shape[0])

@@ -296,6 +296,17 @@ def test_opcheck(kind, with_dquery):
     )
 
 
+def test_compiles_whole_with_any_batch():
+    def step(q, p, k):
+        loss, lse, _ = ops.infonce(F.normalize(q, dim=1), p, k, tau=0.2)
+        return loss.mean() + lse.mean()
+
+    compiled = torch.compile(step, fullgraph=True, dynamic=True, backend="aot_eager")
+    for n in (4, 6, 11):
+        xs = [unit(*s, dtype=torch.float32).requires_grad_() for s in [(n, 4), (n, 4), (3 * n, 4)]]
+        torch.testing.assert_close(torch.autograd.grad(compiled(*xs), xs), torch.autograd.grad(step(*xs), xs))
+
+
 def test_compiles_whole():
     q, p, k = (unit(*s, dtype=torch.float32).requires_grad_() for s in [(8, 4), (8, 4), (16, 4)])
     tau = torch.tensor(0.2, requires_grad=True)
@@ -321,6 +332,8 @@ def test_compiles_whole():
         ({"exclude": torch.zeros(4, dtype=torch.int64)}, r"exclude must be int64 \[4, 'E'\]"),
         ({"n_valid": torch.tensor(1.0)}, "n_valid must be int64"),
         ({"ids": (torch.zeros(4).long(), torch.zeros(4).long())}, r"ids\[1\] must be int64 \[3\]"),
+        ({"keys": torch.zeros(3, 2, device="meta")}, "keys is on meta and query on"),
+        ({"n_valid": torch.tensor(1, device="meta")}, "n_valid is on meta and query on"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):

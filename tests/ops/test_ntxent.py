@@ -250,6 +250,7 @@ def test_compiles_whole_with_any_batch():
         (torch.zeros(4, 2, dtype=torch.int64), 0.1, "floating"),
         (torch.zeros(4, 2), 0.0, "above 0"),
         (torch.zeros(4, 2), torch.ones(1), "0-dim"),
+        (torch.zeros(4, 2), torch.tensor(0.1, device="meta"), "tau is on meta"),
     ],
 )
 def test_what_does_not_fit_is_refused(z, tau, message):

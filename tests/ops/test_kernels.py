@@ -1,0 +1,87 @@
+"""What all kernels on the CPU must stand: each instruction set, forks, several threads at once."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from contrastkit import kernels, ops
+
+BUILT = kernels.info()["extension"]
+needs_kernels = pytest.mark.skipif(BUILT is None, reason=f"contrastkit._C is {kernels.info()['aside']}")
+
+
+@needs_kernels
+@pytest.mark.parametrize("isa", (BUILT or {"isas": ""})["isas"].split())
+def test_each_instruction_set_passes_the_tests_of_ops(isa):
+    if isa == BUILT["isa"]:
+        pytest.skip("the tests beside this one run on it")
+    told = "from contrastkit import kernels; print(kernels.info()['extension']['isa'])"
+    environment = {**os.environ, "CONTRASTKIT_ISA": isa}
+    found = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True).stdout.strip()
+    if found != isa:
+        pytest.skip(f"this CPU has no {isa}")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__).parent)]
+    command += ["-k", "cpu and not compile and not opcheck", "--deselect", __file__]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def results():
+    """Every op once, from one seed."""
+    torch.manual_seed(0)
+    z = F.normalize(torch.randn(300, 40), dim=1).requires_grad_()
+    keys, index = F.normalize(torch.randn(2000, 40), dim=1).requires_grad_(), torch.randint(0, 2000, (300, 20))
+    losses = [
+        ops.infonce(z, z.detach(), keys, tau=0.1)[0].sum(),
+        ops.ntxent(z, tau=0.1)[0].sum(),
+        ops.bank_loss(z, keys.detach(), index, tau=0.1)[0].sum(),
+    ]
+    bank, queue, pointer, average = keys.detach().clone(), torch.zeros(700, 40), torch.tensor(600), torch.zeros(300, 40)
+    ops.bank_update_(bank, index[:, 0], z, m=0.5)
+    ops.queue_push_(queue, pointer, z, normalize=True)
+    ops.ema_([average], [z], 0.9)
+    codes = ops.sinkhorn(z.detach() @ keys.detach().T)
+    grads = [g for loss in losses for g in torch.autograd.grad(loss, (z, keys), allow_unused=True) if g is not None]
+    return [x.detach() for x in (*losses, *grads, bank, queue, pointer, average, codes)]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@needs_kernels
+def test_a_forked_child_computes_the_same():
+    torch.set_num_threads(2)
+    expected = results()  # the parent's pool of threads is up, and will not be there in the child
+    torch.set_num_threads(1)
+
+    def child():
+        torch.set_num_threads(1)  # as in a DataLoader's workers
+        os._exit(0 if same(results(), expected) else 1)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
+
+
+@needs_kernels
+def test_calls_from_several_threads_do_not_meet():
+    torch.manual_seed(0)
+    cases = [(F.normalize(torch.randn(200, 24), dim=1), torch.rand(400, 300)) for _ in range(4)]
+
+    def work(case):
+        z, scores = case
+        return [*ops.ntxent(z, tau=0.1), *ops.infonce(z, z, z, tau=0.1), ops.sinkhorn(scores)]
+
+    alone = [work(case) for case in cases]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            assert all(same(a, b) for a, b in zip(pool.map(work, cases), alone, strict=True))
