@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit import ops
+from contrastkit.bench.cases import reference
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES
 from contrastkit.methods.moco import MoCo, MoCoRecipe
@@ -246,3 +247,28 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], world: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
         recipe(**numbers).build(channels=3, size=16, world=world, seed=0)
+
+
+def test_the_loss_curve_on_the_kernels_is_the_references() -> None:
+    def curve() -> list[float]:
+        method = build(symmetric=True)
+        optimizer = torch.optim.SGD(method.online.parameters(), lr=0.05, momentum=0.9)
+        losses = []
+        for step in range(12):
+            out = method(batch(step), 0.0)
+            losses.append(out.loss.item())
+            optimizer.zero_grad()
+            out.loss.backward()
+            optimizer.step()
+            method.after_step(batch(step), out, 0.0)
+        return losses
+
+    kernels = curve()
+    references = torch.library.Library("contrastkit", "IMPL")
+    for op in ("infonce", "queue_push_", "ema_"):
+        references.impl(op, reference(op), "CPU", allow_override=True)
+    try:
+        assert curve() == pytest.approx(kernels, rel=2e-4)
+    finally:
+        references._destroy()
+    assert kernels[-1] != pytest.approx(kernels[0], rel=1e-2)

@@ -10,6 +10,7 @@ import torch
 import torch.distributed
 
 from contrastkit import kernels
+from contrastkit.bench.cases import reference
 
 
 @pytest.fixture(params=["reference", "cpu", "cuda"])
@@ -25,14 +26,9 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         return
     override = torch.library.Library("contrastkit", "IMPL")
     for op in ops:
-        override.impl(op, reference_of(op), "CPU", allow_override=True)
+        override.impl(op, reference(op), "CPU", allow_override=True)
     yield "cpu"
     override._destroy()
-
-
-def reference_of(op: str) -> Callable:
-    overload = getattr(torch.ops.contrastkit, op).default
-    return lambda *args: overload._op_dk(torch._C.DispatchKey.CompositeExplicitAutograd, *args)
 
 
 @pytest.fixture(autouse=True)
