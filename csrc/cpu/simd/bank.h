@@ -7,6 +7,7 @@ namespace {
 
 // Rows looked at together: their logits fill one vector, and they stay in the innermost cache between dot and gradient.
 constexpr int64_t G = V;
+constexpr int64_t kAhead = 24;  // rows from asking for one to its use: the time that memory takes
 
 template <typename B>
 inline void prefetch(const B* row, int64_t C) {
@@ -63,7 +64,7 @@ void bank_noise(
     const B *rows[G], *later[G];
     for (int64_t v = 0; v < slots; ++v) {
       for (int64_t k = 0; k < G; ++k) {
-        const int64_t last = draws - 1, here = from + k, ahead = here + G;
+        const int64_t last = draws - 1, here = from + k, ahead = here + kAhead;
         rows[k] = bank + index[here < last ? here : last] * width + v * C;
         later[k] = bank + index[ahead < last ? ahead : last] * width + v * C;
       }
