@@ -78,7 +78,7 @@ def _reference(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
 @torch.library.impl(LIBRARY, "sinkhorn_begin", "CompositeExplicitAutograd")
 def _begin_reference(scores: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     """E [N, K]; t [K], the first sums of this rank's samples; top (0-dim), the largest score, which they refer to."""
-    E = scores.to(accumulator(scores), copy=True)
+    E = scores.to(accumulator(scores), copy=True, memory_format=torch.contiguous_format)
     if E.numel() == 0:
         return E, E.new_zeros(E.shape[1]), E.new_full((), -torch.inf)
     tops = E.amax(1)

@@ -156,6 +156,21 @@ def test_nan_shows_in_the_loss_and_is_no_hit():
         assert loss.isnan().tolist() == [True, False] and top1.tolist() == [False, True]
 
 
+@Z_
+@pytest.mark.parametrize("C", [4, 31])
+def test_an_infinite_row_is_met_by_those_who_drew_it(C, Z):
+    query, bank = unit(2, C, dtype=torch.float32), unit(40, C, dtype=torch.float32)
+    bank[7, 1] = math.inf
+    index = torch.randint(8, 40, (2, 20))
+    index[0, 11] = 7
+    query[0, 1] = 0.5
+    loss, *_ = ops.bank_loss(query, bank, index, tau=0.1, Z=None if Z is None else torch.tensor(Z))
+    clean = bank.clone()
+    clean[7] = 0
+    expected = ops.bank_loss(query, clean, index, tau=0.1, Z=None if Z is None else torch.tensor(Z))[0]
+    assert not loss[0].isfinite() and loss[1] == expected[1]
+
+
 def test_strided_inputs():
     query, bank, index = unit(8, 3).T[:, ::2], unit(10, 8)[:, ::2], torch.randint(0, 10, (9, 6)).T[::2, ::2]
     torch.testing.assert_close(ops.bank_loss(query, bank, index, tau=0.3)[0], by_hand(query, bank, index, 0.3, None)[0])

@@ -24,7 +24,7 @@ def cosines(N, K, device, dtype=torch.float32):
     return (torch.rand(N, K, device=device, dtype=torch.float64) * 2 - 1).to(dtype)
 
 
-SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (7, 13), (64, 33), (300, 40), (9, 517)]
+SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (7, 13), (64, 33), (300, 40), (9, 517), (600, 260)]
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 3])
