@@ -1,0 +1,73 @@
+"""Compiles csrc/cuda with the C++ compiler against emulator.h; an object serves until its source or a header changes."""
+
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch.utils import cpp_extension
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+FOLDER = ROOT / "build" / "emulator"
+CXX = shutil.which(os.environ.get("CXX", "g++"))
+# Alignment is a GPU's: a vector access that is not aligned to its size traps.
+FLAGS = ["-std=c++20", "-O1", "-g0", "-fPIC", "-fno-strict-aliasing", "-w", f"-I{HERE}", f"-include{HERE}/emulator.h"]
+TRAPS = ["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]
+
+
+def missing() -> str:
+    """What stands in the way, "" for nothing."""
+    if CXX is None:
+        return "no C++ compiler"
+    return "" if sys.platform == "linux" and platform.machine() == "x86_64" else "it switches stacks on Linux on x86-64 only"
+
+
+def digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def compile_to(target: Path, *arguments: str) -> None:
+    if not target.is_file():
+        part = target.with_suffix(f".{os.getpid()}")
+        done = subprocess.run([str(CXX), *arguments, "-o", str(part)], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(arguments)}:\n{done.stderr}")
+        part.replace(target)
+
+
+@functools.cache
+def load() -> dict[str, Callable[..., object]]:
+    """Build what is not built, two files at a time, and load it: the emulated kernels, by the names of their ops."""
+    csrc = ROOT / "csrc"
+    sources = [*sorted((csrc / "cuda").glob("*.cu")), *sorted(HERE.glob("*.cpp"))]
+    headers = [p for p in sorted([*csrc.glob("*.h"), *csrc.glob("cuda/*"), *HERE.rglob("*.h")]) if p.suffix != ".cu"]
+    common = digest(torch.__version__.encode(), *map(str.encode, FLAGS + TRAPS), *(p.read_bytes() for p in headers))
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    include = [f"-I{path}" for path in cpp_extension.include_paths()]
+
+    def build(source: Path) -> Path:
+        target = FOLDER / f"{source.stem}-{digest(common.encode(), source.read_bytes())}.o"
+        traps = TRAPS if source.suffix == ".cu" else []
+        compile_to(target, *FLAGS, *traps, *include, "-c", "-x", "c++", str(source))
+        return target
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = [str(path) for path in pool.map(build, sources)]
+    library = FOLDER / f"emulated-{digest(*map(str.encode, objects))}.so"
+    torch_lib = Path(torch.__file__).parent / "lib"
+    compile_to(library, "-shared", *objects, f"-L{torch_lib}", "-ltorch_cpu", "-lc10")
+    torch.ops.load_library(str(library))
+
+    key = "PrivateUse3"  # as in register.cpp
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
+    names = [op.removeprefix("contrastkit::") for op in torch._C._dispatch_get_registrations_for_dispatch_key(key)]
+    ops = {name: getattr(torch.ops.contrastkit, name).default for name in names if "::" not in name}
+    return {name: functools.partial(op.redispatch, keys) for name, op in ops.items()}
