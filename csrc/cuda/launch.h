@@ -8,7 +8,7 @@ namespace contrastkit::cuda {
 template <typename... Parameters, typename... Arguments>
 void launch(
     void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-    const Arguments&... arguments) {
+    Arguments... arguments) {
 #ifdef CONTRASTKIT_EMULATED
   emulator::launch(grid, block, shared_bytes, [&] { kernel(arguments...); });
 #else

@@ -101,6 +101,7 @@ uint32_t to_tf32(float x);  // cvt.rna: ties away from zero
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __forceinline__ __attribute__((always_inline))
+#define __align__(n) __attribute__((aligned(n)))
 #define C10_CUDA_KERNEL_LAUNCH_CHECK() ((void)0)
 #undef CUDA_KERNEL_ASSERT
 #define CUDA_KERNEL_ASSERT(condition) ((condition) ? (void)0 : emulator::failed_assertion(#condition))
