@@ -1,0 +1,244 @@
+#include "attend.cuh"
+
+namespace contrastkit::cuda {
+namespace {
+
+constexpr float kSlack = 8;  // a row's reference point may lie below its maximum: by 2^kSlack at most do weights exceed 1
+constexpr int kWarps = 8;    // of `finish`
+
+// Of each part of the keys and each row, in units of log 2: weights are 2^(s - m), z their sum, O that of weights times keys.
+template <typename A>
+struct Parts {
+  A *top, *m, *z;  // [N, n]; top: the largest product itself
+  A* O;            // [n, N, C]
+  int n;
+};
+
+template <typename Tile, bool with_O>
+__global__ void __launch_bounds__(Tile::kThreads, 2)
+    attend_part(Operands<typename Tile::T> x, const Masks masks, const Tau tau, const Parts<float> parts, int tiles) {
+  constexpr int kM = Tile::kM;
+  const float scale = static_cast<float>(kLog2e * tau.inverse());
+  x.K = masks.columns();
+  const int first = blockIdx.y * tiles, end = static_cast<int>((x.K + Tile::kKeys - 1) / Tile::kKeys);
+  const int last = first + tiles < end ? first + tiles : end;
+
+  typename Tile::Sums O;
+  float top[kM][2], m[kM][2], z[kM][2];
+#pragma unroll
+  for (int t = 0; t < kM; ++t) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) top[t][h] = -INFINITY, m[t][h] = Limits<float>::lowest, z[t][h] = 0;
+#pragma unroll
+    for (int i = 0; i < Tile::kD * 4; ++i) O[t][i / 4][i % 4] = 0;
+  }
+
+  Tile::for_each(
+      x, first, last, [](int64_t, int) {},
+      [&](int64_t key, typename Tile::Logits& s, const char* keys, int) {
+        masks.apply<Tile>(s, key);
+#pragma unroll
+        for (int t = 0; t < kM; ++t)
+#pragma unroll
+          for (int h = 0; h < 2; ++h) {
+            float most = -INFINITY;
+#pragma unroll
+            for (int n = 0; n < Tile::kN; ++n) most = fmaxf(most, fmaxf(s[t][n][2 * h], s[t][n][2 * h + 1]));
+            most = fmaxf(most, __shfl_xor_sync(kAll, most, 1));
+            most = fmaxf(most, __shfl_xor_sync(kAll, most, 2));
+            top[t][h] = fmaxf(top[t][h], most);
+            if (most * scale > m[t][h] + kSlack) {
+              const float shrink = exp2_approx(m[t][h] - most * scale);
+              m[t][h] = most * scale;
+              z[t][h] *= shrink;
+              if constexpr (with_O)
+#pragma unroll
+                for (int d = 0; d < Tile::kD; ++d) O[t][d][2 * h] *= shrink, O[t][d][2 * h + 1] *= shrink;
+            }
+#pragma unroll
+            for (int n = 0; n < Tile::kN; ++n)
+#pragma unroll
+              for (int r = 2 * h; r < 2 * h + 2; ++r) {
+                s[t][n][r] = exp2_approx(fmaf(s[t][n][r], scale, -m[t][h]));
+                z[t][h] += s[t][n][r];
+              }
+          }
+        if constexpr (with_O) Tile::accumulate(O, s, keys);
+      });
+
+#pragma unroll
+  for (int t = 0; t < kM; ++t)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int64_t row = blockIdx.x * int64_t{Tile::kRows} + Tile::row(t, 2 * h);
+      z[t][h] += __shfl_xor_sync(kAll, z[t][h], 1);
+      z[t][h] += __shfl_xor_sync(kAll, z[t][h], 2);
+      if (row >= x.N) continue;
+      if (threadIdx.x % 4 == 0 && blockIdx.z == 0) {
+        parts.top[row * parts.n + blockIdx.y] = top[t][h];
+        parts.m[row * parts.n + blockIdx.y] = m[t][h];
+        parts.z[row * parts.n + blockIdx.y] = z[t][h];
+      }
+      if constexpr (with_O) {
+        float* to = parts.O + (blockIdx.y * x.N + row) * x.C;
+#pragma unroll
+        for (int d = 0; d < Tile::kD; ++d)
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            const int64_t c = blockIdx.z * int64_t{Tile::kC} + d * 8 + Tile::column() + e;
+            if (c < x.C) to[c] = O[t][d][2 * h + e];
+          }
+      }
+    }
+}
+
+// float64: a block a row, one part.
+__global__ void attend_plain(Operands<double> x, const Masks masks, const Tau tau, const Parts<double> parts) {
+  __shared__ double shared[128];
+  const auto over_block = [&](double mine, auto&& join) {
+    shared[threadIdx.x] = mine;
+    __syncthreads();
+    double all = shared[0];
+    for (int t = 1; t < 128; ++t) all = join(all, shared[t]);
+    __syncthreads();
+    return all;
+  };
+  const double scale = kLog2e * tau.inverse();
+  const int64_t i = blockIdx.x;
+  double top = -INFINITY, z = 0;
+  x.K = masks.columns();
+  plain_sum(x, masks, nullptr, [&](int64_t, double s) { return top = fmax(top, s); });
+  top = over_block(top, [](double a, double b) { return fmax(a, b); });
+  const double m = fmax(top * scale, Limits<double>::lowest);
+  double* O = parts.O == nullptr ? nullptr : parts.O + i * x.C;
+  for (int64_t c = threadIdx.x; O != nullptr && c < x.C; c += 128) O[c] = 0;
+  plain_sum(x, masks, O, [&](int64_t, double s) {
+    const double weight = exp2(s * scale - m);
+    z += weight;
+    return weight;
+  });
+  z = over_block(z, [](double a, double b) { return a + b; });
+  if (threadIdx.x == 0) parts.top[i] = top, parts.m[i] = m, parts.z[i] = z;
+}
+
+template <typename A, typename F>
+__device__ A over_warp(A x, F&& join) {
+  for (int d = 16; d > 0; d /= 2) x = join(x, __shfl_xor_sync(kAll, x, d));
+  return x;
+}
+
+// Joins the parts of a row, in their order, with its positive: a block a row, whose warps all find the scalars.
+template <typename A>
+__global__ void __launch_bounds__(32 * kWarps) finish(
+    const Parts<A> parts, const Numbers query, const Numbers positive, const Masks masks, const Tau tau, int64_t C, A* loss,
+    A* lse, bool* top1, A* dquery) {
+  const auto larger = [](A a, A b) { return a > b ? a : b; };
+  const auto sum = [](A a, A b) { return a + b; };
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int64_t i = blockIdx.x, N = gridDim.x, q = i * C, p = masks.positive(i) * C;
+  A top = -INFINITY, m = Limits<A>::lowest, z = 0, dot = 0;
+  for (int part = lane; part < parts.n; part += 32) {
+    top = larger(parts.top[i * parts.n + part], top);
+    m = larger(parts.m[i * parts.n + part], m);
+  }
+  top = over_warp(top, larger);
+  m = over_warp(m, larger);
+  for (int part = lane; part < parts.n; part += 32) z += parts.z[i * parts.n + part] * exp2(parts.m[i * parts.n + part] - m);
+  z = over_warp(z, sum);
+  for (int64_t c = lane; c < C; c += 32) dot += query.get<A>(q + c) * positive.get<A>(p + c);
+  dot = over_warp(dot, sum);
+
+  const A inverse_tau = static_cast<A>(tau.inverse()), s_positive = dot * inverse_tau;
+  const A x = (m + log2(z)) * A(0.6931471805599453) - s_positive;  // minus infinity where there is no negative
+  const A softplus = (x > 0 ? x : A(0)) + log1p(exp(x > 0 ? -x : x));
+  if (threadIdx.x == 0) {
+    loss[i] = x != x ? x : softplus;
+    lse[i] = s_positive + loss[i];
+    top1[i] = dot >= top && z == z;
+  }
+  if (dquery == nullptr) return;
+
+  __shared__ A sums[kWarps][128];
+  const A w = inverse_tau / (1 + exp(-x)), norm = z < Limits<A>::tiny ? Limits<A>::tiny : z;
+  for (int64_t from = 0; from < C; from += 128) {
+    A O[4] = {};
+    for (int part = warp; part < parts.n; part += kWarps) {
+      const A weight = exp2(parts.m[i * parts.n + part] - m);
+      const A* part_O = parts.O + (part * N + i) * C;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int64_t c = from + e * 32 + lane;
+        if (c < C) O[e] += weight * part_O[c];
+      }
+    }
+    for (int e = 0; e < 4; ++e) sums[warp][e * 32 + lane] = O[e];
+    __syncthreads();
+    const int64_t c = from + threadIdx.x;
+    if (threadIdx.x < 128 && c < C) {
+      A whole = 0;
+      for (int k = 0; k < kWarps; ++k) whole += sums[k][threadIdx.x];
+      dquery[q + c] = (whole / norm - positive.get<A>(p + c)) * w;
+    }
+    __syncthreads();
+  }
+}
+
+}  // namespace
+
+Tau::Tau(const at::Tensor& tau) : dtype(tau.scalar_type()) {
+  if (!tau.device().is_cpu()) at = tau.const_data_ptr();
+  else dispatch(dtype, [&](auto zero) { value = *static_cast<const decltype(zero)*>(tau.const_data_ptr()); });
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
+    const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau_, const Masks& masks,
+    bool with_dquery) {
+  const auto is_wide = [](const at::Tensor& x) { return x.scalar_type() == at::kDouble; };
+  const bool wide = is_wide(query) || is_wide(positive) || is_wide(keys);
+  const int64_t N = query.size(0), K = keys.size(0), C = query.size(1);
+  // Keys are many and stay as they are; queries take on their dtype. The positive's logit knows the queries unrounded.
+  const at::Tensor k = (wide ? keys.to(at::kDouble) : keys).contiguous();
+  const at::Tensor q = query.contiguous(), rows = q.to(k.scalar_type()), p = positive.contiguous();
+  const at::TensorOptions options = query.options().dtype(wide ? at::kDouble : at::kFloat);
+  const at::Tensor loss = query.new_empty({N}, options), lse = query.new_empty({N}, options);
+  const at::Tensor top1 = query.new_empty({N}, query.options().dtype(at::kBool));
+  const at::Tensor dquery = query.new_empty(with_dquery ? query.sizes() : at::IntArrayRef{0}, options);
+  if (N == 0) return {loss, lse, top1, dquery};
+  const Tau tau(tau_);
+  const auto stream = c10::cuda::getCurrentCUDAStream();
+
+  const auto run = [&](auto zero, int64_t n, auto&& make) {
+    using A = decltype(zero);
+    const at::Tensor scalars = loss.new_empty({3, N, n}), sums = loss.new_empty({with_dquery ? n * N * C : 0});
+    A* at = data<A>(scalars);
+    const Parts<A> parts{at, at + N * n, at + 2 * N * n, with_dquery ? data<A>(sums) : nullptr, static_cast<int>(n)};
+    make(parts);
+    launch(
+        finish<A>, N, 32 * kWarps, 0, stream, parts, Numbers(q), Numbers(p), masks, tau, C, data<A>(loss), data<A>(lse),
+        data<bool>(top1), with_dquery ? data<A>(dquery) : nullptr);
+  };
+  if (wide) {
+    run(double{}, 1, [&](const Parts<double>& parts) {
+      launch(attend_plain, N, 128, 0, stream, operands<double>(rows, k), masks, tau, parts);
+    });
+    return {loss, lse, top1, dquery};
+  }
+  dispatch_tile(k.scalar_type(), C, [&](auto tile) {
+    using Tile = decltype(tile);
+    const int64_t blocks = (N + Tile::kRows - 1) / Tile::kRows, tiles = (K + Tile::kKeys - 1) / Tile::kKeys;
+    const int64_t n = cuda::parts(blocks, tiles);
+    run(float{}, n, [&](const Parts<float>& parts) {
+      const auto start = [&](auto kernel, int z) {
+        const dim3 grid(blocks, n, z);
+        launch(
+            kernel, grid, Tile::kThreads, Tile::shared_bytes(C), stream, operands<typename Tile::T>(rows, k), masks, tau,
+            parts, static_cast<int>((tiles + n - 1) / n));
+      };
+      if (with_dquery) start(attend_part<Tile, true>, Tile::slabs(C));
+      else start(attend_part<Tile, false>, 1);
+    });
+  });
+  return {loss, lse, top1, dquery};
+}
+
+}  // namespace contrastkit::cuda
