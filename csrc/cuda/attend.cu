@@ -16,9 +16,9 @@ struct Parts {
 
 template <typename Tile, bool with_O>
 __global__ void __launch_bounds__(Tile::kThreads, 2)
-    attend_part(Operands<typename Tile::T> x, const Masks masks, const Tau tau, const Parts<float> parts, int tiles) {
+    attend_part(Operands<typename Tile::T> x, const Masks masks, const Scalar<double> tau, const Parts<float> parts, int tiles) {
   constexpr int kM = Tile::kM;
-  const float scale = static_cast<float>(kLog2e * tau.inverse());
+  const float scale = static_cast<float>(kLog2e / tau.get());
   x.K = masks.columns();
   const int first = blockIdx.y * tiles, end = static_cast<int>((x.K + Tile::kKeys - 1) / Tile::kKeys);
   const int last = first + tiles < end ? first + tiles : end;
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
 }
 
 // float64: a block a row, one part.
-__global__ void attend_plain(Operands<double> x, const Masks masks, const Tau tau, const Parts<double> parts) {
+__global__ void attend_plain(Operands<double> x, const Masks masks, const Scalar<double> tau, const Parts<double> parts) {
   __shared__ double shared[128];
   const auto over_block = [&](double mine, auto&& join) {
     shared[threadIdx.x] = mine;
@@ -103,7 +103,7 @@ __global__ void attend_plain(Operands<double> x, const Masks masks, const Tau ta
     __syncthreads();
     return all;
   };
-  const double scale = kLog2e * tau.inverse();
+  const double scale = kLog2e / tau.get();
   const int64_t i = blockIdx.x;
   double top = -INFINITY, z = 0;
   x.K = masks.columns();
@@ -130,7 +130,7 @@ __device__ A over_warp(A x, F&& join) {
 // Joins the parts of a row, in their order, with its positive: a block a row, whose warps all find the scalars.
 template <typename A>
 __global__ void __launch_bounds__(32 * kWarps) finish(
-    const Parts<A> parts, const Numbers query, const Numbers positive, const Masks masks, const Tau tau, int64_t C, A* loss,
+    const Parts<A> parts, const Numbers query, const Numbers positive, const Masks masks, const Scalar<double> tau, int64_t C, A* loss,
     A* lse, bool* top1, A* dquery) {
   const auto larger = [](A a, A b) { return a > b ? a : b; };
   const auto sum = [](A a, A b) { return a + b; };
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(32 * kWarps) finish(
   for (int64_t c = lane; c < C; c += 32) dot += query.get<A>(q + c) * positive.get<A>(p + c);
   dot = over_warp(dot, sum);
 
-  const A inverse_tau = static_cast<A>(tau.inverse()), s_positive = dot * inverse_tau;
+  const A inverse_tau = static_cast<A>(1 / tau.get()), s_positive = dot * inverse_tau;
   const A x = (m + log2(z)) * A(0.6931471805599453) - s_positive;  // minus infinity where there is no negative
   const A softplus = (x > 0 ? x : A(0)) + log1p(exp(x > 0 ? -x : x));
   if (threadIdx.x == 0) {
@@ -185,11 +185,6 @@ __global__ void __launch_bounds__(32 * kWarps) finish(
 
 }  // namespace
 
-Tau::Tau(const at::Tensor& tau) : dtype(tau.scalar_type()) {
-  if (!tau.device().is_cpu()) at = tau.const_data_ptr();
-  else dispatch(dtype, [&](auto zero) { value = *static_cast<const decltype(zero)*>(tau.const_data_ptr()); });
-}
-
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
     const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau_, const Masks& masks,
     bool with_dquery) {
@@ -204,7 +199,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
   const at::Tensor top1 = query.new_empty({N}, query.options().dtype(at::kBool));
   const at::Tensor dquery = query.new_empty(with_dquery ? query.sizes() : at::IntArrayRef{0}, options);
   if (N == 0) return {loss, lse, top1, dquery};
-  const Tau tau(tau_);
+  at::Tensor tau_there;
+  const Scalar<double> tau = scalar<double>(tau_, query.device(), tau_there);
   const auto stream = c10::cuda::getCurrentCUDAStream();
 
   const auto run = [&](auto zero, int64_t n, auto&& make) {

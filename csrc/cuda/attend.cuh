@@ -9,26 +9,6 @@
 
 namespace contrastkit::cuda {
 
-// A 0-dim tensor: read here where it is on the CPU, and by the kernels where it is not.
-struct Tau {
-  explicit Tau(const at::Tensor& tau);
-
-  // 1 / tau
-  __device__ double inverse() const {
-    if (at == nullptr) return 1 / value;
-    switch (dtype) {
-      case at::kFloat: return 1 / static_cast<double>(*static_cast<const float*>(at));
-      case at::kBFloat16: return 1 / static_cast<double>(*static_cast<const c10::BFloat16*>(at));
-      case at::kHalf: return 1 / static_cast<double>(*static_cast<const c10::Half*>(at));
-      default: return 1 / *static_cast<const double*>(at);
-    }
-  }
-
-  const void* at = nullptr;
-  at::ScalarType dtype;
-  double value = 0;
-};
-
 // Numbers of a floating dtype that is known when the kernel runs.
 struct Numbers {
   explicit Numbers(const at::Tensor& x) : at(x.const_data_ptr()), dtype(x.scalar_type()) {}
@@ -75,28 +55,25 @@ struct Masks {
     return n > 0 && (meets(row) || meets(row + n) || meets(row - n));
   }
 
-  // Bit b is set where column + b is masked for the row, b < width <= 64. Lanes may share the work, one part each.
-  __device__ uint64_t bits(int64_t row, int64_t column, int width, int part, int parts) const {
-    uint64_t set = 0;
+  // Bit b is set where column + b is masked for the row, b < width <= 64.
+  __device__ uint64_t bits(int64_t row, int64_t column, int width) const {
     const int64_t left = columns() - column;
-    if (left < width) set = left > 0 ? ~uint64_t{0} << left : ~uint64_t{0};
-    const int64_t end = left < width ? left : width;
+    uint64_t set = left >= width ? 0 : left > 0 ? ~uint64_t{0} << left : ~uint64_t{0};
     const auto mark = [&](int64_t b) {
       if (b >= 0 && b < width) set |= uint64_t{1} << b;
     };
+    const int end = static_cast<int>(left < width ? left : width);
     if (rows_are_keys) {
       if (row >= keys()) return ~uint64_t{0};
-      for (int64_t b = part; b < end; b += parts) {
-        const int64_t query = column + b;
-        bool hit = query_ids != nullptr && query_ids[query] == key_ids[row];
-        for (int64_t e = 0; e < E; ++e) hit |= exclude[query * E + e] == row;
-        if (hit) mark(b);
+      for (int b = 0; b < end; ++b) {
+        if (query_ids != nullptr && query_ids[column + b] == key_ids[row]) mark(b);
+        for (int64_t e = 0; e < E; ++e)
+          if (exclude[(column + b) * E + e] == row) mark(b);
       }
     } else if (row < N) {
-      for (int64_t e = part; e < E; e += parts) mark(exclude[row * E + e] - column);
-      if (query_ids != nullptr)
-        for (int64_t b = part; b < end; b += parts)
-          if (query_ids[row] == key_ids[column + b]) mark(b);
+      for (int64_t e = 0; e < E; ++e) mark(exclude[row * E + e] - column);
+      for (int b = 0; query_ids != nullptr && b < end; ++b)
+        if (query_ids[row] == key_ids[column + b]) mark(b);
       if (n > 0) {
         mark(first + row - column);
         mark(positive(row) - column);
@@ -105,19 +82,18 @@ struct Masks {
     return set;
   }
 
-  // Puts minus infinity where this block's rows meet keys that are none of their negatives.
+  // Puts minus infinity where this block's rows meet columns that are none of their negatives.
   template <typename Tile>
   __device__ void apply(typename Tile::Logits& s, int64_t column) const {
-    const int64_t row = blockIdx.x * int64_t{Tile::kRows};
-    if (!touch(row, Tile::kRows, column, Tile::kKeys)) return;
+    const int64_t first_row = blockIdx.x * int64_t{Tile::kRows};
+    if (!touch(first_row, Tile::kRows, column, Tile::kKeys)) return;
+    constexpr int kRows = Tile::kM * 16;  // of the warp; a lane looks after one of them
+    const uint64_t mine = bits(first_row + threadIdx.x / 32 * kRows + threadIdx.x % kRows, column, Tile::kKeys);
 #pragma unroll
     for (int m = 0; m < Tile::kM; ++m)
 #pragma unroll
       for (int r = 0; r < 4; r += 2) {
-        uint64_t set = bits(row + Tile::row(m, r), column, Tile::kKeys, threadIdx.x % 4, 4);
-        set |= __shfl_xor_sync(kAll, set, 1);
-        set |= __shfl_xor_sync(kAll, set, 2);
-        set >>= Tile::column();
+        const uint64_t set = __shfl_sync(kAll, mine, Tile::row(m, r) % kRows) >> Tile::column();
         if (set == 0) continue;
 #pragma unroll
         for (int n = 0; n < Tile::kN; ++n)
@@ -139,7 +115,7 @@ __device__ void plain_sum(const Operands<double>& x, const Masks& masks, double*
     if (j < x.K) {
       double s = 0;
       for (int64_t c = 0; c < C; ++c) s += x.rows[i * C + c] * x.keys[j * C + c];
-      w[threadIdx.x] = weight(j, masks.bits(i, j, 1, 0, 1) & 1 ? -INFINITY : s);
+      w[threadIdx.x] = weight(j, masks.bits(i, j, 1) & 1 ? -INFINITY : s);
     }
     __syncthreads();
     const int64_t n = x.K - from < kThreads ? x.K - from : kThreads;

@@ -48,7 +48,7 @@ struct Tile {
   __device__ static void load(char* to, const T* x, int64_t first, int64_t rows, int64_t C, int64_t from, bool aligned) {
     constexpr int kChunks = kBytes / 16, kEach = 16 / sizeof(T);
     const T* start = x + first * C + from;
-#pragma unroll
+#pragma unroll 1  // unrolled, its addresses would take the registers of O
     for (int k = 0; k < n * kChunks / kThreads; ++k) {
       const int i = k * kThreads + threadIdx.x, row = i / kChunks, c = i % kChunks * kEach;
       const int64_t left = first + row < rows ? C - from - c : 0;

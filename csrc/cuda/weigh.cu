@@ -11,10 +11,10 @@ struct Weights {
 
 template <typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 2) weigh_part(
-    Operands<typename Tile::T> x, const Masks masks, const Tau tau, const Weights<float> weights, float* out, int tiles) {
+    Operands<typename Tile::T> x, const Masks masks, const Scalar<double> tau, const Weights<float> weights, float* out, int tiles) {
   constexpr int kM = Tile::kM, kKeys = Tile::kKeys;
   alignas(16) __shared__ float columns[2][2][kKeys];  // of each stage: log-sum-exps, then g
-  const float scale = static_cast<float>(kLog2e * tau.inverse()), log2e = kLog2e;
+  const float scale = static_cast<float>(kLog2e / tau.get()), log2e = kLog2e;
   // float16 has few powers of two: its weights, at most 2 |g|, are brought to where it has most of them
   const float lift = weights.peak == nullptr ? 1.0f : 16384 / fmaxf(*weights.peak, 1e-30f);
   const bool symmetric = masks.n > 0;
@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) weigh_part(
         Tile::accumulate(O, s, keys);
       });
 
-  const float unit = static_cast<float>(tau.inverse()) / lift;
+  const float unit = static_cast<float>(1 / tau.get()) / lift;
 #pragma unroll
   for (int t = 0; t < kM; ++t)
 #pragma unroll
@@ -84,9 +84,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) weigh_part(
 
 // float64: a block a row, one part.
 __global__ void weigh_plain(
-    const Operands<double> x, const Masks masks, const Tau tau, const Weights<double> weights, double* out) {
+    const Operands<double> x, const Masks masks, const Scalar<double> tau, const Weights<double> weights, double* out) {
   const int64_t i = blockIdx.x;
-  const double inverse_tau = tau.inverse();
+  const double inverse_tau = 1 / tau.get();
   double* O = out + i * x.C;
   for (int64_t c = threadIdx.x; c < x.C; c += 128) O[c] = 0;
   plain_sum(x, masks, O, [&](int64_t j, double s) {
@@ -99,13 +99,13 @@ __global__ void weigh_plain(
 // Adds the parts in their order, and of NT-Xent the positives, whose logits are not among the tiles'. A block a row.
 template <typename A>
 __global__ void finish(
-    const A* parts, int n, const Numbers columns, const Masks masks, const Tau tau, const Weights<A> weights, int64_t C,
+    const A* parts, int n, const Numbers columns, const Masks masks, const Scalar<double> tau, const Weights<A> weights, int64_t C,
     A* out) {
   const int64_t i = blockIdx.x, N = gridDim.x, p = masks.positive(i), row = masks.first + i;
   A coefficient = 0;
   if (masks.n > 0)
     coefficient = (weights.g[row] * expm1(-weights.loss[row]) + weights.g[p] * expm1(-weights.loss[p])) *
-                  static_cast<A>(tau.inverse());
+                  static_cast<A>(1 / tau.get());
   for (int64_t c = threadIdx.x; c < C; c += blockDim.x) {
     A sum = 0;
     for (int part = 0; part < n; ++part) sum += parts[(part * N + i) * C + c];
@@ -130,7 +130,8 @@ at::Tensor weigh(
     return reinterpret_cast<uintptr_t>(y.const_data_ptr()) % 16 ? y.clone() : y;
   };
   const at::Tensor g_ = dense(g), lse_ = dense(lse), loss_ = dense(loss);
-  const Tau tau(tau_);
+  at::Tensor tau_there;
+  const Scalar<double> tau = scalar<double>(tau_, rows.device(), tau_there);
   const auto stream = c10::cuda::getCurrentCUDAStream();
 
   const auto run = [&](auto zero, int64_t n, const at::Tensor& peak, auto&& make) {
