@@ -6,6 +6,10 @@ namespace {
 constexpr float kSlack = 8;  // a row's reference point may lie below its maximum: by 2^kSlack at most do weights exceed 1
 constexpr int kWarps = 8;    // of `finish`
 
+// That share a processor.
+template <bool with_O>
+constexpr int kBlocks = with_O ? 2 : 3;
+
 // Of each part of the keys and each row, in units of log 2: weights are 2^(s - m), z their sum, O that of weights times keys.
 template <typename A>
 struct Parts {
@@ -15,10 +19,11 @@ struct Parts {
 };
 
 template <typename Tile, bool with_O>
-__global__ void __launch_bounds__(Tile::kThreads, 2)
-    attend_part(Operands<typename Tile::T> x, const Masks masks, const Scalar<double> tau, const Parts<float> parts, int tiles) {
+__global__ void __launch_bounds__(Tile::kThreads, kBlocks<with_O>)
+    attend_part(Operands<typename Tile::T> x, Masks masks, const Scalar<double> tau, const Parts<float> parts, int tiles) {
   constexpr int kM = Tile::kM;
   const float scale = static_cast<float>(kLog2e / tau.get());
+  masks.settle();
   x.K = masks.columns();
   const int first = blockIdx.y * tiles, end = static_cast<int>((x.K + Tile::kKeys - 1) / Tile::kKeys);
   const int last = first + tiles < end ? first + tiles : end;
@@ -93,7 +98,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2)
 }
 
 // float64: a block a row, one part.
-__global__ void attend_plain(Operands<double> x, const Masks masks, const Scalar<double> tau, const Parts<double> parts) {
+__global__ void attend_plain(Operands<double> x, Masks masks, const Scalar<double> tau, const Parts<double> parts) {
   __shared__ double shared[128];
   const auto over_block = [&](double mine, auto&& join) {
     shared[threadIdx.x] = mine;
@@ -106,6 +111,7 @@ __global__ void attend_plain(Operands<double> x, const Masks masks, const Scalar
   const double scale = kLog2e / tau.get();
   const int64_t i = blockIdx.x;
   double top = -INFINITY, z = 0;
+  masks.settle();
   x.K = masks.columns();
   plain_sum(x, masks, nullptr, [&](int64_t, double s) { return top = fmax(top, s); });
   top = over_block(top, [](double a, double b) { return fmax(a, b); });
@@ -222,12 +228,13 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
   dispatch_tile(k.scalar_type(), C, [&](auto tile) {
     using Tile = decltype(tile);
     const int64_t blocks = (N + Tile::kRows - 1) / Tile::kRows, tiles = (K + Tile::kKeys - 1) / Tile::kKeys;
-    const int64_t n = cuda::parts(blocks, tiles);
+    // infonce's losses have the same bits with and without their gradient
+    const int64_t n = cuda::parts(blocks, tiles, masks.n > 0 ? kBlocks<false> : kBlocks<true>);
     run(float{}, n, [&](const Parts<float>& parts) {
       const auto start = [&](auto kernel, int z) {
         const dim3 grid(blocks, n, z);
         launch(
-            kernel, grid, Tile::kThreads, Tile::shared_bytes(C), stream, operands<typename Tile::T>(rows, k), masks, tau,
+            kernel, grid, Tile::kThreads, Tile::kShared, stream, operands<typename Tile::T>(rows, k), masks, tau,
             parts, static_cast<int>((tiles + n - 1) / n));
       };
       if (with_dquery) start(attend_part<Tile, true>, Tile::slabs(C));

@@ -35,11 +35,11 @@ struct Masks {
   bool rows_are_keys = false;  // of the tiles, whose columns are then queries
   int64_t n = 0, first = 0;    // NT-Xent: row i is view first + i in groups of 2n, and meets neither itself nor its other view
 
-  __device__ int64_t keys() const {
-    const int64_t valid = n_valid == nullptr || *n_valid > K ? K : *n_valid;
-    return valid < 0 ? 0 : valid;
+  // Every kernel's first step: K becomes the number of keys that count.
+  __device__ void settle() {
+    if (n_valid != nullptr && *n_valid < K) K = *n_valid < 0 ? 0 : *n_valid;
   }
-  __device__ int64_t columns() const { return rows_are_keys ? N : keys(); }
+  __device__ int64_t columns() const { return rows_are_keys ? N : K; }
   __device__ int64_t positive(int64_t i) const {
     if (n == 0) return i;
     i += first;
@@ -48,7 +48,7 @@ struct Masks {
 
   // False where none of these rows and columns is masked.
   __device__ bool touch(int64_t row, int rows, int64_t column, int columns_) const {
-    if (exclude != nullptr || query_ids != nullptr || column + columns_ > columns() || (rows_are_keys && row + rows > keys()))
+    if (exclude != nullptr || query_ids != nullptr || column + columns_ > columns() || (rows_are_keys && row + rows > K))
       return true;
     const auto meets = [&](int64_t from) { return from < column + columns_ && column < from + rows; };
     row += first;
@@ -64,7 +64,7 @@ struct Masks {
     };
     const int end = static_cast<int>(left < width ? left : width);
     if (rows_are_keys) {
-      if (row >= keys()) return ~uint64_t{0};
+      if (row >= K) return ~uint64_t{0};
       for (int b = 0; b < end; ++b) {
         if (query_ids != nullptr && query_ids[column + b] == key_ids[row]) mark(b);
         for (int64_t e = 0; e < E; ++e)
@@ -143,10 +143,14 @@ template <typename F>
 void dispatch_tile(at::ScalarType dtype, int64_t C, F&& f) {
   const auto with = [&](auto math) {
     using Math = decltype(math);
-    if (C <= 64) return f(Tile<Math, 64>{});
-    if constexpr (sizeof(typename Math::Element) == 2)
-      if (C > 128) return f(Tile<Math, 256>{});
-    return f(Tile<Math, 128>{});
+    if (C <= 64) return f(Tile<Math, 64, false>{});
+    if (C <= 128) return f(Tile<Math, 128, false>{});
+    if constexpr (sizeof(typename Math::Element) == 2) {
+      if (C <= 256) f(Tile<Math, 256, false>{});
+      else f(Tile<Math, 256, true>{});
+    } else {
+      f(Tile<Math, 128, true>{});
+    }
   };
   if (dtype == at::kBFloat16) return with(BF16{});
   if (dtype == at::kHalf) return with(F16{});
@@ -162,7 +166,7 @@ Operands<T> operands(const at::Tensor& rows, const at::Tensor& keys) {
 }
 
 // In how many parts the tiles of keys are taken, so that all processors have work: a function of shape and device.
-inline int64_t parts(int64_t blocks, int64_t tiles) {
+inline int64_t parts(int64_t blocks, int64_t tiles, int64_t blocks_a_processor) {
 #ifdef CONTRASTKIT_EMULATED
   const int processors = 4;
 #else
@@ -171,7 +175,7 @@ inline int64_t parts(int64_t blocks, int64_t tiles) {
   C10_CUDA_CHECK(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
 #endif
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t slots = 2 * processors, most = std::min(tiles, std::max<int64_t>(4 * slots / blocks, 1));
+  const int64_t slots = blocks_a_processor * processors, most = std::min(tiles, std::max<int64_t>(4 * slots / blocks, 1));
   const auto cost = [&](int64_t n) { return ceil(blocks * n, slots) * (ceil(tiles, n) + 4); };  // rows in, sums out: as 4 tiles
   int64_t best = 1;
   for (int64_t n = 2; n <= most; ++n)

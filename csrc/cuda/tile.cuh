@@ -19,7 +19,7 @@ struct Operands {
   bool aligned;  // every row of both, to 16 bytes
 };
 
-template <typename Math_, int kC_>
+template <typename Math_, int kC_, bool wide>  // wide: more than one slab
 struct Tile {
   using Math = Math_;
   using T = typename Math::Element;
@@ -36,8 +36,8 @@ struct Tile {
   using Logits = float[kM][kN][4];
   using Sums = float[kM][kD][4];
 
-  C10_HOST_DEVICE static int slabs(int64_t C) { return static_cast<int>((C + kC - 1) / kC); }
-  static size_t shared_bytes(int64_t C) { return (2 * kKeys + (slabs(C) > 1 ? 2 : 1) * kRows) * kStride; }
+  static constexpr size_t kShared = (2 * kKeys + (wide ? 2 : 1) * kRows) * kStride;
+  C10_HOST_DEVICE static int slabs(int64_t C) { return wide ? static_cast<int>((C + kC - 1) / kC) : 1; }
 
   // Row of a block that element [m][...][r] of this lane belongs to.
   __device__ static int row(int m, int r) { return threadIdx.x / 32 * kM * 16 + m * 16 + threadIdx.x % 32 / 4 + r / 2 * 8; }
@@ -46,19 +46,20 @@ struct Tile {
   // Rows first, ..., first + n - 1 of x [rows, C], channels from, ..., from + kC - 1; zeros beyond its end.
   template <int n>
   __device__ static void load(char* to, const T* x, int64_t first, int64_t rows, int64_t C, int64_t from, bool aligned) {
-    constexpr int kChunks = kBytes / 16, kEach = 16 / sizeof(T);
-    const T* start = x + first * C + from;
-#pragma unroll 1  // unrolled, its addresses would take the registers of O
-    for (int k = 0; k < n * kChunks / kThreads; ++k) {
-      const int i = k * kThreads + threadIdx.x, row = i / kChunks, c = i % kChunks * kEach;
-      const int64_t left = first + row < rows ? C - from - c : 0;
-      char* at = to + row * kStride + c * sizeof(T);
-      const T* chunk = start + row * C + c;
-      if (aligned) {
-        cp_async16(at, left > 0 ? chunk : x, left > 0 ? 16 : 0);
-      } else {
+    constexpr int kChunks = kBytes / 16, kEach = 16 / sizeof(T), kStep = kThreads / kChunks;
+    const int row = threadIdx.x / kChunks, c = threadIdx.x % kChunks * kEach;
+    const int64_t left = C - from - c, end = left > 0 ? rows - first - row : 0;
+    const T* chunk = x + (first + row) * C + from + c;
+    char* at = to + row * kStride + c * sizeof(T);
+    if (aligned) {
+#pragma unroll 1  // unrolled, its addresses would take registers that O needs
+      for (int r = 0; r < n; r += kStep, chunk += kStep * C, at += kStep * kStride)
+        cp_async16(at, r < end ? chunk : x, r < end ? 16 : 0);
+    } else {
+#pragma unroll 1
+      for (int r = 0; r < n; r += kStep, chunk += kStep * C, at += kStep * kStride) {
         alignas(16) T values[kEach];
-        for (int e = 0; e < kEach; ++e) values[e] = e < left ? chunk[e] : T(0);
+        for (int e = 0; e < kEach; ++e) values[e] = r < end && e < left ? chunk[e] : T(0);
         *reinterpret_cast<uint4*>(at) = *reinterpret_cast<const uint4*>(values);
       }
     }
@@ -164,18 +165,18 @@ struct Tile {
   __device__ static void for_each(const Operands<T>& x, int first, int last, Prefetch&& prefetch, Use&& use) {
     char *keys = dynamic_shared(), *rows = keys + 2 * kKeys * kStride;
     const int slabs = Tile::slabs(x.C), steps = (last - first) * slabs;
+    const int64_t row = blockIdx.x * int64_t{kRows};
     const auto load_step = [&](int step) {
       if (step < steps) {
-        const int64_t key = (first + step / slabs) * int64_t{kKeys}, from = (blockIdx.z + 1 + step % slabs) % slabs * kC;
-        if (slabs > 1 || step == 0)
-          load<kRows>(
-              rows + (slabs > 1 ? step % 2 * kRows * kStride : 0), x.rows, blockIdx.x * int64_t{kRows}, x.N, x.C, from,
-              x.aligned);
+        const int64_t key = (first + step / slabs) * int64_t{kKeys};
+        const int64_t from = wide ? (blockIdx.z + 1 + step % slabs) % slabs * kC : 0;
+        if (wide) load<kRows>(rows + step % 2 * kRows * kStride, x.rows, row, x.N, x.C, from, x.aligned);
         load<kKeys>(keys + step % 2 * kKeys * kStride, x.keys, key, x.K, x.C, from, x.aligned);
         prefetch(key, step % 2);
       }
       cp_async_commit();
     };
+    if (!wide && steps > 0) load<kRows>(rows, x.rows, row, x.N, x.C, 0, x.aligned);
     load_step(0);
     Logits s;
     for (int step = 0; step < steps; ++step) {
@@ -186,7 +187,7 @@ struct Tile {
       if (step % slabs == 0)
 #pragma unroll
         for (int i = 0; i < kM * kN * 4; ++i) s[i / (kN * 4)][i / 4 % kN][i % 4] = 0;
-      multiply(s, rows + (slabs > 1 ? step % 2 * kRows * kStride : 0), tile);
+      multiply(s, rows + (wide ? step % 2 * kRows * kStride : 0), tile);
       if (step % slabs == slabs - 1) use((first + step / slabs) * int64_t{kKeys}, s, tile, step % 2);
     }
   }

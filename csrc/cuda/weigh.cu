@@ -9,15 +9,15 @@ struct Weights {
   const A *g, *lse, *loss, *peak;
 };
 
-template <typename Tile>
+template <typename Tile, bool symmetric>
 __global__ void __launch_bounds__(Tile::kThreads, 2) weigh_part(
-    Operands<typename Tile::T> x, const Masks masks, const Scalar<double> tau, const Weights<float> weights, float* out, int tiles) {
+    const Operands<typename Tile::T> x, Masks masks, const Scalar<double> tau, const Weights<float> weights, float* out, int tiles) {
   constexpr int kM = Tile::kM, kKeys = Tile::kKeys;
+  masks.settle();
   alignas(16) __shared__ float columns[2][2][kKeys];  // of each stage: log-sum-exps, then g
   const float scale = static_cast<float>(kLog2e / tau.get()), log2e = kLog2e;
   // float16 has few powers of two: its weights, at most 2 |g|, are brought to where it has most of them
   const float lift = weights.peak == nullptr ? 1.0f : 16384 / fmaxf(*weights.peak, 1e-30f);
-  const bool symmetric = masks.n > 0;
   const int first = blockIdx.y * tiles, end = static_cast<int>((x.K + kKeys - 1) / kKeys);
   const int last = first + tiles < end ? first + tiles : end;
 
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) weigh_part(
               for (int h = 0; h < 2; ++h) {
                 float& x = s[t][n][2 * h + e];
                 float w = column_g * exp2_approx(fmaf(x, scale, -column_lse));
-                if (symmetric) w += g[t][h] * exp2_approx(fmaf(x, scale, -lse[t][h]));
+                if constexpr (symmetric) w += g[t][h] * exp2_approx(fmaf(x, scale, -lse[t][h]));
                 x = w;
               }
           }
@@ -84,7 +84,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) weigh_part(
 
 // float64: a block a row, one part.
 __global__ void weigh_plain(
-    const Operands<double> x, const Masks masks, const Scalar<double> tau, const Weights<double> weights, double* out) {
+    const Operands<double> x, Masks masks, const Scalar<double> tau, const Weights<double> weights, double* out) {
+  masks.settle();
   const int64_t i = blockIdx.x;
   const double inverse_tau = 1 / tau.get();
   double* O = out + i * x.C;
@@ -154,13 +155,13 @@ at::Tensor weigh(
   dispatch_tile(a.scalar_type(), C, [&](auto tile) {
     using Tile = decltype(tile);
     const int64_t blocks = (N + Tile::kRows - 1) / Tile::kRows, tiles = (K + Tile::kKeys - 1) / Tile::kKeys;
-    const int64_t n = cuda::parts(blocks, tiles);
+    const int64_t n = cuda::parts(blocks, tiles, 2);
     const at::Tensor peak = a.scalar_type() == at::kHalf && K > 0 ? g_.abs().amax() : at::Tensor();
     run(float{}, n, peak, [&](const Weights<float>& weights, float* parts) {
       const dim3 grid(blocks, n, Tile::slabs(C));
       launch(
-          weigh_part<Tile>, grid, Tile::kThreads, Tile::shared_bytes(C), stream, operands<typename Tile::T>(a, b), masks,
-          tau, weights, parts, static_cast<int>((tiles + n - 1) / n));
+          masks.n > 0 ? weigh_part<Tile, true> : weigh_part<Tile, false>, grid, Tile::kThreads, Tile::kShared, stream,
+          operands<typename Tile::T>(a, b), masks, tau, weights, parts, static_cast<int>((tiles + n - 1) / n));
     });
   });
   return out;
