@@ -4,19 +4,14 @@
 
 #include "launch.h"
 #include "ops.h"
+#include "warp.cuh"
 
 namespace contrastkit::cuda {
 namespace {
 
-constexpr int kWarp = 32, kWarps = 4;  // of a block, except where a warp is one: it then knows what all its lanes do alike
-constexpr int kVector = 4, kSpan = kWarp * kVector;  // a warp reads a row in spans of channels, each lane four of one
-constexpr int kMaxSpans = 8;                         // of a row that stays in registers
-constexpr unsigned kAll = 0xffffffffu;
-
-template <typename T>
-struct alignas(kVector * sizeof(T) < 16 ? kVector * sizeof(T) : 16) Vector {
-  T at[kVector];
-};
+constexpr int kWarps = 4;                // of a block, except where a warp is one: it then knows what its lanes do alike
+constexpr int kSpan = kWarp * kVector;   // channels that a warp reads at once
+constexpr int kMaxSpans = 8;             // of a row that stays in registers
 
 // T: of the arithmetic. X: of the bank. A warp takes a share of a query's draws, and leaves of them in `parts`, 3 + C
 // numbers for each share: top, z and loss of Sums, then the weighted sum of the rows.
@@ -77,13 +72,6 @@ struct Sums {
     return sigmoid(s - c);
   }
 };
-
-// The sum over lanes whose numbers differ in the bits from `least` on: the same bits in each of them.
-template <typename T>
-__device__ T sum_of_lanes(T x, int least = 1) {
-  for (int d = kWarp / 2; d >= least; d /= 2) x += __shfl_xor_sync(kAll, x, d);
-  return x;
-}
 
 template <typename T>
 __device__ T most_of_lanes(T x, int least = 1) {
@@ -339,11 +327,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
         C, M, m, share, static_cast<int>(rows), static_cast<int>(V), static_cast<int>(shares), with_dquery,
         static_cast<T*>(parts.mutable_data_ptr())};
     if (shares > 0) {
-      const bool in_vectors = C > 0 && C % kVector == 0 && C <= kMaxSpans * kSpan &&
-                              reinterpret_cast<uintptr_t>(p.bank) % sizeof(Vector<X>) == 0;
+      const bool held = C > 0 && C % kVector == 0 && C <= kMaxSpans * kSpan && in_vectors(b);
       if constexpr (std::is_same_v<T, float>)
-        if (in_vectors) launch_noise(p, stream);
-      if (wide || !in_vectors)
+        if (held) launch_noise(p, stream);
+      if (wide || !held)
         launch(noise_by_rows<T, X>, rows * shares, kWarp, 0, stream, p);
     }
     launch(

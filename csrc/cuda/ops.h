@@ -10,6 +10,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
     const at::Tensor& query, const at::Tensor& bank, const at::Tensor& index, const at::Tensor& tau,
     const std::optional<at::Tensor>& Z, bool with_dquery);
 void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x, double m);
+at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations);
+std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, double epsilon);
+at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t);
+void sinkhorn_end_(at::Tensor E, const at::Tensor& t);
 void queue_push_(
     at::Tensor keys, at::Tensor pointer, const at::Tensor& x, std::optional<at::Tensor> n_valid, bool normalize);
 void ema_(at::TensorList averages, at::TensorList params, double m);

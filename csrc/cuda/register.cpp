@@ -63,6 +63,26 @@ static at::Tensor ntxent_dz_on_device(
   return ntxent_dz(g, loss, lse, z, tau, n, first, last);
 }
 
+static at::Tensor sinkhorn_on_device(const at::Tensor& scores, double epsilon, int64_t iterations) {
+  const c10::DeviceGuard guard(scores.device());
+  return sinkhorn(scores, epsilon, iterations);
+}
+
+static std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin_on_device(const at::Tensor& scores, double epsilon) {
+  const c10::DeviceGuard guard(scores.device());
+  return sinkhorn_begin(scores, epsilon);
+}
+
+static at::Tensor sinkhorn_sums_on_device(const at::Tensor& E, const at::Tensor& t) {
+  const c10::DeviceGuard guard(E.device());
+  return sinkhorn_sums(E, t);
+}
+
+static void sinkhorn_end_on_device(at::Tensor E, const at::Tensor& t) {
+  const c10::DeviceGuard guard(E.device());
+  sinkhorn_end_(E, t);
+}
+
 }  // namespace contrastkit::cuda
 
 TORCH_LIBRARY_IMPL(contrastkit, CUDA, m) {
@@ -72,6 +92,10 @@ TORCH_LIBRARY_IMPL(contrastkit, CUDA, m) {
   m.impl("ntxent_dz", &contrastkit::cuda::ntxent_dz_on_device);
   m.impl("bank_loss", &contrastkit::cuda::bank_loss_on_device);
   m.impl("bank_update_", &contrastkit::cuda::bank_update_on_device);
+  m.impl("sinkhorn", &contrastkit::cuda::sinkhorn_on_device);
+  m.impl("sinkhorn_begin", &contrastkit::cuda::sinkhorn_begin_on_device);
+  m.impl("sinkhorn_sums", &contrastkit::cuda::sinkhorn_sums_on_device);
+  m.impl("sinkhorn_end_", &contrastkit::cuda::sinkhorn_end_on_device);
   m.impl("queue_push_", &contrastkit::cuda::queue_push_on_device);
   m.impl("ema_", &contrastkit::cuda::ema_on_device);
 }
