@@ -1,4 +1,5 @@
 // V slots, M rows of the bank, m draws of noise; N, C as everywhere.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -9,9 +10,9 @@
 namespace contrastkit::cuda {
 namespace {
 
-constexpr int kWarps = 4;                // of a block, except where a warp is one: it then knows what its lanes do alike
-constexpr int kSpan = kWarp * kVector;   // channels that a warp reads at once
-constexpr int kMaxSpans = 8;             // of a row that stays in registers
+constexpr int kWarps = 4;               // of a block, where it is not a single warp (nvcc then knows what lanes do alike)
+constexpr int kSpan = kWarp * kVector;  // channels that a warp reads at once
+constexpr int kMaxSpans = 8;            // of a row that stays in registers
 
 // T: of the arithmetic. X: of the bank. A warp takes a share of a query's draws, and leaves of them in `parts`, 3 + C
 // numbers for each share: top, z and loss of Sums, then the weighted sum of the rows.
@@ -292,13 +293,14 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
       index.dim() == 2 && index.size(0) == N && index.size(1) > 0 && index.scalar_type() == at::kLong,
       "bank_loss: index must be int64 [", N, ", 1 + m], got ", index.scalar_type(), index.sizes());
   TORCH_CHECK(!Z || (Z->dim() == 1 && Z->size(0) == V), "bank_loss: Z must be [", V, "]");
+  const at::Device device = query.device();
   for (const at::Tensor& t : {bank, index, Z.value_or(index)})
-    TORCH_CHECK(t.device() == query.device(), "bank_loss: query is on ", query.device(), " and an input on ", t.device());
+    TORCH_CHECK(t.device() == device, "bank_loss: query is on ", device, " and another input on ", t.device());
   const int64_t m = index.size(1) - 1, rows = N * V;
   constexpr int64_t kMost = std::numeric_limits<int>::max();
   TORCH_CHECK(
-      M <= kMost && V * C * 8 <= kMost && rows * (m / 64 + 1) <= kMost, "bank_loss: sizes beyond 32 bits: ", query.sizes(),
-      ", ", bank.sizes(), " and ", index.sizes());
+      M <= kMost && V * C * 8 <= kMost && rows * (m / 64 + 1) <= kMost, "bank_loss: sizes beyond 32 bits: query ",
+      query.sizes(), ", bank ", bank.sizes(), ", index ", index.sizes());
   const bool wide = query.scalar_type() == at::kDouble || bank.scalar_type() == at::kDouble;
   const at::ScalarType dtype = wide ? at::kDouble : at::kFloat;
   const at::Tensor q = query.to(dtype).contiguous(), b = bank.contiguous(), y = index.contiguous();
@@ -308,7 +310,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
   TORCH_CHECK_INDEX(M > 0, "bank_loss: an index outside the bank, which is empty");
   // Warps enough for a large GPU, a share of at least 64 draws: a function of the shape alone, as are the results.
   const int64_t wanted = std::max<int64_t>((8192 + rows - 1) / rows, 1), least = (m + wanted - 1) / wanted;
-  const int64_t share = std::max<int64_t>((least + kWarp - 1) / kWarp * kWarp, 2 * kWarp), shares = (m + share - 1) / share;
+  const int64_t share = std::max<int64_t>((least + kWarp - 1) / kWarp * kWarp, 64), shares = (m + share - 1) / share;
   const at::Tensor parts = q.new_empty({rows * shares, 3 + C});
   const auto stream = c10::cuda::getCurrentCUDAStream();
 
@@ -321,7 +323,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
         static_cast<const T*>(q.const_data_ptr()),
         static_cast<const X*>(b.const_data_ptr()),
         static_cast<const int64_t*>(y.const_data_ptr()),
-        scalar<T>(tau, query.device(), tau_there),
+        scalar<T>(tau, device, tau_there),
         Z ? static_cast<const T*>(Z_there.const_data_ptr()) : nullptr,
         static_cast<T>(std::log(double(m) / double(M))),
         C, M, m, share, static_cast<int>(rows), static_cast<int>(V), static_cast<int>(shares), with_dquery,

@@ -1,5 +1,6 @@
-// A block takes every gridDim.x-th row. Rows that its threads hold in registers are read once a pass, and the block leaves
-// one row of partial sums; longer ones, and float64, are read again. The sums are then added in a fixed order.
+// A block takes every gridDim.x-th row. Rows that its threads can hold are read once a pass, and the block leaves one of
+// partial sums; longer rows, and float64, are read again. The sums are then added in a fixed order.
+#include <algorithm>
 #include <limits>
 
 #include "launch.h"
@@ -114,7 +115,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // Each block's sums of E_i / (E_i . 1/t).
 template <int kVectors>
-__global__ void __launch_bounds__(kThreads) sums_held(const float* E, const float* t, float* parts, int64_t N, int64_t K) {
+__global__ void __launch_bounds__(kThreads)
+    sums_held(const float* E, const float* t, float* parts, int64_t N, int64_t K) {
   __shared__ float slots[2][kWarps];
   Block<float> block{slots};
   using Row = Held<float, kVectors>;
@@ -307,8 +309,8 @@ struct Passes {
 // Scores, contiguous; then E, t and top to be written.
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> matrices(const char* op, const at::Tensor& scores) {
   TORCH_CHECK(
-      scores.dim() == 2 && scores.is_floating_point(), op, ": floating scores [N, K] expected, got ", scores.scalar_type(),
-      scores.sizes());
+      scores.dim() == 2 && scores.is_floating_point(), op, ": floating scores [N, K] expected, got ",
+      scores.scalar_type(), scores.sizes());
   const at::Tensor from = scores.contiguous();
   const at::ScalarType dtype = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const at::Tensor E = from.new_empty(from.sizes(), dtype);

@@ -1,4 +1,4 @@
-"""Compiles csrc/cuda with the C++ compiler against emulator.h; an object serves until its source or a header changes."""
+"""Compiles csrc/cuda with g++ against emulator.h; an object serves until its source or a header changes."""
 
 import functools
 import hashlib
@@ -25,9 +25,9 @@ TRAPS = ["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]
 
 def missing() -> str:
     """What stands in the way, "" for nothing."""
-    if CXX is None:
-        return "no C++ compiler"
-    return "" if sys.platform == "linux" and platform.machine() == "x86_64" else "it switches stacks on Linux on x86-64 only"
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        return "it switches stacks on Linux on x86-64 only"
+    return "" if CXX else "no C++ compiler"
 
 
 def digest(*parts: bytes) -> str:

@@ -102,7 +102,8 @@ void start(Fiber& fiber, size_t i) {
   top[-2] = reinterpret_cast<void*>(&thread_main);
   fiber.stack_pointer = top - 8;  // six registers below
   fiber.state = kReady;
-  fiber.thread = {unsigned(i % blockDim.x), unsigned(i / blockDim.x % blockDim.y), unsigned(i / blockDim.x / blockDim.y)};
+  const unsigned x = blockDim.x, y = blockDim.y, j = static_cast<unsigned>(i);
+  fiber.thread = {j % x, j / x % y, j / x / y};
   fiber.copies.assign(1, {});
 }
 
@@ -154,10 +155,10 @@ bool released(Fiber* warp, int lanes) {
 [[noreturn]] void stuck() {
   std::map<std::string, int> where;
   for (const Fiber& f : fibers)
-    ++where[f.state == kDone ? "have ended" : f.state == kAtBarrier ? "wait at __syncthreads" : std::string("wait in ") + f.name];
-  std::string message = "its threads wait for each other:";
+    ++where[f.state == kDone ? "have ended" : f.state == kAtBarrier ? "at __syncthreads" : std::string("in ") + f.name];
+  std::string message = "threads of block " + std::to_string(blockIdx.x) + " wait for each other:";
   for (const auto& [what, n] : where) message += " " + std::to_string(n) + " " + what + ";";
-  fail(message + " of block " + std::to_string(blockIdx.x) + ", " + std::to_string(blockIdx.y));
+  fail(message);
 }
 
 void run_block(bool backwards) {
@@ -188,9 +189,8 @@ void run_block(bool backwards) {
 
 void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread) {
   const size_t threads = size_t{block.x} * block.y * block.z;
-  if (threads == 0 || threads > 1024 || shared_bytes > kMaxShared || grid.x == 0 || grid.x > 0x7fffffffu || grid.y == 0 ||
-      grid.y > 65535 || grid.z == 0 || grid.z > 65535)
-    fail("a GPU would refuse this launch");
+  const bool fits = grid.x > 0 && grid.x <= 0x7fffffffu && grid.y > 0 && grid.y < 65536 && grid.z > 0 && grid.z < 65536;
+  if (!fits || threads == 0 || threads > 1024 || shared_bytes > kMaxShared) fail("a GPU would refuse this launch");
   blockDim = block, gridDim = grid, body = &thread;
   fibers.resize(threads);
   for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
@@ -297,14 +297,14 @@ void mma(float (&d)[4], const uint32_t* a, const uint32_t* b) {
 
 }  // namespace
 
-void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma<16, c10::BFloat16>(d, a, b); }
-void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma<16, c10::Half>(d, a, b); }
-void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma<8, float>(d, a, b); }
+using A = const uint32_t (&)[4];
+using B = const uint32_t (&)[2];
+void mma_m16n8k16_bf16(float (&d)[4], A a, B b) { mma<16, c10::BFloat16>(d, a, b); }
+void mma_m16n8k16_f16(float (&d)[4], A a, B b) { mma<16, c10::Half>(d, a, b); }
+void mma_m16n8k8_tf32(float (&d)[4], A a, B b) { mma<8, float>(d, a, b); }
 
 void ldmatrix_x4(uint32_t (&r)[4], const void* row) { ldmatrix<4, false>(r, row); }
 void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row) { ldmatrix<4, true>(r, row); }
-void ldmatrix_x2(uint32_t (&r)[2], const void* row) { ldmatrix<2, false>(r, row); }
-void ldmatrix_x2_trans(uint32_t (&r)[2], const void* row) { ldmatrix<2, true>(r, row); }
 
 void cp_async16(void* shared, const void* global, int bytes) {
   if (bytes < 0 || bytes > 16) fail("cp.async of " + std::to_string(bytes) + " bytes");

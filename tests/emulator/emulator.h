@@ -25,20 +25,10 @@ struct dim3 {
   unsigned x, y, z;
   dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
-#define VECTORS(T, name, size)                                                                                \
-  struct alignas(2 * size) name##2 { T x, y; };                                                               \
-  struct name##3 { T x, y, z; };                                                                              \
-  struct alignas(4 * size > 16 ? 16 : 4 * size) name##4 { T x, y, z, w; };                                    \
-  inline name##2 make_##name##2(T x, T y) { return {x, y}; }                                                  \
-  inline name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
-#define uint3 unsigned3  // stands above
-VECTORS(float, float, 4)
-VECTORS(double, double, 8)
-VECTORS(int, int, 4)
-VECTORS(unsigned, uint, 4)
-VECTORS(unsigned short, ushort, 2)
-#undef uint3
-#undef VECTORS
+struct alignas(8) float2 { float x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(16) int4 { int x, y, z, w; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
 
 using cudaStream_t = void*;
 
@@ -84,8 +74,6 @@ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)
 void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void ldmatrix_x4(uint32_t (&r)[4], const void* row);
 void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row);
-void ldmatrix_x2(uint32_t (&r)[2], const void* row);
-void ldmatrix_x2_trans(uint32_t (&r)[2], const void* row);
 void cp_async16(void* shared, const void* global, int bytes);  // fewer than 16: zeros follow
 void cp_async_commit();
 void cp_async_wait(int pending_groups);
@@ -95,18 +83,14 @@ uint32_t to_tf32(float x);  // cvt.rna: ties away from zero
 
 #define __global__
 #define __device__
-#define __host__
-#define __constant__
 #define __shared__ thread_local  // one segment of the library, which the emulator can find and fill
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __forceinline__ __attribute__((always_inline))
 #define __align__(n) __attribute__((aligned(n)))
-#define C10_CUDA_KERNEL_LAUNCH_CHECK() ((void)0)
 #undef CUDA_KERNEL_ASSERT
 #define CUDA_KERNEL_ASSERT(condition) ((condition) ? (void)0 : emulator::failed_assertion(#condition))
 
-constexpr int warpSize = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
 inline void __syncthreads() { emulator::barrier(); }
@@ -115,7 +99,6 @@ inline void __syncwarp(unsigned mask = kAllLanes) {
 }
 inline unsigned __ballot_sync(unsigned mask, bool p) { return emulator::ballot(mask, p); }
 inline bool __any_sync(unsigned mask, bool p) { return emulator::ballot(mask, p) != 0; }
-inline bool __all_sync(unsigned mask, bool p) { return emulator::ballot(mask, !p) == 0; }
 
 template <typename T>
 T __shfl_sync(unsigned mask, T value, int from, int width = 32) {
@@ -132,31 +115,7 @@ T __shfl_down_sync(unsigned mask, T value, int d, int width = 32) {
   return emulator::shuffle("__shfl_down_sync", mask, value, lane % width + d < width ? lane + d : lane);
 }
 template <typename T>
-T __shfl_up_sync(unsigned mask, T value, int d, int width = 32) {
-  const int lane = emulator::lane();
-  return emulator::shuffle("__shfl_up_sync", mask, value, lane % width >= d ? lane - d : lane);
-}
-
-template <typename T>
-T atomicAdd(T* at, T x) {
-  const T old = *at;
-  *at = old + x;
-  return old;
-}
-template <typename T>
-T atomicMax(T* at, T x) {
-  const T old = *at;
-  *at = std::max(old, x);
-  return old;
-}
-
-template <typename T>
 T __ldg(const T* at) { return *at; }
-template <typename T>
-T __ldcs(const T* at) { return *at; }
-template <typename T>
-void __stcs(T* at, T x) { *at = x; }
-
 template <typename To, typename From>
 To bits_as(From x) {
   static_assert(sizeof(To) == sizeof(From));
@@ -166,19 +125,8 @@ To bits_as(From x) {
 }
 inline float __uint_as_float(unsigned x) { return bits_as<float>(x); }
 inline unsigned __float_as_uint(float x) { return bits_as<unsigned>(x); }
-inline float __int_as_float(int x) { return bits_as<float>(x); }
-inline int __float_as_int(float x) { return bits_as<int>(x); }
 
 using std::max;
 using std::min;
-#define __expf expf  // glibc declares some of these for itself
-#define __exp2f exp2f
-#define __logf logf
-#define __log2f log2f
-#define __sinf sinf
-#define __cosf cosf
-#define __fdividef(x, y) ((x) / (y))
-#define __frcp_rn(x) (1.0f / (x))
-#define __fsqrt_rn sqrtf
-#define __fmaf_rn fmaf
+#define __expf expf  // glibc declares it for itself
 inline float rsqrtf(float x) { return 1 / sqrtf(x); }
