@@ -3,14 +3,14 @@
 namespace contrastkit::cuda {
 namespace {
 
-constexpr float kSlack = 8;  // a row's reference point may lie below its maximum: by 2^kSlack at most do weights exceed 1
-constexpr int kWarps = 8;    // of `finish`
-
-// That share a processor.
+// A row's m is raised, and its sums scaled, only where its maximum exceeds m by this much: weights stay below 2^kSlack.
+constexpr float kSlack = 8;
+constexpr int kWarps = 8;  // of `finish`
 template <bool with_O>
-constexpr int kBlocks = with_O ? 2 : 3;
+constexpr int kBlocks = with_O ? 2 : 3;  // that share a processor
 
-// Of each part of the keys and each row, in units of log 2: weights are 2^(s - m), z their sum, O that of weights times keys.
+// Of each part of the keys and each row: with weights 2^(s - m), s in units of log 2, z is their sum and O that of
+// weights times keys.
 template <typename A>
 struct Parts {
   A *top, *m, *z;  // [N, n]; top: the largest product itself
@@ -20,7 +20,8 @@ struct Parts {
 
 template <typename Tile, bool with_O>
 __global__ void __launch_bounds__(Tile::kThreads, kBlocks<with_O>)
-    attend_part(Operands<typename Tile::T> x, Masks masks, const Scalar<double> tau, const Parts<float> parts, int tiles) {
+    attend_part(
+        Operands<typename Tile::T> x, Masks masks, const Scalar<double> tau, const Parts<float> parts, int tiles) {
   constexpr int kM = Tile::kM;
   const float scale = static_cast<float>(kLog2e / tau.get());
   masks.settle();
@@ -136,8 +137,8 @@ __device__ A over_warp(A x, F&& join) {
 // Joins the parts of a row, in their order, with its positive: a block a row, whose warps all find the scalars.
 template <typename A>
 __global__ void __launch_bounds__(32 * kWarps) finish(
-    const Parts<A> parts, const Numbers query, const Numbers positive, const Masks masks, const Scalar<double> tau, int64_t C, A* loss,
-    A* lse, bool* top1, A* dquery) {
+    const Parts<A> parts, const Numbers query, const Numbers positive, const Masks masks, const Scalar<double> tau,
+    int64_t C, A* loss, A* lse, bool* top1, A* dquery) {
   const auto larger = [](A a, A b) { return a > b ? a : b; };
   const auto sum = [](A a, A b) { return a + b; };
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -149,7 +150,8 @@ __global__ void __launch_bounds__(32 * kWarps) finish(
   }
   top = over_warp(top, larger);
   m = over_warp(m, larger);
-  for (int part = lane; part < parts.n; part += 32) z += parts.z[i * parts.n + part] * exp2(parts.m[i * parts.n + part] - m);
+  for (int part = lane; part < parts.n; part += 32)
+    z += parts.z[i * parts.n + part] * exp2(parts.m[i * parts.n + part] - m);
   z = over_warp(z, sum);
   for (int64_t c = lane; c < C; c += 32) dot += query.get<A>(q + c) * positive.get<A>(p + c);
   dot = over_warp(dot, sum);
@@ -192,8 +194,8 @@ __global__ void __launch_bounds__(32 * kWarps) finish(
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
-    const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau_, const Masks& masks,
-    bool with_dquery) {
+    const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau_,
+    const Masks& masks, bool with_dquery) {
   const auto is_wide = [](const at::Tensor& x) { return x.scalar_type() == at::kDouble; };
   const bool wide = is_wide(query) || is_wide(positive) || is_wide(keys);
   const int64_t N = query.size(0), K = keys.size(0), C = query.size(1);

@@ -31,9 +31,10 @@ struct Numbers {
 struct Masks {
   const int64_t *exclude = nullptr, *n_valid = nullptr, *query_ids = nullptr, *key_ids = nullptr;
   int64_t E = 0;
-  int64_t N = 0, K = 0;       // queries, keys
+  int64_t N = 0, K = 0;        // queries, keys
   bool rows_are_keys = false;  // of the tiles, whose columns are then queries
-  int64_t n = 0, first = 0;    // NT-Xent: row i is view first + i in groups of 2n, and meets neither itself nor its other view
+  // NT-Xent, n > 0: row i is key first + i, in groups of 2n, and meets neither itself nor its other view
+  int64_t n = 0, first = 0;
 
   // Every kernel's first step: K becomes the number of keys that count.
   __device__ void settle() {
@@ -48,8 +49,8 @@ struct Masks {
 
   // False where none of these rows and columns is masked.
   __device__ bool touch(int64_t row, int rows, int64_t column, int columns_) const {
-    if (exclude != nullptr || query_ids != nullptr || column + columns_ > columns() || (rows_are_keys && row + rows > K))
-      return true;
+    if (exclude != nullptr || query_ids != nullptr) return true;
+    if (column + columns_ > columns() || (rows_are_keys && row + rows > K)) return true;
     const auto meets = [&](int64_t from) { return from < column + columns_ && column < from + rows; };
     row += first;
     return n > 0 && (meets(row) || meets(row + n) || meets(row - n));
@@ -160,9 +161,9 @@ void dispatch_tile(at::ScalarType dtype, int64_t C, F&& f) {
 template <typename T>
 Operands<T> operands(const at::Tensor& rows, const at::Tensor& keys) {
   const void *a = rows.const_data_ptr(), *b = keys.const_data_ptr();
-  const auto whole = [](uintptr_t bytes) { return bytes % 16 == 0; };
-  return {static_cast<const T*>(a), static_cast<const T*>(b), rows.size(0), keys.size(0), keys.size(1),
-          whole(reinterpret_cast<uintptr_t>(a)) && whole(reinterpret_cast<uintptr_t>(b)) && whole(keys.size(1) * sizeof(T))};
+  const int64_t C = keys.size(1);
+  const uintptr_t bytes = reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b) | C * sizeof(T);
+  return {static_cast<const T*>(a), static_cast<const T*>(b), rows.size(0), keys.size(0), C, bytes % 16 == 0};
 }
 
 // In how many parts the tiles of keys are taken, so that all processors have work: a function of shape and device.
@@ -175,8 +176,10 @@ inline int64_t parts(int64_t blocks, int64_t tiles, int64_t blocks_a_processor) 
   C10_CUDA_CHECK(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
 #endif
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t slots = blocks_a_processor * processors, most = std::min(tiles, std::max<int64_t>(4 * slots / blocks, 1));
-  const auto cost = [&](int64_t n) { return ceil(blocks * n, slots) * (ceil(tiles, n) + 4); };  // rows in, sums out: as 4 tiles
+  const int64_t slots = blocks_a_processor * processors;
+  const int64_t most = std::min(tiles, std::max<int64_t>(4 * slots / blocks, 1));  // which bounds the memory of parts
+  // to load the rows and to store the sums of a part is as much work as about four tiles
+  const auto cost = [&](int64_t n) { return ceil(blocks * n, slots) * (ceil(tiles, n) + 4); };
   int64_t best = 1;
   for (int64_t n = 2; n <= most; ++n)
     if (cost(n) < cost(best)) best = n;
@@ -188,15 +191,15 @@ T* data(const at::Tensor& x) {
   return static_cast<T*>(x.mutable_data_ptr());
 }
 
-// Loss, log-sum-exp, top-1 and, with_dquery, the queries' gradient. With masks.n the positives are other rows of `positive`.
+// Loss, log-sum-exp, top-1 and, with_dquery, the queries' gradient. With masks.n, positives are rows of `positive`.
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
-    const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau, const Masks& masks,
-    bool with_dquery);
+    const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau,
+    const Masks& masks, bool with_dquery);
 
 // sum_j g_j exp(s_ij - lse_j) columns_j / tau for each row i. With masks.n, where rows are among the columns, it is
 // NT-Xent's gradient: the terms g_i exp(s_ij - lse_i), and the positives', of the losses, come in.
 at::Tensor weigh(
-    const at::Tensor& rows, const at::Tensor& columns, const at::Tensor& g, const at::Tensor& lse, const at::Tensor& loss,
-    const at::Tensor& tau, const Masks& masks);
+    const at::Tensor& rows, const at::Tensor& columns, const at::Tensor& g, const at::Tensor& lse,
+    const at::Tensor& loss, const at::Tensor& tau, const Masks& masks);
 
 }  // namespace contrastkit::cuda

@@ -10,21 +10,21 @@ struct Negatives {
       const std::optional<at::Tensor>& n_valid, const std::optional<at::Tensor>& query_ids,
       const std::optional<at::Tensor>& key_ids) {
     masks.N = query.size(0), masks.K = keys.size(0);
-    const auto integers = [&](const std::optional<at::Tensor>& x, at::Tensor& kept, const char* name, int dim, int64_t n) {
+    const auto take = [&](const std::optional<at::Tensor>& x, at::Tensor& kept, const char* what, int dim, int64_t n) {
       if (!x) return static_cast<const int64_t*>(nullptr);
       TORCH_CHECK(
-          x->scalar_type() == at::kLong && x->dim() == dim && (dim == 0 || x->size(0) == n) && x->device() == keys.device(),
-          op, ": ", name, " must be int64 of ", dim, " dimensions, the first of ", n, ", on ", keys.device(), ", got ",
-          x->scalar_type(), x->sizes(), " on ", x->device());
+          x->scalar_type() == at::kLong && x->dim() == dim && (dim == 0 || x->size(0) == n), op, ": ", what,
+          " expected in int64, got ", x->scalar_type(), x->sizes());
+      TORCH_CHECK(x->device() == keys.device(), op, ": ", what, " is on ", x->device(), ", keys on ", keys.device());
       kept = x->contiguous();
       return static_cast<const int64_t*>(kept.const_data_ptr());
     };
-    masks.exclude = integers(exclude_, exclude, "exclude", 2, masks.N);
-    masks.E = exclude_ ? exclude_->size(1) : 0;
-    masks.n_valid = integers(n_valid, count, "n_valid", 0, 0);
-    masks.query_ids = integers(query_ids, mine, "query_ids", 1, masks.N);
-    masks.key_ids = integers(key_ids, theirs, "key_ids", 1, masks.K);
     TORCH_CHECK(query_ids.has_value() == key_ids.has_value(), op, ": query_ids and key_ids come together");
+    masks.exclude = take(exclude_, exclude, "exclude [N, E]", 2, masks.N);
+    masks.E = exclude_ ? exclude_->size(1) : 0;
+    masks.n_valid = take(n_valid, count, "n_valid []", 0, 0);
+    masks.query_ids = take(query_ids, mine, "query_ids [N]", 1, masks.N);
+    masks.key_ids = take(key_ids, theirs, "key_ids [K]", 1, masks.K);
   }
 
   at::Tensor exclude, count, mine, theirs;

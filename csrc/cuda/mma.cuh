@@ -22,12 +22,16 @@ using emulator::to_tf32;
 template <int pending_groups>
 void cp_async_wait() { emulator::cp_async_wait(pending_groups); }
 inline float exp2_approx(float x) { return exp2f(x); }
-inline uint32_t pack_bf16(float low, float high) { return c10::BFloat16(low).x | uint32_t{c10::BFloat16(high).x} << 16; }
-inline uint32_t pack_f16(float low, float high) { return c10::Half(low).x | uint32_t{c10::Half(high).x} << 16; }
+template <typename T>
+uint32_t pack(float low, float high) { return T(low).x | uint32_t{T(high).x} << 16; }
+inline uint32_t pack_bf16(float low, float high) { return pack<c10::BFloat16>(low, high); }
+inline uint32_t pack_f16(float low, float high) { return pack<c10::Half>(low, high); }
 
 #else
 
-__device__ inline uint32_t shared_address(const void* at) { return static_cast<uint32_t>(__cvta_generic_to_shared(at)); }
+__device__ inline uint32_t shared_address(const void* at) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(at));
+}
 
 // Copies 16 bytes, or `bytes` and zeros.
 __device__ inline void cp_async16(void* shared, const void* global, int bytes) {
@@ -88,13 +92,17 @@ __device__ inline uint32_t pack_f16(float low, float high) {
 // How a product of tiles is done: on elements of 16 bits, on float32 as tf32, or on float32 as a sum of two tf32.
 struct BF16 {
   using Element = c10::BFloat16;
-  __device__ static void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma_m16n8k16_bf16(d, a, b); }
+  __device__ static void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    mma_m16n8k16_bf16(d, a, b);
+  }
   __device__ static uint32_t pack(float low, float high) { return pack_bf16(low, high); }
 };
 
 struct F16 {
   using Element = c10::Half;
-  __device__ static void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { mma_m16n8k16_f16(d, a, b); }
+  __device__ static void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    mma_m16n8k16_f16(d, a, b);
+  }
   __device__ static uint32_t pack(float low, float high) { return pack_f16(low, high); }
 };
 

@@ -8,7 +8,7 @@ Masks negatives(const char* op, const at::Tensor& z, int64_t n, int64_t first, i
       z.dim() == 2 && n >= 0 && (n == 0 ? z.size(0) == 0 : z.size(0) % (2 * n) == 0), op,
       ": z [N, C] with N a multiple of 2n expected, got ", z.sizes(), " and n = ", n);
   TORCH_CHECK(
-      0 <= first && first <= last && last <= z.size(0), op, ": rows ", first, " to ", last, " are not among z's ", z.sizes());
+      0 <= first && first <= last && last <= z.size(0), op, ": rows ", first, " to ", last, " are not z's ", z.sizes());
   Masks masks;
   masks.N = last - first, masks.K = z.size(0), masks.n = n, masks.first = first;
   return masks;
@@ -30,8 +30,8 @@ at::Tensor ntxent_dz(
   const Masks masks = negatives("ntxent_dz", z, n, first, last);
   TORCH_CHECK(
       g.dim() == 1 && g.size(0) == z.size(0) && loss.sizes() == g.sizes() && lse.sizes() == g.sizes(),
-      "ntxent_dz: g, loss and lse [N] of z [N, C] expected, got ", g.sizes(), ", ", loss.sizes(), ", ", lse.sizes(), " and ",
-      z.sizes());
+      "ntxent_dz: g, loss and lse [N] of z [N, C] expected, got ", g.sizes(), ", ", loss.sizes(), ", ", lse.sizes(),
+      " and ", z.sizes());
   const at::Tensor dense = z.contiguous();
   return weigh(dense.narrow(0, first, last - first), dense, g, lse, loss, tau, masks);
 }

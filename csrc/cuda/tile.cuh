@@ -1,7 +1,7 @@
 // Two products over tiles of rows and keys, S = Q K^T and O += W K, with one tile of keys in shared memory for both.
 //
-// Each warp owns 16 or 32 rows: their logits and their sums O stay in its registers. Beyond 256 channels (128 of float32)
-// the channels come in slabs: a block sums one slab of O, and S over all slabs, its own last, which is then in place for O.
+// Each warp owns 16 or 32 rows: their logits and their sums O stay in its registers. More channels than 256 (128 of
+// float32) come in slabs: a block finds one slab of O, from S over all slabs, its own last: it is then in place for O.
 #pragma once
 
 #include "mma.cuh"
@@ -40,12 +40,15 @@ struct Tile {
   C10_HOST_DEVICE static int slabs(int64_t C) { return wide ? static_cast<int>((C + kC - 1) / kC) : 1; }
 
   // Row of a block that element [m][...][r] of this lane belongs to.
-  __device__ static int row(int m, int r) { return threadIdx.x / 32 * kM * 16 + m * 16 + threadIdx.x % 32 / 4 + r / 2 * 8; }
+  __device__ static int row(int m, int r) {
+    return threadIdx.x / 32 * kM * 16 + m * 16 + threadIdx.x % 32 / 4 + r / 2 * 8;
+  }
   __device__ static int column() { return threadIdx.x % 4 * 2; }
 
   // Rows first, ..., first + n - 1 of x [rows, C], channels from, ..., from + kC - 1; zeros beyond its end.
   template <int n>
-  __device__ static void load(char* to, const T* x, int64_t first, int64_t rows, int64_t C, int64_t from, bool aligned) {
+  __device__ static void load(
+      char* to, const T* x, int64_t first, int64_t rows, int64_t C, int64_t from, bool aligned) {
     constexpr int kChunks = kBytes / 16, kEach = 16 / sizeof(T), kStep = kThreads / kChunks;
     const int row = threadIdx.x / kChunks, c = threadIdx.x % kChunks * kEach;
     const int64_t left = C - from - c, end = left > 0 ? rows - first - row : 0;
@@ -158,9 +161,9 @@ struct Tile {
     }
   }
 
-  // Calls use(first key, logits, keys in shared memory, stage) for each of the block's tiles of keys, `first` to `last`; its
-  // rows are blockIdx.x's, its own slab blockIdx.z. While a tile is in use the next is under way, and prefetch(its first key,
-  // its stage, 0 or 1) may add asynchronous copies to it.
+  // Calls use(first key, logits, keys in shared memory, stage) for each of the block's tiles, first, ..., last - 1.
+  // Its rows are blockIdx.x's, its own slab is blockIdx.z. While a tile is in use the next is under way, to which
+  // prefetch(first key, stage) may add asynchronous copies; stage is 0 or 1.
   template <typename Prefetch, typename Use>
   __device__ static void for_each(const Operands<T>& x, int first, int last, Prefetch&& prefetch, Use&& use) {
     char *keys = dynamic_shared(), *rows = keys + 2 * kKeys * kStride;

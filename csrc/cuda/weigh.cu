@@ -11,7 +11,8 @@ struct Weights {
 
 template <typename Tile, bool symmetric>
 __global__ void __launch_bounds__(Tile::kThreads, 2) weigh_part(
-    const Operands<typename Tile::T> x, Masks masks, const Scalar<double> tau, const Weights<float> weights, float* out, int tiles) {
+    const Operands<typename Tile::T> x, Masks masks, const Scalar<double> tau, const Weights<float> weights, float* out,
+    int tiles) {
   constexpr int kM = Tile::kM, kKeys = Tile::kKeys;
   masks.settle();
   alignas(16) __shared__ float columns[2][2][kKeys];  // of each stage: log-sum-exps, then g
@@ -100,8 +101,8 @@ __global__ void weigh_plain(
 // Adds the parts in their order, and of NT-Xent the positives, whose logits are not among the tiles'. A block a row.
 template <typename A>
 __global__ void finish(
-    const A* parts, int n, const Numbers columns, const Masks masks, const Scalar<double> tau, const Weights<A> weights, int64_t C,
-    A* out) {
+    const A* parts, int n, const Numbers columns, const Masks masks, const Scalar<double> tau, const Weights<A> weights,
+    int64_t C, A* out) {
   const int64_t i = blockIdx.x, N = gridDim.x, p = masks.positive(i), row = masks.first + i;
   A coefficient = 0;
   if (masks.n > 0)
@@ -117,8 +118,8 @@ __global__ void finish(
 }  // namespace
 
 at::Tensor weigh(
-    const at::Tensor& rows, const at::Tensor& columns, const at::Tensor& g, const at::Tensor& lse, const at::Tensor& loss,
-    const at::Tensor& tau_, const Masks& masks) {
+    const at::Tensor& rows, const at::Tensor& columns, const at::Tensor& g, const at::Tensor& lse,
+    const at::Tensor& loss, const at::Tensor& tau_, const Masks& masks) {
   const int64_t N = rows.size(0), K = columns.size(0), C = rows.size(1);
   const bool wide = lse.scalar_type() == at::kDouble;
   const at::ScalarType dtype = wide ? at::kDouble : at::kFloat;
