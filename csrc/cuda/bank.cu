@@ -10,7 +10,7 @@
 namespace contrastkit::cuda {
 namespace {
 
-constexpr int kWarps = 4;               // of a block, where it is not a single warp (nvcc then knows what lanes do alike)
+constexpr int kWarps = 4;               // of a block, unless it is one warp, whose lanes nvcc then knows to go together
 constexpr int kSpan = kWarp * kVector;  // channels that a warp reads at once
 constexpr int kMaxSpans = 8;            // of a row that stays in registers
 
@@ -22,10 +22,12 @@ struct Problem {
   const X* bank;
   const int64_t* index;
   Scalar<T> tau;
-  const T* Z;         // nullptr: softmax
-  T log_ratio;        // log(m / M)
-  int64_t C, M, m, share;  // share: draws of a warp
-  int rows, V, shares;     // rows of query: N V; warps of a row
+  const T* Z;   // nullptr: softmax
+  T log_ratio;  // log(m / M)
+  int64_t C, M, m;
+  int64_t share;  // draws of a warp
+  int rows, V;    // rows: N V
+  int shares;     // warps of a row
   bool with_dquery;
   T* parts;
 
@@ -326,7 +328,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
         scalar<T>(tau, device, tau_there),
         Z ? static_cast<const T*>(Z_there.const_data_ptr()) : nullptr,
         static_cast<T>(std::log(double(m) / double(M))),
-        C, M, m, share, static_cast<int>(rows), static_cast<int>(V), static_cast<int>(shares), with_dquery,
+        C, M, m,
+        share,
+        static_cast<int>(rows), static_cast<int>(V),
+        static_cast<int>(shares),
+        with_dquery,
         static_cast<T*>(parts.mutable_data_ptr())};
     if (shares > 0) {
       const bool held = C > 0 && C % kVector == 0 && C <= kMaxSpans * kSpan && in_vectors(b);

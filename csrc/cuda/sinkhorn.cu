@@ -1,5 +1,5 @@
-// A block takes every gridDim.x-th row. Rows that its threads can hold are read once a pass, and the block leaves one of
-// partial sums; longer rows, and float64, are read again. The sums are then added in a fixed order.
+// A block takes every gridDim.x-th row. What its threads can hold is read once a pass, and it leaves one row of partial
+// sums; longer rows, and float64, are read again. The sums are then added in a fixed order.
 #include <algorithm>
 #include <limits>
 
@@ -235,13 +235,13 @@ T* data(const at::Tensor& x) {
 // The passes over E [N, K], which is contiguous and not empty, and what they need beside it.
 struct Passes {
   at::Tensor E, parts, weights;
-  int64_t N, K;
+  int64_t N, K, blocks;
   bool held;
-  int64_t blocks;
   cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
 
-  Passes(const at::Tensor& E, bool may_hold) : E(E), N(E.size(0)), K(E.size(1)) {
-    held = may_hold && E.scalar_type() == at::kFloat && K % kVector == 0 && K <= kMaxHeld && in_vectors(E);
+  // aligned: whether what is read beside E starts where a Vector may.
+  Passes(const at::Tensor& E, bool aligned) : E(E), N(E.size(0)), K(E.size(1)) {
+    held = aligned && in_vectors(E) && E.scalar_type() == at::kFloat && K % kVector == 0 && K <= kMaxHeld;
     blocks = held ? std::min(N, kMaxBlocks) : N;
     parts = E.new_empty({held ? blocks : 0, K});
     weights = E.new_empty({blocks});
@@ -347,17 +347,17 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& 
 
 at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t) {
   check("sinkhorn_sums", E, t);
-  const at::Tensor to = t.new_empty(t.sizes());
+  const at::Tensor of = t.contiguous(), to = t.new_empty(t.sizes());
   if (E.numel() == 0) return to.zero_();
-  Passes(E.contiguous(), true).sums(t.contiguous(), to);
+  Passes(E.contiguous(), in_vectors(of)).sums(of, to);
   return to;
 }
 
 void sinkhorn_end_(at::Tensor E, const at::Tensor& t) {
   check("sinkhorn_end_", E, t);
   if (E.numel() == 0) return;
-  const at::Tensor dense = E.contiguous();
-  Passes(dense, true).end(t.contiguous());
+  const at::Tensor dense = E.contiguous(), of = t.contiguous();
+  Passes(dense, in_vectors(of)).end(of);
   if (!dense.is_same(E)) E.copy_(dense);
   written(E);
 }
