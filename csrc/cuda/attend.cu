@@ -43,6 +43,8 @@ __global__ void __launch_bounds__(Tile::kThreads, kBlocks<with_O>)
       x, first, last, [](int64_t, int) {},
       [&](int64_t key, typename Tile::Logits& s, const char* keys, int) {
         masks.apply<Tile>(s, key);
+        bool grew = false;
+        float shrink[kM][2];
 #pragma unroll
         for (int t = 0; t < kM; ++t)
 #pragma unroll
@@ -53,22 +55,30 @@ __global__ void __launch_bounds__(Tile::kThreads, kBlocks<with_O>)
             most = fmaxf(most, __shfl_xor_sync(kAll, most, 1));
             most = fmaxf(most, __shfl_xor_sync(kAll, most, 2));
             top[t][h] = fmaxf(top[t][h], most);
-            if (most * scale > m[t][h] + kSlack) {
-              const float shrink = exp2_approx(m[t][h] - most * scale);
-              m[t][h] = most * scale;
-              z[t][h] *= shrink;
-              if constexpr (with_O)
-#pragma unroll
-                for (int d = 0; d < Tile::kD; ++d) O[t][d][2 * h] *= shrink, O[t][d][2 * h + 1] *= shrink;
-            }
-#pragma unroll
-            for (int n = 0; n < Tile::kN; ++n)
-#pragma unroll
-              for (int r = 2 * h; r < 2 * h + 2; ++r) {
-                s[t][n][r] = exp2_approx(fmaf(s[t][n][r], scale, -m[t][h]));
-                z[t][h] += s[t][n][r];
-              }
+            const float next = most * scale > m[t][h] + kSlack ? most * scale : m[t][h];
+            shrink[t][h] = exp2_approx(m[t][h] - next);
+            grew |= next > m[t][h];
+            m[t][h] = next;
           }
+        if (grew)
+#pragma unroll
+          for (int t = 0; t < kM; ++t)
+#pragma unroll
+            for (int r = 0; r < 4; ++r) {
+              if (r % 2 == 0) z[t][r / 2] *= shrink[t][r / 2];
+#pragma unroll
+              for (int d = 0; d < Tile::kD; ++d) O[t][d][r] *= shrink[t][r / 2];
+            }
+        // weights and product stand together, for the compiler to do both at once
+#pragma unroll
+        for (int t = 0; t < kM; ++t)
+#pragma unroll
+          for (int n = 0; n < Tile::kN; ++n)
+#pragma unroll
+            for (int r = 0; r < 4; ++r) {
+              s[t][n][r] = exp2_approx(fmaf(s[t][n][r], scale, -m[t][r / 2]));
+              z[t][r / 2] += s[t][n][r];
+            }
         if constexpr (with_O) Tile::accumulate(O, s, keys);
       });
 

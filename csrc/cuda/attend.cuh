@@ -66,13 +66,17 @@ struct Masks {
     const int end = static_cast<int>(left < width ? left : width);
     if (rows_are_keys) {
       if (row >= K) return ~uint64_t{0};
+#pragma unroll 1
       for (int b = 0; b < end; ++b) {
         if (query_ids != nullptr && query_ids[column + b] == key_ids[row]) mark(b);
+#pragma unroll 1
         for (int64_t e = 0; e < E; ++e)
           if (exclude[(column + b) * E + e] == row) mark(b);
       }
     } else if (row < N) {
+#pragma unroll 1
       for (int64_t e = 0; e < E; ++e) mark(exclude[row * E + e] - column);
+#pragma unroll 4
       for (int b = 0; query_ids != nullptr && b < end; ++b)
         if (query_ids[row] == key_ids[column + b]) mark(b);
       if (n > 0) {
