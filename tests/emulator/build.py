@@ -18,9 +18,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FOLDER = ROOT / "build" / "emulator"
 CXX = shutil.which(os.environ.get("CXX", "g++"))
-# Alignment is a GPU's: a vector access that is not aligned to its size traps.
-FLAGS = ["-std=c++20", "-O1", "-g0", "-fPIC", "-fno-strict-aliasing", "-w", f"-I{HERE}", f"-include{HERE}/emulator.h"]
-TRAPS = ["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]
+FLAGS = ["-std=c++20", "-O1", "-g0", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-w"]
+FLAGS += [f"-I{HERE}", f"-include{HERE}/emulator.h"]
+TRAPS = ["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]  # a vector access off its alignment ends here
 
 
 def missing() -> str:
