@@ -12,7 +12,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
 void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x, double m);
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations);
 std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, double epsilon);
-at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t);
+at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale);
 void sinkhorn_end_(at::Tensor E, const at::Tensor& t);
 void queue_push_(
     at::Tensor keys, at::Tensor pointer, const at::Tensor& x, std::optional<at::Tensor> n_valid, bool normalize);

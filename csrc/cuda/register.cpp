@@ -73,9 +73,9 @@ static std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin_on_device(c
   return sinkhorn_begin(scores, epsilon);
 }
 
-static at::Tensor sinkhorn_sums_on_device(const at::Tensor& E, const at::Tensor& t) {
+static at::Tensor sinkhorn_sums_on_device(const at::Tensor& E, const at::Tensor& t, double scale) {
   const c10::DeviceGuard guard(E.device());
-  return sinkhorn_sums(E, t);
+  return sinkhorn_sums(E, t, scale);
 }
 
 static void sinkhorn_end_on_device(at::Tensor E, const at::Tensor& t) {

@@ -81,7 +81,7 @@ struct Held {
   }
 };
 
-// E, and each block's sums of exp(top_i - tops) E_i with its own largest top.
+// E, and each block's sums of exp((top_i - tops) / epsilon) E_i with its own largest top.
 template <typename X, int kVectors>
 __global__ void __launch_bounds__(kThreads)
     begin_held(const X* scores, float epsilon, float* E, float* parts, float* tops, int64_t N, int64_t K) {
@@ -95,16 +95,16 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t i = blockIdx.x; i < N; i += gridDim.x) {
     float most = -std::numeric_limits<float>::infinity();
     Row::each([&](int j, int k) {
-      e.at[j].at[k] = float(next.at[j].at[k]) / epsilon;
+      e.at[j].at[k] = float(next.at[j].at[k]);
       if (Row::column(j) < K) most = larger(e.at[j].at[k], most);
     });
     if (i + gridDim.x < N) next.load(scores + (i + gridDim.x) * K, K);
     most = block.largest(most);
     const float before = top;
     top = larger(top, most);
-    const float shrink = exp(before - top), weight = exp(most - top);
+    const float shrink = exp((before - top) / epsilon), weight = exp((most - top) / epsilon);
     Row::each([&](int j, int k) {
-      e.at[j].at[k] = exp(e.at[j].at[k] - most);
+      e.at[j].at[k] = exp((e.at[j].at[k] - most) / epsilon);
       sum.at[j].at[k] = fma(weight, e.at[j].at[k], sum.at[j].at[k] * shrink);
     });
     e.store(E + i * K, K);
@@ -162,9 +162,9 @@ __global__ void __launch_bounds__(kThreads) begin_row(const X* scores, T epsilon
   Block<T> block{slots};
   scores += blockIdx.x * K, E += blockIdx.x * K;
   T most = -std::numeric_limits<T>::infinity();
-  for (int64_t k = threadIdx.x; k < K; k += kThreads) most = larger(T(scores[k]) / epsilon, most);
+  for (int64_t k = threadIdx.x; k < K; k += kThreads) most = larger(T(scores[k]), most);
   most = block.largest(most);
-  for (int64_t k = threadIdx.x; k < K; k += kThreads) E[k] = exp(T(scores[k]) / epsilon - most);
+  for (int64_t k = threadIdx.x; k < K; k += kThreads) E[k] = exp((T(scores[k]) - most) / epsilon);
   if (threadIdx.x == 0) tops[blockIdx.x] = most;
 }
 
@@ -192,11 +192,11 @@ __global__ void __launch_bounds__(kThreads) end_row(T* E, const T* t, int64_t K)
 
 enum class Weights { kNone, kGiven, kTops };
 
-// t: the rows' sum, each times its weight, exp(its top - the largest) where weights are tops. A block adds 32 columns,
-// its warps every eighth row.
+// t: the sum of the rows, each times its weight, times scale. Where weights are tops, exp((top_i - the largest) / epsilon)
+// is meant, and the largest goes to `top`. A block adds 32 columns, its warps every eighth row.
 template <typename T, Weights kWeights>
 __global__ void __launch_bounds__(kThreads)
-    add(const T* rows, const T* weights, T* t, T* top, int64_t N, int64_t K) {
+    add(const T* rows, const T* weights, T* t, T* top, T epsilon, T scale, int64_t N, int64_t K) {
   __shared__ T of_warp[kWarps][kWarp];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int64_t k = blockIdx.x * int64_t{kWarp} + lane;
@@ -211,13 +211,13 @@ __global__ void __launch_bounds__(kThreads)
     const T x = rows[i * K + k];
     if constexpr (kWeights == Weights::kNone) sum += x;
     else if constexpr (kWeights == Weights::kGiven) sum = fma(weights[i], x, sum);
-    else sum = fma(exp(weights[i] - most), x, sum);
+    else sum = fma(exp((weights[i] - most) / epsilon), x, sum);
   }
   of_warp[warp][lane] = sum;
   __syncthreads();
   if (warp > 0 || k >= K) return;
   for (int w = 1; w < kWarps; ++w) sum += of_warp[w][lane];
-  t[k] = sum;
+  t[k] = sum * scale;
 }
 
 template <typename F, int kVectors = 1>
@@ -248,10 +248,10 @@ struct Passes {
   }
 
   template <Weights kWeights, typename T>
-  void add_up(T* t, T* top) const {
+  void add_up(const at::Tensor& t, T* top, double epsilon, double scale) const {
     launch(
-        add<T, kWeights>, (K + kWarp - 1) / kWarp, kThreads, 0, stream, data<T>(held ? parts : E), data<T>(weights), t,
-        top, blocks, K);
+        add<T, kWeights>, (K + kWarp - 1) / kWarp, kThreads, 0, stream, data<T>(held ? parts : E), data<T>(weights),
+        data<T>(t), top, epsilon, scale, blocks, K);
   }
 
   void begin(const at::Tensor& scores, double epsilon, const at::Tensor& t, const at::Tensor& top) const {
@@ -267,23 +267,23 @@ struct Passes {
                 data<T>(weights), N, K);
           });
       if (!held) launch(begin_row<T, X>, N, kThreads, 0, stream, from, epsilon, data<T>(E), data<T>(weights), K);
-      add_up<Weights::kTops>(data<T>(t), data<T>(top));
+      add_up<Weights::kTops>(t, data<T>(top), epsilon, 1);
     });
   }
 
   // `to` may be t.
-  void sums(const at::Tensor& t, const at::Tensor& to) const {
+  void sums(const at::Tensor& t, double scale, const at::Tensor& to) const {
     if (held) {
       with_vectors(K, [&](auto vectors) {
         launch(
             sums_held<vectors>, blocks, kThreads, 0, stream, data<float>(E), data<float>(t), data<float>(parts), N, K);
       });
-      return add_up<Weights::kNone, float>(data<float>(to), nullptr);
+      return add_up<Weights::kNone, float>(to, nullptr, 1, scale);
     }
     dispatch_wide([&](auto zero) {
       using T = decltype(zero);
       launch(weigh_row<T>, N, kThreads, 0, stream, data<T>(E), data<T>(t), data<T>(weights), K);
-      add_up<Weights::kGiven, T>(data<T>(to), nullptr);
+      add_up<Weights::kGiven, T>(to, nullptr, 1, scale);
     });
   }
 
@@ -333,7 +333,7 @@ at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations
   if (E.numel() == 0) return E;
   const Passes passes(E, in_vectors(from));
   passes.begin(from, epsilon, t, top);
-  for (int64_t i = 1; i < iterations; ++i) passes.sums(t, t);
+  for (int64_t i = 1; i < iterations; ++i) passes.sums(t, double(passes.K) / passes.N, t);
   passes.end(t);
   return E;
 }
@@ -345,11 +345,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& 
   return {E, t, top};
 }
 
-at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t) {
+at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale) {
   check("sinkhorn_sums", E, t);
   const at::Tensor of = t.contiguous(), to = t.new_empty(t.sizes());
   if (E.numel() == 0) return to.zero_();
-  Passes(E.contiguous(), in_vectors(of)).sums(of, to);
+  Passes(E.contiguous(), in_vectors(of)).sums(of, scale, to);
   return to;
 }
 
