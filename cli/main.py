@@ -159,17 +159,29 @@ def bench_kernels(
         bench.run(op=op, device=device, dtype=dtype, preset=preset),
         key=lambda row: (row["op"], row["shape"], row["direction"]),
     )
-    for case, ways in cases:  # printed as they come
-        shown, first = [], None
+    for case, measured in cases:  # printed as they come
+        ways = list(measured)
+        rows += ways
+        if case[0] in ("copy", "gemm"):
+            screen.say(f"{case[0]} of {case[1]}, {dtype} on {device}: {ways[0]['note']}")
+            continue
+        ours = next(row["median_ms"] for row in ways if row["impl"] == "ours")
+        title = f"{' '.join(case)}, {dtype} on {device}, floor {ways[0]['floor_ms']:.3g} ms"
+        shown = [_measured(row, ours) for row in sorted(ways, key=lambda row: row["median_ms"] or float("inf"))]
+        screen.table(title, ("", "median ms", "spread ms", "extra MiB", "ours is", "of the floor"), shown)
         for row in ways:
-            rows.append(row)
-            first = first or row["median_ms"]
-            numbers = (row["median_ms"], row["iqr_ms"], row["extra_mib"])
-            shown.append((row["impl"], *(f"{number:.3g}" for number in numbers), f"{first / row['median_ms']:.2f}x"))
-        title = f"{' '.join(case)}, {dtype} on {device}, floor {rows[-1]['floor_ms']:.3g} ms"
-        screen.table(title, ("", "median ms", "spread ms", "extra MiB", "speed-up"), shown)
+            if row["note"]:
+                screen.say(f"  {row['impl']}: {row['note']}")
     if json is not None:
         write_json(json, rows)
+
+
+def _measured(row: dict[str, Any], ours: float) -> tuple[str, ...]:
+    if row["median_ms"] is None:
+        return (row["impl"], "-", "-", "-", "-", "-")
+    numbers = (row["median_ms"], row["iqr_ms"], row["extra_mib"])
+    faster = "" if row["impl"] == "ours" else f"{row['median_ms'] / ours:.2f}x"
+    return (row["impl"], *(f"{number:.3g}" for number in numbers), faster, f"{row['floor_ms'] / row['median_ms']:.2f}")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -72,18 +72,13 @@ def mine(x: Tensor) -> Tensor:
     return x[rank() * n : (rank() + 1) * n]
 
 
-def total(x: Tensor) -> Tensor:
-    """The sum of ``x`` over the ranks."""
+def mean(x: Tensor) -> Tensor:
+    """The mean of ``x`` over the ranks."""
     if world() == 1:
         return x
     x = x.clone()
     torch_dist.all_reduce(x)
-    return x
-
-
-def mean(x: Tensor) -> Tensor:
-    """The mean of ``x`` over the ranks."""
-    return x if world() == 1 else total(x) / world()
+    return x / world()
 
 
 def largest(x: Tensor) -> Tensor:

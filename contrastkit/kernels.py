@@ -11,7 +11,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-OPS = ("infonce", "queue_push_", "ema_")
+OPS = (
+    "infonce",
+    "infonce_dkeys",
+    "ntxent",
+    "ntxent_dz",
+    "bank_loss",
+    "bank_update_",
+    "queue_push_",
+    "ema_",
+    "sinkhorn",
+)
 
 _build: dict[str, Any] | None = None  # what _C says of itself, once it is loaded
 _aside: str | None = None  # why it is not

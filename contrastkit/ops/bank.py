@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from contrastkit.ops.library import LIBRARY, accumulator, blocks, temperature
+from contrastkit.ops.library import LIBRARY, accumulator, blocks, softplus, temperature
 
 LIBRARY.define(
     "bank_loss(Tensor query, Tensor bank, Tensor index, Tensor tau, Tensor? Z, bool with_dquery)"
@@ -31,17 +31,18 @@ def bank_loss(
     """Tell a query's own row of the bank from rows drawn as noise (InstDisc, Eqs. 4 to 7), by NCE or by softmax.
 
     With V views, query v meets slot v of the bank and all share the draws: CMC's two banks are one [M, 2, C] and its
-    query the other view's features. The drawn rows are never copied out. Accumulation and results are in float32 (float64
-    where an input is); gradients flow from loss to query and tau, never to the bank; there is no second derivative.
+    query the other view's features. The drawn rows are never copied out. Accumulation and results are in float32
+    (float64 where an input is). Gradients flow from loss to query and tau, never to the bank; there is no second
+    derivative.
 
     Args:
         query: [N, C] or [N, V, C] floating, as a rule of unit length.
         bank: [M, C] or [M, V, C] floating; bfloat16 halves the time.
-        index: int64 [N, 1 + m], rows of the bank: the positive first, then m draws from all rows alike. A draw may repeat
-            or be the positive, as in the official code.
+        index: int64 [N, 1 + m], rows of the bank: the positive first, then m draws from all rows alike. A draw may
+            repeat or be the positive, as in the official code.
         tau: temperature, above 0 (a tensor is not checked: that would synchronise); a 0-dim tensor may need a gradient.
-        Z: None for softmax over the 1 + m rows; for NCE the normalising constant, floating [V] (0-dim without V) on the
-            bank's device, above 0. Its estimate from a batch is M times the mean of exp(s): M exp(lse).mean() / (1 + m).
+        Z: None for softmax over the 1 + m rows; for NCE the normalising constant, floating [V] (0-dim without V) on
+            the bank's device, above 0. Its estimate from a batch is M exp(lse).mean() / (1 + m).
 
     Returns:
         loss [N] or [N, V]; lse, as much, the logarithm of the sum of exp(s) over all 1 + m rows; top1, as much, bool:
@@ -96,7 +97,8 @@ def _reference(
         top1 = torch.empty_like(loss, dtype=torch.bool)
         dquery = torch.empty_like(q) if with_dquery else q.new_empty(0)
         for rows in blocks(N, (m + 1) * V * C, query.device):
-            r = bank[index[rows]].to(dtype)  # [n, 1 + m, V, C]
+            drawn = index[rows]
+            r = bank.index_select(0, drawn.flatten()).to(dtype).view(*drawn.shape, V, C)
             s = torch.einsum("nvc,nkvc->nvk", q[rows], r)
             lse[rows] = s.logsumexp(2)
             top1[rows] = s[..., 0] >= s.amax(2)
@@ -107,7 +109,7 @@ def _reference(
             else:
                 x = s - (Z.to(dtype).log() + (math.log(m / M) if m else -math.inf))[:, None]
                 x[..., 0].neg_()
-                loss[rows] = F.softplus(x).sum(2)
+                loss[rows] = softplus(x).sum(2)
                 g = torch.sigmoid(x)
                 g[..., 0].neg_()
             if with_dquery:
@@ -150,8 +152,8 @@ def bank_update_(bank: Tensor, index: Tensor, x: Tensor, *, m: float) -> None:
     """Move rows of the bank towards a batch's features and back to unit length, in place (InstDisc, Sec. 3.3).
 
     Row y = index_i becomes r / max(|r|, 1e-12) with r = m bank_y + (1 - m) x_i, in float32 (float64 where an input is).
-    Where an image stands in the batch twice the last one counts, and each starts from the row before the call. Nothing of
-    it enters autograd's graph.
+    Where an image stands in the batch twice the last one counts, and each starts from the row before the call. Nothing
+    of it enters autograd's graph.
 
     Args:
         bank: [M, C] or [M, V, C], written in place, any floating dtype (a row is rounded to it once).
@@ -188,8 +190,10 @@ def bank_update_(bank: Tensor, index: Tensor, x: Tensor, *, m: float) -> None:
 
 @torch.library.impl(LIBRARY, "bank_update_", "CompositeExplicitAutograd")
 def _update_reference(bank: Tensor, index: Tensor, x: Tensor, m: float) -> None:
+    if len(x) == 0:
+        return
     dtype = accumulator(bank, x)
-    rows = F.normalize(torch.lerp(bank[index].to(dtype), x.to(dtype), 1 - m), dim=-1)
+    rows = F.normalize(torch.lerp(bank.index_select(0, index).to(dtype), x.to(dtype), 1 - m), dim=-1)
     # index_put_ leaves open which of two equal indices wins: every one writes the last one's row
     last = (index[:, None] == index).to(torch.uint8).cumsum(1).argmax(1)
     bank.index_copy_(0, index, rows[last].to(bank.dtype))

@@ -13,11 +13,10 @@ so forward yields every gradient but the keys' for one more product; those are a
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from contrastkit.ops.library import LIBRARY, accumulator, blocks, temperature
+from contrastkit.ops.library import LIBRARY, accumulator, blocks, softplus, temperature
 
 _MASKS = "Tensor? exclude, Tensor? n_valid, Tensor? query_ids, Tensor? key_ids"
 LIBRARY.define(
@@ -154,7 +153,7 @@ def _reference(
             if with_dquery:
                 torch.mm(e, k, out=O[rows]).div_(z.clamp(min=torch.finfo(dtype).tiny)[:, None])
         x = L - s_positive
-        loss = F.softplus(x)
+        loss = softplus(x)
         dquery = O.sub_(p).mul_((torch.sigmoid(x) / tau)[:, None]) if with_dquery else O
         return loss, s_positive + loss, s_positive >= top, dquery
 

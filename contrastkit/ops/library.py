@@ -29,3 +29,8 @@ def temperature(op: str, tau: float | Tensor) -> Tensor:
     if tau.ndim or not tau.is_floating_point():
         raise ValueError(f"{op}: tau must be a float or a 0-dim floating tensor, got {tau.dtype}{list(tau.shape)}")
     return tau
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)); torch's own takes x for it from 20 on, which float64 sees."""
+    return torch.logaddexp(x, x.new_zeros(()))

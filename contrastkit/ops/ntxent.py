@@ -6,19 +6,18 @@ With s_ij = z_i.z_j / tau, p(i) the other view of i, and L_i = logsumexp of s_ij
     dz_i   = 1/tau [ sum_j (g_i P_ij + g_j P_ji) z_j + (g_i expm1(-loss_i) + g_p expm1(-loss_p)) z_p ]
     dtau   = -sum_i z_i.dz_i / (2 tau)
 
-where g is the gradient of the losses. s is symmetric: a kernel needs one half of it in each direction, 4 N^2 C operations
-for both instead of 8. With P_ji from the log-sum-exps of all ranks, each rank finds its own rows' whole gradient.
+where g is the gradient of the losses. s is symmetric: a kernel needs one half of it in each direction, 4 N^2 C
+operations for both instead of 8. With the log-sum-exps of all ranks, each finds its own rows' whole gradient.
 """
 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from contrastkit import dist
-from contrastkit.ops.library import LIBRARY, accumulator, blocks, temperature
+from contrastkit.ops.library import LIBRARY, accumulator, blocks, softplus, temperature
 
 # Rows come in groups of 2n, one group a rank; losses and gradients are those of rows first, ..., last - 1.
 LIBRARY.define("ntxent(Tensor z, Tensor tau, int n, int first, int last) -> (Tensor loss, Tensor lse, Tensor top1)")
@@ -32,8 +31,8 @@ def ntxent(z: Tensor, *, tau: float | Tensor, across_ranks: bool = False) -> tup
 
         loss_i = -z_i.z_p/tau + log( sum over j != i of exp(z_i.z_j/tau) ),   p = i + n or i - n
 
-    Accumulation and results are in float32 (float64 for float64); autocast has no say in it. Gradients flow from loss to
-    z and tau; there is no second derivative. Nothing of size [2n, 2n] is ever held.
+    Accumulation and results are in float32 (float64 for float64); autocast has no say in it. Gradients flow from loss
+    to z and tau; there is no second derivative. Nothing of size [2n, 2n] is ever held.
 
     Args:
         z: [2n, C] floating, as a rule of unit length: n images' first views, then their second views.
@@ -114,7 +113,7 @@ def _reference(z: Tensor, tau: Tensor, n: int, first: int, last: int) -> tuple[T
             top[rows] = s.amax(1)
             m = top[rows].clamp(min=torch.finfo(k.dtype).min)  # finite also without any negative
             L[rows] = m + s.sub_(m[:, None]).exp_().sum(1).log()
-        loss = F.softplus(L - s_positive)
+        loss = softplus(L - s_positive)
         return loss, s_positive + loss, s_positive >= top
 
 

@@ -14,6 +14,36 @@ using simd::Masks;
 
 constexpr int64_t kRows = 256;  // of a task: they, their logits of one tile and their sums fit a core's own cache
 
+// The tensors that a view of masks points into.
+struct Mask {
+  at::Tensor exclude, query_ids, key_ids;
+  Masks masks{nullptr, 0, nullptr, nullptr};
+
+  Mask(const std::optional<at::Tensor>& columns, const std::optional<at::Tensor>& mine,
+       const std::optional<at::Tensor>& theirs) {
+    if (columns) {
+      exclude = columns->contiguous();
+      masks.exclude = data<const int64_t>(exclude);
+      masks.E = exclude.size(1);
+    }
+    if (mine) {
+      query_ids = mine->contiguous(), key_ids = theirs->contiguous();
+      masks.query_ids = data<const int64_t>(query_ids);
+      masks.key_ids = data<const int64_t>(key_ids);
+    }
+  }
+};
+
+Masks from_row(Masks masks, int64_t row) {
+  if (masks.exclude) masks.exclude += row * masks.E;
+  if (masks.query_ids) masks.query_ids += row;
+  return masks;
+}
+
+int64_t filled(const at::Tensor& keys, const std::optional<at::Tensor>& n_valid) {
+  return n_valid ? std::clamp<int64_t>(*data<const int64_t>(*n_valid), 0, keys.size(0)) : keys.size(0);
+}
+
 // Keys of a task: a function of the shape alone, so that results do not depend on the number of threads.
 int64_t keys_a_task(int64_t K) {
   const int64_t tiles = (K + simd::kTile - 1) / simd::kTile;
@@ -21,9 +51,9 @@ int64_t keys_a_task(int64_t K) {
 }
 
 // float64, for checks: a row at a time.
-void attend(
+void logits(
     const double* q, const double* keys, int64_t first, int64_t last, int64_t C, const Masks& masks, int64_t row,
-    double* s, double& top, double& m, double& z, double* O) {
+    double* s) {
   for (int64_t j = first; j < last; ++j) {
     double x = 0;
     for (int64_t c = 0; c < C; ++c) x += q[c] * keys[j * C + c];
@@ -34,6 +64,12 @@ void attend(
     const int64_t j = masks.exclude[row * masks.E + e];
     if (j >= first && j < last) s[j - first] = -std::numeric_limits<double>::infinity();
   }
+}
+
+void attend(
+    const double* q, const double* keys, int64_t first, int64_t last, int64_t C, const Masks& masks, int64_t row,
+    double* s, double& top, double& m, double& z, double* O) {
+  logits(q, keys, first, last, C, masks, row, s);
   top = -std::numeric_limits<double>::infinity();
   for (int64_t j = 0; j < last - first; ++j) top = s[j] > top ? s[j] : top;
   m = std::max(top, std::numeric_limits<double>::lowest());
@@ -44,17 +80,6 @@ void attend(
     z += e;
     for (int64_t c = 0; O && c < C; ++c) O[c] += e * keys[(first + j) * C + c];
   }
-}
-
-double scalar(const at::Tensor& x) {
-  double value = 0;
-  dispatch(x.scalar_type(), [&](auto zero) { value = *static_cast<const decltype(zero)*>(x.const_data_ptr()); });
-  return value;
-}
-
-template <typename T>
-T* data(const at::Tensor& x) {
-  return static_cast<T*>(x.mutable_data_ptr());
 }
 
 // T: of the arithmetic. X: of the keys.
@@ -82,9 +107,7 @@ void run(
       const int64_t first = chunk * span, last = std::min(K, first + span);
       T* part = data<T>(parts) + chunk * parts.size(1);
       T *top = part + row, *m = top + N, *z = m + N, *O = with_dquery ? part + 3 * N + row * Cp : nullptr;
-      Masks some = masks;
-      if (some.exclude) some.exclude += row * some.E;
-      if (some.query_ids) some.query_ids += row;
+      const Masks some = from_row(masks, row);
       if constexpr (fast) {
         const auto attend = [&] {
           if constexpr (std::is_same_v<X, bf16>) return kernels().infonce_b;
@@ -117,8 +140,7 @@ void run(
       }
       for (int64_t c = 0; c < C; ++c) s_positive += Q[i * C + c] * p[i * C + c];
       const T x = m + std::log(z) - s_positive;  // minus infinity where there is no negative
-      const T softplus = std::max(x, T(0)) + std::log1p(std::exp(-std::abs(x)));
-      const T value = x != x ? x : softplus;
+      const T value = softplus(x);
       data<T>(loss)[i] = value;
       data<T>(lse)[i] = s_positive + value;
       data<bool>(top1)[i] = s_positive >= top && z == z;
@@ -139,32 +161,70 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> infonce(
       "infonce: query [N, C], positive [N, C] and keys [K, C] expected, got ", query.sizes(), ", ", positive.sizes(),
       " and ", keys.sizes());
   const int64_t N = query.size(0);
-  const auto is = [](const at::Tensor& x, at::ScalarType dtype) { return x.scalar_type() == dtype; };
   const bool wide = is(query, at::kDouble) || is(positive, at::kDouble) || is(keys, at::kDouble);
   const at::ScalarType dtype = wide ? at::kDouble : at::kFloat;
-  const double tau_ = scalar(tau);
+  const double tau_ = temperature(tau);
   const at::Tensor q = query.to(dtype).div(tau_).contiguous(), p = positive.to(dtype).contiguous();
   const at::Tensor k = (wide || !is(keys, at::kBFloat16) ? keys.to(dtype) : keys).contiguous();
-  int64_t K = keys.size(0);
-  if (n_valid) K = std::clamp<int64_t>(*static_cast<const int64_t*>(n_valid->const_data_ptr()), 0, K);
-  at::Tensor columns, mine, theirs;
-  Masks masks{nullptr, 0, nullptr, nullptr};
-  if (exclude) {
-    columns = exclude->contiguous();
-    masks.exclude = static_cast<const int64_t*>(columns.const_data_ptr());
-    masks.E = columns.size(1);
-  }
-  if (query_ids) {
-    mine = query_ids->contiguous(), theirs = key_ids->contiguous();
-    masks.query_ids = static_cast<const int64_t*>(mine.const_data_ptr());
-    masks.key_ids = static_cast<const int64_t*>(theirs.const_data_ptr());
-  }
+  const int64_t K = filled(keys, n_valid);
+  const Mask mask(exclude, query_ids, key_ids);
   const at::Tensor loss = q.new_empty({N}), lse = q.new_empty({N}), top1 = q.new_empty({N}, at::kBool);
   const at::Tensor dquery = q.new_empty(with_dquery ? q.sizes() : at::IntArrayRef{0});
-  if (wide) run<double, double>(q, p, k, tau_, K, masks, loss, lse, top1, dquery);
-  else if (is(k, at::kBFloat16)) run<float, bf16>(q, p, k, tau_, K, masks, loss, lse, top1, dquery);
-  else run<float, float>(q, p, k, tau_, K, masks, loss, lse, top1, dquery);
+  if (wide) run<double, double>(q, p, k, tau_, K, mask.masks, loss, lse, top1, dquery);
+  else if (is(k, at::kBFloat16)) run<float, bf16>(q, p, k, tau_, K, mask.masks, loss, lse, top1, dquery);
+  else run<float, float>(q, p, k, tau_, K, mask.masks, loss, lse, top1, dquery);
   return {loss, lse, top1, dquery};
+}
+
+at::Tensor infonce_dkeys(
+    const at::Tensor& g, const at::Tensor& lse, const at::Tensor& query, const at::Tensor& keys, const at::Tensor& tau,
+    const std::optional<at::Tensor>& exclude, const std::optional<at::Tensor>& n_valid,
+    const std::optional<at::Tensor>& query_ids, const std::optional<at::Tensor>& key_ids) {
+  const int64_t N = query.size(0), C = query.size(1);
+  const at::ScalarType dtype = lse.scalar_type();
+  const at::Tensor q = query.to(dtype).div(temperature(tau)).contiguous();
+  const at::Tensor k = (is(dtype, at::kFloat) && is(keys, at::kBFloat16) ? keys : keys.to(dtype)).contiguous();
+  const at::Tensor weight = g.to(dtype).contiguous(), sums = lse.contiguous();
+  const Mask mask(exclude, query_ids, key_ids);
+  const int64_t K = filled(keys, n_valid);
+  const at::Tensor dkeys = q.new_zeros(keys.sizes());
+  if (is(dtype, at::kDouble)) {
+    at::parallel_for(0, K, 1, [&](int64_t j, int64_t end) {
+      for (; j < end; ++j) {
+        double* dk = data<double>(dkeys) + j * C;
+        for (int64_t i = 0; i < N; ++i) {
+          const double* row = data<double>(q) + i * C;
+          double s;
+          logits(row, data<double>(k), j, j + 1, C, mask.masks, i, &s);
+          const double gP = data<double>(weight)[i] * std::exp(s - data<double>(sums)[i]);
+          for (int64_t c = 0; c < C; ++c) dk[c] += gP * row[c];
+        }
+      }
+    });
+    return dkeys;
+  }
+
+  const int64_t Cp = simd::padded(C);
+  const Tiles queries(q, q);
+  const at::Tensor scratch = q.new_empty({at::get_num_threads(), simd::kTile * (simd::kTile + 3 * Cp)});
+  at::parallel_for(0, (K + simd::kTile - 1) / simd::kTile, 1, [&](int64_t tile, int64_t end) {
+    float *S = data<float>(scratch) + at::get_thread_num() * scratch.size(1), *dk = S + simd::kTile * simd::kTile;
+    float *along = dk + simd::kTile * Cp, *across = along + simd::kTile * Cp;
+    for (; tile < end; ++tile) {
+      const int64_t first = tile * simd::kTile, n = std::min(simd::kTile, K - first);
+      if (is(k, at::kBFloat16)) kernels().pack_b(data<const bf16>(k) + first * C, n, C, along, across);
+      else kernels().pack_f(data<const float>(k) + first * C, n, C, along, across);
+      std::fill(dk, dk + simd::kTile * Cp, 0.0f);
+      for (int64_t t = 0; t < queries.size(); ++t) {
+        const simd::Tile of_q = queries[t];
+        kernels().infonce_dkeys(
+            of_q, {first, n, nullptr, nullptr, across}, C, from_row(mask.masks, of_q.first),
+            data<float>(weight) + of_q.first, data<float>(sums) + of_q.first, S, dk);
+      }
+      for (int64_t j = 0; j < n; ++j) std::copy_n(dk + j * Cp, C, data<float>(dkeys) + (first + j) * C);
+    }
+  });
+  return dkeys;
 }
 
 }  // namespace contrastkit::cpu

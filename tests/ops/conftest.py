@@ -1,10 +1,13 @@
-"""Tests of an op with kernels run on its reference and on each kernel that is there."""
+"""Tests of ops with kernels run on their references and on each kernel that is there."""
 
-import sys
-from collections.abc import Iterator
+import multiprocessing
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed
 from emulator import build
 
 from contrastkit import kernels
@@ -12,34 +15,60 @@ from contrastkit import kernels
 
 @pytest.fixture(params=["reference", "cpu", pytest.param("emulated", marks=pytest.mark.slow), "cuda"])
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The device to test on; for "reference", the module's OP is served by its reference even where _C is built.
+    """The device to test on; for "reference", the references serve the module's OPS even where _C is built.
 
     For "emulated", the kernels of csrc/cuda serve the CPU (tests/emulator).
     """
-    op = request.module.OP
+    ops = request.module.OPS
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
-    if request.param == "cpu" and kernels.info()["ops"][op]["cpu"] == "reference":
+    if request.param == "cpu" and kernels.info()["ops"][ops[0]]["cpu"] == "reference":
         pytest.skip(f"no cpu kernel: contrastkit._C is {kernels.info()['aside'] or 'built without it'}")
     if request.param in ("cpu", "cuda"):
         yield request.param
         return
+    if request.param == "emulated" and build.missing():
+        pytest.skip(f"no emulator: {build.missing()}")
     override = torch.library.Library("contrastkit", "IMPL")
-    if request.param == "reference":
-        reference = sys.modules[f"contrastkit.ops.{op.split('_')[0]}"]._reference
-        override.impl(op, reference, "CPU", allow_override=True)
-    else:
-        if build.missing():
-            pytest.skip(f"no emulator: {build.missing()}")
-        emulated = build.load()
-        if op not in emulated:
-            pytest.skip("no CUDA kernel")
-        for name, kernel in emulated.items():
-            override.impl(name, kernel, "CPU", allow_override=True)
+    for op in ops:
+        kernel = reference_of(op) if request.param == "reference" else build.load()[op]
+        override.impl(op, kernel, "CPU", allow_override=True)
     yield "cpu"
     override._destroy()
+
+
+def reference_of(op: str) -> Callable:
+    overload = getattr(torch.ops.contrastkit, op).default
+    return lambda *args: overload._op_dk(torch._C.DispatchKey.CompositeExplicitAutograd, *args)
 
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
+    """Call work(rank) in two forked processes that share a process group."""
+
+    def child(rank: int, work: Callable[[int], None], failures: multiprocessing.SimpleQueue) -> None:
+        try:
+            torch.distributed.init_process_group(
+                "gloo", init_method=f"file://{tmp_path}/group", rank=rank, world_size=2
+            )
+            work(rank)
+        except BaseException:
+            failures.put(traceback.format_exc())
+
+    def run(work: Callable[[int], None]) -> None:
+        fork = multiprocessing.get_context("fork")
+        failures = fork.SimpleQueue()
+        children = [fork.Process(target=child, args=(rank, work, failures)) for rank in range(2)]
+        for process in children:
+            process.start()
+        for process in children:
+            process.join(60)
+            assert process.exitcode is not None, "a process hangs"
+        assert failures.empty(), failures.get()
+
+    return run

@@ -5,7 +5,7 @@ import torch
 
 from contrastkit import ops
 
-OP = "ema_"
+OPS = ("ema_",)
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 SHAPES = [(), (1,), (0,), (7,), (3, 5), (16, 3, 3, 3), (70001,)]
 

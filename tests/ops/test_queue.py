@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from contrastkit import ops
 
-OP = "queue_push_"
+OPS = ("queue_push_",)
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
 

@@ -37,7 +37,7 @@ def agree(loss, lse, logits, positive, leaves, dtype):
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("N", [1, 63, 65, 128, 129])
-@pytest.mark.parametrize(("K", "C"), [(1, 1), (31, 16), (33, 64), (64, 65), (65, 128), (127, 131), (257, 257), (40, 600)])
+@pytest.mark.parametrize(("K", "C"), [(1, 1), (31, 16), (33, 64), (64, 65), (65, 128), (99, 131), (200, 257), (9, 600)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_infonce(dtype, N, K, C, masked):
     q, p, k = unit(N, C, dtype=dtype), unit(N, C, dtype=dtype), unit(K, C, dtype=dtype)

@@ -37,6 +37,58 @@ using InfoNCE = void (*)(
     const float* q, const X* keys, int64_t n, int64_t first, int64_t last, int64_t C, const Masks& masks,
     float* scratch, float* top, float* m, float* z, float* O);
 
+// A tile of up to kTile rows, from row `first` on.
+struct Tile {
+  int64_t first, n;
+  const float* rows;            // [n, C], over tau
+  const float *along, *across;  // packed, as the right matrix of a product
+};
+
+// A tile of t rows [t, C], as the right matrix of P x (along: padded(C) x kTile floats) and of q x^T (across: C x kTile).
+template <typename X>
+using Pack = void (*)(const X* x, int64_t t, int64_t C, float* along, float* across);
+
+// dkeys [keys.n, padded(C)] += sum over the tile's queries of g P q, where P = exp(s - lse). S: kTile^2 floats to work in.
+// Of q, rows and along are read, of keys across. masks, g and lse begin at the tile's first query.
+using InfoNCEdkeys = void (*)(
+    const Tile& q, const Tile& keys, int64_t C, const Masks& masks, const float* g, const float* lse, float* S,
+    float* dkeys);
+
+// Of the logits s of each row of a tile: m = max(s, lowest) and z = sum exp(s - m), added to by each call.
+struct Sums {
+  float *m, *z;  // [kTile]
+};
+
+// NT-Xent between the rows of I and those of J, groups of 2 half rows. Null m of J: only I's sums. S: kTile^2 floats.
+using NTXent = void (*)(const Tile& I, const Tile& J, int64_t C, int64_t half, float* S, Sums of_I, Sums of_J);
+
+// dz_I [I.n, padded(C)] += W z_J and, unless dz_J is null, dz_J += W^T z_I, with W_ij = g_i P_ij + g_j P_ji.
+// g, lse: of all rows, kTile more than there are.
+using NTXentdz = void (*)(
+    const Tile& I, const Tile& J, int64_t C, int64_t half, float* W, const float* g, const float* lse, float* dz_I,
+    float* dz_J);
+
+// A query's `slots` vectors q [slots, C], over tau, against rows of the bank [M, slots, C]. Of each slot: m = max(s,
+// lowest), z = sum exp(s - m); with an offset [slots], x = s - offset, nce = sum softplus(x) and dq = sum sigmoid(x) row;
+// else dq = sum exp(s - m) row. dq [slots, C] may be null.
+template <typename B>
+using BankNoise = void (*)(
+    const float* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const float* offset,
+    float* m, float* z, float* nce, float* dq);
+
+// out = normalize(m old + (1 - m) x); work: C floats
+template <typename B, typename X>
+using BankRow = void (*)(const B* old, const X* x, int64_t C, double m, float* work, B* out);
+
+// n rows of E = exp(scale (scores - top)), top being a row's largest score, and t [K] = sum exp(scale (top - largest)) E,
+// where the largest of all is returned.
+template <typename X>
+using SinkhornBegin = float (*)(const X* scores, float* E, int64_t n, int64_t K, float scale, float* t);
+
+// t [K] = sum over n rows of scale E / (E.v), and E <- E v / (E.v)
+using SinkhornSums = void (*)(const float* E, int64_t n, int64_t K, float scale, const float* v, float* t);
+using SinkhornEnd = void (*)(float* E, int64_t n, int64_t K, const float* v);
+
 struct Kernels {
   const char* isa;
   Ema<float, float> ema_ff;
@@ -46,8 +98,23 @@ struct Kernels {
   Enqueue<float, bf16> enqueue_fb;
   Enqueue<bf16, float> enqueue_bf;
   Enqueue<bf16, bf16> enqueue_bb;
+  Pack<float> pack_f;
+  Pack<bf16> pack_b;
   InfoNCE<float> infonce_f;
   InfoNCE<bf16> infonce_b;
+  InfoNCEdkeys infonce_dkeys;
+  NTXent ntxent;
+  NTXentdz ntxent_dz;
+  BankNoise<float> bank_noise_f;
+  BankNoise<bf16> bank_noise_b;
+  BankRow<float, float> bank_row_ff;
+  BankRow<float, bf16> bank_row_fb;
+  BankRow<bf16, float> bank_row_bf;
+  BankRow<bf16, bf16> bank_row_bb;
+  SinkhornBegin<float> sinkhorn_begin_f;
+  SinkhornBegin<bf16> sinkhorn_begin_b;
+  SinkhornSums sinkhorn_sums;
+  SinkhornEnd sinkhorn_end;
 };
 
 namespace baseline {

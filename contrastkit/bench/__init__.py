@@ -1,0 +1,87 @@
+"""Time each op beside the official code's way, the best alternative in torch, and what the machine allows.
+
+    ours                   contrastkit's op, as methods call it
+    reference              the same op's reference in plain torch
+    eager                  as the method's official repository writes it
+    compile                torch.compile of that
+    sdpa                   torch's fused attention with keys for values, the log-sum-exp folded in
+    linear_cross_entropy   torch's own fused loss, the fastest of its options
+    foreach                torch._foreach_lerp_
+    embedding_bag          torch's fused gather, on the half of the work that it can do
+    lightly                lightly's module, where lightly is installed
+
+The ways of one case are timed in turns, so that a disturbance of the machine meets all of them. `floor_ms` is what the
+machine's ceilings, measured first and in the same run, leave at the least: the larger of bytes over the copy rate and
+FLOP over the best GEMM rate. Data that stay in the caches may beat a floor of bytes.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from contrastkit.bench import measure
+from contrastkit.bench.cases import CASES
+from contrastkit.errors import UserError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRESETS = ("quick", "paper")
+
+
+def run(
+    op: str | None = None, device: str = "cpu", dtype: str = "float32", preset: str = "quick"
+) -> Iterator[dict[str, Any]]:
+    """Measure, case by case; the first rows are the machine's ceilings.
+
+    Args:
+        op: infonce, ntxent, bank, bank_update, queue, ema or sinkhorn; None for all.
+        device: cpu or cuda.
+        dtype: of the inputs: float32, bfloat16 or float16.
+        preset: quick (shapes of a small run) or paper (the papers').
+
+    Yields:
+        rows {op, shape, dtype, device, direction, impl, median_ms, iqr_ms, extra_mib, floor_ms, note}; direction is
+        forward or forward+backward; extra_mib is the memory held at the peak beyond what stood before, results
+        included. Where this torch lacks an alternative its numbers are None and the note says why.
+
+    Raises:
+        UserError: an unknown name, or no such device.
+    """
+    for name, value, known in (("op", op, CASES), ("dtype", dtype, DTYPES), ("preset", preset, PRESETS)):
+        if value is not None and value not in known:
+            raise UserError(f"no {name} '{value}' to measure; there are {', '.join(known)}")
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise UserError(f"device '{device}' is not here; measure on cpu" + (" or cuda" if device != "cuda" else ""))
+
+    def row(op: str, shape: str, direction: str, impl: str, **numbers: Any) -> dict[str, Any]:
+        fixed = {"op": op, "shape": shape, "dtype": dtype, "device": device, "direction": direction, "impl": impl}
+        return {**fixed, "median_ms": None, "iqr_ms": None, "extra_mib": None, "floor_ms": None, "note": "", **numbers}
+
+    bandwidth, gemm = measure.ceilings(device, DTYPES[dtype])
+    for name, ceiling in (("copy", bandwidth), ("gemm", gemm)):
+        ms = 1e3 * ceiling.seconds
+        numbers = {"median_ms": ms, "iqr_ms": 0.0, "extra_mib": 0.0, "floor_ms": ms}
+        yield row(
+            name, ceiling.shape, "forward", "eager", **numbers, note=f"{ceiling.rate / 1e9:.4g} G{ceiling.unit}/s"
+        )
+    for name in CASES if op is None else [op]:
+        for case in CASES[name](device, DTYPES[dtype], preset):
+            floor = 1e3 * max(case.bytes / bandwidth.rate, case.flop / gemm.rate)
+            ways, missing = measure.warm(case.ways)
+            for impl, (median, iqr) in measure.interleaved(ways, device).items():
+                yield row(
+                    name,
+                    case.shape,
+                    case.direction,
+                    impl,
+                    median_ms=1e3 * median,
+                    iqr_ms=1e3 * iqr,
+                    extra_mib=measure.peak_memory(ways[impl], device) / 2**20,
+                    floor_ms=floor,
+                    note=case.notes.get(impl, ""),
+                )
+            for impl, why in missing.items():
+                yield row(name, case.shape, case.direction, impl, floor_ms=floor, note=why)
+
+
+__all__ = ["CASES", "DTYPES", "PRESETS", "run"]

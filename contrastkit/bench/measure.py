@@ -1,0 +1,125 @@
+"""The clock, the peak of memory, and the machine's ceilings."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is loaded: its profiler would talk on stderr
+
+import torch
+from torch import Tensor
+
+BUDGET = 2.0  # seconds of measuring for one case
+LEAST = 9  # samples of each way
+
+Way = Callable[[], Any]
+
+
+class Missing(Exception):
+    """Raised by a way that cannot be gone here; says why."""
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The best that the machine did: `rate` units a second, in a call of `seconds` on `shape`."""
+
+    rate: float
+    unit: str
+    shape: str
+    seconds: float
+
+
+def seconds(way: Way, device: str, repeat: int = 1) -> float:
+    """One sample: the mean of `repeat` calls, waiting for the device at both ends."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(repeat):
+        way()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / repeat
+
+
+def warm(ways: dict[str, Way]) -> tuple[dict[str, Way], dict[str, str]]:
+    """The ways that can be gone, each called twice, and why the others cannot."""
+    able, missing = {}, {}
+    for name, way in ways.items():
+        try:
+            way()
+            way()
+            able[name] = way
+        except Missing as why:
+            missing[name] = str(why)
+    return able, missing
+
+
+def interleaved(ways: dict[str, Way], device: str) -> dict[str, tuple[float, float]]:
+    """Median and interquartile range in seconds of each way, timed in turns."""
+    # A sample of a millisecond or more is far above the clock's grain.
+    repeats = {name: max(1, round(1e-3 / seconds(way, device))) for name, way in ways.items()}
+    samples: dict[str, list[float]] = {name: [] for name in ways}
+    end = time.perf_counter() + BUDGET
+    while ways and (time.perf_counter() < end or len(next(iter(samples.values()))) < LEAST):
+        for name, way in ways.items():
+            samples[name].append(seconds(way, device, repeats[name]))
+    quartiles = {name: statistics.quantiles(times, n=4) for name, times in samples.items()}
+    return {name: (q[1], q[2] - q[0]) for name, q in quartiles.items()}
+
+
+def fastest(ways: dict[str, Way], device: str) -> str:
+    """The name of the way that took least time in three calls after one."""
+    return min(ways, key=lambda name: (ways[name](), min(seconds(ways[name], device) for _ in range(3)))[1])
+
+
+def peak_memory(way: Way, device: str) -> float:
+    """Bytes that one call holds at its peak, beyond what stood before it."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        way()
+        return torch.cuda.max_memory_allocated() - before
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True, acc_events=True) as profile:
+        way()
+    held = peak = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+# Rows, columns and depth: large products, and tiles that stay in the caches.
+GEMMS = [(256, 512, 128), (256, 4096, 128), (512, 512, 512), (1024, 1024, 1024), (4096, 4096, 4096)]
+
+
+def ceilings(device: str, dtype: torch.dtype) -> tuple[Ceiling, Ceiling]:
+    """Bytes a second of a copy (read and write counted), and FLOP a second of the best GEMM in dtype."""
+    n = 2**26 if device == "cuda" else 2**25
+    a, b = torch.ones(n, device=device), torch.empty(n, device=device)
+    copy = min(seconds(lambda: b.copy_(a), device) for _ in range(9))
+    best = Ceiling(0.0, "FLOP", "", 1.0)
+    for shape in GEMMS if device == "cpu" else [*GEMMS, (8192, 8192, 8192)]:
+        rows, columns, depth = shape
+        x, y = (torch.randn(k, depth, device=device).to(dtype) for k in (rows, columns))
+        for way in _products(x, y):
+            way()
+            time_ = min(seconds(way, device) for _ in range(9))
+            rate = 2 * rows * columns * depth / time_
+            if rate > best.rate:
+                best = Ceiling(rate, "FLOP", " x ".join(map(str, shape)), time_)
+    return Ceiling(2 * 4 * n / copy, "B", f"{4 * n >> 20} MiB", copy), best
+
+
+def _products(x: Tensor, y: Tensor) -> list[Way]:
+    """x y^T by each library that torch has for it."""
+    ways: list[Way] = [lambda: x @ y.T]
+    if x.device.type == "cpu" and torch.backends.mkldnn.is_available() and x.dtype != torch.float16:
+        left, right = x.to_mkldnn(), y.to_mkldnn()  # oneDNN beside MKL: which is faster depends on the CPU
+        ways.append(lambda: torch.ops.aten.mkldnn_linear(left, right, None))
+    return ways

@@ -1,0 +1,68 @@
+#pragma once
+
+#include "vec.h"
+
+namespace contrastkit::simd::CONTRASTKIT_ISA {
+namespace {
+
+template <typename X>
+float sinkhorn_begin(const X* scores, float* E, int64_t n, int64_t K, float scale, float* t) {
+  float reference = -__FLT_MAX__;  // t is a sum of exp(scale (top - reference)) E
+  const int64_t whole = K / V * V;
+  for (int64_t k = 0; k < K; ++k) t[k] = 0;
+  for (int64_t i = 0; i < n; ++i, scores += K, E += K) {
+    vec high = vec{} - __FLT_MAX__;
+    for (int64_t k = 0; k < whole; k += V) high = max(loadv(scores + k), high);
+    for (int64_t k = whole; k < K; ++k) high[0] = load(scores[k]) > high[0] ? load(scores[k]) : high[0];
+    const float top = largest(high);
+    if (top > reference) {
+      const float rescale = exp_(vec{} + (reference - top) * scale)[0];
+      for (int64_t k = 0; k < K; ++k) t[k] *= rescale;
+      reference = top;
+    }
+    const float w = exp_(vec{} + (top - reference) * scale)[0];
+    for (int64_t k = 0; k < whole; k += V) {
+      const vec e = exp_((loadv(scores + k) - top) * scale);
+      storev(E + k, e);
+      storev(t + k, loadv(t + k) + w * e);
+    }
+    for (int64_t k = whole; k < K; ++k) {
+      E[k] = exp_(vec{} + (load(scores[k]) - top) * scale)[0];
+      t[k] += w * E[k];
+    }
+  }
+  return reference;
+}
+
+inline float dot(const float* x, const float* y, int64_t K) {
+  vec a{}, b{}, c{}, d{};
+  int64_t k = 0;
+  for (; k + 4 * V <= K; k += 4 * V) {
+    a += loadv(x + k) * loadv(y + k);
+    b += loadv(x + k + V) * loadv(y + k + V);
+    c += loadv(x + k + 2 * V) * loadv(y + k + 2 * V);
+    d += loadv(x + k + 3 * V) * loadv(y + k + 3 * V);
+  }
+  for (; k < K; ++k) a[0] += x[k] * y[k];
+  return total(a + b + (c + d));
+}
+
+// t [K] = sum over n rows of scale E / (E.v)
+void sinkhorn_sums(const float* E, int64_t n, int64_t K, float scale, const float* v, float* t) {
+  for (int64_t k = 0; k < K; ++k) t[k] = 0;
+  for (int64_t i = 0; i < n; ++i, E += K) {
+    const float c = scale / dot(E, v, K);
+    for (int64_t k = 0; k < K; ++k) t[k] += c * E[k];
+  }
+}
+
+// E <- E v / (E.v), row by row
+void sinkhorn_end(float* E, int64_t n, int64_t K, const float* v) {
+  for (int64_t i = 0; i < n; ++i, E += K) {
+    const float c = 1 / dot(E, v, K);
+    for (int64_t k = 0; k < K; ++k) E[k] *= c * v[k];
+  }
+}
+
+}  // namespace
+}  // namespace contrastkit::simd::CONTRASTKIT_ISA

@@ -1,0 +1,120 @@
+// Numbers and vectors of one instruction set.
+#pragma once
+
+#include "kernels.h"
+
+namespace contrastkit::simd::CONTRASTKIT_ISA {
+namespace {
+
+inline float load(float x) { return x; }
+
+inline float load(bf16 x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline void store(float& y, float x) { y = x; }
+
+inline void store(bf16& y, float x) {  // to nearest, ties to even
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  y.bits = static_cast<uint16_t>(x != x ? 0x7fc0u : rounded);
+}
+
+#if defined(__AVX512F__)
+constexpr int V = 16;
+#elif defined(__AVX2__)
+constexpr int V = 8;
+#else
+constexpr int V = 4;
+#endif
+
+typedef float vec __attribute__((vector_size(4 * V)));
+typedef int32_t ivec __attribute__((vector_size(4 * V)));
+
+inline vec loadv(const float* x) {
+  vec v;
+  __builtin_memcpy(&v, x, sizeof v);
+  return v;
+}
+
+inline void storev(float* y, vec v) { __builtin_memcpy(y, &v, sizeof v); }
+
+inline vec loadv(const bf16* x) {
+  typedef uint16_t half __attribute__((vector_size(2 * V)));
+  half bits;
+  __builtin_memcpy(&bits, x, sizeof bits);
+  return (vec)(__builtin_convertvector(bits, ivec) << 16);
+}
+
+inline vec max(vec x, vec y) { return x > y ? x : y; }  // a NaN in x is passed over
+
+// exp of x <= 0, to two units in the last place; 0 below -87, where it would be less than the smallest normal number.
+inline vec exp_(vec x) {
+  const vec magic = vec{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, found in the low bits
+  const vec r = x * 1.44269504f + magic, n = r - magic;
+  const vec f = x - n * 0.693359375f + n * 2.12194440e-4f;  // ln 2 in two parts
+  vec p = f * (1.0f / 720) + 1.0f / 120;
+  p = p * f + 1.0f / 24;
+  p = p * f + 1.0f / 6;
+  p = p * f + 0.5f;
+  p = p * f + 1.0f;
+  p = p * f + 1.0f;
+  const ivec exponent = ((ivec)r - (ivec)magic + 127) << 23;
+  return x < -87.0f ? vec{} : p * (vec)exponent;
+}
+
+// log(1 + x) of x in [0, 1], to two units in the last place: 2 artanh(x / (2 + x)).
+inline vec log1p_(vec x) {
+  const vec t = x / (x + 2.0f), u = t * t;
+  vec p = u * (1.0f / 17) + 1.0f / 15;
+  p = p * u + 1.0f / 13;
+  p = p * u + 1.0f / 11;
+  p = p * u + 1.0f / 9;
+  p = p * u + 1.0f / 7;
+  p = p * u + 1.0f / 5;
+  p = p * u + 1.0f / 3;
+  return 2.0f * t + 2.0f * t * u * p;
+}
+
+inline ivec lanes() {
+  ivec l;
+  for (int i = 0; i < V; ++i) l[i] = i;
+  return l;
+}
+
+inline float largest(vec v) {
+#pragma GCC unroll 4
+  for (int l = V / 2; l > 0; l /= 2) {
+    v = max(__builtin_shuffle(v, lanes() ^ l), v);
+  }
+  return v[0];
+}
+
+inline float total(vec v) {
+#pragma GCC unroll 4
+  for (int l = V / 2; l > 0; l /= 2) v += __builtin_shuffle(v, lanes() ^ l);
+  return v[0];
+}
+
+// Row l of x becomes column l: log2(V) perfect shuffles.
+inline void transpose(vec (&x)[V]) {
+  const ivec half = lanes() / 2, low = half + (lanes() & 1) * V, high = low + V / 2;
+#pragma GCC unroll 4
+  for (int stage = V; stage > 1; stage /= 2) {
+    vec y[V];
+#pragma GCC unroll 8
+    for (int i = 0; i < V / 2; ++i) {
+      y[2 * i] = __builtin_shuffle(x[i], x[i + V / 2], low);
+      y[2 * i + 1] = __builtin_shuffle(x[i], x[i + V / 2], high);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < V; ++i) x[i] = y[i];
+  }
+}
+
+}  // namespace
+}  // namespace contrastkit::simd::CONTRASTKIT_ISA
