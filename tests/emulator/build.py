@@ -36,36 +36,49 @@ def digest(*parts: bytes) -> str:
 
 def compile_to(target: Path, *arguments: str) -> None:
     if not target.is_file():
-        part = target.with_suffix(f".{os.getpid()}")
+        part = target.with_name(f"{target.name}.{os.getpid()}")
         done = subprocess.run([str(CXX), *arguments, "-o", str(part)], capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{' '.join(arguments)}:\n{done.stderr}")
         part.replace(target)
 
 
-@functools.cache
-def load() -> dict[str, Callable[..., object]]:
-    """Build what is not built, two files at a time, and load it: the emulated kernels, by the names of their ops."""
+def objects(sources: list[Path]) -> list[str]:
+    """Build what is not built, two files at a time."""
     csrc = ROOT / "csrc"
-    sources = [*sorted((csrc / "cuda").glob("*.cu")), *sorted(HERE.glob("*.cpp"))]
     headers = [p for p in sorted([*csrc.glob("*.h"), *csrc.glob("cuda/*"), *HERE.rglob("*.h")]) if p.suffix != ".cu"]
     common = digest(torch.__version__.encode(), *map(str.encode, FLAGS + TRAPS), *(p.read_bytes() for p in headers))
     FOLDER.mkdir(parents=True, exist_ok=True)
     include = [f"-I{path}" for path in cpp_extension.include_paths()]
 
-    def build(source: Path) -> Path:
+    def build(source: Path) -> str:
         target = FOLDER / f"{source.stem}-{digest(common.encode(), source.read_bytes())}.o"
         traps = TRAPS if source.suffix == ".cu" else []
         compile_to(target, *FLAGS, *traps, *include, "-c", "-x", "c++", str(source))
-        return target
+        return str(target)
 
     with ThreadPoolExecutor(2) as pool:
-        objects = [str(path) for path in pool.map(build, sources)]
-    library = FOLDER / f"emulated-{digest(*map(str.encode, objects))}.so"
-    torch_lib = Path(torch.__file__).parent / "lib"
-    compile_to(library, "-shared", *objects, f"-L{torch_lib}", "-ltorch_cpu", "-lc10")
-    torch.ops.load_library(str(library))
+        return list(pool.map(build, sources))
 
+
+def linked(name: str, sources: list[Path], *options: str) -> Path:
+    parts = objects(sources)
+    target = FOLDER / f"{name}-{digest(*map(str.encode, parts))}"
+    torch_lib = Path(torch.__file__).parent / "lib"
+    compile_to(target, *options, *parts, f"-L{torch_lib}", f"-Wl,-rpath,{torch_lib}", "-ltorch_cpu", "-lc10")
+    return target
+
+
+def program(source: Path) -> Path:
+    """One file as a program of its own."""
+    return linked(source.stem, [source, HERE / "emulator.cpp"])
+
+
+@functools.cache
+def load() -> dict[str, Callable[..., object]]:
+    """Load the kernels of csrc/cuda, for the dispatch key PrivateUse3; return them by the names of their ops."""
+    sources = [*sorted((ROOT / "csrc" / "cuda").glob("*.cu")), *sorted(HERE.glob("*.cpp"))]
+    torch.ops.load_library(str(linked("emulated", sources, "-shared")))
     key = "PrivateUse3"  # as in register.cpp
     keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
     names = [op.removeprefix("contrastkit::") for op in torch._C._dispatch_get_registrations_for_dispatch_key(key)]
