@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kBlocks<with_O>)
             grew |= next > m[t][h];
             m[t][h] = next;
           }
-        if (grew)
+        if (__any_sync(kAll, grew))  // as one: the products need the whole warp together
 #pragma unroll
           for (int t = 0; t < kM; ++t)
 #pragma unroll

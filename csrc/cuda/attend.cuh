@@ -99,7 +99,7 @@ struct Masks {
 #pragma unroll
       for (int r = 0; r < 4; r += 2) {
         const uint64_t set = __shfl_sync(kAll, mine, Tile::row(m, r) % kRows) >> Tile::column();
-        if (set == 0) continue;
+        if (!__any_sync(kAll, set != 0)) continue;
 #pragma unroll
         for (int n = 0; n < Tile::kN; ++n)
 #pragma unroll

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 
 from contrastkit import ops
 
-OP = "infonce"
 OPS = ("infonce", "infonce_dkeys", "ntxent", "ntxent_dz")
 TAU = 0.1
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
