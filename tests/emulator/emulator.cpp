@@ -161,27 +161,33 @@ bool released(Fiber* warp, int lanes) {
   fail(message);
 }
 
+void resume(Fiber& fiber) {
+  current = &fiber;
+  threadIdx = fiber.thread;
+  contrastkit_switch(&scheduler, fiber.stack_pointer);
+  if (failure) std::rethrow_exception(std::exchange(failure, nullptr));
+}
+
+// A warp runs as far as it can before the next one has its turn: what they share without a barrier then shows.
 void run_block(bool backwards) {
-  const size_t n = fibers.size();
+  const size_t n = fibers.size(), warps = (n + 31) / 32;
   for (size_t i = 0; i < n; ++i) start(fibers[i], i);
   for (;; backwards = !backwards) {
-    for (size_t i = 0; i < n; ++i) {
-      Fiber& fiber = fibers[backwards ? n - 1 - i : i];
-      if (fiber.state != kReady) continue;
-      current = &fiber;
-      threadIdx = fiber.thread;
-      contrastkit_switch(&scheduler, fiber.stack_pointer);
-      if (failure) std::rethrow_exception(std::exchange(failure, nullptr));
+    for (size_t w = 0; w < warps; ++w) {
+      Fiber* warp = &fibers[32 * (backwards ? warps - 1 - w : w)];
+      const int lanes = static_cast<int>(std::min<size_t>(32, &fibers[n - 1] + 1 - warp));
+      do {
+        for (int l = 0; l < lanes; ++l) {
+          Fiber& fiber = warp[backwards ? lanes - 1 - l : l];
+          if (fiber.state == kReady) resume(fiber);
+        }
+      } while (released(warp, lanes));
     }
     size_t waiting = 0, done = 0;
-    bool moved = false;
     for (const Fiber& f : fibers) waiting += f.state == kAtBarrier, done += f.state == kDone;
     if (done == n) return;
-    for (size_t i = 0; i < n; i += 32) moved |= released(&fibers[i], static_cast<int>(std::min<size_t>(32, n - i)));
-    if (waiting == n)
-      for (Fiber& f : fibers) f.state = kReady;
-    else if (!moved)
-      stuck();
+    if (waiting < n) stuck();
+    for (Fiber& f : fibers) f.state = kReady;
   }
 }
 

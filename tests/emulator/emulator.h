@@ -2,8 +2,9 @@
 //
 // Device memory is the CPU's. Every thread of a block is a fiber, which runs until it waits: at a barrier, or in a
 // collective of its warp. Blocks run one after another. Mistakes that a GPU may forgive are made to show: shared memory
-// holds NaN before each block, an asynchronous copy happens when it is waited for and not before, the order in which
-// threads run turns round at every wait, and a barrier or collective that some thread never reaches is an error.
+// holds NaN before each block; an asynchronous copy happens when it is waited for and not before; a warp runs up to the
+// next barrier before the others do, in an order that turns round there; and a barrier or collective that some thread
+// never reaches is an error.
 #pragma once
 
 #define CONTRASTKIT_EMULATED
