@@ -108,14 +108,14 @@ __global__ void __launch_bounds__(Tile::kThreads, kBlocks<with_O>)
     }
 }
 
-// float64: a block a row, one part.
+// float64, in one part.
 __global__ void attend_plain(Operands<double> x, Masks masks, const Scalar<double> tau, const Parts<double> parts) {
-  __shared__ double shared[128];
+  __shared__ double shared[kPlain];
   const auto over_block = [&](double mine, auto&& join) {
     shared[threadIdx.x] = mine;
     __syncthreads();
     double all = shared[0];
-    for (int t = 1; t < 128; ++t) all = join(all, shared[t]);
+    for (int t = 1; t < kPlain; ++t) all = join(all, shared[t]);
     __syncthreads();
     return all;
   };
@@ -128,7 +128,7 @@ __global__ void attend_plain(Operands<double> x, Masks masks, const Scalar<doubl
   top = over_block(top, [](double a, double b) { return fmax(a, b); });
   const double m = fmax(top * scale, Limits<double>::lowest);
   double* O = parts.O == nullptr ? nullptr : parts.O + i * x.C;
-  for (int64_t c = threadIdx.x; O != nullptr && c < x.C; c += 128) O[c] = 0;
+  for (int64_t c = threadIdx.x; O != nullptr && c < x.C; c += kPlain) O[c] = 0;
   plain_sum(x, masks, O, [&](int64_t, double s) {
     const double weight = exp2(s * scale - m);
     z += weight;
@@ -138,33 +138,36 @@ __global__ void attend_plain(Operands<double> x, Masks masks, const Scalar<doubl
   if (threadIdx.x == 0) parts.top[i] = top, parts.m[i] = m, parts.z[i] = z;
 }
 
-template <typename A, typename F>
-__device__ A over_warp(A x, F&& join) {
-  for (int d = 16; d > 0; d /= 2) x = join(x, __shfl_xor_sync(kAll, x, d));
+// NaN is not seen: it shows in the sums.
+template <typename A>
+__device__ A largest_of_lanes(A x) {
+  for (int d = kWarp / 2; d > 0; d /= 2) {
+    const A y = __shfl_xor_sync(kAll, x, d);
+    x = y > x ? y : x;
+  }
   return x;
 }
 
 // Joins the parts of a row, in their order, with its positive: a block a row, whose warps all find the scalars.
 template <typename A>
-__global__ void __launch_bounds__(32 * kWarps) finish(
+__global__ void __launch_bounds__(kWarp * kWarps) finish(
     const Parts<A> parts, const Numbers query, const Numbers positive, const Masks masks, const Scalar<double> tau,
     int64_t C, A* loss, A* lse, bool* top1, A* dquery) {
-  const auto larger = [](A a, A b) { return a > b ? a : b; };
-  const auto sum = [](A a, A b) { return a + b; };
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int64_t i = blockIdx.x, N = gridDim.x, q = i * C, p = masks.positive(i) * C;
   A top = -INFINITY, m = Limits<A>::lowest, z = 0, dot = 0;
-  for (int part = lane; part < parts.n; part += 32) {
-    top = larger(parts.top[i * parts.n + part], top);
-    m = larger(parts.m[i * parts.n + part], m);
+  for (int part = lane; part < parts.n; part += kWarp) {
+    const A part_top = parts.top[i * parts.n + part], part_m = parts.m[i * parts.n + part];
+    top = part_top > top ? part_top : top;
+    m = part_m > m ? part_m : m;
   }
-  top = over_warp(top, larger);
-  m = over_warp(m, larger);
-  for (int part = lane; part < parts.n; part += 32)
+  top = largest_of_lanes(top);
+  m = largest_of_lanes(m);
+  for (int part = lane; part < parts.n; part += kWarp)
     z += parts.z[i * parts.n + part] * exp2(parts.m[i * parts.n + part] - m);
-  z = over_warp(z, sum);
-  for (int64_t c = lane; c < C; c += 32) dot += query.get<A>(q + c) * positive.get<A>(p + c);
-  dot = over_warp(dot, sum);
+  z = sum_of_lanes(z);
+  for (int64_t c = lane; c < C; c += kWarp) dot += query.get<A>(q + c) * positive.get<A>(p + c);
+  dot = sum_of_lanes(dot);
 
   const A inverse_tau = static_cast<A>(1 / tau.get()), s_positive = dot * inverse_tau;
   const A x = (m + log2(z)) * A(0.6931471805599453) - s_positive;  // minus infinity where there is no negative
@@ -176,23 +179,23 @@ __global__ void __launch_bounds__(32 * kWarps) finish(
   }
   if (dquery == nullptr) return;
 
-  __shared__ A sums[kWarps][128];
+  __shared__ A sums[kWarps][4 * kWarp];
   const A w = inverse_tau / (1 + exp(-x)), norm = z < Limits<A>::tiny ? Limits<A>::tiny : z;
-  for (int64_t from = 0; from < C; from += 128) {
+  for (int64_t from = 0; from < C; from += 4 * kWarp) {
     A O[4] = {};
     for (int part = warp; part < parts.n; part += kWarps) {
       const A weight = exp2(parts.m[i * parts.n + part] - m);
       const A* part_O = parts.O + (part * N + i) * C;
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const int64_t c = from + e * 32 + lane;
+        const int64_t c = from + e * kWarp + lane;
         if (c < C) O[e] += weight * part_O[c];
       }
     }
-    for (int e = 0; e < 4; ++e) sums[warp][e * 32 + lane] = O[e];
+    for (int e = 0; e < 4; ++e) sums[warp][e * kWarp + lane] = O[e];
     __syncthreads();
     const int64_t c = from + threadIdx.x;
-    if (threadIdx.x < 128 && c < C) {
+    if (threadIdx.x < 4 * kWarp && c < C) {
       A whole = 0;
       for (int k = 0; k < kWarps; ++k) whole += sums[k][threadIdx.x];
       dquery[q + c] = (whole / norm - positive.get<A>(p + c)) * w;
@@ -228,12 +231,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
     const Parts<A> parts{at, at + N * n, at + 2 * N * n, with_dquery ? data<A>(sums) : nullptr, static_cast<int>(n)};
     make(parts);
     launch(
-        finish<A>, N, 32 * kWarps, 0, stream, parts, Numbers(q), Numbers(p), masks, tau, C, data<A>(loss), data<A>(lse),
+        finish<A>, N, kWarp * kWarps, 0, stream, parts, Numbers(q), Numbers(p), masks, tau, C, data<A>(loss), data<A>(lse),
         data<bool>(top1), with_dquery ? data<A>(dquery) : nullptr);
   };
   if (wide) {
     run(double{}, 1, [&](const Parts<double>& parts) {
-      launch(attend_plain, N, 128, 0, stream, operands<double>(rows, k), masks, tau, parts);
+      launch(attend_plain, N, kPlain, 0, stream, operands<double>(rows, k), masks, tau, parts);
     });
     return {loss, lse, top1, dquery};
   }

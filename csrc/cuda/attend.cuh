@@ -93,7 +93,7 @@ struct Masks {
     const int64_t first_row = blockIdx.x * int64_t{Tile::kRows};
     if (!touch(first_row, Tile::kRows, column, Tile::kKeys)) return;
     constexpr int kRows = Tile::kM * 16;  // of the warp; a lane looks after one of them
-    const uint64_t mine = bits(first_row + threadIdx.x / 32 * kRows + threadIdx.x % kRows, column, Tile::kKeys);
+    const uint64_t mine = bits(first_row + threadIdx.x / kWarp * kRows + threadIdx.x % kRows, column, Tile::kKeys);
 #pragma unroll
     for (int m = 0; m < Tile::kM; ++m)
 #pragma unroll
@@ -109,13 +109,13 @@ struct Masks {
   }
 };
 
-// float64, for checks: calls weight(j, s_j) for the columns j of a block's row and, for O, sums weight times column.
+// float64, for checks: a block a row. Calls weight(j, s_j) for its columns j and, for O, adds up weight times column.
+constexpr int kPlain = 128;  // threads
 template <typename F>
 __device__ void plain_sum(const Operands<double>& x, const Masks& masks, double* O, F&& weight) {
-  constexpr int kThreads = 128;
-  __shared__ double w[kThreads];
+  __shared__ double w[kPlain];
   const int64_t i = blockIdx.x, C = x.C;
-  for (int64_t from = 0; from < x.K; from += kThreads) {
+  for (int64_t from = 0; from < x.K; from += kPlain) {
     const int64_t j = from + threadIdx.x;
     if (j < x.K) {
       double s = 0;
@@ -123,8 +123,8 @@ __device__ void plain_sum(const Operands<double>& x, const Masks& masks, double*
       w[threadIdx.x] = weight(j, masks.bits(i, j, 1) & 1 ? -INFINITY : s);
     }
     __syncthreads();
-    const int64_t n = x.K - from < kThreads ? x.K - from : kThreads;
-    for (int64_t c = threadIdx.x; O != nullptr && c < C; c += kThreads)
+    const int64_t n = x.K - from < kPlain ? x.K - from : kPlain;
+    for (int64_t c = threadIdx.x; O != nullptr && c < C; c += kPlain)
       for (int64_t b = 0; b < n; ++b) O[c] += w[b] * x.keys[(from + b) * C + c];
     __syncthreads();
   }

@@ -6,11 +6,11 @@
 
 #include "mma.cuh"
 #include "ops.h"
+#include "warp.cuh"
 
 namespace contrastkit::cuda {
 
 constexpr double kLog2e = 1.4426950408889634;
-constexpr unsigned kAll = 0xffffffffu;  // lanes
 
 template <typename T>
 struct Operands {
@@ -26,7 +26,7 @@ struct Tile {
   static constexpr bool k16Bit = sizeof(T) == 2;
   static constexpr int kC = kC_, kBytes = kC * sizeof(T);
   static constexpr int kStride = kBytes + 16;  // an odd number of 16 bytes: eight rows lie in different banks
-  static constexpr int kWarps = 4, kThreads = 32 * kWarps;
+  static constexpr int kWarps = 4, kThreads = kWarp * kWarps;
   static constexpr int kM = kBytes < 512 ? 2 : 1;  // tiles of 16 rows of a warp
   static constexpr int kRows = kWarps * kM * 16;
   static constexpr int kKeys = k16Bit && kBytes < 512 ? 64 : 32;
@@ -41,7 +41,7 @@ struct Tile {
 
   // Row of a block that element [m][...][r] of this lane belongs to.
   __device__ static int row(int m, int r) {
-    return threadIdx.x / 32 * kM * 16 + m * 16 + threadIdx.x % 32 / 4 + r / 2 * 8;
+    return threadIdx.x / kWarp * kM * 16 + m * 16 + threadIdx.x % kWarp / 4 + r / 2 * 8;
   }
   __device__ static int column() { return threadIdx.x % 4 * 2; }
 
@@ -70,8 +70,8 @@ struct Tile {
 
   // s += rows keys^T. A fragment is 16 rows of 32 bytes and 8 keys of 32 bytes, whatever the element.
   __device__ static void multiply(Logits& s, const char* rows, const char* keys) {
-    const int lane = threadIdx.x % 32;
-    rows += (threadIdx.x / 32 * kM * 16 + lane % 16) * kStride + lane / 16 * 16;
+    const int lane = threadIdx.x % kWarp;
+    rows += (threadIdx.x / kWarp * kM * 16 + lane % 16) * kStride + lane / 16 * 16;
     keys += (lane / 16 * 8 + lane % 8) * kStride + lane / 8 % 2 * 16;
 #pragma unroll
     for (int c = 0; c < kBytes; c += 32) {
@@ -112,7 +112,7 @@ struct Tile {
 
   // O += w keys: what `multiply` left in registers as a product is a factor here, without an exchange.
   __device__ static void accumulate(Sums& O, const Logits& w, const char* keys) {
-    const int lane = threadIdx.x % 32;
+    const int lane = threadIdx.x % kWarp;
     if constexpr (k16Bit) {
       keys += lane % 16 * kStride + lane / 16 * 16;
 #pragma unroll

@@ -83,14 +83,14 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) weigh_part(
       }
 }
 
-// float64: a block a row, one part.
+// float64, in one part.
 __global__ void weigh_plain(
     const Operands<double> x, Masks masks, const Scalar<double> tau, const Weights<double> weights, double* out) {
   masks.settle();
   const int64_t i = blockIdx.x;
   const double inverse_tau = 1 / tau.get();
   double* O = out + i * x.C;
-  for (int64_t c = threadIdx.x; c < x.C; c += 128) O[c] = 0;
+  for (int64_t c = threadIdx.x; c < x.C; c += kPlain) O[c] = 0;
   plain_sum(x, masks, O, [&](int64_t j, double s) {
     double w = weights.g[j] * exp(s * inverse_tau - weights.lse[j]);
     if (masks.n > 0) w += weights.g[masks.first + i] * exp(s * inverse_tau - weights.lse[masks.first + i]);
@@ -149,7 +149,7 @@ at::Tensor weigh(
   };
   if (wide) {
     run(double{}, 1, {}, [&](const Weights<double>& weights, double* parts) {
-      launch(weigh_plain, N, 128, 0, stream, operands<double>(a, b), masks, tau, weights, parts);
+      launch(weigh_plain, N, kPlain, 0, stream, operands<double>(a, b), masks, tau, weights, parts);
     });
     return out;
   }
