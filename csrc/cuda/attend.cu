@@ -226,7 +226,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
 
   const auto run = [&](auto zero, int64_t n, auto&& make) {
     using A = decltype(zero);
-    const at::Tensor scalars = loss.new_empty({3, N, n}), sums = loss.new_empty({with_dquery ? n * N * C : 0});
+    const at::Tensor scalars = loss.new_empty({3, N, n});
+    const at::Tensor sums = with_dquery && n > 1 ? loss.new_empty({n, N, C}) : dquery;  // `finish` may work in place
     A* at = data<A>(scalars);
     const Parts<A> parts{at, at + N * n, at + 2 * N * n, with_dquery ? data<A>(sums) : nullptr, static_cast<int>(n)};
     make(parts);

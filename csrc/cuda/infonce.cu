@@ -57,6 +57,9 @@ at::Tensor infonce_dkeys(
           g.size(0) == query.size(0) && lse.sizes() == g.sizes(),
       "infonce_dkeys: g [N], lse [N], query [N, C] and keys [K, C] expected, got ", g.sizes(), ", ", lse.sizes(), ", ",
       query.sizes(), " and ", keys.sizes());
+  TORCH_CHECK(
+      g.device() == keys.device() && lse.device() == keys.device() && query.device() == keys.device(),
+      "infonce_dkeys: g, lse, query and keys must be on one device");
   Negatives negatives("infonce_dkeys", query, keys, exclude, n_valid, query_ids, key_ids);
   negatives.masks.rows_are_keys = true;
   return weigh(keys, query, g, lse, /*loss=*/lse, tau, negatives.masks);

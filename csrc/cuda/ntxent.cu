@@ -32,6 +32,9 @@ at::Tensor ntxent_dz(
       g.dim() == 1 && g.size(0) == z.size(0) && loss.sizes() == g.sizes() && lse.sizes() == g.sizes(),
       "ntxent_dz: g, loss and lse [N] of z [N, C] expected, got ", g.sizes(), ", ", loss.sizes(), ", ", lse.sizes(),
       " and ", z.sizes());
+  TORCH_CHECK(
+      g.device() == z.device() && loss.device() == z.device() && lse.device() == z.device(),
+      "ntxent_dz: g, loss, lse and z must be on one device");
   const at::Tensor dense = z.contiguous();
   return weigh(dense.narrow(0, first, last - first), dense, g, lse, loss, tau, masks);
 }
