@@ -107,9 +107,11 @@ __global__ void __launch_bounds__(kWarp, kSpans == 1 ? 24 : 12) noise(const Prob
   const char* first_row[kSpans];  // of this lane's channels; of channel 0 where it has none
   for (int span = 0; span < kSpans; ++span) {
     const bool has = channel(span) < p.C;
-    for (int e = 0; e < kVector; ++e) q[span][e] = has ? p.query[row * p.C + channel(span) + e] / tau : 0;
+    for (int e = 0; e < kVector; ++e) q[span][e] = has ? p.query[row * p.C + channel(span) + e] : 0;
     first_row[span] = reinterpret_cast<const char*>(p.bank + v * p.C + (has ? channel(span) : 0));
   }
+  for (int span = 0; span < kSpans; ++span)  // apart, so that no load waits for a division
+    for (int e = 0; e < kVector; ++e) q[span][e] /= tau;
 
   // Without a branch, after which the compiler would no longer know that lanes go together: an index outside the bank
   // is remembered, and after the last draw comes the last one again.
