@@ -232,8 +232,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
     const Parts<A> parts{at, at + N * n, at + 2 * N * n, with_dquery ? data<A>(sums) : nullptr, static_cast<int>(n)};
     make(parts);
     launch(
-        finish<A>, N, kWarp * kWarps, 0, stream, parts, Numbers(q), Numbers(p), masks, tau, C, data<A>(loss), data<A>(lse),
-        data<bool>(top1), with_dquery ? data<A>(dquery) : nullptr);
+        finish<A>, N, kWarp * kWarps, 0, stream, parts, Numbers(q), Numbers(p), masks, tau, C, data<A>(loss),
+        data<A>(lse), data<bool>(top1), with_dquery ? data<A>(dquery) : nullptr);
   };
   if (wide) {
     run(double{}, 1, [&](const Parts<double>& parts) {

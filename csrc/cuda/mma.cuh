@@ -130,6 +130,15 @@ struct TF32 {
     }
     mma_m16n8k8_tf32(d, a.big, b.big);
   }
+
+  // Tensor cores cut their sums off, and many in a row drift to one side: where digits count, a float addition rounds.
+  __device__ static void mma_rounded(float (&d)[4], const Operand<4>& a, const Operand<2>& b) {
+    if constexpr (!exact) return mma(d, a, b);
+    float sum[4] = {};
+    mma(sum, a, b);
+#pragma unroll
+    for (int r = 0; r < 4; ++r) d[r] += sum[r];
+  }
 };
 
 }  // namespace contrastkit::cuda

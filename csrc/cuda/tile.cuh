@@ -73,7 +73,8 @@ struct Tile {
     const int lane = threadIdx.x % kWarp;
     rows += (threadIdx.x / kWarp * kM * 16 + lane % 16) * kStride + lane / 16 * 16;
     keys += (lane / 16 * 8 + lane % 8) * kStride + lane / 8 % 2 * 16;
-#pragma unroll
+    constexpr int kUnroll = k16Bit ? kBytes / 32 : 2;  // float32's operands come in two parts, and take twice the registers
+#pragma unroll kUnroll
     for (int c = 0; c < kBytes; c += 32) {
       uint32_t a[kM][4];
 #pragma unroll
@@ -103,7 +104,7 @@ struct Tile {
           for (int i = 0; i < 2; ++i) {
             const typename Math::template Operand<2> bs({__uint_as_float(b[2 * i]), __uint_as_float(b[2 * i + 1])});
 #pragma unroll
-            for (int m = 0; m < kM; ++m) Math::mma(s[m][n + i], as[m], bs);
+            for (int m = 0; m < kM; ++m) Math::mma_rounded(s[m][n + i], as[m], bs);
           }
         }
       }
@@ -134,8 +135,7 @@ struct Tile {
         }
       }
     } else {
-      // Keys in the order 0 2 4 6 1 3 5 7, in which the lanes hold w. The tile's sum is added to O by a float addition,
-      // which rounds; the tensor cores', many in a row, would cut off.
+      // Keys in the order 0 2 4 6 1 3 5 7, in which the lanes hold w.
       const T* at = reinterpret_cast<const T*>(keys + column() * kStride) + lane / 4;
       typename Math::template Operand<4> a[kM][kN];
 #pragma unroll
@@ -156,7 +156,7 @@ struct Tile {
 #pragma unroll
         for (int m = 0; m < kM; ++m)
 #pragma unroll
-          for (int r = 0; r < 4; ++r) O[m][d][r] += sum[m][r];
+          for (int r = 0; r < 4; ++r) O[m][d][r] += sum[m][r];  // rounded, as in mma_rounded
       }
     }
   }
