@@ -125,7 +125,7 @@ def extension() -> tuple[list[Extension], dict[str, type]]:
     built = kind(
         "contrastkit._C",
         [str(path) for path in sources],
-        depends=[str(path) for path in sorted(CSRC.rglob("*.h"))],
+        depends=[str(path) for path in sorted(CSRC.rglob("*.*h"))],
         define_macros=X86_64,
         extra_compile_args={
             "cxx": ["-O3", "-g0", "-fvisibility=hidden", *openmp],

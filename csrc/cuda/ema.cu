@@ -1,7 +1,6 @@
-#include <c10/cuda/CUDAStream.h>
-
 #include <vector>
 
+#include "launch.h"
 #include "ops.h"
 
 namespace contrastkit::cuda {
@@ -75,28 +74,27 @@ void ema_(at::TensorList averages, at::TensorList params, double m) {
       List list;
       list.n = 0;
       int64_t blocks = 0;
-      const auto launch = [&] {
+      const auto flush = [&] {
         if (list.n == 0) return;
         dispatch(a_dtype, [&](auto a_zero) {
           dispatch(p_dtype, [&](auto p_zero) {
-            ema<decltype(a_zero), decltype(p_zero)><<<blocks, kThreads, 0, stream>>>(list, m);
+            launch(ema<decltype(a_zero), decltype(p_zero)>, blocks, kThreads, 0, stream, list, m);
           });
         });
-        C10_CUDA_KERNEL_LAUNCH_CHECK();
         list.n = 0;
         blocks = 0;
       };
       for (size_t t = 0; t < pairs.averages.size(); ++t) {
         const at::Tensor &a = pairs.averages[t], &p = pairs.params[t];
         if (a.scalar_type() != a_dtype || p.scalar_type() != p_dtype || a.numel() == 0) continue;
-        if (list.n == kTensors) launch();
+        if (list.n == kTensors) flush();
         list.a[list.n] = a.mutable_data_ptr();
         list.p[list.n] = p.const_data_ptr();
         list.numel[list.n] = a.numel();
         list.first_block[list.n++] = static_cast<int>(blocks);
         blocks += (a.numel() + kChunk - 1) / kChunk;
       }
-      launch();
+      flush();
     }
   }
   pairs.finish();

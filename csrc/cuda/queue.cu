@@ -1,5 +1,4 @@
-#include <c10/cuda/CUDAStream.h>
-
+#include "launch.h"
 #include "ops.h"
 
 namespace contrastkit::cuda {
@@ -51,14 +50,14 @@ void queue_push_(
     dispatch(dense.scalar_type(), [&](auto key_zero) {
       using X = decltype(x_zero);
       using Key = decltype(key_zero);
-      enqueue<X, Key><<<(N - first + kWarps - 1) / kWarps, kWarps * kWarp, 0, stream>>>(
+      launch(
+          enqueue<X, Key>, (N - first + kWarps - 1) / kWarps, kWarps * kWarp, 0, stream,
           static_cast<Key*>(dense.mutable_data_ptr()), at, static_cast<const X*>(rows.const_data_ptr()), first, N, K, C,
           normalize);
     });
   });
-  C10_CUDA_KERNEL_LAUNCH_CHECK();
-  advance<<<1, 1, 0, stream>>>(at, n_valid ? static_cast<int64_t*>(n_valid->mutable_data_ptr()) : nullptr, N, K);
-  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  int64_t* valid = n_valid ? static_cast<int64_t*>(n_valid->mutable_data_ptr()) : nullptr;
+  launch(advance, 1, 1, 0, stream, at, valid, N, K);
   finish_queue(keys, dense, pointer, n_valid);
 }
 

@@ -8,25 +8,32 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed
+from emulator import build
 
 from contrastkit import kernels
 from contrastkit.bench.cases import reference
 
 
-@pytest.fixture(params=["reference", "cpu", "cuda"])
+@pytest.fixture(params=["reference", "cpu", pytest.param("emulated", marks=pytest.mark.slow), "cuda"])
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The device to test on; for "reference", the references serve the module's OPS even where _C is built."""
+    """The device to test on; for "reference", the references serve the module's OPS even where _C is built.
+
+    For "emulated", the kernels of csrc/cuda serve the CPU (tests/emulator).
+    """
     ops = request.module.OPS
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
     if request.param == "cpu" and kernels.info()["ops"][ops[0]]["cpu"] == "reference":
         pytest.skip(f"no cpu kernel: contrastkit._C is {kernels.info()['aside'] or 'built without it'}")
-    if request.param != "reference":
+    if request.param in ("cpu", "cuda"):
         yield request.param
         return
+    if request.param == "emulated" and build.missing():
+        pytest.skip(f"no emulator: {build.missing()}")
     override = torch.library.Library("contrastkit", "IMPL")
     for op in ops:
-        override.impl(op, reference(op), "CPU", allow_override=True)
+        kernel = reference(op) if request.param == "reference" else build.load()[op]
+        override.impl(op, kernel, "CPU", allow_override=True)
     yield "cpu"
     override._destroy()
 

@@ -1,0 +1,365 @@
+// A block takes every gridDim.x-th row. What its threads can hold is read once a pass, and it leaves one row of partial
+// sums; longer rows, and float64, are read again. The sums are then added in a fixed order.
+#include <algorithm>
+#include <limits>
+
+#include "launch.h"
+#include "ops.h"
+#include "warp.cuh"
+
+namespace contrastkit::cuda {
+namespace {
+
+constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+constexpr int kMaxVectors = 4;                           // of a row in a thread's registers
+constexpr int kMaxHeld = kMaxVectors * kThreads * kVector;  // its longest row
+constexpr int64_t kMaxBlocks = 256;                      // that leave partial sums: not too many to add
+constexpr double kTiny = 1e-30;                          // the least sum of a prototype that is divided by
+
+template <typename T>
+__device__ T larger(T a, T b) {  // NaN stays, as in amax
+  return a > b || a != a ? a : b;
+}
+
+template <typename T>
+__device__ T largest_of_lanes(T x) {
+  for (int d = kWarp / 2; d > 0; d /= 2) x = larger(x, __shfl_xor_sync(kAll, x, d));
+  return x;
+}
+
+template <typename T>
+__device__ T inverse(T t) {
+  return 1 / (t < T(kTiny) ? T(kTiny) : t);  // NaN stays
+}
+
+// Reductions over the block: one barrier each, for two slots take turns.
+template <typename T>
+struct Block {
+  T (*slots)[kWarps];
+  int turn = 0;
+
+  template <typename F>
+  __device__ T all(T of_warp, F join) {
+    T* slot = slots[turn];
+    turn = 1 - turn;
+    if (threadIdx.x % kWarp == 0) slot[threadIdx.x / kWarp] = of_warp;
+    __syncthreads();
+    T result = slot[0];
+    for (int w = 1; w < kWarps; ++w) result = join(result, slot[w]);
+    return result;
+  }
+  __device__ T sum(T x) {
+    return all(sum_of_lanes(x), [](T a, T b) { return a + b; });
+  }
+  __device__ T largest(T x) {
+    return all(largest_of_lanes(x), [](T a, T b) { return larger(a, b); });
+  }
+};
+
+// A thread's part of a row of K numbers, zero beyond it.
+template <typename X, int kVectors>
+struct Held {
+  Vector<X> at[kVectors];
+
+  static __device__ int column(int j) { return (j * kThreads + threadIdx.x) * kVector; }
+  __device__ void load(const X* row, int64_t K) {
+#pragma unroll
+    for (int j = 0; j < kVectors; ++j)
+      at[j] = column(j) < K ? *reinterpret_cast<const Vector<X>*>(row + column(j)) : Vector<X>{};
+  }
+  __device__ void store(X* row, int64_t K) const {
+#pragma unroll
+    for (int j = 0; j < kVectors; ++j)
+      if (column(j) < K) *reinterpret_cast<Vector<X>*>(row + column(j)) = at[j];
+  }
+  template <typename F>
+  static __device__ void each(F f) {
+#pragma unroll
+    for (int j = 0; j < kVectors; ++j)
+#pragma unroll
+      for (int e = 0; e < kVector; ++e) f(j, e);
+  }
+};
+
+// E, and each block's sums of exp((top_i - tops) / epsilon) E_i with its own largest top.
+template <typename X, int kVectors>
+__global__ void __launch_bounds__(kThreads)
+    begin_held(const X* scores, float epsilon, float* E, float* parts, float* tops, int64_t N, int64_t K) {
+  __shared__ float slots[2][kWarps];
+  Block<float> block{slots};
+  using Row = Held<float, kVectors>;
+  Held<X, kVectors> next;
+  Row e, sum{};
+  float top = -std::numeric_limits<float>::infinity();
+  next.load(scores + blockIdx.x * K, K);
+  for (int64_t i = blockIdx.x; i < N; i += gridDim.x) {
+    float most = -std::numeric_limits<float>::infinity();
+    Row::each([&](int j, int k) {
+      e.at[j].at[k] = float(next.at[j].at[k]);
+      if (Row::column(j) < K) most = larger(e.at[j].at[k], most);
+    });
+    if (i + gridDim.x < N) next.load(scores + (i + gridDim.x) * K, K);
+    most = block.largest(most);
+    const float before = top;
+    top = larger(top, most);
+    const float shrink = exp((before - top) / epsilon), weight = exp((most - top) / epsilon);
+    Row::each([&](int j, int k) {
+      e.at[j].at[k] = exp((e.at[j].at[k] - most) / epsilon);
+      sum.at[j].at[k] = fma(weight, e.at[j].at[k], sum.at[j].at[k] * shrink);
+    });
+    e.store(E + i * K, K);
+  }
+  sum.store(parts + blockIdx.x * K, K);
+  if (threadIdx.x == 0) tops[blockIdx.x] = top;
+}
+
+// Each block's sums of E_i / (E_i . 1/t).
+template <int kVectors>
+__global__ void __launch_bounds__(kThreads)
+    sums_held(const float* E, const float* t, float* parts, int64_t N, int64_t K) {
+  __shared__ float slots[2][kWarps];
+  Block<float> block{slots};
+  using Row = Held<float, kVectors>;
+  Row next, e, r, sum{};
+  r.load(t, K);
+  Row::each([&](int j, int k) { r.at[j].at[k] = Row::column(j) < K ? inverse(r.at[j].at[k]) : 0; });
+  next.load(E + blockIdx.x * K, K);
+  for (int64_t i = blockIdx.x; i < N; i += gridDim.x) {
+    e = next;
+    if (i + gridDim.x < N) next.load(E + (i + gridDim.x) * K, K);
+    float dot = 0;
+    Row::each([&](int j, int k) { dot = fma(e.at[j].at[k], r.at[j].at[k], dot); });
+    const float weight = 1 / block.sum(dot);
+    Row::each([&](int j, int k) { sum.at[j].at[k] = fma(weight, e.at[j].at[k], sum.at[j].at[k]); });
+  }
+  sum.store(parts + blockIdx.x * K, K);
+}
+
+template <int kVectors>
+__global__ void __launch_bounds__(kThreads) end_held(float* E, const float* t, int64_t N, int64_t K) {
+  __shared__ float slots[2][kWarps];
+  Block<float> block{slots};
+  using Row = Held<float, kVectors>;
+  Row next, e, r;
+  r.load(t, K);
+  Row::each([&](int j, int k) { r.at[j].at[k] = Row::column(j) < K ? inverse(r.at[j].at[k]) : 0; });
+  next.load(E + blockIdx.x * K, K);
+  for (int64_t i = blockIdx.x; i < N; i += gridDim.x) {
+    e = next;
+    if (i + gridDim.x < N) next.load(E + (i + gridDim.x) * K, K);
+    float sum = 0;
+    Row::each([&](int j, int k) { sum += e.at[j].at[k] *= r.at[j].at[k]; });
+    const float weight = 1 / block.sum(sum);
+    Row::each([&](int j, int k) { e.at[j].at[k] *= weight; });
+    e.store(E + i * K, K);
+  }
+}
+
+// The same of a row at a time, a block for each.
+template <typename T, typename X>
+__global__ void __launch_bounds__(kThreads) begin_row(const X* scores, T epsilon, T* E, T* tops, int64_t K) {
+  __shared__ T slots[2][kWarps];
+  Block<T> block{slots};
+  scores += blockIdx.x * K, E += blockIdx.x * K;
+  T most = -std::numeric_limits<T>::infinity();
+  for (int64_t k = threadIdx.x; k < K; k += kThreads) most = larger(T(scores[k]), most);
+  most = block.largest(most);
+  for (int64_t k = threadIdx.x; k < K; k += kThreads) E[k] = exp((T(scores[k]) - most) / epsilon);
+  if (threadIdx.x == 0) tops[blockIdx.x] = most;
+}
+
+template <typename T>
+__device__ T weight_of_row(const T* E, const T* t, int64_t K) {
+  __shared__ T slots[2][kWarps];
+  Block<T> block{slots};
+  T dot = 0;
+  for (int64_t k = threadIdx.x; k < K; k += kThreads) dot = fma(E[k], inverse(t[k]), dot);
+  return 1 / block.sum(dot);
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads) weigh_row(const T* E, const T* t, T* weights, int64_t K) {
+  const T weight = weight_of_row(E + blockIdx.x * K, t, K);
+  if (threadIdx.x == 0) weights[blockIdx.x] = weight;
+}
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads) end_row(T* E, const T* t, int64_t K) {
+  E += blockIdx.x * K;
+  const T weight = weight_of_row(E, t, K);
+  for (int64_t k = threadIdx.x; k < K; k += kThreads) E[k] = E[k] * inverse(t[k]) * weight;
+}
+
+enum class Weights { kNone, kGiven, kTops };
+
+// t: the sum of the rows, each times its weight, times scale. Where weights are tops, exp((top_i - the largest) / epsilon)
+// is meant, and the largest goes to `top`. A block adds 32 columns, its warps every eighth row.
+template <typename T, Weights kWeights>
+__global__ void __launch_bounds__(kThreads)
+    add(const T* rows, const T* weights, T* t, T* top, T epsilon, T scale, int64_t N, int64_t K) {
+  __shared__ T of_warp[kWarps][kWarp];
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int64_t k = blockIdx.x * int64_t{kWarp} + lane;
+  T most = -std::numeric_limits<T>::infinity();
+  if constexpr (kWeights == Weights::kTops) {
+    for (int64_t i = lane; i < N; i += kWarp) most = larger(weights[i], most);
+    most = largest_of_lanes(most);
+    if (blockIdx.x == 0 && threadIdx.x == 0) *top = most;
+  }
+  T sum = 0;
+  for (int64_t i = warp; i < N && k < K; i += kWarps) {
+    const T x = rows[i * K + k];
+    if constexpr (kWeights == Weights::kNone) sum += x;
+    else if constexpr (kWeights == Weights::kGiven) sum = fma(weights[i], x, sum);
+    else sum = fma(exp((weights[i] - most) / epsilon), x, sum);
+  }
+  of_warp[warp][lane] = sum;
+  __syncthreads();
+  if (warp > 0 || k >= K) return;
+  for (int w = 1; w < kWarps; ++w) sum += of_warp[w][lane];
+  t[k] = sum * scale;
+}
+
+template <typename F, int kVectors = 1>
+void with_vectors(int64_t K, F&& f) {
+  if constexpr (kVectors < kMaxVectors)
+    if (K > kVectors * kThreads * kVector) return with_vectors<F, kVectors + 1>(K, std::forward<F>(f));
+  f(std::integral_constant<int, kVectors>{});
+}
+
+template <typename T>
+T* data(const at::Tensor& x) {
+  return static_cast<T*>(x.mutable_data_ptr());
+}
+
+// The passes over E [N, K], which is contiguous and not empty, and what they need beside it.
+struct Passes {
+  at::Tensor E, parts, weights;
+  int64_t N, K, blocks;
+  bool held;
+  cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
+
+  // aligned: whether what is read beside E starts where a Vector may.
+  Passes(const at::Tensor& E, bool aligned) : E(E), N(E.size(0)), K(E.size(1)) {
+    held = aligned && in_vectors(E) && E.scalar_type() == at::kFloat && K % kVector == 0 && K <= kMaxHeld;
+    blocks = held ? std::min(N, kMaxBlocks) : N;
+    parts = E.new_empty({held ? blocks : 0, K});
+    weights = E.new_empty({blocks});
+  }
+
+  template <Weights kWeights, typename T>
+  void add_up(const at::Tensor& t, T* top, double epsilon, double scale) const {
+    launch(
+        add<T, kWeights>, (K + kWarp - 1) / kWarp, kThreads, 0, stream, data<T>(held ? parts : E), data<T>(weights),
+        data<T>(t), top, epsilon, scale, blocks, K);
+  }
+
+  void begin(const at::Tensor& scores, double epsilon, const at::Tensor& t, const at::Tensor& top) const {
+    dispatch(scores.scalar_type(), [&](auto zero) {
+      using X = decltype(zero);
+      using T = Accumulator<X, float>;
+      const X* from = static_cast<const X*>(scores.const_data_ptr());
+      if constexpr (std::is_same_v<T, float>)
+        if (held)
+          with_vectors(K, [&](auto vectors) {
+            launch(
+                begin_held<X, vectors>, blocks, kThreads, 0, stream, from, epsilon, data<T>(E), data<T>(parts),
+                data<T>(weights), N, K);
+          });
+      if (!held) launch(begin_row<T, X>, N, kThreads, 0, stream, from, epsilon, data<T>(E), data<T>(weights), K);
+      add_up<Weights::kTops>(t, data<T>(top), epsilon, 1);
+    });
+  }
+
+  // `to` may be t.
+  void sums(const at::Tensor& t, double scale, const at::Tensor& to) const {
+    if (held) {
+      with_vectors(K, [&](auto vectors) {
+        launch(
+            sums_held<vectors>, blocks, kThreads, 0, stream, data<float>(E), data<float>(t), data<float>(parts), N, K);
+      });
+      return add_up<Weights::kNone, float>(to, nullptr, 1, scale);
+    }
+    dispatch_wide([&](auto zero) {
+      using T = decltype(zero);
+      launch(weigh_row<T>, N, kThreads, 0, stream, data<T>(E), data<T>(t), data<T>(weights), K);
+      add_up<Weights::kGiven, T>(to, nullptr, 1, scale);
+    });
+  }
+
+  void end(const at::Tensor& t) const {
+    if (held)
+      return with_vectors(K, [&](auto vectors) {
+        launch(end_held<vectors>, blocks, kThreads, 0, stream, data<float>(E), data<float>(t), N, K);
+      });
+    dispatch_wide([&](auto zero) {
+      using T = decltype(zero);
+      launch(end_row<T>, N, kThreads, 0, stream, data<T>(E), data<T>(t), K);
+    });
+  }
+
+ private:
+  template <typename F>
+  void dispatch_wide(F&& f) const {
+    if (E.scalar_type() == at::kDouble) f(double{});
+    else f(float{});
+  }
+};
+
+// Scores, contiguous; then E, t and top to be written.
+std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> matrices(const char* op, const at::Tensor& scores) {
+  TORCH_CHECK(
+      scores.dim() == 2 && scores.is_floating_point(), op, ": floating scores [N, K] expected, got ",
+      scores.scalar_type(), scores.sizes());
+  const at::Tensor from = scores.contiguous();
+  const at::ScalarType dtype = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor E = from.new_empty(from.sizes(), dtype);
+  return {from, E, E.new_empty({E.size(1)}), E.new_empty({})};
+}
+
+void check(const char* op, const at::Tensor& E, const at::Tensor& t) {
+  TORCH_CHECK(
+      E.dim() == 2 && (E.scalar_type() == at::kFloat || E.scalar_type() == at::kDouble),
+      op, ": float32 or float64 E [N, K] expected, got ", E.scalar_type(), E.sizes());
+  TORCH_CHECK(
+      t.dim() == 1 && t.size(0) == E.size(1) && t.scalar_type() == E.scalar_type() && t.device() == E.device(),
+      op, ": t must be ", E.scalar_type(), " [", E.size(1), "] on ", E.device(), ", got ", t.scalar_type(), t.sizes());
+}
+
+}  // namespace
+
+at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations) {
+  const auto [from, E, t, top] = matrices("sinkhorn", scores);
+  if (E.numel() == 0) return E;
+  const Passes passes(E, in_vectors(from));
+  passes.begin(from, epsilon, t, top);
+  for (int64_t i = 1; i < iterations; ++i) passes.sums(t, double(passes.K) / passes.N, t);
+  passes.end(t);
+  return E;
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, double epsilon) {
+  const auto [from, E, t, top] = matrices("sinkhorn_begin", scores);
+  if (E.numel() == 0) return {E, t.zero_(), top.fill_(-std::numeric_limits<double>::infinity())};
+  Passes(E, in_vectors(from)).begin(from, epsilon, t, top);
+  return {E, t, top};
+}
+
+at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale) {
+  check("sinkhorn_sums", E, t);
+  const at::Tensor of = t.contiguous(), to = t.new_empty(t.sizes());
+  if (E.numel() == 0) return to.zero_();
+  Passes(E.contiguous(), in_vectors(of)).sums(of, scale, to);
+  return to;
+}
+
+void sinkhorn_end_(at::Tensor E, const at::Tensor& t) {
+  check("sinkhorn_end_", E, t);
+  if (E.numel() == 0) return;
+  const at::Tensor dense = E.contiguous(), of = t.contiguous();
+  Passes(dense, in_vectors(of)).end(of);
+  if (!dense.is_same(E)) E.copy_(dense);
+  written(E);
+}
+
+}  // namespace contrastkit::cuda
