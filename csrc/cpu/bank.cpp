@@ -13,7 +13,7 @@ using simd::bf16;
 // As simd/bank.h, for float64 and for banks in float16. T: of the arithmetic.
 template <typename T, typename B>
 void noise(
-    const T* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const T* offset, T* m,
+    const T* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const T* offset, T*, T* m,
     T* z, T* nce, T* dq) {
   for (int64_t v = 0; v < slots; ++v) m[v] = std::numeric_limits<T>::lowest(), z[v] = 0, nce[v] = 0;
   if (dq) std::fill(dq, dq + slots * C, T(0));
@@ -47,14 +47,14 @@ void run(
   const B* rows = data<const B>(bank);
   const T* offsets = offset.defined() ? data<T>(offset) : nullptr;
   at::parallel_for(0, q.size(0), 1, [&](int64_t i, int64_t end) {
-    std::vector<T> sums(3 * slots);
-    T *m = sums.data(), *z = m + slots, *nce = z + slots;
+    std::vector<T> sums(35 * slots);
+    T *m = sums.data(), *z = m + slots, *nce = z + slots, *work = nce + slots;
     for (; i < end; ++i) {
       const T* query = data<T>(q) + i * slots * C;
       const int64_t* drawn = data<const int64_t>(index) + i * draws;
       T* dq = with_dquery ? data<T>(dquery) + i * slots * C : nullptr;
       const auto simd_ = [&](auto kernel, const auto* from) {
-        kernel(query, from, drawn + 1, draws - 1, slots, C, offsets, m, z, nce, dq);
+        kernel(query, from, drawn + 1, draws - 1, slots, C, offsets, work, m, z, nce, dq);
       };
       if constexpr (std::is_same_v<T, float> && std::is_same_v<B, float>) simd_(kernels().bank_noise_f, rows);
       else if constexpr (std::is_same_v<T, float> && std::is_same_v<B, at::BFloat16>)

@@ -31,32 +31,47 @@ inline vec dots(const float* q, const B* const* rows, const B* const* later, int
     sums[k] = even + odd;
     for (c = whole; c < C; ++c) sums[k][0] += q[c] * load(rows[k][c]);
   }
-  transpose(sums);
+  // Sums of neighbouring lanes, until each vector's sum is one lane.
+  const ivec even_lanes = lanes() * 2, odd_lanes = even_lanes + 1;
+#pragma GCC unroll 4
   for (int64_t n = G / 2; n > 0; n /= 2)
-    for (int64_t k = 0; k < n; ++k) sums[k] += sums[k + n];
+#pragma GCC unroll 8
+    for (int64_t k = 0; k < n; ++k) {
+      const vec x = sums[2 * k], y = sums[2 * k + 1];
+      sums[k] = __builtin_shuffle(x, y, even_lanes) + __builtin_shuffle(x, y, odd_lanes);
+    }
   return sums[0];
 }
 
 // dq += sum over G rows of g row.
 template <typename B>
 inline void add_rows(const float* g, const B* const* rows, int64_t C, float* dq) {
-  const int64_t whole = C / V * V;
-  for (int64_t c = 0; c < whole; c += V) {
+  int64_t c = 0;
+  for (; c + 8 * V <= C; c += 8 * V) {
+    vec sums[8];
+    for (int i = 0; i < 8; ++i) sums[i] = loadv(dq + c + i * V);
+    for (int64_t k = 0; k < G; ++k)
+#pragma GCC unroll 8
+      for (int i = 0; i < 8; ++i) sums[i] += g[k] * loadv(rows[k] + c + i * V);
+    for (int i = 0; i < 8; ++i) storev(dq + c + i * V, sums[i]);
+  }
+  for (; c + V <= C; c += V) {
     vec sum = loadv(dq + c);
-#pragma GCC unroll 16
     for (int64_t k = 0; k < G; ++k) sum += g[k] * loadv(rows[k] + c);
     storev(dq + c, sum);
   }
-  for (int64_t c = whole; c < C; ++c)
+  for (; c < C; ++c)
     for (int64_t k = 0; k < G; ++k) dq[c] += g[k] * load(rows[k][c]);
 }
 
 template <typename B>
-void bank_noise(
+inline __attribute__((always_inline)) void bank_noise_of(
     const float* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const float* offset,
-    float* m, float* z, float* nce, float* dq) {
+    float* work, float* m, float* z, float* nce, float* dq) {
   const int64_t width = slots * C;
-  for (int64_t v = 0; v < slots; ++v) m[v] = -__FLT_MAX__, z[v] = 0, nce[v] = 0;
+  float *zs = work, *nces = work + slots * V;  // lane by lane, for no call has to wait for the one before
+  for (int64_t v = 0; v < slots; ++v) m[v] = -__FLT_MAX__;
+  for (int64_t l = 0; l < 2 * slots * V; ++l) work[l] = 0;
   for (int64_t c = 0; dq && c < width; ++c) dq[c] = 0;
 
   for (int64_t from = 0; from < draws; from += G) {
@@ -71,24 +86,36 @@ void bank_noise(
       vec s = dots(q + v * C, rows, later, C);
       s = lanes() < static_cast<int32_t>(n) ? s : vec{} - __builtin_inff();
 
-      const float best = largest(s), before = m[v];
-      m[v] = best > before ? best : before;
-      const float rescale = exp_(vec{} + (before - m[v]))[0];
+      const float best = largest(s);
+      if (best > m[v]) {
+        const float rescale = exp_(vec{} + (m[v] - best))[0];
+        m[v] = best;
+        storev(zs + v * V, rescale * loadv(zs + v * V));
+        for (int64_t c = 0; dq && !offset && c < C; ++c) dq[v * C + c] *= rescale;
+      }
       const vec e = exp_(s - m[v]);
-      z[v] = z[v] * rescale + total(e);
+      storev(zs + v * V, loadv(zs + v * V) + e);
       float g[G];
       if (offset) {
         const vec x = s - offset[v], size = x < 0.0f ? -x : x, y = exp_(-size);
-        nce[v] += total(max(x, vec{}) + log1p_(y));
+        storev(nces + v * V, loadv(nces + v * V) + (max(x, vec{}) + log1p_(y)));
         storev(g, (x < 0.0f ? y : vec{} + 1.0f) / (y + 1.0f));
       } else {
-        if (dq && rescale != 1.0f)
-          for (int64_t c = 0; c < C; ++c) dq[v * C + c] *= rescale;
         storev(g, e);
       }
       if (dq) add_rows(g, rows, C, dq + v * C);
     }
   }
+  for (int64_t v = 0; v < slots; ++v) z[v] = total(loadv(zs + v * V)), nce[v] = total(loadv(nces + v * V));
+}
+
+// With the papers' C as a constant the loops unroll, a fifth less time.
+template <typename B>
+void bank_noise(
+    const float* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const float* offset,
+    float* work, float* m, float* z, float* nce, float* dq) {
+  if (C == 128) bank_noise_of(q, bank, index, draws, slots, 128, offset, work, m, z, nce, dq);
+  else bank_noise_of(q, bank, index, draws, slots, C, offset, work, m, z, nce, dq);
 }
 
 // out = normalize(m old + (1 - m) x)

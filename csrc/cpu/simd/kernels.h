@@ -70,11 +70,11 @@ using NTXentdz = void (*)(
 
 // A query's `slots` vectors q [slots, C], over tau, against rows of the bank [M, slots, C]. Of each slot: m = max(s,
 // lowest), z = sum exp(s - m); with an offset [slots], x = s - offset, nce = sum softplus(x) and dq = sum sigmoid(x) row;
-// else dq = sum exp(s - m) row. dq [slots, C] may be null.
+// else dq = sum exp(s - m) row. dq [slots, C] may be null. work: 32 floats a slot.
 template <typename B>
 using BankNoise = void (*)(
     const float* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const float* offset,
-    float* m, float* z, float* nce, float* dq);
+    float* work, float* m, float* z, float* nce, float* dq);
 
 // out = normalize(m old + (1 - m) x); work: C floats
 template <typename B, typename X>
