@@ -40,11 +40,13 @@ struct FlatPairs {
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;
 
   FlatPairs(at::TensorList a, at::TensorList p) {
-    TORCH_CHECK(a.size() == p.size(), "ema_: ", a.size(), " averages but ", p.size(), " params");
+    TORCH_CHECK_VALUE(a.size() == p.size(), "ema_: ", a.size(), " averages but ", p.size(), " params");
     for (size_t i = 0; i < a.size(); ++i) {
-      TORCH_CHECK(
-          a[i].sizes() == p[i].sizes() && a[i].device() == p[i].device() && a[i].device() == a[0].device(),
-          "ema_: pair ", i, " does not match");
+      TORCH_CHECK_VALUE(
+          a[i].sizes() == p[i].sizes() && a[i].device() == p[i].device() && a[i].device() == a[0].device() &&
+              at::isFloatingType(a[i].scalar_type()) && at::isFloatingType(p[i].scalar_type()),
+          "ema_: pair ", i, " does not match: average ", a[i].scalar_type(), a[i].sizes(), " on ", a[i].device(),
+          ", parameter ", p[i].scalar_type(), p[i].sizes(), " on ", p[i].device(), "; both must be floating");
       if (same_layout(a[i], p[i])) {
         averages.push_back(a[i]);
         params.push_back(p[i]);

@@ -31,12 +31,6 @@ def ema_(averages: Sequence[Tensor], params: Sequence[Tensor], m: float) -> None
         raise ValueError(f"ema_: momentum m must lie in [0, 1], got {m}")
     if len(averages) != len(params):
         raise ValueError(f"ema_: {len(averages)} averages but {len(params)} params")
-    for i, (a, p) in enumerate(zip(averages, params, strict=True)):
-        if a.shape != p.shape or a.device != p.device or not (a.is_floating_point() and p.is_floating_point()):
-            raise ValueError(
-                f"ema_: pair {i} does not match: average {a.dtype}{list(a.shape)} on {a.device}, "
-                f"parameter {p.dtype}{list(p.shape)} on {p.device}; both must be floating"
-            )
     if len(averages):
         with torch.no_grad():
             torch.ops.contrastkit.ema_(list(averages), list(params), m)
@@ -44,6 +38,7 @@ def ema_(averages: Sequence[Tensor], params: Sequence[Tensor], m: float) -> None
 
 @torch.library.impl(LIBRARY, "ema_", "CompositeExplicitAutograd")
 def _reference(averages: list[Tensor], params: list[Tensor], m: float) -> None:
+    _check(averages, params)
     same = [(a, p) for a, p in zip(averages, params, strict=True) if a.dtype == p.dtype]
     if same:
         torch._foreach_lerp_([a for a, _ in same], [p for _, p in same], 1.0 - m)
@@ -55,4 +50,14 @@ def _reference(averages: list[Tensor], params: list[Tensor], m: float) -> None:
 
 @torch.library.register_fake("contrastkit::ema_", lib=LIBRARY)
 def _fake(averages: list[Tensor], params: list[Tensor], m: float) -> None:
-    pass
+    _check(averages, params)
+
+
+def _check(averages: list[Tensor], params: list[Tensor]) -> None:
+    """Kernels do the same (csrc/common.h): of hundreds of pairs Python's own time would show."""
+    for i, (a, p) in enumerate(zip(averages, params, strict=True)):
+        if a.shape != p.shape or a.device != p.device or not (a.is_floating_point() and p.is_floating_point()):
+            raise ValueError(
+                f"ema_: pair {i} does not match: average {a.dtype}{list(a.shape)} on {a.device}, "
+                f"parameter {p.dtype}{list(p.shape)} on {p.device}; both must be floating"
+            )

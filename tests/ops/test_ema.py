@@ -126,11 +126,12 @@ def test_compiles_whole():
     [
         ([torch.zeros(2)], [], 0.9, "1 averages but 0 params"),
         ([torch.zeros(2)], [torch.zeros(3)], 0.9, "pair 0 does not match"),
+        ([torch.zeros(2)], [torch.zeros(2, device="meta")], 0.9, "on meta"),
         ([torch.zeros(2, dtype=torch.int64)], [torch.zeros(2)], 0.9, "must be floating"),
         ([torch.zeros(2)], [torch.zeros(2)], 1.1, r"in \[0, 1\]"),
         ([torch.zeros(2)], [torch.zeros(2)], math.nan, r"in \[0, 1\]"),
     ],
 )
-def test_what_does_not_fit_is_refused(averages, params, m, message):
+def test_what_does_not_fit_is_refused(device, averages, params, m, message):
     with pytest.raises(ValueError, match=message):
         ops.ema_(averages, params, m)

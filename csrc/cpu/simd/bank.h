@@ -7,20 +7,21 @@ namespace {
 
 // Rows looked at together: their logits fill one vector, and they stay in the innermost cache between dot and gradient.
 constexpr int64_t G = V;
-constexpr int64_t kAhead = 24;  // rows from asking for one to its use: the time that memory takes
+constexpr int64_t kAhead = 32;  // rows from asking for one to its use: the time that memory takes
 
 template <typename B>
 inline void prefetch(const B* row, int64_t C) {
   for (int64_t c = 0; c < C; c += 64 / static_cast<int64_t>(sizeof(B))) __builtin_prefetch(row + c, 0, 3);
 }
 
-// q.row for each of G rows; meanwhile rows that come later are fetched.
+// q.row for each of G rows. Meanwhile the first `near` channels of later rows are asked for: all at once would stop the
+// core until memory has answered, so `add_rows` asks for the others.
 template <typename B>
-inline vec dots(const float* q, const B* const* rows, const B* const* later, int64_t C) {
+inline vec dots(const float* q, const B* const* rows, const B* const* later, int64_t near, int64_t C) {
   vec sums[G];
   const int64_t whole = C / V * V;
   for (int64_t k = 0; k < G; ++k) {
-    prefetch(later[k], C);
+    prefetch(later[k], near);
     vec even{}, odd{};
     int64_t c = 0;
     for (; c + V < whole; c += 2 * V) {
@@ -45,14 +46,17 @@ inline vec dots(const float* q, const B* const* rows, const B* const* later, int
 
 // dq += sum over G rows of g row.
 template <typename B>
-inline void add_rows(const float* g, const B* const* rows, int64_t C, float* dq) {
+inline void add_rows(
+    const float* g, const B* const* rows, const B* const* later, int64_t near, int64_t C, float* dq) {
   int64_t c = 0;
   for (; c + 8 * V <= C; c += 8 * V) {
     vec sums[8];
     for (int i = 0; i < 8; ++i) sums[i] = loadv(dq + c + i * V);
-    for (int64_t k = 0; k < G; ++k)
+    for (int64_t k = 0; k < G; ++k) {
+      if (c == 0) prefetch(later[k] + near, C - near);
 #pragma GCC unroll 8
       for (int i = 0; i < 8; ++i) sums[i] += g[k] * loadv(rows[k] + c + i * V);
+    }
     for (int i = 0; i < 8; ++i) storev(dq + c + i * V, sums[i]);
   }
   for (; c + V <= C; c += V) {
@@ -68,7 +72,7 @@ template <typename B>
 inline __attribute__((always_inline)) void bank_noise_of(
     const float* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const float* offset,
     float* work, float* m, float* z, float* nce, float* dq) {
-  const int64_t width = slots * C;
+  const int64_t width = slots * C, near = dq && C >= 8 * V ? C / 2 : C;
   float *zs = work, *nces = work + slots * V;  // lane by lane, for no call has to wait for the one before
   for (int64_t v = 0; v < slots; ++v) m[v] = -__FLT_MAX__;
   for (int64_t l = 0; l < 2 * slots * V; ++l) work[l] = 0;
@@ -83,7 +87,7 @@ inline __attribute__((always_inline)) void bank_noise_of(
         rows[k] = bank + index[here < last ? here : last] * width + v * C;
         later[k] = bank + index[ahead < last ? ahead : last] * width + v * C;
       }
-      vec s = dots(q + v * C, rows, later, C);
+      vec s = dots(q + v * C, rows, later, near, C);
       s = lanes() < static_cast<int32_t>(n) ? s : vec{} - __builtin_inff();
 
       const float best = largest(s);
@@ -103,7 +107,7 @@ inline __attribute__((always_inline)) void bank_noise_of(
       } else {
         storev(g, e);
       }
-      if (dq) add_rows(g, rows, C, dq + v * C);
+      if (dq) add_rows(g, rows, later, near, C, dq + v * C);
     }
   }
   for (int64_t v = 0; v < slots; ++v) z[v] = total(loadv(zs + v * V)), nce[v] = total(loadv(nces + v * V));

@@ -33,8 +33,12 @@ void infonce(
     pack(keys + from * C, t, C, along, across);
     product(n, kTile, C, q, C, across, C, S, kTile, false);
 
+    const char *next = reinterpret_cast<const char*>(keys + (from + t) * C), *end = next + kTile * C * sizeof(X);
+    if (from + 2 * kTile > last) end = next;
     for (int64_t i = 0; i < n; ++i) {
       float* s = S + i * kTile;
+      // the next tile, a part with each row
+      for (const char* to = next + (end - next) / n + 64; next < to && next < end; next += 64) __builtin_prefetch(next, 0, 2);
       mask(masks, i, from, t, s);
       vec high = loadv(s);
       for (int64_t j = V; j < kTile; j += V) high = max(loadv(s + j), high);
