@@ -10,14 +10,14 @@ constexpr int64_t G = V;
 constexpr int64_t kAhead = 32;  // rows from asking for one to its use: the time that memory takes
 
 template <typename B>
-inline void prefetch(const B* row, int64_t C) {
+inline __attribute__((always_inline)) void prefetch(const B* row, int64_t C) {
   for (int64_t c = 0; c < C; c += 64 / static_cast<int64_t>(sizeof(B))) __builtin_prefetch(row + c, 0, 3);
 }
 
 // q.row for each of G rows. Meanwhile the first `near` channels of later rows are asked for: all at once would stop the
 // core until memory has answered, so `add_rows` asks for the others.
 template <typename B>
-inline vec dots(const float* q, const B* const* rows, const B* const* later, int64_t near, int64_t C) {
+inline __attribute__((always_inline)) vec dots(const float* q, const B* const* rows, const B* const* later, int64_t near, int64_t C) {
   vec sums[G];
   const int64_t whole = C / V * V;
   for (int64_t k = 0; k < G; ++k) {
@@ -46,7 +46,7 @@ inline vec dots(const float* q, const B* const* rows, const B* const* later, int
 
 // dq += sum over G rows of g row.
 template <typename B>
-inline void add_rows(
+inline __attribute__((always_inline)) void add_rows(
     const float* g, const B* const* rows, const B* const* later, int64_t near, int64_t C, float* dq) {
   int64_t c = 0;
   for (; c + 8 * V <= C; c += 8 * V) {
