@@ -123,14 +123,15 @@ void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x,
       using T = std::conditional_t<std::is_same_v<B, double> || std::is_same_v<X, double>, double, float>;
       B* rows = data<B>(dense);
       // All are computed before the first is written: where an index comes twice, both start from the old row.
-      std::vector<B> fresh(N * width);
+      const at::Tensor fresh_rows = dense.new_empty({N * width});
+      B* fresh = data<B>(fresh_rows);
       at::parallel_for(0, N, std::max<int64_t>(8192 / std::max<int64_t>(width, 1), 1), [&](int64_t i, int64_t end) {
         std::vector<T> work(C);
         for (; i < end; ++i) {
           for (int64_t v = 0; v < slots; ++v) {
             const B* old = rows + (to[i] * slots + v) * C;
             const X* row = data<const X>(from) + i * width + v * C;
-            B* out = fresh.data() + i * width + v * C;
+            B* out = fresh + i * width + v * C;
             const auto simd_ = [&](auto kernel) {
               using b = std::conditional_t<std::is_same_v<B, at::BFloat16>, bf16, B>;
               using f = std::conditional_t<std::is_same_v<X, at::BFloat16>, bf16, X>;
@@ -158,7 +159,7 @@ void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x,
           }
         }
       });
-      for (int64_t i = 0; i < N; ++i) std::copy_n(fresh.data() + i * width, width, rows + to[i] * width);
+      for (int64_t i = 0; i < N; ++i) std::copy_n(fresh + i * width, width, rows + to[i] * width);
     });
   });
   if (!dense.is_same(bank)) bank.copy_(dense);

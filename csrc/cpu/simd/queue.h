@@ -25,7 +25,9 @@ void enqueue(const X* __restrict x, K* __restrict key, int64_t C, bool normalize
     norm = __builtin_sqrtf(sum_of_squares(x, C));
     norm = norm < 1e-12f ? 1e-12f : norm;  // NaN stays NaN
   }
-  for (int64_t c = 0; c < C; ++c) store(key[c], load(x[c]) / norm);
+  int64_t c = 0;
+  for (; c + V <= C; c += V) storev(key + c, loadv(x + c) / norm);
+  for (; c < C; ++c) store(key[c], load(x[c]) / norm);
 }
 
 }  // namespace

@@ -43,8 +43,16 @@ inline vec loadv(const float* x) {
 
 inline void storev(float* y, vec v) { __builtin_memcpy(y, &v, sizeof v); }
 
+typedef uint32_t uvec __attribute__((vector_size(4 * V)));
+typedef uint16_t half __attribute__((vector_size(2 * V)));
+
+inline void storev(bf16* y, vec x) {
+  const uvec bits = (uvec)x, rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const half low = __builtin_convertvector(x != x ? uvec{} + 0x7fc0u : rounded, half);
+  __builtin_memcpy(y, &low, sizeof low);
+}
+
 inline vec loadv(const bf16* x) {
-  typedef uint16_t half __attribute__((vector_size(2 * V)));
   half bits;
   __builtin_memcpy(&bits, x, sizeof bits);
   return (vec)(__builtin_convertvector(bits, ivec) << 16);
