@@ -33,17 +33,19 @@ def test_each_instruction_set_passes_the_tests_of_ops(isa):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-def results():
+def results(device="cpu"):
     """Every op once, from one seed."""
     torch.manual_seed(0)
-    z = F.normalize(torch.randn(300, 40), dim=1).requires_grad_()
-    keys, index = F.normalize(torch.randn(2000, 40), dim=1).requires_grad_(), torch.randint(0, 2000, (300, 20))
+    z = F.normalize(torch.randn(300, 40), dim=1).to(device).requires_grad_()
+    keys = F.normalize(torch.randn(2000, 40), dim=1).to(device).requires_grad_()
+    index = torch.randint(0, 2000, (300, 20)).to(device)
     losses = [
         ops.infonce(z, z.detach(), keys, tau=0.1)[0].sum(),
         ops.ntxent(z, tau=0.1)[0].sum(),
         ops.bank_loss(z, keys.detach(), index, tau=0.1)[0].sum(),
     ]
-    bank, queue, pointer, average = keys.detach().clone(), torch.zeros(700, 40), torch.tensor(600), torch.zeros(300, 40)
+    bank, pointer = keys.detach().clone(), torch.tensor(600, device=device)
+    queue, average = torch.zeros(700, 40, device=device), torch.zeros(300, 40, device=device)
     ops.bank_update_(bank, index[:, 0], z, m=0.5)
     ops.queue_push_(queue, pointer, z, normalize=True)
     ops.ema_([average], [z], 0.9)
@@ -85,3 +87,14 @@ def test_calls_from_several_threads_do_not_meet():
     with ThreadPoolExecutor(4) as pool:
         for _ in range(5):
             assert all(same(a, b) for a, b in zip(pool.map(work, cases), alone, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_every_op_works_on_the_current_stream():
+    expected = results("cuda")
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(10_000_000)  # what is queued after it on another stream would come too early
+        found = results("cuda")
+    stream.synchronize()
+    assert same(found, expected)
