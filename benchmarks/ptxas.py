@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ptxas > benchmarks/results/ptxas.txt`: registers and spills of every CUDA kernel, as ptxas tells."""
+"""Registers and spills of every CUDA kernel, by ptxas: `python -m benchmarks.ptxas > benchmarks/results/ptxas.txt`."""
 
 import re
 import subprocess
@@ -21,10 +21,10 @@ def main() -> None:
             told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
             told = subprocess.run(["c++filt"], input=told, capture_output=True, text=True, check=True).stdout
             kernels = re.findall(
-                r"Compiling entry function '(.+?)' for.+?(\d+) bytes spill stores, (\d+) bytes spill loads.+?"
-                r"Used (\d+) registers(?:.*?, (\d+) bytes smem)?",
+                r"Compiling entry function '(.+?)' for.*\n.*\n"
+                r".* (\d+) bytes spill stores, (\d+) bytes spill loads\n"
+                r".*Used (\d+) registers(?:.*, (\d+) bytes smem)?",
                 told,
-                re.DOTALL,
             )
             for name, stored, loaded, registers, shared in sorted(kernels):
                 short = re.sub(r"contrastkit::cuda::|\(anonymous namespace\)::|^void |\(.*\)$", "", name)
