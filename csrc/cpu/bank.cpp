@@ -81,6 +81,8 @@ void run(
   });
 }
 
+constexpr int64_t kAhead = 8;  // rows asked of memory ahead of the one at work
+
 void check_index(const char* op, const at::Tensor& index, int64_t M) {
   const int64_t* at = data<const int64_t>(index);
   const auto outside = std::find_if(at, at + index.numel(), [M](int64_t i) { return i < 0 || i >= M; });
@@ -128,6 +130,10 @@ void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x,
       at::parallel_for(0, N, std::max<int64_t>(8192 / std::max<int64_t>(width, 1), 1), [&](int64_t i, int64_t end) {
         std::vector<T> work(C);
         for (; i < end; ++i) {
+          // Rows lie far apart: without this, each waits for memory.
+          if (i + kAhead < end)
+            for (int64_t c = 0; c < width; c += 64 / static_cast<int64_t>(sizeof(B)))
+              __builtin_prefetch(rows + to[i + kAhead] * width + c, 1);
           for (int64_t v = 0; v < slots; ++v) {
             const B* old = rows + (to[i] * slots + v) * C;
             const X* row = data<const X>(from) + i * width + v * C;
