@@ -14,9 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from contrastkit.ops.library import LIBRARY, accumulator, blocks, softplus, temperature
+from contrastkit.ops.library import LIBRARY, Gradients, accumulator, blocks, once_differentiable, softplus, temperature
 
 LIBRARY.define(
     "bank_loss(Tensor query, Tensor bank, Tensor index, Tensor tau, Tensor? Z, bool with_dquery)"
@@ -95,7 +94,7 @@ def _reference(
         q = query.to(dtype) / tau
         loss, lse = q.new_empty(N, V), q.new_empty(N, V)
         top1 = torch.empty_like(loss, dtype=torch.bool)
-        dquery = torch.empty_like(q) if with_dquery else q.new_empty(0)
+        dquery = q.new_empty(q.shape if with_dquery else (0,))
         for rows in blocks(N, (m + 1) * V * C, query.device):
             drawn = index[rows]
             r = bank.index_select(0, drawn.flatten()).to(dtype).view(*drawn.shape, V, C)
@@ -130,14 +129,13 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     query, bank, index, tau, *_ = inputs
     loss, lse, top1, dquery = output
     ctx.mark_non_differentiable(lse, top1, dquery)
-    need_tau = ctx.needs_input_grad[3]
-    ctx.save_for_backward(dquery, query if need_tau else None, tau if need_tau else None)  # not the bank: it is written
+    ctx.save_for_backward(dquery, query, tau)  # not the bank: it is written
     ctx.dtype = query.dtype
 
 
 @once_differentiable
-def _backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    dquery, query, tau = ctx.saved_tensors
+def _backward(ctx: Any, saved: Any, g: Tensor) -> Gradients:
+    dquery, query, tau = saved
     dquery = g[..., None] * dquery
     dtau = None
     if ctx.needs_input_grad[3]:

@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from contrastkit.ops.library import LIBRARY, accumulator, blocks, softplus, temperature
+from contrastkit.ops.library import LIBRARY, Gradients, accumulator, blocks, once_differentiable, softplus, temperature
 
 _MASKS = "Tensor? exclude, Tensor? n_valid, Tensor? query_ids, Tensor? key_ids"
 LIBRARY.define(
@@ -49,7 +48,7 @@ def infonce(
         positive: [N, C] the key that each query should find.
         keys: [K, C] the negatives. K = 0 is allowed.
         tau: temperature, above 0 (a tensor is not checked: that would synchronise); a 0-dim tensor may need a gradient.
-        exclude: int64 [N, E], keys that are no negatives of row i; -1 pads.
+        exclude: int64 [N, E], keys that are no negatives of row i; any number that is no key's, as -1, pads.
         n_valid: 0-dim int64, only the first n_valid keys count.
         ids: int64 ([N], [K]); a key with the query's id is no negative of it.
 
@@ -113,9 +112,10 @@ def _logits(
     s = q @ k.T
     if exclude is not None and exclude.numel() and s.shape[1]:
         columns = exclude[rows]
+        inside = columns.clamp(0, s.shape[1] - 1)
         # the minimum with -inf, or with +inf for a pad: unlike a plain scatter, no order of writing matters
-        bound = torch.where(columns < 0, torch.inf, -torch.inf).to(s.dtype)
-        s.scatter_reduce_(1, columns.clamp(min=0), bound, "amin")
+        bound = torch.where(columns == inside, -torch.inf, torch.inf).to(s.dtype)
+        s.scatter_reduce_(1, inside, bound, "amin")
     if n_valid is not None:
         s.masked_fill_(torch.arange(s.shape[1], device=s.device) >= n_valid, -torch.inf)
     if query_ids is not None and key_ids is not None:
@@ -142,7 +142,7 @@ def _reference(
         q, p, k = query.to(dtype) / tau, positive.to(dtype), keys.to(dtype)
         s_positive = (q * p).sum(1)
         L, top = s_positive.new_empty(N), s_positive.new_empty(N)
-        O = torch.empty_like(q) if with_dquery else q.new_empty(0)  # noqa: E741 (the letter of attention's output)
+        O = q.new_empty(q.shape if with_dquery else (0,))  # noqa: E741 (the letter of attention's output)
         for rows in blocks(N, K, query.device):
             s = _logits(q[rows], k, rows, exclude, n_valid, query_ids, key_ids)
             top[rows] = s.amax(1) if K else -torch.inf
@@ -184,7 +184,7 @@ def _dkeys_reference(
     with torch.autocast(query.device.type, enabled=False):
         q, k = query.to(lse.dtype) / tau.to(lse.dtype), keys.to(lse.dtype)
         gq = g[:, None] * q
-        dkeys = torch.zeros_like(k)
+        dkeys = k.new_zeros(k.shape)
         for rows in blocks(len(q), len(k), query.device):
             s = _logits(q[rows], k, rows, exclude, n_valid, query_ids, key_ids)
             dkeys.addmm_(s.sub_(lse[rows, None]).exp_().T, gq[rows])
@@ -193,7 +193,7 @@ def _dkeys_reference(
 
 @torch.library.register_fake("contrastkit::infonce_dkeys", lib=LIBRARY)
 def _dkeys_fake(g: Tensor, lse: Tensor, query: Tensor, keys: Tensor, tau: Tensor, *masks: Any) -> Tensor:
-    return torch.empty_like(keys, dtype=lse.dtype)
+    return keys.new_empty(keys.shape, dtype=lse.dtype)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -206,9 +206,10 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
         dquery,
         loss if need_positive else None,
         lse if need_keys else None,
-        query if need_positive or need_keys or need_tau else None,
+        query,
+        positive if need_positive else None,
         keys if need_keys else None,
-        tau if need_positive or need_keys or need_tau else None,
+        tau,
         *(masks if need_keys else [None] * 4),
     )
     ctx.dtypes = [t.dtype for t in (query, positive, keys, tau)]
@@ -216,8 +217,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 
 @once_differentiable
-def _backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    dquery, loss, lse, query, keys, tau, *masks = ctx.saved_tensors
+def _backward(ctx: Any, saved: Any, g: Tensor) -> Gradients:
+    dquery, loss, lse, query, _, keys, tau, *masks = saved
     need_query, need_positive, need_keys, need_tau = ctx.needs_input_grad[:4]
     dtypes = ctx.dtypes
     d_query = d_positive = d_keys = d_tau = None

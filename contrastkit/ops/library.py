@@ -1,4 +1,8 @@
-"""The operator library `torch.ops.contrastkit`, and what its references share."""
+"""The operator library `torch.ops.contrastkit`, and what its operators share."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,9 +27,9 @@ def blocks(N: int, K: int, device: torch.device) -> list[slice]:
 def temperature(op: str, tau: float | Tensor, device: torch.device) -> Tensor:
     """Check a temperature for work on `device`; a float becomes a 0-dim tensor on the CPU."""
     if not isinstance(tau, Tensor):
-        if not tau > 0:
-            raise ValueError(f"{op}: tau must be above 0, got {tau}")
-        return torch.tensor(tau, dtype=torch.float64)
+        if not isinstance(tau, (int, float)) or not tau > 0:
+            raise ValueError(f"{op}: tau must be a number above 0, got {tau!r}")
+        return torch.tensor(tau, dtype=torch.float64, device="cpu")
     if tau.ndim or not tau.is_floating_point():
         raise ValueError(f"{op}: tau must be a float or a 0-dim floating tensor, got {tau.dtype}{list(tau.shape)}")
     if tau.device.type != "cpu" and tau.device != device:
@@ -36,3 +40,37 @@ def temperature(op: str, tau: float | Tensor, device: torch.device) -> Tensor:
 def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)); torch's own takes x for it from 20 on, which float64 sees."""
     return torch.logaddexp(x, x.new_zeros(()))
+
+
+Gradients = tuple[Tensor | None, ...]
+
+
+def once_differentiable(backward: Callable[[Any, Gradients, Tensor], Gradients]) -> Callable[..., Gradients]:
+    """Make a backward(ctx, saved tensors, gradient of the loss) one whose results refuse to be differentiated again.
+
+    Every input that may need a gradient must be among the saved tensors. torch's own decorator refuses only where the
+    gradient of the loss needs a gradient: a penalty on the gradient of a mean would silently count nothing.
+    """
+
+    @functools.wraps(backward)
+    def once(ctx: Any, g: Tensor, *_: Any) -> Gradients:
+        saved = ctx.saved_tensors
+        with torch.no_grad():
+            gradients = backward(ctx, saved, g)
+        if not torch.is_grad_enabled():
+            return gradients
+        return _Once.apply(gradients, g, *(t for t in saved if t is not None and t.requires_grad))
+
+    return once
+
+
+class _Once(torch.autograd.Function):
+    """Gradients as they are, tied to all that they depend on."""
+
+    @staticmethod
+    def forward(ctx: Any, gradients: Gradients, *causes: Tensor) -> Gradients:
+        return gradients
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Gradients:
+        raise RuntimeError("contrastkit: the losses have no second derivative (create_graph=True reached one)")

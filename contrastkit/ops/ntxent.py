@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from contrastkit import dist
-from contrastkit.ops.library import LIBRARY, accumulator, blocks, softplus, temperature
+from contrastkit.ops.library import LIBRARY, Gradients, accumulator, blocks, once_differentiable, softplus, temperature
 
 # Rows come in groups of 2n, one group a rank; losses and gradients are those of rows first, ..., last - 1.
 LIBRARY.define("ntxent(Tensor z, Tensor tau, int n, int first, int last) -> (Tensor loss, Tensor lse, Tensor top1)")
@@ -62,24 +61,21 @@ class _AcrossRanks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ctx.rows = (len(z) // 2, dist.rank() * len(z), (dist.rank() + 1) * len(z))
-        ctx.tau = tau.detach()
         everyone = dist.gather(z.detach())
-        loss, lse, top1 = torch.ops.contrastkit.ntxent(everyone, ctx.tau, *ctx.rows)
+        loss, lse, top1 = torch.ops.contrastkit.ntxent(everyone, tau.detach(), *ctx.rows)
         ctx.mark_non_differentiable(lse, top1)
-        ctx.save_for_backward(everyone, loss, lse)
+        ctx.save_for_backward(everyone, loss, lse, tau, z)
         return loss, lse, top1
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        everyone, *mine = ctx.saved_tensors
-        g, loss, lse = dist.gather(torch.stack([g, *mine], dim=1)).unbind(1)
-        return _gradients(ctx, g, loss, lse, everyone, ctx.tau)
+    def backward(ctx: Any, saved: Any, g: Tensor) -> Gradients:
+        everyone, loss, lse, tau, _ = saved
+        g, loss, lse = dist.gather(torch.stack([g, loss, lse], dim=1)).unbind(1)
+        return _gradients(ctx, g, loss, lse, everyone, tau)
 
 
-def _gradients(
-    ctx: Any, g: Tensor, loss: Tensor, lse: Tensor, z: Tensor, tau: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
+def _gradients(ctx: Any, g: Tensor, loss: Tensor, lse: Tensor, z: Tensor, tau: Tensor) -> Gradients:
     """Of z's rows in ctx.rows, and of tau."""
     n, first, last = ctx.rows
     dz = torch.ops.contrastkit.ntxent_dz(g, loss, lse, z, tau, n, first, last)
@@ -155,8 +151,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 
 @once_differentiable
-def _backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    return *_gradients(ctx, g, *ctx.saved_tensors), None, None, None
+def _backward(ctx: Any, saved: Any, g: Tensor) -> Gradients:
+    return *_gradients(ctx, g, *saved), None, None, None
 
 
 torch.library.register_autograd("contrastkit::ntxent", _backward, setup_context=_setup_context, lib=LIBRARY)

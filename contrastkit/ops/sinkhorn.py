@@ -1,15 +1,15 @@
 """Sinkhorn-Knopp: codes that use every prototype alike (SwAV, Eq. 3).
 
 The official code divides the whole matrix Q in turn, by its prototypes' sums and by its samples' sums. Here Q is never
-rewritten. With E_ik = exp((s_ik - top_i) / epsilon) and top_i the largest score of row i, Q's factors are
-two vectors, and of them only the prototypes' sums t are kept:
+rewritten. With top_k the largest score of prototype k, d_i = max_k (s_ik - top_k), which is 0 or less, and
+E_ik = exp((s_ik - top_k - d_i) / epsilon), Q's factors are two vectors, and of them only the prototypes' sums t are kept:
 
-    t_k = sum_i exp((top_i - max top) / epsilon) E_ik
+    t_k = sum_i exp(d_i / epsilon) E_ik
     t_k <- K/N sum_i E_ik / (sum_l E_il / t_l),    iterations - 1 times
     codes_ik = (E_ik / t_k) / (sum_l E_il / t_l)
 
-Constant factors of Q and of a row cancel: a row may be scaled by its own maximum, which only the first sums must undo.
-K/N keeps t of one size.
+Factors of a row or a column of Q cancel: no score is too large or too small for exp, since every row of E and every
+column has a 1 in it, and the first sums undo what was taken from the rows. K/N keeps t of one size.
 """
 
 import torch
@@ -20,25 +20,25 @@ from contrastkit.ops.library import LIBRARY, accumulator
 
 LIBRARY.define("sinkhorn(Tensor scores, float epsilon, int iterations) -> Tensor")
 # Its three kinds of passes, between which the sums of all ranks are added.
-LIBRARY.define("sinkhorn_begin(Tensor scores, float epsilon) -> (Tensor E, Tensor t, Tensor top)")
+LIBRARY.define("sinkhorn_begin(Tensor scores, Tensor tops, float epsilon) -> (Tensor E, Tensor t)")
 LIBRARY.define("sinkhorn_sums(Tensor E, Tensor t, float scale) -> Tensor")
 LIBRARY.define("sinkhorn_end_(Tensor(a!) E, Tensor t) -> ()")
 
-TINY = 1e-30  # the least sum of a prototype that is divided by: an empty one would make Q infinite
+TINY = 1e-30  # the least sum of a prototype that is divided by: that of one whose scores are all minus infinity
 
 
 def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, across_ranks: bool = False) -> Tensor:
     """Codes of samples over prototypes, each prototype used alike as far as `iterations` go (SwAV, Eqs. 3 to 5).
 
-    Arithmetic and results are in float32 (float64 for float64), without gradient. Scores may be of any size: nothing
-    overflows. A prototype that no sample comes near stays empty.
+    Arithmetic and results are in float32 (float64 for float64), without gradient. Scores may be of any size. A prototype
+    whose scores are all minus infinity gets no sample; any other gets its share, however far the samples.
 
     Args:
         scores: [N, K] floating, similarity of sample and prototype.
         epsilon: above 0; the smaller, the closer to one prototype a sample.
         iterations: at least 1; 3 in the paper.
-        across_ranks: balance over the samples of all ranks, as many on each: one maximum, then K numbers an iteration,
-            are reduced.
+        across_ranks: balance over the samples of all ranks, as many on each: K numbers are reduced once to begin with
+            and once an iteration.
 
     Returns:
         [N, K] codes; each row sums to 1.
@@ -47,7 +47,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, acro
         ValueError: scores is not a floating matrix, epsilon <= 0 or iterations < 1.
 
     Sources: SwAV, https://arxiv.org/abs/2006.09882, Sec. 3.1; Cuturi 2013, https://arxiv.org/abs/1306.0895. The result
-    is that of the official code's `distributed_sinkhorn` (main_swav.py), which overflows where ours does not.
+    is that of the official code's `distributed_sinkhorn` (main_swav.py), also where its exp overflows or vanishes.
     """
     if scores.ndim != 2 or not scores.is_floating_point():
         raise ValueError(f"sinkhorn: scores must be floating [N, K], got {scores.dtype}{list(scores.shape)}")
@@ -56,19 +56,27 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, acro
     if iterations < 1:
         raise ValueError(f"sinkhorn: iterations must be at least 1, got {iterations}")
     with torch.no_grad():
-        if not across_ranks or dist.world() == 1:
+        if not across_ranks or dist.world() == 1 or scores.numel() == 0:
             return torch.ops.contrastkit.sinkhorn(scores, epsilon, iterations)
-        E, t, top = torch.ops.contrastkit.sinkhorn_begin(scores, epsilon)
-        t = dist.mean(t * torch.exp((top - dist.largest(top)) / epsilon))
+        E, t = torch.ops.contrastkit.sinkhorn_begin(scores, dist.largest(_tops(scores)), epsilon)
+        t = dist.mean(t)
         for _ in range(iterations - 1):
             t = dist.mean(torch.ops.contrastkit.sinkhorn_sums(E, t, _scale(E)))
         torch.ops.contrastkit.sinkhorn_end_(E, t)
         return E
 
 
+def _tops(scores: Tensor) -> Tensor:
+    """The largest score of each prototype [K], finite."""
+    dtype = accumulator(scores)
+    return scores.amax(0).to(dtype).clamp(min=torch.finfo(dtype).min)
+
+
 @torch.library.impl(LIBRARY, "sinkhorn", "CompositeExplicitAutograd")
 def _reference(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
-    E, t, _ = _begin_reference(scores, epsilon)
+    if scores.numel() == 0:
+        return scores.new_empty(scores.shape, dtype=accumulator(scores))
+    E, t = _begin_reference(scores, _tops(scores), epsilon)
     for _ in range(iterations - 1):
         t = _sums_reference(E, t, _scale(E))
     _end_reference(E, t)
@@ -76,14 +84,12 @@ def _reference(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
 
 
 @torch.library.impl(LIBRARY, "sinkhorn_begin", "CompositeExplicitAutograd")
-def _begin_reference(scores: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    """E [N, K]; t [K], the first sums of this rank's samples; top (0-dim), the largest score, which they refer to."""
-    E = scores.to(accumulator(scores), copy=True, memory_format=torch.contiguous_format)
-    if E.numel() == 0:
-        return E, E.new_zeros(E.shape[1]), E.new_full((), -torch.inf)
-    tops = E.amax(1)
-    top = tops.max()
-    return E.sub_(tops[:, None]).div_(epsilon).exp_(), torch.exp((tops - top) / epsilon) @ E, top
+def _begin_reference(scores: Tensor, tops: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """E [N, K] and t [K], the first sums of this rank's samples; tops [K] are all ranks' largest scores."""
+    E = scores.to(tops.dtype, copy=True, memory_format=torch.contiguous_format).sub_(tops)
+    d = E.amax(1)
+    E.sub_(d[:, None]).div_(epsilon).exp_()
+    return E, torch.exp(d / epsilon) @ E
 
 
 @torch.library.impl(LIBRARY, "sinkhorn_sums", "CompositeExplicitAutograd")
@@ -105,13 +111,13 @@ def _end_reference(E: Tensor, t: Tensor) -> None:
 
 @torch.library.register_fake("contrastkit::sinkhorn", lib=LIBRARY)
 def _fake(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
-    return torch.empty_like(scores, dtype=accumulator(scores), memory_format=torch.contiguous_format)
+    return scores.new_empty(scores.shape, dtype=accumulator(scores))
 
 
 @torch.library.register_fake("contrastkit::sinkhorn_begin", lib=LIBRARY)
-def _begin_fake(scores: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+def _begin_fake(scores: Tensor, tops: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     E = _fake(scores, epsilon, 1)
-    return E, E.new_empty(E.shape[1]), E.new_empty(())
+    return E, E.new_empty(E.shape[1])
 
 
 @torch.library.register_fake("contrastkit::sinkhorn_sums", lib=LIBRARY)

@@ -91,7 +91,7 @@ void queue_push_(
     at::Tensor keys, at::Tensor pointer, const at::Tensor& x, std::optional<at::Tensor> n_valid, bool normalize);
 void ema_(at::TensorList averages, at::TensorList params, double m);
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations);
-std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, double epsilon);
+std::tuple<at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, const at::Tensor& tops, double epsilon);
 at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale);
 void sinkhorn_end_(at::Tensor E, const at::Tensor& t);
 

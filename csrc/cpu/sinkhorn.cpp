@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "ops.h"
@@ -15,19 +16,20 @@ constexpr double kTiny = 1e-30;  // contrastkit/ops/sinkhorn.py: TINY
 int64_t rows_a_task(int64_t N) { return std::max<int64_t>((N + 31) / 32, 8); }
 
 // float64, for checks.
-double begin(const double* scores, double* E, int64_t n, int64_t K, double epsilon, double* t) {
-  double reference = std::numeric_limits<double>::lowest();
+void tops_of(const double* scores, int64_t n, int64_t K, double* tops) {
+  std::fill(tops, tops + K, std::numeric_limits<double>::lowest());
+  for (int64_t i = 0; i < n; ++i, scores += K)
+    for (int64_t k = 0; k < K; ++k) tops[k] = std::max(tops[k], scores[k]);
+}
+
+void begin(const double* scores, const double* tops, double* E, int64_t n, int64_t K, double epsilon, double* t) {
   std::fill(t, t + K, 0.0);
   for (int64_t i = 0; i < n; ++i, scores += K, E += K) {
-    const double top = *std::max_element(scores, scores + K);
-    if (top > reference) {
-      for (int64_t k = 0; k < K; ++k) t[k] *= std::exp((reference - top) / epsilon);
-      reference = top;
-    }
-    const double w = std::exp((top - reference) / epsilon);
-    for (int64_t k = 0; k < K; ++k) t[k] += w * (E[k] = std::exp((scores[k] - top) / epsilon));
+    double d = std::numeric_limits<double>::lowest();
+    for (int64_t k = 0; k < K; ++k) d = std::max(d, E[k] = scores[k] - tops[k]);
+    const double w = std::exp(d / epsilon);
+    for (int64_t k = 0; k < K; ++k) t[k] += w * (E[k] = std::exp((E[k] - d) / epsilon));
   }
-  return reference;
 }
 
 double dot(const double* x, const double* y, int64_t K) {
@@ -60,18 +62,24 @@ void tasks(int64_t N, F&& f) {
   });
 }
 
-// t [K] = the sum of the tasks' rows [tasks, K], in their order.
-template <typename T>
-at::Tensor added(const at::Tensor& parts) {
+// [K] from the tasks' rows [tasks, K], joined in their order.
+template <typename T, typename F>
+at::Tensor joined(const at::Tensor& parts, F join) {
   const int64_t n = parts.size(0), K = parts.size(1);
-  const at::Tensor t = parts.new_zeros({K});
+  const at::Tensor t = parts.new_empty({K});
   const T* from = data<const T>(parts);
   T* to = data<T>(t);
-  at::parallel_for(0, K, 1024, [&](int64_t first, int64_t last) {
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t k = first; k < last; ++k) to[k] += from[i * K + k];
+  at::parallel_for(0, K, 1024, [=](int64_t first, int64_t last) {
+    std::copy(from + first, from + last, to + first);
+    for (int64_t i = 1; i < n; ++i)
+      for (int64_t k = first; k < last; ++k) to[k] = join(to[k], from[i * K + k]);
   });
   return t;
+}
+
+at::Tensor added(const at::Tensor& parts) {
+  if (is(parts, at::kDouble)) return joined<double>(parts, std::plus<>());
+  return joined<float>(parts, std::plus<>());
 }
 
 at::Tensor parts_like(const at::Tensor& E) {
@@ -80,43 +88,68 @@ at::Tensor parts_like(const at::Tensor& E) {
 
 at::Tensor reciprocal(const at::Tensor& t) { return t.clamp_min(kTiny).reciprocal_(); }
 
-}  // namespace
+// As the kernels read them.
+at::Tensor read(const at::Tensor& scores) {
+  const bool known = is(scores, at::kDouble) || is(scores, at::kBFloat16);
+  return (known ? scores : scores.to(at::kFloat)).contiguous();
+}
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, double epsilon) {
-  const bool wide = is(scores, at::kDouble);
-  const at::Tensor s =
-      (wide || is(scores, at::kBFloat16) ? scores : scores.to(at::kFloat)).contiguous();
-  const int64_t N = s.size(0), K = s.size(1);
-  const at::Tensor E = s.new_empty({N, K}, wide ? at::kDouble : at::kFloat);
-  if (E.numel() == 0) return {E, E.new_zeros({K}), E.new_full({}, -std::numeric_limits<double>::infinity())};
-  const at::Tensor parts = parts_like(E), tops = E.new_empty({parts.size(0)});
-  tasks(N, [&](int64_t task, int64_t row, int64_t n) {
-    if (wide) {
-      data<double>(tops)[task] = begin(
-          data<const double>(s) + row * K, data<double>(E) + row * K, n, K, epsilon, data<double>(parts) + task * K);
+at::Tensor empty_codes(const at::Tensor& s) {
+  return s.new_empty(s.sizes(), is(s, at::kDouble) ? at::kDouble : at::kFloat);
+}
+
+// s is not empty.
+at::Tensor tops_of(const at::Tensor& s, const at::Tensor& parts) {
+  const int64_t K = s.size(1);
+  const bool wide = is(s, at::kDouble);
+  tasks(s.size(0), [&](int64_t task, int64_t row, int64_t n) {
+    if (wide) tops_of(data<const double>(s) + row * K, n, K, data<double>(parts) + task * K);
+    else if (is(s, at::kBFloat16))
+      kernels().sinkhorn_tops_b(data<const bf16>(s) + row * K, n, K, data<float>(parts) + task * K);
+    else kernels().sinkhorn_tops_f(data<const float>(s) + row * K, n, K, data<float>(parts) + task * K);
+  });
+  if (wide) return joined<double>(parts, [](double a, double b) { return std::max(a, b); });
+  return joined<float>(parts, [](float a, float b) { return std::max(a, b); });
+}
+
+// Writes E; returns t.
+at::Tensor begin(const at::Tensor& s, const at::Tensor& tops, double epsilon, const at::Tensor& E, const at::Tensor& parts) {
+  const int64_t K = s.size(1);
+  const float scale = static_cast<float>(1 / epsilon);
+  tasks(s.size(0), [&](int64_t task, int64_t row, int64_t n) {
+    if (is(s, at::kDouble)) {
+      begin(
+          data<const double>(s) + row * K, data<const double>(tops), data<double>(E) + row * K, n, K, epsilon,
+          data<double>(parts) + task * K);
     } else {
+      const float* top = data<const float>(tops);
       float *to = data<float>(E) + row * K, *t = data<float>(parts) + task * K;
-      const float scale = static_cast<float>(1 / epsilon);
-      data<float>(tops)[task] = is(s, at::kBFloat16)
-          ? kernels().sinkhorn_begin_b(data<const bf16>(s) + row * K, to, n, K, scale, t)
-          : kernels().sinkhorn_begin_f(data<const float>(s) + row * K, to, n, K, scale, t);
+      if (is(s, at::kBFloat16)) kernels().sinkhorn_begin_b(data<const bf16>(s) + row * K, top, to, n, K, scale, t);
+      else kernels().sinkhorn_begin_f(data<const float>(s) + row * K, top, to, n, K, scale, t);
     }
   });
-  const at::Tensor top = tops.max();
-  parts.mul_(tops.sub(top).div_(epsilon).exp_().unsqueeze(1));
-  return {E, wide ? added<double>(parts) : added<float>(parts), top};
+  return added(parts);
+}
+
+}  // namespace
+
+std::tuple<at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, const at::Tensor& tops, double epsilon) {
+  const at::Tensor s = read(scores), E = empty_codes(s);
+  if (E.numel() == 0) return {E, E.new_zeros({E.size(1)})};
+  return {E, begin(s, tops.contiguous(), epsilon, E, parts_like(E))};
 }
 
 at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale) {
   const at::Tensor x = E.contiguous(), v = reciprocal(t), parts = parts_like(x);
   const int64_t K = x.size(1);
-  const bool wide = is(x, at::kDouble);
+  if (x.numel() == 0) return x.new_zeros({K});
   tasks(x.size(0), [&](int64_t task, int64_t row, int64_t n) {
-    if (wide) sums(data<double>(x) + row * K, n, K, scale, data<double>(v), data<double>(parts) + task * K);
+    if (is(x, at::kDouble))
+      sums(data<double>(x) + row * K, n, K, scale, data<double>(v), data<double>(parts) + task * K);
     else
       kernels().sinkhorn_sums(data<float>(x) + row * K, n, K, scale, data<float>(v), data<float>(parts) + task * K);
   });
-  return wide ? added<double>(parts) : added<float>(parts);
+  return added(parts);
 }
 
 void sinkhorn_end_(at::Tensor E, const at::Tensor& t) {
@@ -131,8 +164,11 @@ void sinkhorn_end_(at::Tensor E, const at::Tensor& t) {
 }
 
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations) {
-  auto [E, t, top] = sinkhorn_begin(scores, epsilon);
-  const double scale = E.size(1) / std::max<double>(E.size(0), 1);  // keeps t of one size
+  const at::Tensor s = read(scores), E = empty_codes(s);
+  if (E.numel() == 0) return E;
+  const at::Tensor parts = parts_like(E);
+  at::Tensor t = begin(s, tops_of(s, parts), epsilon, E, parts);
+  const double scale = static_cast<double>(E.size(1)) / E.size(0);  // keeps t of one size
   for (int64_t i = 1; i < iterations; ++i) t = sinkhorn_sums(E, t, scale);
   sinkhorn_end_(E, t);
   return E;

@@ -11,7 +11,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
     const std::optional<at::Tensor>& Z, bool with_dquery);
 void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x, double m);
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations);
-std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, double epsilon);
+std::tuple<at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, const at::Tensor& tops, double epsilon);
 at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale);
 void sinkhorn_end_(at::Tensor E, const at::Tensor& t);
 void queue_push_(

@@ -68,9 +68,10 @@ static at::Tensor sinkhorn_on_device(const at::Tensor& scores, double epsilon, i
   return sinkhorn(scores, epsilon, iterations);
 }
 
-static std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin_on_device(const at::Tensor& scores, double epsilon) {
+static std::tuple<at::Tensor, at::Tensor> sinkhorn_begin_on_device(
+    const at::Tensor& scores, const at::Tensor& tops, double epsilon) {
   const c10::DeviceGuard guard(scores.device());
-  return sinkhorn_begin(scores, epsilon);
+  return sinkhorn_begin(scores, tops, epsilon);
 }
 
 static at::Tensor sinkhorn_sums_on_device(const at::Tensor& E, const at::Tensor& t, double scale) {

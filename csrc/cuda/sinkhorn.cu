@@ -81,36 +81,33 @@ struct Held {
   }
 };
 
-// E, and each block's sums of exp((top_i - tops) / epsilon) E_i with its own largest top.
+// E, and each block's sums of exp(d_i / epsilon) E_i.
 template <typename X, int kVectors>
 __global__ void __launch_bounds__(kThreads)
-    begin_held(const X* scores, float epsilon, float* E, float* parts, float* tops, int64_t N, int64_t K) {
+    begin_held(const X* scores, const float* tops, float epsilon, float* E, float* parts, int64_t N, int64_t K) {
   __shared__ float slots[2][kWarps];
   Block<float> block{slots};
   using Row = Held<float, kVectors>;
   Held<X, kVectors> next;
-  Row e, sum{};
-  float top = -std::numeric_limits<float>::infinity();
+  Row e, top, sum{};
+  top.load(tops, K);
   next.load(scores + blockIdx.x * K, K);
   for (int64_t i = blockIdx.x; i < N; i += gridDim.x) {
-    float most = -std::numeric_limits<float>::infinity();
+    float d = -std::numeric_limits<float>::infinity();
     Row::each([&](int j, int k) {
-      e.at[j].at[k] = float(next.at[j].at[k]);
-      if (Row::column(j) < K) most = larger(e.at[j].at[k], most);
+      e.at[j].at[k] = float(next.at[j].at[k]) - top.at[j].at[k];
+      if (Row::column(j) < K) d = larger(e.at[j].at[k], d);
     });
     if (i + gridDim.x < N) next.load(scores + (i + gridDim.x) * K, K);
-    most = block.largest(most);
-    const float before = top;
-    top = larger(top, most);
-    const float shrink = exp((before - top) / epsilon), weight = exp((most - top) / epsilon);
+    d = block.largest(d);
+    const float weight = exp(d / epsilon);
     Row::each([&](int j, int k) {
-      e.at[j].at[k] = exp((e.at[j].at[k] - most) / epsilon);
-      sum.at[j].at[k] = fma(weight, e.at[j].at[k], sum.at[j].at[k] * shrink);
+      e.at[j].at[k] = exp((e.at[j].at[k] - d) / epsilon);
+      sum.at[j].at[k] = fma(weight, e.at[j].at[k], sum.at[j].at[k]);
     });
     e.store(E + i * K, K);
   }
   sum.store(parts + blockIdx.x * K, K);
-  if (threadIdx.x == 0) tops[blockIdx.x] = top;
 }
 
 // Each block's sums of E_i / (E_i . 1/t).
@@ -157,15 +154,16 @@ __global__ void __launch_bounds__(kThreads) end_held(float* E, const float* t, i
 
 // The same of a row at a time, a block for each.
 template <typename T, typename X>
-__global__ void __launch_bounds__(kThreads) begin_row(const X* scores, T epsilon, T* E, T* tops, int64_t K) {
+__global__ void __launch_bounds__(kThreads)
+    begin_row(const X* scores, const T* tops, T epsilon, T* E, T* weights, int64_t K) {
   __shared__ T slots[2][kWarps];
   Block<T> block{slots};
   scores += blockIdx.x * K, E += blockIdx.x * K;
-  T most = -std::numeric_limits<T>::infinity();
-  for (int64_t k = threadIdx.x; k < K; k += kThreads) most = larger(T(scores[k]), most);
-  most = block.largest(most);
-  for (int64_t k = threadIdx.x; k < K; k += kThreads) E[k] = exp((T(scores[k]) - most) / epsilon);
-  if (threadIdx.x == 0) tops[blockIdx.x] = most;
+  T d = -std::numeric_limits<T>::infinity();
+  for (int64_t k = threadIdx.x; k < K; k += kThreads) d = larger(T(scores[k]) - tops[k], d);
+  d = block.largest(d);
+  for (int64_t k = threadIdx.x; k < K; k += kThreads) E[k] = exp((T(scores[k]) - tops[k] - d) / epsilon);
+  if (threadIdx.x == 0) weights[blockIdx.x] = exp(d / epsilon);
 }
 
 template <typename T>
@@ -190,29 +188,16 @@ __global__ void __launch_bounds__(kThreads) end_row(T* E, const T* t, int64_t K)
   for (int64_t k = threadIdx.x; k < K; k += kThreads) E[k] = E[k] * inverse(t[k]) * weight;
 }
 
-enum class Weights { kNone, kGiven, kTops };
-
-// t: the sum of the rows, each times its weight, times scale. Where weights are tops, exp((top_i - the largest) / epsilon)
-// is meant, and the largest goes to `top`. A block adds 32 columns, its warps every eighth row.
-template <typename T, Weights kWeights>
+// t: the sum of the rows, each times its weight if there are weights, times scale. A block adds 32 columns, its warps every
+// eighth row.
+template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    add(const T* rows, const T* weights, T* t, T* top, T epsilon, T scale, int64_t N, int64_t K) {
+    add(const T* rows, const T* weights, T* t, T scale, int64_t N, int64_t K) {
   __shared__ T of_warp[kWarps][kWarp];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int64_t k = blockIdx.x * int64_t{kWarp} + lane;
-  T most = -std::numeric_limits<T>::infinity();
-  if constexpr (kWeights == Weights::kTops) {
-    for (int64_t i = lane; i < N; i += kWarp) most = larger(weights[i], most);
-    most = largest_of_lanes(most);
-    if (blockIdx.x == 0 && threadIdx.x == 0) *top = most;
-  }
   T sum = 0;
-  for (int64_t i = warp; i < N && k < K; i += kWarps) {
-    const T x = rows[i * K + k];
-    if constexpr (kWeights == Weights::kNone) sum += x;
-    else if constexpr (kWeights == Weights::kGiven) sum = fma(weights[i], x, sum);
-    else sum = fma(exp((weights[i] - most) / epsilon), x, sum);
-  }
+  for (int64_t i = warp; i < N && k < K; i += kWarps) sum = fma(weights ? weights[i] : T(1), rows[i * K + k], sum);
   of_warp[warp][lane] = sum;
   __syncthreads();
   if (warp > 0 || k >= K) return;
@@ -247,14 +232,14 @@ struct Passes {
     weights = E.new_empty({blocks});
   }
 
-  template <Weights kWeights, typename T>
-  void add_up(const at::Tensor& t, T* top, double epsilon, double scale) const {
+  template <typename T>
+  void add_up(const at::Tensor& t, double scale) const {
     launch(
-        add<T, kWeights>, (K + kWarp - 1) / kWarp, kThreads, 0, stream, data<T>(held ? parts : E), data<T>(weights),
-        data<T>(t), top, epsilon, scale, blocks, K);
+        add<T>, (K + kWarp - 1) / kWarp, kThreads, 0, stream, data<T>(held ? parts : E),
+        held ? nullptr : data<T>(weights), data<T>(t), scale, blocks, K);
   }
 
-  void begin(const at::Tensor& scores, double epsilon, const at::Tensor& t, const at::Tensor& top) const {
+  void begin(const at::Tensor& scores, const at::Tensor& tops, double epsilon, const at::Tensor& t) const {
     dispatch(scores.scalar_type(), [&](auto zero) {
       using X = decltype(zero);
       using T = Accumulator<X, float>;
@@ -263,11 +248,13 @@ struct Passes {
         if (held)
           with_vectors(K, [&](auto vectors) {
             launch(
-                begin_held<X, vectors>, blocks, kThreads, 0, stream, from, epsilon, data<T>(E), data<T>(parts),
-                data<T>(weights), N, K);
+                begin_held<X, vectors>, blocks, kThreads, 0, stream, from, data<T>(tops), epsilon, data<T>(E),
+                data<T>(parts), N, K);
           });
-      if (!held) launch(begin_row<T, X>, N, kThreads, 0, stream, from, epsilon, data<T>(E), data<T>(weights), K);
-      add_up<Weights::kTops>(t, data<T>(top), epsilon, 1);
+      if (!held)
+        launch(
+            begin_row<T, X>, N, kThreads, 0, stream, from, data<T>(tops), epsilon, data<T>(E), data<T>(weights), K);
+      add_up<T>(t, 1);
     });
   }
 
@@ -278,12 +265,12 @@ struct Passes {
         launch(
             sums_held<vectors>, blocks, kThreads, 0, stream, data<float>(E), data<float>(t), data<float>(parts), N, K);
       });
-      return add_up<Weights::kNone, float>(to, nullptr, 1, scale);
+      return add_up<float>(to, scale);
     }
     dispatch_wide([&](auto zero) {
       using T = decltype(zero);
       launch(weigh_row<T>, N, kThreads, 0, stream, data<T>(E), data<T>(t), data<T>(weights), K);
-      add_up<Weights::kGiven, T>(to, nullptr, 1, scale);
+      add_up<T>(to, scale);
     });
   }
 
@@ -306,43 +293,55 @@ struct Passes {
   }
 };
 
-// Scores, contiguous; then E, t and top to be written.
-std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> matrices(const char* op, const at::Tensor& scores) {
+// Scores, contiguous; then E and t to be written.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> matrices(const char* op, const at::Tensor& scores) {
   TORCH_CHECK(
       scores.dim() == 2 && scores.is_floating_point(), op, ": floating scores [N, K] expected, got ",
       scores.scalar_type(), scores.sizes());
   const at::Tensor from = scores.contiguous();
   const at::ScalarType dtype = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const at::Tensor E = from.new_empty(from.sizes(), dtype);
-  return {from, E, E.new_empty({E.size(1)}), E.new_empty({})};
+  return {from, E, E.new_empty({E.size(1)})};
+}
+
+// One number of a prototype for each column of E.
+void check_row(const char* op, const char* name, const at::Tensor& E, const at::Tensor& t) {
+  TORCH_CHECK(
+      t.dim() == 1 && t.size(0) == E.size(1) && t.scalar_type() == E.scalar_type() && t.device() == E.device(), op, ": ",
+      name, " must be ", E.scalar_type(), " [", E.size(1), "] on ", E.device(), ", got ", t.scalar_type(), t.sizes());
 }
 
 void check(const char* op, const at::Tensor& E, const at::Tensor& t) {
   TORCH_CHECK(
       E.dim() == 2 && (E.scalar_type() == at::kFloat || E.scalar_type() == at::kDouble),
       op, ": float32 or float64 E [N, K] expected, got ", E.scalar_type(), E.sizes());
-  TORCH_CHECK(
-      t.dim() == 1 && t.size(0) == E.size(1) && t.scalar_type() == E.scalar_type() && t.device() == E.device(),
-      op, ": t must be ", E.scalar_type(), " [", E.size(1), "] on ", E.device(), ", got ", t.scalar_type(), t.sizes());
+  check_row(op, "t", E, t);
+}
+
+double lowest(const at::Tensor& E) {
+  return E.scalar_type() == at::kDouble ? std::numeric_limits<double>::lowest() : std::numeric_limits<float>::lowest();
 }
 
 }  // namespace
 
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations) {
-  const auto [from, E, t, top] = matrices("sinkhorn", scores);
+  const auto [from, E, t] = matrices("sinkhorn", scores);
   if (E.numel() == 0) return E;
-  const Passes passes(E, in_vectors(from));
-  passes.begin(from, epsilon, t, top);
+  const at::Tensor tops = from.amax(0).to(E.scalar_type()).clamp_min_(lowest(E));
+  const Passes passes(E, in_vectors(from) && in_vectors(tops));
+  passes.begin(from, tops, epsilon, t);
   for (int64_t i = 1; i < iterations; ++i) passes.sums(t, double(passes.K) / passes.N, t);
   passes.end(t);
   return E;
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, double epsilon) {
-  const auto [from, E, t, top] = matrices("sinkhorn_begin", scores);
-  if (E.numel() == 0) return {E, t.zero_(), top.fill_(-std::numeric_limits<double>::infinity())};
-  Passes(E, in_vectors(from)).begin(from, epsilon, t, top);
-  return {E, t, top};
+std::tuple<at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, const at::Tensor& tops, double epsilon) {
+  const auto [from, E, t] = matrices("sinkhorn_begin", scores);
+  check_row("sinkhorn_begin", "tops", E, tops);
+  if (E.numel() == 0) return {E, t.zero_()};
+  const at::Tensor of = tops.contiguous();
+  Passes(E, in_vectors(from) && in_vectors(of)).begin(from, of, epsilon, t);
+  return {E, t};
 }
 
 at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale) {

@@ -251,13 +251,10 @@ def test_keys_without_gradient_may_be_written_before_backward(monkeypatch):
     torch.testing.assert_close(torch.autograd.grad(loss.sum(), q), expected)
 
 
-def test_no_second_derivative_and_none_of_lse():
+def test_lse_and_top1_carry_no_gradient():
     q, p, k = unit(5, 4).requires_grad_(), unit(5, 4), unit(9, 4)
     loss, lse, top1 = ops.infonce(q, p, k, tau=0.2)
     assert not lse.requires_grad and not top1.requires_grad
-    (first,) = torch.autograd.grad(loss.square().sum(), q, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
 
 
 def test_the_same_bits_on_any_number_of_threads(request, device):

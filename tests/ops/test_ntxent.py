@@ -168,13 +168,10 @@ def test_strided_rows():
     torch.testing.assert_close(ops.ntxent(z, tau=0.3)[0], by_hand(z, 0.3, 5)[0])
 
 
-def test_no_second_derivative_and_none_of_lse():
+def test_lse_and_top1_carry_no_gradient():
     z = unit(6, 4).requires_grad_()
     loss, lse, top1 = ops.ntxent(z, tau=0.2)
     assert not lse.requires_grad and not top1.requires_grad
-    (first,) = torch.autograd.grad(loss.square().sum(), z, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
 
 
 def test_the_same_bits_on_any_number_of_threads(request, device):

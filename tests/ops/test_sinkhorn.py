@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -9,15 +11,13 @@ PASSES = torch.ops.contrastkit
 
 
 def by_hand(scores, epsilon, iterations):
-    """main_swav.py's `distributed_sinkhorn`, in float64 and number by number; the largest score keeps exp finite."""
-    scores = scores.double().cpu()
-    N, K = scores.shape
-    Q = torch.exp((scores - scores.max()) / epsilon).tolist()
+    """main_swav.py's `distributed_sinkhorn` in float64, line by line, of logarithms: no score is too large."""
+    logQ = scores.double().cpu() / epsilon
+    N, K = logQ.shape
     for _ in range(iterations):
-        used = [sum(Q[i][k] for i in range(N)) for k in range(K)]
-        Q = [[Q[i][k] / used[k] / K if used[k] else 0.0 for k in range(K)] for i in range(N)]
-        Q = [[q / sum(row) / N for q in row] for row in Q]
-    return torch.tensor(Q, dtype=torch.float64) * N
+        logQ = logQ - logQ.logsumexp(0, keepdim=True) - math.log(K)
+        logQ = logQ - logQ.logsumexp(1, keepdim=True) - math.log(N)
+    return logQ.exp() * N
 
 
 def cosines(N, K, device, dtype=torch.float32):
@@ -30,7 +30,7 @@ SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (7, 13), (64, 33), (300, 40), (9, 517)
 @pytest.mark.parametrize("iterations", [1, 2, 3])
 @pytest.mark.parametrize(("N", "K"), SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_codes_are_the_loops(device, dtype, N, K, iterations):
+def test_codes_are_the_official_ones(device, dtype, N, K, iterations):
     scores = cosines(N, K, device, dtype)
     codes = ops.sinkhorn(scores, iterations=iterations)
     rtol = 1e-11 if dtype == torch.float64 else 2e-5
@@ -62,18 +62,35 @@ def test_a_constant_added_to_all_scores_changes_nothing(device):
     torch.testing.assert_close(ops.sinkhorn(scores + 2**10), ops.sinkhorn(scores + 2**10 - 2**10), rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("size", [100.0, 1e4])
-def test_scores_far_beyond_exp(device, size):
-    scores = cosines(30, 11, device) * size  # swav's exp(scores / 0.05) is infinite from 4.4 on
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [4.0, 100.0, 1e4])
+def test_scores_far_beyond_exp(device, size, dtype):
+    scores = cosines(30, 11, device, dtype) * size  # swav's exp(scores / 0.05) is infinite from 4.4 on
     codes = ops.sinkhorn(scores)
-    assert codes.isfinite().all()
-    torch.testing.assert_close(codes.sum(1), torch.ones_like(codes[:, 0]))
+    atol = 3e-7 * size / 0.05 if dtype == torch.float32 else 1e-10  # float32 keeps 7 digits of the exponent
+    torch.testing.assert_close(codes.double().cpu(), by_hand(scores, 0.05, 3), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.02, 0.005])
+def test_prototypes_far_from_every_sample_get_their_share(device, epsilon):
+    x = torch.nn.functional.normalize(torch.randn(20, 8, device=device) * 0.05 + 1, dim=1)  # collapsed features
+    scores = x @ torch.nn.functional.normalize(torch.randn(300, 8, device=device), dim=1).T
+    torch.testing.assert_close(
+        ops.sinkhorn(scores, epsilon=epsilon).double().cpu(), by_hand(scores, epsilon, 3), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_constant_added_to_a_prototype_changes_nothing(device):
+    scores = cosines(8, 5, device)
+    shifted = scores - torch.tensor([0.0, 64.0, 0.0, -2048.0, 0.0], device=device)
+    near = shifted + torch.tensor([0.0, 64.0, 0.0, -2048.0, 0.0], device=device)  # as rounded
+    torch.testing.assert_close(ops.sinkhorn(shifted), ops.sinkhorn(near), rtol=1e-5, atol=1e-9)
 
 
 def test_an_empty_prototype_stays_empty_and_harms_nobody(device):
     scores = cosines(8, 5, device)
     full = ops.sinkhorn(scores)
-    empty = torch.full((8, 1), -1e6, device=device)
+    empty = torch.full((8, 1), -torch.inf, device=device)
     codes = ops.sinkhorn(torch.cat([scores, empty], dim=1))
     assert (codes[:, 5] == 0).all()
     torch.testing.assert_close(codes[:, :5], full, rtol=1e-5, atol=1e-9)
@@ -108,10 +125,10 @@ def test_strided_scores_and_no_gradient(device):
 
 def test_passes_over_parts_make_the_whole(device):
     scores = cosines(23, 17, device, torch.float64)
-    parts = [scores[:4] * 9, scores[4:9], scores[9:]]  # the largest score of each part is another one
-    E, t, top = (list(x) for x in zip(*(PASSES.sinkhorn_begin(part, 0.05) for part in parts), strict=True))
-    largest = torch.stack(top).amax()
-    t = sum(s * torch.exp((m - largest) / 0.05) for s, m in zip(t, top, strict=True))
+    parts = [scores[:4] * 9, scores[4:9], scores[9:]]
+    tops = torch.cat(parts).amax(0)
+    E, t = (list(x) for x in zip(*(PASSES.sinkhorn_begin(part, tops, 0.05) for part in parts), strict=True))
+    t = sum(t)
     for _ in range(2):
         t = sum(PASSES.sinkhorn_sums(e, t, 17 / 23) for e in E)
     for e in E:
@@ -152,8 +169,10 @@ def test_nothing_of_the_scores_size_but_the_codes(request, device):
 def test_opcheck():
     scores = cosines(6, 5, "cpu")
     torch.library.opcheck(PASSES.sinkhorn, (scores, 0.05, 3))
-    torch.library.opcheck(PASSES.sinkhorn_begin, (scores, 0.05))
-    E, t, _ = PASSES.sinkhorn_begin(scores, 0.05)
+    torch.library.opcheck(PASSES.sinkhorn, (scores.T.contiguous().T, 0.05, 3))
+    tops = scores.amax(0)
+    torch.library.opcheck(PASSES.sinkhorn_begin, (scores, tops, 0.05))
+    E, t = PASSES.sinkhorn_begin(scores, tops, 0.05)
     torch.library.opcheck(PASSES.sinkhorn_sums, (E, t, 0.5))
     torch.library.opcheck(PASSES.sinkhorn_end_, (E, t))
 

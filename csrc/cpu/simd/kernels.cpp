@@ -33,6 +33,8 @@ const Kernels kernels = {
     bank_row<float, bf16>,
     bank_row<bf16, float>,
     bank_row<bf16, bf16>,
+    sinkhorn_tops<float>,
+    sinkhorn_tops<bf16>,
     sinkhorn_begin<float>,
     sinkhorn_begin<bf16>,
     sinkhorn_sums,

@@ -80,10 +80,14 @@ using BankNoise = void (*)(
 template <typename B, typename X>
 using BankRow = void (*)(const B* old, const X* x, int64_t C, double m, float* work, B* out);
 
-// n rows of E = exp(scale (scores - top)), top being a row's largest score, and t [K] = sum exp(scale (top - largest)) E,
-// where the largest of all is returned.
+// tops [K] = the largest of n rows' scores, or lowest.
 template <typename X>
-using SinkhornBegin = float (*)(const X* scores, float* E, int64_t n, int64_t K, float scale, float* t);
+using SinkhornTops = void (*)(const X* scores, int64_t n, int64_t K, float* tops);
+
+// n rows of E = exp(scale (scores - tops - d)), d being the largest difference of a row, and t [K] = sum exp(scale d) E.
+template <typename X>
+using SinkhornBegin = void (*)(
+    const X* scores, const float* tops, float* E, int64_t n, int64_t K, float scale, float* t);
 
 // t [K] = sum over n rows of scale E / (E.v), and E <- E v / (E.v)
 using SinkhornSums = void (*)(const float* E, int64_t n, int64_t K, float scale, const float* v, float* t);
@@ -111,6 +115,8 @@ struct Kernels {
   BankRow<float, bf16> bank_row_fb;
   BankRow<bf16, float> bank_row_bf;
   BankRow<bf16, bf16> bank_row_bb;
+  SinkhornTops<float> sinkhorn_tops_f;
+  SinkhornTops<bf16> sinkhorn_tops_b;
   SinkhornBegin<float> sinkhorn_begin_f;
   SinkhornBegin<bf16> sinkhorn_begin_b;
   SinkhornSums sinkhorn_sums;

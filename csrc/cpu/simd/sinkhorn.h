@@ -6,32 +6,44 @@ namespace contrastkit::simd::CONTRASTKIT_ISA {
 namespace {
 
 template <typename X>
-float sinkhorn_begin(const X* scores, float* E, int64_t n, int64_t K, float scale, float* t) {
-  float reference = -__FLT_MAX__;  // t is a sum of exp(scale (top - reference)) E
+void sinkhorn_tops(const X* scores, int64_t n, int64_t K, float* tops) {
+  int64_t k = 0;
+  for (; k + 4 * V <= K; k += 4 * V) {
+    vec top[4];
+    for (int j = 0; j < 4; ++j) top[j] = vec{} - __FLT_MAX__;
+    for (int64_t i = 0; i < n; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) top[j] = max(loadv(scores + i * K + k + j * V), top[j]);
+    for (int j = 0; j < 4; ++j) storev(tops + k + j * V, top[j]);
+  }
+  for (; k < K; ++k) {
+    tops[k] = -__FLT_MAX__;
+    for (int64_t i = 0; i < n; ++i) tops[k] = load(scores[i * K + k]) > tops[k] ? load(scores[i * K + k]) : tops[k];
+  }
+}
+
+template <typename X>
+void sinkhorn_begin(const X* scores, const float* tops, float* E, int64_t n, int64_t K, float scale, float* t) {
   const int64_t whole = K / V * V;
   for (int64_t k = 0; k < K; ++k) t[k] = 0;
   for (int64_t i = 0; i < n; ++i, scores += K, E += K) {
     vec high = vec{} - __FLT_MAX__;
-    for (int64_t k = 0; k < whole; k += V) high = max(loadv(scores + k), high);
-    for (int64_t k = whole; k < K; ++k) high[0] = load(scores[k]) > high[0] ? load(scores[k]) : high[0];
-    const float top = largest(high);
-    if (top > reference) {
-      const float rescale = exp_(vec{} + (reference - top) * scale)[0];
-      for (int64_t k = 0; k < K; ++k) t[k] *= rescale;
-      reference = top;
+    for (int64_t k = 0; k < whole; k += V) high = max(loadv(scores + k) - loadv(tops + k), high);
+    for (int64_t k = whole; k < K; ++k) {
+      const float x = load(scores[k]) - tops[k];
+      high[0] = x > high[0] ? x : high[0];
     }
-    const float w = exp_(vec{} + (top - reference) * scale)[0];
+    const float d = largest(high), w = exp_(vec{} + d * scale)[0];
     for (int64_t k = 0; k < whole; k += V) {
-      const vec e = exp_((loadv(scores + k) - top) * scale);
+      const vec e = exp_((loadv(scores + k) - loadv(tops + k) - d) * scale);
       storev(E + k, e);
       storev(t + k, loadv(t + k) + w * e);
     }
     for (int64_t k = whole; k < K; ++k) {
-      E[k] = exp_(vec{} + (load(scores[k]) - top) * scale)[0];
+      E[k] = exp_(vec{} + (load(scores[k]) - tops[k] - d) * scale)[0];
       t[k] += w * E[k];
     }
   }
-  return reference;
 }
 
 inline float dot(const float* x, const float* y, int64_t K) {
