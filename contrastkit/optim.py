@@ -79,6 +79,7 @@ def build_optimizer(
             "params": params,
             "lr": lr if group.fixed_lr is None else group.fixed_lr,
             "weight_decay": weight_decay if group.decay else 0.0,
+            "decay": group.decay,
             "lr_scale": group.lr_scale,
             "fixed_lr": group.fixed_lr,
             "adapt": group.adapt,
@@ -160,6 +161,7 @@ def learning_rate(
     schedule: Schedule,
     base_lr: float,
     warmup: float = 0.0,
+    first: float = 0.0,
     milestones: Sequence[float] = (),
     gamma: float = 0.1,
     final: float = 0.0,
@@ -170,32 +172,42 @@ def learning_rate(
     Args:
         schedule: "cosine" from base_lr to final over what follows the warm-up (Loshchilov & Hutter 2016, Eq. 5 without
             restarts), "step" (times gamma at each milestone) or "constant".
-        warmup: fraction of the training in which the rate rises linearly from 0.
+        warmup: fraction of the training in which the rate rises linearly from ``first``.
         milestones: fractions of the training; MoCo's epochs 120 and 160 of 200 are (0.6, 0.8).
         final: where the cosine ends.
         epochs: how many there are in all, if the rate changes once an epoch, as in MoCo's and SimSiam's code (the
             warm-up, which they have not, still rises every step); None is every step.
     """
     if progress < warmup:
-        return base_lr * progress / warmup
+        return first + (base_lr - first) * progress / warmup
     if epochs:
         # The margin undoes the rounding of k / total * epochs; one step is far more than a millionth of an epoch.
         progress = max(warmup, math.floor(progress * epochs + 1e-6) / epochs)
     if schedule == "cosine":
         t = (progress - warmup) / (1 - warmup) if warmup < 1 else 1.0
-        return final + (base_lr - final) * (1 + math.cos(math.pi * t)) / 2
+        return cosine(t, base_lr, final)
     if schedule == "step":
         return base_lr * gamma ** sum(progress >= milestone for milestone in milestones)
     return base_lr
 
 
-def apply_schedule(optimizer: torch.optim.Optimizer, progress: float, lr: float) -> None:
+def cosine(progress: float, first: float, last: float) -> float:
+    """From ``first`` at 0 to ``last`` at 1 along half a cosine: learning rates, and the momentum of targets (BYOL, App. J.1:
+    tau = 1 - (1 - tau_base)(cos(pi k / K) + 1) / 2)."""
+    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def apply_schedule(
+    optimizer: torch.optim.Optimizer, progress: float, lr: float, weight_decay: float | None = None
+) -> None:
     """Write the learning rate into every group, and drop the gradients of those still frozen.
 
     To be called between ``backward`` and ``step``. A gradient of None, unlike one of zero, also keeps momentum and
-    decay away from a parameter.
+    decay away from a parameter. ``weight_decay``, if given, is written into the groups that decay.
     """
     for group in optimizer.param_groups:
+        if weight_decay is not None and group["decay"]:
+            group["weight_decay"] = weight_decay
         group["lr"] = lr * group["lr_scale"] if group["fixed_lr"] is None else group["fixed_lr"]
         if progress < group["frozen_until"]:
             for p in group["params"]:

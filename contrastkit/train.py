@@ -25,7 +25,7 @@ from contrastkit.checkpoint import write_with
 from contrastkit.data import DataSet, Loader, open_data
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Method, Recipe
+from contrastkit.methods import RECIPES, Method, Recipe, Setting
 from contrastkit.monitor import Monitor
 from contrastkit.parts.encoder import SMALL
 from contrastkit.parts.heads import Tower
@@ -172,7 +172,10 @@ def train(
     )
     torch.manual_seed(options.seed)
     size = image_size(recipe, source.size)
-    method = recipe.build(channels=source.channels, size=size, world=dist.world(), seed=options.seed)
+    setting = Setting(
+        channels=source.channels, size=size, images=len(source), world=dist.world(), seed=options.seed
+    )
+    method = recipe.build(setting)
     method = method.to(device).to(memory_format=torch.channels_last)
     optimizer = optim.build_optimizer(
         method.param_groups(),
@@ -180,6 +183,8 @@ def train(
         lr=recipe.lr,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
+        trust=recipe.trust,
+        lr_inside_momentum=recipe.lr_inside_momentum,
     )
     meter = Meter(recipe.batch)
     words = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
@@ -202,7 +207,7 @@ def train(
             "recipe": asdict(recipe),
             "options": words,
             "data": {"name": data.name, "images": len(source), "fingerprint": source.fingerprint()},
-            "encoder": {"name": recipe.encoder, "channels": source.channels, "size": size},
+            "encoder": recipe.encoder_options(setting),
         }
         run = Run.create(out, record, writes=first)
         step = 0
@@ -334,6 +339,8 @@ def fit(
                     schedule=recipe.schedule,
                     base_lr=recipe.lr,
                     warmup=recipe.warmup_epochs / recipe.epochs,
+                    first=recipe.first_lr,
+                    final=recipe.final_lr,
                     milestones=recipe.milestones,
                     gamma=recipe.gamma,
                     epochs=recipe.epochs if recipe.lr_per_epoch else None,
@@ -341,7 +348,10 @@ def fit(
                 with autocast():
                     result: Step = model(batch, progress)
                 result.loss.backward()
-                optim.apply_schedule(optimizer, progress, lr)
+                decay = recipe.final_weight_decay
+                if decay is not None:
+                    decay = optim.cosine(progress, recipe.weight_decay, decay)
+                optim.apply_schedule(optimizer, progress, lr, decay)
                 optim.clip_gradients(optimizer, recipe.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)

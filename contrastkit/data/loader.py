@@ -1,5 +1,6 @@
 """Batches: of augmented views for training, of plain images for evaluation."""
 
+import itertools
 import os
 import signal
 from collections.abc import Iterable, Iterator, Sequence
@@ -177,13 +178,14 @@ class _Augmented(Dataset[Any]):
         return Batch(views=views, index=actual, label=self.source.label(actual)), self.source.bad
 
     def _augment(self, images: Tensor | list[Tensor], epoch: int, index: Tensor) -> list[Tensor]:
-        where = {"seed": self.seed, "epoch": epoch}
-        if len(set(self.views)) > 1:
-            return [augment(images, view, **where, index=index, v=v) for v, view in enumerate(self.views)]
-        n, times = len(index), len(self.views)  # all alike: one call in larger pieces is faster
-        images = images.repeat(times, 1, 1, 1) if isinstance(images, Tensor) else images * times
-        v = torch.arange(times).repeat_interleave(n)
-        return list(augment(images, self.views[0], **where, index=index.repeat(times), v=v).split(n))
+        made: list[Tensor] = []
+        for view, alike in itertools.groupby(self.views):  # one call in larger pieces is faster
+            times = len(list(alike))
+            repeated = images.repeat(times, 1, 1, 1) if isinstance(images, Tensor) else images * times
+            v = torch.arange(len(made), len(made) + times).repeat_interleave(len(index))
+            crops = augment(repeated, view, seed=self.seed, epoch=epoch, index=index.repeat(times), v=v)
+            made += crops.split(len(index))
+        return made
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from contrastkit.errors import UserError, suggest
 from contrastkit.methods import moco
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
+from contrastkit.methods.base import Setting as Setting
 from contrastkit.names import METHODS
 from contrastkit.parts.encoder import SMALL
 

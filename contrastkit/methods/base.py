@@ -8,12 +8,13 @@ file has one final subclass of each.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
 from contrastkit.errors import UserError
 from contrastkit.optim import ParamGroup
+from contrastkit.parts.encoder import Encoder, build_encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.types import Batch, Step
 from contrastkit.views import View
@@ -47,6 +48,17 @@ class Method(nn.Module, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a recipe meets: the images, and the processes that share the work."""
+
+    channels: int
+    size: int  # pixels, the side of the images that the encoder will be judged on
+    images: int  # how many there are to train on: the length of a memory bank
+    world: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
     """The numbers of a training. Each field is an option of the method's command; its note is the option's help."""
 
@@ -57,13 +69,18 @@ class Recipe(ABC):
     lr: Annotated[float, "peak learning rate, for this batch"]
     momentum: Annotated[float, "momentum of SGD and LARS"] = 0.9
     weight_decay: Annotated[float, "weight decay"]
+    final_weight_decay: Annotated[float | None, "weight decay at the end, reached along a cosine; none: constant"] = None
+    trust: Annotated[float, "LARS: trust coefficient"] = 0.001
+    lr_inside_momentum: Annotated[bool, "LARS: learning rate inside the momentum (SimCLR's code), not outside"] = False
     schedule: Annotated[Literal["cosine", "step", "constant"], "learning rate over the training"] = "cosine"
     milestones: Annotated[tuple[float, ...], "step schedule: fractions of the training where the rate drops"] = (
         0.6,
         0.8,
     )
     gamma: Annotated[float, "step schedule: the factor at each milestone"] = 0.1
-    warmup_epochs: Annotated[float, "epochs of linear warm-up from 0"] = 0.0
+    warmup_epochs: Annotated[float, "epochs of linear warm-up"] = 0.0
+    first_lr: Annotated[float, "learning rate at which the warm-up begins"] = 0.0
+    final_lr: Annotated[float, "learning rate at which the cosine ends"] = 0.0
     lr_per_epoch: Annotated[bool, "change the learning rate once an epoch instead of every step"] = False
     clip_norm: Annotated[float, "clip the gradient to this global norm; 0 is off"] = 0.0
     views: Annotated[tuple[View, ...], "the augmentation of each view"]
@@ -72,12 +89,25 @@ class Recipe(ABC):
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("lr", "weight_decay", "warmup_epochs", "clip_norm"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+        numbers = ("lr", "first_lr", "final_lr", "weight_decay", "final_weight_decay", "warmup_epochs", "clip_norm", "trust")
+        for name in numbers:
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {value}")
         if not 0 <= self.momentum < 1:
             raise UserError(f"--momentum must lie in [0, 1), not {self.momentum}")
 
     @abstractmethod
-    def build(self, *, channels: int, size: int, world: int, seed: int) -> Method:
-        """The method for images of ``channels`` channels and ``size`` pixels, on one of ``world`` processes."""
+    def build(self, setting: Setting) -> Method:
+        """The method for these images, on one of these processes.
+
+        Raises:
+            UserError: the recipe does not fit them; says what to change.
+        """
+
+    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+        """The arguments of :func:`build_encoder`, here and wherever the run's encoder is loaded."""
+        return {"name": self.encoder, "channels": setting.channels, "size": setting.size}
+
+    def build_encoder(self, setting: Setting) -> Encoder:
+        return build_encoder(**self.encoder_options(setting))

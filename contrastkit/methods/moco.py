@@ -24,9 +24,8 @@ from torch import Tensor
 
 from contrastkit import dist, ops, rng
 from contrastkit.errors import UserError
-from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.base import Method, Recipe, Setting
 from contrastkit.parts.dictionary import Queue
-from contrastkit.parts.encoder import build_encoder
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import split_batch_norm
 from contrastkit.parts.target import Target
@@ -62,7 +61,8 @@ class MoCoRecipe(Recipe):
         if not 0 <= self.m <= 1:
             raise UserError(f"--m must lie in [0, 1], not {self.m}")
 
-    def build(self, *, channels: int, size: int, world: int, seed: int) -> "MoCo":
+    def build(self, setting: Setting) -> "MoCo":
+        world = setting.world
         if len(self.views) != 2:
             raise UserError(f"MoCo contrasts two views, {len(self.views)} are given")
         groups = max(self.bn_groups, world)  # a process normalises its own images: never fewer groups than processes
@@ -76,22 +76,22 @@ class MoCoRecipe(Recipe):
                 f"each of the {groups} batch-norm groups would hold one image: raise --batch {self.batch} or lower "
                 "--bn-groups"
             )
-        return MoCo(self, channels=channels, size=size, world=world, seed=seed)
+        return MoCo(self, setting)
 
 
 @final
 class MoCo(Method):
     """Momentum contrast over a queue; see the module's text."""
 
-    def __init__(self, recipe: MoCoRecipe, *, channels: int, size: int, world: int, seed: int) -> None:
+    def __init__(self, recipe: MoCoRecipe, setting: Setting) -> None:
         super().__init__()
-        self.tau, self.m, self.symmetric, self.seed = recipe.tau, recipe.m, recipe.symmetric, seed
-        encoder = build_encoder(recipe.encoder, channels=channels, size=size)
-        self.online = Tower(encoder, mlp(encoder.dim, recipe.hidden, recipe.dim))
-        self.bn_groups, self.groups = recipe.bn_groups, max(recipe.bn_groups, world)
-        split_batch_norm(self.online, self.groups // world)
+        self.tau, self.m, self.symmetric, self.seed = recipe.tau, recipe.m, recipe.symmetric, setting.seed
+        encoder = recipe.build_encoder(setting)
+        self.online = Tower(encoder, mlp(encoder.dim, *([recipe.hidden] if recipe.hidden else []), recipe.dim))
+        self.bn_groups, self.groups = recipe.bn_groups, max(recipe.bn_groups, setting.world)
+        split_batch_norm(self.online, self.groups // setting.world)
         self.target = Target(self.online)
-        self.queue = Queue(recipe.K, recipe.dim, torch.Generator().manual_seed(seed))
+        self.queue = Queue(recipe.K, recipe.dim, torch.Generator().manual_seed(setting.seed))
 
     def forward(self, batch: Batch, progress: float) -> Step:
         x1, x2 = batch.views

@@ -1,8 +1,15 @@
 """What stands between an encoder and a loss."""
 
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
 from torch import Tensor, nn
 
 from contrastkit.parts.encoder import Encoder
+
+Norm = Literal["batch", "layer", "none"]
+NORMS: dict[Norm, Callable[[int], nn.Module] | None] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": None}
 
 
 class Tower(nn.Module):
@@ -13,12 +20,50 @@ class Tower(nn.Module):
         self.encoder = encoder
         self.head = head
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.encoder(images))
+    def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """A sequence of views [n, channels, H_v, W_v] gives [V n, C], view by view. Neighbours of one size go through
+        the encoder together, all through the head together (SwAV's and DINO's multi-crop; their batch norm sees that).
+        """
+        if isinstance(images, Tensor):
+            return self.head(self.encoder(images))
+        runs: list[list[Tensor]] = []
+        for view in images:
+            if runs and runs[-1][0].shape == view.shape:
+                runs[-1].append(view)
+            else:
+                runs.append([view])
+        return self.head(torch.cat([self.encoder(torch.cat(run)) for run in runs]))
 
 
-def mlp(dim: int, hidden: int, out: int) -> nn.Sequential:
-    """Linear-ReLU-Linear, MoCo v2's head (Chen et al. 2020, Sec. 3); with ``hidden`` 0 one linear layer, v1's."""
-    if not hidden:
-        return nn.Sequential(nn.Linear(dim, out))
-    return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, out))
+def mlp(
+    *widths: int,
+    norm: Norm = "none",
+    bias: bool = True,
+    last_norm: Literal["none", "affine", "scale", "plain"] = "none",
+    last_bias: bool = True,
+    activation: Callable[[], nn.Module] = lambda: nn.ReLU(inplace=True),
+) -> nn.Sequential:
+    """Linear layers between ``widths``, each but the last followed by its norm and the activation.
+
+    Two widths are one linear layer (MoCo v1), three without norms MoCo v2's head (Chen et al. 2020, Sec. 3).
+
+    Args:
+        norm: after each hidden layer.
+        bias: of the hidden linear layers.
+        last_norm: batch norm after the last layer: "affine" (scale and shift), "scale" (no shift: SimCLR) or "plain"
+            (neither: SimSiam, MoCo v3).
+        last_bias: of the last linear layer.
+    """
+    layers: list[nn.Module] = []
+    for into, out in zip(widths[:-2], widths[1:-1], strict=True):
+        layers.append(nn.Linear(into, out, bias=bias))
+        if (make := NORMS[norm]) is not None:
+            layers.append(make(out))
+        layers.append(activation())
+    layers.append(nn.Linear(widths[-2], widths[-1], bias=last_bias))
+    if last_norm != "none":
+        final = nn.BatchNorm1d(widths[-1], affine=last_norm != "plain")
+        if last_norm == "scale":
+            final.bias.requires_grad_(False)  # it stays 0
+        layers.append(final)
+    return nn.Sequential(*layers)

@@ -1,10 +1,13 @@
-"""Batch normalisation over parts of a batch."""
+"""Batch normalisation over parts of a batch, or over the batches of all processes."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from contrastkit import dist
 from contrastkit.errors import UserError
 
 
@@ -65,4 +68,69 @@ def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
             raise UserError(f"a {type(child).__name__} cannot be split into batch-norm groups: use --bn-groups 1")
         else:
             split_batch_norm(child, groups)
+    return module
+
+
+class _SyncBatchNorm(_BatchNorm):
+    """Batch norm over the batches of all processes, which are of one size; on any device (torch's wants a GPU)."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or dist.world() == 1:
+            return super().forward(x)
+        dims = [d for d in range(x.ndim) if d != 1]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        wide = x.float()
+        # In two passes: the difference of E[x^2] and E[x]^2 would lose float32's digits.
+        mean = _MeanOfRanks.apply(wide.mean(dims))
+        centred = wide - mean.view(shape)
+        variance = _MeanOfRanks.apply(centred.square().mean(dims))
+        if self.track_running_stats:
+            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+            assert self.num_batches_tracked is not None
+            n = x.numel() // x.shape[1] * dist.world()
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * (n / max(n - 1, 1)), self.momentum)
+                self.num_batches_tracked.add_(1)
+        y = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            y = y * self.weight.view(shape) + self.bias.view(shape)
+        return y.to(x.dtype)
+
+
+class _MeanOfRanks(torch.autograd.Function):
+    """The mean over the ranks of x, and of its gradient: every rank's loss depends on every rank's x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return dist.mean(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+        return dist.mean(g)
+
+
+def sync_batch_norm(module: nn.Module, world: int) -> nn.Module:
+    """Let every batch norm inside ``module`` see the batches of all ``world`` processes, in place, as SimCLR, BYOL,
+    SimSiam, SwAV and MoCo v3 have it: any number of processes then trains alike. One process changes nothing."""
+    if world == 1:
+        return module
+    for name, child in module.named_children():
+        if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            assert isinstance(child, _BatchNorm)
+            synced = _SyncBatchNorm(
+                child.num_features, eps=child.eps, momentum=child.momentum, affine=child.affine,
+                track_running_stats=child.track_running_stats,
+            )  # fmt: skip
+            synced.load_state_dict(child.state_dict())
+            if child.affine:
+                synced.bias.requires_grad_(child.bias.requires_grad)
+            setattr(module, name, synced)
+        elif isinstance(child, _BatchNorm):
+            raise UserError(f"a {type(child).__name__} cannot see the batches of other processes: use one process")
+        else:
+            sync_batch_norm(child, world)
     return module
