@@ -2,6 +2,7 @@
 
 from contrastkit.errors import UserError, suggest
 from contrastkit.methods import moco
+from contrastkit.methods.base import About as About
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
 from contrastkit.methods.base import Setting as Setting
