@@ -54,10 +54,13 @@ def section() -> str:
     return "\n\n".join(parts)
 
 
+def between(text: str, begin: str, end: str, section: str) -> str:
+    """The text with what stands between two marks replaced."""
+    return f"{text.split(begin)[0]}{begin}\n{section}\n{end}{text.split(end)[1]}"
+
+
 def main() -> None:
-    text = README.read_text()
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n{section()}\n{END}{after}")
+    README.write_text(between(README.read_text(), BEGIN, END, section()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """``contrastkit``: the commands, and the one border that errors cross."""
 
-import dataclasses
 import itertools
 import os
 import sys
@@ -9,12 +8,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 from contrastkit.cli import judge, screen
+from contrastkit.cli.methods import methods
 from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed, where, writable
 from contrastkit.cli.train import train_app
 
 import contrastkit
 from contrastkit.errors import UserError
-from contrastkit.names import DEFAULT_DATA, METHODS, SUMMARIES, VIEW_NAMES
+from contrastkit.names import DEFAULT_DATA, VIEW_NAMES
 
 app = typer.Typer(
     name="contrastkit",
@@ -26,6 +26,7 @@ app.add_typer(train_app, name="train")
 app.command()(judge.knn)
 app.command()(judge.probe)
 app.command()(judge.embed)
+app.command()(methods)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -84,22 +85,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-@app.command()
-def methods(json: Json = None, debug: Debug = False) -> None:
-    """List the methods and their recipes."""
-    from contrastkit.methods import RECIPES
-
-    rows = []
-    for name in dict.fromkeys(METHODS.values()):
-        aliases = [alias for alias, method in METHODS.items() if method == name and alias != name]
-        recipes = [recipe.split("/")[1] for recipe in RECIPES if recipe.startswith(f"{name}/")]
-        rows.append((name, ", ".join(aliases), ", ".join(recipes), SUMMARIES[name]))
-    if json is not None:
-        write_json(json, {name: dataclasses.asdict(recipe) for name, recipe in RECIPES.items()})
-    screen.table("methods", ("method", "also", "recipes", "what it is"), rows)
-    screen.say("Each number of a recipe is an option: contrastkit train METHOD --help")
 
 
 @app.command()

@@ -2,9 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -30,6 +31,11 @@ def say(line: str) -> None:
     console.print(escape(line))
 
 
+def paragraph(text: str) -> None:
+    """Prose, broken between its words."""
+    console.print(escape(text), soft_wrap=False)
+
+
 def working(what: str) -> Status | contextlib.nullcontext[None]:
     """A spinner on a terminal while something takes time, nothing elsewhere."""
     return console.status(escape(what)) if console.is_terminal else contextlib.nullcontext()
@@ -51,6 +57,18 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         out.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         out.add_row(*(escape(str(cell)) for cell in row))
+    console.print(out, soft_wrap=False)
+
+
+def words(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], *, whole: Collection[str] = ()) -> None:
+    """A table of words: all to the left, without upright lines, for room; the columns of ``whole`` are never broken."""
+    out = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False
+    )
+    for column in columns:
+        out.add_column(column, overflow="fold", no_wrap=column in whole)
+    for row in rows:
+        out.add_row(*map(escape, row))
     console.print(out, soft_wrap=False)
 
 

@@ -237,7 +237,7 @@ def _view_parameters(rows: dict[str, "Recipe"]) -> list[inspect.Parameter]:
     for name, hint in typing.get_type_hints(View, include_extras=True).items():
         _, note = typing.get_args(hint)[:2]
         values = {
-            row.split("/")[1]: ",".join(dict.fromkeys(str(getattr(v, name)) for v in recipe.views))
+            row.split("/")[1]: ",".join(dict.fromkeys(shown(getattr(v, name)) for v in recipe.views))
             for row, recipe in rows.items()
         }
         flag = f"--{name.replace('_', '-')}"
@@ -256,10 +256,17 @@ def _option(name: str, kind: Any, help_: str, flag: str, panel: str) -> inspect.
 
 def _per_row(values: dict[str, Any]) -> str:
     """'0.07', or '0.07; 32: 0.1' where the rows differ."""
-    shown = {row: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for row, v in values.items()}
-    if len(set(shown.values())) == 1:
-        return next(iter(shown.values()))
-    return "; ".join(f"{row}: {value}" for row, value in shown.items())
+    texts = {row: shown(value) for row, value in values.items()}
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "; ".join(f"{row}: {text}" for row, text in texts.items())
+
+
+def shown(value: Any) -> str:
+    """A number of a recipe as one types it."""
+    if isinstance(value, tuple):
+        return ",".join(map(shown, value))
+    return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, str) else str(value).lower()
 
 
 def _values(text: str, name: str, kind: Callable[[str], Any], n: int) -> list[Any]:

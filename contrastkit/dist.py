@@ -66,6 +66,24 @@ def gather(x: Tensor) -> Tensor:
     return out
 
 
+def gather_keys(x: Tensor) -> Tensor:
+    """:func:`gather` for what every rank compares with, and trains: x gets the gradients of all ranks' losses, summed, so
+    that DDP's mean over the ranks is the gradient of the mean of their losses."""
+    return _GatherKeys.apply(x) if world() > 1 else x
+
+
+class _GatherKeys(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return gather(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+        g = g.clone(memory_format=torch.contiguous_format)
+        torch_dist.all_reduce(g)
+        return mine(g)
+
+
 def mine(x: Tensor) -> Tensor:
     """The inverse of :func:`gather`: this rank's slice of a global batch."""
     n = x.shape[0] // world()

@@ -58,6 +58,7 @@ def build_optimizer(
     momentum: float = 0.9,
     betas: tuple[float, float] = (0.9, 0.999),
     trust: float = 0.001,
+    trust_clip: bool = False,
     lr_inside_momentum: bool = False,
 ) -> torch.optim.Optimizer:
     """The optimizer over ``groups``; parameters that need no gradient are left out.
@@ -69,7 +70,7 @@ def build_optimizer(
         momentum: of sgd and lars.
         betas: of adamw.
         trust: LARS's trust coefficient eta.
-        lr_inside_momentum: see :class:`LARS`.
+        trust_clip, lr_inside_momentum: see :class:`LARS`.
 
     Raises:
         UserError: unknown name, or nothing to train.
@@ -94,7 +95,9 @@ def build_optimizer(
     if name == "sgd":
         return torch.optim.SGD(rows, lr=lr, momentum=momentum)
     if name == "lars":
-        return LARS(rows, lr=lr, momentum=momentum, trust=trust, lr_inside_momentum=lr_inside_momentum)
+        return LARS(
+            rows, lr=lr, momentum=momentum, trust=trust, trust_clip=trust_clip, lr_inside_momentum=lr_inside_momentum
+        )
     if name == "adamw":
         return torch.optim.AdamW(rows, lr=lr, betas=betas)
     raise UserError(f"unknown optimizer '{name}' (known: sgd, lars, adamw)")
@@ -109,7 +112,8 @@ class LARS(torch.optim.Optimizer):
         lr_inside_momentum=True    v <- momentum v + lr q u;   w <- w - v       (SimCLR's, after Alg. 1)
         lr_inside_momentum=False   v <- momentum v + q u;      w <- w - lr v    (MoCo v3's, as torch's SGD)
 
-    They are the same sequence only while lr is constant. timm's ``Lars`` is neither: its q divides by
+    They are the same sequence only while lr is constant. ``trust_clip`` takes min(q, lr) / lr for q: no step is longer
+    than SGD's at this rate (solo-learn's ``clip_lr``; LARC in apex). timm's ``Lars`` is neither: its q divides by
     ||g|| + wd ||w||, and it ties adaptation to decay.
     """
 
@@ -121,9 +125,11 @@ class LARS(torch.optim.Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         trust: float = 0.001,
+        trust_clip: bool = False,
         adapt: bool = True,
         lr_inside_momentum: bool = False,
     ) -> None:
+        self.trust_clip = trust_clip
         self.lr_inside_momentum = lr_inside_momentum
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": adapt}
         super().__init__(params, defaults)
@@ -147,7 +153,10 @@ class LARS(torch.optim.Optimizer):
         u = torch._foreach_add([p.grad for p in w if p.grad is not None], w, alpha=group["weight_decay"])
         if group["adapt"]:
             w_norm, u_norm = torch.stack(torch._foreach_norm(w)), torch.stack(torch._foreach_norm(u))
-            q = torch.where((w_norm > 0) & (u_norm > 0), group["trust"] * w_norm / u_norm, 1.0)
+            q = group["trust"] * w_norm / u_norm
+            if self.trust_clip:
+                q = (q / group["lr"]).clamp(max=1.0)
+            q = torch.where((w_norm > 0) & (u_norm > 0), q, 1.0)
             torch._foreach_mul_(u, list(q.unbind()))
         inside, outside = (group["lr"], 1.0) if self.lr_inside_momentum else (1.0, group["lr"])
         torch._foreach_mul_(v, group["momentum"])

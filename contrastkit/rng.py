@@ -17,13 +17,13 @@ def uniform(seed: int, epoch: int, index: Tensor, view: int | Tensor, slots: int
     """Uniform draws in [0, 1): float64 [n, slots], row i a function of (seed, epoch, index[i], view) alone.
 
     Args:
-        index: int64 [n], positions in the data set.
+        index: int64 [n], positions in the data set; the draws lie on its device, the same on any.
         view: number of the view, one for all or int64 [n]; any other consumer of draws takes a number below zero.
         slots: draws per sample. Asking for more slots does not change the first ones.
     """
     key = _fold(_fold(_fold(torch.zeros((), dtype=torch.int64), seed), epoch), view)
     rows = _fold(key, index)
-    bits = _fold(rows[:, None], torch.arange(slots))
+    bits = _fold(rows[:, None], torch.arange(slots, device=index.device))
     return (bits >> 11 & (1 << 53) - 1).double() * 2.0**-53
 
 

@@ -177,15 +177,7 @@ def train(
     )
     method = recipe.build(setting)
     method = method.to(device).to(memory_format=torch.channels_last)
-    optimizer = optim.build_optimizer(
-        method.param_groups(),
-        recipe.optimizer,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        trust=recipe.trust,
-        lr_inside_momentum=recipe.lr_inside_momentum,
-    )
+    optimizer = recipe.build_optimizer(method)
     meter = Meter(recipe.batch)
     words = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items()}
     if resume:

@@ -104,8 +104,40 @@ _V2 = View(blur_p=0.5)
 _SIMCLR = View(crop_min=0.08, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur_p=0.5, blur_span=0.1)
 # BYOL, App. B, Table 6: the two views differ in blur and solarization.
 _BYOL = View(crop_min=0.08, saturation=0.2, blur_p=1.0, blur_span=0.1)
+# SwAV's scripts and multicropdataset.py: SimCLR's jitter, s = 1, for two full-size crops and for the small ones.
+_SWAV = View(crop_min=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur_p=0.5)
+_SWAV_SMALL = replace(_SWAV, size=96, crop_min=0.05, crop_max=0.14)
+
+# CMC, train_CMC.py: crop and flip alone (--crop_low 0.08 for ResNets on ImageNet).
+_CMC = View(crop_min=0.08, jitter_p=0.0, gray_p=0.0)
+
+# MoCo v3, main_moco.py: BYOL's, blurred by PIL. DINO, main_dino.py: the same in global crops, and local ones.
+_V3 = View(saturation=0.2, blur_p=1.0), View(saturation=0.2, blur_p=0.1, solarize_p=0.2)
+_LOCAL = View(size=96, crop_min=0.05, crop_max=0.4, saturation=0.2, blur_p=0.5)
+
+# CPC crops 256 (v1) or 260 (v2) of 300 pixels and augments patch by patch.
+_CPC = View(size=260, crop_min=(260 / 300) ** 2, crop_max=(260 / 300) ** 2, ratio=1.0, jitter_p=0.0, gray_p=0.0)
+# Bolts shifts CIFAR's images by up to 4 pixels; a crop of 28 of 32 does as much.
+_CPC_CIFAR = View(size=32, crop_min=(28 / 32) ** 2, ratio=1.0, hue=0.2, gray_p=0.25)
 
 VIEWS: dict[str, tuple[View, ...]] = {
+    "instdisc": (_V1,),  # lemniscate.pytorch's main.py; MoCo v1 took it over
+    "instdisc-cifar": (replace(_V1, size=32, flip_p=0.0, gray_first=False),),  # its cifar.py
+    "cpc-v1": (replace(_CPC, size=256, crop_min=(256 / 300) ** 2, crop_max=(256 / 300) ** 2, gray_p=1.0),),  # Sec. 3.2
+    "cpc-v1-patches": (  # Sec. 3.2: 60 of 64 pixels
+        replace(_CPC, size=64, crop_min=(60 / 64) ** 2, crop_max=(60 / 64) ** 2, flip_p=0.0),
+    ),
+    "cpc-v2": (_CPC,),  # App. A.1
+    "cpc-v2-patches": (  # App. A.1: Inception's colours 0.8, gray 0.25; for the rest, poses and AutoAugment's solarize
+        View(
+            size=80, crop_min=1.0, flip_p=0.0, brightness=32 / 255, contrast=0.5, saturation=0.5, hue=0.2, gray_p=0.25,
+            degrees=10.0, shear=10.0, solarize_p=2 / 16,
+        ),
+    ),
+    "cpc-cifar": (_CPC_CIFAR,),
+    "cpc-cifar-patches": (replace(_CPC_CIFAR, size=8, crop_min=1.0, flip_p=0.0),),
+    "cmc": (_CMC,),
+    "cmc-32": (replace(_CMC, size=32, crop_min=0.2),),  # its default --crop_low
     "moco-v1": (_V1, _V1),
     "moco-v2": (_V2, _V2),
     "moco-cifar": (replace(_V2, size=32, crop_min=0.08, blur_p=0.0),) * 2,  # MoCo's CIFAR-10 demo
@@ -114,6 +146,17 @@ VIEWS: dict[str, tuple[View, ...]] = {
         replace(_SIMCLR, size=32, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_p=0.0),
     ) * 2,
     "byol": (_BYOL, replace(_BYOL, blur_p=0.1, solarize_p=0.2)),
+    "byol-cifar": (  # solo-learn's asymmetric.yaml for CIFAR: no blur
+        replace(_BYOL, size=32, blur_p=0.0), replace(_BYOL, size=32, blur_p=0.0, solarize_p=0.2),
+    ),
+    "swav": (_SWAV,) * 2 + (_SWAV_SMALL,) * 6,
+    "swav-small": (replace(_SWAV, size=160),) * 2 + (_SWAV_SMALL,) * 4,  # fewer pixels than two of 224
+    "swav-cifar": (replace(_SWAV, size=32, blur_p=0.0),) * 2,  # lightly's CIFAR-10 benchmark
+    "moco-v3": _V3,  # CONFIG.md: --crop-min 0.2 for ResNets, 0.08 for ViTs
+    "moco-v3-vit": tuple(replace(view, crop_min=0.08) for view in _V3),
+    "dino": (*(replace(view, crop_min=0.4) for view in _V3), *(_LOCAL,) * 8),
+    "dino-r50": (*(replace(view, crop_min=0.14) for view in _V3), *(replace(_LOCAL, crop_max=0.14),) * 8),
+    "dino-32": tuple(replace(view, size=32, crop_min=0.4, blur_p=0.0) for view in _V3),  # lightly's for CIFAR
     # For digits and letters: no flip, which would change the class, and no colour; poses instead. They must move a
     # digit as far as the set does, or its place on the canvas tells which image it is; crops would cut it off.
     "digits": (

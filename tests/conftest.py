@@ -1,10 +1,14 @@
-"""Small sets of images that several tests train on."""
+"""Small sets of images that several tests train on, and two processes."""
 
+import multiprocessing
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed
 
 torch.set_num_threads(1)  # the nets are tiny: more threads would only wait for each other
 
@@ -19,3 +23,30 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("images") / "noise.npz"
     np.savez(path, images=pixels, labels=labels)
     return path
+
+
+@pytest.fixture
+def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
+    """Call work(rank) in two forked processes that share a process group."""
+
+    def child(rank: int, work: Callable[[int], None], failures: multiprocessing.SimpleQueue) -> None:
+        try:
+            torch.distributed.init_process_group(
+                "gloo", init_method=f"file://{tmp_path}/group", rank=rank, world_size=2
+            )
+            work(rank)
+        except BaseException:
+            failures.put(traceback.format_exc())
+
+    def run(work: Callable[[int], None]) -> None:
+        fork = multiprocessing.get_context("fork")
+        failures = fork.SimpleQueue()
+        children = [fork.Process(target=child, args=(rank, work, failures)) for rank in range(2)]
+        for process in children:
+            process.start()
+        for process in children:
+            process.join(60)
+            assert process.exitcode is not None, "a process hangs"
+        assert failures.empty(), failures.get()
+
+    return run

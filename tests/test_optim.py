@@ -42,11 +42,15 @@ def norm(values: list[float]) -> float:
     return math.sqrt(sum(v * v for v in values))
 
 
-def lars_by_hand(w: list[float], grads: list[list[float]], *, wd: float, eta: float, inside: bool) -> list[float]:
+def lars_by_hand(
+    w: list[float], grads: list[list[float]], *, wd: float, eta: float, inside: bool, clip: bool = False
+) -> list[float]:
     w, v = list(w), [0.0] * len(w)
     for lr, g in zip(RATES, grads, strict=True):
         u = [gi + wd * wi for gi, wi in zip(g, w, strict=True)]
         q = eta * norm(w) / norm(u) if eta and norm(w) > 0 and norm(u) > 0 else 1.0
+        if clip and eta:  # solo-learn, lars.py with clip_lr
+            q = min(q / lr, 1.0)
         for i in range(len(w)):
             if inside:  # SimCLR, lars_optimizer.py with classic_momentum
                 v[i] = 0.9 * v[i] + lr * q * u[i]
@@ -74,6 +78,23 @@ def test_lars_is_the_papers_recurrence(inside: bool) -> None:
             inside=inside,
         )
         assert p.flatten().tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_clipped_trust_takes_the_shorter_of_two_steps() -> None:
+    """Its own, relative to the tensor, and SGD's: some of these steps are one, some the other."""
+    params, grads = problem()
+    w = params[0].detach().flatten().tolist()
+    flat = [step[0].flatten().tolist() for step in grads]
+    ends = {eta: lars_by_hand(w, flat, wd=0.05, eta=eta, inside=False, clip=True) for eta in (0.05, 1e9)}
+    assert ends[0.05] != lars_by_hand(w, flat, wd=0.05, eta=0.05, inside=False)
+    assert ends[1e9] == lars_by_hand(w, flat, wd=0.05, eta=0.0, inside=False) != ends[0.05]
+    for eta, expected in ends.items():
+        params, _ = problem()
+        optimizer = build_optimizer(
+            decay_groups(params[:1]), "lars", lr=1.0, weight_decay=0.05, trust=eta, trust_clip=True
+        )
+        run(optimizer, params, grads)
+        assert params[0].flatten().tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_where_the_learning_rate_enters_matters_only_when_it_changes() -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from contrastkit.cli.main import main
 from PIL import Image
-from torch import Tensor
+from same import assert_alike, assert_same_run
 
 import contrastkit
 from contrastkit import checkpoint
@@ -37,30 +37,6 @@ def run(images: Path, out: Path, *, stop_after: int | None = None, resume: bool 
         workers: int = 0, **numbers: object) -> Outcome:  # fmt: skip
     options = Options(data=str(images), val_fraction=0.2, workers=workers, device="cpu", seed=5)
     return train(NAME, recipe(**numbers), options, out=out, resume=resume, stop_after=stop_after, watch=watch)
-
-
-def flat(value: object, name: str = "") -> dict[str, object]:
-    """Every leaf of a checkpoint under its path."""
-    if isinstance(value, dict):
-        return {k: v for key, item in value.items() for k, v in flat(item, f"{name}/{key}").items()}
-    if isinstance(value, list | tuple):
-        return {k: v for key, item in enumerate(value) for k, v in flat(item, f"{name}/{key}").items()}
-    return {name: value}
-
-
-def assert_same_run(a: Path, b: Path) -> None:
-    """Bit-equal checkpoints and encoders, equal losses."""
-    one, two = (flat(torch.load(run / "checkpoints" / "last.pt", weights_only=True)) for run in (a, b))
-    assert one.keys() == two.keys()
-    assert any(isinstance(v, Tensor) for v in one.values())
-    for name, value in one.items():
-        if isinstance(value, Tensor):
-            assert torch.equal(value, two[name]), name  # type: ignore[arg-type]
-        elif name != "/meter/seconds":
-            assert value == two[name], name
-    assert (a / "encoder.safetensors").read_bytes() == (b / "encoder.safetensors").read_bytes()
-    losses = [[(m["step"], m["loss"], m["knn"]) for m in Run(run).metrics()] for run in (a, b)]
-    assert losses[0] == losses[1]
 
 
 @pytest.fixture(scope="module")
@@ -440,10 +416,6 @@ def test_two_processes_train_resume_and_agree_with_one(images: Path, tmp_path: P
     assert_same_run(two, parts)
     a, b = (torch.load(run / "checkpoints" / "last.pt", weights_only=True) for run in (one, two))
     assert a["step"] == b["step"] == 20
-    for name, value in a["method"].items():
-        scale = value.abs().max().clamp(min=1e-3).item()  # of the tensor: a single element may be near zero
-        torch.testing.assert_close(
-            value, b["method"][name], atol=1e-4 * scale, rtol=0, msg=lambda m, name=name: f"{name}: {m}"
-        )
+    assert_alike(a["method"], b["method"])
     losses = [[m["loss"] for m in Run(run).metrics()] for run in (one, two)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)

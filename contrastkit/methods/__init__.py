@@ -1,7 +1,7 @@
 """The methods: one file each, and the table of all their recipes."""
 
 from contrastkit.errors import UserError, suggest
-from contrastkit.methods import moco
+from contrastkit.methods import byol, cmc, cpc, dino, instdisc, invaspread, moco, moco_v3, simclr, simsiam, swav
 from contrastkit.methods.base import About as About
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
@@ -9,7 +9,10 @@ from contrastkit.methods.base import Setting as Setting
 from contrastkit.names import METHODS
 from contrastkit.parts.encoder import SMALL
 
-RECIPES: dict[str, Recipe] = {**moco.RECIPES}
+RECIPES: dict[str, Recipe] = {**instdisc.RECIPES, **cpc.RECIPES, **invaspread.RECIPES, **cmc.RECIPES, **moco.RECIPES, **simclr.RECIPES, **byol.RECIPES, **swav.RECIPES, **simsiam.RECIPES, **moco_v3.RECIPES, **dino.RECIPES}
+
+_ABOUT: dict[str, About] = {**instdisc.ABOUT, **cpc.ABOUT, **invaspread.ABOUT, **cmc.ABOUT, **moco.ABOUT, **simclr.ABOUT, **byol.ABOUT, **swav.ABOUT, **simsiam.ABOUT, **moco_v3.ABOUT, **dino.ABOUT}
+ABOUT = {name: _ABOUT[name] for name in dict.fromkeys(METHODS.values()) if name in _ABOUT}  # in the order of history
 
 
 def choose_row(method: str, *, size: int, encoder: str | None, digits: bool, row: str | None = None) -> str:
@@ -39,3 +42,24 @@ def choose_row(method: str, *, size: int, encoder: str | None, digits: bool, row
     if row not in rows:
         raise UserError(f"{name} has no recipe '{row}'{suggest(row, rows)} (rows: {', '.join(rows)})")
     return f"{name}/{row}"
+
+
+def overview() -> list[dict[str, str]]:
+    """The table of methods, in the order of history: what is looked up in which dictionary against which target."""
+    table = []
+    for name, about in ABOUT.items():
+        also = [alias for alias, method in METHODS.items() if method == name and alias != name]
+        rows = [recipe.split("/")[1] for recipe in RECIPES if recipe.startswith(f"{name}/")]
+        table.append(
+            {
+                "method": name,
+                "also": ", ".join(also),
+                "paper": about.paper,
+                "query": about.query,
+                "dictionary": about.dictionary,
+                "target": about.target,
+                "negatives": "yes" if about.negatives else "no",
+                "recipes": ", ".join(rows),
+            }
+        )
+    return table

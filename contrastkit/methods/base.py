@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import torch
 from torch import nn
 
 from contrastkit.errors import UserError
-from contrastkit.optim import ParamGroup
+from contrastkit.optim import ParamGroup, build_optimizer
 from contrastkit.parts.encoder import Encoder, build_encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.types import Batch, Step
@@ -87,6 +88,7 @@ class Recipe(ABC):
     weight_decay: Annotated[float, "weight decay"]
     final_weight_decay: Annotated[float | None, "weight decay at the end, reached along a cosine; none: constant"] = None
     trust: Annotated[float, "LARS: trust coefficient"] = 0.001
+    trust_clip: Annotated[bool, "LARS: never a longer step than SGD's (solo-learn's and apex's clip)"] = False
     lr_inside_momentum: Annotated[bool, "LARS: learning rate inside the momentum (SimCLR's code), not outside"] = False
     schedule: Annotated[Literal["cosine", "step", "constant"], "learning rate over the training"] = "cosine"
     milestones: Annotated[tuple[float, ...], "step schedule: fractions of the training where the rate drops"] = (
@@ -127,3 +129,15 @@ class Recipe(ABC):
 
     def build_encoder(self, setting: Setting) -> Encoder:
         return build_encoder(**self.encoder_options(setting))
+
+    def build_optimizer(self, method: Method) -> torch.optim.Optimizer:
+        return build_optimizer(
+            method.param_groups(),
+            self.optimizer,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            trust=self.trust,
+            trust_clip=self.trust_clip,
+            lr_inside_momentum=self.lr_inside_momentum,
+        )

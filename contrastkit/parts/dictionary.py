@@ -1,10 +1,13 @@
 """Dictionaries that a query is looked up in."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from contrastkit import ops
+from contrastkit import dist, ops, rng
+from contrastkit.errors import UserError
 
 
 class Queue(nn.Module):
@@ -15,18 +18,115 @@ class Queue(nn.Module):
     Attributes:
         keys: [K, C] float32 unit vectors.
         pointer: 0-dim int64, where the next key goes; it stays on the device.
+        n_valid: 0-dim int64, how many of the keys were pushed; None unless they are ``counted``.
     """
 
     keys: Tensor
     pointer: Tensor
+    n_valid: Tensor | None
 
-    def __init__(self, K: int, C: int, generator: torch.Generator) -> None:
+    def __init__(self, K: int, C: int, generator: torch.Generator, *, counted: bool = False) -> None:
         super().__init__()
         first = torch.randn(K, C, generator=generator, device=generator.device)
         self.register_buffer("keys", F.normalize(first, dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("n_valid", torch.zeros((), dtype=torch.int64) if counted else None)
+        self._full = False
 
     @torch.no_grad()
     def push(self, k: Tensor) -> None:
         """Write unit-length keys [N, C] over the oldest ones."""
-        ops.queue_push_(self.keys, self.pointer, k)
+        ops.queue_push_(self.keys, self.pointer, k, n_valid=self.n_valid)
+
+    @property
+    def full(self) -> bool:
+        """Whether no key is a random one any more. The host waits for the device to tell, until they are counted."""
+        assert self.n_valid is not None
+        self._full = self._full or bool(self.n_valid == self.keys.shape[0])
+        return self._full
+
+
+class MemoryBank(nn.Module):
+    """A vector of every image, or one of each of its V views (InstDisc, Sec. 3; CMC, Sec. 3.4), and NCE's constants Z.
+
+    Rows begin uniform in [-s, s] with s = 1 / sqrt(C / 3), as the official codes have it: of length 1 in the quadratic
+    mean, not normalised until they are first written.
+
+    Attributes:
+        rows: [M, C] or [M, V, C].
+        Z: float32 [S] or [S, V], the normalising constants of the S look-ups of a step; 0 as long as they are unset.
+        is_set: whether Z is; known on the host, so that no step has to ask the device. Part of the state.
+    """
+
+    rows: Tensor
+    Z: Tensor
+
+    def __init__(
+        self, *shape: int, generator: torch.Generator, dtype: torch.dtype = torch.float32, look_ups: int = 1
+    ) -> None:
+        """``shape``: of the rows; ``look_ups``: S."""
+        super().__init__()
+        s = 1 / math.sqrt(shape[-1] / 3)
+        rows = torch.rand(shape, generator=generator, device=generator.device).mul_(2 * s).sub_(s)
+        self.register_buffer("rows", rows.to(dtype))
+        self.register_buffer("Z", torch.zeros(look_ups, *shape[1:-1]))
+        self.is_set = False
+
+    @staticmethod
+    def check(images: int, K: int) -> None:
+        """Whether a set of so many images can be drawn from.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if images < 2:
+            raise UserError("an image is told from the others of its set, and there is only one: give more images")
+        if K > images:
+            raise UserError(f"--K {K} draws are more than the {images} images to draw from: lower --K")
+
+    def draw(self, index: Tensor, K: int, *, seed: int, progress: float) -> Tensor:
+        """Rows to look up, int64 [n, 1 + K]: each image's own, then K from all rows alike.
+
+        A draw may repeat or be the own row, as in the official codes. It is a function of (seed, progress, index), the
+        same on any device and for any number of processes.
+        """
+        # Below zero, for augmentations have the views from 0 on.
+        u = rng.uniform(seed, int(progress * 2**40), index, -1, K)
+        return torch.cat([index[:, None], (u * len(self.rows)).long()], dim=1)
+
+    def nce(
+        self, query: Tensor, drawn: Tensor, *, tau: float, m_z: float = 1.0, look_up: int = 0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Noise-contrastive estimation (InstDisc, Eqs. 4 to 7) of queries [n, C] or [n, V, C] among their drawn rows.
+
+        Z is estimated from the first batch of all processes, M times the mean of exp(q.r / tau) (Sec. 3.2), and then
+        moves at 1 - m_z: with m_z = 1 it is constant.
+
+        Returns:
+            loss and top1, [n] or [n, V], as of :func:`contrastkit.ops.bank_loss`; Z as it is to be stored, [] or [V].
+        """
+        Z = self.Z[look_up].clone()  # what is returned must not be a view of the state
+        if not self.is_set:
+            with torch.no_grad():
+                _, lse, _ = ops.bank_loss(query, self.rows, drawn, tau=tau)
+            Z = self._estimate(lse, drawn)
+        loss, lse, top1 = ops.bank_loss(query, self.rows, drawn, tau=tau, Z=Z)
+        return loss, top1, Z if m_z == 1 else Z.lerp(self._estimate(lse, drawn), 1 - m_z)
+
+    def _estimate(self, lse: Tensor, drawn: Tensor) -> Tensor:
+        return dist.mean(lse.exp().mean(0)) * (len(self.rows) / drawn.shape[1])
+
+    @torch.no_grad()
+    def update(self, index: Tensor, x: Tensor, *, m: float, Z: Tensor | None = None) -> None:
+        """Write: move the rows of ``index`` [N] towards the features x [N, C] or [N, V, C] of all processes, and store
+        the constants Z, if given."""
+        ops.bank_update_(self.rows, index, x, m=m)
+        if Z is not None:
+            self.Z.copy_(Z)
+            self.is_set = True
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(int(self.is_set), device="cpu")
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.is_set = bool(state)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contrastkit.parts.encoder import Encoder
@@ -33,6 +34,20 @@ class Tower(nn.Module):
             else:
                 runs.append([view])
         return self.head(torch.cat([self.encoder(torch.cat(run)) for run in runs]))
+
+
+class ViewHeads(nn.Module):
+    """A linear head for each view's features, onto the unit sphere (CMC): [N, sum of dims] -> float32 [N, V C]."""
+
+    def __init__(self, dims: Sequence[int], C: int) -> None:
+        super().__init__()
+        self.dims = list(dims)
+        self.heads = nn.ModuleList(nn.Linear(dim, C) for dim in dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.split(self.dims, dim=1)
+        z = [F.normalize(head(part).float(), dim=1) for head, part in zip(self.heads, parts, strict=True)]
+        return torch.cat(z, dim=1)
 
 
 def mlp(

@@ -1,5 +1,6 @@
-"""Batch normalisation over parts of a batch, or over the batches of all processes."""
+"""Batch normalisation over parts of a batch, or over the batches of all processes; and none of it: group norm."""
 
+import math
 from typing import Any
 
 import torch
@@ -127,10 +128,49 @@ def sync_batch_norm(module: nn.Module, world: int) -> nn.Module:
             )  # fmt: skip
             synced.load_state_dict(child.state_dict())
             if child.affine:
+                synced.weight.requires_grad_(child.weight.requires_grad)  # a target's are not trained
                 synced.bias.requires_grad_(child.bias.requires_grad)
             setattr(module, name, synced)
         elif isinstance(child, _BatchNorm):
             raise UserError(f"a {type(child).__name__} cannot see the batches of other processes: use one process")
         else:
             sync_batch_norm(child, world)
+    return module
+
+
+class WSConv2d(nn.Conv2d):
+    """A convolution whose kernels are standardised each time they are used (weight standardization: Qiao et al. 2019,
+    arXiv:1903.10520): each output channel's weights have mean 0 and variance 1 over its inputs and places.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
+        return self._conv_forward(x, (self.weight - mean) * (variance + 1e-5).rsqrt(), self.bias)
+
+
+def layer_norm(module: nn.Module) -> nn.Module:
+    """Replace every BatchNorm2d inside ``module`` by layer norm (Ba et al. 2016, arXiv:1607.06450) over the channels and
+    places of each image, in place: none then learns what the others of its batch are (CPC v2, Sec. 3.1)."""
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm2d:
+            setattr(module, name, nn.GroupNorm(1, child.num_features))
+        else:
+            layer_norm(child)
+    return module
+
+
+def group_norm(module: nn.Module, groups: int = 16) -> nn.Module:
+    """Replace every BatchNorm2d inside ``module`` by group norm and every convolution by a weight-standardised one, in
+    place: nothing then depends on the batch (BYOL without batch statistics: Richemond et al. 2020, arXiv:2010.10241).
+
+    Args:
+        groups: of each norm; where they do not divide the channels, the most that do among the divisors of ``groups``.
+    """
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm2d:
+            setattr(module, name, nn.GroupNorm(math.gcd(groups, child.num_features), child.num_features))
+        elif type(child) is nn.Conv2d:
+            child.__class__ = WSConv2d  # the same parameters, initialised as before, used otherwise
+        else:
+            group_norm(child, groups)
     return module

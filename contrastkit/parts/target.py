@@ -1,6 +1,7 @@
 """The target of a look-up: a slow copy of the online tower (MoCo, Eq. 2)."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class Target(nn.Module):
         self.tower = copy.deepcopy(online).requires_grad_(False)
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         return self.tower(images)
 
     @torch.no_grad()

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 import typer
+from contrastkit.cli import screen
 from contrastkit.cli.main import app, main
+from contrastkit.cli.methods import per_view
 from contrastkit.cli.options import where
 from PIL import Image
 
 import contrastkit
 from contrastkit import train as library
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES
+from contrastkit.methods import ABOUT, RECIPES, overview
+from contrastkit.names import METHODS
 from contrastkit.run import Run
 from contrastkit.views import VIEWS
 
@@ -205,9 +208,65 @@ def test_methods_info_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     assert main(["--version"]) == 0
     out = capsys.readouterr().out
-    assert "moco-v1" in out and "imagenet, 32, tiny, digits" in out
+    assert "moco-v1" in out and "momentum" in out and "negatives" in out
     assert "torch" in out and "infonce" in out and "queue" in out
     assert "contrastkit 0." in out
+
+
+def test_methods_lists_what_the_table_of_methods_holds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(screen.console, "_width", 400)  # nothing is broken
+    assert main(["methods", f"--json={tmp_path / 'methods.json'}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for row in overview():
+        (line,) = (line for line in lines if line.startswith(f"{row['method']} "))
+        for cell in (row["paper"], row["query"], row["dictionary"], row["target"], row["recipes"].replace(",", "")):
+            assert cell in line
+        assert f" {row['negatives']} " in line
+    assert any(line.startswith("(moco)") for line in lines)
+    found = json.loads((tmp_path / "methods.json").read_text())
+    assert list(found) == list(ABOUT)
+    assert found["moco-v1"]["recipes"]["imagenet"]["tau"] == 0.07 and found["moco-v1"]["negatives"] is True
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_tells_the_whole_of_one(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen.console, "_width", 2000)
+    assert main(["methods", name]) == 0
+    out = capsys.readouterr().out
+    about = ABOUT[METHODS[name]]
+    for text in (about.title, about.paper, about.arxiv, about.idea, about.dictionary, *about.equation.splitlines()):
+        assert text in out
+    for result in about.published:
+        assert all(cell in out for cell in result)
+    lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    row = next(row for row in RECIPES if row.startswith(METHODS[name]))
+    for number, hint in type(RECIPES[row]).__annotations__.items():  # the method's own numbers, not every recipe's
+        assert hint.__metadata__[0] in lines[number], number
+
+
+def test_a_methods_numbers_stand_beside_each_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen.console, "_width", 2000)
+    assert main(["methods", "moco-v1"]) == 0
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert lines["K"][1:5] == ["65536", "4096", "4096", "4096"]
+    assert lines["tau"][1:5] == ["0.07", "0.1", "0.1", "0.1"]
+    assert lines["gray_first"][1:5] == ["true", "false", "false", "false"]
+    assert lines["size"][1:5] == ["224", "32", "24", "32"]
+    assert "clip_norm" not in lines and "solarize_p" not in lines, "off in every recipe"
+
+
+def test_views_of_several_sizes_are_counted() -> None:
+    """SwAV's two large crops and six small ones."""
+    views = (replace(VIEWS["moco-v2"][0], size=224),) * 2 + (replace(VIEWS["moco-v2"][0], size=96),) * 6
+    assert per_view(views, "size") == "2 x 224, 6 x 96"
+    assert per_view(views, "crop_min") == "0.2"
+    assert per_view(VIEWS["byol"], "blur_p") == "1, 0.1"
 
 
 # ---------------------------------------- bad input
@@ -223,6 +282,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
     [
         (["train", "mocco"], "Did you mean 'moco'"),
         (["trian"], "Did you mean 'train'"),
+        (["methods", "mocco"], "unknown method 'mocco', did you mean 'moco'? (known: "),
         (["train", "moco", "--taw=1"], "--tau"),
         (["train", "moco", "--tau=warm"], "--tau"),
         (["train", "moco", "--blur-p=much"], "--blur-p: 'much' is no float"),

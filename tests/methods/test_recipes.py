@@ -9,6 +9,36 @@ from contrastkit.methods import RECIPES, choose_row
 # recipe, where it is published, its numbers
 PUBLISHED = [
     (
+        "instdisc/imagenet",
+        "zhirongw/lemniscate.pytorch, main.py and README; arXiv:1805.01978, Sec. 4.1",
+        {
+            "encoder": "resnet50", "epochs": 200, "batch": 256, "optimizer": "sgd", "lr": 0.03, "momentum": 0.9,
+            "weight_decay": 1e-4, "schedule": "step", "milestones": (120 / 200, 160 / 200), "gamma": 0.1,
+            "lr_per_epoch": True, "warmup_epochs": 0, "loss": "nce", "K": 4096, "tau": 0.07, "m": 0.5, "m_z": 1,
+            "proximal": 0, "dim": 128,
+        },
+    ),
+    (
+        "instdisc/32",
+        "zhirongw/lemniscate.pytorch, cifar.py --nce-k 0 --nce-t 0.1 --lr 0.03 (README): 0.1^((epoch - 80) // 40)",
+        {
+            "encoder": "resnet18", "epochs": 200, "batch": 128, "optimizer": "sgd", "lr": 0.03, "momentum": 0.9,
+            "weight_decay": 5e-4, "schedule": "step", "milestones": (120 / 200, 160 / 200), "gamma": 0.1,
+            "lr_per_epoch": True, "warmup_epochs": 0, "loss": "full", "tau": 0.1, "m": 0.5, "proximal": 0, "dim": 128,
+        },
+    ),
+    (
+        "cmc/imagenet",
+        "HobbitLong/CMC, train_CMC.py --model resnet50v1 --batch_size 128; README: the published weights have 4,096 "
+        "negatives",
+        {
+            "encoder": "resnet50", "width": 0.5, "colour": "lab", "epochs": 240, "batch": 128, "optimizer": "sgd",
+            "lr": 0.03, "momentum": 0.9, "weight_decay": 1e-4, "schedule": "step",
+            "milestones": (120 / 240, 160 / 240, 200 / 240), "gamma": 0.1, "lr_per_epoch": True, "warmup_epochs": 0,
+            "loss": "nce", "K": 4096, "tau": 0.07, "m": 0.5, "m_z": 1, "dim": 128,
+        },
+    ),
+    (
         "moco-v1/imagenet",
         "arXiv:1911.05722, Sec. 3.1, 3.3 and 4.1; main_moco.py",
         {
@@ -36,9 +66,209 @@ PUBLISHED = [
             "symmetric": False,
         },
     ),
+    (
+        "invaspread/32",
+        "mangye16/Unsupervised_Embedding_Learning, demo_seen.py; arXiv:1904.03436, Sec. 4.1",
+        {
+            "encoder": "resnet18", "epochs": 301, "batch": 128, "optimizer": "sgd", "lr": 0.03, "momentum": 0.9,
+            "weight_decay": 5e-4, "schedule": "step", "milestones": (120 / 301,), "gamma": 0.1, "lr_per_epoch": True,
+            "tau": 0.1, "dim": 128,
+        },
+    ),
+    (
+        "simclr-v1/imagenet",
+        "arXiv:2002.05709, Sec. 2.3; google-research/simclr, README of March 2020 and lars_optimizer.py",
+        {
+            "encoder": "resnet50", "epochs": 100, "batch": 4096, "optimizer": "lars", "lr": 0.3 * 4096 / 256,
+            "momentum": 0.9, "trust": 0.001, "trust_clip": False, "lr_inside_momentum": True, "weight_decay": 1e-6,
+            "schedule": "cosine", "lr_per_epoch": False, "warmup_epochs": 10, "tau": 0.1, "dim": 128,
+            "projector": "nonlinear", "layers": 2, "hidden": None, "zero_init": True, "finetune_from": 0, "memory": 0,
+        },
+    ),
+    (
+        "simclr-v2/imagenet",
+        "google-research/simclr, README at HEAD (rate 0.075 sqrt(4096)); arXiv:2006.10029, Sec. 2: 3 layers, the first "
+        "kept, EMA 0.999",
+        {
+            "encoder": "resnet50", "epochs": 100, "batch": 4096, "optimizer": "lars", "lr": 0.075 * 64,
+            "lr_inside_momentum": True, "weight_decay": 1e-4, "schedule": "cosine", "warmup_epochs": 10, "tau": 0.1,
+            "dim": 128, "layers": 3, "hidden": None, "finetune_from": 1, "m": 0.999,
+        },
+    ),
+    (
+        "simclr-v1/32",
+        "google-research/simclr, README of March 2020, CIFAR-10 (rate 1.0 x 512 / 256)",
+        {
+            "encoder": "resnet18", "epochs": 1000, "batch": 512, "optimizer": "lars", "lr": 2.0, "weight_decay": 1e-6,
+            "lr_inside_momentum": True, "warmup_epochs": 10, "tau": 0.5, "dim": 128, "layers": 2, "hidden": None,
+        },
+    ),
+    (
+        "simclr-v2/32",
+        "google-research/simclr, README at HEAD, CIFAR-10",
+        {"epochs": 1000, "batch": 512, "lr": 2.0, "weight_decay": 1e-4, "tau": 0.5, "layers": 3},
+    ),
+    (
+        "swav/imagenet",
+        "facebookresearch/swav, scripts/swav_800ep_pretrain.sh (8 x 8 GPUs of 64 images) and main_swav.py",
+        {
+            "encoder": "resnet50", "epochs": 800, "batch": 8 * 8 * 64, "optimizer": "lars", "lr": 4.8, "momentum": 0.9,
+            "weight_decay": 1e-6, "trust": 0.001, "lr_inside_momentum": False, "schedule": "cosine",
+            "warmup_epochs": 10, "first_lr": 0.3, "final_lr": 0.0048, "lr_per_epoch": False, "K": 3000, "tau": 0.1,
+            "epsilon": 0.05, "iterations": 3, "dim": 128, "hidden": 2048, "assign": 2, "queue_length": 0,
+            "freeze_epochs": 1,
+        },
+    ),
+    (
+        "swav/imagenet-256",
+        "facebookresearch/swav, scripts/swav_400ep_bs256_pretrain.sh (4 GPUs of 64 images)",
+        {
+            "encoder": "resnet50", "epochs": 400, "batch": 4 * 64, "optimizer": "lars", "lr": 0.6, "weight_decay": 1e-6,
+            "trust": 0.001, "warmup_epochs": 0, "final_lr": 0.0006, "K": 3000, "tau": 0.1, "epsilon": 0.05,
+            "iterations": 3, "queue_length": 3840, "queue_epochs": 15, "freeze_epochs": 1,
+        },
+    ),
+    (
+        "swav/32",
+        "lightly, docs/source/getting_started/benchmarks/cifar10_benchmark.py, batch 512: rate 1e-3 x 512 / 128",
+        {
+            "encoder": "resnet18", "epochs": 200, "batch": 512, "optimizer": "adamw", "lr": 0.004, "weight_decay": 1e-6,
+            "schedule": "cosine", "warmup_epochs": 0, "final_lr": 0, "K": 512, "tau": 0.1, "epsilon": 0.05,
+            "iterations": 3, "dim": 128, "hidden": 512, "queue_length": 0, "freeze_epochs": 0,
+        },
+    ),
+    (
+        "byol/imagenet",
+        "arXiv:2006.07733, Sec. 3.3 and App. J; deepmind-research/byol/configs/byol.py, 1000 epochs",
+        {
+            "encoder": "resnet50", "epochs": 1000, "batch": 4096, "optimizer": "lars", "lr": 0.2 * 4096 / 256,
+            "momentum": 0.9, "trust": 1e-3, "trust_clip": False, "lr_inside_momentum": False, "weight_decay": 1.5e-6,
+            "schedule": "cosine", "lr_per_epoch": False, "warmup_epochs": 10, "m": 0.996, "hidden": 4096, "dim": 256,
+            "projector_norm": "batch", "predictor_norm": "batch", "encoder_norm": "batch", "negatives": 0,
+        },
+    ),
+    (
+        "byol/32",
+        "vturrisi/solo-learn, scripts/pretrain/cifar/byol.yaml",
+        {
+            "encoder": "resnet18", "epochs": 1000, "batch": 256, "optimizer": "lars", "lr": 1.0, "trust": 0.02,
+            "trust_clip": True, "weight_decay": 1e-5, "warmup_epochs": 10, "m": 0.99, "hidden": 4096, "dim": 256,
+        },
+    ),
+    (
+        "simsiam/imagenet",
+        "arXiv:2011.10566, Sec. 3 and Table 1; facebookresearch/simsiam, main_simsiam.py --fix-pred-lr",
+        {
+            "encoder": "resnet50", "epochs": 100, "batch": 512, "optimizer": "sgd", "lr": 0.05 * 512 / 256,
+            "momentum": 0.9, "weight_decay": 1e-4, "schedule": "cosine", "lr_per_epoch": True, "warmup_epochs": 0,
+            "layers": 3, "hidden": 2048, "dim": 2048, "bottleneck": 512, "fix_pred_lr": True, "zero_init": True,
+            "stop_gradient": True, "predictor": "trained", "batch_norm": "default", "symmetric": True,
+        },
+    ),
+    (
+        "simsiam/32",
+        "arXiv:2011.10566, App. D (0.03 for a batch of 256, two layers, no blur)",
+        {
+            "encoder": "resnet18", "epochs": 800, "batch": 512, "optimizer": "sgd", "lr": 0.03 * 512 / 256,
+            "weight_decay": 5e-4, "lr_per_epoch": True, "warmup_epochs": 0, "layers": 2, "hidden": 2048, "dim": 2048,
+            "bottleneck": 512,
+        },
+    ),
+    (
+        "cpc-v1/imagenet",
+        "arXiv:1807.03748, Sec. 3.2",
+        {
+            "encoder": "resnet101", "stages": 3, "batch": 32 * 16, "optimizer": "adamw", "weight_decay": 0.0, "lr": 2e-4,
+            "patch": 64, "stride": 32, "rows": 7, "directions": 1, "steps_to_predict": 5, "target_dim": 0, "tau": 1.0,
+        },
+    ),
+    (
+        "cpc-v2/imagenet",
+        "arXiv:1905.09272, Sec. 3.1, App. A.1 and A.2",
+        {
+            "encoder": "resnet50", "stages": 4, "norm": "layer", "epochs": 200, "batch": 512, "optimizer": "adamw",
+            "weight_decay": 0.0, "lr": 4e-4, "clip_norm": 0.01, "patch": 80, "stride": 36, "rows": 6, "directions": 4,
+            "steps_to_ignore": 2, "steps_to_predict": 3, "target_dim": 64, "tau": 1 / 0.1, "blocks": 5, "hidden": 256,
+        },
+    ),
+    (
+        "cpc-v2/32",
+        "lightning-bolts, cpc_module.py and its documentation: CIFAR-10",
+        {
+            "epochs": 1000, "batch": 64, "optimizer": "adamw", "lr": 4e-5, "patch": 8, "stride": 4, "rows": 7,
+            "target_dim": 64, "tau": 1 / 0.1, "norm": "layer",
+        },
+    ),
+    (
+        "moco-v3/imagenet",
+        "facebookresearch/moco-v3, main_moco.py, moco/optimizer.py and CONFIG.md (100 epochs)",
+        {
+            "encoder": "resnet50", "epochs": 100, "batch": 4096, "optimizer": "lars", "lr": 0.6 * 4096 / 256,
+            "momentum": 0.9, "weight_decay": 1e-6, "trust": 0.001, "trust_clip": False, "lr_inside_momentum": False,
+            "schedule": "cosine", "lr_per_epoch": False, "warmup_epochs": 10, "tau": 1.0, "m": 0.99, "m_cos": True,
+            "dim": 256, "hidden": 4096, "layers": 2, "predictor_norm": False, "zero_init": True,
+        },
+    ),
+    (
+        "moco-v3/imagenet-vit",
+        "facebookresearch/moco-v3, CONFIG.md (ViT-Small), vits.py and moco/builder.py",
+        {
+            "encoder": "timm:vit_small_patch16_224", "epochs": 300, "batch": 4096, "optimizer": "adamw",
+            "lr": 1.5e-4 * 4096 / 256, "weight_decay": 0.1, "schedule": "cosine", "warmup_epochs": 40, "tau": 0.2,
+            "m": 0.99, "m_cos": True, "dim": 256, "hidden": 4096, "layers": 3, "predictor_norm": True, "heads": 12,
+            "stop_grad_conv1": True,
+        },
+    ),
+    (
+        "moco-v3/32",
+        "vturrisi/solo-learn, scripts/pretrain/cifar/mocov3.yaml and solo/methods/mocov3.py",
+        {
+            "encoder": "resnet18", "epochs": 1000, "batch": 256, "optimizer": "lars", "lr": 0.3, "weight_decay": 1e-6,
+            "trust": 0.02, "trust_clip": True, "schedule": "cosine", "warmup_epochs": 10, "tau": 0.2, "m": 0.99,
+            "m_cos": True, "dim": 256, "hidden": 4096, "layers": 2, "predictor_norm": False,
+        },
+    ),
+    (
+        "dino/imagenet",
+        "facebookresearch/dino, main_dino.py and README (vanilla: 8 GPUs of 64 images); arXiv:2104.14294, Sec. 3.2",
+        {
+            "encoder": "timm:vit_small_patch16_224", "epochs": 100, "batch": 512, "optimizer": "adamw",
+            "lr": 0.0005 * 512 / 256, "final_lr": 1e-6, "weight_decay": 0.04, "final_weight_decay": 0.4,
+            "schedule": "cosine", "lr_per_epoch": False, "warmup_epochs": 10, "out_dim": 65536, "hidden": 2048,
+            "layers": 3, "bottleneck": 256, "head_bn": False, "norm_last_layer": True, "freeze_epochs": 1, "tau_s": 0.1,
+            "tau_t": 0.04, "warmup_tau_t": 0.04, "warmup_teacher_epochs": 0, "m": 0.996, "m_cos": True, "centre_m": 0.9,
+            "clip": 3.0, "clip_norm": 0, "drop_path": 0.1,
+        },
+    ),
+    (
+        "dino/imagenet-r50",
+        "facebookresearch/dino, README (ResNet-50: --optimizer sgd --lr 0.03 --weight_decay 1e-4)",
+        {
+            "encoder": "resnet50", "epochs": 100, "batch": 512, "optimizer": "sgd", "lr": 0.03 * 512 / 256,
+            "momentum": 0.9, "weight_decay": 1e-4, "final_weight_decay": None, "warmup_epochs": 10, "drop_path": 0.0,
+        },
+    ),
+    (
+        "dino/32",
+        "lightly-ai/lightly, docs/source/getting_started/benchmarks/cifar10_benchmark.py",
+        {
+            "encoder": "resnet18", "epochs": 200, "batch": 128, "optimizer": "sgd", "lr": 0.06, "momentum": 0.9,
+            "weight_decay": 5e-4, "schedule": "cosine", "lr_per_epoch": True, "warmup_epochs": 0, "out_dim": 2048,
+            "hidden": 2048, "layers": 2, "bottleneck": 256, "head_bn": True, "norm_last_layer": True,
+            "freeze_epochs": 0, "tau_s": 0.1, "tau_t": 0.04, "m": 0.99, "m_cos": False, "centre_m": 0.9, "clip": 0,
+        },
+    ),
 ]  # fmt: skip
 
 VIEWS = [
+    ("instdisc", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 1.0, "brightness": 0.4,
+                  "contrast": 0.4, "saturation": 0.4, "hue": 0.4, "gray_p": 0.2, "gray_first": True, "blur_p": 0.0}),
+    ("instdisc-cifar", {"size": 32, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.0, "jitter_p": 1.0, "brightness": 0.4,
+                        "contrast": 0.4, "saturation": 0.4, "hue": 0.4, "gray_p": 0.2, "gray_first": False,
+                        "blur_p": 0.0}),
+    ("cmc", {"size": 224, "crop_min": 0.08, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0,
+             "blur_p": 0.0, "solarize_p": 0.0}),
+    ("cmc-32", {"size": 32, "crop_min": 0.2, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0}),
     ("moco-v1", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 1.0, "brightness": 0.4,
                  "contrast": 0.4, "saturation": 0.4, "hue": 0.4, "gray_p": 0.2, "gray_first": True, "blur_p": 0.0}),
     ("moco-v2", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4,
@@ -46,7 +276,35 @@ VIEWS = [
                  "sigma_min": 0.1, "sigma_max": 2.0}),
     ("moco-cifar", {"size": 32, "crop_min": 0.08, "flip_p": 0.5, "jitter_p": 0.8, "hue": 0.1, "gray_p": 0.2,
                     "blur_p": 0.0}),
+    ("simclr", {"size": 224, "crop_min": 0.08, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.8,
+                "contrast": 0.8, "saturation": 0.8, "hue": 0.2, "gray_p": 0.2, "gray_first": False, "blur_p": 0.5,
+                "blur_span": 0.1, "sigma_min": 0.1, "sigma_max": 2.0, "solarize_p": 0.0}),
+    ("simclr-cifar", {"size": 32, "crop_min": 0.08, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4, "contrast": 0.4,
+                      "saturation": 0.4, "hue": 0.1, "gray_p": 0.2, "blur_p": 0.0}),
+    ("swav", {"flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2,
+              "gray_p": 0.2, "gray_first": False, "blur_p": 0.5, "sigma_min": 0.1, "sigma_max": 2.0,
+              "solarize_p": 0.0}),
+    ("swav-cifar", {"size": 32, "crop_min": 0.14, "crop_max": 1.0, "brightness": 0.8, "hue": 0.2, "gray_p": 0.2,
+                    "blur_p": 0.0}),
+    ("moco-v3", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4,
+                 "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "gray_p": 0.2, "sigma_min": 0.1, "sigma_max": 2.0,
+                 "blur_span": 0.0}),
+    ("moco-v3-vit", {"size": 224, "crop_min": 0.08, "crop_max": 1.0, "saturation": 0.2, "hue": 0.1}),
+    ("dino", {"flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.2, "hue": 0.1,
+              "gray_p": 0.2, "sigma_min": 0.1, "sigma_max": 2.0, "blur_span": 0.0}),
+    ("dino-32", {"size": 32, "crop_min": 0.4, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4,
+                 "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "gray_p": 0.2, "blur_p": 0.0}),
     ("digits", {"flip_p": 0.0, "jitter_p": 0.0, "gray_p": 0.0}),
+    ("cpc-v1", {"size": 256, "crop_min": (256 / 300) ** 2, "crop_max": (256 / 300) ** 2, "ratio": 1.0, "flip_p": 0.5,
+                "jitter_p": 0.0, "gray_p": 1.0, "blur_p": 0.0}),
+    ("cpc-v1-patches", {"size": 64, "crop_min": (60 / 64) ** 2, "crop_max": (60 / 64) ** 2, "ratio": 1.0, "flip_p": 0.0,
+                        "jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0}),
+    ("cpc-v2", {"size": 260, "crop_min": (260 / 300) ** 2, "crop_max": (260 / 300) ** 2, "ratio": 1.0, "flip_p": 0.5,
+                "jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0}),
+    ("cpc-v2-patches", {"size": 80, "flip_p": 0.0, "jitter_p": 0.8, "brightness": 32 / 255, "contrast": 0.5,
+                        "saturation": 0.5, "hue": 0.2, "gray_p": 0.25, "solarize_p": 2 / 16, "blur_p": 0.0}),
+    ("cpc-cifar", {"size": 32, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4,
+                   "hue": 0.2, "gray_p": 0.25, "blur_p": 0.0}),
 ]  # fmt: skip
 
 
@@ -60,6 +318,17 @@ def test_recipe_is_the_published_one(name: str, source: str, numbers: dict[str, 
 def test_views_are_the_published_ones(name: str, numbers: dict[str, object]) -> None:
     for view in views.VIEWS[name]:
         assert {key: getattr(view, key) for key in numbers} == numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "blur", "size"), [("byol", (1.0, 0.1), 224), ("byol-cifar", (0.0, 0.0), 32)]
+)  # arXiv:2006.07733, Table 6; solo-learn, scripts/pretrain/cifar/augmentations/asymmetric.yaml
+def test_byols_two_views_differ_in_blur_and_solarization(name: str, blur: tuple[float, float], size: int) -> None:
+    numbers = {"size": size, "crop_min": 0.08, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4, "contrast": 0.4,
+               "saturation": 0.2, "hue": 0.1, "gray_p": 0.2}  # fmt: skip
+    for view, blur_p, solarize_p in zip(views.VIEWS[name], blur, (0.0, 0.2), strict=True):
+        assert {key: getattr(view, key) for key in numbers} == numbers
+        assert (view.blur_p, view.solarize_p) == (blur_p, solarize_p)
 
 
 def test_names_stand_for_the_tables() -> None:

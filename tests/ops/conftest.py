@@ -1,13 +1,9 @@
 """Tests of ops with kernels run on their references and on each kernel that is there."""
 
-import multiprocessing
-import traceback
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import torch
-import torch.distributed
 from emulator import build
 
 from contrastkit import kernels
@@ -41,30 +37,3 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
-    """Call work(rank) in two forked processes that share a process group."""
-
-    def child(rank: int, work: Callable[[int], None], failures: multiprocessing.SimpleQueue) -> None:
-        try:
-            torch.distributed.init_process_group(
-                "gloo", init_method=f"file://{tmp_path}/group", rank=rank, world_size=2
-            )
-            work(rank)
-        except BaseException:
-            failures.put(traceback.format_exc())
-
-    def run(work: Callable[[int], None]) -> None:
-        fork = multiprocessing.get_context("fork")
-        failures = fork.SimpleQueue()
-        children = [fork.Process(target=child, args=(rank, work, failures)) for rank in range(2)]
-        for process in children:
-            process.start()
-        for process in children:
-            process.join(60)
-            assert process.exitcode is not None, "a process hangs"
-        assert failures.empty(), failures.get()
-
-    return run

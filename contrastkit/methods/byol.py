@@ -1,0 +1,242 @@
+r"""BYOL: Bootstrap Your Own Latent (Grill et al. 2020, arXiv:2006.07733).
+
+.. math::
+    L_{\theta,\xi} = \| \bar q_\theta(z_\theta) - \bar z'_\xi \|_2^2
+        = 2 - 2 \frac{\langle q_\theta(z_\theta), z'_\xi \rangle}{\|q_\theta(z_\theta)\|_2 \|z'_\xi\|_2}
+    \qquad \xi \leftarrow \tau \xi + (1 - \tau) \theta
+
+The online tower sees one view and its predictor q predicts what the target, a momentum average of that tower, makes of
+the other; the loss is summed over both directions. Nothing is compared with another image: that all outputs do not
+become one is the work of predictor and average (and, in some settings, of batch norm: see below). The paper's tau, the
+momentum of the average, is ``m`` here as it is with the other methods; it rises to 1 along a cosine.
+
+What batch norm has to do with it was debated (Fetterman & Albrecht, Understanding self-supervised and contrastive
+learning with BYOL, August 2020; the authors' reply, Richemond et al. 2020, arXiv:2010.10241). So projector, predictor
+and encoder have their norms as options, and :func:`ablation` makes the seven trainings of that debate.
+
+Where we depart from the official code: the target starts as a copy of the online tower, not from weights of its own
+(the authors saw no difference), residual branches start as in the paper, not at zero as in the published code, crops
+are resized bilinearly and brightness is a factor, not a summand.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from contrastkit import dist, losses, ops
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.optim import ParamGroup, cosine, decay_groups
+from contrastkit.parts.dictionary import Queue
+from contrastkit.parts.heads import Norm, Tower, mlp
+from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.parts.target import Target
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS
+
+TAU = 0.2  # temperature of the contrastive loss in the debate (untitled-ai/self_supervised, model_params.py)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BYOLRecipe(Recipe):
+    """BYOL's hyper-parameters."""
+
+    m: Annotated[
+        float,
+        "momentum of the target, tau_base in the paper, raised to 1 along a cosine (App. J.1); configs/byol.py has "
+        "0.97 for 40 epochs, 0.99 for 100 and 300, 0.996 for 1000",
+    ] = 0.996
+    hidden: Annotated[int, "width of the hidden layer of projector and predictor (Sec. 3.3)"] = 4096
+    dim: Annotated[int, "dimensions of projection and prediction (Sec. 3.3)"] = 256
+    projector_norm: Annotated[Norm, "norm of the projector's hidden layer (Sec. 3.3: batch)"] = "batch"
+    predictor_norm: Annotated[Norm, "norm of the predictor's hidden layer (Sec. 3.3: batch)"] = "batch"
+    encoder_norm: Annotated[
+        Literal["batch", "group"],
+        "norms of the encoder: batch, or group with weight standardization (arXiv:2010.10241)",
+    ] = "batch"
+    negatives: Annotated[
+        int,
+        "keys in a queue of negatives, for MoCo's contrastive loss in place of the regression (Fetterman & Albrecht "
+        "2020); 0 is BYOL",
+    ] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("hidden", "dim"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        if self.negatives < 0:
+            raise UserError(f"--negatives must not be negative, not {self.negatives}")
+        if not 0 <= self.m <= 1:
+            raise UserError(f"--m must lie in [0, 1], not {self.m}")
+
+    def build(self, setting: Setting) -> "BYOL":
+        if len(self.views) != 2:
+            raise UserError(f"BYOL compares two views, {len(self.views)} are given")
+        if self.batch < 2 and "batch" in (self.projector_norm, self.predictor_norm):
+            raise UserError(f"batch norm wants at least two images: raise --batch {self.batch}")
+        return BYOL(self, setting)
+
+    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+        return super().encoder_options(setting) | {"norm": self.encoder_norm}
+
+
+@final
+class BYOL(Method):
+    """Prediction of a momentum target; see the module's text."""
+
+    def __init__(self, recipe: BYOLRecipe, setting: Setting) -> None:
+        super().__init__()
+        self.recipe, self.m = recipe, recipe.m
+        encoder, hidden, dim = recipe.build_encoder(setting), recipe.hidden, recipe.dim
+        self.online = Tower(encoder, mlp(encoder.dim, hidden, dim, norm=recipe.projector_norm, last_bias=False))
+        self.predictor = mlp(dim, hidden, dim, norm=recipe.predictor_norm, last_bias=False)
+        self.target = Target(self.online)
+        self.queue: Queue | None = None
+        if recipe.negatives:
+            self.queue = Queue(recipe.negatives, dim, torch.Generator().manual_seed(setting.seed))
+        sync_batch_norm(self, setting.world)
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        x1, x2 = batch.views  # one after the other: each has batch statistics of its own
+        p1, p2 = self.predictor(self.online(x1)), self.predictor(self.online(x2))  # [n, C]
+        z1, z2 = self.target(x1), self.target(x2)  # [n, C]
+        if self.queue is not None:
+            return self.contrast(p1, p2, z1, z2, self.queue.keys)
+        loss = losses.regression(p1, z2) + losses.regression(p2, z1)
+        return Step(loss=loss.mean(), memory=None, logs={})
+
+    def contrast(self, p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor, keys: Tensor) -> Step:
+        """MoCo's loss between the same outputs, both directions: what the debate compares BYOL with."""
+        p1, p2, z1, z2 = (F.normalize(x.float(), dim=1) for x in (p1, p2, z1, z2))
+        loss, _, top1 = ops.infonce(p1, z2, keys, tau=TAU)
+        other, _, other_top1 = ops.infonce(p2, z1, keys, tau=TAU)
+        hits = (top1.float().mean() + other_top1.float().mean()) / 2
+        memory = torch.cat([dist.gather(z2), dist.gather(z1)])  # [2N, C]
+        return Step(loss=(loss + other).mean(), memory=memory, logs={"top1": hits})
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+        self.target.update(self.online, cosine(progress, self.m, 1.0))
+        if self.queue is not None:
+            self.queue.push(step.memory)
+
+    def param_groups(self) -> list[ParamGroup]:
+        return decay_groups([*self.online.parameters(), *self.predictor.parameters()])
+
+    @property
+    def remarks(self) -> list[str]:
+        if self.queue is not None or "batch" in (self.recipe.projector_norm, self.recipe.predictor_norm):
+            return []
+        return [
+            "no batch norm in projector or predictor: with SGD such a BYOL was no better than random after ten epochs "
+            "(Fetterman & Albrecht 2020)"
+        ]
+
+    @property
+    def chance(self) -> float | None:
+        return None if self.queue is None else 2 * math.log(self.queue.keys.shape[0] + 1)
+
+
+# configs/byol.py, the preset of 1000 epochs: 0.2 for a batch of 256, times 4096 / 256 (Sec. 3.3, App. J).
+V1 = BYOLRecipe(
+    encoder="resnet50",
+    epochs=1000,
+    batch=4096,
+    optimizer="lars",
+    lr=3.2,
+    weight_decay=1.5e-6,
+    warmup_epochs=10.0,
+    views=VIEWS["byol"],
+)
+
+# Solo-learn's scripts/pretrain/cifar/byol.yaml: 1.0 for a batch of 256, LARS with clip_lr and eta 0.02.
+CIFAR = replace(
+    V1,
+    encoder="resnet18",
+    batch=256,
+    lr=1.0,
+    trust=0.02,
+    trust_clip=True,
+    weight_decay=1e-5,
+    m=0.99,
+    views=VIEWS["byol-cifar"],
+)
+
+# For two CPU cores; SGD and weight decay are lightly's (cifar10_benchmark.py: 0.06 for a batch of 128, 5e-4, m 0.99).
+TINY = replace(
+    CIFAR,
+    encoder="tiny",
+    epochs=24,
+    batch=128,
+    optimizer="sgd",
+    lr=0.06,
+    weight_decay=5e-4,
+    warmup_epochs=1.0,
+    hidden=512,
+    dim=128,
+    views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["byol-cifar"]),
+)
+DIGITS = replace(TINY, epochs=30, views=VIEWS["digits"])
+
+RECIPES: dict[str, Recipe] = {
+    "byol/imagenet": V1,
+    "byol/32": CIFAR,
+    "byol/tiny": TINY,
+    "byol/digits": DIGITS,
+}
+
+# The debate's trainings: what each changes (None: nothing is trained), and the accuracy in % that was published for it
+# (https://untitled-ai.github.io/understanding-self-supervised-contrastive-learning.html, "Performance for each
+# variation"): linear, on half of STL-10's test set after a fit to the other half, ResNet-18, 10 epochs, batch 256. By
+# its code (untitled-ai/self_supervised, train_blog.py) with SGD at 0.8, the contrastive loss at 0.02 and over 65,536
+# keys. Its Appendices C and D: trained longer, or with LARS, BYOL without batch norm in the heads did learn.
+ABLATION: dict[str, tuple[dict[str, Any] | None, float]] = {
+    "contrastive loss": ({"projector_norm": "none", "predictor_norm": "none", "negatives": 4096}, 44.1),
+    "BYOL": ({"projector_norm": "batch", "predictor_norm": "batch"}, 57.7),
+    "batch norm in the projector only": ({"projector_norm": "batch", "predictor_norm": "none"}, 55.3),
+    "batch norm in the predictor only": ({"projector_norm": "none", "predictor_norm": "batch"}, 48.0),
+    "no norm": ({"projector_norm": "none", "predictor_norm": "none"}, 28.3),
+    "layer norm": ({"projector_norm": "layer", "predictor_norm": "layer"}, 29.4),
+    "random": (None, 28.8),
+}
+
+
+def ablation(recipe: BYOLRecipe) -> dict[str, BYOLRecipe | None]:
+    """The seven rows of the batch-norm debate as changes of one recipe, all on its budget; None is the untrained
+    encoder. What was published for them is the second entry of each row of :data:`ABLATION`."""
+    return {name: None if changes is None else replace(recipe, **changes) for name, (changes, _) in ABLATION.items()}
+
+
+ABOUT = {
+    "byol": About(
+        title="Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning",
+        paper="Grill et al. 2020",
+        arxiv="2006.07733",
+        query="a view, through the predictor",
+        dictionary="none",
+        target="the other view, momentum encoder",
+        negatives=False,
+        idea=(
+            "One view of an image, through the online encoder, projector and a predictor, should predict what a target "
+            "makes of another view; the target is the momentum average of encoder and projector, and gets no gradient. "
+            "There are no negatives, so that all images could get the same output; predictor and slow target keep the "
+            "training away from that. Whether batch norm is needed for it was debated: projector, predictor and "
+            "encoder can be had without, and contrastkit ablate byol-norm runs the debate's rows."
+        ),
+        equation=(
+            "L = ||q(z) / |q(z)| - z' / |z'| ||^2 = 2 - 2 cos(q(z), z'), summed over both directions\n"
+            "xi <- tau xi + (1 - tau) theta,   tau = 1 - (1 - tau_base) (cos(pi k / K) + 1) / 2"
+        ),
+        published=(
+            ("ImageNet, ResNet-50, 1000 epochs: linear top-1", "74.3", "arXiv:2006.07733, Table 1"),
+            ("the same with group norm and weight standardization: linear top-1", "73.9", "arXiv:2010.10241"),
+            ("CIFAR-10, ResNet-18, 1000 epochs: online linear top-1", "92.58", "vturrisi/solo-learn, README"),
+            ("CIFAR-10, ResNet-18, 200 / 800 epochs, batch 512: kNN top-1", "86.8 / 91.0", "lightly, benchmarks.rst"),
+        ),
+    ),
+}

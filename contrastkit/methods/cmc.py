@@ -1,0 +1,200 @@
+r"""CMC: Contrastive Multiview Coding (Tian et al. 2019, arXiv:1906.05849).
+
+.. math::
+    L(V_1, V_2) = L_{contrast}^{V_1, V_2} + L_{contrast}^{V_2, V_1} \qquad
+    L_{contrast}^{V_1, V_2} = -\log \frac{\exp(z_1 \cdot z_2^1 / \tau)}{\sum_{j=1}^{k+1} \exp(z_1 \cdot z_2^j / \tau)}
+
+    L_F = \sum_{1 \le i < j \le M} L(V_i, V_j) \qquad L_C = \sum_{j=2}^M L(V_1, V_j)
+
+The views of a scene are different senses of it, here the channels of an image: its brightness (L) and its colour (ab).
+Each view has an encoder f_i of its own, z_i = f_i(v_i) on the unit sphere, and is looked up among earlier features of
+another view, one of each image, in a memory bank: what all views say alike is worth knowing. Pairs are summed over the
+full graph of M views, or with the first one as the core (Sec. 3.3); of two views these are the same. All encoders
+remain, their features side by side.
+
+As published the look-up is by noise-contrastive estimation with K draws and a constant Z for each pair (Sec. 3.4; see
+:mod:`contrastkit.methods.instdisc`); ``--loss softmax`` is the equation above over the draws, which the official README
+finds better. Both directions and all pairs share the draws.
+
+Where we depart from the official code: the bank is written after the step instead of before backward, NCE's ratios are
+exact (no 1e-7 in their denominators), draws are a function of the seed, the step and the image, images become Lab in
+float32 from augmented pixels that were never rounded to bytes, batch norm sees all processes' images instead of each
+GPU's, residual branches are initialised as torchvision's, and the stem of small images is ours.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, final
+
+import torch
+from torch import Tensor
+
+from contrastkit import dist, ops
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.parts.dictionary import MemoryBank
+from contrastkit.parts.encoder import SplitEncoder
+from contrastkit.parts.heads import Tower, ViewHeads
+from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class CMCRecipe(Recipe):
+    """CMC's hyper-parameters, with the names of InstDisc's, whose memory bank it shares."""
+
+    colour: Annotated[
+        Literal["lab", "ycbcr", "lab-full"], "views: L and ab; Y and CbCr, which the README finds better; L, a and b"
+    ] = "lab"
+    width: Annotated[float, "of each view's encoder: 0.5 (resnet50v1 in the code), 1 (v2) or 2 (v3)"] = 0.5
+    objective: Annotated[Literal["full", "core"], "pairs of views: all, or those with the first (Sec. 3.3)"] = "full"
+    loss: Annotated[Literal["nce", "softmax"], "NCE (Sec. 3.4), or softmax over the draws (--softmax)"] = "nce"
+    K: Annotated[int, "rows drawn as noise (README --nce_k)"] = 4096
+    tau: Annotated[float, "temperature (README --nce_t: 0.07 on ImageNet, 0.1 on STL-10)"] = 0.07
+    m: Annotated[float, "momentum of the bank's rows (README --nce_m)"] = 0.5
+    m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (issue 23)"] = 1.0
+    dim: Annotated[int, "dimensions of a feature (train_CMC.py --feat_dim)"] = 128
+    bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("K", "dim"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("m", "m_z"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
+        if not self.tau > 0:
+            raise UserError(f"--tau must be above 0, not {self.tau}")
+        if not self.width >= 1 / 32:
+            raise UserError(f"--width must be at least 1/32, not {self.width}")
+
+    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+        return {**super().encoder_options(setting), "colour": self.colour, "width": self.width}
+
+    def build(self, setting: Setting) -> "CMC":
+        if len(self.views) != 1:
+            raise UserError(f"CMC's views are the channels of one augmented image, {len(self.views)} images are given")
+        MemoryBank.check(setting.images, self.K)
+        return CMC(self, setting)
+
+
+@final
+class CMC(Method):
+    """Contrast of an image's channels over a memory bank; see the module's text."""
+
+    pairs: Tensor
+
+    def __init__(self, recipe: CMCRecipe, setting: Setting) -> None:
+        super().__init__()
+        self.recipe, self.seed = recipe, setting.seed
+        encoder = recipe.build_encoder(setting)
+        assert isinstance(encoder, SplitEncoder)
+        self.V = V = len(encoder.dims)
+        self.online = Tower(encoder, ViewHeads(encoder.dims, recipe.dim))
+        self.bank = MemoryBank(
+            setting.images,
+            V,
+            recipe.dim,
+            generator=torch.Generator().manual_seed(setting.seed),
+            dtype=getattr(torch, recipe.bank_dtype),
+            look_ups=V - 1,
+        )
+        # Row s - 1: whether slot i of the bank and view i - s are a pair of the objective.
+        pairs = [[recipe.objective == "full" or 0 in (i, (i - s) % V) for i in range(V)] for s in range(1, V)]
+        self.register_buffer("pairs", torch.tensor(pairs, dtype=torch.float32), persistent=False)
+        self.terms = sum(map(sum, pairs))
+        sync_batch_norm(self, setting.world)
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        r, V = self.recipe, self.V
+        (x,) = batch.views
+        z = self.online(x).unflatten(1, (V, r.dim))  # [n, V, C]
+        drawn = self.bank.draw(batch.index, r.K, seed=self.seed, progress=progress)  # [n, 1 + K]
+        losses, hits, constants = [], [], []
+        for s in range(1, V):
+            query = z.roll(s, dims=1)  # slot i of the bank, view i, meets view i - s
+            if r.loss == "nce":
+                loss, top1, Z = self.bank.nce(query, drawn, tau=r.tau, m_z=r.m_z, look_up=s - 1)
+                constants.append(Z)
+            else:
+                loss, _, top1 = ops.bank_loss(query, self.bank.rows, drawn, tau=r.tau)
+            losses.append(loss.mean(0))
+            hits.append(top1.float().mean(0))
+        loss = (torch.stack(losses) * self.pairs).sum()
+        top1 = (torch.stack(hits) * self.pairs).sum() / self.pairs.sum()
+        stored = torch.stack(constants) if constants else None  # [V - 1, V]
+        return Step(loss=loss, memory=(dist.gather(z.detach()), stored), logs={"top1": top1})
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+        z, Z = step.memory
+        self.bank.update(dist.gather(batch.index), z, m=self.recipe.m, Z=Z)
+
+    @property
+    def chance(self) -> float:
+        r = self.recipe
+        one = math.log(1 + r.K) + (r.K * math.log1p(1 / r.K) if r.loss == "nce" else 0)
+        return self.terms * one
+
+
+# train_CMC.py's defaults and the README's resnet50v1: L and ab, two ResNet-50s of half the width, NCE with the 4,096
+# draws of the published weights (the code's default is 16,384); the rate dropped at 120, 160 and 200 of 240 epochs.
+IMAGENET = CMCRecipe(
+    encoder="resnet50",
+    epochs=240,
+    batch=128,
+    lr=0.03,
+    weight_decay=1e-4,
+    schedule="step",
+    milestones=(120 / 240, 160 / 240, 200 / 240),
+    lr_per_epoch=True,
+    views=VIEWS["cmc"],
+)
+
+# No peer has CMC on small images: the ImageNet recipe with ResNet-18, STL-10's temperature, and what the README finds
+# better, the softmax.
+SMALL = replace(IMAGENET, encoder="resnet18", loss="softmax", tau=0.1, views=VIEWS["cmc-32"])
+
+# For two CPU cores.
+TINY = replace(
+    SMALL,
+    encoder="tiny",
+    epochs=24,
+    lr=0.12,
+    weight_decay=5e-4,
+    schedule="cosine",
+    warmup_epochs=1.0,
+    lr_per_epoch=False,
+    K=1024,
+    views=tuple(replace(view, size=24) for view in VIEWS["cmc-32"]),
+)
+
+RECIPES: dict[str, Recipe] = {"cmc/imagenet": IMAGENET, "cmc/32": SMALL, "cmc/tiny": TINY}
+
+ABOUT = {
+    "cmc": About(
+        title="Contrastive Multiview Coding",
+        paper="Tian et al. 2019",
+        arxiv="1906.05849",
+        query="one view's channels (L)",
+        dictionary="a memory bank: a row of every image and view",
+        target="the image's row of another view (ab)",
+        negatives=True,
+        idea=(
+            "What several senses say alike about a scene is likely to be what matters in it. An image's brightness and "
+            "its colour are two views, each with an encoder of its own; the feature of one is looked up among earlier "
+            "features of the other, one of every image, kept in a memory bank. Nothing but crops and flips augments "
+            "the images. The encoders' features side by side are the representation."
+        ),
+        equation="""\
+L(V1, V2) = -log( exp(z_1 . z_2 / tau) / sum_{j=1..K+1} exp(z_1 . z_2^j / tau) ) + the same with V1 and V2 exchanged
+full graph: sum of L(Vi, Vj) over all i < j        core view: sum of L(V1, Vj) over j > 1""",
+        published=(
+            ("ImageNet-100, 2 x ResNet-50 of half width, YCbCr, softmax: linear top-1", "75.8",
+             "HobbitLong/CMC, README"),
+            ("ImageNet, the best of its ResNets: linear top-1", "68.4", "HobbitLong/CMC, README"),
+        ),
+    ),
+}  # fmt: skip

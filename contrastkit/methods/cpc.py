@@ -1,0 +1,313 @@
+r"""CPC: Contrastive Predictive Coding, on images (v1: van den Oord et al. 2018, arXiv:1807.03748, Sec. 3.2; v2: Henaff et
+al. 2019, arXiv:1905.09272).
+
+.. math::
+    L = -\sum_{i,j,k} \log \frac{\exp(\hat z_{i+k,j} \cdot z_{i+k,j})}
+    {\exp(\hat z_{i+k,j} \cdot z_{i+k,j}) + \sum_l \exp(\hat z_{i+k,j} \cdot z_l)} \qquad \hat z_{i+k,j} = W_k c_{i,j}
+
+An image is a grid of overlapping patches, z the feature of each. Masked convolutions sum up row i and the rows above it
+in a context c; from it, a matrix W_k for each distance k predicts the patch k rows below, which has to be found among
+all patches of all images of the batch. What patches share without being alike is what the image is about.
+
+v2 predicts from all four sides, gives each patch an augmentation of its own, and keeps batch norm away: its statistics
+would tell a context what it has not seen (Sec. 3.1). The rows below differ by that, and by sizes.
+Where we depart from the papers (there is no official code; v2's App. A.2 has the loss as pseudo-code): v1's encoder had
+no norm at all, ours has layer norm in both; encoders are torchvision's, v1's a ResNet-101 up to its third stage as there,
+v2's a ResNet-50 (the paper's smaller one, not ResNet-161). v1 takes 60 of a patch's 64 pixels and pads them, we enlarge
+them; v2's patches are distorted by what View has, not by AutoAugment, histograms and elastic waves. Adam has its usual
+betas, and weights are not averaged for evaluation. The loss is a mean, over each k's predictions and then over k and the
+sides; the papers sum. v1 says neither which k the five rows are (from 2 on here: nearer patches overlap), nor what its
+context network is (v2's here).
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from contrastkit import dist, ops
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.optim import ParamGroup
+from contrastkit.parts.encoder import PatchEncoder
+from contrastkit.parts.heads import Tower, mlp
+from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS, augment, named_views
+
+
+@dataclass(frozen=True, kw_only=True)
+class CPCRecipe(Recipe):
+    """CPC's hyper-parameters; the names are those of v2's pseudo-code (App. A.2)."""
+
+    patch: Annotated[int, "side of a patch in pixels: 64 in v1 (Sec. 3.2), 80 in v2 (App. A.1)"]
+    stride: Annotated[int, "pixels from one patch to the next: 32 in v1 (Sec. 3.2), 36 in v2 (App. A.1)"]
+    stages: Annotated[int, "stages of a ResNet: v1's ends with the third (Sec. 3.2)"] = 4
+    norm: Annotated[Literal["layer", "group", "batch"], "norm of the encoder; batch norm leaks (v2 Sec. 3.1)"] = "layer"
+    patch_views: Annotated[str, "row of augmentations that each patch draws from for itself; empty: none"] = ""
+    directions: Annotated[int, "sides to predict from: 1 is from above (v1), 4 are all (v2 Sec. 3.1)"] = 1
+    steps_to_ignore: Annotated[int, "nearest rows that are not predicted, for their patches overlap (v2 App. A.2)"]
+    steps_to_predict: Annotated[int, "rows that are, each by a matrix of its own (v1 Sec. 3.2, v2 App. A.2)"]
+    target_dim: Annotated[int, "dimensions of prediction and target (v2 App. A.2); 0 predicts the feature itself (v1)"]
+    tau: Annotated[float, "temperature: none in v1, 1 / emb_scale in v2 (App. A.2)"]
+    blocks: Annotated[int, "residual blocks of the context network (v2 App. A.2)"] = 5
+    hidden: Annotated[int, "channels inside such a block (v2 App. A.2)"] = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("patch", "stride", "steps_to_predict", "blocks", "hidden"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        for name in ("steps_to_ignore", "target_dim"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+        if not 1 <= self.directions <= 4:
+            raise UserError(f"--directions must be 1 to 4, not {self.directions}")
+        if self.stages not in (3, 4):
+            raise UserError(f"--stages must be 3 or 4, not {self.stages}")
+        if not self.tau > 0:
+            raise UserError(f"--tau must be above 0, not {self.tau}")
+        if self.patch_views:
+            named_views(self.patch_views)
+
+    @property
+    def rows(self) -> int:
+        """Rows of patches in a view."""
+        return (self.views[0].size - self.patch) // self.stride + 1
+
+    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+        how = {"norm": self.norm, "stages": self.stages, "patch": self.patch, "stride": self.stride}
+        return super().encoder_options(setting) | how
+
+    def build(self, setting: Setting) -> "CPC":
+        if len(self.views) != 1:
+            raise UserError(f"CPC predicts patches of one view from others of it, {len(self.views)} views are given")
+        farthest = self.steps_to_ignore + self.steps_to_predict
+        if self.rows <= farthest:
+            raise UserError(
+                f"views of {self.views[0].size} px have {max(self.rows, 0)} rows of patches (--patch {self.patch} every "
+                f"--stride {self.stride}), and none lies {farthest} below another: lower --steps-to-predict or --patch"
+            )
+        return CPC(self, setting)
+
+
+@final
+class CPC(Method):
+    """Prediction of patches from the rows before them; see the module's text."""
+
+    def __init__(self, recipe: CPCRecipe, setting: Setting) -> None:
+        super().__init__()
+        self.tau, self.seed, self.patches = recipe.tau, setting.seed, recipe.batch * recipe.rows**2
+        self.steps = range(recipe.steps_to_ignore + 1, recipe.steps_to_ignore + recipe.steps_to_predict + 1)
+        self.patch_view = None
+        if recipe.patch_views:
+            self.patch_view = replace(named_views(recipe.patch_views)[0], size=recipe.patch)
+        encoder = recipe.build_encoder(setting)
+        # No bias: one part common to all keys shifts every logit of a query alike.
+        head = mlp(encoder.dim, recipe.target_dim, last_bias=False) if recipe.target_dim else nn.Identity()
+        self.online = Tower(encoder, head)
+        self.batch_norm = recipe.norm == "batch"
+        sides, dim = range(recipe.directions), recipe.target_dim or encoder.dim
+        self.context = nn.ModuleList(PixelCNN(encoder.dim, recipe.hidden, recipe.blocks) for _ in sides)
+        self.W = nn.ModuleList(
+            nn.ModuleList(nn.Linear(encoder.dim, dim, bias=False) for _ in self.steps) for _ in sides
+        )
+        sync_batch_norm(self, setting.world)
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        encoder = self.online.encoder
+        assert isinstance(encoder, PatchEncoder)
+        z = encoder.encode(self.augmented(encoder.cut(batch.views[0]), batch.index, progress))  # [n, R, R, D]
+        keys = dist.gather_keys(self.online.head(z).float().flatten(0, 2))  # [N R R, T] of all processes
+        place = dist.mine(torch.arange(len(keys), device=keys.device)).view(z.shape[:3])  # of each patch in keys
+        predictions, targets = [], []
+        for turns, (context, W) in enumerate(zip(self.context, self.W, strict=True)):
+            c = context(z.rot90(turns, (1, 2)))
+            below = place.rot90(turns, (1, 2))
+            for k, W_k in zip(self.steps, W, strict=True):
+                predictions.append(W_k(c[:, :-k]).flatten(0, 2))
+                targets.append(below[:, k:].flatten())
+        target = torch.cat(targets)
+        loss, _, top1 = ops.infonce(
+            torch.cat(predictions).float(), keys[target], keys, tau=self.tau, exclude=target[:, None]
+        )
+        every = torch.stack([part.mean() for part in loss.split([len(part) for part in targets])])
+        return Step(loss=every.mean(), memory=None, logs={"top1": top1.float().mean()})
+
+    @torch.no_grad()
+    def augmented(self, patches: Tensor, index: Tensor, progress: float) -> Tensor:
+        """Each patch [N, R, R, channels, patch, patch] under its own draws, a function of (seed, progress, image, patch)
+        (v2, App. A.1)."""
+        if self.patch_view is None:
+            return patches
+        each = patches.shape[1] * patches.shape[2]
+        number = torch.arange(each, device=index.device).repeat(len(index))
+        with torch.autocast(patches.device.type, enabled=False):
+            x = augment(
+                (patches.flatten(0, 2) * 255).round().to(torch.uint8),
+                self.patch_view,
+                seed=self.seed,
+                epoch=int(progress * 2**40),
+                index=index.repeat_interleave(each),
+                v=-1 - number,  # the views of whole images have the numbers from 0 on
+            )
+        return x.unflatten(0, patches.shape[:3])
+
+    def param_groups(self) -> list[ParamGroup]:
+        return [ParamGroup(params=list(self.parameters()))]
+
+    @property
+    def remarks(self) -> list[str]:
+        if not self.batch_norm:
+            return []
+        return ["batch norm mixes the patches: a context knows something of what it has to predict (CPC v2, Sec. 3.1)"]
+
+    @property
+    def chance(self) -> float:
+        return math.log(self.patches)
+
+
+class PixelCNN(nn.Module):
+    """The context network (v2, App. A.2): features z [N, R, S, D] -> contexts c [N, R, S, D], which know their own row
+    and the rows above it, and nothing below."""
+
+    def __init__(self, dim: int, hidden: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(dim, hidden, 1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(hidden, hidden, (1, 3), padding=(0, 1)),
+                nn.ZeroPad2d((0, 0, 1, 0)),  # above, so that the next sees a row and the one above it
+                nn.Conv2d(hidden, hidden, (2, 1)),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(hidden, dim, 1),
+            )
+            for _ in range(blocks)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        c = z.permute(0, 3, 1, 2)
+        for block in self.blocks:
+            c = c + block(c)
+        return torch.relu(c).permute(0, 2, 3, 1)
+
+
+# v1, Sec. 3.2: 32 GPUs with 16 images each, Adam at 2e-4. It does not say for how long: as v2.
+V1 = CPCRecipe(
+    encoder="resnet101",
+    epochs=200,
+    batch=512,
+    optimizer="adamw",  # without decay it is Adam
+    lr=2e-4,
+    weight_decay=0.0,
+    schedule="constant",
+    patch=64,
+    stride=32,
+    stages=3,
+    patch_views="cpc-v1-patches",
+    steps_to_ignore=1,
+    steps_to_predict=5,
+    target_dim=0,
+    tau=1.0,
+    views=VIEWS["cpc-v1"],
+)
+# v2, App. A.1 (training) and A.2 (loss).
+V2 = replace(
+    V1,
+    encoder="resnet50",
+    lr=4e-4,
+    clip_norm=0.01,
+    patch=80,
+    stride=36,
+    stages=4,
+    patch_views="cpc-v2-patches",
+    directions=4,
+    steps_to_ignore=2,
+    steps_to_predict=3,
+    target_dim=64,
+    tau=10.0,
+    views=VIEWS["cpc-v2"],
+)
+
+# Lightning-bolts' CIFAR-10 row: patches of 8 pixels every 4, Adam at 4e-5, batch 64, 1000 epochs; there a ResNet-101.
+CIFAR_V1 = replace(
+    V1, encoder="resnet18", epochs=1000, batch=64, lr=4e-5, patch=8, stride=4, stages=4, patch_views="",
+    views=VIEWS["cpc-cifar"],
+)  # fmt: skip
+CIFAR_V2 = replace(
+    CIFAR_V1, directions=4, steps_to_ignore=2, steps_to_predict=3, target_dim=64, tau=10.0,
+    patch_views="cpc-cifar-patches", views=tuple(replace(view, jitter_p=0.0, gray_p=0.0) for view in VIEWS["cpc-cifar"]),
+)  # fmt: skip
+
+# For two CPU cores: 3 x 3 patches, whose outer rows do not overlap. Without emb_scale, which would make a slow start.
+TINY_V2 = replace(
+    CIFAR_V2, encoder="tiny", epochs=24, batch=128, lr=2e-3, schedule="cosine", warmup_epochs=1.0, patch=12, stride=6,
+    steps_to_ignore=1, steps_to_predict=1, tau=1.0, blocks=2, hidden=64,
+    views=tuple(replace(view, size=24) for view in CIFAR_V2.views),
+)  # fmt: skip
+TINY_V1 = replace(
+    TINY_V2, directions=1, target_dim=0, patch_views="", views=tuple(replace(view, size=24) for view in CIFAR_V1.views)
+)
+DIGITS_V2 = replace(TINY_V2, epochs=30, patch=16, stride=8, patch_views="", views=VIEWS["digits"][:1])
+
+RECIPES: dict[str, Recipe] = {
+    "cpc-v1/imagenet": V1,
+    "cpc-v1/32": CIFAR_V1,
+    "cpc-v1/tiny": TINY_V1,
+    "cpc-v1/digits": replace(DIGITS_V2, directions=1, target_dim=0),
+    "cpc-v2/imagenet": V2,
+    "cpc-v2/32": CIFAR_V2,
+    "cpc-v2/tiny": TINY_V2,
+    "cpc-v2/digits": DIGITS_V2,
+}
+
+_EQUATION = """\
+L = -sum_{i,j,k} log( exp(^z_{i+k,j} . z_{i+k,j} / tau) / sum_l exp(^z_{i+k,j} . z_l / tau) ),   l: all patches
+^z_{i+k,j} = W_k c_{i,j},   c_{i,j} = PixelCNN(z of rows up to i)"""
+
+ABOUT = {
+    "cpc-v1": About(
+        title="Representation Learning with Contrastive Predictive Coding",
+        paper="van den Oord et al. 2018",
+        arxiv="1807.03748",
+        query="a prediction from the rows of patches above",
+        dictionary="all patches of the batch",
+        target="the patch some rows below, same encoder",
+        negatives=True,
+        idea=(
+            "An image is cut into overlapping patches, each encoded by itself. From what lies above, a causal network "
+            "predicts the features of patches further below, and the prediction has to find its patch among all others "
+            "of the image and of the batch. To do so, features must tell what far parts of an image have in common, "
+            "not the pixels of each. The loss is where InfoNCE comes from; it bounds the mutual information of context "
+            "and patch. No second view is needed. A whole image's feature is the mean over its patches."
+        ),
+        equation=_EQUATION,
+        published=(
+            ("ImageNet, ResNet-101 v2 up to its third stage: linear top-1", "48.7", "van den Oord et al. 2018, Table 3"),
+        ),
+    ),
+    "cpc-v2": About(
+        title="Data-Efficient Image Recognition with Contrastive Predictive Coding",
+        paper="Henaff et al. 2019",
+        arxiv="1905.09272",
+        query="a prediction from the rows of patches on one side, of four",
+        dictionary="all patches of the batch",
+        target="the patch some rows beyond, same encoder",
+        negatives=True,
+        idea=(
+            "CPC, made stronger piece by piece: predictions from above, below, left and right; an augmentation drawn "
+            "for each patch, so that colours and borders no longer tell which patches belong together; larger patches "
+            "and encoders; and layer norm, because with batch norm the statistics of a batch tell each context "
+            "something of the very patches that it must predict."
+        ),
+        equation=_EQUATION,
+        published=(
+            ("ImageNet, ResNet-50: linear top-1 / top-5", "63.8 / 85.3", "Henaff et al. 2019"),
+            ("ImageNet, ResNet-161: linear top-1", "71.5", "Henaff et al. 2019"),
+            ("CIFAR-10, ResNet-101 with layer norm, 1000 epochs: an MLP on its features", "84.52", "lightning-bolts"),
+        ),
+    ),
+}  # fmt: skip

@@ -1,0 +1,307 @@
+r"""DINO: Emerging Properties in Self-Supervised Vision Transformers (Caron et al. 2021, arXiv:2104.14294).
+
+.. math::
+    \min_{\theta_s} \sum_{x \in \{x_1^g, x_2^g\}} \; \sum_{x' \in V,\, x' \neq x} H(P_t(x), P_s(x')) \qquad
+    P_s(x)^{(i)} = \frac{\exp(g_{\theta_s}(x)^{(i)} / \tau_s)}{\sum_{k=1}^K \exp(g_{\theta_s}(x)^{(k)} / \tau_s)}
+    \qquad P_t(x) = \mathrm{softmax}((g_{\theta_t}(x) - c) / \tau_t)
+
+    \theta_t \leftarrow \lambda \theta_t + (1 - \lambda) \theta_s \qquad
+    c \leftarrow m c + (1 - m) \frac{1}{B} \sum_{i=1}^B g_{\theta_t}(x_i)
+
+The student sees all views of an image, the teacher, its momentum average, only the two global ones; what the student
+makes of any view should be what the teacher makes of another. Nothing is a negative: a low temperature, sharpening,
+keeps the teacher from a uniform output, and the centre c from one that is always the same dimension (Sec. 3.1, 5.3).
+
+Where we depart from the official code: the last layer's scores are float32 even where the encoder runs in bfloat16,
+resizing is bilinear instead of bicubic, positions are interpolated for local crops with antialiasing (timm's), and what
+is left out by drop path is a function of (seed, progress), in each process by itself: one process and two then differ.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contrastkit import dist, losses, rng
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.optim import ParamGroup, cosine, decay_groups
+from contrastkit.parts.encoder import check_patches
+from contrastkit.parts.heads import Tower, mlp
+from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.parts.target import Target
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class DINORecipe(Recipe):
+    """DINO's hyper-parameters."""
+
+    out_dim: Annotated[int, "dimensions K of the output (Sec. 3.1; --out_dim)"] = 65536
+    hidden: Annotated[int, "width of the head's hidden layers (Sec. 3.1)"] = 2048
+    layers: Annotated[int, "linear layers of the head before the last one (Sec. 3.1)"] = 3
+    bottleneck: Annotated[int, "dimensions in which the head's output is normalised (vision_transformer.py)"] = 256
+    head_bn: Annotated[bool, "batch norm in the head (--use_bn_in_head)"] = False
+    norm_last_layer: Annotated[bool, "keep the last layer's rows at length 1 (--norm_last_layer)"] = True
+    freeze_epochs: Annotated[float, "epochs in which the last layer stays as drawn (--freeze_last_layer)"] = 1.0
+    tau_s: Annotated[float, "temperature of the student (Sec. 3.1)"] = 0.1
+    tau_t: Annotated[float, "temperature of the teacher; above 0.07 it is unstable (--teacher_temp)"] = 0.04
+    warmup_tau_t: Annotated[float, "temperature of the teacher at the beginning (--warmup_teacher_temp)"] = 0.04
+    warmup_teacher_epochs: Annotated[int, "epochs in which it rises, one by one (--warmup_teacher_temp_epochs)"] = 0
+    m: Annotated[
+        float, "momentum lambda of the teacher, at the beginning: 0.9995 for a batch of 256 (--momentum_teacher)"
+    ] = 0.996
+    m_cos: Annotated[bool, "let m rise to 1 along a cosine, every step (Sec. 3.1)"] = True
+    centre_m: Annotated[float, "momentum of the centre (Eq. 4)"] = 0.9
+    clip: Annotated[float, "largest norm of each tensor's gradient, one by one; 0 is off (--clip_grad)"] = 3.0
+    drop_path: Annotated[float, "share of a ViT's residual branches left out, of the student alone"] = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        least = {"out_dim": 2, "hidden": 1, "layers": 1, "bottleneck": 1, "warmup_teacher_epochs": 0}
+        for name in least:
+            if getattr(self, name) < least[name]:
+                raise UserError(f"--{name.replace('_', '-')} must be at least {least[name]}, not {getattr(self, name)}")
+        for name in ("tau_s", "tau_t", "warmup_tau_t"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")
+        for name in ("m", "centre_m"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
+        for name in ("freeze_epochs", "clip"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+        if not 0 <= self.drop_path < 1:
+            raise UserError(f"--drop-path must lie in [0, 1), not {self.drop_path}")
+
+    def build(self, setting: Setting) -> "DINO":
+        if len(self.views) < 2:
+            raise UserError(f"DINO needs two global views and any number of local ones, {len(self.views)} is given")
+        if self.head_bn and self.batch < 2:
+            raise UserError(f"--batch must be at least 2 for batch norm in the head, not {self.batch}")
+        return DINO(self, setting)
+
+    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+        # Positions are interpolated to the size of each crop.
+        vit = {"dynamic_img_size": True, "drop_path_rate": self.drop_path}
+        return super().encoder_options(setting) | {"vit": vit}
+
+    def teacher_temperature(self, progress: float) -> float:
+        epoch, last = math.floor(progress * self.epochs + 1e-6), self.warmup_teacher_epochs - 1
+        if epoch > last:
+            return self.tau_t
+        return self.warmup_tau_t + (self.tau_t - self.warmup_tau_t) * epoch / max(last, 1)
+
+
+class DINOHead(nn.Module):
+    """A projector, normalised, then a linear layer of unit rows (Sec. 3.1): [N, dim] -> float32 [N, K], cosines."""
+
+    def __init__(self, dim: int, recipe: DINORecipe) -> None:
+        super().__init__()
+        hidden = [recipe.hidden] * (recipe.layers - 1)
+        norm = "batch" if recipe.head_bn else "none"
+        self.mlp = mlp(dim, *hidden, recipe.bottleneck, norm=norm, bias=not recipe.head_bn, activation=nn.GELU)
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        self.last = nn.Linear(recipe.bottleneck, recipe.out_dim, bias=False)  # only the directions of its rows count
+        self.length = None if recipe.norm_last_layer else nn.Parameter(torch.ones(recipe.out_dim, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = F.normalize(self.mlp(x).float(), dim=1)
+        with torch.autocast("cuda" if z.is_cuda else "cpu", enabled=False):  # 8 bits, over tau_t, would be 1 in 20
+            w = F.normalize(self.last.weight, dim=1)
+            return F.linear(z, w if self.length is None else w * self.length)
+
+
+@final
+class DINO(Method):
+    """Self-distillation with no labels; see the module's text."""
+
+    centre: Tensor  # [K]
+
+    def __init__(self, recipe: DINORecipe, setting: Setting) -> None:
+        super().__init__()
+        self.recipe, self.images, self.seed = recipe, setting.images, setting.seed
+        encoder = recipe.build_encoder(setting)
+        for view in recipe.views:
+            check_patches(encoder.trunk, view.size)
+        self.online = Tower(encoder, DINOHead(encoder.dim, recipe))
+        self.target = Target(self.online)
+        self.drops = False
+        if recipe.drop_path and recipe.encoder.startswith("timm:"):
+            from contrastkit.parts.vit import drop_paths
+
+            self.drops = bool(drop_paths(self.online))
+            for path in drop_paths(self.target):
+                path.drop_prob = 0.0
+        self.register_buffer("centre", torch.zeros(recipe.out_dim))
+        sync_batch_norm(self, setting.world)
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        n, tau_t = len(batch.index), self.recipe.teacher_temperature(progress)
+        teacher = self.target(batch.views[:2]).view(2, n, -1)  # [2, n, K]
+        with self.draws(progress):
+            student = self.online(batch.views).view(len(batch.views), n, -1)  # [V, n, K]
+        loss = losses.dino(student, teacher, self.centre, tau_s=self.recipe.tau_s, tau_t=tau_t)  # [n]
+        entropy = torch.special.entr(losses.sharpened(teacher, self.centre, tau_t)).sum(-1).mean()
+        mean = dist.mean(teacher.mean((0, 1)))  # [K], over both views and all processes: the centre is its average
+        return Step(loss=loss.mean(), memory=mean, logs={"entropy": entropy})
+
+    @contextmanager
+    def draws(self, progress: float) -> Iterator[None]:
+        """What drop path draws from torch's generator in here is a function of (seed, progress, process)."""
+        if not (self.drops and self.training):
+            yield
+            return
+        # Below zero, for the order of the data has the epochs from 0 on.
+        u = rng.uniform(self.seed, -1 - int(progress * 2**40), torch.tensor([dist.rank()]), -1, 1)
+        device = self.centre.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(int(u.item() * 2**53))
+            yield
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+        m = self.recipe.m
+        self.target.update(self.online, cosine(progress, m, 1.0) if self.recipe.m_cos else m)
+        self.centre.lerp_(step.memory, 1 - self.recipe.centre_m)
+
+    def param_groups(self) -> list[ParamGroup]:
+        """Biases and norms are not decayed; every gradient is clipped by itself; the last layer begins later."""
+        head, clip = self.online.head, self.recipe.clip or None
+        assert isinstance(head, DINOHead)
+        last = [p for p in (head.last.weight, head.length) if p is not None]
+        rest = [p for p in self.online.parameters() if all(p is not q for q in last)]
+        frozen_until = self.recipe.freeze_epochs / self.recipe.epochs
+        groups = [replace(group, clip=clip) for group in decay_groups(rest)]
+        return [*groups, ParamGroup(params=last, clip=clip, frozen_until=frozen_until)]
+
+    @property
+    def remarks(self) -> list[str]:
+        recipe, said = self.recipe, []
+        if recipe.out_dim > self.images:
+            said.append(f"{recipe.out_dim} output dimensions are more than the {self.images} images: lower --out-dim")
+        if recipe.freeze_epochs >= recipe.epochs:
+            said.append(f"the last layer stays as drawn: --freeze-epochs {recipe.freeze_epochs:g} of {recipe.epochs}")
+        if recipe.drop_path and not self.drops:
+            said.append(f"--drop-path {recipe.drop_path:g} is not used: {recipe.encoder} is no vision transformer")
+        return said
+
+    @property
+    def chance(self) -> float:
+        """Of a student whose output is uniform; that of one which always gives the same dimension is 0."""
+        return math.log(self.recipe.out_dim)
+
+
+# main_dino.py's defaults, the README's "vanilla" run: 8 GPUs of 64 images, AdamW of rate 5e-4 x 512 / 256.
+IMAGENET = DINORecipe(
+    encoder="timm:vit_small_patch16_224",
+    epochs=100,
+    batch=512,
+    optimizer="adamw",
+    lr=1e-3,
+    final_lr=1e-6,
+    weight_decay=0.04,
+    final_weight_decay=0.4,
+    warmup_epochs=10.0,
+    drop_path=0.1,
+    views=VIEWS["dino"],
+)
+# The README's command for ResNet-50: rate 0.03 x 512 / 256.
+R50 = replace(
+    IMAGENET,
+    encoder="resnet50",
+    optimizer="sgd",
+    lr=0.06,
+    weight_decay=1e-4,
+    final_weight_decay=None,
+    drop_path=0.0,
+    views=VIEWS["dino-r50"],
+)
+# lightly's cifar10_benchmark.py: ResNet-18, 3x3 stem, two crops, a head of two layers with batch norm.
+CIFAR = replace(
+    R50,
+    encoder="resnet18",
+    epochs=200,
+    batch=128,
+    lr=0.06,
+    final_lr=0.0,
+    weight_decay=5e-4,
+    warmup_epochs=0.0,
+    lr_per_epoch=True,
+    out_dim=2048,
+    layers=2,
+    head_bn=True,
+    freeze_epochs=0.0,
+    m=0.99,
+    m_cos=False,
+    clip=0.0,
+    views=VIEWS["dino-32"],
+)
+
+# For two CPU cores.
+_GLOBAL = tuple(replace(view, size=24, crop_min=0.3) for view in VIEWS["dino-32"])
+_LOCAL = replace(_GLOBAL[0], size=16, crop_min=0.1, crop_max=0.3)
+TINY = replace(
+    CIFAR,
+    encoder="tiny",
+    epochs=24,
+    lr=0.1,
+    warmup_epochs=1.0,
+    lr_per_epoch=False,
+    out_dim=1024,
+    hidden=512,
+    clip=3.0,
+    freeze_epochs=1.0,
+    views=(*_GLOBAL, _LOCAL, _LOCAL),
+)
+DIGITS = replace(TINY, epochs=30, views=VIEWS["digits"])
+
+RECIPES: dict[str, Recipe] = {
+    "dino/imagenet": IMAGENET,
+    "dino/imagenet-r50": R50,
+    "dino/32": CIFAR,
+    "dino/tiny": TINY,
+    "dino/digits": DIGITS,
+}
+
+ABOUT = {
+    "dino": About(
+        title="Emerging Properties in Self-Supervised Vision Transformers",
+        paper="Caron et al. 2021",
+        arxiv="2104.14294",
+        query="any view, global or local",
+        dictionary="K trained output dimensions",
+        target="a global view, momentum teacher, centred and sharpened",
+        negatives=False,
+        idea=(
+            "Distillation without labels: a student learns to give the output of its teacher, which is the momentum "
+            "average of itself. The teacher sees two large crops, the student these and several small ones, so parts "
+            "are matched to wholes. Outputs are distributions over thousands of dimensions that mean nothing "
+            "beforehand. Two collapses threaten, all outputs uniform or all the same dimension; sharpening the teacher "
+            "prevents the one and subtracting its running mean the other."
+        ),
+        equation="""\
+L = sum over global views x, over other views x' of H(P_t(x), P_s(x'))     (we take the mean over the pairs)
+P_s(x) = softmax(g_s(x) / tau_s)        P_t(x) = softmax((g_t(x) - c) / tau_t)
+theta_t <- lambda theta_t + (1 - lambda) theta_s        c <- m c + (1 - m) mean of g_t(x)""",
+        published=(
+            ("ImageNet, ViT-S/16, 100 epochs: kNN; linear top-1", "69.3; 74.0", "facebookresearch/dino, README"),
+            ("the same, 300 epochs, tau_t to 0.07, free last layer", "73.3; 76.0", "facebookresearch/dino, README"),
+            ("ImageNet, ViT-S/16, 800 epochs: kNN; linear top-1", "74.5; 77.0", "facebookresearch/dino, README"),
+            ("ImageNet, ResNet-50, 800 epochs: kNN; linear top-1", "67.5; 75.3", "facebookresearch/dino, README"),
+            ("CIFAR-10, ResNet-18, 200 epochs, batch 128: kNN top-1", "84.0", "lightly, benchmarks"),
+            ("CIFAR-10, ResNet-18, 1000 epochs: linear top-1", "89.52; others report about 87",
+             "solo-learn, README; its issue 397"),
+        ),
+    ),
+}  # fmt: skip

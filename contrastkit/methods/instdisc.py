@@ -1,0 +1,202 @@
+r"""InstDisc: Non-Parametric Instance Discrimination (Wu et al. 2018, arXiv:1805.01978).
+
+.. math::
+    P(i | v) = \frac{\exp(v_i^T v / \tau)}{Z} \qquad h(i, v) = \frac{P(i | v)}{P(i | v) + m P_n(i)} \qquad P_n = 1 / n
+
+    J(\theta) = -E_{P_d} \left[ \log h(i, v) - \lambda \lVert v - v_i \rVert^2 \right]
+                - m E_{P_n} \left[ \log(1 - h(i, v')) \right]
+
+Every image is a class of its own, and its weight vector v_i is what the encoder last said of it: a row of the memory
+bank. One view of an image, v, should be nearest to the image's own row. The sum over all n images in the softmax is
+avoided by noise-contrastive estimation: tell the own row from m = K drawn ones, with a constant for Z (Eqs. 4 to 7).
+After the step the row moves towards the feature, v_i <- normalise(m v_i + (1 - m) v), here with m the momentum.
+
+``--loss softmax`` takes the softmax over the own row and the K drawn ones (CMC's code), ``--loss full`` that over the
+whole bank (Eq. 2), as the official CIFAR-10 command has it (--nce-k 0). ``--proximal`` is the paper's lambda (Sec. 3.3,
+Eqs. 8 and 9), which its code has not. ``--m-z 0.99`` averages Z, which the official code sets once, from the first
+batch (K. He in HobbitLong/CMC, issue 23).
+
+Where we depart from the official code: the bank is written after the step instead of in backward, NCE's ratios are
+exact (no 1e-7 in their denominators), draws are a function of the seed, the step and the image, batch norm sees all
+processes' images instead of each GPU's, and the stem of small images is ours.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from contrastkit import dist, ops
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.parts.dictionary import MemoryBank
+from contrastkit.parts.heads import Tower, mlp
+from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstDiscRecipe(Recipe):
+    """InstDisc's hyper-parameters, with the paper's letters; K is its m, the number of noise samples."""
+
+    loss: Annotated[
+        Literal["nce", "softmax", "full"], "NCE (Sec. 3.2), softmax over the draws, or over the whole bank (Eq. 2)"
+    ] = "nce"
+    K: Annotated[int, "rows drawn as noise (Sec. 4.1); --loss full takes all"] = 4096
+    tau: Annotated[float, "temperature: 0.07 (Sec. 3.1), 0.1 on CIFAR (cifar.py)"] = 0.07
+    m: Annotated[float, "momentum of the bank's rows (main.py --nce-m)"] = 0.5
+    m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (CMC issue 23)"] = 1.0
+    proximal: Annotated[float, "lambda, weight of the proximal term (Sec. 3.3); 0 is off, as in the official code"] = 0
+    dim: Annotated[int, "dimensions of a feature (Sec. 4.3)"] = 128
+    bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("K", "dim"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("m", "m_z"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
+        if not self.tau > 0:
+            raise UserError(f"--tau must be above 0, not {self.tau}")
+        if not self.proximal >= 0:
+            raise UserError(f"--proximal must not be negative, not {self.proximal}")
+
+    def build(self, setting: Setting) -> "InstDisc":
+        if len(self.views) != 1:
+            raise UserError(f"InstDisc looks at one view of an image, {len(self.views)} are given")
+        MemoryBank.check(setting.images, 0 if self.loss == "full" else self.K)
+        return InstDisc(self, setting)
+
+
+@final
+class InstDisc(Method):
+    """Instance discrimination over a memory bank; see the module's text."""
+
+    def __init__(self, recipe: InstDiscRecipe, setting: Setting) -> None:
+        super().__init__()
+        self.recipe, self.seed = recipe, setting.seed
+        encoder = recipe.build_encoder(setting)
+        self.online = Tower(encoder, mlp(encoder.dim, recipe.dim))
+        self.bank = MemoryBank(
+            setting.images,
+            recipe.dim,
+            generator=torch.Generator().manual_seed(setting.seed),
+            dtype=getattr(torch, recipe.bank_dtype),
+        )
+        sync_batch_norm(self, setting.world)
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        r = self.recipe
+        (x,) = batch.views
+        v = F.normalize(self.online(x).float(), dim=1)  # [n, C]
+        own = self.bank.rows[batch.index]  # [n, C]
+        Z: Tensor | None = None
+        if r.loss == "full":
+            loss, _, top1 = ops.infonce(v, own, self.bank.rows, tau=r.tau, exclude=batch.index[:, None])
+        else:
+            drawn = self.bank.draw(batch.index, r.K, seed=self.seed, progress=progress)  # [n, 1 + K]
+            if r.loss == "nce":
+                loss, top1, Z = self.bank.nce(v, drawn, tau=r.tau, m_z=r.m_z)
+            else:
+                loss, _, top1 = ops.bank_loss(v, self.bank.rows, drawn, tau=r.tau)
+        loss = loss.mean()
+        if r.proximal:
+            loss = loss + r.proximal * (v - own).square().sum(1).mean()
+        return Step(loss=loss, memory=(dist.gather(v.detach()), Z), logs={"top1": top1.float().mean()})
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+        v, Z = step.memory
+        self.bank.update(dist.gather(batch.index), v, m=self.recipe.m, Z=Z)
+
+    @property
+    def chance(self) -> float | None:
+        r = self.recipe
+        if r.proximal:
+            return None
+        if r.loss == "full":
+            return math.log(len(self.bank.rows))
+        return math.log(1 + r.K) + (r.K * math.log1p(1 / r.K) if r.loss == "nce" else 0)
+
+
+# The defaults of lemniscate.pytorch's main.py; one 200-epoch training, the rate dropped at 120 and 160 (Sec. 4.1).
+IMAGENET = InstDiscRecipe(
+    encoder="resnet50",
+    epochs=200,
+    batch=256,
+    lr=0.03,
+    weight_decay=1e-4,
+    schedule="step",
+    milestones=(0.6, 0.8),
+    lr_per_epoch=True,
+    views=VIEWS["instdisc"],
+)
+
+# Its cifar.py --nce-k 0 --nce-t 0.1 --lr 0.03: ResNet-18, the whole bank. The rate is constant to epoch 80 and has the
+# factor 0.1^((epoch - 80) // 40) from there on: of 200 epochs it drops at 120 and 160, as on ImageNet.
+CIFAR = replace(
+    IMAGENET,
+    encoder="resnet18",
+    batch=128,
+    weight_decay=5e-4,
+    loss="full",
+    tau=0.1,
+    views=VIEWS["instdisc-cifar"],
+)
+
+# For two CPU cores.
+TINY = replace(
+    CIFAR,
+    encoder="tiny",
+    epochs=24,
+    lr=0.12,
+    schedule="cosine",
+    warmup_epochs=1.0,
+    lr_per_epoch=False,
+    loss="nce",
+    K=1024,
+    views=tuple(replace(view, size=24) for view in VIEWS["instdisc-cifar"]),
+)
+DIGITS = replace(TINY, epochs=30, lr=0.06, views=VIEWS["digits"][:1])
+
+RECIPES: dict[str, Recipe] = {
+    "instdisc/imagenet": IMAGENET,
+    "instdisc/32": CIFAR,
+    "instdisc/tiny": TINY,
+    "instdisc/digits": DIGITS,
+}
+
+ABOUT = {
+    "instdisc": About(
+        title="Unsupervised Feature Learning via Non-Parametric Instance Discrimination",
+        paper="Wu et al. 2018",
+        arxiv="1805.01978",
+        query="a view",
+        dictionary="a memory bank: a row of every image",
+        target="the image's own row",
+        negatives=True,
+        idea=(
+            "Every image is a class of its own. A classifier of so many classes has no weights to learn: the weight "
+            "vector of a class is the feature that the encoder last gave to its image, kept in a memory bank. A view "
+            "of an image should be nearer to the image's own row than to K others, drawn anew for each; "
+            "noise-contrastive estimation tells them apart one by one, with a constant in place of the softmax's sum "
+            "over all images. A row is written once an epoch, so the bank always lags behind the encoder."
+        ),
+        equation="""\
+P(i | v) = exp(v_i . v / tau) / Z        h(i, v) = P(i | v) / (P(i | v) + K / n)
+J = -log h(i, v) - sum_{k=1..K} log(1 - h(i_k, v)) + lambda ||v - v_i||^2
+v_i <- normalise(m v_i + (1 - m) v)""",
+        published=(
+            ("ImageNet, ResNet-18 / ResNet-50, 200 epochs: kNN top-1", "41.0 / 46.8", "zhirongw/lemniscate.pytorch"),
+            ("ImageNet, ResNet-50, 200 epochs: linear top-1, NCE", "56.5", "HobbitLong/CMC, README"),
+            ("the same, softmax over 4,096 / 16,384 draws", "57.1 / 58.5", "HobbitLong/CMC, README"),
+            ("CIFAR-10, ResNet-18, 200 epochs: kNN top-1, full softmax / NCE", "80.8 / 80.4", "Table 1"),
+        ),
+    ),
+}  # fmt: skip

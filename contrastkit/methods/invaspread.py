@@ -1,0 +1,140 @@
+r"""InvaSpread: invariant and spreading instance features (Ye et al. 2019, arXiv:1904.03436).
+
+.. math::
+    J = -\sum_i \log P(i \mid \hat x_i) - \sum_i \sum_{j \ne i} \log\bigl(1 - P(i \mid x_j)\bigr) \qquad
+    P(i \mid x_j) = \frac{\exp(f_i \cdot f_j / \tau)}{\sum_k \exp(f_k \cdot f_j / \tau)}
+
+One encoder, and the batch as the dictionary: the two views of an image find each other (invariance), and every other
+view of the batch is told, one by one, that it is not them (spreading). That second term is what sets the loss apart
+from InfoNCE, which only asks that the positive be ahead.
+
+As in the official code, not the paper's text, all 2m views are queries, the sum of P runs over the 2m - 1 others of the
+query, its positive among them, and the second factor of each product is a constant: a view is pulled as a query, never
+as a key, so the keys of other processes need no gradient. Where we depart from that code: batch norm sees the whole
+batch of all processes, not a GPU's share of it, and images are normalised with ImageNet's statistics.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, final
+
+import torch
+import torch.nn.functional as F
+
+from contrastkit import dist, losses
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.parts.heads import Tower, mlp
+from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvaSpreadRecipe(Recipe):
+    """InvaSpread's hyper-parameters, with the paper's letters."""
+
+    tau: Annotated[float, "temperature (demo_seen.py: --batch-t)"] = 0.1
+    dim: Annotated[int, "dimensions of an instance feature (demo_seen.py: --low-dim)"] = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch < 2:
+            raise UserError(f"--batch must be at least 2, not {self.batch}: the negatives are the batch's other images")
+        if self.dim < 1:
+            raise UserError(f"--dim must be at least 1, not {self.dim}")
+        if not self.tau > 0:
+            raise UserError(f"--tau must be above 0, not {self.tau}")
+
+    def build(self, setting: Setting) -> "InvaSpread":
+        if len(self.views) != 2:
+            raise UserError(f"InvaSpread compares two views, {len(self.views)} are given")
+        return InvaSpread(self, setting)
+
+
+@final
+class InvaSpread(Method):
+    """Invariance and spreading over a batch; see the module's text."""
+
+    def __init__(self, recipe: InvaSpreadRecipe, setting: Setting) -> None:
+        super().__init__()
+        self.tau, self.rows = recipe.tau, 2 * recipe.batch
+        encoder = recipe.build_encoder(setting)
+        self.online = Tower(encoder, mlp(encoder.dim, recipe.dim))
+        sync_batch_norm(self, setting.world)
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        f = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C], the first views, then the second
+        keys = dist.gather(f.detach())  # [2m, C] of all processes
+        itself = dist.mine(torch.arange(len(keys), device=f.device))  # [2n], where f's rows are among the keys
+        loss, top1 = losses.invaspread(f, keys, itself, itself.roll(len(f) // 2), tau=self.tau)
+        return Step(loss=loss.mean(), memory=None, logs={"top1": top1.float().mean()})
+
+    @property
+    def chance(self) -> float:
+        """All similarities alike: P is 1 / (2m - 1) everywhere."""
+        others = self.rows - 1
+        return math.log(others) + (others - 1) * math.log(others / (others - 1))
+
+
+# demo_seen.py's defaults. Its rate falls to a tenth at epoch 120 and stays there: what it writes for 160 and 200 stands
+# in branches that are never reached.
+CIFAR = InvaSpreadRecipe(
+    encoder="resnet18",
+    epochs=301,
+    batch=128,
+    lr=0.03,
+    weight_decay=5e-4,
+    schedule="step",
+    milestones=(120 / 301,),
+    lr_per_epoch=True,
+    views=tuple(replace(view, size=32, gray_first=False) for view in VIEWS["moco-v1"]),
+)
+
+# The paper has no ImageNet: these are its numbers on larger views.
+IMAGENET = replace(CIFAR, views=tuple(replace(view, size=224) for view in CIFAR.views))
+
+# For two CPU cores: MoCo's tiny views, a cosine instead of the step.
+TINY = replace(
+    CIFAR,
+    encoder="tiny",
+    epochs=24,
+    lr=0.06,
+    schedule="cosine",
+    warmup_epochs=1.0,
+    lr_per_epoch=False,
+    views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["moco-cifar"]),
+)
+
+RECIPES: dict[str, Recipe] = {
+    "invaspread/imagenet": IMAGENET,
+    "invaspread/32": CIFAR,
+    "invaspread/tiny": TINY,
+    "invaspread/digits": replace(TINY, epochs=30, views=VIEWS["digits"]),
+}
+
+ABOUT = {
+    "invaspread": About(
+        title="Unsupervised Embedding Learning via Invariant and Spreading Instance Feature",
+        paper="Ye et al. 2019",
+        arxiv="1904.03436",
+        query="a view",
+        dictionary="all other views of the batch, as constants",
+        target="the other view, same encoder",
+        negatives=True,
+        idea=(
+            "Each image is a class of its own, and its class vector is not a parameter or a memory but its feature of "
+            "the moment. A softmax over the batch gives the probability that a view is an instance: that of its other "
+            "view should be high, which makes features invariant to the augmentation, and that of every other image "
+            "low, which spreads them out. One encoder and no memory: the method that SimCLR made large. Gradients "
+            "reach a view only as the one that asks, not as the one that is compared with."
+        ),
+        equation="""\
+L_i = -log P_ip - sum_{j != i, p} log(1 - P_ij),   p the other view of i
+P_ij = exp(f_i . sg(f_j) / tau) / sum_{k != i} exp(f_i . sg(f_k) / tau)""",
+        published=(
+            ("CIFAR-10, ResNet-18: kNN top-1", "83.6", "Ye et al. 2019"),
+            ("STL-10 (105k images): linear / kNN top-1", "77.9 / 81.6", "Ye et al. 2019"),
+        ),
+    ),
+}

@@ -1,0 +1,241 @@
+r"""MoCo v3: An Empirical Study of Training Self-Supervised Vision Transformers (Chen, Xie & He 2021, arXiv:2104.02057).
+
+.. math::
+    L_q = -\log \frac{\exp(q \cdot k^+ / \tau)}{\exp(q \cdot k^+ / \tau) + \sum_{k^-} \exp(q \cdot k^- / \tau)}
+    \qquad L = 2\tau \, (L_{q_1} + L_{q_2}) \qquad \theta_k \leftarrow m \theta_k + (1 - m) \theta_q
+
+Each view is query and key. The positive of the query q1 is the key k2 of the same image, and the dictionary is no queue
+but the keys k2 of the whole batch, of all processes. A predictor follows the query's projector and none the keys': a
+momentum average of encoder and projector makes them, with m rising to 1 (Sec. 3, Alg. 1).
+
+Vision transformers train unstably with it, hidden but for the accuracy, unless their patch projection stays as randomly
+drawn (Sec. 4); their position embeddings are fixed sines and cosines.
+
+Where we depart from the official code: the target is averaged after the step instead of before the next one (the same
+sequence, but for one step of m's schedule), and arithmetic is bfloat16 where the
+device has it. As there (moco/builder.py), projector and predictor end with a batch norm without scale and shift, but
+for the predictor of a ResNet.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from contrastkit import dist, ops
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.optim import ParamGroup, cosine, decay_groups
+from contrastkit.parts.encoder import Encoder
+from contrastkit.parts.heads import Tower, mlp
+from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.parts.target import Target
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS
+
+SMALLEST = 256  # the smallest batch with published numbers: solo-learn's on CIFAR; the paper has 1024 and more
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoCoV3Recipe(Recipe):
+    """MoCo v3's hyper-parameters, with the paper's letters."""
+
+    tau: Annotated[float, "temperature: 1 for ResNets, 0.2 for ViTs (CONFIG.md)"]
+    m: Annotated[float, "momentum of the key encoder, at the beginning (--moco-m)"] = 0.99
+    m_cos: Annotated[bool, "let m rise to 1 along a cosine, every step (--moco-m-cos)"] = True
+    dim: Annotated[int, "dimensions of a key (--moco-dim)"] = 256
+    hidden: Annotated[int, "width of the hidden layers of projector and predictor (--moco-mlp-dim)"] = 4096
+    layers: Annotated[int, "linear layers of the projector: 2 for ResNets, 3 for ViTs (moco/builder.py)"] = 2
+    predictor_norm: Annotated[bool, "batch norm after the predictor: for ViTs only (moco/builder.py)"] = False
+    zero_init: Annotated[bool, "start a ResNet's residual branches at 0 (main_moco.py)"] = False
+    heads: Annotated[int, "attention heads of a ViT; 0: as timm has them, 6 in ViT-S, where vits.py has 12"] = 0
+    stop_grad_conv1: Annotated[bool, "leave a ViT's patch projection as drawn (Sec. 4.3)"] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in {"dim": 1, "hidden": 1, "layers": 1, "heads": 0}.items():
+            if getattr(self, name) < least:
+                raise UserError(f"--{name} must be at least {least}, not {getattr(self, name)}")
+        if not self.tau > 0:
+            raise UserError(f"--tau must be above 0, not {self.tau}")
+        if not 0 <= self.m <= 1:
+            raise UserError(f"--m must lie in [0, 1], not {self.m}")
+
+    def build(self, setting: Setting) -> "MoCoV3":
+        if len(self.views) != 2:
+            raise UserError(f"MoCo v3 contrasts two views, {len(self.views)} are given")
+        if self.batch < 2:
+            raise UserError(f"--batch must be at least 2, not {self.batch}: its other images are the negatives")
+        return MoCoV3(self, setting)
+
+    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+        vit = {"num_heads": self.heads} if self.heads else {}
+        return super().encoder_options(setting) | {"zero_init": self.zero_init, "vit": vit}
+
+    def build_encoder(self, setting: Setting) -> Encoder:
+        encoder = super().build_encoder(setting)
+        if self.encoder.startswith("timm:"):
+            from contrastkit.parts.vit import VisionTransformer, moco_v3_start_
+
+            if isinstance(encoder.trunk, VisionTransformer):
+                moco_v3_start_(encoder.trunk, stop_grad_conv1=self.stop_grad_conv1)
+        return encoder
+
+
+@final
+class MoCoV3(Method):
+    """Momentum contrast within the batch; see the module's text."""
+
+    def __init__(self, recipe: MoCoV3Recipe, setting: Setting) -> None:
+        super().__init__()
+        self.recipe = recipe
+        encoder = recipe.build_encoder(setting)
+        hidden = [recipe.hidden] * (recipe.layers - 1)
+        how: dict[str, Any] = {"norm": "batch", "bias": False, "last_bias": False}
+        self.online = Tower(encoder, mlp(encoder.dim, *hidden, recipe.dim, last_norm="plain", **how))
+        last_norm = "plain" if recipe.predictor_norm else "none"
+        self.predictor = mlp(recipe.dim, recipe.hidden, recipe.dim, last_norm=last_norm, **how)
+        self.target = Target(self.online)
+        sync_batch_norm(self, setting.world)
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        q1, q2 = (F.normalize(self.predictor(self.online(x)).float(), dim=1) for x in batch.views)  # [n, C] each
+        k1, k2 = (F.normalize(dist.gather(self.target(x)).float(), dim=1) for x in batch.views)  # [N, C] each
+        loss1, hits1 = self.contrast(q1, k2)
+        loss2, hits2 = self.contrast(q2, k1)
+        return Step(loss=loss1 + loss2, memory=None, logs={"top1": (hits1 + hits2) / 2})
+
+    def contrast(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """2 tau L_q of these queries [n, C] among the keys [N, C] of all processes, and the share of top-1 hits."""
+        own = dist.mine(torch.arange(len(k), device=k.device))  # [n], each query's positive among the keys
+        tau = self.recipe.tau
+        loss, _, top1 = ops.infonce(q, dist.mine(k), k, tau=tau, exclude=own[:, None])
+        return 2 * tau * loss.mean(), top1.float().mean()
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+        m = self.recipe.m
+        self.target.update(self.online, cosine(progress, m, 1.0) if self.recipe.m_cos else m)
+
+    def param_groups(self) -> list[ParamGroup]:
+        """LARS spares biases and norms decay and adaptation (moco/optimizer.py); AdamW decays everything."""
+        params = [p for p in self.parameters() if p.requires_grad]
+        return decay_groups(params) if self.recipe.optimizer == "lars" else [ParamGroup(params=params)]
+
+    @property
+    def remarks(self) -> list[str]:
+        recipe, said = self.recipe, []
+        if recipe.batch < SMALLEST:
+            said.append(
+                f"a query has {recipe.batch - 1} negatives, those of its batch: raise --batch if memory allows, "
+                f"published results have {SMALLEST} and more"
+            )
+        if recipe.optimizer == "lars" and hasattr(self.online.encoder.trunk, "patch_embed"):
+            said.append("a transformer with a ResNet's numbers: --row imagenet-vit has the paper's for it")
+        return said
+
+    @property
+    def chance(self) -> float:
+        return 4 * self.recipe.tau * math.log(self.recipe.batch)
+
+
+# main_moco.py's defaults and CONFIG.md's first command: 100 epochs, LARS of rate 0.6 x 4096 / 256.
+IMAGENET = MoCoV3Recipe(
+    encoder="resnet50",
+    epochs=100,
+    batch=4096,
+    optimizer="lars",
+    lr=9.6,
+    weight_decay=1e-6,
+    warmup_epochs=10.0,
+    tau=1.0,
+    zero_init=True,
+    views=VIEWS["moco-v3"],
+)
+# CONFIG.md's ViT-Small command: AdamW of rate 1.5e-4 x 4096 / 256.
+VIT = replace(
+    IMAGENET,
+    encoder="timm:vit_small_patch16_224",
+    epochs=300,
+    optimizer="adamw",
+    lr=2.4e-3,
+    weight_decay=0.1,
+    warmup_epochs=40.0,
+    tau=0.2,
+    layers=3,
+    predictor_norm=True,
+    zero_init=False,
+    heads=12,
+    views=VIEWS["moco-v3-vit"],
+)
+# solo-learn's scripts/pretrain/cifar/mocov3.yaml: 93.1 % by its README, by others' reports about 90 (its issue 385).
+CIFAR = replace(
+    IMAGENET,
+    encoder="resnet18",
+    epochs=1000,
+    batch=256,
+    lr=0.3,
+    trust=0.02,
+    trust_clip=True,
+    tau=0.2,
+    zero_init=False,
+    views=VIEWS["byol-cifar"],
+)
+
+# For two CPU cores.
+TINY = replace(
+    CIFAR,
+    encoder="tiny",
+    epochs=24,
+    batch=128,
+    optimizer="sgd",
+    lr=0.2,
+    weight_decay=1e-4,
+    warmup_epochs=1.0,
+    hidden=512,
+    dim=128,
+    views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["byol-cifar"]),
+)
+DIGITS = replace(TINY, epochs=30, views=VIEWS["digits"])
+
+RECIPES: dict[str, Recipe] = {
+    "moco-v3/imagenet": IMAGENET,
+    "moco-v3/imagenet-vit": VIT,
+    "moco-v3/32": CIFAR,
+    "moco-v3/tiny": TINY,
+    "moco-v3/digits": DIGITS,
+}
+
+ABOUT = {
+    "moco-v3": About(
+        title="An Empirical Study of Training Self-Supervised Vision Transformers",
+        paper="Chen et al. 2021",
+        arxiv="2104.02057",
+        query="each view, through a predictor",
+        dictionary="the other view's keys of the batch",
+        target="the other view, momentum encoder",
+        negatives=True,
+        idea=(
+            "MoCo without its queue: batches are so large that their own keys are negatives enough. From BYOL it takes "
+            "a predictor on the side of the query, from SimCLR the symmetric loss and the deep heads. The paper's "
+            "question is how vision transformers train this way: they lose accuracy through instabilities that the "
+            "loss hardly shows, which begin in the first layer. So the patch projection stays as randomly drawn."
+        ),
+        equation="""\
+L_q = -log( exp(q . k+ / tau) / (exp(q . k+ / tau) + sum over k- of exp(q . k- / tau)) )
+L = 2 tau (L_q1 + L_q2), q1 among the keys k2 and q2 among the keys k1 of the batch
+theta_k <- m theta_k + (1 - m) theta_q""",
+        published=(
+            ("ImageNet, ResNet-50, 100 / 300 / 1000 epochs: linear top-1", "68.9 / 72.8 / 74.6",
+             "facebookresearch/moco-v3, CONFIG.md"),
+            ("ImageNet, ViT-S/16, 300 epochs: linear top-1", "73.2", "facebookresearch/moco-v3, CONFIG.md"),
+            ("ImageNet, ViT-B/16, 300 epochs: linear top-1; fine-tuned", "76.7; 83.2",
+             "facebookresearch/moco-v3, CONFIG.md; README"),
+            ("CIFAR-10, ResNet-18, 1000 epochs: linear top-1", "93.10; others report about 90",
+             "solo-learn, README; its issue 385"),
+        ),
+    ),
+}  # fmt: skip

@@ -1,0 +1,283 @@
+r"""SimCLR (Chen et al. 2020, arXiv:2002.05709; v2: Chen et al. 2020, arXiv:2006.10029).
+
+.. math::
+    \ell_{i,j} = -\log \frac{\exp(\mathrm{sim}(z_i, z_j) / \tau)}
+    {\sum_{k=1}^{2N} 1_{[k \neq i]} \exp(\mathrm{sim}(z_i, z_k) / \tau)}
+    \qquad z = g(f(x)) \qquad \mathrm{sim}(u, v) = u \cdot v / (\|u\| \|v\|)
+
+Both views of N images go through one encoder f and a projector g; each row z_i looks its other view z_j up among all
+other rows of the batch, which is the dictionary. The projector takes the loss's invariances on itself and is thrown
+away (v1); of a deeper one the first layer is worth keeping, so what remains of v2 is f and that layer.
+
+The loss is the official code's loss_a + loss_b, a mean over N images each: twice the mean over 2N rows of the paper's
+Algorithm 1. Learning rates and weight decays are published for it. LARS does not feel the factor but in its balance
+with weight decay, and in biases and norms, which it does not adapt.
+
+Where we depart from the official code: images are normalised with ImageNet's statistics (the code feeds [0, 1]),
+resizing is bilinear instead of bicubic, a wider encoder's stem keeps its 64 channels, linear layers are initialised as
+torch does, and arithmetic is bfloat16 where the device has it. v2's memory (``memory``) follows its paper's few words,
+for its code was not published: the keys of both views under a momentum average, as in MoCo, are negatives of later
+batches. Selective kernels: ``--encoder timm:skresnet50d``, with ResNet-D's stem as v2's have, at one width.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contrastkit import dist, losses, ops
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.optim import ParamGroup, decay_groups
+from contrastkit.parts.dictionary import Queue
+from contrastkit.parts.heads import Tower, mlp
+from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.parts.target import Target
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS
+
+SMALLEST = 256  # the smallest batch of Fig. 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimCLRRecipe(Recipe):
+    """SimCLR's hyper-parameters."""
+
+    lr: Annotated[
+        float, "peak learning rate, for this batch: 0.3 batch / 256, or 0.075 sqrt(batch) for small ones (v1 App. B.1)"
+    ]
+    tau: Annotated[float, "temperature: 0.1 on ImageNet, 0.5 on CIFAR-10 (v1 Sec. 5.1, App. B.9; README)"]
+    width: Annotated[
+        float, "width of the encoder's stages, times the usual: 1, 2 and 4 in v1 (Table 6), 1, 2 and 3 in v2 (Table 1)"
+    ] = 1.0
+    zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (resnet.py)"] = True
+    projector: Annotated[
+        Literal["none", "linear", "nonlinear"], "the head between encoder and loss (v1 Sec. 4.2, Fig. 8)"
+    ] = "nonlinear"
+    layers: Annotated[int, "linear layers of a non-linear projector: 2 in v1 (Sec. 2.1), 3 in v2 (Sec. 2)"] = 2
+    hidden: Annotated[int | None, "width of the projector's hidden layers; none: as wide as the encoder (code)"] = None
+    dim: Annotated[int, "dimensions of z (v1 Sec. 2.3)"] = 128
+    finetune_from: Annotated[
+        int, "layers of the projector that stay with the encoder: 0 in v1, 1 in v2 (Sec. 2; ft_proj_selector)"
+    ] = 0
+    memory: Annotated[
+        int, "further negatives: keys of a momentum encoder, kept from batch to batch; 0 is off, 65536 v2's (Sec. 2, 3)"
+    ] = 0
+    m: Annotated[float, "momentum of the memory's encoder (v2 Sec. 3)"] = 0.999
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.tau > 0:
+            raise UserError(f"--tau must be above 0, not {self.tau}")
+        if self.layers < 2:
+            raise UserError(f"--layers must be at least 2, not {self.layers}; for one layer: --projector linear")
+        for name in ("hidden", "dim"):
+            if (features := getattr(self, name)) is not None and features < 1:
+                raise UserError(f"--{name} must be at least 1, not {features}")
+        if not self.width > 0:
+            raise UserError(f"--width must be above 0, not {self.width}")
+        hidden_layers = self.layers - 1 if self.projector == "nonlinear" else 0
+        if not 0 <= self.finetune_from <= hidden_layers:
+            raise UserError(
+                f"--finetune-from must lie in 0 to {hidden_layers}, the hidden layers of the projector, "
+                f"not {self.finetune_from}"
+            )
+        if self.memory < 0:
+            raise UserError(f"--memory must not be negative, not {self.memory}")
+        if not 0 <= self.m <= 1:
+            raise UserError(f"--m must lie in [0, 1], not {self.m}")
+
+    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+        """The projector's first layers too, where they remain."""
+        return super().encoder_options(setting) | {
+            "width": self.width,
+            "zero_init": self.zero_init,
+            "projector_layers": self.finetune_from,
+            "projector_width": self.hidden,
+        }
+
+    def build(self, setting: Setting) -> "SimCLR":
+        if len(self.views) != 2:
+            raise UserError(f"SimCLR contrasts two views, {len(self.views)} are given")
+        if self.batch < 2:
+            raise UserError("one image has no negatives in its batch: raise --batch to 2 or more")
+        return SimCLR(self, setting)
+
+
+@final
+class SimCLR(Method):
+    """Contrast within the batch; see the module's text."""
+
+    def __init__(self, recipe: SimCLRRecipe, setting: Setting) -> None:
+        super().__init__()
+        self.tau, self.m, self.batch, self.memory = recipe.tau, recipe.m, recipe.batch, recipe.memory
+        self.images = setting.images
+        encoder = recipe.build_encoder(setting)
+        dim = encoder.dim if recipe.projector == "none" else recipe.dim
+        head: nn.Module = nn.Identity()
+        if recipe.projector != "none":  # every linear layer is followed by batch norm, the last one's has no shift
+            hidden = recipe.hidden or encoder.dim
+            layers = recipe.layers - recipe.finetune_from if recipe.projector == "nonlinear" else 1
+            widths = [encoder.dim, *[hidden] * (layers - 1), dim]
+            head = mlp(*widths, norm="batch", bias=False, last_norm="scale", last_bias=False)
+        self.online = Tower(encoder, head)
+        if self.memory:
+            self.target = Target(self.online)
+            self.queue = Queue(recipe.memory, dim, torch.Generator().manual_seed(setting.seed))
+        sync_batch_norm(self, setting.world)
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        z = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C]: first views, then second views
+        loss, _, top1 = ops.ntxent(z, tau=self.tau, across_ranks=True)  # [2n]
+        k = None
+        if self.memory:
+            k = self.keys(batch)
+            other = z.roll(len(z) // 2, dims=0)  # [2n, C]
+            among_keys, _, hits = ops.infonce(z, other, self.queue.keys, tau=self.tau)
+            loss, top1 = losses.infonce_of_union(loss, among_keys), top1 & hits
+        return Step(loss=2 * loss.mean(), memory=k, logs={"top1": top1.float().mean()})
+
+    @torch.no_grad()
+    def keys(self, batch: Batch) -> Tensor:
+        """What the memory will hold of this batch: [2N, C] of all processes, all first views, then all second views."""
+        k = F.normalize(self.target(batch.views).float(), dim=1)
+        return torch.cat([dist.gather(view) for view in k.chunk(2)])
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+        if self.memory:
+            self.target.update(self.online, self.m)
+            self.queue.push(step.memory)
+
+    def param_groups(self) -> list[ParamGroup]:
+        return decay_groups(self.online.parameters())
+
+    @property
+    def remarks(self) -> list[str]:
+        said = []
+        if self.batch < SMALLEST:
+            said.append(
+                f"a batch of {self.batch} gives each view {2 * self.batch - 2 + self.memory} negatives; the paper's "
+                f"smallest is {SMALLEST}, and larger ones do better (Fig. 9)"
+            )
+        if self.memory >= 2 * self.images:
+            said.append(
+                f"--memory {self.memory} holds every one of {self.images} images in both views: each finds itself "
+                "among its negatives"
+            )
+        return said
+
+    @property
+    def chance(self) -> float:
+        return 2 * math.log(2 * self.batch - 1 + self.memory)
+
+
+# Sec. 2.3, the setting of all ablations: LARS of rate 0.3 x 4096 / 256, 10 of 100 epochs warm-up, cosine every step.
+V1 = SimCLRRecipe(
+    encoder="resnet50",
+    epochs=100,
+    batch=4096,
+    optimizer="lars",
+    lr=4.8,
+    lr_inside_momentum=True,
+    weight_decay=1e-6,
+    warmup_epochs=10.0,
+    tau=0.1,
+    views=VIEWS["simclr"],
+)
+# The official README of v2's time; its rate of 0.075 sqrt(4096) is 4.8 again. The paper's table is of 800 epochs.
+V2 = replace(V1, weight_decay=1e-4, layers=3, finetune_from=1)
+
+# The official README's CIFAR-10 command (rate 1.0 x 512 / 256), of which it says "around 91%": no peer ships more.
+CIFAR = replace(
+    V1,
+    encoder="resnet18",
+    epochs=1000,
+    batch=512,
+    lr=2.0,
+    tau=0.5,
+    views=VIEWS["simclr-cifar"],
+)
+
+# For two CPU cores. LARS is for batches of thousands (Sec. 2.3); SGD is as good here, and ahead in the first epochs.
+TINY = replace(
+    CIFAR,
+    encoder="tiny",
+    epochs=24,
+    batch=128,
+    optimizer="sgd",
+    lr=0.12,
+    weight_decay=1e-4,
+    warmup_epochs=1.0,
+    tau=0.2,
+    hidden=512,
+    zero_init=False,
+    views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["simclr-cifar"]),
+)
+DIGITS = replace(TINY, epochs=30, views=VIEWS["digits"])
+
+RECIPES: dict[str, Recipe] = {
+    "simclr-v1/imagenet": V1,
+    "simclr-v2/imagenet": V2,
+    "simclr-v1/32": CIFAR,
+    "simclr-v2/32": replace(CIFAR, weight_decay=1e-4, layers=3, finetune_from=1),
+    "simclr-v1/tiny": TINY,
+    "simclr-v2/tiny": replace(TINY, layers=3, finetune_from=1),
+    "simclr-v1/digits": DIGITS,
+    "simclr-v2/digits": replace(DIGITS, layers=3, finetune_from=1),
+}
+
+_EQUATION = """\
+l(i, j) = -log( exp(sim(z_i, z_j) / tau) / sum_{k=1..2N, k != i} exp(sim(z_i, z_k) / tau) )
+L = 1/N sum over the N images' two views i, j of l(i, j) + l(j, i)"""
+
+ABOUT = {
+    "simclr-v1": About(
+        title="A Simple Framework for Contrastive Learning of Visual Representations",
+        paper="Chen et al. 2020",
+        arxiv="2002.05709",
+        query="each view",
+        dictionary="all views of the batch",
+        target="the other view, the same encoder",
+        negatives=True,
+        idea=(
+            "Two random views of each image go through one encoder and a small projector, and each should find the "
+            "other among all views of a large batch. No queue and no second encoder are needed; what counts is the "
+            "composition of crops and colour distortion, a non-linear projector that is thrown away after the "
+            "training, a temperature, and many negatives: batches of thousands, trained with LARS, batch norm over all "
+            "processes. --projector none and linear are the paper's ablation."
+        ),
+        equation=_EQUATION,
+        published=(
+            ("ImageNet, ResNet-50, 100 epochs: linear top-1", "64.5", "google-research/simclr, README"),
+            ("ImageNet, ResNet-50 1x / 2x / 4x, 1000 epochs: linear top-1", "69.1 / 74.2 / 76.6",
+             "google-research/simclr, README"),
+            ("CIFAR-10, ResNet-18, 1000 epochs: linear top-1", "around 91", "google-research/simclr, README"),
+        ),
+    ),
+    "simclr-v2": About(
+        title="Big Self-Supervised Models are Strong Semi-Supervised Learners",
+        paper="Chen et al. 2020",
+        arxiv="2006.10029",
+        query="each view",
+        dictionary="all views of the batch (and a memory)",
+        target="the other view, the same encoder",
+        negatives=True,
+        idea=(
+            "SimCLR made larger: deeper, wider encoders with selective kernels, and a projector of three layers, whose "
+            "first one is kept: features and fine-tuning begin behind it (--finetune-from), which pays most where "
+            "labels are few. Optionally the keys of a momentum encoder are kept as further negatives, as in MoCo "
+            "(--memory)."
+        ),
+        equation=_EQUATION,
+        published=(
+            ("ImageNet, ResNet-50, 800 epochs: linear top-1", "71.7", "google-research/simclr, README"),
+            ("the same with selective kernels; 2x wide; both", "74.6; 75.6; 77.7", "google-research/simclr, README"),
+            ("the same, fine-tuned on 1 % / 10 % of the labels", "57.9 / 68.4", "google-research/simclr, README"),
+            ("ImageNet, ResNet-152 3x SK: linear top-1", "79.8", "google-research/simclr, README"),
+        ),
+    ),
+}  # fmt: skip

@@ -1,0 +1,182 @@
+r"""SimSiam: Exploring Simple Siamese Representation Learning (Chen & He 2020, arXiv:2011.10566).
+
+.. math::
+    L = \tfrac{1}{2} D(p_1, \mathrm{stopgrad}(z_2)) + \tfrac{1}{2} D(p_2, \mathrm{stopgrad}(z_1)) \qquad
+    D(p, z) = -\frac{p}{\|p\|_2} \cdot \frac{z}{\|z\|_2} \qquad p = h(z), \; z = f(x)
+
+BYOL without the average: one tower f makes z of each view, and a predictor h on one side has to meet the z of the
+other, which gets no gradient. No negatives, no queue, no target; the stop-gradient is what keeps it from collapse
+(Sec. 4.1), and the switches of the recipe take that and the other parts away one by one (Tables 1 and 3, Sec. 4).
+
+Where we depart from the official code: the projector's last layer has no bias (theirs is untrained and taken out again
+by the batch norm behind it), and without batch norm the hidden layers get a bias.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, final
+
+from torch import nn
+
+from contrastkit import losses
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.optim import ParamGroup
+from contrastkit.parts.heads import Norm, Tower, mlp
+from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimSiamRecipe(Recipe):
+    """SimSiam's hyper-parameters, and the switches of its Section 4."""
+
+    layers: Annotated[int, "of the projector (Sec. 3: 3; App. D: 2 for CIFAR-10)"] = 3
+    hidden: Annotated[int, "width of the projector's hidden layers (Sec. 3)"] = 2048
+    dim: Annotated[int, "dimensions of a projection (Sec. 3)"] = 2048
+    bottleneck: Annotated[int, "width of the predictor's hidden layer (Sec. 3)"] = 512
+    stop_gradient: Annotated[bool, "no gradient through the side that is predicted (Sec. 4.1); off, it collapses"] = (
+        True
+    )
+    predictor: Annotated[
+        Literal["trained", "random", "none"], "predictor: trained, left as drawn, or none at all (Table 1)"
+    ] = "trained"
+    fix_pred_lr: Annotated[bool, "keep the predictor's learning rate where it begins (Table 1, last row)"] = True
+    batch_norm: Annotated[
+        Literal["default", "hidden", "all", "none"],
+        "of the heads: hidden layers and the projector's output; hidden layers only; also the predictor's output; none "
+        "(Table 3)",
+    ] = "default"
+    symmetric: Annotated[bool, "let each view predict the other, not just the first the second (Sec. 4.6)"] = True
+    zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (builder.py)"] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("layers", "hidden", "dim", "bottleneck"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+
+    def build(self, setting: Setting) -> "SimSiam":
+        if len(self.views) != 2:
+            raise UserError(f"SimSiam compares two views, {len(self.views)} are given")
+        if self.batch < 2 and self.batch_norm != "none":
+            raise UserError(f"batch norm wants at least two images: raise --batch {self.batch}")
+        return SimSiam(self, setting)
+
+    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+        return super().encoder_options(setting) | {"zero_init": self.zero_init}
+
+
+@final
+class SimSiam(Method):
+    """Prediction of the other view, with a stop-gradient; see the module's text."""
+
+    def __init__(self, recipe: SimSiamRecipe, setting: Setting) -> None:
+        super().__init__()
+        self.recipe = recipe
+        encoder, dim = recipe.build_encoder(setting), recipe.dim
+        hidden = [recipe.hidden] * (recipe.layers - 1)
+        norm: Norm = "none" if recipe.batch_norm == "none" else "batch"
+        bias = norm == "none"
+        z_norm: Literal["plain", "none"] = "plain" if recipe.batch_norm in ("default", "all") else "none"
+        last_bias = z_norm == "none"
+        projector = mlp(encoder.dim, *hidden, dim, norm=norm, bias=bias, last_norm=z_norm, last_bias=last_bias)
+        self.online = Tower(encoder, projector)
+        self.predictor: nn.Module = nn.Identity()
+        if recipe.predictor != "none":
+            p_norm: Literal["plain", "none"] = "plain" if recipe.batch_norm == "all" else "none"
+            self.predictor = mlp(dim, recipe.bottleneck, dim, norm=norm, bias=bias, last_norm=p_norm)
+            self.predictor.requires_grad_(recipe.predictor == "trained")
+        sync_batch_norm(self, setting.world)
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        x1, x2 = batch.views  # one after the other: each has batch statistics of its own
+        z1, z2 = self.online(x1), self.online(x2)  # [n, C]
+        t1, t2 = (z1.detach(), z2.detach()) if self.recipe.stop_gradient else (z1, z2)
+        loss = losses.negative_cosine(self.predictor(z1), t2).mean()
+        if self.recipe.symmetric:
+            loss = (loss + losses.negative_cosine(self.predictor(z2), t1).mean()) / 2
+        return Step(loss=loss, memory=None, logs={})
+
+    def param_groups(self) -> list[ParamGroup]:
+        fixed = self.recipe.lr if self.recipe.fix_pred_lr else None
+        return [
+            ParamGroup(params=list(self.online.parameters())),
+            ParamGroup(params=[p for p in self.predictor.parameters() if p.requires_grad], fixed_lr=fixed),
+        ]
+
+
+# Main_simsiam.py's defaults, and --fix-pred-lr as in its README: 0.05 for a batch of 256 (Sec. 3, Baseline settings).
+V1 = SimSiamRecipe(
+    encoder="resnet50",
+    epochs=100,
+    batch=512,
+    lr=0.1,
+    weight_decay=1e-4,
+    lr_per_epoch=True,
+    zero_init=True,
+    views=VIEWS["moco-v2"],
+)
+
+# App. D: 0.03 for a batch of 256, two layers in the projector, no blur. Crops are the ImageNet recipe's.
+CIFAR = replace(
+    V1,
+    encoder="resnet18",
+    epochs=800,
+    lr=0.06,
+    weight_decay=5e-4,
+    layers=2,
+    fix_pred_lr=False,
+    zero_init=False,
+    views=tuple(replace(view, crop_min=0.2) for view in VIEWS["moco-cifar"]),
+)
+
+# For two CPU cores.
+TINY = replace(
+    CIFAR,
+    encoder="tiny",
+    epochs=24,
+    batch=128,
+    lr=0.06,
+    lr_per_epoch=False,
+    hidden=512,
+    dim=512,
+    bottleneck=128,
+    views=tuple(replace(view, size=24) for view in CIFAR.views),
+)
+DIGITS = replace(TINY, epochs=30, views=VIEWS["digits"])
+
+RECIPES: dict[str, Recipe] = {
+    "simsiam/imagenet": V1,
+    "simsiam/32": CIFAR,
+    "simsiam/tiny": TINY,
+    "simsiam/digits": DIGITS,
+}
+
+ABOUT = {
+    "simsiam": About(
+        title="Exploring Simple Siamese Representation Learning",
+        paper="Chen & He 2020",
+        arxiv="2011.10566",
+        query="a view, through the predictor",
+        dictionary="none",
+        target="the other view, stop-gradient",
+        negatives=False,
+        idea=(
+            "The simplest of all: one encoder and projector for both views, a small predictor on one side, and no "
+            "gradient through the other. There are no negatives and no momentum encoder, and batches need not be "
+            "large. Without the stop-gradient the outputs collapse (--no-stop-gradient shows it, and the monitor says "
+            "so); predictor, its constant learning rate, batch norm and the second direction can be taken away too, as "
+            "the paper does."
+        ),
+        equation=(
+            "L = D(p1, stopgrad(z2)) / 2 + D(p2, stopgrad(z1)) / 2,   D(p, z) = -cos(p, z)\n"
+            "z = f(x), encoder and projector;   p = h(z), predictor"
+        ),
+        published=(
+            ("ImageNet, ResNet-50, 100 epochs, batch 512: linear top-1", "68.1", "facebookresearch/simsiam, README"),
+            ("CIFAR-10, ResNet-18, 1000 epochs: online linear top-1", "90.51", "vturrisi/solo-learn, README"),
+            ("CIFAR-10, ResNet-18, 200 / 800 epochs, batch 512: kNN top-1", "76.4 / 90.4", "lightly, benchmarks.rst"),
+        ),
+    ),
+}

@@ -1,0 +1,262 @@
+r"""SwAV: Swapping Assignments between Views (Caron et al. 2020, arXiv:2006.09882).
+
+.. math::
+    L(z_t, z_s) = \ell(z_t, q_s) + \ell(z_s, q_t) \qquad
+    \ell(z_t, q_s) = -\sum_k q_s^{(k)} \log p_t^{(k)} \qquad
+    p_t^{(k)} = \frac{\exp(z_t \cdot c_k / \tau)}{\sum_{k'} \exp(z_t \cdot c_{k'} / \tau)}
+
+The dictionary is K trained prototypes c on the unit sphere. The code q of a full-size crop says which prototypes it
+belongs to, such that the batch uses all of them alike (Sinkhorn's algorithm, no gradient); every other crop of the
+image, full-size or small, has to predict it. A queue of earlier embeddings, scored by the prototypes of the moment,
+helps a small batch to that balance. Nothing is averaged, no crop is compared with another image's.
+
+Where we depart from the official code: prototypes are normalised after each step instead of before the next forward
+(the same sequence), the queue is filled after the step (codes never see their own batch in it, there or here), its
+length counts the rows of all processes and need not be a multiple of the batch, scores are float32 even where the
+encoder runs in bfloat16, batch norm sees all processes instead of groups of 8, LARS divides by ||g + wd w|| instead of
+||g|| + wd ||w|| (with a decay of 1e-6 the same), the head's hidden layer has no bias, which its batch norm would take
+away, the stem is torchvision's, and the first channel's standard deviation is 0.229, not the code's 0.228.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contrastkit import dist, losses, ops
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.optim import ParamGroup
+from contrastkit.parts.dictionary import Queue
+from contrastkit.parts.heads import Tower, mlp
+from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.types import Batch, Step
+from contrastkit.views import VIEWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwAVRecipe(Recipe):
+    """SwAV's hyper-parameters, with the paper's letters."""
+
+    K: Annotated[int, "prototypes (Sec. 4, main_swav.py --nmb_prototypes)"] = 3000
+    tau: Annotated[float, "temperature of the prediction (Eq. 2)"] = 0.1
+    epsilon: Annotated[float, "smoothness of the codes (Eq. 3); smaller is nearer to one prototype each"] = 0.05
+    iterations: Annotated[int, "Sinkhorn iterations (Sec. 3.1)"] = 3
+    dim: Annotated[int, "dimensions of an embedding and of a prototype"] = 128
+    hidden: Annotated[int, "width of the head's hidden layer; 0 is a linear head"] = 2048
+    assign: Annotated[int, "views that give codes, the first ones (main_swav.py --crops_for_assign)"] = 2
+    queue_length: Annotated[int, "earlier embeddings that are balanced with the batch, a view; 0 is no queue"] = 0
+    queue_epochs: Annotated[float, "epochs before the queue begins to fill; it is used once full"] = 15.0
+    freeze_epochs: Annotated[float, "epochs in which the prototypes stay as drawn (--freeze_prototypes_niters)"] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in {"K": 2, "iterations": 1, "dim": 1, "hidden": 0, "assign": 1, "queue_length": 0}.items():
+            if getattr(self, name) < least:
+                raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}")
+        for name in ("tau", "epsilon"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"--{name} must be above 0, not {getattr(self, name)}")
+        for name in ("queue_epochs", "freeze_epochs"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+
+    def build(self, setting: Setting) -> "SwAV":
+        if len(self.views) < 2:
+            raise UserError(f"SwAV predicts one view's code from another: two views or more, not {len(self.views)}")
+        if self.assign > len(self.views):
+            raise UserError(f"--assign {self.assign}: there are only {len(self.views)} views")
+        if setting.images < self.K:
+            raise UserError(f"{self.K} prototypes are more than the {setting.images} images: lower --K")
+        if self.queue_length % setting.world:
+            raise UserError(
+                f"--queue-length {self.queue_length} must be a multiple of the number of processes ({setting.world})"
+            )
+        return SwAV(self, setting)
+
+
+@final
+class SwAV(Method):
+    """Swapped prediction of balanced codes; see the module's text."""
+
+    def __init__(self, recipe: SwAVRecipe, setting: Setting) -> None:
+        super().__init__()
+        self.recipe, self.images = recipe, setting.images
+        self.queue_from = recipe.queue_epochs / recipe.epochs
+        encoder = recipe.build_encoder(setting)
+        hidden = [recipe.hidden] if recipe.hidden else []
+        self.online = Tower(encoder, mlp(encoder.dim, *hidden, recipe.dim, norm="batch", bias=False))
+        self.prototypes = nn.Linear(recipe.dim, recipe.K, bias=False)
+        self.normalise_prototypes()
+        generator = torch.Generator().manual_seed(setting.seed)
+        self.queues = nn.ModuleList(
+            Queue(recipe.queue_length, recipe.dim, generator, counted=True)
+            for _ in range(recipe.assign if recipe.queue_length else 0)
+        )
+        sync_batch_norm(self, setting.world)
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        V, n, A = len(batch.views), len(batch.index), self.recipe.assign
+        z = F.normalize(self.online(batch.views).float(), dim=1)  # [V n, C]
+        with torch.autocast(z.device.type, enabled=False):  # codes are exp(score / epsilon): 8 bits would not do
+            scores = self.prototypes(z).view(V, n, -1)  # [V, n, K]
+            q = torch.stack([self.codes(scores[i], i, progress) for i in range(A)])  # [A, n, K]
+            loss = losses.swapped_prediction(scores, q, tau=self.recipe.tau)
+        hits = scores[1].argmax(1) == q[0].argmax(1)
+        return Step(loss=loss.mean(), memory=z.detach().view(V, n, -1)[:A], logs={"top1": hits.float().mean()})
+
+    @torch.no_grad()
+    def codes(self, scores: Tensor, i: int, progress: float) -> Tensor:
+        """Codes [n, K] of the i-th view, balanced over all processes and, once it is full, the queue."""
+        n = len(scores)
+        if self.queues and progress >= self.queue_from:
+            queue = self.queues[i]
+            assert isinstance(queue, Queue)
+            if queue.full:
+                scores = torch.cat([self.prototypes(dist.mine(queue.keys)), scores])  # today's scores of old embeddings
+        recipe = self.recipe
+        return ops.sinkhorn(scores, epsilon=recipe.epsilon, iterations=recipe.iterations, across_ranks=True)[-n:]
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+        self.normalise_prototypes()
+        if progress >= self.queue_from:
+            for queue, z in zip(self.queues, step.memory, strict=False):
+                assert isinstance(queue, Queue)
+                queue.push(dist.gather(z))
+
+    @torch.no_grad()
+    def normalise_prototypes(self) -> None:
+        self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
+
+    def param_groups(self) -> list[ParamGroup]:
+        """All decayed and adapted, biases and norms too, as the official LARC has it; prototypes begin later."""
+        frozen_until = self.recipe.freeze_epochs / self.recipe.epochs
+        return [
+            ParamGroup(params=list(self.online.parameters())),
+            ParamGroup(params=list(self.prototypes.parameters()), frozen_until=frozen_until),
+        ]
+
+    @property
+    def remarks(self) -> list[str]:
+        r, seen = self.recipe, self.recipe.batch + self.recipe.queue_length
+        said = [
+            (seen < r.K, f"{r.K} prototypes share the {seen} embeddings of a batch and its queue, less than one each: "
+             "lower --K, or raise --batch or --queue-length"),
+            (self.images < r.queue_length, f"the queue of {r.queue_length} holds an image more than once, there are "
+             f"{self.images}: lower --queue-length"),
+            (r.queue_length > 0 and r.queue_epochs >= r.epochs,
+             f"the queue is never used: --queue-epochs {r.queue_epochs:g} of {r.epochs}"),
+            (r.freeze_epochs >= r.epochs,
+             f"the prototypes stay as drawn: --freeze-epochs {r.freeze_epochs:g} of {r.epochs}"),
+        ]  # fmt: skip
+        return [line for true, line in said if true]
+
+    @property
+    def chance(self) -> float:
+        """Of predictions that are alike for all prototypes."""
+        return math.log(self.recipe.K)
+
+
+# scripts/swav_800ep_pretrain.sh. Its 313 iterations with frozen prototypes are an epoch.
+IMAGENET = SwAVRecipe(
+    encoder="resnet50",
+    epochs=800,
+    batch=4096,
+    optimizer="lars",
+    lr=4.8,
+    weight_decay=1e-6,
+    warmup_epochs=10.0,
+    first_lr=0.3,
+    final_lr=0.0048,
+    views=VIEWS["swav"],
+)
+# scripts/swav_400ep_bs256_pretrain.sh: four GPUs. 5005 iterations are an epoch.
+SMALL_BATCH = replace(
+    IMAGENET, epochs=400, batch=256, lr=0.6, warmup_epochs=0.0, first_lr=0.0, final_lr=0.0006, queue_length=3840
+)
+
+# lightly's cifar10_benchmark.py: ResNet-18, 3x3 stem, two crops, no queue, Adam (its decay inside the gradient; one of
+# 1e-6 either way).
+CIFAR = replace(
+    IMAGENET,
+    encoder="resnet18",
+    epochs=200,
+    batch=512,
+    optimizer="adamw",
+    lr=0.004,
+    warmup_epochs=0.0,
+    first_lr=0.0,
+    final_lr=0.0,
+    lr_per_epoch=True,
+    K=512,
+    hidden=512,
+    freeze_epochs=0.0,
+    views=VIEWS["swav-cifar"],
+)
+
+# For two CPU cores. Codes as at epsilon = 0.05 leave a small net at a loss of ln K for epochs; sharper codes, and
+# prototypes that wait, are what the official README advises then.
+_FULL, _PART = (replace(VIEWS["swav-cifar"][0], size=size) for size in (24, 16))
+TINY = replace(
+    CIFAR,
+    encoder="tiny",
+    epochs=24,
+    batch=128,
+    lr=0.001,
+    warmup_epochs=1.0,
+    lr_per_epoch=False,
+    K=256,
+    epsilon=0.03,
+    queue_length=512,
+    queue_epochs=2.0,
+    freeze_epochs=1.0,
+    views=(replace(_FULL, crop_min=0.2),) * 2 + (replace(_PART, crop_min=0.1, crop_max=0.3),) * 2,
+)
+DIGITS = replace(TINY, epochs=30, views=VIEWS["digits"])
+
+RECIPES: dict[str, Recipe] = {
+    "swav/imagenet": IMAGENET,
+    "swav/imagenet-160": replace(IMAGENET, views=VIEWS["swav-small"]),
+    "swav/imagenet-256": SMALL_BATCH,
+    "swav/32": CIFAR,
+    "swav/tiny": TINY,
+    "swav/digits": DIGITS,
+}
+
+ABOUT = {
+    "swav": About(
+        title="Unsupervised Learning of Visual Features by Contrasting Cluster Assignments",
+        paper="Caron et al. 2020",
+        arxiv="2006.09882",
+        query="a crop, full-size or small",
+        dictionary="K trained prototypes",
+        target="the code (balanced cluster) of another, full-size crop",
+        negatives=False,
+        idea=(
+            "Images are clustered while they are learned: K prototypes are trained along with the encoder, and the "
+            "code of a full-size crop says to which of them it belongs. Codes are made for a batch at once, by three "
+            "iterations of Sinkhorn's algorithm, such that all prototypes are used alike; that keeps the outputs from "
+            "collapsing, without negatives and without a second encoder. Every other crop of the image must predict "
+            "the code. Small crops only predict, so there can be many of them at little cost (multi-crop). Where the "
+            "batch is smaller than the number of prototypes, a queue of earlier embeddings is balanced along with it."
+        ),
+        equation="""\
+l(z_t, q_s) = -sum_k q_s^(k) log p_t^(k)      p_t^(k) = exp(z_t . c_k / tau) / sum_k' exp(z_t . c_k' / tau)
+L = mean over full-size crops s, and over the other crops t, of l(z_t, q_s)
+Q = Diag(u) exp(C^T Z / epsilon) Diag(v): columns q, that sum to 1, and equal sums of all rows""",
+        published=(
+            ("ImageNet, ResNet-50, 2x224 + 6x96, batch 4096, 100 / 200 / 400 / 800 epochs: linear top-1",
+             "72.1 / 73.9 / 74.6 / 75.3", "facebookresearch/swav, README"),
+            ("ImageNet, ResNet-50, 2x224 + 6x96, batch 256, 200 / 400 epochs: linear top-1", "72.7 / 74.3",
+             "facebookresearch/swav, README"),
+            ("ImageNet, ResNet-50, 2x224, 400 epochs: linear top-1", "70.1", "facebookresearch/swav, README"),
+            ("CIFAR-10, ResNet-18, two crops, batch 512, 200 / 800 epochs: kNN top-1", "84.2 / 88.4",
+             "lightly, benchmarks"),
+            ("CIFAR-10, ResNet-18, two crops, 1000 epochs: online linear top-1", "89.17", "solo-learn, README"),
+        ),
+    ),
+}  # fmt: skip

@@ -1,0 +1,129 @@
+"""One process and two train alike, every method with its whole state: the first twenty steps in float32.
+
+Two processes are started once; both train every row, each row in a process group of its own, so that one that fails on
+either leaves the others alone.
+"""
+
+import contextlib
+import multiprocessing
+import traceback
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+import torch.distributed
+import torch.nn.functional as F
+from same import assert_alike
+from test_contract import ROWS, N
+from torch import Tensor
+
+from contrastkit import dist
+from contrastkit.methods import Setting
+from contrastkit.optim import apply_schedule, clip_gradients
+from contrastkit.train import _distribute
+from contrastkit.types import Batch, Step
+
+STEPS = 20
+WARM = 0.01  # of the peak rate, as in a warm-up
+# A process normalises its own images: fewer groups than processes are another training, which says so (remarks).
+NAMES = [name for name, recipe in ROWS.items() if getattr(recipe, "bn_groups", 2) > 1]
+
+
+def images(name: str, step: int) -> Batch:
+    """Views of sixteen pixels (small crops have fewer) that fit the row. Each image has its own colours under the noise:
+    batch norm over hardly different ones would magnify the last bits of every sum."""
+    g, largest = torch.Generator().manual_seed(step), max(view.size for view in ROWS[name].views)
+    colours = torch.rand(N, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    views = []
+    for view in ROWS[name].views:
+        side = 16 * view.size // largest
+        noise = torch.rand(N, 3, side, side, generator=g)
+        views.append(0.8 * F.interpolate(colours, (side, side), mode="bilinear") + 0.2 * noise)
+    return Batch(views, torch.arange(N), torch.full((N,), -1))
+
+
+@contextlib.contextmanager
+def smooth() -> Iterator[None]:
+    """GELU for ReLU: the two sum in another order, and a gate whose input is within that of 0 opens in one alone."""
+
+    def gelu(x: Tensor, inplace: bool = False) -> Tensor:
+        return F.gelu(x)
+
+    with mock.patch.object(torch, "relu_", gelu), mock.patch.object(F, "relu", gelu):
+        yield
+
+
+@smooth()
+def train(name: str) -> dict[str, Any]:
+    """The losses and the state after twenty steps, whose progress goes through the whole schedule of the method."""
+    recipe = ROWS[name]
+    torch.manual_seed(0)
+    setting = Setting(channels=3, size=16, images=64, world=dist.world(), seed=0)
+    method = recipe.build(setting).train()
+    model = _distribute(method) if dist.world() > 1 else method
+    optimizer = recipe.build_optimizer(method)
+    losses = []
+    for step in range(STEPS):
+        progress = step / STEPS
+        whole = images(name, step)
+        b = Batch([dist.mine(view) for view in whole.views], dist.mine(whole.index), dist.mine(whole.label))
+        out: Step = model(b, progress)
+        out.loss.backward()
+        apply_schedule(optimizer, progress, recipe.lr * WARM)
+        clip_gradients(optimizer, recipe.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        method.after_step(b, out, progress)
+        losses.append(dist.mean(out.loss.detach()).item())
+    dist.average_batch_norm(method)
+    return {"losses": losses, "state": method.state_dict()}
+
+
+def child(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    for number, name in enumerate(NAMES):
+        torch.distributed.init_process_group(
+            "gloo", f"file://{folder}/group{number}", timedelta(seconds=120), world_size=2, rank=rank
+        )
+        try:
+            found: Any = train(name)
+        except Exception:
+            found = traceback.format_exc()
+        torch.save(found, folder / f"{number}-{rank}.pt")
+        torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """What each of two processes has found: losses and state, or the traceback of an error, for each row."""
+    folder = tmp_path_factory.mktemp("processes")
+    # Where there is a GPU, autograd has threads that a fork would miss.
+    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    children = [context.Process(target=child, args=(rank, folder)) for rank in range(2)]
+    for process in children:
+        process.start()
+    for process in children:
+        process.join(300)
+        if process.exitcode is None:
+            process.kill()
+    found = {}
+    for number, name in enumerate(NAMES):
+        files = [folder / f"{number}-{rank}.pt" for rank in range(2)]
+        found[name] = [torch.load(file) if file.exists() else "the process has died or hangs" for file in files]
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_train_as_one_does(name: str, together: dict[str, list[Any]]) -> None:
+    first, second = together[name]
+    assert not isinstance(first, str), first
+    assert not isinstance(second, str), second
+    one = train(name)
+    assert first["losses"] == pytest.approx(one["losses"], abs=1e-4)
+    for key, value in first["state"].items():
+        assert torch.equal(value, second["state"][key]), f"{key} is not the same on both processes"
+    assert_alike(one["state"], first["state"])

@@ -1,0 +1,261 @@
+"""SimSiam against its equations, written out as loops in float64, and its switches."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from contrastkit import losses
+from contrastkit.errors import UserError
+from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods.simsiam import SimSiam, SimSiamRecipe
+from contrastkit.monitor import STD, collapse
+from contrastkit.optim import apply_schedule, build_optimizer, learning_rate
+from contrastkit.types import Batch
+
+N, C = 8, 16
+
+
+def recipe(**numbers: object) -> SimSiamRecipe:
+    row = RECIPES["simsiam/tiny"]
+    assert isinstance(row, SimSiamRecipe)
+    return replace(row, **{"batch": N, "dim": C, "hidden": 32, "bottleneck": 8, **numbers})
+
+
+def build(**numbers: object) -> SimSiam:
+    torch.manual_seed(0)
+    return recipe(**numbers).build(Setting(channels=3, size=16, images=64, world=1, seed=3)).train()
+
+
+def batch(seed: int = 1) -> Batch:
+    g = torch.Generator().manual_seed(seed)
+    return Batch([torch.rand(N, 3, 16, 16, generator=g) for _ in range(2)], torch.arange(N), torch.full((N,), -1))
+
+
+def d_loop(p: Tensor, z: Tensor) -> Tensor:
+    """Eq. 1, averaged over the images, one number after the other."""
+    total = p.new_zeros(())
+    for i in range(len(p)):
+        dot, pp, zz = p.new_zeros(()), p.new_zeros(()), p.new_zeros(())
+        for a, b in zip(p[i], z[i], strict=True):
+            dot, pp, zz = dot + a * b, pp + a * a, zz + b * b
+        total = total - dot / (pp.sqrt() * zz.sqrt())
+    return total / len(p)
+
+
+def outputs(method: SimSiam, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+    """Projections and predictions of each view, in float64."""
+    z = [method.online(x) for x in batch.views]
+    return [x.double() for x in z], [method.predictor(x).double() for x in z]
+
+
+def gradients(method: nn.Module) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+
+
+def assert_same_gradients(method: nn.Module, truth: nn.Module) -> None:
+    """Within float32's reach: what lies in front of batch norm may have a gradient of 0 but for rounding."""
+    found, right = gradients(method), gradients(truth)
+    assert found.keys() == right.keys()
+    largest = max(float(g.abs().max()) for g in right.values())
+    for name, g in right.items():
+        torch.testing.assert_close(found[name], g, rtol=1e-3, atol=1e-5 * largest, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def random_pair() -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    return 3 * torch.randn(N, C, generator=g, dtype=torch.float64), torch.randn(N, C, generator=g, dtype=torch.float64)
+
+
+def test_negative_cosine_and_its_gradient_are_equation_1() -> None:
+    p, z = random_pair()
+    truth = p.clone().requires_grad_()
+    expected = d_loop(truth, z)
+    expected.backward()
+    mine = p.float().requires_grad_()
+    found = losses.negative_cosine(mine, z.float())
+    found.mean().backward()
+    assert found.shape == (N,) and found.dtype == torch.float32
+    assert found.mean().item() == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(mine.grad.double(), truth.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_negative_cosine_agrees_with_lightly() -> None:
+    lightly = pytest.importorskip("lightly.loss")
+    p, z = (x.float() for x in random_pair())
+    assert losses.negative_cosine(p, z).mean().item() == pytest.approx(
+        lightly.NegativeCosineSimilarity()(p, z).item(), rel=1e-5
+    )
+
+
+def test_the_loss_is_half_of_both_directions_with_the_other_side_constant() -> None:
+    """Eq. 4; the traps: a sum in place of the mean, and a gradient through z."""
+    method, b = build(), batch()
+    truth, through = copy.deepcopy(method), copy.deepcopy(method)
+    step = method(b, 0.3)
+    step.loss.backward()
+    z, p = outputs(truth, b)
+    expected = d_loop(p[0], z[1].detach()) / 2 + d_loop(p[1], z[0].detach()) / 2
+    expected.backward()
+    assert step.memory is None and step.loss.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+    assert_same_gradients(method, truth)
+    z, p = outputs(through, b)
+    (d_loop(p[0], z[1]) / 2 + d_loop(p[1], z[0]) / 2).backward()
+    with pytest.raises(AssertionError):
+        assert_same_gradients(method, through)
+    open_ended = build(stop_gradient=False)  # Sec. 4.1: the same loss, another gradient
+    step = open_ended(b, 0.3)
+    step.loss.backward()
+    assert step.loss.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+    assert_same_gradients(open_ended, through)
+
+
+def test_each_view_is_normalised_by_itself() -> None:
+    """The trap: both views through the tower together would share their batch statistics."""
+    method, b = build(), batch()
+    dark = Batch([b.views[0], 0.2 * b.views[1]], b.index, b.label)
+    z, p = outputs(copy.deepcopy(method), dark)
+    expected = d_loop(p[0], z[1]) / 2 + d_loop(p[1], z[0]) / 2
+    together = copy.deepcopy(method)
+    both = together.online(torch.cat(list(dark.views)))
+    z, p = both.double().chunk(2), together.predictor(both).double().chunk(2)
+    assert abs((d_loop(p[0], z[1]) / 2 + d_loop(p[1], z[0]) / 2).item() - expected.item()) > 1e-3
+    assert method(dark, 0.0).loss.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+
+
+def test_one_direction_is_the_first_view_predicting_the_second() -> None:
+    """Sec. 4.6: D(p1, stopgrad(z2)), not halved."""
+    method, b = build(symmetric=False), batch()
+    truth = copy.deepcopy(method)
+    step = method(b, 0.0)
+    step.loss.backward()
+    z, p = outputs(truth, b)
+    expected = d_loop(p[0], z[1].detach())
+    expected.backward()
+    assert step.loss.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
+    assert_same_gradients(method, truth)
+
+
+# ---------------------------------------------------------------------------------------------------------- the heads
+
+
+def layers(module: nn.Module) -> list[str]:
+    def told(m: nn.Module) -> str:
+        if isinstance(m, nn.Linear):
+            return f"{m.in_features}-{m.out_features}{'' if m.bias is None else ' bias'}"
+        return f"{type(m).__name__}{' plain' if isinstance(m, nn.BatchNorm1d) and not m.affine else ''}"
+
+    return [told(m) for m in module.children()]
+
+
+def test_heads_are_the_official_codes() -> None:
+    """builder.py: three layers, the last norm without scale and shift; the predictor ends in a bias, not a norm."""
+    row = RECIPES["simsiam/imagenet"]
+    with torch.device("meta"):
+        method = row.build(Setting(channels=3, size=224, images=64))
+    hidden = ["2048-2048", "BatchNorm1d", "ReLU"]
+    assert layers(method.online.head) == [*hidden, *hidden, "2048-2048", "BatchNorm1d plain"]
+    assert layers(method.predictor) == ["2048-512", "BatchNorm1d", "ReLU", "512-2048 bias"]
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "projector", "predictor"),
+    [  # Table 3
+        ("none", ["128-32 bias", "ReLU", "32-16 bias"], ["16-8 bias", "ReLU", "8-16 bias"]),
+        ("hidden", ["128-32", "BatchNorm1d", "ReLU", "32-16 bias"], ["16-8", "BatchNorm1d", "ReLU", "8-16 bias"]),
+        ("default", ["128-32", "BatchNorm1d", "ReLU", "32-16", "BatchNorm1d plain"],
+         ["16-8", "BatchNorm1d", "ReLU", "8-16 bias"]),
+        ("all", ["128-32", "BatchNorm1d", "ReLU", "32-16", "BatchNorm1d plain"],
+         ["16-8", "BatchNorm1d", "ReLU", "8-16 bias", "BatchNorm1d plain"]),
+    ],
+)  # fmt: skip
+def test_batch_norm_goes_where_table_3_has_it(batch_norm: Any, projector: list[str], predictor: list[str]) -> None:
+    method = build(batch_norm=batch_norm, layers=2)
+    assert layers(method.online.head) == projector and layers(method.predictor) == predictor
+    assert method(batch(), 0.0).loss.isfinite()
+
+
+def test_residual_branches_start_at_zero_where_the_official_code_has_it() -> None:
+    assert recipe(zero_init=True).encoder_options(Setting(channels=3, size=16, images=64))["zero_init"]
+    blocks = build(zero_init=True).online.encoder.trunk.blocks
+    assert all(block.bn2.weight.eq(0).all() for block in blocks)
+    assert all(block.bn2.weight.eq(1).all() for block in build().online.encoder.trunk.blocks)
+
+
+# ---------------------------------------------------------------------------------------------- predictor (Table 1)
+
+
+def test_without_a_predictor_the_projections_meet_each_other() -> None:
+    method, b = build(predictor="none"), batch()
+    z, _ = outputs(copy.deepcopy(method), b)
+    assert method(b, 0.0).loss.item() == pytest.approx(d_loop(z[0], z[1]).item(), rel=1e-5, abs=1e-6)
+    assert not list(method.predictor.parameters())
+    build_optimizer(method.param_groups(), "sgd", lr=0.1, weight_decay=0)  # an empty group is no obstacle
+
+
+def test_a_random_predictor_stays_as_it_was_drawn() -> None:
+    method, b = build(predictor="random"), batch()
+    before = {name: p.clone() for name, p in method.named_parameters()}
+    optimizer = build_optimizer(method.param_groups(), "sgd", lr=0.1, weight_decay=1e-2)
+    method(b, 0.0).loss.backward()
+    optimizer.step()
+    for name, p in method.named_parameters():
+        assert torch.equal(p, before[name]) == name.startswith("predictor"), name
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_the_predictors_rate_can_stay_while_the_others_falls(fixed: bool) -> None:
+    """--fix-pred-lr (Table 1, last row); everything is decayed, biases and norms too."""
+    row = recipe(fix_pred_lr=fixed, lr=0.1)
+    method = row.build(Setting(channels=3, size=16, images=64))
+    optimizer = build_optimizer(method.param_groups(), "sgd", lr=row.lr, weight_decay=1e-4)
+    in_predictor = {id(p) for p in method.predictor.parameters()}
+    for progress, expected in ((0.0, 0.1), (0.25, 0.0853553), (0.5, 0.05), (0.9, 0.0024472)):
+        apply_schedule(optimizer, progress, learning_rate(progress, schedule="cosine", base_lr=row.lr))
+        for group in optimizer.param_groups:
+            mine = all(id(p) in in_predictor for p in group["params"])
+            assert group["lr"] == pytest.approx(0.1 if mine and fixed else expected, rel=1e-4)
+            assert group["weight_decay"] == 1e-4
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in method.parameters()}
+
+
+# ----------------------------------------------------------------------------------------------------------- collapse
+
+
+def test_one_batch_is_learned_and_the_outputs_stay_apart() -> None:
+    """Collapse would lower the loss too."""
+    method, b = build(), batch()
+    optimizer = build_optimizer(method.param_groups(), "sgd", lr=0.1, weight_decay=0)
+    curve = []
+    for _ in range(25):
+        step = method(b, 0.5)
+        step.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        curve.append(step.loss.item())
+    assert abs(curve[0]) < 0.3 and curve[-1] < -0.7
+    with torch.no_grad():
+        assert collapse(*(method.online(x) for x in b.views))["std"] > 3 * STD
+
+
+# --------------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ({"dim": 0}, "--dim must be at least 1, not 0"),
+        ({"layers": 0}, "--layers must be at least 1"),
+        ({"hidden": -2}, "--hidden must be at least 1"),
+        ({"bottleneck": 0}, "--bottleneck must be at least 1"),
+        ({"batch": 1}, "batch norm wants at least two images: raise --batch 1"),
+        ({"views": RECIPES["simsiam/tiny"].views[:1]}, "two views, 1 are given"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        recipe(**numbers).build(Setting(channels=3, size=16, images=64))
