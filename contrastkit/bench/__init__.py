@@ -11,8 +11,8 @@
     lightly                lightly's module, where lightly is installed
 
 The ways of one case are timed in turns, so that a disturbance of the machine meets all of them. `floor_ms` is what the
-machine's ceilings, measured first and in the same run, leave at the least: the larger of bytes over the copy rate and
-FLOP over the best GEMM rate. Data that stay in the caches may beat a floor of bytes.
+machine's ceilings, measured first and in the same run, leave at the least: the larger of bytes over the best streaming
+rate and FLOP over the best GEMM rate. Data that stay in the caches may beat a floor of bytes.
 """
 
 from collections.abc import Iterator
@@ -57,8 +57,8 @@ def run(
         fixed = {"op": op, "shape": shape, "dtype": dtype, "device": device, "direction": direction, "impl": impl}
         return {**fixed, "median_ms": None, "iqr_ms": None, "extra_mib": None, "floor_ms": None, "note": "", **numbers}
 
-    bandwidth, gemm = measure.ceilings(device, DTYPES[dtype])
-    for name, ceiling in (("copy", bandwidth), ("gemm", gemm)):
+    memory, gemm = measure.ceilings(device, DTYPES[dtype])
+    for name, ceiling in (("memory", memory), ("gemm", gemm)):
         ms = 1e3 * ceiling.seconds
         numbers = {"median_ms": ms, "iqr_ms": 0.0, "extra_mib": 0.0, "floor_ms": ms}
         yield row(
@@ -66,7 +66,7 @@ def run(
         )
     for name in CASES if op is None else [op]:
         for case in CASES[name](device, DTYPES[dtype], preset):
-            floor = 1e3 * max(case.bytes / bandwidth.rate, case.flop / gemm.rate)
+            floor = 1e3 * max(case.bytes / memory.rate, case.flop / gemm.rate)
             ways, missing = measure.warm(case.ways)
             for impl, (median, iqr) in measure.interleaved(ways, device).items():
                 yield row(
