@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from contrastkit.bench import CEILINGS
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
@@ -18,7 +20,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     both = {(row["op"], row["shape"]) for row in rows if row["direction"] == "forward+backward"}
     for row in rows:
         key = (row["op"], row["shape"])
-        measured = row["op"] not in ("memory", "gemm") and row["median_ms"] is not None
+        measured = row["op"] not in CEILINGS and row["median_ms"] is not None
         if measured and (row["direction"] == "forward+backward" or key not in both):
             cases.setdefault(key, {})[row["impl"]] = row
     lines = [
@@ -51,7 +53,7 @@ def section() -> str:
     parts = []
     for path in sorted(RESULTS.glob("*-paper.json")):
         rows = json.loads(path.read_text())
-        ceilings = ", ".join(f"{row['op']} {row['note']}" for row in rows if row["op"] in ("memory", "gemm"))
+        ceilings = ", ".join(f"{row['op']} {row['note']}" for row in rows if row["op"] in CEILINGS)
         parts.append(f"{path.stem}, {rows[0]['dtype']} ({ceilings}):\n\n{table(rows)}")
     return "\n\n".join(parts)
 

@@ -98,23 +98,18 @@ def peak_memory(way: Way, device: str) -> float:
 GEMMS = [(256, 512, 128), (256, 4096, 128), (512, 512, 512), (1024, 1024, 1024), (4096, 4096, 4096)]
 
 
-def ceilings(device: str, dtype: torch.dtype) -> tuple[Ceiling, Ceiling]:
-    """Bytes a second of the best stream, and FLOP a second of the best GEMM in dtype.
-
-    The stream is a copy, an average in place or a sum: a copy alone would flatter, for its stores may read first.
-    """
+def ceilings(device: str, dtype: torch.dtype) -> dict[str, Ceiling]:
+    """Bytes a second of a copy (read and write counted) and of the best of two streams that need not read what they
+    write first, an average in place and a sum; FLOP a second of the best GEMM in dtype."""
     n = 2**26 if device == "cuda" else 2**25
     a, b = torch.ones(n, device=device), torch.ones(n, device=device)
-    streams: dict[str, tuple[Way, int]] = {
-        "copy": (lambda: b.copy_(a), 8 * n),
-        "average in place": (lambda: b.lerp_(a, 0.01), 12 * n),
-        "sum": (lambda: a.sum(), 4 * n),
-    }
-    memory = Ceiling(0.0, "B", "", 1.0)
-    for name, (way, size) in streams.items():
+
+    def stream(name: str, way: Way, size: int) -> Ceiling:
         time_ = min(seconds(way, device) for _ in range(9))
-        if size / time_ > memory.rate:
-            memory = Ceiling(size / time_, "B", f"{name}, {4 * n >> 20} MiB", time_)
+        return Ceiling(size / time_, "B", f"{name} {4 * n >> 20} MiB".lstrip(), time_)
+
+    copy = stream("", lambda: b.copy_(a), 8 * n)
+    streams = [stream("average in place,", lambda: b.lerp_(a, 0.01), 12 * n), stream("sum,", lambda: a.sum(), 4 * n)]
     best = Ceiling(0.0, "FLOP", "", 1.0)
     for shape in GEMMS if device == "cpu" else [*GEMMS, (8192, 8192, 8192)]:
         rows, columns, depth = shape
@@ -125,7 +120,7 @@ def ceilings(device: str, dtype: torch.dtype) -> tuple[Ceiling, Ceiling]:
             rate = 2 * rows * columns * depth / time_
             if rate > best.rate:
                 best = Ceiling(rate, "FLOP", " x ".join(map(str, shape)), time_)
-    return memory, best
+    return {"copy": copy, "stream": max(streams, key=lambda ceiling: ceiling.rate), "gemm": best}
 
 
 def _products(x: Tensor, y: Tensor) -> list[Way]:
