@@ -30,15 +30,19 @@ def hurried(monkeypatch):
     """One sample or so of each way, on a machine of a billion bytes and FLOP a second; nothing is compiled."""
     monkeypatch.setattr(measure, "BUDGET", 0.0)
     monkeypatch.setattr(measure, "LEAST", 2)
-    ceilings = measure.Ceiling(1e9, "B", "1 MiB", 0.1), measure.Ceiling(1e9, "FLOP", "1 x 1 x 1", 0.1)
+    ceilings = {
+        "copy": measure.Ceiling(1e9, "B", "1 MiB", 0.1),
+        "stream": measure.Ceiling(2e9, "B", "sum, 1 MiB", 0.1),
+        "gemm": measure.Ceiling(1e9, "FLOP", "1 x 1 x 1", 0.1),
+    }
     monkeypatch.setattr(measure, "ceilings", lambda device, dtype: ceilings)
     monkeypatch.setattr(torch, "compile", lambda eager, **options: eager)
 
 
 def test_rows_of_one_op(hurried):
     rows = list(bench.run(op="queue", dtype="bfloat16"))
-    ceilings, rows = rows[:2], rows[2:]
-    assert [row["op"] for row in ceilings] == ["copy", "gemm"]
+    ceilings, rows = rows[:3], rows[3:]
+    assert tuple(row["op"] for row in ceilings) == bench.CEILINGS
     assert all(list(row) == COLUMNS for row in ceilings + rows)
     assert [row["impl"] for row in rows] == ["eager", "reference", "ours"]
     assert all(row["median_ms"] > 0 and row["iqr_ms"] >= 0 for row in rows)
@@ -73,6 +77,7 @@ def test_the_readme_shows_what_was_measured():
     if not table["README"].is_file():
         pytest.skip("not in a checkout")
     assert table["section"]() in table["README"].read_text()
+    assert (table["RESULTS"] / "README.md").read_text() == table["everything"]()
 
 
 def test_peak_memory_counts_what_is_held_at_once():

@@ -12,7 +12,8 @@
 
 The ways of one case are timed in turns, so that a disturbance of the machine meets all of them. `floor_ms` is what the
 machine's ceilings, measured first and in the same run, leave at the least: the larger of bytes over the copy rate and
-FLOP over the best GEMM rate. Data that stay in the caches may beat a floor of bytes.
+FLOP over the best GEMM rate. Data that stay in the caches may beat a floor of bytes, and so may work in place: a copy's
+stores read first what they overwrite (`stream` is the rate without that).
 """
 
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from contrastkit.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PRESETS = ("quick", "paper")
+CEILINGS = ("copy", "stream", "gemm")
 
 
 def run(
@@ -57,8 +59,8 @@ def run(
         fixed = {"op": op, "shape": shape, "dtype": dtype, "device": device, "direction": direction, "impl": impl}
         return {**fixed, "median_ms": None, "iqr_ms": None, "extra_mib": None, "floor_ms": None, "note": "", **numbers}
 
-    bandwidth, gemm = measure.ceilings(device, DTYPES[dtype])
-    for name, ceiling in (("copy", bandwidth), ("gemm", gemm)):
+    ceilings = measure.ceilings(device, DTYPES[dtype])
+    for name, ceiling in ceilings.items():
         ms = 1e3 * ceiling.seconds
         numbers = {"median_ms": ms, "iqr_ms": 0.0, "extra_mib": 0.0, "floor_ms": ms}
         yield row(
@@ -66,7 +68,7 @@ def run(
         )
     for name in CASES if op is None else [op]:
         for case in CASES[name](device, DTYPES[dtype], preset):
-            floor = 1e3 * max(case.bytes / bandwidth.rate, case.flop / gemm.rate)
+            floor = 1e3 * max(case.bytes / ceilings["copy"].rate, case.flop / ceilings["gemm"].rate)
             ways, missing = measure.warm(case.ways)
             for impl, (median, iqr) in measure.interleaved(ways, device).items():
                 yield row(
@@ -84,4 +86,4 @@ def run(
                 yield row(name, case.shape, case.direction, impl, floor_ms=floor, note=why)
 
 
-__all__ = ["CASES", "DTYPES", "PRESETS", "run"]
+__all__ = ["CASES", "CEILINGS", "DTYPES", "PRESETS", "run"]

@@ -98,11 +98,18 @@ def peak_memory(way: Way, device: str) -> float:
 GEMMS = [(256, 512, 128), (256, 4096, 128), (512, 512, 512), (1024, 1024, 1024), (4096, 4096, 4096)]
 
 
-def ceilings(device: str, dtype: torch.dtype) -> tuple[Ceiling, Ceiling]:
-    """Bytes a second of a copy (read and write counted), and FLOP a second of the best GEMM in dtype."""
+def ceilings(device: str, dtype: torch.dtype) -> dict[str, Ceiling]:
+    """Bytes a second of a copy (read and write counted) and of the best of two streams that need not read what they
+    write first, an average in place and a sum; FLOP a second of the best GEMM in dtype."""
     n = 2**26 if device == "cuda" else 2**25
-    a, b = torch.ones(n, device=device), torch.empty(n, device=device)
-    copy = min(seconds(lambda: b.copy_(a), device) for _ in range(9))
+    a, b = torch.ones(n, device=device), torch.ones(n, device=device)
+
+    def stream(name: str, way: Way, size: int) -> Ceiling:
+        time_ = min(seconds(way, device) for _ in range(9))
+        return Ceiling(size / time_, "B", f"{name} {4 * n >> 20} MiB".lstrip(), time_)
+
+    copy = stream("", lambda: b.copy_(a), 8 * n)
+    streams = [stream("average in place,", lambda: b.lerp_(a, 0.01), 12 * n), stream("sum,", lambda: a.sum(), 4 * n)]
     best = Ceiling(0.0, "FLOP", "", 1.0)
     for shape in GEMMS if device == "cpu" else [*GEMMS, (8192, 8192, 8192)]:
         rows, columns, depth = shape
@@ -113,7 +120,7 @@ def ceilings(device: str, dtype: torch.dtype) -> tuple[Ceiling, Ceiling]:
             rate = 2 * rows * columns * depth / time_
             if rate > best.rate:
                 best = Ceiling(rate, "FLOP", " x ".join(map(str, shape)), time_)
-    return Ceiling(2 * 4 * n / copy, "B", f"{4 * n >> 20} MiB", copy), best
+    return {"copy": copy, "stream": max(streams, key=lambda ceiling: ceiling.rate), "gemm": best}
 
 
 def _products(x: Tensor, y: Tensor) -> list[Way]:

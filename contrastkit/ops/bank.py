@@ -15,7 +15,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contrastkit.ops.library import LIBRARY, Gradients, accumulator, blocks, once_differentiable, softplus, temperature
+from contrastkit.ops.library import (
+    LIBRARY,
+    Gradients,
+    accumulator,
+    blocks,
+    once_differentiable,
+    refuse_forward_mode,
+    softplus,
+    temperature,
+)
 
 LIBRARY.define(
     "bank_loss(Tensor query, Tensor bank, Tensor index, Tensor tau, Tensor? Z, bool with_dquery)"
@@ -72,6 +81,7 @@ def bank_loss(
         if t is not None and t.device != query.device:
             raise ValueError(f"bank_loss: {name} is on {t.device} and query on {query.device}")
     tau = temperature("bank_loss", tau, query.device)
+    refuse_forward_mode("bank_loss", query, tau)
     with_dquery = torch.is_grad_enabled() and (query.requires_grad or tau.requires_grad)
     if query.ndim == 2:
         query, bank, Z = query[:, None], bank[:, None], None if Z is None else Z[None]
@@ -100,7 +110,8 @@ def _reference(
             r = bank.index_select(0, drawn.flatten()).to(dtype).view(*drawn.shape, V, C)
             s = torch.einsum("nvc,nkvc->nvk", q[rows], r)
             lse[rows] = s.logsumexp(2)
-            top1[rows] = s[..., 0] >= s.amax(2)
+            same = (drawn == drawn[:, :1])[:, None]  # the positive ties with itself, however products round
+            top1[rows] = s[..., 0] >= s.masked_fill(same, -math.inf).amax(2)
             if Z is None:
                 loss[rows] = lse[rows] - s[..., 0]
                 g = (s - lse[rows, :, None]).exp_()

@@ -16,7 +16,7 @@ def ema_(averages: Sequence[Tensor], params: Sequence[Tensor], m: float) -> None
     Computed in float32 (float64 where either is float64) as a + (1 - m)(p - a), and for m <= 1/2 as p - m (p - a):
     m = 0 copies the parameter exactly and m = 1 changes nothing. Nothing of it enters autograd's graph.
     An average kept in bfloat16 loses updates smaller than its last bit: keep averages in float32. Where all are float32
-    torch._foreach_lerp_ is at the memory's limit as our kernels are, and serves where these are not built.
+    and larger than the caches (from 32 MiB on) torch._foreach_lerp_ is at the memory's limit, and serves on the CPU.
 
     Args:
         averages: tensors of any floating dtype and strides, written in place.

@@ -15,7 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from contrastkit.ops.library import LIBRARY, Gradients, accumulator, blocks, once_differentiable, softplus, temperature
+from contrastkit.ops.library import (
+    LIBRARY,
+    Gradients,
+    accumulator,
+    blocks,
+    once_differentiable,
+    refuse_forward_mode,
+    softplus,
+    temperature,
+)
 
 _MASKS = "Tensor? exclude, Tensor? n_valid, Tensor? query_ids, Tensor? key_ids"
 LIBRARY.define(
@@ -49,7 +58,7 @@ def infonce(
         keys: [K, C] the negatives. K = 0 is allowed.
         tau: temperature, above 0 (a tensor is not checked: that would synchronise); a 0-dim tensor may need a gradient.
         exclude: int64 [N, E], keys that are no negatives of row i; any number that is no key's, as -1, pads.
-        n_valid: 0-dim int64, only the first n_valid keys count.
+        n_valid: 0-dim int64, only the first n_valid keys count; what the others hold does not matter.
         ids: int64 ([N], [K]); a key with the query's id is no negative of it.
 
     Returns:
@@ -63,6 +72,7 @@ def infonce(
     """
     _check(query, positive, keys, exclude, n_valid, ids)
     tau = temperature("infonce", tau, query.device)
+    refuse_forward_mode("infonce", query, positive, keys, tau)
     query_ids, key_ids = ids or (None, None)
     with_dquery = torch.is_grad_enabled() and (query.requires_grad or tau.requires_grad)
     loss, lse, top1, _ = torch.ops.contrastkit.infonce(
@@ -140,6 +150,8 @@ def _reference(
     with torch.autocast(query.device.type, enabled=False):
         tau = tau.to(dtype)
         q, p, k = query.to(dtype) / tau, positive.to(dtype), keys.to(dtype)
+        if n_valid is not None:  # what lies beyond may be anything, and 0 times NaN is NaN
+            k = k.masked_fill(torch.arange(K, device=k.device)[:, None] >= n_valid, 0)
         s_positive = (q * p).sum(1)
         L, top = s_positive.new_empty(N), s_positive.new_empty(N)
         O = q.new_empty(q.shape if with_dquery else (0,))  # noqa: E741 (the letter of attention's output)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 LIBRARY = torch.library.Library("contrastkit", "DEF")
 
@@ -40,6 +41,12 @@ def temperature(op: str, tau: float | Tensor, device: torch.device) -> Tensor:
 def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)); torch's own takes x for it from 20 on, which float64 sees."""
     return torch.logaddexp(x, x.new_zeros(()))
+
+
+def refuse_forward_mode(op: str, *inputs: Tensor) -> None:
+    """Forward-mode differentiation finds no rule in an operator, and would take that for a derivative of zero."""
+    if any(unpack_dual(t).tangent is not None for t in inputs):
+        raise NotImplementedError(f"{op}: forward-mode differentiation is not offered; use backward()")
 
 
 Gradients = tuple[Tensor | None, ...]

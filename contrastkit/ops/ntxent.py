@@ -16,7 +16,16 @@ import torch
 from torch import Tensor
 
 from contrastkit import dist
-from contrastkit.ops.library import LIBRARY, Gradients, accumulator, blocks, once_differentiable, softplus, temperature
+from contrastkit.ops.library import (
+    LIBRARY,
+    Gradients,
+    accumulator,
+    blocks,
+    once_differentiable,
+    refuse_forward_mode,
+    softplus,
+    temperature,
+)
 
 # Rows come in groups of 2n, one group a rank; losses and gradients are those of rows first, ..., last - 1.
 LIBRARY.define("ntxent(Tensor z, Tensor tau, int n, int first, int last) -> (Tensor loss, Tensor lse, Tensor top1)")
@@ -52,6 +61,7 @@ def ntxent(z: Tensor, *, tau: float | Tensor, across_ranks: bool = False) -> tup
     if z.ndim != 2 or z.shape[0] % 2 or not z.is_floating_point():
         raise ValueError(f"ntxent: z must be floating [2n, C], got {z.dtype}{list(z.shape)}")
     tau = temperature("ntxent", tau, z.device)
+    refuse_forward_mode("ntxent", z, tau)
     if across_ranks and dist.world() > 1:
         return _AcrossRanks.apply(z, tau)
     return torch.ops.contrastkit.ntxent(z, tau, z.shape[0] // 2, 0, z.shape[0])

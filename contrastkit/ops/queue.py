@@ -20,7 +20,7 @@ def queue_push_(
     Args:
         keys: [K, C] the ring, written in place, any floating dtype (x is rounded to it once).
         pointer: 0-dim int64 on the device of keys, in [0, K); moved in place.
-        x: [N, C] the new keys, any floating dtype.
+        x: [N, C] the new keys, any floating dtype; they may be rows of keys.
         n_valid: 0-dim int64 on the device of keys: how many keys have been filled, becomes min(n_valid + N, K).
         normalize: divide each row by max(its L2 norm, 1e-12) first, in float32 (float64 for float64).
 
@@ -49,7 +49,7 @@ def _reference(keys: Tensor, pointer: Tensor, x: Tensor, n_valid: Tensor | None,
     x = x[-K:]
     if normalize:
         x = F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1)
-    keys.index_copy_(0, rows, x.to(keys.dtype))
+    keys.index_copy_(0, rows, x.to(keys.dtype, copy=True))  # a copy: x may lie in keys
     pointer.add_(N).remainder_(K)
     if n_valid is not None:
         n_valid.add_(N).clamp_(max=K)

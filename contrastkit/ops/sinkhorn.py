@@ -2,7 +2,8 @@
 
 The official code divides the whole matrix Q in turn, by its prototypes' sums and by its samples' sums. Here Q is never
 rewritten. With top_k the largest score of prototype k, d_i = max_k (s_ik - top_k), which is 0 or less, and
-E_ik = exp((s_ik - top_k - d_i) / epsilon), Q's factors are two vectors, and of them only the prototypes' sums t are kept:
+E_ik = exp((s_ik - top_k - d_i) / epsilon), Q's factors are two vectors, and of them only the prototypes' sums t are
+kept:
 
     t_k = sum_i exp(d_i / epsilon) E_ik
     t_k <- K/N sum_i E_ik / (sum_l E_il / t_l),    iterations - 1 times
@@ -30,8 +31,8 @@ TINY = 1e-30  # the least sum of a prototype that is divided by: that of one who
 def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, across_ranks: bool = False) -> Tensor:
     """Codes of samples over prototypes, each prototype used alike as far as `iterations` go (SwAV, Eqs. 3 to 5).
 
-    Arithmetic and results are in float32 (float64 for float64), without gradient. Scores may be of any size. A prototype
-    whose scores are all minus infinity gets no sample; any other gets its share, however far the samples.
+    Arithmetic and results are in float32 (float64 for float64), without gradient. Scores may be of any size. A
+    prototype whose scores are all minus infinity gets no sample; any other gets its share, however far the samples.
 
     Args:
         scores: [N, K] floating, similarity of sample and prototype.

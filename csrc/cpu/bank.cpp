@@ -47,24 +47,28 @@ void run(
   const B* rows = data<const B>(bank);
   const T* offsets = offset.defined() ? data<T>(offset) : nullptr;
   at::parallel_for(0, q.size(0), 1, [&](int64_t i, int64_t end) {
-    std::vector<T> sums(35 * slots);
-    T *m = sums.data(), *z = m + slots, *nce = z + slots, *work = nce + slots;
+    std::vector<T> sums(37 * slots);
+    T *m = sums.data(), *z = m + slots, *nce = z + slots, *s_positive = nce + slots, *one = s_positive + slots;
+    T* work = one + slots;
     for (; i < end; ++i) {
       const T* query = data<T>(q) + i * slots * C;
       const int64_t* drawn = data<const int64_t>(index) + i * draws;
       T* dq = with_dquery ? data<T>(dquery) + i * slots * C : nullptr;
-      const auto simd_ = [&](auto kernel, const auto* from) {
-        kernel(query, from, drawn + 1, draws - 1, slots, C, offsets, work, m, z, nce, dq);
+      const auto look = [&](const int64_t* at, int64_t n, const T* offsets, T* m, T* z, T* dq) {
+        if constexpr (std::is_same_v<T, float> && std::is_same_v<B, float>)
+          kernels().bank_noise_f(query, rows, at, n, slots, C, offsets, work, m, z, nce, dq);
+        else if constexpr (std::is_same_v<T, float> && std::is_same_v<B, at::BFloat16>)
+          kernels().bank_noise_b(
+              query, reinterpret_cast<const bf16*>(rows), at, n, slots, C, offsets, work, m, z, nce, dq);
+        else noise<T, B>(query, rows, at, n, slots, C, offsets, work, m, z, nce, dq);
       };
-      if constexpr (std::is_same_v<T, float> && std::is_same_v<B, float>) simd_(kernels().bank_noise_f, rows);
-      else if constexpr (std::is_same_v<T, float> && std::is_same_v<B, at::BFloat16>)
-        simd_(kernels().bank_noise_b, reinterpret_cast<const bf16*>(rows));
-      else simd_(noise<T, B>, rows);
+      // The positive's logit from the noise's own code: where the two are one row they tie.
+      look(drawn, 1, nullptr, s_positive, one, nullptr);
+      look(drawn + 1, draws - 1, offsets, m, z, dq);
 
       for (int64_t v = 0; v < slots; ++v) {
         const B* positive = rows + (drawn[0] * slots + v) * C;
-        T s = 0;
-        for (int64_t c = 0; c < C; ++c) s += query[v * C + c] * T(positive[c]);
+        const T s = one[v] == one[v] ? s_positive[v] : one[v];  // NaN stays NaN
         const T x = m[v] + std::log(z[v]) - s, softmax = softplus(x);
         const int64_t at = i * slots + v;
         data<T>(loss)[at] = offsets ? softplus(offsets[v] - s) + nce[v] : softmax;
@@ -94,6 +98,7 @@ void check_index(const char* op, const at::Tensor& index, int64_t M) {
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
     const at::Tensor& query, const at::Tensor& bank, const at::Tensor& index, const at::Tensor& tau,
     const std::optional<at::Tensor>& Z, bool with_dquery) {
+  check_bank_loss(query, bank, index, tau, Z);
   const bool wide = is(query, at::kDouble) || is(bank, at::kDouble);
   const at::ScalarType dtype = wide ? at::kDouble : at::kFloat;
   const double tau_ = temperature(tau);
@@ -114,6 +119,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
 }
 
 void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x, double m) {
+  check_bank_update(bank, index, x);
   const at::Tensor dense = bank.contiguous(), at = index.contiguous(), from = x.contiguous();
   check_index("bank_update_", at, bank.size(0));
   const int64_t N = from.size(0), C = from.size(-1), slots = from.dim() == 3 ? from.size(1) : 1, width = slots * C;

@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <ATen/ops/_foreach_lerp.h>
 
 #include <algorithm>
 #include <vector>
@@ -29,6 +30,12 @@ void ema(A* a, const P* p, int64_t n, double m) {
   }
 }
 
+constexpr int64_t kBeyondCaches = 1 << 23;  // elements: 32 MiB of averages
+
+bool all_float(const std::vector<at::Tensor>& tensors) {
+  return std::all_of(tensors.begin(), tensors.end(), [](const at::Tensor& t) { return is(t, at::kFloat); });
+}
+
 }  // namespace
 
 void ema_(at::TensorList averages, at::TensorList params, double m) {
@@ -37,6 +44,12 @@ void ema_(at::TensorList averages, at::TensorList params, double m) {
   std::vector<int64_t> end(n);  // of each tensor in the concatenation of all
   int64_t total = 0;
   for (size_t t = 0; t < n; ++t) end[t] = total += pairs.averages[t].numel();
+
+  // torch's own is at the memory's limit there, and leaves nothing to win; with less, its many small tasks would show.
+  if (total > kBeyondCaches && all_float(pairs.averages) && all_float(pairs.params)) {
+    at::_foreach_lerp_(pairs.averages, pairs.params, 1 - m);
+    return pairs.finish();
+  }
 
   at::parallel_for(0, total, 1 << 15, [&](int64_t from, int64_t to) {
     size_t t = std::upper_bound(end.begin(), end.end(), from) - end.begin();

@@ -44,10 +44,12 @@ int64_t filled(const at::Tensor& keys, const std::optional<at::Tensor>& n_valid)
   return n_valid ? std::clamp<int64_t>(*data<const int64_t>(*n_valid), 0, keys.size(0)) : keys.size(0);
 }
 
-// Keys of a task: a function of the shape alone, so that results do not depend on the number of threads.
-int64_t keys_a_task(int64_t K) {
+// Keys of a task: a function of the shape alone, so that results do not depend on the number of threads. The more blocks
+// of rows there are to share out, the fewer parts the keys are cut into, for each part's sums take memory.
+int64_t keys_a_task(int64_t K, int64_t blocks) {
   const int64_t tiles = (K + simd::kTile - 1) / simd::kTile;
-  return std::max<int64_t>((tiles + 15) / 16, 4) * simd::kTile;
+  const int64_t parts = std::clamp<int64_t>(64 / std::max<int64_t>(blocks, 1), 1, 16);
+  return std::max<int64_t>((tiles + parts - 1) / parts, 4) * simd::kTile;
 }
 
 // float64, for checks: a row at a time.
@@ -91,8 +93,8 @@ void run(
   constexpr bool fast = std::is_same_v<T, float>;
   const int64_t Cp = fast ? simd::padded(C) : C;
   const bool with_dquery = dquery.numel() > 0;
-  const int64_t span = keys_a_task(K), chunks = std::max<int64_t>((K + span - 1) / span, 1);
   const int64_t blocks = (N + kRows - 1) / kRows;
+  const int64_t span = keys_a_task(K, blocks), chunks = std::max<int64_t>((K + span - 1) / span, 1);
   // Of each chunk of keys: top, m and z of every row, then O. Few chunks: the sums are added in their order.
   const at::Tensor parts = loss.new_empty({chunks, N * (3 + (with_dquery ? Cp : 0))});
   const at::Tensor scratch =
@@ -125,7 +127,7 @@ void run(
   at::parallel_for(0, N, 64, [&](int64_t i, int64_t end) {
     for (; i < end; ++i) {
       const auto part = [&](int64_t chunk, int64_t what) { return all + chunk * parts.size(1) + what * N; };
-      T top = -std::numeric_limits<T>::infinity(), m = std::numeric_limits<T>::lowest(), z = 0, s_positive = 0;
+      T top = -std::numeric_limits<T>::infinity(), m = std::numeric_limits<T>::lowest(), z = 0;
       for (int64_t chunk = 0; chunk < chunks; ++chunk) {
         top = std::max(top, part(chunk, 0)[i]);
         m = std::max(m, part(chunk, 1)[i]);
@@ -138,7 +140,7 @@ void run(
         const T* O = part(chunk, 3) + i * Cp;
         for (int64_t c = 0; dq && c < C; ++c) dq[c] += weight * O[c];
       }
-      for (int64_t c = 0; c < C; ++c) s_positive += Q[i * C + c] * p[i * C + c];
+      const T s_positive = logit(Q + i * C, p + i * C, C);
       const T x = m + std::log(z) - s_positive;  // minus infinity where there is no negative
       const T value = softplus(x);
       data<T>(loss)[i] = value;
@@ -156,10 +158,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> infonce(
     const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau,
     const std::optional<at::Tensor>& exclude, const std::optional<at::Tensor>& n_valid,
     const std::optional<at::Tensor>& query_ids, const std::optional<at::Tensor>& key_ids, bool with_dquery) {
+  check_infonce("infonce", query, keys, tau, exclude, n_valid, query_ids, key_ids);
   TORCH_CHECK(
-      query.dim() == 2 && positive.sizes() == query.sizes() && keys.dim() == 2 && keys.size(1) == query.size(1),
-      "infonce: query [N, C], positive [N, C] and keys [K, C] expected, got ", query.sizes(), ", ", positive.sizes(),
-      " and ", keys.sizes());
+      positive.sizes() == query.sizes() && positive.device() == query.device(),
+      "infonce: a positive for each query on its device expected, got ", positive.sizes(), " and ", query.sizes());
   const int64_t N = query.size(0);
   const bool wide = is(query, at::kDouble) || is(positive, at::kDouble) || is(keys, at::kDouble);
   const at::ScalarType dtype = wide ? at::kDouble : at::kFloat;
@@ -180,6 +182,8 @@ at::Tensor infonce_dkeys(
     const at::Tensor& g, const at::Tensor& lse, const at::Tensor& query, const at::Tensor& keys, const at::Tensor& tau,
     const std::optional<at::Tensor>& exclude, const std::optional<at::Tensor>& n_valid,
     const std::optional<at::Tensor>& query_ids, const std::optional<at::Tensor>& key_ids) {
+  check_infonce("infonce_dkeys", query, keys, tau, exclude, n_valid, query_ids, key_ids);
+  check_infonce_dkeys(g, lse, query);
   const int64_t N = query.size(0), C = query.size(1);
   const at::ScalarType dtype = lse.scalar_type();
   const at::Tensor q = query.to(dtype).div(temperature(tau)).contiguous();

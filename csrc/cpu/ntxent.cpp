@@ -50,18 +50,11 @@ at::Tensor with_room(const at::Tensor& x) {
   return out;
 }
 
-template <typename T>
-T dot(const T* x, const T* y, int64_t C) {
-  T sum = 0;
-  for (int64_t c = 0; c < C; ++c) sum += x[c] * y[c];
-  return sum;
-}
-
 // float64, for checks: calls f(j, s) for every negative j of a row.
 template <typename F>
 void negatives(const double* z, const double* right, int64_t N, int64_t C, int64_t n, int64_t row, F&& f) {
   for (int64_t j = 0; j < N; ++j)
-    if (j != row && j != other(row, n)) f(j, dot(z + row * C, right + j * C, C));
+    if (j != row && j != other(row, n)) f(j, logit(z + row * C, right + j * C, C));
 }
 
 template <typename T>
@@ -72,7 +65,7 @@ void finish(
   at::parallel_for(0, loss.size(0), 64, [&](int64_t i, int64_t end) {
     for (; i < end; ++i) {
       const T m = data<T>(sums)[i], sum = data<T>(sums)[rows + i];
-      const T s = dot(data<T>(z) + (first + i) * C, data<T>(right) + other(first + i, n) * C, C);
+      const T s = logit(data<T>(z) + (first + i) * C, data<T>(right) + other(first + i, n) * C, C);
       const T value = softplus(m + std::log(sum) - s);
       data<T>(loss)[i] = value;
       data<T>(lse)[i] = s + value;
@@ -85,6 +78,7 @@ void finish(
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> ntxent(
     const at::Tensor& z, const at::Tensor& tau, int64_t n, int64_t first, int64_t last) {
+  check_ntxent("ntxent", z, tau, n, first, last);
   const bool wide = is(z, at::kDouble);
   const at::Tensor x = z.to(wide ? at::kDouble : at::kFloat).contiguous(), right = x.div(temperature(tau));
   const int64_t N = x.size(0), C = x.size(1), rows = last - first;
@@ -121,6 +115,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> ntxent(
 at::Tensor ntxent_dz(
     const at::Tensor& g, const at::Tensor& loss, const at::Tensor& lse, const at::Tensor& z, const at::Tensor& tau,
     int64_t n, int64_t first, int64_t last) {
+  check_ntxent("ntxent_dz", z, tau, n, first, last);
+  check_ntxent_dz(g, loss, lse, z);
   const at::Tensor x = z.to(lse.scalar_type()).contiguous(), right = x.div(temperature(tau));
   const at::Tensor weight = with_room(g.to(lse.scalar_type())), lses = with_room(lse), losses = loss.contiguous();
   const int64_t N = x.size(0), C = x.size(1), rows = last - first, Cp = simd::padded(C);

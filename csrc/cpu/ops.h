@@ -36,6 +36,15 @@ T softplus(T x) {
   return x != x ? x : std::max(x, T(0)) + std::log1p(std::exp(-std::abs(x)));
 }
 
+// q.k, to the bit as the kernels' products have it: a positive that equals a negative must tie with it.
+inline float logit(const float* q, const float* k, int64_t C) { return kernels().logit(q, k, C); }
+
+inline double logit(const double* q, const double* k, int64_t C) {
+  double sum = 0;
+  for (int64_t c = 0; c < C; ++c) sum += q[c] * k[c];
+  return sum;
+}
+
 // Rows [N, C] in float32 as tiles; packed is `right`, of the same shape.
 class Tiles {
  public:

@@ -44,7 +44,7 @@ void queue_push_(
   const int64_t N = x.size(0), K = keys.size(0), C = keys.size(1);
   const int64_t first = std::max<int64_t>(N - K, 0);  // of a larger batch the last K rows stay
   const int64_t grain = std::max<int64_t>((1 << 15) / std::max<int64_t>(C, 1), 1);
-  const at::Tensor dense = keys.contiguous(), rows = x.contiguous();
+  const at::Tensor dense = keys.contiguous(), rows = apart(x, keys);
   int64_t* at = static_cast<int64_t*>(pointer.mutable_data_ptr());
   const int64_t start = ((*at % K) + K) % K;
 

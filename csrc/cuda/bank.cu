@@ -289,17 +289,9 @@ __global__ void __launch_bounds__(kWarps* kWarp)
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
     const at::Tensor& query, const at::Tensor& bank, const at::Tensor& index, const at::Tensor& tau,
     const std::optional<at::Tensor>& Z, bool with_dquery) {
-  TORCH_CHECK(
-      query.dim() == 3 && bank.dim() == 3 && bank.size(1) == query.size(1) && bank.size(2) == query.size(2),
-      "bank_loss: query [N, V, C] and bank [M, V, C] expected, got ", query.sizes(), " and ", bank.sizes());
+  check_bank_loss(query, bank, index, tau, Z);
   const int64_t N = query.size(0), V = query.size(1), C = query.size(2), M = bank.size(0);
-  TORCH_CHECK(
-      index.dim() == 2 && index.size(0) == N && index.size(1) > 0 && index.scalar_type() == at::kLong,
-      "bank_loss: index must be int64 [", N, ", 1 + m], got ", index.scalar_type(), index.sizes());
-  TORCH_CHECK(!Z || (Z->dim() == 1 && Z->size(0) == V), "bank_loss: Z must be [", V, "]");
   const at::Device device = query.device();
-  for (const at::Tensor& t : {bank, index, Z.value_or(index)})
-    TORCH_CHECK(t.device() == device, "bank_loss: query is on ", device, " and another input on ", t.device());
   const int64_t m = index.size(1) - 1, rows = N * V;
   constexpr int64_t kMost = std::numeric_limits<int>::max();
   TORCH_CHECK(
@@ -356,18 +348,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
 }
 
 void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x, double m) {
-  TORCH_CHECK(
-      (bank.dim() == 2 || bank.dim() == 3) && x.dim() == bank.dim() && x.sizes().slice(1) == bank.sizes().slice(1),
-      "bank_update_: bank [M, C] and x [N, C], or [M, V, C] and [N, V, C], expected, got ", bank.sizes(), " and ",
-      x.sizes());
+  check_bank_update(bank, index, x);
   const int64_t N = x.size(0), M = bank.size(0), C = bank.size(-1), V = bank.dim() == 3 ? bank.size(1) : 1;
-  TORCH_CHECK(
-      index.dim() == 1 && index.size(0) == N && index.scalar_type() == at::kLong,
-      "bank_update_: index must be int64 [", N, "], got ", index.scalar_type(), index.sizes());
-  TORCH_CHECK(
-      index.device() == bank.device() && x.device() == bank.device(), "bank_update_: all inputs belong on one device");
   if (N * V == 0) return;
-  const at::Tensor dense = bank.contiguous(), rows = x.contiguous(), y = index.contiguous();
+  const at::Tensor dense = bank.contiguous(), rows = apart(x, bank), y = index.contiguous();
   dispatch(dense.scalar_type(), [&](auto b_zero) {
     dispatch(rows.scalar_type(), [&](auto x_zero) {
       using B = decltype(b_zero);

@@ -41,7 +41,7 @@ void queue_push_(
   check_queue(keys, pointer, x, n_valid);
   const int64_t N = x.size(0), K = keys.size(0), C = keys.size(1);
   if (N == 0) return;
-  const at::Tensor dense = keys.contiguous(), rows = x.contiguous();
+  const at::Tensor dense = keys.contiguous(), rows = apart(x, keys);
   const int64_t first = N > K ? N - K : 0;  // of a larger batch the last K rows stay
   const auto stream = c10::cuda::getCurrentCUDAStream();
   int64_t* at = static_cast<int64_t*>(pointer.mutable_data_ptr());

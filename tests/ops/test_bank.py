@@ -355,3 +355,12 @@ def test_what_does_not_fit_an_update_is_refused(change, message):
     } | change
     with pytest.raises(ValueError, match=message):
         ops.bank_update_(**arguments)
+
+
+@pytest.mark.parametrize("C", [3, 33, 128])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_draw_that_is_the_positive_ties(C, dtype):
+    query, bank = unit(9, C, dtype=torch.float32), unit(4, C).to(dtype)
+    index = torch.ones(9, 30, dtype=torch.int64)
+    for Z in (None, torch.tensor(4.0)):
+        assert ops.bank_loss(query, bank, index, tau=0.07, Z=Z)[2].all()

@@ -55,6 +55,18 @@ def test_m_of_0_copies_and_m_of_1_keeps(device, dtype):
     assert torch.equal(a, p)
 
 
+@pytest.mark.parametrize("m", [0.0, 0.3, 0.9999, 1.0])
+def test_averages_beyond_the_caches_are_exact_too(device, m):
+    averages = [torch.randn(2900, 2900, device=device), torch.randn(7, device=device)]
+    params = [torch.randn(2900, 2900, device=device).T, torch.randn(7, device=device)]
+    expected, version = [truth(a, p, m) for a, p in zip(averages, params, strict=True)], averages[1]._version
+    ops.ema_(averages, params, m)
+    for a, p, e in zip(averages, params, expected, strict=True):
+        torch.testing.assert_close(a.double(), e, rtol=3e-7, atol=3e-7)
+        assert m > 0 or torch.equal(a, p)
+    assert averages[1]._version > version
+
+
 def test_a_value_that_is_not_finite_shows(device):
     a = torch.tensor([1.0, math.inf, math.nan, 1.0], device=device).bfloat16()
     ops.ema_([a], [torch.tensor([math.nan, 1.0, 1.0, 1.0], device=device)], 0.9)

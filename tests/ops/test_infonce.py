@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from contrastkit import kernels, ops
+from contrastkit.bench import measure
 
 OPS = ("infonce", "infonce_dkeys")
 module = sys.modules["contrastkit.ops.infonce"]
@@ -215,6 +216,50 @@ def test_equal_similarities_give_log_of_their_number():
     loss, _, top1 = ops.infonce(e, e, e[:1].expand(99, 8), tau=0.07)
     torch.testing.assert_close(loss, torch.full((4,), math.log(100), dtype=torch.float64))
     assert top1.all()  # a tie is a hit
+
+
+@pytest.mark.parametrize("C", [3, 33, 128])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_negative_that_equals_the_positive_ties(request, C, dtype):
+    if request.node.callspec.params["device"] == "reference":
+        pytest.skip("torch's products round one dot product in several ways")
+    q, p = unit(50, C).to(dtype), unit(1, C).to(dtype).expand(50, C)
+    assert ops.infonce(q, p, p[:1].expand(70, C), tau=0.1)[2].all()
+    assert ops.infonce(p, p, p, tau=0.07)[2].all()  # collapsed
+
+
+def test_what_lies_beyond_n_valid_may_be_anything():
+    q, p, k = unit(5, 4), unit(5, 4), unit(9, 4)
+    k[6:] = torch.nan
+    leaves = [t.requires_grad_() for t in (q, p, k)]
+    loss, lse, top1 = ops.infonce(*leaves, tau=0.2, n_valid=torch.tensor(6))
+    found = [loss, lse, top1, *torch.autograd.grad(loss.sum(), leaves)]
+    few = [q, p, k[:6].detach().requires_grad_()]
+    loss, lse, top1 = ops.infonce(*few, tau=0.2)
+    expected = [loss, lse, top1, *torch.autograd.grad(loss.sum(), few)]
+    expected[-1] = torch.cat([expected[-1], torch.zeros(3, 4, dtype=torch.float64)])
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_nothing_of_the_logits_size_is_ever_held(request, device):
+    if request.node.callspec.params["device"] == "reference" or kernels.info()["ops"][OPS[0]][device] == "reference":
+        pytest.skip("the reference holds blocks of them")
+    N, K, C = 1024, 8192, 16
+    q, p, k = (unit(n, C, dtype=torch.float32).requires_grad_() for n in (N, N, K))
+
+    def step():
+        return torch.autograd.grad(ops.infonce(q, p, k, tau=0.1)[0].sum(), (q, p, k))
+
+    assert measure.peak_memory(step, device) < N * K * 4 / 4
+
+
+def test_memory_grows_with_the_rows(request, device):
+    if request.node.callspec.params["device"] != "cpu":
+        pytest.skip("the CPU kernels' parts")
+    N, C = 32768, 32
+    q, k = unit(N, C, dtype=torch.float32), unit(2048, C, dtype=torch.float32)
+    assert measure.peak_memory(lambda: ops.infonce(q.requires_grad_(), q.detach(), k, tau=0.1), device) < 4 * N * C * 4
 
 
 def test_a_small_loss_keeps_its_digits():

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from contrastkit import ops
 from contrastkit.ops.library import temperature
 
-OPS = ("infonce", "infonce_dkeys", "ntxent", "ntxent_dz", "bank_loss")
+OPS = ("infonce", "infonce_dkeys", "ntxent", "ntxent_dz", "bank_loss", "bank_update_", "queue_push_")
 
 
 def unit(*shape):
@@ -42,3 +42,43 @@ def test_a_temperature_is_a_number_above_0(tau):
 def test_a_temperature_stays_on_the_cpu_whatever_the_default_device():
     with torch.device("meta"):
         assert temperature("op", 0.5, torch.device("meta")).device.type == "cpu"
+
+
+@pytest.mark.parametrize(("op", "i"), DIFFERENTIABLE)
+def test_forward_mode_is_refused_and_never_zero(op, i):
+    leaves = [unit(6, 4), unit(6, 4), unit(18, 4), torch.tensor(0.3, dtype=torch.float64)]
+
+    def of(x):
+        return LOSSES[op](*leaves[:i], x, *leaves[i + 1 :]).sum()
+
+    with pytest.raises(NotImplementedError, match=f"{op}: forward-mode"):
+        torch.func.jvp(of, (leaves[i],), (torch.ones_like(leaves[i]),))
+
+
+RAW = torch.ops.contrastkit
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f, i: RAW.infonce(f(4, 2), f(4, 2), f(3, 2), f(1), None, None, i(4), None, True),
+        lambda f, i: RAW.infonce(f(4, 2), f(4, 2), f(3, 2), f(0), None, None, None, None, True),
+        lambda f, i: RAW.infonce(f(4, 2), f(4, 2), f(3, 2), f(1), i(2, 1), None, None, None, True),
+        lambda f, i: RAW.infonce(f(4, 2), f(4, 2), f(3, 2), f(1), None, None, i(4), i(2), True),
+        lambda f, i: RAW.infonce(f(4, 2), f(3, 2), f(3, 2), f(1), None, None, None, None, True),
+        lambda f, i: RAW.infonce_dkeys(f(1), f(4), f(4, 2), f(3, 2), f(1), None, None, None, None),
+        lambda f, i: RAW.ntxent(f(4, 2), f(1), 0, 0, 4),
+        lambda f, i: RAW.ntxent(f(4, 2), f(1), 2, 0, 5),
+        lambda f, i: RAW.ntxent_dz(f(1), f(1), f(1), f(400, 2), f(1), 200, 0, 400),
+        lambda f, i: RAW.bank_loss(f(4, 1, 2), f(9, 1, 3), i(4, 2), f(1), None, True),
+        lambda f, i: RAW.bank_loss(f(4, 1, 2), f(9, 1, 2), i(3, 2), f(1), None, True),
+        lambda f, i: RAW.bank_loss(f(4, 1, 2), f(9, 1, 2), i(4, 2), f(1), f(2), True),
+        lambda f, i: RAW.bank_update_(f(9, 2), i(4), f(3, 2), 0.5),
+        lambda f, i: RAW.queue_push_(f(9, 2), i(1), f(3, 2), None, True),
+    ],
+)
+def test_a_kernel_called_past_the_public_function_checks_what_it_will_read(device, request, call):
+    if request.node.callspec.params["device"] == "reference":
+        pytest.skip("torch's own operators check")
+    with pytest.raises((RuntimeError, ValueError, IndexError), match="expected|must|together|positive|not z's"):
+        call(lambda *s: torch.rand(*s, device=device), lambda *s: torch.zeros(*s, dtype=torch.int64, device=device))

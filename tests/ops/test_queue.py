@@ -72,6 +72,15 @@ def test_storage_rounds_as_torch_does(device, dtype):
     torch.testing.assert_close(keys, x.to(dtype), rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+def test_rows_of_the_queue_itself_may_be_pushed(device, normalize):
+    keys, pointer = torch.randn(6, 3, device=device), torch.tensor(1, device=device)
+    x = keys[:4].clone()
+    expected, _ = push_by_hand(keys, 1, torch.nn.functional.normalize(x, dim=1) if normalize else x)
+    ops.queue_push_(keys, pointer, keys[:4], normalize=normalize)
+    torch.testing.assert_close(keys.double().cpu(), expected, rtol=1e-6, atol=1e-7)
+
+
 def test_strided_keys_and_rows(device):
     wide = torch.zeros(6, 4, device=device)
     keys, x = wide.T[:, ::2], torch.randn(6, 10, device=device)[::2, 1:9:3]

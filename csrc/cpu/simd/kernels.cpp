@@ -22,6 +22,7 @@ const Kernels kernels = {
     enqueue<bf16, bf16>,
     pack<float>,
     pack<bf16>,
+    logit,
     infonce<float>,
     infonce<bf16>,
     infonce_dkeys,

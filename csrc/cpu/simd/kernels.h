@@ -93,6 +93,9 @@ using SinkhornBegin = void (*)(
 using SinkhornSums = void (*)(const float* E, int64_t n, int64_t K, float scale, const float* v, float* t);
 using SinkhornEnd = void (*)(float* E, int64_t n, int64_t K, const float* v);
 
+// q.k, added channel by channel as products add.
+using Logit = float (*)(const float* q, const float* k, int64_t C);
+
 struct Kernels {
   const char* isa;
   Ema<float, float> ema_ff;
@@ -104,6 +107,7 @@ struct Kernels {
   Enqueue<bf16, bf16> enqueue_bb;
   Pack<float> pack_f;
   Pack<bf16> pack_b;
+  Logit logit;
   InfoNCE<float> infonce_f;
   InfoNCE<bf16> infonce_b;
   InfoNCEdkeys infonce_dkeys;

@@ -52,6 +52,19 @@ void product(
   }
 }
 
+// One element of the product, to the bit: in its order, and rounded once a step where `block` is.
+inline float logit(const float* q, const float* k, int64_t C) {
+  float sum = 0;
+  for (int64_t c = 0; c < C; ++c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+    sum = __builtin_fmaf(q[c], k[c], sum);
+#else
+    sum += q[c] * k[c];
+#endif
+  }
+  return sum;
+}
+
 // A tile of t rows as the right matrix of both products: along [padded(C) / NR][kTile][NR] for P x, and
 // across [kTile / NR][C][NR] for q x^T; zeros beyond.
 template <typename X>
