@@ -1,10 +1,11 @@
-"""`python -m benchmarks.learning [--data NAME] [--data-dir DIR] [METHOD[:SEED] ...]`: what each method learns on one budget.
+"""`python -m benchmarks.learning [--data NAME] [--data-dir DIR] [METHOD[:SEED] ...]`: what each method learns on one
+budget.
 
 Trains each method's `tiny` row, judges it by kNN and the linear probe, and appends a row to
-benchmarks/results/learning-DATA.json; what is measured already is skipped and what was stopped goes on, so that hours of
-work can be done piece by piece. Beside the methods: the untrained encoder, raw pixels, and the same encoder trained with
-labels for as many epochs. Without names, all of them with seed 0. At the end the table in README.md and its bar chart are
-written anew (`--table` alone does just that).
+benchmarks/results/learning-DATA.json; what is measured already is skipped and what was stopped goes on, so that hours
+of work can be done piece by piece. Beside the methods: the untrained encoder, raw pixels, and the same encoder trained
+with labels for as many epochs. Without names, all of them with seed 0. At the end the table in README.md and its bar
+chart are written anew (`--table` alone does just that).
 """
 
 import argparse
@@ -45,7 +46,9 @@ def budget() -> Recipe:
 
 def judged(train_part: Source, test: Source, encoder: Encoder | None, size: int) -> dict[str, Any]:
     """kNN (k = 20, T = 0.1) and linear accuracy on the test images, in %; None stands for raw pixels."""
-    make = functools.partial(raw_pixels, size=size) if encoder is None else functools.partial(encode, encoder, size=size)
+    make = (
+        functools.partial(raw_pixels, size=size) if encoder is None else functools.partial(encode, encoder, size=size)
+    )
     of_train, of_test = make(train_part), make(test)
     assert train_part.labels is not None
     classes = int(train_part.labels.max()) + 1
@@ -58,7 +61,7 @@ def judged(train_part: Source, test: Source, encoder: Encoder | None, size: int)
 
 
 def supervised(source: Source, seed: int, size: int) -> tuple[Encoder, float]:
-    """The encoder trained with labels on one view of the budget's, for its epochs; SGD, the rate tuned on held-out images."""
+    """The encoder trained with labels for the budget's epochs on one of its views, by SGD, and the seconds it took."""
     recipe = budget()
     assert source.labels is not None
     torch.manual_seed(seed)
@@ -106,7 +109,10 @@ def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each method, over its seeds; the untrained encoder is the yardstick."""
-    lines = ["| method | seeds | epochs | training, s | kNN | above untrained | linear probe |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| method | seeds | epochs | training, s | kNN | above untrained | linear probe |",
+        "|---|---|---|---|---|---|---|",
+    ]
     untrained = statistics.fmean([row["knn"] for row in rows if row["method"] == "untrained"] or [float("nan")])
     for name in (*BASELINES, *METHODS):
         seeds = [row for row in rows if row["method"] == name]
@@ -114,7 +120,15 @@ def table(rows: list[dict[str, Any]]) -> str:
             found = {key: [row[key] for row in seeds] for key in ("knn", "linear", "seconds")}
             gain = f"{statistics.fmean(found['knn']) - untrained:+.1f}" if name != "untrained" else ""
             seconds = f"{statistics.fmean(found['seconds']):,.0f}" if seeds[0]["epochs"] else ""
-            cells = (name, len(seeds), seeds[0]["epochs"] or "", seconds, spread(found["knn"]), gain, spread(found["linear"]))
+            cells = (
+                name,
+                len(seeds),
+                seeds[0]["epochs"] or "",
+                seconds,
+                spread(found["knn"]),
+                gain,
+                spread(found["linear"]),
+            )
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
@@ -150,7 +164,9 @@ def section() -> str:
     parts = []
     for path in sorted(RESULTS.glob("learning-*.json")):
         data = path.stem.removeprefix("learning-")
-        parts.append(f"{data}:\n\n{table(json.loads(path.read_text()))}\n\n![{data}](benchmarks/results/{path.stem}.png)")
+        parts.append(
+            f"{data}:\n\n{table(json.loads(path.read_text()))}\n\n![{data}](benchmarks/results/{path.stem}.png)"
+        )
     return "\n\n".join(parts)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json
-from contrastkit.cli.train import shown
+from contrastkit.cli.train import per_row, shown
 
 from contrastkit.errors import UserError, suggest
 from contrastkit.names import METHODS
@@ -42,8 +42,8 @@ def methods(
         numbers = {m: {row: dataclasses.asdict(recipe) for row, recipe in recipes[m].items()} for m in rows}
         write_json(json, {m: dataclasses.asdict(ABOUT[m]) | {"recipes": numbers[m]} for m in rows})
     if name is None:
-        columns = [key for key in next(iter(rows.values())) if key != "also"]
-        screen.words("methods", columns, map(_narrow, rows.values()), whole=("method", "negatives"))
+        columns = ("method", "paper", "query", "dictionary", "target", "neg.", "recipes")
+        screen.words("methods (neg.: with negatives)", columns, map(_narrow, rows.values()), whole=("method", "neg."))
         screen.say("\nThe idea, the equation and the numbers of one: contrastkit methods METHOD")
     else:
         _tell(rows[METHODS[name]], recipes[METHODS[name]])
@@ -68,25 +68,31 @@ def _tell(row: dict[str, str], recipes: dict[str, "Recipe"]) -> None:
     screen.pairs(row["method"], [(key, row[key]) for key in row if row[key] and key not in ("method", "paper")])
 
     notes = _notes(type(next(iter(recipes.values()))))
-    del notes["views"]  # a table of their own
     of_all = _notes(Recipe).keys()
-    names = [*(name for name in notes if name not in of_all), *(name for name in notes if name in of_all)]
-    lines = [(name, *(shown(getattr(recipe, name)) for recipe in recipes.values()), notes[name]) for name in names]
-    columns = ("", *recipes, "what it is (where it is published)")
-    screen.words("\nrecipes", columns, [line for line in lines if line[0] not in of_all or _is_on(line)])
-    lines = [
-        (name, *(per_view(recipe.views, name) for recipe in recipes.values()), note)
-        for name, note in _notes(View).items()
-    ]
-    screen.words("\nviews", columns, filter(_is_on, lines))
+    own = {
+        name: {row: getattr(recipe, name) for row, recipe in recipes.items()} for name in notes if name not in of_all
+    }
+    common = {
+        name: {row: getattr(recipe, name) for row, recipe in recipes.items()} for name in of_all if name != "views"
+    }
+    views = {name: {row: per_view(recipe.views, name) for row, recipe in recipes.items()} for name in _notes(View)}
+    _numbers("its own numbers", own, notes)
+    _numbers("the training", {name: values for name, values in common.items() if _is_on(values)}, notes)
+    _numbers("the views", {name: values for name, values in views.items() if _is_on(values)}, _notes(View))
     if about.published:
-        screen.words("\npublished", ("", "", "where"), about.published)
+        screen.words("\npublished results", ("", "", "where"), about.published)
     screen.say("")
 
 
-def _is_on(line: tuple[str, ...]) -> bool:
+def _numbers(title: str, numbers: dict[str, dict[str, Any]], notes: dict[str, str]) -> None:
+    """A line for each number: its value, or that of each recipe where they differ, and what it is."""
+    lines = [(name, "\n".join(per_row(values)), notes[name]) for name, values in numbers.items()]
+    screen.words(f"\n{title}", ("", "recipe: value", "what it is (where it is published)"), lines, whole=("",))
+
+
+def _is_on(values: dict[str, Any]) -> bool:
     """Whether any recipe uses what this number is for."""
-    return bool(set(line[1:-1]) - {"0", "false", "none"})
+    return any(shown(value) not in ("0", "false", "none") for value in values.values())
 
 
 def _notes(kind: type[Any]) -> dict[str, str]:

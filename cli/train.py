@@ -225,7 +225,9 @@ def _recipe_parameters(rows: dict[str, "Recipe"]) -> list[inspect.Parameter]:
         if bare is bool:
             flag = f"{flag}/--no-{name.replace('_', '-')}"
         text = typing.get_origin(bare) is tuple
-        parameters.append(_option(name, str if text else bare, f"{note} \\[{_per_row(values)}]", flag, "recipe"))
+        parameters.append(
+            _option(name, str if text else bare, f"{note} \\[{'; '.join(per_row(values))}]", flag, "recipe")
+        )
     return parameters
 
 
@@ -242,7 +244,13 @@ def _view_parameters(rows: dict[str, "Recipe"]) -> list[inspect.Parameter]:
         }
         flag = f"--{name.replace('_', '-')}"
         parameters.append(
-            _option(f"view_{name}", str, f"{note} \\[{_per_row(values)}]", flag, "views: one value, or one for each")
+            _option(
+                f"view_{name}",
+                str,
+                f"{note} \\[{'; '.join(per_row(values))}]",
+                flag,
+                "views: one value, or one for each",
+            )
         )
     return parameters
 
@@ -254,12 +262,12 @@ def _option(name: str, kind: Any, help_: str, flag: str, panel: str) -> inspect.
     )
 
 
-def _per_row(values: dict[str, Any]) -> str:
-    """'0.07', or '0.07; 32: 0.1' where the rows differ."""
-    texts = {row: shown(value) for row, value in values.items()}
-    if len(set(texts.values())) == 1:
-        return next(iter(texts.values()))
-    return "; ".join(f"{row}: {text}" for row, text in texts.items())
+def per_row(values: dict[str, Any]) -> list[str]:
+    """['0.07'], or ['imagenet: 0.07', '32, tiny: 0.1'] where the rows differ."""
+    rows: dict[str, list[str]] = {}
+    for row, value in values.items():
+        rows.setdefault(shown(value), []).append(row)
+    return list(rows) if len(rows) == 1 else [f"{', '.join(names)}: {value}" for value, names in rows.items()]
 
 
 def shown(value: Any) -> str:

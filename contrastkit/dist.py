@@ -67,8 +67,8 @@ def gather(x: Tensor) -> Tensor:
 
 
 def gather_keys(x: Tensor) -> Tensor:
-    """:func:`gather` for what every rank compares with, and trains: x gets the gradients of all ranks' losses, summed, so
-    that DDP's mean over the ranks is the gradient of the mean of their losses."""
+    """:func:`gather` for what every rank compares with, and trains: x gets the sum of the gradients of all ranks'
+    losses, of which DDP's mean over the ranks makes the gradient of the mean of the losses."""
     return _GatherKeys.apply(x) if world() > 1 else x
 
 
@@ -78,7 +78,7 @@ class _GatherKeys(torch.autograd.Function):
         return gather(x)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         g = g.clone(memory_format=torch.contiguous_format)
         torch_dist.all_reduce(g)
         return mine(g)

@@ -41,6 +41,33 @@ SUMMARIES = {
     "dino": "Self-distillation with no labels: match a slow, sharpened teacher's outputs (Caron et al. 2021).",
 }
 
-VIEW_NAMES = ("instdisc", "instdisc-cifar", "cpc-v1", "cpc-v1-patches", "cpc-v2", "cpc-v2-patches", "cpc-cifar", "cpc-cifar-patches", "cmc", "cmc-32", "moco-v1", "moco-v2", "moco-cifar", "simclr", "simclr-cifar", "byol", "byol-cifar", "swav", "swav-small", "swav-cifar", "moco-v3", "moco-v3-vit", "dino", "dino-r50", "dino-32", "digits")
+VIEW_NAMES = (
+    "instdisc",
+    "instdisc-cifar",
+    "cpc-v1",
+    "cpc-v1-patches",
+    "cpc-v2",
+    "cpc-v2-patches",
+    "cpc-cifar",
+    "cpc-cifar-patches",
+    "cmc",
+    "cmc-32",
+    "moco-v1",
+    "moco-v2",
+    "moco-cifar",
+    "simclr",
+    "simclr-cifar",
+    "byol",
+    "byol-cifar",
+    "swav",
+    "swav-small",
+    "swav-cifar",
+    "moco-v3",
+    "moco-v3-vit",
+    "dino",
+    "dino-r50",
+    "dino-32",
+    "digits",
+)
 
 DEFAULT_DATA = "affdigits"  # what every command works on when --data is not given

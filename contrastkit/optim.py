@@ -201,8 +201,8 @@ def learning_rate(
 
 
 def cosine(progress: float, first: float, last: float) -> float:
-    """From ``first`` at 0 to ``last`` at 1 along half a cosine: learning rates, and the momentum of targets (BYOL, App. J.1:
-    tau = 1 - (1 - tau_base)(cos(pi k / K) + 1) / 2)."""
+    """From ``first`` at 0 to ``last`` at 1 along half a cosine: learning rates, and the momentum of targets (BYOL,
+    App. J.1: tau = 1 - (1 - tau_base)(cos(pi k / K) + 1) / 2)."""
     return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
 
 

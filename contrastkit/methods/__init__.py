@@ -9,9 +9,33 @@ from contrastkit.methods.base import Setting as Setting
 from contrastkit.names import METHODS
 from contrastkit.parts.encoder import SMALL
 
-RECIPES: dict[str, Recipe] = {**instdisc.RECIPES, **cpc.RECIPES, **invaspread.RECIPES, **cmc.RECIPES, **moco.RECIPES, **simclr.RECIPES, **byol.RECIPES, **swav.RECIPES, **simsiam.RECIPES, **moco_v3.RECIPES, **dino.RECIPES}
+RECIPES: dict[str, Recipe] = {
+    **instdisc.RECIPES,
+    **cpc.RECIPES,
+    **invaspread.RECIPES,
+    **cmc.RECIPES,
+    **moco.RECIPES,
+    **simclr.RECIPES,
+    **byol.RECIPES,
+    **swav.RECIPES,
+    **simsiam.RECIPES,
+    **moco_v3.RECIPES,
+    **dino.RECIPES,
+}
 
-_ABOUT: dict[str, About] = {**instdisc.ABOUT, **cpc.ABOUT, **invaspread.ABOUT, **cmc.ABOUT, **moco.ABOUT, **simclr.ABOUT, **byol.ABOUT, **swav.ABOUT, **simsiam.ABOUT, **moco_v3.ABOUT, **dino.ABOUT}
+_ABOUT: dict[str, About] = {
+    **instdisc.ABOUT,
+    **cpc.ABOUT,
+    **invaspread.ABOUT,
+    **cmc.ABOUT,
+    **moco.ABOUT,
+    **simclr.ABOUT,
+    **byol.ABOUT,
+    **swav.ABOUT,
+    **simsiam.ABOUT,
+    **moco_v3.ABOUT,
+    **dino.ABOUT,
+}
 ABOUT = {name: _ABOUT[name] for name in dict.fromkeys(METHODS.values()) if name in _ABOUT}  # in the order of history
 
 

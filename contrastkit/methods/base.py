@@ -86,7 +86,9 @@ class Recipe(ABC):
     lr: Annotated[float, "peak learning rate, for this batch"]
     momentum: Annotated[float, "momentum of SGD and LARS"] = 0.9
     weight_decay: Annotated[float, "weight decay"]
-    final_weight_decay: Annotated[float | None, "weight decay at the end, reached along a cosine; none: constant"] = None
+    final_weight_decay: Annotated[float | None, "weight decay at the end, reached along a cosine; none: constant"] = (
+        None
+    )
     trust: Annotated[float, "LARS: trust coefficient"] = 0.001
     trust_clip: Annotated[bool, "LARS: never a longer step than SGD's (solo-learn's and apex's clip)"] = False
     lr_inside_momentum: Annotated[bool, "LARS: learning rate inside the momentum (SimCLR's code), not outside"] = False
@@ -107,7 +109,16 @@ class Recipe(ABC):
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
-        numbers = ("lr", "first_lr", "final_lr", "weight_decay", "final_weight_decay", "warmup_epochs", "clip_norm", "trust")
+        numbers = (
+            "lr",
+            "first_lr",
+            "final_lr",
+            "weight_decay",
+            "final_weight_decay",
+            "warmup_epochs",
+            "clip_norm",
+            "trust",
+        )
         for name in numbers:
             value = getattr(self, name)
             if value is not None and not value >= 0:

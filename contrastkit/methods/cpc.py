@@ -1,5 +1,5 @@
-r"""CPC: Contrastive Predictive Coding, on images (v1: van den Oord et al. 2018, arXiv:1807.03748, Sec. 3.2; v2: Henaff et
-al. 2019, arXiv:1905.09272).
+r"""CPC: Contrastive Predictive Coding, on images (v1: van den Oord et al. 2018, arXiv:1807.03748, Sec. 3.2; v2: Henaff
+et al. 2019, arXiv:1905.09272).
 
 .. math::
     L = -\sum_{i,j,k} \log \frac{\exp(\hat z_{i+k,j} \cdot z_{i+k,j})}
@@ -10,14 +10,14 @@ in a context c; from it, a matrix W_k for each distance k predicts the patch k r
 all patches of all images of the batch. What patches share without being alike is what the image is about.
 
 v2 predicts from all four sides, gives each patch an augmentation of its own, and keeps batch norm away: its statistics
-would tell a context what it has not seen (Sec. 3.1). The rows below differ by that, and by sizes.
-Where we depart from the papers (there is no official code; v2's App. A.2 has the loss as pseudo-code): v1's encoder had
-no norm at all, ours has layer norm in both; encoders are torchvision's, v1's a ResNet-101 up to its third stage as there,
-v2's a ResNet-50 (the paper's smaller one, not ResNet-161). v1 takes 60 of a patch's 64 pixels and pads them, we enlarge
-them; v2's patches are distorted by what View has, not by AutoAugment, histograms and elastic waves. Adam has its usual
-betas, and weights are not averaged for evaluation. The loss is a mean, over each k's predictions and then over k and the
-sides; the papers sum. v1 says neither which k the five rows are (from 2 on here: nearer patches overlap), nor what its
-context network is (v2's here).
+would tell a context what it has not seen (Sec. 3.1). The recipes differ by that, and by sizes.
+Where we depart from the papers (there is no official code; v2's App. A.2 has the loss as pseudo-code): v1's encoder has
+no norm at all, ours has layer norm in both; encoders are torchvision's, v1's a ResNet-101 up to its third stage as
+there, v2's a ResNet-50 (the paper's smaller one, not ResNet-161). v1 pads 60 of a patch's 64 pixels, we enlarge them;
+v2's patches are distorted by what View has, not by AutoAugment, histograms and elastic waves. Adam has its usual betas,
+and weights are not averaged for evaluation. The loss is a mean, over each k's predictions and then over k and sides;
+the pseudo-code sums over k. v1 says neither which k its five rows are (from 2 on here: nearer patches overlap), nor
+what its context network looks like (v2's here).
 """
 
 import math
@@ -87,7 +87,7 @@ class CPCRecipe(Recipe):
         farthest = self.steps_to_ignore + self.steps_to_predict
         if self.rows <= farthest:
             raise UserError(
-                f"views of {self.views[0].size} px have {max(self.rows, 0)} rows of patches (--patch {self.patch} every "
+                f"views of {self.views[0].size} px have {max(self.rows, 0)} rows of patches (--patch {self.patch}, "
                 f"--stride {self.stride}), and none lies {farthest} below another: lower --steps-to-predict or --patch"
             )
         return CPC(self, setting)
@@ -126,6 +126,7 @@ class CPC(Method):
         for turns, (context, W) in enumerate(zip(self.context, self.W, strict=True)):
             c = context(z.rot90(turns, (1, 2)))
             below = place.rot90(turns, (1, 2))
+            assert isinstance(W, nn.ModuleList)
             for k, W_k in zip(self.steps, W, strict=True):
                 predictions.append(W_k(c[:, :-k]).flatten(0, 2))
                 targets.append(below[:, k:].flatten())
@@ -138,8 +139,8 @@ class CPC(Method):
 
     @torch.no_grad()
     def augmented(self, patches: Tensor, index: Tensor, progress: float) -> Tensor:
-        """Each patch [N, R, R, channels, patch, patch] under its own draws, a function of (seed, progress, image, patch)
-        (v2, App. A.1)."""
+        """Each patch [N, R, R, channels, patch, patch] under draws of its own (v2, App. A.1), which are a function of
+        (seed, progress, image, patch)."""
         if self.patch_view is None:
             return patches
         each = patches.shape[1] * patches.shape[2]
@@ -238,8 +239,8 @@ CIFAR_V1 = replace(
     views=VIEWS["cpc-cifar"],
 )  # fmt: skip
 CIFAR_V2 = replace(
-    CIFAR_V1, directions=4, steps_to_ignore=2, steps_to_predict=3, target_dim=64, tau=10.0,
-    patch_views="cpc-cifar-patches", views=tuple(replace(view, jitter_p=0.0, gray_p=0.0) for view in VIEWS["cpc-cifar"]),
+    CIFAR_V1, patch_views="cpc-cifar-patches", directions=4, steps_to_ignore=2, steps_to_predict=3, target_dim=64,
+    tau=10.0, views=tuple(replace(view, jitter_p=0.0, gray_p=0.0) for view in VIEWS["cpc-cifar"]),
 )  # fmt: skip
 
 # For two CPU cores: 3 x 3 patches, whose outer rows do not overlap. Without emb_scale, which would make a slow start.
@@ -286,7 +287,8 @@ ABOUT = {
         ),
         equation=_EQUATION,
         published=(
-            ("ImageNet, ResNet-101 v2 up to its third stage: linear top-1", "48.7", "van den Oord et al. 2018, Table 3"),
+            ("ImageNet, ResNet-101 v2 up to its third stage: linear top-1", "48.7",
+             "van den Oord et al. 2018, Table 3"),
         ),
     ),
     "cpc-v2": About(

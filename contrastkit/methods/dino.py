@@ -32,7 +32,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods.base import About, Method, Recipe, Setting
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.encoder import check_patches
-from contrastkit.parts.heads import Tower, mlp
+from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.parts.target import Target
 from contrastkit.types import Batch, Step
@@ -105,7 +105,7 @@ class DINOHead(nn.Module):
     def __init__(self, dim: int, recipe: DINORecipe) -> None:
         super().__init__()
         hidden = [recipe.hidden] * (recipe.layers - 1)
-        norm = "batch" if recipe.head_bn else "none"
+        norm: Norm = "batch" if recipe.head_bn else "none"
         self.mlp = mlp(dim, *hidden, recipe.bottleneck, norm=norm, bias=not recipe.head_bn, activation=nn.GELU)
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
@@ -179,7 +179,7 @@ class DINO(Method):
         """Biases and norms are not decayed; every gradient is clipped by itself; the last layer begins later."""
         head, clip = self.online.head, self.recipe.clip or None
         assert isinstance(head, DINOHead)
-        last = [p for p in (head.last.weight, head.length) if p is not None]
+        last = [p for p in (head.last.weight, head.length) if isinstance(p, nn.Parameter)]
         rest = [p for p in self.online.parameters() if all(p is not q for q in last)]
         frozen_until = self.recipe.freeze_epochs / self.recipe.epochs
         groups = [replace(group, clip=clip) for group in decay_groups(rest)]

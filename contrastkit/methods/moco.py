@@ -234,8 +234,8 @@ ABOUT = {
         idea=(
             "MoCo with what SimCLR had found: an MLP head between encoder and loss, which is thrown away after the "
             "training, blur among the augmentations, and a cosine schedule; tau is 0.2. The queue gives it as many "
-            "negatives at a batch of 256 as SimCLR has at one of thousands. The recipes other than the paper's let each "
-            "view be query and key and sum both losses (symmetric), which sees twice as many pairs an epoch."
+            "negatives at a batch of 256 as SimCLR has at one of thousands. The recipes other than the paper's let "
+            "each view be query and key and sum both losses (symmetric), which sees twice as many pairs an epoch."
         ),
         equation=_EQUATION,
         published=(

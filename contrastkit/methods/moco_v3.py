@@ -19,7 +19,7 @@ for the predictor of a ResNet.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, final
+from typing import Annotated, Any, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -96,7 +96,7 @@ class MoCoV3(Method):
         hidden = [recipe.hidden] * (recipe.layers - 1)
         how: dict[str, Any] = {"norm": "batch", "bias": False, "last_bias": False}
         self.online = Tower(encoder, mlp(encoder.dim, *hidden, recipe.dim, last_norm="plain", **how))
-        last_norm = "plain" if recipe.predictor_norm else "none"
+        last_norm: Literal["plain", "none"] = "plain" if recipe.predictor_norm else "none"
         self.predictor = mlp(recipe.dim, recipe.hidden, recipe.dim, last_norm=last_norm, **how)
         self.target = Target(self.online)
         sync_batch_norm(self, setting.world)

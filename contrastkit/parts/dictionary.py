@@ -81,7 +81,7 @@ class MemoryBank(nn.Module):
         """
         if images < 2:
             raise UserError("an image is told from the others of its set, and there is only one: give more images")
-        if K > images:
+        if images < K:
             raise UserError(f"--K {K} draws are more than the {images} images to draw from: lower --K")
 
     def draw(self, index: Tensor, K: int, *, seed: int, progress: float) -> Tensor:

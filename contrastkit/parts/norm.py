@@ -110,7 +110,7 @@ class _MeanOfRanks(torch.autograd.Function):
         return dist.mean(x)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         return dist.mean(g)
 
 
@@ -149,8 +149,8 @@ class WSConv2d(nn.Conv2d):
 
 
 def layer_norm(module: nn.Module) -> nn.Module:
-    """Replace every BatchNorm2d inside ``module`` by layer norm (Ba et al. 2016, arXiv:1607.06450) over the channels and
-    places of each image, in place: none then learns what the others of its batch are (CPC v2, Sec. 3.1)."""
+    """Replace every BatchNorm2d inside ``module`` by layer norm (Ba et al. 2016, arXiv:1607.06450) over an image's
+    channels and places, in place: none then learns what the others of its batch are (CPC v2, Sec. 3.1)."""
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
             setattr(module, name, nn.GroupNorm(1, child.num_features))

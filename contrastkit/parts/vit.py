@@ -37,9 +37,9 @@ def moco_v3_start_(vit: VisionTransformer, *, stop_grad_conv1: bool) -> None:
     _xavier_(patches, patches.weight[0].numel(), patches.weight.shape[0])
     patches.requires_grad_(not stop_grad_conv1)
     if vit.pos_embed is not None:
-        grid = vit.patch_embed.grid_size
+        grid: tuple[int, int] = vit.patch_embed.grid_size
         vit.pos_embed.zero_()
-        vit.pos_embed[0, -math.prod(grid) :] = sincos_positions(*grid, vit.embed_dim)
+        vit.pos_embed[0, -math.prod(grid) :] = sincos_positions(grid[0], grid[1], vit.embed_dim)
         vit.pos_embed.requires_grad_(False)
 
 

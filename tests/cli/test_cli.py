@@ -248,16 +248,19 @@ def test_methods_tells_the_whole_of_one(
         assert hint.__metadata__[0] in lines[number], number
 
 
-def test_a_methods_numbers_stand_beside_each_other(
+def test_a_methods_numbers_stand_beside_their_rows(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(screen.console, "_width", 2000)
     assert main(["methods", "moco-v1"]) == 0
-    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
-    assert lines["K"][1:5] == ["65536", "4096", "4096", "4096"]
-    assert lines["tau"][1:5] == ["0.07", "0.1", "0.1", "0.1"]
-    assert lines["gray_first"][1:5] == ["true", "false", "false", "false"]
-    assert lines["size"][1:5] == ["224", "32", "24", "32"]
+    out = capsys.readouterr().out
+    lines = {line.split()[0]: " ".join(line.split()) for line in out.splitlines() if line.strip()}
+    assert lines["tau"].startswith("tau imagenet: 0.07 temperature")
+    assert "\n 32, tiny, digits: 0.1\n" in "\n".join(" " + " ".join(line.split()) for line in out.splitlines())
+    assert lines["dim"].startswith("dim 128 dimensions")
+    assert lines["symmetric"].startswith("symmetric false let")
+    assert lines["gray_first"].startswith("gray_first imagenet: true drop")
+    assert lines["size"].startswith("size imagenet: 224 side")
     assert "clip_norm" not in lines and "solarize_p" not in lines, "off in every recipe"
 
 

@@ -14,7 +14,14 @@ from contrastkit.parts.norm import SplitBatchNorm2d
 from contrastkit.types import Batch, Step
 
 N, GROUPS = 16, 4
-SMALL = {"K": 64, "out_dim": 64, "queue_length": 32, "queue_epochs": 0.5, "patch": 8, "stride": 4}  # a queue's keys, a bank's draws, prototypes
+SMALL = {
+    "K": 64,
+    "out_dim": 64,
+    "queue_length": 32,
+    "queue_epochs": 0.5,
+    "patch": 8,
+    "stride": 4,
+}  # a queue's keys, a bank's draws, prototypes
 
 
 def rows() -> dict[str, Recipe]:

@@ -74,7 +74,7 @@ def pixel_cnn(net: PixelCNN, z: dict[tuple[int, int], Tensor]) -> dict[tuple[int
 
 
 def loss_by_loops(method: CPC, x: Tensor, *, sides: int, distances: tuple[int, ...], tau: float) -> Tensor:
-    """The mean over sides and distances of the mean over predictions, each a cross-entropy over all N x 4 x 4 patches."""
+    """The mean over sides and distances of the mean over predictions, each a cross-entropy over all patches."""
     encoder, cells = method.online.encoder, [(r, c) for r in range(ROWS) for c in range(ROWS)]
     z = {}
     for n in range(N):
@@ -241,7 +241,7 @@ def test_each_patch_has_draws_of_its_own() -> None:
     patches = tile.expand(N, ROWS, ROWS, 3, PATCH, PATCH)
     index = torch.tensor([7, 8])
     out = method.augmented(patches, index, 0.25)
-    assert out.shape == patches.shape and 0 <= out.min() and out.max() <= 1
+    assert out.shape == patches.shape and out.min() >= 0 and out.max() <= 1
     flat = out.flatten(0, 2).flatten(1)
     distance = (flat[:, None] - flat).abs().amax(2) + torch.eye(len(flat))
     assert distance.min() > 1e-3
@@ -289,7 +289,7 @@ def test_context_and_matrices_are_trained() -> None:
     [
         (
             {"patch": 16},
-            r"views of 15 px have 0 rows of patches \(--patch 16 every --stride 3\), and none lies 3 below another: "
+            r"views of 15 px have 0 rows of patches \(--patch 16, --stride 3\), and none lies 3 below another: "
             "lower --steps-to-predict or --patch",
         ),
         ({"steps_to_predict": 3}, "views of 15 px have 4 rows of patches .* none lies 4 below another"),

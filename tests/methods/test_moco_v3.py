@@ -109,7 +109,8 @@ def test_all_hits_of_views_that_are_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "crop_min", "blur_p"), [("imagenet", 0.2, (1.0, 0.1)), ("imagenet-vit", 0.08, (1.0, 0.1)), ("32", 0.08, (0, 0))]
+    ("row", "crop_min", "blur_p"),
+    [("imagenet", 0.2, (1.0, 0.1)), ("imagenet-vit", 0.08, (1.0, 0.1)), ("32", 0.08, (0, 0))],
 )
 def test_the_two_views_differ_in_blur_and_solarization(row: str, crop_min: float, blur_p: tuple[float, float]) -> None:
     views = RECIPES[f"moco-v3/{row}"].views

@@ -34,8 +34,8 @@ NAMES = [name for name, recipe in ROWS.items() if getattr(recipe, "bn_groups", 2
 
 
 def images(name: str, step: int) -> Batch:
-    """Views of sixteen pixels (small crops have fewer) that fit the row. Each image has its own colours under the noise:
-    batch norm over hardly different ones would magnify the last bits of every sum."""
+    """Views of sixteen pixels (small crops have fewer) that fit the row. Each image has its own colours under the
+    noise: batch norm over hardly different ones would magnify the last bits of every sum."""
     g, largest = torch.Generator().manual_seed(step), max(view.size for view in ROWS[name].views)
     colours = torch.rand(N, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     views = []
