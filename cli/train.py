@@ -118,7 +118,7 @@ def train(
         if workers is None:
             options = dataclasses.replace(options, workers=default_workers(opened.pretrain))
         name, chosen = _chosen(method, numbers, opened, recipe)
-        out = out or dist.agree(_free_folder(name, opened.name))
+        out = out or Path(dist.agree(_free_folder(name, opened.name)))
     shown = dist.rank() == 0
     folder = resume or out
     assert folder is not None

@@ -55,6 +55,7 @@ class CMCRecipe(Recipe):
     m: Annotated[float, "momentum of the bank's rows (README --nce_m)"] = 0.5
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (issue 23)"] = 1.0
     dim: Annotated[int, "dimensions of a feature (train_CMC.py --feat_dim)"] = 128
+    centre: Annotated[bool, "batch norm, no scale or shift, before features are normalised (ours, for small sets)"] = False
     bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
 
     def __post_init__(self) -> None:
@@ -77,6 +78,8 @@ class CMCRecipe(Recipe):
         if len(self.views) != 1:
             raise UserError(f"CMC's views are the channels of one augmented image, {len(self.views)} images are given")
         MemoryBank.check(setting.images, self.K)
+        if self.centre and self.batch < 2:
+            raise UserError("--centre is a batch norm, which needs two images at least: raise --batch")
         return CMC(self, setting)
 
 
@@ -92,7 +95,7 @@ class CMC(Method):
         encoder = recipe.build_encoder(setting)
         assert isinstance(encoder, SplitEncoder)
         self.V = V = len(encoder.dims)
-        self.online = Tower(encoder, ViewHeads(encoder.dims, recipe.dim))
+        self.online = Tower(encoder, ViewHeads(encoder.dims, recipe.dim, centre=recipe.centre))
         self.bank = MemoryBank(
             setting.images,
             V,

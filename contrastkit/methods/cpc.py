@@ -127,7 +127,7 @@ class CPC(Method):
             c = context(z.rot90(turns, (1, 2)))
             below = place.rot90(turns, (1, 2))
             assert isinstance(W, nn.ModuleList)
-            for k, W_k in zip(self.steps, W, strict=True):
+            for k, W_k in zip(self.steps, W.children(), strict=True):
                 predictions.append(W_k(c[:, :-k]).flatten(0, 2))
                 targets.append(below[:, k:].flatten())
         target = torch.cat(targets)
@@ -245,7 +245,7 @@ CIFAR_V2 = replace(
 
 # For two CPU cores: 3 x 3 patches, whose outer rows do not overlap. Without emb_scale, which would make a slow start.
 TINY_V2 = replace(
-    CIFAR_V2, encoder="tiny", epochs=24, batch=128, lr=2e-3, schedule="cosine", warmup_epochs=1.0, patch=12, stride=6,
+    CIFAR_V2, encoder="tiny", epochs=24, batch=64, lr=2e-3, schedule="cosine", warmup_epochs=1.0, patch=12, stride=6,
     steps_to_ignore=1, steps_to_predict=1, tau=1.0, blocks=2, hidden=64,
     views=tuple(replace(view, size=24) for view in CIFAR_V2.views),
 )  # fmt: skip

@@ -52,6 +52,7 @@ class InstDiscRecipe(Recipe):
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (CMC issue 23)"] = 1.0
     proximal: Annotated[float, "lambda, weight of the proximal term (Sec. 3.3); 0 is off, as in the official code"] = 0
     dim: Annotated[int, "dimensions of a feature (Sec. 4.3)"] = 128
+    centre: Annotated[bool, "batch norm, no scale or shift, before features are normalised (ours, for small sets)"] = False
     bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
 
     def __post_init__(self) -> None:
@@ -71,6 +72,8 @@ class InstDiscRecipe(Recipe):
         if len(self.views) != 1:
             raise UserError(f"InstDisc looks at one view of an image, {len(self.views)} are given")
         MemoryBank.check(setting.images, 0 if self.loss == "full" else self.K)
+        if self.centre and self.batch < 2:
+            raise UserError("--centre is a batch norm, which needs two images at least: raise --batch")
         return InstDisc(self, setting)
 
 
@@ -82,7 +85,9 @@ class InstDisc(Method):
         super().__init__()
         self.recipe, self.seed = recipe, setting.seed
         encoder = recipe.build_encoder(setting)
-        self.online = Tower(encoder, mlp(encoder.dim, recipe.dim))
+        norm: Literal["plain", "none"] = "plain" if recipe.centre else "none"
+        head = mlp(encoder.dim, recipe.dim, last_norm=norm, last_bias=not recipe.centre)
+        self.online = Tower(encoder, head)
         self.bank = MemoryBank(
             setting.images,
             recipe.dim,

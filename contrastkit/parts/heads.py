@@ -37,12 +37,16 @@ class Tower(nn.Module):
 
 
 class ViewHeads(nn.Module):
-    """A linear head for each view's features, onto the unit sphere (CMC): [N, sum of dims] -> float32 [N, V C]."""
+    """A linear head for each view's features, onto the unit sphere (CMC): [N, sum of dims] -> float32 [N, V C].
 
-    def __init__(self, dims: Sequence[int], C: int) -> None:
+    ``centre``: each ends in a batch norm without scale and shift.
+    """
+
+    def __init__(self, dims: Sequence[int], C: int, *, centre: bool = False) -> None:
         super().__init__()
         self.dims = list(dims)
-        self.heads = nn.ModuleList(nn.Linear(dim, C) for dim in dims)
+        norm: Literal["plain", "none"] = "plain" if centre else "none"
+        self.heads = nn.ModuleList(mlp(dim, C, last_norm=norm, last_bias=not centre) for dim in dims)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = x.split(self.dims, dim=1)

@@ -68,6 +68,13 @@ def test_without_options_the_embedded_digits_and_their_recipe(monkeypatch: pytes
     assert (how["out"], how["resume"], how["stop_after"]) == (Path("r"), False, None)
 
 
+def test_without_out_a_run_takes_a_folder_that_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/moco-v2-digits-affdigits", "runs/moco-v2-digits-affdigits-2"):
+        assert reached(monkeypatch, "moco")[3]["out"] == Path(folder)  # type: ignore[index]
+        Path(folder).mkdir(parents=True)
+
+
 def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path) -> None:
     name, recipe, options, how = reached(
         monkeypatch, "moco-v1", f"--data={images}", "--encoder=tiny", "--tau=0.5", "--K=99", "--symmetric",
@@ -290,7 +297,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["train", "moco", "--tau=warm"], "--tau"),
         (["train", "moco", "--blur-p=much"], "--blur-p: 'much' is no float"),
         (["train", "moco", "--blur-p=0.1,0.2,0.3"], "give one value, or 2"),
-        (["train", "moco", "--views=moco-v3"], "unknown views 'moco-v3', did you mean"),
+        (["train", "moco", "--views=moco-v4"], "unknown views 'moco-v4', did you mean"),
         (["train", "moco", "--recipe=tinny"], "did you mean 'tiny'"),
         (["train", "moco", "--encoder=resnet19"], "did you mean 'resnet1"),
         (["train", "moco", "--encoder=timm:resnet5O"], "timm has no model 'resnet5O', did you mean"),

@@ -29,7 +29,9 @@ Bank = dict[int, Tensor]  # view -> [M, C]
 def recipe(**numbers: object) -> CMCRecipe:
     row = RECIPES["cmc/tiny"]
     assert isinstance(row, CMCRecipe)
-    return replace(row, **{"batch": N, "K": K, "dim": C, "tau": TAU, "loss": "nce", "width": 0.25, **numbers})
+    return replace(
+        row, **{"batch": N, "K": K, "dim": C, "tau": TAU, "loss": "nce", "width": 0.25, "centre": False, **numbers}
+    )
 
 
 def build(images: int = M, channels: int = 3, **numbers: object) -> CMC:
@@ -280,6 +282,7 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({"views": RECIPES["moco-v2/tiny"].views}, {}, "channels of one augmented image, 2 images are given"),
         ({"colour": "labb"}, {}, "unknown colour space 'labb', did you mean 'lab'"),
         ({"encoder": "timm:resnet10t"}, {}, "use --width 1"),
+        ({"centre": True, "batch": 1}, {}, "--centre is a batch norm"),
         ({"K": 0}, {}, "--K must be at least 1"),
         ({"dim": 0}, {}, "--dim must be at least 1"),
         ({"m": 1.5}, {}, r"--m must lie in \[0, 1\], not 1.5"),

@@ -24,7 +24,7 @@ INDEX = torch.tensor([3, 39, 0, 17, 22, 8, 5, 30])
 def recipe(**numbers: object) -> InstDiscRecipe:
     row = RECIPES["instdisc/tiny"]
     assert isinstance(row, InstDiscRecipe)
-    return replace(row, **{"batch": N, "K": K, "dim": C, "tau": TAU, "loss": "nce", **numbers})
+    return replace(row, **{"batch": N, "K": K, "dim": C, "tau": TAU, "loss": "nce", "centre": False, **numbers})
 
 
 def build(images: int = M, **numbers: object) -> InstDisc:
@@ -109,6 +109,23 @@ def test_loss_and_gradient_are_the_papers(loss: str, proximal: float) -> None:
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     for g, want in zip(gradients(found, method), gradients(expected, method), strict=True):
         torch.testing.assert_close(g, want, atol=2e-4 * want.abs().max().item(), rtol=0)
+
+
+@torch.no_grad()
+def test_centred_features_have_nothing_in_common() -> None:
+    """Each dimension less its mean over the batch, over its standard deviation, then to unit length."""
+    method, b = build(centre=True), batch()
+    (linear, _) = method.online.head
+    assert linear.bias is None
+    y = (method.online.encoder(b.views[0]) @ linear.weight.T).double()
+    expected = torch.empty(N, C, dtype=torch.float64)
+    for c in range(C):
+        mean = sum(y[:, c]) / N
+        variance = sum((y[i, c] - mean) ** 2 for i in range(N)) / N
+        expected[:, c] = (y[:, c] - mean) / torch.sqrt(variance + 1e-5)
+    expected /= expected.norm(dim=1, keepdim=True)
+    v, _ = method(b, 0.0).memory
+    torch.testing.assert_close(v.double(), expected, atol=1e-4, rtol=0)
 
 
 def step(method: InstDisc, b: Batch, progress: float) -> Step:
@@ -291,6 +308,7 @@ def test_the_rate_is_the_official_codes() -> None:
         ({"K": 1}, 1, "there is only one"),
         ({"loss": "full"}, 1, "there is only one"),
         ({"views": RECIPES["moco-v2/tiny"].views}, M, "one view of an image, 2 are given"),
+        ({"centre": True, "batch": 1}, M, "--centre is a batch norm"),
         ({"K": 0}, M, "--K must be at least 1"),
         ({"dim": 0}, M, "--dim must be at least 1"),
         ({"m": 1.5}, M, r"--m must lie in \[0, 1\], not 1.5"),

@@ -179,7 +179,8 @@ PUBLISHED = [
         "arXiv:1807.03748, Sec. 3.2",
         {
             "encoder": "resnet101", "stages": 3, "batch": 32 * 16, "optimizer": "adamw", "weight_decay": 0.0,
-            "lr": 2e-4, "patch": 64, "stride": 32, "rows": 7, "directions": 1, "steps_to_predict": 5, "target_dim": 0, "tau": 1.0,
+            "lr": 2e-4, "patch": 64, "stride": 32, "rows": 7, "directions": 1, "steps_to_predict": 5, "target_dim": 0,
+            "tau": 1.0,
         },
     ),
     (

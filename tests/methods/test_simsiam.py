@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from contrastkit.methods import RECIPES, Setting
 from contrastkit.methods.simsiam import SimSiam, SimSiamRecipe
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import apply_schedule, build_optimizer, learning_rate
+from contrastkit.train import Options, Silent, train
 from contrastkit.types import Batch
 
 N, C = 8, 16
@@ -240,6 +242,30 @@ def test_one_batch_is_learned_and_the_outputs_stay_apart() -> None:
     assert abs(curve[0]) < 0.3 and curve[-1] < -0.7
     with torch.no_grad():
         assert collapse(*(method.online(x) for x in b.views))["std"] > 3 * STD
+
+
+@pytest.mark.parametrize("stop_gradient", [False, True])
+def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
+    stop_gradient: bool, images: Path, tmp_path: Path
+) -> None:
+    """Sec. 4.1, with batch norm in the hidden layers only (Table 3b, as good a SimSiam as the default): the least loss
+    there is, and outputs that are all alike."""
+
+    said: list[str] = []
+    ear = Silent()
+    ear.say = said.append  # type: ignore[method-assign]
+    views = tuple(replace(view, size=12) for view in recipe().views)
+    row = recipe(
+        stop_gradient=stop_gradient, batch_norm="hidden", epochs=6, batch=32, lr=0.1, warmup_epochs=0.0, dim=64,
+        hidden=64, bottleneck=32, views=views,
+    )  # fmt: skip
+    options = Options(data=str(images), device="cpu", seed=5, precision="float32", monitor_every=3)
+    outcome = train("simsiam/tiny", row, options, out=tmp_path / "run", watch=ear)
+    collapsed = [line for line in said if line.startswith("collapse: the outputs hardly differ")]
+    if stop_gradient:
+        assert not collapsed and outcome.last["std"] > 3 * STD and outcome.last["loss"] > -0.9
+    else:
+        assert collapsed and outcome.last["std"] < STD and outcome.last["loss"] < -0.97
 
 
 # --------------------------------------------------------------------------------------------------------- bad input
