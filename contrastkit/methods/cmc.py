@@ -55,7 +55,7 @@ class CMCRecipe(Recipe):
     m: Annotated[float, "momentum of the bank's rows (README --nce_m)"] = 0.5
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (issue 23)"] = 1.0
     dim: Annotated[int, "dimensions of a feature (train_CMC.py --feat_dim)"] = 128
-    centre: Annotated[bool, "batch norm, no scale or shift, before features are normalised (ours, for small sets)"] = False
+    centre: Annotated[bool, "batch norm without scale and shift before the unit length (ours, for small sets)"] = False
     bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
 
     def __post_init__(self) -> None:

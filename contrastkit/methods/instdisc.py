@@ -52,7 +52,7 @@ class InstDiscRecipe(Recipe):
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (CMC issue 23)"] = 1.0
     proximal: Annotated[float, "lambda, weight of the proximal term (Sec. 3.3); 0 is off, as in the official code"] = 0
     dim: Annotated[int, "dimensions of a feature (Sec. 4.3)"] = 128
-    centre: Annotated[bool, "batch norm, no scale or shift, before features are normalised (ours, for small sets)"] = False
+    centre: Annotated[bool, "batch norm without scale and shift before the unit length (ours, for small sets)"] = False
     bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
 
     def __post_init__(self) -> None:
