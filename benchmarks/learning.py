@@ -4,8 +4,8 @@ budget.
 Trains each method's `tiny` row, judges it by kNN and the linear probe, and appends a row to
 benchmarks/results/learning-DATA.json; what is measured already is skipped and what was stopped goes on, so that hours
 of work can be done piece by piece. Beside the methods: the untrained encoder, raw pixels, and the same encoder trained
-with labels for as many epochs. Without names, all of them with seed 0. At the end the table in README.md and its bar
-chart are written anew (`--table` alone does just that).
+with labels for as many epochs. Without names, all of them with seed 0. At the end learning-DATA.md and its bar chart are
+written anew (`--table` alone does just that).
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.table import README, RESULTS, between
+from benchmarks.table import RESULTS
 from contrastkit import names, optim
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.data import DataSet, Loader, Source, open_data
@@ -35,8 +35,6 @@ from contrastkit.train import Options, image_size, train
 
 BASELINES = ("raw pixels", "untrained", "supervised")
 METHODS = tuple(dict.fromkeys(name for name in names.METHODS.values() if f"{name}/tiny" in RECIPES))
-GAIN = 5.0  # points of kNN above the untrained encoder that every method should reach
-BEGIN, END = "<!-- python -m benchmarks.learning -->", "<!-- end of learning -->"
 
 
 def budget() -> Recipe:
@@ -159,21 +157,13 @@ def chart(rows: list[dict[str, Any]], path: Path) -> None:
     write_with(path, lambda file: figure.savefig(file, format="png", dpi=110))
 
 
-def section() -> str:
-    """What stands between the README's marks."""
-    parts = []
-    for path in sorted(RESULTS.glob("learning-*.json")):
-        data = path.stem.removeprefix("learning-")
-        parts.append(
-            f"{data}:\n\n{table(json.loads(path.read_text()))}\n\n![{data}](benchmarks/results/{path.stem}.png)"
-        )
-    return "\n\n".join(parts)
-
-
-def write_readme() -> None:
+def write_tables() -> None:
+    """learning-DATA.md and its bar chart, from learning-DATA.json."""
     for path in RESULTS.glob("learning-*.json"):
-        chart(json.loads(path.read_text()), path.with_suffix(".png"))
-    write_text(README, between(README.read_text(), BEGIN, END, section()))
+        rows, data = json.loads(path.read_text()), path.stem.removeprefix("learning-")
+        chart(rows, path.with_suffix(".png"))
+        text = f"# What is learned on {data}\n\n{table(rows)}\n\n![bars]({path.stem}.png)\n"
+        write_text(path.with_suffix(".md"), text)
 
 
 def main() -> None:
@@ -202,7 +192,7 @@ def main() -> None:
         row = measure(name, int(seed or 0), data, options, asked.runs)
         print(f"{word}: {row}", flush=True)
         write_text(path, json.dumps([*rows, row], indent=1) + "\n")
-    write_readme()
+    write_tables()
 
 
 if __name__ == "__main__":
