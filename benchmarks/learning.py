@@ -4,8 +4,8 @@ budget.
 Trains each method's `tiny` row, judges it by kNN and the linear probe, and appends a row to
 benchmarks/results/learning-DATA.json; what is measured already is skipped and what was stopped goes on, so that hours
 of work can be done piece by piece. Beside the methods: the untrained encoder, raw pixels, and the same encoder trained
-with labels for as many epochs. Without names, all of them with seed 0. At the end learning-DATA.md and its bar chart are
-written anew (`--table` alone does just that).
+with labels for as many epochs. Without names, all of them with seed 0. At the end learning-DATA.md and its bar chart
+are written anew (`--table` alone does just that).
 """
 
 import argparse
