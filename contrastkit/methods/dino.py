@@ -117,7 +117,7 @@ class DINOHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         z = F.normalize(self.mlp(x).float(), dim=1)
-        with torch.autocast("cuda" if z.is_cuda else "cpu", enabled=False):  # 8 bits, over tau_t, would be 1 in 20
+        with torch.autocast("cuda" if z.is_cuda else "cpu", enabled=False):  # bfloat16 over tau_t is too coarse
             w = F.normalize(self.last.weight, dim=1)
             return F.linear(z, w if self.length is None else w * self.length)
 

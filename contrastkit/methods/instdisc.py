@@ -14,7 +14,8 @@ After the step the row moves towards the feature, v_i <- normalise(m v_i + (1 - 
 ``--loss softmax`` takes the softmax over the own row and the K drawn ones (CMC's code), ``--loss full`` that over the
 whole bank (Eq. 2), as the official CIFAR-10 command has it (--nce-k 0). ``--proximal`` is the paper's lambda (Sec. 3.3,
 Eqs. 8 and 9), which its code has not. ``--m-z 0.99`` averages Z, which the official code sets once, from the first
-batch (K. He in HobbitLong/CMC, issue 23).
+batch (K. He in HobbitLong/CMC, issue 23). ``--centre``, a batch norm at the head's end, is ours: it takes away what the
+features of all images share, which drifts and so can tell rows of this epoch from older ones.
 
 Where we depart from the official code: the bank is written after the step instead of in backward, NCE's ratios are
 exact (no 1e-7 in their denominators), draws are a function of the seed, the step and the image, batch norm sees all
@@ -52,7 +53,7 @@ class InstDiscRecipe(Recipe):
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (CMC issue 23)"] = 1.0
     proximal: Annotated[float, "lambda, weight of the proximal term (Sec. 3.3); 0 is off, as in the official code"] = 0
     dim: Annotated[int, "dimensions of a feature (Sec. 4.3)"] = 128
-    centre: Annotated[bool, "batch norm without scale and shift before the unit length (ours, for small sets)"] = False
+    centre: Annotated[bool, "end the head in a batch norm without scale and shift (ours, for small sets)"] = False
     bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
 
     def __post_init__(self) -> None:
@@ -155,8 +156,9 @@ CIFAR = replace(
     views=VIEWS["instdisc-cifar"],
 )
 
-# For two CPU cores. The whole bank as there: on sets this small NCE with the first batch's Z leads nowhere, for that Z
-# is of a random bank, and rows that an untrained encoder has written all look alike. A larger rate learns more slowly.
+# For two CPU cores. The whole bank as there, and centred. Measured on posed digits: with the first batch's Z, NCE's
+# loss rises tenfold above chance (that Z is of a random bank, and an untrained encoder's rows look alike); the whole
+# bank brings kNN from 50 % to 76 % in 24 epochs if it is centred, and not above 50 % in as many or fewer if it is not.
 TINY = replace(
     CIFAR,
     encoder="tiny",
@@ -165,9 +167,10 @@ TINY = replace(
     warmup_epochs=1.0,
     lr_per_epoch=False,
     K=1024,
+    centre=True,
     views=tuple(replace(view, size=24) for view in VIEWS["instdisc-cifar"]),
 )
-DIGITS = replace(TINY, epochs=30, views=VIEWS["digits"][:1])
+DIGITS = replace(TINY, epochs=30, lr=0.06, views=VIEWS["digits"][:1])
 
 RECIPES: dict[str, Recipe] = {
     "instdisc/imagenet": IMAGENET,

@@ -131,13 +131,13 @@ CIFAR = replace(
     views=tuple(replace(view, crop_min=0.2) for view in VIEWS["moco-cifar"]),
 )
 
-# For two CPU cores.
+# For two CPU cores. Measured in four epochs of 10,000 CIFAR-10 images: 0.15 learns more than 0.06.
 TINY = replace(
     CIFAR,
     encoder="tiny",
     epochs=24,
     batch=128,
-    lr=0.06,
+    lr=0.15,
     lr_per_epoch=False,
     hidden=512,
     dim=512,

@@ -301,6 +301,8 @@ def test_the_papers_head() -> None:
     assert linear == [(384, 2048), (2048, 2048), (2048, 256)]
     assert [type(m) for m in head.mlp] == [nn.Linear, nn.GELU, nn.Linear, nn.GELU, nn.Linear]  # no batch norm
     assert head.last.weight.shape == (65536, 256) and head.last.bias is None
+    scores = method.online([torch.empty(2, 3, 224, 224, device="meta"), torch.empty(4, 3, 96, 96, device="meta")])
+    assert scores.shape == (6, 65536)  # positions follow the size of the crops
     drawn = DINOHead(384, recipe("imagenet", hidden=256))
     assert drawn.mlp[0].weight.std().item() == pytest.approx(0.02, rel=0.05) and not drawn.mlp[0].bias.any()
 
