@@ -63,7 +63,8 @@ def infonce(
 
     Returns:
         loss [N]; lse [N], the logarithm of the sum above; top1 [N] bool, whether the positive's logit is at least every
-        negative's (a tie is a hit, as is a row without negatives; NaN is none). lse and top1 carry no gradient.
+        negative's (a tie is a hit, as is a row without negatives; NaN is none). lse and top1 carry no gradient. Only
+        the CPU's kernels round a negative equal to the positive as they round the positive, so that they surely tie.
 
     Raises:
         ValueError: shapes, dtypes or devices do not fit together, or tau <= 0.

@@ -221,8 +221,8 @@ def test_equal_similarities_give_log_of_their_number():
 @pytest.mark.parametrize("C", [3, 33, 128])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_negative_that_equals_the_positive_ties(request, C, dtype):
-    if request.node.callspec.params["device"] == "reference":
-        pytest.skip("torch's products round one dot product in several ways")
+    if request.node.callspec.params["device"] != "cpu":
+        pytest.skip("torch's products and tensor cores round one dot product in several ways")
     q, p = unit(50, C).to(dtype), unit(1, C).to(dtype).expand(50, C)
     assert ops.infonce(q, p, p[:1].expand(70, C), tau=0.1)[2].all()
     assert ops.infonce(p, p, p, tau=0.07)[2].all()  # collapsed
