@@ -243,7 +243,7 @@ CIFAR_V2 = replace(
     tau=10.0, views=tuple(replace(view, jitter_p=0.0, gray_p=0.0) for view in VIEWS["cpc-cifar"]),
 )  # fmt: skip
 
-# For two CPU cores: 3 x 3 patches, whose outer rows do not overlap. Without emb_scale, which would make a slow start.
+# For two CPU cores: 3 x 3 patches, whose outer rows do not overlap; without emb_scale.
 TINY_V2 = replace(
     CIFAR_V2, encoder="tiny", epochs=24, batch=64, lr=2e-3, schedule="cosine", warmup_epochs=1.0, patch=12, stride=6,
     steps_to_ignore=1, steps_to_predict=1, tau=1.0, blocks=2, hidden=64,
