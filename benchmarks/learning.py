@@ -1,19 +1,20 @@
 """`python -m benchmarks.learning [--data NAME] [--data-dir DIR] [METHOD[:SEED] ...]`: what each method learns on one
 budget.
 
-Trains each method's `tiny` row, judges it by kNN and the linear probe, and appends a row to
-benchmarks/results/learning-DATA.json; what is measured already is skipped and what was stopped goes on, so that hours
-of work can be done piece by piece. Beside the methods: the untrained encoder, raw pixels, and the same encoder trained
-with labels for as many epochs. Without names, all of them with seed 0. At the end learning-DATA.md and its bar chart
-are written anew (`--table` alone does just that).
+Trains each method's `tiny` row for EPOCHS epochs (about ten CPU minutes: five on two cores), judges it by kNN and the
+linear probe, and appends a row to benchmarks/results/learning-DATA.json; what is measured already is skipped and what
+was stopped goes on, so that hours of work can be done piece by piece. Beside the methods: the untrained encoder, raw
+pixels, and the same encoder trained with labels for as many epochs. Without names, all of them with seed 0. At the end
+learning-DATA.md and its bar chart are written anew (`--table` alone does just that).
 """
 
 import argparse
-import functools
 import json
+import math
 import os
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,51 +26,50 @@ from benchmarks.table import RESULTS
 from contrastkit import names, optim
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.data import DataSet, Loader, Source, open_data
-from contrastkit.evaluate.features import encode, raw_pixels
-from contrastkit.evaluate.knn import knn
-from contrastkit.evaluate.probe import linear_probe
-from contrastkit.methods import RECIPES, Recipe
-from contrastkit.parts.encoder import Encoder, build_encoder
+from contrastkit.evaluate.judge import judge
+from contrastkit.methods import RECIPES, Recipe, Setting
+from contrastkit.parts.encoder import Encoder
 from contrastkit.run import load
 from contrastkit.train import Options, image_size, train
 
-BASELINES = ("raw pixels", "untrained", "supervised")
+# Whose tiny encoder stays as drawn: MoCo's is that of all but three, which are compared with their own.
+UNTRAINED = {
+    "untrained": "moco-v2",
+    "untrained CPC v1": "cpc-v1",
+    "untrained CPC v2": "cpc-v2",
+    "untrained CMC": "cmc",
+}
+BASELINES = ("raw pixels", *UNTRAINED, "supervised")
 METHODS = tuple(dict.fromkeys(name for name in names.METHODS.values() if f"{name}/tiny" in RECIPES))
+EPOCHS = 12  # for all; the tiny rows themselves have twice as many
 
 
-def budget() -> Recipe:
-    """The recipe whose encoder, epochs and views stand for all: the baselines follow it."""
-    return RECIPES["moco-v2/tiny"]
+def budgeted(name: str) -> Recipe:
+    """The ``tiny`` row of a method on the budget of all."""
+    return replace(RECIPES[f"{name}/tiny"], epochs=EPOCHS)
 
 
-def judged(train_part: Source, test: Source, encoder: Encoder | None, size: int) -> dict[str, Any]:
-    """kNN (k = 20, T = 0.1) and linear accuracy on the test images, in %; None stands for raw pixels."""
-    make = (
-        functools.partial(raw_pixels, size=size) if encoder is None else functools.partial(encode, encoder, size=size)
-    )
-    of_train, of_test = make(train_part), make(test)
-    assert train_part.labels is not None
-    classes = int(train_part.labels.max()) + 1
-    probe = linear_probe(of_train, of_test, n_classes=classes)
+def judged(data: DataSet, encoder: Encoder | None, size: int) -> dict[str, Any]:
+    """kNN and linear accuracy on the test images, in %; None stands for raw pixels."""
+    found = judge(encoder, data, size=size)
     return {
-        "knn": 100 * knn(of_train, of_test, n_classes=classes).top1,
-        "linear": 100 * probe.accuracy.top1,
-        "linear_std": 100 * (probe.std or 0.0),
+        "knn": 100 * found.knn.top1,
+        "linear": 100 * found.linear.accuracy.top1,
+        "linear_std": 100 * (found.linear.std or 0.0),
     }
 
 
-def supervised(source: Source, seed: int, size: int) -> tuple[Encoder, float]:
-    """The encoder trained with labels for the budget's epochs on one of its views, by SGD, and the seconds it took."""
-    recipe = budget()
+def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
+    """The recipe's encoder trained with labels for its epochs on the first of its views, by SGD."""
     assert source.labels is not None
     torch.manual_seed(seed)
-    encoder = build_encoder(recipe.encoder, channels=source.channels, size=size)
+    encoder = recipe.build_encoder(Setting(channels=source.channels, size=size, images=len(source)))
     model = nn.Sequential(encoder, nn.Linear(encoder.dim, int(source.labels.max()) + 1))
     model = model.to(memory_format=torch.channels_last)
     loader = Loader(source, recipe.views[:1], batch=recipe.batch, seed=seed)
     groups = [optim.ParamGroup(params=list(model.parameters()))]
     optimizer = optim.build_optimizer(groups, "sgd", lr=0.1, weight_decay=recipe.weight_decay)
-    steps, step, began = recipe.epochs * loader.steps_per_epoch, 0, time.perf_counter()
+    steps, step = recipe.epochs * loader.steps_per_epoch, 0
     for epoch in range(recipe.epochs):
         for batch in loader.epoch(epoch):
             rate = optim.learning_rate(step / steps, schedule="cosine", base_lr=0.1, warmup=1 / recipe.epochs)
@@ -80,52 +80,53 @@ def supervised(source: Source, seed: int, size: int) -> tuple[Encoder, float]:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
-    return encoder.eval(), time.perf_counter() - began
+    return encoder.eval()
 
 
 def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -> dict[str, Any]:
     """One row: a method or a baseline, trained where it is to be trained, and judged."""
-    source, test = data.train, data.test
-    assert test is not None
-    size = image_size(budget(), source.size)
-    row: dict[str, Any] = {"method": name, "seed": seed, "epochs": 0, "seconds": 0.0}
+    source = data.train
+    recipe = budgeted(UNTRAINED.get(name, name if name in METHODS else "moco-v2"))
+    size = image_size(recipe, source.size)
+    row: dict[str, Any] = {"method": name, "seed": seed, "epochs": 0, "cpu_minutes": None}
     if name == "raw pixels":
-        return row | judged(source, test, None, size)
-    if name == "untrained":
+        return row | judged(data, None, size)
+    if name in UNTRAINED:
         torch.manual_seed(seed)
-        encoder = build_encoder(budget().encoder, channels=source.channels, size=size)
-        return row | judged(source, test, encoder.eval(), size)
-    if name == "supervised":
-        encoder, seconds = supervised(data.pretrain, seed, size)
-        return row | {"epochs": budget().epochs, "seconds": seconds} | judged(source, test, encoder, size)
-    recipe, out = RECIPES[f"{name}/tiny"], runs / f"{name}-{seed}"
+        encoder = recipe.build_encoder(Setting(channels=source.channels, size=size, images=len(source)))
+        return row | judged(data, encoder.eval(), size)
+    out, began = runs / f"{name}-{seed}", time.process_time()
     resume = (out / "recipe.json").exists()
-    outcome = train(f"{name}/tiny", recipe, options, out=out, resume=resume, data=data)
-    row |= {"epochs": recipe.epochs, "seconds": outcome.seconds}
-    return row | judged(source, test, load(out), image_size(recipe, source.size))
+    if name == "supervised":
+        encoder = supervised(data.pretrain, recipe, seed, size)
+    else:
+        train(f"{name}/tiny", recipe, options, out=out, resume=resume, data=data)
+        encoder = load(out)
+    row |= {"epochs": EPOCHS, "cpu_minutes": None if resume else (time.process_time() - began) / 60}
+    return row | judged(data, encoder, size)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line for each method, over its seeds; the untrained encoder is the yardstick."""
+    """A line for each method, over its seeds; its encoder untrained is the yardstick."""
     lines = [
-        "| method | seeds | epochs | training, s | kNN | above untrained | linear probe |",
+        "| method | seeds | epochs | CPU minutes | kNN | above untrained | linear probe |",
         "|---|---|---|---|---|---|---|",
     ]
-    untrained = statistics.fmean([row["knn"] for row in rows if row["method"] == "untrained"] or [float("nan")])
     for name in (*BASELINES, *METHODS):
         seeds = [row for row in rows if row["method"] == name]
         if seeds:
-            found = {key: [row[key] for row in seeds] for key in ("knn", "linear", "seconds")}
-            gain = f"{statistics.fmean(found['knn']) - untrained:+.1f}" if name != "untrained" else ""
-            seconds = f"{statistics.fmean(found['seconds']):,.0f}" if seeds[0]["epochs"] else ""
+            own = next((u for u, method in UNTRAINED.items() if method == name), "untrained")
+            yardstick = [row["knn"] for row in rows if row["method"] == own]
+            gain = statistics.fmean(row["knn"] for row in seeds) - statistics.fmean(yardstick or [math.nan])
+            minutes = [row["cpu_minutes"] for row in seeds if row["cpu_minutes"] is not None]
             cells = (
                 name,
                 len(seeds),
                 seeds[0]["epochs"] or "",
-                seconds,
-                spread(found["knn"]),
-                gain,
-                spread(found["linear"]),
+                f"{statistics.fmean(minutes):.1f}" if minutes else "",
+                spread([row["knn"] for row in seeds]),
+                "" if name in UNTRAINED else f"{gain:+.1f}",
+                spread([row["linear"] for row in seeds]),
             )
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
@@ -183,16 +184,19 @@ def main() -> None:
     data = open_data(asked.data, data_dir=asked.data_dir) if wanted else None
     for word in wanted:
         name, _, seed = word.partition(":")
-        rows = json.loads(path.read_text()) if path.exists() else []
-        if any((row["method"], row["seed"]) == (name, int(seed or 0)) for row in rows):
+        if any((row["method"], row["seed"]) == (name, int(seed or 0)) for row in measured(path)):
             print(f"{word}: measured already")
             continue
         assert data is not None
         options = Options(data=asked.data, data_dir=asked.data_dir, seed=int(seed or 0), monitor_every=6)
         row = measure(name, int(seed or 0), data, options, asked.runs)
         print(f"{word}: {row}", flush=True)
-        write_text(path, json.dumps([*rows, row], indent=1) + "\n")
+        write_text(path, json.dumps([*measured(path), row], indent=1) + "\n")
     write_tables()
+
+
+def measured(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text()) if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -158,14 +158,9 @@ class Judged:
             yield name, of_train, of_test
 
     def labelled(self) -> tuple["Source", "Source"]:
-        train, test = self.data.train, self.data.test
-        if train.labels is None:
-            raise UserError(f"{self.data.name} has no labels to judge by: put the images in one folder a class")
-        if test is not None and test.labels is None:
-            raise UserError(f"the test part of {self.data.name} has no labels to judge by")
-        if test is None:
-            raise UserError(f"{self.data.name} has no test part: hold one out with --val-fraction 0.1")
-        return train, test
+        from contrastkit.evaluate.judge import parts
+
+        return parts(self.data)
 
     @property
     def n_classes(self) -> int:

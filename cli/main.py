@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from contrastkit.cli import judge, screen
+from contrastkit.cli.ablate import ablate
 from contrastkit.cli.methods import methods
 from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed, where, writable
 from contrastkit.cli.train import train_app
@@ -26,6 +27,7 @@ app.add_typer(train_app, name="train")
 app.command()(judge.knn)
 app.command()(judge.probe)
 app.command()(judge.embed)
+app.command()(ablate)
 app.command()(methods)
 
 

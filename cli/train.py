@@ -98,15 +98,15 @@ def train(
 ) -> None:
     """Train one method: choose the recipe, open or resume the run, and say how it went."""
     from contrastkit import dist
-    from contrastkit.data import data_names, default_workers
+    from contrastkit.data import default_workers
     from contrastkit.train import Options
     from contrastkit.train import train as run_training
 
     fields = {f.name for f in dataclasses.fields(Options)}
     given = {name: value for name, value in locals().items() if name in fields}
     given = {name: value for name, value in given.items() if value is not None and value is not False}
-    if data is not None and data not in data_names() and Path(data).exists():
-        given["data"] = str(Path(data).resolve())  # a run can be resumed and judged from any folder
+    if data is not None:
+        given["data"] = resolved(data)
     if resume is not None:
         name, chosen, options = _resumed(resume, method, numbers, given, out=out, recipe=recipe)
         dist.start(options.device)
@@ -117,7 +117,7 @@ def train(
         opened = options.open_data()
         if workers is None:
             options = dataclasses.replace(options, workers=default_workers(opened.pretrain))
-        name, chosen = _chosen(method, numbers, opened, recipe)
+        name, chosen = choose(method, numbers, opened, recipe)
         out = out or Path(dist.agree(_free_folder(name, opened.name)))
     shown = dist.rank() == 0
     folder = resume or out
@@ -155,7 +155,14 @@ def train(
         write_json(json, report | {"seconds": outcome.seconds} | outcome.last)
 
 
-def _chosen(method: str, numbers: dict[str, Any], opened: Any, row: str | None) -> tuple[str, "Recipe"]:
+def resolved(data: str) -> str:
+    """A set's name, or a path that holds from any folder: a run can be resumed and judged from elsewhere."""
+    from contrastkit.data import data_names
+
+    return str(Path(data).resolve()) if data not in data_names() and Path(data).exists() else data
+
+
+def choose(method: str, numbers: dict[str, Any], opened: Any, row: str | None) -> tuple[str, "Recipe"]:
     """The recipe that the images, the encoder and the options lead to, and its name."""
     from contrastkit.methods import RECIPES, choose_row
 

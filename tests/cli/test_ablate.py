@@ -1,0 +1,75 @@
+"""ablate: the debate's rows in their order, resumed row by row, refused where they would not be comparable."""
+
+import json
+from pathlib import Path
+
+import pytest
+from contrastkit.cli.main import main
+
+from contrastkit.methods.byol import ABLATION
+
+QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--val-fraction=0.2", "--monitor-every=1"]
+
+
+def test_seven_rows_measured_beside_the_published_ones(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["ablate", "byol-norm", f"--data={images}", f"--out={tmp_path / 'all'}", *QUICK]
+
+    from contrastkit import ablation
+
+    trained: list[str] = []
+    train = ablation.train
+
+    def stopped_at_the_third(*args: object, **how: object) -> object:
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(Path(str(how["out"])).name)
+        return train(*args, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ablation, "train", stopped_at_the_third)
+    assert main(command) == 130
+    rows = json.loads((tmp_path / "all" / "ablation.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["contrastive loss", "BYOL"]
+
+    again: list[str] = []
+
+    def counted(*args: object, **how: object) -> object:
+        again.append(Path(str(how["out"])).name)
+        return train(*args, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ablation, "train", counted)
+    capsys.readouterr()
+    assert main([*command, f"--json={tmp_path / 'rows.json'}"]) == 0
+    assert again == [name.replace(" ", "-") for name in list(ABLATION)[2:-1]], "measured rows are not trained again"
+    found = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["name"] for row in found] == list(ABLATION) and found[:2] == rows
+    assert [row["published"] for row in found] == [44.1, 57.7, 55.3, 48.0, 28.3, 29.4, 28.8]
+    assert all(0 <= row["linear"] <= 100 and 0 <= row["knn"] <= 100 for row in found)
+    assert found[-1]["rank"] is None and all(row["rank"] > 0 for row in found[:-1])
+    printed = capsys.readouterr().out
+    assert "published" in printed and "measured" in printed and "28.3" in printed
+
+    # The runs differ in what the debate is about, and in nothing else.
+    recipes = {name: tmp_path / "all" / name.replace(" ", "-") / "recipe.json" for name in list(ABLATION)[:-1]}
+    numbers = {name: json.loads(path.read_text())["recipe"] for name, path in recipes.items()}
+    byol = numbers["BYOL"]
+    for name, own in numbers.items():
+        assert {key for key in byol if own[key] != byol[key]} <= {"projector_norm", "predictor_norm", "negatives"}, name
+
+    # Other budgets are not mixed with these.
+    assert main([*command, "--epochs=2"]) == 2
+    assert "another recipe: give another --out" in capsys.readouterr().err
+    (tmp_path / "all" / "ablation.json").write_text("{")
+    assert main(command) == 2
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_what_cannot_be_judged_is_not_trained(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "none"
+    command = ["ablate", "byol-norm", f"--data={images}", f"--out={out}", "--encoder=tiny", "--device=cpu"]
+    assert main(command) == 2
+    assert "has no test part" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["ablate", "byol-nrm"]) == 2
+    assert "byol-norm" in capsys.readouterr().err
