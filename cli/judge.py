@@ -334,6 +334,58 @@ def embed(
     screen.say(f"{out}: {n:,} x {d} features of {judged.data.name} by {name}")
 
 
+def retrieve(
+    run: Annotated[Path, typer.Argument(help="A run folder of cmc.", metavar="RUN")],
+    data: Data = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+    val_fraction: ValFraction = None,
+    size: Size = None,
+    batch: Batch = 512,
+    workers: Workers = None,
+    device: Device = "auto",
+    seed: Seed = 0,
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """Whether what one view or sense of a test image shows finds what another shows of it (cmc): recall at k."""
+    judged = Judged(Choice.among(locals() | {"encoder": None, "pretrained": False}))
+    import torch
+
+    from contrastkit.evaluate.retrieval import retrieval
+    from contrastkit.parts.encoder import SplitEncoder
+    from contrastkit.run import load_method
+
+    encoder, test = judged.encoders[str(run)], judged.data.test
+    if not isinstance(encoder, SplitEncoder):
+        raise UserError(f"{run} has one encoder, not one a view: retrieval is for runs of cmc")
+    if test is None:
+        raise UserError(f"{judged.data.name} has no test part: hold one out with --val-fraction 0.1")
+    (features,) = judged.features(str(run), test)
+    with torch.no_grad():
+        z = load_method(run).online.head(features.x).chunk(len(encoder.views), dim=1)
+    views = tuple(test.modalities or encoder.views)
+    found = {
+        f"{query} -> {key}": retrieval(z[i], z[j])
+        for i, query in enumerate(views)
+        for j, key in enumerate(views)
+        if i != j
+    }
+    one = next(iter(found.values()))
+    rows = [
+        (name, *(_percent(share) for share in seen.recall.values()), f"{seen.median_rank:g}")
+        for name, seen in found.items()
+    ]
+    chance = ("chance", *(_percent(one.chance(k)) for k in one.recall), f"{(one.n + 1) / 2:g}")
+    screen.table(
+        f"retrieval on {judged.data.name}, {one.n:,} test images",
+        ("query -> key", *(f"recall@{k}" for k in one.recall), "median rank"),
+        [*rows, chance],
+    )
+    report = {name: asdict(seen) for name, seen in found.items()}
+    _report(judged.report, "retrieval", json, {"data": judged.data.name, "size": judged.size, "retrieval": report})
+
+
 def _rates(judged: Judged, *, epochs: int, seeds: int, seed: int, plot: Path | None) -> dict[str, dict[str, Any]]:
     from contrastkit.checkpoint import write_with
     from contrastkit.evaluate.probe import linear_probe, plot_rates

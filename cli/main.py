@@ -26,6 +26,7 @@ app = typer.Typer(
 app.add_typer(train_app, name="train")
 app.command()(judge.knn)
 app.command()(judge.probe)
+app.command()(judge.retrieve)
 app.command()(judge.embed)
 app.command()(ablate)
 app.command()(methods)

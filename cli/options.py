@@ -7,7 +7,11 @@ from typing import Annotated
 import typer
 
 Data = Annotated[
-    str | None, typer.Option(help="A set's name, a folder of images, or an .npz file.", metavar="NAME|PATH")
+    str | None,
+    typer.Option(
+        help="A set's name, a folder of images, an .npz file, or NAME=DIR,NAME=DIR: several senses of the same scenes.",
+        metavar="NAME|PATH",
+    ),
 ]
 DataDir = Annotated[
     Path | None, typer.Option(help="Where named sets lie; else the variable CONTRASTKIT_DATA says it.", metavar="DIR")

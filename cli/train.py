@@ -145,7 +145,8 @@ def train(
     end = "trained" if outcome.finished else "stopped"
     screen.say(f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}")
     if outcome.finished:
-        screen.say(f"judge it: contrastkit knn {folder}   contrastkit probe {folder}")
+        judges = ("retrieve",) if source.modalities and source.labels is None else ("knn", "probe")
+        screen.say(f"judge it: {'   '.join(f'contrastkit {command} {folder}' for command in judges)}")
     else:
         screen.say(f"go on: contrastkit train {method} --resume {folder}")
     if json is not None:
@@ -156,10 +157,15 @@ def train(
 
 
 def resolved(data: str) -> str:
-    """A set's name, or a path that holds from any folder: a run can be resumed and judged from elsewhere."""
+    """A set's name, or paths that hold from any folder: a run can be resumed and judged from elsewhere."""
     from contrastkit.data import data_names
+    from contrastkit.data.sets import senses
 
-    return str(Path(data).resolve()) if data not in data_names() and Path(data).exists() else data
+    if data in data_names():
+        return data
+    if Path(data).exists():
+        return str(Path(data).resolve())
+    return ",".join(f"{sense}={folder.resolve()}" for sense, folder in senses(data).items()) if "=" in data else data
 
 
 def choose(method: str, numbers: dict[str, Any], opened: Any, row: str | None) -> tuple[str, "Recipe"]:

@@ -1,4 +1,5 @@
-"""Colour spaces whose channels are views of an image (CMC, Sec. 4.1): brightness against colour.
+"""Colour spaces whose channels are views of an image (CMC, Sec. 4.1): brightness against colour. And images whose
+channels are of several senses already.
 
 The constants are those of the official code, which converts by scikit-image and maps each channel to about [-1, 1].
 """
@@ -44,17 +45,30 @@ class Colour:
     """How views are made of an RGB image."""
 
     convert: Callable[[Tensor], Tensor]  # [N, 3, H, W] in [0, 1] -> [N, channels of all views, H, W]
-    groups: tuple[int, ...]  # channels of each view, in order
+    views: tuple[str, ...]  # names, in order
+    groups: tuple[int, ...]  # channels of each view
     mean: tuple[float, ...]  # of each channel; (x - mean) / std is what the encoders see
     std: tuple[float, ...]
 
 
 # Middle and half width of each channel's range: L 0..100, a -86.183..98.233, b -107.857..94.478 (train_CMC.py).
-_LAB = Colour(convert=rgb_to_lab, groups=(1, 2), mean=(50.0, 6.025, -6.690), std=(50.0, 92.208, 101.168))
+_LAB = Colour(
+    convert=rgb_to_lab, views=("L", "ab"), groups=(1, 2), mean=(50.0, 6.025, -6.690), std=(50.0, 92.208, 101.168)
+)
 COLOURS = {
     "lab": _LAB,
-    "lab-full": Colour(convert=rgb_to_lab, groups=(1, 1, 1), mean=_LAB.mean, std=_LAB.std),
+    "lab-full": Colour(convert=rgb_to_lab, views=("L", "a", "b"), groups=(1, 1, 1), mean=_LAB.mean, std=_LAB.std),
     "ycbcr": Colour(
-        convert=rgb_to_ycbcr, groups=(1, 2), mean=(116.151, 121.080, 132.342), std=(109.5, 111.855, 111.964)
+        convert=rgb_to_ycbcr,
+        views=("Y", "CbCr"),
+        groups=(1, 2),
+        mean=(116.151, 121.080, 132.342),
+        std=(109.5, 111.855, 111.964),
     ),
 }
+
+
+def aligned(groups: Sequence[int]) -> Colour:
+    """Images of several senses, each of so many channels in [0, 1]: views as they are."""
+    n, names = sum(groups), tuple(f"sense {i}" for i in range(1, len(groups) + 1))
+    return Colour(convert=lambda x: x, views=names, groups=tuple(groups), mean=(0.5,) * n, std=(0.25,) * n)

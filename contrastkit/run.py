@@ -23,6 +23,7 @@ from contrastkit import checkpoint
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
+    from contrastkit.methods import Method
     from contrastkit.parts.encoder import Encoder
 
 RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES = (
@@ -179,6 +180,33 @@ def load(path: str | Path) -> "Encoder":
             f"the weights in {run.path} do not fit its recipe.json: one of them is of another run"
         ) from error
     return encoder.eval()
+
+
+def load_method(path: str | Path) -> "Method":
+    """The whole method of a run as it was last saved, heads and dictionaries too, in eval mode on the CPU.
+
+    Raises:
+        UserError: no run there, or nothing saved yet.
+    """
+    from contrastkit.methods import Setting
+    from contrastkit.train import recipe_from_json
+
+    run = Run.open(Path(path), writes=False)
+    record, state = run.recipe, run.load()["method"]
+    encoder = record["encoder"]
+    setting = Setting(
+        channels=encoder["channels"],
+        modalities=tuple(encoder.get("modalities", ())),
+        size=encoder["size"],
+        images=record["data"]["images"],
+        seed=record["options"]["seed"],
+    )
+    method = recipe_from_json(record["name"], record["recipe"]).build(setting)
+    try:
+        method.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"the checkpoint in {path} does not fit its recipe.json") from error
+    return method.eval()
 
 
 def environment() -> dict[str, Any]:

@@ -172,7 +172,14 @@ def train(
     )
     torch.manual_seed(options.seed)
     size = image_size(recipe, source.size)
-    setting = Setting(channels=source.channels, size=size, images=len(source), world=dist.world(), seed=options.seed)
+    setting = Setting(
+        channels=source.channels,
+        modalities=tuple((source.modalities or {}).values()),
+        size=size,
+        images=len(source),
+        world=dist.world(),
+        seed=options.seed,
+    )
     method = recipe.build(setting)
     method = method.to(device).to(memory_format=torch.channels_last)
     optimizer = recipe.build_optimizer(method)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from contrastkit.data import digits
 from contrastkit.data.names import TORCHVISION, Row, data_names
-from contrastkit.data.source import ArraySource, FileSource, Source, split
+from contrastkit.data.source import AlignedSource, ArraySource, FileSource, Source, split
 from contrastkit.errors import UserError, suggest
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif"}
@@ -44,6 +44,8 @@ def open_data(
               such folders the images are unlabelled. A folder with ``train/`` (and ``test/`` or ``val/``) in it is two
               of these;
             - a folder with MNIST's four idx files, gzipped or not;
+            - several such folders of the same scenes, ``rgb=DIR,depth=DIR``: files of one name, whatever its ending,
+              belong together, labels are the first's (:class:`contrastkit.data.source.AlignedSource`);
             - an ``.npz`` with ``images`` (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floats in [0, 1]; ``labels``
               (N), integers or text, if there are any; and ``test_images``, ``test_labels`` likewise.
         data_dir: where named sets lie, or go with ``download``.
@@ -60,6 +62,8 @@ def open_data(
         dataset = _named(data, TORCHVISION[data], data_dir, download)
         return _with_validation(dataset, val_fraction, seed)
     path = Path(data).expanduser()
+    if "=" in data and not path.exists():
+        return _with_validation(_aligned(data), val_fraction, seed)
     if not path.exists():
         names = data_names()
         raise UserError(f"no data set and no path is called {data!r}{suggest(data, names)} (names: {', '.join(names)})")
@@ -143,6 +147,36 @@ def _files_of(dataset: Any) -> tuple[list[str], Tensor]:
 
 
 # --------------------------------------------------------------------------------------------------------------- paths
+
+
+def senses(data: str) -> dict[str, Path]:
+    """What ``rgb=DIR,depth=DIR`` says.
+
+    Raises:
+        UserError: it says something else.
+    """
+    pairs = [part.partition("=") for part in data.split(",")]
+    folders = {name.strip(): Path(folder).expanduser() for name, _, folder in pairs}
+    if len(pairs) < 2 or len(folders) < len(pairs) or not all(name.strip() and folder for name, _, folder in pairs):
+        raise UserError(f"{data}: several senses are given as NAME=DIR,NAME=DIR, with two names or more")
+    if missing := [folder for folder in folders.values() if not folder.is_dir()]:
+        raise UserError(f"{missing[0]} is no folder: several senses are given as NAME=DIR,NAME=DIR")
+    return folders
+
+
+def _aligned(data: str) -> DataSet:
+    sets = {sense: _folder(folder) for sense, folder in senses(data).items()}
+    name = "+".join(sets)
+    with_test = [sense for sense, found in sets.items() if found.test is not None]
+    if with_test and len(with_test) < len(sets):
+        lacks = next(sense for sense in sets if sense not in with_test)
+        raise UserError(f"{with_test[0]} has a test part, {lacks} has none")
+
+    def part(which: str) -> AlignedSource:
+        return AlignedSource(name, {sense: getattr(found, which) for sense, found in sets.items()})
+
+    train = part("train")
+    return DataSet(name, train, part("test") if with_test else None, train)
 
 
 def _folder(root: Path) -> DataSet:

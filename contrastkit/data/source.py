@@ -1,12 +1,15 @@
-"""Sources: one indexed set of images each, in memory (:class:`ArraySource`) or in files (:class:`FileSource`)."""
+"""Sources: one indexed set of images each, in memory (:class:`ArraySource`), in files (:class:`FileSource`), or of
+several senses (:class:`AlignedSource`)."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -36,6 +39,8 @@ class Source(ABC):
         classes: names of the labels 0, 1, ...; None where they have none.
         digits: orientation carries the class (digits, letters), so flips would change it.
         originals: int64 [N], images made from the same original share a number; None where each is its own.
+        modalities: the senses that an image's channels come from, name -> number of channels, in order; None where an
+            image is of one kind.
         bad: unreadable images met so far: position -> (path, reason).
     """
 
@@ -45,6 +50,7 @@ class Source(ABC):
         self.name, self.channels, self.size = name, channels, size
         self.labels, self.classes, self.digits = labels, None if classes is None else tuple(classes), digits
         self.originals: Tensor | None = None
+        self.modalities: dict[str, int] | None = None
         self.bad: dict[int, tuple[str, str]] = {}
 
     @abstractmethod
@@ -207,6 +213,69 @@ class FileSource(Source):
         if not sides:
             raise UserError(f"none of the images looked at in {self.root} can be read, for example {self.paths[0]}")
         return (1 if modes <= GRAY_MODES else 3), sorted(sides)[len(sides) // 2]
+
+
+class AlignedSource(Source):
+    """Scenes seen by several senses, in image files of the same names (colour and depth, say): one image of the
+    channels of all. An image of another size than that of the first sense is resized to it (bilinearly)."""
+
+    def __init__(self, name: str, parts: Mapping[str, FileSource]) -> None:
+        """``parts``: a source for each sense, file by file of the same scenes. The first one has the labels.
+
+        Raises:
+            UserError: a file of one has no partner in another.
+        """
+        first, *others = parts
+        scenes = {sense: [os.path.splitext(path)[0] for path in part.paths] for sense, part in parts.items()}
+        for other in others:
+            if alone := set(scenes[first]) ^ set(scenes[other]):
+                one = min(alone)
+                has, lacks = (first, other) if one in scenes[first] else (other, first)
+                raise UserError(
+                    f"{len(alone)} files have no partner: {one} is in {has}, not in {lacks} "
+                    f"({len(scenes[first])} files in {first}, {len(scenes[other])} in {other})"
+                )
+        for sense, names in scenes.items():
+            if len(set(names)) < len(names):
+                twin = next(a for a, b in zip(sorted(names), sorted(names)[1:], strict=False) if a == b)
+                raise UserError(f"{sense} has two files for the scene {twin}: leave one out")
+        for other in others:
+            at = {scene: i for i, scene in enumerate(scenes[other])}
+            parts = {**parts, other: parts[other].subset(torch.tensor([at[scene] for scene in scenes[first]]))}
+        lead = parts[first]
+        channels = sum(part.channels for part in parts.values())
+        super().__init__(
+            name, channels=channels, size=lead.size, labels=lead.labels, classes=lead.classes, digits=False
+        )
+        self.parts = parts
+        self.modalities = {sense: part.channels for sense, part in parts.items()}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parts.values())))
+
+    def fetch(self, index: Tensor) -> list[Tensor]:
+        seen = []
+        for sense, part in self.parts.items():
+            try:
+                images = part.fetch(index)
+            except BadImage as e:
+                raise BadImage(e.index, f"{sense}: {e.path}", e.reason) from e
+            seen.append(images)
+        return [torch.cat([_fitted(image, senses[0]) for image in senses]) for senses in zip(*seen, strict=True)]
+
+    def subset(self, index: Tensor) -> "AlignedSource":
+        return AlignedSource(self.name, {sense: part.subset(index) for sense, part in self.parts.items()})
+
+    def fingerprint(self) -> str:
+        words = " ".join(f"{sense} {part.fingerprint()}" for sense, part in self.parts.items())
+        return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def _fitted(image: Tensor, to: Tensor) -> Tensor:
+    """uint8 [C, H, W] resized to the height and width of another."""
+    if image.shape[1:] == to.shape[1:]:
+        return image
+    return F.interpolate(image[None], to.shape[1:], mode="bilinear", antialias=True)[0]
 
 
 def split(n: int, originals: Tensor | None, share: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -70,6 +70,7 @@ class Setting:
 
     channels: int
     size: int  # pixels, the side of the images that the encoder will be judged on
+    modalities: tuple[int, ...] = ()  # channels of each sense, where the set is an aligned one
     images: int  # how many there are to train on: the length of a memory bank
     world: int = 1
     seed: int = 0

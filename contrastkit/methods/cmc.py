@@ -6,7 +6,8 @@ r"""CMC: Contrastive Multiview Coding (Tian et al. 2019, arXiv:1906.05849).
 
     L_F = \sum_{1 \le i < j \le M} L(V_i, V_j) \qquad L_C = \sum_{j=2}^M L(V_1, V_j)
 
-The views of a scene are different senses of it, here the channels of an image: its brightness (L) and its colour (ab).
+The views of a scene are different senses of it: the channels of an image, its brightness (L) and its colour (ab), or
+images of several sensors, colour and depth (Sec. 4.3), that ``--data rgb=DIR,depth=DIR`` brings together.
 Each view has an encoder f_i of its own, z_i = f_i(v_i) on the unit sphere, and is looked up among earlier features of
 another view, one of each image, in a memory bank: what all views say alike is worth knowing. Pairs are summed over the
 full graph of M views, or with the first one as the core (Sec. 3.3); of two views these are the same. All encoders
@@ -45,7 +46,8 @@ class CMCRecipe(Recipe):
     """CMC's hyper-parameters, with the names of InstDisc's, whose memory bank it shares."""
 
     colour: Annotated[
-        Literal["lab", "ycbcr", "lab-full"], "views: L and ab; Y and CbCr, which the README finds better; L, a and b"
+        Literal["lab", "ycbcr", "lab-full"],
+        "views of RGB images: L and ab; Y and CbCr, which the README finds better; L, a and b",
     ] = "lab"
     width: Annotated[float, "of each view's encoder: 0.5 (resnet50v1 in the code), 1 (v2) or 2 (v3)"] = 0.5
     objective: Annotated[Literal["full", "core"], "pairs of views: all, or those with the first (Sec. 3.3)"] = "full"
@@ -72,7 +74,8 @@ class CMCRecipe(Recipe):
             raise UserError(f"--width must be at least 1/32, not {self.width}")
 
     def encoder_options(self, setting: Setting) -> dict[str, Any]:
-        return {**super().encoder_options(setting), "colour": self.colour, "width": self.width}
+        views = {"modalities": setting.modalities} if setting.modalities else {"colour": self.colour}
+        return super().encoder_options(setting) | views | {"width": self.width}
 
     def build(self, setting: Setting) -> "CMC":
         if len(self.views) != 1:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from contrastkit.colour import COLOURS
+from contrastkit.colour import COLOURS, Colour, aligned
 from contrastkit.errors import UserError, suggest
 from contrastkit.parts.norm import group_norm, layer_norm
 
@@ -98,26 +98,27 @@ class PatchEncoder(Encoder):
 class SplitEncoder(Encoder):
     """Views made of an image's channels, an encoder of its own for each (CMC, Sec. 3.1 and 4.1).
 
-    ``forward``: RGB images [N, 3, H, W] float in [0, 1] -> the features of all views side by side [N, dim].
+    ``forward``: images [N, channels, H, W] float in [0, 1], RGB or of several senses -> the features of all views side
+    by side [N, dim].
 
     Attributes:
         dims: number of features of each view; ``dim`` is their sum.
+        views: their names.
     """
 
     trunk: nn.ModuleList
 
-    def __init__(self, parts: Sequence[Encoder], colour: str) -> None:
-        """``parts``: an encoder for each view of the colour space; its trunk is used, the space normalises."""
-        space = COLOURS[colour]
+    def __init__(self, parts: Sequence[Encoder], space: Colour) -> None:
+        """``parts``: an encoder for each view of the space; its trunk is used, the space normalises."""
         super().__init__(
             nn.ModuleList(part.trunk for part in parts),
             dim=sum(part.dim for part in parts),
-            channels=3,
+            channels=sum(part.channels for part in parts),
             stem=parts[0].stem,
             normalisation=(space.mean, space.std),
         )
         self.dims = [part.dim for part in parts]
-        self.convert, self.groups = space.convert, space.groups
+        self.convert, self.groups, self.views = space.convert, space.groups, space.views
 
     def forward(self, images: Tensor) -> Tensor:
         views = ((self.convert(images) - self.mean) / self.std).split(self.groups, dim=1)
@@ -136,6 +137,7 @@ def build_encoder(
     patch: int = 0,
     stride: int = 0,
     colour: str = "rgb",
+    modalities: Sequence[int] = (),
     width: float = 1.0,
     projector_layers: int = 0,
     projector_width: int | None = None,
@@ -157,6 +159,7 @@ def build_encoder(
         patch: side of the patches of a :class:`PatchEncoder`; 0 encodes images whole. The stem is chosen by ``size``.
         stride: pixels from one patch to the next.
         colour: "lab", "lab-full" or "ycbcr" (:mod:`contrastkit.colour`) gives a :class:`SplitEncoder` of RGB images.
+        modalities: channels of each sense of an aligned set, for a :class:`SplitEncoder` of them instead.
         width: of every residual stage, times the usual one, as in CMC's code (``tiny`` and ResNets; the stem of a
             ResNet keeps its 64 channels).
         projector_layers: how many layers of a projector stay behind the trunk and are part of what remains, each
@@ -168,15 +171,15 @@ def build_encoder(
         UserError: unknown name (the nearest is suggested), weights that cannot be had, a norm that they are not for, or
             a size that is no multiple of a vision transformer's patches.
     """
-    if colour != "rgb":
-        if colour not in COLOURS:
+    if modalities or colour != "rgb":
+        if not modalities and colour not in COLOURS:
             known = ("rgb", *COLOURS)
             raise UserError(f"unknown colour space '{colour}'{suggest(colour, known)} (known: {', '.join(known)})")
-        if channels != 3:
+        if not modalities and channels != 3:
             raise UserError(f"the views of colour '{colour}' are made of RGB images, these have {channels} channel(s)")
+        space = aligned(modalities) if modalities else COLOURS[colour]
         how: dict[str, Any] = {"pretrained": pretrained, "norm": norm, "zero_init": zero_init, "width": width}
-        parts = [build_encoder(name, channels=group, size=size, **how) for group in COLOURS[colour].groups]
-        return SplitEncoder(parts, colour)
+        return SplitEncoder([build_encoder(name, channels=n, size=size, **how) for n in space.groups], space)
     if width != 1 and (pretrained or name.startswith("timm:")):
         raise UserError(f"a width is for tiny and ResNets, untrained, not for {name}: use --width 1")
     if norm != "batch" and (pretrained or name.startswith("timm:")):

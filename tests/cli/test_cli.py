@@ -404,7 +404,7 @@ def test_ctrl_c_is_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch, caps
 # ---------------------------------------- start-up
 
 
-COMMANDS = ("train", "knn", "probe", "embed", "methods", "ablate", "info", "views", "bench-kernels")
+COMMANDS = ("train", "knn", "probe", "retrieve", "embed", "methods", "ablate", "info", "views", "bench-kernels")
 HELP = """
 import sys
 from contrastkit.cli.main import main

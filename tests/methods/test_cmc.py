@@ -2,12 +2,16 @@
 
 import copy
 import itertools
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from contrastkit.cli.main import main
+from PIL import Image
 from torch import Tensor, nn
 
 import contrastkit
@@ -294,3 +298,58 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], where: dict[str, int], says: str) -> None:
     with pytest.raises(UserError, match=says):
         build(**where, **numbers)
+
+
+# -------------------------------------------------------------------------------------------------- several senses
+
+
+def test_each_sense_has_an_encoder_that_sees_its_channels_alone() -> None:
+    small = replace(recipe(), K=16, colour="lab")
+    method = small.build(Setting(channels=6, modalities=(3, 1, 2), size=16, images=64))
+    encoder = method.online.encoder
+    assert isinstance(encoder, SplitEncoder) and len(encoder.dims) == 3
+    assert [trunk.conv1.in_channels for trunk in encoder.trunk] == [3, 1, 2]  # type: ignore[union-attr]
+    images = torch.rand(2, 6, 16, 16, generator=torch.Generator().manual_seed(3))
+    whole = encoder.eval()(images).split(encoder.dims, dim=1)
+    start = 0
+    for i, n in enumerate((3, 1, 2)):
+        changed = images.clone()
+        changed[:, start : start + n] = 0.5
+        start += n
+        parts = encoder(changed).split(encoder.dims, dim=1)
+        for j in range(3):
+            assert torch.equal(parts[j], whole[j]) == (j != i)
+
+
+def test_a_run_on_two_senses_is_judged_by_retrieval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], images: Path
+) -> None:
+    """Each scene is a colour in one sense and that colour's place on a gray scale in the other: easily matched."""
+    g = np.random.default_rng(0)
+    for sense in ("rgb", "depth"):
+        (tmp_path / sense).mkdir()
+    for i in range(48):
+        shade = 5 * i + 5
+        noise = g.integers(0, 5, size=(16, 16))
+        rgb = np.stack([shade + noise, 250 - shade + noise, np.full((16, 16), 128)], 2).astype(np.uint8)
+        Image.fromarray(rgb).save(tmp_path / "rgb" / f"{i}.png")
+        Image.fromarray((shade + g.integers(0, 5, size=(16, 16))).astype(np.uint8)).save(
+            tmp_path / "depth" / f"{i}.png"
+        )
+    data = f"--data=rgb={tmp_path / 'rgb'},depth={tmp_path / 'depth'}"
+    numbers = ["--encoder=tiny", "--size=16", "--K=32", "--batch=12", "--epochs=12", "--workers=0", "--device=cpu"]
+    out = tmp_path / "run"
+    assert main(["train", "cmc", data, f"--out={out}", "--val-fraction=0.25", "--monitor-every=0", *numbers]) == 0
+    assert f"contrastkit retrieve {out}" in capsys.readouterr().out
+    assert main(["retrieve", str(out), "--workers=0"]) == 0
+    found = json.loads((out / "retrieval.json").read_text())["retrieval"]
+    assert list(found) == ["rgb -> depth", "depth -> rgb"]
+    assert all(one["n"] == 12 and one["median_rank"] < 4 for one in found.values()), "chance is 6.5"
+    assert "chance" in capsys.readouterr().out
+
+    other = tmp_path / "moco"
+    quick = ["--encoder=tiny", "--size=12", "--batch=32", "--K=64", "--epochs=1", "--monitor-every=0", "--device=cpu"]
+    assert main(["train", "moco", f"--data={images}", f"--out={other}", "--val-fraction=0.2", *quick]) == 0
+    capsys.readouterr()
+    assert main(["retrieve", str(other)]) == 2
+    assert "has one encoder, not one a view" in capsys.readouterr().err
