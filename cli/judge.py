@@ -112,6 +112,10 @@ class Judged:
             seed=split_seed,
         )
         source = self.data.train
+        if record is not None and (heard := record["data"].get("rate")) != source.rate:
+            raise UserError(
+                f"{run} learned from {_kind(heard)}, {self.data.name} holds {_kind(source.rate)}: they do not fit"
+            )
         self.workers = default_workers(source) if choice.workers is None else choice.workers
         self.encoders: dict[str, Encoder | None] = {}
         if run is not None and record is not None:
@@ -120,12 +124,15 @@ class Judged:
             if choice.baselines:
                 torch.manual_seed(choice.seed)
                 self.encoders[f"untrained {record['encoder']['name']}"] = build_encoder(**record["encoder"]).eval()
-                self.encoders["raw pixels"] = None
+                if source.rate is None:
+                    self.encoders["raw pixels"] = None
         else:
             assert encoder is not None
             usual = source.size if source.size <= SMALL else 224
             self.size = choice.size or (published_size(encoder) if choice.pretrained else usual)
             if encoder == "pixels":
+                if source.rate is not None:
+                    raise UserError(f"{self.data.name} holds sounds, which have no pixels")
                 self.encoders["raw pixels"] = None
             else:
                 name = f"{encoder}, {'its published weights' if choice.pretrained else 'untrained'}"
@@ -386,6 +393,10 @@ def retrieve(
     _report(judged.report, "retrieval", json, {"data": judged.data.name, "size": judged.size, "retrieval": report})
 
 
+def _kind(rate: int | None) -> str:
+    return "images" if rate is None else f"sounds at {rate:,} Hz"
+
+
 def _rates(judged: Judged, *, epochs: int, seeds: int, seed: int, plot: Path | None) -> dict[str, dict[str, Any]]:
     from contrastkit.checkpoint import write_with
     from contrastkit.evaluate.probe import linear_probe, plot_rates
@@ -452,7 +463,8 @@ def _report(run: Path | None, name: str, json: Path | None, value: dict[str, Any
 
 def _counts(judged: Judged) -> str:
     train, test = judged.labelled()
-    return f"{len(train):,} training and {len(test):,} test images of {judged.size} px"
+    what = f"images of {judged.size} px" if train.rate is None else f"sounds of {judged.size:,} samples"
+    return f"{len(train):,} training and {len(test):,} test {what}"
 
 
 def _percent(share: float | None) -> str:

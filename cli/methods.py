@@ -59,7 +59,6 @@ def _narrow(row: dict[str, str]) -> list[str]:
 def _tell(row: dict[str, str], recipes: dict[str, "Recipe"]) -> None:
     """One method, from its idea to what it reached."""
     from contrastkit.methods import ABOUT, Recipe
-    from contrastkit.views import View
 
     about = ABOUT[row["method"]]
     screen.say(f"{about.title}\n{about.paper}, https://arxiv.org/abs/{about.arxiv}\n")
@@ -75,10 +74,11 @@ def _tell(row: dict[str, str], recipes: dict[str, "Recipe"]) -> None:
     common = {
         name: {row: getattr(recipe, name) for row, recipe in recipes.items()} for name in of_all if name != "views"
     }
-    views = {name: {row: per_view(recipe.views, name) for row, recipe in recipes.items()} for name in _notes(View)}
+    of_views = _notes(type(next(iter(recipes.values())).views[0]))
+    views = {name: {row: per_view(recipe.views, name) for row, recipe in recipes.items()} for name in of_views}
     _numbers("its own numbers", own, notes)
     _numbers("the training", {name: values for name, values in common.items() if _is_on(values)}, notes)
-    _numbers("the views", {name: values for name, values in views.items() if _is_on(values)}, _notes(View))
+    _numbers("the views", {name: values for name, values in views.items() if _is_on(values)}, of_views)
     if about.published:
         screen.words("\npublished results", ("", "", "where"), about.published)
     screen.say("")

@@ -123,9 +123,12 @@ def train(
     folder = resume or out
     assert folder is not None
     source = opened.pretrain
+    what = f"images, {source.channels} x {source.size} px"
+    if source.rate is not None:
+        what = f"sounds at {source.rate:,} Hz, {source.size / source.rate:.2g} s"
     if shown:
         screen.say(
-            f"recipe {name} on {opened.name}: {len(source):,} images, {source.channels} x {source.size} px; "
+            f"recipe {name} on {opened.name}: {len(source):,} {what}; "
             f"{chosen.epochs} epochs of batch {chosen.batch}; run folder {folder}"
         )
     with screen.TrainingScreen(shown=shown) as watch:
@@ -173,6 +176,7 @@ def choose(method: str, numbers: dict[str, Any], opened: Any, row: str | None) -
     from contrastkit.methods import RECIPES, choose_row
 
     source = opened.pretrain
+    next(recipe for name, recipe in RECIPES.items() if name.startswith(f"{METHODS[method]}/")).check(source)
     name = choose_row(method, size=source.size, encoder=numbers.get("encoder"), digits=source.digits, row=row)
     return name, with_numbers(RECIPES[name], numbers)
 
@@ -202,7 +206,7 @@ def _resumed(
 
 def with_numbers(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":
     """The recipe with the options given: its own fields by name, those of its views for all views or one by one."""
-    from contrastkit.views import View, named_views
+    from contrastkit.views import named_views
 
     changes = dict(numbers)
     rows = changes.pop("views", None)
@@ -210,10 +214,11 @@ def with_numbers(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":
     if rows and len(views) != len(recipe.views):
         raise UserError(f"--views {rows} has {len(views)} views, the method wants {len(recipe.views)}")
     each: list[dict[str, Any]] = [{} for _ in views]
-    for item in dataclasses.fields(View):
+    kind = type(views[0])
+    for item in dataclasses.fields(kind):
         text = changes.pop(f"view_{item.name}", None)
         if text is not None:
-            values = _values(text, item.name, _bare(typing.get_type_hints(View)[item.name]), len(views))
+            values = _values(text, item.name, _bare(typing.get_type_hints(kind)[item.name]), len(views))
             for view, value in zip(each, values, strict=True):
                 view[item.name] = value
     views = tuple(dataclasses.replace(view, **numbers) for view, numbers in zip(views, each, strict=True))
@@ -229,6 +234,8 @@ def _recipe_parameters(rows: dict[str, "Recipe"]) -> list[inspect.Parameter]:
     parameters = []
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         if name == "views":
+            if next(iter(rows.values())).sound:
+                continue
             help_ = f"Row of augmentations: {', '.join(VIEW_NAMES)}."
             parameters.append(_option(name, str, help_, "--views", "views"))
             continue
@@ -246,10 +253,9 @@ def _recipe_parameters(rows: dict[str, "Recipe"]) -> list[inspect.Parameter]:
 
 def _view_parameters(rows: dict[str, "Recipe"]) -> list[inspect.Parameter]:
     """One option for each number of a view; its value is for all views, or comma-separated, one for each."""
-    from contrastkit.views import View
-
     parameters = []
-    for name, hint in typing.get_type_hints(View, include_extras=True).items():
+    kind = type(next(iter(rows.values())).views[0])
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         _, note = typing.get_args(hint)[:2]
         values = {
             row.split("/")[1]: ",".join(dict.fromkeys(shown(getattr(v, name)) for v in recipe.views))

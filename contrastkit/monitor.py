@@ -18,7 +18,7 @@ from contrastkit.evaluate.features import Autocast, encode, evaluating
 from contrastkit.evaluate.knn import knn
 from contrastkit.parts.heads import Tower
 from contrastkit.rng import permutation
-from contrastkit.views import View
+from contrastkit.views import View, Window
 
 LOOK = ("std", "rank", "alignment", "uniformity", "loss", "knn")  # what a look holds
 IMAGES = 1024  # looked at for the collapse numbers: enough for an effective rank of some hundreds
@@ -124,7 +124,7 @@ class Monitor:
     def __init__(
         self,
         data: DataSet,
-        views: Sequence[View],
+        views: Sequence[View | Window],
         *,
         size: int,
         seed: int,

@@ -4,6 +4,7 @@
 METHODS = {
     "instdisc": "instdisc",
     "invaspread": "invaspread",
+    "cpc-audio": "cpc-audio",
     "cpc-v1": "cpc-v1",
     "cpc": "cpc-v2",
     "cpc-v2": "cpc-v2",
@@ -24,6 +25,7 @@ METHODS = {
 SUMMARIES = {
     "instdisc": "Instance discrimination: a memory bank of all images, NCE or softmax (Wu et al. 2018).",
     "invaspread": "Invariant and spreading features: the batch as the dictionary (Ye et al. 2019).",
+    "cpc-audio": "Contrastive predictive coding of sound: predict what will be heard (van den Oord et al. 2018).",
     "cpc-v1": "Contrastive predictive coding: predict the patches below from those above (van den Oord et al. 2018).",
     "cpc": "Contrastive predictive coding: its newest form, cpc-v2.",
     "cpc-v2": "CPC from four sides, with layer norm and patch-wise augmentation (Henaff et al. 2019).",

@@ -31,7 +31,7 @@ from contrastkit.parts.encoder import SMALL
 from contrastkit.parts.heads import Tower
 from contrastkit.run import ENCODER, Run
 from contrastkit.types import Batch, Step
-from contrastkit.views import View
+from contrastkit.views import View, Window
 
 CHECK_EVERY = 10  # steps between looks at the losses on the host: each look waits for the device
 # What may differ from start to start: where the data lie, and how the training is run and watched.
@@ -159,6 +159,7 @@ def train(
     first = dist.rank() == 0
     data = data or options.open_data()
     source = data.pretrain
+    recipe.check(source)
     loader = Loader(
         source,
         recipe.views,
@@ -203,7 +204,12 @@ def train(
             "name": name,
             "recipe": asdict(recipe),
             "options": words,
-            "data": {"name": data.name, "images": len(source), "fingerprint": source.fingerprint()},
+            "data": {
+                "name": data.name,
+                "images": len(source),
+                "rate": source.rate,
+                "fingerprint": source.fingerprint(),
+            },
             "encoder": recipe.encoder_options(setting),
         }
         run = Run.create(out, record, writes=first)
@@ -219,7 +225,8 @@ def train(
     told = _Both(watch, run)
     encoder = method.online.encoder
     told.say(
-        f"encoder {recipe.encoder}: {encoder.stem} stem for {size} px, {encoder.dim} features, "
+        f"encoder {recipe.encoder}: {encoder.stem} stem for {size} {'samples' if recipe.sound else 'px'}, "
+        f"{encoder.dim} features, "
         f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.2f} M parameters; {device}, {arithmetic}"
     )
     for remark in method.remarks:
@@ -276,7 +283,7 @@ def _agree(record: dict[str, Any], name: str, recipe: Recipe, words: dict[str, A
 def image_size(recipe: Recipe, source_size: int) -> int:
     """Side in pixels at which an encoder is judged: as its views were, or small images as they are where these are a
     little larger. A crop enlarges what it shows, so an encoder expects whole images of up to 4/3 of the views' side
-    (Touvron et al. 2019, "Fixing the train-test resolution discrepancy")."""
+    (Touvron et al. 2019, "Fixing the train-test resolution discrepancy"). Of sounds, samples."""
     view = recipe.views[0].size
     fits = view <= source_size <= min(SMALL, round(view * 4 / 3))
     return source_size if fits and not recipe.encoder.startswith("timm:") else view
@@ -653,7 +660,8 @@ def recipe_from_json(name: str, numbers: dict[str, Any]) -> Recipe:
     for item in fields(base):
         value = numbers[item.name]
         if item.name == "views":
-            value = tuple(View(**view) for view in value)
+            kind: type[Any] = Window if base.sound else View
+            value = tuple(kind(**view) for view in value)
         elif isinstance(value, list):
             value = tuple(value)
         values[item.name] = value

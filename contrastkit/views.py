@@ -97,6 +97,17 @@ class View:
         return any((self.degrees, self.shear, self.translate)) or (self.zoom_min, self.zoom_max) != (1, 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A stretch of a sound, the view of :mod:`contrastkit.methods.cpc_audio`."""
+
+    size: Annotated[int, "samples of a window"]
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise UserError(f"--size must be at least 1, not {self.size}")
+
+
 # MoCo's main_moco.py; v2 adds blur (Sec. 3) and weakens the hue.
 _V1 = View(jitter_p=1.0, hue=0.4, gray_first=True)
 _V2 = View(blur_p=0.5)
@@ -237,6 +248,38 @@ def augment(
             _where(x, solarize[s], lambda y: torch.where(y >= 0.5, 1 - y, y))
         out[home[s]] = x.clamp_(0, 1)
     return out
+
+
+def windows(
+    clips: Tensor | Sequence[Tensor], window: Window, *, seed: int, epoch: int, index: Tensor, v: int | Tensor
+) -> Tensor:
+    """A window of each clip, drawn uniformly; a clip that is shorter goes round, from anywhere in it.
+
+    Args:
+        clips: n tensors int16 [1, 1, T_i].
+        index, v: as of :func:`augment`.
+
+    Returns:
+        float32 [n, 1, 1, size] in [-1, 1].
+    """
+    size, lengths = window.size, torch.tensor([clip.shape[-1] for clip in clips])
+    places = torch.where(lengths >= size, lengths - size + 1, lengths)
+    starts = (uniform(seed, epoch, index, v, 1)[:, 0] * places).long()
+    return _stretches(clips, starts.tolist(), size)
+
+
+def middle(clips: Tensor | Sequence[Tensor], size: int) -> Tensor:
+    """The window in the middle of each clip; a clip that is shorter goes round from its beginning. As
+    :func:`windows`."""
+    return _stretches(clips, [max(0, (clip.shape[-1] - size) // 2) for clip in clips], size)
+
+
+def _stretches(clips: Tensor | Sequence[Tensor], starts: Sequence[int], size: int) -> Tensor:
+    """[start, start + size) of each clip, round and round where it ends before."""
+    cut = [
+        clip[..., torch.arange(start, start + size) % clip.shape[-1]] for clip, start in zip(clips, starts, strict=True)
+    ]
+    return torch.stack(cut).float() / 2**15
 
 
 def _pieces(which: Tensor, piece: int) -> Iterator[tuple[int, int]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed
+from scipy.io import wavfile
 
 torch.set_num_threads(1)  # the nets are tiny: more threads would only wait for each other
 
@@ -23,6 +24,19 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("images") / "noise.npz"
     np.savez(path, images=pixels, labels=labels)
     return path
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """160 .wav files at 8 kHz, a quarter of a second and longer, in two folders: low and high notes under noise."""
+    g, root = np.random.default_rng(0), tmp_path_factory.mktemp("sounds")
+    for i in range(160):
+        note, pitch = ("low", 200) if i % 2 else ("high", 500)
+        t = np.arange(g.integers(2000, 3000)) / 8000
+        wave = 0.2 * np.sin(2 * np.pi * (pitch + g.uniform(0, 40)) * t) + g.normal(0, 0.02, len(t))
+        (root / note).mkdir(exist_ok=True)
+        wavfile.write(root / note / f"{i:03d}.wav", 8000, (wave * 32767).astype(np.int16))
+    return root
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from contrastkit.data.source import ArraySource, Source
 from contrastkit.errors import UserError
 from contrastkit.rng import permutation
 from contrastkit.types import Batch
-from contrastkit.views import View, augment, luma
+from contrastkit.views import View, Window, augment, luma, middle, windows
 
 CPU = torch.device("cpu")
 MAX_BAD = 0.01  # share of unreadable images that is tolerated
@@ -39,7 +39,7 @@ class Loader:
     def __init__(
         self,
         source: Source,
-        views: Sequence[View],
+        views: Sequence[View | Window],
         *,
         batch: int,
         seed: int,
@@ -127,6 +127,7 @@ def plain_batches(
     max_bad: float = MAX_BAD,
 ) -> Iterator[Batch]:
     """The images as they are, in order: one view, float32 [n, channels, size, size] in [0, 1]; partial last batch.
+    Of sounds the middle, float32 [n, 1, 1, size] in [-1, 1].
 
     Images of ``size`` pixels are untouched. Others are resized so that the shorter side is 8/7 of ``size`` when there
     are that many pixels (ImageNet's 256 for 224), else ``size``, and cropped at the centre.
@@ -163,7 +164,7 @@ def _centred(images: Tensor, size: int) -> Tensor:
 @dataclass(frozen=True)
 class _Augmented(Dataset[Any]):
     source: Source
-    views: tuple[View, ...]
+    views: tuple[View | Window, ...]
     seed: int
     device: torch.device
 
@@ -183,7 +184,8 @@ class _Augmented(Dataset[Any]):
             times = len(list(alike))
             repeated = images.repeat(times, 1, 1, 1) if isinstance(images, Tensor) else images * times
             v = torch.arange(len(made), len(made) + times).repeat_interleave(len(index))
-            crops = augment(repeated, view, seed=self.seed, epoch=epoch, index=index.repeat(times), v=v)
+            how: dict[str, Any] = {"seed": self.seed, "epoch": epoch, "index": index.repeat(times), "v": v}
+            crops = windows(repeated, view, **how) if isinstance(view, Window) else augment(repeated, view, **how)
             made += crops.split(len(index))
         return made
 
@@ -196,6 +198,8 @@ class _Plain(Dataset[Any]):
 
     def __getitem__(self, task: Tensor) -> tuple[Batch, dict[int, tuple[str, str]]]:
         images, actual = self.source.take(task)
+        if self.source.rate is not None:
+            return Batch([middle(images, self.size)], actual, self.source.label(actual)), self.source.bad
         if isinstance(images, Tensor):
             x = _centred(images, self.size).float()
         else:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from contrastkit.data import digits
 from contrastkit.data.names import TORCHVISION, Row, data_names
-from contrastkit.data.source import AlignedSource, ArraySource, FileSource, Source, split
+from contrastkit.data.source import AlignedSource, ArraySource, ClipSource, FileSource, Source, split
 from contrastkit.errors import UserError, suggest
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif"}
+SOUND = ".wav"
 TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
@@ -40,9 +41,9 @@ def open_data(
     Args:
         data: a name (:func:`data_names`), or a path to
 
-            - a folder of images of any depth: the first folder level under the root is the class; with fewer than two
-              such folders the images are unlabelled. A folder with ``train/`` (and ``test/`` or ``val/``) in it is two
-              of these;
+            - a folder of images, or of sounds (.wav), of any depth: the first folder level under the root is the class;
+              with fewer than two such folders they are unlabelled. A folder with ``train/`` (and ``test/`` or ``val/``)
+              in it is two of these;
             - a folder with MNIST's four idx files, gzipped or not;
             - several such folders of the same scenes, ``rgb=DIR,depth=DIR``: files of one name, whatever its ending,
               belong together, labels are the first's (:class:`contrastkit.data.source.AlignedSource`);
@@ -166,6 +167,8 @@ def senses(data: str) -> dict[str, Path]:
 
 def _aligned(data: str) -> DataSet:
     sets = {sense: _folder(folder) for sense, folder in senses(data).items()}
+    if sounds := [sense for sense, found in sets.items() if found.train.rate is not None]:
+        raise UserError(f"{sounds[0]} holds sounds: aligned senses are images")
     name = "+".join(sets)
     with_test = [sense for sense, found in sets.items() if found.test is not None]
     if with_test and len(with_test) < len(sets):
@@ -182,18 +185,18 @@ def _aligned(data: str) -> DataSet:
 def _folder(root: Path) -> DataSet:
     train_root = root / "train"
     if not train_root.is_dir():
-        train = _images_under(root, root.name)
+        train = _files_under(root, root.name)
         return DataSet(root.name, train, None, train)
-    train = _images_under(train_root, root.name)
+    train = _files_under(train_root, root.name)
     test_root = next((root / t for t in TEST_FOLDERS if (root / t).is_dir()), None)
     if test_root is None:
         return DataSet(root.name, train, None, train)
-    test = _images_under(test_root, root.name, classes=train.classes, shape=(train.channels, train.size))
+    test = _files_under(test_root, root.name, classes=train.classes, like=train)
     return DataSet(root.name, train, test, train)
 
 
-def _images_under(
-    root: Path, name: str, *, classes: Sequence[str] | None = None, shape: tuple[int, int] | None = None
+def _files_under(
+    root: Path, name: str, *, classes: Sequence[str] | None = None, like: FileSource | None = None
 ) -> FileSource:
     paths = []
     for folder, subfolders, files in os.walk(root, followlinks=True):
@@ -202,23 +205,29 @@ def _images_under(
         paths += [
             os.path.normpath(os.path.join(inside, f))
             for f in files
-            if os.path.splitext(f)[1].lower() in SUFFIXES and not f.startswith(".")
+            if os.path.splitext(f)[1].lower() in (*SUFFIXES, SOUND) and not f.startswith(".")
         ]
+    sounds = sum(path.lower().endswith(SOUND) for path in paths)
+    if 0 < sounds < len(paths):
+        raise UserError(f"{root} holds {sounds} sounds and {len(paths) - sounds} images: give a folder of one kind")
+    kind = ClipSource if sounds else FileSource
+    if like is not None and type(like) is not kind:
+        raise UserError(f"{root} does not hold what the training part holds: one has images, one has sounds")
     if not paths:
         empty = not any(root.iterdir())
-        known = ", ".join(sorted(s[1:] for s in SUFFIXES))
+        known = ", ".join(sorted(s[1:] for s in (*SUFFIXES, SOUND)))
         raise UserError(f"the folder {root} is empty" if empty else f"no images in {root} (looked for {known})")
     paths.sort(key=lambda p: p.split(os.sep))
     tops = [p.split(os.sep)[0] if os.sep in p else None for p in paths]
     names = sorted({t for t in tops if t is not None})
     if classes is None and len(names) < 2:
-        return FileSource(name, paths, root=root, shape=shape)
+        return kind(name, paths, root=root, like=like)
     classes = classes or names
     if unknown := [n for n in names if n not in classes]:
         raise UserError(f"{root} has the class {unknown[0]!r}, which the training part has not")
     number = {c: i for i, c in enumerate(classes)}
     labels = torch.tensor([-1 if t is None else number[t] for t in tops])
-    return FileSource(name, paths, labels, root=root, classes=classes, shape=shape)
+    return kind(name, paths, labels, root=root, classes=classes, like=like)
 
 
 def _npz(path: Path) -> DataSet:

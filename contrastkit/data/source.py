@@ -1,8 +1,10 @@
 """Sources: one indexed set of images each, in memory (:class:`ArraySource`), in files (:class:`FileSource`), or of
-several senses (:class:`AlignedSource`)."""
+several senses (:class:`AlignedSource`); and of sounds (:class:`ClipSource`)."""
 
 import hashlib
+import math
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +43,8 @@ class Source(ABC):
         originals: int64 [N], images made from the same original share a number; None where each is its own.
         modalities: the senses that an image's channels come from, name -> number of channels, in order; None where an
             image is of one kind.
+        rate: of sounds, samples a second; None for images. A sound is an image of height 1, int16 [1, 1, T]; ``size``
+            is how many samples a typical one has.
         bad: unreadable images met so far: position -> (path, reason).
     """
 
@@ -51,6 +55,7 @@ class Source(ABC):
         self.labels, self.classes, self.digits = labels, None if classes is None else tuple(classes), digits
         self.originals: Tensor | None = None
         self.modalities: dict[str, int] | None = None
+        self.rate: int | None = None
         self.bad: dict[int, tuple[str, str]] = {}
 
     @abstractmethod
@@ -160,12 +165,13 @@ class FileSource(Source):
         root: Path,
         classes: Sequence[str] | None = None,
         digits: bool = False,
-        shape: tuple[int, int] | None = None,
+        like: Source | None = None,
     ) -> None:
-        """``paths`` are relative to ``root``; ``shape`` = (channels, size) where they are known already."""
+        """``paths`` are relative to ``root``; ``like`` is a source that has this one's channels, size and rate."""
         self.root, self.paths = root, list(paths)
-        channels, size = shape or self._peek()
+        channels, size, rate = self._peek() if like is None else (like.channels, like.size, like.rate)
         super().__init__(name, channels=channels, size=size, labels=labels, classes=classes, digits=digits)
+        self.rate = rate
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -174,14 +180,14 @@ class FileSource(Source):
         return [self._read(i) for i in index.tolist()]
 
     def subset(self, index: Tensor) -> "FileSource":
-        return FileSource(
+        return type(self)(
             self.name,
             [self.paths[i] for i in index.tolist()],
             None if self.labels is None else self.labels[index],
             root=self.root,
             classes=self.classes,
             digits=self.digits,
-            shape=(self.channels, self.size),
+            like=self,
         )
 
     def fingerprint(self) -> str:
@@ -192,16 +198,17 @@ class FileSource(Source):
 
     def _read(self, i: int) -> Tensor:
         try:
-            with Image.open(self.root / self.paths[i]) as image:
-                return _pixels(image, self.channels)
-        except (
-            Exception
-        ) as e:  # a damaged file makes Pillow raise almost anything (OSError, SyntaxError, struct.error, ...)
+            return self._decode(self.root / self.paths[i])
+        except Exception as e:  # a damaged file makes a library raise almost anything (OSError, struct.error, ...)
             reason = str(e).replace(str(self.root / self.paths[i]), "the file") or type(e).__name__
             raise BadImage(i, self.paths[i], reason) from e
 
-    def _peek(self) -> tuple[int, int]:
-        """(channels, median of the shorter sides) of some files spread over the set, from their headers."""
+    def _decode(self, path: Path) -> Tensor:
+        with Image.open(path) as image:
+            return _pixels(image, self.channels)
+
+    def _peek(self) -> tuple[int, int, int | None]:
+        """(channels, median of the shorter sides, no rate) of some files spread over the set, from their headers."""
         modes, sides = set(), []
         for path in self.paths[:: max(1, len(self.paths) // PEEK)]:
             try:
@@ -212,7 +219,56 @@ class FileSource(Source):
                 continue
         if not sides:
             raise UserError(f"none of the images looked at in {self.root} can be read, for example {self.paths[0]}")
-        return (1 if modes <= GRAY_MODES else 3), sorted(sides)[len(sides) // 2]
+        return (1 if modes <= GRAY_MODES else 3), sorted(sides)[len(sides) // 2], None
+
+
+class ClipSource(FileSource):
+    """Sounds in .wav files, PCM or floating point: int16 [1, 1, T] each, channels averaged, resampled to the rate of
+    most of those looked at."""
+
+    def _decode(self, path: Path) -> Tensor:
+        from scipy.signal import resample_poly
+
+        rate, wave = _wav(path)
+        if rate != self.rate:
+            assert self.rate is not None
+            common = math.gcd(rate, self.rate)
+            wave = resample_poly(wave, self.rate // common, rate // common)
+        samples = np.clip(np.rint(wave * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
+        return torch.from_numpy(samples).view(1, 1, -1)
+
+    def _peek(self) -> tuple[int, int, int | None]:
+        """(1, median length, most frequent rate) of some files spread over the set."""
+        lengths, rates = [], []
+        for path in self.paths[:: max(1, len(self.paths) // PEEK)]:
+            try:
+                rate, wave = _wav(self.root / path)
+            except Exception:  # met again, and counted, when its turn comes
+                continue
+            lengths.append(len(wave))
+            rates.append(rate)
+        if not rates:
+            raise UserError(f"none of the sounds looked at in {self.root} can be read, for example {self.paths[0]}")
+        return 1, sorted(lengths)[len(lengths) // 2], max(sorted(rates), key=rates.count)
+
+
+def _wav(path: Path) -> tuple[int, np.ndarray]:
+    """Rate and samples, float64 [T] in [-1, 1], of a .wav file."""
+    from scipy.io import wavfile
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks it does not know
+        rate, wave = wavfile.read(path)
+    if not wave.size:
+        raise ValueError("it holds no sound")
+    if wave.dtype == np.uint8:
+        wave = (wave.astype(np.float64) - 128) / 128
+    elif wave.dtype.kind == "i":
+        wave = wave / -float(np.iinfo(wave.dtype).min)  # 24 bits come in the upper ones of 32
+    wave = wave.astype(np.float64)
+    if not np.isfinite(wave).all():
+        raise ValueError("samples that are not finite")
+    return rate, wave.mean(axis=1) if wave.ndim == 2 else wave
 
 
 class AlignedSource(Source):

@@ -1,7 +1,20 @@
 """The methods: one file each, and the table of all their recipes."""
 
 from contrastkit.errors import UserError, suggest
-from contrastkit.methods import byol, cmc, cpc, dino, instdisc, invaspread, moco, moco_v3, simclr, simsiam, swav
+from contrastkit.methods import (
+    byol,
+    cmc,
+    cpc,
+    cpc_audio,
+    dino,
+    instdisc,
+    invaspread,
+    moco,
+    moco_v3,
+    simclr,
+    simsiam,
+    swav,
+)
 from contrastkit.methods.base import About as About
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
@@ -12,6 +25,7 @@ from contrastkit.parts.encoder import SMALL
 RECIPES: dict[str, Recipe] = {
     **instdisc.RECIPES,
     **cpc.RECIPES,
+    **cpc_audio.RECIPES,
     **invaspread.RECIPES,
     **cmc.RECIPES,
     **moco.RECIPES,
@@ -26,6 +40,7 @@ RECIPES: dict[str, Recipe] = {
 _ABOUT: dict[str, About] = {
     **instdisc.ABOUT,
     **cpc.ABOUT,
+    **cpc_audio.ABOUT,
     **invaspread.ABOUT,
     **cmc.ABOUT,
     **moco.ABOUT,
@@ -57,7 +72,9 @@ def choose_row(method: str, *, size: int, encoder: str | None, digits: bool, row
     name = METHODS[method]
     rows = [recipe.split("/")[1] for recipe in RECIPES if recipe.startswith(f"{name}/")]
     if row is None:
-        if digits and size <= SMALL and encoder in (None, "tiny"):
+        if RECIPES[f"{name}/{rows[0]}"].sound:
+            row = "tiny" if encoder == "tiny" else rows[0]
+        elif digits and size <= SMALL and encoder in (None, "tiny"):
             row = "digits"
         elif encoder == "tiny":
             row = "tiny"

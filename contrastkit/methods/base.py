@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import nn
 
+from contrastkit.data.source import Source
 from contrastkit.errors import UserError
 from contrastkit.optim import ParamGroup, build_optimizer
 from contrastkit.parts.encoder import Encoder, build_encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.types import Batch, Step
-from contrastkit.views import View
+from contrastkit.views import View, Window
 
 
 class Method(nn.Module, ABC):
@@ -104,7 +105,7 @@ class Recipe(ABC):
     final_lr: Annotated[float, "learning rate at which the cosine ends"] = 0.0
     lr_per_epoch: Annotated[bool, "change the learning rate once an epoch instead of every step"] = False
     clip_norm: Annotated[float, "clip the gradient to this global norm; 0 is off"] = 0.0
-    views: Annotated[tuple[View, ...], "the augmentation of each view"]
+    views: Annotated[tuple[View | Window, ...], "the augmentation of each view"]
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
@@ -126,6 +127,22 @@ class Recipe(ABC):
                 raise UserError(f"--{name.replace('_', '-')} must not be negative, not {value}")
         if not 0 <= self.momentum < 1:
             raise UserError(f"--momentum must lie in [0, 1), not {self.momentum}")
+
+    @property
+    def sound(self) -> bool:
+        """Whether it learns from sounds; else from images."""
+        return isinstance(self.views[0], Window)
+
+    def check(self, source: Source) -> None:
+        """That a set is of the kind that it learns from.
+
+        Raises:
+            UserError: it is not.
+        """
+        if self.sound and source.rate is None:
+            raise UserError(f"{source.name} holds images, this method learns from sounds: give a folder of .wav files")
+        if not self.sound and source.rate is not None:
+            raise UserError(f"{source.name} holds sounds, this method learns from images: use cpc-audio")
 
     @abstractmethod
     def build(self, setting: Setting) -> Method:

@@ -21,6 +21,7 @@ what its context network looks like (v2's here).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, final
 
@@ -130,12 +131,8 @@ class CPC(Method):
             for k, W_k in zip(self.steps, W.children(), strict=True):
                 predictions.append(W_k(c[:, :-k]).flatten(0, 2))
                 targets.append(below[:, k:].flatten())
-        target = torch.cat(targets)
-        loss, _, top1 = ops.infonce(
-            torch.cat(predictions).float(), keys[target], keys, tau=self.tau, exclude=target[:, None]
-        )
-        every = torch.stack([part.mean() for part in loss.split([len(part) for part in targets])])
-        return Step(loss=every.mean(), memory=None, logs={"top1": top1.float().mean()})
+        loss, top1 = look_up(predictions, targets, keys, tau=self.tau)
+        return Step(loss=loss, memory=None, logs={"top1": top1})
 
     @torch.no_grad()
     def augmented(self, patches: Tensor, index: Tensor, progress: float) -> Tensor:
@@ -168,6 +165,22 @@ class CPC(Method):
     @property
     def chance(self) -> float:
         return math.log(self.patches)
+
+
+def look_up(
+    predictions: Sequence[Tensor], targets: Sequence[Tensor], keys: Tensor, *, tau: float
+) -> tuple[Tensor, Tensor]:
+    """InfoNCE of each group of predictions [m_i, T] among all keys [M, T], of which ``targets`` int64 [m_i] are theirs.
+
+    Returns:
+        The mean over the groups of each one's mean loss, and the share of predictions that find their target.
+    """
+    target = torch.cat(list(targets))
+    loss, _, top1 = ops.infonce(
+        torch.cat(list(predictions)).float(), keys[target], keys, tau=tau, exclude=target[:, None]
+    )
+    every = torch.stack([part.mean() for part in loss.split([len(part) for part in targets])])
+    return every.mean(), top1.float().mean()
 
 
 class PixelCNN(nn.Module):

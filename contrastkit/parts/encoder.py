@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from contrastkit.colour import COLOURS, Colour, aligned
 from contrastkit.errors import UserError, suggest
 from contrastkit.parts.norm import group_norm, layer_norm
+from contrastkit.parts.wave import WAVES, Wave
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -27,7 +28,7 @@ class Encoder(nn.Module):
     Attributes:
         dim: number of features.
         channels: number of input channels.
-        stem: "3x3" (small images), "4x4" (tiny), "7x7" (torchvision's), or "own" (a timm model's).
+        stem: "3x3" (small images), "4x4" (tiny), "7x7" (torchvision's), "strided" (sounds), or "own" (a timm model's).
     """
 
     mean: Tensor
@@ -125,6 +126,32 @@ class SplitEncoder(Encoder):
         return torch.cat([trunk(view) for trunk, view in zip(self.trunk, views, strict=True)], dim=1)
 
 
+class WaveEncoder(Encoder):
+    """An encoder of sounds, frame by frame (CPC, Sec. 3.1).
+
+    ``forward``: sounds [N, 1, 1, T] float in [-1, 1] -> features [N, dim], the mean over a sound's contexts.
+    """
+
+    trunk: Wave
+
+    def __init__(self, name: str) -> None:
+        """``name``: a key of :data:`contrastkit.parts.wave.WAVES`."""
+        # A tenth is about the loudness of speech.
+        trunk = Wave(**WAVES[name])
+        super().__init__(trunk, dim=trunk.gru.hidden_size, channels=1, stem="strided", normalisation=((0.0,), (0.1,)))
+
+    def forward(self, sounds: Tensor) -> Tensor:
+        return self.contexts(self.frames(sounds)).mean(dim=1)
+
+    def frames(self, sounds: Tensor) -> Tensor:
+        """Sounds [N, 1, 1, T] -> frames z [N, T', hidden]."""
+        return self.trunk.frames(((sounds - self.mean) / self.std)[:, :, 0])
+
+    def contexts(self, z: Tensor) -> Tensor:
+        """Frames z [N, T', hidden] -> contexts c [N, T', dim]."""
+        return self.trunk.contexts(z)
+
+
 def build_encoder(
     name: str,
     *,
@@ -146,7 +173,8 @@ def build_encoder(
     """The encoder called ``name``.
 
     Args:
-        name: ``tiny``, a torchvision ResNet (``resnet18`` ...), or ``timm:NAME``.
+        name: ``tiny``, a torchvision ResNet (``resnet18`` ...), or ``timm:NAME``; of sounds ``wave`` or ``wave-tiny``
+            (:mod:`contrastkit.parts.wave`), for which nothing below counts.
         channels: input channels, 1 to N.
         size: shorter side of the images in pixels; up to 64 a ResNet gets a 3x3 stride-1 stem and no max-pooling,
             as SimCLR (Sec. B.9) and MoCo's CIFAR demo have it. ImageNet's stem would throw most of a small image away.
@@ -180,6 +208,10 @@ def build_encoder(
         space = aligned(modalities) if modalities else COLOURS[colour]
         how: dict[str, Any] = {"pretrained": pretrained, "norm": norm, "zero_init": zero_init, "width": width}
         return SplitEncoder([build_encoder(name, channels=n, size=size, **how) for n in space.groups], space)
+    if name in WAVES:
+        if channels != 1 or pretrained:
+            raise UserError(f"the encoder '{name}' is for sounds, and has no published weights")
+        return WaveEncoder(name)
     if width != 1 and (pretrained or name.startswith("timm:")):
         raise UserError(f"a width is for tiny and ResNets, untrained, not for {name}: use --width 1")
     if norm != "batch" and (pretrained or name.startswith("timm:")):

@@ -12,6 +12,7 @@ from contrastkit.methods import ABOUT, RECIPES, overview
 PAPERS = {
     "instdisc": ("1805.01978", "Wu", True),
     "invaspread": ("1904.03436", "Ye", True),
+    "cpc-audio": ("1807.03748", "van den Oord", True),
     "cpc-v1": ("1807.03748", "van den Oord", True),
     "cpc-v2": ("1905.09272", "H", True),
     "cmc": ("1906.05849", "Tian", True),

@@ -12,6 +12,7 @@ from contrastkit.methods import RECIPES, Method, Recipe, Setting
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import SplitBatchNorm2d
 from contrastkit.types import Batch, Step
+from contrastkit.views import Window
 
 N, GROUPS = 16, 4
 SMALL = {
@@ -28,7 +29,9 @@ def rows() -> dict[str, Recipe]:
     found = {}
     for name, recipe in RECIPES.items():
         if name.endswith("/tiny"):
-            small = {"batch": N, **{k: v for k, v in SMALL.items() if hasattr(recipe, k)}}
+            small: dict[str, object] = {"batch": N, **{k: v for k, v in SMALL.items() if hasattr(recipe, k)}}
+            if recipe.sound:
+                small["views"] = (Window(size=1600),)
             found[name] = replace(recipe, **small)
             if hasattr(recipe, "bn_groups"):
                 found[f"{name} in groups"] = replace(recipe, **small, bn_groups=GROUPS)
@@ -41,14 +44,23 @@ ROWS = rows()
 every_row = pytest.mark.parametrize("name", ROWS)
 
 
+def setting(recipe: Recipe, **changes: int) -> Setting:
+    """What a row meets here: images of three channels, or sounds."""
+    usual = {"channels": 1 if recipe.sound else 3, "size": 16, "images": 64, "world": 1, "seed": 0}
+    return Setting(**usual | changes)  # type: ignore[arg-type]
+
+
 def build(name: str, *, seed: int = 0) -> Method:
     torch.manual_seed(seed)
-    return ROWS[name].build(Setting(channels=3, size=16, images=64, world=1, seed=0)).train()
+    return ROWS[name].build(setting(ROWS[name])).train()
 
 
 def batch(name: str, seed: int = 0) -> Batch:
     g = torch.Generator().manual_seed(seed)
     views = [torch.rand(N, 3, 16, 16, generator=g) for _ in ROWS[name].views]
+    if ROWS[name].sound:  # a tone each: of noise nothing can be predicted
+        pitch, t = torch.linspace(200, 1500, N).view(N, 1, 1, 1), torch.arange(1600) / 8000
+        views = [0.3 * torch.sin(2 * torch.pi * pitch * t) + 0.02 * torch.randn(N, 1, 1, 1600, generator=g)]
     return Batch(views, torch.arange(N), torch.full((N,), -1))
 
 
@@ -165,8 +177,10 @@ def test_one_batch_can_be_learned(name: str) -> None:
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_every_row_builds(name: str) -> None:
     recipe = RECIPES[name]
+    side = recipe.views[0].size
+    shape = (1, 1, side) if recipe.sound else (3, side, side)
     with torch.device("meta"):  # the shapes alone: no weights are made
         images = 1 << 16  # more than any bank's draws
-        method = recipe.build(Setting(channels=3, size=recipe.views[0].size, images=images, world=1, seed=0))
-        z = method.online.eval()(torch.empty(2, 3, recipe.views[0].size, recipe.views[0].size))
+        method = recipe.build(setting(recipe, size=side, images=images))
+        z = method.online.eval()(torch.empty(2, *shape))
     assert z.shape[0] == 2 and z.ndim == 2 and z.is_meta

@@ -18,11 +18,10 @@ import torch
 import torch.distributed
 import torch.nn.functional as F
 from same import assert_alike
-from test_contract import ROWS, N
+from test_contract import ROWS, N, setting
 from torch import Tensor
 
 from contrastkit import dist
-from contrastkit.methods import Setting
 from contrastkit.optim import apply_schedule, clip_gradients
 from contrastkit.train import _distribute
 from contrastkit.types import Batch, Step
@@ -37,6 +36,8 @@ def images(name: str, step: int) -> Batch:
     """Views of sixteen pixels (small crops have fewer) that fit the row. Each image has its own colours under the
     noise: batch norm over hardly different ones would magnify the last bits of every sum."""
     g, largest = torch.Generator().manual_seed(step), max(view.size for view in ROWS[name].views)
+    if ROWS[name].sound:
+        return Batch([torch.randn(N, 1, 1, largest, generator=g) / 10], torch.arange(N), torch.full((N,), -1))
     colours = torch.rand(N, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     views = []
     for view in ROWS[name].views:
@@ -62,8 +63,7 @@ def train(name: str) -> dict[str, Any]:
     """The losses and the state after twenty steps, whose progress goes through the whole schedule of the method."""
     recipe = ROWS[name]
     torch.manual_seed(0)
-    setting = Setting(channels=3, size=16, images=64, world=dist.world(), seed=0)
-    method = recipe.build(setting).train()
+    method = recipe.build(setting(recipe, world=dist.world())).train()
     model = _distribute(method) if dist.world() > 1 else method
     optimizer = recipe.build_optimizer(method)
     losses = []

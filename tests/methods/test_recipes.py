@@ -175,6 +175,14 @@ PUBLISHED = [
         },
     ),
     (
+        "cpc-audio/speech",
+        "arXiv:1807.03748, Sec. 3.1 (8 GPUs of 8 sounds, 300,000 updates of train-clean-100)",
+        {
+            "encoder": "wave", "epochs": round(300_000 / (28_539 // 64)), "batch": 8 * 8, "optimizer": "adamw",
+            "weight_decay": 0.0, "lr": 2e-4, "schedule": "constant", "steps_to_predict": 12, "tau": 1.0, "frames": 128,
+        },
+    ),
+    (
         "cpc-v1/imagenet",
         "arXiv:1807.03748, Sec. 3.2",
         {

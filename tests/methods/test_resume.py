@@ -11,22 +11,23 @@ from contrastkit import run as folder
 from contrastkit.train import Options, Outcome, train
 
 
-def run(name: str, images: Path, out: Path, *, stop_after: int | None = None, resume: bool = False) -> Outcome:
+def run(name: str, data: Path, out: Path, *, stop_after: int | None = None, resume: bool = False) -> Outcome:
     row = ROWS[name]
     largest = max(view.size for view in row.views)
-    views = tuple(replace(view, size=16 * view.size // largest) for view in row.views)
+    views = row.views if row.sound else tuple(replace(view, size=16 * view.size // largest) for view in row.views)
     recipe = replace(row, epochs=2, batch=32, views=views)
-    options = Options(data=str(images), val_fraction=0.6, device="cpu", seed=5)
+    options = Options(data=str(data), val_fraction=0.6, device="cpu", seed=5)
     return train(name.split()[0], recipe, options, out=out, stop_after=stop_after, resume=resume)
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_one_epoch_resume_one_epoch_are_two(
-    name: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, images: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "draw_curves", lambda metrics, path: None)  # would take most of the time
     straight, parts = tmp_path / "straight", tmp_path / "parts"
-    assert run(name, images, straight).finished
-    assert not run(name, images, parts, stop_after=1).finished
-    assert run(name, images, parts, resume=True).finished
+    data = sounds if ROWS[name].sound else images
+    assert run(name, data, straight).finished
+    assert not run(name, data, parts, stop_after=1).finished
+    assert run(name, data, parts, resume=True).finished
     assert_same_run(parts, straight)

@@ -1,0 +1,161 @@
+r"""CPC on sound: Contrastive Predictive Coding as it began (van den Oord et al. 2018, arXiv:1807.03748, Sec. 3.1).
+
+.. math::
+    L = -\sum_{t,k} \log \frac{\exp(z_{t+k} \cdot W_k c_t / \tau)}{\sum_j \exp(z_j \cdot W_k c_t / \tau)}
+    \qquad z_t = g_{enc}(x_t), \quad c_t = g_{ar}(z_{\le t})
+
+A waveform becomes frames z by strided convolutions, and a GRU sums up the frames so far in a context c. From it, a
+matrix W_k for each step ahead predicts the frame k steps later, which has to be found among all frames of all sounds of
+the batch: who speaks and what is said last longer than a frame, noise does not.
+
+The representation of a sound is the mean of its contexts. Negatives are all other frames of the batch, of the sound
+itself and of others: the paper's "mixed speaker" (Table 2). Where we depart from the paper: frames have a layer norm
+(:class:`contrastkit.parts.wave.Wave`), Adam has its usual betas, and the loss is a mean over k, not a sum. There is no
+official code.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, final
+
+import torch
+from torch import nn
+
+from contrastkit import dist
+from contrastkit.errors import UserError
+from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.cpc import look_up
+from contrastkit.optim import ParamGroup
+from contrastkit.parts.encoder import WaveEncoder
+from contrastkit.parts.heads import Tower
+from contrastkit.parts.wave import WAVES
+from contrastkit.types import Batch, Step
+from contrastkit.views import Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class CPCAudioRecipe(Recipe):
+    """The hyper-parameters of CPC on sound."""
+
+    encoder: Annotated[str, "wave (Sec. 3.1), or tiny"]
+    views: Annotated[tuple[Window, ...], "the window that a sound is cut to"]
+    steps_to_predict: Annotated[int, "K, frames ahead, each by a matrix of its own (Sec. 3.1)"] = 12
+    tau: Annotated[float, "temperature: none in the paper"] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps_to_predict < 1:
+            raise UserError(f"--steps-to-predict must be at least 1, not {self.steps_to_predict}")
+        if not self.tau > 0:
+            raise UserError(f"--tau must be above 0, not {self.tau}")
+
+    @property
+    def wave(self) -> str:
+        """The encoder's name among those of sounds."""
+        name = {"tiny": "wave-tiny"}.get(self.encoder, self.encoder)
+        if name not in WAVES:
+            raise UserError(f"--encoder {self.encoder} is for images: of sounds it is wave, or tiny")
+        return name
+
+    @property
+    def frames(self) -> int:
+        """Frames of a window."""
+        return self.views[0].size // math.prod(WAVES[self.wave]["strides"])
+
+    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+        return super().encoder_options(setting) | {"name": self.wave}
+
+    def build(self, setting: Setting) -> "CPCAudio":
+        if self.frames <= self.steps_to_predict:
+            raise UserError(
+                f"a window of {self.views[0].size} samples has {self.frames} frames, and none lies "
+                f"{self.steps_to_predict} after another: raise --size or lower --steps-to-predict"
+            )
+        return CPCAudio(self, setting)
+
+
+@final
+class CPCAudio(Method):
+    """Prediction of the frames to come; see the module's text."""
+
+    def __init__(self, recipe: CPCAudioRecipe, setting: Setting) -> None:
+        super().__init__()
+        self.tau, self.keys = recipe.tau, recipe.batch * recipe.frames
+        encoder = recipe.build_encoder(setting)
+        assert isinstance(encoder, WaveEncoder)
+        self.online = Tower(encoder, nn.Identity())
+        hidden = encoder.trunk.gru.input_size
+        self.W = nn.ModuleList(nn.Linear(encoder.dim, hidden, bias=False) for _ in range(recipe.steps_to_predict))
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        encoder = self.online.encoder
+        assert isinstance(encoder, WaveEncoder)
+        z = encoder.frames(batch.views[0])  # [n, T', H]
+        c = encoder.contexts(z)  # [n, T', C]
+        keys = dist.gather_keys(z.float().flatten(0, 1))  # [N T', H] of all processes
+        place = dist.mine(torch.arange(len(keys), device=keys.device)).view(z.shape[:2])  # of each frame in keys
+        predictions = [W_k(c[:, :-k]).flatten(0, 1) for k, W_k in enumerate(self.W, start=1)]
+        targets = [place[:, k:].flatten() for k in range(1, len(self.W) + 1)]
+        loss, top1 = look_up(predictions, targets, keys, tau=self.tau)
+        return Step(loss=loss, memory=None, logs={"top1": top1})
+
+    def param_groups(self) -> list[ParamGroup]:
+        return [ParamGroup(params=list(self.parameters()))]
+
+    @property
+    def chance(self) -> float:
+        return math.log(self.keys)
+
+
+# Sec. 3.1: windows of 20,480 samples at 16 kHz, 8 GPUs with 8 each, Adam at 2e-4, 300,000 updates: so many epochs of
+# train-clean-100's 28,539 utterances.
+SPEECH = CPCAudioRecipe(
+    encoder="wave",
+    epochs=674,
+    batch=64,
+    optimizer="adamw",  # without decay it is Adam
+    lr=2e-4,
+    weight_decay=0.0,
+    schedule="constant",
+    views=(Window(size=20480),),
+)
+
+# For two CPU cores and spoken digits at 8 kHz: half a second.
+TINY = replace(
+    SPEECH,
+    encoder="tiny",
+    epochs=12,
+    batch=32,
+    lr=2e-3,
+    schedule="cosine",
+    warmup_epochs=1.0,
+    steps_to_predict=8,
+    views=(Window(size=4096),),
+)
+
+RECIPES: dict[str, Recipe] = {"cpc-audio/speech": SPEECH, "cpc-audio/tiny": TINY}
+
+ABOUT = {
+    "cpc-audio": About(
+        title="Representation Learning with Contrastive Predictive Coding",
+        paper="van den Oord et al. 2018",
+        arxiv="1807.03748",
+        query="a prediction from a sound so far",
+        dictionary="all frames of the batch",
+        target="the frame some steps later, same encoder",
+        negatives=True,
+        idea=(
+            "A sound is cut into frames of some ten milliseconds, encoded by strided convolutions, and a recurrent "
+            "network sums up what has been heard. From that, the frames to come are predicted, and a prediction has to "
+            "find its frame among all others of the sound and of the batch. What helps there is what lasts: the voice, "
+            "the word, the phone. A sound's feature is the mean of its contexts. It takes a folder of .wav files."
+        ),
+        equation="""\
+L = -sum_{t,k} log( exp(z_{t+k} . W_k c_t / tau) / sum_j exp(z_j . W_k c_t / tau) ),   j: all frames
+z_t = g_enc(x_t),   c_t = GRU(z_1 ... z_t)""",
+        published=(
+            ("LibriSpeech, 100 h: linear, 41 phones", "64.6", "van den Oord et al. 2018, Table 1"),
+            ("LibriSpeech, 100 h: linear, 251 speakers", "97.4", "van den Oord et al. 2018, Table 1"),
+        ),
+    ),
+}
