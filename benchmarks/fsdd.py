@@ -1,7 +1,7 @@
 """`python -m benchmarks.fsdd RECORDINGS OUT`: the Free Spoken Digit Dataset, once by digit and once by speaker.
 
-RECORDINGS holds its files, DIGIT_SPEAKER_INDEX.wav. OUT/digit and OUT/speaker get a folder for each class, with links to
-them, in train/ and test/: the official test part is the recordings with an index below 5.
+RECORDINGS holds its files, DIGIT_SPEAKER_INDEX.wav. OUT/digit and OUT/speaker get a folder for each class, with links
+to them, in train/ and test/: the official test part is the recordings with an index below 5.
 """
 
 import argparse
