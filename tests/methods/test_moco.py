@@ -65,6 +65,16 @@ def test_loss_is_equation_1() -> None:
     assert method(b, 0.0).loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_loss_is_lightlys() -> None:
+    """With the same queue; theirs is normalised when it is made, and is filled after the look-up as ours."""
+    lightly = pytest.importorskip("lightly.loss")
+    method, b = build(), batch()
+    theirs = lightly.NTXentLoss(temperature=method.tau, memory_bank_size=(K, C))
+    theirs.memory_bank.bank.copy_(method.queue.keys.T if theirs.memory_bank.bank.shape == (C, K) else method.queue.keys)
+    q, k = towers(method, *b.views)
+    assert method(b, 0.0).loss.item() == pytest.approx(theirs(q.float(), k.float()).item(), rel=1e-5)
+
+
 def test_symmetric_loss_is_the_sum_of_both_directions() -> None:
     method, b = build(symmetric=True), batch()
     x1, x2 = b.views
