@@ -74,7 +74,7 @@ def choose_row(method: str, *, size: int, encoder: str | None, digits: bool, row
     if row is None:
         if RECIPES[f"{name}/{rows[0]}"].sound:
             row = "tiny" if encoder == "tiny" else rows[0]
-        elif digits and size <= SMALL and encoder in (None, "tiny"):
+        elif digits and size <= SMALL and encoder in (None, "tiny") and "digits" in rows:
             row = "digits"
         elif encoder == "tiny":
             row = "tiny"

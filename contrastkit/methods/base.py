@@ -6,7 +6,7 @@ file has one final subclass of each.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -77,6 +77,16 @@ class Setting:
     seed: int = 0
 
 
+BOUNDS: dict[str, Callable[[float], bool]] = {  # NaN is within none
+    "be at least 1": lambda x: x >= 1,
+    "be at least 2": lambda x: x >= 2,
+    "be above 0": lambda x: x > 0,
+    "not be negative": lambda x: x >= 0,
+    "lie in [0, 1]": lambda x: 0 <= x <= 1,
+    "lie in [0, 1)": lambda x: 0 <= x < 1,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
     """The numbers of a training. Each field is an option of the method's command; its note is the option's help."""
@@ -108,25 +118,20 @@ class Recipe(ABC):
     views: Annotated[tuple[View | Window, ...], "the augmentation of each view"]
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
-        numbers = (
-            "lr",
-            "first_lr",
-            "final_lr",
-            "weight_decay",
-            "final_weight_decay",
-            "warmup_epochs",
-            "clip_norm",
-            "trust",
-        )
-        for name in numbers:
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {value}")
-        if not 0 <= self.momentum < 1:
-            raise UserError(f"--momentum must lie in [0, 1), not {self.momentum}")
+        self.must("be at least 1", "epochs", "batch")
+        self.must("not be negative", "lr", "first_lr", "final_lr", "weight_decay", "final_weight_decay")
+        self.must("not be negative", "warmup_epochs", "clip_norm", "trust")
+        self.must("lie in [0, 1)", "momentum")
+
+    def must(self, hold: str, *names: str) -> None:
+        """That ``hold``, a key of :data:`BOUNDS`, is true of each of these numbers that is not None.
+
+        Raises:
+            UserError: of the first for which it is not.
+        """
+        for name in names:
+            if (value := getattr(self, name)) is not None and not BOUNDS[hold](value):
+                raise UserError(f"--{name.replace('_', '-')} must {hold}, not {value}")
 
     @property
     def sound(self) -> bool:

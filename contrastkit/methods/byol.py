@@ -66,13 +66,9 @@ class BYOLRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("hidden", "dim"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
-        if self.negatives < 0:
-            raise UserError(f"--negatives must not be negative, not {self.negatives}")
-        if not 0 <= self.m <= 1:
-            raise UserError(f"--m must lie in [0, 1], not {self.m}")
+        self.must("be at least 1", "hidden", "dim")
+        self.must("not be negative", "negatives")
+        self.must("lie in [0, 1]", "m")
 
     def build(self, setting: Setting) -> "BYOL":
         if len(self.views) != 2:

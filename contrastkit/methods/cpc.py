@@ -58,18 +58,13 @@ class CPCRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("patch", "stride", "steps_to_predict", "blocks", "hidden"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        for name in ("steps_to_ignore", "target_dim"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+        self.must("be at least 1", "patch", "stride", "steps_to_predict", "blocks", "hidden")
+        self.must("not be negative", "steps_to_ignore", "target_dim")
+        self.must("be above 0", "tau")
         if not 1 <= self.directions <= 4:
             raise UserError(f"--directions must be 1 to 4, not {self.directions}")
         if self.stages not in (3, 4):
             raise UserError(f"--stages must be 3 or 4, not {self.stages}")
-        if not self.tau > 0:
-            raise UserError(f"--tau must be above 0, not {self.tau}")
         if self.patch_views:
             named_views(self.patch_views)
 

@@ -38,16 +38,13 @@ class CPCAudioRecipe(Recipe):
     """The hyper-parameters of CPC on sound."""
 
     encoder: Annotated[str, "wave (Sec. 3.1), or tiny"]
-    views: Annotated[tuple[Window, ...], "the window that a sound is cut to"]
     steps_to_predict: Annotated[int, "K, frames ahead, each by a matrix of its own (Sec. 3.1)"] = 12
     tau: Annotated[float, "temperature: none in the paper"] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps_to_predict < 1:
-            raise UserError(f"--steps-to-predict must be at least 1, not {self.steps_to_predict}")
-        if not self.tau > 0:
-            raise UserError(f"--tau must be above 0, not {self.tau}")
+        self.must("be at least 1", "steps_to_predict")
+        self.must("be above 0", "tau")
 
     @property
     def wave(self) -> str:

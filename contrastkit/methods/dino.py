@@ -64,21 +64,12 @@ class DINORecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least = {"out_dim": 2, "hidden": 1, "layers": 1, "bottleneck": 1, "warmup_teacher_epochs": 0}
-        for name in least:
-            if getattr(self, name) < least[name]:
-                raise UserError(f"--{name.replace('_', '-')} must be at least {least[name]}, not {getattr(self, name)}")
-        for name in ("tau_s", "tau_t", "warmup_tau_t"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name)}")
-        for name in ("m", "centre_m"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
-        for name in ("freeze_epochs", "clip"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
-        if not 0 <= self.drop_path < 1:
-            raise UserError(f"--drop-path must lie in [0, 1), not {self.drop_path}")
+        self.must("be at least 2", "out_dim")
+        self.must("be at least 1", "hidden", "layers", "bottleneck")
+        self.must("be above 0", "tau_s", "tau_t", "warmup_tau_t")
+        self.must("lie in [0, 1]", "m", "centre_m")
+        self.must("lie in [0, 1)", "drop_path")
+        self.must("not be negative", "warmup_teacher_epochs", "freeze_epochs", "clip")
 
     def build(self, setting: Setting) -> "DINO":
         if len(self.views) < 2:

@@ -58,16 +58,10 @@ class InstDiscRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("K", "dim"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("m", "m_z"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
-        if not self.tau > 0:
-            raise UserError(f"--tau must be above 0, not {self.tau}")
-        if not self.proximal >= 0:
-            raise UserError(f"--proximal must not be negative, not {self.proximal}")
+        self.must("be at least 1", "K", "dim")
+        self.must("lie in [0, 1]", "m", "m_z")
+        self.must("be above 0", "tau")
+        self.must("not be negative", "proximal")
 
     def build(self, setting: Setting) -> "InstDisc":
         if len(self.views) != 1:

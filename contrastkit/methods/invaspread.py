@@ -41,10 +41,8 @@ class InvaSpreadRecipe(Recipe):
         super().__post_init__()
         if self.batch < 2:
             raise UserError(f"--batch must be at least 2, not {self.batch}: the negatives are the batch's other images")
-        if self.dim < 1:
-            raise UserError(f"--dim must be at least 1, not {self.dim}")
-        if not self.tau > 0:
-            raise UserError(f"--tau must be above 0, not {self.tau}")
+        self.must("be at least 1", "dim")
+        self.must("be above 0", "tau")
 
     def build(self, setting: Setting) -> "InvaSpread":
         if len(self.views) != 2:

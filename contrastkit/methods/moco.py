@@ -51,15 +51,10 @@ class MoCoRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("K", "dim", "bn_groups"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        if self.hidden < 0:
-            raise UserError(f"--hidden must not be negative, not {self.hidden}")
-        if not self.tau > 0:
-            raise UserError(f"--tau must be above 0, not {self.tau}")
-        if not 0 <= self.m <= 1:
-            raise UserError(f"--m must lie in [0, 1], not {self.m}")
+        self.must("be at least 1", "K", "dim", "bn_groups")
+        self.must("not be negative", "hidden")
+        self.must("be above 0", "tau")
+        self.must("lie in [0, 1]", "m")
 
     def build(self, setting: Setting) -> "MoCo":
         world = setting.world

@@ -56,13 +56,10 @@ class MoCoV3Recipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in {"dim": 1, "hidden": 1, "layers": 1, "heads": 0}.items():
-            if getattr(self, name) < least:
-                raise UserError(f"--{name} must be at least {least}, not {getattr(self, name)}")
-        if not self.tau > 0:
-            raise UserError(f"--tau must be above 0, not {self.tau}")
-        if not 0 <= self.m <= 1:
-            raise UserError(f"--m must lie in [0, 1], not {self.m}")
+        self.must("be at least 1", "dim", "hidden", "layers")
+        self.must("not be negative", "heads")
+        self.must("be above 0", "tau")
+        self.must("lie in [0, 1]", "m")
 
     def build(self, setting: Setting) -> "MoCoV3":
         if len(self.views) != 2:

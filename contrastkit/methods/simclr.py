@@ -70,25 +70,18 @@ class SimCLRRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.tau > 0:
-            raise UserError(f"--tau must be above 0, not {self.tau}")
+        self.must("be above 0", "tau", "width")
+        self.must("be at least 1", "hidden", "dim")
+        self.must("not be negative", "memory")
+        self.must("lie in [0, 1]", "m")
         if self.layers < 2:
             raise UserError(f"--layers must be at least 2, not {self.layers}; for one layer: --projector linear")
-        for name in ("hidden", "dim"):
-            if (features := getattr(self, name)) is not None and features < 1:
-                raise UserError(f"--{name} must be at least 1, not {features}")
-        if not self.width > 0:
-            raise UserError(f"--width must be above 0, not {self.width}")
         hidden_layers = self.layers - 1 if self.projector == "nonlinear" else 0
         if not 0 <= self.finetune_from <= hidden_layers:
             raise UserError(
                 f"--finetune-from must lie in 0 to {hidden_layers}, the hidden layers of the projector, "
                 f"not {self.finetune_from}"
             )
-        if self.memory < 0:
-            raise UserError(f"--memory must not be negative, not {self.memory}")
-        if not 0 <= self.m <= 1:
-            raise UserError(f"--m must lie in [0, 1], not {self.m}")
 
     def encoder_options(self, setting: Setting) -> dict[str, Any]:
         """The projector's first layers too, where they remain."""

@@ -52,9 +52,7 @@ class SimSiamRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("layers", "hidden", "dim", "bottleneck"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} must be at least 1, not {getattr(self, name)}")
+        self.must("be at least 1", "layers", "hidden", "dim", "bottleneck")
 
     def build(self, setting: Setting) -> "SimSiam":
         if len(self.views) != 2:

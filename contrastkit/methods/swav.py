@@ -54,15 +54,10 @@ class SwAVRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in {"K": 2, "iterations": 1, "dim": 1, "hidden": 0, "assign": 1, "queue_length": 0}.items():
-            if getattr(self, name) < least:
-                raise UserError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}")
-        for name in ("tau", "epsilon"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name} must be above 0, not {getattr(self, name)}")
-        for name in ("queue_epochs", "freeze_epochs"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+        self.must("be at least 2", "K")
+        self.must("be at least 1", "iterations", "dim", "assign")
+        self.must("be above 0", "tau", "epsilon")
+        self.must("not be negative", "hidden", "queue_length", "queue_epochs", "freeze_epochs")
 
     def build(self, setting: Setting) -> "SwAV":
         if len(self.views) < 2:

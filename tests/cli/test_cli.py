@@ -101,6 +101,14 @@ def test_a_pair_of_numbers_is_looked_at_together(monkeypatch: pytest.MonkeyPatch
     assert [(v.zoom_min, v.zoom_max) for v in recipe.views] == [(1.5, 2.0)] * 2  # type: ignore[attr-defined]
 
 
+def test_any_row_of_views_goes_to_a_method_of_many_crops(monkeypatch: pytest.MonkeyPatch, images: Path) -> None:
+    common = (f"--data={images}", "--encoder=tiny", "--out=r")
+    _, recipe, *_ = reached(monkeypatch, "swav", *common, "--views=swav", "--size=16,16,8,8,8,8,8,8")
+    assert [view.size for view in recipe.views] == [16, 16, *[8] * 6]  # type: ignore[attr-defined]
+    _, recipe, *_ = reached(monkeypatch, "dino", *common, "--views=moco-cifar")
+    assert len(recipe.views) == 2  # type: ignore[attr-defined]
+
+
 def test_a_folder_does_not_stand_in_for_a_named_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("digits", "mine"):
@@ -301,6 +309,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["train", "moco", "--recipe=tinny"], "did you mean 'tiny'"),
         (["train", "moco", "--encoder=resnet19"], "did you mean 'resnet1"),
         (["train", "moco", "--encoder=timm:resnet5O"], "timm has no model 'resnet5O', did you mean"),
+        (["train", "cmc"], "are made of RGB images, these have 1 channel(s)"),
         (["train", "moco", "--data=nowhere"], "no data set and no path is called 'nowhere'"),
         (["train", "moco", "--data=cifar1O"], "did you mean 'cifar10'"),
         (["train", "moco", "--batch=9000"], "larger than affdigits"),
@@ -341,6 +350,46 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     assert says in one_error_line(capsys, *args)
     assert not list(tmp_path.iterdir()), "something was written"
+
+
+@pytest.mark.parametrize(
+    ("what", "args", "says"),
+    [
+        (
+            "gray",
+            ["instdisc", "--K=500", "--loss=nce"],
+            "--K 500 draws are more than the 320 images to draw from: lower --K",
+        ),
+        ("rgb", ["cmc", "--K=500"], "--K 500 draws are more than the 320 images"),
+        ("gray", ["cmc", "--K=64"], "the views of colour 'lab' are made of RGB images, these have 1 channel(s)"),
+        ("rgb", ["cpc", "--size=8"], "views of 8 px have"),
+        ("rgb", ["cpc-v1", "--patch=40"], "rows of patches"),
+        ("rgb", ["swav", "--K=5000"], "prototypes"),
+        ("rgb", ["moco-v3", "--encoder=timm:vit_tiny_patch16_224", "--size=24"], "must be a multiple of 16"),
+        ("rgb", ["dino", "--encoder=timm:vit_tiny_patch16_224", "--size=32,32,24,24"], "must be a multiple of 16"),
+        ("one", ["instdisc", "--batch=1"], "there is only one: give more images"),
+        ("one", ["moco", "--batch=1", "--bn-groups=1"], "batch-norm groups would hold one image"),
+        ("rgb", ["simclr", "--batch=1"], "--batch"),
+        ("rgb", ["invaspread", "--batch=1"], "--batch must be at least 2"),
+        ("rgb", ["moco-v3", "--batch=1"], "--batch must be at least 2"),
+        ("rgb", ["byol", "--batch=1"], "batch norm wants at least two images: raise --batch"),
+        ("rgb", ["simsiam", "--batch=1"], "--batch"),
+        ("rgb", ["byol", "--views=swav"], "BYOL compares two views, 8 are given"),
+        ("rgb", ["moco", "--batch=400"], "larger than"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_a_method_cannot_learn_from_is_one_line(
+    what: str, args: list[str], says: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(images) as file:
+        rgb = file["images"]
+    np.savez(tmp_path / "set.npz", images={"rgb": rgb, "gray": rgb[..., 0], "one": rgb[:1]}[what])
+    method, *numbers = args
+    where = [f"--data={tmp_path / 'set.npz'}", f"--out={tmp_path / 'r'}", "--recipe=tiny", "--device=cpu"]
+    error = one_error_line(capsys, "train", method, *where, *numbers)
+    assert says in error, error
+    assert not (tmp_path / "r").exists(), "nothing is written"
 
 
 def test_data_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -229,7 +229,7 @@ def test_the_encoder_of_a_run_is_built_again_from_its_options() -> None:
         ({"m": 1.1}, r"--m must lie in \[0, 1\]"),
         ({"dim": 0}, "--dim must be at least 1"),
         ({"layers": 0}, "--layers must be at least 1"),
-        ({"heads": -1}, "--heads must be at least 0"),
+        ({"heads": -1}, "--heads must not be negative"),
         ({"encoder": "timm:test_vit", "heads": 7}, "cannot be built"),
         ({"encoder": "timm:test_vit"}, "does not divide into this transformer's patches of 16"),
     ],
