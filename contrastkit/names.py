@@ -70,6 +70,7 @@ VIEW_NAMES = (
     "dino-r50",
     "dino-32",
     "digits",
+    "digits-strong",
 )
 
 DEFAULT_DATA = "affdigits"  # what every command works on when --data is not given

@@ -131,6 +131,13 @@ _CPC = View(size=260, crop_min=(260 / 300) ** 2, crop_max=(260 / 300) ** 2, rati
 # Bolts shifts CIFAR's images by up to 4 pixels; a crop of 28 of 32 does as much.
 _CPC_CIFAR = View(size=32, crop_min=(28 / 32) ** 2, ratio=1.0, hue=0.2, gray_p=0.25)
 
+# For digits and letters: no flip, which would change the class, and no colour; poses instead. They must move a digit as
+# far as the set does, or its place on the canvas tells which image it is; crops would cut it off.
+_DIGITS = View(
+    size=32, crop_min=1.0, flip_p=0.0, jitter_p=0.0, gray_p=0.0,
+    degrees=30.0, shear=15.0, translate=0.25, zoom_min=0.7, zoom_max=1.3,
+)  # fmt: skip
+
 VIEWS: dict[str, tuple[View, ...]] = {
     "instdisc": (_V1,),  # lemniscate.pytorch's main.py; MoCo v1 took it over
     "instdisc-cifar": (replace(_V1, size=32, flip_p=0.0, gray_first=False),),  # its cifar.py
@@ -168,13 +175,10 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "dino": (*(replace(view, crop_min=0.4) for view in _V3), *(_LOCAL,) * 8),
     "dino-r50": (*(replace(view, crop_min=0.14) for view in _V3), *(replace(_LOCAL, crop_max=0.14),) * 8),
     "dino-32": tuple(replace(view, size=32, crop_min=0.4, blur_p=0.0) for view in _V3),  # lightly's for CIFAR
-    # For digits and letters: no flip, which would change the class, and no colour; poses instead. They must move a
-    # digit as far as the set does, or its place on the canvas tells which image it is; crops would cut it off.
-    "digits": (
-        View(
-            size=32, crop_min=1.0, flip_p=0.0, jitter_p=0.0, gray_p=0.0,
-            degrees=30.0, shear=15.0, translate=0.25, zoom_min=0.7, zoom_max=1.3,
-        ),
+    "digits": (_DIGITS,) * 2,
+    # And brightness, contrast and sharpness: what two views share of these, a loss without negatives would follow.
+    "digits-strong": (
+        replace(_DIGITS, jitter_p=1.0, brightness=0.6, contrast=0.6, blur_p=0.5, sigma_min=0.3),
     ) * 2,
 }  # fmt: skip
 
