@@ -5,7 +5,7 @@ Trains each method's `tiny` row for EPOCHS epochs (about ten CPU minutes: five o
 linear probe, and appends a row to benchmarks/results/learning-DATA.json; what is measured already is skipped and what
 was stopped goes on, so that hours of work can be done piece by piece. Beside the methods: the untrained encoder, raw
 pixels, and the same encoder trained with labels for as many epochs. Without names, all of them with seed 0. At the end
-learning-DATA.md and its bar chart are written anew (`--table` alone does just that).
+the bar chart is drawn and the table printed, CIFAR-10's into the README too (`--table` alone does just that).
 """
 
 import argparse
@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.table import RESULTS
+from benchmarks.table import README, RESULTS, between
 from contrastkit import names, optim
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.data import DataSet, Loader, Source, open_data
@@ -41,6 +41,7 @@ UNTRAINED = {
 }
 BASELINES = ("raw pixels", *UNTRAINED, "supervised")
 METHODS = tuple(dict.fromkeys(name for name in names.METHODS.values() if f"{name}/tiny" in RECIPES))
+BEGIN, END = "<!-- python -m benchmarks.learning --table -->", "<!-- end of learning -->"
 EPOCHS = 12  # for all; the tiny rows themselves have twice as many
 
 
@@ -158,13 +159,9 @@ def chart(rows: list[dict[str, Any]], path: Path) -> None:
     write_with(path, lambda file: figure.savefig(file, format="png", dpi=110))
 
 
-def write_tables() -> None:
-    """learning-DATA.md and its bar chart, from learning-DATA.json."""
-    for path in RESULTS.glob("learning-*.json"):
-        rows, data = json.loads(path.read_text()), path.stem.removeprefix("learning-")
-        chart(rows, path.with_suffix(".png"))
-        text = f"# What is learned on {data}\n\n{table(rows)}\n\n![bars]({path.stem}.png)\n"
-        write_text(path.with_suffix(".md"), text)
+def section() -> str:
+    """What stands between the README's marks."""
+    return table(measured(RESULTS / "learning-cifar10.json"))
 
 
 def main() -> None:
@@ -192,7 +189,10 @@ def main() -> None:
         row = measure(name, int(seed or 0), data, options, asked.runs)
         print(f"{word}: {row}", flush=True)
         write_text(path, json.dumps([*measured(path), row], indent=1) + "\n")
-    write_tables()
+    chart(measured(path), path.with_suffix(".png"))
+    print(table(measured(path)))
+    if asked.data == "cifar10":
+        write_text(README, between(README.read_text(), BEGIN, END, section()))
 
 
 def measured(path: Path) -> list[dict[str, Any]]:

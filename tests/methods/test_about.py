@@ -69,3 +69,12 @@ def test_the_readme_shows_the_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     if not methods["README"].is_file():
         pytest.skip("not in a checkout")
     assert methods["section"]() in methods["README"].read_text(), "python -m benchmarks.methods"
+
+
+def test_the_readme_shows_what_was_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[2]
+    monkeypatch.syspath_prepend(root)
+    learning = runpy.run_path(str(root / "benchmarks" / "learning.py"))
+    if not learning["README"].is_file():
+        pytest.skip("not in a checkout")
+    assert learning["section"]() in learning["README"].read_text(), "python -m benchmarks.learning --table"
