@@ -82,6 +82,7 @@ class Judged:
         from contrastkit import dist
         from contrastkit.data import default_workers, open_data
         from contrastkit.parts.encoder import SMALL, build_encoder, published_size
+        from contrastkit.parts.wave import WAVES
         from contrastkit.run import Run
 
         run, encoder = choice.run, choice.encoder
@@ -130,9 +131,12 @@ class Judged:
             assert encoder is not None
             usual = source.size if source.size <= SMALL else 224
             self.size = choice.size or (published_size(encoder) if choice.pretrained else usual)
+            if source.rate is not None:
+                encoder, usual = _of_sounds(encoder, self.data.name), source.size
+                self.size = choice.size or usual
+            elif encoder in WAVES:
+                raise UserError(f"--encoder {encoder} is for sounds, {self.data.name} holds images")
             if encoder == "pixels":
-                if source.rate is not None:
-                    raise UserError(f"{self.data.name} holds sounds, which have no pixels")
                 self.encoders["raw pixels"] = None
             else:
                 name = f"{encoder}, {'its published weights' if choice.pretrained else 'untrained'}"
@@ -393,6 +397,16 @@ def retrieve(
     _report(judged.report, "retrieval", json, {"data": judged.data.name, "size": judged.size, "retrieval": report})
 
 
+def _of_sounds(encoder: str, data: str) -> str:
+    """The encoder of sounds that goes by this name."""
+    from contrastkit.parts.wave import WAVES
+
+    name = {"tiny": "wave-tiny"}.get(encoder, encoder)
+    if name not in WAVES:
+        raise UserError(f"{data} holds sounds, --encoder {encoder} is for images: of sounds it is wave, or tiny")
+    return name
+
+
 def _kind(rate: int | None) -> str:
     return "images" if rate is None else f"sounds at {rate:,} Hz"
 
@@ -427,6 +441,8 @@ def _moco(judged: Judged, *, epochs: int, lr: float, seed: int) -> dict[str, dic
 
     train, test = judged.labelled()
     found = {}
+    if train.rate is not None:
+        raise UserError("the protocol 'moco' crops and flips images, these are sounds: use --protocol rates")
     if list(judged.encoders.values()) == [None]:
         raise UserError("the protocol 'moco' probes an encoder, not raw pixels: use --protocol rates")
     for name, encoder in judged.encoders.items():

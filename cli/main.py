@@ -125,6 +125,8 @@ def views(
 
     rows = named_views(name)
     source = open_data(data or DEFAULT_DATA, data_dir=where(data_dir), download=download).pretrain
+    if source.rate is not None:
+        raise UserError(f"{source.name} holds sounds: there is nothing to see")
     picture = sheet(source, rows, n=images, epochs=draws, seed=seed)
     write_with(out, lambda file: picture.save(file, format="png"))
     screen.say(f"{out}: {images} images of {source.name}, the original left, then its views under '{name}'")

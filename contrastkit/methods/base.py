@@ -18,6 +18,7 @@ from contrastkit.errors import UserError
 from contrastkit.optim import ParamGroup, build_optimizer
 from contrastkit.parts.encoder import Encoder, build_encoder
 from contrastkit.parts.heads import Tower
+from contrastkit.parts.wave import WAVES
 from contrastkit.types import Batch, Step
 from contrastkit.views import View, Window
 
@@ -148,6 +149,8 @@ class Recipe(ABC):
             raise UserError(f"{source.name} holds images, this method learns from sounds: give a folder of .wav files")
         if not self.sound and source.rate is not None:
             raise UserError(f"{source.name} holds sounds, this method learns from images: use cpc-audio")
+        if not self.sound and self.encoder in WAVES:
+            raise UserError(f"--encoder {self.encoder} is for sounds, this method learns from images")
 
     @abstractmethod
     def build(self, setting: Setting) -> Method:

@@ -173,6 +173,8 @@ def test_a_folder_of_sounds_is_trained_on_and_judged(
     assert main(["knn", str(out), "--baselines", "--workers=0"]) == 0
     told = capsys.readouterr().out
     assert "untrained" in told and "pixels" not in told
+    assert main(["knn", "--encoder=tiny", f"--data={sounds}", "--val-fraction=0.2", "--workers=0"]) == 0
+    assert "wave-tiny, untrained" in capsys.readouterr().out
     encoder = contrastkit.load(out)
     assert encoder(torch.zeros(2, 1, 1, 1600)).shape == (2, 128)
 
@@ -191,7 +193,12 @@ def test_what_does_not_fit_is_said_in_one_line(
         (["train", "cpc-audio", f"--data={sounds}", out, "--encoder=resnet18"], "of sounds it is wave, or tiny"),
         (["train", "cpc-audio", f"--data={sounds}", out, "--encoder=tiny", "--size=640"], "8 frames, and none lies 8"),
         (["train", "cpc-audio", f"--data={sounds}", out, "--tau=0"], "--tau must be above 0"),
-        (["knn", "--encoder=pixels", f"--data={sounds}"], "holds sounds, which have no pixels"),
+        (["knn", "--encoder=pixels", f"--data={sounds}"], "--encoder pixels is for images"),
+        (["knn", "--encoder=resnet18", f"--data={sounds}"], "of sounds it is wave, or tiny"),
+        (["knn", "--encoder=wave", f"--data={images}"], "is for sounds"),
+        (["train", "moco", f"--data={images}", out, "--encoder=wave"], "is for sounds"),
+        (["probe", "--encoder=tiny", f"--data={sounds}", "--val-fraction=0.2", "--protocol=moco"], "these are sounds"),
+        (["views", "digits", f"--data={sounds}", f"--out={tmp_path / 's.png'}"], "nothing to see"),
         (["knn", str(moco), f"--data={sounds}"], "learned from images"),
     ):
         assert main(command) == 2
