@@ -142,7 +142,7 @@ TINY = replace(
     bottleneck=128,
     views=tuple(replace(view, size=24) for view in CIFAR.views),
 )
-DIGITS = replace(TINY, epochs=30, views=VIEWS["digits"])
+DIGITS = replace(TINY, epochs=16, batch=48, lr=0.1, views=VIEWS["digits-strong"])  # see BYOL's
 
 RECIPES: dict[str, Recipe] = {
     "simsiam/imagenet": V1,
