@@ -38,7 +38,7 @@ from contrastkit.parts.target import Target
 from contrastkit.types import Batch, Step
 from contrastkit.views import VIEWS
 
-TAU = 0.2  # temperature of the contrastive loss in the debate (untitled-ai/self_supervised, model_params.py)
+TAU = 0.2  # temperature of the contrastive loss in the debate (imbue-ai/self_supervised, model_params.py)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +193,8 @@ RECIPES: dict[str, Recipe] = {
 # The debate's trainings: what each changes (None: nothing is trained), and the accuracy in % that was published for it
 # (https://untitled-ai.github.io/understanding-self-supervised-contrastive-learning.html, "Performance for each
 # variation"): linear, on half of STL-10's test set after a fit to the other half, ResNet-18, 10 epochs, batch 256. By
-# its code (untitled-ai/self_supervised, train_blog.py) with SGD at 0.8, the contrastive loss at 0.02 and over 65,536
-# keys. Its Appendices C and D: trained longer, or with LARS, BYOL without batch norm in the heads did learn.
+# its code (imbue-ai/self_supervised, train_blog.py) with SGD at 0.8, the contrastive loss at 0.02 and over 65,536 keys.
+# Its Appendices C and D: trained longer, or with LARS, BYOL without batch norm in the heads did learn.
 ABLATION: dict[str, tuple[dict[str, Any] | None, float]] = {
     "contrastive loss": ({"projector_norm": "none", "predictor_norm": "none", "negatives": 4096}, 44.1),
     "BYOL": ({"projector_norm": "batch", "predictor_norm": "batch"}, 57.7),

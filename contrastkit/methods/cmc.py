@@ -7,7 +7,7 @@ r"""CMC: Contrastive Multiview Coding (Tian et al. 2019, arXiv:1906.05849).
     L_F = \sum_{1 \le i < j \le M} L(V_i, V_j) \qquad L_C = \sum_{j=2}^M L(V_1, V_j)
 
 The views of a scene are different senses of it: the channels of an image, its brightness (L) and its colour (ab), or
-images of several sensors, colour and depth (Sec. 4.3), that ``--data rgb=DIR,depth=DIR`` brings together.
+images of several sensors, colour and depth (NYU-Depth in the paper), that ``--data rgb=DIR,depth=DIR`` brings together.
 Each view has an encoder f_i of its own, z_i = f_i(v_i) on the unit sphere, and is looked up among earlier features of
 another view, one of each image, in a memory bank: what all views say alike is worth knowing. Pairs are summed over the
 full graph of M views, or with the first one as the core (Sec. 3.3); of two views these are the same. All encoders

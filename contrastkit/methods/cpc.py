@@ -14,10 +14,12 @@ would tell a context what it has not seen (Sec. 3.1). The recipes differ by that
 Where we depart from the papers (there is no official code; v2's App. A.2 has the loss as pseudo-code): v1's encoder has
 no norm at all, ours has layer norm in both; encoders are torchvision's, v1's a ResNet-101 up to its third stage as
 there, v2's a ResNet-50 (the paper's smaller one, not ResNet-161). v1 pads 60 of a patch's 64 pixels, we enlarge them;
-v2's patches are distorted by what View has, not by AutoAugment, histograms and elastic waves. Adam has its usual betas,
-and weights are not averaged for evaluation. The loss is a mean, over each k's predictions and then over k and sides;
-the pseudo-code sums over k. v1 says neither which k its five rows are (from 2 on here: nearer patches overlap), nor
-what its context network looks like (v2's here).
+v2's patches are distorted by what View has, not by AutoAugment, histograms, dropped channels and elastic waves. Adam
+has its usual betas, and weights are not averaged for evaluation. The loss is a mean, over each k's predictions and then
+over k and sides. v2's pseudo-code runs k over range(steps_to_ignore, steps_to_predict), a single k with its 2 and 3; as
+its later implementations we read the second number as how many. Matrices W_k have no bias, which its convolutions may
+have. v1 says not which k its five rows are (from 2 on here: nearer patches overlap), and of its context network only
+that it is like a PixelCNN (v2's here).
 """
 
 import math

@@ -151,8 +151,8 @@ ABOUT = {
 L = -sum_{t,k} log( exp(z_{t+k} . W_k c_t / tau) / sum_j exp(z_j . W_k c_t / tau) ),   j: all frames
 z_t = g_enc(x_t),   c_t = GRU(z_1 ... z_t)""",
         published=(
-            ("LibriSpeech, 100 h: linear, 41 phones", "64.6", "van den Oord et al. 2018, Table 1"),
-            ("LibriSpeech, 100 h: linear, 251 speakers", "97.4", "van den Oord et al. 2018, Table 1"),
+            ("LibriSpeech, 100 h: linear on each frame, 41 phones", "64.6", "van den Oord et al. 2018, Table 1"),
+            ("LibriSpeech, 100 h: linear on each frame, 251 speakers", "97.4", "van den Oord et al. 2018, Table 1"),
         ),
     ),
 }

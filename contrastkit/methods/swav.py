@@ -215,6 +215,7 @@ DIGITS = replace(TINY, epochs=30, views=VIEWS["digits"])
 
 RECIPES: dict[str, Recipe] = {
     "swav/imagenet": IMAGENET,
+    # Crops as App. A.2 and VISSL's configuration have them; SwAV's own figure is of 200 epochs, batch 256 (Sec. 4.3).
     "swav/imagenet-160": replace(IMAGENET, views=VIEWS["swav-small"]),
     "swav/imagenet-256": SMALL_BATCH,
     "swav/32": CIFAR,

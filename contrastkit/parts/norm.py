@@ -161,7 +161,8 @@ def layer_norm(module: nn.Module) -> nn.Module:
 
 def group_norm(module: nn.Module, groups: int = 16) -> nn.Module:
     """Replace every BatchNorm2d inside ``module`` by group norm and every convolution by a weight-standardised one, in
-    place: nothing then depends on the batch (BYOL without batch statistics: Richemond et al. 2020, arXiv:2010.10241).
+    place: nothing then depends on the batch (BYOL without batch statistics: Richemond et al. 2020, arXiv:2010.10241;
+    the number of groups is ours).
 
     Args:
         groups: of each norm; where they do not divide the channels, the most that do among the divisors of ``groups``.

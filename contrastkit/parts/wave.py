@@ -11,8 +11,7 @@ class Wave(nn.Module):
     """Waveforms [N, 1, T] -> frames z [N, T', hidden], T' = T over the product of the strides; frames -> contexts.
 
     Each convolution ends in a layer norm over the channels of a frame and a ReLU. The paper names no norm; Riviere et
-    al. (2020, arXiv:2002.02848, Sec. 3.1) found batch norm unstable here, for it leaks over time, and a norm over
-    channels as good.
+    al. (2020, arXiv:2002.02848) put one over channels in the place of batch norm, to steady the training.
     """
 
     def __init__(self, *, hidden: int, context: int, kernels: Sequence[int], strides: Sequence[int]) -> None:
