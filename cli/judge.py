@@ -1,5 +1,6 @@
 """``contrastkit knn``, ``probe`` and ``embed``: what frozen features are worth."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -117,6 +118,11 @@ class Judged:
             raise UserError(
                 f"{run} learned from {_kind(heard)}, {self.data.name} holds {_kind(source.rate)}: they do not fit"
             )
+        if record is not None:
+            senses = [list((kind or {}).items()) for kind in (record["data"].get("modalities"), source.modalities)]
+            if senses[0] != senses[1]:  # in this order, too
+                learned, held = (", ".join(name for name, _ in kind) or "images" for kind in senses)
+                raise UserError(f"{run} learned from {learned}, {self.data.name} holds {held}: they do not fit")
         self.workers = default_workers(source) if choice.workers is None else choice.workers
         self.encoders: dict[str, Encoder | None] = {}
         if run is not None and record is not None:
@@ -145,6 +151,12 @@ class Judged:
                 self.encoders[name] = build_encoder(
                     encoder, channels=channels, size=self.size, pretrained=choice.pretrained
                 )
+
+        if source.rate is not None:
+            wave = record["encoder"]["name"] if record is not None else str(encoder)
+            frame = math.prod(WAVES[wave]["strides"])
+            if self.size < frame:
+                raise UserError(f"{self.size} samples are less than a frame of {frame}: raise --size")
 
     def features(self, name: str, *sources: "Source") -> "list[Features]":
         """Features of each source by the encoder of that name."""

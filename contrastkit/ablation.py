@@ -2,19 +2,19 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from contrastkit import checkpoint
+from contrastkit import checkpoint, dist
 from contrastkit.data import DataSet
 from contrastkit.errors import UserError
 from contrastkit.evaluate.judge import judge, parts
 from contrastkit.methods import Recipe, Setting, byol
 from contrastkit.run import load
-from contrastkit.train import Options, Silent, Watch, image_size, train
+from contrastkit.train import Options, Silent, Watch, image_size, resolved_precision, train
 
 REPORT = "ablation.json"
 
@@ -47,9 +47,13 @@ def byol_norm(
         UserError: no labels to judge by, or ``out`` holds an ablation of something else.
     """
     assert isinstance(recipe, byol.BYOLRecipe)
-    watch = watch or Silent()
+    watch, device = watch or Silent(), dist.start(options.device)
+    if dist.world() > 1:
+        raise UserError("an ablation runs in one process: start it without torchrun")
+    options = replace(options, precision=resolved_precision(options.precision, device))
     parts(data)
-    head = {"name": name, "recipe": asdict(recipe), "data": data.pretrain.fingerprint(), "seed": options.seed}
+    head: dict[str, Any] = {"name": name, "recipe": asdict(recipe), "data": data.pretrain.fingerprint()}
+    head |= {"seed": options.seed, "precision": options.precision}
     head = json.loads(json.dumps(head))
     rows = _begun(out / REPORT, head)
     size = image_size(recipe, data.pretrain.size)
@@ -69,7 +73,7 @@ def byol_norm(
             if not outcome.finished:
                 return
             encoder, rank, seconds = load(run), outcome.last.get("rank"), outcome.seconds
-        found = judge(encoder, data, size=size, workers=options.workers)
+        found = judge(encoder, data, size=size, workers=options.workers, device=device)
         rows.append(
             {
                 "name": row,
@@ -96,7 +100,7 @@ def _begun(report: Path, head: dict[str, Any]) -> list[dict[str, Any]]:
     try:
         kept = json.loads(report.read_text())
         rows, differ = kept.pop("rows"), [key for key in head if kept.get(key) != head[key]]
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{report} is damaged: move it away, the runs beside it are kept") from error
     if differ:
         raise UserError(f"{report} is an ablation with another {', another '.join(differ)}: give another --out")

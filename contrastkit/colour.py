@@ -71,4 +71,8 @@ COLOURS = {
 def aligned(groups: Sequence[int]) -> Colour:
     """Images of several senses, each of so many channels in [0, 1]: views as they are."""
     n, names = sum(groups), tuple(f"sense {i}" for i in range(1, len(groups) + 1))
-    return Colour(convert=lambda x: x, views=names, groups=tuple(groups), mean=(0.5,) * n, std=(0.25,) * n)
+    return Colour(convert=_as_they_are, views=names, groups=tuple(groups), mean=(0.5,) * n, std=(0.25,) * n)
+
+
+def _as_they_are(images: Tensor) -> Tensor:
+    return images

@@ -155,7 +155,9 @@ def train(
     """
     watch = watch or Silent()
     device = dist.start(options.device)
-    options = replace(options, precision=_precision(options.precision, device))  # a run keeps it wherever it goes on
+    options = replace(
+        options, precision=resolved_precision(options.precision, device)
+    )  # a run keeps it wherever it goes on
     first = dist.rank() == 0
     data = data or options.open_data()
     source = data.pretrain
@@ -208,6 +210,7 @@ def train(
                 "name": data.name,
                 "images": len(source),
                 "rate": source.rate,
+                "modalities": source.modalities,
                 "fingerprint": source.fingerprint(),
             },
             "encoder": recipe.encoder_options(setting),
@@ -611,7 +614,7 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(views, batch.index.to(device, non_blocking=True), batch.label)
 
 
-def _precision(asked: str, device: torch.device) -> str:
+def resolved_precision(asked: str, device: torch.device) -> str:
     """What "auto" stands for: bfloat16 where it helps (a GPU since Ampere, a CPU with bfloat16 instructions)."""
     if asked != "auto":
         return asked

@@ -258,6 +258,7 @@ def _wav(path: Path) -> tuple[int, np.ndarray]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks it does not know
+        warnings.filterwarnings("error", "Reached EOF prematurely", wavfile.WavFileWarning)
         rate, wave = wavfile.read(path)
     if not wave.size:
         raise ValueError("it holds no sound")

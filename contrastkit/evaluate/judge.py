@@ -48,6 +48,8 @@ def judge(
     Raises:
         UserError: no labels, or no test part.
     """
+    if encoder is None and data.train.rate is not None:
+        raise UserError(f"{data.name} holds sounds, which have no pixels")
     if encoder is None:
         train, test = (raw_pixels(source, size=size, workers=workers) for source in parts(data))
     else:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from contrastkit.errors import UserError
 
+SIMILARITIES = 2**23  # held at once: 64 MiB
+
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
@@ -34,6 +36,10 @@ def retrieval(queries: Tensor, keys: Tensor, *, ks: tuple[int, ...] = (1, 5, 10)
     n = len(queries)
     if n < 2:
         raise UserError("retrieval needs at least two pairs to tell apart")
-    s = F.normalize(queries.double(), dim=1) @ F.normalize(keys.double(), dim=1).T
-    rank = (s >= s.diagonal()[:, None]).sum(1)
+    q, k = F.normalize(queries.double(), dim=1), F.normalize(keys.double(), dim=1)
+    ranks = []
+    for rows in torch.arange(n).split(max(1, SIMILARITIES // n)):
+        s = q[rows] @ k.T
+        ranks.append((~(s < s[torch.arange(len(rows)), rows][:, None])).sum(1))  # NaN is nowhere below
+    rank = torch.cat(ranks)
     return Retrieval({k: (rank <= k).double().mean().item() for k in ks}, rank.double().quantile(0.5).item(), n)

@@ -75,6 +75,8 @@ class CMCRecipe(Recipe):
     def build(self, setting: Setting) -> "CMC":
         if len(self.views) != 1:
             raise UserError(f"CMC's views are the channels of one augmented image, {len(self.views)} images are given")
+        if setting.modalities and self.colour != "lab":
+            raise UserError(f"--colour {self.colour} makes views of RGB images, these have views of their own")
         MemoryBank.check(setting.images, self.K)
         if self.centre and self.batch < 2:
             raise UserError("--centre is a batch norm, which needs two images at least: raise --batch")

@@ -604,7 +604,7 @@ def test_a_sound_that_cannot_be_read_is_replaced_and_named(tmp_path: Path) -> No
     for name in "abc":
         wavfile.write(tmp_path / f"{name}.wav", 8000, np.full(50, ord(name), np.int16))
     source = open_data(str(tmp_path)).train
-    (tmp_path / "b.wav").write_bytes(b"RIFF no sound")
+    (tmp_path / "b.wav").write_bytes((tmp_path / "b.wav").read_bytes()[:100])  # cut short
     wavfile.write(tmp_path / "c.wav", 8000, np.zeros(0, np.int16))
     clips, index = source.take(torch.arange(3))
     assert index.tolist() == [0, 0, 0] and [clip[0, 0, 0].item() for clip in clips] == [97] * 3

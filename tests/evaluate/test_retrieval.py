@@ -36,6 +36,19 @@ def test_lengths_do_not_matter_and_a_collapsed_encoder_finds_nothing() -> None:
     assert same.recall == {1: 0.0, 5: 0.0} and same.median_rank == 6
 
 
+def test_what_is_not_a_number_finds_nothing() -> None:
+    found = retrieval(torch.full((6, 4), float("nan")), torch.ones(6, 4), ks=(1,))
+    assert found.recall == {1: 0.0} and found.median_rank == 6
+
+
+def test_pieces_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.Generator().manual_seed(2)
+    queries, keys = torch.randn(11, 3, generator=g), torch.randn(11, 3, generator=g)
+    whole = retrieval(queries, keys)
+    monkeypatch.setattr("contrastkit.evaluate.retrieval.SIMILARITIES", 25)
+    assert retrieval(queries, keys) == whole
+
+
 def test_one_pair_is_refused() -> None:
     with pytest.raises(UserError, match="at least two pairs"):
         retrieval(torch.ones(1, 3), torch.ones(1, 3))

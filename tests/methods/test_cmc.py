@@ -347,6 +347,12 @@ def test_a_run_on_two_senses_is_judged_by_retrieval(
     assert all(one["n"] == 12 and one["median_rank"] < 4 for one in found.values()), "chance is 6.5"
     assert "chance" in capsys.readouterr().out
 
+    turned = f"--data=depth={tmp_path / 'depth'},rgb={tmp_path / 'rgb'}"
+    assert main(["retrieve", str(out), turned, "--val-fraction=0.25"]) == 2
+    assert "learned from rgb, depth, depth+rgb holds depth, rgb" in capsys.readouterr().err
+    assert main(["train", "cmc", data, f"--out={tmp_path / 'none'}", *numbers, "--colour=ycbcr"]) == 2
+    assert "have views of their own" in capsys.readouterr().err
+
     other = tmp_path / "moco"
     quick = ["--encoder=tiny", "--size=12", "--batch=32", "--K=64", "--epochs=1", "--monitor-every=0", "--device=cpu"]
     assert main(["train", "moco", f"--data={images}", f"--out={other}", "--val-fraction=0.2", *quick]) == 0

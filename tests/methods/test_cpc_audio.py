@@ -200,6 +200,7 @@ def test_what_does_not_fit_is_said_in_one_line(
         (["probe", "--encoder=tiny", f"--data={sounds}", "--val-fraction=0.2", "--protocol=moco"], "these are sounds"),
         (["views", "digits", f"--data={sounds}", f"--out={tmp_path / 's.png'}"], "nothing to see"),
         (["knn", str(moco), f"--data={sounds}"], "learned from images"),
+        (["knn", "--encoder=tiny", f"--data={sounds}", "--size=40"], "40 samples are less than a frame of 80"),
     ):
         assert main(command) == 2
         captured = capsys.readouterr().err
