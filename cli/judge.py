@@ -83,7 +83,7 @@ class Judged:
         from contrastkit import dist
         from contrastkit.data import default_workers, open_data
         from contrastkit.parts.encoder import SMALL, build_encoder, published_size
-        from contrastkit.parts.wave import WAVES
+        from contrastkit.parts.wave import WAVES, wave_name
         from contrastkit.run import Run
 
         run, encoder = choice.run, choice.encoder
@@ -138,8 +138,7 @@ class Judged:
             usual = source.size if source.size <= SMALL else 224
             self.size = choice.size or (published_size(encoder) if choice.pretrained else usual)
             if source.rate is not None:
-                encoder, usual = _of_sounds(encoder, self.data.name), source.size
-                self.size = choice.size or usual
+                encoder, self.size = wave_name(encoder), choice.size or source.size
             elif encoder in WAVES:
                 raise UserError(f"--encoder {encoder} is for sounds, {self.data.name} holds images")
             if encoder == "pixels":
@@ -407,16 +406,6 @@ def retrieve(
     )
     report = {name: asdict(seen) for name, seen in found.items()}
     _report(judged.report, "retrieval", json, {"data": judged.data.name, "size": judged.size, "retrieval": report})
-
-
-def _of_sounds(encoder: str, data: str) -> str:
-    """The encoder of sounds that goes by this name."""
-    from contrastkit.parts.wave import WAVES
-
-    name = {"tiny": "wave-tiny"}.get(encoder, encoder)
-    if name not in WAVES:
-        raise UserError(f"{data} holds sounds, --encoder {encoder} is for images: of sounds it is wave, or tiny")
-    return name
 
 
 def _kind(rate: int | None) -> str:

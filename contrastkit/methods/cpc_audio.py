@@ -28,7 +28,7 @@ from contrastkit.methods.cpc import look_up
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import WaveEncoder
 from contrastkit.parts.heads import Tower
-from contrastkit.parts.wave import WAVES
+from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.types import Batch, Step
 from contrastkit.views import Window
 
@@ -49,10 +49,7 @@ class CPCAudioRecipe(Recipe):
     @property
     def wave(self) -> str:
         """The encoder's name among those of sounds."""
-        name = {"tiny": "wave-tiny"}.get(self.encoder, self.encoder)
-        if name not in WAVES:
-            raise UserError(f"--encoder {self.encoder} is for images: of sounds it is wave, or tiny")
-        return name
+        return wave_name(self.encoder)
 
     @property
     def frames(self) -> int:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from contrastkit.errors import UserError
+
 
 class Wave(nn.Module):
     """Waveforms [N, 1, T] -> frames z [N, T', hidden], T' = T over the product of the strides; frames -> contexts.
@@ -39,3 +41,15 @@ WAVES: dict[str, dict[str, Any]] = {
     "wave": {"hidden": 512, "context": 256, "kernels": (10, 8, 4, 4, 4), "strides": (5, 4, 2, 2, 2)},
     "wave-tiny": {"hidden": 64, "context": 128, "kernels": (10, 8, 4, 4), "strides": (5, 4, 2, 2)},
 }
+
+
+def wave_name(encoder: str) -> str:
+    """The key of :data:`WAVES` that an encoder asked for goes by; ``tiny`` is ``wave-tiny`` where there are sounds.
+
+    Raises:
+        UserError: it is none of sounds.
+    """
+    name = {"tiny": "wave-tiny"}.get(encoder, encoder)
+    if name not in WAVES:
+        raise UserError(f"--encoder {encoder} is for images: of sounds it is wave, or tiny")
+    return name

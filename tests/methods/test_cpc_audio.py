@@ -4,11 +4,9 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from contrastkit.cli.main import main
-from scipy.io import wavfile
 from torch import Tensor
 
 import contrastkit
@@ -208,4 +206,3 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match="--steps-to-predict must be at least 1"):
         recipe(steps_to_predict=0)
-    wavfile.write(tmp_path / "a.wav", 16000, np.zeros(4000, np.int16))
