@@ -70,7 +70,7 @@ def byol_norm(
             outcome = train(
                 name, changed, options, out=run, resume=(run / "recipe.json").exists(), watch=watch, data=data
             )
-            if not outcome.finished:
+            if not outcome.finished or outcome.signalled:
                 return
             encoder, rank, seconds = load(run), outcome.last.get("rank"), outcome.seconds
         found = judge(encoder, data, size=size, workers=options.workers, device=device)

@@ -28,7 +28,6 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Method, Recipe, Setting
 from contrastkit.monitor import Monitor
 from contrastkit.parts.encoder import SMALL
-from contrastkit.parts.heads import Tower
 from contrastkit.run import ENCODER, Run
 from contrastkit.types import Batch, Step
 from contrastkit.views import View, Window
@@ -125,6 +124,7 @@ class Outcome:
     run: Run
     step: int
     finished: bool
+    signalled: bool  # asked to end, be it in the very last step
     seconds: float  # of training, without monitors and checkpoints
     images_per_s: float
     last: dict[str, float] = field(default_factory=dict)
@@ -184,6 +184,8 @@ def train(
         seed=options.seed,
     )
     method = recipe.build(setting)
+    if options.compile and not method.compiled:
+        raise UserError(f"{name} has nothing to compile: leave --compile out")
     method = method.to(device).to(memory_format=torch.channels_last)
     optimizer = recipe.build_optimizer(method)
     meter = Meter(recipe.batch)
@@ -221,9 +223,8 @@ def train(
     dist.barrier()
     autocast, arithmetic = _autocast(options.precision, device), options.precision
     if options.compile:
-        for tower in method.modules():
-            if isinstance(tower, Tower):
-                tower.compile()
+        for part in method.compiled:
+            part.compile()
         arithmetic += ", compiled"
     told = _Both(watch, run)
     encoder = method.online.encoder
@@ -404,7 +405,7 @@ def fit(
     if finished and run.writes:
         write_encoder(method, run)
     dist.barrier()
-    return Outcome(run, step, finished, meter.seconds, meter.images_per_s, monitor.last)
+    return Outcome(run, step, finished, stop, meter.seconds, meter.images_per_s, monitor.last)
 
 
 def own_state(method: Method, device: torch.device) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -156,7 +157,7 @@ def senses(data: str) -> dict[str, Path]:
     Raises:
         UserError: it says something else.
     """
-    pairs = [part.partition("=") for part in data.split(",")]
+    pairs = [part.partition("=") for part in re.split(r",(?=[^,=/]*=)", data)]  # a folder may have a comma in its name
     folders = {name.strip(): Path(folder).expanduser() for name, _, folder in pairs}
     if len(pairs) < 2 or len(folders) < len(pairs) or not all(name.strip() and folder for name, _, folder in pairs):
         raise UserError(f"{data}: several senses are given as NAME=DIR,NAME=DIR, with two names or more")

@@ -274,7 +274,10 @@ def _wav(path: Path) -> tuple[int, np.ndarray]:
 
 class AlignedSource(Source):
     """Scenes seen by several senses, in image files of the same names (colour and depth, say): one image of the
-    channels of all. An image of another size than that of the first sense is resized to it (bilinearly)."""
+    channels of all. An image of another size than that of the first sense is resized to it (bilinearly).
+
+    Depth in 16 bits is scaled like any image (:class:`FileSource`), from 0 to 65535: millimetres of a room, up to some
+    10,000, would keep 40 steps of 256. Stretch them first."""
 
     def __init__(self, name: str, parts: Mapping[str, FileSource]) -> None:
         """``parts``: a source for each sense, file by file of the same scenes. The first one has the labels.

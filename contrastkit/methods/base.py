@@ -40,6 +40,11 @@ class Method(nn.Module, ABC):
         return [ParamGroup(params=list(self.online.parameters()))]
 
     @property
+    def compiled(self) -> Sequence[nn.Module]:
+        """What ``--compile`` compiles: by default all towers. Only a module that is called as such can be."""
+        return [module for module in self.modules() if isinstance(module, Tower)]
+
+    @property
     def remarks(self) -> Sequence[str]:
         """What the user should know of how the recipe meets this data and these processes, a line each."""
         return ()

@@ -154,6 +154,10 @@ class CPC(Method):
         return [ParamGroup(params=list(self.parameters()))]
 
     @property
+    def compiled(self) -> list[nn.Module]:
+        return [self.online.encoder.trunk, *self.context]  # the tower itself makes whole images' features
+
+    @property
     def remarks(self) -> list[str]:
         if not self.batch_norm:
             return []

@@ -97,6 +97,10 @@ class CPCAudio(Method):
         return [ParamGroup(params=list(self.parameters()))]
 
     @property
+    def compiled(self) -> list[nn.Module]:
+        return []  # the encoder is called for its frames and its contexts, never as a module
+
+    @property
     def chance(self) -> float:
         return math.log(self.keys)
 

@@ -1,6 +1,7 @@
 """ablate: the debate's rows in their order, resumed row by row, refused where they would not be comparable."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,13 @@ def test_seven_rows_measured_beside_the_published_ones(
     trained: list[str] = []
     train = ablation.train
 
-    def stopped_at_the_third(*args: object, **how: object) -> object:
-        if len(trained) == 2:
-            raise KeyboardInterrupt
+    def signalled_at_the_end_of_the_third(*args: object, **how: object) -> object:
         trained.append(Path(str(how["out"])).name)
-        return train(*args, **how)  # type: ignore[arg-type]
+        return replace(train(*args, **how), signalled=len(trained) == 3)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ablation, "train", stopped_at_the_third)
-    assert main(command) == 130
+    monkeypatch.setattr(ablation, "train", signalled_at_the_end_of_the_third)
+    assert main(command) == 0
+    assert "2 of 7 rows are measured: the same command goes on" in capsys.readouterr().out
     rows = json.loads((tmp_path / "all" / "ablation.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["contrastive loss", "BYOL"]
 

@@ -495,9 +495,10 @@ def scenes(root: Path, names: list[str], *, gray: bool, size: tuple[int, int] = 
 
 def test_senses_of_a_scene_are_the_channels_of_one_image(tmp_path: Path) -> None:
     names = ["kitchen/b", "kitchen/a", "office/c"]
-    scenes(tmp_path / "rgb", names, gray=False, size=(8, 6))
-    scenes(tmp_path / "depth", names, gray=True, size=(16, 12), suffix="bmp")
-    data = open_data(f"rgb={tmp_path / 'rgb'},depth={tmp_path / 'depth'}")
+    root = tmp_path / "a,b"  # a comma that parts nothing
+    scenes(root / "rgb", names, gray=False, size=(8, 6))
+    scenes(root / "depth", names, gray=True, size=(16, 12), suffix="bmp")
+    data = open_data(f"rgb={root / 'rgb'},depth={root / 'depth'}")
     source = data.train
     assert (data.name, source.channels, source.size, data.test) == ("rgb+depth", 4, 6, None)
     assert source.modalities == {"rgb": 3, "depth": 1} and source.classes == ("kitchen", "office")

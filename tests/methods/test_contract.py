@@ -134,6 +134,16 @@ def test_all_that_is_trained_gets_a_gradient_and_no_target_does(name: str) -> No
 
 
 @every_row
+def test_what_is_compiled_is_called_in_a_step(name: str) -> None:
+    """Of what a method calls by another way than ``forward``, --compile would compile nothing."""
+    method, called = build(name), set()
+    for part in method.compiled:
+        part.register_forward_hook(lambda module, *_: called.add(module))
+    method(batch(name), 0.5)
+    assert called == set(method.compiled)
+
+
+@every_row
 def test_what_is_trained_is_what_gets_a_gradient(name: str) -> None:
     method = build(name)
     trained = [p for group in method.param_groups() for p in group.params]
