@@ -211,7 +211,8 @@ def ablation(recipe: BYOLRecipe) -> dict[str, BYOLRecipe | None]:
     encoder. What was published for them is the second entry of each row of :data:`ABLATION`.
 
     The contrastive loss has a rate and a momentum of its own, a quarter of the recipe's (a fortieth in the published
-    code) and MoCo's: at BYOL's it stays at chance."""
+    code) and MoCo's: at BYOL's it stays at chance. On the embedded digits it does so at any: without norms its outputs
+    begin too much alike."""
     rows: dict[str, BYOLRecipe | None] = {}
     for name, (changes, _) in ABLATION.items():
         rows[name] = None if changes is None else replace(recipe, **changes)

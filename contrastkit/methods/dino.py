@@ -255,7 +255,19 @@ TINY = replace(
     freeze_epochs=1.0,
     views=(*_GLOBAL, _LOCAL, _LOCAL),
 )
-DIGITS = replace(TINY, epochs=30, views=VIEWS["digits"])
+# All digits look alike to an untrained encoder: at the usual temperature its teacher is uniform, and the loss stays at
+# log(out_dim); sharper, one dimension takes all of them unless the centre is quick. Measured on held-out digits.
+DIGITS = replace(
+    TINY,
+    epochs=24,
+    batch=64,
+    lr=0.04,
+    out_dim=256,
+    tau_t=0.01,
+    warmup_tau_t=0.01,
+    centre_m=0.5,
+    views=VIEWS["digits-strong"],
+)
 
 RECIPES: dict[str, Recipe] = {
     "dino/imagenet": IMAGENET,

@@ -62,19 +62,11 @@ def test_overview_has_every_method_every_other_name_and_every_recipe() -> None:
     assert rows == set(RECIPES)
 
 
-def test_the_readme_shows_the_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["methods", "learning --table", "ablation"])
+def test_the_readme_shows_what_stands_in_the_results(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).parents[2]
     monkeypatch.syspath_prepend(root)
-    methods = runpy.run_path(str(root / "benchmarks" / "methods.py"))
-    if not methods["README"].is_file():
+    module = runpy.run_path(str(root / "benchmarks" / f"{command.split()[0]}.py"))
+    if not module["README"].is_file():
         pytest.skip("not in a checkout")
-    assert methods["section"]() in methods["README"].read_text(), "python -m benchmarks.methods"
-
-
-def test_the_readme_shows_what_was_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    root = Path(__file__).parents[2]
-    monkeypatch.syspath_prepend(root)
-    learning = runpy.run_path(str(root / "benchmarks" / "learning.py"))
-    if not learning["README"].is_file():
-        pytest.skip("not in a checkout")
-    assert learning["section"]() in learning["README"].read_text(), "python -m benchmarks.learning --table"
+    assert module["section"]() in module["README"].read_text(), f"python -m benchmarks.{command}"
