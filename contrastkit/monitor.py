@@ -29,8 +29,8 @@ BANK, QUERIES = 4096, 1024  # training images for kNN
 STD = 0.2
 RANK = 2.0  # fewer than two directions' worth of variety
 # One look is not enough: an untrained network starts at a std of 0.13 (measured: ``tiny`` and its head on CIFAR-10) and
-# leaves it within a few steps. Numbers that rise by this factor from look to look are on their way out, unless kNN falls
-# by GAIN meanwhile (SimSiam without stop-gradient).
+# leaves it within a few steps. Numbers that rise by this factor from look to look are on their way out, unless kNN
+# falls by GAIN meanwhile (SimSiam without stop-gradient).
 RISE = 1.1
 # Nats below chance: the positive is then at most e^0.05 = 1.05 times as likely as a negative.
 ABOVE_CHANCE = 0.05

@@ -211,8 +211,8 @@ TINY = replace(
     freeze_epochs=1.0,
     views=(replace(_FULL, crop_min=0.2),) * 2 + (replace(_PART, crop_min=0.1, crop_max=0.3),) * 2,
 )
-# All digits look alike to an untrained encoder: at an epsilon of 0.03 their codes are uniform, and the loss stays at log K
-# (the official README's remedy is a smaller one). Measured on held-out digits, as the rest.
+# All digits look alike to an untrained encoder: at an epsilon of 0.03 their codes are uniform, and the loss stays at
+# log K (the official README's remedy is a smaller one). Measured on held-out digits, as the rest.
 DIGITS = replace(
     TINY,
     epochs=16,
