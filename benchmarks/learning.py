@@ -101,7 +101,8 @@ def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -
     if name == "supervised":
         encoder = supervised(data.pretrain, recipe, seed, size)
     else:
-        if not train(f"{name}/tiny", recipe, options, out=out, resume=resume, data=data).finished:
+        outcome = train(f"{name}/tiny", recipe, options, out=out, resume=resume, data=data)
+        if not outcome.finished or outcome.signalled:
             raise SystemExit(f"{name}: stopped; the same command goes on")
         encoder = load(out)
     row |= {"epochs": EPOCHS, "cpu_minutes": None if resume else (time.process_time() - began) / 60}

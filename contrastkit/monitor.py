@@ -29,8 +29,7 @@ BANK, QUERIES = 4096, 1024  # training images for kNN
 STD = 0.2
 RANK = 2.0  # fewer than two directions' worth of variety
 # One look is not enough: an untrained network starts at a std of 0.13 (measured: ``tiny`` and its head on CIFAR-10) and
-# leaves it within a few steps. Numbers that rise by this factor from look to look are on their way out, unless kNN
-# falls by GAIN meanwhile (SimSiam without stop-gradient).
+# leaves it within a few steps. Numbers that rise by this factor from look to look are on their way out.
 RISE = 1.1
 # Nats below chance: the positive is then at most e^0.05 = 1.05 times as likely as a negative.
 ABOVE_CHANCE = 0.05
@@ -84,13 +83,12 @@ def diagnose(looks: Sequence[dict[str, float]], *, chance: float | None = None) 
     if len(looks) < 2:
         return None
     before = looks[-2]
-    worse = now.get("knn", 0.0) < before.get("knn", 0.0) - GAIN
-    if now["std"] < (STD if worse else min(STD, RISE * before["std"])):
+    if now["std"] < min(STD, RISE * before["std"]):
         return (
             f"collapse: the outputs hardly differ (std {now['std']:.2f}/sqrt(d), healthy is near 1): lower the "
             "learning rate (--lr) or add warm-up (--warmup-epochs); with a momentum target, raise its momentum (--m)"
         )
-    if now["rank"] < (RANK if worse else min(RANK, RISE * before["rank"])):
+    if now["rank"] < min(RANK, RISE * before["rank"]):
         return (
             f"collapse: the outputs lie along {now['rank']:.1f} directions (effective rank): raise the temperature "
             "(--tau) or lower the learning rate (--lr)"

@@ -124,7 +124,7 @@ class Outcome:
     run: Run
     step: int
     finished: bool
-    signalled: bool  # asked to end, be it in the very last step
+    signalled: bool  # asked to end, be it after the very last step
     seconds: float  # of training, without monitors and checkpoints
     images_per_s: float
     last: dict[str, float] = field(default_factory=dict)
@@ -405,7 +405,7 @@ def fit(
     if finished and run.writes:
         write_encoder(method, run)
     dist.barrier()
-    return Outcome(run, step, finished, stop, meter.seconds, meter.images_per_s, monitor.last)
+    return Outcome(run, step, finished, stop or signals.received, meter.seconds, meter.images_per_s, monitor.last)
 
 
 def own_state(method: Method, device: torch.device) -> dict[str, Any]:

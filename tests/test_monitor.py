@@ -77,9 +77,6 @@ def look(**changes: float) -> dict[str, float]:
         ([look(std=0.1)], None),  # a look at an almost untrained network
         ([look(std=0.05), look(std=0.13)], None),  # on its way out
         ([look(std=0.13), look(std=0.1)], "--lr"),
-        ([look(std=0.12, knn=0.272), look(std=0.14, knn=0.249)], "hardly differ"),  # spreads, and forgets
-        ([look(std=0.12, knn=0.272), look(std=0.14, knn=0.28)], None),
-        ([look(rank=1.2, knn=0.3), look(rank=1.5, knn=0.2)], "--tau"),
         ([look(rank=1.2), look(rank=1.1)], "--tau"),
         ([look(loss=8.5), look(loss=8.31)], "stuck"),
         ([look(loss=8.5), look(loss=8.0)], None),

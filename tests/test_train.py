@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,9 +128,22 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_anew(images: Path, t
 def test_a_signal_at_the_end_of_an_epoch_loses_nothing(images: Path, tmp_path: Path, straight: Path, step: int) -> None:
     out = tmp_path / "run"
     outcome = run(images, out, watch=Stopper(step))
-    assert outcome.step == step and outcome.finished == (step == 32)
+    assert outcome.step == step and outcome.finished == (step == 32) and outcome.signalled
     run(images, out, resume=True)
     assert_same_run(out, straight)
+
+
+def test_a_signal_after_the_last_step_is_told(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = Run.record
+
+    def at_the_end(self: Run, row: dict[str, Any]) -> None:
+        written(self, row)
+        if "epoch" in row and row["step"] == 32:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "record", at_the_end)
+    outcome = run(images, tmp_path / "run")
+    assert outcome.finished and outcome.signalled
 
 
 def test_a_bad_file_within_the_limit_does_not_stop_the_run(tmp_path: Path) -> None:

@@ -150,6 +150,8 @@ class Recipe(ABC):
         Raises:
             UserError: it is not.
         """
+        if len(source) < 2:
+            raise UserError(f"{source.name} holds one example: there is nothing to tell it from, give more")
         if self.sound and source.rate is None:
             raise UserError(f"{source.name} holds images, this method learns from sounds: give a folder of .wav files")
         if not self.sound and source.rate is not None:

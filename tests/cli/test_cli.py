@@ -367,8 +367,11 @@ def test_bad_input_is_one_line(
         ("rgb", ["swav", "--K=5000"], "prototypes"),
         ("rgb", ["moco-v3", "--encoder=timm:vit_tiny_patch16_224", "--size=24"], "must be a multiple of 16"),
         ("rgb", ["dino", "--encoder=timm:vit_tiny_patch16_224", "--size=32,32,24,24"], "must be a multiple of 16"),
-        ("one", ["instdisc", "--batch=1"], "there is only one: give more images"),
-        ("one", ["moco", "--batch=1", "--bn-groups=1"], "batch-norm groups would hold one image"),
+        *(
+            ("one", [method], "holds one example: there is nothing to tell it from")
+            for method in sorted({*METHODS.values()} - {"cpc-audio"})
+        ),
+        ("rgb", ["moco", "--batch=1", "--bn-groups=1"], "batch-norm groups would hold one image"),
         ("rgb", ["simclr", "--batch=1"], "--batch"),
         ("rgb", ["invaspread", "--batch=1"], "--batch must be at least 2"),
         ("rgb", ["moco-v3", "--batch=1"], "--batch must be at least 2"),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from contrastkit.bench import measure
 from contrastkit.methods import RECIPES, Method, Recipe, Setting
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import SplitBatchNorm2d
@@ -131,6 +132,25 @@ def test_all_that_is_trained_gets_a_gradient_and_no_target_does(name: str) -> No
         else:
             assert p.grad is not None and p.grad.abs().sum() > 0, key
     assert not any(x.requires_grad for x in kept(out)), "what is kept would keep the graph alive"
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("moco-v1/tiny", "K"), ("moco-v2/tiny", "K"), ("simclr-v2/tiny", "memory"), ("byol/tiny", "negatives")],
+)
+def test_a_step_allocates_nothing_of_size_batch_times_queue(name: str, keys: str) -> None:
+    """InstDisc's and CMC's banks have such a test of their own, in-batch dictionaries those of the ops."""
+    n, queue = 64, 300_000
+    recipe = replace(RECIPES[name], batch=n, dim=8, **{keys: queue})  # type: ignore[arg-type]
+    method = recipe.build(setting(recipe)).train()
+    b = Batch([torch.rand(n, 3, 8, 8) for _ in recipe.views], torch.arange(n), torch.full((n,), -1))
+
+    def way() -> None:
+        out = method(b, 0.0)
+        out.loss.backward()
+        method.after_step(b, out, 0.0)
+
+    assert measure.peak_memory(way, "cpu") < n * queue * 4 / 2
 
 
 @every_row

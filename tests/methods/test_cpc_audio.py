@@ -14,6 +14,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Setting
 from contrastkit.methods.cpc_audio import CPCAudio, CPCAudioRecipe
 from contrastkit.parts.encoder import WaveEncoder
+from contrastkit.train import Options, train
 from contrastkit.types import Batch
 from contrastkit.views import Window, middle, windows
 
@@ -206,3 +207,11 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match="--steps-to-predict must be at least 1"):
         recipe(steps_to_predict=0)
+
+
+def test_it_cannot_be_compiled_and_says_so(sounds: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cpc-audio/tiny has nothing to compile: leave --compile out"):
+        train(
+            "cpc-audio/tiny", RECIPES["cpc-audio/tiny"], Options(data=str(sounds), compile=True), out=tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit import ops
-from contrastkit.bench import measure
 from contrastkit.bench.cases import reference
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Setting
@@ -283,17 +282,3 @@ def test_the_loss_curve_on_the_kernels_is_the_references() -> None:
     finally:
         references._destroy()
     assert kernels[-1] != pytest.approx(kernels[0], rel=1e-2)
-
-
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_a_step_allocates_nothing_of_size_batch_times_queue(symmetric: bool) -> None:
-    keys, n = 300_000, 64
-    method = build(K=keys, dim=8, symmetric=symmetric)
-    b = Batch([torch.rand(n, 3, 8, 8) for _ in range(2)], torch.arange(n), torch.full((n,), -1))
-
-    def way() -> None:
-        out = method(b, 0.0)
-        out.loss.backward()
-        method.after_step(b, out, 0.0)
-
-    assert measure.peak_memory(way, "cpu") < keys * n * 4 / 2
