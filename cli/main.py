@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 from contrastkit.cli import judge, screen
 from contrastkit.cli.ablate import ablate
+from contrastkit.cli.causal import causal_app
 from contrastkit.cli.methods import methods
 from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed, where, writable
 from contrastkit.cli.train import train_app
@@ -30,6 +31,7 @@ app.command()(judge.retrieve)
 app.command()(judge.embed)
 app.command()(ablate)
 app.command()(methods)
+app.add_typer(causal_app, name="causal")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SILENCE = 60.0  # seconds after which a long epoch says where it is, where there is no terminal
 
+NARROW: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1, 0, 0), "show_edge": False, "pad_edge": False}
+
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -50,9 +52,9 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda n: progress.advance(task, n)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table; the first column to the left, the others to the right."""
-    out = Table(title=title, title_justify="left")
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, narrow: bool = False) -> None:
+    """A table; the first column to the left, the others to the right. ``narrow``: without upright lines, for room."""
+    out = Table(title=title, title_justify="left", **(NARROW if narrow else {}))
     for i, column in enumerate(columns):
         out.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
@@ -62,9 +64,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
 
 def words(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], *, whole: Collection[str] = ()) -> None:
     """A table of words: all to the left, without upright lines, for room; the columns of ``whole`` are never broken."""
-    out = Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False
-    )
+    out = Table(title=title, title_justify="left", **NARROW)
     for column in columns:
         out.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:

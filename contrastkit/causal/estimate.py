@@ -1,0 +1,330 @@
+"""What the treatment does: estimators with ``fit(X, T, Y)``, and then
+
+``effect_``: the estimate, in units of Y. ``se_``: its standard error, NaN where none is known. ``estimand_``: of whom
+it is the effect. ``weights_``: float64 [n], the weights under which the arms were compared, None where there are none.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, clone
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import StratifiedKFold
+
+from contrastkit.causal.balance import balance_table
+from contrastkit.causal.matching import Matching
+from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.study import Floats, covariates, outcome, treatment
+from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
+from contrastkit.errors import UserError
+
+Bools = NDArray[np.bool_]
+
+
+class Estimator(BaseEstimator, ABC):
+    """See the module."""
+
+    effect_: float
+    se_: float
+    estimand_: str
+    weights_: Floats | None
+
+    def fit(self, X: Any, T: ArrayLike, Y: ArrayLike) -> Self:
+        """X [n, p]: an array or a frame; T [n] of 0 and 1; Y [n] numbers. None of them is written to.
+
+        Raises:
+            UserError: see :mod:`contrastkit.causal.study`, and what an estimator cannot do.
+        """
+        x, _ = covariates(X)
+        self.weights_, self.se_ = None, math.nan
+        self._fit(x, treatment(T, len(x)), outcome(Y, len(x)))
+        return self
+
+    @abstractmethod
+    def _fit(self, x: Floats, t: Bools, y: Floats) -> None: ...
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The normal confidence interval."""
+        half = float(norm.ppf((1 + level) / 2)) * self.se_
+        return self.effect_ - half, self.effect_ + half
+
+
+class DifferenceInMeans(Estimator):
+    """The naive one: right where the treatment was drawn by lot. HC1 standard error."""
+
+    def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        self.estimand_ = "naive"
+        self.effect_, self.se_ = contrast(np.ones_like(y), t, y)
+
+
+class Regression(Estimator):
+    """The coefficient of T in the regression of Y on 1, T and X; HC1 standard error. Where effects differ it is an
+    average of them with weights of its own, those of the variance of T given X."""
+
+    def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        A = np.column_stack([np.ones_like(y), t, x])
+        beta, V = least_squares(A, y)
+        self.estimand_ = "constant"
+        self.effect_, self.se_ = float(beta[1]), float(np.sqrt(V[1, 1]))
+
+
+class OaxacaBlinder(Estimator):
+    """What the treated would have had, from the regression of Y on X among the controls (Kline 2011): the ATT.
+
+    The standard error takes the treated's covariates as they are (HC1 of the control regression at their mean, and of
+    the treated's residuals).
+    """
+
+    def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        A = np.column_stack([np.ones_like(y), x])
+        beta, V = least_squares(A[~t], y[~t])
+        gain, at = y[t] - A[t] @ beta, A[t].mean(0)
+        self.estimand_ = "ATT"
+        self.effect_ = float(gain.mean())
+        own = least_squares(A[t], y[t])[1]
+        self.se_ = float(np.sqrt(at @ V @ at + at @ own @ at))
+
+
+class Weighted(Estimator):
+    """The difference of weighted means under the weights of ``weighting`` (:mod:`contrastkit.causal.weighting`).
+
+    The standard error is that of the weighted regression of Y on T, HC1: it takes the weights as given, which is
+    conservative where they were estimated for balance.
+    """
+
+    def __init__(self, weighting: Any = None) -> None:
+        self.weighting = weighting
+
+    def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        self.weighting_ = clone(self.weighting or EntropyBalancing()).fit(x, t)
+        self.weights_ = self.weighting_.weights_
+        self.estimand_ = self.weighting_.estimand
+        self.effect_, self.se_ = contrast(self.weights_, t, y)
+
+
+class Matched(Estimator):
+    """The mean difference over the pairs of ``matching``, with the bias correction and the standard error of Abadie and
+    Imbens (2006, 2011).
+
+    Args:
+        matching: how pairs are found; the default is :class:`Matching`'s.
+        bias_correction: adjust each partner's outcome for what its covariates differ by, by a linear regression of Y on
+            X among the partners, weighted by how often each served.
+    """
+
+    def __init__(self, matching: Matching | None = None, *, bias_correction: bool = True) -> None:
+        self.matching = matching
+        self.bias_correction = bias_correction
+
+    def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        self.matching_ = m = clone(self.matching or Matching()).fit(x, t)
+        self.weights_, self.estimand_ = m.weights_, m.estimand_
+        i, j = m.pairs_.T
+        share, n = m.shares_, len(y)
+        sign = np.where(t[i], 1.0, -1.0)
+        other = y[j]
+        if self.bias_correction:
+            for arm in (t, ~t):
+                K = np.bincount(j, share, minlength=n) * arm
+                if K.any():
+                    A, root = np.column_stack([np.ones_like(y), x]), np.sqrt(K)
+                    beta = np.linalg.lstsq(A * root[:, None], y * root, rcond=None)[0]
+                    other = other + arm[j] * ((A[i] - A[j]) @ beta)
+        gain = sign * (y[i] - other)
+        units = np.unique(i)
+        each = np.bincount(i, share * gain, minlength=n)[units]
+        self.effect_ = tau = float(each.mean())
+        s2 = float((share * (gain - tau) ** 2).sum()) / (2 * len(units))
+        K, K2 = (np.bincount(j, part, minlength=n) for part in (share, share**2))
+        inside = np.isin(np.arange(n), units)
+        extra = np.where(inside, K**2 + 2 * K - K2, K**2 - K2)  # a unit that also serves counts once as itself
+        if self.matching_.estimand != "ATE":
+            extra = K**2 - K2
+        variance = float(((each - tau) ** 2).sum()) + s2 * float(extra.sum())
+        self.se_ = float(np.sqrt(variance)) / len(units)
+
+
+class Stratified(Estimator):
+    """The difference of means within quantiles of the propensity score, averaged (Rosenbaum & Rubin 1984: five).
+
+    Args:
+        estimand: ATT weights a stratum by its treated, ATC by its controls, ATE by all.
+        strata: how many, cut at quantiles of the scores of those weighted by.
+        propensity: the model of the score.
+    """
+
+    def __init__(
+        self, estimand: Literal["ATE", "ATT", "ATC"] = "ATT", *, strata: int = 5, propensity: Propensity | None = None
+    ) -> None:
+        self.estimand = estimand
+        self.strata = strata
+        self.propensity = propensity
+
+    def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        e = clone(self.propensity or Propensity()).fit(x, t).scores_
+        goal = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}[self.estimand]
+        cuts = np.unique(np.quantile(e[goal], np.linspace(0, 1, self.strata + 1)[1:-1]))
+        s = np.searchsorted(cuts, e, side="right")
+        w = np.zeros_like(y)
+        for k in range(len(cuts) + 1):
+            for arm in (t, ~t):
+                if not (arm & (s == k)).any():
+                    raise UserError(f"stratum {k + 1} of {len(cuts) + 1} has nobody of an arm: ask for fewer strata")
+                w[arm & (s == k)] = (goal & (s == k)).sum() / (arm & (s == k)).sum()
+        self.estimand_, self.weights_ = self.estimand, w
+        self.effect_, _ = contrast(w, t, y)
+        within = 0.0
+        for k in range(len(cuts) + 1):
+            for arm in (t, ~t):
+                part = y[arm & (s == k)]
+                if len(part) > 1:
+                    within += ((goal & (s == k)).sum() / goal.sum()) ** 2 * part.var(ddof=1) / len(part)
+        self.se_ = float(np.sqrt(within))
+
+
+class AIPW(Estimator):
+    """Augmented inverse-probability weighting (Robins, Rotnitzky & Zhao 1994): right if either the outcomes' model or
+    the propensity's is.
+
+    psi = m1 - m0 + T (Y - m1)/e - (1 - T)(Y - m0)/(1 - e), its mean the ATE, its standard deviation over root n the
+    standard error; ATT: the treated's mean of Y - m0 less the controls' with weights e/(1 - e).
+
+    Args:
+        estimand: ATE or ATT.
+        model: of the outcome, any regressor; linear by default. One is fitted in each arm.
+        propensity: of the treatment.
+        folds: of cross-fitting, 0 for none: flexible models want it (Chernozhukov et al. 2018).
+        seed: of the folds.
+    """
+
+    def __init__(
+        self,
+        estimand: Literal["ATE", "ATT"] = "ATT",
+        *,
+        model: Any = None,
+        propensity: Propensity | None = None,
+        folds: int = 5,
+        seed: int = 0,
+    ) -> None:
+        self.estimand = estimand
+        self.model = model
+        self.propensity = propensity
+        self.folds = folds
+        self.seed = seed
+
+    def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        e, m0, m1 = np.empty_like(y), np.empty_like(y), np.empty_like(y)
+        every = np.arange(len(y))
+        if self.folds:
+            if min(t.sum(), (~t).sum()) < self.folds:
+                raise UserError(f"{self.folds} folds, and fewer of an arm: lower the folds")
+            cuts = list(StratifiedKFold(self.folds, shuffle=True, random_state=self.seed).split(x, t))
+        else:
+            cuts = [(every, every)]
+        for seen, held in cuts:
+            e[held] = clone(self.propensity or Propensity()).fit(x[seen], t[seen]).predict(x[held])
+            for arm, m in ((t, m1), (~t, m0)):
+                rows = seen[arm[seen]]
+                m[held] = clone(self.model or LinearRegression()).fit(x[rows], y[rows]).predict(x[held])
+        n = len(y)
+        if self.estimand == "ATE":
+            psi = m1 - m0 + t * (y - m1) / e - ~t * (y - m0) / (1 - e)
+            self.effect_, self.se_ = float(psi.mean()), float(psi.std(ddof=1) / np.sqrt(n))
+        else:
+            w = np.where(t, 1.0, e / (1 - e))
+            gain, rest = t * (y - m0), ~t * w * (y - m0)
+            self.effect_ = float(gain.sum() / t.sum() - rest.sum() / w[~t].sum())
+            share = t.mean()
+            psi = (gain - t * self.effect_) / share - (rest - ~t * w * (rest.sum() / w[~t].sum())) / w[~t].sum() * n
+            self.se_ = float(psi.std(ddof=1) / np.sqrt(n))
+        self.estimand_ = self.estimand
+
+
+def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, float]:
+    """The difference of weighted means, treated less controls, and the HC1 standard error of the weighted regression of
+    y on t."""
+    means = {arm: np.average(y[t == arm], weights=w[t == arm]) for arm in (True, False)}
+    variance = sum(((w * (y - means[arm]))[t == arm] ** 2).sum() / w[t == arm].sum() ** 2 for arm in (True, False))
+    n = int((w > 0).sum())
+    return float(means[True] - means[False]), float(np.sqrt(variance * n / (n - 2)))
+
+
+def least_squares(A: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Coefficients [k] of y on the columns of A [n, k], and their HC1 covariance [k, k] (White 1980; times n/(n - k)).
+
+    Raises:
+        UserError: no more rows than columns, or columns that follow from others.
+    """
+    n, k = A.shape
+    if n <= k:
+        raise UserError(f"{n} rows cannot tell {k} coefficients: leave covariates out")
+    scale = np.linalg.norm(A, axis=0)
+    U, s, Vt = np.linalg.svd(A / np.where(scale > 0, scale, 1), full_matrices=False)
+    if s[-1] < 1e-10 * s[0]:
+        raise UserError("covariates are constant in an arm, or follow from one another: leave some out")
+    beta = Vt.T @ ((U.T @ y) / s)
+    meat = U * (y - (A / scale) @ beta)[:, None]
+    half = (Vt.T / s) @ (meat.T @ meat) @ (Vt.T / s).T * n / (n - k)
+    return beta / scale, half / np.outer(scale, scale)
+
+
+def estimators(estimand: Literal["ATE", "ATT"]) -> dict[str, Estimator]:
+    """What :func:`compare` puts side by side, by name."""
+    found: dict[str, Estimator] = {
+        "naive": DifferenceInMeans(),
+        "regression": Regression(),
+        "oaxaca": OaxacaBlinder(),
+        "matching": Matched(Matching(estimand, metric="scaled")),
+        "strata": Stratified(estimand),
+        "ipw": Weighted(InverseProbability(estimand)),
+        "overlap": Weighted(InverseProbability("ATO")),
+        "entropy": Weighted(EntropyBalancing(estimand)),
+        "aipw": AIPW(estimand),
+    }
+    if estimand != "ATT":
+        del found["oaxaca"]
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimator's line: ``refused`` says why there is no effect. ``ess`` is the effective sample of the smaller arm
+    under the weights, ``smd`` the largest absolute SMD that they leave; NaN where there are no weights."""
+
+    name: str
+    estimand: str = ""
+    effect: float = math.nan
+    se: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    ess: float = math.nan
+    smd: float = math.nan
+    refused: str = ""
+
+
+def compare(X: Any, T: ArrayLike, Y: ArrayLike, *, estimand: Literal["ATE", "ATT"] = "ATT") -> Iterator[Row]:
+    """Every estimator on the same data; what one refuses leaves the others alone.
+
+    Raises:
+        UserError: the data themselves are refused (see :mod:`contrastkit.causal.study`).
+    """
+    x, _ = covariates(X)
+    t, y = treatment(T, len(x)), outcome(Y, len(x))
+    for name, estimator in estimators(estimand).items():
+        try:
+            done = estimator.fit(x, t, y)
+        except UserError as error:
+            yield Row(name, refused=str(error))
+            continue
+        ess = smd = math.nan
+        if done.weights_ is not None:
+            of = done.estimand_ if done.estimand_ in ("ATE", "ATC", "ATO") else "ATT"
+            balance = balance_table(x, t, done.weights_, estimand=of)
+            ess, smd = float(balance.n[:, 1].min()), balance.worst
+        yield Row(name, done.estimand_, done.effect_, done.se_, *done.interval(), ess, smd)

@@ -1,0 +1,84 @@
+"""Who gets the treatment: e(x) = P(T = 1 | x) (Rosenbaum & Rubin 1983)."""
+
+import warnings
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from contrastkit.causal.study import Floats, covariates, treatment
+from contrastkit.errors import UserError
+
+
+class Propensity(BaseEstimator):
+    """The propensity score, logistic by maximum likelihood (no penalty) or of any classifier, cross-fitted.
+
+    Args:
+        classifier: with ``predict_proba``; None is the logistic one.
+        folds: of cross-fitting: each row's score comes from a model that did not see it. 0 for none, which the logistic
+            model can afford; a flexible one cannot.
+        seed: of the folds.
+
+    Attributes:
+        scores_: float64 [n] in (0, 1). auc_: of the scores, 0.5 where nothing tells the arms apart; near 1 there is no
+            overlap, which is no success. coefficients_, intercept_: of the logistic model, on X as given.
+    """
+
+    def __init__(self, classifier: Any = None, *, folds: int = 0, seed: int = 0) -> None:
+        self.classifier = classifier
+        self.folds = folds
+        self.seed = seed
+
+    def fit(self, X: Any, T: ArrayLike) -> Self:
+        x, _ = covariates(X)
+        t = treatment(T, len(x))
+        self._mean, sd = x.mean(0), x.std(0)
+        self._sd = np.where(sd > 0, sd, 1)
+        z = (x - self._mean) / self._sd
+        model = self.classifier or LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a Hessian without an inverse: judged below, by what came of it
+            self.classifier_ = clone(model).fit(z, t)
+            if self.folds:
+                cut = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
+                e = cross_val_predict(clone(model), z, t, cv=cut, method="predict_proba")[:, 1]
+            else:
+                e = self.classifier_.predict_proba(z)[:, 1]
+        self.scores_ = e
+        self.auc_ = float(roc_auc_score(t, e))
+        if ((e <= 1e-12) | (e >= 1 - 1e-12)).any() or self.auc_ == 1:
+            raise UserError(
+                "the covariates tell who is treated without a doubt (perfect separation): there is nobody to compare "
+                "some with; leave out what follows from the treatment, or trim"
+            )
+        return self
+
+    def predict(self, X: Any) -> Floats:
+        """The scores [m] of other rows, from the model of all rows that were fitted."""
+        x, _ = covariates(X)
+        return self.classifier_.predict_proba((x - self._mean) / self._sd)[:, 1]
+
+    @property
+    def logit_(self) -> Floats:
+        """log(e / (1 - e)) [n]."""
+        return np.log(self.scores_ / (1 - self.scores_))
+
+
+def crump(e: Floats) -> float:
+    """The alpha of the optimal trimming [alpha, 1 - alpha] (Crump, Hotz, Imbens & Mitnik 2009, Eq. 5): the smallest
+    with 1 / (alpha (1 - alpha)) <= 2 E[1/(e (1 - e)) | e (1 - e) >= alpha (1 - alpha)]; 0 where all may stay."""
+    g = np.sort(1 / (e * (1 - e)))
+    means = np.cumsum(g) / np.arange(1, len(g) + 1)
+    if g[-1] <= 2 * means[-1]:
+        return 0.0
+    kept = int(np.flatnonzero(g <= 2 * means).max())
+    return float(0.5 - np.sqrt(0.25 - 1 / (2 * means[kept])))
+
+
+def within(e: Floats, alpha: float) -> NDArray[np.bool_]:
+    """Who has a score in [alpha, 1 - alpha]."""
+    return (e >= alpha) & (e <= 1 - alpha)

@@ -1,0 +1,151 @@
+"""What every estimator looks at: covariates X, a treatment T, an outcome Y, checked once and never written to."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from contrastkit.errors import UserError, suggest
+
+Floats = NDArray[np.float64]
+
+
+def covariates(X: Any) -> tuple[Floats, tuple[str, ...]]:
+    """X as float64 [n, p], and the names of its columns.
+
+    Args:
+        X: an array [n, p] or a pandas frame. Of a frame's columns, those of strings or categories become one column of
+            0 and 1 for each of their values, called ``name=value`` (all values: matching wants them, regressions leave
+            out what follows from the others).
+
+    Raises:
+        UserError: no rows or columns, missing or infinite values, strings in an array, two columns of one name.
+    """
+    if hasattr(X, "columns"):
+        return _frame(X)
+    x = np.asarray(X)
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim != 2 or 0 in x.shape:
+        raise UserError(f"covariates are rows and columns, not an array of shape {x.shape}")
+    names = tuple(f"x{j}" for j in range(x.shape[1]))
+    return numbers(x, names), names
+
+
+def _frame(X: Any) -> tuple[Floats, tuple[str, ...]]:
+    labels: list[Hashable] = list(X.columns)
+    if twins := [str(label) for label in labels if labels.count(label) > 1]:
+        raise UserError(f"two columns are called {twins[0]}: rename one")
+    if not labels or not len(X):
+        raise UserError(f"covariates are rows and columns, not a frame of shape {X.shape}")
+    parts: list[Floats] = []
+    names: list[str] = []
+    for label in labels:
+        column = X[label]
+        if column.isna().any():
+            raise UserError(
+                f"{label}: {int(column.isna().sum())} of {len(column)} values are missing: drop or fill them"
+            )
+        if column.dtype.kind in "biuf":
+            parts.append(numbers(column.to_numpy()[:, None], (str(label),)))
+            names.append(str(label))
+        else:
+            text = column.astype(str).to_numpy()
+            values = sorted(set(text))
+            parts.extend((text == value)[:, None].astype(np.float64) for value in values)
+            names.extend(f"{label}={value}" for value in values)
+    return np.concatenate(parts, axis=1), tuple(names)
+
+
+def numbers(x: NDArray[Any], names: Sequence[str]) -> Floats:
+    """The columns of x [n, p] as float64.
+
+    Raises:
+        UserError: one holds no numbers, or missing or infinite ones.
+    """
+    for j, name in enumerate(names):
+        try:
+            column = x[:, j].astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{name} holds something else than numbers: encode it, or leave it out") from error
+        for bad, what in ((np.isnan(column), "missing"), (np.isinf(column), "infinite")):
+            if bad.any():
+                raise UserError(f"{name}: {int(bad.sum())} of {len(column)} values are {what}: drop or fill them")
+    return x.astype(np.float64)
+
+
+def treatment(T: ArrayLike, n: int) -> NDArray[np.bool_]:
+    """T as bool [n]: who was treated.
+
+    Raises:
+        UserError: of another length, not of 0 and 1, or one arm is empty.
+    """
+    t = np.asarray(T).reshape(-1)
+    if len(t) != n:
+        raise UserError(f"{len(t)} treatments for {n} rows")
+    t = numbers(t[:, None], ("the treatment",))[:, 0]
+    values = np.unique(t)
+    if not set(values) <= {0.0, 1.0}:
+        shown = ", ".join(f"{value:g}" for value in values[:4]) + (", ..." if len(values) > 4 else "")
+        raise UserError(f"the treatment is 0 or 1, not {shown}: make it so, e.g. above a threshold")
+    if len(values) < 2:
+        raise UserError(f"nobody is {'untreated' if values[0] else 'treated'}: there is nothing to compare with")
+    return t == 1
+
+
+def outcome(Y: ArrayLike, n: int) -> Floats:
+    """Y as float64 [n].
+
+    Raises:
+        UserError: of another length, or values that are no finite numbers.
+    """
+    y = np.asarray(Y).reshape(-1)
+    if len(y) != n:
+        raise UserError(f"{len(y)} outcomes for {n} rows")
+    return numbers(y[:, None], ("the outcome",))[:, 0]
+
+
+def effective_sample_size(w: Floats) -> float:
+    """(sum w)^2 / sum w^2 (Kish 1965): the size of an unweighted sample with means as precise."""
+    return float(w.sum() ** 2 / (w**2).sum())
+
+
+@dataclass(frozen=True)
+class Study:
+    """A table's covariates, treatment and outcome."""
+
+    X: Any  # pandas frame [n, p]
+    T: NDArray[Any]  # [n]
+    Y: NDArray[Any] | None  # [n]
+
+
+def read(path: Path, *, treatment: str, outcome: str | None = None, covariates: Sequence[str]) -> Study:
+    """A study from a .csv or .parquet file: which column is what.
+
+    Raises:
+        UserError: no such file, not to be read, no such column, or one that is two things at once.
+    """
+    import pandas as pd  # takes a while
+
+    if not path.is_file():
+        raise UserError(f"{path} is no file")
+    if path.suffix not in (".csv", ".parquet"):
+        raise UserError(f"{path} is neither .csv nor .parquet")
+    try:
+        frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (ValueError, OSError, ImportError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    asked = [treatment, *([outcome] if outcome is not None else []), *covariates]
+    for name in asked:
+        if name not in frame.columns:
+            known = [str(column) for column in frame.columns]
+            raise UserError(f"{path.name} has no column '{name}'{suggest(name, known)} (it has {', '.join(known)})")
+        if asked.count(name) > 1:
+            raise UserError(f"'{name}' is asked for twice: treatment, outcome and covariates are different columns")
+    if not covariates:
+        raise UserError("no covariates: name the columns to adjust for with --covariates")
+    return Study(
+        frame[list(covariates)], frame[treatment].to_numpy(), None if outcome is None else frame[outcome].to_numpy()
+    )

@@ -1,0 +1,439 @@
+"""Weights, matches and estimators against loops, a general optimizer, and published figures."""
+
+import math
+import os
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from contrastkit.cli.main import main
+from scipy.optimize import minimize
+
+from contrastkit.causal.balance import balance_table
+from contrastkit.causal.estimate import (
+    AIPW,
+    DifferenceInMeans,
+    Estimator,
+    Matched,
+    OaxacaBlinder,
+    Regression,
+    Weighted,
+    compare,
+)
+from contrastkit.causal.matching import Matching
+from contrastkit.causal.propensity import Propensity, crump
+from contrastkit.causal.study import covariates
+from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
+from contrastkit.errors import UserError
+
+
+def world(n: int = 60, p: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confounded by the first column; the effect is 2."""
+    g = np.random.default_rng(seed)
+    x = g.normal(size=(n, p))
+    t = g.uniform(size=n) < 1 / (1 + np.exp(-0.8 * x[:, 0] + 0.5))
+    return x, t.astype(int), 2.0 * t + x @ np.arange(1, p + 1) + g.normal(size=n)
+
+
+# ---------------------------------------------------------------------------------------------------- propensity scores
+
+
+def test_the_scores_are_those_of_the_largest_likelihood() -> None:
+    x, t, _ = world()
+
+    def loss(b: np.ndarray) -> float:
+        return sum(math.log1p(math.exp((1 - 2 * ti) * (b[0] + b[1:] @ xi))) for xi, ti in zip(x, t, strict=True))
+
+    b = minimize(loss, np.zeros(4), method="BFGS", options={"gtol": 1e-9}).x
+    model = Propensity().fit(x, t)
+    assert model.scores_ == pytest.approx(1 / (1 + np.exp(-(b[0] + x @ b[1:]))), abs=1e-6)
+    assert model.predict(x) == pytest.approx(model.scores_)
+    pairs = [(a > b) + 0.5 * (a == b) for a in model.scores_[t == 1] for b in model.scores_[t == 0]]
+    assert model.auc_ == pytest.approx(np.mean(pairs))
+
+
+def test_separation_is_refused() -> None:
+    x, _, _ = world()
+    with pytest.raises(UserError, match="perfect separation"):
+        Propensity().fit(x, x[:, 0] > 0)
+
+
+def test_crumps_cut_is_the_smallest_that_will_do() -> None:
+    e = np.random.default_rng(1).beta(0.3, 0.3, size=400).clip(0.003, 0.997)
+
+    def holds(a: float) -> bool:
+        kept = [1 / (v * (1 - v)) for v in e if v * (1 - v) >= a * (1 - a)]
+        return 1 / (a * (1 - a)) <= 2 * sum(kept) / len(kept)
+
+    grid = np.linspace(0.001, 0.499, 4000)
+    assert crump(e) == pytest.approx(next(a for a in grid if holds(a)), abs=3e-4)
+    assert crump(np.full(10, 0.4)) == 0.0
+
+
+# -------------------------------------------------------------------------------------------------------------- weights
+
+
+def test_overlap_weights_balance_every_mean_exactly() -> None:
+    x, t, _ = world(200)
+    w = InverseProbability("ATO").fit(x, t).weights_
+    assert np.average(x[t == 1], axis=0, weights=w[t == 1]) == pytest.approx(
+        np.average(x[t == 0], axis=0, weights=w[t == 0]), abs=1e-8
+    )
+
+
+def test_inverse_probability_weights_are_those_of_the_table() -> None:
+    x, t, _ = world()
+    e = Propensity().fit(x, t).scores_
+    formulas = {
+        "ATE": lambda t, e: 1 / e if t else 1 / (1 - e),
+        "ATT": lambda t, e: 1 if t else e / (1 - e),
+        "ATC": lambda t, e: (1 - e) / e if t else 1,
+        "ATO": lambda t, e: 1 - e if t else e,
+    }
+    for estimand, formula in formulas.items():
+        w = InverseProbability(estimand).fit(x, t).weights_  # type: ignore[arg-type]
+        raw = np.array([formula(ti, ei) for ti, ei in zip(t, e, strict=True)])
+        for arm in (0, 1):
+            assert w[t == arm] == pytest.approx(raw[t == arm] / raw[t == arm].mean())
+
+
+@pytest.mark.parametrize("moments", [1, 2])
+def test_entropy_balancing_is_what_a_general_optimizer_finds(moments: int) -> None:
+    x, t, _ = world(40, 2)
+    x[:, 1] = x[:, 1] > 0  # of two values: its square says nothing new
+    c = x if moments == 1 else np.column_stack([x, (x[:, 0] - x[:, 0].mean()) ** 2])
+    controls, m = c[t == 0], c[t == 1].mean(0)
+    n = len(controls)
+    found = minimize(
+        lambda w: float(np.sum(w * np.log(np.maximum(w, 1e-300)))),
+        np.full(n, 1 / n),
+        method="SLSQP",
+        bounds=[(1e-12, 1)] * n,
+        constraints=[{"type": "eq", "fun": lambda w: np.append(controls.T @ w - m, w.sum() - 1)}],
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
+    w = EntropyBalancing(moments=moments).fit(x, t).weights_  # type: ignore[arg-type]
+    assert w[t == 0] / n == pytest.approx(found.x, abs=2e-5)
+    assert (w[t == 1] == 1).all()
+    assert np.average(controls, axis=0, weights=w[t == 0]) == pytest.approx(m, abs=1e-8)
+
+
+def test_the_ate_balances_both_arms_to_all() -> None:
+    x, t, _ = world(200)
+    w = EntropyBalancing("ATE").fit(x, t).weights_
+    for arm in (0, 1):
+        assert np.average(x[t == arm], axis=0, weights=w[t == arm]) == pytest.approx(x.mean(0), abs=1e-8)
+
+
+def test_a_target_outside_of_the_hull_is_refused_with_its_gap() -> None:
+    x, t, _ = world()
+    x[t == 1, 2] += 20
+    with pytest.raises(UserError, match=r"no weights balance these covariates: x2 is .* standard deviations off"):
+        EntropyBalancing().fit(x, t)
+    x[t == 0, 2] = 1.0
+    with pytest.raises(UserError, match="x2 is the same for all of an arm"):
+        EntropyBalancing().fit(x, t)
+
+
+def test_columns_that_follow_from_others_change_nothing() -> None:
+    x, t, _ = world()
+    more = np.column_stack([x, x[:, 0] + x[:, 1], np.ones(len(x))])
+    assert EntropyBalancing().fit(more, t).weights_ == pytest.approx(EntropyBalancing().fit(x, t).weights_, abs=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------------- matching
+
+
+def test_nearest_neighbours_are_those_of_a_loop_and_ties_share() -> None:
+    x = np.array([[0.0], [4.0], [1.0], [-1.0], [6.0], [3.0]])
+    t = np.array([1, 1, 0, 0, 0, 0])
+    m = Matching(metric="euclidean").fit(x, t)
+    pairs = {(i, j): s for (i, j), s in zip(m.pairs_.tolist(), m.shares_, strict=True)}
+    assert pairs == {(0, 2): 0.5, (0, 3): 0.5, (1, 5): 1.0}
+    assert m.weights_[t == 0] == pytest.approx(np.array([0.5, 0.5, 0, 1]) * 3 / 2)
+    first = Matching(metric="euclidean", ties=False).fit(x, t)
+    assert first.pairs_.tolist() == [[0, 2], [1, 5]]
+    near = Matching(metric="euclidean", caliper=0.5).fit(np.append(x, [[4.2]], 0), np.append(t, 0))
+    assert near.pairs_.tolist() == [[1, 6]] and near.dropped_.tolist() == [0]
+    assert near.estimand_ == "ATT of the matched"
+
+
+@pytest.mark.parametrize("metric", ["logit", "mahalanobis"])
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_without_replacement_the_best_that_is_left_is_taken(metric: str, ratio: int) -> None:
+    x, t, _ = world(80)
+    t[:] = 0
+    t[:25] = 1
+    m = Matching(metric=metric, ratio=ratio, replacement=False, order="data").fit(x, t)  # type: ignore[arg-type]
+    if metric == "logit":
+        z = Propensity().fit(x, t).logit_[:, None]
+    else:
+        S = sum((sum(t == a) - 1) * np.cov(x[t == a], rowvar=False) for a in (0, 1)) / (len(x) - 2)
+        z = x @ np.linalg.cholesky(np.linalg.inv(S))
+    left, expected = set(range(25, 80)), []
+    for _ in range(ratio):
+        for i in range(25):
+            j = min(left, key=lambda j: (np.linalg.norm(z[i] - z[j]), j))
+            left.remove(j)
+            expected.append([i, j])
+    assert m.pairs_.tolist() == expected
+    assert m.weights_.sum() == pytest.approx(25 + 25 * ratio)
+
+
+def test_the_optimal_pairs_have_the_least_sum() -> None:
+    x, t, _ = world(11, 1, seed=3)
+    t[:] = [1, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1]
+    a, b = np.flatnonzero(t == 1), np.flatnonzero(t == 0)
+    least = min(
+        sum(abs(x[i, 0] - x[j, 0]) for i, j in zip(a, chosen, strict=True)) for chosen in permutations(b, len(a))
+    )
+    m = Matching(metric="euclidean", replacement=False, order="data", optimal=True).fit(x, t)
+    assert m.distances_.sum() == pytest.approx(least) and len(set(m.pairs_[:, 1])) == len(a)
+
+
+def test_partners_agree_on_what_is_exact() -> None:
+    x, t, _ = world(100)
+    x[:, 1] = np.arange(100) % 3
+    m = Matching(metric="euclidean", exact=(1,)).fit(x, t)
+    assert (x[m.pairs_[:, 0], 1] == x[m.pairs_[:, 1], 1]).all()
+    for i, j in m.pairs_:
+        rivals = [k for k in np.flatnonzero(t == 0) if x[k, 1] == x[i, 1]]
+        assert np.linalg.norm(x[i] - x[j]) == pytest.approx(min(np.linalg.norm(x[i] - x[k]) for k in rivals))
+
+
+# ----------------------------------------------------------------------------------------------------------- estimators
+
+
+def test_matching_has_the_standard_error_of_abadie_and_imbens() -> None:
+    """Written out unit by unit; with replacement, ties and three partners each."""
+    x, t, y = world(60, 2)
+    x = x.round(1)
+    e = Matched(Matching(metric="euclidean", ratio=3)).fit(x, t, y)
+    treated, controls = np.flatnonzero(t == 1), np.flatnonzero(t == 0)
+    J = {}
+    for i in treated:
+        d = {j: np.linalg.norm(x[i] - x[j]) for j in controls}
+        third = sorted(d.values())[2]
+        J[i] = [j for j in controls if d[j] <= third + 1e-9]
+    K = {j: sum((j in J[i]) / len(J[i]) for i in treated) for j in controls}
+    K2 = {j: sum((j in J[i]) / len(J[i]) ** 2 for i in treated) for j in controls}
+    used = [j for j in controls if K[j]]
+    A = np.array([[1, *x[j]] for j in used])
+    W = np.diag([K[j] for j in used])
+    beta = np.linalg.solve(A.T @ W @ A, A.T @ W @ y[used])[1:]
+    other = {(i, j): y[j] + (x[i] - x[j]) @ beta for i in treated for j in J[i]}
+    each = {i: y[i] - np.mean([other[i, j] for j in J[i]]) for i in treated}
+    tau = np.mean(list(each.values()))
+    s2 = sum((y[i] - other[i, j] - tau) ** 2 / len(J[i]) for i in treated for j in J[i]) / (2 * len(treated))
+    V = sum((v - tau) ** 2 for v in each.values()) + s2 * sum(K[j] ** 2 - K2[j] for j in controls)
+    assert (e.effect_, e.se_) == (pytest.approx(tau), pytest.approx(math.sqrt(V) / len(treated)))
+
+
+def test_regression_has_whites_standard_error() -> None:
+    x, t, y = world()
+    A = np.column_stack([np.ones(len(y)), t, x])
+    inverse = np.linalg.inv(A.T @ A)
+    beta = inverse @ A.T @ y
+    meat = sum(np.outer(a, a) * (yi - a @ beta) ** 2 for a, yi in zip(A, y, strict=True))
+    V = inverse @ meat @ inverse * len(y) / (len(y) - 5)
+    e = Regression().fit(x, t, y)
+    assert (e.effect_, e.se_) == (pytest.approx(beta[1]), pytest.approx(math.sqrt(V[1, 1])))
+    W = DifferenceInMeans().fit(x, t, y)
+    A = A[:, :2]
+    residual = y - A @ np.linalg.lstsq(A, y, rcond=None)[0]
+    inverse = np.linalg.inv(A.T @ A)
+    V = inverse @ (A.T @ np.diag(residual**2) @ A) @ inverse * len(y) / (len(y) - 2)
+    assert W.se_ == pytest.approx(math.sqrt(V[1, 1]))
+
+
+def test_every_estimator_finds_a_constant_effect_and_the_naive_one_does_not() -> None:
+    x, t, y = world(4000)
+    rows = {row.name: row for row in compare(x, t, y)} | {f"{r.name} all": r for r in compare(x, t, y, estimand="ATE")}
+    assert not any(row.refused for row in rows.values())
+    for name, row in rows.items():
+        if name.startswith("naive"):
+            assert row.effect > 2.4
+        elif not name.startswith("strata"):  # five strata leave a tenth of the bias (Cochran 1968)
+            assert abs(row.effect - 2) < 4 * row.se and row.se < 0.2, row
+
+
+@pytest.mark.parametrize("estimand", ["ATT", "ATE"])
+def test_aipw_is_right_if_either_model_is(estimand: str) -> None:
+    x, t, y = world(6000)
+    both = AIPW(estimand).fit(x, t, y)  # type: ignore[arg-type]
+    neither = DifferenceInMeans().fit(x, t, y)
+    assert abs(both.effect_ - 2) < 4 * both.se_ < abs(neither.effect_ - 2)
+
+    class Wrong(Propensity):
+        """Knows of no confounder."""
+
+        def fit(self, X: np.ndarray, T: np.ndarray) -> "Wrong":
+            super().fit(X[:, 1:2], T)
+            return self
+
+        def predict(self, X: np.ndarray) -> np.ndarray:
+            return super().predict(X[:, 1:2])
+
+    half = AIPW(estimand, propensity=Wrong()).fit(x, t, y)  # type: ignore[arg-type]
+    assert abs(half.effect_ - 2) < 4 * half.se_
+
+
+def test_nothing_is_written_to() -> None:
+    x, t, y = world(300)
+    frame = pd.DataFrame(x, columns=["a", "b", "c"])
+    before = frame.copy(), t.copy(), y.copy()
+    list(compare(frame, t, y))
+    pd.testing.assert_frame_equal(frame, before[0])
+    assert (t == before[1]).all() and (y == before[2]).all()
+
+
+# -------------------------------------------------------------------------------------------------------------- balance
+
+
+def test_the_table_is_that_of_loops() -> None:
+    x, t, _ = world(50)
+    x[:, 2] = x[:, 2] > 0
+    w = np.random.default_rng(2).uniform(0, 2, 50)
+    found = balance_table(x, t, w, estimand="ATT")
+    for j in range(3):
+        a, b, u, v = x[t == 1, j], x[t == 0, j], w[t == 1], w[t == 0]
+        difference = sum(a * u) / sum(u) - sum(b * v) / sum(v)
+        sd = math.sqrt(a.mean() * (1 - a.mean())) if j == 2 else a.std(ddof=1)
+        assert found.smd[j, 1] == pytest.approx(difference / sd)
+        steps = [sum(u[a <= z]) / sum(u) - sum(v[b <= z]) / sum(v) for z in x[:, j]]
+        assert found.ks[j, 1] == pytest.approx(max(map(abs, steps)))
+        assert (
+            math.isnan(found.variance_ratio[j, 0])
+            if j == 2
+            else found.variance_ratio[j, 0] == pytest.approx(a.var(ddof=1) / b.var(ddof=1))
+        )
+    assert found.n[0, 1] == pytest.approx(sum(w[t == 1]) ** 2 / sum(w[t == 1] ** 2))
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("X", "T", "Y", "says"),
+    [
+        (np.array([[1.0], [np.nan], [2.0]]), [0, 1, 1], [1, 2, 3], "1 of 3 values are missing"),
+        (np.array([[1.0], [np.inf], [2.0]]), [0, 1, 1], [1, 2, 3], "1 of 3 values are infinite"),
+        (np.array([["a"], ["b"], ["c"]]), [0, 1, 1], [1, 2, 3], "something else than numbers"),
+        (np.ones((3, 1)), [1, 1, 1], [1, 2, 3], "nobody is untreated"),
+        (np.ones((3, 1)), [0, 1, 2], [1, 2, 3], "the treatment is 0 or 1, not 0, 1, 2"),
+        (np.ones((3, 1)), ["no", "yes", "no"], [1, 2, 3], "the treatment holds something else than numbers"),
+        (np.ones((3, 1)), [0, 1], [1, 2, 3], "2 treatments for 3 rows"),
+        (np.ones((3, 1)), [0, 1, 1], [1, 2, np.nan], "the outcome: 1 of 3 values are missing"),
+        (np.ones((3, 0)), [0, 1, 1], [1, 2, 3], "rows and columns"),
+        (np.zeros((4, 1)) + [[1]], [0, 1, 1, 0], [1, 2, 3, 4], "constant in an arm, or follow"),
+    ],
+)
+def test_bad_data_are_refused_in_one_line(X: np.ndarray, T: list[int], Y: list[float], says: str) -> None:
+    with pytest.raises(UserError, match=says) as error:
+        Regression().fit(X, T, Y)
+    assert "\n" not in str(error.value)
+
+
+def test_frames_are_read_by_their_kinds() -> None:
+    frame = pd.DataFrame({"age": [1, 2], "race": ["b", "a"], "married": [True, False]})
+    x, names = covariates(frame)
+    assert names == ("age", "race=a", "race=b", "married")
+    assert x.tolist() == [[1, 0, 1, 1], [2, 1, 0, 0]]
+    with pytest.raises(UserError, match="race: 1 of 2 values are missing"):
+        covariates(frame.assign(race=["a", None]))
+    with pytest.raises(UserError, match="two columns are called age"):
+        covariates(pd.concat([frame, frame[["age"]]], axis=1))
+
+
+def test_weights_are_checked() -> None:
+    x, t, _ = world()
+    with pytest.raises(UserError, match="the weights of the treated sum to zero"):
+        balance_table(x, t, np.where(t == 1, 0.0, 1.0))
+    with pytest.raises(UserError, match="finite and not negative"):
+        balance_table(x, t, np.where(t == 1, -1.0, 1.0))
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, y = world(400)
+    path = tmp_path / "table.csv"
+    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "t": t, "y": y}).to_csv(path, index=False)
+    given = [f"--data={path}", "--treatment=t", "--covariates=a,b,c"]
+    assert main(["causal", "estimate", *given, "--outcome=y", "--benchmark=2", f"--json={tmp_path / 'x.json'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "entropy" in printed and "truth 2.00" in printed and (tmp_path / "x.json").exists()
+    assert main(["causal", "balance", *given]) == 0
+    assert main(["causal", "balance", *given, "--by=none"]) == 1
+    capsys.readouterr()
+    for bad, says in (
+        (["--data=none.csv"], "none.csv is no file"),
+        (["--treatment=tt"], "has no column 'tt', did you mean 't'?"),
+        (["--covariates=a,t"], "'t' is asked for twice"),
+        (["--covariates=,"], "no covariates"),
+    ):
+        assert main(["causal", "balance", *given, *bad]) == 2
+        assert says in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------------------- LaLonde
+
+
+@pytest.fixture(scope="module")
+def lalonde() -> Path:
+    folder = Path(os.environ.get("CONTRASTKIT_DATA", "none")) / "causal" / "lalonde"
+    if not folder.is_dir():
+        pytest.skip("LaLonde's data: no causal/lalonde in CONTRASTKIT_DATA")
+    return folder
+
+
+COLUMNS = ["age", "educ", "black", "hisp", "marr", "nodegree", "re74", "re75"]
+
+
+def test_the_figures_of_dehejia_and_wahbas_sample_with_cps_controls(lalonde: Path) -> None:
+    """Imbens & Xu 2024, Table B1, and values recomputed independently, to the cent."""
+    nsw, cps = (pd.read_csv(lalonde / f"{name}_mixtape.csv") for name in ("nsw", "cps"))
+
+    def fit(estimator: Estimator, frame: pd.DataFrame) -> Estimator:
+        X = frame[COLUMNS].assign(u74=(frame.re74 == 0).astype(int), u75=(frame.re75 == 0).astype(int))
+        return estimator.fit(X, frame.treat, frame.re78)
+
+    truth = fit(DifferenceInMeans(), nsw)
+    assert (round(truth.effect_, 2), round(truth.se_, 2)) == (1794.34, 670.82)
+    frame = pd.concat([nsw[nsw.treat == 1], cps])
+    figures: list[tuple[Estimator, float, float | None]] = [
+        (DifferenceInMeans(), -8497.52, 581.92),
+        (Regression(), 1066.38, 626.85),
+        (OaxacaBlinder(), 1133.28, None),
+        (Matched(Matching(metric="scaled", ratio=5)), 1729.12, 815.38),
+        (Matched(Matching(metric="scaled")), 1795.51, 910.30),
+        (Matched(Matching(metric="logit", caliper=0.2), bias_correction=False), 1559.89, None),
+        (Weighted(EntropyBalancing()), 1406.30, 654.93),
+        (Weighted(InverseProbability()), 1377.12, None),
+        (Weighted(InverseProbability("ATO")), 1093.04, None),
+        (AIPW(folds=0), 1488.88, None),
+    ]
+    for estimator, effect, se in figures:
+        done = fit(estimator, frame)
+        assert round(done.effect_, 2) == effect, estimator
+        assert se is None or round(done.se_, 2) == se, estimator
+
+
+def test_matchits_balance_on_its_lalonde(lalonde: Path) -> None:
+    """MatchIt's README: Mahalanobis 1:1 with replacement, SMDs before and after."""
+    frame = pd.read_csv(lalonde / "nsw_treated_psid_controls_matchit.csv")
+    X = frame[["age", "educ", "race", "married", "nodegree", "re74", "re75"]]
+    found = balance_table(X, frame.treat, Matching(metric="mahalanobis", ties=False).fit(X, frame.treat).weights_)
+    published = {
+        "age": (-0.3094, 0.0385),
+        "educ": (0.0550, -0.0403),
+        "race=black": (1.7615, 0),
+        "race=hispan": (-0.3498, 0),
+        "race=white": (-1.8819, 0),
+        "married": (-0.8263, 0.0276),
+        "nodegree": (0.2450, 0),
+        "re74": (-0.7211, 0.0628),
+        "re75": (-0.2903, 0.1380),
+    }
+    assert found.names == tuple(published)
+    assert found.smd.round(4) == pytest.approx(np.array(list(published.values())), abs=1e-9)
