@@ -102,7 +102,7 @@ class Weighted(Estimator):
         self.weighting = weighting
 
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
-        self.weighting_ = clone(self.weighting or EntropyBalancing()).fit(x, t)
+        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(x, t)
         self.weights_ = self.weighting_.weights_
         self.estimand_ = self.weighting_.estimand
         self.effect_, self.se_ = contrast(self.weights_, t, y)
@@ -123,7 +123,7 @@ class Matched(Estimator):
         self.bias_correction = bias_correction
 
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
-        self.matching_ = m = clone(self.matching or Matching()).fit(x, t)
+        self.matching_ = m = clone(Matching() if self.matching is None else self.matching).fit(x, t)
         self.weights_, self.estimand_ = m.weights_, m.estimand_
         i, j = m.pairs_.T
         share, n = m.shares_, len(y)
@@ -167,7 +167,7 @@ class Stratified(Estimator):
         self.propensity = propensity
 
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
-        e = clone(self.propensity or Propensity()).fit(x, t).scores_
+        e = clone(Propensity() if self.propensity is None else self.propensity).fit(x, t).scores_
         goal = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}[self.estimand]
         cuts = np.unique(np.quantile(e[goal], np.linspace(0, 1, self.strata + 1)[1:-1]))
         s = np.searchsorted(cuts, e, side="right")
@@ -228,10 +228,18 @@ class AIPW(Estimator):
         else:
             cuts = [(every, every)]
         for seen, held in cuts:
-            e[held] = clone(self.propensity or Propensity()).fit(x[seen], t[seen]).predict(x[held])
+            e[held] = (
+                clone(Propensity() if self.propensity is None else self.propensity)
+                .fit(x[seen], t[seen])
+                .predict(x[held])
+            )
             for arm, m in ((t, m1), (~t, m0)):
                 rows = seen[arm[seen]]
-                m[held] = clone(self.model or LinearRegression()).fit(x[rows], y[rows]).predict(x[held])
+                m[held] = (
+                    clone(LinearRegression() if self.model is None else self.model)
+                    .fit(x[rows], y[rows])
+                    .predict(x[held])
+                )
         n = len(y)
         if self.estimand == "ATE":
             psi = m1 - m0 + t * (y - m1) / e - ~t * (y - m0) / (1 - e)

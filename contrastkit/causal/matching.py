@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.stats import rankdata
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import Floats, covariates, effective_sample_size, treatment
@@ -90,7 +90,7 @@ class Matching(BaseEstimator):
             )
         self.propensity_ = None
         if self.metric in ("logit", "propensity") or (self.order in ("largest", "smallest") and not self.replacement):
-            self.propensity_ = (self.propensity or Propensity()).fit(x, t)
+            self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(x, t)
         z, limit = self._space(x, t)
         found = []
         for units in {"ATT": (t,), "ATC": (~t,), "ATE": (t, ~t)}[self.estimand]:

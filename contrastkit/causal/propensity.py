@@ -1,6 +1,7 @@
 """Who gets the treatment: e(x) = P(T = 1 | x) (Rosenbaum & Rubin 1983)."""
 
 import warnings
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from contrastkit.causal.study import Floats, covariates, treatment
+from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
 
 
@@ -25,7 +27,8 @@ class Propensity(BaseEstimator):
 
     Attributes:
         scores_: float64 [n] in (0, 1). auc_: of the scores, 0.5 where nothing tells the arms apart; near 1 there is no
-            overlap, which is no success. coefficients_, intercept_: of the logistic model, on X as given.
+            overlap, which is no success. overlap_: the area that the arms' histograms of the logit share, in twenty
+            bins; 1 where they are the same.
     """
 
     def __init__(self, classifier: Any = None, *, folds: int = 0, seed: int = 0) -> None:
@@ -39,7 +42,9 @@ class Propensity(BaseEstimator):
         self._mean, sd = x.mean(0), x.std(0)
         self._sd = np.where(sd > 0, sd, 1)
         z = (x - self._mean) / self._sd
-        model = self.classifier or LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100)
+        model = self.classifier
+        if model is None:
+            model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a Hessian without an inverse: judged below, by what came of it
             self.classifier_ = clone(model).fit(z, t)
@@ -55,6 +60,9 @@ class Propensity(BaseEstimator):
                 "the covariates tell who is treated without a doubt (perfect separation): there is nobody to compare "
                 "some with; leave out what follows from the treatment, or trim"
             )
+        logit = self.logit_
+        arms = [np.histogram(logit[arm], 20, (logit.min(), logit.max() + 1e-9))[0] / arm.sum() for arm in (t, ~t)]
+        self.overlap_ = float(np.minimum(*arms).sum())
         return self
 
     def predict(self, X: Any) -> Floats:
@@ -82,3 +90,20 @@ def crump(e: Floats) -> float:
 def within(e: Floats, alpha: float) -> NDArray[np.bool_]:
     """Who has a score in [alpha, 1 - alpha]."""
     return (e >= alpha) & (e <= 1 - alpha)
+
+
+def overlap_plot(e: Floats, t: NDArray[np.bool_], path: Path) -> None:
+    """Both arms' scores as histograms, one up, one down, into a .png."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axis = figure.subplots()
+    bins = np.linspace(0, 1, 41)
+    for arm, sign, label in ((t, 1, "treated"), (~t, -1, "not")):
+        share = np.histogram(e[arm], bins)[0] / arm.sum()
+        axis.bar(bins[:-1], sign * share, 1 / 40, align="edge", label=label)
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.set_xlabel("propensity score")
+    axis.set_ylabel("share of the arm")
+    axis.legend()
+    write_with(path, lambda file: figure.savefig(file, format="png", dpi=120))

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import Floats, covariates, effective_sample_size, treatment
@@ -44,7 +44,7 @@ class InverseProbability(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         x, _ = covariates(X)
         t = treatment(T, len(x))
-        self.propensity_ = (self.propensity or Propensity()).fit(x, t)
+        self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(x, t)
         e = self.propensity_.scores_
         pairs = {
             "ATE": (1 / e, 1 / (1 - e)),

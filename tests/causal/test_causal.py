@@ -376,6 +376,42 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         assert says in capsys.readouterr().err
 
 
+def test_scores_weights_and_pairs_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, _ = world(400)
+    data = tmp_path / "table.csv"
+    group = np.where(x[:, 2] > 0, "high", "low")
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "group": group, "t": t})
+    frame.to_csv(data, index=False)
+    given = [f"--data={data}", "--treatment=t", "--covariates=a,b,group"]
+    out = tmp_path / "out.csv"
+
+    assert main(["causal", "propensity", *given, f"--out={out}", f"--plot={tmp_path / 'o.png'}"]) == 0
+    assert pd.read_csv(out).propensity.to_numpy() == pytest.approx(
+        Propensity().fit(frame[["a", "b", "group"]], t).scores_
+    )
+    assert (tmp_path / "o.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "AUC" in printed and "hardly any overlap" not in printed
+    frame.assign(a=frame.a + 2 * frame.t).to_csv(tmp_path / "apart.csv", index=False)
+    assert main(["causal", "propensity", *given, f"--data={tmp_path / 'apart.csv'}", "--model=forest"]) == 0
+    assert "hardly any overlap" in capsys.readouterr().out
+
+    assert main(["causal", "weight", *given, f"--out={out}"]) == 0
+    w = pd.read_csv(out).weight.to_numpy()
+    for column in ("a", "b"):
+        assert np.average(frame[column][t == 0], weights=w[t == 0]) == pytest.approx(frame[column][t == 1].mean())
+
+    matching = ["causal", "match", *given, f"--out={out}", "--no-replacement", "--caliper=0.2", "--exact=group"]
+    assert main(matching) == 0
+    pairs = pd.read_csv(out)
+    assert (group[pairs.unit] == group[pairs.partner]).all() and pairs.partner.is_unique
+    assert (t[pairs.unit] == 1).all() and (t[pairs.partner] == 0).all()
+    printed = capsys.readouterr().out
+    assert f"{len(pairs)} units" in printed and (len(pairs) == t.sum()) == ("dropped" not in printed)
+    assert main([*matching, "--exact=grop"]) == 2
+    assert "none of the covariates" in capsys.readouterr().err
+
+
 # -------------------------------------------------------------------------------------------------------------- LaLonde
 
 
