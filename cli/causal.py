@@ -252,6 +252,47 @@ def match(
     screen.say(f"largest |SMD| {abs(balance.smd[:, 0]).max():.4f} -> {balance.worst:.4f}; pairs in {out}")
 
 
+@causal_app.command()
+def graph(
+    source: Annotated[
+        str, typer.Argument(help="A line of text, 'z -> t; z -> y; t -> y', or a .dot or .gml file.", metavar="GRAPH")
+    ],
+    treatment: Annotated[str, typer.Option(help="The variable whose effect is asked for.", metavar="NAME")],
+    outcome: Annotated[str, typer.Option(help="The variable that it has an effect on.", metavar="NAME")],
+    unobserved: Annotated[
+        str, typer.Option(help="Variables that nobody measured, with commas.", metavar="NAME,...")
+    ] = "",
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """What to adjust for, and what not, read off a causal graph."""
+    from contrastkit.causal.graph import identify, read
+
+    found = identify(read(source), treatment, outcome, unobserved=_names(unobserved))
+
+    def sets(some: list[tuple[str, ...]]) -> str:
+        return " or ".join("{" + ", ".join(names) + "}" for names in some)
+
+    back = sets(found.backdoor_sets) if found.backdoor_sets else "none: some path cannot be closed by what is observed"
+    rows = [
+        ("causal paths", "\n".join(found.causal) or "none: no effect"),
+        (
+            "back-door paths",
+            "\n".join(p + (" (open)" if p in found.open_ else " (closed)") for p in found.backdoor) or "none",
+        ),
+        ("adjust for", back),
+        ("front door", sets(found.frontdoor_sets) or "none"),
+        ("instruments", ", ".join(found.instruments) or "none"),
+        ("never adjust for", ", ".join(found.never) or "nothing is forbidden"),
+        ("colliders: not alone", ", ".join(found.colliders) or "none"),
+    ]
+    screen.pairs(f"the effect of {treatment} on {outcome}", rows)
+    if json is not None:
+        from contrastkit.cli.main import write_json
+
+        write_json(json, dataclasses.asdict(found))
+
+
 def _weights(study: "Study", by: str, estimand: Any) -> Any:
     from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
 

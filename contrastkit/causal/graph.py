@@ -1,0 +1,162 @@
+"""Which variables to adjust for, read off a causal graph (Pearl, Causality, 2nd ed. 2009)."""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import networkx as nx
+
+from contrastkit.errors import UserError, suggest
+
+MANY = 16  # candidates; of more, one smallest set is found instead of all
+
+
+def parse(text: str) -> nx.DiGraph:
+    """A graph from ``a -> b -> c; d -> b``: edges apart by ``;``, a comma or a new line; a name alone is a node. What a
+    .dot file has around and beside its edges (``digraph {}``, ``[...]``, comments, quotes) is left out.
+
+    Raises:
+        UserError: something else is written, or arrows go in a circle.
+    """
+    text = re.sub(r"//[^\n]*|#[^\n]*|/\*.*?\*/|\[[^\]]*\]", "", text, flags=re.S)
+    text = re.sub(r"^\s*(strict\s+)?digraph\b[^{]*\{(.*)\}\s*$", r"\2", text, flags=re.S)
+    graph = nx.DiGraph()
+    for part in re.split(r"[;,\n]", text):
+        names = [name.strip().strip('"') for name in part.split("->")]
+        if names == [""]:
+            continue
+        for name in names:
+            if not re.fullmatch(r"[\w .:+]+", name):
+                raise UserError(f"'{part.strip()}' is no edge: write a -> b; b -> c")
+        nx.add_path(graph, names)
+    return _acyclic(graph)
+
+
+def read(source: str) -> nx.DiGraph:
+    """A graph from a .dot or .gml file, or from a line of text (:func:`parse`).
+
+    Raises:
+        UserError: no such file, or not to be read.
+    """
+    if not source.endswith((".dot", ".gml")):
+        return parse(source)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise UserError(f"{path} is no file")
+    if path.suffix == ".dot":
+        return parse(path.read_text())
+    try:
+        return _acyclic(nx.DiGraph(nx.read_gml(path)))
+    except (nx.NetworkXError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _acyclic(graph: nx.DiGraph) -> nx.DiGraph:
+    if not nx.is_directed_acyclic_graph(graph):
+        circle = " -> ".join(str(edge[0]) for edge in nx.find_cycle(graph))
+        raise UserError(f"{circle} -> ... goes in a circle: nothing is its own cause")
+    return graph
+
+
+@dataclass(frozen=True)
+class Identified:
+    """What a graph says of the effect of T on Y.
+
+    Attributes:
+        causal: directed paths from T to Y. backdoor: other paths, with an arrow into T, as text; ``open_`` those of
+            them that are open without adjustment.
+        backdoor_sets: the minimal sets of observed variables that close them all; [()] where nothing is to be done, []
+            where nothing can be.
+        frontdoor_sets: minimal sets of observed mediators by which the front-door formula identifies the effect.
+        instruments: observed variables that move T and reach Y through T alone.
+        never: what T causes: adjusting for it hides a part of the effect or opens a path.
+        colliders: variables before T that, adjusted for by themselves, open a path that was closed.
+    """
+
+    causal: list[str] = field(default_factory=list)
+    backdoor: list[str] = field(default_factory=list)
+    open_: list[str] = field(default_factory=list)
+    backdoor_sets: list[tuple[str, ...]] = field(default_factory=list)
+    frontdoor_sets: list[tuple[str, ...]] = field(default_factory=list)
+    instruments: list[str] = field(default_factory=list)
+    never: list[str] = field(default_factory=list)
+    colliders: list[str] = field(default_factory=list)
+
+
+def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] = ()) -> Identified:
+    """How the effect of T on Y can be found from what is observed.
+
+    Raises:
+        UserError: a name that the graph has not, or T and Y are the same.
+    """
+    for name in (T, Y, *unobserved):
+        if name not in graph:
+            raise UserError(f"the graph has no '{name}'{suggest(name, graph.nodes)} (it has {', '.join(graph)})")
+    if T == Y or {T, Y} & set(unobserved):
+        raise UserError("treatment and outcome are two observed variables")
+    caused = nx.descendants(graph, T)
+    seen = sorted(set(graph) - {T, Y} - set(unobserved))
+    before = [name for name in seen if name not in caused]
+    cut = without(graph, out_of=[T])
+    back = [path for path in _paths(graph, T, Y) if graph.has_edge(path[1], path[0])]
+    closed = nx.is_d_separator(cut, {T}, {Y}, set())
+    on_the_way = [name for name in seen if name in caused and Y in nx.descendants(graph, name)]
+    return Identified(
+        causal=[_text(graph, path) for path in nx.all_simple_paths(graph, T, Y)],
+        backdoor=[_text(graph, path) for path in back],
+        open_=[_text(graph, path) for path in back if not _colliders(graph, path)],
+        backdoor_sets=_minimal(before, lambda Z: nx.is_d_separator(cut, {T}, {Y}, Z)),
+        frontdoor_sets=[M for M in _minimal(on_the_way, lambda M: _front(graph, T, Y, M)) if M],
+        instruments=[
+            name
+            for name in before
+            if not nx.is_d_separator(graph, {name}, {T}, set()) and nx.is_d_separator(cut, {name}, {Y}, set())
+        ],
+        never=[name for name in seen if name in caused],
+        colliders=[name for name in before if closed and not nx.is_d_separator(cut, {T}, {Y}, {name})],
+    )
+
+
+def without(graph: nx.DiGraph, *, out_of: Collection[str]) -> nx.DiGraph:
+    """The graph without the arrows that leave some of its variables."""
+    cut = graph.copy()
+    cut.remove_edges_from(list(graph.out_edges(out_of)))
+    return cut
+
+
+def _front(graph: nx.DiGraph, T: str, Y: str, M: set[str]) -> bool:
+    """Pearl's Definition 3.3.3: M meets all directed paths, T and M share no open back door, T closes those of M."""
+    rest = graph.subgraph(set(graph) - M)
+    if nx.has_path(rest, T, Y) or not M:
+        return False
+    first = nx.is_d_separator(without(graph, out_of=[T]), {T}, M, set())
+    return first and nx.is_d_separator(without(graph, out_of=M), M, {Y}, {T})
+
+
+def _minimal(candidates: list[str], holds: Callable[[set[str]], bool]) -> list[tuple[str, ...]]:
+    """The sets of candidates for which ``holds``, none a part of another, smallest first."""
+    found: list[tuple[str, ...]] = []
+    for size in range(len(candidates) + 1):
+        if size and found and len(candidates) > MANY:
+            break
+        for some in combinations(candidates, size):
+            if not any(set(one) <= set(some) for one in found) and holds(set(some)):
+                found.append(some)
+    return found
+
+
+def _paths(graph: nx.DiGraph, T: str, Y: str) -> Iterator[list[str]]:
+    return nx.all_simple_paths(graph.to_undirected(as_view=True), T, Y)
+
+
+def _colliders(graph: nx.DiGraph, path: list[str]) -> list[str]:
+    return [
+        b for a, b, c in zip(path, path[1:], path[2:], strict=False) if graph.has_edge(a, b) and graph.has_edge(c, b)
+    ]
+
+
+def _text(graph: nx.DiGraph, path: list[str]) -> str:
+    arrows = [" -> " if graph.has_edge(a, b) else " <- " for a, b in zip(path, path[1:], strict=False)]
+    return path[0] + "".join(arrow + name for arrow, name in zip(arrows, path[1:], strict=True))
