@@ -54,7 +54,7 @@ def reached(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[object, ...
 
     def train(name: str, recipe: object, options: object, **how: object) -> library.Outcome:
         asked.append((name, recipe, options, how))
-        return library.Outcome(Run(Path(".")), 0, True, 0.0, 0.0)
+        return library.Outcome(Run(Path(".")), 0, True, False, 0.0, 0.0)
 
     monkeypatch.setattr(library, "train", train)
     assert main(["train", *map(str, args)]) == 0
@@ -456,7 +456,19 @@ def test_ctrl_c_is_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch, caps
 # ---------------------------------------- start-up
 
 
-COMMANDS = ("train", "knn", "probe", "retrieve", "embed", "methods", "ablate", "info", "views", "bench-kernels")
+COMMANDS = (
+    "train",
+    "knn",
+    "probe",
+    "retrieve",
+    "embed",
+    "methods",
+    "ablate",
+    "causal",
+    "info",
+    "views",
+    "bench-kernels",
+)
 HELP = """
 import sys
 from contrastkit.cli.main import main
@@ -464,7 +476,7 @@ from contrastkit.cli.options import where
 
 for args in ([], *([name] for name in sys.argv[1:])):
     assert main([*args, "--help"]) == 0
-    heavy = {"torch", "torchvision", "timm", "numpy", "sklearn", "matplotlib", "PIL"} & set(sys.modules)
+    heavy = {"torch", "torchvision", "timm", "numpy", "sklearn", "matplotlib", "PIL", "pandas", "networkx"} & set(sys.modules)
     assert not heavy, f"contrastkit {' '.join(args)} --help imports {heavy}"
 """
 
