@@ -68,10 +68,9 @@ class Regression(Estimator):
     average of them with weights of its own, those of the variance of T given X."""
 
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
-        A = np.column_stack([np.ones_like(y), t, x])
-        beta, V = least_squares(A, y)
+        A = np.column_stack([t, np.ones_like(y), x])
         self.estimand_ = "constant"
-        self.effect_, self.se_ = float(beta[1]), float(np.sqrt(V[1, 1]))
+        self.effect_, self.se_ = least_squares(A, y, np.eye(A.shape[1])[0])
 
 
 class OaxacaBlinder(Estimator):
@@ -83,12 +82,9 @@ class OaxacaBlinder(Estimator):
 
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
         A = np.column_stack([np.ones_like(y), x])
-        beta, V = least_squares(A[~t], y[~t])
-        gain, at = y[t] - A[t] @ beta, A[t].mean(0)
+        (had, had_se), (would, would_se) = (least_squares(A[arm], y[arm], A[t].mean(0)) for arm in (t, ~t))
         self.estimand_ = "ATT"
-        self.effect_ = float(gain.mean())
-        own = least_squares(A[t], y[t])[1]
-        self.se_ = float(np.sqrt(at @ V @ at + at @ own @ at))
+        self.effect_, self.se_ = had - would, math.hypot(had_se, would_se)
 
 
 class Weighted(Estimator):
@@ -142,10 +138,8 @@ class Matched(Estimator):
         self.effect_ = tau = float(each.mean())
         s2 = float((share * (gain - tau) ** 2).sum()) / (2 * len(units))
         K, K2 = (np.bincount(j, part, minlength=n) for part in (share, share**2))
-        inside = np.isin(np.arange(n), units)
-        extra = np.where(inside, K**2 + 2 * K - K2, K**2 - K2)  # a unit that also serves counts once as itself
-        if self.matching_.estimand != "ATE":
-            extra = K**2 - K2
+        extra = K**2 - K2
+        extra[units] += 2 * K[units]  # a unit that also serves (ATE) is in the mean as itself too
         variance = float(((each - tau) ** 2).sum()) + s2 * float(extra.sum())
         self.se_ = float(np.sqrt(variance)) / len(units)
 
@@ -263,23 +257,28 @@ def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, float]:
     return float(means[True] - means[False]), float(np.sqrt(variance * n / (n - 2)))
 
 
-def least_squares(A: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Coefficients [k] of y on the columns of A [n, k], and their HC1 covariance [k, k] (White 1980; times n/(n - k)).
+def least_squares(A: Floats, y: Floats, at: Floats) -> tuple[float, float]:
+    """at'beta of the regression of y on the columns of A [n, k], and its HC1 standard error (White 1980; times n/(n -
+    rank)). Columns may follow from others, as the dummies of a factor do, where at'beta does not depend on how.
 
     Raises:
-        UserError: no more rows than columns, or columns that follow from others.
+        UserError: it does, or there are no more rows than coefficients.
     """
-    n, k = A.shape
-    if n <= k:
-        raise UserError(f"{n} rows cannot tell {k} coefficients: leave covariates out")
     scale = np.linalg.norm(A, axis=0)
-    U, s, Vt = np.linalg.svd(A / np.where(scale > 0, scale, 1), full_matrices=False)
-    if s[-1] < 1e-10 * s[0]:
-        raise UserError("covariates are constant in an arm, or follow from one another: leave some out")
-    beta = Vt.T @ ((U.T @ y) / s)
-    meat = U * (y - (A / scale) @ beta)[:, None]
-    half = (Vt.T / s) @ (meat.T @ meat) @ (Vt.T / s).T * n / (n - k)
-    return beta / scale, half / np.outer(scale, scale)
+    scale[scale == 0] = 1
+    U, s, Vt = np.linalg.svd(A / scale, full_matrices=False)
+    rank = int((s > 1e-10 * s[0]).sum())
+    n, U, half = len(y), U[:, :rank], Vt[:rank] @ (at / scale)
+    if n <= rank:
+        raise UserError(f"{n} rows cannot tell {rank} coefficients: leave covariates out")
+    if np.linalg.norm(Vt[:rank].T @ half - at / scale) > 1e-8 * np.linalg.norm(at / scale):
+        raise UserError(
+            "a covariate that follows from the treatment, or is constant in one arm alone, leaves the effect open: "
+            "leave it out"
+        )
+    half = U @ (half / s[:rank])  # of each row, its part in the estimate
+    residual = y - U @ (U.T @ y)
+    return float(half @ y), float(np.sqrt((half**2 * residual**2).sum() * n / (n - rank)))
 
 
 def estimators(estimand: Literal["ATE", "ATT"]) -> dict[str, Estimator]:

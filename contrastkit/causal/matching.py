@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, clone
 
 from contrastkit.causal.propensity import Propensity
-from contrastkit.causal.study import Floats, covariates, effective_sample_size, treatment
+from contrastkit.causal.study import Floats, covariates, treatment
 from contrastkit.errors import UserError
 
 Metric = Literal["propensity", "logit", "mahalanobis", "robust", "scaled", "euclidean", "cosine"]
@@ -89,7 +89,8 @@ class Matching(BaseEstimator):
                 "the ATE wants every unit matched, which takes replacement: ask for the ATT, or with replacement"
             )
         self.propensity_ = None
-        if self.metric in ("logit", "propensity") or (self.order in ("largest", "smallest") and not self.replacement):
+        in_turn = not (self.replacement or self.optimal)
+        if self.metric in ("logit", "propensity") or (self.order in ("largest", "smallest") and in_turn):
             self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(x, t)
         z, limit = self._space(x, t)
         found = []
@@ -110,12 +111,6 @@ class Matching(BaseEstimator):
         for arm in (t, ~t):
             self.weights_[arm] *= (w[arm] > 0).sum() / w[arm].sum()
         return self
-
-    @property
-    def effective_sample_sizes_(self) -> tuple[float, float]:
-        """Of the units' partners and units: Kish's, see :func:`contrastkit.causal.study.effective_sample_size`."""
-        w = self.weights_
-        return effective_sample_size(w[self.pairs_[:, 0]]), effective_sample_size(w[np.unique(self.pairs_[:, 1])])
 
     def _space(self, x: Floats, t: NDArray[np.bool_]) -> tuple[Floats, float]:
         """Coordinates [n, k] whose Euclidean distance is the metric, and the caliper on it."""
@@ -206,8 +201,8 @@ def _nearest(
 def _greedy_line(
     z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float
 ) -> tuple[NDArray[Any], NDArray[Any], Floats]:
-    """Each of a in turn takes the nearest of b that is left, on a line: n log n, however many are taken. Of two as near
-    that is the lower score."""
+    """Each of a in turn takes the nearest of b that is left, on a line: n log n, however many are taken. Of two as
+    near that is the lower score."""
     order = np.argsort(z[b, 0], kind="stable")
     score = z[b, 0][order].tolist()
     n = len(score)

@@ -18,8 +18,7 @@ def covariates(X: Any) -> tuple[Floats, tuple[str, ...]]:
 
     Args:
         X: an array [n, p] or a pandas frame. Of a frame's columns, those of strings or categories become one column of
-            0 and 1 for each of their values, called ``name=value`` (all values: matching wants them, regressions leave
-            out what follows from the others).
+            0 and 1 for each of their values, called ``name=value``: of all values, for distances want them.
 
     Raises:
         UserError: no rows or columns, missing or infinite values, strings in an array, two columns of one name.

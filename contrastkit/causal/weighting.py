@@ -48,8 +48,8 @@ class InverseProbability(BaseEstimator):
         e = self.propensity_.scores_
         pairs = {
             "ATE": (1 / e, 1 / (1 - e)),
-            "ATT": (e / e, e / (1 - e)),
-            "ATC": ((1 - e) / e, e / e),
+            "ATT": (np.ones_like(e), e / (1 - e)),
+            "ATC": ((1 - e) / e, np.ones_like(e)),
             "ATO": (1 - e, e),
         }
         treated, untreated = pairs[self.estimand]

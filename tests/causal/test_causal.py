@@ -248,6 +248,18 @@ def test_regression_has_whites_standard_error() -> None:
     assert W.se_ == pytest.approx(math.sqrt(V[1, 1]))
 
 
+def test_all_dummies_of_a_factor_are_as_good_as_all_but_one() -> None:
+    x, t, y = world(80)
+    factor = np.arange(80) % 3
+    less = np.column_stack([x, factor == 1, factor == 2])
+    every = np.column_stack([x, factor == 0, factor == 1, factor == 2, np.ones(80)])
+    for estimator in (Regression(), OaxacaBlinder()):
+        one = estimator.fit(less, t, y)
+        effect, se = one.effect_, one.se_
+        other = estimator.fit(every, t, y)
+        assert (other.effect_, other.se_) == (pytest.approx(effect), pytest.approx(se))
+
+
 def test_every_estimator_finds_a_constant_effect_and_the_naive_one_does_not() -> None:
     x, t, y = world(4000)
     rows = {row.name: row for row in compare(x, t, y)} | {f"{r.name} all": r for r in compare(x, t, y, estimand="ATE")}
@@ -327,7 +339,8 @@ def test_the_table_is_that_of_loops() -> None:
         (np.ones((3, 1)), [0, 1], [1, 2, 3], "2 treatments for 3 rows"),
         (np.ones((3, 1)), [0, 1, 1], [1, 2, np.nan], "the outcome: 1 of 3 values are missing"),
         (np.ones((3, 0)), [0, 1, 1], [1, 2, 3], "rows and columns"),
-        (np.zeros((4, 1)) + [[1]], [0, 1, 1, 0], [1, 2, 3, 4], "constant in an arm, or follow"),
+        (np.array([[0.0], [1], [1], [0]]), [0, 1, 1, 0], [1, 2, 3, 4], "follows from the treatment"),
+        (np.eye(4), [0, 1, 1, 0], [1, 2, 3, 4], "4 rows cannot tell 4 coefficients"),
     ],
 )
 def test_bad_data_are_refused_in_one_line(X: np.ndarray, T: list[int], Y: list[float], says: str) -> None:
@@ -472,4 +485,7 @@ def test_matchits_balance_on_its_lalonde(lalonde: Path) -> None:
         "re75": (-0.2903, 0.1380),
     }
     assert found.names == tuple(published)
+    regression = Regression().fit(X, frame.treat, frame.re78)
+    assert round(regression.effect_, 2) == 1548.24
+    assert round(Weighted(EntropyBalancing()).fit(X, frame.treat, frame.re78).effect_, 2) == 1273.26
     assert found.smd.round(4) == pytest.approx(np.array(list(published.values())), abs=1e-9)
