@@ -48,6 +48,12 @@ def one_error_line(capsys: pytest.CaptureFixture[str], *args: object) -> str:
 # ---------------------------------------- what reaches the library
 
 
+@pytest.fixture(autouse=True)
+def no_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the reader's shell says of it is no matter here."""
+    monkeypatch.delenv("CONTRASTKIT_DATA", raising=False)
+
+
 def reached(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[object, ...]:
     """Name, recipe, options and how of the training that a command asks for."""
     asked: list[tuple[object, ...]] = []
