@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,14 @@ from contrastkit.views import VIEWS
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_data_dir() -> Iterator[None]:
+    """What the reader's shell says of it is no matter here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CONTRASTKIT_DATA", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs, left after one."""
@@ -46,12 +55,6 @@ def one_error_line(capsys: pytest.CaptureFixture[str], *args: object) -> str:
 
 
 # ---------------------------------------- what reaches the library
-
-
-@pytest.fixture(autouse=True)
-def no_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the reader's shell says of it is no matter here."""
-    monkeypatch.delenv("CONTRASTKIT_DATA", raising=False)
 
 
 def reached(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[object, ...]:
