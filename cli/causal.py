@@ -1,13 +1,24 @@
 """``contrastkit causal``: what a treatment does, when those who got it were others than those who did not."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from contrastkit.cli import screen
-from contrastkit.cli.options import Debug, Json, Seed, writable
+from contrastkit.cli.options import DataDir, Debug, Json, Seed, writable
+from contrastkit.cli.study import (
+    Components,
+    Covariates,
+    Outcome,
+    Table,
+    Treatment,
+    names,
+    number,
+    read,
+    short,
+    write,
+)
 
 from contrastkit.errors import UserError
 
@@ -18,51 +29,59 @@ OVERLAP = 0.25  # of the scores' distributions, below which it is said
 
 causal_app = typer.Typer(no_args_is_help=True, help="Measure the effect of a treatment in the presence of confounders.")
 
-Table = Annotated[Path, typer.Option("--data", help="A table, .csv or .parquet.", metavar="FILE")]
-Treatment = Annotated[str, typer.Option(help="The column of 0 and 1 that says who was treated.", metavar="COLUMN")]
-Outcome = Annotated[str, typer.Option(help="The column of what came of it.", metavar="COLUMN")]
-Covariates = Annotated[
-    str, typer.Option(help="The columns to adjust for, with commas; words become 0 and 1.", metavar="COLUMN,...")
+WeightEstimand = Annotated[Literal["ATT", "ATC", "ATE"], typer.Option(help="Whose effect the weights are for.")]
+Trim = Annotated[
+    str,
+    typer.Option(help="For ipw: leave out scores below this and above one less it; crump chooses.", metavar="A|crump"),
 ]
 
 
 @causal_app.command()
 def estimate(
     data: Table,
-    treatment: Treatment,
-    outcome: Outcome,
-    covariates: Covariates,
+    treatment: Treatment = None,
+    outcome: Outcome = None,
+    covariates: Covariates = "",
+    components: Components = 10,
+    data_dir: DataDir = None,
     estimand: Annotated[
-        Literal["ATT", "ATE"],
-        typer.Option(help="The effect on the treated, or on all; the table says who has another."),
+        Literal["ATT", "ATC", "ATE", "ATO"],
+        typer.Option(
+            help="The effect on the treated, the others, all, or those who could have been either; the table says who "
+            "has another."
+        ),
     ] = "ATT",
     benchmark: Annotated[
-        float | None, typer.Option(help="The truth, of an experiment say: how far each is from it is shown.")
+        float | None,
+        typer.Option(help="The truth, of an experiment say (named sets know it): how far each is from it is shown."),
     ] = None,
+    seed: Seed = 0,
     json: Json = None,
     debug: Debug = False,
 ) -> None:
     """All estimators on the same data, in one table."""
-    from contrastkit.causal.estimate import compare
+    from contrastkit.causal.compare import compare
 
-    study = _read(data, treatment, covariates, outcome)
+    study = read(data, treatment, covariates, data_dir, components, outcome=outcome, with_outcome=True)
     assert study.Y is not None
-    rows = list(compare(study.X, study.T, study.Y, estimand=estimand))
+    truth = study.truth if benchmark is None else benchmark
+    with screen.working("estimating"):
+        rows = list(compare(study.X, study.T, study.Y, estimand=estimand, seed=seed))
     columns = ["", "of", "effect", "SE", "low", "high", "ESS", "|SMD|"]
     shown = []
     for row in rows:
         if row.refused:
             continue
         exact, rough = (row.effect, row.se), (row.low, row.high)
-        cells = [row.name, row.estimand, *(_number(v, 2) for v in exact), *(_short(v) for v in rough)]
-        cells += [_number(row.ess, 1), _number(row.smd, 3)]
-        shown.append(cells + ([_short(row.effect - benchmark)] if benchmark is not None else []))
-    if benchmark is not None:
+        cells = [row.name, row.estimand, *(number(v, 2) for v in exact), *(short(v) for v in rough)]
+        cells += [number(row.ess, 1), number(row.smd, 3)]
+        shown.append(cells + ([short(row.effect - truth)] if truth is not None else []))
+    if truth is not None:
         columns.append("off by")
     treated = int((study.T == 1).sum())
-    truth = "" if benchmark is None else f"; truth {benchmark:,.2f}"
+    told = "" if truth is None else f"; truth {truth:,.2f}"
     screen.table(
-        f"{outcome} by {treatment}: {treated:,} treated, {len(study.T) - treated:,} not{truth}",
+        f"{study.outcome} by {study.treatment}: {treated:,} treated, {len(study.T) - treated:,} not{told}",
         columns,
         shown,
         narrow=True,
@@ -77,46 +96,64 @@ def estimate(
         from contrastkit.cli.main import write_json
 
         found = [{k: None if v != v else v for k, v in dataclasses.asdict(row).items()} for row in rows]
-        write_json(json, {"benchmark": benchmark, "rows": found})
+        write_json(json, {"benchmark": truth, "rows": found})
 
 
 @causal_app.command()
 def balance(
     data: Table,
-    treatment: Treatment,
-    covariates: Covariates,
+    treatment: Treatment = None,
+    outcome: Outcome = None,
+    covariates: Covariates = "",
+    components: Components = 10,
+    data_dir: DataDir = None,
     by: Annotated[
-        Literal["none", "matching", "ipw", "overlap", "entropy"], typer.Option(help="What makes the arms alike.")
+        Literal["none", "matching", "coarsened", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "global"],
+        typer.Option(help="What makes the arms alike; dcb looks at the outcome too."),
     ] = "entropy",
-    estimand: Annotated[Literal["ATT", "ATC", "ATE"], typer.Option(help="Whose effect the weights are for.")] = "ATT",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Instead: the column weight of this .csv, a row for each of the table's.", metavar="FILE"),
+    ] = None,
+    estimand: WeightEstimand = "ATT",
+    trim: Trim = "0",
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a love plot into this .png.", metavar="FILE", callback=writable)
+    ] = None,
     json: Json = None,
     debug: Debug = False,
 ) -> None:
     """Are the arms alike, before and after? Exit code 1 when a standardised mean difference above 0.1 is left."""
-    from contrastkit.causal.balance import THRESHOLD, balance_table
-    from contrastkit.causal.matching import Matching
+    from contrastkit.causal.balance import THRESHOLD, balance_table, love_plot
+    from contrastkit.causal.study import table
 
-    study = _read(data, treatment, covariates)
-    weights = None
-    if by == "matching":
-        weights = Matching(estimand, metric="mahalanobis").fit(study.X, study.T).weights_
+    study = read(data, treatment, covariates, data_dir, components, outcome=outcome, with_outcome=by == "dcb")
+    w, of, how = None, str(estimand), str(by)
+    if weights is not None:
+        held = table(weights.expanduser())
+        if "weight" not in held:
+            raise UserError(f"{weights} has no column weight (it has {', '.join(map(str, held))})")
+        w, how = held["weight"].to_numpy(), weights.name
     elif by != "none":
-        weights = _weights(study, by, estimand)
-    found = balance_table(study.X, study.T, weights, estimand="ATO" if by == "overlap" else estimand)
+        w, of = _weights(study, by, estimand, trim)
+    found = balance_table(study.X, study.T, w, estimand=of.split()[0])
     rows = [
-        (name, *(_number(v, 4) for v in (*smd, *ratio, *ks)))
+        (name, *(number(v, 4) for v in (*smd, *ratio, *ks)))
         for name, smd, ratio, ks in zip(found.names, found.smd, found.variance_ratio, found.ks, strict=True)
     ]
     columns = ("", "SMD", "after", "variance ratio", "after", "KS", "after")
-    screen.table(f"balance by {by}, of the {'ATO' if by == 'overlap' else estimand}", columns, rows)
+    screen.table(f"balance by {how}, of the {of}", columns, rows)
     (a, b), (c, d) = found.n
     screen.say(f"effective sample: treated {a:,.1f} -> {b:,.1f}, controls {c:,.1f} -> {d:,.1f}")
     screen.say(f"largest |SMD| {found.worst:.4f}: {'above' if found.worst > THRESHOLD else 'within'} {THRESHOLD}")
+    if plot is not None:
+        love_plot(found, plot, after=how)
+        screen.say(f"love plot in {plot}")
     if json is not None:
         from contrastkit.cli.main import write_json
 
         arrays = {k: v.tolist() for k, v in vars(found).items() if k != "names"}
-        write_json(json, {"by": by, "names": found.names, **arrays})
+        write_json(json, {"by": how, "estimand": of, "names": found.names, **arrays})
     if found.worst > THRESHOLD:
         raise typer.Exit(1)
 
@@ -124,8 +161,10 @@ def balance(
 @causal_app.command()
 def propensity(
     data: Table,
-    treatment: Treatment,
-    covariates: Covariates,
+    treatment: Treatment = None,
+    covariates: Covariates = "",
+    components: Components = 10,
+    data_dir: DataDir = None,
     model: Annotated[
         Literal["logistic", "boosting", "forest"],
         typer.Option(help="logistic by maximum likelihood; gradient boosting or a random forest, cross-fitted."),
@@ -134,21 +173,29 @@ def propensity(
         int | None, typer.Option(help="Of cross-fitting; else 0 for logistic, 5 for others.", min=0)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write the scores, a row each, to this .csv.", metavar="FILE", callback=writable)
+        Path | None,
+        typer.Option(
+            help="Write to this .csv, a row each: the score, and whether Crump's trimming keeps it.",
+            metavar="FILE",
+            callback=writable,
+        ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the arms' scores into this .png.", metavar="FILE", callback=writable)
+        Path | None,
+        typer.Option(
+            help="Draw the arms' scores and their calibration into this .png.", metavar="FILE", callback=writable
+        ),
     ] = None,
     seed: Seed = 0,
     debug: Debug = False,
 ) -> None:
-    """Who gets the treatment: scores, and whether the arms overlap."""
+    """Who gets the treatment: scores, what they are worth, and whether the arms overlap."""
     import numpy as np
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-    from contrastkit.causal.propensity import Propensity, crump, overlap_plot, within
+    from contrastkit.causal.propensity import Propensity, calibration, crump, overlap_plot, within
 
-    study = _read(data, treatment, covariates)
+    study = read(data, treatment, covariates, data_dir, components)
     classifiers = {
         "logistic": None,
         "boosting": HistGradientBoostingClassifier(random_state=seed),
@@ -160,7 +207,13 @@ def propensity(
     levels = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
     rows = [(name, *(f"{v:.4f}" for v in np.quantile(e[arm], levels))) for name, arm in (("treated", t), ("not", ~t))]
     columns = ("", "least", "5 %", "25 %", "median", "75 %", "95 %", "most")
-    screen.table(f"propensity of {treatment}, {model}; AUC {found.auc_:.3f}", columns, rows)
+    screen.table(f"propensity of {study.treatment}, {model}; AUC {found.auc_:.3f}", columns, rows)
+    mean, share, _ = calibration(e, t).T
+    far = np.abs(share - mean)
+    screen.say(
+        f"calibration: by tenths of the scores, {far.max():.4f} between score and share treated at most "
+        f"({mean[far.argmax()]:.4f} said, {share[far.argmax()]:.4f} treated)"
+    )
     alpha = crump(e)
     kept = within(e, alpha)
     screen.say(
@@ -174,7 +227,7 @@ def propensity(
             "overlap weights"
         )
     if out is not None:
-        _write(out, {"propensity": e})
+        write(out, {"propensity": e, "kept": kept.astype(int)})
     if plot is not None:
         overlap_plot(e, t, plot)
 
@@ -182,35 +235,61 @@ def propensity(
 @causal_app.command()
 def weight(
     data: Table,
-    treatment: Treatment,
-    covariates: Covariates,
     out: Annotated[Path, typer.Option(help="The .csv of weights, a row each.", metavar="FILE", callback=writable)],
-    by: Annotated[Literal["ipw", "overlap", "entropy"], typer.Option(help="How the arms are made alike.")] = "entropy",
-    estimand: Annotated[Literal["ATT", "ATC", "ATE"], typer.Option(help="Whose effect the weights are for.")] = "ATT",
+    treatment: Treatment = None,
+    outcome: Outcome = None,
+    covariates: Covariates = "",
+    components: Components = 10,
+    data_dir: DataDir = None,
+    by: Annotated[
+        Literal["ipw", "overlap", "entropy", "cbps", "arb", "dcb", "global"],
+        typer.Option(
+            help="How the arms are made alike: inverse propensity, overlap weights, entropy balancing, covariate "
+            "balancing propensity, approximate (arb) or differentiated (dcb, which looks at the outcome) confounder "
+            "balancing, or global: each covariate balanced as a treatment too."
+        ),
+    ] = "entropy",
+    estimand: WeightEstimand = "ATT",
+    scale: Annotated[
+        Literal["hajek", "stabilised", "raw"],
+        typer.Option(help="For ipw: mean 1 in each arm, stabilised by P(T), or one over the probability."),
+    ] = "hajek",
+    trim: Trim = "0",
     debug: Debug = False,
 ) -> None:
     """Weights that make the arms alike; none are written where there are none."""
     from contrastkit.causal.balance import balance_table
 
-    study = _read(data, treatment, covariates)
-    w = _weights(study, by, estimand)
-    found = balance_table(study.X, study.T, w, estimand="ATO" if by == "overlap" else estimand)
-    _write(out, {"weight": w})
+    study = read(data, treatment, covariates, data_dir, components, outcome=outcome, with_outcome=by == "dcb")
+    w, of = _weights(study, by, estimand, trim, scale)
+    found = balance_table(study.X, study.T, w, estimand=of.split()[0])
+    write(out, {"weight": w})
     (a, b), (c, d) = found.n
-    screen.say(f"{out}: effective sample treated {a:,.0f} -> {b:,.1f}, others {c:,.0f} -> {d:,.1f}")
+    screen.say(f"{out}: {of}, effective sample treated {a:,.0f} -> {b:,.1f}, others {c:,.0f} -> {d:,.1f}")
     screen.say(f"largest |SMD| {abs(found.smd[:, 0]).max():.4f} -> {found.worst:.4f}")
 
 
 @causal_app.command()
 def match(
     data: Table,
-    treatment: Treatment,
-    covariates: Covariates,
-    out: Annotated[Path, typer.Option(help="The .csv of pairs: rows from 0.", metavar="FILE", callback=writable)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The .csv of pairs, rows from 0; of strata and weights, a row each, for coarsened.",
+            metavar="FILE",
+            callback=writable,
+        ),
+    ],
+    treatment: Treatment = None,
+    covariates: Covariates = "",
+    components: Components = 10,
+    data_dir: DataDir = None,
     estimand: Annotated[Literal["ATT", "ATC", "ATE"], typer.Option(help="Who looks for partners.")] = "ATT",
     metric: Annotated[
-        Literal["logit", "propensity", "mahalanobis", "robust", "scaled", "euclidean", "cosine"],
-        typer.Option(help="What is near: a score, or a distance of the covariates."),
+        Literal["logit", "propensity", "mahalanobis", "robust", "scaled", "euclidean", "cosine", "coarsened"],
+        typer.Option(
+            help="What is near: a score, a distance of the covariates, or to be in the same bin of each (coarsened)."
+        ),
     ] = "logit",
     ratio: Annotated[int, typer.Option(help="Partners of each.", min=1)] = 1,
     replacement: Annotated[bool, typer.Option(help="A partner may serve again.")] = True,
@@ -221,35 +300,50 @@ def match(
         float | None, typer.Option(help="Nobody farther is a partner; in standard deviations of a score.", min=0)
     ] = None,
     exact: Annotated[str, typer.Option(help="Columns on which partners must agree.", metavar="COLUMN,...")] = "",
+    bins: Annotated[
+        str, typer.Option(help="Of each column when coarsened: a number, or sturges, scott, fd.", metavar="N|RULE")
+    ] = "sturges",
     optimal: Annotated[bool, typer.Option("--optimal", help="The least sum of distances over all pairs.")] = False,
     seed: Seed = 0,
     debug: Debug = False,
 ) -> None:
     """Partners for the units of an arm; who finds none is dropped, and that is said."""
     from contrastkit.causal.balance import balance_table
+    from contrastkit.causal.coarsened import CoarsenedExact
     from contrastkit.causal.matching import Matching
     from contrastkit.causal.study import covariates as numbers
 
-    study = _read(data, treatment, covariates)
-    x, names = numbers(study.X)
-    wanted = _names(exact)
+    study = read(data, treatment, covariates, data_dir, components)
+    x, columns = numbers(study.X)
+    wanted = names(exact)
     for name in wanted:
         if name not in study.X.columns:
             raise UserError(f"--exact {name}: it is none of the covariates")
-    agree = tuple(j for j, name in enumerate(names) if name.split("=")[0] in wanted)
-    found = Matching(
-        estimand, metric=metric, ratio=ratio, replacement=replacement, order=order, caliper=caliper, exact=agree,
-        optimal=optimal, seed=seed,
-    ).fit(x, study.T)  # fmt: skip
-    i, j = found.pairs_.T
-    _write(out, {"unit": i, "partner": j, "share": found.shares_, "distance": found.distances_})
+    found: Any
+    if metric == "coarsened":
+        if not (bins.isdecimal() and int(bins) > 0 or bins in ("sturges", "scott", "fd")):
+            raise UserError(f"--bins {bins}: a number of bins from 1, or sturges, scott or fd")
+        rule: Any = int(bins) if bins.isdecimal() else bins
+        found = CoarsenedExact(estimand, bins=rule).fit(x, study.T)
+        write(out, {"stratum": found.strata_, "weight": found.weights_})
+        kept = found.strata_ >= 0
+        told = f"{found.strata_.max() + 1:,} strata by {bins} bins with both arms: {kept.sum():,} of {len(x):,} units"
+    else:
+        agree = tuple(j for j, name in enumerate(columns) if name.split("=")[0] in wanted)
+        found = Matching(
+            estimand, metric=metric, ratio=ratio, replacement=replacement, order=order, caliper=caliper, exact=agree,
+            optimal=optimal, seed=seed,
+        ).fit(x, study.T)  # fmt: skip
+        i, j = found.pairs_.T
+        write(out, {"unit": i, "partner": j, "share": found.shares_, "distance": found.distances_})
+        how = "optimal" if optimal else "nearest" if replacement else f"nearest, {order} first"
+        again = "with" if replacement else "without"
+        told = f"{ratio} to 1 by {metric}, {how}, {again} replacement: {len(set(i)):,} units, {len(set(j)):,} partners"
     balance = balance_table(study.X, study.T, found.weights_, estimand=estimand)
-    how = "optimal" if optimal else "nearest" if replacement else f"nearest, {order} first"
-    again = "with" if replacement else "without"
-    screen.say(f"{ratio} to 1 by {metric}, {how}, {again} replacement: {len(set(i)):,} units, {len(set(j)):,} partners")
+    screen.say(told)
     if len(found.dropped_):
         screen.say(f"{len(found.dropped_):,} units found nobody and are dropped: the effect is the {found.estimand_}")
-    screen.say(f"largest |SMD| {abs(balance.smd[:, 0]).max():.4f} -> {balance.worst:.4f}; pairs in {out}")
+    screen.say(f"largest |SMD| {abs(balance.smd[:, 0]).max():.4f} -> {balance.worst:.4f}; written to {out}")
 
 
 @causal_app.command()
@@ -262,16 +356,21 @@ def graph(
     unobserved: Annotated[
         str, typer.Option(help="Variables that nobody measured, with commas.", metavar="NAME,...")
     ] = "",
+    dowhy: Annotated[
+        bool, typer.Option("--dowhy", help="Show what the package dowhy, if installed, makes of it too.")
+    ] = False,
     json: Json = None,
     debug: Debug = False,
 ) -> None:
     """What to adjust for, and what not, read off a causal graph."""
-    from contrastkit.causal.graph import identify, read
+    from contrastkit.causal.graph import by_dowhy, identify
+    from contrastkit.causal.graph import read as parsed
 
-    found = identify(read(source), treatment, outcome, unobserved=_names(unobserved))
+    drawn = parsed(source)
+    found = identify(drawn, treatment, outcome, unobserved=names(unobserved))
 
     def sets(some: list[tuple[str, ...]]) -> str:
-        return " or ".join("{" + ", ".join(names) + "}" for names in some)
+        return " or ".join("{" + ", ".join(variables) + "}" for variables in some)
 
     back = sets(found.backdoor_sets) if found.backdoor_sets else "none: some path cannot be closed by what is observed"
     rows = [
@@ -286,6 +385,8 @@ def graph(
         ("never adjust for", ", ".join(found.never) or "nothing is forbidden"),
         ("colliders: not alone", ", ".join(found.colliders) or "none"),
     ]
+    if dowhy:
+        rows.append(("by dowhy", by_dowhy(drawn, treatment, outcome, unobserved=names(unobserved))))
     screen.pairs(f"the effect of {treatment} on {outcome}", rows)
     if json is not None:
         from contrastkit.cli.main import write_json
@@ -293,35 +394,42 @@ def graph(
         write_json(json, dataclasses.asdict(found))
 
 
-def _weights(study: "Study", by: str, estimand: Any) -> Any:
-    from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
+def _weights(study: "Study", by: str, estimand: Any, trim: str, scale: Any = "hajek") -> tuple[Any, str]:
+    """The weights [n] that ``by`` names, and what they estimate."""
+    from contrastkit.causal.balancing import DifferentiatedConfounderBalancing
+    from contrastkit.causal.coarsened import CoarsenedExact
+    from contrastkit.causal.matching import Matching
+    from contrastkit.causal.weighting import (
+        ApproximateBalancing,
+        CovariateBalancing,
+        EntropyBalancing,
+        GlobalBalancing,
+        InverseProbability,
+    )
 
-    if by == "entropy":
-        return EntropyBalancing(estimand).fit(study.X, study.T).weights_
-    return InverseProbability("ATO" if by == "overlap" else estimand).fit(study.X, study.T).weights_
+    if by in ("arb", "dcb") and estimand == "ATE":
+        raise UserError(f"{by} weights one arm towards the other: ask for the ATT or the ATC")
+    if by == "dcb":
+        dcb = DifferentiatedConfounderBalancing(estimand).fit(study.X, study.T, study.Y)
+        return dcb.weights_, dcb.estimand_
+    weighting: Any = {
+        "ipw": lambda: InverseProbability(estimand, trim=_alpha(trim), scale=scale),
+        "overlap": lambda: InverseProbability("ATO"),
+        "entropy": lambda: EntropyBalancing(estimand),
+        "cbps": lambda: CovariateBalancing(estimand),
+        "arb": lambda: ApproximateBalancing(estimand),
+        "global": GlobalBalancing,
+        "matching": lambda: Matching(estimand, metric="mahalanobis"),
+        "coarsened": lambda: CoarsenedExact(estimand),
+    }[by]()
+    done = weighting.fit(study.X, study.T)
+    return done.weights_, done.estimand_
 
 
-def _names(columns: str) -> list[str]:
-    return [name.strip() for name in columns.split(",") if name.strip()]
-
-
-def _write(path: Path, columns: dict[str, Any]) -> None:
-    import pandas as pd
-
-    from contrastkit.checkpoint import write_text
-
-    write_text(path.expanduser(), pd.DataFrame(columns).to_csv(index=False))
-
-
-def _read(data: Path, treatment: str, covariates: str, outcome: str | None = None) -> "Study":
-    from contrastkit.causal.study import read
-
-    return read(data.expanduser(), treatment=treatment, outcome=outcome, covariates=_names(covariates))
-
-
-def _short(value: float) -> str:
-    return _number(value, 0 if abs(value) >= 100 else 2)
-
-
-def _number(value: float, digits: int) -> str:
-    return "" if math.isnan(value) else f"{value:,.{digits}f}"
+def _alpha(trim: str) -> float | Literal["crump"]:
+    if trim == "crump":
+        return "crump"
+    try:
+        return float(trim)
+    except ValueError as error:
+        raise UserError(f"--trim {trim}: a number in [0, 0.5), or crump") from error

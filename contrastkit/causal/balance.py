@@ -6,12 +6,14 @@ and the ATO. A column of 0 and 1 has the standard deviation sqrt(p (1 - p)).
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from contrastkit.causal.study import Floats, covariates, effective_sample_size, treatment
+from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
 
 THRESHOLD = 0.1  # an absolute SMD above it is imbalance (Stuart, Lee & Leacy 2013)
@@ -69,6 +71,26 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
         ks[:, k] = [_ks(column, t, v) for column in x.T]
     n = np.array([[effective_sample_size(v[arm]) for v in (np.ones(len(x)), w)] for arm in (t, ~t)])
     return Balance(names, smd, ratio, ks, n)
+
+
+def love_plot(found: Balance, path: Path, *, after: str) -> None:
+    """Each covariate's absolute SMD before and after, the largest first, into a .png; ``after`` names the second."""
+    from matplotlib.figure import Figure
+
+    order = np.argsort(np.abs(found.smd[:, 0]))
+    figure = Figure(figsize=(7, 1.4 + 0.28 * len(order)), layout="constrained")
+    axis = figure.subplots()
+    rows = np.arange(len(order))
+    for k, label in enumerate(("before", after)):
+        values = np.abs(found.smd[order, k])
+        axis.plot(np.where(np.isfinite(values), values, np.nan), rows, "o", label=label, zorder=3)
+    axis.axvline(THRESHOLD, color="black", linewidth=0.8, linestyle="--", label=f"{THRESHOLD}")
+    axis.set_yticks(rows, [found.names[j] for j in order])
+    axis.set_xlabel("absolute standardised mean difference")
+    axis.set_xlim(left=0)
+    axis.grid(axis="y", linewidth=0.4)
+    axis.legend(loc="lower right")
+    write_with(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
 def _deviations(x: Floats, t: NDArray[np.bool_], estimand: str, binary: NDArray[np.bool_]) -> Floats:

@@ -6,8 +6,6 @@ it is the effect. ``weights_``: float64 [n], the weights under which the arms we
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -17,11 +15,10 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import StratifiedKFold
 
-from contrastkit.causal.balance import balance_table
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import Floats, covariates, outcome, treatment
-from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
+from contrastkit.causal.weighting import EntropyBalancing
 from contrastkit.errors import UserError
 
 Bools = NDArray[np.bool_]
@@ -73,17 +70,36 @@ class Regression(Estimator):
         self.effect_, self.se_ = least_squares(A, y, np.eye(A.shape[1])[0])
 
 
-class OaxacaBlinder(Estimator):
-    """What the treated would have had, from the regression of Y on X among the controls (Kline 2011): the ATT.
+class OfOneArm(Estimator):
+    """An estimator of the ATT, by ``_att``; the ATC is the ATT of the arms exchanged, its sign turned."""
+
+    estimand: str
+
+    def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        self._att(x, ~t if self.estimand == "ATC" else t, y)
+        self.estimand_ = self.estimand
+        self.effect_ *= -1 if self.estimand == "ATC" else 1
+
+    @abstractmethod
+    def _att(self, x: Floats, t: Bools, y: Floats) -> None: ...
+
+
+class OaxacaBlinder(OfOneArm):
+    """What the treated would have had, from the regression of Y on X among the controls (Kline 2011).
 
     The standard error takes the treated's covariates as they are (HC1 of the control regression at their mean, and of
     the treated's residuals).
+
+    Args:
+        estimand: ATT, or ATC: what the controls would have had.
     """
 
-    def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+    def __init__(self, estimand: Literal["ATT", "ATC"] = "ATT") -> None:
+        self.estimand = estimand
+
+    def _att(self, x: Floats, t: Bools, y: Floats) -> None:
         A = np.column_stack([np.ones_like(y), x])
         (had, had_se), (would, would_se) = (least_squares(A[arm], y[arm], A[t].mean(0)) for arm in (t, ~t))
-        self.estimand_ = "ATT"
         self.effect_, self.se_ = had - would, math.hypot(had_se, would_se)
 
 
@@ -100,7 +116,7 @@ class Weighted(Estimator):
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
         self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(x, t)
         self.weights_ = self.weighting_.weights_
-        self.estimand_ = self.weighting_.estimand
+        self.estimand_ = self.weighting_.estimand_
         self.effect_, self.se_ = contrast(self.weights_, t, y)
 
 
@@ -182,7 +198,7 @@ class Stratified(Estimator):
         self.se_ = float(np.sqrt(within))
 
 
-class AIPW(Estimator):
+class AIPW(OfOneArm):
     """Augmented inverse-probability weighting (Robins, Rotnitzky & Zhao 1994): right if either the outcomes' model or
     the propensity's is.
 
@@ -190,7 +206,7 @@ class AIPW(Estimator):
     standard error; ATT: the treated's mean of Y - m0 less the controls' with weights e/(1 - e).
 
     Args:
-        estimand: ATE or ATT.
+        estimand: ATE, ATT or ATC.
         model: of the outcome, any regressor; linear by default. One is fitted in each arm.
         propensity: of the treatment.
         folds: of cross-fitting, 0 for none: flexible models want it (Chernozhukov et al. 2018).
@@ -199,7 +215,7 @@ class AIPW(Estimator):
 
     def __init__(
         self,
-        estimand: Literal["ATE", "ATT"] = "ATT",
+        estimand: Literal["ATE", "ATT", "ATC"] = "ATT",
         *,
         model: Any = None,
         propensity: Propensity | None = None,
@@ -213,6 +229,22 @@ class AIPW(Estimator):
         self.seed = seed
 
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        if self.estimand != "ATE":
+            return super()._fit(x, t, y)
+        e, m0, m1 = self._nuisances(x, t, y)
+        psi = m1 - m0 + t * (y - m1) / e - ~t * (y - m0) / (1 - e)
+        self.estimand_ = "ATE"
+        self.effect_, self.se_ = float(psi.mean()), float(psi.std(ddof=1) / np.sqrt(len(y)))
+
+    def _att(self, x: Floats, t: Bools, y: Floats) -> None:
+        e, m0, _ = self._nuisances(x, t, y)
+        w = e / (1 - e)
+        had, would = (y - m0)[t].mean(), np.average((y - m0)[~t], weights=w[~t])
+        psi = np.where(t, (y - m0 - had) / t.mean(), -w * (y - m0 - would) / w[~t].sum() * len(y))
+        self.effect_, self.se_ = float(had - would), float(psi.std(ddof=1) / np.sqrt(len(y)))
+
+    def _nuisances(self, x: Floats, t: Bools, y: Floats) -> tuple[Floats, Floats, Floats]:
+        """The scores and both arms' predicted outcomes, [n] each, by models that did not see the row."""
         e, m0, m1 = np.empty_like(y), np.empty_like(y), np.empty_like(y)
         every = np.arange(len(y))
         if self.folds:
@@ -221,31 +253,14 @@ class AIPW(Estimator):
             cuts = list(StratifiedKFold(self.folds, shuffle=True, random_state=self.seed).split(x, t))
         else:
             cuts = [(every, every)]
+        propensity = Propensity() if self.propensity is None else self.propensity
+        model = LinearRegression() if self.model is None else self.model
         for seen, held in cuts:
-            e[held] = (
-                clone(Propensity() if self.propensity is None else self.propensity)
-                .fit(x[seen], t[seen])
-                .predict(x[held])
-            )
+            e[held] = clone(propensity).fit(x[seen], t[seen]).predict(x[held])
             for arm, m in ((t, m1), (~t, m0)):
                 rows = seen[arm[seen]]
-                m[held] = (
-                    clone(LinearRegression() if self.model is None else self.model)
-                    .fit(x[rows], y[rows])
-                    .predict(x[held])
-                )
-        n = len(y)
-        if self.estimand == "ATE":
-            psi = m1 - m0 + t * (y - m1) / e - ~t * (y - m0) / (1 - e)
-            self.effect_, self.se_ = float(psi.mean()), float(psi.std(ddof=1) / np.sqrt(n))
-        else:
-            w = np.where(t, 1.0, e / (1 - e))
-            gain, rest = t * (y - m0), ~t * w * (y - m0)
-            self.effect_ = float(gain.sum() / t.sum() - rest.sum() / w[~t].sum())
-            share = t.mean()
-            psi = (gain - t * self.effect_) / share - (rest - ~t * w * (rest.sum() / w[~t].sum())) / w[~t].sum() * n
-            self.se_ = float(psi.std(ddof=1) / np.sqrt(n))
-        self.estimand_ = self.estimand
+                m[held] = clone(model).fit(x[rows], y[rows]).predict(x[held])
+        return e, m0, m1
 
 
 def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, float]:
@@ -279,59 +294,3 @@ def least_squares(A: Floats, y: Floats, at: Floats) -> tuple[float, float]:
     half = U @ (half / s[:rank])  # of each row, its part in the estimate
     residual = y - U @ (U.T @ y)
     return float(half @ y), float(np.sqrt((half**2 * residual**2).sum() * n / (n - rank)))
-
-
-def estimators(estimand: Literal["ATE", "ATT"]) -> dict[str, Estimator]:
-    """What :func:`compare` puts side by side, by name."""
-    found: dict[str, Estimator] = {
-        "naive": DifferenceInMeans(),
-        "regression": Regression(),
-        "oaxaca": OaxacaBlinder(),
-        "matching": Matched(Matching(estimand, metric="scaled")),
-        "strata": Stratified(estimand),
-        "ipw": Weighted(InverseProbability(estimand)),
-        "overlap": Weighted(InverseProbability("ATO")),
-        "entropy": Weighted(EntropyBalancing(estimand)),
-        "aipw": AIPW(estimand),
-    }
-    if estimand != "ATT":
-        del found["oaxaca"]
-    return found
-
-
-@dataclass(frozen=True)
-class Row:
-    """One estimator's line: ``refused`` says why there is no effect. ``ess`` is the effective sample of the smaller arm
-    under the weights, ``smd`` the largest absolute SMD that they leave; NaN where there are no weights."""
-
-    name: str
-    estimand: str = ""
-    effect: float = math.nan
-    se: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    ess: float = math.nan
-    smd: float = math.nan
-    refused: str = ""
-
-
-def compare(X: Any, T: ArrayLike, Y: ArrayLike, *, estimand: Literal["ATE", "ATT"] = "ATT") -> Iterator[Row]:
-    """Every estimator on the same data; what one refuses leaves the others alone.
-
-    Raises:
-        UserError: the data themselves are refused (see :mod:`contrastkit.causal.study`).
-    """
-    x, _ = covariates(X)
-    t, y = treatment(T, len(x)), outcome(Y, len(x))
-    for name, estimator in estimators(estimand).items():
-        try:
-            done = estimator.fit(x, t, y)
-        except UserError as error:
-            yield Row(name, refused=str(error))
-            continue
-        ess = smd = math.nan
-        if done.weights_ is not None:
-            of = done.estimand_ if done.estimand_ in ("ATE", "ATC", "ATO") else "ATT"
-            balance = balance_table(x, t, done.weights_, estimand=of)
-            ess, smd = float(balance.n[:, 1].min()), balance.worst
-        yield Row(name, done.estimand_, done.effect_, done.se_, *done.interval(), ess, smd)

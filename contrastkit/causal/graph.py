@@ -119,6 +119,20 @@ def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
     )
 
 
+def by_dowhy(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] = ()) -> str:
+    """What the package dowhy identifies, in its own words: back door, front door, instruments, general adjustment sets.
+
+    Raises:
+        UserError: dowhy is not installed.
+    """
+    try:
+        from dowhy.causal_identifier import EstimandType, identify_effect_auto
+    except ImportError as error:
+        raise UserError("dowhy is not installed: pip install dowhy") from error
+    seen = [name for name in graph if name not in unobserved]
+    return str(identify_effect_auto(graph, [T], [Y], seen, estimand_type=EstimandType.NONPARAMETRIC_ATE)).strip()
+
+
 def without(graph: nx.DiGraph, *, out_of: Collection[str]) -> nx.DiGraph:
     """The graph without the arrows that leave some of its variables."""
     cut = graph.copy()

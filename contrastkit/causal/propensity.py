@@ -92,12 +92,22 @@ def within(e: Floats, alpha: float) -> NDArray[np.bool_]:
     return (e >= alpha) & (e <= 1 - alpha)
 
 
+def calibration(e: Floats, t: NDArray[np.bool_]) -> Floats:
+    """In tenths of the scores, lowest first: the mean score, the share who were treated, and how many they are, [10, 3]
+    (fewer rows where scores are alike). Scores that mean what they say have the first two equal."""
+    cuts = np.unique(np.quantile(e, np.linspace(0, 1, 11)[1:-1]))
+    tenth = np.searchsorted(cuts, e, side="right")
+    n = np.bincount(tenth, minlength=len(cuts) + 1)
+    means = [np.bincount(tenth, v, minlength=len(n))[n > 0] / n[n > 0] for v in (e, t)]
+    return np.stack([*means, n[n > 0]], axis=1).astype(np.float64)
+
+
 def overlap_plot(e: Floats, t: NDArray[np.bool_], path: Path) -> None:
-    """Both arms' scores as histograms, one up, one down, into a .png."""
+    """Both arms' scores as histograms, one up, one down, and the calibration beside them, into a .png."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axis = figure.subplots()
+    figure = Figure(figsize=(10, 3.5), layout="constrained")
+    axis, right = figure.subplots(1, 2, width_ratios=(2, 1))
     bins = np.linspace(0, 1, 41)
     for arm, sign, label in ((t, 1, "treated"), (~t, -1, "not")):
         share = np.histogram(e[arm], bins)[0] / arm.sum()
@@ -106,4 +116,9 @@ def overlap_plot(e: Floats, t: NDArray[np.bool_], path: Path) -> None:
     axis.set_xlabel("propensity score")
     axis.set_ylabel("share of the arm")
     axis.legend()
+    mean, share, n = calibration(e, t).T
+    right.axline((0, 0), slope=1, color="black", linewidth=0.8)
+    right.errorbar(mean, share, 1.96 * np.sqrt(share * (1 - share) / n), fmt="o", markersize=4)
+    right.set_xlabel("mean score of a tenth")
+    right.set_ylabel("share treated")
     write_with(path, lambda file: figure.savefig(file, format="png", dpi=120))

@@ -10,11 +10,13 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq, minimize
 from sklearn.base import BaseEstimator, clone
 
-from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.propensity import Propensity, crump, within
 from contrastkit.causal.study import Floats, covariates, effective_sample_size, treatment
 from contrastkit.errors import UserError
+from contrastkit.stable.reweight import global_balancing
 
 Estimand = Literal["ATE", "ATT", "ATC", "ATO"]
 
@@ -30,15 +32,34 @@ def mean_one(w: Floats, t: NDArray[np.bool_]) -> Floats:
 
 
 class InverseProbability(BaseEstimator):
-    """Weights from the propensity score e(x) (Horvitz & Thompson 1952; Hajek's normalisation).
+    """Weights from the propensity score e(x): h(e)/e for the treated, h(e)/(1 - e) for the others (Horvitz & Thompson
+    1952; the tilting functions of Li, Morgan & Zaslavsky 2018).
 
-    ATE: T/e + (1-T)/(1-e); ATT: T + (1-T) e/(1-e); ATC: T (1-e)/e + (1-T); ATO: T (1-e) + (1-T) e, the overlap weights
-    of Li, Morgan & Zaslavsky 2018, which balance every mean exactly where e is logistic by maximum likelihood.
-    Stabilised weights (times P(T)) are the same after normalisation within the arms.
+    h is 1 for the ATE, e for the ATT, 1 - e for the ATC, and e (1 - e) for the ATO: overlap weights, which balance
+    every mean exactly where e is logistic by maximum likelihood.
+
+    Args:
+        scale: ``hajek`` gives mean 1 in each arm; ``stabilised`` the weights times P(T), over the mean of h, of which
+            the mean is 1 in each arm but for chance (Robins, Hernan & Brumback 2000); ``raw`` as above. A difference of
+            weighted means is the same under all three.
+        trim: nobody counts whose score is below it or above one less it; ``crump`` chooses (:func:`propensity.crump`).
+            The scores stay as fitted to all. The effect is then that on those who are left, as ``estimand_`` says.
+
+    Attributes:
+        weights_: see the module, and ``scale``. propensity_: the fitted model. alpha_: where it was trimmed, 0 if not.
     """
 
-    def __init__(self, estimand: Estimand = "ATT", *, propensity: Propensity | None = None) -> None:
+    def __init__(
+        self,
+        estimand: Estimand = "ATT",
+        *,
+        scale: Literal["hajek", "stabilised", "raw"] = "hajek",
+        trim: float | Literal["crump"] = 0.0,
+        propensity: Propensity | None = None,
+    ) -> None:
         self.estimand = estimand
+        self.scale = scale
+        self.trim = trim
         self.propensity = propensity
 
     def fit(self, X: Any, T: ArrayLike) -> Self:
@@ -46,14 +67,15 @@ class InverseProbability(BaseEstimator):
         t = treatment(T, len(x))
         self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(x, t)
         e = self.propensity_.scores_
-        pairs = {
-            "ATE": (1 / e, 1 / (1 - e)),
-            "ATT": (np.ones_like(e), e / (1 - e)),
-            "ATC": ((1 - e) / e, np.ones_like(e)),
-            "ATO": (1 - e, e),
-        }
-        treated, untreated = pairs[self.estimand]
-        self.weights_ = mean_one(np.where(t, treated, untreated), t)
+        self.alpha_ = crump(e) if self.trim == "crump" else float(self.trim)
+        if not 0 <= self.alpha_ < 0.5:
+            raise UserError(f"scores are trimmed to [a, 1 - a] with a in [0, 0.5), not {self.alpha_:g}")
+        h = {"ATE": np.ones_like(e), "ATT": e, "ATC": 1 - e, "ATO": e * (1 - e)}[self.estimand]
+        w = h / np.where(t, e, 1 - e) * within(e, self.alpha_)
+        hajek = mean_one(w, t)
+        arms = np.where(t, t.mean(), 1 - t.mean())
+        self.weights_ = {"hajek": hajek, "stabilised": w * arms / h.mean(), "raw": w}[self.scale]
+        self.estimand_ = self.estimand + (" after trimming" if self.alpha_ else "")
         return self
 
 
@@ -94,7 +116,7 @@ class EntropyBalancing(BaseEstimator):
             if not np.array_equal(arm, goal):
                 w[arm], gap, steps = balance(x[arm], x[goal].mean(0), names)
                 self.gap_, self.steps_ = max(self.gap_, gap), max(self.steps_, steps)
-        self.weights_ = mean_one(w, t)
+        self.weights_, self.estimand_ = mean_one(w, t), self.estimand
         return self
 
 
@@ -148,3 +170,137 @@ def _tilted(z: Floats, lam: Floats) -> tuple[Floats, float]:
     top = a.max()
     e = np.exp(a - top)
     return e / e.sum(), float(top + np.log(e.mean()))
+
+
+class CovariateBalancing(BaseEstimator):
+    """The covariate balancing propensity score (CBPS; Imai & Ratkovic 2014), just identified: the logistic e(x) whose
+    inverse-probability weights, and not its likelihood, are right, so that the arms' weighted means agree.
+
+    Found as the minimum of the convex loss that has these conditions for its gradient (Zhao 2019, Table 1). For the ATT
+    and the ATC the weights are those of entropy balancing; for the ATE the arms agree with one another, not with the
+    mean of all. The over-identified form, which weighs likelihood against balance, is not here.
+
+    Attributes:
+        weights_: see the module. scores_: float64 [n], e(x). gap_: the largest difference of weighted means that is
+            left, in standard deviations.
+
+    Raises:
+        UserError: no logistic model balances the covariates, with the gap that was found.
+    """
+
+    def __init__(self, estimand: Literal["ATE", "ATT", "ATC"] = "ATT") -> None:
+        self.estimand = estimand
+
+    def fit(self, X: Any, T: ArrayLike) -> Self:
+        x, names = covariates(X)
+        t = treatment(T, len(x))
+        sd = x.std(0)
+        z = np.column_stack([np.ones(len(x)), (x - x.mean(0)) / np.where(sd > 0, sd, 1)])
+        ate = self.estimand == "ATE"
+        sign = np.where(t, -1.0, 1.0)
+        tilted = {"ATE": np.ones_like(t), "ATT": ~t, "ATC": t}[self.estimand]  # who has a weight of the model
+
+        def grown(beta: Floats) -> Floats:
+            """exp(-eta) of the treated, 1/e - 1; exp(eta) of the others, 1/(1 - e) - 1."""
+            return np.where(tilted, np.exp(np.minimum(sign * (z @ beta), 300)), 0.0)
+
+        def loss(beta: Floats) -> tuple[float, Floats]:
+            flat = ate | ~tilted
+            value = grown(beta).sum() + (sign * flat) @ (z @ beta)
+            return float(value) / len(z), (sign * (grown(beta) + flat)) @ z / len(z)
+
+        def hessian(beta: Floats) -> Floats:
+            return (z * grown(beta)[:, None]).T @ z / len(z)
+
+        small = {"gtol": 1e-10, "maxiter": 200}
+        found = minimize(loss, np.zeros(z.shape[1]), jac=True, hess=hessian, method="trust-exact", options=small)
+        w = grown(found.x) + (ate | ~tilted)
+        gap = np.abs(np.average(z[t], axis=0, weights=w[t]) - np.average(z[~t], axis=0, weights=w[~t]))
+        self.gap_ = float(gap.max())
+        if self.gap_ > 1e-6:
+            worst = names[int(gap[1:].argmax())]
+            raise UserError(
+                f"no logistic model balances these covariates: {worst} is {gap[1:].max():.2g} standard deviations off; "
+                "leave some out, or weight by the propensity score"
+            )
+        self.scores_ = 1 / (1 + np.exp(-(z @ found.x)))
+        self.weights_, self.estimand_ = mean_one(w, t), self.estimand
+        return self
+
+
+class ApproximateBalancing(BaseEstimator):
+    """Weights that balance as far as they stay even: the first step of approximate residual balancing (Athey, Imbens &
+    Wager 2018, Eq. 4), whose second is :class:`contrastkit.causal.balancing.ResidualBalancing`.
+
+    g = argmin (1 - zeta) ||g||_2^2 + zeta ||mean_t - X_c'g||_inf^2  subject to  sum g = 1, 0 <= g_i <= n_c^(-2/3),
+    on standardised X, by L-BFGS on the dual, which has a variable for each covariate; a certificate of optimality (the
+    gap between both problems) is checked.
+
+    Args:
+        estimand: ATT weights the controls to the means of the treated, ATC the treated to those of the controls.
+        zeta: in (0, 1), how much balance counts.
+
+    Attributes:
+        weights_: see the module. gap_: the largest difference of means that is left, in standard deviations.
+    """
+
+    def __init__(self, estimand: Literal["ATT", "ATC"] = "ATT", *, zeta: float = 0.5) -> None:
+        self.estimand = estimand
+        self.zeta = zeta
+
+    def fit(self, X: Any, T: ArrayLike) -> Self:
+        x, _ = covariates(X)
+        t = treatment(T, len(x))
+        goal = ~t if self.estimand == "ATC" else t
+        sd = x.std(0)
+        c = (x[~goal] - x[goal].mean(0)) / np.where(sd > 0, sd, 1)
+        n, p = c.shape
+        zeta, cap = self.zeta, max(n ** (-2 / 3), 1 / n)
+
+        def inner(u: Floats) -> Floats:
+            """argmin (1 - zeta) ||g||^2 + g'c u over the weights that are allowed."""
+            a = -(c @ u) / (2 * (1 - zeta))
+            if n * cap <= 1:
+                return np.full(n, 1 / n)
+            nu = brentq(lambda nu: np.clip(a - nu, 0, cap).sum() - 1, a.min() - cap, a.max(), xtol=1e-15, rtol=1e-14)
+            return np.clip(a - nu, 0, cap)
+
+        def dual(halves: Floats) -> tuple[float, Floats]:
+            """Minus it, n times: of u = (halves[:p] - halves[p:]) / n, both not negative."""
+            u, size = (halves[:p] - halves[p:]) / n, halves.sum() / n
+            g = inner(u)
+            value = (1 - zeta) * g @ g + g @ (c @ u) - size**2 / (4 * zeta)
+            slope = c.T @ g
+            return -n * float(value), np.concatenate([-slope, slope]) + size / (2 * zeta)
+
+        start, box = np.zeros(2 * p), [(0, None)] * (2 * p)
+        small = {"maxiter": 5000, "maxfun": 20000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
+        found = minimize(dual, start, jac=True, method="L-BFGS-B", bounds=box, options=small)
+        g = inner((found.x[:p] - found.x[p:]) / n)
+        self.gap_ = float(np.abs(c.T @ g).max(initial=0.0))
+        primal = n * ((1 - zeta) * g @ g + zeta * self.gap_**2)
+        if primal + found.fun > 1e-4 * primal:
+            raise UserError(f"approximate balancing stopped {(primal + found.fun) / primal:.1%} from its optimum")
+        w = np.ones(len(x))
+        w[~goal] = g
+        self.weights_, self.estimand_ = mean_one(w, t), self.estimand
+        return self
+
+
+class GlobalBalancing(BaseEstimator):
+    """Global balancing (Shen et al., ACM MM 2018; Kuang et al., KDD 2018): the treatment, and each covariate in turn as
+    if it were one, is balanced against all others (:func:`contrastkit.stable.reweight.global_balancing`).
+
+    The population is that of the weights: what is estimated is the effect on it, close to the ATE where little weight
+    was moved.
+
+    Attributes:
+        weights_: see the module. reweighting_: the dependence before and after.
+    """
+
+    def fit(self, X: Any, T: ArrayLike) -> Self:
+        x, _ = covariates(X)
+        t = treatment(T, len(x))
+        self.reweighting_ = global_balancing(np.column_stack([t, x]))
+        self.weights_, self.estimand_ = mean_one(self.reweighting_.weights, t), "ATE of the reweighted"
+        return self

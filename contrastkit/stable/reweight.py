@@ -1,41 +1,85 @@
-"""One weight per sample under which the features no longer depend on one another."""
+"""One weight per sample under which the features no longer depend on one another.
 
+Each way takes features and its own numbers and returns a :class:`Reweighting`; :data:`METHODS` has them by name.
+"""
+
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from contrastkit.causal.study import Floats, covariates, effective_sample_size
 from contrastkit.errors import UserError
 
+COSINES = 10  # of each feature
+
 
 @dataclass(frozen=True)
 class Reweighting:
-    """Weights [n] with mean 1; the dependence before and after (sum of squared covariances between columns of different
-    features, standardised), and the effective sample size."""
+    """Weights [n] with mean 1, and what they did.
+
+    Attributes:
+        weights: [n].
+        before, after: :func:`dependence` of the features, the same measure for every method.
+        linear_before, linear_after: of it, what their covariances alone make.
+        ess: effective sample size, (sum w)^2 / sum w^2.
+        constant: names of the features that do not vary, which have no part in it.
+    """
 
     weights: Floats
     before: float
     after: float
+    linear_before: float
+    linear_after: float
     ess: float
+    constant: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> list[str]:
         """What the user should know of them, a line each."""
         n, said = len(self.weights), []
-        if self.before < 1e-9:
-            said.append(
-                "the features are uncorrelated already, linear weights have nothing to do: use Fourier features"
-            )
-        elif self.after > 0.95 * self.before:
-            said.append("the weights did next to nothing: the features depend on one another as before")
+        if self.constant:
+            said.append(f"without a part in it, for they do not vary: {', '.join(self.constant)}")
+        if self.after > 0.95 * self.before:
+            if self.linear_before < 1e-6:
+                said.append(
+                    "the features are uncorrelated already: a linear method has nothing to do, by algebra; use rff"
+                )
+            elif self.linear_after < 0.5 * self.linear_before:
+                said.append("the features are less correlated, but depend on one another as before: use rff")
+            else:
+                said.append("the weights did next to nothing: the features depend on one another as before")
         if self.ess < 0.02 * n:
-            said.append(f"the weights collapsed on {self.ess:.0f} of {n} samples: raise the penalty on their variance")
+            said.append(
+                f"the weights collapsed on {self.ess:.0f} of {n} samples: raise the penalty (srdo: lower the clip)"
+            )
         return said
 
 
-def rff(X: Any, *, features: int = 10, penalty: float = 0.01, iterations: int = 150, seed: int = 0) -> Reweighting:
+def dependence(X: Any, w: Floats | None = None, *, features: int = COSINES) -> float:
+    """How much features depend on one another: sum over columns j, k of different features of Cov_w(z_j, z_k)^2.
+
+    Each feature has as columns itself, standardised without weights, and ``features`` random cosines of itself as in
+    :func:`rff`; none leave the linear part. The draws are no method's own, lest it be judged on what it was fitted to.
+    Chance adds about one over the effective sample size for each pair, so that few rows never come to 0.
+
+    Args:
+        X: [n, p], an array or a frame.
+        w: weights [n]; None for equal ones.
+        features: cosines of each feature.
+
+    Raises:
+        UserError: the data are not numbers, two features are copies, or fewer than two vary.
+    """
+    x, _ = _standardised(X)
+    return _dependence(x, np.ones(len(x)) if w is None else w, features)
+
+
+def rff(X: Any, *, features: int = COSINES, penalty: float = 0.01, iterations: int = 150, seed: int = 0) -> Reweighting:
     """Decorrelation of random Fourier features (Rahimi & Recht 2007), over all samples at once.
 
     w = softmax(a) minimises  sum over columns j, k of different features of Cov_w(z_j, z_k)^2  +  penalty n sum w^2,
@@ -53,33 +97,205 @@ def rff(X: Any, *, features: int = 10, penalty: float = 0.01, iterations: int = 
         seed: of the cosines.
 
     Raises:
-        UserError: the data are not numbers, or fewer than two features vary.
+        UserError: the data are not numbers, two features are copies, or fewer than two vary.
     """
-    x, _ = covariates(X)
-    sd = x.std(0)
-    x = ((x - x.mean(0)) / np.where(sd > 0, sd, 1))[:, sd > 0]
+    x, constant = _standardised(X)
+    z, apart = _fourier(x, features, seed)
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        C, m = _covariance(z, w)
+        C *= apart
+        return float((C**2).sum()), 2 * _slope(z, C, m)
+
+    return _reweighting(x, _descend(loss, len(x), penalty, iterations), constant)
+
+
+def dwr(X: Any, *, penalty: float = 5e-5, unit: float = 0.5, iterations: int = 500) -> Reweighting:
+    """Decorrelated weighting (Kuang et al., AAAI 2020, Eq. 6; the numbers of KunKuang/Decorrelated-Weighted-Regression
+    and StableLearn's SVI/algorithm/DWR.py).
+
+    W = G o G minimises  (2000 / p) sum_j ||Cov_W(x_j, x_-j)||_2 + unit (sum W - n)^2 + penalty sum W^2, the regression
+    left to whoever takes the weights. Two departures: x is standardised, and L-BFGS with the exact gradient takes the
+    place of thousands of steps of RMSprop or Adam. The norms are rounded off at 0, where they have no slope.
+
+    Covariances only: on features that are uncorrelated, the axes of a PCA say, the weights stay equal.
+
+    Args:
+        X: [n, p], an array or a frame.
+        penalty: on sum W^2.
+        unit: of the mean weight's pull to 1: 0.5 in StableLearn, 5e-4 in the authors' own code.
+        iterations: of L-BFGS at most.
+
+    Raises:
+        UserError: as :func:`rff`.
+    """
+    x, constant = _standardised(X)
     n, p = x.shape
-    if p < 2:
+
+    def objective(G: Floats) -> tuple[float, Floats]:
+        W = G * G
+        C, m = _covariance(x, W / n)
+        np.fill_diagonal(C, 0)
+        s = np.sqrt((C**2).sum(1) + 1e-12)
+        S = 1000 / p * C * (1 / s + 1 / s[:, None])
+        dW = _slope(x, S, m) / n + 2 * unit * (W.sum() - n) + 2 * penalty * W
+        value = 2000 / p * s.sum() + unit * (W.sum() - n) ** 2 + penalty * (W**2).sum()
+        return float(value), 2 * G * dW
+
+    options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 1e-12, "gtol": 1e-8}
+    G = minimize(objective, np.ones(n), jac=True, method="L-BFGS-B", options=options).x
+    return _reweighting(x, G * G, constant)
+
+
+def srdo(X: Any, *, permutations: int = 3, folds: int = 5, clip: float = 10.0, seed: int = 0) -> Reweighting:
+    """Sample reweighted decorrelation (Shen et al., AAAI 2020, Alg. 1; Silver-Shen/Stable_Linear_Model_Learning).
+
+    A classifier tells the rows from rows whose columns were permuted, each by itself; w = p(permuted | x) / p(row | x)
+    is the ratio of the densities. The paper's weights are predictions of the rows that its network was trained on, and
+    follow few of them. Here a row is judged by networks (scikit-learn's, 100 and 5 units, stopped early) that have not
+    seen it, over several permutations, and no weight is above ``clip`` or below its inverse before they get mean 1.
+
+    Args:
+        X: [n, p], an array or a frame.
+        permutations: draws of the permuted rows, over which probabilities are averaged.
+        folds: of cross-fitting.
+        clip: the largest ratio of densities.
+        seed: of permutations, folds and networks.
+
+    Raises:
+        UserError: as :func:`rff`, or fewer than twenty rows for each fold.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.model_selection import KFold
+    from sklearn.neural_network import MLPClassifier
+
+    x, constant = _standardised(X)
+    n = len(x)
+    if n < 20 * folds:
+        raise UserError(f"{n} rows: srdo wants {20 * folds}, twenty for each of its {folds} folds")
+    g, real = np.random.default_rng(seed), np.zeros(n)
+    for turn in range(permutations):
+        for train, held in KFold(folds, shuffle=True, random_state=seed + turn).split(x):
+            rows = np.concatenate([x[train], g.permuted(x[train], axis=0)])
+            network = MLPClassifier((100, 5), early_stopping=True, max_iter=500, random_state=seed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                network.fit(rows, np.repeat([1, 0], len(train)))
+            real[held] += network.predict_proba(x[held])[:, 1] / permutations
+    return _reweighting(x, np.clip((1 - real) / real, 1 / clip, clip), constant)
+
+
+def global_balancing(X: Any, *, penalty: float = 0.01, iterations: int = 150) -> Reweighting:
+    """Global balancing (Shen et al., ACM MM 2018, Eq. 5, the causal regulariser of CRLR), by itself.
+
+    Each feature in turn is a treatment, I_j = 1 above its mean, and the others are to have the same mean in both arms:
+    W minimises  sum_j || X_-j'(W o I_j) / W'I_j - X_-j'(W o (1 - I_j)) / W'(1 - I_j) ||^2  +  penalty n sum W^2.
+    As in the code of DGBCox, features are cut at their mean, and are treatments only where 20 to 80 % of the rows
+    are treated. Departures: X_-j is standardised and not cut, the classifier is left to whoever takes the weights, and
+    W = softmax(a), by L-BFGS, needs no term that draws its sum to 1.
+
+    Args:
+        X: [n, p], an array or a frame.
+        penalty: on n sum W^2, which is 1 for equal weights and n for a single one.
+        iterations: of L-BFGS at most.
+
+    Raises:
+        UserError: as :func:`rff`, or no feature has arms of that size.
+    """
+    x, constant = _standardised(X)
+    above = x > 0  # standardised: above the mean
+    treated = np.flatnonzero(np.abs(above.mean(0) - 0.5) <= 0.3)
+    if not len(treated):
+        raise UserError("no feature has 20 to 80 % of the rows above its mean: global balancing has no treatment")
+    I = above[:, treated].astype(np.float64)  # noqa: E741
+    others = np.ones((len(treated), x.shape[1]))
+    others[np.arange(len(treated)), treated] = 0
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        a = w @ I
+        wx = x * w[:, None]
+        inside = I.T @ wx
+        one = inside / a[:, None]
+        zero = (wx.sum(0) - inside) / (1 - a)[:, None]
+        D = (one - zero) * others
+        along = x @ D.T
+        dw = I * (along - (D * one).sum(1)) / a - (1 - I) * (along - (D * zero).sum(1)) / (1 - a)
+        return float((D**2).sum()), 2 * dw.sum(1)
+
+    return _reweighting(x, _descend(loss, len(x), penalty, iterations), constant)
+
+
+METHODS: dict[str, Callable[..., Reweighting]] = {"rff": rff, "dwr": dwr, "srdo": srdo, "global": global_balancing}
+
+
+def _standardised(X: Any) -> tuple[Floats, tuple[str, ...]]:
+    """The features that vary with mean 0 and variance 1, [n, p], and the names of those that do not."""
+    x, names = covariates(X)
+    sd = x.std(0)
+    varies = sd > 1e-12 * np.abs(x).max(0)  # the standard deviation of a constant is rounding, not always 0
+    constant = tuple(name for name, does in zip(names, varies, strict=True) if not does)
+    if (p := int(varies.sum())) < 2:
         raise UserError(f"{p} features vary: decorrelation wants two")
-    g = np.random.default_rng(seed)
+    x = (x[:, varies] - x[:, varies].mean(0)) / sd[varies]
+    r = np.triu(np.abs(x.T @ x) / len(x), 1)
+    if len(copies := np.argwhere(r > 1 - 1e-10)):
+        j, k = (np.array(names)[varies][i] for i in copies[0])
+        raise UserError(f"{j} and {k} are copies of one another: no weights make them independent, leave one out")
+    return x, constant
+
+
+def _fourier(x: Floats, features: int, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """Each feature and its cosines side by side, [n, p (features + 1)], and which pairs are of different features."""
+    g, (n, p) = np.random.default_rng(seed), x.shape
     omega, b = g.normal(size=(p, features)), g.uniform(0, 2 * np.pi, size=(p, features))
     z = np.concatenate([x[:, :, None], np.sqrt(2) * np.cos(x[:, :, None] * omega + b)], axis=2).reshape(n, -1)
     own = np.repeat(np.arange(p), features + 1)
-    apart = own[:, None] != own
+    return z, own[:, None] != own
+
+
+def _covariance(z: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """z' diag(w) z - m m' and m = z' w."""
+    m = w @ z
+    return (z * w[:, None]).T @ z - np.outer(m, m), m
+
+
+def _slope(z: Floats, S: Floats, m: Floats) -> Floats:
+    """The gradient [n] by w of sum_jk S_jk Cov_jk, S symmetric."""
+    return np.einsum("ij,ij->i", z @ S, z - 2 * m)
+
+
+def _dependence(x: Floats, w: Floats, features: int) -> float:
+    z, apart = _fourier(x, features, seed=10**6)
+    return float((_covariance(z, w / w.sum())[0][apart] ** 2).sum())
+
+
+def _softmax(a: Floats) -> Floats:
+    w = np.exp(a - a.max())
+    return w / w.sum()
+
+
+def _descend(loss: Callable[[Floats], tuple[float, Floats]], n: int, penalty: float, iterations: int) -> Floats:
+    """w = softmax(a) [n] where loss(w) + penalty n sum w^2 is least, from equal weights by L-BFGS; ``loss`` gives its
+    value and its gradient by w."""
 
     def objective(a: Floats) -> tuple[float, Floats]:
-        w = np.exp(a - a.max())
-        w /= w.sum()
-        m = w @ z
-        G = ((z * w[:, None]).T @ z - np.outer(m, m)) * apart
-        dw = 2 * np.einsum("ij,ij->i", z @ G, z) - 4 * z @ (G @ m) + 2 * penalty * n * w
-        return float((G**2).sum()) + penalty * n * float(w @ w), w * (dw - w @ dw)
+        w = _softmax(a)
+        value, dw = loss(w)
+        dw = dw + 2 * penalty * n * w
+        return value + penalty * n * float(w @ w), w * (dw - w @ dw)
 
-    start = np.zeros(n)
-    small = {"maxiter": iterations, "gtol": 1e-4 / n, "ftol": 1e-12}  # the gradient of one weight of n is small
-    a = minimize(objective, start, jac=True, method="L-BFGS-B", options=small).x
-    w = np.exp(a - a.max())
-    w *= n / w.sum()
-    before = objective(start)[0] - penalty
-    after = objective(a)[0] - penalty * float(w @ w) / n
-    return Reweighting(w, before, after, effective_sample_size(w))
+    options = {"maxiter": iterations, "gtol": 1e-4 / n, "ftol": 1e-12}  # the gradient of one weight of n is small
+    return _softmax(minimize(objective, np.zeros(n), jac=True, method="L-BFGS-B", options=options).x)
+
+
+def _reweighting(x: Floats, w: Floats, constant: tuple[str, ...]) -> Reweighting:
+    equal = np.ones(len(x))
+    return Reweighting(
+        weights=w * (len(w) / w.sum()),
+        before=_dependence(x, equal, COSINES),
+        after=_dependence(x, w, COSINES),
+        linear_before=_dependence(x, equal, 0),
+        linear_after=_dependence(x, w, 0),
+        ess=effective_sample_size(w),
+        constant=constant,
+    )

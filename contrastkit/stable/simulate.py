@@ -1,25 +1,42 @@
 """Data whose spurious part changes from place to place, to learn on one and be tested on others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from numpy.typing import NDArray
 
 from contrastkit.causal.study import Floats
 from contrastkit.errors import UserError
 
+if TYPE_CHECKING:
+    from contrastkit.data import DataSet, Source
+
 Mode = Literal["independent", "S to V", "V to S", "collinear"]
 ENVIRONMENTS = (-3.0, -2.0, -1.7, -1.5, -1.3, 1.3, 1.5, 1.7, 2.0, 3.0)  # of the test (Kuang et al. 2020)
+COLOURS = (0.1, 0.2, 0.9)  # the environments of coloured digits; the last one is the test (Arjovsky et al. 2019)
 BETA = (1 / 3, -2 / 3, 1.0, -1 / 3, 2 / 3, -1.0)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """X [n, p]: the stable S in its first ``stable`` columns, then V. Y [n]."""
+    """X [n, p]: the stable S, which Y [n] follows, in its first ``stable`` columns, then V."""
 
     X: Floats
     Y: Floats
     stable: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """X [n, p], a treatment T bool [n] that depends on X, the outcome Y [n], and the true effect on the treated."""
+
+    X: Floats
+    T: NDArray[np.bool_]
+    Y: Floats
+    att: float
 
 
 def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent", seed: int = 0) -> Sample:
@@ -74,3 +91,123 @@ def _draw(g: np.random.Generator, n: int, s: int, mode: Mode) -> tuple[Floats, F
         return chain, 0.8 * chain + 0.2 * turned + g.normal(size=(n, s))
     V = g.normal(size=(n, s))
     return 0.2 * V + 0.8 * np.roll(V, -1, axis=1) + g.normal(size=(n, s)), V
+
+
+def collinear(n: int, p: int = 10, *, rho: float = 0.8, seed: int = 0) -> Sample:
+    """Regression on collinear causes by a model that is not quite right (Shen et al., AAAI 2020, Sec. 4.1; as in
+    StableLearn's collinearity.py).
+
+    X ~ N(0, Sigma), columns correlated by ``rho`` two by two; Y = X beta + X_1 X_2 X_3 + N(0, 1), beta = 1/5, -2/5,
+    3/5, -4/5, 1, then of the other sign, and so on. Every column is a cause: it is the product, left out of a linear
+    model, that goes with X_3 as X_1 goes with X_2. The code draws from one ``rho``; another makes another environment
+    here.
+
+    Args:
+        n: rows. p: columns.
+        rho: the correlation within a pair.
+        seed: of all draws.
+
+    Raises:
+        UserError: a correlation out of (-1, 1), or too few columns.
+    """
+    if not abs(rho) < 1:
+        raise UserError(f"a correlation of {rho:g}: between -1 and 1")
+    if p < 4 or p % 2:
+        raise UserError(f"{p} columns: an even number of them, 4 or more")
+    g = np.random.default_rng(seed)
+    X = g.normal(size=(n, p))
+    X[:, 1::2] = rho * X[:, ::2] + np.sqrt(1 - rho**2) * X[:, 1::2]
+    beta = np.resize(np.array([1, -2, 3, -4, 5, -1, 2, -3, 4, -5]) / 5, p)
+    return Sample(X, X @ beta + X[:, 0] * X[:, 1] * X[:, 2] + g.normal(size=n), p)
+
+
+def confounded(n: int, p: int, *, rate: float, seed: int = 0) -> Trial:
+    """A treatment that the outcome's own causes decide (Kuang et al., KDD 2017, Sec. 5.1; as in the example of
+    KunKuang/Differentiated-Confounder-Balancing).
+
+    X ~ N(0, I), T = 1 where X_1 + ... + X_{rate p} + N(0, 1) > 0; untreated Y = sum over even j of (j / 2) X_j +
+    N(0, 3^2), treated by 1 + X_1 + ... + X_p more.
+
+    Args:
+        n: rows. p: columns.
+        rate: the share of the columns that decide on the treatment.
+        seed: of all draws.
+
+    Raises:
+        UserError: no rows, no column decides, or nobody is treated.
+    """
+    deciding = round(rate * p)
+    if n < 1 or not 1 <= deciding <= p:
+        raise UserError(f"a share of {rate:g} of {p} columns, {n} rows: at least one column decides on one row or more")
+    g = np.random.default_rng(seed)
+    X = g.normal(size=(n, p))
+    T = X[:, :deciding].sum(1) + g.normal(size=n) > 0
+    if T.all() or not T.any():
+        raise UserError(f"{n} rows, all {'treated' if T.all() else 'untreated'}: draw more")
+    j = np.arange(1, p + 1)
+    effect = 1 + X.sum(1)
+    Y = X @ np.where(j % 2 == 0, j / 2, 0.0) + g.normal(0, 3, n) + T * effect
+    return Trial(X, T, Y, float(effect[T].mean()))
+
+
+def coloured(
+    data: "DataSet", *, environments: Sequence[float] = COLOURS, flip: float = 0.25, seed: int = 0
+) -> dict[str, NDArray[Any]]:
+    """Grey images in red and green, whose colour tells the label better than their shape, elsewhere the other way round
+    (Colored MNIST: Arjovsky et al. 2019, Sec. 5; facebookresearch/InvariantRiskMinimization, code/colored_mnist).
+
+    The label is whether the class is of the second half of the classes, turned round with probability ``flip``; the
+    colour is red (0) or green (1) as the label says, turned round with probability e in environment e. Training images
+    are dealt evenly to all environments but the last, test images are that one. The code has two channels and halves
+    the images; here blue is 0 and sizes are kept.
+
+    Args:
+        data: grey images of one size with labels, and a test part, from :func:`contrastkit.data.open_data`.
+        environments: how often the colour disagrees with the label, the test's last.
+        flip: how often the label disagrees with the class.
+        seed: of all draws.
+
+    Returns:
+        What ``open_data`` reads from an .npz: images uint8 [N, H, W, 3], labels text [N] (the classes, "0 to 4"),
+        test_images, test_labels; besides, environment and test_environment float64 [N].
+
+    Raises:
+        UserError: no grey images of one size, unlabelled ones, no test part, or not probabilities.
+    """
+    if len(environments) < 2 or not all(0 <= e <= 1 for e in (*environments, flip)):
+        shown = ", ".join(f"{e:g}" for e in environments)
+        raise UserError(f"environments {shown}, flips {flip:g}: two environments or more, all of them probabilities")
+    if data.test is None:
+        raise UserError(f"{data.name} has no test part: hold one out with --val-fraction 0.1")
+    parts = [_grey(source) for source in (data.train, data.test)]
+    n_classes = 1 + max(int(labels.max()) for _, labels in parts)
+    named = data.train.classes or [str(label) for label in range(n_classes)]
+    half = len(named) // 2
+    if half < 1:
+        raise UserError(f"{data.name} has one class: there are no two halves")
+    names = np.array([f"{named[0]} to {named[half - 1]}", f"{named[half]} to {named[-1]}"])
+    g = np.random.default_rng(seed)
+    found = {}
+    for prefix, (grey, classes), own in (("", parts[0], environments[:-1]), ("test_", parts[1], environments[-1:])):
+        n = len(grey)
+        e = g.permutation(np.resize(np.array(own, np.float64), n))
+        label = (classes >= half) ^ (g.uniform(size=n) < flip)
+        green = label ^ (g.uniform(size=n) < e)
+        images = np.zeros((*grey.shape, 3), np.uint8)
+        images[~green, ..., 0], images[green, ..., 1] = grey[~green], grey[green]
+        found |= {f"{prefix}images": images, f"{prefix}labels": names[label.astype(int)], f"{prefix}environment": e}
+    return found
+
+
+def _grey(source: "Source") -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images [N, H, W] and classes [N] of a source."""
+    import torch
+
+    if source.rate is not None or source.channels != 1:
+        raise UserError(f"{source.name} does not hold grey images: colour is what is added to them")
+    if source.labels is None or bool((source.labels < 0).any()):
+        raise UserError(f"{source.name} has images without a label: there is nothing that the colour could go with")
+    images, really = source.take(torch.arange(len(source)))
+    if not isinstance(images, torch.Tensor):
+        raise UserError(f"{source.name} holds images of several sizes: give some of one")
+    return images[:, 0].numpy(), source.label(really).numpy()

@@ -1,0 +1,64 @@
+"""Coarsened exact matching."""
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+
+from contrastkit.causal.study import covariates, treatment
+from contrastkit.causal.weighting import mean_one
+from contrastkit.errors import UserError
+
+
+class CoarsenedExact(BaseEstimator):
+    """Coarsened exact matching (CEM; Iacus, King & Porro 2012): units that share a bin of every covariate are a
+    stratum, strata without one of the arms are dropped, the others weighted to the population of the estimand.
+
+    Args:
+        estimand: ATT gives a control the weight n_t^s / n_c^s of its stratum s and a treated unit 1, ATC the other way
+            round, ATE n^s / n_arm^s; with mean 1 in each arm in the end.
+        bins: of a covariate with more than two values, of equal width from its least to its largest: as many, or by a
+            rule of numpy's: ``sturges`` (MatchIt's default), ``scott``, ``fd``.
+
+    Attributes:
+        strata_: int64 [n], the number of a unit's stratum, -1 where it was dropped. weights_: float64 [n], 0 there.
+        dropped_: int64, the rows dropped of the population that is asked for. estimand_: what is estimated after that.
+
+    Raises:
+        UserError: no stratum has both arms.
+    """
+
+    def __init__(
+        self,
+        estimand: Literal["ATT", "ATC", "ATE"] = "ATT",
+        *,
+        bins: int | Literal["sturges", "scott", "fd"] = "sturges",
+    ) -> None:
+        self.estimand = estimand
+        self.bins = bins
+
+    def fit(self, X: Any, T: ArrayLike) -> Self:
+        x, _ = covariates(X)
+        t = treatment(T, len(x))
+        cells = np.empty(x.shape, np.int64)
+        for j, column in enumerate(x.T):
+            if len(np.unique(column)) > 2:
+                cells[:, j] = np.digitize(column, np.histogram_bin_edges(column, self.bins)[1:-1])
+            else:
+                cells[:, j] = column != column.min()
+        s = np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
+        one, other = (np.bincount(s, arm) for arm in (t, ~t))
+        kept = ((one > 0) & (other > 0))[s]
+        if not kept.any():
+            raise UserError("no stratum has both arms: ask for fewer bins, or leave covariates out")
+        goal = {"ATE": one + other, "ATT": one, "ATC": other}[self.estimand]
+        w = np.zeros(len(x))
+        for arm, own in ((t, one), (~t, other)):
+            w[arm & kept] = (goal / np.maximum(own, 1))[s[arm & kept]]
+        asked = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}[self.estimand]
+        self.weights_ = mean_one(w, t)
+        self.strata_ = np.where(kept, np.unique(np.where(kept, s, -1), return_inverse=True)[1] - (not kept.all()), -1)
+        self.dropped_ = np.flatnonzero(asked & ~kept)
+        self.estimand_ = f"{self.estimand} of the matched" if len(self.dropped_) else self.estimand
+        return self
