@@ -51,6 +51,13 @@ def estimate(
             "has another."
         ),
     ] = "ATT",
+    error: Annotated[
+        Literal["hc1", "balanced"],
+        typer.Option(
+            help="Entropy balancing's standard error: hc1 takes the weights as given, and is too wide where covariates "
+            "explain the outcome; balanced knows that they were chosen."
+        ),
+    ] = "hc1",
     benchmark: Annotated[
         float | None,
         typer.Option(help="The truth, of an experiment say (named sets know it): how far each is from it is shown."),
@@ -66,7 +73,7 @@ def estimate(
     assert study.Y is not None
     truth = study.truth if benchmark is None else benchmark
     with screen.working("estimating"):
-        rows = list(compare(study.X, study.T, study.Y, estimand=estimand, seed=seed))
+        rows = list(compare(study.X, study.T, study.Y, estimand=estimand, error=error, seed=seed))
     columns = ["", "of", "effect", "SE", "low", "high", "ESS", "|SMD|"]
     shown = []
     for row in rows:

@@ -74,7 +74,7 @@ def write(path: Path, columns: dict[str, Any]) -> None:
 
 
 def number(value: float, digits: int) -> str:
-    return "" if math.isnan(value) else f"{value:,.{digits}f}"
+    return "" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"  # no minus before a zero
 
 
 def short(value: float) -> str:

@@ -3,6 +3,7 @@
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
@@ -47,7 +48,7 @@ class CoarsenedExact(BaseEstimator):
                 cells[:, j] = np.digitize(column, np.histogram_bin_edges(column, self.bins)[1:-1])
             else:
                 cells[:, j] = column != column.min()
-        s = np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1)
+        s = pd.DataFrame(cells).groupby(list(range(x.shape[1])), sort=False).ngroup().to_numpy()
         one, other = (np.bincount(s, arm) for arm in (t, ~t))
         kept = ((one > 0) & (other > 0))[s]
         if not kept.any():

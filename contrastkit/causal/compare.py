@@ -20,17 +20,19 @@ from contrastkit.causal.estimate import (
     Weighted,
 )
 from contrastkit.causal.matching import Matching
-from contrastkit.causal.study import covariates, outcome, treatment
+from contrastkit.causal.study import covariates, named, outcome, treatment
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
 from contrastkit.errors import UserError
 
 Estimand = Literal["ATT", "ATC", "ATE", "ATO"]
 
 
-def estimators(estimand: Estimand, *, seed: int = 0) -> dict[str, Estimator]:
+def estimators(
+    estimand: Estimand, *, error: Literal["hc1", "balanced"] = "hc1", seed: int = 0
+) -> dict[str, Estimator]:
     """What :func:`compare` puts side by side, by name: those that have the estimand, and the naive one, regression and
-    overlap weights, which have their own. ``seed`` is of the folds."""
-    found: dict[str, Estimator] = {"naive": DifferenceInMeans(), "regression": Regression()}
+    overlap weights, which have their own. ``error`` is that of entropy balancing, ``seed`` of the folds."""
+    found: dict[str, Estimator] = {"naive": DifferenceInMeans(), "ols": Regression()}
     if estimand in ("ATT", "ATC"):
         found["oaxaca"] = OaxacaBlinder(estimand)
     if estimand != "ATO":
@@ -39,7 +41,7 @@ def estimators(estimand: Estimand, *, seed: int = 0) -> dict[str, Estimator]:
         found["ipw"] = Weighted(InverseProbability(estimand))
     found["overlap"] = Weighted(InverseProbability("ATO"))
     if estimand != "ATO":
-        found["entropy"] = Weighted(EntropyBalancing(estimand))
+        found["entropy"] = Weighted(EntropyBalancing(estimand), error=error)
     if estimand == "ATE":
         found["cbps"] = Weighted(CovariateBalancing(estimand))  # else the same as entropy
     if estimand in ("ATT", "ATC"):
@@ -66,17 +68,25 @@ class Row:
     refused: str = ""
 
 
-def compare(X: Any, T: ArrayLike, Y: ArrayLike, *, estimand: Estimand = "ATT", seed: int = 0) -> Iterator[Row]:
+def compare(
+    X: Any,
+    T: ArrayLike,
+    Y: ArrayLike,
+    *,
+    estimand: Estimand = "ATT",
+    error: Literal["hc1", "balanced"] = "hc1",
+    seed: int = 0,
+) -> Iterator[Row]:
     """Every estimator on the same data; what one refuses leaves the others alone.
 
     Raises:
         UserError: the data themselves are refused (see :mod:`contrastkit.causal.study`).
     """
-    x, _ = covariates(X)
+    x, names = covariates(X)
     t, y = treatment(T, len(x)), outcome(Y, len(x))
-    for name, estimator in estimators(estimand, seed=seed).items():
+    for name, estimator in estimators(estimand, error=error, seed=seed).items():
         try:
-            done = estimator.fit(x, t, y)
+            done = estimator.fit(named(x, names), t, y)
         except UserError as error:
             yield Row(name, refused=str(error))
             continue

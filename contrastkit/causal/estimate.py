@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import Propensity
-from contrastkit.causal.study import Floats, covariates, outcome, treatment
+from contrastkit.causal.study import Floats, covariates, named, outcome, treatment
 from contrastkit.causal.weighting import EntropyBalancing
 from contrastkit.errors import UserError
 
@@ -31,6 +31,7 @@ class Estimator(BaseEstimator, ABC):
     se_: float
     estimand_: str
     weights_: Floats | None
+    names_: tuple[str, ...]  # of the columns
 
     def fit(self, X: Any, T: ArrayLike, Y: ArrayLike) -> Self:
         """X [n, p]: an array or a frame; T [n] of 0 and 1; Y [n] numbers. None of them is written to.
@@ -38,7 +39,7 @@ class Estimator(BaseEstimator, ABC):
         Raises:
             UserError: see :mod:`contrastkit.causal.study`, and what an estimator cannot do.
         """
-        x, _ = covariates(X)
+        x, self.names_ = covariates(X)
         self.weights_, self.se_ = None, math.nan
         self._fit(x, treatment(T, len(x)), outcome(Y, len(x)))
         return self
@@ -106,18 +107,41 @@ class OaxacaBlinder(OfOneArm):
 class Weighted(Estimator):
     """The difference of weighted means under the weights of ``weighting`` (:mod:`contrastkit.causal.weighting`).
 
-    The standard error is that of the weighted regression of Y on T, HC1: it takes the weights as given, which is
-    conservative where they were estimated for balance.
+    Args:
+        weighting: entropy balancing by default.
+        error: ``hc1`` is the standard error of the weighted regression of Y on T, as most tables have it. It takes the
+            weights as given, and where they balance covariates that Y depends on, its intervals are too wide.
+            ``balanced``, of entropy balancing alone, knows that they were chosen (the sandwich of both steps; Zhao &
+            Percival 2017, Sec. 3): what the balanced terms explain of Y is exact, and errs only with the population.
     """
 
-    def __init__(self, weighting: Any = None) -> None:
+    def __init__(self, weighting: Any = None, *, error: Literal["hc1", "balanced"] = "hc1") -> None:
         self.weighting = weighting
+        self.error = error
 
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
-        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(x, t)
+        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(
+            named(x, self.names_), t
+        )
         self.weights_ = self.weighting_.weights_
         self.estimand_ = self.weighting_.estimand_
         self.effect_, self.se_ = contrast(self.weights_, t, y)
+        if self.error == "balanced":
+            if not isinstance(self.weighting_, EntropyBalancing):
+                raise UserError("the standard error 'balanced' is of entropy balancing: ask for hc1")
+            self.se_ = self._balanced(self.weighting_, t, y)
+
+    def _balanced(self, weighting: EntropyBalancing, t: Bools, y: Floats) -> float:
+        """The root of the sum of squares of what each unit moves the estimate by."""
+        A, w = np.column_stack([np.ones_like(y), weighting.terms_]), weighting.weights_
+        goal = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}[weighting.estimand]
+        share = goal / goal.sum()
+        moves = -share * self.effect_
+        for arm, sign in ((t, 1), (~t, -1)):
+            root = np.sqrt(w[arm])
+            fit = A @ np.linalg.lstsq(A[arm] * root[:, None], y[arm] * root, rcond=None)[0]
+            moves = moves + sign * (share * fit + arm * w * (y - fit) / w[arm].sum())
+        return float(np.linalg.norm(moves))
 
 
 class Matched(Estimator):

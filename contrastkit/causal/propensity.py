@@ -115,6 +115,7 @@ def overlap_plot(e: Floats, t: NDArray[np.bool_], path: Path) -> None:
     axis.axhline(0, color="black", linewidth=0.8)
     axis.set_xlabel("propensity score")
     axis.set_ylabel("share of the arm")
+    axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.1f}")
     axis.legend()
     mean, share, n = calibration(e, t).T
     right.axline((0, 0), slope=1, color="black", linewidth=0.8)

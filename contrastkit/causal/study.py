@@ -60,6 +60,13 @@ def _frame(X: Any) -> tuple[Floats, tuple[str, ...]]:
     return np.concatenate(parts, axis=1), tuple(names)
 
 
+def named(x: Floats, names: Sequence[str]) -> Any:
+    """What :func:`covariates` gave, as a frame: whoever reads it can name a column in an error."""
+    import pandas as pd  # takes a while
+
+    return pd.DataFrame(x, columns=list(names))
+
+
 def numbers(x: NDArray[Any], names: Sequence[str]) -> Floats:
     """The columns of x [n, p] as float64.
 

@@ -91,8 +91,8 @@ class EntropyBalancing(BaseEstimator):
         moments: 1 balances means, 2 those of the squares too (of columns with more than two values).
 
     Attributes:
-        weights_: see the module. gap_: the largest difference of means that is left, in standard deviations.
-        steps_: Newton steps, of the arm that needed more.
+        weights_: see the module. terms_: float64 [n, k], what is balanced: the covariates, and their squares.
+        gap_: the largest difference of means that is left, in standard deviations. steps_: Newton steps, of the arm that needed more.
 
     Raises:
         UserError: no weights reach the means (they lie outside of the arm's convex hull), with the gap that was found.
@@ -111,7 +111,7 @@ class EntropyBalancing(BaseEstimator):
             names = (*names, *(f"{names[j]}^2" for j in more))
         goal = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}[self.estimand]
         w = np.ones(len(x))
-        self.gap_, self.steps_ = 0.0, 0
+        self.terms_, self.gap_, self.steps_ = x, 0.0, 0
         for arm in (t, ~t):
             if not np.array_equal(arm, goal):
                 w[arm], gap, steps = balance(x[arm], x[goal].mean(0), names)

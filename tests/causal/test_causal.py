@@ -1,5 +1,6 @@
 """Weights, matches and estimators against loops, a general optimizer, and published figures."""
 
+import json
 import math
 import os
 from importlib.util import find_spec
@@ -429,7 +430,7 @@ def test_intervals_cover() -> None:
     """500 draws: the share of 95 % intervals that hold the truth is within three standard deviations of 95 %."""
     tries: dict[str, Estimator] = {
         "aipw": AIPW("ATE"),
-        "entropy": Weighted(EntropyBalancing("ATE")),
+        "entropy": Weighted(EntropyBalancing("ATE"), error="balanced"),
         "matching": Matched(Matching("ATE", metric="mahalanobis")),
     }
     hit = dict.fromkeys(tries, 0)
@@ -680,6 +681,106 @@ def test_scores_weights_and_pairs_are_written(tmp_path: Path, capsys: pytest.Cap
     assert f"{len(pairs)} units" in printed and (len(pairs) == t.sum()) == ("dropped" not in printed)
     assert main([*matching, "--exact=grop"]) == 2
     assert "none of the covariates" in capsys.readouterr().err
+
+    assert main(["causal", "match", *given, f"--out={out}", "--metric=coarsened", "--bins=4"]) == 0
+    held = pd.read_csv(out)
+    assert (held.weight > 0).sum() == (held.stratum >= 0).sum() and "strata by 4 bins" in capsys.readouterr().out
+    assert main(["causal", "match", *given, f"--out={out}", "--metric=coarsened", "--bins=four"]) == 2
+    assert "--bins four: a number of bins" in capsys.readouterr().err
+
+
+def test_every_kind_of_weight_is_written_and_its_balance_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, t, y = world(400)
+    data, out = tmp_path / "table.csv", tmp_path / "w.csv"
+    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "t": t, "y": y}).to_csv(data, index=False)
+    given = [f"--data={data}", "--treatment=t", "--covariates=a,b"]
+    naive = np.abs(balance_table(x[:, :2], t).smd[:, 0]).max()
+    for by in ("ipw", "overlap", "entropy", "cbps", "arb", "dcb", "global"):
+        assert main(["causal", "weight", *given, "--outcome=y", f"--by={by}", f"--out={out}"]) == 0
+        left = balance_table(x[:, :2], t, pd.read_csv(out).weight, estimand="ATT").worst
+        assert by == "dcb" or left < 0.7 * naive, by  # which balances what the outcome depends on alone
+        code = main(["causal", "balance", *given, f"--weights={out}", f"--plot={tmp_path / 'love.png'}"])
+        assert code == (left > 0.1) and (tmp_path / "love.png").read_bytes().startswith(b"\x89PNG")
+        printed = capsys.readouterr().out
+        assert f"largest |SMD| {left:.4f}" in printed and "balance by w.csv" in printed
+        assert main(["causal", "balance", *given, "--outcome=y", f"--by={by}"]) in (0, 1)
+    assert main(["causal", "balance", *given, "--by=coarsened"]) in (0, 1)
+    capsys.readouterr()
+    for bad, says in (
+        (["--by=dcb"], "name the column of what came of it with --outcome"),
+        (["--by=arb", "--estimand=ATE"], "ask for the ATT or the ATC"),
+        (["--by=ipw", "--trim=much"], "--trim much: a number"),
+        ([f"--weights={data}"], "has no column weight"),
+    ):
+        assert main(["causal", "balance", *given, *bad]) == 2
+        assert says in capsys.readouterr().err
+    pd.DataFrame({"weight": np.where(t == 1, 1.0, 0.0)}).to_csv(out, index=False)
+    assert main(["causal", "balance", *given, f"--weights={out}"]) == 2
+    assert "the weights of the controls sum to zero" in capsys.readouterr().err
+
+
+def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, y = world(40)
+    good = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "t": t, "y": y})
+    path = tmp_path / "table.csv"
+    for frame, says in (
+        (good.assign(b=np.where(good.a > 1, np.nan, good.b)), "b: "),
+        (good.assign(b=np.where(good.a > 1, np.inf, good.b)), "b: "),
+        (good.assign(b=1.0), "b is the same in all rows"),
+        (good.assign(b=2 * good.a), "b says the same as a"),
+        (good.assign(b=good.t + 0.001 * good.a), "perfect separation"),
+        (good.assign(t=1), "nobody is untreated"),
+        (good.assign(t=good.t + 1), "the treatment is 0 or 1, not 1, 2"),
+        (good.assign(t=np.where(good.t == 1, "yes", "no")), "the treatment holds something else than numbers"),
+        (good.assign(b=[f"unit {i}" for i in range(40)]), "40 rows are too few for 40 covariates"),
+        (good[:0], "not a frame of shape (0, 2)"),
+    ):
+        frame.to_csv(path, index=False)
+        assert main(["causal", "propensity", f"--data={path}", "--treatment=t", "--covariates=a,b"]) == 2, says
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1 and "Traceback" not in error
+    good.assign(y=["much"] * 40).to_csv(path, index=False)
+    given = ["causal", "estimate", f"--data={path}", "--covariates=a,b"]
+    assert main([*given, "--treatment=t", "--outcome=y"]) == 2
+    assert "the outcome holds something else than numbers" in capsys.readouterr().err
+    assert main([*given, "--treatment=t"]) == 2 and "with --outcome" in capsys.readouterr().err
+    assert main([*given, "--outcome=y"]) == 2 and "with --treatment" in capsys.readouterr().err
+
+
+def test_features_of_images_are_covariates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What decides on treatment and outcome is seen in the features alone: adjusting for them finds the effect."""
+    g = np.random.default_rng(0)
+    hidden = g.normal(size=(2000, 2))
+    z = hidden @ g.normal(size=(2, 30)) + 0.01 * g.normal(size=(2000, 30))
+    t = (g.uniform(size=2000) < 1 / (1 + np.exp(-hidden[:, 0]))).astype(int)
+    y = 2 * t + 3 * hidden[:, 0] + hidden[:, 1] + g.normal(size=2000)
+    np.savez(tmp_path / "images.npz", features=z.astype(np.float32), labels=np.zeros(2000, np.int64))
+    table = tmp_path / "table.csv"
+    pd.DataFrame({"t": t, "y": y, "age": g.normal(size=2000)}).to_csv(table, index=False)
+    found = read(str(table), treatment="t", outcome="y", covariates=["age", str(tmp_path / "images.npz")], components=2)
+    assert list(found.X.columns) == ["age", "images.0", "images.1"]
+    U, S, _ = np.linalg.svd(z - z.mean(0), full_matrices=False)
+    for j in range(2):
+        assert np.abs(found.X[f"images.{j}"].to_numpy()) == pytest.approx(np.abs(U[:, j] * S[j]), rel=1e-3, abs=1e-3)
+    report = tmp_path / "r.json"
+    assert (
+        main(
+            ["causal", "estimate", f"--data={table}", "--treatment=t", "--outcome=y", "--components=2"]
+            + [f"--covariates={tmp_path / 'images.npz'}", f"--json={report}"]
+        )
+        == 0
+    )
+    rows = {row["name"]: row for row in json.loads(report.read_text())["rows"]}
+    assert abs(rows["naive"]["effect"] - 2) > 1.5 and abs(rows["aipw"]["effect"] - 2) < 0.2
+    capsys.readouterr()
+    given = ["causal", "propensity", f"--data={table}", "--treatment=t", f"--covariates={tmp_path / 'images.npz'}"]
+    assert main([*given, "--components=31"]) == 2 and "ask for fewer --components" in capsys.readouterr().err
+    pd.read_csv(table)[:10].to_csv(table, index=False)
+    assert main(given) == 2 and "they must be of the same units" in capsys.readouterr().err
+    (tmp_path / "images.npz").write_bytes(b"no")
+    assert main(given) == 2 and "holds no features" in capsys.readouterr().err
 
 
 # -------------------------------------------------------------------------------------------------------------- LaLonde

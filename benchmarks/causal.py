@@ -1,0 +1,196 @@
+"""`python -m benchmarks.causal`: time the weights and matches of `contrastkit causal` beside the packages an expert
+would take, on LaLonde's data and on simulated rows, and write benchmarks/results/causal.json and the README's table;
+`--table` writes the table of the figures that are there.
+
+Packages that are not installed are left out: ebal, empirical-calibration, statsmodels, pymatchit-causal, scikit-learn.
+Each way is timed in a process of its own, three times (once, where it takes longer than ten seconds), and says its gap:
+the largest |SMD| its weights leave, so that what is compared is known to be alike.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.table import README, RESULTS, between
+from contrastkit.causal.balance import balance_table
+from contrastkit.causal.matching import Matching
+from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.sets import NAMED, load
+from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
+from contrastkit.checkpoint import write_text
+
+BEGIN, END = "<!-- python -m benchmarks.causal -->", "<!-- end of causal -->"
+RESULT = RESULTS / "causal.json"
+LIMIT = 300  # seconds, after which a way is given up
+DATA = {"lalonde": "16,177 x 10 (LaLonde, CPS-1)", "100000": "100,000 x 20", "1000000": "1,000,000 x 20"}
+
+
+def rows(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Covariates [n, p] and treatment [n]."""
+    if name == "lalonde":
+        frame, _ = load(name, None)
+        return frame[list(NAMED[name].covariates)].to_numpy(np.float64), frame[NAMED[name].treatment].to_numpy() == 1
+    g = np.random.default_rng(0)
+    x = g.normal(size=(int(name), 20))
+    return x, g.uniform(size=len(x)) < 1 / (1 + np.exp(1 - 0.5 * x[:, 0] - 0.3 * x[:, 1]))
+
+
+def ebal(x: Any, t: Any) -> Any:
+    from ebal import ebal_bin
+
+    found = ebal_bin(PCA=False, print_level=-1, constraint_tolerance=1e-9).ebalance(t.astype(float), x, x[:, 0])
+    w = np.ones(len(t))
+    w[~t] = found["w"][~t]
+    return w
+
+
+def empirical_calibration(x: Any, t: Any) -> Any:
+    import empirical_calibration as ec
+
+    w = np.ones(len(t))
+    w[~t], _ = ec.calibrate(x[~t], x[t], autoscale=True, objective=ec.Objective.ENTROPY)
+    return w
+
+
+def logit(x: Any, t: Any) -> Any:
+    import statsmodels.api as sm
+
+    e = sm.Logit(t.astype(float), sm.add_constant(x)).fit(disp=0, method="newton").predict()
+    return np.where(t, 1.0, e / (1 - e))
+
+
+def neighbours(x: Any, t: Any) -> Any:
+    """1 to 1 on the logit, with replacement, by scikit-learn's tree."""
+    from sklearn.neighbors import NearestNeighbors
+
+    z = Propensity().fit(x, t).logit_[:, None]
+    near = NearestNeighbors(n_neighbors=1, algorithm="kd_tree", n_jobs=-1).fit(z[~t]).kneighbors(z[t])[1][:, 0]
+    w = t.astype(float)
+    w[~t] = np.bincount(near, minlength=(~t).sum())
+    return w
+
+
+def pymatchit(**options: Any) -> Callable[[Any, Any], Any]:
+    def run(x: Any, t: Any) -> Any:
+        from pymatchit import MatchIt
+
+        frame = pd.DataFrame(x, columns=[f"x{j}" for j in range(x.shape[1])]).assign(treat=t.astype(int))
+        found = MatchIt(frame, method="nearest", **options).fit("treat ~ " + " + ".join(frame.columns[:-1]))
+        return found.weights.to_numpy(np.float64)
+
+    return run
+
+
+def matched(**options: Any) -> Callable[[Any, Any], Any]:
+    return lambda x, t: Matching(**options).fit(x, t).weights_
+
+
+# task -> way -> what gives weights [n]; "contrastkit" is ours.
+TASKS: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
+    "entropy balancing": {
+        "contrastkit": lambda x, t: EntropyBalancing().fit(x, t).weights_,
+        "ebal": ebal,
+        "empirical-calibration": empirical_calibration,
+    },
+    "inverse propensity": {
+        "contrastkit": lambda x, t: InverseProbability().fit(x, t).weights_,
+        "statsmodels": logit,
+    },
+    "matching, propensity, with replacement": {
+        "contrastkit": matched(),
+        "scikit-learn": neighbours,
+        "pymatchit": pymatchit(replace=True),
+    },
+    "matching, propensity, without replacement": {
+        "contrastkit": matched(replacement=False),
+        "pymatchit": pymatchit(),
+    },
+    "matching, Mahalanobis, with replacement": {
+        "contrastkit": matched(metric="mahalanobis"),
+        "pymatchit": pymatchit(replace=True, distance="mahalanobis"),
+    },
+}
+SKIPPED = {("matching, Mahalanobis, with replacement", "1000000")}  # in 20 dimensions no tree helps
+
+
+def timed(task: str, way: str, data: str) -> dict[str, Any]:
+    """In this process: seconds, the gap, and the memory beyond what the data took."""
+    x, t = rows(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds: list[float] = []
+    while len(seconds) < 3 and sum(seconds) < 10:
+        start = time.perf_counter()
+        w = TASKS[task][way](x, t)
+        seconds.append(time.perf_counter() - start)
+    extra = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {"seconds": median(seconds), "gap": balance_table(x, t, w).worst, "extra_mib": extra / 1024}
+
+
+def measure() -> list[dict[str, Any]]:
+    found = []
+    for task, ways in TASKS.items():
+        for data in DATA:
+            if (task, data) in SKIPPED:
+                continue
+            for way in ways:
+                command = [sys.executable, "-m", "benchmarks.causal", "--one", task, way, data]
+                row: dict[str, Any] = {"task": task, "data": data, "way": way}
+                try:
+                    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+                    if done.returncode:
+                        row["note"] = done.stderr.strip().splitlines()[-1]
+                        if "ModuleNotFoundError" in row["note"]:
+                            continue
+                    else:
+                        row |= json.loads(done.stdout.strip().splitlines()[-1])
+                except subprocess.TimeoutExpired:
+                    row["note"] = f"more than {LIMIT} s"
+                print(row, flush=True)
+                found.append(row)
+    return found
+
+
+def section() -> str:
+    """What stands between the README's marks."""
+    lines = ["| weights | rows | contrastkit | others, and how many times as long |", "|---|---|---|---|"]
+    held = json.loads(RESULT.read_text())
+    for ours in held:
+        if ours["way"] != "contrastkit":
+            continue
+        others = [row for row in held if (row["task"], row["data"]) == (ours["task"], ours["data"]) and row is not ours]
+        told = "; ".join(
+            f"{row['way']} {row['note']}"
+            if "note" in row
+            else f"{row['way']} {row['seconds']:.3g} s, {row['seconds'] / ours['seconds']:.2g}x"
+            for row in others
+        )
+        mine = f"{ours['seconds']:.3g} s, {ours['extra_mib']:,.0f} MiB"
+        lines.append(f"| {ours['task']} | {DATA[ours['data']]} | {mine} | {told} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--one", nargs=3, metavar=("TASK", "WAY", "DATA"))
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(timed(*given.one)))
+        return
+    if not given.table:
+        write_text(RESULT, json.dumps(measure(), indent=1) + "\n")
+    write_text(Path(README), between(README.read_text(), BEGIN, END, section()))
+
+
+if __name__ == "__main__":
+    main()
