@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from contrastkit.cli import screen
+from contrastkit.cli.demo import demo
 from contrastkit.cli.options import DataDir, Debug, Json, Seed, writable
+from contrastkit.cli.refute import refute
 from contrastkit.cli.study import (
     Components,
     Covariates,
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 OVERLAP = 0.25  # of the scores' distributions, below which it is said
 
 causal_app = typer.Typer(no_args_is_help=True, help="Measure the effect of a treatment in the presence of confounders.")
+causal_app.command()(demo)
+causal_app.command()(refute)
 
 WeightEstimand = Annotated[Literal["ATT", "ATC", "ATE"], typer.Option(help="Whose effect the weights are for.")]
 Trim = Annotated[
@@ -203,6 +207,7 @@ def propensity(
     from contrastkit.causal.propensity import Propensity, calibration, crump, overlap_plot, within
 
     study = read(data, treatment, covariates, data_dir, components)
+    seed %= 2**32  # scikit-learn takes no larger one
     classifiers = {
         "logistic": None,
         "boosting": HistGradientBoostingClassifier(random_state=seed),

@@ -27,11 +27,10 @@ from contrastkit.errors import UserError
 Estimand = Literal["ATT", "ATC", "ATE", "ATO"]
 
 
-def estimators(
-    estimand: Estimand, *, error: Literal["hc1", "balanced"] = "hc1", seed: int = 0
-) -> dict[str, Estimator]:
+def estimators(estimand: Estimand, *, error: Literal["hc1", "balanced"] = "hc1", seed: int = 0) -> dict[str, Estimator]:
     """What :func:`compare` puts side by side, by name: those that have the estimand, and the naive one, regression and
     overlap weights, which have their own. ``error`` is that of entropy balancing, ``seed`` of the folds."""
+    seed %= 2**32  # scikit-learn takes no larger one
     found: dict[str, Estimator] = {"naive": DifferenceInMeans(), "ols": Regression()}
     if estimand in ("ATT", "ATC"):
         found["oaxaca"] = OaxacaBlinder(estimand)
@@ -87,8 +86,8 @@ def compare(
     for name, estimator in estimators(estimand, error=error, seed=seed).items():
         try:
             done = estimator.fit(named(x, names), t, y)
-        except UserError as error:
-            yield Row(name, refused=str(error))
+        except UserError as refusal:
+            yield Row(name, refused=str(refusal))
             continue
         ess = smd = math.nan
         if done.weights_ is not None:

@@ -92,7 +92,8 @@ class EntropyBalancing(BaseEstimator):
 
     Attributes:
         weights_: see the module. terms_: float64 [n, k], what is balanced: the covariates, and their squares.
-        gap_: the largest difference of means that is left, in standard deviations. steps_: Newton steps, of the arm that needed more.
+        gap_: the largest difference of means that is left, in standard deviations. steps_: of Newton's, of the arm
+        that needed more.
 
     Raises:
         UserError: no weights reach the means (they lie outside of the arm's convex hull), with the gap that was found.

@@ -1,6 +1,7 @@
 """Identification on the textbook's graphs, and against d-separation written out over all paths."""
 
 import itertools
+from importlib.util import find_spec
 from pathlib import Path
 
 import networkx as nx
@@ -106,3 +107,14 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert "cannot be closed" in capsys.readouterr().out
     assert main(["causal", "graph", "z -> t; t -> y", "--treatment=tt", "--outcome=y"]) == 2
     assert "no 'tt', did you mean 't'?" in capsys.readouterr().err
+
+
+def test_dowhy_says_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where it is installed; else that it is not."""
+    given = ["causal", "graph", "u -> t; u -> y; t -> m -> y", "--treatment=t", "--outcome=y", "--unobserved=u"]
+    if find_spec("dowhy") is None:
+        assert main([*given, "--dowhy"]) == 2
+        assert "dowhy is not installed" in capsys.readouterr().err
+        return
+    assert main([*given, "--dowhy"]) == 0
+    assert "Full-mediation: m intercepts" in capsys.readouterr().out

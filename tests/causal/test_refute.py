@@ -1,0 +1,409 @@
+"""Refutations against closed forms, published figures, and estimators that deserve to be refuted."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from contrastkit.cli.refute import refute as command
+from scipy.stats import wilcoxon
+
+from contrastkit.causal.compare import estimators
+from contrastkit.causal.estimate import DifferenceInMeans, Estimator, Regression, Weighted
+from contrastkit.causal.matching import Matching
+from contrastkit.causal.refute import (
+    STRENGTHS,
+    Verdict,
+    confounder,
+    directions,
+    e_value,
+    fitted,
+    largest_gamma,
+    placebo_outcome,
+    placebo_treatment,
+    random_cause,
+    refute,
+    risk_ratio,
+    robustness_value,
+    rosenbaum_bounds,
+    signed_rank,
+    strongest,
+    subset,
+    tied,
+    unobserved_confounder,
+)
+from contrastkit.errors import UserError
+
+
+def world(n: int = 300, seed: int = 0, effect: float = 2.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confounded by the first of three columns."""
+    g = np.random.default_rng(seed)
+    x = g.normal(size=(n, 3))
+    t = g.uniform(size=n) < 1 / (1 + np.exp(-0.8 * x[:, 0] + 0.5))
+    return x, t, effect * t + x @ np.arange(1, 4) + g.normal(size=n)
+
+
+class Says(Estimator):
+    """An estimator that says what ``what(x, t, y)`` does, with a standard error of 0.1."""
+
+    def __init__(self, what: Any = None) -> None:
+        self.what = what
+
+    def _fit(self, x: np.ndarray, t: np.ndarray, y: np.ndarray) -> None:
+        self.estimand_, self.se_ = "constant", 0.1
+        self.effect_ = float(self.what(x, t, y))
+
+
+def by_name(verdicts: Any) -> dict[str, Verdict]:
+    return {verdict.name: verdict for verdict in verdicts}
+
+
+# ------------------------------------------------------------------------------------------ where nothing should change
+
+
+def test_a_placebo_has_no_effect_unless_the_estimator_uses_something_again() -> None:
+    x, t, y = world()
+    good = placebo_treatment(x, t, y, fitted(Regression(), x, t, y))
+    assert good.passed and abs(good.numbers["mean"]) < 0.1
+    effect = Regression().fit(x, t, y).effect_
+    stale = placebo_treatment(x, t, y, fitted(Says(lambda *_: effect), x, t, y))
+    assert not stale.passed and stale.numbers["low"] == effect and "there should be none" in stale.sentence
+
+
+def test_noise_and_a_smaller_sample_do_not_move_an_estimate() -> None:
+    x, t, y = world()
+    first = fitted(Regression(), x, t, y)
+    for verdict in (random_cause(x, t, y, first), subset(x, t, y, first)):
+        assert verdict.passed and 0 < abs(verdict.numbers["moved"]) < first.se_ / 2
+    columns = random_cause(x, t, y, fitted(Says(lambda x, *_: x.shape[1]), x, t, y))
+    assert not columns.passed and columns.numbers["moved"] == 1
+    treated = subset(x, t, y, fitted(Says(lambda _, t, __: t.sum()), x, t, y))
+    assert not treated.passed and treated.numbers["mean"] == round(0.8 * t.sum())
+    untreated = subset(x, t, y, fitted(Says(lambda _, t, __: (~t).sum()), x, t, y))
+    assert untreated.numbers["mean"] == round(0.8 * (~t).sum())
+
+
+def test_refused_draws_are_counted_and_too_many_fail() -> None:
+    x, t, y = world()
+
+    def moody(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
+        if x[:, -1].sum() > limit:
+            raise UserError("the moon is full: wait")
+        return 2.0
+
+    limit = math.inf
+    first = fitted(Says(moody), x, t, y)
+    limit = 25.0  # of a sum of 300 of N(0, 1): one in thirteen
+    some = random_cause(x, t, y, first)
+    assert some.passed and 0 < some.numbers["refused"] <= 10 and "refused)" in some.sentence
+    limit = -100.0
+    verdict = by_name(refute(x, t, y, first))["random common cause"]
+    assert not verdict.passed
+    assert verdict.sentence == "it cannot be done: 50 of 50 draws were refused, the last because the moon is full"
+
+
+def test_the_jackknife_gives_a_standard_error_where_there_is_none() -> None:
+    x, t, y = world()
+
+    class Bare(DifferenceInMeans):
+        def _fit(self, x: np.ndarray, t: np.ndarray, y: np.ndarray) -> None:
+            super()._fit(x, t, y)
+            self.se_ = math.nan
+
+    exact = math.sqrt(y[t].var(ddof=1) / t.sum() + y[~t].var(ddof=1) / (~t).sum())
+    assert fitted(Bare(), x, t, y, draws=1000).se_ == pytest.approx(exact, rel=0.07)
+
+
+def test_an_outcome_from_before_the_treatment_tells_what_was_left_out() -> None:
+    x, t, y = world()
+    before = x[:, 0] + np.random.default_rng(1).normal(size=len(x))
+    first = fitted(Weighted(), x, t, y)
+    assert placebo_outcome("before", x, before, t, first).passed
+    verdict = placebo_outcome("before", x[:, 1:], before, t, first)
+    assert not verdict.passed and verdict.numbers["low"] > 0 and "the effect on before" in verdict.sentence
+    done = Weighted().fit(x[:, 1:], t, before)
+    assert (verdict.numbers["effect"], verdict.numbers["se"]) == (done.effect_, done.se_)
+
+
+# --------------------------------------------------------------------------------------------- what nobody has measured
+
+
+def ols(A: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Coefficients of y on 1 and A, their classical standard errors, and the degrees of freedom."""
+    A = np.column_stack([np.ones(len(y)), A])
+    inverse = np.linalg.inv(A.T @ A)
+    beta = inverse @ A.T @ y
+    df = len(y) - A.shape[1]
+    return beta[1:], np.sqrt(np.diag(inverse)[1:] * ((y - A @ beta) ** 2).sum() / df), df
+
+
+def partial(A: np.ndarray, y: np.ndarray) -> float:
+    """The partial R^2 of the last column of A, from its t value."""
+    beta, se, df = ols(A, y)
+    return float((beta[-1] / se[-1]) ** 2 / ((beta[-1] / se[-1]) ** 2 + df))
+
+
+@pytest.mark.parametrize("effect", [2.0, -2.0])
+def test_the_grid_is_sensemakrs_closed_form_for_linear_regression(effect: float) -> None:
+    """Cinelli & Hazlett 2020: bias = se sqrt(df r_Y r_T / (1 - r_T)), toward zero."""
+    x, t, y = world(effect=effect)
+    verdict = unobserved_confounder(x, t, y, fitted(Regression(), x, t, y), ["a", "b", "c"])
+    beta, se, df = ols(np.column_stack([x, t]), y)
+    for r_t, row in zip(STRENGTHS, verdict.numbers["grid"], strict=True):
+        for r_y, found in zip(STRENGTHS, row, strict=True):
+            bias = se[-1] * math.sqrt(df * r_y * r_t / (1 - r_t))
+            assert found == pytest.approx(beta[-1] - math.copysign(bias, effect))
+    f = abs(beta[-1] / se[-1]) / math.sqrt(df)
+    value = (math.sqrt(f**4 + 4 * f**2) - f**2) / 2
+    assert verdict.numbers["robustness_value"] == pytest.approx(value)
+    u = confounder(*directions(x, t, y), value, value, math.copysign(1, effect))
+    assert Regression().fit(np.column_stack([x, u]), t, y).effect_ == pytest.approx(0, abs=1e-9)
+
+
+def test_a_confounder_is_as_strong_as_asked_for() -> None:
+    x, t, y = world()
+    factor = np.eye(3)[np.arange(len(x)) % 3]  # sums to the constant
+    for r_t, r_y in ((0.0, 0.3), (0.3, 0.0), (0.15, 0.4)):
+        u = confounder(*directions(np.column_stack([x, factor]), t, y), r_t, r_y, 1.0)
+        less = np.column_stack([x, factor[:, 1:]])
+        assert partial(np.column_stack([less, u]), t.astype(float)) == pytest.approx(r_t, abs=1e-9)
+        assert partial(np.column_stack([less, t, u]), y) == pytest.approx(r_y, abs=1e-9)
+        assert u.var() == pytest.approx(1)
+
+
+def test_the_benchmark_is_what_a_twin_of_the_covariate_would_have() -> None:
+    """Two columns of one strength, orthogonal: the bound from the one is what the other has."""
+    g = np.random.default_rng(3)
+    a, z, w, d, e = np.linalg.qr(np.column_stack([np.ones(400), g.normal(size=(400, 5))]))[0].T[1:] * 20
+    latent = 0.5 * (a + z) + 0.2 * w + d
+    y = 0.7 * (a + z) + 0.2 * w + 0.3 * latent + e
+    # directions and bounds ask nothing of t but numbers: a latent one keeps the symmetry exact
+    name, r_t, r_y = strongest(np.column_stack([w, a]), latent, y, ["weak", "twin"])
+    assert name == "twin"
+    assert r_t == pytest.approx(partial(np.column_stack([w, a, z]), latent))
+    assert r_y == pytest.approx(partial(np.column_stack([w, a, latent, z]), y))
+
+
+def test_a_factor_is_one_covariate_and_a_strong_one_refutes() -> None:
+    x, t, y = world(effect=0.3)
+    group = np.digitize(x[:, 0], (-1, 0, 1))
+    dummies = np.eye(4)[group]
+    names = ["b", "c", *(f"group={k}" for k in range(4))]
+    found = unobserved_confounder(
+        np.column_stack([x[:, 1:], dummies]),
+        t,
+        y,
+        fitted(Regression(), np.column_stack([x[:, 1:], dummies]), t, y),
+        names,
+    )
+    assert found.numbers["benchmark"]["covariate"] == "group" and "as strong as group" in found.sentence
+    first = fitted(Regression(), x, t, y)
+    verdict = unobserved_confounder(x, t, y, first, ["a", "b", "c"])
+    assert verdict.numbers["benchmark"]["covariate"] == "a" and not verdict.passed
+    assert verdict.numbers["benchmark"]["effect"] * first.effect_ < 0
+    x, t, y = world(effect=20)
+    assert unobserved_confounder(x, t, y, fitted(Regression(), x, t, y), ["a", "b", "c"]).passed
+
+
+def test_cells_that_are_refused_are_left_open() -> None:
+    x, t, y = world()
+    verdict = unobserved_confounder(x, t, y, fitted(Says(lambda x, *_: picky(x)), x, t, y), ["a", "b", "c"])
+    assert all(cell is None for row in verdict.numbers["grid"] for cell in row)
+    assert not verdict.passed and "cannot be adjusted for: 10 of 10 draws were refused" in verdict.sentence
+
+
+def picky(x: np.ndarray) -> float:
+    if x.shape[1] > 3:
+        raise UserError("too many: leave some out")
+    return 1.0
+
+
+def test_the_robustness_value_of_cinelli_and_hazletts_example() -> None:
+    """Darfur: t = 4.18445 with 783 degrees of freedom, a robustness value of 13.878 % (their Table 1)."""
+    f2 = 4.18445**2 / 783
+    g = np.random.default_rng(0)
+    a, b = np.linalg.qr(np.column_stack([np.ones(50), g.normal(size=(50, 2))]))[0].T[1:]
+    assert robustness_value(np.zeros((50, 0)), a, math.sqrt(f2) * a + b) == pytest.approx(0.138776, abs=1e-6)
+
+
+def test_e_values() -> None:
+    """VanderWeele & Ding 2017: RR 3.9 (1.8 to 8.7) has the E-values 7.26 and 3.0."""
+    assert round(tied(3.9), 2) == 7.26 and round(tied(1.8), 2) == 3.0 and tied(1) == 1
+    assert tied(1 / 3.9) == pytest.approx(tied(3.9))
+    x, t, y = world()
+    for sign in (1, -1):
+        first = fitted(Regression(), x, t, sign * y)
+        verdict = e_value(t, sign * y, first)
+        ratio = math.exp(0.91 * abs(first.effect_) / y.std(ddof=1))
+        least = math.exp(0.91 * (abs(first.effect_) - 1.959964 * first.se_) / y.std(ddof=1))
+        assert verdict.passed and verdict.numbers["estimate"] == pytest.approx(ratio + math.sqrt(ratio * (ratio - 1)))
+        assert verdict.numbers["limit"] == pytest.approx(least + math.sqrt(least * (least - 1)))
+    first.se_ = 10.0
+    assert not e_value(t, -y, first).passed and e_value(t, -y, first).numbers["limit"] == 1
+
+
+def test_of_two_values_the_ratio_is_one_of_risks() -> None:
+    t = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], bool)
+    y = np.array([1, 1, 1, 0, 1, 0, 0, 0, 0, 1], float)
+    first = DifferenceInMeans().fit(np.ones((10, 1)), t, y)
+    assert risk_ratio(first.effect_, t, y, None) == pytest.approx((3 / 4) / (2 / 6))
+    w = np.array([1, 1, 1, 3, 1, 1, 1, 1, 1, 5.0])
+    effect = 3 / 6 - 6 / 10
+    assert risk_ratio(effect, t, y, w) == pytest.approx((3 / 6) / (6 / 10))
+    assert risk_ratio(0.8, t, y, None) == pytest.approx(0.75 / 0.1)  # a risk of -0.05 counts as one of n
+
+
+EXPOSED = [
+    38,
+    23,
+    41,
+    18,
+    37,
+    36,
+    23,
+    62,
+    31,
+    34,
+    24,
+    14,
+    21,
+    17,
+    16,
+    20,
+    15,
+    10,
+    45,
+    39,
+    22,
+    35,
+    49,
+    48,
+    44,
+    35,
+    43,
+    39,
+]
+EXPOSED += [34, 13, 73, 25, 27]
+CONTROL = [16, 18, 18, 24, 19, 11, 10, 15, 16, 18, 18, 13, 19, 10, 16, 16, 24, 13, 9, 14, 21, 19, 7, 18, 19, 12, 11, 22]
+CONTROL += [25, 16, 13, 11, 13]
+
+
+def test_rosenbaums_bounds_of_lead_in_the_blood_of_children() -> None:
+    """Rosenbaum 2002, Tables 3.1 and 4.3; the data of Morton et al. 1982."""
+    gain = np.subtract(EXPOSED, CONTROL).astype(float)
+    published = {2: 0.0018, 3: 0.0136, 4: 0.0388, 4.25: 0.0468, 5: 0.0740}
+    assert {gamma: round(signed_rank(gain, gamma), 4) for gamma in published} == published
+    assert signed_rank(gain, largest_gamma(gain)) == pytest.approx(0.05) and 4.25 < largest_gamma(gain) < 5
+
+
+def test_without_hidden_bias_it_is_wilcoxons_test() -> None:
+    g = np.random.default_rng(0)
+    for shift in (-1, 0, 2):
+        gain = g.integers(-4, 5, size=80).astype(float) + shift
+        exact = wilcoxon(gain, alternative="greater", zero_method="pratt", correction=False, method="approx").pvalue
+        assert signed_rank(gain, 1.0) == pytest.approx(float(exact))
+        assert (largest_gamma(gain) >= 1) == (exact <= 0.05)
+    every = np.arange(1.0, 30)
+    assert signed_rank(every, largest_gamma(every)) == pytest.approx(0.05) and largest_gamma(-every) == 0
+    assert signed_rank(np.zeros(5), 1.0) == 1 and largest_gamma(np.zeros(5)) == 0
+
+
+@pytest.mark.parametrize("effect", [2.0, -2.0])
+def test_pairs_are_told_apart_on_the_side_of_the_effect(effect: float) -> None:
+    x, t, y = world(effect=effect)
+    for arm in (t, ~t):  # either may be the smaller one
+        first = fitted(Regression(), x, arm, y)
+        verdict = rosenbaum_bounds(x, arm, y, first)
+        assert verdict.passed and verdict.numbers["p_without_bias"] < 0.01
+        strict = rosenbaum_bounds(x, arm, y, first, gamma=100)
+        assert not strict.passed and "below 100" in strict.sentence
+    small = rosenbaum_bounds(x, ~t, y, first, matching=Matching("ATC", replacement=False, caliper=0.2))
+    assert rosenbaum_bounds(x, ~t, y, first) == small
+    noise = np.random.default_rng(5).normal(size=len(x))
+    none = rosenbaum_bounds(x, t, noise, fitted(Regression(), x, t, noise))
+    assert not none.passed and "no effect even without hidden bias" in none.sentence
+
+
+# ------------------------------------------------------------------------------------------------------------- together
+
+
+def test_all_attempts_on_an_honest_study() -> None:
+    """Without confounding, everything passes; nothing is written to, and the seed says all."""
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": g.normal(size=400), "b": g.choice(["x", "y", "z"], size=400)})
+    t = g.permutation(400) % 2
+    y = 2.0 * t + frame.a.to_numpy() + g.normal(size=400)
+    placebo = "before", frame[["b"]], frame.a.to_numpy() + g.normal(size=400)
+    before = frame.copy(), t.copy(), y.copy()
+    first = fitted(Weighted(), frame, t, y)
+    found = list(refute(frame, t, y, first, placebo=placebo, draws=20))
+    assert [v.name for v in found if not v.passed] == []
+    assert len(found) == 7 and json.dumps([v.numbers for v in found], allow_nan=False)
+    assert found == list(refute(frame, t, y, fitted(Weighted(), frame, t, y), placebo=placebo, draws=20))
+    pd.testing.assert_frame_equal(frame, before[0])
+    assert (t == before[1]).all() and (y == before[2]).all()
+
+
+def test_what_leaves_nothing_to_doubt_is_refused() -> None:
+    x, t, y = world()
+    with pytest.raises(UserError, match="the outcome is the same for all"):
+        fitted(Regression(), x, t, np.ones(len(x)))
+    with pytest.raises(UserError, match="the outcome follows from the treatment and the covariates"):
+        fitted(Regression(), x, t, x[:, 0] + t)
+    with pytest.raises(UserError, match="leave nothing of the outcome"):
+        directions(x, t, x[:, 0] + t)
+
+
+def run(*arguments: str) -> int:
+    app = typer.Typer()
+    app.command()(command)
+    return app([*arguments], standalone_mode=False) or 0
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, y = world()
+    before = x[:, 0] + np.random.default_rng(1).normal(size=len(x))
+    path, out = tmp_path / "table.csv", tmp_path / "out.json"
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "t": t.astype(int), "y": y, "before": before})
+    frame.to_csv(path, index=False)
+    given = [f"--data={path}", "--treatment=t", "--outcome=y", "--covariates=a,b,c", "--estimator=ols"]
+    assert run(*given, "--draws=20", "--placebo-outcome=before", "--without=a", f"--json={out}") == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("y by t, ols, constant: 1.98, SE 0.131") and "FAIL  placebo outcome" in printed
+    assert "PASS  placebo treatment" in printed and "the effect with a confounder" in printed
+    found = json.loads(out.read_text())
+    assert found["estimate"]["effect"] == Regression().fit(x, t, y).effect_ and len(found["verdicts"]) == 7
+    assert run(*given, "--draws=20") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("PASS") == 6 and "no --placebo-outcome was named" in printed
+    for bad, says in (
+        (["--estimator=cbps"], "cbps has no ATT"),
+        (["--without=a"], "--without is of a --placebo-outcome"),
+        (["--placebo-outcome=before", "--without=z"], "--without z: it is none of the covariates"),
+        (["--placebo-outcome=befor"], "has no column 'befor', did you mean 'before'"),
+        (["--placebo-outcome=y"], "another column than the outcome"),
+        (["--placebo-outcome=t"], "'t' is asked for twice"),
+        (["--placebo-outcome=a", "--without=b,c"], "no covariates are left"),
+    ):
+        with pytest.raises(UserError, match=says):
+            run(*given, *bad)
+
+
+def test_the_command_knows_every_estimator() -> None:
+    asked = get_args(get_args(get_type_hints(command, include_extras=True)["estimator"])[0])
+    assert set(asked) == {name for estimand in ("ATT", "ATC", "ATE") for name in estimators(estimand)}  # type: ignore[arg-type]
+
+
+def test_lalondes_survey_fails_a_placebo_that_his_trial_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Earnings of 1975 are from before the programme: unconfoundedness given the other covariates is refuted."""
+    if not (Path(os.environ.get("CONTRASTKIT_DATA", "none")) / "causal" / "lalonde").is_dir():
+        pytest.skip("LaLonde's data: no causal/lalonde in CONTRASTKIT_DATA")
+    asked = ["--placebo-outcome=re75", "--without=u75", "--draws=20", "--estimator=ols"]
+    for name, word in (("lalonde", "FAIL"), ("lalonde-trial", "PASS")):
+        run(f"--data={name}", *asked)
+        assert f"{word}  placebo outcome" in capsys.readouterr().out
