@@ -226,6 +226,8 @@ def propensity(
         f"calibration: by tenths of the scores, {far.max():.4f} between score and share treated at most "
         f"({mean[far.argmax()]:.4f} said, {share[far.argmax()]:.4f} treated)"
     )
+    if found.clipped_:
+        screen.say(f"{found.clipped_:,} scores were nearer than 1e-6 to 0 or 1, and set there")
     alpha = crump(e)
     kept = within(e, alpha)
     screen.say(

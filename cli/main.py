@@ -12,6 +12,7 @@ from contrastkit.cli.ablate import ablate
 from contrastkit.cli.causal import causal_app
 from contrastkit.cli.methods import methods
 from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed, where, writable
+from contrastkit.cli.stable import stable_app
 from contrastkit.cli.train import train_app
 
 import contrastkit
@@ -32,6 +33,7 @@ app.command()(judge.embed)
 app.command()(ablate)
 app.command()(methods)
 app.add_typer(causal_app, name="causal")
+app.add_typer(stable_app, name="stable")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -15,6 +15,12 @@ from contrastkit.causal.study import Floats, covariates, treatment
 from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
 
+CLIP = 1e-6  # how near to 0 and 1 a classifier's scores come
+SEPARATION = (
+    "the covariates tell who is treated without a doubt (perfect separation): there is nobody to compare some with; "
+    "leave out what follows from the treatment, or, of a flexible classifier, ask for folds"
+)
+
 
 class Propensity(BaseEstimator):
     """The propensity score, logistic by maximum likelihood (no penalty) or of any classifier, cross-fitted.
@@ -28,7 +34,11 @@ class Propensity(BaseEstimator):
     Attributes:
         scores_: float64 [n] in (0, 1). auc_: of the scores, 0.5 where nothing tells the arms apart; near 1 there is no
             overlap, which is no success. overlap_: the area that the arms' histograms of the logit share, in twenty
-            bins; 1 where they are the same.
+            bins; 1 where they are the same. clipped_: how many of a classifier's scores were 1e-6 and less from 0 or 1
+            and were set there.
+
+    Raises:
+        UserError: the covariates separate the arms.
     """
 
     def __init__(self, classifier: Any = None, *, folds: int = 0, seed: int = 0) -> None:
@@ -39,36 +49,49 @@ class Propensity(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         x, _ = covariates(X)
         t = treatment(T, len(x))
-        self._mean, sd = x.mean(0), x.std(0)
-        self._sd = np.where(sd > 0, sd, 1)
-        z = (x - self._mean) / self._sd
-        model = self.classifier
-        if model is None:
-            model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a Hessian without an inverse: judged below, by what came of it
-            self.classifier_ = clone(model).fit(z, t)
-            if self.folds:
-                cut = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
-                e = cross_val_predict(clone(model), z, t, cv=cut, method="predict_proba")[:, 1]
-            else:
-                e = self.classifier_.predict_proba(z)[:, 1]
-        self.scores_ = e
+        self.learn(x, t)
+        if self.folds:
+            cut = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
+            e = cross_val_predict(clone(self.classifier_), self._scaled(x), t, cv=cut, method="predict_proba")[:, 1]
+        else:
+            e = self.classifier_.predict_proba(self._scaled(x))[:, 1]
         self.auc_ = float(roc_auc_score(t, e))
-        if ((e <= 1e-12) | (e >= 1 - 1e-12)).any() or self.auc_ == 1:
-            raise UserError(
-                "the covariates tell who is treated without a doubt (perfect separation): there is nobody to compare "
-                "some with; leave out what follows from the treatment, or trim"
-            )
+        self.scores_ = self._inside(e)
+        self.clipped_ = int((self.scores_ != e).sum())
+        if self.auc_ == 1:
+            raise UserError(SEPARATION)
         logit = self.logit_
         arms = [np.histogram(logit[arm], 20, (logit.min(), logit.max() + 1e-9))[0] / arm.sum() for arm in (t, ~t)]
         self.overlap_ = float(np.minimum(*arms).sum())
         return self
 
+    def learn(self, x: Floats, t: NDArray[np.bool_]) -> Self:
+        """The model of x [n, p] and t [n] alone, for :meth:`predict`: nothing is said of these rows themselves."""
+        self._mean, sd = x.mean(0), x.std(0)
+        self._sd = np.where(sd > 0, sd, 1)
+        model = self.classifier
+        if model is None:
+            model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a Hessian without an inverse: judged by what comes of it
+            self.classifier_ = clone(model).fit(self._scaled(x), t)
+        return self
+
     def predict(self, X: Any) -> Floats:
         """The scores [m] of other rows, from the model of all rows that were fitted."""
         x, _ = covariates(X)
-        return self.classifier_.predict_proba((x - self._mean) / self._sd)[:, 1]
+        return self._inside(self.classifier_.predict_proba(self._scaled(x))[:, 1])
+
+    def _scaled(self, x: Floats) -> Floats:
+        return (x - self._mean) / self._sd
+
+    def _inside(self, e: Floats) -> Floats:
+        """Within (0, 1): a maximum likelihood that is not has no maximum; a classifier's vote may be unanimous."""
+        if self.classifier is not None:
+            return np.clip(e, CLIP, 1 - CLIP)
+        if ((e <= 1e-12) | (e >= 1 - 1e-12)).any():
+            raise UserError(SEPARATION)
+        return e
 
     @property
     def logit_(self) -> Floats:

@@ -300,8 +300,10 @@ class GlobalBalancing(BaseEstimator):
     """
 
     def fit(self, X: Any, T: ArrayLike) -> Self:
-        x, _ = covariates(X)
+        x, names = covariates(X)
         t = treatment(T, len(x))
-        self.reweighting_ = global_balancing(np.column_stack([t, x]))
+        factors = [name.split("=")[0] for name in names]  # of whose dummies all but the first say everything
+        kept = [j for j, name in enumerate(names) if "=" not in name or factors[j] in factors[:j]]
+        self.reweighting_ = global_balancing(np.column_stack([t, x[:, kept]]))
         self.weights_, self.estimand_ = mean_one(self.reweighting_.weights, t), "ATE of the reweighted"
         return self

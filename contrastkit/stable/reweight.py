@@ -43,7 +43,8 @@ class Reweighting:
         """What the user should know of them, a line each."""
         n, said = len(self.weights), []
         if self.constant:
-            said.append(f"without a part in it, for they do not vary: {', '.join(self.constant)}")
+            some = ", ".join(self.constant[:5]) + (", ..." if len(self.constant) > 5 else "")
+            said.append(f"features that do not vary have no part in it, {len(self.constant)} of them: {some}")
         if self.after > 0.95 * self.before:
             if self.linear_before < 1e-6:
                 said.append(
@@ -52,7 +53,7 @@ class Reweighting:
             elif self.linear_after < 0.5 * self.linear_before:
                 said.append("the features are less correlated, but depend on one another as before: use rff")
             else:
-                said.append("the weights did next to nothing: the features depend on one another as before")
+                said.append("the weights did next to nothing: lower the penalty (srdo: raise the clip), or use rff")
         if self.ess < 0.02 * n:
             said.append(
                 f"the weights collapsed on {self.ess:.0f} of {n} samples: raise the penalty (srdo: lower the clip)"
@@ -79,21 +80,21 @@ def dependence(X: Any, w: Floats | None = None, *, features: int = COSINES) -> f
     return _dependence(x, np.ones(len(x)) if w is None else w, features)
 
 
-def rff(X: Any, *, features: int = COSINES, penalty: float = 0.01, iterations: int = 150, seed: int = 0) -> Reweighting:
+def rff(X: Any, *, features: int = COSINES, penalty: float = 1e-4, iterations: int = 80, seed: int = 0) -> Reweighting:
     """Decorrelation of random Fourier features (Rahimi & Recht 2007), over all samples at once.
 
-    w = softmax(a) minimises  sum over columns j, k of different features of Cov_w(z_j, z_k)^2  +  penalty n sum w^2,
-    where each feature has as columns itself and ``features`` of sqrt(2) cos(omega x + b), omega ~ N(0, 1), b ~
-    U(0, 2 pi), on standardised x. StableNet (Zhang et al., CVPR 2021) has the same dependence, of a batch, with
-    features drawn anew at each step and a descent that hardly moves the weights; fixed features, all samples and L-BFGS
-    do.
+    w = softmax(a) minimises  sum over columns j, k of different features of Cov_w(z_j, z_k)^2 / (p (p - 1))  +
+    penalty n sum w^2,  where each feature has as columns itself and ``features`` of sqrt(2) cos(omega x + b), omega ~
+    N(0, 1), b ~ U(0, 2 pi), on standardised x. StableNet (Zhang et al., CVPR 2021) has the same dependence, of a batch,
+    with features drawn anew at each step and a descent that hardly moves the weights; fixed features, all samples and
+    L-BFGS do.
 
     Args:
         X: [n, p], an array or a frame.
         features: cosines of each feature; 0 leaves the linear covariance. With few, the weights follow the draw:
             at three, errors over environments are twice as uneven (measured under selection bias).
         penalty: on n sum w^2, which is 1 for equal weights and n for a single one.
-        iterations: of L-BFGS at most.
+        iterations: of L-BFGS at most, after half as many towards it.
         seed: of the cosines.
 
     Raises:
@@ -101,17 +102,18 @@ def rff(X: Any, *, features: int = COSINES, penalty: float = 0.01, iterations: i
     """
     x, constant = _standardised(X)
     z, apart = _fourier(x, features, seed)
+    pairs = x.shape[1] * (x.shape[1] - 1)
 
     def loss(w: Floats) -> tuple[float, Floats]:
         C, m = _covariance(z, w)
         C *= apart
-        return float((C**2).sum()), 2 * _slope(z, C, m)
+        return float((C**2).sum()) / pairs, 2 / pairs * _slope(z, C, m)
 
     return _reweighting(x, _descend(loss, len(x), penalty, iterations), constant)
 
 
 def dwr(X: Any, *, penalty: float = 5e-5, unit: float = 0.5, iterations: int = 500) -> Reweighting:
-    """Decorrelated weighting (Kuang et al., AAAI 2020, Eq. 6; the numbers of KunKuang/Decorrelated-Weighted-Regression
+    """Decorrelated weighting (Kuang et al., AAAI 2020; the numbers of KunKuang/Decorrelated-Weighted-Regression
     and StableLearn's SVI/algorithm/DWR.py).
 
     W = G o G minimises  (2000 / p) sum_j ||Cov_W(x_j, x_-j)||_2 + unit (sum W - n)^2 + penalty sum W^2, the regression
@@ -148,7 +150,7 @@ def dwr(X: Any, *, penalty: float = 5e-5, unit: float = 0.5, iterations: int = 5
 
 
 def srdo(X: Any, *, permutations: int = 3, folds: int = 5, clip: float = 10.0, seed: int = 0) -> Reweighting:
-    """Sample reweighted decorrelation (Shen et al., AAAI 2020, Alg. 1; Silver-Shen/Stable_Linear_Model_Learning).
+    """Sample reweighted decorrelation (Shen et al., AAAI 2020; Silver-Shen/Stable_Linear_Model_Learning, model.py).
 
     A classifier tells the rows from rows whose columns were permuted, each by itself; w = p(permuted | x) / p(row | x)
     is the ratio of the densities. The paper's weights are predictions of the rows that its network was trained on, and
@@ -185,11 +187,12 @@ def srdo(X: Any, *, permutations: int = 3, folds: int = 5, clip: float = 10.0, s
     return _reweighting(x, np.clip((1 - real) / real, 1 / clip, clip), constant)
 
 
-def global_balancing(X: Any, *, penalty: float = 0.01, iterations: int = 150) -> Reweighting:
-    """Global balancing (Shen et al., ACM MM 2018, Eq. 5, the causal regulariser of CRLR), by itself.
+def global_balancing(X: Any, *, penalty: float = 1e-4, iterations: int = 80) -> Reweighting:
+    """Global balancing (Shen et al., ACM MM 2018, the causal regulariser of CRLR), by itself.
 
     Each feature in turn is a treatment, I_j = 1 above its mean, and the others are to have the same mean in both arms:
-    W minimises  sum_j || X_-j'(W o I_j) / W'I_j - X_-j'(W o (1 - I_j)) / W'(1 - I_j) ||^2  +  penalty n sum W^2.
+    W minimises  sum_j || X_-j'(W o I_j) / W'I_j - X_-j'(W o (1 - I_j)) / W'(1 - I_j) ||^2 / q  +  penalty n sum
+    W^2,  q the number of pairs of a treatment and another feature.
     As in the code of DGBCox, features are cut at their mean, and are treatments only where 20 to 80 % of the rows
     are treated. Departures: X_-j is standardised and not cut, the classifier is left to whoever takes the weights, and
     W = softmax(a), by L-BFGS, needs no term that draws its sum to 1.
@@ -197,7 +200,7 @@ def global_balancing(X: Any, *, penalty: float = 0.01, iterations: int = 150) ->
     Args:
         X: [n, p], an array or a frame.
         penalty: on n sum W^2, which is 1 for equal weights and n for a single one.
-        iterations: of L-BFGS at most.
+        iterations: of L-BFGS at most, after half as many towards it.
 
     Raises:
         UserError: as :func:`rff`, or no feature has arms of that size.
@@ -220,7 +223,7 @@ def global_balancing(X: Any, *, penalty: float = 0.01, iterations: int = 150) ->
         D = (one - zero) * others
         along = x @ D.T
         dw = I * (along - (D * one).sum(1)) / a - (1 - I) * (along - (D * zero).sum(1)) / (1 - a)
-        return float((D**2).sum()), 2 * dw.sum(1)
+        return float((D**2).sum()) / others.sum(), 2 / others.sum() * dw.sum(1)
 
     return _reweighting(x, _descend(loss, len(x), penalty, iterations), constant)
 
@@ -278,17 +281,23 @@ def _descend(loss: Callable[[Floats], tuple[float, Floats]], n: int, penalty: fl
     """w = softmax(a) [n] where loss(w) + penalty n sum w^2 is least, from equal weights by L-BFGS; ``loss`` gives its
     value and its gradient by w."""
 
-    def objective(a: Floats) -> tuple[float, Floats]:
+    def objective(a: Floats, penalty: float) -> tuple[float, Floats]:
         w = _softmax(a)
         value, dw = loss(w)
         dw = dw + 2 * penalty * n * w
         return value + penalty * n * float(w @ w), w * (dw - w @ dw)
 
-    options = {"maxiter": iterations, "gtol": 1e-4 / n, "ftol": 1e-12}  # the gradient of one weight of n is small
-    return _softmax(minimize(objective, np.zeros(n), jac=True, method="L-BFGS-B", options=options).x)
+    a = np.zeros(n)
+    # A first step too far ends on one sample, whence no slope leads: even weights are given up by and by.
+    for share, most in ((100, iterations // 4), (10, iterations // 4), (1, iterations)):
+        options = {"maxiter": most, "gtol": 1e-6 / n, "ftol": 1e-12}  # the gradient of one weight of n is small
+        a = minimize(objective, a, args=(share * penalty,), jac=True, method="L-BFGS-B", options=options).x
+    return _softmax(a)
 
 
 def _reweighting(x: Floats, w: Floats, constant: tuple[str, ...]) -> Reweighting:
+    if not (np.isfinite(w).all() and w.sum() > 0):
+        raise UserError("no finite weights came of it: choose a penalty from 0 up, and not a huge one")
     equal = np.ones(len(x))
     return Reweighting(
         weights=w * (len(w) / w.sum()),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from contrastkit.causal.study import Floats
@@ -53,7 +52,8 @@ def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent",
         seed: of all draws.
 
     Raises:
-        UserError: |r| is not above 1, or too few columns.
+        UserError: |r| is not above 1, too few columns, or so many (a tenth of them are to be near f) or so large a rate
+            that hardly a row is kept.
     """
     if not abs(r) > 1:
         raise UserError(f"a bias rate of {r:g} selects nothing: its size must be above 1")
@@ -62,8 +62,10 @@ def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent",
     g, s = np.random.default_rng(seed), p // 2
     beta = np.resize(BETA, s)
     biased = slice(p - max(1, p // 10), p)
-    X, Y, have = [], [], 0
+    X, Y, have, drawn = [], [], 0, 0
     while have < n:
+        if drawn >= 200_000 and have < drawn / 10_000:
+            raise UserError(f"{have} of {drawn:,} rows are kept at a rate of {r:g} with {p} columns: lower one of them")
         S, V = _draw(g, 20_000, s, mode)
         f = S @ beta + S[:, 0] * S[:, 1] * S[:, 2]
         x = np.concatenate([S, V], axis=1)
@@ -71,7 +73,7 @@ def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent",
         kept = g.uniform(size=len(f)) < abs(r) ** (-5 * far)
         X.append(x[kept])
         Y.append(f[kept] + g.normal(0, np.sqrt(0.3), int(kept.sum())))
-        have += int(kept.sum())
+        have, drawn = have + int(kept.sum()), drawn + len(f)
     return Sample(np.concatenate(X)[:n], np.concatenate(Y)[:n], s)
 
 
@@ -94,7 +96,7 @@ def _draw(g: np.random.Generator, n: int, s: int, mode: Mode) -> tuple[Floats, F
 
 
 def collinear(n: int, p: int = 10, *, rho: float = 0.8, seed: int = 0) -> Sample:
-    """Regression on collinear causes by a model that is not quite right (Shen et al., AAAI 2020, Sec. 4.1; as in
+    """Regression on collinear causes by a model that is not quite right (Shen et al., AAAI 2020; as in
     StableLearn's collinearity.py).
 
     X ~ N(0, Sigma), columns correlated by ``rho`` two by two; Y = X beta + X_1 X_2 X_3 + N(0, 1), beta = 1/5, -2/5,
@@ -122,7 +124,7 @@ def collinear(n: int, p: int = 10, *, rho: float = 0.8, seed: int = 0) -> Sample
 
 
 def confounded(n: int, p: int, *, rate: float, seed: int = 0) -> Trial:
-    """A treatment that the outcome's own causes decide (Kuang et al., KDD 2017, Sec. 5.1; as in the example of
+    """A treatment that the outcome's own causes decide (Kuang et al., KDD 2017; as in the example of
     KunKuang/Differentiated-Confounder-Balancing).
 
     X ~ N(0, I), T = 1 where X_1 + ... + X_{rate p} + N(0, 1) > 0; untreated Y = sum over even j of (j / 2) X_j +
@@ -136,8 +138,8 @@ def confounded(n: int, p: int, *, rate: float, seed: int = 0) -> Trial:
     Raises:
         UserError: no rows, no column decides, or nobody is treated.
     """
-    deciding = round(rate * p)
-    if n < 1 or not 1 <= deciding <= p:
+    deciding = round(rate * p) if 0 <= rate <= 1 else 0
+    if n < 1 or deciding < 1:
         raise UserError(f"a share of {rate:g} of {p} columns, {n} rows: at least one column decides on one row or more")
     g = np.random.default_rng(seed)
     X = g.normal(size=(n, p))
@@ -187,7 +189,7 @@ def coloured(
         raise UserError(f"{data.name} has one class: there are no two halves")
     names = np.array([f"{named[0]} to {named[half - 1]}", f"{named[half]} to {named[-1]}"])
     g = np.random.default_rng(seed)
-    found = {}
+    found: dict[str, NDArray[Any]] = {}
     for prefix, (grey, classes), own in (("", parts[0], environments[:-1]), ("test_", parts[1], environments[-1:])):
         n = len(grey)
         e = g.permutation(np.resize(np.array(own, np.float64), n))

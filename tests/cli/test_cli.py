@@ -475,6 +475,7 @@ COMMANDS = (
     "methods",
     "ablate",
     "causal",
+    "stable",
     "info",
     "views",
     "bench-kernels",

@@ -1,0 +1,237 @@
+"""Weighted linear predictors, and how even their errors are over environments."""
+
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from contrastkit.causal.study import Floats, covariates, numbers
+from contrastkit.checkpoint import write_text
+from contrastkit.errors import UserError
+
+Kind = Literal["ridge", "logistic"]
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fitted predictor: scores X coefficients' + intercept, in the units of X.
+
+    Attributes:
+        kind: ridge predicts a number; logistic one of ``classes``.
+        names: of the p features.
+        coefficients: [1, p]; of logistic with more than two classes [classes, p].
+        intercept: [1] or [classes], zeros where none was fitted.
+        classes: of logistic, as text; none of ridge.
+    """
+
+    kind: Kind
+    names: tuple[str, ...]
+    coefficients: Floats
+    intercept: Floats
+    classes: tuple[str, ...] = ()
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Numbers float64 [n], or classes as text [n], of a frame with columns of these names or an array [n, p].
+
+        Raises:
+            UserError: a column is missing, another number of them, or not finite numbers.
+        """
+        if hasattr(X, "columns"):
+            if lacking := [name for name in self.names if name not in X.columns]:
+                raise UserError(f"the model wants a column '{lacking[0]}', which these data have not")
+            X = X[list(self.names)]
+        x, _ = covariates(X)
+        if x.shape[1] != len(self.names):
+            raise UserError(f"the model is for {len(self.names)} features, these data have {x.shape[1]}")
+        scores = x @ self.coefficients.T + self.intercept
+        if self.kind == "ridge":
+            return scores[:, 0]
+        best = scores.argmax(1) if len(self.classes) > 2 else (scores[:, 0] > 0).astype(int)
+        return np.array(self.classes)[best]
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        state = asdict(self) | {"coefficients": self.coefficients.tolist(), "intercept": self.intercept.tolist()}
+        write_text(path, json.dumps({"format": FORMAT, **state}, indent=2) + "\n")
+
+
+def load(path: Path) -> Linear:
+    """Read what :meth:`Linear.save` wrote.
+
+    Raises:
+        UserError: no such file, not one of these, damaged, or of another format.
+    """
+    try:
+        state = json.loads(path.read_text())
+        version = state.pop("format")
+        model = Linear(
+            kind=state["kind"],
+            names=tuple(state["names"]),
+            coefficients=np.array(state["coefficients"], np.float64),
+            intercept=np.array(state["intercept"], np.float64),
+            classes=tuple(state["classes"]),
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is no file: 'contrastkit stable fit' writes one") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no model that 'contrastkit stable fit' wrote, or damaged") from error
+    if version != FORMAT:
+        raise UserError(f"{path} has format {version}, this version reads format {FORMAT}")
+    rows = len(model.classes) if len(model.classes) > 2 else 1
+    fitting = model.coefficients.shape == (rows, len(model.names)) and model.intercept.shape == (rows,)
+    whole = bool(np.isfinite(model.coefficients).all() and np.isfinite(model.intercept).all())
+    known = (model.kind == "logistic" and len(model.classes) > 1) or (model.kind == "ridge" and not model.classes)
+    if not (fitting and whole and known):
+        raise UserError(f"{path} is damaged: its parts do not fit one another")
+    return model
+
+
+def fit(
+    X: Any, Y: ArrayLike, w: ArrayLike | None = None, *, kind: Kind, alpha: float = 1.0, intercept: bool = True
+) -> Linear:
+    """Weighted ridge regression or logistic regression (scikit-learn's), of features standardised under the weights.
+
+    Ridge has sum w (y - x b)^2 + alpha ||b||^2, logistic sum w log loss + alpha / 2 ||b||^2, w with mean 1 and the
+    intercept free. Without an intercept, features are scaled and not centred; with alpha = 0 besides, ridge is weighted
+    least squares, of least norm where columns follow from one another.
+
+    Args:
+        X: [n, p], an array or a frame, whose names the model keeps.
+        Y: [n]: numbers, or any values for logistic.
+        w: weights [n], not negative; None for equal ones.
+        kind: ridge or logistic.
+        alpha: the penalty, not negative.
+        intercept: whether there is one.
+
+    Raises:
+        UserError: data or weights that are not finite numbers, lengths that differ, weights that sum to zero, a penalty
+            below 0, a single class, or a logistic fit that has not converged.
+    """
+    if not 0 <= alpha < np.inf:
+        raise UserError(f"alpha {alpha:g}: a penalty from 0 up")
+    x, names = covariates(X)
+    n = len(x)
+    y = _text(Y, n) if kind == "logistic" else _numbers(Y, n)
+    w = np.ones(n) if w is None else _weights(w, n)
+    mean = np.average(x, axis=0, weights=w) if intercept else np.zeros(x.shape[1])
+    sd = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w))
+    sd[sd <= 1e-12 * np.abs(x).max(0)] = 1  # of a constant it is rounding, not always 0
+    z = (x - mean) / sd
+    classes: tuple[str, ...] = ()
+    if kind == "ridge":
+        model = Ridge(alpha=alpha, fit_intercept=intercept, solver="svd").fit(z, y, sample_weight=w)
+    else:
+        classes = tuple(str(c) for c in np.unique(y))
+        if len(classes) < 2:
+            raise UserError(f"every label is {classes[0]}: there is nothing to tell apart")
+        if len(classes) > max(2, n // 2):
+            raise UserError(f"{len(classes)} different labels of {n} rows are no classes: ridge predicts numbers")
+        model = LogisticRegression(C=1 / alpha if alpha else np.inf, fit_intercept=intercept, max_iter=2000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ConvergenceWarning)
+            try:
+                model.fit(z, y, sample_weight=w)
+            except ConvergenceWarning as error:
+                raise UserError(
+                    f"logistic regression has not converged: the classes may be separable, raise alpha {alpha:g}"
+                ) from error
+    b = np.atleast_2d(model.coef_) / sd
+    return Linear(kind, names, b, np.broadcast_to(model.intercept_, len(b)) - b @ mean, classes)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors by environment: root mean squares of ridge, shares of wrong classes in % of logistic.
+
+    Attributes:
+        errors: of each environment. rows: how many it has.
+        average: of the errors, each environment counting the same. deviation: their standard deviation, divided by
+            their number: what Kuang et al. (2020) call stability error.
+        worst: the largest.
+    """
+
+    kind: Kind
+    errors: dict[str, float]
+    rows: dict[str, int]
+    average: float
+    deviation: float
+    worst: float
+
+
+def evaluate(model: Linear, X: Any, Y: ArrayLike, environment: ArrayLike | None = None) -> Evaluation:
+    """The errors of ``model`` in each environment.
+
+    Args:
+        X: [n, p], a frame with the model's columns or an array.
+        Y: [n].
+        environment: where each row comes from, [n], any values; None for one place.
+
+    Raises:
+        UserError: as :meth:`Linear.predict`, other lengths, or labels that are no numbers (ridge) or that the model has
+            never seen (logistic).
+    """
+    predicted = model.predict(X)
+    n = len(predicted)
+    where = np.zeros(n) if environment is None else np.asarray(environment).reshape(-1)
+    if len(where) != n:
+        raise UserError(f"{len(where)} environments for {n} rows")
+    if model.kind == "logistic":
+        y = _text(Y, n)
+        if strange := sorted(set(y) - set(model.classes)):
+            raise UserError(f"the label {strange[0]} is none of the model's classes, {', '.join(model.classes)}")
+        losses = 100.0 * (predicted != y)
+    else:
+        losses = (predicted - _numbers(Y, n)) ** 2
+    places = np.unique(where)
+    means = np.array([losses[where == place].mean() for place in places])
+    errors = means if model.kind == "logistic" else np.sqrt(means)
+    shown = ["all"] if environment is None else [str(place) for place in places]
+    return Evaluation(
+        model.kind,
+        dict(zip(shown, errors.tolist(), strict=True)),
+        dict(zip(shown, [int((where == place).sum()) for place in places], strict=True)),
+        float(errors.mean()),
+        float(errors.std()),
+        float(errors.max()),
+    )
+
+
+def _weights(w: ArrayLike, n: int) -> Floats:
+    """Weights with mean 1."""
+    found = numbers(np.asarray(w).reshape(-1, 1), ("the weight",))[:, 0]
+    if len(found) != n:
+        raise UserError(f"{len(found)} weights for {n} rows")
+    if (found < 0).any():
+        raise UserError(f"{int((found < 0).sum())} weights are negative")
+    if found.sum() == 0:
+        raise UserError("the weights sum to zero: nothing is left to fit")
+    return found * (n / found.sum())
+
+
+def _numbers(Y: ArrayLike, n: int) -> Floats:
+    y = np.asarray(Y).reshape(-1, 1)
+    if len(y) != n:
+        raise UserError(f"{len(y)} labels for {n} rows")
+    if y.dtype.kind in "OUS" and any(isinstance(value, str) for value in y[:, 0]):
+        raise UserError("the label holds words: ridge predicts numbers, logistic tells classes apart")
+    return numbers(y, ("the label",))[:, 0]
+
+
+def _text(Y: ArrayLike, n: int) -> NDArray[np.str_]:
+    """Labels as text, whole numbers without a point: 1.0 is 1."""
+    y = np.asarray(Y).reshape(-1)
+    if len(y) != n:
+        raise UserError(f"{len(y)} labels for {n} rows")
+    if y.dtype.kind == "f":
+        y = numbers(y[:, None], ("the label",))[:, 0]
+        y = y.astype(np.int64) if (y == np.round(y)).all() else y
+    elif y.dtype.kind == "O" and (missing := sum(v is None or v != v for v in y)):
+        raise UserError(f"the label: {missing} of {n} values are missing: drop or fill them")
+    return y.astype(str)
