@@ -21,7 +21,7 @@ from contrastkit.names import DEFAULT_DATA, VIEW_NAMES
 
 app = typer.Typer(
     name="contrastkit",
-    help="Learn visual representations without labels, and judge them.",
+    help="Learn visual representations without labels, judge them, and make them hold up when the data shift.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
