@@ -83,20 +83,20 @@ def measure(mode: Mode, r: float, axes: str, methods: tuple[str, ...]) -> Iterat
 
 
 def section() -> str:
-    """What stands between the README's marks: means over seeds."""
-    lines = [
-        "| V and S, rate, axes | weights | average RMSE | deviation | worst | L1 of coefficients | effective sample |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    """What stands between the README's marks: means over draws, a row for each case."""
+    ways = ("ols", *METHODS, "oracle")
+    lines = [f"| V and S, rate, axes | {' | '.join(NAMES.get(way, way) for way in ways)} |", "|---" * 7 + "|"]
+    groups: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
     for row in json.loads(FILE.read_text()):
-        groups.setdefault((row["mode"], row["r"], row["axes"], row["method"]), []).append(row)
-    for (mode, r, axes, method), rows in groups.items():
-        errors = (f"{np.mean([row[key] for row in rows]):.3f}" for key in ("average", "deviation", "worst"))
-        l1 = "" if method == "oracle" else f"{np.mean([row['l1'] for row in rows]):.2f}"
-        ess = f"{np.mean([row['ess'] for row in rows]):,.0f}"
-        cells = (f"{mode}, {r:g}, {axes}", NAMES.get(method, method), *errors, l1, ess)
-        lines.append(f"| {' | '.join(cells)} |")
+        groups.setdefault((row["mode"], row["r"], row["axes"]), {}).setdefault(row["method"], []).append(row)
+    for (mode, r, axes), found in groups.items():
+        cells = []
+        for way in ways:
+            of = found.get(way, [])
+            average, deviation, ess = ([row[key] for row in of] for key in ("average", "deviation", "ess"))
+            kept = "" if way in NAMES else f", {np.mean(ess):,.0f}"
+            cells.append(f"{np.mean(average):.3f} / {np.mean(deviation):.3f}{kept}" if of else "")
+        lines.append(f"| {mode}, {r:g}, {axes} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
