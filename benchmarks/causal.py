@@ -31,7 +31,7 @@ from contrastkit.checkpoint import write_text
 
 BEGIN, END = "<!-- python -m benchmarks.causal -->", "<!-- end of causal -->"
 RESULT = RESULTS / "causal.json"
-LIMIT = 300  # seconds, after which a way is given up
+LIMIT = 120  # seconds, after which a way is given up
 DATA = {"lalonde": "16,177 x 10 (LaLonde, CPS-1)", "100000": "100,000 x 20", "1000000": "1,000,000 x 20"}
 
 

@@ -196,7 +196,9 @@ def table(path: Path) -> Any:
         raise UserError(f"{path} is neither .csv nor .parquet")
     try:
         return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError, ImportError) as error:
+    except ImportError as error:
+        raise UserError(f"{path}: reading .parquet takes pyarrow: pip install pyarrow") from error
+    except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 

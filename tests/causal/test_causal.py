@@ -767,6 +767,23 @@ def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([*given, "--outcome=y"]) == 2 and "with --treatment" in capsys.readouterr().err
 
 
+def test_parquet_reads_as_csv_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow")
+    x, t, y = world(60)
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "t": t, "y": y})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    frame.to_parquet(tmp_path / "table.parquet")
+    printed = []
+    for name in ("table.csv", "table.parquet"):
+        given = [f"--data={tmp_path / name}", "--treatment=t", "--outcome=y", "--covariates=a,b"]
+        assert main(["causal", "estimate", *given]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    (tmp_path / "table.parquet").write_bytes(b"no")
+    assert main(["causal", "balance", *given]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
 def test_features_of_images_are_covariates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What decides on treatment and outcome is seen in the features alone: adjusting for them finds the effect."""
     g = np.random.default_rng(0)
