@@ -148,7 +148,7 @@ def measure() -> list[dict[str, Any]]:
                 try:
                     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
                     if done.returncode:
-                        row["note"] = done.stderr.strip().splitlines()[-1]
+                        row["note"] = (done.stderr.strip().splitlines() or ["killed: out of memory"])[-1]
                         if "ModuleNotFoundError" in row["note"]:
                             continue
                     else:

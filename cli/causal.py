@@ -157,6 +157,8 @@ def balance(
     (a, b), (c, d) = found.n
     screen.say(f"effective sample: treated {a:,.1f} -> {b:,.1f}, controls {c:,.1f} -> {d:,.1f}")
     screen.say(f"largest |SMD| {found.worst:.4f}: {'above' if found.worst > THRESHOLD else 'within'} {THRESHOLD}")
+    whose = {"ATT": "the treated's", "ATC": "the controls'"}.get(of.split()[0], "both arms' mean")
+    screen.say(f"SMD: over {whose} variance before weighting, rooted; p (1 - p) for 0 and 1 (cobalt's conventions)")
     if plot is not None:
         love_plot(found, plot, after=how)
         screen.say(f"love plot in {plot}")

@@ -280,7 +280,9 @@ class AIPW(OfOneArm):
         propensity = Propensity() if self.propensity is None else self.propensity
         model = LinearRegression() if self.model is None else self.model
         for seen, held in cuts:
-            e[held] = clone(propensity).learn(x[seen], t[seen]).predict(x[held])
+            score = clone(propensity)
+            score.learn(x[seen], t[seen])
+            e[held] = score.predict(x[held])
             for arm, m in ((t, m1), (~t, m0)):
                 rows = seen[arm[seen]]
                 m[held] = clone(model).fit(x[rows], y[rows]).predict(x[held])

@@ -175,27 +175,44 @@ def _nearest(
     z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float, *, ties: bool
 ) -> tuple[NDArray[Any], NDArray[Any], Floats]:
     """The k nearest of b for each of a, and with ``ties`` all that are as near as the k-th."""
-    tree = cKDTree(z[b])
-    k = min(k, len(b))
-    last = tree.query(z[a], k=[k], workers=-1)[0][:, 0]
-    reach = np.minimum(last, limit) + TIE * np.abs(z).max()
-    i, j, d = [], [], []
-    for start in range(0, len(a), 4096):  # a piece at a time: ties can be many
-        rows = slice(start, start + 4096)
-        near = tree.query_ball_point(z[a[rows]], reach[rows], return_sorted=True, workers=-1)
+    slack, k = TIE * np.abs(z).max(), min(k, len(b))
+    row, column = (_near_line if z.shape[1] == 1 else _near)(z[a], z[b], k, limit, slack)
+    unit, partner = a[row], b[column]
+    distance = np.linalg.norm(z[unit] - z[partner], axis=1)
+    if not ties:
+        order = np.lexsort((partner, distance, row))
+        count = np.bincount(row, minlength=len(a))
+        rank = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+        keep = order[rank < k]
+        unit, partner, distance = unit[keep], partner[keep], distance[keep]
+    return unit, partner, distance
+
+
+def _near(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Pairs (row of u, row of v) of all that are within ``slack`` as near as the k-th nearest, and within the limit."""
+    tree = cKDTree(v)
+    reach = np.minimum(tree.query(u, k=[k], workers=-1)[0][:, 0], limit) + slack
+    rows, columns = [], []
+    for start in range(0, len(u), 4096):  # a piece at a time: lists of numbers are large
+        near = tree.query_ball_point(u[start : start + 4096], reach[start : start + 4096], workers=-1)
         count = np.fromiter(map(len, near), int, len(near))
-        unit = np.repeat(a[rows], count)
-        partner = b[np.concatenate([np.asarray(part, int) for part in near])] if count.sum() else np.empty(0, int)
-        distance = np.linalg.norm(z[unit] - z[partner], axis=1)
-        if not ties:
-            order = np.lexsort((partner, distance, np.repeat(np.arange(len(near)), count)))
-            rank = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
-            keep = order[rank < k]
-            unit, partner, distance = unit[keep], partner[keep], distance[keep]
-        i.append(unit)
-        j.append(partner)
-        d.append(distance)
-    return np.concatenate(i), np.concatenate(j), np.concatenate(d)
+        rows.append(start + np.repeat(np.arange(len(near)), count))
+        columns.append(np.concatenate([np.asarray(part, int) for part in near]))
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def _near_line(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The same on a line, where those within reach lie side by side."""
+    order = np.argsort(v[:, 0], kind="stable")
+    score, own = v[order, 0], u[:, 0]
+    beside = np.searchsorted(score, own)[:, None] + np.arange(-k, k)
+    inside = (beside >= 0) & (beside < len(score))
+    distance = np.where(inside, np.abs(score[np.where(inside, beside, 0)] - own[:, None]), np.inf)
+    reach = np.minimum(np.partition(distance, k - 1, axis=1)[:, k - 1], limit) + slack
+    low, high = np.searchsorted(score, own - reach), np.searchsorted(score, own + reach, side="right")
+    count = high - low
+    ends = np.cumsum(count)
+    return np.repeat(np.arange(len(u)), count), order[np.arange(ends[-1]) - np.repeat(ends - count - low, count)]
 
 
 def _greedy_line(

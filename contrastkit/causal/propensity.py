@@ -49,12 +49,12 @@ class Propensity(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         x, _ = covariates(X)
         t = treatment(T, len(x))
-        self.learn(x, t)
+        z = self.learn(x, t)
         if self.folds:
             cut = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
-            e = cross_val_predict(clone(self.classifier_), self._scaled(x), t, cv=cut, method="predict_proba")[:, 1]
+            e = cross_val_predict(clone(self.classifier_), z, t, cv=cut, method="predict_proba")[:, 1]
         else:
-            e = self.classifier_.predict_proba(self._scaled(x))[:, 1]
+            e = self.classifier_.predict_proba(z)[:, 1]
         self.auc_ = float(roc_auc_score(t, e))
         self.scores_ = self._inside(e)
         self.clipped_ = int((self.scores_ != e).sum())
@@ -65,8 +65,9 @@ class Propensity(BaseEstimator):
         self.overlap_ = float(np.minimum(*arms).sum())
         return self
 
-    def learn(self, x: Floats, t: NDArray[np.bool_]) -> Self:
-        """The model of x [n, p] and t [n] alone, for :meth:`predict`: nothing is said of these rows themselves."""
+    def learn(self, x: Floats, t: NDArray[np.bool_]) -> Floats:
+        """The model of x [n, p] and t [n] alone, for :meth:`predict`: nothing is said of these rows themselves. Returns
+        them as the model sees them, standardised."""
         self._mean, sd = x.mean(0), x.std(0)
         self._sd = np.where(sd > 0, sd, 1)
         model = self.classifier
@@ -74,8 +75,8 @@ class Propensity(BaseEstimator):
             model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a Hessian without an inverse: judged by what comes of it
-            self.classifier_ = clone(model).fit(self._scaled(x), t)
-        return self
+            self.classifier_ = clone(model).fit(z := self._scaled(x), t)
+        return z
 
     def predict(self, X: Any) -> Floats:
         """The scores [m] of other rows, from the model of all rows that were fitted."""

@@ -68,11 +68,13 @@ def named(x: Floats, names: Sequence[str]) -> Any:
 
 
 def numbers(x: NDArray[Any], names: Sequence[str]) -> Floats:
-    """The columns of x [n, p] as float64.
+    """The columns of x [n, p] as float64: x itself where it is that, so that nobody may write to it.
 
     Raises:
         UserError: one holds no numbers, or missing or infinite ones.
     """
+    if x.dtype.kind in "biuf" and np.isfinite(x).all():
+        return x.astype(np.float64, copy=False)
     for j, name in enumerate(names):
         try:
             column = x[:, j].astype(np.float64)

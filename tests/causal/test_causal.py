@@ -282,6 +282,24 @@ def test_nearest_neighbours_are_those_of_a_loop_and_ties_share() -> None:
     assert near.estimand_ == "ATT of the matched"
 
 
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("ratio", [1, 3])
+@pytest.mark.parametrize("caliper", [None, 0.4])
+def test_the_nearest_and_their_ties_are_those_of_a_double_loop(p: int, ratio: int, caliper: float | None) -> None:
+    x = np.random.default_rng(5).integers(0, 12, size=(70, p)) / 4  # many are equally far
+    t = np.arange(70) % 3 == 0
+    kept = Matching(metric="euclidean", ratio=ratio, caliper=caliper).fit(x, t)
+    first = Matching(metric="euclidean", ratio=ratio, caliper=caliper, ties=False).fit(x, t)
+    every, some = set(), []
+    for i in np.flatnonzero(t):
+        d = sorted((np.linalg.norm(x[i] - x[j]), j) for j in np.flatnonzero(~t))
+        inside = [(far, j) for far, j in d if caliper is None or far <= caliper]
+        every |= {(i, j) for far, j in inside if far <= d[ratio - 1][0]}
+        some += [[i, j] for _, j in inside[:ratio]]
+    assert set(map(tuple, kept.pairs_.tolist())) == every and len(kept.pairs_) == len(every) > len(some)
+    assert first.pairs_.tolist() == some
+
+
 @pytest.mark.parametrize("metric", ["logit", "mahalanobis"])
 @pytest.mark.parametrize("ratio", [1, 2])
 def test_without_replacement_the_best_that_is_left_is_taken(metric: str, ratio: int) -> None:
@@ -538,9 +556,8 @@ def test_aipw_is_right_if_either_model_is(estimand: str) -> None:
     class Wrong(Propensity):
         """Knows of no confounder."""
 
-        def learn(self, x: np.ndarray, t: np.ndarray) -> "Wrong":
-            super().learn(x[:, 1:2], t)
-            return self
+        def learn(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+            return super().learn(x[:, 1:2], t)
 
         def predict(self, X: np.ndarray) -> np.ndarray:
             return super().predict(X[:, 1:2])
