@@ -148,7 +148,9 @@ def measure() -> list[dict[str, Any]]:
                 try:
                     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
                     if done.returncode:
-                        row["note"] = (done.stderr.strip().splitlines() or ["killed: out of memory"])[-1]
+                        row["note"] = (done.stderr.strip().splitlines() or ["MemoryError: killed"])[-1]
+                        if "MemoryError" in row["note"]:
+                            row["note"] = "out of memory"
                         if "ModuleNotFoundError" in row["note"]:
                             continue
                     else:

@@ -8,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, clone
+from sklearn.neighbors import NearestNeighbors
 
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import Floats, covariates, treatment
@@ -15,6 +16,7 @@ from contrastkit.errors import UserError
 
 Metric = Literal["propensity", "logit", "mahalanobis", "robust", "scaled", "euclidean", "cosine"]
 Order = Literal["largest", "smallest", "random", "data"]
+MANY = 8  # dimensions
 TIE = 1e-10  # distances that differ by this share of the largest coordinate, by rounding that is, are the same
 
 
@@ -176,7 +178,8 @@ def _nearest(
 ) -> tuple[NDArray[Any], NDArray[Any], Floats]:
     """The k nearest of b for each of a, and with ``ties`` all that are as near as the k-th."""
     slack, k = TIE * np.abs(z).max(), min(k, len(b))
-    row, column = (_near_line if z.shape[1] == 1 else _near)(z[a], z[b], k, limit, slack)
+    near = _near_line if z.shape[1] == 1 else _near_tree if z.shape[1] <= MANY else _near_all
+    row, column = near(z[a], z[b], k, limit, slack)
     unit, partner = a[row], b[column]
     distance = np.linalg.norm(z[unit] - z[partner], axis=1)
     if not ties:
@@ -188,7 +191,7 @@ def _nearest(
     return unit, partner, distance
 
 
-def _near(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
+def _near_tree(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Pairs (row of u, row of v) of all that are within ``slack`` as near as the k-th nearest, and within the limit."""
     tree = cKDTree(v)
     reach = np.minimum(tree.query(u, k=[k], workers=-1)[0][:, 0], limit) + slack
@@ -199,6 +202,33 @@ def _near(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDA
         rows.append(start + np.repeat(np.arange(len(near)), count))
         columns.append(np.concatenate([np.asarray(part, int) for part in near]))
     return np.concatenate(rows), np.concatenate(columns)
+
+
+def _near_all(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The same from all distances: in many dimensions a tree looks at all of them too, and slower. More candidates than
+    k are asked for, and twice as many where the last of them may still be as near as the k-th."""
+    centre = v.mean(0)
+    u, v = u - centre, v - centre
+    blur = 1e-6 * max(float(np.abs(u).max()), float(np.abs(v).max()))  # of distances that are differences of squares
+    brute = NearestNeighbors(algorithm="brute").fit(v)
+    rows, columns = [], []
+    todo = [(np.arange(len(u)), min(k + 4, len(v)))]
+    while todo:
+        left, want = todo.pop()
+        size = max(1, 8_000_000 // (want * v.shape[1]))
+        for part in np.split(left, range(size, len(left), size)):
+            column = brute.kneighbors(u[part], want, return_distance=False)
+            distance = np.linalg.norm(u[part, None] - v[column], axis=2)
+            reach = np.minimum(np.partition(distance, k - 1, axis=1)[:, k - 1], limit) + slack
+            done = (distance.max(1) > reach + blur) | (want == len(v))
+            row, place = np.nonzero((distance <= reach[:, None]) & done[:, None])
+            rows.append(part[row])
+            columns.append(column[row, place])
+            if not done.all():
+                todo.append((part[~done], min(2 * want, len(v))))
+    row = np.concatenate(rows)
+    by = np.argsort(row, kind="stable")
+    return row[by], np.concatenate(columns)[by]
 
 
 def _near_line(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -282,11 +282,13 @@ def test_nearest_neighbours_are_those_of_a_loop_and_ties_share() -> None:
     assert near.estimand_ == "ATT of the matched"
 
 
-@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("p", [1, 2, 9])
 @pytest.mark.parametrize("ratio", [1, 3])
 @pytest.mark.parametrize("caliper", [None, 0.4])
 def test_the_nearest_and_their_ties_are_those_of_a_double_loop(p: int, ratio: int, caliper: float | None) -> None:
-    x = np.random.default_rng(5).integers(0, 12, size=(70, p)) / 4  # many are equally far
+    g = np.random.default_rng(5)
+    x = g.integers(0, 12, size=(70, 1)) / 4  # many are equally far
+    x = np.column_stack([x, g.integers(0, 2, size=(70, p - 1)) / 8])
     t = np.arange(70) % 3 == 0
     kept = Matching(metric="euclidean", ratio=ratio, caliper=caliper).fit(x, t)
     first = Matching(metric="euclidean", ratio=ratio, caliper=caliper, ties=False).fit(x, t)
