@@ -17,6 +17,7 @@ from contrastkit.cli.study import (
     Treatment,
     names,
     number,
+    precise,
     read,
     short,
     write,
@@ -72,10 +73,13 @@ def estimate(
 ) -> None:
     """All estimators on the same data, in one table."""
     from contrastkit.causal.compare import compare
+    from contrastkit.causal.propensity import Propensity
 
     study = read(data, treatment, covariates, data_dir, components, outcome=outcome, with_outcome=True)
     assert study.Y is not None
     truth = study.truth if benchmark is None else benchmark
+    if study.X.shape[1] < len(study.T):
+        Propensity().fit(study.X, study.T)  # who cannot be compared is said once, not by each estimator
     with screen.working("estimating"):
         rows = list(compare(study.X, study.T, study.Y, estimand=estimand, error=error, seed=seed))
     columns = ["", "of", "effect", "SE", "low", "high", "ESS", "|SMD|"]
@@ -84,12 +88,12 @@ def estimate(
         if row.refused:
             continue
         exact, rough = (row.effect, row.se), (row.low, row.high)
-        cells = [row.name, row.estimand, *(number(v, 2) for v in exact), *(short(v) for v in rough)]
+        cells = [row.name, row.estimand, *(precise(v) for v in exact), *(short(v) for v in rough)]
         cells += [number(row.ess, 1), number(row.smd, 3)]
         shown.append(cells + ([short(row.effect - truth)] if truth is not None else []))
     if truth is not None:
         columns.append("off by")
-    treated = int((study.T == 1).sum())
+    treated = int(study.T.sum())
     told = "" if truth is None else f"; truth {truth:,.2f}"
     screen.table(
         f"{study.outcome} by {study.treatment}: {treated:,} treated, {len(study.T) - treated:,} not{told}",
@@ -106,8 +110,7 @@ def estimate(
     if json is not None:
         from contrastkit.cli.main import write_json
 
-        found = [{k: None if v != v else v for k, v in dataclasses.asdict(row).items()} for row in rows]
-        write_json(json, {"benchmark": truth, "rows": found})
+        write_json(json, {"benchmark": truth, "rows": [dataclasses.asdict(row) for row in rows]})
 
 
 @causal_app.command()
@@ -136,7 +139,7 @@ def balance(
 ) -> None:
     """Are the arms alike, before and after? Exit code 1 when a standardised mean difference above 0.1 is left."""
     from contrastkit.causal.balance import THRESHOLD, balance_table, love_plot
-    from contrastkit.causal.study import table
+    from contrastkit.causal.study import numbers, table
 
     study = read(data, treatment, covariates, data_dir, components, outcome=outcome, with_outcome=by == "dcb")
     w, of, how = None, str(estimand), str(by)
@@ -144,7 +147,7 @@ def balance(
         held = table(weights.expanduser())
         if "weight" not in held:
             raise UserError(f"{weights} has no column weight (it has {', '.join(map(str, held))})")
-        w, how = held["weight"].to_numpy(), weights.name
+        w, how = numbers(held[["weight"]].to_numpy(), ("weight",))[:, 0], weights.name
     elif by != "none":
         w, of = _weights(study, by, estimand, trim)
     found = balance_table(study.X, study.T, w, estimand=of.split()[0])
@@ -217,7 +220,7 @@ def propensity(
     }
     cut = folds if folds is not None else 0 if model == "logistic" else 5
     found = Propensity(classifiers[model], folds=cut, seed=seed).fit(study.X, study.T)
-    e, t = found.scores_, np.asarray(study.T) == 1
+    e, t = found.scores_, study.T
     levels = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
     rows = [(name, *(f"{v:.4f}" for v in np.quantile(e[arm], levels))) for name, arm in (("treated", t), ("not", ~t))]
     columns = ("", "least", "5 %", "25 %", "median", "75 %", "95 %", "most")
@@ -297,6 +300,7 @@ def match(
         ),
     ],
     treatment: Treatment = None,
+    outcome: Outcome = None,
     covariates: Covariates = "",
     components: Components = 10,
     data_dir: DataDir = None,
@@ -309,6 +313,9 @@ def match(
     ] = "logit",
     ratio: Annotated[int, typer.Option(help="Partners of each.", min=1)] = 1,
     replacement: Annotated[bool, typer.Option(help="A partner may serve again.")] = True,
+    ties: Annotated[
+        bool, typer.Option(help="With replacement, keep all partners that are equally near, each with its share.")
+    ] = True,
     order: Annotated[
         Literal["largest", "smallest", "random", "data"], typer.Option(help="Who chooses first, without replacement.")
     ] = "largest",
@@ -323,18 +330,25 @@ def match(
     seed: Seed = 0,
     debug: Debug = False,
 ) -> None:
-    """Partners for the units of an arm; who finds none is dropped, and that is said."""
+    """Partners for the units of an arm, and the effect if there is an outcome; who finds none is dropped, and said."""
     from contrastkit.causal.balance import balance_table
     from contrastkit.causal.coarsened import CoarsenedExact
+    from contrastkit.causal.estimate import Estimator, Matched, Weighted
     from contrastkit.causal.matching import Matching
-    from contrastkit.causal.study import covariates as numbers
+    from contrastkit.causal.sets import NAMED
+    from contrastkit.causal.study import columns
 
-    study = read(data, treatment, covariates, data_dir, components)
-    x, columns = numbers(study.X)
+    asked = outcome is not None or data in NAMED
+    study = read(data, treatment, covariates, data_dir, components, outcome=outcome, with_outcome=asked)
+    x, _, origins = columns(study.X)
     wanted = names(exact)
     for name in wanted:
         if name not in study.X.columns:
             raise UserError(f"--exact {name}: it is none of the covariates")
+    if metric == "coarsened" and (ratio > 1 or not replacement or caliper is not None or wanted or optimal):
+        raise UserError("coarsened strata know no ratio, replacement, caliper, exact or optimal: leave these out")
+    if metric != "coarsened" and bins != "sturges":
+        raise UserError("--bins is of --metric coarsened")
     found: Any
     if metric == "coarsened":
         if not (bins.isdecimal() and int(bins) > 0 or bins in ("sturges", "scott", "fd")):
@@ -345,21 +359,30 @@ def match(
         kept = found.strata_ >= 0
         told = f"{found.strata_.max() + 1:,} strata by {bins} bins with both arms: {kept.sum():,} of {len(x):,} units"
     else:
-        agree = tuple(j for j, name in enumerate(columns) if name.split("=")[0] in wanted)
+        agree = tuple(j for j, k in enumerate(origins) if study.X.columns[k] in wanted)
         found = Matching(
             estimand, metric=metric, ratio=ratio, replacement=replacement, order=order, caliper=caliper, exact=agree,
-            optimal=optimal, seed=seed,
+            ties=ties, optimal=optimal, seed=seed,
         ).fit(x, study.T)  # fmt: skip
         i, j = found.pairs_.T
         write(out, {"unit": i, "partner": j, "share": found.shares_, "distance": found.distances_})
-        how = "optimal" if optimal else "nearest" if replacement else f"nearest, {order} first"
+        turn = "optimal" if optimal else "nearest" if replacement else f"nearest, {order} first"
         again = "with" if replacement else "without"
-        told = f"{ratio} to 1 by {metric}, {how}, {again} replacement: {len(set(i)):,} units, {len(set(j)):,} partners"
+        told = f"{ratio} to 1 by {metric}, {turn}, {again} replacement: {len(set(i)):,} units, {len(set(j)):,} partners"
     balance = balance_table(study.X, study.T, found.weights_, estimand=estimand)
     screen.say(told)
     if len(found.dropped_):
         screen.say(f"{len(found.dropped_):,} units found nobody and are dropped: the effect is the {found.estimand_}")
     screen.say(f"largest |SMD| {abs(balance.smd[:, 0]).max():.4f} -> {balance.worst:.4f}; written to {out}")
+    if study.Y is not None:
+        how: Estimator = Weighted(found) if metric == "coarsened" else Matched(found)
+        done = how.fit(study.X, study.T, study.Y)
+        low, high = map(short, done.interval())
+        kind = "of the strata" if metric == "coarsened" else "with bias correction"
+        screen.say(
+            f"effect on {study.outcome} ({done.estimand_}), {kind}: {precise(done.effect_)}, SE {precise(done.se_)}, "
+            f"95 % interval {low} to {high}"
+        )
 
 
 @causal_app.command()
@@ -423,6 +446,10 @@ def _weights(study: "Study", by: str, estimand: Any, trim: str, scale: Any = "ha
         InverseProbability,
     )
 
+    if by != "ipw" and (_alpha(trim) != 0 or scale != "hajek"):
+        raise UserError("--trim and --scale are of --by ipw")
+    if by == "overlap" and estimand != "ATT":
+        raise UserError(f"overlap weights have their own population, not the {estimand}: leave --estimand out")
     if by in ("arb", "dcb") and estimand == "ATE":
         raise UserError(f"{by} weights one arm towards the other: ask for the ATT or the ATC")
     if by == "dcb":

@@ -1,6 +1,7 @@
 """``contrastkit``: the commands, and the one border that errors cross."""
 
 import itertools
+import math
 import os
 import sys
 from pathlib import Path
@@ -179,12 +180,20 @@ def _measured(row: dict[str, Any], ours: float) -> tuple[str, ...]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a report atomically."""
+    """Write a report atomically; what is no finite number is null."""
     import json
 
     from contrastkit.checkpoint import write_text
 
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(value: Any) -> str:

@@ -61,7 +61,10 @@ def read(
 
 
 def names(columns: str) -> list[str]:
-    return [name.strip() for name in columns.split(",") if name.strip()]
+    """Of columns with commas between them; a name with a comma in it stands in quotes."""
+    import csv
+
+    return [name.strip() for name in next(csv.reader([columns], skipinitialspace=True), []) if name.strip()]
 
 
 def write(path: Path, columns: dict[str, Any]) -> None:
@@ -75,6 +78,11 @@ def write(path: Path, columns: dict[str, Any]) -> None:
 
 def number(value: float, digits: int) -> str:
     return "" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"  # no minus before a zero
+
+
+def precise(value: float) -> str:
+    """Two decimals, or three digits of what is smaller."""
+    return f"{value:.3g}" if 0 < abs(value) < 0.01 else number(value, 2)
 
 
 def short(value: float) -> str:

@@ -9,7 +9,7 @@ from sklearn.linear_model import ElasticNetCV
 from sklearn.model_selection import KFold
 
 from contrastkit.causal.estimate import Bools, OfOneArm
-from contrastkit.causal.study import Floats
+from contrastkit.causal.study import Floats, scales
 from contrastkit.causal.weighting import ApproximateBalancing, mean_one
 from contrastkit.errors import UserError
 
@@ -36,11 +36,12 @@ class ResidualBalancing(OfOneArm):
         if (~t).sum() < 2 * self.folds:
             raise UserError(f"{(~t).sum()} units of the arm that is modelled, for {self.folds} folds: lower the folds")
         self.weights_ = ApproximateBalancing(zeta=self.zeta).fit(x, t).weights_
-        sd = x[~t].std(0)
-        z = (x - x[~t].mean(0)) / np.where(sd > 0, sd, 1)
+        if self.folds < 2:
+            raise UserError("the penalty is chosen by two folds or more")
+        z, unit = (x - x[~t].mean(0)) / scales(x), float(y.std())
         cut = KFold(self.folds, shuffle=True, random_state=self.seed)
-        net = ElasticNetCV(l1_ratio=0.9, cv=cut).fit(z[~t], y[~t])
-        rest, g = y - net.predict(z), self.weights_[~t] / (~t).sum()
+        net = ElasticNetCV(l1_ratio=0.9, cv=cut).fit(z[~t], y[~t] / unit)
+        rest, g = y - unit * net.predict(z), self.weights_[~t] / (~t).sum()
         self.effect_ = float(rest[t].mean() - g @ rest[~t])
         self.se_ = math.sqrt(float(g**2 @ rest[~t] ** 2) + float(y[t].var(ddof=1)) / int(t.sum()))
 
@@ -92,8 +93,7 @@ class DifferentiatedConfounderBalancing(OfOneArm):
         self.tolerance = tolerance
 
     def _att(self, x: Floats, t: Bools, y: Floats) -> None:
-        sd = x.std(0)
-        sd[sd == 0] = 1
+        sd = scales(x)
         at, base = (x[~t].mean(0), y[~t].mean()) if self.intercept else (0.0, 0.0)
         X, m = (x[~t] - at) / sd, (x[t].mean(0) - at) / sd
         scale = _residual(X, y[~t] - base)
@@ -149,9 +149,15 @@ class DifferentiatedConfounderBalancing(OfOneArm):
 
 
 def _residual(X: Floats, Y: Floats) -> float:
-    """The standard deviation of the residuals of Y on X."""
+    """The standard deviation of the residuals of Y on X.
+
+    Raises:
+        UserError: there is none.
+    """
     rest = Y - X @ np.linalg.lstsq(X, Y, rcond=None)[0]
-    return float(rest.std()) or 1.0
+    if not rest.std() > 1e-9 * np.sqrt((Y**2).mean()):
+        raise UserError("the covariates tell the outcome of the controls without an error, or are too many for them")
+    return float(rest.std())
 
 
 def _simplex(a: Floats) -> Floats:

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from contrastkit.causal.study import covariates, treatment
+from contrastkit.causal.study import Floats, covariates, population, treatment
 from contrastkit.causal.weighting import mean_one
 from contrastkit.errors import UserError
 
@@ -42,10 +42,11 @@ class CoarsenedExact(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         x, _ = covariates(X)
         t = treatment(T, len(x))
+        asked = population(self.estimand, t)
         cells = np.empty(x.shape, np.int64)
         for j, column in enumerate(x.T):
             if len(np.unique(column)) > 2:
-                cells[:, j] = np.digitize(column, np.histogram_bin_edges(column, self.bins)[1:-1])
+                cells[:, j] = np.digitize(column, self._edges(column)[1:-1])
             else:
                 cells[:, j] = column != column.min()
         s = pd.DataFrame(cells).groupby(list(range(x.shape[1])), sort=False).ngroup().to_numpy()
@@ -57,9 +58,16 @@ class CoarsenedExact(BaseEstimator):
         w = np.zeros(len(x))
         for arm, own in ((t, one), (~t, other)):
             w[arm & kept] = (goal / np.maximum(own, 1))[s[arm & kept]]
-        asked = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}[self.estimand]
         self.weights_ = mean_one(w, t)
         self.strata_ = np.where(kept, np.unique(np.where(kept, s, -1), return_inverse=True)[1] - (not kept.all()), -1)
         self.dropped_ = np.flatnonzero(asked & ~kept)
         self.estimand_ = f"{self.estimand} of the matched" if len(self.dropped_) else self.estimand
         return self
+
+    def _edges(self, column: Floats) -> Floats:
+        if isinstance(self.bins, int) and not 1 <= self.bins <= 10 * len(column):
+            raise UserError(f"{self.bins} bins for {len(column)} rows: ask for 1 or more, and not many times the rows")
+        try:
+            return np.histogram_bin_edges(column, self.bins)
+        except (MemoryError, ValueError) as error:  # a value far from all others, by the width of the rest
+            raise UserError(f"no bins by {self.bins}: ask for a number of them, or for sturges") from error

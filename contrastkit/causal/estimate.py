@@ -17,7 +17,16 @@ from sklearn.model_selection import StratifiedKFold
 
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import Propensity
-from contrastkit.causal.study import Floats, covariates, named, outcome, treatment
+from contrastkit.causal.study import (
+    Floats,
+    covariates,
+    effective_sample_size,
+    named,
+    outcome,
+    population,
+    scales,
+    treatment,
+)
 from contrastkit.causal.weighting import EntropyBalancing
 from contrastkit.errors import UserError
 
@@ -41,7 +50,10 @@ class Estimator(BaseEstimator, ABC):
         """
         x, self.names_ = covariates(X)
         self.weights_, self.se_ = None, math.nan
-        self._fit(x, treatment(T, len(x)), outcome(Y, len(x)))
+        t, y = treatment(T, len(x)), outcome(Y, len(x))
+        if min(t.sum(), (~t).sum()) < 2:
+            raise UserError("an arm of one unit says nothing of chance: two are needed in each")
+        self._fit(x, t, y)
         return self
 
     @abstractmethod
@@ -77,6 +89,8 @@ class OfOneArm(Estimator):
     estimand: str
 
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        if self.estimand not in ("ATT", "ATC"):
+            raise UserError(f"{self.estimand} is not among the estimands here: ATT, ATC")
         self._att(x, ~t if self.estimand == "ATC" else t, y)
         self.estimand_ = self.estimand
         self.effect_ *= -1 if self.estimand == "ATC" else 1
@@ -133,14 +147,19 @@ class Weighted(Estimator):
 
     def _balanced(self, weighting: EntropyBalancing, t: Bools, y: Floats) -> float:
         """The root of the sum of squares of what each unit moves the estimate by."""
-        A, w = np.column_stack([np.ones_like(y), weighting.terms_]), weighting.weights_
-        goal = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}[weighting.estimand]
+        w, goal = weighting.weights_, population(weighting.estimand, t)
+        A = np.column_stack([np.ones_like(y), weighting.terms_ / scales(weighting.terms_)])
         share = goal / goal.sum()
         moves = -share * self.effect_
         for arm, sign in ((t, 1), (~t, -1)):
             root = np.sqrt(w[arm])
-            fit = A @ np.linalg.lstsq(A[arm] * root[:, None], y[arm] * root, rcond=None)[0]
-            moves = moves + sign * (share * fit + arm * w * (y - fit) / w[arm].sum())
+            beta, _, rank, _ = np.linalg.lstsq(A[arm] * root[:, None], y[arm] * root, rcond=1e-10)
+            fit, kept = A @ beta, effective_sample_size(w[arm])
+            if kept <= rank:
+                return math.nan
+            # Residuals of a fit to few are too small (as HC1 has it, of the effective sample).
+            rest = (y - fit) * math.sqrt(kept / (kept - rank))
+            moves = moves + sign * (share * fit + arm * w * rest / w[arm].sum())
         return float(np.linalg.norm(moves))
 
 
@@ -169,8 +188,13 @@ class Matched(Estimator):
             for arm in (t, ~t):
                 K = np.bincount(j, share, minlength=n) * arm
                 if K.any():
-                    A, root = np.column_stack([np.ones_like(y), x]), np.sqrt(K)
-                    beta = np.linalg.lstsq(A * root[:, None], y * root, rcond=None)[0]
+                    A, root = np.column_stack([np.ones_like(y), x / scales(x)]), np.sqrt(K)
+                    beta, _, rank, _ = np.linalg.lstsq(A * root[:, None], y * root, rcond=1e-10)
+                    if (K > 0).sum() <= rank:
+                        raise UserError(
+                            f"{(K > 0).sum()} partners cannot tell the {rank} coefficients of the bias correction: do "
+                            "without it, or leave covariates out"
+                        )
                     other = other + arm[j] * ((A[i] - A[j]) @ beta)
         gain = sign * (y[i] - other)
         units = np.unique(i)
@@ -181,7 +205,7 @@ class Matched(Estimator):
         extra = K**2 - K2
         extra[units] += 2 * K[units]  # a unit that also serves (ATE) is in the mean as itself too
         variance = float(((each - tau) ** 2).sum()) + s2 * float(extra.sum())
-        self.se_ = float(np.sqrt(variance)) / len(units)
+        self.se_ = float(np.sqrt(variance)) / len(units) if len(units) > 1 else math.nan
 
 
 class Stratified(Estimator):
@@ -202,7 +226,9 @@ class Stratified(Estimator):
 
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
         e = clone(Propensity() if self.propensity is None else self.propensity).fit(x, t).scores_
-        goal = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}[self.estimand]
+        goal = population(self.estimand, t)
+        if self.strata < 1:
+            raise UserError(f"{self.strata} strata: ask for 1 or more")
         cuts = np.unique(np.quantile(e[goal], np.linspace(0, 1, self.strata + 1)[1:-1]))
         s = np.searchsorted(cuts, e, side="right")
         w = np.zeros_like(y)
@@ -217,8 +243,8 @@ class Stratified(Estimator):
         for k in range(len(cuts) + 1):
             for arm in (t, ~t):
                 part = y[arm & (s == k)]
-                if len(part) > 1:
-                    within += ((goal & (s == k)).sum() / goal.sum()) ** 2 * part.var(ddof=1) / len(part)
+                spread = part.var(ddof=1) if len(part) > 1 else math.nan
+                within += ((goal & (s == k)).sum() / goal.sum()) ** 2 * spread / len(part)
         self.se_ = float(np.sqrt(within))
 
 
@@ -253,6 +279,9 @@ class AIPW(OfOneArm):
         self.seed = seed
 
     def _fit(self, x: Floats, t: Bools, y: Floats) -> None:
+        if self.folds == 1:
+            raise UserError("cross-fitting takes two folds or more, or 0 for none")
+        x = (x - x.mean(0)) / scales(x)  # scikit-learn's regression drops what is small beside others
         if self.estimand != "ATE":
             return super()._fit(x, t, y)
         e, m0, m1 = self._nuisances(x, t, y)

@@ -3,14 +3,16 @@
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, islice, pairwise, product
 from pathlib import Path
 
 import networkx as nx
 
 from contrastkit.errors import UserError, suggest
 
-MANY = 16  # candidates; of more, one smallest set is found instead of all
+MANY = 12  # candidates; of more, one back-door set is found, and front doors of a few variables
+FEW = 3
+PATHS = 100  # that are listed
 
 
 def parse(text: str) -> nx.DiGraph:
@@ -21,16 +23,20 @@ def parse(text: str) -> nx.DiGraph:
         UserError: something else is written, or arrows go in a circle.
     """
     text = re.sub(r"//[^\n]*|#[^\n]*|/\*.*?\*/|\[[^\]]*\]", "", text, flags=re.S)
-    text = re.sub(r"^\s*(strict\s+)?digraph\b[^{]*\{(.*)\}\s*$", r"\2", text, flags=re.S)
+    text, dots = re.subn(r"^\s*(strict\s+)?digraph\b[^{]*\{(.*)\}\s*$", r"\2", text, flags=re.S)
+    text = re.sub(r"\{([^{}]*)\}", lambda group: "{" + " ".join(re.split(r"[\s;,]+", group[1].strip())) + "}", text)
     graph = nx.DiGraph()
     for part in re.split(r"[;,\n]", text):
-        names = [name.strip().strip('"') for name in part.split("->")]
-        if names == [""]:
-            continue
-        for name in names:
+        ends = [name.strip().strip('"') for name in part.split("->")]
+        if ends == [""] or dots and (ends[0] in ("graph", "node", "edge") or re.fullmatch(r"\w+\s*=.*", ends[0])):
+            continue  # nothing, or how a drawing looks
+        groups = [end[1:-1].split() if re.fullmatch(r"\{[^{}]*\}", end) else [end] for end in ends]
+        for name in (name for group in groups for name in group):
             if not re.fullmatch(r"[\w .:+]+", name):
                 raise UserError(f"'{part.strip()}' is no edge: write a -> b; b -> c")
-        nx.add_path(graph, names)
+        graph.add_nodes_from(groups[0])
+        for causes, effects in pairwise(groups):
+            graph.add_edges_from(product(causes, effects))
     return _acyclic(graph)
 
 
@@ -46,7 +52,10 @@ def read(source: str) -> nx.DiGraph:
     if not path.is_file():
         raise UserError(f"{path} is no file")
     if path.suffix == ".dot":
-        return parse(path.read_text())
+        try:
+            return parse(path.read_text())
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is no text") from error
     try:
         return _acyclic(nx.DiGraph(nx.read_gml(path)))
     except (nx.NetworkXError, ValueError) as error:
@@ -65,14 +74,14 @@ class Identified:
     """What a graph says of the effect of T on Y.
 
     Attributes:
-        causal: directed paths from T to Y. backdoor: other paths, with an arrow into T, as text; ``open_`` those of
-            them that are open without adjustment.
+        causal: directed paths from T to Y, a hundred at most. backdoor: as many of the others, with an arrow into T, as
+            text; ``open_`` those of them that are open without adjustment.
         backdoor_sets: the minimal sets of observed variables that close them all; [()] where nothing is to be done, []
             where nothing can be.
         frontdoor_sets: minimal sets of observed mediators by which the front-door formula identifies the effect.
         instruments: observed variables that move T and reach Y through T alone.
         never: what T causes: adjusting for it hides a part of the effect or opens a path.
-        colliders: variables before T that, adjusted for by themselves, open a path that was closed.
+        colliders: variables before T that, adjusted for beside one of these sets, open a path that it closes.
     """
 
     causal: list[str] = field(default_factory=list)
@@ -100,14 +109,14 @@ def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
     seen = sorted(set(graph) - {T, Y} - set(unobserved))
     before = [name for name in seen if name not in caused]
     cut = without(graph, out_of=[T])
-    back = [path for path in _paths(graph, T, Y) if graph.has_edge(path[1], path[0])]
-    closed = nx.is_d_separator(cut, {T}, {Y}, set())
+    back = list(islice(_back_doors(graph, T, Y), PATHS))
+    sets = _backdoor(cut, T, Y, before)
     on_the_way = [name for name in seen if name in caused and Y in nx.descendants(graph, name)]
     return Identified(
-        causal=[_text(graph, path) for path in nx.all_simple_paths(graph, T, Y)],
+        causal=[_text(graph, path) for path in islice(nx.all_simple_paths(graph, T, Y), PATHS)],
         backdoor=[_text(graph, path) for path in back],
         open_=[_text(graph, path) for path in back if not _colliders(graph, path)],
-        backdoor_sets=_minimal(before, lambda Z: nx.is_d_separator(cut, {T}, {Y}, Z)),
+        backdoor_sets=sets,
         frontdoor_sets=[M for M in _minimal(on_the_way, lambda M: _front(graph, T, Y, M)) if M],
         instruments=[
             name
@@ -115,7 +124,11 @@ def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
             if not nx.is_d_separator(graph, {name}, {T}, set()) and nx.is_d_separator(cut, {name}, {Y}, set())
         ],
         never=[name for name in seen if name in caused],
-        colliders=[name for name in before if closed and not nx.is_d_separator(cut, {T}, {Y}, {name})],
+        colliders=[
+            name
+            for name in before
+            if any(not nx.is_d_separator(cut, {T}, {Y}, {*Z, name}) for Z in sets if name not in Z)
+        ],
     )
 
 
@@ -149,20 +162,34 @@ def _front(graph: nx.DiGraph, T: str, Y: str, M: set[str]) -> bool:
     return first and nx.is_d_separator(without(graph, out_of=M), M, {Y}, {T})
 
 
+def _backdoor(cut: nx.DiGraph, T: str, Y: str, before: list[str]) -> list[tuple[str, ...]]:
+    """The minimal sets of ``before`` that separate T and Y in the graph without T's own arrows; of very many
+    candidates one."""
+    ancestors = nx.ancestors(cut, T) | nx.ancestors(cut, Y)
+    candidates = [name for name in before if name in ancestors]
+    if not nx.is_d_separator(cut, {T}, {Y}, set(candidates)):  # then none does (van der Zander et al. 2014)
+        return []
+    if len(candidates) <= MANY:
+        return _minimal(candidates, lambda Z: nx.is_d_separator(cut, {T}, {Y}, Z))
+    found = nx.find_minimal_d_separator(cut, {T}, {Y}, restricted=set(candidates))
+    return [tuple(sorted(found))]
+
+
 def _minimal(candidates: list[str], holds: Callable[[set[str]], bool]) -> list[tuple[str, ...]]:
     """The sets of candidates for which ``holds``, none a part of another, smallest first."""
     found: list[tuple[str, ...]] = []
-    for size in range(len(candidates) + 1):
-        if size and found and len(candidates) > MANY:
-            break
+    for size in range((len(candidates) if len(candidates) <= MANY else FEW) + 1):
         for some in combinations(candidates, size):
             if not any(set(one) <= set(some) for one in found) and holds(set(some)):
                 found.append(some)
     return found
 
 
-def _paths(graph: nx.DiGraph, T: str, Y: str) -> Iterator[list[str]]:
-    return nx.all_simple_paths(graph.to_undirected(as_view=True), T, Y)
+def _back_doors(graph: nx.DiGraph, T: str, Y: str) -> Iterator[list[str]]:
+    rest = graph.subgraph(set(graph) - {T}).to_undirected(as_view=True)
+    for cause in graph.predecessors(T):
+        for path in nx.all_simple_paths(rest, cause, Y):
+            yield [T, *path]
 
 
 def _colliders(graph: nx.DiGraph, path: list[str]) -> list[str]:

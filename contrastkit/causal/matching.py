@@ -6,17 +6,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, clone
 from sklearn.neighbors import NearestNeighbors
 
 from contrastkit.causal.propensity import Propensity
-from contrastkit.causal.study import Floats, covariates, treatment
+from contrastkit.causal.study import Floats, covariates, population, treatment
 from contrastkit.errors import UserError
 
 Metric = Literal["propensity", "logit", "mahalanobis", "robust", "scaled", "euclidean", "cosine"]
 Order = Literal["largest", "smallest", "random", "data"]
 MANY = 8  # dimensions
+PAIRS = 20_000_000  # that are held
 TIE = 1e-10  # distances that differ by this share of the largest coordinate, by rounding that is, are the same
 
 
@@ -95,8 +97,10 @@ class Matching(BaseEstimator):
         if self.metric in ("logit", "propensity") or (self.order in ("largest", "smallest") and in_turn):
             self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(x, t)
         z, limit = self._space(x, t)
+        z = z - z.mean(0)
         found = []
-        for units in {"ATT": (t,), "ATC": (~t,), "ATE": (t, ~t)}[self.estimand]:
+        asked = population(self.estimand, t)
+        for units in (arm & asked for arm in (t, ~t) if (arm & asked).any()):
             found.extend(self._within_strata(x, z, units, limit))
         i, j, d = (np.concatenate(part) if part else np.empty(0, int) for part in zip(*found, strict=True))
         if not len(i):
@@ -104,7 +108,6 @@ class Matching(BaseEstimator):
         self.pairs_, self.distances_ = np.stack([i, j], axis=1).astype(np.int64), d.astype(np.float64)
         partners = np.bincount(i, minlength=len(x))
         self.shares_ = 1 / partners[i]
-        asked = {"ATT": t, "ATC": ~t, "ATE": np.ones_like(t)}[self.estimand]
         self.dropped_ = np.flatnonzero(asked & (partners == 0))
         self.estimand_ = f"{self.estimand} of the matched" if len(self.dropped_) else self.estimand
         used = np.bincount(j, self.shares_, minlength=len(x))
@@ -133,14 +136,16 @@ class Matching(BaseEstimator):
             return x / np.where(sd > 0, sd, 1), limit
         if self.metric == "robust":
             x = rankdata(x, axis=0)
-        within = sum((arm.sum() - 1) * np.cov(x[arm], rowvar=False).reshape(x.shape[1], -1) for arm in (t, ~t))
-        S = within / (len(x) - 2)
-        if self.metric == "robust":  # untied ranks have the variance n (n + 1) / 12
-            scale = np.sqrt(len(x) * (len(x) + 1) / 12 / np.where(np.diag(S) > 0, np.diag(S), 1))
-            S = S * np.outer(scale, scale)
-        values, vectors = np.linalg.eigh(S)
-        good = values > values.max() * 1e-10
-        return x @ (vectors[:, good] / np.sqrt(values[good])), limit
+        if len(x) < 3:
+            raise UserError(f"a covariance within the groups takes more than {len(x)} units")
+        apart = np.where(t[:, None], x - x[t].mean(0), x - x[~t].mean(0))
+        sd = np.sqrt((apart**2).sum(0) / (len(x) - 2))
+        sd[sd <= 1e-13 * np.abs(x).max(0)] = np.inf  # the same for all of a group: no part of the distance
+        values, vectors = np.linalg.eigh((apart / sd).T @ (apart / sd) / (len(x) - 2))
+        good = values > values.max() * 1e-10  # of correlations, lest units decide what is too small to count
+        if self.metric == "robust":
+            sd[np.isfinite(sd)] = np.sqrt(len(x) * (len(x) + 1) / 12)  # of untied ranks
+        return (x / sd) @ (vectors[:, good] / np.sqrt(values[good])), limit
 
     def _within_strata(self, x: Floats, z: Floats, units: NDArray[np.bool_], limit: float) -> list[Any]:
         """Unit, partner and distance of each pair, stratum by stratum of ``exact``."""
@@ -191,10 +196,17 @@ def _nearest(
     return unit, partner, distance
 
 
+def _hold(pairs: int) -> None:
+    """Refuse more pairs than are held: where covariates have few values, a unit has partners as many as twins."""
+    if pairs > PAIRS:
+        raise UserError(f"{pairs:,} pairs are equally near: match without ties, on more covariates, or coarsened")
+
+
 def _near_tree(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Pairs (row of u, row of v) of all that are within ``slack`` as near as the k-th nearest, and within the limit."""
     tree = cKDTree(v)
     reach = np.minimum(tree.query(u, k=[k], workers=-1)[0][:, 0], limit) + slack
+    _hold(int(tree.query_ball_point(u, reach, workers=-1, return_length=True).sum()))
     rows, columns = [], []
     for start in range(0, len(u), 4096):  # a piece at a time: lists of numbers are large
         near = tree.query_ball_point(u[start : start + 4096], reach[start : start + 4096], workers=-1)
@@ -224,6 +236,7 @@ def _near_all(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple
             row, place = np.nonzero((distance <= reach[:, None]) & done[:, None])
             rows.append(part[row])
             columns.append(column[row, place])
+            _hold(sum(map(len, rows)))
             if not done.all():
                 todo.append((part[~done], min(2 * want, len(v))))
     row = np.concatenate(rows)
@@ -241,6 +254,7 @@ def _near_line(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tupl
     reach = np.minimum(np.partition(distance, k - 1, axis=1)[:, k - 1], limit) + slack
     low, high = np.searchsorted(score, own - reach), np.searchsorted(score, own + reach, side="right")
     count = high - low
+    _hold(int(count.sum()))
     ends = np.cumsum(count)
     return np.repeat(np.arange(len(u)), count), order[np.arange(ends[-1]) - np.repeat(ends - count - low, count)]
 
@@ -331,7 +345,7 @@ def _optimal(z: Floats, a: NDArray[Any], b: NDArray[Any], limit: float) -> tuple
         raise UserError(
             f"optimal matching of {len(a)} with {len(b)} holds {len(a) * len(b):.1g} distances: match greedily"
         )
-    distance = np.sqrt(((z[a, None] - z[None, b]) ** 2).sum(-1))
+    distance = cdist(z[a], z[b])
     finite = np.where(distance <= limit, distance, 0).max()
     barred = (finite + 1) * (min(len(a), len(b)) + 1)  # costs more than any change of the others could win
     rows, columns = linear_sum_assignment(np.where(distance <= limit, distance, barred))

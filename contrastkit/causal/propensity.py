@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from contrastkit.causal.study import Floats, covariates, treatment
+from contrastkit.causal.study import Floats, covariates, scales, treatment
 from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
 
@@ -49,6 +49,8 @@ class Propensity(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         x, _ = covariates(X)
         t = treatment(T, len(x))
+        if self.folds == 1 or 0 < self.folds > min(t.sum(), (~t).sum()):
+            raise UserError(f"{self.folds} folds: 0 for none, or from 2 up to the units of the smaller arm")
         z = self.learn(x, t)
         if self.folds:
             cut = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
@@ -68,15 +70,27 @@ class Propensity(BaseEstimator):
     def learn(self, x: Floats, t: NDArray[np.bool_]) -> Floats:
         """The model of x [n, p] and t [n] alone, for :meth:`predict`: nothing is said of these rows themselves. Returns
         them as the model sees them, standardised."""
-        self._mean, sd = x.mean(0), x.std(0)
-        self._sd = np.where(sd > 0, sd, 1)
+        self._mean, self._sd = x.mean(0), scales(x)
         model = self.classifier
         if model is None:
             model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a Hessian without an inverse: judged by what comes of it
             self.classifier_ = clone(model).fit(z := self._scaled(x), t)
+        if self.classifier is None:
+            self._check(z)
         return z
+
+    def _check(self, z: Floats) -> None:
+        """Refuse a likelihood without a maximum: where covariates separate the arms, or some units of them, it is flat
+        along a direction in which rows differ."""
+        e = self.classifier_.predict_proba(z)[:, 1]
+        A = np.column_stack([np.ones(len(z)), z])
+        values, vectors = np.linalg.eigh(A.T @ A / len(z))
+        axes = vectors[:, values > 1e-10 * values[-1]] / np.sqrt(values[values > 1e-10 * values[-1]])
+        A = A @ axes
+        if np.linalg.eigvalsh((A * (e * (1 - e))[:, None]).T @ A / len(z))[0] < 1e-9:
+            raise UserError(SEPARATION)
 
     def predict(self, X: Any) -> Floats:
         """The scores [m] of other rows, from the model of all rows that were fitted."""
@@ -87,12 +101,8 @@ class Propensity(BaseEstimator):
         return (x - self._mean) / self._sd
 
     def _inside(self, e: Floats) -> Floats:
-        """Within (0, 1): a maximum likelihood that is not has no maximum; a classifier's vote may be unanimous."""
-        if self.classifier is not None:
-            return np.clip(e, CLIP, 1 - CLIP)
-        if ((e <= 1e-12) | (e >= 1 - 1e-12)).any():
-            raise UserError(SEPARATION)
-        return e
+        """Within (0, 1): a classifier's vote may be unanimous, a logistic score round to 1."""
+        return np.clip(e, *((1e-15, 1 - 1e-15) if self.classifier is None else (CLIP, 1 - CLIP)))
 
     @property
     def logit_(self) -> Floats:

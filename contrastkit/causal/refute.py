@@ -17,7 +17,7 @@ from sklearn.base import clone
 
 from contrastkit.causal.estimate import Bools, Estimator
 from contrastkit.causal.matching import Matching
-from contrastkit.causal.study import Floats, covariates, outcome, treatment
+from contrastkit.causal.study import Floats, columns, covariates, outcome, treatment
 from contrastkit.errors import UserError
 
 DRAWS = 50
@@ -48,8 +48,6 @@ def fitted(estimator: Estimator, X: Any, T: ArrayLike, Y: ArrayLike, *, draws: i
     """
     x, _ = covariates(X)
     t, y = treatment(T, len(x)), outcome(Y, len(x))
-    if (y == y[0]).all():
-        raise UserError("the outcome is the same for all: nothing has an effect on it")
     done = clone(estimator).fit(X, t, y)
     if math.isnan(done.se_):
         found, _ = effects(done, _subsets(x, t, y, draws, seed))
@@ -79,7 +77,9 @@ def refute(
         gamma: that the Rosenbaum bounds shall reach.
         seed: everything random follows from it.
     """
-    x, names = covariates(X)
+    x, names, origins = columns(X)
+    if hasattr(X, "columns"):
+        names = tuple(str(X.columns[k]) for k in origins)  # a factor's columns are one covariate
     t, y = treatment(T, len(x)), outcome(Y, len(x))
     attempts: dict[str, Callable[[], Verdict]] = {
         "placebo treatment": lambda: placebo_treatment(x, t, y, first, draws=draws, seed=seed),
@@ -124,11 +124,11 @@ def placebo_treatment(
     x: Floats, t: Bools, y: Floats, first: Estimator, *, draws: int = DRAWS, seed: int = 0
 ) -> Verdict:
     """The treatment dealt out anew by lot, which has no effect: passes where zero is in the central 95 % of the
-    estimates."""
+    estimates, and within four standard errors of their mean."""
     g = _random(seed, "placebo")
     found, refused = effects(first, ((x, g.permutation(t), y) for _ in range(draws)))
     low, high = (float(v) for v in np.quantile(found, (0.025, 0.975)))
-    passed = low <= 0 <= high
+    passed = low <= 0 <= high and bool(abs(found.mean()) <= 4 * found.std() / math.sqrt(len(found)))
     sentence = (
         f"treatments dealt out by lot have effects of {shown(found.mean())} on average, 95 % of them from {shown(low)} "
         f"to {shown(high)}{_but(refused)}: {'none, as it should be' if passed else 'there should be none'}"
@@ -270,9 +270,9 @@ def confounder(t: Floats, y: Floats, noise: Floats, r_t: float, r_y: float, sign
 def strongest(x: Floats, t: Bools, y: Floats, names: Sequence[str]) -> tuple[str, float, float]:
     """The covariate after which a confounder of the same strength would bias a linear regression most, and that
     confounder's partial R^2 with the treatment and with the outcome (Cinelli & Hazlett 2020, Sec. 4.4, k = 1: not the
-    covariate's own, which are from a model that lacks the confounder). A factor's columns count as one. Where the
-    bound is beyond what can be, it is 0.99."""
-    factors = np.array([name.split("=")[0] for name in names])
+    covariate's own, which are from a model that lacks the confounder). Columns of one name, a factor's, count as one.
+    Where the bound is beyond what can be, it is 0.99."""
+    factors = np.array(names)
     whole = np.column_stack([x, t])
     found = []
     for name in dict.fromkeys(factors.tolist()):

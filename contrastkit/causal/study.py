@@ -25,6 +25,12 @@ def covariates(X: Any) -> tuple[Floats, tuple[str, ...]]:
     Raises:
         UserError: no rows or columns, missing or infinite values, strings in an array, two columns of one name.
     """
+    x, names, _ = columns(X)
+    return x, names
+
+
+def columns(X: Any) -> tuple[Floats, tuple[str, ...], tuple[int, ...]]:
+    """What :func:`covariates` gives, and from which column of X each comes: those of a factor from one."""
     if hasattr(X, "columns"):
         return _frame(X)
     x = np.asarray(X)
@@ -32,10 +38,10 @@ def covariates(X: Any) -> tuple[Floats, tuple[str, ...]]:
     if x.ndim != 2 or 0 in x.shape:
         raise UserError(f"covariates are rows and columns, not an array of shape {x.shape}")
     names = tuple(f"x{j}" for j in range(x.shape[1]))
-    return numbers(x, names), names
+    return numbers(x, names), names, tuple(range(x.shape[1]))
 
 
-def _frame(X: Any) -> tuple[Floats, tuple[str, ...]]:
+def _frame(X: Any) -> tuple[Floats, tuple[str, ...], tuple[int, ...]]:
     labels: list[Hashable] = list(X.columns)
     if twins := [str(label) for label in labels if labels.count(label) > 1]:
         raise UserError(f"two columns are called {twins[0]}: rename one")
@@ -43,7 +49,8 @@ def _frame(X: Any) -> tuple[Floats, tuple[str, ...]]:
         raise UserError(f"covariates are rows and columns, not a frame of shape {X.shape}")
     parts: list[Floats] = []
     names: list[str] = []
-    for label in labels:
+    origins: list[int] = []
+    for k, label in enumerate(labels):
         column = X[label]
         if column.isna().any():
             raise UserError(
@@ -52,12 +59,55 @@ def _frame(X: Any) -> tuple[Floats, tuple[str, ...]]:
         if column.dtype.kind in "biuf":
             parts.append(numbers(column.to_numpy()[:, None], (str(label),)))
             names.append(str(label))
+            origins.append(k)
+        elif column.dtype.kind in "Mm":
+            raise UserError(f"{label} holds dates: make numbers of them, days since the first for one")
         else:
             text = column.astype(str).to_numpy()
             values = sorted(set(text))
+            words = values if column.dtype == "category" else [value for value in values if not _number(value)]
+            if not words:
+                parts.append(numbers(column.to_numpy()[:, None], (str(label),)))
+                names.append(str(label))
+                origins.append(k)
+                continue
+            if len(words) < len(values):
+                raise UserError(f"{label}: '{words[0]}' is no number, and others are: mend it, or make words of all")
             parts.extend((text == value)[:, None].astype(np.float64) for value in values)
             names.extend(f"{label}={value}" for value in values)
-    return np.concatenate(parts, axis=1), tuple(names)
+            origins.extend([k] * len(values))
+    return np.concatenate(parts, axis=1), tuple(names), tuple(origins)
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def without_first(origins: Sequence[int]) -> list[int]:
+    """The columns but the first of each factor, whose dummies sum to one; ``origins`` as :func:`columns` gives them."""
+    return [j for j, k in enumerate(origins) if list(origins).count(k) == 1 or k in origins[:j]]
+
+
+def population(estimand: str, t: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whom an effect is on, bool [n]: all (ATE), the treated (ATT), the others (ATC).
+
+    Raises:
+        UserError: another estimand.
+    """
+    known = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}
+    if estimand not in known:
+        raise UserError(f"{estimand} is not among the estimands here: {', '.join(known)}")
+    return known[estimand]
+
+
+def scales(x: Floats) -> Floats:
+    """The standard deviation [p] of each column, 1 for a constant one: what to divide by, whatever the units."""
+    sd = x.std(0)
+    return np.where(sd > 1e-13 * np.abs(x).max(0), sd, 1.0)
 
 
 def named(x: Floats, names: Sequence[str]) -> Any:
@@ -105,16 +155,26 @@ def treatment(T: ArrayLike, n: int) -> NDArray[np.bool_]:
     return t == 1
 
 
+_treatment = treatment  # in `read` the name is a column's
+
+
 def outcome(Y: ArrayLike, n: int) -> Floats:
     """Y as float64 [n].
 
     Raises:
-        UserError: of another length, or values that are no finite numbers.
+        UserError: of another length, values that are no finite numbers, or the same for all.
     """
     y = np.asarray(Y).reshape(-1)
     if len(y) != n:
         raise UserError(f"{len(y)} outcomes for {n} rows")
-    return numbers(y[:, None], ("the outcome",))[:, 0]
+    if y.dtype.kind in "Mm":
+        raise UserError("the outcome holds dates: make numbers of them, days since the first for one")
+    y = numbers(y[:, None], ("the outcome",))[:, 0]
+    if (y == y[0]).all():
+        raise UserError("the outcome is the same for all: nothing has an effect on it")
+    if np.abs(y).max() > 1e150:
+        raise UserError("the outcome is beyond 1e150, whose square is no number: choose other units")
+    return y
 
 
 def effective_sample_size(w: Floats) -> float:
@@ -127,7 +187,7 @@ class Study:
     """A table's covariates, treatment and outcome, and the true effect where a named set knows it."""
 
     X: Any  # pandas frame [n, p]
-    T: NDArray[Any]  # [n]
+    T: NDArray[np.bool_]  # [n]
     Y: NDArray[Any] | None  # [n]
     treatment: str  # the columns' names
     outcome: str | None
@@ -158,30 +218,31 @@ def read(
     truth = None
     if source in NAMED:
         frame, truth = load(source, data_dir)
-        named = NAMED[source]
-        treatment, outcome, covariates = treatment or named.treatment, outcome, covariates or named.covariates
-        truth = truth if (treatment, outcome) == (named.treatment, named.outcome) else None
+        known = NAMED[source]
+        treatment, covariates = treatment or known.treatment, covariates or known.covariates
+        truth = truth if (treatment, outcome) == (known.treatment, known.outcome) else None
     else:
         frame = table(Path(source).expanduser())
     if treatment is None:
         raise UserError("name the column that says who was treated with --treatment")
     if not covariates:
         raise UserError("no covariates: name the columns to adjust for with --covariates")
-    columns = [name for name in covariates if not name.endswith(".npz")]
-    asked = [treatment, *([outcome] if outcome is not None else []), *columns]
+    own = [name for name in covariates if not name.endswith(".npz")]
+    asked = [treatment, *([outcome] if outcome is not None else []), *own]
     for name in asked:
         if name not in frame.columns:
-            known = [str(column) for column in frame.columns]
-            raise UserError(f"{source} has no column '{name}'{suggest(name, known)} (it has {', '.join(known)})")
+            has = [str(column) for column in frame.columns]
+            raise UserError(f"{source} has no column '{name}'{suggest(name, has)} (it has {', '.join(has)})")
         if asked.count(name) > 1:
             raise UserError(f"'{name}' is asked for twice: treatment, outcome and covariates are different columns")
-    X = frame[columns].reset_index(drop=True)
+    X = frame[own].reset_index(drop=True)
     for name in covariates:
         if name.endswith(".npz"):
             X = pd.concat([X, features(Path(name).expanduser(), len(frame), components)], axis=1)
     independent(X)
     Y = None if outcome is None else frame[outcome].to_numpy()
-    return Study(X, frame[treatment].to_numpy(), Y, treatment, outcome, truth)
+    T = _treatment(frame[treatment].to_numpy(), len(frame))
+    return Study(X, T, Y, treatment, outcome, truth)
 
 
 def table(path: Path) -> Any:
@@ -216,7 +277,7 @@ def features(path: Path, n: int, components: int) -> Any:
     try:
         with np.load(path, allow_pickle=False) as held:
             z = held["features"].astype(np.float64)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile) as error:
         raise UserError(f"{path} holds no features (contrastkit embed writes such a file): {error}") from error
     if z.ndim != 2 or len(z) != n:
         raise UserError(f"{path} holds features of shape {z.shape}, the table {n} rows: they must be of the same units")
@@ -225,7 +286,9 @@ def features(path: Path, n: int, components: int) -> Any:
     if components > min(z.shape):
         raise UserError(f"{path} has {z.shape[1]} features of {n} units: ask for fewer --components than {components}")
     if components:
-        z = PCA(components, svd_solver="covariance_eigh").fit_transform(z)
+        pca = PCA(components, svd_solver="covariance_eigh").fit(z)
+        real = pca.explained_variance_ > 1e-12 * pca.explained_variance_[0]  # beyond them is the noise of rounding
+        z = pca.transform(z)[:, real]
     return pd.DataFrame(z, columns=[f"{path.stem}.{j}" for j in range(z.shape[1])])
 
 
@@ -235,24 +298,20 @@ def independent(X: Any) -> None:
     Raises:
         UserError: a column is constant, the same as another, or a weighted sum of others.
     """
-    x, names = covariates(X)
-    where = dict(zip(names, x.T, strict=True))
-    first = {name: f"{name}=" for name in map(str, X.columns) if name not in where}
-    dropped = {next(name for name in names if name.startswith(prefix)) for prefix in first.values()}
-    for name, column in where.items():
-        if (column == column[0]).all():
-            raise UserError(f"{name.split('=')[0] if name in dropped else name} is the same in all rows: leave it out")
-    kept = [name for name in names if name not in dropped]
-    z = np.column_stack([where[name] for name in kept])
-    z = (z - z.mean(0)) / z.std(0)
-    if len(z) <= len(kept):
-        raise UserError(f"{len(z)} rows are too few for {len(kept)} covariates: leave some out")
+    x, names, origins = columns(X)
+    for j, name in enumerate(names):
+        if (x[:, j] == x[0, j]).all():
+            raise UserError(f"{X.columns[origins[j]]} is the same in all rows: leave it out")
+        if not 1e-150 < np.abs(x[:, j]).max() < 1e150:
+            raise UserError(f"{name} is beyond 1e150 or below 1e-150, whose squares are no numbers: choose other units")
+    kept = without_first(origins)
+    if len(x) <= len(kept):
+        return  # each follows from the others, as it must
+    z = (x[:, kept] - x[:, kept].mean(0)) / scales(x[:, kept])
     R: Any = np.linalg.qr(z, mode="r")
-    for j, name in enumerate(kept):
+    for j, column in enumerate(kept):
         if abs(R[j, j]) < 1e-7 * np.linalg.norm(R[:, j]):
             weights = np.linalg.solve(R[:j, :j], R[:j, j])
-            others = [other for other, weight in zip(kept, weights, strict=False) if abs(weight) > 1e-5]
-            same = len(others) == 1
-            raise UserError(
-                f"{name} {'says the same as' if same else 'is a weighted sum of'} {', '.join(others)}: leave one out"
-            )
+            others = [names[k] for k, weight in zip(kept, weights, strict=False) if abs(weight) > 1e-5]
+            how = "says the same as" if len(others) == 1 else "is a weighted sum of"
+            raise UserError(f"{names[column]} {how} {', '.join(others)}: leave one out")

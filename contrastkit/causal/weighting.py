@@ -14,7 +14,16 @@ from scipy.optimize import brentq, minimize
 from sklearn.base import BaseEstimator, clone
 
 from contrastkit.causal.propensity import Propensity, crump, within
-from contrastkit.causal.study import Floats, covariates, effective_sample_size, treatment
+from contrastkit.causal.study import (
+    Floats,
+    columns,
+    covariates,
+    effective_sample_size,
+    population,
+    scales,
+    treatment,
+    without_first,
+)
 from contrastkit.errors import UserError
 from contrastkit.stable.reweight import global_balancing
 
@@ -70,7 +79,10 @@ class InverseProbability(BaseEstimator):
         self.alpha_ = crump(e) if self.trim == "crump" else float(self.trim)
         if not 0 <= self.alpha_ < 0.5:
             raise UserError(f"scores are trimmed to [a, 1 - a] with a in [0, 0.5), not {self.alpha_:g}")
-        h = {"ATE": np.ones_like(e), "ATT": e, "ATC": 1 - e, "ATO": e * (1 - e)}[self.estimand]
+        tilt = {"ATE": np.ones_like(e), "ATT": e, "ATC": 1 - e, "ATO": e * (1 - e)}
+        if self.estimand not in tilt:
+            raise UserError(f"{self.estimand} is not among the estimands here: {', '.join(tilt)}")
+        h = tilt[self.estimand]
         w = h / np.where(t, e, 1 - e) * within(e, self.alpha_)
         hajek = mean_one(w, t)
         arms = np.where(t, t.mean(), 1 - t.mean())
@@ -106,36 +118,39 @@ class EntropyBalancing(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         x, names = covariates(X)
         t = treatment(T, len(x))
+        if self.moments not in (1, 2):
+            raise UserError(f"moments are 1 (means) or 2 (squares too), not {self.moments}")
         if self.moments == 2:
             more = [j for j in range(x.shape[1]) if len(np.unique(x[:, j])) > 2]
             x = np.concatenate([x, (x[:, more] - x[:, more].mean(0)) ** 2], axis=1)
             names = (*names, *(f"{names[j]}^2" for j in more))
-        goal = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}[self.estimand]
+        goal = population(self.estimand, t)
         w = np.ones(len(x))
         self.terms_, self.gap_, self.steps_ = x, 0.0, 0
         for arm in (t, ~t):
             if not np.array_equal(arm, goal):
-                w[arm], gap, steps = balance(x[arm], x[goal].mean(0), names)
+                z = (x - x[goal].mean(0)) / scales(x)
+                w[arm], gap, steps = balance(z[arm], names)
                 self.gap_, self.steps_ = max(self.gap_, gap), max(self.steps_, steps)
         self.weights_, self.estimand_ = mean_one(w, t), self.estimand
         return self
 
 
-def balance(c: Floats, m: Floats, names: tuple[str, ...], *, tolerance: float = 1e-9) -> tuple[Floats, float, int]:
-    """Entropy-balancing weights [n] of rows c [n, p] with sum 1 and means m [p]; the gap that is left, in standard
+def balance(c: Floats, names: tuple[str, ...], *, tolerance: float = 1e-9) -> tuple[Floats, float, int]:
+    """Entropy-balancing weights [n] of rows c [n, p] with sum 1 and means 0; the gap that is left, in standard
     deviations of c; and how many Newton steps it took.
 
     Raises:
         UserError: there are none.
     """
     sd = c.std(0)
-    flat = sd <= 1e-12 * (1 + np.abs(c.mean(0)))
-    if (off := flat & (np.abs(c.mean(0) - m) > 1e-9 * (1 + np.abs(m)))).any():
+    flat = c.max(0) - c.min(0) <= 1e-12 * (1 + np.abs(c).max(0))
+    if (off := flat & (np.abs(c.mean(0)) > 1e-9)).any():
         name = names[int(np.flatnonzero(off)[0])]
         raise UserError(
             f"{name} is the same for all of an arm, and not what it is on average in the other: leave it out"
         )
-    z = ((c - m) / np.where(flat, 1, sd))[:, ~flat]
+    z = (c / np.where(flat, 1, sd))[:, ~flat]
     # Columns that follow from others have directions without curvature; there the means agree, or cannot.
     lam = np.zeros(z.shape[1])
     w, value = _tilted(z, lam)
@@ -195,11 +210,10 @@ class CovariateBalancing(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         x, names = covariates(X)
         t = treatment(T, len(x))
-        sd = x.std(0)
-        z = np.column_stack([np.ones(len(x)), (x - x.mean(0)) / np.where(sd > 0, sd, 1)])
+        z = np.column_stack([np.ones(len(x)), (x - x.mean(0)) / scales(x)])
         ate = self.estimand == "ATE"
         sign = np.where(t, -1.0, 1.0)
-        tilted = {"ATE": np.ones_like(t), "ATT": ~t, "ATC": t}[self.estimand]  # who has a weight of the model
+        tilted = np.ones_like(t) if ate else ~population(self.estimand, t)  # who has a weight of the model
 
         def grown(beta: Floats) -> Floats:
             """exp(-eta) of the treated, 1/e - 1; exp(eta) of the others, 1/(1 - e) - 1."""
@@ -252,9 +266,10 @@ class ApproximateBalancing(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         x, _ = covariates(X)
         t = treatment(T, len(x))
-        goal = ~t if self.estimand == "ATC" else t
-        sd = x.std(0)
-        c = (x[~goal] - x[goal].mean(0)) / np.where(sd > 0, sd, 1)
+        goal = population(self.estimand, t)
+        if goal.all() or not 0 < self.zeta < 1:
+            raise UserError("approximate balancing weights one arm (ATT or ATC), with zeta between 0 and 1")
+        c = (x[~goal] - x[goal].mean(0)) / scales(x)
         n, p = c.shape
         zeta, cap = self.zeta, max(n ** (-2 / 3), 1 / n)
 
@@ -300,10 +315,8 @@ class GlobalBalancing(BaseEstimator):
     """
 
     def fit(self, X: Any, T: ArrayLike) -> Self:
-        x, names = covariates(X)
+        x, _, origins = columns(X)
         t = treatment(T, len(x))
-        factors = [name.split("=")[0] for name in names]  # of whose dummies all but the first say everything
-        kept = [j for j, name in enumerate(names) if "=" not in name or factors[j] in factors[:j]]
-        self.reweighting_ = global_balancing(np.column_stack([t, x[:, kept]]))
+        self.reweighting_ = global_balancing(np.column_stack([t, x[:, without_first(origins)]]))
         self.weights_, self.estimand_ = mean_one(self.reweighting_.weights, t), "ATE of the reweighted"
         return self

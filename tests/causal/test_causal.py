@@ -640,8 +640,7 @@ def test_what_says_nothing_new_is_named() -> None:
         with pytest.raises(UserError, match=says) as error:
             independent(frame.assign(c=column))
         assert "leave" in str(error.value)
-    with pytest.raises(UserError, match="2 rows are too few for 3 covariates"):
-        independent(frame.iloc[[0, 1]].assign(group=["x", "y"]))
+    independent(frame.iloc[[0, 1]].assign(group=["x", "y"]))  # of two rows all columns follow from one another
 
 
 def test_frames_are_read_by_their_kinds() -> None:
@@ -771,7 +770,7 @@ def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
         (good.assign(t=1), "nobody is untreated"),
         (good.assign(t=good.t + 1), "the treatment is 0 or 1, not 1, 2"),
         (good.assign(t=np.where(good.t == 1, "yes", "no")), "the treatment holds something else than numbers"),
-        (good.assign(b=[f"unit {i}" for i in range(40)]), "40 rows are too few for 40 covariates"),
+        (good.assign(b=[f"unit {i}" for i in range(40)]), "perfect separation"),
         (good[:0], "not a frame of shape (0, 2)"),
     ):
         frame.to_csv(path, index=False)
