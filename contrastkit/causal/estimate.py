@@ -102,8 +102,8 @@ class OfOneArm(Estimator):
 class OaxacaBlinder(OfOneArm):
     """What the treated would have had, from the regression of Y on X among the controls (Kline 2011).
 
-    The standard error takes the treated's covariates as they are (HC1 of the control regression at their mean, and of
-    the treated's residuals).
+    The standard error has the spread of the treated's differences from what was predicted, and HC1 of the control
+    regression at their mean.
 
     Args:
         estimand: ATT, or ATC: what the controls would have had.
@@ -114,8 +114,11 @@ class OaxacaBlinder(OfOneArm):
 
     def _att(self, x: Floats, t: Bools, y: Floats) -> None:
         A = np.column_stack([np.ones_like(y), x])
-        (had, had_se), (would, would_se) = (least_squares(A[arm], y[arm], A[t].mean(0)) for arm in (t, ~t))
-        self.effect_, self.se_ = had - would, math.hypot(had_se, would_se)
+        would, would_se = least_squares(A[~t], y[~t], A[t].mean(0))
+        A = design(x)
+        gain = y[t] - A[t] @ np.linalg.lstsq(A[~t], y[~t], rcond=1e-10)[0]
+        self.effect_ = float(y[t].mean()) - would
+        self.se_ = math.hypot(float(gain.std(ddof=1)) / math.sqrt(len(gain)), would_se)
 
 
 class Weighted(Estimator):
@@ -147,8 +150,7 @@ class Weighted(Estimator):
 
     def _balanced(self, weighting: EntropyBalancing, t: Bools, y: Floats) -> float:
         """The root of the sum of squares of what each unit moves the estimate by."""
-        w, goal = weighting.weights_, population(weighting.estimand, t)
-        A = np.column_stack([np.ones_like(y), weighting.terms_ / scales(weighting.terms_)])
+        A, w, goal = design(weighting.terms_), weighting.weights_, population(weighting.estimand, t)
         share = goal / goal.sum()
         moves = -share * self.effect_
         for arm, sign in ((t, 1), (~t, -1)):
@@ -188,7 +190,7 @@ class Matched(Estimator):
             for arm in (t, ~t):
                 K = np.bincount(j, share, minlength=n) * arm
                 if K.any():
-                    A, root = np.column_stack([np.ones_like(y), x / scales(x)]), np.sqrt(K)
+                    A, root = design(x), np.sqrt(K)
                     beta, _, rank, _ = np.linalg.lstsq(A * root[:, None], y * root, rcond=1e-10)
                     if (K > 0).sum() <= rank:
                         raise UserError(
@@ -316,6 +318,11 @@ class AIPW(OfOneArm):
                 rows = seen[arm[seen]]
                 m[held] = clone(model).fit(x[rows], y[rows]).predict(x[held])
         return e, m0, m1
+
+
+def design(x: Floats) -> Floats:
+    """A column of ones, and those of x [n, p] standardised: what a regression reads, whatever the units."""
+    return np.column_stack([np.ones(len(x)), (x - x.mean(0)) / scales(x)])
 
 
 def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, float]:
