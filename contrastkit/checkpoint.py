@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from contrastkit.errors import UserError
 
 FORMAT = 1
@@ -59,6 +57,7 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint of tensors and plain values, atomically."""
+    import torch  # takes seconds, which those who write text need not wait
 
     def fill(temporary: Path) -> None:
         with open(temporary, "wb") as file:
@@ -76,6 +75,8 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, truncated, not one of ours, or of a newer format.
     """
+    import torch
+
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

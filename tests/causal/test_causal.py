@@ -6,6 +6,7 @@ import os
 from importlib.util import find_spec
 from itertools import permutations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -464,12 +465,13 @@ def test_the_ate_by_matching_has_the_standard_error_of_abadie_and_imbens() -> No
 
 
 @pytest.mark.slow
-def test_intervals_cover() -> None:
+@pytest.mark.parametrize("estimand", ["ATE", "ATT"])
+def test_intervals_cover(estimand: Literal["ATE", "ATT"]) -> None:
     """500 draws: the share of 95 % intervals that hold the truth is within three standard deviations of 95 %."""
     tries: dict[str, Estimator] = {
-        "aipw": AIPW("ATE"),
-        "entropy": Weighted(EntropyBalancing("ATE"), error="balanced"),
-        "matching": Matched(Matching("ATE", metric="mahalanobis")),
+        "aipw": AIPW(estimand),
+        "entropy": Weighted(EntropyBalancing(estimand), error="balanced"),
+        "matching": Matched(Matching(estimand, metric="mahalanobis")),
     }
     hit = dict.fromkeys(tries, 0)
     for seed in range(500):

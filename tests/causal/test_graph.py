@@ -118,3 +118,25 @@ def test_dowhy_says_its_own(capsys: pytest.CaptureFixture[str]) -> None:
         return
     assert main([*given, "--dowhy"]) == 0
     assert "Full-mediation: m intercepts" in capsys.readouterr().out
+
+
+def test_a_collider_is_named_beside_an_open_back_door_too() -> None:
+    found = identify(parse("z -> t; z -> y; u -> t; u -> m; v -> m; v -> y; t -> y"), "t", "y", unobserved=["u", "v"])
+    assert found.backdoor_sets == [("z",)] and found.colliders == ["m"]
+
+
+@pytest.mark.parametrize("k", [12, 30])
+def test_many_variables_take_no_longer(k: int) -> None:
+    """All subsets of thirty are more than could be tried: this test would not end."""
+    text = "; ".join(f"z{i} -> t; z{i} -> y" for i in range(k)) + "; t -> y"
+    assert identify(parse(text), "t", "y").backdoor_sets == [tuple(sorted(f"z{i}" for i in range(k)))]
+    assert identify(parse(text + "; u -> t; u -> y"), "t", "y", unobserved=["u"]).backdoor_sets == []
+    names = [f"v{i}" for i in range(k)]
+    whole = nx.DiGraph([(a, b) for i, a in enumerate(names) for b in names[i + 1 :]])
+    found = identify(whole, names[k // 2], names[-1])
+    assert len(found.causal) == min(100, 2 ** (k - 2 - k // 2)) and len(found.backdoor) == 100
+
+
+def test_how_a_dot_file_is_drawn_is_left_out() -> None:
+    graph = parse('strict digraph "g" { rankdir=LR; node [shape=box]; edge [color=red]\n a -> {b c}; {b; c} -> d; e }')
+    assert set(graph.edges) == {("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")} and "e" in graph and len(graph) == 5
