@@ -25,6 +25,7 @@ from contrastkit.causal.study import (
     outcome,
     population,
     scales,
+    several,
     treatment,
 )
 from contrastkit.causal.weighting import EntropyBalancing
@@ -51,9 +52,7 @@ class Estimator(BaseEstimator, ABC):
         x, self.names_ = covariates(X)
         self.weights_, self.se_ = None, math.nan
         t, y = treatment(T, len(x)), outcome(Y, len(x))
-        if min(t.sum(), (~t).sum()) < 2:
-            raise UserError("an arm of one unit says nothing of chance: two are needed in each")
-        self._fit(x, t, y)
+        self._fit(x, several(t), y)
         return self
 
     @abstractmethod

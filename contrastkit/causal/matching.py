@@ -307,8 +307,8 @@ def _greedy_line(
 def _greedy(
     z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float
 ) -> tuple[NDArray[Any], NDArray[Any], Floats]:
-    """The same in any dimension: candidates come from a tree, twice as many where all of them are taken; the tree is
-    planted anew of those that are left when half are gone."""
+    """The same in any dimension, of equals the first that the tree gives: candidates are twice as many where all of
+    them are taken; the tree is planted anew of those that are left when half are gone."""
     left, rows = np.ones(len(b), bool), np.arange(len(b))
     tree, gone = cKDTree(z[b]), 0  # of the tree
     reach = limit + TIE * np.abs(z).max()

@@ -155,6 +155,17 @@ def treatment(T: ArrayLike, n: int) -> NDArray[np.bool_]:
     return t == 1
 
 
+def several(t: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """t [n] itself, if each arm has two units at least.
+
+    Raises:
+        UserError: one has not.
+    """
+    if min(t.sum(), (~t).sum()) < 2:
+        raise UserError("an arm of one unit says nothing of chance: two are needed in each")
+    return t
+
+
 _treatment = treatment  # in `read` the name is a column's
 
 
@@ -241,7 +252,7 @@ def read(
             X = pd.concat([X, features(Path(name).expanduser(), len(frame), components)], axis=1)
     independent(X)
     Y = None if outcome is None else frame[outcome].to_numpy()
-    T = _treatment(frame[treatment].to_numpy(), len(frame))
+    T = several(_treatment(frame[treatment].to_numpy(), len(frame)))
     return Study(X, T, Y, treatment, outcome, truth)
 
 
