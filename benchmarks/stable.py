@@ -26,8 +26,8 @@ SEEDS, ROWS = range(10), 2000
 CASES: tuple[tuple[Mode, float], ...] = (
     ("independent", 1.7),
     ("independent", 2.5),
-    ("S to V", 1.7),
-    ("V to S", 1.7),
+    ("S-to-V", 1.7),
+    ("V-to-S", 1.7),
     ("collinear", 2.5),
 )
 NAMES = {"ols": "least squares", "oracle": "S alone"}
@@ -57,7 +57,10 @@ def measure(mode: Mode, r: float, axes: str, methods: tuple[str, ...]) -> Iterat
     coefficients from the true ones in the own axes, and the effective sample size."""
     for seed in SEEDS:
         train = selection_bias(ROWS, r=r, mode=mode, seed=seed)
-        tests = [selection_bias(ROWS, r=rate, mode=mode, seed=100 + seed) for rate in ENVIRONMENTS]
+        # a stream for each place: at one seed for all, places would share rows
+        tests = [
+            selection_bias(ROWS, r=rate, mode=mode, seed=(seed, place)) for place, rate in enumerate(ENVIRONMENTS, 1)
+        ]
         X, Y = np.concatenate([test.X for test in tests]), np.concatenate([test.Y for test in tests])
         Q = AXES[axes](train.X, seed)
         for method in methods:
@@ -104,7 +107,7 @@ def main() -> None:
     if "--table" in sys.argv[1:]:
         write_text(README, between(README.read_text(), BEGIN, END, section()))
         return
-    rows = []
+    rows: list[dict[str, Any]] = []
     for mode, r in CASES:
         rows += measure(mode, r, "own", ("ols", *METHODS, "oracle"))
     for axes in ("turned", "principal"):

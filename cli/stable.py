@@ -1,6 +1,7 @@
 """``contrastkit stable``: predictors whose errors stay the same in places that they were not fitted on."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -47,6 +48,14 @@ Penalty = Annotated[
         help="On uneven weights; larger for a larger effective sample \\[rff, global: 1e-4; dwr: 5e-5].", min=0
     ),
 ]
+Components = Annotated[
+    int | None,
+    typer.Option(
+        help="Reweight by the first principal components of the features, so many; 0: by the features themselves "
+        "\\[20 of an .npz, else 0].",
+        min=0,
+    ),
+]
 Clip = Annotated[float | None, typer.Option(help="srdo: the largest ratio of densities \\[10].", min=1)]
 Csv = Annotated[Path, typer.Option("--out", help="The .csv to write.", metavar="FILE", callback=writable)]
 Size = Annotated[int, typer.Option("--n", help="Rows, of each environment.", min=1)]
@@ -68,13 +77,18 @@ def selection(
     seed: Seed = 0,
     debug: Debug = False,
 ) -> None:
-    """Rows kept so that features without effect go with the outcome, one way or the other (Kuang et al. 2020)."""
+    """Rows kept so that features without effect go with the outcome, one way or the other (Kuang et al. 2020).
+
+    Each of several environments has draws of its own, which no other shares, nor one drawn alone with this seed.
+    """
     from contrastkit.stable.simulate import ENVIRONMENTS, selection_bias
 
     rates = ENVIRONMENTS if r == "test" else _floats("--r", r)
-    kind: Any = mode.replace("-", " ")
-    samples = {rate: selection_bias(n, p, r=rate, mode=kind, seed=seed) for rate in rates}
-    _write_samples(out, samples)
+    streams = _streams(seed, len(rates))
+    _write_samples(
+        out,
+        {rate: selection_bias(n, p, r=rate, mode=mode, seed=own) for rate, own in zip(rates, streams, strict=True)},
+    )
 
 
 @simulate_app.command()
@@ -86,10 +100,15 @@ def collinear(
     seed: Seed = 0,
     debug: Debug = False,
 ) -> None:
-    """Pairs of correlated causes, and a product of three that a linear model lacks (Shen et al. 2020)."""
+    """Pairs of correlated causes, and a product of three that a linear model lacks (Shen et al. 2020).
+
+    Each of several environments has draws of its own, which no other shares, nor one drawn alone with this seed.
+    """
     from contrastkit.stable.simulate import collinear as draw
 
-    _write_samples(out, {value: draw(n, p, rho=value, seed=seed) for value in _floats("--rho", rho)})
+    values = _floats("--rho", rho)
+    streams = _streams(seed, len(values))
+    _write_samples(out, {value: draw(n, p, rho=value, seed=own) for value, own in zip(values, streams, strict=True)})
 
 
 @simulate_app.command()
@@ -165,6 +184,7 @@ def reweight(
     cosines: Cosines = None,
     penalty: Penalty = None,
     clip: Clip = None,
+    components: Components = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Write the weights, a row each, to this .csv.", metavar="FILE", callback=writable),
@@ -174,10 +194,13 @@ def reweight(
     debug: Debug = False,
 ) -> None:
     """Weights under which the features no longer depend on one another, and what is left of the sample."""
-    table = _read(data, features, label, environment, rows)
-    found = _reweight(table, by, cosines=cosines, penalty=penalty, clip=clip, seed=seed)
+    table = _read(data, names(features), label, environment, rows)
+    X = _components(table, data, components)
+    found = _reweight(X, by, cosines=cosines, penalty=penalty, clip=clip, seed=seed)
     n, p = table.X.shape
     screen.say(f"{n:,} rows, {p:,} features: {_some(list(table.X.columns))}")
+    if X is not table.X:
+        screen.say(f"reweighted by {X.shape[1]} principal components of them")
     screen.table(
         f"reweighted by {by}",
         ("", "before", "after"),
@@ -187,8 +210,7 @@ def reweight(
             ("effective sample", f"{n:,}", f"{found.ess:,.1f}"),
         ],
     )
-    for remark in found.remarks:
-        screen.say(remark)
+    _remarks(found)
     if out is not None:
         write(out, {"weight": found.weights})
         screen.say(f"{out}: {n:,} weights, from {found.weights.min():.3g} to {found.weights.max():.3g}, mean 1")
@@ -196,7 +218,8 @@ def reweight(
         from contrastkit.cli.main import write_json
 
         report = {k: v for k, v in dataclasses.asdict(found).items() if k != "weights"}
-        write_json(json, {"by": by, "rows": n, "features": list(table.X.columns), **report, "remarks": found.remarks})
+        shape = {"rows": n, "features": list(table.X.columns), "components": X.shape[1] if X is not table.X else 0}
+        write_json(json, {**shape, **report, "remarks": found.remarks})
 
 
 @stable_app.command()
@@ -214,6 +237,7 @@ def fit(
         Path | None, typer.Option(help="The .csv that 'stable reweight' wrote of these rows.", metavar="FILE")
     ] = None,
     by: Annotated[Way | None, typer.Option(help="Or reweight here, by this.")] = None,
+    components: Components = None,
     alpha: Annotated[
         float, typer.Option(help="Penalty on squared coefficients of standardised features.", min=0)
     ] = 1.0,
@@ -223,21 +247,23 @@ def fit(
     debug: Debug = False,
 ) -> None:
     """A weighted linear model."""
+    from contrastkit.causal.study import effective_sample_size
     from contrastkit.stable.predict import evaluate as judge
     from contrastkit.stable.predict import fit as learn
 
-    table = _read(data, features, label, environment, rows)
+    table = _read(data, names(features), label, environment, rows)
     y = _label(table, data)
     if weights is not None and by is not None:
         raise UserError("give --weights or --by, not both")
+    if components is not None and by is None:
+        raise UserError("--components are what --by reweights by: give that too")
     w = None
     if weights is not None:
         w = _weights(weights, len(y))
     elif by is not None:
-        reweighted = _reweight(table, by, seed=seed)
+        reweighted = _reweight(_components(table, data, components), by, seed=seed)
         w = reweighted.weights
-        for remark in reweighted.remarks:
-            screen.say(remark)
+        _remarks(reweighted)
     model = learn(table.X, y, w, kind=kind, alpha=alpha, intercept=intercept)
     model.save(out.expanduser())
     n, p = table.X.shape
@@ -247,7 +273,7 @@ def fit(
             f"{kind}, alpha = {alpha:g}", ("", "coefficient"), [*cells, ("intercept", f"{model.intercept[0]:.4f}")]
         )
     error = judge(model, table.X, y).average
-    ess = n if w is None else float(w.sum() ** 2 / (w**2).sum())
+    ess = n if w is None else effective_sample_size(w / w.max())
     screen.say(f"{out}: {kind} on {p:,} features of {n:,} rows, effective sample {ess:,.1f}")
     screen.say(f"on these rows, without weights: {_error(error, kind)}")
     if json is not None:
@@ -271,7 +297,7 @@ def evaluate(
     from contrastkit.stable.predict import load
 
     fitted = load(model.expanduser())
-    table = _read(data, ",".join(fitted.names), label, environment, rows)
+    table = _read(data, fitted.names, label, environment, rows)
     found = judge(fitted, table.X, _label(table, data), table.environment)
     short = "{:.2f} %" if found.kind == "logistic" else "{:.4f}"
     shown = [(name, f"{found.rows[name]:,}", short.format(error)) for name, error in found.errors.items()]
@@ -288,29 +314,69 @@ def evaluate(
         write_json(json, dataclasses.asdict(found))
 
 
-def _reweight(table: "Table", by: str, **given: Any) -> "Reweighting":
+def _components(table: "Table", data: Path, components: int | None) -> Any:
+    """What weights are made by: principal components, or the features themselves, of which none follows from others."""
+    import numpy as np
+    import pandas as pd
+
+    from contrastkit.causal.study import independent
+
+    X, embedded = table.X, data.suffix == ".npz"
+    most = min(X.shape)
+    if components is None:
+        components = min(20, most) if embedded else 0
+    if components > most:
+        raise UserError(f"--components {components}: {data} has {X.shape[1]:,} features of {len(X):,} rows")
+    if components and most > 1:
+        from sklearn.decomposition import PCA
+
+        from contrastkit.stable.checks import features
+
+        x, _ = features(X)
+        if not np.ptp(x, axis=0).any():
+            raise UserError(f"{data}: no feature varies, so that there are no principal components")
+        with screen.working(f"principal components of {X.shape[1]:,} features"):
+            pca = PCA(components, random_state=0).fit(x)
+        real = pca.explained_variance_ > 1e-12 * pca.explained_variance_[0]  # beyond them is the noise of rounding
+        z = pca.transform(x)[:, real]
+        return pd.DataFrame(z, columns=[f"component {j}" for j in range(z.shape[1])])
+    if not embedded:  # there, dead or repeated units are no mistake of the user's
+        independent(X.loc[:, (X.iloc[0] != X).any()])  # a constant one has no part in it
+    return X
+
+
+def _remarks(found: "Reweighting") -> None:
+    if not found.converged:
+        screen.say("stopped before it converged, mostly at its largest number of steps: that is a part of the method")
+    for remark in found.remarks:
+        screen.say(remark)
+
+
+def _reweight(X: Any, by: str, **given: Any) -> "Reweighting":
     """By the method of that name, with those of its numbers that were given."""
     import inspect
 
     from contrastkit.stable.reweight import METHODS
 
     method = METHODS[by]
-    given["features"] = given.pop("cosines", None)
     known = inspect.signature(method).parameters
     if "seed" not in known:  # nothing in it is random
         del given["seed"]
     asked = {name: value for name, value in given.items() if value is not None}
     for name in asked:
         if name not in known:
-            raise UserError(f"--{'cosines' if name == 'features' else name}: {by} has no such number")
-    with screen.working(f"reweighting {len(table.X):,} rows by {by}"):
-        return method(table.X, **asked)
+            raise UserError(f"--{name}: {by} has no such number")
+    with screen.working(f"reweighting {len(X):,} rows of {X.shape[1]:,} features by {by}"):
+        return method(X, **asked)
 
 
-def _read(data: Path, features: str, label: str | None, environment: str | None, rows: str | None) -> "Table":
+def _read(data: Path, features: Sequence[str], label: str | None, environment: str | None, rows: str | None) -> "Table":
     from contrastkit.stable.table import read
 
-    return read(data.expanduser(), features=names(features), label=label, environment=environment, rows=rows)
+    table = read(data.expanduser(), features=features, label=label, environment=environment, rows=rows)
+    if table.left:
+        screen.say(f"left out, for they are not of numbers: {_some(list(table.left))}")
+    return table
 
 
 def _label(table: "Table", data: Path) -> Any:
@@ -327,6 +393,11 @@ def _weights(path: Path, n: int) -> Any:
     if len(w) != n:
         raise UserError(f"{path} has {len(w):,} weights for {n:,} rows: reweight the same rows")
     return w
+
+
+def _streams(seed: int, places: int) -> list[int | tuple[int, int]]:
+    """A stream for each environment, for at one seed they would share rows; the seed itself for a single one."""
+    return [seed] if places == 1 else [(seed, place) for place in range(1, places + 1)]
 
 
 def _floats(option: str, text: str) -> list[float]:

@@ -4,16 +4,17 @@ import json
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from contrastkit.causal.study import Floats, covariates, numbers
+from contrastkit.causal.study import Floats, numbers
 from contrastkit.checkpoint import write_text
 from contrastkit.errors import UserError
+from contrastkit.stable.checks import features, weights
 
 Kind = Literal["ridge", "logistic"]
 FORMAT = 1
@@ -40,14 +41,17 @@ class Linear:
     def predict(self, X: Any) -> NDArray[Any]:
         """Numbers float64 [n], or classes as text [n], of a frame with columns of these names or an array [n, p].
 
+        A frame's columns are known by their names as text: 0 is "0".
+
         Raises:
             UserError: a column is missing, another number of them, or not finite numbers.
         """
         if hasattr(X, "columns"):
-            if lacking := [name for name in self.names if name not in X.columns]:
+            label = {str(column): column for column in X.columns}
+            if lacking := [name for name in self.names if name not in label]:
                 raise UserError(f"the model wants a column '{lacking[0]}', which these data have not")
-            X = X[list(self.names)]
-        x, _ = covariates(X)
+            X = X[[label[name] for name in self.names]]
+        x, _ = _wordless(X)
         if x.shape[1] != len(self.names):
             raise UserError(f"the model is for {len(self.names)} features, these data have {x.shape[1]}")
         scores = x @ self.coefficients.T + self.intercept
@@ -80,15 +84,16 @@ def load(path: Path) -> Linear:
         )
     except FileNotFoundError as error:
         raise UserError(f"{path} is no file: 'contrastkit stable fit' writes one") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is no model that 'contrastkit stable fit' wrote, or damaged") from error
     if version != FORMAT:
         raise UserError(f"{path} has format {version}, this version reads format {FORMAT}")
     rows = len(model.classes) if len(model.classes) > 2 else 1
+    worded = all(isinstance(name, str) for name in (*model.names, *model.classes))
     fitting = model.coefficients.shape == (rows, len(model.names)) and model.intercept.shape == (rows,)
     whole = bool(np.isfinite(model.coefficients).all() and np.isfinite(model.intercept).all())
     known = (model.kind == "logistic" and len(model.classes) > 1) or (model.kind == "ridge" and not model.classes)
-    if not (fitting and whole and known):
+    if not (worded and fitting and whole and known):
         raise UserError(f"{path} is damaged: its parts do not fit one another")
     return model
 
@@ -103,7 +108,7 @@ def fit(
     least squares, of least norm where columns follow from one another.
 
     Args:
-        X: [n, p], an array or a frame, whose names the model keeps.
+        X: [n, p], an array or a frame, whose names the model keeps, of numbers.
         Y: [n]: numbers, or any values for logistic.
         w: weights [n], not negative; None for equal ones.
         kind: ridge or logistic.
@@ -111,20 +116,29 @@ def fit(
         intercept: whether there is one.
 
     Raises:
-        UserError: data or weights that are not finite numbers, lengths that differ, weights that sum to zero, a penalty
-            below 0, a single class, or a logistic fit that has not converged.
+        UserError: another kind, data or weights that are not finite numbers, lengths that differ, weights that sum to
+            zero, over all rows or over those of a class, a penalty below 0, a single class, or a logistic fit that has
+            not converged, or has no penalty and tells all rows apart, so that larger coefficients were better still.
     """
+    if kind not in get_args(Kind):
+        raise UserError(f"{kind} is not among the predictors here: {', '.join(get_args(Kind))}")
     if not 0 <= alpha < np.inf:
         raise UserError(f"alpha {alpha:g}: a penalty from 0 up")
-    x, names = covariates(X)
+    x, names = _wordless(X)
     n = len(x)
-    y = _text(Y, n) if kind == "logistic" else _numbers(Y, n)
-    w = np.ones(n) if w is None else _weights(w, n)
+    y: Any = _text(Y, n) if kind == "logistic" else _numbers(Y, n)
+    w = np.ones(n) if w is None else weights(w, n)
     mean = np.average(x, axis=0, weights=w) if intercept else np.zeros(x.shape[1])
     sd = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w))
-    sd[sd <= 1e-12 * np.abs(x).max(0)] = 1  # of a constant it is rounding, not always 0
-    z = (x - mean) / sd
+    constant = sd <= 1e-12 * np.abs(x).max(0)  # of a constant it is rounding, not always 0
+    sd[constant] = 1
+    z = np.where(constant, 0, (x - mean) / sd)
     classes: tuple[str, ...] = ()
+    if kind == "ridge" and not alpha:
+        # not by Ridge, which takes the rounding of a column that follows from others for a direction of its own
+        level, root = np.average(y, weights=w) if intercept else 0.0, np.sqrt(w)
+        b = np.linalg.lstsq(z * root[:, None], (y - level) * root, rcond=1e-10)[0][None] / sd
+        return Linear(kind, names, b, level - b @ mean, classes)
     if kind == "ridge":
         model = Ridge(alpha=alpha, fit_intercept=intercept, solver="svd").fit(z, y, sample_weight=w)
     else:
@@ -133,15 +147,18 @@ def fit(
             raise UserError(f"every label is {classes[0]}: there is nothing to tell apart")
         if len(classes) > max(2, n // 2):
             raise UserError(f"{len(classes)} different labels of {n} rows are no classes: ridge predicts numbers")
+        if without := [c for c in np.unique(y) if not w[y == c].any()]:
+            raise UserError(f"the rows of class {without[0]} all have weight zero: nothing of it is left to learn")
+        separable = f"the classes may be separable, raise alpha {alpha:g}"
         model = LogisticRegression(C=1 / alpha if alpha else np.inf, fit_intercept=intercept, max_iter=2000)
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
             try:
                 model.fit(z, y, sample_weight=w)
             except ConvergenceWarning as error:
-                raise UserError(
-                    f"logistic regression has not converged: the classes may be separable, raise alpha {alpha:g}"
-                ) from error
+                raise UserError(f"logistic regression has not converged: {separable}") from error
+        if not alpha and (model.predict(z) == y)[w > 0].all():
+            raise UserError(f"logistic regression tells all rows apart, coefficients without a bound: {separable}")
     b = np.atleast_2d(model.coef_) / sd
     return Linear(kind, names, b, np.broadcast_to(model.intercept_, len(b)) - b @ mean, classes)
 
@@ -174,14 +191,18 @@ def evaluate(model: Linear, X: Any, Y: ArrayLike, environment: ArrayLike | None 
         environment: where each row comes from, [n], any values; None for one place.
 
     Raises:
-        UserError: as :meth:`Linear.predict`, other lengths, or labels that are no numbers (ridge) or that the model has
-            never seen (logistic).
+        UserError: as :meth:`Linear.predict`, other lengths, missing environments, or labels that are no numbers (ridge)
+            or that the model has never seen (logistic).
     """
     predicted = model.predict(X)
     n = len(predicted)
     where = np.zeros(n) if environment is None else np.asarray(environment).reshape(-1)
     if len(where) != n:
         raise UserError(f"{len(where)} environments for {n} rows")
+    if missing := sum(v is None or v != v for v in where):
+        raise UserError(f"the environment: {missing} of {n} values are missing: drop or fill them")
+    if where.dtype.kind == "O":  # of several types, they may have no order
+        where = where.astype(str)
     if model.kind == "logistic":
         y = _text(Y, n)
         if strange := sorted(set(y) - set(model.classes)):
@@ -203,16 +224,13 @@ def evaluate(model: Linear, X: Any, Y: ArrayLike, environment: ArrayLike | None 
     )
 
 
-def _weights(w: ArrayLike, n: int) -> Floats:
-    """Weights with mean 1."""
-    found = numbers(np.asarray(w).reshape(-1, 1), ("the weight",))[:, 0]
-    if len(found) != n:
-        raise UserError(f"{len(found)} weights for {n} rows")
-    if (found < 0).any():
-        raise UserError(f"{int((found < 0).sum())} weights are negative")
-    if found.sum() == 0:
-        raise UserError("the weights sum to zero: nothing is left to fit")
-    return found * (n / found.sum())
+def _wordless(X: Any) -> tuple[Floats, tuple[str, ...]]:
+    """What ``features`` gives, but no columns of words: they would be as many as these data happen to have words."""
+    x, names = features(X)
+    if hasattr(X, "columns") and (words := sorted(set(names) - {str(column) for column in X.columns})):
+        column = words[0].partition("=")[0]
+        raise UserError(f"{column} holds words: make numbers of them, a column of 0 and 1 for each but one")
+    return x, names
 
 
 def _numbers(Y: ArrayLike, n: int) -> Floats:
@@ -221,7 +239,10 @@ def _numbers(Y: ArrayLike, n: int) -> Floats:
         raise UserError(f"{len(y)} labels for {n} rows")
     if y.dtype.kind in "OUS" and any(isinstance(value, str) for value in y[:, 0]):
         raise UserError("the label holds words: ridge predicts numbers, logistic tells classes apart")
-    return numbers(y, ("the label",))[:, 0]
+    found = numbers(y, ("the label",))[:, 0]
+    if np.abs(found).max() > 1e100:
+        raise UserError("the label has values beyond 1e100: choose other units")
+    return found
 
 
 def _text(Y: ArrayLike, n: int) -> NDArray[np.str_]:

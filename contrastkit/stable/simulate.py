@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,12 @@ from contrastkit.errors import UserError
 if TYPE_CHECKING:
     from contrastkit.data import DataSet, Source
 
-Mode = Literal["independent", "S to V", "V to S", "collinear"]
+Mode = Literal["independent", "S-to-V", "V-to-S", "collinear"]
+Seed = int | Sequence[int]  # numbers in a row name a stream of their own: (seed, place)
+LARGEST = 2 * 10**8  # numbers in a table
 ENVIRONMENTS = (-3.0, -2.0, -1.7, -1.5, -1.3, 1.3, 1.5, 1.7, 2.0, 3.0)  # of the test (Kuang et al. 2020)
 COLOURS = (0.1, 0.2, 0.9)  # the environments of coloured digits; the last one is the test (Arjovsky et al. 2019)
+BATCH = 20_000  # rows that are drawn at a time, some of them kept
 BETA = (1 / 3, -2 / 3, 1.0, -1 / 3, 2 / 3, -1.0)
 
 
@@ -38,7 +41,7 @@ class Trial:
     att: float
 
 
-def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent", seed: int = 0) -> Sample:
+def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent", seed: Seed = 0) -> Sample:
     """Regression under selection (Kuang et al., AAAI 2020, Sec. 5; as in StableLearn's SVI/data/selection_bias.py).
 
     S_j = 0.8 Z_j + 0.2 Z_{j+1}, Y = S beta + S_1 S_2 S_3 + noise of variance 0.3; V has no part in Y. A row is kept
@@ -48,17 +51,22 @@ def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent",
     Args:
         n: rows that are kept. p: columns, half of them S.
         r: the bias rate, |r| > 1.
-        mode: V independent of S; made of S; S made of V; or all correlated, 0.9 within S and within V, 0.1 between.
-        seed: of all draws.
+        mode: V independent of S; made of S ("S-to-V"); S made of V ("V-to-S"); or collinear: correlations of 0.9 within
+            S and of 0.1 within V, none between.
+        seed: of all draws. Rates of one seed share rows, for a row kept at a large one is kept at a smaller one too:
+            give each environment its own, (seed, place).
 
     Raises:
-        UserError: |r| is not above 1, too few columns, or so many (a tenth of them are to be near f) or so large a rate
-            that hardly a row is kept.
+        UserError: an unknown mode, no rows, |r| is not above 1, too few columns, or so many (a tenth of them are to be
+            near f) or so large a rate that hardly a row is kept.
     """
     if not abs(r) > 1:
         raise UserError(f"a bias rate of {r:g} selects nothing: its size must be above 1")
     if p < 6 or p % 2:
         raise UserError(f"{p} columns: an even number of them, 6 or more")
+    if mode not in get_args(Mode):
+        raise UserError(f"{mode} is not among the modes here: {', '.join(get_args(Mode))}")
+    _sized(max(n, BATCH) if n > 0 else n, p)
     g, s = np.random.default_rng(seed), p // 2
     beta = np.resize(BETA, s)
     biased = slice(p - max(1, p // 10), p)
@@ -66,7 +74,7 @@ def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent",
     while have < n:
         if drawn >= 200_000 and have < drawn / 10_000:
             raise UserError(f"{have} of {drawn:,} rows are kept at a rate of {r:g} with {p} columns: lower one of them")
-        S, V = _draw(g, 20_000, s, mode)
+        S, V = _draw(g, BATCH, s, mode)
         f = S @ beta + S[:, 0] * S[:, 1] * S[:, 2]
         x = np.concatenate([S, V], axis=1)
         far = np.abs(f[:, None] - np.sign(r) * x[:, biased]).sum(1)
@@ -79,23 +87,32 @@ def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent",
 
 def _draw(g: np.random.Generator, n: int, s: int, mode: Mode) -> tuple[Floats, Floats]:
     if mode == "collinear":
-        cov = np.full((2 * s, 2 * s), 0.1)
-        cov[:s, :s] = cov[s:, s:] = 0.9
-        np.fill_diagonal(cov, 1.0)
-        x = g.multivariate_normal(np.zeros(2 * s), cov, n, method="cholesky")
-        return x[:, :s], x[:, s:]
+        return _correlated(g, n, s, 0.9), _correlated(g, n, s, 0.1)
     Z = g.normal(size=(n, s + 1))
     chain = 0.8 * Z[:, :-1] + 0.2 * Z[:, 1:]
     if mode == "independent":
         return chain, g.normal(size=(n, s))
-    if mode == "S to V":
+    if mode == "S-to-V":
         turned = np.roll(chain, -1, axis=1)
         return chain, 0.8 * chain + 0.2 * turned + g.normal(size=(n, s))
     V = g.normal(size=(n, s))
     return 0.2 * V + 0.8 * np.roll(V, -1, axis=1) + g.normal(size=(n, s)), V
 
 
-def collinear(n: int, p: int = 10, *, rho: float = 0.8, seed: int = 0) -> Sample:
+def _correlated(g: np.random.Generator, n: int, s: int, rho: float) -> Floats:
+    """Normal [n, s] of variance 1, each pair of columns correlated by ``rho``."""
+    return np.sqrt(rho) * g.normal(size=(n, 1)) + np.sqrt(1 - rho) * g.normal(size=(n, s))
+
+
+def _sized(n: int, p: int) -> None:
+    """Refuse tables without rows, and of more numbers than a memory holds."""
+    if n < 1:
+        raise UserError(f"{n} rows: draw one or more")
+    if n * p > LARGEST:
+        raise UserError(f"{n:,} rows of {p:,} columns are more than {LARGEST:,} numbers: draw fewer")
+
+
+def collinear(n: int, p: int = 10, *, rho: float = 0.8, seed: Seed = 0) -> Sample:
     """Regression on collinear causes by a model that is not quite right (Shen et al., AAAI 2020; as in
     StableLearn's collinearity.py).
 
@@ -110,12 +127,13 @@ def collinear(n: int, p: int = 10, *, rho: float = 0.8, seed: int = 0) -> Sample
         seed: of all draws.
 
     Raises:
-        UserError: a correlation out of (-1, 1), or too few columns.
+        UserError: a correlation out of (-1, 1), no rows, or too few columns.
     """
     if not abs(rho) < 1:
         raise UserError(f"a correlation of {rho:g}: between -1 and 1")
     if p < 4 or p % 2:
         raise UserError(f"{p} columns: an even number of them, 4 or more")
+    _sized(n, p)
     g = np.random.default_rng(seed)
     X = g.normal(size=(n, p))
     X[:, 1::2] = rho * X[:, ::2] + np.sqrt(1 - rho**2) * X[:, 1::2]
@@ -123,7 +141,7 @@ def collinear(n: int, p: int = 10, *, rho: float = 0.8, seed: int = 0) -> Sample
     return Sample(X, X @ beta + X[:, 0] * X[:, 1] * X[:, 2] + g.normal(size=n), p)
 
 
-def confounded(n: int, p: int, *, rate: float, seed: int = 0) -> Trial:
+def confounded(n: int, p: int, *, rate: float, seed: Seed = 0) -> Trial:
     """A treatment that the outcome's own causes decide (Kuang et al., KDD 2017; as in the example of
     KunKuang/Differentiated-Confounder-Balancing).
 
@@ -141,6 +159,7 @@ def confounded(n: int, p: int, *, rate: float, seed: int = 0) -> Trial:
     deciding = round(rate * p) if 0 <= rate <= 1 else 0
     if n < 1 or deciding < 1:
         raise UserError(f"a share of {rate:g} of {p} columns, {n} rows: at least one column decides on one row or more")
+    _sized(n, p)
     g = np.random.default_rng(seed)
     X = g.normal(size=(n, p))
     T = X[:, :deciding].sum(1) + g.normal(size=n) > 0
@@ -174,7 +193,8 @@ def coloured(
         test_images, test_labels; besides, environment and test_environment float64 [N].
 
     Raises:
-        UserError: no grey images of one size, unlabelled ones, no test part, or not probabilities.
+        UserError: no grey images of one size, unlabelled ones, no test part, a part with a single label, or not
+            probabilities.
     """
     if len(environments) < 2 or not all(0 <= e <= 1 for e in (*environments, flip)):
         shown = ", ".join(f"{e:g}" for e in environments)
@@ -194,6 +214,9 @@ def coloured(
         n = len(grey)
         e = g.permutation(np.resize(np.array(own, np.float64), n))
         label = (classes >= half) ^ (g.uniform(size=n) < flip)
+        if len(alike := np.unique(label)) < 2:
+            which = "test" if prefix else "training"
+            raise UserError(f"{n} {which} images, all labelled {names[int(alike[0])]}: hold another share of them out")
         green = label ^ (g.uniform(size=n) < e)
         images = np.zeros((*grey.shape, 3), np.uint8)
         images[~green, ..., 0], images[green, ..., 1] = grey[~green], grey[green]

@@ -21,6 +21,7 @@ class Table:
     X: Any
     label: NDArray[Any] | None
     environment: NDArray[Any] | None
+    left: tuple[str, ...] = ()  # columns that are not of numbers, and so no features
 
 
 def read(
@@ -45,7 +46,7 @@ def read(
 
     Raises:
         UserError: no such file, not to be read, no such column or row, a column that is two things at once, missing
-            values, or features that are not finite numbers.
+            values, features that are not finite numbers, or, where none are named, a column of which most are.
     """
     import pandas as pd  # takes a while
 
@@ -67,17 +68,40 @@ def read(
             some = ", ".join(map(str, frame[where].unique()[:8]))
             raise UserError(f"no row of {path.name} has {where} = {value} (it is {some})")
         frame = frame[kept]
-    if not features:
-        numeric = frame.select_dtypes(["number", "bool"]).columns
-        taken = numeric[: frame.attrs["p"]] if "p" in frame.attrs else numeric
-        features = [str(name) for name in taken if name not in (*roles, where)]
+    left: tuple[str, ...] = ()
+    if not features and "p" in frame.attrs:
+        features = [name for name in frame.columns[: frame.attrs["p"]] if name not in (*roles, where)]
+    elif not features:
+        others = [name for name in frame.columns if name not in (*roles, where)]
+        features = [name for name in others if _numeric(frame[name])]
+        left = tuple(str(name) for name in others if name not in features)
     if not features or not len(frame):
         raise UserError(f"{path} has no rows, or no column of numbers that could be a feature")
     for name in roles:
         if missing := int(frame[name].isna().sum()):
             raise UserError(f"{name}: {missing} of {len(frame)} values are missing: drop or fill them")
-    X = pd.DataFrame({name: numbers(frame[[name]].to_numpy(), (name,))[:, 0] for name in features})
-    return Table(X, *(None if name is None else frame[name].to_numpy() for name in (label, environment)))
+    X = pd.DataFrame({str(name): numbers(frame[[name]].to_numpy(), (name,))[:, 0] for name in features})
+    outcome, place = (None if name is None else frame[name].to_numpy() for name in (label, environment))
+    return Table(X, outcome, place, left)
+
+
+def _numeric(column: Any) -> bool:
+    """Whether a column is of numbers.
+
+    Raises:
+        UserError: most of it are: a '?' among them is not to cost the whole column.
+    """
+    import pandas as pd
+
+    if column.dtype.kind in "biuf" or not len(column):
+        return True
+    text = column.dropna().astype(str)
+    number = pd.to_numeric(text, errors="coerce").notna()
+    if number.all():
+        return len(text) > 0
+    if number.mean() > 0.5:
+        raise UserError(f"{column.name}: '{text[~number].iloc[0]}' is no number, and most others are: mend or drop it")
+    return False
 
 
 def _embedded(path: Path) -> Any:
@@ -93,7 +117,7 @@ def _embedded(path: Path) -> Any:
     try:
         with np.load(path, allow_pickle=False) as archive:
             held = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     features, labels, classes = (held.pop(key, np.empty(0)) for key in ("features", "labels", "classes"))
     if features.ndim != 2 or not len(features):
@@ -101,7 +125,7 @@ def _embedded(path: Path) -> Any:
     n, p = features.shape
     frame = pd.DataFrame(features, columns=[f"x{j}" for j in range(p)])
     if labels.shape == (n,) and not (labels.dtype.kind in "iu" and (labels < 0).any()):  # -1: an image without a label
-        named = labels.dtype.kind in "iu" and len(classes) > labels.max()
+        named = labels.dtype.kind in "iu" and classes.ndim == 1 and len(classes) > labels.max()
         frame["label"] = classes[labels] if named else labels
     for key, values in held.items():
         if values.shape == (n,):

@@ -39,6 +39,46 @@ def test_ridge_solves_its_normal_equations(intercept: bool, alpha: float) -> Non
         assert model.intercept == pytest.approx([0])
 
 
+@pytest.mark.parametrize("case", ["copy", "sum", "one-hot", "constant"])
+def test_least_squares_has_least_norm_where_columns_follow_from_others(case: str) -> None:
+    """Without a penalty; of the standardised features, as the penalty would have it."""
+    X, y, w = draw()
+    X = np.column_stack([X, {
+        "copy": X[:, 1], "sum": X[:, 0] + 0.1 * X[:, 1], "one-hot": np.eye(3)[np.arange(60) % 3],
+        "constant": np.full(60, 1e8 + 0.1),
+    }[case]])  # fmt: skip
+    model = fit(X, y, w, kind="ridge", alpha=0)
+    w = w / w.sum()
+    sd = np.sqrt(w @ (X - w @ X) ** 2)
+    sd[sd < 1e-6] = 1
+    Z, root = (X - w @ X) / sd, np.sqrt(w)
+    b = np.linalg.pinv(Z * root[:, None], rcond=1e-6) @ (root * (y - w @ y))
+    assert model.coefficients[0] * sd == pytest.approx(b, abs=1e-6)
+    near = fit(X, y, w, kind="ridge", alpha=1e-6)
+    assert model.predict(X) == pytest.approx(near.predict(X), abs=1e-4)
+
+
+def test_columns_are_known_by_their_names_as_text() -> None:
+    X, y, _ = draw()
+    frame = pd.DataFrame(X)  # of columns 0, 1, 2
+    model = fit(frame, y, kind="ridge")
+    assert (model.predict(frame[[2, 0, 1]]) == model.predict(X)).all()
+    worded = frame.assign(colour=np.where(X[:, 0] > 0, "red", "blue"))
+    assert (model.predict(worded) == model.predict(X)).all()
+    with pytest.raises(UserError, match="colour holds words"):
+        fit(worded, y, kind="ridge")
+    with pytest.raises(UserError, match="2 holds words"):
+        model.predict(frame.assign(**{"2": "a"}).drop(columns=2))
+
+
+@pytest.mark.parametrize("size", [1e-320, 1e307])
+def test_weights_of_any_size(size: float) -> None:
+    X, y, w = draw()
+    w = np.round(w + 1)
+    one, other = (fit(X, y, weights, kind="ridge") for weights in (w, w * size))
+    assert one.coefficients == pytest.approx(other.coefficients, rel=1e-2)
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_logistic_has_no_slope(classes: int) -> None:
     X, y, w = draw(n=200)
@@ -110,6 +150,11 @@ def test_a_model_comes_back_from_its_file(tmp_path: Path) -> None:
         (json.dumps(state | {"format": 2}), "has format 2"),
         (json.dumps(state | {"names": ["a", "b"]}), "do not fit"),
         (json.dumps(state | {"kind": "forest"}), "do not fit"),
+        (json.dumps(state | {"names": [["a"], {}, 3]}), "do not fit"),
+        (json.dumps(state | {"classes": 3}), "or damaged"),
+        (json.dumps(state | {"coefficients": {"a": 1}}), "or damaged"),
+        (json.dumps(state | {"intercept": [10**400, 0, 0]}), "or damaged"),
+        ("[" * 100_000, "or damaged"),
         (json.dumps(state | {"intercept": [0, 0, math.nan]}), "do not fit"),
     ):
         (tmp_path / "m.json").write_text(damage)
@@ -131,6 +176,14 @@ def test_what_cannot_be_fitted_is_said() -> None:
         ("the label holds words: ridge predicts numbers", {"Y": np.repeat("a", 60)}),
         ("every label is 1", {"Y": np.ones(60), "kind": "logistic"}),
         ("60 different labels of 60 rows are no classes", {"kind": "logistic"}),
+        ("svm is not among the predictors here", {"kind": "svm"}),
+        (
+            "the rows of class True all have weight zero",
+            {"Y": np.arange(60) < 30, "w": np.arange(60) >= 30, "kind": "logistic"},
+        ),
+        ("separable, raise alpha 0", {"Y": X[:, 0] > 0, "kind": "logistic", "alpha": 0.0}),
+        ("x2 has values beyond 1e100", {"X": X * [1, 1, 1e200]}),
+        ("the label has values beyond 1e100", {"Y": y * 1e200}),
         ("alpha -1: a penalty from 0 up", {"alpha": -1.0}),
         ("x1: 60 of 60 values are infinite", {"X": X + [0, np.inf, 0]}),
     ):
@@ -141,6 +194,11 @@ def test_what_cannot_be_fitted_is_said() -> None:
         evaluate(model, X, np.where(y > y.mean(), "True", "cat"))
     with pytest.raises(UserError, match="2 environments for 60 rows"):
         evaluate(model, X, y > y.mean(), [1, 2])
+    for missing in (np.where(np.arange(60) < 2, np.nan, 1.0), np.array([None, None, *"a" * 58], dtype=object)):
+        with pytest.raises(UserError, match="the environment: 2 of 60 values are missing"):
+            evaluate(model, X, y > y.mean(), missing)
+    mixed = np.array([1, "a"] * 30, dtype=object)  # which have no order
+    assert set(evaluate(model, X, y > y.mean(), mixed).errors) == {"1", "a"}
 
 
 def test_tables(tmp_path: Path) -> None:
@@ -163,6 +221,17 @@ def test_tables(tmp_path: Path) -> None:
     assert embedded.environment is not None and embedded.environment.tolist() == split.tolist()
     np.savez(tmp_path / "bare.npz", features=features, labels=np.array([1, 0, -1, 0]), classes=np.array([]))
     assert read(tmp_path / "bare.npz").label is None
+
+
+def test_a_column_of_numbers_but_one_is_not_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,word,y\n1,2,x,0\n2,?,y,1\n3,4,x,0\n")
+    with pytest.raises(UserError, match="b: '\\?' is no number, and most others are"):
+        read(path, label="y")
+    assert list(read(path, label="y", rows="word=x").X) == ["a", "b"]  # without that row it is of numbers
+    assert read(path, label="y", rows="word=x").left == ()
+    path.write_text("a,b,word,y\n1,2,x,0\n2,3,y,1\n")
+    assert read(path, label="y").left == ("word",) and list(read(path, label="y").X) == ["a", "b"]
 
 
 # ---------------------------------------- the command line
@@ -203,7 +272,7 @@ def test_from_simulation_to_errors(train: Path, tmp_path: Path, capsys: pytest.C
     for name, column in (("equal", None), ("weighted", weights)):  # weighted least squares by another way
         root = np.sqrt(np.ones(1000) if column is None else column.to_numpy())
         beta = np.linalg.lstsq(sample.X * root[:, None], sample.Y * root, rcond=None)[0]
-        test = selection_bias(1000, r=-3, seed=9)
+        test = selection_bias(1000, r=-3, seed=(9, 1))
         error = math.sqrt(((test.Y - test.X @ beta) ** 2).mean())
         assert found[name]["errors"]["-3.0"] == pytest.approx(error)
 
@@ -220,6 +289,59 @@ def test_coloured_digits_mislead_a_linear_model(tmp_path: Path, capsys: pytest.C
     assert main(["stable", "evaluate", str(model), f"--data={features}", "--environment=split", f"--json={seen}"]) == 0
     errors = json.loads(seen.read_text())["errors"]
     assert errors["train"] < 25 and errors["test"] > 55
+
+
+def test_names_with_commas_come_back(tmp_path: Path) -> None:
+    X, y, _ = draw()
+    pd.DataFrame({"a, b": X[:, 0], "c": X[:, 1], "y": y}).to_csv(tmp_path / "t.csv", index=False)
+    data, model = [f"--data={tmp_path / 't.csv'}", "--label=y"], str(tmp_path / "m.json")
+    assert main(["stable", "fit", *data, f"--out={model}"]) == 0
+    assert main(["stable", "evaluate", model, *data]) == 0
+
+
+def test_embeddings_are_reweighted_by_their_components(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Twenty of an .npz, none of a table, unless asked; the model is on the features as they are."""
+    g = np.random.default_rng(0)
+    z = g.normal(size=(300, 40)) * np.linspace(3, 0.1, 40)
+    features, table, seen, w = (tmp_path / name for name in ("f.npz", "t.csv", "s.json", "w.csv"))
+    np.savez(features, features=z @ g.normal(size=(40, 60)), labels=g.integers(0, 3, 300))
+    pd.DataFrame(z[:, :4] @ g.normal(size=(4, 4))).to_csv(table, index=False)
+    for data, args, components in (
+        (features, [], 20),
+        (features, ["--components=5"], 5),
+        (features, ["--components=60"], 40),  # the others are rounding
+        (features, ["--components=0", "--by=dwr"], 0),
+        (table, [], 0),
+        (table, ["--components=3"], 3),
+    ):
+        assert main(["stable", "reweight", f"--data={data}", f"--json={seen}", f"--out={w}", *args]) == 0
+        assert json.loads(seen.read_text())["components"] == components
+        assert len(pd.read_csv(w)) == 300
+        assert (f"by {components} principal components" in capsys.readouterr().out) == (components > 0)
+    fitted = ["stable", "fit", f"--data={features}", "--by=rff", "--kind=logistic", f"--out={tmp_path / 'm.json'}"]
+    assert main(fitted) == 0
+    assert len(load(tmp_path / "m.json").names) == 60
+    capsys.readouterr()
+    one_line(capsys, "--components 61", "reweight", f"--data={features}", "--components=61")
+    one_line(capsys, "give that too", "fit", f"--data={features}", "--components=3", f"--out={tmp_path / 'm.json'}")
+
+
+def test_what_is_left_out_and_not_converged_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    g = np.random.default_rng(0)
+    x = g.normal(size=(200, 2)) @ [[1, 0.9], [0, 0.4]]
+    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "word": "x"}).to_csv(tmp_path / "t.csv", index=False)
+    assert main(["stable", "reweight", f"--data={tmp_path / 't.csv'}"]) == 0
+    out = capsys.readouterr().out
+    assert "left out, for they are not of numbers: word" in out and "before it converged" in out
+    assert main(["stable", "reweight", f"--data={tmp_path / 't.csv'}", "--penalty=1e6"]) == 0
+    assert "before it converged" not in capsys.readouterr().out
+
+
+def test_environments_share_no_row(tmp_path: Path) -> None:
+    for how in (["selection", "--r=2,3"], ["collinear", "--rho=0.2,0.9"]):
+        assert main(["stable", "simulate", *how, f"--out={tmp_path / 't.csv'}", "--n=300"]) == 0
+        frame = pd.read_csv(tmp_path / "t.csv")
+        assert frame["S1"].is_unique
 
 
 def test_the_other_simulations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,6 +363,11 @@ def test_the_other_simulations(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ({"a": [1, 2, 5], "b": [2, 2, 2]}, [], "1 features vary"),
         ({"a": [1, 2, 5], "b": [2, 4, 10], "c": [1, 0, 0]}, [], "a and b are copies of one another"),
         ({"a": ["x", "y"]}, [], "no column of numbers"),
+        ({"a": [1, 2, 5, 3, 9], "b": [2, 4, 1, 9, 1], "c": [3, 6, 6, 12, 10]}, [], "c is a weighted sum of a, b"),
+        ({"a": [1, 2, 3], "b": [1, 3, 2e200]}, [], "beyond 1e1"),
+        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--penalty=inf"], "penalty inf"),
+        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--by=srdo", "--clip=inf"], "clip inf"),
+        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--cosines=1000000000"], "more than a memory holds"),
         ({"a": [1, 2], "b": [0, 1]}, ["--features=a,bb"], "has no column 'bb', did you mean 'b'?"),
         ({"a": [1, 2], "b": [0, 1]}, ["--features=a,b", "--label=b"], "'b' is asked for twice"),
         ({"a": [1, 2], "b": [0, 1]}, ["--rows=a=7"], "has a = 7 (it is 1, 2)"),
@@ -269,6 +396,16 @@ def test_bad_commands_are_one_line(train: Path, tmp_path: Path, capsys: pytest.C
     one_line(capsys, "1 weights for 1,000 rows", "fit", data, out, "--label=Y", f"--weights={short}")
     one_line(capsys, "not both", "fit", data, out, "--label=Y", f"--weights={zero}", "--by=rff")
     one_line(capsys, "cannot be read", "reweight", f"--data={torn}")
+    bare, flat, array = (tmp_path / name for name in ("bare.npz", "flat.npz", "array.npy"))
+    np.save(array, np.eye(3))
+    array.rename(bare)
+    one_line(capsys, "cannot be read", "reweight", f"--data={bare}")
+    np.savez(flat, features=np.ones((3, 2)), labels=np.arange(3), classes=np.array("a"))
+    one_line(capsys, "0 features vary", "reweight", f"--data={flat}", "--components=0")
+    one_line(capsys, "no feature varies", "reweight", f"--data={flat}")
+    one_line(capsys, "more than 200,000,000", "simulate", "confounded", out, "--p=100000000000")
+    one_line(capsys, "more than 200,000,000", "simulate", "collinear", out, "--n=100000000000")
+    one_line(capsys, "all labelled", "simulate", "coloured", out, "--val-fraction=0.9995")
     one_line(capsys, "is no file", "reweight", "--data=nowhere.csv")
     one_line(capsys, "is no file", "evaluate", "nothing.json", data, "--label=Y")
     one_line(capsys, "its size must be above 1", "simulate", "selection", out, "--r=0.5")
@@ -278,6 +415,7 @@ def test_bad_commands_are_one_line(train: Path, tmp_path: Path, capsys: pytest.C
     one_line(capsys, "does not hold grey images", "simulate", "coloured", out, f"--data={_rgb(tmp_path)}")
     one_line(capsys, "cannot be written", "simulate", "selection", "--out=missing/x.csv")
     assert not (tmp_path / "m.json").exists()
+    assert main(["stable", "reweight", data, "--label=Y", "--by=srdo", f"--seed={2**40}"]) == 0
 
 
 def _rgb(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Simulated data against their own definitions, reweighting against loops and published errors."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
 from contrastkit.stable.reweight import METHODS, dependence, dwr, global_balancing, rff, srdo
-from contrastkit.stable.simulate import ENVIRONMENTS, Mode, collinear, coloured, confounded, selection_bias
+from contrastkit.stable.simulate import ENVIRONMENTS, Mode, Seed, collinear, coloured, confounded, selection_bias
 
 
 def test_selection_undone_leaves_what_was_drawn() -> None:
@@ -35,9 +36,9 @@ def test_selection_undone_leaves_what_was_drawn() -> None:
 @pytest.mark.parametrize(
     ("mode", "s", "v", "between"),
     [
-        ("S to V", [0.68, 0.16], [1 + 0.64 * 0.68 + 0.04 * 0.68 + 2 * 0.16 * 0.16], 0.8 * 0.68 + 0.2 * 0.16),
-        ("V to S", [1.68, 0.16], [1.0, 0.0], 0.2),
-        ("collinear", [1.0, 0.9], [1.0, 0.9], 0.1),
+        ("S-to-V", [0.68, 0.16], [1 + 0.64 * 0.68 + 0.04 * 0.68 + 2 * 0.16 * 0.16], 0.8 * 0.68 + 0.2 * 0.16),
+        ("V-to-S", [1.68, 0.16], [1.0, 0.0], 0.2),
+        ("collinear", [1.0, 0.9], [1.0, 0.1], 0.0),
     ],
 )
 def test_the_modes_have_the_covariances_of_their_equations(
@@ -49,6 +50,33 @@ def test_the_modes_have_the_covariances_of_their_equations(
     assert [cov[1, 1], cov[1, 2]] == pytest.approx(s, abs=0.04)
     assert [cov[6, 6], cov[6, 7]][: len(v)] == pytest.approx(v, abs=0.04)
     assert cov[1, 6] == pytest.approx(between, abs=0.04)
+
+
+def test_the_last_column_of_a_mode_goes_with_the_first() -> None:
+    """V_j of S_j and S_{j+1}, or S_j of V_j and V_{j+1}, round the end."""
+    x = selection_bias(100_000, r=1.0001, mode="S-to-V", seed=2).X
+    assert np.cov(x[:, 0], x[:, 9])[0, 1] == pytest.approx(0.2 * 0.68, abs=0.03)  # S1, V5
+    assert np.cov(x[:, 4], x[:, 5])[0, 1] == pytest.approx(0, abs=0.03)  # S5, V1
+    x = selection_bias(100_000, r=1.0001, mode="V-to-S", seed=2).X
+    assert np.cov(x[:, 4], x[:, 5])[0, 1] == pytest.approx(0.8, abs=0.03)
+    assert np.cov(x[:, 0], x[:, 9])[0, 1] == pytest.approx(0, abs=0.03)
+
+
+def test_a_tenth_of_the_columns_is_biased() -> None:
+    sample = selection_bias(4000, 20, r=1.3, seed=2)
+    with_outcome = np.corrcoef(sample.Y, sample.X[:, 10:].T)[0, 1:]
+    assert (with_outcome[8:] > 0.4).all() and (np.abs(with_outcome[:8]) < 0.06).all()
+
+
+def test_places_with_a_stream_each_share_no_row() -> None:
+    """At one seed they do: whoever is kept at a large rate is kept at a smaller one."""
+
+    def shared(a: Seed, b: Seed) -> int:
+        rows = [selection_bias(500, r=r, seed=seed).X[:, 0] for r, seed in ((3, a), (2, b))]
+        return len(np.intersect1d(*rows))
+
+    assert shared(7, 7) > 50
+    assert shared((7, 1), (7, 2)) == shared(7, (7, 1)) == 0
 
 
 def test_collinear_causes_have_their_covariance_and_outcome() -> None:
@@ -132,7 +160,7 @@ def objective(w: np.ndarray, z: list[list[list[float]]], penalty: float) -> tupl
 def test_no_small_change_of_the_weights_lowers_the_objective() -> None:
     g = np.random.default_rng(0)
     x = g.normal(size=(14, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
-    found = rff(x, features=1, penalty=0.01, iterations=2000, seed=3)
+    found = rff(x, cosines=1, penalty=0.01, iterations=2000, seed=3)
     draw = np.random.default_rng(3)
     omega, b = draw.normal(size=(2, 1)), draw.uniform(0, 2 * np.pi, size=(2, 1))
     xs = (x - x.mean(0)) / x.std(0)
@@ -156,11 +184,12 @@ def slopes(loss, at: np.ndarray, start: np.ndarray) -> tuple[float, float]:  # t
     return tuple(max(abs(loss(x + step) - loss(x - step)) / 2e-5 for step in steps) for x in (at, start))  # type: ignore[return-value]
 
 
-def test_dwr_is_where_its_loss_has_no_slope() -> None:
+@pytest.mark.parametrize("unit", [1000, 10])
+def test_dwr_is_where_its_loss_has_no_slope(unit: float) -> None:
     """The official code's loss, by loops."""
     g = np.random.default_rng(1)
     x = g.normal(size=(16, 3)) @ np.array([[1.0, 0.8, 0.3], [0.0, 0.6, -0.5], [0.0, 0.0, 0.8]])
-    found = dwr(x, penalty=100, unit=1000, iterations=5000)
+    found = dwr(x, penalty=100, unit=unit, iterations=5000)
     xs, n, p = (x - x.mean(0)) / x.std(0), 16, 3
 
     def loss(G: np.ndarray) -> float:
@@ -172,11 +201,11 @@ def test_dwr_is_where_its_loss_has_no_slope() -> None:
                     second = sum(W[i] * xs[i, j] * xs[i, k] for i in range(n)) / n
                     inner += (second - sum(W * xs[:, j]) / n * sum(W * xs[:, k]) / n) ** 2
             total += math.sqrt(inner)
-        return 2000 / p * total + 1000 * (sum(W) - n) ** 2 + 100 * sum(W**2)
+        return 2000 / p * total + unit * (sum(W) - n) ** 2 + 100 * sum(W**2)
 
     # Weights come back with mean 1: their scale is the one at which the loss is least.
     along = minimize_scalar(
-        lambda c: loss(np.sqrt(c * found.weights)), bounds=(0.5, 1.5), method="bounded", options={"xatol": 1e-10}
+        lambda c: loss(np.sqrt(c * found.weights)), bounds=(0.1, 1.5), method="bounded", options={"xatol": 1e-10}
     )
     at = np.sqrt(along.x * found.weights)
     end, begin = slopes(loss, at, np.ones(n))
@@ -226,11 +255,11 @@ def test_all_methods_are_measured_alike() -> None:
     sample = selection_bias(1000, r=2.5, seed=3)
     found = {name: method(sample.X) for name, method in METHODS.items()}
     assert {(f.before, f.linear_before) for f in found.values()} == {
-        (dependence(sample.X), dependence(sample.X, features=0))
+        (dependence(sample.X), dependence(sample.X, cosines=0))
     }
     for f in found.values():
         assert f.after == pytest.approx(dependence(sample.X, f.weights))
-        assert f.linear_after == pytest.approx(dependence(sample.X, 7 * f.weights, features=0))
+        assert f.linear_after == pytest.approx(dependence(sample.X, 7 * f.weights, cosines=0))
         assert f.weights.mean() == pytest.approx(1) and f.weights.min() >= 0
         assert f.ess == pytest.approx(f.weights.sum() ** 2 / (f.weights**2).sum())
     w = found["dwr"].weights
@@ -239,6 +268,48 @@ def test_all_methods_are_measured_alike() -> None:
     assert found["dwr"].linear_after == pytest.approx((cov**2).sum() - (np.diag(cov) ** 2).sum())
     assert found["rff"].after < 0.5 * min(f.after for name, f in found.items() if name != "rff")
     assert found["dwr"].linear_after < 0.05 * found["dwr"].linear_before
+
+
+def test_the_measure_has_draws_of_its_own() -> None:
+    """Not those of rff's first seed; its formula by another way."""
+    x = selection_bias(200, r=2.5, seed=3).X[:, [0, 1, 9]]
+    xs, g = (x - x.mean(0)) / x.std(0), np.random.default_rng(10**6)
+    omega, b = g.normal(size=(3, 2)), g.uniform(0, 2 * np.pi, size=(3, 2))
+    z = [np.column_stack([xs[:, j], np.sqrt(2) * np.cos(xs[:, [j]] * omega[j] + b[j])]) for j in range(3)]
+    w = np.arange(200.0)
+    cov = np.cov(np.concatenate(z, axis=1), rowvar=False, aweights=w, ddof=0)
+    apart = np.kron(1 - np.eye(3), np.ones((3, 3)))
+    assert dependence(x, w, cosines=2) == pytest.approx((cov**2 * apart).sum())
+    assert dependence(x, w * 1e-310, cosines=2) == pytest.approx(dependence(x, w, cosines=2))
+    for bad, says in ((w[1:], "199 weights for 200"), (-w, "199 weights are negative"), (0 * w, "sum to zero")):
+        with pytest.raises(UserError, match=says):
+            dependence(x, bad)
+
+
+def test_weights_are_eased_away_from_equal_ones() -> None:
+    """At the full reach from the start, all weight ends on one row here."""
+    found = rff(selection_bias(2000, r=1.7, mode="V-to-S", seed=0).X)
+    assert found.ess > 50 and not found.converged and not found.remarks
+
+
+def test_remarks_advise_what_helps() -> None:
+    g = np.random.default_rng(0)
+    independent = g.normal(size=(300, 3))
+    idle = rff(independent, penalty=1e6)
+    assert idle.remarks == ["the weights did next to nothing; lower the penalty"]  # and not: use rff
+    for by, linear, penalty, line in (
+        ("rff", False, 0.0, ""),
+        ("rff", True, 0.0, "; use cosines"),
+        ("dwr", True, 1.0, "; lower the penalty, or use rff"),
+        ("srdo", False, None, "; raise the clip, or use rff"),
+    ):
+        said = replace(idle, by=by, linear=linear, penalty=penalty).remarks
+        assert said == ["the weights did next to nothing" + line]
+    few = rff(g.normal(size=(40, 2)) @ [[1, 0.99], [0, 0.1]], penalty=0)  # below 50 rows, 2 % are none
+    assert few.ess < 10 and any("the weights collapsed" in line for line in few.remarks)
+    assert rff(independent, cosines=1, penalty=0.5, iterations=2000).converged
+    ended = srdo(independent, permutations=1, folds=2, seed=2**40)
+    assert ended.converged and ended.penalty is None and ended.by == "srdo"
 
 
 def test_linear_weights_do_nothing_on_principal_axes() -> None:
@@ -292,6 +363,32 @@ def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
         selection_bias(10, r=0.5)
     with pytest.raises(UserError, match="an even number of them"):
         selection_bias(10, 7, r=2)
+    for n, p, how, says in (
+        (0, 10, {}, "0 rows"),
+        (10, 10**9, {}, "more than 200,000,000 numbers"),
+        (10, 10, {"mode": "S to V"}, "S to V is not among the modes here"),
+    ):
+        with pytest.raises(UserError, match=says):
+            selection_bias(n, p, r=2, **how)  # type: ignore[arg-type]
+    x = np.random.default_rng(0).normal(size=(300, 3))
+    for method, how, says in (
+        (rff, {"cosines": -1}, "cosines -1"),
+        (rff, {"cosines": 10**7}, "more than a memory holds"),
+        (rff, {"penalty": -1}, "penalty -1"),
+        (rff, {"iterations": 0}, "iterations 0"),
+        (dwr, {"penalty": math.inf}, "penalty inf"),
+        (dwr, {"unit": -1}, "unit -1"),
+        (global_balancing, {"penalty": math.nan}, "penalty nan"),
+        (srdo, {"folds": 1}, "folds 1"),
+        (srdo, {"permutations": 0}, "permutations 0"),
+        (srdo, {"clip": 0.5}, "clip 0.5"),
+    ):
+        with pytest.raises(UserError, match=says):
+            method(x, **how)  # type: ignore[operator]
+    with pytest.raises(UserError, match="x1 has values beyond 1e100"):
+        dwr(x * [1, 1e200, 1])
+    with pytest.raises(UserError, match="2 rows: any two features of so few"):
+        rff(x[:2])
     with pytest.raises(UserError, match="1 features vary"):
         rff(np.column_stack([np.arange(5.0), np.ones(5)]))
     white = np.linalg.qr(np.random.default_rng(0).normal(size=(300, 4)) @ np.eye(4))[0]
@@ -310,10 +407,12 @@ def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
         confounded(10, 4, rate=0.1)
     with pytest.raises(UserError, match="all of them probabilities"):
         coloured(open_data("digits"), environments=(0.1, 1.9))
+    with pytest.raises(UserError, match="1 training images, all labelled"):
+        coloured(open_data("digits", val_fraction=0.9995))
     x = np.random.default_rng(0).normal(size=(500, 3))
     x[:, 2] = 0.1
     assert "do not vary have no part in it, 1 of them: x2" in rff(x, penalty=10).remarks[0]
     tied = np.column_stack([x[:, 0], x[:, 0] + 1e-3 * x[:, 1]])
     assert any("the weights collapsed" in remark for remark in rff(tied, penalty=0).remarks)
-    linear = rff(white, features=0)  # uncorrelated to the last bit: there is nothing to do
+    linear = rff(white, cosines=0)  # uncorrelated to the last bit: there is nothing to do
     assert linear.ess == pytest.approx(300) and "uncorrelated already" in linear.remarks[0]
