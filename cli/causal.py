@@ -57,12 +57,12 @@ def estimate(
         ),
     ] = "ATT",
     error: Annotated[
-        Literal["hc1", "balanced"],
+        Literal["balanced", "hc1"],
         typer.Option(
-            help="Entropy balancing's standard error: hc1 takes the weights as given, and is too wide where covariates "
-            "explain the outcome; balanced knows that they were chosen."
+            help="Entropy balancing's standard error: balanced knows that weights were chosen; hc1, as most tables "
+            "have it, takes them as given, and is too wide where covariates explain the outcome."
         ),
-    ] = "hc1",
+    ] = "balanced",
     benchmark: Annotated[
         float | None,
         typer.Option(help="The truth, of an experiment say (named sets know it): how far each is from it is shown."),

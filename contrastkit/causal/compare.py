@@ -27,7 +27,9 @@ from contrastkit.errors import UserError
 Estimand = Literal["ATT", "ATC", "ATE", "ATO"]
 
 
-def estimators(estimand: Estimand, *, error: Literal["hc1", "balanced"] = "hc1", seed: int = 0) -> dict[str, Estimator]:
+def estimators(
+    estimand: Estimand, *, error: Literal["balanced", "hc1"] = "balanced", seed: int = 0
+) -> dict[str, Estimator]:
     """What :func:`compare` puts side by side, by name: those that have the estimand, and the naive one, regression and
     overlap weights, which have their own. ``error`` is that of entropy balancing, ``seed`` of the folds."""
     seed %= 2**32  # scikit-learn takes no larger one
@@ -73,7 +75,7 @@ def compare(
     Y: ArrayLike,
     *,
     estimand: Estimand = "ATT",
-    error: Literal["hc1", "balanced"] = "hc1",
+    error: Literal["balanced", "hc1"] = "balanced",
     seed: int = 0,
 ) -> Iterator[Row]:
     """Every estimator on the same data; what one refuses leaves the others alone.

@@ -125,13 +125,13 @@ class Weighted(Estimator):
 
     Args:
         weighting: entropy balancing by default.
-        error: ``hc1`` is the standard error of the weighted regression of Y on T, as most tables have it. It takes the
-            weights as given, and where they balance covariates that Y depends on, its intervals are too wide.
-            ``balanced``, of entropy balancing alone, knows that they were chosen (the sandwich of both steps; Zhao &
-            Percival 2017, Sec. 3): what the balanced terms explain of Y is exact, and errs only with the population.
+        error: ``balanced``, of entropy balancing, knows that the weights were chosen (the sandwich of both steps; Zhao
+            & Percival 2017, Sec. 3): what the balanced terms explain of Y is exact, and errs only with the population.
+            ``hc1``, and that of all other weights, is the standard error of the weighted regression of Y on T, as most
+            tables have it. It takes the weights as given: where they balance what Y depends on, it is too wide.
     """
 
-    def __init__(self, weighting: Any = None, *, error: Literal["hc1", "balanced"] = "hc1") -> None:
+    def __init__(self, weighting: Any = None, *, error: Literal["balanced", "hc1"] = "balanced") -> None:
         self.weighting = weighting
         self.error = error
 
@@ -142,9 +142,7 @@ class Weighted(Estimator):
         self.weights_ = self.weighting_.weights_
         self.estimand_ = self.weighting_.estimand_
         self.effect_, self.se_ = contrast(self.weights_, t, y)
-        if self.error == "balanced":
-            if not isinstance(self.weighting_, EntropyBalancing):
-                raise UserError("the standard error 'balanced' is of entropy balancing: ask for hc1")
+        if self.error == "balanced" and isinstance(self.weighting_, EntropyBalancing):
             self.se_ = self._balanced(self.weighting_, t, y)
 
     def _balanced(self, weighting: EntropyBalancing, t: Bools, y: Floats) -> float:

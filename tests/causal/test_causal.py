@@ -470,7 +470,7 @@ def test_intervals_cover(estimand: Literal["ATE", "ATT"]) -> None:
     """500 draws: the share of 95 % intervals that hold the truth is within three standard deviations of 95 %."""
     tries: dict[str, Estimator] = {
         "aipw": AIPW(estimand),
-        "entropy": Weighted(EntropyBalancing(estimand), error="balanced"),
+        "entropy": Weighted(EntropyBalancing(estimand)),
         "matching": Matched(Matching(estimand, metric="mahalanobis")),
     }
     hit = dict.fromkeys(tries, 0)
@@ -860,7 +860,7 @@ def test_the_figures_of_dehejia_and_wahbas_sample_with_cps_controls() -> None:
         (Matched(Matching(metric="scaled", ratio=5)), 1729.12, 815.38),
         (Matched(Matching(metric="scaled")), 1795.51, 910.30),
         (Matched(Matching(metric="logit", caliper=0.2), bias_correction=False), 1559.89, None),
-        (Weighted(EntropyBalancing()), 1406.30, 654.93),
+        (Weighted(EntropyBalancing(), error="hc1"), 1406.30, 654.93),
         (Weighted(InverseProbability()), 1377.12, None),
         (Weighted(InverseProbability("ATO")), 1093.04, None),
         (Weighted(CovariateBalancing()), 1406.30, 654.93),
