@@ -20,7 +20,7 @@ from contrastkit.causal.estimate import (
     Weighted,
 )
 from contrastkit.causal.matching import Matching
-from contrastkit.causal.study import covariates, named, outcome, several, treatment
+from contrastkit.causal.study import arms, covariates, named, outcome
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
 from contrastkit.errors import UserError
 
@@ -84,7 +84,7 @@ def compare(
         UserError: the data themselves are refused (see :mod:`contrastkit.causal.study`).
     """
     x, names = covariates(X)
-    t, y = several(treatment(T, len(x))), outcome(Y, len(x))
+    y, t = outcome(Y, len(x)), arms(T, len(x))
     for name, estimator in estimators(estimand, error=error, seed=seed).items():
         try:
             done = estimator.fit(named(x, names), t, y)

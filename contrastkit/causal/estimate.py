@@ -19,14 +19,13 @@ from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import (
     Floats,
+    arms,
     covariates,
     effective_sample_size,
     named,
     outcome,
     population,
     scales,
-    several,
-    treatment,
 )
 from contrastkit.causal.weighting import EntropyBalancing
 from contrastkit.errors import UserError
@@ -51,8 +50,8 @@ class Estimator(BaseEstimator, ABC):
         """
         x, self.names_ = covariates(X)
         self.weights_, self.se_ = None, math.nan
-        t, y = treatment(T, len(x)), outcome(Y, len(x))
-        self._fit(x, several(t), y)
+        y, t = outcome(Y, len(x)), arms(T, len(x))
+        self._fit(x, t, y)
         return self
 
     @abstractmethod

@@ -155,18 +155,16 @@ def treatment(T: ArrayLike, n: int) -> NDArray[np.bool_]:
     return t == 1
 
 
-def several(t: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """t [n] itself, if each arm has two units at least.
+def arms(T: ArrayLike, n: int) -> NDArray[np.bool_]:
+    """What :func:`treatment` gives, of two units at least in each arm.
 
     Raises:
-        UserError: one has not.
+        UserError: as there, or an arm has one.
     """
+    t = treatment(T, n)
     if min(t.sum(), (~t).sum()) < 2:
         raise UserError("an arm of one unit says nothing of chance: two are needed in each")
     return t
-
-
-_treatment = treatment  # in `read` the name is a column's
 
 
 def outcome(Y: ArrayLike, n: int) -> Floats:
@@ -252,7 +250,7 @@ def read(
             X = pd.concat([X, features(Path(name).expanduser(), len(frame), components)], axis=1)
     independent(X)
     Y = None if outcome is None else frame[outcome].to_numpy()
-    T = several(_treatment(frame[treatment].to_numpy(), len(frame)))
+    T = arms(frame[treatment].to_numpy(), len(frame))
     return Study(X, T, Y, treatment, outcome, truth)
 
 
