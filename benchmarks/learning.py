@@ -27,7 +27,7 @@ from contrastkit import names, optim
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.data import DataSet, Loader, Source, open_data
 from contrastkit.evaluate.judge import judge
-from contrastkit.methods import RECIPES, Recipe, Setting
+from contrastkit.methods import RECIPES, Recipe, BuildContext
 from contrastkit.parts.encoder import Encoder
 from contrastkit.run import load
 from contrastkit.train import Options, image_size, train
@@ -64,7 +64,7 @@ def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
     """The recipe's encoder trained with labels for its epochs on the first of its views, by SGD."""
     assert source.labels is not None
     torch.manual_seed(seed)
-    encoder = recipe.build_encoder(Setting(channels=source.channels, size=size, images=len(source)))
+    encoder = recipe.build_encoder(BuildContext(channels=source.channels, size=size, images=len(source)))
     model = nn.Sequential(encoder, nn.Linear(encoder.dim, int(source.labels.max()) + 1))
     model = model.to(memory_format=torch.channels_last)
     loader = Loader(source, recipe.views[:1], batch=recipe.batch, seed=seed)
@@ -94,7 +94,7 @@ def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -
         return row | judged(data, None, size)
     if name in UNTRAINED:
         torch.manual_seed(seed)
-        encoder = recipe.build_encoder(Setting(channels=source.channels, size=size, images=len(source)))
+        encoder = recipe.build_encoder(BuildContext(channels=source.channels, size=size, images=len(source)))
         return row | judged(data, encoder.eval(), size)
     out, began = runs / f"{name}-{seed}", time.process_time()
     resume = (out / "recipe.json").exists()

@@ -93,7 +93,7 @@ class Judged:
                 if run is None
                 else "give a run folder or --encoder, not both"
             )
-        self.device, self.batch = dist.start(choice.device), choice.batch
+        self.device, self.batch = dist.init(choice.device), choice.batch
         data, val_fraction, split_seed, kept_dir = choice.data, choice.val_fraction, choice.seed, None
         self.report: Path | None = None  # the run, where it is judged on its own set
         record = Run.open(run, writes=False).recipe if run is not None else None
@@ -427,8 +427,8 @@ def _rates(judged: Judged, *, epochs: int, seeds: int, seed: int, plot: Path | N
                 seeds=range(seed, seed + seeds),
                 device=judged.device,
             )
-        for remark in result.remarks:
-            screen.say(f"{name}: {remark}")
+        for notice in result.notices:
+            screen.say(f"{name}: {notice}")
         if plot is not None:
             write_with(plot, lambda file, result=result: plot_rates(result, file))
             screen.say(f"{name}: accuracy against the learning rate is drawn in {plot}")

@@ -1,10 +1,61 @@
-"""The options that commands share: the same words everywhere."""
+"""The options that commands share, and how a command takes a whole family of them at once.
 
+A family is a frozen dataclass whose fields are ``Annotated[type, typer.Option(...)]``. A command names it as one
+parameter; :func:`takes_options` turns that into an option for each field and hands the command the filled dataclass::
+
+    @app.command()
+    @takes_options
+    def knn(subject: SubjectOptions, k: Annotated[int, typer.Option(help="Number of neighbours.")] = 20) -> None: ...
+"""
+
+import dataclasses
+import functools
+import inspect
 import os
+import typing
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def takes_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace each parameter of ``command`` that is annotated with a dataclass by that dataclass's fields."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    families = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    parameters = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name in families:
+            parameters += _parameters(families[parameter.name])
+        else:
+            parameters.append(
+                parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
+            )
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        for name, family in families.items():
+            given[name] = family(**{item.name: given.pop(item.name) for item in dataclasses.fields(family)})
+        command(**given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _parameters(family: Any) -> list[inspect.Parameter]:
+    """A keyword parameter for each field of a dataclass, with its annotation and default."""
+    hints = typing.get_type_hints(family, include_extras=True)
+    return [
+        inspect.Parameter(
+            item.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if item.default is dataclasses.MISSING else item.default,
+            annotation=hints[item.name],
+        )
+        for item in dataclasses.fields(family)
+    ]
 
 Data = Annotated[
     str | None,

@@ -219,7 +219,7 @@ def reweight(
 
         report = {k: v for k, v in dataclasses.asdict(found).items() if k != "weights"}
         shape = {"rows": n, "features": list(table.X.columns), "components": X.shape[1] if X is not table.X else 0}
-        write_json(json, {**shape, **report, "remarks": found.remarks})
+        write_json(json, {**shape, **report, "notices": found.notices})
 
 
 @stable_app.command()
@@ -348,8 +348,8 @@ def _components(table: "Table", data: Path, components: int | None) -> Any:
 def _remarks(found: "Reweighting") -> None:
     if not found.converged:
         screen.say("stopped before it converged, mostly at its largest number of steps: that is a part of the method")
-    for remark in found.remarks:
-        screen.say(remark)
+    for notice in found.notices:
+        screen.say(notice)
 
 
 def _reweight(X: Any, by: str, **given: Any) -> "Reweighting":

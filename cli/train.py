@@ -109,16 +109,16 @@ def train(
         given["data"] = resolved(data)
     if resume is not None:
         name, chosen, options = _resumed(resume, method, numbers, given, out=out, recipe=recipe)
-        dist.start(options.device)
+        dist.init(options.device)
         opened = options.open_data()
     else:
         options = Options(**{"data": DEFAULT_DATA, **given, "data_dir": where(data_dir)})
-        dist.start(options.device)
+        dist.init(options.device)
         opened = options.open_data()
         if workers is None:
             options = dataclasses.replace(options, workers=default_workers(opened.pretrain))
         name, chosen = choose(method, numbers, opened, recipe)
-        out = out or Path(dist.agree(_free_folder(name, opened.name)))
+        out = out or Path(dist.broadcast_str(_free_folder(name, opened.name)))
     shown = dist.rank() == 0
     folder = resume or out
     assert folder is not None

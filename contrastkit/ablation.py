@@ -12,7 +12,7 @@ from contrastkit import checkpoint, dist
 from contrastkit.data import DataSet
 from contrastkit.errors import UserError
 from contrastkit.evaluate.judge import judge, parts
-from contrastkit.methods import Recipe, Setting, byol
+from contrastkit.methods import Recipe, BuildContext, byol
 from contrastkit.run import load
 from contrastkit.train import Options, Silent, Watch, image_size, resolved_precision, train
 
@@ -47,8 +47,8 @@ def byol_norm(
         UserError: no labels to judge by, or ``out`` holds an ablation of something else.
     """
     assert isinstance(recipe, byol.BYOLRecipe)
-    watch, device = watch or Silent(), dist.start(options.device)
-    if dist.world() > 1:
+    watch, device = watch or Silent(), dist.init(options.device)
+    if dist.world_size() > 1:
         raise UserError("an ablation runs in one process: start it without torchrun")
     options = replace(options, precision=resolved_precision(options.precision, device))
     parts(data)
@@ -63,8 +63,8 @@ def byol_norm(
         rank, seconds = None, 0.0
         if changed is None:
             torch.manual_seed(options.seed)
-            setting = Setting(channels=data.pretrain.channels, size=size, images=len(data.pretrain))
-            encoder = recipe.build_encoder(setting).eval()
+            context = BuildContext(channels=data.pretrain.channels, size=size, images=len(data.pretrain))
+            encoder = recipe.build_encoder(context).eval()
         else:
             run = out / row.replace(" ", "-")
             outcome = train(

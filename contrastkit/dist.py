@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from contrastkit.errors import UserError
 
 
-def start(device: str) -> torch.device:
+def init(device: str) -> torch.device:
     """Join the process group that torchrun describes in the environment, if any; return this process's device.
 
     NCCL carries CUDA tensors, gloo the CPU's.
@@ -53,23 +53,23 @@ def rank() -> int:
     return torch_dist.get_rank() if torch_dist.is_initialized() else 0
 
 
-def world() -> int:
+def world_size() -> int:
     return torch_dist.get_world_size() if torch_dist.is_initialized() else 1
 
 
 def gather(x: Tensor) -> Tensor:
     """[n, ...] of every rank -> [world * n, ...] in rank order; carries no gradient."""
-    if world() == 1:
+    if world_size() == 1:
         return x
-    out = x.new_empty((world() * x.shape[0], *x.shape[1:]))
-    torch_dist.all_gather(list(out.chunk(world())), x.contiguous())
+    out = x.new_empty((world_size() * x.shape[0], *x.shape[1:]))
+    torch_dist.all_gather(list(out.chunk(world_size())), x.contiguous())
     return out
 
 
 def gather_keys(x: Tensor) -> Tensor:
     """:func:`gather` for what every rank compares with, and trains: x gets the sum of the gradients of all ranks'
     losses, of which DDP's mean over the ranks makes the gradient of the mean of the losses."""
-    return _GatherKeys.apply(x) if world() > 1 else x
+    return _GatherKeys.apply(x) if world_size() > 1 else x
 
 
 class _GatherKeys(torch.autograd.Function):
@@ -81,27 +81,27 @@ class _GatherKeys(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> Tensor:
         g = g.clone(memory_format=torch.contiguous_format)
         torch_dist.all_reduce(g)
-        return mine(g)
+        return local_shard(g)
 
 
-def mine(x: Tensor) -> Tensor:
+def local_shard(x: Tensor) -> Tensor:
     """The inverse of :func:`gather`: this rank's slice of a global batch."""
-    n = x.shape[0] // world()
+    n = x.shape[0] // world_size()
     return x[rank() * n : (rank() + 1) * n]
 
 
-def mean(x: Tensor) -> Tensor:
+def all_reduce_mean(x: Tensor) -> Tensor:
     """The mean of ``x`` over the ranks."""
-    if world() == 1:
+    if world_size() == 1:
         return x
     x = x.clone()
     torch_dist.all_reduce(x)
-    return x / world()
+    return x / world_size()
 
 
-def largest(x: Tensor) -> Tensor:
+def all_reduce_max(x: Tensor) -> Tensor:
     """The elementwise maximum of ``x`` over the ranks."""
-    if world() == 1:
+    if world_size() == 1:
         return x
     x = x.clone()
     torch_dist.all_reduce(x, op=torch_dist.ReduceOp.MAX)
@@ -110,13 +110,13 @@ def largest(x: Tensor) -> Tensor:
 
 def any_of(flags: Sequence[bool], device: torch.device) -> list[bool]:
     """Each flag, whether it is set on any rank: all ranks must save, or leave the loop, at the same step."""
-    if world() == 1:
+    if world_size() == 1:
         return list(flags)
-    return largest(torch.tensor(flags, dtype=torch.float32, device=device)).bool().tolist()
+    return all_reduce_max(torch.tensor(flags, dtype=torch.float32, device=device)).bool().tolist()
 
 
 def barrier() -> None:
-    if world() > 1:
+    if world_size() > 1:
         torch_dist.barrier()
 
 
@@ -127,10 +127,10 @@ def average_batch_norm(module: nn.Module) -> None:
     The statistics are linear in what was seen, so their mean is what one process with all the groups would hold, and
     it does not matter how often this is called. Needed only where they are read: before evaluating or saving.
     """
-    if world() == 1:
+    if world_size() == 1:
         return
     for statistic in batch_norm_statistics(module):
-        statistic.copy_(mean(statistic))
+        statistic.copy_(all_reduce_mean(statistic))
 
 
 def batch_norm_statistics(module: nn.Module) -> list[Tensor]:
@@ -141,16 +141,16 @@ def batch_norm_statistics(module: nn.Module) -> list[Tensor]:
 
 def gather_objects(x: Any) -> list[Any]:
     """A plain Python value of every rank, in rank order."""
-    if world() == 1:
+    if world_size() == 1:
         return [x]
-    out = [None] * world()
+    out = [None] * world_size()
     torch_dist.all_gather_object(out, x)
     return out
 
 
-def agree(text: str) -> str:
+def broadcast_str(text: str) -> str:
     """What the first process says."""
-    if world() == 1:
+    if world_size() == 1:
         return text
     said = [text]
     torch_dist.broadcast_object_list(said)

@@ -68,12 +68,12 @@ def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
     }
 
 
-def diagnose(looks: Sequence[dict[str, float]], *, chance: float | None = None) -> str | None:
+def diagnose(looks: Sequence[dict[str, float]], *, chance_loss: float | None = None) -> str | None:
     """One line when the training goes nowhere, naming what to turn; None while it is healthy, or after a single look.
 
     Args:
         looks: the numbers so far, oldest first: those of :func:`collapse`, ``loss``, and ``knn`` if there are labels.
-        chance: the loss of a method that tells nothing apart, log(K + 1); None if there is no such number.
+        chance_loss: the loss of a method that tells nothing apart, log(K + 1); None if there is no such number.
     """
     if not looks:
         return None
@@ -93,17 +93,17 @@ def diagnose(looks: Sequence[dict[str, float]], *, chance: float | None = None) 
             f"collapse: the outputs lie along {now['rank']:.1f} directions (effective rank): raise the temperature "
             "(--tau) or lower the learning rate (--lr)"
         )
-    if chance is None:
+    if chance_loss is None:
         return None
-    if min(now["loss"], before["loss"]) > chance - ABOVE_CHANCE:
+    if min(now["loss"], before["loss"]) > chance_loss - ABOVE_CHANCE:
         return (
-            f"stuck: the loss {now['loss']:.2f} is that of chance, {chance:.2f}: lower the temperature (--tau), raise "
+            f"stuck: the loss {now['loss']:.2f} is that of chance, {chance_loss:.2f}: lower the temperature (--tau), raise "
             "the target's momentum (--m) if its keys change too fast, or change the learning rate (--lr)"
         )
-    easy = now["loss"] < TOO_EASY * chance
+    easy = now["loss"] < TOO_EASY * chance_loss
     if easy and len(looks) > 2 and "knn" in now and now["knn"] < looks[0].get("knn", 0.0) + GAIN:
         return (
-            f"too easy: the loss fell to {now['loss']:.2f} (chance {chance:.2f}) but kNN does not rise: batch norm may "
+            f"too easy: the loss fell to {now['loss']:.2f} (chance {chance_loss:.2f}) but kNN does not rise: batch norm may "
             "tell which key belongs to which query (--bn-groups above 1), or the views are too alike (stronger crops)"
         )
     return None
@@ -130,7 +130,7 @@ class Monitor:
         seed: int,
         device: torch.device,
         every: int,
-        chance: float | None,
+        chance_loss: float | None,
         workers: int = 0,
     ) -> None:
         """
@@ -138,12 +138,12 @@ class Monitor:
             views: of the training; the first two are looked at.
             size: side in pixels of the images that kNN sees.
             every: epochs between looks; 0 is never.
-            chance: see :func:`diagnose`.
+            chance_loss: see :func:`diagnose`.
             workers: processes that decode the images.
         """
         self.views = (views[0], views[min(1, len(views) - 1)])
         self.size, self.seed, self.device = size, seed, device
-        self.every, self.chance, self.workers = every, chance, workers
+        self.every, self.chance_loss, self.workers = every, chance_loss, workers
         self.looks: list[dict[str, float]] = []
         self.warning: str | None = None
         self._source = _some(data.pretrain, torch.arange(len(data.pretrain)), IMAGES, seed)
@@ -189,7 +189,7 @@ class Monitor:
                 )
                 now["knn"] = knn(bank, queries, n_classes=self._n_classes, device=self.device).top1
         self.looks.append(now)
-        self.warning = diagnose(self.looks, chance=self.chance)
+        self.warning = diagnose(self.looks, chance_loss=self.chance_loss)
         return now
 
     def resume(self, rows: Sequence[dict[str, float]]) -> None:

@@ -188,20 +188,20 @@ def load_method(path: str | Path) -> "Method":
     Raises:
         UserError: no run there, or nothing saved yet.
     """
-    from contrastkit.methods import Setting
+    from contrastkit.methods import BuildContext
     from contrastkit.train import recipe_from_json
 
     run = Run.open(Path(path), writes=False)
     record, state = run.recipe, run.load()["method"]
     encoder = record["encoder"]
-    setting = Setting(
+    context = BuildContext(
         channels=encoder["channels"],
         modalities=tuple(encoder.get("modalities", ())),
         size=encoder["size"],
         images=record["data"]["images"],
         seed=record["options"]["seed"],
     )
-    method = recipe_from_json(record["name"], record["recipe"]).build(setting)
+    method = recipe_from_json(record["name"], record["recipe"]).build(context)
     try:
         method.load_state_dict(state)
     except RuntimeError as error:

@@ -25,7 +25,7 @@ from contrastkit.checkpoint import write_with
 from contrastkit.data import DataSet, Loader, open_data
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Method, Recipe, Setting
+from contrastkit.methods import RECIPES, Method, Recipe, BuildContext
 from contrastkit.monitor import Monitor
 from contrastkit.parts.encoder import SMALL
 from contrastkit.run import ENCODER, Run
@@ -154,7 +154,7 @@ def train(
             holds a run or none (:class:`contrastkit.run.Run`) or one of another recipe, or the loss is not finite.
     """
     watch = watch or Silent()
-    device = dist.start(options.device)
+    device = dist.init(options.device)
     options = replace(
         options, precision=resolved_precision(options.precision, device)
     )  # a run keeps it wherever it goes on
@@ -169,21 +169,21 @@ def train(
         seed=options.seed,
         workers=options.workers,
         rank=dist.rank(),
-        world=dist.world(),
+        world=dist.world_size(),
         max_bad=options.max_bad,
         device=device,
     )
     torch.manual_seed(options.seed)
     size = image_size(recipe, source.size)
-    setting = Setting(
+    context = BuildContext(
         channels=source.channels,
         modalities=tuple((source.modalities or {}).values()),
         size=size,
         images=len(source),
-        world=dist.world(),
+        world=dist.world_size(),
         seed=options.seed,
     )
-    method = recipe.build(setting)
+    method = recipe.build(context)
     if options.compile and not method.compiled:
         raise UserError(f"{name} has nothing to compile: leave --compile out")
     method = method.to(device).to(memory_format=torch.channels_last)
@@ -215,7 +215,7 @@ def train(
                 "modalities": source.modalities,
                 "fingerprint": source.fingerprint(),
             },
-            "encoder": recipe.encoder_options(setting),
+            "encoder": recipe.encoder_options(context),
         }
         run = Run.create(out, record, writes=first)
         step = 0
@@ -233,8 +233,8 @@ def train(
         f"{encoder.dim} features, "
         f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.2f} M parameters; {device}, {arithmetic}"
     )
-    for remark in method.remarks:
-        told.say(remark)
+    for notice in method.notices:
+        told.say(notice)
     monitor = Monitor(
         data,
         recipe.views,
@@ -242,7 +242,7 @@ def train(
         seed=options.seed,
         device=device,
         every=options.monitor_every,
-        chance=method.chance,
+        chance_loss=method.chance_loss,
         workers=options.workers,
     )
     monitor.resume(run.metrics())
@@ -311,7 +311,7 @@ def fit(
     watch: Watch,
 ) -> Outcome:
     """Run the schedule from ``step`` to its end, to ``stop_after`` epochs, or to a signal; save before leaving."""
-    model: nn.Module = _distribute(method) if dist.world() > 1 else method
+    model: nn.Module = _distribute(method) if dist.world_size() > 1 else method
     per_epoch = loader.steps_per_epoch
     steps = recipe.epochs * per_epoch
     end = min(steps, stop_after * per_epoch) if stop_after is not None else steps
@@ -367,7 +367,7 @@ def fit(
                 step += 1
 
                 meter.add(result)
-                signalled = signals.received and dist.world() == 1
+                signalled = signals.received and dist.world_size() == 1
                 if signalled or step % CHECK_EVERY == 0 or step % per_epoch == 0:
                     meter.read(step, lr, run)
                     tick = meter.tick(step, steps, recipe, monitor.last)
@@ -413,7 +413,7 @@ def own_state(method: Method, device: torch.device) -> dict[str, Any]:
     return {
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "batch_norm": [s.cpu().clone() for s in dist.batch_norm_statistics(method)] if dist.world() > 1 else [],
+        "batch_norm": [s.cpu().clone() for s in dist.batch_norm_statistics(method)] if dist.world_size() > 1 else [],
     }
 
 
@@ -498,7 +498,7 @@ class Meter:
             UserError: one of them is not finite.
         """
         names = list(self._pending[0])
-        values = dist.mean(torch.stack([torch.stack([p[n].float() for n in names]) for p in self._pending])).tolist()
+        values = dist.all_reduce_mean(torch.stack([torch.stack([p[n].float() for n in names]) for p in self._pending])).tolist()
         first = step - len(self._pending) + 1
         self._pending.clear()
         for i, row in enumerate(values):
@@ -651,7 +651,7 @@ def _restore(
         optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{run.last} does not fit the run's recipe.json: one of them is of another run") from error
-    if len(state["own"]) == dist.world():  # else the means serve, and fresh generators
+    if len(state["own"]) == dist.world_size():  # else the means serve, and fresh generators
         restore_own_state(state["own"][dist.rank()], method, device)
     meter.load_state_dict(state["meter"])
     return state["step"]

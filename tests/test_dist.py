@@ -21,17 +21,17 @@ def test_keys_that_every_rank_compares_with_get_the_gradient_of_all_their_losses
     (sum(loss(rank, truth) for rank in range(2)) / 2).backward()
 
     def work(rank: int) -> None:
-        mine = dist.mine(whole).clone().requires_grad_()
+        mine = dist.local_shard(whole).clone().requires_grad_()
         keys = dist.gather_keys(mine)
         assert torch.equal(keys, whole)
         loss(rank, keys).backward()
-        torch.testing.assert_close(mine.grad / 2, dist.mine(truth.grad))
+        torch.testing.assert_close(mine.grad / 2, dist.local_shard(truth.grad))
         # A weight that all ranks share, through DDP's mean: as one process with all rows.
         shared = torch.ones((), dtype=torch.float64, requires_grad=True)
-        loss(rank, dist.gather_keys(shared * dist.mine(whole))).backward()
+        loss(rank, dist.gather_keys(shared * dist.local_shard(whole))).backward()
         alone = torch.ones((), dtype=torch.float64, requires_grad=True)
         (sum(loss(r, alone * whole) for r in range(2)) / 2).backward()
-        torch.testing.assert_close(dist.mean(shared.grad), alone.grad)
+        torch.testing.assert_close(dist.all_reduce_mean(shared.grad), alone.grad)
 
     two_processes(work)
 

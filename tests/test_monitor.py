@@ -86,15 +86,15 @@ def look(**changes: float) -> dict[str, float]:
     ],
 )
 def test_what_is_said(looks: list[dict[str, float]], said: str | None) -> None:
-    line = diagnose(looks, chance=math.log(4097))
+    line = diagnose(looks, chance_loss=math.log(4097))
     assert (line is None) if said is None else (line is not None and said in line and "\n" not in line)
 
 
 def test_without_chance_or_labels_the_loss_says_nothing() -> None:
     looks = [look(loss=8.5), look(loss=8.5)]
-    assert diagnose(looks, chance=None) is None
+    assert diagnose(looks, chance_loss=None) is None
     easy = [{k: v for k, v in look(loss=0.1).items() if k != "knn"}] * 4
-    assert diagnose(easy, chance=math.log(4097)) is None
+    assert diagnose(easy, chance_loss=math.log(4097)) is None
 
 
 def images(labels: torch.Tensor | None) -> DataSet:
@@ -114,7 +114,7 @@ def tower() -> Tower:
 
 
 def monitor(data: DataSet, every: int = 1) -> Monitor:
-    return Monitor(data, VIEWS, size=16, seed=0, device=torch.device("cpu"), every=every, chance=math.log(65))
+    return Monitor(data, VIEWS, size=16, seed=0, device=torch.device("cpu"), every=every, chance_loss=math.log(65))
 
 
 def test_looking_changes_nothing_and_repeats() -> None:

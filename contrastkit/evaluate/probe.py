@@ -40,7 +40,7 @@ class Probe:
     validation: tuple[float | None, ...]  # top-1 of each rate on the held-out training images; None where it diverged
 
     @property
-    def remarks(self) -> list[str]:
+    def notices(self) -> list[str]:
         """What a reader of the figure should know."""
         lines = []
         if diverged := [f"{r:g}" for r, v in zip(self.rates, self.validation, strict=True) if v is None]:

@@ -18,7 +18,7 @@ from contrastkit.methods import (
 from contrastkit.methods.base import About as About
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
-from contrastkit.methods.base import Setting as Setting
+from contrastkit.methods.base import BuildContext as BuildContext
 from contrastkit.names import METHODS
 from contrastkit.parts.encoder import SMALL
 

@@ -45,12 +45,12 @@ class Method(nn.Module, ABC):
         return [module for module in self.modules() if isinstance(module, Tower)]
 
     @property
-    def remarks(self) -> Sequence[str]:
+    def notices(self) -> Sequence[str]:
         """What the user should know of how the recipe meets this data and these processes, a line each."""
         return ()
 
     @property
-    def chance(self) -> float | None:
+    def chance_loss(self) -> float | None:
         """The loss of a method that has learned nothing, e.g. log(K + 1); None if there is no such number."""
         return None
 
@@ -72,7 +72,7 @@ class About:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class BuildContext:
     """What a recipe meets: the images, and the processes that share the work."""
 
     channels: int
@@ -83,13 +83,13 @@ class Setting:
     seed: int = 0
 
 
-BOUNDS: dict[str, Callable[[float], bool]] = {  # NaN is within none
-    "be at least 1": lambda x: x >= 1,
-    "be at least 2": lambda x: x >= 2,
-    "be above 0": lambda x: x > 0,
-    "not be negative": lambda x: x >= 0,
-    "lie in [0, 1]": lambda x: 0 <= x <= 1,
-    "lie in [0, 1)": lambda x: 0 <= x < 1,
+BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {  # NaN is within none
+    ">= 1": (lambda x: x >= 1, "be at least 1"),
+    ">= 2": (lambda x: x >= 2, "be at least 2"),
+    "> 0": (lambda x: x > 0, "be above 0"),
+    ">= 0": (lambda x: x >= 0, "not be negative"),
+    "in [0, 1]": (lambda x: 0 <= x <= 1, "lie in [0, 1]"),
+    "in [0, 1)": (lambda x: 0 <= x < 1, "lie in [0, 1)"),
 }
 
 
@@ -124,20 +124,21 @@ class Recipe(ABC):
     views: Annotated[tuple[View | Window, ...], "the augmentation of each view"]
 
     def __post_init__(self) -> None:
-        self.must("be at least 1", "epochs", "batch")
-        self.must("not be negative", "lr", "first_lr", "final_lr", "weight_decay", "final_weight_decay")
-        self.must("not be negative", "warmup_epochs", "clip_norm", "trust")
-        self.must("lie in [0, 1)", "momentum")
+        self.require(">= 1", "epochs", "batch")
+        self.require(">= 0", "lr", "first_lr", "final_lr", "weight_decay", "final_weight_decay")
+        self.require(">= 0", "warmup_epochs", "clip_norm", "trust")
+        self.require("in [0, 1)", "momentum")
 
-    def must(self, hold: str, *names: str) -> None:
-        """That ``hold``, a key of :data:`BOUNDS`, is true of each of these numbers that is not None.
+    def require(self, bound: str, *names: str) -> None:
+        """Check that each of these fields is within ``bound``, a key of :data:`BOUNDS`; None is within all.
 
         Raises:
-            UserError: of the first for which it is not.
+            UserError: naming the first field that is not.
         """
+        within, words = BOUNDS[bound]
         for name in names:
-            if (value := getattr(self, name)) is not None and not BOUNDS[hold](value):
-                raise UserError(f"--{name.replace('_', '-')} must {hold}, not {value}")
+            if (value := getattr(self, name)) is not None and not within(value):
+                raise UserError(f"--{name.replace('_', '-')} must {words}, not {value}")
 
     @property
     def sound(self) -> bool:
@@ -160,19 +161,19 @@ class Recipe(ABC):
             raise UserError(f"--encoder {self.encoder} is for sounds, this method learns from images")
 
     @abstractmethod
-    def build(self, setting: Setting) -> Method:
+    def build(self, context: BuildContext) -> Method:
         """The method for these images, on one of these processes.
 
         Raises:
             UserError: the recipe does not fit them; says what to change.
         """
 
-    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
         """The arguments of :func:`build_encoder`, here and wherever the run's encoder is loaded."""
-        return {"name": self.encoder, "channels": setting.channels, "size": setting.size}
+        return {"name": self.encoder, "channels": context.channels, "size": context.size}
 
-    def build_encoder(self, setting: Setting) -> Encoder:
-        return build_encoder(**self.encoder_options(setting))
+    def build_encoder(self, context: BuildContext) -> Encoder:
+        return build_encoder(**self.encoder_options(context))
 
     def build_optimizer(self, method: Method) -> torch.optim.Optimizer:
         return build_optimizer(

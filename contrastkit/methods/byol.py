@@ -29,7 +29,7 @@ from torch import Tensor
 
 from contrastkit import dist, losses, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Norm, Tower, mlp
@@ -66,36 +66,36 @@ class BYOLRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be at least 1", "hidden", "dim")
-        self.must("not be negative", "negatives")
-        self.must("lie in [0, 1]", "m")
+        self.require(">= 1", "hidden", "dim")
+        self.require(">= 0", "negatives")
+        self.require("in [0, 1]", "m")
 
-    def build(self, setting: Setting) -> "BYOL":
+    def build(self, context: BuildContext) -> "BYOL":
         if len(self.views) != 2:
             raise UserError(f"BYOL compares two views, {len(self.views)} are given")
         if self.batch < 2 and "batch" in (self.projector_norm, self.predictor_norm):
             raise UserError(f"batch norm wants at least two images: raise --batch {self.batch}")
-        return BYOL(self, setting)
+        return BYOL(self, context)
 
-    def encoder_options(self, setting: Setting) -> dict[str, Any]:
-        return super().encoder_options(setting) | {"norm": self.encoder_norm}
+    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
+        return super().encoder_options(context) | {"norm": self.encoder_norm}
 
 
 @final
 class BYOL(Method):
     """Prediction of a momentum target; see the module's text."""
 
-    def __init__(self, recipe: BYOLRecipe, setting: Setting) -> None:
+    def __init__(self, recipe: BYOLRecipe, context: BuildContext) -> None:
         super().__init__()
         self.recipe, self.m = recipe, recipe.m
-        encoder, hidden, dim = recipe.build_encoder(setting), recipe.hidden, recipe.dim
+        encoder, hidden, dim = recipe.build_encoder(context), recipe.hidden, recipe.dim
         self.online = Tower(encoder, mlp(encoder.dim, hidden, dim, norm=recipe.projector_norm, last_bias=False))
         self.predictor = mlp(dim, hidden, dim, norm=recipe.predictor_norm, last_bias=False)
         self.target = Target(self.online)
         self.queue: Queue | None = None
         if recipe.negatives:
-            self.queue = Queue(recipe.negatives, dim, torch.Generator().manual_seed(setting.seed))
-        sync_batch_norm(self, setting.world)
+            self.queue = Queue(recipe.negatives, dim, torch.Generator().manual_seed(context.seed))
+        sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step:
         x1, x2 = batch.views  # one after the other: each has batch statistics of its own
@@ -125,7 +125,7 @@ class BYOL(Method):
         return decay_groups([*self.online.parameters(), *self.predictor.parameters()])
 
     @property
-    def remarks(self) -> list[str]:
+    def notices(self) -> list[str]:
         if self.queue is not None or "batch" in (self.recipe.projector_norm, self.recipe.predictor_norm):
             return []
         return [
@@ -134,7 +134,7 @@ class BYOL(Method):
         ]
 
     @property
-    def chance(self) -> float | None:
+    def chance_loss(self) -> float | None:
         return None if self.queue is None else 2 * math.log(self.queue.keys.shape[0] + 1)
 
 

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.heads import Tower, ViewHeads
@@ -62,25 +62,25 @@ class CMCRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be at least 1", "K", "dim")
-        self.must("lie in [0, 1]", "m", "m_z")
-        self.must("be above 0", "tau")
+        self.require(">= 1", "K", "dim")
+        self.require("in [0, 1]", "m", "m_z")
+        self.require("> 0", "tau")
         if not self.width >= 1 / 32:
             raise UserError(f"--width must be at least 1/32, not {self.width}")
 
-    def encoder_options(self, setting: Setting) -> dict[str, Any]:
-        views = {"modalities": setting.modalities} if setting.modalities else {"colour": self.colour}
-        return super().encoder_options(setting) | views | {"width": self.width}
+    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
+        views = {"modalities": context.modalities} if context.modalities else {"colour": self.colour}
+        return super().encoder_options(context) | views | {"width": self.width}
 
-    def build(self, setting: Setting) -> "CMC":
+    def build(self, context: BuildContext) -> "CMC":
         if len(self.views) != 1:
             raise UserError(f"CMC's views are the channels of one augmented image, {len(self.views)} images are given")
-        if setting.modalities and self.colour != "lab":
+        if context.modalities and self.colour != "lab":
             raise UserError(f"--colour {self.colour} makes views of RGB images, these have views of their own")
-        MemoryBank.check(setting.images, self.K)
+        MemoryBank.check(context.images, self.K)
         if self.centre and self.batch < 2:
             raise UserError("--centre is a batch norm, which needs two images at least: raise --batch")
-        return CMC(self, setting)
+        return CMC(self, context)
 
 
 @final
@@ -89,18 +89,18 @@ class CMC(Method):
 
     pairs: Tensor
 
-    def __init__(self, recipe: CMCRecipe, setting: Setting) -> None:
+    def __init__(self, recipe: CMCRecipe, context: BuildContext) -> None:
         super().__init__()
-        self.recipe, self.seed = recipe, setting.seed
-        encoder = recipe.build_encoder(setting)
+        self.recipe, self.seed = recipe, context.seed
+        encoder = recipe.build_encoder(context)
         assert isinstance(encoder, SplitEncoder)
         self.V = V = len(encoder.dims)
         self.online = Tower(encoder, ViewHeads(encoder.dims, recipe.dim, centre=recipe.centre))
         self.bank = MemoryBank(
-            setting.images,
+            context.images,
             V,
             recipe.dim,
-            generator=torch.Generator().manual_seed(setting.seed),
+            generator=torch.Generator().manual_seed(context.seed),
             dtype=getattr(torch, recipe.bank_dtype),
             look_ups=V - 1,
         )
@@ -108,7 +108,7 @@ class CMC(Method):
         pairs = [[recipe.objective == "full" or 0 in (i, (i - s) % V) for i in range(V)] for s in range(1, V)]
         self.register_buffer("pairs", torch.tensor(pairs, dtype=torch.float32), persistent=False)
         self.terms = sum(map(sum, pairs))
-        sync_batch_norm(self, setting.world)
+        sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step:
         r, V = self.recipe, self.V
@@ -136,7 +136,7 @@ class CMC(Method):
         self.bank.update(dist.gather(batch.index), z, m=self.recipe.m, Z=Z)
 
     @property
-    def chance(self) -> float:
+    def chance_loss(self) -> float:
         r = self.recipe
         one = math.log(1 + r.K) + (r.K * math.log1p(1 / r.K) if r.loss == "nce" else 0)
         return self.terms * one

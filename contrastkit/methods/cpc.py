@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import PatchEncoder
 from contrastkit.parts.heads import Tower, mlp
@@ -60,9 +60,9 @@ class CPCRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be at least 1", "patch", "stride", "steps_to_predict", "blocks", "hidden")
-        self.must("not be negative", "steps_to_ignore", "target_dim")
-        self.must("be above 0", "tau")
+        self.require(">= 1", "patch", "stride", "steps_to_predict", "blocks", "hidden")
+        self.require(">= 0", "steps_to_ignore", "target_dim")
+        self.require("> 0", "tau")
         if not 1 <= self.directions <= 4:
             raise UserError(f"--directions must be 1 to 4, not {self.directions}")
         if self.stages not in (3, 4):
@@ -75,11 +75,11 @@ class CPCRecipe(Recipe):
         """Rows of patches in a view."""
         return (self.views[0].size - self.patch) // self.stride + 1
 
-    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
         how = {"norm": self.norm, "stages": self.stages, "patch": self.patch, "stride": self.stride}
-        return super().encoder_options(setting) | how
+        return super().encoder_options(context) | how
 
-    def build(self, setting: Setting) -> "CPC":
+    def build(self, context: BuildContext) -> "CPC":
         if len(self.views) != 1:
             raise UserError(f"CPC predicts patches of one view from others of it, {len(self.views)} views are given")
         farthest = self.steps_to_ignore + self.steps_to_predict
@@ -88,21 +88,21 @@ class CPCRecipe(Recipe):
                 f"views of {self.views[0].size} px have {max(self.rows, 0)} rows of patches (--patch {self.patch}, "
                 f"--stride {self.stride}), and none lies {farthest} below another: lower --steps-to-predict or --patch"
             )
-        return CPC(self, setting)
+        return CPC(self, context)
 
 
 @final
 class CPC(Method):
     """Prediction of patches from the rows before them; see the module's text."""
 
-    def __init__(self, recipe: CPCRecipe, setting: Setting) -> None:
+    def __init__(self, recipe: CPCRecipe, context: BuildContext) -> None:
         super().__init__()
-        self.tau, self.seed, self.patches = recipe.tau, setting.seed, recipe.batch * recipe.rows**2
+        self.tau, self.seed, self.patches = recipe.tau, context.seed, recipe.batch * recipe.rows**2
         self.steps = range(recipe.steps_to_ignore + 1, recipe.steps_to_ignore + recipe.steps_to_predict + 1)
         self.patch_view = None
         if recipe.patch_views:
             self.patch_view = replace(named_views(recipe.patch_views)[0], size=recipe.patch)
-        encoder = recipe.build_encoder(setting)
+        encoder = recipe.build_encoder(context)
         # No bias: one part common to all keys shifts every logit of a query alike.
         head = mlp(encoder.dim, recipe.target_dim, last_bias=False) if recipe.target_dim else nn.Identity()
         self.online = Tower(encoder, head)
@@ -112,14 +112,14 @@ class CPC(Method):
         self.W = nn.ModuleList(
             nn.ModuleList(nn.Linear(encoder.dim, dim, bias=False) for _ in self.steps) for _ in sides
         )
-        sync_batch_norm(self, setting.world)
+        sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step:
         encoder = self.online.encoder
         assert isinstance(encoder, PatchEncoder)
         z = encoder.encode(self.augmented(encoder.cut(batch.views[0]), batch.index, progress))  # [n, R, R, D]
         keys = dist.gather_keys(self.online.head(z).float().flatten(0, 2))  # [N R R, T] of all processes
-        place = dist.mine(torch.arange(len(keys), device=keys.device)).view(z.shape[:3])  # of each patch in keys
+        place = dist.local_shard(torch.arange(len(keys), device=keys.device)).view(z.shape[:3])  # of each patch in keys
         predictions, targets = [], []
         for turns, (context, W) in enumerate(zip(self.context, self.W, strict=True)):
             c = context(z.rot90(turns, (1, 2)))
@@ -158,13 +158,13 @@ class CPC(Method):
         return [self.online.encoder.trunk, *self.context]  # the tower itself makes whole images' features
 
     @property
-    def remarks(self) -> list[str]:
+    def notices(self) -> list[str]:
         if not self.batch_norm:
             return []
         return ["batch norm mixes the patches: a context knows something of what it has to predict (CPC v2, Sec. 3.1)"]
 
     @property
-    def chance(self) -> float:
+    def chance_loss(self) -> float:
         return math.log(self.patches)
 
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from contrastkit import dist
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.methods.cpc import look_up
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import WaveEncoder
@@ -43,8 +43,8 @@ class CPCAudioRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be at least 1", "steps_to_predict")
-        self.must("be above 0", "tau")
+        self.require(">= 1", "steps_to_predict")
+        self.require("> 0", "tau")
 
     @property
     def wave(self) -> str:
@@ -56,26 +56,26 @@ class CPCAudioRecipe(Recipe):
         """Frames of a window."""
         return self.views[0].size // math.prod(WAVES[self.wave]["strides"])
 
-    def encoder_options(self, setting: Setting) -> dict[str, Any]:
-        return super().encoder_options(setting) | {"name": self.wave}
+    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
+        return super().encoder_options(context) | {"name": self.wave}
 
-    def build(self, setting: Setting) -> "CPCAudio":
+    def build(self, context: BuildContext) -> "CPCAudio":
         if self.frames <= self.steps_to_predict:
             raise UserError(
                 f"a window of {self.views[0].size} samples has {self.frames} frames, and none lies "
                 f"{self.steps_to_predict} after another: raise --size or lower --steps-to-predict"
             )
-        return CPCAudio(self, setting)
+        return CPCAudio(self, context)
 
 
 @final
 class CPCAudio(Method):
     """Prediction of the frames to come; see the module's text."""
 
-    def __init__(self, recipe: CPCAudioRecipe, setting: Setting) -> None:
+    def __init__(self, recipe: CPCAudioRecipe, context: BuildContext) -> None:
         super().__init__()
         self.tau, self.keys = recipe.tau, recipe.batch * recipe.frames
-        encoder = recipe.build_encoder(setting)
+        encoder = recipe.build_encoder(context)
         assert isinstance(encoder, WaveEncoder)
         self.online = Tower(encoder, nn.Identity())
         hidden = encoder.trunk.gru.input_size
@@ -87,7 +87,7 @@ class CPCAudio(Method):
         z = encoder.frames(batch.views[0])  # [n, T', H]
         c = encoder.contexts(z)  # [n, T', C]
         keys = dist.gather_keys(z.float().flatten(0, 1))  # [N T', H] of all processes
-        place = dist.mine(torch.arange(len(keys), device=keys.device)).view(z.shape[:2])  # of each frame in keys
+        place = dist.local_shard(torch.arange(len(keys), device=keys.device)).view(z.shape[:2])  # of each frame in keys
         predictions = [W_k(c[:, :-k]).flatten(0, 1) for k, W_k in enumerate(self.W, start=1)]
         targets = [place[:, k:].flatten() for k in range(1, len(self.W) + 1)]
         loss, top1 = look_up(predictions, targets, keys, tau=self.tau)
@@ -101,7 +101,7 @@ class CPCAudio(Method):
         return []  # the encoder is called for its frames and its contexts, never as a module
 
     @property
-    def chance(self) -> float:
+    def chance_loss(self) -> float:
         return math.log(self.keys)
 
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, rng
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.encoder import check_patches
 from contrastkit.parts.heads import Norm, Tower, mlp
@@ -64,24 +64,24 @@ class DINORecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be at least 2", "out_dim")
-        self.must("be at least 1", "hidden", "layers", "bottleneck")
-        self.must("be above 0", "tau_s", "tau_t", "warmup_tau_t")
-        self.must("lie in [0, 1]", "m", "centre_m")
-        self.must("lie in [0, 1)", "drop_path")
-        self.must("not be negative", "warmup_teacher_epochs", "freeze_epochs", "clip")
+        self.require(">= 2", "out_dim")
+        self.require(">= 1", "hidden", "layers", "bottleneck")
+        self.require("> 0", "tau_s", "tau_t", "warmup_tau_t")
+        self.require("in [0, 1]", "m", "centre_m")
+        self.require("in [0, 1)", "drop_path")
+        self.require(">= 0", "warmup_teacher_epochs", "freeze_epochs", "clip")
 
-    def build(self, setting: Setting) -> "DINO":
+    def build(self, context: BuildContext) -> "DINO":
         if len(self.views) < 2:
             raise UserError(f"DINO needs two global views and any number of local ones, {len(self.views)} is given")
         if self.head_bn and self.batch < 2:
             raise UserError(f"--batch must be at least 2 for batch norm in the head, not {self.batch}")
-        return DINO(self, setting)
+        return DINO(self, context)
 
-    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
         # Positions are interpolated to the size of each crop.
         vit = {"dynamic_img_size": True, "drop_path_rate": self.drop_path}
-        return super().encoder_options(setting) | {"vit": vit}
+        return super().encoder_options(context) | {"vit": vit}
 
     def teacher_temperature(self, progress: float) -> float:
         epoch, last = math.floor(progress * self.epochs + 1e-6), self.warmup_teacher_epochs - 1
@@ -119,10 +119,10 @@ class DINO(Method):
 
     centre: Tensor  # [K]
 
-    def __init__(self, recipe: DINORecipe, setting: Setting) -> None:
+    def __init__(self, recipe: DINORecipe, context: BuildContext) -> None:
         super().__init__()
-        self.recipe, self.images, self.seed = recipe, setting.images, setting.seed
-        encoder = recipe.build_encoder(setting)
+        self.recipe, self.images, self.seed = recipe, context.images, context.seed
+        encoder = recipe.build_encoder(context)
         for view in recipe.views:
             check_patches(encoder.trunk, view.size)
         self.online = Tower(encoder, DINOHead(encoder.dim, recipe))
@@ -135,7 +135,7 @@ class DINO(Method):
             for path in drop_paths(self.target):
                 path.drop_prob = 0.0
         self.register_buffer("centre", torch.zeros(recipe.out_dim))
-        sync_batch_norm(self, setting.world)
+        sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step:
         n, tau_t = len(batch.index), self.recipe.teacher_temperature(progress)
@@ -144,7 +144,7 @@ class DINO(Method):
             student = self.online(batch.views).view(len(batch.views), n, -1)  # [V, n, K]
         loss = losses.dino(student, teacher, self.centre, tau_s=self.recipe.tau_s, tau_t=tau_t)  # [n]
         entropy = torch.special.entr(losses.sharpened(teacher, self.centre, tau_t)).sum(-1).mean()
-        mean = dist.mean(teacher.mean((0, 1)))  # [K], over both views and all processes: the centre is its average
+        mean = dist.all_reduce_mean(teacher.mean((0, 1)))  # [K], over both views and all processes: the centre is its average
         return Step(loss=loss.mean(), memory=mean, logs={"entropy": entropy})
 
     @contextmanager
@@ -177,7 +177,7 @@ class DINO(Method):
         return [*groups, ParamGroup(params=last, clip=clip, frozen_until=frozen_until)]
 
     @property
-    def remarks(self) -> list[str]:
+    def notices(self) -> list[str]:
         recipe, said = self.recipe, []
         if recipe.out_dim > self.images:
             said.append(f"{recipe.out_dim} output dimensions are more than the {self.images} images: lower --out-dim")
@@ -188,7 +188,7 @@ class DINO(Method):
         return said
 
     @property
-    def chance(self) -> float:
+    def chance_loss(self) -> float:
         """Of a student whose output is uniform; that of one which always gives the same dimension is 0."""
         return math.log(self.recipe.out_dim)
 

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
@@ -58,38 +58,38 @@ class InstDiscRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be at least 1", "K", "dim")
-        self.must("lie in [0, 1]", "m", "m_z")
-        self.must("be above 0", "tau")
-        self.must("not be negative", "proximal")
+        self.require(">= 1", "K", "dim")
+        self.require("in [0, 1]", "m", "m_z")
+        self.require("> 0", "tau")
+        self.require(">= 0", "proximal")
 
-    def build(self, setting: Setting) -> "InstDisc":
+    def build(self, context: BuildContext) -> "InstDisc":
         if len(self.views) != 1:
             raise UserError(f"InstDisc looks at one view of an image, {len(self.views)} are given")
-        MemoryBank.check(setting.images, 0 if self.loss == "full" else self.K)
+        MemoryBank.check(context.images, 0 if self.loss == "full" else self.K)
         if self.centre and self.batch < 2:
             raise UserError("--centre is a batch norm, which needs two images at least: raise --batch")
-        return InstDisc(self, setting)
+        return InstDisc(self, context)
 
 
 @final
 class InstDisc(Method):
     """Instance discrimination over a memory bank; see the module's text."""
 
-    def __init__(self, recipe: InstDiscRecipe, setting: Setting) -> None:
+    def __init__(self, recipe: InstDiscRecipe, context: BuildContext) -> None:
         super().__init__()
-        self.recipe, self.seed = recipe, setting.seed
-        encoder = recipe.build_encoder(setting)
+        self.recipe, self.seed = recipe, context.seed
+        encoder = recipe.build_encoder(context)
         norm: Literal["plain", "none"] = "plain" if recipe.centre else "none"
         head = mlp(encoder.dim, recipe.dim, last_norm=norm, last_bias=not recipe.centre)
         self.online = Tower(encoder, head)
         self.bank = MemoryBank(
-            setting.images,
+            context.images,
             recipe.dim,
-            generator=torch.Generator().manual_seed(setting.seed),
+            generator=torch.Generator().manual_seed(context.seed),
             dtype=getattr(torch, recipe.bank_dtype),
         )
-        sync_batch_norm(self, setting.world)
+        sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step:
         r = self.recipe
@@ -116,7 +116,7 @@ class InstDisc(Method):
         self.bank.update(dist.gather(batch.index), v, m=self.recipe.m, Z=Z)
 
     @property
-    def chance(self) -> float | None:
+    def chance_loss(self) -> float | None:
         r = self.recipe
         if r.proximal:
             return None

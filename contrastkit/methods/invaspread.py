@@ -23,7 +23,7 @@ import torch.nn.functional as F
 
 from contrastkit import dist, losses
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.types import Batch, Step
@@ -41,35 +41,35 @@ class InvaSpreadRecipe(Recipe):
         super().__post_init__()
         if self.batch < 2:
             raise UserError(f"--batch must be at least 2, not {self.batch}: the negatives are the batch's other images")
-        self.must("be at least 1", "dim")
-        self.must("be above 0", "tau")
+        self.require(">= 1", "dim")
+        self.require("> 0", "tau")
 
-    def build(self, setting: Setting) -> "InvaSpread":
+    def build(self, context: BuildContext) -> "InvaSpread":
         if len(self.views) != 2:
             raise UserError(f"InvaSpread compares two views, {len(self.views)} are given")
-        return InvaSpread(self, setting)
+        return InvaSpread(self, context)
 
 
 @final
 class InvaSpread(Method):
     """Invariance and spreading over a batch; see the module's text."""
 
-    def __init__(self, recipe: InvaSpreadRecipe, setting: Setting) -> None:
+    def __init__(self, recipe: InvaSpreadRecipe, context: BuildContext) -> None:
         super().__init__()
         self.tau, self.rows = recipe.tau, 2 * recipe.batch
-        encoder = recipe.build_encoder(setting)
+        encoder = recipe.build_encoder(context)
         self.online = Tower(encoder, mlp(encoder.dim, recipe.dim))
-        sync_batch_norm(self, setting.world)
+        sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step:
         f = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C], the first views, then the second
         keys = dist.gather(f.detach())  # [2m, C] of all processes
-        itself = dist.mine(torch.arange(len(keys), device=f.device))  # [2n], where f's rows are among the keys
+        itself = dist.local_shard(torch.arange(len(keys), device=f.device))  # [2n], where f's rows are among the keys
         loss, top1 = losses.invaspread(f, keys, itself, itself.roll(len(f) // 2), tau=self.tau)
         return Step(loss=loss.mean(), memory=None, logs={"top1": top1.float().mean()})
 
     @property
-    def chance(self) -> float:
+    def chance_loss(self) -> float:
         """All similarities alike: P is 1 / (2m - 1) everywhere."""
         others = self.rows - 1
         return math.log(others) + (others - 1) * math.log(others / (others - 1))

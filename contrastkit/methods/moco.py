@@ -24,7 +24,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops, rng
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import split_batch_norm
@@ -51,13 +51,13 @@ class MoCoRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be at least 1", "K", "dim", "bn_groups")
-        self.must("not be negative", "hidden")
-        self.must("be above 0", "tau")
-        self.must("lie in [0, 1]", "m")
+        self.require(">= 1", "K", "dim", "bn_groups")
+        self.require(">= 0", "hidden")
+        self.require("> 0", "tau")
+        self.require("in [0, 1]", "m")
 
-    def build(self, setting: Setting) -> "MoCo":
-        world = setting.world
+    def build(self, context: BuildContext) -> "MoCo":
+        world = context.world
         if len(self.views) != 2:
             raise UserError(f"MoCo contrasts two views, {len(self.views)} are given")
         groups = max(self.bn_groups, world)  # a process normalises its own images: never fewer groups than processes
@@ -71,22 +71,22 @@ class MoCoRecipe(Recipe):
                 f"each of the {groups} batch-norm groups would hold one image: raise --batch {self.batch} or lower "
                 "--bn-groups"
             )
-        return MoCo(self, setting)
+        return MoCo(self, context)
 
 
 @final
 class MoCo(Method):
     """Momentum contrast over a queue; see the module's text."""
 
-    def __init__(self, recipe: MoCoRecipe, setting: Setting) -> None:
+    def __init__(self, recipe: MoCoRecipe, context: BuildContext) -> None:
         super().__init__()
-        self.tau, self.m, self.symmetric, self.seed = recipe.tau, recipe.m, recipe.symmetric, setting.seed
-        encoder = recipe.build_encoder(setting)
+        self.tau, self.m, self.symmetric, self.seed = recipe.tau, recipe.m, recipe.symmetric, context.seed
+        encoder = recipe.build_encoder(context)
         self.online = Tower(encoder, mlp(encoder.dim, *([recipe.hidden] if recipe.hidden else []), recipe.dim))
-        self.bn_groups, self.groups = recipe.bn_groups, max(recipe.bn_groups, setting.world)
-        split_batch_norm(self.online, self.groups // setting.world)
+        self.bn_groups, self.groups = recipe.bn_groups, max(recipe.bn_groups, context.world)
+        split_batch_norm(self.online, self.groups // context.world)
         self.target = Target(self.online)
-        self.queue = Queue(recipe.K, recipe.dim, torch.Generator().manual_seed(setting.seed))
+        self.queue = Queue(recipe.K, recipe.dim, torch.Generator().manual_seed(context.seed))
 
     def forward(self, batch: Batch, progress: float) -> Step:
         x1, x2 = batch.views
@@ -100,7 +100,7 @@ class MoCo(Method):
         """Eq. 1 in one direction: the mean loss, the keys of all processes [N, C], the share of top-1 hits."""
         q = F.normalize(self.online(x_q).float(), dim=1)  # [n, C]
         k = self.keys(x_k, progress)  # [N, C]
-        loss, _, top1 = ops.infonce(q, dist.mine(k), self.queue.keys, tau=self.tau)
+        loss, _, top1 = ops.infonce(q, dist.local_shard(k), self.queue.keys, tau=self.tau)
         return loss.mean(), k, top1.float().mean()
 
     @torch.no_grad()
@@ -114,7 +114,7 @@ class MoCo(Method):
         images = dist.gather(x).contiguous(memory_format=torch.channels_last)
         # Below zero, for the order of the data has the epochs from 0 on.
         order = rng.permutation(self.seed, -1 - int(progress * 2**40), images.shape[0]).to(x.device)
-        k = dist.gather(self.target(images[dist.mine(order)]))
+        k = dist.gather(self.target(images[dist.local_shard(order)]))
         return F.normalize(torch.empty_like(k).index_copy_(0, order, k).float(), dim=1)
 
     @torch.no_grad()
@@ -123,13 +123,13 @@ class MoCo(Method):
         self.queue.push(step.memory)
 
     @property
-    def remarks(self) -> list[str]:
+    def notices(self) -> list[str]:
         if self.groups == self.bn_groups:
             return []
         return [f"batch norm in {self.groups} groups, one a process, not in {self.bn_groups}: results will differ"]
 
     @property
-    def chance(self) -> float:
+    def chance_loss(self) -> float:
         return (2 if self.symmetric else 1) * math.log(self.queue.keys.shape[0] + 1)
 
 

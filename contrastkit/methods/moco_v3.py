@@ -27,7 +27,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower, mlp
@@ -56,24 +56,24 @@ class MoCoV3Recipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be at least 1", "dim", "hidden", "layers")
-        self.must("not be negative", "heads")
-        self.must("be above 0", "tau")
-        self.must("lie in [0, 1]", "m")
+        self.require(">= 1", "dim", "hidden", "layers")
+        self.require(">= 0", "heads")
+        self.require("> 0", "tau")
+        self.require("in [0, 1]", "m")
 
-    def build(self, setting: Setting) -> "MoCoV3":
+    def build(self, context: BuildContext) -> "MoCoV3":
         if len(self.views) != 2:
             raise UserError(f"MoCo v3 contrasts two views, {len(self.views)} are given")
         if self.batch < 2:
             raise UserError(f"--batch must be at least 2, not {self.batch}: its other images are the negatives")
-        return MoCoV3(self, setting)
+        return MoCoV3(self, context)
 
-    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
         vit = {"num_heads": self.heads} if self.heads else {}
-        return super().encoder_options(setting) | {"zero_init": self.zero_init, "vit": vit}
+        return super().encoder_options(context) | {"zero_init": self.zero_init, "vit": vit}
 
-    def build_encoder(self, setting: Setting) -> Encoder:
-        encoder = super().build_encoder(setting)
+    def build_encoder(self, context: BuildContext) -> Encoder:
+        encoder = super().build_encoder(context)
         if self.encoder.startswith("timm:"):
             from contrastkit.parts.vit import VisionTransformer, moco_v3_start_
 
@@ -86,17 +86,17 @@ class MoCoV3Recipe(Recipe):
 class MoCoV3(Method):
     """Momentum contrast within the batch; see the module's text."""
 
-    def __init__(self, recipe: MoCoV3Recipe, setting: Setting) -> None:
+    def __init__(self, recipe: MoCoV3Recipe, context: BuildContext) -> None:
         super().__init__()
         self.recipe = recipe
-        encoder = recipe.build_encoder(setting)
+        encoder = recipe.build_encoder(context)
         hidden = [recipe.hidden] * (recipe.layers - 1)
         how: dict[str, Any] = {"norm": "batch", "bias": False, "last_bias": False}
         self.online = Tower(encoder, mlp(encoder.dim, *hidden, recipe.dim, last_norm="plain", **how))
         last_norm: Literal["plain", "none"] = "plain" if recipe.predictor_norm else "none"
         self.predictor = mlp(recipe.dim, recipe.hidden, recipe.dim, last_norm=last_norm, **how)
         self.target = Target(self.online)
-        sync_batch_norm(self, setting.world)
+        sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step:
         q1, q2 = (F.normalize(self.predictor(self.online(x)).float(), dim=1) for x in batch.views)  # [n, C] each
@@ -107,9 +107,9 @@ class MoCoV3(Method):
 
     def contrast(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """2 tau L_q of these queries [n, C] among the keys [N, C] of all processes, and the share of top-1 hits."""
-        own = dist.mine(torch.arange(len(k), device=k.device))  # [n], each query's positive among the keys
+        own = dist.local_shard(torch.arange(len(k), device=k.device))  # [n], each query's positive among the keys
         tau = self.recipe.tau
-        loss, _, top1 = ops.infonce(q, dist.mine(k), k, tau=tau, exclude=own[:, None])
+        loss, _, top1 = ops.infonce(q, dist.local_shard(k), k, tau=tau, exclude=own[:, None])
         return 2 * tau * loss.mean(), top1.float().mean()
 
     @torch.no_grad()
@@ -123,7 +123,7 @@ class MoCoV3(Method):
         return decay_groups(params) if self.recipe.optimizer == "lars" else [ParamGroup(params=params)]
 
     @property
-    def remarks(self) -> list[str]:
+    def notices(self) -> list[str]:
         recipe, said = self.recipe, []
         if recipe.batch < SMALLEST:
             said.append(
@@ -135,7 +135,7 @@ class MoCoV3(Method):
         return said
 
     @property
-    def chance(self) -> float:
+    def chance_loss(self) -> float:
         return 4 * self.recipe.tau * math.log(self.recipe.batch)
 
 

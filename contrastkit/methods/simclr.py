@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
@@ -70,10 +70,10 @@ class SimCLRRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be above 0", "tau", "width")
-        self.must("be at least 1", "hidden", "dim")
-        self.must("not be negative", "memory")
-        self.must("lie in [0, 1]", "m")
+        self.require("> 0", "tau", "width")
+        self.require(">= 1", "hidden", "dim")
+        self.require(">= 0", "memory")
+        self.require("in [0, 1]", "m")
         if self.layers < 2:
             raise UserError(f"--layers must be at least 2, not {self.layers}; for one layer: --projector linear")
         hidden_layers = self.layers - 1 if self.projector == "nonlinear" else 0
@@ -83,32 +83,32 @@ class SimCLRRecipe(Recipe):
                 f"not {self.finetune_from}"
             )
 
-    def encoder_options(self, setting: Setting) -> dict[str, Any]:
+    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
         """The projector's first layers too, where they remain."""
-        return super().encoder_options(setting) | {
+        return super().encoder_options(context) | {
             "width": self.width,
             "zero_init": self.zero_init,
             "projector_layers": self.finetune_from,
             "projector_width": self.hidden,
         }
 
-    def build(self, setting: Setting) -> "SimCLR":
+    def build(self, context: BuildContext) -> "SimCLR":
         if len(self.views) != 2:
             raise UserError(f"SimCLR contrasts two views, {len(self.views)} are given")
         if self.batch < 2:
             raise UserError("one image has no negatives in its batch: raise --batch to 2 or more")
-        return SimCLR(self, setting)
+        return SimCLR(self, context)
 
 
 @final
 class SimCLR(Method):
     """Contrast within the batch; see the module's text."""
 
-    def __init__(self, recipe: SimCLRRecipe, setting: Setting) -> None:
+    def __init__(self, recipe: SimCLRRecipe, context: BuildContext) -> None:
         super().__init__()
         self.tau, self.m, self.batch, self.memory = recipe.tau, recipe.m, recipe.batch, recipe.memory
-        self.images = setting.images
-        encoder = recipe.build_encoder(setting)
+        self.images = context.images
+        encoder = recipe.build_encoder(context)
         dim = encoder.dim if recipe.projector == "none" else recipe.dim
         head: nn.Module = nn.Identity()
         if recipe.projector != "none":  # every linear layer is followed by batch norm, the last one's has no shift
@@ -119,8 +119,8 @@ class SimCLR(Method):
         self.online = Tower(encoder, head)
         if self.memory:
             self.target = Target(self.online)
-            self.queue = Queue(recipe.memory, dim, torch.Generator().manual_seed(setting.seed))
-        sync_batch_norm(self, setting.world)
+            self.queue = Queue(recipe.memory, dim, torch.Generator().manual_seed(context.seed))
+        sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step:
         z = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C]: first views, then second views
@@ -149,7 +149,7 @@ class SimCLR(Method):
         return decay_groups(self.online.parameters())
 
     @property
-    def remarks(self) -> list[str]:
+    def notices(self) -> list[str]:
         said = []
         if self.batch < SMALLEST:
             said.append(
@@ -164,7 +164,7 @@ class SimCLR(Method):
         return said
 
     @property
-    def chance(self) -> float:
+    def chance_loss(self) -> float:
         return 2 * math.log(2 * self.batch - 1 + self.memory)
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from contrastkit import losses
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
@@ -52,27 +52,27 @@ class SimSiamRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be at least 1", "layers", "hidden", "dim", "bottleneck")
+        self.require(">= 1", "layers", "hidden", "dim", "bottleneck")
 
-    def build(self, setting: Setting) -> "SimSiam":
+    def build(self, context: BuildContext) -> "SimSiam":
         if len(self.views) != 2:
             raise UserError(f"SimSiam compares two views, {len(self.views)} are given")
         if self.batch < 2 and self.batch_norm != "none":
             raise UserError(f"batch norm wants at least two images: raise --batch {self.batch}")
-        return SimSiam(self, setting)
+        return SimSiam(self, context)
 
-    def encoder_options(self, setting: Setting) -> dict[str, Any]:
-        return super().encoder_options(setting) | {"zero_init": self.zero_init}
+    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
+        return super().encoder_options(context) | {"zero_init": self.zero_init}
 
 
 @final
 class SimSiam(Method):
     """Prediction of the other view, with a stop-gradient; see the module's text."""
 
-    def __init__(self, recipe: SimSiamRecipe, setting: Setting) -> None:
+    def __init__(self, recipe: SimSiamRecipe, context: BuildContext) -> None:
         super().__init__()
         self.recipe = recipe
-        encoder, dim = recipe.build_encoder(setting), recipe.dim
+        encoder, dim = recipe.build_encoder(context), recipe.dim
         hidden = [recipe.hidden] * (recipe.layers - 1)
         norm: Norm = "none" if recipe.batch_norm == "none" else "batch"
         bias = norm == "none"
@@ -85,7 +85,7 @@ class SimSiam(Method):
             p_norm: Literal["plain", "none"] = "plain" if recipe.batch_norm == "all" else "none"
             self.predictor = mlp(dim, recipe.bottleneck, dim, norm=norm, bias=bias, last_norm=p_norm)
             self.predictor.requires_grad_(recipe.predictor == "trained")
-        sync_batch_norm(self, setting.world)
+        sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step:
         x1, x2 = batch.views  # one after the other: each has batch statistics of its own

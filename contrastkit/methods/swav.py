@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, Setting
+from contrastkit.methods.base import About, Method, Recipe, BuildContext
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
@@ -54,44 +54,44 @@ class SwAVRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.must("be at least 2", "K")
-        self.must("be at least 1", "iterations", "dim", "assign")
-        self.must("be above 0", "tau", "epsilon")
-        self.must("not be negative", "hidden", "queue_length", "queue_epochs", "freeze_epochs")
+        self.require(">= 2", "K")
+        self.require(">= 1", "iterations", "dim", "assign")
+        self.require("> 0", "tau", "epsilon")
+        self.require(">= 0", "hidden", "queue_length", "queue_epochs", "freeze_epochs")
 
-    def build(self, setting: Setting) -> "SwAV":
+    def build(self, context: BuildContext) -> "SwAV":
         if len(self.views) < 2:
             raise UserError(f"SwAV predicts one view's code from another: two views or more, not {len(self.views)}")
         if self.assign > len(self.views):
             raise UserError(f"--assign {self.assign}: there are only {len(self.views)} views")
-        if setting.images < self.K:
-            raise UserError(f"{self.K} prototypes are more than the {setting.images} images: lower --K")
-        if self.queue_length % setting.world:
+        if context.images < self.K:
+            raise UserError(f"{self.K} prototypes are more than the {context.images} images: lower --K")
+        if self.queue_length % context.world:
             raise UserError(
-                f"--queue-length {self.queue_length} must be a multiple of the number of processes ({setting.world})"
+                f"--queue-length {self.queue_length} must be a multiple of the number of processes ({context.world})"
             )
-        return SwAV(self, setting)
+        return SwAV(self, context)
 
 
 @final
 class SwAV(Method):
     """Swapped prediction of balanced codes; see the module's text."""
 
-    def __init__(self, recipe: SwAVRecipe, setting: Setting) -> None:
+    def __init__(self, recipe: SwAVRecipe, context: BuildContext) -> None:
         super().__init__()
-        self.recipe, self.images = recipe, setting.images
+        self.recipe, self.images = recipe, context.images
         self.queue_from = recipe.queue_epochs / recipe.epochs
-        encoder = recipe.build_encoder(setting)
+        encoder = recipe.build_encoder(context)
         hidden = [recipe.hidden] if recipe.hidden else []
         self.online = Tower(encoder, mlp(encoder.dim, *hidden, recipe.dim, norm="batch", bias=False))
         self.prototypes = nn.Linear(recipe.dim, recipe.K, bias=False)
         self.normalise_prototypes()
-        generator = torch.Generator().manual_seed(setting.seed)
+        generator = torch.Generator().manual_seed(context.seed)
         self.queues = nn.ModuleList(
             Queue(recipe.queue_length, recipe.dim, generator, counted=True)
             for _ in range(recipe.assign if recipe.queue_length else 0)
         )
-        sync_batch_norm(self, setting.world)
+        sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step:
         V, n, A = len(batch.views), len(batch.index), self.recipe.assign
@@ -111,7 +111,7 @@ class SwAV(Method):
             queue = self.queues[i]
             assert isinstance(queue, Queue)
             if queue.full:
-                scores = torch.cat([self.prototypes(dist.mine(queue.keys)), scores])  # today's scores of old embeddings
+                scores = torch.cat([self.prototypes(dist.local_shard(queue.keys)), scores])  # today's scores of old embeddings
         recipe = self.recipe
         return ops.sinkhorn(scores, epsilon=recipe.epsilon, iterations=recipe.iterations, across_ranks=True)[-n:]
 
@@ -136,7 +136,7 @@ class SwAV(Method):
         ]
 
     @property
-    def remarks(self) -> list[str]:
+    def notices(self) -> list[str]:
         r, seen = self.recipe, self.recipe.batch + self.recipe.queue_length
         said = [
             (seen < r.K, f"{r.K} prototypes share the {seen} embeddings of a batch and its queue, less than one each: "
@@ -151,7 +151,7 @@ class SwAV(Method):
         return [line for true, line in said if true]
 
     @property
-    def chance(self) -> float:
+    def chance_loss(self) -> float:
         """Of predictions that are alike for all prototypes."""
         return math.log(self.recipe.K)
 

@@ -62,7 +62,7 @@ def ntxent(z: Tensor, *, tau: float | Tensor, across_ranks: bool = False) -> tup
         raise ValueError(f"ntxent: z must be floating [2n, C], got {z.dtype}{list(z.shape)}")
     tau = temperature("ntxent", tau, z.device)
     refuse_forward_mode("ntxent", z, tau)
-    if across_ranks and dist.world() > 1:
+    if across_ranks and dist.world_size() > 1:
         return _AcrossRanks.apply(z, tau)
     return torch.ops.contrastkit.ntxent(z, tau, z.shape[0] // 2, 0, z.shape[0])
 

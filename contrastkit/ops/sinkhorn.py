@@ -57,12 +57,12 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, acro
     if iterations < 1:
         raise ValueError(f"sinkhorn: iterations must be at least 1, got {iterations}")
     with torch.no_grad():
-        if not across_ranks or dist.world() == 1 or scores.numel() == 0:
+        if not across_ranks or dist.world_size() == 1 or scores.numel() == 0:
             return torch.ops.contrastkit.sinkhorn(scores, epsilon, iterations)
-        E, t = torch.ops.contrastkit.sinkhorn_begin(scores, dist.largest(_tops(scores)), epsilon)
-        t = dist.mean(t)
+        E, t = torch.ops.contrastkit.sinkhorn_begin(scores, dist.all_reduce_max(_tops(scores)), epsilon)
+        t = dist.all_reduce_mean(t)
         for _ in range(iterations - 1):
-            t = dist.mean(torch.ops.contrastkit.sinkhorn_sums(E, t, _scale(E)))
+            t = dist.all_reduce_mean(torch.ops.contrastkit.sinkhorn_sums(E, t, _scale(E)))
         torch.ops.contrastkit.sinkhorn_end_(E, t)
         return E
 

@@ -114,7 +114,7 @@ class MemoryBank(nn.Module):
         return loss, top1, Z if m_z == 1 else Z.lerp(self._estimate(lse, drawn), 1 - m_z)
 
     def _estimate(self, lse: Tensor, drawn: Tensor) -> Tensor:
-        return dist.mean(lse.exp().mean(0)) * (len(self.rows) / drawn.shape[1])
+        return dist.all_reduce_mean(lse.exp().mean(0)) * (len(self.rows) / drawn.shape[1])
 
     @torch.no_grad()
     def update(self, index: Tensor, x: Tensor, *, m: float, Z: Tensor | None = None) -> None:

@@ -79,7 +79,7 @@ class _SyncBatchNorm(_BatchNorm):
         pass
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or dist.world() == 1:
+        if not self.training or dist.world_size() == 1:
             return super().forward(x)
         dims = [d for d in range(x.ndim) if d != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
@@ -91,7 +91,7 @@ class _SyncBatchNorm(_BatchNorm):
         if self.track_running_stats:
             assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
             assert self.num_batches_tracked is not None
-            n = x.numel() // x.shape[1] * dist.world()
+            n = x.numel() // x.shape[1] * dist.world_size()
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(variance * (n / max(n - 1, 1)), self.momentum)
@@ -107,11 +107,11 @@ class _MeanOfRanks(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return dist.mean(x)
+        return dist.all_reduce_mean(x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
-        return dist.mean(g)
+        return dist.all_reduce_mean(g)
 
 
 def sync_batch_norm(module: nn.Module, world: int) -> nn.Module:

@@ -49,7 +49,7 @@ class Reweighting:
     constant: tuple[str, ...] = ()
 
     @property
-    def remarks(self) -> list[str]:
+    def notices(self) -> list[str]:
         """What the user should know of them, a line each."""
         n, said = len(self.weights), []
         if self.constant:

@@ -98,15 +98,15 @@ def test_rates_that_diverge_are_left_out_and_said() -> None:
     found = linear_probe(train, train, n_classes=3, rates=(0.1, 1e39), epochs=3, seeds=(0,))
     assert found.validation[0] is not None and found.validation[1] is None
     assert found.rate == 0.1
-    assert any("diverged" in line and "1e+39" in line for line in found.remarks)
+    assert any("diverged" in line and "1e+39" in line for line in found.notices)
     with pytest.raises(UserError, match="every learning rate"):
         linear_probe(train, train, n_classes=3, rates=(1e39,), epochs=3)
 
 
 def test_the_edge_of_the_rates_is_said() -> None:
     found = linear_probe(blobs(100, 3, seed=1), blobs(50, 3, seed=2), n_classes=3, rates=(0.1, 1.0, 10.0), epochs=2)
-    assert any("edge" in line for line in replace(found, rate=10.0).remarks)
-    assert replace(found, rate=1.0).remarks == []
+    assert any("edge" in line for line in replace(found, rate=10.0).notices)
+    assert replace(found, rate=1.0).notices == []
 
 
 def test_no_labels() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from contrastkit import losses
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.byol import ABLATION, BYOL, TAU, BYOLRecipe, ablation
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import build_optimizer
@@ -32,7 +32,7 @@ def recipe(**numbers: object) -> BYOLRecipe:
 
 def build(**numbers: object) -> BYOL:
     torch.manual_seed(0)
-    method = recipe(**numbers).build(Setting(channels=3, size=16, images=64, world=1, seed=3))
+    method = recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=1, seed=3))
     # A target unlike the online tower, or a test could not tell them apart.
     with torch.no_grad():
         for p in method.target.parameters():
@@ -175,7 +175,7 @@ def test_after_step_averages_what_the_step_left(base: float, progress: float, m:
 
 
 def test_the_target_starts_as_the_online_tower_and_has_no_predictor() -> None:
-    method = recipe().build(Setting(channels=3, size=16, images=64))
+    method = recipe().build(BuildContext(channels=3, size=16, images=64))
     for (name, a), (other, b) in zip(
         method.online.named_parameters(), method.target.tower.named_parameters(), strict=True
     ):
@@ -194,7 +194,7 @@ def test_heads_are_the_official_codes() -> None:
     """Networks.MLP: a bias in the hidden layer, batch norm, ReLU, none of them behind the last, which has no bias."""
     row = RECIPES["byol/imagenet"]
     with torch.device("meta"):
-        method = row.build(Setting(channels=3, size=224, images=64))
+        method = row.build(BuildContext(channels=3, size=224, images=64))
     assert layers(method.online.head) == ["2048-4096 bias", "BatchNorm1d", "ReLU", "4096-256"]
     assert layers(method.predictor) == ["256-4096 bias", "BatchNorm1d", "ReLU", "4096-256"]
     assert all(m.affine for m in method.modules() if isinstance(m, nn.BatchNorm1d))
@@ -218,7 +218,7 @@ def test_each_head_has_the_norm_it_is_given(projector: Any, predictor: Any) -> N
         (method.online.head, projector), (method.target.tower.head, projector), (method.predictor, predictor),
     ):  # fmt: skip
         assert [type(m) for m in head if not isinstance(m, nn.Linear | nn.ReLU)] == kinds[norm]
-    assert bool(method.remarks) == ("batch" not in (projector, predictor))
+    assert bool(method.notices) == ("batch" not in (projector, predictor))
 
 
 def test_without_batch_norm_no_image_knows_of_another() -> None:
@@ -284,7 +284,7 @@ def test_with_negatives_the_loss_is_mocos_between_prediction_and_target() -> Non
     expected.backward()
     assert step.loss.item() == pytest.approx(expected.item(), rel=1e-5)
     assert_same_gradients(method, truth)
-    assert method.chance == pytest.approx(2 * math.log(K + 1)) and build().chance is None
+    assert method.chance_loss == pytest.approx(2 * math.log(K + 1)) and build().chance_loss is None
     unit = torch.cat([z[1], z[0]])
     unit = unit / unit.norm(dim=1, keepdim=True)
     torch.testing.assert_close(step.memory.double(), unit, atol=1e-5, rtol=0)
@@ -333,4 +333,4 @@ def test_the_debates_seven_rows() -> None:
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        recipe(**numbers).build(Setting(channels=3, size=16, images=64))
+        recipe(**numbers).build(BuildContext(channels=3, size=16, images=64))

@@ -18,7 +18,7 @@ import contrastkit
 from contrastkit.bench import measure
 from contrastkit.colour import COLOURS
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cmc import CMC, CMCRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.encoder import SplitEncoder
@@ -40,7 +40,7 @@ def recipe(**numbers: object) -> CMCRecipe:
 
 def build(images: int = M, channels: int = 3, **numbers: object) -> CMC:
     torch.manual_seed(0)
-    return recipe(**numbers).build(Setting(channels=channels, size=16, images=images, world=1, seed=3)).train()
+    return recipe(**numbers).build(BuildContext(channels=channels, size=16, images=images, world=1, seed=3)).train()
 
 
 def batch(seed: int = 1, index: Tensor = INDEX) -> Batch:
@@ -183,7 +183,7 @@ def test_uniform_similarities_cost_chance(colour: str, objective: str, terms: in
     nn.init.zeros_(method.bank.rows)
     one = math.log(K + 1) + (K * math.log((K + 1) / K) if loss == "nce" else 0)
     assert method(batch(), 0.0).loss.item() == pytest.approx(terms * one, rel=1e-5)
-    assert method.chance == pytest.approx(terms * one)
+    assert method.chance_loss == pytest.approx(terms * one)
 
 
 def test_top1_is_the_share_of_look_ups_that_find_their_row() -> None:
@@ -221,7 +221,7 @@ def test_each_encoder_sees_its_own_channels_alone() -> None:
 def test_the_papers_encoders_are_two_resnets_of_half_the_width() -> None:
     row = RECIPES["cmc/imagenet"]
     with torch.device("meta"):
-        encoder = row.build_encoder(Setting(channels=3, size=224, images=1 << 16, world=1, seed=0))
+        encoder = row.build_encoder(BuildContext(channels=3, size=224, images=1 << 16, world=1, seed=0))
     assert isinstance(encoder, SplitEncoder) and encoder.dims == [1024, 1024]
     assert [trunk.conv1.weight.shape for trunk in encoder.trunk] == [(64, 1, 7, 7), (64, 2, 7, 7)]
     million = sum(p.numel() for p in encoder.parameters()) / 1e6
@@ -305,7 +305,7 @@ def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], where: 
 
 def test_each_sense_has_an_encoder_that_sees_its_channels_alone() -> None:
     small = replace(recipe(), K=16, colour="lab")
-    method = small.build(Setting(channels=6, modalities=(3, 1, 2), size=16, images=64))
+    method = small.build(BuildContext(channels=6, modalities=(3, 1, 2), size=16, images=64))
     encoder = method.online.encoder
     assert isinstance(encoder, SplitEncoder) and len(encoder.dims) == 3
     assert [trunk.conv1.in_channels for trunk in encoder.trunk] == [3, 1, 2]  # type: ignore[union-attr]

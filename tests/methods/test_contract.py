@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from contrastkit.bench import measure
-from contrastkit.methods import RECIPES, Method, Recipe, Setting
+from contrastkit.methods import RECIPES, Method, Recipe, BuildContext
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import SplitBatchNorm2d
 from contrastkit.types import Batch, Step
@@ -45,15 +45,15 @@ ROWS = rows()
 every_row = pytest.mark.parametrize("name", ROWS)
 
 
-def setting(recipe: Recipe, **changes: int) -> Setting:
+def context(recipe: Recipe, **changes: int) -> BuildContext:
     """What a row meets here: images of three channels, or sounds."""
     usual = {"channels": 1 if recipe.sound else 3, "size": 16, "images": 64, "world": 1, "seed": 0}
-    return Setting(**usual | changes)  # type: ignore[arg-type]
+    return BuildContext(**usual | changes)  # type: ignore[arg-type]
 
 
 def build(name: str, *, seed: int = 0) -> Method:
     torch.manual_seed(seed)
-    return ROWS[name].build(setting(ROWS[name])).train()
+    return ROWS[name].build(context(ROWS[name])).train()
 
 
 def batch(name: str, seed: int = 0) -> Batch:
@@ -142,7 +142,7 @@ def test_a_step_allocates_nothing_of_size_batch_times_queue(name: str, keys: str
     """InstDisc's and CMC's banks have such a test of their own, in-batch dictionaries those of the ops."""
     n, queue = 64, 300_000
     recipe = replace(RECIPES[name], batch=n, dim=8, **{keys: queue})  # type: ignore[arg-type]
-    method = recipe.build(setting(recipe)).train()
+    method = recipe.build(context(recipe)).train()
     b = Batch([torch.rand(n, 3, 8, 8) for _ in recipe.views], torch.arange(n), torch.full((n,), -1))
 
     def way() -> None:
@@ -211,6 +211,6 @@ def test_every_row_builds(name: str) -> None:
     shape = (1, 1, side) if recipe.sound else (3, side, side)
     with torch.device("meta"):  # the shapes alone: no weights are made
         images = 1 << 16  # more than any bank's draws
-        method = recipe.build(setting(recipe, size=side, images=images))
+        method = recipe.build(context(recipe, size=side, images=images))
         z = method.online.eval()(torch.empty(2, *shape))
     assert z.shape[0] == 2 and z.ndim == 2 and z.is_meta

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from contrastkit import ops
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cpc import CPC, CPCRecipe, PixelCNN
 from contrastkit.parts.encoder import Encoder, PatchEncoder, build_encoder
 from contrastkit.types import Batch
@@ -30,7 +30,7 @@ def recipe(name: str = "cpc-v2/tiny", **numbers: object) -> CPCRecipe:
 
 def build(**numbers: object) -> CPC:
     torch.manual_seed(0)
-    method = recipe(**numbers).build(Setting(channels=3, size=SIZE, images=64, seed=3)).train()  # type: ignore[arg-type]
+    method = recipe(**numbers).build(BuildContext(channels=3, size=SIZE, images=64, seed=3)).train()  # type: ignore[arg-type]
     with torch.no_grad():  # larger predictions: a loss far from chance, or an error would not show
         for p in method.W.parameters():
             p.mul_(5)
@@ -189,8 +189,8 @@ def test_batch_norm_lets_a_context_know_what_is_below() -> None:
     method, x = build(norm="batch"), images()
     difference = contexts(method, changed_below(x, 0, 0), 0)[:, 0] - contexts(method, x, 0)[:, 0]
     assert difference.abs().max() > 1e-2
-    assert "batch norm mixes the patches" in method.remarks[0]
-    assert not build().remarks
+    assert "batch norm mixes the patches" in method.notices[0]
+    assert not build().notices
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in build().modules())
 
 
@@ -216,8 +216,8 @@ def test_a_run_finds_the_encoder_from_its_record(name: str) -> None:
     """The options go through recipe.json, and any weights of the method's encoder fit."""
     row = RECIPES[name]
     with torch.device("meta"):
-        method = row.build(Setting(channels=3, size=row.views[0].size, images=64))
-        options = row.encoder_options(Setting(channels=3, size=row.views[0].size, images=64))
+        method = row.build(BuildContext(channels=3, size=row.views[0].size, images=64))
+        options = row.encoder_options(BuildContext(channels=3, size=row.views[0].size, images=64))
         encoder = build_encoder(**json.loads(json.dumps(options)))
     assert isinstance(encoder, PatchEncoder) and (encoder.patch, encoder.stride) == (
         options["patch"],
@@ -229,7 +229,7 @@ def test_a_run_finds_the_encoder_from_its_record(name: str) -> None:
 
 def test_v1_ends_with_the_third_stage() -> None:
     with torch.device("meta"):
-        encoder = RECIPES["cpc-v1/imagenet"].build_encoder(Setting(channels=3, size=256, images=64))
+        encoder = RECIPES["cpc-v1/imagenet"].build_encoder(BuildContext(channels=3, size=256, images=64))
         z = encoder.patches(torch.empty(1, 3, 256, 256))  # type: ignore[operator]
     assert encoder.dim == 1024 and encoder.stem == "7x7" and z.shape == (1, 7, 7, 1024)
 
@@ -275,7 +275,7 @@ def test_predictions_of_nothing_cost_the_logarithm_of_all_patches() -> None:
         nn.init.zeros_(p)
     expected = math.log(N * ROWS**2)
     assert method(batch(), 0.0).loss.item() == pytest.approx(expected, rel=1e-6)
-    assert method.chance == pytest.approx(expected)
+    assert method.chance_loss == pytest.approx(expected)
 
 
 def test_context_and_matrices_are_trained() -> None:

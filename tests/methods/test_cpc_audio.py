@@ -11,7 +11,7 @@ from torch import Tensor
 
 import contrastkit
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cpc_audio import CPCAudio, CPCAudioRecipe
 from contrastkit.parts.encoder import WaveEncoder
 from contrastkit.train import Options, train
@@ -30,7 +30,7 @@ def recipe(**numbers: object) -> CPCAudioRecipe:
 
 def build(**numbers: object) -> CPCAudio:
     torch.manual_seed(0)
-    return recipe(**numbers).build(Setting(channels=1, size=T, images=64, seed=0)).train()
+    return recipe(**numbers).build(BuildContext(channels=1, size=T, images=64, seed=0)).train()
 
 
 def batch() -> Batch:
@@ -112,7 +112,7 @@ def test_a_context_has_not_heard_what_it_predicts() -> None:
 
 def test_frames_are_those_of_the_paper() -> None:
     """20,480 samples make 128 frames of 512 features, and contexts of 256 (Sec. 3.1)."""
-    encoder = RECIPES["cpc-audio/speech"].build_encoder(Setting(channels=1, size=20480, images=1))
+    encoder = RECIPES["cpc-audio/speech"].build_encoder(BuildContext(channels=1, size=20480, images=1))
     assert isinstance(encoder, WaveEncoder)
     with torch.no_grad():
         z = encoder.frames(torch.zeros(1, 1, 1, 20480))
@@ -126,7 +126,7 @@ def test_a_feature_is_the_mean_of_the_contexts() -> None:
     method, x = build().eval(), batch().views[0]
     z, c = encoded(method, x)
     torch.testing.assert_close(method.online(x), torch.stack([c[:, t] for t in range(c.shape[1])]).mean(0))
-    assert method.chance == pytest.approx(math.log(N * 10))
+    assert method.chance_loss == pytest.approx(math.log(N * 10))
 
 
 # ------------------------------------------------------------------------------------------------------------ windows

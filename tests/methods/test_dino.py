@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from contrastkit import losses
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.dino import DINO, DINOHead, DINORecipe
 from contrastkit.optim import apply_schedule, build_optimizer, clip_gradients
 from contrastkit.parts.encoder import build_encoder
@@ -32,7 +32,7 @@ def recipe(row: str = "tiny", **numbers: object) -> DINORecipe:
 
 def build(row: str = "tiny", *, size: int = 16, seed: int = 3, **numbers: object) -> DINO:
     torch.manual_seed(0)
-    method = recipe(row, **numbers).build(Setting(channels=3, size=size, images=64, seed=seed))
+    method = recipe(row, **numbers).build(BuildContext(channels=3, size=size, images=64, seed=seed))
     # A target unlike the online tower and a centre unlike zero, or a test could not tell them apart.
     with torch.no_grad():
         for p in method.target.parameters():
@@ -112,7 +112,7 @@ def test_a_uniform_student_pays_log_k_and_a_good_one_the_teachers_entropy() -> N
     _, teacher, centre = scores(4)
     uniform = losses.dino(torch.zeros(4, N, K), teacher, centre, tau_s=TAU_S, tau_t=TAU_T)
     assert uniform.tolist() == pytest.approx([math.log(K)] * N)
-    assert build().chance == pytest.approx(math.log(K))
+    assert build().chance_loss == pytest.approx(math.log(K))
     p = losses.sharpened(teacher[0], centre, TAU_T)
     student = (teacher[0] - centre) * TAU_S / TAU_T
     found = losses.dino(student.expand(2, -1, -1), teacher[:1].expand(2, -1, -1), centre, tau_s=TAU_S, tau_t=TAU_T)
@@ -294,7 +294,7 @@ def test_the_head_gives_cosines_unless_its_last_layer_is_free() -> None:
 
 def test_the_papers_head() -> None:
     with torch.device("meta"):
-        method = RECIPES["dino/imagenet"].build(Setting(channels=3, size=224, images=1 << 20))
+        method = RECIPES["dino/imagenet"].build(BuildContext(channels=3, size=224, images=1 << 20))
     head = method.online.head
     assert isinstance(head, DINOHead) and head.length is None
     linear = [(m.in_features, m.out_features) for m in head.mlp if isinstance(m, nn.Linear)]
@@ -331,7 +331,7 @@ def test_a_transformer_takes_global_and_local_crops() -> None:
     step: Step = method(batch(method), 0.5)
     step.loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.online.parameters())
-    options = json.loads(json.dumps(method.recipe.encoder_options(Setting(channels=3, size=32, images=64))))
+    options = json.loads(json.dumps(method.recipe.encoder_options(BuildContext(channels=3, size=32, images=64))))
     again = build_encoder(**options).eval()
     again.load_state_dict(method.online.encoder.state_dict())
     x = batch(method).views[-1]
@@ -364,15 +364,15 @@ def test_a_transformer_takes_global_and_local_crops() -> None:
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        recipe(**numbers).build(Setting(channels=3, size=32, images=64))
+        recipe(**numbers).build(BuildContext(channels=3, size=32, images=64))
 
 
 def test_more_dimensions_than_images_and_other_oddities_are_said() -> None:
-    assert build(freeze_epochs=1.0).remarks == []
+    assert build(freeze_epochs=1.0).notices == []
     assert (
         "65 output dimensions are more than the 64 images: lower --out-dim"
-        in recipe(out_dim=65).build(Setting(channels=3, size=16, images=64)).remarks
+        in recipe(out_dim=65).build(BuildContext(channels=3, size=16, images=64)).notices
     )
-    assert "--freeze-epochs 2 of 2" in build(freeze_epochs=2.0, epochs=2).remarks[0]
-    assert "tiny is no vision transformer" in build(drop_path=0.1).remarks[0]
-    assert vit(drop_path=0.1).remarks == []
+    assert "--freeze-epochs 2 of 2" in build(freeze_epochs=2.0, epochs=2).notices[0]
+    assert "tiny is no vision transformer" in build(drop_path=0.1).notices[0]
+    assert vit(drop_path=0.1).notices == []

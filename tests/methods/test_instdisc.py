@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from contrastkit.bench import measure
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.instdisc import InstDisc, InstDiscRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.dictionary import MemoryBank
@@ -29,7 +29,7 @@ def recipe(**numbers: object) -> InstDiscRecipe:
 
 def build(images: int = M, **numbers: object) -> InstDisc:
     torch.manual_seed(0)
-    return recipe(**numbers).build(Setting(channels=3, size=16, images=images, world=1, seed=3)).train()
+    return recipe(**numbers).build(BuildContext(channels=3, size=16, images=images, world=1, seed=3)).train()
 
 
 def batch(seed: int = 1, index: Tensor = INDEX) -> Batch:
@@ -251,8 +251,8 @@ def test_uniform_similarities_cost_chance(loss: str) -> None:
         "full": math.log(M),
     }[loss]
     assert method(batch(), 0.0).loss.item() == pytest.approx(expected, rel=1e-5)
-    assert method.chance == pytest.approx(expected)
-    assert build(loss=loss, proximal=1.0).chance is None
+    assert method.chance_loss == pytest.approx(expected)
+    assert build(loss=loss, proximal=1.0).chance_loss is None
 
 
 @pytest.mark.parametrize("loss", ["nce", "softmax", "full"])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from contrastkit import losses
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.invaspread import InvaSpread, InvaSpreadRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.types import Batch
@@ -25,7 +25,7 @@ def recipe(**numbers: object) -> InvaSpreadRecipe:
 
 def build(**numbers: object) -> InvaSpread:
     torch.manual_seed(0)
-    return recipe(**numbers).build(Setting(channels=3, size=16, images=64)).train()
+    return recipe(**numbers).build(BuildContext(channels=3, size=16, images=64)).train()
 
 
 def batch(seed: int = 1) -> Batch:
@@ -117,7 +117,7 @@ def test_uniform_similarities_cost_a_closed_form() -> None:
     others = 2 * M - 1
     expected = math.log(others) - (others - 1) * math.log(1 - 1 / others)
     assert ours(f).tolist() == pytest.approx([expected] * 2 * M, rel=1e-6)
-    assert build().chance == pytest.approx(expected)
+    assert build().chance_loss == pytest.approx(expected)
 
 
 def test_spreading_is_paid_for_each_negative() -> None:

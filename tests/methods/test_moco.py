@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from contrastkit import ops
 from contrastkit.bench.cases import reference
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.moco import MoCo, MoCoRecipe
 from contrastkit.parts.norm import SplitBatchNorm2d
 from contrastkit.types import Batch, Step
@@ -27,7 +27,7 @@ def recipe(**numbers: object) -> MoCoRecipe:
 
 def build(**numbers: object) -> MoCo:
     torch.manual_seed(0)
-    method = recipe(**numbers).build(Setting(channels=3, size=16, images=64, world=1, seed=3))
+    method = recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=1, seed=3))
     # A target unlike the online tower, or a test could not tell them apart.
     with torch.no_grad():
         for p in method.target.parameters():
@@ -215,20 +215,20 @@ def test_more_processes_than_groups_each_normalise_their_own_images() -> None:
     """--bn-groups 1 on two processes: plain batch norm on each is two groups already, so keys must be shuffled."""
     row = RECIPES["moco-v2/tiny"]
     assert isinstance(row, MoCoRecipe) and row.bn_groups == 1
-    method = row.build(Setting(channels=3, size=16, images=64, world=2, seed=0))
+    method = row.build(BuildContext(channels=3, size=16, images=64, world=2, seed=0))
     norms = [type(m) for m in method.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and set(norms) == {nn.BatchNorm2d}
-    assert method.groups == 2 and "2 groups, one a process" in method.remarks[0]
-    alone = row.build(Setting(channels=3, size=16, images=64, world=1, seed=0))
-    assert alone.groups == 1 and not alone.remarks
+    assert method.groups == 2 and "2 groups, one a process" in method.notices[0]
+    alone = row.build(BuildContext(channels=3, size=16, images=64, world=1, seed=0))
+    assert alone.groups == 1 and not alone.notices
 
 
 @pytest.mark.parametrize(("bn_groups", "world", "each"), [(8, 2, 4), (4, 1, 4), (8, 4, 2), (2, 1, 2)])
 def test_groups_are_shared_out_among_the_processes(bn_groups: int, world: int, each: int) -> None:
-    method = recipe(batch=16, bn_groups=bn_groups).build(Setting(channels=3, size=16, images=64, world=world, seed=0))
+    method = recipe(batch=16, bn_groups=bn_groups).build(BuildContext(channels=3, size=16, images=64, world=world, seed=0))
     norms = [m for m in method.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(isinstance(m, SplitBatchNorm2d) and m.groups == each for m in norms)
-    assert method.groups == bn_groups and not method.remarks
+    assert method.groups == bn_groups and not method.notices
 
 
 def test_uniform_similarities_cost_log_k_plus_1() -> None:
@@ -239,8 +239,8 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
     nn.init.ones_(method.online.head[-1].bias[: C // 2])  # q and k are orthogonal unit vectors
     nn.init.ones_(method.target.tower.head[-1].bias[C // 2 :])
     assert method(batch(), 0.0).loss.item() == pytest.approx(math.log(K + 1), rel=1e-6)
-    assert method.chance == pytest.approx(math.log(K + 1))
-    assert build(symmetric=True).chance == pytest.approx(2 * math.log(K + 1))
+    assert method.chance_loss == pytest.approx(math.log(K + 1))
+    assert build(symmetric=True).chance_loss == pytest.approx(2 * math.log(K + 1))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], world: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        recipe(**numbers).build(Setting(channels=3, size=16, images=64, world=world, seed=0))
+        recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=world, seed=0))
 
 
 def test_the_loss_curve_on_the_kernels_is_the_references() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.moco_v3 import MoCoV3, MoCoV3Recipe
 from contrastkit.optim import apply_schedule, build_optimizer
 from contrastkit.parts.encoder import build_encoder
@@ -28,7 +28,7 @@ def recipe(row: str = "tiny", **numbers: object) -> MoCoV3Recipe:
 
 def build(row: str = "tiny", *, size: int = 16, **numbers: object) -> MoCoV3:
     torch.manual_seed(0)
-    method = recipe(row, **numbers).build(Setting(channels=3, size=size, images=64, seed=3))
+    method = recipe(row, **numbers).build(BuildContext(channels=3, size=size, images=64, seed=3))
     # A target unlike the online tower, or a test could not tell them apart.
     with torch.no_grad():
         for p in method.target.parameters():
@@ -75,7 +75,7 @@ def test_loss_is_both_directions_of_equation_1_times_two_tau(tau: float) -> None
 @pytest.mark.parametrize("rank", [0, 1])
 def test_queries_look_among_the_keys_of_all_processes(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes: the second one's positives begin in the middle. Values and gradients."""
-    monkeypatch.setattr(dist, "world", lambda: 2)
+    monkeypatch.setattr(dist, "world_size", lambda: 2)
     monkeypatch.setattr(dist, "rank", lambda: rank)
     g = torch.Generator().manual_seed(0)
     q, k = (F.normalize(torch.randn(n, C, generator=g), dim=1) for n in (N // 2, N))
@@ -97,7 +97,7 @@ def test_uniform_similarities_cost_four_tau_log_n() -> None:
     q[:, 0] = k[:, 1] = 1
     once = method.contrast(q, k)[0].item()
     assert once == pytest.approx(2 * TAU * math.log(N), rel=1e-6)
-    assert method.chance == pytest.approx(2 * once)
+    assert method.chance_loss == pytest.approx(2 * once)
 
 
 def test_all_hits_of_views_that_are_alike() -> None:
@@ -134,7 +134,7 @@ def layers(head: nn.Module) -> list[tuple[object, ...]]:
 def test_heads_of_a_resnet() -> None:
     """Two layers, batch norm after each, at last one without scale and shift; the predictor ends with none."""
     with torch.device("meta"):
-        method = RECIPES["moco-v3/imagenet"].build(Setting(channels=3, size=224, images=1 << 20))
+        method = RECIPES["moco-v3/imagenet"].build(BuildContext(channels=3, size=224, images=1 << 20))
     assert isinstance(method, MoCoV3)
     first = [(2048, 4096, False), (4096, True), ("ReLU",)]
     assert layers(method.online.head) == [*first, (4096, 256, False), (256, False)]
@@ -144,7 +144,7 @@ def test_heads_of_a_resnet() -> None:
 def test_heads_of_a_transformer() -> None:
     """Three layers, and a predictor that ends with a batch norm too. ViT-S has 12 heads, timm's has 6."""
     with torch.device("meta"):
-        method = RECIPES["moco-v3/imagenet-vit"].build(Setting(channels=3, size=224, images=1 << 20))
+        method = RECIPES["moco-v3/imagenet-vit"].build(BuildContext(channels=3, size=224, images=1 << 20))
     assert isinstance(method, MoCoV3)
     first, second = [(384, 4096, False), (4096, True), ("ReLU",)], [(4096, 4096, False), (4096, True), ("ReLU",)]
     assert layers(method.online.head) == [*first, *second, (4096, 256, False), (256, False)]
@@ -212,8 +212,8 @@ def test_lars_spares_biases_and_norms() -> None:
 
 def test_the_encoder_of_a_run_is_built_again_from_its_options() -> None:
     method = vit()
-    setting = Setting(channels=3, size=32, images=64)
-    options = json.loads(json.dumps(method.recipe.encoder_options(setting)))
+    context = BuildContext(channels=3, size=32, images=64)
+    options = json.loads(json.dumps(method.recipe.encoder_options(context)))
     again = build_encoder(**options).eval()
     again.load_state_dict(method.online.encoder.state_dict())
     x = batch(32).views[0]
@@ -237,11 +237,11 @@ def test_the_encoder_of_a_run_is_built_again_from_its_options() -> None:
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
     size = 32 if "heads" in numbers else 40
     with pytest.raises(UserError, match=says):
-        recipe(**numbers).build(Setting(channels=3, size=size, images=64))
+        recipe(**numbers).build(BuildContext(channels=3, size=size, images=64))
 
 
 def test_few_negatives_and_a_resnets_numbers_for_a_transformer_are_said() -> None:
-    assert "a query has 7 negatives" in build().remarks[0]
-    assert build(batch=256).remarks == []
-    assert "--row imagenet-vit" in vit(optimizer="lars", batch=256).remarks[0]
-    assert vit(batch=256).remarks == []
+    assert "a query has 7 negatives" in build().notices[0]
+    assert build(batch=256).notices == []
+    assert "--row imagenet-vit" in vit(optimizer="lars", batch=256).notices[0]
+    assert vit(batch=256).notices == []

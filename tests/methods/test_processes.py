@@ -18,7 +18,7 @@ import torch
 import torch.distributed
 import torch.nn.functional as F
 from same import assert_alike
-from test_contract import ROWS, N, setting
+from test_contract import ROWS, N, context
 from torch import Tensor
 
 from contrastkit import dist
@@ -28,7 +28,7 @@ from contrastkit.types import Batch, Step
 
 STEPS = 20
 WARM = 0.01  # of the peak rate, as in a warm-up
-# A process normalises its own images: fewer groups than processes are another training, which says so (remarks).
+# A process normalises its own images: fewer groups than processes are another training, which says so (notices).
 NAMES = [name for name, recipe in ROWS.items() if getattr(recipe, "bn_groups", 2) > 1]
 
 
@@ -63,14 +63,14 @@ def train(name: str) -> dict[str, Any]:
     """The losses and the state after twenty steps, whose progress goes through the whole schedule of the method."""
     recipe = ROWS[name]
     torch.manual_seed(0)
-    method = recipe.build(setting(recipe, world=dist.world())).train()
-    model = _distribute(method) if dist.world() > 1 else method
+    method = recipe.build(context(recipe, world=dist.world_size())).train()
+    model = _distribute(method) if dist.world_size() > 1 else method
     optimizer = recipe.build_optimizer(method)
     losses = []
     for step in range(STEPS):
         progress = step / STEPS
         whole = images(name, step)
-        b = Batch([dist.mine(view) for view in whole.views], dist.mine(whole.index), dist.mine(whole.label))
+        b = Batch([dist.local_shard(view) for view in whole.views], dist.local_shard(whole.index), dist.local_shard(whole.label))
         out: Step = model(b, progress)
         out.loss.backward()
         apply_schedule(optimizer, progress, recipe.lr * WARM)
@@ -78,7 +78,7 @@ def train(name: str) -> dict[str, Any]:
         optimizer.step()
         optimizer.zero_grad()
         method.after_step(b, out, progress)
-        losses.append(dist.mean(out.loss.detach()).item())
+        losses.append(dist.all_reduce_mean(out.loss.detach()).item())
     dist.average_batch_norm(method)
     return {"losses": losses, "state": method.state_dict()}
 

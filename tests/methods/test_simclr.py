@@ -12,7 +12,7 @@ import contrastkit
 from contrastkit import losses
 from contrastkit import run as folder
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.simclr import SimCLR, SimCLRRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.encoder import build_encoder
@@ -21,7 +21,7 @@ from contrastkit.train import Options, train
 from contrastkit.types import Batch
 
 N, K, C = 6, 20, 16
-SETTING = Setting(channels=3, size=16, images=64, world=1, seed=3)
+CONTEXT = BuildContext(channels=3, size=16, images=64, world=1, seed=3)
 
 
 def recipe(name: str = "simclr-v1/tiny", **numbers: object) -> SimCLRRecipe:
@@ -32,7 +32,7 @@ def recipe(name: str = "simclr-v1/tiny", **numbers: object) -> SimCLRRecipe:
 
 def build(name: str = "simclr-v1/tiny", **numbers: object) -> SimCLR:
     torch.manual_seed(0)
-    method = recipe(name, **numbers).build(SETTING)
+    method = recipe(name, **numbers).build(CONTEXT)
     if method.memory:  # a target unlike the online tower, or a test could not tell them apart
         with torch.no_grad():
             for p in method.target.parameters():
@@ -116,7 +116,7 @@ def test_both_views_share_one_batch_norm() -> None:
 
 
 def test_batch_norm_sees_all_processes_and_the_last_shift_stays_away() -> None:
-    method = recipe("simclr-v2/tiny", memory=K).build(replace(SETTING, world=2))
+    method = recipe("simclr-v2/tiny", memory=K).build(replace(CONTEXT, world=2))
     norms = [m for m in method.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert norms and all(type(m) is _SyncBatchNorm for m in norms)
     head = method.online.head
@@ -189,11 +189,11 @@ def test_v1_keeps_nothing_of_the_projector() -> None:
 
 def test_residual_branches_start_at_zero_and_stages_can_be_wider() -> None:
     with torch.device("meta"):
-        wide = recipe("simclr-v1/32", width=2.0).build(replace(SETTING, size=32)).online.encoder
-        sk = recipe("simclr-v2/imagenet", encoder="timm:skresnet18").build(replace(SETTING, size=224)).online
+        wide = recipe("simclr-v1/32", width=2.0).build(replace(CONTEXT, size=32)).online.encoder
+        sk = recipe("simclr-v2/imagenet", encoder="timm:skresnet18").build(replace(CONTEXT, size=224)).online
     assert wide.dim == 1024
     assert any("attn" in name for name, _ in sk.encoder.named_modules()), "no selective kernels"
-    narrow = recipe("simclr-v1/32").build(replace(SETTING, size=32)).online.encoder
+    narrow = recipe("simclr-v1/32").build(replace(CONTEXT, size=32)).online.encoder
     assert narrow.dim == 512
     last = [m.bn2.weight for m in narrow.modules() if hasattr(m, "conv2")]
     assert len(last) == 8 and not any(w.any() for w in last)
@@ -259,7 +259,7 @@ def test_uniform_similarities_cost_the_logarithm_of_all_others(memory: int) -> N
         method.queue.keys.fill_(C**-0.5)
     expected = 2 * math.log(2 * N - 1 + memory)
     assert method(batch(), 0.0).loss.item() == pytest.approx(expected, rel=1e-5)
-    assert method.chance == pytest.approx(expected)
+    assert method.chance_loss == pytest.approx(expected)
 
 
 def test_top1_is_the_share_of_views_nearest_to_their_other_view() -> None:
@@ -324,8 +324,8 @@ def test_the_loss_over_two_dictionaries_together(scale: float) -> None:
 
 
 def test_a_small_batch_and_a_memory_of_every_image_are_said() -> None:
-    assert not recipe(batch=256).build(SETTING).remarks
-    small, every = recipe(memory=128).build(SETTING).remarks
+    assert not recipe(batch=256).build(CONTEXT).notices
+    small, every = recipe(memory=128).build(CONTEXT).notices
     assert "a batch of 6 gives each view 138 negatives" in small and "every one of 64 images" in every
 
 
@@ -347,4 +347,4 @@ def test_a_small_batch_and_a_memory_of_every_image_are_said() -> None:
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        recipe(**numbers).build(SETTING)
+        recipe(**numbers).build(CONTEXT)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from contrastkit import losses
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.simsiam import SimSiam, SimSiamRecipe
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import apply_schedule, build_optimizer, learning_rate
@@ -29,7 +29,7 @@ def recipe(**numbers: object) -> SimSiamRecipe:
 
 def build(**numbers: object) -> SimSiam:
     torch.manual_seed(0)
-    return recipe(**numbers).build(Setting(channels=3, size=16, images=64, world=1, seed=3)).train()
+    return recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=1, seed=3)).train()
 
 
 def batch(seed: int = 1) -> Batch:
@@ -157,7 +157,7 @@ def test_heads_are_the_official_codes() -> None:
     """builder.py: three layers, the last norm without scale and shift; the predictor ends in a bias, not a norm."""
     row = RECIPES["simsiam/imagenet"]
     with torch.device("meta"):
-        method = row.build(Setting(channels=3, size=224, images=64))
+        method = row.build(BuildContext(channels=3, size=224, images=64))
     hidden = ["2048-2048", "BatchNorm1d", "ReLU"]
     assert layers(method.online.head) == [*hidden, *hidden, "2048-2048", "BatchNorm1d plain"]
     assert layers(method.predictor) == ["2048-512", "BatchNorm1d", "ReLU", "512-2048 bias"]
@@ -181,7 +181,7 @@ def test_batch_norm_goes_where_table_3_has_it(batch_norm: Any, projector: list[s
 
 
 def test_residual_branches_start_at_zero_where_the_official_code_has_it() -> None:
-    assert recipe(zero_init=True).encoder_options(Setting(channels=3, size=16, images=64))["zero_init"]
+    assert recipe(zero_init=True).encoder_options(BuildContext(channels=3, size=16, images=64))["zero_init"]
     blocks = build(zero_init=True).online.encoder.trunk.blocks
     assert all(block.bn2.weight.eq(0).all() for block in blocks)
     assert all(block.bn2.weight.eq(1).all() for block in build().online.encoder.trunk.blocks)
@@ -212,7 +212,7 @@ def test_a_random_predictor_stays_as_it_was_drawn() -> None:
 def test_the_predictors_rate_can_stay_while_the_others_falls(fixed: bool) -> None:
     """--fix-pred-lr (Table 1, last row); everything is decayed, biases and norms too."""
     row = recipe(fix_pred_lr=fixed, lr=0.1)
-    method = row.build(Setting(channels=3, size=16, images=64))
+    method = row.build(BuildContext(channels=3, size=16, images=64))
     optimizer = build_optimizer(method.param_groups(), "sgd", lr=row.lr, weight_decay=1e-4)
     in_predictor = {id(p) for p in method.predictor.parameters()}
     for progress, expected in ((0.0, 0.1), (0.25, 0.0853553), (0.5, 0.05), (0.9, 0.0024472)):
@@ -284,4 +284,4 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        recipe(**numbers).build(Setting(channels=3, size=16, images=64))
+        recipe(**numbers).build(BuildContext(channels=3, size=16, images=64))

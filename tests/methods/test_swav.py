@@ -12,14 +12,14 @@ from torch import Tensor
 
 from contrastkit import losses, ops
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.swav import SwAV, SwAVRecipe
 from contrastkit.optim import apply_schedule, build_optimizer, learning_rate
 from contrastkit.parts.dictionary import Queue
 from contrastkit.types import Batch, Step
 
 N, K, C = 8, 12, 16
-SETTING = Setting(channels=3, size=16, images=64, world=1, seed=3)
+CONTEXT = BuildContext(channels=3, size=16, images=64, world=1, seed=3)
 
 
 def recipe(views: tuple[int, ...] = (16, 16, 8, 8, 8), **numbers: object) -> SwAVRecipe:
@@ -31,7 +31,7 @@ def recipe(views: tuple[int, ...] = (16, 16, 8, 8, 8), **numbers: object) -> SwA
 
 def build(views: tuple[int, ...] = (16, 16, 8, 8, 8), **numbers: object) -> SwAV:
     torch.manual_seed(0)
-    return recipe(views, **numbers).build(SETTING).train()
+    return recipe(views, **numbers).build(CONTEXT).train()
 
 
 def batch(views: tuple[int, ...] = (16, 16, 8, 8, 8), seed: int = 1) -> Batch:
@@ -174,7 +174,7 @@ def test_equal_scores_cost_log_k() -> None:
     method = build()
     torch.nn.init.zeros_(method.prototypes.weight)
     assert method(batch(), 0.5).loss.item() == pytest.approx(math.log(K), rel=1e-6)
-    assert method.chance == pytest.approx(math.log(K))
+    assert method.chance_loss == pytest.approx(math.log(K))
 
 
 def test_one_prototype_of_a_batch_would_be_the_collapse_that_codes_forbid() -> None:
@@ -413,7 +413,7 @@ def test_multi_crop_rows() -> None:
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        recipe(**numbers).build(replace(SETTING, world=2))  # type: ignore[arg-type]
+        recipe(**numbers).build(replace(CONTEXT, world=2))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -427,9 +427,9 @@ def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: s
     ],
 )
 def test_what_does_not_meet_the_assumptions_is_said(numbers: dict[str, object], says: str | None) -> None:
-    remarks = build(**numbers).remarks
-    assert len(remarks) == (says is not None)
-    assert says is None or says in remarks[0]
+    notices = build(**numbers).notices
+    assert len(notices) == (says is not None)
+    assert says is None or says in notices[0]
 
 
 @pytest.mark.parametrize("queue", [0, 20])

@@ -210,13 +210,13 @@ def test_two_processes_equal_one(device, two_processes):
     both = [t.detach().view(2, 2, 6, *t.shape[1:]).transpose(0, 1).flatten(0, 2) for t in (loss, dz)]
 
     def work(rank):
-        mine, leaf = dist.mine(z).clone().requires_grad_(), tau.clone().requires_grad_()
+        mine, leaf = dist.local_shard(z).clone().requires_grad_(), tau.clone().requires_grad_()
         loss, lse, top1 = ops.ntxent(mine, tau=leaf, across_ranks=True)
         assert not lse.requires_grad and not top1.requires_grad
-        torch.testing.assert_close(loss, dist.mine(both[0]))
+        torch.testing.assert_close(loss, dist.local_shard(both[0]))
         loss.square().mean().backward()
-        torch.testing.assert_close(mine.grad / 2, dist.mine(both[1]))  # the mean over ranks, which DDP takes
-        torch.testing.assert_close(dist.mean(leaf.grad), dtau)
+        torch.testing.assert_close(mine.grad / 2, dist.local_shard(both[1]))  # the mean over ranks, which DDP takes
+        torch.testing.assert_close(dist.all_reduce_mean(leaf.grad), dtau)
 
     two_processes(work)
 

@@ -143,7 +143,7 @@ def test_two_processes_equal_one(device, two_processes):
     expected = by_hand(scores, 0.1, 3)
     two_processes(
         lambda rank: torch.testing.assert_close(
-            ops.sinkhorn(dist.mine(scores), epsilon=0.1, across_ranks=True), dist.mine(expected)
+            ops.sinkhorn(dist.local_shard(scores), epsilon=0.1, across_ranks=True), dist.local_shard(expected)
         )
     )
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Setting
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.parts.encoder import build_encoder
 from contrastkit.parts.norm import SplitBatchNorm2d, split_batch_norm
 from contrastkit.types import Batch
@@ -76,10 +76,10 @@ def test_one_group_changes_nothing() -> None:
 def test_a_batch_norm_that_does_more_cannot_be_split() -> None:
     """timm's EfficientNets have a batch norm with the activation in it."""
     recipe = replace(RECIPES["moco-v2/imagenet"], encoder="timm:efficientnet_b0", batch=8, K=32, bn_groups=4)
-    setting = Setting(channels=3, size=32, images=8)
+    context = BuildContext(channels=3, size=32, images=8)
     with pytest.raises(UserError, match=r"a BatchNormAct2d cannot be split .*--bn-groups 1$"):
-        recipe.build(setting)
-    method = replace(recipe, bn_groups=1).build(setting)
+        recipe.build(context)
+    method = replace(recipe, bn_groups=1).build(context)
     views = torch.rand(2, 8, 3, 32, 32).unbind()
     loss = method(Batch(views, torch.arange(8), torch.full((8,), -1)), 0.0).loss
     assert loss.isfinite()

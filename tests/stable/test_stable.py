@@ -289,24 +289,24 @@ def test_the_measure_has_draws_of_its_own() -> None:
 def test_weights_are_eased_away_from_equal_ones() -> None:
     """At the full reach from the start, all weight ends on one row here."""
     found = rff(selection_bias(2000, r=1.7, mode="V-to-S", seed=0).X)
-    assert found.ess > 50 and not found.converged and not found.remarks
+    assert found.ess > 50 and not found.converged and not found.notices
 
 
 def test_remarks_advise_what_helps() -> None:
     g = np.random.default_rng(0)
     independent = g.normal(size=(300, 3))
     idle = rff(independent, penalty=1e6)
-    assert idle.remarks == ["the weights did next to nothing; lower the penalty"]  # and not: use rff
+    assert idle.notices == ["the weights did next to nothing; lower the penalty"]  # and not: use rff
     for by, linear, penalty, line in (
         ("rff", False, 0.0, ""),
         ("rff", True, 0.0, "; use cosines"),
         ("dwr", True, 1.0, "; lower the penalty, or use rff"),
         ("srdo", False, None, "; raise the clip, or use rff"),
     ):
-        said = replace(idle, by=by, linear=linear, penalty=penalty).remarks
+        said = replace(idle, by=by, linear=linear, penalty=penalty).notices
         assert said == ["the weights did next to nothing" + line]
     few = rff(g.normal(size=(40, 2)) @ [[1, 0.99], [0, 0.1]], penalty=0)  # below 50 rows, 2 % are none
-    assert few.ess < 10 and any("the weights collapsed" in line for line in few.remarks)
+    assert few.ess < 10 and any("the weights collapsed" in line for line in few.notices)
     assert rff(independent, cosines=1, penalty=0.5, iterations=2000).converged
     ended = srdo(independent, permutations=1, folds=2, seed=2**40)
     assert ended.converged and ended.penalty is None and ended.by == "srdo"
@@ -319,8 +319,8 @@ def test_linear_weights_do_nothing_on_principal_axes() -> None:
     white = (X - X.mean(0)) @ vectors / np.sqrt(values)
     linear, fourier = dwr(white), rff(white)
     assert linear.weights == pytest.approx(1, abs=1e-6)
-    assert "uncorrelated already" in linear.remarks[0]
-    assert fourier.ess < 950 and fourier.after < 0.95 * fourier.before and not fourier.remarks
+    assert "uncorrelated already" in linear.notices[0]
+    assert fourier.ess < 950 and fourier.after < 0.95 * fourier.before and not fourier.notices
 
 
 @pytest.mark.slow
@@ -411,8 +411,8 @@ def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
         coloured(open_data("digits", val_fraction=0.9995))
     x = np.random.default_rng(0).normal(size=(500, 3))
     x[:, 2] = 0.1
-    assert "do not vary have no part in it, 1 of them: x2" in rff(x, penalty=10).remarks[0]
+    assert "do not vary have no part in it, 1 of them: x2" in rff(x, penalty=10).notices[0]
     tied = np.column_stack([x[:, 0], x[:, 0] + 1e-3 * x[:, 1]])
-    assert any("the weights collapsed" in remark for remark in rff(tied, penalty=0).remarks)
+    assert any("the weights collapsed" in notice for notice in rff(tied, penalty=0).notices)
     linear = rff(white, cosines=0)  # uncorrelated to the last bit: there is nothing to do
-    assert linear.ess == pytest.approx(300) and "uncorrelated already" in linear.remarks[0]
+    assert linear.ess == pytest.approx(300) and "uncorrelated already" in linear.notices[0]
