@@ -1,0 +1,215 @@
+"""Every number that a refactoring must leave alone, as JSON: run it in two checkouts and compare the files.
+
+    python -m benchmarks.numbers after.json
+    python -m benchmarks.numbers after.json --against before.json      exit code 1 and the differences
+
+It uses nothing but the command line and torch, so that a copy of this file also runs in an older checkout: the first 20
+losses of every method's ``tiny`` recipe and a checksum of the state they leave; accuracy of the encoder; the estimates
+of ``causal`` and ``stable`` on fixed seeds.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import math
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from contrastkit.cli.main import main as contrastkit
+from sklearn.datasets import load_digits
+
+BATCHES = 20
+METHODS = (
+    "instdisc", "invaspread", "cpc-v1", "cpc-v2", "cmc", "moco-v1", "moco-v2", "simclr-v1", "simclr-v2", "swav", "byol",
+    "simsiam", "moco-v3", "dino", "cpc-audio",
+)  # fmt: skip
+CAUSAL = (
+    "estimate --data lalonde",
+    "estimate --data lalonde --estimand ATC",
+    "estimate --data lalonde-trial --estimand ATE --error hc1",
+    "balance --data lalonde --by ipw",
+    "balance --data lalonde --by cbps",
+    "balance --data lalonde --by dcb",
+    "propensity --data lalonde --model boosting --seed 3",
+    "match --data lalonde --metric scaled --ratio 5 --out pairs.csv",
+    "match --data lalonde --no-replacement --order random --seed 2 --caliper 0.2 --out some.csv",
+    "weight --data lalonde --by arb --out weights.csv",
+    "refute --data lalonde-trial --draws 20",
+    "demo --n 1000",
+    "graph 'z -> t; z -> y; t -> y' --treatment t --outcome y",
+)
+STABLE = (
+    "simulate selection --out train.csv --n 1000",
+    "simulate selection --r test --seed 100 --n 500 --out test.csv",
+    "simulate collinear --rho 0.2,0.8 --n 400 --out pairs.csv",
+    "simulate confounded --n 500 --p 20 --out table.csv",
+    "reweight --data train.csv --label Y --out rff.csv",
+    "reweight --data train.csv --label Y --by dwr --out dwr.csv",
+    "reweight --data train.csv --label Y --by srdo --seed 3 --out srdo.csv",
+    "fit --data train.csv --label Y --weights rff.csv --alpha 0 --no-intercept --out model.json",
+    "evaluate model.json --data test.csv --label Y --environment environment",
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--against", type=Path)
+    given = parser.parse_args()
+    out, against = given.out.resolve(), given.against and given.against.resolve()
+    torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        numbers = {**training(), **tables("causal", CAUSAL), **tables("stable", STABLE)}
+    out.write_text(json.dumps(numbers, indent=1) + "\n")
+    if against is None:
+        return 0
+    before = json.loads(against.read_text())
+    numbers = json.loads(out.read_text())
+    differing = [name for name in before if before[name] != numbers.get(name)]
+    for name in differing:
+        print(f"{name}\n  before {json.dumps(before[name])}\n  after  {json.dumps(numbers.get(name))}")
+    print(f"{len(before) - len(differing)} of {len(before)} the same: {', '.join(sorted(set(before) - set(differing)))}")
+    return 1 if differing else 0
+
+
+def training() -> dict[str, Any]:
+    """Of each method: losses, a checksum of the last state, what the monitor saw; kNN and probe of MoCo."""
+    digits = load_digits()
+    gray = (digits.images / 16 * 255).astype(np.uint8)
+    colour = np.stack([gray, 255 - gray, np.roll(gray, 2, axis=2)], axis=1).repeat(4, 2).repeat(4, 3)
+    numbers: dict[str, Any] = {}
+    for method in METHODS:
+        data = sounds() if method == "cpc-audio" else f"{method}.npz"
+        batch = 16 if method == "cpc-audio" else 64
+        if method != "cpc-audio":
+            n = BATCHES * batch
+            test = slice(n, n + 300)
+            np.savez(
+                data, images=colour[:n], labels=digits.target[:n], test_images=colour[test],
+                test_labels=digits.target[test],
+            )  # fmt: skip
+        options = ["--data", data, "--encoder", "tiny", "--recipe", "tiny", "--batch", str(batch), "--out", method]
+        if method in ("instdisc", "cmc"):
+            options += ["--K", "128"]
+        losses = recorded_losses(["train", method, *options, "--epochs", "2", "--stop-after", "1", "--device", "cpu"])
+        state = torch.load(f"{method}/checkpoints/last.pt", weights_only=True)
+        rows = [json.loads(line) for line in Path(f"{method}/metrics.jsonl").read_text().splitlines()]
+        timed = ("images_per_s", "waiting", "memory_mib", "seconds")
+        numbers[method] = {
+            "losses": losses,
+            "method": checksum(state["method"]),
+            "optimizer": checksum(state["optimizer"]),
+            "metrics": [{name: value for name, value in row.items() if name not in timed} for row in rows],
+        }
+    for command in ("knn", "probe"):
+        run([command, "moco-v2", "--baselines", "--json", f"{command}.json"])
+        numbers[command] = figures(json.loads(Path(f"{command}.json").read_text()))
+    run(["embed", "moco-v2", "--out", "features.npz"])
+    with np.load("features.npz") as features:
+        numbers["embed"] = hashlib.sha256(features["features"].tobytes()).hexdigest()
+    return numbers
+
+
+def sounds() -> str:
+    """A folder of noisy tones."""
+    from scipy.io import wavfile
+
+    rng = np.random.default_rng(0)
+    for i in range(BATCHES * 16):
+        folder = Path("tones") / str(i % 4)
+        folder.mkdir(parents=True, exist_ok=True)
+        wave = np.sin(np.arange(4800) * 0.05 * (1 + i % 4)) + rng.normal(0, 0.3, 4800)
+        wavfile.write(folder / f"{i}.wav", 8000, (wave * 8000).astype(np.int16))
+    return "tones"
+
+
+def recorded_losses(args: list[str]) -> list[float]:
+    """The losses of the steps of a training, as the loop goes back through them."""
+    losses: list[float] = []
+    backward = torch.Tensor.backward
+
+    def recorded(self: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        losses.append(float(self.detach()))
+        backward(self, *args, **kwargs)
+
+    torch.Tensor.backward = recorded  # type: ignore[assignment, method-assign]
+    try:
+        run(args)
+    finally:
+        torch.Tensor.backward = backward  # type: ignore[method-assign]
+    return losses[:BATCHES]
+
+
+def tables(app: str, commands: tuple[str, ...]) -> dict[str, Any]:
+    """Every number that each command prints or writes, in order. Words may change, so they are left out."""
+    import shlex
+
+    found = {}
+    for command in commands:
+        printed = run([app, *shlex.split(command)])
+        # Numbers of more than one digit after the point, or whole ones of tables: signs and thousands' commas included.
+        numbers = re.findall(r"-?\d[\d,]*\.\d+", printed)
+        found[f"{app} {command}"] = numbers
+        for file in re.findall(r"--out (\S+)", command):
+            paths = sorted(Path(file).rglob("*.csv")) if Path(file).is_dir() else [Path(file)]
+            for path in paths:
+                found[f"{app} {path}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def run(args: list[str]) -> str:
+    """Run a command in this process; return what it printed.
+
+    Raises:
+        SystemExit: it failed (1 is what ``causal balance`` says of arms that are not alike).
+    """
+    from contrastkit.cli import screen
+
+    printed = io.StringIO()
+    screen.console.file = printed
+    code = contrastkit(args)
+    if code not in (0, 1):
+        sys.exit(f"contrastkit {' '.join(args)}: exit code {code}")
+    return printed.getvalue()
+
+
+def figures(value: Any) -> Any:
+    """The numbers of a report, without its words."""
+    if isinstance(value, dict):
+        return {key: figures(item) for key, item in value.items() if key not in ("data", "run")}
+    if isinstance(value, list):
+        return [figures(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def checksum(state: Any) -> str:
+    """Of all tensors and numbers in a nested state, in order."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(value.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.ndim else
+                          str(value.item()).encode())  # fmt: skip
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                digest.update(str(key).encode())
+                add(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                add(item)
+        else:
+            digest.update(repr(value).encode())
+
+    add(state)
+    return digest.hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
