@@ -1,7 +1,7 @@
 """Every number that a refactoring must leave alone, as JSON: run it in two checkouts and compare the files.
 
-    python -m benchmarks.numbers after.json
-    python -m benchmarks.numbers after.json --against before.json      exit code 1 and the differences
+    python -m benchmarks.fingerprint after.json
+    python -m benchmarks.fingerprint after.json --against before.json      exit code 1 and the differences
 
 It uses nothing but the command line and torch, so that a copy of this file also runs in an older checkout: the first 20
 losses of every method's ``tiny`` recipe and a checksum of the state they leave; accuracy of the encoder; the estimates
@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("--against", type=Path)
     given = parser.parse_args()
     out, against = given.out.resolve(), given.against and given.against.resolve()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         numbers = {**training(), **tables("causal", CAUSAL), **tables("stable", STABLE)}
     out.write_text(json.dumps(numbers, indent=1) + "\n")
@@ -87,10 +87,10 @@ def training() -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     for method in METHODS:
         data = sounds() if method == "cpc-audio" else f"{method}.npz"
-        batch = 16 if method == "cpc-audio" else 64
+        batch = 16 if method == "cpc-audio" else 32
         if method != "cpc-audio":
             n = BATCHES * batch
-            test = slice(n, n + 300)
+            test = slice(n, n + 200)
             np.savez(
                 data, images=colour[:n], labels=digits.target[:n], test_images=colour[test],
                 test_labels=digits.target[test],
@@ -109,7 +109,7 @@ def training() -> dict[str, Any]:
             "metrics": [{name: value for name, value in row.items() if name not in timed} for row in rows],
         }
     for command in ("knn", "probe"):
-        run([command, "moco-v2", "--baselines", "--json", f"{command}.json"])
+        run([command, "moco-v2", "--json", f"{command}.json"])
         numbers[command] = figures(json.loads(Path(f"{command}.json").read_text()))
     run(["embed", "moco-v2", "--out", "features.npz"])
     with np.load("features.npz") as features:
