@@ -27,10 +27,10 @@ from contrastkit import names, optim
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.data import DataSet, Loader, Source, open_data
 from contrastkit.evaluate.judge import judge
-from contrastkit.methods import RECIPES, Recipe, BuildContext
+from contrastkit.methods import RECIPES, BuildContext, Recipe
 from contrastkit.parts.encoder import Encoder
 from contrastkit.run import load
-from contrastkit.train import Options, image_size, train
+from contrastkit.training import Options, train
 
 # Whose tiny encoder stays as drawn: MoCo's is that of all but three, which are compared with their own.
 UNTRAINED = {
@@ -77,7 +77,7 @@ def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
             with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
                 logits = model(batch.views[0].to(memory_format=torch.channels_last))
             F.cross_entropy(logits.float(), batch.label).backward()
-            optim.apply_schedule(optimizer, step / steps, rate)
+            optim.apply_schedule(optimizer, step / steps, optim.SchedulePoint(lr=rate))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
@@ -88,7 +88,7 @@ def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -
     """One row: a method or a baseline, trained where it is to be trained, and judged."""
     source = data.train
     recipe = budgeted(UNTRAINED.get(name, name if name in METHODS else "moco-v2"))
-    size = image_size(recipe, source.size)
+    size = recipe.image_size(source.size)
     row: dict[str, Any] = {"method": name, "seed": seed, "epochs": 0, "cpu_minutes": None}
     if name == "raw pixels":
         return row | judged(data, None, size)

@@ -1,6 +1,5 @@
 """``contrastkit ablate``: the trainings of a debate, published and measured side by side."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,35 +37,35 @@ def ablate(
     debug: Debug = False,
 ) -> None:
     """Run the trainings of a debate, row by row; the same command again goes on where it was left."""
-    from contrastkit.cli.train import choose, resolved
-
     from contrastkit.ablation import REPORT, byol_norm
-    from contrastkit.data import default_workers
     from contrastkit.methods.byol import ABLATION
-    from contrastkit.train import Options
+    from contrastkit.training.plan import absolute, plan, replaced
 
-    options = Options(
-        data=resolved(data or DEFAULT_DATA),
-        data_dir=where(data_dir),
-        download=download,
-        val_fraction=val_fraction,
-        device=device,
-        seed=seed,
-        monitor_every=monitor_every,
-    )
-    opened = options.open_data()
-    options = replace(options, workers=default_workers(opened.pretrain) if workers is None else workers)
+    options: dict[str, Any] = {
+        "data": absolute(data or DEFAULT_DATA),
+        "data_dir": where(data_dir),
+        "download": download,
+        "val_fraction": val_fraction,
+        "device": device,
+        "seed": seed,
+        "monitor_every": monitor_every,
+    }
+    if workers is not None:
+        options["workers"] = workers
     given = {"encoder": encoder, "epochs": epochs, "lr": lr}
-    name, base = choose("byol", {key: value for key, value in given.items() if value is not None}, opened, recipe)
-    folder = out or Path("runs") / f"ablate-{what}-{Path(opened.name).stem}"
-    screen.say(f"{len(ABLATION)} rows of {name} on {opened.name}, {base.epochs} epochs each; folder {folder}")
+    numbers = {key: value for key, value in given.items() if value is not None}
+    base = plan("byol", options, change=replaced(numbers), encoder=encoder, row=recipe)
+    folder = out or Path("runs") / f"ablate-{what}-{Path(base.data.name).stem}"
+    screen.say(
+        f"{len(ABLATION)} rows of {base.name} on {base.data.name}, {base.recipe.epochs} epochs each; folder {folder}"
+    )
     rows: list[dict[str, Any]] = []
-    with screen.TrainingScreen() as watch:
-        for row in byol_norm(name, base, options, opened, out=folder, watch=watch):
+    with screen.TrainingScreen() as reporter:
+        for row in byol_norm(base.name, base.recipe, base.options, base.data, out=folder, reporter=reporter):
             rows.append(row)
             screen.say(f"{row['name']}: kNN {row['knn']:.1f} %, linear {row['linear']:.1f} %")
     screen.table(
-        f"BYOL and batch norm: linear accuracy as published, and on {opened.name}",
+        f"BYOL and batch norm: linear accuracy as published, and on {base.data.name}",
         ("", "published", "measured", "kNN", "effective rank", "training, s"),
         [_shown(row) for row in rows],
     )

@@ -96,7 +96,7 @@ class Judged:
         self.device, self.batch = dist.init(choice.device), choice.batch
         data, val_fraction, split_seed, kept_dir = choice.data, choice.val_fraction, choice.seed, None
         self.report: Path | None = None  # the run, where it is judged on its own set
-        record = Run.open(run, writes=False).recipe if run is not None else None
+        record = Run.open(run, writes=False).record if run is not None else None
         if record is not None:
             kept = record["options"]
             if data is None:  # the run's own set and split: other draws would judge on images it was trained on

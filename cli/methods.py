@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json
-from contrastkit.cli.train import per_row, shown
+from contrastkit.cli.recipe_options import as_typed, per_row
 
 from contrastkit.errors import UserError, suggest
 from contrastkit.names import METHODS
@@ -92,7 +92,7 @@ def _numbers(title: str, numbers: dict[str, dict[str, Any]], notes: dict[str, st
 
 def _is_on(values: dict[str, Any]) -> bool:
     """Whether any recipe uses what this number is for."""
-    return any(shown(value) not in ("0", "false", "none") for value in values.values())
+    return any(as_typed(value) not in ("0", "false", "none") for value in values.values())
 
 
 def _notes(kind: type[Any]) -> dict[str, str]:
@@ -103,7 +103,7 @@ def _notes(kind: type[Any]) -> dict[str, str]:
 
 def per_view(views: Sequence["View"], name: str) -> str:
     """'0.5' where the views agree, else '2 x 224, 6 x 96' in their order."""
-    values = [shown(getattr(view, name)) for view in views]
+    values = [as_typed(getattr(view, name)) for view in views]
     if len(set(values)) == 1:
         return values[0]
     runs = [(value, len(list(run))) for value, run in itertools.groupby(values)]

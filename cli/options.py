@@ -20,18 +20,22 @@ from typing import Annotated, Any
 import typer
 
 
-def takes_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each parameter of ``command`` that is annotated with a dataclass by that dataclass's fields."""
+def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Callable[..., None]:
+    """Replace each parameter of ``command`` that is annotated with a dataclass by that dataclass's fields.
+
+    Args:
+        more: further parameters, before the others, for a command that takes ``**given``.
+    """
     hints = typing.get_type_hints(command, include_extras=True)
     families = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name in families:
             parameters += _parameters(families[parameter.name])
-        else:
-            parameters.append(
-                parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
-            )
+        elif parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name]))
+
+    parameters = [*more, *parameters]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
@@ -56,6 +60,7 @@ def _parameters(family: Any) -> list[inspect.Parameter]:
         )
         for item in dataclasses.fields(family)
     ]
+
 
 Data = Annotated[
     str | None,

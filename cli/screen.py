@@ -14,7 +14,7 @@ from rich.status import Status
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from contrastkit.train import Tick
+    from contrastkit.training import Progress as TrainingProgress
 
 SILENCE = 60.0  # seconds after which a long epoch says where it is, where there is no terminal
 
@@ -81,16 +81,16 @@ def pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 
 class TrainingScreen:
-    """A ``Watch`` that draws a training: a live line on a terminal, elsewhere a plain line now and then."""
+    """A ``Reporter`` that draws a training: a live line on a terminal, elsewhere a plain line now and then."""
 
     def __init__(self, *, shown: bool = True) -> None:
         self._shown = shown
         self._live: Live | None = None
         self._spoken = time.monotonic()
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[tick].epoch:.1f}/{task.fields[tick].epochs}"),
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[progress].epoch:.1f}/{task.fields[progress].epochs}"),
             BarColumn(bar_width=None),
-            TextColumn("loss {task.fields[tick].loss:.3f}  {task.fields[tick].pace}{task.fields[last]}"),
+            TextColumn("loss {task.fields[progress].loss:.3f}  {task.fields[progress].pace}{task.fields[last]}"),
             console=console,
         )
         self._task: Any = None
@@ -102,21 +102,24 @@ class TrainingScreen:
         if self._live is not None:
             self._live.stop()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         if self._shown:
             self._spoken = time.monotonic()
             say(line)
 
-    def tick(self, tick: "Tick") -> None:
+    def on_step(self, progress: "TrainingProgress") -> None:
         if not self._shown:
             return
         if not console.is_terminal:
             if time.monotonic() - self._spoken > SILENCE:
-                self.say(f"epoch {tick.epoch:.2f}/{tick.epochs}  loss {tick.loss:.4f}  {tick.pace}")
+                self.log(f"epoch {progress.epoch:.2f}/{progress.epochs}  loss {progress.loss:.4f}  {progress.pace}")
             return
-        shown = {"tick": tick, "last": f"  kNN {tick.last['knn']:.1%}" if "knn" in tick.last else ""}
+        shown = {
+            "progress": progress,
+            "last": f"  kNN {progress.evaluation['knn']:.1%}" if "knn" in progress.evaluation else "",
+        }
         if self._live is None:
-            self._task = self._progress.add_task("train", total=tick.steps, completed=tick.step, **shown)
-            self._live = Live(self._progress, console=console, refresh_per_second=4, transient=True)
+            self._task = self._bar.add_task("train", total=progress.steps, completed=progress.step, **shown)
+            self._live = Live(self._bar, console=console, refresh_per_second=4, transient=True)
             self._live.start()
-        self._progress.update(self._task, completed=tick.step, **shown)
+        self._bar.update(self._task, completed=progress.step, **shown)

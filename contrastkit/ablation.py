@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from contrastkit import checkpoint, dist
+from contrastkit import checkpoint, dist, precision
 from contrastkit.data import DataSet
 from contrastkit.errors import UserError
 from contrastkit.evaluate.judge import judge, parts
-from contrastkit.methods import Recipe, BuildContext, byol
+from contrastkit.methods import BuildContext, Recipe, byol
 from contrastkit.run import load
-from contrastkit.train import Options, Silent, Watch, image_size, resolved_precision, train
+from contrastkit.training import NullReporter, Options, Reporter, train
 
 REPORT = "ablation.json"
 
@@ -26,7 +26,7 @@ def byol_norm(
     data: DataSet,
     *,
     out: Path,
-    watch: Watch | None = None,
+    reporter: Reporter | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The batch-norm debate: BYOL's seven trainings (:data:`contrastkit.methods.byol.ABLATION`) on one budget.
 
@@ -47,19 +47,19 @@ def byol_norm(
         UserError: no labels to judge by, or ``out`` holds an ablation of something else.
     """
     assert isinstance(recipe, byol.BYOLRecipe)
-    watch, device = watch or Silent(), dist.init(options.device)
+    reporter, device = reporter or NullReporter(), dist.init(options.device)
     if dist.world_size() > 1:
         raise UserError("an ablation runs in one process: start it without torchrun")
-    options = replace(options, precision=resolved_precision(options.precision, device))
+    options = replace(options, precision=precision.resolve(options.precision, device))
     parts(data)
     head: dict[str, Any] = {"name": name, "recipe": asdict(recipe), "data": data.pretrain.fingerprint()}
     head |= {"seed": options.seed, "precision": options.precision}
     head = json.loads(json.dumps(head))
     rows = _begun(out / REPORT, head)
-    size = image_size(recipe, data.pretrain.size)
+    size = recipe.image_size(data.pretrain.size)
     yield from rows
     for row, changed in list(byol.ablation(recipe).items())[len(rows) :]:
-        watch.say(f"row {len(rows) + 1} of {len(byol.ABLATION)}: {row}")
+        reporter.log(f"row {len(rows) + 1} of {len(byol.ABLATION)}: {row}")
         rank, seconds = None, 0.0
         if changed is None:
             torch.manual_seed(options.seed)
@@ -68,11 +68,11 @@ def byol_norm(
         else:
             run = out / row.replace(" ", "-")
             outcome = train(
-                name, changed, options, out=run, resume=(run / "recipe.json").exists(), watch=watch, data=data
+                name, changed, options, out=run, resume=(run / "recipe.json").exists(), reporter=reporter, data=data
             )
             if not outcome.finished or outcome.signalled:
                 return
-            encoder, rank, seconds = load(run), outcome.last.get("rank"), outcome.seconds
+            encoder, rank, seconds = load(run), outcome.evaluation.get("rank"), outcome.seconds
         found = judge(encoder, data, size=size, workers=options.workers, device=device)
         rows.append(
             {

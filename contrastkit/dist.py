@@ -3,6 +3,7 @@
 Ranks hold contiguous slices of the global batch, in rank order; gathers keep that order.
 """
 
+import inspect
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -113,6 +114,18 @@ def any_of(flags: Sequence[bool], device: torch.device) -> list[bool]:
     if world_size() == 1:
         return list(flags)
     return all_reduce_max(torch.tensor(flags, dtype=torch.float32, device=device)).bool().tolist()
+
+
+def data_parallel(module: nn.Module) -> nn.Module:
+    """DDP without its broadcasts where there are several processes: every rank writes its own queue, identically, and
+    all begin alike, as the seed or the checkpoint says, which holds the batch-norm statistics of each."""
+    if world_size() == 1:
+        return module
+    keyword = "forward_sync_buffers"
+    if keyword not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
+        keyword = "broadcast_buffers"  # its older name
+    no_broadcast: dict[str, Any] = {keyword: False, "init_sync": False}
+    return nn.parallel.DistributedDataParallel(module, **no_broadcast)
 
 
 def barrier() -> None:

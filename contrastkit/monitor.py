@@ -14,26 +14,28 @@ from torch import Tensor
 
 from contrastkit.data import DataSet, Loader, Source
 from contrastkit.data.source import split
-from contrastkit.evaluate.features import Autocast, encode, evaluating
+from contrastkit.evaluate.features import encode, evaluating
 from contrastkit.evaluate.knn import knn
-from contrastkit.parts.heads import Tower
+from contrastkit.methods import Method
+from contrastkit.precision import Autocast
 from contrastkit.rng import permutation
 from contrastkit.views import View, Window
 
-LOOK = ("std", "rank", "alignment", "uniformity", "loss", "knn")  # what a look holds
-IMAGES = 1024  # looked at for the collapse numbers: enough for an effective rank of some hundreds
+NUMBERS = ("std", "rank", "alignment", "uniformity", "loss", "knn")  # what an evaluation gives
+IMAGES = 1024  # for the collapse numbers: enough for an effective rank of some hundreds
 BANK, QUERIES = 4096, 1024  # training images for kNN
 
 # Each output is a part common to all and a part of its own, and std^2 in units of 1/d is the share of its squared
 # length that is its own: below 0.2, all outputs are the same vector but for 4 % of it.
 STD = 0.2
 RANK = 2.0  # fewer than two directions' worth of variety
-# One look is not enough: an untrained network starts at a std of 0.13 (measured: ``tiny`` and its head on CIFAR-10) and
-# leaves it within a few steps. Numbers that rise by this factor from look to look are on their way out.
+# One evaluation is not enough: an untrained network starts at a std of 0.13 (measured: ``tiny`` and its head on
+# CIFAR-10) and leaves it within a few steps. Numbers that rise by this factor from one to the next are on their way
+# out.
 RISE = 1.1
 # Nats below chance: the positive is then at most e^0.05 = 1.05 times as likely as a negative.
 ABOVE_CHANCE = 0.05
-# A loss below this share of chance's, while kNN has gained less than GAIN since the first look: the task is solved by
+# A loss below this share of chance's, while kNN has gained less than GAIN since the first one: the task is solved by
 # something that does not tell images apart. A leak through batch norm looks like that (MoCo, Sec. 3.3, App. A.9).
 TOO_EASY, GAIN = 0.1, 0.01
 
@@ -56,7 +58,7 @@ def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
         t = 2); 0 when collapsed, at best near -4.
     """
     if not (z1.isfinite().all() and z2.isfinite().all()):
-        return dict.fromkeys(LOOK[:4], math.nan)
+        return dict.fromkeys(NUMBERS[:4], math.nan)
     z1, z2 = F.normalize(z1.float(), dim=1), F.normalize(z2.float(), dim=1)
     p = torch.linalg.svdvals(z1)
     p = p / p.sum()
@@ -68,21 +70,21 @@ def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
     }
 
 
-def diagnose(looks: Sequence[dict[str, float]], *, chance_loss: float | None = None) -> str | None:
-    """One line when the training goes nowhere, naming what to turn; None while it is healthy, or after a single look.
+def diagnose(history: Sequence[dict[str, float]], *, chance_loss: float | None = None) -> str | None:
+    """One line when the training goes nowhere, naming what to turn; None while it is healthy, or after one evaluation.
 
     Args:
-        looks: the numbers so far, oldest first: those of :func:`collapse`, ``loss``, and ``knn`` if there are labels.
+        history: the numbers so far, oldest first: those of :func:`collapse`, ``loss``, and ``knn`` if there are labels.
         chance_loss: the loss of a method that tells nothing apart, log(K + 1); None if there is no such number.
     """
-    if not looks:
+    if not history:
         return None
-    now = looks[-1]
+    now = history[-1]
     if not all(map(math.isfinite, now.values())):
         return "the outputs are not finite: lower the learning rate (--lr), or clip the gradient (--clip-norm)"
-    if len(looks) < 2:
+    if len(history) < 2:
         return None
-    before = looks[-2]
+    before = history[-2]
     if now["std"] < min(STD, RISE * before["std"]):
         return (
             f"collapse: the outputs hardly differ (std {now['std']:.2f}/sqrt(d), healthy is near 1): lower the "
@@ -97,27 +99,28 @@ def diagnose(looks: Sequence[dict[str, float]], *, chance_loss: float | None = N
         return None
     if min(now["loss"], before["loss"]) > chance_loss - ABOVE_CHANCE:
         return (
-            f"stuck: the loss {now['loss']:.2f} is that of chance, {chance_loss:.2f}: lower the temperature (--tau), raise "
-            "the target's momentum (--m) if its keys change too fast, or change the learning rate (--lr)"
+            f"stuck: the loss {now['loss']:.2f} is that of chance, {chance_loss:.2f}: lower the temperature (--tau), "
+            "raise the target's momentum (--m) if its keys change too fast, or change the learning rate (--lr)"
         )
     easy = now["loss"] < TOO_EASY * chance_loss
-    if easy and len(looks) > 2 and "knn" in now and now["knn"] < looks[0].get("knn", 0.0) + GAIN:
+    if easy and len(history) > 2 and "knn" in now and now["knn"] < history[0].get("knn", 0.0) + GAIN:
         return (
-            f"too easy: the loss fell to {now['loss']:.2f} (chance {chance_loss:.2f}) but kNN does not rise: batch norm may "
-            "tell which key belongs to which query (--bn-groups above 1), or the views are too alike (stronger crops)"
+            f"too easy: the loss fell to {now['loss']:.2f} (chance {chance_loss:.2f}) but kNN does not rise: batch "
+            "norm may tell which key belongs to which query (--bn-groups above 1), or the views are too alike "
+            "(stronger crops)"
         )
     return None
 
 
 class Monitor:
-    """Looks at a training every few epochs: :func:`collapse`, and kNN when there are labels.
+    """Evaluates a training every few epochs: :func:`collapse`, and kNN when there are labels.
 
-    It always looks at the same images under the same views, draws from no generator and leaves the method as it was:
+    It always takes the same images under the same views, draws from no generator and leaves the method as it was:
     a run is the same with it and without. kNN asks and answers with training images, so nobody tunes on the test set.
 
     Attributes:
-        looks: the numbers so far, oldest first: those of :func:`collapse`, ``loss``, ``knn`` (k = 20, T = 0.1).
-        last: the newest of them; empty before the first look.
+        history: the numbers so far, oldest first: those of :func:`collapse`, ``loss``, ``knn`` (k = 20, T = 0.1).
+        latest: the newest of them; empty before the first evaluation.
         warning: the newest diagnosis, None if healthy.
     """
 
@@ -135,16 +138,16 @@ class Monitor:
     ) -> None:
         """
         Args:
-            views: of the training; the first two are looked at.
+            views: of the training; the first two are evaluated.
             size: side in pixels of the images that kNN sees.
-            every: epochs between looks; 0 is never.
+            every: epochs between evaluations; 0 is never.
             chance_loss: see :func:`diagnose`.
             workers: processes that decode the images.
         """
         self.views = (views[0], views[min(1, len(views) - 1)])
         self.size, self.seed, self.device = size, seed, device
         self.every, self.chance_loss, self.workers = every, chance_loss, workers
-        self.looks: list[dict[str, float]] = []
+        self.history: list[dict[str, float]] = []
         self.warning: str | None = None
         self._source = _some(data.pretrain, torch.arange(len(data.pretrain)), IMAGES, seed)
         self._labelled: tuple[Source, Source] | None = None
@@ -156,24 +159,25 @@ class Monitor:
             self._n_classes = int(labels.max()) + 1
 
     def due(self, epoch: int, last: bool) -> bool:
-        """Whether to look after ``epoch`` epochs; always after the last one."""
+        """Whether to evaluate after ``epoch`` epochs; always after the last one."""
         return self.every > 0 and (last or epoch % self.every == 0)
 
-    def look(
+    def evaluate(
         self,
-        online: Tower,
+        method: Method,
         loss: float,
         autocast: Autocast = contextlib.nullcontext,
     ) -> dict[str, float]:
         """The numbers of the moment.
 
         Args:
-            online: encoder and head in training.
+            method: in training; its online encoder and head are evaluated.
             loss: mean over the epoch.
             autocast: makes the context that the network runs under.
         """
+        online = method.online
         with evaluating(online):
-            now = collapse(*self._outputs(online, autocast)) | {"loss": loss}
+            now = collapse(*self._outputs(method, autocast)) | {"loss": loss}
             if self._labelled is not None:
                 bank, queries = (
                     encode(
@@ -188,20 +192,20 @@ class Monitor:
                     for source in self._labelled
                 )
                 now["knn"] = knn(bank, queries, n_classes=self._n_classes, device=self.device).top1
-        self.looks.append(now)
-        self.warning = diagnose(self.looks, chance_loss=self.chance_loss)
+        self.history.append(now)
+        self.warning = diagnose(self.history, chance_loss=self.chance_loss)
         return now
 
     def resume(self, rows: Sequence[dict[str, float]]) -> None:
-        """Take up the looks among the rows of metrics.jsonl."""
-        self.looks = [{name: row[name] for name in LOOK if name in row} for row in rows if "std" in row]
+        """Restore the history from the rows of metrics.jsonl."""
+        self.history = [{name: row[name] for name in NUMBERS if name in row} for row in rows if "std" in row]
 
     @property
-    def last(self) -> dict[str, float]:
-        return self.looks[-1] if self.looks else {}
+    def latest(self) -> dict[str, float]:
+        return self.history[-1] if self.history else {}
 
     @torch.no_grad()
-    def _outputs(self, online: Tower, autocast: Autocast) -> list[Tensor]:
+    def _outputs(self, method: Method, autocast: Autocast) -> list[Tensor]:
         """z [N, d] of each of the two views."""
         n = len(self._source)
         loader = Loader(
@@ -217,8 +221,8 @@ class Monitor:
         for batch in loader.epoch(0):
             for view, outputs in zip(batch.views, z, strict=True):
                 images = view.to(self.device, memory_format=torch.channels_last)
-                with autocast():  # part by part, past a compiled Tower: no recompiling for this
-                    outputs.append(online.head(online.encoder(images)))
+                with autocast():
+                    outputs.append(method.embed(images))
         return [torch.cat(outputs) for outputs in z]
 
 

@@ -5,8 +5,7 @@ function of progress alone, and :func:`apply_schedule` writes it into the optimi
 scheduler's state. One step reads::
 
     loss.backward()
-    apply_schedule(optimizer, progress, learning_rate(progress, ...))
-    clip_gradients(optimizer, max_norm)
+    apply_schedule(optimizer, progress, recipe.schedule_at(progress))
     optimizer.step()
 """
 
@@ -22,6 +21,15 @@ from contrastkit.errors import UserError
 
 Name = Literal["sgd", "lars", "adamw"]
 Schedule = Literal["cosine", "step", "constant"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulePoint:
+    """What the schedule prescribes at one step."""
+
+    lr: float
+    weight_decay: float | None = None  # of the groups that decay; None leaves it as it is
+    clip_norm: float = 0.0  # of all gradients together; 0 is off
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,28 +214,23 @@ def cosine(progress: float, first: float, last: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def apply_schedule(
-    optimizer: torch.optim.Optimizer, progress: float, lr: float, weight_decay: float | None = None
-) -> None:
-    """Write the learning rate into every group, and drop the gradients of those still frozen.
+def apply_schedule(optimizer: torch.optim.Optimizer, progress: float, now: SchedulePoint) -> None:
+    """Write learning rate and weight decay into every group, drop the gradients of those still frozen, clip the rest.
 
     To be called between ``backward`` and ``step``. A gradient of None, unlike one of zero, also keeps momentum and
-    decay away from a parameter. ``weight_decay``, if given, is written into the groups that decay.
+    decay away from a parameter. Gradients of a group with ``clip`` are scaled down tensor by tensor, then all together
+    to ``now.clip_norm``.
     """
     for group in optimizer.param_groups:
-        if weight_decay is not None and group["decay"]:
-            group["weight_decay"] = weight_decay
-        group["lr"] = lr * group["lr_scale"] if group["fixed_lr"] is None else group["fixed_lr"]
+        if now.weight_decay is not None and group["decay"]:
+            group["weight_decay"] = now.weight_decay
+        group["lr"] = now.lr * group["lr_scale"] if group["fixed_lr"] is None else group["fixed_lr"]
         if progress < group["frozen_until"]:
             for p in group["params"]:
                 p.grad = None
-
-
-def clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float | None = None) -> None:
-    """Scale gradients down: each tensor of a group with ``clip`` to that norm, then all together to ``max_norm``."""
     for group in optimizer.param_groups:
         if group["clip"] is not None:
             for p in group["params"]:
                 nn.utils.clip_grad_norm_([p], group["clip"])
-    if max_norm:
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm)
+    if now.clip_norm:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], now.clip_norm)

@@ -8,6 +8,29 @@ number generators"), chained over the parts of the address. torch's own generato
 import torch
 from torch import Tensor
 
+# What is drawn, and at which address. A time is an epoch (from 0), a step (:func:`at_step`), or a step told from all
+# epochs (:func:`beside_epochs`).
+#
+#     order of the data                  permutation   epoch
+#     MoCo's order of the keys           permutation   beside_epochs
+#     augmentations of an image          uniform       epoch           the view's number, from 0
+#     augmentations of CPC's patches     uniform       at_step         the patch's number, below 0
+#     negatives of a memory bank         uniform       at_step         NEGATIVES
+#     drop path (index: the process)     uniform       beside_epochs   DROP_PATH
+NEGATIVES = -1
+DROP_PATH = -1
+
+
+def at_step(progress: float) -> int:
+    """The time of a step at ``progress`` in [0, 1], the same after a resume: int in [0, 2^40]."""
+    return int(progress * 2**40)
+
+
+def beside_epochs(progress: float) -> int:
+    """The time of a step where the address has no other part that tells it from an epoch: below 0."""
+    return -1 - at_step(progress)
+
+
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # splitmix64's increment; as int64, whose arithmetic wraps
 _MIX1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX2 = 0x94D049BB133111EB - 2**64

@@ -47,7 +47,7 @@ class Run:
         self._board: Any = None
 
     @classmethod
-    def create(cls, path: Path, recipe: dict[str, Any], *, writes: bool = True) -> "Run":
+    def create(cls, path: Path, record: dict[str, Any], *, writes: bool = True) -> "Run":
         """Make the folder for a new run.
 
         Raises:
@@ -56,10 +56,10 @@ class Run:
         run = cls(path, writes=writes)
         if writes:
             if (path / RECIPE).exists():
-                raise UserError(f"{path} already holds a run: go on with --resume {path}, or give another --out")
+                raise UserError(f"{path} already holds a run: resume it with --resume {path}, or give another --out")
             try:
                 run.checkpoints.mkdir(parents=True, exist_ok=True)
-                run.write_recipe(recipe)
+                run.write_record(record)
             except OSError as error:
                 raise UserError(f"the run folder {path} cannot be written: {error.strerror}") from error
         return run
@@ -80,15 +80,15 @@ class Run:
         return run
 
     @property
-    def recipe(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         try:
             return json.loads((self.path / RECIPE).read_text())
         except ValueError as error:
             raise UserError(f"{self.path / RECIPE} is damaged: {error}") from error
 
-    def write_recipe(self, recipe: dict[str, Any]) -> None:
+    def write_record(self, record: dict[str, Any]) -> None:
         if self.writes:
-            checkpoint.write_text(self.path / RECIPE, json.dumps(recipe, indent=2) + "\n")
+            checkpoint.write_text(self.path / RECIPE, json.dumps(record, indent=2) + "\n")
 
     def note_environment(self) -> None:
         """Add what this start runs on to environment.json."""
@@ -99,13 +99,13 @@ class Run:
         starts.append(environment())
         checkpoint.write_text(file, json.dumps(starts, indent=2) + "\n")
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Add a line to log.txt, with the time."""
         if self.writes:
             with open(self.path / LOG, "a") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
-    def record(self, row: dict[str, Any]) -> None:
+    def add_metrics(self, row: dict[str, Any]) -> None:
         """Add a row of metrics; ``row["step"]`` says when."""
         if not self.writes:
             return
@@ -140,6 +140,11 @@ class Run:
     def load(self) -> dict[str, Any]:
         return checkpoint.load(self.last)
 
+    @property
+    def last_good(self) -> str:
+        """Where the newest checkpoint is, for an error message."""
+        return f"last good checkpoint: {self.last if self.last.exists() else 'none yet'}"
+
     def close(self) -> None:
         """Finish the event file and draw curves.png."""
         if self._board is not None:
@@ -164,7 +169,7 @@ def load(path: str | Path) -> "Encoder":
     from contrastkit.parts.encoder import build_encoder
 
     run = Run.open(Path(path), writes=False)
-    encoder = build_encoder(**run.recipe["encoder"])
+    encoder = build_encoder(**run.record["encoder"])
     if (run.path / ENCODER).exists():
         try:
             state = load_file(run.path / ENCODER)
@@ -188,11 +193,10 @@ def load_method(path: str | Path) -> "Method":
     Raises:
         UserError: no run there, or nothing saved yet.
     """
-    from contrastkit.methods import BuildContext
-    from contrastkit.train import recipe_from_json
+    from contrastkit.methods import RECIPES, BuildContext
 
     run = Run.open(Path(path), writes=False)
-    record, state = run.recipe, run.load()["method"]
+    record, state = run.record, run.load()["method"]
     encoder = record["encoder"]
     context = BuildContext(
         channels=encoder["channels"],
@@ -201,7 +205,7 @@ def load_method(path: str | Path) -> "Method":
         images=record["data"]["images"],
         seed=record["options"]["seed"],
     )
-    method = recipe_from_json(record["name"], record["recipe"]).build(context)
+    method = RECIPES[record["name"]].from_json(record["recipe"]).build(context)
     try:
         method.load_state_dict(state)
     except RuntimeError as error:

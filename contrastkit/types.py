@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -14,6 +15,11 @@ class Batch:
     views: Sequence[Tensor]  # V x [N, C, H, W] float32 in [0, 1]; sizes may differ between views (multi-crop)
     index: Tensor  # [N] int64, position in the data set: the memory bank's address
     label: Tensor  # [N] int64, -1 where there is none; never read by a method
+
+    def to(self, device: torch.device) -> "Batch":
+        """On a device, the views channels last; labels stay where they are."""
+        views = [v.to(device, non_blocking=True, memory_format=torch.channels_last) for v in self.views]
+        return Batch(views, self.index.to(device, non_blocking=True), self.label)
 
     def pin_memory(self) -> "Batch":
         """What DataLoader calls, so that the copy to a GPU does not wait."""

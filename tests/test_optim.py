@@ -10,9 +10,9 @@ from contrastkit.errors import UserError
 from contrastkit.optim import (
     LARS,
     ParamGroup,
+    SchedulePoint,
     apply_schedule,
     build_optimizer,
-    clip_gradients,
     decay_groups,
     learning_rate,
 )
@@ -34,7 +34,7 @@ def run(optimizer: torch.optim.Optimizer, params: list[nn.Parameter], grads: lis
     for step, lr in enumerate(RATES):
         for p, g in zip(params, grads[step], strict=True):
             p.grad = g.clone()
-        apply_schedule(optimizer, step / len(RATES), lr)
+        apply_schedule(optimizer, step / len(RATES), SchedulePoint(lr=lr))
         optimizer.step()
 
 
@@ -175,7 +175,7 @@ def test_rates_of_groups() -> None:
     a, b, c = (nn.Parameter(torch.ones(1)) for _ in range(3))
     groups = [ParamGroup(params=[a]), ParamGroup(params=[b], fixed_lr=0.5), ParamGroup(params=[c], lr_scale=10.0)]
     optimizer = build_optimizer(groups, "sgd", lr=1.0, weight_decay=0.0)
-    apply_schedule(optimizer, 0.3, 0.02)
+    apply_schedule(optimizer, 0.3, SchedulePoint(lr=0.02))
     assert [group["lr"] for group in optimizer.param_groups] == [0.02, 0.5, pytest.approx(0.2)]
 
 
@@ -186,7 +186,7 @@ def test_a_frozen_group_stays_bit_equal_then_moves(name: str) -> None:
     optimizer = build_optimizer(groups, name, lr=0.1, weight_decay=0.1)  # type: ignore[arg-type]
     for progress, moves in ((0.0, False), (0.49, False), (0.5, True)):
         free.grad, frozen.grad = torch.ones(2, 2), torch.ones(2, 2)
-        apply_schedule(optimizer, progress, 0.1)
+        apply_schedule(optimizer, progress, SchedulePoint(lr=0.1))
         before = free.detach().clone()
         optimizer.step()
         assert not torch.equal(free, before)
@@ -202,10 +202,10 @@ def test_clipping_per_tensor_and_globally() -> None:
         a.grad, b.grad, c.grad = torch.full((4,), 5.0), torch.full((4,), 0.5), torch.full((4,), 6.0)
 
     fill()
-    clip_gradients(optimizer)
+    apply_schedule(optimizer, 0.0, SchedulePoint(lr=0.1))
     assert [p.grad.norm().item() for p in (a, b, c)] == pytest.approx([3.0, 1.0, 12.0])  # norms were 10, 1, 12
     fill()
-    clip_gradients(optimizer, max_norm=1.0)
+    apply_schedule(optimizer, 0.0, SchedulePoint(lr=0.1, clip_norm=1.0))
     whole = math.sqrt(3.0**2 + 1.0**2 + 12.0**2)
     assert [p.grad.norm().item() for p in (a, b, c)] == pytest.approx([3 / whole, 1 / whole, 12 / whole], rel=1e-5)
 

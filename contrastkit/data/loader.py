@@ -108,6 +108,14 @@ class Loader:
         self._steps[:] = [(epoch, order[i : i + share]) for i in first]
         yield from _checked(self._pool, self.source, self.max_bad)
 
+    def batches(self, start: int, end: int) -> Iterator[Batch]:
+        """This process's batches of steps [start, end) of the schedule, across epochs; raises as :meth:`epoch`."""
+        while start < end:
+            epoch, first = divmod(start, self.steps_per_epoch)
+            stop = min(end, (epoch + 1) * self.steps_per_epoch)
+            yield from itertools.islice(self.epoch(epoch, first), stop - start)
+            start = stop
+
 
 def default_workers(source: Source) -> int:
     """0 for images in memory, which are augmented in batches; for files the cores but one, at most 8 a process."""

@@ -11,9 +11,9 @@ from contrastkit.data import Source, plain_batches
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
 from contrastkit.parts.encoder import Encoder
+from contrastkit.precision import Autocast
 
 PIXELS = 32  # largest side of images that are features themselves
-Autocast = Callable[[], contextlib.AbstractContextManager[object]]  # makes the context that a network runs under
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """The methods: one file each, and the table of all their recipes."""
 
-from contrastkit.errors import UserError, suggest
 from contrastkit.methods import (
     byol,
     cmc,
@@ -16,11 +15,10 @@ from contrastkit.methods import (
     swav,
 )
 from contrastkit.methods.base import About as About
+from contrastkit.methods.base import BuildContext as BuildContext
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
-from contrastkit.methods.base import BuildContext as BuildContext
 from contrastkit.names import METHODS
-from contrastkit.parts.encoder import SMALL
 
 RECIPES: dict[str, Recipe] = {
     **instdisc.RECIPES,
@@ -52,37 +50,6 @@ _ABOUT: dict[str, About] = {
     **dino.ABOUT,
 }
 ABOUT = {name: _ABOUT[name] for name in dict.fromkeys(METHODS.values()) if name in _ABOUT}  # in the order of history
-
-
-def choose_row(method: str, *, size: int, encoder: str | None, digits: bool, row: str | None = None) -> str:
-    """The name of the recipe, ``method/row``, for a set of images.
-
-    Args:
-        method: a key of ``names.METHODS``, aliases included.
-        size: shorter side of the images in pixels.
-        encoder: the encoder asked for, if any; ``tiny`` asks for the small recipes.
-        digits: whether flips would change what an image is.
-        row: this row, whatever the images are.
-
-    Raises:
-        UserError: no such method or row; the nearest is suggested.
-    """
-    if method not in METHODS:
-        raise UserError(f"unknown method '{method}'{suggest(method, METHODS)}")
-    name = METHODS[method]
-    rows = [recipe.split("/")[1] for recipe in RECIPES if recipe.startswith(f"{name}/")]
-    if row is None:
-        if RECIPES[f"{name}/{rows[0]}"].sound:
-            row = "tiny" if encoder == "tiny" else rows[0]
-        elif digits and size <= SMALL and encoder in (None, "tiny") and "digits" in rows:
-            row = "digits"
-        elif encoder == "tiny":
-            row = "tiny"
-        else:
-            row = "32" if size <= SMALL else "imagenet"
-    if row not in rows:
-        raise UserError(f"{name} has no recipe '{row}'{suggest(row, rows)} (rows: {', '.join(rows)})")
-    return f"{name}/{row}"
 
 
 def overview() -> list[dict[str, str]]:

@@ -7,16 +7,16 @@ file has one final subclass of each.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
-from contrastkit.optim import ParamGroup, build_optimizer
-from contrastkit.parts.encoder import Encoder, build_encoder
+from contrastkit.optim import ParamGroup, SchedulePoint, build_optimizer, cosine, learning_rate
+from contrastkit.parts.encoder import SMALL, Encoder, build_encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import WAVES
 from contrastkit.types import Batch, Step
@@ -34,6 +34,10 @@ class Method(nn.Module, ABC):
 
     def after_step(self, batch: Batch, step: Step, progress: float) -> None:
         """Write, once ``optimizer.step()`` is done: targets, queues, banks, centres."""
+
+    def embed(self, view: Tensor) -> Tensor:
+        """The outputs [N, d] that the loss compares, of a view [N, C, H, W]: what the monitor watches for collapse."""
+        return self.online.head(self.online.encoder(view))  # part by part, past a compiled Tower
 
     def param_groups(self) -> list[ParamGroup]:
         """Which parameters are trained, and how: by default all of ``online``, all decayed."""
@@ -97,6 +101,8 @@ BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {  # NaN is within none
 class Recipe(ABC):
     """The numbers of a training. Each field is an option of the method's command; its note is the option's help."""
 
+    view_type: ClassVar[type[View] | type[Window]] = View
+
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
     epochs: Annotated[int, "passes over the data"]
     batch: Annotated[int, "images a step, over all processes together"]
@@ -143,7 +149,7 @@ class Recipe(ABC):
     @property
     def sound(self) -> bool:
         """Whether it learns from sounds; else from images."""
-        return isinstance(self.views[0], Window)
+        return self.view_type is Window
 
     def check(self, source: Source) -> None:
         """That a set is of the kind that it learns from.
@@ -174,6 +180,50 @@ class Recipe(ABC):
 
     def build_encoder(self, context: BuildContext) -> Encoder:
         return build_encoder(**self.encoder_options(context))
+
+    @classmethod
+    def from_json(cls, numbers: dict[str, Any]) -> Self:
+        """The recipe that recipe.json holds: lists become tuples, dicts become views.
+
+        Raises:
+            UserError: a field is missing, or a value is out of its bounds.
+        """
+        values = {}
+        for item in fields(cls):
+            if item.name not in numbers:
+                raise UserError(f"recipe.json has no {item.name}: it was written by another version, or is damaged")
+            value = numbers[item.name]
+            if item.name == "views":
+                value = tuple(cls.view_type(**view) for view in value)
+            values[item.name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
+
+    def schedule_at(self, progress: float) -> SchedulePoint:
+        """Learning rate, weight decay and clipping at ``progress`` in [0, 1]."""
+        decay = self.final_weight_decay
+        return SchedulePoint(
+            lr=learning_rate(
+                progress,
+                schedule=self.schedule,
+                base_lr=self.lr,
+                warmup=self.warmup_epochs / self.epochs,
+                first=self.first_lr,
+                final=self.final_lr,
+                milestones=self.milestones,
+                gamma=self.gamma,
+                epochs=self.epochs if self.lr_per_epoch else None,
+            ),
+            weight_decay=None if decay is None else cosine(progress, self.weight_decay, decay),
+            clip_norm=self.clip_norm,
+        )
+
+    def image_size(self, source_size: int) -> int:
+        """Side in pixels at which the encoder is evaluated: as its views were, or small images as they are where these
+        are a little larger. A crop enlarges what it shows, so an encoder expects whole images of up to 4/3 of the
+        views' side (Touvron et al. 2019, "Fixing the train-test resolution discrepancy"). Of sounds, samples."""
+        view = self.views[0].size
+        fits = view <= source_size <= min(SMALL, round(view * 4 / 3))
+        return source_size if fits and not self.encoder.startswith("timm:") else view
 
     def build_optimizer(self, method: Method) -> torch.optim.Optimizer:
         return build_optimizer(

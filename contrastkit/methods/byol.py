@@ -29,7 +29,7 @@ from torch import Tensor
 
 from contrastkit import dist, losses, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Norm, Tower, mlp

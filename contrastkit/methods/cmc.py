@@ -32,7 +32,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.heads import Tower, ViewHeads

@@ -30,9 +30,9 @@ from typing import Annotated, Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from contrastkit import dist, ops
+from contrastkit import dist, ops, rng
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import PatchEncoder
 from contrastkit.parts.heads import Tower, mlp
@@ -144,7 +144,7 @@ class CPC(Method):
                 (patches.flatten(0, 2) * 255).round().to(torch.uint8),
                 self.patch_view,
                 seed=self.seed,
-                epoch=int(progress * 2**40),
+                epoch=rng.at_step(progress),
                 index=index.repeat_interleave(each),
                 v=-1 - number,  # the views of whole images have the numbers from 0 on
             )

@@ -16,26 +16,28 @@ official code.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from torch import nn
 
 from contrastkit import dist
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.methods.cpc import look_up
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import WaveEncoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.types import Batch, Step
-from contrastkit.views import Window
+from contrastkit.views import View, Window
 
 
 @dataclass(frozen=True, kw_only=True)
 class CPCAudioRecipe(Recipe):
     """The hyper-parameters of CPC on sound."""
+
+    view_type: ClassVar[type[View] | type[Window]] = Window
 
     encoder: Annotated[str, "wave (Sec. 3.1), or tiny"]
     steps_to_predict: Annotated[int, "K, frames ahead, each by a matrix of its own (Sec. 3.1)"] = 12

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, rng
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.encoder import check_patches
 from contrastkit.parts.heads import Norm, Tower, mlp
@@ -144,7 +144,9 @@ class DINO(Method):
             student = self.online(batch.views).view(len(batch.views), n, -1)  # [V, n, K]
         loss = losses.dino(student, teacher, self.centre, tau_s=self.recipe.tau_s, tau_t=tau_t)  # [n]
         entropy = torch.special.entr(losses.sharpened(teacher, self.centre, tau_t)).sum(-1).mean()
-        mean = dist.all_reduce_mean(teacher.mean((0, 1)))  # [K], over both views and all processes: the centre is its average
+        mean = dist.all_reduce_mean(
+            teacher.mean((0, 1))
+        )  # [K], over both views and all processes: the centre is its average
         return Step(loss=loss.mean(), memory=mean, logs={"entropy": entropy})
 
     @contextmanager
@@ -153,8 +155,8 @@ class DINO(Method):
         if not (self.drops and self.training):
             yield
             return
-        # Below zero, for the order of the data has the epochs from 0 on.
-        u = rng.uniform(self.seed, -1 - int(progress * 2**40), torch.tensor([dist.rank()]), -1, 1)
+        rank = torch.tensor([dist.rank()])
+        u = rng.uniform(self.seed, rng.beside_epochs(progress), rank, rng.DROP_PATH, 1)
         device = self.centre.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(int(u.item() * 2**53))

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 
 from contrastkit import dist, losses
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.types import Batch, Step

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops, rng
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import split_batch_norm
@@ -112,8 +112,7 @@ class MoCo(Method):
         if self.groups == 1:
             return F.normalize(dist.gather(self.target(x)).float(), dim=1)
         images = dist.gather(x).contiguous(memory_format=torch.channels_last)
-        # Below zero, for the order of the data has the epochs from 0 on.
-        order = rng.permutation(self.seed, -1 - int(progress * 2**40), images.shape[0]).to(x.device)
+        order = rng.permutation(self.seed, rng.beside_epochs(progress), images.shape[0]).to(x.device)
         k = dist.gather(self.target(images[dist.local_shard(order)]))
         return F.normalize(torch.empty_like(k).index_copy_(0, order, k).float(), dim=1)
 

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower, mlp

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp

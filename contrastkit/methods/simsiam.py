@@ -19,7 +19,7 @@ from torch import nn
 
 from contrastkit import losses
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm

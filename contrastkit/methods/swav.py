@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
@@ -111,7 +111,9 @@ class SwAV(Method):
             queue = self.queues[i]
             assert isinstance(queue, Queue)
             if queue.full:
-                scores = torch.cat([self.prototypes(dist.local_shard(queue.keys)), scores])  # today's scores of old embeddings
+                scores = torch.cat(
+                    [self.prototypes(dist.local_shard(queue.keys)), scores]
+                )  # today's scores of old embeddings
         recipe = self.recipe
         return ops.sinkhorn(scores, epsilon=recipe.epsilon, iterations=recipe.iterations, across_ranks=True)[-n:]
 

@@ -90,8 +90,7 @@ class MemoryBank(nn.Module):
         A draw may repeat or be the own row, as in the official codes. It is a function of (seed, progress, index), the
         same on any device and for any number of processes.
         """
-        # Below zero, for augmentations have the views from 0 on.
-        u = rng.uniform(seed, int(progress * 2**40), index, -1, K)
+        u = rng.uniform(seed, rng.at_step(progress), index, rng.NEGATIVES, K)
         return torch.cat([index[:, None], (u * len(self.rows)).long()], dim=1)
 
     def nce(

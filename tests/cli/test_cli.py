@@ -18,7 +18,7 @@ from contrastkit.cli.options import where
 from PIL import Image
 
 import contrastkit
-from contrastkit import train as library
+from contrastkit import training as library
 from contrastkit.errors import UserError
 from contrastkit.methods import ABOUT, RECIPES, overview
 from contrastkit.names import METHODS

@@ -18,7 +18,7 @@ from contrastkit.monitor import STD, collapse
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import WSConv2d
 from contrastkit.run import load
-from contrastkit.train import Options, train
+from contrastkit.training import Options, train
 from contrastkit.types import Batch
 
 N, C, K = 8, 16, 20

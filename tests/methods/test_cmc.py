@@ -22,7 +22,7 @@ from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cmc import CMC, CMCRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.encoder import SplitEncoder
-from contrastkit.train import Options, train
+from contrastkit.training import Options, train
 from contrastkit.types import Batch, Step
 
 N, M, K, C, TAU = 6, 40, 10, 16, 0.1

@@ -14,7 +14,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cpc_audio import CPCAudio, CPCAudioRecipe
 from contrastkit.parts.encoder import WaveEncoder
-from contrastkit.train import Options, train
+from contrastkit.training import Options, train
 from contrastkit.types import Batch
 from contrastkit.views import Window, middle, windows
 

@@ -16,7 +16,7 @@ from contrastkit import losses
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.dino import DINO, DINOHead, DINORecipe
-from contrastkit.optim import apply_schedule, build_optimizer, clip_gradients
+from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer
 from contrastkit.parts.encoder import build_encoder
 from contrastkit.types import Batch, Step
 
@@ -235,7 +235,7 @@ def test_gradients_are_clipped_tensor_by_tensor() -> None:
     params = [p for group in groups for p in group.params]
     for i, p in enumerate(params):
         p.grad = torch.full_like(p, (10 if i % 2 else 1) / math.sqrt(p.numel()))  # norm 10 or 1
-    clip_gradients(build_optimizer(groups, "adamw", lr=0.1, weight_decay=0.04))
+    apply_schedule(build_optimizer(groups, "adamw", lr=0.1, weight_decay=0.04), 1.0, SchedulePoint(lr=0.1))
     for i, p in enumerate(params):
         assert p.grad.norm().item() == pytest.approx(3 if i % 2 else 1, rel=1e-4)
     assert all(group.clip is None for group in build(clip=0.0).param_groups())
@@ -251,7 +251,7 @@ def test_only_matrices_are_decayed_and_more_at_the_end() -> None:
     optimizer = build_optimizer(method.param_groups(), "adamw", lr=0.1, weight_decay=numbers.weight_decay)
     for progress, decay in ((0.0, 0.04), (0.5, 0.22), (1.0, 0.4)):
         wanted = 0.4 + 0.5 * (0.04 - 0.4) * (1 + math.cos(math.pi * progress))
-        apply_schedule(optimizer, progress, 0.1, wanted)
+        apply_schedule(optimizer, progress, SchedulePoint(lr=0.1, weight_decay=wanted))
         assert [group["weight_decay"] for group in optimizer.param_groups] == pytest.approx([decay, 0, decay])
 
 
@@ -264,7 +264,7 @@ def test_the_last_layer_stays_as_drawn_in_the_first_epoch() -> None:
     optimizer = build_optimizer(method.param_groups(), "adamw", lr=0.01, weight_decay=0.4)
     for progress, moves in ((0.0, False), (0.249, False), (0.25, True)):
         method(batch(method), progress).loss.backward()
-        apply_schedule(optimizer, progress, 0.01)
+        apply_schedule(optimizer, progress, SchedulePoint(lr=0.01))
         optimizer.step()
         optimizer.zero_grad()
         assert torch.equal(head.last.weight, before) == (not moves)

@@ -13,7 +13,7 @@ from contrastkit import dist
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.moco_v3 import MoCoV3, MoCoV3Recipe
-from contrastkit.optim import apply_schedule, build_optimizer
+from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer
 from contrastkit.parts.encoder import build_encoder
 from contrastkit.types import Batch
 
@@ -196,7 +196,7 @@ def test_a_transformers_patches_and_positions_stay_and_all_else_is_decayed() -> 
         out = method(b, step / 2)
         out.loss.backward()
         assert all(p.grad is not None and p.grad.any() for p in params)
-        apply_schedule(optimizer, step / 2, 0.01)
+        apply_schedule(optimizer, step / 2, SchedulePoint(lr=0.01))
         optimizer.step()
         optimizer.zero_grad()
         method.after_step(b, out, step / 2)

@@ -22,8 +22,7 @@ from test_contract import ROWS, N, context
 from torch import Tensor
 
 from contrastkit import dist
-from contrastkit.optim import apply_schedule, clip_gradients
-from contrastkit.train import _distribute
+from contrastkit.optim import SchedulePoint, apply_schedule
 from contrastkit.types import Batch, Step
 
 STEPS = 20
@@ -64,17 +63,20 @@ def train(name: str) -> dict[str, Any]:
     recipe = ROWS[name]
     torch.manual_seed(0)
     method = recipe.build(context(recipe, world=dist.world_size())).train()
-    model = _distribute(method) if dist.world_size() > 1 else method
+    model = dist.data_parallel(method)
     optimizer = recipe.build_optimizer(method)
     losses = []
     for step in range(STEPS):
         progress = step / STEPS
         whole = images(name, step)
-        b = Batch([dist.local_shard(view) for view in whole.views], dist.local_shard(whole.index), dist.local_shard(whole.label))
+        b = Batch(
+            [dist.local_shard(view) for view in whole.views],
+            dist.local_shard(whole.index),
+            dist.local_shard(whole.label),
+        )
         out: Step = model(b, progress)
         out.loss.backward()
-        apply_schedule(optimizer, progress, recipe.lr * WARM)
-        clip_gradients(optimizer, recipe.clip_norm)
+        apply_schedule(optimizer, progress, SchedulePoint(lr=recipe.lr * WARM, clip_norm=recipe.clip_norm))
         optimizer.step()
         optimizer.zero_grad()
         method.after_step(b, out, progress)

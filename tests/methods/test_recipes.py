@@ -4,7 +4,8 @@ import pytest
 
 from contrastkit import names, views
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, choose_row
+from contrastkit.methods import RECIPES
+from contrastkit.methods.rows import choose_row, recipes_of
 
 # recipe, where it is published, its numbers
 PUBLISHED = [
@@ -349,17 +350,17 @@ def test_names_stand_for_the_tables() -> None:
 @pytest.mark.parametrize(
     ("given", "row"),
     [
-        ({"size": 224, "encoder": None, "digits": False}, "moco-v2/imagenet"),
-        ({"size": 65, "encoder": None, "digits": False}, "moco-v2/imagenet"),
-        ({"size": 64, "encoder": None, "digits": False}, "moco-v2/32"),
-        ({"size": 32, "encoder": "resnet18", "digits": True}, "moco-v2/32"),
-        ({"size": 32, "encoder": "tiny", "digits": False}, "moco-v2/tiny"),
-        ({"size": 32, "encoder": None, "digits": True}, "moco-v2/digits"),
-        ({"size": 32, "encoder": None, "digits": True, "row": "tiny"}, "moco-v2/tiny"),
+        ({"size": 224, "encoder": None, "orientation_matters": False}, "moco-v2/imagenet"),
+        ({"size": 65, "encoder": None, "orientation_matters": False}, "moco-v2/imagenet"),
+        ({"size": 64, "encoder": None, "orientation_matters": False}, "moco-v2/32"),
+        ({"size": 32, "encoder": "resnet18", "orientation_matters": True}, "moco-v2/32"),
+        ({"size": 32, "encoder": "tiny", "orientation_matters": False}, "moco-v2/tiny"),
+        ({"size": 32, "encoder": None, "orientation_matters": True}, "moco-v2/digits"),
+        ({"size": 32, "encoder": None, "orientation_matters": True, "row": "tiny"}, "moco-v2/tiny"),
     ],
 )
 def test_the_images_and_the_encoder_choose_the_row(given: dict[str, object], row: str) -> None:
-    assert choose_row("moco", **given) == row  # type: ignore[arg-type]
+    assert choose_row(recipes_of("moco"), **given) == row  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -368,4 +369,4 @@ def test_the_images_and_the_encoder_choose_the_row(given: dict[str, object], row
 )
 def test_an_unknown_name_suggests_the_nearest(method: str, row: str | None, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        choose_row(method, size=32, encoder=None, digits=False, row=row)
+        choose_row(recipes_of(method), size=32, encoder=None, orientation_matters=False, row=row)

@@ -8,7 +8,7 @@ from same import assert_same_run
 from test_contract import ROWS
 
 from contrastkit import run as folder
-from contrastkit.train import Options, Outcome, train
+from contrastkit.training import Options, Outcome, train
 
 
 def run(name: str, data: Path, out: Path, *, stop_after: int | None = None, resume: bool = False) -> Outcome:

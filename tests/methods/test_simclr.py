@@ -17,7 +17,7 @@ from contrastkit.methods.simclr import SimCLR, SimCLRRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.encoder import build_encoder
 from contrastkit.parts.norm import _SyncBatchNorm
-from contrastkit.train import Options, train
+from contrastkit.training import Options, train
 from contrastkit.types import Batch
 
 N, K, C = 6, 20, 16

@@ -14,8 +14,8 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.simsiam import SimSiam, SimSiamRecipe
 from contrastkit.monitor import STD, collapse
-from contrastkit.optim import apply_schedule, build_optimizer, learning_rate
-from contrastkit.train import Options, Silent, train
+from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer, learning_rate
+from contrastkit.training import NullReporter, Options, train
 from contrastkit.types import Batch
 
 N, C = 8, 16
@@ -216,7 +216,8 @@ def test_the_predictors_rate_can_stay_while_the_others_falls(fixed: bool) -> Non
     optimizer = build_optimizer(method.param_groups(), "sgd", lr=row.lr, weight_decay=1e-4)
     in_predictor = {id(p) for p in method.predictor.parameters()}
     for progress, expected in ((0.0, 0.1), (0.25, 0.0853553), (0.5, 0.05), (0.9, 0.0024472)):
-        apply_schedule(optimizer, progress, learning_rate(progress, schedule="cosine", base_lr=row.lr))
+        lr = learning_rate(progress, schedule="cosine", base_lr=row.lr)
+        apply_schedule(optimizer, progress, SchedulePoint(lr=lr))
         for group in optimizer.param_groups:
             mine = all(id(p) in in_predictor for p in group["params"])
             assert group["lr"] == pytest.approx(0.1 if mine and fixed else expected, rel=1e-4)
@@ -252,20 +253,20 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
     there is, and outputs that are all alike."""
 
     said: list[str] = []
-    ear = Silent()
-    ear.say = said.append  # type: ignore[method-assign]
+    ear = NullReporter()
+    ear.log = said.append  # type: ignore[method-assign]
     views = tuple(replace(view, size=12) for view in recipe().views)
     row = recipe(
         stop_gradient=stop_gradient, batch_norm="hidden", epochs=6, batch=32, lr=0.1, warmup_epochs=0.0, dim=64,
         hidden=64, bottleneck=32, views=views,
     )  # fmt: skip
     options = Options(data=str(images), device="cpu", seed=5, precision="float32", monitor_every=3)
-    outcome = train("simsiam/tiny", row, options, out=tmp_path / "run", watch=ear)
+    outcome = train("simsiam/tiny", row, options, out=tmp_path / "run", reporter=ear)
     collapsed = [line for line in said if line.startswith("collapse: the outputs hardly differ")]
     if stop_gradient:
-        assert not collapsed and outcome.last["std"] > 3 * STD and outcome.last["loss"] > -0.9
+        assert not collapsed and outcome.evaluation["std"] > 3 * STD and outcome.evaluation["loss"] > -0.9
     else:
-        assert collapsed and outcome.last["std"] < STD and outcome.last["loss"] < -0.97
+        assert collapsed and outcome.evaluation["std"] < STD and outcome.evaluation["loss"] < -0.97
 
 
 # --------------------------------------------------------------------------------------------------------- bad input

@@ -14,7 +14,7 @@ from contrastkit import losses, ops
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.swav import SwAV, SwAVRecipe
-from contrastkit.optim import apply_schedule, build_optimizer, learning_rate
+from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer, learning_rate
 from contrastkit.parts.dictionary import Queue
 from contrastkit.types import Batch, Step
 
@@ -221,7 +221,7 @@ def test_frozen_prototypes_stay_and_then_move(name: str) -> None:
         progress = step / 40
         out = method(b, progress)
         out.loss.backward()
-        apply_schedule(optimizer, progress, 0.5)
+        apply_schedule(optimizer, progress, SchedulePoint(lr=0.5))
         optimizer.step()
         optimizer.zero_grad()
         method.after_step(b, out, progress)

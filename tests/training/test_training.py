@@ -24,7 +24,8 @@ from contrastkit.methods import RECIPES, Recipe
 from contrastkit.methods.moco import MoCo
 from contrastkit.parts.heads import Tower
 from contrastkit.run import Run
-from contrastkit.train import Options, Outcome, Signals, Silent, Tick, image_size, train
+from contrastkit.training import NullReporter, Options, Outcome, Progress, train
+from contrastkit.training.signals import Signals
 
 NAME = "moco-v2/tiny"
 
@@ -34,10 +35,10 @@ def recipe(**numbers: object) -> Recipe:
     return replace(RECIPES[NAME], **{"epochs": 4, "batch": 32, "K": 100, "bn_groups": 2, "views": views, **numbers})
 
 
-def run(images: Path, out: Path, *, stop_after: int | None = None, resume: bool = False, watch: Silent | None = None,
-        workers: int = 0, **numbers: object) -> Outcome:  # fmt: skip
+def run(images: Path, out: Path, *, stop_after: int | None = None, resume: bool = False,
+        reporter: NullReporter | None = None, workers: int = 0, **numbers: object) -> Outcome:  # fmt: skip
     options = Options(data=str(images), val_fraction=0.2, workers=workers, device="cpu", seed=5)
-    return train(NAME, recipe(**numbers), options, out=out, resume=resume, stop_after=stop_after, watch=watch)
+    return train(NAME, recipe(**numbers), options, out=out, resume=resume, stop_after=stop_after, reporter=reporter)
 
 
 @pytest.fixture(scope="module")
@@ -55,26 +56,26 @@ def test_two_epochs_resume_two_epochs_are_four(images: Path, tmp_path: Path, str
     assert_same_run(out, straight)
 
 
-class Stopper(Silent):
+class Stopper(NullReporter):
     """Sends this process a signal once a step is reached, as a scheduler would."""
 
     def __init__(self, step: int) -> None:
         self.step = step
         self.said: list[str] = []
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.said.append(line)
 
-    def tick(self, tick: Tick) -> None:
-        if tick.step >= self.step:
+    def on_step(self, progress: Progress) -> None:
+        if progress.step >= self.step:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_sigterm_in_mid_epoch_with_two_workers_loses_nothing(images: Path, tmp_path: Path, straight: Path) -> None:
-    out, watch = tmp_path / "run", Stopper(10)
-    outcome = run(images, out, watch=watch, workers=2)
+    out, reporter = tmp_path / "run", Stopper(10)
+    outcome = run(images, out, reporter=reporter, workers=2)
     assert not outcome.finished and outcome.step == 10 and outcome.step % 8, "it must have stopped inside an epoch"
-    assert "--resume" in watch.said[-1]
+    assert "--resume" in reporter.said[-1]
     assert run(images, out, resume=True, workers=2).finished
     assert_same_run(out, straight)
 
@@ -127,21 +128,21 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_anew(images: Path, t
 @pytest.mark.parametrize("step", [8, 32])
 def test_a_signal_at_the_end_of_an_epoch_loses_nothing(images: Path, tmp_path: Path, straight: Path, step: int) -> None:
     out = tmp_path / "run"
-    outcome = run(images, out, watch=Stopper(step))
+    outcome = run(images, out, reporter=Stopper(step))
     assert outcome.step == step and outcome.finished == (step == 32) and outcome.signalled
     run(images, out, resume=True)
     assert_same_run(out, straight)
 
 
 def test_a_signal_after_the_last_step_is_told(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = Run.record
+    written = Run.add_metrics
 
     def at_the_end(self: Run, row: dict[str, Any]) -> None:
         written(self, row)
         if "epoch" in row and row["step"] == 32:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Run, "record", at_the_end)
+    monkeypatch.setattr(Run, "add_metrics", at_the_end)
     outcome = run(images, tmp_path / "run")
     assert outcome.finished and outcome.signalled
 
@@ -154,9 +155,9 @@ def test_a_bad_file_within_the_limit_does_not_stop_the_run(tmp_path: Path) -> No
         Image.fromarray(g.integers(0, 255, (16, 16, 3)).astype(np.uint8)).save(folder / f"{i}.png")
     (tmp_path / "data" / "a" / "0.png").write_bytes(b"torn")
     options = Options(data=str(tmp_path / "data"), device="cpu", max_bad=0.02)
-    watch = Stopper(10**9)
-    assert train(NAME, recipe(epochs=1, batch=16), options, out=tmp_path / "run", watch=watch).finished
-    assert any("a/0.png" in line for line in watch.said)
+    reporter = Stopper(10**9)
+    assert train(NAME, recipe(epochs=1, batch=16), options, out=tmp_path / "run", reporter=reporter).finished
+    assert any("a/0.png" in line for line in reporter.said)
     assert Run.open(tmp_path / "run").metrics()[-1]["unreadable"] == 1
     with pytest.raises(UserError, match="1 images of data"):
         train(NAME, recipe(epochs=1, batch=16), replace(options, max_bad=0.01), out=tmp_path / "strict")
@@ -241,7 +242,7 @@ def test_a_damaged_run_is_refused(images: Path, tmp_path: Path, break_it: Callab
 def test_a_folder_that_holds_a_run_is_never_overwritten(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", stop_after=1)
     before = (tmp_path / "run" / "checkpoints" / "last.pt").read_bytes()
-    with pytest.raises(UserError, match="already holds a run: go on with --resume"):
+    with pytest.raises(UserError, match="already holds a run: resume it with --resume"):
         run(images, tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "last.pt").read_bytes() == before
 
@@ -268,7 +269,7 @@ def test_a_run_keeps_what_its_numbers_depend_on(images: Path, tmp_path: Path) ->
         train(NAME, recipe(tau=0.3), options, out=tmp_path / "run", resume=True)
     # What it does not depend on may change, and stays changed.
     train(NAME, recipe(), replace(options, monitor_every=3), out=tmp_path / "run", resume=True, stop_after=2)
-    assert Run.open(tmp_path / "run").recipe["options"]["monitor_every"] == 3
+    assert Run.open(tmp_path / "run").record["options"]["monitor_every"] == 3
 
 
 def test_a_finished_run_resumes_to_itself(images: Path, straight: Path) -> None:
@@ -375,7 +376,7 @@ def test_compile_trains_resumes_and_agrees_with_eager(images: Path, tmp_path: Pa
     ],
 )
 def test_images_are_judged_at_about_the_size_of_the_views(row: str, source: int, expected: int) -> None:
-    assert image_size(RECIPES[f"moco-v2/{row}"], source) == expected
+    assert RECIPES[f"moco-v2/{row}"].image_size(source) == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -402,17 +403,17 @@ def torchrun(processes: int, images: Path, *options: str, program: Sequence[str]
 
 INTERRUPTED = """
 import os, signal, sys
-from contrastkit import train
 from contrastkit.cli.main import main
+from contrastkit.training import session
 
-tick = train.Meter.tick
+measured = session.Meter.progress
 
 def interrupt(self, step, *args):
     if step >= 15 and os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGTERM)
-    return tick(self, step, *args)
+    return measured(self, step, *args)
 
-train.CHECK_EVERY, train.Meter.tick = 5, interrupt
+session.CHECK_EVERY, session.Meter.progress = 5, interrupt
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -1,0 +1,136 @@
+"""Options generated from the fields of recipes, views and training options; and recipes from what was typed."""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from contrastkit.errors import UserError
+from contrastkit.names import VIEW_NAMES
+
+if typing.TYPE_CHECKING:
+    from contrastkit.methods import Recipe
+
+Parameters = list[inspect.Parameter]
+
+
+def of_training(options: type) -> Parameters:
+    """An option for each field of :class:`contrastkit.training.Options`; its help ends with the default."""
+    parameters, hints = [], typing.get_type_hints(options, include_extras=True)
+    for item in dataclasses.fields(options):
+        kind, note = typing.get_args(hints[item.name])
+        if item.default not in (dataclasses.MISSING, None, False) and "default" not in note:
+            note += f" \\[{as_typed(item.default)}]"
+        flag = f"--{item.name.replace('_', '-')}"
+        parameters.append(_option(item.name, kind, note, flag, None))
+    return parameters
+
+
+def of_recipes(recipes: dict[str, "Recipe"]) -> Parameters:
+    """An option for each field of the recipes but their views; its help ends with the rows' numbers."""
+    first = next(iter(recipes.values()))
+    parameters = []
+    for name, hint in typing.get_type_hints(type(first), include_extras=True).items():
+        if typing.get_origin(hint) is typing.ClassVar:
+            continue
+        if name == "views":
+            if not first.sound:
+                help_ = f"Row of augmentations: {', '.join(VIEW_NAMES)}."
+                parameters.append(_option(name, str, help_, "--views", "views"))
+            continue
+        bare, note = typing.get_args(hint)
+        values = {row: getattr(recipe, name) for row, recipe in recipes.items()}
+        flag = f"--{name.replace('_', '-')}"
+        if bare is bool:
+            flag = f"{flag}/--no-{name.replace('_', '-')}"
+        kind = str if typing.get_origin(bare) is tuple else bare
+        parameters.append(_option(name, kind, f"{note} \\[{'; '.join(per_row(values))}]", flag, "recipe"))
+    return parameters
+
+
+def of_views(recipes: dict[str, "Recipe"]) -> Parameters:
+    """An option for each number of a view; its value is for all views, or comma-separated, one for each."""
+    parameters = []
+    view_type = next(iter(recipes.values())).view_type
+    for name, hint in typing.get_type_hints(view_type, include_extras=True).items():
+        _, note = typing.get_args(hint)[:2]
+        values = {
+            row: ",".join(dict.fromkeys(as_typed(getattr(v, name)) for v in recipe.views))
+            for row, recipe in recipes.items()
+        }
+        help_ = f"{note} \\[{'; '.join(per_row(values))}]"
+        flag = f"--{name.replace('_', '-')}"
+        parameters.append(_option(f"view_{name}", str, help_, flag, "views: one value, or one for each"))
+    return parameters
+
+
+def _option(name: str, kind: Any, help_: str, flag: str, panel: str | None) -> inspect.Parameter:
+    """An option that is None unless it is given."""
+    option = typer.Option(flag, help=help_, rich_help_panel=panel, show_default=False)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def per_row(values: dict[str, Any]) -> list[str]:
+    """['0.07'], or ['imagenet: 0.07', '32, tiny: 0.1'] where the rows differ. Keys are ``method/row``."""
+    rows: dict[str, list[str]] = {}
+    for name, value in values.items():
+        rows.setdefault(as_typed(value), []).append(name.rpartition("/")[2])
+    return list(rows) if len(rows) == 1 else [f"{', '.join(names)}: {value}" for value, names in rows.items()]
+
+
+def as_typed(value: Any) -> str:
+    """A number of a recipe as one types it."""
+    if isinstance(value, tuple):
+        return ",".join(map(as_typed, value))
+    return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, str) else str(value).lower()
+
+
+def change(numbers: dict[str, Any]) -> Callable[["Recipe"], "Recipe"]:
+    """A function that puts the options given into a recipe: its own fields by name, those of its views for all views
+    or one by one.
+
+    Raises:
+        UserError: when called: a value that is no number, or too many of them.
+    """
+    return lambda recipe: _changed(recipe, numbers)
+
+
+def _changed(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":
+    changes = {name: value for name, value in numbers.items() if name != "views" and not name.startswith("view_")}
+    for item in dataclasses.fields(recipe):
+        if isinstance(getattr(recipe, item.name), tuple) and isinstance(changes.get(item.name), str):
+            changes[item.name] = tuple(_parsed(part, item.name, float) for part in changes[item.name].split(","))
+    return dataclasses.replace(recipe, **changes, views=_views(recipe, numbers))
+
+
+def _views(recipe: "Recipe", numbers: dict[str, Any]) -> tuple[Any, ...]:
+    from contrastkit.views import named_views
+
+    views = named_views(numbers["views"]) if "views" in numbers else recipe.views
+    each: list[dict[str, Any]] = [{} for _ in views]
+    hints = typing.get_type_hints(recipe.view_type)
+    for item in dataclasses.fields(recipe.view_type):
+        if (text := numbers.get(f"view_{item.name}")) is None:
+            continue
+        values = [_parsed(part, item.name, hints[item.name]) for part in str(text).split(",")]
+        if len(values) not in (1, len(views)):
+            raise UserError(
+                f"--{item.name.replace('_', '-')} {text}: give one value, or {len(views)}, one for each view"
+            )
+        for view, value in zip(each, values * len(views) if len(values) == 1 else values, strict=True):
+            view[item.name] = value
+    return tuple(dataclasses.replace(view, **values) for view, values in zip(views, each, strict=True))
+
+
+def _parsed(text: str, name: str, kind: Callable[[str], Any]) -> Any:
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.strip().lower()]
+        return kind(text)
+    except (ValueError, KeyError) as error:
+        raise UserError(f"--{name.replace('_', '-')}: '{text}' is no {kind.__name__}") from error

@@ -1,0 +1,210 @@
+"""Start a training: data, method, optimizer and run folder put together, or a run resumed."""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+import torch
+
+from contrastkit import dist, precision
+from contrastkit.data import DataSet, Loader, Source
+from contrastkit.errors import UserError
+from contrastkit.methods import BuildContext, Method, Recipe
+from contrastkit.monitor import Monitor
+from contrastkit.run import Run
+from contrastkit.training import state
+from contrastkit.training.loop import fit
+from contrastkit.training.options import MAY_CHANGE, Options
+from contrastkit.training.progress import NullReporter, Reporter, TeeReporter
+from contrastkit.training.session import Session
+
+
+@dataclass
+class Outcome:
+    """How a training ended."""
+
+    run: Run
+    step: int
+    finished: bool
+    signalled: bool  # asked to end, be it after the very last step
+    seconds: float  # of training, without evaluations and checkpoints
+    images_per_s: float
+    evaluation: dict[str, float] = field(default_factory=dict)  # the monitor's latest
+
+
+def train(
+    name: str,
+    recipe: Recipe,
+    options: Options,
+    *,
+    out: Path,
+    resume: bool = False,
+    stop_after: int | None = None,
+    reporter: Reporter | None = None,
+    data: DataSet | None = None,
+) -> Outcome:
+    """Train a recipe into a run folder, or resume the run that is there.
+
+    Args:
+        name: ``method/row``, for the record.
+        out: the run folder. It must hold no run, unless ``resume``.
+        stop_after: leave after this many epochs of the schedule.
+        data: the data set, if it is open already.
+
+    Raises:
+        UserError: the data cannot be had (:func:`contrastkit.data.open_data`), the recipe does not fit them, the folder
+            holds a run or none (:class:`contrastkit.run.Run`) or one of another recipe, or the loss is not finite.
+    """
+    device = dist.init(options.device)
+    # A run keeps its precision wherever it is resumed.
+    options = replace(options, precision=precision.resolve(options.precision, device))
+    data = data or options.open_data()
+    recipe.check(data.pretrain)
+    loader = _loader(data.pretrain, recipe, options, device)
+    torch.manual_seed(options.seed)
+    context = _context(data.pretrain, recipe, options)
+    method = _build(name, recipe, context, options, device)
+    if resume:
+        run = _reopen(name, recipe, options, data.pretrain, out)
+    else:
+        run = _create(name, recipe, options, data, context, out)
+    session = Session(
+        name,
+        method,
+        recipe,
+        loader,
+        recipe.build_optimizer(method),
+        run=run,
+        monitor=_monitor(data, method, recipe, context, options, device),
+        reporter=TeeReporter(reporter or NullReporter(), run),
+        device=device,
+        autocast=precision.autocast(options.precision, device),
+        save_every=options.save_every,
+    )
+    start = session.resume() if resume else 0
+    run.note_environment()
+    dist.barrier()
+    if options.compile:
+        for part in method.compiled:
+            part.compile()
+    for line in (_summary(method, recipe, options, context, device), *method.notices):
+        session.reporter.log(line)
+    end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
+    try:
+        step = fit(session, start=start, end=end)
+        return _finish(session, step)
+    finally:
+        run.close()
+
+
+def _loader(source: Source, recipe: Recipe, options: Options, device: torch.device) -> Loader:
+    return Loader(
+        source,
+        recipe.views,
+        batch=recipe.batch,
+        seed=options.seed,
+        workers=options.workers,
+        rank=dist.rank(),
+        world=dist.world_size(),
+        max_bad=options.max_bad,
+        device=device,
+    )
+
+
+def _context(source: Source, recipe: Recipe, options: Options) -> BuildContext:
+    return BuildContext(
+        channels=source.channels,
+        modalities=tuple((source.modalities or {}).values()),
+        size=recipe.image_size(source.size),
+        images=len(source),
+        world=dist.world_size(),
+        seed=options.seed,
+    )
+
+
+def _build(name: str, recipe: Recipe, context: BuildContext, options: Options, device: torch.device) -> Method:
+    method = recipe.build(context)
+    if options.compile and not method.compiled:
+        raise UserError(f"{name} has nothing to compile: leave --compile out")
+    return method.to(device).to(memory_format=torch.channels_last)
+
+
+def _monitor(
+    data: DataSet, method: Method, recipe: Recipe, context: BuildContext, options: Options, device: torch.device
+) -> Monitor:
+    return Monitor(
+        data,
+        recipe.views,
+        size=context.size,
+        seed=options.seed,
+        device=device,
+        every=options.monitor_every,
+        chance_loss=method.chance_loss,
+        workers=options.workers,
+    )
+
+
+def _create(name: str, recipe: Recipe, options: Options, data: DataSet, context: BuildContext, out: Path) -> Run:
+    source = data.pretrain
+    record = {
+        "name": name,
+        "recipe": asdict(recipe),
+        "options": options.to_json(),
+        "data": {
+            "name": data.name,
+            "images": len(source),
+            "rate": source.rate,
+            "modalities": source.modalities,
+            "fingerprint": source.fingerprint(),
+        },
+        "encoder": recipe.encoder_options(context),
+    }
+    return Run.create(out, record, writes=dist.rank() == 0)
+
+
+def _reopen(name: str, recipe: Recipe, options: Options, source: Source, out: Path) -> Run:
+    """Open the run to resume, and note options that changed.
+
+    Raises:
+        UserError: something that the run's numbers depend on is not what it was.
+    """
+    run = Run.open(out, writes=dist.rank() == 0)
+    record = run.record
+    if record["name"] != name:
+        raise UserError(f"{out} holds a run of {record['name']}, not of {name}: give another --out or --resume")
+    original = recipe.from_json(record["recipe"])
+    for item in fields(original):
+        if (value := getattr(original, item.name)) != getattr(recipe, item.name):
+            raise UserError(f"a run keeps its recipe: {out} has {item.name} = {value}; leave the option out")
+    asked = options.to_json()
+    for option, value in record["options"].items():
+        if option not in MAY_CHANGE and value != asked[option]:
+            raise UserError(f"a run keeps its {option}: {out} has {value}; leave the option out")
+    if record["data"]["fingerprint"] != source.fingerprint():
+        raise UserError(f"the data are not those that {out} was trained on: resume with the same --data")
+    if record["options"] != asked:
+        run.write_record(record | {"options": asked})
+    return run
+
+
+def _summary(method: Method, recipe: Recipe, options: Options, context: BuildContext, device: torch.device) -> str:
+    encoder = method.online.encoder
+    unit = "samples" if recipe.sound else "px"
+    parameters = sum(p.numel() for p in encoder.parameters()) / 1e6
+    return (
+        f"encoder {recipe.encoder}: {encoder.stem} stem for {context.size} {unit}, {encoder.dim} features, "
+        f"{parameters:.2f} M parameters; {device}, {options.precision}{', compiled' if options.compile else ''}"
+    )
+
+
+def _finish(session: Session, step: int) -> Outcome:
+    """Write the encoder of a training that is done, or say how to go on."""
+    run, meter, finished = session.run, session.meter, step == session.steps
+    if session.stopped and not finished:
+        session.reporter.log(
+            f"stopped by a signal after step {step} of {session.steps}: resume with --resume {run.path}"
+        )
+    if finished and run.writes:
+        state.write_encoder(session.method, run)
+    dist.barrier()
+    signalled = session.stopped or session.signals.received
+    return Outcome(run, step, finished, signalled, meter.seconds, meter.images_per_s, session.monitor.latest)

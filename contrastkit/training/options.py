@@ -1,0 +1,68 @@
+"""How a recipe is run: everything that does not belong to the method."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from contrastkit import dist
+from contrastkit.data import DataSet, open_data
+from contrastkit.data.loader import MAX_BAD
+from contrastkit.errors import UserError
+
+# What may differ between the starts of a run: where the data are, and how the training is run and watched.
+MAY_CHANGE = ("data", "data_dir", "download", "workers", "device", "save_every", "monitor_every", "max_bad")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a recipe is run. Each field is an option of ``contrastkit train``; its note is the option's help."""
+
+    data: Annotated[str, "Data set: a name, a folder of images or sounds, an .npz file, or NAME=DIR,NAME=DIR"]
+    data_dir: Annotated[Path | None, "Directory of named data sets (default: $CONTRASTKIT_DATA)"] = None
+    download: Annotated[bool, "Download a named data set that is not in --data-dir"] = False
+    val_fraction: Annotated[
+        float | None, "Hold out this share of the training images, drawn by --seed, as test set"
+    ] = None
+    workers: Annotated[int, "Processes that load data; by default 0 for images in memory, else one a core"] = 0
+    device: Annotated[str, "Device: cpu, cuda, cuda:1, or auto"] = "auto"
+    seed: Annotated[int, "Random seed"] = 0
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], "Arithmetic of the encoders; auto is bfloat16 where the device has it"
+    ] = "auto"
+    compile: Annotated[bool, "Run the encoders and heads through torch.compile"] = False
+    max_bad: Annotated[float, "Largest share of unreadable images before training stops"] = MAX_BAD
+    save_every: Annotated[int, "Epochs between checkpoints that are kept; 0 keeps the last one only"] = 0
+    monitor_every: Annotated[int, "Epochs between evaluations of kNN accuracy and collapse; 0 is never"] = 1
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "save_every", "monitor_every", "seed"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+        if self.seed >= 2**63:
+            raise UserError(f"--seed must be below 2^63, not {self.seed}")
+        if not 0 <= self.max_bad <= 1:
+            raise UserError(f"--max-bad is a share in [0, 1], not {self.max_bad}")
+
+    def open_data(self) -> DataSet:
+        """Open the data set. One process alone downloads it; the others then find it there."""
+        if self.download and dist.rank() > 0:
+            dist.barrier()
+        data = open_data(
+            self.data,
+            data_dir=self.data_dir,
+            download=self.download,
+            val_fraction=self.val_fraction,
+            seed=self.seed,
+        )
+        if self.download and dist.rank() == 0:
+            dist.barrier()
+        return data
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "Options":
+        """The options that recipe.json stores."""
+        return cls(**record | {"data_dir": None if record["data_dir"] is None else Path(record["data_dir"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as recipe.json stores them."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}

@@ -1,0 +1,138 @@
+"""What surrounds the steps of a training: measuring, reporting, evaluating, saving, and when to leave."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from contrastkit import dist
+from contrastkit.data import Loader
+from contrastkit.errors import UserError
+from contrastkit.methods import Method, Recipe
+from contrastkit.monitor import Monitor
+from contrastkit.precision import Autocast
+from contrastkit.run import Run
+from contrastkit.training import state
+from contrastkit.training.progress import Meter, Reporter, epoch_line
+from contrastkit.training.signals import Signals
+from contrastkit.types import Batch, Step
+
+CHECK_EVERY = 10  # steps between looks at the losses on the host: each look waits for the device
+SAVE_SECONDS = 900.0  # within a long epoch, a checkpoint after this much training
+
+
+class Session:
+    """One start of a training: the loop calls :meth:`after_step`, which reads the losses every few steps, and at the
+    end of an epoch evaluates, records and saves.
+
+    Attributes:
+        stopped: a signal, to any of the processes, made :meth:`after_step` ask to leave.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        method: Method,
+        recipe: Recipe,
+        loader: Loader,
+        optimizer: torch.optim.Optimizer,
+        *,
+        run: Run,
+        monitor: Monitor,
+        reporter: Reporter,
+        device: torch.device,
+        autocast: Autocast,
+        save_every: int,
+    ) -> None:
+        self.name, self.method, self.recipe, self.loader, self.optimizer = name, method, recipe, loader, optimizer
+        self.run, self.monitor, self.reporter = run, monitor, reporter
+        self.device, self.autocast, self.save_every = device, autocast, save_every
+        self.meter = Meter(recipe.batch)
+        self.steps = recipe.epochs * loader.steps_per_epoch
+        self.signals = Signals()
+        self.stopped = False
+
+    def resume(self) -> int:
+        """Put the run's last checkpoint back; return the steps done."""
+        step = 0
+        if self.run.last.exists():
+            step = state.restore(self.run, self.name, self.method, self.optimizer, self.meter, self.device)
+        else:
+            self.reporter.log(f"{self.run.path} has no checkpoint yet: starting from scratch")
+        self.run.rewind(step)
+        self.monitor.resume(self.run.metrics())
+        return step
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Catch signals and run the clock."""
+        with self.signals, self.meter.running():
+            yield
+
+    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        return self.meter.timed(batches)
+
+    def after_step(self, step: int, out: Step) -> bool:
+        """Account for a step that is done, the ``step``-th of the schedule from 1.
+
+        Returns:
+            Whether to leave the loop; everything is saved then.
+
+        Raises:
+            UserError: a loss or a weight is not finite, or too many images are unreadable.
+        """
+        self.meter.add(out)
+        epoch_ends = step % self.loader.steps_per_epoch == 0
+        signalled = self.signals.received and dist.world_size() == 1
+        if not (signalled or epoch_ends or step % CHECK_EVERY == 0):
+            return False
+        self._read_losses(step)
+        progress = self.meter.progress(step, self.steps, self.recipe.epochs, self.monitor.latest)
+        self.reporter.on_step(progress)
+        flags = self.signals.received, self.meter.unsaved > SAVE_SECONDS, self.loader.has_news
+        self.stopped, overdue, unreadable = dist.any_of(flags, self.device)
+        if unreadable:
+            for path, reason in self.loader.share_bad():
+                self.reporter.log(f"cannot read {path} ({reason}): substituted the next image")
+        if epoch_ends:
+            row = self._end_epoch(step)
+            self.reporter.log(epoch_line(row, progress))
+            self._save(step, keep=self._keep(step // self.loader.steps_per_epoch))
+        elif self.stopped or overdue:
+            self._save(step)
+        return self.stopped
+
+    def _read_losses(self, step: int) -> None:
+        first = step - self.meter.unread + 1
+        if (bad := self.meter.read()) is not None:
+            i, loss = bad
+            lr = self.recipe.schedule_at((step - 1) / self.steps).lr
+            raise UserError(
+                f"the loss is {loss} at step {first + i}, learning rate {lr:.3g}: "
+                f"lower --lr, add --warmup-epochs or --clip-norm; {self.run.last_good}"
+            )
+
+    def _end_epoch(self, step: int) -> dict[str, float]:
+        """Evaluate if it is due; record the epoch's metrics."""
+        epoch = step // self.loader.steps_per_epoch
+        lr = self.recipe.schedule_at((step - 1) / self.steps).lr
+        row = {
+            "step": step, "epoch": epoch, "lr": lr, **self.meter.end_epoch(),
+            "unreadable": len(self.loader.bad),
+        }  # fmt: skip
+        if self.monitor.due(epoch, last=step == self.steps):
+            with self.meter.excluded():
+                dist.average_batch_norm(self.method)
+                row |= self.monitor.evaluate(self.method, row["loss"], self.autocast)
+            if self.monitor.warning:
+                self.reporter.log(self.monitor.warning)
+        self.run.add_metrics(row)
+        return row
+
+    def _keep(self, epoch: int) -> str | None:
+        return f"epoch-{epoch:04d}.pt" if self.save_every and epoch % self.save_every == 0 else None
+
+    def _save(self, step: int, *, keep: str | None = None) -> None:
+        with self.meter.excluded():
+            state.save(self.run, self.name, step, self.method, self.optimizer, self.meter, self.device, keep=keep)
+            self.meter.unsaved = 0.0
