@@ -1,0 +1,269 @@
+"""What the loop does at each step, seen by a spy on the optimizer and the method, against the recipe's own numbers."""
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from contrastkit.data import open_data
+from contrastkit.methods import BuildContext, Method, Recipe
+from contrastkit.optim import LARS, ParamGroup
+from contrastkit.parts.heads import Tower
+from contrastkit.run import Run
+from contrastkit.training import NullReporter, Options, Progress, session, train
+from contrastkit.types import Batch, Step
+from contrastkit.views import View
+
+EPOCHS, PER_EPOCH, BATCH = 4, 8, 32  # 256 of the 320 images are trained on
+STEPS = EPOCHS * PER_EPOCH
+
+
+@dataclass
+class Log:
+    """What happened, in order."""
+
+    events: list[str] = field(default_factory=list)
+    progress: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    indices: list[torch.Tensor] = field(default_factory=list)
+    views: list[list[torch.Tensor]] = field(default_factory=list)
+    groups: list[list[dict[str, Any]]] = field(default_factory=list)  # of the optimizer, at each of its steps
+    norms: list[list[float | None]] = field(default_factory=list)  # of each group's gradient then
+    written: list[tuple[float, bool]] = field(default_factory=list)  # progress, and whether the memory is this step's
+    optimizer: torch.optim.Optimizer | None = None
+
+
+LOG = Log()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpyRecipe(Recipe):
+    frozen_until: float = 0.0
+    scale: float = 1.0  # of the gradient
+
+    def build(self, context: BuildContext) -> "SpyMethod":
+        return SpyMethod(self, context)
+
+    def build_optimizer(self, method: Method) -> torch.optim.Optimizer:
+        optimizer = super().build_optimizer(method)
+        LOG.optimizer, step = optimizer, optimizer.step
+
+        def spied(*args: Any, **kwargs: Any) -> Any:
+            LOG.events.append("optimizer")
+            LOG.groups.append([{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups])
+            LOG.norms.append([norm(group["params"]) for group in optimizer.param_groups])
+            return step(*args, **kwargs)
+
+        optimizer.step = spied  # type: ignore[method-assign]
+        return optimizer
+
+
+def norm(params: list[nn.Parameter]) -> float | None:
+    grads = [p.grad for p in params if p.grad is not None]
+    return torch.stack([g.double().pow(2).sum() for g in grads]).sum().sqrt().item() if grads else None
+
+
+class SpyMethod(Method):
+    """The distance of two views' outputs: anything with a gradient."""
+
+    def __init__(self, recipe: SpyRecipe, context: BuildContext) -> None:
+        super().__init__()
+        encoder = recipe.build_encoder(context)
+        self.online = Tower(encoder, nn.Linear(encoder.dim, 4))
+        self.recipe = recipe
+        self.memory: torch.Tensor | None = None
+
+    def forward(self, batch: Batch, progress: float) -> Step:
+        assert self.training and all(p.grad is None for p in self.parameters()), "gradients are left from before"
+        LOG.events.append("forward")
+        LOG.progress.append(progress)
+        LOG.indices.append(batch.index)
+        LOG.views.append(list(batch.views))
+        loss = (
+            self.recipe.scale
+            * (self.online(batch.views[0]).tanh() - self.online(batch.views[1]).tanh()).square().mean()
+        )
+        LOG.losses.append(loss.item())
+        self.memory = loss.detach()
+        return Step(loss=loss, memory=self.memory, logs={"twice": 2 * loss})
+
+    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+        LOG.events.append("after_step")
+        LOG.written.append((progress, step.memory is self.memory and batch.index is LOG.indices[-1]))
+
+    def param_groups(self) -> list[ParamGroup]:
+        return [
+            ParamGroup(params=list(self.online.encoder.parameters())),
+            ParamGroup(params=[self.online.head.weight], decay=False, lr_scale=3.0),
+            ParamGroup(params=[self.online.head.bias], fixed_lr=0.005, frozen_until=self.recipe.frozen_until),
+        ]
+
+
+def recipe(**numbers: Any) -> SpyRecipe:
+    view = View(size=12, crop_min=0.5)
+    row = SpyRecipe(encoder="tiny", epochs=EPOCHS, batch=BATCH, lr=0.1, weight_decay=0.01, views=(view, view))
+    return replace(row, **numbers)
+
+
+def run(
+    images: Path, out: Path, reporter: NullReporter | None = None, how: dict[str, Any] | None = None, **numbers: Any
+) -> Log:
+    global LOG
+    LOG = Log()
+    options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5, precision="float32", **how or {})
+    train("spy/tiny", recipe(**numbers), options, out=out, reporter=reporter)
+    return LOG
+
+
+def rates(log: Log) -> list[float]:
+    """The learning rate of the first group, whose scale is 1, after seeing that the others follow."""
+    for first, scaled, fixed in log.groups:
+        assert scaled["lr"] == pytest.approx(3 * first["lr"]) and fixed["lr"] == 0.005
+    return [groups[0]["lr"] for groups in log.groups]
+
+
+def test_each_step_reads_then_steps_then_writes(images: Path, tmp_path: Path) -> None:
+    log = run(images, tmp_path / "run")
+    assert log.events == ["forward", "optimizer", "after_step"] * STEPS
+    assert log.progress == [step / STEPS for step in range(STEPS)]
+    assert log.written == [(step / STEPS, True) for step in range(STEPS)]
+
+
+def test_every_epoch_shows_each_image_once_in_an_order_of_its_own(images: Path, tmp_path: Path) -> None:
+    log = run(images, tmp_path / "run")
+    epochs = [torch.cat(log.indices[i : i + PER_EPOCH]) for i in range(0, STEPS, PER_EPOCH)]
+    assert all(epoch.sort().values.tolist() == list(range(256)) for epoch in epochs)
+    assert len({tuple(epoch.tolist()) for epoch in epochs}) == EPOCHS
+    assert not any(torch.equal(*views) for views in log.views), "both views are the same"
+    assert all(view.shape == (BATCH, 3, 12, 12) for views in log.views for view in views)
+
+
+def test_warm_up_then_a_cosine_from_and_to_the_recipes_rates(images: Path, tmp_path: Path) -> None:
+    log = run(images, tmp_path / "run", lr=0.4, first_lr=0.1, warmup_epochs=1.0, final_lr=0.05)
+    rising = [0.1 + 0.3 * step / PER_EPOCH for step in range(PER_EPOCH)]
+    t = [step / (STEPS - PER_EPOCH) for step in range(STEPS - PER_EPOCH)]
+    falling = [0.05 + 0.35 * (1 + math.cos(math.pi * x)) / 2 for x in t]
+    assert rates(log) == pytest.approx([*rising, *falling])
+
+
+def test_the_rate_drops_at_the_milestones_by_gamma(images: Path, tmp_path: Path) -> None:
+    log = run(images, tmp_path / "run", lr=0.8, schedule="step", milestones=(0.25, 0.75), gamma=0.5)
+    assert rates(log) == pytest.approx([0.8] * 8 + [0.4] * 16 + [0.2] * 8)
+
+
+def test_a_rate_of_each_epoch_stays_throughout_it(images: Path, tmp_path: Path) -> None:
+    log = run(images, tmp_path / "run", lr=0.8, lr_per_epoch=True)
+    expected = [0.4 * (1 + math.cos(math.pi * epoch / EPOCHS)) for epoch in range(EPOCHS) for _ in range(PER_EPOCH)]
+    assert rates(log) == pytest.approx(expected)
+
+
+def test_weight_decay_stays_or_follows_its_cosine_in_the_groups_that_decay(images: Path, tmp_path: Path) -> None:
+    constant = run(images, tmp_path / "constant", weight_decay=0.03)
+    assert [[g["weight_decay"] for g in groups] for groups in constant.groups] == [[0.03, 0.0, 0.03]] * STEPS
+    log = run(images, tmp_path / "cosine", weight_decay=0.04, final_weight_decay=0.4, schedule="constant")
+    expected = [0.4 + (0.04 - 0.4) * (1 + math.cos(math.pi * step / STEPS)) / 2 for step in range(STEPS)]
+    for number, factor in enumerate((1, 0, 1)):
+        assert [groups[number]["weight_decay"] for groups in log.groups] == pytest.approx(
+            [factor * d for d in expected]
+        )
+
+
+def test_the_gradient_is_clipped_to_one_norm_of_all_but_the_frozen(images: Path, tmp_path: Path) -> None:
+    log = run(images, tmp_path / "run", scale=1e4, lr=1e-4, clip_norm=0.25, frozen_until=0.5)
+    for step, (encoder, weight, bias) in enumerate(log.norms):
+        assert encoder is not None and weight is not None
+        assert (bias is None) == (step < STEPS // 2), "frozen up to half of the training"
+        assert math.hypot(encoder, weight, bias or 0.0) == pytest.approx(0.25, rel=1e-4)
+    free = run(images, tmp_path / "free", scale=1e4, lr=1e-4)
+    assert math.hypot(*(n or 0.0 for n in free.norms[0])) > 1, "clip_norm 0 is off"
+
+
+def test_the_optimizer_gets_the_recipes_numbers(images: Path, tmp_path: Path) -> None:
+    numbers = {"optimizer": "lars", "momentum": 0.7, "trust": 0.02, "trust_clip": True, "lr_inside_momentum": True}
+    lars = run(images, tmp_path / "lars", **numbers).optimizer
+    assert isinstance(lars, LARS) and lars.trust_clip and lars.lr_inside_momentum
+    assert all((group["momentum"], group["trust"]) == (0.7, 0.02) for group in lars.param_groups)
+    sgd = run(images, tmp_path / "sgd", momentum=0.6).optimizer
+    assert isinstance(sgd, torch.optim.SGD) and all(group["momentum"] == 0.6 for group in sgd.param_groups)
+    assert isinstance(run(images, tmp_path / "adamw", optimizer="adamw").optimizer, torch.optim.AdamW)
+
+
+def test_metrics_are_the_means_of_the_epoch_and_the_rate_of_its_last_step(images: Path, tmp_path: Path) -> None:
+    log = run(images, tmp_path / "run", how={"monitor_every": 3})
+    rows = Run.open(tmp_path / "run").metrics()
+    assert [(row["epoch"], row["step"]) for row in rows] == [(e + 1, (e + 1) * PER_EPOCH) for e in range(EPOCHS)]
+    for epoch, row in enumerate(rows):
+        of_epoch = slice(epoch * PER_EPOCH, (epoch + 1) * PER_EPOCH)
+        mean = sum(log.losses[of_epoch]) / PER_EPOCH
+        assert row["loss"] == pytest.approx(mean, rel=1e-5) and row["twice"] == pytest.approx(2 * mean, rel=1e-5)
+        assert row["lr"] == pytest.approx(rates(log)[of_epoch][-1])
+        assert row["unreadable"] == 0 and row["images_per_s"] > 0 and 0 <= row["waiting"] <= 1
+        assert ("knn" in row) == (epoch + 1 in (3, 4)), "every third epoch, and the last one"
+    assert rows[0]["seconds"] < rows[-1]["seconds"]
+
+
+class Watcher(NullReporter):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.seen: list[Progress] = []
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
+
+    def on_step(self, progress: Progress) -> None:
+        self.seen.append(progress)
+
+
+def test_progress_is_reported_every_ten_steps_and_at_the_end_of_epochs(images: Path, tmp_path: Path) -> None:
+    watcher = Watcher()
+    log = run(images, tmp_path / "run", reporter=watcher)
+    assert [p.step for p in watcher.seen] == [8, 10, 16, 20, 24, 30, 32]
+    for p in watcher.seen:
+        assert (p.steps, p.epochs, p.epoch) == (STEPS, EPOCHS, p.step / PER_EPOCH)
+        assert p.loss == pytest.approx(log.losses[p.step - 1]) and p.memory_mib > 0
+        assert p.seconds_left == pytest.approx((STEPS - p.step) * BATCH / p.images_per_s)
+    assert watcher.seen[0].evaluation == {} and "knn" in watcher.seen[-1].evaluation
+    assert sum(line.startswith("epoch ") for line in watcher.lines) == EPOCHS
+    logged = (tmp_path / "run" / "log.txt").read_text()
+    assert all(line in logged for line in watcher.lines)
+
+
+def test_a_long_epoch_is_saved_in_its_middle(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    save = Run.save
+
+    def spied(self: Run, state: dict[str, Any], **how: Any) -> None:
+        steps.append(state["step"])
+        save(self, state, **how)
+
+    monkeypatch.setattr(Run, "save", spied)
+    run(images, tmp_path / "quick")
+    assert steps == [8, 16, 24, 32]
+    steps.clear()
+    monkeypatch.setattr(session, "SAVE_SECONDS", 0.0)
+    run(images, tmp_path / "slow")
+    assert steps == [8, 10, 16, 20, 24, 30, 32]
+
+
+def test_the_seed_decides_on_weights_order_and_views(images: Path, tmp_path: Path) -> None:
+    logs = []
+    for seed in (5, 5, 6):
+        global LOG
+        LOG = Log()
+        options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=seed, precision="float32")
+        train("spy/tiny", recipe(), options, out=tmp_path / f"{len(logs)}", stop_after=1)
+        logs.append(LOG)
+    one, again, other = logs
+    assert one.losses == again.losses and one.losses != other.losses
+    assert torch.equal(one.views[0][0], again.views[0][0]) and not torch.equal(one.views[0][0], other.views[0][0])
+
+
+def test_the_monitor_sees_two_different_views_of_the_data_that_are_trained_on(images: Path, tmp_path: Path) -> None:
+    """Two equal views would have an alignment of 0 whatever was learned."""
+    run(images, tmp_path / "run")
+    rows = Run.open(tmp_path / "run").metrics()
+    assert rows[-1]["alignment"] > 0 and len(open_data(str(images), val_fraction=0.2, seed=5).pretrain) == 256
