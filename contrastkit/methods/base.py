@@ -56,22 +56,6 @@ class Method(nn.Module, ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """What ``contrastkit methods`` tells of a method."""
-
-    title: str
-    paper: str  # authors and year
-    arxiv: str  # its number
-    query: str
-    dictionary: str
-    target: str
-    negatives: bool
-    idea: str  # a paragraph
-    equation: str  # plain text, the paper's letters
-    published: tuple[tuple[str, str, str], ...] = ()  # what was measured, the number, where it is published
-
-
-@dataclass(frozen=True, kw_only=True)
 class BuildContext:
     """What a recipe meets: the images, and the processes that share the work."""
 

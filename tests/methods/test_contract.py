@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from contrastkit.bench import measure
-from contrastkit.methods import RECIPES, Method, Recipe, BuildContext
+from contrastkit.methods import RECIPES, BuildContext, Method, Recipe
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import SplitBatchNorm2d
 from contrastkit.types import Batch, Step

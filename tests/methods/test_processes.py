@@ -70,7 +70,11 @@ def train(name: str) -> dict[str, Any]:
     for step in range(STEPS):
         progress = step / STEPS
         whole = images(name, step)
-        b = Batch([dist.local_shard(view) for view in whole.views], dist.local_shard(whole.index), dist.local_shard(whole.label))
+        b = Batch(
+            [dist.local_shard(view) for view in whole.views],
+            dist.local_shard(whole.index),
+            dist.local_shard(whole.label),
+        )
         out: Step = model(b, progress)
         out.loss.backward()
         apply_schedule(optimizer, progress, recipe.lr * WARM)
