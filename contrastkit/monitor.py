@@ -16,7 +16,7 @@ from contrastkit.data import DataSet, Loader, Source
 from contrastkit.data.source import split
 from contrastkit.evaluate.features import Autocast, encode, evaluating
 from contrastkit.evaluate.knn import knn
-from contrastkit.parts.heads import Tower
+from contrastkit.methods.base import Method
 from contrastkit.rng import permutation
 from contrastkit.views import View, Window
 
@@ -161,23 +161,23 @@ class Monitor:
 
     def look(
         self,
-        online: Tower,
+        method: Method,
         loss: float,
         autocast: Autocast = contextlib.nullcontext,
     ) -> dict[str, float]:
         """The numbers of the moment.
 
         Args:
-            online: encoder and head in training.
+            method: what is trained; its ``embed`` and its encoder are looked at.
             loss: mean over the epoch.
             autocast: makes the context that the network runs under.
         """
-        with evaluating(online):
-            now = collapse(*self._outputs(online, autocast)) | {"loss": loss}
+        with evaluating(method):
+            now = collapse(*self._outputs(method, autocast)) | {"loss": loss}
             if self._labelled is not None:
                 bank, queries = (
                     encode(
-                        online.encoder,
+                        method.online.encoder,
                         source,
                         size=self.size,
                         workers=self.workers,
@@ -201,7 +201,7 @@ class Monitor:
         return self.looks[-1] if self.looks else {}
 
     @torch.no_grad()
-    def _outputs(self, online: Tower, autocast: Autocast) -> list[Tensor]:
+    def _outputs(self, method: Method, autocast: Autocast) -> list[Tensor]:
         """z [N, d] of each of the two views."""
         n = len(self._source)
         loader = Loader(
@@ -217,8 +217,8 @@ class Monitor:
         for batch in loader.epoch(0):
             for view, outputs in zip(batch.views, z, strict=True):
                 images = view.to(self.device, memory_format=torch.channels_last)
-                with autocast():  # part by part, past a compiled Tower: no recompiling for this
-                    outputs.append(online.head(online.encoder(images)))
+                with autocast():
+                    outputs.append(method.embed(images))
         return [torch.cat(outputs) for outputs in z]
 
 

@@ -391,7 +391,7 @@ def fit(
             if monitor.due(done, step == steps):
                 with meter.paused():
                     dist.average_batch_norm(method)
-                    row |= monitor.look(method.online, row["loss"], autocast)
+                    row |= monitor.look(method, row["loss"], autocast)
                 if monitor.warning:
                     watch.say(monitor.warning)
             run.record(row)

@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from contrastkit.data import ArraySource, DataSet
+from contrastkit.methods import Method
 from contrastkit.monitor import Monitor, collapse, diagnose
 from contrastkit.parts.encoder import build_encoder
 from contrastkit.parts.heads import Tower, mlp
+from contrastkit.types import Batch, Step
 from contrastkit.views import View
 
 VIEWS = (View(size=16, crop_min=0.3), View(size=16, crop_min=0.3))
@@ -107,10 +109,17 @@ def images(labels: torch.Tensor | None) -> DataSet:
     return DataSet("stripes", source, None, source)
 
 
-def tower() -> Tower:
-    torch.manual_seed(0)
-    encoder = build_encoder("tiny", channels=3, size=16)
-    return Tower(encoder, mlp(encoder.dim, 16, 8))
+class Watched(Method[None]):
+    """An encoder and a head; what the monitor looks at needs no loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        encoder = build_encoder("tiny", channels=3, size=16)
+        self.online = Tower(encoder, mlp(encoder.dim, 16, 8))
+
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
+        raise NotImplementedError
 
 
 def monitor(data: DataSet, every: int = 1) -> Monitor:
@@ -118,28 +127,27 @@ def monitor(data: DataSet, every: int = 1) -> Monitor:
 
 
 def test_looking_changes_nothing_and_repeats() -> None:
-    online = tower()
-    online.train()
-    online.encoder.trunk.bn1.eval()  # as if frozen
-    before = {k: v.clone() for k, v in online.state_dict().items()}
-    modes = [part.training for part in online.modules()]
+    method = Watched().train()
+    method.online.encoder.trunk.bn1.eval()  # as if frozen
+    before = {k: v.clone() for k, v in method.state_dict().items()}
+    modes = [part.training for part in method.modules()]
     rng = torch.get_rng_state()
     watcher = monitor(images(None))
-    first = watcher.look(online, 3.0)
-    assert watcher.look(online, 3.0) == first == watcher.last
+    first = watcher.look(method, 3.0)
+    assert watcher.look(method, 3.0) == first == watcher.last
     assert watcher.looks == [first, first]
     assert set(first) == {"std", "rank", "alignment", "uniformity", "loss", "knn"}
-    assert [part.training for part in online.modules()] == modes
-    assert all(torch.equal(v, before[k]) for k, v in online.state_dict().items())
+    assert [part.training for part in method.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
     assert torch.equal(torch.get_rng_state(), rng)
 
 
 def test_it_measures_the_heads_outputs_and_the_encoders_neighbours() -> None:
-    online = tower()
+    method = Watched()
     with torch.no_grad():
-        for p in online.head[-1].parameters():
+        for p in method.online.head[-1].parameters():
             p.fill_(1.0)  # every output the same direction
-    seen = monitor(images(None)).look(online, 1.0)
+    seen = monitor(images(None)).look(method, 1.0)
     assert seen["rank"] == pytest.approx(1, abs=0.01) and seen["std"] == pytest.approx(0, abs=0.01)
     assert seen["knn"] > 0.9  # an untrained encoder tells stripes apart
 
@@ -148,8 +156,8 @@ def test_only_the_network_runs_under_autocast() -> None:
     """Similarities and singular values of bfloat16 would be wrong in the third digit."""
     network: list[bool] = []
     judges: list[bool] = []
-    online, watcher, normalize = tower(), monitor(images(None)), F.normalize
-    online.encoder.register_forward_hook(lambda *_: network.append(torch.is_autocast_enabled("cpu")))
+    method, watcher, normalize = Watched(), monitor(images(None)), F.normalize
+    method.online.encoder.register_forward_hook(lambda *_: network.append(torch.is_autocast_enabled("cpu")))
 
     def spy(x: torch.Tensor, dim: int) -> torch.Tensor:
         judges.append(torch.is_autocast_enabled("cpu"))
@@ -157,30 +165,30 @@ def test_only_the_network_runs_under_autocast() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(F, "normalize", spy)
-        watcher.look(online, 1.0, lambda: torch.autocast("cpu", torch.bfloat16))
+        watcher.look(method, 1.0, lambda: torch.autocast("cpu", torch.bfloat16))
     assert network and all(network)
     assert judges and not any(judges)
 
 
 def test_a_collapse_is_said_once_it_persists() -> None:
-    online, watcher = tower(), monitor(images(None))
-    nn.init.zeros_(online.head[-1].weight)
-    nn.init.ones_(online.head[-1].bias)
-    watcher.look(online, 1.0)
+    method, watcher = Watched(), monitor(images(None))
+    nn.init.zeros_(method.online.head[-1].weight)
+    nn.init.ones_(method.online.head[-1].bias)
+    watcher.look(method, 1.0)
     assert watcher.warning is None
-    watcher.look(online, 1.0)
+    watcher.look(method, 1.0)
     assert watcher.warning is not None and watcher.warning.startswith("collapse")
 
 
 def test_no_labels_no_neighbours() -> None:
-    assert "knn" not in monitor(images(torch.full((90,), -1))).look(tower(), 1.0)
+    assert "knn" not in monitor(images(torch.full((90,), -1))).look(Watched(), 1.0)
 
 
 def test_neighbours_are_other_images() -> None:
     """Were queries in the bank, random labels would be found again."""
     g = torch.Generator().manual_seed(1)
     random = torch.randint(0, 30, (90,), generator=g)
-    assert monitor(images(random)).look(tower(), 1.0)["knn"] < 0.4
+    assert monitor(images(random)).look(Watched(), 1.0)["knn"] < 0.4
 
 
 def test_when_it_looks() -> None:

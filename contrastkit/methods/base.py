@@ -8,10 +8,10 @@ file has one final subclass of each.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
@@ -19,21 +19,28 @@ from contrastkit.optim import ParamGroup, build_optimizer
 from contrastkit.parts.encoder import Encoder, build_encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import WAVES
-from contrastkit.types import Batch, Step
+from contrastkit.types import Batch, Memory, Step
 from contrastkit.views import View, Window
 
 
-class Method(nn.Module, ABC):
-    """What is trained. ``online.encoder`` is what remains afterwards."""
+class Method(nn.Module, ABC, Generic[Memory]):
+    """What is trained. ``online.encoder`` is what remains afterwards. ``Memory`` is what a step writes."""
 
     online: Tower
 
     @abstractmethod
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Memory]:
         """Read: the loss of a batch at ``progress`` in [0, 1]. Nothing but batch-norm statistics is written."""
 
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[Memory], progress: float) -> None:
         """Write, once ``optimizer.step()`` is done: targets, queues, banks, centres."""
+
+    def embed(self, view: Tensor) -> Tensor:
+        """What the loss compares of one view [N, channels, H, W]: float [N, C], not normalised, for the monitor.
+
+        It goes past the tower, which ``--compile`` would compile anew for another batch.
+        """
+        return self.online.head(self.online.encoder(view))
 
     def param_groups(self) -> list[ParamGroup]:
         """Which parameters are trained, and how: by default all of ``online``, all decayed."""

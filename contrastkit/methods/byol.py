@@ -82,7 +82,7 @@ class BYOLRecipe(Recipe):
 
 
 @final
-class BYOL(Method):
+class BYOL(Method[Tensor | None]):
     """Prediction of a momentum target; see the module's text."""
 
     def __init__(self, recipe: BYOLRecipe, context: BuildContext) -> None:
@@ -97,7 +97,7 @@ class BYOL(Method):
             self.queue = Queue(recipe.negatives, dim, torch.Generator().manual_seed(context.seed))
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Tensor | None]:
         x1, x2 = batch.views  # one after the other: each has batch statistics of its own
         p1, p2 = self.predictor(self.online(x1)), self.predictor(self.online(x2))  # [n, C]
         z1, z2 = self.target(x1), self.target(x2)  # [n, C]
@@ -106,7 +106,7 @@ class BYOL(Method):
         loss = losses.regression(p1, z2) + losses.regression(p2, z1)
         return Step(loss=loss.mean(), memory=None, logs={})
 
-    def contrast(self, p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor, keys: Tensor) -> Step:
+    def contrast(self, p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor, keys: Tensor) -> Step[Tensor | None]:
         """MoCo's loss between the same outputs, both directions: what the debate compares BYOL with."""
         p1, p2, z1, z2 = (F.normalize(x.float(), dim=1) for x in (p1, p2, z1, z2))
         loss, _, top1 = ops.infonce(p1, z2, keys, tau=TAU)
@@ -116,9 +116,9 @@ class BYOL(Method):
         return Step(loss=(loss + other).mean(), memory=memory, logs={"top1": hits})
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[Tensor | None], progress: float) -> None:
         self.target.update(self.online, cosine(progress, self.m, 1.0))
-        if self.queue is not None:
+        if self.queue is not None and step.memory is not None:
             self.queue.push(step.memory)
 
     def param_groups(self) -> list[ParamGroup]:

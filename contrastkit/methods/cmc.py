@@ -84,7 +84,7 @@ class CMCRecipe(Recipe):
 
 
 @final
-class CMC(Method):
+class CMC(Method[tuple[Tensor, Tensor | None]]):
     """Contrast of an image's channels over a memory bank; see the module's text."""
 
     pairs: Tensor
@@ -110,7 +110,7 @@ class CMC(Method):
         self.terms = sum(map(sum, pairs))
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[tuple[Tensor, Tensor | None]]:
         r, V = self.recipe, self.V
         (x,) = batch.views
         z = self.online(x).unflatten(1, (V, r.dim))  # [n, V, C]
@@ -131,7 +131,7 @@ class CMC(Method):
         return Step(loss=loss, memory=(dist.gather(z.detach()), stored), logs={"top1": top1})
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[tuple[Tensor, Tensor | None]], progress: float) -> None:
         z, Z = step.memory
         self.bank.update(dist.gather(batch.index), z, m=self.recipe.m, Z=Z)
 

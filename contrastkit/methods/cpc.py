@@ -92,7 +92,7 @@ class CPCRecipe(Recipe):
 
 
 @final
-class CPC(Method):
+class CPC(Method[None]):
     """Prediction of patches from the rows before them; see the module's text."""
 
     def __init__(self, recipe: CPCRecipe, context: BuildContext) -> None:
@@ -114,7 +114,7 @@ class CPC(Method):
         )
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         encoder = self.online.encoder
         assert isinstance(encoder, PatchEncoder)
         z = encoder.encode(self.augmented(encoder.cut(batch.views[0]), batch.index, progress))  # [n, R, R, D]

@@ -69,7 +69,7 @@ class CPCAudioRecipe(Recipe):
 
 
 @final
-class CPCAudio(Method):
+class CPCAudio(Method[None]):
     """Prediction of the frames to come; see the module's text."""
 
     def __init__(self, recipe: CPCAudioRecipe, context: BuildContext) -> None:
@@ -81,7 +81,7 @@ class CPCAudio(Method):
         hidden = encoder.trunk.gru.input_size
         self.W = nn.ModuleList(nn.Linear(encoder.dim, hidden, bias=False) for _ in range(recipe.steps_to_predict))
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         encoder = self.online.encoder
         assert isinstance(encoder, WaveEncoder)
         z = encoder.frames(batch.views[0])  # [n, T', H]

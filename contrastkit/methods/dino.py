@@ -114,7 +114,7 @@ class DINOHead(nn.Module):
 
 
 @final
-class DINO(Method):
+class DINO(Method[Tensor]):
     """Self-distillation with no labels; see the module's text."""
 
     centre: Tensor  # [K]
@@ -137,7 +137,7 @@ class DINO(Method):
         self.register_buffer("centre", torch.zeros(recipe.out_dim))
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Tensor]:
         n, tau_t = len(batch.index), self.recipe.teacher_temperature(progress)
         teacher = self.target(batch.views[:2]).view(2, n, -1)  # [2, n, K]
         with self.draws(progress):
@@ -163,7 +163,7 @@ class DINO(Method):
             yield
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[Tensor], progress: float) -> None:
         m = self.recipe.m
         self.target.update(self.online, cosine(progress, m, 1.0) if self.recipe.m_cos else m)
         self.centre.lerp_(step.memory, 1 - self.recipe.centre_m)

@@ -73,7 +73,7 @@ class InstDiscRecipe(Recipe):
 
 
 @final
-class InstDisc(Method):
+class InstDisc(Method[tuple[Tensor, Tensor | None]]):
     """Instance discrimination over a memory bank; see the module's text."""
 
     def __init__(self, recipe: InstDiscRecipe, context: BuildContext) -> None:
@@ -91,7 +91,7 @@ class InstDisc(Method):
         )
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[tuple[Tensor, Tensor | None]]:
         r = self.recipe
         (x,) = batch.views
         v = F.normalize(self.online(x).float(), dim=1)  # [n, C]
@@ -111,7 +111,7 @@ class InstDisc(Method):
         return Step(loss=loss, memory=(dist.gather(v.detach()), Z), logs={"top1": top1.float().mean()})
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[tuple[Tensor, Tensor | None]], progress: float) -> None:
         v, Z = step.memory
         self.bank.update(dist.gather(batch.index), v, m=self.recipe.m, Z=Z)
 

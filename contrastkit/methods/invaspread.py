@@ -51,7 +51,7 @@ class InvaSpreadRecipe(Recipe):
 
 
 @final
-class InvaSpread(Method):
+class InvaSpread(Method[None]):
     """Invariance and spreading over a batch; see the module's text."""
 
     def __init__(self, recipe: InvaSpreadRecipe, context: BuildContext) -> None:
@@ -61,7 +61,7 @@ class InvaSpread(Method):
         self.online = Tower(encoder, mlp(encoder.dim, recipe.dim))
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         f = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C], the first views, then the second
         keys = dist.gather(f.detach())  # [2m, C] of all processes
         itself = dist.local_shard(torch.arange(len(keys), device=f.device))  # [2n], where f's rows are among the keys

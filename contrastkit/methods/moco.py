@@ -75,7 +75,7 @@ class MoCoRecipe(Recipe):
 
 
 @final
-class MoCo(Method):
+class MoCo(Method[Tensor]):
     """Momentum contrast over a queue; see the module's text."""
 
     def __init__(self, recipe: MoCoRecipe, context: BuildContext) -> None:
@@ -88,7 +88,7 @@ class MoCo(Method):
         self.target = Target(self.online)
         self.queue = Queue(recipe.K, recipe.dim, torch.Generator().manual_seed(context.seed))
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Tensor]:
         x1, x2 = batch.views
         loss, k, hits = self.contrast(x1, x2, progress)
         if self.symmetric:
@@ -118,7 +118,7 @@ class MoCo(Method):
         return F.normalize(torch.empty_like(k).index_copy_(0, order, k).float(), dim=1)
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[Tensor], progress: float) -> None:
         self.target.update(self.online, self.m)
         self.queue.push(step.memory)
 

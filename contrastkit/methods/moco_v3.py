@@ -83,7 +83,7 @@ class MoCoV3Recipe(Recipe):
 
 
 @final
-class MoCoV3(Method):
+class MoCoV3(Method[None]):
     """Momentum contrast within the batch; see the module's text."""
 
     def __init__(self, recipe: MoCoV3Recipe, context: BuildContext) -> None:
@@ -98,7 +98,7 @@ class MoCoV3(Method):
         self.target = Target(self.online)
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         q1, q2 = (F.normalize(self.predictor(self.online(x)).float(), dim=1) for x in batch.views)  # [n, C] each
         k1, k2 = (F.normalize(dist.gather(self.target(x)).float(), dim=1) for x in batch.views)  # [N, C] each
         loss1, hits1 = self.contrast(q1, k2)
@@ -113,7 +113,7 @@ class MoCoV3(Method):
         return 2 * tau * loss.mean(), top1.float().mean()
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[None], progress: float) -> None:
         m = self.recipe.m
         self.target.update(self.online, cosine(progress, m, 1.0) if self.recipe.m_cos else m)
 

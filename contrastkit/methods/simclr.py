@@ -101,7 +101,7 @@ class SimCLRRecipe(Recipe):
 
 
 @final
-class SimCLR(Method):
+class SimCLR(Method[Tensor | None]):
     """Contrast within the batch; see the module's text."""
 
     def __init__(self, recipe: SimCLRRecipe, context: BuildContext) -> None:
@@ -122,7 +122,7 @@ class SimCLR(Method):
             self.queue = Queue(recipe.memory, dim, torch.Generator().manual_seed(context.seed))
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Tensor | None]:
         z = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C]: first views, then second views
         loss, _, top1 = ops.ntxent(z, tau=self.tau, across_ranks=True)  # [2n]
         k = None
@@ -140,8 +140,8 @@ class SimCLR(Method):
         return torch.cat([dist.gather(view) for view in k.chunk(2)])
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
-        if self.memory:
+    def after_step(self, batch: Batch, step: Step[Tensor | None], progress: float) -> None:
+        if step.memory is not None:
             self.target.update(self.online, self.m)
             self.queue.push(step.memory)
 

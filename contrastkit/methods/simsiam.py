@@ -66,7 +66,7 @@ class SimSiamRecipe(Recipe):
 
 
 @final
-class SimSiam(Method):
+class SimSiam(Method[None]):
     """Prediction of the other view, with a stop-gradient; see the module's text."""
 
     def __init__(self, recipe: SimSiamRecipe, context: BuildContext) -> None:
@@ -87,7 +87,7 @@ class SimSiam(Method):
             self.predictor.requires_grad_(recipe.predictor == "trained")
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         x1, x2 = batch.views  # one after the other: each has batch statistics of its own
         z1, z2 = self.online(x1), self.online(x2)  # [n, C]
         t1, t2 = (z1.detach(), z2.detach()) if self.recipe.stop_gradient else (z1, z2)

@@ -74,7 +74,7 @@ class SwAVRecipe(Recipe):
 
 
 @final
-class SwAV(Method):
+class SwAV(Method[Tensor]):
     """Swapped prediction of balanced codes; see the module's text."""
 
     def __init__(self, recipe: SwAVRecipe, context: BuildContext) -> None:
@@ -93,7 +93,7 @@ class SwAV(Method):
         )
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Tensor]:
         V, n, A = len(batch.views), len(batch.index), self.recipe.assign
         z = F.normalize(self.online(batch.views).float(), dim=1)  # [V n, C]
         with torch.autocast(z.device.type, enabled=False):  # codes are exp(score / epsilon): 8 bits would not do
@@ -118,7 +118,7 @@ class SwAV(Method):
         return ops.sinkhorn(scores, epsilon=recipe.epsilon, iterations=recipe.iterations, across_ranks=True)[-n:]
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[Tensor], progress: float) -> None:
         self.normalise_prototypes()
         if progress >= self.queue_from:
             for queue, z in zip(self.queues, step.memory, strict=False):
