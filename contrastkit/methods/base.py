@@ -90,28 +90,28 @@ class Recipe(ABC):
 
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
     epochs: Annotated[int, "passes over the data"]
-    batch: Annotated[int, "images a step, over all processes together"]
+    batch: Annotated[int, "images per step, over all processes"]
     optimizer: Annotated[Literal["sgd", "lars", "adamw"], "optimizer"] = "sgd"
-    lr: Annotated[float, "peak learning rate, for this batch"]
+    lr: Annotated[float, "peak learning rate, for this batch size"]
     momentum: Annotated[float, "momentum of SGD and LARS"] = 0.9
     weight_decay: Annotated[float, "weight decay"]
-    final_weight_decay: Annotated[float | None, "weight decay at the end, reached along a cosine; none: constant"] = (
-        None
-    )
+    final_weight_decay: Annotated[
+        float | None, "final weight decay, reached along a cosine; none keeps it constant"
+    ] = None
     trust: Annotated[float, "LARS: trust coefficient"] = 0.001
-    trust_clip: Annotated[bool, "LARS: never a longer step than SGD's (solo-learn's and apex's clip)"] = False
-    lr_inside_momentum: Annotated[bool, "LARS: learning rate inside the momentum (SimCLR's code), not outside"] = False
-    schedule: Annotated[Literal["cosine", "step", "constant"], "learning rate over the training"] = "cosine"
-    milestones: Annotated[tuple[float, ...], "step schedule: fractions of the training where the rate drops"] = (
+    trust_clip: Annotated[bool, "LARS: never take a longer step than SGD (the clip of solo-learn and apex)"] = False
+    lr_inside_momentum: Annotated[bool, "LARS: put the learning rate inside the momentum (SimCLR's code)"] = False
+    schedule: Annotated[Literal["cosine", "step", "constant"], "schedule of the learning rate"] = "cosine"
+    milestones: Annotated[tuple[float, ...], "step schedule: fractions of training at which the rate drops"] = (
         0.6,
         0.8,
     )
-    gamma: Annotated[float, "step schedule: the factor at each milestone"] = 0.1
+    gamma: Annotated[float, "step schedule: factor applied at each milestone"] = 0.1
     warmup_epochs: Annotated[float, "epochs of linear warm-up"] = 0.0
-    first_lr: Annotated[float, "learning rate at which the warm-up begins"] = 0.0
-    final_lr: Annotated[float, "learning rate at which the cosine ends"] = 0.0
-    lr_per_epoch: Annotated[bool, "change the learning rate once an epoch instead of every step"] = False
-    clip_norm: Annotated[float, "clip the gradient to this global norm; 0 is off"] = 0.0
+    first_lr: Annotated[float, "learning rate at the start of warm-up"] = 0.0
+    final_lr: Annotated[float, "learning rate at the end of the cosine"] = 0.0
+    lr_per_epoch: Annotated[bool, "update the learning rate once per epoch, not at every step"] = False
+    clip_norm: Annotated[float, "clip the gradient to this global norm; 0 disables it"] = 0.0
     views: Annotated[tuple[View | Window, ...], "the augmentation of each view"]
 
     def __post_init__(self) -> None:

@@ -47,8 +47,8 @@ class BYOLRecipe(Recipe):
 
     m: Annotated[
         float,
-        "momentum of the target, tau_base in the paper, raised to 1 along a cosine (App. J.1); configs/byol.py has "
-        "0.97 for 40 epochs, 0.99 for 100 and 300, 0.996 for 1000",
+        "initial momentum of the target, tau_base in the paper, raised to 1 along a cosine (App. J.1): configs/byol.py "
+        "has 0.97 for 40 epochs, 0.99 for 100 and 300, 0.996 for 1000",
     ] = 0.996
     hidden: Annotated[int, "width of the hidden layer of projector and predictor (Sec. 3.3)"] = 4096
     dim: Annotated[int, "dimensions of projection and prediction (Sec. 3.3)"] = 256
@@ -60,7 +60,7 @@ class BYOLRecipe(Recipe):
     ] = "batch"
     negatives: Annotated[
         int,
-        "keys in a queue of negatives, for MoCo's contrastive loss in place of the regression (Fetterman & Albrecht "
+        "keys in a queue of negatives, for MoCo's contrastive loss instead of the regression (Fetterman & Albrecht "
         "2020); 0 is BYOL",
     ] = 0
 
@@ -74,7 +74,7 @@ class BYOLRecipe(Recipe):
         if len(self.views) != 2:
             raise UserError(f"BYOL compares two views, {len(self.views)} are given")
         if self.batch < 2 and "batch" in (self.projector_norm, self.predictor_norm):
-            raise UserError(f"batch norm wants at least two images: raise --batch {self.batch}")
+            raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
         return BYOL(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
@@ -129,8 +129,8 @@ class BYOL(Method[Tensor | None]):
         if self.queue is not None or "batch" in (self.recipe.projector_norm, self.recipe.predictor_norm):
             return []
         return [
-            "no batch norm in projector or predictor: such a BYOL learns less, or nothing at a high learning rate "
-            "(Fetterman & Albrecht 2020); contrastkit ablate byol-norm measures it"
+            "without batch norm in projector and predictor, BYOL learns less, or nothing at a high learning rate "
+            "(Fetterman & Albrecht 2020): measure it with contrastkit ablate byol-norm"
         ]
 
     @property

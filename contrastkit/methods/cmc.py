@@ -47,18 +47,18 @@ class CMCRecipe(Recipe):
 
     colour: Annotated[
         Literal["lab", "ycbcr", "lab-full"],
-        "views of RGB images: L and ab; Y and CbCr, which the README finds better; L, a and b",
+        "views of RGB images: L and ab; Y and CbCr, better by the README; or L, a and b",
     ] = "lab"
-    width: Annotated[float, "of each view's encoder: 0.5 (resnet50v1 in the code), 1 (v2) or 2 (v3)"] = 0.5
+    width: Annotated[float, "width of each view's encoder: 0.5 (resnet50v1 in the code), 1 (v2) or 2 (v3)"] = 0.5
     objective: Annotated[Literal["full", "core"], "pairs of views: all, or those with the first (Sec. 3.3)"] = "full"
-    loss: Annotated[Literal["nce", "softmax"], "NCE (Sec. 3.4), or softmax over the draws (--softmax)"] = "nce"
-    K: Annotated[int, "rows drawn as noise (README --nce_k)"] = 4096
+    loss: Annotated[Literal["nce", "softmax"], "NCE (Sec. 3.4), or softmax over the rows drawn (--softmax)"] = "nce"
+    K: Annotated[int, "rows of the bank to draw as noise (README --nce_k)"] = 4096
     tau: Annotated[float, "temperature (README --nce_t: 0.07 on ImageNet, 0.1 on STL-10)"] = 0.07
     m: Annotated[float, "momentum of the bank's rows (README --nce_m)"] = 0.5
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (issue 23)"] = 1.0
     dim: Annotated[int, "dimensions of a feature (train_CMC.py --feat_dim)"] = 128
-    centre: Annotated[bool, "end the heads in a batch norm without scale and shift (ours, for small sets)"] = False
-    bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
+    centre: Annotated[bool, "end the heads with a batch norm without scale and shift (ours, for small sets)"] = False
+    bank_dtype: Annotated[Literal["float32", "bfloat16"], "data type of the bank; bfloat16 halves memory"] = "float32"
 
     def __post_init__(self) -> None:
         super().__post_init__()

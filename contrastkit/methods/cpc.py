@@ -47,16 +47,16 @@ class CPCRecipe(Recipe):
 
     patch: Annotated[int, "side of a patch in pixels: 64 in v1 (Sec. 3.2), 80 in v2 (App. A.1)"]
     stride: Annotated[int, "pixels from one patch to the next: 32 in v1 (Sec. 3.2), 36 in v2 (App. A.1)"]
-    stages: Annotated[int, "stages of a ResNet: v1's ends with the third (Sec. 3.2)"] = 4
+    stages: Annotated[int, "stages of a ResNet; v1 stops after the third (Sec. 3.2)"] = 4
     norm: Annotated[Literal["layer", "group", "batch"], "norm of the encoder; batch norm leaks (v2 Sec. 3.1)"] = "layer"
-    patch_views: Annotated[str, "row of augmentations that each patch draws from for itself; empty: none"] = ""
-    directions: Annotated[int, "sides to predict from: 1 is from above (v1), 4 are all (v2 Sec. 3.1)"] = 1
-    steps_to_ignore: Annotated[int, "nearest rows that are not predicted, for their patches overlap (v2 App. A.2)"]
-    steps_to_predict: Annotated[int, "rows that are, each by a matrix of its own (v1 Sec. 3.2, v2 App. A.2)"]
+    patch_views: Annotated[str, "row of augmentations to draw from for each patch; empty for none"] = ""
+    directions: Annotated[int, "sides to predict from: 1 is from above (v1), 4 is all sides (v2 Sec. 3.1)"] = 1
+    steps_to_ignore: Annotated[int, "nearest rows to skip, because their patches overlap (v2 App. A.2)"]
+    steps_to_predict: Annotated[int, "rows to predict, each with its own matrix (v1 Sec. 3.2, v2 App. A.2)"]
     target_dim: Annotated[int, "dimensions of prediction and target (v2 App. A.2); 0 predicts the feature itself (v1)"]
     tau: Annotated[float, "temperature: none in v1, 1 / emb_scale in v2 (App. A.2)"]
     blocks: Annotated[int, "residual blocks of the context network (v2 App. A.2)"] = 5
-    hidden: Annotated[int, "channels inside such a block (v2 App. A.2)"] = 256
+    hidden: Annotated[int, "channels inside a residual block (v2 App. A.2)"] = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,7 +161,7 @@ class CPC(Method[None]):
     def notices(self) -> list[str]:
         if not self.batch_norm:
             return []
-        return ["batch norm mixes the patches: a context knows something of what it has to predict (CPC v2, Sec. 3.1)"]
+        return ["batch norm mixes the patches: a context knows something of what it must predict (CPC v2, Sec. 3.1)"]
 
     @property
     def chance_loss(self) -> float:

@@ -38,7 +38,7 @@ class CPCAudioRecipe(Recipe):
     """The hyper-parameters of CPC on sound."""
 
     encoder: Annotated[str, "wave (Sec. 3.1), or tiny"]
-    steps_to_predict: Annotated[int, "K, frames ahead, each by a matrix of its own (Sec. 3.1)"] = 12
+    steps_to_predict: Annotated[int, "K, frames to predict, each with its own matrix (Sec. 3.1)"] = 12
     tau: Annotated[float, "temperature: none in the paper"] = 1.0
 
     def __post_init__(self) -> None:

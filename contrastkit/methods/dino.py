@@ -46,21 +46,21 @@ class DINORecipe(Recipe):
     out_dim: Annotated[int, "dimensions K of the output (Sec. 3.1; --out_dim)"] = 65536
     hidden: Annotated[int, "width of the head's hidden layers (Sec. 3.1)"] = 2048
     layers: Annotated[int, "linear layers of the head before the last one (Sec. 3.1)"] = 3
-    bottleneck: Annotated[int, "dimensions in which the head's output is normalised (vision_transformer.py)"] = 256
+    bottleneck: Annotated[int, "dimensions of the head's normalised bottleneck (vision_transformer.py)"] = 256
     head_bn: Annotated[bool, "batch norm in the head (--use_bn_in_head)"] = False
-    norm_last_layer: Annotated[bool, "keep the last layer's rows at length 1 (--norm_last_layer)"] = True
-    freeze_epochs: Annotated[float, "epochs in which the last layer stays as drawn (--freeze_last_layer)"] = 1.0
+    norm_last_layer: Annotated[bool, "keep the last layer's rows at unit length (--norm_last_layer)"] = True
+    freeze_epochs: Annotated[float, "epochs in which the last layer is frozen (--freeze_last_layer)"] = 1.0
     tau_s: Annotated[float, "temperature of the student (Sec. 3.1)"] = 0.1
-    tau_t: Annotated[float, "temperature of the teacher; above 0.07 it is unstable (--teacher_temp)"] = 0.04
-    warmup_tau_t: Annotated[float, "temperature of the teacher at the beginning (--warmup_teacher_temp)"] = 0.04
-    warmup_teacher_epochs: Annotated[int, "epochs in which it rises, one by one (--warmup_teacher_temp_epochs)"] = 0
-    m: Annotated[
-        float, "momentum lambda of the teacher, at the beginning: 0.9995 for a batch of 256 (--momentum_teacher)"
-    ] = 0.996
-    m_cos: Annotated[bool, "let m rise to 1 along a cosine, every step (Sec. 3.1)"] = True
+    tau_t: Annotated[float, "temperature of the teacher; unstable above 0.07 (--teacher_temp)"] = 0.04
+    warmup_tau_t: Annotated[float, "initial temperature of the teacher (--warmup_teacher_temp)"] = 0.04
+    warmup_teacher_epochs: Annotated[
+        int, "epochs over which the teacher's temperature rises, once per epoch (--warmup_teacher_temp_epochs)"
+    ] = 0
+    m: Annotated[float, "initial momentum lambda of the teacher; 0.9995 for batch 256 (--momentum_teacher)"] = 0.996
+    m_cos: Annotated[bool, "raise m to 1 along a cosine, at every step (Sec. 3.1)"] = True
     centre_m: Annotated[float, "momentum of the centre (Eq. 4)"] = 0.9
-    clip: Annotated[float, "largest norm of each tensor's gradient, one by one; 0 is off (--clip_grad)"] = 3.0
-    drop_path: Annotated[float, "share of a ViT's residual branches left out, of the student alone"] = 0.0
+    clip: Annotated[float, "clip each tensor's gradient to this norm; 0 disables it (--clip_grad)"] = 3.0
+    drop_path: Annotated[float, "fraction of a ViT's residual branches dropped, in the student only"] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -182,11 +182,11 @@ class DINO(Method[Tensor]):
     def notices(self) -> list[str]:
         recipe, said = self.recipe, []
         if recipe.out_dim > self.images:
-            said.append(f"{recipe.out_dim} output dimensions are more than the {self.images} images: lower --out-dim")
+            said.append(f"more output dimensions ({recipe.out_dim}) than images ({self.images}): lower --out-dim")
         if recipe.freeze_epochs >= recipe.epochs:
-            said.append(f"the last layer stays as drawn: --freeze-epochs {recipe.freeze_epochs:g} of {recipe.epochs}")
+            said.append(f"the last layer is never trained: --freeze-epochs {recipe.freeze_epochs:g} of {recipe.epochs}")
         if recipe.drop_path and not self.drops:
-            said.append(f"--drop-path {recipe.drop_path:g} is not used: {recipe.encoder} is no vision transformer")
+            said.append(f"--drop-path {recipe.drop_path:g} has no effect: {recipe.encoder} is not a vision transformer")
         return said
 
     @property

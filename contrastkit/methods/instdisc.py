@@ -45,16 +45,16 @@ class InstDiscRecipe(Recipe):
     """InstDisc's hyper-parameters, with the paper's letters; K is its m, the number of noise samples."""
 
     loss: Annotated[
-        Literal["nce", "softmax", "full"], "NCE (Sec. 3.2), softmax over the draws, or over the whole bank (Eq. 2)"
+        Literal["nce", "softmax", "full"], "NCE (Sec. 3.2), softmax over the rows drawn, or over the whole bank (Eq. 2)"
     ] = "nce"
-    K: Annotated[int, "rows drawn as noise (Sec. 4.1); --loss full takes all"] = 4096
+    K: Annotated[int, "rows of the bank to draw as noise (Sec. 4.1); --loss full takes all"] = 4096
     tau: Annotated[float, "temperature: 0.07 (Sec. 3.1), 0.1 on CIFAR (cifar.py)"] = 0.07
     m: Annotated[float, "momentum of the bank's rows (main.py --nce-m)"] = 0.5
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (CMC issue 23)"] = 1.0
-    proximal: Annotated[float, "lambda, weight of the proximal term (Sec. 3.3); 0 is off, as in the official code"] = 0
+    proximal: Annotated[float, "weight lambda of the proximal term (Sec. 3.3); 0, the official code's, disables it"] = 0
     dim: Annotated[int, "dimensions of a feature (Sec. 4.3)"] = 128
-    centre: Annotated[bool, "end the head in a batch norm without scale and shift (ours, for small sets)"] = False
-    bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
+    centre: Annotated[bool, "end the head with a batch norm without scale and shift (ours, for small sets)"] = False
+    bank_dtype: Annotated[Literal["float32", "bfloat16"], "data type of the bank; bfloat16 halves memory"] = "float32"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -41,12 +41,10 @@ class MoCoRecipe(Recipe):
     m: Annotated[float, "momentum of the key encoder (v1 Sec. 3.2)"] = 0.999
     tau: Annotated[float, "temperature: 0.07 in v1 (Sec. 3.1), 0.2 in v2 (Table 1)"]
     dim: Annotated[int, "dimensions of a key (v1 Sec. 3.3)"] = 128
-    hidden: Annotated[int, "width of the head's hidden layer; 0 is v1's linear head"] = 0
-    symmetric: Annotated[bool, "let each view be query and key, and sum the two losses (the CIFAR demo's option)"] = (
-        False
-    )
+    hidden: Annotated[int, "width of the head's hidden layer; 0 gives v1's linear head"] = 0
+    symmetric: Annotated[bool, "let each view be query and key, and sum both losses (option of the CIFAR demo)"] = False
     bn_groups: Annotated[
-        int, "batch-norm groups of a global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm"
+        int, "batch-norm groups per global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm"
     ] = 8
 
     def __post_init__(self) -> None:
@@ -126,7 +124,7 @@ class MoCo(Method[Tensor]):
     def notices(self) -> list[str]:
         if self.groups == self.bn_groups:
             return []
-        return [f"batch norm in {self.groups} groups, one a process, not in {self.bn_groups}: results will differ"]
+        return [f"batch norm in {self.groups} groups, one per process, not {self.bn_groups}: results will differ"]
 
     @property
     def chance_loss(self) -> float:

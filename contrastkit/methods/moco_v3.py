@@ -44,15 +44,15 @@ class MoCoV3Recipe(Recipe):
     """MoCo v3's hyper-parameters, with the paper's letters."""
 
     tau: Annotated[float, "temperature: 1 for ResNets, 0.2 for ViTs (CONFIG.md)"]
-    m: Annotated[float, "momentum of the key encoder, at the beginning (--moco-m)"] = 0.99
-    m_cos: Annotated[bool, "let m rise to 1 along a cosine, every step (--moco-m-cos)"] = True
+    m: Annotated[float, "initial momentum of the key encoder (--moco-m)"] = 0.99
+    m_cos: Annotated[bool, "raise m to 1 along a cosine, at every step (--moco-m-cos)"] = True
     dim: Annotated[int, "dimensions of a key (--moco-dim)"] = 256
     hidden: Annotated[int, "width of the hidden layers of projector and predictor (--moco-mlp-dim)"] = 4096
     layers: Annotated[int, "linear layers of the projector: 2 for ResNets, 3 for ViTs (moco/builder.py)"] = 2
-    predictor_norm: Annotated[bool, "batch norm after the predictor: for ViTs only (moco/builder.py)"] = False
-    zero_init: Annotated[bool, "start a ResNet's residual branches at 0 (main_moco.py)"] = False
-    heads: Annotated[int, "attention heads of a ViT; 0: as timm has them, 6 in ViT-S, where vits.py has 12"] = 0
-    stop_grad_conv1: Annotated[bool, "leave a ViT's patch projection as drawn (Sec. 4.3)"] = True
+    predictor_norm: Annotated[bool, "end the predictor with a batch norm: for ViTs only (moco/builder.py)"] = False
+    zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (main_moco.py)"] = False
+    heads: Annotated[int, "attention heads of a ViT; 0 keeps timm's, 6 for ViT-S where vits.py has 12"] = 0
+    stop_grad_conv1: Annotated[bool, "freeze a ViT's patch projection as initialised (Sec. 4.3)"] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,11 +127,11 @@ class MoCoV3(Method[None]):
         recipe, said = self.recipe, []
         if recipe.batch < SMALLEST:
             said.append(
-                f"a query has {recipe.batch - 1} negatives, those of its batch: raise --batch if memory allows, "
-                f"published results have {SMALLEST} and more"
+                f"each query has {recipe.batch - 1} negatives, the rest of its batch: raise --batch if memory allows; "
+                f"published results use {SMALLEST} or more"
             )
         if recipe.optimizer == "lars" and hasattr(self.online.encoder.trunk, "patch_embed"):
-            said.append("a transformer with a ResNet's numbers: --row imagenet-vit has the paper's for it")
+            said.append("a transformer with a ResNet's numbers: --recipe imagenet-vit has the paper's")
         return said
 
     @property

@@ -47,24 +47,25 @@ class SimCLRRecipe(Recipe):
     """SimCLR's hyper-parameters."""
 
     lr: Annotated[
-        float, "peak learning rate, for this batch: 0.3 batch / 256, or 0.075 sqrt(batch) for small ones (v1 App. B.1)"
+        float, "peak learning rate, for this batch size: 0.3 batch / 256, or 0.075 sqrt(batch) if small (v1 App. B.1)"
     ]
     tau: Annotated[float, "temperature: 0.1 on ImageNet, 0.5 on CIFAR-10 (v1 Sec. 5.1, App. B.9; README)"]
     width: Annotated[
-        float, "width of the encoder's stages, times the usual: 1, 2 and 4 in v1 (Table 6), 1, 2 and 3 in v2 (Table 1)"
+        float, "width multiplier of the encoder's stages: 1, 2 and 4 in v1 (Table 6), 1, 2 and 3 in v2 (Table 1)"
     ] = 1.0
     zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (resnet.py)"] = True
     projector: Annotated[
-        Literal["none", "linear", "nonlinear"], "the head between encoder and loss (v1 Sec. 4.2, Fig. 8)"
+        Literal["none", "linear", "nonlinear"], "head between encoder and loss (v1 Sec. 4.2, Fig. 8)"
     ] = "nonlinear"
     layers: Annotated[int, "linear layers of a non-linear projector: 2 in v1 (Sec. 2.1), 3 in v2 (Sec. 2)"] = 2
-    hidden: Annotated[int | None, "width of the projector's hidden layers; none: as wide as the encoder (code)"] = None
+    hidden: Annotated[int | None, "width of the projector's hidden layers; none is the encoder's width (code)"] = None
     dim: Annotated[int, "dimensions of z (v1 Sec. 2.3)"] = 128
     finetune_from: Annotated[
-        int, "layers of the projector that stay with the encoder: 0 in v1, 1 in v2 (Sec. 2; ft_proj_selector)"
+        int, "layers of the projector to keep with the encoder: 0 in v1, 1 in v2 (Sec. 2; ft_proj_selector)"
     ] = 0
     memory: Annotated[
-        int, "further negatives: keys of a momentum encoder, kept from batch to batch; 0 is off, 65536 v2's (Sec. 2, 3)"
+        int,
+        "extra negatives: keys of a momentum encoder, kept across batches; 0 disables them, v2 has 65536 (Sec. 2, 3)",
     ] = 0
     m: Annotated[float, "momentum of the memory's encoder (v2 Sec. 3)"] = 0.999
 
@@ -158,7 +159,7 @@ class SimCLR(Method[Tensor | None]):
             )
         if self.memory >= 2 * self.images:
             said.append(
-                f"--memory {self.memory} holds every one of {self.images} images in both views: each finds itself "
+                f"--memory {self.memory} holds both views of all {self.images} images: each image meets itself "
                 "among its negatives"
             )
         return said

@@ -31,23 +31,23 @@ from contrastkit.views import VIEWS
 class SimSiamRecipe(Recipe):
     """SimSiam's hyper-parameters, and the switches of its Section 4."""
 
-    layers: Annotated[int, "of the projector (Sec. 3: 3; App. D: 2 for CIFAR-10)"] = 3
+    layers: Annotated[int, "linear layers of the projector (Sec. 3: 3; App. D: 2 for CIFAR-10)"] = 3
     hidden: Annotated[int, "width of the projector's hidden layers (Sec. 3)"] = 2048
     dim: Annotated[int, "dimensions of a projection (Sec. 3)"] = 2048
     bottleneck: Annotated[int, "width of the predictor's hidden layer (Sec. 3)"] = 512
-    stop_gradient: Annotated[bool, "no gradient through the side that is predicted (Sec. 4.1); off, it collapses"] = (
-        True
-    )
+    stop_gradient: Annotated[
+        bool, "stop the gradient on the predicted side (Sec. 4.1); without it, outputs collapse"
+    ] = True
     predictor: Annotated[
-        Literal["trained", "random", "none"], "predictor: trained, left as drawn, or none at all (Table 1)"
+        Literal["trained", "random", "none"], "predictor: trained, frozen as initialised, or none (Table 1)"
     ] = "trained"
-    fix_pred_lr: Annotated[bool, "keep the predictor's learning rate where it begins (Table 1, last row)"] = True
+    fix_pred_lr: Annotated[bool, "keep the predictor's learning rate constant (Table 1, last row)"] = True
     batch_norm: Annotated[
         Literal["default", "hidden", "all", "none"],
-        "of the heads: hidden layers and the projector's output; hidden layers only; also the predictor's output; none "
-        "(Table 3)",
+        "batch norm of the heads: hidden layers and projector's output; hidden layers only; also predictor's output; "
+        "none (Table 3)",
     ] = "default"
-    symmetric: Annotated[bool, "let each view predict the other, not just the first the second (Sec. 4.6)"] = True
+    symmetric: Annotated[bool, "let each view predict the other, not only the first the second (Sec. 4.6)"] = True
     zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (builder.py)"] = False
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class SimSiamRecipe(Recipe):
         if len(self.views) != 2:
             raise UserError(f"SimSiam compares two views, {len(self.views)} are given")
         if self.batch < 2 and self.batch_norm != "none":
-            raise UserError(f"batch norm wants at least two images: raise --batch {self.batch}")
+            raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
         return SimSiam(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:

@@ -43,14 +43,14 @@ class SwAVRecipe(Recipe):
 
     K: Annotated[int, "prototypes (Sec. 4, main_swav.py --nmb_prototypes)"] = 3000
     tau: Annotated[float, "temperature of the prediction (Eq. 2)"] = 0.1
-    epsilon: Annotated[float, "smoothness of the codes (Eq. 3); smaller is nearer to one prototype each"] = 0.05
+    epsilon: Annotated[float, "smoothness of the codes (Eq. 3); smaller is closer to one prototype each"] = 0.05
     iterations: Annotated[int, "Sinkhorn iterations (Sec. 3.1)"] = 3
     dim: Annotated[int, "dimensions of an embedding and of a prototype"] = 128
-    hidden: Annotated[int, "width of the head's hidden layer; 0 is a linear head"] = 2048
-    assign: Annotated[int, "views that give codes, the first ones (main_swav.py --crops_for_assign)"] = 2
-    queue_length: Annotated[int, "earlier embeddings that are balanced with the batch, a view; 0 is no queue"] = 0
-    queue_epochs: Annotated[float, "epochs before the queue begins to fill; it is used once full"] = 15.0
-    freeze_epochs: Annotated[float, "epochs in which the prototypes stay as drawn (--freeze_prototypes_niters)"] = 1.0
+    hidden: Annotated[int, "width of the head's hidden layer; 0 gives a linear head"] = 2048
+    assign: Annotated[int, "number of views, the first ones, that get codes (main_swav.py --crops_for_assign)"] = 2
+    queue_length: Annotated[int, "earlier embeddings per view to balance with the batch; 0 disables the queue"] = 0
+    queue_epochs: Annotated[float, "epochs before the queue starts to fill; it is used once full"] = 15.0
+    freeze_epochs: Annotated[float, "epochs in which the prototypes are frozen (--freeze_prototypes_niters)"] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,14 +141,14 @@ class SwAV(Method[Tensor]):
     def notices(self) -> list[str]:
         r, seen = self.recipe, self.recipe.batch + self.recipe.queue_length
         said = [
-            (seen < r.K, f"{r.K} prototypes share the {seen} embeddings of a batch and its queue, less than one each: "
+            (seen < r.K, f"{r.K} prototypes share {seen} embeddings of batch and queue, less than one each: "
              "lower --K, or raise --batch or --queue-length"),
-            (self.images < r.queue_length, f"the queue of {r.queue_length} holds an image more than once, there are "
+            (self.images < r.queue_length, f"the queue of {r.queue_length} repeats images, there are only "
              f"{self.images}: lower --queue-length"),
             (r.queue_length > 0 and r.queue_epochs >= r.epochs,
              f"the queue is never used: --queue-epochs {r.queue_epochs:g} of {r.epochs}"),
             (r.freeze_epochs >= r.epochs,
-             f"the prototypes stay as drawn: --freeze-epochs {r.freeze_epochs:g} of {r.epochs}"),
+             f"the prototypes are never trained: --freeze-epochs {r.freeze_epochs:g} of {r.epochs}"),
         ]  # fmt: skip
         return [line for true, line in said if true]
 
