@@ -76,8 +76,8 @@ class CPCRecipe(Recipe):
         return (self.views[0].size - self.patch) // self.stride + 1
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
-        how = {"norm": self.norm, "stages": self.stages, "patch": self.patch, "stride": self.stride}
-        return super().encoder_options(context) | how
+        own = {"norm": self.norm, "stages": self.stages, "patch": self.patch, "stride": self.stride}
+        return super().encoder_options(context) | own
 
     def build(self, context: BuildContext) -> "CPC":
         if len(self.views) != 1:
@@ -180,8 +180,8 @@ def look_up(
     loss, _, top1 = ops.infonce(
         torch.cat(list(predictions)).float(), keys[target], keys, tau=tau, exclude=target[:, None]
     )
-    every = torch.stack([part.mean() for part in loss.split([len(part) for part in targets])])
-    return every.mean(), top1.float().mean()
+    means = torch.stack([part.mean() for part in loss.split([len(part) for part in targets])])
+    return means.mean(), top1.float().mean()
 
 
 class PixelCNN(nn.Module):

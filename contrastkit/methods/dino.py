@@ -180,14 +180,18 @@ class DINO(Method[Tensor]):
 
     @property
     def notices(self) -> list[str]:
-        recipe, said = self.recipe, []
+        recipe, lines = self.recipe, []
         if recipe.out_dim > self.images:
-            said.append(f"more output dimensions ({recipe.out_dim}) than images ({self.images}): lower --out-dim")
+            lines.append(f"more output dimensions ({recipe.out_dim}) than images ({self.images}): lower --out-dim")
         if recipe.freeze_epochs >= recipe.epochs:
-            said.append(f"the last layer is never trained: --freeze-epochs {recipe.freeze_epochs:g} of {recipe.epochs}")
+            lines.append(
+                f"the last layer is never trained: --freeze-epochs {recipe.freeze_epochs:g} of {recipe.epochs}"
+            )
         if recipe.drop_path and not self.drops:
-            said.append(f"--drop-path {recipe.drop_path:g} has no effect: {recipe.encoder} is not a vision transformer")
-        return said
+            lines.append(
+                f"--drop-path {recipe.drop_path:g} has no effect: {recipe.encoder} is not a vision transformer"
+            )
+        return lines
 
     @property
     def chance_loss(self) -> float:

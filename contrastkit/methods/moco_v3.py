@@ -91,10 +91,10 @@ class MoCoV3(Method[None]):
         self.recipe = recipe
         encoder = recipe.build_encoder(context)
         hidden = [recipe.hidden] * (recipe.layers - 1)
-        how: dict[str, Any] = {"norm": "batch", "bias": False, "last_bias": False}
-        self.online = Tower(encoder, mlp(encoder.dim, *hidden, recipe.dim, last_norm="plain", **how))
+        options: dict[str, Any] = {"norm": "batch", "bias": False, "last_bias": False}
+        self.online = Tower(encoder, mlp(encoder.dim, *hidden, recipe.dim, last_norm="plain", **options))
         last_norm: Literal["plain", "none"] = "plain" if recipe.predictor_norm else "none"
-        self.predictor = mlp(recipe.dim, recipe.hidden, recipe.dim, last_norm=last_norm, **how)
+        self.predictor = mlp(recipe.dim, recipe.hidden, recipe.dim, last_norm=last_norm, **options)
         self.target = Target(self.online)
         sync_batch_norm(self, context.world)
 
@@ -124,15 +124,15 @@ class MoCoV3(Method[None]):
 
     @property
     def notices(self) -> list[str]:
-        recipe, said = self.recipe, []
+        recipe, lines = self.recipe, []
         if recipe.batch < SMALLEST:
-            said.append(
+            lines.append(
                 f"each query has {recipe.batch - 1} negatives, the rest of its batch: raise --batch if memory allows; "
                 f"published results use {SMALLEST} or more"
             )
         if recipe.optimizer == "lars" and hasattr(self.online.encoder.trunk, "patch_embed"):
-            said.append("a transformer with a ResNet's numbers: --recipe imagenet-vit has the paper's")
-        return said
+            lines.append("a transformer with a ResNet's numbers: --recipe imagenet-vit has the paper's")
+        return lines
 
     @property
     def chance_loss(self) -> float:

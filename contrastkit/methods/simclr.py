@@ -151,18 +151,18 @@ class SimCLR(Method[Tensor | None]):
 
     @property
     def notices(self) -> list[str]:
-        said = []
+        lines = []
         if self.batch < SMALLEST:
-            said.append(
+            lines.append(
                 f"a batch of {self.batch} gives each view {2 * self.batch - 2 + self.memory} negatives; the paper's "
                 f"smallest is {SMALLEST}, and larger ones do better (Fig. 9)"
             )
         if self.memory >= 2 * self.images:
-            said.append(
+            lines.append(
                 f"--memory {self.memory} holds both views of all {self.images} images: each image meets itself "
                 "among its negatives"
             )
-        return said
+        return lines
 
     @property
     def chance_loss(self) -> float:

@@ -140,7 +140,7 @@ class SwAV(Method[Tensor]):
     @property
     def notices(self) -> list[str]:
         r, seen = self.recipe, self.recipe.batch + self.recipe.queue_length
-        said = [
+        lines = [
             (seen < r.K, f"{r.K} prototypes share {seen} embeddings of batch and queue, less than one each: "
              "lower --K, or raise --batch or --queue-length"),
             (self.images < r.queue_length, f"the queue of {r.queue_length} repeats images, there are only "
@@ -150,7 +150,7 @@ class SwAV(Method[Tensor]):
             (r.freeze_epochs >= r.epochs,
              f"the prototypes are never trained: --freeze-epochs {r.freeze_epochs:g} of {r.epochs}"),
         ]  # fmt: skip
-        return [line for true, line in said if true]
+        return [line for holds, line in lines if holds]
 
     @property
     def chance_loss(self) -> float:
