@@ -11,42 +11,39 @@ from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json
 from contrastkit.cli.recipe_options import as_typed, per_row
 
+from contrastkit.cards import CARDS
 from contrastkit.errors import UserError, suggest
 from contrastkit.names import METHODS
 
 if TYPE_CHECKING:
-    from contrastkit.methods import Recipe
     from contrastkit.views import View
 
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(help=f"Tell all of this one: {', '.join(METHODS)}.", metavar="[METHOD]")
+        str | None, typer.Argument(help=f"Show all about this one: {', '.join(METHODS)}.", metavar="[METHOD]")
     ] = None,
     json: Json = None,
     debug: Debug = False,
 ) -> None:
-    """List the methods, or tell one's idea, its equation, its numbers and where they are published."""
+    """List the methods, or show one's idea, its equation, and its numbers with where they are published."""
     if name is not None and name not in METHODS:
         raise UserError(f"unknown method '{name}'{suggest(name, METHODS)} (known: {', '.join(METHODS)})")
-    from contrastkit.methods import ABOUT, RECIPES, overview
+    from contrastkit.methods import overview, rows_of
 
-    rows = {row["method"]: row for row in overview() if name is None or row["method"] == METHODS[name]}
-    recipes: dict[str, dict[str, Recipe]] = {
-        method: {key.split("/")[1]: recipe for key, recipe in RECIPES.items() if key.startswith(f"{method}/")}
-        for method in rows
-    }
+    table = [row for row in overview() if name is None or row["method"] == METHODS[name]]
     if json is not None:
         from contrastkit.cli.main import write_json
 
-        numbers = {m: {row: dataclasses.asdict(recipe) for row, recipe in recipes[m].items()} for m in rows}
-        write_json(json, {m: dataclasses.asdict(ABOUT[m]) | {"recipes": numbers[m]} for m in rows})
+        recipes = {row["method"]: rows_of(row["method"]) for row in table}
+        numbers = {m: {row: dataclasses.asdict(recipe) for row, recipe in rows.items()} for m, rows in recipes.items()}
+        write_json(json, {m: dataclasses.asdict(CARDS[m]) | {"recipes": numbers[m]} for m in recipes})
     if name is None:
         columns = ("method", "paper", "query", "dictionary", "target", "neg.", "recipes")
-        screen.words("methods (neg.: with negatives)", columns, map(_narrow, rows.values()), whole=("method", "neg."))
+        screen.words("methods (neg.: with negatives)", columns, map(_narrow, table), whole=("method", "neg."))
         screen.say("\nThe idea, the equation and the numbers of one: contrastkit methods METHOD")
     else:
-        _tell(rows[METHODS[name]], recipes[METHODS[name]])
+        _show(table[0])
     screen.say("Each number of a recipe is an option: contrastkit train METHOD --help")
 
 
@@ -56,31 +53,25 @@ def _narrow(row: dict[str, str]) -> list[str]:
     return [f"{method}\n({also})" if also else method, *cells, recipes.replace(",", "")]
 
 
-def _tell(row: dict[str, str], recipes: dict[str, "Recipe"]) -> None:
-    """One method, from its idea to what it reached."""
-    from contrastkit.methods import ABOUT, Recipe
+def _show(row: dict[str, str]) -> None:
+    """One method, from its idea to its published results."""
+    from contrastkit.methods import Recipe, rows_of
 
-    about = ABOUT[row["method"]]
-    screen.say(f"{about.title}\n{about.paper}, https://arxiv.org/abs/{about.arxiv}\n")
-    screen.paragraph(about.idea)
-    screen.say("\n" + "\n".join(f"    {line}" for line in about.equation.splitlines()) + "\n")
+    card, recipes = CARDS[row["method"]], rows_of(row["method"])
+    screen.say(f"{card.title}\n{card.paper}, https://arxiv.org/abs/{card.arxiv}\n")
+    screen.paragraph(card.idea)
+    screen.say("\n" + "\n".join(f"    {line}" for line in card.equation.splitlines()) + "\n")
     screen.pairs(row["method"], [(key, row[key]) for key in row if row[key] and key not in ("method", "paper")])
 
-    notes = _notes(type(next(iter(recipes.values()))))
-    of_all = _notes(Recipe).keys()
-    own = {
-        name: {row: getattr(recipe, name) for row, recipe in recipes.items()} for name in notes if name not in of_all
-    }
-    common = {
-        name: {row: getattr(recipe, name) for row, recipe in recipes.items()} for name in of_all if name != "views"
-    }
-    of_views = _notes(type(next(iter(recipes.values())).views[0]))
-    views = {name: {row: per_view(recipe.views, name) for row, recipe in recipes.items()} for name in of_views}
-    _numbers("its own numbers", own, notes)
-    _numbers("the training", {name: values for name, values in common.items() if _is_on(values)}, notes)
-    _numbers("the views", {name: values for name, values in views.items() if _is_on(values)}, of_views)
-    if about.published:
-        screen.words("\npublished results", ("", "", "where"), about.published)
+    some = next(iter(recipes.values()))
+    notes, view_notes, shared = _notes(type(some)), _notes(type(some.views[0])), _notes(Recipe)
+    values = {name: {row: getattr(recipe, name) for row, recipe in recipes.items()} for name in notes}
+    views = {name: {row: per_view(recipe.views, name) for row, recipe in recipes.items()} for name in view_notes}
+    _numbers("its own numbers", {name: values[name] for name in notes if name not in shared}, notes)
+    _numbers("the training", {name: values[name] for name in shared if name != "views" and _is_on(values[name])}, notes)
+    _numbers("the views", {name: values for name, values in views.items() if _is_on(values)}, view_notes)
+    if card.published:
+        screen.words("\npublished results", ("", "", "where"), card.published)
     screen.say("")
 
 

@@ -171,17 +171,16 @@ class Monitor:
         """The numbers of the moment.
 
         Args:
-            method: in training; its online encoder and head are evaluated.
+            method: in training; its ``embed`` and its encoder are evaluated.
             loss: mean over the epoch.
             autocast: makes the context that the network runs under.
         """
-        online = method.online
-        with evaluating(online):
+        with evaluating(method):
             now = collapse(*self._outputs(method, autocast)) | {"loss": loss}
             if self._labelled is not None:
                 bank, queries = (
                     encode(
-                        online.encoder,
+                        method.online.encoder,
                         source,
                         size=self.size,
                         workers=self.workers,

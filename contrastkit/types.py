@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
+
+Memory = TypeVar("Memory")  # what a method's after_step writes: keys, features, None where there is no dictionary
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,9 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Generic[Memory]):
     """What a method's ``forward`` read: the loss, what ``after_step`` will write, and numbers worth a log."""
 
     loss: Tensor  # scalar
-    memory: Any  # what after_step writes, e.g. MoCo's keys [N, C]
+    memory: Memory  # what after_step writes, e.g. MoCo's keys [N, C]
     logs: dict[str, Tensor]  # name -> scalar

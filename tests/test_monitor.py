@@ -109,8 +109,8 @@ def images(labels: torch.Tensor | None) -> DataSet:
     return DataSet("stripes", source, None, source)
 
 
-class Untrained(Method):
-    """A tower, and nothing that trains it."""
+class Watched(Method[None]):
+    """An encoder and a head; what the monitor evaluates needs no loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Untrained(Method):
         encoder = build_encoder("tiny", channels=3, size=16)
         self.online = Tower(encoder, mlp(encoder.dim, 16, 8))
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         raise NotImplementedError
 
 
@@ -127,28 +127,25 @@ def monitor(data: DataSet, every: int = 1) -> Monitor:
 
 
 def test_looking_changes_nothing_and_repeats() -> None:
-    method = Untrained()
-    online = method.online
-    online.train()
-    online.encoder.trunk.bn1.eval()  # as if frozen
-    before = {k: v.clone() for k, v in online.state_dict().items()}
-    modes = [part.training for part in online.modules()]
+    method = Watched().train()
+    method.online.encoder.trunk.bn1.eval()  # as if frozen
+    before = {k: v.clone() for k, v in method.state_dict().items()}
+    modes = [part.training for part in method.modules()]
     rng = torch.get_rng_state()
     evaluator = monitor(images(None))
     first = evaluator.evaluate(method, 3.0)
     assert evaluator.evaluate(method, 3.0) == first == evaluator.latest
     assert evaluator.history == [first, first]
     assert set(first) == {"std", "rank", "alignment", "uniformity", "loss", "knn"}
-    assert [part.training for part in online.modules()] == modes
-    assert all(torch.equal(v, before[k]) for k, v in online.state_dict().items())
+    assert [part.training for part in method.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
     assert torch.equal(torch.get_rng_state(), rng)
 
 
 def test_it_measures_the_heads_outputs_and_the_encoders_neighbours() -> None:
-    method = Untrained()
-    online = method.online
+    method = Watched()
     with torch.no_grad():
-        for p in online.head[-1].parameters():
+        for p in method.online.head[-1].parameters():
             p.fill_(1.0)  # every output the same direction
     seen = monitor(images(None)).evaluate(method, 1.0)
     assert seen["rank"] == pytest.approx(1, abs=0.01) and seen["std"] == pytest.approx(0, abs=0.01)
@@ -159,9 +156,8 @@ def test_only_the_network_runs_under_autocast() -> None:
     """Similarities and singular values of bfloat16 would be wrong in the third digit."""
     network: list[bool] = []
     judges: list[bool] = []
-    method, evaluator, normalize = Untrained(), monitor(images(None)), F.normalize
-    online = method.online
-    online.encoder.register_forward_hook(lambda *_: network.append(torch.is_autocast_enabled("cpu")))
+    method, evaluator, normalize = Watched(), monitor(images(None)), F.normalize
+    method.online.encoder.register_forward_hook(lambda *_: network.append(torch.is_autocast_enabled("cpu")))
 
     def spy(x: torch.Tensor, dim: int) -> torch.Tensor:
         judges.append(torch.is_autocast_enabled("cpu"))
@@ -175,10 +171,9 @@ def test_only_the_network_runs_under_autocast() -> None:
 
 
 def test_a_collapse_is_said_once_it_persists() -> None:
-    method, evaluator = Untrained(), monitor(images(None))
-    online = method.online
-    nn.init.zeros_(online.head[-1].weight)
-    nn.init.ones_(online.head[-1].bias)
+    method, evaluator = Watched(), monitor(images(None))
+    nn.init.zeros_(method.online.head[-1].weight)
+    nn.init.ones_(method.online.head[-1].bias)
     evaluator.evaluate(method, 1.0)
     assert evaluator.warning is None
     evaluator.evaluate(method, 1.0)
@@ -186,14 +181,14 @@ def test_a_collapse_is_said_once_it_persists() -> None:
 
 
 def test_no_labels_no_neighbours() -> None:
-    assert "knn" not in monitor(images(torch.full((90,), -1))).evaluate(Untrained(), 1.0)
+    assert "knn" not in monitor(images(torch.full((90,), -1))).evaluate(Watched(), 1.0)
 
 
 def test_neighbours_are_other_images() -> None:
     """Were queries in the bank, random labels would be found again."""
     g = torch.Generator().manual_seed(1)
     random = torch.randint(0, 30, (90,), generator=g)
-    assert monitor(images(random)).evaluate(Untrained(), 1.0)["knn"] < 0.4
+    assert monitor(images(random)).evaluate(Watched(), 1.0)["knn"] < 0.4
 
 
 def test_when_it_looks() -> None:

@@ -1,5 +1,6 @@
 """The methods: one file each, and the table of all their recipes."""
 
+from contrastkit.cards import CARDS
 from contrastkit.methods import (
     byol,
     cmc,
@@ -14,13 +15,11 @@ from contrastkit.methods import (
     simsiam,
     swav,
 )
-from contrastkit.methods.base import About as About
 from contrastkit.methods.base import BuildContext as BuildContext
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
-from contrastkit.names import METHODS
 
-RECIPES: dict[str, Recipe] = {
+RECIPES: dict[str, Recipe] = {  # "method/row" -> its numbers
     **instdisc.RECIPES,
     **cpc.RECIPES,
     **cpc_audio.RECIPES,
@@ -35,39 +34,24 @@ RECIPES: dict[str, Recipe] = {
     **dino.RECIPES,
 }
 
-_ABOUT: dict[str, About] = {
-    **instdisc.ABOUT,
-    **cpc.ABOUT,
-    **cpc_audio.ABOUT,
-    **invaspread.ABOUT,
-    **cmc.ABOUT,
-    **moco.ABOUT,
-    **simclr.ABOUT,
-    **byol.ABOUT,
-    **swav.ABOUT,
-    **simsiam.ABOUT,
-    **moco_v3.ABOUT,
-    **dino.ABOUT,
-}
-ABOUT = {name: _ABOUT[name] for name in dict.fromkeys(METHODS.values()) if name in _ABOUT}  # in the order of history
+
+def rows_of(method: str) -> dict[str, Recipe]:
+    """The recipes of a method by row, in the order of its file."""
+    return {name.split("/")[1]: recipe for name, recipe in RECIPES.items() if name.startswith(f"{method}/")}
 
 
 def overview() -> list[dict[str, str]]:
-    """The table of methods, in the order of history: what is looked up in which dictionary against which target."""
-    table = []
-    for name, about in ABOUT.items():
-        also = [alias for alias, method in METHODS.items() if method == name and alias != name]
-        rows = [recipe.split("/")[1] for recipe in RECIPES if recipe.startswith(f"{name}/")]
-        table.append(
-            {
-                "method": name,
-                "also": ", ".join(also),
-                "paper": about.paper,
-                "query": about.query,
-                "dictionary": about.dictionary,
-                "target": about.target,
-                "negatives": "yes" if about.negatives else "no",
-                "recipes": ", ".join(rows),
-            }
-        )
-    return table
+    """The table of methods, in order of publication: what is looked up in which dictionary, against which target."""
+    return [
+        {
+            "method": card.name,
+            "also": ", ".join(card.aliases),
+            "paper": card.paper,
+            "query": card.query,
+            "dictionary": card.dictionary,
+            "target": card.target,
+            "negatives": "yes" if card.negatives else "no",
+            "recipes": ", ".join(rows_of(card.name)),
+        }
+        for card in CARDS.values()
+    ]

@@ -8,7 +8,7 @@ file has one final subclass of each.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,25 +19,28 @@ from contrastkit.optim import ParamGroup, SchedulePoint, build_optimizer, cosine
 from contrastkit.parts.encoder import SMALL, Encoder, build_encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import WAVES
-from contrastkit.types import Batch, Step
+from contrastkit.types import Batch, Memory, Step
 from contrastkit.views import View, Window
 
 
-class Method(nn.Module, ABC):
-    """What is trained. ``online.encoder`` is what remains afterwards."""
+class Method(nn.Module, ABC, Generic[Memory]):
+    """What is trained. ``online.encoder`` is what remains afterwards. ``Memory`` is what a step writes."""
 
     online: Tower
 
     @abstractmethod
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Memory]:
         """Read: the loss of a batch at ``progress`` in [0, 1]. Nothing but batch-norm statistics is written."""
 
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[Memory], progress: float) -> None:
         """Write, once ``optimizer.step()`` is done: targets, queues, banks, centres."""
 
     def embed(self, view: Tensor) -> Tensor:
-        """The outputs [N, d] that the loss compares, of a view [N, C, H, W]: what the monitor watches for collapse."""
-        return self.online.head(self.online.encoder(view))  # part by part, past a compiled Tower
+        """What the loss compares of one view [N, channels, H, W]: float [N, C], not normalised, for the monitor.
+
+        It goes past the tower, which ``--compile`` would compile anew for another batch.
+        """
+        return self.online.head(self.online.encoder(view))
 
     def param_groups(self) -> list[ParamGroup]:
         """Which parameters are trained, and how: by default all of ``online``, all decayed."""
@@ -57,22 +60,6 @@ class Method(nn.Module, ABC):
     def chance_loss(self) -> float | None:
         """The loss of a method that has learned nothing, e.g. log(K + 1); None if there is no such number."""
         return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class About:
-    """What ``contrastkit methods`` tells of a method."""
-
-    title: str
-    paper: str  # authors and year
-    arxiv: str  # its number
-    query: str
-    dictionary: str
-    target: str
-    negatives: bool
-    idea: str  # a paragraph
-    equation: str  # plain text, the paper's letters
-    published: tuple[tuple[str, str, str], ...] = ()  # what was measured, the number, where it is published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,28 +92,28 @@ class Recipe(ABC):
 
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
     epochs: Annotated[int, "passes over the data"]
-    batch: Annotated[int, "images a step, over all processes together"]
+    batch: Annotated[int, "images per step, over all processes"]
     optimizer: Annotated[Literal["sgd", "lars", "adamw"], "optimizer"] = "sgd"
-    lr: Annotated[float, "peak learning rate, for this batch"]
+    lr: Annotated[float, "peak learning rate, for this batch size"]
     momentum: Annotated[float, "momentum of SGD and LARS"] = 0.9
     weight_decay: Annotated[float, "weight decay"]
-    final_weight_decay: Annotated[float | None, "weight decay at the end, reached along a cosine; none: constant"] = (
-        None
-    )
+    final_weight_decay: Annotated[
+        float | None, "final weight decay, reached along a cosine; none keeps it constant"
+    ] = None
     trust: Annotated[float, "LARS: trust coefficient"] = 0.001
-    trust_clip: Annotated[bool, "LARS: never a longer step than SGD's (solo-learn's and apex's clip)"] = False
-    lr_inside_momentum: Annotated[bool, "LARS: learning rate inside the momentum (SimCLR's code), not outside"] = False
-    schedule: Annotated[Literal["cosine", "step", "constant"], "learning rate over the training"] = "cosine"
-    milestones: Annotated[tuple[float, ...], "step schedule: fractions of the training where the rate drops"] = (
+    trust_clip: Annotated[bool, "LARS: never take a longer step than SGD (the clip of solo-learn and apex)"] = False
+    lr_inside_momentum: Annotated[bool, "LARS: put the learning rate inside the momentum (SimCLR's code)"] = False
+    schedule: Annotated[Literal["cosine", "step", "constant"], "schedule of the learning rate"] = "cosine"
+    milestones: Annotated[tuple[float, ...], "step schedule: fractions of training at which the rate drops"] = (
         0.6,
         0.8,
     )
-    gamma: Annotated[float, "step schedule: the factor at each milestone"] = 0.1
+    gamma: Annotated[float, "step schedule: factor applied at each milestone"] = 0.1
     warmup_epochs: Annotated[float, "epochs of linear warm-up"] = 0.0
-    first_lr: Annotated[float, "learning rate at which the warm-up begins"] = 0.0
-    final_lr: Annotated[float, "learning rate at which the cosine ends"] = 0.0
-    lr_per_epoch: Annotated[bool, "change the learning rate once an epoch instead of every step"] = False
-    clip_norm: Annotated[float, "clip the gradient to this global norm; 0 is off"] = 0.0
+    first_lr: Annotated[float, "learning rate at the start of warm-up"] = 0.0
+    final_lr: Annotated[float, "learning rate at the end of the cosine"] = 0.0
+    lr_per_epoch: Annotated[bool, "update the learning rate once per epoch, not at every step"] = False
+    clip_norm: Annotated[float, "clip the gradient to this global norm; 0 disables it"] = 0.0
     views: Annotated[tuple[View | Window, ...], "the augmentation of each view"]
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from contrastkit import dist, losses, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Norm, Tower, mlp
@@ -47,8 +47,8 @@ class BYOLRecipe(Recipe):
 
     m: Annotated[
         float,
-        "momentum of the target, tau_base in the paper, raised to 1 along a cosine (App. J.1); configs/byol.py has "
-        "0.97 for 40 epochs, 0.99 for 100 and 300, 0.996 for 1000",
+        "initial momentum of the target, tau_base in the paper, raised to 1 along a cosine (App. J.1): configs/byol.py "
+        "has 0.97 for 40 epochs, 0.99 for 100 and 300, 0.996 for 1000",
     ] = 0.996
     hidden: Annotated[int, "width of the hidden layer of projector and predictor (Sec. 3.3)"] = 4096
     dim: Annotated[int, "dimensions of projection and prediction (Sec. 3.3)"] = 256
@@ -60,7 +60,7 @@ class BYOLRecipe(Recipe):
     ] = "batch"
     negatives: Annotated[
         int,
-        "keys in a queue of negatives, for MoCo's contrastive loss in place of the regression (Fetterman & Albrecht "
+        "keys in a queue of negatives, for MoCo's contrastive loss instead of the regression (Fetterman & Albrecht "
         "2020); 0 is BYOL",
     ] = 0
 
@@ -74,7 +74,7 @@ class BYOLRecipe(Recipe):
         if len(self.views) != 2:
             raise UserError(f"BYOL compares two views, {len(self.views)} are given")
         if self.batch < 2 and "batch" in (self.projector_norm, self.predictor_norm):
-            raise UserError(f"batch norm wants at least two images: raise --batch {self.batch}")
+            raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
         return BYOL(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class BYOLRecipe(Recipe):
 
 
 @final
-class BYOL(Method):
+class BYOL(Method[Tensor | None]):
     """Prediction of a momentum target; see the module's text."""
 
     def __init__(self, recipe: BYOLRecipe, context: BuildContext) -> None:
@@ -97,7 +97,7 @@ class BYOL(Method):
             self.queue = Queue(recipe.negatives, dim, torch.Generator().manual_seed(context.seed))
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Tensor | None]:
         x1, x2 = batch.views  # one after the other: each has batch statistics of its own
         p1, p2 = self.predictor(self.online(x1)), self.predictor(self.online(x2))  # [n, C]
         z1, z2 = self.target(x1), self.target(x2)  # [n, C]
@@ -106,7 +106,7 @@ class BYOL(Method):
         loss = losses.regression(p1, z2) + losses.regression(p2, z1)
         return Step(loss=loss.mean(), memory=None, logs={})
 
-    def contrast(self, p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor, keys: Tensor) -> Step:
+    def contrast(self, p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor, keys: Tensor) -> Step[Tensor | None]:
         """MoCo's loss between the same outputs, both directions: what the debate compares BYOL with."""
         p1, p2, z1, z2 = (F.normalize(x.float(), dim=1) for x in (p1, p2, z1, z2))
         loss, _, top1 = ops.infonce(p1, z2, keys, tau=TAU)
@@ -116,9 +116,9 @@ class BYOL(Method):
         return Step(loss=(loss + other).mean(), memory=memory, logs={"top1": hits})
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[Tensor | None], progress: float) -> None:
         self.target.update(self.online, cosine(progress, self.m, 1.0))
-        if self.queue is not None:
+        if self.queue is not None and step.memory is not None:
             self.queue.push(step.memory)
 
     def param_groups(self) -> list[ParamGroup]:
@@ -129,8 +129,8 @@ class BYOL(Method):
         if self.queue is not None or "batch" in (self.recipe.projector_norm, self.recipe.predictor_norm):
             return []
         return [
-            "no batch norm in projector or predictor: such a BYOL learns less, or nothing at a high learning rate "
-            "(Fetterman & Albrecht 2020); contrastkit ablate byol-norm measures it"
+            "without batch norm in projector and predictor, BYOL learns less, or nothing at a high learning rate "
+            "(Fetterman & Albrecht 2020): measure it with contrastkit ablate byol-norm"
         ]
 
     @property
@@ -218,33 +218,3 @@ def ablation(recipe: BYOLRecipe) -> dict[str, BYOLRecipe | None]:
     contrastive = rows["contrastive loss"]
     assert contrastive is not None
     return rows | {"contrastive loss": replace(contrastive, lr=recipe.lr / 4)}
-
-
-ABOUT = {
-    "byol": About(
-        title="Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning",
-        paper="Grill et al. 2020",
-        arxiv="2006.07733",
-        query="a view, through the predictor",
-        dictionary="none",
-        target="the other view, momentum encoder",
-        negatives=False,
-        idea=(
-            "One view of an image, through the online encoder, projector and a predictor, should predict what a target "
-            "makes of another view; the target is the momentum average of encoder and projector, and gets no gradient. "
-            "There are no negatives, so that all images could get the same output; predictor and slow target keep the "
-            "training away from that. Whether batch norm is needed for it was debated: projector, predictor and "
-            "encoder can be had without, and contrastkit ablate byol-norm runs the debate's rows."
-        ),
-        equation=(
-            "L = ||q(z) / |q(z)| - z' / |z'| ||^2 = 2 - 2 cos(q(z), z'), summed over both directions\n"
-            "xi <- tau xi + (1 - tau) theta,   tau = 1 - (1 - tau_base) (cos(pi k / K) + 1) / 2"
-        ),
-        published=(
-            ("ImageNet, ResNet-50, 1000 epochs: linear top-1", "74.3", "arXiv:2006.07733, Table 1"),
-            ("the same with group norm and weight standardization: linear top-1", "73.9", "arXiv:2010.10241"),
-            ("CIFAR-10, ResNet-18, 1000 epochs: online linear top-1", "92.58", "vturrisi/solo-learn, README"),
-            ("CIFAR-10, ResNet-18, 200 / 800 epochs, batch 512: kNN top-1", "86.8 / 91.0", "lightly, benchmarks.rst"),
-        ),
-    ),
-}

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.heads import Tower, ViewHeads
@@ -47,18 +47,18 @@ class CMCRecipe(Recipe):
 
     colour: Annotated[
         Literal["lab", "ycbcr", "lab-full"],
-        "views of RGB images: L and ab; Y and CbCr, which the README finds better; L, a and b",
+        "views of RGB images: L and ab; Y and CbCr, better by the README; or L, a and b",
     ] = "lab"
-    width: Annotated[float, "of each view's encoder: 0.5 (resnet50v1 in the code), 1 (v2) or 2 (v3)"] = 0.5
+    width: Annotated[float, "width of each view's encoder: 0.5 (resnet50v1 in the code), 1 (v2) or 2 (v3)"] = 0.5
     objective: Annotated[Literal["full", "core"], "pairs of views: all, or those with the first (Sec. 3.3)"] = "full"
-    loss: Annotated[Literal["nce", "softmax"], "NCE (Sec. 3.4), or softmax over the draws (--softmax)"] = "nce"
-    K: Annotated[int, "rows drawn as noise (README --nce_k)"] = 4096
+    loss: Annotated[Literal["nce", "softmax"], "NCE (Sec. 3.4), or softmax over the rows drawn (--softmax)"] = "nce"
+    K: Annotated[int, "rows of the bank to draw as noise (README --nce_k)"] = 4096
     tau: Annotated[float, "temperature (README --nce_t: 0.07 on ImageNet, 0.1 on STL-10)"] = 0.07
     m: Annotated[float, "momentum of the bank's rows (README --nce_m)"] = 0.5
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (issue 23)"] = 1.0
     dim: Annotated[int, "dimensions of a feature (train_CMC.py --feat_dim)"] = 128
-    centre: Annotated[bool, "end the heads in a batch norm without scale and shift (ours, for small sets)"] = False
-    bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
+    centre: Annotated[bool, "end the heads with a batch norm without scale and shift (ours, for small sets)"] = False
+    bank_dtype: Annotated[Literal["float32", "bfloat16"], "data type of the bank; bfloat16 halves memory"] = "float32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,7 +84,7 @@ class CMCRecipe(Recipe):
 
 
 @final
-class CMC(Method):
+class CMC(Method[tuple[Tensor, Tensor | None]]):
     """Contrast of an image's channels over a memory bank; see the module's text."""
 
     pairs: Tensor
@@ -110,7 +110,7 @@ class CMC(Method):
         self.terms = sum(map(sum, pairs))
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[tuple[Tensor, Tensor | None]]:
         r, V = self.recipe, self.V
         (x,) = batch.views
         z = self.online(x).unflatten(1, (V, r.dim))  # [n, V, C]
@@ -131,7 +131,7 @@ class CMC(Method):
         return Step(loss=loss, memory=(dist.gather(z.detach()), stored), logs={"top1": top1})
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[tuple[Tensor, Tensor | None]], progress: float) -> None:
         z, Z = step.memory
         self.bank.update(dist.gather(batch.index), z, m=self.recipe.m, Z=Z)
 
@@ -176,29 +176,3 @@ TINY = replace(
 )
 
 RECIPES: dict[str, Recipe] = {"cmc/imagenet": IMAGENET, "cmc/32": SMALL, "cmc/tiny": TINY}
-
-ABOUT = {
-    "cmc": About(
-        title="Contrastive Multiview Coding",
-        paper="Tian et al. 2019",
-        arxiv="1906.05849",
-        query="one view's channels (L)",
-        dictionary="a memory bank: a row of every image and view",
-        target="the image's row of another view (ab)",
-        negatives=True,
-        idea=(
-            "What several senses say alike about a scene is likely to be what matters in it. An image's brightness and "
-            "its colour are two views, each with an encoder of its own; the feature of one is looked up among earlier "
-            "features of the other, one of every image, kept in a memory bank. Nothing but crops and flips augments "
-            "the images. The encoders' features side by side are the representation."
-        ),
-        equation="""\
-L(V1, V2) = -log( exp(z_1 . z_2 / tau) / sum_{j=1..K+1} exp(z_1 . z_2^j / tau) ) + the same with V1 and V2 exchanged
-full graph: sum of L(Vi, Vj) over all i < j        core view: sum of L(V1, Vj) over j > 1""",
-        published=(
-            ("ImageNet-100, 2 x ResNet-50 of half width, YCbCr, softmax: linear top-1", "75.8",
-             "HobbitLong/CMC, README"),
-            ("ImageNet, the best of its ResNets: linear top-1", "68.4", "HobbitLong/CMC, README"),
-        ),
-    ),
-}  # fmt: skip

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, ops, rng
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import PatchEncoder
 from contrastkit.parts.heads import Tower, mlp
@@ -47,16 +47,16 @@ class CPCRecipe(Recipe):
 
     patch: Annotated[int, "side of a patch in pixels: 64 in v1 (Sec. 3.2), 80 in v2 (App. A.1)"]
     stride: Annotated[int, "pixels from one patch to the next: 32 in v1 (Sec. 3.2), 36 in v2 (App. A.1)"]
-    stages: Annotated[int, "stages of a ResNet: v1's ends with the third (Sec. 3.2)"] = 4
+    stages: Annotated[int, "stages of a ResNet; v1 stops after the third (Sec. 3.2)"] = 4
     norm: Annotated[Literal["layer", "group", "batch"], "norm of the encoder; batch norm leaks (v2 Sec. 3.1)"] = "layer"
-    patch_views: Annotated[str, "row of augmentations that each patch draws from for itself; empty: none"] = ""
-    directions: Annotated[int, "sides to predict from: 1 is from above (v1), 4 are all (v2 Sec. 3.1)"] = 1
-    steps_to_ignore: Annotated[int, "nearest rows that are not predicted, for their patches overlap (v2 App. A.2)"]
-    steps_to_predict: Annotated[int, "rows that are, each by a matrix of its own (v1 Sec. 3.2, v2 App. A.2)"]
+    patch_views: Annotated[str, "row of augmentations to draw from for each patch; empty for none"] = ""
+    directions: Annotated[int, "sides to predict from: 1 is from above (v1), 4 is all sides (v2 Sec. 3.1)"] = 1
+    steps_to_ignore: Annotated[int, "nearest rows to skip, because their patches overlap (v2 App. A.2)"]
+    steps_to_predict: Annotated[int, "rows to predict, each with its own matrix (v1 Sec. 3.2, v2 App. A.2)"]
     target_dim: Annotated[int, "dimensions of prediction and target (v2 App. A.2); 0 predicts the feature itself (v1)"]
     tau: Annotated[float, "temperature: none in v1, 1 / emb_scale in v2 (App. A.2)"]
     blocks: Annotated[int, "residual blocks of the context network (v2 App. A.2)"] = 5
-    hidden: Annotated[int, "channels inside such a block (v2 App. A.2)"] = 256
+    hidden: Annotated[int, "channels inside a residual block (v2 App. A.2)"] = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,8 +76,8 @@ class CPCRecipe(Recipe):
         return (self.views[0].size - self.patch) // self.stride + 1
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
-        how = {"norm": self.norm, "stages": self.stages, "patch": self.patch, "stride": self.stride}
-        return super().encoder_options(context) | how
+        own = {"norm": self.norm, "stages": self.stages, "patch": self.patch, "stride": self.stride}
+        return super().encoder_options(context) | own
 
     def build(self, context: BuildContext) -> "CPC":
         if len(self.views) != 1:
@@ -92,7 +92,7 @@ class CPCRecipe(Recipe):
 
 
 @final
-class CPC(Method):
+class CPC(Method[None]):
     """Prediction of patches from the rows before them; see the module's text."""
 
     def __init__(self, recipe: CPCRecipe, context: BuildContext) -> None:
@@ -114,7 +114,7 @@ class CPC(Method):
         )
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         encoder = self.online.encoder
         assert isinstance(encoder, PatchEncoder)
         z = encoder.encode(self.augmented(encoder.cut(batch.views[0]), batch.index, progress))  # [n, R, R, D]
@@ -161,7 +161,7 @@ class CPC(Method):
     def notices(self) -> list[str]:
         if not self.batch_norm:
             return []
-        return ["batch norm mixes the patches: a context knows something of what it has to predict (CPC v2, Sec. 3.1)"]
+        return ["batch norm mixes the patches: a context knows something of what it must predict (CPC v2, Sec. 3.1)"]
 
     @property
     def chance_loss(self) -> float:
@@ -180,8 +180,8 @@ def look_up(
     loss, _, top1 = ops.infonce(
         torch.cat(list(predictions)).float(), keys[target], keys, tau=tau, exclude=target[:, None]
     )
-    every = torch.stack([part.mean() for part in loss.split([len(part) for part in targets])])
-    return every.mean(), top1.float().mean()
+    means = torch.stack([part.mean() for part in loss.split([len(part) for part in targets])])
+    return means.mean(), top1.float().mean()
 
 
 class PixelCNN(nn.Module):
@@ -283,52 +283,3 @@ RECIPES: dict[str, Recipe] = {
     "cpc-v2/tiny": TINY_V2,
     "cpc-v2/digits": DIGITS_V2,
 }
-
-_EQUATION = """\
-L = -sum_{i,j,k} log( exp(^z_{i+k,j} . z_{i+k,j} / tau) / sum_l exp(^z_{i+k,j} . z_l / tau) ),   l: all patches
-^z_{i+k,j} = W_k c_{i,j},   c_{i,j} = PixelCNN(z of rows up to i)"""
-
-ABOUT = {
-    "cpc-v1": About(
-        title="Representation Learning with Contrastive Predictive Coding",
-        paper="van den Oord et al. 2018",
-        arxiv="1807.03748",
-        query="a prediction from the rows of patches above",
-        dictionary="all patches of the batch",
-        target="the patch some rows below, same encoder",
-        negatives=True,
-        idea=(
-            "An image is cut into overlapping patches, each encoded by itself. From what lies above, a causal network "
-            "predicts the features of patches further below, and the prediction has to find its patch among all others "
-            "of the image and of the batch. To do so, features must tell what far parts of an image have in common, "
-            "not the pixels of each. The loss is where InfoNCE comes from; it bounds the mutual information of context "
-            "and patch. No second view is needed. A whole image's feature is the mean over its patches."
-        ),
-        equation=_EQUATION,
-        published=(
-            ("ImageNet, ResNet-101 v2 up to its third stage: linear top-1", "48.7",
-             "van den Oord et al. 2018, Table 3"),
-        ),
-    ),
-    "cpc-v2": About(
-        title="Data-Efficient Image Recognition with Contrastive Predictive Coding",
-        paper="Henaff et al. 2019",
-        arxiv="1905.09272",
-        query="a prediction from the rows of patches on one side, of four",
-        dictionary="all patches of the batch",
-        target="the patch some rows beyond, same encoder",
-        negatives=True,
-        idea=(
-            "CPC, made stronger piece by piece: predictions from above, below, left and right; an augmentation drawn "
-            "for each patch, so that colours and borders no longer tell which patches belong together; larger patches "
-            "and encoders; and layer norm, because with batch norm the statistics of a batch tell each context "
-            "something of the very patches that it must predict."
-        ),
-        equation=_EQUATION,
-        published=(
-            ("ImageNet, ResNet-50: linear top-1 / top-5", "63.8 / 85.3", "Henaff et al. 2019"),
-            ("ImageNet, ResNet-161: linear top-1", "71.5", "Henaff et al. 2019"),
-            ("CIFAR-10, ResNet-101 with layer norm, 1000 epochs: an MLP on its features", "84.52", "lightning-bolts"),
-        ),
-    ),
-}  # fmt: skip

@@ -23,7 +23,7 @@ from torch import nn
 
 from contrastkit import dist
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.methods.cpc import look_up
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import WaveEncoder
@@ -40,7 +40,7 @@ class CPCAudioRecipe(Recipe):
     view_type: ClassVar[type[View] | type[Window]] = Window
 
     encoder: Annotated[str, "wave (Sec. 3.1), or tiny"]
-    steps_to_predict: Annotated[int, "K, frames ahead, each by a matrix of its own (Sec. 3.1)"] = 12
+    steps_to_predict: Annotated[int, "K, frames to predict, each with its own matrix (Sec. 3.1)"] = 12
     tau: Annotated[float, "temperature: none in the paper"] = 1.0
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class CPCAudioRecipe(Recipe):
 
 
 @final
-class CPCAudio(Method):
+class CPCAudio(Method[None]):
     """Prediction of the frames to come; see the module's text."""
 
     def __init__(self, recipe: CPCAudioRecipe, context: BuildContext) -> None:
@@ -83,7 +83,7 @@ class CPCAudio(Method):
         hidden = encoder.trunk.gru.input_size
         self.W = nn.ModuleList(nn.Linear(encoder.dim, hidden, bias=False) for _ in range(recipe.steps_to_predict))
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         encoder = self.online.encoder
         assert isinstance(encoder, WaveEncoder)
         z = encoder.frames(batch.views[0])  # [n, T', H]
@@ -134,28 +134,3 @@ TINY = replace(
 )
 
 RECIPES: dict[str, Recipe] = {"cpc-audio/speech": SPEECH, "cpc-audio/tiny": TINY}
-
-ABOUT = {
-    "cpc-audio": About(
-        title="Representation Learning with Contrastive Predictive Coding",
-        paper="van den Oord et al. 2018",
-        arxiv="1807.03748",
-        query="a prediction from a sound so far",
-        dictionary="all frames of the batch",
-        target="the frame some steps later, same encoder",
-        negatives=True,
-        idea=(
-            "A sound is cut into frames of some ten milliseconds, encoded by strided convolutions, and a recurrent "
-            "network sums up what has been heard. From that, the frames to come are predicted, and a prediction has to "
-            "find its frame among all others of the sound and of the batch. What helps there is what lasts: the voice, "
-            "the word, the phone. A sound's feature is the mean of its contexts. It takes a folder of .wav files."
-        ),
-        equation="""\
-L = -sum_{t,k} log( exp(z_{t+k} . W_k c_t / tau) / sum_j exp(z_j . W_k c_t / tau) ),   j: all frames
-z_t = g_enc(x_t),   c_t = GRU(z_1 ... z_t)""",
-        published=(
-            ("LibriSpeech, 100 h: linear on each frame, 41 phones", "64.6", "van den Oord et al. 2018, Table 1"),
-            ("LibriSpeech, 100 h: linear on each frame, 251 speakers", "97.4", "van den Oord et al. 2018, Table 1"),
-        ),
-    ),
-}

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, rng
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.encoder import check_patches
 from contrastkit.parts.heads import Norm, Tower, mlp
@@ -46,21 +46,21 @@ class DINORecipe(Recipe):
     out_dim: Annotated[int, "dimensions K of the output (Sec. 3.1; --out_dim)"] = 65536
     hidden: Annotated[int, "width of the head's hidden layers (Sec. 3.1)"] = 2048
     layers: Annotated[int, "linear layers of the head before the last one (Sec. 3.1)"] = 3
-    bottleneck: Annotated[int, "dimensions in which the head's output is normalised (vision_transformer.py)"] = 256
+    bottleneck: Annotated[int, "dimensions of the head's normalised bottleneck (vision_transformer.py)"] = 256
     head_bn: Annotated[bool, "batch norm in the head (--use_bn_in_head)"] = False
-    norm_last_layer: Annotated[bool, "keep the last layer's rows at length 1 (--norm_last_layer)"] = True
-    freeze_epochs: Annotated[float, "epochs in which the last layer stays as drawn (--freeze_last_layer)"] = 1.0
+    norm_last_layer: Annotated[bool, "keep the last layer's rows at unit length (--norm_last_layer)"] = True
+    freeze_epochs: Annotated[float, "epochs in which the last layer is frozen (--freeze_last_layer)"] = 1.0
     tau_s: Annotated[float, "temperature of the student (Sec. 3.1)"] = 0.1
-    tau_t: Annotated[float, "temperature of the teacher; above 0.07 it is unstable (--teacher_temp)"] = 0.04
-    warmup_tau_t: Annotated[float, "temperature of the teacher at the beginning (--warmup_teacher_temp)"] = 0.04
-    warmup_teacher_epochs: Annotated[int, "epochs in which it rises, one by one (--warmup_teacher_temp_epochs)"] = 0
-    m: Annotated[
-        float, "momentum lambda of the teacher, at the beginning: 0.9995 for a batch of 256 (--momentum_teacher)"
-    ] = 0.996
-    m_cos: Annotated[bool, "let m rise to 1 along a cosine, every step (Sec. 3.1)"] = True
+    tau_t: Annotated[float, "temperature of the teacher; unstable above 0.07 (--teacher_temp)"] = 0.04
+    warmup_tau_t: Annotated[float, "initial temperature of the teacher (--warmup_teacher_temp)"] = 0.04
+    warmup_teacher_epochs: Annotated[
+        int, "epochs over which the teacher's temperature rises, once per epoch (--warmup_teacher_temp_epochs)"
+    ] = 0
+    m: Annotated[float, "initial momentum lambda of the teacher; 0.9995 for batch 256 (--momentum_teacher)"] = 0.996
+    m_cos: Annotated[bool, "raise m to 1 along a cosine, at every step (Sec. 3.1)"] = True
     centre_m: Annotated[float, "momentum of the centre (Eq. 4)"] = 0.9
-    clip: Annotated[float, "largest norm of each tensor's gradient, one by one; 0 is off (--clip_grad)"] = 3.0
-    drop_path: Annotated[float, "share of a ViT's residual branches left out, of the student alone"] = 0.0
+    clip: Annotated[float, "clip each tensor's gradient to this norm; 0 disables it (--clip_grad)"] = 3.0
+    drop_path: Annotated[float, "fraction of a ViT's residual branches dropped, in the student only"] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,7 +114,7 @@ class DINOHead(nn.Module):
 
 
 @final
-class DINO(Method):
+class DINO(Method[Tensor]):
     """Self-distillation with no labels; see the module's text."""
 
     centre: Tensor  # [K]
@@ -137,7 +137,7 @@ class DINO(Method):
         self.register_buffer("centre", torch.zeros(recipe.out_dim))
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Tensor]:
         n, tau_t = len(batch.index), self.recipe.teacher_temperature(progress)
         teacher = self.target(batch.views[:2]).view(2, n, -1)  # [2, n, K]
         with self.draws(progress):
@@ -163,7 +163,7 @@ class DINO(Method):
             yield
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[Tensor], progress: float) -> None:
         m = self.recipe.m
         self.target.update(self.online, cosine(progress, m, 1.0) if self.recipe.m_cos else m)
         self.centre.lerp_(step.memory, 1 - self.recipe.centre_m)
@@ -180,14 +180,18 @@ class DINO(Method):
 
     @property
     def notices(self) -> list[str]:
-        recipe, said = self.recipe, []
+        recipe, lines = self.recipe, []
         if recipe.out_dim > self.images:
-            said.append(f"{recipe.out_dim} output dimensions are more than the {self.images} images: lower --out-dim")
+            lines.append(f"more output dimensions ({recipe.out_dim}) than images ({self.images}): lower --out-dim")
         if recipe.freeze_epochs >= recipe.epochs:
-            said.append(f"the last layer stays as drawn: --freeze-epochs {recipe.freeze_epochs:g} of {recipe.epochs}")
+            lines.append(
+                f"the last layer is never trained: --freeze-epochs {recipe.freeze_epochs:g} of {recipe.epochs}"
+            )
         if recipe.drop_path and not self.drops:
-            said.append(f"--drop-path {recipe.drop_path:g} is not used: {recipe.encoder} is no vision transformer")
-        return said
+            lines.append(
+                f"--drop-path {recipe.drop_path:g} has no effect: {recipe.encoder} is not a vision transformer"
+            )
+        return lines
 
     @property
     def chance_loss(self) -> float:
@@ -278,35 +282,3 @@ RECIPES: dict[str, Recipe] = {
     "dino/tiny": TINY,
     "dino/digits": DIGITS,
 }
-
-ABOUT = {
-    "dino": About(
-        title="Emerging Properties in Self-Supervised Vision Transformers",
-        paper="Caron et al. 2021",
-        arxiv="2104.14294",
-        query="any view, global or local",
-        dictionary="K trained output dimensions",
-        target="a global view, momentum teacher, centred and sharpened",
-        negatives=False,
-        idea=(
-            "Distillation without labels: a student learns to give the output of its teacher, which is the momentum "
-            "average of itself. The teacher sees two large crops, the student these and several small ones, so parts "
-            "are matched to wholes. Outputs are distributions over thousands of dimensions that mean nothing "
-            "beforehand. Two collapses threaten, all outputs uniform or all the same dimension; sharpening the teacher "
-            "prevents the one and subtracting its running mean the other."
-        ),
-        equation="""\
-L = sum over global views x, over other views x' of H(P_t(x), P_s(x'))     (we take the mean over the pairs)
-P_s(x) = softmax(g_s(x) / tau_s)        P_t(x) = softmax((g_t(x) - c) / tau_t)
-theta_t <- lambda theta_t + (1 - lambda) theta_s        c <- m c + (1 - m) mean of g_t(x)""",
-        published=(
-            ("ImageNet, ViT-S/16, 100 epochs: kNN; linear top-1", "69.3; 74.0", "facebookresearch/dino, README"),
-            ("the same, 300 epochs, tau_t to 0.07, free last layer", "73.3; 76.0", "facebookresearch/dino, README"),
-            ("ImageNet, ViT-S/16, 800 epochs: kNN; linear top-1", "74.5; 77.0", "facebookresearch/dino, README"),
-            ("ImageNet, ResNet-50, 800 epochs: kNN; linear top-1", "67.5; 75.3", "facebookresearch/dino, README"),
-            ("CIFAR-10, ResNet-18, 200 epochs, batch 128: kNN top-1", "84.0", "lightly, benchmarks"),
-            ("CIFAR-10, ResNet-18, 1000 epochs: linear top-1", "89.52; others report about 87",
-             "solo-learn, README; its issue 397"),
-        ),
-    ),
-}  # fmt: skip

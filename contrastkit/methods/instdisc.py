@@ -32,7 +32,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
@@ -45,16 +45,16 @@ class InstDiscRecipe(Recipe):
     """InstDisc's hyper-parameters, with the paper's letters; K is its m, the number of noise samples."""
 
     loss: Annotated[
-        Literal["nce", "softmax", "full"], "NCE (Sec. 3.2), softmax over the draws, or over the whole bank (Eq. 2)"
+        Literal["nce", "softmax", "full"], "NCE (Sec. 3.2), softmax over the rows drawn, or over the whole bank (Eq. 2)"
     ] = "nce"
-    K: Annotated[int, "rows drawn as noise (Sec. 4.1); --loss full takes all"] = 4096
+    K: Annotated[int, "rows of the bank to draw as noise (Sec. 4.1); --loss full takes all"] = 4096
     tau: Annotated[float, "temperature: 0.07 (Sec. 3.1), 0.1 on CIFAR (cifar.py)"] = 0.07
     m: Annotated[float, "momentum of the bank's rows (main.py --nce-m)"] = 0.5
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (CMC issue 23)"] = 1.0
-    proximal: Annotated[float, "lambda, weight of the proximal term (Sec. 3.3); 0 is off, as in the official code"] = 0
+    proximal: Annotated[float, "weight lambda of the proximal term (Sec. 3.3); 0, the official code's, disables it"] = 0
     dim: Annotated[int, "dimensions of a feature (Sec. 4.3)"] = 128
-    centre: Annotated[bool, "end the head in a batch norm without scale and shift (ours, for small sets)"] = False
-    bank_dtype: Annotated[Literal["float32", "bfloat16"], "of the bank; bfloat16 halves its memory"] = "float32"
+    centre: Annotated[bool, "end the head with a batch norm without scale and shift (ours, for small sets)"] = False
+    bank_dtype: Annotated[Literal["float32", "bfloat16"], "data type of the bank; bfloat16 halves memory"] = "float32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,7 +73,7 @@ class InstDiscRecipe(Recipe):
 
 
 @final
-class InstDisc(Method):
+class InstDisc(Method[tuple[Tensor, Tensor | None]]):
     """Instance discrimination over a memory bank; see the module's text."""
 
     def __init__(self, recipe: InstDiscRecipe, context: BuildContext) -> None:
@@ -91,7 +91,7 @@ class InstDisc(Method):
         )
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[tuple[Tensor, Tensor | None]]:
         r = self.recipe
         (x,) = batch.views
         v = F.normalize(self.online(x).float(), dim=1)  # [n, C]
@@ -111,7 +111,7 @@ class InstDisc(Method):
         return Step(loss=loss, memory=(dist.gather(v.detach()), Z), logs={"top1": top1.float().mean()})
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[tuple[Tensor, Tensor | None]], progress: float) -> None:
         v, Z = step.memory
         self.bank.update(dist.gather(batch.index), v, m=self.recipe.m, Z=Z)
 
@@ -172,32 +172,3 @@ RECIPES: dict[str, Recipe] = {
     "instdisc/tiny": TINY,
     "instdisc/digits": DIGITS,
 }
-
-ABOUT = {
-    "instdisc": About(
-        title="Unsupervised Feature Learning via Non-Parametric Instance Discrimination",
-        paper="Wu et al. 2018",
-        arxiv="1805.01978",
-        query="a view",
-        dictionary="a memory bank: a row of every image",
-        target="the image's own row",
-        negatives=True,
-        idea=(
-            "Every image is a class of its own. A classifier of so many classes has no weights to learn: the weight "
-            "vector of a class is the feature that the encoder last gave to its image, kept in a memory bank. A view "
-            "of an image should be nearer to the image's own row than to K others, drawn anew for each; "
-            "noise-contrastive estimation tells them apart one by one, with a constant in place of the softmax's sum "
-            "over all images. A row is written once an epoch, so the bank always lags behind the encoder."
-        ),
-        equation="""\
-P(i | v) = exp(v_i . v / tau) / Z        h(i, v) = P(i | v) / (P(i | v) + K / n)
-J = -log h(i, v) - sum_{k=1..K} log(1 - h(i_k, v)) + lambda ||v - v_i||^2
-v_i <- normalise(m v_i + (1 - m) v)""",
-        published=(
-            ("ImageNet, ResNet-18 / ResNet-50, 200 epochs: kNN top-1", "41.0 / 46.8", "zhirongw/lemniscate.pytorch"),
-            ("ImageNet, ResNet-50, 200 epochs: linear top-1, NCE", "56.5", "HobbitLong/CMC, README"),
-            ("the same, softmax over 4,096 / 16,384 draws", "57.1 / 58.5", "HobbitLong/CMC, README"),
-            ("CIFAR-10, ResNet-18, 200 epochs: kNN top-1, full softmax / NCE", "80.8 / 80.4", "Table 1"),
-        ),
-    ),
-}  # fmt: skip

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 
 from contrastkit import dist, losses
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.types import Batch, Step
@@ -51,7 +51,7 @@ class InvaSpreadRecipe(Recipe):
 
 
 @final
-class InvaSpread(Method):
+class InvaSpread(Method[None]):
     """Invariance and spreading over a batch; see the module's text."""
 
     def __init__(self, recipe: InvaSpreadRecipe, context: BuildContext) -> None:
@@ -61,7 +61,7 @@ class InvaSpread(Method):
         self.online = Tower(encoder, mlp(encoder.dim, recipe.dim))
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         f = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C], the first views, then the second
         keys = dist.gather(f.detach())  # [2m, C] of all processes
         itself = dist.local_shard(torch.arange(len(keys), device=f.device))  # [2n], where f's rows are among the keys
@@ -109,30 +109,4 @@ RECIPES: dict[str, Recipe] = {
     "invaspread/32": CIFAR,
     "invaspread/tiny": TINY,
     "invaspread/digits": replace(TINY, epochs=30, views=VIEWS["digits"]),
-}
-
-ABOUT = {
-    "invaspread": About(
-        title="Unsupervised Embedding Learning via Invariant and Spreading Instance Feature",
-        paper="Ye et al. 2019",
-        arxiv="1904.03436",
-        query="a view",
-        dictionary="all other views of the batch, as constants",
-        target="the other view, same encoder",
-        negatives=True,
-        idea=(
-            "Each image is a class of its own, and its class vector is not a parameter or a memory but its feature of "
-            "the moment. A softmax over the batch gives the probability that a view is an instance: that of its other "
-            "view should be high, which makes features invariant to the augmentation, and that of every other image "
-            "low, which spreads them out. One encoder and no memory: the method that SimCLR made large. Gradients "
-            "reach a view only as the one that asks, not as the one that is compared with."
-        ),
-        equation="""\
-L_i = -log P_ip - sum_{j != i, p} log(1 - P_ij),   p the other view of i
-P_ij = exp(f_i . sg(f_j) / tau) / sum_{k != i} exp(f_i . sg(f_k) / tau)""",
-        published=(
-            ("CIFAR-10, ResNet-18: kNN top-1", "83.6", "Ye et al. 2019"),
-            ("STL-10 (105k images): linear / kNN top-1", "77.9 / 81.6", "Ye et al. 2019"),
-        ),
-    ),
 }

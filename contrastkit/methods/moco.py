@@ -24,7 +24,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops, rng
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import split_batch_norm
@@ -41,12 +41,10 @@ class MoCoRecipe(Recipe):
     m: Annotated[float, "momentum of the key encoder (v1 Sec. 3.2)"] = 0.999
     tau: Annotated[float, "temperature: 0.07 in v1 (Sec. 3.1), 0.2 in v2 (Table 1)"]
     dim: Annotated[int, "dimensions of a key (v1 Sec. 3.3)"] = 128
-    hidden: Annotated[int, "width of the head's hidden layer; 0 is v1's linear head"] = 0
-    symmetric: Annotated[bool, "let each view be query and key, and sum the two losses (the CIFAR demo's option)"] = (
-        False
-    )
+    hidden: Annotated[int, "width of the head's hidden layer; 0 gives v1's linear head"] = 0
+    symmetric: Annotated[bool, "let each view be query and key, and sum both losses (option of the CIFAR demo)"] = False
     bn_groups: Annotated[
-        int, "batch-norm groups of a global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm"
+        int, "batch-norm groups per global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm"
     ] = 8
 
     def __post_init__(self) -> None:
@@ -75,7 +73,7 @@ class MoCoRecipe(Recipe):
 
 
 @final
-class MoCo(Method):
+class MoCo(Method[Tensor]):
     """Momentum contrast over a queue; see the module's text."""
 
     def __init__(self, recipe: MoCoRecipe, context: BuildContext) -> None:
@@ -88,7 +86,7 @@ class MoCo(Method):
         self.target = Target(self.online)
         self.queue = Queue(recipe.K, recipe.dim, torch.Generator().manual_seed(context.seed))
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Tensor]:
         x1, x2 = batch.views
         loss, k, hits = self.contrast(x1, x2, progress)
         if self.symmetric:
@@ -117,7 +115,7 @@ class MoCo(Method):
         return F.normalize(torch.empty_like(k).index_copy_(0, order, k).float(), dim=1)
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[Tensor], progress: float) -> None:
         self.target.update(self.online, self.m)
         self.queue.push(step.memory)
 
@@ -125,7 +123,7 @@ class MoCo(Method):
     def notices(self) -> list[str]:
         if self.groups == self.bn_groups:
             return []
-        return [f"batch norm in {self.groups} groups, one a process, not in {self.bn_groups}: results will differ"]
+        return [f"batch norm in {self.groups} groups, one per process, not {self.bn_groups}: results will differ"]
 
     @property
     def chance_loss(self) -> float:
@@ -188,58 +186,3 @@ RECIPES: dict[str, Recipe] = {
     "moco-v1/digits": replace(DIGITS, hidden=0, symmetric=False),
     "moco-v2/digits": DIGITS,
 }
-
-_EQUATION = """\
-L_q = -log( exp(q . k+ / tau) / (exp(q . k+ / tau) + sum_{i=1..K} exp(q . k_i / tau)) )
-theta_k <- m theta_k + (1 - m) theta_q"""
-
-ABOUT = {
-    "moco-v1": About(
-        title="Momentum Contrast for Unsupervised Visual Representation Learning",
-        paper="He et al. 2019",
-        arxiv="1911.05722",
-        query="a view",
-        dictionary="a queue of K earlier keys",
-        target="the other view, momentum encoder",
-        negatives=True,
-        idea=(
-            "A view of an image, the query, should be nearer to another view of the same image, its positive key, than "
-            "to the keys of other images. The dictionary of these is a queue: the keys of each batch enter and the "
-            "oldest leave, so it is far larger than a batch and costs no second encoding. Its keys stay comparable "
-            "because the encoder that makes them changes slowly: it is the momentum average of the query's. Keys are "
-            "encoded in shuffled order, so that batch norm cannot tell which key belongs to which query."
-        ),
-        equation=_EQUATION,
-        published=(
-            ("ImageNet, ResNet-50, 200 epochs: linear top-1", "60.8 +- 0.2", "facebookresearch/moco, README"),
-            ("VOC07+12 detection, the same encoder: AP50 / AP / AP75", "81.5 / 55.9 / 62.6",
-             "facebookresearch/moco, README"),
-            ("CIFAR-10, ResNet-18, 200 / 400 / 800 epochs: kNN top-1", "82.6 / 86.3 / 88.7", "its CIFAR-10 demo"),
-        ),
-    ),
-    "moco-v2": About(
-        title="Improved Baselines with Momentum Contrastive Learning",
-        paper="Chen et al. 2020",
-        arxiv="2003.04297",
-        query="a view",
-        dictionary="a queue of K earlier keys",
-        target="the other view, momentum encoder",
-        negatives=True,
-        idea=(
-            "MoCo with what SimCLR had found: an MLP head between encoder and loss, which is thrown away after the "
-            "training, blur among the augmentations, and a cosine schedule; tau is 0.2. The queue gives it as many "
-            "negatives at a batch of 256 as SimCLR has at one of thousands. The recipes other than the paper's let "
-            "each view be query and key and sum both losses (symmetric), which sees twice as many pairs an epoch."
-        ),
-        equation=_EQUATION,
-        published=(
-            ("ImageNet, ResNet-50, 200 epochs: linear top-1", "67.5 +- 0.1", "facebookresearch/moco, README"),
-            ("ImageNet, ResNet-50, 800 epochs: linear top-1", "71.1", "facebookresearch/moco, README"),
-            ("VOC07+12 detection, 200 epochs: AP50 / AP / AP75", "82.4 / 57.0 / 63.6",
-             "facebookresearch/moco, README"),
-            ("CIFAR-10, ResNet-18, 200 / 400 / 800 epochs, symmetric: kNN top-1", "85.3 / 88.5 / 89.7",
-             "its CIFAR-10 demo (linear head)"),
-            ("CIFAR-10, ResNet-18, 800 epochs, symmetric: linear top-1", "90.7", "its CIFAR-10 demo (linear head)"),
-        ),
-    ),
-}  # fmt: skip

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower, mlp
@@ -44,15 +44,15 @@ class MoCoV3Recipe(Recipe):
     """MoCo v3's hyper-parameters, with the paper's letters."""
 
     tau: Annotated[float, "temperature: 1 for ResNets, 0.2 for ViTs (CONFIG.md)"]
-    m: Annotated[float, "momentum of the key encoder, at the beginning (--moco-m)"] = 0.99
-    m_cos: Annotated[bool, "let m rise to 1 along a cosine, every step (--moco-m-cos)"] = True
+    m: Annotated[float, "initial momentum of the key encoder (--moco-m)"] = 0.99
+    m_cos: Annotated[bool, "raise m to 1 along a cosine, at every step (--moco-m-cos)"] = True
     dim: Annotated[int, "dimensions of a key (--moco-dim)"] = 256
     hidden: Annotated[int, "width of the hidden layers of projector and predictor (--moco-mlp-dim)"] = 4096
     layers: Annotated[int, "linear layers of the projector: 2 for ResNets, 3 for ViTs (moco/builder.py)"] = 2
-    predictor_norm: Annotated[bool, "batch norm after the predictor: for ViTs only (moco/builder.py)"] = False
-    zero_init: Annotated[bool, "start a ResNet's residual branches at 0 (main_moco.py)"] = False
-    heads: Annotated[int, "attention heads of a ViT; 0: as timm has them, 6 in ViT-S, where vits.py has 12"] = 0
-    stop_grad_conv1: Annotated[bool, "leave a ViT's patch projection as drawn (Sec. 4.3)"] = True
+    predictor_norm: Annotated[bool, "end the predictor with a batch norm: for ViTs only (moco/builder.py)"] = False
+    zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (main_moco.py)"] = False
+    heads: Annotated[int, "attention heads of a ViT; 0 keeps timm's, 6 for ViT-S where vits.py has 12"] = 0
+    stop_grad_conv1: Annotated[bool, "freeze a ViT's patch projection as initialised (Sec. 4.3)"] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -83,7 +83,7 @@ class MoCoV3Recipe(Recipe):
 
 
 @final
-class MoCoV3(Method):
+class MoCoV3(Method[None]):
     """Momentum contrast within the batch; see the module's text."""
 
     def __init__(self, recipe: MoCoV3Recipe, context: BuildContext) -> None:
@@ -91,14 +91,14 @@ class MoCoV3(Method):
         self.recipe = recipe
         encoder = recipe.build_encoder(context)
         hidden = [recipe.hidden] * (recipe.layers - 1)
-        how: dict[str, Any] = {"norm": "batch", "bias": False, "last_bias": False}
-        self.online = Tower(encoder, mlp(encoder.dim, *hidden, recipe.dim, last_norm="plain", **how))
+        options: dict[str, Any] = {"norm": "batch", "bias": False, "last_bias": False}
+        self.online = Tower(encoder, mlp(encoder.dim, *hidden, recipe.dim, last_norm="plain", **options))
         last_norm: Literal["plain", "none"] = "plain" if recipe.predictor_norm else "none"
-        self.predictor = mlp(recipe.dim, recipe.hidden, recipe.dim, last_norm=last_norm, **how)
+        self.predictor = mlp(recipe.dim, recipe.hidden, recipe.dim, last_norm=last_norm, **options)
         self.target = Target(self.online)
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         q1, q2 = (F.normalize(self.predictor(self.online(x)).float(), dim=1) for x in batch.views)  # [n, C] each
         k1, k2 = (F.normalize(dist.gather(self.target(x)).float(), dim=1) for x in batch.views)  # [N, C] each
         loss1, hits1 = self.contrast(q1, k2)
@@ -113,7 +113,7 @@ class MoCoV3(Method):
         return 2 * tau * loss.mean(), top1.float().mean()
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[None], progress: float) -> None:
         m = self.recipe.m
         self.target.update(self.online, cosine(progress, m, 1.0) if self.recipe.m_cos else m)
 
@@ -124,15 +124,15 @@ class MoCoV3(Method):
 
     @property
     def notices(self) -> list[str]:
-        recipe, said = self.recipe, []
+        recipe, lines = self.recipe, []
         if recipe.batch < SMALLEST:
-            said.append(
-                f"a query has {recipe.batch - 1} negatives, those of its batch: raise --batch if memory allows, "
-                f"published results have {SMALLEST} and more"
+            lines.append(
+                f"each query has {recipe.batch - 1} negatives, the rest of its batch: raise --batch if memory allows; "
+                f"published results use {SMALLEST} or more"
             )
         if recipe.optimizer == "lars" and hasattr(self.online.encoder.trunk, "patch_embed"):
-            said.append("a transformer with a ResNet's numbers: --row imagenet-vit has the paper's for it")
-        return said
+            lines.append("a transformer with a ResNet's numbers: --recipe imagenet-vit has the paper's")
+        return lines
 
     @property
     def chance_loss(self) -> float:
@@ -205,34 +205,3 @@ RECIPES: dict[str, Recipe] = {
     "moco-v3/tiny": TINY,
     "moco-v3/digits": DIGITS,
 }
-
-ABOUT = {
-    "moco-v3": About(
-        title="An Empirical Study of Training Self-Supervised Vision Transformers",
-        paper="Chen et al. 2021",
-        arxiv="2104.02057",
-        query="each view, through a predictor",
-        dictionary="the other view's keys of the batch",
-        target="the other view, momentum encoder",
-        negatives=True,
-        idea=(
-            "MoCo without its queue: batches are so large that their own keys are negatives enough. From BYOL it takes "
-            "a predictor on the side of the query, from SimCLR the symmetric loss and the deep heads. The paper's "
-            "question is how vision transformers train this way: they lose accuracy through instabilities that the "
-            "loss hardly shows, which begin in the first layer. So the patch projection stays as randomly drawn."
-        ),
-        equation="""\
-L_q = -log( exp(q . k+ / tau) / (exp(q . k+ / tau) + sum over k- of exp(q . k- / tau)) )
-L = 2 tau (L_q1 + L_q2), q1 among the keys k2 and q2 among the keys k1 of the batch
-theta_k <- m theta_k + (1 - m) theta_q""",
-        published=(
-            ("ImageNet, ResNet-50, 100 / 300 / 1000 epochs: linear top-1", "68.9 / 72.8 / 74.6",
-             "facebookresearch/moco-v3, CONFIG.md"),
-            ("ImageNet, ViT-S/16, 300 epochs: linear top-1", "73.2", "facebookresearch/moco-v3, CONFIG.md"),
-            ("ImageNet, ViT-B/16, 300 epochs: linear top-1; fine-tuned", "76.7; 83.2",
-             "facebookresearch/moco-v3, CONFIG.md; README"),
-            ("CIFAR-10, ResNet-18, 1000 epochs: linear top-1", "93.10; others report about 90",
-             "solo-learn, README; its issue 385"),
-        ),
-    ),
-}  # fmt: skip

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from contrastkit.errors import UserError, suggest
-from contrastkit.methods import RECIPES
+from contrastkit.methods import rows_of
 from contrastkit.methods.base import Recipe
 from contrastkit.names import METHODS
 from contrastkit.parts.encoder import SMALL
@@ -27,7 +27,7 @@ def recipes_of(method: str) -> dict[str, Recipe]:
         return _recipes_of_file(method)
     if method not in METHODS:
         raise UserError(f"unknown method '{method}'{suggest(method, METHODS)}")
-    return {name: recipe for name, recipe in RECIPES.items() if name.startswith(f"{METHODS[method]}/")}
+    return {f"{METHODS[method]}/{row}": recipe for row, recipe in rows_of(METHODS[method]).items()}
 
 
 def is_file(method: str) -> bool:

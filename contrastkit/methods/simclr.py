@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
@@ -47,24 +47,25 @@ class SimCLRRecipe(Recipe):
     """SimCLR's hyper-parameters."""
 
     lr: Annotated[
-        float, "peak learning rate, for this batch: 0.3 batch / 256, or 0.075 sqrt(batch) for small ones (v1 App. B.1)"
+        float, "peak learning rate, for this batch size: 0.3 batch / 256, or 0.075 sqrt(batch) if small (v1 App. B.1)"
     ]
     tau: Annotated[float, "temperature: 0.1 on ImageNet, 0.5 on CIFAR-10 (v1 Sec. 5.1, App. B.9; README)"]
     width: Annotated[
-        float, "width of the encoder's stages, times the usual: 1, 2 and 4 in v1 (Table 6), 1, 2 and 3 in v2 (Table 1)"
+        float, "width multiplier of the encoder's stages: 1, 2 and 4 in v1 (Table 6), 1, 2 and 3 in v2 (Table 1)"
     ] = 1.0
     zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (resnet.py)"] = True
     projector: Annotated[
-        Literal["none", "linear", "nonlinear"], "the head between encoder and loss (v1 Sec. 4.2, Fig. 8)"
+        Literal["none", "linear", "nonlinear"], "head between encoder and loss (v1 Sec. 4.2, Fig. 8)"
     ] = "nonlinear"
     layers: Annotated[int, "linear layers of a non-linear projector: 2 in v1 (Sec. 2.1), 3 in v2 (Sec. 2)"] = 2
-    hidden: Annotated[int | None, "width of the projector's hidden layers; none: as wide as the encoder (code)"] = None
+    hidden: Annotated[int | None, "width of the projector's hidden layers; none is the encoder's width (code)"] = None
     dim: Annotated[int, "dimensions of z (v1 Sec. 2.3)"] = 128
     finetune_from: Annotated[
-        int, "layers of the projector that stay with the encoder: 0 in v1, 1 in v2 (Sec. 2; ft_proj_selector)"
+        int, "layers of the projector to keep with the encoder: 0 in v1, 1 in v2 (Sec. 2; ft_proj_selector)"
     ] = 0
     memory: Annotated[
-        int, "further negatives: keys of a momentum encoder, kept from batch to batch; 0 is off, 65536 v2's (Sec. 2, 3)"
+        int,
+        "extra negatives: keys of a momentum encoder, kept across batches; 0 disables them, v2 has 65536 (Sec. 2, 3)",
     ] = 0
     m: Annotated[float, "momentum of the memory's encoder (v2 Sec. 3)"] = 0.999
 
@@ -101,7 +102,7 @@ class SimCLRRecipe(Recipe):
 
 
 @final
-class SimCLR(Method):
+class SimCLR(Method[Tensor | None]):
     """Contrast within the batch; see the module's text."""
 
     def __init__(self, recipe: SimCLRRecipe, context: BuildContext) -> None:
@@ -122,7 +123,7 @@ class SimCLR(Method):
             self.queue = Queue(recipe.memory, dim, torch.Generator().manual_seed(context.seed))
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Tensor | None]:
         z = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C]: first views, then second views
         loss, _, top1 = ops.ntxent(z, tau=self.tau, across_ranks=True)  # [2n]
         k = None
@@ -140,8 +141,8 @@ class SimCLR(Method):
         return torch.cat([dist.gather(view) for view in k.chunk(2)])
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
-        if self.memory:
+    def after_step(self, batch: Batch, step: Step[Tensor | None], progress: float) -> None:
+        if step.memory is not None:
             self.target.update(self.online, self.m)
             self.queue.push(step.memory)
 
@@ -150,18 +151,18 @@ class SimCLR(Method):
 
     @property
     def notices(self) -> list[str]:
-        said = []
+        lines = []
         if self.batch < SMALLEST:
-            said.append(
+            lines.append(
                 f"a batch of {self.batch} gives each view {2 * self.batch - 2 + self.memory} negatives; the paper's "
                 f"smallest is {SMALLEST}, and larger ones do better (Fig. 9)"
             )
         if self.memory >= 2 * self.images:
-            said.append(
-                f"--memory {self.memory} holds every one of {self.images} images in both views: each finds itself "
+            lines.append(
+                f"--memory {self.memory} holds both views of all {self.images} images: each image meets itself "
                 "among its negatives"
             )
-        return said
+        return lines
 
     @property
     def chance_loss(self) -> float:
@@ -222,55 +223,3 @@ RECIPES: dict[str, Recipe] = {
     "simclr-v1/digits": DIGITS,
     "simclr-v2/digits": replace(DIGITS, layers=3, finetune_from=1),
 }
-
-_EQUATION = """\
-l(i, j) = -log( exp(sim(z_i, z_j) / tau) / sum_{k=1..2N, k != i} exp(sim(z_i, z_k) / tau) )
-L = 1/N sum over the N images' two views i, j of l(i, j) + l(j, i)"""
-
-ABOUT = {
-    "simclr-v1": About(
-        title="A Simple Framework for Contrastive Learning of Visual Representations",
-        paper="Chen et al. 2020",
-        arxiv="2002.05709",
-        query="each view",
-        dictionary="all views of the batch",
-        target="the other view, the same encoder",
-        negatives=True,
-        idea=(
-            "Two random views of each image go through one encoder and a small projector, and each should find the "
-            "other among all views of a large batch. No queue and no second encoder are needed; what counts is the "
-            "composition of crops and colour distortion, a non-linear projector that is thrown away after the "
-            "training, a temperature, and many negatives: batches of thousands, trained with LARS, batch norm over all "
-            "processes. --projector none and linear are the paper's ablation."
-        ),
-        equation=_EQUATION,
-        published=(
-            ("ImageNet, ResNet-50, 100 epochs: linear top-1", "64.5", "google-research/simclr, README"),
-            ("ImageNet, ResNet-50 1x / 2x / 4x, 1000 epochs: linear top-1", "69.1 / 74.2 / 76.6",
-             "google-research/simclr, README"),
-            ("CIFAR-10, ResNet-18, 1000 epochs: linear top-1", "around 91", "google-research/simclr, README"),
-        ),
-    ),
-    "simclr-v2": About(
-        title="Big Self-Supervised Models are Strong Semi-Supervised Learners",
-        paper="Chen et al. 2020",
-        arxiv="2006.10029",
-        query="each view",
-        dictionary="all views of the batch (and a memory)",
-        target="the other view, the same encoder",
-        negatives=True,
-        idea=(
-            "SimCLR made larger: deeper, wider encoders with selective kernels, and a projector of three layers, whose "
-            "first one is kept: features and fine-tuning begin behind it (--finetune-from), which pays most where "
-            "labels are few. Optionally the keys of a momentum encoder are kept as further negatives, as in MoCo "
-            "(--memory)."
-        ),
-        equation=_EQUATION,
-        published=(
-            ("ImageNet, ResNet-50, 800 epochs: linear top-1", "71.7", "google-research/simclr, README"),
-            ("the same with selective kernels; 2x wide; both", "74.6; 75.6; 77.7", "google-research/simclr, README"),
-            ("the same, fine-tuned on 1 % / 10 % of the labels", "57.9 / 68.4", "google-research/simclr, README"),
-            ("ImageNet, ResNet-152 3x SK: linear top-1", "79.8", "google-research/simclr, README"),
-        ),
-    ),
-}  # fmt: skip

@@ -19,7 +19,7 @@ from torch import nn
 
 from contrastkit import losses
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
@@ -31,23 +31,23 @@ from contrastkit.views import VIEWS
 class SimSiamRecipe(Recipe):
     """SimSiam's hyper-parameters, and the switches of its Section 4."""
 
-    layers: Annotated[int, "of the projector (Sec. 3: 3; App. D: 2 for CIFAR-10)"] = 3
+    layers: Annotated[int, "linear layers of the projector (Sec. 3: 3; App. D: 2 for CIFAR-10)"] = 3
     hidden: Annotated[int, "width of the projector's hidden layers (Sec. 3)"] = 2048
     dim: Annotated[int, "dimensions of a projection (Sec. 3)"] = 2048
     bottleneck: Annotated[int, "width of the predictor's hidden layer (Sec. 3)"] = 512
-    stop_gradient: Annotated[bool, "no gradient through the side that is predicted (Sec. 4.1); off, it collapses"] = (
-        True
-    )
+    stop_gradient: Annotated[
+        bool, "stop the gradient on the predicted side (Sec. 4.1); without it, outputs collapse"
+    ] = True
     predictor: Annotated[
-        Literal["trained", "random", "none"], "predictor: trained, left as drawn, or none at all (Table 1)"
+        Literal["trained", "random", "none"], "predictor: trained, frozen as initialised, or none (Table 1)"
     ] = "trained"
-    fix_pred_lr: Annotated[bool, "keep the predictor's learning rate where it begins (Table 1, last row)"] = True
+    fix_pred_lr: Annotated[bool, "keep the predictor's learning rate constant (Table 1, last row)"] = True
     batch_norm: Annotated[
         Literal["default", "hidden", "all", "none"],
-        "of the heads: hidden layers and the projector's output; hidden layers only; also the predictor's output; none "
-        "(Table 3)",
+        "batch norm of the heads: hidden layers and projector's output; hidden layers only; also predictor's output; "
+        "none (Table 3)",
     ] = "default"
-    symmetric: Annotated[bool, "let each view predict the other, not just the first the second (Sec. 4.6)"] = True
+    symmetric: Annotated[bool, "let each view predict the other, not only the first the second (Sec. 4.6)"] = True
     zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (builder.py)"] = False
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class SimSiamRecipe(Recipe):
         if len(self.views) != 2:
             raise UserError(f"SimSiam compares two views, {len(self.views)} are given")
         if self.batch < 2 and self.batch_norm != "none":
-            raise UserError(f"batch norm wants at least two images: raise --batch {self.batch}")
+            raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
         return SimSiam(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class SimSiamRecipe(Recipe):
 
 
 @final
-class SimSiam(Method):
+class SimSiam(Method[None]):
     """Prediction of the other view, with a stop-gradient; see the module's text."""
 
     def __init__(self, recipe: SimSiamRecipe, context: BuildContext) -> None:
@@ -87,7 +87,7 @@ class SimSiam(Method):
             self.predictor.requires_grad_(recipe.predictor == "trained")
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[None]:
         x1, x2 = batch.views  # one after the other: each has batch statistics of its own
         z1, z2 = self.online(x1), self.online(x2)  # [n, C]
         t1, t2 = (z1.detach(), z2.detach()) if self.recipe.stop_gradient else (z1, z2)
@@ -149,32 +149,4 @@ RECIPES: dict[str, Recipe] = {
     "simsiam/32": CIFAR,
     "simsiam/tiny": TINY,
     "simsiam/digits": DIGITS,
-}
-
-ABOUT = {
-    "simsiam": About(
-        title="Exploring Simple Siamese Representation Learning",
-        paper="Chen & He 2020",
-        arxiv="2011.10566",
-        query="a view, through the predictor",
-        dictionary="none",
-        target="the other view, stop-gradient",
-        negatives=False,
-        idea=(
-            "The simplest of all: one encoder and projector for both views, a small predictor on one side, and no "
-            "gradient through the other. There are no negatives and no momentum encoder, and batches need not be "
-            "large. Without the stop-gradient the outputs collapse (--no-stop-gradient shows it, and the monitor says "
-            "so); predictor, its constant learning rate, batch norm and the second direction can be taken away too, as "
-            "the paper does."
-        ),
-        equation=(
-            "L = D(p1, stopgrad(z2)) / 2 + D(p2, stopgrad(z1)) / 2,   D(p, z) = -cos(p, z)\n"
-            "z = f(x), encoder and projector;   p = h(z), predictor"
-        ),
-        published=(
-            ("ImageNet, ResNet-50, 100 epochs, batch 512: linear top-1", "68.1", "facebookresearch/simsiam, README"),
-            ("CIFAR-10, ResNet-18, 1000 epochs: online linear top-1", "90.51", "vturrisi/solo-learn, README"),
-            ("CIFAR-10, ResNet-18, 200 / 800 epochs, batch 512: kNN top-1", "76.4 / 90.4", "lightly, benchmarks.rst"),
-        ),
-    ),
 }

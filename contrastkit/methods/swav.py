@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, ops
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, BuildContext, Method, Recipe
+from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
@@ -43,14 +43,14 @@ class SwAVRecipe(Recipe):
 
     K: Annotated[int, "prototypes (Sec. 4, main_swav.py --nmb_prototypes)"] = 3000
     tau: Annotated[float, "temperature of the prediction (Eq. 2)"] = 0.1
-    epsilon: Annotated[float, "smoothness of the codes (Eq. 3); smaller is nearer to one prototype each"] = 0.05
+    epsilon: Annotated[float, "smoothness of the codes (Eq. 3); smaller is closer to one prototype each"] = 0.05
     iterations: Annotated[int, "Sinkhorn iterations (Sec. 3.1)"] = 3
     dim: Annotated[int, "dimensions of an embedding and of a prototype"] = 128
-    hidden: Annotated[int, "width of the head's hidden layer; 0 is a linear head"] = 2048
-    assign: Annotated[int, "views that give codes, the first ones (main_swav.py --crops_for_assign)"] = 2
-    queue_length: Annotated[int, "earlier embeddings that are balanced with the batch, a view; 0 is no queue"] = 0
-    queue_epochs: Annotated[float, "epochs before the queue begins to fill; it is used once full"] = 15.0
-    freeze_epochs: Annotated[float, "epochs in which the prototypes stay as drawn (--freeze_prototypes_niters)"] = 1.0
+    hidden: Annotated[int, "width of the head's hidden layer; 0 gives a linear head"] = 2048
+    assign: Annotated[int, "number of views, the first ones, that get codes (main_swav.py --crops_for_assign)"] = 2
+    queue_length: Annotated[int, "earlier embeddings per view to balance with the batch; 0 disables the queue"] = 0
+    queue_epochs: Annotated[float, "epochs before the queue starts to fill; it is used once full"] = 15.0
+    freeze_epochs: Annotated[float, "epochs in which the prototypes are frozen (--freeze_prototypes_niters)"] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,7 +74,7 @@ class SwAVRecipe(Recipe):
 
 
 @final
-class SwAV(Method):
+class SwAV(Method[Tensor]):
     """Swapped prediction of balanced codes; see the module's text."""
 
     def __init__(self, recipe: SwAVRecipe, context: BuildContext) -> None:
@@ -93,7 +93,7 @@ class SwAV(Method):
         )
         sync_batch_norm(self, context.world)
 
-    def forward(self, batch: Batch, progress: float) -> Step:
+    def forward(self, batch: Batch, progress: float) -> Step[Tensor]:
         V, n, A = len(batch.views), len(batch.index), self.recipe.assign
         z = F.normalize(self.online(batch.views).float(), dim=1)  # [V n, C]
         with torch.autocast(z.device.type, enabled=False):  # codes are exp(score / epsilon): 8 bits would not do
@@ -118,7 +118,7 @@ class SwAV(Method):
         return ops.sinkhorn(scores, epsilon=recipe.epsilon, iterations=recipe.iterations, across_ranks=True)[-n:]
 
     @torch.no_grad()
-    def after_step(self, batch: Batch, step: Step, progress: float) -> None:
+    def after_step(self, batch: Batch, step: Step[Tensor], progress: float) -> None:
         self.normalise_prototypes()
         if progress >= self.queue_from:
             for queue, z in zip(self.queues, step.memory, strict=False):
@@ -140,17 +140,17 @@ class SwAV(Method):
     @property
     def notices(self) -> list[str]:
         r, seen = self.recipe, self.recipe.batch + self.recipe.queue_length
-        said = [
-            (seen < r.K, f"{r.K} prototypes share the {seen} embeddings of a batch and its queue, less than one each: "
+        lines = [
+            (seen < r.K, f"{r.K} prototypes share {seen} embeddings of batch and queue, less than one each: "
              "lower --K, or raise --batch or --queue-length"),
-            (self.images < r.queue_length, f"the queue of {r.queue_length} holds an image more than once, there are "
+            (self.images < r.queue_length, f"the queue of {r.queue_length} repeats images, there are only "
              f"{self.images}: lower --queue-length"),
             (r.queue_length > 0 and r.queue_epochs >= r.epochs,
              f"the queue is never used: --queue-epochs {r.queue_epochs:g} of {r.epochs}"),
             (r.freeze_epochs >= r.epochs,
-             f"the prototypes stay as drawn: --freeze-epochs {r.freeze_epochs:g} of {r.epochs}"),
+             f"the prototypes are never trained: --freeze-epochs {r.freeze_epochs:g} of {r.epochs}"),
         ]  # fmt: skip
-        return [line for true, line in said if true]
+        return [line for holds, line in lines if holds]
 
     @property
     def chance_loss(self) -> float:
@@ -237,37 +237,3 @@ RECIPES: dict[str, Recipe] = {
     "swav/tiny": TINY,
     "swav/digits": DIGITS,
 }
-
-ABOUT = {
-    "swav": About(
-        title="Unsupervised Learning of Visual Features by Contrasting Cluster Assignments",
-        paper="Caron et al. 2020",
-        arxiv="2006.09882",
-        query="a crop, full-size or small",
-        dictionary="K trained prototypes",
-        target="the code (balanced cluster) of another, full-size crop",
-        negatives=False,
-        idea=(
-            "Images are clustered while they are learned: K prototypes are trained along with the encoder, and the "
-            "code of a full-size crop says to which of them it belongs. Codes are made for a batch at once, by three "
-            "iterations of Sinkhorn's algorithm, such that all prototypes are used alike; that keeps the outputs from "
-            "collapsing, without negatives and without a second encoder. Every other crop of the image must predict "
-            "the code. Small crops only predict, so there can be many of them at little cost (multi-crop). Where the "
-            "batch is smaller than the number of prototypes, a queue of earlier embeddings is balanced along with it."
-        ),
-        equation="""\
-l(z_t, q_s) = -sum_k q_s^(k) log p_t^(k)      p_t^(k) = exp(z_t . c_k / tau) / sum_k' exp(z_t . c_k' / tau)
-L = mean over full-size crops s, and over the other crops t, of l(z_t, q_s)
-Q = Diag(u) exp(C^T Z / epsilon) Diag(v): columns q, that sum to 1, and equal sums of all rows""",
-        published=(
-            ("ImageNet, ResNet-50, 2x224 + 6x96, batch 4096, 100 / 200 / 400 / 800 epochs: linear top-1",
-             "72.1 / 73.9 / 74.6 / 75.3", "facebookresearch/swav, README"),
-            ("ImageNet, ResNet-50, 2x224 + 6x96, batch 256, 200 / 400 epochs: linear top-1", "72.7 / 74.3",
-             "facebookresearch/swav, README"),
-            ("ImageNet, ResNet-50, 2x224, 400 epochs: linear top-1", "70.1", "facebookresearch/swav, README"),
-            ("CIFAR-10, ResNet-18, two crops, batch 512, 200 / 800 epochs: kNN top-1", "84.2 / 88.4",
-             "lightly, benchmarks"),
-            ("CIFAR-10, ResNet-18, two crops, 1000 epochs: online linear top-1", "89.17", "solo-learn, README"),
-        ),
-    ),
-}  # fmt: skip

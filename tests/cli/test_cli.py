@@ -19,8 +19,9 @@ from PIL import Image
 
 import contrastkit
 from contrastkit import training as library
+from contrastkit.cards import CARDS
 from contrastkit.errors import UserError
-from contrastkit.methods import ABOUT, RECIPES, overview
+from contrastkit.methods import RECIPES, overview
 from contrastkit.names import METHODS
 from contrastkit.run import Run
 from contrastkit.views import VIEWS
@@ -251,7 +252,7 @@ def test_methods_lists_what_the_table_of_methods_holds(
         assert f" {row['negatives']} " in line
     assert any(line.startswith("(moco)") for line in lines)
     found = json.loads((tmp_path / "methods.json").read_text())
-    assert list(found) == list(ABOUT)
+    assert list(found) == list(CARDS)
     assert found["moco-v1"]["recipes"]["imagenet"]["tau"] == 0.07 and found["moco-v1"]["negatives"] is True
 
 
@@ -262,10 +263,10 @@ def test_methods_tells_the_whole_of_one(
     monkeypatch.setattr(screen.console, "_width", 2000)
     assert main(["methods", name]) == 0
     out = capsys.readouterr().out
-    about = ABOUT[METHODS[name]]
-    for text in (about.title, about.paper, about.arxiv, about.idea, about.dictionary, *about.equation.splitlines()):
+    card = CARDS[METHODS[name]]
+    for text in (card.title, card.paper, card.arxiv, card.idea, card.dictionary, *card.equation.splitlines()):
         assert text in out
-    for result in about.published:
+    for result in card.published:
         assert all(cell in out for cell in result)
     lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
     row = next(row for row in RECIPES if row.startswith(METHODS[name]))

@@ -326,7 +326,7 @@ def test_the_debates_seven_rows() -> None:
         ({"dim": 0}, "--dim must be at least 1, not 0"),
         ({"hidden": 0}, "--hidden must be at least 1"),
         ({"negatives": -1}, "--negatives must not be negative"),
-        ({"batch": 1}, "batch norm wants at least two images: raise --batch 1"),
+        ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
         ({"views": RECIPES["byol/tiny"].views[:1]}, "two views, 1 are given"),
         ({"encoder": "timm:resnet10t", "encoder_norm": "group"}, "group norm is for tiny and torchvision's ResNets"),
     ],

@@ -1,4 +1,5 @@
-"""What every method promises, over every method's tiny row, and over the same with a batch norm in four groups."""
+"""What every method promises, over every method's tiny row, and over those with parts that the row leaves out: batch
+norm in four groups, SimCLR's memory, the estimate of NCE's Z."""
 
 import copy
 from dataclasses import replace
@@ -38,6 +39,8 @@ def rows() -> dict[str, Recipe]:
                 found[f"{name} in groups"] = replace(recipe, **small, bn_groups=GROUPS)
             if hasattr(recipe, "memory"):
                 found[f"{name} with memory"] = replace(recipe, **small, memory=64)
+            if hasattr(recipe, "m_z"):
+                found[f"{name} with NCE"] = replace(recipe, **small, loss="nce", m_z=0.9)
     return found
 
 
@@ -161,6 +164,17 @@ def test_what_is_compiled_is_called_in_a_step(name: str) -> None:
         part.register_forward_hook(lambda module, *_: called.add(module))
     method(batch(name), 0.5)
     assert called == set(method.compiled)
+
+
+@every_row
+def test_the_monitor_sees_the_towers_outputs_past_the_tower(name: str) -> None:
+    """The tower may be compiled, and would be anew for another batch."""
+    method = build(name).eval()
+    view = batch(name).views[0]
+    expected = method.online(view)
+    method.online.register_forward_pre_hook(lambda *_: pytest.fail("the tower was called"))
+    assert torch.equal(method.embed(view), expected)
+    assert expected.ndim == 2 and len(expected) == N
 
 
 @every_row

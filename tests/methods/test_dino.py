@@ -370,9 +370,9 @@ def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: s
 def test_more_dimensions_than_images_and_other_oddities_are_said() -> None:
     assert build(freeze_epochs=1.0).notices == []
     assert (
-        "65 output dimensions are more than the 64 images: lower --out-dim"
+        "more output dimensions (65) than images (64): lower --out-dim"
         in recipe(out_dim=65).build(BuildContext(channels=3, size=16, images=64)).notices
     )
     assert "--freeze-epochs 2 of 2" in build(freeze_epochs=2.0, epochs=2).notices[0]
-    assert "tiny is no vision transformer" in build(drop_path=0.1).notices[0]
+    assert "tiny is not a vision transformer" in build(drop_path=0.1).notices[0]
     assert vit(drop_path=0.1).notices == []

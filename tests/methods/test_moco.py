@@ -218,7 +218,7 @@ def test_more_processes_than_groups_each_normalise_their_own_images() -> None:
     method = row.build(BuildContext(channels=3, size=16, images=64, world=2, seed=0))
     norms = [type(m) for m in method.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and set(norms) == {nn.BatchNorm2d}
-    assert method.groups == 2 and "2 groups, one a process" in method.notices[0]
+    assert method.groups == 2 and "2 groups, one per process" in method.notices[0]
     alone = row.build(BuildContext(channels=3, size=16, images=64, world=1, seed=0))
     assert alone.groups == 1 and not alone.notices
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, BuildContext
+from contrastkit.methods import RECIPES, BuildContext, rows_of
 from contrastkit.methods.moco_v3 import MoCoV3, MoCoV3Recipe
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer
 from contrastkit.parts.encoder import build_encoder
@@ -241,7 +241,8 @@ def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: s
 
 
 def test_few_negatives_and_a_resnets_numbers_for_a_transformer_are_said() -> None:
-    assert "a query has 7 negatives" in build().notices[0]
+    assert "each query has 7 negatives" in build().notices[0]
     assert build(batch=256).notices == []
-    assert "--row imagenet-vit" in vit(optimizer="lars", batch=256).notices[0]
+    assert "--recipe imagenet-vit" in vit(optimizer="lars", batch=256).notices[0]
+    assert "imagenet-vit" in rows_of("moco-v3")
     assert vit(batch=256).notices == []

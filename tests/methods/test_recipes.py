@@ -2,7 +2,7 @@
 
 import pytest
 
-from contrastkit import names, views
+from contrastkit import views
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES
 from contrastkit.methods.rows import choose_row, recipes_of
@@ -339,12 +339,6 @@ def test_byols_two_views_differ_in_blur_and_solarization(name: str, blur: tuple[
     for view, blur_p, solarize_p in zip(views.VIEWS[name], blur, (0.0, 0.2), strict=True):
         assert {key: getattr(view, key) for key in numbers} == numbers
         assert (view.blur_p, view.solarize_p) == (blur_p, solarize_p)
-
-
-def test_names_stand_for_the_tables() -> None:
-    assert set(names.METHODS.values()) == {name.split("/")[0] for name in RECIPES}
-    assert set(names.SUMMARIES) == set(names.METHODS)
-    assert set(names.VIEW_NAMES) == set(views.VIEWS)
 
 
 @pytest.mark.parametrize(

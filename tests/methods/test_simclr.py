@@ -326,7 +326,7 @@ def test_the_loss_over_two_dictionaries_together(scale: float) -> None:
 def test_a_small_batch_and_a_memory_of_every_image_are_said() -> None:
     assert not recipe(batch=256).build(CONTEXT).notices
     small, every = recipe(memory=128).build(CONTEXT).notices
-    assert "a batch of 6 gives each view 138 negatives" in small and "every one of 64 images" in every
+    assert "a batch of 6 gives each view 138 negatives" in small and "both views of all 64 images" in every
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,7 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
         ({"layers": 0}, "--layers must be at least 1"),
         ({"hidden": -2}, "--hidden must be at least 1"),
         ({"bottleneck": 0}, "--bottleneck must be at least 1"),
-        ({"batch": 1}, "batch norm wants at least two images: raise --batch 1"),
+        ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
         ({"views": RECIPES["simsiam/tiny"].views[:1]}, "two views, 1 are given"),
     ],
 )

@@ -419,11 +419,11 @@ def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: s
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
-        ({}, "12 prototypes share the 8 embeddings of a batch and its queue"),
+        ({}, "12 prototypes share 8 embeddings of batch and queue"),
         ({"queue_length": 4}, None),
-        ({"queue_length": 100}, "the queue of 100 holds an image more than once, there are 64"),
+        ({"queue_length": 100}, "the queue of 100 repeats images, there are only 64"),
         ({"queue_length": 4, "queue_epochs": 10.0}, "the queue is never used: --queue-epochs 10 of 10"),
-        ({"queue_length": 4, "freeze_epochs": 10.0}, "the prototypes stay as drawn: --freeze-epochs 10 of 10"),
+        ({"queue_length": 4, "freeze_epochs": 10.0}, "the prototypes are never trained: --freeze-epochs 10 of 10"),
     ],
 )
 def test_what_does_not_meet_the_assumptions_is_said(numbers: dict[str, object], says: str | None) -> None:

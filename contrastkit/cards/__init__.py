@@ -1,0 +1,38 @@
+"""The methods as cards: title, paper, idea, equation and published numbers. Importing them imports nothing heavy."""
+
+from contrastkit.cards import (
+    byol,
+    cmc,
+    cpc,
+    cpc_audio,
+    dino,
+    instdisc,
+    invaspread,
+    moco,
+    moco_v3,
+    simclr,
+    simsiam,
+    swav,
+)
+from contrastkit.cards.card import MethodCard as MethodCard
+
+CARDS: dict[str, MethodCard] = {
+    card.name: card
+    for card in (  # by date of submission to arXiv: every list of methods has this order
+        instdisc.CARD,
+        cpc_audio.CARD,
+        cpc.V1,
+        invaspread.CARD,
+        cpc.V2,
+        cmc.CARD,
+        moco.V1,
+        simclr.V1,
+        moco.V2,
+        byol.CARD,
+        swav.CARD,
+        simclr.V2,
+        simsiam.CARD,
+        moco_v3.CARD,
+        dino.CARD,
+    )
+}

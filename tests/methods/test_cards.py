@@ -1,0 +1,79 @@
+"""What the cards say of every method, against what is known of the papers."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from contrastkit.cards import CARDS
+from contrastkit.methods import RECIPES, overview
+from contrastkit.names import METHODS, SUMMARIES
+
+# In order of publication: the paper's first version on arXiv, its first author, and whether the loss pushes other
+# images away.
+PAPERS = {
+    "instdisc": ("1805.01978", "2018-05-05", "Wu", True),
+    "cpc-audio": ("1807.03748", "2018-07-10", "van den Oord", True),
+    "cpc-v1": ("1807.03748", "2018-07-10", "van den Oord", True),
+    "invaspread": ("1904.03436", "2019-04-06", "Ye", True),
+    "cpc-v2": ("1905.09272", "2019-05-22", "H", True),
+    "cmc": ("1906.05849", "2019-06-13", "Tian", True),
+    "moco-v1": ("1911.05722", "2019-11-13", "He", True),
+    "simclr-v1": ("2002.05709", "2020-02-13", "Chen", True),
+    "moco-v2": ("2003.04297", "2020-03-09", "Chen", True),
+    "byol": ("2006.07733", "2020-06-13", "Grill", False),
+    "swav": ("2006.09882", "2020-06-17", "Caron", False),
+    "simclr-v2": ("2006.10029", "2020-06-17", "Chen", True),
+    "simsiam": ("2011.10566", "2020-11-20", "Chen", False),
+    "moco-v3": ("2104.02057", "2021-04-05", "Chen", True),
+    "dino": ("2104.14294", "2021-04-29", "Caron", False),
+}
+
+
+def test_every_method_has_a_card_in_order_of_publication() -> None:
+    assert set(CARDS) == {name.split("/")[0] for name in RECIPES}
+    dates = [date for _, date, _, _ in PAPERS.values()]
+    assert dates == sorted(dates)
+    assert list(CARDS) == list(PAPERS)
+    assert [METHODS[name] for name in SUMMARIES if name in CARDS] == list(PAPERS)  # of the command line, too
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_card_is_the_papers(name: str) -> None:
+    card = CARDS[name]
+    arxiv, _, author, negatives = PAPERS[name]
+    assert (card.name, card.arxiv, card.negatives) == (name, arxiv, negatives)
+    who, year = card.paper.rsplit(" ", 1)
+    assert who.startswith(author) and int(year) - 2000 in (int(arxiv[:2]), int(arxiv[:2]) + 1)
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_card_says_enough_and_fits_a_table(name: str) -> None:
+    card = CARDS[name]
+    for cell in (card.query, card.dictionary, card.target):
+        assert 0 < len(cell) <= 60 and "\n" not in cell and "|" not in cell, cell
+    assert card.title and len(card.equation) > 20
+    assert len(card.idea) > 200 and "\n" not in card.idea, "a paragraph"
+    for summary in (card.summary, *card.aliases.values()):
+        assert 20 < len(summary) <= 110 and summary.endswith("."), "a line of train --help"
+    for what, number, where in card.published:
+        assert what and where and any(digit.isdigit() for digit in number), what
+
+
+def test_overview_has_every_method_every_other_name_and_every_recipe() -> None:
+    table = {row["method"]: row for row in overview()}
+    assert list(table) == list(CARDS)
+    also = {name: method for method, row in table.items() for name in row["also"].split(", ") if name}
+    assert also == {"cpc": "cpc-v2", "simclr": "simclr-v1", "moco": "moco-v2"}
+    rows = {f"{method}/{row}" for method in table for row in table[method]["recipes"].split(", ")}
+    assert rows == set(RECIPES)
+
+
+@pytest.mark.parametrize("command", ["methods", "learning --table", "ablation"])
+def test_the_readme_has_the_generated_sections(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[2]
+    monkeypatch.syspath_prepend(root)
+    module = runpy.run_path(str(root / "benchmarks" / f"{command.split()[0]}.py"))
+    if not module["README"].is_file():
+        pytest.skip("not in a checkout")
+    assert module["section"]() in module["README"].read_text(), f"python -m benchmarks.{command}"
