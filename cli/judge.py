@@ -82,7 +82,7 @@ class Judged:
         import contrastkit
         from contrastkit import dist
         from contrastkit.data import default_workers, open_data
-        from contrastkit.parts.encoder import SMALL, build_encoder, published_size
+        from contrastkit.parts.build import SMALL, build_encoder, published_size
         from contrastkit.parts.wave import WAVES, wave_name
         from contrastkit.run import Run
 

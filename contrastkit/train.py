@@ -27,7 +27,7 @@ from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Method, Recipe, BuildContext
 from contrastkit.monitor import Monitor
-from contrastkit.parts.encoder import SMALL
+from contrastkit.parts.build import SMALL
 from contrastkit.run import ENCODER, Run
 from contrastkit.types import Batch, Step
 from contrastkit.views import View, Window

@@ -20,7 +20,7 @@ from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
 from contrastkit.methods.base import BuildContext as BuildContext
 from contrastkit.names import METHODS
-from contrastkit.parts.encoder import SMALL
+from contrastkit.parts.build import SMALL
 
 RECIPES: dict[str, Recipe] = {
     **instdisc.RECIPES,

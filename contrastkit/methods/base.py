@@ -16,7 +16,8 @@ from torch import nn
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
 from contrastkit.optim import ParamGroup, build_optimizer
-from contrastkit.parts.encoder import Encoder, build_encoder
+from contrastkit.parts.build import build_encoder
+from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import WAVES
 from contrastkit.types import Batch, Step

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from contrastkit.errors import UserError
-from contrastkit.parts.encoder import IMAGENET_MEAN, IMAGENET_STD, SplitEncoder, build_encoder, published_size
+from contrastkit.parts.build import build_encoder, published_size
+from contrastkit.parts.encoder import IMAGENET_MEAN, IMAGENET_STD, SplitEncoder
 from contrastkit.parts.norm import WSConv2d, group_norm
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
-from contrastkit.parts.encoder import build_encoder
+from contrastkit.parts.build import build_encoder
 from contrastkit.parts.norm import SplitBatchNorm2d, split_batch_norm
 from contrastkit.types import Batch
 
