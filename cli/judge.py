@@ -438,7 +438,7 @@ def _rates(judged: Judged, *, epochs: int, seeds: int, seed: int, plot: Path | N
 
 
 def _moco(judged: Judged, *, epochs: int, lr: float, seed: int) -> dict[str, dict[str, Any]]:
-    from contrastkit.evaluate.probe import moco_protocol
+    from contrastkit.evaluate.protocol import moco_protocol
 
     train, test = judged.labelled()
     found = {}

@@ -59,7 +59,7 @@ def test_it_learns_and_reports() -> None:
 def test_the_rate_is_chosen_on_originals_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     train = replace(blobs(60, 3, seed=1), originals=torch.arange(20).repeat(3))
     seen: list[tuple[Features, Features]] = []
-    real_train, real_score = module._train, module._score
+    real_train, real_score = module._train, module.score_classifiers
 
     def spy_train(features: Features, *args, **kwargs):  # type: ignore[no-untyped-def]
         seen.append((features, features))
@@ -70,7 +70,7 @@ def test_the_rate_is_chosen_on_originals_not_trained_on(monkeypatch: pytest.Monk
         return real_score(features, *args)
 
     monkeypatch.setattr(module, "_train", spy_train)
-    monkeypatch.setattr(module, "_score", spy_score)
+    monkeypatch.setattr(module, "score_classifiers", spy_score)
     linear_probe(train, blobs(9, 3, seed=2), n_classes=3, epochs=1, seeds=(0,))
     rest, validation = (set(part.originals.tolist()) for part in seen[0] if part.originals is not None)
     assert len(validation) == 2 and len(rest) == 18 and not rest & validation
