@@ -121,3 +121,11 @@ def test_the_plot(tmp_path: Path) -> None:
     found = linear_probe(blobs(60, 3, seed=1), blobs(30, 3, seed=2), n_classes=3, epochs=2, rates=(0.1, 1.0, 1e39))
     plot_rates(found, tmp_path / "rates.png")
     assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_rate_is_the_smallest_of_equally_good_ones() -> None:
+    rates = (3.0, 0.1, 0.3, 1.0, 0.01)
+    assert module._best_rate(rates, (0.8, None, 0.8, 0.7, 0.5)) == 0.3
+    assert module._best_rate(rates, (0.1, None, None, 0.7, 0.5)) == 1.0
+    with pytest.raises(UserError, match="every learning rate"):
+        module._best_rate(rates, (None,) * 5)
