@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from contrastkit.errors import UserError
 
 
-def feature_maps(trunk: nn.Module, x: Tensor) -> Tensor:
+def feature_maps(trunk: Any, x: Tensor) -> Tensor:
     """Normalised images x [N, channels, H, W] -> maps [N, C, h, w], which the trunk pools to features.
 
     A trunk of ours has a method ``maps``; torchvision's ResNets and timm's models are handled here.
@@ -34,7 +34,7 @@ def _timm_maps(trunk: Any, x: Tensor) -> Tensor:
     if isinstance(y, Tensor) and y.ndim == 4:
         channels_last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"  # Swin's, for example
         return y.permute(0, 3, 1, 2) if channels_last else y
-    embed = getattr(trunk, "patch_embed", None)
+    embed: Any = getattr(trunk, "patch_embed", None)
     if isinstance(y, Tensor) and y.ndim == 3 and hasattr(embed, "dynamic_feat_size"):
         tokens = y[:, getattr(trunk, "num_prefix_tokens", 0) :]  # without those of the class and the registers
         h, w = embed.dynamic_feat_size(x.shape[-2:])

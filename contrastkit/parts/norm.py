@@ -146,10 +146,11 @@ class WSConv2d(nn.Conv2d):
     @classmethod
     def sharing(cls, conv: nn.Conv2d) -> "WSConv2d":
         """A convolution like ``conv`` with the very same parameters, not copies of them; nothing is drawn."""
-        made = cls(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
-            conv.groups, bias=conv.bias is not None, padding_mode=conv.padding_mode, device="meta",
-        )  # fmt: skip
+        geometry: dict[str, Any] = {
+            name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+        }
+        bias = conv.bias is not None
+        made = cls(conv.in_channels, conv.out_channels, groups=conv.groups, bias=bias, device="meta", **geometry)
         made.weight, made.bias = conv.weight, conv.bias
         return made.train(conv.training)
 
