@@ -15,18 +15,18 @@ import os
 import statistics
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from benchmarks.table import README, RESULTS, between
 from contrastkit import names, optim
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.data import DataSet, Loader, Source, open_data
 from contrastkit.evaluate.judge import judge
+from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
 from contrastkit.methods import RECIPES, BuildContext, Recipe
 from contrastkit.parts.encoder import Encoder
 from contrastkit.run import load
@@ -65,22 +65,16 @@ def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
     assert source.labels is not None
     torch.manual_seed(seed)
     encoder = recipe.build_encoder(BuildContext(channels=source.channels, size=size, images=len(source)))
-    model = nn.Sequential(encoder, nn.Linear(encoder.dim, int(source.labels.max()) + 1))
-    model = model.to(memory_format=torch.channels_last)
-    loader = Loader(source, recipe.views[:1], batch=recipe.batch, seed=seed)
-    groups = [optim.ParamGroup(params=list(model.parameters()))]
-    optimizer = optim.build_optimizer(groups, "sgd", lr=0.1, weight_decay=recipe.weight_decay)
-    steps, step = recipe.epochs * loader.steps_per_epoch, 0
-    for epoch in range(recipe.epochs):
-        for batch in loader.epoch(epoch):
-            rate = optim.learning_rate(step / steps, schedule="cosine", base_lr=0.1, warmup=1 / recipe.epochs)
-            with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-                logits = model(batch.views[0].to(memory_format=torch.channels_last))
-            F.cross_entropy(logits.float(), batch.label).backward()
-            optim.apply_schedule(optimizer, step / steps, optim.SchedulePoint(lr=rate))
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            step += 1
+    classifier = LinearClassifier(encoder, int(source.labels.max()) + 1).to(memory_format=torch.channels_last)
+    groups = [optim.ParamGroup(params=list(classifier.parameters()))]
+    train_classifier(
+        classifier,
+        Loader(source, recipe.views[:1], batch=recipe.batch, seed=seed),
+        optim.build_optimizer(groups, "sgd", lr=0.1, weight_decay=recipe.weight_decay),
+        epochs=recipe.epochs,
+        learning_rate=partial(optim.learning_rate, schedule="cosine", base_lr=0.1, warmup=1 / recipe.epochs),
+        autocast=partial(torch.autocast, "cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()),
+    )
     return encoder.eval()
 
 

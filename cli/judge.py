@@ -82,7 +82,7 @@ class Judged:
         import contrastkit
         from contrastkit import dist
         from contrastkit.data import default_workers, open_data
-        from contrastkit.parts.encoder import SMALL, build_encoder, published_size
+        from contrastkit.parts.build import SMALL, build_encoder, published_size
         from contrastkit.parts.wave import WAVES, wave_name
         from contrastkit.run import Run
 
@@ -438,7 +438,7 @@ def _rates(judged: Judged, *, epochs: int, seeds: int, seed: int, plot: Path | N
 
 
 def _moco(judged: Judged, *, epochs: int, lr: float, seed: int) -> dict[str, dict[str, Any]]:
-    from contrastkit.evaluate.probe import moco_protocol
+    from contrastkit.evaluate.protocol import moco_protocol
 
     train, test = judged.labelled()
     found = {}

@@ -166,7 +166,7 @@ def load(path: str | Path) -> "Encoder":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from contrastkit.parts.encoder import build_encoder
+    from contrastkit.parts.build import build_encoder
 
     run = Run.open(Path(path), writes=False)
     encoder = build_encoder(**run.record["encoder"])

@@ -10,7 +10,7 @@ from torch import nn
 from contrastkit.data import ArraySource, DataSet
 from contrastkit.methods import Method
 from contrastkit.monitor import Monitor, collapse, diagnose
-from contrastkit.parts.encoder import build_encoder
+from contrastkit.parts.build import build_encoder
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.types import Batch, Step
 from contrastkit.views import View

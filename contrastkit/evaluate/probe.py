@@ -1,4 +1,4 @@
-"""The linear protocol: how much a linear classifier reads out of frozen features.
+"""The linear probe: how much a linear classifier reads out of frozen features.
 
 The features go in raw, as the encoder gives them, neither normalised nor standardised. Unsupervised features are
 distributed quite unlike supervised ones, and their best learning rate is far higher: 30 for MoCo's ResNet-50 (He et al.
@@ -7,22 +7,18 @@ distributed quite unlike supervised ones, and their best learning rate is far hi
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from contrastkit.data import Loader, Source
 from contrastkit.data.source import split
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
-from contrastkit.evaluate.features import Features, encode, evaluating, labelled
+from contrastkit.evaluate.features import Features
 from contrastkit.optim import learning_rate
-from contrastkit.parts.encoder import Encoder
-from contrastkit.views import View
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 HELD_OUT = 0.1  # share of the training images that chooses the rate
@@ -30,7 +26,7 @@ HELD_OUT = 0.1  # share of the training images that chooses the rate
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What :func:`linear_probe` found."""
+    """Result of :func:`linear_probe`."""
 
     accuracy: Accuracy  # on the test images, mean over the seeds
     seeds: tuple[float, ...]  # top-1 of each seed
@@ -85,13 +81,10 @@ def linear_probe(
 
     def score(on: Features, judged: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
         W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
-        return _score(judged, W, b)
+        return score_classifiers(judged, W, b)
 
-    found = [shares and shares[0] for shares in score(rest, validation, rates, seeds[0])]
-    alive = [(top1, -rate) for top1, rate in zip(found, rates, strict=True) if top1 is not None]
-    if not alive:
-        raise UserError("the linear probe diverged at every learning rate: are the features finite?")
-    rate = -max(alive)[1]
+    held_out = [shares and shares[0] for shares in score(rest, validation, rates, seeds[0])]
+    rate = _best_rate(rates, held_out)
     final = [shares for seed in seeds if (shares := score(train, test, [rate], seed)[0])]
     if len(final) < len(seeds):
         raise UserError(f"the linear probe diverged at learning rate {rate:g}: leave it out")
@@ -102,8 +95,21 @@ def linear_probe(
         std=statistics.stdev(top1) if len(top1) > 1 else None,
         rate=rate,
         rates=tuple(rates),
-        validation=tuple(found),
+        validation=tuple(held_out),
     )
+
+
+def _best_rate(rates: Sequence[float], held_out: Sequence[float | None]) -> float:
+    """The rate with the best top-1 on the held-out images, None where it diverged; the smallest of equally good ones.
+
+    Raises:
+        UserError: every rate diverged.
+    """
+    converged = [(rate, top1) for rate, top1 in zip(rates, held_out, strict=True) if top1 is not None]
+    if not converged:
+        raise UserError("the linear probe diverged at every learning rate: are the features finite?")
+    best = max(top1 for _, top1 in converged)
+    return min(rate for rate, top1 in converged if top1 == best)
 
 
 @torch.no_grad()
@@ -144,8 +150,8 @@ def _train(
     return W, b
 
 
-def _score(test: Features, W: Tensor, b: Tensor) -> list[tuple[float, float] | None]:
-    """Top-1 and top-5 of each classifier, None for one that is not finite."""
+def score_classifiers(test: Features, W: Tensor, b: Tensor) -> list[tuple[float, float] | None]:
+    """Top-1 and top-5 of R linear classifiers, weights [D, R, C] and biases [R, C]; None for one that is not finite."""
     right = torch.zeros(len(b), 2, dtype=torch.int64, device=b.device)
     for x, y in zip(test.x.split(2048), test.y.split(2048), strict=True):
         logits = torch.einsum("nd,drc->rnc", x.to(b.device), W) + b[:, None]
@@ -159,98 +165,12 @@ def plot_rates(probe: Probe, path: Path) -> None:
     """Draw the accuracy on the held-out training images against the learning rate, as a PNG."""
     from matplotlib.figure import Figure  # slow to import
 
-    kept = [(r, 100 * v) for r, v in zip(probe.rates, probe.validation, strict=True) if v is not None]
+    points = [(r, 100 * v) for r, v in zip(probe.rates, probe.validation, strict=True) if v is not None]
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.subplots()
-    axes.semilogx(*zip(*kept, strict=True), marker="o")
+    axes.semilogx(*zip(*points, strict=True), marker="o")
     axes.axvline(probe.rate, linestyle=":", color="grey", label=f"chosen: {probe.rate:g}")
     axes.set_xlabel("learning rate")
     axes.set_ylabel("top-1 on held-out training images, %")
     axes.legend()
     figure.savefig(path, format="png")  # whatever the name ends in
-
-
-@dataclass(frozen=True, slots=True)
-class Protocol:
-    """What :func:`moco_protocol` found."""
-
-    accuracy: Accuracy  # on the test images after the last epoch
-    losses: tuple[float, ...]  # mean training loss of each epoch
-
-
-def moco_protocol(
-    encoder: Encoder,
-    train: Source,
-    test: Source,
-    *,
-    size: int,
-    n_classes: int,
-    lr: float = 30.0,
-    epochs: int = 100,
-    milestones: Sequence[float] = (0.6, 0.8),
-    batch: int = 256,
-    workers: int = 0,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    on_epoch: Callable[[int, float], None] | None = None,
-) -> Protocol:
-    """The linear classification of the paper (He et al. 2019, Sec. 4.1) on the images themselves.
-
-    A linear layer, weights N(0, 0.01) and bias 0, on the frozen encoder in eval mode; SGD with momentum 0.9, rate 30,
-    no weight decay, batch 256, 100 epochs, the rate times 0.1 at 60 and 80. Training images are cropped at random to
-    8-100 % of their area and flipped (not where orientation carries the class); test images get the plain view. The
-    test images are looked at once, at the end; the official script prints the best of its epochs. An epoch's last,
-    partial batch is dropped, which the official script keeps.
-
-    Args:
-        size: side of the images that the encoder sees, in pixels.
-        on_epoch: told the epoch (from 0) and its mean loss.
-
-    Raises:
-        UserError: no labels, or the loss is not finite.
-        RuntimeError: the encoder changed, parameters or buffers; it never should.
-    """
-    train = labelled(train, "the linear probe")
-    if train.channels not in (1, encoder.channels):
-        raise UserError(f"{train.name} has {train.channels} channels, the encoder takes {encoder.channels}")
-    view = View(size=size, crop_min=0.08, flip_p=0.0 if train.digits else 0.5, jitter_p=0.0, gray_p=0.0)
-    device = torch.device(device)
-    loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers, device=device)
-    fc = nn.Linear(encoder.dim, n_classes)
-    nn.init.normal_(fc.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
-    nn.init.zeros_(fc.bias)
-    fc.to(device)
-    encoder.to(device)
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    optimizer = torch.optim.SGD(fc.parameters(), lr=lr, momentum=0.9)
-    steps = epochs * loader.steps_per_epoch
-    step, losses = 0, []
-    with evaluating(encoder):
-        for epoch in range(epochs):
-            total = torch.zeros((), device=device)
-            for drawn in loader.epoch(epoch):
-                x = drawn.views[0].expand(-1, encoder.channels, -1, -1)  # gray, to an encoder of colours
-                with torch.no_grad():
-                    x = encoder(x.to(device, memory_format=torch.channels_last))
-                loss = F.cross_entropy(fc(x), drawn.label.to(device))
-                optimizer.param_groups[0]["lr"] = learning_rate(
-                    step / steps, schedule="step", base_lr=lr, milestones=milestones
-                )
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total += loss.detach()
-                step += 1
-            losses.append(total.item() / loader.steps_per_epoch)
-            if not math.isfinite(losses[-1]):
-                raise UserError(f"the loss is {losses[-1]} in epoch {epoch}: lower the learning rate of {lr:g}")
-            if on_epoch is not None:
-                on_epoch(epoch, losses[-1])
-    features = encode(encoder, labelled(test, "the linear probe"), size=size, workers=workers, device=device)
-    after = encoder.state_dict()
-    if changed := [name for name, value in before.items() if not torch.equal(value, after[name])]:
-        raise RuntimeError(f"the frozen encoder changed while it was probed: {', '.join(changed)}")
-    scores = _score(features, fc.weight.detach().T[:, None], fc.bias.detach()[None])[0]
-    assert scores is not None  # the loss was finite
-    top1, top5 = scores
-    return Protocol(accuracy(top1, top5 if n_classes > 5 else None, len(features.y)), tuple(losses))

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
 from contrastkit.optim import ParamGroup, SchedulePoint, build_optimizer, cosine, learning_rate
-from contrastkit.parts.encoder import SMALL, Encoder, build_encoder
+from contrastkit.parts.build import SMALL, build_encoder
+from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import WAVES
 from contrastkit.types import Batch, Memory, Step

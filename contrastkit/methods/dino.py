@@ -31,7 +31,7 @@ from contrastkit import dist, losses, rng
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, cosine, decay_groups
-from contrastkit.parts.encoder import check_patches
+from contrastkit.parts.build import check_patches
 from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.parts.target import Target

@@ -9,7 +9,7 @@ from contrastkit.errors import UserError, suggest
 from contrastkit.methods import rows_of
 from contrastkit.methods.base import Recipe
 from contrastkit.names import METHODS
-from contrastkit.parts.encoder import SMALL
+from contrastkit.parts.build import SMALL
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:

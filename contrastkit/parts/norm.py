@@ -143,6 +143,17 @@ class WSConv2d(nn.Conv2d):
     arXiv:1903.10520): each output channel's weights have mean 0 and variance 1 over its inputs and places.
     """
 
+    @classmethod
+    def sharing(cls, conv: nn.Conv2d) -> "WSConv2d":
+        """A convolution like ``conv`` with the very same parameters, not copies of them; nothing is drawn."""
+        geometry: dict[str, Any] = {
+            name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+        }
+        bias = conv.bias is not None
+        made = cls(conv.in_channels, conv.out_channels, groups=conv.groups, bias=bias, device="meta", **geometry)
+        made.weight, made.bias = conv.weight, conv.bias
+        return made.train(conv.training)
+
     def forward(self, x: Tensor) -> Tensor:
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
         return self._conv_forward(x, (self.weight - mean) * (variance + 1e-5).rsqrt(), self.bias)
@@ -171,7 +182,7 @@ def group_norm(module: nn.Module, groups: int = 16) -> nn.Module:
         if type(child) is nn.BatchNorm2d:
             setattr(module, name, nn.GroupNorm(math.gcd(groups, child.num_features), child.num_features))
         elif type(child) is nn.Conv2d:
-            child.__class__ = WSConv2d  # the same parameters, initialised as before, used otherwise
+            setattr(module, name, WSConv2d.sharing(child))
         else:
             group_norm(child, groups)
     return module

@@ -8,7 +8,7 @@ import pytest
 from contrastkit.cli.main import main
 
 from contrastkit.errors import UserError
-from contrastkit.parts import encoder
+from contrastkit.parts import build
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
 
@@ -58,11 +58,11 @@ def test_small_images_are_enlarged_for_published_weights(
 ) -> None:
     asked = {}
 
-    def build(name: str, **how: object) -> None:
+    def spy(name: str, **how: object) -> None:
         asked.update(how, name=name)
         raise UserError("enough")
 
-    monkeypatch.setattr(encoder, "build_encoder", build)
+    monkeypatch.setattr(build, "build_encoder", spy)
     assert main(["knn", "--encoder=resnet18", f"--data={images}", "--val-fraction=0.2", *options]) == 2
     assert asked == {"name": "resnet18", "channels": 3, "size": size, "pretrained": "--pretrained" in options}
 

@@ -6,7 +6,7 @@ import torch
 from contrastkit.data import ArraySource
 from contrastkit.errors import UserError
 from contrastkit.evaluate.features import Features, encode, labelled, raw_pixels
-from contrastkit.parts.encoder import build_encoder
+from contrastkit.parts.build import build_encoder
 
 
 def source(channels: int = 3, n: int = 21) -> ArraySource:

@@ -59,7 +59,7 @@ def test_it_learns_and_reports() -> None:
 def test_the_rate_is_chosen_on_originals_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     train = replace(blobs(60, 3, seed=1), originals=torch.arange(20).repeat(3))
     seen: list[tuple[Features, Features]] = []
-    real_train, real_score = module._train, module._score
+    real_train, real_score = module._train, module.score_classifiers
 
     def spy_train(features: Features, *args, **kwargs):  # type: ignore[no-untyped-def]
         seen.append((features, features))
@@ -70,7 +70,7 @@ def test_the_rate_is_chosen_on_originals_not_trained_on(monkeypatch: pytest.Monk
         return real_score(features, *args)
 
     monkeypatch.setattr(module, "_train", spy_train)
-    monkeypatch.setattr(module, "_score", spy_score)
+    monkeypatch.setattr(module, "score_classifiers", spy_score)
     linear_probe(train, blobs(9, 3, seed=2), n_classes=3, epochs=1, seeds=(0,))
     rest, validation = (set(part.originals.tolist()) for part in seen[0] if part.originals is not None)
     assert len(validation) == 2 and len(rest) == 18 and not rest & validation
@@ -121,3 +121,11 @@ def test_the_plot(tmp_path: Path) -> None:
     found = linear_probe(blobs(60, 3, seed=1), blobs(30, 3, seed=2), n_classes=3, epochs=2, rates=(0.1, 1.0, 1e39))
     plot_rates(found, tmp_path / "rates.png")
     assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_rate_is_the_smallest_of_equally_good_ones() -> None:
+    rates = (3.0, 0.1, 0.3, 1.0, 0.01)
+    assert module._best_rate(rates, (0.8, None, 0.8, 0.7, 0.5)) == 0.3
+    assert module._best_rate(rates, (0.1, None, None, 0.7, 0.5)) == 1.0
+    with pytest.raises(UserError, match="every learning rate"):
+        module._best_rate(rates, (None,) * 5)

@@ -14,7 +14,8 @@ from contrastkit import ops
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cpc import CPC, CPCRecipe, PixelCNN
-from contrastkit.parts.encoder import Encoder, PatchEncoder, build_encoder
+from contrastkit.parts.build import build_encoder
+from contrastkit.parts.encoder import Encoder, PatchEncoder
 from contrastkit.types import Batch
 
 N, SIZE, PATCH, STRIDE, ROWS = 2, 15, 6, 3, 4  # 4 x 4 patches, which cover the image to its edges

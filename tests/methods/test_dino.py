@@ -17,7 +17,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.dino import DINO, DINOHead, DINORecipe
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer
-from contrastkit.parts.encoder import build_encoder
+from contrastkit.parts.build import build_encoder
 from contrastkit.types import Batch, Step
 
 N, K = 8, 24

@@ -14,7 +14,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext, rows_of
 from contrastkit.methods.moco_v3 import MoCoV3, MoCoV3Recipe
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer
-from contrastkit.parts.encoder import build_encoder
+from contrastkit.parts.build import build_encoder
 from contrastkit.types import Batch
 
 N, C, TAU = 8, 16, 0.3

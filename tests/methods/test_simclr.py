@@ -15,7 +15,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.simclr import SimCLR, SimCLRRecipe
 from contrastkit.optim import learning_rate
-from contrastkit.parts.encoder import build_encoder
+from contrastkit.parts.build import build_encoder
 from contrastkit.parts.norm import _SyncBatchNorm
 from contrastkit.training import Options, train
 from contrastkit.types import Batch

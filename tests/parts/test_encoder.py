@@ -1,51 +1,14 @@
-"""Encoders: shapes, stems, channels, and what they promise about normalisation."""
+"""What an encoder promises: normalisation inside, and maps that are what it pools."""
 
-from typing import Literal
+from typing import Any
 
 import pytest
-import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from contrastkit.errors import UserError
-from contrastkit.parts.encoder import IMAGENET_MEAN, IMAGENET_STD, SplitEncoder, build_encoder, published_size
-from contrastkit.parts.norm import WSConv2d, group_norm
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 5])
-@pytest.mark.parametrize("name", ["tiny", "resnet18", "timm:resnet10t", "timm:mobilenetv3_small_050"])
-def test_any_number_of_channels(name: str, channels: int) -> None:
-    encoder = build_encoder(name, channels=channels, size=32).eval()
-    features = encoder(torch.rand(2, channels, 32, 32))
-    assert features.shape == (2, encoder.dim) and features.isfinite().all()
-
-
-@pytest.mark.parametrize(("size", "stem", "stride"), [(32, "3x3", 1), (64, "3x3", 1), (65, "7x7", 2), (224, "7x7", 2)])
-def test_small_images_get_the_small_stem(size: int, stem: str, stride: int) -> None:
-    with torch.device("meta"):
-        encoder = build_encoder("resnet50", channels=3, size=size)
-    assert encoder.stem == stem and encoder.dim == 2048
-    assert encoder.trunk.conv1.stride == (stride, stride)
-    assert isinstance(encoder.trunk.maxpool, nn.Identity) == (stem == "3x3")
-
-
-def test_a_vit_takes_the_size_of_the_images() -> None:
-    encoder = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=64).eval()
-    assert encoder(torch.rand(1, 3, 64, 64)).shape == (1, 192)
-
-
-def test_published_weights_get_the_statistics_and_the_size_they_were_trained_with(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    create = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda *a, **how: create(*a, **how | {"pretrained": False}))
-    name = "timm:vit_tiny_patch16_384"  # trained by Google with a mean and a deviation of one half
-    encoder = build_encoder(name, channels=3, size=64, pretrained=True)
-    assert encoder.mean.flatten().tolist() == encoder.std.flatten().tolist() == [0.5] * 3
-    assert published_size(name) == 384
-    assert published_size("resnet50") == 224
-    untrained = build_encoder(name, channels=3, size=64)
-    torch.testing.assert_close(untrained.mean.flatten(), torch.tensor(IMAGENET_MEAN))
+from contrastkit.parts.build import build_encoder
+from contrastkit.parts.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, PatchEncoder, WaveEncoder
 
 
 def test_images_are_normalised_inside() -> None:
@@ -59,117 +22,140 @@ def test_images_are_normalised_inside() -> None:
         torch.testing.assert_close(seen[0][:, c].double(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "usual"), [("resnet18", 512), ("resnet50", 2048), ("wide_resnet50_2", 2048)])
-def test_a_width_scales_every_stage_and_leaves_the_stem(name: str, usual: int) -> None:
-    with torch.device("meta"):
-        plain, half, twice = (build_encoder(name, channels=3, size=32, width=width) for width in (1, 0.5, 2))
-        again = build_encoder(name, channels=2, size=224, width=0.5)
-    assert (half.dim, plain.dim, twice.dim) == (usual // 2, usual, usual * 2)
-    for encoder in (half, plain, twice):
-        assert encoder.stem == "3x3" and encoder.trunk.conv1.weight.shape == (64, 3, 3, 3)
-        assert isinstance(encoder.trunk.maxpool, nn.Identity)
-    assert again.stem == "7x7" and again.trunk.conv1.weight.shape == (64, 2, 7, 7)
-    assert isinstance(again.trunk.maxpool, nn.MaxPool2d)
-    # Of the weights behind the stem all but the first layer's inputs are scaled at both ends: a quarter, or four times.
-    counts = [sum(p.numel() for p in e.parameters()) for e in (half, plain, twice)]
-    assert counts[0] / counts[1] == pytest.approx(1 / 4, rel=0.03)
-    assert counts[2] / counts[1] == pytest.approx(4, rel=0.03)
+# ------------------------------------------------------------------------------------------------------ feature maps
 
 
-def test_tiny_has_a_width_too() -> None:
-    encoder = build_encoder("tiny", channels=3, size=32, width=0.5).eval()
-    assert encoder.dim == 64 and encoder(torch.rand(2, 3, 32, 32)).shape == (2, 64)
-    with pytest.raises(UserError, match="use --width 1"):
-        build_encoder("timm:resnet10t", channels=3, size=32, width=0.5)
-
-
-@pytest.mark.parametrize(("colour", "dims"), [("lab", [128, 128]), ("lab-full", [128] * 3), ("ycbcr", [128, 128])])
-def test_views_of_colour_have_an_encoder_each(colour: str, dims: list[int]) -> None:
-    encoder = build_encoder("tiny", channels=3, size=32, colour=colour).eval()
-    assert isinstance(encoder, SplitEncoder) and encoder.dims == dims
-    assert (encoder.dim, encoder.channels, encoder.stem) == (sum(dims), 3, "4x4")
-    assert encoder(torch.rand(2, 3, 16, 16)).shape == (2, encoder.dim)
-    with pytest.raises(UserError, match="made of RGB images"):
-        build_encoder("tiny", channels=1, size=32, colour=colour)
+def output_of(module: nn.Module, encoder: Encoder, images: Tensor) -> Tensor:
+    """What a part of the encoder puts out on the way to the features."""
+    seen: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _, args, y: seen.append(y))
+    encoder(images)
+    handle.remove()
+    return seen[0]
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
-    [("resnet19", "did you mean 'resnet1"), ("tinny", "did you mean 'tiny'"), ("timm:resnet5O", "timm has no model")],
+    ("name", "size", "options", "shape"),
+    [
+        ("tiny", 32, {}, (128, 4, 4)),
+        ("tiny", 24, {"width": 0.5, "norm": "group"}, (64, 3, 3)),
+        ("tiny", 32, {"norm": "layer", "zero_init": True}, (128, 4, 4)),
+        ("resnet18", 32, {}, (512, 4, 4)),  # a stem of stride 1
+        ("resnet18", 96, {}, (512, 3, 3)),
+        ("resnet18", 32, {"norm": "group", "zero_init": True}, (512, 4, 4)),
+        ("resnet18", 32, {"stages": 3}, (256, 8, 8)),
+        ("resnet18", 32, {"width": 0.25}, (128, 4, 4)),  # timm's
+        ("resnet18", 96, {"width": 0.25, "stages": 3}, (64, 6, 6)),
+        ("resnet50", 32, {"width": 0.25, "zero_init": True}, (512, 4, 4)),
+        ("timm:test_resnet", 64, {}, (96, 2, 2)),
+    ],
 )
-def test_an_unknown_encoder_suggests_the_nearest(name: str, says: str) -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_a_resnets_maps_are_what_it_pools(
+    name: str, size: int, options: dict[str, Any], shape: tuple[int, ...], training: bool
+) -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(name, channels=3, size=size, **options).train(training)
+    images = torch.rand(2, 3, size, size)
+    maps = encoder.maps(images)
+    assert maps.shape == (2, *shape) and maps.shape[1] == encoder.dim and maps.std() > 0
+    assert torch.equal(
+        maps, output_of(encoder.trunk.blocks if name == "tiny" else encoder.trunk.layer4, encoder, images)
+    )
+    torch.testing.assert_close(maps.mean(dim=(2, 3)), encoder(images))
+
+
+def test_other_convolutional_networks_of_timm() -> None:
+    """Not all of them pool what they put out: some have a norm or a convolution in the head."""
+    encoder = build_encoder("timm:test_convnext", channels=3, size=64).eval()
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(encoder.maps(images), output_of(encoder.trunk.stages, encoder, images))
+    encoder = build_encoder("timm:mobilenetv3_small_050", channels=3, size=64).eval()
+    assert encoder.maps(images).shape == (2, encoder.trunk.num_features, 2, 2)
+    assert encoder.trunk.num_features != encoder.dim
+
+
+def test_maps_of_a_network_with_channels_last() -> None:
+    encoder = build_encoder("timm:mambaout_femto", channels=3, size=64).eval()
+    images = torch.rand(1, 3, 64, 96)
+    maps, seen = encoder.maps(images), output_of(encoder.trunk.stages, encoder, images)
+    assert seen.shape == (1, 2, 3, 288) and maps.shape == (1, 288, 2, 3)
+    for row in range(2):
+        for column in range(3):
+            assert torch.equal(maps[:, :, row, column], seen[:, row, column])
+
+
+@pytest.mark.parametrize(
+    ("name", "vit", "prefix"),
+    [
+        ("test_vit", {}, 1),  # a class token
+        ("test_vit", {"reg_tokens": 2}, 3),  # and two registers
+        ("test_vit", {"class_token": False, "global_pool": "avg"}, 0),
+    ],
+)
+@pytest.mark.parametrize("view", [(64, 64), (32, 48)])
+def test_a_transformers_maps_are_its_patch_tokens_row_by_row(
+    name: str, vit: dict[str, Any], prefix: int, view: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    vit = vit | {"dynamic_img_size": True}
+    encoder = build_encoder(f"timm:{name}", channels=3, size=64, vit=vit).eval()
+    images = torch.rand(2, 3, *view)
+    maps = encoder.maps(images)
+    rows, columns = view[0] // 16, view[1] // 16
+    assert maps.shape == (2, 64, rows, columns)
+    tokens = output_of(encoder.trunk.norm, encoder, images)  # the last layer's
+    assert tokens.shape == (2, prefix + rows * columns, 64)
+    for row in range(rows):
+        for column in range(columns):
+            assert torch.equal(maps[:, :, row, column], tokens[:, prefix + row * columns + column])
+
+
+def test_a_projector_changes_nothing_of_the_maps() -> None:
+    encoder = build_encoder("tiny", channels=3, size=32, projector_layers=2, projector_width=40).eval()
+    images = torch.rand(2, 3, 32, 32)
+    assert encoder(images).shape == (2, 40)
+    before = output_of(encoder.trunk[0][0], encoder, images)  # the features that the projector gets
+    assert encoder.maps(images).shape == (2, 128, 4, 4)
+    torch.testing.assert_close(encoder.maps(images).mean(dim=(2, 3)), before)
+
+
+def test_maps_of_split_views_lie_side_by_side() -> None:
+    encoder = build_encoder("tiny", channels=3, size=32, colour="lab").eval()
+    images = torch.rand(2, 3, 32, 32)
+    maps = encoder.maps(images)
+    assert maps.shape == (2, 256, 4, 4)
+    torch.testing.assert_close(maps.mean(dim=(2, 3)), encoder(images))
+
+
+def test_maps_of_patches_are_the_features_of_each() -> None:
+    encoder = build_encoder("tiny", channels=3, size=32, patch=16, stride=8).eval()
+    assert isinstance(encoder, PatchEncoder)
+    images = torch.rand(2, 3, 32, 40)
+    maps = encoder.maps(images)
+    assert maps.shape == (2, 128, 3, 4)
+    torch.testing.assert_close(maps.mean(dim=(2, 3)), encoder(images))
+    whole = Encoder(encoder.trunk, dim=128, channels=3, stem="4x4")
+    for row in range(3):
+        for column in range(4):
+            patch = images[:, :, 8 * row : 8 * row + 16, 8 * column : 8 * column + 16]
+            torch.testing.assert_close(maps[:, :, row, column], whole(patch))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size", "says"),
+    [
+        (WaveEncoder("wave-tiny"), 0, "no feature maps"),
+        (Encoder(nn.Flatten(), dim=48, channels=3, stem="own"), 4, "Flatten has no feature maps"),
+    ],
+)
+def test_what_has_no_maps_is_an_error(encoder: Encoder, size: int, says: str) -> None:
+    images = torch.rand(1, 3, size, size) if size else torch.rand(1, 1, 1, 800)
     with pytest.raises(UserError, match=says):
-        build_encoder(name, channels=3, size=32)
+        encoder.maps(images)
 
 
-def test_tiny_has_no_published_weights() -> None:
-    with pytest.raises(UserError, match="no published weights"):
-        build_encoder("tiny", channels=3, size=32, pretrained=True)
-
-
-# ------------------------------------------------------------------------------------------ group norm, zero branches
-
-
-def test_kernels_are_standardised_in_each_output_channel() -> None:
-    """Against loops in float64: mean 0 and variance 1 over a channel's inputs and places; the gradient goes through."""
-    torch.manual_seed(0)
-    conv = WSConv2d(3, 4, 3, stride=2, padding=1, bias=True)
-    x = torch.randn(2, 3, 5, 5)
-    truth = conv.weight.detach().double().clone().requires_grad_()
-    kernels = []
-    for o in range(4):
-        numbers = [truth[o, i, r, c] for i in range(3) for r in range(3) for c in range(3)]
-        mean = sum(numbers) / 27
-        variance = sum((n - mean) ** 2 for n in numbers) / 27
-        kernels.append(torch.stack([(n - mean) / (variance + 1e-5) ** 0.5 for n in numbers]).view(3, 3, 3))
-    expected = nn.functional.conv2d(x.double(), torch.stack(kernels), conv.bias.double(), stride=2, padding=1)
-    found = conv(x)
-    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
-    found.square().sum().backward()
-    expected.square().sum().backward()
-    torch.testing.assert_close(conv.weight.grad.double(), truth.grad, atol=1e-3, rtol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["tiny", "resnet18", "resnet50"])
-def test_group_norm_leaves_no_batch_norm_and_no_plain_convolution(name: str) -> None:
-    with torch.device("meta"):
-        encoder = build_encoder(name, channels=3, size=32, norm="group")
-        plain = build_encoder(name, channels=3, size=32)
-    kinds = {type(m) for m in encoder.modules()}
-    assert nn.GroupNorm in kinds and WSConv2d in kinds and not kinds & {nn.BatchNorm2d, nn.Conv2d}
-    assert all(m.num_groups == 16 for m in encoder.modules() if isinstance(m, nn.GroupNorm))
-    assert [n for n, _ in encoder.named_parameters()] == [n for n, _ in plain.named_parameters()]
-
-
-def test_fewer_groups_where_16_do_not_divide_the_channels() -> None:
-    module = nn.Sequential(*(nn.BatchNorm2d(channels) for channels in (64, 24, 10, 7)))
-    assert [m.num_groups for m in group_norm(module)] == [16, 8, 2, 1]  # type: ignore[union-attr]
-
-
-def test_with_group_norm_features_do_not_depend_on_the_batch() -> None:
-    images = torch.rand(4, 3, 16, 16)
-    torch.manual_seed(0)
-    encoder = build_encoder("tiny", channels=3, size=16, norm="group").train()
-    whole = encoder(images)
-    torch.testing.assert_close(whole, torch.cat([encoder(image[None]) for image in images]), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(whole, encoder.eval()(images), atol=1e-6, rtol=1e-6)
-
-
-@pytest.mark.parametrize(("name", "pretrained"), [("timm:resnet10t", False), ("resnet18", True)])
-def test_group_norm_is_not_for_timm_nor_for_published_weights(name: str, pretrained: bool) -> None:
-    with pytest.raises(UserError, match="group norm is for tiny and torchvision's ResNets"):
-        build_encoder(name, channels=3, size=32, norm="group", pretrained=pretrained)
-
-
-@pytest.mark.parametrize("norm", ["batch", "group"])
-@pytest.mark.parametrize(("name", "last"), [("tiny", "bn2"), ("resnet18", "bn2"), ("resnet50", "bn3")])
-def test_residual_branches_can_start_at_zero(name: str, last: str, norm: Literal["batch", "group"]) -> None:
-    """Each block is then its shortcut and the ReLU; no other norm's scale is touched."""
-    encoder = build_encoder(name, channels=3, size=32, norm=norm, zero_init=True)
-    scales = {n: p for n, p in encoder.named_parameters() if p.ndim == 1 and n.endswith("weight")}
-    zero = {n for n, p in scales.items() if p.eq(0).all()}
-    assert zero == {n for n in scales if n.endswith(f"{last}.weight")} and zero
-    assert all(scales[n].eq(1).all() for n in scales.keys() - zero)
-    block = encoder.trunk.blocks[0] if name == "tiny" else encoder.trunk.layer1[-1]
-    x = torch.rand(2, block.conv1.in_channels, 4, 4)
-    torch.testing.assert_close(block(x), x)
+def test_a_transformer_whose_tokens_are_not_a_grid_is_an_error() -> None:
+    encoder = build_encoder("timm:pit_ti_224", channels=3, size=64).eval()  # hands on its class token alone
+    with pytest.raises(UserError, match="feature maps of timm's .* are not known"):
+        encoder.maps(torch.rand(1, 3, 64, 64))

@@ -1,4 +1,4 @@
-"""Split batch norm against one ordinary batch norm for each part."""
+"""Split batch norm against one ordinary batch norm for each part; group norm's convolutions against loops."""
 
 import copy
 from dataclasses import replace
@@ -9,8 +9,8 @@ from torch import nn
 
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
-from contrastkit.parts.encoder import build_encoder
-from contrastkit.parts.norm import SplitBatchNorm2d, split_batch_norm
+from contrastkit.parts.build import build_encoder
+from contrastkit.parts.norm import SplitBatchNorm2d, WSConv2d, group_norm, split_batch_norm
 from contrastkit.types import Batch
 
 
@@ -90,3 +90,60 @@ def test_what_would_go_on_seeing_the_whole_batch_is_refused() -> None:
         with pytest.raises(UserError, match=f"a {type(norm).__name__} cannot be split .* --bn-groups 1"):
             split_batch_norm(nn.Sequential(norm), 2)
         assert split_batch_norm(nn.Sequential(norm), 1)[0] is norm
+
+
+# ------------------------------------------------------------------------------------------------------ group norm
+
+
+def test_kernels_are_standardised_in_each_output_channel() -> None:
+    """Against loops in float64: mean 0 and variance 1 over a channel's inputs and places; the gradient goes through."""
+    torch.manual_seed(0)
+    conv = WSConv2d(3, 4, 3, stride=2, padding=1, bias=True)
+    x = torch.randn(2, 3, 5, 5)
+    truth = conv.weight.detach().double().clone().requires_grad_()
+    kernels = []
+    for o in range(4):
+        numbers = [truth[o, i, r, c] for i in range(3) for r in range(3) for c in range(3)]
+        mean = sum(numbers) / 27
+        variance = sum((n - mean) ** 2 for n in numbers) / 27
+        kernels.append(torch.stack([(n - mean) / (variance + 1e-5) ** 0.5 for n in numbers]).view(3, 3, 3))
+    expected = nn.functional.conv2d(x.double(), torch.stack(kernels), conv.bias.double(), stride=2, padding=1)
+    y = conv(x)
+    torch.testing.assert_close(y.double(), expected, atol=1e-5, rtol=1e-5)
+    y.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(conv.weight.grad.double(), truth.grad, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_standardised_convolution_shares_the_parameters_and_draws_nothing(training: bool) -> None:
+    """Of every argument a value that is not the default."""
+    conv = nn.Conv2d(
+        4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2, bias=True, padding_mode="reflect"
+    ).train(training)
+    before = torch.get_rng_state()
+    (shared,) = group_norm(nn.Sequential(conv))  # type: ignore[misc]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert type(shared) is WSConv2d and type(conv) is nn.Conv2d
+    assert shared.weight is conv.weight and shared.bias is conv.bias and shared.training is training
+    assert list(shared.state_dict()) == list(conv.state_dict()) and repr(shared)[2:] == repr(conv)
+    x = torch.randn(2, 4, 7, 9)
+    y = shared(x)
+    with torch.no_grad():
+        flat = conv.weight.flatten(1)
+        conv.weight.copy_(
+            ((flat - flat.mean(1, keepdim=True)) / (flat.var(1, correction=0, keepdim=True) + 1e-5).sqrt()).view_as(
+                conv.weight
+            )
+        )
+    torch.testing.assert_close(y, conv(x))
+
+
+def test_a_convolution_without_bias_stays_so() -> None:
+    (shared,) = group_norm(nn.Sequential(nn.Conv2d(3, 4, 1, bias=False)))  # type: ignore[misc]
+    assert shared.bias is None and list(shared.state_dict()) == ["weight"]
+
+
+def test_fewer_groups_where_16_do_not_divide_the_channels() -> None:
+    module = nn.Sequential(*(nn.BatchNorm2d(channels) for channels in (64, 24, 10, 7)))
+    assert [m.num_groups for m in group_norm(module)] == [16, 8, 2, 1]  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 from contrastkit.errors import UserError
-from contrastkit.parts.encoder import build_encoder, check_patches
+from contrastkit.parts.build import build_encoder, check_patches
 from contrastkit.parts.vit import drop_paths, moco_v3_start_, sincos_positions
 
 

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from contrastkit.data import ArraySource, Loader, plain_batches
 from contrastkit.errors import UserError
-from contrastkit.evaluate.probe import moco_protocol
-from contrastkit.parts.encoder import Encoder, build_encoder
+from contrastkit.evaluate.protocol import moco_protocol
+from contrastkit.parts.build import build_encoder
+from contrastkit.parts.encoder import Encoder
 from contrastkit.views import View
 
 

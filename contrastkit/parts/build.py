@@ -1,0 +1,231 @@
+"""Encoders by name: ``tiny``, torchvision's ResNets, any timm model, and those of sounds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from contrastkit.colour import COLOURS, Colour, aligned
+from contrastkit.errors import UserError, suggest
+from contrastkit.parts.encoder import Encoder, PatchEncoder, SplitEncoder, WaveEncoder
+from contrastkit.parts.maps import feature_maps
+from contrastkit.parts.norm import group_norm, layer_norm
+from contrastkit.parts.tiny import TinyResNet
+from contrastkit.parts.wave import WAVES
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
+SMALL = 64  # images up to this many pixels get the 3x3 stem without max-pooling
+
+
+def build_encoder(
+    name: str,
+    *,
+    channels: int,
+    size: int,
+    pretrained: bool = False,
+    norm: Literal["batch", "group", "layer"] = "batch",
+    zero_init: bool = False,
+    stages: int = 4,
+    patch: int = 0,
+    stride: int = 0,
+    colour: str = "rgb",
+    modalities: Sequence[int] = (),
+    width: float = 1.0,
+    projector_layers: int = 0,
+    projector_width: int | None = None,
+    vit: Mapping[str, Any] | None = None,
+) -> Encoder:
+    """The encoder called ``name``.
+
+    Args:
+        name: ``tiny``, a torchvision ResNet (``resnet18`` ...), or ``timm:NAME``; of sounds ``wave`` or ``wave-tiny``
+            (:mod:`contrastkit.parts.wave`), for which nothing below counts.
+        channels: input channels, 1 to N.
+        size: shorter side of the images in pixels; up to 64 a ResNet gets a 3x3 stride-1 stem and no max-pooling,
+            as SimCLR (Sec. B.9) and MoCo's CIFAR demo have it. ImageNet's stem would throw most of a small image away.
+        pretrained: load the published supervised weights (fetched by torchvision or timm); 3 channels and 7x7 stem.
+        norm: "group" puts group norm and weight-standardised convolutions in place of batch norm (``tiny`` and
+            torchvision's; :func:`contrastkit.parts.norm.group_norm`), "layer" layer norm.
+        zero_init: start every residual branch at 0, by the scale of its last norm (Goyal et al. 2017, Sec. 5.1;
+            ``tiny`` and torchvision's).
+        stages: of a torchvision ResNet; 3 leaves the last one out.
+        patch: side of the patches of a :class:`PatchEncoder`; 0 encodes images whole. The stem is chosen by ``size``.
+        stride: pixels from one patch to the next.
+        colour: "lab", "lab-full" or "ycbcr" (:mod:`contrastkit.colour`) gives a :class:`SplitEncoder` of RGB images.
+        modalities: channels of each modality of an aligned set, for a :class:`SplitEncoder` of them instead.
+        width: of every residual stage, times the usual one, as in CMC's code (``tiny`` and ResNets; the stem of a
+            ResNet keeps its 64 channels).
+        projector_layers: how many layers of a projector stay behind the trunk and are part of what remains, each
+            linear, batch norm and ReLU (SimCLR v2 fine-tunes from the first, Sec. 2).
+        projector_width: of these layers; None is as wide as the trunk's features.
+        vit: further arguments of timm's vision transformers, e.g. {"num_heads": 12}; other encoders ignore them.
+
+    Raises:
+        UserError: unknown name (the nearest is suggested), weights that cannot be had, a norm that they are not for, or
+            a size that is no multiple of a vision transformer's patches.
+    """
+    if modalities or colour != "rgb":
+        space = _views_of(channels, colour, modalities)
+        shared: dict[str, Any] = {"pretrained": pretrained, "norm": norm, "zero_init": zero_init, "width": width}
+        return SplitEncoder([build_encoder(name, channels=n, size=size, **shared) for n in space.groups], space)
+    if name in WAVES:
+        if channels != 1 or pretrained:
+            raise UserError(f"the encoder '{name}' is for sounds, and has no published weights")
+        return WaveEncoder(name)
+    _check_options(name, pretrained=pretrained, norm=norm, width=width)
+    if name == "tiny":
+        tiny = TinyResNet(channels, width)
+        encoder = Encoder(tiny, dim=tiny.dim, channels=channels, stem="4x4")
+    elif name.startswith("timm:"):
+        encoder = _timm(name.removeprefix("timm:"), channels, patch or size, pretrained, vit or {})
+    else:
+        encoder = _resnet(name, channels, size, pretrained, width)
+    if norm == "group":
+        group_norm(encoder.trunk)
+    if norm == "layer":
+        layer_norm(encoder.trunk)
+    if stages == 3 and name in RESNETS:
+        encoder.trunk.layer4, encoder.dim = nn.Identity(), encoder.dim // 2
+    if zero_init and encoder.stem != "own":
+        zero_branches_(encoder.trunk)
+    for _ in range(projector_layers):
+        features = projector_width or encoder.dim
+        encoder.trunk, encoder.dim = ProjectedTrunk(encoder.trunk, encoder.dim, features), features
+    return PatchEncoder(encoder, patch=patch, stride=stride) if patch else encoder
+
+
+def _views_of(channels: int, colour: str, modalities: Sequence[int]) -> Colour:
+    """The space in which an image's channels are views: its modalities, or else a colour space.
+
+    Raises:
+        UserError: unknown colour space, or no RGB images.
+    """
+    if modalities:
+        return aligned(modalities)
+    if colour not in COLOURS:
+        known = ("rgb", *COLOURS)
+        raise UserError(f"unknown colour space '{colour}'{suggest(colour, known)} (known: {', '.join(known)})")
+    if channels != 3:
+        raise UserError(f"the views of colour '{colour}' are made of RGB images, these have {channels} channel(s)")
+    return COLOURS[colour]
+
+
+def _check_options(name: str, *, pretrained: bool, norm: str, width: float) -> None:
+    """That an encoder of images exists under this name and takes these options.
+
+    Raises:
+        UserError: it does not.
+    """
+    if width != 1 and (pretrained or name.startswith("timm:")):
+        raise UserError(f"a width is for tiny and ResNets, untrained, not for {name}: use --width 1")
+    if norm != "batch" and (pretrained or name.startswith("timm:")):
+        raise UserError(f"{norm} norm is for tiny and torchvision's ResNets, untrained, not for {name}: use batch norm")
+    if name == "tiny" and pretrained:
+        raise UserError(
+            "the encoder 'tiny' has no published weights: drop --pretrained or name a torchvision or timm model"
+        )
+    if name not in ("tiny", *RESNETS) and not name.startswith("timm:"):
+        raise UserError(
+            f"unknown encoder '{name}'{suggest(name, ('tiny', *RESNETS))} "
+            f"(known: tiny, {', '.join(RESNETS)}, or timm:NAME)"
+        )
+
+
+def published_size(name: str) -> int:
+    """Side in pixels of the images that the published weights of an encoder were trained on."""
+    if name.startswith("timm:"):
+        import timm
+
+        if config := timm.get_pretrained_cfg(name.removeprefix("timm:"), allow_unregistered=True):
+            return config.input_size[-1]
+    return 224
+
+
+def _resnet(name: str, channels: int, size: int, pretrained: bool, width: float) -> Encoder:
+    import torchvision
+
+    small = size <= SMALL and not pretrained
+    if width == 1:
+        try:
+            trunk = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+        except OSError as error:
+            raise UserError(f"the weights of {name} could not be fetched: {error}") from error
+        dim = trunk.fc.in_features
+        trunk.fc = nn.Identity()
+    else:  # timm's are the same nets, of any width
+        import timm
+
+        stages = [round(width * usual) for usual in (64, 128, 256, 512)]
+        trunk = timm.create_model(name, channels=stages, num_classes=0, zero_init_last=False)
+        dim = trunk.num_features
+    if small:
+        trunk.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
+        trunk.maxpool = nn.Identity()
+    elif channels != 3:
+        if pretrained:
+            raise UserError(f"{name}'s weights want 3 channels, the images have {channels}")
+        trunk.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return Encoder(trunk, dim=dim, channels=channels, stem="3x3" if small else "7x7")
+
+
+def check_patches(trunk: nn.Module, size: int) -> None:
+    """That a vision transformer's patches tile images of ``size`` pixels: timm would leave the rest out.
+
+    Raises:
+        UserError: they do not.
+    """
+    if (embed := getattr(trunk, "patch_embed", None)) is None:
+        return
+    from timm.layers import PatchEmbed
+
+    if isinstance(embed, PatchEmbed) and any(size % side for side in embed.patch_size):
+        side = max(embed.patch_size)
+        raise UserError(
+            f"a view of {size} pixels does not divide into this transformer's patches of {side}: --size must be a "
+            f"multiple of {side}"
+        )
+
+
+def _timm(name: str, channels: int, size: int, pretrained: bool, vit: Mapping[str, Any]) -> Encoder:
+    import timm
+
+    if not timm.is_model(name):
+        raise UserError(f"timm has no model '{name}'{suggest(name, timm.list_models())}")
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": channels, "pretrained": pretrained}
+    try:
+        try:
+            trunk = timm.create_model(name, img_size=size, **vit, **options)  # position embeddings follow the size
+        except TypeError:  # a convolutional model has none
+            trunk = timm.create_model(name, **options)
+        check_patches(trunk, size)
+        with torch.no_grad():  # num_features is the width before a head's own convolution, where there is one
+            features = trunk.eval()(torch.zeros(1, channels, size, size))
+        trunk.train()
+    except (OSError, RuntimeError, AssertionError) as error:
+        raise UserError(f"timm:{name} cannot be built for {channels}x{size}x{size} images: {error}") from error
+    config: Any = trunk.pretrained_cfg
+    normalisation = (config["mean"], config["std"]) if pretrained else None
+    return Encoder(trunk, dim=features.shape[1], channels=channels, stem="own", normalisation=normalisation)
+
+
+@torch.no_grad()
+def zero_branches_(trunk: nn.Module) -> None:
+    """Let every residual block begin as its shortcut: the scale of its last batch or group norm is set to 0."""
+    blocks: list[Any] = [module for module in trunk.modules() if hasattr(module, "conv2")]
+    for block in blocks:
+        (block.bn3 if hasattr(block, "bn3") else block.bn2).weight.zero_()
+
+
+class ProjectedTrunk(nn.Sequential):
+    """A trunk with one layer of a projector behind it: linear, batch norm and ReLU."""
+
+    def __init__(self, trunk: nn.Module, dim: int, width: int) -> None:
+        """``dim``: number of the trunk's features; ``width``: of the layer's."""
+        super().__init__(trunk, nn.Linear(dim, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True))
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Those of the trunk."""
+        return feature_maps(self[0], x)

@@ -1,0 +1,220 @@
+"""The supervised loop against loops of its own kind written out: weights, rates, modes, errors."""
+
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contrastkit.data import ArraySource, Loader
+from contrastkit.errors import UserError
+from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
+from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
+from contrastkit.parts.build import build_encoder
+from contrastkit.parts.encoder import Encoder
+from contrastkit.views import View
+
+N, BATCH, EPOCHS = 50, 16, 3
+SCHEDULE = partial(learning_rate, schedule="cosine", base_lr=0.2, warmup=0.2)
+
+
+def shades(n: int = N, *, channels: int = 3) -> ArraySource:
+    g = torch.Generator().manual_seed(1)
+    y = torch.randint(0, 3, (n,), generator=g)
+    x = 60 * y[:, None, None, None] + torch.randint(0, 90, (n, channels, 8, 8), generator=g)
+    return ArraySource("shades", x.byte(), y)
+
+
+def loader(source: ArraySource) -> Loader:
+    return Loader(source, (View(size=8, crop_min=0.5, jitter_p=0.0, gray_p=0.0),), batch=BATCH, seed=3)
+
+
+def linear(dim: int = 192) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(dim, 3))
+
+
+def sgd(model: nn.Module, weight_decay: float = 0.01) -> torch.optim.Optimizer:
+    return build_optimizer([ParamGroup(params=list(model.parameters()))], "sgd", lr=9.0, weight_decay=weight_decay)
+
+
+def trained(weights: Tensor | None = None, source: ArraySource | None = None) -> tuple[nn.Module, tuple[float, ...]]:
+    model = linear()
+    losses = train_classifier(
+        model, loader(source or shades()), sgd(model), epochs=EPOCHS, learning_rate=SCHEDULE, weights=weights
+    )
+    return model, losses
+
+
+def test_without_weights_it_is_bit_equal_to_a_plain_loop() -> None:
+    model, losses = trained()
+    plain = linear()
+    optimizer = torch.optim.SGD(plain.parameters(), lr=9.0, momentum=0.9, weight_decay=0.01)
+    batches, step = loader(shades()), 0
+    for epoch in range(EPOCHS):
+        seen = []
+        for batch in batches.epoch(epoch):
+            optimizer.param_groups[0]["lr"] = SCHEDULE(step / (EPOCHS * 3))  # 50 images are three batches of 16
+            optimizer.zero_grad()
+            loss = F.cross_entropy(plain(batch.views[0]), batch.label)
+            loss.backward()
+            optimizer.step()
+            seen.append(loss.item())
+            step += 1
+        assert losses[epoch] == pytest.approx(sum(seen) / 3, rel=1e-6)
+    assert step == 9
+    for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def test_weights_follow_their_images() -> None:
+    """Weights that depend on the class alone are torch's class weights, over the number of images in a batch."""
+    source, of_class = shades(), torch.tensor([0.5, 2.0, 1.0])
+    model, losses = trained(of_class[source.labels].double())
+    plain = linear().double()
+    vW, vb = (torch.zeros_like(p) for p in plain.parameters())
+    step = 0
+    for epoch in range(EPOCHS):
+        seen = []
+        for batch in loader(source).epoch(epoch):
+            loss = F.cross_entropy(
+                plain(batch.views[0].double()), batch.label, weight=of_class.double(), reduction="sum"
+            )
+            loss = loss / len(batch.label)
+            grads = torch.autograd.grad(loss, list(plain.parameters()))
+            with torch.no_grad():
+                for p, v, g in zip(plain.parameters(), (vW, vb), grads, strict=True):
+                    v.mul_(0.9).add_(g + 0.01 * p)
+                    p.sub_(SCHEDULE(step / 9) * v)
+            seen.append(loss.item())
+            step += 1
+        assert losses[epoch] == pytest.approx(sum(seen) / 3, rel=1e-4)
+    for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+        assert p.dtype == torch.float32
+        torch.testing.assert_close(p.double(), q, rtol=1e-4, atol=1e-5)
+
+
+def test_an_image_of_weight_zero_teaches_nothing() -> None:
+    weights = torch.ones(N)
+    weights[::4] = 0
+    mislabelled = shades()
+    assert mislabelled.labels is not None
+    mislabelled.labels[::4] = 2 - mislabelled.labels[::4]
+    (model, losses), (other, others) = trained(weights), trained(weights, mislabelled)
+    assert losses == others and trained()[1] != losses
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_weights_of_one_change_nothing() -> None:
+    (model, losses), (plain, usual) = trained(torch.ones(N)), trained()
+    assert losses == pytest.approx(usual, rel=1e-6)
+    for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+# --------------------------------------------------------------------------------------------- an encoder and a layer
+
+
+def tiny() -> Encoder:
+    torch.manual_seed(0)
+    return build_encoder("tiny", channels=3, size=8)
+
+
+def test_a_frozen_encoder_stays_as_it_is_and_a_free_one_learns() -> None:
+    for frozen in (True, False):
+        classifier = LinearClassifier(tiny(), 3, frozen=frozen)
+        modes: list[tuple[bool, bool]] = []
+        classifier.encoder.register_forward_hook(
+            lambda f, args, y, modes=modes: modes.append((f.training, y.requires_grad))  # type: ignore[misc]
+        )
+        before = {name: value.clone() for name, value in classifier.state_dict().items()}
+        train_classifier(classifier, loader(shades()), sgd(classifier), epochs=1, learning_rate=lambda _: 0.1)
+        changed = {name for name, value in classifier.state_dict().items() if not torch.equal(value, before[name])}
+        assert modes == [(not frozen, not frozen)] * 3
+        assert classifier.training and classifier.fc.training
+        assert {"fc.weight", "fc.bias"} <= changed
+        assert ("encoder.trunk.conv1.weight" in changed) is not frozen
+        assert ("encoder.trunk.bn1.running_mean" in changed) is not frozen
+        if frozen:
+            assert changed == {"fc.weight", "fc.bias"}
+            assert all(p.grad is None for p in classifier.encoder.parameters())
+
+
+def test_gray_images_are_repeated_for_an_encoder_of_colours() -> None:
+    classifier = LinearClassifier(tiny(), 3).eval()
+    gray = torch.rand(2, 1, 8, 8)
+    torch.testing.assert_close(classifier(gray), classifier.fc(classifier.encoder(gray.repeat(1, 3, 1, 1))))
+
+
+def test_the_classifier_runs_under_autocast_and_the_loss_does_not() -> None:
+    class Spy(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x.flatten(1))
+            types.append(y.dtype)
+            return y
+
+    types: list[torch.dtype] = []
+    model = Spy(192, 3)
+    losses = train_classifier(
+        model,
+        loader(shades()),
+        sgd(model),
+        epochs=1,
+        learning_rate=lambda _: 0.1,
+        autocast=lambda: torch.autocast("cpu", torch.bfloat16),
+    )
+    assert types == [torch.bfloat16] * 3
+    assert losses[0] != torch.tensor(losses[0]).bfloat16().item()  # more digits than bfloat16 has
+
+
+# ------------------------------------------------------------------------------------------------- what it is told
+
+
+def test_epochs_are_reported_as_they_end() -> None:
+    model, reports = linear(), []
+    losses = train_classifier(
+        model,
+        loader(shades()),
+        sgd(model),
+        epochs=2,
+        learning_rate=lambda _: 0.1,
+        on_epoch=lambda epoch, loss: reports.append((epoch, loss)),
+    )
+    assert reports == [(0, losses[0]), (1, losses[1])] and losses[1] < losses[0]
+
+
+def test_a_loss_that_is_not_finite_ends_it_and_names_the_peak_rate() -> None:
+    model = linear()
+    with pytest.raises(UserError, match=r"the loss is nan in epoch 1: lower the learning rate of 1e\+38$"):
+        train_classifier(
+            model,
+            loader(shades()),
+            sgd(model, weight_decay=0.0),
+            epochs=4,
+            learning_rate=lambda progress: 1e38 if 0.3 < progress < 0.4 else 0.1,
+        )
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        (torch.ones(N - 1), "shades has 50 images, but there are 49 weights"),
+        (-torch.ones(N), "finite and not negative"),
+        (torch.full((N,), torch.nan), "finite and not negative"),
+        (torch.full((N,), torch.inf), "finite and not negative"),
+    ],
+)
+def test_weights_that_do_not_fit(weights: Tensor, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        trained(weights)
+
+
+def test_images_without_a_label_are_an_error() -> None:
+    some, none = shades(), shades()
+    assert some.labels is not None
+    some.labels[7] = -1
+    none.labels = None
+    for source in (some, none):
+        with pytest.raises(UserError, match="without a label"):
+            trained(source=source)

@@ -1,0 +1,140 @@
+"""Encoders by name: channels, stems, widths, norms, and the errors that say what cannot be built."""
+
+from typing import Literal
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from contrastkit.errors import UserError
+from contrastkit.parts.build import build_encoder, published_size
+from contrastkit.parts.encoder import IMAGENET_MEAN, SplitEncoder
+from contrastkit.parts.norm import WSConv2d
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", ["tiny", "resnet18", "timm:resnet10t", "timm:mobilenetv3_small_050"])
+def test_any_number_of_channels(name: str, channels: int) -> None:
+    encoder = build_encoder(name, channels=channels, size=32).eval()
+    features = encoder(torch.rand(2, channels, 32, 32))
+    assert features.shape == (2, encoder.dim) and features.isfinite().all()
+
+
+@pytest.mark.parametrize(("size", "stem", "stride"), [(32, "3x3", 1), (64, "3x3", 1), (65, "7x7", 2), (224, "7x7", 2)])
+def test_small_images_get_the_small_stem(size: int, stem: str, stride: int) -> None:
+    with torch.device("meta"):
+        encoder = build_encoder("resnet50", channels=3, size=size)
+    assert encoder.stem == stem and encoder.dim == 2048
+    assert encoder.trunk.conv1.stride == (stride, stride)
+    assert isinstance(encoder.trunk.maxpool, nn.Identity) == (stem == "3x3")
+
+
+def test_a_vit_takes_the_size_of_the_images() -> None:
+    encoder = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=64).eval()
+    assert encoder(torch.rand(1, 3, 64, 64)).shape == (1, 192)
+
+
+def test_published_weights_get_the_statistics_and_the_size_they_were_trained_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, **how: create(*a, **how | {"pretrained": False}))
+    name = "timm:vit_tiny_patch16_384"  # trained by Google with a mean and a deviation of one half
+    encoder = build_encoder(name, channels=3, size=64, pretrained=True)
+    assert encoder.mean.flatten().tolist() == encoder.std.flatten().tolist() == [0.5] * 3
+    assert published_size(name) == 384
+    assert published_size("resnet50") == 224
+    untrained = build_encoder(name, channels=3, size=64)
+    torch.testing.assert_close(untrained.mean.flatten(), torch.tensor(IMAGENET_MEAN))
+
+
+@pytest.mark.parametrize(("name", "usual"), [("resnet18", 512), ("resnet50", 2048), ("wide_resnet50_2", 2048)])
+def test_a_width_scales_every_stage_and_leaves_the_stem(name: str, usual: int) -> None:
+    with torch.device("meta"):
+        plain, half, twice = (build_encoder(name, channels=3, size=32, width=width) for width in (1, 0.5, 2))
+        again = build_encoder(name, channels=2, size=224, width=0.5)
+    assert (half.dim, plain.dim, twice.dim) == (usual // 2, usual, usual * 2)
+    for encoder in (half, plain, twice):
+        assert encoder.stem == "3x3" and encoder.trunk.conv1.weight.shape == (64, 3, 3, 3)
+        assert isinstance(encoder.trunk.maxpool, nn.Identity)
+    assert again.stem == "7x7" and again.trunk.conv1.weight.shape == (64, 2, 7, 7)
+    assert isinstance(again.trunk.maxpool, nn.MaxPool2d)
+    # Of the weights behind the stem all but the first layer's inputs are scaled at both ends: a quarter, or four times.
+    counts = [sum(p.numel() for p in e.parameters()) for e in (half, plain, twice)]
+    assert counts[0] / counts[1] == pytest.approx(1 / 4, rel=0.03)
+    assert counts[2] / counts[1] == pytest.approx(4, rel=0.03)
+
+
+def test_tiny_has_a_width_too() -> None:
+    encoder = build_encoder("tiny", channels=3, size=32, width=0.5).eval()
+    assert encoder.dim == 64 and encoder(torch.rand(2, 3, 32, 32)).shape == (2, 64)
+    with pytest.raises(UserError, match="use --width 1"):
+        build_encoder("timm:resnet10t", channels=3, size=32, width=0.5)
+
+
+@pytest.mark.parametrize(("colour", "dims"), [("lab", [128, 128]), ("lab-full", [128] * 3), ("ycbcr", [128, 128])])
+def test_views_of_colour_have_an_encoder_each(colour: str, dims: list[int]) -> None:
+    encoder = build_encoder("tiny", channels=3, size=32, colour=colour).eval()
+    assert isinstance(encoder, SplitEncoder) and encoder.dims == dims
+    assert (encoder.dim, encoder.channels, encoder.stem) == (sum(dims), 3, "4x4")
+    assert encoder(torch.rand(2, 3, 16, 16)).shape == (2, encoder.dim)
+    with pytest.raises(UserError, match="made of RGB images"):
+        build_encoder("tiny", channels=1, size=32, colour=colour)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("resnet19", "did you mean 'resnet1"), ("tinny", "did you mean 'tiny'"), ("timm:resnet5O", "timm has no model")],
+)
+def test_an_unknown_encoder_suggests_the_nearest(name: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        build_encoder(name, channels=3, size=32)
+
+
+def test_tiny_has_no_published_weights() -> None:
+    with pytest.raises(UserError, match="no published weights"):
+        build_encoder("tiny", channels=3, size=32, pretrained=True)
+
+
+# ------------------------------------------------------------------------------------------ group norm, zero branches
+
+
+@pytest.mark.parametrize("name", ["tiny", "resnet18", "resnet50"])
+def test_group_norm_leaves_no_batch_norm_and_no_plain_convolution(name: str) -> None:
+    with torch.device("meta"):
+        encoder = build_encoder(name, channels=3, size=32, norm="group")
+        plain = build_encoder(name, channels=3, size=32)
+    kinds = {type(m) for m in encoder.modules()}
+    assert nn.GroupNorm in kinds and WSConv2d in kinds and not kinds & {nn.BatchNorm2d, nn.Conv2d}
+    assert all(m.num_groups == 16 for m in encoder.modules() if isinstance(m, nn.GroupNorm))
+    assert [n for n, _ in encoder.named_parameters()] == [n for n, _ in plain.named_parameters()]
+
+
+def test_with_group_norm_features_do_not_depend_on_the_batch() -> None:
+    images = torch.rand(4, 3, 16, 16)
+    torch.manual_seed(0)
+    encoder = build_encoder("tiny", channels=3, size=16, norm="group").train()
+    whole = encoder(images)
+    torch.testing.assert_close(whole, torch.cat([encoder(image[None]) for image in images]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(whole, encoder.eval()(images), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "pretrained"), [("timm:resnet10t", False), ("resnet18", True)])
+def test_group_norm_is_not_for_timm_nor_for_published_weights(name: str, pretrained: bool) -> None:
+    with pytest.raises(UserError, match="group norm is for tiny and torchvision's ResNets"):
+        build_encoder(name, channels=3, size=32, norm="group", pretrained=pretrained)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+@pytest.mark.parametrize(("name", "last"), [("tiny", "bn2"), ("resnet18", "bn2"), ("resnet50", "bn3")])
+def test_residual_branches_can_start_at_zero(name: str, last: str, norm: Literal["batch", "group"]) -> None:
+    """Each block is then its shortcut and the ReLU; no other norm's scale is touched."""
+    encoder = build_encoder(name, channels=3, size=32, norm=norm, zero_init=True)
+    scales = {n: p for n, p in encoder.named_parameters() if p.ndim == 1 and n.endswith("weight")}
+    zero = {n for n, p in scales.items() if p.eq(0).all()}
+    assert zero == {n for n in scales if n.endswith(f"{last}.weight")} and zero
+    assert all(scales[n].eq(1).all() for n in scales.keys() - zero)
+    block = encoder.trunk.blocks[0] if name == "tiny" else encoder.trunk.layer1[-1]
+    x = torch.rand(2, block.conv1.in_channels, 4, 4)
+    torch.testing.assert_close(block(x), x)
