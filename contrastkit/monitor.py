@@ -15,7 +15,7 @@ from torch import Tensor
 from contrastkit.data import DataSet, Loader, Source
 from contrastkit.data.source import split
 from contrastkit.evaluate.features import Autocast, encode, evaluating
-from contrastkit.evaluate.knn import knn
+from contrastkit.evaluate.neighbours import knn_accuracy
 from contrastkit.parts.heads import Tower
 from contrastkit.rng import permutation
 from contrastkit.views import View, Window
@@ -187,7 +187,7 @@ class Monitor:
                     )
                     for source in self._labelled
                 )
-                now["knn"] = knn(bank, queries, n_classes=self._n_classes, device=self.device).top1
+                now["knn"] = knn_accuracy(bank, queries, n_classes=self._n_classes, device=self.device).top1
         self.looks.append(now)
         self.warning = diagnose(self.looks, chance_loss=self.chance_loss)
         return now

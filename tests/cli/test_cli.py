@@ -14,7 +14,6 @@ import typer
 from contrastkit.cli import screen
 from contrastkit.cli.main import app, main
 from contrastkit.cli.methods import per_view
-from contrastkit.cli.options import where
 from PIL import Image
 
 import contrastkit
@@ -129,21 +128,6 @@ def test_a_folder_does_not_stand_in_for_a_named_set(monkeypatch: pytest.MonkeyPa
     assert reached(monkeypatch, *own)[2].data == str(tmp_path / "mine")  # type: ignore[attr-defined]
 
 
-def test_where_named_sets_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The option, then what the run remembers, then the variable; a folder that has gone is remembered in vain."""
-    given, kept, named = tmp_path / "given", tmp_path / "kept", tmp_path / "named"
-    kept.mkdir()
-    assert where(None) is None
-    monkeypatch.setenv("CONTRASTKIT_DATA", str(named))
-    assert where(given, str(kept)) == given
-    assert where(None, str(kept)) == kept
-    assert where(None, str(tmp_path / "gone")) == where(None) == named
-    assert where(Path("."), str(kept)) == Path.cwd()
-    monkeypatch.setenv("CONTRASTKIT_DATA", "")
-    assert where(None, str(tmp_path / "gone")) == tmp_path / "gone"
-    assert where(None) is None
-
-
 def test_the_row_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     name, recipe, _, _ = reached(monkeypatch, "moco", "--recipe=imagenet", "--out=r")
     assert (name, recipe) == ("moco-v2/imagenet", RECIPES["moco-v2/imagenet"])
@@ -172,7 +156,7 @@ def test_resume_may_change_where_and_how_a_run_is_watched(
     assert recipe.tau == 0.1 and how["stop_after"] == 2  # type: ignore[attr-defined]  # to repeat is not to change
 
 
-# ---------------------------------------- judging and files
+# ---------------------------------------- files
 
 
 def test_a_run_is_judged_beside_its_baselines(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -348,7 +332,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["views", "digits", "--out=missing/x.png"], "missing/x.png cannot be written"),
         (["train", "moco", "--resume=nowhere"], "holds no run"),
         (["knn", "nowhere"], "holds no run"),
-        (["knn"], "name what to judge"),
+        (["knn"], "name what to evaluate"),
         (["views", "digit"], "did you mean 'digits'"),
         (["bench-kernels", "--op=infonse"], "infonce"),
     ],
@@ -483,7 +467,6 @@ COMMANDS = (
 HELP = """
 import sys
 from contrastkit.cli.main import main
-from contrastkit.cli.options import where
 
 for args in ([], *([name] for name in sys.argv[1:])):
     assert main([*args, "--help"]) == 0

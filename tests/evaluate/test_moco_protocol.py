@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from contrastkit.data import ArraySource, Loader, plain_batches
 from contrastkit.errors import UserError
-from contrastkit.evaluate.probe import moco_protocol
+from contrastkit.evaluate.linear import moco_protocol
 from contrastkit.parts.encoder import Encoder, build_encoder
 from contrastkit.views import View
 

@@ -29,7 +29,7 @@ HELD_OUT = 0.1  # share of the training images that chooses the rate
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class LinearProbe:
     """What :func:`linear_probe` found."""
 
     accuracy: Accuracy  # on the test images, mean over the seeds
@@ -60,7 +60,7 @@ def linear_probe(
     epochs: int = 50,
     batch: int = 256,
     device: str | torch.device = "cpu",
-) -> Probe:
+) -> LinearProbe:
     """Train linear classifiers on frozen features, one for each learning rate, all at once.
 
     A tenth of the training images, drawn by the first seed, is held out. All rates are trained on the rest and the one
@@ -83,26 +83,27 @@ def linear_probe(
         raise UserError("the linear probe needs at least two labelled training images")
     rest, validation = map(train.subset, split(n, train.originals, HELD_OUT, seeds[0]))
 
-    def score(on: Features, judged: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
-        W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
-        return _score(judged, W, b)
+    def score(train: Features, test: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
+        W, b = _train(train, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
+        return _score(test, W, b)
 
-    found = [shares and shares[0] for shares in score(rest, validation, rates, seeds[0])]
-    alive = [(top1, -rate) for top1, rate in zip(found, rates, strict=True) if top1 is not None]
-    if not alive:
+    validated = [shares and shares[0] for shares in score(rest, validation, rates, seeds[0])]
+    finite = [(top1, rate) for top1, rate in zip(validated, rates, strict=True) if top1 is not None]
+    if not finite:
         raise UserError("the linear probe diverged at every learning rate: are the features finite?")
-    rate = -max(alive)[1]
+    best = max(top1 for top1, _ in finite)
+    rate = min(rate for top1, rate in finite if top1 == best)
     final = [shares for seed in seeds if (shares := score(train, test, [rate], seed)[0])]
     if len(final) < len(seeds):
         raise UserError(f"the linear probe diverged at learning rate {rate:g}: leave it out")
     top1, top5 = ([shares[i] for shares in final] for i in (0, 1))
-    return Probe(
+    return LinearProbe(
         accuracy=accuracy(statistics.fmean(top1), statistics.fmean(top5) if n_classes > 5 else None, len(test.y)),
         seeds=tuple(top1),
         std=statistics.stdev(top1) if len(top1) > 1 else None,
         rate=rate,
         rates=tuple(rates),
-        validation=tuple(found),
+        validation=tuple(validated),
     )
 
 
@@ -155,7 +156,7 @@ def _score(test: Features, W: Tensor, b: Tensor) -> list[tuple[float, float] | N
     return [(top1, top5) if ok else None for (top1, top5), ok in zip(shares, finite.tolist(), strict=True)]
 
 
-def plot_rates(probe: Probe, path: Path) -> None:
+def plot_rates(probe: LinearProbe, path: Path) -> None:
     """Draw the accuracy on the held-out training images against the learning rate, as a PNG."""
     from matplotlib.figure import Figure  # slow to import
 
@@ -176,6 +177,7 @@ class Protocol:
 
     accuracy: Accuracy  # on the test images after the last epoch
     losses: tuple[float, ...]  # mean training loss of each epoch
+    rate: float  # learning rate
 
 
 def moco_protocol(
@@ -253,4 +255,4 @@ def moco_protocol(
     scores = _score(features, fc.weight.detach().T[:, None], fc.bias.detach()[None])[0]
     assert scores is not None  # the loss was finite
     top1, top5 = scores
-    return Protocol(accuracy(top1, top5 if n_classes > 5 else None, len(features.y)), tuple(losses))
+    return Protocol(accuracy(top1, top5 if n_classes > 5 else None, len(features.y)), tuple(losses), lr)

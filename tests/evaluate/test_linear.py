@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from contrastkit.errors import UserError
-from contrastkit.evaluate import probe as module
+from contrastkit.evaluate import linear as module
 from contrastkit.evaluate.features import Features
-from contrastkit.evaluate.probe import linear_probe, plot_rates
+from contrastkit.evaluate.linear import linear_probe, plot_rates
 
 
 def blobs(n: int, C: int, seed: int) -> Features:
