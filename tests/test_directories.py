@@ -18,9 +18,7 @@ def test_the_order_of_what_names_the_directory(tmp_path: Path, monkeypatch: pyte
     assert data_directory(Path("."), str(recorded)) == Path.cwd()
 
 
-def test_a_recorded_directory_that_has_gone_is_the_last_resort(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recorded_directory_that_has_gone_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone, variable = tmp_path / "gone", tmp_path / "variable"
     monkeypatch.setenv("CONTRASTKIT_DATA", str(variable))
     assert data_directory(None, str(gone)) == data_directory() == variable
