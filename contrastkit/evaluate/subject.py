@@ -175,7 +175,8 @@ def _of_run(path: Path, request: _Request, *, baselines: bool, size: int | None)
     run = Run.open(path, writes=False)
     record = run.recipe
     options, kind = record["options"], record["encoder"]
-    own, notices, seed = request.data is None, (), request.seed
+    own, seed = request.data is None, request.seed
+    notices: tuple[str, ...] = ()
     if own:  # the run's split, too: another would test on images that it was trained on
         held_out = options["val_fraction"] if request.val_fraction is None else request.val_fraction
         if held_out != options["val_fraction"]:
