@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def takes_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace each parameter of ``command`` that is annotated with a dataclass by that dataclass's fields."""
     hints = typing.get_type_hints(command, include_extras=True)
-    families = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    families: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name in families:

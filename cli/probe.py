@@ -78,7 +78,7 @@ def _plot(report: "ProbeReport", path: Path | None) -> None:
 def _rows(report: "ProbeReport") -> list[tuple[str, ...]]:
     from contrastkit.evaluate.linear import LinearProbe
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, found in report.probe.items():
         std = found.std if isinstance(found, LinearProbe) else None
         spread = "" if std is None else f" +- {100 * std:.2f}"

@@ -137,7 +137,7 @@ class TrainingScreen:
             if time.monotonic() - self._spoken > SILENCE:
                 self.say(f"epoch {tick.epoch:.2f}/{tick.epochs}  loss {tick.loss:.4f}  {tick.pace}")
             return
-        shown = {"tick": tick, "last": f"  kNN {tick.last['knn']:.1%}" if "knn" in tick.last else ""}
+        shown: dict[str, Any] = {"tick": tick, "last": f"  kNN {tick.last['knn']:.1%}" if "knn" in tick.last else ""}
         if self._live is None:
             self._task = self._progress.add_task("train", total=tick.steps, completed=tick.step, **shown)
             self._live = Live(self._progress, console=console, refresh_per_second=4, transient=True)
