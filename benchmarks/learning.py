@@ -1,8 +1,8 @@
 """`python -m benchmarks.learning [--data NAME] [--data-dir DIR] [METHOD[:SEED] ...]`: what each method learns on one
 budget.
 
-Trains each method's `tiny` row for EPOCHS epochs (about ten CPU minutes: five on two cores), evaluates it by kNN and the
-linear probe, and appends a row to benchmarks/results/learning-DATA.json; what is measured already is skipped and what
+Trains each method's `tiny` row for EPOCHS epochs (about ten CPU minutes: five on two cores), evaluates it by kNN and
+the linear probe, and adds a row to benchmarks/results/learning-DATA.json; what is measured already is skipped and what
 was stopped goes on, so that hours of work can be done piece by piece. Beside the methods: the untrained encoder, raw
 pixels, and the same encoder trained with labels for as many epochs. Without names, all of them with seed 0. At the end
 the bar chart is drawn and the table printed, CIFAR-10's into the README too (`--table` alone does just that).

@@ -150,6 +150,7 @@ class OutputOptions:
 
 
 def where(given: Path | None, recorded: str | None = None) -> Path | None:
+    """:func:`contrastkit.directories.data_directory`."""
     from contrastkit.directories import data_directory
 
     return data_directory(given, recorded)

@@ -109,6 +109,12 @@ def test_the_edge_of_the_rates_is_said() -> None:
     assert replace(found, rate=1.0).notices == []
 
 
+def test_of_equally_good_rates_the_smallest_is_taken() -> None:
+    easy = Features(torch.eye(3).repeat(20, 1), torch.arange(3).repeat(20))  # right at any rate
+    found = linear_probe(easy, easy, n_classes=3, rates=(3.0, 0.3, 1.0), epochs=5, seeds=(0,))
+    assert (found.validation, found.rate) == ((1.0, 1.0, 1.0), 0.3)
+
+
 def test_no_labels() -> None:
     train = blobs(20, 2, seed=1)
     with pytest.raises(UserError, match="needs labels"):
