@@ -1,8 +1,8 @@
 """`python -m benchmarks.learning [--data NAME] [--data-dir DIR] [METHOD[:SEED] ...]`: what each method learns on one
 budget.
 
-Trains each method's `tiny` row for EPOCHS epochs (about ten CPU minutes: five on two cores), judges it by kNN and the
-linear probe, and appends a row to benchmarks/results/learning-DATA.json; what is measured already is skipped and what
+Trains each method's `tiny` row for EPOCHS epochs (about ten CPU minutes: five on two cores), evaluates it by kNN and
+the linear probe, and adds a row to benchmarks/results/learning-DATA.json; what is measured already is skipped and what
 was stopped goes on, so that hours of work can be done piece by piece. Beside the methods: the untrained encoder, raw
 pixels, and the same encoder trained with labels for as many epochs. Without names, all of them with seed 0. At the end
 the bar chart is drawn and the table printed, CIFAR-10's into the README too (`--table` alone does just that).
@@ -25,7 +25,8 @@ from benchmarks.table import README, RESULTS, between
 from contrastkit import names, optim
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.data import DataSet, Loader, Source, open_data
-from contrastkit.evaluate.judge import judge
+from contrastkit.evaluate import EvaluationSubject
+from contrastkit.evaluate.summary import summarise
 from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
 from contrastkit.methods import RECIPES, BuildContext, Recipe
 from contrastkit.parts.encoder import Encoder
@@ -50,14 +51,10 @@ def budgeted(name: str) -> Recipe:
     return replace(RECIPES[f"{name}/tiny"], epochs=EPOCHS)
 
 
-def judged(data: DataSet, encoder: Encoder | None, size: int) -> dict[str, Any]:
+def evaluated(data: DataSet, encoder: Encoder | None, size: int) -> dict[str, Any]:
     """kNN and linear accuracy on the test images, in %; None stands for raw pixels."""
-    found = judge(encoder, data, size=size)
-    return {
-        "knn": 100 * found.knn.top1,
-        "linear": 100 * found.linear.accuracy.top1,
-        "linear_std": 100 * (found.linear.std or 0.0),
-    }
+    (summary,) = summarise(EvaluationSubject(data=data, encoders={"encoder": encoder}, size=size)).values()
+    return summary.percentages
 
 
 def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
@@ -79,17 +76,17 @@ def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
 
 
 def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -> dict[str, Any]:
-    """One row: a method or a baseline, trained where it is to be trained, and judged."""
+    """One row: a method or a baseline, trained where it is to be trained, and evaluated."""
     source = data.train
     recipe = budgeted(UNTRAINED.get(name, name if name in METHODS else "moco-v2"))
     size = recipe.image_size(source.size)
     row: dict[str, Any] = {"method": name, "seed": seed, "epochs": 0, "cpu_minutes": None}
     if name == "raw pixels":
-        return row | judged(data, None, size)
+        return row | evaluated(data, None, size)
     if name in UNTRAINED:
         torch.manual_seed(seed)
         encoder = recipe.build_encoder(BuildContext(channels=source.channels, size=size, images=len(source)))
-        return row | judged(data, encoder.eval(), size)
+        return row | evaluated(data, encoder.eval(), size)
     out, began = runs / f"{name}-{seed}", time.process_time()
     resume = (out / "recipe.json").exists()
     if name == "supervised":
@@ -100,7 +97,7 @@ def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -
             raise SystemExit(f"{name}: stopped; the same command goes on")
         encoder = load(out)
     row |= {"epochs": EPOCHS, "cpu_minutes": None if resume else (time.process_time() - began) / 60}
-    return row | judged(data, encoder, size)
+    return row | evaluated(data, encoder, size)
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -1,87 +1,89 @@
 """``contrastkit ablate``: the trainings of a debate, published and measured side by side."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from contrastkit.cli import screen
-from contrastkit.cli.options import Data, DataDir, Debug, Device, Download, Json, Seed, ValFraction, Workers, where
+from contrastkit.cli.options import DataOptions, Device, OutputOptions, Seed, ValFraction, Workers, takes_options
+from contrastkit.cli.report import write_reports
 
 from contrastkit.names import DEFAULT_DATA
 
+if TYPE_CHECKING:
+    from contrastkit.ablation import AblationRow
 
+
+@takes_options
 def ablate(
+    *,
     what: Annotated[
         Literal["byol-norm"],
         typer.Argument(help="byol-norm: does BYOL need batch norm? Seven trainings (Fetterman & Albrecht 2020)."),
     ],
-    data: Data = None,
-    data_dir: DataDir = None,
-    download: Download = False,
+    which: DataOptions,
     val_fraction: ValFraction = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="This row of the recipe; else the images and the encoder choose.", metavar="ROW"),
+        typer.Option(help="Row of the recipe \\[chosen by the images and the encoder].", metavar="ROW"),
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="tiny, a torchvision ResNet, or timm:NAME.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="The budget of each training; else the recipe's.", min=1)] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of all of them; else the recipe's.", min=0)] = None,
-    monitor_every: Annotated[int, typer.Option(help="Epochs between looks at kNN and collapse; 0: never.", min=0)] = 1,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each training \\[the recipe's].", min=1)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of every training \\[the recipe's].", min=0)] = None,
+    monitor_every: Annotated[
+        int, typer.Option(help="Epochs between checks of kNN accuracy and collapse; 0: never.", min=0)
+    ] = 1,
     workers: Workers = None,
     device: Device = "auto",
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="The folder of all runs; else runs/ablate-byol-norm-DATA.", metavar="FOLDER")
+        Path | None, typer.Option(help="Folder of all runs \\[runs/ablate-byol-norm-DATA].", metavar="FOLDER")
     ] = None,
-    json: Json = None,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
-    """Run the trainings of a debate, row by row; the same command again goes on where it was left."""
-    from contrastkit.ablation import REPORT, byol_norm
-    from contrastkit.methods.byol import ABLATION
+    """Run the trainings of a debate one by one; the same command resumes where it stopped."""
+    from contrastkit.ablation import byol_norm
+    from contrastkit.directories import data_directory
     from contrastkit.training.plan import absolute, plan, replaced
 
-    options: dict[str, Any] = {
-        "data": absolute(data or DEFAULT_DATA),
-        "data_dir": where(data_dir),
-        "download": download,
-        "val_fraction": val_fraction,
-        "device": device,
-        "seed": seed,
-        "monitor_every": monitor_every,
-    }
-    if workers is not None:
-        options["workers"] = workers
     given = {"encoder": encoder, "epochs": epochs, "lr": lr}
-    numbers = {key: value for key, value in given.items() if value is not None}
+    numbers = {name: value for name, value in given.items() if value is not None}
+    options = {
+        "data": absolute(which.data or DEFAULT_DATA), "data_dir": data_directory(which.data_dir),
+        "download": which.download, "val_fraction": val_fraction, "device": device, "seed": seed,
+        "monitor_every": monitor_every, **({} if workers is None else {"workers": workers}),
+    }  # fmt: skip
     base = plan("byol", options, change=replaced(numbers), encoder=encoder, row=recipe)
     folder = out or Path("runs") / f"ablate-{what}-{Path(base.data.name).stem}"
-    screen.say(
-        f"{len(ABLATION)} rows of {base.name} on {base.data.name}, {base.recipe.epochs} epochs each; folder {folder}"
-    )
-    rows: list[dict[str, Any]] = []
+    screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs a row; folder {folder}")
+    rows: list[AblationRow] = []
     with screen.TrainingScreen() as reporter:
         for row in byol_norm(base.name, base.recipe, base.options, base.data, out=folder, reporter=reporter):
             rows.append(row)
-            screen.say(f"{row['name']}: kNN {row['knn']:.1f} %, linear {row['linear']:.1f} %")
+            screen.say(f"{row.name}: kNN {row.knn:.1f} %, linear {row.linear:.1f} %")
+    _show(rows, base.data.name, folder)
+    write_reports(list(map(asdict, rows)), output.json)
+
+
+def _show(rows: "list[AblationRow]", data: str, folder: Path) -> None:
+    """The table, and where its numbers come from."""
+    from contrastkit.ablation import REPORT
+    from contrastkit.methods.byol import ABLATION
+
     screen.table(
-        f"BYOL and batch norm: linear accuracy as published, and on {base.data.name}",
+        f"BYOL and batch norm: linear accuracy as published, and on {data}",
         ("", "published", "measured", "kNN", "effective rank", "training, s"),
-        [_shown(row) for row in rows],
+        list(map(_cells, rows)),
     )
     screen.say("published: Fetterman & Albrecht 2020, STL-10, ResNet-18, 10 epochs; measured: top-1 in %")
-    screen.say(
-        f"all of it is in {folder / REPORT}"
-        if len(rows) == len(ABLATION)
-        else f"{len(rows)} of {len(ABLATION)} rows are measured: the same command goes on"
-    )
-    if json is not None:
-        from contrastkit.cli.main import write_json
-
-        write_json(json, rows)
+    if len(rows) == len(ABLATION):
+        screen.say(f"all of it is in {folder / REPORT}")
+    else:
+        screen.say(f"{len(rows)} of {len(ABLATION)} rows are measured: the same command resumes")
 
 
-def _shown(row: dict[str, Any]) -> tuple[str, ...]:
-    linear = f"{row['linear']:.1f} +- {row['linear_std']:.1f}"
-    rank = "" if row["rank"] is None else f"{row['rank']:.1f}"
-    return (row["name"], f"{row['published']:.1f}", linear, f"{row['knn']:.1f}", rank, f"{row['seconds']:,.0f}")
+def _cells(row: "AblationRow") -> tuple[str, ...]:
+    linear = f"{row.linear:.1f} +- {row.linear_std:.1f}"
+    rank = "" if row.rank is None else f"{row.rank:.1f}"
+    return (row.name, f"{row.published:.1f}", linear, f"{row.knn:.1f}", rank, f"{row.seconds:,.0f}")

@@ -9,6 +9,7 @@ from contrastkit.cli import screen
 from contrastkit.cli.demo import demo
 from contrastkit.cli.options import DataDir, Debug, Json, Seed, writable
 from contrastkit.cli.refute import refute
+from contrastkit.cli.report import write_json
 from contrastkit.cli.study import (
     Components,
     Covariates,
@@ -108,8 +109,6 @@ def estimate(
         "low, high: 95 % interval. ESS: effective sample of the smaller arm. |SMD|: the largest; above 0.1 is much"
     )
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         write_json(json, {"benchmark": truth, "rows": [dataclasses.asdict(row) for row in rows]})
 
 
@@ -166,8 +165,6 @@ def balance(
         love_plot(found, plot, after=how)
         screen.say(f"love plot in {plot}")
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         arrays = {k: v.tolist() for k, v in vars(found).items() if k != "names"}
         write_json(json, {"by": how, "estimand": of, "names": found.names, **arrays})
     if found.worst > THRESHOLD:
@@ -428,8 +425,6 @@ def graph(
         rows.append(("by dowhy", by_dowhy(drawn, treatment, outcome, unobserved=names(unobserved))))
     screen.pairs(f"the effect of {treatment} on {outcome}", rows)
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         write_json(json, dataclasses.asdict(found))
 
 

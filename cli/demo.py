@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json, Seed, writable
+from contrastkit.cli.report import write_json
 from contrastkit.cli.study import number
 
 
@@ -32,8 +33,6 @@ def demo(
     picture(found, out)
     screen.say(f"{out}: their causes, their data, and what each analyst finds")
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         told = ("name", "sentence", "graph", "treatment", "outcome", "truth")
         write_json(
             json,

@@ -10,6 +10,7 @@ import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json
 from contrastkit.cli.recipe_options import as_typed, per_row
+from contrastkit.cli.report import write_json
 
 from contrastkit.cards import CARDS
 from contrastkit.errors import UserError, suggest
@@ -33,8 +34,6 @@ def methods(
 
     table = [row for row in overview() if name is None or row["method"] == METHODS[name]]
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         recipes = {row["method"]: rows_of(row["method"]) for row in table}
         numbers = {m: {row: dataclasses.asdict(recipe) for row, recipe in rows.items()} for m, rows in recipes.items()}
         write_json(json, {m: dataclasses.asdict(CARDS[m]) | {"recipes": numbers[m]} for m in recipes})

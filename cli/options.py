@@ -14,10 +14,14 @@ import inspect
 import os
 import typing
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from contrastkit.evaluate import EvaluationSubject
 
 
 def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Callable[..., None]:
@@ -27,7 +31,7 @@ def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Cal
         more: further parameters, before the others, for a command that takes ``**given``.
     """
     hints = typing.get_type_hints(command, include_extras=True)
-    families = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    families: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name in families:
@@ -62,43 +66,97 @@ def _parameters(family: Any) -> list[inspect.Parameter]:
     ]
 
 
+def writable(path: Path | None) -> Path | None:
+    """Refuse at the start a file that could not be written at the end."""
+    if path is not None and not (path.expanduser().parent.is_dir() and os.access(path.expanduser().parent, os.W_OK)):
+        raise typer.BadParameter(f"{path} cannot be written: no such folder, or no permission")
+    return path
+
+
 Data = Annotated[
     str | None,
     typer.Option(
-        help="A set's name, a folder of images, an .npz file, or NAME=DIR,NAME=DIR: several senses of the same scenes.",
+        help="Name of a data set, a folder of images or sounds, an .npz file, or NAME=DIR,NAME=DIR for several "
+        "modalities of the same scenes.",
         metavar="NAME|PATH",
     ),
 ]
 DataDir = Annotated[
-    Path | None, typer.Option(help="Where named sets lie; else the variable CONTRASTKIT_DATA says it.", metavar="DIR")
+    Path | None, typer.Option(help="Directory of named data sets (default: $CONTRASTKIT_DATA).", metavar="DIR")
 ]
-Download = Annotated[bool, typer.Option("--download", help="Fetch a named set that is not in --data-dir.")]
+Download = Annotated[bool, typer.Option("--download", help="Download a named data set that is not in --data-dir.")]
 ValFraction = Annotated[
     float | None,
-    typer.Option(help="Hold out this share of the training images, drawn by --seed, and judge on it.", min=0, max=1),
+    typer.Option(help="Hold out this share of the training images, drawn by --seed, and evaluate on it.", min=0, max=1),
 ]
-Workers = Annotated[int | None, typer.Option(help="Processes that load data; 0 is this one.", min=0)]
+Workers = Annotated[int | None, typer.Option(help="Data-loading processes; 0 loads in the main process.", min=0)]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
-Seed = Annotated[int, typer.Option(help="Everything random follows from it.", min=0, max=2**63 - 1)]
-
-
-def writable(path: Path | None) -> Path | None:
-    """A file to be written at the end: whether it can be is said at the start."""
-    if path is not None and not (path.expanduser().parent.is_dir() and os.access(path.expanduser().parent, os.W_OK)):
-        raise typer.BadParameter(f"{path} cannot be written: there is no such folder, or no permission")
-    return path
-
-
+Seed = Annotated[int, typer.Option(help="Random seed.", min=0, max=2**63 - 1)]
 Json = Annotated[
     Path | None,
-    typer.Option("--json", help="Write what is printed to this file, as JSON.", metavar="FILE", callback=writable),
+    typer.Option("--json", help="Also write the results to this file, as JSON.", metavar="FILE", callback=writable),
 ]
+Baselines = Annotated[bool, typer.Option("--baselines", help="Also evaluate an untrained encoder and raw pixels.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def where(given: Path | None, kept: str | None = None) -> Path | None:
-    """Where named sets lie: as --data-dir says, else as a run remembers while that is there, else CONTRASTKIT_DATA."""
-    if given is None and (kept is None or not Path(kept).is_dir()):
-        given = Path(os.environ["CONTRASTKIT_DATA"]) if os.environ.get("CONTRASTKIT_DATA") else None
-    found = given or (Path(kept) if kept is not None else None)
-    return None if found is None else found.expanduser().resolve()
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which data set."""
+
+    data: Data = None
+    data_dir: DataDir = None
+    download: Download = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodingOptions(DataOptions):
+    """Which images are encoded, and how."""
+
+    val_fraction: ValFraction = None
+    size: Annotated[
+        int | None, typer.Option(help="Side in pixels of the images that the encoder sees \\[as trained].", min=1)
+    ] = None
+    batch: Annotated[int, typer.Option(help="Images encoded at a time.", min=1)] = 512
+    workers: Workers = None
+    device: Device = "auto"
+    seed: Seed = 0
+
+    def open(self, **how: Any) -> "EvaluationSubject":
+        """The subject of these options; ``how``: further arguments of :meth:`EvaluationSubject.open`."""
+        from contrastkit.evaluate import EvaluationSubject
+
+        return EvaluationSubject.open(**vars(self), **how)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectOptions(EncodingOptions):
+    """Which encoder is evaluated."""
+
+    run: Annotated[
+        Path | None, typer.Argument(help="A run folder that 'contrastkit train' wrote.", metavar="[RUN]")
+    ] = None
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Evaluate this instead of a run: tiny, a torchvision ResNet, timm:NAME, or pixels.", metavar="NAME"
+        ),
+    ] = None
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="With --encoder: load its published supervised weights.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Where results go, beside the screen."""
+
+    json: Json = None
+    debug: Debug = False  # read in main, where errors arrive
+
+
+def where(given: Path | None, recorded: str | None = None) -> Path | None:
+    """:func:`contrastkit.directories.data_directory`."""
+    from contrastkit.directories import data_directory
+
+    return data_directory(given, recorded)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataDir, Debug, Json, Seed
+from contrastkit.cli.report import write_json
 from contrastkit.cli.study import Components, Covariates, Outcome, Table, Treatment, names, read
 
 from contrastkit.errors import UserError
@@ -83,8 +84,6 @@ def refute(
     if placebo is None:
         screen.say("no --placebo-outcome was named: a column that the treatment cannot have changed says most")
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         estimate = {"estimator": estimator, "estimand": first.estimand_, "effect": first.effect_, "se": first.se_}
         write_json(json, {"estimate": estimate, "verdicts": [dataclasses.asdict(verdict) for verdict in found]})
     if not all(verdict.passed for verdict in found):

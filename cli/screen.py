@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.status import Status
 from rich.table import Table
 
@@ -33,6 +33,11 @@ def say(line: str) -> None:
     console.print(escape(line))
 
 
+def lines(texts: Iterable[str]) -> None:
+    for text in texts:
+        say(text)
+
+
 def paragraph(text: str) -> None:
     """Prose, broken between its words."""
     console.print(escape(text), soft_wrap=False)
@@ -50,6 +55,24 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(what), total=total)
         yield lambda n: progress.advance(task, n)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar on a terminal for one task after another, nothing elsewhere. Call what it gives with the task, how much of
+    it is done, and of how much (None: not known)."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        shown: dict[str, TaskID] = {}
+
+        def show(task: str, done: int, total: int | None) -> None:
+            if task not in shown:
+                while shown:
+                    bars.remove_task(shown.popitem()[1])
+                shown[task] = bars.add_task(escape(task), total=total)
+            bars.update(shown[task], completed=done)
+
+        yield show
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, narrow: bool = False) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed, ValFraction, where, writable
+from contrastkit.cli.report import write_json
 from contrastkit.cli.study import names, write
 
 from contrastkit.errors import UserError
@@ -215,8 +216,6 @@ def reweight(
         write(out, {"weight": found.weights})
         screen.say(f"{out}: {n:,} weights, from {found.weights.min():.3g} to {found.weights.max():.3g}, mean 1")
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         report = {k: v for k, v in dataclasses.asdict(found).items() if k != "weights"}
         shape = {"rows": n, "features": list(table.X.columns), "components": X.shape[1] if X is not table.X else 0}
         write_json(json, {**shape, **report, "notices": found.notices})
@@ -277,8 +276,6 @@ def fit(
     screen.say(f"{out}: {kind} on {p:,} features of {n:,} rows, effective sample {ess:,.1f}")
     screen.say(f"on these rows, without weights: {_error(error, kind)}")
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         write_json(json, {"kind": kind, "alpha": alpha, "rows": n, "features": p, "ess": ess, "error": error})
 
 
@@ -309,8 +306,6 @@ def evaluate(
         f"{model} on {data}", (environment or "", "rows", "wrong" if found.kind == "logistic" else "RMSE"), shown
     )
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         write_json(json, dataclasses.asdict(found))
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 from contrastkit.cli import screen
-from contrastkit.cli.options import Debug, Json, takes_options, where
+from contrastkit.cli.options import OutputOptions, takes_options
+from contrastkit.cli.report import write_json
 from typer.core import TyperGroup
 
 from contrastkit.errors import UserError
@@ -40,7 +41,7 @@ for _name, _summary in SUMMARIES.items():
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(OutputOptions):
     """Which run, and how far: what neither the recipe nor :class:`contrastkit.training.Options` says."""
 
     recipe: Annotated[
@@ -52,8 +53,6 @@ class RunOptions:
         Path | None, typer.Option(help="Resume this run; no other option is required.", metavar="RUN")
     ] = None
     stop_after: Annotated[int | None, typer.Option(help="Leave after this many epochs of the schedule.", min=1)] = None
-    json: Json = None
-    debug: Debug = False
 
 
 def command(method: str) -> Any:
@@ -108,8 +107,6 @@ def train(method: str, numbers: dict[str, Any], training: dict[str, Any], option
     for line in _closing(method, plan, outcome):
         screen.say(line)
     if options.json is not None:
-        from contrastkit.cli.main import write_json
-
         report = {"run": str(plan.out), "name": plan.name, "step": outcome.step, "finished": outcome.finished}
         write_json(options.json, report | {"seconds": outcome.seconds} | outcome.evaluation)
 
@@ -118,6 +115,7 @@ def planned(method: str, numbers: dict[str, Any], training: dict[str, Any], opti
     """The library's plan for what the command line says."""
     from contrastkit.cli import recipe_options
 
+    from contrastkit.directories import data_directory
     from contrastkit.run import Run
     from contrastkit.training.plan import absolute, plan, plan_resume
 
@@ -125,13 +123,13 @@ def planned(method: str, numbers: dict[str, Any], training: dict[str, Any], opti
         training = training | {"data": absolute(training["data"])}
     change = recipe_options.change(numbers)
     if options.resume is None:
-        training = training | {"data_dir": where(training.get("data_dir"))}
+        training = training | {"data_dir": data_directory(training.get("data_dir"))}
         encoder = numbers.get("encoder")
         return plan(method, training, change=change, encoder=encoder, row=options.recipe, out=options.out)
     if options.out is not None:
         raise UserError("--out and --resume exclude each other: a resumed run stays in its folder")
     recorded = Run.open(options.resume, writes=False).record["options"]["data_dir"]
-    training = training | {"data_dir": where(training.get("data_dir"), recorded)}
+    training = training | {"data_dir": data_directory(training.get("data_dir"), recorded)}
     return plan_resume(method, options.resume, training, change=change, row=options.recipe)
 
 

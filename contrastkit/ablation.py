@@ -1,8 +1,8 @@
-"""Ablations: one training again and again, a thing changed each time, what was published beside what is measured."""
+"""Ablations: one training repeated with one thing changed each time, published results beside measured ones."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,27 @@ import torch
 from contrastkit import checkpoint, dist, precision
 from contrastkit.data import DataSet
 from contrastkit.errors import UserError
-from contrastkit.evaluate.judge import judge, parts
+from contrastkit.evaluate import EvaluationSubject
+from contrastkit.evaluate.summary import summarise
 from contrastkit.methods import BuildContext, Recipe, byol
+from contrastkit.parts.encoder import Encoder
 from contrastkit.run import load
 from contrastkit.training import NullReporter, Options, Reporter, train
 
 REPORT = "ablation.json"
+
+
+@dataclass(frozen=True, slots=True)
+class AblationRow:
+    """One training of an ablation; accuracies are top-1 in %."""
+
+    name: str
+    published: float  # linear accuracy in the debate's first account
+    knn: float  # on the test part
+    linear: float
+    linear_std: float  # over the probe's seeds
+    rank: float | None  # effective rank when the monitor last looked; None for the untrained encoder
+    seconds: float  # of training
 
 
 def byol_norm(
@@ -27,44 +42,38 @@ def byol_norm(
     *,
     out: Path,
     reporter: Reporter | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[AblationRow]:
     """The batch-norm debate: BYOL's seven trainings (:data:`contrastkit.methods.byol.ABLATION`) on one budget.
 
-    Each row's run lies in a folder of its own below ``out``, what is measured in ``out/ablation.json``. Called again
-    with the same folder it goes on where it was left: a measured row is yielded as it stands, a run is resumed. A
+    Each row's run lies in a folder of its own below ``out``, the measurements in ``out/ablation.json``. Called again
+    with the same folder it continues where it stopped: a measured row is yielded as recorded, a run is resumed. A
     signal ends it after it has saved.
 
     Args:
         name: ``byol/row``, for the record.
-        recipe: what all rows share, epochs and learning rate among it.
-
-    Yields:
-        one dict a row: name, published (linear accuracy in %, of the debate's first account), knn and linear (top-1 in
-        % on ``data.test``), linear_std (over the probe's seeds), rank (effective rank of the features that the monitor
-        last saw; None for the untrained encoder), seconds of training.
+        recipe: what all rows share, epochs and learning rate included.
 
     Raises:
-        UserError: no labels to judge by, or ``out`` holds an ablation of something else.
+        UserError: no labels to evaluate by, or ``out`` holds an ablation of something else.
     """
     assert isinstance(recipe, byol.BYOLRecipe)
     reporter, device = reporter or NullReporter(), dist.init(options.device)
     if dist.world_size() > 1:
         raise UserError("an ablation runs in one process: start it without torchrun")
     options = replace(options, precision=precision.resolve(options.precision, device))
-    parts(data)
+    size = recipe.image_size(data.pretrain.size)
+    subject = EvaluationSubject(data=data, encoders={}, size=size, workers=options.workers, device=device)
+    subject.labelled_parts()  # refused before anything is trained
     head: dict[str, Any] = {"name": name, "recipe": asdict(recipe), "data": data.pretrain.fingerprint()}
     head |= {"seed": options.seed, "precision": options.precision}
     head = json.loads(json.dumps(head))
-    rows = _begun(out / REPORT, head)
-    size = recipe.image_size(data.pretrain.size)
+    rows = _measured(out / REPORT, head)
     yield from rows
     for row, changed in list(byol.ablation(recipe).items())[len(rows) :]:
         reporter.log(f"row {len(rows) + 1} of {len(byol.ABLATION)}: {row}")
         rank, seconds = None, 0.0
         if changed is None:
-            torch.manual_seed(options.seed)
-            context = BuildContext(channels=data.pretrain.channels, size=size, images=len(data.pretrain))
-            encoder = recipe.build_encoder(context).eval()
+            encoder = _untrained(recipe, data, size, options.seed)
         else:
             run = out / row.replace(" ", "-")
             outcome = train(
@@ -73,23 +82,21 @@ def byol_norm(
             if not outcome.finished or outcome.signalled:
                 return
             encoder, rank, seconds = load(run), outcome.evaluation.get("rank"), outcome.seconds
-        found = judge(encoder, data, size=size, workers=options.workers, device=device)
-        rows.append(
-            {
-                "name": row,
-                "published": byol.ABLATION[row][1],
-                "knn": 100 * found.knn.top1,
-                "linear": 100 * found.linear.accuracy.top1,
-                "linear_std": 100 * (found.linear.std or 0.0),
-                "rank": rank,
-                "seconds": seconds,
-            }
-        )
-        checkpoint.write_text(out / REPORT, json.dumps(head | {"rows": rows}, indent=2) + "\n")
+        summary = summarise(replace(subject, encoders={row: encoder}))[row]
+        published = byol.ABLATION[row][1]
+        rows.append(AblationRow(name=row, published=published, **summary.percentages, rank=rank, seconds=seconds))
+        report = head | {"rows": [asdict(measured) for measured in rows]}
+        checkpoint.write_text(out / REPORT, json.dumps(report, indent=2) + "\n")
         yield rows[-1]
 
 
-def _begun(report: Path, head: dict[str, Any]) -> list[dict[str, Any]]:
+def _untrained(recipe: Recipe, data: DataSet, size: int, seed: int) -> Encoder:
+    torch.manual_seed(seed)
+    context = BuildContext(channels=data.pretrain.channels, size=size, images=len(data.pretrain))
+    return recipe.build_encoder(context).eval()
+
+
+def _measured(report: Path, head: dict[str, Any]) -> list[AblationRow]:
     """The rows measured so far.
 
     Raises:
@@ -98,8 +105,9 @@ def _begun(report: Path, head: dict[str, Any]) -> list[dict[str, Any]]:
     if not report.exists():
         return []
     try:
-        kept = json.loads(report.read_text())
-        rows, differ = kept.pop("rows"), [key for key in head if kept.get(key) != head[key]]
+        recorded = json.loads(report.read_text())
+        rows = [AblationRow(**row) for row in recorded.pop("rows")]
+        differ = [key for key in head if recorded.get(key) != head[key]]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{report} is damaged: move it away, the runs beside it are kept") from error
     if differ:

@@ -15,7 +15,7 @@ from torch import Tensor
 from contrastkit.data import DataSet, Loader, Source
 from contrastkit.data.source import split
 from contrastkit.evaluate.features import encode, evaluating
-from contrastkit.evaluate.knn import knn
+from contrastkit.evaluate.neighbours import knn_accuracy
 from contrastkit.methods import Method
 from contrastkit.precision import Autocast
 from contrastkit.rng import permutation
@@ -190,7 +190,7 @@ class Monitor:
                     )
                     for source in self._labelled
                 )
-                now["knn"] = knn(bank, queries, n_classes=self._n_classes, device=self.device).top1
+                now["knn"] = knn_accuracy(bank, queries, n_classes=self._n_classes, device=self.device).top1
         self.history.append(now)
         self.warning = diagnose(self.history, chance_loss=self.chance_loss)
         return now

@@ -163,13 +163,18 @@ def load(path: str | Path) -> "Encoder":
     Raises:
         UserError: no run there, or nothing saved yet.
     """
+    run = Run.open(Path(path), writes=False)
+    return load_encoder(run, run.record)
+
+
+def load_encoder(run: Run, record: dict[str, Any]) -> "Encoder":
+    """:func:`load` of a run whose recipe.json has been read: ``record`` is what it holds."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from contrastkit.parts.build import build_encoder
 
-    run = Run.open(Path(path), writes=False)
-    encoder = build_encoder(**run.record["encoder"])
+    encoder = build_encoder(**record["encoder"])
     if (run.path / ENCODER).exists():
         try:
             state = load_file(run.path / ENCODER)

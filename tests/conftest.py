@@ -27,6 +27,38 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def hard_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """280 colour images of 16 x 16 pixels in an .npz: seven classes whose tints nearly drown in noise."""
+    g = np.random.default_rng(1)
+    labels = np.arange(280) % 7
+    tint = g.uniform(100, 155, size=(7, 1, 1, 3))
+    pixels = np.clip(tint[labels] + g.normal(0, 80, size=(280, 16, 16, 3)), 0, 255).astype(np.uint8)
+    path = tmp_path_factory.mktemp("hard") / "hard.npz"
+    np.savez(path, images=pixels, labels=labels)
+    return path
+
+
+def _trained(method: str, data: Path, out: Path) -> Path:
+    from contrastkit.cli.main import main
+
+    quick = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
+    assert main(["train", method, f"--data={data}", f"--out={out}", *quick, "--val-fraction=0.25"]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def moco_run(hard_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of MoCo for an epoch on ``hard_images``, a quarter of them held out."""
+    return _trained("moco", hard_images, tmp_path_factory.mktemp("moco") / "run")
+
+
+@pytest.fixture(scope="session")
+def cmc_run(hard_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of CMC, which has an encoder for each of two views."""
+    return _trained("cmc", hard_images, tmp_path_factory.mktemp("cmc") / "run")
+
+
+@pytest.fixture(scope="session")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """160 .wav files at 8 kHz, a quarter of a second and longer, in two folders: low and high notes under noise."""
     g, root = np.random.default_rng(0), tmp_path_factory.mktemp("sounds")

@@ -1,4 +1,4 @@
-"""Features: encoded once, judged many times."""
+"""Features: encoded once, evaluated many times."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ class Features:
 
 @torch.no_grad()
 def encode(
-    encoder: Encoder,
+    encoder: nn.Module,
     source: Source,
     *,
     size: int,
@@ -56,16 +56,17 @@ def encode(
     in. Features lie on the CPU.
 
     Args:
+        encoder: images [N, C, H, W] in [0, 1] -> features [N, D]. An :class:`Encoder` is given the channels that it
+            takes, any other module those that the source has.
         size: side of the images that the encoder sees, in pixels.
         max_bad: share of unreadable images above which this stops.
-        on_batch: told how many images were encoded, after each batch.
+        on_batch: called after each batch with the number of images in it.
     """
     encoder.to(device)
+    channels = encoder.channels if isinstance(encoder, Encoder) else None
     x, y = [], []
     with evaluating(encoder):
-        for plain in plain_batches(
-            source, size=size, channels=encoder.channels, batch=batch, workers=workers, max_bad=max_bad
-        ):
+        for plain in plain_batches(source, size=size, channels=channels, batch=batch, workers=workers, max_bad=max_bad):
             images = plain.views[0].to(device, memory_format=torch.channels_last)
             with autocast():
                 x.append(encoder(images).float().cpu())

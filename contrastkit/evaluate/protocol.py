@@ -11,7 +11,7 @@ from contrastkit.data import Loader, Source
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy
 from contrastkit.evaluate.features import encode, evaluating, labelled
-from contrastkit.evaluate.probe import score_classifiers
+from contrastkit.evaluate.linear import score_classifiers
 from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
 from contrastkit.parts.encoder import Encoder
@@ -24,6 +24,7 @@ class ProtocolResult:
 
     accuracy: Accuracy  # on the test images after the last epoch
     losses: tuple[float, ...]  # mean training loss of each epoch
+    rate: float  # learning rate
 
 
 def moco_protocol(
@@ -88,4 +89,4 @@ def moco_protocol(
     (scores,) = score_classifiers(features, fc.weight.detach().T[:, None], fc.bias.detach()[None])
     assert scores is not None  # the loss was finite
     top1, top5 = scores
-    return ProtocolResult(accuracy(top1, top5 if n_classes > 5 else None, len(features.y)), losses)
+    return ProtocolResult(accuracy(top1, top5 if n_classes > 5 else None, len(features.y)), losses, lr)

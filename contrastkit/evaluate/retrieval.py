@@ -1,19 +1,23 @@
-"""Retrieval: whether what one sense sees of a scene finds what another sees of it."""
+"""Retrieval: whether one view or modality of an image finds another of the same image."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from contrastkit.errors import UserError
+from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
+from contrastkit.parts.encoder import SplitEncoder
+from contrastkit.run import load_method
 
-SIMILARITIES = 2**23  # held at once: 64 MiB
+SIMILARITIES = 2**23  # held in memory at once: 64 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """How queries found their partners among n keys; shares in [0, 1]."""
+    """How often queries find their partners among n keys; shares in [0, 1]."""
 
     recall: dict[int, float]  # k -> share of the queries whose partner is among the k nearest keys
     median_rank: float  # of the partner, from 1
@@ -24,8 +28,47 @@ class Retrieval:
         return min(1.0, k / self.n)
 
 
+@dataclass(frozen=True, slots=True)
+class RetrievalReport:
+    """What :func:`retrieve` found."""
+
+    data: str  # name of the data set
+    size: int  # side in pixels of the images
+    retrieval: dict[str, Retrieval]  # "query -> key", by the names of the views
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 @torch.no_grad()
-def retrieval(queries: Tensor, keys: Tensor, *, ks: tuple[int, ...] = (1, 5, 10)) -> Retrieval:
+def retrieve(subject: EvaluationSubject, *, on_progress: OnProgress | None = None) -> RetrievalReport:
+    """Look for each view of every test image among another view of all of them, by the outputs of a run of cmc.
+
+    Raises:
+        UserError: the subject is no run, a run with one encoder for all views, or has no test part.
+    """
+    if subject.run is None:
+        raise UserError("retrieval is for runs of cmc: open the subject from a run folder")
+    name, test = str(subject.run), subject.data.test
+    encoder = subject.encoders[name]
+    if not isinstance(encoder, SplitEncoder):
+        raise UserError(f"{name} has one encoder, not one a view: retrieval is for runs of cmc")
+    if test is None:
+        raise UserError(f"{subject.data.name} has no test part: hold one out with --val-fraction 0.1")
+    (features,) = subject.features(name, test, on_progress=on_progress)
+    z = load_method(subject.run).online.head(features.x).chunk(len(encoder.views), dim=1)
+    outputs = dict(zip(test.modalities or encoder.views, z, strict=True))
+    retrieval = {
+        f"{query} -> {key}": recall_at_k(outputs[query], outputs[key])
+        for query in outputs
+        for key in outputs
+        if query != key
+    }
+    return RetrievalReport(subject.data.name, subject.size, retrieval)
+
+
+@torch.no_grad()
+def recall_at_k(queries: Tensor, keys: Tensor, *, ks: tuple[int, ...] = (1, 5, 10)) -> Retrieval:
     """Rank all keys [n, C] for each query [n, C] by cosine similarity; the i-th key is the i-th query's partner.
 
     Keys as near as the partner rank before it, so that an encoder which maps everything to one point finds nothing.

@@ -28,7 +28,7 @@ def test_seven_rows_measured_beside_the_published_ones(
 
     monkeypatch.setattr(ablation, "train", signalled_at_the_end_of_the_third)
     assert main(command) == 0
-    assert "2 of 7 rows are measured: the same command goes on" in capsys.readouterr().out
+    assert "2 of 7 rows are measured: the same command resumes" in capsys.readouterr().out
     rows = json.loads((tmp_path / "all" / "ablation.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["contrastive loss", "BYOL"]
 
@@ -66,7 +66,9 @@ def test_seven_rows_measured_beside_the_published_ones(
     assert "is damaged" in capsys.readouterr().err
 
 
-def test_what_cannot_be_judged_is_not_trained(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_evaluated_is_not_trained(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "none"
     command = ["ablate", "byol-norm", f"--data={images}", f"--out={out}", "--encoder=tiny", "--device=cpu"]
     assert main(command) == 2

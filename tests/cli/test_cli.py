@@ -9,15 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import typer
 from contrastkit.cli import screen
 from contrastkit.cli.main import app, main
 from contrastkit.cli.methods import per_view
-from contrastkit.cli.options import where
 from PIL import Image
 
-import contrastkit
 from contrastkit import training as library
 from contrastkit.cards import CARDS
 from contrastkit.errors import UserError
@@ -130,21 +127,6 @@ def test_a_folder_does_not_stand_in_for_a_named_set(monkeypatch: pytest.MonkeyPa
     assert reached(monkeypatch, *own)[2].data == str(tmp_path / "mine")  # type: ignore[attr-defined]
 
 
-def test_where_named_sets_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The option, then what the run remembers, then the variable; a folder that has gone is remembered in vain."""
-    given, kept, named = tmp_path / "given", tmp_path / "kept", tmp_path / "named"
-    kept.mkdir()
-    assert where(None) is None
-    monkeypatch.setenv("CONTRASTKIT_DATA", str(named))
-    assert where(given, str(kept)) == given
-    assert where(None, str(kept)) == kept
-    assert where(None, str(tmp_path / "gone")) == where(None) == named
-    assert where(Path("."), str(kept)) == Path.cwd()
-    monkeypatch.setenv("CONTRASTKIT_DATA", "")
-    assert where(None, str(tmp_path / "gone")) == tmp_path / "gone"
-    assert where(None) is None
-
-
 def test_the_row_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     name, recipe, _, _ = reached(monkeypatch, "moco", "--recipe=imagenet", "--out=r")
     assert (name, recipe) == ("moco-v2/imagenet", RECIPES["moco-v2/imagenet"])
@@ -173,53 +155,7 @@ def test_resume_may_change_where_and_how_a_run_is_watched(
     assert recipe.tau == 0.1 and how["stop_after"] == 2  # type: ignore[attr-defined]  # to repeat is not to change
 
 
-# ---------------------------------------- judging and files
-
-
-def test_a_run_is_judged_beside_its_baselines(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["knn", str(run), "--baselines", f"--json={tmp_path / 'knn.json'}"]) == 0
-    assert main(["probe", str(run), "--epochs=2", "--seeds=2"]) == 0
-    out = capsys.readouterr().out
-    assert "untrained tiny" in out and "raw pixels" in out and "95 % interval" in out
-    found = json.loads((tmp_path / "knn.json").read_text())
-    assert found == json.loads((run / "knn.json").read_text())
-    assert list(found["accuracy"]) == [str(run), "untrained tiny", "raw pixels"]
-    assert found["accuracy"]["raw pixels"]["top1"] > 0.9  # the classes differ by their tint
-    probe = json.loads((run / "probe.json").read_text())["probe"][str(run)]
-    assert len(probe["seeds"]) == 2 and probe["rate"] in probe["rates"]
-    assert (run / "probe.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_papers_protocol(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["probe", str(run), "--protocol=moco", "--epochs=1", "--lr=1"]) == 0
-    assert "protocol moco" in capsys.readouterr().out
-    found = json.loads((run / "probe.json").read_text())
-    assert found["protocol"] == "moco" and found["probe"][str(run)]["rate"] == 1
-
-
-def test_any_encoder_can_be_judged(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for encoder in ("tiny", "pixels"):
-        assert main(["knn", f"--encoder={encoder}", f"--data={images}", "--val-fraction=0.2"]) == 0
-    out = capsys.readouterr().out
-    assert "tiny, untrained" in out and "raw pixels" in out
-
-
-def test_embed_writes_features(run: Path, images: Path, tmp_path: Path) -> None:
-    out, test = tmp_path / "features.npz", tmp_path / "test.npz"
-    assert main(["embed", str(run), f"--out={out}"]) == 0
-    with np.load(out, allow_pickle=False) as file, np.load(images) as data:
-        assert file["features"].shape == (320, 128) and file["features"].dtype == np.float32
-        assert (file["split"] == "train").sum() == 256  # the run's own --val-fraction
-        assert (file["split"] == "test").sum() == 64
-        with torch.no_grad():
-            features = contrastkit.load(run)(torch.from_numpy(data["images"]).permute(0, 3, 1, 2) / 255)
-        nearest = torch.cdist(torch.from_numpy(file["features"]).double(), features.double()).min(1)
-        assert nearest.values.max() < 1e-4
-        assert sorted(nearest.indices.tolist()) == list(range(320)), "every image once"
-        assert file["labels"].tolist() == data["labels"][nearest.indices].tolist()
-        assert main(["embed", str(run), "--split=test", f"--out={test}"]) == 0
-        with np.load(test, allow_pickle=False) as part:
-            assert np.allclose(part["features"], file["features"][file["split"] == "test"], atol=1e-5)
+# ---------------------------------------- files
 
 
 def test_views_draws_a_sheet(tmp_path: Path) -> None:
@@ -349,7 +285,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["views", "digits", "--out=missing/x.png"], "missing/x.png cannot be written"),
         (["train", "moco", "--resume=nowhere"], "holds no run"),
         (["knn", "nowhere"], "holds no run"),
-        (["knn"], "name what to judge"),
+        (["knn"], "name what to evaluate"),
         (["views", "digit"], "did you mean 'digits'"),
         (["bench-kernels", "--op=infonse"], "infonce"),
     ],
@@ -421,15 +357,6 @@ def test_data_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not (tmp_path / "r").exists()
 
 
-def test_judging_needs_labels_and_a_test_part(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with np.load(images) as file:
-        np.savez(tmp_path / "bare.npz", images=file["images"])
-    for command in ("probe", "knn"):
-        error = one_error_line(capsys, command, "--encoder=tiny", f"--data={tmp_path / 'bare.npz'}")
-        assert "has no labels" in error
-        assert "--val-fraction" in one_error_line(capsys, command, "--encoder=tiny", f"--data={images}")
-
-
 def test_a_run_keeps_its_recipe(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "a run keeps its recipe" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--tau=0.3")
     assert "not of moco-v1" in one_error_line(capsys, "train", "moco-v1", f"--resume={run}")
@@ -484,7 +411,6 @@ COMMANDS = (
 HELP = """
 import sys
 from contrastkit.cli.main import main
-from contrastkit.cli.options import where
 
 for args in ([], *([name] for name in sys.argv[1:])):
     assert main([*args, "--help"]) == 0

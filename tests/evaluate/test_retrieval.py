@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from contrastkit.errors import UserError
-from contrastkit.evaluate.retrieval import retrieval
+from contrastkit.evaluate.retrieval import recall_at_k
 
 
 def test_ranks_are_those_of_a_loop() -> None:
@@ -21,7 +21,7 @@ def test_ranks_are_those_of_a_loop() -> None:
             dot = sum(x * y for x, y in zip(a, b, strict=True))
             cosines.append(dot / math.sqrt(sum(x * x for x in a)) / math.sqrt(sum(y * y for y in b)))
         ranks.append(1 + sum(c > cosines[i] for j, c in enumerate(cosines) if j != i))
-    found = retrieval(queries, keys, ks=(1, 3, 10))
+    found = recall_at_k(queries, keys, ks=(1, 3, 10))
     assert found.recall == {k: pytest.approx(sum(r <= k for r in ranks) / 30) for k in (1, 3, 10)}
     assert found.median_rank == pytest.approx(sorted(ranks)[14] / 2 + sorted(ranks)[15] / 2)
     assert 0 < found.recall[1] < 1 and found.n == 30
@@ -31,24 +31,24 @@ def test_ranks_are_those_of_a_loop() -> None:
 def test_lengths_do_not_matter_and_a_collapsed_encoder_finds_nothing() -> None:
     queries = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
     keys = queries * torch.tensor([1.0, 9, 3, 0.1, 5, 2])[:, None]
-    assert retrieval(queries, keys, ks=(1,)).recall == {1: 1.0}
-    same = retrieval(torch.ones(6, 4), torch.ones(6, 4), ks=(1, 5))
+    assert recall_at_k(queries, keys, ks=(1,)).recall == {1: 1.0}
+    same = recall_at_k(torch.ones(6, 4), torch.ones(6, 4), ks=(1, 5))
     assert same.recall == {1: 0.0, 5: 0.0} and same.median_rank == 6
 
 
 def test_what_is_not_a_number_finds_nothing() -> None:
-    found = retrieval(torch.full((6, 4), float("nan")), torch.ones(6, 4), ks=(1,))
+    found = recall_at_k(torch.full((6, 4), float("nan")), torch.ones(6, 4), ks=(1,))
     assert found.recall == {1: 0.0} and found.median_rank == 6
 
 
 def test_pieces_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     g = torch.Generator().manual_seed(2)
     queries, keys = torch.randn(11, 3, generator=g), torch.randn(11, 3, generator=g)
-    whole = retrieval(queries, keys)
+    whole = recall_at_k(queries, keys)
     monkeypatch.setattr("contrastkit.evaluate.retrieval.SIMILARITIES", 25)
-    assert retrieval(queries, keys) == whole
+    assert recall_at_k(queries, keys) == whole
 
 
 def test_one_pair_is_refused() -> None:
     with pytest.raises(UserError, match="at least two pairs"):
-        retrieval(torch.ones(1, 3), torch.ones(1, 3))
+        recall_at_k(torch.ones(1, 3), torch.ones(1, 3))

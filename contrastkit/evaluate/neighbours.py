@@ -1,17 +1,48 @@
 """Weighted k-nearest-neighbour classification: what a frozen encoder's features know, with nothing to train."""
 
+from dataclasses import asdict, dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
 from contrastkit.evaluate.features import Features
+from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 
 SIMILARITIES = 2**24  # similarities held at once: 64 MiB
 
 
+@dataclass(frozen=True, slots=True)
+class KnnReport:
+    """What :func:`knn` found."""
+
+    data: str  # name of the data set
+    k: int
+    T: float
+    size: int  # side in pixels of the images
+    accuracy: dict[str, Accuracy]  # of each encoder
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def knn(subject: EvaluationSubject, *, k: int = 20, T: float = 0.1, on_progress: OnProgress | None = None) -> KnnReport:
+    """Weighted k-nearest-neighbour accuracy of each encoder's features: :func:`knn_accuracy`.
+
+    Raises:
+        UserError: no labels, no test part, or k or T not positive.
+    """
+    accuracy = {
+        name: knn_accuracy(train, test, k=k, T=T, n_classes=subject.n_classes, device=subject.device)
+        for name, train, test in subject.labelled_features(on_progress)
+    }
+    return KnnReport(subject.data.name, k, T, subject.size, accuracy)
+
+
 @torch.no_grad()
-def knn(
+def knn_accuracy(
     train: Features,
     test: Features,
     *,

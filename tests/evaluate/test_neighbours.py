@@ -7,7 +7,7 @@ import torch
 
 from contrastkit.errors import UserError
 from contrastkit.evaluate.features import Features
-from contrastkit.evaluate.knn import knn
+from contrastkit.evaluate.neighbours import knn_accuracy
 
 
 def clusters(n: int, C: int, seed: int, spread: float = 1.5) -> Features:
@@ -37,7 +37,7 @@ def by_hand(train: Features, test: Features, k: int, T: float, C: int) -> tuple[
 @pytest.mark.parametrize(("k", "T"), [(1, 0.1), (7, 0.07), (20, 0.1), (60, 1.0)])
 def test_against_a_loop(k: int, T: float) -> None:
     train, test = clusters(120, 7, seed=1), clusters(40, 7, seed=2)
-    found = knn(train, test, k=k, T=T, n_classes=7)
+    found = knn_accuracy(train, test, k=k, T=T, n_classes=7)
     top1, top5 = by_hand(train, test, k, T, 7)
     assert (found.top1, found.top5, found.n) == (pytest.approx(top1), pytest.approx(top5), 40)
     assert 0.2 < top1 < 1.0 and top1 < top5  # the case tells right from wrong
@@ -47,25 +47,25 @@ def test_weights_matter() -> None:
     """One near neighbour outvotes two far ones at a low temperature, and not at a high one."""
     train = Features(torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.6, -0.8]]), torch.tensor([0, 1, 1]))
     test = Features(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
-    assert knn(train, test, k=3, T=0.1, n_classes=2).top1 == 1
-    assert knn(train, test, k=3, T=10.0, n_classes=2).top1 == 0
+    assert knn_accuracy(train, test, k=3, T=0.1, n_classes=2).top1 == 1
+    assert knn_accuracy(train, test, k=3, T=10.0, n_classes=2).top1 == 0
 
 
 def test_a_tiny_temperature_does_not_overflow() -> None:
     train, test = clusters(120, 7, seed=1), clusters(40, 7, seed=2)
-    nearest = knn(train, test, k=1, T=1.0, n_classes=7)
-    assert knn(train, test, k=20, T=1e-6, n_classes=7).top1 == nearest.top1
+    nearest = knn_accuracy(train, test, k=1, T=1.0, n_classes=7)
+    assert knn_accuracy(train, test, k=20, T=1e-6, n_classes=7).top1 == nearest.top1
 
 
 def test_chunks_change_nothing() -> None:
     train, test = clusters(120, 7, seed=1), clusters(41, 7, seed=2)
-    assert knn(train, test, n_classes=7, chunk=4) == knn(train, test, n_classes=7, chunk=41)
+    assert knn_accuracy(train, test, n_classes=7, chunk=4) == knn_accuracy(train, test, n_classes=7, chunk=41)
 
 
 def test_more_neighbours_than_images_means_all() -> None:
     train, test = clusters(30, 3, seed=1), clusters(20, 3, seed=2)
-    found = knn(train, test, k=1000, n_classes=3)
-    assert found == knn(train, test, k=30, n_classes=3)
+    found = knn_accuracy(train, test, k=1000, n_classes=3)
+    assert found == knn_accuracy(train, test, k=30, n_classes=3)
     assert found.top5 is None  # of three classes
 
 
@@ -73,12 +73,12 @@ def test_images_without_a_label_do_not_count() -> None:
     train, test = clusters(60, 7, seed=1), clusters(30, 7, seed=2)
     more = Features(torch.cat([train.x, test.x]), torch.cat([train.y, torch.full_like(test.y, -1)]))
     asked = Features(torch.cat([test.x, train.x]), torch.cat([test.y, torch.full_like(train.y, -1)]))
-    assert knn(more, asked, n_classes=7) == knn(train, test, n_classes=7)
+    assert knn_accuracy(more, asked, n_classes=7) == knn_accuracy(train, test, n_classes=7)
 
 
 def test_no_labels_and_bad_numbers() -> None:
     train = clusters(10, 2, seed=1)
     with pytest.raises(UserError, match="needs labels"):
-        knn(Features(train.x, torch.full_like(train.y, -1)), train, n_classes=2)
+        knn_accuracy(Features(train.x, torch.full_like(train.y, -1)), train, n_classes=2)
     with pytest.raises(UserError, match="k >= 1 and T > 0"):
-        knn(train, train, k=0, n_classes=2)
+        knn_accuracy(train, train, k=0, n_classes=2)

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from contrastkit.errors import UserError
-from contrastkit.evaluate import probe as module
+from contrastkit.evaluate import linear as module
 from contrastkit.evaluate.features import Features
-from contrastkit.evaluate.probe import linear_probe, plot_rates
+from contrastkit.evaluate.linear import linear_probe, plot_rates
 
 
 def blobs(n: int, C: int, seed: int) -> Features:
@@ -107,6 +107,12 @@ def test_the_edge_of_the_rates_is_said() -> None:
     found = linear_probe(blobs(100, 3, seed=1), blobs(50, 3, seed=2), n_classes=3, rates=(0.1, 1.0, 10.0), epochs=2)
     assert any("edge" in line for line in replace(found, rate=10.0).notices)
     assert replace(found, rate=1.0).notices == []
+
+
+def test_of_equally_good_rates_the_smallest_is_taken() -> None:
+    easy = Features(torch.eye(3).repeat(20, 1), torch.arange(3).repeat(20))  # right at any rate
+    found = linear_probe(easy, easy, n_classes=3, rates=(3.0, 0.3, 1.0), epochs=5, seeds=(0,))
+    assert (found.validation, found.rate) == ((1.0, 1.0, 1.0), 0.3)
 
 
 def test_no_labels() -> None:

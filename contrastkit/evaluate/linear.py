@@ -25,7 +25,7 @@ HELD_OUT = 0.1  # share of the training images that chooses the rate
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class LinearProbe:
     """Result of :func:`linear_probe`."""
 
     accuracy: Accuracy  # on the test images, mean over the seeds
@@ -56,7 +56,7 @@ def linear_probe(
     epochs: int = 50,
     batch: int = 256,
     device: str | torch.device = "cpu",
-) -> Probe:
+) -> LinearProbe:
     """Train linear classifiers on frozen features, one for each learning rate, all at once.
 
     A tenth of the training images, drawn by the first seed, is held out. All rates are trained on the rest and the one
@@ -89,7 +89,7 @@ def linear_probe(
     if len(final) < len(seeds):
         raise UserError(f"the linear probe diverged at learning rate {rate:g}: leave it out")
     top1, top5 = ([shares[i] for shares in final] for i in (0, 1))
-    return Probe(
+    return LinearProbe(
         accuracy=accuracy(statistics.fmean(top1), statistics.fmean(top5) if n_classes > 5 else None, len(test.y)),
         seeds=tuple(top1),
         std=statistics.stdev(top1) if len(top1) > 1 else None,
@@ -161,7 +161,7 @@ def score_classifiers(test: Features, W: Tensor, b: Tensor) -> list[tuple[float,
     return [(top1, top5) if ok else None for (top1, top5), ok in zip(shares, finite.tolist(), strict=True)]
 
 
-def plot_rates(probe: Probe, path: Path) -> None:
+def plot_rates(probe: LinearProbe, path: Path) -> None:
     """Draw the accuracy on the held-out training images against the learning rate, as a PNG."""
     from matplotlib.figure import Figure  # slow to import
 

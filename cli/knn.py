@@ -1,0 +1,34 @@
+"""``contrastkit knn``: nearest-neighbour accuracy of frozen features."""
+
+from typing import Annotated
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, takes_options
+from contrastkit.cli.report import counts, interval, percent, write_reports
+
+
+@takes_options
+def knn(
+    *,
+    which: SubjectOptions,
+    baselines: Baselines = False,
+    k: Annotated[int, typer.Option(help="Number of neighbours.", min=1)] = 20,
+    temperature: Annotated[
+        float, typer.Option("--T", help="Temperature of their votes exp(cosine / T).", min=1e-6)
+    ] = 0.1,
+    output: OutputOptions,
+) -> None:
+    """Weighted k-nearest-neighbour accuracy of frozen features (Wu et al. 2018): cosine similarity, nothing trained."""
+    from contrastkit import evaluate
+
+    subject = which.open(baselines=baselines)
+    screen.lines(subject.notices)
+    with screen.progress() as on_progress:
+        report = evaluate.knn(subject, k=k, T=temperature, on_progress=on_progress)
+    screen.table(
+        f"kNN on {report.data}, k = {k}, T = {temperature:g}, {counts(subject)}",
+        ("features", "top-1", "95 % interval", "top-5"),
+        [(name, percent(a.top1), interval(a.interval), percent(a.top5)) for name, a in report.accuracy.items()],
+    )
+    write_reports(report.as_json(), output.json, subject.reports and subject.reports / "knn.json")

@@ -1,0 +1,54 @@
+"""Results for readers and for files: numbers as text, and JSON."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contrastkit.evaluate import EvaluationSubject
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a report atomically; what is no finite number becomes null."""
+    import json
+
+    from contrastkit.checkpoint import write_text
+
+    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_reports(value: Any, *paths: Path | None) -> None:
+    """Write the same report to each path that is not None."""
+    for path in paths:
+        if path is not None:
+            write_json(path, value)
+
+
+def percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f} %"
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    return f"{100 * bounds[0]:.1f} - {100 * bounds[1]:.1f}"
+
+
+def counts(subject: "EvaluationSubject") -> str:
+    """How many images or sounds, and of which size."""
+    train, test = subject.labelled_parts()
+    what = f"images of {subject.size} px" if train.rate is None else f"sounds of {subject.size:,} samples"
+    return f"{len(train):,} training and {len(test):,} test {what}"
+
+
+def flat(value: Any) -> str:
+    """A nested value as text, a line for each entry of a dict."""
+    if isinstance(value, dict):
+        return "\n".join(f"{k}: {flat(v)}" for k, v in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,36 @@
+"""``contrastkit retrieve``: whether one view of an image finds another view of it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.options import EncodingOptions, OutputOptions, takes_options
+from contrastkit.cli.report import percent, write_reports
+
+
+@takes_options
+def retrieve(
+    *,
+    run: Annotated[Path, typer.Argument(help="A run folder of cmc.", metavar="RUN")],
+    how: EncodingOptions,
+    output: OutputOptions,
+) -> None:
+    """Recall at k of retrieving one view or modality of a test image by another (cmc)."""
+    from contrastkit import evaluate
+
+    subject = how.open(run=run)
+    screen.lines(subject.notices)
+    with screen.progress() as on_progress:
+        report = evaluate.retrieve(subject, on_progress=on_progress)
+    rows = [
+        (name, *map(percent, pair.recall.values()), f"{pair.median_rank:g}") for name, pair in report.retrieval.items()
+    ]
+    one = next(iter(report.retrieval.values()))
+    chance = ("chance", *(percent(one.chance(k)) for k in one.recall), f"{(one.n + 1) / 2:g}")
+    screen.table(
+        f"retrieval on {report.data}, {one.n:,} test images",
+        ("query -> key", *(f"recall@{k}" for k in one.recall), "median rank"),
+        [*rows, chance],
+    )
+    write_reports(report.as_json(), output.json, subject.reports and subject.reports / "retrieval.json")

@@ -1,0 +1,40 @@
+"""``contrastkit views``: what the network sees."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.options import DataOptions, Debug, Seed, takes_options, writable
+
+from contrastkit.names import DEFAULT_DATA, VIEW_NAMES
+
+
+@takes_options
+def views(
+    *,
+    name: Annotated[str, typer.Argument(help=f"A row of augmentations: {', '.join(VIEW_NAMES)}.", metavar="VIEWS")],
+    which: DataOptions,
+    images: Annotated[int, typer.Option(help="Images on the sheet, one a row.", min=1)] = 8,
+    draws: Annotated[int, typer.Option(help="Draws of each view.", min=1)] = 4,
+    seed: Seed = 0,
+    out: Annotated[Path, typer.Option(help="The picture to write.", metavar="FILE", callback=writable)] = Path(
+        "sheet.png"
+    ),
+    debug: Debug = False,
+) -> None:
+    """Draw a sheet of originals and their views: what the network sees."""
+    from contrastkit.checkpoint import write_with
+    from contrastkit.data import open_data
+    from contrastkit.directories import data_directory
+    from contrastkit.errors import UserError
+    from contrastkit.views import named_views, sheet
+
+    rows = named_views(name)
+    data = which.data or DEFAULT_DATA
+    source = open_data(data, data_dir=data_directory(which.data_dir), download=which.download).pretrain
+    if source.rate is not None:
+        raise UserError(f"{source.name} holds sounds: there is nothing to see")
+    picture = sheet(source, rows, n=images, epochs=draws, seed=seed)
+    write_with(out, lambda file: picture.save(file, format="png"))
+    screen.say(f"{out}: {images} images of {source.name}, the original left, then its views under '{name}'")

@@ -1,0 +1,68 @@
+"""Embedding: the features of a data set, to keep."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from contrastkit.checkpoint import write_with
+from contrastkit.errors import UserError
+from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """Features of N images by one encoder."""
+
+    data: str  # name of the data set
+    encoder: str
+    features: np.ndarray  # float32 [N, D]
+    labels: np.ndarray  # int64 [N], -1 where there is none
+    split: np.ndarray  # text [N], "train" or "test"
+    classes: np.ndarray  # text: the names of the labels 0, 1, ..., where they have any
+
+    def save(self, path: Path) -> None:
+        """Write features, labels, split and classes to an .npz, atomically."""
+        arrays = {name: getattr(self, name) for name in ("features", "labels", "split", "classes")}
+
+        def write(temporary: Path) -> None:
+            with open(temporary, "wb") as file:  # a file object, lest numpy adds an ending to the temporary name
+                np.savez(file, **arrays)
+
+        write_with(path, write)
+
+    def as_json(self) -> dict[str, Any]:
+        images, features = self.features.shape
+        return {"data": self.data, "encoder": self.encoder, "images": images, "features": features}
+
+
+def embed(
+    subject: EvaluationSubject,
+    *,
+    split: Literal["train", "test", "all"] = "all",
+    on_progress: OnProgress | None = None,
+) -> Embedding:
+    """The features of a part of the data set, or of all of it, by the subject's only encoder.
+
+    Raises:
+        UserError: there are several encoders, or no test part.
+    """
+    if len(subject.encoders) != 1:
+        raise UserError(f"one encoder embeds at a time, not {len(subject.encoders)}: {', '.join(subject.encoders)}")
+    (name,) = subject.encoders
+    parts = {"train": subject.data.train, "test": subject.data.test}
+    sources = {part: source for part, source in parts.items() if source is not None and split in (part, "all")}
+    if not sources:
+        raise UserError(
+            f"{subject.data.name} has no test part: use --split train, or hold one out with --val-fraction 0.1"
+        )
+    features = dict(zip(sources, subject.features(name, *sources.values(), on_progress=on_progress), strict=True))
+    return Embedding(
+        data=subject.data.name,
+        encoder=name,
+        features=np.concatenate([part.x.numpy() for part in features.values()]),
+        labels=np.concatenate([part.y.numpy() for part in features.values()]),
+        split=np.repeat(list(features), [len(part.y) for part in features.values()]),
+        classes=np.array(subject.data.train.classes or ()),
+    )

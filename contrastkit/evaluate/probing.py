@@ -1,0 +1,115 @@
+"""The linear probe of a subject, under either protocol."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from contrastkit.errors import UserError
+from contrastkit.evaluate.linear import LinearProbe, linear_probe
+from contrastkit.evaluate.protocol import ProtocolResult, moco_protocol
+from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
+from contrastkit.parts.encoder import Encoder
+
+EPOCHS = {"rates": 50, "moco": 100}
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What :func:`probe` found."""
+
+    data: str  # name of the data set
+    protocol: str
+    size: int  # side in pixels of the images
+    probe: dict[str, LinearProbe | ProtocolResult]  # of each encoder
+    notices: tuple[str, ...]  # lines that a reader of the figures should know
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "notices"}
+
+
+def probe(
+    subject: EvaluationSubject,
+    *,
+    protocol: Literal["rates", "moco"] = "rates",
+    epochs: int | None = None,
+    lr: float = 30.0,
+    seeds: int = 3,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+    on_epoch: Callable[[str, int, int, float], None] | None = None,
+) -> ProbeReport:
+    """Accuracy of a linear classifier on each encoder's features.
+
+    Args:
+        protocol: "rates": :func:`linear_probe`, many learning rates at once on features encoded once; "moco":
+            :func:`moco_protocol`, on random crops and flips of the images.
+        epochs: passes over the training images; None is the protocol's number, :data:`EPOCHS`.
+        lr: learning rate of "moco".
+        seeds: of "rates": classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``, ...
+        on_epoch: under "moco" called after each epoch with encoder, epoch (from 1), number of epochs, and mean loss.
+
+    Raises:
+        UserError: no labels, no test part, or under "moco" nothing but raw pixels, or sounds.
+    """
+    epochs = epochs or EPOCHS[protocol]
+    if protocol == "moco":
+        return _by_moco(subject, epochs=epochs, lr=lr, seed=seed, on_progress=on_progress, on_epoch=on_epoch)
+    probes: dict[str, LinearProbe | ProtocolResult] = {}
+    notices: list[str] = []
+    for name, train, test in subject.labelled_features(on_progress):
+        if on_progress is not None:
+            on_progress(f"linear probe: {name}", 0, None)
+        result = linear_probe(
+            train,
+            test,
+            n_classes=subject.n_classes,
+            epochs=epochs,
+            seeds=range(seed, seed + seeds),
+            device=subject.device,
+        )
+        probes[name] = result
+        notices += [f"{name}: {notice}" for notice in result.notices]
+    return ProbeReport(subject.data.name, protocol, subject.size, probes, tuple(notices))
+
+
+def _by_moco(
+    subject: EvaluationSubject,
+    *,
+    epochs: int,
+    lr: float,
+    seed: int,
+    on_progress: OnProgress | None,
+    on_epoch: Callable[[str, int, int, float], None] | None,
+) -> ProbeReport:
+    train, test = subject.labelled_parts()
+    if train.rate is not None:
+        raise UserError("the protocol 'moco' crops and flips images, these are sounds: use --protocol rates")
+    encoders = {name: encoder for name, encoder in subject.encoders.items() if isinstance(encoder, Encoder)}
+    if not encoders:
+        raise UserError("the protocol 'moco' probes an encoder, not raw pixels: use --protocol rates")
+    probes: dict[str, LinearProbe | ProtocolResult] = {}
+    for name, encoder in encoders.items():
+
+        def report(epoch: int, loss: float, name: str = name) -> None:
+            if on_progress is not None:
+                on_progress(f"linear probe: {name}", epoch + 1, epochs)
+            if on_epoch is not None:
+                on_epoch(name, epoch + 1, epochs, loss)
+
+        probes[name] = moco_protocol(
+            encoder,
+            train,
+            test,
+            size=subject.size,
+            n_classes=subject.n_classes,
+            lr=lr,
+            epochs=epochs,
+            workers=subject.workers,
+            seed=seed,
+            device=subject.device,
+            on_epoch=report,
+        )
+    notices = tuple(
+        f"{name}: left out, this protocol probes encoders" for name in subject.encoders if name not in probes
+    )
+    return ProbeReport(subject.data.name, "moco", subject.size, probes, notices)

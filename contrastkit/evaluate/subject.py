@@ -1,0 +1,244 @@
+"""The subject of an evaluation: which encoders, on which data set, and how its images are encoded."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from contrastkit import dist
+from contrastkit.data import DataSet, Source, default_workers, open_data
+from contrastkit.directories import data_directory
+from contrastkit.errors import UserError
+from contrastkit.evaluate.features import Features, encode, raw_pixels
+from contrastkit.names import DEFAULT_DATA
+from contrastkit.parts.build import SMALL, build_encoder, published_size
+from contrastkit.parts.wave import WAVES, wave_name
+from contrastkit.run import Run, load_encoder
+
+PUBLISHED_SIZE = 224  # pixels, of larger images
+RAW_PIXELS = "raw pixels"
+# Called with what is being done, how much of it is done, and of how much (None: not known).
+OnProgress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSubject:
+    """Encoders to compare on a data set, from :meth:`open` or from objects that are there already.
+
+    Attributes:
+        data: classifiers learn from its training part and are tested on its test part.
+        encoders: by name; None stands for raw pixels.
+        size: side in pixels of the images that the encoders see; of sounds, samples.
+        batch: images encoded at a time.
+        workers: data-loading processes.
+        run: the run folder that the first encoder comes from.
+        reports: the folder that results belong in: the run, where it is evaluated on its own data set.
+        notices: lines that a reader of the results should know.
+    """
+
+    data: DataSet
+    encoders: Mapping[str, nn.Module | None]
+    size: int
+    batch: int = 512
+    workers: int = 0
+    device: str | torch.device = "cpu"
+    run: Path | None = None
+    reports: Path | None = None
+    notices: tuple[str, ...] = ()
+
+    @classmethod
+    def open(
+        cls,
+        run: str | Path | None = None,
+        *,
+        encoder: str | None = None,
+        pretrained: bool = False,
+        baselines: bool = False,
+        data: str | None = None,
+        data_dir: Path | None = None,
+        download: bool = False,
+        val_fraction: float | None = None,
+        size: int | None = None,
+        batch: int = 512,
+        workers: int | None = None,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> "EvaluationSubject":
+        """A run, or an encoder by name, on a data set.
+
+        Args:
+            run: a run folder; either this or ``encoder``.
+            encoder: tiny, a torchvision ResNet, ``timm:NAME``, or pixels; of sounds wave or tiny.
+            pretrained: with ``encoder``: its published supervised weights.
+            baselines: also an untrained encoder of the run's kind and, of images, raw pixels.
+            data: see :func:`contrastkit.data.open_data`; None is the run's own data set and split, or the embedded one.
+            data_dir: directory of named data sets; None is the run's, else $CONTRASTKIT_DATA.
+            val_fraction: share of the training images to test on; None is as the run was trained, else the test part.
+            size: None is as trained, or what suits the encoder.
+            workers: None is what suits the data set.
+            seed: of untrained encoders, and of the split of a data set that is not the run's own.
+
+        Raises:
+            UserError: neither or both of ``run`` and ``encoder``, or encoder and data set do not fit each other.
+        """
+        if run is None and encoder is None:
+            raise UserError("name what to evaluate: a run folder, or --encoder NAME")
+        if run is not None and encoder is not None:
+            raise UserError("give a run folder or --encoder, not both")
+        place = dist.init(device)
+        request = _Request(data, data_dir, download, val_fraction, seed)
+        if run is not None:
+            subject = _of_run(Path(run), request, baselines=baselines, size=size)
+        else:
+            subject = _of_encoder(str(encoder), request, pretrained=pretrained, size=size)
+        workers = default_workers(subject.data.train) if workers is None else workers
+        return replace(subject, batch=batch, workers=workers, device=place)
+
+    def labelled_parts(self) -> tuple[Source, Source]:
+        """The training and the test part, both with labels.
+
+        Raises:
+            UserError: no labels, or no test part.
+        """
+        train, test = self.data.train, self.data.test
+        if train.labels is None:
+            raise UserError(f"{self.data.name} has no labels to evaluate by: put the images in one folder a class")
+        if test is None:
+            raise UserError(f"{self.data.name} has no test part: hold one out with --val-fraction 0.1")
+        if test.labels is None:
+            raise UserError(f"the test part of {self.data.name} has no labels to evaluate by")
+        return train, test
+
+    @property
+    def n_classes(self) -> int:
+        """Classes are 0 ... n_classes - 1."""
+        return 1 + max(int(part.labels.max()) for part in self.labelled_parts() if part.labels is not None)
+
+    def features(self, name: str, *sources: Source, on_progress: OnProgress | None = None) -> list[Features]:
+        """Features of each source by the encoder of that name.
+
+        Raises:
+            UserError: raw pixels of sounds.
+        """
+        encoder, total, done = self.encoders[name], sum(map(len, sources)), 0
+
+        def count(n: int) -> None:
+            nonlocal done
+            done += n
+            if on_progress is not None:
+                on_progress(f"encoding {total:,} images: {name}", done, total)
+
+        how: dict[str, Any] = {"size": self.size, "workers": self.workers, "on_batch": count}
+        if encoder is not None:
+            return [encode(encoder, source, batch=self.batch, device=self.device, **how) for source in sources]
+        if self.data.train.rate is not None:
+            raise UserError(f"{self.data.name} holds sounds, which have no pixels")
+        return [raw_pixels(source, **how) for source in sources]
+
+    def labelled_features(self, on_progress: OnProgress | None = None) -> Iterator[tuple[str, Features, Features]]:
+        """Name, training features and test features of each encoder, one encoder at a time.
+
+        Raises:
+            UserError: no labels, or no test part.
+        """
+        train, test = self.labelled_parts()
+        for name in self.encoders:
+            train_features, test_features = self.features(name, train, test, on_progress=on_progress)
+            yield name, train_features, test_features
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The data set that was asked for: the arguments of :func:`contrastkit.data.open_data`."""
+
+    data: str | None
+    data_dir: Path | None
+    download: bool
+    val_fraction: float | None
+    seed: int
+
+    def open(self, recorded_dir: str | None = None) -> DataSet:
+        return open_data(
+            self.data or DEFAULT_DATA,
+            data_dir=data_directory(self.data_dir, recorded_dir),
+            download=self.download,
+            val_fraction=self.val_fraction,
+            seed=self.seed,
+        )
+
+
+def _of_run(path: Path, request: _Request, *, baselines: bool, size: int | None) -> EvaluationSubject:
+    run = Run.open(path, writes=False)
+    record = run.record
+    options, kind = record["options"], record["encoder"]
+    own, seed = request.data is None, request.seed
+    notices: tuple[str, ...] = ()
+    if own:  # the run's split, too: another would test on images that it was trained on
+        held_out = options["val_fraction"] if request.val_fraction is None else request.val_fraction
+        if held_out != options["val_fraction"]:
+            notices = (f"{path} was trained on images that it is evaluated on here, without their labels",)
+        request = replace(request, data=options["data"], val_fraction=held_out, seed=options["seed"])
+    data = request.open(options["data_dir"])
+    _require_same_kind(path, record["data"], data)
+    encoders: dict[str, nn.Module | None] = {str(path): load_encoder(run, record)}
+    if baselines:
+        torch.manual_seed(seed)
+        encoders[f"untrained {kind['name']}"] = build_encoder(**kind).eval()
+        if data.train.rate is None:
+            encoders[RAW_PIXELS] = None
+    size = size or int(kind["size"])
+    _require_a_frame(data.train, kind["name"], size)
+    return EvaluationSubject(
+        data=data, encoders=encoders, size=size, run=path, reports=path if own else None, notices=notices
+    )
+
+
+def _of_encoder(name: str, request: _Request, *, pretrained: bool, size: int | None) -> EvaluationSubject:
+    data = request.open()
+    source = data.train
+    if source.rate is not None:
+        name, size = wave_name(name), size or source.size
+    elif name in WAVES:
+        raise UserError(f"--encoder {name} is for sounds, {data.name} holds images")
+    elif size is None and pretrained:
+        size = published_size(name)
+    elif size is None:
+        size = source.size if source.size <= SMALL else PUBLISHED_SIZE
+    _require_a_frame(source, name, size)
+    if name == "pixels":
+        return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size)
+    torch.manual_seed(request.seed)
+    encoder = build_encoder(name, channels=3 if pretrained else source.channels, size=size, pretrained=pretrained)
+    label = f"{name}, {'its published weights' if pretrained else 'untrained'}"
+    return EvaluationSubject(data=data, encoders={label: encoder}, size=size)
+
+
+def _require_same_kind(run: Path, learned: dict[str, Any], data: DataSet) -> None:
+    """
+    Args:
+        learned: the run's record of its data set.
+
+    Raises:
+        UserError: the data set holds something that the run's encoder does not take.
+    """
+    source = data.train
+    if learned.get("rate") != source.rate:
+        kinds = ["images" if rate is None else f"sounds at {rate:,} Hz" for rate in (learned.get("rate"), source.rate)]
+        raise UserError(f"{run} learned from {kinds[0]}, {data.name} holds {kinds[1]}: they do not fit")
+    modalities = [list((part or {}).items()) for part in (learned.get("modalities"), source.modalities)]
+    if modalities[0] != modalities[1]:  # in this order, too
+        kinds = [", ".join(name for name, _ in part) or "images" for part in modalities]
+        raise UserError(f"{run} learned from {kinds[0]}, {data.name} holds {kinds[1]}: they do not fit")
+
+
+def _require_a_frame(source: Source, encoder: str, size: int) -> None:
+    """
+    Raises:
+        UserError: the sounds are shorter than what their encoder makes one frame of.
+    """
+    if source.rate is not None and size < (frame := math.prod(WAVES[encoder]["strides"])):
+        raise UserError(f"{size} samples are less than a frame of {frame}: raise --size")

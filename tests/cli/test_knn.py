@@ -1,0 +1,55 @@
+"""knn as a command: what is printed, what is written where, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contrastkit.cli.main import main
+
+
+def test_a_run_beside_its_baselines(moco_run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["knn", str(moco_run), "--baselines", f"--json={tmp_path / 'knn.json'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "kNN on hard, k = 20, T = 0.1, 210 training and 70 test images of 16 px" in printed
+    assert "untrained tiny" in printed and "raw pixels" in printed and "95 % interval" in printed
+    report = json.loads((tmp_path / "knn.json").read_text())
+    assert report == json.loads((moco_run / "knn.json").read_text())
+    assert list(report) == ["data", "k", "T", "size", "accuracy"]
+    assert list(report["accuracy"]) == [str(moco_run), "untrained tiny", "raw pixels"]
+    pixels = report["accuracy"]["raw pixels"]
+    assert list(pixels) == ["top1", "top5", "n", "interval"] and f"{100 * pixels['top1']:.2f} %" in printed
+
+
+def test_classes_that_differ_by_their_tint_are_told_apart_by_pixels(images: Path, tmp_path: Path) -> None:
+    options = [f"--data={images}", "--val-fraction=0.2", f"--json={tmp_path / 'x.json'}"]
+    assert main(["knn", "--encoder=pixels", *options]) == 0
+    assert json.loads((tmp_path / "x.json").read_text())["accuracy"]["raw pixels"]["top1"] > 0.9
+
+
+def test_only_its_own_set_is_reported_in_the_run(images: Path, moco_run: Path) -> None:
+    assert main(["knn", str(moco_run)]) == 0
+    before = (moco_run / "knn.json").read_bytes()
+    assert main(["knn", str(moco_run), f"--data={images}", "--val-fraction=0.5"]) == 0
+    assert (moco_run / "knn.json").read_bytes() == before
+
+
+def test_notices_are_printed(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knn", str(moco_run), "--val-fraction=0.3"]) == 0
+    assert "was trained on images that it is evaluated on here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["knn", "probe"])
+def test_labels_and_a_test_part_are_needed(
+    command: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(images) as file:
+        np.savez(tmp_path / "bare.npz", images=file["images"])
+        np.savez(tmp_path / "x.npz", images=file["images"], labels=file["labels"], test_images=file["images"][:9])
+    for data, error in (
+        (images, "noise has no test part: hold one out with --val-fraction 0.1"),
+        (tmp_path / "bare.npz", "bare has no labels to evaluate by: put the images in one folder a class"),
+        (tmp_path / "x.npz", "the test part of x has no labels to evaluate by"),
+    ):
+        assert main([command, "--encoder=tiny", f"--data={data}"]) == 2
+        assert capsys.readouterr().err == f"error: {error}\n"

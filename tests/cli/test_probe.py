@@ -1,0 +1,51 @@
+"""probe as a command: its two protocols, the plot, and what is printed and written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from contrastkit.cli.main import main
+
+
+def test_many_rates(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", str(moco_run), "--epochs=2", "--seeds=2"]) == 0
+    printed = capsys.readouterr().out
+    assert "linear probe on hard, protocol rates, 210 training and 70 test images of 16 px" in printed
+    report = json.loads((moco_run / "probe.json").read_text())
+    assert list(report) == ["data", "protocol", "size", "probe"]
+    probe = report["probe"][str(moco_run)]
+    assert list(probe) == ["accuracy", "seeds", "std", "rate", "rates", "validation"]
+    assert len(probe["seeds"]) == 2 and probe["rate"] in probe["rates"]
+    assert f"{100 * probe['accuracy']['top1']:.2f} % +- {100 * probe['std']:.2f}" in printed
+
+
+def test_the_rates_are_drawn_in_the_run_or_where_asked(
+    moco_run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = ["--epochs=1", "--seeds=1"]
+    (moco_run / "probe.png").unlink(missing_ok=True)
+    assert main(["probe", str(moco_run), *quick, f"--plot={tmp_path / 'here'}"]) == 0
+    assert (tmp_path / "here").read_bytes().startswith(b"\x89PNG") and not (moco_run / "probe.png").exists()
+    assert main(["probe", str(moco_run), *quick]) == 0
+    assert (moco_run / "probe.png").read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+    assert main(["probe", "--encoder=pixels", f"--data={images}", "--val-fraction=0.2", *quick]) == 0
+    assert "drawn in" not in capsys.readouterr().out
+
+
+def test_the_papers_protocol(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["probe", str(moco_run), "--baselines", "--protocol=moco", "--epochs=2", "--lr=1"]) == 0
+    printed = capsys.readouterr().out
+    assert "protocol moco" in printed and "raw pixels: left out, this protocol probes encoders" in printed
+    epochs = [line.split("  ")[0] for line in printed.splitlines() if line.startswith("epoch")]
+    assert epochs == ["epoch 1/2", "epoch 2/2"] * 2
+    report = json.loads((moco_run / "probe.json").read_text())
+    assert report["protocol"] == "moco" and list(report["probe"]) == [str(moco_run), "untrained tiny"]
+    probe = report["probe"][str(moco_run)]
+    assert list(probe) == ["accuracy", "losses", "rate"] and probe["rate"] == 1 and len(probe["losses"]) == 2
+
+
+def test_pixels_have_no_crops(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [f"--data={images}", "--val-fraction=0.2", "--protocol=moco"]
+    assert main(["probe", "--encoder=pixels", *options]) == 2
+    assert "not raw pixels: use --protocol rates" in capsys.readouterr().err
