@@ -28,9 +28,9 @@ from contrastkit.data import DataSet, Loader, Source, open_data
 from contrastkit.evaluate import EvaluationSubject
 from contrastkit.evaluate.summary import summarise
 from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
+from contrastkit.loading import load
 from contrastkit.methods import RECIPES, BuildContext, Recipe
 from contrastkit.parts.encoder import Encoder
-from contrastkit.run import load
 from contrastkit.training import Options, train
 
 # Whose tiny encoder stays as drawn: MoCo's is that of all but three, which are compared with their own.

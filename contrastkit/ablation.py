@@ -13,9 +13,9 @@ from contrastkit.data import DataSet
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject
 from contrastkit.evaluate.summary import summarise
+from contrastkit.loading import load
 from contrastkit.methods import BuildContext, Recipe, byol
 from contrastkit.parts.encoder import Encoder
-from contrastkit.run import load
 from contrastkit.training import NullReporter, Options, Reporter, train
 
 REPORT = "ablation.json"

@@ -17,14 +17,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from contrastkit import checkpoint
 from contrastkit.errors import UserError
-
-if TYPE_CHECKING:
-    from contrastkit.methods import Method
-    from contrastkit.parts.encoder import Encoder
 
 RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES = (
     "recipe.json",
@@ -152,70 +148,6 @@ class Run:
             self._board = None
         if self.writes and (rows := self.metrics()):
             checkpoint.write_with(self.path / CURVES, lambda file: draw_curves(rows, file))
-
-
-def load(path: str | Path) -> "Encoder":
-    """The encoder of a run, in eval mode on the CPU: ``features = load("runs/demo")(images)``.
-
-    It takes images [N, channels, H, W], float in [0, 1], and normalises them itself. A run that has not ended yet gives
-    the encoder of its last checkpoint.
-
-    Raises:
-        UserError: no run there, or nothing saved yet.
-    """
-    run = Run.open(Path(path), writes=False)
-    return load_encoder(run, run.record)
-
-
-def load_encoder(run: Run, record: dict[str, Any]) -> "Encoder":
-    """:func:`load` of a run whose recipe.json has been read: ``record`` is what it holds."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from contrastkit.parts.build import build_encoder
-
-    encoder = build_encoder(**record["encoder"])
-    if (run.path / ENCODER).exists():
-        try:
-            state = load_file(run.path / ENCODER)
-        except SafetensorError as error:
-            raise UserError(f"{run.path / ENCODER} is damaged: {error}") from error
-    else:
-        prefix = "online.encoder."
-        state = {k.removeprefix(prefix): v for k, v in run.load()["method"].items() if k.startswith(prefix)}
-    try:
-        encoder.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(
-            f"the weights in {run.path} do not fit its recipe.json: one of them is of another run"
-        ) from error
-    return encoder.eval()
-
-
-def load_method(path: str | Path) -> "Method":
-    """The whole method of a run as it was last saved, heads and dictionaries too, in eval mode on the CPU.
-
-    Raises:
-        UserError: no run there, or nothing saved yet.
-    """
-    from contrastkit.methods import RECIPES, BuildContext
-
-    run = Run.open(Path(path), writes=False)
-    record, state = run.record, run.load()["method"]
-    encoder = record["encoder"]
-    context = BuildContext(
-        channels=encoder["channels"],
-        modalities=tuple(encoder.get("modalities", ())),
-        size=encoder["size"],
-        images=record["data"]["images"],
-        seed=record["options"]["seed"],
-    )
-    method = RECIPES[record["name"]].from_json(record["recipe"]).build(context)
-    try:
-        method.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(f"the checkpoint in {path} does not fit its recipe.json") from error
-    return method.eval()
 
 
 def environment() -> dict[str, Any]:

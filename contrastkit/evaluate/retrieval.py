@@ -9,8 +9,8 @@ from torch import Tensor
 
 from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
+from contrastkit.loading import load_method
 from contrastkit.parts.encoder import SplitEncoder
-from contrastkit.run import load_method
 
 SIMILARITIES = 2**23  # held in memory at once: 64 MiB
 

@@ -14,10 +14,11 @@ from contrastkit.data import DataSet, Source, default_workers, open_data
 from contrastkit.directories import data_directory
 from contrastkit.errors import UserError
 from contrastkit.evaluate.features import Features, encode, raw_pixels
+from contrastkit.loading import load_encoder
 from contrastkit.names import DEFAULT_DATA
 from contrastkit.parts.build import SMALL, build_encoder, published_size
 from contrastkit.parts.wave import WAVES, wave_name
-from contrastkit.run import Run, load_encoder
+from contrastkit.run import Run
 
 PUBLISHED_SIZE = 224  # pixels, of larger images
 RAW_PIXELS = "raw pixels"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
 from contrastkit.optim import ParamGroup, SchedulePoint, build_optimizer, cosine, learning_rate
-from contrastkit.parts.build import SMALL, build_encoder
+from contrastkit.parts.build import SMALL, build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import WAVES
@@ -73,6 +73,7 @@ class BuildContext:
     images: int  # how many there are to train on: the length of a memory bank
     world: int = 1
     seed: int = 0
+    encoder: nn.Module | None = None  # to train in place of one that is built by name
 
 
 BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {  # NaN is within none
@@ -90,6 +91,7 @@ class Recipe(ABC):
     """The numbers of a training. Each field is an option of the method's command; its note is the option's help."""
 
     view_type: ClassVar[type[View] | type[Window]] = View
+    takes_module: ClassVar[bool] = True  # whether any module can be its encoder
 
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
     epochs: Annotated[int, "passes over the data"]
@@ -167,7 +169,16 @@ class Recipe(ABC):
         return {"name": self.encoder, "channels": context.channels, "size": context.size}
 
     def build_encoder(self, context: BuildContext) -> Encoder:
-        return build_encoder(**self.encoder_options(context))
+        """The encoder to train: built by its name, or the module that the context holds.
+
+        Raises:
+            UserError: it does not fit the images, or this method makes its encoder itself and takes no module.
+        """
+        if context.encoder is None:
+            return build_encoder(**self.encoder_options(context))
+        if not self.takes_module:
+            raise UserError("this method makes its encoder of several parts: name one, it takes no module")
+        return wrap_encoder(context.encoder, channels=context.channels, size=context.size)
 
     @classmethod
     def from_json(cls, numbers: dict[str, Any]) -> Self:

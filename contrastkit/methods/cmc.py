@@ -25,7 +25,7 @@ GPU's, residual branches are initialised as torchvision's, and the stem of small
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -44,6 +44,8 @@ from contrastkit.views import VIEWS
 @dataclass(frozen=True, kw_only=True)
 class CMCRecipe(Recipe):
     """CMC's hyper-parameters, with the names of InstDisc's, whose memory bank it shares."""
+
+    takes_module: ClassVar[bool] = False
 
     colour: Annotated[
         Literal["lab", "ycbcr", "lab-full"],

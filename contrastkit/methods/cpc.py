@@ -25,7 +25,7 @@ that it is like a PixelCNN (v2's here).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,8 @@ from contrastkit.views import VIEWS, augment, named_views
 @dataclass(frozen=True, kw_only=True)
 class CPCRecipe(Recipe):
     """CPC's hyper-parameters; the names are those of v2's pseudo-code (App. A.2)."""
+
+    takes_module: ClassVar[bool] = False
 
     patch: Annotated[int, "side of a patch in pixels: 64 in v1 (Sec. 3.2), 80 in v2 (App. A.1)"]
     stride: Annotated[int, "pixels from one patch to the next: 32 in v1 (Sec. 3.2), 36 in v2 (App. A.1)"]

@@ -37,6 +37,7 @@ from contrastkit.views import View, Window
 class CPCAudioRecipe(Recipe):
     """The hyper-parameters of CPC on sound."""
 
+    takes_module: ClassVar[bool] = False
     view_type: ClassVar[type[View] | type[Window]] = Window
 
     encoder: Annotated[str, "wave (Sec. 3.1), or tiny"]

@@ -132,6 +132,31 @@ def _check_options(name: str, *, pretrained: bool, norm: str, width: float) -> N
         )
 
 
+def wrap_encoder(module: nn.Module, *, channels: int, size: int) -> Encoder:
+    """An :class:`Encoder` around any module that turns images [N, channels, size, size], normalised, into features
+    [N, D]; an encoder is returned as it is.
+
+    Raises:
+        UserError: the module cannot take such images, or gives something else.
+    """
+    if isinstance(module, Encoder):
+        if module.channels != channels:
+            raise UserError(f"the encoder takes {module.channels} channels, the images have {channels}")
+        return module
+    training = module.training
+    try:
+        with torch.no_grad():
+            features = module.eval()(torch.zeros(2, channels, size, size))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise UserError(f"the encoder cannot take images [N, {channels}, {size}, {size}]: {error}") from error
+    finally:
+        module.train(training)
+    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
+        shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise UserError(f"the encoder must turn two images into features [2, D], not {shape}")
+    return Encoder(module, dim=features.shape[1], channels=channels, stem="own")
+
+
 def published_size(name: str) -> int:
     """Side in pixels of the images that the published weights of an encoder were trained on."""
     if name.startswith("timm:"):

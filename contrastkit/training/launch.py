@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from contrastkit import dist, precision
 from contrastkit.data import DataSet, Loader, Source
@@ -41,6 +42,7 @@ def train(
     stop_after: int | None = None,
     reporter: Reporter | None = None,
     data: DataSet | None = None,
+    encoder: nn.Module | None = None,
 ) -> Outcome:
     """Train a recipe into a run folder, or resume the run that is there.
 
@@ -49,6 +51,7 @@ def train(
         out: the run folder. It must hold no run, unless ``resume``.
         stop_after: leave after this many epochs of the schedule.
         data: the data set, if it is open already.
+        encoder: a module to train in place of the recipe's encoder; the recipe names it ``module:NAME``.
 
     Raises:
         UserError: the data cannot be had (:func:`contrastkit.data.open_data`), the recipe does not fit them, the folder
@@ -61,7 +64,7 @@ def train(
     recipe.check(data.pretrain)
     loader = _loader(data.pretrain, recipe, options, device)
     torch.manual_seed(options.seed)
-    context = _context(data.pretrain, recipe, options)
+    context = _context(data.pretrain, recipe, options, encoder)
     method = _build(name, recipe, context, options, device)
     if resume:
         run = _reopen(name, recipe, options, data.pretrain, out)
@@ -110,7 +113,7 @@ def _loader(source: Source, recipe: Recipe, options: Options, device: torch.devi
     )
 
 
-def _context(source: Source, recipe: Recipe, options: Options) -> BuildContext:
+def _context(source: Source, recipe: Recipe, options: Options, encoder: nn.Module | None) -> BuildContext:
     return BuildContext(
         channels=source.channels,
         modalities=tuple((source.modalities or {}).values()),
@@ -118,6 +121,7 @@ def _context(source: Source, recipe: Recipe, options: Options) -> BuildContext:
         images=len(source),
         world=dist.world_size(),
         seed=options.seed,
+        encoder=encoder,
     )
 
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from contrastkit import losses
 from contrastkit.errors import UserError
+from contrastkit.loading import load
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.byol import ABLATION, BYOL, TAU, BYOLRecipe, ablation
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import WSConv2d
-from contrastkit.run import load
 from contrastkit.training import Options, train
 from contrastkit.types import Batch
 

@@ -1,0 +1,95 @@
+"""Loading what a run has learned: its encoder, or the whole method."""
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from contrastkit.errors import UserError
+from contrastkit.methods import BuildContext, Method
+from contrastkit.methods.rows import recipes_of
+from contrastkit.parts.build import build_encoder, wrap_encoder
+from contrastkit.parts.encoder import Encoder
+from contrastkit.run import ENCODER, Run
+
+
+def load(path: str | Path, *, encoder: nn.Module | None = None) -> Encoder:
+    """The encoder of a run, in eval mode on the CPU: ``features = load("runs/demo")(images)``.
+
+    It takes images [N, channels, H, W], float in [0, 1], and normalises them itself. A run that has not ended yet gives
+    the encoder of its last checkpoint.
+
+    Args:
+        path: the run folder.
+        encoder: a module like the one that was trained, of a run that was given a module; its weights are overwritten.
+
+    Raises:
+        UserError: no run there, nothing saved yet, or weights that do not fit.
+    """
+    run = Run.open(Path(path), writes=False)
+    return load_encoder(run, run.record, encoder)
+
+
+def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = None) -> Encoder:
+    """:func:`load` of a run whose recipe.json has been read: ``record`` is what it holds."""
+    options = record["encoder"]
+    if options["name"].startswith("module:"):
+        if module is None:
+            name = options["name"].removeprefix("module:")
+            raise UserError(
+                f"{run.path} trained a module of your own, {name}: load it with contrastkit.load(run, encoder={name}())"
+            )
+        encoder = wrap_encoder(module, channels=options["channels"], size=options["size"])
+    else:
+        encoder = build_encoder(**options)
+    if (run.path / ENCODER).exists():
+        try:
+            state = load_file(run.path / ENCODER)
+        except SafetensorError as error:
+            raise UserError(f"{run.path / ENCODER} is damaged: {error}") from error
+    else:
+        prefix = "online.encoder."
+        state = {k.removeprefix(prefix): v for k, v in run.load()["method"].items() if k.startswith(prefix)}
+    try:
+        encoder.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"the weights in {run.path} do not fit its recipe.json: one of them is of another run"
+        ) from error
+    return encoder.eval()
+
+
+def load_method(path: str | Path, *, method: str | None = None) -> Method[Any]:
+    """The whole method of a run as it was last saved, heads and dictionaries too, in eval mode on the CPU.
+
+    Args:
+        path: the run folder.
+        method: ``path/to/file.py:NAME``, of a run that was trained with a method of a file; the file is run.
+
+    Raises:
+        UserError: no run there, or nothing saved yet.
+    """
+    run = Run.open(Path(path), writes=False)
+    record, state = run.record, run.load()["method"]
+    name = record["name"]
+    if ".py:" in name and method is None:
+        raise UserError(f"{path} was trained with {name.rpartition('/')[0]}: name that file, path/to/file.py:NAME")
+    recipes = recipes_of(method or name.rpartition("/")[0])
+    if name not in recipes:
+        raise UserError(f"{path} holds a run of {name}, not of {method}")
+    encoder = record["encoder"]
+    context = BuildContext(
+        channels=encoder["channels"],
+        modalities=tuple(encoder.get("modalities", ())),
+        size=encoder["size"],
+        images=record["data"]["images"],
+        seed=record["options"]["seed"],
+    )
+    built = recipes[name].from_json(record["recipe"]).build(context)
+    try:
+        built.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"the checkpoint in {path} does not fit its recipe.json") from error
+    return built.eval()
