@@ -1,7 +1,8 @@
 #include <cmath>
 #include <limits>
 
-#include "ops.h"
+#include "../ntxent.h"
+#include "tiles.h"
 
 namespace contrastkit::cpu {
 namespace {
@@ -78,7 +79,7 @@ void finish(
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> ntxent(
     const at::Tensor& z, const at::Tensor& tau, int64_t n, int64_t first, int64_t last) {
-  check_ntxent("ntxent", z, tau, n, first, last);
+  check_ntxent(z, tau, n, first, last);
   const bool wide = is(z, at::kDouble);
   const at::Tensor x = z.to(wide ? at::kDouble : at::kFloat).contiguous(), right = x.div(temperature(tau));
   const int64_t N = x.size(0), C = x.size(1), rows = last - first;
@@ -115,8 +116,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> ntxent(
 at::Tensor ntxent_dz(
     const at::Tensor& g, const at::Tensor& loss, const at::Tensor& lse, const at::Tensor& z, const at::Tensor& tau,
     int64_t n, int64_t first, int64_t last) {
-  check_ntxent("ntxent_dz", z, tau, n, first, last);
-  check_ntxent_dz(g, loss, lse, z);
+  check_ntxent_dz(g, loss, lse, z, tau, n, first, last);
   const at::Tensor x = z.to(lse.scalar_type()).contiguous(), right = x.div(temperature(tau));
   const at::Tensor weight = with_room(g.to(lse.scalar_type())), lses = with_room(lse), losses = loss.contiguous();
   const int64_t N = x.size(0), C = x.size(1), rows = last - first, Cp = simd::padded(C);
