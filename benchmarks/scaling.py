@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from contrastkit import ops
-from contrastkit.bench.cases import unit
+from contrastkit.bench.case import unit
 from contrastkit.bench.measure import Way, seconds
 from contrastkit.checkpoint import write_text, write_with
 

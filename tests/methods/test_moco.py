@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit import ops
-from contrastkit.bench.cases import reference
+from contrastkit.bench.case import reference
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.moco import MoCo, MoCoRecipe
@@ -225,7 +225,9 @@ def test_more_processes_than_groups_each_normalise_their_own_images() -> None:
 
 @pytest.mark.parametrize(("bn_groups", "world", "each"), [(8, 2, 4), (4, 1, 4), (8, 4, 2), (2, 1, 2)])
 def test_groups_are_shared_out_among_the_processes(bn_groups: int, world: int, each: int) -> None:
-    method = recipe(batch=16, bn_groups=bn_groups).build(BuildContext(channels=3, size=16, images=64, world=world, seed=0))
+    method = recipe(batch=16, bn_groups=bn_groups).build(
+        BuildContext(channels=3, size=16, images=64, world=world, seed=0)
+    )
     norms = [m for m in method.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and all(isinstance(m, SplitBatchNorm2d) and m.groups == each for m in norms)
     assert method.groups == bn_groups and not method.notices
