@@ -1,8 +1,5 @@
 """What is told of every method, against what is known of the papers."""
 
-import runpy
-from pathlib import Path
-
 import pytest
 
 from contrastkit import names
@@ -60,13 +57,3 @@ def test_overview_has_every_method_every_other_name_and_every_recipe() -> None:
         assert alias == method or alias in told[method]["also"].split(", ")
     rows = {f"{method}/{row}" for method in told for row in told[method]["recipes"].split(", ")}
     assert rows == set(RECIPES)
-
-
-@pytest.mark.parametrize("command", ["methods", "learning --table", "ablation"])
-def test_the_readme_shows_what_stands_in_the_results(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = Path(__file__).parents[2]
-    monkeypatch.syspath_prepend(root)
-    module = runpy.run_path(str(root / "benchmarks" / f"{command.split()[0]}.py"))
-    if not module["README"].is_file():
-        pytest.skip("not in a checkout")
-    assert module["section"]() in module["README"].read_text(), f"python -m benchmarks.{command}"
