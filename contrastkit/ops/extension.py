@@ -40,7 +40,7 @@ def load() -> None:
         except Exception as error:  # whatever it is, the references serve
             _aside = f"cannot be loaded: {' '.join(str(error).split())}"
     if _aside is not None:
-        logging.getLogger("contrastkit").warning("contrastkit._C left aside, the reference ops serve: %s", _aside)
+        logging.getLogger("contrastkit").warning("not using contrastkit._C but the reference ops: %s", _aside)
 
 
 def torch_version(extension: Path) -> str | None:

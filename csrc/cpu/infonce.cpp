@@ -18,15 +18,15 @@ struct Mask {
   at::Tensor exclude, query_ids, key_ids;
   Masks masks{nullptr, 0, nullptr, nullptr};
 
-  Mask(const std::optional<at::Tensor>& columns, const std::optional<at::Tensor>& mine,
-       const std::optional<at::Tensor>& theirs) {
-    if (columns) {
-      exclude = columns->contiguous();
+  Mask(const std::optional<at::Tensor>& exclude_, const std::optional<at::Tensor>& query_ids_,
+       const std::optional<at::Tensor>& key_ids_) {
+    if (exclude_) {
+      exclude = exclude_->contiguous();
       masks.exclude = data<const int64_t>(exclude);
       masks.E = exclude.size(1);
     }
-    if (mine) {
-      query_ids = mine->contiguous(), key_ids = theirs->contiguous();
+    if (query_ids_) {
+      query_ids = query_ids_->contiguous(), key_ids = key_ids_->contiguous();
       masks.query_ids = data<const int64_t>(query_ids);
       masks.key_ids = data<const int64_t>(key_ids);
     }

@@ -42,7 +42,7 @@ void pairs(const Tiles& tiles, int64_t first, int64_t last, bool all, F&& f) {
 
 at::Tensor scratch_like(const at::Tensor& x) { return x.new_empty({at::get_num_threads(), kTile * kTile}); }
 
-float* mine(const at::Tensor& scratch) { return data<float>(scratch) + at::get_thread_num() * kTile * kTile; }
+float* of_thread(const at::Tensor& scratch) { return data<float>(scratch) + at::get_thread_num() * kTile * kTile; }
 
 // What a kernel may read a tile of, from any row on.
 at::Tensor with_room(const at::Tensor& x) {
@@ -107,7 +107,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> ntxent(
     return simd::Sums{m, m + sums.size(1)};
   };
   pairs(Tiles(x, right), first, last, rows == N, [&](const Tile& I, const Tile& J, bool both) {
-    kernels().ntxent(I, J, C, n, mine(scratch), of(I), both ? of(J) : simd::Sums{nullptr, nullptr});
+    kernels().ntxent(I, J, C, n, of_thread(scratch), of(I), both ? of(J) : simd::Sums{nullptr, nullptr});
   });
   finish<float>(x, right, sums, n, first, loss, lse, top1);
   return {loss, lse, top1};
@@ -151,7 +151,7 @@ at::Tensor ntxent_dz(
     const auto of = [&](const Tile& tile) { return data<float>(dz) + (tile.first - first) * Cp; };
     pairs(Tiles(x, right), first, last, rows == N, [&](const Tile& I, const Tile& J, bool both) {
       const float *g = data<float>(weight), *L = data<float>(lses);
-      kernels().ntxent_dz(I, J, C, n, mine(scratch), g, L, of(I), both ? of(J) : nullptr);
+      kernels().ntxent_dz(I, J, C, n, of_thread(scratch), g, L, of(I), both ? of(J) : nullptr);
     });
     add_positive(float{});
   }
