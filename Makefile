@@ -1,4 +1,5 @@
 # demo  test  test-all  sanitize  lint  build  bench: each makes its own environment first. README and CI call the same verbs.
+# gpu  gpu-train: with the PYTHON and the torch that are there; nothing is fetched.
 PYTHON ?= python3
 VENV := .venv
 RUN := runs/demo
@@ -6,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: demo test test-all sanitize lint build bench clean
+.PHONY: demo test test-all sanitize lint build bench gpu gpu-train clean
 
 demo: build  ## train MoCo on the embedded digits and judge it beside raw pixels and an untrained encoder
 	rm -rf $(RUN)
@@ -44,6 +45,14 @@ build: $(VENV)/installed  ## the environment, and the extension built against it
 
 bench: build
 	$(BIN)/contrastkit bench-kernels
+
+OUT ?= build/gpu
+DEVICE ?= cuda
+gpu:  ## on a machine with a GPU, in 8 minutes: build, tests, a step of every method, timings; SKIP="bench parts" leaves out
+	$(PYTHON) -m benchmarks.gpu check --device $(DEVICE) --out $(OUT) --skip $(SKIP)
+
+gpu-train:  ## ResNet-18 on CIFAR-10 for 8.5 minutes, begun with DATA=DIR, resumed by the same command
+	$(PYTHON) -m benchmarks.gpu train --device $(DEVICE) --out $(OUT) --minutes 8.5 --data-dir "$(DATA)" --stop-after "$(STOP_AFTER)"
 
 # The build sees the torch that will load it: no build isolation. Its tools therefore come first.
 $(VENV)/tools: constraints.txt

@@ -2,7 +2,7 @@
 
 Without a C++ compiler there is no extension and the reference ops serve. Variables:
     CONTRASTKIT_CPP=0|1         0: no extension at all; 1: an error where there is no compiler
-    CONTRASTKIT_CUDA=0|1        default: 1 where nvcc is found and both it and torch are of one CUDA version
+    CONTRASTKIT_CUDA=0|1        default: 1 where nvcc is found and its CUDA and torch's have one major version
     TORCH_CUDA_ARCH_LIST        default "8.0;9.0+PTX"
 """
 
@@ -23,7 +23,7 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     ISAS["avx512"] = [*ISAS["avx2"], "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mprefer-vector-width=512"]
 
 
-def wish(variable: str) -> bool | None:
+def env_flag(variable: str) -> bool | None:
     value = os.environ.get(variable, "")
     if value not in ("", "0", "1"):
         sys.exit(f"{variable} must be 0 or 1, not {value!r}")
@@ -45,7 +45,7 @@ def cuda() -> str:
     """The version of nvcc to build with, "" for none. Sets CUDA_HOME, which must precede torch's build tools."""
     import torch
 
-    wanted = wish("CONTRASTKIT_CUDA")
+    wanted = env_flag("CONTRASTKIT_CUDA")
     if wanted is False or (wanted is None and torch.version.cuda is None):
         return ""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
@@ -56,7 +56,7 @@ def cuda() -> str:
         if torch.version.cuda is None
         else f"no nvcc ({nvcc} does not answer)"
         if version is None
-        else f"nvcc is of CUDA {version[1]} and torch of {torch.version.cuda}"
+        else f"nvcc is of CUDA {version[1]} and torch of {torch.version.cuda}: the major versions differ"
         if version[1].split(".")[0] != torch.version.cuda.split(".")[0]
         else ""
     )
@@ -81,8 +81,8 @@ def write_if_new(path: Path, text: str) -> None:
 
 def extension() -> tuple[list[Extension], dict[str, type]]:
     cxx = compiler()
-    if wish("CONTRASTKIT_CPP") is False or not cxx:
-        if wish("CONTRASTKIT_CPP"):
+    if env_flag("CONTRASTKIT_CPP") is False or not cxx:
+        if env_flag("CONTRASTKIT_CPP"):
             sys.exit("CONTRASTKIT_CPP=1, but there is no C++ compiler")
         print("contrastkit: no extension, the reference ops serve", file=sys.stderr)
         return [], {}
@@ -125,7 +125,7 @@ def extension() -> tuple[list[Extension], dict[str, type]]:
     built = kind(
         "contrastkit._C",
         [str(path) for path in sources],
-        depends=[str(path) for path in sorted(CSRC.rglob("*.*h"))],
+        depends=[str(path) for path in sorted([*CSRC.rglob("*.*h"), CSRC / "ops.inc"])],
         define_macros=X86_64,
         extra_compile_args={
             "cxx": ["-O3", "-g0", "-fvisibility=hidden", *openmp],

@@ -1,6 +1,5 @@
 """`python -m benchmarks.causal`: time the weights and matches of `contrastkit causal` beside the packages an expert
-would take, on LaLonde's data and on simulated rows, and write benchmarks/results/causal.json and the README's table;
-`--table` writes the table of the figures that are there.
+would take, on LaLonde's data and on simulated rows, and write benchmarks/results/causal.json.
 
 Packages that are not installed are left out: ebal, empirical-calibration, statsmodels, pymatchit-causal, scikit-learn.
 Each way is timed in a process of its own, three times (once, where it takes longer than ten seconds), and says its gap:
@@ -14,14 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.table import README, RESULTS, between
+from benchmarks import RESULTS
 from contrastkit.causal.balance import balance_table
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import Propensity
@@ -29,8 +27,6 @@ from contrastkit.causal.sets import NAMED, load
 from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
 from contrastkit.checkpoint import write_text
 
-BEGIN, END = "<!-- python -m benchmarks.causal -->", "<!-- end of causal -->"
-RESULT = RESULTS / "causal.json"
 LIMIT = 120  # seconds, after which a way is given up
 DATA = {"lalonde": "16,177 x 10 (LaLonde, CPS-1)", "100000": "100,000 x 20", "1000000": "1,000,000 x 20"}
 
@@ -162,36 +158,14 @@ def measure() -> list[dict[str, Any]]:
     return found
 
 
-def section() -> str:
-    """What stands between the README's marks."""
-    lines = ["| weights | rows | contrastkit | others, and how many times as long |", "|---|---|---|---|"]
-    held = json.loads(RESULT.read_text())
-    for ours in held:
-        if ours["way"] != "contrastkit":
-            continue
-        others = [row for row in held if (row["task"], row["data"]) == (ours["task"], ours["data"]) and row is not ours]
-        told = "; ".join(
-            f"{row['way']} {row['note']}"
-            if "note" in row
-            else f"{row['way']} {row['seconds']:.3g} s, {row['seconds'] / ours['seconds']:.2g}x"
-            for row in others
-        )
-        mine = f"{ours['seconds']:.3g} s, {ours['extra_mib']:,.0f} MiB"
-        lines.append(f"| {ours['task']} | {DATA[ours['data']]} | {mine} | {told} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--table", action="store_true")
     parser.add_argument("--one", nargs=3, metavar=("TASK", "WAY", "DATA"))
     given = parser.parse_args()
     if given.one:
         print(json.dumps(timed(*given.one)))
         return
-    if not given.table:
-        write_text(RESULT, json.dumps(measure(), indent=1) + "\n")
-    write_text(Path(README), between(README.read_text(), BEGIN, END, section()))
+    write_text(RESULTS / "causal.json", json.dumps(measure(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

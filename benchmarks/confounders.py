@@ -1,5 +1,5 @@
 """`python -m benchmarks.confounders NAME=FEATURES.npz ...`: images as confounders. Writes benchmarks/results/
-confounders.json and the README's table; `--table` alone writes the table of the figures that are there.
+confounders.json.
 
 Each image's digit decides on treatment and outcome, and only the image is seen: a digit from 5 on is treated with
 probability 0.7 and has 4 more of the outcome, others 0.3 and nothing; the treatment adds 2. The files are what
@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.table import README, RESULTS, between
+from benchmarks import RESULTS
 from contrastkit.causal.compare import estimators
 from contrastkit.causal.study import features
 from contrastkit.checkpoint import write_text
 
-BEGIN, END = "<!-- python -m benchmarks.confounders -->", "<!-- end of confounders -->"
-RESULT = RESULTS / "confounders.json"
 COMPONENTS, DRAWS, TRUTH = 64, 20, 2.0
 WAYS = ("naive", "matching", "entropy", "aipw")
 
@@ -47,21 +45,10 @@ def measure(files: dict[str, Path]) -> list[dict[str, Any]]:
     return rows
 
 
-def section() -> str:
-    """What stands between the README's marks."""
-    lines = [f"| adjusted for | {' | '.join(WAYS[1:])} |", "|---" * len(WAYS) + "|"]
-    rows = json.loads(RESULT.read_text())
-    shown = {(row["covariates"], row["way"]): f"{row['mean']:.2f} +- {row['sd']:.2f}" for row in rows}
-    lines.append(f"| nothing | {' | '.join([shown[rows[0]['covariates'], 'naive']] * 3)} |")
-    for name in dict.fromkeys(row["covariates"] for row in rows):
-        lines.append(f"| {name} | {' | '.join(shown[name, way] for way in WAYS[1:])} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
-    if files := dict(given.split("=", 1) for given in sys.argv[1:] if given != "--table"):
-        write_text(RESULT, json.dumps(measure({k: Path(v) for k, v in files.items()}), indent=1) + "\n")
-    write_text(README, between(README.read_text(), BEGIN, END, section()))
+    files = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    rows = measure({name: Path(path) for name, path in files.items()})
+    write_text(RESULTS / "confounders.json", json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,19 +12,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("recordings", type=Path)
     parser.add_argument("out", type=Path)
-    asked = parser.parse_args()
-    files = sorted(asked.recordings.glob("*_*_*.wav"))
+    given = parser.parse_args()
+    files = sorted(given.recordings.glob("*_*_*.wav"))
     if not files:
-        parser.error(f"{asked.recordings} holds no files DIGIT_SPEAKER_INDEX.wav")
+        parser.error(f"{given.recordings} holds no files DIGIT_SPEAKER_INDEX.wav")
     for file in files:
         digit, speaker, index = file.stem.split("_")
         part = "test" if int(index) < 5 else "train"
         for kind, label in (("digit", digit), ("speaker", speaker)):
-            link = asked.out / kind / part / label / file.name
+            link = given.out / kind / part / label / file.name
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(file.resolve())
-    print(f"{len(files):,} recordings: {asked.out / 'digit'}, {asked.out / 'speaker'}")
+    print(f"{len(files):,} recordings: {given.out / 'digit'}, {given.out / 'speaker'}")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,11 @@ Trains each method's `tiny` row for EPOCHS epochs (about ten CPU minutes: five o
 the linear probe, and adds a row to benchmarks/results/learning-DATA.json; what is measured already is skipped and what
 was stopped goes on, so that hours of work can be done piece by piece. Beside the methods: the untrained encoder, raw
 pixels, and the same encoder trained with labels for as many epochs. Without names, all of them with seed 0. At the end
-the bar chart is drawn and the table printed, CIFAR-10's into the README too (`--table` alone does just that).
+the bar chart is drawn (`--chart` alone does just that).
 """
 
 import argparse
 import json
-import math
 import os
 import statistics
 import time
@@ -21,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.table import README, RESULTS, between
+from benchmarks import RESULTS
 from contrastkit import names, optim
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.data import DataSet, Loader, Source, open_data
@@ -42,7 +41,6 @@ UNTRAINED = {
 }
 BASELINES = ("raw pixels", *UNTRAINED, "supervised")
 METHODS = tuple(dict.fromkeys(name for name in names.METHODS.values() if not RECIPES[f"{name}/tiny"].sound))
-BEGIN, END = "<!-- python -m benchmarks.learning --table -->", "<!-- end of learning -->"
 EPOCHS = 12  # for all; the tiny rows themselves have twice as many
 
 
@@ -100,38 +98,6 @@ def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -
     return row | evaluated(data, encoder, size)
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """A line for each method, over its seeds; its encoder untrained is the yardstick."""
-    lines = [
-        "| method | seeds | epochs | CPU minutes | kNN | above untrained | linear probe |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name in (*BASELINES, *METHODS):
-        seeds = [row for row in rows if row["method"] == name]
-        if seeds:
-            own = next((u for u, method in UNTRAINED.items() if method == name), "untrained")
-            yardstick = [row["knn"] for row in rows if row["method"] == own]
-            gain = statistics.fmean(row["knn"] for row in seeds) - statistics.fmean(yardstick or [math.nan])
-            minutes = [row["cpu_minutes"] for row in seeds if row["cpu_minutes"] is not None]
-            cells = (
-                name,
-                len(seeds),
-                seeds[0]["epochs"] or "",
-                f"{statistics.fmean(minutes):.1f}" if minutes else "",
-                spread([row["knn"] for row in seeds]),
-                "" if name in UNTRAINED else f"{gain:+.1f}",
-                spread([row["linear"] for row in seeds]),
-            )
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
-
-
-def spread(values: list[float]) -> str:
-    """The mean, and the standard deviation over seeds where there are several."""
-    mean = f"{statistics.fmean(values):.1f}"
-    return f"{mean} +- {statistics.stdev(values):.1f}" if len(values) > 1 else mean
-
-
 def chart(rows: list[dict[str, Any]], path: Path) -> None:
     """Bars of kNN and linear accuracy."""
     from matplotlib.figure import Figure
@@ -152,21 +118,16 @@ def chart(rows: list[dict[str, Any]], path: Path) -> None:
     write_with(path, lambda file: figure.savefig(file, format="png", dpi=110))
 
 
-def section() -> str:
-    """What stands between the README's marks."""
-    return table(measured(RESULTS / "learning-cifar10.json"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("what", nargs="*", metavar="METHOD[:SEED]", help=f"{', '.join((*BASELINES, *METHODS))}")
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONTRASTKIT_DATA"))
     parser.add_argument("--runs", type=Path, default=Path("runs/learning"), help="where the run folders go")
-    parser.add_argument("--table", action="store_true", help="measure nothing, write the table and the chart")
+    parser.add_argument("--chart", action="store_true", help="measure nothing, draw the chart")
     asked = parser.parse_args()
     path = RESULTS / f"learning-{asked.data}.json"
-    wanted = [] if asked.table else asked.what or [*BASELINES, *METHODS]
+    wanted = [] if asked.chart else asked.what or [*BASELINES, *METHODS]
     for word in wanted:
         name, _, seed = word.partition(":")
         if name not in (*BASELINES, *METHODS) or not (seed or "0").isdigit():
@@ -183,9 +144,6 @@ def main() -> None:
         print(f"{word}: {row}", flush=True)
         write_text(path, json.dumps([*measured(path), row], indent=1) + "\n")
     chart(measured(path), path.with_suffix(".png"))
-    print(table(measured(path)))
-    if asked.data == "cifar10":
-        write_text(README, between(README.read_text(), BEGIN, END, section()))
 
 
 def measured(path: Path) -> list[dict[str, Any]]:

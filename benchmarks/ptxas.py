@@ -18,13 +18,13 @@ def main() -> None:
         for arch in ARCHS:
             command = ["nvcc", "-O3", "-std=c++20", "-cubin", f"-arch={arch}", "-Xptxas", "-v", "-o", "/dev/null"]
             command += ["--expt-relaxed-constexpr", *(f"-I{path}" for path in include_paths("cuda")), str(source)]
-            told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-            told = subprocess.run(["c++filt"], input=told, capture_output=True, text=True, check=True).stdout
+            report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+            report = subprocess.run(["c++filt"], input=report, capture_output=True, text=True, check=True).stdout
             kernels = re.findall(
                 r"Compiling entry function '(.+?)' for.*\n.*\n"
                 r".* (\d+) bytes spill stores, (\d+) bytes spill loads\n"
                 r".*Used (\d+) registers(?:.*, (\d+) bytes smem)?",
-                told,
+                report,
             )
             for name, stored, loaded, registers, shared in sorted(kernels):
                 short = re.sub(r"contrastkit::cuda::|\(anonymous namespace\)::|^void |\(.*\)$", "", name)

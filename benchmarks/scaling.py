@@ -6,6 +6,7 @@ with the square of N for NT-Xent). Official code stops where one of its matrices
 
 import argparse
 import functools
+import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from contrastkit import ops
-from contrastkit.bench.cases import unit
+from contrastkit.bench.case import unit
 from contrastkit.bench.measure import Way, seconds
 from contrastkit.checkpoint import write_text, write_with
 
@@ -44,7 +45,7 @@ def ntxent(device: str, N: int) -> dict[str, Way]:
     z = unit(N, C, device=device)
 
     def official(z: torch.Tensor) -> torch.Tensor:
-        s = (z @ z.T / 0.1).masked_fill(torch.eye(N, dtype=torch.bool, device=device), -torch.inf)
+        s = (z @ z.T / 0.1).mgiven_fill(torch.eye(N, dtype=torch.bool, device=device), -torch.inf)
         return F.cross_entropy(s, (torch.arange(N, device=device) + N // 2) % N)
 
     ways = {"contrastkit": gradient(lambda z: ops.ntxent(z, tau=0.1)[0].mean(), z)}
@@ -103,15 +104,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time against size.")
     parser.add_argument("stem", type=Path)
     parser.add_argument("--device", default="cpu")
-    asked = parser.parse_args()
+    given = parser.parse_args()
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 7), sharex=True, constrained_layout=True)
     points = []
     for axis, (name, (ways_of, power)) in zip(axes.flat, PANELS.items(), strict=True):
         curves: dict[str, dict[int, float]] = {}
         for size in SIZES:
-            for impl, way in ways_of(asked.device, size).items():
-                curves.setdefault(impl, {})[size] = 1e3 * time_of(way, asked.device)
+            for impl, way in ways_of(given.device, size).items():
+                curves.setdefault(impl, {})[size] = 1e3 * time_of(way, given.device)
                 points.append({"panel": name, "size": size, "impl": impl, "ms": curves[impl][size]})
                 print(f"{name}: {size} {impl} {curves[impl][size]:.3g} ms", flush=True)
         for impl, curve in curves.items():
@@ -122,10 +123,8 @@ def main() -> None:
         axis.set_xticks(SIZES[::3], [f"$2^{{{s.bit_length() - 1}}}$" for s in SIZES[::3]])
         axis.legend()
     figure.supylabel("ms, loss and gradient (sinkhorn: codes)")
-    write_with(asked.stem.with_suffix(".png"), functools.partial(figure.savefig, format="png", dpi=110))
-    import json
-
-    write_text(asked.stem.with_suffix(".json"), json.dumps(points, indent=1) + "\n")
+    write_with(given.stem.with_suffix(".png"), functools.partial(figure.savefig, format="png", dpi=110))
+    write_text(given.stem.with_suffix(".json"), json.dumps(points, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,23 @@
 """`python -m benchmarks.stable`: least squares under the weights of `contrastkit.stable.reweight`, in places where what
-goes with the outcome goes the other way. Writes benchmarks/results/stable-selection.json and prints its table; with
-`--table`, writes the table into the README from that file.
+goes with the outcome goes the other way. Writes benchmarks/results/stable-selection.json.
 
 Rows are the modes and bias rates of Kuang et al. (AAAI 2020): fitted on 2,000 rows, without intercept, tested on 2,000
 of each of ten rates. Then independent S and V at 2.5 in other axes: turned at random, principal components.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from benchmarks.table import README, RESULTS, between
+from benchmarks import RESULTS
 from contrastkit.causal.study import Floats, effective_sample_size
 from contrastkit.checkpoint import write_text
 from contrastkit.stable.predict import evaluate, fit
 from contrastkit.stable.reweight import METHODS
 from contrastkit.stable.simulate import BETA, ENVIRONMENTS, Mode, selection_bias
 
-BEGIN, END = "<!-- python -m benchmarks.stable -->", "<!-- end of stable -->"
-FILE = RESULTS / "stable-selection.json"
 SEEDS, ROWS = range(10), 2000
 CASES: tuple[tuple[Mode, float], ...] = (
     ("independent", 1.7),
@@ -30,7 +26,6 @@ CASES: tuple[tuple[Mode, float], ...] = (
     ("V-to-S", 1.7),
     ("collinear", 2.5),
 )
-NAMES = {"ols": "least squares", "oracle": "S alone"}
 
 
 def turned(X: Floats, seed: int) -> Floats:
@@ -85,35 +80,13 @@ def measure(mode: Mode, r: float, axes: str, methods: tuple[str, ...]) -> Iterat
             }
 
 
-def section() -> str:
-    """What stands between the README's marks: means over draws, a row for each case."""
-    ways = ("ols", *METHODS, "oracle")
-    lines = [f"| V and S, rate, axes | {' | '.join(NAMES.get(way, way) for way in ways)} |", "|---" * 7 + "|"]
-    groups: dict[tuple[Any, ...], dict[str, list[dict[str, Any]]]] = {}
-    for row in json.loads(FILE.read_text()):
-        groups.setdefault((row["mode"], row["r"], row["axes"]), {}).setdefault(row["method"], []).append(row)
-    for (mode, r, axes), found in groups.items():
-        cells = []
-        for way in ways:
-            of = found.get(way, [])
-            average, deviation, ess = ([row[key] for row in of] for key in ("average", "deviation", "ess"))
-            kept = "" if way in NAMES else f", {np.mean(ess):,.0f}"
-            cells.append(f"{np.mean(average):.3f} / {np.mean(deviation):.3f}{kept}" if of else "")
-        lines.append(f"| {mode}, {r:g}, {axes} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
-    if "--table" in sys.argv[1:]:
-        write_text(README, between(README.read_text(), BEGIN, END, section()))
-        return
     rows: list[dict[str, Any]] = []
     for mode, r in CASES:
         rows += measure(mode, r, "own", ("ols", *METHODS, "oracle"))
     for axes in ("turned", "principal"):
         rows += measure("independent", 2.5, axes, ("ols", *METHODS))
-    write_text(FILE, json.dumps(rows, indent=1) + "\n")
-    print(section())
+    write_text(RESULTS / "stable-selection.json", json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

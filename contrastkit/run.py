@@ -156,7 +156,7 @@ def environment() -> dict[str, Any]:
     import torchvision
 
     import contrastkit
-    from contrastkit import kernels
+    from contrastkit.ops import extension
 
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -169,7 +169,7 @@ def environment() -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"],
-        "kernels": kernels.info(),
+        "kernels": extension.info(),
     }
 
 

@@ -2,9 +2,9 @@
 #include <pybind11/pybind11.h>
 
 #include "build_info.h"  // written by setup.py
-#include "cpu/ops.h"
+#include "cpu/host.h"
 
-// contrastkit/kernels.py reads this text from the file, before it dares to load it: the compiler must keep it whole.
+// contrastkit/ops/extension.py reads this text from the file, before it dares to load it: the compiler must keep it whole.
 extern "C" __attribute__((used)) const char contrastkit_built_for[] = "contrastkit built for torch " BUILD_TORCH;
 
 PYBIND11_MODULE(_C, m) {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from contrastkit import kernels
+from contrastkit.ops import extension
 
 ROOT = Path(__file__).parents[1]
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
@@ -28,9 +29,9 @@ def info_with(extension: bytes | None, folder: Path, **variables: str) -> tuple[
     if extension is not None:
         (folder / "contrastkit" / f"_C{SUFFIX}").write_bytes(extension)
     code = (
-        "import json, torch; from contrastkit import kernels, ops\n"
+        "import json, torch; from contrastkit import ops; from contrastkit.ops import extension\n"
         "a = torch.zeros(3); ops.ema_([a], [torch.ones(3)], 0.5); assert a.tolist() == [0.5] * 3\n"
-        "print(json.dumps(kernels.info()))"
+        "print(json.dumps(extension.info()))"
     )
     done = run(sys.executable, "-c", code, cwd=folder, PYTHONPATH=str(folder), **variables)
     assert done.returncode == 0, done.stderr
@@ -38,16 +39,16 @@ def info_with(extension: bytes | None, folder: Path, **variables: str) -> tuple[
 
 
 def built_extension() -> Path:
-    if kernels.info()["extension"] is None:
-        pytest.skip(f"contrastkit._C is {kernels.info()['aside']}")
+    if extension.info()["extension"] is None:
+        pytest.skip(f"contrastkit._C is {extension.info()['aside']}")
     import contrastkit._C
 
     return Path(contrastkit._C.__file__)
 
 
 def test_one_for_another_torch_is_left_aside_unopened(tmp_path):
-    extension = b"\0 not even a library; contrastkit built for torch 1.0.0+other\0"
-    info, stderr = info_with(extension, tmp_path)
+    file = b"\0 not even a library; contrastkit built for torch 1.0.0+other\0"
+    info, stderr = info_with(file, tmp_path)
     assert info["aside"].startswith("built for torch 1.0.0+other, this is torch " + torch.__version__)
     assert info["extension"] is None
     assert {kernel for op in info["ops"].values() for kernel in op.values()} == {"reference"}
@@ -55,8 +56,8 @@ def test_one_for_another_torch_is_left_aside_unopened(tmp_path):
 
 
 def test_one_that_cannot_be_loaded_is_left_aside(tmp_path):
-    extension = b"\0 not a library; contrastkit built for torch " + torch.__version__.encode() + b"\0"
-    info, stderr = info_with(extension, tmp_path)
+    file = b"\0 not a library; contrastkit built for torch " + torch.__version__.encode() + b"\0"
+    info, stderr = info_with(file, tmp_path)
     assert info["aside"].startswith("cannot be loaded: ")
     assert stderr.count("\n") == 1 and info["aside"] in stderr
 
@@ -67,18 +68,29 @@ def test_without_one_the_references_serve_in_silence(tmp_path):
 
 
 def test_the_references_serve_on_request(tmp_path):
-    extension = built_extension()
-    info, stderr = info_with(extension.read_bytes(), tmp_path, CONTRASTKIT_REFERENCE="1")
+    info, stderr = info_with(built_extension().read_bytes(), tmp_path, CONTRASTKIT_REFERENCE="1")
     assert (info["aside"], info["extension"], stderr) == ("CONTRASTKIT_REFERENCE=1", None, "")
 
 
 def test_the_real_one_says_how_it_was_built_and_serves():
-    assert kernels._torch_of(built_extension()) == torch.__version__
-    info = kernels.info()
+    assert extension.torch_version(built_extension()) == torch.__version__
+    info = extension.info()
     assert info["extension"]["torch"] == torch.__version__
     assert info["extension"]["isa"] in info["extension"]["isas"].split()
     assert {op["cpu"] for op in info["ops"].values()} == {f"C++ ({info['extension']['isa']})"}
     assert info["ops"]["ema_"]["cuda"] == ("CUDA" if info["extension"]["cuda"] else "reference")
+
+
+def test_every_op_is_listed_with_the_kernels_that_are_registered():
+    sources = "".join(path.read_text() for path in (ROOT / "contrastkit" / "ops").glob("*.py"))
+    defined = set(re.findall(r'LIBRARY\.define\(\s*f?"(\w+)\(', sources))
+    info = extension.info()
+    assert len(defined) == sources.count("LIBRARY.define(") and info["ops"].keys() == defined
+    for device in ("cpu", "cuda"):
+        registered = set(re.findall(r'm\.impl\("(\w+)"', (ROOT / "csrc" / device / "register.cpp").read_text()))
+        built = info["extension"] is not None and (device == "cpu" or info["extension"]["cuda"] != "")
+        kernels = {op for op, kernel in info["ops"].items() if kernel[device] != "reference"}
+        assert kernels == (registered if built else set())
 
 
 def test_without_a_compiler_there_is_no_extension():
@@ -121,7 +133,7 @@ def test_the_sdist_installs_with_a_compiler_and_without(sdist, tmp_path, compile
     done = run(*command, cwd=tmp_path, **variables)
     assert done.returncode == 0, done.stderr
     code = (
-        "import json; from contrastkit import kernels; import contrastkit.cli.main; print(json.dumps(kernels.info()))"
+        "import json, contrastkit.cli.main; from contrastkit.ops import extension; print(json.dumps(extension.info()))"
     )
     done = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(target))
     assert done.returncode == 0, done.stderr

@@ -16,15 +16,25 @@ FLOP over the best GEMM rate. Data that stay in the caches may beat a floor of b
 stores read first what they overwrite (`stream` is the rate without that).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
-from contrastkit.bench import measure
-from contrastkit.bench.cases import CASES
+from contrastkit.bench import bank, ema, infonce, measure, ntxent, queue, sinkhorn
+from contrastkit.bench.case import Case
 from contrastkit.errors import UserError
 
+# op -> (device, dtype, preset) -> its cases
+CASES: dict[str, Callable[[str, torch.dtype, str], Iterator[Case]]] = {
+    "infonce": infonce.cases,
+    "ntxent": ntxent.cases,
+    "bank": bank.cases,
+    "bank_update": bank.update_cases,
+    "queue": queue.cases,
+    "ema": ema.cases,
+    "sinkhorn": sinkhorn.cases,
+}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PRESETS = ("quick", "paper")
 CEILINGS = ("copy", "stream", "gemm")

@@ -19,7 +19,7 @@ Way = Callable[[], Any]
 
 
 class Missing(Exception):
-    """Raised by a way that cannot be gone here; says why."""
+    """Raised by a way that is not available here; says why."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,16 @@ def seconds(way: Way, device: str, repeat: int = 1) -> float:
 
 
 def warm(ways: dict[str, Way]) -> tuple[dict[str, Way], dict[str, str]]:
-    """The ways that can be gone, each called twice, and why the others cannot."""
-    able, missing = {}, {}
+    """The ways that are available, each called twice, and why the others are not."""
+    available, missing = {}, {}
     for name, way in ways.items():
         try:
             way()
             way()
-            able[name] = way
+            available[name] = way
         except Missing as why:
             missing[name] = str(why)
-    return able, missing
+    return available, missing
 
 
 def interleaved(ways: dict[str, Way], device: str) -> dict[str, tuple[float, float]]:
@@ -86,11 +86,11 @@ def peak_memory(way: Way, device: str) -> float:
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True, acc_events=True) as profile:
         way()
-    held = peak = 0
+    allocated = peak = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
+            allocated += event.nbytes()
+            peak = max(peak, allocated)
     return peak
 
 

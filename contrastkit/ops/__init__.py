@@ -1,10 +1,10 @@
 """Operators: a schema and a reference in plain torch each; kernels take over where they were built.
 
 The reference serves every device. Once the extension `contrastkit._C` is loaded, torch's dispatcher prefers its kernels
-(`contrastkit.kernels.info()` tells which); nothing above this package knows the difference.
+(`contrastkit.ops.extension.info()` tells which); nothing above this package knows the difference.
 """
 
-from contrastkit import kernels
+from contrastkit.ops import extension
 from contrastkit.ops.bank import bank_loss, bank_update_
 from contrastkit.ops.ema import ema_
 from contrastkit.ops.infonce import infonce
@@ -12,6 +12,6 @@ from contrastkit.ops.ntxent import ntxent
 from contrastkit.ops.queue import queue_push_
 from contrastkit.ops.sinkhorn import sinkhorn
 
-kernels.load()
+extension.load()
 
 __all__ = ["bank_loss", "bank_update_", "ema_", "infonce", "ntxent", "queue_push_", "sinkhorn"]

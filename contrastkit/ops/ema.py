@@ -55,7 +55,7 @@ def _fake(averages: list[Tensor], params: list[Tensor], m: float) -> None:
 
 
 def _check(averages: list[Tensor], params: list[Tensor]) -> None:
-    """Kernels do the same (csrc/common.h): of hundreds of pairs Python's own time would show."""
+    """Kernels do the same (csrc/ema.h): of hundreds of pairs Python's own time would show."""
     for i, (a, p) in enumerate(zip(averages, params, strict=True)):
         if a.shape != p.shape or a.device != p.device or not (a.is_floating_point() and p.is_floating_point()):
             raise ValueError(

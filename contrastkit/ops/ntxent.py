@@ -142,8 +142,8 @@ def _dz_reference(
         dz = (w[first:last] + w[positive])[:, None] * k[positive]
         for rows in blocks(last - first, len(z), z.device):
             s = _negatives(q[rows], k, row[rows], positive[rows])
-            mine = slice(first + rows.start, first + rows.stop)
-            P = (s - lse[mine, None]).exp_().mul_(g[mine, None])
+            of_z = slice(first + rows.start, first + rows.stop)
+            P = (s - lse[of_z, None]).exp_().mul_(g[of_z, None])
             dz[rows].addmm_(P.add_(s.sub_(lse).exp_().mul_(g)), k)
         return dz.div_(tau)
 

@@ -3,7 +3,8 @@
 #include <limits>
 #include <vector>
 
-#include "ops.h"
+#include "../bank.h"
+#include "host.h"
 
 namespace contrastkit::cpu {
 namespace {
@@ -174,8 +175,7 @@ void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x,
       for (int64_t i = 0; i < N; ++i) std::copy_n(fresh + i * width, width, rows + to[i] * width);
     });
   });
-  if (!dense.is_same(bank)) bank.copy_(dense);
-  written(bank);
+  write_back(bank, dense);
 }
 
 }  // namespace contrastkit::cpu

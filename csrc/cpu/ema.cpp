@@ -1,10 +1,10 @@
-#include <ATen/Parallel.h>
 #include <ATen/ops/_foreach_lerp.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "ops.h"
+#include "../ema.h"
+#include "host.h"
 
 namespace contrastkit::cpu {
 namespace {
@@ -60,8 +60,8 @@ void ema_(at::TensorList averages, at::TensorList params, double m) {
         dispatch(p.scalar_type(), [&](auto p_zero) {
           using A = decltype(a_zero);
           using P = decltype(p_zero);
-          A* to = static_cast<A*>(a.mutable_data_ptr()) + offset;
-          ema(to, static_cast<const P*>(p.const_data_ptr()) + offset, count, m);
+          A* to = data<A>(a) + offset;
+          ema(to, data<const P>(p) + offset, count, m);
         });
       });
     }

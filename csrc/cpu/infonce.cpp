@@ -1,10 +1,9 @@
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "ops.h"
+#include "../infonce.h"
+#include "tiles.h"
 
 namespace contrastkit::cpu {
 namespace {
@@ -19,15 +18,15 @@ struct Mask {
   at::Tensor exclude, query_ids, key_ids;
   Masks masks{nullptr, 0, nullptr, nullptr};
 
-  Mask(const std::optional<at::Tensor>& columns, const std::optional<at::Tensor>& mine,
-       const std::optional<at::Tensor>& theirs) {
-    if (columns) {
-      exclude = columns->contiguous();
+  Mask(const std::optional<at::Tensor>& exclude_, const std::optional<at::Tensor>& query_ids_,
+       const std::optional<at::Tensor>& key_ids_) {
+    if (exclude_) {
+      exclude = exclude_->contiguous();
       masks.exclude = data<const int64_t>(exclude);
       masks.E = exclude.size(1);
     }
-    if (mine) {
-      query_ids = mine->contiguous(), key_ids = theirs->contiguous();
+    if (query_ids_) {
+      query_ids = query_ids_->contiguous(), key_ids = key_ids_->contiguous();
       masks.query_ids = data<const int64_t>(query_ids);
       masks.key_ids = data<const int64_t>(key_ids);
     }
@@ -158,10 +157,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> infonce(
     const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau,
     const std::optional<at::Tensor>& exclude, const std::optional<at::Tensor>& n_valid,
     const std::optional<at::Tensor>& query_ids, const std::optional<at::Tensor>& key_ids, bool with_dquery) {
-  check_infonce("infonce", query, keys, tau, exclude, n_valid, query_ids, key_ids);
-  TORCH_CHECK(
-      positive.sizes() == query.sizes() && positive.device() == query.device(),
-      "infonce: a positive for each query on its device expected, got ", positive.sizes(), " and ", query.sizes());
+  check_infonce(query, positive, keys, tau, exclude, n_valid, query_ids, key_ids);
   const int64_t N = query.size(0);
   const bool wide = is(query, at::kDouble) || is(positive, at::kDouble) || is(keys, at::kDouble);
   const at::ScalarType dtype = wide ? at::kDouble : at::kFloat;
@@ -182,17 +178,16 @@ at::Tensor infonce_dkeys(
     const at::Tensor& g, const at::Tensor& lse, const at::Tensor& query, const at::Tensor& keys, const at::Tensor& tau,
     const std::optional<at::Tensor>& exclude, const std::optional<at::Tensor>& n_valid,
     const std::optional<at::Tensor>& query_ids, const std::optional<at::Tensor>& key_ids) {
-  check_infonce("infonce_dkeys", query, keys, tau, exclude, n_valid, query_ids, key_ids);
-  check_infonce_dkeys(g, lse, query);
+  check_infonce_dkeys(g, lse, query, keys, tau, exclude, n_valid, query_ids, key_ids);
   const int64_t N = query.size(0), C = query.size(1);
   const at::ScalarType dtype = lse.scalar_type();
   const at::Tensor q = query.to(dtype).div(temperature(tau)).contiguous();
-  const at::Tensor k = (is(dtype, at::kFloat) && is(keys, at::kBFloat16) ? keys : keys.to(dtype)).contiguous();
+  const at::Tensor k = (dtype == at::kFloat && is(keys, at::kBFloat16) ? keys : keys.to(dtype)).contiguous();
   const at::Tensor weight = g.to(dtype).contiguous(), sums = lse.contiguous();
   const Mask mask(exclude, query_ids, key_ids);
   const int64_t K = filled(keys, n_valid);
   const at::Tensor dkeys = q.new_zeros(keys.sizes());
-  if (is(dtype, at::kDouble)) {
+  if (dtype == at::kDouble) {
     at::parallel_for(0, K, 1, [&](int64_t j, int64_t end) {
       for (; j < end; ++j) {
         double* dk = data<double>(dkeys) + j * C;
@@ -213,16 +208,16 @@ at::Tensor infonce_dkeys(
   const at::Tensor scratch = q.new_empty({at::get_num_threads(), simd::kTile * (simd::kTile + 3 * Cp)});
   at::parallel_for(0, (K + simd::kTile - 1) / simd::kTile, 1, [&](int64_t tile, int64_t end) {
     float *S = data<float>(scratch) + at::get_thread_num() * scratch.size(1), *dk = S + simd::kTile * simd::kTile;
-    float *along = dk + simd::kTile * Cp, *across = along + simd::kTile * Cp;
+    float *packed_values = dk + simd::kTile * Cp, *packed_keys = packed_values + simd::kTile * Cp;
     for (; tile < end; ++tile) {
       const int64_t first = tile * simd::kTile, n = std::min(simd::kTile, K - first);
-      if (is(k, at::kBFloat16)) kernels().pack_b(data<const bf16>(k) + first * C, n, C, along, across);
-      else kernels().pack_f(data<const float>(k) + first * C, n, C, along, across);
+      if (is(k, at::kBFloat16)) kernels().pack_b(data<const bf16>(k) + first * C, n, C, packed_values, packed_keys);
+      else kernels().pack_f(data<const float>(k) + first * C, n, C, packed_values, packed_keys);
       std::fill(dk, dk + simd::kTile * Cp, 0.0f);
       for (int64_t t = 0; t < queries.size(); ++t) {
         const simd::Tile of_q = queries[t];
         kernels().infonce_dkeys(
-            of_q, {first, n, nullptr, nullptr, across}, C, from_row(mask.masks, of_q.first),
+            of_q, {first, n, nullptr, nullptr, packed_keys}, C, from_row(mask.masks, of_q.first),
             data<float>(weight) + of_q.first, data<float>(sums) + of_q.first, S, dk);
       }
       for (int64_t j = 0; j < n; ++j) std::copy_n(dk + j * Cp, C, data<float>(dkeys) + (first + j) * C);

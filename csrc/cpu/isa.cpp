@@ -1,18 +1,18 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "ops.h"
+#include "host.h"
 
 namespace contrastkit::cpu {
 
 static const simd::Kernels& best() {
 #ifdef CONTRASTKIT_X86_64
-  const char* wish = std::getenv("CONTRASTKIT_ISA");
-  if (wish != nullptr)
+  const char* requested = std::getenv("CONTRASTKIT_ISA");
+  if (requested != nullptr)
     TORCH_CHECK_VALUE(
-        std::strcmp(wish, "baseline") == 0 || std::strcmp(wish, "avx2") == 0 || std::strcmp(wish, "avx512") == 0,
-        "CONTRASTKIT_ISA is baseline, avx2 or avx512, not ", wish);
-  const auto allowed = [wish](const char* isa) { return wish == nullptr || std::strcmp(wish, isa) == 0; };
+        std::strcmp(requested, "baseline") == 0 || std::strcmp(requested, "avx2") == 0 || std::strcmp(requested, "avx512") == 0,
+        "CONTRASTKIT_ISA is baseline, avx2 or avx512, not ", requested);
+  const auto allowed = [requested](const char* isa) { return requested == nullptr || std::strcmp(requested, isa) == 0; };
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");

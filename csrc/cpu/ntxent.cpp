@@ -1,7 +1,8 @@
 #include <cmath>
 #include <limits>
 
-#include "ops.h"
+#include "../ntxent.h"
+#include "tiles.h"
 
 namespace contrastkit::cpu {
 namespace {
@@ -41,7 +42,7 @@ void pairs(const Tiles& tiles, int64_t first, int64_t last, bool all, F&& f) {
 
 at::Tensor scratch_like(const at::Tensor& x) { return x.new_empty({at::get_num_threads(), kTile * kTile}); }
 
-float* mine(const at::Tensor& scratch) { return data<float>(scratch) + at::get_thread_num() * kTile * kTile; }
+float* of_thread(const at::Tensor& scratch) { return data<float>(scratch) + at::get_thread_num() * kTile * kTile; }
 
 // What a kernel may read a tile of, from any row on.
 at::Tensor with_room(const at::Tensor& x) {
@@ -78,7 +79,7 @@ void finish(
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> ntxent(
     const at::Tensor& z, const at::Tensor& tau, int64_t n, int64_t first, int64_t last) {
-  check_ntxent("ntxent", z, tau, n, first, last);
+  check_ntxent(z, tau, n, first, last);
   const bool wide = is(z, at::kDouble);
   const at::Tensor x = z.to(wide ? at::kDouble : at::kFloat).contiguous(), right = x.div(temperature(tau));
   const int64_t N = x.size(0), C = x.size(1), rows = last - first;
@@ -106,7 +107,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> ntxent(
     return simd::Sums{m, m + sums.size(1)};
   };
   pairs(Tiles(x, right), first, last, rows == N, [&](const Tile& I, const Tile& J, bool both) {
-    kernels().ntxent(I, J, C, n, mine(scratch), of(I), both ? of(J) : simd::Sums{nullptr, nullptr});
+    kernels().ntxent(I, J, C, n, of_thread(scratch), of(I), both ? of(J) : simd::Sums{nullptr, nullptr});
   });
   finish<float>(x, right, sums, n, first, loss, lse, top1);
   return {loss, lse, top1};
@@ -115,8 +116,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> ntxent(
 at::Tensor ntxent_dz(
     const at::Tensor& g, const at::Tensor& loss, const at::Tensor& lse, const at::Tensor& z, const at::Tensor& tau,
     int64_t n, int64_t first, int64_t last) {
-  check_ntxent("ntxent_dz", z, tau, n, first, last);
-  check_ntxent_dz(g, loss, lse, z);
+  check_ntxent_dz(g, loss, lse, z, tau, n, first, last);
   const at::Tensor x = z.to(lse.scalar_type()).contiguous(), right = x.div(temperature(tau));
   const at::Tensor weight = with_room(g.to(lse.scalar_type())), lses = with_room(lse), losses = loss.contiguous();
   const int64_t N = x.size(0), C = x.size(1), rows = last - first, Cp = simd::padded(C);
@@ -151,7 +151,7 @@ at::Tensor ntxent_dz(
     const auto of = [&](const Tile& tile) { return data<float>(dz) + (tile.first - first) * Cp; };
     pairs(Tiles(x, right), first, last, rows == N, [&](const Tile& I, const Tile& J, bool both) {
       const float *g = data<float>(weight), *L = data<float>(lses);
-      kernels().ntxent_dz(I, J, C, n, mine(scratch), g, L, of(I), both ? of(J) : nullptr);
+      kernels().ntxent_dz(I, J, C, n, of_thread(scratch), g, L, of(I), both ? of(J) : nullptr);
     });
     add_positive(float{});
   }

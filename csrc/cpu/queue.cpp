@@ -1,9 +1,8 @@
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 
-#include "ops.h"
+#include "../queue.h"
+#include "host.h"
 
 namespace contrastkit::cpu {
 namespace {
@@ -44,16 +43,16 @@ void queue_push_(
   const int64_t N = x.size(0), K = keys.size(0), C = keys.size(1);
   const int64_t first = std::max<int64_t>(N - K, 0);  // of a larger batch the last K rows stay
   const int64_t grain = std::max<int64_t>((1 << 15) / std::max<int64_t>(C, 1), 1);
-  const at::Tensor dense = keys.contiguous(), rows = apart(x, keys);
-  int64_t* at = static_cast<int64_t*>(pointer.mutable_data_ptr());
+  const at::Tensor dense = keys.contiguous(), rows = disjoint_copy(x, keys);
+  int64_t* at = data<int64_t>(pointer);
   const int64_t start = ((*at % K) + K) % K;
 
   dispatch(rows.scalar_type(), [&](auto x_zero) {
     dispatch(dense.scalar_type(), [&](auto key_zero) {
       using X = decltype(x_zero);
       using Key = decltype(key_zero);
-      const X* from = static_cast<const X*>(rows.const_data_ptr());
-      Key* to = static_cast<Key*>(dense.mutable_data_ptr());
+      const X* from = data<const X>(rows);
+      Key* to = data<Key>(dense);
       at::parallel_for(first, N, grain, [&](int64_t i, int64_t end) {
         for (; i < end; ++i) enqueue(from + i * C, to + (start + i) % K * C, C, normalize);
       });
@@ -61,7 +60,7 @@ void queue_push_(
   });
   *at = (start + N) % K;
   if (n_valid) {
-    int64_t* valid = static_cast<int64_t*>(n_valid->mutable_data_ptr());
+    int64_t* valid = data<int64_t>(*n_valid);
     *valid = std::min(*valid + N, K);
   }
   finish_queue(keys, dense, pointer, n_valid);

@@ -1,18 +1,23 @@
+// Which ops have a kernel on the CPU.
 #include <torch/library.h>
 
-#include "ops.h"
+namespace contrastkit::cpu {
+
+#include "../ops.inc"
 
 TORCH_LIBRARY_IMPL(contrastkit, CPU, m) {
-  m.impl("infonce", &contrastkit::cpu::infonce);
-  m.impl("infonce_dkeys", &contrastkit::cpu::infonce_dkeys);
-  m.impl("ntxent", &contrastkit::cpu::ntxent);
-  m.impl("ntxent_dz", &contrastkit::cpu::ntxent_dz);
-  m.impl("bank_loss", &contrastkit::cpu::bank_loss);
-  m.impl("bank_update_", &contrastkit::cpu::bank_update_);
-  m.impl("queue_push_", &contrastkit::cpu::queue_push_);
-  m.impl("ema_", &contrastkit::cpu::ema_);
-  m.impl("sinkhorn", &contrastkit::cpu::sinkhorn);
-  m.impl("sinkhorn_begin", &contrastkit::cpu::sinkhorn_begin);
-  m.impl("sinkhorn_sums", &contrastkit::cpu::sinkhorn_sums);
-  m.impl("sinkhorn_end_", &contrastkit::cpu::sinkhorn_end_);
+  m.impl("infonce", &infonce);
+  m.impl("infonce_dkeys", &infonce_dkeys);
+  m.impl("ntxent", &ntxent);
+  m.impl("ntxent_dz", &ntxent_dz);
+  m.impl("bank_loss", &bank_loss);
+  m.impl("bank_update_", &bank_update_);
+  m.impl("queue_push_", &queue_push_);
+  m.impl("ema_", &ema_);
+  m.impl("sinkhorn", &sinkhorn);
+  m.impl("sinkhorn_begin", &sinkhorn_begin);
+  m.impl("sinkhorn_sums", &sinkhorn_sums);
+  m.impl("sinkhorn_end_", &sinkhorn_end_);
 }
+
+}  // namespace contrastkit::cpu

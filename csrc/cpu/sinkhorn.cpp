@@ -3,7 +3,8 @@
 #include <functional>
 #include <limits>
 
-#include "ops.h"
+#include "../sinkhorn.h"
+#include "host.h"
 
 namespace contrastkit::cpu {
 namespace {
@@ -94,9 +95,7 @@ at::Tensor read(const at::Tensor& scores) {
   return (known ? scores : scores.to(at::kFloat)).contiguous();
 }
 
-at::Tensor empty_codes(const at::Tensor& s) {
-  return s.new_empty(s.sizes(), is(s, at::kDouble) ? at::kDouble : at::kFloat);
-}
+at::Tensor empty_codes(const at::Tensor& s) { return s.new_empty(s.sizes(), codes_dtype(s)); }
 
 // s is not empty.
 at::Tensor tops_of(const at::Tensor& s, const at::Tensor& parts) {
@@ -134,12 +133,14 @@ at::Tensor begin(const at::Tensor& s, const at::Tensor& tops, double epsilon, co
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, const at::Tensor& tops, double epsilon) {
+  check_sinkhorn_begin(scores, tops);
   const at::Tensor s = read(scores), E = empty_codes(s);
   if (E.numel() == 0) return {E, E.new_zeros({E.size(1)})};
   return {E, begin(s, tops.contiguous(), epsilon, E, parts_like(E))};
 }
 
 at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale) {
+  check_codes("sinkhorn_sums", E, t);
   const at::Tensor x = E.contiguous(), v = reciprocal(t), parts = parts_like(x);
   const int64_t K = x.size(1);
   if (x.numel() == 0) return x.new_zeros({K});
@@ -153,17 +154,18 @@ at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale)
 }
 
 void sinkhorn_end_(at::Tensor E, const at::Tensor& t) {
+  check_codes("sinkhorn_end_", E, t);
   const at::Tensor x = E.contiguous(), v = reciprocal(t);
   const int64_t K = x.size(1);
   tasks(x.size(0), [&](int64_t, int64_t row, int64_t n) {
     if (is(x, at::kDouble)) end(data<double>(x) + row * K, n, K, data<double>(v));
     else kernels().sinkhorn_end(data<float>(x) + row * K, n, K, data<float>(v));
   });
-  if (!x.is_same(E)) E.copy_(x);
-  written(E);
+  write_back(E, x);
 }
 
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations) {
+  check_scores("sinkhorn", scores);
   const at::Tensor s = read(scores), E = empty_codes(s);
   if (E.numel() == 0) return E;
   const at::Tensor parts = parts_like(E);

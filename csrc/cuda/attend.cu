@@ -209,8 +209,7 @@ __global__ void __launch_bounds__(kWarp * kWarps) finish(
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
     const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau_,
     const Masks& masks, bool with_dquery) {
-  const auto is_wide = [](const at::Tensor& x) { return x.scalar_type() == at::kDouble; };
-  const bool wide = is_wide(query) || is_wide(positive) || is_wide(keys);
+  const bool wide = is(query, at::kDouble) || is(positive, at::kDouble) || is(keys, at::kDouble);
   const int64_t N = query.size(0), K = keys.size(0), C = query.size(1);
   // Keys are many and stay as they are; queries take on their dtype. The positive's logit knows the queries unrounded.
   const at::Tensor k = (wide ? keys.to(at::kDouble) : keys).contiguous();

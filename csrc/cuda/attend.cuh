@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "launch.h"
+#include "tf32.h"
 #include "tile.cuh"
 
 namespace contrastkit::cuda {
@@ -141,8 +142,6 @@ struct Limits<double> {
   static constexpr double lowest = -1.7976931348623157e308, tiny = 2.2250738585072014e-308;
 };
 
-bool tf32_allowed();  // register.cpp
-
 // Calls f with the tile that serves the dtype and C channels.
 template <typename F>
 void dispatch_tile(at::ScalarType dtype, int64_t C, F&& f) {
@@ -188,11 +187,6 @@ inline int64_t parts(int64_t blocks, int64_t tiles, int64_t blocks_a_processor) 
   for (int64_t n = 2; n <= most; ++n)
     if (cost(n) < cost(best)) best = n;
   return best;
-}
-
-template <typename T>
-T* data(const at::Tensor& x) {
-  return static_cast<T*>(x.mutable_data_ptr());
 }
 
 // Loss, log-sum-exp, top-1 and, with_dquery, the queries' gradient. With masks.n, positives are rows of `positive`.

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "../bank.h"
 #include "launch.h"
-#include "ops.h"
 #include "warp.cuh"
 
 namespace contrastkit::cuda {
@@ -316,18 +316,18 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
     at::Tensor tau_there, Z_there;
     if (Z) Z_there = Z->to(dtype).contiguous();
     const Problem<T, X> p{
-        static_cast<const T*>(q.const_data_ptr()),
-        static_cast<const X*>(b.const_data_ptr()),
-        static_cast<const int64_t*>(y.const_data_ptr()),
+        data<const T>(q),
+        data<const X>(b),
+        data<const int64_t>(y),
         scalar<T>(tau, device, tau_there),
-        Z ? static_cast<const T*>(Z_there.const_data_ptr()) : nullptr,
+        Z ? data<const T>(Z_there) : nullptr,
         static_cast<T>(std::log(double(m) / double(M))),
         C, M, m,
         share,
         static_cast<int>(rows), static_cast<int>(V),
         static_cast<int>(shares),
         with_dquery,
-        static_cast<T*>(parts.mutable_data_ptr())};
+        data<T>(parts)};
     if (shares > 0) {
       const bool held = C > 0 && C % kVector == 0 && C <= kMaxSpans * kSpan && in_vectors(b);
       if constexpr (std::is_same_v<T, float>)
@@ -336,9 +336,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
         launch(noise_by_rows<T, X>, rows * shares, kWarp, 0, stream, p);
     }
     launch(
-        finish<T, X>, rows, kWarps * kWarp, 0, stream, p, static_cast<T*>(loss.mutable_data_ptr()),
-        static_cast<T*>(lse.mutable_data_ptr()), static_cast<bool*>(top1.mutable_data_ptr()),
-        with_dquery ? static_cast<T*>(dquery.mutable_data_ptr()) : nullptr);
+        finish<T, X>, rows, kWarps * kWarp, 0, stream, p, data<T>(loss),
+        data<T>(lse), data<bool>(top1),
+        with_dquery ? data<T>(dquery) : nullptr);
   };
   dispatch(b.scalar_type(), [&](auto x_zero) {
     if (wide) run(double{}, x_zero);
@@ -351,19 +351,18 @@ void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x,
   check_bank_update(bank, index, x);
   const int64_t N = x.size(0), M = bank.size(0), C = bank.size(-1), V = bank.dim() == 3 ? bank.size(1) : 1;
   if (N * V == 0) return;
-  const at::Tensor dense = bank.contiguous(), rows = apart(x, bank), y = index.contiguous();
+  const at::Tensor dense = bank.contiguous(), rows = disjoint_copy(x, bank), y = index.contiguous();
   dispatch(dense.scalar_type(), [&](auto b_zero) {
     dispatch(rows.scalar_type(), [&](auto x_zero) {
       using B = decltype(b_zero);
       using X = decltype(x_zero);
       launch(
           update<B, X>, (N * V + kWarps - 1) / kWarps, kWarps * kWarp, 0, c10::cuda::getCurrentCUDAStream(),
-          static_cast<B*>(dense.mutable_data_ptr()), static_cast<const int64_t*>(y.const_data_ptr()),
-          static_cast<const X*>(rows.const_data_ptr()), m, N, V, C, M);
+          data<B>(dense), data<const int64_t>(y),
+          data<const X>(rows), m, N, V, C, M);
     });
   });
-  if (!dense.is_same(bank)) bank.copy_(dense);
-  written(bank);
+  write_back(bank, dense);
 }
 
 }  // namespace contrastkit::cuda

@@ -1,7 +1,7 @@
 #include <vector>
 
+#include "../ema.h"
 #include "launch.h"
-#include "ops.h"
 
 namespace contrastkit::cuda {
 namespace {

@@ -1,3 +1,4 @@
+#include "../infonce.h"
 #include "attend.cuh"
 
 namespace contrastkit::cuda {
@@ -6,15 +7,14 @@ namespace {
 // The masks' tensors, dense and alive while kernels are launched.
 struct Negatives {
   Negatives(
-      const char* op, const at::Tensor& query, const at::Tensor& keys, const at::Tensor& tau,
-      const std::optional<at::Tensor>& exclude_, const std::optional<at::Tensor>& n_valid,
-      const std::optional<at::Tensor>& query_ids, const std::optional<at::Tensor>& key_ids) {
-    check_infonce(op, query, keys, tau, exclude_, n_valid, query_ids, key_ids);
+      const at::Tensor& query, const at::Tensor& keys, const std::optional<at::Tensor>& exclude_,
+      const std::optional<at::Tensor>& n_valid, const std::optional<at::Tensor>& query_ids,
+      const std::optional<at::Tensor>& key_ids) {
     masks.N = query.size(0), masks.K = keys.size(0);
     const auto take = [](const std::optional<at::Tensor>& x, at::Tensor& kept) {
       if (!x) return static_cast<const int64_t*>(nullptr);
       kept = x->contiguous();
-      return static_cast<const int64_t*>(kept.const_data_ptr());
+      return data<const int64_t>(kept);
     };
     masks.exclude = take(exclude_, exclude);
     masks.E = exclude_ ? exclude_->size(1) : 0;
@@ -33,10 +33,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> infonce(
     const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau,
     const std::optional<at::Tensor>& exclude, const std::optional<at::Tensor>& n_valid,
     const std::optional<at::Tensor>& query_ids, const std::optional<at::Tensor>& key_ids, bool with_dquery) {
-  TORCH_CHECK(
-      positive.sizes() == query.sizes() && positive.device() == query.device(),
-      "infonce: a positive for each query on its device expected, got ", positive.sizes(), " and ", query.sizes());
-  const Negatives negatives("infonce", query, keys, tau, exclude, n_valid, query_ids, key_ids);
+  check_infonce(query, positive, keys, tau, exclude, n_valid, query_ids, key_ids);
+  const Negatives negatives(query, keys, exclude, n_valid, query_ids, key_ids);
   return attend(query, positive, keys, tau, negatives.masks, with_dquery);
 }
 
@@ -44,8 +42,8 @@ at::Tensor infonce_dkeys(
     const at::Tensor& g, const at::Tensor& lse, const at::Tensor& query, const at::Tensor& keys, const at::Tensor& tau,
     const std::optional<at::Tensor>& exclude, const std::optional<at::Tensor>& n_valid,
     const std::optional<at::Tensor>& query_ids, const std::optional<at::Tensor>& key_ids) {
-  Negatives negatives("infonce_dkeys", query, keys, tau, exclude, n_valid, query_ids, key_ids);
-  check_infonce_dkeys(g, lse, query);
+  check_infonce_dkeys(g, lse, query, keys, tau, exclude, n_valid, query_ids, key_ids);
+  Negatives negatives(query, keys, exclude, n_valid, query_ids, key_ids);
   negatives.masks.rows_are_keys = true;
   return weigh(keys, query, g, lse, /*loss=*/lse, tau, negatives.masks);
 }

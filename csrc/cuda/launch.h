@@ -47,11 +47,11 @@ Scalar<T> scalar(const at::Tensor& x, const at::Device& device, at::Tensor& on_d
   Scalar<T> result{0, nullptr};
   if (x.device() == device) {
     on_device = x.to(c10::CppTypeToScalarType<T>::value);
-    result.address = static_cast<const T*>(on_device.const_data_ptr());
+    result.address = data<const T>(on_device);
   } else {
     TORCH_CHECK(x.device().is_cpu(), "contrastkit: tau is on ", x.device(), " and the other inputs on ", device);
     dispatch(x.scalar_type(), [&](auto zero) {
-      result.value = static_cast<T>(*static_cast<const decltype(zero)*>(x.const_data_ptr()));
+      result.value = static_cast<T>(*data<const decltype(zero)>(x));
     });
   }
   return result;

@@ -1,5 +1,5 @@
+#include "../queue.h"
 #include "launch.h"
-#include "ops.h"
 
 namespace contrastkit::cuda {
 namespace {
@@ -41,10 +41,10 @@ void queue_push_(
   check_queue(keys, pointer, x, n_valid);
   const int64_t N = x.size(0), K = keys.size(0), C = keys.size(1);
   if (N == 0) return;
-  const at::Tensor dense = keys.contiguous(), rows = apart(x, keys);
+  const at::Tensor dense = keys.contiguous(), rows = disjoint_copy(x, keys);
   const int64_t first = N > K ? N - K : 0;  // of a larger batch the last K rows stay
   const auto stream = c10::cuda::getCurrentCUDAStream();
-  int64_t* at = static_cast<int64_t*>(pointer.mutable_data_ptr());
+  int64_t* at = data<int64_t>(pointer);
 
   dispatch(rows.scalar_type(), [&](auto x_zero) {
     dispatch(dense.scalar_type(), [&](auto key_zero) {
@@ -52,11 +52,11 @@ void queue_push_(
       using Key = decltype(key_zero);
       launch(
           enqueue<X, Key>, (N - first + kWarps - 1) / kWarps, kWarps * kWarp, 0, stream,
-          static_cast<Key*>(dense.mutable_data_ptr()), at, static_cast<const X*>(rows.const_data_ptr()), first, N, K, C,
+          data<Key>(dense), at, data<const X>(rows), first, N, K, C,
           normalize);
     });
   });
-  int64_t* valid = n_valid ? static_cast<int64_t*>(n_valid->mutable_data_ptr()) : nullptr;
+  int64_t* valid = n_valid ? data<int64_t>(*n_valid) : nullptr;
   launch(advance, 1, 1, 0, stream, at, valid, N, K);
   finish_queue(keys, dense, pointer, n_valid);
 }

@@ -1,102 +1,38 @@
-#include <ATen/Context.h>
-#include <c10/core/DeviceGuard.h>
+// Which ops have a kernel on CUDA.
+#include <ATen/DeviceGuard.h>
 #include <torch/library.h>
 
-#include "ops.h"
+#include <utility>
 
 namespace contrastkit::cuda {
 
-static void queue_push_on_device(
-    at::Tensor keys, at::Tensor pointer, const at::Tensor& x, std::optional<at::Tensor> n_valid, bool normalize) {
-  const c10::DeviceGuard guard(keys.device());
-  queue_push_(keys, pointer, x, n_valid, normalize);
-}
+#include "../ops.inc"
 
-static void ema_on_device(at::TensorList averages, at::TensorList params, double m) {
-  const c10::DeviceGuard guard(averages[0].device());
-  ema_(averages, params, m);
-}
+// The op with the device of its first argument made current, as torch's own operators do.
+template <auto op>
+struct OnDevice;
 
-static std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss_on_device(
-    const at::Tensor& query, const at::Tensor& bank, const at::Tensor& index, const at::Tensor& tau,
-    const std::optional<at::Tensor>& Z, bool with_dquery) {
-  const c10::DeviceGuard guard(query.device());
-  return bank_loss(query, bank, index, tau, Z, with_dquery);
-}
+template <typename Result, typename First, typename... Rest, Result (*op)(First, Rest...)>
+struct OnDevice<op> {
+  static Result call(First first, Rest... rest) {
+    const c10::OptionalDeviceGuard guard(at::device_of(first));
+    return op(std::forward<First>(first), std::forward<Rest>(rest)...);
+  }
+};
 
-static void bank_update_on_device(at::Tensor bank, const at::Tensor& index, const at::Tensor& x, double m) {
-  const c10::DeviceGuard guard(bank.device());
-  bank_update_(bank, index, x, m);
-}
-
-// In products of float32, by torch.backends.cuda.matmul.fp32_precision and its older names.
-bool tf32_allowed() {
-  return at::globalContext().float32Precision(at::Float32Backend::CUDA, at::Float32Op::MATMUL) == at::Float32Precision::TF32;
-}
-
-static std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> infonce_on_device(
-    const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau,
-    const std::optional<at::Tensor>& exclude, const std::optional<at::Tensor>& n_valid,
-    const std::optional<at::Tensor>& query_ids, const std::optional<at::Tensor>& key_ids, bool with_dquery) {
-  const c10::DeviceGuard guard(query.device());
-  return infonce(query, positive, keys, tau, exclude, n_valid, query_ids, key_ids, with_dquery);
-}
-
-static at::Tensor infonce_dkeys_on_device(
-    const at::Tensor& g, const at::Tensor& lse, const at::Tensor& query, const at::Tensor& keys, const at::Tensor& tau,
-    const std::optional<at::Tensor>& exclude, const std::optional<at::Tensor>& n_valid,
-    const std::optional<at::Tensor>& query_ids, const std::optional<at::Tensor>& key_ids) {
-  const c10::DeviceGuard guard(keys.device());
-  return infonce_dkeys(g, lse, query, keys, tau, exclude, n_valid, query_ids, key_ids);
-}
-
-static std::tuple<at::Tensor, at::Tensor, at::Tensor> ntxent_on_device(
-    const at::Tensor& z, const at::Tensor& tau, int64_t n, int64_t first, int64_t last) {
-  const c10::DeviceGuard guard(z.device());
-  return ntxent(z, tau, n, first, last);
-}
-
-static at::Tensor ntxent_dz_on_device(
-    const at::Tensor& g, const at::Tensor& loss, const at::Tensor& lse, const at::Tensor& z, const at::Tensor& tau,
-    int64_t n, int64_t first, int64_t last) {
-  const c10::DeviceGuard guard(z.device());
-  return ntxent_dz(g, loss, lse, z, tau, n, first, last);
-}
-
-static at::Tensor sinkhorn_on_device(const at::Tensor& scores, double epsilon, int64_t iterations) {
-  const c10::DeviceGuard guard(scores.device());
-  return sinkhorn(scores, epsilon, iterations);
-}
-
-static std::tuple<at::Tensor, at::Tensor> sinkhorn_begin_on_device(
-    const at::Tensor& scores, const at::Tensor& tops, double epsilon) {
-  const c10::DeviceGuard guard(scores.device());
-  return sinkhorn_begin(scores, tops, epsilon);
-}
-
-static at::Tensor sinkhorn_sums_on_device(const at::Tensor& E, const at::Tensor& t, double scale) {
-  const c10::DeviceGuard guard(E.device());
-  return sinkhorn_sums(E, t, scale);
-}
-
-static void sinkhorn_end_on_device(at::Tensor E, const at::Tensor& t) {
-  const c10::DeviceGuard guard(E.device());
-  sinkhorn_end_(E, t);
+TORCH_LIBRARY_IMPL(contrastkit, CUDA, m) {
+  m.impl("infonce", &OnDevice<&infonce>::call);
+  m.impl("infonce_dkeys", &OnDevice<&infonce_dkeys>::call);
+  m.impl("ntxent", &OnDevice<&ntxent>::call);
+  m.impl("ntxent_dz", &OnDevice<&ntxent_dz>::call);
+  m.impl("bank_loss", &OnDevice<&bank_loss>::call);
+  m.impl("bank_update_", &OnDevice<&bank_update_>::call);
+  m.impl("queue_push_", &OnDevice<&queue_push_>::call);
+  m.impl("ema_", &OnDevice<&ema_>::call);
+  m.impl("sinkhorn", &OnDevice<&sinkhorn>::call);
+  m.impl("sinkhorn_begin", &OnDevice<&sinkhorn_begin>::call);
+  m.impl("sinkhorn_sums", &OnDevice<&sinkhorn_sums>::call);
+  m.impl("sinkhorn_end_", &OnDevice<&sinkhorn_end_>::call);
 }
 
 }  // namespace contrastkit::cuda
-
-TORCH_LIBRARY_IMPL(contrastkit, CUDA, m) {
-  m.impl("infonce", &contrastkit::cuda::infonce_on_device);
-  m.impl("infonce_dkeys", &contrastkit::cuda::infonce_dkeys_on_device);
-  m.impl("ntxent", &contrastkit::cuda::ntxent_on_device);
-  m.impl("ntxent_dz", &contrastkit::cuda::ntxent_dz_on_device);
-  m.impl("bank_loss", &contrastkit::cuda::bank_loss_on_device);
-  m.impl("bank_update_", &contrastkit::cuda::bank_update_on_device);
-  m.impl("sinkhorn", &contrastkit::cuda::sinkhorn_on_device);
-  m.impl("sinkhorn_begin", &contrastkit::cuda::sinkhorn_begin_on_device);
-  m.impl("sinkhorn_sums", &contrastkit::cuda::sinkhorn_sums_on_device);
-  m.impl("sinkhorn_end_", &contrastkit::cuda::sinkhorn_end_on_device);
-  m.impl("queue_push_", &contrastkit::cuda::queue_push_on_device);
-  m.impl("ema_", &contrastkit::cuda::ema_on_device);
-}

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "../sinkhorn.h"
 #include "launch.h"
-#include "ops.h"
 #include "warp.cuh"
 
 namespace contrastkit::cuda {
@@ -212,11 +212,6 @@ void with_vectors(int64_t K, F&& f) {
   f(std::integral_constant<int, kVectors>{});
 }
 
-template <typename T>
-T* data(const at::Tensor& x) {
-  return static_cast<T*>(x.mutable_data_ptr());
-}
-
 // The passes over E [N, K], which is contiguous and not empty, and what they need beside it.
 struct Passes {
   at::Tensor E, parts, weights;
@@ -243,7 +238,7 @@ struct Passes {
     dispatch(scores.scalar_type(), [&](auto zero) {
       using X = decltype(zero);
       using T = Accumulator<X, float>;
-      const X* from = static_cast<const X*>(scores.const_data_ptr());
+      const X* from = data<const X>(scores);
       if constexpr (std::is_same_v<T, float>)
         if (held)
           with_vectors(K, [&](auto vectors) {
@@ -294,28 +289,9 @@ struct Passes {
 };
 
 // Scores, contiguous; then E and t to be written.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> matrices(const char* op, const at::Tensor& scores) {
-  TORCH_CHECK(
-      scores.dim() == 2 && scores.is_floating_point(), op, ": floating scores [N, K] expected, got ",
-      scores.scalar_type(), scores.sizes());
-  const at::Tensor from = scores.contiguous();
-  const at::ScalarType dtype = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const at::Tensor E = from.new_empty(from.sizes(), dtype);
+std::tuple<at::Tensor, at::Tensor, at::Tensor> matrices(const at::Tensor& scores) {
+  const at::Tensor from = scores.contiguous(), E = from.new_empty(from.sizes(), codes_dtype(scores));
   return {from, E, E.new_empty({E.size(1)})};
-}
-
-// One number of a prototype for each column of E.
-void check_row(const char* op, const char* name, const at::Tensor& E, const at::Tensor& t) {
-  TORCH_CHECK(
-      t.dim() == 1 && t.size(0) == E.size(1) && t.scalar_type() == E.scalar_type() && t.device() == E.device(), op, ": ",
-      name, " must be ", E.scalar_type(), " [", E.size(1), "] on ", E.device(), ", got ", t.scalar_type(), t.sizes());
-}
-
-void check(const char* op, const at::Tensor& E, const at::Tensor& t) {
-  TORCH_CHECK(
-      E.dim() == 2 && (E.scalar_type() == at::kFloat || E.scalar_type() == at::kDouble),
-      op, ": float32 or float64 E [N, K] expected, got ", E.scalar_type(), E.sizes());
-  check_row(op, "t", E, t);
 }
 
 double lowest(const at::Tensor& E) {
@@ -325,7 +301,8 @@ double lowest(const at::Tensor& E) {
 }  // namespace
 
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations) {
-  const auto [from, E, t] = matrices("sinkhorn", scores);
+  check_scores("sinkhorn", scores);
+  const auto [from, E, t] = matrices(scores);
   if (E.numel() == 0) return E;
   const at::Tensor tops = from.amax(0).to(E.scalar_type()).clamp_min_(lowest(E));
   const Passes passes(E, in_vectors(from) && in_vectors(tops));
@@ -336,8 +313,8 @@ at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations
 }
 
 std::tuple<at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, const at::Tensor& tops, double epsilon) {
-  const auto [from, E, t] = matrices("sinkhorn_begin", scores);
-  check_row("sinkhorn_begin", "tops", E, tops);
+  check_sinkhorn_begin(scores, tops);
+  const auto [from, E, t] = matrices(scores);
   if (E.numel() == 0) return {E, t.zero_()};
   const at::Tensor of = tops.contiguous();
   Passes(E, in_vectors(from) && in_vectors(of)).begin(from, of, epsilon, t);
@@ -345,7 +322,7 @@ std::tuple<at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, cons
 }
 
 at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale) {
-  check("sinkhorn_sums", E, t);
+  check_codes("sinkhorn_sums", E, t);
   const at::Tensor of = t.contiguous(), to = t.new_empty(t.sizes());
   if (E.numel() == 0) return to.zero_();
   Passes(E.contiguous(), in_vectors(of)).sums(of, scale, to);
@@ -353,12 +330,11 @@ at::Tensor sinkhorn_sums(const at::Tensor& E, const at::Tensor& t, double scale)
 }
 
 void sinkhorn_end_(at::Tensor E, const at::Tensor& t) {
-  check("sinkhorn_end_", E, t);
+  check_codes("sinkhorn_end_", E, t);
   if (E.numel() == 0) return;
   const at::Tensor dense = E.contiguous(), of = t.contiguous();
   Passes(dense, in_vectors(of)).end(of);
-  if (!dense.is_same(E)) E.copy_(dense);
-  written(E);
+  write_back(E, dense);
 }
 
 }  // namespace contrastkit::cuda

@@ -4,8 +4,8 @@
 // float32) come in slabs: a block finds one slab of O, from S over all slabs, its own last: it is then in place for O.
 #pragma once
 
+#include "../common.h"
 #include "mma.cuh"
-#include "ops.h"
 #include "warp.cuh"
 
 namespace contrastkit::cuda {

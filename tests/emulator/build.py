@@ -46,7 +46,7 @@ def compile_to(target: Path, *arguments: str) -> None:
 def objects(sources: list[Path]) -> list[str]:
     """Build what is not built, two files at a time."""
     csrc = ROOT / "csrc"
-    headers = [p for p in sorted([*csrc.glob("*.h"), *csrc.glob("cuda/*"), *HERE.rglob("*.h")]) if p.suffix != ".cu"]
+    headers = [p for p in sorted([*csrc.glob("*.*"), *csrc.glob("cuda/*"), *HERE.rglob("*.h")]) if p.suffix != ".cu"]
     common = digest(torch.__version__.encode(), *map(str.encode, FLAGS + TRAPS), *(p.read_bytes() for p in headers))
     FOLDER.mkdir(parents=True, exist_ok=True)
     include = [f"-I{path}" for path in cpp_extension.include_paths()]
@@ -77,7 +77,8 @@ def program(source: Path) -> Path:
 @functools.cache
 def load() -> dict[str, Callable[..., object]]:
     """Load the kernels of csrc/cuda, for the dispatch key PrivateUse3; return them by the names of their ops."""
-    sources = [*sorted((ROOT / "csrc" / "cuda").glob("*.cu")), *sorted(HERE.glob("*.cpp"))]
+    cuda = ROOT / "csrc" / "cuda"
+    sources = [*sorted(cuda.glob("*.cu")), cuda / "tf32.cpp", *sorted(HERE.glob("*.cpp"))]
     torch.ops.load_library(str(linked("emulated", sources, "-shared")))
     key = "PrivateUse3"  # as in register.cpp
     keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))

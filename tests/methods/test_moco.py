@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit import ops
-from contrastkit.bench.cases import reference
+from contrastkit.bench.case import reference
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.moco import MoCo, MoCoRecipe

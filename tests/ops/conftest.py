@@ -6,8 +6,8 @@ import pytest
 import torch
 from emulator import build
 
-from contrastkit import kernels
-from contrastkit.bench.cases import reference
+from contrastkit.bench.case import reference
+from contrastkit.ops import extension
 
 
 @pytest.fixture(params=["reference", "cpu", pytest.param("emulated", marks=pytest.mark.slow), "cuda"])
@@ -19,8 +19,8 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
     ops = request.module.OPS
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
-    if request.param == "cpu" and kernels.info()["ops"][ops[0]]["cpu"] == "reference":
-        pytest.skip(f"no cpu kernel: contrastkit._C is {kernels.info()['aside'] or 'built without it'}")
+    if request.param == "cpu" and extension.info()["ops"][ops[0]]["cpu"] == "reference":
+        pytest.skip(f"no cpu kernel: contrastkit._C is {extension.info()['aside'] or 'built without it'}")
     if request.param in ("cpu", "cuda"):
         yield request.param
         return

@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from contrastkit import kernels, ops
+from contrastkit import ops
 from contrastkit.bench import measure
+from contrastkit.ops import extension
 
 OPS = ("bank_loss", "bank_update_")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
@@ -202,7 +203,7 @@ def test_the_same_bits_on_any_number_of_threads():
 
 
 def test_the_drawn_rows_are_never_copied_out(request):
-    if request.node.callspec.params["device"] != "cpu" or kernels.info()["ops"][OPS[0]]["cpu"] == "reference":
+    if request.node.callspec.params["device"] != "cpu" or extension.info()["ops"][OPS[0]]["cpu"] == "reference":
         pytest.skip("the reference copies blocks of them")
     query, bank, index = (
         unit(16, 64, dtype=torch.float32).requires_grad_(),

@@ -5,8 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from contrastkit import kernels, ops
+from contrastkit import ops
 from contrastkit.bench import measure
+from contrastkit.ops import extension
 
 OPS = ("infonce", "infonce_dkeys")
 module = sys.modules["contrastkit.ops.infonce"]
@@ -243,7 +244,7 @@ def test_what_lies_beyond_n_valid_may_be_anything():
 
 
 def test_nothing_of_the_logits_size_is_ever_held(request, device):
-    if request.node.callspec.params["device"] == "reference" or kernels.info()["ops"][OPS[0]][device] == "reference":
+    if request.node.callspec.params["device"] == "reference" or extension.info()["ops"][OPS[0]][device] == "reference":
         pytest.skip("the reference holds blocks of them")
     N, K, C = 1024, 8192, 16
     q, p, k = (unit(n, C, dtype=torch.float32).requires_grad_() for n in (N, N, K))
@@ -303,7 +304,7 @@ def test_lse_and_top1_carry_no_gradient():
 
 
 def test_the_same_bits_on_any_number_of_threads(request, device):
-    if request.node.callspec.params["device"] == "reference" or kernels.info()["ops"][OPS[0]][device] == "reference":
+    if request.node.callspec.params["device"] == "reference" or extension.info()["ops"][OPS[0]][device] == "reference":
         pytest.skip("torch's products, of which the reference is made, promise no such thing")
     q, p, k = (unit(n, 24, dtype=torch.float32) for n in (270, 270, 5000))
     threads, runs = torch.get_num_threads(), []

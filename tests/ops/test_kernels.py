@@ -11,10 +11,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from contrastkit import kernels, ops
+from contrastkit import ops
+from contrastkit.ops import extension
 
-BUILT = kernels.info()["extension"]
-needs_kernels = pytest.mark.skipif(BUILT is None, reason=f"contrastkit._C is {kernels.info()['aside']}")
+BUILT = extension.info()["extension"]
+needs_kernels = pytest.mark.skipif(BUILT is None, reason=f"contrastkit._C is {extension.info()['aside']}")
 
 
 @needs_kernels
@@ -22,9 +23,9 @@ needs_kernels = pytest.mark.skipif(BUILT is None, reason=f"contrastkit._C is {ke
 def test_each_instruction_set_passes_the_tests_of_ops(isa):
     if isa == BUILT["isa"]:
         pytest.skip("the tests beside this one run on it")
-    told = "from contrastkit import kernels; print(kernels.info()['extension']['isa'])"
+    code = "from contrastkit.ops import extension; print(extension.info()['extension']['isa'])"
     environment = {**os.environ, "CONTRASTKIT_ISA": isa}
-    found = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True).stdout.strip()
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stdout.strip()
     if found != isa:
         pytest.skip(f"this CPU has no {isa}")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__).parent)]

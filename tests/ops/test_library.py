@@ -6,6 +6,7 @@ from contrastkit import ops
 from contrastkit.ops.library import temperature
 
 OPS = ("infonce", "infonce_dkeys", "ntxent", "ntxent_dz", "bank_loss", "bank_update_", "queue_push_")
+OPS += ("sinkhorn", "sinkhorn_begin", "sinkhorn_sums", "sinkhorn_end_")
 
 
 def unit(*shape):
@@ -75,6 +76,11 @@ RAW = torch.ops.contrastkit
         lambda f, i: RAW.bank_loss(f(4, 1, 2), f(9, 1, 2), i(4, 2), f(1), f(2), True),
         lambda f, i: RAW.bank_update_(f(9, 2), i(4), f(3, 2), 0.5),
         lambda f, i: RAW.queue_push_(f(9, 2), i(1), f(3, 2), None, True),
+        lambda f, i: RAW.sinkhorn(f(9), 0.05, 3),
+        lambda f, i: RAW.sinkhorn_begin(f(9, 2), f(3), 0.05),
+        lambda f, i: RAW.sinkhorn_sums(f(9, 200), f(2), 1.0),
+        lambda f, i: RAW.sinkhorn_sums(f(9, 2), f(2).double(), 1.0),
+        lambda f, i: RAW.sinkhorn_end_(f(9, 200), f(2)),
     ],
 )
 def test_a_kernel_called_past_the_public_function_checks_what_it_will_read(device, request, call):

@@ -3,8 +3,9 @@ import math
 import pytest
 import torch
 
-from contrastkit import dist, kernels, ops
+from contrastkit import dist, ops
 from contrastkit.bench import measure
+from contrastkit.ops import extension
 
 OPS = ("sinkhorn", "sinkhorn_begin", "sinkhorn_sums", "sinkhorn_end_")
 PASSES = torch.ops.contrastkit
@@ -149,7 +150,7 @@ def test_two_processes_equal_one(device, two_processes):
 
 
 def test_the_same_bits_on_any_number_of_threads(request, device):
-    if request.node.callspec.params["device"] == "reference" or kernels.info()["ops"][OPS[0]][device] == "reference":
+    if request.node.callspec.params["device"] == "reference" or extension.info()["ops"][OPS[0]][device] == "reference":
         pytest.skip("torch's products, of which the reference is made, promise no such thing")
     scores, threads, runs = cosines(333, 1500, device), torch.get_num_threads(), []
     for n in (1, 2, 3):

@@ -23,15 +23,15 @@ void infonce(
     const float* q, const X* keys, int64_t n, int64_t first, int64_t last, int64_t C, const Masks& masks,
     float* scratch, float* top, float* m, float* z, float* O) {
   const int64_t Cp = padded(C);
-  float *S = scratch, *across = S + n * kTile, *along = across + Cp * kTile;
+  float *S = scratch, *packed_keys = S + n * kTile, *packed_values = packed_keys + Cp * kTile;
   for (int64_t i = 0; i < n; ++i) top[i] = -__builtin_inff(), m[i] = -__FLT_MAX__, z[i] = 0;
   if (O)
     for (int64_t i = 0; i < n * Cp; ++i) O[i] = 0;
 
   for (int64_t from = first; from < last; from += kTile) {
     const int64_t t = last - from < kTile ? last - from : kTile;
-    pack(keys + from * C, t, C, along, across);
-    product(n, kTile, C, q, C, across, C, S, kTile, false);
+    pack(keys + from * C, t, C, packed_values, packed_keys);
+    product(n, kTile, C, q, C, packed_keys, C, S, kTile, false);
 
     const char *next = reinterpret_cast<const char*>(keys + (from + t) * C), *end = next + kTile * C * sizeof(X);
     if (from + 2 * kTile > last) end = next;
@@ -59,20 +59,20 @@ void infonce(
       }
       z[i] += total(sum);
     }
-    if (O) product(n, Cp, kTile, S, kTile, along, kTile, O, Cp, true);
+    if (O) product(n, Cp, kTile, S, kTile, packed_values, kTile, O, Cp, true);
   }
 }
 
 void infonce_dkeys(
     const Tile& q, const Tile& keys, int64_t C, const Masks& masks, const float* g, const float* lse, float* S,
     float* dkeys) {
-  product(q.n, kTile, C, q.rows, C, keys.across, C, S, kTile, false);
+  product(q.n, kTile, C, q.rows, C, keys.packed_keys, C, S, kTile, false);
   for (int64_t i = 0; i < q.n; ++i) {
     float* s = S + i * kTile;
     mask(masks, i, keys.first, keys.n, s);
     for (int64_t j = 0; j < kTile; j += V) storev(s + j, g[i] * exp_(loadv(s + j) - lse[i]));
   }
-  product<true>(keys.n, padded(C), q.n, S, kTile, q.along, kTile, dkeys, padded(C), true);
+  product<true>(keys.n, padded(C), q.n, S, kTile, q.packed_values, kTile, dkeys, padded(C), true);
 }
 
 }  // namespace

@@ -41,15 +41,15 @@ using InfoNCE = void (*)(
 struct Tile {
   int64_t first, n;
   const float* rows;            // [n, C], over tau
-  const float *along, *across;  // packed, as the right matrix of a product
+  const float *packed_values, *packed_keys;  // packed, as the right matrix of a product
 };
 
-// A tile of t rows [t, C], as the right matrix of P x (along: padded(C) x kTile floats) and of q x^T (across: C x kTile).
+// A tile of t rows [t, C], as the right matrix of P x (packed_values: padded(C) x kTile floats) and of q x^T (packed_keys: C x kTile).
 template <typename X>
-using Pack = void (*)(const X* x, int64_t t, int64_t C, float* along, float* across);
+using Pack = void (*)(const X* x, int64_t t, int64_t C, float* packed_values, float* packed_keys);
 
 // dkeys [keys.n, padded(C)] += sum over the tile's queries of g P q, where P = exp(s - lse). S: kTile^2 floats to work in.
-// Of q, rows and along are read, of keys across. masks, g and lse begin at the tile's first query.
+// Of q, rows and packed_values are read, of keys packed_keys. masks, g and lse begin at the tile's first query.
 using InfoNCEdkeys = void (*)(
     const Tile& q, const Tile& keys, int64_t C, const Masks& masks, const float* g, const float* lse, float* S,
     float* dkeys);

@@ -7,7 +7,7 @@ namespace {
 
 // S [I.n, kTile], the logits of I's rows and J's; minus infinity where a row meets itself or its other view.
 inline void negatives(const Tile& I, const Tile& J, int64_t C, int64_t half, float* S) {
-  product(I.n, kTile, C, I.rows, C, J.across, C, S, kTile, false);
+  product(I.n, kTile, C, I.rows, C, J.packed_keys, C, S, kTile, false);
   for (int64_t i = 0; i < I.n; ++i) {
     float* s = S + i * kTile;
     const int64_t row = I.first + i, other = row % (2 * half) < half ? row + half : row - half;
@@ -52,8 +52,8 @@ void ntxent_dz(
       storev(w, g_i * exp_(s - lse_i) + loadv(g_J + j) * exp_(s - loadv(lse_J + j)));
     }
   }
-  product(I.n, padded(C), kTile, W, kTile, J.along, kTile, dz_I, padded(C), true);
-  if (dz_J) product<true>(J.n, padded(C), I.n, W, kTile, I.along, kTile, dz_J, padded(C), true);
+  product(I.n, padded(C), kTile, W, kTile, J.packed_values, kTile, dz_I, padded(C), true);
+  if (dz_J) product<true>(J.n, padded(C), I.n, W, kTile, I.packed_values, kTile, dz_J, padded(C), true);
 }
 
 }  // namespace

@@ -65,24 +65,24 @@ inline float logit(const float* q, const float* k, int64_t C) {
   return sum;
 }
 
-// A tile of t rows as the right matrix of both products: along [padded(C) / NR][kTile][NR] for P x, and
-// across [kTile / NR][C][NR] for q x^T; zeros beyond.
+// A tile of t rows as the right matrix of both products: packed_values [padded(C) / NR][kTile][NR] for P x, and
+// packed_keys [kTile / NR][C][NR] for q x^T; zeros beyond.
 template <typename X>
-void pack(const X* x, int64_t t, int64_t C, float* along, float* across) {
+void pack(const X* x, int64_t t, int64_t C, float* packed_values, float* packed_keys) {
   for (int64_t c = 0; c < padded(C); c += NR) {
     const int64_t n = C - c < NR ? (C > c ? C - c : 0) : NR;
-    for (int64_t j = 0; j < kTile; ++j, along += NR) {
+    for (int64_t j = 0; j < kTile; ++j, packed_values += NR) {
       const int64_t filled = j < t ? n : 0;
-      for (int64_t l = 0; l < filled; ++l) along[l] = load(x[j * C + c + l]);
-      for (int64_t l = filled; l < NR; ++l) along[l] = 0;
+      for (int64_t l = 0; l < filled; ++l) packed_values[l] = load(x[j * C + c + l]);
+      for (int64_t l = filled; l < NR; ++l) packed_values[l] = 0;
     }
-    const float* panel = along - kTile * NR;
+    const float* panel = packed_values - kTile * NR;
     for (int64_t j = 0; j < kTile; j += V) {
       for (int64_t v = 0; v < NR; v += V) {
         vec y[V];
         for (int l = 0; l < V; ++l) y[l] = loadv(panel + (j + l) * NR + v);
         transpose(y);
-        for (int l = 0; l < V && c + v + l < C; ++l) storev(across + (j / NR * C + c + v + l) * NR + j % NR, y[l]);
+        for (int l = 0; l < V && c + v + l < C; ++l) storev(packed_keys + (j / NR * C + c + v + l) * NR + j % NR, y[l]);
       }
     }
   }

@@ -1,7 +1,4 @@
-"""The compiled extension `contrastkit._C`: loaded where it fits, left aside with one line where it does not.
-
-Importing this module is cheap; torch is imported by `load()` and `info()`.
-"""
+"""The compiled extension `contrastkit._C`: loaded where it fits; where it does not, the references serve."""
 
 import importlib
 import importlib.machinery
@@ -11,19 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-OPS = (
-    "infonce",
-    "infonce_dkeys",
-    "ntxent",
-    "ntxent_dz",
-    "bank_loss",
-    "bank_update_",
-    "queue_push_",
-    "ema_",
-    "sinkhorn",
-)
+import torch
 
-_build: dict[str, Any] | None = None  # what _C says of itself, once it is loaded
+_build: dict[str, Any] | None = None  # what _C says of itself once it is loaded
 _aside: str | None = None  # why it is not
 
 
@@ -35,18 +22,16 @@ def load() -> None:
     except where nothing was built or the user asked for the references with CONTRASTKIT_REFERENCE=1.
     """
     global _build, _aside
-    import torch
-
     _build, _aside = None, None
     if os.environ.get("CONTRASTKIT_REFERENCE") == "1":
         _aside = "CONTRASTKIT_REFERENCE=1"
         return
-    # Beside this file and nowhere else: an editable install would offer the one of another copy.
-    spec = importlib.machinery.PathFinder.find_spec("contrastkit._C", [str(Path(__file__).parent)])
+    # In this package's folder and nowhere else: an editable install would offer the one of another copy.
+    spec = importlib.machinery.PathFinder.find_spec("contrastkit._C", [str(Path(__file__).parents[1])])
     if spec is None or spec.origin is None:
         _aside = "not built"
         return
-    built_for = _torch_of(Path(spec.origin))
+    built_for = torch_version(Path(spec.origin))
     if built_for != torch.__version__:
         _aside = f"built for torch {built_for}, this is torch {torch.__version__}: build it again"
     else:
@@ -55,13 +40,22 @@ def load() -> None:
         except Exception as error:  # whatever it is, the references serve
             _aside = f"cannot be loaded: {' '.join(str(error).split())}"
     if _aside is not None:
-        logging.getLogger("contrastkit").warning("contrastkit._C left aside, the reference ops serve: %s", _aside)
+        logging.getLogger("contrastkit").warning("not using contrastkit._C but the reference ops: %s", _aside)
 
 
-def _torch_of(extension: Path) -> str | None:
-    """The torch version that an extension's file carries as text (csrc/module.cpp), without loading it."""
-    found = re.search(rb"contrastkit built for torch ([^\0]+)\0", extension.read_bytes())
-    return found.group(1).decode() if found else None
+def torch_version(extension: Path) -> str | None:
+    """The torch that an extension was built for, read from its file (csrc/module.cpp) without loading it."""
+    text = re.search(rb"contrastkit built for torch ([^\0]+)\0", extension.read_bytes())
+    return text.group(1).decode() if text else None
+
+
+def names() -> list[str]:
+    """Every op that the dispatcher has in the namespace `contrastkit`."""
+    return sorted(
+        name.removeprefix("contrastkit::")
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith("contrastkit::")
+    )
 
 
 def info() -> dict[str, Any]:
@@ -72,14 +66,11 @@ def info() -> dict[str, Any]:
         `extension`: None, or what `_C` was built with: torch, cuda, compiler, isas, isa (the one in use), cuda_archs.
         `aside`: None, or why there is no extension.
     """
-    import torch
-
-    import contrastkit.ops  # noqa: F401  (defines the ops and loads _C)
 
     def kernel(op: str, device: str) -> str:
         if not torch._C._dispatch_has_kernel_for_dispatch_key(f"contrastkit::{op}", device):
             return "reference"
         return "CUDA" if device == "CUDA" or _build is None else f"C++ ({_build['isa']})"
 
-    ops = {op: {device.lower(): kernel(op, device) for device in ("CPU", "CUDA")} for op in OPS}
+    ops = {op: {device.lower(): kernel(op, device) for device in ("CPU", "CUDA")} for op in names()}
     return {"ops": ops, "extension": _build, "aside": _aside}

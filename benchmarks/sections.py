@@ -1,0 +1,243 @@
+"""`python -m benchmarks.sections`: write every table that README.md and docs/ show of what was measured.
+
+A table stands between `<!-- python -m benchmarks.sections NAME -->` and `<!-- end of NAME -->`, in any of these files,
+and follows from benchmarks/results. So does benchmarks/results/README.md: every way of every case of the operators.
+"""
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import RESULTS
+from benchmarks.causal import DATA as CAUSAL_DATA
+from benchmarks.confounders import WAYS as CONFOUNDERS_WAYS
+from benchmarks.learning import BASELINES, METHODS, UNTRAINED
+from contrastkit.bench import CEILINGS
+from contrastkit.cards import CARDS
+from contrastkit.checkpoint import write_text
+from contrastkit.methods import overview
+from contrastkit.stable.reweight import METHODS as REWEIGHTINGS
+
+ROOT = Path(__file__).parent.parent
+PARTIAL = ("embedding_bag",)  # does half of an operator's work
+Rows = list[dict[str, Any]]
+
+
+def results(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def markdown(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
+
+
+def methods() -> str:
+    """The table that `contrastkit methods` prints."""
+    table = overview()
+    rows = []
+    for row in table:
+        link = f"[{row['paper']}](https://arxiv.org/abs/{CARDS[row['method']].arxiv})"
+        cells = row | {"method": f"`{row['method']}`", "also": row["also"] and f"`{row['also']}`", "paper": link}
+        rows.append(list(cells.values()))
+    return markdown(tuple(table[0]), rows)
+
+
+def learning() -> str:
+    """A line for each method, over its seeds; its encoder untrained is the yardstick."""
+    measured = results("learning-cifar10")
+    rows = []
+    for name in (*BASELINES, *METHODS):
+        seeds = [row for row in measured if row["method"] == name]
+        if not seeds:
+            continue
+        own = next((untrained for untrained, method in UNTRAINED.items() if method == name), "untrained")
+        yardstick = [row["knn"] for row in measured if row["method"] == own]
+        gain = statistics.fmean(row["knn"] for row in seeds) - statistics.fmean(yardstick or [math.nan])
+        minutes = [row["cpu_minutes"] for row in seeds if row["cpu_minutes"] is not None]
+        rows.append(
+            [
+                name,
+                str(len(seeds)),
+                str(seeds[0]["epochs"] or ""),
+                f"{statistics.fmean(minutes):.1f}" if minutes else "",
+                spread([row["knn"] for row in seeds]),
+                "" if name in UNTRAINED else f"{gain:+.1f}",
+                spread([row["linear"] for row in seeds]),
+            ]
+        )
+    return markdown(("method", "seeds", "epochs", "CPU minutes", "kNN", "above untrained", "linear probe"), rows)
+
+
+def spread(values: list[float]) -> str:
+    """The mean, and the standard deviation over seeds where there are several."""
+    mean = f"{statistics.fmean(values):.1f}"
+    return f"{mean} +- {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def ablation() -> str:
+    """`contrastkit ablate byol-norm` on CIFAR-10."""
+    rows = []
+    for row in results("byol-norm-cifar10")["rows"]:
+        rank = "" if row["rank"] is None else f"{row['rank']:.1f}"
+        rows.append([row["name"], f"{row['published']:.1f}", f"{row['linear']:.1f}", f"{row['knn']:.1f}", rank])
+    return markdown(("", "published", "linear probe", "kNN", "effective rank"), rows)
+
+
+def confounders() -> str:
+    """Mean and deviation of each estimate; adjusted for nothing, all ways are one."""
+    measured = results("confounders")
+    ways = [way for way in CONFOUNDERS_WAYS if way != "naive"]
+    effect = {(row["covariates"], row["way"]): f"{row['mean']:.2f} +- {row['sd']:.2f}" for row in measured}
+    rows = [["nothing", *[effect[measured[0]["covariates"], "naive"]] * len(ways)]]
+    for covariates in dict.fromkeys(row["covariates"] for row in measured):
+        rows.append([covariates, *(effect[covariates, way] for way in ways)])
+    return markdown(("adjusted for", *ways), rows)
+
+
+def causal() -> str:
+    """Ours, and each other package on the same task and rows."""
+    measured = results("causal")
+    rows = []
+    for ours in measured:
+        if ours["way"] != "contrastkit":
+            continue
+        same = [row for row in measured if (row["task"], row["data"]) == (ours["task"], ours["data"])]
+        others = "; ".join(
+            f"{row['way']} {row['note']}"
+            if "note" in row
+            else f"{row['way']} {row['seconds']:.3g} s, {row['seconds'] / ours['seconds']:.2g}x"
+            for row in same
+            if row is not ours
+        )
+        cost = f"{ours['seconds']:.3g} s, {ours['extra_mib']:,.0f} MiB"
+        rows.append([ours["task"], CAUSAL_DATA[ours["data"]], cost, others])
+    return markdown(("weights", "rows", "contrastkit", "others, and how many times as long"), rows)
+
+
+def stable() -> str:
+    """Means over draws, a row for each case."""
+    titles = {"ols": "least squares", "oracle": "S alone"}
+    ways = ("ols", *REWEIGHTINGS, "oracle")
+    cases: dict[tuple[Any, ...], dict[str, Rows]] = {}
+    for row in results("stable-selection"):
+        cases.setdefault((row["mode"], row["r"], row["axes"]), {}).setdefault(row["method"], []).append(row)
+    rows = []
+    for (mode, r, axes), of_case in cases.items():
+        cells = [f"{mode}, {r:g}, {axes}"]
+        for way in ways:
+            draws = of_case.get(way, [])
+            if not draws:
+                cells.append("")
+                continue
+            average, deviation, ess = (
+                statistics.fmean(draw[key] for draw in draws) for key in ("average", "deviation", "ess")
+            )
+            cells.append(f"{average:.3f} / {deviation:.3f}" + ("" if way in titles else f", {ess:,.0f}"))
+        rows.append(cells)
+    return markdown(("V and S, rate, axes", *(titles.get(way, way) for way in ways)), rows)
+
+
+def operators() -> str:
+    """A table for each machine, under its ceilings."""
+    parts = []
+    for path in sorted(RESULTS.glob("*-paper.json")):
+        rows = json.loads(path.read_text())
+        ceilings = ", ".join(f"{row['op']} {row['note']}" for row in rows if row["op"] in CEILINGS)
+        parts.append(f"{path.stem}, {rows[0]['dtype']} ({ceilings}):\n\n{best_ways(rows)}")
+    return "\n\n".join(parts)
+
+
+def best_ways(measured: Rows) -> str:
+    """One line for each op and shape: its official code, the best other way, ours, and what the machine allows."""
+    cases: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    both = {(row["op"], row["shape"]) for row in measured if row["direction"] == "forward+backward"}
+    for row in measured:
+        key = (row["op"], row["shape"])
+        timed = row["op"] not in CEILINGS and row["median_ms"] is not None
+        if timed and (row["direction"] == "forward+backward" or key not in both):
+            cases.setdefault(key, {})[row["impl"]] = row
+    rows = []
+    for (op, shape), ways in cases.items():
+        ours, eager = ways["ours"], ways["eager"]
+        peers = [row for impl, row in ways.items() if impl not in ("ours", "eager", "reference", *PARTIAL)]
+        best = min(peers, key=lambda row: row["median_ms"], default=None)
+        rows.append(
+            [
+                f"{op} {shape}",
+                f"{ms(eager)}, {ratio(eager, ours)}",
+                f"{ms(best)} {best['impl']}, {ratio(best, ours)}" if best else "",
+                ms(ours),
+                f"{ours['floor_ms'] / ours['median_ms']:.2f}",
+                f"{ours['extra_mib']:.2g} MiB",
+            ]
+        )
+    head = ("op and shape", "official code", "best alternative", "contrastkit", "of the floor", "extra memory")
+    return markdown(head, rows)
+
+
+def ms(row: dict[str, Any]) -> str:
+    return f"{row['median_ms']:.3g}"
+
+
+def ratio(row: dict[str, Any], ours: dict[str, Any]) -> str:
+    times = row["median_ms"] / ours["median_ms"]
+    return f"{times:.2f}x" if times < 2 else f"{times:.1f}x"  # a loss of a hundredth must not read as a tie
+
+
+def every_way() -> str:
+    """benchmarks/results/README.md: every way of every case of every file, other dtypes too."""
+    parts = ["Medians; written by `python -m benchmarks.sections` from the files beside this one."]
+    for path in sorted(RESULTS.glob("*-paper*.json")):
+        measured = json.loads(path.read_text())
+        rows = []
+        for row in measured:
+            case = f"{row['op']} {row['shape']} {row['direction']}"
+            if row["median_ms"] is None:
+                rows.append([case, row["impl"], row["note"], "", "", "", ""])
+                continue
+            same = ("op", "shape", "direction")
+            ours = next((r for r in measured if r["impl"] == "ours" and all(r[k] == row[k] for k in same)), row)
+            cells = [case, row["impl"], ms(row), f"{row['iqr_ms']:.2g}", "" if ours is row else ratio(row, ours)]
+            rows.append([*cells, f"{row['floor_ms'] / row['median_ms']:.2f}", f"{row['extra_mib']:.2g}"])
+        head = ("op, shape and direction", "way", "ms", "spread", "ours is", "of the floor", "extra MiB")
+        parts.append(f"## {path.stem}\n\n{markdown(head, rows)}")
+    return "\n\n".join(parts) + "\n"
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "methods": methods,
+    "learning": learning,
+    "ablation": ablation,
+    "confounders": confounders,
+    "causal": causal,
+    "stable": stable,
+    "operators": operators,
+}
+MARKED = re.compile(r"<!-- python -m benchmarks\.sections (\w+) -->\n(.*?)\n<!-- end of \1 -->", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """The files in which a section may stand."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def filled(page: str) -> str:
+    """The text with every section in it written anew."""
+    return MARKED.sub(
+        lambda m: f"<!-- python -m benchmarks.sections {m[1]} -->\n{SECTIONS[m[1]]()}\n<!-- end of {m[1]} -->", page
+    )
+
+
+def main() -> None:
+    for path in pages():
+        write_text(path, filled(path.read_text()))
+    write_text(RESULTS / "README.md", every_way())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+// What the ops on the CPU share.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "../common.h"
+#include "simd/kernels.h"
+
+namespace contrastkit::cpu {
+
+// Those of the best instruction set that this CPU has; the variable CONTRASTKIT_ISA may ask for a lesser one.
+const simd::Kernels& kernels();
+
+inline double temperature(const at::Tensor& tau) {
+  TORCH_CHECK(tau.is_cpu(), "tau is on ", tau.device(), ", the other inputs on the CPU");
+  double value = 0;
+  dispatch(tau.scalar_type(), [&](auto zero) { value = *data<const decltype(zero)>(tau); });
+  return value;
+}
+
+// log(1 + exp(x))
+template <typename T>
+T softplus(T x) {
+  return x != x ? x : std::max(x, T(0)) + std::log1p(std::exp(-std::abs(x)));
+}
+
+}  // namespace contrastkit::cpu
