@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.table import README, RESULTS, between
-from contrastkit.causal.study import Floats, effective_sample_size
 from contrastkit.checkpoint import write_text
 from contrastkit.stable.predict import evaluate, fit
 from contrastkit.stable.reweight import METHODS
 from contrastkit.stable.simulate import BETA, ENVIRONMENTS, Mode, selection_bias
+from contrastkit.tables.checks import Floats, effective_sample_size
 
 BEGIN, END = "<!-- python -m benchmarks.stable -->", "<!-- end of stable -->"
 FILE = RESULTS / "stable-selection.json"

@@ -138,16 +138,17 @@ def balance(
     debug: Debug = False,
 ) -> None:
     """Are the arms alike, before and after? Exit code 1 when a standardised mean difference above 0.1 is left."""
-    from contrastkit.causal.balance import THRESHOLD, balance_table, love_plot
-    from contrastkit.causal.study import numbers, table
+    from contrastkit.causal.diagnostics import THRESHOLD, balance_table, love_plot
+    from contrastkit.tables.checks import as_numbers
+    from contrastkit.tables.files import read_table
 
     study = read(data, treatment, covariates, data_dir, components, outcome=outcome, with_outcome=by == "dcb")
     w, of, how = None, str(estimand), str(by)
     if weights is not None:
-        held = table(weights.expanduser())
+        held = read_table(weights.expanduser())
         if "weight" not in held:
             raise UserError(f"{weights} has no column weight (it has {', '.join(map(str, held))})")
-        w, how = numbers(held[["weight"]].to_numpy(), ("weight",))[:, 0], weights.name
+        w, how = as_numbers(held[["weight"]].to_numpy(), ("weight",))[:, 0], weights.name
     elif by != "none":
         w, of = _weights(study, by, estimand, trim)
     found = balance_table(study.X, study.T, w, estimand=of.split()[0])
@@ -277,7 +278,7 @@ def weight(
     debug: Debug = False,
 ) -> None:
     """Weights that make the arms alike; none are written where there are none."""
-    from contrastkit.causal.balance import balance_table
+    from contrastkit.causal.diagnostics import balance_table
 
     study = read(data, treatment, covariates, data_dir, components, outcome=outcome, with_outcome=by == "dcb")
     w, of = _weights(study, by, estimand, trim, scale)
@@ -331,19 +332,17 @@ def match(
     debug: Debug = False,
 ) -> None:
     """Partners for the units of an arm, and the effect if there is an outcome; who finds none is dropped, and said."""
-    from contrastkit.causal.balance import balance_table
     from contrastkit.causal.coarsened import CoarsenedExact
+    from contrastkit.causal.diagnostics import balance_table
     from contrastkit.causal.estimate import Estimator, Matched, Weighted
     from contrastkit.causal.matching import Matching
     from contrastkit.causal.sets import NAMED
-    from contrastkit.causal.study import columns
 
     asked = outcome is not None or data in NAMED
     study = read(data, treatment, covariates, data_dir, components, outcome=outcome, with_outcome=asked)
-    x, _, origins = columns(study.X)
     wanted = names(exact)
     for name in wanted:
-        if name not in study.X.columns:
+        if name not in study.X.origins:
             raise UserError(f"--exact {name}: it is none of the covariates")
     if metric == "coarsened" and (ratio > 1 or not replacement or caliper is not None or wanted or optimal):
         raise UserError("coarsened strata know no ratio, replacement, caliper, exact or optimal: leave these out")
@@ -354,16 +353,16 @@ def match(
         if not (bins.isdecimal() and int(bins) > 0 or bins in ("sturges", "scott", "fd")):
             raise UserError(f"--bins {bins}: a number of bins from 1, or sturges, scott or fd")
         rule: Any = int(bins) if bins.isdecimal() else bins
-        found = CoarsenedExact(estimand, bins=rule).fit(x, study.T)
+        found = CoarsenedExact(estimand, bins=rule).fit(study.X, study.T)
         write(out, {"stratum": found.strata_, "weight": found.weights_})
         kept = found.strata_ >= 0
-        told = f"{found.strata_.max() + 1:,} strata by {bins} bins with both arms: {kept.sum():,} of {len(x):,} units"
+        told = f"{found.strata_.max() + 1:,} strata by {bins} bins with both arms: {kept.sum():,} of {len(kept):,} units"
     else:
-        agree = tuple(j for j, k in enumerate(origins) if study.X.columns[k] in wanted)
+        agree = tuple(j for j, name in enumerate(study.X.origins) if name in wanted)
         found = Matching(
             estimand, metric=metric, ratio=ratio, replacement=replacement, order=order, caliper=caliper, exact=agree,
             ties=ties, optimal=optimal, seed=seed,
-        ).fit(x, study.T)  # fmt: skip
+        ).fit(study.X, study.T)  # fmt: skip
         i, j = found.pairs_.T
         write(out, {"unit": i, "partner": j, "share": found.shares_, "distance": found.distances_})
         turn = "optimal" if optimal else "nearest" if replacement else f"nearest, {order} first"
@@ -435,8 +434,8 @@ def graph(
 
 def _weights(study: "Study", by: str, estimand: Any, trim: str, scale: Any = "hajek") -> tuple[Any, str]:
     """The weights [n] that ``by`` names, and what they estimate."""
-    from contrastkit.causal.balancing import DifferentiatedConfounderBalancing
     from contrastkit.causal.coarsened import CoarsenedExact
+    from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
     from contrastkit.causal.matching import Matching
     from contrastkit.causal.weighting import (
         ApproximateBalancing,

@@ -40,7 +40,7 @@ def refute(
 ) -> None:
     """Try to refute an estimate; everything is fitted anew. Exit code 1 when an attempt succeeds: one says FAIL."""
     from contrastkit.causal.compare import estimators
-    from contrastkit.causal.refute import fitted, shown
+    from contrastkit.causal.refute import digits, fitted
     from contrastkit.causal.refute import refute as attempts
     from contrastkit.causal.sets import NAMED
 
@@ -68,7 +68,7 @@ def refute(
 
     with screen.working("estimating"):
         first = fitted(known[estimator], study.X, study.T, study.Y, draws=draws, seed=seed)
-    effect, se, low, high = map(shown, (first.effect_, first.se_, *first.interval()))
+    effect, se, low, high = map(digits, (first.effect_, first.se_, *first.interval()))
     what = f"{study.outcome} by {study.treatment}, {estimator}, {first.estimand_}"
     screen.say(f"{what}: {effect}, SE {se}, 95 % interval {low} to {high}")
     found = []
@@ -92,11 +92,11 @@ def refute(
 
 
 def _grid(numbers: dict[str, Any]) -> None:
-    from contrastkit.causal.refute import shown
+    from contrastkit.causal.refute import digits
 
     labels = [f"{strength:.0%}" for strength in numbers["strengths"]]
     rows = [
-        (name, *("refused" if v is None else shown(v) for v in row))
+        (name, *("refused" if v is None else digits(v) for v in row))
         for name, row in zip(labels, numbers["grid"], strict=True)
     ]
     screen.table("the effect with a confounder", ["", *labels], rows, narrow=True)

@@ -198,7 +198,7 @@ def reweight(
     X = _components(table, data, components)
     found = _reweight(X, by, cosines=cosines, penalty=penalty, clip=clip, seed=seed)
     n, p = table.X.shape
-    screen.say(f"{n:,} rows, {p:,} features: {_some(list(table.X.columns))}")
+    screen.say(f"{n:,} rows, {p:,} features: {_some(list(table.X.names))}")
     if X is not table.X:
         screen.say(f"reweighted by {X.shape[1]} principal components of them")
     screen.table(
@@ -218,7 +218,7 @@ def reweight(
         from contrastkit.cli.main import write_json
 
         report = {k: v for k, v in dataclasses.asdict(found).items() if k != "weights"}
-        shape = {"rows": n, "features": list(table.X.columns), "components": X.shape[1] if X is not table.X else 0}
+        shape = {"rows": n, "features": list(table.X.names), "components": X.shape[1] if X is not table.X else 0}
         write_json(json, {**shape, **report, "notices": found.notices})
 
 
@@ -247,9 +247,9 @@ def fit(
     debug: Debug = False,
 ) -> None:
     """A weighted linear model."""
-    from contrastkit.causal.study import effective_sample_size
     from contrastkit.stable.predict import evaluate as judge
     from contrastkit.stable.predict import fit as learn
+    from contrastkit.tables.checks import effective_sample_size
 
     table = _read(data, names(features), label, environment, rows)
     y = _label(table, data)
@@ -317,9 +317,10 @@ def evaluate(
 def _components(table: "Table", data: Path, components: int | None) -> Any:
     """What weights are made by: principal components, or the features themselves, of which none follows from others."""
     import numpy as np
-    import pandas as pd
 
-    from contrastkit.causal.study import independent
+    from contrastkit.tables.checks import check_magnitude
+    from contrastkit.tables.covariates import Covariates, check_independent
+    from contrastkit.tables.embeddings import principal_components
 
     X, embedded = table.X, data.suffix == ".npz"
     most = min(X.shape)
@@ -328,20 +329,15 @@ def _components(table: "Table", data: Path, components: int | None) -> Any:
     if components > most:
         raise UserError(f"--components {components}: {data} has {X.shape[1]:,} features of {len(X):,} rows")
     if components and most > 1:
-        from sklearn.decomposition import PCA
-
-        from contrastkit.stable.checks import features
-
-        x, _ = features(X)
-        if not np.ptp(x, axis=0).any():
+        check_magnitude(X.x, X.names)
+        if not np.ptp(X.x, axis=0).any():
             raise UserError(f"{data}: no feature varies, so that there are no principal components")
         with screen.working(f"principal components of {X.shape[1]:,} features"):
-            pca = PCA(components, random_state=0).fit(x)
-        real = pca.explained_variance_ > 1e-12 * pca.explained_variance_[0]  # beyond them is the noise of rounding
-        z = pca.transform(x)[:, real]
-        return pd.DataFrame(z, columns=[f"component {j}" for j in range(z.shape[1])])
+            z = principal_components(X.x, components, solver="auto")
+        names = tuple(f"component {j}" for j in range(z.shape[1]))
+        return Covariates(z, names, names)
     if not embedded:  # there, dead or repeated units are no mistake of the user's
-        independent(X.loc[:, (X.iloc[0] != X).any()])  # a constant one has no part in it
+        check_independent(X.select(np.flatnonzero(np.ptp(X.x, axis=0)).tolist()))  # a constant one has no part in it
     return X
 
 
@@ -374,8 +370,8 @@ def _read(data: Path, features: Sequence[str], label: str | None, environment: s
     from contrastkit.stable.table import read
 
     table = read(data.expanduser(), features=features, label=label, environment=environment, rows=rows)
-    if table.left:
-        screen.say(f"left out, for they are not of numbers: {_some(list(table.left))}")
+    if table.left_out:
+        screen.say(f"left out, for they are not of numbers: {_some(list(table.left_out))}")
     return table
 
 
@@ -389,7 +385,7 @@ def _label(table: "Table", data: Path) -> Any:
 def _weights(path: Path, n: int) -> Any:
     from contrastkit.stable.table import read
 
-    w = read(path.expanduser(), features=("weight",)).X["weight"].to_numpy()
+    w = read(path.expanduser(), features=("weight",)).X.x[:, 0]
     if len(w) != n:
         raise UserError(f"{path} has {len(w):,} weights for {n:,} rows: reweight the same rows")
     return w

@@ -8,13 +8,14 @@ from scipy.optimize import brentq
 from sklearn.linear_model import ElasticNetCV
 from sklearn.model_selection import KFold
 
-from contrastkit.causal.estimate import Bools, OfOneArm
-from contrastkit.causal.study import Floats, scales
+from contrastkit.causal.estimate import ArmwiseEstimator
 from contrastkit.causal.weighting import ApproximateBalancing, mean_one
 from contrastkit.errors import UserError
+from contrastkit.tables.checks import Bools, Floats
+from contrastkit.tables.covariates import Covariates, scales
 
 
-class ResidualBalancing(OfOneArm):
+class ResidualBalancing(ArmwiseEstimator):
     """Approximate residual balancing (ARB; Athey, Imbens & Wager 2018, Alg. 1; R's balanceHD).
 
     An elastic net (l1 share 0.9, the penalty by cross-validation) of Y on X among the controls predicts what the
@@ -32,13 +33,13 @@ class ResidualBalancing(OfOneArm):
         self.folds = folds
         self.seed = seed
 
-    def _att(self, x: Floats, t: Bools, y: Floats) -> None:
+    def _att(self, X: Covariates, t: Bools, y: Floats) -> None:
         if (~t).sum() < 2 * self.folds:
             raise UserError(f"{(~t).sum()} units of the arm that is modelled, for {self.folds} folds: lower the folds")
-        self.weights_ = ApproximateBalancing(zeta=self.zeta).fit(x, t).weights_
+        self.weights_ = ApproximateBalancing(zeta=self.zeta).fit(X, t).weights_
         if self.folds < 2:
             raise UserError("the penalty is chosen by two folds or more")
-        z, unit = (x - x[~t].mean(0)) / scales(x), float(y.std())
+        z, unit = (X.x - X.x[~t].mean(0)) / scales(X.x), float(y.std())
         cut = KFold(self.folds, shuffle=True, random_state=self.seed)
         net = ElasticNetCV(l1_ratio=0.9, cv=cut).fit(z[~t], y[~t] / unit)
         rest, g = y - unit * net.predict(z), self.weights_[~t] / (~t).sum()
@@ -46,7 +47,7 @@ class ResidualBalancing(OfOneArm):
         self.se_ = math.sqrt(float(g**2 @ rest[~t] ** 2) + float(y[t].var(ddof=1)) / int(t.sum()))
 
 
-class DifferentiatedConfounderBalancing(OfOneArm):
+class DifferentiatedConfounderBalancing(ArmwiseEstimator):
     """Differentiated confounder balancing (DCB; Kuang et al., KDD 2017, Eq. 9): weights W of the controls and a linear
     model b of the outcome, together, so that confounders are balanced as far as the outcome depends on them.
 
@@ -92,18 +93,18 @@ class DifferentiatedConfounderBalancing(OfOneArm):
         self.intercept = intercept
         self.tolerance = tolerance
 
-    def _att(self, x: Floats, t: Bools, y: Floats) -> None:
-        sd = scales(x)
+    def _att(self, X: Covariates, t: Bools, y: Floats) -> None:
+        x, sd = X.x, scales(X.x)
         at, base = (x[~t].mean(0), y[~t].mean()) if self.intercept else (0.0, 0.0)
-        X, m = (x[~t] - at) / sd, (x[t].mean(0) - at) / sd
-        scale = _residual(X, y[~t] - base)
+        z, m = (x[~t] - at) / sd, (x[t].mean(0) - at) / sd
+        scale = _residual(z, y[~t] - base)
         Y = (y[~t] - base) / scale
-        W, b, last, self.turns_ = np.full(len(Y), 1 / len(Y)), np.zeros(X.shape[1]), math.inf, 0
+        W, b, last, self.turns_ = np.full(len(Y), 1 / len(Y)), np.zeros(z.shape[1]), math.inf, 0
         while self.turns_ < 200:
             self.turns_ += 1
-            b = self._outcome(X, Y, m - X.T @ W, W, b)
-            W = self._weights(X @ b, float(m @ b), (Y - X @ b) ** 2)
-            now = self._objective(X, Y, m, W, b)
+            b = self._outcome(z, Y, m - z.T @ W, W, b)
+            W = self._weights(z @ b, float(m @ b), (Y - z @ b) ** 2)
+            now = self._objective(z, Y, m, W, b)
             if last - now < self.tolerance * now:
                 break
             last = now
@@ -113,7 +114,7 @@ class DifferentiatedConfounderBalancing(OfOneArm):
         self.weights_ = np.ones(len(y))
         self.weights_[~t] = W
         self.weights_ = mean_one(self.weights_, t)
-        self.effect_ = float(y[t].mean() - base - scale * (m @ b + W @ (Y - X @ b)))
+        self.effect_ = float(y[t].mean() - base - scale * (m @ b + W @ (Y - z @ b)))
 
     def _objective(self, X: Floats, Y: Floats, m: Floats, W: Floats, b: Floats) -> float:
         gap, rest = float(b @ m - W @ (X @ b)), Y - X @ b

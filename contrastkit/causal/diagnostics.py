@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from contrastkit.causal.study import Floats, covariates, effective_sample_size, treatment
 from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
+from contrastkit.tables.checks import Bools, Floats, as_treatment, effective_sample_size
+from contrastkit.tables.covariates import Covariates
 
 THRESHOLD = 0.1  # an absolute SMD above it is imbalance (Stuart, Lee & Leacy 2013)
 
@@ -49,8 +50,8 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
     Raises:
         UserError: weights of another length, negative, or of sum zero in an arm.
     """
-    x, names = covariates(X)
-    t = treatment(T, len(x))
+    X = Covariates.of(X)
+    x, t = X.x, as_treatment(T, len(X))
     w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64).reshape(-1)
     if len(w) != len(x):
         raise UserError(f"{len(w)} weights for {len(x)} rows")
@@ -70,22 +71,22 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
         ratio[:, k] = np.where(binary, np.nan, np.divide(one, other, out=np.full_like(one, np.nan), where=other > 0))
         ks[:, k] = [_ks(column, t, v) for column in x.T]
     n = np.array([[effective_sample_size(v[arm]) for v in (np.ones(len(x)), w)] for arm in (t, ~t)])
-    return Balance(names, smd, ratio, ks, n)
+    return Balance(X.names, smd, ratio, ks, n)
 
 
-def love_plot(found: Balance, path: Path, *, after: str) -> None:
+def love_plot(balance: Balance, path: Path, *, after: str) -> None:
     """Each covariate's absolute SMD before and after, the largest first, into a .png; ``after`` names the second."""
     from matplotlib.figure import Figure
 
-    order = np.argsort(np.abs(found.smd[:, 0]))
+    order = np.argsort(np.abs(balance.smd[:, 0]))
     figure = Figure(figsize=(7, 1.4 + 0.28 * len(order)), layout="constrained")
     axis = figure.subplots()
     rows = np.arange(len(order))
     for k, label in enumerate(("before", after)):
-        values = np.abs(found.smd[order, k])
+        values = np.abs(balance.smd[order, k])
         axis.plot(np.where(np.isfinite(values), values, np.nan), rows, "o", label=label, zorder=3)
     axis.axvline(THRESHOLD, color="black", linewidth=0.8, linestyle="--", label=f"{THRESHOLD}")
-    axis.set_yticks(rows, [found.names[j] for j in order])
+    axis.set_yticks(rows, [balance.names[j] for j in order])
     axis.set_xlabel("absolute standardised mean difference")
     axis.set_xlim(left=0)
     axis.grid(axis="y", linewidth=0.4)
@@ -93,7 +94,7 @@ def love_plot(found: Balance, path: Path, *, after: str) -> None:
     write_with(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
-def _deviations(x: Floats, t: NDArray[np.bool_], estimand: str, binary: NDArray[np.bool_]) -> Floats:
+def _deviations(x: Floats, t: Bools, estimand: str, binary: Bools) -> Floats:
     one, other = (
         np.where(binary, x[arm].mean(0) * (1 - x[arm].mean(0)), x[arm].var(0, ddof=1) if arm.sum() > 1 else 0.0)
         for arm in (t, ~t)
@@ -107,7 +108,7 @@ def _variance(x: Floats, w: Floats) -> Floats:
     return (w @ d**2) / (w.sum() - (w**2).sum() / w.sum())
 
 
-def _ks(column: Floats, t: NDArray[np.bool_], w: Floats) -> float:
+def _ks(column: Floats, t: Bools, w: Floats) -> float:
     order = np.argsort(column, kind="stable")
     step = np.where(t, w / w[t].sum(), -w / w[~t].sum())[order].cumsum()
     last = np.append(np.diff(column[order]) > 0, True)  # a distribution function jumps once, at the last of equals

@@ -1,0 +1,22 @@
+"""Whose effect is meant: all (ATE), the treated (ATT), the untreated (ATC), or those who could be either (ATO)."""
+
+from typing import Literal
+
+import numpy as np
+
+from contrastkit.errors import UserError
+from contrastkit.tables.checks import Bools
+
+Estimand = Literal["ATT", "ATC", "ATE", "ATO"]
+
+
+def population(estimand: str, t: Bools) -> Bools:
+    """The units that an effect is on, bool [n]: all (ATE), the treated (ATT), the untreated (ATC).
+
+    Raises:
+        UserError: another estimand.
+    """
+    known = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}
+    if estimand not in known:
+        raise UserError(f"{estimand} is not among the estimands here: {', '.join(known)}")
+    return known[estimand]
