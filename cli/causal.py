@@ -139,16 +139,12 @@ def balance(
 ) -> None:
     """Are the arms alike, before and after? Exit code 1 when a standardised mean difference above 0.1 is left."""
     from contrastkit.causal.diagnostics import THRESHOLD, balance_table, love_plot
-    from contrastkit.tables.checks import as_numbers
-    from contrastkit.tables.files import read_table
+    from contrastkit.tables.files import read_weights
 
     study = read(data, treatment, covariates, data_dir, components, outcome=outcome, with_outcome=by == "dcb")
     w, of, how = None, str(estimand), str(by)
     if weights is not None:
-        held = read_table(weights.expanduser())
-        if "weight" not in held:
-            raise UserError(f"{weights} has no column weight (it has {', '.join(map(str, held))})")
-        w, how = as_numbers(held[["weight"]].to_numpy(), ("weight",))[:, 0], weights.name
+        w, how = read_weights(weights.expanduser(), len(study.T)), weights.name
     elif by != "none":
         w, of = _weights(study, by, estimand, trim)
     found = balance_table(study.X, study.T, w, estimand=of.split()[0])
@@ -356,7 +352,7 @@ def match(
         found = CoarsenedExact(estimand, bins=rule).fit(study.X, study.T)
         write(out, {"stratum": found.strata_, "weight": found.weights_})
         kept = found.strata_ >= 0
-        told = f"{found.strata_.max() + 1:,} strata by {bins} bins with both arms: {kept.sum():,} of {len(kept):,} units"
+        told = f"{found.strata_.max() + 1:,} strata by {bins} bins with both arms: {kept.sum():,} of {len(kept):,}"
     else:
         agree = tuple(j for j, name in enumerate(study.X.origins) if name in wanted)
         found = Matching(

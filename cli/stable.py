@@ -250,6 +250,7 @@ def fit(
     from contrastkit.stable.predict import evaluate as judge
     from contrastkit.stable.predict import fit as learn
     from contrastkit.tables.checks import effective_sample_size
+    from contrastkit.tables.files import read_weights
 
     table = _read(data, names(features), label, environment, rows)
     y = _label(table, data)
@@ -259,7 +260,7 @@ def fit(
         raise UserError("--components are what --by reweights by: give that too")
     w = None
     if weights is not None:
-        w = _weights(weights, len(y))
+        w = read_weights(weights.expanduser(), len(y))
     elif by is not None:
         reweighted = _reweight(_components(table, data, components), by, seed=seed)
         w = reweighted.weights
@@ -380,15 +381,6 @@ def _label(table: "Table", data: Path) -> Any:
         lacks = "has images without labels" if data.suffix == ".npz" else "has many columns"
         raise UserError(f"{data} {lacks}: name the column that is predicted with --label")
     return table.label
-
-
-def _weights(path: Path, n: int) -> Any:
-    from contrastkit.stable.table import read
-
-    w = read(path.expanduser(), features=("weight",)).X.x[:, 0]
-    if len(w) != n:
-        raise UserError(f"{path} has {len(w):,} weights for {n:,} rows: reweight the same rows")
-    return w
 
 
 def _streams(seed: int, places: int) -> list[int | tuple[int, int]]:

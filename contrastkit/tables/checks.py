@@ -80,7 +80,7 @@ def as_outcome(Y: ArrayLike, n: int) -> Floats:
     if (y == y[0]).all():
         raise UserError("the outcome is the same for all: nothing has an effect on it")
     if np.abs(y).max() > LARGEST:
-        raise UserError(f"the outcome is beyond {LARGEST:g}, whose square overflows: choose other units")
+        raise UserError("the outcome is beyond 1e150, whose square overflows: choose other units")
     return y
 
 
@@ -110,7 +110,7 @@ def check_at_least(name: str, value: float, least: float) -> None:
 def check_magnitude(x: Floats, names: Sequence[str]) -> None:
     """Refuse columns of x [n, p] with values beyond 1e100."""
     if len(huge := np.flatnonzero(np.abs(x).max(0) > LARGEST_FEATURE)):
-        raise UserError(f"{names[huge[0]]} has values beyond {LARGEST_FEATURE:g}: choose other units")
+        raise UserError(f"{names[huge[0]]} has values beyond 1e100: choose other units")
 
 
 def effective_sample_size(w: Floats) -> float:

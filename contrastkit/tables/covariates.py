@@ -132,7 +132,7 @@ def check_independent(X: Covariates) -> None:
         if (x[:, j] == x[0, j]).all():
             raise UserError(f"{X.origins[j]} is the same in all rows: leave it out")
         if not SMALLEST < np.abs(x[:, j]).max() < LARGEST:
-            raise UserError(f"{name} is beyond {LARGEST:g} or below {SMALLEST:g}: choose other units")
+            raise UserError(f"{name} is beyond 1e150 or below 1e-150: choose other units")
     columns = X.without_reference_levels()
     if len(x) <= len(columns):
         return  # with so few rows, any column follows from the others

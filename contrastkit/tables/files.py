@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from contrastkit.errors import UserError, suggest
+from contrastkit.tables.checks import Floats, as_numbers
 
 
 def read_table(path: Path, *, names: Iterable[str] = ()) -> Any:
@@ -44,3 +45,17 @@ def check_columns(frame: Any, source: str, asked: Sequence[str], roles: str) -> 
             raise UserError(f"{source} has no column '{name}'{suggest(name, known)} (it has {some})")
         if asked.count(name) > 1:
             raise UserError(f"'{name}' is asked for twice: {roles} are different columns")
+
+
+def read_weights(path: Path, n: int) -> Floats:
+    """The weights [n] in the column ``weight`` of a .csv or .parquet file.
+
+    Raises:
+        UserError: no such file or column, values that are not finite numbers, or not n rows.
+    """
+    frame = read_table(path)
+    check_columns(frame, path.name, ["weight"], "columns")
+    weights = as_numbers(frame[["weight"]].to_numpy(), ("weight",))[:, 0]
+    if len(weights) != n:
+        raise UserError(f"{path} has {len(weights):,} weights for {n:,} rows: compute the weights of the same rows")
+    return weights

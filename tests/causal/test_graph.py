@@ -80,6 +80,11 @@ def test_paths_are_told_with_their_arrows() -> None:
     assert set(found.backdoor) == {"t <- z -> y", "t <- w -> c <- y"} and found.open_ == ["t <- z -> y"]
 
 
+def test_a_back_door_through_a_chain_is_open() -> None:
+    found = identify(parse("b -> a -> t; b -> y; t -> y"), "t", "y")
+    assert found.backdoor == found.open_ == ["t <- a <- b -> y"]
+
+
 def test_graphs_come_from_files_too(tmp_path: Path) -> None:
     dot = 'strict digraph G {\n  // who causes whom\n  "z" -> t [label="x -> y"];\n  z -> y; /* and */ t -> y\n}\n'
     (tmp_path / "g.dot").write_text(dot)

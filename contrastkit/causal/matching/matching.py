@@ -78,13 +78,13 @@ class Matching(BaseEstimator):
         self.seed = seed
 
     def fit(self, X: Any, T: ArrayLike) -> Self:
-        x = Covariates.of(X).x
-        t = as_treatment(T, len(x))
+        X = Covariates.of(X)
+        x, t = X.x, as_treatment(T, len(X))
         self._check_options()
         self.propensity_ = None
         in_turn = not (self.replacement or self.optimal)
         if self.metric in ("logit", "propensity") or (self.order in ("largest", "smallest") and in_turn):
-            self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(x, t)
+            self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t)
         z, limit = coordinates(self.metric, x, t, self.propensity_, self.caliper)
         z = z - z.mean(0)
         wanted = population(self.estimand, t)

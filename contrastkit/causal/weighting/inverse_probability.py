@@ -47,9 +47,9 @@ class InverseProbability(BaseEstimator):
         self.propensity = propensity
 
     def fit(self, X: Any, T: ArrayLike) -> Self:
-        x = Covariates.of(X).x
-        t = as_treatment(T, len(x))
-        self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(x, t)
+        X = Covariates.of(X)
+        t = as_treatment(T, len(X))
+        self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t)
         e = self.propensity_.scores_
         self.alpha_ = crump(e) if self.trim == "crump" else float(self.trim)
         if not 0 <= self.alpha_ < 0.5:
