@@ -50,10 +50,10 @@ def _check_size(pairs: int) -> None:
         raise UserError(f"{pairs:,} pairs are equally near: match without ties, on more covariates, or coarsened")
 
 
-def _near_tree(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Pairs (row of u, row of v) of all that are within ``slack`` as near as the k-th nearest, and within the limit."""
+def _near_tree(u: Floats, v: Floats, k: int, limit: float, equal: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Pairs (row of u, row of v) of all that are within ``equal`` as near as the k-th nearest, and within the limit."""
     tree = cKDTree(v)
-    reach = np.minimum(tree.query(u, k=[k], workers=-1)[0][:, 0], limit) + slack
+    reach = np.minimum(tree.query(u, k=[k], workers=-1)[0][:, 0], limit) + equal
     _check_size(int(tree.query_ball_point(u, reach, workers=-1, return_length=True).sum()))
     rows, columns = [], []
     for start in range(0, len(u), 4096):  # a piece at a time: lists of numbers are large
@@ -64,7 +64,7 @@ def _near_tree(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tupl
     return np.concatenate(rows), np.concatenate(columns)
 
 
-def _near_all(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
+def _near_all(u: Floats, v: Floats, k: int, limit: float, equal: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """The same from all distances: in many dimensions a tree looks at all of them too, and slower. More candidates than
     k are asked for, and twice as many where the last of them may still be as near as the k-th."""
     centre = v.mean(0)
@@ -79,7 +79,7 @@ def _near_all(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple
         for part in np.split(rest, range(size, len(rest), size)):
             column = brute.kneighbors(u[part], want, return_distance=False)
             distance = np.linalg.norm(u[part, None] - v[column], axis=2)
-            reach = np.minimum(np.partition(distance, k - 1, axis=1)[:, k - 1], limit) + slack
+            reach = np.minimum(np.partition(distance, k - 1, axis=1)[:, k - 1], limit) + equal
             done = (distance.max(1) > reach + blur) | (want == len(v))
             row, place = np.nonzero((distance <= reach[:, None]) & done[:, None])
             rows.append(part[row])
@@ -92,14 +92,14 @@ def _near_all(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple
     return row[by], np.concatenate(columns)[by]
 
 
-def _near_line(u: Floats, v: Floats, k: int, limit: float, slack: float) -> tuple[NDArray[Any], NDArray[Any]]:
+def _near_line(u: Floats, v: Floats, k: int, limit: float, equal: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """The same on a line, where those within reach lie side by side."""
     order = np.argsort(v[:, 0], kind="stable")
     score, at = v[order, 0], u[:, 0]
     beside = np.searchsorted(score, at)[:, None] + np.arange(-k, k)
     inside = (beside >= 0) & (beside < len(score))
     distance = np.where(inside, np.abs(score[np.where(inside, beside, 0)] - at[:, None]), np.inf)
-    reach = np.minimum(np.partition(distance, k - 1, axis=1)[:, k - 1], limit) + slack
+    reach = np.minimum(np.partition(distance, k - 1, axis=1)[:, k - 1], limit) + equal
     low, high = np.searchsorted(score, at - reach), np.searchsorted(score, at + reach, side="right")
     count = high - low
     _check_size(int(count.sum()))
