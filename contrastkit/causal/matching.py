@@ -11,12 +11,11 @@ from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, clone
 from sklearn.neighbors import NearestNeighbors
 
+from contrastkit.causal.names import Order, PairMetric
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import Floats, covariates, population, treatment
 from contrastkit.errors import UserError
 
-Metric = Literal["propensity", "logit", "mahalanobis", "robust", "scaled", "euclidean", "cosine"]
-Order = Literal["largest", "smallest", "random", "data"]
 MANY = 8  # dimensions
 PAIRS = 20_000_000  # that are held
 TIE = 1e-10  # distances that differ by this share of the largest coordinate, by rounding that is, are the same
@@ -58,7 +57,7 @@ class Matching(BaseEstimator):
         self,
         estimand: Literal["ATT", "ATC", "ATE"] = "ATT",
         *,
-        metric: Metric = "logit",
+        metric: PairMetric = "logit",
         ratio: int = 1,
         replacement: bool = True,
         order: Order = "largest",

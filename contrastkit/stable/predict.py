@@ -4,7 +4,7 @@ import json
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +15,8 @@ from contrastkit.causal.study import Floats, numbers
 from contrastkit.checkpoint import write_text
 from contrastkit.errors import UserError
 from contrastkit.stable.checks import features, weights
+from contrastkit.stable.names import Kind
 
-Kind = Literal["ridge", "logistic"]
 FORMAT = 1
 
 

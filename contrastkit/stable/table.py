@@ -22,6 +22,7 @@ class Table:
     label: NDArray[Any] | None
     environment: NDArray[Any] | None
     left: tuple[str, ...] = ()  # columns that are not of numbers, and so no features
+    embedded: bool = False  # whether the features are of an .npz that ``contrastkit embed`` wrote
 
 
 def read(
@@ -82,7 +83,7 @@ def read(
             raise UserError(f"{name}: {missing} of {len(frame)} values are missing: drop or fill them")
     X = pd.DataFrame({str(name): numbers(frame[[name]].to_numpy(), (name,))[:, 0] for name in features})
     outcome, place = (None if name is None else frame[name].to_numpy() for name in (label, environment))
-    return Table(X, outcome, place, left)
+    return Table(X, outcome, place, left, path.suffix == ".npz")
 
 
 def _numeric(column: Any) -> bool:

@@ -297,10 +297,10 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Cap
     pd.DataFrame({"weight": ["much"] * 60}).to_csv(tmp_path / "w.csv", index=False)
     frame.assign(y=1e200 * y).to_csv(tmp_path / "large.csv", index=False)
     for command, says in (
-        (["match", *given, out, "--metric=coarsened", "--ratio=3"], "coarsened strata know no ratio"),
-        (["match", *given, out, "--bins=4"], "--bins is of --metric coarsened"),
+        (["match", *given, out, "--metric=coarsened", "--ratio=3"], "do not apply to coarsened strata"),
+        (["match", *given, out, "--bins=4"], "--bins applies to --metric coarsened only"),
         (["match", *given, out, "--metric=coarsened", "--bins=100000000000"], "100000000000 bins for 60 rows"),
-        (["weight", *given, out, "--trim=0.2"], "--trim and --scale are of --by ipw"),
+        (["weight", *given, out, "--trim=0.2"], "trimming and scaling are for --by ipw"),
         (["weight", *given, out, "--by=overlap", "--estimand=ATC"], "their own population"),
         (["propensity", *given, "--folds=1"], "1 folds"),
         (["balance", *given, f"--weights={tmp_path / 'w.csv'}"], "weight holds something else than numbers"),
