@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import Data, DataDir, Debug, Device, Download, Json, Seed, ValFraction, Workers, where
+from contrastkit.cli.report import write_json
 
 from contrastkit.names import DEFAULT_DATA
 
@@ -77,8 +78,6 @@ def ablate(
         else f"{len(rows)} of {len(ABLATION)} rows are measured: the same command goes on"
     )
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         write_json(json, rows)
 
 

@@ -21,6 +21,7 @@ from contrastkit.cli.options import (
     where,
     writable,
 )
+from contrastkit.cli.report import write_json
 
 from contrastkit.errors import UserError
 from contrastkit.names import DEFAULT_DATA
@@ -471,8 +472,6 @@ def _moco(judged: Judged, *, epochs: int, lr: float, seed: int) -> dict[str, dic
 
 def _report(run: Path | None, name: str, json: Path | None, value: dict[str, Any]) -> None:
     """JSON where it was asked for, and in the run folder."""
-    from contrastkit.cli.main import write_json
-
     for file in (json, run and run / f"{name}.json"):
         if file is not None:
             write_json(file, value)

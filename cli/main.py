@@ -1,7 +1,6 @@
 """``contrastkit``: the commands, and the one border that errors cross."""
 
 import itertools
-import math
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from contrastkit.cli.ablate import ablate
 from contrastkit.cli.causal import causal_app
 from contrastkit.cli.methods import methods
 from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, Seed, where, writable
+from contrastkit.cli.report import write_json
 from contrastkit.cli.stable import stable_app
 from contrastkit.cli.train import train_app
 
@@ -177,23 +177,6 @@ def _measured(row: dict[str, Any], ours: float) -> tuple[str, ...]:
     numbers = (row["median_ms"], row["iqr_ms"], row["extra_mib"])
     faster = "" if row["impl"] == "ours" else f"{row['median_ms'] / ours:.2f}x"
     return (row["impl"], *(f"{number:.3g}" for number in numbers), faster, f"{row['floor_ms'] / row['median_ms']:.2f}")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a report atomically; what is no finite number is null."""
-    import json
-
-    from contrastkit.checkpoint import write_text
-
-    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(held) for key, held in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(held) for held in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(value: Any) -> str:

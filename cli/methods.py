@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json
+from contrastkit.cli.report import write_json
 from contrastkit.cli.train import per_row, shown
 
 from contrastkit.errors import UserError, suggest
@@ -37,8 +38,6 @@ def methods(
         for method in rows
     }
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         numbers = {m: {row: dataclasses.asdict(recipe) for row, recipe in recipes[m].items()} for m in rows}
         write_json(json, {m: dataclasses.asdict(ABOUT[m]) | {"recipes": numbers[m]} for m in rows})
     if name is None:

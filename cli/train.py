@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import Data, DataDir, Debug, Download, Json, ValFraction, Workers, where
+from contrastkit.cli.report import write_json
 from typer.core import TyperGroup
 
 from contrastkit.errors import UserError
@@ -153,8 +154,6 @@ def train(
     else:
         screen.say(f"go on: contrastkit train {method} --resume {folder}")
     if json is not None:
-        from contrastkit.cli.main import write_json
-
         report = {"run": str(folder), "name": name, "step": outcome.step, "finished": outcome.finished}
         write_json(json, report | {"seconds": outcome.seconds} | outcome.last)
 

@@ -3,13 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import ArrayLike
 
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing, ResidualBalancing
-from contrastkit.causal.estimand import Estimand
 from contrastkit.causal.estimate import (
     AIPW,
     DifferenceInMeans,
@@ -21,15 +20,14 @@ from contrastkit.causal.estimate import (
     Weighted,
 )
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import as_arms, as_outcome
 from contrastkit.tables.covariates import Covariates
 
 
-def estimators(
-    estimand: Estimand, *, error: Literal["balanced", "hc1"] = "balanced", seed: int = 0
-) -> dict[str, Estimator]:
+def estimators(estimand: AnyEstimand, *, error: Error = "balanced", seed: int = 0) -> dict[str, Estimator]:
     """What :func:`compare` puts side by side, by name: those that have the estimand, and the naive one, regression and
     overlap weights, which have their own. ``error`` is that of entropy balancing, ``seed`` of the folds."""
     seed %= 2**32  # scikit-learn takes no larger one
@@ -74,8 +72,8 @@ def compare(
     T: ArrayLike,
     Y: ArrayLike,
     *,
-    estimand: Estimand = "ATT",
-    error: Literal["balanced", "hc1"] = "balanced",
+    estimand: AnyEstimand = "ATT",
+    error: Error = "balanced",
     seed: int = 0,
 ) -> Iterator[Row]:
     """Every estimator on the same data; what one refuses leaves the others alone.

@@ -1,13 +1,9 @@
 """Whose effect is meant: all (ATE), the treated (ATT), the untreated (ATC), or those who could be either (ATO)."""
 
-from typing import Literal
-
 import numpy as np
 
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools
-
-Estimand = Literal["ATT", "ATC", "ATE", "ATO"]
 
 
 def population(estimand: str, t: Bools) -> Bools:

@@ -26,6 +26,16 @@ class Study:
     outcome: str | None
     truth: float | None = None
 
+    def outcomes(self) -> NDArray[Any]:
+        """Y.
+
+        Raises:
+            UserError: the study was read without an outcome.
+        """
+        if self.Y is None:
+            raise UserError("no outcome: name its column with --outcome")
+        return self.Y
+
 
 def read(
     source: str,

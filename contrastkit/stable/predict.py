@@ -4,7 +4,7 @@ import json
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,10 +13,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from contrastkit.checkpoint import write_text
 from contrastkit.errors import UserError
+from contrastkit.stable.names import Kind
 from contrastkit.tables.checks import Floats, as_numbers, as_weights, check_magnitude
 from contrastkit.tables.covariates import Covariates
 
-Kind = Literal["ridge", "logistic"]
 FORMAT = 1
 
 

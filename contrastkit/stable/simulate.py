@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.errors import UserError
+from contrastkit.stable.names import Mode
 from contrastkit.tables.checks import Floats
 
 if TYPE_CHECKING:
     from contrastkit.data import DataSet, Source
 
-Mode = Literal["independent", "S-to-V", "V-to-S", "collinear"]
 Seed = int | Sequence[int]  # numbers in a row name a stream of their own: (seed, place)
 LARGEST = 2 * 10**8  # numbers in a table
 ENVIRONMENTS = (-3.0, -2.0, -1.7, -1.5, -1.3, 1.3, 1.5, 1.7, 2.0, 3.0)  # of the test (Kuang et al. 2020)
@@ -39,6 +39,15 @@ class Trial:
     T: NDArray[np.bool_]
     Y: Floats
     att: float
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """X1, ..., T and Y, [n] each."""
+        return {f"X{j + 1}": x for j, x in enumerate(self.X.T)} | {"T": self.T.astype(int), "Y": self.Y}
+
+    @property
+    def difference_in_means(self) -> float:
+        """The naive estimate of the effect."""
+        return float(self.Y[self.T].mean() - self.Y[~self.T].mean())
 
 
 def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent", seed: Seed = 0) -> Sample:

@@ -23,6 +23,7 @@ class Table:
     label: NDArray[Any] | None
     environment: NDArray[Any] | None
     left_out: tuple[str, ...] = ()  # columns that are not of numbers, and so no features
+    embedded: bool = False  # whether the features are of an .npz that ``contrastkit embed`` wrote
 
 
 def read(
@@ -67,9 +68,9 @@ def read(
         if missing := int(frame[name].isna().sum()):
             raise UserError(f"{name}: {missing} of {len(frame)} values are missing: drop or fill them")
     names = tuple(map(str, features))
-    x = np.concatenate([as_numbers(frame[[name]].to_numpy(), (str(name),)) for name in features], axis=1)
+    x = np.concatenate([as_numbers(frame[name].to_numpy()[:, None], (str(name),)) for name in features], axis=1)
     y, place = (None if name is None else frame[name].to_numpy() for name in (label, environment))
-    return Table(Covariates(x, names, names), y, place, left_out)
+    return Table(Covariates(x, names, names), y, place, left_out, path.suffix == ".npz")
 
 
 def _selected(frame: Any, source: str, where: str, value: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from contrastkit.cli.refute import refute as command
+from contrastkit.cli.causal.refute import refute as command
 from scipy.stats import wilcoxon
 
 from contrastkit.causal.compare import estimators
@@ -386,16 +386,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(*given, "--draws=20", "--placebo-outcome=before", "--without=a", f"--json={out}") == 1
     printed = capsys.readouterr().out
     assert printed.startswith("y by t, ols, constant: 1.98, SE 0.131") and "FAIL  placebo outcome" in printed
-    assert "PASS  placebo treatment" in printed and "the effect with a confounder" in printed
+    assert "PASS  placebo treatment" in printed and "effect with a confounder" in printed
     found = json.loads(out.read_text())
     assert found["estimate"]["effect"] == Regression().fit(x, t, y).effect_ and len(found["verdicts"]) == 7
     assert run(*given, "--draws=20") == 0
     printed = capsys.readouterr().out
-    assert printed.count("PASS") == 6 and "no --placebo-outcome was named" in printed
+    assert printed.count("PASS") == 6 and "no --placebo-outcome given" in printed
     for bad, says in (
-        (["--estimator=cbps"], "cbps has no ATT"),
-        (["--without=a"], "--without is of a --placebo-outcome"),
-        (["--placebo-outcome=before", "--without=z"], "--without z: it is none of the covariates"),
+        (["--estimator=cbps"], "cbps does not estimate the ATT"),
+        (["--without=a"], "--without applies to --placebo-outcome"),
+        (["--placebo-outcome=before", "--without=z"], "--without z: not one of the covariates"),
         (["--placebo-outcome=befor"], "has no column 'befor', did you mean 'before'"),
         (["--placebo-outcome=y"], "another column than the outcome"),
         (["--placebo-outcome=t"], "'t' is asked for twice"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from contrastkit.cli.demo import demo as command
+from contrastkit.cli.causal.demo import demo as command
 from scipy.integrate import quad
 from scipy.stats import norm
 

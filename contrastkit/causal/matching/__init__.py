@@ -9,7 +9,6 @@ Distances that differ by rounding alone are equal, and of equals the first in th
 depend on the machine; not so on a score without replacement, where of equals the lower score is taken.
 """
 
-from contrastkit.causal.matching.matching import Matching, Order
-from contrastkit.causal.matching.metric import Metric
+from contrastkit.causal.matching.matching import Matching
 
-__all__ = ["Matching", "Metric", "Order"]
+__all__ = ["Matching"]

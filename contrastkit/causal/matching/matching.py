@@ -7,15 +7,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 
 from contrastkit.causal.estimand import population
-from contrastkit.causal.matching.metric import Metric, Pairs, coordinates
+from contrastkit.causal.matching.metric import Pairs, coordinates
 from contrastkit.causal.matching.replacement import nearest
 from contrastkit.causal.matching.turns import greedy, optimal
+from contrastkit.causal.names import Order, PairMetric
 from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats, as_treatment
 from contrastkit.tables.covariates import Covariates
-
-Order = Literal["largest", "smallest", "random", "data"]
 
 
 class Matching(BaseEstimator):
@@ -54,7 +53,7 @@ class Matching(BaseEstimator):
         self,
         estimand: Literal["ATT", "ATC", "ATE"] = "ATT",
         *,
-        metric: Metric = "logit",
+        metric: PairMetric = "logit",
         ratio: int = 1,
         replacement: bool = True,
         order: Order = "largest",

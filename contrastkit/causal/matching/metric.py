@@ -1,16 +1,16 @@
 """Coordinates whose Euclidean distance is the metric, and when two distances are the same."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from contrastkit.causal.names import PairMetric
 from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 
-Metric = Literal["propensity", "logit", "mahalanobis", "robust", "scaled", "euclidean", "cosine"]
 Pairs = tuple[NDArray[Any], NDArray[Any], Floats]  # of m pairs: the unit's row, the partner's row, their distance
 TIE = 1e-10  # of the largest coordinate: distances that differ by less differ by rounding
 
@@ -21,7 +21,7 @@ def slack(z: Floats) -> float:
 
 
 def coordinates(
-    metric: Metric, x: Floats, t: Bools, propensity: Propensity | None, caliper: float | None
+    metric: PairMetric, x: Floats, t: Bools, propensity: Propensity | None, caliper: float | None
 ) -> tuple[Floats, float]:
     """Coordinates [n, k] whose Euclidean distance is the metric, and the caliper on it.
 

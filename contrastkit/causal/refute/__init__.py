@@ -12,6 +12,7 @@ an earlier fit is used again, and nothing is written to.
 """
 
 from contrastkit.causal.refute.attempts import refute
-from contrastkit.causal.refute.verdict import Verdict, digits, fitted
+from contrastkit.causal.refute.hidden_bias import GAMMA
+from contrastkit.causal.refute.verdict import DRAWS, Verdict, digits, fitted
 
-__all__ = ["Verdict", "digits", "fitted", "refute"]
+__all__ = ["DRAWS", "GAMMA", "Verdict", "digits", "fitted", "refute"]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 
-from contrastkit.causal.estimand import Estimand
+from contrastkit.causal.names import AnyEstimand, Scale
 from contrastkit.causal.propensity import Propensity, crump, within
 from contrastkit.causal.weighting.normalise import mean_one
 from contrastkit.errors import UserError
@@ -35,9 +35,9 @@ class InverseProbability(BaseEstimator):
 
     def __init__(
         self,
-        estimand: Estimand = "ATT",
+        estimand: AnyEstimand = "ATT",
         *,
-        scale: Literal["hajek", "stabilised", "raw"] = "hajek",
+        scale: Scale = "hajek",
         trim: float | Literal["crump"] = 0.0,
         propensity: Propensity | None = None,
     ) -> None:
