@@ -67,7 +67,7 @@ def read(
         if missing := int(frame[name].isna().sum()):
             raise UserError(f"{name}: {missing} of {len(frame)} values are missing: drop or fill them")
     names = tuple(map(str, features))
-    x = np.concatenate([as_numbers(frame[[name]].to_numpy(), (str(name),)) for name in features], axis=1)
+    x = np.concatenate([as_numbers(frame[name].to_numpy()[:, None], (str(name),)) for name in features], axis=1)
     y, place = (None if name is None else frame[name].to_numpy() for name in (label, environment))
     return Table(Covariates(x, names, names), y, place, left_out)
 

@@ -70,4 +70,4 @@ def principal_components(
 
     pca = PCA(components, svd_solver=solver, random_state=0).fit(x)
     real = pca.explained_variance_ > 1e-12 * pca.explained_variance_[0]
-    return pca.transform(x)[:, real]
+    return np.ascontiguousarray(pca.transform(x)[:, real])  # row by row: the layout decides how sums round

@@ -43,5 +43,5 @@ def test_components_are_those_of_a_singular_value_decomposition(solver: str) -> 
     x = g.normal(size=(60, 3)) @ g.normal(size=(3, 8)) + 5  # the other five are rounding
     z = principal_components(x, 6, solver=solver)  # type: ignore[arg-type]
     U, S, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
-    assert z.shape == (60, 3) and np.abs(z) == pytest.approx(np.abs(U[:, :3] * S[:3]))
+    assert z.flags.c_contiguous and z.shape == (60, 3) and np.abs(z) == pytest.approx(np.abs(U[:, :3] * S[:3]))
     assert principal_components(x, 2, solver=solver).shape == (60, 2)  # type: ignore[arg-type]
