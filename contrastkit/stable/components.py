@@ -11,7 +11,7 @@ from contrastkit.errors import UserError
 from contrastkit.stable.checks import features
 from contrastkit.stable.table import Table
 
-EMBEDDED = 20  # components of an embedding, where nobody asks for a number of them
+EMBEDDED = 20  # components of an embedding, unless a number is asked for
 
 
 def to_reweight(table: Table, components: int | None = None) -> Any:
