@@ -52,7 +52,7 @@ def _rows(identified: "Identified") -> list[tuple[str, str]]:
         ("front door", _sets(identified.frontdoor_sets) or "none"),
         ("instruments", ", ".join(identified.instruments) or "none"),
         ("never adjust for", ", ".join(identified.never) or "none"),
-        ("colliders: not alone", ", ".join(identified.colliders) or "none"),
+        ("colliders (adjusting opens a path)", ", ".join(identified.colliders) or "none"),
     ]
 
 

@@ -27,13 +27,15 @@ class MatchingOptions:
         typer.Option(help="Distance between units, on the score or the covariates; coarsened matches within bins."),
     ] = "logit"
     ratio: Annotated[int, typer.Option(help="Matches for each unit.", min=1)] = 1
-    replacement: Annotated[bool, typer.Option(help="Let a unit be the match of several.")] = True
+    replacement: Annotated[bool, typer.Option(help="Allow a unit to be matched more than once.")] = True
     ties: Annotated[
         bool, typer.Option(help="With replacement: keep all matches at the same distance, with equal shares.")
     ] = True
     order: Annotated[
         Order,
-        typer.Option(help="Without replacement: which units choose first, by propensity score, at random or as given."),
+        typer.Option(
+            help="Without replacement: unit that chooses first, by propensity score, at random or in data order."
+        ),
     ] = "largest"
     caliper: Annotated[
         float | None,

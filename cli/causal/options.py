@@ -33,7 +33,8 @@ class CovariateOptions:
         ),
     ] = ""
     components: Annotated[
-        int, typer.Option(help="Principal components of the features in an .npz file; 0 for the features.", min=0)
+        int,
+        typer.Option(help="Principal components of the features in an .npz file; 0 uses all of them unreduced.", min=0),
     ] = 10
     data_dir: DataDir = None
 

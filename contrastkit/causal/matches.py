@@ -72,7 +72,7 @@ def match(
         exact: covariates on which the units of a pair agree; all columns of a factor by its own name.
 
     Raises:
-        UserError: an option of the other kind of matching, an unknown covariate, or nobody is matched.
+        UserError: an option of the other kind of matching, an unknown covariate, or no unit has a match.
     """
     for name in exact:
         if name not in study.X.origins:

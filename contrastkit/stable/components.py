@@ -8,7 +8,7 @@ from contrastkit.tables.checks import check_magnitude
 from contrastkit.tables.covariates import Covariates, check_independent
 from contrastkit.tables.embeddings import principal_components
 
-EMBEDDED = 20  # components of an embedding, where nobody asks for a number of them
+EMBEDDED = 20  # components of an embedding, unless a number is asked for
 
 
 def to_reweight(table: Table, components: int | None = None) -> Covariates:
