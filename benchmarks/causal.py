@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import RESULTS
-from contrastkit.causal.balance import balance_table
+from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.sets import NAMED, load

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import RESULTS
 from contrastkit.causal.compare import estimators
-from contrastkit.causal.study import features
+from contrastkit.causal.study import embedded
 from contrastkit.checkpoint import write_text
 
 COMPONENTS, DRAWS, TRUTH = 64, 20, 2.0
@@ -27,7 +27,7 @@ def measure(files: dict[str, Path]) -> list[dict[str, Any]]:
     with np.load(next(iter(files.values()))) as held:
         large = held["labels"] >= 5
     known: dict[str, Any] = {"the digit itself": large[:, None].astype(np.float64)}
-    known |= {name: features(path, len(large), COMPONENTS) for name, path in files.items()}
+    known |= {name: embedded(path, len(large), COMPONENTS) for name, path in files.items()}
     rows = []
     for name, X in known.items():
         found: dict[str, list[float]] = {way: [] for way in WAYS}

@@ -146,7 +146,7 @@ def steps(device: str, out: Path, methods: list[str]) -> int:
     link_cli()
     from scipy.io import wavfile
 
-    from benchmarks.numbers import METHODS, recorded_losses
+    from benchmarks.fingerprint import METHODS, recorded_losses
 
     folder = out / "steps"
     (folder / "tones").mkdir(parents=True, exist_ok=True)

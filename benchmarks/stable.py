@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import RESULTS
-from contrastkit.causal.study import Floats, effective_sample_size
 from contrastkit.checkpoint import write_text
 from contrastkit.stable.predict import evaluate, fit
 from contrastkit.stable.reweight import METHODS
 from contrastkit.stable.simulate import BETA, ENVIRONMENTS, Mode, selection_bias
+from contrastkit.tables.checks import Floats, effective_sample_size
 
 SEEDS, ROWS = range(10), 2000
 CASES: tuple[tuple[Mode, float], ...] = (

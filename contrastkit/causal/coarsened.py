@@ -7,9 +7,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from contrastkit.causal.study import Floats, covariates, population, treatment
+from contrastkit.causal.estimand import population
 from contrastkit.causal.weighting import mean_one
 from contrastkit.errors import UserError
+from contrastkit.tables.checks import Floats, as_treatment
+from contrastkit.tables.covariates import Covariates
 
 
 class CoarsenedExact(BaseEstimator):
@@ -40,9 +42,9 @@ class CoarsenedExact(BaseEstimator):
         self.bins = bins
 
     def fit(self, X: Any, T: ArrayLike) -> Self:
-        x, _ = covariates(X)
-        t = treatment(T, len(x))
-        asked = population(self.estimand, t)
+        x = Covariates.of(X).x
+        t = as_treatment(T, len(x))
+        wanted = population(self.estimand, t)
         cells = np.empty(x.shape, np.int64)
         for j, column in enumerate(x.T):
             if len(np.unique(column)) > 2:
@@ -51,16 +53,17 @@ class CoarsenedExact(BaseEstimator):
                 cells[:, j] = column != column.min()
         s = pd.DataFrame(cells).groupby(list(range(x.shape[1])), sort=False).ngroup().to_numpy()
         one, other = (np.bincount(s, arm) for arm in (t, ~t))
-        kept = ((one > 0) & (other > 0))[s]
-        if not kept.any():
+        matched = ((one > 0) & (other > 0))[s]
+        if not matched.any():
             raise UserError("no stratum has both arms: ask for fewer bins, or leave covariates out")
         goal = {"ATE": one + other, "ATT": one, "ATC": other}[self.estimand]
         w = np.zeros(len(x))
-        for arm, own in ((t, one), (~t, other)):
-            w[arm & kept] = (goal / np.maximum(own, 1))[s[arm & kept]]
+        for arm, count in ((t, one), (~t, other)):
+            w[arm & matched] = (goal / np.maximum(count, 1))[s[arm & matched]]
         self.weights_ = mean_one(w, t)
-        self.strata_ = np.where(kept, np.unique(np.where(kept, s, -1), return_inverse=True)[1] - (not kept.all()), -1)
-        self.dropped_ = np.flatnonzero(asked & ~kept)
+        numbered = np.unique(np.where(matched, s, -1), return_inverse=True)[1] - (not matched.all())
+        self.strata_ = np.where(matched, numbered, -1)
+        self.dropped_ = np.flatnonzero(wanted & ~matched)
         self.estimand_ = f"{self.estimand} of the matched" if len(self.dropped_) else self.estimand
         return self
 

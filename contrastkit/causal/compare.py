@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import ArrayLike
 
-from contrastkit.causal.balance import balance_table
-from contrastkit.causal.balancing import DifferentiatedConfounderBalancing, ResidualBalancing
+from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing, ResidualBalancing
 from contrastkit.causal.estimate import (
     AIPW,
     DifferenceInMeans,
@@ -20,37 +20,35 @@ from contrastkit.causal.estimate import (
     Weighted,
 )
 from contrastkit.causal.matching import Matching
-from contrastkit.causal.study import arms, covariates, named, outcome
+from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
 from contrastkit.errors import UserError
+from contrastkit.tables.checks import as_arms, as_outcome
+from contrastkit.tables.covariates import Covariates
 
-Estimand = Literal["ATT", "ATC", "ATE", "ATO"]
 
-
-def estimators(
-    estimand: Estimand, *, error: Literal["balanced", "hc1"] = "balanced", seed: int = 0
-) -> dict[str, Estimator]:
+def estimators(estimand: AnyEstimand, *, error: Error = "balanced", seed: int = 0) -> dict[str, Estimator]:
     """What :func:`compare` puts side by side, by name: those that have the estimand, and the naive one, regression and
     overlap weights, which have their own. ``error`` is that of entropy balancing, ``seed`` of the folds."""
     seed %= 2**32  # scikit-learn takes no larger one
-    found: dict[str, Estimator] = {"naive": DifferenceInMeans(), "ols": Regression()}
+    by_name: dict[str, Estimator] = {"naive": DifferenceInMeans(), "ols": Regression()}
     if estimand in ("ATT", "ATC"):
-        found["oaxaca"] = OaxacaBlinder(estimand)
+        by_name["oaxaca"] = OaxacaBlinder(estimand)
     if estimand != "ATO":
-        found["matching"] = Matched(Matching(estimand, metric="scaled"))
-        found["strata"] = Stratified(estimand)
-        found["ipw"] = Weighted(InverseProbability(estimand))
-    found["overlap"] = Weighted(InverseProbability("ATO"))
+        by_name["matching"] = Matched(Matching(estimand, metric="scaled"))
+        by_name["strata"] = Stratified(estimand)
+        by_name["ipw"] = Weighted(InverseProbability(estimand))
+    by_name["overlap"] = Weighted(InverseProbability("ATO"))
     if estimand != "ATO":
-        found["entropy"] = Weighted(EntropyBalancing(estimand), error=error)
+        by_name["entropy"] = Weighted(EntropyBalancing(estimand), error=error)
     if estimand == "ATE":
-        found["cbps"] = Weighted(CovariateBalancing(estimand))  # else the same as entropy
+        by_name["cbps"] = Weighted(CovariateBalancing(estimand))  # else the same as entropy
     if estimand in ("ATT", "ATC"):
-        found["arb"] = ResidualBalancing(estimand, seed=seed)
-        found["dcb"] = DifferentiatedConfounderBalancing(estimand)
+        by_name["arb"] = ResidualBalancing(estimand, seed=seed)
+        by_name["dcb"] = DifferentiatedConfounderBalancing(estimand)
     if estimand != "ATO":
-        found["aipw"] = AIPW(estimand, seed=seed)
-    return found
+        by_name["aipw"] = AIPW(estimand, seed=seed)
+    return by_name
 
 
 @dataclass(frozen=True)
@@ -74,26 +72,25 @@ def compare(
     T: ArrayLike,
     Y: ArrayLike,
     *,
-    estimand: Estimand = "ATT",
-    error: Literal["balanced", "hc1"] = "balanced",
+    estimand: AnyEstimand = "ATT",
+    error: Error = "balanced",
     seed: int = 0,
 ) -> Iterator[Row]:
     """Every estimator on the same data; what one refuses leaves the others alone.
 
     Raises:
-        UserError: the data themselves are refused (see :mod:`contrastkit.causal.study`).
+        UserError: the data themselves are refused (see :mod:`contrastkit.tables`).
     """
-    x, names = covariates(X)
-    y, t = outcome(Y, len(x)), arms(T, len(x))
+    X = Covariates.of(X)
+    y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
     for name, estimator in estimators(estimand, error=error, seed=seed).items():
         try:
-            done = estimator.fit(named(x, names), t, y)
+            estimator.fit(X, t, y)
         except UserError as refusal:
             yield Row(name, refused=str(refusal))
             continue
         ess = smd = math.nan
-        if done.weights_ is not None:
-            of = done.estimand_.split()[0]
-            balance = balance_table(x, t, done.weights_, estimand=of)
+        if estimator.weights_ is not None:
+            balance = balance_table(X, t, estimator.weights_, estimand=estimator.estimand_.split()[0])
             ess, smd = float(balance.n[:, 1].min()), balance.worst
-        yield Row(name, done.estimand_, done.effect_, done.se_, *done.interval(), ess, smd)
+        yield Row(name, estimator.estimand_, estimator.effect_, estimator.se_, *estimator.interval(), ess, smd)

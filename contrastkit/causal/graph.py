@@ -171,18 +171,18 @@ def _backdoor(cut: nx.DiGraph, T: str, Y: str, before: list[str]) -> list[tuple[
         return []
     if len(candidates) <= MANY:
         return _minimal(candidates, lambda Z: nx.is_d_separator(cut, {T}, {Y}, Z))
-    found = nx.find_minimal_d_separator(cut, {T}, {Y}, restricted=set(candidates))
-    return [tuple(sorted(found))]
+    separator = nx.find_minimal_d_separator(cut, {T}, {Y}, restricted=set(candidates))
+    return [tuple(sorted(separator))]
 
 
 def _minimal(candidates: list[str], holds: Callable[[set[str]], bool]) -> list[tuple[str, ...]]:
     """The sets of candidates for which ``holds``, none a part of another, smallest first."""
-    found: list[tuple[str, ...]] = []
+    sets: list[tuple[str, ...]] = []
     for size in range((len(candidates) if len(candidates) <= MANY else FEW) + 1):
         for some in combinations(candidates, size):
-            if not any(set(one) <= set(some) for one in found) and holds(set(some)):
-                found.append(some)
-    return found
+            if not any(set(one) <= set(some) for one in sets) and holds(set(some)):
+                sets.append(some)
+    return sets
 
 
 def _back_doors(graph: nx.DiGraph, T: str, Y: str) -> Iterator[list[str]]:

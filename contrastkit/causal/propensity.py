@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from contrastkit.causal.study import Floats, covariates, scales, treatment
 from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
+from contrastkit.tables.checks import Bools, Floats, as_treatment
+from contrastkit.tables.covariates import Covariates, scales
 
 CLIP = 1e-6  # how near to 0 and 1 a classifier's scores come
 SEPARATION = (
@@ -47,8 +48,8 @@ class Propensity(BaseEstimator):
         self.seed = seed
 
     def fit(self, X: Any, T: ArrayLike) -> Self:
-        x, _ = covariates(X)
-        t = treatment(T, len(x))
+        x = Covariates.of(X).x
+        t = as_treatment(T, len(x))
         if self.folds == 1 or 0 < self.folds > min(t.sum(), (~t).sum()):
             raise UserError(f"{self.folds} folds: 0 for none, or from 2 up to the units of the smaller arm")
         z = self.learn(x, t)
@@ -67,9 +68,9 @@ class Propensity(BaseEstimator):
         self.overlap_ = float(np.minimum(*arms).sum())
         return self
 
-    def learn(self, x: Floats, t: NDArray[np.bool_]) -> Floats:
-        """The model of x [n, p] and t [n] alone, for :meth:`predict`: nothing is said of these rows themselves. Returns
-        them as the model sees them, standardised."""
+    def learn(self, x: Floats, t: Bools) -> Floats:
+        """Fit the model to checked x [n, p] and t [n], for :meth:`predict_numbers`, and leave the attributes of these
+        rows unset. Returns x as the model sees it, standardised."""
         self._mean, self._sd = x.mean(0), scales(x)
         model = self.classifier
         if model is None:
@@ -94,7 +95,10 @@ class Propensity(BaseEstimator):
 
     def predict(self, X: Any) -> Floats:
         """The scores [m] of other rows, from the model of all rows that were fitted."""
-        x, _ = covariates(X)
+        return self.predict_numbers(Covariates.of(X).x)
+
+    def predict_numbers(self, x: Floats) -> Floats:
+        """The scores [m] of checked x [m, p]."""
         return self._inside(self.classifier_.predict_proba(self._scaled(x))[:, 1])
 
     def _scaled(self, x: Floats) -> Floats:
@@ -117,16 +121,16 @@ def crump(e: Floats) -> float:
     means = np.cumsum(g) / np.arange(1, len(g) + 1)
     if g[-1] <= 2 * means[-1]:
         return 0.0
-    kept = int(np.flatnonzero(g <= 2 * means).max())
-    return float(0.5 - np.sqrt(0.25 - 1 / (2 * means[kept])))
+    last = int(np.flatnonzero(g <= 2 * means).max())
+    return float(0.5 - np.sqrt(0.25 - 1 / (2 * means[last])))
 
 
-def within(e: Floats, alpha: float) -> NDArray[np.bool_]:
+def within(e: Floats, alpha: float) -> Bools:
     """Who has a score in [alpha, 1 - alpha]."""
     return (e >= alpha) & (e <= 1 - alpha)
 
 
-def calibration(e: Floats, t: NDArray[np.bool_]) -> Floats:
+def calibration(e: Floats, t: Bools) -> Floats:
     """In tenths of the scores, lowest first: the mean score, the share who were treated, and how many they are, [10, 3]
     (fewer rows where scores are alike). Scores that mean what they say have the first two equal."""
     cuts = np.unique(np.quantile(e, np.linspace(0, 1, 11)[1:-1]))
@@ -136,7 +140,7 @@ def calibration(e: Floats, t: NDArray[np.bool_]) -> Floats:
     return np.stack([*means, n[n > 0]], axis=1).astype(np.float64)
 
 
-def overlap_plot(e: Floats, t: NDArray[np.bool_], path: Path) -> None:
+def overlap_plot(e: Floats, t: Bools, path: Path) -> None:
     """Both arms' scores as histograms, one up, one down, and the calibration beside them, into a .png."""
     from matplotlib.figure import Figure
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from contrastkit.causal.estimate import DifferenceInMeans, Regression
+from contrastkit.causal.estimate import DifferenceInMeans, Estimator, Regression
 from contrastkit.causal.graph import identify, parse
-from contrastkit.causal.study import Floats
 from contrastkit.checkpoint import write_with
+from contrastkit.tables.checks import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ class World:
         graph: of its variables (:func:`contrastkit.causal.graph.parse`); ``at`` says where each is drawn, in [0, 1]^2.
         truth: the mean effect of ``treatment``, which is 0 or 1, on ``outcome``.
         simulate: a pandas frame of n rows of what is observed; ``unobserved`` are the variables that it lacks.
-        shown: the variable that the picture colours by.
+        colour_by: the variable that the picture colours by.
         parts: queries of frames by name: parts of the data that somebody might look at alone.
     """
 
@@ -49,7 +49,7 @@ class World:
     truth: float
     simulate: Callable[[int, np.random.Generator], Any]
     unobserved: tuple[str, ...] = ()
-    shown: str = ""
+    colour_by: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -69,25 +69,27 @@ class Adjustment:
 def adjustments(world: World, frame: Any) -> list[Adjustment]:
     """The naive analyst, then those who adjust for each set that the graph says to, then for what it says not to, then
     those who look at a part of the data."""
-    found = identify(parse(world.graph), world.treatment, world.outcome, unobserved=world.unobserved)
-    good = [chosen for chosen in found.backdoor_sets if chosen]
+    identified = identify(parse(world.graph), world.treatment, world.outcome, unobserved=world.unobserved)
+    good = [chosen for chosen in identified.backdoor_sets if chosen]
     base = good[0] if good else ()
-    bad = [(*base, name) for name in (*found.never, *found.colliders)]
+    bad = [(*base, name) for name in (*identified.never, *identified.colliders)]
     asked: list[tuple[str, tuple[str, ...], Any]] = [("nothing", (), frame)]
     asked += [(", ".join(chosen), chosen, frame) for chosen in (*good, *bad)]
     asked += [(name, (), frame.query(query)) for name, query in world.parts.items()]
     rows: list[Adjustment] = []
     for name, chosen, rows_of in asked:
         T, Y = rows_of[world.treatment], rows_of[world.outcome]
-        # The naive one must be given covariates, and does not look at them.
-        done = Regression().fit(rows_of[list(chosen)], T, Y) if chosen else DifferenceInMeans().fit(T.to_numpy(), T, Y)
-        error = done.effect_ - world.truth
+        if chosen:
+            estimator: Estimator = Regression().fit(rows_of[list(chosen)], T, Y)
+        else:
+            estimator = DifferenceInMeans().fit(T.to_numpy(), T, Y)  # which needs covariates, and ignores them
+        error = estimator.effect_ - world.truth
         verdict: Literal["recovers", "biased", "worse"] = "biased"
-        if abs(error) <= ERRORS * done.se_:
+        if abs(error) <= ERRORS * estimator.se_:
             verdict = "recovers"
         elif rows and abs(error) > abs(rows[0].error):
             verdict = "worse"
-        rows.append(Adjustment(name, chosen, done.effect_, done.se_, error, verdict))
+        rows.append(Adjustment(name, chosen, estimator.effect_, estimator.se_, error, verdict))
     return rows
 
 
@@ -162,7 +164,7 @@ WORLDS = (
         "Where ice cream is sold more people drown, and it drowns nobody: heat sells it, and sends people swimming.",
         "heat -> ice cream; heat -> drownings",
         {"heat": (0.5, 0.85), "ice cream": (0.1, 0.2), "drownings": (0.9, 0.2)},
-        "ice cream", "drownings", 0.0, _confounding, shown="heat",
+        "ice cream", "drownings", 0.0, _confounding, colour_by="heat",
     ),
     World(
         "selection",
@@ -170,7 +172,7 @@ WORLDS = (
         "adjusts for that, the food is worse where the view is good.",
         "view -> open; food -> open",
         {"view": (0.1, 0.8), "food": (0.9, 0.8), "open": (0.5, 0.15)},
-        "view", "food", 0.0, _selection, shown="open", parts={"those open only": "open == 1"},
+        "view", "food", 0.0, _selection, colour_by="open", parts={"those open only": "open == 1"},
     ),
     World(
         "Simpson's paradox",
@@ -178,7 +180,7 @@ WORLDS = (
         "(After Charig et al. 1986.)",
         "large -> surgery; large -> success; surgery -> success",
         {"large": (0.5, 0.85), "surgery": (0.1, 0.2), "success": (0.9, 0.2)},
-        "surgery", "success", 0.06, _simpson, shown="large",
+        "surgery", "success", 0.06, _simpson, colour_by="large",
         parts={"small stones only": "large == 0", "large stones only": "large == 1"},
     ),
     World(
@@ -186,7 +188,7 @@ WORLDS = (
         "Training pays because it teaches: whoever compares people of the same skill takes away most of what it does.",
         "training -> skill -> pay; training -> pay",
         {"training": (0.1, 0.2), "skill": (0.5, 0.85), "pay": (0.9, 0.2)},
-        "training", "pay", 2.0, _mediation, shown="skill",
+        "training", "pay", 2.0, _mediation, colour_by="skill",
     ),
     World(
         "M-bias",
@@ -197,31 +199,31 @@ WORLDS = (
             "income": (0.1, 0.9), "genes": (0.9, 0.9), "mother": (0.5, 0.55),
             "education": (0.1, 0.15), "sugar": (0.9, 0.15),
         },
-        "education", "sugar", -0.5, _m_bias, unobserved=("income", "genes"), shown="mother",
+        "education", "sugar", -0.5, _m_bias, unobserved=("income", "genes"), colour_by="mother",
     ),
 )  # fmt: skip
 
 
 def visit(n: int, seed: int) -> list[tuple[World, Any, list[Adjustment]]]:
     """Every world with a frame of n rows of it, and what analysts find there."""
-    found = []
+    visits = []
     for k, world in enumerate(WORLDS):
         frame = world.simulate(n, np.random.default_rng([seed, k]))
-        found.append((world, frame, adjustments(world, frame)))
-    return found
+        visits.append((world, frame, adjustments(world, frame)))
+    return visits
 
 
 # -------------------------------------------------------------------------------------------------------------- picture
 
 
-def picture(found: Sequence[tuple[World, Any, list[Adjustment]]], path: Path) -> None:
+def picture(visits: Sequence[tuple[World, Any, list[Adjustment]]], path: Path) -> None:
     """For each of the worlds that :func:`visit` gives its graph, the data with the effect as each analyst sees it, and
     these effects with their 95 % intervals, into a .png."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 2.5 * len(found)), layout="constrained")
-    rows = figure.subplots(len(found), 3, squeeze=False, width_ratios=(1, 1.1, 1.3))
-    for (causes, data, effects), (world, frame, analysts) in zip(rows, found, strict=True):
+    figure = Figure(figsize=(12, 2.5 * len(visits)), layout="constrained")
+    rows = figure.subplots(len(visits), 3, squeeze=False, width_ratios=(1, 1.1, 1.3))
+    for (causes, data, effects), (world, frame, analysts) in zip(rows, visits, strict=True):
         _draw_graph(causes, world)
         _draw_data(data, world, frame, analysts)
         _draw_effects(effects, world, analysts)
@@ -247,7 +249,7 @@ def _draw_data(axes: "Axes", world: World, frame: Any, analysts: Sequence[Adjust
     from matplotlib import colormaps
 
     t, y = frame[world.treatment].to_numpy(), frame[world.outcome].to_numpy().astype(float)
-    z = frame[world.shown].to_numpy() if world.shown else np.zeros(len(t))
+    z = frame[world.colour_by].to_numpy() if world.colour_by else np.zeros(len(t))
     tint = colormaps["viridis"](0.9 * rankdata(z, "min") / len(z))
     if np.isin(y, (0, 1)).all():  # shares instead of points, as large as they count
         for value in np.unique(z):
@@ -256,7 +258,7 @@ def _draw_data(axes: "Axes", world: World, frame: Any, analysts: Sequence[Adjust
             axes.plot((0, 1), shares, color=colour)
             axes.scatter((0, 1), shares, [600 * rows.mean() for rows in part], colour[None])
             at = (1, shares[1])
-            axes.annotate(f"{world.shown} = {value:g}", at, (12, 0), textcoords="offset points", va="center")
+            axes.annotate(f"{world.colour_by} = {value:g}", at, (12, 0), textcoords="offset points", va="center")
     else:
         jitter = np.random.default_rng(0).uniform(-0.2, 0.2, size=len(t))
         axes.scatter((t + jitter)[:POINTS], y[:POINTS], 7, tint[:POINTS], alpha=0.6, linewidths=0)
@@ -267,7 +269,7 @@ def _draw_data(axes: "Axes", world: World, frame: Any, analysts: Sequence[Adjust
     axes.plot(ends, y.mean() + (ends - t.mean()) * world.truth, color=INK, ls=":")
     axes.set_xticks((0, 1), (f"no {world.treatment}", world.treatment))
     axes.set(ylabel=world.outcome, xlim=(-0.4, 1.6))
-    axes.set_title(f"colour: {world.shown}" if world.shown else "", loc="left", fontsize=9)
+    axes.set_title(f"colour: {world.colour_by}" if world.colour_by else "", loc="left", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 
 

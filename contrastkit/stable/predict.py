@@ -4,19 +4,19 @@ import json
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from contrastkit.causal.study import Floats, numbers
 from contrastkit.checkpoint import write_text
 from contrastkit.errors import UserError
-from contrastkit.stable.checks import features, weights
+from contrastkit.stable.names import Kind
+from contrastkit.tables.checks import Floats, as_numbers, as_weights, check_magnitude
+from contrastkit.tables.covariates import Covariates
 
-Kind = Literal["ridge", "logistic"]
 FORMAT = 1
 
 
@@ -39,19 +39,15 @@ class Linear:
     classes: tuple[str, ...] = ()
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Numbers float64 [n], or classes as text [n], of a frame with columns of these names or an array [n, p].
+        """Numbers float64 [n], or classes as text [n], of covariates or a frame with columns of these names, or of an
+        array [n, p].
 
         A frame's columns are known by their names as text: 0 is "0".
 
         Raises:
             UserError: a column is missing, another number of them, or not finite numbers.
         """
-        if hasattr(X, "columns"):
-            label = {str(column): column for column in X.columns}
-            if lacking := [name for name in self.names if name not in label]:
-                raise UserError(f"the model wants a column '{lacking[0]}', which these data have not")
-            X = X[[label[name] for name in self.names]]
-        x, _ = _wordless(X)
+        x = _features(self._own(X)).x
         if x.shape[1] != len(self.names):
             raise UserError(f"the model is for {len(self.names)} features, these data have {x.shape[1]}")
         scores = x @ self.coefficients.T + self.intercept
@@ -59,6 +55,19 @@ class Linear:
             return scores[:, 0]
         best = scores.argmax(1) if len(self.classes) > 2 else (scores[:, 0] > 0).astype(int)
         return np.array(self.classes)[best]
+
+    def _own(self, X: Any) -> Any:
+        """The model's columns of covariates or a frame, in its order; an array as it is."""
+        if isinstance(X, Covariates):
+            place = {name: j for j, name in enumerate(X.names)}
+        elif hasattr(X, "columns"):
+            place = {str(column): j for j, column in enumerate(X.columns)}
+        else:
+            return X
+        if lacking := [name for name in self.names if name not in place]:
+            raise UserError(f"the model needs a column '{lacking[0]}', which these data lack")
+        columns = [place[name] for name in self.names]
+        return X.select(columns) if isinstance(X, Covariates) else X.iloc[:, columns]
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -108,7 +117,7 @@ def fit(
     least squares, of least norm where columns follow from one another.
 
     Args:
-        X: [n, p], an array or a frame, whose names the model keeps, of numbers.
+        X: [n, p], covariates, an array or a frame, whose names the model keeps, of numbers.
         Y: [n]: numbers, or any values for logistic.
         w: weights [n], not negative; None for equal ones.
         kind: ridge or logistic.
@@ -124,43 +133,53 @@ def fit(
         raise UserError(f"{kind} is not among the predictors here: {', '.join(get_args(Kind))}")
     if not 0 <= alpha < np.inf:
         raise UserError(f"alpha {alpha:g}: a penalty from 0 up")
-    x, names = _wordless(X)
-    n = len(x)
+    features = _features(X)
+    x, names, n = features.x, features.names, len(features)
     y: Any = _text(Y, n) if kind == "logistic" else _numbers(Y, n)
-    w = np.ones(n) if w is None else weights(w, n)
+    w = np.ones(n) if w is None else as_weights(w, n)
     mean = np.average(x, axis=0, weights=w) if intercept else np.zeros(x.shape[1])
     sd = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=w))
     constant = sd <= 1e-12 * np.abs(x).max(0)  # of a constant it is rounding, not always 0
     sd[constant] = 1
     z = np.where(constant, 0, (x - mean) / sd)
-    classes: tuple[str, ...] = ()
-    if kind == "ridge" and not alpha:
-        # not by Ridge, which takes the rounding of a column that follows from others for a direction of its own
-        level, root = np.average(y, weights=w) if intercept else 0.0, np.sqrt(w)
-        b = np.linalg.lstsq(z * root[:, None], (y - level) * root, rcond=1e-10)[0][None] / sd
-        return Linear(kind, names, b, level - b @ mean, classes)
-    if kind == "ridge":
-        model = Ridge(alpha=alpha, fit_intercept=intercept, solver="svd").fit(z, y, sample_weight=w)
+    if kind == "logistic":
+        logistic = _logistic(z, y, w, alpha, intercept=intercept)
+        classes, b, level = tuple(str(c) for c in np.unique(y)), np.atleast_2d(logistic.coef_) / sd, logistic.intercept_
+    elif alpha:
+        ridge = Ridge(alpha=alpha, fit_intercept=intercept, solver="svd").fit(z, y, sample_weight=w)
+        classes, b, level = (), np.atleast_2d(ridge.coef_) / sd, ridge.intercept_
     else:
-        classes = tuple(str(c) for c in np.unique(y))
-        if len(classes) < 2:
-            raise UserError(f"every label is {classes[0]}: there is nothing to tell apart")
-        if len(classes) > max(2, n // 2):
-            raise UserError(f"{len(classes)} different labels of {n} rows are no classes: ridge predicts numbers")
-        if without := [c for c in np.unique(y) if not w[y == c].any()]:
-            raise UserError(f"the rows of class {without[0]} all have weight zero: nothing of it is left to learn")
-        separable = f"the classes may be separable, raise alpha {alpha:g}"
-        model = LogisticRegression(C=1 / alpha if alpha else np.inf, fit_intercept=intercept, max_iter=2000)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", ConvergenceWarning)
-            try:
-                model.fit(z, y, sample_weight=w)
-            except ConvergenceWarning as error:
-                raise UserError(f"logistic regression has not converged: {separable}") from error
-        if not alpha and (model.predict(z) == y)[w > 0].all():
-            raise UserError(f"logistic regression tells all rows apart, coefficients without a bound: {separable}")
-    b = np.atleast_2d(model.coef_) / sd
-    return Linear(kind, names, b, np.broadcast_to(model.intercept_, len(b)) - b @ mean, classes)
+        # Not by Ridge, which takes the rounding of a column that follows from others for a direction of its own.
+        level, root = np.average(y, weights=w) if intercept else 0.0, np.sqrt(w)
+        classes, b = (), np.linalg.lstsq(z * root[:, None], (y - level) * root, rcond=1e-10)[0][None] / sd
+    return Linear(kind, names, b, np.broadcast_to(level, len(b)) - b @ mean, classes)
+
+
+def _logistic(z: Floats, y: NDArray[Any], w: Floats, alpha: float, *, intercept: bool) -> LogisticRegression:
+    """Logistic regression of labels y [n] on standardised z [n, p].
+
+    Raises:
+        UserError: a single class or hardly any rows of each, a class without weight, no convergence, or no penalty
+            where the classes can be separated.
+    """
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise UserError(f"every label is {classes[0]}: there is nothing to tell apart")
+    if len(classes) > max(2, len(y) // 2):
+        raise UserError(f"{len(classes)} different labels of {len(y)} rows are no classes: ridge predicts numbers")
+    if without := [c for c in classes if not w[y == c].any()]:
+        raise UserError(f"the rows of class {without[0]} all have weight zero: nothing of it is left to learn")
+    separable = f"the classes may be separable, raise alpha {alpha:g}"
+    model = LogisticRegression(C=1 / alpha if alpha else np.inf, fit_intercept=intercept, max_iter=2000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            model.fit(z, y, sample_weight=w)
+        except ConvergenceWarning as error:
+            raise UserError(f"logistic regression has not converged: {separable}") from error
+    if not alpha and (model.predict(z) == y)[w > 0].all():
+        raise UserError(f"logistic regression tells all rows apart, coefficients without a bound: {separable}")
+    return model
 
 
 @dataclass(frozen=True)
@@ -186,7 +205,7 @@ def evaluate(model: Linear, X: Any, Y: ArrayLike, environment: ArrayLike | None 
     """The errors of ``model`` in each environment.
 
     Args:
-        X: [n, p], a frame with the model's columns or an array.
+        X: [n, p], covariates or a frame with the model's columns, or an array.
         Y: [n].
         environment: where each row comes from, [n], any values; None for one place.
 
@@ -213,24 +232,26 @@ def evaluate(model: Linear, X: Any, Y: ArrayLike, environment: ArrayLike | None 
     places = np.unique(where)
     means = np.array([losses[where == place].mean() for place in places])
     errors = means if model.kind == "logistic" else np.sqrt(means)
-    shown = ["all"] if environment is None else [str(place) for place in places]
+    names = ["all"] if environment is None else [str(place) for place in places]
     return Evaluation(
         model.kind,
-        dict(zip(shown, errors.tolist(), strict=True)),
-        dict(zip(shown, [int((where == place).sum()) for place in places], strict=True)),
+        dict(zip(names, errors.tolist(), strict=True)),
+        dict(zip(names, [int((where == place).sum()) for place in places], strict=True)),
         float(errors.mean()),
         float(errors.std()),
         float(errors.max()),
     )
 
 
-def _wordless(X: Any) -> tuple[Floats, tuple[str, ...]]:
-    """What ``features`` gives, but no columns of words: they would be as many as these data happen to have words."""
-    x, names = features(X)
-    if hasattr(X, "columns") and (words := sorted(set(names) - {str(column) for column in X.columns})):
-        column = words[0].partition("=")[0]
-        raise UserError(f"{column} holds words: make numbers of them, a column of 0 and 1 for each but one")
-    return x, names
+def _features(X: Any) -> Covariates:
+    """Covariates of numbers of moderate size, and no words: their columns would be as many as these data happen to have
+    words."""
+    covariates = Covariates.of(X)
+    check_magnitude(covariates.x, covariates.names)
+    for name, origin in zip(covariates.names, covariates.origins, strict=True):
+        if name != origin:
+            raise UserError(f"{origin} holds words: make numbers of them, a column of 0 and 1 for each but one")
+    return covariates
 
 
 def _numbers(Y: ArrayLike, n: int) -> Floats:
@@ -239,10 +260,9 @@ def _numbers(Y: ArrayLike, n: int) -> Floats:
         raise UserError(f"{len(y)} labels for {n} rows")
     if y.dtype.kind in "OUS" and any(isinstance(value, str) for value in y[:, 0]):
         raise UserError("the label holds words: ridge predicts numbers, logistic tells classes apart")
-    found = numbers(y, ("the label",))[:, 0]
-    if np.abs(found).max() > 1e100:
-        raise UserError("the label has values beyond 1e100: choose other units")
-    return found
+    y = as_numbers(y, ("the label",))
+    check_magnitude(y, ("the label",))
+    return y[:, 0]
 
 
 def _text(Y: ArrayLike, n: int) -> NDArray[np.str_]:
@@ -251,7 +271,7 @@ def _text(Y: ArrayLike, n: int) -> NDArray[np.str_]:
     if len(y) != n:
         raise UserError(f"{len(y)} labels for {n} rows")
     if y.dtype.kind == "f":
-        y = numbers(y[:, None], ("the label",))[:, 0]
+        y = as_numbers(y[:, None], ("the label",))[:, 0]
         y = y.astype(np.int64) if (y == np.round(y)).all() else y
     elif y.dtype.kind == "O" and (missing := sum(v is None or v != v for v in y)):
         raise UserError(f"the label: {missing} of {n} values are missing: drop or fill them")

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastkit.causal.study import Floats
 from contrastkit.errors import UserError
+from contrastkit.stable.names import Mode
+from contrastkit.tables.checks import Floats
 
 if TYPE_CHECKING:
     from contrastkit.data import DataSet, Source
 
-Mode = Literal["independent", "S-to-V", "V-to-S", "collinear"]
 Seed = int | Sequence[int]  # numbers in a row name a stream of their own: (seed, place)
 LARGEST = 2 * 10**8  # numbers in a table
 ENVIRONMENTS = (-3.0, -2.0, -1.7, -1.5, -1.3, 1.3, 1.5, 1.7, 2.0, 3.0)  # of the test (Kuang et al. 2020)
@@ -39,6 +39,15 @@ class Trial:
     T: NDArray[np.bool_]
     Y: Floats
     att: float
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """X1, ..., T and Y, [n] each."""
+        return {f"X{j + 1}": x for j, x in enumerate(self.X.T)} | {"T": self.T.astype(int), "Y": self.Y}
+
+    @property
+    def difference_in_means(self) -> float:
+        """The naive estimate of the effect."""
+        return float(self.Y[self.T].mean() - self.Y[~self.T].mean())
 
 
 def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent", seed: Seed = 0) -> Sample:
@@ -78,10 +87,10 @@ def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent",
         f = S @ beta + S[:, 0] * S[:, 1] * S[:, 2]
         x = np.concatenate([S, V], axis=1)
         far = np.abs(f[:, None] - np.sign(r) * x[:, biased]).sum(1)
-        kept = g.uniform(size=len(f)) < abs(r) ** (-5 * far)
-        X.append(x[kept])
-        Y.append(f[kept] + g.normal(0, np.sqrt(0.3), int(kept.sum())))
-        have, drawn = have + int(kept.sum()), drawn + len(f)
+        selected = g.uniform(size=len(f)) < abs(r) ** (-5 * far)
+        X.append(x[selected])
+        Y.append(f[selected] + g.normal(0, np.sqrt(0.3), int(selected.sum())))
+        have, drawn = have + int(selected.sum()), drawn + len(f)
     return Sample(np.concatenate(X)[:n], np.concatenate(Y)[:n], s)
 
 
@@ -197,8 +206,8 @@ def coloured(
             probabilities.
     """
     if len(environments) < 2 or not all(0 <= e <= 1 for e in (*environments, flip)):
-        shown = ", ".join(f"{e:g}" for e in environments)
-        raise UserError(f"environments {shown}, flips {flip:g}: two environments or more, all of them probabilities")
+        some = ", ".join(f"{e:g}" for e in environments)
+        raise UserError(f"environments {some}, flips {flip:g}: two environments or more, all of them probabilities")
     if data.test is None:
         raise UserError(f"{data.name} has no test part: hold one out with --val-fraction 0.1")
     parts = [_grey(source) for source in (data.train, data.test)]
@@ -209,7 +218,7 @@ def coloured(
         raise UserError(f"{data.name} has one class: there are no two halves")
     names = np.array([f"{named[0]} to {named[half - 1]}", f"{named[half]} to {named[-1]}"])
     g = np.random.default_rng(seed)
-    found: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for prefix, (grey, classes), own in (("", parts[0], environments[:-1]), ("test_", parts[1], environments[-1:])):
         n = len(grey)
         e = g.permutation(np.resize(np.array(own, np.float64), n))
@@ -220,8 +229,8 @@ def coloured(
         green = label ^ (g.uniform(size=n) < e)
         images = np.zeros((*grey.shape, 3), np.uint8)
         images[~green, ..., 0], images[green, ..., 1] = grey[~green], grey[green]
-        found |= {f"{prefix}images": images, f"{prefix}labels": names[label.astype(int)], f"{prefix}environment": e}
-    return found
+        arrays |= {f"{prefix}images": images, f"{prefix}labels": names[label.astype(int)], f"{prefix}environment": e}
+    return arrays
 
 
 def _grey(source: "Source") -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

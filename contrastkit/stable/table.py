@@ -1,7 +1,5 @@
 """Tables of features, from files."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastkit.causal.study import numbers, table
-from contrastkit.errors import UserError, suggest
+from contrastkit.errors import UserError
+from contrastkit.tables.checks import as_numbers
+from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.embeddings import read_embeddings
+from contrastkit.tables.files import check_columns, read_table
 
 
 @dataclass(frozen=True)
 class Table:
-    """Features, a pandas frame [n, p] of finite float64; label and environment [n], None where there is none."""
+    """Features [n, p]; label and environment [n], None where there is none."""
 
-    X: Any
+    X: Covariates
     label: NDArray[Any] | None
     environment: NDArray[Any] | None
-    left: tuple[str, ...] = ()  # columns that are not of numbers, and so no features
+    left_out: tuple[str, ...] = ()  # columns that are not of numbers, and so no features
+    embedded: bool = False  # whether the features are of an .npz that ``contrastkit embed`` wrote
 
 
 def read(
@@ -48,50 +50,54 @@ def read(
         UserError: no such file, not to be read, no such column or row, a column that is two things at once, missing
             values, features that are not finite numbers, or, where none are named, a column of which most are.
     """
-    import pandas as pd  # takes a while
-
-    frame = _embedded(path) if path.suffix == ".npz" else table(path)
+    frame = _embedded(path) if path.suffix == ".npz" else read_table(path)
     if path.suffix == ".npz" and label is None and "label" in frame:
         label = "label"
     where, _, value = (rows or "").partition("=")
     roles = [name for name in (label, environment) if name is not None]
-    for name in (*roles, *features, *([where] if rows else [])):
-        if name not in frame:
-            known = [str(column) for column in frame.columns]
-            some = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-            raise UserError(f"{path.name} has no column '{name}'{suggest(name, known)} (it has {some})")
-        if [*roles, *features].count(name) > 1:
-            raise UserError(f"'{name}' is asked for twice: label, environment and features are different columns")
+    check_columns(frame, path.name, [*roles, *features], "label, environment and features")
     if rows:
-        kept = frame[where].astype(str) == value
-        if not kept.any():
-            some = ", ".join(map(str, frame[where].unique()[:8]))
-            raise UserError(f"no row of {path.name} has {where} = {value} (it is {some})")
-        frame = frame[kept]
-    left: tuple[str, ...] = ()
-    if not features and "p" in frame.attrs:
-        features = [name for name in frame.columns[: frame.attrs["p"]] if name not in (*roles, where)]
-    elif not features:
-        others = [name for name in frame.columns if name not in (*roles, where)]
-        features = [name for name in others if _numeric(frame[name])]
-        left = tuple(str(name) for name in others if name not in features)
+        check_columns(frame, path.name, [where], "rows")
+        frame = _selected(frame, path.name, where, value)
+    left_out: tuple[str, ...] = ()
+    if not features:
+        features, left_out = _numeric_columns(frame, (*roles, where))
     if not features or not len(frame):
         raise UserError(f"{path} has no rows, or no column of numbers that could be a feature")
     for name in roles:
         if missing := int(frame[name].isna().sum()):
             raise UserError(f"{name}: {missing} of {len(frame)} values are missing: drop or fill them")
-    X = pd.DataFrame({str(name): numbers(frame[[name]].to_numpy(), (name,))[:, 0] for name in features})
-    outcome, place = (None if name is None else frame[name].to_numpy() for name in (label, environment))
-    return Table(X, outcome, place, left)
+    names = tuple(map(str, features))
+    x = np.concatenate([as_numbers(frame[name].to_numpy()[:, None], (str(name),)) for name in features], axis=1)
+    y, place = (None if name is None else frame[name].to_numpy() for name in (label, environment))
+    return Table(Covariates(x, names, names), y, place, left_out, path.suffix == ".npz")
 
 
-def _numeric(column: Any) -> bool:
+def _selected(frame: Any, source: str, where: str, value: str) -> Any:
+    """The rows that have this value, as text, in the column ``where``."""
+    matching = frame[where].astype(str) == value
+    if not matching.any():
+        some = ", ".join(map(str, frame[where].unique()[:8]))
+        raise UserError(f"no row of {source} has {where} = {value} (it is {some})")
+    return frame[matching]
+
+
+def _numeric_columns(frame: Any, others: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The columns that can be features, and those that are left out; ``others`` are neither."""
+    if "features" in frame.attrs:
+        return [name for name in frame.columns[: frame.attrs["features"]] if name not in others], ()
+    candidates = [name for name in frame.columns if name not in others]
+    numeric = [name for name in candidates if _is_numeric(frame[name])]
+    return numeric, tuple(str(name) for name in candidates if name not in numeric)
+
+
+def _is_numeric(column: Any) -> bool:
     """Whether a column is of numbers.
 
     Raises:
         UserError: most of it are: a '?' among them is not to cost the whole column.
     """
-    import pandas as pd
+    import pandas as pd  # takes a while
 
     if column.dtype.kind in "biuf" or not len(column):
         return True
@@ -105,30 +111,15 @@ def _numeric(column: Any) -> bool:
 
 
 def _embedded(path: Path) -> Any:
-    """A frame of what ``contrastkit embed`` wrote; ``attrs["p"]`` says how many columns, from the first, are features.
-
-    Raises:
-        UserError: it is something else.
-    """
+    """The frame of an .npz; ``attrs["features"]`` says how many columns, from the first, are features."""
     import pandas as pd
 
-    if not path.is_file():
-        raise UserError(f"{path} is no file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            held = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    features, labels, classes = (held.pop(key, np.empty(0)) for key in ("features", "labels", "classes"))
-    if features.ndim != 2 or not len(features):
-        raise UserError(f"{path} has no array 'features' of rows and columns: 'contrastkit embed' writes one")
-    n, p = features.shape
-    frame = pd.DataFrame(features, columns=[f"x{j}" for j in range(p)])
-    if labels.shape == (n,) and not (labels.dtype.kind in "iu" and (labels < 0).any()):  # -1: an image without a label
-        named = labels.dtype.kind in "iu" and classes.ndim == 1 and len(classes) > labels.max()
-        frame["label"] = classes[labels] if named else labels
-    for key, values in held.items():
-        if values.shape == (n,):
-            frame[key] = values
-    frame.attrs["p"] = p
+    embeddings = read_embeddings(path)
+    p = embeddings.features.shape[1]
+    frame = pd.DataFrame(embeddings.features, columns=[f"x{j}" for j in range(p)])
+    if embeddings.labels is not None:
+        frame["label"] = embeddings.labels
+    for name, values in embeddings.columns.items():
+        frame[name] = values
+    frame.attrs["features"] = p
     return frame

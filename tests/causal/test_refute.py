@@ -10,34 +10,32 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from contrastkit.cli.refute import refute as command
+from contrastkit.cli.causal.refute import refute as command
 from scipy.stats import wilcoxon
 
 from contrastkit.causal.compare import estimators
 from contrastkit.causal.estimate import DifferenceInMeans, Estimator, Regression, Weighted
 from contrastkit.causal.matching import Matching
-from contrastkit.causal.refute import (
+from contrastkit.causal.refute import Verdict, fitted, refute
+from contrastkit.causal.refute.confounding import (
     STRENGTHS,
-    Verdict,
     confounder,
     directions,
-    e_value,
-    fitted,
-    largest_gamma,
-    placebo_outcome,
-    placebo_treatment,
-    random_cause,
-    refute,
-    risk_ratio,
     robustness_value,
-    rosenbaum_bounds,
-    signed_rank,
     strongest,
-    subset,
-    tied,
     unobserved_confounder,
 )
+from contrastkit.causal.refute.hidden_bias import (
+    e_value,
+    largest_gamma,
+    risk_ratio,
+    rosenbaum_bounds,
+    signed_rank,
+    tied,
+)
+from contrastkit.causal.refute.placebo import placebo_outcome, placebo_treatment, random_cause, subset
 from contrastkit.errors import UserError
+from contrastkit.tables.covariates import Covariates
 
 
 def world(n: int = 300, seed: int = 0, effect: float = 2.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -54,9 +52,13 @@ class Says(Estimator):
     def __init__(self, what: Any = None) -> None:
         self.what = what
 
-    def _fit(self, x: np.ndarray, t: np.ndarray, y: np.ndarray) -> None:
+    def _fit(self, X: Covariates, t: np.ndarray, y: np.ndarray) -> None:
         self.estimand_, self.se_ = "constant", 0.1
-        self.effect_ = float(self.what(x, t, y))
+        self.effect_ = float(self.what(X.x, t, y))
+
+
+def named(x: np.ndarray, *names: str) -> Covariates:
+    return Covariates(x, names, names)
 
 
 def by_name(verdicts: Any) -> dict[str, Verdict]:
@@ -68,23 +70,39 @@ def by_name(verdicts: Any) -> dict[str, Verdict]:
 
 def test_a_placebo_has_no_effect_unless_the_estimator_uses_something_again() -> None:
     x, t, y = world()
-    good = placebo_treatment(x, t, y, fitted(Regression(), x, t, y))
+    good = placebo_treatment(Covariates.of(x), t, y, fitted(Regression(), x, t, y))
     assert good.passed and abs(good.numbers["mean"]) < 0.1
     effect = Regression().fit(x, t, y).effect_
-    stale = placebo_treatment(x, t, y, fitted(Says(lambda *_: effect), x, t, y))
+    stale = placebo_treatment(Covariates.of(x), t, y, fitted(Says(lambda *_: effect), x, t, y))
     assert not stale.passed and stale.numbers["low"] == effect and "there should be none" in stale.sentence
+
+
+@pytest.mark.parametrize(
+    ("draws", "why"),
+    [([1.0] * 49 + [-60.0], "zero is outside of the central 95 %"), ([-0.1] * 5 + [1.0] * 45, "the mean is not zero")],
+)
+def test_a_placebo_that_fails_one_condition_alone_fails(draws: list[float], why: str) -> None:
+    x, t, y = world()
+    first = fitted(Says(lambda *_: 1.0), x, t, y)
+    effects = iter(draws)
+    first.what = lambda *_: next(effects)
+    verdict = placebo_treatment(Covariates.of(x), t, y, first)
+    low, high, mean = (verdict.numbers[key] for key in ("low", "high", "mean"))
+    centred = abs(mean) <= 4 * np.std(draws) / math.sqrt(50)
+    assert (low <= 0 <= high, centred) == ((False, True) if "outside" in why else (True, False))
+    assert not verdict.passed
 
 
 def test_noise_and_a_smaller_sample_do_not_move_an_estimate() -> None:
     x, t, y = world()
     first = fitted(Regression(), x, t, y)
-    for verdict in (random_cause(x, t, y, first), subset(x, t, y, first)):
+    for verdict in (random_cause(Covariates.of(x), t, y, first), subset(Covariates.of(x), t, y, first)):
         assert verdict.passed and 0 < abs(verdict.numbers["moved"]) < first.se_ / 2
-    columns = random_cause(x, t, y, fitted(Says(lambda x, *_: x.shape[1]), x, t, y))
+    columns = random_cause(Covariates.of(x), t, y, fitted(Says(lambda x, *_: x.shape[1]), x, t, y))
     assert not columns.passed and columns.numbers["moved"] == 1
-    treated = subset(x, t, y, fitted(Says(lambda _, t, __: t.sum()), x, t, y))
+    treated = subset(Covariates.of(x), t, y, fitted(Says(lambda _, t, __: t.sum()), x, t, y))
     assert not treated.passed and treated.numbers["mean"] == round(0.8 * t.sum())
-    untreated = subset(x, t, y, fitted(Says(lambda _, t, __: (~t).sum()), x, t, y))
+    untreated = subset(Covariates.of(x), t, y, fitted(Says(lambda _, t, __: (~t).sum()), x, t, y))
     assert untreated.numbers["mean"] == round(0.8 * (~t).sum())
 
 
@@ -99,7 +117,7 @@ def test_refused_draws_are_counted_and_too_many_fail() -> None:
     limit = math.inf
     first = fitted(Says(moody), x, t, y)
     limit = 25.0  # of a sum of 300 of N(0, 1): one in thirteen
-    some = random_cause(x, t, y, first)
+    some = random_cause(Covariates.of(x), t, y, first)
     assert some.passed and 0 < some.numbers["refused"] <= 10 and "refused)" in some.sentence
     limit = -100.0
     verdict = by_name(refute(x, t, y, first))["random common cause"]
@@ -111,8 +129,8 @@ def test_the_jackknife_gives_a_standard_error_where_there_is_none() -> None:
     x, t, y = world()
 
     class Bare(DifferenceInMeans):
-        def _fit(self, x: np.ndarray, t: np.ndarray, y: np.ndarray) -> None:
-            super()._fit(x, t, y)
+        def _fit(self, X: Covariates, t: np.ndarray, y: np.ndarray) -> None:
+            super()._fit(X, t, y)
             self.se_ = math.nan
 
     exact = math.sqrt(y[t].var(ddof=1) / t.sum() + y[~t].var(ddof=1) / (~t).sum())
@@ -152,7 +170,7 @@ def partial(A: np.ndarray, y: np.ndarray) -> float:
 def test_the_grid_is_sensemakrs_closed_form_for_linear_regression(effect: float) -> None:
     """Cinelli & Hazlett 2020: bias = se sqrt(df r_Y r_T / (1 - r_T)), toward zero."""
     x, t, y = world(effect=effect)
-    verdict = unobserved_confounder(x, t, y, fitted(Regression(), x, t, y), ["a", "b", "c"])
+    verdict = unobserved_confounder(named(x, "a", "b", "c"), t, y, fitted(Regression(), x, t, y))
     beta, se, df = ols(np.column_stack([x, t]), y)
     for r_t, row in zip(STRENGTHS, verdict.numbers["grid"], strict=True):
         for r_y, found in zip(STRENGTHS, row, strict=True):
@@ -183,7 +201,7 @@ def test_the_benchmark_is_what_a_twin_of_the_covariate_would_have() -> None:
     latent = 0.5 * (a + z) + 0.2 * w + d
     y = 0.7 * (a + z) + 0.2 * w + 0.3 * latent + e
     # directions and bounds ask nothing of t but numbers: a latent one keeps the symmetry exact
-    name, r_t, r_y = strongest(np.column_stack([w, a]), latent, y, ["weak", "twin"])
+    name, r_t, r_y = strongest(named(np.column_stack([w, a]), "weak", "twin"), latent, y)
     assert name == "twin"
     assert r_t == pytest.approx(partial(np.column_stack([w, a, z]), latent))
     assert r_y == pytest.approx(partial(np.column_stack([w, a, latent, z]), y))
@@ -192,27 +210,20 @@ def test_the_benchmark_is_what_a_twin_of_the_covariate_would_have() -> None:
 def test_a_factor_is_one_covariate_and_a_strong_one_refutes() -> None:
     x, t, y = world(effect=0.3)
     group = np.digitize(x[:, 0], (-1, 0, 1))
-    dummies = np.eye(4)[group]
-    names = ["b", "c", *["group"] * 4]
-    found = unobserved_confounder(
-        np.column_stack([x[:, 1:], dummies]),
-        t,
-        y,
-        fitted(Regression(), np.column_stack([x[:, 1:], dummies]), t, y),
-        names,
-    )
+    frame = pd.DataFrame({"b": x[:, 1], "c": x[:, 2], "group": group.astype(str)}).astype({"group": "category"})
+    found = unobserved_confounder(Covariates.of(frame), t, y, fitted(Regression(), frame, t, y))
     assert found.numbers["benchmark"]["covariate"] == "group" and "as strong as group" in found.sentence
     first = fitted(Regression(), x, t, y)
-    verdict = unobserved_confounder(x, t, y, first, ["a", "b", "c"])
+    verdict = unobserved_confounder(named(x, "a", "b", "c"), t, y, first)
     assert verdict.numbers["benchmark"]["covariate"] == "a" and not verdict.passed
     assert verdict.numbers["benchmark"]["effect"] * first.effect_ < 0
     x, t, y = world(effect=20)
-    assert unobserved_confounder(x, t, y, fitted(Regression(), x, t, y), ["a", "b", "c"]).passed
+    assert unobserved_confounder(named(x, "a", "b", "c"), t, y, fitted(Regression(), x, t, y)).passed
 
 
 def test_cells_that_are_refused_are_left_open() -> None:
     x, t, y = world()
-    verdict = unobserved_confounder(x, t, y, fitted(Says(lambda x, *_: picky(x)), x, t, y), ["a", "b", "c"])
+    verdict = unobserved_confounder(named(x, "a", "b", "c"), t, y, fitted(Says(lambda x, *_: picky(x)), x, t, y))
     assert all(cell is None for row in verdict.numbers["grid"] for cell in row)
     assert not verdict.passed and "cannot be adjusted for: 10 of 10 draws were refused" in verdict.sentence
 
@@ -318,14 +329,14 @@ def test_pairs_are_told_apart_on_the_side_of_the_effect(effect: float) -> None:
     x, t, y = world(effect=effect)
     for arm in (t, ~t):  # either may be the smaller one
         first = fitted(Regression(), x, arm, y)
-        verdict = rosenbaum_bounds(x, arm, y, first)
+        verdict = rosenbaum_bounds(Covariates.of(x), arm, y, first)
         assert verdict.passed and verdict.numbers["p_without_bias"] < 0.01
-        strict = rosenbaum_bounds(x, arm, y, first, gamma=100)
+        strict = rosenbaum_bounds(Covariates.of(x), arm, y, first, gamma=100)
         assert not strict.passed and "below 100" in strict.sentence
-    small = rosenbaum_bounds(x, ~t, y, first, matching=Matching("ATC", replacement=False, caliper=0.2))
-    assert rosenbaum_bounds(x, ~t, y, first) == small
+    small = rosenbaum_bounds(Covariates.of(x), ~t, y, first, matching=Matching("ATC", replacement=False, caliper=0.2))
+    assert rosenbaum_bounds(Covariates.of(x), ~t, y, first) == small
     noise = np.random.default_rng(5).normal(size=len(x))
-    none = rosenbaum_bounds(x, t, noise, fitted(Regression(), x, t, noise))
+    none = rosenbaum_bounds(Covariates.of(x), t, noise, fitted(Regression(), x, t, noise))
     assert not none.passed and "no effect even without hidden bias" in none.sentence
 
 
@@ -375,16 +386,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(*given, "--draws=20", "--placebo-outcome=before", "--without=a", f"--json={out}") == 1
     printed = capsys.readouterr().out
     assert printed.startswith("y by t, ols, constant: 1.98, SE 0.131") and "FAIL  placebo outcome" in printed
-    assert "PASS  placebo treatment" in printed and "the effect with a confounder" in printed
+    assert "PASS  placebo treatment" in printed and "effect with a confounder" in printed
     found = json.loads(out.read_text())
     assert found["estimate"]["effect"] == Regression().fit(x, t, y).effect_ and len(found["verdicts"]) == 7
     assert run(*given, "--draws=20") == 0
     printed = capsys.readouterr().out
-    assert printed.count("PASS") == 6 and "no --placebo-outcome was named" in printed
+    assert printed.count("PASS") == 6 and "no --placebo-outcome given" in printed
     for bad, says in (
-        (["--estimator=cbps"], "cbps has no ATT"),
-        (["--without=a"], "--without is of a --placebo-outcome"),
-        (["--placebo-outcome=before", "--without=z"], "--without z: it is none of the covariates"),
+        (["--estimator=cbps"], "cbps does not estimate the ATT"),
+        (["--without=a"], "--without applies to --placebo-outcome"),
+        (["--placebo-outcome=before", "--without=z"], "--without z: not one of the covariates"),
         (["--placebo-outcome=befor"], "has no column 'befor', did you mean 'before'"),
         (["--placebo-outcome=y"], "another column than the outcome"),
         (["--placebo-outcome=t"], "'t' is asked for twice"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from contrastkit.cli.demo import demo as command
+from contrastkit.cli.causal.demo import demo as command
 from scipy.integrate import quad
 from scipy.stats import norm
 
@@ -98,7 +98,7 @@ def test_a_world_has_what_its_graph_says(world: World) -> None:
     nodes = set(parse(world.graph))
     frame = world.simulate(1000, np.random.default_rng(0))
     assert set(frame) == nodes - set(world.unobserved) and set(world.at) == nodes and len(frame) == 1000
-    assert set(frame[world.treatment]) == {0, 1} and world.shown in (*frame, "")
+    assert set(frame[world.treatment]) == {0, 1} and world.colour_by in (*frame, "")
     again = world.simulate(1000, np.random.default_rng(0))
     assert frame.equals(again) and not frame.equals(world.simulate(1000, np.random.default_rng(1)))
 

@@ -1,4 +1,4 @@
-"""Weighted linear models against their normal equations and slopes, errors against loops; tables; the command line."""
+"""Weighted linear models against their normal equations and slopes, errors against loops."""
 
 import json
 import math
@@ -7,12 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from contrastkit.cli.main import main
 
 from contrastkit.errors import UserError
 from contrastkit.stable.predict import Linear, evaluate, fit, load
-from contrastkit.stable.simulate import selection_bias
-from contrastkit.stable.table import read
 
 
 def draw(n: int = 60, p: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,7 +135,7 @@ def test_a_model_comes_back_from_its_file(tmp_path: Path) -> None:
         again = load(tmp_path / "m.json")
         assert again.names == ("a", "b", "c") and again.classes == model.classes
         assert (again.predict(frame[["c", "b", "a"]]) == model.predict(X)).all()
-    with pytest.raises(UserError, match="wants a column 'b'"):
+    with pytest.raises(UserError, match="needs a column 'b'"):
         again.predict(frame[["a", "c"]])
     with pytest.raises(UserError, match="for 3 features, these data have 2"):
         again.predict(X[:, :2])
@@ -199,233 +196,3 @@ def test_what_cannot_be_fitted_is_said() -> None:
             evaluate(model, X, y > y.mean(), missing)
     mixed = np.array([1, "a"] * 30, dtype=object)  # which have no order
     assert set(evaluate(model, X, y > y.mean(), mixed).errors) == {"1", "a"}
-
-
-def test_tables(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"a": [1, 2, 3], "b": [True, False, True], "word": ["x", "y", "x"], "y": [0.5, 1, 2]})
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    table = read(tmp_path / "t.csv", label="y", environment="word")
-    assert list(table.X) == ["a", "b"] and table.X.to_numpy().tolist() == [[1, 1], [2, 0], [3, 1]]
-    assert table.label is not None and table.label.tolist() == [0.5, 1, 2]
-    assert table.environment is not None and table.environment.tolist() == ["x", "y", "x"]
-    some = read(tmp_path / "t.csv", features=("a",), rows="word=x")
-    assert some.X["a"].tolist() == [1, 3] and some.label is None
-    features = np.arange(8, dtype=np.float32).reshape(4, 2)
-    split = np.array(["train", "train", "test", "test"])
-    held = {"features": features, "labels": np.array([1, 0, 1, 1]), "split": split, "classes": np.array(["cat", "dog"])}
-    held["fold"] = np.arange(4)  # no feature, though of numbers
-    np.savez(tmp_path / "f.npz", **held)
-    embedded = read(tmp_path / "f.npz", environment="split")
-    assert embedded.X.to_numpy().tolist() == features.tolist() and list(embedded.X) == ["x0", "x1"]
-    assert embedded.label is not None and embedded.label.tolist() == ["dog", "cat", "dog", "dog"]
-    assert embedded.environment is not None and embedded.environment.tolist() == split.tolist()
-    np.savez(tmp_path / "bare.npz", features=features, labels=np.array([1, 0, -1, 0]), classes=np.array([]))
-    assert read(tmp_path / "bare.npz").label is None
-
-
-def test_a_column_of_numbers_but_one_is_not_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("a,b,word,y\n1,2,x,0\n2,?,y,1\n3,4,x,0\n")
-    with pytest.raises(UserError, match="b: '\\?' is no number, and most others are"):
-        read(path, label="y")
-    assert list(read(path, label="y", rows="word=x").X) == ["a", "b"]  # without that row it is of numbers
-    assert read(path, label="y", rows="word=x").left == ()
-    path.write_text("a,b,word,y\n1,2,x,0\n2,3,y,1\n")
-    assert read(path, label="y").left == ("word",) and list(read(path, label="y").X) == ["a", "b"]
-
-
-# ---------------------------------------- the command line
-
-
-@pytest.fixture(scope="module")
-def train(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("stable") / "train.csv"
-    assert main(["stable", "simulate", "selection", f"--out={path}", "--n=1000", "--seed=3"]) == 0
-    return path
-
-
-def test_from_simulation_to_errors(train: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    frame = pd.read_csv(train)
-    sample = selection_bias(1000, r=2.5, seed=3)
-    assert list(frame) == [*(f"S{j}" for j in range(1, 6)), *(f"V{j}" for j in range(1, 6)), "Y"]
-    assert np.allclose(frame.to_numpy(), np.column_stack([sample.X, sample.Y]))
-    where, w, seen = (tmp_path / name for name in ("test.csv", "w.csv", "found.json"))
-    assert main(["stable", "simulate", "selection", f"--out={where}", "--n=1000", "--r", "-3,3", "--seed=9"]) == 0
-    data = [f"--data={train}", "--label=Y"]
-    assert main(["stable", "reweight", *data, f"--out={w}", f"--json={seen}"]) == 0
-    report = json.loads(seen.read_text())
-    weights = pd.read_csv(w)["weight"]
-    assert report["after"] < 0.5 * report["before"] and report["linear_after"] < report["linear_before"]
-    assert report["ess"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
-    found = {}
-    for name, how in (("equal", []), ("weighted", [f"--weights={w}"]), ("by", ["--by=rff"])):
-        model = tmp_path / f"{name}.json"
-        assert main(["stable", "fit", *data, "--alpha=0", "--no-intercept", f"--out={model}", *how]) == 0
-        judged = [f"--data={where}", "--label=Y", "--environment=environment", f"--json={seen}"]
-        assert main(["stable", "evaluate", str(model), *judged]) == 0
-        found[name] = json.loads(seen.read_text())
-    out = capsys.readouterr().out
-    assert "dependence" in out and "deviation" in out and "V5" in out
-    assert set(found["by"]["errors"]) == {"-3.0", "3.0"}
-    assert found["by"]["errors"] == pytest.approx(found["weighted"]["errors"])
-    assert found["weighted"]["deviation"] < 0.5 * found["equal"]["deviation"]
-    for name, column in (("equal", None), ("weighted", weights)):  # weighted least squares by another way
-        root = np.sqrt(np.ones(1000) if column is None else column.to_numpy())
-        beta = np.linalg.lstsq(sample.X * root[:, None], sample.Y * root, rcond=None)[0]
-        test = selection_bias(1000, r=-3, seed=(9, 1))
-        error = math.sqrt(((test.Y - test.X @ beta) ** 2).mean())
-        assert found[name]["errors"]["-3.0"] == pytest.approx(error)
-
-
-def test_coloured_digits_mislead_a_linear_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Raw pixels: right in training, where the colour is, and wrong in the test, where it is the other way round."""
-    images, features, model = tmp_path / "c.npz", tmp_path / "f.npz", tmp_path / "m.json"
-    assert main(["stable", "simulate", "coloured", "--data=digits", f"--out={images}"]) == 0
-    assert "test, environment 0.9" in capsys.readouterr().out
-    assert main(["embed", "--encoder=pixels", f"--data={images}", f"--out={features}"]) == 0
-    fitted = ["stable", "fit", f"--data={features}", "--kind=logistic", "--alpha=100", "--rows=split=train"]
-    assert main([*fitted, f"--out={model}"]) == 0
-    seen = tmp_path / "e.json"
-    assert main(["stable", "evaluate", str(model), f"--data={features}", "--environment=split", f"--json={seen}"]) == 0
-    errors = json.loads(seen.read_text())["errors"]
-    assert errors["train"] < 25 and errors["test"] > 55
-
-
-def test_names_with_commas_come_back(tmp_path: Path) -> None:
-    X, y, _ = draw()
-    pd.DataFrame({"a, b": X[:, 0], "c": X[:, 1], "y": y}).to_csv(tmp_path / "t.csv", index=False)
-    data, model = [f"--data={tmp_path / 't.csv'}", "--label=y"], str(tmp_path / "m.json")
-    assert main(["stable", "fit", *data, f"--out={model}"]) == 0
-    assert main(["stable", "evaluate", model, *data]) == 0
-
-
-def test_embeddings_are_reweighted_by_their_components(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Twenty of an .npz, none of a table, unless asked; the model is on the features as they are."""
-    g = np.random.default_rng(0)
-    z = g.normal(size=(300, 40)) * np.linspace(3, 0.1, 40)
-    features, table, seen, w = (tmp_path / name for name in ("f.npz", "t.csv", "s.json", "w.csv"))
-    np.savez(features, features=z @ g.normal(size=(40, 60)), labels=g.integers(0, 3, 300))
-    pd.DataFrame(z[:, :4] @ g.normal(size=(4, 4))).to_csv(table, index=False)
-    for data, args, components in (
-        (features, [], 20),
-        (features, ["--components=5"], 5),
-        (features, ["--components=60"], 40),  # the others are rounding
-        (features, ["--components=0", "--by=dwr"], 0),
-        (table, [], 0),
-        (table, ["--components=3"], 3),
-    ):
-        assert main(["stable", "reweight", f"--data={data}", f"--json={seen}", f"--out={w}", *args]) == 0
-        assert json.loads(seen.read_text())["components"] == components
-        assert len(pd.read_csv(w)) == 300
-        assert (f"by {components} principal components" in capsys.readouterr().out) == (components > 0)
-    fitted = ["stable", "fit", f"--data={features}", "--by=rff", "--kind=logistic", f"--out={tmp_path / 'm.json'}"]
-    assert main(fitted) == 0
-    assert len(load(tmp_path / "m.json").names) == 60
-    capsys.readouterr()
-    one_line(capsys, "--components 61", "reweight", f"--data={features}", "--components=61")
-    one_line(capsys, "give that too", "fit", f"--data={features}", "--components=3", f"--out={tmp_path / 'm.json'}")
-
-
-def test_what_is_left_out_and_not_converged_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    g = np.random.default_rng(0)
-    x = g.normal(size=(200, 2)) @ [[1, 0.9], [0, 0.4]]
-    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "word": "x"}).to_csv(tmp_path / "t.csv", index=False)
-    assert main(["stable", "reweight", f"--data={tmp_path / 't.csv'}"]) == 0
-    out = capsys.readouterr().out
-    assert "left out, for they are not of numbers: word" in out and "before it converged" in out
-    assert main(["stable", "reweight", f"--data={tmp_path / 't.csv'}", "--penalty=1e6"]) == 0
-    assert "before it converged" not in capsys.readouterr().out
-
-
-def test_environments_share_no_row(tmp_path: Path) -> None:
-    for how in (["selection", "--r=2,3"], ["collinear", "--rho=0.2,0.9"]):
-        assert main(["stable", "simulate", *how, f"--out={tmp_path / 't.csv'}", "--n=300"]) == 0
-        frame = pd.read_csv(tmp_path / "t.csv")
-        assert frame["S1"].is_unique
-
-
-def test_the_other_simulations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "t.csv"
-    assert main(["stable", "simulate", "confounded", f"--out={out}", "--n=50", "--p=10"]) == 0
-    frame = pd.read_csv(out)
-    assert list(frame) == [*(f"X{j}" for j in range(1, 11)), "T", "Y"] and set(frame["T"]) == {0, 1}
-    assert main(["stable", "simulate", "collinear", f"--out={out}", "--n=20", "--rho", "-0.5,0.5"]) == 0
-    frame = pd.read_csv(out)
-    assert frame["environment"].tolist() == [-0.5] * 20 + [0.5] * 20 and list(frame)[9:] == ["S10", "Y", "environment"]
-
-
-@pytest.mark.parametrize(
-    ("columns", "args", "says"),
-    [
-        ({"a": [1, 2, None], "b": [1, 3, 2]}, [], "a: 1 of 3 values are missing"),
-        ({"a": [1, 2, math.inf], "b": [1, 3, 2]}, [], "a: 1 of 3 values are infinite"),
-        ({"a": [1, 2, 5], "b": ["x", "y", "z"]}, ["--features=a,b"], "b holds something else than numbers"),
-        ({"a": [1, 2, 5], "b": [2, 2, 2]}, [], "1 features vary"),
-        ({"a": [1, 2, 5], "b": [2, 4, 10], "c": [1, 0, 0]}, [], "a and b are copies of one another"),
-        ({"a": ["x", "y"]}, [], "no column of numbers"),
-        ({"a": [1, 2, 5, 3, 9], "b": [2, 4, 1, 9, 1], "c": [3, 6, 6, 12, 10]}, [], "c is a weighted sum of a, b"),
-        ({"a": [1, 2, 3], "b": [1, 3, 2e200]}, [], "beyond 1e1"),
-        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--penalty=inf"], "penalty inf"),
-        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--by=srdo", "--clip=inf"], "clip inf"),
-        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--cosines=1000000000"], "more than a memory holds"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--features=a,bb"], "has no column 'bb', did you mean 'b'?"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--features=a,b", "--label=b"], "'b' is asked for twice"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--rows=a=7"], "has a = 7 (it is 1, 2)"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--by=dwr", "--cosines=3"], "--cosines: dwr has no such number"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--by=rf"], "rf"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_bad_tables_are_one_line(
-    columns: dict[str, list[object]], args: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pd.DataFrame(columns).to_csv(tmp_path / "t.csv", index=False)
-    out = tmp_path / "w.csv"
-    one_line(capsys, says, "reweight", f"--data={tmp_path / 't.csv'}", f"--out={out}", *args)
-    assert not out.exists()
-
-
-def test_bad_commands_are_one_line(train: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data, out = f"--data={train}", f"--out={tmp_path / 'm.json'}"
-    zero, short, torn = (tmp_path / name for name in ("zero.csv", "short.csv", "torn.npz"))
-    zero.write_text("weight\n" + "0\n" * 1000)
-    short.write_text("weight\n1\n")
-    torn.write_bytes(b"PK\x03\x04")
-    one_line(capsys, "--label", "fit", data, out)
-    one_line(capsys, "the weights sum to zero", "fit", data, out, "--label=Y", f"--weights={zero}")
-    one_line(capsys, "1 weights for 1,000 rows", "fit", data, out, "--label=Y", f"--weights={short}")
-    one_line(capsys, "not both", "fit", data, out, "--label=Y", f"--weights={zero}", "--by=rff")
-    one_line(capsys, "cannot be read", "reweight", f"--data={torn}")
-    bare, flat, array = (tmp_path / name for name in ("bare.npz", "flat.npz", "array.npy"))
-    np.save(array, np.eye(3))
-    array.rename(bare)
-    one_line(capsys, "cannot be read", "reweight", f"--data={bare}")
-    np.savez(flat, features=np.ones((3, 2)), labels=np.arange(3), classes=np.array("a"))
-    one_line(capsys, "0 features vary", "reweight", f"--data={flat}", "--components=0")
-    one_line(capsys, "no feature varies", "reweight", f"--data={flat}")
-    one_line(capsys, "more than 200,000,000", "simulate", "confounded", out, "--p=100000000000")
-    one_line(capsys, "more than 200,000,000", "simulate", "collinear", out, "--n=100000000000")
-    one_line(capsys, "all labelled", "simulate", "coloured", out, "--val-fraction=0.9995")
-    one_line(capsys, "is no file", "reweight", "--data=nowhere.csv")
-    one_line(capsys, "is no file", "evaluate", "nothing.json", data, "--label=Y")
-    one_line(capsys, "its size must be above 1", "simulate", "selection", out, "--r=0.5")
-    one_line(capsys, "0 of 200,000 rows are kept", "simulate", "selection", out, "--r=inf")
-    one_line(capsys, "numbers, with commas", "simulate", "selection", out, "--r=much")
-    one_line(capsys, "stands there twice", "simulate", "selection", out, "--r=2,2")
-    one_line(capsys, "does not hold grey images", "simulate", "coloured", out, f"--data={_rgb(tmp_path)}")
-    one_line(capsys, "cannot be written", "simulate", "selection", "--out=missing/x.csv")
-    assert not (tmp_path / "m.json").exists()
-    assert main(["stable", "reweight", data, "--label=Y", "--by=srdo", f"--seed={2**40}"]) == 0
-
-
-def _rgb(folder: Path) -> Path:
-    np.savez(folder / "rgb.npz", **{f"{part}{key}": value for part in ("", "test_") for key, value in
-             (("images", np.zeros((4, 6, 6, 3), np.uint8)), ("labels", np.arange(4)))})  # fmt: skip
-    return folder / "rgb.npz"
-
-
-def one_line(capsys: pytest.CaptureFixture[str], says: str, *args: str) -> None:
-    assert main(["stable", *args]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1 and captured.err.startswith("error: "), captured.err
-    assert says in captured.err, captured.err

@@ -1,0 +1,47 @@
+"""``contrastkit causal demo``: where correlation comes from, in simulated worlds."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.options import Debug, Json, Seed, writable
+from contrastkit.cli.report import write_json
+from contrastkit.cli.tables import number
+
+if TYPE_CHECKING:
+    from contrastkit.causal.worlds import Adjustment, World
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Output .png file.", metavar="FILE", callback=writable)] = Path("demo.png"),
+    n: Annotated[int, typer.Option("--n", help="Rows simulated from each world.", min=1000)] = 2000,
+    seed: Seed = 0,
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """Simulate confounding, selection, Simpson's paradox and more; show which adjustment recovers the true effect."""
+    from contrastkit.causal.worlds import picture, visit
+
+    visited = visit(n, seed)
+    for world, _, adjustments in visited:
+        _print(world, adjustments)
+    picture(visited, out)
+    screen.say(f"{out}: the causal graphs, the data and the estimates")
+    if json is not None:
+        write_json(json, [_as_json(world, adjustments) for world, _, adjustments in visited])
+
+
+def _print(world: "World", adjustments: "list[Adjustment]") -> None:
+    screen.paragraph(f"{world.name}: {world.sentence}")
+    rows = [(row.name, *(number(v, 2) for v in (row.effect, row.se, row.error)), row.verdict) for row in adjustments]
+    columns = ("adjusted for", "effect", "SE", "error", "")
+    screen.table(f"{world.outcome} by {world.treatment}, truth {world.truth:g}", columns, rows, narrow=True)
+    screen.say("")
+
+
+def _as_json(world: "World", adjustments: "list[Adjustment]") -> dict[str, Any]:
+    fields = ("name", "sentence", "graph", "treatment", "outcome", "truth")
+    report = {name: getattr(world, name) for name in fields}
+    return report | {"rows": [dataclasses.asdict(row) for row in adjustments]}

@@ -1,0 +1,71 @@
+"""``contrastkit causal estimate``: every estimator on the same study."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.causal.options import StudyOptions
+from contrastkit.cli.options import Debug, Json, Seed, takes_options
+from contrastkit.cli.report import write_json
+from contrastkit.cli.tables import number, precise, short
+
+from contrastkit.causal.names import AnyEstimand, Error
+
+if TYPE_CHECKING:
+    from contrastkit.causal.effects import Effects
+
+
+@takes_options
+def estimate(
+    *,
+    which: StudyOptions,
+    estimand: Annotated[
+        AnyEstimand,
+        typer.Option(help="Target population: the treated, the untreated, all, or the units with overlap (ATO)."),
+    ] = "ATT",
+    error: Annotated[
+        Error,
+        typer.Option(
+            help="Standard error of entropy balancing: balanced accounts for the weights being estimated, hc1 takes "
+            "them as fixed."
+        ),
+    ] = "balanced",
+    benchmark: Annotated[
+        float | None, typer.Option(help="True effect to compare with \\[that of a named study].")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """Estimate the effect with every estimator, in one table."""
+    from contrastkit.causal.effects import estimate_effects
+
+    study = which.read_with_outcome()
+    with screen.working("estimating"):
+        effects = estimate_effects(study, estimand=estimand, error=error, benchmark=benchmark, seed=seed)
+    _print(effects)
+    if json is not None:
+        write_json(json, effects.as_json())
+
+
+def _print(effects: "Effects") -> None:
+    truth = effects.truth
+    rows = []
+    for row in effects.estimates:
+        effect = [precise(row.effect), precise(row.se), short(row.low), short(row.high)]
+        cells = [row.name, row.estimand, *effect, number(row.ess, 1), number(row.smd, 3)]
+        rows.append(cells if truth is None else [*cells, short(row.effect - truth)])
+    columns = ["", "estimand", "effect", "SE", "low", "high", "ESS", "|SMD|"]
+    title = (
+        f"{effects.outcome} by {effects.treatment}: {effects.n_treated:,} treated, {effects.n_untreated:,} untreated"
+    )
+    if truth is not None:
+        columns.append("error")
+        title += f"; truth {truth:,.2f}"
+    screen.table(title, columns, rows, narrow=True)
+    for row in effects.refusals:
+        screen.say(f"{row.name}: {row.refused}")
+    screen.say(
+        "low, high: 95 % interval. ESS: effective sample size of the smaller arm. |SMD|: largest standardised mean "
+        "difference; above 0.1 indicates imbalance"
+    )

@@ -1,0 +1,60 @@
+"""``contrastkit causal graph``: what to adjust for, read off a causal graph."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.options import Debug, Json
+from contrastkit.cli.report import write_json
+from contrastkit.cli.tables import column_names
+
+if TYPE_CHECKING:
+    from contrastkit.causal.graph import Identified
+
+
+def graph(
+    source: Annotated[
+        str, typer.Argument(help="Edges such as 'z -> t; z -> y; t -> y', or a .dot or .gml file.", metavar="GRAPH")
+    ],
+    treatment: Annotated[str, typer.Option(help="Treatment variable.", metavar="NAME")],
+    outcome: Annotated[str, typer.Option(help="Outcome variable.", metavar="NAME")],
+    unobserved: Annotated[
+        str, typer.Option(help="Variables that are not measured, separated by commas.", metavar="NAME,...")
+    ] = "",
+    dowhy: Annotated[
+        bool, typer.Option("--dowhy", help="Also show what the package dowhy identifies, if installed.")
+    ] = False,
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """Read off a causal graph what to adjust for, and what not."""
+    from contrastkit.causal.graph import by_dowhy, identify, read
+
+    causes = read(source)
+    hidden = column_names(unobserved)
+    identified = identify(causes, treatment, outcome, unobserved=hidden)
+    rows = _rows(identified)
+    if dowhy:
+        rows.append(("according to dowhy", by_dowhy(causes, treatment, outcome, unobserved=hidden)))
+    screen.pairs(f"effect of {treatment} on {outcome}", rows)
+    if json is not None:
+        write_json(json, dataclasses.asdict(identified))
+
+
+def _rows(identified: "Identified") -> list[tuple[str, str]]:
+    backdoor = [f"{path} ({'open' if path in identified.open_ else 'closed'})" for path in identified.backdoor]
+    no_set = "no set of observed variables closes every back-door path"
+    return [
+        ("causal paths", "\n".join(identified.causal) or "none: no effect"),
+        ("back-door paths", "\n".join(backdoor) or "none"),
+        ("adjust for", _sets(identified.backdoor_sets) or no_set),
+        ("front door", _sets(identified.frontdoor_sets) or "none"),
+        ("instruments", ", ".join(identified.instruments) or "none"),
+        ("never adjust for", ", ".join(identified.never) or "none"),
+        ("colliders (adjusting opens a path)", ", ".join(identified.colliders) or "none"),
+    ]
+
+
+def _sets(sets: list[tuple[str, ...]]) -> str:
+    return " or ".join("{" + ", ".join(variables) + "}" for variables in sets)

@@ -1,0 +1,129 @@
+"""``contrastkit causal match``: matched pairs or strata to a file, and the effect."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.causal.options import StudyOptions
+from contrastkit.cli.options import Debug, Seed, takes_options, writable
+from contrastkit.cli.tables import column_names, precise, short, write_csv
+
+from contrastkit.causal.names import BinRule, Estimand, Metric, Order
+from contrastkit.errors import UserError
+
+if TYPE_CHECKING:
+    from contrastkit.causal.matches import Matches
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions:
+    """How units are matched."""
+
+    estimand: Annotated[Estimand, typer.Option(help="Units to find matches for: treated, untreated, or all.")] = "ATT"
+    metric: Annotated[
+        Metric,
+        typer.Option(help="Distance between units, on the score or the covariates; coarsened matches within bins."),
+    ] = "logit"
+    ratio: Annotated[int, typer.Option(help="Matches for each unit.", min=1)] = 1
+    replacement: Annotated[bool, typer.Option(help="Allow a unit to be matched more than once.")] = True
+    ties: Annotated[
+        bool, typer.Option(help="With replacement: keep all matches at the same distance, with equal shares.")
+    ] = True
+    order: Annotated[
+        Order,
+        typer.Option(
+            help="Without replacement: unit that chooses first, by propensity score, at random or in data order."
+        ),
+    ] = "largest"
+    caliper: Annotated[
+        float | None,
+        typer.Option(
+            help="Maximum distance between matched units; in standard deviations for logit and propensity \\[none].",
+            min=0,
+        ),
+    ] = None
+    exact: Annotated[str, typer.Option(help="Columns on which matched units must agree.", metavar="COLUMN,...")] = ""
+    bins: Annotated[
+        str,
+        typer.Option(help="With coarsened: bins of each column, a number or sturges, scott, fd.", metavar="N|RULE"),
+    ] = "sturges"
+    optimal: Annotated[
+        bool, typer.Option("--optimal", help="Minimise the total distance instead of matching greedily.")
+    ] = False
+
+    def as_arguments(self) -> dict[str, Any]:
+        """The arguments of :func:`contrastkit.causal.matches.match`."""
+        return vars(self) | {"exact": column_names(self.exact), "bins": self._bins()}
+
+    def _bins(self) -> int | BinRule:
+        if self.bins.isdecimal() and int(self.bins) > 0:
+            return int(self.bins)
+        if self.bins not in ("sturges", "scott", "fd"):
+            raise UserError(f"--bins {self.bins}: give a number of bins from 1, or sturges, scott or fd")
+        return cast(BinRule, self.bins)
+
+
+@takes_options
+def match(
+    *,
+    which: StudyOptions,
+    matching: MatchingOptions,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Output .csv file: the row numbers of each pair, from 0; if coarsened, the stratum of each unit.",
+            metavar="FILE",
+            callback=writable,
+        ),
+    ],
+    seed: Seed = 0,
+    debug: Debug = False,
+) -> None:
+    """Match the units of one arm to those of the other; estimate the effect if there is an outcome."""
+    from contrastkit.causal import matches
+
+    study = which.read_with_outcome()
+    matched = matches.match(study, **matching.as_arguments(), seed=seed)
+    write_csv(out, matched.columns())
+    balance = matched.balance
+    screen.say(_description(matched))
+    if matched.n_dropped:
+        screen.say(f"{matched.n_dropped:,} units have no match and are dropped: the effect is the {matched.estimand}")
+    screen.say(f"largest |SMD| {abs(balance.smd[:, 0]).max():.4f} -> {balance.worst:.4f}; written to {out}")
+    if matched.effect is not None:
+        screen.say(_effect(matched, str(study.outcome)))
+
+
+def _description(matched: "Matches") -> str:
+    """How units were matched, and how many."""
+    from contrastkit.causal.coarsened import CoarsenedExact
+
+    matching = matched.matching
+    if isinstance(matching, CoarsenedExact):
+        strata = matching.strata_
+        inside = int((strata >= 0).sum())
+        return (
+            f"{strata.max() + 1:,} strata by {matching.bins} bins with both arms: {inside:,} of {len(strata):,} units"
+        )
+    turn = "optimal" if matching.optimal else "nearest"
+    if not (matching.optimal or matching.replacement):
+        turn = f"nearest, {matching.order} first"
+    again = "with" if matching.replacement else "without"
+    units, partners = (len(set(rows)) for rows in matching.pairs_.T)
+    return (
+        f"{matching.ratio} to 1 by {matching.metric}, {turn}, {again} replacement: {units:,} units, "
+        f"{partners:,} matches"
+    )
+
+
+def _effect(matched: "Matches", outcome: str) -> str:
+    effect = matched.effect
+    assert effect is not None
+    low, high = map(short, effect.interval())
+    method = "within strata" if matched.stratified else "with bias correction"
+    return (
+        f"effect on {outcome} ({effect.estimand_}), {method}: {precise(effect.effect_)}, SE {precise(effect.se_)}, "
+        f"95 % interval {low} to {high}"
+    )

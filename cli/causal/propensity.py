@@ -1,0 +1,83 @@
+"""``contrastkit causal propensity``: the propensity scores of a study."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.causal.options import CovariateOptions
+from contrastkit.cli.options import Debug, Seed, takes_options, writable
+from contrastkit.cli.tables import write_csv
+
+from contrastkit.causal.names import ScoreModel
+
+if TYPE_CHECKING:
+    from contrastkit.causal.scores import Scores
+
+
+@takes_options
+def propensity(
+    *,
+    which: CovariateOptions,
+    model: Annotated[
+        ScoreModel, typer.Option(help="Model of the treatment; boosting and forest are cross-fitted.")
+    ] = "logistic",
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-fitting folds, 0 for none \\[0 for logistic, else 5].", min=0)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write each row's score, and whether Crump's trimming keeps it, to this .csv file.",
+            metavar="FILE",
+            callback=writable,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Plot the scores of both arms and their calibration to this .png file.",
+            metavar="FILE",
+            callback=writable,
+        ),
+    ] = None,
+    seed: Seed = 0,
+    debug: Debug = False,
+) -> None:
+    """Estimate propensity scores; report their discrimination, calibration and overlap."""
+    from contrastkit.causal.propensity import overlap_plot
+    from contrastkit.causal.scores import propensity_scores
+
+    scores = propensity_scores(which.read(), model=model, folds=folds, seed=seed)
+    _print(scores)
+    if out is not None:
+        write_csv(out, {"propensity": scores.scores, "kept": scores.within_crump.astype(int)})
+    if plot is not None:
+        overlap_plot(scores.scores, scores.treated, plot)
+
+
+def _print(scores: "Scores") -> None:
+    rows = [
+        (name, *(f"{v:.4f}" for v in scores.quantiles(treated=treated)))
+        for name, treated in (("treated", True), ("untreated", False))
+    ]
+    columns = ("", "min", "5 %", "25 %", "median", "75 %", "95 %", "max")
+    screen.table(f"propensity of {scores.treatment}, {scores.model}; AUC {scores.auc:.3f}", columns, rows)
+    mean, share = scores.worst_calibration()
+    screen.say(
+        f"calibration: predicted and observed shares of a decile differ by at most {abs(share - mean):.4f} "
+        f"({mean:.4f} predicted, {share:.4f} observed)"
+    )
+    if scores.clipped:
+        screen.say(f"{scores.clipped:,} scores within 1e-6 of 0 or 1 were clipped")
+    kept, alpha = scores.within_crump, scores.alpha
+    screen.say(
+        f"Crump's trimming: scores in [{alpha:.4f}, {1 - alpha:.4f}] keep {int((kept & scores.treated).sum()):,} "
+        f"treated and {int((kept & ~scores.treated).sum()):,} untreated units"
+    )
+    screen.say(f"overlap: the score distributions of the arms share {scores.overlap:.1%} of their area")
+    if scores.little_overlap:
+        screen.say(
+            "little overlap: an effect on all units (ATE) would rest on few of them; estimate the effect on the "
+            "treated (ATT), or use overlap weights"
+        )

@@ -1,0 +1,119 @@
+"""``contrastkit causal refute``: attempts to refute an estimate."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.causal.options import StudyOptions
+from contrastkit.cli.options import Debug, Json, Seed, takes_options, where
+from contrastkit.cli.report import write_json
+from contrastkit.cli.tables import column_names
+
+from contrastkit.causal.names import Estimand, EstimatorName
+from contrastkit.errors import UserError
+
+if TYPE_CHECKING:
+    from contrastkit.causal.estimate import Estimator
+    from contrastkit.causal.refute import Verdict
+    from contrastkit.causal.study import Study
+
+CHECKS = 6  # besides that of a placebo outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceboOptions:
+    """An outcome that the treatment cannot have affected."""
+
+    placebo_outcome: Annotated[
+        str | None, typer.Option(help="Column that the treatment cannot have affected.", metavar="COLUMN")
+    ] = None
+    without: Annotated[
+        str,
+        typer.Option(
+            help="With --placebo-outcome: covariates that determine it, left out of the adjustment.",
+            metavar="COLUMN,...",
+        ),
+    ] = ""
+
+    def read(self, which: StudyOptions, study: "Study") -> "Study | None":
+        """The study of the placebo outcome, if one is named."""
+        from contrastkit.causal.refutation import read_placebo
+
+        if self.placebo_outcome is None:
+            if self.without:
+                raise UserError("--without applies to --placebo-outcome: give that too")
+            return None
+        return read_placebo(
+            which.data,
+            study,
+            self.placebo_outcome,
+            covariates=which.column_names(),
+            without=column_names(self.without),
+            data_dir=where(which.data_dir),
+            components=which.components,
+        )
+
+
+@takes_options
+def refute(
+    *,
+    which: StudyOptions,
+    estimator: Annotated[
+        EstimatorName, typer.Option(help="Estimator to test; the standard error of dcb is a jackknife's.")
+    ] = "entropy",
+    estimand: Annotated[Estimand, typer.Option(help="Target population of the effect.")] = "ATT",
+    draws: Annotated[int, typer.Option(help="Number of random draws per check.", min=20)] = 50,
+    alternative: PlaceboOptions,
+    gamma: Annotated[float, typer.Option(help="Sensitivity parameter Gamma of the Rosenbaum bounds.", min=1)] = 1.25,
+    seed: Seed = 0,
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """Try to refute an estimate, check by check; exit code 1 if a check fails."""
+    from contrastkit.causal.refutation import refute_study
+
+    study = which.read_with_outcome()
+    placebo = alternative.read(which, study)
+    with screen.counting("refuting", 1 + CHECKS + (placebo is not None)) as advance:
+
+        def on_estimate(estimate: "Estimator") -> None:
+            _print_estimate(f"{study.outcome} by {study.treatment}, {estimator}", estimate)
+            advance(1)
+
+        def on_verdict(verdict: "Verdict") -> None:
+            screen.paragraph(f"{'PASS' if verdict.passed else 'FAIL'}  {verdict.name}: {verdict.sentence}")
+            advance(1)
+
+        refutation = refute_study(
+            study, estimator, estimand=estimand, placebo=placebo, draws=draws, gamma=gamma, seed=seed,
+            on_estimate=on_estimate, on_verdict=on_verdict,
+        )  # fmt: skip
+    _print_grids(refutation.verdicts)
+    if placebo is None:
+        screen.say("no --placebo-outcome given: an outcome that the treatment cannot have affected is the best check")
+    if json is not None:
+        write_json(json, refutation.as_json())
+    if not refutation.passed:
+        raise typer.Exit(1)
+
+
+def _print_estimate(title: str, estimate: "Estimator") -> None:
+    from contrastkit.causal.refute import digits
+
+    effect, se, low, high = map(digits, (estimate.effect_, estimate.se_, *estimate.interval()))
+    screen.say(f"{title}, {estimate.estimand_}: {effect}, SE {se}, 95 % interval {low} to {high}")
+
+
+def _print_grids(verdicts: "tuple[Verdict, ...]") -> None:
+    """The effects under simulated confounders of increasing strength."""
+    from contrastkit.causal.refute import digits
+
+    for numbers in (verdict.numbers for verdict in verdicts if "grid" in verdict.numbers):
+        labels = [f"{strength:.0%}" for strength in numbers["strengths"]]
+        rows = [
+            (label, *("refused" if effect is None else digits(effect) for effect in row))
+            for label, row in zip(labels, numbers["grid"], strict=True)
+        ]
+        screen.table("effect with a confounder", ["", *labels], rows, narrow=True)
+        screen.say("rows: its partial R^2 with the treatment; columns: with the outcome")

@@ -1,0 +1,94 @@
+"""The options that the commands of ``contrastkit stable`` share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.options import writable
+from contrastkit.cli.tables import abridged, column_names
+
+from contrastkit.errors import UserError
+
+if TYPE_CHECKING:
+    from contrastkit.stable.reweight import Reweighting
+    from contrastkit.stable.table import Table
+
+OutCsv = Annotated[Path, typer.Option("--out", help="Output .csv file.", metavar="FILE", callback=writable)]
+Rows = Annotated[int, typer.Option("--n", help="Rows in each environment.", min=1)]
+Width = Annotated[int, typer.Option("--p", help="Number of features.", min=1)]
+Components = Annotated[
+    int | None,
+    typer.Option(
+        help="Principal components to compute the weights from; 0 for the features themselves \\[20 for an .npz file, "
+        "else 0].",
+        min=0,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledOptions:
+    """A table and the roles of its columns."""
+
+    data: Annotated[
+        Path,
+        typer.Option(help="Table (.csv or .parquet), or the .npz file of 'contrastkit embed'.", metavar="FILE"),
+    ]
+    label: Annotated[
+        str | None, typer.Option(help="Column to predict \\[the labels of an .npz file].", metavar="COLUMN")
+    ] = None
+    environment: Annotated[
+        str | None, typer.Option(help="Column that names each row's environment.", metavar="COLUMN")
+    ] = None
+    rows: Annotated[
+        str | None,
+        typer.Option(help="Use only the rows with this value in a column, as in split=train.", metavar="COLUMN=VALUE"),
+    ] = None
+
+    def read(self, features: Sequence[str] = ()) -> "Table":
+        """The table, with these columns as features, or with all numeric columns that have no other role."""
+        from contrastkit.stable.table import read
+
+        table = read(
+            self.data.expanduser(), features=features, label=self.label, environment=self.environment, rows=self.rows
+        )
+        if table.left_out:
+            screen.say(f"columns left out because they are not numeric: {abridged(table.left_out)}")
+        return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(LabelledOptions):
+    """A table, the roles of its columns, and its features."""
+
+    features: Annotated[
+        str,
+        typer.Option(
+            help="Feature columns, separated by commas \\[all numeric columns except label and environment].",
+            metavar="COLUMN,...",
+        ),
+    ] = ""
+
+    def read_features(self) -> "Table":
+        return self.read(column_names(self.features))
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Distinct numbers with commas between them, as ``option`` was given them."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"{option} {text}: give numbers, separated by commas") from error
+    if len(set(values)) < len(values):
+        raise UserError(f"{option} {text}: give each number once")
+    return values
+
+
+def print_notices(reweighting: "Reweighting") -> None:
+    if not reweighting.converged:
+        screen.say("the optimiser stopped before it converged; its limit on the number of steps is part of the method")
+    for notice in reweighting.notices:
+        screen.say(notice)

@@ -1,0 +1,77 @@
+"""``contrastkit stable reweight``: weights under which features are independent."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.options import Debug, Json, Seed, takes_options, writable
+from contrastkit.cli.report import write_json
+from contrastkit.cli.stable.options import Components, TableOptions, print_notices
+from contrastkit.cli.tables import abridged, write_csv
+
+from contrastkit.stable.names import Decorrelation
+
+if TYPE_CHECKING:
+    from contrastkit.stable.workflow import TableReweighting
+
+
+@takes_options
+def reweight(
+    *,
+    which: TableOptions,
+    by: Annotated[Decorrelation, typer.Option(help="Method that decorrelates the features.")] = "rff",
+    cosines: Annotated[
+        int | None, typer.Option(help="With rff: random cosines for each feature \\[10].", min=0)
+    ] = None,
+    penalty: Annotated[
+        float | None,
+        typer.Option(
+            help="Penalty on uneven weights; larger values keep more of the sample "
+            "\\[1e-4 for rff and global, 5e-5 for dwr].",
+            min=0,
+        ),
+    ] = None,
+    clip: Annotated[float | None, typer.Option(help="With srdo: largest density ratio \\[10].", min=1)] = None,
+    components: Components = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the weight of each row to this .csv file.", metavar="FILE", callback=writable),
+    ] = None,
+    seed: Seed = 0,
+    json: Json = None,
+    debug: Debug = False,
+) -> None:
+    """Compute sample weights under which the features are independent."""
+    from contrastkit.stable import workflow
+
+    table = which.read_features()
+    with screen.working(f"reweighting {len(table.X):,} rows of {table.X.shape[1]:,} features by {by}"):
+        result = workflow.reweight(
+            table, by, cosines=cosines, penalty=penalty, clip=clip, components=components, seed=seed
+        )
+    _print(result)
+    if out is not None:
+        weights = result.reweighting.weights
+        write_csv(out, {"weight": weights})
+        screen.say(f"{out}: {len(weights):,} weights, from {weights.min():.3g} to {weights.max():.3g}, mean 1")
+    if json is not None:
+        write_json(json, result.as_json())
+
+
+def _print(result: "TableReweighting") -> None:
+    reweighting = result.reweighting
+    n = len(reweighting.weights)
+    screen.say(f"{n:,} rows, {len(result.features):,} features: {abridged(result.features)}")
+    if result.components:
+        screen.say(f"weights computed from their first {result.components} principal components")
+    screen.table(
+        f"reweighted by {reweighting.by}",
+        ("", "before", "after"),
+        [
+            ("dependence", f"{reweighting.before:.4g}", f"{reweighting.after:.4g}"),
+            ("linear part", f"{reweighting.linear_before:.4g}", f"{reweighting.linear_after:.4g}"),
+            ("effective sample size", f"{n:,}", f"{reweighting.ess:,.1f}"),
+        ],
+    )
+    print_notices(reweighting)

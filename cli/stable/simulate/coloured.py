@@ -1,0 +1,48 @@
+"""``contrastkit stable simulate coloured``: images whose colour misleads in the test (Colored MNIST)."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from contrastkit.cli import screen
+from contrastkit.cli.options import Data, DataDir, Debug, Download, Seed, ValFraction, where, writable
+from contrastkit.cli.stable.options import numbers
+
+from contrastkit.names import DEFAULT_DATA
+
+
+def coloured(
+    out: Annotated[Path, typer.Option(help="Output .npz file of images.", metavar="FILE", callback=writable)],
+    data: Data = None,
+    data_dir: DataDir = None,
+    download: Download = False,
+    val_fraction: ValFraction = None,
+    environments: Annotated[
+        str,
+        typer.Option(
+            help="Probability that colour and label disagree in each environment, the last being the test.",
+            metavar="SHARE,...",
+        ),
+    ] = "0.1,0.2,0.9",
+    flip: Annotated[float, typer.Option(help="Probability that the label disagrees with the class.")] = 0.25,
+    seed: Seed = 0,
+    debug: Debug = False,
+) -> None:
+    """Colour grey images so that colour predicts the label better than shape, except in the test (Colored MNIST)."""
+    from contrastkit.data import open_data
+    from contrastkit.stable.coloured import colour_images
+
+    source = open_data(
+        data or DEFAULT_DATA, data_dir=where(data_dir), download=download, val_fraction=val_fraction, seed=seed
+    )
+    images = colour_images(source, environments=numbers("--environments", environments), flip=flip, seed=seed)
+    images.save(out.expanduser())
+    screen.say(
+        f"{out}: {images.n_training:,} training and {images.n_test:,} test images of {images.source}, "
+        f"{' against '.join(images.classes)}"
+    )
+    for agreement in images.agreements():
+        screen.say(
+            f"{agreement.part}, environment {agreement.environment:g}: "
+            f"colour and label agree in {agreement.share:.1%} of the images"
+        )

@@ -1,0 +1,115 @@
+"""Are the arms alike? Balance before and after, by cobalt's conventions.
+
+A standardised mean difference (SMD) is the weighted difference of means over one standard deviation of the *unweighted*
+sample: that of the treated for the ATT, of the controls for the ATC, the root of the mean of both variances for the ATE
+and the ATO. A column of 0 and 1 has the standard deviation sqrt(p (1 - p)).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from contrastkit.checkpoint import write_with
+from contrastkit.errors import UserError
+from contrastkit.tables.checks import Bools, Floats, as_treatment, effective_sample_size
+from contrastkit.tables.covariates import Covariates
+
+THRESHOLD = 0.1  # an absolute SMD above it is imbalance (Stuart, Lee & Leacy 2013)
+
+
+@dataclass(frozen=True)
+class Balance:
+    """A row for each covariate, before (column 0) and after (column 1) weighting.
+
+    Attributes:
+        names: of the covariates.
+        smd: float64 [p, 2].
+        variance_ratio: float64 [p, 2], of the treated's over the controls'; NaN for columns of 0 and 1.
+        ks: float64 [p, 2], the largest distance of the arms' distribution functions.
+        n: float64 [2, 2], the effective sample sizes: (treated, controls) x (before, after).
+    """
+
+    names: tuple[str, ...]
+    smd: Floats
+    variance_ratio: Floats
+    ks: Floats
+    n: Floats
+
+    @property
+    def worst(self) -> float:
+        """The largest absolute SMD after weighting."""
+        return float(np.abs(self.smd[:, 1]).max())
+
+
+def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, estimand: str = "ATT") -> Balance:
+    """The balance of covariates X [n, p] between the arms of T [n], under ``weights`` [n] (None: equal ones).
+
+    Raises:
+        UserError: weights of another length, negative, or of sum zero in an arm.
+    """
+    X = Covariates.of(X)
+    x, t = X.x, as_treatment(T, len(X))
+    w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64).reshape(-1)
+    if len(w) != len(x):
+        raise UserError(f"{len(w)} weights for {len(x)} rows")
+    if not (np.isfinite(w).all() and (w >= 0).all()):
+        raise UserError("weights are finite and not negative: these are not")
+    for arm, who in ((t, "treated"), (~t, "controls")):
+        if not w[arm].sum() > 0:
+            raise UserError(f"the weights of the {who} sum to zero")
+    binary = np.array([np.isin(column, (0, 1)).all() for column in x.T])
+    sd = _deviations(x, t, estimand, binary)
+    smd, ratio, ks = (np.empty((x.shape[1], 2)) for _ in range(3))
+    for k, v in enumerate((np.ones(len(x)), w)):
+        difference = np.average(x[t], axis=0, weights=v[t]) - np.average(x[~t], axis=0, weights=v[~t])
+        flat = np.where(difference == 0, 0.0, np.copysign(np.inf, difference))  # all of the reference are alike
+        smd[:, k] = np.divide(difference, sd, out=flat, where=sd > 0)
+        one, other = (_variance(x[arm], v[arm]) for arm in (t, ~t))
+        ratio[:, k] = np.where(binary, np.nan, np.divide(one, other, out=np.full_like(one, np.nan), where=other > 0))
+        ks[:, k] = [_ks(column, t, v) for column in x.T]
+    n = np.array([[effective_sample_size(v[arm]) for v in (np.ones(len(x)), w)] for arm in (t, ~t)])
+    return Balance(X.names, smd, ratio, ks, n)
+
+
+def love_plot(balance: Balance, path: Path, *, after: str) -> None:
+    """Each covariate's absolute SMD before and after, the largest first, into a .png; ``after`` names the second."""
+    from matplotlib.figure import Figure
+
+    order = np.argsort(np.abs(balance.smd[:, 0]))
+    figure = Figure(figsize=(7, 1.4 + 0.28 * len(order)), layout="constrained")
+    axis = figure.subplots()
+    rows = np.arange(len(order))
+    for k, label in enumerate(("before", after)):
+        values = np.abs(balance.smd[order, k])
+        axis.plot(np.where(np.isfinite(values), values, np.nan), rows, "o", label=label, zorder=3)
+    axis.axvline(THRESHOLD, color="black", linewidth=0.8, linestyle="--", label=f"{THRESHOLD}")
+    axis.set_yticks(rows, [balance.names[j] for j in order])
+    axis.set_xlabel("absolute standardised mean difference")
+    axis.set_xlim(left=0)
+    axis.grid(axis="y", linewidth=0.4)
+    axis.legend(loc="lower right")
+    write_with(path, lambda file: figure.savefig(file, format="png", dpi=120))
+
+
+def _deviations(x: Floats, t: Bools, estimand: str, binary: Bools) -> Floats:
+    one, other = (
+        np.where(binary, x[arm].mean(0) * (1 - x[arm].mean(0)), x[arm].var(0, ddof=1) if arm.sum() > 1 else 0.0)
+        for arm in (t, ~t)
+    )
+    return np.sqrt({"ATT": one, "ATC": other}.get(estimand, (one + other) / 2))
+
+
+def _variance(x: Floats, w: Floats) -> Floats:
+    """Weighted, without bias for weights that do not depend on x: sum w (x - m)^2 over (sum w - sum w^2 / sum w)."""
+    d = x - np.average(x, axis=0, weights=w)
+    return (w @ d**2) / (w.sum() - (w**2).sum() / w.sum())
+
+
+def _ks(column: Floats, t: Bools, w: Floats) -> float:
+    order = np.argsort(column, kind="stable")
+    step = np.where(t, w / w[t].sum(), -w / w[~t].sum())[order].cumsum()
+    last = np.append(np.diff(column[order]) > 0, True)  # a distribution function jumps once, at the last of equals
+    return float(np.abs(step[last]).max())

@@ -1,0 +1,58 @@
+"""What an estimator is."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+from numpy.typing import ArrayLike
+from scipy.stats import norm
+from sklearn.base import BaseEstimator
+
+from contrastkit.errors import UserError
+from contrastkit.tables.checks import Bools, Floats, as_arms, as_outcome
+from contrastkit.tables.covariates import Covariates
+
+
+class Estimator(BaseEstimator, ABC):
+    """``fit(X, T, Y)``, and then the attributes of :mod:`contrastkit.causal.estimate`."""
+
+    effect_: float
+    se_: float
+    estimand_: str
+    weights_: Floats | None
+
+    def fit(self, X: Any, T: ArrayLike, Y: ArrayLike) -> Self:
+        """X [n, p]: covariates, an array or a frame; T [n] of 0 and 1; Y [n] numbers. None of them is written to.
+
+        Raises:
+            UserError: see :mod:`contrastkit.tables`, and what an estimator cannot do.
+        """
+        X = Covariates.of(X)
+        self.weights_, self.se_ = None, math.nan
+        y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
+        self._fit(X, t, y)
+        return self
+
+    @abstractmethod
+    def _fit(self, X: Covariates, t: Bools, y: Floats) -> None: ...
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The normal confidence interval."""
+        half = float(norm.ppf((1 + level) / 2)) * self.se_
+        return self.effect_ - half, self.effect_ + half
+
+
+class ArmwiseEstimator(Estimator):
+    """An estimator of the ATT, by ``_att``; the ATC is the ATT of the arms exchanged, its sign turned."""
+
+    estimand: str
+
+    def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
+        if self.estimand not in ("ATT", "ATC"):
+            raise UserError(f"{self.estimand} is not among the estimands here: ATT, ATC")
+        self._att(X, ~t if self.estimand == "ATC" else t, y)
+        self.estimand_ = self.estimand
+        self.effect_ *= -1 if self.estimand == "ATC" else 1
+
+    @abstractmethod
+    def _att(self, X: Covariates, t: Bools, y: Floats) -> None: ...

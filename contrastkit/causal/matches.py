@@ -1,0 +1,97 @@
+"""A study's units matched, in pairs or in coarsened strata; the balance, and the effect where there is an outcome."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contrastkit.causal.coarsened import CoarsenedExact
+from contrastkit.causal.diagnostics import Balance, balance_table
+from contrastkit.causal.estimate import Estimator, Matched, Weighted
+from contrastkit.causal.matching import Matching
+from contrastkit.causal.names import BinRule, Estimand, Metric, Order
+from contrastkit.causal.study import Study
+from contrastkit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Matched units.
+
+    Attributes:
+        matching: fitted; pairs or strata.
+        balance: under the weights of the matching.
+        effect: fitted; None without an outcome.
+    """
+
+    matching: Matching | CoarsenedExact
+    balance: Balance
+    effect: Estimator | None
+
+    @property
+    def stratified(self) -> bool:
+        """Whether units are matched in strata, not in pairs."""
+        return isinstance(self.matching, CoarsenedExact)
+
+    @property
+    def estimand(self) -> str:
+        return str(self.matching.estimand_)
+
+    @property
+    def n_dropped(self) -> int:
+        """Units of the population asked for that have no match."""
+        return len(self.matching.dropped_)
+
+    def columns(self) -> dict[str, Any]:
+        """The pairs, [m] each: unit, partner, share and distance; or the strata, [n] each: stratum and weight."""
+        matching = self.matching
+        if isinstance(matching, CoarsenedExact):
+            return {"stratum": matching.strata_, "weight": matching.weights_}
+        unit, partner = matching.pairs_.T
+        return {"unit": unit, "partner": partner, "share": matching.shares_, "distance": matching.distances_}
+
+
+def match(
+    study: Study,
+    *,
+    estimand: Estimand = "ATT",
+    metric: Metric = "logit",
+    ratio: int = 1,
+    replacement: bool = True,
+    ties: bool = True,
+    order: Order = "largest",
+    caliper: float | None = None,
+    exact: Sequence[str] = (),
+    bins: int | BinRule = "sturges",
+    optimal: bool = False,
+    seed: int = 0,
+) -> Matches:
+    """Match the units of a study: pairs (:class:`contrastkit.causal.matching.Matching`) or, with the metric
+    ``coarsened``, strata (:class:`contrastkit.causal.coarsened.CoarsenedExact`), to which ``bins`` belongs.
+
+    Args:
+        exact: covariates on which the units of a pair agree; all columns of a factor by its own name.
+
+    Raises:
+        UserError: an option of the other kind of matching, an unknown covariate, or no unit has a match.
+    """
+    for name in exact:
+        if name not in study.X.origins:
+            raise UserError(f"--exact {name}: not one of the covariates")
+    matching: Matching | CoarsenedExact
+    if metric == "coarsened":
+        if ratio > 1 or not replacement or caliper is not None or exact or optimal:
+            raise UserError("--ratio, --no-replacement, --caliper, --exact, --optimal do not apply to coarsened strata")
+        matching = CoarsenedExact(estimand, bins=bins)
+    else:
+        if bins != "sturges":
+            raise UserError("--bins applies to --metric coarsened only")
+        matching = Matching(
+            estimand, metric=metric, ratio=ratio, replacement=replacement, order=order, ties=ties, caliper=caliper,
+            exact=tuple(j for j, name in enumerate(study.X.origins) if name in exact), optimal=optimal, seed=seed,
+        )  # fmt: skip
+    matching.fit(study.X, study.T)
+    effect: Estimator | None = None
+    if study.Y is not None:
+        effect = Matched(matching) if isinstance(matching, Matching) else Weighted(matching)
+        effect.fit(study.X, study.T, study.Y)
+    return Matches(matching, balance_table(study.X, study.T, matching.weights_, estimand=estimand), effect)

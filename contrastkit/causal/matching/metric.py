@@ -1,0 +1,65 @@
+"""Coordinates whose Euclidean distance is the metric, and when two distances are the same."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from contrastkit.causal.names import PairMetric
+from contrastkit.causal.propensity import Propensity
+from contrastkit.errors import UserError
+from contrastkit.tables.checks import Bools, Floats
+
+Pairs = tuple[NDArray[Any], NDArray[Any], Floats]  # of m pairs: the unit's row, the partner's row, their distance
+TIE = 1e-10  # of the largest coordinate: distances that differ by less differ by rounding
+
+
+def slack(z: Floats) -> float:
+    """By how much distances of coordinates z [n, k] may differ and still be equal."""
+    return TIE * float(np.abs(z).max())
+
+
+def coordinates(
+    metric: PairMetric, x: Floats, t: Bools, propensity: Propensity | None, caliper: float | None
+) -> tuple[Floats, float]:
+    """Coordinates [n, k] whose Euclidean distance is the metric, and the caliper on it.
+
+    Args:
+        propensity: fitted, for ``logit`` and ``propensity``.
+        caliper: in standard deviations of the score for these two, else in units of the distance; None for none.
+
+    Raises:
+        UserError: a row of zeros for ``cosine``, or too few units for a covariance.
+    """
+    limit = np.inf if caliper is None else caliper
+    if metric in ("logit", "propensity"):
+        assert propensity is not None
+        score = propensity.logit_ if metric == "logit" else propensity.scores_
+        return score[:, None], limit * score.std(ddof=1)
+    if metric == "cosine":  # |a - b|^2 = 2 (1 - cos)
+        length = np.linalg.norm(x, axis=1, keepdims=True)
+        if not length.all():
+            raise UserError("a row of zeros has no direction: leave it out, or use another metric than cosine")
+        return x / length, limit
+    if metric == "euclidean":
+        return x, limit
+    if metric == "scaled":
+        sd = x.std(0, ddof=1)
+        return x / np.where(sd > 0, sd, 1), limit
+    return _whitened(rankdata(x, axis=0) if metric == "robust" else x, t, ranks=metric == "robust"), limit
+
+
+def _whitened(x: Floats, t: Bools, *, ranks: bool) -> Floats:
+    """Coordinates of the Mahalanobis distance under the pooled covariance within the arms, of ranks with the variances
+    of untied ones."""
+    if len(x) < 3:
+        raise UserError(f"a covariance within the groups takes more than {len(x)} units")
+    within = np.where(t[:, None], x - x[t].mean(0), x - x[~t].mean(0))
+    sd = np.sqrt((within**2).sum(0) / (len(x) - 2))
+    sd[sd <= 1e-13 * np.abs(x).max(0)] = np.inf  # the same for all of a group: no part of the distance
+    values, vectors = np.linalg.eigh((within / sd).T @ (within / sd) / (len(x) - 2))
+    real = values > values.max() * 1e-10  # of correlations, lest units decide what is too small to count
+    if ranks:
+        sd[np.isfinite(sd)] = np.sqrt(len(x) * (len(x) + 1) / 12)
+    return (x / sd) @ (vectors[:, real] / np.sqrt(values[real]))

@@ -1,0 +1,18 @@
+"""The names that options take, in one place that imports nothing heavy: the command line offers these very lists."""
+
+from typing import Literal
+
+Estimand = Literal["ATT", "ATC", "ATE"]
+AnyEstimand = Literal["ATT", "ATC", "ATE", "ATO"]
+Error = Literal["balanced", "hc1"]  # the standard error of entropy balancing
+EstimatorName = Literal[
+    "naive", "ols", "oaxaca", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "aipw"
+]
+Weighting = Literal["ipw", "overlap", "entropy", "cbps", "arb", "dcb", "global"]
+Balancing = Literal["none", "matching", "coarsened", Weighting]
+Scale = Literal["hajek", "stabilised", "raw"]  # of inverse-probability weights
+ScoreModel = Literal["logistic", "boosting", "forest"]
+PairMetric = Literal["logit", "propensity", "mahalanobis", "robust", "scaled", "euclidean", "cosine"]
+Metric = Literal[PairMetric, "coarsened"]
+Order = Literal["largest", "smallest", "random", "data"]
+BinRule = Literal["sturges", "scott", "fd"]

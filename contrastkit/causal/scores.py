@@ -1,0 +1,87 @@
+"""The propensity scores of a study: what they are worth, and whether the arms overlap."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+
+from contrastkit.causal.names import ScoreModel
+from contrastkit.causal.propensity import Propensity, calibration, crump, within
+from contrastkit.causal.study import Study
+from contrastkit.tables.checks import Bools, Floats
+
+LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)  # of the quantiles
+LITTLE_OVERLAP = 0.25  # share of the scores' distributions below which the ATE rests on few units
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Propensity scores and their diagnostics.
+
+    Attributes:
+        scores: float64 [n], in (0, 1). treated: bool [n].
+        auc, overlap, clipped: as in :class:`contrastkit.causal.propensity.Propensity`.
+        alpha: where Crump's trimming cuts. within_crump: bool [n], the scores in [alpha, 1 - alpha].
+    """
+
+    treatment: str
+    model: ScoreModel
+    scores: Floats
+    treated: Bools
+    auc: float
+    overlap: float
+    clipped: int
+    alpha: float
+    within_crump: Bools
+
+    @property
+    def little_overlap(self) -> bool:
+        return self.overlap < LITTLE_OVERLAP
+
+    def quantiles(self, *, treated: bool) -> Floats:
+        """The scores of one arm at :data:`LEVELS`, [7]."""
+        quantiles: Floats = np.quantile(self.scores[self.treated == treated], LEVELS)
+        return quantiles
+
+    def worst_calibration(self) -> tuple[float, float]:
+        """The mean score and the share treated of the tenth of the scores in which they differ most."""
+        mean, share, _ = calibration(self.scores, self.treated).T
+        worst = np.abs(share - mean).argmax()
+        return float(mean[worst]), float(share[worst])
+
+
+def propensity_scores(
+    study: Study, *, model: ScoreModel = "logistic", folds: int | None = None, seed: int = 0
+) -> Scores:
+    """Fit a propensity model to a study.
+
+    Args:
+        model: logistic by maximum likelihood, gradient boosting, or a random forest.
+        folds: of cross-fitting, 0 for none; None is 0 for logistic and 5 for the others.
+        seed: of the folds and the classifier.
+
+    Raises:
+        UserError: the covariates separate the arms, or there are more folds than units of an arm.
+    """
+    seed %= 2**32  # scikit-learn takes no larger one
+    classifiers: dict[ScoreModel, Any] = {
+        "logistic": None,
+        "boosting": HistGradientBoostingClassifier(random_state=seed),
+        "forest": RandomForestClassifier(min_samples_leaf=20, random_state=seed),
+    }
+    if folds is None:
+        folds = 0 if model == "logistic" else 5
+    fitted = Propensity(classifiers[model], folds=folds, seed=seed).fit(study.X, study.T)
+    alpha = crump(fitted.scores_)
+    return Scores(
+        treatment=study.treatment,
+        model=model,
+        scores=fitted.scores_,
+        treated=study.T,
+        auc=fitted.auc_,
+        overlap=fitted.overlap_,
+        clipped=fitted.clipped_,
+        alpha=alpha,
+        within_crump=within(fitted.scores_, alpha),
+    )

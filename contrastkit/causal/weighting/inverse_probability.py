@@ -1,0 +1,66 @@
+"""Weights from the propensity score."""
+
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, clone
+
+from contrastkit.causal.names import AnyEstimand, Scale
+from contrastkit.causal.propensity import Propensity, crump, within
+from contrastkit.causal.weighting.normalise import mean_one
+from contrastkit.errors import UserError
+from contrastkit.tables.checks import as_treatment
+from contrastkit.tables.covariates import Covariates
+
+
+class InverseProbability(BaseEstimator):
+    """Weights from the propensity score e(x): h(e)/e for the treated, h(e)/(1 - e) for the others (Horvitz & Thompson
+    1952; the tilting functions of Li, Morgan & Zaslavsky 2018).
+
+    h is 1 for the ATE, e for the ATT, 1 - e for the ATC, and e (1 - e) for the ATO: overlap weights, which balance
+    every mean exactly where e is logistic by maximum likelihood.
+
+    Args:
+        scale: ``hajek`` gives mean 1 in each arm; ``stabilised`` the weights times P(T), over the mean of h, of which
+            the mean is 1 in each arm but for chance (Robins, Hernan & Brumback 2000); ``raw`` as above. A difference of
+            weighted means is the same under all three.
+        trim: nobody counts whose score is below it or above one less it; ``crump`` chooses (:func:`propensity.crump`).
+            The scores stay as fitted to all. The effect is then that on those who are left, as ``estimand_`` says.
+
+    Attributes:
+        weights_: see :mod:`contrastkit.causal.weighting`, and ``scale``.
+        propensity_: the fitted model. alpha_: where it was trimmed, 0 if not.
+    """
+
+    def __init__(
+        self,
+        estimand: AnyEstimand = "ATT",
+        *,
+        scale: Scale = "hajek",
+        trim: float | Literal["crump"] = 0.0,
+        propensity: Propensity | None = None,
+    ) -> None:
+        self.estimand = estimand
+        self.scale = scale
+        self.trim = trim
+        self.propensity = propensity
+
+    def fit(self, X: Any, T: ArrayLike) -> Self:
+        X = Covariates.of(X)
+        t = as_treatment(T, len(X))
+        self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t)
+        e = self.propensity_.scores_
+        self.alpha_ = crump(e) if self.trim == "crump" else float(self.trim)
+        if not 0 <= self.alpha_ < 0.5:
+            raise UserError(f"scores are trimmed to [a, 1 - a] with a in [0, 0.5), not {self.alpha_:g}")
+        tilt = {"ATE": np.ones_like(e), "ATT": e, "ATC": 1 - e, "ATO": e * (1 - e)}
+        if self.estimand not in tilt:
+            raise UserError(f"{self.estimand} is not among the estimands here: {', '.join(tilt)}")
+        h = tilt[self.estimand]
+        w = h / np.where(t, e, 1 - e) * within(e, self.alpha_)
+        hajek = mean_one(w, t)
+        arms = np.where(t, t.mean(), 1 - t.mean())
+        self.weights_ = {"hajek": hajek, "stabilised": w * arms / h.mean(), "raw": w}[self.scale]
+        self.estimand_ = self.estimand + (" after trimming" if self.alpha_ else "")
+        return self

@@ -1,0 +1,73 @@
+"""The .npz that ``contrastkit embed`` writes, and the principal components of its features."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contrastkit.errors import UserError
+from contrastkit.tables.checks import Floats
+
+UNREADABLE = (OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Features of n images, and what is known of each.
+
+    Attributes:
+        features: [n, p], as the encoder gave them.
+        labels: [n], by name where the classes have names; None where images lack them.
+        columns: every other array [n] by its name, ``split`` for one.
+    """
+
+    features: NDArray[Any]
+    labels: NDArray[Any] | None
+    columns: dict[str, NDArray[Any]]
+
+
+def read_embeddings(path: Path) -> Embeddings:
+    """Read what ``contrastkit embed`` wrote.
+
+    Raises:
+        UserError: there is no such file, or it is something else.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is no file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except UNREADABLE as error:
+        raise UserError(
+            f"{path} cannot be read, and holds no features that 'contrastkit embed' wrote: {error}"
+        ) from error
+    features, labels, classes = (arrays.pop(key, np.empty(0)) for key in ("features", "labels", "classes"))
+    if features.ndim != 2 or 0 in features.shape or features.dtype.kind not in "biuf":
+        raise UserError(f"{path} has no array 'features' of rows and columns: 'contrastkit embed' writes one")
+    n = len(features)
+    columns = {key: values for key, values in arrays.items() if values.shape == (n,)}
+    if labels.shape != (n,) or (labels.dtype.kind in "iu" and (labels < 0).any()):  # -1: an image without a label
+        return Embeddings(features, None, columns)
+    named = labels.dtype.kind in "iu" and classes.ndim == 1 and len(classes) > labels.max()
+    return Embeddings(features, classes[labels] if named else labels, columns)
+
+
+def principal_components(
+    x: Floats, components: int, *, solver: Literal["covariance_eigh", "auto"] = "covariance_eigh"
+) -> Floats:
+    """The first principal components of x [n, p], float64 [n, k]: as many as asked for, less those of nothing but
+    rounding.
+
+    Args:
+        components: from 1 to the smaller of n and p.
+        solver: scikit-learn's; ``auto`` takes a randomised one where x is wide.
+    """
+    from sklearn.decomposition import PCA  # takes a while
+
+    pca = PCA(components, svd_solver=solver, random_state=0).fit(x)
+    real = pca.explained_variance_ > 1e-12 * pca.explained_variance_[0]
+    return np.ascontiguousarray(pca.transform(x)[:, real])  # row by row: the layout decides how sums round

@@ -1,0 +1,223 @@
+"""The commands of ``contrastkit causal`` that estimate, weight and match."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from contrastkit.cli.main import main
+
+from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.study import read
+from tests.causal.simulated import varied, world
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, y = world(400)
+    path = tmp_path / "table.csv"
+    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "t": t, "y": y}).to_csv(path, index=False)
+    given = [f"--data={path}", "--treatment=t", "--covariates=a,b,c"]
+    assert main(["causal", "estimate", *given, "--outcome=y", "--benchmark=2", f"--json={tmp_path / 'x.json'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "entropy" in printed and "truth 2.00" in printed and (tmp_path / "x.json").exists()
+    assert main(["causal", "balance", *given]) == 0
+    assert main(["causal", "balance", *given, "--by=none"]) == 1
+    capsys.readouterr()
+    for bad, says in (
+        (["--data=none.csv"], "none.csv is no file"),
+        (["--treatment=tt"], "has no column 'tt', did you mean 't'?"),
+        (["--covariates=a,t"], "'t' is asked for twice"),
+        (["--covariates=,"], "no covariates"),
+    ):
+        assert main(["causal", "balance", *given, *bad]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_scores_weights_and_pairs_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, _ = world(400)
+    data = tmp_path / "table.csv"
+    group = np.where(x[:, 2] > 0, "high", "low")
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "group": group, "t": t})
+    frame.to_csv(data, index=False)
+    given = [f"--data={data}", "--treatment=t", "--covariates=a,b,group"]
+    out = tmp_path / "out.csv"
+
+    assert main(["causal", "propensity", *given, f"--out={out}", f"--plot={tmp_path / 'o.png'}"]) == 0
+    assert pd.read_csv(out).propensity.to_numpy() == pytest.approx(
+        Propensity().fit(frame[["a", "b", "group"]], t).scores_
+    )
+    assert (tmp_path / "o.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "AUC" in printed and "little overlap" not in printed
+    frame.assign(a=frame.a + 2 * frame.t).to_csv(tmp_path / "apart.csv", index=False)
+    assert main(["causal", "propensity", *given, f"--data={tmp_path / 'apart.csv'}", "--model=forest"]) == 0
+    assert "little overlap" in capsys.readouterr().out
+
+    assert main(["causal", "weight", *given, f"--out={out}"]) == 0
+    w = pd.read_csv(out).weight.to_numpy()
+    for column in ("a", "b"):
+        assert np.average(frame[column][t == 0], weights=w[t == 0]) == pytest.approx(frame[column][t == 1].mean())
+
+    matching = ["causal", "match", *given, f"--out={out}", "--no-replacement", "--caliper=0.2", "--exact=group"]
+    assert main(matching) == 0
+    pairs = pd.read_csv(out)
+    assert (group[pairs.unit] == group[pairs.partner]).all() and pairs.partner.is_unique
+    assert (t[pairs.unit] == 1).all() and (t[pairs.partner] == 0).all()
+    printed = capsys.readouterr().out
+    assert f"{len(pairs)} units" in printed and (len(pairs) == t.sum()) == ("dropped" not in printed)
+    assert main([*matching, "--exact=grop"]) == 2
+    assert "not one of the covariates" in capsys.readouterr().err
+
+    assert main(["causal", "match", *given, f"--out={out}", "--metric=coarsened", "--bins=4"]) == 0
+    held = pd.read_csv(out)
+    assert (held.weight > 0).sum() == (held.stratum >= 0).sum() and "strata by 4 bins" in capsys.readouterr().out
+    assert main(["causal", "match", *given, f"--out={out}", "--metric=coarsened", "--bins=four"]) == 2
+    assert "--bins four: give a number of bins" in capsys.readouterr().err
+
+
+def test_every_kind_of_weight_is_written_and_its_balance_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, t, y = world(400)
+    data, out = tmp_path / "table.csv", tmp_path / "w.csv"
+    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "t": t, "y": y}).to_csv(data, index=False)
+    given = [f"--data={data}", "--treatment=t", "--covariates=a,b"]
+    naive = np.abs(balance_table(x[:, :2], t).smd[:, 0]).max()
+    for by in ("ipw", "overlap", "entropy", "cbps", "arb", "dcb", "global"):
+        assert main(["causal", "weight", *given, "--outcome=y", f"--by={by}", f"--out={out}"]) == 0
+        left = balance_table(x[:, :2], t, pd.read_csv(out).weight, estimand="ATT").worst
+        assert by == "dcb" or left < 0.7 * naive, by  # which balances what the outcome depends on alone
+        code = main(["causal", "balance", *given, f"--weights={out}", f"--plot={tmp_path / 'love.png'}"])
+        assert code == (left > 0.1) and (tmp_path / "love.png").read_bytes().startswith(b"\x89PNG")
+        printed = capsys.readouterr().out
+        assert f"largest |SMD| {left:.4f}" in printed and "balance by w.csv" in printed
+        assert main(["causal", "balance", *given, "--outcome=y", f"--by={by}"]) in (0, 1)
+    assert main(["causal", "balance", *given, "--by=coarsened"]) in (0, 1)
+    capsys.readouterr()
+    for bad, says in (
+        (["--by=dcb"], "no outcome: name its column with --outcome"),
+        (["--by=arb", "--estimand=ATE"], "ask for the ATT or the ATC"),
+        (["--by=ipw", "--trim=much"], "--trim much: give a number"),
+        ([f"--weights={data}"], "has no column 'weight'"),
+    ):
+        assert main(["causal", "balance", *given, *bad]) == 2
+        assert says in capsys.readouterr().err
+    pd.DataFrame({"weight": np.where(t == 1, 1.0, 0.0)}).to_csv(out, index=False)
+    assert main(["causal", "balance", *given, f"--weights={out}"]) == 2
+    assert "the weights of the controls sum to zero" in capsys.readouterr().err
+
+
+def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, y = world(40)
+    good = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "t": t, "y": y})
+    path = tmp_path / "table.csv"
+    for frame, says in (
+        (good.assign(b=np.where(good.a > 1, np.nan, good.b)), "b: "),
+        (good.assign(b=np.where(good.a > 1, np.inf, good.b)), "b: "),
+        (good.assign(b=1.0), "b is the same in all rows"),
+        (good.assign(b=2 * good.a), "b says the same as a"),
+        (good.assign(b=good.t + 0.001 * good.a), "perfect separation"),
+        (good.assign(t=1), "no untreated units"),
+        (good.assign(t=good.t + 1), "the treatment is 0 or 1, not 1, 2"),
+        (good.assign(t=np.where(good.t == 1, "yes", "no")), "the treatment holds something else than numbers"),
+        (good.assign(b=[f"unit {i}" for i in range(40)]), "perfect separation"),
+        (good[:0], "not a frame of shape (0, 2)"),
+    ):
+        frame.to_csv(path, index=False)
+        assert main(["causal", "propensity", f"--data={path}", "--treatment=t", "--covariates=a,b"]) == 2, says
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1 and "Traceback" not in error
+    good.assign(y=["much"] * 40).to_csv(path, index=False)
+    given = ["causal", "estimate", f"--data={path}", "--covariates=a,b"]
+    assert main([*given, "--treatment=t", "--outcome=y"]) == 2
+    assert "the outcome holds something else than numbers" in capsys.readouterr().err
+    assert main([*given, "--treatment=t"]) == 2 and "with --outcome" in capsys.readouterr().err
+    assert main([*given, "--outcome=y"]) == 2 and "with --treatment" in capsys.readouterr().err
+
+
+def test_parquet_reads_as_csv_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyarrow")
+    x, t, y = world(60)
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "t": t, "y": y})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    frame.to_parquet(tmp_path / "table.parquet")
+    printed = []
+    for name in ("table.csv", "table.parquet"):
+        given = [f"--data={tmp_path / name}", "--treatment=t", "--outcome=y", "--covariates=a,b"]
+        assert main(["causal", "estimate", *given]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    (tmp_path / "table.parquet").write_bytes(b"no")
+    assert main(["causal", "balance", *given]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_features_of_images_are_covariates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What decides on treatment and outcome is seen in the features alone: adjusting for them finds the effect."""
+    g = np.random.default_rng(0)
+    hidden = g.normal(size=(2000, 2))
+    z = hidden @ g.normal(size=(2, 30)) + 0.01 * g.normal(size=(2000, 30))
+    t = (g.uniform(size=2000) < 1 / (1 + np.exp(-hidden[:, 0]))).astype(int)
+    y = 2 * t + 3 * hidden[:, 0] + hidden[:, 1] + g.normal(size=2000)
+    np.savez(tmp_path / "images.npz", features=z.astype(np.float32), labels=np.zeros(2000, np.int64))
+    table = tmp_path / "table.csv"
+    pd.DataFrame({"t": t, "y": y, "age": g.normal(size=2000)}).to_csv(table, index=False)
+    found = read(str(table), treatment="t", outcome="y", covariates=["age", str(tmp_path / "images.npz")], components=2)
+    assert found.X.names == ("age", "images.0", "images.1")
+    U, S, _ = np.linalg.svd(z - z.mean(0), full_matrices=False)
+    for j in range(2):
+        assert np.abs(found.X.x[:, 1 + j]) == pytest.approx(np.abs(U[:, j] * S[j]), rel=1e-3, abs=1e-3)
+    report = tmp_path / "r.json"
+    assert (
+        main(
+            ["causal", "estimate", f"--data={table}", "--treatment=t", "--outcome=y", "--components=2"]
+            + [f"--covariates={tmp_path / 'images.npz'}", f"--json={report}"]
+        )
+        == 0
+    )
+    rows = {row["name"]: row for row in json.loads(report.read_text())["rows"]}
+    assert abs(rows["naive"]["effect"] - 2) > 1.5 and abs(rows["aipw"]["effect"] - 2) < 0.2
+    capsys.readouterr()
+    given = ["causal", "propensity", f"--data={table}", "--treatment=t", f"--covariates={tmp_path / 'images.npz'}"]
+    assert main([*given, "--components=31"]) == 2 and "ask for fewer --components" in capsys.readouterr().err
+    pd.read_csv(table)[:10].to_csv(table, index=False)
+    assert main(given) == 2 and "they must be of the same units" in capsys.readouterr().err
+    (tmp_path / "images.npz").write_bytes(b"no")
+    assert main(given) == 2 and "holds no features" in capsys.readouterr().err
+
+
+def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, y = varied(60)
+    path = tmp_path / "table.csv"
+    frame = pd.DataFrame({"a": x[:, 0], "b, c": x[:, 1], "x=1": np.arange(60) % 2, "t": t.astype(int), "y": y})
+    frame.to_csv(path, index=False)
+    given = [f"--data={path}", "--treatment=t", '--covariates=a,"b, c",x=1']
+    out = f"--out={tmp_path / 'out.csv'}"
+    assert main(["causal", "match", *given, out, "--exact=x=1", "--outcome=y"]) == 0
+    assert "effect on y (ATT), with bias correction" in capsys.readouterr().out
+    pairs = pd.read_csv(tmp_path / "out.csv")
+    assert (pairs.unit % 2 == pairs.partner % 2).all()
+    (tmp_path / "not.npz").write_bytes(b"\x93NUMPY\x01\x00")
+    np.save(tmp_path / "array.npy", np.ones(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    (tmp_path / "bad.dot").write_bytes(b"\xff\xfe\x00digraph")
+    pd.DataFrame({"weight": ["much"] * 60}).to_csv(tmp_path / "w.csv", index=False)
+    frame.assign(y=1e200 * y).to_csv(tmp_path / "large.csv", index=False)
+    for command, says in (
+        (["match", *given, out, "--metric=coarsened", "--ratio=3"], "do not apply to coarsened strata"),
+        (["match", *given, out, "--bins=4"], "--bins applies to --metric coarsened only"),
+        (["match", *given, out, "--metric=coarsened", "--bins=100000000000"], "100000000000 bins for 60 rows"),
+        (["weight", *given, out, "--trim=0.2"], "trimming and scaling are for --by ipw"),
+        (["weight", *given, out, "--by=overlap", "--estimand=ATC"], "their own population"),
+        (["propensity", *given, "--folds=1"], "1 folds"),
+        (["balance", *given, f"--weights={tmp_path / 'w.csv'}"], "weight holds something else than numbers"),
+        (["balance", *given, f"--covariates={tmp_path / 'not.npz'}"], "holds no features"),
+        (["balance", *given, f"--covariates={tmp_path / 'array.npz'}"], "holds no features"),
+        (["graph", str(tmp_path / "bad.dot"), "--treatment=t", "--outcome=y"], "is no text"),
+        (["estimate", *given, "--outcome=y", f"--data={tmp_path / 'large.csv'}"], "beyond 1e150"),
+    ):
+        assert main(["causal", *command]) == 2, command
+        error = capsys.readouterr().err
+        assert says in error and error.count("\n") == 1, (says, error)

@@ -1,0 +1,40 @@
+"""Coarsened strata against a loop."""
+
+import numpy as np
+import pytest
+
+from contrastkit.causal.coarsened import CoarsenedExact
+from contrastkit.errors import UserError
+from tests.causal.simulated import world
+
+
+@pytest.mark.parametrize("estimand", ["ATT", "ATC", "ATE"])
+def test_coarsened_strata_are_those_of_a_loop(estimand: str) -> None:
+    x, t, _ = world(300, 2)
+    x = np.column_stack([x, np.arange(300) % 2])
+    found = CoarsenedExact(estimand, bins=4).fit(x, t)  # type: ignore[arg-type]
+    strata: dict[tuple[int, ...], list[int]] = {}
+    for i in range(300):
+        width = [(x[:, j].max() - x[:, j].min()) / 4 for j in range(2)]
+        cell = (*(min(int((x[i, j] - x[:, j].min()) / width[j]), 3) for j in range(2)), int(x[i, 2]))
+        strata.setdefault(cell, []).append(i)
+    expected, dropped, numbers = np.zeros(300), [], set()
+    for rows in strata.values():
+        treated = [i for i in rows if t[i]]
+        others = [i for i in rows if not t[i]]
+        goal = {"ATT": treated, "ATC": others, "ATE": rows}[estimand]
+        if treated and others:
+            for arm in (treated, others):
+                expected[arm] = len(goal) / len(arm)
+            assert len(set(found.strata_[rows])) == 1
+            numbers.add(found.strata_[rows[0]])
+        else:
+            dropped += goal
+            assert set(found.strata_[rows]) == {-1}
+    assert dropped and found.dropped_.tolist() == sorted(dropped) and found.estimand_ == f"{estimand} of the matched"
+    assert numbers == set(range(len(numbers)))
+    for arm in (0, 1):
+        assert found.weights_[t == arm] == pytest.approx(expected[t == arm] / expected[t == arm].mean())
+    assert CoarsenedExact(bins=1).fit(x[:, :2], t).weights_ == pytest.approx(np.ones(300))
+    with pytest.raises(UserError, match="no stratum has both arms"):
+        CoarsenedExact(bins=1000).fit(np.arange(300.0), np.arange(300) % 2)

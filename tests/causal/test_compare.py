@@ -1,0 +1,58 @@
+"""What holds for every estimator."""
+
+import pandas as pd
+import pytest
+
+from contrastkit.causal.compare import compare, estimators
+from contrastkit.causal.estimate import (
+    Matched,
+)
+from contrastkit.causal.matching import Matching
+from tests.causal.simulated import varied, world
+
+
+def test_what_is_done_for_the_treated_is_done_for_the_others() -> None:
+    x, t, y = world(400)
+    for name in ("oaxaca", "matching", "ipw", "entropy", "arb", "dcb", "aipw"):
+        one = estimators("ATC")[name].fit(x, t, y)
+        other = estimators("ATT")[name].fit(x, 1 - t, y)
+        assert one.effect_ == pytest.approx(-other.effect_, rel=1e-6) and one.estimand_ == "ATC", name
+        assert one.se_ == pytest.approx(other.se_, rel=1e-6, nan_ok=True)
+
+
+def test_every_estimator_finds_a_constant_effect_and_the_naive_one_does_not() -> None:
+    x, t, y = world(4000)
+    rows = {row.name: row for row in compare(x, t, y)} | {f"{r.name} all": r for r in compare(x, t, y, estimand="ATE")}
+    assert not any(row.refused for row in rows.values())
+    for name, row in rows.items():
+        if name.startswith("naive"):
+            assert row.effect > 2.4
+        elif name == "dcb":
+            assert abs(row.effect - 2) < 0.2
+        elif not name.startswith("strata"):  # five strata leave a tenth of the bias (Cochran 1968)
+            assert abs(row.effect - 2) < 4 * row.se and row.se < 0.2, row
+
+
+def test_the_table_of_all_has_the_bias_corrected_match() -> None:
+    x, t, y = varied()
+    row = next(row for row in compare(x, t, y) if row.name == "matching")
+    found = Matched(Matching(metric="scaled")).fit(x, t, y)
+    assert row.effect == found.effect_ != Matched(Matching(metric="scaled"), bias_correction=False).fit(x, t, y).effect_
+
+
+@pytest.mark.parametrize("name", ["ols", "oaxaca", "matching", "strata", "ipw", "entropy", "arb", "dcb", "aipw"])
+def test_units_and_origins_do_not_matter(name: str) -> None:
+    x, t, y = varied()
+    one = estimators("ATT")[name].fit(x, t, y)
+    other = estimators("ATT")[name].fit(x * [1e-9, 1, 1e9] + [0, 1e6, 0], t, 1000 * y)
+    assert other.effect_ == pytest.approx(1000 * one.effect_, rel=1e-5)
+    assert other.se_ == pytest.approx(1000 * one.se_, rel=1e-5, nan_ok=True)
+
+
+def test_nothing_is_written_to() -> None:
+    x, t, y = world(300)
+    frame = pd.DataFrame(x, columns=["a", "b", "c"])
+    before = frame.copy(), t.copy(), y.copy()
+    list(compare(frame, t, y))
+    pd.testing.assert_frame_equal(frame, before[0])
+    assert (t == before[1]).all() and (y == before[2]).all()

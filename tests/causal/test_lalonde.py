@@ -1,0 +1,86 @@
+"""Published figures on LaLonde's data."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.estimate import (
+    AIPW,
+    DifferenceInMeans,
+    Estimator,
+    Matched,
+    OaxacaBlinder,
+    Regression,
+    Weighted,
+)
+from contrastkit.causal.matching import Matching
+from contrastkit.causal.study import read
+from contrastkit.causal.weighting import (
+    CovariateBalancing,
+    EntropyBalancing,
+    InverseProbability,
+)
+
+DATA = Path(os.environ.get("CONTRASTKIT_DATA", "none"))
+
+
+HERE = find_spec("causaldata") is not None or (DATA / "causal" / "lalonde" / "nsw_mixtape.csv").is_file()
+
+
+@pytest.mark.skipif(not HERE, reason="LaLonde's data: neither causaldata nor CONTRASTKIT_DATA/causal/lalonde")
+def test_the_figures_of_dehejia_and_wahbas_sample_with_cps_controls() -> None:
+    """Imbens & Xu 2024, Table B1, and values recomputed independently, to the cent."""
+    trial, study = (read(name, outcome="re78", data_dir=DATA) for name in ("lalonde-trial", "lalonde"))
+    assert trial.Y is not None and study.Y is not None and study.truth == pytest.approx(1794.34, abs=0.005)
+    truth = DifferenceInMeans().fit(trial.X, trial.T, trial.Y)
+    assert (round(truth.effect_, 2), round(truth.se_, 2)) == (1794.34, 670.82)
+    assert (len(trial.T), len(study.T), study.T.sum()) == (445, 16177, 185)
+    figures: list[tuple[Estimator, float, float | None]] = [
+        (DifferenceInMeans(), -8497.52, 581.92),
+        (Regression(), 1066.38, 626.85),
+        (OaxacaBlinder(), 1133.28, None),
+        (Matched(Matching(metric="scaled", ratio=5)), 1729.12, 815.38),
+        (Matched(Matching(metric="scaled")), 1795.51, 910.30),
+        (Matched(Matching(metric="logit", caliper=0.2), bias_correction=False), 1559.89, None),
+        (Weighted(EntropyBalancing(), error="hc1"), 1406.30, 654.93),
+        (Weighted(InverseProbability()), 1377.12, None),
+        (Weighted(InverseProbability("ATO")), 1093.04, None),
+        (Weighted(CovariateBalancing()), 1406.30, 654.93),
+        (AIPW(folds=0), 1488.88, None),
+    ]
+    for estimator, effect, se in figures:
+        done = estimator.fit(study.X, study.T, study.Y)
+        assert round(done.effect_, 2) == effect, estimator
+        assert se is None or round(done.se_, 2) == se, estimator
+
+
+MATCHIT = DATA / "causal" / "lalonde" / "nsw_treated_psid_controls_matchit.csv"
+
+
+@pytest.mark.skipif(not MATCHIT.is_file(), reason="MatchIt's LaLonde: not in CONTRASTKIT_DATA/causal/lalonde")
+def test_matchits_balance_on_its_lalonde() -> None:
+    """MatchIt's README: Mahalanobis 1:1 with replacement, SMDs before and after."""
+    frame = pd.read_csv(MATCHIT)
+    X = frame[["age", "educ", "race", "married", "nodegree", "re74", "re75"]]
+    found = balance_table(X, frame.treat, Matching(metric="mahalanobis", ties=False).fit(X, frame.treat).weights_)
+    published = {
+        "age": (-0.3094, 0.0385),
+        "educ": (0.0550, -0.0403),
+        "race=black": (1.7615, 0),
+        "race=hispan": (-0.3498, 0),
+        "race=white": (-1.8819, 0),
+        "married": (-0.8263, 0.0276),
+        "nodegree": (0.2450, 0),
+        "re74": (-0.7211, 0.0628),
+        "re75": (-0.2903, 0.1380),
+    }
+    assert found.names == tuple(published)
+    regression = Regression().fit(X, frame.treat, frame.re78)
+    assert round(regression.effect_, 2) == 1548.24
+    assert round(Weighted(EntropyBalancing()).fit(X, frame.treat, frame.re78).effect_, 2) == 1273.26
+    assert found.smd.round(4) == pytest.approx(np.array(list(published.values())), abs=1e-9)

@@ -1,0 +1,188 @@
+"""Pairs against loops."""
+
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata
+
+from contrastkit.causal.matching import Matching
+from contrastkit.causal.propensity import Propensity
+from tests.causal.simulated import varied, world
+
+
+def test_nearest_neighbours_are_those_of_a_loop_and_ties_share() -> None:
+    x = np.array([[0.0], [4.0], [1.0], [-1.0], [6.0], [3.0]])
+    t = np.array([1, 1, 0, 0, 0, 0])
+    m = Matching(metric="euclidean").fit(x, t)
+    pairs = {(i, j): s for (i, j), s in zip(m.pairs_.tolist(), m.shares_, strict=True)}
+    assert pairs == {(0, 2): 0.5, (0, 3): 0.5, (1, 5): 1.0}
+    assert m.weights_[t == 0] == pytest.approx(np.array([0.5, 0.5, 0, 1]) * 3 / 2)
+    first = Matching(metric="euclidean", ties=False).fit(x, t)
+    assert first.pairs_.tolist() == [[0, 2], [1, 5]]
+    near = Matching(metric="euclidean", caliper=0.5).fit(np.append(x, [[4.2]], 0), np.append(t, 0))
+    assert near.pairs_.tolist() == [[1, 6]] and near.dropped_.tolist() == [0]
+    assert near.estimand_ == "ATT of the matched"
+
+
+@pytest.mark.parametrize("p", [1, 2, 9])
+@pytest.mark.parametrize("ratio", [1, 3])
+@pytest.mark.parametrize("caliper", [None, 0.4])
+def test_the_nearest_and_their_ties_are_those_of_a_double_loop(p: int, ratio: int, caliper: float | None) -> None:
+    g = np.random.default_rng(5)
+    x = g.integers(0, 12, size=(70, 1)) / 4  # many are equally far
+    x = np.column_stack([x, g.integers(0, 2, size=(70, p - 1)) / 8])
+    t = np.arange(70) % 3 == 0
+    kept = Matching(metric="euclidean", ratio=ratio, caliper=caliper).fit(x, t)
+    first = Matching(metric="euclidean", ratio=ratio, caliper=caliper, ties=False).fit(x, t)
+    every, some = set(), []
+    for i in np.flatnonzero(t):
+        d = sorted((np.linalg.norm(x[i] - x[j]), j) for j in np.flatnonzero(~t))
+        inside = [(far, j) for far, j in d if caliper is None or far <= caliper]
+        every |= {(i, j) for far, j in inside if far <= d[ratio - 1][0]}
+        some += [[i, j] for _, j in inside[:ratio]]
+    assert set(map(tuple, kept.pairs_.tolist())) == every and len(kept.pairs_) == len(every) > len(some)
+    assert first.pairs_.tolist() == some
+
+
+@pytest.mark.parametrize(("p", "replacement"), [(1, True), (2, True), (9, True), (2, False), (9, False)])
+def test_distances_that_differ_by_rounding_are_equal(p: int, replacement: bool) -> None:
+    """Of two that are equally near the first in the data is taken, whichever the rounding makes the nearer one (not on
+    a line without replacement, where the lower score is taken)."""
+    for first, second in permutations((0.3, 0.3 + 1e-13, -0.3, -0.3 - 1e-13), 2):
+        x = np.zeros((4, p))
+        x[:, 0] = 0.0, first, second, 5.0
+        m = Matching(metric="euclidean", ties=False, replacement=replacement, order="data").fit(x, [1, 0, 0, 0])
+        assert m.pairs_.tolist() == [[0, 1]], (first, second)
+
+
+@pytest.mark.parametrize("metric", ["logit", "mahalanobis"])
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_without_replacement_the_best_that_is_left_is_taken(metric: str, ratio: int) -> None:
+    x, t, _ = world(80)
+    t[:] = 0
+    t[:25] = 1
+    m = Matching(metric=metric, ratio=ratio, replacement=False, order="data").fit(x, t)  # type: ignore[arg-type]
+    if metric == "logit":
+        z = Propensity().fit(x, t).logit_[:, None]
+    else:
+        S = sum((sum(t == a) - 1) * np.cov(x[t == a], rowvar=False) for a in (0, 1)) / (len(x) - 2)
+        z = x @ np.linalg.cholesky(np.linalg.inv(S))
+    left, expected = set(range(25, 80)), []
+    for _ in range(ratio):
+        for i in range(25):
+            j = min(left, key=lambda j: (np.linalg.norm(z[i] - z[j]), j))
+            left.remove(j)
+            expected.append([i, j])
+    assert m.pairs_.tolist() == expected
+    assert m.weights_.sum() == pytest.approx(25 + 25 * ratio)
+
+
+def test_the_optimal_pairs_have_the_least_sum() -> None:
+    x, t, _ = world(11, 1, seed=3)
+    t[:] = [1, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1]
+    a, b = np.flatnonzero(t == 1), np.flatnonzero(t == 0)
+    least = min(
+        sum(abs(x[i, 0] - x[j, 0]) for i, j in zip(a, chosen, strict=True)) for chosen in permutations(b, len(a))
+    )
+    m = Matching(metric="euclidean", replacement=False, order="data", optimal=True).fit(x, t)
+    assert m.distances_.sum() == pytest.approx(least) and len(set(m.pairs_[:, 1])) == len(a)
+
+
+def test_partners_agree_on_what_is_exact() -> None:
+    x, t, _ = world(100)
+    x[:, 1] = np.arange(100) % 3
+    m = Matching(metric="euclidean", exact=(1,)).fit(x, t)
+    assert (x[m.pairs_[:, 0], 1] == x[m.pairs_[:, 1], 1]).all()
+    for i, j in m.pairs_:
+        rivals = [k for k in np.flatnonzero(t == 0) if x[k, 1] == x[i, 1]]
+        assert np.linalg.norm(x[i] - x[j]) == pytest.approx(min(np.linalg.norm(x[i] - x[k]) for k in rivals))
+
+
+def nearest(z: np.ndarray, t: np.ndarray) -> list[list[int]]:
+    controls = np.flatnonzero(~t)
+    return [[i, int(min(controls, key=lambda j: (np.linalg.norm(z[i] - z[j]), j)))] for i in np.flatnonzero(t)]
+
+
+def test_each_metric_is_its_own() -> None:
+    x, t, _ = varied()
+    x = x * [1, 5, 0.1] + 1
+    model = Propensity().fit(x, t)
+    ranks = rankdata(x, axis=0)
+    apart = np.where(t[:, None], ranks - ranks[t].mean(0), ranks - ranks[~t].mean(0))
+    S = apart.T @ apart / 198
+    untied = math.sqrt(200 * 201 / 12)
+    S = S * np.outer(untied / np.sqrt(np.diag(S)), untied / np.sqrt(np.diag(S)))
+    spaces = {
+        "propensity": model.scores_[:, None],
+        "logit": model.logit_[:, None],
+        "cosine": x / np.linalg.norm(x, axis=1, keepdims=True),
+        "euclidean": x,
+        "scaled": x / x.std(0, ddof=1),
+        "robust": ranks @ np.linalg.cholesky(np.linalg.inv(S)),
+    }
+    found = {metric: nearest(z, t) for metric, z in spaces.items()}
+    assert (
+        len({str(pairs) for pairs in found.values()}) == len(spaces) - 1
+    )  # propensity and logit differ in few pairs, if any
+    for metric, pairs in found.items():
+        assert Matching(metric=metric, ties=False).fit(x, t).pairs_.tolist() == pairs, metric  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_a_caliper_on_the_score_is_in_its_standard_deviations(replacement: bool) -> None:
+    x, t, _ = varied()
+    logit = Propensity().fit(x, t).logit_
+    m = Matching(caliper=0.02, replacement=replacement, order="data").fit(x, t)
+    limit, free = 0.02 * logit.std(ddof=1), set(np.flatnonzero(~t).tolist())
+    expected = []
+    for i in np.flatnonzero(t).tolist():
+        inside = [j for j in free if abs(logit[i] - logit[j]) <= limit]
+        if inside:
+            j = min(inside, key=lambda j: abs(logit[i] - logit[j]))
+            expected.append([i, j])
+            if not replacement:
+                free.remove(j)
+    assert m.pairs_.tolist() == expected and 0 < len(m.dropped_) == t.sum() - len(expected)
+
+
+def test_a_caliper_on_a_distance_is_in_its_units_one_by_one_and_at_the_optimum() -> None:
+    x, t, _ = varied(60, 2)
+    free, expected = set(np.flatnonzero(~t).tolist()), []
+    for i in np.flatnonzero(t).tolist():
+        inside = [j for j in free if np.linalg.norm(x[i] - x[j]) <= 0.5]
+        if inside:
+            expected.append([i, min(inside, key=lambda j: float(np.linalg.norm(x[i] - x[j])))])
+            free.remove(expected[-1][1])
+    greedy = Matching(metric="euclidean", replacement=False, order="data", caliper=0.5).fit(x, t)
+    assert greedy.pairs_.tolist() == expected and len(greedy.dropped_)
+    best = Matching(metric="euclidean", replacement=False, order="data", caliper=0.5, optimal=True).fit(x, t)
+    assert len(best.pairs_) >= len(expected) and best.distances_.max() <= 0.5
+
+
+def test_who_chooses_first_is_who_was_asked_for() -> None:
+    x, t, _ = varied(60)
+    model = Propensity().fit(x, t)
+    picks = {}
+    for order in ("largest", "smallest", "random", "data"):
+        m = Matching(replacement=False, order=order, seed=1).fit(x, t)  # type: ignore[arg-type]
+        picks[order] = m.pairs_.tolist()
+    units = np.flatnonzero(t)
+    by = units[np.argsort(model.scores_[units])].tolist()
+    for order, turn in (("smallest", by), ("largest", by[::-1]), ("data", units.tolist())):
+        free, expected = set(np.flatnonzero(~t).tolist()), []
+        for i in turn:
+            if free:
+                j = min(free, key=lambda j: abs(model.logit_[i] - model.logit_[j]))
+                free.remove(j)
+                expected.append([i, j])
+        assert picks[order] == expected, order
+    assert len({str(pairs) for pairs in picks.values()}) == 4
+
+
+def test_mahalanobis_does_not_hang_on_units() -> None:
+    x, t, _ = varied()
+    x[:, 1] = x[:, 1] > 0
+    pairs = Matching(metric="mahalanobis").fit(x, t).pairs_
+    assert (Matching(metric="mahalanobis").fit(x * [1e7, 1, 1e-7], t).pairs_ == pairs).all()

@@ -1,0 +1,50 @@
+"""Studies from named sets and files."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contrastkit.causal.study import read
+from contrastkit.errors import UserError
+
+
+def trial(folder: Path) -> pd.DataFrame:
+    """A table in the place of LaLonde's trial."""
+    g = np.random.default_rng(0)
+    n = 60
+    frame = pd.DataFrame(g.integers(0, 2, size=(n, 5)), columns=["treat", "black", "hisp", "marr", "nodegree"])
+    frame = frame.assign(age=g.integers(20, 40, n), educ=g.integers(5, 15, n))
+    for name in ("re74", "re75", "re78"):
+        frame[name] = np.where(g.uniform(size=n) < 0.5, 0.0, g.uniform(1, 9, n))
+    (folder / "causal" / "lalonde").mkdir(parents=True)
+    frame.to_csv(folder / "causal" / "lalonde" / "nsw_mixtape.csv", index=False)
+    return frame
+
+
+def test_a_named_set_knows_the_truth_of_its_own_outcome_and_treatment_alone(tmp_path: Path) -> None:
+    frame = trial(tmp_path)
+    study = read("lalonde-trial", outcome="re78", data_dir=tmp_path)
+    treated = frame.treat == 1
+    assert study.truth == pytest.approx(frame.re78[treated].mean() - frame.re78[~treated].mean())
+    assert study.X.names[:2] == ("age", "educ") and (treated == study.T).all() and study.treatment == "treat"
+    few = ["age", "educ", "re74"]
+    assert read("lalonde-trial", outcome="re78", covariates=few, data_dir=tmp_path).truth == study.truth
+    assert read("lalonde-trial", outcome="re75", covariates=few, data_dir=tmp_path).truth is None
+    assert read("lalonde-trial", treatment="black", outcome="re78", covariates=few, data_dir=tmp_path).truth is None
+    assert read("lalonde-trial", data_dir=tmp_path).truth is None
+
+
+def test_what_cannot_be_a_study_is_said(tmp_path: Path) -> None:
+    pd.DataFrame({"t": [0, 1, 0, 1], "y": [1, 2, 3, 4], "a": [1, 4, 2, 8]}).to_csv(tmp_path / "t.csv", index=False)
+    np.savez(tmp_path / "f.npz", features=np.array([[1.0, 2], [3, 5], [4, np.nan], [1, 1]]))
+    source = str(tmp_path / "t.csv")
+    with pytest.raises(UserError, match="lalond is no file, did you mean 'lalonde'"):
+        read("lalond", treatment="t", covariates=["a"])
+    with pytest.raises(UserError, match="feature 1: 1 of 4 values are missing"):
+        read(source, treatment="t", covariates=[str(tmp_path / "f.npz")])
+    with pytest.raises(UserError, match="nothing.npz is no file"):
+        read(source, treatment="t", covariates=["a", str(tmp_path / "nothing.npz")])
+    with pytest.raises(UserError, match="treatment, outcome and covariates are different columns"):
+        read(source, treatment="t", outcome="a", covariates=["a"])

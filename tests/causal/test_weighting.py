@@ -1,0 +1,169 @@
+"""Weights against their formulas and a general optimizer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize
+
+from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.propensity import Propensity, crump
+from contrastkit.causal.weighting import (
+    ApproximateBalancing,
+    CovariateBalancing,
+    EntropyBalancing,
+    GlobalBalancing,
+    InverseProbability,
+)
+from contrastkit.errors import UserError
+from tests.causal.simulated import world
+
+
+def test_overlap_weights_balance_every_mean_exactly() -> None:
+    x, t, _ = world(200)
+    w = InverseProbability("ATO").fit(x, t).weights_
+    assert np.average(x[t == 1], axis=0, weights=w[t == 1]) == pytest.approx(
+        np.average(x[t == 0], axis=0, weights=w[t == 0]), abs=1e-8
+    )
+
+
+def test_inverse_probability_weights_are_those_of_the_table() -> None:
+    x, t, _ = world()
+    e = Propensity().fit(x, t).scores_
+    formulas = {
+        "ATE": lambda t, e: 1 / e if t else 1 / (1 - e),
+        "ATT": lambda t, e: 1 if t else e / (1 - e),
+        "ATC": lambda t, e: (1 - e) / e if t else 1,
+        "ATO": lambda t, e: 1 - e if t else e,
+    }
+    for estimand, formula in formulas.items():
+        w = InverseProbability(estimand).fit(x, t).weights_  # type: ignore[arg-type]
+        raw = np.array([formula(ti, ei) for ti, ei in zip(t, e, strict=True)])
+        for arm in (0, 1):
+            assert w[t == arm] == pytest.approx(raw[t == arm] / raw[t == arm].mean())
+
+
+def test_weights_may_be_trimmed_and_scaled() -> None:
+    x, t, _ = world(300)
+    e = Propensity().fit(x, t).scores_
+    raw = InverseProbability("ATE", scale="raw").fit(x, t).weights_
+    assert raw == pytest.approx([1 / v if ti else 1 / (1 - v) for ti, v in zip(t, e, strict=True)])
+    stabilised = InverseProbability("ATT", scale="stabilised").fit(x, t).weights_
+    share = sum(t) / 300  # of the treated, and the mean of h = e
+    assert stabilised == pytest.approx(
+        [1 if ti else v / (1 - v) * (1 - share) / share for ti, v in zip(t, e, strict=True)]
+    )
+    trimmed = InverseProbability("ATE", trim=0.25).fit(x, t)
+    assert ((trimmed.weights_ > 0) == ((e >= 0.25) & (e <= 0.75))).all() and trimmed.estimand_ == "ATE after trimming"
+    assert InverseProbability("ATE", trim="crump").fit(x, t).alpha_ == crump(e)
+    with pytest.raises(UserError, match="not 0.7"):
+        InverseProbability(trim=0.7).fit(x, t)
+    with pytest.raises(UserError, match="sum to zero"):
+        InverseProbability(trim=0.499999).fit(x, t)
+
+
+@pytest.mark.parametrize("estimand", ["ATE", "ATT", "ATC"])
+def test_the_covariate_balancing_score_is_logistic_and_its_weights_balance(estimand: str) -> None:
+    """Its defining equations (Imai & Ratkovic 2014, Eqs. 10 and 11), written out."""
+    x, t, _ = world(200)
+    found = CovariateBalancing(estimand).fit(x, t)  # type: ignore[arg-type]
+    e = found.scores_
+    A = np.column_stack([np.ones(200), x])
+    logit = np.log(e / (1 - e))
+    assert A @ np.linalg.lstsq(A, logit, rcond=None)[0] == pytest.approx(logit, abs=1e-9)
+    h = {"ATE": np.ones(200), "ATT": e, "ATC": 1 - e}[estimand]
+    for column in A.T:
+        one = sum(h[i] / e[i] * column[i] for i in range(200) if t[i])
+        other = sum(h[i] / (1 - e[i]) * column[i] for i in range(200) if not t[i])
+        assert one == pytest.approx(other, abs=1e-6)
+    w = h / np.where(t == 1, e, 1 - e)
+    for arm in (0, 1):
+        assert found.weights_[t == arm] == pytest.approx(w[t == arm] / w[t == arm].mean())
+    if estimand != "ATE":
+        assert found.weights_ == pytest.approx(EntropyBalancing(estimand).fit(x, t).weights_, abs=1e-6)  # type: ignore[arg-type]
+    x[t == 1, 2] += 20
+    with pytest.raises(UserError, match=r"x2 is .* standard deviations off"):
+        CovariateBalancing(estimand).fit(x, t)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("zeta", [0.2, 0.5])
+def test_approximate_balancing_is_what_a_general_optimizer_finds(zeta: float) -> None:
+    x, t, _ = world(40, 3)
+    x = x * [1, 10, 0.1] + [0, 5, 2]
+    z = (x - x.mean(0)) / x.std(0)
+    c, m = z[t == 0], z[t == 1].mean(0)
+    n = len(c)
+
+    def loss(v: np.ndarray) -> float:  # of g and the largest difference
+        return (1 - zeta) * float(v[:n] @ v[:n]) + zeta * v[n] ** 2
+
+    found = minimize(
+        loss,
+        np.append(np.full(n, 1 / n), 1.0),
+        method="SLSQP",
+        bounds=[(0, n ** (-2 / 3))] * n + [(0, None)],
+        constraints=[
+            {"type": "eq", "fun": lambda v: v[:n].sum() - 1},
+            {"type": "ineq", "fun": lambda v: np.concatenate([v[n] - (m - c.T @ v[:n]), v[n] + (m - c.T @ v[:n])])},
+        ],
+        options={"ftol": 1e-12, "maxiter": 2000},
+    )
+    done = ApproximateBalancing(zeta=zeta).fit(x, t)
+    g = done.weights_[t == 0] / n
+    assert loss(np.append(g, done.gap_)) == pytest.approx(found.fun, rel=1e-5)
+    assert g == pytest.approx(found.x[:n], abs=2e-4) and done.gap_ == pytest.approx(found.x[n], abs=1e-4)
+    assert done.gap_ == pytest.approx(np.abs(m - c.T @ g).max())
+
+
+def test_global_balancing_balances_the_treatment_too() -> None:
+    x, t, _ = world(2000)
+    found = GlobalBalancing().fit(x, t)
+    before, after = np.abs(balance_table(x, t, found.weights_, estimand="ATE").smd).T
+    assert after.max() < 0.3 * before.max()
+    assert found.weights_[t == 1].mean() == pytest.approx(1) and found.weights_[t == 0].mean() == pytest.approx(1)
+    words = pd.DataFrame({"a": x[:, 0], "group": np.where(x[:, 1] > 0, "high", "low")})  # dummies that are copies
+    numbers = pd.DataFrame({"a": x[:, 0], "low": (x[:, 1] <= 0) * 1.0})
+    assert GlobalBalancing().fit(words, t).weights_ == pytest.approx(GlobalBalancing().fit(numbers, t).weights_)
+
+
+@pytest.mark.parametrize("moments", [1, 2])
+def test_entropy_balancing_is_what_a_general_optimizer_finds(moments: int) -> None:
+    x, t, _ = world(40, 2)
+    x[:, 1] = x[:, 1] > 0  # of two values: its square says nothing new
+    c = x if moments == 1 else np.column_stack([x, (x[:, 0] - x[:, 0].mean()) ** 2])
+    controls, m = c[t == 0], c[t == 1].mean(0)
+    n = len(controls)
+    found = minimize(
+        lambda w: float(np.sum(w * np.log(np.maximum(w, 1e-300)))),
+        np.full(n, 1 / n),
+        method="SLSQP",
+        bounds=[(1e-12, 1)] * n,
+        constraints=[{"type": "eq", "fun": lambda w: np.append(controls.T @ w - m, w.sum() - 1)}],
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
+    w = EntropyBalancing(moments=moments).fit(x, t).weights_  # type: ignore[arg-type]
+    assert w[t == 0] / n == pytest.approx(found.x, abs=2e-5)
+    assert (w[t == 1] == 1).all()
+    assert np.average(controls, axis=0, weights=w[t == 0]) == pytest.approx(m, abs=1e-8)
+
+
+def test_the_ate_balances_both_arms_to_all() -> None:
+    x, t, _ = world(200)
+    w = EntropyBalancing("ATE").fit(x, t).weights_
+    for arm in (0, 1):
+        assert np.average(x[t == arm], axis=0, weights=w[t == arm]) == pytest.approx(x.mean(0), abs=1e-8)
+
+
+def test_a_target_outside_of_the_hull_is_refused_with_its_gap() -> None:
+    x, t, _ = world()
+    x[t == 1, 2] += 20
+    with pytest.raises(UserError, match=r"no weights balance these covariates: x2 is .* standard deviations off"):
+        EntropyBalancing().fit(x, t)
+    x[t == 0, 2] = 1.0
+    with pytest.raises(UserError, match="x2 is the same for all of an arm"):
+        EntropyBalancing().fit(x, t)
+
+
+def test_columns_that_follow_from_others_change_nothing() -> None:
+    x, t, _ = world()
+    more = np.column_stack([x, x[:, 0] + x[:, 1], np.ones(len(x))])
+    assert EntropyBalancing().fit(more, t).weights_ == pytest.approx(EntropyBalancing().fit(x, t).weights_, abs=1e-6)

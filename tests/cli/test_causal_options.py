@@ -1,0 +1,319 @@
+"""Each option of each command of ``contrastkit causal`` changes what the command says, as it does for the library."""
+
+import contextlib
+import functools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from contrastkit.cli import screen
+from contrastkit.cli.causal import causal_app
+from contrastkit.cli.main import main
+from contrastkit.cli.tables import precise
+from option_table import arguments, options_of, plain, same
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+
+from contrastkit.causal import refute as attempts
+from contrastkit.causal import worlds
+from contrastkit.causal.coarsened import CoarsenedExact
+from contrastkit.causal.compare import compare, estimators
+from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
+from contrastkit.causal.estimate import Matched, Weighted
+from contrastkit.causal.graph import identify, parse
+from contrastkit.causal.matching import Matching
+from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.weighting import (
+    ApproximateBalancing,
+    CovariateBalancing,
+    EntropyBalancing,
+    GlobalBalancing,
+    InverseProbability,
+)
+
+Options = dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Two tables, their features and weights, in a folder of their own; pictures and grids are made small."""
+    with contextlib.chdir(tmp_path_factory.mktemp("causal")), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CONTRASTKIT_DATA", raising=False)
+        patch.setattr(worlds, "picture", lambda visited, path: None)
+        patch.setattr("contrastkit.causal.refute.confounding.STRENGTHS", (0.0, 0.1))
+        for seed, name in enumerate(("table", "other")):
+            table(np.random.default_rng(seed)).to_csv(f"{name}.csv", index=False)
+        g = np.random.default_rng(2)
+        np.savez("features.npz", features=g.normal(size=(160, 3)) @ g.normal(size=(3, 12)) + g.normal(size=(160, 12)))
+        for name in ("w", "v"):
+            pd.DataFrame({"weight": g.uniform(size=160)}).to_csv(f"{name}.csv", index=False)
+        yield
+
+
+def table(g: np.random.Generator) -> pd.DataFrame:
+    x = g.normal(size=(160, 3))
+    return pd.DataFrame(
+        {
+            "a": x[:, 0],
+            "b": x[:, 1],
+            "c": x[:, 2].round(),  # of few values, for ties
+            "group": np.where(g.uniform(size=160) < 0.5, 0, 1),
+            "t": (g.uniform(size=160) < 1 / (1 + np.exp(-x[:, 0]))).astype(int),
+            "u": (g.uniform(size=160) < 0.4).astype(int),
+            "y": x[:, 0] + g.normal(size=160),
+            "z": x[:, 1] + g.normal(size=160),
+        }
+    )
+
+
+# ---------------------------------------- what the library says
+
+
+def study(data: str = "table.csv", treatment: str = "t", covariates: str = "a,b,c", components: int = 10) -> Any:
+    frame = pd.read_csv(data)
+    if covariates.endswith(".npz"):
+        z = np.load(covariates)["features"]
+        U, S, Vt = np.linalg.svd(z - z.mean(0), full_matrices=False)
+        signs = np.sign(Vt[np.arange(len(Vt)), np.abs(Vt).argmax(1)])
+        pca = (U * S * signs)[:, :components]
+        return pd.DataFrame(pca, columns=[f"features.{j}" for j in range(components)]), frame[treatment].to_numpy()
+    return frame[covariates.split(",")], frame[treatment].to_numpy()
+
+
+def outcome_of(data: str = "table.csv", outcome: str = "y", **_: Any) -> Any:
+    return pd.read_csv(data)[outcome].to_numpy()
+
+
+STUDY = ("data", "treatment", "covariates", "components", "outcome")
+
+
+def split(options: Options) -> tuple[Any, Any, Any, Options]:
+    """X, T and Y of the options, and the options that are not about the study."""
+    which = {name: options[name] for name in STUDY if name in options and name != "outcome"}
+    rest = {name: value for name, value in options.items() if name not in STUDY}
+    return *study(**which), outcome_of(**{k: v for k, v in options.items() if k in ("data", "outcome")}), rest
+
+
+def estimate(options: Options) -> Any:
+    X, T, Y, rest = split(options)
+    benchmark = rest.pop("benchmark", None)
+    return {"benchmark": benchmark, "rows": [asdict(row) for row in compare(X, T, Y, **rest)]}
+
+
+def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any) -> tuple[Any, str]:
+    fitted: Any = {
+        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale),
+        "overlap": lambda: InverseProbability("ATO"),
+        "entropy": lambda: EntropyBalancing(estimand),
+        "cbps": lambda: CovariateBalancing(estimand),
+        "arb": lambda: ApproximateBalancing(estimand),
+        "global": GlobalBalancing,
+        "matching": lambda: Matching(estimand, metric="mahalanobis"),
+        "coarsened": lambda: CoarsenedExact(estimand),
+        "dcb": lambda: DifferentiatedConfounderBalancing(estimand),
+    }[by]()
+    fitted = fitted.fit(X, T, Y) if by == "dcb" else fitted.fit(X, T)
+    return fitted.weights_, fitted.estimand_
+
+
+def balance(options: Options) -> Any:
+    X, T, Y, rest = split(options)
+    by, estimand = rest.get("by", "entropy"), rest.get("estimand", "ATT")
+    if "weights" in rest:
+        by, w, of = rest["weights"], pd.read_csv(rest["weights"]).weight, estimand
+    elif by == "none":
+        w, of = None, estimand
+    else:
+        w, of = weights(X, T, Y, by, estimand, rest.get("trim", 0), "hajek")
+    table = balance_table(X, T, w, estimand=of.split()[0])
+    return {"by": by, "estimand": of, **vars(table)}
+
+
+def weight(options: Options) -> Any:
+    X, T, Y, rest = split(options)
+    rest = {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | rest
+    return {"weight": weights(X, T, Y, **rest)[0]}
+
+
+def propensity(options: Options) -> Any:
+    X, T, _, rest = split(options)
+    model, seed = rest.get("model", "logistic"), rest.get("seed", 0)
+    classifier: Any = {
+        "logistic": None,
+        "boosting": HistGradientBoostingClassifier(random_state=seed),
+        "forest": RandomForestClassifier(min_samples_leaf=20, random_state=seed),
+    }[model]
+    folds = rest.get("folds", 0 if model == "logistic" else 5)
+    return {"propensity": Propensity(classifier, folds=folds, seed=seed).fit(X, T).scores_}
+
+
+def match(options: Options) -> Any:
+    X, T, Y, rest = split(options)
+    estimand = rest.pop("estimand", "ATT")
+    fitted: Any
+    if rest.get("metric") == "coarsened":
+        fitted = CoarsenedExact(estimand, bins=rest.get("bins", "sturges")).fit(X, T)
+        columns = {"stratum": fitted.strata_, "weight": fitted.weights_}
+        effect: Any = Weighted(fitted).fit(X, T, Y)
+    else:
+        exact = tuple(list(X.columns).index(name) for name in rest.pop("exact", "").split(",") if name)
+        fitted = Matching(estimand, exact=exact, **rest).fit(X, T)
+        unit, partner = fitted.pairs_.T
+        columns = {"unit": unit, "partner": partner, "share": fitted.shares_, "distance": fitted.distances_}
+        effect = Matched(fitted).fit(X, T, Y)
+    return columns | {"effect": [precise(effect.effect_), precise(effect.se_)]}
+
+
+def refute(options: Options) -> Any:
+    X, T, Y, rest = split(options)
+    name, estimand, seed = rest.get("estimator", "entropy"), rest.get("estimand", "ATT"), rest.get("seed", 0)
+    draws, gamma = rest.get("draws", 50), rest.get("gamma", 1.25)
+    first = attempts.fitted(estimators(estimand, seed=seed)[name], X, T, Y, draws=draws, seed=seed)
+    placebo = None
+    if "placebo_outcome" in rest:
+        left_out = [rest["placebo_outcome"], *rest.get("without", "").split(",")]
+        adjusted = X[[column for column in X.columns if column not in left_out]]
+        placebo = rest["placebo_outcome"], adjusted, outcome_of(outcome=rest["placebo_outcome"])
+    verdicts = attempts.refute(X, T, Y, first, placebo=placebo, draws=draws, gamma=gamma, seed=seed)
+    return {
+        "estimate": {"estimator": name, "estimand": first.estimand_, "effect": first.effect_, "se": first.se_},
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+    }
+
+
+def graph(options: Options) -> Any:
+    names = options.get("unobserved", "").split(",")
+    hidden = [name for name in names if name]
+    return asdict(identify(parse(options[""]), options["treatment"], options["outcome"], unobserved=hidden))
+
+
+def demo(options: Options) -> Any:
+    visited = worlds.visit(options.get("n", 2000), options.get("seed", 0))
+    return [[asdict(row) for row in rows] for _, _, rows in visited]
+
+
+# ---------------------------------------- what the commands say
+
+
+@functools.cache
+def said(command: str, options: tuple[tuple[str, Any], ...]) -> Any:
+    """The report of a command, or the columns that it wrote."""
+    given = arguments(dict(options))
+    if command in ("estimate", "balance", "refute", "graph", "demo"):
+        assert main(["causal", command, *given, "--json=report.json"]) in (0, 1)
+        report = json.loads(Path("report.json").read_text())
+        return [world["rows"] for world in report] if command == "demo" else report
+    with screen.console.capture() as capture:
+        assert main(["causal", command, *given, "--out=out.csv"]) == 0
+    columns: dict[str, Any] = {str(name): list(column) for name, column in pd.read_csv("out.csv").items()}
+    columns.pop("kept", None)
+    if command == "match":
+        printed = re.search(r"effect on .*: (\S+), SE (\S+),", capture.get())
+        columns["effect"] = list(printed.groups()) if printed else None
+    return plain(columns)
+
+
+TABLE = {"data": "table.csv", "treatment": "t", "covariates": "a,b,c"}
+STARTS: dict[str, Options] = dict.fromkeys(("propensity", "weight", "balance"), TABLE)
+STARTS |= {"estimate": TABLE | {"outcome": "y"}, "match": TABLE | {"outcome": "y"}}
+STARTS["refute"] = TABLE | {"outcome": "y", "estimator": "ols", "draws": 20}
+LIBRARY = {
+    "estimate": estimate, "balance": balance, "weight": weight, "propensity": propensity, "match": match,
+    "refute": refute, "graph": graph, "demo": demo,
+}  # fmt: skip
+NPZ = {"covariates": "features.npz"}
+DCB = {"by": "dcb", "outcome": "y"}
+ONE = {"replacement": False}
+GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
+
+
+@functools.cache
+def expected(command: str, options: tuple[tuple[str, Any], ...]) -> Any:
+    """What the library says."""
+    return plain(LIBRARY[command](dict(options)))
+
+
+# Command, the other options, and the option that makes the difference.
+ROWS: list[tuple[str, Options, Options]] = [
+    *((name, {}, {"data": "other.csv"}) for name in STARTS),
+    *((name, {}, {"treatment": "u"}) for name in STARTS),
+    *((name, {}, {"covariates": "a,b"}) for name in STARTS),
+    *((name, NPZ, {"components": 2}) for name in STARTS),
+    *((name, {}, {"outcome": "z"}) for name in ("estimate", "match", "refute")),
+    *((name, DCB, {"outcome": "z"}) for name in ("balance", "weight")),
+    ("estimate", {}, {"estimand": "ATC"}),
+    ("estimate", {}, {"error": "hc1"}),
+    ("estimate", {}, {"benchmark": 2.5}),
+    ("estimate", {}, {"seed": 1}),
+    *(("balance", {}, {"by": by}) for by in ("none", "matching", "coarsened", "ipw", "overlap", "arb")),
+    *(("balance", {"outcome": "y"}, {"by": by}) for by in ("dcb", "global")),
+    ("balance", {}, {"weights": "w.csv"}),
+    ("balance", {"weights": "w.csv"}, {"weights": "v.csv"}),
+    ("balance", {}, {"estimand": "ATC"}),
+    ("balance", {"weights": "w.csv"}, {"estimand": "ATC"}),
+    ("balance", {"by": "ipw"}, {"trim": 0.2}),
+    ("balance", {"by": "ipw"}, {"trim": "crump"}),
+    *(("weight", {"outcome": "y"}, {"by": by}) for by in ("ipw", "overlap", "arb", "dcb", "global")),
+    *((name, {"estimand": "ATE"}, {"by": "cbps"}) for name in ("balance", "weight")),  # for the ATT it is entropy's
+    ("weight", {}, {"estimand": "ATE"}),
+    ("weight", {"by": "ipw"}, {"scale": "raw"}),
+    ("weight", {"by": "ipw"}, {"scale": "stabilised"}),
+    ("weight", {"by": "ipw"}, {"trim": 0.2}),
+    ("propensity", {"folds": 2}, {"model": "boosting"}),
+    ("propensity", {"folds": 2}, {"model": "forest"}),
+    ("propensity", {}, {"folds": 3}),
+    ("propensity", {"folds": 3}, {"seed": 1}),
+    ("match", {}, {"estimand": "ATC"}),
+    *(("match", {}, {"metric": m}) for m in ("propensity", "mahalanobis", "robust", "scaled", "euclidean", "cosine")),
+    ("match", {}, {"metric": "coarsened"}),
+    ("match", {}, {"ratio": 2}),
+    ("match", {}, ONE),
+    ("match", {"covariates": "c", "metric": "euclidean"}, {"ties": False}),
+    ("match", ONE, {"order": "smallest"}),
+    ("match", ONE, {"order": "data"}),
+    ("match", ONE, {"order": "random"}),
+    ("match", ONE | {"order": "random"}, {"seed": 1}),
+    ("match", {}, {"caliper": 0.05}),
+    ("match", {"covariates": "a,b,group"}, {"exact": "group"}),
+    ("match", {"metric": "coarsened"}, {"bins": 3}),
+    ("match", {"metric": "coarsened"}, {"bins": "fd"}),
+    ("match", ONE, {"optimal": True}),
+    ("refute", {}, {"estimator": "oaxaca"}),
+    ("refute", {"estimator": "oaxaca"}, {"estimand": "ATC"}),
+    ("refute", {}, {"draws": 21}),
+    ("refute", {}, {"placebo_outcome": "z"}),
+    ("refute", {"placebo_outcome": "z"}, {"without": "b"}),
+    ("refute", {}, {"gamma": 1.5}),
+    ("refute", {}, {"seed": 1}),
+    ("graph", GRAPH, {"": "t -> y; t -> z; z -> y; m -> y"}),
+    ("graph", GRAPH, {"treatment": "z"}),
+    ("graph", GRAPH, {"outcome": "m"}),
+    ("graph", GRAPH, {"unobserved": "z"}),
+    ("demo", {}, {"n": 1000}),
+    ("demo", {"n": 1000}, {"seed": 1}),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "others", "option"),
+    ROWS,
+    ids=lambda value: " ".join(arguments(value)) if isinstance(value, dict) else value,
+)
+def test_an_option_changes_what_a_command_says(command: str, others: Options, option: Options) -> None:
+    before, after = (tuple((STARTS.get(command, {}) | given).items()) for given in (others, others | option))
+    assert not same(said(command, before), said(command, after))
+    for options in (before, after):
+        assert same(said(command, options), expected(command, options))
+
+
+def test_every_option_has_a_row() -> None:
+    """But for what is in tests of its own: files, named sets, the package dowhy, tracebacks."""
+    elsewhere = {"json", "out", "plot", "data_dir", "dowhy", "debug"}
+    tested = {(command, "source" if name == "" else name) for command, _, option in ROWS for name in option}
+    assert {row for row in options_of(causal_app) if row[1] not in elsewhere} == tested

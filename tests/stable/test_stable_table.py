@@ -1,0 +1,43 @@
+"""Tables of features."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contrastkit.errors import UserError
+from contrastkit.stable.table import read
+
+
+def test_tables(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2, 3], "b": [True, False, True], "word": ["x", "y", "x"], "y": [0.5, 1, 2]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    table = read(tmp_path / "t.csv", label="y", environment="word")
+    assert table.X.names == ("a", "b") and table.X.x.tolist() == [[1, 1], [2, 0], [3, 1]]
+    assert table.label is not None and table.label.tolist() == [0.5, 1, 2]
+    assert table.environment is not None and table.environment.tolist() == ["x", "y", "x"]
+    some = read(tmp_path / "t.csv", features=("a",), rows="word=x")
+    assert some.X.x.tolist() == [[1], [3]] and some.label is None
+    features = np.arange(8, dtype=np.float32).reshape(4, 2)
+    split = np.array(["train", "train", "test", "test"])
+    held = {"features": features, "labels": np.array([1, 0, 1, 1]), "split": split, "classes": np.array(["cat", "dog"])}
+    held["fold"] = np.arange(4)  # no feature, though of numbers
+    np.savez(tmp_path / "f.npz", **held)
+    embedded = read(tmp_path / "f.npz", environment="split")
+    assert embedded.X.x.tolist() == features.tolist() and embedded.X.names == ("x0", "x1")
+    assert embedded.label is not None and embedded.label.tolist() == ["dog", "cat", "dog", "dog"]
+    assert embedded.environment is not None and embedded.environment.tolist() == split.tolist()
+    np.savez(tmp_path / "bare.npz", features=features, labels=np.array([1, 0, -1, 0]), classes=np.array([]))
+    assert read(tmp_path / "bare.npz").label is None
+
+
+def test_a_column_of_numbers_but_one_is_not_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,word,y\n1,2,x,0\n2,?,y,1\n3,4,x,0\n")
+    with pytest.raises(UserError, match="b: '\\?' is no number, and most others are"):
+        read(path, label="y")
+    assert read(path, label="y", rows="word=x").X.names == ("a", "b")  # without that row it is of numbers
+    assert read(path, label="y", rows="word=x").left_out == ()
+    path.write_text("a,b,word,y\n1,2,x,0\n2,3,y,1\n")
+    assert read(path, label="y").left_out == ("word",) and read(path, label="y").X.names == ("a", "b")
