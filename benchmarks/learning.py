@@ -27,10 +27,11 @@ from contrastkit import names, optim
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.data import DataSet, Loader, Source, open_data
 from contrastkit.evaluate.judge import judge
-from contrastkit.methods import RECIPES, Recipe, BuildContext
+from contrastkit.methods import RECIPES, BuildContext, Recipe
 from contrastkit.parts.encoder import Encoder
 from contrastkit.run import load
 from contrastkit.train import Options, image_size, train
+from contrastkit.types import Modality
 
 # Whose tiny encoder stays as drawn: MoCo's is that of all but three, which are compared with their own.
 UNTRAINED = {
@@ -40,7 +41,11 @@ UNTRAINED = {
     "untrained CMC": "cmc",
 }
 BASELINES = ("raw pixels", *UNTRAINED, "supervised")
-METHODS = tuple(dict.fromkeys(name for name in names.METHODS.values() if not RECIPES[f"{name}/tiny"].sound))
+METHODS = tuple(
+    dict.fromkeys(
+        name for name in names.METHODS.values() if RECIPES[f"{name}/tiny"].modality is not Modality.SOUND
+    )
+)
 BEGIN, END = "<!-- python -m benchmarks.learning --table -->", "<!-- end of learning -->"
 EPOCHS = 12  # for all; the tiny rows themselves have twice as many
 
@@ -72,7 +77,7 @@ def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
     optimizer = optim.build_optimizer(groups, "sgd", lr=0.1, weight_decay=recipe.weight_decay)
     steps, step = recipe.epochs * loader.steps_per_epoch, 0
     for epoch in range(recipe.epochs):
-        for batch in loader.epoch(epoch):
+        for batch in loader.batches(epoch * loader.steps_per_epoch, (epoch + 1) * loader.steps_per_epoch):
             rate = optim.learning_rate(step / steps, schedule="cosine", base_lr=0.1, warmup=1 / recipe.epochs)
             with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
                 logits = model(batch.views[0].to(memory_format=torch.channels_last))

@@ -85,6 +85,7 @@ class Judged:
         from contrastkit.parts.encoder import SMALL, build_encoder, published_size
         from contrastkit.parts.wave import WAVES, wave_name
         from contrastkit.run import Run
+        from contrastkit.types import Modality
 
         run, encoder = choice.run, choice.encoder
         if (run is None) == (encoder is None):
@@ -114,14 +115,15 @@ class Judged:
             seed=split_seed,
         )
         source = self.data.train
-        if record is not None and (heard := record["data"].get("rate")) != source.rate:
+        if record is not None and (heard := record["data"].get("rate")) != source.sample_rate:
             raise UserError(
-                f"{run} learned from {_kind(heard)}, {self.data.name} holds {_kind(source.rate)}: they do not fit"
+                f"{run} learned from {_kind(heard)}, "
+                f"{self.data.name} holds {_kind(source.sample_rate)}: they do not fit"
             )
         if record is not None:
-            senses = [list((kind or {}).items()) for kind in (record["data"].get("modalities"), source.modalities)]
-            if senses[0] != senses[1]:  # in this order, too
-                learned, held = (", ".join(name for name, _ in kind) or "images" for kind in senses)
+            modalities = [list((kind or {}).items()) for kind in (record["data"].get("modalities"), source.modalities)]
+            if modalities[0] != modalities[1]:  # in this order, too
+                learned, held = (", ".join(name for name, _ in kind) or "images" for kind in modalities)
                 raise UserError(f"{run} learned from {learned}, {self.data.name} holds {held}: they do not fit")
         self.workers = default_workers(source) if choice.workers is None else choice.workers
         self.encoders: dict[str, Encoder | None] = {}
@@ -131,13 +133,13 @@ class Judged:
             if choice.baselines:
                 torch.manual_seed(choice.seed)
                 self.encoders[f"untrained {record['encoder']['name']}"] = build_encoder(**record["encoder"]).eval()
-                if source.rate is None:
+                if source.modality is not Modality.SOUND:
                     self.encoders["raw pixels"] = None
         else:
             assert encoder is not None
             usual = source.size if source.size <= SMALL else 224
             self.size = choice.size or (published_size(encoder) if choice.pretrained else usual)
-            if source.rate is not None:
+            if source.modality is Modality.SOUND:
                 encoder, self.size = wave_name(encoder), choice.size or source.size
             elif encoder in WAVES:
                 raise UserError(f"--encoder {encoder} is for sounds, {self.data.name} holds images")
@@ -151,7 +153,7 @@ class Judged:
                     encoder, channels=channels, size=self.size, pretrained=choice.pretrained
                 )
 
-        if source.rate is not None:
+        if source.modality is Modality.SOUND:
             wave = record["encoder"]["name"] if record is not None else str(encoder)
             frame = math.prod(WAVES[wave]["strides"])
             if self.size < frame:
@@ -370,7 +372,7 @@ def retrieve(
     json: Json = None,
     debug: Debug = False,
 ) -> None:
-    """Whether what one view or sense of a test image shows finds what another shows of it (cmc): recall at k."""
+    """Whether what one view or modality of a test image shows finds what another shows of it (cmc): recall at k."""
     judged = Judged(Choice.among(locals() | {"encoder": None, "pretrained": False}))
     import torch
 
@@ -439,10 +441,11 @@ def _rates(judged: Judged, *, epochs: int, seeds: int, seed: int, plot: Path | N
 
 def _moco(judged: Judged, *, epochs: int, lr: float, seed: int) -> dict[str, dict[str, Any]]:
     from contrastkit.evaluate.probe import moco_protocol
+    from contrastkit.types import Modality
 
     train, test = judged.labelled()
     found = {}
-    if train.rate is not None:
+    if train.modality is Modality.SOUND:
         raise UserError("the protocol 'moco' crops and flips images, these are sounds: use --protocol rates")
     if list(judged.encoders.values()) == [None]:
         raise UserError("the protocol 'moco' probes an encoder, not raw pixels: use --protocol rates")
@@ -480,7 +483,7 @@ def _report(run: Path | None, name: str, json: Path | None, value: dict[str, Any
 
 def _counts(judged: Judged) -> str:
     train, test = judged.labelled()
-    what = f"images of {judged.size} px" if train.rate is None else f"sounds of {judged.size:,} samples"
+    what = f"{train.modality.plural} of {judged.size:,} {train.modality.unit}"
     return f"{len(train):,} training and {len(test):,} test {what}"
 
 

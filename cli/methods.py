@@ -15,8 +15,8 @@ from contrastkit.errors import UserError, suggest
 from contrastkit.names import METHODS
 
 if TYPE_CHECKING:
+    from contrastkit.augment import View
     from contrastkit.methods import Recipe
-    from contrastkit.views import View
 
 
 def methods(

@@ -60,7 +60,7 @@ def _parameters(family: Any) -> list[inspect.Parameter]:
 Data = Annotated[
     str | None,
     typer.Option(
-        help="A set's name, a folder of images, an .npz file, or NAME=DIR,NAME=DIR: several senses of the same scenes.",
+        help="A named set, a folder of images, an .npz file, or NAME=DIR,NAME=DIR: several modalities of one scene.",
         metavar="NAME|PATH",
     ),
 ]

@@ -101,6 +101,7 @@ def train(
     from contrastkit.data import default_workers
     from contrastkit.train import Options
     from contrastkit.train import train as run_training
+    from contrastkit.types import Modality
 
     fields = {f.name for f in dataclasses.fields(Options)}
     given = {name: value for name, value in locals().items() if name in fields}
@@ -123,12 +124,9 @@ def train(
     folder = resume or out
     assert folder is not None
     source = opened.pretrain
-    what = f"images, {source.channels} x {source.size} px"
-    if source.rate is not None:
-        what = f"sounds at {source.rate:,} Hz, {source.size / source.rate:.2g} s"
     if shown:
         screen.say(
-            f"recipe {name} on {opened.name}: {len(source):,} {what}; "
+            f"recipe {name} on {opened.name}: {len(source):,} {source.description}; "
             f"{chosen.epochs} epochs of batch {chosen.batch}; run folder {folder}"
         )
     with screen.TrainingScreen(shown=shown) as watch:
@@ -148,7 +146,7 @@ def train(
     end = "trained" if outcome.finished else "stopped"
     screen.say(f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}")
     if outcome.finished:
-        judges = ("retrieve",) if source.modalities and source.labels is None else ("knn", "probe")
+        judges = ("retrieve",) if source.modality is Modality.ALIGNED and source.labels is None else ("knn", "probe")
         screen.say(f"judge it: {'   '.join(f'contrastkit {command} {folder}' for command in judges)}")
     else:
         screen.say(f"go on: contrastkit train {method} --resume {folder}")
@@ -162,13 +160,15 @@ def train(
 def resolved(data: str) -> str:
     """A set's name, or paths that hold from any folder: a run can be resumed and judged from elsewhere."""
     from contrastkit.data import data_names
-    from contrastkit.data.sets import senses
+    from contrastkit.data.aligned import parse_folders
 
     if data in data_names():
         return data
     if Path(data).exists():
         return str(Path(data).resolve())
-    return ",".join(f"{sense}={folder.resolve()}" for sense, folder in senses(data).items()) if "=" in data else data
+    if "=" not in data:
+        return data
+    return ",".join(f"{name}={folder.resolve()}" for name, folder in parse_folders(data).items())
 
 
 def choose(method: str, numbers: dict[str, Any], opened: Any, row: str | None) -> tuple[str, "Recipe"]:
@@ -177,7 +177,8 @@ def choose(method: str, numbers: dict[str, Any], opened: Any, row: str | None) -
 
     source = opened.pretrain
     next(recipe for name, recipe in RECIPES.items() if name.startswith(f"{METHODS[method]}/")).check(source)
-    name = choose_row(method, size=source.size, encoder=numbers.get("encoder"), digits=source.digits, row=row)
+    encoder, digits = numbers.get("encoder"), source.orientation_matters
+    name = choose_row(method, size=source.size, encoder=encoder, digits=digits, row=row)
     return name, with_numbers(RECIPES[name], numbers)
 
 
@@ -206,7 +207,7 @@ def _resumed(
 
 def with_numbers(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":
     """The recipe with the options given: its own fields by name, those of its views for all views or one by one."""
-    from contrastkit.views import named_views
+    from contrastkit.augment import named_views
 
     changes = dict(numbers)
     rows = changes.pop("views", None)
@@ -228,11 +229,13 @@ def with_numbers(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":
 
 def _recipe_parameters(rows: dict[str, "Recipe"]) -> list[inspect.Parameter]:
     """One option for each field of the recipe but the views; its help ends with the rows' numbers."""
+    from contrastkit.types import Modality
+
     kind = type(next(iter(rows.values())))
     parameters = []
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
         if name == "views":
-            if next(iter(rows.values())).sound:
+            if next(iter(rows.values())).modality is Modality.SOUND:
                 continue
             help_ = f"Row of augmentations: {', '.join(VIEW_NAMES)}."
             parameters.append(_option(name, str, help_, "--views", "views"))

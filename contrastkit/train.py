@@ -25,12 +25,11 @@ from contrastkit.checkpoint import write_with
 from contrastkit.data import DataSet, Loader, open_data
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, Method, Recipe, BuildContext
+from contrastkit.methods import RECIPES, BuildContext, Method, Recipe
 from contrastkit.monitor import Monitor
 from contrastkit.parts.encoder import SMALL
 from contrastkit.run import ENCODER, Run
 from contrastkit.types import Batch, Step
-from contrastkit.views import View, Window
 
 CHECK_EVERY = 10  # steps between looks at the losses on the host: each look waits for the device
 # What may differ from start to start: where the data lie, and how the training is run and watched.
@@ -211,7 +210,7 @@ def train(
             "data": {
                 "name": data.name,
                 "images": len(source),
-                "rate": source.rate,
+                "rate": source.sample_rate,
                 "modalities": source.modalities,
                 "fingerprint": source.fingerprint(),
             },
@@ -229,7 +228,7 @@ def train(
     told = _Both(watch, run)
     encoder = method.online.encoder
     told.say(
-        f"encoder {recipe.encoder}: {encoder.stem} stem for {size} {'samples' if recipe.sound else 'px'}, "
+        f"encoder {recipe.encoder}: {encoder.stem} stem for {size} {recipe.modality.unit}, "
         f"{encoder.dim} features, "
         f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.2f} M parameters; {device}, {arithmetic}"
     )
@@ -338,8 +337,8 @@ def fit(
     method.train()
     with Signals() as signals, meter.running():
         while step < end:
-            epoch, start = divmod(step, per_epoch)
-            for batch in meter.waits(loader.epoch(epoch, start)):
+            epoch = step // per_epoch
+            for batch in meter.waits(loader.batches(step, (epoch + 1) * per_epoch)):
                 batch = _to(batch, device)
                 progress = step / steps
                 lr = optim.learning_rate(
@@ -375,8 +374,8 @@ def fit(
                     asked = signals.received, meter.unsaved > SAVE_SECONDS, loader.has_news
                     stop, overdue, unreadable = dist.any_of(asked, device)
                     if unreadable:
-                        for path, reason in loader.share_bad():
-                            watch.say(f"unreadable, another image stands in: {path} ({reason})")
+                        for path, reason in loader.share_unreadable():
+                            watch.say(f"cannot read {path} ({reason}): substituted the next image")
                     if step % per_epoch == 0:  # the epoch's own end saves
                         break
                     if stop or overdue:
@@ -387,7 +386,7 @@ def fit(
                 break
 
             done = step // per_epoch
-            row = {"step": step, "epoch": done, "lr": lr, **meter.row(), "unreadable": len(loader.bad)}
+            row = {"step": step, "epoch": done, "lr": lr, **meter.row(), "unreadable": len(loader.unreadable)}
             if monitor.due(done, step == steps):
                 with meter.paused():
                     dist.average_batch_norm(method)
@@ -664,8 +663,7 @@ def recipe_from_json(name: str, numbers: dict[str, Any]) -> Recipe:
     for item in fields(base):
         value = numbers[item.name]
         if item.name == "views":
-            kind: type[Any] = Window if base.sound else View
-            value = tuple(kind(**view) for view in value)
+            value = tuple(type(base.views[0])(**view) for view in value)
         elif isinstance(value, list):
             value = tuple(value)
         values[item.name] = value

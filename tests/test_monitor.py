@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from contrastkit.augment import View
 from contrastkit.data import ArraySource, DataSet
 from contrastkit.monitor import Monitor, collapse, diagnose
 from contrastkit.parts.encoder import build_encoder
 from contrastkit.parts.heads import Tower, mlp
-from contrastkit.views import View
 
 VIEWS = (View(size=16, crop_min=0.3), View(size=16, crop_min=0.3))
 

@@ -11,6 +11,7 @@ from contrastkit.evaluate.features import encode, raw_pixels
 from contrastkit.evaluate.knn import knn
 from contrastkit.evaluate.probe import Probe, linear_probe
 from contrastkit.parts.encoder import Encoder
+from contrastkit.types import Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def judge(
     Raises:
         UserError: no labels, or no test part.
     """
-    if encoder is None and data.train.rate is not None:
+    if encoder is None and data.train.modality is Modality.SOUND:
         raise UserError(f"{data.name} holds sounds, which have no pixels")
     if encoder is None:
         train, test = (raw_pixels(source, size=size, workers=workers) for source in parts(data))

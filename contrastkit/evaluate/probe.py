@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from contrastkit.augment import View
 from contrastkit.data import Loader, Source
-from contrastkit.data.source import split
+from contrastkit.data.dataset import split
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
 from contrastkit.evaluate.features import Features, encode, evaluating, labelled
 from contrastkit.optim import learning_rate
 from contrastkit.parts.encoder import Encoder
-from contrastkit.views import View
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 HELD_OUT = 0.1  # share of the training images that chooses the rate
@@ -81,7 +81,7 @@ def linear_probe(
     n = len(train.y)
     if n < 2:
         raise UserError("the linear probe needs at least two labelled training images")
-    rest, validation = map(train.subset, split(n, train.originals, HELD_OUT, seeds[0]))
+    rest, validation = map(train.subset, split(n, train.group_ids, HELD_OUT, seeds[0]))
 
     def score(on: Features, judged: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
         W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
@@ -213,7 +213,7 @@ def moco_protocol(
     train = labelled(train, "the linear probe")
     if train.channels not in (1, encoder.channels):
         raise UserError(f"{train.name} has {train.channels} channels, the encoder takes {encoder.channels}")
-    view = View(size=size, crop_min=0.08, flip_p=0.0 if train.digits else 0.5, jitter_p=0.0, gray_p=0.0)
+    view = View(size=size, crop_min=0.08, flip_p=0.0 if train.orientation_matters else 0.5, jitter_p=0.0, gray_p=0.0)
     device = torch.device(device)
     loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers, device=device)
     fc = nn.Linear(encoder.dim, n_classes)
@@ -228,7 +228,7 @@ def moco_protocol(
     with evaluating(encoder):
         for epoch in range(epochs):
             total = torch.zeros((), device=device)
-            for drawn in loader.epoch(epoch):
+            for drawn in loader.batches(epoch * loader.steps_per_epoch, (epoch + 1) * loader.steps_per_epoch):
                 x = drawn.views[0].expand(-1, encoder.channels, -1, -1)  # gray, to an encoder of colours
                 with torch.no_grad():
                     x = encoder(x.to(device, memory_format=torch.channels_last))

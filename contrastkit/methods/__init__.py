@@ -16,11 +16,12 @@ from contrastkit.methods import (
     swav,
 )
 from contrastkit.methods.base import About as About
+from contrastkit.methods.base import BuildContext as BuildContext
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
-from contrastkit.methods.base import BuildContext as BuildContext
 from contrastkit.names import METHODS
 from contrastkit.parts.encoder import SMALL
+from contrastkit.types import Modality
 
 RECIPES: dict[str, Recipe] = {
     **instdisc.RECIPES,
@@ -72,7 +73,7 @@ def choose_row(method: str, *, size: int, encoder: str | None, digits: bool, row
     name = METHODS[method]
     rows = [recipe.split("/")[1] for recipe in RECIPES if recipe.startswith(f"{name}/")]
     if row is None:
-        if RECIPES[f"{name}/{rows[0]}"].sound:
+        if RECIPES[f"{name}/{rows[0]}"].modality is Modality.SOUND:
             row = "tiny" if encoder == "tiny" else rows[0]
         elif digits and size <= SMALL and encoder in (None, "tiny") and "digits" in rows:
             row = "digits"

@@ -22,15 +22,15 @@ import torch
 from torch import nn
 
 from contrastkit import dist
+from contrastkit.augment import Window
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.methods.cpc import look_up
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import WaveEncoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.types import Batch, Step
-from contrastkit.views import Window
 
 
 @dataclass(frozen=True, kw_only=True)

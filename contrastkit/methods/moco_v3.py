@@ -26,15 +26,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contrastkit import dist, ops
+from contrastkit.augment import VIEWS
 from contrastkit.errors import UserError
-from contrastkit.methods.base import About, Method, Recipe, BuildContext
+from contrastkit.methods.base import About, BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, cosine, decay_groups
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.parts.target import Target
 from contrastkit.types import Batch, Step
-from contrastkit.views import VIEWS
 
 SMALLEST = 256  # the smallest batch with published numbers: solo-learn's on CIFAR; the paper has 1024 and more
 

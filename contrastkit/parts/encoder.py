@@ -99,8 +99,8 @@ class PatchEncoder(Encoder):
 class SplitEncoder(Encoder):
     """Views made of an image's channels, an encoder of its own for each (CMC, Sec. 3.1 and 4.1).
 
-    ``forward``: images [N, channels, H, W] float in [0, 1], RGB or of several senses -> the features of all views side
-    by side [N, dim].
+    ``forward``: images [N, channels, H, W] float in [0, 1], RGB or of several modalities -> the features of all views
+    side by side [N, dim].
 
     Attributes:
         dims: number of features of each view; ``dim`` is their sum.
@@ -187,7 +187,7 @@ def build_encoder(
         patch: side of the patches of a :class:`PatchEncoder`; 0 encodes images whole. The stem is chosen by ``size``.
         stride: pixels from one patch to the next.
         colour: "lab", "lab-full" or "ycbcr" (:mod:`contrastkit.colour`) gives a :class:`SplitEncoder` of RGB images.
-        modalities: channels of each sense of an aligned set, for a :class:`SplitEncoder` of them instead.
+        modalities: channels of each modality of an aligned set, for a :class:`SplitEncoder` of them instead.
         width: of every residual stage, times the usual one, as in CMC's code (``tiny`` and ResNets; the stem of a
             ResNet keeps its 64 channels).
         projector_layers: how many layers of a projector stay behind the trunk and are part of what remains, each
