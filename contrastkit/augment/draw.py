@@ -6,7 +6,9 @@ draw are its contract: a resumed run draws what it would have drawn, so they nev
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,14 +41,15 @@ class Params:
         return len(self.image)
 
     def __getitem__(self, rows: Tensor | slice) -> "Params":
-        return replace(self, **{name: tensor[rows] for name, tensor in self._tensors().items()})
+        return self._map(lambda tensor: tensor[rows])
 
     def to(self, device: torch.device) -> "Params":
-        return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})
+        return self._map(lambda tensor: tensor.to(device))
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Params":
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        changed: dict[str, Any] = {k: change(value) for k, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **changed)
 
 
 def draw(view: View, sizes: Tensor, *, channels: int, seed: int, epoch: int, index: Tensor, v: int | Tensor) -> Params:
@@ -61,13 +64,12 @@ def draw(view: View, sizes: Tensor, *, channels: int, seed: int, epoch: int, ind
     Returns:
         n rows, or V * n, view by view; on the device of ``index``.
     """
-    v, index = torch.broadcast_tensors(torch.as_tensor(v, device=index.device), index)
+    index, number = torch.broadcast_tensors(index, torch.as_tensor(v, device=index.device))
     image = torch.arange(len(sizes), device=index.device).expand(index.shape).flatten()
-    u = uniform(seed, epoch, index.flatten(), v.flatten(), SLOTS + 2 * ATTEMPTS)
-    jitter, order, bright, contrast, saturate, turn, gray, blur, sigma, flip, solarize, down, right, *pose = u[
-        :, :SLOTS
-    ].T
-    sizes, rgb = sizes[image].double(), channels == 3
+    u = uniform(seed, epoch, index.flatten(), number.flatten(), SLOTS + 2 * ATTEMPTS)
+    jitter, order, bright, contrast, saturate, turn, *rest = u[:, :SLOTS].T
+    gray, blur, sigma, flip, solarize, down, right, *pose = rest
+    sizes, rgb = sizes.to(index.device)[image].double(), channels == 3
     strengths = (view.brightness, view.contrast, view.saturation * rgb, view.hue * rgb)
     factors = [
         _around_one(bright, view.brightness),

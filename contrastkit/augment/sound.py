@@ -47,8 +47,8 @@ def draw_starts(window: Window, lengths: Tensor, *, seed: int, epoch: int, index
     A window begins anywhere in a clip that is shorter, and goes round.
     """
     places = torch.where(lengths >= window.size, lengths - window.size + 1, lengths)
-    v, index = torch.broadcast_tensors(torch.as_tensor(v), index)
-    u = uniform(seed, epoch, index.flatten(), v.flatten(), 1).view(index.shape)
+    index, number = torch.broadcast_tensors(index, torch.as_tensor(v))
+    u = uniform(seed, epoch, index.flatten(), number.flatten(), 1).view(index.shape)
     return (u * places).long()
 
 

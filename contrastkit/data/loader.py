@@ -171,7 +171,8 @@ class _Augmented(Dataset[Any]):
         return Batch(views=views, index=actual, label=self.source.label(actual)), self.source.unreadable
 
     def _augment(self, images: Images, epoch: int, index: Tensor) -> list[Tensor]:
-        random_views, views = HANDLING[self.source.modality].random, []
+        views: list[Tensor] = []
+        random_views = HANDLING[self.source.modality].random
         for view, equal in itertools.groupby(self.views):  # one call in larger pieces is faster
             v = torch.arange(len(views), len(views) + len(list(equal)))[:, None]
             views += random_views(images, view, seed=self.seed, epoch=epoch, index=index, v=v).split(len(index))
