@@ -209,7 +209,7 @@ def _pool(work: Dataset[Any], tasks: Iterable[Any], workers: int, *, pin: bool =
         persistent_workers=workers > 0,
         prefetch_factor=None if not workers else 2 if workers == 1 else 1,  # batches of views are large
         pin_memory=pin,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
         worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # else iterating would move torch's global one
     )
@@ -239,7 +239,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _as_it_is(result: Any) -> Any:
+def _unchanged(result: Any) -> Any:
     return result
 
 
