@@ -2,7 +2,7 @@
 
 import pytest
 
-from contrastkit import names, views
+from contrastkit import augment, names
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, choose_row
 
@@ -325,7 +325,7 @@ def test_recipe_is_the_published_one(name: str, source: str, numbers: dict[str, 
 
 @pytest.mark.parametrize(("name", "numbers"), VIEWS, ids=[row[0] for row in VIEWS])
 def test_views_are_the_published_ones(name: str, numbers: dict[str, object]) -> None:
-    for view in views.VIEWS[name]:
+    for view in augment.VIEWS[name]:
         assert {key: getattr(view, key) for key in numbers} == numbers
 
 
@@ -335,7 +335,7 @@ def test_views_are_the_published_ones(name: str, numbers: dict[str, object]) -> 
 def test_byols_two_views_differ_in_blur_and_solarization(name: str, blur: tuple[float, float], size: int) -> None:
     numbers = {"size": size, "crop_min": 0.08, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4, "contrast": 0.4,
                "saturation": 0.2, "hue": 0.1, "gray_p": 0.2}  # fmt: skip
-    for view, blur_p, solarize_p in zip(views.VIEWS[name], blur, (0.0, 0.2), strict=True):
+    for view, blur_p, solarize_p in zip(augment.VIEWS[name], blur, (0.0, 0.2), strict=True):
         assert {key: getattr(view, key) for key in numbers} == numbers
         assert (view.blur_p, view.solarize_p) == (blur_p, solarize_p)
 
@@ -343,7 +343,7 @@ def test_byols_two_views_differ_in_blur_and_solarization(name: str, blur: tuple[
 def test_names_stand_for_the_tables() -> None:
     assert set(names.METHODS.values()) == {name.split("/")[0] for name in RECIPES}
     assert set(names.SUMMARIES) == set(names.METHODS)
-    assert set(names.VIEW_NAMES) == set(views.VIEWS)
+    assert set(names.VIEW_NAMES) == set(augment.VIEWS)
 
 
 @pytest.mark.parametrize(
