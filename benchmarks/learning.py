@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from benchmarks import RESULTS
-from contrastkit import names, optim
+from contrastkit import optim
+from contrastkit.cards import CARDS
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.data import DataSet, Loader, Source, open_data
 from contrastkit.evaluate import EvaluationSubject
@@ -31,6 +32,7 @@ from contrastkit.loading import load
 from contrastkit.methods import RECIPES, BuildContext, Recipe
 from contrastkit.parts.encoder import Encoder
 from contrastkit.training import Options, train
+from contrastkit.types import Modality
 
 # Whose tiny encoder stays as drawn: MoCo's is that of all but three, which are compared with their own.
 UNTRAINED = {
@@ -40,7 +42,7 @@ UNTRAINED = {
     "untrained CMC": "cmc",
 }
 BASELINES = ("raw pixels", *UNTRAINED, "supervised")
-METHODS = tuple(dict.fromkeys(name for name in names.METHODS.values() if not RECIPES[f"{name}/tiny"].sound))
+METHODS = tuple(name for name in CARDS if RECIPES[f"{name}/tiny"].modality is not Modality.SOUND)
 EPOCHS = 12  # for all; the tiny rows themselves have twice as many
 
 

@@ -17,7 +17,7 @@ from contrastkit.errors import UserError, suggest
 from contrastkit.names import METHODS
 
 if TYPE_CHECKING:
-    from contrastkit.views import View
+    from contrastkit.augment import View
 
 
 def methods(

@@ -31,13 +31,15 @@ def of_training(options: type) -> Parameters:
 
 def of_recipes(recipes: dict[str, "Recipe"]) -> Parameters:
     """An option for each field of the recipes but their views; its help ends with the rows' numbers."""
+    from contrastkit.types import Modality
+
     first = next(iter(recipes.values()))
     parameters = []
     for name, hint in typing.get_type_hints(type(first), include_extras=True).items():
         if typing.get_origin(hint) is typing.ClassVar:
             continue
         if name == "views":
-            if not first.sound:
+            if first.modality is not Modality.SOUND:
                 help_ = f"Row of augmentations: {', '.join(VIEW_NAMES)}."
                 parameters.append(_option(name, str, help_, "--views", "views"))
             continue
@@ -109,7 +111,7 @@ def _changed(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":
 
 
 def _views(recipe: "Recipe", numbers: dict[str, Any]) -> tuple[Any, ...]:
-    from contrastkit.views import named_views
+    from contrastkit.augment import named_views
 
     views = named_views(numbers["views"]) if "views" in numbers else recipe.views
     each: list[dict[str, Any]] = [{} for _ in views]

@@ -35,7 +35,7 @@ def interval(bounds: tuple[float, float]) -> str:
 def counts(subject: "EvaluationSubject") -> str:
     """How many images or sounds, and of which size."""
     train, test = subject.labelled_parts()
-    what = f"images of {subject.size} px" if train.rate is None else f"sounds of {subject.size:,} samples"
+    what = f"{train.modality.plural} of {subject.size:,} {train.modality.unit}"
     return f"{len(train):,} training and {len(test):,} test {what}"
 
 

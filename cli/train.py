@@ -135,11 +135,8 @@ def planned(method: str, numbers: dict[str, Any], training: dict[str, Any], opti
 
 def _opening(plan: "Plan") -> str:
     source = plan.data.pretrain
-    what = f"images, {source.channels} x {source.size} px"
-    if source.rate is not None:
-        what = f"sounds at {source.rate:,} Hz, {source.size / source.rate:.2g} s"
     return (
-        f"recipe {plan.name} on {plan.data.name}: {len(source):,} {what}; "
+        f"recipe {plan.name} on {plan.data.name}: {len(source):,} {source.description}; "
         f"{plan.recipe.epochs} epochs of batch {plan.recipe.batch}; run folder {plan.out}"
     )
 
@@ -150,6 +147,8 @@ def _closing(method: str, plan: "Plan", outcome: "Outcome") -> list[str]:
     lines = [f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}"]
     if not outcome.finished:
         return [*lines, f"resume: contrastkit train {method} --resume {plan.out}"]
+    from contrastkit.types import Modality
+
     source = plan.data.pretrain
-    commands = ("retrieve",) if source.modalities and source.labels is None else ("knn", "probe")
+    commands = ("retrieve",) if source.modality is Modality.ALIGNED and source.labels is None else ("knn", "probe")
     return [*lines, f"evaluate: {'   '.join(f'contrastkit {name} {plan.out}' for name in commands)}"]

@@ -24,17 +24,19 @@ def views(
     debug: Debug = False,
 ) -> None:
     """Draw a sheet of originals and their views: what the network sees."""
+    from contrastkit.augment import named_views, sheet
     from contrastkit.checkpoint import write_with
     from contrastkit.data import open_data
     from contrastkit.directories import data_directory
     from contrastkit.errors import UserError
-    from contrastkit.views import named_views, sheet
+    from contrastkit.types import Modality
 
     rows = named_views(name)
     data = which.data or DEFAULT_DATA
     source = open_data(data, data_dir=data_directory(which.data_dir), download=which.download).pretrain
-    if source.rate is not None:
+    if source.modality is Modality.SOUND:
         raise UserError(f"{source.name} holds sounds: there is nothing to see")
-    picture = sheet(source, rows, n=images, epochs=draws, seed=seed)
+    pixels, index = source.take(source.order(seed, 0)[:images])
+    picture = sheet(pixels, rows, index=index, epochs=draws, seed=seed)
     write_with(out, lambda file: picture.save(file, format="png"))
     screen.say(f"{out}: {images} images of {source.name}, the original left, then its views under '{name}'")

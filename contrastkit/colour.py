@@ -1,5 +1,5 @@
 """Colour spaces whose channels are views of an image (CMC, Sec. 4.1): brightness against colour. And images whose
-channels are of several senses already.
+channels are of several modalities already.
 
 The constants are those of the official code, which converts by scikit-image and maps each channel to about [-1, 1].
 """
@@ -69,8 +69,8 @@ COLOURS = {
 
 
 def aligned(groups: Sequence[int]) -> Colour:
-    """Images of several senses, each of so many channels in [0, 1]: views as they are."""
-    n, names = sum(groups), tuple(f"sense {i}" for i in range(1, len(groups) + 1))
+    """Images of several modalities, each of so many channels in [0, 1]: views as they are."""
+    n, names = sum(groups), tuple(f"modality {i}" for i in range(1, len(groups) + 1))
     return Colour(convert=_as_they_are, views=names, groups=tuple(groups), mean=(0.5,) * n, std=(0.25,) * n)
 
 

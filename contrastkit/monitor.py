@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contrastkit.augment import View, Window
 from contrastkit.data import DataSet, Loader, Source
-from contrastkit.data.source import split
+from contrastkit.data.dataset import split
 from contrastkit.evaluate.features import encode, evaluating
 from contrastkit.evaluate.neighbours import knn_accuracy
 from contrastkit.methods import Method
 from contrastkit.precision import Autocast
 from contrastkit.rng import permutation
-from contrastkit.views import View, Window
 
 NUMBERS = ("std", "rank", "alignment", "uniformity", "loss", "knn")  # what an evaluation gives
 IMAGES = 1024  # for the collapse numbers: enough for an effective rank of some hundreds
@@ -154,7 +154,7 @@ class Monitor:
         labels = data.train.labels
         if labels is not None and (labels >= 0).sum() > 1:
             both = _some(data.train, (labels >= 0).nonzero()[:, 0], BANK + QUERIES, seed)
-            bank, queries = split(len(both), both.originals, QUERIES / (BANK + QUERIES), seed)
+            bank, queries = split(len(both), both.group_ids, QUERIES / (BANK + QUERIES), seed)
             self._labelled = both.subset(bank), both.subset(queries)
             self._n_classes = int(labels.max()) + 1
 
@@ -217,7 +217,7 @@ class Monitor:
             device=self.device,
         )
         z: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for batch in loader.epoch(0):
+        for batch in loader.batches(0, loader.steps_per_epoch):
             for view, outputs in zip(batch.views, z, strict=True):
                 images = view.to(self.device, memory_format=torch.channels_last)
                 with autocast():

@@ -2,12 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 Memory = TypeVar("Memory")  # what a method's after_step writes: keys, features, None where there is no dictionary
+Images = Tensor | Sequence[Tensor]  # uint8 [n, C, H, W], or n of uint8 [C, H_i, W_i]; sounds: n of int16 [1, 1, T_i]
+
+
+class Modality(StrEnum):
+    """What a source hands out. How each is augmented: :data:`contrastkit.augment.HANDLING`."""
+
+    IMAGE = "image"
+    ALIGNED = "aligned"  # images of one scene by several sensors, their channels stacked
+    SOUND = "sound"
+
+    @property
+    def plural(self) -> str:
+        return "sounds" if self is Modality.SOUND else "images"
+
+    @property
+    def unit(self) -> str:
+        """Of sizes."""
+        return "samples" if self is Modality.SOUND else "px"
 
 
 @dataclass(frozen=True, slots=True)

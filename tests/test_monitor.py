@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from contrastkit.augment import View
 from contrastkit.data import ArraySource, DataSet
 from contrastkit.methods import Method
 from contrastkit.monitor import Monitor, collapse, diagnose
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.types import Batch, Step
-from contrastkit.views import View
 
 VIEWS = (View(size=16, crop_min=0.3), View(size=16, crop_min=0.3))
 

@@ -4,13 +4,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contrastkit.data.source import ArraySource
+from contrastkit.data.arrays import ArraySource
+from contrastkit.data.dataset import DataSet, Request
 from contrastkit.rng import permutation, uniform
 
 N_TEST = 360  # a fifth of the digits
 POSES = 6
 CANVAS = 32
 ENLARGE = 2.5  # 8 pixels become 20, as MNIST's digits fill 20 of 28
+
+
+def open_digits(request: Request) -> DataSet | None:
+    make = {"digits": digits, "affdigits": affdigits}.get(request.data)
+    if make is None:
+        return None
+    train, test = make()
+    return DataSet(request.data, train, test, train)
 
 
 def digits() -> tuple[ArraySource, ArraySource]:
@@ -31,13 +40,13 @@ def affdigits() -> tuple[ArraySource, ArraySource]:
 
 
 def _affdigits(images: Tensor, labels: Tensor, view: int) -> ArraySource:
-    originals = torch.arange(len(labels)).repeat(POSES)
-    return _source("affdigits", _posed(images, POSES, view), labels.repeat(POSES), originals=originals)
+    group_ids = torch.arange(len(labels)).repeat(POSES)
+    return _source("affdigits", _posed(images, POSES, view), labels.repeat(POSES), group_ids=group_ids)
 
 
-def _source(name: str, images: Tensor, labels: Tensor, *, originals: Tensor | None = None) -> ArraySource:
+def _source(name: str, images: Tensor, labels: Tensor, *, group_ids: Tensor | None = None) -> ArraySource:
     classes = [str(d) for d in range(10)]
-    return ArraySource(name, images, labels, classes=classes, digits=True, originals=originals)
+    return ArraySource(name, images, labels, classes=classes, orientation_matters=True, group_ids=group_ids)
 
 
 def _split() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

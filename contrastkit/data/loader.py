@@ -9,31 +9,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from contrastkit import dist
-from contrastkit.data.source import ArraySource, Source
+from contrastkit.augment import HANDLING, View, Window
+from contrastkit.data.arrays import ArraySource
+from contrastkit.data.source import Source
 from contrastkit.errors import UserError
-from contrastkit.rng import permutation
-from contrastkit.types import Batch
-from contrastkit.views import View, Window, augment, luma, middle, windows
+from contrastkit.types import Batch, Images
 
 CPU = torch.device("cpu")
 MAX_BAD = 0.01  # share of unreadable images that is tolerated
+Unreadable = dict[int, tuple[str, str]]  # position -> (path, reason)
 
 
 class Loader:
     """Batches of views. Their order and augmentations are a function of (seed, epoch, index, view): the same for any
     number of workers, after a resume in mid-epoch, and over one process or many.
 
-    An image that cannot be read is replaced by the next readable one of the set, so batches keep their shape; ``index``
-    and ``label`` of the batch are those of the image that is really there.
+    The next readable image of the set is substituted for one that cannot be read, so batches keep their shape;
+    ``index`` and ``label`` of the batch are those of the image that is really there.
 
     Attributes:
         steps_per_epoch: the last, partial batch is dropped.
-        bad: unreadable files met so far, path -> reason.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Loader:
             workers: processes that decode and augment; 0 does it in the caller's.
             device: where the views go. Without workers, images that lie in memory are augmented there; otherwise views
                 are on the CPU, pinned for a CUDA device.
-            max_bad: share of unreadable images above which :meth:`epoch` stops.
+            max_bad: share of unreadable images above which :meth:`batches` stops.
 
         Raises:
             UserError: the batch is larger than the set, or is no multiple of ``world``.
@@ -71,50 +70,50 @@ class Loader:
         self.source, self.seed, self.max_bad = source, seed, max_bad
         self.batch, self.rank, self.world = batch, rank, world
         self.steps_per_epoch = len(source) // batch
-        self._told: set[int] = set()  # positions of the unreadable images that share_bad has handed out
-        self._steps: list[tuple[int, Tensor]] = []  # the rest of this epoch; the pool's sampler
+        self._reported: set[int] = set()  # positions of the unreadable images that share_unreadable has handed out
+        self._tasks = _Tasks()
         work = _Augmented(source, tuple(views), seed, CPU if workers else device)
-        self._pool = _pool(work, self._steps, workers, pin=workers > 0 and device.type == "cuda")
+        self._pool = _pool(work, self._tasks, workers, pin=workers > 0 and device.type == "cuda")
 
     @property
-    def bad(self) -> dict[str, str]:
-        return dict(self.source.bad.values())
+    def unreadable(self) -> dict[str, str]:
+        """Files that could not be read so far, path -> reason."""
+        return dict(self.source.unreadable.values())
 
     @property
     def has_news(self) -> bool:
-        """Whether unreadable files were met that :meth:`share_bad` has not handed out."""
-        return self.source.bad.keys() != self._told
+        """Whether there are unreadable files that :meth:`share_unreadable` has not handed out."""
+        return self.source.unreadable.keys() != self._reported
 
-    def share_bad(self) -> list[tuple[str, str]]:
+    def share_unreadable(self) -> list[tuple[str, str]]:
         """The (path, reason) of what became known to be unreadable since the last call, on any process.
 
         All processes call it together, and count the same files from then on.
         """
-        for theirs in dist.gather_objects(self.source.bad):
-            self.source.bad.update(theirs)
-        news = sorted(self.source.bad.keys() - self._told)
-        self._told.update(news)
-        return [self.source.bad[i] for i in news]
+        for theirs in dist.gather_objects(self.source.unreadable):
+            self.source.unreadable.update(theirs)
+        news = sorted(self.source.unreadable.keys() - self._reported)
+        self._reported.update(news)
+        return [self.source.unreadable[i] for i in news]
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """This process's batches of an epoch, from step ``start`` on.
+    def batches(self, start: int, end: int) -> Iterator[Batch]:
+        """This process's batches of steps [start, end) of the training, from one epoch into the next.
 
         Raises:
             UserError: more than ``max_bad`` of the set cannot be read.
         """
-        order = permutation(self.seed, epoch, len(self.source))
-        share = self.batch // self.world
-        first = range(start * self.batch + self.rank * share, self.steps_per_epoch * self.batch, self.batch)
-        self._steps[:] = [(epoch, order[i : i + share]) for i in first]
+        self._tasks.current = self._addresses(start, end)
         yield from _checked(self._pool, self.source, self.max_bad)
 
-    def batches(self, start: int, end: int) -> Iterator[Batch]:
-        """This process's batches of steps [start, end) of the schedule, across epochs; raises as :meth:`epoch`."""
-        while start < end:
-            epoch, first = divmod(start, self.steps_per_epoch)
-            stop = min(end, (epoch + 1) * self.steps_per_epoch)
-            yield from itertools.islice(self.epoch(epoch, first), stop - start)
-            start = stop
+    def _addresses(self, start: int, end: int) -> Iterator[tuple[int, Tensor]]:
+        """The epoch and this process's positions, int64 [batch / world], of each step."""
+        share = self.batch // self.world
+        steps = (divmod(step, self.steps_per_epoch) for step in range(start, end))
+        for epoch, within in itertools.groupby(steps, key=lambda step: step[0]):
+            order = self.source.order(self.seed, epoch)
+            for _, k in within:
+                first = k * self.batch + self.rank * share
+                yield epoch, order[first : first + share]
 
 
 def default_workers(source: Source) -> int:
@@ -134,11 +133,7 @@ def plain_batches(
     workers: int = 0,
     max_bad: float = MAX_BAD,
 ) -> Iterator[Batch]:
-    """The images as they are, in order: one view, float32 [n, channels, size, size] in [0, 1]; partial last batch.
-    Of sounds the middle, float32 [n, 1, 1, size] in [-1, 1].
-
-    Images of ``size`` pixels are untouched. Others are resized so that the shorter side is 8/7 of ``size`` when there
-    are that many pixels (ImageNet's 256 for 224), else ``size``, and cropped at the centre.
+    """Each example in its plain view (:data:`contrastkit.augment.HANDLING`), in order; partial last batch.
 
     Args:
         channels: gray is repeated to 3, RGB averaged (luma) to 1; None keeps what the source has.
@@ -155,17 +150,6 @@ def plain_batches(
     )
 
 
-def _centred(images: Tensor, size: int) -> Tensor:
-    """uint8 [n, C, H, W] -> uint8 [n, C, size, size]."""
-    h, w = images.shape[-2:]
-    if min(h, w) != size:
-        short = round(size * 8 / 7) if min(h, w) * 7 >= size * 8 else size
-        h, w = int(h * short / min(h, w)), int(w * short / min(h, w))
-        images = F.interpolate(images, (h, w), mode="bilinear", antialias=True)
-    top, left = round((h - size) / 2), round((w - size) / 2)
-    return images[..., top : top + size, left : left + size]
-
-
 # ------------------------------------------------------------------------------------- work: one whole batch per task
 
 
@@ -176,26 +160,23 @@ class _Augmented(Dataset[Any]):
     seed: int
     device: torch.device
 
-    def __getitem__(self, task: tuple[int, Tensor]) -> tuple[Batch, dict[int, tuple[str, str]]]:
+    def __getitem__(self, task: tuple[int, Tensor]) -> tuple[Batch, Unreadable]:
         epoch, index = task
         images, actual = self.source.take(index)
         if isinstance(images, Tensor):
             images = images.to(self.device, non_blocking=True)
-        # Draws are keyed by the position asked for: a stand-in must not be the twin of the image it stands in with.
+        # Draws are keyed by the position asked for: a substitute must not be the twin of the image itself.
         with _one_thread():
             views = self._augment(images, epoch, index)
-        return Batch(views=views, index=actual, label=self.source.label(actual)), self.source.bad
+        return Batch(views=views, index=actual, label=self.source.label(actual)), self.source.unreadable
 
-    def _augment(self, images: Tensor | list[Tensor], epoch: int, index: Tensor) -> list[Tensor]:
-        made: list[Tensor] = []
-        for view, alike in itertools.groupby(self.views):  # one call in larger pieces is faster
-            times = len(list(alike))
-            repeated = images.repeat(times, 1, 1, 1) if isinstance(images, Tensor) else images * times
-            v = torch.arange(len(made), len(made) + times).repeat_interleave(len(index))
-            how: dict[str, Any] = {"seed": self.seed, "epoch": epoch, "index": index.repeat(times), "v": v}
-            crops = windows(repeated, view, **how) if isinstance(view, Window) else augment(repeated, view, **how)
-            made += crops.split(len(index))
-        return made
+    def _augment(self, images: Images, epoch: int, index: Tensor) -> list[Tensor]:
+        views: list[Tensor] = []
+        random_views = HANDLING[self.source.modality].random
+        for view, equal in itertools.groupby(self.views):  # one call in larger pieces is faster
+            v = torch.arange(len(views), len(views) + len(list(equal)))[:, None]
+            views += random_views(images, view, seed=self.seed, epoch=epoch, index=index, v=v).split(len(index))
+        return views
 
 
 @dataclass(frozen=True)
@@ -204,21 +185,22 @@ class _Plain(Dataset[Any]):
     size: int
     channels: int
 
-    def __getitem__(self, task: Tensor) -> tuple[Batch, dict[int, tuple[str, str]]]:
-        images, actual = self.source.take(task)
-        if self.source.rate is not None:
-            return Batch([middle(images, self.size)], actual, self.source.label(actual)), self.source.bad
-        if isinstance(images, Tensor):
-            x = _centred(images, self.size).float()
-        else:
-            x = torch.cat([_centred(image[None], self.size) for image in images]).float()
-        if self.channels < x.shape[1]:
-            x = luma(x)
-        x = x.expand(-1, self.channels, -1, -1) / 255
-        return Batch(views=[x], index=actual, label=self.source.label(actual)), self.source.bad
+    def __getitem__(self, index: Tensor) -> tuple[Batch, Unreadable]:
+        images, actual = self.source.take(index)
+        view = HANDLING[self.source.modality].plain(images, self.size, self.channels)
+        return Batch(views=[view], index=actual, label=self.source.label(actual)), self.source.unreadable
 
 
-def _pool(work: Dataset[Any], tasks: Sequence[Any], workers: int, *, pin: bool = False) -> DataLoader[Any]:
+class _Tasks:
+    """The sampler of a pool that outlives what it is asked for."""
+
+    current: Iterable[tuple[int, Tensor]] = ()
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+        return iter(self.current)
+
+
+def _pool(work: Dataset[Any], tasks: Iterable[Any], workers: int, *, pin: bool = False) -> DataLoader[Any]:
     return DataLoader(
         work,
         batch_size=None,
@@ -227,20 +209,20 @@ def _pool(work: Dataset[Any], tasks: Sequence[Any], workers: int, *, pin: bool =
         persistent_workers=workers > 0,
         prefetch_factor=None if not workers else 2 if workers == 1 else 1,  # batches of views are large
         pin_memory=pin,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
         worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # else iterating would move torch's global one
     )
 
 
-def _checked(answers: Iterable[Any], source: Source, max_bad: float) -> Iterator[Batch]:
-    for batch, bad in answers:
-        source.bad.update(bad)
-        if len(source.bad) > max_bad * len(source):
-            path, reason = next(iter(source.bad.values()))
+def _checked(results: Iterable[tuple[Batch, Unreadable]], source: Source, max_bad: float) -> Iterator[Batch]:
+    for batch, unreadable in results:
+        source.unreadable.update(unreadable)
+        if len(source.unreadable) > max_bad * len(source):
+            path, reason = next(iter(source.unreadable.values()))
             raise UserError(
-                f"{len(source.bad)} images of {source.name} ({len(source)}) cannot be read, more than the share of "
-                f"{max_bad:g} that is allowed (train: --max-bad); for example {path}: {reason}"
+                f"{len(source.unreadable)} images of {source.name} ({len(source)}) cannot be read, more than the share "
+                f"of {max_bad:g} that is allowed (train: --max-bad); for example {path}: {reason}"
             )
         yield batch
 
@@ -257,8 +239,8 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _as_it_is(answer: Any) -> Any:
-    return answer
+def _unchanged(result: Any) -> Any:
+    return result
 
 
 def _leave_signals(worker: int) -> None:

@@ -1,4 +1,4 @@
-"""The data sets that have names: one literal row each. Imports nothing heavy, for ``--help`` and completion."""
+"""The data sets that have names: one literal row each."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ Part = dict[str, object]
 
 
 class Row(NamedTuple):
-    """How torchvision calls a data set.
+    """What torchvision calls a data set.
 
     ``train``, ``test``, ``pretrain``: the arguments that choose the part; no ``pretrain`` means: the training part.
     """
@@ -15,7 +15,7 @@ class Row(NamedTuple):
     train: Part
     test: Part
     pretrain: Part | None = None
-    digits: bool = False  # orientation carries the class, so flips are wrong
+    orientation_matters: bool = False  # flips would change the class
 
 
 EMBEDDED = ("digits", "affdigits")
@@ -24,12 +24,14 @@ _FLAG: tuple[Part, Part] = ({"train": True}, {"train": False})
 _SPLIT: tuple[Part, Part] = ({"split": "train"}, {"split": "test"})
 
 TORCHVISION: dict[str, Row] = {
-    "mnist": Row("MNIST", *_FLAG, digits=True),
+    "mnist": Row("MNIST", *_FLAG, orientation_matters=True),
     "fashion-mnist": Row("FashionMNIST", *_FLAG),
-    "kmnist": Row("KMNIST", *_FLAG, digits=True),
-    "emnist": Row("EMNIST", {"split": "balanced", "train": True}, {"split": "balanced", "train": False}, digits=True),
-    "usps": Row("USPS", *_FLAG, digits=True),
-    "svhn": Row("SVHN", *_SPLIT, digits=True),
+    "kmnist": Row("KMNIST", *_FLAG, orientation_matters=True),
+    "emnist": Row(
+        "EMNIST", {"split": "balanced", "train": True}, {"split": "balanced", "train": False}, orientation_matters=True
+    ),
+    "usps": Row("USPS", *_FLAG, orientation_matters=True),
+    "svhn": Row("SVHN", *_SPLIT, orientation_matters=True),
     "cifar10": Row("CIFAR10", *_FLAG),
     "cifar100": Row("CIFAR100", *_FLAG),
     "stl10": Row("STL10", *_SPLIT, pretrain={"split": "train+unlabeled"}),
@@ -40,7 +42,7 @@ TORCHVISION: dict[str, Row] = {
     "pets": Row("OxfordIIITPet", {"split": "trainval"}, {"split": "test"}),
     "dtd": Row("DTD", *_SPLIT),
     "aircraft": Row("FGVCAircraft", {"split": "trainval"}, {"split": "test"}),
-    "gtsrb": Row("GTSRB", *_SPLIT, digits=True),
+    "gtsrb": Row("GTSRB", *_SPLIT, orientation_matters=True),
 }
 
 

@@ -22,7 +22,7 @@ class Features:
 
     x: Tensor  # [N, D] float32, as the encoder gives them: not normalised
     y: Tensor  # [N] int64, -1 where there is no label
-    originals: Tensor | None = None  # [N] int64, see Source: a split keeps images of the same original together
+    group_ids: Tensor | None = None  # [N] int64, see Source: a split keeps images of one group together
 
     def labelled(self, purpose: str) -> "Features":
         """Those that have a label.
@@ -34,7 +34,7 @@ class Features:
         return self if len(rows) == len(self.y) else self.subset(rows)
 
     def subset(self, rows: Tensor) -> "Features":
-        return Features(self.x[rows], self.y[rows], None if self.originals is None else self.originals[rows])
+        return Features(self.x[rows], self.y[rows], None if self.group_ids is None else self.group_ids[rows])
 
 
 @torch.no_grad()
@@ -73,7 +73,7 @@ def encode(
             y.append(plain.label)
             if on_batch is not None:
                 on_batch(len(images))
-    return Features(torch.cat(x), torch.cat(y), source.originals)
+    return Features(torch.cat(x), torch.cat(y), source.group_ids)
 
 
 def raw_pixels(
@@ -96,7 +96,7 @@ def raw_pixels(
         done = rows.stop
         if on_batch is not None:
             on_batch(len(plain.label))
-    return Features(x, y, source.originals)
+    return Features(x, y, source.group_ids)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from contrastkit.data.source import split
+from contrastkit.data.dataset import split
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
 from contrastkit.evaluate.features import Features
@@ -77,7 +77,7 @@ def linear_probe(
     n = len(train.y)
     if n < 2:
         raise UserError("the linear probe needs at least two labelled training images")
-    rest, validation = map(train.subset, split(n, train.originals, HELD_OUT, seeds[0]))
+    rest, validation = map(train.subset, split(n, train.group_ids, HELD_OUT, seeds[0]))
 
     def score(on: Features, judged: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
         W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)

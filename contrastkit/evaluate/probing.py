@@ -9,6 +9,7 @@ from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.protocol import ProtocolResult, moco_protocol
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.parts.encoder import Encoder
+from contrastkit.types import Modality
 
 EPOCHS = {"rates": 50, "moco": 100}
 
@@ -82,7 +83,7 @@ def _by_moco(
     on_epoch: Callable[[str, int, int, float], None] | None,
 ) -> ProbeReport:
     train, test = subject.labelled_parts()
-    if train.rate is not None:
+    if train.modality is Modality.SOUND:
         raise UserError("the protocol 'moco' crops and flips images, these are sounds: use --protocol rates")
     encoders = {name: encoder for name, encoder in subject.encoders.items() if isinstance(encoder, Encoder)}
     if not encoders:

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from contrastkit.augment import View
 from contrastkit.data import Loader, Source
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy
@@ -15,7 +16,6 @@ from contrastkit.evaluate.linear import score_classifiers
 from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
 from contrastkit.parts.encoder import Encoder
-from contrastkit.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def moco_protocol(
     train = labelled(train, "the linear probe")
     if train.channels not in (1, encoder.channels):
         raise UserError(f"{train.name} has {train.channels} channels, the encoder takes {encoder.channels}")
-    view = View(size=size, crop_min=0.08, flip_p=0.0 if train.digits else 0.5, jitter_p=0.0, gray_p=0.0)
+    view = View(size=size, crop_min=0.08, flip_p=0.0 if train.orientation_matters else 0.5, jitter_p=0.0, gray_p=0.0)
     device = torch.device(device)
     loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers, device=device)
     classifier = LinearClassifier(encoder, n_classes, frozen=True)

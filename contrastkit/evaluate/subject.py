@@ -19,6 +19,7 @@ from contrastkit.names import DEFAULT_DATA
 from contrastkit.parts.build import SMALL, build_encoder, published_size
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.run import Run
+from contrastkit.types import Modality
 
 PUBLISHED_SIZE = 224  # pixels, of larger images
 RAW_PIXELS = "raw pixels"
@@ -136,7 +137,7 @@ class EvaluationSubject:
         how: dict[str, Any] = {"size": self.size, "workers": self.workers, "on_batch": count}
         if encoder is not None:
             return [encode(encoder, source, batch=self.batch, device=self.device, **how) for source in sources]
-        if self.data.train.rate is not None:
+        if self.data.train.modality is Modality.SOUND:
             raise UserError(f"{self.data.name} holds sounds, which have no pixels")
         return [raw_pixels(source, **how) for source in sources]
 
@@ -189,7 +190,7 @@ def _of_run(path: Path, request: _Request, *, baselines: bool, size: int | None)
     if baselines:
         torch.manual_seed(seed)
         encoders[f"untrained {kind['name']}"] = build_encoder(**kind).eval()
-        if data.train.rate is None:
+        if data.train.modality is not Modality.SOUND:
             encoders[RAW_PIXELS] = None
     size = size or int(kind["size"])
     _require_a_frame(data.train, kind["name"], size)
@@ -201,7 +202,7 @@ def _of_run(path: Path, request: _Request, *, baselines: bool, size: int | None)
 def _of_encoder(name: str, request: _Request, *, pretrained: bool, size: int | None) -> EvaluationSubject:
     data = request.open()
     source = data.train
-    if source.rate is not None:
+    if source.modality is Modality.SOUND:
         name, size = wave_name(name), size or source.size
     elif name in WAVES:
         raise UserError(f"--encoder {name} is for sounds, {data.name} holds images")
@@ -227,8 +228,9 @@ def _require_same_kind(run: Path, learned: dict[str, Any], data: DataSet) -> Non
         UserError: the data set holds something that the run's encoder does not take.
     """
     source = data.train
-    if learned.get("rate") != source.rate:
-        kinds = ["images" if rate is None else f"sounds at {rate:,} Hz" for rate in (learned.get("rate"), source.rate)]
+    if learned.get("rate") != source.sample_rate:
+        rates = learned.get("rate"), source.sample_rate
+        kinds = ["images" if rate is None else f"sounds at {rate:,} Hz" for rate in rates]
         raise UserError(f"{run} learned from {kinds[0]}, {data.name} holds {kinds[1]}: they do not fit")
     modalities = [list((part or {}).items()) for part in (learned.get("modalities"), source.modalities)]
     if modalities[0] != modalities[1]:  # in this order, too
@@ -241,5 +243,5 @@ def _require_a_frame(source: Source, encoder: str, size: int) -> None:
     Raises:
         UserError: the sounds are shorter than what their encoder makes one frame of.
     """
-    if source.rate is not None and size < (frame := math.prod(WAVES[encoder]["strides"])):
+    if source.modality is Modality.SOUND and size < (frame := math.prod(WAVES[encoder]["strides"])):
         raise UserError(f"{size} samples are less than a frame of {frame}: raise --size")

@@ -76,7 +76,7 @@ def train_classifier(
     classifier.train()
     for epoch in range(epochs):
         total = torch.zeros((), device=device)
-        for batch in loader.epoch(epoch):
+        for batch in loader.batches(epoch * loader.steps_per_epoch, (epoch + 1) * loader.steps_per_epoch):
             progress = step / steps
             with autocast():
                 logits = classifier(batch.views[0].to(device, memory_format=torch.channels_last))

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from contrastkit.augment import View, Window
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
 from contrastkit.optim import ParamGroup, SchedulePoint, build_optimizer, cosine, learning_rate
@@ -20,8 +21,7 @@ from contrastkit.parts.build import SMALL, build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import WAVES
-from contrastkit.types import Batch, Memory, Step
-from contrastkit.views import View, Window
+from contrastkit.types import Batch, Memory, Modality, Step
 
 
 class Method(nn.Module, ABC, Generic[Memory]):
@@ -69,7 +69,7 @@ class BuildContext:
 
     channels: int
     size: int  # pixels, the side of the images that the encoder will be judged on
-    modalities: tuple[int, ...] = ()  # channels of each sense, where the set is an aligned one
+    modalities: tuple[int, ...] = ()  # channels of each modality of an aligned set
     images: int  # how many there are to train on: the length of a memory bank
     world: int = 1
     seed: int = 0
@@ -137,9 +137,9 @@ class Recipe(ABC):
                 raise UserError(f"--{name.replace('_', '-')} must {words}, not {value}")
 
     @property
-    def sound(self) -> bool:
-        """Whether it learns from sounds; else from images."""
-        return self.view_type is Window
+    def modality(self) -> Modality:
+        """What it learns from."""
+        return self.views[0].modalities[0]
 
     def check(self, source: Source) -> None:
         """That a set is of the kind that it learns from.
@@ -149,11 +149,11 @@ class Recipe(ABC):
         """
         if len(source) < 2:
             raise UserError(f"{source.name} holds one example: there is nothing to tell it from, give more")
-        if self.sound and source.rate is None:
-            raise UserError(f"{source.name} holds images, this method learns from sounds: give a folder of .wav files")
-        if not self.sound and source.rate is not None:
-            raise UserError(f"{source.name} holds sounds, this method learns from images: use cpc-audio")
-        if not self.sound and self.encoder in WAVES:
+        if source.modality not in self.views[0].modalities:
+            what = f"{source.name} holds {source.modality.plural}, this method learns from {self.modality.plural}"
+            remedy = "use cpc-audio" if source.modality is Modality.SOUND else "give a folder of .wav files"
+            raise UserError(f"{what}: {remedy}")
+        if self.modality is not Modality.SOUND and self.encoder in WAVES:
             raise UserError(f"--encoder {self.encoder} is for sounds, this method learns from images")
 
     @abstractmethod

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from contrastkit import dist, ops
+from contrastkit.augment import VIEWS
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import MemoryBank
@@ -38,7 +39,6 @@ from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.heads import Tower, ViewHeads
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.types import Batch, Step
-from contrastkit.views import VIEWS
 
 
 @dataclass(frozen=True, kw_only=True)

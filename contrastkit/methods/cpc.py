@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit import dist, ops, rng
+from contrastkit.augment import VIEWS, named_views, random_views
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
@@ -38,7 +39,6 @@ from contrastkit.parts.encoder import PatchEncoder
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.types import Batch, Step
-from contrastkit.views import VIEWS, augment, named_views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,7 @@ class CPC(Method[None]):
         each = patches.shape[1] * patches.shape[2]
         number = torch.arange(each, device=index.device).repeat(len(index))
         with torch.autocast(patches.device.type, enabled=False):
-            x = augment(
+            x = random_views(
                 (patches.flatten(0, 2) * 255).round().to(torch.uint8),
                 self.patch_view,
                 seed=self.seed,

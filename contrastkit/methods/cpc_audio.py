@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from contrastkit import dist
+from contrastkit.augment import View, Window
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.methods.cpc import look_up
@@ -30,7 +31,6 @@ from contrastkit.parts.encoder import WaveEncoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.types import Batch, Step
-from contrastkit.views import View, Window
 
 
 @dataclass(frozen=True, kw_only=True)

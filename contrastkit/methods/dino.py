@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contrastkit import dist, losses, rng
+from contrastkit.augment import VIEWS
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, cosine, decay_groups
@@ -36,7 +37,6 @@ from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.parts.target import Target
 from contrastkit.types import Batch, Step
-from contrastkit.views import VIEWS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contrastkit import dist, ops, rng
+from contrastkit.augment import VIEWS
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import Queue
@@ -30,7 +31,6 @@ from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import split_batch_norm
 from contrastkit.parts.target import Target
 from contrastkit.types import Batch, Step
-from contrastkit.views import VIEWS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contrastkit import dist, ops
+from contrastkit.augment import VIEWS
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, cosine, decay_groups
@@ -34,7 +35,6 @@ from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.parts.target import Target
 from contrastkit.types import Batch, Step
-from contrastkit.views import VIEWS
 
 SMALLEST = 256  # the smallest batch with published numbers: solo-learn's on CIFAR; the paper has 1024 and more
 

@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contrastkit import dist, losses, ops
+from contrastkit.augment import VIEWS
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, decay_groups
@@ -37,7 +38,6 @@ from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.parts.target import Target
 from contrastkit.types import Batch, Step
-from contrastkit.views import VIEWS
 
 SMALLEST = 256  # the smallest batch of Fig. 9
 

@@ -18,13 +18,13 @@ from typing import Annotated, Any, Literal, final
 from torch import nn
 
 from contrastkit import losses
+from contrastkit.augment import VIEWS
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.types import Batch, Step
-from contrastkit.views import VIEWS
 
 
 @dataclass(frozen=True, kw_only=True)

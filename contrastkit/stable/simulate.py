@@ -237,7 +237,9 @@ def _grey(source: "Source") -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images [N, H, W] and classes [N] of a source."""
     import torch
 
-    if source.rate is not None or source.channels != 1:
+    from contrastkit.types import Modality
+
+    if source.modality is not Modality.IMAGE or source.channels != 1:
         raise UserError(f"{source.name} does not hold grey images: colour is what is added to them")
     if source.labels is None or bool((source.labels < 0).any()):
         raise UserError(f"{source.name} has images without a label: there is nothing that the colour could go with")

@@ -9,7 +9,6 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from contrastkit.data import DataSet
-from contrastkit.data.dataset import dataset_of
 from contrastkit.directories import data_directory
 from contrastkit.errors import UserError, suggest
 from contrastkit.methods.rows import recipes_of
@@ -41,7 +40,7 @@ def train(
         method: a name of ``contrastkit methods``, or ``path/to/file.py:NAME``.
         data: a set's name or a path (:func:`contrastkit.data.open_data`), an open data set, or a map-style torch
             ``Dataset`` whose items are images, or pairs of image and label
-            (:class:`contrastkit.data.dataset.DatasetSource`).
+            (:class:`contrastkit.data.torch_dataset.DatasetSource`).
         encoder: tiny, a torchvision ResNet, ``timm:NAME``, or a module that turns images [N, C, H, W], normalised, into
             features [N, D]; it is trained in place. Such a run is loaded with ``contrastkit.load(run, encoder=...)``.
         out: the run folder; by default a new one below ``runs/``.
@@ -67,7 +66,9 @@ def train(
         given["data"] = absolute(str(data))
     else:
         opened = (
-            data if isinstance(data, DataSet) else dataset_of(data, given.get("val_fraction"), given.get("seed", 0))
+            data
+            if isinstance(data, DataSet)
+            else open_dataset(data, val_fraction=given.get("val_fraction"), seed=given.get("seed", 0))
         )
         given["data"] = opened.name
     chosen = _plan(method, given, replaced(numbers), opened, numbers.get("encoder"), out, resume, row)

@@ -156,7 +156,7 @@ def _create(name: str, recipe: Recipe, options: Options, data: DataSet, context:
         "data": {
             "name": data.name,
             "images": len(source),
-            "rate": source.rate,
+            "rate": source.sample_rate,
             "modalities": source.modalities,
             "fingerprint": source.fingerprint(),
         },
@@ -192,11 +192,11 @@ def _reopen(name: str, recipe: Recipe, options: Options, source: Source, out: Pa
 
 def _summary(method: Method, recipe: Recipe, options: Options, context: BuildContext, device: torch.device) -> str:
     encoder = method.online.encoder
-    unit = "samples" if recipe.sound else "px"
     parameters = sum(p.numel() for p in encoder.parameters()) / 1e6
     return (
-        f"encoder {recipe.encoder}: {encoder.stem} stem for {context.size} {unit}, {encoder.dim} features, "
-        f"{parameters:.2f} M parameters; {device}, {options.precision}{', compiled' if options.compile else ''}"
+        f"encoder {recipe.encoder}: {encoder.stem} stem for {context.size} {recipe.modality.unit}, "
+        f"{encoder.dim} features, {parameters:.2f} M parameters; "
+        f"{device}, {options.precision}{', compiled' if options.compile else ''}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from contrastkit import dist
 from contrastkit.data import DataSet, data_names, default_workers
-from contrastkit.data.sets import senses
+from contrastkit.data.aligned import parse_folders
 from contrastkit.errors import UserError
 from contrastkit.methods import Recipe
 from contrastkit.methods.rows import choose_row, recipes_of
@@ -62,7 +62,9 @@ def plan(
         options = replace(options, workers=default_workers(data.pretrain))
     source = data.pretrain
     next(iter(recipes.values())).check(source)
-    name = choose_row(recipes, size=source.size, encoder=encoder, orientation_matters=source.digits, row=row)
+    name = choose_row(
+        recipes, size=source.size, encoder=encoder, orientation_matters=source.orientation_matters, row=row
+    )
     recipe = change(recipes[name])
     return Plan(name, recipe, options, data, out or Path(dist.broadcast_str(free_folder(name, data.name))), False)
 
@@ -103,7 +105,9 @@ def absolute(data: str) -> str:
         return data
     if Path(data).exists():
         return str(Path(data).resolve())
-    return ",".join(f"{name}={folder.resolve()}" for name, folder in senses(data).items()) if "=" in data else data
+    return (
+        ",".join(f"{name}={folder.resolve()}" for name, folder in parse_folders(data).items()) if "=" in data else data
+    )
 
 
 def free_folder(name: str, data: str) -> str:

@@ -92,7 +92,7 @@ class Session:
         flags = self.signals.received, self.meter.unsaved > SAVE_SECONDS, self.loader.has_news
         self.stopped, overdue, unreadable = dist.any_of(flags, self.device)
         if unreadable:
-            for path, reason in self.loader.share_bad():
+            for path, reason in self.loader.share_unreadable():
                 self.reporter.log(f"cannot read {path} ({reason}): substituted the next image")
         if epoch_ends:
             row = self._end_epoch(step)
@@ -118,7 +118,7 @@ class Session:
         lr = self.recipe.schedule_at((step - 1) / self.steps).lr
         row = {
             "step": step, "epoch": epoch, "lr": lr, **self.meter.end_epoch(),
-            "unreadable": len(self.loader.bad),
+            "unreadable": len(self.loader.unreadable),
         }  # fmt: skip
         if self.monitor.due(epoch, last=step == self.steps):
             with self.meter.excluded():

@@ -16,12 +16,12 @@ from contrastkit.cli.methods import per_view
 from PIL import Image
 
 from contrastkit import training as library
+from contrastkit.augment import VIEWS
 from contrastkit.cards import CARDS
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, overview
 from contrastkit.names import METHODS
 from contrastkit.run import Run
-from contrastkit.views import VIEWS
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
 
@@ -257,7 +257,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["train", "moco", "--encoder=resnet19"], "did you mean 'resnet1"),
         (["train", "moco", "--encoder=timm:resnet5O"], "timm has no model 'resnet5O', did you mean"),
         (["train", "cmc"], "are made of RGB images, these have 1 channel(s)"),
-        (["train", "moco", "--data=nowhere"], "no data set and no path is called 'nowhere'"),
+        (["train", "moco", "--data=nowhere"], "no data set or path named 'nowhere'"),
         (["train", "moco", "--data=cifar1O"], "did you mean 'cifar10'"),
         (["train", "moco", "--batch=9000"], "larger than affdigits"),
         (["train", "moco", "--device=cuda:9"], "cuda:9"),

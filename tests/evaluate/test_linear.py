@@ -56,8 +56,8 @@ def test_it_learns_and_reports() -> None:
     assert json.loads(json.dumps(asdict(found)))["rate"] == found.rate
 
 
-def test_the_rate_is_chosen_on_originals_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    train = replace(blobs(60, 3, seed=1), originals=torch.arange(20).repeat(3))
+def test_the_rate_is_chosen_on_groups_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = replace(blobs(60, 3, seed=1), group_ids=torch.arange(20).repeat(3))
     seen: list[tuple[Features, Features]] = []
     real_train, real_score = module._train, module.score_classifiers
 
@@ -72,7 +72,7 @@ def test_the_rate_is_chosen_on_originals_not_trained_on(monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "_train", spy_train)
     monkeypatch.setattr(module, "score_classifiers", spy_score)
     linear_probe(train, blobs(9, 3, seed=2), n_classes=3, epochs=1, seeds=(0,))
-    rest, validation = (set(part.originals.tolist()) for part in seen[0] if part.originals is not None)
+    rest, validation = (set(part.group_ids.tolist()) for part in seen[0] if part.group_ids is not None)
     assert len(validation) == 2 and len(rest) == 18 and not rest & validation
 
 

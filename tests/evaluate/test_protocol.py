@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from contrastkit.augment import View
 from contrastkit.data import ArraySource, Loader, plain_batches
 from contrastkit.errors import UserError
 from contrastkit.evaluate.protocol import moco_protocol
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder
-from contrastkit.views import View
 
 
 def shades(n: int, seed: int, *, channels: int = 3, digits: bool = False) -> ArraySource:
@@ -18,7 +18,7 @@ def shades(n: int, seed: int, *, channels: int = 3, digits: bool = False) -> Arr
     g = torch.Generator().manual_seed(seed)
     y = torch.randint(0, 3, (n,), generator=g)
     x = 80 * y[:, None, None, None] + torch.randint(0, 90, (n, channels, 16, 16), generator=g)
-    return ArraySource("shades", x.byte(), y, digits=digits)
+    return ArraySource("shades", x.byte(), y, orientation_matters=digits)
 
 
 def encoder(channels: int = 3) -> Encoder:
@@ -42,7 +42,7 @@ def test_against_a_plain_loop(digits: bool) -> None:
     vW, vb = torch.zeros_like(W), torch.zeros_like(b)
     for epoch, lr in enumerate((0.1, 0.1, 0.1, 0.01, 0.001)):  # x 0.1 at 60 and 80 %
         losses = []
-        for batch in loader.epoch(epoch):
+        for batch in loader.batches(epoch * loader.steps_per_epoch, (epoch + 1) * loader.steps_per_epoch):
             with torch.no_grad():
                 x = f(batch.views[0])
             logits = x @ W.T + b

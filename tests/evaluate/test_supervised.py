@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from contrastkit.augment import View
 from contrastkit.data import ArraySource, Loader
 from contrastkit.errors import UserError
 from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder
-from contrastkit.views import View
 
 N, BATCH, EPOCHS = 50, 16, 3
 SCHEDULE = partial(learning_rate, schedule="cosine", base_lr=0.2, warmup=0.2)
@@ -54,7 +54,7 @@ def test_without_weights_it_is_bit_equal_to_a_plain_loop() -> None:
     batches, step = loader(shades()), 0
     for epoch in range(EPOCHS):
         seen = []
-        for batch in batches.epoch(epoch):
+        for batch in batches.batches(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch):
             optimizer.param_groups[0]["lr"] = SCHEDULE(step / (EPOCHS * 3))  # 50 images are three batches of 16
             optimizer.zero_grad()
             loss = F.cross_entropy(plain(batch.views[0]), batch.label)
@@ -77,7 +77,9 @@ def test_weights_follow_their_images() -> None:
     step = 0
     for epoch in range(EPOCHS):
         seen = []
-        for batch in loader(source).epoch(epoch):
+        batches = loader(source)
+        steps = batches.steps_per_epoch
+        for batch in batches.batches(epoch * steps, (epoch + 1) * steps):
             loss = F.cross_entropy(
                 plain(batch.views[0].double()), batch.label, weight=of_class.double(), reduction="sum"
             )

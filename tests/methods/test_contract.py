@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from contrastkit.augment import Window
 from contrastkit.bench import measure
 from contrastkit.methods import RECIPES, BuildContext, Method, Recipe
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import SplitBatchNorm2d
-from contrastkit.types import Batch, Step
-from contrastkit.views import Window
+from contrastkit.types import Batch, Modality, Step
 
 N, GROUPS = 16, 4
 SMALL = {
@@ -32,7 +32,7 @@ def rows() -> dict[str, Recipe]:
     for name, recipe in RECIPES.items():
         if name.endswith("/tiny"):
             small: dict[str, object] = {"batch": N, **{k: v for k, v in SMALL.items() if hasattr(recipe, k)}}
-            if recipe.sound:
+            if recipe.modality is Modality.SOUND:
                 small["views"] = (Window(size=1600),)
             found[name] = replace(recipe, **small)
             if hasattr(recipe, "bn_groups"):
@@ -50,7 +50,7 @@ every_row = pytest.mark.parametrize("name", ROWS)
 
 def context(recipe: Recipe, **changes: int) -> BuildContext:
     """What a row meets here: images of three channels, or sounds."""
-    usual = {"channels": 1 if recipe.sound else 3, "size": 16, "images": 64, "world": 1, "seed": 0}
+    usual = {"channels": 1 if recipe.modality is Modality.SOUND else 3, "size": 16, "images": 64, "world": 1, "seed": 0}
     return BuildContext(**usual | changes)  # type: ignore[arg-type]
 
 
@@ -62,7 +62,7 @@ def build(name: str, *, seed: int = 0) -> Method:
 def batch(name: str, seed: int = 0) -> Batch:
     g = torch.Generator().manual_seed(seed)
     views = [torch.rand(N, 3, 16, 16, generator=g) for _ in ROWS[name].views]
-    if ROWS[name].sound:  # a tone each: of noise nothing can be predicted
+    if ROWS[name].modality is Modality.SOUND:  # a tone each: of noise nothing can be predicted
         pitch, t = torch.linspace(200, 1500, N).view(N, 1, 1, 1), torch.arange(1600) / 8000
         views = [0.3 * torch.sin(2 * torch.pi * pitch * t) + 0.02 * torch.randn(N, 1, 1, 1600, generator=g)]
     return Batch(views, torch.arange(N), torch.full((N,), -1))
@@ -222,7 +222,7 @@ def test_one_batch_can_be_learned(name: str) -> None:
 def test_every_row_builds(name: str) -> None:
     recipe = RECIPES[name]
     side = recipe.views[0].size
-    shape = (1, 1, side) if recipe.sound else (3, side, side)
+    shape = (1, 1, side) if recipe.modality is Modality.SOUND else (3, side, side)
     with torch.device("meta"):  # the shapes alone: no weights are made
         images = 1 << 16  # more than any bank's draws
         method = recipe.build(context(recipe, size=side, images=images))

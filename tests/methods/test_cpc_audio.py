@@ -10,13 +10,13 @@ from contrastkit.cli.main import main
 from torch import Tensor
 
 import contrastkit
+from contrastkit.augment import Window, middle, windows
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cpc_audio import CPCAudio, CPCAudioRecipe
 from contrastkit.parts.encoder import WaveEncoder
 from contrastkit.training import Options, train
 from contrastkit.types import Batch
-from contrastkit.views import Window, middle, windows
 
 N, T, K, TAU = 3, 800, 2, 0.5  # sounds, samples (10 frames of 80), steps ahead
 

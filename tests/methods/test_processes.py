@@ -23,7 +23,7 @@ from torch import Tensor
 
 from contrastkit import dist
 from contrastkit.optim import SchedulePoint, apply_schedule
-from contrastkit.types import Batch, Step
+from contrastkit.types import Batch, Modality, Step
 
 STEPS = 20
 WARM = 0.01  # of the peak rate, as in a warm-up
@@ -35,7 +35,7 @@ def images(name: str, step: int) -> Batch:
     """Views of sixteen pixels (small crops have fewer) that fit the row. Each image has its own colours under the
     noise: batch norm over hardly different ones would magnify the last bits of every sum."""
     g, largest = torch.Generator().manual_seed(step), max(view.size for view in ROWS[name].views)
-    if ROWS[name].sound:
+    if ROWS[name].modality is Modality.SOUND:
         return Batch([torch.randn(N, 1, 1, largest, generator=g) / 10], torch.arange(N), torch.full((N,), -1))
     colours = torch.rand(N, 3, 2, 2, generator=torch.Generator().manual_seed(0))
     views = []

@@ -2,10 +2,11 @@
 
 import pytest
 
-from contrastkit import views
+from contrastkit import augment
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES
 from contrastkit.methods.rows import choose_row, recipes_of
+from contrastkit.names import VIEW_NAMES
 
 # recipe, where it is published, its numbers
 PUBLISHED = [
@@ -326,7 +327,7 @@ def test_recipe_is_the_published_one(name: str, source: str, numbers: dict[str, 
 
 @pytest.mark.parametrize(("name", "numbers"), VIEWS, ids=[row[0] for row in VIEWS])
 def test_views_are_the_published_ones(name: str, numbers: dict[str, object]) -> None:
-    for view in views.VIEWS[name]:
+    for view in augment.VIEWS[name]:
         assert {key: getattr(view, key) for key in numbers} == numbers
 
 
@@ -336,9 +337,13 @@ def test_views_are_the_published_ones(name: str, numbers: dict[str, object]) -> 
 def test_byols_two_views_differ_in_blur_and_solarization(name: str, blur: tuple[float, float], size: int) -> None:
     numbers = {"size": size, "crop_min": 0.08, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4, "contrast": 0.4,
                "saturation": 0.2, "hue": 0.1, "gray_p": 0.2}  # fmt: skip
-    for view, blur_p, solarize_p in zip(views.VIEWS[name], blur, (0.0, 0.2), strict=True):
+    for view, blur_p, solarize_p in zip(augment.VIEWS[name], blur, (0.0, 0.2), strict=True):
         assert {key: getattr(view, key) for key in numbers} == numbers
         assert (view.blur_p, view.solarize_p) == (blur_p, solarize_p)
+
+
+def test_view_names_stand_for_the_table() -> None:
+    assert set(VIEW_NAMES) == set(augment.VIEWS)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ from test_contract import ROWS
 
 from contrastkit import run as folder
 from contrastkit.training import Options, Outcome, train
+from contrastkit.types import Modality
 
 
 def run(name: str, data: Path, out: Path, *, stop_after: int | None = None, resume: bool = False) -> Outcome:
     row = ROWS[name]
-    largest = max(view.size for view in row.views)
-    views = row.views if row.sound else tuple(replace(view, size=16 * view.size // largest) for view in row.views)
+    largest, views = max(view.size for view in row.views), row.views
+    if row.modality is not Modality.SOUND:
+        views = tuple(replace(view, size=16 * view.size // largest) for view in views)
     recipe = replace(row, epochs=2, batch=32, views=views)
     options = Options(data=str(data), val_fraction=0.6, device="cpu", seed=5)
     return train(name.split()[0], recipe, options, out=out, stop_after=stop_after, resume=resume)
@@ -26,7 +28,7 @@ def test_one_epoch_resume_one_epoch_are_two(
 ) -> None:
     monkeypatch.setattr(folder, "draw_curves", lambda metrics, path: None)  # would take most of the time
     straight, parts = tmp_path / "straight", tmp_path / "parts"
-    data = sounds if ROWS[name].sound else images
+    data = sounds if ROWS[name].modality is Modality.SOUND else images
     assert run(name, data, straight).finished
     assert not run(name, data, parts, stop_after=1).finished
     assert run(name, data, parts, resume=True).finished

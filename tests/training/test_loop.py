@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from contrastkit.augment import View
 from contrastkit.data import open_data
 from contrastkit.methods import BuildContext, Method, Recipe
 from contrastkit.optim import LARS, ParamGroup
@@ -16,7 +17,6 @@ from contrastkit.parts.heads import Tower
 from contrastkit.run import Run
 from contrastkit.training import NullReporter, Options, Progress, session, train
 from contrastkit.types import Batch, Step
-from contrastkit.views import View
 
 EPOCHS, PER_EPOCH, BATCH = 4, 8, 32  # 256 of the 320 images are trained on
 STEPS = EPOCHS * PER_EPOCH

@@ -1,0 +1,145 @@
+"""Everything that is random in a view, drawn before an image is looked at: only its size and channels matter.
+
+Each sample of each view draws its own numbers from :mod:`contrastkit.rng`, at an address of its own. The slots of a
+draw are its contract: a resumed run draws what it would have drawn, so they never move.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from contrastkit.augment.rows import View
+from contrastkit.rng import uniform
+from contrastkit.types import Images
+
+ATTEMPTS = 10  # RandomResizedCrop's tries before it falls back on the largest centred crop
+SLOTS = 18  # draws per sample before those of the crop's attempts
+OPERATIONS = ("brightness", "contrast", "saturation", "hue")  # of the jitter; their numbers in Params.jitter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What was drawn for m views, one row each: with the images, all that :func:`contrastkit.augment.augment` needs."""
+
+    view: View  # what they were drawn for: size, order and width of the blur kernel are not random
+    image: Tensor  # int64 [m], position of the image in the batch
+    box: Tensor  # int64 [m, 4], the crop: top, left, height, width in pixels
+    flip: Tensor  # bool [m]
+    pose: Tensor | None  # float32 [m, 2, 3], output -> input of torch.nn.functional.affine_grid, before the crop
+    jitter: Tensor  # int64 [m, 4], numbers of OPERATIONS in the order they are applied, then -1
+    factors: Tensor  # float32 [m, 4], of each of OPERATIONS: three factors and the turn of the hue
+    gray: Tensor  # bool [m]
+    sigma: Tensor  # float64 [m], of the blur in pixels; 0 is none
+    solarize: Tensor  # bool [m]
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Params":
+        return self._map(lambda tensor: tensor[rows])
+
+    def to(self, device: torch.device) -> "Params":
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Params":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {k: change(value) for k, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **changed)
+
+
+def draw(view: View, sizes: Tensor, *, channels: int, seed: int, epoch: int, index: Tensor, v: int | Tensor) -> Params:
+    """The random numbers of one view of each of n images, or of several.
+
+    Args:
+        sizes: int64 [n, 2], heights and widths of the images.
+        channels: gray, saturation and hue are for images of three only.
+        index: int64 [n], the images' positions in the data set; with ``seed``, ``epoch`` and ``v`` they fix every draw.
+        v: number of the view: one for all, int64 [n], or int64 [V, 1] for V views of each image.
+
+    Returns:
+        n rows, or V * n, view by view; on the device of ``index``.
+    """
+    index, number = torch.broadcast_tensors(index, torch.as_tensor(v, device=index.device))
+    image = torch.arange(len(sizes), device=index.device).expand(index.shape).flatten()
+    u = uniform(seed, epoch, index.flatten(), number.flatten(), SLOTS + 2 * ATTEMPTS)
+    jitter, order, bright, contrast, saturate, turn, *rest = u[:, :SLOTS].T
+    gray, blur, sigma, flip, solarize, down, right, *pose = rest
+    sizes, rgb = sizes.to(index.device)[image].double(), channels == 3
+    strengths = (view.brightness, view.contrast, view.saturation * rgb, view.hue * rgb)
+    factors = [
+        _around_one(bright, view.brightness),
+        _around_one(contrast, view.contrast),
+        _around_one(saturate, view.saturation),
+        (2 * turn - 1) * view.hue,
+    ]
+    return Params(
+        view=view,
+        image=image,
+        box=_crop_boxes(view, u[:, SLOTS:], down, right, sizes),
+        flip=flip < view.flip_p,
+        pose=_pose(view, pose, sizes) if view.affine else None,
+        jitter=_orders(strengths, order).where((jitter < view.jitter_p)[:, None], -1),
+        factors=torch.stack(factors, 1).float(),
+        gray=gray < view.gray_p * rgb,
+        sigma=(view.sigma_min + (view.sigma_max - view.sigma_min) * sigma).where(blur < view.blur_p, 0),
+        solarize=solarize < view.solarize_p,
+    )
+
+
+def sizes_of(images: Images) -> Tensor:
+    """int64 [n, 2], heights and widths."""
+    if isinstance(images, Tensor):
+        return torch.tensor([images.shape[-2:]]).expand(len(images), 2)
+    return torch.tensor([image.shape[-2:] for image in images])
+
+
+def _around_one(u: Tensor, strength: float) -> Tensor:
+    low = max(0.0, 1 - strength)
+    return low + (1 + strength - low) * u
+
+
+def _orders(strengths: tuple[float, ...], u: Tensor) -> Tensor:
+    """One order of the operations that do something, each as likely: int64 [m, 4], -1 behind them."""
+    working = [number for number, strength in enumerate(strengths) if strength > 0]
+    rest = [-1] * (len(strengths) - len(working))
+    orders = torch.tensor([[*order, *rest] for order in itertools.permutations(working)], device=u.device)
+    return orders[(u * len(orders)).long()]
+
+
+def _crop_boxes(view: View, u: Tensor, down: Tensor, right: Tensor, sizes: Tensor) -> Tensor:
+    """torchvision's RandomResizedCrop.get_params: int64 [m, 4], top, left, height, width. ``sizes`` float64 [m, 2]."""
+    h0, w0 = sizes[:, :1], sizes[:, 1:]
+    area = h0 * w0 * (view.crop_min + (view.crop_max - view.crop_min) * u[:, :ATTEMPTS])
+    ratio = torch.exp((2 * u[:, ATTEMPTS : 2 * ATTEMPTS] - 1) * math.log(view.ratio))
+    w, h = torch.sqrt(area * ratio).round(), torch.sqrt(area / ratio).round()
+    fits = (w > 0) & (w <= w0) & (h > 0) & (h <= h0)
+    # The last column is the fall-back: the largest centred crop whose ratio is allowed.
+    w = torch.cat([w, torch.minimum(w0, (h0 * view.ratio).round())], 1)
+    h = torch.cat([h, torch.minimum(h0, (w0 * view.ratio).round())], 1)
+    first = torch.cat([fits, torch.ones_like(fits[:, :1])], 1).int().argmax(1, keepdim=True)
+    w, h = w.gather(1, first)[:, 0], h.gather(1, first)[:, 0]
+    centred = first[:, 0] == ATTEMPTS
+    top = torch.where(centred, (h0[:, 0] - h) / 2, down * (h0[:, 0] - h + 1)).floor()
+    left = torch.where(centred, (w0[:, 0] - w) / 2, right * (w0[:, 0] - w + 1)).floor()
+    return torch.stack([top, left, h, w], 1).long()
+
+
+def _pose(view: View, u: list[Tensor], sizes: Tensor) -> Tensor:
+    """torchvision's RandomAffine from five draws: float32 [m, 2, 3], from output to input, about the centre."""
+    turn, slant, dx, dy, zoom = u
+    h, w = sizes.T
+    rotation = torch.deg2rad((2 * turn - 1) * view.degrees)
+    tan = torch.tan(torch.deg2rad((2 * slant - 1) * view.shear))
+    scale = view.zoom_min + (view.zoom_max - view.zoom_min) * zoom
+    tx, ty = ((2 * dx - 1) * view.translate * w).round(), ((2 * dy - 1) * view.translate * h).round()
+    cos, sin = torch.cos(rotation), torch.sin(rotation)
+    # The inverse of rotation * shear * scale.
+    m00, m01 = (cos - sin * tan) / scale, (cos * tan + sin) / scale
+    m10, m11 = -sin / scale, cos / scale
+    m02, m12 = -m00 * tx - m01 * ty, -m10 * tx - m11 * ty
+    return torch.stack([m00, m01 * h / w, 2 * m02 / w, m10 * w / h, m11, 2 * m12 / h], 1).view(-1, 2, 3).float()

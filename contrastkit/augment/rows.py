@@ -1,0 +1,157 @@
+"""Augmentations as rows of numbers: what a view is (:class:`View`), and the rows of the papers (:data:`VIEWS`)."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from contrastkit.errors import UserError, suggest
+from contrastkit.types import Modality
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The numbers of one augmentation. Colour operations apply to images of three channels only."""
+
+    modalities = (Modality.IMAGE, Modality.ALIGNED)
+
+    size: Annotated[int, "side of a view in pixels"] = 224
+    crop_min: Annotated[float, "smallest crop, as a share of the image's area (RandomResizedCrop)"] = 0.2
+    crop_max: Annotated[float, "largest crop, as a share of the image's area"] = 1.0
+    ratio: Annotated[float, "crop's aspect ratio lies in [1/ratio, ratio], log-uniformly"] = 4 / 3
+    flip_p: Annotated[float, "probability of a horizontal flip"] = 0.5
+    jitter_p: Annotated[float, "probability of colour jitter (operations in random order)"] = 0.8
+    brightness: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
+    contrast: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
+    saturation: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
+    hue: Annotated[float, "jitter: turn in +- this, 0.5 is half the colour circle"] = 0.1
+    gray_p: Annotated[float, "probability of dropping the colour"] = 0.2
+    gray_first: Annotated[bool, "drop the colour before the jitter (MoCo v1's order)"] = False
+    blur_p: Annotated[float, "probability of Gaussian blur (SimCLR, App. A)"] = 0.0
+    sigma_min: Annotated[float, "blur: smallest standard deviation in pixels"] = 0.1
+    sigma_max: Annotated[float, "blur: largest standard deviation in pixels"] = 2.0
+    blur_span: Annotated[
+        float, "blur: kernel width as a share of the side (SimCLR: 0.1); 0 = not cut off (PIL, MoCo)"
+    ] = 0.0
+    solarize_p: Annotated[float, "probability of inverting pixels above one half (BYOL, App. B)"] = 0.0
+    degrees: Annotated[float, "rotation in +- degrees"] = 0.0
+    shear: Annotated[float, "horizontal shear in +- degrees"] = 0.0
+    translate: Annotated[float, "shift in +- this share of the side"] = 0.0
+    zoom_min: Annotated[float, "smallest magnification"] = 1.0
+    zoom_max: Annotated[float, "largest magnification"] = 1.0
+
+    def __post_init__(self) -> None:
+        for wrong, message in (
+            (self.size < 1, f"--size must be at least 1, not {self.size}"),
+            (
+                not 0 < self.crop_min <= self.crop_max <= 1,
+                f"--crop-min {self.crop_min} and --crop-max {self.crop_max} must be in order and lie in (0, 1]",
+            ),
+            (not self.ratio >= 1, f"--ratio must be at least 1, not {self.ratio}"),
+            (
+                not 0 < self.sigma_min <= self.sigma_max,
+                f"--sigma-min {self.sigma_min} and --sigma-max {self.sigma_max} must be in order and above 0",
+            ),
+            (
+                not 0 < self.zoom_min <= self.zoom_max,
+                f"--zoom-min {self.zoom_min} and --zoom-max {self.zoom_max} must be in order and above 0",
+            ),
+            (not 0 <= self.hue <= 0.5, f"--hue must lie in [0, 0.5], not {self.hue}"),
+        ):
+            if wrong:
+                raise UserError(message)
+        for name in ("flip_p", "jitter_p", "gray_p", "blur_p", "solarize_p"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(self, name)}")
+        for name in ("brightness", "contrast", "saturation", "blur_span", "degrees", "shear", "translate"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+
+    @property
+    def affine(self) -> bool:
+        """Whether images are rotated, sheared, shifted or zoomed before the crop."""
+        return any((self.degrees, self.shear, self.translate)) or (self.zoom_min, self.zoom_max) != (1, 1)
+
+
+# MoCo's main_moco.py; v2 adds blur (Sec. 3) and weakens the hue.
+_V1 = View(jitter_p=1.0, hue=0.4, gray_first=True)
+_V2 = View(blur_p=0.5)
+# SimCLR, App. A: jitter of strength s is (.8s, .8s, .8s, .2s). App. B.9: CIFAR-10 takes s = 0.5 and no blur.
+_SIMCLR = View(crop_min=0.08, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur_p=0.5, blur_span=0.1)
+# BYOL, App. B, Table 6: the two views differ in blur and solarization.
+_BYOL = View(crop_min=0.08, saturation=0.2, blur_p=1.0, blur_span=0.1)
+# SwAV's scripts and multicropdataset.py: SimCLR's jitter, s = 1, for two full-size crops and for the small ones.
+_SWAV = View(crop_min=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur_p=0.5)
+_SWAV_SMALL = replace(_SWAV, size=96, crop_min=0.05, crop_max=0.14)
+
+# CMC, train_CMC.py: crop and flip alone (--crop_low 0.08 for ResNets on ImageNet).
+_CMC = View(crop_min=0.08, jitter_p=0.0, gray_p=0.0)
+
+# MoCo v3, main_moco.py: BYOL's, blurred by PIL. DINO, main_dino.py: the same in global crops, and local ones.
+_V3 = View(saturation=0.2, blur_p=1.0), View(saturation=0.2, blur_p=0.1, solarize_p=0.2)
+_LOCAL = View(size=96, crop_min=0.05, crop_max=0.4, saturation=0.2, blur_p=0.5)
+
+# CPC crops 256 (v1) or 260 (v2) of 300 pixels and augments patch by patch.
+_CPC = View(size=260, crop_min=(260 / 300) ** 2, crop_max=(260 / 300) ** 2, ratio=1.0, jitter_p=0.0, gray_p=0.0)
+# Bolts shifts CIFAR's images by up to 4 pixels; a crop of 28 of 32 does as much.
+_CPC_CIFAR = View(size=32, crop_min=(28 / 32) ** 2, ratio=1.0, hue=0.2, gray_p=0.25)
+
+# For digits and letters: no flip, which would change the class, and no colour; poses instead. They must move a digit as
+# far as the set does, or its place on the canvas tells which image it is; crops would cut it off.
+_DIGITS = View(
+    size=32, crop_min=1.0, flip_p=0.0, jitter_p=0.0, gray_p=0.0,
+    degrees=30.0, shear=15.0, translate=0.25, zoom_min=0.7, zoom_max=1.3,
+)  # fmt: skip
+
+VIEWS: dict[str, tuple[View, ...]] = {
+    "instdisc": (_V1,),  # lemniscate.pytorch's main.py; MoCo v1 took it over
+    "instdisc-cifar": (replace(_V1, size=32, flip_p=0.0, gray_first=False),),  # its cifar.py
+    "cpc-v1": (replace(_CPC, size=256, crop_min=(256 / 300) ** 2, crop_max=(256 / 300) ** 2, gray_p=1.0),),  # Sec. 3.2
+    "cpc-v1-patches": (  # Sec. 3.2: 60 of 64 pixels
+        replace(_CPC, size=64, crop_min=(60 / 64) ** 2, crop_max=(60 / 64) ** 2, flip_p=0.0),
+    ),
+    "cpc-v2": (_CPC,),  # App. A.1
+    "cpc-v2-patches": (  # App. A.1: Inception's colours 0.8, gray 0.25; for the rest, poses and AutoAugment's solarize
+        View(
+            size=80, crop_min=1.0, flip_p=0.0, brightness=32 / 255, contrast=0.5, saturation=0.5, hue=0.2, gray_p=0.25,
+            degrees=10.0, shear=10.0, solarize_p=2 / 16,
+        ),
+    ),
+    "cpc-cifar": (_CPC_CIFAR,),
+    "cpc-cifar-patches": (replace(_CPC_CIFAR, size=8, crop_min=1.0, flip_p=0.0),),
+    "cmc": (_CMC,),
+    "cmc-32": (replace(_CMC, size=32, crop_min=0.2),),  # its default --crop_low
+    "moco-v1": (_V1, _V1),
+    "moco-v2": (_V2, _V2),
+    "moco-cifar": (replace(_V2, size=32, crop_min=0.08, blur_p=0.0),) * 2,  # MoCo's CIFAR-10 demo
+    "simclr": (_SIMCLR, _SIMCLR),
+    "simclr-cifar": (
+        replace(_SIMCLR, size=32, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_p=0.0),
+    ) * 2,
+    "byol": (_BYOL, replace(_BYOL, blur_p=0.1, solarize_p=0.2)),
+    "byol-cifar": (  # solo-learn's asymmetric.yaml for CIFAR: no blur
+        replace(_BYOL, size=32, blur_p=0.0), replace(_BYOL, size=32, blur_p=0.0, solarize_p=0.2),
+    ),
+    "swav": (_SWAV,) * 2 + (_SWAV_SMALL,) * 6,
+    "swav-small": (replace(_SWAV, size=160),) * 2 + (_SWAV_SMALL,) * 4,  # fewer pixels than two of 224
+    "swav-cifar": (replace(_SWAV, size=32, blur_p=0.0),) * 2,  # lightly's CIFAR-10 benchmark
+    "moco-v3": _V3,  # CONFIG.md: --crop-min 0.2 for ResNets, 0.08 for ViTs
+    "moco-v3-vit": tuple(replace(view, crop_min=0.08) for view in _V3),
+    "dino": (*(replace(view, crop_min=0.4) for view in _V3), *(_LOCAL,) * 8),
+    "dino-r50": (*(replace(view, crop_min=0.14) for view in _V3), *(replace(_LOCAL, crop_max=0.14),) * 8),
+    "dino-32": tuple(replace(view, size=32, crop_min=0.4, blur_p=0.0) for view in _V3),  # lightly's for CIFAR
+    "digits": (_DIGITS,) * 2,
+    # And brightness, contrast and sharpness: what two views share of these, a loss without negatives would follow.
+    "digits-strong": (
+        replace(_DIGITS, jitter_p=1.0, brightness=0.6, contrast=0.6, blur_p=0.5, sigma_min=0.3),
+    ) * 2,
+}  # fmt: skip
+
+
+def named_views(name: str) -> tuple[View, ...]:
+    """The row called ``name``.
+
+    Raises:
+        UserError: there is no such row; the nearest is suggested.
+    """
+    if name not in VIEWS:
+        raise UserError(f"unknown views '{name}'{suggest(name, VIEWS)} (known: {', '.join(VIEWS)})")
+    return VIEWS[name]

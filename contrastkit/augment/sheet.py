@@ -1,0 +1,48 @@
+"""A sheet of images and their views: what the network sees."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from contrastkit.augment.apply import random_views
+from contrastkit.augment.rows import View
+from contrastkit.types import Images
+
+
+def sheet(images: Images, views: Sequence[View], *, index: Tensor, epochs: int = 4, seed: int = 0) -> Image.Image:
+    """A row for each image: the original left, then each view as it is in each of ``epochs`` epochs. RGB; the first
+    channel where there are not three.
+
+    Args:
+        images, index: as of :func:`contrastkit.augment.random_views`.
+    """
+    size = max(view.size for view in views)
+    columns = [torch.stack([_fitted(image, size) for image in images])]
+    for epoch, (v, view) in itertools.product(range(epochs), enumerate(views)):
+        columns.append(random_views(images, view, seed=seed, epoch=epoch, index=index, v=v))
+    gap = max(1, size // 16)
+    cells = [
+        F.pad(c if c.shape[1] == 3 else c[:, :1].expand(-1, 3, -1, -1), _frame(c, size, gap), value=1) for c in columns
+    ]
+    grid = torch.stack(cells, 1).permute(0, 3, 1, 4, 2)  # rows, height, columns, width, 3
+    rows, height, across, width, _ = grid.shape
+    pixels = (grid.reshape(rows * height, across * width, 3) * 255).round().to(torch.uint8)
+    return Image.fromarray(pixels.numpy())
+
+
+def _fitted(image: Tensor, size: int) -> Tensor:
+    """uint8 [C, H, W] -> float [C, size, size], the whole image, black beside it."""
+    h, w = image.shape[-2:]
+    h, w = round(h * size / max(h, w)) or 1, round(w * size / max(h, w)) or 1
+    image = F.interpolate(image[None].float() / 255, (h, w), mode="bilinear", antialias=True)[0]
+    return F.pad(image, ((size - w) // 2, size - w - (size - w) // 2, (size - h) // 2, size - h - (size - h) // 2))
+
+
+def _frame(column: Tensor, size: int, gap: int) -> tuple[int, int, int, int]:
+    """Padding that brings a column's cells to one size, whatever the view's."""
+    room = size - column.shape[-1]
+    return gap, room + gap, gap, room + gap

@@ -1,0 +1,66 @@
+"""Views of sounds: a window of a clip, at a random place or in the middle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from contrastkit.errors import UserError
+from contrastkit.rng import uniform
+from contrastkit.types import Images, Modality
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A stretch of a sound, the view of :mod:`contrastkit.methods.cpc_audio`."""
+
+    modalities = (Modality.SOUND,)
+
+    size: Annotated[int, "samples of a window"]
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise UserError(f"--size must be at least 1, not {self.size}")
+
+
+def windows(clips: Images, window: Window, *, seed: int, epoch: int, index: Tensor, v: int | Tensor) -> Tensor:
+    """Random windows of each clip, as :func:`draw_starts` draws them.
+
+    Args:
+        clips: n tensors int16 [1, 1, T_i].
+        index, v: as of :func:`contrastkit.augment.draw`.
+
+    Returns:
+        float32 [n, 1, 1, size] in [-1, 1], or [V * n, 1, 1, size], view by view.
+    """
+    lengths = torch.tensor([clip.shape[-1] for clip in clips])
+    starts = draw_starts(window, lengths, seed=seed, epoch=epoch, index=index, v=v)
+    views = [cut(clips, row, window.size) for row in starts.view(-1, len(clips)).tolist()]
+    return torch.cat(views)
+
+
+def draw_starts(window: Window, lengths: Tensor, *, seed: int, epoch: int, index: Tensor, v: int | Tensor) -> Tensor:
+    """Where windows of clips of ``lengths`` (int64 [n]) start, uniformly: int64 [n], or [V, n] where v is [V, 1].
+
+    A window begins anywhere in a clip that is shorter, and goes round.
+    """
+    places = torch.where(lengths >= window.size, lengths - window.size + 1, lengths)
+    index, number = torch.broadcast_tensors(index, torch.as_tensor(v))
+    u = uniform(seed, epoch, index.flatten(), number.flatten(), 1).view(index.shape)
+    return (u * places).long()
+
+
+def middle(clips: Images, size: int) -> Tensor:
+    """The window in the middle of each clip; a clip that is shorter goes round from its beginning. As
+    :func:`windows`."""
+    return cut(clips, [max(0, (clip.shape[-1] - size) // 2) for clip in clips], size)
+
+
+def cut(clips: Images, starts: Sequence[int], size: int) -> Tensor:
+    """[start, start + size) of each clip, round and round where it ends before: float32 [n, 1, 1, size]."""
+    windows = [
+        clip[..., torch.arange(start, start + size) % clip.shape[-1]] for clip, start in zip(clips, starts, strict=True)
+    ]
+    return torch.stack(windows).float() / 2**15

@@ -1,0 +1,74 @@
+"""Sets that torchvision knows by name."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from contrastkit.data.arrays import ArraySource, channels_first
+from contrastkit.data.dataset import DataSet, Request
+from contrastkit.data.files import FileSource
+from contrastkit.data.idx import idx_dataset
+from contrastkit.data.names import TORCHVISION, Row
+from contrastkit.data.source import Source
+from contrastkit.errors import UserError
+
+
+def open_named(request: Request) -> DataSet | None:
+    name, data_dir, download = request.data, request.data_dir, request.download
+    if (row := TORCHVISION.get(name)) is None:
+        return None
+    if data_dir is None:
+        raise UserError(
+            f"{name} needs the directory of named data sets: give --data-dir DIR (or set CONTRASTKIT_DATA), and "
+            "--download to fetch it there"
+        )
+    folder = data_dir / name  # not data_dir itself: MNIST, KMNIST and Fashion-MNIST share their files' names
+    if row.dataset.endswith("MNIST") and folder.is_dir():
+        dataset = idx_dataset(folder, name, orientation_matters=row.orientation_matters)
+        if dataset is not None:
+            return dataset
+    train = _torchvision(name, row, row.train, data_dir, download)
+    test = _torchvision(name, row, row.test, data_dir, download)
+    pretrain = train if row.pretrain is None else _torchvision(name, row, row.pretrain, data_dir, download)
+    return DataSet(name, train, test, pretrain)
+
+
+def _torchvision(name: str, row: Row, part: dict[str, object], data_dir: Path, download: bool) -> Source:
+    import torchvision
+
+    build: Any = getattr(torchvision.datasets, row.dataset)
+    fetch = {} if name == "imagenet" else {"download": download}
+    try:
+        if download:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        dataset = build(data_dir, **part, **fetch)
+    except (RuntimeError, OSError) as e:
+        if download and fetch:
+            raise UserError(f"{name} could not be downloaded into {data_dir}: {e}") from e
+        how = "see torchvision.datasets.ImageNet for its layout" if name == "imagenet" else "add --download"
+        raise UserError(f"{name} is not in {data_dir}: give the right --data-dir, or {how}") from e
+    classes = getattr(dataset, "classes", None)
+    if classes is not None:
+        classes = [c if isinstance(c, str) else c[0] for c in classes]  # ImageNet's are tuples of synonyms
+    data = getattr(dataset, "data", None)
+    if data is not None:
+        labels = torch.as_tensor(np.asarray(getattr(dataset, "targets", getattr(dataset, "labels", None)))).long()
+        images = channels_first(torch.as_tensor(data), name)
+        return ArraySource(name, images, labels, classes=classes, orientation_matters=row.orientation_matters)
+    paths, labels = _files_of(dataset)
+    root = Path(os.path.commonpath([str(Path(p).parent) for p in paths]))
+    relative = [os.path.relpath(p, root) for p in paths]
+    return FileSource(name, relative, labels, root=root, classes=classes, orientation_matters=row.orientation_matters)
+
+
+def _files_of(dataset: Any) -> tuple[list[str], Tensor]:
+    """Paths and labels of a torchvision data set of files, whose classes name these in three ways."""
+    pairs = getattr(dataset, "samples", getattr(dataset, "_samples", None))
+    if pairs is None:
+        paths = dataset._images if hasattr(dataset, "_images") else dataset._image_files
+        pairs = list(zip(paths, dataset._labels, strict=True))
+    return [str(path) for path, _ in pairs], torch.tensor([label for _, label in pairs])

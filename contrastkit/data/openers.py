@@ -1,0 +1,59 @@
+"""From a name or a path, as ``--data`` takes it, to a data set.
+
+To add a format: a module with a function that opens it and answers None to anything else, and a line in
+:data:`OPENERS`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from contrastkit.data.aligned import open_aligned
+from contrastkit.data.dataset import DataSet, Request, with_validation
+from contrastkit.data.digits import open_digits
+from contrastkit.data.folders import open_folder
+from contrastkit.data.idx import open_idx
+from contrastkit.data.named import open_named
+from contrastkit.data.names import data_names
+from contrastkit.data.npz import open_npz
+from contrastkit.errors import UserError, suggest
+
+OPENERS: tuple[Callable[[Request], DataSet | None], ...] = (  # the first that does not answer None opens it
+    open_digits,
+    open_named,
+    open_aligned,
+    open_npz,
+    open_idx,
+    open_folder,
+)
+
+
+def open_data(
+    data: str, *, data_dir: Path | None = None, download: bool = False, val_fraction: float | None = None, seed: int = 0
+) -> DataSet:
+    """Open a data set.
+
+    Args:
+        data: a name (:func:`data_names`), or a path to
+
+            - a folder of images, or of sounds (.wav), of any depth: the first folder level under the root is the class;
+              with fewer than two such folders they are unlabelled. A folder with ``train/`` (and ``test/`` or ``val/``)
+              in it is two of these;
+            - a folder with MNIST's four idx files, gzipped or not;
+            - several folders of the same scenes, ``rgb=DIR,depth=DIR`` (:mod:`contrastkit.data.aligned`);
+            - an ``.npz`` file (:func:`contrastkit.data.npz.open_npz`).
+        data_dir: the directory of named sets, where ``download`` puts them.
+        val_fraction: hold out this share of the training part (chosen by ``seed``) as ``test``; the set's own test part
+            is then not used, and the held-out images are not in ``pretrain``.
+
+    Raises:
+        UserError: no such name or path, nothing readable there, wrong shapes or dtypes.
+    """
+    request = Request(data, data_dir, download)
+    opened = (opener(request) for opener in OPENERS)
+    dataset = next((dataset for dataset in opened if dataset is not None), None)
+    if dataset is None and request.path.exists():
+        raise UserError(f"{request.path} is neither a folder of images nor an .npz file")
+    if dataset is None:
+        names = data_names()
+        raise UserError(f"no data set or path named {data!r}{suggest(data, names)} (names: {', '.join(names)})")
+    return dataset if val_fraction is None else with_validation(dataset, val_fraction, seed)

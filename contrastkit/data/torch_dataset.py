@@ -1,0 +1,110 @@
+"""A torch ``Dataset`` of the user's as a source."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from contrastkit.data.dataset import DataSet, with_validation
+from contrastkit.data.source import Source, UnreadableError
+from contrastkit.errors import UserError
+
+
+class DatasetSource(Source):
+    """Images of a map-style ``Dataset``. An item is an image, or a tuple that starts with an image and its label; an
+    image is a PIL image, an array uint8 [H, W] or [H, W, C], or a tensor [C, H, W], uint8 or floats in [0, 1].
+
+    Labels are the dataset's ``targets`` or ``labels``, if it has them; otherwise the set is unlabelled, for items are
+    not read before they are needed. An item that raises an error counts as unreadable.
+    """
+
+    def __init__(self, dataset: Dataset[Any], positions: Tensor | None = None) -> None:
+        """``positions``: int64 [N], the items of the dataset that this source has; None for all.
+
+        Raises:
+            UserError: the dataset has no length, its first item is no image, or its labels do not fit.
+        """
+        if not hasattr(dataset, "__len__"):
+            raise UserError("the dataset has no length: give a map-style one, with __len__ and __getitem__")
+        self.dataset = dataset
+        self.positions = torch.arange(len(dataset)) if positions is None else positions
+        name = type(dataset).__name__
+        try:
+            first = _pixels(dataset[int(self.positions[0])])
+        except Exception as error:  # whatever the user's code raises
+            raise UserError(f"the first item of {name} is no image: {error}") from error
+        classes = getattr(dataset, "classes", None)
+        super().__init__(
+            name,
+            channels=first.shape[0],
+            size=min(first.shape[-2:]),
+            labels=_labels(dataset, name, self.positions),
+            classes=None if classes is None else [str(each) for each in classes],
+        )
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def fetch(self, index: Tensor) -> list[Tensor]:
+        return [self._read(i) for i in index.tolist()]
+
+    def subset(self, index: Tensor) -> "DatasetSource":
+        return DatasetSource(self.dataset, self.positions[index])
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(f"{self.name} {len(self)}".encode())
+        if self.labels is not None:
+            digest.update(self.labels.numpy().tobytes())
+        for i in torch.linspace(0, len(self) - 1, min(len(self), 16)).long().tolist():  # a few, for each is decoded
+            digest.update(self._read(i).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _read(self, i: int) -> Tensor:
+        position = int(self.positions[i])
+        try:
+            image = _pixels(self.dataset[position])
+        except Exception as error:  # whatever the user's code raises
+            raise UnreadableError(i, f"{self.name}[{position}]", str(error) or type(error).__name__) from error
+        if image.shape[0] == self.channels:
+            return image
+        raise UnreadableError(
+            i, f"{self.name}[{position}]", f"{image.shape[0]} channels, where the first image has {self.channels}"
+        )
+
+
+def open_dataset(dataset: Dataset[Any], *, val_fraction: float | None = None, seed: int = 0) -> DataSet:
+    """A dataset's images as a data set; see :func:`contrastkit.data.open_data` for the other arguments."""
+    source = DatasetSource(dataset)
+    whole = DataSet(source.name, source, None, source)
+    return whole if val_fraction is None else with_validation(whole, val_fraction, seed)
+
+
+def _pixels(item: Any) -> Tensor:
+    """The image of an item, uint8 [C, H, W]."""
+    image = item[0] if isinstance(item, tuple | list) else item
+    if isinstance(image, Image.Image):
+        image = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+    if isinstance(image, np.ndarray):
+        image = torch.tensor(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))
+    if not isinstance(image, Tensor) or image.ndim != 3:
+        what = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise ValueError(f"an image is a PIL image, an array [H, W, C] or a tensor [C, H, W], not {what}")
+    if image.dtype == torch.uint8:
+        return image.contiguous()
+    if not image.is_floating_point() or image.min() < 0 or image.max() > 1:
+        raise ValueError("pixels are uint8, or floats in [0, 1]: leave normalising to the encoder")
+    return (image * 255).round().to(torch.uint8)
+
+
+def _labels(dataset: Dataset[Any], name: str, positions: Tensor) -> Tensor | None:
+    targets = getattr(dataset, "targets", getattr(dataset, "labels", None))
+    if targets is None:
+        return None
+    labels = torch.as_tensor(np.asarray(targets))
+    if labels.shape != (len(dataset),) or labels.is_floating_point():  # type: ignore[arg-type]
+        raise UserError(f"the labels of {name} must be an integer for each item, not {list(labels.shape)}")
+    return labels.long()[positions]

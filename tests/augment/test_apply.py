@@ -1,0 +1,205 @@
+"""Views against torchvision's per-image functions, and the promise that a sample does not depend on its batch."""
+
+import colorsys
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from photos import PLAIN, photos, run
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as tvf
+
+from contrastkit.augment import VIEWS, apply, augment, draw, random_views
+from contrastkit.rng import uniform
+
+
+def test_nothing_to_do_is_the_image_itself():
+    images = photos(3)
+    torch.testing.assert_close(run(images, PLAIN), images / 255, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "factors"),
+    [
+        (apply._brightness, tvf.adjust_brightness, (0.0, 0.6, 1.0, 1.4)),
+        (apply._contrast, tvf.adjust_contrast, (0.0, 0.6, 1.0, 1.4)),
+        (apply._saturation, tvf.adjust_saturation, (0.0, 0.6, 1.0, 1.8)),
+        (apply._hue, tvf.adjust_hue, (-0.5, -0.1, 0.0, 0.07, 0.5)),
+    ],
+)
+def test_jitter_operations(ours, theirs, factors):
+    images = photos(len(factors)) / 255
+    got = ours(images, torch.tensor(factors).view(-1, 1, 1, 1))
+    want = torch.stack([theirs(image, f) for image, f in zip(images, factors, strict=True)])
+    torch.testing.assert_close(got, want, atol=2e-6, rtol=0)
+
+
+def test_hue_against_colorsys():
+    pixels = torch.tensor(list(itertools.product((0.0, 0.25, 0.8, 1.0), repeat=3)))
+    got = apply._hue(pixels.T.reshape(1, 3, 8, 8), torch.full((1, 1, 1, 1), 0.3)).reshape(3, -1).T
+    for out, (r, g, b) in zip(got.tolist(), pixels.tolist(), strict=True):
+        h, s, v = colorsys.rgb_to_hsv(r, g, b)
+        np.testing.assert_allclose(out, colorsys.hsv_to_rgb((h + 0.3) % 1, s, v), atol=1e-6)
+
+
+def test_contrast_of_one_channel():
+    images = photos(2, channels=1) / 255
+    got = apply._contrast(images, torch.tensor([0.5, 1.3]).view(-1, 1, 1, 1))
+    want = torch.stack([tvf.adjust_contrast(image, f) for image, f in zip(images, (0.5, 1.3), strict=True)])
+    torch.testing.assert_close(got, want, atol=1e-6, rtol=0)
+
+
+def test_gray_and_solarize():
+    images = photos(4)
+    want = torch.stack([tvf.rgb_to_grayscale(image / 255, 3) for image in images])
+    torch.testing.assert_close(run(images, replace(PLAIN, gray_p=1.0)), want, atol=1e-6, rtol=0)
+    odd = images.where(images != 128, 0)  # 128/255 is within rounding of the threshold in no set-up, 0.5 is
+    want = torch.stack([tvf.solarize(image / 255, 0.5) for image in odd])
+    torch.testing.assert_close(run(odd, replace(PLAIN, solarize_p=1.0)), want, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("size", "span"), [(32, 0.1), (48, 0.3), (64, 0.1)])
+def test_blur(size, span):
+    images = photos(4, height=size, width=size) / 255
+    sigma = torch.tensor([0.1, 0.7, 1.3, 2.0], dtype=torch.float64)
+    kernel = int(int(span * size) / 2) * 2 + 1
+    want = torch.stack(
+        [tvf.gaussian_blur(image, [kernel] * 2, [s] * 2) for image, s in zip(images, sigma.tolist(), strict=True)]
+    )
+    torch.testing.assert_close(apply._blur(images, sigma, span), want, atol=2e-6, rtol=0)
+
+
+def test_blur_without_cut_off_keeps_the_whole_kernel():
+    images = photos(3) / 255
+    sigma = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    want = torch.stack(
+        [tvf.gaussian_blur(image, [63] * 2, [s] * 2) for image, s in zip(images, sigma.tolist(), strict=True)]
+    )
+    torch.testing.assert_close(apply._blur(images, sigma, 0.0), want, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(32, 32, 32), (28, 28, 32), (60, 45, 24), (17, 40, 16)])
+def test_crop_resize_and_flip(height, width, size):
+    """Any crop of any size, growing and shrinking, mirrored or not."""
+    images = photos(6, height=height, width=width)
+    generator = torch.Generator().manual_seed(1)
+    h, w = (torch.randint(1, side + 1, (6,), generator=generator) for side in (height, width))
+    h[0], w[0] = height, width
+    top = (torch.rand(6, generator=generator) * (height - h + 1)).long()
+    left = (torch.rand(6, generator=generator) * (width - w + 1)).long()
+    flip = torch.tensor([False, True] * 3)
+    sizes = torch.tensor([[height, width]]).expand(6, 2)
+    params = draw(replace(PLAIN, size=size), sizes, channels=3, seed=0, epoch=0, index=torch.arange(6), v=0)
+    params = replace(params, box=torch.stack([top, left, h, w], 1), flip=flip)
+    got = augment(images, params)
+    for i in range(6):
+        box = [int(side[i]) for side in (top, left, h, w)]
+        want = tvf.resized_crop(images[i] / 255, *box, [size, size], antialias=True)
+        want = tvf.horizontal_flip(want) if flip[i] else want
+        torch.testing.assert_close(got[i], want, atol=2e-6, rtol=0)
+    listed = augment(list(images), params)
+    torch.testing.assert_close(listed, got, atol=1.01 / 255, rtol=0)  # images of many sizes are resized in uint8
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (24, 40)])
+def test_affine(height, width):
+    images = photos(8, height=height, width=width)
+    view = replace(PLAIN, degrees=30, shear=20, translate=0.2, zoom_min=0.7, zoom_max=1.4)
+    sizes = torch.tensor([[height, width]]).expand(8, 2)
+    params = draw(view, sizes, channels=3, seed=0, epoch=0, index=torch.arange(8), v=0)
+    got = apply._posed(images.float(), params.pose)
+    u = uniform(0, 0, torch.arange(8), 0, 18)[:, 13:]
+    for i in range(8):
+        turn, slant, dx, dy, zoom = u[i].tolist()
+        want = tvf.affine(
+            images[i].float(),
+            angle=(2 * turn - 1) * 30,
+            translate=[round((2 * dx - 1) * 0.2 * width), round((2 * dy - 1) * 0.2 * height)],
+            scale=0.7 + 0.7 * zoom,
+            shear=[(2 * slant - 1) * 20, 0.0],
+            interpolation=v2.InterpolationMode.BILINEAR,
+        )
+        torch.testing.assert_close(got[i], want, atol=2e-2, rtol=0)  # of 255: the two build the grid in another order
+
+
+def test_gray_comes_before_the_jitter_in_moco_v1():
+    image = photos(1).repeat(64, 1, 1, 1)
+    v1 = replace(PLAIN, gray_p=1.0, jitter_p=1.0, saturation=0.4, brightness=0.4, gray_first=True)
+    after = replace(v1, gray_first=False)
+    gray = tvf.rgb_to_grayscale(image / 255, 3)
+    # Saturation does nothing to a gray image, so only the brightness is left: a multiple of the gray image.
+    ratio = run(image, replace(v1, brightness=0.001)) / gray.clamp(min=1e-3)
+    assert (ratio[gray > 0.1] - 1).abs().max() < 2e-3
+    assert (run(image, v1) - run(image, after)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("size", [32, 24])
+def test_a_sample_does_not_depend_on_its_batch(name, size):
+    """Bit for bit: alone, in any company and order, on one thread or two."""
+    images = photos(60, channels=1 if name == "digits" else 3)
+    view = replace(VIEWS[name][-1], size=size)
+    index = torch.arange(60) * 7
+    whole = random_views(images, view, seed=5, epoch=2, index=index, v=1)
+    some = torch.tensor([59, 3, 17, 30, 31])
+    assert torch.equal(whole[some], random_views(images[some], view, seed=5, epoch=2, index=index[some], v=1))
+    for i in (0, 41):
+        one = random_views(images[i : i + 1], view, seed=5, epoch=2, index=index[i : i + 1], v=1)
+        assert torch.equal(whole[i : i + 1], one)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1 if threads > 1 else 2)
+        assert torch.equal(whole, random_views(images, view, seed=5, epoch=2, index=index, v=1))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_large_image_does_not_depend_on_its_batch_either():
+    images = photos(5, height=200, width=160)
+    view = replace(VIEWS["moco-v2"][0], size=96, blur_p=1.0)
+    whole = run(images, view)
+    assert torch.equal(whole[:2], run(images[:2], view))
+    assert torch.equal(whole, run(images.clone(memory_format=torch.channels_last), view))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_views_in_one_call_equal_views_in_two(listed):
+    images, view = photos(20), replace(VIEWS["moco-v2"][0], size=32)
+    images = list(images) if listed else images
+    both = random_views(images, view, seed=0, epoch=0, index=torch.arange(20), v=torch.tensor([[0], [1]]))
+    assert torch.equal(both[:20], run(images, view))
+    assert torch.equal(both[20:], run(images, view, v=1))
+
+
+def test_rows_of_params_may_be_any_images():
+    """What a row becomes depends on its own numbers: taken out, in another order, of another batch."""
+    images, view = photos(8), replace(VIEWS["byol"][1], size=24)
+    sizes = torch.tensor([[32, 32]]).expand(8, 2)
+    params = draw(view, sizes, channels=3, seed=0, epoch=0, index=torch.arange(8), v=torch.tensor([[0], [1], [2]]))
+    whole = augment(images, params)
+    rows = torch.tensor([20, 3, 3, 11])
+    assert torch.equal(augment(images, params[rows]), whole[rows])
+    assert torch.equal(augment(images.flip(0), replace(params, image=7 - params.image)), whole)
+
+
+def test_torch_generator_is_left_alone():
+    images, view = photos(8), replace(VIEWS["byol"][1], size=32)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    out = run(images, view)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(1)
+    assert torch.equal(out, run(images, view))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("name", VIEWS)
+def test_any_number_of_channels(name, channels):
+    for images in (photos(5, channels, 20, 30), [photos(1, channels, 20 + k, 30)[0] for k in range(5)]):
+        for view in VIEWS[name]:
+            out = run(images, replace(view, size=16))
+            assert out.shape == (5, channels, 16, 16)
+            assert out.dtype == torch.float32
+            assert out.min() >= 0 and out.max() <= 1

@@ -1,0 +1,41 @@
+"""MNIST's files."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contrastkit.data import open_data
+from contrastkit.errors import UserError
+
+
+def idx(path: Path, array: np.ndarray) -> None:
+    """LeCun's format: two zeros, type 8 (bytes), number of dimensions, their sizes big-endian, the bytes."""
+    raw = bytes([0, 0, 8, array.ndim]) + b"".join(int(s).to_bytes(4, "big") for s in array.shape) + array.tobytes()
+    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+
+
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_idx_files_of_mnists_kind(tmp_path, end):
+    generator = np.random.default_rng(0)
+    arrays = {"train": (30, 28, 28), "t10k": (8, 28, 28)}
+    images = {part: generator.integers(0, 256, shape, dtype=np.uint8) for part, shape in arrays.items()}
+    folder = tmp_path / "fashion-mnist"
+    folder.mkdir()
+    for part, array in images.items():
+        idx(folder / f"{part}-images-idx3-ubyte{end}", array)
+        idx(folder / f"{part}-labels-idx1-ubyte{end}", np.arange(len(array), dtype=np.uint8) % 10)
+    for data in (open_data(str(folder)), open_data("fashion-mnist", data_dir=tmp_path)):
+        assert torch.equal(data.train.images[:, 0], torch.from_numpy(images["train"]))
+        assert torch.equal(data.test.images[:, 0], torch.from_numpy(images["t10k"]))
+        assert data.train.labels[:3].tolist() == [0, 1, 2]
+        assert not data.train.orientation_matters
+    for base in (tmp_path, folder):  # the files of one set must not pass for another's
+        with pytest.raises(UserError, match="mnist is not in"):
+            open_data("mnist", data_dir=base)
+    broken = folder / f"train-images-idx3-ubyte{end}"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    with pytest.raises(UserError, match="train-images-idx3-ubyte"):
+        open_data(str(folder))

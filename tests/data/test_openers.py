@@ -1,0 +1,56 @@
+"""What --data takes, what is said when it is wrong, and the validation part."""
+
+import pytest
+import torch
+from pictures import png
+
+from contrastkit.data import open_data
+from contrastkit.errors import UserError
+
+
+def test_an_unknown_name_suggests_the_nearest(tmp_path):
+    with pytest.raises(UserError, match="'cifar-10', did you mean 'cifar10'"):
+        open_data("cifar-10")
+    with pytest.raises(UserError, match="no data set or path"):
+        open_data(str(tmp_path / "nowhere"))
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(UserError, match="neither a folder of images nor an .npz"):
+        open_data(str(tmp_path / "notes.txt"))
+
+
+def test_validation_part():
+    whole = open_data("digits").train
+    data = open_data("digits", val_fraction=0.2, seed=3)
+    assert (len(data.train), len(data.test)) == (1150, 287)
+    assert data.pretrain is data.train
+    both = torch.cat([data.train.images, data.test.images]).flatten(1)
+    assert sorted(both.tolist()) == sorted(whole.images.flatten(1).tolist())
+    again, other = open_data("digits", val_fraction=0.2, seed=3), open_data("digits", val_fraction=0.2, seed=4)
+    assert again.test.fingerprint() == data.test.fingerprint() != other.test.fingerprint()
+    assert whole.fingerprint() != data.train.fingerprint()
+
+
+def test_validation_part_keeps_the_poses_of_a_digit_together():
+    data = open_data("affdigits", val_fraction=0.1, seed=1)
+    whole = open_data("affdigits").train
+    digit = {image.numpy().tobytes(): k % 1437 for k, image in enumerate(whole.images)}  # pose by pose
+    train, held = ({digit[image.numpy().tobytes()] for image in part.images} for part in (data.train, data.test))
+    assert len(held) == 144 and len(data.test) == 6 * 144
+    assert len(train) == 1437 - 144 and not train & held
+
+
+def test_validation_part_of_files(tmp_path):
+    for k in range(10):
+        png(tmp_path / "ab"[k % 2] / f"{k}.png", (k, 0, 0))
+    data = open_data(str(tmp_path), val_fraction=0.3)
+    assert len(data.test) == 3
+    assert set(data.train.paths) | set(data.test.paths) == set(open_data(str(tmp_path)).train.paths)
+    assert not set(data.train.paths) & set(data.test.paths)
+    for source in (data.train, data.test):
+        assert [source.classes[k] for k in source.labels.tolist()] == [p[0] for p in source.paths]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1e-6])
+def test_validation_part_that_leaves_nothing(fraction):
+    with pytest.raises(UserError, match="leaves one part empty"):
+        open_data("digits", val_fraction=fraction)
