@@ -1,9 +1,13 @@
-"""Small sets of images that several tests train on, and two processes."""
+"""Small sets of images that several tests train on, two processes, and what the skipped tests missed."""
 
 import multiprocessing
+import os
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch: each pytest worker has a core, not the machine
 
 import numpy as np
 import pytest
@@ -12,6 +16,14 @@ import torch.distributed
 from scipy.io import wavfile
 
 torch.set_num_threads(1)  # the nets are tiny: more threads would only wait for each other
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests were skipped, and for want of what."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"skipped {count:4d}: {reason}")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ import pytest
 import torch
 from contrastkit.cli.main import main
 from PIL import Image
-from same import assert_alike, assert_same_run
 
 import contrastkit
 from contrastkit import checkpoint
@@ -25,6 +24,7 @@ from contrastkit.methods.moco import MoCo
 from contrastkit.parts.heads import Tower
 from contrastkit.run import Run
 from contrastkit.train import Options, Outcome, Signals, Silent, Tick, image_size, train
+from tests.same import assert_alike, assert_same_run
 
 NAME = "moco-v2/tiny"
 

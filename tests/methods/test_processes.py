@@ -17,14 +17,14 @@ import pytest
 import torch
 import torch.distributed
 import torch.nn.functional as F
-from same import assert_alike
-from test_contract import ROWS, N, context
 from torch import Tensor
 
 from contrastkit import dist
 from contrastkit.optim import apply_schedule, clip_gradients
 from contrastkit.train import _distribute
 from contrastkit.types import Batch, Step
+from tests.methods.test_contract import ROWS, N, context
+from tests.same import assert_alike
 
 STEPS = 20
 WARM = 0.01  # of the peak rate, as in a warm-up
@@ -70,7 +70,11 @@ def train(name: str) -> dict[str, Any]:
     for step in range(STEPS):
         progress = step / STEPS
         whole = images(name, step)
-        b = Batch([dist.local_shard(view) for view in whole.views], dist.local_shard(whole.index), dist.local_shard(whole.label))
+        b = Batch(
+            [dist.local_shard(view) for view in whole.views],
+            dist.local_shard(whole.index),
+            dist.local_shard(whole.label),
+        )
         out: Step = model(b, progress)
         out.loss.backward()
         apply_schedule(optimizer, progress, recipe.lr * WARM)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from emulator import build
 
 from contrastkit import kernels
 from contrastkit.bench.cases import reference
+from tests.emulator import build
 
 
 @pytest.fixture(params=["reference", "cpu", pytest.param("emulated", marks=pytest.mark.slow), "cuda"])
