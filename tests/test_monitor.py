@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -248,7 +249,7 @@ def test_rank_is_of_the_first_view_and_uniformity_of_both() -> None:
 
 def test_it_sees_the_first_two_views() -> None:
     """A colour image, its gray twin; not the third, which is larger."""
-    plain = {"crop_min": 1.0, "flip_p": 0.0, "jitter_p": 0.0}
+    plain: dict[str, Any] = {"crop_min": 1.0, "flip_p": 0.0, "jitter_p": 0.0}
     views = (View(size=16, gray_p=0.0, **plain), View(size=16, gray_p=1.0, **plain), View(size=24, **plain))
     g = torch.Generator().manual_seed(0)
     source = ArraySource("noise", torch.randint(0, 256, (40, 3, 16, 16), generator=g, dtype=torch.uint8))
@@ -271,7 +272,7 @@ def test_neighbours_are_asked_as_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     """k = 20, T = 0.1; a fifth of the images asks, the rest answers; at most so many, and they repeat."""
     asked: list[tuple[int, int]] = []
 
-    def spy(bank, queries, *, k=20, T=0.1, n_classes, device):  # type: ignore[no-untyped-def]
+    def spy(bank, queries, *, k=20, T=0.1, n_classes, device):
         assert (k, T, n_classes) == (20, 0.1, 3)
         asked.append((len(bank.y), len(queries.y)))
         return knn(bank, queries, k=20, T=0.1, n_classes=n_classes)

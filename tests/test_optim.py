@@ -1,6 +1,7 @@
 """Optimisers against their recurrences written out in float64, schedules against closed forms and published tables."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -260,7 +261,7 @@ def test_every_epochs_first_step_belongs_to_it() -> None:
         for steps in (3, 97, 1251):
             for epoch in range(epochs):
                 progress = epoch * steps / (epochs * steps)
-                at = {"milestones": (epoch / epochs,), "epochs": epochs}
+                at: dict[str, Any] = {"milestones": (epoch / epochs,), "epochs": epochs}
                 lr = learning_rate(progress, schedule="step", base_lr=1.0, **at)
                 assert lr == pytest.approx(0.1)
 
@@ -391,7 +392,7 @@ def test_a_warm_up_starts_at_first_and_meets_the_schedule() -> None:
 
 
 def test_a_step_multiplies_by_gamma_at_each_milestone_passed() -> None:
-    def lr(progress: float, **how: float) -> float:
+    def lr(progress: float, **how: Any) -> float:
         return learning_rate(progress, schedule="step", base_lr=2.0, milestones=(0.5, 0.75), **how)
 
     assert [lr(p, gamma=0.5) for p in (0.49, 0.5, 0.74, 0.75, 1.0)] == [2.0, 1.0, 1.0, 0.5, 0.5]

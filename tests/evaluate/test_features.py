@@ -80,7 +80,8 @@ def test_those_with_a_label() -> None:
     data = source()
     kept = labelled(data, "it")
     assert kept.labels.tolist() == [label for label in data.labels.tolist() if label >= 0]
-    assert torch.equal(kept.fetch(torch.tensor([0])), data.images[1:2])
+    pixels = kept.fetch(torch.tensor([0]))
+    assert isinstance(pixels, torch.Tensor) and torch.equal(pixels, data.images[1:2])
     with pytest.raises(UserError, match="it needs labels"):
         Features(torch.ones(2, 1), torch.tensor([-1, -1])).labelled("it")
     with pytest.raises(UserError, match="it needs labels"):
@@ -112,7 +113,8 @@ def test_the_encoder_sees_the_size_that_is_asked_for_under_the_autocast_that_is_
 
 
 def test_raw_pixels_are_told_of_and_in_order_over_batches() -> None:
-    data, told = source(n=600), []
+    data = source(n=600)
+    told: list[int] = []
     found = raw_pixels(data, size=12, on_batch=told.append)
     assert sum(told) == 600 and len(told) > 1
     assert torch.equal(found.x[-1], (data.images[-1].float() / 255).flatten() - 0.5)

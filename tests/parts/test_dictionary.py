@@ -64,8 +64,8 @@ def test_draws_are_the_own_row_then_any() -> None:
     assert counts.tolist() == pytest.approx([1 / 7] * 7, rel=0.05)
     alone = bank.draw(index[1:2], 5000, seed=1, progress=0.25)
     assert torch.equal(alone[0], drawn[1])  # a function of its address
-    for other in ({"seed": 2, "progress": 0.25}, {"seed": 1, "progress": 0.5}):
-        assert (bank.draw(index, 5000, **other) != drawn).any()
+    for seed, progress in ((2, 0.25), (1, 0.5)):
+        assert (bank.draw(index, 5000, seed=seed, progress=progress) != drawn).any()
 
 
 def test_draws_are_pinned() -> None:

@@ -151,7 +151,7 @@ def test_group_norm_leaves_no_batch_norm_and_no_plain_convolution(name: str) -> 
 
 def test_fewer_groups_where_16_do_not_divide_the_channels() -> None:
     module = nn.Sequential(*(nn.BatchNorm2d(channels) for channels in (64, 24, 10, 7)))
-    assert [m.num_groups for m in group_norm(module)] == [16, 8, 2, 1]  # type: ignore[union-attr]
+    assert [m.num_groups for m in group_norm(module).children()] == [16, 8, 2, 1]
 
 
 def test_with_group_norm_features_do_not_depend_on_the_batch() -> None:
@@ -210,7 +210,7 @@ def test_each_view_of_colour_goes_through_its_own_encoder_normalised() -> None:
     images = torch.rand(2, 3, 8, 8)
     space = COLOURS["lab"]
     x = (space.convert(images) - torch.tensor(space.mean)[:, None, None]) / torch.tensor(space.std)[:, None, None]
-    L, ab = encoder.trunk
+    L, ab = encoder.trunk.children()
     torch.testing.assert_close(encoder(images), torch.cat([L(x[:, :1]), ab(x[:, 1:])], dim=1))
 
 
@@ -218,7 +218,7 @@ def test_senses_are_views_of_their_own_channels() -> None:
     encoder = build_encoder("tiny", channels=5, size=16, modalities=(3, 2)).eval()
     assert isinstance(encoder, SplitEncoder) and encoder.channels == 5
     images = torch.rand(2, 5, 8, 8)
-    first, second = encoder.trunk
+    first, second = encoder.trunk.children()
     x = (images - 0.5) / 0.25
     torch.testing.assert_close(encoder(images), torch.cat([first(x[:, :3]), second(x[:, 3:])], dim=1))
 

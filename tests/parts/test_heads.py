@@ -82,7 +82,7 @@ class Mean(nn.Module):
 def test_a_tower_gives_the_rows_of_its_views_view_by_view() -> None:
     """Neighbours of one size in one pass, all rows through the head at once."""
     trunk, heads = Mean(), Mean()
-    heads.forward = lambda x: (heads.seen.append(tuple(x.shape)), 2 * x)[1]  # type: ignore[method-assign]
+    heads.forward = lambda x: (heads.seen.append(tuple(x.shape)), 2 * x)[1]  # type: ignore[func-returns-value, method-assign]
     tower = Tower(Encoder(trunk, dim=3, channels=3, stem="own"), heads)
     g = torch.Generator().manual_seed(0)
     views = [torch.rand(4, 3, size, size, generator=g) for size in (8, 8, 5, 5, 5, 8)]

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -77,7 +78,8 @@ def test_one_group_changes_nothing() -> None:
 
 def test_a_batch_norm_that_does_more_cannot_be_split() -> None:
     """timm's EfficientNets have a batch norm with the activation in it."""
-    recipe = replace(RECIPES["moco-v2/imagenet"], encoder="timm:efficientnet_b0", batch=8, K=32, bn_groups=4)
+    row: Any = RECIPES["moco-v2/imagenet"]
+    recipe = replace(row, encoder="timm:efficientnet_b0", batch=8, K=32, bn_groups=4)
     context = BuildContext(channels=3, size=32, images=8)
     with pytest.raises(UserError, match=r"a BatchNormAct2d cannot be split .*--bn-groups 1$"):
         recipe.build(context)

@@ -1,6 +1,7 @@
 """Sounds to frames and contexts, layer by layer, and what each frame may have heard."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def test_frames_are_convolutions_each_with_a_norm_over_channels_and_a_relu() -> 
     assert [p.padding for p in wave.convolutions] == [(1,), (1,)]
     x = expected = torch.randn(2, 1, 36)
     for i, stride in enumerate((3, 2)):
-        layer = wave.convolutions[i]
+        layer: Any = wave.convolutions[i]
         expected = F.conv1d(expected, layer.weight, layer.bias, stride=stride, padding=1)
         centred = expected - expected.mean(1, keepdim=True)
         expected = (centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()).clamp(min=0)
@@ -56,6 +57,6 @@ def test_names_of_encoders_for_sounds() -> None:
     assert [wave_name(n) for n in ("tiny", "wave", "wave-tiny")] == ["wave-tiny", "wave", "wave-tiny"]
     with pytest.raises(UserError, match="--encoder resnet18 is for images"):
         wave_name("resnet18")
-    for wrong in ({"channels": 2}, {"channels": 1, "pretrained": True}):
+    for channels, pretrained in ((2, False), (1, True)):
         with pytest.raises(UserError, match="is for sounds"):
-            build_encoder("wave", size=16, **wrong)
+            build_encoder("wave", channels=channels, size=16, pretrained=pretrained)
