@@ -98,6 +98,14 @@ def test_z_comes_from_the_first_batch_and_stays_or_moves() -> None:
     assert bank.Z.item() == first.item(), "reading does not write"
 
 
+def test_each_look_up_of_a_step_has_its_own_z() -> None:
+    bank = MemoryBank(20, 4, generator=generator(), look_ups=2)
+    query = F.normalize(torch.randn(3, 4, generator=generator(1)), dim=1)
+    drawn = bank.draw(torch.tensor([3, 0, 6]), 8, seed=0, progress=0.0)
+    bank.update(torch.tensor([3]), query[:1], m=0.5, Z=torch.tensor([7.0, 70.0]))
+    assert [bank.nce(query, drawn, tau=0.5, look_up=i)[2].item() for i in (0, 1)] == [7, 70]
+
+
 def test_z_is_of_all_processes(two_processes: Callable[[Callable[[int], None]], None]) -> None:
     bank = MemoryBank(20, 4, generator=generator())
     query = F.normalize(torch.randn(6, 4, generator=generator(1)), dim=1)
@@ -116,9 +124,9 @@ def test_an_update_moves_rows_and_stores_z() -> None:
     bank = MemoryBank(5, 4, generator=generator())
     before = bank.rows.clone()
     x = F.normalize(torch.randn(2, 4, generator=generator(1)), dim=1)
-    bank.update(torch.tensor([4, 1]), x, m=0.5)
+    bank.update(torch.tensor([4, 1]), x, m=0.8)
     for row, feature in ((4, x[0]), (1, x[1])):
-        torch.testing.assert_close(bank.rows[row], F.normalize(0.5 * before[row] + 0.5 * feature, dim=0))
+        torch.testing.assert_close(bank.rows[row], F.normalize(0.8 * before[row] + 0.2 * feature, dim=0))
     assert torch.equal(bank.rows[[0, 2, 3]], before[[0, 2, 3]]) and not bank.is_set
     bank.update(torch.tensor([0]), x[:1], m=0.5, Z=torch.tensor([7.0]))
     assert bank.Z.item() == 7 and bank.is_set
