@@ -72,7 +72,7 @@ def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
         for process in children:
             process.start()
         for process in children:
-            process.join(60)
+            process.join(120)
             assert process.exitcode is not None, "a process hangs"
         assert failures.empty(), failures.get()
 

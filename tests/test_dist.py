@@ -49,7 +49,8 @@ def test_each_collective_does_what_it_says(two_processes: Callable[[Callable[[in
         assert (dist.rank(), dist.world_size()) == (rank, 2)
         x = torch.tensor([[1.0, 8.0], [3.0, 2.0]])[rank]  # of each rank its own
         before = x.clone()
-        assert dist.gather(x[None].T.contiguous().T).tolist() == [[1.0, 8.0], [3.0, 2.0]]
+        assert dist.gather(x[None]).tolist() == [[1.0, 8.0], [3.0, 2.0]]
+        assert dist.gather(torch.arange(4).view(2, 2).T).tolist() == 2 * [[0, 2], [1, 3]]  # of any strides
         assert dist.all_reduce_mean(x).tolist() == [2.0, 5.0]
         assert dist.all_reduce_max(x).tolist() == [3.0, 8.0]
         assert torch.equal(x, before)

@@ -284,7 +284,7 @@ def features(path: Path, n: int, components: int) -> Any:
     from sklearn.decomposition import PCA
 
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as held:
             z = held["features"].astype(np.float64)
     except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile) as error:
         raise UserError(f"{path} holds no features (contrastkit embed writes such a file): {error}") from error

@@ -115,7 +115,7 @@ def _embedded(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path} is no file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             held = {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
