@@ -131,7 +131,7 @@ def test_looking_changes_nothing_and_repeats() -> None:
     watcher = monitor(images(None))
     first = watcher.look(online, 3.0)
     assert watcher.look(online, 3.0) == first == watcher.last
-    assert watcher.looks == [first, first]
+    assert watcher.looks == [first, first] and first["loss"] == 3.0
     assert set(first) == {"std", "rank", "alignment", "uniformity", "loss", "knn"}
     assert [part.training for part in online.modules()] == modes
     assert all(torch.equal(v, before[k]) for k, v in online.state_dict().items())
