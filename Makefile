@@ -16,11 +16,13 @@ demo: build  ## train MoCo on the embedded digits and judge it beside raw pixels
 	$(BIN)/contrastkit probe $(RUN) --baselines
 	@echo "the run is in $(RUN): recipe.json metrics.jsonl curves.png probe.png encoder.safetensors ..."
 
+# A worker for each core. They share the tests out in runs of neighbours, which a fixture of a module serves.
+PYTEST := $(BIN)/python -m pytest -q -n auto --dist worksteal
 test: build  ## the fast tests
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-all: build  ## the slow ones too
-	$(BIN)/python -m pytest -q -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 # In a copy, whose package precedes the installed one. Leaks are torch's and Python's own.
 SANITIZED := build/sanitize
@@ -28,7 +30,7 @@ FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-
 sanitize: build  ## the CPU kernels under AddressSanitizer and UBSan pass the tests of ops, on each instruction set
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
 	cp -r setup.py pyproject.toml README.md LICENSE csrc contrastkit cli tests $(SANITIZED)
-	rm -f $(SANITIZED)/contrastkit/_C*
+	rm -f $(SANITIZED)/contrastkit/_C* $(SANITIZED)/contrastkit/cli
 	cd $(SANITIZED) && CONTRASTKIT_CUDA=0 CFLAGS="$(FLAGS)" CXXFLAGS="$(FLAGS)" LDFLAGS="$(FLAGS)" \
 		$(abspath $(BIN))/python setup.py --quiet build_ext --inplace
 	cd $(SANITIZED) && for isa in baseline avx2 avx512; do \
@@ -36,9 +38,11 @@ sanitize: build  ## the CPU kernels under AddressSanitizer and UBSan pass the te
 		LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
 		$(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/ops -k "cpu and not compile" || exit 1; done
 
-lint: build
+# mypy finds packages by their folders alone, and contrastkit.cli lies in cli/.
+lint: build  ## style, formatting and types of everything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	ln -sfn ../cli contrastkit/cli
 	$(BIN)/mypy
 
 build: $(VENV)/installed  ## the environment, and the extension built against its torch

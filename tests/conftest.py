@@ -1,9 +1,13 @@
-"""Small sets of images that several tests train on, and two processes."""
+"""Small sets of images that several tests train on, two processes, and what the skipped tests missed."""
 
 import multiprocessing
+import os
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch: each pytest worker has a core, not the machine
 
 import numpy as np
 import pytest
@@ -12,6 +16,14 @@ import torch.distributed
 from scipy.io import wavfile
 
 torch.set_num_threads(1)  # the nets are tiny: more threads would only wait for each other
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many tests were skipped, and for want of what."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"skipped {count:4d}: {reason}")
 
 
 @pytest.fixture(scope="session")
@@ -85,13 +97,14 @@ def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
             failures.put(traceback.format_exc())
 
     def run(work: Callable[[int], None]) -> None:
+        torch.testing.assert_close(torch.zeros(()), torch.zeros(()))  # imports sympy once, not anew in every child
         fork = multiprocessing.get_context("fork")
         failures = fork.SimpleQueue()
         children = [fork.Process(target=child, args=(rank, work, failures)) for rank in range(2)]
         for process in children:
             process.start()
         for process in children:
-            process.join(60)
+            process.join(120)
             assert process.exitcode is not None, "a process hangs"
         assert failures.empty(), failures.get()
 

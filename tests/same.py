@@ -1,5 +1,6 @@
 """When two trainings count as the same."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -37,4 +38,4 @@ def assert_alike(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert a.keys() == b.keys()
     for name, value in a.items():
         scale = value.double().abs().max().clamp(min=1e-3).item()  # of the tensor: a single element may be near zero
-        torch.testing.assert_close(b[name], value, atol=1e-4 * scale, rtol=0, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(b[name], value, atol=1e-4 * scale, rtol=0, msg=partial("{}: {}".format, name))

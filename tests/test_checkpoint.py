@@ -1,5 +1,6 @@
 """Writes that survive a kill at any moment, and files that are not what they should be."""
 
+import errno
 import os
 import random
 import resource
@@ -111,5 +112,64 @@ def test_a_file_of_others_is_refused_without_running_its_code(tmp_path: Path) ->
     torch.save({"format": 99}, tmp_path / "newer.pt")
     with pytest.raises(UserError, match="format 99"):
         checkpoint.load(tmp_path / "newer.pt")
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        checkpoint.load(tmp_path)
     with pytest.raises(UserError, match="no checkpoint yet"):
         checkpoint.load(tmp_path / "none.pt")
+
+
+def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def spy_fsync(handle: int) -> None:
+        done.append("folder" if Path(f"/proc/self/fd/{handle}").resolve() == tmp_path.resolve() else "file")
+        fsync(handle)
+
+    def spy_replace(a: Path, b: Path) -> None:
+        done.append("name")
+        replace(a, b)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(os, "replace", spy_replace)
+    checkpoint.write_text(tmp_path / "a.txt", "new")
+    assert done == ["file", "name", "folder"]
+
+
+def test_a_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        checkpoint.write_text(tmp_path / "a.txt", "new")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, UserError), (errno.EDQUOT, UserError), (errno.EACCES, PermissionError)]
+)
+def test_of_failed_writes_only_a_full_disk_is_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    def fail(handle: int) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(kind):
+        checkpoint.write_text(tmp_path / "a.txt", "new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_that_users_have_is_read(tmp_path: Path) -> None:
+    torch.save({"format": 1, "step": 7}, tmp_path / "last.pt")
+    assert checkpoint.load(tmp_path / "last.pt")["step"] == 7
+
+
+def test_only_our_own_leftovers_are_swept_away(tmp_path: Path) -> None:
+    for name in ("notes.tmp", ".hidden", ".last.pt.x1.tmp"):
+        (tmp_path / name).touch()
+    checkpoint.sweep(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"notes.tmp", ".hidden"}

@@ -1,6 +1,7 @@
 """Colour spaces, against the standards' formulas as loops in float64 and against colours that are known."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def ycbcr(r: float, g: float, b: float) -> list[float]:
 
 
 @pytest.mark.parametrize(("convert", "formula"), [(rgb_to_lab, lab), (rgb_to_ycbcr, ycbcr)])
-def test_conversion_is_the_standards(convert, formula) -> None:  # type: ignore[no-untyped-def]
+def test_conversion_is_the_standards(convert: Callable[[Tensor], Tensor], formula: Callable[..., list[float]]) -> None:
     found = convert(images(GRID))[:, :, 0, 0]
     assert found.dtype == torch.float32
     expected = torch.tensor([formula(*colour) for colour in GRID.tolist()], dtype=torch.float64)

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+import pytest
 import torch
+from torch import nn
 
 from contrastkit import dist
+from contrastkit.errors import UserError
 
 
 def test_keys_that_every_rank_compares_with_get_the_gradient_of_all_their_losses(
@@ -39,3 +42,76 @@ def test_keys_that_every_rank_compares_with_get_the_gradient_of_all_their_losses
 def test_one_process_gathers_nothing() -> None:
     x = torch.randn(3, 2, requires_grad=True)
     assert dist.gather_keys(x) is x
+
+
+def test_each_collective_does_what_it_says(two_processes: Callable[[Callable[[int], None]], None]) -> None:
+    def work(rank: int) -> None:
+        assert (dist.rank(), dist.world_size()) == (rank, 2)
+        x = torch.tensor([[1.0, 8.0], [3.0, 2.0]])[rank]  # of each rank its own
+        before = x.clone()
+        assert dist.gather(x[None]).tolist() == [[1.0, 8.0], [3.0, 2.0]]
+        assert dist.gather(torch.arange(4).view(2, 2).T).tolist() == 2 * [[0, 2], [1, 3]]  # of any strides
+        assert dist.all_reduce_mean(x).tolist() == [2.0, 5.0]
+        assert dist.all_reduce_max(x).tolist() == [3.0, 8.0]
+        assert torch.equal(x, before)
+        assert dist.local_shard(torch.arange(6)).tolist() == [[0, 1, 2], [3, 4, 5]][rank]
+        assert dist.any_of([rank == 0, rank == 1, False], torch.device("cpu")) == [True, True, False]
+        assert dist.gather_objects({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
+        assert dist.broadcast_str(f"from {rank}") == "from 0"
+        net = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2), nn.BatchNorm2d(2, track_running_stats=False))
+        net[0].running_mean.fill_(rank), net[0].running_var.fill_(1 + 4 * rank), net[1].bias.data.fill_(rank)
+        dist.average_batch_norm(net)
+        assert net[0].running_mean.tolist() == [0.5, 0.5] and net[0].running_var.tolist() == [3.0, 3.0]
+        assert net[1].bias.tolist() == [rank, rank]
+
+    two_processes(work)
+
+
+def test_one_process_is_its_own_world() -> None:
+    x = torch.randn(4, 2)
+    assert (dist.rank(), dist.world_size()) == (0, 1)
+    for same in (dist.gather(x), dist.all_reduce_mean(x), dist.all_reduce_max(x), dist.local_shard(x)):
+        assert torch.equal(same, x)
+    assert dist.any_of([True, False], torch.device("cpu")) == [True, False]
+    assert dist.gather_objects("x") == ["x"] and dist.broadcast_str("x") == "x"
+    assert dist.init("cpu") == torch.device("cpu") and not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("device", "count", "world", "says"),
+    [
+        ("gpu", 0, 1, "--device gpu: unknown"),
+        ("cuda", 0, 1, "torch sees no CUDA device"),
+        ("cuda:2", 2, 1, "there are 2 CUDA devices here"),
+        ("cuda:1", 2, 2, "each process takes a GPU of its own"),
+        ("cuda", 1, 2, "process 1 of this machine has no GPU, there are 1"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, device: str, count: int, world: int, says: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(UserError, match=says):
+        dist.init(device)
+
+
+@pytest.mark.parametrize(
+    ("device", "world", "taken"), [("auto", 1, 0), ("cuda", 2, 1), ("cuda:1", 1, 1), ("auto", 2, 1)]
+)
+def test_each_process_takes_the_gpu_of_its_place(
+    monkeypatch: pytest.MonkeyPatch, device: str, world: int, taken: int
+) -> None:
+    chosen: list[torch.device] = []
+    backends: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", backends.append)
+    monkeypatch.setenv("WORLD_SIZE", str(world))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert dist.init(device) == torch.device("cuda", taken)
+    assert chosen == [torch.device("cuda", taken)]
+    assert backends == (["nccl"] if world > 1 else [])

@@ -1,7 +1,8 @@
 import subprocess
 
 import pytest
-from emulator import build
+
+from tests.emulator import build
 
 
 @pytest.mark.slow

@@ -1,14 +1,18 @@
 """The collapse numbers against loops and closed forms; what is said about them; that looking changes nothing."""
 
+import inspect
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from contrastkit import monitor as room
 from contrastkit.augment import View
 from contrastkit.data import ArraySource, DataSet
+from contrastkit.evaluate.neighbours import knn_accuracy
 from contrastkit.methods import Method
 from contrastkit.monitor import Monitor, collapse, diagnose
 from contrastkit.parts.build import build_encoder
@@ -135,7 +139,7 @@ def test_looking_changes_nothing_and_repeats() -> None:
     evaluator = monitor(images(None))
     first = evaluator.evaluate(method, 3.0)
     assert evaluator.evaluate(method, 3.0) == first == evaluator.latest
-    assert evaluator.history == [first, first]
+    assert evaluator.history == [first, first] and first["loss"] == 3.0
     assert set(first) == {"std", "rank", "alignment", "uniformity", "loss", "knn"}
     assert [part.training for part in method.modules()] == modes
     assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
@@ -202,3 +206,122 @@ def test_the_normalised_outputs_are_what_counts() -> None:
     z = torch.randn(50, 6, generator=g)
     scale = 1 + 9 * torch.rand(50, 1, generator=g)
     assert collapse(z * scale, z) == pytest.approx(collapse(F.normalize(z, dim=1), z), rel=1e-4, abs=1e-5)
+
+
+CHANCE = math.log(4097)
+
+
+@pytest.mark.parametrize(
+    ("looks", "said"),
+    [
+        ([look(std=0.19), look(std=0.19)], "collapse"),
+        ([look(std=0.21), look(std=0.21)], None),
+        ([look(std=0.1), look(std=0.109)], "collapse"),  # rising by less than a tenth
+        ([look(std=0.1), look(std=0.111)], None),
+        ([look(rank=1.9), look(rank=1.9)], "directions"),
+        ([look(rank=2.1), look(rank=2.1)], None),
+        ([look(rank=1.2), look(rank=1.31)], "directions"),
+        ([look(rank=1.2), look(rank=1.33)], None),
+        ([look(loss=CHANCE - 0.04), look(loss=CHANCE - 0.04)], "stuck"),
+        ([look(loss=CHANCE - 0.06), look(loss=CHANCE - 0.04)], None),
+        ([look(loss=CHANCE - 0.04), look(loss=CHANCE - 0.06)], None),
+        ([look(loss=1), look(loss=1), look(loss=0.09 * CHANCE)], "too easy"),
+        ([look(loss=1), look(loss=1), look(loss=0.11 * CHANCE)], None),
+        ([look(loss=1), look(loss=0.1)], None),  # two looks are too few for that
+        ([look(loss=1), look(loss=1), look(loss=0.1, knn=0.409)], "too easy"),
+        ([look(loss=1), look(loss=1), look(loss=0.1, knn=0.411)], None),
+        ([look(loss=1, knn=0.3), look(loss=1, knn=0.4), look(loss=0.1, knn=0.4)], None),  # since the first look
+        ([look(), look(loss=math.inf)], "not finite"),
+    ],
+)
+def test_where_the_lines_are_drawn(looks: list[dict[str, float]], said: str | None) -> None:
+    line = diagnose(looks, chance_loss=CHANCE)
+    assert (line is None) if said is None else (line is not None and said in line)
+
+
+def test_outputs_that_are_not_finite_have_no_numbers() -> None:
+    good, bad = torch.randn(5, 3), torch.randn(5, 3)
+    bad[2, 1] = math.inf
+    for pair in ((good, bad), (bad, good)):
+        found = collapse(*pair)
+        assert set(found) == {"std", "rank", "alignment", "uniformity"} and all(map(math.isnan, found.values()))
+
+
+def test_rank_is_of_the_first_view_and_uniformity_of_both() -> None:
+    spread, point = torch.eye(8), torch.ones(8, 8)
+    assert collapse(spread, point)["rank"] == pytest.approx(8)
+    assert collapse(point, spread)["rank"] == pytest.approx(1, abs=1e-3)
+    assert collapse(point, spread)["uniformity"] == pytest.approx(-2, abs=1e-4)  # the mean of 0 and -4
+    assert collapse(spread, point)["std"] == pytest.approx(1.0)
+
+
+def test_it_sees_the_first_two_views() -> None:
+    """A colour image, its gray twin; not the third, which is larger."""
+    plain: dict[str, Any] = {"crop_min": 1.0, "flip_p": 0.0, "jitter_p": 0.0}
+    views = (View(size=16, gray_p=0.0, **plain), View(size=16, gray_p=1.0, **plain), View(size=24, **plain))
+    g = torch.Generator().manual_seed(0)
+    source = ArraySource("noise", torch.randint(0, 256, (40, 3, 16, 16), generator=g, dtype=torch.uint8))
+    data = DataSet("noise", source, None, source)
+    evaluator = Monitor(data, views, size=16, seed=0, device=torch.device("cpu"), every=1, chance_loss=None)
+    method, seen = Watched(), []
+    online = method.online
+    online.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    found = evaluator.evaluate(method, 1.0)
+    assert [x.shape for x in seen] == [(40, 3, 16, 16)] * 2
+    first, second = seen
+    assert (second[:, 0] - second[:, 2]).abs().max() < 0.01 < (first[:, 0] - first[:, 2]).abs().mean()
+    assert found["alignment"] > 0
+    twin = Monitor(data, views[:1], size=16, seed=0, device=torch.device("cpu"), every=1, chance_loss=None)
+    seen.clear()
+    twin.evaluate(method, 1.0)
+    assert len(seen) == 2 and all((x[:, 0] - x[:, 2]).abs().mean() > 0.01 for x in seen)
+
+
+def test_neighbours_are_asked_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """k = 20, T = 0.1; a fifth of the images asks, the rest answers; at most so many, and they repeat."""
+    asked: list[tuple[int, int]] = []
+
+    def spy(bank, queries, *, k=20, T=0.1, n_classes, device):
+        assert (k, T, n_classes) == (20, 0.1, 3)
+        asked.append((len(bank.y), len(queries.y)))
+        return knn_accuracy(bank, queries, k=20, T=0.1, n_classes=n_classes)
+
+    monkeypatch.setattr(room, "knn_accuracy", spy)
+    monitor(images(None)).evaluate(Watched(), 1.0)
+    monkeypatch.setattr(room, "BANK", 40)
+    monkeypatch.setattr(room, "QUERIES", 10)
+    monitor(images(None)).evaluate(Watched(), 1.0)
+    assert asked == [(72, 18), (40, 10)]
+    defaults = inspect.signature(knn_accuracy).parameters
+    assert (defaults["k"].default, defaults["T"].default) == (20, 0.1)
+
+
+def test_only_images_with_a_label_are_neighbours() -> None:
+    y = images(None).train.labels
+    assert y is not None
+    some = torch.where(torch.arange(90) < 45, y, -1)
+    assert monitor(images(some)).evaluate(Watched(), 1.0)["knn"] > 0.9
+    assert "knn" not in monitor(images(torch.where(torch.arange(90) < 1, y, -1))).evaluate(Watched(), 1.0)
+
+
+def test_not_more_images_than_said_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "IMAGES", 32)
+    method, sizes = Watched(), []
+    online = method.online
+    online.head.register_forward_hook(lambda _, args, out: sizes.append(len(out)))
+    monitor(images(torch.full((90,), -1))).evaluate(method, 1.0)
+    assert sizes == [32, 32]
+
+
+def test_a_resumed_monitor_goes_on_from_the_looks_among_the_rows() -> None:
+    evaluator = monitor(images(torch.full((90,), -1)))
+    assert evaluator.latest == {}
+    numbers = {"std": 0.1, "rank": 40.0, "alignment": 0.5, "uniformity": -2.5, "loss": 5.0}
+    evaluator.resume([{"epoch": 1, "loss": 6.0}, {"epoch": 2, "lr": 0.1, **numbers}, {"epoch": 3, "loss": 4.0}])
+    assert evaluator.history == [numbers] and evaluator.latest == numbers
+    method = Watched()
+    online = method.online
+    nn.init.zeros_(online.head[-1].weight)
+    nn.init.ones_(online.head[-1].bias)
+    evaluator.evaluate(method, 1.0)
+    assert evaluator.warning is not None and evaluator.warning.startswith("collapse")  # two looks by now

@@ -1,6 +1,7 @@
 """Optimisers against their recurrences written out in float64, schedules against closed forms and published tables."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,14 @@ def norm(values: list[float]) -> float:
 
 
 def lars_by_hand(
-    w: list[float], grads: list[list[float]], *, wd: float, eta: float, inside: bool, clip: bool = False
+    w: list[float],
+    grads: list[list[float]],
+    *,
+    wd: float,
+    eta: float,
+    inside: bool,
+    clip: bool = False,
+    momentum: float = 0.9,
 ) -> list[float]:
     w, v = list(w), [0.0] * len(w)
     for lr, g in zip(RATES, grads, strict=True):
@@ -53,10 +61,10 @@ def lars_by_hand(
             q = min(q / lr, 1.0)
         for i in range(len(w)):
             if inside:  # SimCLR, lars_optimizer.py with classic_momentum
-                v[i] = 0.9 * v[i] + lr * q * u[i]
+                v[i] = momentum * v[i] + lr * q * u[i]
                 w[i] = w[i] - v[i]
             else:  # MoCo v3, optimizer.py
-                v[i] = 0.9 * v[i] + q * u[i]
+                v[i] = momentum * v[i] + q * u[i]
                 w[i] = w[i] - lr * v[i]
     return w
 
@@ -253,7 +261,7 @@ def test_every_epochs_first_step_belongs_to_it() -> None:
         for steps in (3, 97, 1251):
             for epoch in range(epochs):
                 progress = epoch * steps / (epochs * steps)
-                at = {"milestones": (epoch / epochs,), "epochs": epochs}
+                at: dict[str, Any] = {"milestones": (epoch / epochs,), "epochs": epochs}
                 lr = learning_rate(progress, schedule="step", base_lr=1.0, **at)
                 assert lr == pytest.approx(0.1)
 
@@ -270,3 +278,121 @@ def test_warm_up_then_cosine_then_the_end() -> None:
 
 def test_constant() -> None:
     assert [learning_rate(p, schedule="constant", base_lr=0.2, warmup=0.5) for p in (0.25, 0.5, 1.0)] == [0.1, 0.2, 0.2]
+
+
+# ------------------------------------------------------------------------- numbers that are not the defaults, and edges
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_lars_takes_the_momentum_and_the_trust_it_is_given(inside: bool) -> None:
+    params, grads = problem()
+    w, flat = params[0].detach().flatten().tolist(), [step[0].flatten().tolist() for step in grads]
+    expected = lars_by_hand(w, flat, wd=0.05, eta=0.03, inside=inside, momentum=0.6)
+    optimizer = build_optimizer(
+        [ParamGroup(params=params[:1])],
+        "lars",
+        lr=1.0,
+        weight_decay=0.05,
+        momentum=0.6,
+        trust=0.03,
+        lr_inside_momentum=inside,
+    )
+    run(optimizer, params, grads)
+    assert params[0].flatten().tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_sgd_takes_the_momentum_it_is_given() -> None:
+    params, grads = problem()
+    expected = lars_by_hand(
+        params[0].detach().flatten().tolist(),
+        [step[0].flatten().tolist() for step in grads],
+        wd=0.05, eta=0.0, inside=False, momentum=0.6,
+    )  # fmt: skip
+    optimizer = build_optimizer([ParamGroup(params=params)], "sgd", lr=1.0, weight_decay=0.05, momentum=0.6)
+    run(optimizer, params, grads)
+    assert params[0].flatten().tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_lars_of_a_gradient_of_zero_takes_no_step() -> None:
+    p = nn.Parameter(torch.ones(3))
+    optimizer = LARS([p], lr=0.1)
+    p.grad = torch.zeros(3)
+    optimizer.step()
+    assert torch.equal(p, torch.ones(3))
+
+
+def test_lars_asks_a_closure_for_the_loss_and_its_gradient() -> None:
+    p = nn.Parameter(torch.ones(3))
+    optimizer = LARS([p], lr=0.1, adapt=False)
+
+    def closure() -> float:
+        loss = p.square().sum()
+        loss.backward()
+        return loss.item()
+
+    assert optimizer.step(closure) == 3.0
+    torch.testing.assert_close(p.detach(), torch.full((3,), 0.8))
+
+
+def test_an_optimizer_starts_with_the_numbers_of_its_groups() -> None:
+    """Also without a schedule, whose first step would write the rates."""
+    a, b, c = (nn.Parameter(torch.ones(1)) for _ in range(3))
+    fixed = nn.Parameter(torch.ones(1), requires_grad=False)
+    groups = [
+        ParamGroup(params=[a, fixed]),
+        ParamGroup(params=[b], fixed_lr=0.5, decay=False),
+        ParamGroup(params=[c], frozen_until=0.25, clip=3.0, adapt=False),
+    ]
+    rows = build_optimizer(groups, "lars", lr=0.2, weight_decay=0.1).param_groups
+    assert [row["lr"] for row in rows] == [0.2, 0.5, 0.2]
+    assert [row["weight_decay"] for row in rows] == [0.1, 0.0, 0.1]
+    assert [row["adapt"] for row in rows] == [True, True, False]
+    assert [row["frozen_until"] for row in rows] == [0.0, 0.0, 0.25]
+    assert [row["clip"] for row in rows] == [None, None, 3.0]
+    assert [len(row["params"]) for row in rows] == [1, 1, 1]
+
+
+def test_a_scheduled_weight_decay_is_written_where_there_is_decay() -> None:
+    a, b = (nn.Parameter(torch.ones(1)) for _ in range(2))
+    groups = [ParamGroup(params=[a]), ParamGroup(params=[b], decay=False)]
+    optimizer = build_optimizer(groups, "adamw", lr=0.2, weight_decay=0.1)
+    apply_schedule(optimizer, 0.5, SchedulePoint(lr=0.2))
+    assert [row["weight_decay"] for row in optimizer.param_groups] == [0.1, 0.0]
+    apply_schedule(optimizer, 0.5, SchedulePoint(lr=0.2, weight_decay=0.3))
+    assert [row["weight_decay"] for row in optimizer.param_groups] == [0.3, 0.0]
+
+
+def test_a_frozen_group_has_no_share_in_the_clipped_norm() -> None:
+    """Its gradient is dropped before the norm is taken, so the others keep all of ``max_norm``."""
+    free, frozen = nn.Parameter(torch.zeros(4)), nn.Parameter(torch.zeros(4))
+    groups = [ParamGroup(params=[free]), ParamGroup(params=[frozen], frozen_until=0.5, clip=1.0)]
+    optimizer = build_optimizer(groups, "sgd", lr=0.1, weight_decay=0.0)
+    for progress, left in ((0.25, 2.0), (0.5, 2 * 10 / math.hypot(10, 1))):
+        free.grad, frozen.grad = torch.full((4,), 5.0), torch.full((4,), 50.0)  # norms 10 and 100
+        apply_schedule(optimizer, progress, SchedulePoint(lr=0.1, clip_norm=2.0))
+        assert free.grad.norm().item() == pytest.approx(left, rel=1e-5)
+        assert (frozen.grad is None) == (progress < 0.5)
+
+
+def test_a_norm_below_the_limit_is_left_alone() -> None:
+    p = nn.Parameter(torch.zeros(4))
+    optimizer = build_optimizer([ParamGroup(params=[p], clip=3.0)], "sgd", lr=0.1, weight_decay=0.0)
+    p.grad = torch.full((4,), 0.5)
+    apply_schedule(optimizer, 0.0, SchedulePoint(lr=0.1, clip_norm=2.0))
+    assert torch.equal(p.grad, torch.full((4,), 0.5))
+
+
+def test_a_warm_up_starts_at_first_and_meets_the_schedule() -> None:
+    def lr(progress: float) -> float:
+        return learning_rate(progress, schedule="cosine", base_lr=1.0, warmup=0.2, first=0.4, final=0.1)
+
+    assert [lr(p) for p in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0.4, 0.7, 1.0, 0.55, 0.1])
+    assert learning_rate(1.0, schedule="cosine", base_lr=1.0, warmup=1.0, final=0.1) == pytest.approx(0.1)
+
+
+def test_a_step_multiplies_by_gamma_at_each_milestone_passed() -> None:
+    def lr(progress: float, **how: Any) -> float:
+        return learning_rate(progress, schedule="step", base_lr=2.0, milestones=(0.5, 0.75), **how)
+
+    assert [lr(p, gamma=0.5) for p in (0.49, 0.5, 0.74, 0.75, 1.0)] == [2.0, 1.0, 1.0, 0.5, 0.5]
+    assert lr(0.5) == pytest.approx(0.2)  # a tenth unless told otherwise

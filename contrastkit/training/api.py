@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from contrastkit.data import DataSet
+from contrastkit.data.torch_dataset import open_dataset
 from contrastkit.directories import data_directory
 from contrastkit.errors import UserError, suggest
 from contrastkit.methods.rows import recipes_of

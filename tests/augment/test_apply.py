@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from photos import PLAIN, photos, run
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
 from contrastkit.augment import VIEWS, apply, augment, draw, random_views
 from contrastkit.rng import uniform
+from tests.augment.photos import PLAIN, photos, run
 
 
 def test_nothing_to_do_is_the_image_itself():

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from photos import PLAIN, photos, run
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
 from contrastkit.augment import VIEWS, View, draw
 from contrastkit.rng import uniform
+from tests.augment.photos import PLAIN, photos, run
 
 
 def boxes(view: View, n: int, height: int, width: int) -> torch.Tensor:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from photos import PLAIN, photos
 from torch import nn
 
 from contrastkit.augment import View
@@ -13,6 +12,7 @@ from contrastkit.methods import Method
 from contrastkit.monitor import Monitor
 from contrastkit.parts.heads import Tower
 from contrastkit.types import Batch, Step
+from tests.augment.photos import PLAIN, photos
 
 
 class PixelMethod(Method[None]):

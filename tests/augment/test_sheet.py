@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from photos import photos
 
 from contrastkit.augment import VIEWS, sheet
+from tests.augment.photos import photos
 
 
 def test_sheet_shows_originals_and_views():

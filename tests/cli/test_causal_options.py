@@ -16,7 +16,6 @@ from contrastkit.cli import screen
 from contrastkit.cli.causal import causal_app
 from contrastkit.cli.main import main
 from contrastkit.cli.tables import precise
-from option_table import arguments, options_of, plain, same
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
 from contrastkit.causal import refute as attempts
@@ -36,6 +35,7 @@ from contrastkit.causal.weighting import (
     GlobalBalancing,
     InverseProbability,
 )
+from tests.cli.option_table import arguments, options_of, plain, same
 
 Options = dict[str, Any]
 

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 from contrastkit.cli.main import main
 from contrastkit.cli.stable import stable_app
-from option_table import arguments, options_of, plain, same
 from sklearn.decomposition import PCA
 
 from contrastkit.data import open_data
 from contrastkit.stable import predict, simulate
 from contrastkit.stable.reweight import METHODS, srdo
+from tests.cli.option_table import arguments, options_of, plain, same
 
 Options = dict[str, Any]
 

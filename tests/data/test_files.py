@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pictures import png
 from PIL import Image
 
 from contrastkit.data import ArraySource, FileSource, open_data
+from tests.data.pictures import png
 
 
 def pixel(path: Path, channels: int) -> list[int]:

@@ -5,10 +5,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from pictures import png
 
 from contrastkit.data import data_names, open_data
 from contrastkit.errors import UserError
+from tests.data.pictures import png
 
 
 def test_cifar10_from_its_own_files(tmp_path):

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from pictures import png
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
+from tests.data.pictures import png
 
 
 def test_an_unknown_name_suggests_the_nearest(tmp_path):

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import png
 from scipy.io import wavfile
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
+from tests.data.pictures import png
 
 
 def test_sounds_of_every_kind_become_one(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ import math
 
 import pytest
 import torch
+from contrastkit.evaluate.knn import knn
+from contrastkit.evaluate.probe import linear_probe
 
 from contrastkit.evaluate.accuracy import accuracy, hits, wilson
+from contrastkit.evaluate.features import Features
 
 
 @pytest.mark.parametrize(("right", "n"), [(8, 10), (1, 7), (4900, 10000), (499, 500)])
@@ -35,3 +38,23 @@ def test_hits_against_a_loop() -> None:
         for n in range(50):
             ranked = sorted(range(8), key=lambda c: (-scores[r, n, c].item(), c))
             assert found[r, n].tolist() == [ranked[0] == y[n], y[n].item() in ranked[:5]]
+
+
+def test_of_equal_scores_the_lower_class_is_first() -> None:
+    equal = torch.zeros(8, 8)
+    assert hits(equal, torch.arange(8)).tolist() == [[c == 0, c < 5] for c in range(8)]
+
+
+def test_few_classes_are_all_among_the_best_five() -> None:
+    scores = torch.tensor([[0.0, 1.0, 2.0]]).expand(3, 3)
+    assert hits(scores, torch.arange(3)).tolist() == [[False, True], [False, True], [True, True]]
+
+
+@pytest.mark.parametrize(("n_classes", "there"), [(4, False), (5, False), (6, True)])
+def test_of_five_classes_there_is_no_top5(n_classes: int, there: bool) -> None:
+    """It would always be 1."""
+    g = torch.Generator().manual_seed(0)
+    features = Features(torch.randn(60, 4, generator=g), torch.arange(60) % n_classes)
+    assert (knn(features, features, n_classes=n_classes).top5 is not None) == there
+    probe = linear_probe(features, features, n_classes=n_classes, rates=(0.1,), seeds=(0,), epochs=1)
+    assert (probe.accuracy.top5 is not None) == there

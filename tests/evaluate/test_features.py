@@ -80,8 +80,46 @@ def test_those_with_a_label() -> None:
     data = source()
     kept = labelled(data, "it")
     assert kept.labels.tolist() == [label for label in data.labels.tolist() if label >= 0]
-    assert torch.equal(kept.fetch(torch.tensor([0])), data.images[1:2])
+    pixels = kept.fetch(torch.tensor([0]))
+    assert isinstance(pixels, torch.Tensor) and torch.equal(pixels, data.images[1:2])
     with pytest.raises(UserError, match="it needs labels"):
         Features(torch.ones(2, 1), torch.tensor([-1, -1])).labelled("it")
     with pytest.raises(UserError, match="it needs labels"):
         labelled(ArraySource("bare", data.images), "it")
+
+
+def test_originals_go_with_their_rows() -> None:
+    data = source()
+    data.originals = torch.arange(21) // 3
+    encoder = build_encoder("tiny", channels=3, size=12)
+    for features in (encode(encoder, data, size=12), raw_pixels(data, size=12)):
+        assert features.originals is not None and torch.equal(features.originals, data.originals)
+        rows = torch.tensor([4, 20, 0])
+        assert features.subset(rows).originals.tolist() == [1, 6, 0]
+        assert features.labelled("it").originals.tolist() == [i // 3 for i in range(21) if i % 4]
+    assert encode(encoder, source(), size=12).originals is None
+
+
+def test_the_encoder_sees_the_size_that_is_asked_for_under_the_autocast_that_is_given() -> None:
+    seen: list[tuple[torch.Size, bool]] = []
+    encoder = build_encoder("tiny", channels=3, size=8)
+    encoder.register_forward_pre_hook(lambda _, args: seen.append((args[0].shape, torch.is_autocast_enabled("cpu"))))
+    found = encode(encoder, source(n=5), size=8, batch=4, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    assert seen == [((4, 3, 8, 8), True), ((1, 3, 8, 8), True)]
+    assert found.x.dtype == torch.float32
+    seen.clear()
+    encode(encoder, source(n=5), size=12)
+    assert seen == [((5, 3, 12, 12), False)]
+
+
+def test_raw_pixels_are_told_of_and_in_order_over_batches() -> None:
+    data = source(n=600)
+    told: list[int] = []
+    found = raw_pixels(data, size=12, on_batch=told.append)
+    assert sum(told) == 600 and len(told) > 1
+    assert torch.equal(found.x[-1], (data.images[-1].float() / 255).flatten() - 0.5)
+
+
+def test_of_features_all_with_a_label_nothing_is_copied() -> None:
+    whole = Features(torch.ones(2, 1), torch.tensor([0, 1]))
+    assert whole.labelled("it") is whole

@@ -192,7 +192,10 @@ def test_top1_is_the_share_of_look_ups_that_find_their_row() -> None:
     method.bank.rows[INDEX[:3], 1] = 100 * (z[0][:3] - z[0].mean(0)).detach().float()
     hits = []
     for anchor, target in ((0, 1), (1, 0)):
-        hits += [float(row[0]) >= max(map(float, row)) for row in scores(z[anchor], method.bank.rows[:, target], rows)]
+        hits += [
+            float(row[0]) >= max(map(float, row))
+            for row in scores(z[anchor].detach(), method.bank.rows[:, target], rows)
+        ]
     assert 0 < sum(hits) < 2 * N
     assert method(b, 0.0).logs["top1"].item() == pytest.approx(sum(hits) / (2 * N))
 

@@ -17,13 +17,13 @@ import pytest
 import torch
 import torch.distributed
 import torch.nn.functional as F
-from same import assert_alike
-from test_contract import ROWS, N, context
 from torch import Tensor
 
 from contrastkit import dist
 from contrastkit.optim import SchedulePoint, apply_schedule
 from contrastkit.types import Batch, Modality, Step
+from tests.methods.test_contract import ROWS, N, context
+from tests.same import assert_alike
 
 STEPS = 20
 WARM = 0.01  # of the peak rate, as in a warm-up

@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from same import assert_same_run
-from test_contract import ROWS
 
 from contrastkit import run as folder
 from contrastkit.training import Options, Outcome, train
 from contrastkit.types import Modality
+from tests.methods.test_contract import ROWS
+from tests.same import assert_same_run
 
 
 def run(name: str, data: Path, out: Path, *, stop_after: int | None = None, resume: bool = False) -> Outcome:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from emulator import build
 
 from contrastkit.bench.case import reference
 from contrastkit.ops import extension
+from tests.emulator import build
 
 
 @pytest.fixture(params=["reference", "cpu", pytest.param("emulated", marks=pytest.mark.slow), "cuda"])

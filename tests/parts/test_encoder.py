@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from contrastkit.colour import COLOURS
 from contrastkit.errors import UserError
 from contrastkit.parts.build import build_encoder
-from contrastkit.parts.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, PatchEncoder, WaveEncoder
+from contrastkit.parts.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, PatchEncoder, SplitEncoder, WaveEncoder
 
 
 def test_images_are_normalised_inside() -> None:
@@ -159,3 +160,75 @@ def test_a_transformer_whose_tokens_are_not_a_grid_is_an_error() -> None:
     encoder = build_encoder("timm:pit_ti_224", channels=3, size=64).eval()  # hands on its class token alone
     with pytest.raises(UserError, match="feature maps of timm's .* are not known"):
         encoder.maps(torch.rand(1, 3, 64, 64))
+
+
+def test_patches_are_cut_row_by_row_and_the_rest_is_dropped() -> None:
+    encoder = build_encoder("tiny", channels=2, size=16, patch=6, stride=4).eval()
+    assert isinstance(encoder, PatchEncoder)
+    images = torch.rand(3, 2, 15, 20)  # 3 rows and 4 columns of patches
+    patches = encoder.cut(images)
+    assert patches.shape == (3, 3, 4, 2, 6, 6)
+    for row in range(3):
+        for column in range(4):
+            part = images[:, :, 4 * row : 4 * row + 6, 4 * column : 4 * column + 6]
+            assert torch.equal(patches[:, row, column], part)
+    features = encoder.patches(images)
+    assert features.shape == (3, 3, 4, encoder.dim)
+    alone = encoder.trunk((patches[1, 2, 3][None] - encoder.mean) / encoder.std)[0]
+    torch.testing.assert_close(features[1, 2, 3], alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoder(images), features.flatten(1, 2).mean(1))
+    with pytest.raises(UserError, match="images of 5 px are smaller than a patch of 6"):
+        encoder.cut(images[..., :5])
+
+
+def test_each_view_of_colour_goes_through_its_own_encoder_normalised() -> None:
+    encoder = build_encoder("tiny", channels=3, size=16, colour="lab").eval()
+    images = torch.rand(2, 3, 8, 8)
+    space = COLOURS["lab"]
+    x = (space.convert(images) - torch.tensor(space.mean)[:, None, None]) / torch.tensor(space.std)[:, None, None]
+    L, ab = encoder.trunk.children()
+    torch.testing.assert_close(encoder(images), torch.cat([L(x[:, :1]), ab(x[:, 1:])], dim=1))
+
+
+def test_modalities_are_views_of_their_own_channels() -> None:
+    encoder = build_encoder("tiny", channels=5, size=16, modalities=(3, 2)).eval()
+    assert isinstance(encoder, SplitEncoder) and encoder.channels == 5
+    images = torch.rand(2, 5, 8, 8)
+    first, second = encoder.trunk.children()
+    x = (images - 0.5) / 0.25
+    torch.testing.assert_close(encoder(images), torch.cat([first(x[:, :3]), second(x[:, 3:])], dim=1))
+
+
+@pytest.mark.parametrize(("width", "expected"), [(None, [(512, 512), (512, 512)]), (96, [(512, 96), (96, 96)])])
+def test_layers_of_a_projector_stay_behind_the_trunk(width: int | None, expected: list[tuple[int, int]]) -> None:
+    encoder = build_encoder("resnet18", channels=3, size=32, projector_layers=2, projector_width=width)
+    layers = [m for m in encoder.trunk.modules() if isinstance(m, nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in layers] == expected and not any(m.bias is not None for m in layers)
+    assert encoder.dim == expected[-1][1]
+    features = encoder(torch.rand(4, 3, 32, 32))
+    assert features.shape == (4, encoder.dim) and features.min() == 0 < features.max()
+
+
+def test_three_stages_leave_the_last_one_out() -> None:
+    whole, three = (build_encoder("resnet18", channels=3, size=32, stages=n).eval() for n in (4, 3))
+    assert (whole.dim, three.dim) == (512, 256) and isinstance(three.trunk.layer4, nn.Identity)
+    assert three(torch.rand(2, 3, 32, 32)).shape == (2, 256)
+
+
+def test_channels_without_published_statistics_are_centred_at_one_half() -> None:
+    for channels in (1, 2):
+        encoder = build_encoder("tiny", channels=channels, size=16)
+        assert encoder.mean.flatten().tolist() == [0.5] * channels
+        assert encoder.std.flatten().tolist() == [0.25] * channels
+
+
+def test_tiny_halves_its_maps_three_times_from_the_second_block_on() -> None:
+    encoder = build_encoder("tiny", channels=3, size=32)
+    shapes: list[tuple[int, ...]] = []
+    for block in encoder.trunk.blocks:
+        block.register_forward_hook(lambda _, args, out: shapes.append(tuple(out.shape[1:])))
+    features = encoder(torch.rand(2, 3, 32, 32))
+    assert shapes == [(32, 16, 16), (64, 8, 8), (128, 4, 4)] and features.shape == (2, 128)
+    kernels = torch.cat([m.weight.flatten() * (m.weight[:, 0].numel() / 2) ** 0.5
+                         for m in encoder.modules() if isinstance(m, nn.Conv2d)])  # fmt: skip
+    assert kernels.std().item() == pytest.approx(1, rel=0.02)  # He's, by the fan out

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit.parts.encoder import Encoder
-from contrastkit.parts.heads import Tower, mlp
+from contrastkit.parts.heads import Tower, ViewHeads, mlp
 
 # The head, its arguments, its layers: of a linear one (in, out, has a bias), of a norm (kind, width, what it learns).
 HEADS: list[tuple[str, tuple[int, ...], dict[str, Any], list[object]]] = [
@@ -82,7 +82,7 @@ class Mean(nn.Module):
 def test_a_tower_gives_the_rows_of_its_views_view_by_view() -> None:
     """Neighbours of one size in one pass, all rows through the head at once."""
     trunk, heads = Mean(), Mean()
-    heads.forward = lambda x: (heads.seen.append(tuple(x.shape)), 2 * x)[1]  # type: ignore[method-assign]
+    heads.forward = lambda x: (heads.seen.append(tuple(x.shape)), 2 * x)[1]  # type: ignore[func-returns-value, method-assign]
     tower = Tower(Encoder(trunk, dim=3, channels=3, stem="own"), heads)
     g = torch.Generator().manual_seed(0)
     views = [torch.rand(4, 3, size, size, generator=g) for size in (8, 8, 5, 5, 5, 8)]
@@ -91,3 +91,18 @@ def test_a_tower_gives_the_rows_of_its_views_view_by_view() -> None:
     assert trunk.seen == [(8, 3, 8, 8), (12, 3, 5, 5), (4, 3, 8, 8)] and heads.seen == [(24, 3)]
     for v, view in enumerate(views):
         torch.testing.assert_close(rows[4 * v : 4 * v + 4], tower(view))
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_each_view_has_a_head_of_its_own_onto_the_sphere(centre: bool) -> None:
+    torch.manual_seed(0)
+    heads, x = ViewHeads([3, 5], 4, centre=centre), torch.randn(6, 8)
+    expected = []
+    for head, part in zip(heads.heads, (x[:, :3], x[:, 3:]), strict=True):
+        assert (head[0].bias is None) == centre
+        z = head[0](part)
+        if centre:
+            z = (z - z.mean(0)) / (z.var(0, correction=0) + 1e-5).sqrt()
+        expected.append(z / z.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(heads(x), torch.cat(expected, dim=1), atol=1e-5, rtol=1e-4)
+    assert not centre or sum(p.numel() for p in heads.parameters()) == 8 * 4

@@ -1,16 +1,26 @@
 """Split batch norm against one ordinary batch norm for each part; group norm's convolutions against loops."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from contrastkit import dist
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.parts.build import build_encoder
-from contrastkit.parts.norm import SplitBatchNorm2d, WSConv2d, group_norm, split_batch_norm
+from contrastkit.parts.norm import (
+    SplitBatchNorm2d,
+    WSConv2d,
+    group_norm,
+    layer_norm,
+    split_batch_norm,
+    sync_batch_norm,
+)
 from contrastkit.types import Batch
 
 
@@ -75,7 +85,8 @@ def test_one_group_changes_nothing() -> None:
 
 def test_a_batch_norm_that_does_more_cannot_be_split() -> None:
     """timm's EfficientNets have a batch norm with the activation in it."""
-    recipe = replace(RECIPES["moco-v2/imagenet"], encoder="timm:efficientnet_b0", batch=8, K=32, bn_groups=4)
+    row: Any = RECIPES["moco-v2/imagenet"]
+    recipe = replace(row, encoder="timm:efficientnet_b0", batch=8, K=32, bn_groups=4)
     context = BuildContext(channels=3, size=32, images=8)
     with pytest.raises(UserError, match=r"a BatchNormAct2d cannot be split .*--bn-groups 1$"):
         recipe.build(context)
@@ -147,3 +158,59 @@ def test_a_convolution_without_bias_stays_so() -> None:
 def test_fewer_groups_where_16_do_not_divide_the_channels() -> None:
     module = nn.Sequential(*(nn.BatchNorm2d(channels) for channels in (64, 24, 10, 7)))
     assert [m.num_groups for m in group_norm(module)] == [16, 8, 2, 1]  # type: ignore[union-attr]
+
+
+# ------------------------------------------------------------------------------------------ over processes, over images
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("shape", [(8, 5), (8, 5, 4, 3)])
+def test_synchronised_it_sees_the_batches_of_all_processes(
+    two_processes: Callable[[Callable[[int], None]], None], shape: tuple[int, ...], affine: bool
+) -> None:
+    """Outputs, gradients and statistics are those of ordinary batch norm over the whole batch."""
+    g = torch.Generator().manual_seed(0)
+    kind = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d
+    plain = kind(5, eps=0.01, momentum=0.3, affine=affine)
+    if affine:
+        for p in (plain.weight, plain.bias):
+            nn.init.normal_(p, generator=g)
+    x, cotangent = (torch.randn(shape, generator=g) for _ in range(2))
+    x[0] += 7  # the two halves differ
+    net = nn.Sequential(copy.deepcopy(plain))
+
+    def work(rank: int) -> None:
+        synced = sync_batch_norm(net, 2)
+        mine = dist.local_shard(x).clone().requires_grad_()
+        whole = x.clone().requires_grad_()
+        expected = plain(whole)
+        found = synced(mine)
+        torch.testing.assert_close(found, dist.local_shard(expected), atol=1e-5, rtol=1e-5)
+        (expected * cotangent).sum().backward()
+        (found * dist.local_shard(cotangent)).sum().backward()
+        torch.testing.assert_close(mine.grad, dist.local_shard(whole.grad), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(synced[0].running_mean, plain.running_mean)
+        torch.testing.assert_close(synced[0].running_var, plain.running_var)
+        assert synced[0].num_batches_tracked == 1
+        torch.testing.assert_close(synced.eval()(mine), dist.local_shard(plain.eval()(whole)), atol=1e-5, rtol=1e-5)
+
+    two_processes(work)
+
+
+def test_synchronising_keeps_what_is_frozen_and_names_what_it_cannot_do() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(3), nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)))
+    net[0].bias.requires_grad_(False)
+    before = net[0]
+    assert sync_batch_norm(net, 1)[0] is before
+    synced = sync_batch_norm(net, 2)
+    assert synced[0].weight.requires_grad and not synced[0].bias.requires_grad
+    assert not isinstance(synced[1][0], nn.BatchNorm2d) and synced[1][0].running_mean is None
+    with pytest.raises(UserError, match="a BatchNorm3d cannot see the batches of other processes"):
+        sync_batch_norm(nn.Sequential(nn.BatchNorm3d(3)), 2)
+
+
+def test_layer_norm_is_over_an_images_channels_and_places() -> None:
+    norm = layer_norm(nn.Sequential(nn.Sequential(nn.BatchNorm2d(6))))
+    x = torch.randn(3, 6, 4, 5) * 3 + 2
+    expected = torch.stack([(image - image.mean()) / image.var(correction=0).sqrt() for image in x])
+    torch.testing.assert_close(norm(x), expected, atol=1e-4, rtol=1e-4)

@@ -1,6 +1,7 @@
 """Vision transformers as MoCo v3 and DINO want them: positions, first weights, patches that tile, paths that drop."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def test_positions_are_sines_and_cosines_of_row_and_column() -> None:
             assert found[row * width + column].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def transformer(**how: object) -> VisionTransformer:
+def transformer(**how: Any) -> VisionTransformer:
     torch.manual_seed(0)
     return VisionTransformer(img_size=64, patch_size=16, embed_dim=32, depth=2, num_heads=4, num_classes=0, **how)
 

@@ -15,7 +15,6 @@ import pytest
 import torch
 from contrastkit.cli.main import main
 from PIL import Image
-from same import assert_alike, assert_same_run
 
 import contrastkit
 from contrastkit import checkpoint
@@ -26,6 +25,7 @@ from contrastkit.parts.heads import Tower
 from contrastkit.run import Run
 from contrastkit.training import NullReporter, Options, Outcome, Progress, train
 from contrastkit.training.signals import Signals
+from tests.same import assert_alike, assert_same_run
 
 NAME = "moco-v2/tiny"
 
