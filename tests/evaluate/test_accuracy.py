@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from contrastkit.evaluate.knn import knn
-from contrastkit.evaluate.probe import linear_probe
 
 from contrastkit.evaluate.accuracy import accuracy, hits, wilson
 from contrastkit.evaluate.features import Features
+from contrastkit.evaluate.linear import linear_probe
+from contrastkit.evaluate.neighbours import knn_accuracy
 
 
 @pytest.mark.parametrize(("right", "n"), [(8, 10), (1, 7), (4900, 10000), (499, 500)])
@@ -55,6 +55,6 @@ def test_of_five_classes_there_is_no_top5(n_classes: int, there: bool) -> None:
     """It would always be 1."""
     g = torch.Generator().manual_seed(0)
     features = Features(torch.randn(60, 4, generator=g), torch.arange(60) % n_classes)
-    assert (knn(features, features, n_classes=n_classes).top5 is not None) == there
+    assert (knn_accuracy(features, features, n_classes=n_classes).top5 is not None) == there
     probe = linear_probe(features, features, n_classes=n_classes, rates=(0.1,), seeds=(0,), epochs=1)
     assert (probe.accuracy.top5 is not None) == there

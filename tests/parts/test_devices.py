@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from contrastkit.parts.build import build_encoder
 from contrastkit.parts.dictionary import MemoryBank, Queue
-from contrastkit.parts.encoder import build_encoder
 from contrastkit.parts.norm import split_batch_norm
 from contrastkit.parts.target import Target
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from contrastkit.errors import UserError
-from contrastkit.parts.encoder import WaveEncoder, build_encoder
+from contrastkit.parts.build import build_encoder
+from contrastkit.parts.encoder import WaveEncoder
 from contrastkit.parts.wave import WAVES, Wave, wave_name
 
 
