@@ -1,8 +1,7 @@
-"""The rules of the house: short files and functions, imports that run one way, torch's private names in one place, and
-generated sections of the documents that are as their generators write them."""
+"""The rules of the house: short files and functions, imports that run one way, torch's private names in one
+place."""
 
 import ast
-import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +43,6 @@ def functions(node: ast.AST, above: str) -> Iterator[tuple[str, int]]:
         yield from functions(child, name)
 
 
-@pytest.mark.xfail(strict=False, reason="until the rebuilt rooms are merged")
 def test_files_and_functions_are_short() -> None:
     """An exception that is no longer needed fails too."""
     long = {}
@@ -131,12 +129,10 @@ def test_circles_are_seen() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d", "a"}}) == [["b", "c"]]
 
 
-@pytest.mark.xfail(strict=False, reason="until the rebuilt rooms are merged")
 def test_no_module_imports_itself_through_others() -> None:
     assert circles(GRAPH) == []
 
 
-@pytest.mark.xfail(strict=False, reason="until the rebuilt rooms are merged")
 def test_no_package_imports_itself_through_others() -> None:
     graph: dict[str, set[str]] = {}
     for name, others in GRAPH.items():
@@ -188,7 +184,6 @@ def test_private_names_are_seen(code: str, private: bool) -> None:
     assert bool(private_names(ast.parse(code))) == private
 
 
-@pytest.mark.xfail(strict=False, reason="until the rebuilt rooms are merged")
 def test_only_compat_uses_private_names_of_torch() -> None:
     """Tests may: they spy on torch, and a new version shows in them at once."""
     trees = TREES | {
@@ -196,29 +191,3 @@ def test_only_compat_uses_private_names_of_torch() -> None:
     }
     found = {name: private_names(tree) for name, tree in trees.items() if name != "contrastkit.compat"}
     assert {name: names for name, names in found.items() if names} == {}
-
-
-# -------------------------------------------------------------------------------------------------- generated sections
-
-# <!-- python -m benchmarks.NAME ... -->, the section, <!-- end ... -->
-GENERATED = re.compile(r"<!-- python -m benchmarks\.(\w+)[^>]*-->\n(.*?)\n*<!-- end[^>]*-->", re.DOTALL)
-SECTIONS = {
-    found[1]: (path.name, found[2])
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    if path.is_file()
-    for found in GENERATED.finditer(path.read_text())
-}
-
-
-@pytest.mark.parametrize("name", SECTIONS)
-def test_a_generated_section_is_what_its_generator_writes(name: str) -> None:
-    document, text = SECTIONS[name]
-    section: str = importlib.import_module(f"benchmarks.{name}").section()
-    assert text.strip() == section.strip(), f"{document} is out of date: python -m benchmarks.{name}"
-
-
-def test_every_generator_has_its_section() -> None:
-    if not SECTIONS:
-        pytest.skip("not in a checkout")
-    generators = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "def section()" in path.read_text()}
-    assert generators == set(SECTIONS)

@@ -39,7 +39,7 @@ def read_embeddings(path: Path) -> Embeddings:
     if not path.is_file():
         raise UserError(f"{path} is no file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except UNREADABLE as error:
         raise UserError(

@@ -1,5 +1,6 @@
 """The command line: what reaches the library, what is printed, exit codes; each bad input in one line."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -206,7 +207,10 @@ def test_methods_tells_the_whole_of_one(
         assert all(cell in out for cell in result)
     lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
     row = next(row for row in RECIPES if row.startswith(METHODS[name]))
+    own = {field.name for field in dataclasses.fields(RECIPES[row])}
     for number, hint in type(RECIPES[row]).__annotations__.items():  # the method's own numbers, not every recipe's
+        if number not in own:
+            continue
         assert hint.__metadata__[0] in lines[number], number
 
 
@@ -239,7 +243,7 @@ def test_views_of_several_sizes_are_counted() -> None:
 
 def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = one_error_line(capsys, "train", "moco", f"--data={images}", f"--out={run}", *QUICK)
-    assert "already holds a run: go on with --resume" in error
+    assert "already holds a run: resume it with --resume" in error
 
 
 @pytest.mark.parametrize(
@@ -322,7 +326,7 @@ def test_bad_input_is_one_line(
         ("rgb", ["simclr", "--batch=1"], "--batch"),
         ("rgb", ["invaspread", "--batch=1"], "--batch must be at least 2"),
         ("rgb", ["moco-v3", "--batch=1"], "--batch must be at least 2"),
-        ("rgb", ["byol", "--batch=1"], "batch norm wants at least two images: raise --batch"),
+        ("rgb", ["byol", "--batch=1"], "batch norm needs at least two images: raise --batch"),
         ("rgb", ["simsiam", "--batch=1"], "--batch"),
         ("rgb", ["byol", "--views=swav"], "BYOL compares two views, 8 are given"),
         ("rgb", ["moco", "--batch=400"], "larger than"),

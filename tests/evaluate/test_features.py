@@ -88,16 +88,16 @@ def test_those_with_a_label() -> None:
         labelled(ArraySource("bare", data.images), "it")
 
 
-def test_originals_go_with_their_rows() -> None:
+def test_groups_go_with_their_rows() -> None:
     data = source()
-    data.originals = torch.arange(21) // 3
+    data.group_ids = torch.arange(21) // 3
     encoder = build_encoder("tiny", channels=3, size=12)
     for features in (encode(encoder, data, size=12), raw_pixels(data, size=12)):
-        assert features.originals is not None and torch.equal(features.originals, data.originals)
+        assert features.group_ids is not None and torch.equal(features.group_ids, data.group_ids)
         rows = torch.tensor([4, 20, 0])
-        assert features.subset(rows).originals.tolist() == [1, 6, 0]
-        assert features.labelled("it").originals.tolist() == [i // 3 for i in range(21) if i % 4]
-    assert encode(encoder, source(), size=12).originals is None
+        assert features.subset(rows).group_ids.tolist() == [1, 6, 0]
+        assert features.labelled("it").group_ids.tolist() == [i // 3 for i in range(21) if i % 4]
+    assert encode(encoder, source(), size=12).group_ids is None
 
 
 def test_the_encoder_sees_the_size_that_is_asked_for_under_the_autocast_that_is_given() -> None:
