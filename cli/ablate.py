@@ -44,13 +44,12 @@ def ablate(
 ) -> None:
     """Run the trainings of a debate one by one; the same command resumes where it stopped."""
     from contrastkit.ablation import byol_norm
-    from contrastkit.directories import data_directory
     from contrastkit.training.plan import absolute, plan, replaced
 
     given = {"encoder": encoder, "epochs": epochs, "lr": lr}
     numbers = {name: value for name, value in given.items() if value is not None}
     options = {
-        "data": absolute(which.data or DEFAULT_DATA), "data_dir": data_directory(which.data_dir),
+        "data": absolute(which.data or DEFAULT_DATA), "data_dir": which.data_dir,
         "download": which.download, "val_fraction": val_fraction, "device": device, "seed": seed,
         "monitor_every": monitor_every, **({} if workers is None else {"workers": workers}),
     }  # fmt: skip

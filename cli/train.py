@@ -115,21 +115,16 @@ def planned(method: str, numbers: dict[str, Any], training: dict[str, Any], opti
     """The library's plan for what the command line says."""
     from contrastkit.cli import recipe_options
 
-    from contrastkit.directories import data_directory
-    from contrastkit.run import Run
     from contrastkit.training.plan import absolute, plan, plan_resume
 
     if "data" in training:
         training = training | {"data": absolute(training["data"])}
     change = recipe_options.change(numbers)
     if options.resume is None:
-        training = training | {"data_dir": data_directory(training.get("data_dir"))}
         encoder = numbers.get("encoder")
         return plan(method, training, change=change, encoder=encoder, row=options.recipe, out=options.out)
     if options.out is not None:
         raise UserError("--out and --resume exclude each other: a resumed run stays in its folder")
-    recorded = Run.open(options.resume, writes=False).record["options"]["data_dir"]
-    training = training | {"data_dir": data_directory(training.get("data_dir"), recorded)}
     return plan_resume(method, options.resume, training, change=change, row=options.recipe)
 
 

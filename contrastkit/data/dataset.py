@@ -10,6 +10,8 @@ from contrastkit.data.source import Source
 from contrastkit.errors import UserError
 from contrastkit.rng import permutation
 
+HANDED_OVER = "python:"  # in a run's record, before the name of data that no path names
+
 
 @dataclass(frozen=True)
 class DataSet:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contrastkit.data.aligned import open_aligned
-from contrastkit.data.dataset import DataSet, Request, with_validation
+from contrastkit.data.dataset import HANDED_OVER, DataSet, Request, with_validation
 from contrastkit.data.digits import open_digits
 from contrastkit.data.folders import open_folder
 from contrastkit.data.idx import open_idx
@@ -48,6 +48,11 @@ def open_data(
     Raises:
         UserError: no such name or path, nothing readable there, wrong shapes or dtypes.
     """
+    if data.startswith(HANDED_OVER):
+        raise UserError(
+            f"the run was trained on data handed over in Python, {data.removeprefix(HANDED_OVER)}: name other data "
+            "with --data, or hand them to contrastkit.train and contrastkit.evaluate again"
+        )
     request = Request(data, data_dir, download)
     opened = (opener(request) for opener in OPENERS)
     dataset = next((dataset for dataset in opened if dataset is not None), None)

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from contrastkit.data import DataSet
+from contrastkit.data.dataset import HANDED_OVER
 from contrastkit.data.torch_dataset import open_dataset
-from contrastkit.directories import data_directory
 from contrastkit.errors import UserError, suggest
 from contrastkit.methods.rows import recipes_of
 from contrastkit.names import DEFAULT_DATA
@@ -71,7 +71,7 @@ def train(
             if isinstance(data, DataSet)
             else open_dataset(data, val_fraction=given.get("val_fraction"), seed=given.get("seed", 0))
         )
-        given["data"] = opened.name
+        given["data"] = HANDED_OVER + opened.name
     chosen = _plan(method, given, replaced(numbers), opened, numbers.get("encoder"), out, resume, row)
     return launch(
         chosen.name,
@@ -98,7 +98,6 @@ def _plan(
 ) -> Plan:
     folder = None if out is None else Path(out)
     if not resume:
-        given = {**given, "data_dir": data_directory(given.get("data_dir"))}
         return plan(method, given, change=change, encoder=encoder, row=row, out=folder, data=data)
     if folder is None:
         raise UserError("name the run to resume: out=RUN")

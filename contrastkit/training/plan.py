@@ -8,6 +8,7 @@ from typing import Any
 from contrastkit import dist
 from contrastkit.data import DataSet, data_names, default_workers
 from contrastkit.data.aligned import parse_folders
+from contrastkit.directories import data_directory
 from contrastkit.errors import UserError
 from contrastkit.methods import Recipe
 from contrastkit.methods.rows import choose_row, recipes_of
@@ -55,7 +56,7 @@ def plan(
         UserError: no such method, row or data, or numbers out of their bounds.
     """
     recipes = recipes_of(method)
-    options = Options(**{"data": DEFAULT_DATA, **given})
+    options = Options(**{"data": DEFAULT_DATA, **given, "data_dir": data_directory(given.get("data_dir"))})
     dist.init(options.device)
     data = data or options.open_data()
     if "workers" not in given:
@@ -94,7 +95,8 @@ def plan_resume(
     if row is not None and row != name.rpartition("/")[2]:
         raise UserError(f"a run keeps its recipe: {path} is {name}; leave --recipe out")
     recipe = change(recipes[name].from_json(record["recipe"]))
-    options = replace(Options.from_json(record["options"]), **given)
+    data_dir = data_directory(given.get("data_dir"), record["options"]["data_dir"])
+    options = replace(Options.from_json(record["options"]), **{**given, "data_dir": data_dir})
     dist.init(options.device)
     return Plan(name, recipe, options, data or options.open_data(), path, True)
 
