@@ -329,7 +329,10 @@ def test_the_debates_seven_rows() -> None:
         ({"negatives": -1}, "--negatives must not be negative"),
         ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
         ({"views": RECIPES["byol/tiny"].views[:1]}, "two views, 1 are given"),
-        ({"encoder": "timm:resnet10t", "encoder_norm": "group"}, "group norm is for tiny and torchvision's ResNets"),
+        (
+            {"encoder": "timm:resnet10t", "encoder_norm": "group"},
+            "only tiny and untrained torchvision ResNets support group norm",
+        ),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

@@ -211,7 +211,7 @@ def test_what_does_not_fit_is_said_in_one_line(
 
 
 def test_it_cannot_be_compiled_and_says_so(sounds: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cpc-audio/tiny has nothing to compile: leave --compile out"):
+    with pytest.raises(UserError, match="cpc-audio/tiny has nothing to compile: drop --compile"):
         train(
             "cpc-audio/tiny", RECIPES["cpc-audio/tiny"], Options(data=str(sounds), compile=True), out=tmp_path / "run"
         )
