@@ -282,7 +282,7 @@ def test_a_finished_run_resumes_to_itself(images: Path, straight: Path) -> None:
 
 def test_other_data_are_refused_on_resume(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", stop_after=1)
-    with pytest.raises(UserError, match="the data are not those"):
+    with pytest.raises(UserError, match="was trained on other data"):
         options = Options(data="digits", val_fraction=0.2, device="cpu", seed=5)
         train(NAME, recipe(), options, out=tmp_path / "run", resume=True)
 
