@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contrastkit.cli.main import main
 from PIL import Image
 from torch import Tensor, nn
 
 import contrastkit
 from contrastkit.bench import measure
-from contrastkit.cli.main import main
 from contrastkit.colour import COLOURS
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
@@ -287,7 +287,7 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({}, {"channels": 4}, "made of RGB images, these have 4 channel"),
         ({"K": M + 1}, {}, "--K 41 draws are more than the 40 images"),
         ({"K": 1}, {"images": 1}, "there is only one"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, {}, "channels of one augmented image, 2 images are given"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, {}, "give one view, not 2"),
         ({"colour": "labb"}, {}, "unknown colour space 'labb', did you mean 'lab'"),
         ({"encoder": "timm:resnet10t"}, {}, "use --width 1"),
         ({"centre": True, "batch": 1}, {}, "--centre is a batch norm"),
@@ -355,7 +355,7 @@ def test_a_run_on_two_senses_is_judged_by_retrieval(
     assert main(["retrieve", str(out), turned, "--val-fraction=0.25"]) == 2
     assert "learned from rgb, depth, depth+rgb holds depth, rgb" in capsys.readouterr().err
     assert main(["train", "cmc", data, f"--out={tmp_path / 'none'}", *numbers, "--colour=ycbcr"]) == 2
-    assert "have views of their own" in capsys.readouterr().err
+    assert "these data have several modalities" in capsys.readouterr().err
 
     other = tmp_path / "moco"
     quick = ["--encoder=tiny", "--size=12", "--batch=32", "--K=64", "--epochs=1", "--monitor-every=0", "--device=cpu"]

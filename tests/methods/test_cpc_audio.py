@@ -188,10 +188,13 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert main(["train", "moco", f"--data={images}", f"--out={moco}", *quick]) == 0
     capsys.readouterr()
     for command, says in (
-        (["train", "cpc-audio", out], "holds images, this method learns from sounds"),
-        (["train", "moco", f"--data={sounds}", out], "holds sounds, this method learns from images: use cpc-audio"),
+        (["train", "cpc-audio", out], "contains images, this method learns from sounds"),
+        (["train", "moco", f"--data={sounds}", out], "contains sounds, this method learns from images: use cpc-audio"),
         (["train", "cpc-audio", f"--data={sounds}", out, "--encoder=resnet18"], "of sounds it is wave, or tiny"),
-        (["train", "cpc-audio", f"--data={sounds}", out, "--encoder=tiny", "--size=640"], "8 frames, and none lies 8"),
+        (
+            ["train", "cpc-audio", f"--data={sounds}", out, "--encoder=tiny", "--size=640"],
+            "8 frames, too few to predict 8",
+        ),
         (["train", "cpc-audio", f"--data={sounds}", out, "--tau=0"], "--tau must be above 0"),
         (["knn", "--encoder=pixels", f"--data={sounds}"], "--encoder pixels is for images"),
         (["knn", "--encoder=resnet18", f"--data={sounds}"], "of sounds it is wave, or tiny"),

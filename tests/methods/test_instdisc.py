@@ -308,7 +308,7 @@ def test_the_rate_is_the_official_codes() -> None:
         ({"loss": "softmax", "K": 4096}, 3000, "--K 4096 draws are more than the 3000 images"),
         ({"K": 1}, 1, "there is only one"),
         ({"loss": "full"}, 1, "there is only one"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, M, "one view of an image, 2 are given"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, M, "one view of an image, not 2"),
         ({"centre": True, "batch": 1}, M, "--centre is a batch norm"),
         ({"K": 0}, M, "--K must be at least 1"),
         ({"dim": 0}, M, "--dim must be at least 1"),

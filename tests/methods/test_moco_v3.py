@@ -225,8 +225,8 @@ def test_the_encoder_of_a_run_is_built_again_from_its_options() -> None:
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
-        ({"views": RECIPES["moco-v3/tiny"].views[:1]}, "two views, 1 are given"),
-        ({"batch": 1}, "--batch must be at least 2, not 1: its other images are the negatives"),
+        ({"views": RECIPES["moco-v3/tiny"].views[:1]}, "two views, not 1"),
+        ({"batch": 1}, "--batch must be at least 2, not 1: the negatives are the batch's other images"),
         ({"tau": 0.0}, "--tau must be above 0"),
         ({"m": 1.1}, r"--m must lie in \[0, 1\]"),
         ({"dim": 0}, "--dim must be at least 1"),
@@ -243,7 +243,7 @@ def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str)
 
 
 def test_few_negatives_and_a_resnets_numbers_for_a_transformer_are_said() -> None:
-    assert "each query has 7 negatives" in build().notices[0]
+    assert "each query has only 7 negatives" in build().notices[0]
     assert build(batch=256).notices == []
     assert "--recipe imagenet-vit" in vit(optimizer="lars", batch=256).notices[0]
     assert "imagenet-vit" in rows_of("moco-v3")

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contrastkit.cli.main import main
 from PIL import Image
 
 import contrastkit
 from contrastkit import checkpoint
-from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Recipe
 from contrastkit.methods.moco import MoCo
