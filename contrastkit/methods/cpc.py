@@ -89,7 +89,7 @@ class CPCRecipe(Recipe):
         if self.rows <= farthest:
             raise UserError(
                 f"views of {self.views[0].size} px have {max(self.rows, 0)} rows of patches (--patch {self.patch}, "
-                f"--stride {self.stride}), too few to predict {farthest} rows ahead: lower --steps-to-predict or --patch"
+                f"--stride {self.stride}), too few to predict {farthest} ahead: lower --steps-to-predict or --patch"
             )
         return CPC(self, context)
 

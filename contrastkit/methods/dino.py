@@ -9,8 +9,8 @@ r"""DINO: Emerging Properties in Self-Supervised Vision Transformers (Caron et a
     c \leftarrow m c + (1 - m) \frac{1}{B} \sum_{i=1}^B g_{\theta_t}(x_i)
 
 The student sees all views of an image; the teacher, its momentum average, only the two global ones. The output of the
-student for any view should match the teacher's for another. There are no negatives: a low temperature (sharpening) keeps
-the teacher from a uniform output, and the centre c from always favouring one dimension (Sec. 3.1, 5.3).
+student for any view should match the teacher's for another. There are no negatives: a low temperature (sharpening)
+keeps the teacher from a uniform output, and the centre c from always favouring one dimension (Sec. 3.1, 5.3).
 
 Where we depart from the official code: the last layer's scores are float32 even if the encoder runs in bfloat16,
 resizing is bilinear instead of bicubic, positions are interpolated for local crops with antialiasing (timm's), and drop

@@ -290,10 +290,10 @@ def test_context_and_matrices_are_trained() -> None:
     [
         (
             {"patch": 16},
-            r"views of 15 px have 0 rows of patches \(--patch 16, --stride 3\), too few to predict 3 rows ahead: "
+            r"views of 15 px have 0 rows of patches \(--patch 16, --stride 3\), too few to predict 3 ahead: "
             "lower --steps-to-predict or --patch",
         ),
-        ({"steps_to_predict": 3}, "views of 15 px have 4 rows of patches .* too few to predict 4 rows ahead"),
+        ({"steps_to_predict": 3}, "views of 15 px have 4 rows of patches .* too few to predict 4 ahead"),
         ({"views": RECIPES["moco-v2/tiny"].views}, "CPC predicts patches of one view from others of it, 2 views"),
         ({"directions": 5}, "--directions must be 1 to 4, not 5"),
         ({"stages": 2}, "--stages must be 3 or 4, not 2"),
