@@ -192,7 +192,7 @@ def _torchvision(name: str, channels: int, size: int, pretrained: bool, width: f
     else:  # timm's ResNets are the same networks, of any width
         import timm
 
-        stages = [round(width * usual) for usual in (64, 128, 256, 512)]
+        stages = [round(width * full) for full in (64, 128, 256, 512)]
         trunk = timm.create_model(name, channels=stages, num_classes=0, zero_init_last=False)
         dim = trunk.num_features
     if small:

@@ -190,14 +190,14 @@ def test_what_does_not_fit_is_said_in_one_line(
     for command, says in (
         (["train", "cpc-audio", out], "contains images, this method learns from sounds"),
         (["train", "moco", f"--data={sounds}", out], "contains sounds, this method learns from images: use cpc-audio"),
-        (["train", "cpc-audio", f"--data={sounds}", out, "--encoder=resnet18"], "of sounds it is wave, or tiny"),
+        (["train", "cpc-audio", f"--data={sounds}", out, "--encoder=resnet18"], "use wave or tiny for sounds"),
         (
             ["train", "cpc-audio", f"--data={sounds}", out, "--encoder=tiny", "--size=640"],
             "8 frames, too few to predict 8",
         ),
         (["train", "cpc-audio", f"--data={sounds}", out, "--tau=0"], "--tau must be above 0"),
         (["knn", "--encoder=pixels", f"--data={sounds}"], "--encoder pixels is for images"),
-        (["knn", "--encoder=resnet18", f"--data={sounds}"], "of sounds it is wave, or tiny"),
+        (["knn", "--encoder=resnet18", f"--data={sounds}"], "use wave or tiny for sounds"),
         (["knn", "--encoder=wave", f"--data={images}"], "is for sounds"),
         (["train", "moco", f"--data={images}", out, "--encoder=wave"], "is for sounds"),
         (["probe", "--encoder=tiny", f"--data={sounds}", "--val-fraction=0.2", "--protocol=moco"], "these are sounds"),
