@@ -286,7 +286,7 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({}, {"channels": 1}, "made of RGB images, these have 1 channel"),
         ({}, {"channels": 4}, "made of RGB images, these have 4 channel"),
         ({"K": M + 1}, {}, "--K 41 draws are more than the 40 images"),
-        ({"K": 1}, {"images": 1}, "there is only one"),
+        ({"K": 1}, {"images": 1}, "at least two images"),
         ({"views": RECIPES["moco-v2/tiny"].views}, {}, "give one view, not 2"),
         ({"colour": "labb"}, {}, "unknown colour space 'labb', did you mean 'lab'"),
         ({"encoder": "timm:resnet10t"}, {}, "use --width 1"),

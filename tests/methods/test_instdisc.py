@@ -306,8 +306,8 @@ def test_the_rate_is_the_official_codes() -> None:
     [
         ({"K": M + 1}, M, "--K 41 draws are more than the 40 images"),
         ({"loss": "softmax", "K": 4096}, 3000, "--K 4096 draws are more than the 3000 images"),
-        ({"K": 1}, 1, "there is only one"),
-        ({"loss": "full"}, 1, "there is only one"),
+        ({"K": 1}, 1, "at least two images"),
+        ({"loss": "full"}, 1, "at least two images"),
         ({"views": RECIPES["moco-v2/tiny"].views}, M, "one view of an image, not 2"),
         ({"centre": True, "batch": 1}, M, "--centre is a batch norm"),
         ({"K": 0}, M, "--K must be at least 1"),
