@@ -35,7 +35,7 @@ def init(device: str) -> torch.device:
         index = chosen.index or 0
         if distributed:
             if chosen.index is not None:
-                raise UserError(f"--device {device}: each process takes a GPU of its own; say --device cuda")
+                raise UserError(f"--device {device}: each process uses its own GPU: use --device cuda")
             index = int(os.environ.get("LOCAL_RANK", "0"))
             if index >= torch.cuda.device_count():
                 raise UserError(

@@ -104,7 +104,7 @@ def dino(student: Tensor, teacher: Tensor, centre: Tensor, *, tau_s: float, tau_
 
         loss = mean over the pairs a != v of -sum_k P_t(a)_k log P_s(v)_k      P_s = softmax(student / tau_s)
 
-    with P_t of :func:`sharpened`. Nothing larger than the student's outputs is held, however many pairs there are.
+    with P_t of :func:`sharpened`. No intermediate is larger than the student's outputs, whatever the number of pairs.
 
     Args:
         student: [V, N, K] floating; its first A views are the teacher's.

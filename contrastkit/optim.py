@@ -185,7 +185,7 @@ def learning_rate(
     final: float = 0.0,
     epochs: int | None = None,
 ) -> float:
-    """The learning rate at ``progress`` (steps done / steps in all) in [0, 1].
+    """The learning rate at ``progress`` (completed steps / all steps) in [0, 1].
 
     Args:
         schedule: "cosine" from base_lr to final after the warm-up (Loshchilov & Hutter 2016, Eq. 5 without

@@ -2,7 +2,8 @@
 
 Order and augmentations are functions of (seed, epoch, index, view), so they do not depend on the number of workers or
 processes, nor on a resume within an epoch. The hash is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable
-pseudorandom number generators"), chained over the parts of the address. torch's own generators are neither read nor advanced.
+pseudorandom number generators"), chained over the parts of the address. torch's own generators are neither read nor
+advanced.
 """
 
 import torch

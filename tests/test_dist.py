@@ -83,7 +83,7 @@ def test_one_process_is_its_own_world() -> None:
         ("gpu", 0, 1, "--device gpu: unknown"),
         ("cuda", 0, 1, "torch sees no CUDA device"),
         ("cuda:2", 2, 1, "there are 2 CUDA devices here"),
-        ("cuda:1", 2, 2, "each process takes a GPU of its own"),
+        ("cuda:1", 2, 2, "each process uses its own GPU"),
         ("cuda", 1, 2, "process 1 of this machine has no GPU, there are 1"),
     ],
 )

@@ -180,7 +180,7 @@ TINY = replace(
     dim=128,
     views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["byol-cifar"]),
 )
-# Measured on held-out digits: the views of "digits" and batches of 128 left kNN below the untrained encoder's.
+# Chosen on held-out digits: with the views of "digits" and batches of 128, kNN stayed below the untrained encoder's.
 DIGITS = replace(TINY, epochs=16, batch=48, m=0.95, views=VIEWS["digits-strong"])
 
 RECIPES: dict[str, Recipe] = {
@@ -190,11 +190,11 @@ RECIPES: dict[str, Recipe] = {
     "byol/digits": DIGITS,
 }
 
-# The debate's trainings: what each changes (None: nothing is trained), and the accuracy in % that was published for it
+# The debate's trainings: the changes of each (None: untrained), and its published accuracy in %
 # (https://untitled-ai.github.io/understanding-self-supervised-contrastive-learning.html, "Performance for each
-# variation"): linear, on half of STL-10's test set after a fit to the other half, ResNet-18, 10 epochs, batch 256. By
-# its code (imbue-ai/self_supervised, train_blog.py) with SGD at 0.8, the contrastive loss at 0.02 and over 65,536 keys.
-# Its Appendices C and D: trained longer, or with LARS, BYOL without batch norm in the heads did learn.
+# variation"): linear, on half of STL-10's test set after a fit to the other half, ResNet-18, 10 epochs, batch 256. Its
+# code (imbue-ai/self_supervised, train_blog.py) uses SGD at 0.8, and 0.02 with 65,536 keys for the contrastive loss.
+# By its Appendices C and D, BYOL without batch norm in the heads does learn if trained longer, or with LARS.
 ABLATION: dict[str, tuple[dict[str, Any] | None, float]] = {
     "contrastive loss": ({"projector_norm": "none", "predictor_norm": "none", "negatives": 4096, "m": 0.99}, 44.1),
     "BYOL": ({"projector_norm": "batch", "predictor_norm": "batch"}, 57.7),
@@ -207,11 +207,12 @@ ABLATION: dict[str, tuple[dict[str, Any] | None, float]] = {
 
 
 def ablation(recipe: BYOLRecipe) -> dict[str, BYOLRecipe | None]:
-    """The seven rows of the batch-norm debate as changes of one recipe, all on its budget; None is the untrained
-    encoder. What was published for them is the second entry of each row of :data:`ABLATION`.
+    """The seven rows of the batch-norm debate as changes of one recipe, with equal budgets; None is the untrained
+    encoder. The published results are in :data:`ABLATION`.
 
-    The contrastive loss has a rate and a momentum of its own, a quarter of the recipe's (a fortieth in the published
-    code) and MoCo's: at BYOL's it stays at chance. On the embedded digits it does so at 0.03 to 0.5, alike."""
+    The contrastive loss has its own learning rate, a quarter of the recipe's (a fortieth in the published code), and
+    MoCo's momentum: with BYOL's it stays at chance. On the embedded digits it does so at any rate from 0.03 to 0.5.
+    """
     rows: dict[str, BYOLRecipe | None] = {}
     for name, (changes, _) in ABLATION.items():
         rows[name] = None if changes is None else replace(recipe, **changes)
