@@ -106,10 +106,10 @@ def test_loss_and_gradient_are_the_papers(loss: str, proximal: float) -> None:
     else:
         expected = softmax_loop(v, bank, rows) if loss == "softmax" else full_loop(v, bank, b.index)
     expected = expected + proximal * proximal_loop(v, bank, b.index)
-    found = method(b, 0.0).loss
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    for g, want in zip(gradients(found, method), gradients(expected, method), strict=True):
-        torch.testing.assert_close(g, want, atol=2e-4 * want.abs().max().item(), rtol=0)
+    actual = method(b, 0.0).loss
+    assert actual.item() == pytest.approx(expected.item(), rel=1e-5)
+    for g, g_expected in zip(gradients(actual, method), gradients(expected, method), strict=True):
+        torch.testing.assert_close(g, g_expected, atol=2e-4 * g_expected.abs().max().item(), rtol=0)
 
 
 @torch.no_grad()

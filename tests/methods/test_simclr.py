@@ -246,8 +246,8 @@ def test_the_rate_rises_for_ten_epochs_and_falls_along_a_cosine_every_step(name:
     assert row.lr == pytest.approx(0.3 * row.batch / 256) == pytest.approx(0.075 * math.sqrt(row.batch))
     assert not row.lr_per_epoch
     warmup = row.warmup_epochs / row.epochs
-    found = learning_rate(epoch / row.epochs, schedule=row.schedule, base_lr=row.lr, warmup=warmup)
-    assert found == pytest.approx(lr, abs=1e-9)
+    actual = learning_rate(epoch / row.epochs, schedule=row.schedule, base_lr=row.lr, warmup=warmup)
+    assert actual == pytest.approx(lr, abs=1e-9)
 
 
 @pytest.mark.parametrize("memory", [0, K])
