@@ -24,6 +24,7 @@ from benchmarks import RESULTS
 from contrastkit import optim
 from contrastkit.cards import CARDS
 from contrastkit.checkpoint import write_text, write_with
+from contrastkit.compat import cpu_has_fast_bfloat16
 from contrastkit.data import DataSet, Loader, Source, open_data
 from contrastkit.evaluate import EvaluationSubject
 from contrastkit.evaluate.summary import summarise
@@ -70,7 +71,7 @@ def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
         optim.build_optimizer(groups, "sgd", lr=0.1, weight_decay=recipe.weight_decay),
         epochs=recipe.epochs,
         learning_rate=partial(optim.learning_rate, schedule="cosine", base_lr=0.1, warmup=1 / recipe.epochs),
-        autocast=partial(torch.autocast, "cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()),
+        autocast=partial(torch.autocast, "cpu", torch.bfloat16, enabled=cpu_has_fast_bfloat16()),
     )
     return encoder.eval()
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contrastkit import compat
 from contrastkit.bench.measure import Missing, Way, fastest
 
 Loss = Callable[[Tensor], Tensor]
@@ -54,7 +55,7 @@ def compiled(eager: Callable) -> Callable:
 
     def way(*args: Tensor) -> object:
         if not made:
-            torch._dynamo.reset()
+            compat.reset_compiler()
             logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU, loudly
             made["it"] = torch.compile(eager, dynamic=False)
             try:
@@ -76,8 +77,7 @@ def unavailable(why: str) -> Callable:
 
 def reference(op: str) -> Callable:
     """An op's reference, whatever kernel there may be."""
-    overload = getattr(torch.ops.contrastkit, op).default
-    return lambda *args: overload._op_dk(torch._C.DispatchKey.CompositeExplicitAutograd, *args)
+    return compat.reference_kernel(getattr(torch.ops.contrastkit, op).default)
 
 
 def unit(*shape: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -1,11 +1,11 @@
-"""A momentum encoder's update, beside DINO's official code and torch._foreach_lerp_."""
+"""A momentum encoder's update, compared with DINO's official code and torch's own foreach functions."""
 
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from contrastkit import ops
+from contrastkit import compat, ops
 from contrastkit.bench.case import Case, unavailable
 from contrastkit.bench.measure import Way
 
@@ -31,7 +31,7 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
 
         def way(
             update: Callable[[list[Tensor], list[Tensor]], object],
-            copy: Callable[[list[Tensor], list[Tensor]], object] = torch._foreach_copy_,
+            copy: Callable[[list[Tensor], list[Tensor]], object] = compat.foreach_copy_,
             averages: list[Tensor] = averages,
             params: list[Tensor] = params,
             counts: list[Tensor] = counts,
@@ -44,11 +44,11 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
 
             return run
 
-        foreach = way(lambda a, p: torch._foreach_lerp_(a, p, 1 - M))
+        foreach = way(lambda a, p: compat.foreach_lerp_(a, p, 1 - M))
         ways: dict[str, Way] = {
             "eager": way(official, copy_each),
             "ours": way(lambda a, p: ops.ema_(a, p, M)),
-            "foreach": foreach if dtype == torch.float32 else unavailable("_foreach_lerp_ wants one dtype"),
+            "foreach": foreach if dtype == torch.float32 else unavailable("_foreach_lerp_ requires a single dtype"),
         }
         numel = sum(p.numel() for p in params)
         yield Case(

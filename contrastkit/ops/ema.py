@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from contrastkit.compat import foreach_lerp_
 from contrastkit.ops.library import LIBRARY
 
 LIBRARY.define("ema_(Tensor(a!)[] averages, Tensor[] params, float m) -> ()")
@@ -42,7 +43,7 @@ def _reference(averages: list[Tensor], params: list[Tensor], m: float) -> None:
     _check(averages, params)
     same = [(a, p) for a, p in zip(averages, params, strict=True) if a.dtype == p.dtype]
     if same:
-        torch._foreach_lerp_([a for a, _ in same], [p for _, p in same], 1.0 - m)
+        foreach_lerp_([a for a, _ in same], [p for _, p in same], 1.0 - m)
     for a, p in zip(averages, params, strict=True):
         if a.dtype != p.dtype:  # lerp wants one dtype; two different ones promote to float32 or float64
             wide = torch.promote_types(a.dtype, p.dtype)

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from contrastkit.compat import has_kernel, op_names
+
 _build: dict[str, Any] | None = None  # what _C says of itself once it is loaded
 _aside: str | None = None  # why it is not
 
@@ -51,11 +53,7 @@ def torch_version(extension: Path) -> str | None:
 
 def names() -> list[str]:
     """Every op that the dispatcher has in the namespace `contrastkit`."""
-    return sorted(
-        name.removeprefix("contrastkit::")
-        for name in torch._C._dispatch_get_all_op_names()
-        if name.startswith("contrastkit::")
-    )
+    return op_names("contrastkit")
 
 
 def info() -> dict[str, Any]:
@@ -68,7 +66,7 @@ def info() -> dict[str, Any]:
     """
 
     def kernel(op: str, device: str) -> str:
-        if not torch._C._dispatch_has_kernel_for_dispatch_key(f"contrastkit::{op}", device):
+        if not has_kernel(f"contrastkit::{op}", device):
             return "reference"
         return "CUDA" if device == "CUDA" or _build is None else f"C++ ({_build['isa']})"
 
