@@ -9,6 +9,7 @@ command line and torch, so a copy of it also runs in an older checkout. It resta
 and OpenBLAS: the number of threads changes the order of sums, and with it their last bits.
 """
 
+# ruff: noqa: E402 (numpy and torch are imported after the restart)
 import argparse
 import contextlib
 import hashlib

@@ -45,7 +45,7 @@ def ntxent(device: str, N: int) -> dict[str, Way]:
     z = unit(N, C, device=device)
 
     def official(z: torch.Tensor) -> torch.Tensor:
-        s = (z @ z.T / 0.1).mgiven_fill(torch.eye(N, dtype=torch.bool, device=device), -torch.inf)
+        s = (z @ z.T / 0.1).masked_fill(torch.eye(N, dtype=torch.bool, device=device), -torch.inf)
         return F.cross_entropy(s, (torch.arange(N, device=device) + N // 2) % N)
 
     ways = {"contrastkit": gradient(lambda z: ops.ntxent(z, tau=0.1)[0].mean(), z)}

@@ -12,10 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from contrastkit.cli import screen
-from contrastkit.cli.causal import causal_app
-from contrastkit.cli.main import main
-from contrastkit.cli.tables import precise
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
 from contrastkit.causal import refute as attempts
@@ -35,6 +31,10 @@ from contrastkit.causal.weighting import (
     GlobalBalancing,
     InverseProbability,
 )
+from contrastkit.cli import screen
+from contrastkit.cli.causal import causal_app
+from contrastkit.cli.main import main
+from contrastkit.cli.tables import precise
 from tests.cli.option_table import arguments, options_of, plain, same
 
 Options = dict[str, Any]
@@ -137,8 +137,8 @@ def balance(options: Options) -> Any:
 
 def weight(options: Options) -> Any:
     X, T, Y, rest = split(options)
-    rest = {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | rest
-    return {"weight": weights(X, T, Y, **rest)[0]}
+    how: dict[str, Any] = {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | rest
+    return {"weight": weights(X, T, Y, **how)[0]}
 
 
 def propensity(options: Options) -> Any:

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from contrastkit.cli import screen
-from contrastkit.cli.main import app, main
-from contrastkit.cli.methods import per_view
 from PIL import Image
 
 from contrastkit import training as library
 from contrastkit.augment import VIEWS
 from contrastkit.cards import CARDS
+from contrastkit.cli import screen
+from contrastkit.cli.main import app, main
+from contrastkit.cli.methods import per_view
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, overview
 from contrastkit.names import METHODS
@@ -56,17 +56,17 @@ def one_error_line(capsys: pytest.CaptureFixture[str], *args: object) -> str:
 # ---------------------------------------- what reaches the library
 
 
-def reached(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[object, ...]:
-    """Name, recipe, options and how of the training that a command asks for."""
-    asked: list[tuple[object, ...]] = []
+def reached(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[str, Any, Any, dict[str, Any]]:
+    """Name, recipe, options and further arguments with which a command calls contrastkit.training.train."""
+    calls: list[tuple[str, Any, Any, dict[str, Any]]] = []
 
-    def train(name: str, recipe: object, options: object, **how: object) -> library.Outcome:
-        asked.append((name, recipe, options, how))
+    def train(name: str, recipe: Any, options: Any, **how: Any) -> library.Outcome:
+        calls.append((name, recipe, options, how))
         return library.Outcome(Run(Path(".")), 0, True, False, 0.0, 0.0)
 
     monkeypatch.setattr(library, "train", train)
     assert main(["train", *map(str, args)]) == 0
-    return asked[0]
+    return calls[0]
 
 
 def test_without_options_the_embedded_digits_and_their_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,7 @@ def test_without_options_the_embedded_digits_and_their_recipe(monkeypatch: pytes
 def test_without_out_a_run_takes_a_folder_that_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("runs/moco-v2-digits-affdigits", "runs/moco-v2-digits-affdigits-2"):
-        assert reached(monkeypatch, "moco")[3]["out"] == Path(folder)  # type: ignore[index]
+        assert reached(monkeypatch, "moco")[3]["out"] == Path(folder)
         Path(folder).mkdir(parents=True)
 
 
@@ -93,10 +93,9 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
     )  # fmt: skip
     first, second = (replace(v, size=12, gray_first=True) for v in VIEWS["simclr-cifar"])
     assert name == "moco-v1/tiny"
-    assert recipe == replace(
-        RECIPES["moco-v1/tiny"], tau=0.5, K=99, symmetric=True, milestones=(0.1, 0.2), schedule="step",
-        views=(replace(first, blur_p=0.1), replace(second, blur_p=0.2)),
-    )  # fmt: skip
+    numbers: dict[str, Any] = {"tau": 0.5, "K": 99, "symmetric": True, "milestones": (0.1, 0.2), "schedule": "step"}
+    both = (replace(first, blur_p=0.1), replace(second, blur_p=0.2))
+    assert recipe == replace(RECIPES["moco-v1/tiny"], **numbers, views=both)
     assert options == library.Options(
         data=str(images), workers=3, seed=7, precision="float32", compile=True, save_every=2, monitor_every=3,
         max_bad=0.5, val_fraction=0.25, device="cpu", data_dir=images.parent,
@@ -106,15 +105,15 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
 
 def test_a_pair_of_numbers_is_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
     _, recipe, *_ = reached(monkeypatch, "moco", "--zoom-min=1.5", "--zoom-max=2", "--out=r")  # digits: 0.7 to 1.3
-    assert [(v.zoom_min, v.zoom_max) for v in recipe.views] == [(1.5, 2.0)] * 2  # type: ignore[attr-defined]
+    assert [(v.zoom_min, v.zoom_max) for v in recipe.views] == [(1.5, 2.0)] * 2
 
 
 def test_any_row_of_views_goes_to_a_method_of_many_crops(monkeypatch: pytest.MonkeyPatch, images: Path) -> None:
     common = (f"--data={images}", "--encoder=tiny", "--out=r")
     _, recipe, *_ = reached(monkeypatch, "swav", *common, "--views=swav", "--size=16,16,8,8,8,8,8,8")
-    assert [view.size for view in recipe.views] == [16, 16, *[8] * 6]  # type: ignore[attr-defined]
+    assert [view.size for view in recipe.views] == [16, 16, *[8] * 6]
     _, recipe, *_ = reached(monkeypatch, "dino", *common, "--views=moco-cifar")
-    assert len(recipe.views) == 2  # type: ignore[attr-defined]
+    assert len(recipe.views) == 2
 
 
 def test_a_folder_does_not_stand_in_for_a_named_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -123,9 +122,9 @@ def test_a_folder_does_not_stand_in_for_a_named_set(monkeypatch: pytest.MonkeyPa
         Path(name).mkdir()
         for image in ("a.png", "b.png"):
             Image.new("RGB", (80, 80)).save(Path(name) / image)
-    assert reached(monkeypatch, "moco", "--data=digits", "--out=r")[2].data == "digits"  # type: ignore[attr-defined]
+    assert reached(monkeypatch, "moco", "--data=digits", "--out=r")[2].data == "digits"
     own = ["moco", "--data=mine", "--batch=2", "--bn-groups=1", "--out=r"]
-    assert reached(monkeypatch, *own)[2].data == str(tmp_path / "mine")  # type: ignore[attr-defined]
+    assert reached(monkeypatch, *own)[2].data == str(tmp_path / "mine")
 
 
 def test_the_row_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +136,9 @@ def test_resume_needs_nothing_else(monkeypatch: pytest.MonkeyPatch, run: Path, i
     name, recipe, options, how = reached(monkeypatch, "moco", f"--resume={run}")
     kept = json.loads((run / "recipe.json").read_text())
     assert name == kept["name"] == "moco-v2/tiny"
-    assert recipe.K == 64 and recipe.epochs == 2 and recipe.views[1].size == 12  # type: ignore[attr-defined]
+    assert recipe.K == 64 and recipe.epochs == 2 and recipe.views[1].size == 12
     assert options == library.Options(**kept["options"])
-    assert (options.data, options.val_fraction, options.monitor_every) == (str(images), 0.2, 0)  # type: ignore[attr-defined]
+    assert (options.data, options.val_fraction, options.monitor_every) == (str(images), 0.2, 0)
     assert (how["out"], how["resume"]) == (run, True)
 
 
@@ -153,7 +152,7 @@ def test_resume_may_change_where_and_how_a_run_is_watched(
     )  # fmt: skip
     changes = {"workers": 2, "data_dir": tmp_path, "save_every": 5, "monitor_every": 4, "max_bad": 0.2}
     assert options == replace(before, **changes)  # type: ignore[type-var]
-    assert recipe.tau == 0.1 and how["stop_after"] == 2  # type: ignore[attr-defined]  # to repeat is not to change
+    assert recipe.tau == 0.1 and how["stop_after"] == 2  # to repeat is not to change
 
 
 # ---------------------------------------- files
@@ -435,7 +434,7 @@ def test_no_commands_help_imports_torch() -> None:
 
 
 def test_these_are_all_the_commands() -> None:
-    assert set(typer.main.get_command(app).commands) == set(COMMANDS)  # type: ignore[attr-defined]
+    assert set(typer.main.get_command(app).commands) == set(COMMANDS)
 
 
 def test_the_package_is_a_program(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
+from tests.data.pictures import images_of
 
 
 @pytest.mark.parametrize(
@@ -22,13 +23,13 @@ def test_npz_shapes(tmp_path, shape, expected):
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     np.savez(tmp_path / "x.npz", images=pixels, labels=np.arange(5))
     source = open_data(str(tmp_path / "x.npz")).train
-    assert source.images.shape == expected
+    assert images_of(source).shape == expected
     want = (
         pixels
         if pixels.ndim == 4 and shape[1] < shape[3]
         else pixels.reshape(5, shape[1], shape[2], -1).transpose(0, 3, 1, 2)
     )
-    assert np.array_equal(source.images.numpy(), want)
+    assert np.array_equal(images_of(source).numpy(), want)
     assert source.labels.tolist() == list(range(5))
 
 
@@ -42,7 +43,7 @@ def test_npz_floats_text_labels_and_test_part(tmp_path):
         test_labels=np.array(["cow", "ant"]),
     )
     data = open_data(str(tmp_path / "x.npz"))
-    assert data.train.images.flatten()[[0, -1]].tolist() == [0, 255]
+    assert images_of(data.train).flatten()[[0, -1]].tolist() == [0, 255]
     assert data.train.classes == ("ant", "cow", "dog")
     assert data.train.labels.tolist() == [2, 0, 2, 1]
     assert data.test.labels.tolist() == [1, 0]

@@ -113,7 +113,7 @@ def test_what_cannot_be_evaluated() -> None:
     ):
         for call in (knn, probe, summarise):
             with pytest.raises(UserError, match=says):
-                call(EvaluationSubject(data=data, encoders=encoders, size=12))  # type: ignore[operator]
+                call(EvaluationSubject(data=data, encoders=encoders, size=12))
     subject = EvaluationSubject(data=data_set(), encoders=encoders, size=12)
     with pytest.raises(UserError, match="one encoder embeds at a time, not 2: mean, pixels"):
         embed(subject)

@@ -1,5 +1,6 @@
 import math
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def eager(query, positive, keys, tau, exclude=None, n_valid=None, ids=None):
 
 
 def masks(kind, N, K):
-    chosen = {}
+    chosen: dict[str, Any] = {}
     if kind in ("exclude", "all"):
         chosen["exclude"] = torch.randint(-1, K, (N, 3))
     if kind in ("n_valid", "all"):
@@ -80,7 +81,7 @@ def test_values_are_the_double_loops(dtype, N, K, C, kind):
     chosen = masks(kind, N, K)
     loss, lse, top1 = ops.infonce(query, positive, keys, tau=0.1, **chosen)
     expected = by_hand(query, positive, keys, 0.1, **chosen)
-    tolerance = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
+    tolerance: dict[str, Any] = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
     torch.testing.assert_close(loss.double(), expected[0], **tolerance)
     torch.testing.assert_close(lse.double(), expected[1], **tolerance)
     assert torch.equal(top1, expected[2])
