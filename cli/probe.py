@@ -44,7 +44,10 @@ def probe(
     ] = None,
     output: OutputOptions,
 ) -> None:
-    """Accuracy of a linear classifier on frozen features, its learning rate chosen on held-out training images."""
+    """Evaluate frozen features by a linear classifier.
+
+    Its learning rate is chosen on held-out training images, or given (protocol moco).
+    """
     from contrastkit import evaluate
 
     if plot is not None and protocol != "rates":
@@ -54,7 +57,7 @@ def probe(
     with screen.progress() as on_progress:
         report = evaluate.probe(
             subject, protocol=protocol, epochs=epochs, lr=lr, seeds=seeds, seed=which.seed, on_progress=on_progress,
-            on_epoch=_say_epoch,
+            on_epoch=_print_epoch,
         )  # fmt: skip
     screen.lines(report.notices)
     _plot(report, plot or (subject.reports and subject.reports / "probe.png"))
@@ -66,9 +69,9 @@ def probe(
     write_reports(report.as_json(), output.json, subject.reports and subject.reports / "probe.json")
 
 
-def _say_epoch(encoder: str, epoch: int, epochs: int, loss: float) -> None:
+def _print_epoch(encoder: str, epoch: int, epochs: int, loss: float) -> None:
     if epoch == 1:
-        screen.say(f"{encoder}: {epochs} epochs of the linear probe")
+        screen.say(f"{encoder}: linear probe, {epochs} epochs")
     screen.say(f"epoch {epoch}/{epochs}  loss {loss:.4f}")
 
 

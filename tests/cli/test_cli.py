@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from contrastkit.cli import screen
+from contrastkit.cli.main import ORDER, app, main
+from contrastkit.cli.methods import per_view
 from PIL import Image
 
 from contrastkit import training as library
 from contrastkit.augment import VIEWS
 from contrastkit.cards import CARDS
-from contrastkit.cli import screen
-from contrastkit.cli.main import app, main
-from contrastkit.cli.methods import per_view
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, overview
 from contrastkit.names import METHODS
@@ -152,7 +152,7 @@ def test_resume_may_change_where_and_how_a_run_is_watched(
         "--monitor-every=4", "--max-bad=0.2", "--stop-after=2", "--tau=0.1", "--seed=0",
     )  # fmt: skip
     changes = {"workers": 2, "data_dir": tmp_path, "save_every": 5, "monitor_every": 4, "max_bad": 0.2}
-    assert options == replace(before, **changes)  # type: ignore[type-var]
+    assert options == replace(before, **changes)
     assert recipe.tau == 0.1 and how["stop_after"] == 2  # to repeat is not to change
 
 
@@ -426,21 +426,23 @@ for args in ([], *([name] for name in sys.argv[1:])):
 
 def test_no_commands_help_imports_torch() -> None:
     """Only that of a single method does, for its recipe."""
-    done = subprocess.run([sys.executable, "-c", HELP, *COMMANDS], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[1:3] for line in done.stdout.splitlines() if "Usage:" in line] == [
+    result = subprocess.run([sys.executable, "-c", HELP, *COMMANDS], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[1:3] for line in result.stdout.splitlines() if "Usage:" in line] == [
         ["contrastkit", "[OPTIONS]"],
         *(["contrastkit", name] for name in COMMANDS),
     ]
 
 
 def test_these_are_all_the_commands() -> None:
-    assert set(typer.main.get_command(app).commands) == set(COMMANDS)
+    command: Any = typer.main.get_command(app)
+    assert set(command.commands) == set(COMMANDS)
+    assert command.list_commands(None) == list(ORDER)
 
 
 def test_the_package_is_a_program(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "contrastkit", "--version"], capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.startswith("contrastkit ")
+    result = subprocess.run([sys.executable, "-m", "contrastkit", "--version"], capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.startswith("contrastkit ")
 
 
 def test_a_methods_help_lists_its_numbers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

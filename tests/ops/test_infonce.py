@@ -174,11 +174,11 @@ def test_low_precision_errs_no_more_than_twice_torch_in_it(q_dtype, k_dtype):
         return [loss, *torch.autograd.grad(loss.sum(), xs)]
 
     ours = both(lambda q, p, k: ops.infonce(q, p, k, tau=0.2)[0])
-    reference, truth = both(lambda *xs: eager(*xs, 0.2), low), both(lambda *xs: eager(*xs, 0.2), torch.float64)
+    reference, truth = (both(lambda q, p, k: eager(q, p, k, 0.2), dtype) for dtype in (low, torch.float64))
     assert ours[0].dtype == torch.float32
     assert [t.dtype for t in ours[1:]] == [q_dtype, k_dtype, k_dtype]
-    for mine, theirs, true in zip(ours, reference, truth, strict=True):
-        error, allowed = (mine.double() - true).abs().max(), (theirs.double() - true).abs().max()
+    for own, theirs, true in zip(ours, reference, truth, strict=True):
+        error, allowed = (own.double() - true).abs().max(), (theirs.double() - true).abs().max()
         assert error <= 2 * allowed + 1e-6
 
 
