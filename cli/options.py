@@ -157,8 +157,8 @@ class OutputOptions:
     debug: Debug = False  # read by main, which handles errors
 
 
-def where(given: Path | None, recorded: str | None = None) -> Path | None:
+def where(explicit: Path | None, recorded: str | None = None) -> Path | None:
     """:func:`contrastkit.directories.data_directory`."""
     from contrastkit.directories import data_directory
 
-    return data_directory(given, recorded)
+    return data_directory(explicit, recorded)

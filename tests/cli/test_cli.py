@@ -254,7 +254,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["methods", "mocco"], "unknown method 'mocco', did you mean 'moco'? (known: "),
         (["train", "moco", "--taw=1"], "--tau"),
         (["train", "moco", "--tau=warm"], "--tau"),
-        (["train", "moco", "--blur-p=much"], "--blur-p: 'much' is no float"),
+        (["train", "moco", "--blur-p=much"], "--blur-p: 'much' is not a number"),
         (["train", "moco", "--blur-p=0.1,0.2,0.3"], "give one value, or 2"),
         (["train", "moco", "--views=moco-v4"], "unknown views 'moco-v4', did you mean"),
         (["train", "moco", "--recipe=tinny"], "did you mean 'tiny'"),
@@ -372,7 +372,7 @@ def test_a_run_keeps_its_recipe(run: Path, capsys: pytest.CaptureFixture[str]) -
     ):
         assert f"a run keeps its {word}" in one_error_line(capsys, "train", "moco", f"--resume={run}", option)
     assert "a run keeps its recipe" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--recipe=32")
-    assert "exclude each other" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--out=elsewhere")
+    assert "cannot be combined" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--out=elsewhere")
 
 
 def test_a_file_that_cannot_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
