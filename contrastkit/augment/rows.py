@@ -54,13 +54,13 @@ class View:
                 not 0 < self.zoom_min <= self.zoom_max,
                 f"--zoom-min {self.zoom_min} and --zoom-max {self.zoom_max} must be in ascending order and above 0",
             ),
-            (not 0 <= self.hue <= 0.5, f"--hue must be in [0, 0.5], not {self.hue}"),
+            (not 0 <= self.hue <= 0.5, f"--hue must lie in [0, 0.5], not {self.hue}"),
         ):
             if wrong:
                 raise UserError(message)
         for name in ("flip_p", "jitter_p", "gray_p", "blur_p", "solarize_p"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name.replace('_', '-')} must be in [0, 1], not {getattr(self, name)}")
+                raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
         for name in ("brightness", "contrast", "saturation", "blur_span", "degrees", "shear", "translate"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")

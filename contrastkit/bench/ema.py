@@ -26,8 +26,8 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
         shapes = [t.shape for t in tensors if t.is_floating_point()]
         averages = [torch.randn(s, device=device) for s in shapes]
         params = [torch.randn(s, device=device).to(dtype) for s in shapes]
-        counters = len(tensors) - len(shapes)  # of batch norm, which are copied, as in timm's ModelEma
-        counts, news = ([torch.tensor(7, device=device) for _ in range(counters)] for _ in range(2))
+        counters = len(tensors) - len(shapes)  # of batch norm; they are copied, as in timm's ModelEma
+        counts, new_counts = ([torch.tensor(7, device=device) for _ in range(counters)] for _ in range(2))
 
         def way(
             update: Callable[[list[Tensor], list[Tensor]], object],
@@ -35,12 +35,12 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
             averages: list[Tensor] = averages,
             params: list[Tensor] = params,
             counts: list[Tensor] = counts,
-            news: list[Tensor] = news,
+            new_counts: list[Tensor] = new_counts,
         ) -> Way:
             def run() -> None:
                 update(averages, params)
                 if counts:
-                    copy(counts, news)
+                    copy(counts, new_counts)
 
             return run
 
@@ -66,6 +66,6 @@ def official(averages: list[Tensor], params: list[Tensor]) -> None:
         a.mul_(M).add_((1 - M) * p)
 
 
-def copy_each(counts: list[Tensor], news: list[Tensor]) -> None:
-    for a, p in zip(counts, news, strict=True):
+def copy_each(counts: list[Tensor], new_counts: list[Tensor]) -> None:
+    for a, p in zip(counts, new_counts, strict=True):
         a.copy_(p)

@@ -24,7 +24,7 @@ class ProbeReport:
     protocol: str
     size: int  # side in pixels of the images
     probe: dict[str, LinearProbe | ProtocolResult]  # of each encoder
-    notices: tuple[str, ...]  # lines that a reader of the figures should know
+    notices: tuple[str, ...]  # what a reader of the numbers should know, one line each
 
     def as_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "notices"}
@@ -94,10 +94,10 @@ def _by_moco(
 ) -> ProbeReport:
     train, test = subject.labelled_parts()
     if train.modality is Modality.SOUND:
-        raise UserError("the protocol 'moco' crops and flips images, but these are sounds: use --protocol rates")
+        raise UserError("protocol 'moco' crops and flips images, but these are sounds: use --protocol rates")
     encoders = {name: encoder for name, encoder in subject.encoders.items() if isinstance(encoder, Encoder)}
     if not encoders:
-        raise UserError("the protocol 'moco' probes an encoder, not raw pixels: use --protocol rates")
+        raise UserError("protocol 'moco' probes encoders, not raw pixels: use --protocol rates")
     probes: dict[str, LinearProbe | ProtocolResult] = {}
     for name, encoder in encoders.items():
 
@@ -121,6 +121,8 @@ def _by_moco(
             on_epoch=report,
         )
     notices = tuple(
-        f"{name}: left out, this protocol probes encoders" for name in subject.encoders if name not in probes
+        f"{name}: skipped, because protocol 'moco' probes encoders only"
+        for name in subject.encoders
+        if name not in probes
     )
     return ProbeReport(subject.data.name, "moco", subject.size, probes, notices)

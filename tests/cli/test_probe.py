@@ -36,7 +36,7 @@ def test_the_rates_are_drawn_in_the_run_or_where_asked(
 def test_the_papers_protocol(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", str(moco_run), "--baselines", "--protocol=moco", "--epochs=2", "--lr=1"]) == 0
     printed = capsys.readouterr().out
-    assert "protocol moco" in printed and "raw pixels: left out, this protocol probes encoders" in printed
+    assert "protocol moco" in printed and "raw pixels: skipped, protocol 'moco' probes encoders only" in printed
     epochs = [line.split("  ")[0] for line in printed.splitlines() if line.startswith("epoch")]
     assert epochs == ["epoch 1/2", "epoch 2/2"] * 2
     report = json.loads((moco_run / "probe.json").read_text())

@@ -115,7 +115,7 @@ def test_what_cannot_be_evaluated() -> None:
             with pytest.raises(UserError, match=says):
                 call(EvaluationSubject(data=data, encoders=encoders, size=12))
     subject = EvaluationSubject(data=data_set(), encoders=encoders, size=12)
-    with pytest.raises(UserError, match="one encoder embeds at a time, not 2: mean, pixels"):
+    with pytest.raises(UserError, match="embed takes one encoder, not 2: mean, pixels"):
         embed(subject)
     with pytest.raises(UserError, match="runs of cmc"):
         retrieve(subject)
