@@ -110,7 +110,7 @@ def open_aligned(request: Request) -> DataSet | None:
         return None
     sets = {modality: folder_dataset(folder) for modality, folder in parse_folders(request.data).items()}
     if sounds := [modality for modality, data in sets.items() if data.train.modality is Modality.SOUND]:
-        raise UserError(f"{sounds[0]} holds sounds: only images can be aligned")
+        raise UserError(f"{sounds[0]} has sounds: only images can be aligned")
     name = "+".join(sets)
     with_test = [modality for modality, data in sets.items() if data.test is not None]
     if with_test and len(with_test) < len(sets):

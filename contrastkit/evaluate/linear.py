@@ -79,9 +79,7 @@ def linear_probe(
         raise UserError("the linear probe needs at least two labelled training images")
     rest, validation = map(train.subset, split(n, train.group_ids, HELD_OUT, seeds[0]))
 
-    def score(
-        fitted: Features, scored: Features, rates: Sequence[float], seed: int
-    ) -> list[tuple[float, float] | None]:
+    def score(on: Features, tested: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
         W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
         return score_classifiers(tested, W, b)
 

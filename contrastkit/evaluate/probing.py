@@ -121,8 +121,6 @@ def _by_moco(
             on_epoch=report,
         )
     notices = tuple(
-        f"{name}: skipped, because protocol 'moco' probes encoders only"
-        for name in subject.encoders
-        if name not in probes
+        f"{name}: skipped, protocol 'moco' probes encoders only" for name in subject.encoders if name not in probes
     )
     return ProbeReport(subject.data.name, "moco", subject.size, probes, notices)

@@ -205,7 +205,7 @@ def _of_encoder(name: str, request: _Request, *, pretrained: bool, size: int | N
     if source.modality is Modality.SOUND:
         name, size = wave_name(name), size or source.size
     elif name in WAVES:
-        raise UserError(f"--encoder {name} takes sounds, but {data.name} has images")
+        raise UserError(f"--encoder {name} is for sounds, but {data.name} has images")
     elif size is None and pretrained:
         size = published_size(name)
     elif size is None:
@@ -246,4 +246,4 @@ def _require_a_frame(source: Source, encoder: str, size: int) -> None:
         UserError: they are shorter.
     """
     if source.modality is Modality.SOUND and size < (frame := math.prod(WAVES[encoder]["strides"])):
-        raise UserError(f"{size} samples are shorter than a frame of {frame}: raise --size")
+        raise UserError(f"{size} samples are less than a frame of {frame}: raise --size")

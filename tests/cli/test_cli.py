@@ -289,7 +289,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["views", "digits", "--out=missing/x.png"], "missing/x.png cannot be written"),
         (["train", "moco", "--resume=nowhere"], "holds no run"),
         (["knn", "nowhere"], "holds no run"),
-        (["knn"], "name what to evaluate"),
+        (["knn"], "nothing to evaluate"),
         (["views", "digit"], "did you mean 'digits'"),
         (["bench-kernels", "--op=infonse"], "infonce"),
     ],

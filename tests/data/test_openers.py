@@ -54,5 +54,5 @@ def test_validation_part_of_files(tmp_path):
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1e-6])
 def test_validation_part_that_leaves_nothing(fraction):
-    with pytest.raises(UserError, match="leaves one part empty"):
+    with pytest.raises(UserError, match="leaves a part empty"):
         open_data("digits", val_fraction=fraction)
