@@ -225,7 +225,7 @@ def test_a_methods_numbers_stand_beside_their_rows(
     assert "\n 32, tiny, digits: 0.1\n" in "\n".join(" " + " ".join(line.split()) for line in out.splitlines())
     assert lines["dim"].startswith("dim 128 dimensions")
     assert lines["symmetric"].startswith("symmetric false let")
-    assert lines["gray_first"].startswith("gray_first imagenet: true drop")
+    assert lines["gray_first"].startswith("gray_first imagenet: true convert")
     assert lines["size"].startswith("size imagenet: 224 side")
     assert "clip_norm" not in lines and "solarize_p" not in lines, "off in every recipe"
 
@@ -276,12 +276,12 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["train", "moco", "--seed=-1"], "--seed"),
         (["train", "moco", f"--seed={10**30}"], "--seed"),
         (["train", "moco", "--ratio=0"], "--ratio must be at least 1"),
-        (["train", "moco", "--zoom-min=0"], "--zoom-min 0.0 and --zoom-max 1.3 must be in order and above 0"),
+        (["train", "moco", "--zoom-min=0"], "--zoom-min 0.0 and --zoom-max 1.3 must be in ascending order and above 0"),
         (["train", "moco", "--sigma-min=0", "--sigma-max=0"], "--sigma-min 0.0 and --sigma-max 0.0"),
-        (["train", "moco", "--crop-min=0.9", "--crop-max=0.5"], "must be in order and lie in (0, 1]"),
-        (["train", "moco", "--crop-min=nan"], "must be in order and lie in (0, 1]"),
+        (["train", "moco", "--crop-min=0.9", "--crop-max=0.5"], "must be in ascending order within (0, 1]"),
+        (["train", "moco", "--crop-min=nan"], "must be in ascending order within (0, 1]"),
         (["train", "moco", "--hue=0.6"], "--hue must lie in [0, 0.5]"),
-        (["train", "moco", "--flip-p=1.5"], "--flip-p is a probability"),
+        (["train", "moco", "--flip-p=1.5"], "--flip-p must lie in [0, 1]"),
         (["train", "moco", "--degrees=-5"], "--degrees must not be negative"),
         (["train", "moco", "--batch=8", "--bn-groups=8"], "would hold one image"),
         (["knn", "--encoder=tiny", "--json=missing/x.json"], "missing/x.json cannot be written"),
