@@ -28,7 +28,7 @@ def test_seven_rows_measured_beside_the_published_ones(
 
     monkeypatch.setattr(ablation, "train", signalled_at_the_end_of_the_third)
     assert main(command) == 0
-    assert "2 of 7 rows are measured: the same command resumes" in capsys.readouterr().out
+    assert "2 of 7 rows measured so far: repeat the command to resume" in capsys.readouterr().out
     rows = json.loads((tmp_path / "all" / "ablation.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["contrastive loss", "BYOL"]
 
