@@ -3,7 +3,6 @@
 Ranks hold contiguous slices of the global batch, in rank order; gathers keep that order.
 """
 
-import inspect
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import torch
 import torch.distributed as torch_dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from contrastkit.compat import BatchNorm, without_buffer_broadcast
 from contrastkit.errors import UserError
 
 
@@ -121,11 +120,8 @@ def data_parallel(module: nn.Module) -> nn.Module:
     all begin alike, as the seed or the checkpoint says, which holds the batch-norm statistics of each."""
     if world_size() == 1:
         return module
-    keyword = "forward_sync_buffers"
-    if keyword not in inspect.signature(nn.parallel.DistributedDataParallel).parameters:
-        keyword = "broadcast_buffers"  # its older name
-    no_broadcast: dict[str, Any] = {keyword: False, "init_sync": False}
-    return nn.parallel.DistributedDataParallel(module, **no_broadcast)
+    options: dict[str, Any] = {"init_sync": False} | without_buffer_broadcast()
+    return nn.parallel.DistributedDataParallel(module, **options)
 
 
 def barrier() -> None:
@@ -148,7 +144,7 @@ def average_batch_norm(module: nn.Module) -> None:
 
 def batch_norm_statistics(module: nn.Module) -> list[Tensor]:
     """Every running mean and variance in ``module``, in a fixed order."""
-    norms = [child for child in module.modules() if isinstance(child, _BatchNorm)]
+    norms = [child for child in module.modules() if isinstance(child, BatchNorm)]
     return [s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None]
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from contrastkit.compat import foreach_add, foreach_add_, foreach_mul_, foreach_norm
 from contrastkit.errors import UserError
 
 Name = Literal["sgd", "lars", "adamw"]
@@ -158,18 +159,18 @@ class LARS(torch.optim.Optimizer):
             if not self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
         v = [self.state[p]["momentum_buffer"] for p in w]
-        u = torch._foreach_add([p.grad for p in w if p.grad is not None], w, alpha=group["weight_decay"])
+        u = foreach_add([p.grad for p in w if p.grad is not None], w, alpha=group["weight_decay"])
         if group["adapt"]:
-            w_norm, u_norm = torch.stack(torch._foreach_norm(w)), torch.stack(torch._foreach_norm(u))
+            w_norm, u_norm = torch.stack(foreach_norm(w)), torch.stack(foreach_norm(u))
             q = group["trust"] * w_norm / u_norm
             if self.trust_clip:
                 q = (q / group["lr"]).clamp(max=1.0)
             q = torch.where((w_norm > 0) & (u_norm > 0), q, 1.0)
-            torch._foreach_mul_(u, list(q.unbind()))
+            foreach_mul_(u, list(q.unbind()))
         inside, outside = (group["lr"], 1.0) if self.lr_inside_momentum else (1.0, group["lr"])
-        torch._foreach_mul_(v, group["momentum"])
-        torch._foreach_add_(v, u, alpha=inside)
-        torch._foreach_add_(w, v, alpha=-outside)
+        foreach_mul_(v, group["momentum"])
+        foreach_add_(v, u, alpha=inside)
+        foreach_add_(w, v, alpha=-outside)
 
 
 def learning_rate(

@@ -2,24 +2,26 @@
 
 import contextlib
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 
+from contrastkit.compat import cpu_has_fast_bfloat16
+
+Precision = Literal["auto", "float32", "bfloat16"]
 Autocast = Callable[[], contextlib.AbstractContextManager[object]]  # makes the context that a network runs under
 
 
-def resolve(precision: str, device: torch.device) -> str:
+def resolve(precision: Precision, device: torch.device) -> Precision:
     """What "auto" stands for: bfloat16 where it helps (a GPU since Ampere, a CPU with bfloat16 instructions)."""
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = torch.cpu._is_avx512_bf16_supported()
+    on_gpu = device.type == "cuda"
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_fast_bfloat16()
     return "bfloat16" if fast else "float32"
 
 
-def autocast(precision: str, device: torch.device) -> Autocast:
+def autocast(precision: Precision, device: torch.device) -> Autocast:
     """The context of a forward pass: autocast to bfloat16, or nothing for float32."""
     if precision == "float32":
         return contextlib.nullcontext

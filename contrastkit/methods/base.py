@@ -187,7 +187,7 @@ class Recipe(ABC):
         Raises:
             UserError: a field is missing, or a value is out of its bounds.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for item in fields(cls):
             if item.name not in numbers:
                 raise UserError(f"recipe.json has no {item.name}: it was written by another version, or is damaged")

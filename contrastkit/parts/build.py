@@ -1,4 +1,4 @@
-"""Encoders by name: ``tiny``, torchvision's ResNets, any timm model, and those of sounds."""
+"""Encoders by name: ``tiny``, torchvision's ResNets, any timm model, and encoders of sounds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -36,55 +36,46 @@ def build_encoder(
     projector_width: int | None = None,
     vit: Mapping[str, Any] | None = None,
 ) -> Encoder:
-    """The encoder called ``name``.
+    """Build the encoder called ``name``.
 
     Args:
-        name: ``tiny``, a torchvision ResNet (``resnet18`` ...), or ``timm:NAME``; of sounds ``wave`` or ``wave-tiny``
-            (:mod:`contrastkit.parts.wave`), for which nothing below counts.
+        name: ``tiny``, a torchvision ResNet (``resnet18`` ...) or ``timm:NAME``; for sounds, ``wave`` or ``wave-tiny``
+            (:mod:`contrastkit.parts.wave`), which ignore the options below.
         channels: input channels, 1 to N.
-        size: shorter side of the images in pixels; up to 64 a ResNet gets a 3x3 stride-1 stem and no max-pooling,
-            as SimCLR (Sec. B.9) and MoCo's CIFAR demo have it. ImageNet's stem would throw most of a small image away.
+        size: shorter side of the images in pixels; up to 64, a ResNet gets a 3x3 stride-1 stem and no max-pooling,
+            as in SimCLR (Sec. B.9) and MoCo's CIFAR demo. ImageNet's stem would discard most of a small image.
         pretrained: load the published supervised weights (fetched by torchvision or timm); 3 channels and 7x7 stem.
-        norm: "group" puts group norm and weight-standardised convolutions in place of batch norm (``tiny`` and
-            torchvision's; :func:`contrastkit.parts.norm.group_norm`), "layer" layer norm.
+        norm: "group" replaces batch norm by group norm and weight-standardised convolutions
+            (:func:`contrastkit.parts.norm.group_norm`), "layer" by layer norm (``tiny`` and torchvision's ResNets).
         zero_init: start every residual branch at 0, by the scale of its last norm (Goyal et al. 2017, Sec. 5.1;
-            ``tiny`` and torchvision's).
-        stages: of a torchvision ResNet; 3 leaves the last one out.
-        patch: side of the patches of a :class:`PatchEncoder`; 0 encodes images whole. The stem is chosen by ``size``.
+            ``tiny`` and torchvision's ResNets).
+        stages: stages of a torchvision ResNet; 3 omits the last one.
+        patch: side of the patches of a :class:`PatchEncoder`; 0 encodes whole images. ``size`` determines the stem.
         stride: pixels from one patch to the next.
         colour: "lab", "lab-full" or "ycbcr" (:mod:`contrastkit.colour`) gives a :class:`SplitEncoder` of RGB images.
         modalities: channels of each modality of an aligned set, for a :class:`SplitEncoder` of them instead.
-        width: of every residual stage, times the usual one, as in CMC's code (``tiny`` and ResNets; the stem of a
+        width: factor on the width of every residual stage, as in CMC's code (``tiny`` and ResNets; the stem of a
             ResNet keeps its 64 channels).
-        projector_layers: how many layers of a projector stay behind the trunk and are part of what remains, each
-            linear, batch norm and ReLU (SimCLR v2 fine-tunes from the first, Sec. 2).
-        projector_width: of these layers; None is as wide as the trunk's features.
+        projector_layers: layers of a projector kept behind the trunk as part of the encoder, each linear, batch norm
+            and ReLU (SimCLR v2 fine-tunes from the first, Sec. 2).
+        projector_width: width of these layers; None is the number of the trunk's features.
         vit: further arguments of timm's vision transformers, e.g. {"num_heads": 12}; other encoders ignore them.
 
     Raises:
-        UserError: unknown name (the nearest is suggested), weights that cannot be had, a norm that they are not for, or
-            a size that is no multiple of a vision transformer's patches.
+        UserError: unknown name (the nearest is suggested), weights that are unavailable, an option that this encoder
+            does not support, or a size that is no multiple of a vision transformer's patches.
     """
     if modalities or colour != "rgb":
-        space = _views_of(channels, colour, modalities)
+        space = _channel_groups(channels, colour, modalities)
         shared: dict[str, Any] = {"pretrained": pretrained, "norm": norm, "zero_init": zero_init, "width": width}
         return SplitEncoder([build_encoder(name, channels=n, size=size, **shared) for n in space.groups], space)
     if name in WAVES:
-        if channels != 1 or pretrained:
-            raise UserError(f"the encoder '{name}' is for sounds, and has no published weights")
-        return WaveEncoder(name)
+        return _wave(name, channels, pretrained)
     _check_options(name, pretrained=pretrained, norm=norm, width=width)
-    if name == "tiny":
-        tiny = TinyResNet(channels, width)
-        encoder = Encoder(tiny, dim=tiny.dim, channels=channels, stem="4x4")
-    elif name.startswith("timm:"):
+    if name.startswith("timm:"):
         encoder = _timm(name.removeprefix("timm:"), channels, patch or size, pretrained, vit or {})
     else:
-        encoder = _resnet(name, channels, size, pretrained, width)
-    if norm == "group":
-        group_norm(encoder.trunk)
-    if norm == "layer":
-        layer_norm(encoder.trunk)
+        encoder = _convolutional(name, channels, size, pretrained, norm, width)
     if stages == 3 and name in RESNETS:
         encoder.trunk.layer4, encoder.dim = nn.Identity(), encoder.dim // 2
     if zero_init and encoder.stem != "own":
@@ -95,8 +86,8 @@ def build_encoder(
     return PatchEncoder(encoder, patch=patch, stride=stride) if patch else encoder
 
 
-def _views_of(channels: int, colour: str, modalities: Sequence[int]) -> Colour:
-    """The space in which an image's channels are views: its modalities, or else a colour space.
+def _channel_groups(channels: int, colour: str, modalities: Sequence[int]) -> Colour:
+    """The space in which groups of an image's channels are views: its modalities, or else a colour space.
 
     Raises:
         UserError: unknown colour space, or no RGB images.
@@ -112,15 +103,15 @@ def _views_of(channels: int, colour: str, modalities: Sequence[int]) -> Colour:
 
 
 def _check_options(name: str, *, pretrained: bool, norm: str, width: float) -> None:
-    """That an encoder of images exists under this name and takes these options.
+    """Check that an image encoder of this name exists and supports these options.
 
     Raises:
         UserError: it does not.
     """
     if width != 1 and (pretrained or name.startswith("timm:")):
-        raise UserError(f"a width is for tiny and ResNets, untrained, not for {name}: use --width 1")
+        raise UserError(f"only tiny and untrained ResNets have a width, not {name}: use --width 1")
     if norm != "batch" and (pretrained or name.startswith("timm:")):
-        raise UserError(f"{norm} norm is for tiny and torchvision's ResNets, untrained, not for {name}: use batch norm")
+        raise UserError(f"only tiny and untrained torchvision ResNets support {norm} norm, not {name}: use batch norm")
     if name == "tiny" and pretrained:
         raise UserError(
             "the encoder 'tiny' has no published weights: drop --pretrained or name a torchvision or timm model"
@@ -133,11 +124,11 @@ def _check_options(name: str, *, pretrained: bool, norm: str, width: float) -> N
 
 
 def wrap_encoder(module: nn.Module, *, channels: int, size: int) -> Encoder:
-    """An :class:`Encoder` around any module that turns images [N, channels, size, size], normalised, into features
-    [N, D]; an encoder is returned as it is.
+    """Wrap any module that maps normalised images [N, channels, size, size] to features [N, D] in an :class:`Encoder`;
+    an encoder is returned unchanged.
 
     Raises:
-        UserError: the module cannot take such images, or gives something else.
+        UserError: the module rejects such images, or returns something else.
     """
     if isinstance(module, Encoder):
         if module.channels != channels:
@@ -153,7 +144,7 @@ def wrap_encoder(module: nn.Module, *, channels: int, size: int) -> Encoder:
         module.train(training)
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
         shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise UserError(f"the encoder must turn two images into features [2, D], not {shape}")
+        raise UserError(f"the encoder must map two images to features [2, D], not {shape}")
     return Encoder(module, dim=features.shape[1], channels=channels, stem="own")
 
 
@@ -167,6 +158,26 @@ def published_size(name: str) -> int:
     return 224
 
 
+def _wave(name: str, channels: int, pretrained: bool) -> WaveEncoder:
+    if channels != 1 or pretrained:
+        raise UserError(f"the encoder '{name}' is for sounds and has no published weights")
+    return WaveEncoder(name)
+
+
+def _convolutional(name: str, channels: int, size: int, pretrained: bool, norm: str, width: float) -> Encoder:
+    """``tiny`` or a torchvision ResNet, with its batch norm replaced if ``norm`` says so."""
+    if name == "tiny":
+        trunk = TinyResNet(channels, width)
+        encoder = Encoder(trunk, dim=trunk.dim, channels=channels, stem="4x4")
+    else:
+        encoder = _resnet(name, channels, size, pretrained, width)
+    if norm == "group":
+        group_norm(encoder.trunk)
+    elif norm == "layer":
+        layer_norm(encoder.trunk)
+    return encoder
+
+
 def _resnet(name: str, channels: int, size: int, pretrained: bool, width: float) -> Encoder:
     import torchvision
 
@@ -178,7 +189,7 @@ def _resnet(name: str, channels: int, size: int, pretrained: bool, width: float)
             raise UserError(f"the weights of {name} could not be fetched: {error}") from error
         dim = trunk.fc.in_features
         trunk.fc = nn.Identity()
-    else:  # timm's are the same nets, of any width
+    else:  # timm's ResNets are the same networks, of any width
         import timm
 
         stages = [round(width * usual) for usual in (64, 128, 256, 512)]
@@ -190,14 +201,14 @@ def _resnet(name: str, channels: int, size: int, pretrained: bool, width: float)
         trunk.maxpool = nn.Identity()
     elif channels != 3:
         if pretrained:
-            raise UserError(f"{name}'s weights want 3 channels, the images have {channels}")
+            raise UserError(f"the weights of {name} need 3 channels, the images have {channels}: drop --pretrained")
         trunk.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
     return Encoder(trunk, dim=dim, channels=channels, stem="3x3" if small else "7x7")
 
 
 def check_patches(trunk: nn.Module, size: int) -> None:
-    """That a vision transformer's patches tile images of ``size`` pixels: timm would leave the rest out.
+    """Check that a vision transformer's patches tile images of ``size`` pixels; timm would silently drop the rest.
 
     Raises:
         UserError: they do not.
@@ -222,11 +233,11 @@ def _timm(name: str, channels: int, size: int, pretrained: bool, vit: Mapping[st
     options: dict[str, Any] = {"num_classes": 0, "in_chans": channels, "pretrained": pretrained}
     try:
         try:
-            trunk = timm.create_model(name, img_size=size, **vit, **options)  # position embeddings follow the size
-        except TypeError:  # a convolutional model has none
+            trunk = timm.create_model(name, img_size=size, **vit, **options)  # position embeddings depend on the size
+        except TypeError:  # convolutional models take no img_size
             trunk = timm.create_model(name, **options)
         check_patches(trunk, size)
-        with torch.no_grad():  # num_features is the width before a head's own convolution, where there is one
+        with torch.no_grad():  # num_features excludes a convolution that some heads have
             features = trunk.eval()(torch.zeros(1, channels, size, size))
         trunk.train()
     except (OSError, RuntimeError, AssertionError) as error:
@@ -238,19 +249,19 @@ def _timm(name: str, channels: int, size: int, pretrained: bool, vit: Mapping[st
 
 @torch.no_grad()
 def zero_branches_(trunk: nn.Module) -> None:
-    """Let every residual block begin as its shortcut: the scale of its last batch or group norm is set to 0."""
+    """Make every residual block start as its shortcut: set the scale of its last batch or group norm to 0."""
     blocks: list[Any] = [module for module in trunk.modules() if hasattr(module, "conv2")]
     for block in blocks:
         (block.bn3 if hasattr(block, "bn3") else block.bn2).weight.zero_()
 
 
 class ProjectedTrunk(nn.Sequential):
-    """A trunk with one layer of a projector behind it: linear, batch norm and ReLU."""
+    """A trunk followed by one projector layer: linear, batch norm and ReLU."""
 
     def __init__(self, trunk: nn.Module, dim: int, width: int) -> None:
-        """``dim``: number of the trunk's features; ``width``: of the layer's."""
+        """``dim``: number of the trunk's features; ``width``: number of the layer's."""
         super().__init__(trunk, nn.Linear(dim, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True))
 
     def maps(self, x: Tensor) -> Tensor:
-        """Those of the trunk."""
+        """The trunk's feature maps."""
         return feature_maps(self[0], x)

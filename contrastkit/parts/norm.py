@@ -6,9 +6,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from contrastkit import dist
+from contrastkit.compat import BatchNorm
 from contrastkit.errors import UserError
 
 
@@ -65,14 +65,14 @@ def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
             )
             split.load_state_dict(child.state_dict())
             setattr(module, name, split)
-        elif isinstance(child, _BatchNorm):
+        elif isinstance(child, BatchNorm):
             raise UserError(f"a {type(child).__name__} cannot be split into batch-norm groups: use --bn-groups 1")
         else:
             split_batch_norm(child, groups)
     return module
 
 
-class _SyncBatchNorm(_BatchNorm):
+class _SyncBatchNorm(BatchNorm):
     """Batch norm over the batches of all processes, which are of one size; on any device (torch's wants a GPU)."""
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -121,7 +121,7 @@ def sync_batch_norm(module: nn.Module, world: int) -> nn.Module:
         return module
     for name, child in module.named_children():
         if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d):
-            assert isinstance(child, _BatchNorm)
+            assert isinstance(child, BatchNorm)
             synced = _SyncBatchNorm(
                 child.num_features, eps=child.eps, momentum=child.momentum, affine=child.affine,
                 track_running_stats=child.track_running_stats,
@@ -131,7 +131,7 @@ def sync_batch_norm(module: nn.Module, world: int) -> nn.Module:
                 synced.weight.requires_grad_(child.weight.requires_grad)  # a target's are not trained
                 synced.bias.requires_grad_(child.bias.requires_grad)
             setattr(module, name, synced)
-        elif isinstance(child, _BatchNorm):
+        elif isinstance(child, BatchNorm):
             raise UserError(f"a {type(child).__name__} cannot see the batches of other processes: use one process")
         else:
             sync_batch_norm(child, world)

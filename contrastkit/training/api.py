@@ -1,4 +1,4 @@
-""":func:`contrastkit.train`: what ``contrastkit train`` does, for programs."""
+""":func:`contrastkit.train`: the library's counterpart of ``contrastkit train``."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -38,41 +38,30 @@ def train(
     """Train a method without labels, into a run folder.
 
     Args:
-        method: a name of ``contrastkit methods``, or ``path/to/file.py:NAME``.
-        data: a set's name or a path (:func:`contrastkit.data.open_data`), an open data set, or a map-style torch
-            ``Dataset`` whose items are images, or pairs of image and label
-            (:class:`contrastkit.data.torch_dataset.DatasetSource`).
-        encoder: tiny, a torchvision ResNet, ``timm:NAME``, or a module that turns images [N, C, H, W], normalised, into
-            features [N, D]; it is trained in place. Such a run is loaded with ``contrastkit.load(run, encoder=...)``.
-        out: the run folder; by default a new one below ``runs/``.
-        resume: resume the run that is in ``out``; the numbers that it was trained with are its own.
-        row: row of the recipe; by default the images and the encoder choose.
-        stop_after: leave after this many epochs of the schedule.
-        reporter: receives the progress; by default nobody does.
+        method: a name listed by ``contrastkit methods``, or ``path/to/file.py:NAME``.
+        data: name or path of a data set (:func:`contrastkit.data.open_data`), an open data set, or a map-style torch
+            ``Dataset`` of images or (image, label) pairs (:class:`contrastkit.data.torch_dataset.DatasetSource`).
+        encoder: tiny, a torchvision ResNet, ``timm:NAME``, or a module that maps normalised images [N, C, H, W] to
+            features [N, D]; it is trained in place. Load such a run with ``contrastkit.load(run, encoder=...)``.
+        out: the run folder; by default a new one in ``runs/``.
+        resume: resume the run in ``out`` with the recipe and options that it records.
+        row: row of the recipe; by default chosen by the images and the encoder.
+        stop_after: stop after this many epochs of the schedule.
+        reporter: receives log lines and progress; by default both are discarded.
         numbers: fields of the recipe (``tau=0.2``, ``epochs=100``) and of :class:`contrastkit.training.Options`
             (``seed=1``, ``device="cuda"``).
 
     Raises:
-        UserError: as :func:`contrastkit.training.launch.train`, or an unknown number.
+        UserError: as :func:`contrastkit.training.launch.train`, or an unknown field.
     """
     module = encoder if isinstance(encoder, nn.Module) else None
     given = {name: numbers.pop(name) for name in OPTIONS if name in numbers}
-    if module is not None:
-        numbers["encoder"] = f"module:{type(module).__name__}"
-    elif encoder is not None:
-        numbers["encoder"] = encoder
+    if encoder is not None:
+        numbers["encoder"] = encoder if module is None else f"module:{type(module).__name__}"
     _require_known(method, numbers)
-    opened = None
-    if isinstance(data, str | Path):
-        given["data"] = absolute(str(data))
-    else:
-        opened = (
-            data
-            if isinstance(data, DataSet)
-            else open_dataset(data, val_fraction=given.get("val_fraction"), seed=given.get("seed", 0))
-        )
-        given["data"] = HANDED_OVER + opened.name
-    chosen = _plan(method, given, replaced(numbers), opened, numbers.get("encoder"), out, resume, row)
+    data_set = _open(data, given)
+    given["data"] = absolute(str(data)) if data_set is None else HANDED_OVER + data_set.name
+    chosen = _plan(method, given, replaced(numbers), data_set, numbers.get("encoder"), out, resume, row)
     return launch(
         chosen.name,
         chosen.recipe,
@@ -84,6 +73,15 @@ def train(
         data=chosen.data,
         encoder=module,
     )
+
+
+def _open(data: "str | Path | DataSet | Dataset[Any]", given: Mapping[str, Any]) -> DataSet | None:
+    """The data set that a program hands over; None for a name or a path, which the plan opens."""
+    if isinstance(data, str | Path):
+        return None
+    if isinstance(data, DataSet):
+        return data
+    return open_dataset(data, val_fraction=given.get("val_fraction"), seed=given.get("seed", 0))
 
 
 def _plan(
@@ -100,7 +98,7 @@ def _plan(
     if not resume:
         return plan(method, given, change=change, encoder=encoder, row=row, out=folder, data=data)
     if folder is None:
-        raise UserError("name the run to resume: out=RUN")
+        raise UserError("resume=True needs the run to resume: add out=RUN")
     return plan_resume(method, folder, given, change=change, row=row, data=data)
 
 

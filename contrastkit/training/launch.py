@@ -1,4 +1,4 @@
-"""Start a training: data, method, optimizer and run folder put together, or a run resumed."""
+"""Start a training: assemble data, method, optimizer and run folder, or resume a run."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ class Outcome:
     run: Run
     step: int
     finished: bool
-    signalled: bool  # asked to end, be it after the very last step
+    signalled: bool  # received a signal to stop, possibly after the last step
     seconds: float  # of training, without evaluations and checkpoints
     images_per_s: float
     evaluation: dict[str, float] = field(default_factory=dict)  # the monitor's latest
@@ -48,17 +48,17 @@ def train(
 
     Args:
         name: ``method/row``, for the record.
-        out: the run folder. It must hold no run, unless ``resume``.
-        stop_after: leave after this many epochs of the schedule.
-        data: the data set, if it is open already.
+        out: the run folder. It must not hold a run, unless ``resume``.
+        stop_after: stop after this many epochs of the schedule.
+        data: the data set, if already open.
         encoder: a module to train in place of the recipe's encoder; the recipe names it ``module:NAME``.
 
     Raises:
-        UserError: the data cannot be had (:func:`contrastkit.data.open_data`), the recipe does not fit them, the folder
-            holds a run or none (:class:`contrastkit.run.Run`) or one of another recipe, or the loss is not finite.
+        UserError: the data cannot be opened (:func:`contrastkit.data.open_data`) or do not suit the recipe; the folder
+            already holds a run, or holds none or another one to resume; the loss is not finite.
     """
     device = dist.init(options.device)
-    # A run keeps its precision wherever it is resumed.
+    # Resolved once: a run keeps its precision, wherever it is resumed.
     options = replace(options, precision=precision.resolve(options.precision, device))
     data = data or options.open_data()
     recipe.check(data.pretrain)
@@ -70,19 +70,8 @@ def train(
         run = _reopen(name, recipe, options, data.pretrain, out)
     else:
         run = _create(name, recipe, options, data, context, out)
-    session = Session(
-        name,
-        method,
-        recipe,
-        loader,
-        recipe.build_optimizer(method),
-        run=run,
-        monitor=_monitor(data, method, recipe, context, options, device),
-        reporter=TeeReporter(reporter or NullReporter(), run),
-        device=device,
-        autocast=precision.autocast(options.precision, device),
-        save_every=options.save_every,
-    )
+    monitor = _monitor(data, method, recipe, context, options, device)
+    session = _session(name, method, recipe, options, loader, monitor, run, reporter or NullReporter(), device)
     start = session.resume() if resume else 0
     run.note_environment()
     dist.barrier()
@@ -128,7 +117,7 @@ def _context(source: Source, recipe: Recipe, options: Options, encoder: nn.Modul
 def _build(name: str, recipe: Recipe, context: BuildContext, options: Options, device: torch.device) -> Method:
     method = recipe.build(context)
     if options.compile and not method.compiled:
-        raise UserError(f"{name} has nothing to compile: leave --compile out")
+        raise UserError(f"{name} has nothing to compile: drop --compile")
     return method.to(device).to(memory_format=torch.channels_last)
 
 
@@ -144,6 +133,32 @@ def _monitor(
         every=options.monitor_every,
         chance_loss=method.chance_loss,
         workers=options.workers,
+    )
+
+
+def _session(
+    name: str,
+    method: Method,
+    recipe: Recipe,
+    options: Options,
+    loader: Loader,
+    monitor: Monitor,
+    run: Run,
+    reporter: Reporter,
+    device: torch.device,
+) -> Session:
+    return Session(
+        name,
+        method,
+        recipe,
+        loader,
+        recipe.build_optimizer(method),
+        run=run,
+        monitor=monitor,
+        reporter=TeeReporter(reporter, run),
+        device=device,
+        autocast=precision.autocast(options.precision, device),
+        save_every=options.save_every,
     )
 
 
@@ -166,27 +181,27 @@ def _create(name: str, recipe: Recipe, options: Options, data: DataSet, context:
 
 
 def _reopen(name: str, recipe: Recipe, options: Options, source: Source, out: Path) -> Run:
-    """Open the run to resume, and note options that changed.
+    """Open the run to resume, and record the options that changed.
 
     Raises:
-        UserError: something that the run's numbers depend on is not what it was.
+        UserError: something that determines the run's results has changed.
     """
     run = Run.open(out, writes=dist.rank() == 0)
     record = run.record
     if record["name"] != name:
-        raise UserError(f"{out} holds a run of {record['name']}, not of {name}: give another --out or --resume")
+        raise UserError(f"{out} holds a run of {record['name']}, not of {name}: choose another --out or --resume")
     original = recipe.from_json(record["recipe"])
     for item in fields(original):
         if (value := getattr(original, item.name)) != getattr(recipe, item.name):
-            raise UserError(f"a run keeps its recipe: {out} has {item.name} = {value}; leave the option out")
-    asked = options.to_json()
+            raise UserError(f"a run keeps its recipe: {out} has {item.name} = {value}; drop the option")
+    new_options = options.to_json()
     for option, value in record["options"].items():
-        if option not in MAY_CHANGE and value != asked[option]:
-            raise UserError(f"a run keeps its {option}: {out} has {value}; leave the option out")
+        if option not in MAY_CHANGE and value != new_options[option]:
+            raise UserError(f"a run keeps its {option}: {out} has {value}; drop the option")
     if record["data"]["fingerprint"] != source.fingerprint():
-        raise UserError(f"the data are not those that {out} was trained on: resume with the same --data")
-    if record["options"] != asked:
-        run.write_record(record | {"options": asked})
+        raise UserError(f"{out} was trained on other data: resume with the same --data")
+    if record["options"] != new_options:
+        run.write_record(record | {"options": new_options})
     return run
 
 
@@ -201,7 +216,7 @@ def _summary(method: Method, recipe: Recipe, options: Options, context: BuildCon
 
 
 def _finish(session: Session, step: int) -> Outcome:
-    """Write the encoder of a training that is done, or say how to go on."""
+    """Write the encoder of a finished training, or log how to resume a stopped one."""
     run, meter, finished = session.run, session.meter, step == session.steps
     if session.stopped and not finished:
         session.reporter.log(

@@ -2,12 +2,13 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from contrastkit import dist
 from contrastkit.data import DataSet, open_data
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
+from contrastkit.precision import Precision
 
 # What may differ between the starts of a run: where the data are, and how the training is run and watched.
 MAY_CHANGE = ("data", "data_dir", "download", "workers", "device", "save_every", "monitor_every", "max_bad")
@@ -26,9 +27,9 @@ class Options:
     workers: Annotated[int, "Processes that load data; by default 0 for images in memory, else one a core"] = 0
     device: Annotated[str, "Device: cpu, cuda, cuda:1, or auto"] = "auto"
     seed: Annotated[int, "Random seed"] = 0
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"], "Arithmetic of the encoders; auto is bfloat16 where the device has it"
-    ] = "auto"
+    precision: Annotated[Precision, "Arithmetic of the encoders; auto uses bfloat16 where the device supports it"] = (
+        "auto"
+    )
     compile: Annotated[bool, "Run the encoders and heads through torch.compile"] = False
     max_bad: Annotated[float, "Largest share of unreadable images before training stops"] = MAX_BAD
     save_every: Annotated[int, "Epochs between checkpoints that are kept; 0 keeps the last one only"] = 0

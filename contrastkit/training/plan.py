@@ -93,7 +93,7 @@ def plan_resume(
         trained = name.rpartition("/")[0]
         raise UserError(f"{path} holds a run of {name}, not of {method}: contrastkit train {trained} --resume {path}")
     if row is not None and row != name.rpartition("/")[2]:
-        raise UserError(f"a run keeps its recipe: {path} is {name}; leave --recipe out")
+        raise UserError(f"a run keeps its recipe: {path} is {name}; drop --recipe")
     recipe = change(recipes[name].from_json(record["recipe"]))
     data_dir = data_directory(given.get("data_dir"), record["options"]["data_dir"])
     options = replace(Options.from_json(record["options"]), **{**given, "data_dir": data_dir})

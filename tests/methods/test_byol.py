@@ -24,13 +24,13 @@ from contrastkit.types import Batch
 N, C, K = 8, 16, 20
 
 
-def recipe(**numbers: object) -> BYOLRecipe:
+def recipe(**numbers: Any) -> BYOLRecipe:
     row = RECIPES["byol/tiny"]
     assert isinstance(row, BYOLRecipe)
     return replace(row, **{"batch": N, "dim": C, "hidden": 32, **numbers})
 
 
-def build(**numbers: object) -> BYOL:
+def build(**numbers: Any) -> BYOL:
     torch.manual_seed(0)
     method = recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=1, seed=3))
     # A target unlike the online tower, or a test could not tell them apart.
@@ -77,7 +77,7 @@ def assert_same_gradients(method: nn.Module, truth: nn.Module) -> None:
     assert found.keys() == right.keys() and not any(name.startswith("target") for name in found)
     largest = max(float(g.abs().max()) for g in right.values())
     for name, g in right.items():
-        torch.testing.assert_close(found[name], g, rtol=1e-3, atol=1e-5 * largest, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(found[name], g, rtol=1e-3, atol=1e-5 * largest, msg=(name + ": {}").format)
 
 
 def random_pair(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -195,6 +195,7 @@ def test_heads_are_the_official_codes() -> None:
     row = RECIPES["byol/imagenet"]
     with torch.device("meta"):
         method = row.build(BuildContext(channels=3, size=224, images=64))
+    assert isinstance(method, BYOL)
     assert layers(method.online.head) == ["2048-4096 bias", "BatchNorm1d", "ReLU", "4096-256"]
     assert layers(method.predictor) == ["256-4096 bias", "BatchNorm1d", "ReLU", "4096-256"]
     assert all(m.affine for m in method.modules() if isinstance(m, nn.BatchNorm1d))
@@ -328,9 +329,12 @@ def test_the_debates_seven_rows() -> None:
         ({"negatives": -1}, "--negatives must not be negative"),
         ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
         ({"views": RECIPES["byol/tiny"].views[:1]}, "two views, 1 are given"),
-        ({"encoder": "timm:resnet10t", "encoder_norm": "group"}, "group norm is for tiny and torchvision's ResNets"),
+        (
+            {"encoder": "timm:resnet10t", "encoder_norm": "group"},
+            "only tiny and untrained torchvision ResNets support group norm",
+        ),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         recipe(**numbers).build(BuildContext(channels=3, size=16, images=64))

@@ -6,16 +6,17 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from contrastkit.cli.main import main
 from PIL import Image
 from torch import Tensor, nn
 
 import contrastkit
 from contrastkit.bench import measure
+from contrastkit.cli.main import main
 from contrastkit.colour import COLOURS
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
@@ -30,7 +31,7 @@ INDEX = torch.tensor([3, 39, 0, 17, 22, 8])
 Bank = dict[int, Tensor]  # view -> [M, C]
 
 
-def recipe(**numbers: object) -> CMCRecipe:
+def recipe(**numbers: Any) -> CMCRecipe:
     row = RECIPES["cmc/tiny"]
     assert isinstance(row, CMCRecipe)
     return replace(
@@ -38,7 +39,7 @@ def recipe(**numbers: object) -> CMCRecipe:
     )
 
 
-def build(images: int = M, channels: int = 3, **numbers: object) -> CMC:
+def build(images: int = M, channels: int = 3, **numbers: Any) -> CMC:
     torch.manual_seed(0)
     return recipe(**numbers).build(BuildContext(channels=channels, size=16, images=images, world=1, seed=3)).train()
 
@@ -298,7 +299,7 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({"width": 0.0}, {}, "--width must be at least 1/32"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], where: dict[str, int], says: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], where: dict[str, int], says: str) -> None:
     with pytest.raises(UserError, match=says):
         build(**where, **numbers)
 
@@ -311,7 +312,7 @@ def test_each_sense_has_an_encoder_that_sees_its_channels_alone() -> None:
     method = small.build(BuildContext(channels=6, modalities=(3, 1, 2), size=16, images=64))
     encoder = method.online.encoder
     assert isinstance(encoder, SplitEncoder) and len(encoder.dims) == 3
-    assert [trunk.conv1.in_channels for trunk in encoder.trunk] == [3, 1, 2]  # type: ignore[union-attr]
+    assert [trunk.conv1.in_channels for trunk in encoder.trunk] == [3, 1, 2]
     images = torch.rand(2, 6, 16, 16, generator=torch.Generator().manual_seed(3))
     whole = encoder.eval()(images).split(encoder.dims, dim=1)
     start = 0

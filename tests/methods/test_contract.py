@@ -3,6 +3,7 @@ norm in four groups, SimCLR's memory, the estimate of NCE's Z."""
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -28,20 +29,20 @@ SMALL = {
 
 
 def rows() -> dict[str, Recipe]:
-    found = {}
+    variants = {}
     for name, recipe in RECIPES.items():
         if name.endswith("/tiny"):
-            small: dict[str, object] = {"batch": N, **{k: v for k, v in SMALL.items() if hasattr(recipe, k)}}
+            small: dict[str, Any] = {"batch": N, **{k: v for k, v in SMALL.items() if hasattr(recipe, k)}}
             if recipe.modality is Modality.SOUND:
                 small["views"] = (Window(size=1600),)
-            found[name] = replace(recipe, **small)
+            variants[name] = replace(recipe, **small)
             if hasattr(recipe, "bn_groups"):
-                found[f"{name} in groups"] = replace(recipe, **small, bn_groups=GROUPS)
+                variants[f"{name} in groups"] = replace(recipe, **small | {"bn_groups": GROUPS})
             if hasattr(recipe, "memory"):
-                found[f"{name} with memory"] = replace(recipe, **small, memory=64)
+                variants[f"{name} with memory"] = replace(recipe, **small | {"memory": 64})
             if hasattr(recipe, "m_z"):
-                found[f"{name} with NCE"] = replace(recipe, **small, loss="nce", m_z=0.9)
-    return found
+                variants[f"{name} with NCE"] = replace(recipe, **small | {"loss": "nce", "m_z": 0.9})
+    return variants
 
 
 ROWS = rows()
@@ -144,7 +145,8 @@ def test_all_that_is_trained_gets_a_gradient_and_no_target_does(name: str) -> No
 def test_a_step_allocates_nothing_of_size_batch_times_queue(name: str, keys: str) -> None:
     """InstDisc's and CMC's banks have such a test of their own, in-batch dictionaries those of the ops."""
     n, queue = 64, 300_000
-    recipe = replace(RECIPES[name], batch=n, dim=8, **{keys: queue})  # type: ignore[arg-type]
+    numbers: dict[str, Any] = {"batch": n, "dim": 8, keys: queue}
+    recipe = replace(RECIPES[name], **numbers)
     method = recipe.build(context(recipe)).train()
     b = Batch([torch.rand(n, 3, 8, 8) for _ in recipe.views], torch.arange(n), torch.full((n,), -1))
 

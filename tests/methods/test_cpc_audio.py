@@ -3,14 +3,15 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from contrastkit.cli.main import main
 from torch import Tensor
 
 import contrastkit
 from contrastkit.augment import Window, middle, windows
+from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cpc_audio import CPCAudio, CPCAudioRecipe
@@ -21,14 +22,14 @@ from contrastkit.types import Batch
 N, T, K, TAU = 3, 800, 2, 0.5  # sounds, samples (10 frames of 80), steps ahead
 
 
-def recipe(**numbers: object) -> CPCAudioRecipe:
+def recipe(**numbers: Any) -> CPCAudioRecipe:
     row = RECIPES["cpc-audio/tiny"]
     assert isinstance(row, CPCAudioRecipe)
-    usual = {"batch": N, "steps_to_predict": K, "tau": TAU, "views": (Window(size=T),)}
-    return replace(row, **usual | numbers)  # type: ignore[arg-type]
+    usual: dict[str, Any] = {"batch": N, "steps_to_predict": K, "tau": TAU, "views": (Window(size=T),)}
+    return replace(row, **usual | numbers)
 
 
-def build(**numbers: object) -> CPCAudio:
+def build(**numbers: Any) -> CPCAudio:
     torch.manual_seed(0)
     return recipe(**numbers).build(BuildContext(channels=1, size=T, images=64, seed=0)).train()
 
@@ -50,7 +51,7 @@ def equation(method: CPCAudio, z: Tensor, c: Tensor) -> Tensor:
     every = []
     frames = z.shape[1]
     for k, W_k in enumerate(method.W, start=1):
-        W, terms = W_k.weight.double(), []  # type: ignore[operator]
+        W, terms = W_k.weight.double(), []
         for n in range(N):
             for t in range(frames - k):
                 predicted = W @ c[n, t]
@@ -71,14 +72,14 @@ def test_loss_and_gradient_are_the_papers() -> None:
 
     taken: dict[str, Tensor] = {}
     encoder = method.online.encoder
-    frames, contexts = encoder.frames, encoder.contexts  # type: ignore[union-attr]
+    frames, contexts = encoder.frames, encoder.contexts
 
     def kept(name: str, x: Tensor) -> Tensor:
         x.register_hook(lambda g: taken.__setitem__(name, taken.get(name, 0) + g))
         return x
 
-    encoder.frames = lambda x: kept("z", frames(x))  # type: ignore[assignment, union-attr]
-    encoder.contexts = lambda x: kept("c", contexts(x.detach()))  # type: ignore[assignment, union-attr]
+    encoder.frames = lambda x: kept("z", frames(x))  # type: ignore[assignment]
+    encoder.contexts = lambda x: kept("c", contexts(x.detach()))  # type: ignore[assignment]
     method(b, 0.0).loss.backward()
     torch.testing.assert_close(taken["z"].double(), z64.grad, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(taken["c"].double(), c64.grad, atol=1e-6, rtol=1e-4)
@@ -119,7 +120,7 @@ def test_frames_are_those_of_the_paper() -> None:
         assert z.shape == (1, 128, 512) and encoder.contexts(z).shape == (1, 128, 256)
         assert encoder(torch.zeros(2, 1, 1, 20480)).shape == (2, 256) == (2, encoder.dim)
     tiny = build().online.encoder
-    assert tiny.frames(torch.zeros(1, 1, 1, T)).shape == (1, T // 80, 64)  # type: ignore[operator]
+    assert tiny.frames(torch.zeros(1, 1, 1, T)).shape == (1, T // 80, 64)
 
 
 def test_a_feature_is_the_mean_of_the_contexts() -> None:
@@ -210,7 +211,7 @@ def test_what_does_not_fit_is_said_in_one_line(
 
 
 def test_it_cannot_be_compiled_and_says_so(sounds: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cpc-audio/tiny has nothing to compile: leave --compile out"):
+    with pytest.raises(UserError, match="cpc-audio/tiny has nothing to compile: drop --compile"):
         train(
             "cpc-audio/tiny", RECIPES["cpc-audio/tiny"], Options(data=str(sounds), compile=True), out=tmp_path / "run"
         )

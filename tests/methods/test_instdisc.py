@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -21,13 +22,13 @@ N, M, K, C, TAU = 8, 40, 12, 16, 0.1
 INDEX = torch.tensor([3, 39, 0, 17, 22, 8, 5, 30])
 
 
-def recipe(**numbers: object) -> InstDiscRecipe:
+def recipe(**numbers: Any) -> InstDiscRecipe:
     row = RECIPES["instdisc/tiny"]
     assert isinstance(row, InstDiscRecipe)
     return replace(row, **{"batch": N, "K": K, "dim": C, "tau": TAU, "loss": "nce", "centre": False, **numbers})
 
 
-def build(images: int = M, **numbers: object) -> InstDisc:
+def build(images: int = M, **numbers: Any) -> InstDisc:
     torch.manual_seed(0)
     return recipe(**numbers).build(BuildContext(channels=3, size=16, images=images, world=1, seed=3)).train()
 
@@ -115,7 +116,7 @@ def test_loss_and_gradient_are_the_papers(loss: str, proximal: float) -> None:
 def test_centred_features_have_nothing_in_common() -> None:
     """Each dimension less its mean over the batch, over its standard deviation, then to unit length."""
     method, b = build(centre=True), batch()
-    (linear, _) = method.online.head
+    linear, _ = method.online.head.children()
     assert linear.bias is None
     y = (method.online.encoder(b.views[0]) @ linear.weight.T).double()
     expected = torch.empty(N, C, dtype=torch.float64)
@@ -317,7 +318,7 @@ def test_the_rate_is_the_official_codes() -> None:
         ({"proximal": -1.0}, M, "--proximal must not be negative"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], images: int, says: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], images: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
         build(images, **numbers)
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -17,13 +18,13 @@ from contrastkit.types import Batch
 M, C, TAU = 5, 7, 0.1
 
 
-def recipe(**numbers: object) -> InvaSpreadRecipe:
+def recipe(**numbers: Any) -> InvaSpreadRecipe:
     row = RECIPES["invaspread/tiny"]
     assert isinstance(row, InvaSpreadRecipe)
     return replace(row, **{"batch": M, "dim": C, "tau": TAU, **numbers})
 
 
-def build(**numbers: object) -> InvaSpread:
+def build(**numbers: Any) -> InvaSpread:
     torch.manual_seed(0)
     return recipe(**numbers).build(BuildContext(channels=3, size=16, images=64)).train()
 
@@ -190,7 +191,7 @@ def test_the_rate_is_the_official_codes(epoch: int, lr: float) -> None:
         ({"views": RECIPES["invaspread/tiny"].views[:1]}, "two views, 1 are given"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         build(**numbers)
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
@@ -19,13 +20,13 @@ from contrastkit.types import Batch, Step
 N, K, C = 8, 20, 16
 
 
-def recipe(**numbers: object) -> MoCoRecipe:
+def recipe(**numbers: Any) -> MoCoRecipe:
     row = RECIPES["moco-v2/tiny"]
     assert isinstance(row, MoCoRecipe)
     return replace(row, **{"batch": N, "K": K, "dim": C, "hidden": 32, "bn_groups": 1, "symmetric": False, **numbers})
 
 
-def build(**numbers: object) -> MoCo:
+def build(**numbers: Any) -> MoCo:
     torch.manual_seed(0)
     method = recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=1, seed=3))
     # A target unlike the online tower, or a test could not tell them apart.
@@ -183,7 +184,7 @@ def test_a_positive_is_never_among_its_own_negatives(
     optimizer = torch.optim.SGD(method.online.parameters(), lr=0.05)
     looked_up: list[tuple[Tensor, Tensor]] = []  # positives and keys, as they were
 
-    def infonce(q: Tensor, positive: Tensor, keys: Tensor, **how: float) -> tuple[Tensor, Tensor, Tensor]:
+    def infonce(q: Tensor, positive: Tensor, keys: Tensor, **how: Any) -> tuple[Tensor, Tensor, Tensor]:
         looked_up.append((positive.clone(), keys.clone()))
         return ops_infonce(q, positive, keys, **how)
 
@@ -256,7 +257,7 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
         ({"views": RECIPES["moco-v2/tiny"].views[:1]}, 1, "two views"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], world: int, says: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], world: int, says: str) -> None:
     with pytest.raises(UserError, match=says):
         recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=world, seed=0))
 

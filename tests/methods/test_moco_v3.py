@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -20,13 +21,13 @@ from contrastkit.types import Batch
 N, C, TAU = 8, 16, 0.3
 
 
-def recipe(row: str = "tiny", **numbers: object) -> MoCoV3Recipe:
+def recipe(row: str = "tiny", **numbers: Any) -> MoCoV3Recipe:
     found = RECIPES[f"moco-v3/{row}"]
     assert isinstance(found, MoCoV3Recipe)
     return replace(found, **{"batch": N, "dim": C, "hidden": 32, "tau": TAU, **numbers})
 
 
-def build(row: str = "tiny", *, size: int = 16, **numbers: object) -> MoCoV3:
+def build(row: str = "tiny", *, size: int = 16, **numbers: Any) -> MoCoV3:
     torch.manual_seed(0)
     method = recipe(row, **numbers).build(BuildContext(channels=3, size=size, images=64, seed=3))
     # A target unlike the online tower, or a test could not tell them apart.
@@ -36,7 +37,7 @@ def build(row: str = "tiny", *, size: int = 16, **numbers: object) -> MoCoV3:
     return method.train()
 
 
-def vit(**numbers: object) -> MoCoV3:
+def vit(**numbers: Any) -> MoCoV3:
     return build("imagenet-vit", size=32, **{"encoder": "timm:test_vit", "heads": 8, **numbers})
 
 
@@ -49,7 +50,8 @@ def contrastive_loop(q: Tensor, k: Tensor, first: int, tau: float) -> Tensor:
     """2 tau times Eq. 1, averaged over the queries, of which q_i has the positive k_(first + i)."""
     total = torch.zeros((), dtype=torch.float64)
     for i in range(len(q)):
-        terms = [torch.exp(sum(q[i, c] * k[j, c] for c in range(q.shape[1])) / tau) for j in range(len(k))]
+        products = [torch.stack([q[i, c] * k[j, c] for c in range(q.shape[1])]).sum() for j in range(len(k))]
+        terms = [torch.exp(product / tau) for product in products]
         total = total - torch.log(terms[first + i] / sum(terms))
     return 2 * tau * total / len(q)
 
@@ -102,7 +104,7 @@ def test_uniform_similarities_cost_four_tau_log_n() -> None:
 
 def test_all_hits_of_views_that_are_alike() -> None:
     method = build(predictor_norm=True)
-    method.predictor = nn.Identity()
+    method.predictor = nn.Sequential()
     method.target.tower.load_state_dict(method.online.state_dict())
     x = batch().views[0]
     assert method(Batch([x, x], torch.arange(N), torch.arange(N)), 0.0).logs["top1"] == 1
@@ -149,7 +151,7 @@ def test_heads_of_a_transformer() -> None:
     first, second = [(384, 4096, False), (4096, True), ("ReLU",)], [(4096, 4096, False), (4096, True), ("ReLU",)]
     assert layers(method.online.head) == [*first, *second, (4096, 256, False), (256, False)]
     assert layers(method.predictor) == [(256, 4096, False), (4096, True), ("ReLU",), (4096, 256, False), (256, False)]
-    blocks = method.online.encoder.trunk.blocks
+    blocks = list(method.online.encoder.trunk.get_submodule("blocks").children())
     assert len(blocks) == 12 and all(block.attn.num_heads == 12 for block in blocks)
     assert {m.eps for m in method.online.encoder.trunk.modules() if isinstance(m, nn.LayerNorm)} == {1e-6}
 
@@ -186,7 +188,7 @@ def test_a_transformers_patches_and_positions_stay_and_all_else_is_decayed() -> 
     trunk = method.online.encoder.trunk
     assert [group.decay for group in method.param_groups()] == [True]
     params = method.param_groups()[0].params
-    fixed = [trunk.pos_embed, trunk.patch_embed.proj.weight, trunk.patch_embed.proj.bias]
+    fixed = [trunk.get_parameter(name) for name in ("pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias")]
     assert not any(p is q for p in params for q in fixed)
     assert any(p.ndim == 1 for p in params), "biases and norms are decayed too"
     assert len(params) == len([*method.online.parameters(), *method.predictor.parameters()]) - len(fixed)
@@ -234,7 +236,7 @@ def test_the_encoder_of_a_run_is_built_again_from_its_options() -> None:
         ({"encoder": "timm:test_vit"}, "does not divide into this transformer's patches of 16"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:
     size = 32 if "heads" in numbers else 40
     with pytest.raises(UserError, match=says):
         recipe(**numbers).build(BuildContext(channels=3, size=size, images=64))

@@ -104,7 +104,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """What each of two processes has found: losses and state, or the traceback of an error, for each row."""
     folder = tmp_path_factory.mktemp("processes")
     # Where there is a GPU, autograd has threads that a fork would miss.
-    context = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
+    context: Any = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "fork")
     children = [context.Process(target=child, args=(rank, folder)) for rank in range(2)]
     for process in children:
         process.start()

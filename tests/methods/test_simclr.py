@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,13 +25,13 @@ N, K, C = 6, 20, 16
 CONTEXT = BuildContext(channels=3, size=16, images=64, world=1, seed=3)
 
 
-def recipe(name: str = "simclr-v1/tiny", **numbers: object) -> SimCLRRecipe:
+def recipe(name: str = "simclr-v1/tiny", **numbers: Any) -> SimCLRRecipe:
     row = RECIPES[name]
     assert isinstance(row, SimCLRRecipe)
     return replace(row, **{"batch": N, "dim": C, "hidden": 32, **numbers})
 
 
-def build(name: str = "simclr-v1/tiny", **numbers: object) -> SimCLR:
+def build(name: str = "simclr-v1/tiny", **numbers: Any) -> SimCLR:
     torch.manual_seed(0)
     method = recipe(name, **numbers).build(CONTEXT)
     if method.memory:  # a target unlike the online tower, or a test could not tell them apart
@@ -124,7 +125,7 @@ def test_batch_norm_sees_all_processes_and_the_last_shift_stays_away() -> None:
 
 
 def layers(head: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
-    return [(type(m).__name__, tuple(m.weight.shape)) for m in head.modules() if hasattr(m, "weight")]
+    return [(type(m).__name__, tuple(m.get_parameter("weight").shape)) for m in head.modules() if hasattr(m, "weight")]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def layers(head: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
         ({"layers": 3, "finetune_from": 2}, [("Linear", (C, 32)), ("BatchNorm1d", (C,))]),
     ],
 )  # fmt: skip
-def test_the_projector_is_the_codes(numbers: dict[str, object], expected: list[tuple[str, tuple[int, ...]]]) -> None:
+def test_the_projector_is_the_codes(numbers: dict[str, Any], expected: list[tuple[str, tuple[int, ...]]]) -> None:
     """model_util.py: no linear layer has a bias, each is followed by batch norm, the last one's without shift."""
     method = build(**numbers)
     head = method.online.head
@@ -252,7 +253,7 @@ def test_the_rate_rises_for_ten_epochs_and_falls_along_a_cosine_every_step(name:
 @pytest.mark.parametrize("memory", [0, K])
 def test_uniform_similarities_cost_the_logarithm_of_all_others(memory: int) -> None:
     method = build(memory=memory, projector="linear")
-    norm = method.online.head[1]  # type: ignore[index]
+    norm = method.online.head[1]
     nn.init.zeros_(norm.weight)  # every z is the same vector
     nn.init.ones_(norm.bias)
     if memory:
@@ -345,6 +346,6 @@ def test_a_small_batch_and_a_memory_of_every_image_are_said() -> None:
         ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "SimCLR contrasts two views, 1 are given"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         recipe(**numbers).build(CONTEXT)

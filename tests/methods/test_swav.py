@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -22,14 +23,14 @@ N, K, C = 8, 12, 16
 CONTEXT = BuildContext(channels=3, size=16, images=64, world=1, seed=3)
 
 
-def recipe(views: tuple[int, ...] = (16, 16, 8, 8, 8), **numbers: object) -> SwAVRecipe:
+def recipe(views: tuple[int, ...] = (16, 16, 8, 8, 8), **numbers: Any) -> SwAVRecipe:
     row = RECIPES["swav/tiny"]
     assert isinstance(row, SwAVRecipe)
     small = {"batch": N, "K": K, "dim": C, "hidden": 32, "queue_length": 0, "epochs": 10, "epsilon": 0.05}
     return replace(row, views=tuple(replace(row.views[0], size=size) for size in views), **{**small, **numbers})
 
 
-def build(views: tuple[int, ...] = (16, 16, 8, 8, 8), **numbers: object) -> SwAV:
+def build(views: tuple[int, ...] = (16, 16, 8, 8, 8), **numbers: Any) -> SwAV:
     torch.manual_seed(0)
     return recipe(views, **numbers).build(CONTEXT).train()
 
@@ -89,9 +90,7 @@ def loss_loop(scores: Tensor, q: list[list[list[float]]], tau: float) -> Tensor:
         ((16, 16, 8), {"assign": 1, "tau": 0.2, "epsilon": 0.03, "iterations": 1}),
     ],
 )
-def test_loss_and_gradient_are_those_of_the_swapped_prediction(
-    views: tuple[int, ...], numbers: dict[str, object]
-) -> None:
+def test_loss_and_gradient_are_those_of_the_swapped_prediction(views: tuple[int, ...], numbers: dict[str, Any]) -> None:
     """Codes are numbers in the transcription: a gradient through them would show."""
     method, b = build(views, **numbers), batch(views)
     other = copy.deepcopy(method)
@@ -108,7 +107,7 @@ def test_loss_and_gradient_are_those_of_the_swapped_prediction(
         assert p.grad is not None and p_other.grad is not None
         scale = p_other.grad.abs().max().item()
         assert scale > 0
-        torch.testing.assert_close(p.grad, p_other.grad, atol=2e-4 * scale, rtol=0, msg=lambda m, name=name: name + m)
+        torch.testing.assert_close(p.grad, p_other.grad, atol=2e-4 * scale, rtol=0, msg=(name + ": {}").format)
 
 
 def test_one_loss_a_row_and_its_gradient_in_float64() -> None:
@@ -343,7 +342,7 @@ def test_a_counted_queue_knows_when_it_is_full() -> None:
     seen = []
     for _ in range(4):
         queue.push(F.normalize(torch.rand(2, 3), dim=1))
-        seen.append((queue.n_valid.item(), queue.full))  # type: ignore[union-attr]
+        seen.append((queue.n_valid.item(), queue.full))
     assert seen == [(2, False), (4, False), (5, True), (5, True)]
     resumed = Queue(5, 3, torch.Generator().manual_seed(1), counted=True)
     assert not resumed.full
@@ -411,9 +410,9 @@ def test_multi_crop_rows() -> None:
         ({"queue_length": 15}, r"--queue-length 15 must be a multiple of the number of processes \(2\)"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
-        recipe(**numbers).build(replace(CONTEXT, world=2))  # type: ignore[arg-type]
+        recipe(**numbers).build(replace(CONTEXT, world=2))
 
 
 @pytest.mark.parametrize(
@@ -426,7 +425,7 @@ def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, object], says: s
         ({"queue_length": 4, "freeze_epochs": 10.0}, "the prototypes are never trained: --freeze-epochs 10 of 10"),
     ],
 )
-def test_what_does_not_meet_the_assumptions_is_said(numbers: dict[str, object], says: str | None) -> None:
+def test_what_does_not_meet_the_assumptions_is_said(numbers: dict[str, Any], says: str | None) -> None:
     notices = build(**numbers).notices
     assert len(notices) == (says is not None)
     assert says is None or says in notices[0]

@@ -122,7 +122,7 @@ def test_with_group_norm_features_do_not_depend_on_the_batch() -> None:
 
 @pytest.mark.parametrize(("name", "pretrained"), [("timm:resnet10t", False), ("resnet18", True)])
 def test_group_norm_is_not_for_timm_nor_for_published_weights(name: str, pretrained: bool) -> None:
-    with pytest.raises(UserError, match="group norm is for tiny and torchvision's ResNets"):
+    with pytest.raises(UserError, match="only tiny and untrained torchvision ResNets support group norm"):
         build_encoder(name, channels=3, size=32, norm="group", pretrained=pretrained)
 
 

@@ -33,8 +33,8 @@ def test_an_encoder_its_gradient_and_its_statistics(device: str, groups: int) ->
     for (name, a), b in zip(wide.named_parameters(), narrow.parameters(), strict=True):
         error = (b.grad.cpu().double() - a.grad).norm() / a.grad.norm()
         assert error < 1e-3, name
-    for a, b in zip(wide.buffers(), narrow.buffers(), strict=True):
-        torch.testing.assert_close(b.cpu().double(), a.double(), rtol=1e-4, atol=1e-5)
+    for exact, single in zip(wide.buffers(), narrow.buffers(), strict=True):
+        torch.testing.assert_close(single.cpu().double(), exact.double(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_target_follows(device: str) -> None:

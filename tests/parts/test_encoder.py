@@ -26,10 +26,10 @@ def test_images_are_normalised_inside() -> None:
 # ------------------------------------------------------------------------------------------------------ feature maps
 
 
-def output_of(module: nn.Module, encoder: Encoder, images: Tensor) -> Tensor:
-    """What a part of the encoder puts out on the way to the features."""
+def output_of(part: str, encoder: Encoder, images: Tensor) -> Tensor:
+    """The output of a part of the trunk on the way to the features."""
     seen: list[Tensor] = []
-    handle = module.register_forward_hook(lambda _, args, y: seen.append(y))
+    handle = encoder.trunk.get_submodule(part).register_forward_hook(lambda _, args, y: seen.append(y))
     encoder(images)
     handle.remove()
     return seen[0]
@@ -60,9 +60,7 @@ def test_a_resnets_maps_are_what_it_pools(
     images = torch.rand(2, 3, size, size)
     maps = encoder.maps(images)
     assert maps.shape == (2, *shape) and maps.shape[1] == encoder.dim and maps.std() > 0
-    assert torch.equal(
-        maps, output_of(encoder.trunk.blocks if name == "tiny" else encoder.trunk.layer4, encoder, images)
-    )
+    assert torch.equal(maps, output_of("blocks" if name == "tiny" else "layer4", encoder, images))
     torch.testing.assert_close(maps.mean(dim=(2, 3)), encoder(images))
 
 
@@ -70,7 +68,7 @@ def test_other_convolutional_networks_of_timm() -> None:
     """Not all of them pool what they put out: some have a norm or a convolution in the head."""
     encoder = build_encoder("timm:test_convnext", channels=3, size=64).eval()
     images = torch.rand(2, 3, 64, 64)
-    assert torch.equal(encoder.maps(images), output_of(encoder.trunk.stages, encoder, images))
+    assert torch.equal(encoder.maps(images), output_of("stages", encoder, images))
     encoder = build_encoder("timm:mobilenetv3_small_050", channels=3, size=64).eval()
     assert encoder.maps(images).shape == (2, encoder.trunk.num_features, 2, 2)
     assert encoder.trunk.num_features != encoder.dim
@@ -79,7 +77,7 @@ def test_other_convolutional_networks_of_timm() -> None:
 def test_maps_of_a_network_with_channels_last() -> None:
     encoder = build_encoder("timm:mambaout_femto", channels=3, size=64).eval()
     images = torch.rand(1, 3, 64, 96)
-    maps, seen = encoder.maps(images), output_of(encoder.trunk.stages, encoder, images)
+    maps, seen = encoder.maps(images), output_of("stages", encoder, images)
     assert seen.shape == (1, 2, 3, 288) and maps.shape == (1, 288, 2, 3)
     for row in range(2):
         for column in range(3):
@@ -105,7 +103,7 @@ def test_a_transformers_maps_are_its_patch_tokens_row_by_row(
     maps = encoder.maps(images)
     rows, columns = view[0] // 16, view[1] // 16
     assert maps.shape == (2, 64, rows, columns)
-    tokens = output_of(encoder.trunk.norm, encoder, images)  # the last layer's
+    tokens = output_of("norm", encoder, images)  # the last layer's
     assert tokens.shape == (2, prefix + rows * columns, 64)
     for row in range(rows):
         for column in range(columns):
@@ -116,7 +114,7 @@ def test_a_projector_changes_nothing_of_the_maps() -> None:
     encoder = build_encoder("tiny", channels=3, size=32, projector_layers=2, projector_width=40).eval()
     images = torch.rand(2, 3, 32, 32)
     assert encoder(images).shape == (2, 40)
-    before = output_of(encoder.trunk[0][0], encoder, images)  # the features that the projector gets
+    before = output_of("0.0", encoder, images)  # the features that the projector gets
     assert encoder.maps(images).shape == (2, 128, 4, 4)
     torch.testing.assert_close(encoder.maps(images).mean(dim=(2, 3)), before)
 

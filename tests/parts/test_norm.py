@@ -133,7 +133,7 @@ def test_a_standardised_convolution_shares_the_parameters_and_draws_nothing(trai
         4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2, bias=True, padding_mode="reflect"
     ).train(training)
     before = torch.get_rng_state()
-    (shared,) = group_norm(nn.Sequential(conv))  # type: ignore[misc]
+    (shared,) = group_norm(nn.Sequential(conv)).children()
     assert torch.equal(torch.get_rng_state(), before)
     assert type(shared) is WSConv2d and type(conv) is nn.Conv2d
     assert shared.weight is conv.weight and shared.bias is conv.bias and shared.training is training
@@ -151,13 +151,13 @@ def test_a_standardised_convolution_shares_the_parameters_and_draws_nothing(trai
 
 
 def test_a_convolution_without_bias_stays_so() -> None:
-    (shared,) = group_norm(nn.Sequential(nn.Conv2d(3, 4, 1, bias=False)))  # type: ignore[misc]
+    (shared,) = group_norm(nn.Sequential(nn.Conv2d(3, 4, 1, bias=False))).children()
     assert shared.bias is None and list(shared.state_dict()) == ["weight"]
 
 
 def test_fewer_groups_where_16_do_not_divide_the_channels() -> None:
     module = nn.Sequential(*(nn.BatchNorm2d(channels) for channels in (64, 24, 10, 7)))
-    assert [m.num_groups for m in group_norm(module)] == [16, 8, 2, 1]  # type: ignore[union-attr]
+    assert [m.num_groups for m in group_norm(module).children()] == [16, 8, 2, 1]
 
 
 # ------------------------------------------------------------------------------------------ over processes, over images

@@ -112,9 +112,9 @@ def test_numbers_go_where_they_belong_and_the_reporter_hears(tmp_path: Path) -> 
     ("how", "says"),
     [
         ({"taw": 0.1}, "moco-v2 has no taw, did you mean 'tau'"),
-        ({"resume": True, "out": None}, "name the run to resume"),
+        ({"resume": True, "out": None}, "needs the run to resume"),
         ({"encoder": nn.Linear(3, 2)}, r"the encoder cannot take images \[N, 3, \d+, \d+\]"),
-        ({"encoder": nn.Conv2d(3, 2, 3)}, r"must turn two images into features \[2, D\]"),
+        ({"encoder": nn.Conv2d(3, 2, 3)}, r"must map two images to features \[2, D\]"),
         ({"batch": 0}, "--batch must be at least 1"),
         ({"workers": -1}, "--workers must not be negative"),
         ({"max_bad": 2.0}, r"--max-bad is a share in \[0, 1\]"),

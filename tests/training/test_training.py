@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contrastkit.cli.main import main
 from PIL import Image
 
 import contrastkit
 from contrastkit import checkpoint
+from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Recipe
 from contrastkit.methods.moco import MoCo
@@ -30,13 +30,13 @@ from tests.same import assert_alike, assert_same_run
 NAME = "moco-v2/tiny"
 
 
-def recipe(**numbers: object) -> Recipe:
+def recipe(**numbers: Any) -> Recipe:
     views = tuple(replace(view, size=12) for view in RECIPES[NAME].views)
     return replace(RECIPES[NAME], **{"epochs": 4, "batch": 32, "K": 100, "bn_groups": 2, "views": views, **numbers})
 
 
 def run(images: Path, out: Path, *, stop_after: int | None = None, resume: bool = False,
-        reporter: NullReporter | None = None, workers: int = 0, **numbers: object) -> Outcome:  # fmt: skip
+        reporter: NullReporter | None = None, workers: int = 0, **numbers: Any) -> Outcome:  # fmt: skip
     options = Options(data=str(images), val_fraction=0.2, workers=workers, device="cpu", seed=5)
     return train(NAME, recipe(**numbers), options, out=out, resume=resume, stop_after=stop_after, reporter=reporter)
 
@@ -114,7 +114,7 @@ def test_load_before_the_end_gives_the_last_checkpoints_encoder(images: Path, tm
     assert not (tmp_path / "run" / "encoder.safetensors").exists()
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["method"]
     encoder = contrastkit.load(tmp_path / "run")
-    assert torch.equal(encoder.trunk.conv1.weight, state["online.encoder.trunk.conv1.weight"])
+    assert torch.equal(encoder.trunk.get_parameter("conv1.weight"), state["online.encoder.trunk.conv1.weight"])
 
 
 def test_a_run_that_died_before_its_first_checkpoint_begins_anew(images: Path, tmp_path: Path, straight: Path) -> None:
