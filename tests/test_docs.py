@@ -133,16 +133,18 @@ def test_a_command_line_that_is_wrong_does_not_parse(line: str) -> None:
         parse(tuple(line.split()))
 
 
-def test_modules_and_targets_exist() -> None:
-    """`python -m benchmarks.X`, and every target of `make`."""
+def test_modules_their_options_and_targets_exist() -> None:
+    """`python -m benchmarks.X --option`, and every target of `make`."""
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     modules, verbs = set(), set()
     for words, _ in (line for page in TEXT for line in shell_lines(page)):
         if words[:2] == ["python", "-m"]:
             modules.add(words[2])
+            source = (ROOT / f"{words[2].replace('.', '/')}.py").read_text()
+            for option in (word for word in words[3:] if word.startswith("--")):
+                assert f'"{option}"' in source, f"{words[2]} {option}"
         if words[0] == "make":
             verbs |= {word for word in words[1:] if "=" not in word}
-    assert {module for module in modules if not (ROOT / f"{module.replace('.', '/')}.py").is_file()} == set()
     assert verbs - targets == set()
     assert len(modules) > 5
     assert verbs >= {"demo", "test", "gpu"}
