@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch: each pytest worker has a core, not the machine
@@ -24,6 +24,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"skipped {count:4d}: {reason}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def alike_everywhere() -> Iterator[None]:
+    """No test sees the shell's CONTRASTKIT_DATA, but one that read it when it was imported; and the trainings do not
+    draw their curves, which takes longer than the training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CONTRASTKIT_DATA", raising=False)
+        patch.setattr("contrastkit.run.draw_curves", lambda rows, file: file.touch())
+        yield
 
 
 @pytest.fixture(scope="session")
