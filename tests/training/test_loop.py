@@ -14,6 +14,7 @@ from torch import nn
 
 from contrastkit.augment import View
 from contrastkit.data import Loader, open_data
+from contrastkit.errors import UserError
 from contrastkit.methods import BuildContext, Method, Recipe
 from contrastkit.monitor import Monitor
 from contrastkit.optim import LARS, ParamGroup
@@ -358,6 +359,21 @@ def test_a_diagnosis_is_reported(images: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("contrastkit.monitor.diagnose", lambda history, chance_loss: f"{len(history)}: ill")
     run(images, tmp_path / "run", reporter=watcher, epochs=2, how={"monitor_every": 1})
     assert [line for line in watcher.lines if line.endswith("ill")] == ["1: ill", "2: ill"]
+
+
+def test_the_first_step_whose_loss_is_not_finite_is_named(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses are read after step 10, then after the epoch, 16."""
+    forward = SpyMethod.forward
+
+    def spoiled(self: SpyMethod, batch: Batch, progress: float) -> Step:
+        out = forward(self, batch, progress)
+        return replace(out, loss=out.loss * math.nan) if len(LOG.losses) == 13 else out
+
+    monkeypatch.setattr(SpyMethod, "forward", spoiled)
+    with pytest.raises(UserError, match=r"the loss is nan at step 13, learning rate .* checkpoint: .*last\.pt"):
+        run(images, tmp_path / "run")
 
 
 def test_bfloat16_is_the_encoders(images: Path, tmp_path: Path) -> None:
