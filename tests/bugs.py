@@ -297,12 +297,12 @@ BUGS = [
 def main(words: Sequence[str]) -> int:
     bugs = [bug for bug in BUGS if not words or any(word in f"{bug.file} {bug.text}" for word in words)]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        clean = copied(Path(folder) / "clean")
+        clean = copied(ROOT, Path(folder) / "clean")
         if (code := run(clean, *dict.fromkeys(bug.tests for bug in bugs))) != 0:
             print(f"without a bug the tests end with exit code {code}:", *dict.fromkeys(bug.tests for bug in bugs))
             return 1
         verdicts = []
-        for bug, verdict in zip(bugs, pool.map(lambda bug: tried(bug, Path(folder)), bugs), strict=True):
+        for bug, verdict in zip(bugs, pool.map(lambda bug: tried(bug, clean), bugs), strict=True):
             line, *more = (bug.replacement or f"without {bug.text.strip()}").strip().splitlines()
             print(f"{verdict:7} {bug.file}: {line}{' ...' if more else ''}", flush=True)
             verdicts.append(verdict)
@@ -310,9 +310,9 @@ def main(words: Sequence[str]) -> int:
     return int(any(verdict != "caught" for verdict in verdicts))
 
 
-def tried(bug: Bug, folder: Path) -> str:
-    """caught, MISSED, or STALE: the text does not stand once in the file, or what it leaves is no Python."""
-    tree = copied(Path(tempfile.mkdtemp(dir=folder)) / "tree")
+def tried(bug: Bug, clean: Path) -> str:
+    """caught, MISSED, or STALE: the text does not stand once in the file, or the tests could not be run."""
+    tree = copied(clean, Path(tempfile.mkdtemp(dir=clean.parent)) / "tree")
     path = tree / bug.file if bug.file.startswith("cli/") else tree / "contrastkit" / bug.file
     source = path.read_text()
     if source.count(bug.text) != 1:
@@ -323,11 +323,11 @@ def tried(bug: Bug, folder: Path) -> str:
     return {0: "MISSED", 1: "caught"}.get(code, "STALE")
 
 
-def copied(tree: Path) -> Path:
+def copied(root: Path, tree: Path) -> Path:
     """What the tests need, the built extension too; contrastkit.cli is found there, not where it is installed."""
     for name in ("contrastkit", "cli", "tests", "benchmarks"):
-        shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tree)
+        shutil.copytree(root / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "pyproject.toml", tree)
     if not (tree / "contrastkit" / "cli").exists():
         (tree / "contrastkit" / "cli").symlink_to("../cli")
     return tree

@@ -1,5 +1,6 @@
 """Small sets of images that several tests train on, two processes, and what the skipped tests missed."""
 
+import itertools
 import multiprocessing
 import os
 import traceback
@@ -97,20 +98,21 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
     """Call work(rank) in two forked processes that share a process group."""
 
-    def child(rank: int, work: Callable[[int], None], failures: multiprocessing.SimpleQueue) -> None:
+    def child(rank: int, group: Path, work: Callable[[int], None], failures: multiprocessing.SimpleQueue) -> None:
         try:
-            torch.distributed.init_process_group(
-                "gloo", init_method=f"file://{tmp_path}/group", rank=rank, world_size=2
-            )
+            torch.distributed.init_process_group("gloo", init_method=f"file://{group}", rank=rank, world_size=2)
             work(rank)
         except BaseException:
             failures.put(traceback.format_exc())
+
+    groups = (tmp_path / f"group-{n}" for n in itertools.count())
 
     def run(work: Callable[[int], None]) -> None:
         torch.testing.assert_close(torch.zeros(()), torch.zeros(()))  # imports sympy once, not anew in every child
         fork = multiprocessing.get_context("fork")
         failures = fork.SimpleQueue()
-        children = [fork.Process(target=child, args=(rank, work, failures)) for rank in range(2)]
+        group = next(groups)
+        children = [fork.Process(target=child, args=(rank, group, work, failures)) for rank in range(2)]
         for process in children:
             process.start()
         for process in children:
