@@ -102,18 +102,10 @@ class Loader:
         Raises:
             UserError: more than ``max_bad`` of the set cannot be read.
         """
-        self._tasks.current = self._addresses(start, end)
+        self._tasks.current = _addresses(
+            self.source, range(start, end), seed=self.seed, batch=self.batch, rank=self.rank, world=self.world
+        )
         yield from _checked(self._pool, self.source, self.max_bad)
-
-    def _addresses(self, start: int, end: int) -> Iterator[tuple[int, Tensor]]:
-        """The epoch and this process's positions, int64 [batch / world], of each step."""
-        share = self.batch // self.world
-        steps = (divmod(step, self.steps_per_epoch) for step in range(start, end))
-        for epoch, within in itertools.groupby(steps, key=lambda step: step[0]):
-            order = self.source.order(self.seed, epoch)
-            for _, k in within:
-                first = k * self.batch + self.rank * share
-                yield epoch, order[first : first + share]
 
 
 def default_workers(source: Source) -> int:
@@ -189,6 +181,23 @@ class _Plain(Dataset[Any]):
         images, actual = self.source.take(index)
         view = HANDLING[self.source.modality].plain(images, self.size, self.channels)
         return Batch(views=[view], index=actual, label=self.source.label(actual)), self.source.unreadable
+
+
+def _addresses(
+    source: Source, steps: range, *, seed: int, batch: int, rank: int, world: int
+) -> Iterator[tuple[int, Tensor]]:
+    """The epoch and this process's positions, int64 [batch / world], of each step.
+
+    No method: left half-way, it would hold its loader in a cycle, and workers that the garbage collector finds there
+    never hear that they are to end.
+    """
+    share = batch // world
+    places = (divmod(step, len(source) // batch) for step in steps)
+    for epoch, within in itertools.groupby(places, key=lambda place: place[0]):
+        order = source.order(seed, epoch)
+        for _, k in within:
+            first = k * batch + rank * share
+            yield epoch, order[first : first + share]
 
 
 class _Tasks:

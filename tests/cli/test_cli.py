@@ -4,7 +4,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,6 @@ from contrastkit.names import METHODS
 from contrastkit.run import Run
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_data_dir() -> Iterator[None]:
-    """What the reader's shell says of it is no matter here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("CONTRASTKIT_DATA", raising=False)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """The loader's promise: order and augmentations are a function of (seed, epoch, index, view), and of nothing else."""
 
+import gc
 import itertools
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -105,6 +107,23 @@ def test_a_source_has_its_own_order():
     backwards = list(range(49, -1, -1))
     assert index[0] == [*backwards[-10:], *backwards[:-10]][25:]
     assert index[1] == [*backwards[-11:], *backwards[:-11]][:25]
+
+
+def test_a_loader_left_half_way_ends_its_workers_at_once():
+    """Without the garbage collector, which closes the queues first: the workers would then wait for ever, and so would
+    the process at its end."""
+    before = set(multiprocessing.active_children())
+    loader = Loader(array(), SAME, batch=8, seed=0, workers=1)
+    batches = loader.batches(0, 6)
+    next(batches)
+    (worker,) = set(multiprocessing.active_children()) - before
+    gc.disable()
+    try:
+        del batches, loader
+        worker.join(20)
+        assert not worker.is_alive()
+    finally:
+        gc.enable()
 
 
 def test_an_epoch_left_early_does_not_leak_into_the_next(source):
