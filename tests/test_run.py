@@ -16,5 +16,5 @@ def test_the_curves_have_a_panel_for_each_metric(tmp_path: Path) -> None:
         with Image.open(tmp_path / "curves.png") as picture:
             assert picture.format == "PNG"
             sizes.append(picture.size)
-    (width, height), more = sizes
-    assert more == (width, 2 * height)
+    (width, height), taller = sizes
+    assert taller == (width, 2 * height)

@@ -1,6 +1,7 @@
 """bench-kernels as a command: its options reach the library, its rows the file."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ def test_each_option_reaches_the_library(tmp_path: Path, monkeypatch: pytest.Mon
         "op": "queue", "shape": "8 x 8", "direction": "forward", "impl": "ours", "median_ms": 2.0, "iqr_ms": 0.1,
         "extra_mib": 1.0, "floor_ms": 1.0, "note": "",
     }  # fmt: skip
-    monkeypatch.setattr(bench, "run", lambda **how: asked.append(how) or iter([row]))
+
+    def run(**how: Any) -> Iterator[dict[str, Any]]:
+        asked.append(how)
+        return iter([row])
+
+    monkeypatch.setattr(bench, "run", run)
     usual = {"op": None, "device": "cpu", "dtype": "float32", "preset": "quick"}
     for changed in ({}, {"op": "queue"}, {"device": "cuda"}, {"dtype": "bfloat16"}, {"preset": "paper"}):
         given = [f"--{name}={value}" for name, value in changed.items()]

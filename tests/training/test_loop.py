@@ -133,7 +133,13 @@ def run(
 
 def options(images: Path, **how: Any) -> Options:
     """Without evaluations, which take as long as the steps."""
-    given = {"val_fraction": 0.2, "device": "cpu", "seed": 5, "precision": "float32", "monitor_every": 0}
+    given: dict[str, Any] = {
+        "val_fraction": 0.2,
+        "device": "cpu",
+        "seed": 5,
+        "precision": "float32",
+        "monitor_every": 0,
+    }
     return Options(data=str(images), **given | how)
 
 

@@ -22,7 +22,7 @@ def test_the_data_choose_the_workers_unless_they_are_given(images: Path, monkeyp
 
 def test_a_resume_opens_the_data_again_unless_they_are_open(moco_run: Path, images: Path) -> None:
     how: dict[str, Any] = {"change": plan.replaced({})}
-    again = plan.plan_resume("moco", moco_run, {"workers": 2}, **how)
+    again: Any = plan.plan_resume("moco", moco_run, {"workers": 2}, **how)
     assert again.data.name == "hard" and len(again.data.pretrain) == 210 and again.options.workers == 2
     assert (again.name, again.out, again.resume, again.recipe.K) == ("moco-v2/tiny", moco_run, True, 64)
     data = open_data(str(images))
