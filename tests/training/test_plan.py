@@ -42,7 +42,7 @@ def test_the_front_door_hands_everything_over(images: Path, tmp_path: Path, monk
     for name, recipe, options in (named, made):
         assert name == "moco-v2/tiny" and (recipe.epochs, recipe.tau) == (7, 0.3)
         assert (options.seed, options.device, options.val_fraction) == (4, "cpu", 0.2)
-    assert (named[2].data, made[2].data) == (str(images), "noise")
+    assert (named[2].data, made[2].data) == (str(images), "python:noise")
     assert (named[1].encoder, made[1].encoder) == ("tiny", "module:Linear")
     assert (one["out"], one["resume"], one["stop_after"], one["encoder"]) == (tmp_path / "a", False, 3, None)
     assert (two["out"], two["data"], two["encoder"]) == (tmp_path / "b", data, module)
