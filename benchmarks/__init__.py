@@ -1,17 +1,17 @@
-"""Experiments, whose results are committed in results/, and `python -m benchmarks.sections`, which shows them.
+"""Experiments. Their results are committed in results/; `python -m benchmarks.sections` writes them into the docs.
 
-What a command of contrastkit measures needs no file here: byol-norm-cifar10.json is `contrastkit ablate byol-norm`'s
-ablation.json, and *-paper.json are of `contrastkit bench-kernels --preset paper --json`.
+Measurements that are commands of contrastkit have no file here: byol-norm-cifar10.json is the ablation.json of
+`contrastkit ablate byol-norm`, and *-paper.json come from `contrastkit bench-kernels --preset paper --json`.
 
-    learning      what each method learns on one budget
+    learning      what each method learns on the same budget
     confounders   images as confounders of a treatment
-    causal        weights and matches beside other packages
-    stable        least squares under weights, in places of another kind
-    fsdd          the Free Spoken Digit Dataset as folders of classes
-    scaling       time against size of the ops, beside official code
+    causal        weights and matches compared with other packages
+    stable        weighted least squares in environments unlike the training one
+    fsdd          convert the Free Spoken Digit Dataset to one folder per class
+    scaling       time of the ops against size, compared with official code
     ptxas         registers and spills of the CUDA kernels
-    numbers       every number that a refactoring must leave alone
-    gpu           what there is to do on a machine with a GPU (`make gpu`)
+    fingerprint   every number that a refactoring must not change
+    gpu           builds, tests and benchmarks on a machine with a GPU (`make gpu`)
 """
 
 from pathlib import Path

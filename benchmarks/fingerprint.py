@@ -1,24 +1,32 @@
-"""Every number that a refactoring must leave alone, as JSON: run it in two checkouts and compare the files.
+"""Every number that a refactoring must not change, as JSON: run it in two checkouts and compare the files.
 
     python -m benchmarks.fingerprint after.json
-    python -m benchmarks.fingerprint after.json --against before.json      exit code 1 and the differences
+    python -m benchmarks.fingerprint after.json --against before.json      prints differences; exit code 1 if any
 
-It uses nothing but the command line and torch, so that a copy of this file also runs in an older checkout: the first 20
-losses of every method's ``tiny`` recipe and a checksum of the state they leave; accuracy of the encoder; the estimates
-of ``causal`` and ``stable`` on fixed seeds.
+Recorded are the first 20 losses of every method's ``tiny`` recipe and a checksum of the resulting state, the accuracy
+of an encoder, and the estimates of ``causal`` and ``stable`` on fixed seeds. This file depends on nothing but the
+command line and torch, so a copy of it also runs in an older checkout. It restarts itself with one thread for OpenMP
+and OpenBLAS: the number of threads changes the order of sums, and with it their last bits.
 """
 
+# ruff: noqa: E402 (numpy and torch are imported after the restart)
 import argparse
 import contextlib
 import hashlib
 import io
 import json
 import math
+import os
 import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # read when numpy and torch are imported
+
+if __name__ == "__main__" and not ONE_THREAD.items() <= os.environ.items():
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **ONE_THREAD})
 
 import numpy as np
 import torch
@@ -62,8 +70,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--against", type=Path)
-    given = parser.parse_args()
-    out, against = given.out.resolve(), given.against and given.against.resolve()
+    args = parser.parse_args()
+    out, against = args.out.resolve(), args.against and args.against.resolve()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         numbers = {**training(), **tables("causal", CAUSAL), **tables("stable", STABLE)}
@@ -80,7 +88,7 @@ def main() -> int:
 
 
 def training() -> dict[str, Any]:
-    """Of each method: losses, a checksum of the last state, what the monitor saw; kNN and probe of MoCo."""
+    """Losses, a checksum of the last state and the metrics of each method; kNN, probe and embedding of MoCo v2."""
     digits = load_digits()
     gray = (digits.images / 16 * 255).astype(np.uint8)
     colour = np.stack([gray, 255 - gray, np.roll(gray, 2, axis=2)], axis=1).repeat(4, 2).repeat(4, 3)
@@ -131,7 +139,7 @@ def sounds() -> str:
 
 
 def recorded_losses(args: list[str]) -> list[float]:
-    """The losses of the steps of a training, as the loop goes back through them."""
+    """The loss of each training step, recorded at its call of ``backward``."""
     losses: list[float] = []
     backward = torch.Tensor.backward
 
@@ -139,7 +147,7 @@ def recorded_losses(args: list[str]) -> list[float]:
         losses.append(float(self.detach()))
         backward(self, *args, **kwargs)
 
-    torch.Tensor.backward = recorded  # type: ignore[assignment, method-assign]
+    torch.Tensor.backward = recorded  # type: ignore[method-assign]
     try:
         run(args)
     finally:
@@ -148,27 +156,26 @@ def recorded_losses(args: list[str]) -> list[float]:
 
 
 def tables(app: str, commands: tuple[str, ...]) -> dict[str, Any]:
-    """Every number that each command prints or writes, in order. Words may change, so they are left out."""
+    """Every number that each command prints, in order, and a hash of each file it writes. Words may change."""
     import shlex
 
-    found = {}
+    results: dict[str, Any] = {}
     for command in commands:
         printed = run([app, *shlex.split(command)])
-        # Numbers of more than one digit after the point, or whole ones of tables: signs and thousands' commas included.
         numbers = re.findall(r"-?\d[\d,]*\.\d+", printed)
-        found[f"{app} {command}"] = numbers
+        results[f"{app} {command}"] = numbers
         for file in re.findall(r"--out (\S+)", command):
             paths = sorted(Path(file).rglob("*.csv")) if Path(file).is_dir() else [Path(file)]
             for path in paths:
-                found[f"{app} {path}"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
+                results[f"{app} {path}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return results
 
 
 def run(args: list[str]) -> str:
     """Run a command in this process; return what it printed.
 
     Raises:
-        SystemExit: it failed (1 is what ``causal balance`` says of arms that are not alike).
+        SystemExit: it failed. Exit code 1 is no failure: ``causal balance`` returns it for unbalanced arms.
     """
     from contrastkit.cli import screen
 

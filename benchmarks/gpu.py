@@ -1,14 +1,14 @@
-"""`make gpu` and `make gpu-train`: what there is to do on a machine with a GPU, in pieces of a known length.
+"""`make gpu` and `make gpu-train`: checks and a training on a machine with a GPU, in pieces of limited duration.
 
     python -m benchmarks.gpu check --out DIR [--device cpu] [--skip PIECE ...] [--minutes 8]
     python -m benchmarks.gpu train --out DIR --data-dir DIR [--minutes 8.5] [--stop-after EPOCHS]
 
-It takes the Python that runs it, with the torch that is installed, and fetches nothing. Each piece of `check` is a
-process with a limit of its own and a log in DIR; one that fails does not keep the next from running. DIR/check.json
-says how each ended. `--device cpu` goes the same way on the CPU with little work, to try the script itself.
+It uses the Python that runs it with the installed torch, and downloads nothing. Each piece of `check` is a process with
+its own time limit and a log in DIR; a failure does not prevent the next piece. DIR/check.json records the results.
+`--device cpu` runs a small part of each piece on the CPU, to test this script itself.
 
-`train` begins ResNet-18 on CIFAR-10, or resumes it, and leaves with a checkpoint when its minutes are over: the same
-command goes on.
+`train` starts or resumes ResNet-18 on CIFAR-10, and stops with a checkpoint when its minutes are over; repeat the
+command to resume.
 """
 
 import argparse
@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-GRACE = 30  # seconds in which a training that was asked to leave saves its checkpoint
-TOLERANCE = 0.02  # of a first loss on CUDA beside the CPU's: convolutions there may be in TF32
+GRACE = 30  # seconds for a training to save its checkpoint after SIGTERM
+TOLERANCE = 0.02  # relative difference of a first loss on CUDA and CPU: CUDA convolutions may use TF32
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One process: its limit in seconds, the modules without which it cannot run, and its command after `python`."""
+    """One process: its time limit in seconds, the modules it requires, and its command after `python`."""
 
     seconds: float
     needs: tuple[str, ...]
@@ -41,7 +41,7 @@ class Piece:
 
 
 def pieces(device: str, out: Path) -> dict[str, Piece]:
-    """In the order of running. On the CPU each does a small part of its work."""
+    """All pieces, in the order they run. On the CPU each does a small part of its work."""
     tests = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     this = ("-m", "benchmarks.gpu")
     whole = device == "cuda"
@@ -68,17 +68,17 @@ def pieces(device: str, out: Path) -> dict[str, Piece]:
 
 
 def check(device: str, out: Path, skip: Iterable[str], minutes: float) -> int:
-    """Run the pieces; 0 where each that ran did well."""
+    """Run the pieces; return 0 unless one failed."""
     import torch
 
     everything = pieces(device, out)
     if unknown := set(skip) - everything.keys():
-        return fail(f"no piece '{unknown.pop()}' to skip; there are {', '.join(everything)}")
+        return fail(f"unknown piece '{unknown.pop()}' (known: {', '.join(everything)})")
     out.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     environment.setdefault("MAX_JOBS", str(os.cpu_count()))
     environment.setdefault("CONTRASTKIT_CUDA", "1" if device == "cuda" else "0")
-    if device == "cuda":  # for this GPU alone: half the time
+    if device == "cuda":  # for this GPU only, which halves the time
         environment.setdefault("TORCH_CUDA_ARCH_LIST", "{}.{}".format(*torch.cuda.get_device_capability()))
     report: dict[str, Any] = {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -92,9 +92,9 @@ def check(device: str, out: Path, skip: Iterable[str], minutes: float) -> int:
     for name, piece in everything.items():
         result: dict[str, Any]
         if name in skip:
-            result = {"status": "skipped", "why": "as asked"}
+            result = {"status": "skipped", "why": "by --skip"}
         elif missing := [module for module in piece.needs if importlib.util.find_spec(module) is None]:
-            result = {"status": "skipped", "why": f"not installed here: {', '.join(missing)}"}
+            result = {"status": "skipped", "why": f"not installed: {', '.join(missing)}"}
         elif (left := end - time.monotonic()) < 5:
             result = {"status": "skipped", "why": "no time left"}
         else:
@@ -111,7 +111,7 @@ def check(device: str, out: Path, skip: Iterable[str], minutes: float) -> int:
 
 
 def run(command: tuple[str, ...], log: Path, limit: float, environment: dict[str, str]) -> dict[str, Any]:
-    """One process and whatever it starts, ended at its limit; the last line of its log where it failed."""
+    """Run a process, killed with its children at the limit; the result has the last line of its log if it failed."""
     began = time.monotonic()
     with log.open("w") as file:
         process = subprocess.Popen(
@@ -131,7 +131,7 @@ def run(command: tuple[str, ...], log: Path, limit: float, environment: dict[str
 
 
 def counted(junit: Path) -> dict[str, Any]:
-    """How many tests passed, failed and were skipped, and the names of those that failed."""
+    """Counts of passed and skipped tests, and the names of those that failed."""
     cases = list(ET.parse(junit).iter("testcase"))
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     skipped = sum(case.find("skipped") is not None for case in cases)
@@ -140,7 +140,7 @@ def counted(junit: Path) -> dict[str, Any]:
 
 
 def steps(device: str, out: Path, methods: list[str]) -> int:
-    """The first step of every method, in float32: its loss, and on CUDA the CPU's beside it."""
+    """The first step of every method, in float32: its loss, and for CUDA that of the CPU for comparison."""
     import numpy as np
 
     link_cli()
@@ -164,20 +164,24 @@ def steps(device: str, out: Path, methods: list[str]) -> int:
         arguments += ["--monitor-every", "0", *(["--K", "32"] if method in ("instdisc", "cmc") else [])]
         result = results[method] = {}
         try:
-            for where in dict.fromkeys((device, "cpu")):
-                run_folder = folder / f"{method}-{where}-{time.time_ns()}"
-                losses = recorded_losses([*arguments, "--device", where, "--out", str(run_folder)])
-                result[where] = losses[0]
+            for place in dict.fromkeys((device, "cpu")):
+                run_folder = folder / f"{method}-{place}-{time.time_ns()}"
+                losses = recorded_losses([*arguments, "--device", place, "--out", str(run_folder)])
+                result[place] = losses[0]
             result["fine"] = math.isclose(result[device], result["cpu"], rel_tol=TOLERANCE)
-        except (Exception, SystemExit) as error:  # the next method's turn comes whatever this one did
+        except (Exception, SystemExit) as error:  # continue with the next method
             result |= {"fine": False, "error": f"{type(error).__name__}: {error}"}
         (out / "steps.json").write_text(json.dumps(results, indent=1) + "\n")
         print(method, result, flush=True)
-    return fail(f"not fine: {', '.join(bad)}") if (bad := [m for m, r in results.items() if not r["fine"]]) else 0
+    return (
+        fail(f"losses missing or unlike the CPU's: {', '.join(bad)}")
+        if (bad := [m for m, r in results.items() if not r["fine"]])
+        else 0
+    )
 
 
 def bench(device: str, dtype: str, preset: str, op: str | None, file: Path) -> int:
-    """What `contrastkit bench-kernels --json` measures, written row by row: a limit loses the rest alone."""
+    """The measurements of `contrastkit bench-kernels --json`, written row by row: a time limit loses only the rest."""
     from contrastkit.bench import run as measured
 
     rows = []
@@ -189,13 +193,13 @@ def bench(device: str, dtype: str, preset: str, op: str | None, file: Path) -> i
 
 
 def train(device: str, out: Path, data_dir: Path | None, minutes: float, stop_after: int | None) -> int:
-    """One piece of a training: leaves by itself at its end, or is asked to when the minutes are over."""
+    """Train until the end, or until the minutes are over: then the training gets a SIGTERM and saves a checkpoint."""
     link_cli()
     folder = out / "moco-resnet18-cifar10"
     arguments = ["--resume", str(folder)]
     if not (folder / "recipe.json").exists():
         if data_dir is None:
-            return fail("no run to resume: say where CIFAR-10 lies (make gpu-train DATA=DIR)")
+            return fail("no run to resume: give the directory of CIFAR-10 (make gpu-train DATA=DIR)")
         arguments = ["--data", "cifar10", "--data-dir", str(data_dir), "--encoder", "resnet18", "--out", str(folder)]
         arguments += ["--device", device]
     if stop_after is not None:
@@ -210,11 +214,11 @@ def train(device: str, out: Path, data_dir: Path | None, minutes: float, stop_af
         return process.wait(GRACE)
     except subprocess.TimeoutExpired:
         process.kill()
-        return fail("the training did not leave in time; its last checkpoint stands")
+        return fail("the training did not stop in time; its last checkpoint remains valid")
 
 
 def link_cli() -> None:
-    """Let a checkout that is not installed find contrastkit.cli, which lies in cli/."""
+    """Make contrastkit.cli, whose folder is cli/, importable in a checkout that is not installed."""
     import contrastkit
 
     if importlib.util.find_spec("contrastkit.cli") is None:
@@ -229,12 +233,12 @@ def fail(message: str) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", choices=("check", "train", "steps", "bench"), help="check, train; or one piece of check"
+        "what", choices=("check", "train", "steps", "bench"), help="check or train, or one piece of check"
     )
     parser.add_argument("--out", type=Path, default=Path("build/gpu"))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--skip", nargs="*", default=[], metavar="PIECE")
-    parser.add_argument("--methods", nargs="*", default=[], metavar="METHOD", help="of steps: these alone")
+    parser.add_argument("--methods", nargs="*", default=[], metavar="METHOD", help="for steps: only these methods")
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--data-dir", type=lambda text: Path(text) if text else None)
     parser.add_argument("--stop-after", type=lambda text: int(text) if text else None, metavar="EPOCHS")
@@ -242,21 +246,21 @@ def main() -> int:
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--op")
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    out = given.out.resolve()
+    args = parser.parse_args()
+    out = args.out.resolve()
     if importlib.util.find_spec("torch") is None:
-        return fail(f"{sys.executable} has no torch: name the Python that has (make gpu PYTHON=...)")
+        return fail(f"{sys.executable} has no torch: give a Python that has it (make gpu PYTHON=...)")
     import torch
 
-    if given.device == "cuda" and not torch.cuda.is_available():
-        return fail(f"torch {torch.__version__} finds no CUDA device; DEVICE=cpu tries the script on the CPU")
-    if given.what == "check":
-        return check(given.device, out, given.skip, given.minutes)
-    if given.what == "train":
-        return train(given.device, out, given.data_dir, given.minutes, given.stop_after)
-    if given.what == "steps":
-        return steps(given.device, out, given.methods)
-    return bench(given.device, given.dtype, given.preset, given.op, given.json)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        return fail(f"torch {torch.__version__} has no CUDA device; to test this script on the CPU, set DEVICE=cpu")
+    if args.what == "check":
+        return check(args.device, out, args.skip, args.minutes)
+    if args.what == "train":
+        return train(args.device, out, args.data_dir, args.minutes, args.stop_after)
+    if args.what == "steps":
+        return steps(args.device, out, args.methods)
+    return bench(args.device, args.dtype, args.preset, args.op, args.json)
 
 
 if __name__ == "__main__":

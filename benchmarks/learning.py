@@ -1,11 +1,11 @@
-"""`python -m benchmarks.learning [--data NAME] [--data-dir DIR] [METHOD[:SEED] ...]`: what each method learns on one
-budget.
+"""`python -m benchmarks.learning [--data NAME] [--data-dir DIR] [METHOD[:SEED] ...]`: what each method learns on the
+same budget.
 
 Trains each method's `tiny` row for EPOCHS epochs (about ten CPU minutes: five on two cores), evaluates it by kNN and
-the linear probe, and adds a row to benchmarks/results/learning-DATA.json; what is measured already is skipped and what
-was stopped goes on, so that hours of work can be done piece by piece. Beside the methods: the untrained encoder, raw
-pixels, and the same encoder trained with labels for as many epochs. Without names, all of them with seed 0. At the end
-the bar chart is drawn (`--chart` alone does just that).
+the linear probe, and appends a row to benchmarks/results/learning-DATA.json. Existing results are skipped and stopped
+trainings resumed, so the hours of work can be split. The baselines are the untrained encoder, raw pixels, and the same
+encoder trained with labels for as many epochs. Without arguments, everything runs with seed 0. The bar chart is drawn
+at the end (`--chart` draws it alone).
 """
 
 import argparse
@@ -24,6 +24,7 @@ from benchmarks import RESULTS
 from contrastkit import optim
 from contrastkit.cards import CARDS
 from contrastkit.checkpoint import write_text, write_with
+from contrastkit.compat import cpu_has_fast_bfloat16
 from contrastkit.data import DataSet, Loader, Source, open_data
 from contrastkit.evaluate import EvaluationSubject
 from contrastkit.evaluate.summary import summarise
@@ -34,7 +35,7 @@ from contrastkit.parts.encoder import Encoder
 from contrastkit.training import Options, train
 from contrastkit.types import Modality
 
-# Whose tiny encoder stays as drawn: MoCo's is that of all but three, which are compared with their own.
+# The method whose untrained tiny encoder it is: MoCo's, and those of the three methods that use another one.
 UNTRAINED = {
     "untrained": "moco-v2",
     "untrained CPC v1": "cpc-v1",
@@ -43,22 +44,22 @@ UNTRAINED = {
 }
 BASELINES = ("raw pixels", *UNTRAINED, "supervised")
 METHODS = tuple(name for name in CARDS if RECIPES[f"{name}/tiny"].modality is not Modality.SOUND)
-EPOCHS = 12  # for all; the tiny rows themselves have twice as many
+EPOCHS = 12  # of all methods; the tiny rows have twice as many
 
 
 def budgeted(name: str) -> Recipe:
-    """The ``tiny`` row of a method on the budget of all."""
+    """The ``tiny`` row of a method on the common budget."""
     return replace(RECIPES[f"{name}/tiny"], epochs=EPOCHS)
 
 
 def evaluated(data: DataSet, encoder: Encoder | None, size: int) -> dict[str, Any]:
-    """kNN and linear accuracy on the test images, in %; None stands for raw pixels."""
+    """kNN and linear accuracy on the test images, in %; None: raw pixels."""
     (summary,) = summarise(EvaluationSubject(data=data, encoders={"encoder": encoder}, size=size)).values()
     return summary.percentages
 
 
 def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
-    """The recipe's encoder trained with labels for its epochs on the first of its views, by SGD."""
+    """The recipe's encoder trained by SGD with labels, for the recipe's epochs and on its first view."""
     assert source.labels is not None
     torch.manual_seed(seed)
     encoder = recipe.build_encoder(BuildContext(channels=source.channels, size=size, images=len(source)))
@@ -70,13 +71,13 @@ def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
         optim.build_optimizer(groups, "sgd", lr=0.1, weight_decay=recipe.weight_decay),
         epochs=recipe.epochs,
         learning_rate=partial(optim.learning_rate, schedule="cosine", base_lr=0.1, warmup=1 / recipe.epochs),
-        autocast=partial(torch.autocast, "cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()),
+        autocast=partial(torch.autocast, "cpu", torch.bfloat16, enabled=cpu_has_fast_bfloat16()),
     )
     return encoder.eval()
 
 
 def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -> dict[str, Any]:
-    """One row: a method or a baseline, trained where it is to be trained, and evaluated."""
+    """One row of results: train a method or a baseline if necessary, and evaluate it."""
     source = data.train
     recipe = budgeted(UNTRAINED.get(name, name if name in METHODS else "moco-v2"))
     size = recipe.image_size(source.size)
@@ -94,7 +95,7 @@ def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -
     else:
         outcome = train(f"{name}/tiny", recipe, options, out=out, resume=resume, data=data)
         if not outcome.finished or outcome.signalled:
-            raise SystemExit(f"{name}: stopped; the same command goes on")
+            raise SystemExit(f"{name}: stopped; repeat the command to resume")
         encoder = load(out)
     row |= {"epochs": EPOCHS, "cpu_minutes": None if resume else (time.process_time() - began) / 60}
     return row | evaluated(data, encoder, size)
@@ -104,15 +105,15 @@ def chart(rows: list[dict[str, Any]], path: Path) -> None:
     """Bars of kNN and linear accuracy."""
     from matplotlib.figure import Figure
 
-    shown = [name for name in (*BASELINES, *METHODS) if any(row["method"] == name for row in rows)]
-    figure = Figure(figsize=(8, 0.42 * len(shown) + 1), layout="constrained")
+    names = [name for name in (*BASELINES, *METHODS) if any(row["method"] == name for row in rows)]
+    figure = Figure(figsize=(8, 0.42 * len(names) + 1), layout="constrained")
     axis = figure.subplots()
     for offset, key, label in ((-0.2, "knn", "kNN"), (0.2, "linear", "linear probe")):
-        values = [[row[key] for row in rows if row["method"] == name] for name in shown]
+        values = [[row[key] for row in rows if row["method"] == name] for name in names]
         errors = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
-        places = [i + offset for i in range(len(shown))]
-        axis.barh(places, [statistics.fmean(v) for v in values], 0.4, xerr=errors, label=label)
-    axis.set_yticks(range(len(shown)), shown)
+        positions = [i + offset for i in range(len(names))]
+        axis.barh(positions, [statistics.fmean(v) for v in values], 0.4, xerr=errors, label=label)
+    axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
     axis.set_xlabel("top-1 accuracy on the test images, %")
     axis.grid(axis="x", alpha=0.3)
@@ -125,24 +126,24 @@ def main() -> None:
     parser.add_argument("what", nargs="*", metavar="METHOD[:SEED]", help=f"{', '.join((*BASELINES, *METHODS))}")
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("CONTRASTKIT_DATA"))
-    parser.add_argument("--runs", type=Path, default=Path("runs/learning"), help="where the run folders go")
-    parser.add_argument("--chart", action="store_true", help="measure nothing, draw the chart")
-    asked = parser.parse_args()
-    path = RESULTS / f"learning-{asked.data}.json"
-    wanted = [] if asked.chart else asked.what or [*BASELINES, *METHODS]
-    for word in wanted:
+    parser.add_argument("--runs", type=Path, default=Path("runs/learning"), help="folder for the runs")
+    parser.add_argument("--chart", action="store_true", help="only draw the chart")
+    args = parser.parse_args()
+    path = RESULTS / f"learning-{args.data}.json"
+    requested = [] if args.chart else args.what or [*BASELINES, *METHODS]
+    for word in requested:
         name, _, seed = word.partition(":")
         if name not in (*BASELINES, *METHODS) or not (seed or "0").isdigit():
-            parser.error(f"'{word}' is none of {', '.join((*BASELINES, *METHODS))}, or those with :SEED")
-    data = open_data(asked.data, data_dir=asked.data_dir) if wanted else None
-    for word in wanted:
+            parser.error(f"'{word}' is unknown (known: {', '.join((*BASELINES, *METHODS))}; optional: :SEED)")
+    data = open_data(args.data, data_dir=args.data_dir) if requested else None
+    for word in requested:
         name, _, seed = word.partition(":")
         if any((row["method"], row["seed"]) == (name, int(seed or 0)) for row in measured(path)):
-            print(f"{word}: measured already")
+            print(f"{word}: already measured")
             continue
         assert data is not None
-        options = Options(data=asked.data, data_dir=asked.data_dir, seed=int(seed or 0), monitor_every=6)
-        row = measure(name, int(seed or 0), data, options, asked.runs)
+        options = Options(data=args.data, data_dir=args.data_dir, seed=int(seed or 0), monitor_every=6)
+        row = measure(name, int(seed or 0), data, options, args.runs)
         print(f"{word}: {row}", flush=True)
         write_text(path, json.dumps([*measured(path), row], indent=1) + "\n")
     chart(measured(path), path.with_suffix(".png"))

@@ -1,7 +1,8 @@
-"""`python -m benchmarks.scaling STEM [--device cpu|cuda]`: time against K, N and B from 2^8 to 2^17, ours and official.
+"""`python -m benchmarks.scaling STEM [--device cpu|cuda]`: time for K, N and B from 2^8 to 2^17.
 
-Writes STEM.png and STEM.json. Each panel lets one size grow; the dotted line grows as the formula says (linearly, and
-with the square of N for NT-Xent). Official code stops where one of its matrices would exceed 1 GiB.
+Writes STEM.png and STEM.json, for contrastkit and official code. Each panel varies one size; the dotted line shows the
+theoretical growth (linear, and quadratic in N for NT-Xent). Official code is skipped where one of its matrices would
+exceed 1 GiB.
 """
 
 import argparse
@@ -45,7 +46,7 @@ def ntxent(device: str, N: int) -> dict[str, Way]:
     z = unit(N, C, device=device)
 
     def official(z: torch.Tensor) -> torch.Tensor:
-        s = (z @ z.T / 0.1).mgiven_fill(torch.eye(N, dtype=torch.bool, device=device), -torch.inf)
+        s = (z @ z.T / 0.1).masked_fill(torch.eye(N, dtype=torch.bool, device=device), -torch.inf)
         return F.cross_entropy(s, (torch.arange(N, device=device) + N // 2) % N)
 
     ways = {"contrastkit": gradient(lambda z: ops.ntxent(z, tau=0.1)[0].mean(), z)}
@@ -101,18 +102,18 @@ def time_of(way: Way, device: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time against size.")
+    parser = argparse.ArgumentParser(description="Time of the ops against size.")
     parser.add_argument("stem", type=Path)
     parser.add_argument("--device", default="cpu")
-    given = parser.parse_args()
+    args = parser.parse_args()
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 7), sharex=True, constrained_layout=True)
     points = []
     for axis, (name, (ways_of, power)) in zip(axes.flat, PANELS.items(), strict=True):
         curves: dict[str, dict[int, float]] = {}
         for size in SIZES:
-            for impl, way in ways_of(given.device, size).items():
-                curves.setdefault(impl, {})[size] = 1e3 * time_of(way, given.device)
+            for impl, way in ways_of(args.device, size).items():
+                curves.setdefault(impl, {})[size] = 1e3 * time_of(way, args.device)
                 points.append({"panel": name, "size": size, "impl": impl, "ms": curves[impl][size]})
                 print(f"{name}: {size} {impl} {curves[impl][size]:.3g} ms", flush=True)
         for impl, curve in curves.items():
@@ -123,8 +124,8 @@ def main() -> None:
         axis.set_xticks(SIZES[::3], [f"$2^{{{s.bit_length() - 1}}}$" for s in SIZES[::3]])
         axis.legend()
     figure.supylabel("ms, loss and gradient (sinkhorn: codes)")
-    write_with(given.stem.with_suffix(".png"), functools.partial(figure.savefig, format="png", dpi=110))
-    write_text(given.stem.with_suffix(".json"), json.dumps(points, indent=1) + "\n")
+    write_with(args.stem.with_suffix(".png"), functools.partial(figure.savefig, format="png", dpi=110))
+    write_text(args.stem.with_suffix(".json"), json.dumps(points, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.sections`: write every table that README.md and docs/ show of what was measured.
+"""`python -m benchmarks.sections`: write the tables of measurements in README.md and docs/.
 
-A table stands between `<!-- python -m benchmarks.sections NAME -->` and `<!-- end of NAME -->`, in any of these files,
-and follows from benchmarks/results. So does benchmarks/results/README.md: every way of every case of the operators.
+A table is generated from benchmarks/results between `<!-- python -m benchmarks.sections NAME -->` and
+`<!-- end of NAME -->` in any of these files. benchmarks/results/README.md has all timings of the operators.
 """
 
 import json
@@ -23,7 +23,7 @@ from contrastkit.methods import overview
 from contrastkit.stable.reweight import METHODS as REWEIGHTINGS
 
 ROOT = Path(__file__).parent.parent
-PARTIAL = ("embedding_bag",)  # does half of an operator's work
+PARTIAL = ("embedding_bag",)  # does only half of an operator's work
 Rows = list[dict[str, Any]]
 
 
@@ -48,7 +48,7 @@ def methods() -> str:
 
 
 def learning() -> str:
-    """A line for each method, over its seeds; its encoder untrained is the yardstick."""
+    """One line per method, averaged over its seeds, with the gain over its untrained encoder."""
     measured = results("learning-cifar10")
     rows = []
     for name in (*BASELINES, *METHODS):
@@ -56,8 +56,8 @@ def learning() -> str:
         if not seeds:
             continue
         own = next((untrained for untrained, method in UNTRAINED.items() if method == name), "untrained")
-        yardstick = [row["knn"] for row in measured if row["method"] == own]
-        gain = statistics.fmean(row["knn"] for row in seeds) - statistics.fmean(yardstick or [math.nan])
+        baseline = [row["knn"] for row in measured if row["method"] == own]
+        gain = statistics.fmean(row["knn"] for row in seeds) - statistics.fmean(baseline or [math.nan])
         minutes = [row["cpu_minutes"] for row in seeds if row["cpu_minutes"] is not None]
         rows.append(
             [
@@ -74,7 +74,7 @@ def learning() -> str:
 
 
 def spread(values: list[float]) -> str:
-    """The mean, and the standard deviation over seeds where there are several."""
+    """The mean, and the standard deviation if there are several values."""
     mean = f"{statistics.fmean(values):.1f}"
     return f"{mean} +- {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
@@ -89,7 +89,7 @@ def ablation() -> str:
 
 
 def confounders() -> str:
-    """Mean and deviation of each estimate; adjusted for nothing, all ways are one."""
+    """Mean and standard deviation of each estimate; without adjustment all methods agree."""
     measured = results("confounders")
     ways = [way for way in CONFOUNDERS_WAYS if way != "naive"]
     effect = {(row["covariates"], row["way"]): f"{row['mean']:.2f} +- {row['sd']:.2f}" for row in measured}
@@ -100,7 +100,7 @@ def confounders() -> str:
 
 
 def causal() -> str:
-    """Ours, and each other package on the same task and rows."""
+    """Our cost, and that of other packages on the same task and rows."""
     measured = results("causal")
     rows = []
     for ours in measured:
@@ -120,17 +120,17 @@ def causal() -> str:
 
 
 def stable() -> str:
-    """Means over draws, a row for each case."""
+    """Means over draws, one row per case."""
     titles = {"ols": "least squares", "oracle": "S alone"}
     ways = ("ols", *REWEIGHTINGS, "oracle")
     cases: dict[tuple[Any, ...], dict[str, Rows]] = {}
     for row in results("stable-selection"):
         cases.setdefault((row["mode"], row["r"], row["axes"]), {}).setdefault(row["method"], []).append(row)
     rows = []
-    for (mode, r, axes), of_case in cases.items():
+    for (mode, r, axes), by_method in cases.items():
         cells = [f"{mode}, {r:g}, {axes}"]
         for way in ways:
-            draws = of_case.get(way, [])
+            draws = by_method.get(way, [])
             if not draws:
                 cells.append("")
                 continue
@@ -143,7 +143,7 @@ def stable() -> str:
 
 
 def operators() -> str:
-    """A table for each machine, under its ceilings."""
+    """One table per machine, with its ceilings."""
     parts = []
     for path in sorted(RESULTS.glob("*-paper.json")):
         rows = json.loads(path.read_text())
@@ -153,7 +153,7 @@ def operators() -> str:
 
 
 def best_ways(measured: Rows) -> str:
-    """One line for each op and shape: its official code, the best other way, ours, and what the machine allows."""
+    """One line per op and shape: official code, the best alternative, ours, and the bound of the machine."""
     cases: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     both = {(row["op"], row["shape"]) for row in measured if row["direction"] == "forward+backward"}
     for row in measured:
@@ -186,12 +186,12 @@ def ms(row: dict[str, Any]) -> str:
 
 def ratio(row: dict[str, Any], ours: dict[str, Any]) -> str:
     times = row["median_ms"] / ours["median_ms"]
-    return f"{times:.2f}x" if times < 2 else f"{times:.1f}x"  # a loss of a hundredth must not read as a tie
+    return f"{times:.2f}x" if times < 2 else f"{times:.1f}x"  # a loss of 1 % must not look like a tie
 
 
 def every_way() -> str:
-    """benchmarks/results/README.md: every way of every case of every file, other dtypes too."""
-    parts = ["Medians; written by `python -m benchmarks.sections` from the files beside this one."]
+    """benchmarks/results/README.md: all timings of all files, in every dtype."""
+    parts = ["Medians; written by `python -m benchmarks.sections` from the files in this folder."]
     for path in sorted(RESULTS.glob("*-paper*.json")):
         measured = json.loads(path.read_text())
         rows = []
@@ -204,7 +204,7 @@ def every_way() -> str:
             ours = next((r for r in measured if r["impl"] == "ours" and all(r[k] == row[k] for k in same)), row)
             cells = [case, row["impl"], ms(row), f"{row['iqr_ms']:.2g}", "" if ours is row else ratio(row, ours)]
             rows.append([*cells, f"{row['floor_ms'] / row['median_ms']:.2f}", f"{row['extra_mib']:.2g}"])
-        head = ("op, shape and direction", "way", "ms", "spread", "ours is", "of the floor", "extra MiB")
+        head = ("op, shape and direction", "implementation", "ms", "IQR", "speedup of ours", "bound / ms", "extra MiB")
         parts.append(f"## {path.stem}\n\n{markdown(head, rows)}")
     return "\n\n".join(parts) + "\n"
 
@@ -222,12 +222,12 @@ MARKED = re.compile(r"<!-- python -m benchmarks\.sections (\w+) -->\n(.*?)\n<!--
 
 
 def pages() -> list[Path]:
-    """The files in which a section may stand."""
+    """The files that may contain sections."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def filled(page: str) -> str:
-    """The text with every section in it written anew."""
+    """The text with all its sections regenerated."""
     return MARKED.sub(
         lambda m: f"<!-- python -m benchmarks.sections {m[1]} -->\n{SECTIONS[m[1]]()}\n<!-- end of {m[1]} -->", page
     )

@@ -1,4 +1,4 @@
-"""``contrastkit ablate``: the trainings of a debate, published and measured side by side."""
+"""``contrastkit ablate``: a published ablation, measured again."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -26,28 +26,33 @@ def ablate(
     val_fraction: ValFraction = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Row of the recipe \\[chosen by the images and the encoder].", metavar="ROW"),
+        typer.Option(help="Row of the recipe \\[chosen to fit the images and the encoder].", metavar="ROW"),
     ] = None,
-    encoder: Annotated[str | None, typer.Option(help="tiny, a torchvision ResNet, or timm:NAME.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="tiny, a torchvision ResNet, or timm:NAME \\[the recipe's].")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training \\[the recipe's].", min=1)] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of every training \\[the recipe's].", min=0)] = None,
     monitor_every: Annotated[
-        int, typer.Option(help="Epochs between checks of kNN accuracy and collapse; 0: never.", min=0)
+        int, typer.Option(help="Epochs between evaluations of kNN accuracy and collapse; 0 disables them.", min=0)
     ] = 1,
     workers: Workers = None,
     device: Device = "auto",
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of all runs \\[runs/ablate-byol-norm-DATA].", metavar="FOLDER")
+        Path | None, typer.Option(help="Folder for all runs \\[runs/ablate-byol-norm-DATA].", metavar="FOLDER")
     ] = None,
     output: OutputOptions,
 ) -> None:
-    """Run the trainings of a debate one by one; the same command resumes where it stopped."""
+    """Repeat a published ablation: one training for each of its rows.
+
+    After an interruption the same command resumes.
+    """
     from contrastkit.ablation import byol_norm
     from contrastkit.training.plan import absolute, plan, replaced
 
-    given = {"encoder": encoder, "epochs": epochs, "lr": lr}
-    numbers = {name: value for name, value in given.items() if value is not None}
+    numbers = {"encoder": encoder, "epochs": epochs, "lr": lr}
+    numbers = {name: value for name, value in numbers.items() if value is not None}
     options = {
         "data": absolute(which.data or DEFAULT_DATA), "data_dir": which.data_dir,
         "download": which.download, "val_fraction": val_fraction, "device": device, "seed": seed,
@@ -55,7 +60,7 @@ def ablate(
     }  # fmt: skip
     base = plan("byol", options, change=replaced(numbers), encoder=encoder, row=recipe)
     folder = out or Path("runs") / f"ablate-{what}-{Path(base.data.name).stem}"
-    screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs a row; folder {folder}")
+    screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs per row; folder {folder}")
     rows: list[AblationRow] = []
     with screen.TrainingScreen() as reporter:
         for row in byol_norm(base.name, base.recipe, base.options, base.data, out=folder, reporter=reporter):
@@ -66,7 +71,7 @@ def ablate(
 
 
 def _show(rows: "list[AblationRow]", data: str, folder: Path) -> None:
-    """The table, and where its numbers come from."""
+    """Print the table and the sources of its numbers."""
     from contrastkit.ablation import REPORT
     from contrastkit.methods.byol import ABLATION
 
@@ -77,9 +82,9 @@ def _show(rows: "list[AblationRow]", data: str, folder: Path) -> None:
     )
     screen.say("published: Fetterman & Albrecht 2020, STL-10, ResNet-18, 10 epochs; measured: top-1 in %")
     if len(rows) == len(ABLATION):
-        screen.say(f"all of it is in {folder / REPORT}")
+        screen.say(f"full report: {folder / REPORT}")
     else:
-        screen.say(f"{len(rows)} of {len(ABLATION)} rows are measured: the same command resumes")
+        screen.say(f"{len(rows)} of {len(ABLATION)} rows measured so far: repeat the command to resume")
 
 
 def _cells(row: "AblationRow") -> tuple[str, ...]:

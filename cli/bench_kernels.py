@@ -1,4 +1,4 @@
-"""``contrastkit bench-kernels``: the kernels beside their alternatives."""
+"""``contrastkit bench-kernels``: the kernels compared with their alternatives."""
 
 import itertools
 from typing import Annotated, Any, Literal
@@ -12,13 +12,15 @@ from contrastkit.cli.report import write_reports
 @takes_options
 def bench_kernels(
     *,
-    op: Annotated[str | None, typer.Option(help="Only this op.")] = None,
+    op: Annotated[str | None, typer.Option(help="Time this op only.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    preset: Annotated[Literal["quick", "paper"], typer.Option(help="Which shapes.")] = "quick",
+    preset: Annotated[
+        Literal["quick", "paper"], typer.Option(help="Shapes to time: small ones, or those of the papers.")
+    ] = "quick",
     output: OutputOptions,
 ) -> None:
-    """Time the kernels side by side with the best alternatives."""
+    """Time the kernels against the best alternatives."""
     from contrastkit import bench
 
     rows: list[dict[str, Any]] = []
@@ -26,7 +28,7 @@ def bench_kernels(
         bench.run(op=op, device=device, dtype=dtype, preset=preset),
         key=lambda row: (row["op"], row["shape"], row["direction"]),
     )
-    for case, group in cases:  # printed as they come
+    for case, group in cases:  # each is printed once it is measured
         measured = list(group)
         rows += measured
         if case[0] in bench.CEILINGS:
@@ -37,11 +39,11 @@ def bench_kernels(
 
 
 def _table(title: str, measured: list[dict[str, Any]]) -> None:
-    """One case, the fastest implementation first, and its notes."""
+    """Print one case, the fastest implementation first, and its notes."""
     ours = next(row["median_ms"] for row in measured if row["impl"] == "ours")
     screen.table(
-        f"{title}, floor {measured[0]['floor_ms']:.3g} ms",
-        ("", "median ms", "spread ms", "extra MiB", "ours is", "of the floor"),
+        f"{title}, lower bound {measured[0]['floor_ms']:.3g} ms",
+        ("", "median ms", "IQR ms", "extra MiB", "speedup of ours", "bound / median"),
         [_cells(row, ours) for row in sorted(measured, key=lambda row: row["median_ms"] or float("inf"))],
     )
     screen.lines(f"  {row['impl']}: {row['note']}" for row in measured if row["note"])

@@ -1,4 +1,4 @@
-"""``contrastkit embed``: features to a file."""
+"""``contrastkit embed``: write features to a file."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,13 +13,16 @@ from contrastkit.cli.report import write_reports
 def embed(
     *,
     which: SubjectOptions,
-    out: Annotated[Path, typer.Option(help="The file to write.", metavar="FILE", callback=writable)] = Path(
+    out: Annotated[Path, typer.Option(help=".npz file to write.", metavar="FILE", callback=writable)] = Path(
         "features.npz"
     ),
     split: Annotated[Literal["train", "test", "all"], typer.Option(help="Part of the data set to embed.")] = "all",
     output: OutputOptions,
 ) -> None:
-    """Write features to an .npz: features [N, D] float32, labels [N] int64 (-1: none), split [N], classes."""
+    """Write the features of a data set to an .npz file.
+
+    Arrays: features [N, D] float32, labels [N] int64 (-1: none), split [N], classes.
+    """
     from contrastkit import evaluate
 
     subject = which.open()

@@ -15,11 +15,14 @@ def knn(
     baselines: Baselines = False,
     k: Annotated[int, typer.Option(help="Number of neighbours.", min=1)] = 20,
     temperature: Annotated[
-        float, typer.Option("--T", help="Temperature of their votes exp(cosine / T).", min=1e-6)
+        float, typer.Option("--T", help="Temperature T of a neighbour's vote, exp(cosine / T).", min=1e-6)
     ] = 0.1,
     output: OutputOptions,
 ) -> None:
-    """Weighted k-nearest-neighbour accuracy of frozen features (Wu et al. 2018): cosine similarity, nothing trained."""
+    """Evaluate frozen features by k-nearest neighbours.
+
+    Neighbours by cosine similarity vote with weights exp(cosine / T) (Wu et al. 2018); nothing is trained.
+    """
     from contrastkit import evaluate
 
     subject = which.open(baselines=baselines)

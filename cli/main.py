@@ -1,8 +1,8 @@
-"""``contrastkit``: the commands, and the one border that errors cross."""
+"""``contrastkit``: the list of commands, and the one place that turns errors into exit codes."""
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from contrastkit.cli import screen
@@ -18,31 +18,45 @@ from contrastkit.cli.retrieve import retrieve
 from contrastkit.cli.stable import stable_app
 from contrastkit.cli.train import train_app
 from contrastkit.cli.views import views
+from typer.core import TyperGroup
 
 import contrastkit
 from contrastkit.errors import UserError
 
+ORDER = (
+    "train", "knn", "probe", "retrieve", "embed", "methods", "views", "ablate", "causal", "stable", "info",
+    "bench-kernels",
+)  # fmt: skip
+
+
+class Commands(TyperGroup):
+    """The commands in the order of work."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 app = typer.Typer(
     name="contrastkit",
-    help="Learn visual representations without labels, evaluate them, and make them hold up when the data shift.",
+    cls=Commands,
+    help="Learn representations without labels, evaluate them, estimate causal effects, and fit predictors that stay "
+    "stable under shift.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.add_typer(train_app, name="train")
-for _command in (knn, probe, retrieve, embed, ablate, methods):
-    app.command()(_command)
 app.add_typer(causal_app, name="causal")
 app.add_typer(stable_app, name="stable")
-for _command in (info, views, bench_kernels):
+for _command in (knn, probe, retrieve, embed, methods, views, ablate, info, bench_kernels):
     app.command()(_command)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command line; return its exit code: 0, 2 for bad input (one line says what), 130 for Ctrl-C."""
+    """Run the command line and return its exit code: 0, 2 for bad input (after one line on it), 130 for Ctrl-C."""
     args = sys.argv[1:] if args is None else args
     code = _run(args)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # The threads of gloo may abort a process that Python takes down in its own order: leave at once.
+        # gloo's threads may abort the process during Python's orderly shutdown: exit at once.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -52,7 +66,7 @@ def main(args: list[str] | None = None) -> int:
 def _run(args: list[str]) -> int:
     try:
         code = app(args, standalone_mode=False, prog_name="contrastkit")
-        if code == 130:  # what typer makes of Ctrl-C
+        if code == 130:  # typer's code for Ctrl-C
             screen.error("interrupted")
         return code if isinstance(code, int) else 0
     except (UserError, typer.TyperException) as error:
@@ -65,23 +79,23 @@ def _run(args: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         screen.error("interrupted")
         return 130
-    except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
+    except BrokenPipeError:  # as in `contrastkit ... | head`: no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except RuntimeError as error:
         if "--debug" in args or type(error).__name__ != "OutOfMemoryError":  # by name: torch may not be imported
             raise
-        screen.error("the GPU is out of memory: lower --batch, or --size")
+        screen.error("the GPU is out of memory: lower --batch or --size")
         return 2
-    except OSError as error:  # no permission, no space: the system's own words say it
+    except OSError as error:  # no permission, disk full: the system's message says it
         if "--debug" in args:
             raise
         screen.error(str(error))
         return 2
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(show: bool) -> None:
+    if show:
         screen.say(f"contrastkit {contrastkit.__version__}")
         raise typer.Exit
 

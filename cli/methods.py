@@ -1,4 +1,4 @@
-"""``contrastkit methods``: all methods in one table; one of them with its idea, its equation and its numbers."""
+"""``contrastkit methods``: all methods in one table, or one with its idea, equation, recipes and results."""
 
 import dataclasses
 import itertools
@@ -17,17 +17,20 @@ from contrastkit.errors import UserError, suggest
 from contrastkit.names import METHODS
 
 if TYPE_CHECKING:
-    from contrastkit.augment import View
+    from contrastkit.augment import View, Window
 
 
 def methods(
     name: Annotated[
-        str | None, typer.Argument(help=f"Show all about this one: {', '.join(METHODS)}.", metavar="[METHOD]")
+        str | None, typer.Argument(help=f"Method to describe: {', '.join(METHODS)}.", metavar="METHOD")
     ] = None,
     json: Json = None,
     debug: Debug = False,
 ) -> None:
-    """List the methods, or show one's idea, its equation, and its numbers with where they are published."""
+    """List the methods, or describe one.
+
+    A description has the idea, the equation, every number of the recipes with its source, and published results.
+    """
     if name is not None and name not in METHODS:
         raise UserError(f"unknown method '{name}'{suggest(name, METHODS)} (known: {', '.join(METHODS)})")
     from contrastkit.methods import overview, rows_of
@@ -39,17 +42,17 @@ def methods(
         write_json(json, {m: dataclasses.asdict(CARDS[m]) | {"recipes": numbers[m]} for m in recipes})
     if name is None:
         columns = ("method", "paper", "query", "dictionary", "target", "neg.", "recipes")
-        screen.words("methods (neg.: with negatives)", columns, map(_narrow, table), whole=("method", "neg."))
-        screen.say("\nThe idea, the equation and the numbers of one: contrastkit methods METHOD")
+        screen.words("methods (neg.: uses negatives)", columns, map(_narrow, table), whole=("method", "neg."))
+        screen.say("\nDescribe one method: contrastkit methods METHOD")
     else:
         _show(table[0])
-    screen.say("Each number of a recipe is an option: contrastkit train METHOD --help")
+    screen.say("Options, one for each number of the recipe: contrastkit train METHOD --help")
 
 
 def _narrow(row: dict[str, str]) -> list[str]:
-    """A row of the table of methods, for a terminal: other names under the name, recipes broken anywhere."""
-    method, also, *cells, recipes = row.values()
-    return [f"{method}\n({also})" if also else method, *cells, recipes.replace(",", "")]
+    """A row of the table of methods, narrow: aliases under the name, recipes that can wrap anywhere."""
+    method, aliases, *cells, recipes = row.values()
+    return [f"{method}\n({aliases})" if aliases else method, *cells, recipes.replace(",", "")]
 
 
 def _show(row: dict[str, str]) -> None:
@@ -62,37 +65,37 @@ def _show(row: dict[str, str]) -> None:
     screen.say("\n" + "\n".join(f"    {line}" for line in card.equation.splitlines()) + "\n")
     screen.pairs(row["method"], [(key, row[key]) for key in row if row[key] and key not in ("method", "paper")])
 
-    some = next(iter(recipes.values()))
-    notes, view_notes, shared = _notes(type(some)), _notes(type(some.views[0])), _notes(Recipe)
+    first = next(iter(recipes.values()))
+    notes, view_notes, shared = _notes(type(first)), _notes(type(first.views[0])), _notes(Recipe)
     values = {name: {row: getattr(recipe, name) for row, recipe in recipes.items()} for name in notes}
     views = {name: {row: per_view(recipe.views, name) for row, recipe in recipes.items()} for name in view_notes}
-    _numbers("its own numbers", {name: values[name] for name in notes if name not in shared}, notes)
-    _numbers("the training", {name: values[name] for name in shared if name != "views" and _is_on(values[name])}, notes)
-    _numbers("the views", {name: values for name, values in views.items() if _is_on(values)}, view_notes)
+    _numbers("the method", {name: values[name] for name in notes if name not in shared}, notes)
+    _numbers("training", {name: values[name] for name in shared if name != "views" and _is_on(values[name])}, notes)
+    _numbers("augmentation", {name: values for name, values in views.items() if _is_on(values)}, view_notes)
     if card.published:
-        screen.words("\npublished results", ("", "", "where"), card.published)
+        screen.words("\npublished results", ("", "", "source"), card.published)
     screen.say("")
 
 
 def _numbers(title: str, numbers: dict[str, dict[str, Any]], notes: dict[str, str]) -> None:
-    """A line for each number: its value, or that of each recipe where they differ, and what it is."""
+    """One line per number: its value, or that of each recipe where they differ, and its meaning."""
     lines = [(name, "\n".join(per_row(values)), notes[name]) for name, values in numbers.items()]
-    screen.words(f"\n{title}", ("", "recipe: value", "what it is (where it is published)"), lines, whole=("",))
+    screen.words(f"\n{title}", ("", "recipe: value", "meaning (source)"), lines, whole=("",))
 
 
 def _is_on(values: dict[str, Any]) -> bool:
-    """Whether any recipe uses what this number is for."""
+    """Whether any recipe uses this number."""
     return any(as_typed(value) not in ("0", "false", "none") for value in values.values())
 
 
 def _notes(kind: type[Any]) -> dict[str, str]:
-    """What each number of a recipe or of a view is: the note of its field."""
+    """The meaning of each number of a recipe or of a view: the note of its field."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return {field.name: typing.get_args(hints[field.name])[1] for field in dataclasses.fields(kind)}
 
 
-def per_view(views: Sequence["View"], name: str) -> str:
-    """'0.5' where the views agree, else '2 x 224, 6 x 96' in their order."""
+def per_view(views: Sequence["View | Window"], name: str) -> str:
+    """'0.5' where all views agree, otherwise in order: '2 x 224, 6 x 96'."""
     values = [as_typed(getattr(view, name)) for view in views]
     if len(set(values)) == 1:
         return values[0]

@@ -1,7 +1,7 @@
-"""The options that commands share, and how a command takes a whole family of them at once.
+"""Options that several commands share, and the decorator by which a command takes a family of them.
 
-A family is a frozen dataclass whose fields are ``Annotated[type, typer.Option(...)]``. A command names it as one
-parameter; :func:`takes_options` turns that into an option for each field and hands the command the filled dataclass::
+A family is a frozen dataclass whose fields are ``Annotated[type, typer.Option(...)]``. It annotates one parameter of a
+command; :func:`takes_options` replaces that parameter by one option per field and passes the filled dataclass::
 
     @app.command()
     @takes_options
@@ -28,7 +28,7 @@ def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Cal
     """Replace each parameter of ``command`` that is annotated with a dataclass by that dataclass's fields.
 
     Args:
-        more: further parameters, before the others, for a command that takes ``**given``.
+        more: further parameters, placed first, for a command that takes ``**values``.
     """
     hints = typing.get_type_hints(command, include_extras=True)
     families: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
@@ -42,10 +42,10 @@ def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Cal
     parameters = [*more, *parameters]
 
     @functools.wraps(command)
-    def run(**given: Any) -> None:
+    def run(**values: Any) -> None:
         for name, family in families.items():
-            given[name] = family(**{item.name: given.pop(item.name) for item in dataclasses.fields(family)})
-        command(**given)
+            values[name] = family(**{item.name: values.pop(item.name) for item in dataclasses.fields(family)})
+        command(**values)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -67,7 +67,7 @@ def _parameters(family: Any) -> list[inspect.Parameter]:
 
 
 def writable(path: Path | None) -> Path | None:
-    """Refuse at the start a file that could not be written at the end."""
+    """Refuse a file that cannot be written before the work starts."""
     if path is not None and not (path.expanduser().parent.is_dir() and os.access(path.expanduser().parent, os.W_OK)):
         raise typer.BadParameter(f"{path} cannot be written: no such folder, or no permission")
     return path
@@ -87,22 +87,25 @@ DataDir = Annotated[
 Download = Annotated[bool, typer.Option("--download", help="Download a named data set that is not in --data-dir.")]
 ValFraction = Annotated[
     float | None,
-    typer.Option(help="Hold out this share of the training images, drawn by --seed, and evaluate on it.", min=0, max=1),
+    typer.Option(help="Share of the training images, drawn by --seed, to hold out and evaluate on.", min=0, max=1),
 ]
-Workers = Annotated[int | None, typer.Option(help="Data-loading processes; 0 loads in the main process.", min=0)]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Data-loading processes; 0 loads in the main process \\[chosen for the data set].", min=0),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
 Seed = Annotated[int, typer.Option(help="Random seed.", min=0, max=2**63 - 1)]
 Json = Annotated[
     Path | None,
-    typer.Option("--json", help="Also write the results to this file, as JSON.", metavar="FILE", callback=writable),
+    typer.Option("--json", help="Also write the results to this JSON file.", metavar="FILE", callback=writable),
 ]
 Baselines = Annotated[bool, typer.Option("--baselines", help="Also evaluate an untrained encoder and raw pixels.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """Which data set."""
+    """The data set."""
 
     data: Data = None
     data_dir: DataDir = None
@@ -111,19 +114,19 @@ class DataOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodingOptions(DataOptions):
-    """Which images are encoded, and how."""
+    """Images to encode, and how."""
 
     val_fraction: ValFraction = None
     size: Annotated[
-        int | None, typer.Option(help="Side in pixels of the images that the encoder sees \\[as trained].", min=1)
+        int | None, typer.Option(help="Side of the encoder's input images, in pixels \\[as trained].", min=1)
     ] = None
-    batch: Annotated[int, typer.Option(help="Images encoded at a time.", min=1)] = 512
+    batch: Annotated[int, typer.Option(help="Images encoded at once.", min=1)] = 512
     workers: Workers = None
     device: Device = "auto"
     seed: Seed = 0
 
     def open(self, **how: Any) -> "EvaluationSubject":
-        """The subject of these options; ``how``: further arguments of :meth:`EvaluationSubject.open`."""
+        """The subject of these options; ``how`` are further arguments of :meth:`EvaluationSubject.open`."""
         from contrastkit.evaluate import EvaluationSubject
 
         return EvaluationSubject.open(**vars(self), **how)
@@ -131,15 +134,14 @@ class EncodingOptions(DataOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class SubjectOptions(EncodingOptions):
-    """Which encoder is evaluated."""
+    """The encoder to evaluate: of a run, or by name."""
 
-    run: Annotated[
-        Path | None, typer.Argument(help="A run folder that 'contrastkit train' wrote.", metavar="[RUN]")
-    ] = None
+    run: Annotated[Path | None, typer.Argument(help="Run folder written by 'contrastkit train'.", metavar="RUN")] = None
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="Evaluate this instead of a run: tiny, a torchvision ResNet, timm:NAME, or pixels.", metavar="NAME"
+            help="Evaluate this encoder instead of a run: tiny, a torchvision ResNet, timm:NAME, or pixels.",
+            metavar="NAME",
         ),
     ] = None
     pretrained: Annotated[
@@ -149,14 +151,14 @@ class SubjectOptions(EncodingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
-    """Where results go, beside the screen."""
+    """Where results go besides the terminal."""
 
     json: Json = None
-    debug: Debug = False  # read in main, where errors arrive
+    debug: Debug = False  # read by main, which handles errors
 
 
-def where(given: Path | None, recorded: str | None = None) -> Path | None:
+def where(explicit: Path | None, recorded: str | None = None) -> Path | None:
     """:func:`contrastkit.directories.data_directory`."""
     from contrastkit.directories import data_directory
 
-    return data_directory(given, recorded)
+    return data_directory(explicit, recorded)

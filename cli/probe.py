@@ -8,6 +8,8 @@ from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, takes_options, writable
 from contrastkit.cli.report import counts, interval, percent, write_reports
 
+from contrastkit.errors import UserError
+
 if TYPE_CHECKING:
     from contrastkit.evaluate import ProbeReport
 
@@ -20,33 +22,42 @@ def probe(
     protocol: Annotated[
         Literal["rates", "moco"],
         typer.Option(
-            help="rates: many learning rates at once on cached features; moco: MoCo's own, lr 30, crops and flips."
+            help="rates: many learning rates at once, on features encoded once; moco: MoCo's linear protocol, on "
+            "random crops and flips."
         ),
     ] = "rates",
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training images \\[rates: 50; moco: 100].", min=1)
     ] = None,
-    lr: Annotated[float, typer.Option(help="moco: learning rate.", min=0)] = 30.0,
+    lr: Annotated[float | None, typer.Option(help="moco only: learning rate \\[30].", min=0)] = None,
     seeds: Annotated[
-        int, typer.Option(help="rates: number of classifiers trained at the chosen rate, for the spread.", min=1)
-    ] = 3,
+        int | None,
+        typer.Option(help="rates only: number of classifiers trained at the chosen learning rate \\[3].", min=1),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="rates: draw accuracy against the learning rate \\[RUN/probe.png].", metavar="FILE", callback=writable
+            help="rates only: plot of accuracy against learning rate \\[RUN/probe.png].",
+            metavar="FILE",
+            callback=writable,
         ),
     ] = None,
     output: OutputOptions,
 ) -> None:
-    """Accuracy of a linear classifier on frozen features, its learning rate chosen on held-out training images."""
+    """Evaluate frozen features by a linear classifier.
+
+    Its learning rate is chosen on held-out training images, or given (protocol moco).
+    """
     from contrastkit import evaluate
 
+    if plot is not None and protocol != "rates":
+        raise UserError("--plot applies to --protocol rates only: 'moco' trains at a single learning rate")
     subject = which.open(baselines=baselines)
     screen.lines(subject.notices)
     with screen.progress() as on_progress:
         report = evaluate.probe(
             subject, protocol=protocol, epochs=epochs, lr=lr, seeds=seeds, seed=which.seed, on_progress=on_progress,
-            on_epoch=_say_epoch,
+            on_epoch=_print_epoch,
         )  # fmt: skip
     screen.lines(report.notices)
     _plot(report, plot or (subject.reports and subject.reports / "probe.png"))
@@ -58,30 +69,30 @@ def probe(
     write_reports(report.as_json(), output.json, subject.reports and subject.reports / "probe.json")
 
 
-def _say_epoch(encoder: str, epoch: int, epochs: int, loss: float) -> None:
+def _print_epoch(encoder: str, epoch: int, epochs: int, loss: float) -> None:
     if epoch == 1:
-        screen.say(f"{encoder}: {epochs} epochs of the linear probe")
+        screen.say(f"{encoder}: linear probe, {epochs} epochs")
     screen.say(f"epoch {epoch}/{epochs}  loss {loss:.4f}")
 
 
 def _plot(report: "ProbeReport", path: Path | None) -> None:
-    """Draw the rates of the first encoder, which of a run is the run's; under "moco" there is one rate."""
+    """Plot the learning rates of the first encoder, which is the run's own; "moco" has a single rate and no plot."""
     from contrastkit.checkpoint import write_with
     from contrastkit.evaluate.linear import LinearProbe, plot_rates
 
     name, first = next(iter(report.probe.items()))
     if path is not None and isinstance(first, LinearProbe):
         write_with(path, lambda file: plot_rates(first, file))
-        screen.say(f"{name}: accuracy against the learning rate is drawn in {path}")
+        screen.say(f"{name}: plot of accuracy against learning rate: {path}")
 
 
 def _rows(report: "ProbeReport") -> list[tuple[str, ...]]:
     from contrastkit.evaluate.linear import LinearProbe
 
     rows: list[tuple[str, ...]] = []
-    for name, found in report.probe.items():
-        std = found.std if isinstance(found, LinearProbe) else None
+    for name, result in report.probe.items():
+        std = result.std if isinstance(result, LinearProbe) else None
         spread = "" if std is None else f" +- {100 * std:.2f}"
-        top1, top5 = percent(found.accuracy.top1) + spread, percent(found.accuracy.top5)
-        rows.append((name, top1, interval(found.accuracy.interval), top5, f"{found.rate:g}"))
+        top1, top5 = percent(result.accuracy.top1) + spread, percent(result.accuracy.top5)
+        rows.append((name, top1, interval(result.accuracy.interval), top5, f"{result.rate:g}"))
     return rows

@@ -1,4 +1,4 @@
-"""Options generated from the fields of recipes, views and training options; and recipes from what was typed."""
+"""Options generated from the fields of recipes, views and training options, and recipes changed by their values."""
 
 import dataclasses
 import inspect
@@ -30,7 +30,7 @@ def of_training(options: type) -> Parameters:
 
 
 def of_recipes(recipes: dict[str, "Recipe"]) -> Parameters:
-    """An option for each field of the recipes but their views; its help ends with the rows' numbers."""
+    """An option for each field of the recipes except their views; its help ends with the numbers of the rows."""
     from contrastkit.types import Modality
 
     first = next(iter(recipes.values()))
@@ -40,7 +40,7 @@ def of_recipes(recipes: dict[str, "Recipe"]) -> Parameters:
             continue
         if name == "views":
             if first.modality is not Modality.SOUND:
-                help_ = f"Row of augmentations: {', '.join(VIEW_NAMES)}."
+                help_ = f"Name of the augmentations: {', '.join(VIEW_NAMES)}."
                 parameters.append(_option(name, str, help_, "--views", "views"))
             continue
         bare, note = typing.get_args(hint)
@@ -54,7 +54,7 @@ def of_recipes(recipes: dict[str, "Recipe"]) -> Parameters:
 
 
 def of_views(recipes: dict[str, "Recipe"]) -> Parameters:
-    """An option for each number of a view; its value is for all views, or comma-separated, one for each."""
+    """An option for each number of a view; it takes one value for all views, or a comma-separated value for each."""
     parameters = []
     view_type = next(iter(recipes.values())).view_type
     for name, hint in typing.get_type_hints(view_type, include_extras=True).items():
@@ -65,12 +65,12 @@ def of_views(recipes: dict[str, "Recipe"]) -> Parameters:
         }
         help_ = f"{note} \\[{'; '.join(per_row(values))}]"
         flag = f"--{name.replace('_', '-')}"
-        parameters.append(_option(f"view_{name}", str, help_, flag, "views: one value, or one for each"))
+        parameters.append(_option(f"view_{name}", str, help_, flag, "views: one value, or one per view"))
     return parameters
 
 
 def _option(name: str, kind: Any, help_: str, flag: str, panel: str | None) -> inspect.Parameter:
-    """An option that is None unless it is given."""
+    """An option whose default is None."""
     option = typer.Option(flag, help=help_, rich_help_panel=panel, show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
@@ -86,18 +86,18 @@ def per_row(values: dict[str, Any]) -> list[str]:
 
 
 def as_typed(value: Any) -> str:
-    """A number of a recipe as one types it."""
+    """A number of a recipe as it is typed on the command line."""
     if isinstance(value, tuple):
         return ",".join(map(as_typed, value))
     return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, str) else str(value).lower()
 
 
 def change(numbers: dict[str, Any]) -> Callable[["Recipe"], "Recipe"]:
-    """A function that puts the options given into a recipe: its own fields by name, those of its views for all views
+    """A function that changes a recipe by the values of options: its fields by name, those of its views for all views
     or one by one.
 
-    Raises:
-        UserError: when called: a value that is no number, or too many of them.
+    The function raises:
+        UserError: a value is not a number, or their count does not match the views.
     """
     return lambda recipe: _changed(recipe, numbers)
 
@@ -129,10 +129,13 @@ def _views(recipe: "Recipe", numbers: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(dataclasses.replace(view, **values) for view, values in zip(views, each, strict=True))
 
 
+NOUNS: dict[Any, str] = {float: "a number", int: "an integer", bool: "true or false"}
+
+
 def _parsed(text: str, name: str, kind: Callable[[str], Any]) -> Any:
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.strip().lower()]
         return kind(text)
     except (ValueError, KeyError) as error:
-        raise UserError(f"--{name.replace('_', '-')}: '{text}' is no {kind.__name__}") from error
+        raise UserError(f"--{name.replace('_', '-')}: '{text}' is not {NOUNS[kind]}") from error

@@ -1,4 +1,4 @@
-"""Results for readers and for files: numbers as text, and JSON."""
+"""Results as text and as JSON."""
 
 import math
 from pathlib import Path
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a report atomically; what is no finite number becomes null."""
+    """Write a report atomically; NaN and infinity become null."""
     import json
 
     from contrastkit.checkpoint import write_text
@@ -33,14 +33,14 @@ def interval(bounds: tuple[float, float]) -> str:
 
 
 def counts(subject: "EvaluationSubject") -> str:
-    """How many images or sounds, and of which size."""
+    """Number and size of the images or sounds."""
     train, test = subject.labelled_parts()
     what = f"{train.modality.plural} of {subject.size:,} {train.modality.unit}"
     return f"{len(train):,} training and {len(test):,} test {what}"
 
 
 def flat(value: Any) -> str:
-    """A nested value as text, a line for each entry of a dict."""
+    """A nested value as text, one line per entry of a dict."""
     if isinstance(value, dict):
         return "\n".join(f"{k}: {flat(v)}" for k, v in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

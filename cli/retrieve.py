@@ -1,4 +1,4 @@
-"""``contrastkit retrieve``: whether one view of an image finds another view of it."""
+"""``contrastkit retrieve``: retrieval of one view of an image by another."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +12,11 @@ from contrastkit.cli.report import percent, write_reports
 @takes_options
 def retrieve(
     *,
-    run: Annotated[Path, typer.Argument(help="A run folder of cmc.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="Run folder of a cmc training.", metavar="RUN")],
     how: EncodingOptions,
     output: OutputOptions,
 ) -> None:
-    """Recall at k of retrieving one view or modality of a test image by another (cmc)."""
+    """Evaluate how well one view or modality of an image retrieves another (cmc)."""
     from contrastkit import evaluate
 
     subject = how.open(run=run)

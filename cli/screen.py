@@ -1,4 +1,4 @@
-"""What the user sees: the only file that prints."""
+"""Everything that reaches the terminal: the only file that prints."""
 
 import contextlib
 import time
@@ -16,7 +16,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from contrastkit.training import Progress as TrainingProgress
 
-SILENCE = 60.0  # seconds after which a long epoch says where it is, where there is no terminal
+SILENCE = 60.0  # seconds without output, where there is no terminal, after which a progress line is printed
 
 NARROW: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1, 0, 0), "show_edge": False, "pad_edge": False}
 
@@ -39,18 +39,18 @@ def lines(texts: Iterable[str]) -> None:
 
 
 def paragraph(text: str) -> None:
-    """Prose, broken between its words."""
+    """Prose, wrapped at spaces."""
     console.print(escape(text), soft_wrap=False)
 
 
 def working(what: str) -> Status | contextlib.nullcontext[None]:
-    """A spinner on a terminal while something takes time, nothing elsewhere."""
+    """A spinner on a terminal; nothing elsewhere."""
     return console.status(escape(what)) if console.is_terminal else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal while ``total`` things are done, nothing elsewhere; call what it gives with each number."""
+    """A progress bar of ``total`` steps on a terminal; nothing elsewhere. It yields a function that advances by n."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(escape(what), total=total)
@@ -59,24 +59,26 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar on a terminal for one task after another, nothing elsewhere. Call what it gives with the task, how much of
-    it is done, and of how much (None: not known)."""
+    """A progress bar for one task after another on a terminal; nothing elsewhere.
+
+    Yields a function of the task's name, the amount done and the total (None: unknown).
+    """
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        shown: dict[str, TaskID] = {}
+        current: dict[str, TaskID] = {}
 
-        def show(task: str, done: int, total: int | None) -> None:
-            if task not in shown:
-                while shown:
-                    bars.remove_task(shown.popitem()[1])
-                shown[task] = bars.add_task(escape(task), total=total)
-            bars.update(shown[task], completed=done)
+        def show(task: str, completed: int, total: int | None) -> None:
+            if task not in current:
+                while current:
+                    bars.remove_task(current.popitem()[1])
+                current[task] = bars.add_task(escape(task), total=total)
+            bars.update(current[task], completed=completed)
 
         yield show
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, narrow: bool = False) -> None:
-    """A table; the first column to the left, the others to the right. ``narrow``: without upright lines, for room."""
+    """A table; the first column is left-aligned, the others right-aligned. ``narrow`` leaves out vertical lines."""
     out = Table(title=title, title_justify="left", **(NARROW if narrow else {}))
     for i, column in enumerate(columns):
         out.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
@@ -86,7 +88,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, 
 
 
 def words(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], *, whole: Collection[str] = ()) -> None:
-    """A table of words: all to the left, without upright lines, for room; the columns of ``whole`` are never broken."""
+    """A table of text: left-aligned, without vertical lines; the columns of ``whole`` are never wrapped."""
     out = Table(title=title, title_justify="left", **NARROW)
     for column in columns:
         out.add_column(column, overflow="fold", no_wrap=column in whole)
@@ -96,7 +98,7 @@ def words(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], *, 
 
 
 def pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Names and values, one a line."""
+    """Names and values, one pair per line."""
     out = Table(title=title, title_justify="left", show_header=False)
     for name, value in rows:
         out.add_row(escape(name), escape(value))
@@ -104,12 +106,12 @@ def pairs(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 
 class TrainingScreen:
-    """A ``Reporter`` that draws a training: a live line on a terminal, elsewhere a plain line now and then."""
+    """A ``Reporter``: a live progress bar on a terminal, elsewhere a plain line now and then."""
 
-    def __init__(self, *, shown: bool = True) -> None:
-        self._shown = shown
+    def __init__(self, *, enabled: bool = True) -> None:
+        self._enabled = enabled
         self._live: Live | None = None
-        self._spoken = time.monotonic()
+        self._last_line_at = time.monotonic()
         self._bar = Progress(
             TextColumn("epoch {task.fields[progress].epoch:.1f}/{task.fields[progress].epochs}"),
             BarColumn(bar_width=None),
@@ -126,23 +128,23 @@ class TrainingScreen:
             self._live.stop()
 
     def log(self, line: str) -> None:
-        if self._shown:
-            self._spoken = time.monotonic()
+        if self._enabled:
+            self._last_line_at = time.monotonic()
             say(line)
 
     def on_step(self, progress: "TrainingProgress") -> None:
-        if not self._shown:
+        if not self._enabled:
             return
         if not console.is_terminal:
-            if time.monotonic() - self._spoken > SILENCE:
+            if time.monotonic() - self._last_line_at > SILENCE:
                 self.log(f"epoch {progress.epoch:.2f}/{progress.epochs}  loss {progress.loss:.4f}  {progress.pace}")
             return
-        shown = {
+        fields: dict[str, Any] = {
             "progress": progress,
             "last": f"  kNN {progress.evaluation['knn']:.1%}" if "knn" in progress.evaluation else "",
         }
         if self._live is None:
-            self._task = self._bar.add_task("train", total=progress.steps, completed=progress.step, **shown)
+            self._task = self._bar.add_task("train", total=progress.steps, completed=progress.step, **fields)
             self._live = Live(self._bar, console=console, refresh_per_second=4, transient=True)
             self._live.start()
-        self._bar.update(self._task, completed=progress.step, **shown)
+        self._bar.update(self._task, completed=progress.step, **fields)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def column_names(text: str) -> list[str]:
-    """Names with commas between them; a name that has a comma stands in quotes."""
+    """Comma-separated names; a name that contains a comma is quoted."""
     import csv
 
     return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
@@ -23,13 +23,13 @@ def write_csv(path: Path, columns: dict[str, Any]) -> None:
 
 
 def abridged(names: Sequence[str]) -> str:
-    """Names with commas, those in the middle of a long list left out."""
+    """Names with commas; the middle of a long list is left out."""
     return ", ".join(names if len(names) <= 12 else [*names[:6], "...", names[-1]])
 
 
 def number(value: float, digits: int) -> str:
-    """A number with thousands separators; nothing for NaN."""
-    return "" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"  # no minus before a zero
+    """A number with thousands separators; empty for NaN."""
+    return "" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"  # avoids -0.00
 
 
 def precise(value: float) -> str:
@@ -38,5 +38,5 @@ def precise(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """Two decimals, or none from 100 on."""
+    """Two decimals; none from 100 upwards."""
     return number(value, 0 if abs(value) >= 100 else 2)

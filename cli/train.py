@@ -21,7 +21,7 @@ if typing.TYPE_CHECKING:
 
 
 class Methods(TyperGroup):
-    """The methods' commands. Listing them imports nothing; the one that is called gets its options from its recipe."""
+    """One command per method. Listing them imports nothing; the one that runs gets its options from its recipe."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if ".py:" in args[0]:
@@ -33,7 +33,7 @@ class Methods(TyperGroup):
 train_app = typer.Typer(
     cls=Methods,
     no_args_is_help=True,
-    help="Train a method, built in or of a file (path/to/mine.py:NAME). Each number of its recipe is an option: "
+    help="Train a method, built-in or from a file (path/to/mine.py:NAME).\n\nEach number of its recipe is an option: "
     "train METHOD --help.",
 )
 for _name, _summary in SUMMARIES.items():
@@ -42,21 +42,23 @@ for _name, _summary in SUMMARIES.items():
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(OutputOptions):
-    """Which run, and how far: what neither the recipe nor :class:`contrastkit.training.Options` says."""
+    """The run and where it stops: what is in neither the recipe nor :class:`contrastkit.training.Options`."""
 
     recipe: Annotated[
         str | None,
-        typer.Option(help="Row of the recipe; by default the images and the encoder choose.", metavar="ROW"),
+        typer.Option(help="Row of the recipe \\[chosen to fit the images and the encoder].", metavar="ROW"),
     ] = None
     out: Annotated[Path | None, typer.Option(help="Run folder \\[runs/METHOD-ROW-DATA].", metavar="RUN")] = None
     resume: Annotated[
         Path | None, typer.Option(help="Resume this run; no other option is required.", metavar="RUN")
     ] = None
-    stop_after: Annotated[int | None, typer.Option(help="Leave after this many epochs of the schedule.", min=1)] = None
+    stop_after: Annotated[
+        int | None, typer.Option(help="Stop after this many epochs of the schedule; --resume continues.", min=1)
+    ] = None
 
 
 def command(method: str) -> Any:
-    """The command of one method: how it is run, then an option for each number of its recipe and of its views."""
+    """The command of one method: options of the training, then one for each number of its recipe and of its views."""
     from contrastkit.cli import recipe_options
 
     from contrastkit.methods.rows import recipes_of
@@ -66,12 +68,12 @@ def command(method: str) -> Any:
     training = recipe_options.of_training(Options)
     numbers = [*recipe_options.of_recipes(recipes), *recipe_options.of_views(recipes)]
 
-    def run(options: RunOptions, **given: Any) -> None:
-        given = {name: value for name, value in given.items() if value is not None}
+    def run(options: RunOptions, **values: Any) -> None:
+        values = {name: value for name, value in values.items() if value is not None}
         train(
             method,
-            {p.name: given[p.name] for p in numbers if p.name in given},
-            {p.name: given[p.name] for p in training if p.name in given},
+            {p.name: values[p.name] for p in numbers if p.name in values},
+            {p.name: values[p.name] for p in training if p.name in values},
             options,
         )
 
@@ -83,15 +85,15 @@ def command(method: str) -> Any:
 
 
 def train(method: str, numbers: dict[str, Any], training: dict[str, Any], options: RunOptions) -> None:
-    """Train one method: choose the recipe, open or resume the run, and say how it went."""
+    """Train one method: choose the recipe, open or resume the run, and print the outcome."""
     from contrastkit import dist
     from contrastkit.training import train as run_training
 
     plan = planned(method, numbers, training, options)
-    shown = dist.rank() == 0
-    if shown:
+    is_main = dist.rank() == 0
+    if is_main:
         screen.say(_opening(plan))
-    with screen.TrainingScreen(shown=shown) as reporter:
+    with screen.TrainingScreen(enabled=is_main) as reporter:
         outcome = run_training(
             plan.name,
             plan.recipe,
@@ -102,7 +104,7 @@ def train(method: str, numbers: dict[str, Any], training: dict[str, Any], option
             reporter=reporter,
             data=plan.data,
         )
-    if not shown:
+    if not is_main:
         return
     for line in _closing(method, plan, outcome):
         screen.say(line)
@@ -112,7 +114,7 @@ def train(method: str, numbers: dict[str, Any], training: dict[str, Any], option
 
 
 def planned(method: str, numbers: dict[str, Any], training: dict[str, Any], options: RunOptions) -> "Plan":
-    """The library's plan for what the command line says."""
+    """The library's plan for these options."""
     from contrastkit.cli import recipe_options
 
     from contrastkit.training.plan import absolute, plan, plan_resume
@@ -124,7 +126,7 @@ def planned(method: str, numbers: dict[str, Any], training: dict[str, Any], opti
         encoder = numbers.get("encoder")
         return plan(method, training, change=change, encoder=encoder, row=options.recipe, out=options.out)
     if options.out is not None:
-        raise UserError("--out and --resume exclude each other: a resumed run stays in its folder")
+        raise UserError("--out cannot be combined with --resume: a resumed run stays in its folder")
     return plan_resume(method, options.resume, training, change=change, row=options.recipe)
 
 
@@ -132,7 +134,7 @@ def _opening(plan: "Plan") -> str:
     source = plan.data.pretrain
     return (
         f"recipe {plan.name} on {plan.data.name}: {len(source):,} {source.description}; "
-        f"{plan.recipe.epochs} epochs of batch {plan.recipe.batch}; run folder {plan.out}"
+        f"{plan.recipe.epochs} epochs, batch {plan.recipe.batch}; run folder {plan.out}"
     )
 
 

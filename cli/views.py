@@ -1,4 +1,4 @@
-"""``contrastkit views``: what the network sees."""
+"""``contrastkit views``: images as the network sees them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +13,17 @@ from contrastkit.names import DEFAULT_DATA, VIEW_NAMES
 @takes_options
 def views(
     *,
-    name: Annotated[str, typer.Argument(help=f"A row of augmentations: {', '.join(VIEW_NAMES)}.", metavar="VIEWS")],
+    name: Annotated[str, typer.Argument(help=f"Name of the augmentations: {', '.join(VIEW_NAMES)}.", metavar="VIEWS")],
     which: DataOptions,
-    images: Annotated[int, typer.Option(help="Images on the sheet, one a row.", min=1)] = 8,
-    draws: Annotated[int, typer.Option(help="Draws of each view.", min=1)] = 4,
+    images: Annotated[int, typer.Option(help="Number of images, one per row of the sheet.", min=1)] = 8,
+    draws: Annotated[int, typer.Option(help="Random draws of each view.", min=1)] = 4,
     seed: Seed = 0,
-    out: Annotated[Path, typer.Option(help="The picture to write.", metavar="FILE", callback=writable)] = Path(
+    out: Annotated[Path, typer.Option(help="PNG file to write.", metavar="FILE", callback=writable)] = Path(
         "sheet.png"
     ),
     debug: Debug = False,
 ) -> None:
-    """Draw a sheet of originals and their views: what the network sees."""
+    """Draw a sheet of images and their random views, as the network sees them."""
     from contrastkit.augment import named_views, sheet
     from contrastkit.checkpoint import write_with
     from contrastkit.data import open_data
@@ -35,8 +35,8 @@ def views(
     data = which.data or DEFAULT_DATA
     source = open_data(data, data_dir=data_directory(which.data_dir), download=which.download).pretrain
     if source.modality is Modality.SOUND:
-        raise UserError(f"{source.name} holds sounds: there is nothing to see")
+        raise UserError(f"{source.name} has sounds, which cannot be drawn: give a data set of images")
     pixels, index = source.take(source.order(seed, 0)[:images])
     picture = sheet(pixels, rows, index=index, epochs=draws, seed=seed)
     write_with(out, lambda file: picture.save(file, format="png"))
-    screen.say(f"{out}: {images} images of {source.name}, the original left, then its views under '{name}'")
+    screen.say(f"{out}: {images} images of {source.name}, each with its views by '{name}' to the right")

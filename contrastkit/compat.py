@@ -21,7 +21,9 @@ __all__ = [
     "foreach_mul_",
     "foreach_norm",
     "has_kernel",
+    "op_names",
     "reference_kernel",
+    "reset_compiler",
     "without_buffer_broadcast",
 ]
 
@@ -57,3 +59,16 @@ def without_buffer_broadcast() -> dict[str, bool]:
     """The argument with which DistributedDataParallel leaves every rank its own buffers, as this torch names it."""
     parameters = inspect.signature(DistributedDataParallel).parameters
     return {"forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers": False}
+
+
+def op_names(namespace: str) -> list[str]:
+    """Every operator that the dispatcher has in a namespace, sorted, without the namespace."""
+    prefix = f"{namespace}::"
+    return sorted(
+        name.removeprefix(prefix) for name in torch._C._dispatch_get_all_op_names() if name.startswith(prefix)
+    )
+
+
+def reset_compiler() -> None:
+    """Forget everything that torch.compile has compiled in this process."""
+    torch._dynamo.reset()

@@ -1,10 +1,11 @@
 """Small sets of images that several tests train on, two processes, and what the skipped tests missed."""
 
+import itertools
 import multiprocessing
 import os
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch: each pytest worker has a core, not the machine
@@ -24,6 +25,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"skipped {count:4d}: {reason}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def alike_everywhere() -> Iterator[None]:
+    """No test sees the shell's CONTRASTKIT_DATA, but one that read it when it was imported; and the trainings do not
+    draw their curves, which takes longer than the training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CONTRASTKIT_DATA", raising=False)
+        patch.setattr("contrastkit.run.draw_curves", lambda rows, file: file.touch())
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -87,20 +98,21 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
     """Call work(rank) in two forked processes that share a process group."""
 
-    def child(rank: int, work: Callable[[int], None], failures: multiprocessing.SimpleQueue) -> None:
+    def child(rank: int, group: Path, work: Callable[[int], None], failures: multiprocessing.SimpleQueue) -> None:
         try:
-            torch.distributed.init_process_group(
-                "gloo", init_method=f"file://{tmp_path}/group", rank=rank, world_size=2
-            )
+            torch.distributed.init_process_group("gloo", init_method=f"file://{group}", rank=rank, world_size=2)
             work(rank)
         except BaseException:
             failures.put(traceback.format_exc())
+
+    groups = (tmp_path / f"group-{n}" for n in itertools.count())
 
     def run(work: Callable[[int], None]) -> None:
         torch.testing.assert_close(torch.zeros(()), torch.zeros(()))  # imports sympy once, not anew in every child
         fork = multiprocessing.get_context("fork")
         failures = fork.SimpleQueue()
-        children = [fork.Process(target=child, args=(rank, work, failures)) for rank in range(2)]
+        group = next(groups)
+        children = [fork.Process(target=child, args=(rank, group, work, failures)) for rank in range(2)]
         for process in children:
             process.start()
         for process in children:

@@ -27,7 +27,7 @@ COLUMNS = [
 def hurried(monkeypatch):
     """One sample or so of each way, on a machine of a billion bytes and FLOP a second; nothing is compiled."""
     monkeypatch.setattr(measure, "BUDGET", 0.0)
-    monkeypatch.setattr(measure, "LEAST", 2)
+    monkeypatch.setattr(measure, "MIN_SAMPLES", 2)
     ceilings = {
         "copy": measure.Ceiling(1e9, "B", "1 MiB", 0.1),
         "stream": measure.Ceiling(2e9, "B", "sum, 1 MiB", 0.1),

@@ -125,6 +125,8 @@ def test_the_pieces_run_on_the_cpu(tmp_path):
 @pytest.mark.slow
 def test_a_step_that_fails_is_told_and_the_next_method_has_its_turn(tmp_path):
     process = run("steps", "--device", "cpu", "--out", tmp_path, "--methods", "mocco", "moco-v2")
-    assert process.returncode == 2 and process.stderr.splitlines()[-1] == "gpu: not fine: mocco"
+    assert (
+        process.returncode == 2 and process.stderr.splitlines()[-1] == "gpu: losses missing or unlike the CPU's: mocco"
+    )
     steps = json.loads((tmp_path / "steps.json").read_text())
     assert not steps["mocco"]["fine"] and "exit code 2" in steps["mocco"]["error"] and steps["moco-v2"]["fine"]

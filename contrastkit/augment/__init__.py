@@ -1,10 +1,10 @@
-"""Augmentation: what a network sees of an image or a sound.
+"""Augmentation: the views of an image or a sound that a network is trained on.
 
-    params = draw(view, sizes, channels=3, seed=0, epoch=0, index=index, v=0)     all that is random
+    params = draw(view, sizes, channels=3, seed=0, epoch=0, index=index, v=0)     everything random
     augment(images, params)                                                       [m, C, size, size], nothing random
 
-A view is a row of numbers (:mod:`contrastkit.augment.rows`). To add a modality: a class for its views, a function that
-draws them and one for evaluation, and a line in :data:`HANDLING`.
+A view is a row of numbers (:mod:`contrastkit.augment.rows`). To add a modality, write a class for its views, a function
+that draws them and one for evaluation, and add a line to :data:`HANDLING`.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class Handling(NamedTuple):
-    """How views of a modality are made, from what its source hands out."""
+    """The functions that make views of a modality from the items of its source."""
 
     random: Callable[..., Tensor]  # (images, view, *, seed, epoch, index, v) -> [V * n, ...], for training
     plain: Callable[[Images, int, int], Tensor]  # (images, size, channels) -> [n, ...], for evaluation

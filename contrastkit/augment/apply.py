@@ -1,12 +1,12 @@
-"""Views of images from what was drawn for them: a function of images and :class:`Params` alone.
+"""Views of images, as a deterministic function of the images and their drawn :class:`Params`.
 
     pose, crop, flip -> jitter -> gray -> blur -> solarize     (``gray_first``: gray before jitter, as MoCo v1 has it)
 
-What a sample becomes does not depend on the batch around it: all arithmetic is per sample, in kernels that round each
-operation alone.
+A sample's view does not depend on the rest of its batch: all arithmetic is per sample, in kernels that round each
+operation separately.
 
 Crop, resize, flip and blur are linear and separable, so each is two small matrices per sample: y = A_rows x A_cols^T.
-That is exact (antialiased when it shrinks) and on a CPU several times faster than sampling pixel by pixel.
+This is exact (antialiased when shrinking) and on a CPU several times faster than sampling pixel by pixel.
 
 Where this departs from the papers' code: SimCLR and BYOL resize bicubically and BYOL's brightness is additive; here
 resizing is bilinear (MoCo's) and jitter is torchvision's ColorJitter throughout. Blur mirrors the border.
@@ -23,23 +23,22 @@ from contrastkit.augment.rows import View
 from contrastkit.types import Images
 
 GRAY = (0.2989, 0.587, 0.114)  # luma weights of torchvision and PIL (ITU-R 601)
-CHUNK = 1 << 17  # floats augmented at once on a CPU: half a MiB stays in a core's cache
+CHUNK = 1 << 17  # floats augmented at once on a CPU: half a MiB fits in a core's cache
 
 
 def augment(images: Images, params: Params) -> Tensor:
-    """The views that were drawn.
+    """Apply drawn parameters to images.
 
     Args:
         images: uint8 [n, C, H, W], or n tensors uint8 [C, H_i, W_i].
-        params: m rows of :func:`contrastkit.augment.draw` for these images, several of an image where it has several
-            views.
+        params: m rows of :func:`contrastkit.augment.draw` for these images, one per view of an image.
 
     Returns:
         float32 [m, C, size, size] in [0, 1], on the images' device.
     """
     view, size, m = params.view, params.view.size, len(params)
     channels, device = images[0].shape[0], images[0].device
-    # Samples of one order of jitter go together, in pieces that stay in cache.
+    # Samples with the same order of jitter are processed together, in pieces that fit in cache.
     order, ranked = _order_numbers(params.jitter).sort(stable=True)
     piece = max(1, CHUNK // (channels * size * size)) if device.type == "cpu" else m
     params = params[ranked]
@@ -137,8 +136,8 @@ def _posed(x: Tensor, pose: Tensor) -> Tensor:
 
 
 # --------------------------------------------------------------------------------------- colour: x float32 [n, C, H, W]
-# One rounded operation at a time (no lerp, no addcmul): a fused one rounds differently in a loop's vector and scalar
-# parts, and then a sample would depend, in its last bit, on its place in the batch.
+# Operations are rounded one at a time (no lerp, no addcmul): fused ones round differently in the vector and scalar
+# parts of a loop, so the last bit of a sample would depend on its place in the batch.
 
 
 def _where(x: Tensor, mask: Tensor, op: Callable[..., Tensor], *args: Tensor) -> None:
@@ -163,12 +162,12 @@ def _saturation(x: Tensor, s: Tensor) -> Tensor:
 
 
 def _hue(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn the hue in HSV space: out = V - (V - min) * distance of the turned hue from the channel's own sector."""
+    """Rotate the hue in HSV space: out = V - (V - min) * distance of the rotated hue from the channel's sector."""
     r, g, b = x.unbind(1)
     top = torch.maximum(torch.maximum(r, g), b)
     span = top - torch.minimum(torch.minimum(r, g), b)
-    inverse = 1 / span.clamp(min=1e-12)  # gray pixels: every difference is 0, so is the hue
-    is_r = top.clone().eq_(r)  # in place: ones and zeros without a detour over bool
+    inverse = 1 / span.clamp(min=1e-12)  # gray pixels: all differences are 0, and so is the hue
+    is_r = top.clone().eq_(r)  # in place: ones and zeros without an intermediate bool
     is_g = top.clone().eq_(g).mul_(1 - is_r)
     hue = is_r * ((g - b) * inverse) + is_g * ((b - r) * inverse + 2) + (1 - is_r - is_g) * ((r - g) * inverse + 4)
     hue += 6 * turn[:, 0]
@@ -191,7 +190,7 @@ def _to_gray(x: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor, sigma: Tensor, span: float) -> Tensor:
-    """Gaussian blur of standard deviation sigma [n] in pixels; the border is mirrored, as torchvision does."""
+    """Gaussian blur of standard deviation sigma [n] in pixels; the border is mirrored, as in torchvision."""
     n, channels, side, _ = x.shape
     radius = int(int(span * side) / 2) if span else side - 1
     reach = torch.arange(2 * side - 1, device=x.device)

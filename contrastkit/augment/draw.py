@@ -1,7 +1,7 @@
-"""Everything that is random in a view, drawn before an image is looked at: only its size and channels matter.
+"""Everything random in a view, drawn without reading the image: only its size and channels matter.
 
-Each sample of each view draws its own numbers from :mod:`contrastkit.rng`, at an address of its own. The slots of a
-draw are its contract: a resumed run draws what it would have drawn, so they never move.
+Each sample of each view draws its numbers from :mod:`contrastkit.rng` at its own address. The slots of a draw are fixed
+forever: a resumed run must draw the same numbers as an uninterrupted one, whatever the version.
 """
 
 import itertools
@@ -17,22 +17,22 @@ from contrastkit.augment.rows import View
 from contrastkit.rng import uniform
 from contrastkit.types import Images
 
-ATTEMPTS = 10  # RandomResizedCrop's tries before it falls back on the largest centred crop
-SLOTS = 18  # draws per sample before those of the crop's attempts
-OPERATIONS = ("brightness", "contrast", "saturation", "hue")  # of the jitter; their numbers in Params.jitter
+ATTEMPTS = 10  # RandomResizedCrop's attempts before it falls back to the largest centred crop
+SLOTS = 18  # draws per sample that precede those of the crop's attempts
+OPERATIONS = ("brightness", "contrast", "saturation", "hue")  # of the jitter, in the numbering of Params.jitter
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What was drawn for m views, one row each: with the images, all that :func:`contrastkit.augment.augment` needs."""
+    """The draws for m views, one row each; with the images, all that :func:`contrastkit.augment.augment` needs."""
 
-    view: View  # what they were drawn for: size, order and width of the blur kernel are not random
+    view: View  # the view they were drawn for; its size, order and blur width are not random
     image: Tensor  # int64 [m], position of the image in the batch
     box: Tensor  # int64 [m, 4], the crop: top, left, height, width in pixels
     flip: Tensor  # bool [m]
     pose: Tensor | None  # float32 [m, 2, 3], output -> input of torch.nn.functional.affine_grid, before the crop
     jitter: Tensor  # int64 [m, 4], numbers of OPERATIONS in the order they are applied, then -1
-    factors: Tensor  # float32 [m, 4], of each of OPERATIONS: three factors and the turn of the hue
+    factors: Tensor  # float32 [m, 4], for each of OPERATIONS: three factors and the rotation of the hue
     gray: Tensor  # bool [m]
     sigma: Tensor  # float64 [m], of the blur in pixels; 0 is none
     solarize: Tensor  # bool [m]
@@ -57,9 +57,10 @@ def draw(view: View, sizes: Tensor, *, channels: int, seed: int, epoch: int, ind
 
     Args:
         sizes: int64 [n, 2], heights and widths of the images.
-        channels: gray, saturation and hue are for images of three only.
-        index: int64 [n], the images' positions in the data set; with ``seed``, ``epoch`` and ``v`` they fix every draw.
-        v: number of the view: one for all, int64 [n], or int64 [V, 1] for V views of each image.
+        channels: gray, saturation and hue apply to images of three channels only.
+        index: int64 [n], the images' positions in the data set; with ``seed``, ``epoch`` and ``v`` these determine
+            every draw.
+        v: number of the view: an int for all images, int64 [n], or int64 [V, 1] for V views of each image.
 
     Returns:
         n rows, or V * n, view by view; on the device of ``index``.
@@ -104,10 +105,10 @@ def _around_one(u: Tensor, strength: float) -> Tensor:
 
 
 def _orders(strengths: tuple[float, ...], u: Tensor) -> Tensor:
-    """One order of the operations that do something, each as likely: int64 [m, 4], -1 behind them."""
-    working = [number for number, strength in enumerate(strengths) if strength > 0]
-    rest = [-1] * (len(strengths) - len(working))
-    orders = torch.tensor([[*order, *rest] for order in itertools.permutations(working)], device=u.device)
+    """A uniformly random order of the operations in use: int64 [m, 4], padded with -1."""
+    in_use = [number for number, strength in enumerate(strengths) if strength > 0]
+    rest = [-1] * (len(strengths) - len(in_use))
+    orders = torch.tensor([[*order, *rest] for order in itertools.permutations(in_use)], device=u.device)
     return orders[(u * len(orders)).long()]
 
 
@@ -118,7 +119,7 @@ def _crop_boxes(view: View, u: Tensor, down: Tensor, right: Tensor, sizes: Tenso
     ratio = torch.exp((2 * u[:, ATTEMPTS : 2 * ATTEMPTS] - 1) * math.log(view.ratio))
     w, h = torch.sqrt(area * ratio).round(), torch.sqrt(area / ratio).round()
     fits = (w > 0) & (w <= w0) & (h > 0) & (h <= h0)
-    # The last column is the fall-back: the largest centred crop whose ratio is allowed.
+    # The last column is the fallback: the largest centred crop with an allowed ratio.
     w = torch.cat([w, torch.minimum(w0, (h0 * view.ratio).round())], 1)
     h = torch.cat([h, torch.minimum(h0, (w0 * view.ratio).round())], 1)
     first = torch.cat([fits, torch.ones_like(fits[:, :1])], 1).int().argmax(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Augmentations as rows of numbers: what a view is (:class:`View`), and the rows of the papers (:data:`VIEWS`)."""
+"""Augmentations as rows of numbers: their fields (:class:`View`), and the rows of the papers (:data:`VIEWS`)."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -13,25 +13,25 @@ class View:
 
     modalities = (Modality.IMAGE, Modality.ALIGNED)
 
-    size: Annotated[int, "side of a view in pixels"] = 224
+    size: Annotated[int, "side of the view in pixels"] = 224
     crop_min: Annotated[float, "smallest crop, as a share of the image's area (RandomResizedCrop)"] = 0.2
     crop_max: Annotated[float, "largest crop, as a share of the image's area"] = 1.0
-    ratio: Annotated[float, "crop's aspect ratio lies in [1/ratio, ratio], log-uniformly"] = 4 / 3
+    ratio: Annotated[float, "aspect ratio of the crop, log-uniform in [1/ratio, ratio]"] = 4 / 3
     flip_p: Annotated[float, "probability of a horizontal flip"] = 0.5
     jitter_p: Annotated[float, "probability of colour jitter (operations in random order)"] = 0.8
     brightness: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
     contrast: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
     saturation: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
-    hue: Annotated[float, "jitter: turn in +- this, 0.5 is half the colour circle"] = 0.1
-    gray_p: Annotated[float, "probability of dropping the colour"] = 0.2
-    gray_first: Annotated[bool, "drop the colour before the jitter (MoCo v1's order)"] = False
+    hue: Annotated[float, "jitter: rotation in +- this; 0.5 is half the colour circle"] = 0.1
+    gray_p: Annotated[float, "probability of conversion to grayscale"] = 0.2
+    gray_first: Annotated[bool, "convert to grayscale before the jitter (MoCo v1's order)"] = False
     blur_p: Annotated[float, "probability of Gaussian blur (SimCLR, App. A)"] = 0.0
     sigma_min: Annotated[float, "blur: smallest standard deviation in pixels"] = 0.1
     sigma_max: Annotated[float, "blur: largest standard deviation in pixels"] = 2.0
     blur_span: Annotated[
-        float, "blur: kernel width as a share of the side (SimCLR: 0.1); 0 = not cut off (PIL, MoCo)"
+        float, "blur: kernel width as a share of the side (SimCLR: 0.1); 0: not truncated (PIL, MoCo)"
     ] = 0.0
-    solarize_p: Annotated[float, "probability of inverting pixels above one half (BYOL, App. B)"] = 0.0
+    solarize_p: Annotated[float, "probability of solarization: inverting pixels above 1/2 (BYOL, App. B)"] = 0.0
     degrees: Annotated[float, "rotation in +- degrees"] = 0.0
     shear: Annotated[float, "horizontal shear in +- degrees"] = 0.0
     translate: Annotated[float, "shift in +- this share of the side"] = 0.0
@@ -43,16 +43,16 @@ class View:
             (self.size < 1, f"--size must be at least 1, not {self.size}"),
             (
                 not 0 < self.crop_min <= self.crop_max <= 1,
-                f"--crop-min {self.crop_min} and --crop-max {self.crop_max} must be in order and lie in (0, 1]",
+                f"--crop-min {self.crop_min} and --crop-max {self.crop_max} must be in ascending order within (0, 1]",
             ),
             (not self.ratio >= 1, f"--ratio must be at least 1, not {self.ratio}"),
             (
                 not 0 < self.sigma_min <= self.sigma_max,
-                f"--sigma-min {self.sigma_min} and --sigma-max {self.sigma_max} must be in order and above 0",
+                f"--sigma-min {self.sigma_min} and --sigma-max {self.sigma_max} must be in ascending order and above 0",
             ),
             (
                 not 0 < self.zoom_min <= self.zoom_max,
-                f"--zoom-min {self.zoom_min} and --zoom-max {self.zoom_max} must be in order and above 0",
+                f"--zoom-min {self.zoom_min} and --zoom-max {self.zoom_max} must be in ascending order and above 0",
             ),
             (not 0 <= self.hue <= 0.5, f"--hue must lie in [0, 0.5], not {self.hue}"),
         ):
@@ -60,7 +60,7 @@ class View:
                 raise UserError(message)
         for name in ("flip_p", "jitter_p", "gray_p", "blur_p", "solarize_p"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(self, name)}")
+                raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
         for name in ("brightness", "contrast", "saturation", "blur_span", "degrees", "shear", "translate"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
@@ -94,22 +94,22 @@ _CPC = View(size=260, crop_min=(260 / 300) ** 2, crop_max=(260 / 300) ** 2, rati
 # Bolts shifts CIFAR's images by up to 4 pixels; a crop of 28 of 32 does as much.
 _CPC_CIFAR = View(size=32, crop_min=(28 / 32) ** 2, ratio=1.0, hue=0.2, gray_p=0.25)
 
-# For digits and letters: no flip, which would change the class, and no colour; poses instead. They must move a digit as
-# far as the set does, or its place on the canvas tells which image it is; crops would cut it off.
+# For digits and letters: poses instead of flips, which would change the class, and of colour. A pose must move a digit
+# as far as the set does, or its place on the canvas would identify the image; crops would cut it off.
 _DIGITS = View(
     size=32, crop_min=1.0, flip_p=0.0, jitter_p=0.0, gray_p=0.0,
     degrees=30.0, shear=15.0, translate=0.25, zoom_min=0.7, zoom_max=1.3,
 )  # fmt: skip
 
 VIEWS: dict[str, tuple[View, ...]] = {
-    "instdisc": (_V1,),  # lemniscate.pytorch's main.py; MoCo v1 took it over
+    "instdisc": (_V1,),  # lemniscate.pytorch's main.py, adopted by MoCo v1
     "instdisc-cifar": (replace(_V1, size=32, flip_p=0.0, gray_first=False),),  # its cifar.py
     "cpc-v1": (replace(_CPC, size=256, crop_min=(256 / 300) ** 2, crop_max=(256 / 300) ** 2, gray_p=1.0),),  # Sec. 3.2
     "cpc-v1-patches": (  # Sec. 3.2: 60 of 64 pixels
         replace(_CPC, size=64, crop_min=(60 / 64) ** 2, crop_max=(60 / 64) ** 2, flip_p=0.0),
     ),
     "cpc-v2": (_CPC,),  # App. A.1
-    "cpc-v2-patches": (  # App. A.1: Inception's colours 0.8, gray 0.25; for the rest, poses and AutoAugment's solarize
+    "cpc-v2-patches": (  # App. A.1: Inception's colours 0.8, gray 0.25; otherwise poses and AutoAugment's solarize
         View(
             size=80, crop_min=1.0, flip_p=0.0, brightness=32 / 255, contrast=0.5, saturation=0.5, hue=0.2, gray_p=0.25,
             degrees=10.0, shear=10.0, solarize_p=2 / 16,
@@ -139,7 +139,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "dino-r50": (*(replace(view, crop_min=0.14) for view in _V3), *(replace(_LOCAL, crop_max=0.14),) * 8),
     "dino-32": tuple(replace(view, size=32, crop_min=0.4, blur_p=0.0) for view in _V3),  # lightly's for CIFAR
     "digits": (_DIGITS,) * 2,
-    # And brightness, contrast and sharpness: what two views share of these, a loss without negatives would follow.
+    # Also brightness, contrast and sharpness, which a loss without negatives would otherwise latch on to.
     "digits-strong": (
         replace(_DIGITS, jitter_p=1.0, brightness=0.6, contrast=0.6, blur_p=0.5, sigma_min=0.3),
     ) * 2,
@@ -147,10 +147,10 @@ VIEWS: dict[str, tuple[View, ...]] = {
 
 
 def named_views(name: str) -> tuple[View, ...]:
-    """The row called ``name``.
+    """The views called ``name``.
 
     Raises:
-        UserError: there is no such row; the nearest is suggested.
+        UserError: no such views; the nearest name is suggested.
     """
     if name not in VIEWS:
         raise UserError(f"unknown views '{name}'{suggest(name, VIEWS)} (known: {', '.join(VIEWS)})")

@@ -1,4 +1,4 @@
-"""A sheet of images and their views: what the network sees."""
+"""A sheet of images and their views, as the network sees them."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,14 +14,15 @@ from contrastkit.types import Images
 
 
 def sheet(images: Images, views: Sequence[View], *, index: Tensor, epochs: int = 4, seed: int = 0) -> Image.Image:
-    """A row for each image: the original left, then each view as it is in each of ``epochs`` epochs. RGB; the first
-    channel where there are not three.
+    """One row per image: the original, then its views in each of ``epochs`` epochs.
+
+    The sheet is RGB; images without three channels are shown in gray by their first channel.
 
     Args:
         images, index: as of :func:`contrastkit.augment.random_views`.
     """
     size = max(view.size for view in views)
-    columns = [torch.stack([_fitted(image, size) for image in images])]
+    columns = [torch.stack([_letterboxed(image, size) for image in images])]
     for epoch, (v, view) in itertools.product(range(epochs), enumerate(views)):
         columns.append(random_views(images, view, seed=seed, epoch=epoch, index=index, v=v))
     gap = max(1, size // 16)
@@ -34,8 +35,8 @@ def sheet(images: Images, views: Sequence[View], *, index: Tensor, epochs: int =
     return Image.fromarray(pixels.numpy())
 
 
-def _fitted(image: Tensor, size: int) -> Tensor:
-    """uint8 [C, H, W] -> float [C, size, size], the whole image, black beside it."""
+def _letterboxed(image: Tensor, size: int) -> Tensor:
+    """uint8 [C, H, W] -> float [C, size, size], the whole image, padded with black."""
     h, w = image.shape[-2:]
     h, w = round(h * size / max(h, w)) or 1, round(w * size / max(h, w)) or 1
     image = F.interpolate(image[None].float() / 255, (h, w), mode="bilinear", antialias=True)[0]
@@ -43,6 +44,6 @@ def _fitted(image: Tensor, size: int) -> Tensor:
 
 
 def _frame(column: Tensor, size: int, gap: int) -> tuple[int, int, int, int]:
-    """Padding that brings a column's cells to one size, whatever the view's."""
-    room = size - column.shape[-1]
-    return gap, room + gap, gap, room + gap
+    """Padding that brings the cells of a column to a common size."""
+    margin = size - column.shape[-1]
+    return gap, margin + gap, gap, margin + gap

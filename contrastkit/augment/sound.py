@@ -1,4 +1,4 @@
-"""Views of sounds: a window of a clip, at a random place or in the middle."""
+"""Views of sounds: a window of a clip, at a random position or in the middle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from contrastkit.types import Images, Modality
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A stretch of a sound, the view of :mod:`contrastkit.methods.cpc_audio`."""
+    """A section of a sound, the view of :mod:`contrastkit.methods.cpc_audio`."""
 
     modalities = (Modality.SOUND,)
 
@@ -42,24 +42,23 @@ def windows(clips: Images, window: Window, *, seed: int, epoch: int, index: Tens
 
 
 def draw_starts(window: Window, lengths: Tensor, *, seed: int, epoch: int, index: Tensor, v: int | Tensor) -> Tensor:
-    """Where windows of clips of ``lengths`` (int64 [n]) start, uniformly: int64 [n], or [V, n] where v is [V, 1].
+    """Uniformly random starts of windows in clips of ``lengths`` int64 [n]: int64 [n], or [V, n] where v is [V, 1].
 
-    A window begins anywhere in a clip that is shorter, and goes round.
+    In a clip shorter than the window, the window starts anywhere and wraps around.
     """
-    places = torch.where(lengths >= window.size, lengths - window.size + 1, lengths)
+    positions = torch.where(lengths >= window.size, lengths - window.size + 1, lengths)
     index, number = torch.broadcast_tensors(index, torch.as_tensor(v))
     u = uniform(seed, epoch, index.flatten(), number.flatten(), 1).view(index.shape)
-    return (u * places).long()
+    return (u * positions).long()
 
 
 def middle(clips: Images, size: int) -> Tensor:
-    """The window in the middle of each clip; a clip that is shorter goes round from its beginning. As
-    :func:`windows`."""
+    """The middle window of each clip, as :func:`windows` returns it; shorter clips repeat from their start."""
     return cut(clips, [max(0, (clip.shape[-1] - size) // 2) for clip in clips], size)
 
 
 def cut(clips: Images, starts: Sequence[int], size: int) -> Tensor:
-    """[start, start + size) of each clip, round and round where it ends before: float32 [n, 1, 1, size]."""
+    """[start, start + size) of each clip, wrapping around at its end: float32 [n, 1, 1, size]."""
     windows = [
         clip[..., torch.arange(start, start + size) % clip.shape[-1]] for clip, start in zip(clips, starts, strict=True)
     ]

@@ -1,19 +1,19 @@
-"""Time each op beside the official code's way, the best alternative in torch, and what the machine allows.
+"""Time each op against the official code, the best alternatives in torch, and the limits of the machine.
 
     ours                   contrastkit's op, as methods call it
     reference              the same op's reference in plain torch
     eager                  as the method's official repository writes it
     compile                torch.compile of that
     sdpa                   torch's fused attention with keys for values, the log-sum-exp folded in
-    linear_cross_entropy   torch's own fused loss, the fastest of its options
+    linear_cross_entropy   torch's fused loss, with the fastest of its options
     foreach                torch._foreach_lerp_
-    embedding_bag          torch's fused gather, on the half of the work that it can do
-    lightly                lightly's module, where lightly is installed
+    embedding_bag          torch's fused gather, on the half of the work it supports
+    lightly                lightly's module, if installed
 
-The ways of one case are timed in turns, so that a disturbance of the machine meets all of them. `floor_ms` is what the
-machine's ceilings, measured first and in the same run, leave at the least: the larger of bytes over the copy rate and
-FLOP over the best GEMM rate. Data that stay in the caches may beat a floor of bytes, and so may work in place: a copy's
-stores read first what they overwrite (`stream` is the rate without that).
+The implementations of a case are timed in turns, so that disturbances of the machine affect all of them. `floor_ms` is
+the lower bound that follows from the machine's ceilings, measured first in the same run: the larger of bytes over the
+copy rate and FLOP over the best GEMM rate. Data that stay in the caches can beat a bound by bytes, and so can work in
+place: the stores of a copy first read what they overwrite (`stream` is the rate without that).
 """
 
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ CEILINGS = ("copy", "stream", "gemm")
 def run(
     op: str | None = None, device: str = "cpu", dtype: str = "float32", preset: str = "quick"
 ) -> Iterator[dict[str, Any]]:
-    """Measure, case by case; the first rows are the machine's ceilings.
+    """Measure case by case; the first rows are the machine's ceilings.
 
     Args:
         op: infonce, ntxent, bank, bank_update, queue, ema or sinkhorn; None for all.
@@ -53,17 +53,17 @@ def run(
 
     Yields:
         rows {op, shape, dtype, device, direction, impl, median_ms, iqr_ms, extra_mib, floor_ms, note}; direction is
-        forward or forward+backward; extra_mib is the memory held at the peak beyond what stood before, results
-        included. Where this torch lacks an alternative its numbers are None and the note says why.
+        forward or forward+backward; extra_mib is the peak memory above that before the call, results included. The
+        numbers of an alternative that is unavailable are None, and its note gives the reason.
 
     Raises:
-        UserError: an unknown name, or no such device.
+        UserError: an unknown name or an unavailable device.
     """
     for name, value, known in (("op", op, CASES), ("dtype", dtype, DTYPES), ("preset", preset, PRESETS)):
         if value is not None and value not in known:
-            raise UserError(f"no {name} '{value}' to measure; there are {', '.join(known)}")
+            raise UserError(f"unknown {name} '{value}' (known: {', '.join(known)})")
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
-        raise UserError(f"device '{device}' is not here; measure on cpu" + (" or cuda" if device != "cuda" else ""))
+        raise UserError(f"device '{device}' is not available: use cpu" + (" or cuda" if device != "cuda" else ""))
 
     def row(op: str, shape: str, direction: str, impl: str, **numbers: Any) -> dict[str, Any]:
         fixed = {"op": op, "shape": shape, "dtype": dtype, "device": device, "direction": direction, "impl": impl}
@@ -92,8 +92,8 @@ def run(
                     floor_ms=floor,
                     note=case.notes.get(impl, ""),
                 )
-            for impl, why in missing.items():
-                yield row(name, case.shape, case.direction, impl, floor_ms=floor, note=why)
+            for impl, reason in missing.items():
+                yield row(name, case.shape, case.direction, impl, floor_ms=floor, note=reason)
 
 
 __all__ = ["CASES", "CEILINGS", "DTYPES", "PRESETS", "run"]

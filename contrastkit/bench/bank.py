@@ -1,4 +1,4 @@
-"""InstDisc's loss and the update of its memory bank, beside its official code."""
+"""InstDisc's loss and the update of its memory bank, compared with its official code."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
         return reference("bank_loss")(query[:, None], bank[:, None], index, tau_, Z[None], True)
 
     weights = torch.rand(N, 1 + m, device=device).to(dtype)
-    # A row of the bank is read once, of 512 bytes in float32 and at a random place.
+    # Each row of the bank is read once: 512 bytes in float32, at a random address.
     work = {"bytes": float(index.numel() * (C * bank.element_size() + 8)), "flop": 2.0 * index.numel() * C}
     yield from Losses(
         query,
@@ -46,19 +46,19 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
         },
         {
             "eager": "index_select, bmm, exp, NCE",
-            "embedding_bag": "the weighted sum of the rows alone, its weights given",
+            "embedding_bag": "the weighted sum of the rows alone, with given weights",
         },
     ).cases(f"N={N} draws={1 + m} M={M} C={C}", work, work | {"flop": 2 * work["flop"]})
 
 
 def update_cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
-    """A batch of float32 features moves its rows of the bank."""
+    """Update the rows of the bank that belong to a batch of float32 features."""
     N, M, C, momentum = 256, 50_000 if preset == "quick" else 640_000, 128, 0.5
     bank, x = unit(M, C, device=device, dtype=dtype), unit(N, C, device=device)
     y = torch.randperm(M, device=device)[:N]
 
     def eager() -> None:
-        """lib/NCEAverage.py, the end of its backward."""
+        """lib/NCEAverage.py, end of backward."""
         row = bank.index_select(0, y)
         row = row.mul_(momentum).add_(x.to(dtype) * (1 - momentum))
         bank.index_copy_(0, y, row.div(row.pow(2).sum(1, keepdim=True).pow(0.5)))

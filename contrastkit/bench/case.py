@@ -1,4 +1,4 @@
-"""One piece of work to measure, and what the ops' cases share."""
+"""One piece of work to measure, and helpers of the ops' cases."""
 
 import functools
 import logging
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contrastkit import compat
 from contrastkit.bench.measure import Missing, Way, fastest
 
 Loss = Callable[[Tensor], Tensor]
@@ -17,7 +18,7 @@ Loss = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """One piece of work: the ways to do it, and how much there is to do at the least."""
+    """One piece of work: its implementations, and the minimum of bytes and FLOP."""
 
     shape: str
     direction: str
@@ -29,7 +30,7 @@ class Case:
 
 @dataclass
 class Losses:
-    """Ways to compute the mean loss of x, each differentiable, and whole ways that return loss and gradient at once."""
+    """Differentiable implementations of the mean loss of x, and whole ones that return loss and gradient at once."""
 
     x: Tensor
     losses: dict[str, Loss]
@@ -49,35 +50,34 @@ class Losses:
 
 
 def compiled(eager: Callable) -> Callable:
-    """torch.compile of it, done at the first call."""
-    made: dict[str, Callable] = {}
+    """``eager`` under torch.compile, compiled at the first call."""
+    cache: dict[str, Callable] = {}
 
     def way(*args: Tensor) -> object:
-        if not made:
-            torch._dynamo.reset()
-            logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU, loudly
-            made["it"] = torch.compile(eager, dynamic=False)
+        if not cache:
+            compat.reset_compiler()
+            logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns when there is no GPU
+            cache["way"] = torch.compile(eager, dynamic=False)
             try:
-                return made["it"](*args)
+                return cache["way"](*args)
             except Exception as error:
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                made["it"] = unavailable(f"torch.compile: {reason}")
-        return made["it"](*args)
+                cache["way"] = unavailable(f"torch.compile: {reason}")
+        return cache["way"](*args)
 
     return way
 
 
-def unavailable(why: str) -> Callable:
+def unavailable(reason: str) -> Callable:
     def way(*args: object) -> None:
-        raise Missing(why)
+        raise Missing(reason)
 
     return way
 
 
 def reference(op: str) -> Callable:
-    """An op's reference, whatever kernel there may be."""
-    overload = getattr(torch.ops.contrastkit, op).default
-    return lambda *args: overload._op_dk(torch._C.DispatchKey.CompositeExplicitAutograd, *args)
+    """The reference of an op, whether or not it has a kernel."""
+    return compat.reference_kernel(getattr(torch.ops.contrastkit, op).default)
 
 
 def unit(*shape: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -85,7 +85,7 @@ def unit(*shape: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor
 
 
 def linear_cross_entropy(x: Tensor, weight: Callable[[Tensor], Tensor], target: Tensor, scale: float) -> Loss:
-    """torch's loss of x over the rows of weight(x), with those of its options that are fastest here."""
+    """torch's loss of x over the rows of weight(x), with the options that are fastest on this machine."""
     if not hasattr(F, "linear_cross_entropy"):
         return unavailable("F.linear_cross_entropy came with torch 2.13")
     options = torch.nn.LinearCrossEntropyOptions

@@ -1,11 +1,11 @@
-"""A momentum encoder's update, beside DINO's official code and torch._foreach_lerp_."""
+"""A momentum encoder's update, compared with DINO's official code and torch's own foreach functions."""
 
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from contrastkit import ops
+from contrastkit import compat, ops
 from contrastkit.bench.case import Case, unavailable
 from contrastkit.bench.measure import Way
 
@@ -26,29 +26,29 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
         shapes = [t.shape for t in tensors if t.is_floating_point()]
         averages = [torch.randn(s, device=device) for s in shapes]
         params = [torch.randn(s, device=device).to(dtype) for s in shapes]
-        counters = len(tensors) - len(shapes)  # of batch norm, which are copied, as in timm's ModelEma
-        counts, news = ([torch.tensor(7, device=device) for _ in range(counters)] for _ in range(2))
+        counters = len(tensors) - len(shapes)  # of batch norm; they are copied, as in timm's ModelEma
+        counts, new_counts = ([torch.tensor(7, device=device) for _ in range(counters)] for _ in range(2))
 
         def way(
             update: Callable[[list[Tensor], list[Tensor]], object],
-            copy: Callable[[list[Tensor], list[Tensor]], object] = torch._foreach_copy_,
+            copy: Callable[[list[Tensor], list[Tensor]], object] = compat.foreach_copy_,
             averages: list[Tensor] = averages,
             params: list[Tensor] = params,
             counts: list[Tensor] = counts,
-            news: list[Tensor] = news,
+            new_counts: list[Tensor] = new_counts,
         ) -> Way:
             def run() -> None:
                 update(averages, params)
                 if counts:
-                    copy(counts, news)
+                    copy(counts, new_counts)
 
             return run
 
-        foreach = way(lambda a, p: torch._foreach_lerp_(a, p, 1 - M))
+        foreach = way(lambda a, p: compat.foreach_lerp_(a, p, 1 - M))
         ways: dict[str, Way] = {
             "eager": way(official, copy_each),
             "ours": way(lambda a, p: ops.ema_(a, p, M)),
-            "foreach": foreach if dtype == torch.float32 else unavailable("_foreach_lerp_ wants one dtype"),
+            "foreach": foreach if dtype == torch.float32 else unavailable("_foreach_lerp_ requires a single dtype"),
         }
         numel = sum(p.numel() for p in params)
         yield Case(
@@ -66,6 +66,6 @@ def official(averages: list[Tensor], params: list[Tensor]) -> None:
         a.mul_(M).add_((1 - M) * p)
 
 
-def copy_each(counts: list[Tensor], news: list[Tensor]) -> None:
-    for a, p in zip(counts, news, strict=True):
+def copy_each(counts: list[Tensor], new_counts: list[Tensor]) -> None:
+    for a, p in zip(counts, new_counts, strict=True):
         a.copy_(p)

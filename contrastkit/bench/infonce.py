@@ -1,4 +1,4 @@
-"""MoCo's loss, beside its official code, torch.compile, torch's fused attention and lightly."""
+"""MoCo's loss, compared with its official code, torch.compile, torch's fused attention and lightly."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
     tau = 0.2
     for N, K, C in [(256, 4096, 128)] if preset == "quick" else [(256, 4096, 128), (256, 65536, 128)]:
         q, p, keys = (unit(n, C, device=device, dtype=dtype) for n in (N, N, K))
-        queue = keys.T.contiguous()  # the official code keeps [C, K]
+        queue = keys.T.contiguous()  # the official code stores [C, K]
         labels = torch.zeros(N, dtype=torch.int64, device=device)
 
         def eager(q: Tensor, p: Tensor = p, queue: Tensor = queue, labels: Tensor = labels) -> Tensor:
@@ -37,7 +37,7 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
             w = torch.sigmoid(L - s)
             return F.softplus(L - s).mean(), (w / (tau * len(q)))[:, None] * (O.float() - p.float())
 
-        classes = torch.cat([p, keys])  # its only way to a positive for each row: the other rows' positives join
+        classes = torch.cat([p, keys])  # the only way to give each row a positive; those of other rows become negatives
         target = torch.arange(N, device=device)
         yield from Losses(
             q,
@@ -52,7 +52,7 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
             {
                 "eager": "einsum, clone, cat, cross_entropy",
                 "linear_cross_entropy": "positives of other rows are negatives too",
-                "lightly": "NTXentLoss with a memory bank, which it also writes",
+                "lightly": "NTXentLoss with a memory bank, which it also updates",
             },
         ).cases(
             f"N={N} K={K} C={C}",

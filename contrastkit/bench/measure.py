@@ -1,4 +1,4 @@
-"""The clock, the peak of memory, and the machine's ceilings."""
+"""Timing, peak memory, and the machine's ceilings."""
 
 import os
 import statistics
@@ -7,24 +7,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is loaded: its profiler would talk on stderr
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is loaded; silences its profiler
 
 import torch
 from torch import Tensor
 
-BUDGET = 2.0  # seconds of measuring for one case
-LEAST = 9  # samples of each way
+BUDGET = 2.0  # seconds of measuring per case
+MIN_SAMPLES = 9  # of each implementation
 
 Way = Callable[[], Any]
 
 
 class Missing(Exception):
-    """Raised by a way that is not available here; says why."""
+    """Raised by an implementation that is not available here, with the reason."""
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """The best that the machine did: `rate` units a second, in a call of `seconds` on `shape`."""
+    """The best rate of the machine: `rate` units per second, in a call of `seconds` on `shape`."""
 
     rate: float
     unit: str
@@ -45,25 +45,25 @@ def seconds(way: Way, device: str, repeat: int = 1) -> float:
 
 
 def warm(ways: dict[str, Way]) -> tuple[dict[str, Way], dict[str, str]]:
-    """The ways that are available, each called twice, and why the others are not."""
+    """The available implementations, each called twice, and why the others are not available."""
     available, missing = {}, {}
     for name, way in ways.items():
         try:
             way()
             way()
             available[name] = way
-        except Missing as why:
-            missing[name] = str(why)
+        except Missing as error:
+            missing[name] = str(error)
     return available, missing
 
 
 def interleaved(ways: dict[str, Way], device: str) -> dict[str, tuple[float, float]]:
-    """Median and interquartile range in seconds of each way, timed in turns."""
-    # A sample of a millisecond or more is far above the clock's grain.
+    """Median and interquartile range in seconds of each implementation, timed in turns."""
+    # Samples of at least a millisecond, far above the resolution of the clock.
     repeats = {name: max(1, round(1e-3 / seconds(way, device))) for name, way in ways.items()}
     samples: dict[str, list[float]] = {name: [] for name in ways}
     end = time.perf_counter() + BUDGET
-    while ways and (time.perf_counter() < end or len(next(iter(samples.values()))) < LEAST):
+    while ways and (time.perf_counter() < end or len(next(iter(samples.values()))) < MIN_SAMPLES):
         for name, way in ways.items():
             samples[name].append(seconds(way, device, repeats[name]))
     quartiles = {name: statistics.quantiles(times, n=4) for name, times in samples.items()}
@@ -71,12 +71,12 @@ def interleaved(ways: dict[str, Way], device: str) -> dict[str, tuple[float, flo
 
 
 def fastest(ways: dict[str, Way], device: str) -> str:
-    """The name of the way that took least time in three calls after one."""
+    """The name of the fastest implementation in three calls after a warm-up."""
     return min(ways, key=lambda name: (ways[name](), min(seconds(ways[name], device) for _ in range(3)))[1])
 
 
 def peak_memory(way: Way, device: str) -> float:
-    """Bytes that one call holds at its peak, beyond what stood before it."""
+    """Peak memory of one call in bytes, above that before it."""
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -94,13 +94,13 @@ def peak_memory(way: Way, device: str) -> float:
     return peak
 
 
-# Rows, columns and depth: large products, and tiles that stay in the caches.
+# Rows, columns and depth: large products, and tiles that fit in the caches.
 GEMMS = [(256, 512, 128), (256, 4096, 128), (512, 512, 512), (1024, 1024, 1024), (4096, 4096, 4096)]
 
 
 def ceilings(device: str, dtype: torch.dtype) -> dict[str, Ceiling]:
-    """Bytes a second of a copy (read and write counted) and of the best of two streams that need not read what they
-    write first, an average in place and a sum; FLOP a second of the best GEMM in dtype."""
+    """Bytes per second of a copy (reads and writes counted), and of the better of two streams without extra reads, an
+    average in place and a sum; FLOP per second of the best GEMM in ``dtype``."""
     n = 2**26 if device == "cuda" else 2**25
     a, b = torch.ones(n, device=device), torch.ones(n, device=device)
 
@@ -124,9 +124,9 @@ def ceilings(device: str, dtype: torch.dtype) -> dict[str, Ceiling]:
 
 
 def _products(x: Tensor, y: Tensor) -> list[Way]:
-    """x y^T by each library that torch has for it."""
+    """x y^T by each library that torch offers."""
     ways: list[Way] = [lambda: x @ y.T]
     if x.device.type == "cpu" and torch.backends.mkldnn.is_available() and x.dtype != torch.float16:
-        left, right = x.to_mkldnn(), y.to_mkldnn()  # oneDNN beside MKL: which is faster depends on the CPU
+        left, right = x.to_mkldnn(), y.to_mkldnn()  # oneDNN or MKL: which is faster depends on the CPU
         ways.append(lambda: torch.ops.aten.mkldnn_linear(left, right, None))
     return ways

@@ -1,4 +1,4 @@
-"""SimCLR's loss, beside its official code, torch.compile and lightly."""
+"""SimCLR's loss, compared with its official code, torch.compile and lightly."""
 
 from collections.abc import Iterator
 
@@ -49,7 +49,7 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
             },
         ).cases(
             f"N={N} C={C}",
-            # Half of the symmetric scores forward; backward that half again, and the weighted sum of rows.
+            # Forward: half of the symmetric scores; backward: that half again, and the weighted sum of rows.
             {"bytes": 2 * N * C * z.element_size(), "flop": 1.0 * N * N * C},
             {"bytes": 4 * N * C * z.element_size(), "flop": 4.0 * N * N * C},
         )

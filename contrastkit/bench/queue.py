@@ -1,4 +1,4 @@
-"""MoCo's enqueue, beside its official code."""
+"""MoCo's enqueue, compared with its official code."""
 
 from collections.abc import Iterator
 
@@ -11,16 +11,16 @@ from contrastkit.bench.measure import Way
 
 
 def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
-    """A batch of float32 features becomes keys of the queue: normalise, cast, write, move on."""
+    """Enqueue a batch of float32 features: normalise, cast, write, advance."""
     N, K, C = (256, 4096, 128) if preset == "quick" else (256, 65536, 128)
     x = torch.randn(N, C, device=device)
     keys, pointer = torch.zeros(K, C, dtype=dtype, device=device), torch.tensor(0, device=device)
 
     def eager() -> None:
         """moco/builder.py, on rows instead of columns; it reads the pointer on the host."""
-        at = int(pointer)
-        keys[at : at + N] = F.normalize(x, dim=1)
-        pointer[...] = (at + N) % K
+        start = int(pointer)
+        keys[start : start + N] = F.normalize(x, dim=1)
+        pointer[...] = (start + N) % K
 
     ways: dict[str, Way] = {
         "eager": eager,

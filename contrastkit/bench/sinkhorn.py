@@ -1,4 +1,4 @@
-"""SwAV's codes, beside its official code, torch.compile and lightly."""
+"""SwAV's codes, compared with its official code, torch.compile and lightly."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
                 "ours": functools.partial(ops.sinkhorn, scores, epsilon=epsilon, iterations=3),
             },
             {"eager": "exp, then divide the whole matrix seven times"},
-            # Read the scores and write E, read E twice, read E and write the codes: each pass needs the one before.
+            # Read the scores and write E, read E twice, read E and write the codes: each pass needs the previous one.
             bytes=N * K * (scores.element_size() + 5 * 4),
         )
 

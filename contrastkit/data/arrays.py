@@ -50,20 +50,20 @@ class ArraySource(Source):
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        some = self.images[:: max(1, len(self) // 4096)]  # enough to tell sets apart, quick on a large one
-        digest.update(some.contiguous().numpy().tobytes())
+        sample = self.images[:: max(1, len(self) // 4096)]  # enough to tell sets apart, and fast for a large one
+        digest.update(sample.contiguous().numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()[:16]
 
 
-def channels_first(images: Tensor, what: str) -> Tensor:
-    """uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) -> contiguous (N, C, H, W). The shortest side is the channels."""
+def channels_first(images: Tensor, name: str) -> Tensor:
+    """uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) -> contiguous (N, C, H, W). The shorter side is the channels."""
     if images.ndim == 3:
         return images[:, None].contiguous()
     _, first, _, last = images.shape
     if first == last:
         raise UserError(
-            f"{what}: cannot tell channels from height in images of shape {tuple(images.shape)}: give (N, H, W)"
+            f"{name}: cannot tell channels from height in images of shape {tuple(images.shape)}: give (N, H, W)"
         )
     return (images if first < last else images.permute(0, 3, 1, 2)).contiguous()

@@ -1,4 +1,4 @@
-"""A data set: its parts, and how a validation part is held out."""
+"""A data set, its parts, and splitting off a validation part."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ HANDED_OVER = "python:"  # in a run's record, before the name of data that no pa
 
 @dataclass(frozen=True)
 class DataSet:
-    """A set and its parts. ``pretrain`` needs no labels: the training part, and stl10's unlabelled images besides."""
+    """A set and its parts. ``pretrain`` needs no labels: the training part, for stl10 with its unlabelled images."""
 
     name: str
     train: Source
@@ -25,10 +25,10 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked to be opened."""
+    """The data set to open."""
 
     data: str  # a name, or a path
-    data_dir: Path | None = None  # where named sets are
+    data_dir: Path | None = None  # directory of named sets
     download: bool = False
 
     @property
@@ -37,23 +37,23 @@ class Request:
 
 
 def with_validation(dataset: DataSet, fraction: float, seed: int) -> DataSet:
-    """The set with this share of its training part as its test part, and out of its pretrain part."""
+    """The set with a share of its training part as its test part; ``pretrain`` loses these images too."""
     n = len(dataset.train)
     if not 0 < round(fraction * n) < n:
-        raise UserError(f"--val-fraction {fraction:g} of {n} images leaves one part empty: choose it between 0 and 1")
+        raise UserError(f"--val-fraction {fraction:g} of {n} images leaves a part empty: choose one between 0 and 1")
     rest, held_out = split(n, dataset.train.group_ids, fraction, seed)
     train, val = dataset.train.subset(rest), dataset.train.subset(held_out)
     if dataset.pretrain is dataset.train:
         return DataSet(dataset.name, train, val, train)
-    # A pretrain part of its own starts with the training part (stl10's "train+unlabeled"): held-out images leave both.
+    # A separate pretrain part starts with the training part (stl10's "train+unlabeled"): held-out images leave both.
     others = torch.arange(n, len(dataset.pretrain))
     return DataSet(dataset.name, train, val, dataset.pretrain.subset(torch.cat([rest, others])))
 
 
 def split(n: int, group_ids: Tensor | None, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw ``share`` of n images, at least one: positions (the rest, held out) in ascending order.
+    """Hold out ``share`` of n images at random, at least one: positions (rest, held out) in ascending order.
 
-    Images of one group stay together, or the held-out ones would have their twins among the others.
+    Images of one group stay together; otherwise near-duplicates of held-out images would remain in the rest.
     """
     group = torch.arange(n) if group_ids is None else group_ids.unique(return_inverse=True)[1]
     order = permutation(seed, 0, int(group.max()) + 1)

@@ -1,4 +1,4 @@
-"""The embedded sets: scikit-learn's 1,797 digits of 8 x 8 pixels (Alpaydin & Kaynak 1998), as they are and posed."""
+"""The embedded sets: scikit-learn's 1,797 digits of 8 x 8 pixels (Alpaydin & Kaynak 1998), plain or in random poses."""
 
 import torch
 import torch.nn.functional as F
@@ -23,17 +23,17 @@ def open_digits(request: Request) -> DataSet | None:
 
 
 def digits() -> tuple[ArraySource, ArraySource]:
-    """The digits as they are: 1 x 8 x 8, 1,437 to train and 360 to test."""
+    """The digits, unchanged: 1 x 8 x 8, 1,437 for training and 360 for testing."""
     train, test = _split()
     return _source("digits", *train), _source("digits", *test)
 
 
 def affdigits() -> tuple[ArraySource, ArraySource]:
-    """Each digit under six random poses on a canvas of 1 x 32 x 32: 8,622 images to train, 2,160 to test.
+    """Each digit in six random poses on a canvas of 1 x 32 x 32: 8,622 images for training, 2,160 for testing.
 
-    What affNIST (Tieleman 2013) does to MNIST: rotation in +-20 degrees, shear in +-0.2, scale in 0.8..1.2 for each
+    As affNIST (Tieleman 2013) does with MNIST: rotation in +-20 degrees, shear in +-0.2, scale in 0.8..1.2 for each
     axis, and a shift that keeps the whole digit on the canvas. Digits are split before they are posed, so no test digit
-    is seen in training.
+    is in the training part.
     """
     train, test = _split()
     return _affdigits(*train, view=0), _affdigits(*test, view=1)
@@ -50,7 +50,7 @@ def _source(name: str, images: Tensor, labels: Tensor, *, group_ids: Tensor | No
 
 
 def _split() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """((images, labels) to train, the same to test): uint8 [n, 1, 8, 8], int64 [n]."""
+    """(images, labels) of the training and of the test part: uint8 [n, 1, 8, 8], int64 [n]."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -73,13 +73,13 @@ def _posed(images: Tensor, poses: int, view: int) -> Tensor:
     a = torch.stack([cos * zoom_x, (cos * shear - sin) * zoom_y, sin * zoom_x, (sin * shear + cos) * zoom_y], 1).view(
         n, 2, 2
     )
-    # The posed box of the ink says how far the digit can be shifted.
+    # The bounding box of the posed ink limits the shift.
     ink = images[:, 0] > 0
     box = torch.stack([*_extent(ink.any(1)), *_extent(ink.any(2))], 1) - side / 2  # left, right, top, bottom
     corners = torch.stack([box[:, [0, 0, 1, 1]], box[:, [2, 3, 2, 3]]], 1).double()
     low, high = torch.aminmax(a @ corners, dim=2)  # [n, 2]
     shift = -CANVAS / 2 - low + u[:, 4:] * (CANVAS - (high - low))
-    # grid_sample wants canvas -> digit, in units of half a side.
+    # grid_sample takes canvas -> digit, in units of half a side.
     inverse = torch.linalg.inv(a)
     theta = torch.cat([inverse * (CANVAS / side), -(inverse @ shift[:, :, None]) * (2 / side)], 2)
     grid = F.affine_grid(theta.float(), [n, 1, CANVAS, CANVAS], align_corners=False)
@@ -88,6 +88,6 @@ def _posed(images: Tensor, poses: int, view: int) -> Tensor:
 
 
 def _extent(present: Tensor) -> tuple[Tensor, Tensor]:
-    """First and one past the last True of each row of bool [n, side]."""
+    """First True, and one past the last True, of each row of bool [n, side]."""
     side = present.shape[1]
     return present.int().argmax(1), side - present.flip(1).int().argmax(1)

@@ -13,11 +13,11 @@ from contrastkit.data.source import Source, UnreadableError
 from contrastkit.errors import UserError
 
 GRAY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
-PEEK = 32  # files opened to see what a set of files is like
+PEEK = 32  # files opened to determine channels and size of a set
 
 
 class FileSource(Source):
-    """Image files. Every image becomes RGB, or one channel where all of a sample of the files are gray.
+    """Image files. Every image becomes RGB, or one channel if all files of a sample are gray.
 
     16-bit pixels are scaled to 8 bits, EXIF orientation is applied, palettes are looked up, alpha is dropped.
     """
@@ -33,7 +33,11 @@ class FileSource(Source):
         orientation_matters: bool = False,
         like: Source | None = None,
     ) -> None:
-        """``paths`` are relative to ``root``; ``like``: a source that has this one's channels, size and sample rate."""
+        """
+        Args:
+            paths: relative to ``root``.
+            like: a source to take channels, size and sample rate from; None samples the files.
+        """
         self.root, self.paths = root, list(paths)
         channels, size, rate = self._peek() if like is None else (like.channels, like.size, like.sample_rate)
         super().__init__(
@@ -72,7 +76,7 @@ class FileSource(Source):
     def _read(self, i: int) -> Tensor:
         try:
             return self._decode(self.root / self.paths[i])
-        except Exception as e:  # a damaged file makes a library raise almost anything (OSError, struct.error, ...)
+        except Exception as e:  # damaged files raise almost anything (OSError, struct.error, ...)
             reason = str(e).replace(str(self.root / self.paths[i]), "the file") or type(e).__name__
             raise UnreadableError(i, self.paths[i], reason) from e
 
@@ -81,14 +85,14 @@ class FileSource(Source):
             return _pixels(image, self.channels)
 
     def _peek(self) -> tuple[int, int, int | None]:
-        """(channels, median of the shorter sides, no rate) of some files spread over the set, from their headers."""
+        """(channels, median of the shorter sides, no rate) from the headers of files spread over the set."""
         modes, sides = set(), []
         for path in self.paths[:: max(1, len(self.paths) // PEEK)]:
             try:
                 with Image.open(self.root / path) as image:
                     modes.add(image.mode)
                     sides.append(min(image.size))
-            except Exception:  # met again, and counted, when its turn comes
+            except Exception:  # counted when it is fetched
                 continue
         if not sides:
             raise UserError(f"none of the images sampled from {self.root} can be read, for example {self.paths[0]}")
@@ -98,7 +102,7 @@ class FileSource(Source):
 def _pixels(image: Image.Image, channels: int) -> Tensor:
     """An open image as uint8 [channels, H, W], upright."""
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits, which Pillow's own convert() would clip; it opens some PNGs as mode "I"
+    if image.mode.startswith("I"):  # 16 bits, which Pillow's convert() would clip; it opens some PNGs as mode "I"
         image = Image.fromarray((np.asarray(image).astype(np.int64) / 257).round().clip(0, 255).astype(np.uint8))
     elif image.mode == "F":
         pixels = np.asarray(image)
@@ -106,6 +110,6 @@ def _pixels(image: Image.Image, channels: int) -> Tensor:
             raise ValueError("floating-point pixels outside [0, 1]")
         image = Image.fromarray((pixels * 255).round().astype(np.uint8))
     elif image.mode in ("P", "PA"):
-        image = image.convert("RGBA")  # a palette may hold transparency, which convert("RGB") warns about
+        image = image.convert("RGBA")  # palettes may have transparency, which convert("RGB") warns about
     array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return torch.from_numpy(array.copy()).view(image.height, image.width, channels).permute(2, 0, 1)

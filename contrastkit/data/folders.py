@@ -1,4 +1,4 @@
-"""Folders of images or sounds, of any depth: the first level under the root is the class."""
+"""Folders of images or sounds, nested to any depth: the first level below the root is the class."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def open_folder(request: Request) -> DataSet | None:
 
 
 def folder_dataset(root: Path) -> DataSet:
-    """A folder with ``train/`` (and perhaps ``test/``) in it, or one part alone."""
+    """A folder that contains ``train/`` and possibly a test part, or a single part."""
     train_root = root / "train"
     if not train_root.is_dir():
         train = _files_under(root, root.name)
@@ -40,22 +40,22 @@ def _files_under(
     paths = []
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders[:] = [s for s in subfolders if not s.startswith((".", "__MACOSX"))]
-        inside = os.path.relpath(folder, root)
+        relative = os.path.relpath(folder, root)
         paths += [
-            os.path.normpath(os.path.join(inside, f))
+            os.path.normpath(os.path.join(relative, f))
             for f in files
             if os.path.splitext(f)[1].lower() in (*SUFFIXES, SOUND) and not f.startswith(".")
         ]
     sounds = sum(path.lower().endswith(SOUND) for path in paths)
     if 0 < sounds < len(paths):
-        raise UserError(f"{root} holds {sounds} sounds and {len(paths) - sounds} images: give a folder of each")
+        raise UserError(f"{root} has {sounds} sounds and {len(paths) - sounds} images: put them in separate folders")
     kind = SoundSource if sounds else FileSource
     if like is not None and type(like) is not kind:
-        raise UserError(f"{root} has {kind.modality.plural}, the training part has {like.modality.plural}")
+        raise UserError(f"{root} has {kind.modality.plural}, but the training part has {like.modality.plural}")
     if not paths:
         empty = not any(root.iterdir())
         known = ", ".join(sorted(s[1:] for s in (*SUFFIXES, SOUND)))
-        raise UserError(f"the folder {root} is empty" if empty else f"no images in {root} (looked for {known})")
+        raise UserError(f"the folder {root} is empty" if empty else f"no images in {root} (known formats: {known})")
     paths.sort(key=lambda p: p.split(os.sep))
     tops = [p.split(os.sep)[0] if os.sep in p else None for p in paths]
     names = sorted({t for t in tops if t is not None})

@@ -1,4 +1,4 @@
-"""LeCun's idx format, that of MNIST and its kin."""
+"""LeCun's idx format, used by MNIST and its relatives."""
 
 import gzip
 import zlib

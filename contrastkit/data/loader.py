@@ -1,4 +1,4 @@
-"""Batches: of augmented views for training, of plain images for evaluation."""
+"""Batches of augmented views for training, and of plain images for evaluation."""
 
 import itertools
 import os
@@ -26,10 +26,10 @@ Unreadable = dict[int, tuple[str, str]]  # position -> (path, reason)
 
 class Loader:
     """Batches of views. Their order and augmentations are a function of (seed, epoch, index, view): the same for any
-    number of workers, after a resume in mid-epoch, and over one process or many.
+    number of workers, after a resume in mid-epoch, and for one process or many.
 
     The next readable image of the set is substituted for one that cannot be read, so batches keep their shape;
-    ``index`` and ``label`` of the batch are those of the image that is really there.
+    ``index`` and ``label`` of the batch are those of the substitute.
 
     Attributes:
         steps_per_epoch: the last, partial batch is dropped.
@@ -51,16 +51,16 @@ class Loader:
         """
         Args:
             batch: images per step over all processes; this one gets the ``rank``-th of ``world`` contiguous slices.
-            workers: processes that decode and augment; 0 does it in the caller's.
-            device: where the views go. Without workers, images that lie in memory are augmented there; otherwise views
-                are on the CPU, pinned for a CUDA device.
+            workers: processes that decode and augment; 0 uses the caller's process.
+            device: where the views are used. Without workers, images in memory are augmented there; otherwise views are
+                on the CPU, in pinned memory for a CUDA device.
             max_bad: share of unreadable images above which :meth:`batches` stops.
 
         Raises:
-            UserError: the batch is larger than the set, or is no multiple of ``world``.
+            UserError: the batch is larger than the set, or not a multiple of ``world``.
         """
         if batch < 1:
-            raise UserError(f"the batch must hold at least one image, not {batch}")
+            raise UserError(f"the batch must have at least one image, not {batch}")
         if batch > len(source):
             raise UserError(
                 f"the batch ({batch}) is larger than {source.name}, which has {len(source)} images: lower --batch"
@@ -70,7 +70,7 @@ class Loader:
         self.source, self.seed, self.max_bad = source, seed, max_bad
         self.batch, self.rank, self.world = batch, rank, world
         self.steps_per_epoch = len(source) // batch
-        self._reported: set[int] = set()  # positions of the unreadable images that share_unreadable has handed out
+        self._reported: set[int] = set()  # positions of the unreadable images that share_unreadable has returned
         self._tasks = _Tasks()
         work = _Augmented(source, tuple(views), seed, CPU if workers else device)
         self._pool = _pool(work, self._tasks, workers, pin=workers > 0 and device.type == "cuda")
@@ -82,13 +82,13 @@ class Loader:
 
     @property
     def has_news(self) -> bool:
-        """Whether there are unreadable files that :meth:`share_unreadable` has not handed out."""
+        """Whether there are unreadable files that :meth:`share_unreadable` has not returned yet."""
         return self.source.unreadable.keys() != self._reported
 
     def share_unreadable(self) -> list[tuple[str, str]]:
-        """The (path, reason) of what became known to be unreadable since the last call, on any process.
+        """(path, reason) of each file that turned out to be unreadable since the last call, on any process.
 
-        All processes call it together, and count the same files from then on.
+        Collective: all processes call it together, and share the same record afterwards.
         """
         for theirs in dist.gather_objects(self.source.unreadable):
             self.source.unreadable.update(theirs)
@@ -97,27 +97,19 @@ class Loader:
         return [self.source.unreadable[i] for i in news]
 
     def batches(self, start: int, end: int) -> Iterator[Batch]:
-        """This process's batches of steps [start, end) of the training, from one epoch into the next.
+        """This process's batches of training steps [start, end), across epochs.
 
         Raises:
             UserError: more than ``max_bad`` of the set cannot be read.
         """
-        self._tasks.current = self._addresses(start, end)
+        self._tasks.current = _addresses(
+            self.source, range(start, end), seed=self.seed, batch=self.batch, rank=self.rank, world=self.world
+        )
         yield from _checked(self._pool, self.source, self.max_bad)
-
-    def _addresses(self, start: int, end: int) -> Iterator[tuple[int, Tensor]]:
-        """The epoch and this process's positions, int64 [batch / world], of each step."""
-        share = self.batch // self.world
-        steps = (divmod(step, self.steps_per_epoch) for step in range(start, end))
-        for epoch, within in itertools.groupby(steps, key=lambda step: step[0]):
-            order = self.source.order(self.seed, epoch)
-            for _, k in within:
-                first = k * self.batch + self.rank * share
-                yield epoch, order[first : first + share]
 
 
 def default_workers(source: Source) -> int:
-    """0 for images in memory, which are augmented in batches; for files the cores but one, at most 8 a process."""
+    """0 for images in memory, which are augmented in batches; for files all cores but one, at most 8 per process."""
     if isinstance(source, ArraySource):
         return 0
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -136,7 +128,7 @@ def plain_batches(
     """Each example in its plain view (:data:`contrastkit.augment.HANDLING`), in order; partial last batch.
 
     Args:
-        channels: gray is repeated to 3, RGB averaged (luma) to 1; None keeps what the source has.
+        channels: gray is repeated to 3, RGB averaged (luma) to 1; None keeps the source's.
 
     Raises:
         UserError: the channels cannot be converted, or more than ``max_bad`` of the images cannot be read.
@@ -165,7 +157,7 @@ class _Augmented(Dataset[Any]):
         images, actual = self.source.take(index)
         if isinstance(images, Tensor):
             images = images.to(self.device, non_blocking=True)
-        # Draws are keyed by the position asked for: a substitute must not be the twin of the image itself.
+        # Draws are keyed by the requested position, so a substitute differs from the same image drawn as itself.
         with _one_thread():
             views = self._augment(images, epoch, index)
         return Batch(views=views, index=actual, label=self.source.label(actual)), self.source.unreadable
@@ -173,7 +165,7 @@ class _Augmented(Dataset[Any]):
     def _augment(self, images: Images, epoch: int, index: Tensor) -> list[Tensor]:
         views: list[Tensor] = []
         random_views = HANDLING[self.source.modality].random
-        for view, equal in itertools.groupby(self.views):  # one call in larger pieces is faster
+        for view, equal in itertools.groupby(self.views):  # one call for equal views is faster
             v = torch.arange(len(views), len(views) + len(list(equal)))[:, None]
             views += random_views(images, view, seed=self.seed, epoch=epoch, index=index, v=v).split(len(index))
         return views
@@ -191,8 +183,25 @@ class _Plain(Dataset[Any]):
         return Batch(views=[view], index=actual, label=self.source.label(actual)), self.source.unreadable
 
 
+def _addresses(
+    source: Source, steps: range, *, seed: int, batch: int, rank: int, world: int
+) -> Iterator[tuple[int, Tensor]]:
+    """The epoch and this process's positions, int64 [batch / world], of each step.
+
+    No method: left half-way, it would hold its loader in a cycle, and workers that the garbage collector finds there
+    never hear that they are to end.
+    """
+    share = batch // world
+    places = (divmod(step, len(source) // batch) for step in steps)
+    for epoch, within in itertools.groupby(places, key=lambda place: place[0]):
+        order = source.order(seed, epoch)
+        for _, k in within:
+            first = k * batch + rank * share
+            yield epoch, order[first : first + share]
+
+
 class _Tasks:
-    """The sampler of a pool that outlives what it is asked for."""
+    """A sampler whose tasks can be replaced while its pool of workers stays alive."""
 
     current: Iterable[tuple[int, Tensor]] = ()
 
@@ -211,7 +220,7 @@ def _pool(work: Dataset[Any], tasks: Iterable[Any], workers: int, *, pin: bool =
         pin_memory=pin,
         collate_fn=_unchanged,
         worker_init_fn=_leave_signals,
-        generator=torch.Generator(),  # else iterating would move torch's global one
+        generator=torch.Generator(),  # otherwise iterating would advance torch's global generator
     )
 
 
@@ -221,16 +230,16 @@ def _checked(results: Iterable[tuple[Batch, Unreadable]], source: Source, max_ba
         if len(source.unreadable) > max_bad * len(source):
             path, reason = next(iter(source.unreadable.values()))
             raise UserError(
-                f"{len(source.unreadable)} images of {source.name} ({len(source)}) cannot be read, more than the share "
-                f"of {max_bad:g} that is allowed (train: --max-bad); for example {path}: {reason}"
+                f"{len(source.unreadable)} of {len(source)} images of {source.name} cannot be read, more than the "
+                f"tolerated share {max_bad:g} (train: --max-bad); for example {path}: {reason}"
             )
         yield batch
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Augmentation is thousands of kernels of some ten microseconds: several threads gain nothing there, and wait for
-    one another at each of them as soon as another process wants a core."""
+    """Run torch on one thread: augmentation consists of thousands of kernels of about ten microseconds, where more
+    threads gain nothing and wait for one another at each kernel as soon as the cores are shared."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -244,6 +253,6 @@ def _unchanged(result: Any) -> Any:
 
 
 def _leave_signals(worker: int) -> None:
-    """Signals are for the main process: it saves and stops, and its workers end with it."""
+    """Ignore signals in a worker: the main process saves and stops, and its workers end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Sets that torchvision knows by name."""
+"""Data sets that torchvision provides by name."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def open_named(request: Request) -> DataSet | None:
     if data_dir is None:
         raise UserError(
             f"{name} needs the directory of named data sets: give --data-dir DIR (or set CONTRASTKIT_DATA), and "
-            "--download to fetch it there"
+            "--download to download it there"
         )
     folder = data_dir / name  # not data_dir itself: MNIST, KMNIST and Fashion-MNIST share their files' names
     if row.dataset.endswith("MNIST") and folder.is_dir():
@@ -50,7 +50,7 @@ def _torchvision(name: str, row: Row, part: dict[str, object], data_dir: Path, d
         if download and fetch:
             raise UserError(f"{name} could not be downloaded into {data_dir}: {e}") from e
         how = "see torchvision.datasets.ImageNet for its layout" if name == "imagenet" else "add --download"
-        raise UserError(f"{name} is not in {data_dir}: give the right --data-dir, or {how}") from e
+        raise UserError(f"{name} is not in {data_dir}: check --data-dir, or {how}") from e
     classes = getattr(dataset, "classes", None)
     if classes is not None:
         classes = [c if isinstance(c, str) else c[0] for c in classes]  # ImageNet's are tuples of synonyms
@@ -66,7 +66,7 @@ def _torchvision(name: str, row: Row, part: dict[str, object], data_dir: Path, d
 
 
 def _files_of(dataset: Any) -> tuple[list[str], Tensor]:
-    """Paths and labels of a torchvision data set of files, whose classes name these in three ways."""
+    """Paths and labels of a torchvision data set of files; its classes store them under three different names."""
     pairs = getattr(dataset, "samples", getattr(dataset, "_samples", None))
     if pairs is None:
         paths = dataset._images if hasattr(dataset, "_images") else dataset._image_files

@@ -1,4 +1,4 @@
-"""The data sets that have names: one literal row each."""
+"""The named data sets, one row each."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,10 @@ Part = dict[str, object]
 
 
 class Row(NamedTuple):
-    """What torchvision calls a data set.
+    """A data set of torchvision.
 
-    ``train``, ``test``, ``pretrain``: the arguments that choose the part; no ``pretrain`` means: the training part.
+    ``train``, ``test``, ``pretrain`` are the arguments that select the part; without ``pretrain`` it is the training
+    part.
     """
 
     dataset: str  # class in torchvision.datasets
@@ -47,5 +48,5 @@ TORCHVISION: dict[str, Row] = {
 
 
 def data_names() -> tuple[str, ...]:
-    """Every name that ``--data`` takes; anything else is a path."""
+    """Every name that ``--data`` accepts; anything else is a path."""
     return (*EMBEDDED, *TORCHVISION)

@@ -15,7 +15,7 @@ from contrastkit.errors import UserError
 
 def open_npz(request: Request) -> DataSet | None:
     """``images`` (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floats in [0, 1]; ``labels`` (N), integers or text,
-    if there are any; ``test_images`` and ``test_labels`` likewise."""
+    optional; ``test_images`` and ``test_labels`` likewise."""
     path = request.path
     if path.suffix != ".npz" or not path.is_file():
         return None
@@ -44,10 +44,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as e:
         raise UserError(
-            f"{path} cannot be read as an .npz file (damaged, cut short, or holding Python objects): {e}"
+            f"{path} cannot be read as an .npz file (damaged, truncated, or containing Python objects): {e}"
         ) from e
     if stray := [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]:
-        raise UserError(f"{path}: {stray[0]!r} is no array")
+        raise UserError(f"{path}: {stray[0]!r} is not an array")
     return arrays
 
 
@@ -67,18 +67,18 @@ def _uint8(array: np.ndarray, path: Path) -> Tensor:
 def _labels(
     train: np.ndarray | None, test: np.ndarray | None, path: Path
 ) -> tuple[Tensor | None, Tensor | None, list[str] | None]:
-    """Labels of both parts as numbers, and the classes' names where labels were text."""
-    given = [part for part in (train, test) if part is not None]
-    if not given:
+    """Labels of both parts as numbers, and the names of the classes if the labels are text."""
+    parts = [part for part in (train, test) if part is not None]
+    if not parts:
         return None, None, None
-    if all(part.dtype.kind in "US" for part in given):
-        names = np.unique(np.concatenate([part.ravel() for part in given]))
+    if all(part.dtype.kind in "US" for part in parts):
+        names = np.unique(np.concatenate([part.ravel() for part in parts]))
         as_numbers = [None if part is None else np.searchsorted(names, part) for part in (train, test)]
         classes = [n.decode() if isinstance(n, bytes) else str(n) for n in names]
-    elif all(part.dtype.kind in "iu" for part in given):
+    elif all(part.dtype.kind in "iu" for part in parts):
         as_numbers, classes = [train, test], None
     else:
-        raise UserError(f"{path}: labels must be integers or text, not {given[0].dtype}")
+        raise UserError(f"{path}: labels must be integers or text, not {parts[0].dtype}")
     first, second = (None if part is None else torch.from_numpy(part.astype(np.int64)) for part in as_numbers)
     return first, second, classes
 
@@ -90,7 +90,7 @@ def _checked(labels: Tensor | None, images: Tensor, path: Path) -> Tensor | None
         labels = labels[:, 0]
     if labels.shape != images.shape[:1] or labels.min() < -1:
         raise UserError(
-            f"{path}: labels must be one integer from 0 up for each of the {len(images)} images (-1: none), "
-            f"not {tuple(labels.shape)} from {int(labels.min()) if labels.numel() else 'nothing'} up"
+            f"{path}: labels must be one integer >= 0 for each of the {len(images)} images (-1: none), "
+            f"not an array {list(labels.shape)}{f' with {int(labels.min())}' if labels.numel() else ''}"
         )
     return labels

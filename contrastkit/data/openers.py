@@ -1,7 +1,7 @@
-"""From a name or a path, as ``--data`` takes it, to a data set.
+"""Open a data set by name or path, as given to ``--data``.
 
-To add a format: a module with a function that opens it and answers None to anything else, and a line in
-:data:`OPENERS`.
+To add a format, write a module with a function that opens it and returns None for anything else, and list the function
+in :data:`OPENERS`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from contrastkit.data.names import data_names
 from contrastkit.data.npz import open_npz
 from contrastkit.errors import UserError, suggest
 
-OPENERS: tuple[Callable[[Request], DataSet | None], ...] = (  # the first that does not answer None opens it
+OPENERS: tuple[Callable[[Request], DataSet | None], ...] = (  # the first result that is not None is used
     open_digits,
     open_named,
     open_aligned,
@@ -35,15 +35,15 @@ def open_data(
     Args:
         data: a name (:func:`data_names`), or a path to
 
-            - a folder of images, or of sounds (.wav), of any depth: the first folder level under the root is the class;
-              with fewer than two such folders they are unlabelled. A folder with ``train/`` (and ``test/`` or ``val/``)
-              in it is two of these;
+            - a folder of images, or of sounds (.wav), nested to any depth: the first level below the root is the class;
+              with fewer than two such folders the set is unlabelled. A folder that contains ``train/`` (and ``test/``
+              or ``val/``) is split accordingly;
             - a folder with MNIST's four idx files, gzipped or not;
             - several folders of the same scenes, ``rgb=DIR,depth=DIR`` (:mod:`contrastkit.data.aligned`);
             - an ``.npz`` file (:func:`contrastkit.data.npz.open_npz`).
-        data_dir: the directory of named sets, where ``download`` puts them.
-        val_fraction: hold out this share of the training part (chosen by ``seed``) as ``test``; the set's own test part
-            is then not used, and the held-out images are not in ``pretrain``.
+        data_dir: directory of named sets, also for ``download``.
+        val_fraction: share of the training part to hold out (drawn by ``seed``) as ``test``; the set's own test part is
+            then unused, and the held-out images are not in ``pretrain``.
 
     Raises:
         UserError: no such name or path, nothing readable there, wrong shapes or dtypes.

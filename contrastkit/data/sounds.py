@@ -14,8 +14,10 @@ from contrastkit.types import Modality
 
 
 class SoundSource(FileSource):
-    """Sounds in .wav files, PCM or floating point: int16 [1, 1, T] each, channels averaged, resampled to the rate of
-    most of a sample of the files."""
+    """Sounds in .wav files, PCM or floating point: int16 [1, 1, T] each, channels averaged.
+
+    All are resampled to the most frequent rate in a sample of the files.
+    """
 
     modality = Modality.SOUND
 
@@ -36,12 +38,12 @@ class SoundSource(FileSource):
         return torch.from_numpy(samples).view(1, 1, -1)
 
     def _peek(self) -> tuple[int, int, int | None]:
-        """(1, median length, most frequent rate) of some files spread over the set."""
+        """(1, median length, most frequent rate) in a sample of files spread over the set."""
         lengths, rates = [], []
         for path in self.paths[:: max(1, len(self.paths) // PEEK)]:
             try:
                 rate, wave = _wav(self.root / path)
-            except Exception:  # met again, and counted, when its turn comes
+            except Exception:  # counted when it is fetched
                 continue
             lengths.append(len(wave))
             rates.append(rate)
@@ -55,16 +57,16 @@ def _wav(path: Path) -> tuple[int, np.ndarray]:
     from scipy.io import wavfile
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks it does not know
+        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # unknown chunks
         warnings.filterwarnings("error", "Reached EOF prematurely", wavfile.WavFileWarning)
         rate, wave = wavfile.read(path)
     if not wave.size:
-        raise ValueError("it holds no sound")
+        raise ValueError("the file has no samples")
     if wave.dtype == np.uint8:
         wave = (wave.astype(np.float64) - 128) / 128
     elif wave.dtype.kind == "i":
-        wave = wave / -float(np.iinfo(wave.dtype).min)  # 24 bits come in the upper ones of 32
+        wave = wave / -float(np.iinfo(wave.dtype).min)  # scipy stores 24 bits in the upper ones of 32
     wave = wave.astype(np.float64)
     if not np.isfinite(wave).all():
-        raise ValueError("samples that are not finite")
+        raise ValueError("some samples are not finite")
     return rate, wave.mean(axis=1) if wave.ndim == 2 else wave

@@ -1,4 +1,4 @@
-"""What every source is: an indexed set of images or sounds. One module for each kind of them is beside this one."""
+"""The base of every source: an indexed set of images or sounds. Each kind of source has a module of this package."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from contrastkit.types import Images, Modality
 
 
 class UnreadableError(Exception):
-    """An image that cannot be read: its position, its name for people, and why."""
+    """An image that cannot be read: its position, its name in messages, and the reason."""
 
     def __init__(self, index: int, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -23,18 +23,17 @@ class Source(ABC):
     """An indexed set of images, or of sounds: images of height 1, int16 [1, 1, T].
 
     Attributes:
-        modality: what it hands out.
-        name: what to call it on the screen.
+        modality: the kind of its items.
+        name: used in messages.
         channels: of every image.
-        size: shorter side of a typical image in pixels; of sounds, how many samples a typical one has.
+        size: shorter side of a typical image in pixels; length of a typical sound in samples.
         labels: int64 [N], -1 where an image has none; None for an unlabelled set.
-        classes: names of the labels 0, 1, ...; None where they have none.
-        orientation_matters: flips would change the class (digits, letters).
-        group_ids: int64 [N], images made from the same original share a number; None where each is its own.
-        modalities: of aligned images, the modalities that their channels come from, name -> number of channels, in
-            order; else None.
+        classes: names of the labels 0, 1, ...; None if they have none.
+        orientation_matters: whether a flip would change the class (digits, letters).
+        group_ids: int64 [N], equal for images made from the same original; None if there are no such images.
+        modalities: of aligned images, name -> number of channels for each modality, in channel order; else None.
         sample_rate: of sounds, in Hz; else None.
-        unreadable: images found to be unreadable so far: position -> (path, reason).
+        unreadable: images that could not be read so far, position -> (path, reason).
     """
 
     modality = Modality.IMAGE
@@ -70,19 +69,19 @@ class Source(ABC):
 
     @abstractmethod
     def subset(self, index: Tensor) -> "Source":
-        """The images at ``index`` as a source of their own."""
+        """The images at ``index`` as a new source."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """16 hexadecimal digits: whether a resumed run or cached features see the same set."""
+        """16 hexadecimal digits that identify the set: a resumed run compares them."""
 
     @property
     def description(self) -> str:
-        """What a typical image is, for people."""
+        """A typical image, in words."""
         return f"images, {self.channels} x {self.size} px"
 
     def order(self, seed: int, epoch: int) -> Tensor:
-        """The order of an epoch: int64 [N], every position once, a function of (seed, epoch) alone."""
+        """The order of an epoch: int64 [N], every position once, determined by (seed, epoch) alone."""
         return permutation(seed, epoch, len(self))
 
     def label(self, index: Tensor) -> Tensor:
@@ -90,13 +89,13 @@ class Source(ABC):
         return torch.full_like(index, -1) if self.labels is None else self.labels[index]
 
     def take(self, index: Tensor) -> tuple[Images, Tensor]:
-        """:meth:`fetch`, with the next readable image of the set substituted for each one that cannot be read, which
-        is noted in :attr:`unreadable`.
+        """:meth:`fetch`, substituting the next readable image of the set for each one that cannot be read.
 
-        The substitute depends on the files alone, not on which unreadable ones are already known.
+        Unreadable images are recorded in :attr:`unreadable`. The substitute depends on the files alone, not on which of
+        them are already known to be unreadable.
 
         Returns:
-            The images, and int64 [n], the positions they really have.
+            The images, and int64 [n], their actual positions.
         """
         while True:
             index = self._readable(index)
@@ -106,7 +105,7 @@ class Source(ABC):
                 self.unreadable[e.index] = (e.path, e.reason)
 
     def _readable(self, index: Tensor) -> Tensor:
-        """The same positions, or the next ones that are not known to be unreadable."""
+        """The positions, each moved to the next one that is not known to be unreadable."""
         if not self.unreadable:
             return index
         if len(self.unreadable) >= len(self):

@@ -1,4 +1,4 @@
-"""A torch ``Dataset`` of the user's as a source."""
+"""A user's torch ``Dataset`` as a source."""
 
 import hashlib
 from typing import Any
@@ -18,15 +18,17 @@ class DatasetSource(Source):
     """Images of a map-style ``Dataset``. An item is an image, or a tuple that starts with an image and its label; an
     image is a PIL image, an array uint8 [H, W] or [H, W, C], or a tensor [C, H, W], uint8 or floats in [0, 1].
 
-    Labels are the dataset's ``targets`` or ``labels``, if it has them; otherwise the set is unlabelled, for items are
-    not read before they are needed. An item that raises an error counts as unreadable.
+    Labels are the dataset's ``targets`` or ``labels``; without either the set is unlabelled, since items are read only
+    when they are needed. An item that raises an error counts as unreadable.
     """
 
     def __init__(self, dataset: Dataset[Any], positions: Tensor | None = None) -> None:
-        """``positions``: int64 [N], the items of the dataset that this source has; None for all.
+        """
+        Args:
+            positions: int64 [N], the items of the dataset to use; None for all.
 
         Raises:
-            UserError: the dataset has no length, its first item is no image, or its labels do not fit.
+            UserError: the dataset has no length, its first item is not an image, or its labels do not fit.
         """
         if not hasattr(dataset, "__len__"):
             raise UserError("the dataset has no length: give a map-style one, with __len__ and __getitem__")
@@ -36,7 +38,7 @@ class DatasetSource(Source):
         try:
             first = _pixels(dataset[int(self.positions[0])])
         except Exception as error:  # whatever the user's code raises
-            raise UserError(f"the first item of {name} is no image: {error}") from error
+            raise UserError(f"the first item of {name} is not an image: {error}") from error
         classes = getattr(dataset, "classes", None)
         super().__init__(
             name,
@@ -59,7 +61,7 @@ class DatasetSource(Source):
         digest = hashlib.sha256(f"{self.name} {len(self)}".encode())
         if self.labels is not None:
             digest.update(self.labels.numpy().tobytes())
-        for i in torch.linspace(0, len(self) - 1, min(len(self), 16)).long().tolist():  # a few, for each is decoded
+        for i in torch.linspace(0, len(self) - 1, min(len(self), 16)).long().tolist():  # few: each is decoded
             digest.update(self._read(i).numpy().tobytes())
         return digest.hexdigest()[:16]
 
@@ -72,7 +74,7 @@ class DatasetSource(Source):
         if image.shape[0] == self.channels:
             return image
         raise UnreadableError(
-            i, f"{self.name}[{position}]", f"{image.shape[0]} channels, where the first image has {self.channels}"
+            i, f"{self.name}[{position}]", f"{image.shape[0]} channels, but the first image has {self.channels}"
         )
 
 
@@ -92,11 +94,11 @@ def _pixels(item: Any) -> Tensor:
         image = torch.tensor(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))
     if not isinstance(image, Tensor) or image.ndim != 3:
         what = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise ValueError(f"an image is a PIL image, an array [H, W, C] or a tensor [C, H, W], not {what}")
+        raise ValueError(f"images must be PIL images, arrays [H, W, C] or tensors [C, H, W], not {what}")
     if image.dtype == torch.uint8:
         return image.contiguous()
     if not image.is_floating_point() or image.min() < 0 or image.max() > 1:
-        raise ValueError("pixels are uint8, or floats in [0, 1]: leave normalising to the encoder")
+        raise ValueError("pixels must be uint8, or floats in [0, 1]: the encoder normalises them")
     return (image * 255).round().to(torch.uint8)
 
 
@@ -106,5 +108,5 @@ def _labels(dataset: Dataset[Any], name: str, positions: Tensor) -> Tensor | Non
         return None
     labels = torch.as_tensor(np.asarray(targets))
     if labels.shape != (len(dataset),) or labels.is_floating_point():  # type: ignore[arg-type]
-        raise UserError(f"the labels of {name} must be an integer for each item, not {list(labels.shape)}")
+        raise UserError(f"the labels of {name} must be one integer per item, not {list(labels.shape)}")
     return labels.long()[positions]

@@ -1,10 +1,10 @@
-"""Evaluation of encoders, each call the library's form of the command of that name::
+"""Evaluation of encoders: one function for each command of the same name::
 
     subject = EvaluationSubject.open("runs/demo", baselines=True)        # or EvaluationSubject(data=..., encoders=...)
     knn(subject, k=20).accuracy["runs/demo"].top1
 
-What a call is made of works on :class:`contrastkit.evaluate.features.Features` and knows no subject: ``knn_accuracy``,
-``linear_probe``, ``moco_protocol``, ``recall_at_k``.
+The algorithms behind them do not depend on a subject: ``knn_accuracy``, ``linear_probe`` and ``recall_at_k`` take
+features, ``moco_protocol`` an encoder and images.
 """
 
 from contrastkit.evaluate.embedding import Embedding, embed

@@ -1,4 +1,4 @@
-"""A share of correct answers, and how far it can be trusted."""
+"""Accuracy and its confidence interval."""
 
 import math
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ class Accuracy:
     """Accuracy over n answers; shares in [0, 1]."""
 
     top1: float
-    top5: float | None  # None with five classes or fewer, where it would always be 1
+    top5: float | None  # None for five classes or fewer, where it would always be 1
     n: int
     interval: tuple[float, float]  # top1's 95 % Wilson interval
 
 
 def accuracy(top1: float, top5: float | None, n: int) -> Accuracy:
-    """An :class:`Accuracy` with its interval; ``top1`` is the share of the n that is correct."""
+    """An :class:`Accuracy` with its interval; ``top1`` is the share of n answers that are correct."""
     return Accuracy(top1, top5, n, wilson(top1, n))
 
 
 def wilson(p: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a share p of n (Wilson 1927); z = 1.96 covers 95 %.
+    """Wilson's score interval of a share p of n (Wilson 1927); z = 1.96 gives 95 % coverage.
 
-    It covers the images drawn into the test set, not the randomness of training. Unlike p +- z s it stays within
-    [0, 1] and has a width at p = 1.
+    It accounts for the sampling of the test images, not for the randomness of training. Unlike p +- z s it stays within
+    [0, 1] and has a positive width at p = 1.
     """
     centre = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -35,9 +35,9 @@ def wilson(p: float, n: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def hits(scores: Tensor, y: Tensor) -> Tensor:
-    """Who is right: scores [..., N, C], true classes y [N] -> bool [..., N, 2], by the best one and by the best five.
+    """Correctness of the top one and the top five: scores [..., N, C], true classes y [N] -> bool [..., N, 2].
 
-    Of equal scores the lower class goes first, so the result does not depend on how a device sorts.
+    Ties are broken by the lower class, so the result does not depend on the sorting of a device.
     """
     best = scores.sort(dim=-1, descending=True, stable=True).indices[..., :5] == y[:, None]
     return torch.stack([best[..., 0], best.any(dim=-1)], dim=-1)

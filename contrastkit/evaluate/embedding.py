@@ -1,4 +1,4 @@
-"""Embedding: the features of a data set, to keep."""
+"""Embedding: the features of a data set, to be saved."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,16 @@ class Embedding:
     data: str  # name of the data set
     encoder: str
     features: np.ndarray  # float32 [N, D]
-    labels: np.ndarray  # int64 [N], -1 where there is none
+    labels: np.ndarray  # int64 [N], -1 for unlabelled images
     split: np.ndarray  # text [N], "train" or "test"
-    classes: np.ndarray  # text: the names of the labels 0, 1, ..., where they have any
+    classes: np.ndarray  # text: names of the labels 0, 1, ...; empty if they have none
 
     def save(self, path: Path) -> None:
         """Write features, labels, split and classes to an .npz, atomically."""
         arrays = {name: getattr(self, name) for name in ("features", "labels", "split", "classes")}
 
         def write(temporary: Path) -> None:
-            with open(temporary, "wb") as file:  # a file object, lest numpy adds an ending to the temporary name
+            with open(temporary, "wb") as file:  # a file object: numpy would append .npz to a name
                 np.savez(file, **arrays)
 
         write_with(path, write)
@@ -43,13 +43,13 @@ def embed(
     split: Literal["train", "test", "all"] = "all",
     on_progress: OnProgress | None = None,
 ) -> Embedding:
-    """The features of a part of the data set, or of all of it, by the subject's only encoder.
+    """Features of one part of the data set, or of all of it, by the subject's only encoder.
 
     Raises:
-        UserError: there are several encoders, or no test part.
+        UserError: several encoders, or no test part.
     """
     if len(subject.encoders) != 1:
-        raise UserError(f"one encoder embeds at a time, not {len(subject.encoders)}: {', '.join(subject.encoders)}")
+        raise UserError(f"embed takes one encoder, not {len(subject.encoders)}: {', '.join(subject.encoders)}")
     (name,) = subject.encoders
     parts = {"train": subject.data.train, "test": subject.data.test}
     sources = {part: source for part, source in parts.items() if source is not None and split in (part, "all")}

@@ -1,4 +1,4 @@
-"""Features: encoded once, evaluated many times."""
+"""Features of images, encoded once for all evaluations."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,22 +13,22 @@ from contrastkit.errors import UserError
 from contrastkit.parts.encoder import Encoder
 from contrastkit.precision import Autocast
 
-PIXELS = 32  # largest side of images that are features themselves
+PIXELS = 32  # largest side of images used as features
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
     """Features of N images, in the order of their source."""
 
-    x: Tensor  # [N, D] float32, as the encoder gives them: not normalised
-    y: Tensor  # [N] int64, -1 where there is no label
+    x: Tensor  # [N, D] float32, the encoder's output, not normalised
+    y: Tensor  # [N] int64, -1 for unlabelled images
     group_ids: Tensor | None = None  # [N] int64, see Source: a split keeps images of one group together
 
     def labelled(self, purpose: str) -> "Features":
-        """Those that have a label.
+        """The labelled ones.
 
         Raises:
-            UserError: none has.
+            UserError: there are none.
         """
         rows = _labelled(self.y, purpose)
         return self if len(rows) == len(self.y) else self.subset(rows)
@@ -52,14 +52,14 @@ def encode(
 ) -> Features:
     """Encode every image of a source under its plain evaluation view.
 
-    The encoder runs in eval mode, in float32 unless ``autocast`` says otherwise, and is handed back in the mode it came
-    in. Features lie on the CPU.
+    The encoder runs in eval mode, in float32 unless under ``autocast``; its mode is restored afterwards. The features
+    are on the CPU.
 
     Args:
-        encoder: images [N, C, H, W] in [0, 1] -> features [N, D]. An :class:`Encoder` is given the channels that it
-            takes, any other module those that the source has.
-        size: side of the images that the encoder sees, in pixels.
-        max_bad: share of unreadable images above which this stops.
+        encoder: images [N, C, H, W] in [0, 1] -> features [N, D]. An :class:`Encoder` gets the number of
+            channels it takes, any other module that of the source.
+        size: side of the encoder's input images, in pixels.
+        max_bad: share of unreadable images above which this raises a UserError.
         on_batch: called after each batch with the number of images in it.
     """
     encoder.to(device)
@@ -79,21 +79,21 @@ def encode(
 def raw_pixels(
     source: Source, *, size: int, workers: int = 0, on_batch: Callable[[int], None] | None = None
 ) -> Features:
-    """The images themselves as features [N, channels * side * side]: the baseline that any encoder has to beat.
+    """The images themselves as features [N, channels * side * side]: the baseline for every encoder.
 
-    Pixels less mid-gray, in [-1/2, 1/2]: all-positive vectors point much the same way, and cosine kNN would lose nine
-    points on CIFAR-10 by it. Images above ``PIXELS`` are shrunk to that side: more says little more and fills memory.
+    Pixels are shifted by mid-gray to [-1/2, 1/2]: all-positive vectors have similar directions, which costs cosine kNN
+    nine points on CIFAR-10. Images larger than ``PIXELS`` are shrunk to that side: more pixels add little.
 
-    Args: as of :func:`encode`.
+    Args: see :func:`encode`.
     """
     side = min(size, PIXELS)
     x = torch.empty(len(source), source.channels * side * side)
     y = torch.empty(len(source), dtype=torch.int64)
-    done = 0
+    start = 0
     for plain in plain_batches(source, size=side, workers=workers):
-        rows = slice(done, done + len(plain.label))
+        rows = slice(start, start + len(plain.label))
         x[rows], y[rows] = plain.views[0].flatten(1) - 0.5, plain.label
-        done = rows.stop
+        start = rows.stop
         if on_batch is not None:
             on_batch(len(plain.label))
     return Features(x, y, source.group_ids)
@@ -101,7 +101,7 @@ def raw_pixels(
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode, and back to what each part was in (a part may have been frozen in eval mode)."""
+    """Eval mode inside, the previous mode of each part afterwards (a part may have been frozen in eval mode)."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
@@ -112,10 +112,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def labelled(source: Source, purpose: str) -> Source:
-    """Those images that have a label.
+    """The labelled images.
 
     Raises:
-        UserError: none has.
+        UserError: there are none.
     """
     rows = _labelled(torch.empty(0) if source.labels is None else source.labels, purpose)
     return source if len(rows) == len(source) else source.subset(rows)
@@ -124,5 +124,5 @@ def labelled(source: Source, purpose: str) -> Source:
 def _labelled(y: Tensor, purpose: str) -> Tensor:
     rows = (y >= 0).nonzero()[:, 0]
     if not len(rows):
-        raise UserError(f"{purpose} needs labels, and these images have none: put them in one folder a class")
+        raise UserError(f"{purpose} needs labels, and these images have none: put them in one folder per class")
     return rows

@@ -1,8 +1,8 @@
-"""The linear probe: how much a linear classifier reads out of frozen features.
+"""The linear probe: accuracy of a linear classifier on frozen features.
 
-The features go in raw, as the encoder gives them, neither normalised nor standardised. Unsupervised features are
-distributed quite unlike supervised ones, and their best learning rate is far higher: 30 for MoCo's ResNet-50 (He et al.
-2019, Sec. 4.1). So no rate is taken on trust: :func:`linear_probe` trains many at once and plots them all.
+The features are used as the encoder returns them, neither normalised nor standardised. Unsupervised features have a
+different distribution from supervised ones, and their best learning rate is far higher: 30 for MoCo's ResNet-50 (He et
+al. 2019, Sec. 4.1). So no rate is assumed: :func:`linear_probe` trains with many at once, and all are plotted.
 """
 
 import math
@@ -21,7 +21,7 @@ from contrastkit.evaluate.features import Features
 from contrastkit.optim import learning_rate
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-HELD_OUT = 0.1  # share of the training images that chooses the rate
+HELD_OUT = 0.1  # share of the training images on which the rate is chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +30,19 @@ class LinearProbe:
 
     accuracy: Accuracy  # on the test images, mean over the seeds
     seeds: tuple[float, ...]  # top-1 of each seed
-    std: float | None  # of top-1 over the seeds (n - 1 below the line); None for a single one
+    std: float | None  # of top-1 over the seeds (divided by n - 1); None for a single seed
     rate: float  # the chosen learning rate
     rates: tuple[float, ...]
     validation: tuple[float | None, ...]  # top-1 of each rate on the held-out training images; None where it diverged
 
     @property
     def notices(self) -> list[str]:
-        """What a reader of the figure should know."""
+        """What a reader of the numbers should know."""
         lines = []
         if diverged := [f"{r:g}" for r, v in zip(self.rates, self.validation, strict=True) if v is None]:
-            lines.append(f"diverged and left out: learning rate {', '.join(diverged)}")
+            lines.append(f"diverged and ignored: learning rate {', '.join(diverged)}")
         if len(self.rates) > 1 and self.rate in (min(self.rates), max(self.rates)):
-            lines.append(f"the best learning rate tried, {self.rate:g}, is at the edge: a wider range may do better")
+            lines.append(f"the best learning rate, {self.rate:g}, is at the edge: a wider range may do better")
         return lines
 
 
@@ -59,16 +59,16 @@ def linear_probe(
 ) -> LinearProbe:
     """Train linear classifiers on frozen features, one for each learning rate, all at once.
 
-    A tenth of the training images, drawn by the first seed, is held out. All rates are trained on the rest and the one
-    with the best top-1 on the held-out tenth is chosen. It is then trained on all training images, once for each seed
-    (initial weights and order), and only these see the test images. SGD, momentum 0.9, no weight decay, batch 256 as
-    in MoCo's protocol; cosine to 0.
+    A tenth of the training images, drawn by the first seed, is held out. Classifiers with all rates are trained on the
+    rest, and the rate with the best top-1 on the held-out tenth is chosen. Final classifiers are trained with it on all
+    training images, one per seed (initial weights and order); only these are evaluated on the test images. SGD with
+    momentum 0.9, no weight decay and batch 256 as in MoCo's protocol; cosine schedule to 0.
 
     Args:
         train, test: raw features; images without a label (-1) are left out.
         n_classes: classes are 0 ... n_classes - 1.
-        rates: learning rates to choose from; of equally good ones the smallest is taken.
-        seeds: their number is the number of final classifiers.
+        rates: learning rates to choose from; the smallest of equally good ones wins.
+        seeds: one final classifier is trained per seed.
 
     Raises:
         UserError: no labels, fewer than two training images, or every rate diverged.
@@ -79,15 +79,15 @@ def linear_probe(
         raise UserError("the linear probe needs at least two labelled training images")
     rest, validation = map(train.subset, split(n, train.group_ids, HELD_OUT, seeds[0]))
 
-    def score(on: Features, judged: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
+    def score(on: Features, tested: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
         W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
-        return score_classifiers(judged, W, b)
+        return score_classifiers(tested, W, b)
 
     held_out = [shares and shares[0] for shares in score(rest, validation, rates, seeds[0])]
     rate = _best_rate(rates, held_out)
     final = [shares for seed in seeds if (shares := score(train, test, [rate], seed)[0])]
     if len(final) < len(seeds):
-        raise UserError(f"the linear probe diverged at learning rate {rate:g}: leave it out")
+        raise UserError(f"the linear probe diverged at learning rate {rate:g}: exclude this rate")
     top1, top5 = ([shares[i] for shares in final] for i in (0, 1))
     return LinearProbe(
         accuracy=accuracy(statistics.fmean(top1), statistics.fmean(top5) if n_classes > 5 else None, len(test.y)),
@@ -123,9 +123,9 @@ def _train(
     seed: int,
     device: str | torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """R linear classifiers, one for each rate, on the same batches: weights [D, R, C] and biases [R, C].
+    """Train R linear classifiers, one per rate, on the same batches: weights [D, R, C] and biases [R, C].
 
-    The gradient of the cross-entropy is (softmax - one-hot) / n, so that all rates share two matrix products a step.
+    The gradient of the cross-entropy is (softmax - one-hot) / n, so all rates share two matrix products per step.
     """
     (n, D), R, C = train.x.shape, len(rates), n_classes
     g = torch.Generator().manual_seed(seed)
@@ -138,11 +138,11 @@ def _train(
         if step % steps == 0:
             parts = torch.randperm(n, generator=g).to(device).tensor_split(steps)
         rows = parts[step % steps]
-        some = x[rows]
-        error = (torch.einsum("nd,drc->nrc", some, W) + b).softmax(2)
+        inputs = x[rows]
+        error = (torch.einsum("nd,drc->nrc", inputs, W) + b).softmax(2)
         error[torch.arange(len(rows), device=device), :, y[rows]] -= 1
         error /= len(rows)
-        dW.mul_(0.9).add_(torch.einsum("nd,nrc->drc", some, error))
+        dW.mul_(0.9).add_(torch.einsum("nd,nrc->drc", inputs, error))
         db.mul_(0.9).add_(error.sum(0))
         rate = lr * learning_rate(step / (epochs * steps), schedule="cosine", base_lr=1.0)
         W -= rate * dW
@@ -162,7 +162,7 @@ def score_classifiers(test: Features, W: Tensor, b: Tensor) -> list[tuple[float,
 
 
 def plot_rates(probe: LinearProbe, path: Path) -> None:
-    """Draw the accuracy on the held-out training images against the learning rate, as a PNG."""
+    """Plot the accuracy on the held-out training images against the learning rate, as a PNG."""
     from matplotlib.figure import Figure  # slow to import
 
     points = [(r, 100 * v) for r, v in zip(probe.rates, probe.validation, strict=True) if v is not None]
@@ -173,4 +173,4 @@ def plot_rates(probe: LinearProbe, path: Path) -> None:
     axes.set_xlabel("learning rate")
     axes.set_ylabel("top-1 on held-out training images, %")
     axes.legend()
-    figure.savefig(path, format="png")  # whatever the name ends in
+    figure.savefig(path, format="png")  # whatever the extension

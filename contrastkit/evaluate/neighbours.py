@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification: what a frozen encoder's features know, with nothing to train."""
+"""Weighted k-nearest-neighbour classification of frozen features: an evaluation without training."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,12 +11,12 @@ from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
 from contrastkit.evaluate.features import Features
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 
-SIMILARITIES = 2**24  # similarities held at once: 64 MiB
+SIMILARITIES = 2**24  # in memory at once: 64 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class KnnReport:
-    """What :func:`knn` found."""
+    """Result of :func:`knn`."""
 
     data: str  # name of the data set
     k: int
@@ -57,12 +57,12 @@ def knn_accuracy(
     The metric is the cosine similarity s. Each neighbour votes for its class with weight exp(s / T).
 
     Args:
-        train, test: features of any length; images without a label (-1) are left out.
-        k: neighbours, at most the training images there are. Usual pairs: k = 200, T = 0.1 (MoCo's CIFAR-10 demo) and
-            k = 20, T = 0.07 (DINO).
+        train, test: features of any norm; images without a label (-1) are left out.
+        k: number of neighbours, limited to that of the training images. Common choices: k = 200, T = 0.1 (MoCo's
+            CIFAR-10 demo) and k = 20, T = 0.07 (DINO).
         T: temperature of the votes.
         n_classes: classes are 0 ... n_classes - 1.
-        chunk: test images at a time; None takes as many as keep the similarities in 64 MiB.
+        chunk: test images per step; None keeps the similarities within 64 MiB.
 
     Raises:
         UserError: no labels, or k or T not positive.
@@ -76,7 +76,7 @@ def knn_accuracy(
     right = torch.zeros(2, dtype=torch.int64, device=device)
     for x, y in zip(test.x.split(chunk), test.y.split(chunk), strict=True):
         s, neighbours = (F.normalize(x.to(device), dim=1) @ bank.T).topk(k, dim=1)
-        # exp((s - best) / T) ranks the classes as exp(s / T) does, and cannot overflow.
+        # exp((s - best) / T) ranks classes like exp(s / T), and cannot overflow.
         weights = ((s - s[:, :1]) / T).exp()
         votes = weights.new_zeros(len(x), n_classes).scatter_add_(1, classes[neighbours], weights)
         right += hits(votes, y.to(device)).sum(0)

@@ -12,17 +12,19 @@ from contrastkit.parts.encoder import Encoder
 from contrastkit.types import Modality
 
 EPOCHS = {"rates": 50, "moco": 100}
+LEARNING_RATE = 30.0  # of "moco"
+SEEDS = 3  # of "rates"
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeReport:
-    """What :func:`probe` found."""
+    """Result of :func:`probe`."""
 
     data: str  # name of the data set
     protocol: str
     size: int  # side in pixels of the images
     probe: dict[str, LinearProbe | ProtocolResult]  # of each encoder
-    notices: tuple[str, ...]  # lines that a reader of the figures should know
+    notices: tuple[str, ...]  # what a reader of the numbers should know, one line each
 
     def as_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "notices"}
@@ -33,8 +35,8 @@ def probe(
     *,
     protocol: Literal["rates", "moco"] = "rates",
     epochs: int | None = None,
-    lr: float = 30.0,
-    seeds: int = 3,
+    lr: float | None = None,
+    seeds: int | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
     on_epoch: Callable[[str, int, int, float], None] | None = None,
@@ -45,16 +47,24 @@ def probe(
         protocol: "rates": :func:`linear_probe`, many learning rates at once on features encoded once; "moco":
             :func:`moco_protocol`, on random crops and flips of the images.
         epochs: passes over the training images; None is the protocol's number, :data:`EPOCHS`.
-        lr: learning rate of "moco".
-        seeds: of "rates": classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``, ...
-        on_epoch: under "moco" called after each epoch with encoder, epoch (from 1), number of epochs, and mean loss.
+        lr: "moco" only: learning rate; None is :data:`LEARNING_RATE`.
+        seeds: "rates" only: number of classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``,
+            ...; None is :data:`SEEDS`.
+        on_epoch: "moco" only: called after each epoch with encoder, epoch (from 1), number of epochs, and mean loss.
 
     Raises:
-        UserError: no labels, no test part, or under "moco" nothing but raw pixels, or sounds.
+        UserError: no labels, no test part, an argument of the other protocol, or under "moco" sounds, or raw pixels
+            alone.
     """
     epochs = epochs or EPOCHS[protocol]
     if protocol == "moco":
+        if seeds is not None:
+            raise UserError("--seeds applies to --protocol rates only: 'moco' trains one classifier, with --seed")
+        lr = LEARNING_RATE if lr is None else lr
         return _by_moco(subject, epochs=epochs, lr=lr, seed=seed, on_progress=on_progress, on_epoch=on_epoch)
+    if lr is not None:
+        raise UserError("--lr applies to --protocol moco only: 'rates' chooses the learning rate itself")
+    seed_range = range(seed, seed + (SEEDS if seeds is None else seeds))
     probes: dict[str, LinearProbe | ProtocolResult] = {}
     notices: list[str] = []
     for name, train, test in subject.labelled_features(on_progress):
@@ -65,7 +75,7 @@ def probe(
             test,
             n_classes=subject.n_classes,
             epochs=epochs,
-            seeds=range(seed, seed + seeds),
+            seeds=seed_range,
             device=subject.device,
         )
         probes[name] = result
@@ -84,10 +94,10 @@ def _by_moco(
 ) -> ProbeReport:
     train, test = subject.labelled_parts()
     if train.modality is Modality.SOUND:
-        raise UserError("the protocol 'moco' crops and flips images, these are sounds: use --protocol rates")
+        raise UserError("protocol 'moco' crops and flips images, but these are sounds: use --protocol rates")
     encoders = {name: encoder for name, encoder in subject.encoders.items() if isinstance(encoder, Encoder)}
     if not encoders:
-        raise UserError("the protocol 'moco' probes an encoder, not raw pixels: use --protocol rates")
+        raise UserError("protocol 'moco' probes encoders, not raw pixels: use --protocol rates")
     probes: dict[str, LinearProbe | ProtocolResult] = {}
     for name, encoder in encoders.items():
 
@@ -111,6 +121,6 @@ def _by_moco(
             on_epoch=report,
         )
     notices = tuple(
-        f"{name}: left out, this protocol probes encoders" for name in subject.encoders if name not in probes
+        f"{name}: skipped, protocol 'moco' probes encoders only" for name in subject.encoders if name not in probes
     )
     return ProbeReport(subject.data.name, "moco", subject.size, probes, notices)

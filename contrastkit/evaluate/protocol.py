@@ -1,6 +1,7 @@
 """MoCo's linear protocol: a linear classifier trained on augmented images, behind a frozen encoder."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,7 +25,7 @@ class ProtocolResult:
 
     accuracy: Accuracy  # on the test images after the last epoch
     losses: tuple[float, ...]  # mean training loss of each epoch
-    rate: float  # learning rate
+    rate: float  # learning rate of the first epochs
 
 
 def moco_protocol(
@@ -43,13 +44,12 @@ def moco_protocol(
     device: str | torch.device = "cpu",
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> ProtocolResult:
-    """The linear classification of the paper (He et al. 2019, Sec. 4.1) on the images themselves.
+    """The linear classification protocol of the paper (He et al. 2019, Sec. 4.1), on the images themselves.
 
-    A linear layer, weights N(0, 0.01) and bias 0, on the frozen encoder in eval mode; SGD with momentum 0.9, rate 30,
-    no weight decay, batch 256, 100 epochs, the rate times 0.1 at 60 and 80. Training images are cropped at random to
-    8-100 % of their area and flipped (not where orientation carries the class); test images get the plain view. The
-    test images are looked at once, at the end; the official script prints the best of its epochs. An epoch's last,
-    partial batch is dropped, which the official script keeps.
+    A linear layer, weights N(0, 0.01) and bias 0, on the frozen encoder in eval mode; SGD with momentum 0.9, learning
+    rate 30, no weight decay, batch 256, 100 epochs, the rate times 0.1 at 60 and 80. The test images get the plain view
+    and are evaluated once, after the last epoch; the official script prints the best of its epochs. The last, partial
+    batch of an epoch is dropped; the official script keeps it.
 
     Args:
         size: side of the images that the encoder sees, in pixels.
@@ -57,36 +57,54 @@ def moco_protocol(
 
     Raises:
         UserError: no labels, or the loss is not finite.
-        RuntimeError: the encoder changed, parameters or buffers; it never should.
+        RuntimeError: a parameter or buffer of the encoder changed, which is a bug.
     """
-    train = labelled(train, "the linear probe")
+    train, test = labelled(train, "the linear probe"), labelled(test, "the linear probe")
     if train.channels not in (1, encoder.channels):
         raise UserError(f"{train.name} has {train.channels} channels, the encoder takes {encoder.channels}")
-    view = View(size=size, crop_min=0.08, flip_p=0.0 if train.orientation_matters else 0.5, jitter_p=0.0, gray_p=0.0)
     device = torch.device(device)
-    loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers, device=device)
-    classifier = LinearClassifier(encoder, n_classes, frozen=True)
+    view = crop_and_flip(train, size)
+    classifier = initial_classifier(encoder, n_classes, seed).to(device)
     fc = classifier.fc
-    nn.init.normal_(fc.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
-    nn.init.zeros_(fc.bias)
-    classifier.to(device)
-    optimizer = build_optimizer([ParamGroup(params=list(fc.parameters()))], "sgd", lr=lr, weight_decay=0.0)
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    with evaluating(encoder):
+    with evaluating(encoder), unchanged(encoder):
         losses = train_classifier(
             classifier,
-            loader,
-            optimizer,
+            Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers, device=device),
+            build_optimizer([ParamGroup(params=list(fc.parameters()))], "sgd", lr=lr, weight_decay=0.0),
             epochs=epochs,
             learning_rate=partial(learning_rate, schedule="step", base_lr=lr, milestones=milestones),
             device=device,
             on_epoch=on_epoch,
         )
-    features = encode(encoder, labelled(test, "the linear probe"), size=size, workers=workers, device=device)
-    after = encoder.state_dict()
-    if changed := [name for name, value in before.items() if not torch.equal(value, after[name])]:
-        raise RuntimeError(f"the frozen encoder changed while it was probed: {', '.join(changed)}")
+        features = encode(encoder, test, size=size, workers=workers, device=device)
     (scores,) = score_classifiers(features, fc.weight.detach().T[:, None], fc.bias.detach()[None])
     assert scores is not None  # the loss was finite
     top1, top5 = scores
     return ProtocolResult(accuracy(top1, top5 if n_classes > 5 else None, len(features.y)), losses, lr)
+
+
+def crop_and_flip(source: Source, size: int) -> View:
+    """Random crops of 8-100 % of the area and, unless orientation carries the class, horizontal flips."""
+    return View(size=size, crop_min=0.08, flip_p=0.0 if source.orientation_matters else 0.5, jitter_p=0.0, gray_p=0.0)
+
+
+def initial_classifier(encoder: Encoder, n_classes: int, seed: int) -> LinearClassifier:
+    """A linear layer on the frozen encoder, weights N(0, 0.01) and bias 0."""
+    classifier = LinearClassifier(encoder, n_classes, frozen=True)
+    nn.init.normal_(classifier.fc.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+    nn.init.zeros_(classifier.fc.bias)
+    return classifier
+
+
+@contextlib.contextmanager
+def unchanged(encoder: nn.Module) -> Iterator[None]:
+    """Verify at the end that no parameter or buffer has changed.
+
+    Raises:
+        RuntimeError: one has.
+    """
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    yield
+    after = encoder.state_dict()
+    if changed := [name for name, value in before.items() if not torch.equal(value, after[name])]:
+        raise RuntimeError(f"the frozen encoder changed while it was probed: {', '.join(changed)}")

@@ -1,4 +1,4 @@
-"""Retrieval: whether one view or modality of an image finds another of the same image."""
+"""Retrieval: ranking images by one view or modality, given another one of the same image."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,12 +12,12 @@ from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.loading import load_method
 from contrastkit.parts.encoder import SplitEncoder
 
-SIMILARITIES = 2**23  # held in memory at once: 64 MiB
+SIMILARITIES = 2**23  # in memory at once: 64 MiB
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """How often queries find their partners among n keys; shares in [0, 1]."""
+    """How often queries retrieve their partners among n keys; shares in [0, 1]."""
 
     recall: dict[int, float]  # k -> share of the queries whose partner is among the k nearest keys
     median_rank: float  # of the partner, from 1
@@ -30,7 +30,7 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalReport:
-    """What :func:`retrieve` found."""
+    """Result of :func:`retrieve`."""
 
     data: str  # name of the data set
     size: int  # side in pixels of the images
@@ -42,17 +42,17 @@ class RetrievalReport:
 
 @torch.no_grad()
 def retrieve(subject: EvaluationSubject, *, on_progress: OnProgress | None = None) -> RetrievalReport:
-    """Look for each view of every test image among another view of all of them, by the outputs of a run of cmc.
+    """Retrieve every test image by each of its views from another view of all test images, with a run of cmc.
 
     Raises:
-        UserError: the subject is no run, a run with one encoder for all views, or has no test part.
+        UserError: the subject is not a run, the run has one encoder for all views, or there is no test part.
     """
     if subject.run is None:
-        raise UserError("retrieval is for runs of cmc: open the subject from a run folder")
+        raise UserError("retrieval needs a run of cmc: open the subject from a run folder")
     name, test = str(subject.run), subject.data.test
     encoder = subject.encoders[name]
     if not isinstance(encoder, SplitEncoder):
-        raise UserError(f"{name} has one encoder, not one a view: retrieval is for runs of cmc")
+        raise UserError(f"{name} has one encoder for all views: retrieval needs a run of cmc")
     if test is None:
         raise UserError(f"{subject.data.name} has no test part: hold one out with --val-fraction 0.1")
     (features,) = subject.features(name, test, on_progress=on_progress)
@@ -71,18 +71,18 @@ def retrieve(subject: EvaluationSubject, *, on_progress: OnProgress | None = Non
 def recall_at_k(queries: Tensor, keys: Tensor, *, ks: tuple[int, ...] = (1, 5, 10)) -> Retrieval:
     """Rank all keys [n, C] for each query [n, C] by cosine similarity; the i-th key is the i-th query's partner.
 
-    Keys as near as the partner rank before it, so that an encoder which maps everything to one point finds nothing.
+    Keys as near as the partner rank before it, so an encoder that maps everything to one point retrieves nothing.
 
     Raises:
         UserError: fewer than two pairs.
     """
     n = len(queries)
     if n < 2:
-        raise UserError("retrieval needs at least two pairs to tell apart")
+        raise UserError("retrieval needs at least two pairs")
     q, k = F.normalize(queries.double(), dim=1), F.normalize(keys.double(), dim=1)
     ranks = []
     for rows in torch.arange(n).split(max(1, SIMILARITIES // n)):
         s = q[rows] @ k.T
-        ranks.append((~(s < s[torch.arange(len(rows)), rows][:, None])).sum(1))  # NaN is nowhere below
+        ranks.append((~(s < s[torch.arange(len(rows)), rows][:, None])).sum(1))  # a comparison with NaN is false
     rank = torch.cat(ranks)
     return Retrieval({k: (rank <= k).double().mean().item() for k in ks}, rank.double().quantile(0.5).item(), n)

@@ -1,4 +1,4 @@
-"""The subject of an evaluation: which encoders, on which data set, and how its images are encoded."""
+"""The subject of an evaluation: the encoders, the data set, and how its images are encoded."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -21,25 +21,25 @@ from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.run import Run
 from contrastkit.types import Modality
 
-PUBLISHED_SIZE = 224  # pixels, of larger images
+PUBLISHED_SIZE = 224  # side in pixels to which larger images are resized
 RAW_PIXELS = "raw pixels"
-# Called with what is being done, how much of it is done, and of how much (None: not known).
+# Called with the name of a task, the amount completed, and the total (None: unknown).
 OnProgress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSubject:
-    """Encoders to compare on a data set, from :meth:`open` or from objects that are there already.
+    """Encoders to compare on a data set, from :meth:`open` or from existing objects.
 
     Attributes:
-        data: classifiers learn from its training part and are tested on its test part.
+        data: classifiers are trained on its training part and tested on its test part.
         encoders: by name; None stands for raw pixels.
-        size: side in pixels of the images that the encoders see; of sounds, samples.
-        batch: images encoded at a time.
+        size: side of the encoders' input images in pixels; of sounds, length in samples.
+        batch: images encoded at once.
         workers: data-loading processes.
-        run: the run folder that the first encoder comes from.
-        reports: the folder that results belong in: the run, where it is evaluated on its own data set.
-        notices: lines that a reader of the results should know.
+        run: run folder of the first encoder.
+        reports: folder for results: that of the run, if it is evaluated on its own data set.
+        notices: what a reader of the results should know, one line each.
     """
 
     data: DataSet
@@ -74,21 +74,21 @@ class EvaluationSubject:
 
         Args:
             run: a run folder; either this or ``encoder``.
-            encoder: tiny, a torchvision ResNet, ``timm:NAME``, or pixels; of sounds wave or tiny.
+            encoder: tiny, a torchvision ResNet, ``timm:NAME``, or pixels; for sounds wave or tiny.
             pretrained: with ``encoder``: its published supervised weights.
-            baselines: also an untrained encoder of the run's kind and, of images, raw pixels.
-            data: see :func:`contrastkit.data.open_data`; None is the run's own data set and split, or the embedded one.
+            baselines: also an untrained encoder like the run's and, for images, raw pixels.
+            data: see :func:`contrastkit.data.open_data`; None is the run's data set and split, else the embedded one.
             data_dir: directory of named data sets; None is the run's, else $CONTRASTKIT_DATA.
-            val_fraction: share of the training images to test on; None is as the run was trained, else the test part.
-            size: None is as trained, or what suits the encoder.
-            workers: None is what suits the data set.
+            val_fraction: share of the training images to test on; None is as in the run, else the test part.
+            size: None is as trained, or suitable for the encoder.
+            workers: None is suitable for the data set.
             seed: of untrained encoders, and of the split of a data set that is not the run's own.
 
         Raises:
-            UserError: neither or both of ``run`` and ``encoder``, or encoder and data set do not fit each other.
+            UserError: neither or both of ``run`` and ``encoder``, or an encoder that does not fit the data set.
         """
         if run is None and encoder is None:
-            raise UserError("name what to evaluate: a run folder, or --encoder NAME")
+            raise UserError("nothing to evaluate: give a run folder or --encoder NAME")
         if run is not None and encoder is not None:
             raise UserError("give a run folder or --encoder, not both")
         place = dist.init(device)
@@ -108,11 +108,11 @@ class EvaluationSubject:
         """
         train, test = self.data.train, self.data.test
         if train.labels is None:
-            raise UserError(f"{self.data.name} has no labels to evaluate by: put the images in one folder a class")
+            raise UserError(f"{self.data.name} has no labels to evaluate with: put the images in one folder per class")
         if test is None:
             raise UserError(f"{self.data.name} has no test part: hold one out with --val-fraction 0.1")
         if test.labels is None:
-            raise UserError(f"the test part of {self.data.name} has no labels to evaluate by")
+            raise UserError(f"the test part of {self.data.name} has no labels to evaluate with")
         return train, test
 
     @property
@@ -126,20 +126,20 @@ class EvaluationSubject:
         Raises:
             UserError: raw pixels of sounds.
         """
-        encoder, total, done = self.encoders[name], sum(map(len, sources)), 0
+        encoder, total, completed = self.encoders[name], sum(map(len, sources)), 0
 
         def count(n: int) -> None:
-            nonlocal done
-            done += n
+            nonlocal completed
+            completed += n
             if on_progress is not None:
-                on_progress(f"encoding {total:,} images: {name}", done, total)
+                on_progress(f"encoding {total:,} images: {name}", completed, total)
 
-        how: dict[str, Any] = {"size": self.size, "workers": self.workers, "on_batch": count}
+        options: dict[str, Any] = {"size": self.size, "workers": self.workers, "on_batch": count}
         if encoder is not None:
-            return [encode(encoder, source, batch=self.batch, device=self.device, **how) for source in sources]
+            return [encode(encoder, source, batch=self.batch, device=self.device, **options) for source in sources]
         if self.data.train.modality is Modality.SOUND:
-            raise UserError(f"{self.data.name} holds sounds, which have no pixels")
-        return [raw_pixels(source, **how) for source in sources]
+            raise UserError(f"{self.data.name} has sounds, which have no pixels")
+        return [raw_pixels(source, **options) for source in sources]
 
     def labelled_features(self, on_progress: OnProgress | None = None) -> Iterator[tuple[str, Features, Features]]:
         """Name, training features and test features of each encoder, one encoder at a time.
@@ -155,7 +155,7 @@ class EvaluationSubject:
 
 @dataclass(frozen=True)
 class _Request:
-    """The data set that was asked for: the arguments of :func:`contrastkit.data.open_data`."""
+    """The data set to open: arguments of :func:`contrastkit.data.open_data`."""
 
     data: str | None
     data_dir: Path | None
@@ -179,10 +179,10 @@ def _of_run(path: Path, request: _Request, *, baselines: bool, size: int | None)
     options, kind = record["options"], record["encoder"]
     own, seed = request.data is None, request.seed
     notices: tuple[str, ...] = ()
-    if own:  # the run's split, too: another would test on images that it was trained on
+    if own:  # with the split of the run: another one would test on training images
         held_out = options["val_fraction"] if request.val_fraction is None else request.val_fraction
         if held_out != options["val_fraction"]:
-            notices = (f"{path} was trained on images that it is evaluated on here, without their labels",)
+            notices = (f"{path} was trained, without labels, on images that it is evaluated on here",)
         request = replace(request, data=options["data"], val_fraction=held_out, seed=options["seed"])
     data = request.open(options["data_dir"])
     _require_same_kind(path, record["data"], data)
@@ -205,7 +205,7 @@ def _of_encoder(name: str, request: _Request, *, pretrained: bool, size: int | N
     if source.modality is Modality.SOUND:
         name, size = wave_name(name), size or source.size
     elif name in WAVES:
-        raise UserError(f"--encoder {name} is for sounds, {data.name} holds images")
+        raise UserError(f"--encoder {name} is for sounds, but {data.name} has images")
     elif size is None and pretrained:
         size = published_size(name)
     elif size is None:
@@ -219,29 +219,31 @@ def _of_encoder(name: str, request: _Request, *, pretrained: bool, size: int | N
     return EvaluationSubject(data=data, encoders={label: encoder}, size=size)
 
 
-def _require_same_kind(run: Path, learned: dict[str, Any], data: DataSet) -> None:
-    """
+def _require_same_kind(run: Path, trained_on: dict[str, Any], data: DataSet) -> None:
+    """Check that a data set is of the kind that a run was trained on.
+
     Args:
-        learned: the run's record of its data set.
+        trained_on: the run's record of its data set.
 
     Raises:
-        UserError: the data set holds something that the run's encoder does not take.
+        UserError: it is not.
     """
     source = data.train
-    if learned.get("rate") != source.sample_rate:
-        rates = learned.get("rate"), source.sample_rate
+    if trained_on.get("rate") != source.sample_rate:
+        rates = trained_on.get("rate"), source.sample_rate
         kinds = ["images" if rate is None else f"sounds at {rate:,} Hz" for rate in rates]
-        raise UserError(f"{run} learned from {kinds[0]}, {data.name} holds {kinds[1]}: they do not fit")
-    modalities = [list((part or {}).items()) for part in (learned.get("modalities"), source.modalities)]
-    if modalities[0] != modalities[1]:  # in this order, too
+        raise UserError(f"{run} was trained on {kinds[0]}, but {data.name} has {kinds[1]}")
+    modalities = [list((part or {}).items()) for part in (trained_on.get("modalities"), source.modalities)]
+    if modalities[0] != modalities[1]:  # the order matters
         kinds = [", ".join(name for name, _ in part) or "images" for part in modalities]
-        raise UserError(f"{run} learned from {kinds[0]}, {data.name} holds {kinds[1]}: they do not fit")
+        raise UserError(f"{run} was trained on {kinds[0]}, but {data.name} has {kinds[1]}")
 
 
 def _require_a_frame(source: Source, encoder: str, size: int) -> None:
-    """
+    """Check that sounds are as long as one frame of their encoder.
+
     Raises:
-        UserError: the sounds are shorter than what their encoder makes one frame of.
+        UserError: they are shorter.
     """
     if source.modality is Modality.SOUND and size < (frame := math.prod(WAVES[encoder]["strides"])):
         raise UserError(f"{size} samples are less than a frame of {frame}: raise --size")

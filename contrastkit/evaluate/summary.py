@@ -1,4 +1,4 @@
-"""kNN and the linear probe with their defaults, from features encoded once."""
+"""kNN and the linear probe with default settings, on features encoded once."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from contrastkit.evaluate.subject import EvaluationSubject
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What :func:`summarise` found of one encoder."""
+    """The result of :func:`summarise` for one encoder."""
 
     knn: Accuracy  # k = 20, T = 0.1
     linear: LinearProbe

@@ -1,5 +1,5 @@
-"""The supervised loop: a classifier trained with labels. Linear protocols, baselines and fine-tuning differ in their
-classifier, optimizer and schedule alone."""
+"""The supervised loop: training a classifier with labels. Linear protocols, baselines and fine-tuning differ only in
+classifier, optimizer and schedule."""
 
 import contextlib
 import math
@@ -20,7 +20,8 @@ from contrastkit.precision import Autocast
 class LinearClassifier(nn.Module):
     """An encoder, then a linear layer ``fc``: images [N, 1 or channels, H, W] float in [0, 1] -> logits [N, n_classes].
 
-    Gray images are repeated for an encoder of colours. A ``frozen`` encoder stays in eval mode and gets no gradient.
+    Gray images are repeated for an encoder of three channels. A ``frozen`` encoder stays in eval mode and gets no
+    gradient.
     """
 
     def __init__(self, encoder: Encoder, n_classes: int, *, frozen: bool = False) -> None:
@@ -55,20 +56,20 @@ def train_classifier(
 ) -> tuple[float, ...]:
     """Train a classifier with cross-entropy on the first view of labelled images; return each epoch's mean loss.
 
-    With weights w the loss of a batch is sum_i w_i l_i / n over its n images, so weights of mean 1 keep its scale. The
-    classifier is put in training mode, and stays in it.
+    With weights w the loss of a batch of n images is sum_i w_i l_i / n, so weights of mean 1 keep its scale. The
+    classifier is left in training mode.
 
     Args:
         classifier: images [N, C, H, W] float in [0, 1] -> logits [N, n_classes], on ``device``.
-        loader: batches of a source of which every image has a label.
+        loader: batches of a source whose images all have labels.
         optimizer: of :func:`contrastkit.optim.build_optimizer`.
-        learning_rate: the rate at a progress (steps done / steps in all) in [0, 1).
-        weights: float [images of the source], not negative: how much each image counts. None: all alike.
-        autocast: makes the context that the classifier runs under; the loss is float32.
+        learning_rate: the rate as a function of progress (steps completed / all steps) in [0, 1).
+        weights: float [images of the source], not negative: the weight of each image in the loss. None: equal weights.
+        autocast: returns the context in which the classifier runs; the loss is computed in float32.
         on_epoch: called with the epoch (from 0) and its mean loss.
 
     Raises:
-        UserError: an image without a label, weights that do not fit, or a loss that is not finite.
+        UserError: an image without a label, weights that do not match, or a loss that is not finite.
     """
     _check(loader, weights)
     steps, step = epochs * loader.steps_per_epoch, 0
@@ -97,7 +98,7 @@ def train_classifier(
 
 
 def _loss(logits: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
-    """Cross-entropy of logits [n, n_classes], the mean over the batch; each image's times its weight [n]."""
+    """Cross-entropy of logits [n, n_classes], averaged over the batch with the weight [n] of each image."""
     label = label.to(logits.device)
     if weights is None:
         return F.cross_entropy(logits, label)
@@ -107,10 +108,10 @@ def _loss(logits: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
 def _check(loader: Loader, weights: Tensor | None) -> None:
     source = loader.source
     if source.labels is None or bool((source.labels < 0).any()):
-        raise UserError(f"{source.name} has images without a label: leave them out")
+        raise UserError(f"{source.name} has images without a label: exclude them")
     if weights is None:
         return
     if weights.shape != (len(source),):
         raise UserError(f"{source.name} has {len(source)} images, but there are {len(weights)} weights")
     if not bool((weights.isfinite() & (weights >= 0)).all()):
-        raise UserError("weights of images must be finite and not negative")
+        raise UserError("the weights of images must be finite and not negative")

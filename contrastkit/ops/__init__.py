@@ -1,7 +1,7 @@
-"""Operators: a schema and a reference in plain torch each; kernels take over where they were built.
+"""Operators, each with a schema and a reference in plain torch; compiled kernels take over where they were built.
 
-The reference serves every device. Once the extension `contrastkit._C` is loaded, torch's dispatcher prefers its kernels
-(`contrastkit.ops.extension.info()` tells which); nothing above this package knows the difference.
+References run on every device. Once the extension `contrastkit._C` is loaded, torch's dispatcher prefers its kernels
+(listed by `contrastkit.ops.extension.info()`); nothing above this package depends on which of the two runs.
 """
 
 from contrastkit.ops import extension

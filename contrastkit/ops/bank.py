@@ -1,11 +1,11 @@
-"""A memory bank: one vector of every image, drawn from as negatives (InstDisc, Sec. 3; CMC, Sec. 3.4).
+"""A memory bank: one vector per image, sampled for negatives (InstDisc, Sec. 3; CMC, Sec. 3.4).
 
 With rows r_ik = bank[index_ik], k = 0 the positive and k = 1, ..., m noise, and s_ik = q_i.r_ik / tau, the loss is
 
     NCE      softplus(c - s_i0) + sum_k softplus(s_ik - c),  c = log Z + log(m / M)     (InstDisc, Eqs. 4 to 7)
     softmax  logsumexp_k s_ik - s_i0
 
-and its gradient g_ik in s_ik needs nothing but s, so each row is read once: dq_i = sum_k g_ik r_ik / tau.
+and its gradient g_ik in s_ik depends on s alone, so each row is read once: dq_i = sum_k g_ik r_ik / tau.
 """
 
 import math
@@ -36,28 +36,29 @@ LIBRARY.define("bank_update_(Tensor(a!) bank, Tensor index, Tensor x, float m) -
 def bank_loss(
     query: Tensor, bank: Tensor, index: Tensor, *, tau: float | Tensor, Z: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Tell a query's own row of the bank from rows drawn as noise (InstDisc, Eqs. 4 to 7), by NCE or by softmax.
+    """Loss of telling a query's own row of the bank from noise rows, by NCE or softmax (InstDisc, Eqs. 4 to 7).
 
-    With V views, query v meets slot v of the bank and all share the draws: CMC's two banks are one [M, 2, C] and its
-    query the other view's features. The drawn rows are never copied out. Accumulation and results are in float32
-    (float64 where an input is). Gradients flow from loss to query and tau, never to the bank; there is no second
-    derivative.
+    With V views, query v is compared with slot v of the bank and all views share the draws: CMC's two banks are one
+    [M, 2, C], and its query is the other view's features. The drawn rows are not materialised. Accumulation and results
+    are in float32 (float64 if an input is). Gradients flow from loss to query and tau, never to the bank; second
+    derivatives are not supported.
 
     Args:
-        query: [N, C] or [N, V, C] floating, as a rule of unit length.
+        query: [N, C] or [N, V, C] floating, usually of unit length.
         bank: [M, C] or [M, V, C] floating; bfloat16 halves the time.
-        index: int64 [N, 1 + m], rows of the bank: the positive first, then m draws from all rows alike. A draw may
-            repeat or be the positive, as in the official code.
-        tau: temperature, above 0 (a tensor is not checked: that would synchronise); a 0-dim tensor may need a gradient.
+        index: int64 [N, 1 + m], rows of the bank: the positive first, then m uniform draws. A draw may repeat or be the
+            positive, as in the official code.
+        tau: temperature, above 0 (a tensor is not checked, to avoid a synchronisation); a 0-dim tensor may require a
+            gradient.
         Z: None for softmax over the 1 + m rows; for NCE the normalising constant, floating [V] (0-dim without V) on
-            the bank's device, above 0. Its estimate from a batch is M exp(lse).mean() / (1 + m).
+            the bank's device, above 0. A batch estimates it as M exp(lse).mean() / (1 + m).
 
     Returns:
-        loss [N] or [N, V]; lse, as much, the logarithm of the sum of exp(s) over all 1 + m rows; top1, as much, bool:
-        whether the positive's logit is at least every other's. lse and top1 carry no gradient.
+        loss, lse and top1, each [N] or [N, V]: lse is the logarithm of the sum of exp(s) over all 1 + m rows; top1 is
+        bool, whether the positive's logit is at least every other's. lse and top1 carry no gradient.
 
     Raises:
-        ValueError: shapes, dtypes or devices do not fit together, or tau <= 0.
+        ValueError: shapes, dtypes or devices do not match, or tau <= 0.
         IndexError: an index outside the bank (on CUDA a device-side assertion, as in torch).
 
     Sources: InstDisc, https://arxiv.org/abs/1805.01978, Sec. 3.2; CMC, https://arxiv.org/abs/1906.05849, Sec. 3.4. The
@@ -110,7 +111,7 @@ def _reference(
             r = bank.index_select(0, drawn.flatten()).to(dtype).view(*drawn.shape, V, C)
             s = torch.einsum("nvc,nkvc->nvk", q[rows], r)
             lse[rows] = s.logsumexp(2)
-            same = (drawn == drawn[:, :1])[:, None]  # the positive ties with itself, however products round
+            same = (drawn == drawn[:, :1])[:, None]  # the positive ties with itself, whatever the rounding
             top1[rows] = s[..., 0] >= s.masked_fill(same, -math.inf).amax(2)
             if Z is None:
                 loss[rows] = lse[rows] - s[..., 0]
@@ -160,9 +161,9 @@ torch.library.register_autograd("contrastkit::bank_loss", _backward, setup_conte
 def bank_update_(bank: Tensor, index: Tensor, x: Tensor, *, m: float) -> None:
     """Move rows of the bank towards a batch's features and back to unit length, in place (InstDisc, Sec. 3.3).
 
-    Row y = index_i becomes r / max(|r|, 1e-12) with r = m bank_y + (1 - m) x_i, in float32 (float64 where an input is).
-    Where an image stands in the batch twice the last one counts, and each starts from the row before the call. Nothing
-    of it enters autograd's graph.
+    Row y = index_i becomes r / max(|r|, 1e-12) with r = m bank_y + (1 - m) x_i, in float32 (float64 if an input is).
+    If an image occurs twice in the batch, the last one counts, and each starts from the row before the call. The update
+    is not recorded by autograd.
 
     Args:
         bank: [M, C] or [M, V, C], written in place, any floating dtype (a row is rounded to it once).
@@ -171,7 +172,7 @@ def bank_update_(bank: Tensor, index: Tensor, x: Tensor, *, m: float) -> None:
         m: momentum in [0, 1]; 0.5 in the official code.
 
     Raises:
-        ValueError: shapes, dtypes or devices do not fit together, or m lies outside [0, 1].
+        ValueError: shapes, dtypes or devices do not match, or m is outside [0, 1].
         IndexError: an index outside the bank (on CUDA a device-side assertion, as in torch).
 
     Source: InstDisc, https://arxiv.org/abs/1805.01978, Sec. 3.3; the official code's lib/NCEAverage.py for the norm.
@@ -203,7 +204,7 @@ def _update_reference(bank: Tensor, index: Tensor, x: Tensor, m: float) -> None:
         return
     dtype = accumulator(bank, x)
     rows = F.normalize(torch.lerp(bank.index_select(0, index).to(dtype), x.to(dtype), 1 - m), dim=-1)
-    # index_put_ leaves open which of two equal indices wins: every one writes the last one's row
+    # index_put_ does not specify which of two equal indices wins, so each of them writes the last one's row.
     last = (index[:, None] == index).to(torch.uint8).cumsum(1).argmax(1)
     bank.index_copy_(0, index, rows[last].to(bank.dtype))
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from contrastkit.compat import foreach_lerp_
 from contrastkit.ops.library import LIBRARY
 
 LIBRARY.define("ema_(Tensor(a!)[] averages, Tensor[] params, float m) -> ()")
@@ -14,9 +15,9 @@ def ema_(averages: Sequence[Tensor], params: Sequence[Tensor], m: float) -> None
     """Move each average towards its parameter, in place: a <- m a + (1 - m) p (MoCo, Eq. 2).
 
     Computed in float32 (float64 where either is float64) as a + (1 - m)(p - a), and for m <= 1/2 as p - m (p - a):
-    m = 0 copies the parameter exactly and m = 1 changes nothing. Nothing of it enters autograd's graph.
-    An average kept in bfloat16 loses updates smaller than its last bit: keep averages in float32. Where all are float32
-    and larger than the caches (from 32 MiB on) torch._foreach_lerp_ is at the memory's limit, and serves on the CPU.
+    m = 0 copies the parameter exactly and m = 1 changes nothing. The update is not recorded by
+    autograd. An average in bfloat16 loses updates smaller than its last bit, so keep averages in float32. On the CPU,
+    float32 averages larger than the caches (from 32 MiB) use torch._foreach_lerp_, which reaches the memory bandwidth.
 
     Args:
         averages: tensors of any floating dtype and strides, written in place.
@@ -24,7 +25,7 @@ def ema_(averages: Sequence[Tensor], params: Sequence[Tensor], m: float) -> None
         m: momentum in [0, 1].
 
     Raises:
-        ValueError: the lists do not match, or m lies outside [0, 1].
+        ValueError: the lists do not match, or m is outside [0, 1].
 
     Source: MoCo, https://arxiv.org/abs/1911.05722, Eq. 2.
     """
@@ -42,9 +43,9 @@ def _reference(averages: list[Tensor], params: list[Tensor], m: float) -> None:
     _check(averages, params)
     same = [(a, p) for a, p in zip(averages, params, strict=True) if a.dtype == p.dtype]
     if same:
-        torch._foreach_lerp_([a for a, _ in same], [p for _, p in same], 1.0 - m)
+        foreach_lerp_([a for a, _ in same], [p for _, p in same], 1.0 - m)
     for a, p in zip(averages, params, strict=True):
-        if a.dtype != p.dtype:  # lerp wants one dtype; two different ones promote to float32 or float64
+        if a.dtype != p.dtype:  # lerp takes a single dtype; two different ones promote to float32 or float64
             wide = torch.promote_types(a.dtype, p.dtype)
             a.copy_(torch.lerp(a.to(wide), p.to(wide), 1.0 - m))
 
@@ -55,7 +56,7 @@ def _fake(averages: list[Tensor], params: list[Tensor], m: float) -> None:
 
 
 def _check(averages: list[Tensor], params: list[Tensor]) -> None:
-    """Kernels do the same (csrc/ema.h): of hundreds of pairs Python's own time would show."""
+    """The kernels check by themselves (csrc/ema.h): for hundreds of pairs Python would be slow."""
     for i, (a, p) in enumerate(zip(averages, params, strict=True)):
         if a.shape != p.shape or a.device != p.device or not (a.is_floating_point() and p.is_floating_point()):
             raise ValueError(

@@ -7,7 +7,8 @@ With s_ij = q_i.k_j / tau over the negatives of row i and s_i+ = q_i.p_i / tau,
     dq_i   = w_i (O_i - p_i) / tau                     dp_i = -w_i q_i / tau
     dtau_i = -q_i.dq_i / tau                           dk_j = sum_i P_ij q_i / tau
 
-so forward yields every gradient but the keys' for one more product; those are a second op, called where needed.
+so forward yields every gradient except that of the keys at the cost of one more product; the keys' gradient is a second
+op, called only if needed.
 """
 
 from typing import Any
@@ -48,26 +49,27 @@ def infonce(
 
         loss_i = -q_i.p_i/tau + log( exp(q_i.p_i/tau) + sum over keys j not masked of exp(q_i.k_j/tau) )
 
-    Dtypes may differ; accumulation, and every result, is in float32 (float64 where any input is). Gradients flow from
-    loss to query, positive, keys and tau, and only those that need one are computed; there is no second derivative.
-    Autocast has no say in it. A row without negatives has loss 0 and gradient 0.
+    Dtypes may differ; accumulation and all results are in float32 (float64 if any input is), under autocast too.
+    Gradients flow from loss to query, positive, keys and tau, and only required ones are computed; second derivatives
+    are not supported. A row without negatives has loss 0 and gradient 0.
 
     Args:
-        query: [N, C] floating, as a rule of unit length; nothing is normalised here.
-        positive: [N, C] the key that each query should find.
-        keys: [K, C] the negatives. K = 0 is allowed.
-        tau: temperature, above 0 (a tensor is not checked: that would synchronise); a 0-dim tensor may need a gradient.
-        exclude: int64 [N, E], keys that are no negatives of row i; any number that is no key's, as -1, pads.
-        n_valid: 0-dim int64, only the first n_valid keys count; what the others hold does not matter.
-        ids: int64 ([N], [K]); a key with the query's id is no negative of it.
+        query: [N, C] floating, usually of unit length; nothing is normalised here.
+        positive: [N, C], the matching key of each query.
+        keys: [K, C], the negatives. K = 0 is allowed.
+        tau: temperature, above 0 (a tensor is not checked, to avoid a synchronisation); a 0-dim tensor may require a
+            gradient.
+        exclude: int64 [N, E], keys that are not negatives of row i; pad with any invalid index, such as -1.
+        n_valid: 0-dim int64: only the first n_valid keys count; the values of the others do not matter.
+        ids: int64 ([N], [K]); keys with the id of a query are not its negatives.
 
     Returns:
         loss [N]; lse [N], the logarithm of the sum above; top1 [N] bool, whether the positive's logit is at least every
-        negative's (a tie is a hit, as is a row without negatives; NaN is none). lse and top1 carry no gradient. Only
-        the CPU's kernels round a negative equal to the positive as they round the positive, so that they surely tie.
+        negative's (true for ties and for rows without negatives, false for NaN). lse and top1 carry no gradient. Only
+        the CPU kernels guarantee that a negative equal to the positive ties with it, by rounding both alike.
 
     Raises:
-        ValueError: shapes, dtypes or devices do not fit together, or tau <= 0.
+        ValueError: shapes, dtypes or devices do not match, or tau <= 0.
 
     Sources: CPC, https://arxiv.org/abs/1807.03748, Eq. 4; MoCo, https://arxiv.org/abs/1911.05722, Eq. 1.
     """
@@ -119,12 +121,12 @@ def _logits(
     query_ids: Tensor | None,
     key_ids: Tensor | None,
 ) -> Tensor:
-    """The block [n, K] of s, minus infinity where a key is no negative."""
+    """The block [n, K] of s, minus infinity where a key is not a negative."""
     s = q @ k.T
     if exclude is not None and exclude.numel() and s.shape[1]:
         columns = exclude[rows]
         inside = columns.clamp(0, s.shape[1] - 1)
-        # the minimum with -inf, or with +inf for a pad: unlike a plain scatter, no order of writing matters
+        # The minimum with -inf, or with +inf for padding: unlike a plain scatter, independent of the order of writes.
         bound = torch.where(columns == inside, -torch.inf, torch.inf).to(s.dtype)
         s.scatter_reduce_(1, inside, bound, "amin")
     if n_valid is not None:
@@ -151,15 +153,15 @@ def _reference(
     with torch.autocast(query.device.type, enabled=False):
         tau = tau.to(dtype)
         q, p, k = query.to(dtype) / tau, positive.to(dtype), keys.to(dtype)
-        if n_valid is not None:  # what lies beyond may be anything, and 0 times NaN is NaN
+        if n_valid is not None:  # the other keys may be anything, and 0 times NaN is NaN
             k = k.masked_fill(torch.arange(K, device=k.device)[:, None] >= n_valid, 0)
         s_positive = (q * p).sum(1)
         L, top = s_positive.new_empty(N), s_positive.new_empty(N)
-        O = q.new_empty(q.shape if with_dquery else (0,))  # noqa: E741 (the letter of attention's output)
+        O = q.new_empty(q.shape if with_dquery else (0,))  # noqa: E741 (the output of attention)
         for rows in blocks(N, K, query.device):
             s = _logits(q[rows], k, rows, exclude, n_valid, query_ids, key_ids)
             top[rows] = s.amax(1) if K else -torch.inf
-            m = top[rows].clamp(min=torch.finfo(dtype).min)  # finite also where every key is masked
+            m = top[rows].clamp(min=torch.finfo(dtype).min)  # finite even if every key is masked
             e = s.sub_(m[:, None]).exp_()
             z = e.sum(1)
             L[rows] = m + z.log()
@@ -214,7 +216,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     loss, lse, top1, dquery = output
     ctx.mark_non_differentiable(lse, top1, dquery)
     need_query, need_positive, need_keys, need_tau = ctx.needs_input_grad[:4]
-    # Saved only where a gradient asks for it: MoCo's queue is not, and may be written before backward.
+    # Saved only if a gradient needs it: MoCo's queue needs none, and may be overwritten before backward.
     ctx.save_for_backward(
         dquery,
         loss if need_positive else None,

@@ -1,4 +1,4 @@
-"""The operator library `torch.ops.contrastkit`, and what its operators share."""
+"""The operator library `torch.ops.contrastkit`, and helpers shared by its operators."""
 
 import functools
 from collections.abc import Callable
@@ -10,23 +10,23 @@ from torch.autograd.forward_ad import unpack_dual
 
 LIBRARY = torch.library.Library("contrastkit", "DEF")
 
-# References work on blocks of rows, so that the logits of one block stay near the cores.
+# References work on blocks of rows, so that the logits of a block stay in the caches.
 _BLOCK = {"cpu": 2**22, "cuda": 2**26}
 
 
 def accumulator(*tensors: Tensor) -> torch.dtype:
-    """The dtype of arithmetic and results: float64 where any input is, else float32."""
+    """The dtype of arithmetic and results: float64 if any input is, else float32."""
     return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
 
 
 def blocks(N: int, K: int, device: torch.device) -> list[slice]:
-    """Slices of N rows, such that K numbers for each row of a slice are not too many."""
+    """Slices of N rows, small enough for K numbers per row of a slice."""
     n = max(1, _BLOCK["cpu" if device.type == "cpu" else "cuda"] // max(K, 1))
     return [slice(i, min(i + n, N)) for i in range(0, N, n)]
 
 
 def temperature(op: str, tau: float | Tensor, device: torch.device) -> Tensor:
-    """Check a temperature for work on `device`; a float becomes a 0-dim tensor on the CPU."""
+    """Check a temperature for use on `device`; a float becomes a 0-dim tensor on the CPU."""
     if not isinstance(tau, Tensor):
         if not isinstance(tau, (int, float)) or not tau > 0:
             raise ValueError(f"{op}: tau must be a number above 0, got {tau!r}")
@@ -39,24 +39,24 @@ def temperature(op: str, tau: float | Tensor, device: torch.device) -> Tensor:
 
 
 def softplus(x: Tensor) -> Tensor:
-    """log(1 + exp(x)); torch's own takes x for it from 20 on, which float64 sees."""
+    """log(1 + exp(x)); torch's softplus returns x from 20 upwards, which is inexact in float64."""
     return torch.logaddexp(x, x.new_zeros(()))
 
 
 def refuse_forward_mode(op: str, *inputs: Tensor) -> None:
-    """Forward-mode differentiation finds no rule in an operator, and would take that for a derivative of zero."""
+    """Refuse forward-mode differentiation: without a rule it would silently take the derivative for zero."""
     if any(unpack_dual(t).tangent is not None for t in inputs):
-        raise NotImplementedError(f"{op}: forward-mode differentiation is not offered; use backward()")
+        raise NotImplementedError(f"{op}: forward-mode differentiation is not supported; use backward()")
 
 
 Gradients = tuple[Tensor | None, ...]
 
 
 def once_differentiable(backward: Callable[[Any, Gradients, Tensor], Gradients]) -> Callable[..., Gradients]:
-    """Make a backward(ctx, saved tensors, gradient of the loss) one whose results refuse to be differentiated again.
+    """Wrap a backward(ctx, saved tensors, gradient of the loss) so that differentiating its results is an error.
 
-    Every input that may need a gradient must be among the saved tensors. torch's own decorator refuses only where the
-    gradient of the loss needs a gradient: a penalty on the gradient of a mean would silently count nothing.
+    All inputs that may require a gradient must be among the saved tensors. torch's own decorator refuses only if the
+    gradient of the loss requires a gradient: a penalty on the gradient of a mean would silently have no effect.
     """
 
     @functools.wraps(backward)
@@ -72,7 +72,7 @@ def once_differentiable(backward: Callable[[Any, Gradients, Tensor], Gradients])
 
 
 class _Once(torch.autograd.Function):
-    """Gradients as they are, tied to all that they depend on."""
+    """The identity on gradients, connected to everything they depend on."""
 
     @staticmethod
     def forward(ctx: Any, gradients: Gradients, *causes: Tensor) -> Gradients:

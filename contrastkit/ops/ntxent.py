@@ -1,4 +1,4 @@
-"""NT-Xent: every view of a batch finds its other view among all others (SimCLR, Eq. 1).
+"""NT-Xent: every view of a batch is matched with its other view among all others (SimCLR, Eq. 1).
 
 With s_ij = z_i.z_j / tau, p(i) the other view of i, and L_i = logsumexp of s_ij over j other than i and p(i),
 
@@ -6,8 +6,8 @@ With s_ij = z_i.z_j / tau, p(i) the other view of i, and L_i = logsumexp of s_ij
     dz_i   = 1/tau [ sum_j (g_i P_ij + g_j P_ji) z_j + (g_i expm1(-loss_i) + g_p expm1(-loss_p)) z_p ]
     dtau   = -sum_i z_i.dz_i / (2 tau)
 
-where g is the gradient of the losses. s is symmetric: a kernel needs one half of it in each direction, 4 N^2 C
-operations for both instead of 8. With the log-sum-exps of all ranks, each finds its own rows' whole gradient.
+where g is the gradient of the losses. s is symmetric: a kernel computes one half of it in each direction, 4 N^2 C
+operations for both instead of 8. With the log-sum-exps of all ranks, each computes the whole gradient of its own rows.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ from contrastkit.ops.library import (
     temperature,
 )
 
-# Rows come in groups of 2n, one group a rank; losses and gradients are those of rows first, ..., last - 1.
+# Rows come in groups of 2n, one group per rank; losses and gradients are those of rows first, ..., last - 1.
 LIBRARY.define("ntxent(Tensor z, Tensor tau, int n, int first, int last) -> (Tensor loss, Tensor lse, Tensor top1)")
 LIBRARY.define(
     "ntxent_dz(Tensor g, Tensor loss, Tensor lse, Tensor z, Tensor tau, int n, int first, int last) -> Tensor"
@@ -39,8 +39,8 @@ def ntxent(z: Tensor, *, tau: float | Tensor, across_ranks: bool = False) -> tup
 
         loss_i = -z_i.z_p/tau + log( sum over j != i of exp(z_i.z_j/tau) ),   p = i + n or i - n
 
-    Accumulation and results are in float32 (float64 for float64); autocast has no say in it. Gradients flow from loss
-    to z and tau; there is no second derivative. Nothing of size [2n, 2n] is ever held.
+    Accumulation and results are in float32 (float64 for float64), under autocast too. Gradients flow from loss to z and
+    tau; second derivatives are not supported. No matrix [2n, 2n] is ever stored.
 
     Args:
         z: [2n, C] floating, as a rule of unit length: n images' first views, then their second views.

@@ -15,17 +15,17 @@ def queue_push_(
     """Write a batch over the oldest keys of a ring, in place and without a host synchronisation.
 
     Row i goes to `keys[(pointer + i) % K]`; then pointer becomes (pointer + N) % K. The batch may have any size: it
-    wraps around, and of a batch larger than the ring the last K rows stay. Nothing of it enters autograd's graph.
+    wraps around, and only the last K rows of a larger batch remain. The update is not recorded by autograd.
 
     Args:
-        keys: [K, C] the ring, written in place, any floating dtype (x is rounded to it once).
-        pointer: 0-dim int64 on the device of keys, in [0, K); moved in place.
-        x: [N, C] the new keys, any floating dtype; they may be rows of keys.
-        n_valid: 0-dim int64 on the device of keys: how many keys have been filled, becomes min(n_valid + N, K).
+        keys: [K, C], the ring, written in place, any floating dtype (x is rounded to it once).
+        pointer: 0-dim int64 on the device of keys, in [0, K); advanced in place.
+        x: [N, C], the new keys, any floating dtype; it may be a view of keys.
+        n_valid: 0-dim int64 on the device of keys: number of filled keys, becomes min(n_valid + N, K).
         normalize: divide each row by max(its L2 norm, 1e-12) first, in float32 (float64 for float64).
 
     Raises:
-        ValueError: shapes, dtypes or devices do not fit together.
+        ValueError: shapes, dtypes or devices do not match.
 
     Source: MoCo, https://arxiv.org/abs/1911.05722, Algorithm 1 (`enqueue`, `dequeue`).
     """
@@ -49,7 +49,7 @@ def _reference(keys: Tensor, pointer: Tensor, x: Tensor, n_valid: Tensor | None,
     x = x[-K:]
     if normalize:
         x = F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1)
-    keys.index_copy_(0, rows, x.to(keys.dtype, copy=True))  # a copy: x may lie in keys
+    keys.index_copy_(0, rows, x.to(keys.dtype, copy=True))  # a copy: x may share memory with keys
     pointer.add_(N).remainder_(K)
     if n_valid is not None:
         n_valid.add_(N).clamp_(max=K)

@@ -1,16 +1,16 @@
-"""Sinkhorn-Knopp: codes that use every prototype alike (SwAV, Eq. 3).
+"""Sinkhorn-Knopp: codes that use all prototypes equally (SwAV, Eq. 3).
 
-The official code divides the whole matrix Q in turn, by its prototypes' sums and by its samples' sums. Here Q is never
-rewritten. With top_k the largest score of prototype k, d_i = max_k (s_ik - top_k), which is 0 or less, and
-E_ik = exp((s_ik - top_k - d_i) / epsilon), Q's factors are two vectors, and of them only the prototypes' sums t are
-kept:
+The official code divides the whole matrix Q alternately by the sums of its prototypes and of its samples. Here Q is not
+rewritten. With top_k the largest score of prototype k, d_i = max_k (s_ik - top_k) <= 0, and
+E_ik = exp((s_ik - top_k - d_i) / epsilon), the factors of Q are two vectors, of which only the prototypes' sums t are
+stored:
 
     t_k = sum_i exp(d_i / epsilon) E_ik
     t_k <- K/N sum_i E_ik / (sum_l E_il / t_l),    iterations - 1 times
     codes_ik = (E_ik / t_k) / (sum_l E_il / t_l)
 
-Factors of a row or a column of Q cancel: no score is too large or too small for exp, since every row of E and every
-column has a 1 in it, and the first sums undo what was taken from the rows. K/N keeps t of one size.
+Factors of a row or a column of Q cancel. No score overflows or underflows in exp, since every row and every column of E
+contains a 1, and the first sums undo the shift of the rows. The factor K/N keeps the scale of t.
 """
 
 import torch
@@ -20,26 +20,26 @@ from contrastkit import dist
 from contrastkit.ops.library import LIBRARY, accumulator
 
 LIBRARY.define("sinkhorn(Tensor scores, float epsilon, int iterations) -> Tensor")
-# Its three kinds of passes, between which the sums of all ranks are added.
+# Its three kinds of passes, with a reduction over the ranks between them.
 LIBRARY.define("sinkhorn_begin(Tensor scores, Tensor tops, float epsilon) -> (Tensor E, Tensor t)")
 LIBRARY.define("sinkhorn_sums(Tensor E, Tensor t, float scale) -> Tensor")
 LIBRARY.define("sinkhorn_end_(Tensor(a!) E, Tensor t) -> ()")
 
-TINY = 1e-30  # the least sum of a prototype that is divided by: that of one whose scores are all minus infinity
+TINY = 1e-30  # lower bound of a divisor, for prototypes whose scores are all minus infinity
 
 
 def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, across_ranks: bool = False) -> Tensor:
-    """Codes of samples over prototypes, each prototype used alike as far as `iterations` go (SwAV, Eqs. 3 to 5).
+    """Codes of samples over prototypes, with equal use of the prototypes after enough iterations (SwAV, Eqs. 3 to 5).
 
-    Arithmetic and results are in float32 (float64 for float64), without gradient. Scores may be of any size. A
-    prototype whose scores are all minus infinity gets no sample; any other gets its share, however far the samples.
+    Arithmetic and results are in float32 (float64 for float64), without gradient. Scores may have any magnitude. A
+    prototype whose scores are all minus infinity gets no samples; any other gets its share, however distant they are.
 
     Args:
         scores: [N, K] floating, similarity of sample and prototype.
-        epsilon: above 0; the smaller, the closer to one prototype a sample.
+        epsilon: above 0; smaller values assign a sample more sharply.
         iterations: at least 1; 3 in the paper.
-        across_ranks: balance over the samples of all ranks, as many on each: K numbers are reduced once to begin with
-            and once an iteration.
+        across_ranks: balance over the samples of all ranks, equally many on each: K numbers are reduced once at the
+            start and once per iteration.
 
     Returns:
         [N, K] codes; each row sums to 1.
@@ -48,7 +48,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, acro
         ValueError: scores is not a floating matrix, epsilon <= 0 or iterations < 1.
 
     Sources: SwAV, https://arxiv.org/abs/2006.09882, Sec. 3.1; Cuturi 2013, https://arxiv.org/abs/1306.0895. The result
-    is that of the official code's `distributed_sinkhorn` (main_swav.py), also where its exp overflows or vanishes.
+    equals that of the official code's `distributed_sinkhorn` (main_swav.py), also where its exp overflows or vanishes.
     """
     if scores.ndim != 2 or not scores.is_floating_point():
         raise ValueError(f"sinkhorn: scores must be floating [N, K], got {scores.dtype}{list(scores.shape)}")
@@ -95,7 +95,7 @@ def _begin_reference(scores: Tensor, tops: Tensor, epsilon: float) -> tuple[Tens
 
 @torch.library.impl(LIBRARY, "sinkhorn_sums", "CompositeExplicitAutograd")
 def _sums_reference(E: Tensor, t: Tensor, scale: float) -> Tensor:
-    """The next t [K], of this rank's samples, times scale: K over the number of samples keeps t of one size."""
+    """The next t [K], of this rank's samples, times scale: K over the number of samples keeps the scale of t."""
     return (E @ t.clamp(min=TINY).reciprocal()).reciprocal() @ E * scale
 
 

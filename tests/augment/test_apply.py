@@ -166,8 +166,8 @@ def test_a_large_image_does_not_depend_on_its_batch_either():
 
 @pytest.mark.parametrize("listed", [False, True])
 def test_views_in_one_call_equal_views_in_two(listed):
-    images, view = photos(20), replace(VIEWS["moco-v2"][0], size=32)
-    images = list(images) if listed else images
+    view = replace(VIEWS["moco-v2"][0], size=32)
+    images = list(photos(20)) if listed else photos(20)
     both = random_views(images, view, seed=0, epoch=0, index=torch.arange(20), v=torch.tensor([[0], [1]]))
     assert torch.equal(both[:20], run(images, view))
     assert torch.equal(both[20:], run(images, view, v=1))

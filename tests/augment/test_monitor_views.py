@@ -1,6 +1,7 @@
 """The monitor compares two views of an image that differ, by their row and by their draws."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -34,8 +35,9 @@ def alignment(*views: View) -> float:
     data = DataSet("photos", source, None, source)
     device = torch.device("cpu")
     monitor = Monitor(data, views, size=16, seed=0, device=device, every=1, chance_loss=None)
+    encoder: Any = Pixels()
     method = PixelMethod()
-    method.online = Tower(Pixels(), nn.Identity())
+    method.online = Tower(encoder, nn.Identity())
     return monitor.evaluate(method, loss=0.0)["alignment"]
 
 

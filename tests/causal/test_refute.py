@@ -37,6 +37,8 @@ from contrastkit.causal.refute.placebo import placebo_outcome, placebo_treatment
 from contrastkit.errors import UserError
 from contrastkit.tables.covariates import Covariates
 
+DATA = Path(os.environ.get("CONTRASTKIT_DATA", "none"))
+
 
 def world(n: int = 300, seed: int = 0, effect: float = 2.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Confounded by the first of three columns."""
@@ -410,11 +412,12 @@ def test_the_command_knows_every_estimator() -> None:
     assert set(asked) == {name for estimand in ("ATT", "ATC", "ATE") for name in estimators(estimand)}  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(
+    not (DATA / "causal" / "lalonde").is_dir(), reason="LaLonde's data: no causal/lalonde in CONTRASTKIT_DATA"
+)
 def test_lalondes_survey_fails_a_placebo_that_his_trial_passes(capsys: pytest.CaptureFixture[str]) -> None:
     """Earnings of 1975 are from before the programme: unconfoundedness given the other covariates is refuted."""
-    if not (Path(os.environ.get("CONTRASTKIT_DATA", "none")) / "causal" / "lalonde").is_dir():
-        pytest.skip("LaLonde's data: no causal/lalonde in CONTRASTKIT_DATA")
     asked = ["--placebo-outcome=re75", "--without=u75", "--draws=20", "--estimator=ols"]
     for name, word in (("lalonde", "FAIL"), ("lalonde-trial", "PASS")):
-        run(f"--data={name}", *asked)
+        run(f"--data={name}", f"--data-dir={DATA}", *asked)
         assert f"{word}  placebo outcome" in capsys.readouterr().out

@@ -47,13 +47,13 @@ def same(a: Any, b: Any) -> bool:
 
 def options_of(app: typer.Typer) -> set[tuple[str, str]]:
     """Every (command, option) below an app: ("simulate selection", "mode")."""
-    found = set()
+    options: set[tuple[str, str]] = set()
 
     def walk(command: Any, path: tuple[str, ...]) -> None:
         for name, child in getattr(command, "commands", {}).items():
             walk(child, (*path, name))
         if not hasattr(command, "commands"):
-            found.update((" ".join(path), parameter.name) for parameter in command.params)
+            options.update((" ".join(path), parameter.name) for parameter in command.params)
 
     walk(typer.main.get_command(app), ())
-    return found
+    return options

@@ -1,13 +1,16 @@
 """ablate: the debate's rows in their order, resumed row by row, refused where they would not be comparable."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contrastkit.cli.main import main
 
 from contrastkit.methods.byol import ABLATION
+from contrastkit.training import Options
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--val-fraction=0.2", "--monitor-every=1"]
 
@@ -28,7 +31,7 @@ def test_seven_rows_measured_beside_the_published_ones(
 
     monkeypatch.setattr(ablation, "train", signalled_at_the_end_of_the_third)
     assert main(command) == 0
-    assert "2 of 7 rows are measured: the same command resumes" in capsys.readouterr().out
+    assert "2 of 7 rows measured so far: repeat the command to resume" in capsys.readouterr().out
     rows = json.loads((tmp_path / "all" / "ablation.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["contrastive loss", "BYOL"]
 
@@ -64,6 +67,27 @@ def test_seven_rows_measured_beside_the_published_ones(
     (tmp_path / "all" / "ablation.json").write_text("{")
     assert main(command) == 2
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_each_option_reaches_the_library(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contrastkit import ablation
+
+    asked: list[tuple[str, Any, Any, Path]] = []
+
+    def spy(name: str, recipe: Any, options: Any, data: object, *, out: Path, reporter: object) -> Iterator[object]:
+        asked.append((name, recipe, options, out))
+        return iter(())
+
+    monkeypatch.setattr(ablation, "byol_norm", spy)
+    given = ["--recipe=tiny", "--encoder=resnet18", "--epochs=3", "--lr=0.5", "--monitor-every=4", "--workers=2"]
+    given += ["--device=cpu", "--seed=6", "--val-fraction=0.25", f"--data={images}", f"--data-dir={tmp_path}"]
+    assert main(["ablate", "byol-norm", *given, f"--out={tmp_path / 'x'}"]) == 0
+    ((name, recipe, options, out),) = asked
+    assert (name, out) == ("byol/tiny", tmp_path / "x")
+    assert (recipe.encoder, recipe.epochs, recipe.lr) == ("resnet18", 3, 0.5)
+    assert options == Options(
+        data=str(images), data_dir=tmp_path, device="cpu", seed=6, val_fraction=0.25, monitor_every=4, workers=2
+    )
 
 
 def test_what_cannot_be_evaluated_is_not_trained(

@@ -44,7 +44,6 @@ Options = dict[str, Any]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Two tables, their features and weights, in a folder of their own; pictures and grids are made small."""
     with contextlib.chdir(tmp_path_factory.mktemp("causal")), pytest.MonkeyPatch.context() as patch:
-        patch.delenv("CONTRASTKIT_DATA", raising=False)
         patch.setattr(worlds, "picture", lambda visited, path: None)
         patch.setattr("contrastkit.causal.refute.confounding.STRENGTHS", (0.0, 0.1))
         for seed, name in enumerate(("table", "other")):
@@ -137,8 +136,8 @@ def balance(options: Options) -> Any:
 
 def weight(options: Options) -> Any:
     X, T, Y, rest = split(options)
-    rest = {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | rest
-    return {"weight": weights(X, T, Y, **rest)[0]}
+    how: dict[str, Any] = {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | rest
+    return {"weight": weights(X, T, Y, **how)[0]}
 
 
 def propensity(options: Options) -> Any:

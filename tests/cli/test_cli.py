@@ -4,15 +4,15 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import typer
 from contrastkit.cli import screen
-from contrastkit.cli.main import app, main
+from contrastkit.cli.main import ORDER, app, main
 from contrastkit.cli.methods import per_view
 from PIL import Image
 
@@ -25,14 +25,6 @@ from contrastkit.names import METHODS
 from contrastkit.run import Run
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_data_dir() -> Iterator[None]:
-    """What the reader's shell says of it is no matter here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("CONTRASTKIT_DATA", raising=False)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +48,17 @@ def one_error_line(capsys: pytest.CaptureFixture[str], *args: object) -> str:
 # ---------------------------------------- what reaches the library
 
 
-def reached(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[object, ...]:
-    """Name, recipe, options and how of the training that a command asks for."""
-    asked: list[tuple[object, ...]] = []
+def reached(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[str, Any, Any, dict[str, Any]]:
+    """Name, recipe, options and further arguments with which a command calls contrastkit.training.train."""
+    calls: list[tuple[str, Any, Any, dict[str, Any]]] = []
 
-    def train(name: str, recipe: object, options: object, **how: object) -> library.Outcome:
-        asked.append((name, recipe, options, how))
+    def train(name: str, recipe: Any, options: Any, **how: Any) -> library.Outcome:
+        calls.append((name, recipe, options, how))
         return library.Outcome(Run(Path(".")), 0, True, False, 0.0, 0.0)
 
     monkeypatch.setattr(library, "train", train)
     assert main(["train", *map(str, args)]) == 0
-    return asked[0]
+    return calls[0]
 
 
 def test_without_options_the_embedded_digits_and_their_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +71,7 @@ def test_without_options_the_embedded_digits_and_their_recipe(monkeypatch: pytes
 def test_without_out_a_run_takes_a_folder_that_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("runs/moco-v2-digits-affdigits", "runs/moco-v2-digits-affdigits-2"):
-        assert reached(monkeypatch, "moco")[3]["out"] == Path(folder)  # type: ignore[index]
+        assert reached(monkeypatch, "moco")[3]["out"] == Path(folder)
         Path(folder).mkdir(parents=True)
 
 
@@ -93,10 +85,9 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
     )  # fmt: skip
     first, second = (replace(v, size=12, gray_first=True) for v in VIEWS["simclr-cifar"])
     assert name == "moco-v1/tiny"
-    assert recipe == replace(
-        RECIPES["moco-v1/tiny"], tau=0.5, K=99, symmetric=True, milestones=(0.1, 0.2), schedule="step",
-        views=(replace(first, blur_p=0.1), replace(second, blur_p=0.2)),
-    )  # fmt: skip
+    numbers: dict[str, Any] = {"tau": 0.5, "K": 99, "symmetric": True, "milestones": (0.1, 0.2), "schedule": "step"}
+    both = (replace(first, blur_p=0.1), replace(second, blur_p=0.2))
+    assert recipe == replace(RECIPES["moco-v1/tiny"], **numbers, views=both)
     assert options == library.Options(
         data=str(images), workers=3, seed=7, precision="float32", compile=True, save_every=2, monitor_every=3,
         max_bad=0.5, val_fraction=0.25, device="cpu", data_dir=images.parent,
@@ -106,15 +97,15 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
 
 def test_a_pair_of_numbers_is_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
     _, recipe, *_ = reached(monkeypatch, "moco", "--zoom-min=1.5", "--zoom-max=2", "--out=r")  # digits: 0.7 to 1.3
-    assert [(v.zoom_min, v.zoom_max) for v in recipe.views] == [(1.5, 2.0)] * 2  # type: ignore[attr-defined]
+    assert [(v.zoom_min, v.zoom_max) for v in recipe.views] == [(1.5, 2.0)] * 2
 
 
 def test_any_row_of_views_goes_to_a_method_of_many_crops(monkeypatch: pytest.MonkeyPatch, images: Path) -> None:
     common = (f"--data={images}", "--encoder=tiny", "--out=r")
     _, recipe, *_ = reached(monkeypatch, "swav", *common, "--views=swav", "--size=16,16,8,8,8,8,8,8")
-    assert [view.size for view in recipe.views] == [16, 16, *[8] * 6]  # type: ignore[attr-defined]
+    assert [view.size for view in recipe.views] == [16, 16, *[8] * 6]
     _, recipe, *_ = reached(monkeypatch, "dino", *common, "--views=moco-cifar")
-    assert len(recipe.views) == 2  # type: ignore[attr-defined]
+    assert len(recipe.views) == 2
 
 
 def test_a_folder_does_not_stand_in_for_a_named_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -123,9 +114,9 @@ def test_a_folder_does_not_stand_in_for_a_named_set(monkeypatch: pytest.MonkeyPa
         Path(name).mkdir()
         for image in ("a.png", "b.png"):
             Image.new("RGB", (80, 80)).save(Path(name) / image)
-    assert reached(monkeypatch, "moco", "--data=digits", "--out=r")[2].data == "digits"  # type: ignore[attr-defined]
+    assert reached(monkeypatch, "moco", "--data=digits", "--out=r")[2].data == "digits"
     own = ["moco", "--data=mine", "--batch=2", "--bn-groups=1", "--out=r"]
-    assert reached(monkeypatch, *own)[2].data == str(tmp_path / "mine")  # type: ignore[attr-defined]
+    assert reached(monkeypatch, *own)[2].data == str(tmp_path / "mine")
 
 
 def test_the_row_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +128,9 @@ def test_resume_needs_nothing_else(monkeypatch: pytest.MonkeyPatch, run: Path, i
     name, recipe, options, how = reached(monkeypatch, "moco", f"--resume={run}")
     kept = json.loads((run / "recipe.json").read_text())
     assert name == kept["name"] == "moco-v2/tiny"
-    assert recipe.K == 64 and recipe.epochs == 2 and recipe.views[1].size == 12  # type: ignore[attr-defined]
+    assert recipe.K == 64 and recipe.epochs == 2 and recipe.views[1].size == 12
     assert options == library.Options(**kept["options"])
-    assert (options.data, options.val_fraction, options.monitor_every) == (str(images), 0.2, 0)  # type: ignore[attr-defined]
+    assert (options.data, options.val_fraction, options.monitor_every) == (str(images), 0.2, 0)
     assert (how["out"], how["resume"]) == (run, True)
 
 
@@ -152,8 +143,8 @@ def test_resume_may_change_where_and_how_a_run_is_watched(
         "--monitor-every=4", "--max-bad=0.2", "--stop-after=2", "--tau=0.1", "--seed=0",
     )  # fmt: skip
     changes = {"workers": 2, "data_dir": tmp_path, "save_every": 5, "monitor_every": 4, "max_bad": 0.2}
-    assert options == replace(before, **changes)  # type: ignore[type-var]
-    assert recipe.tau == 0.1 and how["stop_after"] == 2  # type: ignore[attr-defined]  # to repeat is not to change
+    assert options == replace(before, **changes)
+    assert recipe.tau == 0.1 and how["stop_after"] == 2  # to repeat is not to change
 
 
 # ---------------------------------------- files
@@ -225,7 +216,7 @@ def test_a_methods_numbers_stand_beside_their_rows(
     assert "\n 32, tiny, digits: 0.1\n" in "\n".join(" " + " ".join(line.split()) for line in out.splitlines())
     assert lines["dim"].startswith("dim 128 dimensions")
     assert lines["symmetric"].startswith("symmetric false let")
-    assert lines["gray_first"].startswith("gray_first imagenet: true drop")
+    assert lines["gray_first"].startswith("gray_first imagenet: true convert")
     assert lines["size"].startswith("size imagenet: 224 side")
     assert "clip_norm" not in lines and "solarize_p" not in lines, "off in every recipe"
 
@@ -254,7 +245,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["methods", "mocco"], "unknown method 'mocco', did you mean 'moco'? (known: "),
         (["train", "moco", "--taw=1"], "--tau"),
         (["train", "moco", "--tau=warm"], "--tau"),
-        (["train", "moco", "--blur-p=much"], "--blur-p: 'much' is no float"),
+        (["train", "moco", "--blur-p=much"], "--blur-p: 'much' is not a number"),
         (["train", "moco", "--blur-p=0.1,0.2,0.3"], "give one value, or 2"),
         (["train", "moco", "--views=moco-v4"], "unknown views 'moco-v4', did you mean"),
         (["train", "moco", "--recipe=tinny"], "did you mean 'tiny'"),
@@ -276,12 +267,12 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["train", "moco", "--seed=-1"], "--seed"),
         (["train", "moco", f"--seed={10**30}"], "--seed"),
         (["train", "moco", "--ratio=0"], "--ratio must be at least 1"),
-        (["train", "moco", "--zoom-min=0"], "--zoom-min 0.0 and --zoom-max 1.3 must be in order and above 0"),
+        (["train", "moco", "--zoom-min=0"], "--zoom-min 0.0 and --zoom-max 1.3 must be in ascending order and above 0"),
         (["train", "moco", "--sigma-min=0", "--sigma-max=0"], "--sigma-min 0.0 and --sigma-max 0.0"),
-        (["train", "moco", "--crop-min=0.9", "--crop-max=0.5"], "must be in order and lie in (0, 1]"),
-        (["train", "moco", "--crop-min=nan"], "must be in order and lie in (0, 1]"),
+        (["train", "moco", "--crop-min=0.9", "--crop-max=0.5"], "must be in ascending order within (0, 1]"),
+        (["train", "moco", "--crop-min=nan"], "must be in ascending order within (0, 1]"),
         (["train", "moco", "--hue=0.6"], "--hue must lie in [0, 0.5]"),
-        (["train", "moco", "--flip-p=1.5"], "--flip-p is a probability"),
+        (["train", "moco", "--flip-p=1.5"], "--flip-p must lie in [0, 1]"),
         (["train", "moco", "--degrees=-5"], "--degrees must not be negative"),
         (["train", "moco", "--batch=8", "--bn-groups=8"], "would hold one image"),
         (["knn", "--encoder=tiny", "--json=missing/x.json"], "missing/x.json cannot be written"),
@@ -289,7 +280,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["views", "digits", "--out=missing/x.png"], "missing/x.png cannot be written"),
         (["train", "moco", "--resume=nowhere"], "holds no run"),
         (["knn", "nowhere"], "holds no run"),
-        (["knn"], "name what to evaluate"),
+        (["knn"], "nothing to evaluate"),
         (["views", "digit"], "did you mean 'digits'"),
         (["bench-kernels", "--op=infonse"], "infonce"),
     ],
@@ -369,7 +360,7 @@ def test_a_run_keeps_its_recipe(run: Path, capsys: pytest.CaptureFixture[str]) -
     ):
         assert f"a run keeps its {word}" in one_error_line(capsys, "train", "moco", f"--resume={run}", option)
     assert "a run keeps its recipe" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--recipe=32")
-    assert "exclude each other" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--out=elsewhere")
+    assert "cannot be combined" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--out=elsewhere")
 
 
 def test_a_file_that_cannot_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -423,21 +414,23 @@ for args in ([], *([name] for name in sys.argv[1:])):
 
 def test_no_commands_help_imports_torch() -> None:
     """Only that of a single method does, for its recipe."""
-    done = subprocess.run([sys.executable, "-c", HELP, *COMMANDS], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[1:3] for line in done.stdout.splitlines() if "Usage:" in line] == [
+    result = subprocess.run([sys.executable, "-c", HELP, *COMMANDS], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[1:3] for line in result.stdout.splitlines() if "Usage:" in line] == [
         ["contrastkit", "[OPTIONS]"],
         *(["contrastkit", name] for name in COMMANDS),
     ]
 
 
 def test_these_are_all_the_commands() -> None:
-    assert set(typer.main.get_command(app).commands) == set(COMMANDS)  # type: ignore[attr-defined]
+    command: Any = typer.main.get_command(app)
+    assert set(command.commands) == set(COMMANDS)
+    assert command.list_commands(None) == list(ORDER)
 
 
 def test_the_package_is_a_program(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "contrastkit", "--version"], capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.startswith("contrastkit ")
+    result = subprocess.run([sys.executable, "-m", "contrastkit", "--version"], capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.startswith("contrastkit ")
 
 
 def test_a_methods_help_lists_its_numbers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

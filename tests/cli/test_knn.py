@@ -48,8 +48,8 @@ def test_labels_and_a_test_part_are_needed(
         np.savez(tmp_path / "x.npz", images=file["images"], labels=file["labels"], test_images=file["images"][:9])
     for data, error in (
         (images, "noise has no test part: hold one out with --val-fraction 0.1"),
-        (tmp_path / "bare.npz", "bare has no labels to evaluate by: put the images in one folder a class"),
-        (tmp_path / "x.npz", "the test part of x has no labels to evaluate by"),
+        (tmp_path / "bare.npz", "bare has no labels to evaluate with: put the images in one folder per class"),
+        (tmp_path / "x.npz", "the test part of x has no labels to evaluate with"),
     ):
         assert main([command, "--encoder=tiny", f"--data={data}"]) == 2
         assert capsys.readouterr().err == f"error: {error}\n"

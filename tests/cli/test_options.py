@@ -69,20 +69,20 @@ OF_SUBJECT = {
 @pytest.mark.parametrize("command", OF_SUBJECT)
 def test_the_options_of_a_subject_reach_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What they do there is for the tests of EvaluationSubject."""
-    asked: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
 
     def spy(**how: Any) -> EvaluationSubject:
-        asked.update(how)
+        arguments.update(how)
         raise UserError("enough")
 
     monkeypatch.setattr(EvaluationSubject, "open", spy)
     assert main([command, "RUN"]) == 2
-    defaults = dict(asked)
+    defaults = dict(arguments)
     assert defaults["run"] == Path("RUN")
     for option, (name, value) in OF_SUBJECT[command].items():
-        asked.clear()
+        arguments.clear()
         assert main([command, "RUN", option]) == 2
-        assert asked == {**defaults, name: value} and defaults[name] != value, option
+        assert arguments == {**defaults, name: value} and defaults[name] != value, option
 
 
 # ---------------------------------------- the options of each command, and what they change
@@ -104,10 +104,12 @@ class Case:
 
 QUICK = ("--epochs=2", "--seeds=1")
 MOCO = ("--protocol=moco", "--epochs=1", "--lr=0.1")
+ONE_EPOCH = ("--epochs=1",)
 CALLS: dict[tuple[str, ...], dict[str, Any]] = {  # what the options that stand beside others mean
     (): {},
     QUICK: {"epochs": 2, "seeds": 1},
     MOCO: {"protocol": "moco", "epochs": 1, "lr": 0.1},
+    ONE_EPOCH: {"epochs": 1},
 }
 CASES = [
     Case("knn", ["--k=3"], {"k": 3}),
@@ -124,7 +126,7 @@ CASES = [
     Case("probe", ["--seed=6"], {"seed": 6}, {"seed": 6}, beside=QUICK),
     Case("probe", ["--baselines"], {}, {"baselines": True}, beside=QUICK),
     Case("probe", ["--size=12"], {}, {"size": 12}, beside=QUICK),
-    Case("probe", ["--protocol=moco", "--lr=0.1"], {"protocol": "moco", "lr": 0.1}, beside=QUICK),
+    Case("probe", ["--protocol=moco", "--lr=0.1"], {"protocol": "moco", "lr": 0.1}, beside=ONE_EPOCH),
     Case("probe", ["--lr=0.01"], {"lr": 0.01}, beside=MOCO),
     Case("probe", ["--epochs=2"], {"epochs": 2}, beside=MOCO),
     Case("probe", ["--seed=3"], {"seed": 3}, {"seed": 3}, beside=MOCO),
@@ -158,7 +160,7 @@ def library(
             results = report.features.tolist()
         else:
             of_each = {"knn": "accuracy", "probe": "probe", "retrieve": "retrieval"}[command]
-            results = {name: dataclasses.asdict(found) for name, found in getattr(report, of_each).items()}
+            results = {name: dataclasses.asdict(result) for name, result in getattr(report, of_each).items()}
         return json.loads(json.dumps(report.as_json())), json.loads(json.dumps(results))
 
     @functools.cache
@@ -172,7 +174,7 @@ def library(
 def test_an_option_changes_what_it_says(
     case: Case, library: Any, hard_images: Path, moco_run: Path, cmc_run: Path, tmp_path: Path
 ) -> None:
-    """The command writes what the library finds with that value, and that is not what it finds without."""
+    """The command writes the library's results for that value, and they differ from those without it."""
     run = cmc_run if case.command == "retrieve" else moco_run
     options = [option.replace("DATA", str(hard_images)) for option in (*case.beside, *case.option)]
     subject = [] if any(option.startswith("--encoder") for option in options) else [str(run)]
@@ -184,12 +186,13 @@ def test_an_option_changes_what_it_says(
         with np.load(tmp_path / "features.npz") as file:
             assert file["features"].tolist() == results
     without = {"encoder": "tiny"} if "--seed=4" in case.option else {}
-    _, usual = library(case.command, CALLS[case.beside], without)
-    assert results != usual
+    _, default = library(case.command, CALLS[case.beside], without)
+    assert results != default
 
 
 def test_every_option_is_in_a_table() -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    group: Any = typer.main.get_command(app)
+    commands = group.commands
     for name, of_subject in OF_SUBJECT.items():
         options = {parameter.name for parameter in commands[name].params}
         cased = {option.split("=")[0] for case in CASES if case.command == name for option in case.option}

@@ -30,13 +30,13 @@ def test_the_rates_are_drawn_in_the_run_or_where_asked(
     assert (moco_run / "probe.png").read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
     assert main(["probe", "--encoder=pixels", f"--data={images}", "--val-fraction=0.2", *quick]) == 0
-    assert "drawn in" not in capsys.readouterr().out
+    assert "plot of" not in capsys.readouterr().out
 
 
 def test_the_papers_protocol(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["probe", str(moco_run), "--baselines", "--protocol=moco", "--epochs=2", "--lr=1"]) == 0
     printed = capsys.readouterr().out
-    assert "protocol moco" in printed and "raw pixels: left out, this protocol probes encoders" in printed
+    assert "protocol moco" in printed and "raw pixels: skipped, protocol 'moco' probes encoders only" in printed
     epochs = [line.split("  ")[0] for line in printed.splitlines() if line.startswith("epoch")]
     assert epochs == ["epoch 1/2", "epoch 2/2"] * 2
     report = json.loads((moco_run / "probe.json").read_text())
@@ -49,3 +49,20 @@ def test_pixels_have_no_crops(images: Path, capsys: pytest.CaptureFixture[str]) 
     options = [f"--data={images}", "--val-fraction=0.2", "--protocol=moco"]
     assert main(["probe", "--encoder=pixels", *options]) == 2
     assert "not raw pixels: use --protocol rates" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--protocol=moco", "--plot=rates.png"], "--plot applies to --protocol rates only"),
+        (["--protocol=moco", "--seeds=3"], "--seeds applies to --protocol rates only"),
+        (["--lr=30"], "--lr applies to --protocol moco only"),
+    ],
+)
+def test_options_of_the_other_protocol_are_refused(
+    options: list[str], message: str, moco_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when the value is the default."""
+    assert main(["probe", str(moco_run), "--epochs=1", *options]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.count("\n") == 1 and printed.out == ""

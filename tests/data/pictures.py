@@ -1,8 +1,11 @@
-"""Small image files."""
+"""Small image files, and what the sources of the tests hold."""
 
 from pathlib import Path
 
 from PIL import Image
+from torch import Tensor
+
+from contrastkit.data import ArraySource, FileSource, Source
 
 
 def png(
@@ -10,3 +13,15 @@ def png(
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, colour).save(path)
+
+
+def images_of(source: Source) -> Tensor:
+    """The images of a source in memory, uint8 [N, C, H, W]."""
+    assert isinstance(source, ArraySource)
+    return source.images
+
+
+def paths_of(source: Source) -> list[str]:
+    """The files of a source on disk, relative to its root."""
+    assert isinstance(source, FileSource)
+    return list(source.paths)

@@ -69,9 +69,9 @@ def test_what_is_not_aligned_is_said(tmp_path: Path) -> None:
     for data, says in (
         (f"rgb={rgb},depth={depth}", "1 files have no partner: b is in rgb, not in depth"),
         (f"rgb={rgb},depth={rgb / 'none'}", "is not a folder: give several modalities as NAME=DIR,NAME=DIR"),
-        (f"rgb={rgb}", "with two names or more"),
-        (f"rgb={rgb},rgb={depth}", "with two names or more"),
-        (f"rgb={rgb},{depth}", "with two names or more"),
+        (f"rgb={rgb}", "with at least two names"),
+        (f"rgb={rgb},rgb={depth}", "with at least two names"),
+        (f"rgb={rgb},{depth}", "with at least two names"),
     ):
         with pytest.raises(UserError, match=re.escape(says)):
             open_data(data)

@@ -5,7 +5,7 @@ import torch
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
-from tests.data.pictures import png
+from tests.data.pictures import paths_of, png
 
 
 def test_folder_of_classes_at_any_depth(tmp_path):
@@ -18,7 +18,7 @@ def test_folder_of_classes_at_any_depth(tmp_path):
     data = open_data(str(tmp_path))
     assert data.test is None
     assert data.train.classes == ("ant", "cat")
-    assert data.train.paths == ["ant/z.png", "cat/b.png", "cat/more/deep/a.PNG", "loose.png"]
+    assert paths_of(data.train) == ["ant/z.png", "cat/b.png", "cat/more/deep/a.PNG", "loose.png"]
     assert data.train.labels.tolist() == [0, 1, 1, -1]
     assert (data.train.channels, data.train.size) == (3, 9)
 

@@ -9,6 +9,7 @@ import torch
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
+from tests.data.pictures import images_of
 
 
 def idx(path: Path, array: np.ndarray) -> None:
@@ -28,8 +29,8 @@ def test_idx_files_of_mnists_kind(tmp_path, end):
         idx(folder / f"{part}-images-idx3-ubyte{end}", array)
         idx(folder / f"{part}-labels-idx1-ubyte{end}", np.arange(len(array), dtype=np.uint8) % 10)
     for data in (open_data(str(folder)), open_data("fashion-mnist", data_dir=tmp_path)):
-        assert torch.equal(data.train.images[:, 0], torch.from_numpy(images["train"]))
-        assert torch.equal(data.test.images[:, 0], torch.from_numpy(images["t10k"]))
+        assert torch.equal(images_of(data.train)[:, 0], torch.from_numpy(images["train"]))
+        assert torch.equal(images_of(data.test)[:, 0], torch.from_numpy(images["t10k"]))
         assert data.train.labels[:3].tolist() == [0, 1, 2]
         assert not data.train.orientation_matters
     for base in (tmp_path, folder):  # the files of one set must not pass for another's

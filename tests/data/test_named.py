@@ -8,7 +8,7 @@ import torch
 
 from contrastkit.data import data_names, open_data
 from contrastkit.errors import UserError
-from tests.data.pictures import png
+from tests.data.pictures import images_of, png
 
 
 def test_cifar10_from_its_own_files(tmp_path):
@@ -29,7 +29,7 @@ def test_cifar10_from_its_own_files(tmp_path):
         data = open_data("cifar10", data_dir=tmp_path)
     assert (len(data.train), len(data.test), data.train.channels, data.train.size) == (100, 20, 3, 32)
     assert data.train.classes == tuple("abcdefghij")
-    assert torch.equal(data.train.images, torch.from_numpy(pixels[:5].reshape(100, 3, 32, 32)))
+    assert torch.equal(images_of(data.train), torch.from_numpy(pixels[:5].reshape(100, 3, 32, 32)))
     assert data.train.labels[:3].tolist() == [0, 1, 2]
 
 
@@ -62,10 +62,10 @@ def test_stl10_pretrains_on_the_unlabelled_too(tmp_path):
         held_out = open_data("stl10", data_dir=tmp_path, val_fraction=0.3)
     assert (len(data.train), len(data.test), len(data.pretrain)) == (10, 4, 17)
     assert data.pretrain.labels[10:].tolist() == [-1] * 7
-    assert torch.equal(data.train.images[0].mT, torch.from_numpy(pixels["train"][0]))  # stored column by column
+    assert torch.equal(images_of(data.train)[0].mT, torch.from_numpy(pixels["train"][0]))  # stored column by column
     assert (len(held_out.train), len(held_out.test), len(held_out.pretrain)) == (7, 3, 14)
-    seen = {image.numpy().tobytes() for image in held_out.pretrain.images}
-    assert not any(image.numpy().tobytes() in seen for image in held_out.test.images)
+    seen = {image.numpy().tobytes() for image in images_of(held_out.pretrain)}
+    assert not any(image.numpy().tobytes() in seen for image in images_of(held_out.test))
 
 
 def test_every_name_has_a_torchvision_class():

@@ -7,6 +7,7 @@ import pytest
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
+from tests.data.pictures import images_of
 
 
 @pytest.mark.parametrize(
@@ -22,13 +23,13 @@ def test_npz_shapes(tmp_path, shape, expected):
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     np.savez(tmp_path / "x.npz", images=pixels, labels=np.arange(5))
     source = open_data(str(tmp_path / "x.npz")).train
-    assert source.images.shape == expected
+    assert images_of(source).shape == expected
     want = (
         pixels
         if pixels.ndim == 4 and shape[1] < shape[3]
         else pixels.reshape(5, shape[1], shape[2], -1).transpose(0, 3, 1, 2)
     )
-    assert np.array_equal(source.images.numpy(), want)
+    assert np.array_equal(images_of(source).numpy(), want)
     assert source.labels.tolist() == list(range(5))
 
 
@@ -42,7 +43,7 @@ def test_npz_floats_text_labels_and_test_part(tmp_path):
         test_labels=np.array(["cow", "ant"]),
     )
     data = open_data(str(tmp_path / "x.npz"))
-    assert data.train.images.flatten()[[0, -1]].tolist() == [0, 255]
+    assert images_of(data.train).flatten()[[0, -1]].tolist() == [0, 255]
     assert data.train.classes == ("ant", "cow", "dog")
     assert data.train.labels.tolist() == [2, 0, 2, 1]
     assert data.test.labels.tolist() == [1, 0]
@@ -63,8 +64,8 @@ IMAGES = np.zeros((4, 8, 8), np.uint8)
         ({"images": IMAGES.astype(np.int64)}, "must be uint8.*int64"),
         ({"images": IMAGES + 7.5}, r"must lie in \[0, 1\]"),
         ({"images": np.full((4, 8, 8), np.nan)}, r"must lie in \[0, 1\]"),
-        ({"images": IMAGES, "labels": np.arange(3)}, "one integer from 0 up for each of the 4"),
-        ({"images": IMAGES, "labels": np.arange(4) - 2}, "one integer from 0 up"),
+        ({"images": IMAGES, "labels": np.arange(3)}, "one integer >= 0 for each of the 4"),
+        ({"images": IMAGES, "labels": np.arange(4) - 2}, "one integer >= 0"),
         ({"images": IMAGES, "labels": np.arange(4) / 2}, "labels must be integers or text, not float64"),
         ({"images": IMAGES, "test_images": np.zeros((4, 9, 9), np.uint8)}, "test_images are"),
         ({"images": np.array([None, 1], dtype=object)}, "cannot be read"),

@@ -5,7 +5,7 @@ import torch
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
-from tests.data.pictures import png
+from tests.data.pictures import images_of, paths_of, png
 
 
 def test_an_unknown_name_suggests_the_nearest(tmp_path):
@@ -23,8 +23,8 @@ def test_validation_part():
     data = open_data("digits", val_fraction=0.2, seed=3)
     assert (len(data.train), len(data.test)) == (1150, 287)
     assert data.pretrain is data.train
-    both = torch.cat([data.train.images, data.test.images]).flatten(1)
-    assert sorted(both.tolist()) == sorted(whole.images.flatten(1).tolist())
+    both = torch.cat([images_of(data.train), images_of(data.test)]).flatten(1)
+    assert sorted(both.tolist()) == sorted(images_of(whole).flatten(1).tolist())
     again, other = open_data("digits", val_fraction=0.2, seed=3), open_data("digits", val_fraction=0.2, seed=4)
     assert again.test.fingerprint() == data.test.fingerprint() != other.test.fingerprint()
     assert whole.fingerprint() != data.train.fingerprint()
@@ -33,10 +33,12 @@ def test_validation_part():
 def test_validation_part_keeps_the_poses_of_a_digit_together():
     data = open_data("affdigits", val_fraction=0.1, seed=1)
     whole = open_data("affdigits").train
-    digit = {image.numpy().tobytes(): k % 1437 for k, image in enumerate(whole.images)}  # pose by pose
-    train, held = ({digit[image.numpy().tobytes()] for image in part.images} for part in (data.train, data.test))
-    assert len(held) == 144 and len(data.test) == 6 * 144
-    assert len(train) == 1437 - 144 and not train & held
+    digit = {image.numpy().tobytes(): k % 1437 for k, image in enumerate(images_of(whole))}  # pose by pose
+    train, held_out = (
+        {digit[image.numpy().tobytes()] for image in images_of(part)} for part in (data.train, data.test)
+    )
+    assert len(held_out) == 144 and len(data.test) == 6 * 144
+    assert len(train) == 1437 - 144 and not train & held_out
 
 
 def test_validation_part_of_files(tmp_path):
@@ -44,13 +46,13 @@ def test_validation_part_of_files(tmp_path):
         png(tmp_path / "ab"[k % 2] / f"{k}.png", (k, 0, 0))
     data = open_data(str(tmp_path), val_fraction=0.3)
     assert len(data.test) == 3
-    assert set(data.train.paths) | set(data.test.paths) == set(open_data(str(tmp_path)).train.paths)
-    assert not set(data.train.paths) & set(data.test.paths)
+    assert set(paths_of(data.train)) | set(paths_of(data.test)) == set(paths_of(open_data(str(tmp_path)).train))
+    assert not set(paths_of(data.train)) & set(paths_of(data.test))
     for source in (data.train, data.test):
-        assert [source.classes[k] for k in source.labels.tolist()] == [p[0] for p in source.paths]
+        assert [source.classes[k] for k in source.labels.tolist()] == [p[0] for p in paths_of(source)]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1e-6])
 def test_validation_part_that_leaves_nothing(fraction):
-    with pytest.raises(UserError, match="leaves one part empty"):
+    with pytest.raises(UserError, match="leaves a part empty"):
         open_data("digits", val_fraction=fraction)

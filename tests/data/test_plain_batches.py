@@ -7,6 +7,7 @@ from PIL import Image
 
 from contrastkit.data import open_data, plain_batches
 from contrastkit.errors import UserError
+from tests.data.pictures import images_of
 
 
 def test_plain_batches_are_the_images_in_order():
@@ -15,7 +16,7 @@ def test_plain_batches_are_the_images_in_order():
     assert [len(b.index) for b in batches] == [100, 100, 100, 60]
     assert torch.equal(torch.cat([b.index for b in batches]), torch.arange(360))
     assert torch.equal(torch.cat([b.label for b in batches]), source.labels)
-    assert torch.equal(torch.cat([b.views[0] for b in batches]), source.images / 255)
+    assert torch.equal(torch.cat([b.views[0] for b in batches]), images_of(source) / 255)
 
 
 def test_plain_batches_convert_channels(tmp_path):
@@ -23,12 +24,12 @@ def test_plain_batches_convert_channels(tmp_path):
 
     source = open_data("digits").test
     (batch,) = plain_batches(source, size=8, channels=3, batch=360)
-    assert torch.equal(batch.views[0], (source.images / 255).expand(-1, 3, -1, -1))
+    assert torch.equal(batch.views[0], (images_of(source) / 255).expand(-1, 3, -1, -1))
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "x.npz", images=pixels)
     colour = open_data(str(tmp_path / "x.npz")).train
     (batch,) = plain_batches(colour, size=8, channels=1)
-    want = tvf.rgb_to_grayscale(colour.images / 255)
+    want = tvf.rgb_to_grayscale(images_of(colour) / 255)
     torch.testing.assert_close(batch.views[0], want, atol=1e-6, rtol=0)
     with pytest.raises(UserError, match="has 3 channels, the encoder takes 4"):
         next(plain_batches(colour, size=8, channels=4))

@@ -66,7 +66,7 @@ def test_a_sound_that_cannot_be_read_is_replaced_and_named(tmp_path: Path) -> No
 def test_sounds_and_images_are_not_mixed(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "a.wav", 8000, np.zeros(50, np.int16))
     png(tmp_path / "b.png", 3)
-    with pytest.raises(UserError, match="holds 1 sounds and 1 images: give a folder of each"):
+    with pytest.raises(UserError, match="has 1 sounds and 1 images: put them in separate folders"):
         open_data(str(tmp_path))
     (tmp_path / "b.png").unlink()
     with pytest.raises(UserError, match="only images can be aligned"):

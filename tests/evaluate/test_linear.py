@@ -61,11 +61,11 @@ def test_the_rate_is_chosen_on_groups_not_trained_on(monkeypatch: pytest.MonkeyP
     seen: list[tuple[Features, Features]] = []
     real_train, real_score = module._train, module.score_classifiers
 
-    def spy_train(features: Features, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def spy_train(features: Features, *args, **kwargs):
         seen.append((features, features))
         return real_train(features, *args, **kwargs)
 
-    def spy_score(features: Features, *args):  # type: ignore[no-untyped-def]
+    def spy_score(features: Features, *args):
         seen[-1] = (seen[-1][0], features)
         return real_score(features, *args)
 

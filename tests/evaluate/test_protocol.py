@@ -23,16 +23,16 @@ def shades(n: int, seed: int, *, channels: int = 3, digits: bool = False) -> Arr
 
 def encoder(channels: int = 3) -> Encoder:
     torch.manual_seed(0)
-    found = build_encoder("tiny", channels=channels, size=16)
+    f = build_encoder("tiny", channels=channels, size=16)
     for _ in range(5):
-        found(torch.rand(32, channels, 16, 16))
-    return found
+        f(torch.rand(32, channels, 16, 16))
+    return f
 
 
 @pytest.mark.parametrize("digits", [False, True])
 def test_against_a_plain_loop(digits: bool) -> None:
     f, train, test = encoder(), shades(100, 1, digits=digits), shades(40, 2)
-    found = moco_protocol(f, train, test, size=16, n_classes=3, lr=0.1, epochs=5, batch=32, seed=4)
+    result = moco_protocol(f, train, test, size=16, n_classes=3, lr=0.1, epochs=5, batch=32, seed=4)
 
     view = View(size=16, crop_min=0.08, flip_p=0.0 if digits else 0.5, jitter_p=0.0, gray_p=0.0, blur_p=0.0)
     loader = Loader(train, (view,), batch=32, seed=4)
@@ -50,11 +50,11 @@ def test_against_a_plain_loop(digits: bool) -> None:
             error = (logits.softmax(1) - F.one_hot(batch.label, 3)) / len(x)
             vW, vb = 0.9 * vW + error.T @ x, 0.9 * vb + error.sum(0)
             W, b = W - lr * vW, b - lr * vb
-        assert found.losses[epoch] == pytest.approx(sum(losses) / len(losses), rel=1e-3)
+        assert result.losses[epoch] == pytest.approx(sum(losses) / len(losses), rel=1e-3)
     with torch.no_grad():
         guesses = torch.cat([(f(p.views[0]) @ W.T + b).argmax(1) for p in plain_batches(test, size=16)])
-    assert found.accuracy.top1 == pytest.approx((guesses == test.labels).float().mean().item())
-    assert found.accuracy.top1 > 0.6 and found.accuracy.n == 40
+    assert result.accuracy.top1 == pytest.approx((guesses == test.labels).float().mean().item())
+    assert result.accuracy.top1 > 0.6 and result.accuracy.n == 40
 
 
 def test_the_encoder_is_bit_equal_and_in_its_old_mode() -> None:
@@ -69,10 +69,10 @@ def test_an_encoder_that_changes_is_an_error() -> None:
     class Restless(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.register_buffer("seen", torch.zeros(()))
+            self.seen = nn.Buffer(torch.zeros(()))
 
         def forward(self, x: Tensor) -> Tensor:
-            self.seen += 1
+            self.seen.add_(1)
             return x.mean((2, 3))
 
     f = Encoder(Restless(), dim=3, channels=3, stem="own")
@@ -84,7 +84,7 @@ def test_gray_images_and_missing_labels() -> None:
     train = shades(40, 1, channels=1)
     train.labels[::2] = -1
     epochs: list[int] = []
-    found = moco_protocol(
+    result = moco_protocol(
         encoder(),
         train,
         shades(20, 2, channels=1),
@@ -93,7 +93,7 @@ def test_gray_images_and_missing_labels() -> None:
         epochs=2,
         on_epoch=lambda e, _: epochs.append(e),
     )
-    assert found.accuracy.n == 20 and epochs == [0, 1]
+    assert result.accuracy.n == 20 and epochs == [0, 1]
     train.labels.fill_(-1)
     with pytest.raises(UserError, match="needs labels"):
         moco_protocol(encoder(), train, shades(20, 2), size=16, n_classes=3)

@@ -113,11 +113,11 @@ def test_what_cannot_be_evaluated() -> None:
     ):
         for call in (knn, probe, summarise):
             with pytest.raises(UserError, match=says):
-                call(EvaluationSubject(data=data, encoders=encoders, size=12))  # type: ignore[operator]
+                call(EvaluationSubject(data=data, encoders=encoders, size=12))
     subject = EvaluationSubject(data=data_set(), encoders=encoders, size=12)
-    with pytest.raises(UserError, match="one encoder embeds at a time, not 2: mean, pixels"):
+    with pytest.raises(UserError, match="embed takes one encoder, not 2: mean, pixels"):
         embed(subject)
-    with pytest.raises(UserError, match="runs of cmc"):
+    with pytest.raises(UserError, match="a run of cmc"):
         retrieve(subject)
     only_pixels = dataclasses.replace(subject, encoders={"pixels": None})
     with pytest.raises(UserError, match="not raw pixels: use --protocol rates"):
@@ -204,7 +204,7 @@ def test_the_untrained_baseline_is_the_encoder_alone(moco_run: Path, hard_images
 
 
 def test_either_a_run_or_an_encoder(moco_run: Path) -> None:
-    with pytest.raises(UserError, match="name what to evaluate"):
+    with pytest.raises(UserError, match="nothing to evaluate"):
         EvaluationSubject.open()
     with pytest.raises(UserError, match="not both"):
         EvaluationSubject.open(moco_run, encoder="tiny")

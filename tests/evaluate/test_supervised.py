@@ -128,7 +128,7 @@ def test_a_frozen_encoder_stays_as_it_is_and_a_free_one_learns() -> None:
         classifier = LinearClassifier(tiny(), 3, frozen=frozen)
         modes: list[tuple[bool, bool]] = []
         classifier.encoder.register_forward_hook(
-            lambda f, args, y, modes=modes: modes.append((f.training, y.requires_grad))  # type: ignore[misc]
+            lambda f, args, y, modes=modes: modes.append((f.training, y.requires_grad))
         )
         before = {name: value.clone() for name, value in classifier.state_dict().items()}
         train_classifier(classifier, loader(shades()), sgd(classifier), epochs=1, learning_rate=lambda _: 0.1)

@@ -353,7 +353,7 @@ def test_a_run_on_two_senses_is_judged_by_retrieval(
 
     turned = f"--data=depth={tmp_path / 'depth'},rgb={tmp_path / 'rgb'}"
     assert main(["retrieve", str(out), turned, "--val-fraction=0.25"]) == 2
-    assert "learned from rgb, depth, depth+rgb holds depth, rgb" in capsys.readouterr().err
+    assert "was trained on rgb, depth, but depth+rgb has depth, rgb" in capsys.readouterr().err
     assert main(["train", "cmc", data, f"--out={tmp_path / 'none'}", *numbers, "--colour=ycbcr"]) == 2
     assert "these data have several modalities" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""One process and two train alike, every method with its whole state: the first twenty steps in float32.
+"""One process and two train alike, every method with its whole state: the first ten steps in float32.
 
 Two processes are started once; both train every row, each row in a process group of its own, so that one that fails on
 either leaves the others alone.
@@ -25,7 +25,7 @@ from contrastkit.types import Batch, Modality, Step
 from tests.methods.test_contract import ROWS, N, context
 from tests.same import assert_alike
 
-STEPS = 20
+STEPS = 10
 WARM = 0.01  # of the peak rate, as in a warm-up
 # A process normalises its own images: fewer groups than processes are another training, which says so (notices).
 NAMES = [name for name, recipe in ROWS.items() if getattr(recipe, "bn_groups", 2) > 1]
@@ -59,7 +59,7 @@ def smooth() -> Iterator[None]:
 
 @smooth()
 def train(name: str) -> dict[str, Any]:
-    """The losses and the state after twenty steps, whose progress goes through the whole schedule of the method."""
+    """The losses and the state after ten steps, whose progress goes through the whole schedule of the method."""
     recipe = ROWS[name]
     torch.manual_seed(0)
     method = recipe.build(context(recipe, world=dist.world_size())).train()

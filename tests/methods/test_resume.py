@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from contrastkit import run as folder
 from contrastkit.training import Options, Outcome, train
 from contrastkit.types import Modality
 from tests.methods.test_contract import ROWS
@@ -23,10 +22,7 @@ def run(name: str, data: Path, out: Path, *, stop_after: int | None = None, resu
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_one_epoch_resume_one_epoch_are_two(
-    name: str, images: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(folder, "draw_curves", lambda metrics, path: None)  # would take most of the time
+def test_one_epoch_resume_one_epoch_are_two(name: str, images: Path, sounds: Path, tmp_path: Path) -> None:
     straight, parts = tmp_path / "straight", tmp_path / "parts"
     data = sounds if ROWS[name].modality is Modality.SOUND else images
     assert run(name, data, straight).finished

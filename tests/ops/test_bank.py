@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,9 @@ def test_values_are_the_loops(dtype, N, M, m, C, tau, Z):
     query, bank, index = unit(N, C, dtype=dtype), unit(M, C, dtype=dtype), torch.randint(0, M, (N, 1 + m))
     loss, lse, top1 = ops.bank_loss(query, bank, index, tau=tau, Z=None if Z is None else torch.tensor(Z))
     expected = by_hand(query, bank, index, tau, Z)
-    tolerance = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 2e-6, "atol": 1e-5}
+    tolerance: dict[str, Any] = (
+        {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 2e-6, "atol": 1e-5}
+    )
     torch.testing.assert_close(loss.double(), expected[0], **tolerance)
     torch.testing.assert_close(lse.double(), expected[1], **tolerance)
     assert torch.equal(top1, expected[2]) or C == 1

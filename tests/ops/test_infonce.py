@@ -1,5 +1,6 @@
 import math
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def eager(query, positive, keys, tau, exclude=None, n_valid=None, ids=None):
 
 
 def masks(kind, N, K):
-    chosen = {}
+    chosen: dict[str, Any] = {}
     if kind in ("exclude", "all"):
         chosen["exclude"] = torch.randint(-1, K, (N, 3))
     if kind in ("n_valid", "all"):
@@ -80,7 +81,7 @@ def test_values_are_the_double_loops(dtype, N, K, C, kind):
     chosen = masks(kind, N, K)
     loss, lse, top1 = ops.infonce(query, positive, keys, tau=0.1, **chosen)
     expected = by_hand(query, positive, keys, 0.1, **chosen)
-    tolerance = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
+    tolerance: dict[str, Any] = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
     torch.testing.assert_close(loss.double(), expected[0], **tolerance)
     torch.testing.assert_close(lse.double(), expected[1], **tolerance)
     assert torch.equal(top1, expected[2])
@@ -173,11 +174,11 @@ def test_low_precision_errs_no_more_than_twice_torch_in_it(q_dtype, k_dtype):
         return [loss, *torch.autograd.grad(loss.sum(), xs)]
 
     ours = both(lambda q, p, k: ops.infonce(q, p, k, tau=0.2)[0])
-    reference, truth = both(lambda *xs: eager(*xs, 0.2), low), both(lambda *xs: eager(*xs, 0.2), torch.float64)
+    reference, truth = (both(lambda q, p, k: eager(q, p, k, 0.2), dtype) for dtype in (low, torch.float64))
     assert ours[0].dtype == torch.float32
     assert [t.dtype for t in ours[1:]] == [q_dtype, k_dtype, k_dtype]
-    for mine, theirs, true in zip(ours, reference, truth, strict=True):
-        error, allowed = (mine.double() - true).abs().max(), (theirs.double() - true).abs().max()
+    for own, theirs, true in zip(ours, reference, truth, strict=True):
+        error, allowed = (own.double() - true).abs().max(), (theirs.double() - true).abs().max()
         assert error <= 2 * allowed + 1e-6
 
 

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -5,15 +7,17 @@ import torch.nn.functional as F
 from contrastkit import ops
 from contrastkit.ops.library import temperature
 
-OPS = ("infonce", "infonce_dkeys", "ntxent", "ntxent_dz", "bank_loss", "bank_update_", "queue_push_")
-OPS += ("sinkhorn", "sinkhorn_begin", "sinkhorn_sums", "sinkhorn_end_")
+OPS = (
+    "infonce", "infonce_dkeys", "ntxent", "ntxent_dz", "bank_loss", "bank_update_", "queue_push_", "sinkhorn",
+    "sinkhorn_begin", "sinkhorn_sums", "sinkhorn_end_",
+)  # fmt: skip
 
 
 def unit(*shape):
     return F.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1)
 
 
-LOSSES = {
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "infonce": lambda q, p, k, tau: ops.infonce(q, p, k, tau=tau)[0],
     "ntxent": lambda q, p, k, tau: ops.ntxent(q, tau=tau)[0],
     "bank_loss": lambda q, p, k, tau: ops.bank_loss(q, k.detach(), torch.arange(18).view(6, 3), tau=tau)[0],

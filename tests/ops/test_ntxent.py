@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def test_values_are_the_double_loops(dtype, n, C, tau):
     z = unit(2 * n, C, dtype=dtype)
     loss, lse, top1 = ops.ntxent(z, tau=tau)
     expected = by_hand(z, tau, n)
-    tolerance = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
+    tolerance: dict[str, Any] = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
     torch.testing.assert_close(loss.double(), expected[0], **tolerance)
     torch.testing.assert_close(lse.double(), expected[1], **tolerance)
     assert (top1 == expected[2]).float().mean() > (0.99 if C > 1 else 0)  # with one channel all similarities are ties
@@ -101,7 +102,7 @@ def test_a_part_of_the_rows_is_the_part_of_the_whole(n, groups, C, dtype):
     N, tau = 2 * n * groups, torch.tensor(0.2, dtype=torch.float64)
     z, g = unit(N, C, dtype=dtype), torch.rand(N, dtype=dtype)
     loss, lse, top1 = by_hand(z, 0.2, n)
-    tolerance = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
+    tolerance: dict[str, Any] = {"rtol": 0, "atol": 1e-12 if dtype == torch.float64 else 1e-5}
     loss, lse = loss.to(dtype), lse.to(dtype)
     whole = torch.ops.contrastkit.ntxent_dz(g, loss, lse, z, tau, n, 0, N)
     for first, last in [(0, 2 * n), (2 * n, 4 * n), (N - 2 * n, N), (1, N - 1)]:

@@ -1,5 +1,7 @@
 """infonce and ntxent where tiles of rows, keys and channels begin and end, in every dtype of the tensor cores."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -40,7 +42,7 @@ def agree(loss, lse, logits, positive, leaves, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_infonce(dtype, N, K, C, masked):
     q, p, k = unit(N, C, dtype=dtype), unit(N, C, dtype=dtype), unit(K, C, dtype=dtype)
-    chosen = {}
+    chosen: dict[str, Any] = {}
     mask = torch.zeros(N, K, dtype=torch.bool)
     if masked:
         exclude, ids = torch.randint(-1, K, (N, 2)), (torch.randint(0, 5, (N,)), torch.randint(0, 5, (K,)))

@@ -45,7 +45,15 @@ class Net(nn.Sequential):
 
 
 def run(out: Path, **how: Any) -> Any:
-    numbers = {"row": "tiny", "epochs": 2, "batch": 16, "K": 32, "device": "cpu", "seed": 4, "precision": "float32"}
+    numbers: dict[str, Any] = {
+        "row": "tiny",
+        "epochs": 2,
+        "batch": 16,
+        "K": 32,
+        "device": "cpu",
+        "seed": 4,
+        "precision": "float32",
+    }
     return contrastkit.train("moco-v2", how.pop("data", Shades()), out=out, **numbers | how)
 
 
@@ -62,15 +70,18 @@ def test_a_dataset_and_a_module_train_resume_and_load(tmp_path: Path, straight: 
     assert_same_run(tmp_path / "parts", straight)
     encoder = contrastkit.load(straight, encoder=Net())
     state = torch.load(straight / "checkpoints" / "last.pt", weights_only=True)["method"]
-    assert torch.equal(encoder.trunk[0].weight, state["online.encoder.trunk.0.weight"])
-    assert not torch.equal(encoder.trunk[0].weight, Net()[0].weight), "nothing was trained"
+    trunk: Any = encoder.trunk
+    untrained: Any = Net()
+    assert torch.equal(trunk[0].weight, state["online.encoder.trunk.0.weight"])
+    assert not torch.equal(trunk[0].weight, untrained[0].weight), "nothing was trained"
     assert encoder(torch.rand(2, 3, 12, 12)).shape == (2, 8) and not encoder.training
 
 
 def test_the_module_given_is_the_one_that_is_trained(tmp_path: Path, straight: Path) -> None:
-    net = Net()
+    net: Any = Net()
     run(tmp_path / "run", encoder=net)
-    assert torch.equal(net[0].weight, contrastkit.load(straight, encoder=Net()).trunk[0].weight)
+    trunk: Any = contrastkit.load(straight, encoder=Net()).trunk
+    assert torch.equal(net[0].weight, trunk[0].weight)
 
 
 def test_such_a_run_is_evaluated_from_python(straight: Path) -> None:
@@ -100,7 +111,7 @@ def test_names_and_paths_are_data_too(images: Path, tmp_path: Path) -> None:
 def test_numbers_go_where_they_belong_and_the_reporter_hears(tmp_path: Path) -> None:
     lines: list[str] = []
     reporter = NullReporter()
-    reporter.log = lines.append  # type: ignore[method-assign]
+    reporter.log = lines.append  # type: ignore[assignment]
     run(tmp_path / "run", encoder="tiny", tau=0.3, monitor_every=0, save_every=1, reporter=reporter)
     record = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert record["recipe"]["tau"] == 0.3 and record["name"] == "moco-v2/tiny"

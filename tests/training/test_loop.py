@@ -1,21 +1,26 @@
 """What the loop does at each step, seen by a spy on the optimizer and the method, against the recipe's own numbers."""
 
+import json
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from contrastkit.augment import View
-from contrastkit.data import open_data
+from contrastkit.data import Loader, open_data
+from contrastkit.errors import UserError
 from contrastkit.methods import BuildContext, Method, Recipe
+from contrastkit.monitor import Monitor
 from contrastkit.optim import LARS, ParamGroup
 from contrastkit.parts.heads import Tower
 from contrastkit.run import Run
-from contrastkit.training import NullReporter, Options, Progress, session, train
+from contrastkit.training import NullReporter, Options, Progress, launch, progress, session, train
 from contrastkit.types import Batch, Step
 
 EPOCHS, PER_EPOCH, BATCH = 4, 8, 32  # 256 of the 320 images are trained on
@@ -35,6 +40,9 @@ class Log:
     norms: list[list[float | None]] = field(default_factory=list)  # of each group's gradient then
     written: list[tuple[float, bool]] = field(default_factory=list)  # progress, and whether the memory is this step's
     optimizer: torch.optim.Optimizer | None = None
+    context: BuildContext | None = None
+    start: torch.Tensor | None = None  # a weight before the first step
+    dtypes: set[torch.dtype] = field(default_factory=set)  # of the outputs
 
 
 LOG = Log()
@@ -44,8 +52,10 @@ LOG = Log()
 class SpyRecipe(Recipe):
     frozen_until: float = 0.0
     scale: float = 1.0  # of the gradient
+    dropout: float = 0.0
 
     def build(self, context: BuildContext) -> "SpyMethod":
+        LOG.context = context
         return SpyMethod(self, context)
 
     def build_optimizer(self, method: Method) -> torch.optim.Optimizer:
@@ -76,6 +86,7 @@ class SpyMethod(Method):
         self.online = Tower(encoder, nn.Linear(encoder.dim, 4))
         self.recipe = recipe
         self.memory: torch.Tensor | None = None
+        LOG.start = self.online.head.weight.detach().clone()
 
     def forward(self, batch: Batch, progress: float) -> Step:
         assert self.training and all(p.grad is None for p in self.parameters()), "gradients are left from before"
@@ -83,10 +94,10 @@ class SpyMethod(Method):
         LOG.progress.append(progress)
         LOG.indices.append(batch.index)
         LOG.views.append(list(batch.views))
-        loss = (
-            self.recipe.scale
-            * (self.online(batch.views[0]).tanh() - self.online(batch.views[1]).tanh()).square().mean()
-        )
+        outputs = [self.online(view) for view in batch.views[:2]]
+        LOG.dtypes.update(output.dtype for output in outputs)
+        first, second = (F.dropout(output.float().tanh(), self.recipe.dropout) for output in outputs)
+        loss = self.recipe.scale * (first - second).square().mean()
         LOG.losses.append(loss.item())
         self.memory = loss.detach()
         return Step(loss=loss, memory=self.memory, logs={"twice": 2 * loss})
@@ -116,9 +127,20 @@ def run(
 ) -> Log:
     global LOG
     LOG = Log()
-    options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5, precision="float32", **how or {})
-    train("spy/tiny", recipe(**numbers), options, out=out, reporter=reporter)
+    train("spy/tiny", recipe(**numbers), options(images, **how or {}), out=out, reporter=reporter)
     return LOG
+
+
+def options(images: Path, **how: Any) -> Options:
+    """Without evaluations, which take as long as the steps."""
+    given: dict[str, Any] = {
+        "val_fraction": 0.2,
+        "device": "cpu",
+        "seed": 5,
+        "precision": "float32",
+        "monitor_every": 0,
+    }
+    return Options(data=str(images), **given | how)
 
 
 def rates(log: Log) -> list[float]:
@@ -228,7 +250,7 @@ class Watcher(NullReporter):
 
 def test_progress_is_reported_every_ten_steps_and_at_the_end_of_epochs(images: Path, tmp_path: Path) -> None:
     watcher = Watcher()
-    log = run(images, tmp_path / "run", reporter=watcher)
+    log = run(images, tmp_path / "run", reporter=watcher, how={"monitor_every": 2})
     assert [p.step for p in watcher.seen] == [8, 10, 16, 20, 24, 30, 32]
     for p in watcher.seen:
         assert (p.steps, p.epochs, p.epoch) == (STEPS, EPOCHS, p.step / PER_EPOCH)
@@ -262,16 +284,153 @@ def test_the_seed_decides_on_weights_order_and_views(images: Path, tmp_path: Pat
     for seed in (5, 5, 6):
         global LOG
         LOG = Log()
-        options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=seed, precision="float32")
-        train("spy/tiny", recipe(), options, out=tmp_path / f"{len(logs)}", stop_after=1)
+        how = options(images, seed=seed)
+        train("spy/tiny", recipe(), how, out=tmp_path / f"{len(logs)}", stop_after=1)
         logs.append(LOG)
     one, again, other = logs
     assert one.losses == again.losses and one.losses != other.losses
     assert torch.equal(one.views[0][0], again.views[0][0]) and not torch.equal(one.views[0][0], other.views[0][0])
+    assert torch.equal(one.start, again.start) and not torch.equal(one.start, other.start)
 
 
 def test_the_monitor_sees_two_different_views_of_the_data_that_are_trained_on(images: Path, tmp_path: Path) -> None:
     """Two equal views would have an alignment of 0 whatever was learned."""
-    run(images, tmp_path / "run")
+    run(images, tmp_path / "run", how={"monitor_every": 4})
     rows = Run.open(tmp_path / "run").metrics()
     assert rows[-1]["alignment"] > 0 and len(open_data(str(images), val_fraction=0.2, seed=5).pretrain) == 256
+
+
+class Clock:
+    """Time as the tests tell it: none passes by itself."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def after(self, seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, taking so long."""
+
+        def slow(*args: Any, **kwargs: Any) -> Any:
+            self.now += seconds
+            return function(*args, **kwargs)
+
+        return slow
+
+
+def test_the_clock_runs_while_training_and_waiting_alone(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three seconds a step and one of waiting for it; evaluations and checkpoints take hours, and do not count."""
+    clock, saved = Clock(), list[int]()
+    batches = Loader.batches
+
+    def late(self: Loader, *steps: int) -> Iterator[Batch]:
+        for batch in batches(self, *steps):
+            clock.now += 1.0
+            yield batch
+
+    def save(self: Run, state: dict[str, Any], **how: Any) -> None:
+        saved.append(state["step"])
+        clock.now += 5e3
+
+    monkeypatch.setattr(progress, "time", clock)
+    monkeypatch.setattr(Loader, "batches", late)
+    monkeypatch.setattr(SpyMethod, "after_step", clock.after(3.0, SpyMethod.after_step))
+    monkeypatch.setattr(Monitor, "evaluate", clock.after(7e3, lambda *_: {}))
+    monkeypatch.setattr(Run, "save", save)
+    monkeypatch.setattr(session, "SAVE_SECONDS", 39.0)  # longer than an epoch
+    log = run(images, tmp_path / "run", how={"monitor_every": 1})
+    rows = Run.open(tmp_path / "run").metrics()
+    assert [row["seconds"] for row in rows] == [32.0, 64.0, 96.0, 128.0] and len(log.losses) == STEPS
+    assert all((row["images_per_s"], row["waiting"]) == (BATCH / 4, 0.25) for row in rows)
+    assert saved == [8, 16, 24, 32], "the time since the last checkpoint, not since the start"
+
+
+def test_a_resumed_run_draws_what_it_would_have_drawn(images: Path, tmp_path: Path) -> None:
+    """Also from torch's own generator, as the dropout of a method does."""
+    whole = run(images, tmp_path / "whole", dropout=0.5).losses
+    global LOG
+    LOG = Log()
+    for stop_after in (2, None):
+        how = options(images)
+        train("spy/tiny", recipe(dropout=0.5), how, out=tmp_path / "x", stop_after=stop_after, resume=not stop_after)
+    assert LOG.losses == whole
+
+
+def test_a_resumed_run_knows_its_evaluations(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", epochs=1, how={"monitor_every": 1})
+    how = options(images, monitor_every=1)
+    again = train("spy/tiny", recipe(epochs=1), how, out=tmp_path / "run", resume=True)
+    (row,) = again.run.metrics()
+    assert again.evaluation["knn"] == row["knn"]
+    assert len(json.loads((tmp_path / "run" / "environment.json").read_text())) == 2, "an entry for each start"
+
+
+def test_a_diagnosis_is_reported(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = Watcher()
+    monkeypatch.setattr("contrastkit.monitor.diagnose", lambda history, chance_loss: f"{len(history)}: ill")
+    run(images, tmp_path / "run", reporter=watcher, epochs=2, how={"monitor_every": 1})
+    assert [line for line in watcher.lines if line.endswith("ill")] == ["1: ill", "2: ill"]
+
+
+def test_the_first_step_whose_loss_is_not_finite_is_named(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses are read after step 10, then after the epoch, 16."""
+    forward = SpyMethod.forward
+
+    def spoiled(self: SpyMethod, batch: Batch, progress: float) -> Step:
+        out = forward(self, batch, progress)
+        return replace(out, loss=out.loss * math.nan) if len(LOG.losses) == 13 else out
+
+    monkeypatch.setattr(SpyMethod, "forward", spoiled)
+    with pytest.raises(UserError, match=r"the loss is nan at step 13, learning rate .* checkpoint: .*last\.pt"):
+        run(images, tmp_path / "run")
+
+
+def test_bfloat16_is_the_encoders(images: Path, tmp_path: Path) -> None:
+    log = run(images, tmp_path / "run", epochs=1, how={"precision": "bfloat16"})
+    assert log.dtypes == {torch.bfloat16}
+    assert run(images, tmp_path / "full", epochs=1).dtypes == {torch.float32}
+
+
+def test_each_option_reaches_what_it_is_for(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they do there is for the tests of the loader, the monitor and the tower."""
+    given: dict[str, dict[str, Any]] = {}
+
+    def spy(name: str) -> Callable[..., Any]:
+        made = getattr(launch, name)
+
+        def spied(*args: Any, **how: Any) -> Any:
+            given[name] = how
+            return made(*args, **how)
+
+        return spied
+
+    for name in ("Loader", "Monitor"):
+        monkeypatch.setattr(launch, name, spy(name))
+    monkeypatch.setattr(SpyMethod, "chance_loss", 3.0)
+    monkeypatch.setattr(Tower, "compile", lambda tower: compiled.append(tower))
+    compiled: list[Tower] = []
+    how = {"workers": 1, "max_bad": 0.5, "monitor_every": 9, "compile": True, "seed": 6}
+    log = run(images, tmp_path / "run", epochs=1, how=how)
+    cpu = torch.device("cpu")
+    loader = {"batch": BATCH, "seed": 6, "workers": 1, "rank": 0, "world": 1, "max_bad": 0.5, "device": cpu}
+    assert given["Loader"] == loader
+    # The encoder is evaluated on images of up to 4/3 of the views' 12 pixels.
+    assert given["Monitor"] == {
+        "size": 16, "seed": 6, "device": cpu, "every": 9, "chance_loss": 3.0, "workers": 1
+    }  # fmt: skip
+    assert log.context == BuildContext(channels=3, size=16, images=256, world=1, seed=6)
+    assert len(compiled) == 1
+
+
+def test_a_run_records_what_loading_it_takes(images: Path, tmp_path: Path) -> None:
+    run(images, tmp_path / "run", epochs=1)
+    record = Run.open(tmp_path / "run").record
+    assert record["name"] == "spy/tiny" and SpyRecipe.from_json(record["recipe"]) == recipe(epochs=1)
+    assert Options.from_json(record["options"]) == options(images)
+    assert record["encoder"] == {"name": "tiny", "channels": 3, "size": 16}
+    assert (record["data"]["name"], record["data"]["images"], record["data"]["modalities"]) == ("noise", 256, None)

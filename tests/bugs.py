@@ -1,0 +1,344 @@
+"""One-line bugs that the tests must catch: ``python -m tests.bugs [WORD...]``, a tool and no part of ``make test``.
+
+Each bug is put into a copy of the tree, where the tests named beside it run until one fails; first, all of them run
+without a bug and must pass. A line tells of each bug whether it is caught or MISSED; STALE is one whose text or tests
+are no longer there. The exit code is 1 if any is missed or stale. With words, only bugs whose file or text has one of
+them are tried. It takes about ten minutes on two cores.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOP = "tests/training/test_loop.py"
+RUNS = "tests/training/test_training.py"
+PLAN = "tests/training/test_plan.py"
+OPTIM = "tests/test_optim.py"
+CLI = "tests/cli/test_cli.py"
+EVALUATION = "tests/cli/test_options.py::test_an_option_changes_what_it_says"
+SUBJECT = "tests/cli/test_options.py::test_the_options_of_a_subject_reach_it"
+CAUSAL = "tests/cli/test_causal_options.py::test_an_option_changes_what_a_command_says"
+STABLE = "tests/cli/test_stable_options.py::test_an_option_changes_what_a_command_says"
+ABLATE = "tests/cli/test_ablate.py::test_each_option_reaches_the_library"
+VIEWS = "tests/cli/test_views.py"
+BENCH = "tests/cli/test_bench_kernels.py"
+
+
+class Bug(NamedTuple):
+    file: str
+    text: str  # stands once in the file
+    replacement: str
+    tests: str  # of pytest: a file, or one test of it
+
+
+BUGS = [
+    # The step.
+    Bug("training/loop.py", "progress = step / session.steps", "progress = (step + 1) / session.steps",
+        f"{LOOP}::test_each_step_reads_then_steps_then_writes"),
+    Bug("training/loop.py", "progress = step / session.steps", "progress = step / end",
+        f"{RUNS}::test_two_epochs_resume_two_epochs_are_four"),
+    Bug("training/loop.py", "with session.autocast():", "if True:", f"{LOOP}::test_bfloat16_is_the_encoders"),
+    Bug("training/loop.py", "            optim.apply_schedule(optimizer, progress, recipe.schedule_at(progress))\n", "",
+        f"{LOOP}::test_the_rate_drops_at_the_milestones_by_gamma"),
+    Bug("training/loop.py", "recipe.schedule_at(progress)", "recipe.schedule_at(0.0)",
+        f"{LOOP}::test_a_rate_of_each_epoch_stays_throughout_it"),
+    Bug("training/loop.py", "            optimizer.zero_grad(set_to_none=True)\n", "",
+        f"{LOOP}::test_each_step_reads_then_steps_then_writes"),
+    Bug("training/loop.py", "            optimizer.step()\n            optimizer.zero_grad(set_to_none=True)\n"
+        "            method.after_step(batch, out, progress)  # writes\n",
+        "            method.after_step(batch, out, progress)\n            optimizer.step()\n"
+        "            optimizer.zero_grad(set_to_none=True)\n",
+        f"{LOOP}::test_each_step_reads_then_steps_then_writes"),
+    Bug("training/loop.py", "            method.after_step(batch, out, progress)  # writes\n", "",
+        f"{LOOP}::test_each_step_reads_then_steps_then_writes"),
+    Bug("training/loop.py", "session.loader.batches(start, end)", "session.loader.batches(0, end)",
+        f"{RUNS}::test_two_epochs_resume_two_epochs_are_four"),
+    Bug("training/loop.py", "    step = start\n", "    step = 0\n",
+        f"{RUNS}::test_two_epochs_resume_two_epochs_are_four"),
+    # The schedule.
+    Bug("optim.py", "first + (base_lr - first) * progress / warmup", "base_lr * progress / warmup",
+        f"{OPTIM}::test_a_warm_up_starts_at_first_and_meets_the_schedule"),
+    Bug("optim.py", "math.floor(progress * epochs + 1e-6)", "math.floor(progress * epochs)",
+        f"{OPTIM}::test_every_epochs_first_step_belongs_to_it"),
+    Bug("optim.py", "(progress - warmup) / (1 - warmup)", "progress",
+        f"{OPTIM}::test_warm_up_then_cosine_then_the_end"),
+    Bug("optim.py", "return cosine(t, base_lr, final)", "return cosine(t, base_lr, 0.0)",
+        f"{OPTIM}::test_warm_up_then_cosine_then_the_end"),
+    Bug("optim.py", "sum(progress >= milestone", "sum(progress > milestone",
+        f"{OPTIM}::test_mocos_steps_fall_on_the_published_epochs"),
+    Bug("methods/base.py", "warmup=self.warmup_epochs / self.epochs", "warmup=self.warmup_epochs / 100",
+        f"{LOOP}::test_warm_up_then_a_cosine_from_and_to_the_recipes_rates"),
+    Bug("methods/base.py", "                first=self.first_lr,\n", "",
+        f"{LOOP}::test_warm_up_then_a_cosine_from_and_to_the_recipes_rates"),
+    Bug("methods/base.py", "                final=self.final_lr,\n", "",
+        f"{LOOP}::test_warm_up_then_a_cosine_from_and_to_the_recipes_rates"),
+    Bug("methods/base.py", "                milestones=self.milestones,\n", "",
+        f"{LOOP}::test_the_rate_drops_at_the_milestones_by_gamma"),
+    Bug("methods/base.py", "                gamma=self.gamma,\n", "",
+        f"{LOOP}::test_the_rate_drops_at_the_milestones_by_gamma"),
+    Bug("methods/base.py", "epochs=self.epochs if self.lr_per_epoch else None", "epochs=None",
+        f"{LOOP}::test_a_rate_of_each_epoch_stays_throughout_it"),
+    Bug("methods/base.py", "schedule=self.schedule", 'schedule="cosine"',
+        f"{LOOP}::test_the_rate_drops_at_the_milestones_by_gamma"),
+    Bug("methods/base.py", "cosine(progress, self.weight_decay, decay)", "cosine(progress, decay, self.weight_decay)",
+        f"{LOOP}::test_weight_decay_stays_or_follows_its_cosine_in_the_groups_that_decay"),
+    Bug("methods/base.py", "            clip_norm=self.clip_norm,\n", "",
+        f"{LOOP}::test_the_gradient_is_clipped_to_one_norm_of_all_but_the_frozen"),
+    # The optimizer.
+    Bug("optim.py", 'now.weight_decay is not None and group["decay"]', "now.weight_decay is not None",
+        f"{OPTIM}::test_a_scheduled_weight_decay_is_written_where_there_is_decay"),
+    Bug("optim.py", 'progress < group["frozen_until"]', 'progress <= group["frozen_until"]',
+        f"{OPTIM}::test_a_frozen_group_stays_bit_equal_then_moves"),
+    Bug("optim.py", "                p.grad = None\n", "                p.grad.zero_()\n",
+        f"{OPTIM}::test_a_frozen_group_stays_bit_equal_then_moves"),
+    Bug("optim.py", '    for group in optimizer.param_groups:\n        if now.weight_decay',
+        '    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], now.clip_norm or 1e9)\n'
+        '    for group in optimizer.param_groups:\n        if now.weight_decay',
+        f"{OPTIM}::test_a_frozen_group_has_no_share_in_the_clipped_norm"),
+    Bug("optim.py", "nn.utils.clip_grad_norm_([p], group", 'nn.utils.clip_grad_norm_(group["params"], group',
+        f"{OPTIM}::test_clipping_per_tensor_and_globally"),
+    Bug("optim.py", 'now.lr * group["lr_scale"] if', "now.lr if", f"{OPTIM}::test_rates_of_groups"),
+    Bug("optim.py", "return torch.optim.SGD(rows, lr=lr, momentum=momentum)",
+        "return torch.optim.SGD(rows, lr=lr, momentum=0.9)", f"{OPTIM}::test_sgd_takes_the_momentum_it_is_given"),
+    Bug("optim.py", "trust=trust, trust_clip=trust_clip", "trust_clip=trust_clip",
+        f"{OPTIM}::test_lars_takes_the_momentum_and_the_trust_it_is_given"),
+    Bug("optim.py", "q = (q / group", "q = (q * group",
+        f"{OPTIM}::test_a_clipped_trust_takes_the_shorter_of_two_steps"),
+    Bug("methods/base.py", "            momentum=self.momentum,\n", "",
+        f"{LOOP}::test_the_optimizer_gets_the_recipes_numbers"),
+    Bug("methods/base.py", "            trust=self.trust,\n", "",
+        f"{LOOP}::test_the_optimizer_gets_the_recipes_numbers"),
+    Bug("methods/base.py", "            trust_clip=self.trust_clip,\n", "",
+        f"{LOOP}::test_the_optimizer_gets_the_recipes_numbers"),
+    Bug("methods/base.py", "            lr_inside_momentum=self.lr_inside_momentum,\n", "",
+        f"{LOOP}::test_the_optimizer_gets_the_recipes_numbers"),
+    Bug("methods/base.py", "            weight_decay=self.weight_decay,\n", "            weight_decay=1e-4,\n",
+        f"{LOOP}::test_weight_decay_stays_or_follows_its_cosine_in_the_groups_that_decay"),
+    # What surrounds the steps.
+    Bug("training/session.py", "self.recipe.schedule_at((step - 1) / self.steps).lr\n        row",
+        "self.recipe.schedule_at(step / self.steps).lr\n        row",
+        f"{LOOP}::test_metrics_are_the_means_of_the_epoch_and_the_rate_of_its_last_step"),
+    Bug("training/session.py", "last=step == self.steps", "last=False",
+        f"{LOOP}::test_metrics_are_the_means_of_the_epoch_and_the_rate_of_its_last_step"),
+    Bug("training/session.py", "            self.meter.unsaved = 0.0\n", "",
+        f"{LOOP}::test_the_clock_runs_while_training_and_waiting_alone"),
+    Bug("training/session.py", "with self.meter.excluded():\n                dist", "if True:\n                dist",
+        f"{LOOP}::test_the_clock_runs_while_training_and_waiting_alone"),
+    Bug("training/session.py", "                self.reporter.log(self.monitor.warning)\n", "                pass\n",
+        f"{LOOP}::test_a_diagnosis_is_reported"),
+    Bug("training/session.py", "epoch % self.save_every == 0", "(epoch - 1) % self.save_every == 0",
+        f"{RUNS}::test_checkpoints_are_kept_as_asked"),
+    Bug("training/session.py", "        self.run.rewind(step)\n", "",
+        f"{RUNS}::test_what_was_written_after_the_last_checkpoint_is_dropped_on_resume"),
+    Bug("training/session.py", "        self.monitor.resume(self.run.metrics())\n", "",
+        f"{LOOP}::test_a_resumed_run_knows_its_evaluations"),
+    Bug("training/session.py", "        elif self.stopped or overdue:", "        elif overdue:",
+        f"{RUNS}::test_sigterm_in_mid_epoch_with_two_workers_loses_nothing"),
+    Bug("training/session.py", "first = step - self.meter.unread + 1", "first = step - self.meter.unread",
+        f"{LOOP}::test_the_first_step_whose_loss_is_not_finite_is_named"),
+    Bug("training/progress.py", "self.sums, self.count = {}, 0\n        return", "self.count = 0\n        return",
+        f"{LOOP}::test_metrics_are_the_means_of_the_epoch_and_the_rate_of_its_last_step"),
+    Bug("training/progress.py", "self.loss = row[0]", "self.loss = values.mean().item()",
+        f"{LOOP}::test_progress_is_reported_every_ten_steps_and_at_the_end_of_epochs"),
+    Bug("training/progress.py", "self._waited += time.perf_counter() - began", "self._waited += 0.0",
+        f"{LOOP}::test_the_clock_runs_while_training_and_waiting_alone"),
+    # A resume.
+    Bug("training/state.py", '        optimizer.load_state_dict(state["optimizer"])\n', "",
+        f"{RUNS}::test_two_epochs_resume_two_epochs_are_four"),
+    Bug("training/state.py", '    meter.load_state_dict(state["meter"])\n', "",
+        f"{RUNS}::test_sigterm_in_mid_epoch_with_two_workers_loses_nothing"),
+    Bug("training/state.py", '    torch.set_rng_state(state["rng"])\n', "",
+        f"{LOOP}::test_a_resumed_run_draws_what_it_would_have_drawn"),
+    Bug("training/launch.py", 'if record["data"]["fingerprint"] != source.fingerprint():', "if False:",
+        f"{RUNS}::test_other_data_are_refused_on_resume"),
+    Bug("training/launch.py", "if option not in MAY_CHANGE and value != asked[option]:", "if False:",
+        f"{RUNS}::test_a_run_keeps_what_its_numbers_depend_on"),
+    Bug("training/launch.py", '        run.write_record(record | {"options": asked})\n', "        pass\n",
+        f"{RUNS}::test_a_run_keeps_what_its_numbers_depend_on"),
+    # The hand-over from options and recipe to loader, method, monitor and session.
+    Bug("training/launch.py", "        seed=options.seed,\n        workers=options.workers,\n        rank",
+        "        seed=0,\n        workers=options.workers,\n        rank",
+        f"{LOOP}::test_the_seed_decides_on_weights_order_and_views"),
+    Bug("training/launch.py", "        max_bad=options.max_bad,\n", "",
+        f"{LOOP}::test_each_option_reaches_what_it_is_for"),
+    Bug("training/launch.py", "        workers=options.workers,\n        rank", "        rank",
+        f"{LOOP}::test_each_option_reaches_what_it_is_for"),
+    Bug("training/launch.py", "        workers=options.workers,\n    )", "    )",
+        f"{LOOP}::test_each_option_reaches_what_it_is_for"),
+    Bug("training/launch.py", "        every=options.monitor_every,\n", "        every=1,\n",
+        f"{LOOP}::test_each_option_reaches_what_it_is_for"),
+    Bug("training/launch.py", "chance_loss=method.chance_loss", "chance_loss=None",
+        f"{LOOP}::test_each_option_reaches_what_it_is_for"),
+    Bug("training/launch.py", "        images=len(source),\n        world", "        images=1,\n        world",
+        f"{LOOP}::test_each_option_reaches_what_it_is_for"),
+    Bug("training/launch.py", "        seed=options.seed,\n        encoder=encoder", "        encoder=encoder",
+        f"{LOOP}::test_each_option_reaches_what_it_is_for"),
+    Bug("training/launch.py", "torch.manual_seed(options.seed)", "torch.manual_seed(0)",
+        f"{LOOP}::test_the_seed_decides_on_weights_order_and_views"),
+    Bug("training/launch.py", "    if options.compile:\n        for", "    if False:\n        for",
+        f"{LOOP}::test_each_option_reaches_what_it_is_for"),
+    Bug("training/launch.py", "end = session.steps if stop_after is None else", "end = session.steps if True else",
+        f"{RUNS}::test_checkpoints_are_kept_as_asked"),
+    Bug("training/launch.py", "save_every=options.save_every", "save_every=0",
+        f"{RUNS}::test_checkpoints_are_kept_as_asked"),
+    Bug("training/launch.py", "    run.note_environment()\n", "    if not resume:\n        run.note_environment()\n",
+        f"{LOOP}::test_a_resumed_run_knows_its_evaluations"),
+    Bug("training/launch.py", "if finished and run.writes:", "if run.writes:",
+        f"{RUNS}::test_load_before_the_end_gives_the_last_checkpoints_encoder"),
+    Bug("training/options.py", "            val_fraction=self.val_fraction,\n", "",
+        f"{LOOP}::test_every_epoch_shows_each_image_once_in_an_order_of_its_own"),
+    Bug("methods/base.py", "tuple(cls.view_type(**view) for view in value)",
+        "(cls.view_type(**value[0]),) * len(value)", f"{CLI}::test_resume_needs_nothing_else"),
+    Bug("methods/base.py", "tuple(value) if isinstance(value, list) else value", "value",
+        f"{LOOP}::test_a_run_records_what_loading_it_takes"),
+    # What is to be trained, from what a user gives.
+    Bug("training/plan.py", 'if "workers" not in given:', "if False:",
+        f"{PLAN}::test_the_data_choose_the_workers_unless_they_are_given"),
+    Bug("training/plan.py", "encoder=encoder, orientation_matters", "encoder=None, orientation_matters",
+        f"{CLI}::test_every_number_is_an_option"),
+    Bug("training/plan.py", "orientation_matters=source.orientation_matters", "orientation_matters=False",
+        f"{CLI}::test_without_options_the_embedded_digits_and_their_recipe"),
+    Bug("training/plan.py", "orientation_matters, row=row", "orientation_matters",
+        f"{CLI}::test_the_row_can_be_forced"),
+    Bug("training/plan.py", "    recipe = change(recipes[name])\n", "    recipe = recipes[name]\n",
+        f"{CLI}::test_every_number_is_an_option"),
+    Bug("training/plan.py", 'change(recipes[name].from_json(record["recipe"]))', 'change(recipes[name])',
+        f"{CLI}::test_resume_needs_nothing_else"),
+    Bug("training/plan.py", 'replace(Options.from_json(record["options"]), **given)',
+        'Options.from_json(record["options"])',
+        f"{CLI}::test_resume_may_change_where_and_how_a_run_is_watched"),
+    Bug("training/plan.py", "    while folder.exists():", "    if folder.exists():",
+        f"{CLI}::test_without_out_a_run_takes_a_folder_that_is_free"),
+    Bug("training/plan.py", "return str(Path(data).resolve())", "return data",
+        f"{CLI}::test_a_folder_does_not_stand_in_for_a_named_set"),
+    Bug("cli/recipe_options.py", "values * len(views) if len(values) == 1 else values", "values[:1] * len(views)",
+        f"{CLI}::test_every_number_is_an_option"),
+    Bug("cli/recipe_options.py", 'named_views(numbers["views"]) if "views" in numbers else', "",
+        f"{CLI}::test_every_number_is_an_option"),
+    Bug("cli/recipe_options.py", "float) for part in changes[item.name]", "float) for part in changes[item.name][:3]",
+        f"{CLI}::test_every_number_is_an_option"),
+    Bug("cli/train.py", "            stop_after=options.stop_after,\n", "", f"{CLI}::test_every_number_is_an_option"),
+    Bug("cli/train.py", 'training.get("data_dir"), recorded)', 'training.get("data_dir"))',
+        f"{RUNS}::test_a_run_goes_on_where_the_data_have_moved_to_with_other_workers"),
+    # Commands that hand their options over.
+    Bug("cli/knn.py", "k=k, T=temperature", "k=k", f"{EVALUATION}[knn --T=5]"),
+    Bug("cli/knn.py", "k=k, T=temperature", "T=temperature", f"{EVALUATION}[knn --k=3]"),
+    Bug("cli/knn.py", "which.open(baselines=baselines)", "which.open()", f"{EVALUATION}[knn --baselines]"),
+    Bug("cli/probe.py", "seed=which.seed", "seed=0", f"{EVALUATION}[probe --epochs=2 --seeds=1 --seed=6]"),
+    Bug("cli/probe.py", "lr=lr, ", "", f"{EVALUATION}[probe --protocol=moco --epochs=1 --lr=0.1 --lr=0.01]"),
+    Bug("cli/embed.py", "split=split, ", "", f"{EVALUATION}[embed --split=test]"),
+    Bug("cli/options.py", "**vars(self), **how", "**vars(self) | {'batch': 512}, **how", f"{SUBJECT}[knn]"),
+    Bug("cli/options.py", "**vars(self), **how", "**vars(self) | {'seed': 0}, **how", f"{SUBJECT}[retrieve]"),
+    Bug("cli/ablate.py", '"lr": lr}', '"lr": None}', ABLATE),
+    Bug("cli/ablate.py", '"monitor_every": monitor_every', '"monitor_every": 1', ABLATE),
+    Bug("cli/ablate.py", '"seed": seed', '"seed": 0', ABLATE),
+    Bug("cli/ablate.py", "row=recipe)", "row=None)", ABLATE),
+    Bug("cli/views.py", "epochs=draws, seed=seed", "epochs=draws, seed=0", VIEWS),
+    Bug("cli/views.py", "epochs=draws", "epochs=4", VIEWS),
+    Bug("cli/bench_kernels.py", "dtype=dtype, preset", 'dtype="float32", preset', BENCH),
+    Bug("cli/causal/weight.py", ", scale=scale)", ")", f"{CAUSAL}[weight---by=ipw---scale=raw]"),
+    Bug("causal/matches.py", " ties=ties,", "", f"{CAUSAL}[match---covariates=c --metric=euclidean---no-ties]"),
+    Bug("causal/matches.py", " order=order,", "", f"{CAUSAL}[match---no-replacement---order=smallest]"),
+    Bug("cli/causal/propensity.py", ", folds=folds", "", f"{CAUSAL}[propensity----folds=3]"),
+    Bug("cli/stable/reweight.py", ", seed=seed", "", f"{STABLE}[reweight----seed=1]"),
+    # Evaluation.
+    Bug("evaluate/neighbours.py", "((s - s[:, :1]) / T).exp()", "(s - s[:, :1]).exp()",
+        "tests/evaluate/test_neighbours.py::test_against_a_loop"),
+    Bug("evaluate/neighbours.py", "if n_classes > 5 else None", "if n_classes >= 5 else None",
+        "tests/evaluate/test_subject.py::test_top5_of_five_classes_is_none"),
+    Bug("evaluate/linear.py", "if n_classes > 5 else None", "if n_classes >= 5 else None",
+        "tests/evaluate/test_subject.py::test_top5_of_five_classes_is_none"),
+    Bug("evaluate/linear.py", "return min(rate for", "return max(rate for",
+        "tests/evaluate/test_linear.py::test_the_best_rate_is_the_smallest_of_equally_good_ones"),
+    Bug("evaluate/subject.py", 'seed=options["seed"])', "seed=seed)",
+        "tests/evaluate/test_subject.py::test_a_run_brings_its_data_its_split_and_its_size"),
+    Bug("evaluate/subject.py", "batch=batch, workers=workers, device=place", "workers=workers, device=place",
+        "tests/evaluate/test_subject.py::test_how_images_are_encoded_is_kept"),
+    Bug("evaluate/subject.py", "reports=path if own else None", "reports=path",
+        "tests/cli/test_knn.py::test_only_its_own_set_is_reported_in_the_run"),
+    Bug("evaluate/retrieval.py", "(~(s < s[", "((s > s[",
+        "tests/evaluate/test_retrieval.py::test_lengths_do_not_matter_and_a_collapsed_encoder_finds_nothing"),
+    # Views, draws, the monitor.
+    Bug("augment/draw.py", "down * (h0[:, 0] - h + 1)", "down * (h0[:, 0] - h)",
+        "tests/augment/test_draw.py::test_crops_reach_every_edge_of_the_image"),
+    Bug("augment/draw.py", "jitter, order, bright, contrast,", "order, jitter, bright, contrast,",
+        "tests/augment/test_draw.py::test_draws_stay_what_they_are"),
+    Bug("augment/draw.py", "SLOTS = 18", "SLOTS = 19", "tests/augment/test_draw.py"),
+    Bug("monitor.py", "views[min(1, len(views) - 1)]", "views[0]",
+        "tests/test_monitor.py::test_it_sees_the_first_two_views"),
+    Bug("monitor.py", "for view, outputs in zip(batch.views, z, strict=True):",
+        "for view, outputs in zip(batch.views[:1] * 2, z, strict=True):",
+        f"{LOOP}::test_the_monitor_sees_two_different_views_of_the_data_that_are_trained_on"),
+    # Several processes.
+    Bug("parts/dictionary.py", "dist.all_reduce_mean(lse.exp().mean(0))", "lse.exp().mean(0)",
+        "tests/parts/test_dictionary.py::test_z_is_of_all_processes"),
+    Bug("training/launch.py", "        rank=dist.rank(),\n", "        rank=0,\n",
+        f"{RUNS}::test_two_processes_train_resume_and_agree_with_one"),
+    # Causal studies.
+    Bug("causal/graph.py", "graph.has_edge(a, b) and graph.has_edge(c, b)",
+        "graph.has_edge(a, b) or graph.has_edge(c, b)",
+        "tests/causal/test_graph.py::test_paths_are_told_with_their_arrows"),
+    Bug("causal/graph.py", "if not _colliders(graph, path)]", "if len(path) < 4]",
+        "tests/causal/test_graph.py::test_a_back_door_through_a_chain_is_open"),
+    Bug("causal/refute/placebo.py", "low <= 0 <= high and abs(mean)", "low <= 0 <= high or abs(mean)",
+        "tests/causal/test_refute.py::test_a_placebo_that_fails_one_condition_alone_fails"),
+    Bug("causal/study.py", "(treatment, outcome) == (known.treatment, known.outcome)", "treatment == known.treatment",
+        "tests/causal/test_study.py::test_a_named_set_knows_the_truth_of_its_own_outcome_and_treatment_alone"),
+]  # fmt: skip
+
+
+def main(words: Sequence[str]) -> int:
+    bugs = [bug for bug in BUGS if not words or any(word in f"{bug.file} {bug.text}" for word in words)]
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        clean = copied(ROOT, Path(folder) / "clean")
+        if (code := run(clean, *dict.fromkeys(bug.tests for bug in bugs))) != 0:
+            print(f"without a bug the tests end with exit code {code}:", *dict.fromkeys(bug.tests for bug in bugs))
+            return 1
+        verdicts = []
+        for bug, verdict in zip(bugs, pool.map(lambda bug: tried(bug, clean), bugs), strict=True):
+            line, *more = (bug.replacement or f"without {bug.text.strip()}").strip().splitlines()
+            print(f"{verdict:7} {bug.file}: {line}{' ...' if more else ''}", flush=True)
+            verdicts.append(verdict)
+    print(", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)))
+    return int(any(verdict != "caught" for verdict in verdicts))
+
+
+def tried(bug: Bug, clean: Path) -> str:
+    """caught, MISSED, or STALE: the text does not stand once in the file, or the tests could not be run."""
+    tree = copied(clean, Path(tempfile.mkdtemp(dir=clean.parent)) / "tree")
+    path = tree / bug.file if bug.file.startswith("cli/") else tree / "contrastkit" / bug.file
+    source = path.read_text()
+    if source.count(bug.text) != 1:
+        return "STALE"
+    path.write_text(source.replace(bug.text, bug.replacement))
+    code = run(tree, bug.tests)
+    shutil.rmtree(tree)
+    return {0: "MISSED", 1: "caught"}.get(code, "STALE")
+
+
+def copied(root: Path, tree: Path) -> Path:
+    """What the tests need, the built extension too; contrastkit.cli is found there, not where it is installed."""
+    for name in ("contrastkit", "cli", "tests", "benchmarks"):
+        shutil.copytree(root / name, tree / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(root / "pyproject.toml", tree)
+    if not (tree / "contrastkit" / "cli").exists():
+        (tree / "contrastkit" / "cli").symlink_to("../cli")
+    return tree
+
+
+def run(tree: Path, *tests: str) -> int:
+    """The exit code of pytest: 0 passed, 1 failed, others if the tests could not be run."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

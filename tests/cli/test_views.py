@@ -1,0 +1,29 @@
+"""views as a command: each option changes the sheet."""
+
+from pathlib import Path
+
+import numpy as np
+from contrastkit.cli.main import main
+from PIL import Image
+
+
+def test_each_option_changes_the_sheet(images: Path, hard_images: Path, tmp_path: Path) -> None:
+    def sheet(**changed: object) -> np.ndarray:
+        options = {"data": images, "images": 3, "draws": 2, "seed": 0, "name": "moco-cifar"} | changed
+        name, out = options.pop("name"), tmp_path / "sheet.png"
+        assert main(["views", str(name), f"--out={out}", *(f"--{k}={v}" for k, v in options.items())]) == 0
+        with Image.open(out) as picture:
+            return np.asarray(picture)
+
+    usual = sheet()
+    assert np.array_equal(usual, sheet())
+    for changed in ({"seed": 1}, {"data": hard_images}, {"name": "digits"}):
+        assert not np.array_equal(sheet(**changed), usual), changed
+    with np.load(images) as file:
+        np.savez(tmp_path / "one.npz", images=file["images"][:1])
+    one = {"data": tmp_path / "one.npz", "images": 1}
+    assert not np.array_equal(sheet(**one), sheet(**one, seed=1)), "the draws, too, not the choice of images alone"
+    height, width, _ = usual.shape
+    tall, wide = sheet(images=6), sheet(draws=4)
+    assert tall.shape[1] == width and 1.8 < tall.shape[0] / height < 2.2
+    assert wide.shape[0] == height and 1.5 < wide.shape[1] / width < 2.2

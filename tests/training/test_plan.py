@@ -1,0 +1,52 @@
+"""What is to be trained: the workers, and what reaches the plan from the library's front door."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+import contrastkit
+from contrastkit.data import open_data
+from contrastkit.errors import UserError
+from contrastkit.training import api, plan
+
+
+def test_the_data_choose_the_workers_unless_they_are_given(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "default_workers", lambda source: len(source))
+    how: dict[str, Any] = {"change": plan.replaced({}), "encoder": "tiny"}
+    given = {"data": str(images), "device": "cpu"}
+    assert plan.plan("moco", given, **how).options.workers == 320
+    assert plan.plan("moco", given | {"workers": 3}, **how).options.workers == 3
+
+
+def test_a_resume_opens_the_data_again_unless_they_are_open(moco_run: Path, images: Path) -> None:
+    how: dict[str, Any] = {"change": plan.replaced({})}
+    again: Any = plan.plan_resume("moco", moco_run, {"workers": 2}, **how)
+    assert again.data.name == "hard" and len(again.data.pretrain) == 210 and again.options.workers == 2
+    assert (again.name, again.out, again.resume, again.recipe.K) == ("moco-v2/tiny", moco_run, True, 64)
+    data = open_data(str(images))
+    assert plan.plan_resume("moco", moco_run, {}, data=data, **how).data is data
+    with pytest.raises(UserError, match="a run keeps its recipe: .* is moco-v2/tiny"):
+        plan.plan_resume("moco", moco_run, {}, row="digits", **how)
+
+
+def test_the_front_door_hands_everything_over(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    monkeypatch.setattr(api, "launch", lambda *args, **how: calls.append((args, how)))
+    module, data = nn.Linear(2, 2), open_data(str(images), val_fraction=0.2)
+    numbers: dict[str, Any] = {"epochs": 7, "tau": 0.3, "seed": 4, "device": "cpu", "val_fraction": 0.2}
+    contrastkit.train("moco", str(images), encoder="tiny", out=tmp_path / "a", stop_after=3, **numbers)
+    contrastkit.train("moco", data, encoder=module, out=tmp_path / "b", row="tiny", **numbers)
+    (named, one), (made, two) = calls
+    for name, recipe, options in (named, made):
+        assert name == "moco-v2/tiny" and (recipe.epochs, recipe.tau) == (7, 0.3)
+        assert (options.seed, options.device, options.val_fraction) == (4, "cpu", 0.2)
+    assert (named[2].data, made[2].data) == (str(images), "python:noise")
+    assert (named[1].encoder, made[1].encoder) == ("tiny", "module:Linear")
+    assert (one["out"], one["resume"], one["stop_after"], one["encoder"]) == (tmp_path / "a", False, 3, None)
+    assert (two["out"], two["data"], two["encoder"]) == (tmp_path / "b", data, module)
+    with pytest.raises(UserError, match="moco has no taw, did you mean 'tau'"):
+        contrastkit.train("moco", str(images), taw=0.1)
+    with pytest.raises(UserError, match="name the run to resume"):
+        contrastkit.train("moco", str(images), resume=True)
