@@ -108,7 +108,7 @@ def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
     groups = (tmp_path / f"group-{n}" for n in itertools.count())
 
     def run(work: Callable[[int], None]) -> None:
-        torch.testing.assert_close(torch.zeros(()), torch.zeros(()))  # imports sympy once, not anew in every child
+        torch.testing.assert_close(torch.zeros(()), torch.zeros(()))  # imports sympy once instead of in every child
         fork = multiprocessing.get_context("fork")
         failures = fork.SimpleQueue()
         group = next(groups)

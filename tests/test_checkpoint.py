@@ -62,7 +62,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_checkpoint(tmp_path: Path) -
     path = tmp_path / "last.pt"
     checkpoint.save(path, state(1))
     child = os.fork()
-    if child == 0:  # the limit cannot be raised again: it must stay in a process of its own
+    if child == 0:  # the limit cannot be raised again: so it needs its own process
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
             checkpoint.save(path, state(2))

@@ -13,7 +13,7 @@ from contrastkit.errors import UserError
 def test_keys_that_every_rank_compares_with_get_the_gradient_of_all_their_losses(
     two_processes: Callable[[Callable[[int], None]], None],
 ) -> None:
-    """Losses that differ from rank to rank and look at all rows; the mean over the ranks is what DDP takes."""
+    """Losses that differ between ranks and depend on all rows; the mean over the ranks is what DDP takes."""
     whole = torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     w = torch.randn(2, 6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 

@@ -1,4 +1,4 @@
-"""The collapse numbers against loops and closed forms; what is said about them; that looking changes nothing."""
+"""The collapse numbers against loops and closed forms; their diagnosis; evaluating changes nothing."""
 
 import inspect
 import math
@@ -76,11 +76,11 @@ def evaluation(**changes: float) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("looks", "diagnosis"),
+    ("history", "diagnosis"),
     [
         ([], None),
         ([evaluation(), evaluation()], None),
-        ([evaluation(std=0.1)], None),  # a look at an almost untrained network
+        ([evaluation(std=0.1)], None),  # an almost untrained network
         ([evaluation(std=0.05), evaluation(std=0.13)], None),  # on its way out
         ([evaluation(std=0.13), evaluation(std=0.1)], "--lr"),
         ([evaluation(rank=1.2), evaluation(rank=1.1)], "--tau"),
@@ -91,14 +91,14 @@ def evaluation(**changes: float) -> dict[str, float]:
         ([evaluation(std=math.nan)], "not finite"),
     ],
 )
-def test_what_is_said(looks: list[dict[str, float]], diagnosis: str | None) -> None:
-    line = diagnose(looks, chance_loss=math.log(4097))
+def test_the_diagnosis(history: list[dict[str, float]], diagnosis: str | None) -> None:
+    line = diagnose(history, chance_loss=math.log(4097))
     assert (line is None) if diagnosis is None else (line is not None and diagnosis in line and "\n" not in line)
 
 
 def test_without_chance_or_labels_the_loss_says_nothing() -> None:
-    looks = [evaluation(loss=8.5), evaluation(loss=8.5)]
-    assert diagnose(looks, chance_loss=None) is None
+    history = [evaluation(loss=8.5), evaluation(loss=8.5)]
+    assert diagnose(history, chance_loss=None) is None
     easy = [{k: v for k, v in evaluation(loss=0.1).items() if k != "knn"}] * 4
     assert diagnose(easy, chance_loss=math.log(4097)) is None
 
@@ -212,7 +212,7 @@ CHANCE = math.log(4097)
 
 
 @pytest.mark.parametrize(
-    ("looks", "diagnosis"),
+    ("history", "diagnosis"),
     [
         ([evaluation(std=0.19), evaluation(std=0.19)], "collapse"),
         ([evaluation(std=0.21), evaluation(std=0.21)], None),
@@ -227,7 +227,7 @@ CHANCE = math.log(4097)
         ([evaluation(loss=CHANCE - 0.04), evaluation(loss=CHANCE - 0.06)], None),
         ([evaluation(loss=1), evaluation(loss=1), evaluation(loss=0.09 * CHANCE)], "too easy"),
         ([evaluation(loss=1), evaluation(loss=1), evaluation(loss=0.11 * CHANCE)], None),
-        ([evaluation(loss=1), evaluation(loss=0.1)], None),  # two looks are too few for that
+        ([evaluation(loss=1), evaluation(loss=0.1)], None),  # two evaluations are too few
         ([evaluation(loss=1), evaluation(loss=1), evaluation(loss=0.1, knn=0.409)], "too easy"),
         ([evaluation(loss=1), evaluation(loss=1), evaluation(loss=0.1, knn=0.411)], None),
         (
@@ -237,8 +237,8 @@ CHANCE = math.log(4097)
         ([evaluation(), evaluation(loss=math.inf)], "not finite"),
     ],
 )
-def test_where_the_lines_are_drawn(looks: list[dict[str, float]], diagnosis: str | None) -> None:
-    line = diagnose(looks, chance_loss=CHANCE)
+def test_where_the_lines_are_drawn(history: list[dict[str, float]], diagnosis: str | None) -> None:
+    line = diagnose(history, chance_loss=CHANCE)
     assert (line is None) if diagnosis is None else (line is not None and diagnosis in line)
 
 
@@ -281,7 +281,7 @@ def test_it_sees_the_first_two_views() -> None:
 
 
 def test_neighbours_are_asked_as_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """k = 20, T = 0.1; a fifth of the images asks, the rest answers; at most so many, and they repeat."""
+    """k = 20, T = 0.1; a fifth of the images are queries, the rest the bank; both are limited and reproducible."""
     asked: list[tuple[int, int]] = []
 
     def spy(bank, queries, *, k=20, T=0.1, n_classes, device):
@@ -327,4 +327,4 @@ def test_a_resumed_monitor_goes_on_from_the_looks_among_the_rows() -> None:
     nn.init.zeros_(online.head[-1].weight)
     nn.init.ones_(online.head[-1].bias)
     evaluator.evaluate(method, 1.0)
-    assert evaluator.warning is not None and evaluator.warning.startswith("collapse")  # two looks by now
+    assert evaluator.warning is not None and evaluator.warning.startswith("collapse")  # two evaluations by now

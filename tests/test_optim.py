@@ -395,4 +395,4 @@ def test_a_step_multiplies_by_gamma_at_each_milestone_passed() -> None:
         return learning_rate(progress, schedule="step", base_lr=2.0, milestones=(0.5, 0.75), **how)
 
     assert [lr(p, gamma=0.5) for p in (0.49, 0.5, 0.74, 0.75, 1.0)] == [2.0, 1.0, 1.0, 0.5, 0.5]
-    assert lr(0.5) == pytest.approx(0.2)  # a tenth unless told otherwise
+    assert lr(0.5) == pytest.approx(0.2)  # a tenth by default

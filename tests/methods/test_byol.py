@@ -313,7 +313,7 @@ def test_the_debates_seven_rows() -> None:
         assert row is not None and ABLATION[name][1] == accuracy
         assert (row.projector_norm, row.predictor_norm, row.negatives > 0) == (projector, predictor, contrastive)
         differ = {f.name for f in fields(row) if getattr(row, f.name) != getattr(base, f.name)}
-        own = {"negatives", "m", "lr"} if contrastive else set()  # published too with a rate of its own
+        own = {"negatives", "m", "lr"} if contrastive else set()  # published with its own learning rate
         assert differ <= {"projector_norm", "predictor_norm"} | own, "one budget for all"
 
 

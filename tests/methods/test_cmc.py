@@ -304,10 +304,10 @@ def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], where: dic
         build(**where, **numbers)
 
 
-# -------------------------------------------------------------------------------------------------- several senses
+# -------------------------------------------------------------------------------------------------- several modalities
 
 
-def test_each_sense_has_an_encoder_that_sees_its_channels_alone() -> None:
+def test_each_modality_has_an_encoder_of_its_channels_alone() -> None:
     small = replace(recipe(), K=16, colour="lab")
     method = small.build(BuildContext(channels=6, modalities=(3, 1, 2), size=16, images=64))
     encoder = method.online.encoder

@@ -50,7 +50,7 @@ every_row = pytest.mark.parametrize("name", ROWS)
 
 
 def context(recipe: Recipe, **changes: int) -> BuildContext:
-    """What a row meets here: images of three channels, or sounds."""
+    """The context of a row here: images of three channels, or sounds."""
     defaults = {
         "channels": 1 if recipe.modality is Modality.SOUND else 3,
         "size": 16,
@@ -141,7 +141,7 @@ def test_all_that_is_trained_gets_a_gradient_and_no_target_does(name: str) -> No
             assert p.grad is None and key.endswith(".bias") and not p.any(), key
         else:
             assert p.grad is not None and p.grad.abs().sum() > 0, key
-    assert not any(x.requires_grad for x in memory_of(out)), "what is kept would keep the graph alive"
+    assert not any(x.requires_grad for x in memory_of(out)), "the memory would keep the graph alive"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_what_is_compiled_is_called_in_a_step(name: str) -> None:
 
 @every_row
 def test_the_monitor_sees_the_towers_outputs_past_the_tower(name: str) -> None:
-    """The tower may be compiled, and would be anew for another batch."""
+    """The tower may be compiled, and another batch size would recompile it."""
     method = build(name).eval()
     view = batch(name).views[0]
     expected = method.online(view)

@@ -186,7 +186,7 @@ def test_a_context_knows_nothing_of_the_rows_below(side: int) -> None:
 
 @torch.no_grad()
 def test_batch_norm_lets_a_context_know_what_is_below() -> None:
-    """Why v2 has layer norm (Sec. 3.1), and what the user is told."""
+    """Why v2 has layer norm (Sec. 3.1), and the notice for the user."""
     method, x = build(norm="batch"), images()
     difference = contexts(method, changed_below(x, 0, 0), 0)[:, 0] - contexts(method, x, 0)[:, 0]
     assert difference.abs().max() > 1e-2

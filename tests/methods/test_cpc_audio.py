@@ -1,4 +1,4 @@
-"""CPC on sound against its equation, written out as loops in float64; what it may hear, and what it is given."""
+"""CPC on sound against its equation, written as loops in float64; the reach of its predictions, and bad input."""
 
 import math
 from dataclasses import replace
@@ -164,15 +164,15 @@ def test_what_is_judged_is_the_middle() -> None:
 def test_a_folder_of_sounds_is_trained_on_and_judged(
     sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two notes are told apart, far above the untrained encoder's guess; the run's encoder takes waveforms."""
+    """Two notes are distinguished far better than by the untrained encoder; the run's encoder takes waveforms."""
     out = tmp_path / "run"
     numbers = ["--encoder=tiny", "--epochs=3", "--size=1600", "--batch=16", "--workers=0", "--device=cpu"]
     assert main(["train", "cpc-audio", f"--data={sounds}", "--val-fraction=0.2", f"--out={out}", *numbers]) == 0
-    told = capsys.readouterr().out
-    assert "recipe cpc-audio/tiny" in told and "128 sounds at 8,000 Hz" in told and "1600 samples" in told
+    printed = capsys.readouterr().out
+    assert "recipe cpc-audio/tiny" in printed and "128 sounds at 8,000 Hz" in printed and "1600 samples" in printed
     assert main(["knn", str(out), "--baselines", "--workers=0"]) == 0
-    told = capsys.readouterr().out
-    assert "untrained" in told and "pixels" not in told
+    printed = capsys.readouterr().out
+    assert "untrained" in printed and "pixels" not in printed
     assert main(["knn", "--encoder=tiny", f"--data={sounds}", "--val-fraction=0.2", "--workers=0"]) == 0
     assert "wave-tiny, untrained" in capsys.readouterr().out
     encoder = contrastkit.load(out)

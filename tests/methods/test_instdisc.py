@@ -198,10 +198,10 @@ def test_draws_are_a_function_of_seed_progress_and_image() -> None:
     def draw(index: Tensor = INDEX, seed: int = 0, progress: float = 0.25) -> Tensor:
         return bank.draw(index, K, seed=seed, progress=progress)
 
-    assert torch.equal(draw(INDEX[[4, 1]]), draw()[[4, 1]])  # whoever else is in the batch, on whichever process
+    assert torch.equal(draw(INDEX[[4, 1]]), draw()[[4, 1]])  # whatever else is in the batch, on any process
     for other in (draw(seed=1), draw(progress=0.25 + 1e-6), draw((INDEX + 1) % M)):
         assert not torch.equal(other[:, 1:], draw()[:, 1:])
-    assert len(set(map(tuple, draw()[:, 1:].tolist()))) == N  # each image has draws of its own
+    assert len(set(map(tuple, draw()[:, 1:].tolist()))) == N  # each image has its own draws
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -35,7 +35,7 @@ def batch(seed: int = 1) -> Batch:
 
 
 def unit(n: int = 2 * M, seed: int = 0, spread: float = 1.0) -> Tensor:
-    """Unit rows, float64; the smaller the spread, the more alike."""
+    """Unit rows, float64; the smaller the spread, the more similar."""
     g = torch.Generator().manual_seed(seed)
     x = torch.ones(n, C, dtype=torch.float64) + spread * torch.randn(n, C, generator=g, dtype=torch.float64)
     return x / x.norm(dim=1, keepdim=True)
@@ -134,7 +134,7 @@ def test_spreading_is_paid_for_each_negative() -> None:
 def test_a_negative_that_takes_nearly_all_the_probability_keeps_its_digits() -> None:
     """1 - P is then far below float32's step at 1, and its logarithm is most of the loss."""
     f = torch.zeros(4, 3, dtype=torch.float64)
-    f[0, 0] = f[1, 0] = 1.0  # two images' first views alike,
+    f[0, 0] = f[1, 0] = 1.0  # two images' first views equal,
     f[2, 0] = f[3, 0] = -1.0  # and opposite to their second ones
     expected = torch.stack(rows_by_loops(f, TAU))
     assert expected[0] > 35

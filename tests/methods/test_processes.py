@@ -1,4 +1,4 @@
-"""One process and two train alike, every method with its whole state: the first ten steps in float32.
+"""One process and two train equally, every method with its whole state: the first ten steps in float32.
 
 Two processes are started once; both train every row, each row in a process group of its own, so that one that fails on
 either leaves the others alone.

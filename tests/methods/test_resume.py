@@ -1,4 +1,4 @@
-"""To stop and to go on is not to stop, bit for bit: every method, with its bank, queue, centre and prototypes."""
+"""A resumed run equals an uninterrupted one, bit for bit: every method, with bank, queue, centre and prototypes."""
 
 from dataclasses import replace
 from pathlib import Path

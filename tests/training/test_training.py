@@ -1,4 +1,4 @@
-"""The loop: resuming is bit-exact, signals are polite, two processes agree with one."""
+"""Training: resuming is bit-exact, signals stop a run after saving, two processes agree with one."""
 
 import os
 import shutil
