@@ -1,6 +1,6 @@
-"""The one place for names that torch keeps private, and for what differs between its versions.
+"""The only module that uses private names of torch, or handles differences between its versions.
 
-tests/test_house.py holds the rest of the package to torch's public names: a torch that moves one is met here.
+tests/test_house.py restricts all other modules to public names, so that a change in torch is handled here.
 """
 
 import inspect
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # the base of every kind of batch norm
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # base class of all batch norms
 from torch.nn.parallel import DistributedDataParallel
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "without_buffer_broadcast",
 ]
 
-# One call over many tensors, as torch's own optimizers use them.
+# One call over many tensors, as in torch's own optimizers.
 foreach_add = torch._foreach_add
 foreach_add_ = torch._foreach_add_
 foreach_copy_ = torch._foreach_copy_
@@ -37,17 +37,17 @@ foreach_norm = torch._foreach_norm
 
 
 def cpu_has_fast_bfloat16() -> bool:
-    """Whether this CPU has instructions for products of bfloat16."""
+    """Whether this CPU has instructions for bfloat16 products."""
     return torch.cpu._is_avx512_bf16_supported()
 
 
 def has_kernel(op: str, device: str) -> bool:
-    """Whether a kernel of ``op`` ("namespace::name") is registered for "CPU" or "CUDA" itself, not a reference."""
+    """Whether a kernel of ``op`` ("namespace::name") is registered for "CPU" or "CUDA", apart from the reference."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(op, device)
 
 
 def reference_kernel(overload: torch._ops.OpOverload) -> Callable[..., Any]:
-    """An operator's reference, whatever kernel overtakes it on the tensors' device."""
+    """An operator's reference, even if the tensors' device has a faster kernel."""
 
     def call(*args: Any) -> Any:
         return overload._op_dk(torch._C.DispatchKey.CompositeExplicitAutograd, *args)
@@ -56,7 +56,7 @@ def reference_kernel(overload: torch._ops.OpOverload) -> Callable[..., Any]:
 
 
 def without_buffer_broadcast() -> dict[str, bool]:
-    """The argument with which DistributedDataParallel leaves every rank its own buffers, as this torch names it."""
+    """The argument that makes DistributedDataParallel keep each rank's buffers, as this torch names it."""
     parameters = inspect.signature(DistributedDataParallel).parameters
     return {"forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers": False}
 

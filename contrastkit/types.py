@@ -1,4 +1,4 @@
-"""What flows between the parts: data -> Batch -> method -> Step -> method."""
+"""The types passed between data, methods and the loop: data -> Batch -> method -> Step -> method."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-Memory = TypeVar("Memory")  # what a method's after_step writes: keys, features, None where there is no dictionary
+Memory = TypeVar("Memory")  # what a method's after_step writes: keys, features, or None without a dictionary
 Images = Tensor | Sequence[Tensor]  # uint8 [n, C, H, W], or n of uint8 [C, H_i, W_i]; sounds: n of int16 [1, 1, T_i]
 
 
 class Modality(StrEnum):
-    """What a source hands out. How each is augmented: :data:`contrastkit.augment.HANDLING`."""
+    """The kind of examples in a source; :data:`contrastkit.augment.HANDLING` defines how each is augmented."""
 
     IMAGE = "image"
     ALIGNED = "aligned"  # images of one scene by several sensors, their channels stacked
@@ -25,7 +25,7 @@ class Modality(StrEnum):
 
     @property
     def unit(self) -> str:
-        """Of sizes."""
+        """The unit of sizes."""
         return "samples" if self is Modality.SOUND else "px"
 
 
@@ -34,23 +34,23 @@ class Batch:
     """N images under V views."""
 
     views: Sequence[Tensor]  # V x [N, C, H, W] float32 in [0, 1]; sizes may differ between views (multi-crop)
-    index: Tensor  # [N] int64, position in the data set: the memory bank's address
-    label: Tensor  # [N] int64, -1 where there is none; never read by a method
+    index: Tensor  # [N] int64, position in the data set: row of a memory bank
+    label: Tensor  # [N] int64, -1 if unknown; never read by a method
 
     def to(self, device: torch.device) -> "Batch":
-        """On a device, the views channels last; labels stay where they are."""
+        """The batch on a device, with views in channels-last format; labels stay where they are."""
         views = [v.to(device, non_blocking=True, memory_format=torch.channels_last) for v in self.views]
         return Batch(views, self.index.to(device, non_blocking=True), self.label)
 
     def pin_memory(self) -> "Batch":
-        """What DataLoader calls, so that the copy to a GPU does not wait."""
+        """Called by DataLoader, so that copies to a GPU are asynchronous."""
         return Batch([view.pin_memory() for view in self.views], self.index.pin_memory(), self.label)
 
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[Memory]):
-    """What a method's ``forward`` read: the loss, what ``after_step`` will write, and numbers worth a log."""
+    """The result of a method's ``forward``: the loss, the input of ``after_step``, and numbers to log."""
 
     loss: Tensor  # scalar
-    memory: Memory  # what after_step writes, e.g. MoCo's keys [N, C]
+    memory: Memory  # input of after_step, e.g. MoCo's keys [N, C]
     logs: dict[str, Tensor]  # name -> scalar

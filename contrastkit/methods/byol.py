@@ -164,8 +164,8 @@ CIFAR = replace(
 )
 
 # For two CPU cores; SGD and weight decay are lightly's (cifar10_benchmark.py), m is that of the official preset with as
-# many steps (40 epochs). Measured in four epochs of 10,000 CIFAR-10 images: 0.12 and a quick target learn more than
-# 0.06 and 0.99.
+# many steps (40 epochs). Measured in four epochs of 10,000 CIFAR-10 images: a rate of 0.12 and a fast target learn
+# more than 0.06 and 0.99.
 TINY = replace(
     CIFAR,
     encoder="tiny",

@@ -122,7 +122,7 @@ class CMC(Method[tuple[Tensor, Tensor | None]]):
         drawn = self.bank.draw(batch.index, r.K, seed=self.seed, progress=progress)  # [n, 1 + K]
         losses, hits, constants = [], [], []
         for s in range(1, V):
-            query = z.roll(s, dims=1)  # slot i of the bank, view i, meets view i - s
+            query = z.roll(s, dims=1)  # slot i of the bank (view i) is compared with view i - s
             if r.loss == "nce":
                 loss, top1, Z = self.bank.nce(query, drawn, tau=r.tau, m_z=r.m_z, look_up=s - 1)
                 constants.append(Z)

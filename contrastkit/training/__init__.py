@@ -1,4 +1,4 @@
-"""Training: :func:`train` assembles a run or resumes it, :func:`contrastkit.training.loop.fit` runs its steps."""
+"""Training: :func:`train` starts or resumes a run, :func:`contrastkit.training.loop.fit` runs its steps."""
 
 from contrastkit.training.launch import Outcome as Outcome
 from contrastkit.training.launch import train as train
