@@ -1,4 +1,4 @@
-"""Ablations: one training repeated with one thing changed each time, published results beside measured ones."""
+"""Ablations: one training repeated with one change at a time, with published results beside measured ones."""
 
 import json
 from collections.abc import Iterator
@@ -26,11 +26,11 @@ class AblationRow:
     """One training of an ablation; accuracies are top-1 in %."""
 
     name: str
-    published: float  # linear accuracy in the debate's first account
+    published: float  # linear accuracy in the debate's first article
     knn: float  # on the test part
     linear: float
     linear_std: float  # over the probe's seeds
-    rank: float | None  # effective rank when the monitor last looked; None for the untrained encoder
+    rank: float | None  # effective rank at the monitor's last evaluation; None for the untrained encoder
     seconds: float  # of training
 
 
@@ -43,18 +43,18 @@ def byol_norm(
     out: Path,
     reporter: Reporter | None = None,
 ) -> Iterator[AblationRow]:
-    """The batch-norm debate: BYOL's seven trainings (:data:`contrastkit.methods.byol.ABLATION`) on one budget.
+    """The batch-norm debate: BYOL's seven trainings (:data:`contrastkit.methods.byol.ABLATION`) with equal budgets.
 
-    Each row's run lies in a folder of its own below ``out``, the measurements in ``out/ablation.json``. Called again
-    with the same folder it continues where it stopped: a measured row is yielded as recorded, a run is resumed. A
-    signal ends it after it has saved.
+    Each row has its own run folder in ``out``; the measurements are in ``out/ablation.json``. Called again with the
+    same folder, it continues where it stopped: measured rows are yielded as recorded, an unfinished run is resumed.
+    After a signal it saves and stops.
 
     Args:
         name: ``byol/row``, for the record.
-        recipe: what all rows share, epochs and learning rate included.
+        recipe: the recipe shared by all rows, including epochs and learning rate.
 
     Raises:
-        UserError: no labels to evaluate by, or ``out`` holds an ablation of something else.
+        UserError: no labels to evaluate with, or ``out`` holds a different ablation.
     """
     assert isinstance(recipe, byol.BYOLRecipe)
     reporter, device = reporter or NullReporter(), dist.init(options.device)
@@ -63,7 +63,7 @@ def byol_norm(
     options = replace(options, precision=precision.resolve(options.precision, device))
     size = recipe.image_size(data.pretrain.size)
     subject = EvaluationSubject(data=data, encoders={}, size=size, workers=options.workers, device=device)
-    subject.labelled_parts()  # refused before anything is trained
+    subject.labelled_parts()  # raises before anything is trained
     head: dict[str, Any] = {"name": name, "recipe": asdict(recipe), "data": data.pretrain.fingerprint()}
     head |= {"seed": options.seed, "precision": options.precision}
     head = json.loads(json.dumps(head))
@@ -100,16 +100,16 @@ def _measured(report: Path, head: dict[str, Any]) -> list[AblationRow]:
     """The rows measured so far.
 
     Raises:
-        UserError: they are of another ablation, or cannot be read.
+        UserError: they belong to another ablation, or cannot be read.
     """
     if not report.exists():
         return []
     try:
         recorded = json.loads(report.read_text())
         rows = [AblationRow(**row) for row in recorded.pop("rows")]
-        differ = [key for key in head if recorded.get(key) != head[key]]
+        differences = [key for key in head if recorded.get(key) != head[key]]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{report} is damaged: move it away, the runs beside it are kept") from error
-    if differ:
-        raise UserError(f"{report} is an ablation with another {', another '.join(differ)}: give another --out")
+    if differences:
+        raise UserError(f"{report} is an ablation with another {', another '.join(differences)}: choose another --out")
     return rows

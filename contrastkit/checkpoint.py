@@ -1,4 +1,4 @@
-"""Files that survive: atomic writes, and checkpoints loaded without running code in them."""
+"""Atomic file writes, and checkpoints that load without executing code."""
 
 import contextlib
 import errno
@@ -16,9 +16,9 @@ FORMAT = 1
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name once the block has ended and the bytes are on the disk.
+    """A temporary path beside ``path`` that replaces it when the block has ended and the data are on disk.
 
-    A crash at any moment leaves either the old file or the new one, never a part; an error removes the temporary file.
+    A crash at any time leaves either the old file or the new one, never a part; an error removes the temporary file.
 
     Raises:
         UserError: no space left.
@@ -36,7 +36,7 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
-                f"no space left to write {path}: free some, then --resume; what was there before is intact"
+                f"no space left to write {path}: free some, then --resume; the previous file is intact"
             ) from error
         raise
     finally:
@@ -50,20 +50,20 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file, atomically."""
+    """Write a file with ``write``, atomically."""
     with atomic(path) as temporary:
         write(temporary)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint of tensors and plain values, atomically."""
-    import torch  # takes seconds, which those who write text need not wait
+    import torch  # takes seconds, not needed to write text
 
     def fill(temporary: Path) -> None:
         with open(temporary, "wb") as file:
             try:
                 torch.save({"format": FORMAT, **state}, file)
-            except RuntimeError as error:  # torch's zip writer stumbles over the write that failed
+            except RuntimeError as error:  # raised by torch's zip writer after a failed write
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
     write_with(path, fill)
@@ -73,7 +73,7 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint.
 
     Raises:
-        UserError: it is missing, truncated, not one of ours, or of a newer format.
+        UserError: missing, truncated, of another program, or of a newer format.
     """
     import torch
 
@@ -94,7 +94,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in ``folder``."""
+    """Remove temporary files left in ``folder`` by a killed process."""
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 

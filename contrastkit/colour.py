@@ -1,7 +1,7 @@
-"""Colour spaces whose channels are views of an image (CMC, Sec. 4.1): brightness against colour. And images whose
-channels are of several modalities already.
+"""Colour spaces whose channels are views of an image (CMC, Sec. 4.1), such as brightness and colour; and images whose
+channels belong to several modalities.
 
-The constants are those of the official code, which converts by scikit-image and maps each channel to about [-1, 1].
+The constants are those of the official code, which converts with scikit-image and maps each channel to about [-1, 1].
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Linear sRGB to CIE XYZ, and XYZ of white: ITU-R BT.709 primaries, D65 seen at 2 degrees, scikit-image's digits.
+# Linear sRGB to CIE XYZ, and XYZ of white: ITU-R BT.709 primaries, D65, 2 degree observer, scikit-image's digits.
 XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 WHITE = (0.95047, 1.0, 1.08883)
 # ITU-R BT.601: Y in [16, 235], Cb and Cr in [16, 240].
@@ -35,23 +35,23 @@ def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
 
 
 def _weighted(x: Tensor, weights: Sequence[float]) -> Tensor:
-    """The weighted sum of the channels. No matrix product: autocast would round it to bfloat16."""
+    """The weighted sum of the channels. Not a matrix product, which autocast would round to bfloat16."""
     a, b, c = weights
     return x[:, 0] * a + x[:, 1] * b + x[:, 2] * c
 
 
 @dataclass(frozen=True, kw_only=True)
 class Colour:
-    """How views are made of an RGB image."""
+    """How an RGB image is split into views."""
 
     convert: Callable[[Tensor], Tensor]  # [N, 3, H, W] in [0, 1] -> [N, channels of all views, H, W]
     views: tuple[str, ...]  # names, in order
     groups: tuple[int, ...]  # channels of each view
-    mean: tuple[float, ...]  # of each channel; (x - mean) / std is what the encoders see
+    mean: tuple[float, ...]  # of each channel; encoders see (x - mean) / std
     std: tuple[float, ...]
 
 
-# Middle and half width of each channel's range: L 0..100, a -86.183..98.233, b -107.857..94.478 (train_CMC.py).
+# Centre and half width of each channel's range: L 0..100, a -86.183..98.233, b -107.857..94.478 (train_CMC.py).
 _LAB = Colour(
     convert=rgb_to_lab, views=("L", "ab"), groups=(1, 2), mean=(50.0, 6.025, -6.690), std=(50.0, 92.208, 101.168)
 )
@@ -69,10 +69,10 @@ COLOURS = {
 
 
 def aligned(groups: Sequence[int]) -> Colour:
-    """Images of several modalities, each of so many channels in [0, 1]: views as they are."""
+    """Images of several modalities, with these numbers of channels in [0, 1]: each modality is a view."""
     n, names = sum(groups), tuple(f"modality {i}" for i in range(1, len(groups) + 1))
-    return Colour(convert=_as_they_are, views=names, groups=tuple(groups), mean=(0.5,) * n, std=(0.25,) * n)
+    return Colour(convert=_unchanged, views=names, groups=tuple(groups), mean=(0.5,) * n, std=(0.25,) * n)
 
 
-def _as_they_are(images: Tensor) -> Tensor:
+def _unchanged(images: Tensor) -> Tensor:
     return images

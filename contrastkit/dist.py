@@ -1,6 +1,6 @@
-"""Processes: who am I, and the few collectives that methods and the loop need. With one process all of them are free.
+"""Processes: this one's rank, and the few collectives that methods and the loop need; all are free with one process.
 
-Ranks hold contiguous slices of the global batch, in rank order; gathers keep that order.
+Ranks have contiguous slices of the global batch, in rank order; gathers preserve that order.
 """
 
 import os
@@ -25,28 +25,28 @@ def init(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
     try:
-        known = torch.device(device)
+        chosen = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"--device {device}: unknown; use cpu, cuda, cuda:1 or auto") from error
-    if known.type == "cuda" and (known.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {device}: unknown device; use cpu, cuda, cuda:1 or auto") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices here, counted from 0")
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if known.type == "cuda":
-        index = known.index or 0
+    if chosen.type == "cuda":
+        index = chosen.index or 0
         if distributed:
-            if known.index is not None:
-                raise UserError(f"--device {device}: each process takes a GPU of its own; say --device cuda")
+            if chosen.index is not None:
+                raise UserError(f"--device {device}: each process uses its own GPU: use --device cuda")
             index = int(os.environ.get("LOCAL_RANK", "0"))
             if index >= torch.cuda.device_count():
                 raise UserError(
                     f"process {index} of this machine has no GPU, there are {torch.cuda.device_count()}: "
                     "lower --nproc-per-node"
                 )
-        known = torch.device("cuda", index)
-        torch.cuda.set_device(known)
+        chosen = torch.device("cuda", index)
+        torch.cuda.set_device(chosen)
     if distributed and not torch_dist.is_initialized():
-        torch_dist.init_process_group("nccl" if known.type == "cuda" else "gloo")
-    return known
+        torch_dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return chosen
 
 
 def rank() -> int:
@@ -58,7 +58,7 @@ def world_size() -> int:
 
 
 def gather(x: Tensor) -> Tensor:
-    """[n, ...] of every rank -> [world * n, ...] in rank order; carries no gradient."""
+    """[n, ...] of every rank -> [world * n, ...] in rank order; without gradient."""
     if world_size() == 1:
         return x
     out = x.new_empty((world_size() * x.shape[0], *x.shape[1:]))
@@ -67,8 +67,8 @@ def gather(x: Tensor) -> Tensor:
 
 
 def gather_keys(x: Tensor) -> Tensor:
-    """:func:`gather` for what every rank compares with, and trains: x gets the sum of the gradients of all ranks'
-    losses, of which DDP's mean over the ranks makes the gradient of the mean of the losses."""
+    """:func:`gather` with a gradient: x receives the sum of the gradients of all ranks' losses, which DDP's mean over
+    the ranks turns into the gradient of the mean loss."""
     return _GatherKeys.apply(x) if world_size() > 1 else x
 
 
@@ -109,15 +109,15 @@ def all_reduce_max(x: Tensor) -> Tensor:
 
 
 def any_of(flags: Sequence[bool], device: torch.device) -> list[bool]:
-    """Each flag, whether it is set on any rank: all ranks must save, or leave the loop, at the same step."""
+    """For each flag, whether it is set on any rank: all ranks must save or leave the loop at the same step."""
     if world_size() == 1:
         return list(flags)
     return all_reduce_max(torch.tensor(flags, dtype=torch.float32, device=device)).bool().tolist()
 
 
 def data_parallel(module: nn.Module) -> nn.Module:
-    """DDP without its broadcasts where there are several processes: every rank writes its own queue, identically, and
-    all begin alike, as the seed or the checkpoint says, which holds the batch-norm statistics of each."""
+    """DDP without its broadcasts, if there are several processes: every rank updates its own queue identically, and all
+    start equal, from the seed or from the checkpoint, which stores the batch-norm statistics of each rank."""
     if world_size() == 1:
         return module
     options: dict[str, Any] = {"init_sync": False} | without_buffer_broadcast()
@@ -131,10 +131,10 @@ def barrier() -> None:
 
 @torch.no_grad()
 def average_batch_norm(module: nn.Module) -> None:
-    """Give all ranks the mean of their running batch-norm statistics.
+    """Set the running batch-norm statistics of all ranks to their mean.
 
-    The statistics are linear in what was seen, so their mean is what one process with all the groups would hold, and
-    it does not matter how often this is called. Needed only where they are read: before evaluating or saving.
+    The statistics are linear in the batches, so the mean equals those of one process with all groups, however often
+    this is called. Needed only before they are read: for evaluating or saving.
     """
     if world_size() == 1:
         return
@@ -149,7 +149,7 @@ def batch_norm_statistics(module: nn.Module) -> list[Tensor]:
 
 
 def gather_objects(x: Any) -> list[Any]:
-    """A plain Python value of every rank, in rank order."""
+    """One plain Python value per rank, in rank order."""
     if world_size() == 1:
         return [x]
     out = [None] * world_size()
@@ -158,9 +158,9 @@ def gather_objects(x: Any) -> list[Any]:
 
 
 def broadcast_str(text: str) -> str:
-    """What the first process says."""
+    """The first process's ``text``."""
     if world_size() == 1:
         return text
-    said = [text]
-    torch_dist.broadcast_object_list(said)
-    return said[0]
+    texts = [text]
+    torch_dist.broadcast_object_list(texts)
+    return texts[0]

@@ -1,4 +1,4 @@
-"""Loading what a run has learned: its encoder, or the whole method."""
+"""Load a run's encoder, or its whole method."""
 
 from pathlib import Path
 from typing import Any
@@ -16,30 +16,30 @@ from contrastkit.run import ENCODER, Run
 
 
 def load(path: str | Path, *, encoder: nn.Module | None = None) -> Encoder:
-    """The encoder of a run, in eval mode on the CPU: ``features = load("runs/demo")(images)``.
+    """Load the encoder of a run, in eval mode on the CPU: ``features = load("runs/demo")(images)``.
 
-    It takes images [N, channels, H, W], float in [0, 1], and normalises them itself. A run that has not ended yet gives
-    the encoder of its last checkpoint.
+    It takes images [N, channels, H, W], float in [0, 1], and normalises them itself. An unfinished run gives the
+    encoder of its last checkpoint.
 
     Args:
         path: the run folder.
-        encoder: a module like the one that was trained, of a run that was given a module; its weights are overwritten.
+        encoder: for a run that trained a module, one of the same architecture; its weights are overwritten.
 
     Raises:
-        UserError: no run there, nothing saved yet, or weights that do not fit.
+        UserError: no run in the folder, no checkpoint yet, or weights that do not fit.
     """
     run = Run.open(Path(path), writes=False)
     return load_encoder(run, run.record, encoder)
 
 
 def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = None) -> Encoder:
-    """:func:`load` of a run whose recipe.json has been read: ``record`` is what it holds."""
+    """:func:`load` for an open run, ``record`` being its recipe.json."""
     options = record["encoder"]
     if options["name"].startswith("module:"):
         if module is None:
             name = options["name"].removeprefix("module:")
             raise UserError(
-                f"{run.path} trained a module of your own, {name}: load it with contrastkit.load(run, encoder={name}())"
+                f"{run.path} trained a custom module, {name}: load it with contrastkit.load(run, encoder={name}())"
             )
         encoder = wrap_encoder(module, channels=options["channels"], size=options["size"])
     else:
@@ -56,26 +56,26 @@ def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = No
         encoder.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(
-            f"the weights in {run.path} do not fit its recipe.json: one of them is of another run"
+            f"the weights in {run.path} do not match its recipe.json: one of them belongs to another run"
         ) from error
     return encoder.eval()
 
 
 def load_method(path: str | Path, *, method: str | None = None) -> Method[Any]:
-    """The whole method of a run as it was last saved, heads and dictionaries too, in eval mode on the CPU.
+    """Load the whole method of a run as last saved, including heads and dictionaries, in eval mode on the CPU.
 
     Args:
         path: the run folder.
-        method: ``path/to/file.py:NAME``, of a run that was trained with a method of a file; the file is run.
+        method: ``path/to/file.py:NAME``, for a run of a method defined in a file; the file is executed.
 
     Raises:
-        UserError: no run there, or nothing saved yet.
+        UserError: no run in the folder, or no checkpoint yet.
     """
     run = Run.open(Path(path), writes=False)
     record, state = run.record, run.load()["method"]
     name = record["name"]
     if ".py:" in name and method is None:
-        raise UserError(f"{path} was trained with {name.rpartition('/')[0]}: name that file, path/to/file.py:NAME")
+        raise UserError(f"{path} was trained with {name.rpartition('/')[0]}: add method=path/to/file.py:NAME")
     recipes = recipes_of(method or name.rpartition("/")[0])
     if name not in recipes:
         raise UserError(f"{path} holds a run of {name}, not of {method}")

@@ -1,4 +1,4 @@
-"""The formulas that no operator serves: pure functions, one loss per row, in float32 and the papers' letters."""
+"""Losses that have no operator: pure functions, one loss per row, in float32 and the papers' notation."""
 
 import torch
 import torch.nn.functional as F
@@ -11,39 +11,39 @@ def swapped_prediction(scores: Tensor, q: Tensor, *, tau: float) -> Tensor:
         loss = 1/A sum_i 1/(V - 1) sum_{v != i} l(z_v, q_i)      l(z, q) = -sum_k q_k log softmax(z . c / tau)_k
 
     Args:
-        scores: [V, N, K] floating, z_v . c_k; the first A views are those that the codes belong to.
+        scores: [V, N, K] floating, z_v . c_k; the codes belong to the first A views.
         q: [A, N, K] codes, rows that sum to 1.
 
     Returns:
-        [N] the loss of each image; ln K where all scores are equal.
+        [N] the loss of each image; ln K if all scores are equal.
     """
     log_p = F.log_softmax(scores.float() / tau, dim=-1)
     every = log_p.sum(0)  # [N, K]
-    fits = [(code * (every - own)).sum(-1) for code, own in zip(q, log_p, strict=False)]
-    return -sum(fits, start=every.new_zeros(())) / (len(q) * (len(scores) - 1))
+    agreements = [(code * (every - own)).sum(-1) for code, own in zip(q, log_p, strict=False)]
+    return -sum(agreements, start=every.new_zeros(())) / (len(q) * (len(scores) - 1))
 
 
 def invaspread(f: Tensor, keys: Tensor, itself: Tensor, positive: Tensor, *, tau: float) -> tuple[Tensor, Tensor]:
-    """Invariance and spreading (Ye et al. 2019, Eq. 7, as the official BatchAverage.py has it).
+    """Invariance and spreading (Ye et al. 2019, Eq. 7, as in the official BatchAverage.py).
 
         P_ij = exp(f_i.k_j/tau) / sum over l other than i of exp(f_i.k_l/tau)
         L_i  = -log P_ip - sum over j other than i and p of log(1 - P_ij)
 
     Args:
         f: [n, C] unit rows.
-        keys: [K, C] what they are compared with, f's own rows among them. Constants, there: give them detached.
-        itself: int64 [n], where each row of f is among the keys.
-        positive: int64 [n], where its other view p is.
+        keys: [K, C] unit rows to compare with, including f's own. Constants: pass them detached.
+        itself: int64 [n], position of each row of f among the keys.
+        positive: int64 [n], position of its other view p.
 
     Returns:
-        [n] the loss of each row; bool [n], whether no key is nearer than the positive.
+        [n] the loss of each row; bool [n], whether the positive is the nearest key.
     """
     with torch.autocast(f.device.type, enabled=False):
         s = f.float() @ keys.float().T / tau  # [n, K]
     log_p = s.scatter(1, itself[:, None], -torch.inf).log_softmax(1)
     p = log_p.exp()
     top = p.argmax(1, keepdim=True)
-    # 1 - P of the largest P is the sum of all others: subtracting from 1 would leave no digit of it.
+    # 1 - P for the largest P is computed as the sum of all others: subtraction from 1 would cancel.
     others = p.scatter(1, top, 0).sum(1, keepdim=True)
     log_not = (1 - p).scatter(1, top, others).clamp(min=torch.finfo(p.dtype).tiny).log()  # 0 for the row itself
     log_not = log_not.scatter(1, positive[:, None], 0)
@@ -86,14 +86,14 @@ def infonce_of_union(loss_a: Tensor, loss_b: Tensor) -> Tensor:
 
         loss = log(e^a + e^b - 1)
 
-    For with A and B the sums of exp(s) over each one's negatives, a = log(1 + A / e^{s+}), b = log(1 + B / e^{s+}), and
-    the loss sought is log(1 + (A + B) / e^{s+}). Gradients flow to both.
+    With A and B the sums of exp(s) over the negatives of each, a = log(1 + A / e^{s+}), b = log(1 + B / e^{s+}), and
+    the loss of the union is log(1 + (A + B) / e^{s+}). Gradients flow to both.
 
     Args:
         loss_a, loss_b: floating [N], not negative.
 
     Returns:
-        [N], below neither.
+        [N], at least as large as either.
     """
     low, high = torch.minimum(loss_a, loss_b), torch.maximum(loss_a, loss_b)
     return high + torch.log1p(torch.exp(low - high) - torch.exp(-high))
@@ -104,7 +104,7 @@ def dino(student: Tensor, teacher: Tensor, centre: Tensor, *, tau_s: float, tau_
 
         loss = mean over the pairs a != v of -sum_k P_t(a)_k log P_s(v)_k      P_s = softmax(student / tau_s)
 
-    with P_t of :func:`sharpened`. Nothing larger than the student's outputs is held, however many pairs there are.
+    with P_t of :func:`sharpened`. No intermediate is larger than the student's outputs, whatever the number of pairs.
 
     Args:
         student: [V, N, K] floating; its first A views are the teacher's.

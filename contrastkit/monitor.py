@@ -1,7 +1,7 @@
-"""Is the training healthy? Numbers that show collapse before the accuracy does, and a line that says what to turn.
+"""Is the training healthy? Numbers that reveal collapse before the accuracy does, and a line that says what to change.
 
-The numbers are about the outputs z that the loss compares, not about the encoder's features: those are not negative, so
-all of them lean the same way and none of the yardsticks below would hold.
+The numbers describe the outputs z that the loss compares, not the encoder's features, which are non-negative and so
+share a common direction: the thresholds below would not apply.
 """
 
 import contextlib
@@ -21,38 +21,37 @@ from contrastkit.methods import Method
 from contrastkit.precision import Autocast
 from contrastkit.rng import permutation
 
-NUMBERS = ("std", "rank", "alignment", "uniformity", "loss", "knn")  # what an evaluation gives
-IMAGES = 1024  # for the collapse numbers: enough for an effective rank of some hundreds
+NUMBERS = ("std", "rank", "alignment", "uniformity", "loss", "knn")  # the results of an evaluation
+IMAGES = 1024  # for the collapse numbers: enough for effective ranks of a few hundred
 BANK, QUERIES = 4096, 1024  # training images for kNN
 
-# Each output is a part common to all and a part of its own, and std^2 in units of 1/d is the share of its squared
-# length that is its own: below 0.2, all outputs are the same vector but for 4 % of it.
+# An output is the sum of a part common to all and an individual part; std^2, in units of 1/d, is the individual share
+# of its squared length: below 0.2, all outputs are the same vector up to 4 %.
 STD = 0.2
-RANK = 2.0  # fewer than two directions' worth of variety
+RANK = 2.0  # less variety than two directions
 # One evaluation is not enough: an untrained network starts at a std of 0.13 (measured: ``tiny`` and its head on
-# CIFAR-10) and leaves it within a few steps. Numbers that rise by this factor from one to the next are on their way
-# out.
+# CIFAR-10) and leaves it within a few steps. Numbers that grow by this factor between evaluations are recovering.
 RISE = 1.1
 # Nats below chance: the positive is then at most e^0.05 = 1.05 times as likely as a negative.
 ABOVE_CHANCE = 0.05
-# A loss below this share of chance's, while kNN has gained less than GAIN since the first one: the task is solved by
-# something that does not tell images apart. A leak through batch norm looks like that (MoCo, Sec. 3.3, App. A.9).
+# A loss below this share of chance's, while kNN has gained less than GAIN since the first evaluation: the task is
+# solved without telling images apart. A leak through batch norm looks like that (MoCo, Sec. 3.3, App. A.9).
 TOO_EASY, GAIN = 0.1, 0.01
 
 
 @torch.no_grad()
 def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
-    """How the outputs of two views of the same N images are spread over the unit sphere.
+    """Spread over the unit sphere of the outputs for two views of the same N images.
 
     Args:
-        z1, z2: float [N, d], one row an image; they are normalised here.
+        z1, z2: float [N, d], one row per image; normalised here.
 
     Returns:
         ``std``: standard deviation of each dimension over the images, mean over dimensions, in units of 1/sqrt(d). Near
         1 when spread evenly over the sphere, 0 when collapsed (SimSiam: Chen & He 2020, Sec. 4.1, Fig. 2).
         ``rank``: effective rank of the first view's matrix, the exponential of the entropy of its normalised singular
         values (Roy & Vetterli 2007; RankMe: Garrido et al. 2022, Eq. 1). 1 when collapsed, at most min(N, d). The mean
-        is left in, or a collapse to one point with a little noise would count as full rank.
+        is not subtracted, or a collapse to one point plus noise would count as full rank.
         ``alignment``: mean of ||z1 - z2||^2 over images; 0 is perfect (Wang & Isola 2020, Sec. 4, alpha = 2).
         ``uniformity``: log of the mean of exp(-2 ||x - y||^2) over pairs of images, mean of the two views (same place,
         t = 2); 0 when collapsed, at best near -4.
@@ -71,11 +70,11 @@ def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
 
 
 def diagnose(history: Sequence[dict[str, float]], *, chance_loss: float | None = None) -> str | None:
-    """One line when the training goes nowhere, naming what to turn; None while it is healthy, or after one evaluation.
+    """One line that says what to change when the training is failing; None if it is healthy, or after one evaluation.
 
     Args:
-        history: the numbers so far, oldest first: those of :func:`collapse`, ``loss``, and ``knn`` if there are labels.
-        chance_loss: the loss of a method that tells nothing apart, log(K + 1); None if there is no such number.
+        history: the evaluations so far, oldest first: those of :func:`collapse`, ``loss``, and ``knn`` given labels.
+        chance_loss: the loss of a method that distinguishes nothing, log(K + 1); None if undefined.
     """
     if not history:
         return None
@@ -99,15 +98,15 @@ def diagnose(history: Sequence[dict[str, float]], *, chance_loss: float | None =
         return None
     if min(now["loss"], before["loss"]) > chance_loss - ABOVE_CHANCE:
         return (
-            f"stuck: the loss {now['loss']:.2f} is that of chance, {chance_loss:.2f}: lower the temperature (--tau), "
+            f"stuck: the loss {now['loss']:.2f} is at chance level, {chance_loss:.2f}: lower the temperature (--tau), "
             "raise the target's momentum (--m) if its keys change too fast, or change the learning rate (--lr)"
         )
     easy = now["loss"] < TOO_EASY * chance_loss
     if easy and len(history) > 2 and "knn" in now and now["knn"] < history[0].get("knn", 0.0) + GAIN:
         return (
-            f"too easy: the loss fell to {now['loss']:.2f} (chance {chance_loss:.2f}) but kNN does not rise: batch "
-            "norm may tell which key belongs to which query (--bn-groups above 1), or the views are too alike "
-            "(stronger crops)"
+            f"too easy: the loss fell to {now['loss']:.2f} (chance {chance_loss:.2f}), but kNN does not improve: batch "
+            "norm may leak which key belongs to which query (raise --bn-groups), or the views are too similar "
+            "(crop more strongly)"
         )
     return None
 
@@ -115,13 +114,13 @@ def diagnose(history: Sequence[dict[str, float]], *, chance_loss: float | None =
 class Monitor:
     """Evaluates a training every few epochs: :func:`collapse`, and kNN when there are labels.
 
-    It always takes the same images under the same views, draws from no generator and leaves the method as it was:
-    a run is the same with it and without. kNN asks and answers with training images, so nobody tunes on the test set.
+    It always uses the same images under the same views, draws from no generator and does not modify the method: a run
+    is the same with and without it. kNN uses training images only, so no tuning on the test set can result.
 
     Attributes:
-        history: the numbers so far, oldest first: those of :func:`collapse`, ``loss``, ``knn`` (k = 20, T = 0.1).
-        latest: the newest of them; empty before the first evaluation.
-        warning: the newest diagnosis, None if healthy.
+        history: the evaluations so far, oldest first: those of :func:`collapse`, ``loss``, ``knn`` (k = 20, T = 0.1).
+        latest: the newest evaluation; empty before the first.
+        warning: the newest diagnosis; None if healthy.
     """
 
     def __init__(
@@ -138,9 +137,9 @@ class Monitor:
     ) -> None:
         """
         Args:
-            views: of the training; the first two are evaluated.
-            size: side in pixels of the images that kNN sees.
-            every: epochs between evaluations; 0 is never.
+            views: the views of the training; the first two are evaluated.
+            size: side in pixels of the images for kNN.
+            every: epochs between evaluations; 0 disables them.
             chance_loss: see :func:`diagnose`.
             workers: processes that decode the images.
         """
@@ -153,13 +152,13 @@ class Monitor:
         self._labelled: tuple[Source, Source] | None = None
         labels = data.train.labels
         if labels is not None and (labels >= 0).sum() > 1:
-            both = _some(data.train, (labels >= 0).nonzero()[:, 0], BANK + QUERIES, seed)
-            bank, queries = split(len(both), both.group_ids, QUERIES / (BANK + QUERIES), seed)
-            self._labelled = both.subset(bank), both.subset(queries)
+            labelled = _some(data.train, (labels >= 0).nonzero()[:, 0], BANK + QUERIES, seed)
+            bank, queries = split(len(labelled), labelled.group_ids, QUERIES / (BANK + QUERIES), seed)
+            self._labelled = labelled.subset(bank), labelled.subset(queries)
             self._n_classes = int(labels.max()) + 1
 
     def due(self, epoch: int, last: bool) -> bool:
-        """Whether to evaluate after ``epoch`` epochs; always after the last one."""
+        """Whether to evaluate after ``epoch`` epochs; always after the last."""
         return self.every > 0 and (last or epoch % self.every == 0)
 
     def evaluate(
@@ -168,12 +167,12 @@ class Monitor:
         loss: float,
         autocast: Autocast = contextlib.nullcontext,
     ) -> dict[str, float]:
-        """The numbers of the moment.
+        """Evaluate the method now, and append the results to the history.
 
         Args:
-            method: in training; its ``embed`` and its encoder are evaluated.
-            loss: mean over the epoch.
-            autocast: makes the context that the network runs under.
+            method: the method in training; its ``embed`` and its encoder are evaluated.
+            loss: mean loss of the epoch.
+            autocast: makes the context in which the network runs.
         """
         with evaluating(method):
             now = collapse(*self._outputs(method, autocast)) | {"loss": loss}
@@ -186,7 +185,7 @@ class Monitor:
                         workers=self.workers,
                         device=self.device,
                         autocast=autocast,
-                        max_bad=1.0,  # the training counts them over the whole set
+                        max_bad=1.0,  # the training checks the whole set
                     )
                     for source in self._labelled
                 )
@@ -226,5 +225,5 @@ class Monitor:
 
 
 def _some(source: Source, rows: Tensor, n: int, seed: int) -> Source:
-    """At most n of the images ``rows``, the same ones for the same seed."""
+    """At most n of the images ``rows``, drawn by the seed."""
     return source.subset(rows[permutation(seed, 0, len(rows))[:n]])

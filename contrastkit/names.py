@@ -2,11 +2,11 @@
 
 from contrastkit.cards import CARDS
 
-# What can be typed after `contrastkit train` -> the method that it trains.
+# Argument of `contrastkit train` -> the method that it trains.
 METHODS = {name: card.name for card in CARDS.values() for name in (*card.aliases, card.name)}
 SUMMARIES = {name: text for card in CARDS.values() for name, text in {**card.aliases, card.name: card.summary}.items()}
 
-# The rows of views.VIEWS, which imports torch; a test compares the two.
+# The rows of augment.VIEWS, whose module imports torch; a test compares the two.
 VIEW_NAMES = (
     "instdisc",
     "instdisc-cifar",
@@ -37,4 +37,4 @@ VIEW_NAMES = (
     "digits-strong",
 )
 
-DEFAULT_DATA = "affdigits"  # what every command works on when --data is not given
+DEFAULT_DATA = "affdigits"  # data set of every command without --data

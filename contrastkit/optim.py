@@ -1,8 +1,8 @@
-"""Optimisers, and the schedule of the learning rate.
+"""Optimizers and schedules.
 
-Both are plain: :func:`build_optimizer` makes one from a method's :class:`ParamGroup` rows, :func:`learning_rate` is a
-function of progress alone, and :func:`apply_schedule` writes it into the optimizer. So a resumed run needs no
-scheduler's state. One step reads::
+:func:`build_optimizer` makes an optimizer from a method's :class:`ParamGroup` rows, :func:`learning_rate` is a function
+of progress alone, and :func:`apply_schedule` writes it into the optimizer, so a resumed run needs no scheduler state.
+One step is::
 
     loss.backward()
     apply_schedule(optimizer, progress, recipe.schedule_at(progress))
@@ -26,30 +26,30 @@ Schedule = Literal["cosine", "step", "constant"]
 
 @dataclass(frozen=True, kw_only=True)
 class SchedulePoint:
-    """What the schedule prescribes at one step."""
+    """The values of all schedules at one step."""
 
     lr: float
-    weight_decay: float | None = None  # of the groups that decay; None leaves it as it is
-    clip_norm: float = 0.0  # of all gradients together; 0 is off
+    weight_decay: float | None = None  # for groups with decay; None leaves it unchanged
+    clip_norm: float = 0.0  # global gradient norm; 0 disables clipping
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParamGroup:
-    """Parameters that are trained alike, and how."""
+    """Parameters that are trained in the same way."""
 
     params: list[nn.Parameter]
-    lr_scale: float = 1.0  # times the schedule's learning rate
-    fixed_lr: float | None = None  # instead of the schedule's: SimSiam's predictor (Table 1, last row)
+    lr_scale: float = 1.0  # factor on the schedule's learning rate
+    fixed_lr: float | None = None  # replaces the schedule's: SimSiam's predictor (Table 1, last row)
     decay: bool = True  # weight decay
     adapt: bool = True  # LARS's layer-wise rate
     frozen_until: float = 0.0  # progress up to which the gradient is dropped: SwAV's prototypes, DINO's last layer
-    clip: float | None = None  # largest norm of each tensor's gradient (DINO clips tensor by tensor)
+    clip: float | None = None  # maximum gradient norm per tensor (DINO clips tensor by tensor)
 
 
 def decay_groups(params: Iterable[nn.Parameter]) -> list[ParamGroup]:
     """Two groups: matrices and kernels; biases and norms (at most one dimension), neither decayed nor adapted.
 
-    The exclusion of SimCLR, BYOL, MoCo v3's LARS and DINO. MoCo v1/v2, SimSiam and SwAV decay everything.
+    SimCLR, BYOL, MoCo v3's LARS and DINO exclude these. MoCo v1/v2, SimSiam and SwAV decay everything.
     """
     trained = [p for p in params if p.requires_grad]
     return [
@@ -70,19 +70,19 @@ def build_optimizer(
     trust_clip: bool = False,
     lr_inside_momentum: bool = False,
 ) -> torch.optim.Optimizer:
-    """The optimizer over ``groups``; parameters that need no gradient are left out.
+    """Build the optimizer for ``groups``, without parameters that need no gradient.
 
     Args:
-        name: "sgd" (torch's), "lars" (:class:`LARS`) or "adamw" (torch's, decay decoupled and scaled by the rate).
-        lr: learning rate until :func:`apply_schedule` writes another.
-        weight_decay: of the groups with ``decay``.
-        momentum: of sgd and lars.
-        betas: of adamw.
+        name: "sgd" (torch's), "lars" (:class:`LARS`) or "adamw" (torch's, decoupled decay times the learning rate).
+        lr: initial learning rate, later set by :func:`apply_schedule`.
+        weight_decay: weight decay of the groups with ``decay``.
+        momentum: momentum of sgd and lars.
+        betas: betas of adamw.
         trust: LARS's trust coefficient eta.
         trust_clip, lr_inside_momentum: see :class:`LARS`.
 
     Raises:
-        UserError: unknown name, or nothing to train.
+        UserError: unknown name, or no trainable parameter.
     """
     rows: list[dict[str, Any]] = [
         {
@@ -121,9 +121,9 @@ class LARS(torch.optim.Optimizer):
         lr_inside_momentum=True    v <- momentum v + lr q u;   w <- w - v       (SimCLR's, after Alg. 1)
         lr_inside_momentum=False   v <- momentum v + q u;      w <- w - lr v    (MoCo v3's, as torch's SGD)
 
-    They are the same sequence only while lr is constant. ``trust_clip`` takes min(q, lr) / lr for q: no step is longer
-    than SGD's at this rate (solo-learn's ``clip_lr``; LARC in apex). timm's ``Lars`` is neither: its q divides by
-    ||g|| + wd ||w||, and it ties adaptation to decay.
+    The two coincide only while lr is constant. ``trust_clip`` replaces q by min(q, lr) / lr: no step is longer
+    than SGD's at this rate (solo-learn's ``clip_lr``; LARC in apex). timm's ``Lars`` differs from both: its q divides
+    by ||g|| + wd ||w||, and only decayed parameters are adapted.
     """
 
     def __init__(
@@ -185,16 +185,16 @@ def learning_rate(
     final: float = 0.0,
     epochs: int | None = None,
 ) -> float:
-    """The learning rate at ``progress`` (steps done / steps in all) in [0, 1].
+    """The learning rate at ``progress`` (completed steps / all steps) in [0, 1].
 
     Args:
-        schedule: "cosine" from base_lr to final over what follows the warm-up (Loshchilov & Hutter 2016, Eq. 5 without
+        schedule: "cosine" from base_lr to final after the warm-up (Loshchilov & Hutter 2016, Eq. 5 without
             restarts), "step" (times gamma at each milestone) or "constant".
-        warmup: fraction of the training in which the rate rises linearly from ``first``.
+        warmup: fraction of the training over which the rate rises linearly from ``first``.
         milestones: fractions of the training; MoCo's epochs 120 and 160 of 200 are (0.6, 0.8).
-        final: where the cosine ends.
-        epochs: how many there are in all, if the rate changes once an epoch, as in MoCo's and SimSiam's code (the
-            warm-up, which they have not, still rises every step); None is every step.
+        final: final value of the cosine.
+        epochs: number of epochs, if the rate changes once per epoch as in MoCo's and SimSiam's code (the warm-up, which
+            they lack, still rises at every step); None if it changes at every step.
     """
     if progress < warmup:
         return first + (base_lr - first) * progress / warmup
@@ -216,11 +216,10 @@ def cosine(progress: float, first: float, last: float) -> float:
 
 
 def apply_schedule(optimizer: torch.optim.Optimizer, progress: float, now: SchedulePoint) -> None:
-    """Write learning rate and weight decay into every group, drop the gradients of those still frozen, clip the rest.
+    """Set learning rate and weight decay of every group, drop gradients of frozen groups, clip the others.
 
-    To be called between ``backward`` and ``step``. A gradient of None, unlike one of zero, also keeps momentum and
-    decay away from a parameter. Gradients of a group with ``clip`` are scaled down tensor by tensor, then all together
-    to ``now.clip_norm``.
+    Call it between ``backward`` and ``step``. Unlike a zero gradient, None also exempts a parameter from momentum and
+    decay. Gradients of groups with ``clip`` are clipped tensor by tensor, then all together to ``now.clip_norm``.
     """
     for group in optimizer.param_groups:
         if now.weight_decay is not None and group["decay"]:

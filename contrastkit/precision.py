@@ -1,4 +1,4 @@
-"""The arithmetic that encoders run in."""
+"""The arithmetic of the encoders."""
 
 import contextlib
 from collections.abc import Callable
@@ -9,11 +9,11 @@ import torch
 from contrastkit.compat import cpu_has_fast_bfloat16
 
 Precision = Literal["auto", "float32", "bfloat16"]
-Autocast = Callable[[], contextlib.AbstractContextManager[object]]  # makes the context that a network runs under
+Autocast = Callable[[], contextlib.AbstractContextManager[object]]  # makes the context in which a network runs
 
 
 def resolve(precision: Precision, device: torch.device) -> Precision:
-    """What "auto" stands for: bfloat16 where it helps (a GPU since Ampere, a CPU with bfloat16 instructions)."""
+    """Resolve "auto": bfloat16 where it is fast (GPUs since Ampere, CPUs with bfloat16 instructions)."""
     if precision != "auto":
         return precision
     on_gpu = device.type == "cuda"
@@ -22,7 +22,7 @@ def resolve(precision: Precision, device: torch.device) -> Precision:
 
 
 def autocast(precision: Precision, device: torch.device) -> Autocast:
-    """The context of a forward pass: autocast to bfloat16, or nothing for float32."""
+    """The context of a forward pass: autocast to bfloat16, or none for float32."""
     if precision == "float32":
         return contextlib.nullcontext
     return lambda: torch.autocast(device.type, torch.bfloat16)

@@ -1,15 +1,16 @@
-"""Counter-based random numbers: a draw is a hash of its address, not of what was drawn before it.
+"""Counter-based random numbers: a draw is a hash of its address, independent of earlier draws.
 
-Order and augmentations are functions of (seed, epoch, index, view), so the number of workers and of processes, and a
-resume in mid-epoch, leave them alone. The hash is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom
-number generators"), chained over the parts of the address. torch's own generators are neither read nor moved.
+Order and augmentations are functions of (seed, epoch, index, view), so they do not depend on the number of workers or
+processes, nor on a resume within an epoch. The hash is splitmix64 (Steele, Lea & Flood 2014, "Fast splittable
+pseudorandom number generators"), chained over the parts of the address. torch's own generators are neither read nor
+advanced.
 """
 
 import torch
 from torch import Tensor
 
-# What is drawn, and at which address. A time is an epoch (from 0), a step (:func:`at_step`), or a step told from all
-# epochs (:func:`beside_epochs`).
+# All streams and their addresses. A time is an epoch (from 0), a step (:func:`at_step`), or a step that cannot be
+# confused with an epoch (:func:`beside_epochs`).
 #
 #     order of the data                  permutation   epoch
 #     MoCo's order of the keys           permutation   beside_epochs
@@ -22,12 +23,12 @@ DROP_PATH = -1
 
 
 def at_step(progress: float) -> int:
-    """The time of a step at ``progress`` in [0, 1], the same after a resume: int in [0, 2^40]."""
+    """The time of a step at ``progress`` in [0, 1], unchanged by a resume: int in [0, 2^40]."""
     return int(progress * 2**40)
 
 
 def beside_epochs(progress: float) -> int:
-    """The time of a step where the address has no other part that tells it from an epoch: below 0."""
+    """The time of a step if no other part of the address distinguishes it from an epoch: below 0."""
     return -1 - at_step(progress)
 
 
@@ -40,8 +41,8 @@ def uniform(seed: int, epoch: int, index: Tensor, view: int | Tensor, slots: int
     """Uniform draws in [0, 1): float64 [n, slots], row i a function of (seed, epoch, index[i], view) alone.
 
     Args:
-        index: int64 [n], positions in the data set; the draws lie on its device, the same on any.
-        view: number of the view, one for all or int64 [n]; any other consumer of draws takes a number below zero.
+        index: int64 [n], positions in the data set; the draws are on its device, with the same values on any.
+        view: number of the view, one for all or int64 [n]; other streams use numbers below zero.
         slots: draws per sample. Asking for more slots does not change the first ones.
     """
     key = _fold(_fold(_fold(torch.zeros((), dtype=torch.int64), seed), epoch), view)

@@ -1,12 +1,12 @@
-"""The run folder: everything a training leaves behind.
+"""The run folder: all files that a training writes.
 
-recipe.json            what was asked for: recipe, data, encoder, seed; enough to resume and to load the encoder
-environment.json       what it ran on, one entry for each start
-metrics.jsonl          one JSON object a line: {"step", "epoch", "loss", ...}
-log.txt                what was said
+recipe.json            the request: recipe, data, encoder, seed; enough to resume and to load the encoder
+environment.json       versions and devices, one entry per start
+metrics.jsonl          one JSON object per line: {"step", "epoch", "loss", ...}
+log.txt                the lines of the log
 events.*               the metrics for TensorBoard
-curves.png             the metrics drawn
-checkpoints/last.pt    the newest state, with epoch-NNNN.pt every --save-every epochs
+curves.png             plots of the metrics
+checkpoints/last.pt    the latest state, and epoch-NNNN.pt every --save-every epochs
 encoder.safetensors    the encoder alone, at the end
 """
 
@@ -33,7 +33,7 @@ RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES = (
 
 
 class Run:
-    """A run folder that exists. ``writes`` is False on all processes but the first, which then change nothing."""
+    """An existing run folder. ``writes`` is True on the first process only; the others change nothing."""
 
     def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
@@ -44,15 +44,15 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, record: dict[str, Any], *, writes: bool = True) -> "Run":
-        """Make the folder for a new run.
+        """Create the folder for a new run.
 
         Raises:
-            UserError: it already holds a run (never overwritten), or cannot be made.
+            UserError: it already holds a run (never overwritten), or cannot be created.
         """
         run = cls(path, writes=writes)
         if writes:
             if (path / RECIPE).exists():
-                raise UserError(f"{path} already holds a run: resume it with --resume {path}, or give another --out")
+                raise UserError(f"{path} already holds a run: resume it with --resume {path}, or choose another --out")
             try:
                 run.checkpoints.mkdir(parents=True, exist_ok=True)
                 run.write_record(record)
@@ -62,14 +62,14 @@ class Run:
 
     @classmethod
     def open(cls, path: Path, *, writes: bool = True) -> "Run":
-        """The run that is in a folder.
+        """Open the run in a folder.
 
         Raises:
             UserError: there is none.
         """
         run = cls(path, writes=writes)
         if not (path / RECIPE).is_file():
-            raise UserError(f"{path} holds no run (no {RECIPE}): give the folder that 'contrastkit train' wrote")
+            raise UserError(f"{path} holds no run (no {RECIPE}): give a folder written by 'contrastkit train'")
         if writes:
             checkpoint.sweep(path)
             checkpoint.sweep(run.checkpoints)
@@ -87,7 +87,7 @@ class Run:
             checkpoint.write_text(self.path / RECIPE, json.dumps(record, indent=2) + "\n")
 
     def note_environment(self) -> None:
-        """Add what this start runs on to environment.json."""
+        """Append the environment of this start to environment.json."""
         if not self.writes:
             return
         file = self.path / ENVIRONMENT
@@ -96,13 +96,13 @@ class Run:
         checkpoint.write_text(file, json.dumps(starts, indent=2) + "\n")
 
     def log(self, line: str) -> None:
-        """Add a line to log.txt, with the time."""
+        """Append a line to log.txt, with the time."""
         if self.writes:
             with open(self.path / LOG, "a") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def add_metrics(self, row: dict[str, Any]) -> None:
-        """Add a row of metrics; ``row["step"]`` says when."""
+        """Append a row of metrics, taken at ``row["step"]``."""
         if not self.writes:
             return
         with open(self.path / METRICS, "a") as file:
@@ -117,17 +117,17 @@ class Run:
         self._board.flush()
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All rows of metrics.jsonl; a last line torn by a crash is left out."""
+        """All rows of metrics.jsonl, except a last line truncated by a crash."""
         return list(_rows(self.path / METRICS))
 
     def rewind(self, step: int) -> None:
-        """Drop the rows that a run which was killed had written after the checkpoint it resumes from."""
+        """Drop the rows that a killed run wrote after the checkpoint from which it resumes."""
         if self.writes and (self.path / METRICS).exists():
-            kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step]
-            checkpoint.write_text(self.path / METRICS, "".join(kept))
+            lines = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step]
+            checkpoint.write_text(self.path / METRICS, "".join(lines))
 
     def save(self, state: dict[str, Any], *, keep: str | None = None) -> None:
-        """Write checkpoints/last.pt, and a copy named ``keep`` that later saves leave alone."""
+        """Write checkpoints/last.pt, and a copy named ``keep`` that later saves do not overwrite."""
         if self.writes:
             checkpoint.save(self.last, state)
             if keep is not None:
@@ -138,7 +138,7 @@ class Run:
 
     @property
     def last_good(self) -> str:
-        """Where the newest checkpoint is, for an error message."""
+        """The location of the latest checkpoint, for an error message."""
         return f"last good checkpoint: {self.last if self.last.exists() else 'none yet'}"
 
     def close(self) -> None:
@@ -174,7 +174,7 @@ def environment() -> dict[str, Any]:
 
 
 def draw_curves(rows: list[dict[str, Any]], file: Path) -> None:
-    """Every metric against the epoch, one small panel each."""
+    """Plot every metric against the epoch, one small panel each."""
     from matplotlib.figure import Figure
 
     names = [
@@ -183,9 +183,9 @@ def draw_curves(rows: list[dict[str, Any]], file: Path) -> None:
         if name not in ("step", "epoch", "seconds") and any(isinstance(row.get(name), int | float) for row in rows)
     ]
     columns = 3
-    lines = -(-len(names) // columns)
-    figure = Figure(figsize=(4 * columns, 2.6 * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False).flat
+    rows_of_panels = -(-len(names) // columns)
+    figure = Figure(figsize=(4 * columns, 2.6 * rows_of_panels), layout="constrained")
+    axes = figure.subplots(rows_of_panels, columns, squeeze=False).flat
     for name, axis in zip(names, axes, strict=False):
         points = [(row["epoch"], row[name]) for row in rows if isinstance(row.get(name), int | float)]
         axis.plot(*zip(*points, strict=True), linewidth=1.2, marker="." if len(points) < 30 else None)

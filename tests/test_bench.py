@@ -61,8 +61,9 @@ def test_the_ways_of_one_case_agree(hurried, op):
     for case in bench.CASES[op]("cpu", torch.float32, "quick"):
         results = {}
         for name, way in measure.warm(case.ways)[0].items():
-            found = way()
-            results[name] = found[-1] if isinstance(found, tuple) else found  # of a loss and its gradient, the latter
+            output = way()
+            # Of a loss and its gradient, the gradient.
+            results[name] = output[-1] if isinstance(output, tuple) else output
         assert {"eager", "ours"} <= results.keys()
         rtol = 1e-3 if op == "bank" else 2e-4  # the official NCE adds 1e-7 to each denominator
         for name in {"compile", "ours", *(("sdpa",) if op == "infonce" else ())} & results.keys():

@@ -33,9 +33,9 @@ def info_with(extension: bytes | None, folder: Path, **variables: str) -> tuple[
         "a = torch.zeros(3); ops.ema_([a], [torch.ones(3)], 0.5); assert a.tolist() == [0.5] * 3\n"
         "print(json.dumps(extension.info()))"
     )
-    done = run(sys.executable, "-c", code, cwd=folder, PYTHONPATH=str(folder), **variables)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), done.stderr
+    process = run(sys.executable, "-c", code, cwd=folder, PYTHONPATH=str(folder), **variables)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout), process.stderr
 
 
 def built_extension() -> Path:
@@ -94,8 +94,8 @@ def test_every_op_is_listed_with_the_kernels_that_are_registered():
 
 
 def test_without_a_compiler_there_is_no_extension():
-    done = run(sys.executable, "setup.py", "--version", CXX="no-such-compiler")
-    assert done.returncode == 0 and "the reference ops serve" in done.stderr
+    process = run(sys.executable, "setup.py", "--version", CXX="no-such-compiler")
+    assert process.returncode == 0 and "the reference ops serve" in process.stderr
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_without_a_compiler_there_is_no_extension():
     ],
 )
 def test_what_was_asked_for_and_cannot_be_is_an_error(variables, message):
-    done = run(sys.executable, "setup.py", "--version", **variables)
-    assert done.returncode != 0 and message in done.stderr
+    process = run(sys.executable, "setup.py", "--version", **variables)
+    assert process.returncode != 0 and message in process.stderr
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +119,8 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name and (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, source / name)
-    done = run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", out, source, cwd=source)
-    assert done.returncode == 0, done.stderr
+    process = run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", out, source, cwd=source)
+    assert process.returncode == 0, process.stderr
     return next(out.glob("*.tar.gz"))
 
 
@@ -130,14 +130,14 @@ def test_the_sdist_installs_with_a_compiler_and_without(sdist, tmp_path, compile
     target = tmp_path / "site"
     command = [sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps", "--target", target, sdist]
     variables = {"CONTRASTKIT_CUDA": "0"} if compiler else {"CXX": "no-such-compiler"}
-    done = run(*command, cwd=tmp_path, **variables)
-    assert done.returncode == 0, done.stderr
+    process = run(*command, cwd=tmp_path, **variables)
+    assert process.returncode == 0, process.stderr
     code = (
         "import json, contrastkit.cli.main; from contrastkit.ops import extension; print(json.dumps(extension.info()))"
     )
-    done = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(target))
-    assert done.returncode == 0, done.stderr
-    info = json.loads(done.stdout)
+    process = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(target))
+    assert process.returncode == 0, process.stderr
+    info = json.loads(process.stdout)
     if compiler:
         assert info["aside"] is None and info["ops"]["ema_"]["cpu"].startswith("C++")
     else:

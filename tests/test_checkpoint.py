@@ -121,21 +121,21 @@ def test_a_file_of_others_is_refused_without_running_its_code(tmp_path: Path) ->
 def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[str] = []
+    process: list[str] = []
     fsync, replace = os.fsync, os.replace
 
     def spy_fsync(handle: int) -> None:
-        done.append("folder" if Path(f"/proc/self/fd/{handle}").resolve() == tmp_path.resolve() else "file")
+        process.append("folder" if Path(f"/proc/self/fd/{handle}").resolve() == tmp_path.resolve() else "file")
         fsync(handle)
 
     def spy_replace(a: Path, b: Path) -> None:
-        done.append("name")
+        process.append("name")
         replace(a, b)
 
     monkeypatch.setattr(os, "fsync", spy_fsync)
     monkeypatch.setattr(os, "replace", spy_replace)
     checkpoint.write_text(tmp_path / "a.txt", "new")
-    assert done == ["file", "name", "folder"]
+    assert process == ["file", "name", "folder"]
 
 
 def test_a_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:

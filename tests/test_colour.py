@@ -37,10 +37,10 @@ def ycbcr(r: float, g: float, b: float) -> list[float]:
 
 @pytest.mark.parametrize(("convert", "formula"), [(rgb_to_lab, lab), (rgb_to_ycbcr, ycbcr)])
 def test_conversion_is_the_standards(convert: Callable[[Tensor], Tensor], formula: Callable[..., list[float]]) -> None:
-    found = convert(images(GRID))[:, :, 0, 0]
-    assert found.dtype == torch.float32
+    actual = convert(images(GRID))[:, :, 0, 0]
+    assert actual.dtype == torch.float32
     expected = torch.tensor([formula(*colour) for colour in GRID.tolist()], dtype=torch.float64)
-    torch.testing.assert_close(found.double(), expected, atol=0.05, rtol=0)  # the standards' matrices have four digits
+    torch.testing.assert_close(actual.double(), expected, atol=0.05, rtol=0)  # the standards' matrices have four digits
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_conversion_is_the_standards(convert: Callable[[Tensor], Tensor], formul
     ],
 )
 def test_lab_of_known_colours(rgb: tuple[float, ...], expected: tuple[float, ...]) -> None:
-    found = rgb_to_lab(images(torch.tensor([rgb])))[0, :, 0, 0]
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32), atol=0.02, rtol=0)
+    actual = rgb_to_lab(images(torch.tensor([rgb])))[0, :, 0, 0]
+    torch.testing.assert_close(actual, torch.tensor(expected, dtype=torch.float32), atol=0.02, rtol=0)
 
 
 def test_ycbcr_of_known_colours() -> None:
-    found = rgb_to_ycbcr(images(torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]])))[:, :, 0, 0]
+    actual = rgb_to_ycbcr(images(torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]])))[:, :, 0, 0]
     expected = torch.tensor([[16, 128, 128], [235, 128, 128], [81.481, 90.203, 240], [40.966, 240, 109.786]])
-    torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+    torch.testing.assert_close(actual, expected, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize("name", COLOURS)

@@ -24,11 +24,11 @@ def test_keys_that_every_rank_compares_with_get_the_gradient_of_all_their_losses
     (sum(loss(rank, truth) for rank in range(2)) / 2).backward()
 
     def work(rank: int) -> None:
-        mine = dist.local_shard(whole).clone().requires_grad_()
-        keys = dist.gather_keys(mine)
+        ours = dist.local_shard(whole).clone().requires_grad_()
+        keys = dist.gather_keys(ours)
         assert torch.equal(keys, whole)
         loss(rank, keys).backward()
-        torch.testing.assert_close(mine.grad / 2, dist.local_shard(truth.grad))
+        torch.testing.assert_close(ours.grad / 2, dist.local_shard(truth.grad))
         # A weight that all ranks share, through DDP's mean: as one process with all rows.
         shared = torch.ones((), dtype=torch.float64, requires_grad=True)
         loss(rank, dist.gather_keys(shared * dist.local_shard(whole))).backward()
@@ -83,7 +83,7 @@ def test_one_process_is_its_own_world() -> None:
         ("gpu", 0, 1, "--device gpu: unknown"),
         ("cuda", 0, 1, "torch sees no CUDA device"),
         ("cuda:2", 2, 1, "there are 2 CUDA devices here"),
-        ("cuda:1", 2, 2, "each process takes a GPU of its own"),
+        ("cuda:1", 2, 2, "each process uses its own GPU"),
         ("cuda", 1, 2, "process 1 of this machine has no GPU, there are 1"),
     ],
 )
@@ -99,10 +99,10 @@ def test_a_device_that_is_not_there_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("device", "world", "taken"), [("auto", 1, 0), ("cuda", 2, 1), ("cuda:1", 1, 1), ("auto", 2, 1)]
+    ("device", "world", "index"), [("auto", 1, 0), ("cuda", 2, 1), ("cuda:1", 1, 1), ("auto", 2, 1)]
 )
 def test_each_process_takes_the_gpu_of_its_place(
-    monkeypatch: pytest.MonkeyPatch, device: str, world: int, taken: int
+    monkeypatch: pytest.MonkeyPatch, device: str, world: int, index: int
 ) -> None:
     chosen: list[torch.device] = []
     backends: list[str] = []
@@ -112,6 +112,6 @@ def test_each_process_takes_the_gpu_of_its_place(
     monkeypatch.setattr(torch.distributed, "init_process_group", backends.append)
     monkeypatch.setenv("WORLD_SIZE", str(world))
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert dist.init(device) == torch.device("cuda", taken)
-    assert chosen == [torch.device("cuda", taken)]
+    assert dist.init(device) == torch.device("cuda", index)
+    assert chosen == [torch.device("cuda", index)]
     assert backends == (["nccl"] if world > 1 else [])

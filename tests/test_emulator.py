@@ -10,9 +10,9 @@ def test_faults_that_a_gpu_may_forgive_show():
     if build.missing():
         pytest.skip(f"no emulator: {build.missing()}")
     ran = subprocess.run([build.program(build.HERE / "faults.cu")], capture_output=True, text=True, check=True)
-    found = dict(line.split(": ", 1) for line in ran.stdout.splitlines())
+    actual = dict(line.split(": ", 1) for line in ran.stdout.splitlines())
     stuck = "emulated kernel: threads of block 0 wait for each other:"
-    assert found == {
+    assert actual == {
         "some": f"{stuck} 40 at __syncthreads; 24 have ended;",
         "both": f"{stuck} 48 at __syncthreads; 16 in __shfl_xor_sync;",
         "mask": "emulated kernel: __shfl_sync by a lane outside its mask",

@@ -28,9 +28,9 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize("what", ["check", "train"])
 def test_without_a_gpu_one_line_says_so(what, tmp_path):
-    done = run(what, "--out", tmp_path / "out")
-    assert done.returncode == 2 and "finds no CUDA device" in done.stderr.splitlines()[-1]
-    assert done.stdout == "" and not (tmp_path / "out").exists()
+    process = run(what, "--out", tmp_path / "out")
+    assert process.returncode == 2 and "finds no CUDA device" in process.stderr.splitlines()[-1]
+    assert process.stdout == "" and not (tmp_path / "out").exists()
 
 
 def test_each_piece_ends_in_its_own_way_and_the_next_one_runs(gpu, tmp_path, monkeypatch):
@@ -113,8 +113,8 @@ def test_a_training_begins_then_resumes_and_is_asked_to_leave(gpu, tmp_path, mon
 
 @pytest.mark.slow
 def test_the_pieces_run_on_the_cpu(tmp_path):
-    done = run("check", "--device", "cpu", "--out", tmp_path, "--skip", "build", "bench", "bench-bfloat16")
-    assert done.returncode == 0, done.stdout
+    process = run("check", "--device", "cpu", "--out", tmp_path, "--skip", "build", "bench", "bench-bfloat16")
+    assert process.returncode == 0, process.stdout
     report = json.loads((tmp_path / "check.json").read_text())
     for name in ("ops", "parts"):
         assert int(report["pieces"][name]["tests"].split()[0]) >= 5
@@ -124,7 +124,9 @@ def test_the_pieces_run_on_the_cpu(tmp_path):
 
 @pytest.mark.slow
 def test_a_step_that_fails_is_told_and_the_next_method_has_its_turn(tmp_path):
-    done = run("steps", "--device", "cpu", "--out", tmp_path, "--methods", "mocco", "moco-v2")
-    assert done.returncode == 2 and done.stderr.splitlines()[-1] == "gpu: losses missing or unlike the CPU's: mocco"
+    process = run("steps", "--device", "cpu", "--out", tmp_path, "--methods", "mocco", "moco-v2")
+    assert (
+        process.returncode == 2 and process.stderr.splitlines()[-1] == "gpu: losses missing or unlike the CPU's: mocco"
+    )
     steps = json.loads((tmp_path / "steps.json").read_text())
     assert not steps["mocco"]["fine"] and "exit code 2" in steps["mocco"]["error"] and steps["moco-v2"]["fine"]

@@ -75,10 +75,10 @@ def imports(name: str) -> set[str]:
     can go around them.
     """
     package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
-    found = set()
+    imported = set()
     for node in without_type_checking(TREES[name]):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
@@ -86,8 +86,8 @@ def imports(name: str) -> set[str]:
                 base = ".".join([*above, *filter(None, [base])])
             for alias in node.names:
                 whole = f"{base}.{alias.name}"
-                found.add(whole if whole in MODULES else base)
-    return {module for module in found if module in MODULES} - {name}
+                imported.add(whole if whole in MODULES else base)
+    return {module for module in imported if module in MODULES} - {name}
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
@@ -158,15 +158,15 @@ def test_the_library_does_not_know_its_command_line() -> None:
 
 def private_names(tree: ast.AST) -> list[str]:
     """Names of torch that begin with one underscore, as `torch.a._b` or imported."""
-    found = []
+    names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            found.append(ast.unparse(node))
+            names.append(ast.unparse(node))
         elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return [name for name in found if re.match(r"torch(\.\w+)*\._(?!_)", name)]
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in names if re.match(r"torch(\.\w+)*\._(?!_)", name)]
 
 
 @pytest.mark.parametrize(
@@ -191,5 +191,5 @@ def test_only_compat_uses_private_names_of_torch() -> None:
     trees = TREES | {
         str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in sorted((ROOT / "benchmarks").glob("*.py"))
     }
-    found = {name: private_names(tree) for name, tree in trees.items() if name != "contrastkit.compat"}
-    assert {name: names for name, names in found.items() if names} == {}
+    private = {name: private_names(tree) for name, tree in trees.items() if name != "contrastkit.compat"}
+    assert {name: names for name, names in private.items() if names} == {}

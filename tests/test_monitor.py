@@ -26,7 +26,7 @@ def test_against_loops() -> None:
     g = torch.Generator().manual_seed(0)
     z1 = torch.randn(30, 5, generator=g) + 0.5
     z2 = z1 + 0.3 * torch.randn(30, 5, generator=g)
-    found = collapse(z1, z2)
+    actual = collapse(z1, z2)
 
     def unit(z: torch.Tensor) -> list[list[float]]:
         return [[v / math.hypot(*row) for v in row] for row in z.double().tolist()]
@@ -36,27 +36,27 @@ def test_against_loops() -> None:
     for column in zip(*a, strict=True):
         mean = sum(column) / 30
         std += math.sqrt(sum((v - mean) ** 2 for v in column) / 29) / 5
-    assert found["std"] == pytest.approx(std * math.sqrt(5), rel=1e-5)
-    assert found["alignment"] == pytest.approx(
+    assert actual["std"] == pytest.approx(std * math.sqrt(5), rel=1e-5)
+    assert actual["alignment"] == pytest.approx(
         sum(math.dist(x, y) ** 2 for x, y in zip(a, b, strict=True)) / 30, rel=1e-5
     )
     uniformity = 0.0
     for z in (a, b):
         pairs = [math.exp(-2 * math.dist(z[i], z[j]) ** 2) for i in range(30) for j in range(i)]
         uniformity += math.log(sum(pairs) / len(pairs)) / 2
-    assert found["uniformity"] == pytest.approx(uniformity, rel=1e-5)
+    assert actual["uniformity"] == pytest.approx(uniformity, rel=1e-5)
     gram = torch.tensor(a, dtype=torch.float64).T @ torch.tensor(a, dtype=torch.float64)
     sigma = [math.sqrt(v) for v in torch.linalg.eigvalsh(gram).tolist()]
     shares = [s / sum(sigma) for s in sigma]
-    assert found["rank"] == pytest.approx(math.exp(-sum(p * math.log(p) for p in shares)), rel=1e-4)
+    assert actual["rank"] == pytest.approx(math.exp(-sum(p * math.log(p) for p in shares)), rel=1e-4)
 
 
 def test_orthogonal_outputs_have_full_rank() -> None:
-    found = collapse(3 * torch.eye(8), torch.eye(8))
-    assert found["rank"] == pytest.approx(8)
-    assert found["alignment"] == 0.0
-    assert found["uniformity"] == pytest.approx(-4)  # all squared distances are 2
-    assert found["std"] == pytest.approx(1.0)  # variance of one 1 among eight: 1/8
+    actual = collapse(3 * torch.eye(8), torch.eye(8))
+    assert actual["rank"] == pytest.approx(8)
+    assert actual["alignment"] == 0.0
+    assert actual["uniformity"] == pytest.approx(-4)  # all squared distances are 2
+    assert actual["std"] == pytest.approx(1.0)  # variance of one 1 among eight: 1/8
 
 
 def test_the_sphere_is_healthy_and_a_point_is_not() -> None:
@@ -71,35 +71,35 @@ def test_the_sphere_is_healthy_and_a_point_is_not() -> None:
     assert collapse(line, line)["rank"] == pytest.approx(1.0, abs=1e-3)  # two opposite points: one direction
 
 
-def look(**changes: float) -> dict[str, float]:
+def evaluation(**changes: float) -> dict[str, float]:
     return {"std": 0.9, "rank": 40.0, "alignment": 0.5, "uniformity": -2.5, "loss": 5.0, "knn": 0.4} | changes
 
 
 @pytest.mark.parametrize(
-    ("looks", "said"),
+    ("looks", "diagnosis"),
     [
         ([], None),
-        ([look(), look()], None),
-        ([look(std=0.1)], None),  # a look at an almost untrained network
-        ([look(std=0.05), look(std=0.13)], None),  # on its way out
-        ([look(std=0.13), look(std=0.1)], "--lr"),
-        ([look(rank=1.2), look(rank=1.1)], "--tau"),
-        ([look(loss=8.5), look(loss=8.31)], "stuck"),
-        ([look(loss=8.5), look(loss=8.0)], None),
-        ([look(loss=1.0), look(loss=0.5), look(loss=0.3)], "--bn-groups"),
-        ([look(loss=1.0, knn=0.3), look(loss=0.5), look(loss=0.3)], None),  # low, and learning
-        ([look(std=math.nan)], "not finite"),
+        ([evaluation(), evaluation()], None),
+        ([evaluation(std=0.1)], None),  # a look at an almost untrained network
+        ([evaluation(std=0.05), evaluation(std=0.13)], None),  # on its way out
+        ([evaluation(std=0.13), evaluation(std=0.1)], "--lr"),
+        ([evaluation(rank=1.2), evaluation(rank=1.1)], "--tau"),
+        ([evaluation(loss=8.5), evaluation(loss=8.31)], "stuck"),
+        ([evaluation(loss=8.5), evaluation(loss=8.0)], None),
+        ([evaluation(loss=1.0), evaluation(loss=0.5), evaluation(loss=0.3)], "--bn-groups"),
+        ([evaluation(loss=1.0, knn=0.3), evaluation(loss=0.5), evaluation(loss=0.3)], None),  # low, and learning
+        ([evaluation(std=math.nan)], "not finite"),
     ],
 )
-def test_what_is_said(looks: list[dict[str, float]], said: str | None) -> None:
+def test_what_is_said(looks: list[dict[str, float]], diagnosis: str | None) -> None:
     line = diagnose(looks, chance_loss=math.log(4097))
-    assert (line is None) if said is None else (line is not None and said in line and "\n" not in line)
+    assert (line is None) if diagnosis is None else (line is not None and diagnosis in line and "\n" not in line)
 
 
 def test_without_chance_or_labels_the_loss_says_nothing() -> None:
-    looks = [look(loss=8.5), look(loss=8.5)]
+    looks = [evaluation(loss=8.5), evaluation(loss=8.5)]
     assert diagnose(looks, chance_loss=None) is None
-    easy = [{k: v for k, v in look(loss=0.1).items() if k != "knn"}] * 4
+    easy = [{k: v for k, v in evaluation(loss=0.1).items() if k != "knn"}] * 4
     assert diagnose(easy, chance_loss=math.log(4097)) is None
 
 
@@ -212,39 +212,42 @@ CHANCE = math.log(4097)
 
 
 @pytest.mark.parametrize(
-    ("looks", "said"),
+    ("looks", "diagnosis"),
     [
-        ([look(std=0.19), look(std=0.19)], "collapse"),
-        ([look(std=0.21), look(std=0.21)], None),
-        ([look(std=0.1), look(std=0.109)], "collapse"),  # rising by less than a tenth
-        ([look(std=0.1), look(std=0.111)], None),
-        ([look(rank=1.9), look(rank=1.9)], "directions"),
-        ([look(rank=2.1), look(rank=2.1)], None),
-        ([look(rank=1.2), look(rank=1.31)], "directions"),
-        ([look(rank=1.2), look(rank=1.33)], None),
-        ([look(loss=CHANCE - 0.04), look(loss=CHANCE - 0.04)], "stuck"),
-        ([look(loss=CHANCE - 0.06), look(loss=CHANCE - 0.04)], None),
-        ([look(loss=CHANCE - 0.04), look(loss=CHANCE - 0.06)], None),
-        ([look(loss=1), look(loss=1), look(loss=0.09 * CHANCE)], "too easy"),
-        ([look(loss=1), look(loss=1), look(loss=0.11 * CHANCE)], None),
-        ([look(loss=1), look(loss=0.1)], None),  # two looks are too few for that
-        ([look(loss=1), look(loss=1), look(loss=0.1, knn=0.409)], "too easy"),
-        ([look(loss=1), look(loss=1), look(loss=0.1, knn=0.411)], None),
-        ([look(loss=1, knn=0.3), look(loss=1, knn=0.4), look(loss=0.1, knn=0.4)], None),  # since the first look
-        ([look(), look(loss=math.inf)], "not finite"),
+        ([evaluation(std=0.19), evaluation(std=0.19)], "collapse"),
+        ([evaluation(std=0.21), evaluation(std=0.21)], None),
+        ([evaluation(std=0.1), evaluation(std=0.109)], "collapse"),  # rising by less than a tenth
+        ([evaluation(std=0.1), evaluation(std=0.111)], None),
+        ([evaluation(rank=1.9), evaluation(rank=1.9)], "directions"),
+        ([evaluation(rank=2.1), evaluation(rank=2.1)], None),
+        ([evaluation(rank=1.2), evaluation(rank=1.31)], "directions"),
+        ([evaluation(rank=1.2), evaluation(rank=1.33)], None),
+        ([evaluation(loss=CHANCE - 0.04), evaluation(loss=CHANCE - 0.04)], "stuck"),
+        ([evaluation(loss=CHANCE - 0.06), evaluation(loss=CHANCE - 0.04)], None),
+        ([evaluation(loss=CHANCE - 0.04), evaluation(loss=CHANCE - 0.06)], None),
+        ([evaluation(loss=1), evaluation(loss=1), evaluation(loss=0.09 * CHANCE)], "too easy"),
+        ([evaluation(loss=1), evaluation(loss=1), evaluation(loss=0.11 * CHANCE)], None),
+        ([evaluation(loss=1), evaluation(loss=0.1)], None),  # two looks are too few for that
+        ([evaluation(loss=1), evaluation(loss=1), evaluation(loss=0.1, knn=0.409)], "too easy"),
+        ([evaluation(loss=1), evaluation(loss=1), evaluation(loss=0.1, knn=0.411)], None),
+        (
+            [evaluation(loss=1, knn=0.3), evaluation(loss=1, knn=0.4), evaluation(loss=0.1, knn=0.4)],
+            None,
+        ),  # since the first look
+        ([evaluation(), evaluation(loss=math.inf)], "not finite"),
     ],
 )
-def test_where_the_lines_are_drawn(looks: list[dict[str, float]], said: str | None) -> None:
+def test_where_the_lines_are_drawn(looks: list[dict[str, float]], diagnosis: str | None) -> None:
     line = diagnose(looks, chance_loss=CHANCE)
-    assert (line is None) if said is None else (line is not None and said in line)
+    assert (line is None) if diagnosis is None else (line is not None and diagnosis in line)
 
 
 def test_outputs_that_are_not_finite_have_no_numbers() -> None:
     good, bad = torch.randn(5, 3), torch.randn(5, 3)
     bad[2, 1] = math.inf
     for pair in ((good, bad), (bad, good)):
-        found = collapse(*pair)
-        assert set(found) == {"std", "rank", "alignment", "uniformity"} and all(map(math.isnan, found.values()))
+        actual = collapse(*pair)
+        assert set(actual) == {"std", "rank", "alignment", "uniformity"} and all(map(math.isnan, actual.values()))
 
 
 def test_rank_is_of_the_first_view_and_uniformity_of_both() -> None:
@@ -266,11 +269,11 @@ def test_it_sees_the_first_two_views() -> None:
     method, seen = Watched(), []
     online = method.online
     online.encoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    found = evaluator.evaluate(method, 1.0)
+    actual = evaluator.evaluate(method, 1.0)
     assert [x.shape for x in seen] == [(40, 3, 16, 16)] * 2
     first, second = seen
     assert (second[:, 0] - second[:, 2]).abs().max() < 0.01 < (first[:, 0] - first[:, 2]).abs().mean()
-    assert found["alignment"] > 0
+    assert actual["alignment"] > 0
     twin = Monitor(data, views[:1], size=16, seed=0, device=torch.device("cpu"), every=1, chance_loss=None)
     seen.clear()
     twin.evaluate(method, 1.0)

@@ -25,9 +25,9 @@ def test_every_section_stands_in_one_page_and_is_what_the_results_say(sections) 
         page = path.read_text()
         for name in MARK.findall(page):
             places.setdefault(name, []).append(path)
-            shown = page.split(f"<!-- python -m benchmarks.sections {name} -->\n")[1].split(f"\n<!-- end of {name} -->")
-            assert len(shown) == 2, f"{path.name}: the end of {name} is missing"
-            assert shown[0] == sections.SECTIONS[name](), f"{path.name}: {name}: run python -m benchmarks.sections"
+            parts = page.split(f"<!-- python -m benchmarks.sections {name} -->\n")[1].split(f"\n<!-- end of {name} -->")
+            assert len(parts) == 2, f"{path.name}: the end of {name} is missing"
+            assert parts[0] == sections.SECTIONS[name](), f"{path.name}: {name}: run python -m benchmarks.sections"
         assert page.count("<!-- end of ") == len(MARK.findall(page))
     assert places.keys() == sections.SECTIONS.keys()
     assert {name for name, paths in places.items() if len(paths) > 1} == set()

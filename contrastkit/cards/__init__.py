@@ -1,4 +1,4 @@
-"""The methods as cards: title, paper, idea, equation and published numbers. Importing them imports nothing heavy."""
+"""Cards of the methods: title, paper, idea, equation and published results. Importing them imports nothing heavy."""
 
 from contrastkit.cards import (
     byol,
@@ -18,7 +18,7 @@ from contrastkit.cards.card import MethodCard as MethodCard
 
 CARDS: dict[str, MethodCard] = {
     card.name: card
-    for card in (  # by date of submission to arXiv: every list of methods has this order
+    for card in (  # in order of submission to arXiv, as in every list of methods
         instdisc.CARD,
         cpc_audio.CARD,
         cpc.V1,

@@ -13,11 +13,11 @@ CARD = MethodCard(
     target="the other view, momentum encoder",
     negatives=False,
     idea=(
-        "One view of an image, through the online encoder, projector and a predictor, should predict what a target "
-        "makes of another view; the target is the momentum average of encoder and projector, and gets no gradient. "
-        "There are no negatives, so that all images could get the same output; predictor and slow target keep the "
-        "training away from that. Whether batch norm is needed for it was debated: projector, predictor and "
-        "encoder can be had without, and contrastkit ablate byol-norm runs the debate's rows."
+        "One view of an image, through the online encoder, a projector and a predictor, should predict a target's "
+        "output for another view; the target is the momentum average of encoder and projector, and gets no "
+        "gradient. There are no negatives to keep all outputs apart; predictor and slow target prevent the "
+        "collapse. Whether batch norm is needed for that was debated: the norms of projector, predictor and "
+        "encoder are options, and contrastkit ablate byol-norm runs the debate's experiments."
     ),
     equation=(
         "L = ||q(z) / |q(z)| - z' / |z'| ||^2 = 2 - 2 cos(q(z), z'), summed over both directions\n"

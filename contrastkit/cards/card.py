@@ -1,4 +1,4 @@
-"""What a card says of a method."""
+"""The card of a method: its description for readers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class MethodCard:
-    """A method for its readers: what ``contrastkit methods`` shows and ``contrastkit train --help`` lists."""
+    """The description of a method, shown by ``contrastkit methods`` and ``contrastkit train --help``."""
 
     name: str  # as in ``contrastkit train NAME`` and in the names of its recipes, "NAME/tiny"
-    aliases: Mapping[str, str] = field(default_factory=dict)  # other names for it, each with its own summary
+    aliases: Mapping[str, str] = field(default_factory=dict)  # other names, each with its own summary
     summary: str  # a line of ``contrastkit train --help``
     title: str  # of the paper
     paper: str  # authors and year
@@ -20,4 +20,4 @@ class MethodCard:
     negatives: bool
     idea: str  # a paragraph
     equation: str  # plain text, the paper's letters
-    published: tuple[tuple[str, str, str], ...] = ()  # what was measured, the number, where it is published
+    published: tuple[tuple[str, str, str], ...] = ()  # measurement, result, source

@@ -13,10 +13,10 @@ CARD = MethodCard(
     target="the image's row of another view (ab)",
     negatives=True,
     idea=(
-        "What several senses say alike about a scene is likely to be what matters in it. An image's brightness and "
-        "its colour are two views, each with an encoder of its own; the feature of one is looked up among earlier "
-        "features of the other, one of every image, kept in a memory bank. Nothing but crops and flips augments "
-        "the images. The encoders' features side by side are the representation."
+        "Information that several modalities share about a scene is likely to be what matters in it. An image's "
+        "brightness and its colour are two views, each with its own encoder; the feature of one is looked up among "
+        "earlier features of the other, one for every image, stored in a memory bank. Crops and flips are the only "
+        "augmentation. The concatenated features of the encoders are the representation."
     ),
     equation="""\
 L(V1, V2) = -log( exp(z_1 . z_2 / tau) / sum_{j=1..K+1} exp(z_1 . z_2^j / tau) ) + the same with V1 and V2 exchanged

@@ -17,11 +17,12 @@ V1 = MethodCard(
     target="the patch some rows below, same encoder",
     negatives=True,
     idea=(
-        "An image is cut into overlapping patches, each encoded by itself. From what lies above, a causal network "
-        "predicts the features of patches further below, and the prediction has to find its patch among all others "
-        "of the image and of the batch. To do so, features must tell what far parts of an image have in common, "
-        "not the pixels of each. The loss is where InfoNCE comes from; it bounds the mutual information of context "
-        "and patch. No second view is needed. A whole image's feature is the mean over its patches."
+        "An image is cut into overlapping patches, each encoded separately. From the patches above, a causal "
+        "network predicts the features of patches further below, and each prediction has to identify its patch "
+        "among all others of the image and of the batch. For this, features must capture what distant parts of an "
+        "image have in common rather than their pixels. The loss introduced InfoNCE; it bounds the mutual "
+        "information of context and patch. No second view is needed. The feature of a whole image is the mean over "
+        "its patches."
     ),
     equation=_EQUATION,
     published=(
@@ -43,10 +44,10 @@ V2 = MethodCard(
     target="the patch some rows beyond, same encoder",
     negatives=True,
     idea=(
-        "CPC, made stronger piece by piece: predictions from above, below, left and right; an augmentation drawn "
-        "for each patch, so that colours and borders no longer tell which patches belong together; larger patches "
-        "and encoders; and layer norm, because with batch norm the statistics of a batch tell each context "
-        "something of the very patches that it must predict."
+        "CPC, improved step by step: predictions from above, below, left and right; a separate augmentation for "
+        "each patch, so that colours and borders no longer reveal which patches belong together; larger patches "
+        "and encoders; and layer norm, because batch statistics would tell each context something about the very "
+        "patches that it must predict."
     ),
     equation=_EQUATION,
     published=(

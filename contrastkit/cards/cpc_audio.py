@@ -13,10 +13,11 @@ CARD = MethodCard(
     target="the frame some steps later, same encoder",
     negatives=True,
     idea=(
-        "A sound is cut into frames of some ten milliseconds, encoded by strided convolutions, and a recurrent "
-        "network sums up what has been heard. From that, the frames to come are predicted, and a prediction has to "
-        "find its frame among all others of the sound and of the batch. What helps there is what lasts: the voice, "
-        "the word, the phone. A sound's feature is the mean of its contexts. It takes a folder of .wav files."
+        "A sound is cut into frames of about ten milliseconds, encoded by strided convolutions, and a recurrent "
+        "network summarises what has been heard. From this summary, future frames are predicted, and each "
+        "prediction has to identify its frame among all others of the sound and of the batch. Features that "
+        "persist help: the voice, the word, the phone. The feature of a sound is the mean of its contexts. The "
+        "data are a folder of .wav files."
     ),
     equation="""\
 L = -sum_{t,k} log( exp(z_{t+k} . W_k c_t / tau) / sum_j exp(z_j . W_k c_t / tau) ),   j: all frames

@@ -13,11 +13,11 @@ CARD = MethodCard(
     target="a global view, momentum teacher, centred and sharpened",
     negatives=False,
     idea=(
-        "Distillation without labels: a student learns to give the output of its teacher, which is the momentum "
-        "average of itself. The teacher sees two large crops, the student these and several small ones, so parts "
-        "are matched to wholes. Outputs are distributions over thousands of dimensions that mean nothing "
-        "beforehand. Two collapses threaten, all outputs uniform or all the same dimension; sharpening the teacher "
-        "prevents the one and subtracting its running mean the other."
+        "Distillation without labels: a student learns to match the output of its teacher, which is its own "
+        "momentum average. The teacher sees two large crops, the student these and several small ones, so that "
+        "parts are matched to wholes. Outputs are distributions over thousands of dimensions without predefined "
+        "meaning. Two collapses threaten: all outputs uniform, or all concentrated on the same dimension; "
+        "sharpening the teacher prevents the first, subtracting its running mean the second."
     ),
     equation="""\
 L = sum over global views x, over other views x' of H(P_t(x), P_s(x'))     (we take the mean over the pairs)

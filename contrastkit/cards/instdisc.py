@@ -13,11 +13,11 @@ CARD = MethodCard(
     target="the image's own row",
     negatives=True,
     idea=(
-        "Every image is a class of its own. A classifier of so many classes has no weights to learn: the weight "
-        "vector of a class is the feature that the encoder last gave to its image, kept in a memory bank. A view "
-        "of an image should be nearer to the image's own row than to K others, drawn anew for each; "
-        "noise-contrastive estimation tells them apart one by one, with a constant in place of the softmax's sum "
-        "over all images. A row is written once an epoch, so the bank always lags behind the encoder."
+        "Every image is its own class. A classifier over so many classes has no weights to learn: the weight "
+        "vector of a class is the encoder's latest feature of its image, stored in a memory bank. A view of an "
+        "image should be nearer to the image's own row than to K other rows, drawn at random for each image; "
+        "noise-contrastive estimation distinguishes them one by one, with a constant in place of the softmax's sum "
+        "over all images. A row is written once per epoch, so the bank always lags behind the encoder."
     ),
     equation="""\
 P(i | v) = exp(v_i . v / tau) / Z        h(i, v) = P(i | v) / (P(i | v) + K / n)

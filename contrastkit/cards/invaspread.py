@@ -13,11 +13,11 @@ CARD = MethodCard(
     target="the other view, same encoder",
     negatives=True,
     idea=(
-        "Each image is a class of its own, and its class vector is not a parameter or a memory but its feature of "
-        "the moment. A softmax over the batch gives the probability that a view is an instance: that of its other "
-        "view should be high, which makes features invariant to the augmentation, and that of every other image "
-        "low, which spreads them out. One encoder and no memory: the method that SimCLR made large. Gradients "
-        "reach a view only as the one that asks, not as the one that is compared with."
+        "Each image is its own class, whose vector is neither a parameter nor stored but the image's current "
+        "feature. A softmax over the batch gives the probability that a view is an instance: it should be high for "
+        "its other view, which makes features invariant to the augmentation, and low for every other image, which "
+        "spreads them out. One encoder and no memory: the method that SimCLR scaled up. A view gets gradients only "
+        "as a query, not as a key."
     ),
     equation="""\
 L_i = -log P_ip - sum_{j != i, p} log(1 - P_ij),   p the other view of i

@@ -18,10 +18,10 @@ V1 = MethodCard(
     negatives=True,
     idea=(
         "A view of an image, the query, should be nearer to another view of the same image, its positive key, than "
-        "to the keys of other images. The dictionary of these is a queue: the keys of each batch enter and the "
-        "oldest leave, so it is far larger than a batch and costs no second encoding. Its keys stay comparable "
-        "because the encoder that makes them changes slowly: it is the momentum average of the query's. Keys are "
-        "encoded in shuffled order, so that batch norm cannot tell which key belongs to which query."
+        "to the keys of other images. The dictionary is a queue of keys: those of each batch enter and the oldest "
+        "leave, so it is far larger than a batch and needs no second encoding. Its keys stay comparable because "
+        "their encoder changes slowly: it is the momentum average of the query's. Keys are encoded in shuffled "
+        "order, so that batch norm cannot reveal which key belongs to which query."
     ),
     equation=_EQUATION,
     published=(
@@ -45,10 +45,10 @@ V2 = MethodCard(
     target="the other view, momentum encoder",
     negatives=True,
     idea=(
-        "MoCo with what SimCLR had found: an MLP head between encoder and loss, which is thrown away after the "
-        "training, blur among the augmentations, and a cosine schedule; tau is 0.2. The queue gives it as many "
-        "negatives at a batch of 256 as SimCLR has at one of thousands. The recipes other than the paper's let "
-        "each view be query and key and sum both losses (symmetric), which sees twice as many pairs an epoch."
+        "MoCo with the findings of SimCLR: an MLP head between encoder and loss, which is discarded after "
+        "training, blur among the augmentations, and a cosine schedule; tau is 0.2. The queue provides as many "
+        "negatives at a batch size of 256 as SimCLR has at thousands. The recipes other than the paper's use each "
+        "view as query and key and sum both losses (symmetric), which sees twice as many pairs per epoch."
     ),
     equation=_EQUATION,
     published=(

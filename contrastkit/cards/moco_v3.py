@@ -13,10 +13,10 @@ CARD = MethodCard(
     target="the other view, momentum encoder",
     negatives=True,
     idea=(
-        "MoCo without its queue: batches are so large that their own keys are negatives enough. From BYOL it takes "
-        "a predictor on the side of the query, from SimCLR the symmetric loss and the deep heads. The paper's "
-        "question is how vision transformers train this way: they lose accuracy through instabilities that the "
-        "loss hardly shows, which begin in the first layer. So the patch projection stays as randomly drawn."
+        "MoCo without its queue: batches are so large that their own keys provide enough negatives. From BYOL it "
+        "takes a predictor on the query side, from SimCLR the symmetric loss and the deep heads. The paper studies "
+        "how to train vision transformers this way: they lose accuracy through instabilities that the loss hardly "
+        "shows and that begin in the first layer. The patch projection therefore stays frozen as initialised."
     ),
     equation="""\
 L_q = -log( exp(q . k+ / tau) / (exp(q . k+ / tau) + sum over k- of exp(q . k- / tau)) )

@@ -18,10 +18,10 @@ V1 = MethodCard(
     target="the other view, the same encoder",
     negatives=True,
     idea=(
-        "Two random views of each image go through one encoder and a small projector, and each should find the "
-        "other among all views of a large batch. No queue and no second encoder are needed; what counts is the "
-        "composition of crops and colour distortion, a non-linear projector that is thrown away after the "
-        "training, a temperature, and many negatives: batches of thousands, trained with LARS, batch norm over all "
+        "Two random views of each image pass through one encoder and a small projector, and each should find the "
+        "other among all views of a large batch. No queue and no second encoder are needed; what matters is the "
+        "composition of crops and colour distortion, a non-linear projector that is discarded after training, the "
+        "temperature, and many negatives: batches of thousands, trained with LARS and batch norm over all "
         "processes. --projector none and linear are the paper's ablation."
     ),
     equation=_EQUATION,
@@ -45,9 +45,9 @@ V2 = MethodCard(
     target="the other view, the same encoder",
     negatives=True,
     idea=(
-        "SimCLR made larger: deeper, wider encoders with selective kernels, and a projector of three layers, whose "
-        "first one is kept: features and fine-tuning begin behind it (--finetune-from), which pays most where "
-        "labels are few. Optionally the keys of a momentum encoder are kept as further negatives, as in MoCo "
+        "SimCLR made larger: deeper, wider encoders with selective kernels, and a projector of three layers, the "
+        "first of which is kept: features and fine-tuning start after it (--finetune-from), which helps most when "
+        "labels are few. Optionally, the keys of a momentum encoder are stored as further negatives, as in MoCo "
         "(--memory)."
     ),
     equation=_EQUATION,

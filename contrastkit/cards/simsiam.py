@@ -13,11 +13,11 @@ CARD = MethodCard(
     target="the other view, stop-gradient",
     negatives=False,
     idea=(
-        "The simplest of all: one encoder and projector for both views, a small predictor on one side, and no "
-        "gradient through the other. There are no negatives and no momentum encoder, and batches need not be "
-        "large. Without the stop-gradient the outputs collapse (--no-stop-gradient shows it, and the monitor says "
-        "so); predictor, its constant learning rate, batch norm and the second direction can be taken away too, as "
-        "the paper does."
+        "The simplest of the methods: one encoder and projector for both views, a small predictor on one side, and "
+        "no gradient through the other. There are no negatives and no momentum encoder, and batches need not be "
+        "large. Without the stop-gradient the outputs collapse (--no-stop-gradient shows this, and the monitor "
+        "warns); the predictor, its constant learning rate, batch norm and the second direction can be removed "
+        "too, as in the paper."
     ),
     equation=(
         "L = D(p1, stopgrad(z2)) / 2 + D(p2, stopgrad(z1)) / 2,   D(p, z) = -cos(p, z)\n"

@@ -14,11 +14,11 @@ CARD = MethodCard(
     negatives=False,
     idea=(
         "Images are clustered while they are learned: K prototypes are trained along with the encoder, and the "
-        "code of a full-size crop says to which of them it belongs. Codes are made for a batch at once, by three "
-        "iterations of Sinkhorn's algorithm, such that all prototypes are used alike; that keeps the outputs from "
-        "collapsing, without negatives and without a second encoder. Every other crop of the image must predict "
-        "the code. Small crops only predict, so there can be many of them at little cost (multi-crop). Where the "
-        "batch is smaller than the number of prototypes, a queue of earlier embeddings is balanced along with it."
+        "code of a full-size crop assigns it to them. Codes are computed for a whole batch, by three iterations of "
+        "Sinkhorn's algorithm, such that all prototypes are used equally; this prevents collapse without negatives "
+        "and without a second encoder. Every other crop of the image must predict the code. Small crops only "
+        "predict, so there can be many of them at little cost (multi-crop). If the batch is smaller than the "
+        "number of prototypes, a queue of earlier embeddings is balanced along with it."
     ),
     equation="""\
 l(z_t, q_s) = -sum_k q_s^(k) log p_t^(k)      p_t^(k) = exp(z_t . c_k / tau) / sum_k' exp(z_t . c_k' / tau)

@@ -1,4 +1,4 @@
-"""The methods: one file each, and the table of all their recipes."""
+"""The methods, one file each, and the table of their recipes."""
 
 from contrastkit.cards import CARDS
 from contrastkit.methods import (
@@ -41,7 +41,7 @@ def rows_of(method: str) -> dict[str, Recipe]:
 
 
 def overview() -> list[dict[str, str]]:
-    """The table of methods, in order of publication: what is looked up in which dictionary, against which target."""
+    """The table of methods, in order of publication: query, dictionary and target of each."""
     return [
         {
             "method": card.name,

@@ -1,8 +1,8 @@
-"""A method looks a query up in a dictionary, against a target, over some views;
-``forward`` reads, ``after_step`` writes.
+"""The contract of a method: it looks up a query in a dictionary, against a target; ``forward`` reads, ``after_step``
+writes.
 
-A :class:`Recipe` holds every number of a method, a :class:`Method` the equation. Both are abstract or final: a method's
-file has one final subclass of each.
+A :class:`Recipe` holds every hyper-parameter of a method, a :class:`Method` its equation. Each method's file defines
+one final subclass of each.
 """
 
 from abc import ABC, abstractmethod
@@ -25,58 +25,58 @@ from contrastkit.types import Batch, Memory, Modality, Step
 
 
 class Method(nn.Module, ABC, Generic[Memory]):
-    """What is trained. ``online.encoder`` is what remains afterwards. ``Memory`` is what a step writes."""
+    """What is trained; ``online.encoder`` is the result. ``Memory`` is what ``forward`` hands to ``after_step``."""
 
     online: Tower
 
     @abstractmethod
     def forward(self, batch: Batch, progress: float) -> Step[Memory]:
-        """Read: the loss of a batch at ``progress`` in [0, 1]. Nothing but batch-norm statistics is written."""
+        """Read: the loss of a batch at ``progress`` in [0, 1]. Writes nothing but batch-norm statistics."""
 
     def after_step(self, batch: Batch, step: Step[Memory], progress: float) -> None:
-        """Write, once ``optimizer.step()`` is done: targets, queues, banks, centres."""
+        """Write, after ``optimizer.step()``: targets, queues, banks, centres."""
 
     def embed(self, view: Tensor) -> Tensor:
-        """What the loss compares of one view [N, channels, H, W]: float [N, C], not normalised, for the monitor.
+        """The outputs that the loss compares, for the monitor: view [N, channels, H, W] -> float [N, C], unnormalised.
 
-        It goes past the tower, which ``--compile`` would compile anew for another batch.
+        Bypasses the tower, which ``--compile`` would recompile for another batch size.
         """
         return self.online.head(self.online.encoder(view))
 
     def param_groups(self) -> list[ParamGroup]:
-        """Which parameters are trained, and how: by default all of ``online``, all decayed."""
+        """The trained parameters and how they are trained: by default all of ``online``, with weight decay."""
         return [ParamGroup(params=list(self.online.parameters()))]
 
     @property
     def compiled(self) -> Sequence[nn.Module]:
-        """What ``--compile`` compiles: by default all towers. Only a module that is called as such can be."""
+        """The modules that ``--compile`` compiles: by default all towers. They must be invoked through ``__call__``."""
         return [module for module in self.modules() if isinstance(module, Tower)]
 
     @property
     def notices(self) -> Sequence[str]:
-        """What the user should know of how the recipe meets this data and these processes, a line each."""
+        """What the user should know about this recipe on these data and processes, one line each."""
         return ()
 
     @property
     def chance_loss(self) -> float | None:
-        """The loss of a method that has learned nothing, e.g. log(K + 1); None if there is no such number."""
+        """The loss of a method that has learned nothing, e.g. log(K + 1); None if undefined."""
         return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildContext:
-    """What a recipe meets: the images, and the processes that share the work."""
+    """What a method is built for: the images, and the processes that share the work."""
 
     channels: int
-    size: int  # pixels, the side of the images that the encoder will be judged on
+    size: int  # side in pixels of the images on which the encoder will be evaluated
     modalities: tuple[int, ...] = ()  # channels of each modality of an aligned set
-    images: int  # how many there are to train on: the length of a memory bank
+    images: int  # number of training images: the length of a memory bank
     world: int = 1
     seed: int = 0
-    encoder: nn.Module | None = None  # to train in place of one that is built by name
+    encoder: nn.Module | None = None  # trained instead of an encoder built by name
 
 
-BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {  # NaN is within none
+BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {  # NaN satisfies none
     ">= 1": (lambda x: x >= 1, "be at least 1"),
     ">= 2": (lambda x: x >= 2, "be at least 2"),
     "> 0": (lambda x: x > 0, "be above 0"),
@@ -88,10 +88,10 @@ BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {  # NaN is within none
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
-    """The numbers of a training. Each field is an option of the method's command; its note is the option's help."""
+    """The hyper-parameters of a training. Each field is an option of the method's command; its note is the help."""
 
     view_type: ClassVar[type[View] | type[Window]] = View
-    takes_module: ClassVar[bool] = True  # whether any module can be its encoder
+    takes_module: ClassVar[bool] = True  # whether any module can serve as encoder
 
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
     epochs: Annotated[int, "passes over the data"]
@@ -126,31 +126,31 @@ class Recipe(ABC):
         self.require("in [0, 1)", "momentum")
 
     def require(self, bound: str, *names: str) -> None:
-        """Check that each of these fields is within ``bound``, a key of :data:`BOUNDS`; None is within all.
+        """Check that these fields satisfy ``bound``, a key of :data:`BOUNDS`; None satisfies every bound.
 
         Raises:
-            UserError: naming the first field that is not.
+            UserError: naming the first field that does not.
         """
-        within, words = BOUNDS[bound]
+        satisfied, requirement = BOUNDS[bound]
         for name in names:
-            if (value := getattr(self, name)) is not None and not within(value):
-                raise UserError(f"--{name.replace('_', '-')} must {words}, not {value}")
+            if (value := getattr(self, name)) is not None and not satisfied(value):
+                raise UserError(f"--{name.replace('_', '-')} must {requirement}, not {value}")
 
     @property
     def modality(self) -> Modality:
-        """What it learns from."""
+        """What the method learns from."""
         return self.views[0].modalities[0]
 
     def check(self, source: Source) -> None:
-        """That a set is of the kind that it learns from.
+        """Check that the method can learn from a source.
 
         Raises:
-            UserError: it is not.
+            UserError: too few examples, or the wrong modality.
         """
         if len(source) < 2:
-            raise UserError(f"{source.name} holds one example: there is nothing to tell it from, give more")
+            raise UserError(f"{source.name} has fewer than two examples, so there is nothing to contrast: add more")
         if source.modality not in self.views[0].modalities:
-            what = f"{source.name} holds {source.modality.plural}, this method learns from {self.modality.plural}"
+            what = f"{source.name} contains {source.modality.plural}, this method learns from {self.modality.plural}"
             remedy = "use cpc-audio" if source.modality is Modality.SOUND else "give a folder of .wav files"
             raise UserError(f"{what}: {remedy}")
         if self.modality is not Modality.SOUND and self.encoder in WAVES:
@@ -158,31 +158,33 @@ class Recipe(ABC):
 
     @abstractmethod
     def build(self, context: BuildContext) -> Method:
-        """The method for these images, on one of these processes.
+        """Build the method for these images, on one of these processes.
 
         Raises:
-            UserError: the recipe does not fit them; says what to change.
+            UserError: the recipe does not suit them; the message says what to change.
         """
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
-        """The arguments of :func:`build_encoder`, here and wherever the run's encoder is loaded."""
+        """Arguments of :func:`build_encoder`, for training and for loading the encoder of a run."""
         return {"name": self.encoder, "channels": context.channels, "size": context.size}
 
     def build_encoder(self, context: BuildContext) -> Encoder:
-        """The encoder to train: built by its name, or the module that the context holds.
+        """The encoder to train: built by name, or the module in the context.
 
         Raises:
-            UserError: it does not fit the images, or this method makes its encoder itself and takes no module.
+            UserError: it does not suit the images, or this method accepts no module.
         """
         if context.encoder is None:
             return build_encoder(**self.encoder_options(context))
         if not self.takes_module:
-            raise UserError("this method makes its encoder of several parts: name one, it takes no module")
+            raise UserError(
+                "this method builds its encoder from several parts: name an encoder instead of giving a module"
+            )
         return wrap_encoder(context.encoder, channels=context.channels, size=context.size)
 
     @classmethod
     def from_json(cls, numbers: dict[str, Any]) -> Self:
-        """The recipe that recipe.json holds: lists become tuples, dicts become views.
+        """The recipe stored in recipe.json: lists become tuples, dicts become views.
 
         Raises:
             UserError: a field is missing, or a value is out of its bounds.
@@ -190,7 +192,7 @@ class Recipe(ABC):
         values: dict[str, Any] = {}
         for item in fields(cls):
             if item.name not in numbers:
-                raise UserError(f"recipe.json has no {item.name}: it was written by another version, or is damaged")
+                raise UserError(f"recipe.json lacks {item.name}: it is damaged, or was written by another version")
             value = numbers[item.name]
             if item.name == "views":
                 value = tuple(cls.view_type(**view) for view in value)
@@ -217,9 +219,9 @@ class Recipe(ABC):
         )
 
     def image_size(self, source_size: int) -> int:
-        """Side in pixels at which the encoder is evaluated: as its views were, or small images as they are where these
-        are a little larger. A crop enlarges what it shows, so an encoder expects whole images of up to 4/3 of the
-        views' side (Touvron et al. 2019, "Fixing the train-test resolution discrepancy"). Of sounds, samples."""
+        """Side in pixels at which the encoder is evaluated: that of its views, or the native size of small images that
+        are slightly larger. A crop enlarges its content, so an encoder expects whole images of up to 4/3 of the
+        views' side (Touvron et al. 2019, "Fixing the train-test resolution discrepancy"). For sounds, samples."""
         view = self.views[0].size
         fits = view <= source_size <= min(SMALL, round(view * 4 / 3))
         return source_size if fits and not self.encoder.startswith("timm:") else view

@@ -5,18 +5,18 @@ r"""BYOL: Bootstrap Your Own Latent (Grill et al. 2020, arXiv:2006.07733).
         = 2 - 2 \frac{\langle q_\theta(z_\theta), z'_\xi \rangle}{\|q_\theta(z_\theta)\|_2 \|z'_\xi\|_2}
     \qquad \xi \leftarrow \tau \xi + (1 - \tau) \theta
 
-The online tower sees one view and its predictor q predicts what the target, a momentum average of that tower, makes of
-the other; the loss is summed over both directions. Nothing is compared with another image: that all outputs do not
-become one is the work of predictor and average (and, in some settings, of batch norm: see below). The paper's tau, the
-momentum of the average, is ``m`` here as it is with the other methods; it rises to 1 along a cosine.
+The online tower encodes one view, and its predictor q predicts the output of the target, a momentum average of that
+tower, for the other view; the loss is summed over both directions. Images are never compared with each other: predictor
+and average (and, in some settings, batch norm: see below) keep all outputs from collapsing into one. The paper's tau,
+the momentum of the average, is called ``m`` here as in the other methods; it rises to 1 along a cosine.
 
-What batch norm has to do with it was debated (Fetterman & Albrecht, Understanding self-supervised and contrastive
-learning with BYOL, August 2020; the authors' reply, Richemond et al. 2020, arXiv:2010.10241). So projector, predictor
-and encoder have their norms as options, and :func:`ablation` makes the seven trainings of that debate.
+The role of batch norm was debated (Fetterman & Albrecht, Understanding self-supervised and contrastive learning with
+BYOL, August 2020; the authors' reply, Richemond et al. 2020, arXiv:2010.10241). The norms of projector, predictor and
+encoder are therefore options, and :func:`ablation` defines the seven trainings of that debate.
 
-Where we depart from the official code: the target starts as a copy of the online tower, not from weights of its own
-(the authors saw no difference), residual branches start as in the paper, not at zero as in the published code, crops
-are resized bilinearly and brightness is a factor, not a summand.
+Where we depart from the official code: the target starts as a copy of the online tower instead of its own random
+weights (the authors saw no difference), residual branches start as in the paper instead of at zero as in the code,
+crops are resized bilinearly, and the brightness jitter is multiplicative instead of additive.
 """
 
 import math
@@ -72,7 +72,7 @@ class BYOLRecipe(Recipe):
 
     def build(self, context: BuildContext) -> "BYOL":
         if len(self.views) != 2:
-            raise UserError(f"BYOL compares two views, {len(self.views)} are given")
+            raise UserError(f"BYOL compares two views, not {len(self.views)}")
         if self.batch < 2 and "batch" in (self.projector_norm, self.predictor_norm):
             raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
         return BYOL(self, context)
@@ -83,7 +83,7 @@ class BYOLRecipe(Recipe):
 
 @final
 class BYOL(Method[Tensor | None]):
-    """Prediction of a momentum target; see the module's text."""
+    """Prediction of a momentum target; see the module docstring."""
 
     def __init__(self, recipe: BYOLRecipe, context: BuildContext) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class BYOL(Method[Tensor | None]):
         sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step[Tensor | None]:
-        x1, x2 = batch.views  # one after the other: each has batch statistics of its own
+        x1, x2 = batch.views  # separately: each view has its own batch statistics
         p1, p2 = self.predictor(self.online(x1)), self.predictor(self.online(x2))  # [n, C]
         z1, z2 = self.target(x1), self.target(x2)  # [n, C]
         if self.queue is not None:
@@ -107,7 +107,7 @@ class BYOL(Method[Tensor | None]):
         return Step(loss=loss.mean(), memory=None, logs={})
 
     def contrast(self, p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor, keys: Tensor) -> Step[Tensor | None]:
-        """MoCo's loss between the same outputs, both directions: what the debate compares BYOL with."""
+        """MoCo's loss between the same outputs, in both directions: the debate's point of comparison."""
         p1, p2, z1, z2 = (F.normalize(x.float(), dim=1) for x in (p1, p2, z1, z2))
         loss, _, top1 = ops.infonce(p1, z2, keys, tau=TAU)
         other, _, other_top1 = ops.infonce(p2, z1, keys, tau=TAU)
@@ -130,7 +130,7 @@ class BYOL(Method[Tensor | None]):
             return []
         return [
             "without batch norm in projector and predictor, BYOL learns less, or nothing at a high learning rate "
-            "(Fetterman & Albrecht 2020): measure it with contrastkit ablate byol-norm"
+            "(Fetterman & Albrecht 2020): compare with contrastkit ablate byol-norm"
         ]
 
     @property
@@ -180,7 +180,7 @@ TINY = replace(
     dim=128,
     views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["byol-cifar"]),
 )
-# Measured on held-out digits: the views of "digits" and batches of 128 left kNN below the untrained encoder's.
+# Chosen on held-out digits: with the views of "digits" and batches of 128, kNN stayed below the untrained encoder's.
 DIGITS = replace(TINY, epochs=16, batch=48, m=0.95, views=VIEWS["digits-strong"])
 
 RECIPES: dict[str, Recipe] = {
@@ -190,11 +190,11 @@ RECIPES: dict[str, Recipe] = {
     "byol/digits": DIGITS,
 }
 
-# The debate's trainings: what each changes (None: nothing is trained), and the accuracy in % that was published for it
+# The debate's trainings: the changes of each (None: untrained), and its published accuracy in %
 # (https://untitled-ai.github.io/understanding-self-supervised-contrastive-learning.html, "Performance for each
-# variation"): linear, on half of STL-10's test set after a fit to the other half, ResNet-18, 10 epochs, batch 256. By
-# its code (imbue-ai/self_supervised, train_blog.py) with SGD at 0.8, the contrastive loss at 0.02 and over 65,536 keys.
-# Its Appendices C and D: trained longer, or with LARS, BYOL without batch norm in the heads did learn.
+# variation"): linear, on half of STL-10's test set after a fit to the other half, ResNet-18, 10 epochs, batch 256. Its
+# code (imbue-ai/self_supervised, train_blog.py) uses SGD at 0.8, and 0.02 with 65,536 keys for the contrastive loss.
+# By its Appendices C and D, BYOL without batch norm in the heads does learn if trained longer, or with LARS.
 ABLATION: dict[str, tuple[dict[str, Any] | None, float]] = {
     "contrastive loss": ({"projector_norm": "none", "predictor_norm": "none", "negatives": 4096, "m": 0.99}, 44.1),
     "BYOL": ({"projector_norm": "batch", "predictor_norm": "batch"}, 57.7),
@@ -207,11 +207,12 @@ ABLATION: dict[str, tuple[dict[str, Any] | None, float]] = {
 
 
 def ablation(recipe: BYOLRecipe) -> dict[str, BYOLRecipe | None]:
-    """The seven rows of the batch-norm debate as changes of one recipe, all on its budget; None is the untrained
-    encoder. What was published for them is the second entry of each row of :data:`ABLATION`.
+    """The seven rows of the batch-norm debate as changes of one recipe, with equal budgets; None is the untrained
+    encoder. The published results are in :data:`ABLATION`.
 
-    The contrastive loss has a rate and a momentum of its own, a quarter of the recipe's (a fortieth in the published
-    code) and MoCo's: at BYOL's it stays at chance. On the embedded digits it does so at 0.03 to 0.5, alike."""
+    The contrastive loss has its own learning rate, a quarter of the recipe's (a fortieth in the published code), and
+    MoCo's momentum: with BYOL's it stays at chance. On the embedded digits it does so at any rate from 0.03 to 0.5.
+    """
     rows: dict[str, BYOLRecipe | None] = {}
     for name, (changes, _) in ABLATION.items():
         rows[name] = None if changes is None else replace(recipe, **changes)

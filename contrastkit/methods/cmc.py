@@ -6,21 +6,22 @@ r"""CMC: Contrastive Multiview Coding (Tian et al. 2019, arXiv:1906.05849).
 
     L_F = \sum_{1 \le i < j \le M} L(V_i, V_j) \qquad L_C = \sum_{j=2}^M L(V_1, V_j)
 
-The views of a scene are different senses of it: the channels of an image, its brightness (L) and its colour (ab), or
-images of several sensors, colour and depth (NYU-Depth in the paper), that ``--data rgb=DIR,depth=DIR`` brings together.
-Each view has an encoder f_i of its own, z_i = f_i(v_i) on the unit sphere, and is looked up among earlier features of
-another view, one of each image, in a memory bank: what all views say alike is worth knowing. Pairs are summed over the
-full graph of M views, or with the first one as the core (Sec. 3.3); of two views these are the same. All encoders
-remain, their features side by side.
+The views of a scene are its modalities: the channels of an image, brightness (L) and colour (ab), or images from
+several sensors, such as colour and depth (NYU-Depth in the paper), combined by ``--data rgb=DIR,depth=DIR``. Each view
+has its own encoder f_i, z_i = f_i(v_i) on the unit sphere, and is looked up in a memory bank among earlier features of
+another view, one per image: information shared by all views is worth keeping. Pairs are summed over the full graph of M
+views, or over those with the first view as the core (Sec. 3.3); for two views these coincide. All encoders are kept,
+and their features concatenated.
 
-As published the look-up is by noise-contrastive estimation with K draws and a constant Z for each pair (Sec. 3.4; see
+As published, the look-up is noise-contrastive estimation with K draws and a constant Z for each pair (Sec. 3.4; see
 :mod:`contrastkit.methods.instdisc`); ``--loss softmax`` is the equation above over the draws, which the official README
-finds better. Both directions and all pairs share the draws.
+reports as better. Both directions and all pairs share the draws.
 
 Where we depart from the official code: the bank is written after the step instead of before backward, NCE's ratios are
-exact (no 1e-7 in their denominators), draws are a function of the seed, the step and the image, images become Lab in
-float32 from augmented pixels that were never rounded to bytes, batch norm sees all processes' images instead of each
-GPU's, residual branches are initialised as torchvision's, and the stem of small images is ours.
+exact (no 1e-7 in their denominators), draws are a function of the seed, the step and the image, images are
+converted to Lab in float32 from augmented pixels that were never rounded to bytes, batch norm sees the images of all
+processes instead of each GPU's, residual branches are initialised as in torchvision, and the stem for small images is
+ours.
 """
 
 import math
@@ -49,12 +50,12 @@ class CMCRecipe(Recipe):
 
     colour: Annotated[
         Literal["lab", "ycbcr", "lab-full"],
-        "views of RGB images: L and ab; Y and CbCr, better by the README; or L, a and b",
+        "views of RGB images: L and ab; Y and CbCr, reported as better in the README; or L, a and b",
     ] = "lab"
     width: Annotated[float, "width of each view's encoder: 0.5 (resnet50v1 in the code), 1 (v2) or 2 (v3)"] = 0.5
     objective: Annotated[Literal["full", "core"], "pairs of views: all, or those with the first (Sec. 3.3)"] = "full"
-    loss: Annotated[Literal["nce", "softmax"], "NCE (Sec. 3.4), or softmax over the rows drawn (--softmax)"] = "nce"
-    K: Annotated[int, "rows of the bank to draw as noise (README --nce_k)"] = 4096
+    loss: Annotated[Literal["nce", "softmax"], "NCE (Sec. 3.4), or softmax over the drawn rows (--softmax)"] = "nce"
+    K: Annotated[int, "noise rows drawn from the bank (README --nce_k)"] = 4096
     tau: Annotated[float, "temperature (README --nce_t: 0.07 on ImageNet, 0.1 on STL-10)"] = 0.07
     m: Annotated[float, "momentum of the bank's rows (README --nce_m)"] = 0.5
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (issue 23)"] = 1.0
@@ -76,18 +77,20 @@ class CMCRecipe(Recipe):
 
     def build(self, context: BuildContext) -> "CMC":
         if len(self.views) != 1:
-            raise UserError(f"CMC's views are the channels of one augmented image, {len(self.views)} images are given")
+            raise UserError(f"CMC splits one augmented image into its views: give one view, not {len(self.views)}")
         if context.modalities and self.colour != "lab":
-            raise UserError(f"--colour {self.colour} makes views of RGB images, these have views of their own")
+            raise UserError(
+                f"--colour {self.colour} splits RGB images, these data have several modalities: drop --colour"
+            )
         MemoryBank.check(context.images, self.K)
         if self.centre and self.batch < 2:
-            raise UserError("--centre is a batch norm, which needs two images at least: raise --batch")
+            raise UserError("--centre is a batch norm and needs at least two images: raise --batch")
         return CMC(self, context)
 
 
 @final
 class CMC(Method[tuple[Tensor, Tensor | None]]):
-    """Contrast of an image's channels over a memory bank; see the module's text."""
+    """Contrast of an image's channels over a memory bank; see the module docstring."""
 
     pairs: Tensor
 
@@ -145,7 +148,7 @@ class CMC(Method[tuple[Tensor, Tensor | None]]):
 
 
 # train_CMC.py's defaults and the README's resnet50v1: L and ab, two ResNet-50s of half the width, NCE with the 4,096
-# draws of the published weights (the code's default is 16,384); the rate dropped at 120, 160 and 200 of 240 epochs.
+# draws of the published weights (the code's default is 16,384); the rate drops at epochs 120, 160 and 200 of 240.
 IMAGENET = CMCRecipe(
     encoder="resnet50",
     epochs=240,
@@ -158,11 +161,11 @@ IMAGENET = CMCRecipe(
     views=VIEWS["cmc"],
 )
 
-# No peer has CMC on small images: the ImageNet recipe with ResNet-18, STL-10's temperature, and what the README finds
-# better, the softmax.
+# No published code runs CMC on small images: the ImageNet recipe with ResNet-18, STL-10's temperature, and the softmax,
+# which the README reports as better.
 SMALL = replace(IMAGENET, encoder="resnet18", loss="softmax", tau=0.1, views=VIEWS["cmc-32"])
 
-# For two CPU cores. Centred as InstDisc's.
+# For two CPU cores. Centred like InstDisc.
 TINY = replace(
     SMALL,
     encoder="tiny",

@@ -5,21 +5,22 @@ et al. 2019, arXiv:1905.09272).
     L = -\sum_{i,j,k} \log \frac{\exp(\hat z_{i+k,j} \cdot z_{i+k,j})}
     {\exp(\hat z_{i+k,j} \cdot z_{i+k,j}) + \sum_l \exp(\hat z_{i+k,j} \cdot z_l)} \qquad \hat z_{i+k,j} = W_k c_{i,j}
 
-An image is a grid of overlapping patches, z the feature of each. Masked convolutions sum up row i and the rows above it
-in a context c; from it, a matrix W_k for each distance k predicts the patch k rows below, which has to be found among
-all patches of all images of the batch. What patches share without being alike is what the image is about.
+An image is a grid of overlapping patches, each with a feature z. Masked convolutions summarise row i and the rows above
+it in a context c; from it, a matrix W_k for each distance k predicts the patch k rows below, which has to be found
+among all patches of all images of the batch. The information that distant patches share describes the image's content.
 
-v2 predicts from all four sides, gives each patch an augmentation of its own, and keeps batch norm away: its statistics
-would tell a context what it has not seen (Sec. 3.1). The recipes differ by that, and by sizes.
-Where we depart from the papers (there is no official code; v2's App. A.2 has the loss as pseudo-code): v1's encoder has
-no norm at all, ours has layer norm in both; encoders are torchvision's, v1's a ResNet-101 up to its third stage as
-there, v2's a ResNet-50 (the paper's smaller one, not ResNet-161). v1 pads 60 of a patch's 64 pixels, we enlarge them;
-v2's patches are distorted by what View has, not by AutoAugment, histograms, dropped channels and elastic waves. Adam
-has its usual betas, and weights are not averaged for evaluation. The loss is a mean, over each k's predictions and then
-over k and sides. v2's pseudo-code runs k over range(steps_to_ignore, steps_to_predict), a single k with its 2 and 3; as
-its later implementations we read the second number as how many. Matrices W_k have no bias, which its convolutions may
-have. v1 says not which k its five rows are (from 2 on here: nearer patches overlap), and of its context network only
-that it is like a PixelCNN (v2's here).
+v2 predicts from all four sides, augments each patch separately, and avoids batch norm, whose statistics would reveal to
+a context what it has not seen (Sec. 3.1). The recipes differ in this, and in sizes.
+
+Where we depart from the papers (there is no official code; v2's App. A.2 gives the loss as pseudo-code): v1's encoder
+has no norm at all, ours has layer norm in both versions; encoders are torchvision's, a ResNet-101 up to its third stage
+for v1 as in the paper, a ResNet-50 for v2 (the paper's smaller one, not ResNet-161). v1 pads 60 of a patch's 64 pixels,
+we enlarge them; v2's patches are distorted by View's operations, without AutoAugment, histograms, dropped channels and
+elastic deformation. Adam has its usual betas, and weights are not averaged for evaluation. The loss is a mean over
+each k's predictions and then over k and sides. v2's pseudo-code runs k over range(steps_to_ignore, steps_to_predict), a
+single k with its 2 and 3; like later implementations we read the second number as the number of steps. The matrices W_k
+have no bias, which its convolutions may have. v1 does not specify which k its five rows are (from 2 on here, since
+nearer patches overlap), and describes its context network only as similar to a PixelCNN (here v2's).
 """
 
 import math
@@ -43,7 +44,7 @@ from contrastkit.types import Batch, Step
 
 @dataclass(frozen=True, kw_only=True)
 class CPCRecipe(Recipe):
-    """CPC's hyper-parameters; the names are those of v2's pseudo-code (App. A.2)."""
+    """CPC's hyper-parameters, named as in v2's pseudo-code (App. A.2)."""
 
     takes_module: ClassVar[bool] = False
 
@@ -51,9 +52,9 @@ class CPCRecipe(Recipe):
     stride: Annotated[int, "pixels from one patch to the next: 32 in v1 (Sec. 3.2), 36 in v2 (App. A.1)"]
     stages: Annotated[int, "stages of a ResNet; v1 stops after the third (Sec. 3.2)"] = 4
     norm: Annotated[Literal["layer", "group", "batch"], "norm of the encoder; batch norm leaks (v2 Sec. 3.1)"] = "layer"
-    patch_views: Annotated[str, "row of augmentations to draw from for each patch; empty for none"] = ""
+    patch_views: Annotated[str, "named augmentation applied to each patch separately; empty for none"] = ""
     directions: Annotated[int, "sides to predict from: 1 is from above (v1), 4 is all sides (v2 Sec. 3.1)"] = 1
-    steps_to_ignore: Annotated[int, "nearest rows to skip, because their patches overlap (v2 App. A.2)"]
+    steps_to_ignore: Annotated[int, "nearest rows to skip because their patches overlap (v2 App. A.2)"]
     steps_to_predict: Annotated[int, "rows to predict, each with its own matrix (v1 Sec. 3.2, v2 App. A.2)"]
     target_dim: Annotated[int, "dimensions of prediction and target (v2 App. A.2); 0 predicts the feature itself (v1)"]
     tau: Annotated[float, "temperature: none in v1, 1 / emb_scale in v2 (App. A.2)"]
@@ -83,19 +84,19 @@ class CPCRecipe(Recipe):
 
     def build(self, context: BuildContext) -> "CPC":
         if len(self.views) != 1:
-            raise UserError(f"CPC predicts patches of one view from others of it, {len(self.views)} views are given")
+            raise UserError(f"CPC predicts patches within one view: give one view, not {len(self.views)}")
         farthest = self.steps_to_ignore + self.steps_to_predict
         if self.rows <= farthest:
             raise UserError(
                 f"views of {self.views[0].size} px have {max(self.rows, 0)} rows of patches (--patch {self.patch}, "
-                f"--stride {self.stride}), and none lies {farthest} below another: lower --steps-to-predict or --patch"
+                f"--stride {self.stride}), too few to predict {farthest} ahead: lower --steps-to-predict or --patch"
             )
         return CPC(self, context)
 
 
 @final
 class CPC(Method[None]):
-    """Prediction of patches from the rows before them; see the module's text."""
+    """Prediction of patches from the rows before them; see the module docstring."""
 
     def __init__(self, recipe: CPCRecipe, context: BuildContext) -> None:
         super().__init__()
@@ -105,7 +106,7 @@ class CPC(Method[None]):
         if recipe.patch_views:
             self.patch_view = replace(named_views(recipe.patch_views)[0], size=recipe.patch)
         encoder = recipe.build_encoder(context)
-        # No bias: one part common to all keys shifts every logit of a query alike.
+        # No bias: a component common to all keys shifts all logits of a query equally.
         head = mlp(encoder.dim, recipe.target_dim, last_bias=False) if recipe.target_dim else nn.Identity()
         self.online = Tower(encoder, head)
         self.batch_norm = recipe.norm == "batch"
@@ -135,7 +136,7 @@ class CPC(Method[None]):
 
     @torch.no_grad()
     def augmented(self, patches: Tensor, index: Tensor, progress: float) -> Tensor:
-        """Each patch [N, R, R, channels, patch, patch] under draws of its own (v2, App. A.1), which are a function of
+        """Augment each patch of [N, R, R, channels, patch, patch] by itself (v2, App. A.1); the draws are a function of
         (seed, progress, image, patch)."""
         if self.patch_view is None:
             return patches
@@ -148,7 +149,7 @@ class CPC(Method[None]):
                 seed=self.seed,
                 epoch=rng.at_step(progress),
                 index=index.repeat_interleave(each),
-                v=-1 - number,  # the views of whole images have the numbers from 0 on
+                v=-1 - number,  # views of whole images are numbered from 0
             )
         return x.unflatten(0, patches.shape[:3])
 
@@ -157,13 +158,13 @@ class CPC(Method[None]):
 
     @property
     def compiled(self) -> list[nn.Module]:
-        return [self.online.encoder.trunk, *self.context]  # the tower itself makes whole images' features
+        return [self.online.encoder.trunk, *self.context]  # the tower as a whole encodes whole images
 
     @property
     def notices(self) -> list[str]:
         if not self.batch_norm:
             return []
-        return ["batch norm mixes the patches: a context knows something of what it must predict (CPC v2, Sec. 3.1)"]
+        return ["batch norm lets a context see part of what it must predict (CPC v2, Sec. 3.1): use --norm layer"]
 
     @property
     def chance_loss(self) -> float:
@@ -173,10 +174,10 @@ class CPC(Method[None]):
 def look_up(
     predictions: Sequence[Tensor], targets: Sequence[Tensor], keys: Tensor, *, tau: float
 ) -> tuple[Tensor, Tensor]:
-    """InfoNCE of each group of predictions [m_i, T] among all keys [M, T], of which ``targets`` int64 [m_i] are theirs.
+    """InfoNCE of each group of predictions [m_i, T] among all keys [M, T]; ``targets`` int64 [m_i] are their positives.
 
     Returns:
-        The mean over the groups of each one's mean loss, and the share of predictions that find their target.
+        The mean over the groups of their mean losses, and the share of predictions that rank their target first.
     """
     target = torch.cat(list(targets))
     loss, _, top1 = ops.infonce(
@@ -187,8 +188,8 @@ def look_up(
 
 
 class PixelCNN(nn.Module):
-    """The context network (v2, App. A.2): features z [N, R, S, D] -> contexts c [N, R, S, D], which know their own row
-    and the rows above it, and nothing below."""
+    """The context network (v2, App. A.2): features z [N, R, S, D] -> contexts c [N, R, S, D], which depend on their own
+    row and the rows above it, and on nothing below."""
 
     def __init__(self, dim: int, hidden: int, blocks: int) -> None:
         super().__init__()
@@ -197,7 +198,7 @@ class PixelCNN(nn.Module):
                 nn.Conv2d(dim, hidden, 1),
                 nn.ReLU(inplace=True),
                 nn.Conv2d(hidden, hidden, (1, 3), padding=(0, 1)),
-                nn.ZeroPad2d((0, 0, 1, 0)),  # above, so that the next sees a row and the one above it
+                nn.ZeroPad2d((0, 0, 1, 0)),  # above, so that the next layer sees a row and the one above it
                 nn.Conv2d(hidden, hidden, (2, 1)),
                 nn.ReLU(inplace=True),
                 nn.Conv2d(hidden, dim, 1),
@@ -212,7 +213,7 @@ class PixelCNN(nn.Module):
         return torch.relu(c).permute(0, 2, 3, 1)
 
 
-# v1, Sec. 3.2: 32 GPUs with 16 images each, Adam at 2e-4. It does not say for how long: as v2.
+# v1, Sec. 3.2: 32 GPUs with 16 images each, Adam at 2e-4. The duration is not given: as v2.
 V1 = CPCRecipe(
     encoder="resnet101",
     epochs=200,
@@ -260,7 +261,7 @@ CIFAR_V2 = replace(
 )  # fmt: skip
 
 # For two CPU cores: 3 x 3 patches, whose outer rows do not overlap; without emb_scale. v1's patches shift by a pixel as
-# the paper's do (Sec. 3.2): measured on held-out images, this doubles what it learns.
+# in the paper (Sec. 3.2): measured on held-out images, this doubles what the encoder learns.
 TINY_V2 = replace(
     CIFAR_V2, encoder="tiny", epochs=24, batch=64, lr=2e-3, schedule="cosine", warmup_epochs=1.0, patch=12, stride=6,
     steps_to_ignore=1, steps_to_predict=1, tau=1.0, blocks=2, hidden=64,

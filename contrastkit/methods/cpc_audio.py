@@ -1,17 +1,17 @@
-r"""CPC on sound: Contrastive Predictive Coding as it began (van den Oord et al. 2018, arXiv:1807.03748, Sec. 3.1).
+r"""CPC on sound: the original Contrastive Predictive Coding (van den Oord et al. 2018, arXiv:1807.03748, Sec. 3.1).
 
 .. math::
     L = -\sum_{t,k} \log \frac{\exp(z_{t+k} \cdot W_k c_t / \tau)}{\sum_j \exp(z_j \cdot W_k c_t / \tau)}
     \qquad z_t = g_{enc}(x_t), \quad c_t = g_{ar}(z_{\le t})
 
-A waveform becomes frames z by strided convolutions, and a GRU sums up the frames so far in a context c. From it, a
+Strided convolutions turn a waveform into frames z, and a GRU summarises the frames so far in a context c. From it, a
 matrix W_k for each step ahead predicts the frame k steps later, which has to be found among all frames of all sounds of
-the batch: who speaks and what is said last longer than a frame, noise does not.
+the batch: speaker and speech persist for longer than a frame, noise does not.
 
-The representation of a sound is the mean of its contexts. Negatives are all other frames of the batch, of the sound
-itself and of others: the paper's "mixed speaker" (Table 2). Where we depart from the paper: frames have a layer norm
-(:class:`contrastkit.parts.wave.Wave`), Adam has its usual betas, and the loss is a mean over k, not a sum. There is no
-official code.
+The representation of a sound is the mean of its contexts. Negatives are all other frames of the batch, from the same
+sound and from others: the paper's "mixed speaker" (Table 2). Where we depart from the paper (there is no official
+code): frames have a layer norm (:class:`contrastkit.parts.wave.Wave`), Adam has its usual betas, and the loss is a mean
+over k instead of a sum.
 """
 
 import math
@@ -41,8 +41,8 @@ class CPCAudioRecipe(Recipe):
     view_type: ClassVar[type[View] | type[Window]] = Window
 
     encoder: Annotated[str, "wave (Sec. 3.1), or tiny"]
-    steps_to_predict: Annotated[int, "K, frames to predict, each with its own matrix (Sec. 3.1)"] = 12
-    tau: Annotated[float, "temperature: none in the paper"] = 1.0
+    steps_to_predict: Annotated[int, "number K of frames to predict, each with its own matrix (Sec. 3.1)"] = 12
+    tau: Annotated[float, "temperature; 1, as in the paper, has no effect"] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,12 +51,12 @@ class CPCAudioRecipe(Recipe):
 
     @property
     def wave(self) -> str:
-        """The encoder's name among those of sounds."""
+        """The encoder's key in ``WAVES``."""
         return wave_name(self.encoder)
 
     @property
     def frames(self) -> int:
-        """Frames of a window."""
+        """Number of frames in a window."""
         return self.views[0].size // math.prod(WAVES[self.wave]["strides"])
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
@@ -65,15 +65,15 @@ class CPCAudioRecipe(Recipe):
     def build(self, context: BuildContext) -> "CPCAudio":
         if self.frames <= self.steps_to_predict:
             raise UserError(
-                f"a window of {self.views[0].size} samples has {self.frames} frames, and none lies "
-                f"{self.steps_to_predict} after another: raise --size or lower --steps-to-predict"
+                f"a window of {self.views[0].size} samples has {self.frames} frames, too few to predict "
+                f"{self.steps_to_predict} steps ahead: raise --size or lower --steps-to-predict"
             )
         return CPCAudio(self, context)
 
 
 @final
 class CPCAudio(Method[None]):
-    """Prediction of the frames to come; see the module's text."""
+    """Prediction of future frames; see the module docstring."""
 
     def __init__(self, recipe: CPCAudioRecipe, context: BuildContext) -> None:
         super().__init__()
@@ -101,15 +101,15 @@ class CPCAudio(Method[None]):
 
     @property
     def compiled(self) -> list[nn.Module]:
-        return []  # the encoder is called for its frames and its contexts, never as a module
+        return []  # the encoder is called through its methods, never as a module
 
     @property
     def chance_loss(self) -> float:
         return math.log(self.keys)
 
 
-# Sec. 3.1: windows of 20,480 samples at 16 kHz, 8 GPUs with 8 each, Adam at 2e-4, 300,000 updates: so many epochs of
-# train-clean-100's 28,539 utterances.
+# Sec. 3.1: windows of 20,480 samples at 16 kHz, 8 GPUs with 8 each, Adam at 2e-4, 300,000 updates, in epochs
+# of train-clean-100's 28,539 utterances.
 SPEECH = CPCAudioRecipe(
     encoder="wave",
     epochs=674,

@@ -8,13 +8,13 @@ r"""DINO: Emerging Properties in Self-Supervised Vision Transformers (Caron et a
     \theta_t \leftarrow \lambda \theta_t + (1 - \lambda) \theta_s \qquad
     c \leftarrow m c + (1 - m) \frac{1}{B} \sum_{i=1}^B g_{\theta_t}(x_i)
 
-The student sees all views of an image, the teacher, its momentum average, only the two global ones; what the student
-makes of any view should be what the teacher makes of another. Nothing is a negative: a low temperature, sharpening,
-keeps the teacher from a uniform output, and the centre c from one that is always the same dimension (Sec. 3.1, 5.3).
+The student sees all views of an image; the teacher, its momentum average, only the two global ones. The output of the
+student for any view should match the teacher's for another. There are no negatives: a low temperature (sharpening)
+keeps the teacher from a uniform output, and the centre c from always favouring one dimension (Sec. 3.1, 5.3).
 
-Where we depart from the official code: the last layer's scores are float32 even where the encoder runs in bfloat16,
-resizing is bilinear instead of bicubic, positions are interpolated for local crops with antialiasing (timm's), and what
-is left out by drop path is a function of (seed, progress), in each process by itself: one process and two then differ.
+Where we depart from the official code: the last layer's scores are float32 even if the encoder runs in bfloat16,
+resizing is bilinear instead of bicubic, positions are interpolated for local crops with antialiasing (timm's), and drop
+path is a function of (seed, progress, process), so that one process and two differ.
 """
 
 import math
@@ -73,7 +73,7 @@ class DINORecipe(Recipe):
 
     def build(self, context: BuildContext) -> "DINO":
         if len(self.views) < 2:
-            raise UserError(f"DINO needs two global views and any number of local ones, {len(self.views)} is given")
+            raise UserError(f"DINO needs two global views and any number of local ones, not {len(self.views)} in total")
         if self.head_bn and self.batch < 2:
             raise UserError(f"--batch must be at least 2 for batch norm in the head, not {self.batch}")
         return DINO(self, context)
@@ -91,7 +91,7 @@ class DINORecipe(Recipe):
 
 
 class DINOHead(nn.Module):
-    """A projector, normalised, then a linear layer of unit rows (Sec. 3.1): [N, dim] -> float32 [N, K], cosines."""
+    """A projector, normalised, then a linear layer of unit rows (Sec. 3.1): [N, dim] -> cosines, float32 [N, K]."""
 
     def __init__(self, dim: int, recipe: DINORecipe) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class DINOHead(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        self.last = nn.Linear(recipe.bottleneck, recipe.out_dim, bias=False)  # only the directions of its rows count
+        self.last = nn.Linear(recipe.bottleneck, recipe.out_dim, bias=False)  # only the directions of its rows matter
         self.length = None if recipe.norm_last_layer else nn.Parameter(torch.ones(recipe.out_dim, 1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class DINOHead(nn.Module):
 
 @final
 class DINO(Method[Tensor]):
-    """Self-distillation with no labels; see the module's text."""
+    """Self-distillation with no labels; see the module docstring."""
 
     centre: Tensor  # [K]
 
@@ -144,14 +144,13 @@ class DINO(Method[Tensor]):
             student = self.online(batch.views).view(len(batch.views), n, -1)  # [V, n, K]
         loss = losses.dino(student, teacher, self.centre, tau_s=self.recipe.tau_s, tau_t=tau_t)  # [n]
         entropy = torch.special.entr(losses.sharpened(teacher, self.centre, tau_t)).sum(-1).mean()
-        mean = dist.all_reduce_mean(
-            teacher.mean((0, 1))
-        )  # [K], over both views and all processes: the centre is its average
+        # [K], over both views and all processes: the centre is its running average.
+        mean = dist.all_reduce_mean(teacher.mean((0, 1)))
         return Step(loss=loss.mean(), memory=mean, logs={"entropy": entropy})
 
     @contextmanager
     def draws(self, progress: float) -> Iterator[None]:
-        """What drop path draws from torch's generator in here is a function of (seed, progress, process)."""
+        """Make drop path's draws from torch's generator a function of (seed, progress, process)."""
         if not (self.drops and self.training):
             yield
             return
@@ -169,7 +168,7 @@ class DINO(Method[Tensor]):
         self.centre.lerp_(step.memory, 1 - self.recipe.centre_m)
 
     def param_groups(self) -> list[ParamGroup]:
-        """Biases and norms are not decayed; every gradient is clipped by itself; the last layer begins later."""
+        """Biases and norms are not decayed; gradients are clipped tensor by tensor; the last layer starts later."""
         head, clip = self.online.head, self.recipe.clip or None
         assert isinstance(head, DINOHead)
         last = [p for p in (head.last.weight, head.length) if isinstance(p, nn.Parameter)]
@@ -195,7 +194,7 @@ class DINO(Method[Tensor]):
 
     @property
     def chance_loss(self) -> float:
-        """Of a student whose output is uniform; that of one which always gives the same dimension is 0."""
+        """For a student with uniform output; one that always predicts the same dimension has a loss of 0."""
         return math.log(self.recipe.out_dim)
 
 
@@ -261,8 +260,8 @@ TINY = replace(
     freeze_epochs=1.0,
     views=(*_GLOBAL, _LOCAL, _LOCAL),
 )
-# All digits look alike to an untrained encoder: at the usual temperature its teacher is uniform, and the loss stays at
-# log(out_dim); sharper, one dimension takes all of them unless the centre is quick. Measured on held-out digits.
+# To an untrained encoder all digits are similar: at the usual temperature the teacher is uniform, and the loss stays at
+# log(out_dim); at a lower one, a single dimension wins unless the centre is fast. Chosen on held-out digits.
 DIGITS = replace(
     TINY,
     epochs=24,

@@ -6,20 +6,20 @@ r"""InstDisc: Non-Parametric Instance Discrimination (Wu et al. 2018, arXiv:1805
     J(\theta) = -E_{P_d} \left[ \log h(i, v) - \lambda \lVert v - v_i \rVert^2 \right]
                 - m E_{P_n} \left[ \log(1 - h(i, v')) \right]
 
-Every image is a class of its own, and its weight vector v_i is what the encoder last said of it: a row of the memory
-bank. One view of an image, v, should be nearest to the image's own row. The sum over all n images in the softmax is
-avoided by noise-contrastive estimation: tell the own row from m = K drawn ones, with a constant for Z (Eqs. 4 to 7).
-After the step the row moves towards the feature, v_i <- normalise(m v_i + (1 - m) v), here with m the momentum.
+Every image is its own class, whose weight vector v_i is the encoder's latest feature of it: a row of the memory bank.
+One view of an image, v, should be nearest to the image's own row. Noise-contrastive estimation avoids the softmax's sum
+over all n images: it discriminates the own row from m = K drawn ones, with a constant for Z (Eqs. 4 to 7). After the
+step the row moves towards the feature, v_i <- normalise(m v_i + (1 - m) v), where m is the momentum.
 
 ``--loss softmax`` takes the softmax over the own row and the K drawn ones (CMC's code), ``--loss full`` that over the
-whole bank (Eq. 2), as the official CIFAR-10 command has it (--nce-k 0). ``--proximal`` is the paper's lambda (Sec. 3.3,
-Eqs. 8 and 9), which its code has not. ``--m-z 0.99`` averages Z, which the official code sets once, from the first
-batch (K. He in HobbitLong/CMC, issue 23). ``--centre``, a batch norm at the head's end, is ours: it takes away what the
-features of all images share, which drifts and so can tell rows of this epoch from older ones.
+whole bank (Eq. 2), as in the official CIFAR-10 command (--nce-k 0). ``--proximal`` is the paper's lambda (Sec. 3.3,
+Eqs. 8 and 9), which its code lacks. ``--m-z 0.99`` averages Z, which the official code sets once, from the first batch
+(K. He in HobbitLong/CMC, issue 23). ``--centre``, a batch norm at the end of the head, is ours: it removes what the
+features of all images share, which drifts and so distinguishes rows of this epoch from older ones.
 
 Where we depart from the official code: the bank is written after the step instead of in backward, NCE's ratios are
-exact (no 1e-7 in their denominators), draws are a function of the seed, the step and the image, batch norm sees all
-processes' images instead of each GPU's, and the stem of small images is ours.
+exact (no 1e-7 in their denominators), draws are a function of the seed, the step and the image, batch norm sees the
+images of all processes instead of each GPU's, and the stem for small images is ours.
 """
 
 import math
@@ -45,13 +45,13 @@ class InstDiscRecipe(Recipe):
     """InstDisc's hyper-parameters, with the paper's letters; K is its m, the number of noise samples."""
 
     loss: Annotated[
-        Literal["nce", "softmax", "full"], "NCE (Sec. 3.2), softmax over the rows drawn, or over the whole bank (Eq. 2)"
+        Literal["nce", "softmax", "full"], "NCE (Sec. 3.2), softmax over the drawn rows, or over the whole bank (Eq. 2)"
     ] = "nce"
-    K: Annotated[int, "rows of the bank to draw as noise (Sec. 4.1); --loss full takes all"] = 4096
+    K: Annotated[int, "noise rows drawn from the bank (Sec. 4.1); --loss full uses the whole bank"] = 4096
     tau: Annotated[float, "temperature: 0.07 (Sec. 3.1), 0.1 on CIFAR (cifar.py)"] = 0.07
     m: Annotated[float, "momentum of the bank's rows (main.py --nce-m)"] = 0.5
     m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (CMC issue 23)"] = 1.0
-    proximal: Annotated[float, "weight lambda of the proximal term (Sec. 3.3); 0, the official code's, disables it"] = 0
+    proximal: Annotated[float, "weight lambda of the proximal term (Sec. 3.3); 0 (official code) disables it"] = 0
     dim: Annotated[int, "dimensions of a feature (Sec. 4.3)"] = 128
     centre: Annotated[bool, "end the head with a batch norm without scale and shift (ours, for small sets)"] = False
     bank_dtype: Annotated[Literal["float32", "bfloat16"], "data type of the bank; bfloat16 halves memory"] = "float32"
@@ -65,16 +65,16 @@ class InstDiscRecipe(Recipe):
 
     def build(self, context: BuildContext) -> "InstDisc":
         if len(self.views) != 1:
-            raise UserError(f"InstDisc looks at one view of an image, {len(self.views)} are given")
+            raise UserError(f"InstDisc uses one view of an image, not {len(self.views)}")
         MemoryBank.check(context.images, 0 if self.loss == "full" else self.K)
         if self.centre and self.batch < 2:
-            raise UserError("--centre is a batch norm, which needs two images at least: raise --batch")
+            raise UserError("--centre is a batch norm and needs at least two images: raise --batch")
         return InstDisc(self, context)
 
 
 @final
 class InstDisc(Method[tuple[Tensor, Tensor | None]]):
-    """Instance discrimination over a memory bank; see the module's text."""
+    """Instance discrimination over a memory bank; see the module docstring."""
 
     def __init__(self, recipe: InstDiscRecipe, context: BuildContext) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class InstDisc(Method[tuple[Tensor, Tensor | None]]):
         return math.log(1 + r.K) + (r.K * math.log1p(1 / r.K) if r.loss == "nce" else 0)
 
 
-# The defaults of lemniscate.pytorch's main.py; one 200-epoch training, the rate dropped at 120 and 160 (Sec. 4.1).
+# The defaults of lemniscate.pytorch's main.py; 200 epochs, the rate drops at 120 and 160 (Sec. 4.1).
 IMAGENET = InstDiscRecipe(
     encoder="resnet50",
     epochs=200,
@@ -138,8 +138,8 @@ IMAGENET = InstDiscRecipe(
     views=VIEWS["instdisc"],
 )
 
-# Its cifar.py --nce-k 0 --nce-t 0.1 --lr 0.03: ResNet-18, the whole bank. The rate is constant to epoch 80 and has the
-# factor 0.1^((epoch - 80) // 40) from there on: of 200 epochs it drops at 120 and 160, as on ImageNet.
+# Its cifar.py --nce-k 0 --nce-t 0.1 --lr 0.03: ResNet-18, the whole bank. The learning rate is constant up to epoch
+# 80, then has the factor 0.1^((epoch - 80) // 40): of 200 epochs it drops at 120 and 160, as on ImageNet.
 CIFAR = replace(
     IMAGENET,
     encoder="resnet18",
@@ -150,9 +150,9 @@ CIFAR = replace(
     views=VIEWS["instdisc-cifar"],
 )
 
-# For two CPU cores. The whole bank as there, and centred. Measured on posed digits: with the first batch's Z, NCE's
-# loss rises tenfold above chance (that Z is of a random bank, and an untrained encoder's rows look alike); the whole
-# bank brings kNN from 50 % to 76 % in 24 epochs if it is centred, and not above 50 % in as many or fewer if it is not.
+# For two CPU cores. The whole bank as above, and centred. Measured on posed digits: with the first batch's Z, NCE's
+# loss rises tenfold above chance (that Z is for a random bank, and an untrained encoder's rows are all similar); with
+# the whole bank, kNN rises from 50 % to 76 % in 24 epochs if centred, and never above 50 % if not.
 TINY = replace(
     CIFAR,
     encoder="tiny",

@@ -4,14 +4,14 @@ r"""InvaSpread: invariant and spreading instance features (Ye et al. 2019, arXiv
     J = -\sum_i \log P(i \mid \hat x_i) - \sum_i \sum_{j \ne i} \log\bigl(1 - P(i \mid x_j)\bigr) \qquad
     P(i \mid x_j) = \frac{\exp(f_i \cdot f_j / \tau)}{\sum_k \exp(f_k \cdot f_j / \tau)}
 
-One encoder, and the batch as the dictionary: the two views of an image find each other (invariance), and every other
-view of the batch is told, one by one, that it is not them (spreading). That second term is what sets the loss apart
-from InfoNCE, which only asks that the positive be ahead.
+One encoder, and the batch as the dictionary: the two views of an image should find each other (invariance), and every
+other view of the batch is classified, one by one, as different (spreading). The second term distinguishes the loss from
+InfoNCE, which only asks that the positive rank first.
 
 As in the official code, not the paper's text, all 2m views are queries, the sum of P runs over the 2m - 1 others of the
-query, its positive among them, and the second factor of each product is a constant: a view is pulled as a query, never
-as a key, so the keys of other processes need no gradient. Where we depart from that code: batch norm sees the whole
-batch of all processes, not a GPU's share of it, and images are normalised with ImageNet's statistics.
+query, its positive among them, and the second factor of each product is a constant: a view gets a gradient as a query,
+never as a key, so keys from other processes need none. Where we depart from that code: batch norm sees the whole batch
+of all processes instead of each GPU's share, and images are normalised with ImageNet's statistics.
 """
 
 import math
@@ -46,13 +46,13 @@ class InvaSpreadRecipe(Recipe):
 
     def build(self, context: BuildContext) -> "InvaSpread":
         if len(self.views) != 2:
-            raise UserError(f"InvaSpread compares two views, {len(self.views)} are given")
+            raise UserError(f"InvaSpread compares two views, not {len(self.views)}")
         return InvaSpread(self, context)
 
 
 @final
 class InvaSpread(Method[None]):
-    """Invariance and spreading over a batch; see the module's text."""
+    """Invariance and spreading over a batch; see the module docstring."""
 
     def __init__(self, recipe: InvaSpreadRecipe, context: BuildContext) -> None:
         super().__init__()
@@ -64,19 +64,19 @@ class InvaSpread(Method[None]):
     def forward(self, batch: Batch, progress: float) -> Step[None]:
         f = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C], the first views, then the second
         keys = dist.gather(f.detach())  # [2m, C] of all processes
-        itself = dist.local_shard(torch.arange(len(keys), device=f.device))  # [2n], where f's rows are among the keys
+        itself = dist.local_shard(torch.arange(len(keys), device=f.device))  # [2n], f's rows among the keys
         loss, top1 = losses.invaspread(f, keys, itself, itself.roll(len(f) // 2), tau=self.tau)
         return Step(loss=loss.mean(), memory=None, logs={"top1": top1.float().mean()})
 
     @property
     def chance_loss(self) -> float:
-        """All similarities alike: P is 1 / (2m - 1) everywhere."""
+        """For equal similarities: P is 1 / (2m - 1) everywhere."""
         others = self.rows - 1
         return math.log(others) + (others - 1) * math.log(others / (others - 1))
 
 
-# demo_seen.py's defaults. Its rate falls to a tenth at epoch 120 and stays there: what it writes for 160 and 200 stands
-# in branches that are never reached.
+# demo_seen.py's defaults. Its learning rate falls to a tenth at epoch 120 and stays there: the branches for 160 and 200
+# are unreachable.
 CIFAR = InvaSpreadRecipe(
     encoder="resnet18",
     epochs=301,
@@ -89,7 +89,7 @@ CIFAR = InvaSpreadRecipe(
     views=tuple(replace(view, size=32, gray_first=False) for view in VIEWS["moco-v1"]),
 )
 
-# The paper has no ImageNet: these are its numbers on larger views.
+# The paper does not train on ImageNet: these are its hyper-parameters with larger views.
 IMAGENET = replace(CIFAR, views=tuple(replace(view, size=224) for view in CIFAR.views))
 
 # For two CPU cores: MoCo's tiny views, a cosine instead of the step.

@@ -4,14 +4,14 @@ r"""MoCo: Momentum Contrast (He et al. 2019, arXiv:1911.05722; v2: Chen et al. 2
     L_q = -\log \frac{\exp(q \cdot k_+ / \tau)}{\exp(q \cdot k_+ / \tau) + \sum_{i=1}^K \exp(q \cdot k_i / \tau)}
     \qquad \theta_k \leftarrow m \theta_k + (1 - m) \theta_q
 
-The query q is one view under the online encoder, the positive key k+ the other view under its momentum average, the
-dictionary a queue of the K keys before. Keys are encoded in shuffled order, so that batch norm cannot leak (Sec. 3.3).
+The query q is one view under the online encoder, the positive key k+ the other view under its momentum average, and the
+dictionary a queue of K previous keys. Keys are encoded in shuffled order, so that batch norm cannot leak (Sec. 3.3).
 
-v2 is v1 with an MLP head, stronger views, tau = 0.2 and a cosine schedule: the rows below differ by just that.
+v2 is v1 with an MLP head, stronger views, tau = 0.2 and a cosine schedule: the rows below differ only in these.
 Where we depart from the official code: the target is averaged and the queue written after the step instead of before
 the next one (the same sequence), K need not be a multiple of the batch, the encoder normalises images with ImageNet's
-statistics on every set of colour images, both directions of the symmetric loss draw one order, and arithmetic is
-bfloat16 where the device has it (--precision float32 is the papers').
+statistics on every set of colour images, both directions of the symmetric loss share one order, and arithmetic is
+bfloat16 where the device supports it (--precision float32 matches the papers).
 """
 
 import math
@@ -42,7 +42,7 @@ class MoCoRecipe(Recipe):
     tau: Annotated[float, "temperature: 0.07 in v1 (Sec. 3.1), 0.2 in v2 (Table 1)"]
     dim: Annotated[int, "dimensions of a key (v1 Sec. 3.3)"] = 128
     hidden: Annotated[int, "width of the head's hidden layer; 0 gives v1's linear head"] = 0
-    symmetric: Annotated[bool, "let each view be query and key, and sum both losses (option of the CIFAR demo)"] = False
+    symmetric: Annotated[bool, "use each view as query and key, and sum both losses (option of the CIFAR demo)"] = False
     bn_groups: Annotated[
         int, "batch-norm groups per global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm"
     ] = 8
@@ -57,8 +57,8 @@ class MoCoRecipe(Recipe):
     def build(self, context: BuildContext) -> "MoCo":
         world = context.world
         if len(self.views) != 2:
-            raise UserError(f"MoCo contrasts two views, {len(self.views)} are given")
-        groups = max(self.bn_groups, world)  # a process normalises its own images: never fewer groups than processes
+            raise UserError(f"MoCo contrasts two views, not {len(self.views)}")
+        groups = max(self.bn_groups, world)  # each process normalises its own images: at least one group per process
         if self.batch % groups or groups % world:
             raise UserError(
                 f"{groups} batch-norm groups must divide --batch {self.batch} and be a multiple of the {world} "
@@ -74,7 +74,7 @@ class MoCoRecipe(Recipe):
 
 @final
 class MoCo(Method[Tensor]):
-    """Momentum contrast over a queue; see the module's text."""
+    """Momentum contrast over a queue; see the module docstring."""
 
     def __init__(self, recipe: MoCoRecipe, context: BuildContext) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class MoCo(Method[Tensor]):
     def keys(self, x: Tensor, progress: float) -> Tensor:
         """Keys [N, C] of all processes, encoded in an order shuffled over all of them (shuffling BN, Sec. 3.3).
 
-        The order is a function of (seed, progress), so a resumed run and any number of processes draw the same one.
+        The order is a function of (seed, progress): the same in a resumed run and for any number of processes.
         """
         if self.groups == 1:
             return F.normalize(dist.gather(self.target(x)).float(), dim=1)
@@ -130,7 +130,7 @@ class MoCo(Method[Tensor]):
         return (2 if self.symmetric else 1) * math.log(self.queue.keys.shape[0] + 1)
 
 
-# Main_moco.py's defaults; one 200-epoch training, the rate dropped at 120 and 160 (v1 Sec. 4.1).
+# Main_moco.py's defaults; 200 epochs, the rate drops at 120 and 160 (v1 Sec. 4.1).
 V1 = MoCoRecipe(
     encoder="resnet50",
     epochs=200,
@@ -159,8 +159,8 @@ CIFAR = replace(
     views=VIEWS["moco-cifar"],
 )
 
-# For two CPU cores. One batch-norm group, so no shuffling: on one process it is the quickest, and the leak that the
-# paper describes (App. A.9: the loss falls, the accuracy does not rise) is not seen on these sets; the monitor watches.
+# For two CPU cores. One batch-norm group, so no shuffling: the fastest choice in one process, and these data do not
+# show the leak that the paper describes (App. A.9: the loss falls, the accuracy does not rise); the monitor checks.
 TINY = replace(
     CIFAR,
     encoder="tiny",

@@ -4,17 +4,17 @@ r"""MoCo v3: An Empirical Study of Training Self-Supervised Vision Transformers 
     L_q = -\log \frac{\exp(q \cdot k^+ / \tau)}{\exp(q \cdot k^+ / \tau) + \sum_{k^-} \exp(q \cdot k^- / \tau)}
     \qquad L = 2\tau \, (L_{q_1} + L_{q_2}) \qquad \theta_k \leftarrow m \theta_k + (1 - m) \theta_q
 
-Each view is query and key. The positive of the query q1 is the key k2 of the same image, and the dictionary is no queue
-but the keys k2 of the whole batch, of all processes. A predictor follows the query's projector and none the keys': a
-momentum average of encoder and projector makes them, with m rising to 1 (Sec. 3, Alg. 1).
+Each view is query and key. The positive of the query q1 is the key k2 of the same image, and the dictionary is not a
+queue but the keys k2 of the whole batch, over all processes. A predictor follows the projector of the query; keys come
+from a momentum average of encoder and projector, with m rising to 1 (Sec. 3, Alg. 1).
 
-Vision transformers train unstably with it, hidden but for the accuracy, unless their patch projection stays as randomly
-drawn (Sec. 4); their position embeddings are fixed sines and cosines.
+Vision transformers train unstably with it, visible only in the accuracy, unless their patch projection stays frozen as
+initialised (Sec. 4); their position embeddings are fixed sines and cosines.
 
 Where we depart from the official code: the target is averaged after the step instead of before the next one (the same
-sequence, but for one step of m's schedule), and arithmetic is bfloat16 where the
-device has it. As there (moco/builder.py), projector and predictor end with a batch norm without scale and shift, but
-for the predictor of a ResNet.
+sequence, up to one step of m's schedule), and arithmetic is bfloat16 where the device supports it. As in that code
+(moco/builder.py), projector and predictor end with a batch norm without scale and shift, except the predictor of a
+ResNet.
 """
 
 import math
@@ -36,7 +36,7 @@ from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.parts.target import Target
 from contrastkit.types import Batch, Step
 
-SMALLEST = 256  # the smallest batch with published numbers: solo-learn's on CIFAR; the paper has 1024 and more
+SMALLEST = 256  # the smallest batch with published results: solo-learn's on CIFAR; the paper uses 1024 and more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class MoCoV3Recipe(Recipe):
     layers: Annotated[int, "linear layers of the projector: 2 for ResNets, 3 for ViTs (moco/builder.py)"] = 2
     predictor_norm: Annotated[bool, "end the predictor with a batch norm: for ViTs only (moco/builder.py)"] = False
     zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (main_moco.py)"] = False
-    heads: Annotated[int, "attention heads of a ViT; 0 keeps timm's, 6 for ViT-S where vits.py has 12"] = 0
+    heads: Annotated[int, "attention heads of a ViT; 0 keeps timm's number, 6 for ViT-S where vits.py has 12"] = 0
     stop_grad_conv1: Annotated[bool, "freeze a ViT's patch projection as initialised (Sec. 4.3)"] = True
 
     def __post_init__(self) -> None:
@@ -63,9 +63,9 @@ class MoCoV3Recipe(Recipe):
 
     def build(self, context: BuildContext) -> "MoCoV3":
         if len(self.views) != 2:
-            raise UserError(f"MoCo v3 contrasts two views, {len(self.views)} are given")
+            raise UserError(f"MoCo v3 contrasts two views, not {len(self.views)}")
         if self.batch < 2:
-            raise UserError(f"--batch must be at least 2, not {self.batch}: its other images are the negatives")
+            raise UserError(f"--batch must be at least 2, not {self.batch}: the negatives are the batch's other images")
         return MoCoV3(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class MoCoV3Recipe(Recipe):
 
 @final
 class MoCoV3(Method[None]):
-    """Momentum contrast within the batch; see the module's text."""
+    """Momentum contrast within the batch; see the module docstring."""
 
     def __init__(self, recipe: MoCoV3Recipe, context: BuildContext) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class MoCoV3(Method[None]):
         return Step(loss=loss1 + loss2, memory=None, logs={"top1": (hits1 + hits2) / 2})
 
     def contrast(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """2 tau L_q of these queries [n, C] among the keys [N, C] of all processes, and the share of top-1 hits."""
+        """2 tau L_q of queries [n, C] among the keys [N, C] of all processes, and the share of top-1 hits."""
         own = dist.local_shard(torch.arange(len(k), device=k.device))  # [n], each query's positive among the keys
         tau = self.recipe.tau
         loss, _, top1 = ops.infonce(q, dist.local_shard(k), k, tau=tau, exclude=own[:, None])
@@ -118,7 +118,7 @@ class MoCoV3(Method[None]):
         self.target.update(self.online, cosine(progress, m, 1.0) if self.recipe.m_cos else m)
 
     def param_groups(self) -> list[ParamGroup]:
-        """LARS spares biases and norms decay and adaptation (moco/optimizer.py); AdamW decays everything."""
+        """LARS neither decays nor adapts biases and norms (moco/optimizer.py); AdamW decays everything."""
         params = [p for p in self.parameters() if p.requires_grad]
         return decay_groups(params) if self.recipe.optimizer == "lars" else [ParamGroup(params=params)]
 
@@ -127,11 +127,11 @@ class MoCoV3(Method[None]):
         recipe, lines = self.recipe, []
         if recipe.batch < SMALLEST:
             lines.append(
-                f"each query has {recipe.batch - 1} negatives, the rest of its batch: raise --batch if memory allows; "
+                f"each query has only {recipe.batch - 1} negatives, the rest of the batch: raise --batch if possible; "
                 f"published results use {SMALLEST} or more"
             )
         if recipe.optimizer == "lars" and hasattr(self.online.encoder.trunk, "patch_embed"):
-            lines.append("a transformer with a ResNet's numbers: --recipe imagenet-vit has the paper's")
+            lines.append("this recipe is for ResNets, the encoder is a transformer: use --recipe imagenet-vit")
         return lines
 
     @property
@@ -168,7 +168,7 @@ VIT = replace(
     heads=12,
     views=VIEWS["moco-v3-vit"],
 )
-# solo-learn's scripts/pretrain/cifar/mocov3.yaml: 93.1 % by its README, by others' reports about 90 (its issue 385).
+# solo-learn's scripts/pretrain/cifar/mocov3.yaml: 93.1 % in its README, about 90 reported by others (its issue 385).
 CIFAR = replace(
     IMAGENET,
     encoder="resnet18",

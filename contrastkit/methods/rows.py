@@ -1,4 +1,4 @@
-"""Which recipe a method is trained with: its rows, built in or of a file, and the one that fits the images."""
+"""The recipes of a method, built in or defined in a file, and the row that suits the images."""
 
 import importlib.util
 import re
@@ -14,12 +14,12 @@ from contrastkit.types import Modality
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:
-    """The recipes of a method, ``method/row`` -> recipe, the first one for images of ImageNet's size.
+    """The recipes of a method, ``method/row`` -> recipe; the first one is for images of ImageNet's size.
 
     Args:
         method: a key of ``names.METHODS``, aliases included; or ``path/to/file.py:NAME``, a file that defines
-            ``RECIPES = {"NAME/row": ..., ...}`` as the modules of :mod:`contrastkit.methods` do. The file is run. Its
-            recipes are called ``file.py:NAME/row``, wherever it lies.
+            ``RECIPES = {"NAME/row": ..., ...}`` as the modules of :mod:`contrastkit.methods` do. The file is executed.
+            Its recipes are called ``file.py:NAME/row``, whatever its folder.
 
     Raises:
         UserError: no such method, or the file does not define it.
@@ -46,7 +46,7 @@ def _recipes_of_file(method: str) -> dict[str, Recipe]:
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module  # dataclasses look their module up
+        sys.modules[module_name] = module  # dataclasses look up their module
         try:
             spec.loader.exec_module(module)
         except Exception as error:
@@ -68,11 +68,11 @@ def choose_row(
     """The name of the recipe for a set of images.
 
     Args:
-        recipes: those of one method, as :func:`recipes_of` gives them.
+        recipes: the recipes of one method, from :func:`recipes_of`.
         size: shorter side of the images in pixels.
-        encoder: the encoder asked for, if any; ``tiny`` asks for the small recipes.
-        orientation_matters: whether flips would change what an image is.
-        row: this row, whatever the images are.
+        encoder: the requested encoder, if any; ``tiny`` selects the small recipes.
+        orientation_matters: whether a flip would change an image's meaning.
+        row: the requested row, if any; overrides the choice.
 
     Raises:
         UserError: no such row; the nearest is suggested.
@@ -81,14 +81,14 @@ def choose_row(
     rows = [name.rpartition("/")[2] for name in recipes]
     if row is None:
         if next(iter(recipes.values())).modality is Modality.SOUND:
-            wanted = "tiny" if encoder == "tiny" else rows[0]
+            best = "tiny" if encoder == "tiny" else rows[0]
         elif orientation_matters and size <= SMALL and encoder in (None, "tiny") and "digits" in rows:
-            wanted = "digits"
+            best = "digits"
         elif encoder == "tiny":
-            wanted = "tiny"
+            best = "tiny"
         else:
-            wanted = "32" if size <= SMALL else "imagenet"
-        row = wanted if wanted in rows or not is_file(method) else rows[0]  # a file may define a single row
+            best = "32" if size <= SMALL else "imagenet"
+        row = best if best in rows or not is_file(method) else rows[0]  # a file may define a single row
     if row not in rows:
         raise UserError(f"{method} has no recipe '{row}'{suggest(row, rows)} (rows: {', '.join(rows)})")
     return f"{method}/{row}"

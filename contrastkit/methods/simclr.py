@@ -5,19 +5,20 @@ r"""SimCLR (Chen et al. 2020, arXiv:2002.05709; v2: Chen et al. 2020, arXiv:2006
     {\sum_{k=1}^{2N} 1_{[k \neq i]} \exp(\mathrm{sim}(z_i, z_k) / \tau)}
     \qquad z = g(f(x)) \qquad \mathrm{sim}(u, v) = u \cdot v / (\|u\| \|v\|)
 
-Both views of N images go through one encoder f and a projector g; each row z_i looks its other view z_j up among all
-other rows of the batch, which is the dictionary. The projector takes the loss's invariances on itself and is thrown
-away (v1); of a deeper one the first layer is worth keeping, so what remains of v2 is f and that layer.
+Both views of N images go through one encoder f and a projector g; each row z_i looks up its other view z_j among all
+other rows of the batch, the dictionary. The projector absorbs the invariances of the loss and is discarded (v1); the
+first layer of a deeper one is worth keeping, so v2 keeps f and that layer.
 
-The loss is the official code's loss_a + loss_b, a mean over N images each: twice the mean over 2N rows of the paper's
-Algorithm 1. Learning rates and weight decays are published for it. LARS does not feel the factor but in its balance
-with weight decay, and in biases and norms, which it does not adapt.
+The loss is the official code's loss_a + loss_b, each a mean over N images: twice the mean over 2N rows of the paper's
+Algorithm 1. Published learning rates and weight decays refer to it. The factor matters to LARS only relative to weight
+decay, and for biases and norms, which it does not adapt.
 
 Where we depart from the official code: images are normalised with ImageNet's statistics (the code feeds [0, 1]),
-resizing is bilinear instead of bicubic, a wider encoder's stem keeps its 64 channels, linear layers are initialised as
-torch does, and arithmetic is bfloat16 where the device has it. v2's memory (``memory``) follows its paper's few words,
-for its code was not published: the keys of both views under a momentum average, as in MoCo, are negatives of later
-batches. Selective kernels: ``--encoder timm:skresnet50d``, with ResNet-D's stem as v2's have, at one width.
+resizing is bilinear instead of bicubic, a wider encoder's stem keeps its 64 channels, linear layers have torch's
+default initialisation, and arithmetic is bfloat16 where the device supports it. v2's memory (``memory``) follows the
+paper's brief description, because its code was not published: the keys of both views under a momentum average, as in
+MoCo, are negatives of later batches. Selective kernels: ``--encoder timm:skresnet50d``, with ResNet-D's stem as in v2,
+in one width only.
 """
 
 import math
@@ -47,7 +48,8 @@ class SimCLRRecipe(Recipe):
     """SimCLR's hyper-parameters."""
 
     lr: Annotated[
-        float, "peak learning rate, for this batch size: 0.3 batch / 256, or 0.075 sqrt(batch) if small (v1 App. B.1)"
+        float,
+        "peak learning rate for this batch size: 0.3 batch / 256, or 0.075 sqrt(batch) for small ones (v1 App. B.1)",
     ]
     tau: Annotated[float, "temperature: 0.1 on ImageNet, 0.5 on CIFAR-10 (v1 Sec. 5.1, App. B.9; README)"]
     width: Annotated[
@@ -65,7 +67,7 @@ class SimCLRRecipe(Recipe):
     ] = 0
     memory: Annotated[
         int,
-        "extra negatives: keys of a momentum encoder, kept across batches; 0 disables them, v2 has 65536 (Sec. 2, 3)",
+        "extra negatives: keys of a momentum encoder, kept across batches; 0 disables them, v2 uses 65536 (Sec. 2, 3)",
     ] = 0
     m: Annotated[float, "momentum of the memory's encoder (v2 Sec. 3)"] = 0.999
 
@@ -85,7 +87,7 @@ class SimCLRRecipe(Recipe):
             )
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
-        """The projector's first layers too, where they remain."""
+        """Including the projector layers that are kept."""
         return super().encoder_options(context) | {
             "width": self.width,
             "zero_init": self.zero_init,
@@ -95,15 +97,15 @@ class SimCLRRecipe(Recipe):
 
     def build(self, context: BuildContext) -> "SimCLR":
         if len(self.views) != 2:
-            raise UserError(f"SimCLR contrasts two views, {len(self.views)} are given")
+            raise UserError(f"SimCLR contrasts two views, not {len(self.views)}")
         if self.batch < 2:
-            raise UserError("one image has no negatives in its batch: raise --batch to 2 or more")
+            raise UserError("a batch of one image has no negatives: raise --batch to 2 or more")
         return SimCLR(self, context)
 
 
 @final
 class SimCLR(Method[Tensor | None]):
-    """Contrast within the batch; see the module's text."""
+    """Contrast within the batch; see the module docstring."""
 
     def __init__(self, recipe: SimCLRRecipe, context: BuildContext) -> None:
         super().__init__()
@@ -112,7 +114,7 @@ class SimCLR(Method[Tensor | None]):
         encoder = recipe.build_encoder(context)
         dim = encoder.dim if recipe.projector == "none" else recipe.dim
         head: nn.Module = nn.Identity()
-        if recipe.projector != "none":  # every linear layer is followed by batch norm, the last one's has no shift
+        if recipe.projector != "none":  # batch norm after every linear layer, without shift after the last
             hidden = recipe.hidden or encoder.dim
             layers = recipe.layers - recipe.finetune_from if recipe.projector == "nonlinear" else 1
             widths = [encoder.dim, *[hidden] * (layers - 1), dim]
@@ -136,7 +138,7 @@ class SimCLR(Method[Tensor | None]):
 
     @torch.no_grad()
     def keys(self, batch: Batch) -> Tensor:
-        """What the memory will hold of this batch: [2N, C] of all processes, all first views, then all second views."""
+        """Keys of this batch for the memory: [2N, C] of all processes, all first views, then all second views."""
         k = F.normalize(self.target(batch.views).float(), dim=1)
         return torch.cat([dist.gather(view) for view in k.chunk(2)])
 
@@ -155,12 +157,12 @@ class SimCLR(Method[Tensor | None]):
         if self.batch < SMALLEST:
             lines.append(
                 f"a batch of {self.batch} gives each view {2 * self.batch - 2 + self.memory} negatives; the paper's "
-                f"smallest is {SMALLEST}, and larger ones do better (Fig. 9)"
+                f"smallest batch is {SMALLEST}, and larger ones do better (Fig. 9)"
             )
         if self.memory >= 2 * self.images:
             lines.append(
-                f"--memory {self.memory} holds both views of all {self.images} images: each image meets itself "
-                "among its negatives"
+                f"--memory {self.memory} holds both views of all {self.images} images, so each image is among its own "
+                "negatives: lower --memory"
             )
         return lines
 
@@ -169,7 +171,7 @@ class SimCLR(Method[Tensor | None]):
         return 2 * math.log(2 * self.batch - 1 + self.memory)
 
 
-# Sec. 2.3, the setting of all ablations: LARS of rate 0.3 x 4096 / 256, 10 of 100 epochs warm-up, cosine every step.
+# Sec. 2.3, the setting of all ablations: LARS of rate 0.3 x 4096 / 256, 10 of 100 epochs of warm-up, cosine per step.
 V1 = SimCLRRecipe(
     encoder="resnet50",
     epochs=100,
@@ -182,10 +184,11 @@ V1 = SimCLRRecipe(
     tau=0.1,
     views=VIEWS["simclr"],
 )
-# The official README of v2's time; its rate of 0.075 sqrt(4096) is 4.8 again. The paper's table is of 800 epochs.
+# The official README at the time of v2; its rate of 0.075 sqrt(4096) is again 4.8. The paper's table is for 800 epochs.
 V2 = replace(V1, weight_decay=1e-4, layers=3, finetune_from=1)
 
-# The official README's CIFAR-10 command (rate 1.0 x 512 / 256), of which it says "around 91%": no peer ships more.
+# The official README's CIFAR-10 command (rate 1.0 x 512 / 256), "around 91%" by its account; no other published code
+# reports more.
 CIFAR = replace(
     V1,
     encoder="resnet18",
@@ -196,7 +199,7 @@ CIFAR = replace(
     views=VIEWS["simclr-cifar"],
 )
 
-# For two CPU cores. LARS is for batches of thousands (Sec. 2.2): SGD was ahead after two epochs of digits.
+# For two CPU cores. LARS is for batches of thousands (Sec. 2.2); on digits, SGD was ahead after two epochs.
 TINY = replace(
     CIFAR,
     encoder="tiny",

@@ -4,12 +4,12 @@ r"""SimSiam: Exploring Simple Siamese Representation Learning (Chen & He 2020, a
     L = \tfrac{1}{2} D(p_1, \mathrm{stopgrad}(z_2)) + \tfrac{1}{2} D(p_2, \mathrm{stopgrad}(z_1)) \qquad
     D(p, z) = -\frac{p}{\|p\|_2} \cdot \frac{z}{\|z\|_2} \qquad p = h(z), \; z = f(x)
 
-BYOL without the average: one tower f makes z of each view, and a predictor h on one side has to meet the z of the
-other, which gets no gradient. No negatives, no queue, no target; the stop-gradient is what keeps it from collapse
-(Sec. 4.1), and the switches of the recipe take that and the other parts away one by one (Tables 1 and 3, Sec. 4).
+BYOL without the average: one tower f encodes each view as z, and a predictor h on one side has to match the z of the
+other, which gets no gradient. No negatives, no queue, no target; the stop-gradient prevents collapse (Sec. 4.1), and
+switches of the recipe remove it and the other parts one by one (Tables 1 and 3, Sec. 4).
 
-Where we depart from the official code: the projector's last layer has no bias (theirs is untrained and taken out again
-by the batch norm behind it), and without batch norm the hidden layers get a bias.
+Where we depart from the official code: the projector's last layer has no bias (theirs is untrained and cancelled by the
+batch norm after it), and without batch norm the hidden layers get a bias.
 """
 
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class SimSiamRecipe(Recipe):
     dim: Annotated[int, "dimensions of a projection (Sec. 3)"] = 2048
     bottleneck: Annotated[int, "width of the predictor's hidden layer (Sec. 3)"] = 512
     stop_gradient: Annotated[
-        bool, "stop the gradient on the predicted side (Sec. 4.1); without it, outputs collapse"
+        bool, "stop the gradient on the predicted side (Sec. 4.1); without it, the outputs collapse"
     ] = True
     predictor: Annotated[
         Literal["trained", "random", "none"], "predictor: trained, frozen as initialised, or none (Table 1)"
@@ -44,10 +44,10 @@ class SimSiamRecipe(Recipe):
     fix_pred_lr: Annotated[bool, "keep the predictor's learning rate constant (Table 1, last row)"] = True
     batch_norm: Annotated[
         Literal["default", "hidden", "all", "none"],
-        "batch norm of the heads: hidden layers and projector's output; hidden layers only; also predictor's output; "
-        "none (Table 3)",
+        "batch norm of the heads: hidden layers and the projector's output; hidden layers only; all, including the "
+        "predictor's output; none (Table 3)",
     ] = "default"
-    symmetric: Annotated[bool, "let each view predict the other, not only the first the second (Sec. 4.6)"] = True
+    symmetric: Annotated[bool, "predict each view from the other, not only the second from the first (Sec. 4.6)"] = True
     zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (builder.py)"] = False
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class SimSiamRecipe(Recipe):
 
     def build(self, context: BuildContext) -> "SimSiam":
         if len(self.views) != 2:
-            raise UserError(f"SimSiam compares two views, {len(self.views)} are given")
+            raise UserError(f"SimSiam compares two views, not {len(self.views)}")
         if self.batch < 2 and self.batch_norm != "none":
             raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
         return SimSiam(self, context)
@@ -67,7 +67,7 @@ class SimSiamRecipe(Recipe):
 
 @final
 class SimSiam(Method[None]):
-    """Prediction of the other view, with a stop-gradient; see the module's text."""
+    """Prediction of the other view, with a stop-gradient; see the module docstring."""
 
     def __init__(self, recipe: SimSiamRecipe, context: BuildContext) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class SimSiam(Method[None]):
         sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step[None]:
-        x1, x2 = batch.views  # one after the other: each has batch statistics of its own
+        x1, x2 = batch.views  # separately: each view has its own batch statistics
         z1, z2 = self.online(x1), self.online(x2)  # [n, C]
         t1, t2 = (z1.detach(), z2.detach()) if self.recipe.stop_gradient else (z1, z2)
         loss = losses.negative_cosine(self.predictor(z1), t2).mean()
@@ -116,7 +116,7 @@ V1 = SimSiamRecipe(
     views=VIEWS["moco-v2"],
 )
 
-# App. D: 0.03 for a batch of 256, two layers in the projector, no blur. Crops are the ImageNet recipe's.
+# App. D: 0.03 for a batch of 256, two projector layers, no blur. Crops as in the ImageNet recipe.
 CIFAR = replace(
     V1,
     encoder="resnet18",
@@ -129,7 +129,7 @@ CIFAR = replace(
     views=tuple(replace(view, crop_min=0.2) for view in VIEWS["moco-cifar"]),
 )
 
-# For two CPU cores. Measured in four epochs of 10,000 CIFAR-10 images: 0.15 learns more than 0.06.
+# For two CPU cores. Measured in four epochs of 10,000 CIFAR-10 images: a rate of 0.15 learns more than 0.06.
 TINY = replace(
     CIFAR,
     encoder="tiny",

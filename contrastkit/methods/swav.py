@@ -5,17 +5,17 @@ r"""SwAV: Swapping Assignments between Views (Caron et al. 2020, arXiv:2006.0988
     \ell(z_t, q_s) = -\sum_k q_s^{(k)} \log p_t^{(k)} \qquad
     p_t^{(k)} = \frac{\exp(z_t \cdot c_k / \tau)}{\sum_{k'} \exp(z_t \cdot c_{k'} / \tau)}
 
-The dictionary is K trained prototypes c on the unit sphere. The code q of a full-size crop says which prototypes it
-belongs to, such that the batch uses all of them alike (Sinkhorn's algorithm, no gradient); every other crop of the
-image, full-size or small, has to predict it. A queue of earlier embeddings, scored by the prototypes of the moment,
-helps a small batch to that balance. Nothing is averaged, no crop is compared with another image's.
+The dictionary is K trained prototypes c on the unit sphere. The code q of a full-size crop assigns it to prototypes so
+that the batch uses all of them equally (Sinkhorn's algorithm, no gradient); every other crop of the image, full-size or
+small, has to predict it. For small batches, a queue of earlier embeddings, scored by the current prototypes, improves
+the balance. There is no momentum encoder, and crops are never compared with those of other images.
 
 Where we depart from the official code: prototypes are normalised after each step instead of before the next forward
-(the same sequence), the queue is filled after the step (codes never see their own batch in it, there or here), its
-length counts the rows of all processes and need not be a multiple of the batch, scores are float32 even where the
+(the same sequence), the queue is filled after the step (in both, codes never see their own batch in it), its
+length counts the rows of all processes and need not be a multiple of the batch, scores are float32 even if the
 encoder runs in bfloat16, batch norm sees all processes instead of groups of 8, LARS divides by ||g + wd w|| instead of
-||g|| + wd ||w|| (with a decay of 1e-6 the same), the head's hidden layer has no bias, which its batch norm would take
-away, the stem is torchvision's, and the first channel's standard deviation is 0.229, not the code's 0.228.
+||g|| + wd ||w|| (equivalent with a decay of 1e-6), the head's hidden layer has no bias, which its batch norm would
+cancel, the stem is torchvision's, and the first channel's standard deviation is 0.229, not the code's 0.228.
 """
 
 import math
@@ -43,11 +43,11 @@ class SwAVRecipe(Recipe):
 
     K: Annotated[int, "prototypes (Sec. 4, main_swav.py --nmb_prototypes)"] = 3000
     tau: Annotated[float, "temperature of the prediction (Eq. 2)"] = 0.1
-    epsilon: Annotated[float, "smoothness of the codes (Eq. 3); smaller is closer to one prototype each"] = 0.05
+    epsilon: Annotated[float, "smoothness of the codes (Eq. 3); smaller values approach one prototype each"] = 0.05
     iterations: Annotated[int, "Sinkhorn iterations (Sec. 3.1)"] = 3
     dim: Annotated[int, "dimensions of an embedding and of a prototype"] = 128
     hidden: Annotated[int, "width of the head's hidden layer; 0 gives a linear head"] = 2048
-    assign: Annotated[int, "number of views, the first ones, that get codes (main_swav.py --crops_for_assign)"] = 2
+    assign: Annotated[int, "number of leading views that get codes (main_swav.py --crops_for_assign)"] = 2
     queue_length: Annotated[int, "earlier embeddings per view to balance with the batch; 0 disables the queue"] = 0
     queue_epochs: Annotated[float, "epochs before the queue starts to fill; it is used once full"] = 15.0
     freeze_epochs: Annotated[float, "epochs in which the prototypes are frozen (--freeze_prototypes_niters)"] = 1.0
@@ -61,7 +61,9 @@ class SwAVRecipe(Recipe):
 
     def build(self, context: BuildContext) -> "SwAV":
         if len(self.views) < 2:
-            raise UserError(f"SwAV predicts one view's code from another: two views or more, not {len(self.views)}")
+            raise UserError(
+                f"SwAV predicts one view's code from another: give two views or more, not {len(self.views)}"
+            )
         if self.assign > len(self.views):
             raise UserError(f"--assign {self.assign}: there are only {len(self.views)} views")
         if context.images < self.K:
@@ -75,7 +77,7 @@ class SwAVRecipe(Recipe):
 
 @final
 class SwAV(Method[Tensor]):
-    """Swapped prediction of balanced codes; see the module's text."""
+    """Swapped prediction of balanced codes; see the module docstring."""
 
     def __init__(self, recipe: SwAVRecipe, context: BuildContext) -> None:
         super().__init__()
@@ -96,7 +98,7 @@ class SwAV(Method[Tensor]):
     def forward(self, batch: Batch, progress: float) -> Step[Tensor]:
         V, n, A = len(batch.views), len(batch.index), self.recipe.assign
         z = F.normalize(self.online(batch.views).float(), dim=1)  # [V n, C]
-        with torch.autocast(z.device.type, enabled=False):  # codes are exp(score / epsilon): 8 bits would not do
+        with torch.autocast(z.device.type, enabled=False):  # codes are exp(score / epsilon): bfloat16 is too coarse
             scores = self.prototypes(z).view(V, n, -1)  # [V, n, K]
             q = torch.stack([self.codes(scores[i], i, progress) for i in range(A)])  # [A, n, K]
             loss = losses.swapped_prediction(scores, q, tau=self.recipe.tau)
@@ -105,15 +107,14 @@ class SwAV(Method[Tensor]):
 
     @torch.no_grad()
     def codes(self, scores: Tensor, i: int, progress: float) -> Tensor:
-        """Codes [n, K] of the i-th view, balanced over all processes and, once it is full, the queue."""
+        """Codes [n, K] of the i-th view, balanced over all processes and, once full, the queue."""
         n = len(scores)
         if self.queues and progress >= self.queue_from:
             queue = self.queues[i]
             assert isinstance(queue, Queue)
             if queue.full:
-                scores = torch.cat(
-                    [self.prototypes(dist.local_shard(queue.keys)), scores]
-                )  # today's scores of old embeddings
+                earlier = self.prototypes(dist.local_shard(queue.keys))  # old embeddings, current prototypes
+                scores = torch.cat([earlier, scores])
         recipe = self.recipe
         return ops.sinkhorn(scores, epsilon=recipe.epsilon, iterations=recipe.iterations, across_ranks=True)[-n:]
 
@@ -130,7 +131,7 @@ class SwAV(Method[Tensor]):
         self.prototypes.weight.copy_(F.normalize(self.prototypes.weight, dim=1))
 
     def param_groups(self) -> list[ParamGroup]:
-        """All decayed and adapted, biases and norms too, as the official LARC has it; prototypes begin later."""
+        """All decayed and adapted, including biases and norms, as in the official LARC; prototypes start later."""
         frozen_until = self.recipe.freeze_epochs / self.recipe.epochs
         return [
             ParamGroup(params=list(self.online.parameters())),
@@ -141,7 +142,7 @@ class SwAV(Method[Tensor]):
     def notices(self) -> list[str]:
         r, seen = self.recipe, self.recipe.batch + self.recipe.queue_length
         lines = [
-            (seen < r.K, f"{r.K} prototypes share {seen} embeddings of batch and queue, less than one each: "
+            (seen < r.K, f"{r.K} prototypes share {seen} embeddings of batch and queue, fewer than one each: "
              "lower --K, or raise --batch or --queue-length"),
             (self.images < r.queue_length, f"the queue of {r.queue_length} repeats images, there are only "
              f"{self.images}: lower --queue-length"),
@@ -150,15 +151,15 @@ class SwAV(Method[Tensor]):
             (r.freeze_epochs >= r.epochs,
              f"the prototypes are never trained: --freeze-epochs {r.freeze_epochs:g} of {r.epochs}"),
         ]  # fmt: skip
-        return [line for holds, line in lines if holds]
+        return [line for applies, line in lines if applies]
 
     @property
     def chance_loss(self) -> float:
-        """Of predictions that are alike for all prototypes."""
+        """For predictions that are uniform over the prototypes."""
         return math.log(self.recipe.K)
 
 
-# scripts/swav_800ep_pretrain.sh. Its 313 iterations with frozen prototypes are an epoch.
+# scripts/swav_800ep_pretrain.sh. Its 313 iterations with frozen prototypes are one epoch.
 IMAGENET = SwAVRecipe(
     encoder="resnet50",
     epochs=800,
@@ -171,13 +172,13 @@ IMAGENET = SwAVRecipe(
     final_lr=0.0048,
     views=VIEWS["swav"],
 )
-# scripts/swav_400ep_bs256_pretrain.sh: four GPUs. 5005 iterations are an epoch.
+# scripts/swav_400ep_bs256_pretrain.sh: four GPUs. 5005 iterations are one epoch.
 SMALL_BATCH = replace(
     IMAGENET, epochs=400, batch=256, lr=0.6, warmup_epochs=0.0, first_lr=0.0, final_lr=0.0006, queue_length=3840
 )
 
-# lightly's cifar10_benchmark.py: ResNet-18, 3x3 stem, two crops, no queue, Adam (its decay inside the gradient; one of
-# 1e-6 either way).
+# lightly's cifar10_benchmark.py: ResNet-18, 3x3 stem, two crops, no queue, Adam (decay inside the gradient, which at
+# 1e-6 makes no difference).
 CIFAR = replace(
     IMAGENET,
     encoder="resnet18",
@@ -195,8 +196,8 @@ CIFAR = replace(
     views=VIEWS["swav-cifar"],
 )
 
-# For two CPU cores. Codes as at epsilon = 0.05 leave a small net at a loss of ln K for epochs; sharper codes, and
-# prototypes that wait, are what the official README advises then.
+# For two CPU cores. With epsilon = 0.05 a small network stays at a loss of ln K for epochs; in that case the official
+# README advises sharper codes and prototypes that are frozen at first.
 _FULL, _PART = (replace(VIEWS["swav-cifar"][0], size=size) for size in (24, 16))
 TINY = replace(
     CIFAR,
@@ -213,8 +214,8 @@ TINY = replace(
     freeze_epochs=1.0,
     views=(replace(_FULL, crop_min=0.2),) * 2 + (replace(_PART, crop_min=0.1, crop_max=0.3),) * 2,
 )
-# All digits look alike to an untrained encoder: at an epsilon of 0.03 their codes are uniform, and the loss stays at
-# log K (the official README's remedy is a smaller one). Measured on held-out digits, as the rest.
+# To an untrained encoder all digits are similar: at an epsilon of 0.03 their codes are uniform, and the loss stays at
+# log K (the official README's remedy is a smaller epsilon). Chosen on held-out digits, like the other values.
 DIGITS = replace(
     TINY,
     epochs=16,
@@ -230,7 +231,7 @@ DIGITS = replace(
 
 RECIPES: dict[str, Recipe] = {
     "swav/imagenet": IMAGENET,
-    # Crops as App. A.2 and VISSL's configuration have them; SwAV's own figure is of 200 epochs, batch 256 (Sec. 4.3).
+    # Crops as in App. A.2 and VISSL's configuration; SwAV's own figure is for 200 epochs, batch 256 (Sec. 4.3).
     "swav/imagenet-160": replace(IMAGENET, views=VIEWS["swav-small"]),
     "swav/imagenet-256": SMALL_BATCH,
     "swav/32": CIFAR,

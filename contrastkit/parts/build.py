@@ -56,14 +56,12 @@ def build_encoder(
         modalities: channels of each modality of an aligned set, for a :class:`SplitEncoder` of them instead.
         width: factor on the width of every residual stage, as in CMC's code (``tiny`` and ResNets; the stem of a
             ResNet keeps its 64 channels).
-        projector_layers: layers of a projector kept behind the trunk as part of the encoder, each linear, batch norm
-            and ReLU (SimCLR v2 fine-tunes from the first, Sec. 2).
+        projector_layers: projector layers kept behind the trunk (SimCLR v2, Sec. 2): linear, batch norm and ReLU each.
         projector_width: width of these layers; None is the number of the trunk's features.
         vit: further arguments of timm's vision transformers, e.g. {"num_heads": 12}; other encoders ignore them.
 
     Raises:
-        UserError: unknown name (the nearest is suggested), weights that are unavailable, an option that this encoder
-            does not support, or a size that is no multiple of a vision transformer's patches.
+        UserError: unknown name, unavailable weights, or an option or size that this encoder does not support.
     """
     if modalities or colour != "rgb":
         space = _channel_groups(channels, colour, modalities)
@@ -75,11 +73,7 @@ def build_encoder(
     if name.startswith("timm:"):
         encoder = _timm(name.removeprefix("timm:"), channels, patch or size, pretrained, vit or {})
     else:
-        encoder = _convolutional(name, channels, size, pretrained, norm, width)
-    if stages == 3 and name in RESNETS:
-        encoder.trunk.layer4, encoder.dim = nn.Identity(), encoder.dim // 2
-    if zero_init and encoder.stem != "own":
-        zero_branches_(encoder.trunk)
+        encoder = _resnet(name, channels, size, pretrained, norm, zero_init, stages, width)
     for _ in range(projector_layers):
         features = projector_width or encoder.dim
         encoder.trunk, encoder.dim = ProjectedTrunk(encoder.trunk, encoder.dim, features), features
@@ -164,21 +158,27 @@ def _wave(name: str, channels: int, pretrained: bool) -> WaveEncoder:
     return WaveEncoder(name)
 
 
-def _convolutional(name: str, channels: int, size: int, pretrained: bool, norm: str, width: float) -> Encoder:
-    """``tiny`` or a torchvision ResNet, with its batch norm replaced if ``norm`` says so."""
+def _resnet(
+    name: str, channels: int, size: int, pretrained: bool, norm: str, zero_init: bool, stages: int, width: float
+) -> Encoder:
+    """``tiny`` or a torchvision ResNet; arguments as of :func:`build_encoder`."""
     if name == "tiny":
         trunk = TinyResNet(channels, width)
         encoder = Encoder(trunk, dim=trunk.dim, channels=channels, stem="4x4")
     else:
-        encoder = _resnet(name, channels, size, pretrained, width)
+        encoder = _torchvision(name, channels, size, pretrained, width)
     if norm == "group":
         group_norm(encoder.trunk)
     elif norm == "layer":
         layer_norm(encoder.trunk)
+    if stages == 3 and name in RESNETS:
+        encoder.trunk.layer4, encoder.dim = nn.Identity(), encoder.dim // 2
+    if zero_init:
+        zero_branches_(encoder.trunk)
     return encoder
 
 
-def _resnet(name: str, channels: int, size: int, pretrained: bool, width: float) -> Encoder:
+def _torchvision(name: str, channels: int, size: int, pretrained: bool, width: float) -> Encoder:
     import torchvision
 
     small = size <= SMALL and not pretrained
@@ -192,7 +192,7 @@ def _resnet(name: str, channels: int, size: int, pretrained: bool, width: float)
     else:  # timm's ResNets are the same networks, of any width
         import timm
 
-        stages = [round(width * usual) for usual in (64, 128, 256, 512)]
+        stages = [round(width * full) for full in (64, 128, 256, 512)]
         trunk = timm.create_model(name, channels=stages, num_classes=0, zero_init_last=False)
         dim = trunk.num_features
     if small:

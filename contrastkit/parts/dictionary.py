@@ -1,4 +1,4 @@
-"""Dictionaries that a query is looked up in."""
+"""Dictionaries in which queries are looked up."""
 
 import math
 
@@ -13,12 +13,12 @@ from contrastkit.errors import UserError
 class Queue(nn.Module):
     """The newest K keys, first in, first out (MoCo, Sec. 3.2).
 
-    It starts full of random unit vectors, as the official code does; K need not be a multiple of the batch.
+    It starts full of random unit vectors, as in the official code; K need not be a multiple of the batch.
 
     Attributes:
         keys: [K, C] float32 unit vectors.
         pointer: 0-dim int64, where the next key goes; it stays on the device.
-        n_valid: 0-dim int64, how many of the keys were pushed; None unless they are ``counted``.
+        n_valid: 0-dim int64, number of pushed keys; None unless ``counted``.
     """
 
     keys: Tensor
@@ -40,22 +40,22 @@ class Queue(nn.Module):
 
     @property
     def full(self) -> bool:
-        """Whether no key is a random one any more. The host waits for the device to tell, until they are counted."""
+        """Whether all random keys have been overwritten. Waits for the device until they have."""
         assert self.n_valid is not None
         self._full = self._full or bool(self.n_valid == self.keys.shape[0])
         return self._full
 
 
 class MemoryBank(nn.Module):
-    """A vector of every image, or one of each of its V views (InstDisc, Sec. 3; CMC, Sec. 3.4), and NCE's constants Z.
+    """A vector for every image or for each of its V views (InstDisc, Sec. 3; CMC, Sec. 3.4), and NCE's constants Z.
 
-    Rows begin uniform in [-s, s] with s = 1 / sqrt(C / 3), as the official codes have it: of length 1 in the quadratic
-    mean, not normalised until they are first written.
+    Rows start uniform in [-s, s] with s = 1 / sqrt(C / 3), as in the official codes: their root-mean-square length is
+    1, and they are normalised only when first written.
 
     Attributes:
         rows: [M, C] or [M, V, C].
-        Z: float32 [S] or [S, V], the normalising constants of the S look-ups of a step; 0 as long as they are unset.
-        is_set: whether Z is; known on the host, so that no step has to ask the device. Part of the state.
+        Z: float32 [S] or [S, V], the normalising constants of the S look-ups of a step; 0 while unset.
+        is_set: whether Z is set; kept on the host, so that no step waits for the device. Part of the state.
     """
 
     rows: Tensor
@@ -64,7 +64,7 @@ class MemoryBank(nn.Module):
     def __init__(
         self, *shape: int, generator: torch.Generator, dtype: torch.dtype = torch.float32, look_ups: int = 1
     ) -> None:
-        """``shape``: of the rows; ``look_ups``: S."""
+        """``shape``: shape of the rows; ``look_ups``: S."""
         super().__init__()
         s = 1 / math.sqrt(shape[-1] / 3)
         rows = torch.rand(shape, generator=generator, device=generator.device).mul_(2 * s).sub_(s)
@@ -74,21 +74,21 @@ class MemoryBank(nn.Module):
 
     @staticmethod
     def check(images: int, K: int) -> None:
-        """Whether a set of so many images can be drawn from.
+        """Check that there are enough images to draw from.
 
         Raises:
-            UserError: it cannot.
+            UserError: there are not.
         """
         if images < 2:
-            raise UserError("an image is told from the others of its set, and there is only one: give more images")
+            raise UserError("a memory bank needs at least two images: give more")
         if images < K:
             raise UserError(f"--K {K} draws are more than the {images} images to draw from: lower --K")
 
     def draw(self, index: Tensor, K: int, *, seed: int, progress: float) -> Tensor:
-        """Rows to look up, int64 [n, 1 + K]: each image's own, then K from all rows alike.
+        """Rows to look up, int64 [n, 1 + K]: each image's own, then K drawn from all rows.
 
-        A draw may repeat or be the own row, as in the official codes. It is a function of (seed, progress, index), the
-        same on any device and for any number of processes.
+        Draws may repeat or equal the own row, as in the official codes. They are a function of (seed, progress, index),
+        the same on any device and for any number of processes.
         """
         u = rng.uniform(seed, rng.at_step(progress), index, rng.NEGATIVES, K)
         return torch.cat([index[:, None], (u * len(self.rows)).long()], dim=1)
@@ -99,10 +99,10 @@ class MemoryBank(nn.Module):
         """Noise-contrastive estimation (InstDisc, Eqs. 4 to 7) of queries [n, C] or [n, V, C] among their drawn rows.
 
         Z is estimated from the first batch of all processes, M times the mean of exp(q.r / tau) (Sec. 3.2), and then
-        moves at 1 - m_z: with m_z = 1 it is constant.
+        moves by 1 - m_z per step: with m_z = 1 it is constant.
 
         Returns:
-            loss and top1, [n] or [n, V], as of :func:`contrastkit.ops.bank_loss`; Z as it is to be stored, [] or [V].
+            loss and top1, [n] or [n, V], as of :func:`contrastkit.ops.bank_loss`; Z to be stored, [] or [V].
         """
         Z = self.Z[look_up].clone()  # what is returned must not be a view of the state
         if not self.is_set:

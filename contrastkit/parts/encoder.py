@@ -1,7 +1,7 @@
-"""Encoders f: images -> features, and their contract. :mod:`contrastkit.parts.build` makes them by name.
+"""Encoders f: images -> features, and their contract. :mod:`contrastkit.parts.build` builds them by name.
 
-An :class:`Encoder` takes plain images in [0, 1] and normalises them itself, so training, evaluation and a user who
-loads it can never disagree about mean and standard deviation.
+An :class:`Encoder` takes plain images in [0, 1] and normalises them itself, so that training, evaluation and users of a
+trained encoder cannot disagree about mean and standard deviation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ class Encoder(nn.Module):
     """Normalise, then the trunk.
 
     ``forward``: images [N, channels, H, W] float in [0, 1] -> features [N, dim].
-    ``maps``: the same images -> what the trunk knows of each place, before it pools [N, C, h, w].
+    ``maps``: the same images -> feature maps before pooling [N, C, h, w].
 
     Attributes:
         dim: number of features.
@@ -41,11 +41,11 @@ class Encoder(nn.Module):
         stem: str,
         normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
     ) -> None:
-        """``normalisation``: mean and standard deviation of each channel, where published weights want their own."""
+        """``normalisation``: mean and standard deviation of each channel, if published weights require their own."""
         super().__init__()
-        # Sets of other channels have no published statistics: half and a quarter are the ImageNet values rounded.
-        usual = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
-        mean, std = normalisation or usual
+        # Other numbers of channels have no published statistics: 0.5 and 0.25 are ImageNet's, rounded.
+        default = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
+        mean, std = normalisation or default
         self.register_buffer("mean", torch.tensor(mean).view(1, channels, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, channels, 1, 1))
         self.trunk = trunk
@@ -57,8 +57,8 @@ class Encoder(nn.Module):
     def maps(self, images: Tensor) -> Tensor:
         """Images [N, channels, H, W] float in [0, 1] -> feature maps before pooling [N, C, h, w].
 
-        Of ResNets and ``tiny`` their mean over h and w is ``forward``, unless a projector stands behind the trunk. Of
-        a vision transformer they are the last layer's patch tokens, row by row, without those of class and registers.
+        For ResNets and ``tiny``, their mean over h and w is ``forward``, unless a projector follows the trunk. For a
+        vision transformer, they are the last layer's patch tokens, row by row, without class and register tokens.
 
         Raises:
             UserError: this encoder has no feature maps.
@@ -66,12 +66,12 @@ class Encoder(nn.Module):
         return feature_maps(self.trunk, self.normalise(images))
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Images [N, channels, H, W] in [0, 1] less the mean of each channel, over its standard deviation."""
+        """Images [N, channels, H, W] in [0, 1], minus the mean of each channel, divided by its standard deviation."""
         return (images - self.mean) / self.std
 
 
 class PatchEncoder(Encoder):
-    """An encoder of the overlapping patches of an image, each by itself (CPC, Sec. 3.2).
+    """An encoder of the overlapping patches of an image, each encoded separately (CPC, Sec. 3.2).
 
     ``forward``: images [N, channels, H, W] float in [0, 1] -> features [N, dim], the mean over an image's patches.
 
@@ -97,11 +97,11 @@ class PatchEncoder(Encoder):
         return self.encode(self.cut(images))
 
     def cut(self, images: Tensor) -> Tensor:
-        """Images [N, channels, H, W] -> patches [N, rows, columns, channels, patch, patch]; what is left over at the
-        right and below is dropped.
+        """Images [N, channels, H, W] -> patches [N, rows, columns, channels, patch, patch]; the remainder at the right
+        and the bottom is dropped.
 
         Raises:
-            UserError: not even one patch fits.
+            UserError: the images are smaller than a patch.
         """
         if min(images.shape[-2:]) < self.patch:
             raise UserError(f"images of {min(images.shape[-2:])} px are smaller than a patch of {self.patch}")
@@ -114,20 +114,20 @@ class PatchEncoder(Encoder):
 
 
 class SplitEncoder(Encoder):
-    """Views made of an image's channels, an encoder of its own for each (CMC, Sec. 3.1 and 4.1).
+    """One encoder for each view, where views are groups of an image's channels (CMC, Sec. 3.1 and 4.1).
 
-    ``forward``: images [N, channels, H, W] float in [0, 1], RGB or of several modalities -> the features of all views
-    side by side [N, dim].
+    ``forward``: images [N, channels, H, W] float in [0, 1], RGB or several modalities -> the concatenated features
+    of all views [N, dim].
 
     Attributes:
         dims: number of features of each view; ``dim`` is their sum.
-        views: their names.
+        views: names of the views.
     """
 
     trunk: nn.ModuleList
 
     def __init__(self, parts: Sequence[Encoder], space: Colour) -> None:
-        """``parts``: an encoder for each view of the space; its trunk is used, the space normalises."""
+        """``parts``: an encoder for each view of the space; only its trunk is used, because the space normalises."""
         super().__init__(
             nn.ModuleList(part.trunk for part in parts),
             dim=sum(part.dim for part in parts),
@@ -142,7 +142,7 @@ class SplitEncoder(Encoder):
         return torch.cat([trunk(view) for trunk, view in self._trunks_and_views(images)], dim=1)
 
     def maps(self, images: Tensor) -> Tensor:
-        """Images [N, channels, H, W] -> the feature maps of all views side by side [N, C, h, w]."""
+        """Images [N, channels, H, W] -> the concatenated feature maps of all views [N, C, h, w]."""
         return torch.cat([feature_maps(trunk, view) for trunk, view in self._trunks_and_views(images)], dim=1)
 
     def _trunks_and_views(self, images: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
@@ -160,7 +160,7 @@ class WaveEncoder(Encoder):
 
     def __init__(self, name: str) -> None:
         """``name``: a key of :data:`contrastkit.parts.wave.WAVES`."""
-        # A tenth is about the loudness of speech.
+        # 0.1 is about the loudness of speech.
         trunk = Wave(**WAVES[name])
         super().__init__(trunk, dim=trunk.gru.hidden_size, channels=1, stem="strided", normalisation=((0.0,), (0.1,)))
 

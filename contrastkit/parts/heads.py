@@ -1,4 +1,4 @@
-"""What stands between an encoder and a loss."""
+"""Heads between an encoder and a loss."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -14,7 +14,7 @@ NORMS: dict[Norm, Callable[[int], nn.Module] | None] = {"batch": nn.BatchNorm1d,
 
 
 class Tower(nn.Module):
-    """An encoder, then a head: images [N, channels, H, W] in [0, 1] -> [N, C]. The encoder remains after training."""
+    """An encoder, then a head: images [N, channels, H, W] in [0, 1] -> [N, C]. Only the encoder outlives training."""
 
     def __init__(self, encoder: Encoder, head: nn.Module) -> None:
         super().__init__()
@@ -22,8 +22,9 @@ class Tower(nn.Module):
         self.head = head
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> Tensor:
-        """A sequence of views [n, channels, H_v, W_v] gives [V n, C], view by view. Neighbours of one size go through
-        the encoder together, all through the head together (SwAV's and DINO's multi-crop; their batch norm sees that).
+        """A sequence of views [n, channels, H_v, W_v] gives [V n, C], view by view. Adjacent views of one size share a
+        pass through the encoder, and all views one through the head, as in SwAV's and DINO's multi-crop (which
+        affects batch norm).
         """
         if isinstance(images, Tensor):
             return self.head(self.encoder(images))
@@ -39,7 +40,7 @@ class Tower(nn.Module):
 class ViewHeads(nn.Module):
     """A linear head for each view's features, onto the unit sphere (CMC): [N, sum of dims] -> float32 [N, V C].
 
-    ``centre``: each ends in a batch norm without scale and shift.
+    ``centre``: end each with a batch norm without scale and shift.
     """
 
     def __init__(self, dims: Sequence[int], C: int, *, centre: bool = False) -> None:
@@ -67,11 +68,11 @@ def mlp(
     Two widths are one linear layer (MoCo v1), three without norms MoCo v2's head (Chen et al. 2020, Sec. 3).
 
     Args:
-        norm: after each hidden layer.
-        bias: of the hidden linear layers.
+        norm: norm after each hidden layer.
+        bias: whether hidden linear layers have a bias.
         last_norm: batch norm after the last layer: "affine" (scale and shift), "scale" (no shift: SimCLR) or "plain"
             (neither: SimSiam, MoCo v3).
-        last_bias: of the last linear layer.
+        last_bias: whether the last linear layer has a bias.
     """
     layers: list[nn.Module] = []
     for into, out in zip(widths[:-2], widths[1:-1], strict=True):

@@ -1,4 +1,4 @@
-"""Feature maps: what a trunk knows of each place of an image, before it pools."""
+"""Feature maps: a trunk's features at each position of an image, before pooling."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from contrastkit.errors import UserError
 def feature_maps(trunk: Any, x: Tensor) -> Tensor:
     """Normalised images x [N, channels, H, W] -> maps [N, C, h, w], which the trunk pools to features.
 
-    A trunk of ours has a method ``maps``; torchvision's ResNets and timm's models are handled here.
+    Our own trunks have a method ``maps``; torchvision's ResNets and timm's models are handled here.
 
     Raises:
-        UserError: the trunk has no feature maps, or none that are known here.
+        UserError: the trunk has no feature maps, or an unknown layout.
     """
     if hasattr(trunk, "maps"):
         return trunk.maps(x)
@@ -29,14 +29,14 @@ def feature_maps(trunk: Any, x: Tensor) -> Tensor:
 
 
 def _timm_maps(trunk: Any, x: Tensor) -> Tensor:
-    """The last maps of a timm model: a convolutional one's, or a transformer's patch tokens put back on their grid."""
+    """The last feature maps of a timm model: convolutional maps, or a transformer's patch tokens on their grid."""
     y = trunk.forward_features(x)
     if isinstance(y, Tensor) and y.ndim == 4:
         channels_last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"  # Swin's, for example
         return y.permute(0, 3, 1, 2) if channels_last else y
     embed: Any = getattr(trunk, "patch_embed", None)
     if isinstance(y, Tensor) and y.ndim == 3 and hasattr(embed, "dynamic_feat_size"):
-        tokens = y[:, getattr(trunk, "num_prefix_tokens", 0) :]  # without those of the class and the registers
+        tokens = y[:, getattr(trunk, "num_prefix_tokens", 0) :]  # without class and register tokens
         h, w = embed.dynamic_feat_size(x.shape[-2:])
         if tokens.shape[1] == h * w:
             return tokens.transpose(1, 2).unflatten(2, (h, w))

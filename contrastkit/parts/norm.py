@@ -1,4 +1,4 @@
-"""Batch normalisation over parts of a batch, or over the batches of all processes; and none of it: group norm."""
+"""Batch norm over parts of a batch or over all processes, and its replacements: layer norm and group norm."""
 
 import math
 from typing import Any
@@ -15,10 +15,10 @@ from contrastkit.errors import UserError
 class SplitBatchNorm2d(nn.BatchNorm2d):
     """Batch norm whose statistics come from ``groups`` equal, contiguous parts of the batch.
 
-    One process then behaves as ``groups`` GPUs do: a shuffled key and its query are normalised among different images,
-    so the batch statistics cannot tell which key belongs to which query (MoCo, Sec. 3.3, shuffling BN; the split on one
-    device is the official CIFAR-10 demo's). The demo's groups are interleaved; ours are contiguous, so that W processes
-    with groups / W each form the very same ones. Running statistics are the mean of the groups', as in the demo.
+    One process then behaves like ``groups`` GPUs: a shuffled key and its query are normalised among different images,
+    so the batch statistics cannot reveal which key belongs to which query (MoCo, Sec. 3.3, shuffling BN; the split on
+    one device is the official CIFAR-10 demo's). The demo's groups are interleaved; ours are contiguous, so that W
+    processes with groups / W each form the same ones. Running statistics are the mean of the groups', as in the demo.
     """
 
     def __init__(self, num_features: int, *, groups: int, eps: float, momentum: float | None, affine: bool) -> None:
@@ -54,7 +54,7 @@ def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
     """Replace every BatchNorm2d inside ``module`` by its split form, in place; 1 group changes nothing.
 
     Raises:
-        UserError: another kind of batch norm is in there, which would go on seeing the whole batch.
+        UserError: it contains another kind of batch norm, which would still see the whole batch.
     """
     if groups == 1:
         return module
@@ -73,7 +73,7 @@ def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
 
 
 class _SyncBatchNorm(BatchNorm):
-    """Batch norm over the batches of all processes, which are of one size; on any device (torch's wants a GPU)."""
+    """Batch norm over equal batches of all processes, on any device (torch's requires a GPU)."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
@@ -84,7 +84,7 @@ class _SyncBatchNorm(BatchNorm):
         dims = [d for d in range(x.ndim) if d != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
         wide = x.float()
-        # In two passes: the difference of E[x^2] and E[x]^2 would lose float32's digits.
+        # Two passes: E[x^2] - E[x]^2 would cancel in float32.
         mean = _MeanOfRanks.apply(wide.mean(dims))
         centred = wide - mean.view(shape)
         variance = _MeanOfRanks.apply(centred.square().mean(dims))
@@ -115,8 +115,8 @@ class _MeanOfRanks(torch.autograd.Function):
 
 
 def sync_batch_norm(module: nn.Module, world: int) -> nn.Module:
-    """Let every batch norm inside ``module`` see the batches of all ``world`` processes, in place, as SimCLR, BYOL,
-    SimSiam, SwAV and MoCo v3 have it: any number of processes then trains alike. One process changes nothing."""
+    """Make every batch norm inside ``module`` see the batches of all ``world`` processes, in place, as in SimCLR, BYOL,
+    SimSiam, SwAV and MoCo v3, so that training does not depend on their number. One process changes nothing."""
     if world == 1:
         return module
     for name, child in module.named_children():
@@ -128,7 +128,7 @@ def sync_batch_norm(module: nn.Module, world: int) -> nn.Module:
             )  # fmt: skip
             synced.load_state_dict(child.state_dict())
             if child.affine:
-                synced.weight.requires_grad_(child.weight.requires_grad)  # a target's are not trained
+                synced.weight.requires_grad_(child.weight.requires_grad)  # those of a target are not trained
                 synced.bias.requires_grad_(child.bias.requires_grad)
             setattr(module, name, synced)
         elif isinstance(child, BatchNorm):
@@ -140,12 +140,12 @@ def sync_batch_norm(module: nn.Module, world: int) -> nn.Module:
 
 class WSConv2d(nn.Conv2d):
     """A convolution whose kernels are standardised each time they are used (weight standardization: Qiao et al. 2019,
-    arXiv:1903.10520): each output channel's weights have mean 0 and variance 1 over its inputs and places.
+    arXiv:1903.10520): each output channel's weights have mean 0 and variance 1 over inputs and positions.
     """
 
     @classmethod
     def sharing(cls, conv: nn.Conv2d) -> "WSConv2d":
-        """A convolution like ``conv`` with the very same parameters, not copies of them; nothing is drawn."""
+        """A convolution like ``conv`` that shares its parameters; consumes no random numbers."""
         geometry: dict[str, Any] = {
             name: getattr(conv, name) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
         }
@@ -161,7 +161,7 @@ class WSConv2d(nn.Conv2d):
 
 def layer_norm(module: nn.Module) -> nn.Module:
     """Replace every BatchNorm2d inside ``module`` by layer norm (Ba et al. 2016, arXiv:1607.06450) over an image's
-    channels and places, in place: none then learns what the others of its batch are (CPC v2, Sec. 3.1)."""
+    channels and places, in place, so that no image depends on the rest of its batch (CPC v2, Sec. 3.1)."""
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
             setattr(module, name, nn.GroupNorm(1, child.num_features))
@@ -172,11 +172,11 @@ def layer_norm(module: nn.Module) -> nn.Module:
 
 def group_norm(module: nn.Module, groups: int = 16) -> nn.Module:
     """Replace every BatchNorm2d inside ``module`` by group norm and every convolution by a weight-standardised one, in
-    place: nothing then depends on the batch (BYOL without batch statistics: Richemond et al. 2020, arXiv:2010.10241;
-    the number of groups is ours).
+    place, so that nothing depends on the batch (BYOL without batch statistics: Richemond et al. 2020, arXiv:2010.10241;
+    the number of groups is our choice).
 
     Args:
-        groups: of each norm; where they do not divide the channels, the most that do among the divisors of ``groups``.
+        groups: groups of each norm; if they do not divide the channels, the greatest common divisor instead.
     """
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:

@@ -1,4 +1,4 @@
-"""The target of a look-up: a slow copy of the online tower (MoCo, Eq. 2)."""
+"""The target of a look-up: a slowly moving copy of the online tower (MoCo, Eq. 2)."""
 
 import copy
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from contrastkit import ops
 class Target(nn.Module):
     """The momentum average of a tower: theta_k <- m theta_k + (1 - m) theta_q.
 
-    Parameters only are averaged, as the official code does; its batch-norm statistics are its own. It runs in the
-    mode (train or eval) of the method it belongs to, and without gradient.
+    Only parameters are averaged, as in the official code; batch-norm statistics are its own. It runs in the mode (train
+    or eval) of its method, without gradient.
     """
 
     def __init__(self, online: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""``tiny``, a small ResNet for a CPU."""
+"""``tiny``, a small ResNet for CPUs."""
 
 import torch
 from torch import Tensor, nn
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 class TinyResNet(nn.Module):
     """A ResNet for small images and two CPU cores: a 4x4 stem that halves the image, then three stages of one block.
 
-    Halving at once costs little accuracy and leaves a quarter of the arithmetic: on a CPU, seeing more images wins.
+    Halving immediately costs little accuracy and saves three quarters of the arithmetic, so a CPU can see more images.
     """
 
     widths = (32, 64, 128)
 
     def __init__(self, channels: int, width: float = 1.0) -> None:
         super().__init__()
-        widths = [round(width * usual) for usual in self.widths]
+        widths = [round(width * full) for full in self.widths]
         first, self.dim = widths[0], widths[-1]
         self.conv1 = nn.Conv2d(channels, first, 4, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(first)

@@ -1,4 +1,4 @@
-"""What MoCo v3 and DINO do to timm's vision transformers."""
+"""MoCo v3's and DINO's changes to timm's vision transformers."""
 
 import math
 
@@ -22,10 +22,10 @@ def sincos_positions(height: int, width: int, dim: int) -> Tensor:
 
 @torch.no_grad()
 def moco_v3_start_(vit: VisionTransformer, *, stop_grad_conv1: bool) -> None:
-    """Begin as MoCo v3's transformers do (the official vits.py), in place.
+    """Initialise as MoCo v3's transformers (the official vits.py), in place.
 
-    Xavier-uniform matrices, where query, key and value are three of them; fixed sine-cosine positions, of which the
-    class token has zeros; and, with ``stop_grad_conv1``, patch embeddings that stay as drawn (Sec. 4.3).
+    Xavier-uniform matrices, with query, key and value as separate ones; fixed sine-cosine positions, zero for the class
+    token; and, with ``stop_grad_conv1``, a patch embedding frozen as initialised (Sec. 4.3).
     """
     for name, module in vit.named_modules():
         if isinstance(module, nn.Linear):
@@ -51,5 +51,5 @@ def _xavier_(layer: nn.Linear | nn.Conv2d, fan_in: int, fan_out: int) -> None:
 
 
 def drop_paths(module: nn.Module) -> list[DropPath]:
-    """The places where a residual branch is left out at random (stochastic depth: Huang et al. 2016)."""
+    """The modules that drop residual branches at random (stochastic depth: Huang et al. 2016)."""
     return [child for child in module.modules() if isinstance(child, DropPath)]

@@ -1,4 +1,4 @@
-"""Sounds to features, frame by frame (CPC, van den Oord et al. 2018, Sec. 3.1): strided convolutions, then a GRU."""
+"""Features of sounds, frame by frame (CPC, van den Oord et al. 2018, Sec. 3.1): strided convolutions, then a GRU."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ class Wave(nn.Module):
     """Waveforms [N, 1, T] -> frames z [N, T', hidden], T' = T over the product of the strides; frames -> contexts.
 
     Each convolution ends in a layer norm over the channels of a frame and a ReLU. The paper names no norm; Riviere et
-    al. (2020, arXiv:2002.02848) put one over channels in the place of batch norm, to steady the training.
+    al. (2020, arXiv:2002.02848) replaced batch norm by one over channels to stabilise training.
     """
 
     def __init__(self, *, hidden: int, context: int, kernels: Sequence[int], strides: Sequence[int]) -> None:
@@ -32,7 +32,7 @@ class Wave(nn.Module):
         return x.transpose(1, 2)
 
     def contexts(self, z: Tensor) -> Tensor:
-        """Frames [N, T', hidden] -> contexts [N, T', context], each of the frames up to its own."""
+        """Frames [N, T', hidden] -> contexts [N, T', context]; each depends on the frames up to its own."""
         return self.gru(z)[0]
 
 
@@ -44,12 +44,12 @@ WAVES: dict[str, dict[str, Any]] = {
 
 
 def wave_name(encoder: str) -> str:
-    """The key of :data:`WAVES` that an encoder asked for goes by; ``tiny`` is ``wave-tiny`` where there are sounds.
+    """The key of :data:`WAVES` for the name of an encoder; for sounds, ``tiny`` means ``wave-tiny``.
 
     Raises:
-        UserError: it is none of sounds.
+        UserError: not an encoder of sounds.
     """
     name = {"tiny": "wave-tiny"}.get(encoder, encoder)
     if name not in WAVES:
-        raise UserError(f"--encoder {encoder} is for images: of sounds it is wave, or tiny")
+        raise UserError(f"--encoder {encoder} is for images: use wave or tiny for sounds")
     return name

@@ -1,14 +1,14 @@
-"""The loop: look up, go back, step, write. The order is the heart of these methods, and it stands on one page."""
+"""The training loop: read, backward, step, write. The order is essential to these methods, and fits on one page."""
 
 from contrastkit import dist, optim
 from contrastkit.training.session import Session
 
 
 def fit(session: Session, *, start: int, end: int) -> int:
-    """Train from step ``start`` to step ``end`` of the schedule, or until the session asks to leave.
+    """Train from step ``start`` to step ``end`` of the schedule, or until the session stops it.
 
     Returns:
-        How many steps of the schedule are done.
+        The number of completed steps of the schedule.
     """
     method, recipe, optimizer = session.method, session.recipe, session.optimizer
     model = dist.data_parallel(method)

@@ -1,4 +1,4 @@
-"""How a recipe is run: everything that does not belong to the method."""
+"""How a recipe is run: all options that do not belong to the method."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
 from contrastkit.precision import Precision
 
-# What may differ between the starts of a run: where the data are, and how the training is run and watched.
+# Options that may change when a run is resumed: where the data are, and how the training is run and monitored.
 MAY_CHANGE = ("data", "data_dir", "download", "workers", "device", "save_every", "monitor_every", "max_bad")
 
 
@@ -21,19 +21,19 @@ class Options:
     data: Annotated[str, "Data set: a name, a folder of images or sounds, an .npz file, or NAME=DIR,NAME=DIR"]
     data_dir: Annotated[Path | None, "Directory of named data sets (default: $CONTRASTKIT_DATA)"] = None
     download: Annotated[bool, "Download a named data set that is not in --data-dir"] = False
-    val_fraction: Annotated[
-        float | None, "Hold out this share of the training images, drawn by --seed, as test set"
-    ] = None
-    workers: Annotated[int, "Processes that load data; by default 0 for images in memory, else one a core"] = 0
+    val_fraction: Annotated[float | None, "Share of the training images to hold out as test set, drawn by --seed"] = (
+        None
+    )
+    workers: Annotated[int, "Processes that load data; by default 0 for images in memory, else one per core"] = 0
     device: Annotated[str, "Device: cpu, cuda, cuda:1, or auto"] = "auto"
     seed: Annotated[int, "Random seed"] = 0
     precision: Annotated[Precision, "Arithmetic of the encoders; auto uses bfloat16 where the device supports it"] = (
         "auto"
     )
-    compile: Annotated[bool, "Run the encoders and heads through torch.compile"] = False
+    compile: Annotated[bool, "Compile encoders and heads with torch.compile"] = False
     max_bad: Annotated[float, "Largest share of unreadable images before training stops"] = MAX_BAD
-    save_every: Annotated[int, "Epochs between checkpoints that are kept; 0 keeps the last one only"] = 0
-    monitor_every: Annotated[int, "Epochs between evaluations of kNN accuracy and collapse; 0 is never"] = 1
+    save_every: Annotated[int, "Epochs between checkpoints to keep; 0 keeps only the last one"] = 0
+    monitor_every: Annotated[int, "Epochs between evaluations of kNN accuracy and collapse; 0 disables them"] = 1
 
     def __post_init__(self) -> None:
         for name in ("workers", "save_every", "monitor_every", "seed"):
@@ -42,10 +42,10 @@ class Options:
         if self.seed >= 2**63:
             raise UserError(f"--seed must be below 2^63, not {self.seed}")
         if not 0 <= self.max_bad <= 1:
-            raise UserError(f"--max-bad is a share in [0, 1], not {self.max_bad}")
+            raise UserError(f"--max-bad must lie in [0, 1], not {self.max_bad}")
 
     def open_data(self) -> DataSet:
-        """Open the data set. One process alone downloads it; the others then find it there."""
+        """Open the data set. Only the first process downloads it; the others wait."""
         if self.download and dist.rank() > 0:
             dist.barrier()
         data = open_data(

@@ -1,4 +1,4 @@
-"""What is to be trained, from what a user gives: the method's recipe for these data, or the record of a run."""
+"""Turn a user's request into a plan: from the method's recipe for these data, or from the record of a run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from contrastkit.names import DEFAULT_DATA
 from contrastkit.run import Run
 from contrastkit.training.options import Options
 
-Change = Callable[[Recipe], Recipe]  # puts the numbers that a user gives into a recipe
+Change = Callable[[Recipe], Recipe]  # puts a user's values into a recipe
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ def plan(
     Args:
         method: see :func:`contrastkit.methods.rows.recipes_of`.
         given: fields of :class:`Options`; the others take their defaults.
-        change: applied to the recipe that the images and the encoder lead to.
-        encoder: the encoder asked for, if any.
-        row: the row of the recipe; by default the images and the encoder choose.
-        out: the run folder; by default one below ``runs/`` that does not exist yet.
-        data: the data set, if it is open already.
+        change: applied to the chosen recipe.
+        encoder: the requested encoder, if any.
+        row: row of the recipe; by default chosen by the images and the encoder.
+        out: the run folder; by default a new one in ``runs/``.
+        data: the data set, if already open.
 
     Raises:
-        UserError: no such method, row or data, or numbers out of their bounds.
+        UserError: no such method, row or data, or a value out of bounds.
     """
     recipes = recipes_of(method)
     options = Options(**{"data": DEFAULT_DATA, **given, "data_dir": data_directory(given.get("data_dir"))})
@@ -79,19 +79,19 @@ def plan_resume(
     row: str | None = None,
     data: DataSet | None = None,
 ) -> Plan:
-    """Plan to resume a run: its record, with what the user gives. :func:`contrastkit.training.train` refuses what a
-    run cannot change.
+    """Plan to resume a run: its record, with the user's changes. :func:`contrastkit.training.train` refuses changes
+    that a run does not allow.
 
-    Args: as of :func:`plan`; ``path`` is the run folder.
+    Args: as for :func:`plan`; ``path`` is the run folder.
 
     Raises:
-        UserError: no run there, or one of another method.
+        UserError: no run in the folder, or one of another method.
     """
     record = Run.open(path, writes=False).record
     name, recipes = record["name"], recipes_of(method)
     if name not in recipes:
-        trained = name.rpartition("/")[0]
-        raise UserError(f"{path} holds a run of {name}, not of {method}: contrastkit train {trained} --resume {path}")
+        original = name.rpartition("/")[0]
+        raise UserError(f"{path} holds a run of {name}, not of {method}: contrastkit train {original} --resume {path}")
     if row is not None and row != name.rpartition("/")[2]:
         raise UserError(f"a run keeps its recipe: {path} is {name}; drop --recipe")
     recipe = change(recipes[name].from_json(record["recipe"]))
@@ -102,7 +102,7 @@ def plan_resume(
 
 
 def absolute(data: str) -> str:
-    """A set's name, or paths that hold from any folder: a run can be resumed and evaluated from elsewhere."""
+    """A data set's name, or absolute paths, so that the run can be resumed and evaluated from any folder."""
     if data in data_names():
         return data
     if Path(data).exists():
@@ -123,5 +123,5 @@ def free_folder(name: str, data: str) -> str:
 
 
 def replaced(numbers: Mapping[str, Any]) -> Change:
-    """A change of a recipe's fields by name."""
+    """The change that replaces a recipe's fields by name."""
     return lambda recipe: replace(recipe, **numbers)

@@ -1,4 +1,4 @@
-"""What a training measures of itself and reports: its clock, its losses, where it is."""
+"""Progress of a training: clock, losses, and the reporters that receive them."""
 
 import contextlib
 import math
@@ -20,7 +20,7 @@ from contrastkit.types import Batch, Step
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a training is, for a progress line."""
+    """The state of a training, for a progress line."""
 
     step: int
     steps: int  # of the whole schedule
@@ -28,7 +28,7 @@ class Progress:
     epochs: int
     loss: float
     images_per_s: float
-    seconds_left: float  # at this speed, without evaluations
+    seconds_left: float  # at the current speed, without evaluations
     waiting: float  # share of the time spent waiting for data
     memory_mib: float
     evaluation: dict[str, float]  # the monitor's latest; empty before the first
@@ -42,13 +42,13 @@ class Progress:
 
 
 class Reporter(Protocol):
-    """Receives what a training reports. The command line draws it, a test collects it."""
+    """Receives the reports of a training: the command line displays them, a test collects them."""
 
     def log(self, line: str) -> None:
-        """Take a line that is worth reading later, too: it also goes to log.txt."""
+        """Receive a line of lasting interest, which also goes to log.txt."""
 
     def on_step(self, progress: Progress) -> None:
-        """Take the progress, every few steps."""
+        """Receive the progress, every few steps."""
 
 
 class NullReporter:
@@ -62,7 +62,7 @@ class NullReporter:
 
 
 class TeeReporter:
-    """A reporter that passes everything on, and writes the lines to the run's log.txt."""
+    """A reporter that forwards everything, and writes lines to the run's log.txt."""
 
     def __init__(self, reporter: Reporter, run: Run) -> None:
         self.on_step, self._reporter, self._run = reporter.on_step, reporter, run
@@ -73,9 +73,9 @@ class TeeReporter:
 
 
 class Meter:
-    """What the loop measures: losses, the clock of the training (evaluation and checkpoints excluded), the waiting.
+    """Measures the loop: losses, training time (without evaluation and checkpoints), and time spent waiting for data.
 
-    Losses stay on the device until :meth:`read`. The means of an epoch survive a resume in its middle.
+    Losses stay on the device until :meth:`read`. The means of an epoch survive a resume within it.
     """
 
     def __init__(self, batch: int) -> None:
@@ -83,7 +83,7 @@ class Meter:
         self.seconds = 0.0  # of training, since the run began
         self.unsaved = 0.0  # of training, since the last checkpoint
         self.sums: dict[str, float] = {}  # over the epoch
-        self.count = 0  # steps of the epoch that are in sums
+        self.count = 0  # steps of the epoch included in sums
         self.loss = math.nan  # newest
         self.images_per_s = math.nan  # since this start
         self._pending: list[dict[str, Tensor]] = []
@@ -108,7 +108,7 @@ class Meter:
 
     @contextlib.contextmanager
     def excluded(self) -> Iterator[None]:
-        """Time in here is not training."""
+        """Exclude the time in this context from training."""
         self._lap()
         try:
             yield
@@ -116,11 +116,11 @@ class Meter:
             self._since = time.perf_counter()
 
     def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Pass batches on, and count the time until each is there."""
+        """Yield the batches, and measure the time spent waiting for each."""
         while True:
-            began = time.perf_counter()
+            started = time.perf_counter()
             batch = next(batches, None)
-            self._waited += time.perf_counter() - began
+            self._waited += time.perf_counter() - started
             if batch is None:
                 return
             yield batch
@@ -130,10 +130,10 @@ class Meter:
         self._images += self.batch
 
     def read(self) -> tuple[int, float] | None:
-        """Bring the losses to the host.
+        """Transfer the losses to the host.
 
         Returns:
-            None, or the first loss that is not finite, after how many steps were read before it.
+            None, or the number of finite losses before the first that is not finite, and that loss.
         """
         names = list(self._pending[0])
         values = torch.stack([torch.stack([p[n].float() for n in names]) for p in self._pending])
@@ -169,7 +169,7 @@ class Meter:
         )
 
     def end_epoch(self) -> dict[str, float]:
-        """The means of the epoch; the next one starts from zero."""
+        """The means of the epoch; resets them for the next one."""
         means = {name: total / self.count for name, total in self.sums.items()}
         self.sums, self.count = {}, 0
         return {
@@ -191,18 +191,18 @@ class Meter:
 
 def epoch_line(row: dict[str, float], progress: Progress) -> str:
     """An epoch's row of metrics as a line of text."""
-    words = [f"epoch {row['epoch']:.0f}/{progress.epochs}", f"loss {row['loss']:.4f}", progress.pace]
+    parts = [f"epoch {row['epoch']:.0f}/{progress.epochs}", f"loss {row['loss']:.4f}", progress.pace]
     if "knn" in row:
-        words.append(f"kNN {row['knn']:.1%}")
+        parts.append(f"kNN {row['knn']:.1%}")
     if "std" in row:
-        words.append(f"std {row['std']:.2f}/sqrt(d)")
+        parts.append(f"std {row['std']:.2f}/sqrt(d)")
     if "rank" in row:
-        words.append(f"rank {row['rank']:.0f}")
-    return "  ".join(words)
+        parts.append(f"rank {row['rank']:.0f}")
+    return "  ".join(parts)
 
 
 def _memory_mib() -> float:
-    """Peak memory: of the GPU in use, else of this process."""
+    """Peak memory of the GPU in use, else of this process."""
     if torch.cuda.is_available() and (peak := torch.cuda.max_memory_allocated()):
         return peak / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,4 +1,4 @@
-"""What surrounds the steps of a training: measuring, reporting, evaluating, saving, and when to leave."""
+"""Everything around the steps of a training: measuring, reporting, evaluating, saving, stopping."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from contrastkit.training.progress import Meter, Reporter, epoch_line
 from contrastkit.training.signals import Signals
 from contrastkit.types import Batch, Step
 
-CHECK_EVERY = 10  # steps between looks at the losses on the host: each look waits for the device
-SAVE_SECONDS = 900.0  # within a long epoch, a checkpoint after this much training
+CHECK_EVERY = 10  # steps between transfers of the losses to the host, each of which waits for the device
+SAVE_SECONDS = 900.0  # training time between checkpoints within a long epoch
 
 
 class Session:
@@ -26,7 +26,7 @@ class Session:
     end of an epoch evaluates, records and saves.
 
     Attributes:
-        stopped: a signal, to any of the processes, made :meth:`after_step` ask to leave.
+        stopped: whether a signal to any process made :meth:`after_step` stop the loop.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Session:
         self.stopped = False
 
     def resume(self) -> int:
-        """Put the run's last checkpoint back; return the steps done."""
+        """Restore the run's last checkpoint; return the number of completed steps."""
         step = 0
         if self.run.last.exists():
             step = state.restore(self.run, self.name, self.method, self.optimizer, self.meter, self.device)
@@ -65,7 +65,7 @@ class Session:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Catch signals and run the clock."""
+        """Catch signals and measure time."""
         with self.signals, self.meter.running():
             yield
 
@@ -73,10 +73,10 @@ class Session:
         return self.meter.timed(batches)
 
     def after_step(self, step: int, out: Step) -> bool:
-        """Account for a step that is done, the ``step``-th of the schedule from 1.
+        """Process the end of a step, the ``step``-th of the schedule, counted from 1.
 
         Returns:
-            Whether to leave the loop; everything is saved then.
+            Whether to leave the loop; if so, everything has been saved.
 
         Raises:
             UserError: a loss or a weight is not finite, or too many images are unreadable.
@@ -104,8 +104,8 @@ class Session:
 
     def _read_losses(self, step: int) -> None:
         first = step - self.meter.unread + 1
-        if (bad := self.meter.read()) is not None:
-            i, loss = bad
+        if (failure := self.meter.read()) is not None:
+            i, loss = failure
             lr = self.recipe.schedule_at((step - 1) / self.steps).lr
             raise UserError(
                 f"the loss is {loss} at step {first + i}, learning rate {lr:.3g}: "
@@ -113,7 +113,7 @@ class Session:
             )
 
     def _end_epoch(self, step: int) -> dict[str, float]:
-        """Evaluate if it is due; record the epoch's metrics."""
+        """Evaluate if due; record the epoch's metrics."""
         epoch = step // self.loader.steps_per_epoch
         lr = self.recipe.schedule_at((step - 1) / self.steps).lr
         row = {

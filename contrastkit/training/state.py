@@ -1,4 +1,4 @@
-"""The state of a training: what a checkpoint holds, and how it is put back."""
+"""The state of a training: saving it to a checkpoint, and restoring it."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ def save(
     *,
     keep: str | None = None,
 ) -> None:
-    """Write the state after ``step`` steps; all ranks call it together.
+    """Write the state after ``step`` steps; to be called on all ranks together.
 
-    The checkpoint holds the mean of the ranks' batch-norm statistics; the method keeps this rank's own.
+    The checkpoint stores the mean of the ranks' batch-norm statistics; the method keeps this rank's own.
 
     Args:
-        keep: name of a copy beside the last checkpoint that later ones leave alone.
+        keep: name of a copy beside the last checkpoint that is never overwritten.
 
     Raises:
         UserError: a weight is not finite; nothing is written.
@@ -52,27 +52,29 @@ def save(
 def restore(
     run: Run, name: str, method: Method, optimizer: torch.optim.Optimizer, meter: Meter, device: torch.device
 ) -> int:
-    """Put the last checkpoint back; return its step.
+    """Restore the last checkpoint; return its step.
 
     Raises:
         UserError: the checkpoint cannot be read, or belongs to another run.
     """
     state = run.load()
     if state["name"] != name:
-        raise UserError(f"{run.path} holds a checkpoint of {state['name']}, not of {name}")
+        raise UserError(f"{run.path} has a checkpoint of {state['name']}, not of {name}")
     try:
         method.load_state_dict(state["method"])
         optimizer.load_state_dict(state["optimizer"])
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"{run.last} does not fit the run's recipe.json: one of them is of another run") from error
-    if len(state["own"]) == dist.world_size():  # else the mean statistics serve, and fresh generators
+        raise UserError(
+            f"{run.last} does not match the run's recipe.json: one of them belongs to another run"
+        ) from error
+    if len(state["own"]) == dist.world_size():  # otherwise use the mean statistics and fresh generators
         restore_rank_state(state["own"][dist.rank()], method, device)
     meter.load_state_dict(state["meter"])
     return state["step"]
 
 
 def rank_state(method: Method, device: torch.device) -> dict[str, Any]:
-    """What each process has to itself: its generators, and its batch-norm statistics, of which others see the mean."""
+    """State of this process alone: its generators, and its batch-norm statistics before averaging."""
     return {
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -90,7 +92,7 @@ def restore_rank_state(state: dict[str, Any], method: Method, device: torch.devi
 
 
 def write_encoder(method: Method, run: Run) -> None:
-    """Write encoder.safetensors: what remains after training."""
+    """Write encoder.safetensors, the result of training."""
     from safetensors.torch import save_file
 
     tensors = {k: v.detach().cpu().contiguous() for k, v in method.online.encoder.state_dict().items()}

@@ -63,7 +63,7 @@ def test_seven_rows_measured_beside_the_published_ones(
 
     # Other budgets are not mixed with these.
     assert main([*command, "--epochs=2"]) == 2
-    assert "another recipe: give another --out" in capsys.readouterr().err
+    assert "another recipe: choose another --out" in capsys.readouterr().err
     (tmp_path / "all" / "ablation.json").write_text("{")
     assert main(command) == 2
     assert "is damaged" in capsys.readouterr().err

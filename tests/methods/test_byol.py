@@ -72,12 +72,12 @@ def outputs(method: BYOL, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
 
 def assert_same_gradients(method: nn.Module, truth: nn.Module) -> None:
     """Within float32's reach: a bias in front of batch norm has a gradient of 0 but for rounding."""
-    right = {name: p.grad for name, p in truth.named_parameters() if p.grad is not None}
-    found = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
-    assert found.keys() == right.keys() and not any(name.startswith("target") for name in found)
-    largest = max(float(g.abs().max()) for g in right.values())
-    for name, g in right.items():
-        torch.testing.assert_close(found[name], g, rtol=1e-3, atol=1e-5 * largest, msg=(name + ": {}").format)
+    reference = {name: p.grad for name, p in truth.named_parameters() if p.grad is not None}
+    actual = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+    assert actual.keys() == reference.keys() and not any(name.startswith("target") for name in actual)
+    largest = max(float(g.abs().max()) for g in reference.values())
+    for name, g in reference.items():
+        torch.testing.assert_close(actual[name], g, rtol=1e-3, atol=1e-5 * largest, msg=(name + ": {}").format)
 
 
 def random_pair(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -90,12 +90,12 @@ def test_regression_and_its_gradient_are_equation_2() -> None:
     truth = p.clone().requires_grad_()
     expected = regression_loop(truth, z)
     expected.backward()
-    mine = p.float().requires_grad_()
-    found = losses.regression(mine, z.float())
-    found.mean().backward()
-    assert found.shape == (N,) and found.dtype == torch.float32
-    assert found.mean().item() == pytest.approx(expected.item(), rel=1e-6)
-    torch.testing.assert_close(mine.grad.double(), truth.grad, rtol=1e-4, atol=1e-6)
+    single = p.float().requires_grad_()
+    actual = losses.regression(single, z.float())
+    actual.mean().backward()
+    assert actual.shape == (N,) and actual.dtype == torch.float32
+    assert actual.mean().item() == pytest.approx(expected.item(), rel=1e-6)
+    torch.testing.assert_close(single.grad.double(), truth.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_regression_of_equal_opposite_and_orthogonal_vectors() -> None:
@@ -206,8 +206,8 @@ def test_biases_and_norms_are_neither_decayed_nor_adapted() -> None:
     assert (matrices.decay, matrices.adapt, rest.decay, rest.adapt) == (True, True, False, False)
     assert all(p.ndim > 1 for p in matrices.params) and all(p.ndim == 1 for p in rest.params)
     method = build()
-    held = sum(p.numel() for group in method.param_groups() for p in group.params)
-    assert held == sum(p.numel() for part in (method.online, method.predictor) for p in part.parameters())
+    grouped = sum(p.numel() for group in method.param_groups() for p in group.params)
+    assert grouped == sum(p.numel() for part in (method.online, method.predictor) for p in part.parameters())
 
 
 @pytest.mark.parametrize("projector", ["none", "batch", "layer"])
@@ -231,8 +231,8 @@ def test_without_batch_norm_no_image_knows_of_another() -> None:
     def parts(method: BYOL, n: int) -> float:
         """The mean loss over the batch in parts of n images."""
         rows = [slice(i, i + n) for i in range(0, N, n)]
-        found = [method(Batch([x[r] for x in b.views], b.index[r], b.label[r]), 0.0).loss.item() for r in rows]
-        return sum(found) / len(found)
+        actual = [method(Batch([x[r] for x in b.views], b.index[r], b.label[r]), 0.0).loss.item() for r in rows]
+        return sum(actual) / len(actual)
 
     assert parts(method, 1) == pytest.approx(parts(method, N), rel=1e-5)
     assert parts(build(), N // 2) != pytest.approx(parts(build(), N), rel=1e-4)  # with batch norm it does
@@ -305,11 +305,11 @@ def test_the_debates_seven_rows() -> None:
         "layer norm": ("layer", "layer", False, 29.4),
     }
     base = recipe(projector_norm="layer", epochs=7)
-    found = ablation(base)
-    assert list(found) == [*published, "random"] == list(ABLATION)
-    assert found["random"] is None and ABLATION["random"][1] == 28.8
+    actual = ablation(base)
+    assert list(actual) == [*published, "random"] == list(ABLATION)
+    assert actual["random"] is None and ABLATION["random"][1] == 28.8
     for name, (projector, predictor, contrastive, accuracy) in published.items():
-        row = found[name]
+        row = actual[name]
         assert row is not None and ABLATION[name][1] == accuracy
         assert (row.projector_norm, row.predictor_norm, row.negatives > 0) == (projector, predictor, contrastive)
         differ = {f.name for f in fields(row) if getattr(row, f.name) != getattr(base, f.name)}
@@ -328,7 +328,7 @@ def test_the_debates_seven_rows() -> None:
         ({"hidden": 0}, "--hidden must be at least 1"),
         ({"negatives": -1}, "--negatives must not be negative"),
         ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
-        ({"views": RECIPES["byol/tiny"].views[:1]}, "two views, 1 are given"),
+        ({"views": RECIPES["byol/tiny"].views[:1]}, "two views, not 1"),
         (
             {"encoder": "timm:resnet10t", "encoder_norm": "group"},
             "only tiny and untrained torchvision ResNets support group norm",

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contrastkit.cli.main import main
 from PIL import Image
 from torch import Tensor, nn
 
 import contrastkit
 from contrastkit.bench import measure
-from contrastkit.cli.main import main
 from contrastkit.colour import COLOURS
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
@@ -124,10 +124,10 @@ def step(method: CMC, b: Batch, progress: float) -> Step:
 def test_loss_and_gradient_are_the_papers(colour: str, objective: str, loss: str) -> None:
     method, b = build(colour=colour, objective=objective, loss=loss), batch()
     expected = whole(method, b, objective, {}, 0.0)
-    found = method(b, 0.0).loss
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    for g, want in zip(gradients(found, method), gradients(expected, method), strict=True):
-        torch.testing.assert_close(g, want, atol=3e-4 * want.abs().max().clamp(min=1e-3).item(), rtol=0)
+    actual = method(b, 0.0).loss
+    assert actual.item() == pytest.approx(expected.item(), rel=1e-5)
+    for g, g_expected in zip(gradients(actual, method), gradients(expected, method), strict=True):
+        torch.testing.assert_close(g, g_expected, atol=3e-4 * g_expected.abs().max().clamp(min=1e-3).item(), rtol=0)
 
 
 def test_of_two_views_the_core_is_the_full_graph_and_of_three_it_is_not() -> None:
@@ -150,15 +150,15 @@ def test_every_ordered_pair_has_a_Z_of_its_own_from_the_first_batch(colour: str,
         V = method.V
         assert method.bank.Z.shape == (V - 1, V) and len(constants) == V * (V - 1)
         for (anchor, target), Z in constants.items():
-            found = method.bank.Z[(target - anchor) % V - 1, target].item()
-            assert found == pytest.approx(Z, rel=1e-5)
+            actual = method.bank.Z[(target - anchor) % V - 1, target].item()
+            assert actual == pytest.approx(Z, rel=1e-5)
         others: dict[tuple[int, int], float] = {}
         whole(method, second, "full", others, 0.1)
         expected = whole(method, second, "full", dict(constants), 0.1)
         assert step(method, second, 0.1).loss.item() == pytest.approx(expected.item(), rel=1e-5)
         for (anchor, target), Z in constants.items():
-            found = method.bank.Z[(target - anchor) % V - 1, target].item()
-            assert found == pytest.approx(m_z * Z + (1 - m_z) * others[anchor, target], rel=1e-5)
+            actual = method.bank.Z[(target - anchor) % V - 1, target].item()
+            assert actual == pytest.approx(m_z * Z + (1 - m_z) * others[anchor, target], rel=1e-5)
 
 
 def test_after_step_moves_the_rows_of_every_view() -> None:
@@ -286,8 +286,8 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({}, {"channels": 1}, "made of RGB images, these have 1 channel"),
         ({}, {"channels": 4}, "made of RGB images, these have 4 channel"),
         ({"K": M + 1}, {}, "--K 41 draws are more than the 40 images"),
-        ({"K": 1}, {"images": 1}, "there is only one"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, {}, "channels of one augmented image, 2 images are given"),
+        ({"K": 1}, {"images": 1}, "at least two images"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, {}, "give one view, not 2"),
         ({"colour": "labb"}, {}, "unknown colour space 'labb', did you mean 'lab'"),
         ({"encoder": "timm:resnet10t"}, {}, "use --width 1"),
         ({"centre": True, "batch": 1}, {}, "--centre is a batch norm"),
@@ -346,16 +346,16 @@ def test_a_run_on_two_senses_is_judged_by_retrieval(
     assert main(["train", "cmc", data, f"--out={out}", "--val-fraction=0.25", "--monitor-every=0", *numbers]) == 0
     assert f"contrastkit retrieve {out}" in capsys.readouterr().out
     assert main(["retrieve", str(out), "--workers=0"]) == 0
-    found = json.loads((out / "retrieval.json").read_text())["retrieval"]
-    assert list(found) == ["rgb -> depth", "depth -> rgb"]
-    assert all(one["n"] == 12 and one["median_rank"] < 4 for one in found.values()), "chance is 6.5"
+    actual = json.loads((out / "retrieval.json").read_text())["retrieval"]
+    assert list(actual) == ["rgb -> depth", "depth -> rgb"]
+    assert all(one["n"] == 12 and one["median_rank"] < 4 for one in actual.values()), "chance is 6.5"
     assert "chance" in capsys.readouterr().out
 
     turned = f"--data=depth={tmp_path / 'depth'},rgb={tmp_path / 'rgb'}"
     assert main(["retrieve", str(out), turned, "--val-fraction=0.25"]) == 2
     assert "was trained on rgb, depth, but depth+rgb has depth, rgb" in capsys.readouterr().err
     assert main(["train", "cmc", data, f"--out={tmp_path / 'none'}", *numbers, "--colour=ycbcr"]) == 2
-    assert "have views of their own" in capsys.readouterr().err
+    assert "these data have several modalities" in capsys.readouterr().err
 
     other = tmp_path / "moco"
     quick = ["--encoder=tiny", "--size=12", "--batch=32", "--K=64", "--epochs=1", "--monitor-every=0", "--device=cpu"]

@@ -51,8 +51,14 @@ every_row = pytest.mark.parametrize("name", ROWS)
 
 def context(recipe: Recipe, **changes: int) -> BuildContext:
     """What a row meets here: images of three channels, or sounds."""
-    usual = {"channels": 1 if recipe.modality is Modality.SOUND else 3, "size": 16, "images": 64, "world": 1, "seed": 0}
-    return BuildContext(**usual | changes)  # type: ignore[arg-type]
+    defaults = {
+        "channels": 1 if recipe.modality is Modality.SOUND else 3,
+        "size": 16,
+        "images": 64,
+        "world": 1,
+        "seed": 0,
+    }
+    return BuildContext(**defaults | changes)  # type: ignore[arg-type]
 
 
 def build(name: str, *, seed: int = 0) -> Method:
@@ -86,7 +92,7 @@ def optimizer(method: Method, lr: float = 0.05) -> torch.optim.Optimizer:
     return build_optimizer(method.param_groups(), "sgd", lr=lr, weight_decay=1e-4)
 
 
-def kept(out: Step) -> list[Tensor]:
+def memory_of(out: Step) -> list[Tensor]:
     """Every tensor of a step that outlives it."""
     return [x for x in tree_leaves((out.memory, out.logs)) if isinstance(x, Tensor)]
 
@@ -120,7 +126,7 @@ def test_forward_is_a_function_of_state_batch_and_progress(name: str) -> None:
     torch.manual_seed(2)
     two = second(batch(name), 0.5)
     assert torch.equal(one.loss, two.loss)
-    assert all(torch.equal(x, y) for x, y in zip(kept(one), kept(two), strict=True))
+    assert all(torch.equal(x, y) for x, y in zip(memory_of(one), memory_of(two), strict=True))
 
 
 @every_row
@@ -135,7 +141,7 @@ def test_all_that_is_trained_gets_a_gradient_and_no_target_does(name: str) -> No
             assert p.grad is None and key.endswith(".bias") and not p.any(), key
         else:
             assert p.grad is not None and p.grad.abs().sum() > 0, key
-    assert not any(x.requires_grad for x in kept(out)), "what is kept would keep the graph alive"
+    assert not any(x.requires_grad for x in memory_of(out)), "what is kept would keep the graph alive"
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_batch_norm_lets_a_context_know_what_is_below() -> None:
     method, x = build(norm="batch"), images()
     difference = contexts(method, changed_below(x, 0, 0), 0)[:, 0] - contexts(method, x, 0)[:, 0]
     assert difference.abs().max() > 1e-2
-    assert "batch norm mixes the patches" in method.notices[0]
+    assert "batch norm lets a context see" in method.notices[0]
     assert not build().notices
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in build().modules())
 
@@ -290,11 +290,11 @@ def test_context_and_matrices_are_trained() -> None:
     [
         (
             {"patch": 16},
-            r"views of 15 px have 0 rows of patches \(--patch 16, --stride 3\), and none lies 3 below another: "
+            r"views of 15 px have 0 rows of patches \(--patch 16, --stride 3\), too few to predict 3 ahead: "
             "lower --steps-to-predict or --patch",
         ),
-        ({"steps_to_predict": 3}, "views of 15 px have 4 rows of patches .* none lies 4 below another"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, "CPC predicts patches of one view from others of it, 2 views"),
+        ({"steps_to_predict": 3}, "views of 15 px have 4 rows of patches .* too few to predict 4 ahead"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, "give one view, not 2"),
         ({"directions": 5}, "--directions must be 1 to 4, not 5"),
         ({"stages": 2}, "--stages must be 3 or 4, not 2"),
         ({"patch": 0}, "--patch must be at least 1, not 0"),

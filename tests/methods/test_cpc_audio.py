@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from contrastkit.cli.main import main
 from torch import Tensor
 
 import contrastkit
 from contrastkit.augment import Window, middle, windows
-from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cpc_audio import CPCAudio, CPCAudioRecipe
@@ -25,8 +25,8 @@ N, T, K, TAU = 3, 800, 2, 0.5  # sounds, samples (10 frames of 80), steps ahead
 def recipe(**numbers: Any) -> CPCAudioRecipe:
     row = RECIPES["cpc-audio/tiny"]
     assert isinstance(row, CPCAudioRecipe)
-    usual: dict[str, Any] = {"batch": N, "steps_to_predict": K, "tau": TAU, "views": (Window(size=T),)}
-    return replace(row, **usual | numbers)
+    defaults: dict[str, Any] = {"batch": N, "steps_to_predict": K, "tau": TAU, "views": (Window(size=T),)}
+    return replace(row, **defaults | numbers)
 
 
 def build(**numbers: Any) -> CPCAudio:
@@ -67,22 +67,22 @@ def test_loss_and_gradient_are_the_papers() -> None:
     z64, c64 = z.detach().double().requires_grad_(), c.detach().double().requires_grad_()
     expected = equation(method, z64, c64)
     expected.backward()
-    found = method(b, 0.0)
-    assert found.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    actual = method(b, 0.0)
+    assert actual.loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
-    taken: dict[str, Tensor] = {}
+    gradients: dict[str, Tensor] = {}
     encoder = method.online.encoder
     frames, contexts = encoder.frames, encoder.contexts
 
-    def kept(name: str, x: Tensor) -> Tensor:
-        x.register_hook(lambda g: taken.__setitem__(name, taken.get(name, 0) + g))
+    def record(name: str, x: Tensor) -> Tensor:
+        x.register_hook(lambda g: gradients.__setitem__(name, gradients.get(name, 0) + g))
         return x
 
-    encoder.frames = lambda x: kept("z", frames(x))  # type: ignore[assignment]
-    encoder.contexts = lambda x: kept("c", contexts(x.detach()))  # type: ignore[assignment]
+    encoder.frames = lambda x: record("z", frames(x))  # type: ignore[assignment]
+    encoder.contexts = lambda x: record("c", contexts(x.detach()))  # type: ignore[assignment]
     method(b, 0.0).loss.backward()
-    torch.testing.assert_close(taken["z"].double(), z64.grad, atol=1e-6, rtol=1e-4)
-    torch.testing.assert_close(taken["c"].double(), c64.grad, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(gradients["z"].double(), z64.grad, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(gradients["c"].double(), c64.grad, atol=1e-6, rtol=1e-4)
 
 
 def test_top1_is_the_share_of_predictions_that_find_their_frame() -> None:
@@ -188,13 +188,16 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert main(["train", "moco", f"--data={images}", f"--out={moco}", *quick]) == 0
     capsys.readouterr()
     for command, says in (
-        (["train", "cpc-audio", out], "holds images, this method learns from sounds"),
-        (["train", "moco", f"--data={sounds}", out], "holds sounds, this method learns from images: use cpc-audio"),
-        (["train", "cpc-audio", f"--data={sounds}", out, "--encoder=resnet18"], "of sounds it is wave, or tiny"),
-        (["train", "cpc-audio", f"--data={sounds}", out, "--encoder=tiny", "--size=640"], "8 frames, and none lies 8"),
+        (["train", "cpc-audio", out], "contains images, this method learns from sounds"),
+        (["train", "moco", f"--data={sounds}", out], "contains sounds, this method learns from images: use cpc-audio"),
+        (["train", "cpc-audio", f"--data={sounds}", out, "--encoder=resnet18"], "use wave or tiny for sounds"),
+        (
+            ["train", "cpc-audio", f"--data={sounds}", out, "--encoder=tiny", "--size=640"],
+            "8 frames, too few to predict 8",
+        ),
         (["train", "cpc-audio", f"--data={sounds}", out, "--tau=0"], "--tau must be above 0"),
         (["knn", "--encoder=pixels", f"--data={sounds}"], "--encoder pixels is for images"),
-        (["knn", "--encoder=resnet18", f"--data={sounds}"], "of sounds it is wave, or tiny"),
+        (["knn", "--encoder=resnet18", f"--data={sounds}"], "use wave or tiny for sounds"),
         (["knn", "--encoder=wave", f"--data={images}"], "is for sounds"),
         (["train", "moco", f"--data={images}", out, "--encoder=wave"], "is for sounds"),
         (["probe", "--encoder=tiny", f"--data={sounds}", "--val-fraction=0.2", "--protocol=moco"], "these are sounds"),

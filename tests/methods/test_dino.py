@@ -26,9 +26,9 @@ TAU_S, TAU_T = 0.1, 0.04
 
 
 def recipe(row: str = "tiny", **numbers: Any) -> DINORecipe:
-    found = RECIPES[f"dino/{row}"]
-    assert isinstance(found, DINORecipe)
-    return replace(found, **{"batch": N, "out_dim": K, "hidden": 32, "bottleneck": 16, **numbers})
+    base = RECIPES[f"dino/{row}"]
+    assert isinstance(base, DINORecipe)
+    return replace(base, **{"batch": N, "out_dim": K, "hidden": 32, "bottleneck": 16, **numbers})
 
 
 def build(row: str = "tiny", *, size: int = 16, seed: int = 3, **numbers: Any) -> DINO:
@@ -88,15 +88,15 @@ def scores(V: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 def test_loss_is_equation_3(V: int) -> None:
     student, teacher, centre = scores(V)
     weights = torch.linspace(0.5, 2, N)  # each row's gradient by itself
-    mine = student.clone().requires_grad_()
-    found = losses.dino(mine, teacher, centre, tau_s=TAU_S, tau_t=TAU_T)
-    (found * weights).sum().backward()
+    ours = student.clone().requires_grad_()
+    actual = losses.dino(ours, teacher, centre, tau_s=TAU_S, tau_t=TAU_T)
+    (actual * weights).sum().backward()
     theirs = student.double().requires_grad_()
     expected = torch.stack(dino_loop(theirs, teacher.double(), centre.double(), TAU_S, TAU_T))
     (expected * weights.double()).sum().backward()
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(mine.grad.double(), theirs.grad, atol=1e-6, rtol=1e-4)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.double(), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, atol=1e-6, rtol=1e-4)
 
 
 def test_loss_is_lightlys() -> None:
@@ -105,8 +105,8 @@ def test_loss_is_lightlys() -> None:
     theirs = lightly.DINOLoss(output_dim=K, teacher_temp=TAU_T, student_temp=TAU_S)
     theirs.center.copy_(centre)
     expected = theirs(list(teacher), list(student), teacher_temp=TAU_T)
-    found = losses.dino(student, teacher, centre, tau_s=TAU_S, tau_t=TAU_T).mean()
-    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    actual = losses.dino(student, teacher, centre, tau_s=TAU_S, tau_t=TAU_T).mean()
+    assert actual.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_uniform_student_pays_log_k_and_a_good_one_the_teachers_entropy() -> None:
@@ -116,8 +116,8 @@ def test_a_uniform_student_pays_log_k_and_a_good_one_the_teachers_entropy() -> N
     assert build().chance_loss == pytest.approx(math.log(K))
     p = losses.sharpened(teacher[0], centre, TAU_T)
     student = (teacher[0] - centre) * TAU_S / TAU_T
-    found = losses.dino(student.expand(2, -1, -1), teacher[:1].expand(2, -1, -1), centre, tau_s=TAU_S, tau_t=TAU_T)
-    torch.testing.assert_close(found, -(p * p.log()).sum(-1))
+    actual = losses.dino(student.expand(2, -1, -1), teacher[:1].expand(2, -1, -1), centre, tau_s=TAU_S, tau_t=TAU_T)
+    torch.testing.assert_close(actual, -(p * p.log()).sum(-1))
 
 
 class Largest(TorchDispatchMode):
@@ -251,8 +251,8 @@ def test_only_matrices_are_decayed_and_more_at_the_end() -> None:
     numbers = recipe("imagenet")
     optimizer = build_optimizer(method.param_groups(), "adamw", lr=0.1, weight_decay=numbers.weight_decay)
     for progress, decay in ((0.0, 0.04), (0.5, 0.22), (1.0, 0.4)):
-        wanted = 0.4 + 0.5 * (0.04 - 0.4) * (1 + math.cos(math.pi * progress))
-        apply_schedule(optimizer, progress, SchedulePoint(lr=0.1, weight_decay=wanted))
+        scheduled = 0.4 + 0.5 * (0.04 - 0.4) * (1 + math.cos(math.pi * progress))
+        apply_schedule(optimizer, progress, SchedulePoint(lr=0.1, weight_decay=scheduled))
         assert [group["weight_decay"] for group in optimizer.param_groups] == pytest.approx([decay, 0, decay])
 
 
@@ -342,7 +342,7 @@ def test_a_transformer_takes_global_and_local_crops() -> None:
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
-        ({"views": RECIPES["dino/tiny"].views[:1]}, "two global views and any number of local ones, 1 is given"),
+        ({"views": RECIPES["dino/tiny"].views[:1]}, "two global views and any number of local ones, not 1"),
         ({"out_dim": 1}, "--out-dim must be at least 2"),
         ({"layers": 0}, "--layers must be at least 1"),
         ({"tau_t": 0.0}, "--tau-t must be above 0"),

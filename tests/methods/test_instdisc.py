@@ -106,10 +106,10 @@ def test_loss_and_gradient_are_the_papers(loss: str, proximal: float) -> None:
     else:
         expected = softmax_loop(v, bank, rows) if loss == "softmax" else full_loop(v, bank, b.index)
     expected = expected + proximal * proximal_loop(v, bank, b.index)
-    found = method(b, 0.0).loss
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
-    for g, want in zip(gradients(found, method), gradients(expected, method), strict=True):
-        torch.testing.assert_close(g, want, atol=2e-4 * want.abs().max().item(), rtol=0)
+    actual = method(b, 0.0).loss
+    assert actual.item() == pytest.approx(expected.item(), rel=1e-5)
+    for g, g_expected in zip(gradients(actual, method), gradients(expected, method), strict=True):
+        torch.testing.assert_close(g, g_expected, atol=2e-4 * g_expected.abs().max().item(), rtol=0)
 
 
 @torch.no_grad()
@@ -306,9 +306,9 @@ def test_the_rate_is_the_official_codes() -> None:
     [
         ({"K": M + 1}, M, "--K 41 draws are more than the 40 images"),
         ({"loss": "softmax", "K": 4096}, 3000, "--K 4096 draws are more than the 3000 images"),
-        ({"K": 1}, 1, "there is only one"),
-        ({"loss": "full"}, 1, "there is only one"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, M, "one view of an image, 2 are given"),
+        ({"K": 1}, 1, "at least two images"),
+        ({"loss": "full"}, 1, "at least two images"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, M, "one view of an image, not 2"),
         ({"centre": True, "batch": 1}, M, "--centre is a batch norm"),
         ({"K": 0}, M, "--K must be at least 1"),
         ({"dim": 0}, M, "--dim must be at least 1"),

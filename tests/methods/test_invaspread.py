@@ -70,10 +70,10 @@ def test_loss_and_gradient_are_the_equations(spread: float, tau: float) -> None:
     expected = torch.stack(rows_by_loops(truth, tau))
     expected.sum().backward()
     f = truth.detach().float().requires_grad_()
-    found = ours(f, tau)
-    found.sum().backward()
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), expected, rtol=2e-5, atol=2e-5)
+    actual = ours(f, tau)
+    actual.sum().backward()
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual.double(), expected, rtol=2e-5, atol=2e-5)
     torch.testing.assert_close(f.grad.double(), truth.grad, rtol=1e-4, atol=1e-4 * float(truth.grad.abs().max()))
 
 
@@ -171,7 +171,7 @@ def test_the_rate_is_the_official_codes(epoch: int, lr: float) -> None:
     """Its branches for epochs 160 and 200 are never reached."""
     row = RECIPES["invaspread/32"]
     for progress in (epoch / row.epochs, (epoch + 0.99) / row.epochs):
-        found = learning_rate(
+        actual = learning_rate(
             progress,
             schedule=row.schedule,
             base_lr=row.lr,
@@ -179,7 +179,7 @@ def test_the_rate_is_the_official_codes(epoch: int, lr: float) -> None:
             gamma=row.gamma,
             epochs=row.epochs,
         )
-        assert found == pytest.approx(lr)
+        assert actual == pytest.approx(lr)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_the_rate_is_the_official_codes(epoch: int, lr: float) -> None:
         ({"batch": 1}, "--batch must be at least 2, not 1: the negatives are the batch's other images"),
         ({"dim": 0}, "--dim must be at least 1"),
         ({"tau": 0.0}, "--tau must be above 0"),
-        ({"views": RECIPES["invaspread/tiny"].views[:1]}, "two views, 1 are given"),
+        ({"views": RECIPES["invaspread/tiny"].views[:1]}, "two views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

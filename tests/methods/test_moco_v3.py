@@ -22,9 +22,9 @@ N, C, TAU = 8, 16, 0.3
 
 
 def recipe(row: str = "tiny", **numbers: Any) -> MoCoV3Recipe:
-    found = RECIPES[f"moco-v3/{row}"]
-    assert isinstance(found, MoCoV3Recipe)
-    return replace(found, **{"batch": N, "dim": C, "hidden": 32, "tau": TAU, **numbers})
+    base = RECIPES[f"moco-v3/{row}"]
+    assert isinstance(base, MoCoV3Recipe)
+    return replace(base, **{"batch": N, "dim": C, "hidden": 32, "tau": TAU, **numbers})
 
 
 def build(row: str = "tiny", *, size: int = 16, **numbers: Any) -> MoCoV3:
@@ -81,14 +81,14 @@ def test_queries_look_among_the_keys_of_all_processes(rank: int, monkeypatch: py
     monkeypatch.setattr(dist, "rank", lambda: rank)
     g = torch.Generator().manual_seed(0)
     q, k = (F.normalize(torch.randn(n, C, generator=g), dim=1) for n in (N // 2, N))
-    mine = q.clone().requires_grad_()
-    loss, hits = build().contrast(mine, k)
+    single = q.clone().requires_grad_()
+    loss, hits = build().contrast(single, k)
     loss.backward()
     theirs = q.double().requires_grad_()
     expected = contrastive_loop(theirs, k.double(), rank * N // 2, TAU)
     expected.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    torch.testing.assert_close(mine.grad.double(), theirs.grad, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(single.grad.double(), theirs.grad, atol=1e-6, rtol=1e-5)
     nearest = (q @ k.T).argmax(1)
     assert hits.item() == pytest.approx((nearest == rank * N // 2 + torch.arange(N // 2)).float().mean().item())
 
@@ -116,21 +116,21 @@ def test_all_hits_of_views_that_are_alike() -> None:
 )
 def test_the_two_views_differ_in_blur_and_solarization(row: str, crop_min: float, blur_p: tuple[float, float]) -> None:
     views = RECIPES[f"moco-v3/{row}"].views
-    found = [(v.crop_min, v.blur_p, v.solarize_p) for v in views]
-    assert found == [(crop_min, blur_p[0], 0.0), (crop_min, blur_p[1], 0.2)]
+    actual = [(v.crop_min, v.blur_p, v.solarize_p) for v in views]
+    assert actual == [(crop_min, blur_p[0], 0.0), (crop_min, blur_p[1], 0.2)]
 
 
 def layers(head: nn.Module) -> list[tuple[object, ...]]:
     """(widths, bias) of linear layers, (width, affine) of batch norms, activations by name."""
-    found: list[tuple[object, ...]] = []
+    layers_of_head: list[tuple[object, ...]] = []
     for layer in head.children():
         if isinstance(layer, nn.Linear):
-            found.append((layer.in_features, layer.out_features, layer.bias is not None))
+            layers_of_head.append((layer.in_features, layer.out_features, layer.bias is not None))
         elif isinstance(layer, nn.BatchNorm1d):
-            found.append((layer.num_features, layer.affine))
+            layers_of_head.append((layer.num_features, layer.affine))
         else:
-            found.append((type(layer).__name__,))
-    return found
+            layers_of_head.append((type(layer).__name__,))
+    return layers_of_head
 
 
 def test_heads_of_a_resnet() -> None:
@@ -225,8 +225,8 @@ def test_the_encoder_of_a_run_is_built_again_from_its_options() -> None:
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
-        ({"views": RECIPES["moco-v3/tiny"].views[:1]}, "two views, 1 are given"),
-        ({"batch": 1}, "--batch must be at least 2, not 1: its other images are the negatives"),
+        ({"views": RECIPES["moco-v3/tiny"].views[:1]}, "two views, not 1"),
+        ({"batch": 1}, "--batch must be at least 2, not 1: the negatives are the batch's other images"),
         ({"tau": 0.0}, "--tau must be above 0"),
         ({"m": 1.1}, r"--m must lie in \[0, 1\]"),
         ({"dim": 0}, "--dim must be at least 1"),
@@ -243,7 +243,7 @@ def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str)
 
 
 def test_few_negatives_and_a_resnets_numbers_for_a_transformer_are_said() -> None:
-    assert "each query has 7 negatives" in build().notices[0]
+    assert "each query has only 7 negatives" in build().notices[0]
     assert build(batch=256).notices == []
     assert "--recipe imagenet-vit" in vit(optimizer="lars", batch=256).notices[0]
     assert "imagenet-vit" in rows_of("moco-v3")

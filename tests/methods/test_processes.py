@@ -92,10 +92,10 @@ def child(rank: int, folder: Path) -> None:
             "gloo", f"file://{folder}/group{number}", timedelta(seconds=120), world_size=2, rank=rank
         )
         try:
-            found: Any = train(name)
+            results: Any = train(name)
         except Exception:
-            found = traceback.format_exc()
-        torch.save(found, folder / f"{number}-{rank}.pt")
+            results = traceback.format_exc()
+        torch.save(results, folder / f"{number}-{rank}.pt")
         torch.distributed.destroy_process_group()
 
 
@@ -112,11 +112,11 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
         process.join(300)
         if process.exitcode is None:
             process.kill()
-    found = {}
+    results = {}
     for number, name in enumerate(NAMES):
         files = [folder / f"{number}-{rank}.pt" for rank in range(2)]
-        found[name] = [torch.load(file) if file.exists() else "the process has died or hangs" for file in files]
-    return found
+        results[name] = [torch.load(file) if file.exists() else "the process has died or hangs" for file in files]
+    return results
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -323,8 +323,8 @@ VIEWS = [
 
 @pytest.mark.parametrize(("name", "source", "numbers"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
 def test_recipe_is_the_published_one(name: str, source: str, numbers: dict[str, Any]) -> None:
-    found = {key: getattr(RECIPES[name], key) for key in numbers}
-    assert found == numbers, source
+    actual = {key: getattr(RECIPES[name], key) for key in numbers}
+    assert actual == numbers, source
 
 
 @pytest.mark.parametrize(("name", "numbers"), VIEWS, ids=[row[0] for row in VIEWS])

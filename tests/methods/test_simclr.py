@@ -242,8 +242,8 @@ def test_the_rate_rises_for_ten_epochs_and_falls_along_a_cosine_every_step(name:
     assert row.lr == pytest.approx(0.3 * row.batch / 256) == pytest.approx(0.075 * math.sqrt(row.batch))
     assert not row.lr_per_epoch
     warmup = row.warmup_epochs / row.epochs
-    found = learning_rate(epoch / row.epochs, schedule=row.schedule, base_lr=row.lr, warmup=warmup)
-    assert found == pytest.approx(lr, abs=1e-9)
+    actual = learning_rate(epoch / row.epochs, schedule=row.schedule, base_lr=row.lr, warmup=warmup)
+    assert actual == pytest.approx(lr, abs=1e-9)
 
 
 @pytest.mark.parametrize("memory", [0, K])
@@ -338,8 +338,8 @@ def test_a_small_batch_and_a_memory_of_every_image_are_said() -> None:
         ({"finetune_from": 1, "projector": "linear"}, "--finetune-from must lie in 0 to 0"),
         ({"memory": -1}, "--memory must not be negative, not -1"),
         ({"m": 1.5}, r"--m must lie in \[0, 1\], not 1.5"),
-        ({"batch": 1}, "one image has no negatives in its batch: raise --batch to 2 or more"),
-        ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "SimCLR contrasts two views, 1 are given"),
+        ({"batch": 1}, "a batch of one image has no negatives: raise --batch to 2 or more"),
+        ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "SimCLR contrasts two views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

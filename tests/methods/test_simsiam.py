@@ -60,11 +60,11 @@ def gradients(method: nn.Module) -> dict[str, Tensor]:
 
 def assert_same_gradients(method: nn.Module, truth: nn.Module) -> None:
     """Within float32's reach: what lies in front of batch norm may have a gradient of 0 but for rounding."""
-    found, right = gradients(method), gradients(truth)
-    assert found.keys() == right.keys()
-    largest = max(float(g.abs().max()) for g in right.values())
-    for name, g in right.items():
-        torch.testing.assert_close(found[name], g, rtol=1e-3, atol=1e-5 * largest, msg=(name + ": {}").format)
+    actual, reference = gradients(method), gradients(truth)
+    assert actual.keys() == reference.keys()
+    largest = max(float(g.abs().max()) for g in reference.values())
+    for name, g in reference.items():
+        torch.testing.assert_close(actual[name], g, rtol=1e-3, atol=1e-5 * largest, msg=(name + ": {}").format)
 
 
 def random_pair() -> tuple[Tensor, Tensor]:
@@ -77,12 +77,12 @@ def test_negative_cosine_and_its_gradient_are_equation_1() -> None:
     truth = p.clone().requires_grad_()
     expected = d_loop(truth, z)
     expected.backward()
-    mine = p.float().requires_grad_()
-    found = losses.negative_cosine(mine, z.float())
-    found.mean().backward()
-    assert found.shape == (N,) and found.dtype == torch.float32
-    assert found.mean().item() == pytest.approx(expected.item(), rel=1e-5)
-    torch.testing.assert_close(mine.grad.double(), truth.grad, rtol=1e-4, atol=1e-6)
+    single = p.float().requires_grad_()
+    actual = losses.negative_cosine(single, z.float())
+    actual.mean().backward()
+    assert actual.shape == (N,) and actual.dtype == torch.float32
+    assert actual.mean().item() == pytest.approx(expected.item(), rel=1e-5)
+    torch.testing.assert_close(single.grad.double(), truth.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_negative_cosine_agrees_with_lightly() -> None:
@@ -145,12 +145,12 @@ def test_one_direction_is_the_first_view_predicting_the_second() -> None:
 
 
 def layers(module: nn.Module) -> list[str]:
-    def told(m: nn.Module) -> str:
+    def name_of(m: nn.Module) -> str:
         if isinstance(m, nn.Linear):
             return f"{m.in_features}-{m.out_features}{'' if m.bias is None else ' bias'}"
         return f"{type(m).__name__}{' plain' if isinstance(m, nn.BatchNorm1d) and not m.affine else ''}"
 
-    return [told(m) for m in module.children()]
+    return [name_of(m) for m in module.children()]
 
 
 def test_heads_are_the_official_codes() -> None:
@@ -220,11 +220,11 @@ def test_the_predictors_rate_can_stay_while_the_others_falls(fixed: bool) -> Non
         lr = learning_rate(progress, schedule="cosine", base_lr=row.lr)
         apply_schedule(optimizer, progress, SchedulePoint(lr=lr))
         for group in optimizer.param_groups:
-            mine = all(id(p) in in_predictor for p in group["params"])
-            assert group["lr"] == pytest.approx(0.1 if mine and fixed else expected, rel=1e-4)
+            predictor = all(id(p) in in_predictor for p in group["params"])
+            assert group["lr"] == pytest.approx(0.1 if predictor and fixed else expected, rel=1e-4)
             assert group["weight_decay"] == 1e-4
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    assert held == {id(p) for p in method.parameters()}
+    grouped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert grouped == {id(p) for p in method.parameters()}
 
 
 # ----------------------------------------------------------------------------------------------------------- collapse
@@ -277,7 +277,7 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
         ({"hidden": -2}, "--hidden must be at least 1"),
         ({"bottleneck": 0}, "--bottleneck must be at least 1"),
         ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
-        ({"views": RECIPES["simsiam/tiny"].views[:1]}, "two views, 1 are given"),
+        ({"views": RECIPES["simsiam/tiny"].views[:1]}, "two views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

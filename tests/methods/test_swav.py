@@ -309,9 +309,9 @@ def test_codes_with_a_queue_are_those_of_both_together(monkeypatch: pytest.Monke
         older = method.queues[0].keys @ method.prototypes.weight.T
         expected = sinkhorn_loop(torch.cat([older, scores]).double(), 0.05, 3)[-N:]
         alone = sinkhorn_loop(scores.double(), 0.05, 3)
-        found = method.codes(scores, 0, 0.5)
-    torch.testing.assert_close(found.double(), torch.tensor(expected, dtype=torch.float64), atol=1e-4, rtol=0)
-    assert (found.double() - torch.tensor(alone)).abs().max() > 1e-2, "the queue must make a difference"
+        actual = method.codes(scores, 0, 0.5)
+    torch.testing.assert_close(actual.double(), torch.tensor(expected, dtype=torch.float64), atol=1e-4, rtol=0)
+    assert (actual.double() - torch.tensor(alone)).abs().max() > 1e-2, "the queue must make a difference"
 
 
 def test_the_queue_holds_unit_embeddings_in_float32() -> None:
@@ -369,7 +369,7 @@ def test_a_counted_queue_knows_when_it_is_full() -> None:
 )
 def test_the_published_schedule(name: str, epoch: int, lr: float) -> None:
     row = RECIPES[name]
-    found = learning_rate(
+    actual = learning_rate(
         epoch / row.epochs,
         schedule=row.schedule,
         base_lr=row.lr,
@@ -377,7 +377,7 @@ def test_the_published_schedule(name: str, epoch: int, lr: float) -> None:
         first=row.first_lr,
         final=row.final_lr,
     )
-    assert found == pytest.approx(lr, rel=1e-9)
+    assert actual == pytest.approx(lr, rel=1e-9)
 
 
 def test_multi_crop_rows() -> None:

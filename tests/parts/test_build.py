@@ -49,12 +49,12 @@ def test_published_weights_get_the_statistics_and_the_size_they_were_trained_wit
     torch.testing.assert_close(untrained.mean.flatten(), torch.tensor(IMAGENET_MEAN))
 
 
-@pytest.mark.parametrize(("name", "usual"), [("resnet18", 512), ("resnet50", 2048), ("wide_resnet50_2", 2048)])
-def test_a_width_scales_every_stage_and_leaves_the_stem(name: str, usual: int) -> None:
+@pytest.mark.parametrize(("name", "full"), [("resnet18", 512), ("resnet50", 2048), ("wide_resnet50_2", 2048)])
+def test_a_width_scales_every_stage_and_leaves_the_stem(name: str, full: int) -> None:
     with torch.device("meta"):
         plain, half, twice = (build_encoder(name, channels=3, size=32, width=width) for width in (1, 0.5, 2))
         again = build_encoder(name, channels=2, size=224, width=0.5)
-    assert (half.dim, plain.dim, twice.dim) == (usual // 2, usual, usual * 2)
+    assert (half.dim, plain.dim, twice.dim) == (full // 2, full, full * 2)
     for encoder in (half, plain, twice):
         assert encoder.stem == "3x3" and encoder.trunk.conv1.weight.shape == (64, 3, 3, 3)
         assert isinstance(encoder.trunk.maxpool, nn.Identity)

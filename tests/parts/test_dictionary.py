@@ -113,9 +113,9 @@ def test_z_is_of_all_processes(two_processes: Callable[[Callable[[int], None]], 
     loss, _, Z = bank.nce(query, drawn, tau=0.5)
 
     def work(rank: int) -> None:
-        mine = bank.nce(dist.local_shard(query), dist.local_shard(drawn), tau=0.5)
-        torch.testing.assert_close(mine[2], Z)
-        torch.testing.assert_close(mine[0], dist.local_shard(loss))
+        local = bank.nce(dist.local_shard(query), dist.local_shard(drawn), tau=0.5)
+        torch.testing.assert_close(local[2], Z)
+        torch.testing.assert_close(local[0], dist.local_shard(loss))
 
     two_processes(work)
 

@@ -45,10 +45,8 @@ def test_each_part_is_normalised_alone(groups: int) -> None:
         expected = torch.cat([bn(part + step) for bn, part in zip(parts, x.chunk(groups), strict=True)])
         torch.testing.assert_close(y, expected)
     got = torch.autograd.grad(y, [x, split.weight, split.bias], cotangent)
-    wanted, *of_parts = torch.autograd.grad(expected, [x, *(p for bn in parts for p in bn.parameters())], cotangent)
-    torch.testing.assert_close(
-        got, (wanted, sum(of_parts[::2]), sum(of_parts[1::2]))
-    )  # the parts share weight and bias
+    dx, *of_parts = torch.autograd.grad(expected, [x, *(p for bn in parts for p in bn.parameters())], cotangent)
+    torch.testing.assert_close(got, (dx, sum(of_parts[::2]), sum(of_parts[1::2])))  # the parts share weight and bias
     mean = torch.stack([bn.running_mean for bn in parts]).mean(0)
     var = torch.stack([bn.running_var for bn in parts]).mean(0)
     torch.testing.assert_close(split.running_mean, mean)
@@ -181,18 +179,18 @@ def test_synchronised_it_sees_the_batches_of_all_processes(
 
     def work(rank: int) -> None:
         synced = sync_batch_norm(net, 2)
-        mine = dist.local_shard(x).clone().requires_grad_()
+        local = dist.local_shard(x).clone().requires_grad_()
         whole = x.clone().requires_grad_()
         expected = plain(whole)
-        found = synced(mine)
-        torch.testing.assert_close(found, dist.local_shard(expected), atol=1e-5, rtol=1e-5)
+        actual = synced(local)
+        torch.testing.assert_close(actual, dist.local_shard(expected), atol=1e-5, rtol=1e-5)
         (expected * cotangent).sum().backward()
-        (found * dist.local_shard(cotangent)).sum().backward()
-        torch.testing.assert_close(mine.grad, dist.local_shard(whole.grad), atol=1e-4, rtol=1e-4)
+        (actual * dist.local_shard(cotangent)).sum().backward()
+        torch.testing.assert_close(local.grad, dist.local_shard(whole.grad), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(synced[0].running_mean, plain.running_mean)
         torch.testing.assert_close(synced[0].running_var, plain.running_var)
         assert synced[0].num_batches_tracked == 1
-        torch.testing.assert_close(synced.eval()(mine), dist.local_shard(plain.eval()(whole)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(synced.eval()(local), dist.local_shard(plain.eval()(whole)), atol=1e-5, rtol=1e-5)
 
     two_processes(work)
 

@@ -15,15 +15,15 @@ from contrastkit.parts.vit import drop_paths, moco_v3_start_, sincos_positions
 
 def test_positions_are_sines_and_cosines_of_row_and_column() -> None:
     height, width, dim = 3, 5, 16
-    found = sincos_positions(height, width, dim)
-    assert found.shape == (height * width, dim)
+    actual = sincos_positions(height, width, dim)
+    assert actual.shape == (height * width, dim)
     for row in range(height):
         for column in range(width):
             expected = []
             for place in (row, column):
                 angles = [place / 10000 ** (i / (dim // 4)) for i in range(dim // 4)]
                 expected += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
-            assert found[row * width + column].tolist() == pytest.approx(expected, abs=1e-6)
+            assert actual[row * width + column].tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def transformer(**how: Any) -> VisionTransformer:
@@ -103,13 +103,13 @@ def test_positions_of_a_small_crop_are_interpolated_over_the_whole_image() -> No
         vit.pos_embed[0, 1:, 0], vit.pos_embed[0, 1:, 1], vit.pos_embed[0, :, 2] = row, column, 5.0
         vit.pos_embed[0, 0, 3] = 7.0
     assert torch.equal(positions(vit, 14), vit.pos_embed[0])
-    found = positions(vit, 6)
-    assert found.shape == (37, 8)
-    torch.testing.assert_close(found[0], vit.pos_embed[0, 0])  # the class token keeps its own
-    torch.testing.assert_close(found[1:, 2], torch.full((36,), 5.0))  # weights sum to 1
-    assert not found[1:, 3:].any()
+    actual = positions(vit, 6)
+    assert actual.shape == (37, 8)
+    torch.testing.assert_close(actual[0], vit.pos_embed[0, 0])  # the class token keeps its own
+    torch.testing.assert_close(actual[1:, 2], torch.full((36,), 5.0))  # weights sum to 1
+    assert not actual[1:, 3:].any()
     centres = [(i + 0.5) * 14 / 6 - 0.5 for i in range(6)]  # of the crop's patches, in patches of the large view
-    grid = found[1:, :2].view(6, 6, 2)
+    grid = actual[1:, :2].view(6, 6, 2)
     for i in range(6):
         for j in range(6):
             edge = min(i, j, 5 - i, 5 - j) < 2  # there the kernel is cut off and leans inwards

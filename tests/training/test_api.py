@@ -95,7 +95,7 @@ def test_what_a_command_cannot_know_is_said(straight: Path, capsys: pytest.Captu
     assert main(["knn", str(straight)]) == 2
     assert "data handed over in Python, Shades: name other data with --data" in capsys.readouterr().err
     assert main(["knn", str(straight), "--data=digits"]) == 2
-    assert "trained a module of your own, Net" in capsys.readouterr().err
+    assert "trained a custom module, Net" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"load it with contrastkit.load\(run, encoder=Net\(\)\)"):
         contrastkit.load(straight)
 
@@ -128,7 +128,7 @@ def test_numbers_go_where_they_belong_and_the_reporter_hears(tmp_path: Path) -> 
         ({"encoder": nn.Conv2d(3, 2, 3)}, r"must map two images to features \[2, D\]"),
         ({"batch": 0}, "--batch must be at least 1"),
         ({"workers": -1}, "--workers must not be negative"),
-        ({"max_bad": 2.0}, r"--max-bad is a share in \[0, 1\]"),
+        ({"max_bad": 2.0}, r"--max-bad must lie in \[0, 1\]"),
     ],
 )
 def test_what_does_not_fit_is_one_line(how: dict[str, Any], says: str, tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contrastkit.cli.main import main
 from PIL import Image
 
 import contrastkit
 from contrastkit import checkpoint
-from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Recipe
 from contrastkit.methods.moco import MoCo
@@ -61,10 +61,10 @@ class Stopper(NullReporter):
 
     def __init__(self, step: int) -> None:
         self.step = step
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def log(self, line: str) -> None:
-        self.said.append(line)
+        self.lines.append(line)
 
     def on_step(self, progress: Progress) -> None:
         if progress.step >= self.step:
@@ -75,7 +75,7 @@ def test_sigterm_in_mid_epoch_with_two_workers_loses_nothing(images: Path, tmp_p
     out, reporter = tmp_path / "run", Stopper(10)
     outcome = run(images, out, reporter=reporter, workers=2)
     assert not outcome.finished and outcome.step == 10 and outcome.step % 8, "it must have stopped inside an epoch"
-    assert "--resume" in reporter.said[-1]
+    assert "--resume" in reporter.lines[-1]
     assert run(images, out, resume=True, workers=2).finished
     assert_same_run(out, straight)
 
@@ -156,7 +156,7 @@ def test_a_bad_file_within_the_limit_does_not_stop_the_run(tmp_path: Path) -> No
     options = Options(data=str(tmp_path / "data"), device="cpu", max_bad=0.02)
     reporter = Stopper(10**9)
     assert train(NAME, recipe(epochs=1, batch=16), options, out=tmp_path / "run", reporter=reporter).finished
-    assert any("a/0.png" in line for line in reporter.said)
+    assert any("a/0.png" in line for line in reporter.lines)
     assert Run.open(tmp_path / "run").metrics()[-1]["unreadable"] == 1
     with pytest.raises(UserError, match="1 images of data"):
         train(NAME, recipe(epochs=1, batch=16), replace(options, max_bad=0.01), out=tmp_path / "strict")
@@ -281,7 +281,7 @@ def test_a_finished_run_resumes_to_itself(images: Path, straight: Path) -> None:
 
 def test_other_data_are_refused_on_resume(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", stop_after=1)
-    with pytest.raises(UserError, match="the data are not those"):
+    with pytest.raises(UserError, match="was trained on other data"):
         options = Options(data="digits", val_fraction=0.2, device="cpu", seed=5)
         train(NAME, recipe(), options, out=tmp_path / "run", resume=True)
 
@@ -392,8 +392,8 @@ def torchrun(script: Path, *args: str) -> None:
     """Two processes of a script under torchrun on the CPU (gloo)."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), *args]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    assert process.returncode == 0, process.stderr[-3000:]
 
 
 INTERRUPTED = """
