@@ -47,8 +47,8 @@ def test_a_test_part_is_aligned_too(tmp_path: Path) -> None:
         scenes(tmp_path / "ir" / part, names, gray=True)
     data = open_data(f"rgb={tmp_path / 'rgb'},ir={tmp_path / 'ir'}")
     assert (len(data.train), data.test and len(data.test)) == (2, 3)
-    held = open_data(f"rgb={tmp_path / 'rgb'},ir={tmp_path / 'ir'}", val_fraction=0.5)
-    assert held.test is not None and (len(held.train), len(held.test), len(held.pretrain)) == (1, 1, 1)
+    split = open_data(f"rgb={tmp_path / 'rgb'},ir={tmp_path / 'ir'}", val_fraction=0.5)
+    assert split.test is not None and (len(split.train), len(split.test), len(split.pretrain)) == (1, 1, 1)
 
 
 def test_a_damaged_file_of_one_modality_takes_the_whole_scene(tmp_path: Path) -> None:

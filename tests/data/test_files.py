@@ -59,7 +59,7 @@ def test_exif_orientation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
     image.save(tmp_path / "turned.png", exif=exif)
-    (shown,) = open_data(str(tmp_path)).train.fetch(torch.tensor([0]))
-    assert shown.shape == (3, 20, 10)
-    assert shown[:, :10].min() == 255
-    assert shown[:, 10:].max() == 0
+    (upright,) = open_data(str(tmp_path)).train.fetch(torch.tensor([0]))
+    assert upright.shape == (3, 20, 10)
+    assert upright[:, :10].min() == 255
+    assert upright[:, 10:].max() == 0

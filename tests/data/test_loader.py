@@ -202,7 +202,7 @@ def test_processes_share_what_they_cannot_read(tmp_path, monkeypatch):
     source = open_data(str(root)).train
     loader = Loader(source, SAME, batch=10, seed=0, max_bad=0.1)
     elsewhere = {paths_of(source).index(p): (p, "torn") for p in ("a/004.png", "b/049.png")}
-    monkeypatch.setattr("contrastkit.dist.gather_objects", lambda mine: [mine, elsewhere])
+    monkeypatch.setattr("contrastkit.dist.gather_objects", lambda own: [own, elsewhere])
     source.take(torch.tensor([paths_of(source).index("a/006.png")]))
     assert loader.has_news
     assert sorted(path for path, _ in loader.share_unreadable()) == ["a/004.png", "a/006.png", "b/049.png"]

@@ -119,9 +119,9 @@ def test_softmax_over_all_rows_is_infonce():
     query, bank = unit(5, 4), unit(11, 4)
     own = torch.tensor([3, 0, 10, 4, 4])
     others = torch.stack([torch.tensor([j for j in range(11) if j != y]) for y in own.tolist()])
-    found = ops.bank_loss(query, bank, torch.cat([own[:, None], others], dim=1), tau=0.2)
+    result = ops.bank_loss(query, bank, torch.cat([own[:, None], others], dim=1), tau=0.2)
     expected = ops.infonce(query, bank[own], bank, tau=0.2, exclude=own[:, None])
-    for x, y in zip(found, expected, strict=True):
+    for x, y in zip(result, expected, strict=True):
         torch.testing.assert_close(x, y)
 
 
@@ -273,9 +273,9 @@ def test_an_update_of_strided_rows_of_zero_and_of_nan():
 
 def test_an_update_of_nothing():
     bank = unit(4, 3)
-    kept = bank.clone()
+    before = bank.clone()
     ops.bank_update_(bank, torch.zeros(0, dtype=torch.int64), torch.zeros(0, 3), m=0.5)
-    assert torch.equal(bank, kept)
+    assert torch.equal(bank, before)
 
 
 def test_autograd_stays_out_of_updates_but_learns_of_the_write():

@@ -30,10 +30,10 @@ def agree(loss, lse, logits, positive, leaves, dtype):
     g = torch.rand(len(loss)) / len(loss)
     torch.testing.assert_close(lse.double(), truths, rtol=1e-6, atol=5e-6)
     torch.testing.assert_close(loss.double(), truths - positive[:, 0], rtol=1e-6, atol=5e-6)
-    found = torch.autograd.grad(loss, leaves, g)
-    for mine, true in zip(found, torch.autograd.grad(truths - positive[:, 0], leaves, g.double()), strict=True):
+    gradients = torch.autograd.grad(loss, leaves, g)
+    for own, true in zip(gradients, torch.autograd.grad(truths - positive[:, 0], leaves, g.double()), strict=True):
         bound = 2 * torch.finfo(dtype).eps + 4e-5  # theirs are rounded to the leaves' dtype, too
-        assert (mine.double() - true.double()).abs().max() <= bound * true.abs().max()
+        assert (own.double() - true.double()).abs().max() <= bound * true.abs().max()
 
 
 @pytest.mark.parametrize("masked", [False, True])
