@@ -1,4 +1,4 @@
-"""Images of the same scenes by several sensors."""
+"""Images of the same scenes from several sensors."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from contrastkit.errors import UserError
 
 
 def scenes(root: Path, names: list[str], *, gray: bool, size: tuple[int, int] = (8, 6), suffix: str = "png") -> None:
-    """Images whose first pixel tells which scene they are of."""
+    """Images whose first pixel identifies the scene."""
     for i, name in enumerate(names):
         pixels = np.full((size[1], size[0]) + (() if gray else (3,)), 10 * i + (5 if gray else 0), np.uint8)
         path = root / f"{name}.{suffix}"
@@ -23,7 +23,7 @@ def scenes(root: Path, names: list[str], *, gray: bool, size: tuple[int, int] = 
 
 def test_modalities_of_a_scene_are_the_channels_of_one_image(tmp_path: Path) -> None:
     names = ["kitchen/b", "kitchen/a", "office/c"]
-    root = tmp_path / "a,b"  # a comma that parts nothing
+    root = tmp_path / "a,b"  # a comma that separates nothing
     scenes(root / "rgb", names, gray=False, size=(8, 6))
     scenes(root / "depth", names, gray=True, size=(16, 12), suffix="bmp")
     data = open_data(f"rgb={root / 'rgb'},depth={root / 'depth'}")

@@ -11,7 +11,7 @@ from tests.data.pictures import png
 
 
 def pixel(path: Path, channels: int) -> list[int]:
-    """The first pixel of a file as a source hands it out."""
+    """The first pixel of a file as its source returns it."""
     like = ArraySource("x", torch.zeros(1, channels, 1, 1, dtype=torch.uint8))
     source = FileSource("x", [path.name], root=path.parent, like=like)
     return source.fetch(torch.tensor([0]))[0][:, 0, 0].tolist()

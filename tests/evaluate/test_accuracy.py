@@ -1,4 +1,4 @@
-"""The interval against the test that it inverts; hits against a loop."""
+"""The interval compared with the test that it inverts; hits compared with a loop."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Encoding: in order, once, in eval mode, and nothing is left behind."""
+"""Encoding: in order, once, in eval mode, and without side effects."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def source(channels: int = 3, n: int = 21) -> ArraySource:
 def test_each_image_as_if_alone() -> None:
     data = source()
     encoder = build_encoder("tiny", channels=3, size=12)
-    for _ in range(3):  # statistics that are not the initial ones
+    for _ in range(3):  # statistics other than the initial ones
         encoder(torch.rand(16, 3, 12, 12))
     counts: list[int] = []
     result = encode(encoder, data, size=12, batch=8, on_batch=counts.append)

@@ -1,4 +1,4 @@
-"""The linear probe against torch's own autograd and SGD; what it may look at; what it says."""
+"""The linear probe compared with torch's autograd and SGD; the images it may use; its notices."""
 
 import json
 import statistics
@@ -85,7 +85,7 @@ def test_the_test_images_choose_nothing() -> None:
 
 
 def test_the_held_out_tenth_is_not_trained_on() -> None:
-    """With random labels nothing can be known of images that were not trained on; those trained on can be memorised."""
+    """Random labels can be memorised for training images, but not predicted for others."""
     g = torch.Generator().manual_seed(0)
     noise = Features(torch.randn(200, 400, generator=g), torch.randint(0, 2, (200,), generator=g))
     result = linear_probe(noise, noise, n_classes=2, rates=(1.0,), epochs=30, seeds=(0,))

@@ -1,4 +1,4 @@
-"""Weighted kNN against a loop in float64."""
+"""Weighted kNN compared with a loop in float64."""
 
 import math
 
@@ -14,7 +14,7 @@ def clusters(n: int, C: int, seed: int, spread: float = 1.5) -> Features:
     centres = torch.randn(C, 6, generator=torch.Generator().manual_seed(99))
     g = torch.Generator().manual_seed(seed)
     y = torch.randint(0, C, (n,), generator=g)
-    scale = 0.1 + 5 * torch.rand(n, 1, generator=g)  # lengths differ: only the cosine may count
+    scale = 0.1 + 5 * torch.rand(n, 1, generator=g)  # norms differ: only the cosine may matter
     return Features(scale * (centres[y] + spread * torch.randn(n, 6, generator=g)), y)
 
 
@@ -40,7 +40,7 @@ def test_against_a_loop(k: int, T: float) -> None:
     result = knn_accuracy(train, test, k=k, T=T, n_classes=7)
     top1, top5 = by_hand(train, test, k, T, 7)
     assert (result.top1, result.top5, result.n) == (pytest.approx(top1), pytest.approx(top5), 40)
-    assert 0.2 < top1 < 1.0 and top1 < top5  # the case tells right from wrong
+    assert 0.2 < top1 < 1.0 and top1 < top5  # the case can distinguish right from wrong
 
 
 def test_weights_matter() -> None:

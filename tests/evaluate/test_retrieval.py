@@ -1,4 +1,4 @@
-"""Retrieval against ranks written out as loops."""
+"""Retrieval compared with ranks computed in loops."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What is evaluated: which images, at which size, beside what, and what a reader is told of it."""
+"""The subject of an evaluation: its images, their size, its baselines, and its notices."""
 
 import dataclasses
 import json
@@ -79,7 +79,7 @@ def test_any_module_can_be_evaluated() -> None:
 
 @pytest.mark.parametrize(("C", "counted"), [(5, False), (6, True)])
 def test_top5_of_five_classes_is_none(C: int, counted: bool) -> None:
-    """Five guesses among five classes are always right, so that their share says nothing."""
+    """Five guesses among five classes are always right, so their share is meaningless."""
     torch.manual_seed(0)
     encoder = build_encoder("tiny", channels=3, size=12).eval()
     subject = EvaluationSubject(data=data_set(C), encoders={"tiny": encoder}, size=12)

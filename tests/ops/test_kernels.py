@@ -1,4 +1,4 @@
-"""What all kernels on the CPU must stand: each instruction set, forks, several threads at once."""
+"""All CPU kernels: every instruction set, forks, several threads at once."""
 
 import multiprocessing
 import os
@@ -64,7 +64,7 @@ def same(a, b):
 @needs_kernels
 def test_a_forked_child_computes_the_same():
     torch.set_num_threads(2)
-    expected = results()  # the parent's pool of threads is up, and will not be there in the child
+    expected = results()  # the parent's thread pool is running; the child has none
     torch.set_num_threads(1)
 
     def child():
@@ -97,7 +97,7 @@ def test_every_op_works_on_the_current_stream():
     expected = results("cuda")
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(10_000_000)  # what is queued after it on another stream would come too early
+        torch.cuda._sleep(10_000_000)  # work on another stream would run too early
         result = results("cuda")
     stream.synchronize()
     assert same(result, expected)

@@ -69,7 +69,7 @@ def test_gradients_are_torchs_in_float64(dtype, n, C, scale, tau):
     exact = z.detach().double().requires_grad_()
     expected = eager(exact, tau)
     (true,) = torch.autograd.grad(expected, exact, g.double())
-    size = scale**2 / tau  # of the logits: float32 carries them to a share of their size
+    size = scale**2 / tau  # of the logits: float32 has a relative precision
     torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=4e-7 * max(size, 1))
     assert dz.dtype == dtype
     assert (dz.double() - true).abs().max() <= (torch.finfo(dtype).eps + 4e-6 * max(1.0, size)) * true.abs().max()
@@ -217,7 +217,7 @@ def test_two_processes_equal_one(device, two_processes):
         assert not lse.requires_grad and not top1.requires_grad
         torch.testing.assert_close(loss, dist.local_shard(both[0]))
         loss.square().mean().backward()
-        torch.testing.assert_close(own.grad / 2, dist.local_shard(both[1]))  # the mean over ranks, which DDP takes
+        torch.testing.assert_close(own.grad / 2, dist.local_shard(both[1]))  # DDP's mean over ranks
         torch.testing.assert_close(dist.all_reduce_mean(leaf.grad), dtau)
 
     two_processes(work)
