@@ -173,11 +173,8 @@ def steps(device: str, out: Path, methods: list[str]) -> int:
             result |= {"fine": False, "error": f"{type(error).__name__}: {error}"}
         (out / "steps.json").write_text(json.dumps(results, indent=1) + "\n")
         print(method, result, flush=True)
-    return (
-        fail(f"losses missing or unlike the CPU's: {', '.join(bad)}")
-        if (bad := [m for m, r in results.items() if not r["fine"]])
-        else 0
-    )
+    bad = [method for method, result in results.items() if not result["fine"]]
+    return fail(f"losses missing or unlike the CPU's: {', '.join(bad)}") if bad else 0
 
 
 def bench(device: str, dtype: str, preset: str, op: str | None, file: Path) -> int:

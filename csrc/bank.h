@@ -1,4 +1,4 @@
-// What bank_loss and bank_update_ are given, on any device.
+// Argument checks of bank_loss and bank_update_, for every device.
 #pragma once
 
 #include <optional>

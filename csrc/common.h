@@ -1,4 +1,4 @@
-// What every kernel shares. Letters: N rows of a batch, K keys, C channels.
+// Helpers shared by all kernels. Letters: N rows of a batch, K keys, C channels.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,19 +27,19 @@ T* data(const at::Tensor& x) {
 
 inline bool is(const at::Tensor& x, at::ScalarType dtype) { return x.scalar_type() == dtype; }
 
-// Arithmetic is in float, and in double where an input is double.
+// Arithmetic is in float, or in double if an input is double.
 template <typename A, typename B>
 using Accumulator = std::conditional_t<std::is_same_v<A, double> || std::is_same_v<B, double>, double, float>;
 
 // Tells autograd that a tensor was written in place, as torch's own operators do.
 inline void bump_version(const at::Tensor& t) { t.unsafeGetTensorImpl()->bump_version(); }
 
-// x, dense: a copy where it shares memory with what will be written.
+// x, dense: a copy if it shares memory with the tensor to be written.
 inline at::Tensor disjoint_copy(const at::Tensor& x, const at::Tensor& written) {
   return x.is_alias_of(written) ? x.clone(at::MemoryFormat::Contiguous) : x.contiguous();
 }
 
-// Ends the writing of x in place: `dense` is what the kernel wrote, x itself or its contiguous copy.
+// Completes an in-place write of x: `dense` is the tensor that the kernel wrote, x itself or a contiguous copy.
 inline void write_back(const at::Tensor& x, const at::Tensor& dense) {
   if (!dense.is_same(x)) x.copy_(dense);
   bump_version(x);

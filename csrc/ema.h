@@ -1,4 +1,4 @@
-// What ema_ is given, on any device.
+// Argument checks and memory layout of ema_, for every device.
 #pragma once
 
 #include <utility>
@@ -8,12 +8,12 @@
 
 namespace contrastkit {
 
-// Whether element i of one storage belongs to element i of the other.
+// Whether element i of one storage corresponds to element i of the other.
 inline bool same_layout(const at::Tensor& a, const at::Tensor& b) {
   return a.is_non_overlapping_and_dense() && a.strides() == b.strides();
 }
 
-// The tensors of an EMA as flat memory; what is not dense goes through a dense copy, written back by `finish`.
+// The tensors of an EMA as flat memory; those that are not dense use a dense copy, written back by `finish`.
 struct FlatPairs {
   std::vector<at::Tensor> averages, params;
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;

@@ -1,4 +1,4 @@
-// What infonce and infonce_dkeys are given, on any device.
+// Argument checks of infonce and infonce_dkeys, for every device.
 #pragma once
 
 #include <optional>
@@ -7,7 +7,7 @@
 
 namespace contrastkit {
 
-// What both are given.
+// The arguments that both share.
 inline void check_negatives(
     const char* op, const at::Tensor& query, const at::Tensor& keys, const at::Tensor& tau,
     const std::optional<at::Tensor>& exclude, const std::optional<at::Tensor>& n_valid,

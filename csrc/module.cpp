@@ -1,10 +1,10 @@
-// contrastkit._C tells how it was built; loading it registers the kernels of {cpu,cuda}/register.cpp.
+// contrastkit._C has the record of its build; loading it registers the kernels of {cpu,cuda}/register.cpp.
 #include <pybind11/pybind11.h>
 
 #include "build_info.h"  // written by setup.py
 #include "cpu/host.h"
 
-// contrastkit/ops/extension.py reads this text from the file, before it dares to load it: the compiler must keep it whole.
+// contrastkit/ops/extension.py reads this text from the file before loading it, so the compiler must not remove it.
 extern "C" __attribute__((used)) const char contrastkit_built_for[] = "contrastkit built for torch " BUILD_TORCH;
 
 PYBIND11_MODULE(_C, m) {

@@ -1,11 +1,11 @@
-// What ntxent and ntxent_dz are given, on any device.
+// Argument checks of ntxent and ntxent_dz, for every device.
 #pragma once
 
 #include "common.h"
 
 namespace contrastkit {
 
-// What both are given.
+// The arguments that both share.
 inline void check_rows(
     const char* op, const at::Tensor& z, const at::Tensor& tau, int64_t n, int64_t first, int64_t last) {
   TORCH_CHECK(

@@ -1,4 +1,4 @@
-// What queue_push_ is given, on any device, and how it ends.
+// Argument checks and the final copy of queue_push_, for every device.
 #pragma once
 
 #include <optional>
@@ -19,7 +19,7 @@ inline void check_queue(
   TORCH_CHECK(x.device() == keys.device(), "queue_push_: x and keys must be on one device");
 }
 
-// `dense` is what the kernel wrote: keys themselves, or their contiguous copy.
+// `dense` is the tensor that the kernel wrote: keys, or a contiguous copy of keys.
 inline void finish_queue(
     const at::Tensor& keys, const at::Tensor& dense, const at::Tensor& pointer, const std::optional<at::Tensor>& n_valid) {
   write_back(keys, dense);

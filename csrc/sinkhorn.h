@@ -1,4 +1,4 @@
-// What the ops of Sinkhorn-Knopp are given, on any device.
+// Argument checks of the Sinkhorn-Knopp ops, for every device.
 #pragma once
 
 #include "common.h"
@@ -11,7 +11,7 @@ inline void check_scores(const char* op, const at::Tensor& scores) {
       scores.scalar_type(), scores.sizes());
 }
 
-// One number of a prototype for each column of E, of its dtype; of scores, of their codes' dtype.
+// One number per prototype, for each column of E and of its dtype; for scores, of the dtype of their codes.
 inline void check_prototypes(
     const char* op, const char* name, const at::Tensor& E, at::ScalarType dtype, const at::Tensor& t) {
   TORCH_CHECK(

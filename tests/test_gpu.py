@@ -29,7 +29,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("what", ["check", "train"])
 def test_without_a_gpu_one_line_says_so(what, tmp_path):
     process = run(what, "--out", tmp_path / "out")
-    assert process.returncode == 2 and "finds no CUDA device" in process.stderr.splitlines()[-1]
+    assert process.returncode == 2 and "has no CUDA device" in process.stderr.splitlines()[-1]
     assert process.stdout == "" and not (tmp_path / "out").exists()
 
 
@@ -58,7 +58,7 @@ def test_each_piece_ends_in_its_own_way_and_the_next_one_runs(gpu, tmp_path, mon
         "jobs": "passed",
     }
     assert ends["fails"]["why"] == "what went wrong" and ends["hangs"]["seconds"] < 30
-    assert ends["lacks"]["why"] == "not installed here: no_such_module"
+    assert ends["lacks"]["why"] == "not installed: no_such_module"
     assert ends["tests"]["tests"] == "0 passed, 0 skipped" and ends["tests"]["failed"] == ["a::b"]
     assert "so far" in (tmp_path / "hangs.log").read_text()
 
@@ -69,7 +69,7 @@ def test_no_piece_begins_when_the_time_is_over_and_none_unknown_is_skipped(gpu, 
         "skipped"
     }
     assert gpu.check("cpu", tmp_path, ["bunch"], minutes=0) == 2
-    assert "no piece 'bunch'" in capsys.readouterr().err
+    assert "unknown piece 'bunch'" in capsys.readouterr().err
 
 
 def test_what_was_timed_before_the_limit_stays(gpu, tmp_path, monkeypatch):

@@ -48,8 +48,8 @@ class AlignedSource(Source):
                 )
         for modality, names in scenes.items():
             if len(set(names)) < len(names):
-                twin = next(a for a, b in zip(sorted(names), sorted(names)[1:], strict=False) if a == b)
-                raise UserError(f"{modality} has two files for the scene {twin}: remove one")
+                duplicate = next(a for a, b in zip(sorted(names), sorted(names)[1:], strict=False) if a == b)
+                raise UserError(f"{modality} has two files for the scene {duplicate}: remove one")
         for other in others:
             position = {scene: i for i, scene in enumerate(scenes[other])}
             parts = {**parts, other: parts[other].subset(torch.tensor([position[scene] for scene in scenes[first]]))}

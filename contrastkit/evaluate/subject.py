@@ -182,7 +182,7 @@ def _of_run(path: Path, request: _Request, *, baselines: bool, size: int | None)
     if own:  # with the split of the run: another one would test on training images
         held_out = options["val_fraction"] if request.val_fraction is None else request.val_fraction
         if held_out != options["val_fraction"]:
-            notices = (f"{path} was trained, without labels, on images that it is evaluated on here",)
+            notices = (f"{path} was trained on images that it is evaluated on here, without their labels",)
         request = replace(request, data=options["data"], val_fraction=held_out, seed=options["seed"])
     data = request.open(options["data_dir"])
     _require_same_kind(path, record["data"], data)

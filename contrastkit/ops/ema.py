@@ -21,7 +21,7 @@ def ema_(averages: Sequence[Tensor], params: Sequence[Tensor], m: float) -> None
 
     Args:
         averages: tensors of any floating dtype and strides, written in place.
-        params: as many tensors of the same shapes, on the same device; dtypes may differ from the averages'.
+        params: equally many tensors of the same shapes, on the same device; dtypes may differ from the averages'.
         m: momentum in [0, 1].
 
     Raises:

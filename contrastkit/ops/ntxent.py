@@ -43,11 +43,12 @@ def ntxent(z: Tensor, *, tau: float | Tensor, across_ranks: bool = False) -> tup
     tau; second derivatives are not supported. No matrix [2n, 2n] is ever stored.
 
     Args:
-        z: [2n, C] floating, as a rule of unit length: n images' first views, then their second views.
-        tau: temperature, above 0 (a tensor is not checked: that would synchronise); a 0-dim tensor may need a gradient.
-        across_ranks: negatives from every rank's z, all of one shape. Rows and log-sum-exps are gathered; each rank's
-            gradient is that of all ranks' losses in its own z, so no gradient is sent, and DDP's mean over the
-            ranks of it is the gradient of the mean over the ranks of the losses.
+        z: [2n, C] floating, usually of unit length: n images' first views, then their second views.
+        tau: temperature, above 0 (a tensor is not checked, to avoid a synchronisation); a 0-dim tensor may require a
+            gradient.
+        across_ranks: take negatives from every rank's z, all of the same shape. Rows and log-sum-exps are gathered;
+            each rank computes the gradient of all ranks' losses with respect to its own z. No gradients are sent, and
+            DDP's mean of them over the ranks is the gradient of the mean loss over the ranks.
 
     Returns:
         loss [2n]; lse [2n], the logarithm of the sum above; top1 [2n] bool, whether the other view's logit is at least

@@ -11,7 +11,7 @@ namespace {
 
 using simd::bf16;
 
-// As simd/bank.h, for float64 and for banks in float16. T: of the arithmetic.
+// Like simd/bank.h, for float64 and for banks in float16. T: of the arithmetic.
 template <typename T, typename B>
 void noise(
     const T* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const T* offset, T*, T* m,
@@ -63,20 +63,20 @@ void run(
               query, reinterpret_cast<const bf16*>(rows), at, n, slots, C, offsets, work, m, z, nce, dq);
         else noise<T, B>(query, rows, at, n, slots, C, offsets, work, m, z, nce, dq);
       };
-      // The positive's logit from the noise's own code: where the two are one row they tie.
+      // The positive's logit by the code of the noise, so that equal rows tie.
       look(drawn, 1, nullptr, s_positive, one, nullptr);
       look(drawn + 1, draws - 1, offsets, m, z, dq);
 
       for (int64_t v = 0; v < slots; ++v) {
         const B* positive = rows + (drawn[0] * slots + v) * C;
-        const T s = one[v] == one[v] ? s_positive[v] : one[v];  // NaN stays NaN
+        const T s = one[v] == one[v] ? s_positive[v] : one[v];  // keeps NaN
         const T x = m[v] + std::log(z[v]) - s, softmax = softplus(x);
         const int64_t at = i * slots + v;
         data<T>(loss)[at] = offsets ? softplus(offsets[v] - s) + nce[v] : softmax;
         data<T>(lse)[at] = s + softmax;
         data<bool>(top1)[at] = s >= m[v] && z[v] == z[v];
         if (!dq) continue;
-        // of the positive's logit, and of all others'
+        // for the logit of the positive, and for all others
         const T w = offsets ? 1 / (1 + std::exp(s - offsets[v])) : 1 / (1 + std::exp(-x));
         const T tiny = std::numeric_limits<T>::min(), scale = offsets ? T(1) : w / (z[v] < tiny ? tiny : z[v]);
         for (int64_t c = 0; c < C; ++c)
@@ -86,7 +86,7 @@ void run(
   });
 }
 
-constexpr int64_t kAhead = 8;  // rows asked of memory ahead of the one at work
+constexpr int64_t kAhead = 8;  // rows prefetched ahead of the current one
 
 void check_index(const char* op, const at::Tensor& index, int64_t M) {
   const int64_t* at = data<const int64_t>(index);
@@ -131,13 +131,13 @@ void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x,
       using X = decltype(x_zero);
       using T = std::conditional_t<std::is_same_v<B, double> || std::is_same_v<X, double>, double, float>;
       B* rows = data<B>(dense);
-      // All are computed before the first is written: where an index comes twice, both start from the old row.
+      // All are computed before the first is written: if an index occurs twice, both start from the old row.
       const at::Tensor fresh_rows = dense.new_empty({N * width});
       B* fresh = data<B>(fresh_rows);
       at::parallel_for(0, N, std::max<int64_t>(8192 / std::max<int64_t>(width, 1), 1), [&](int64_t i, int64_t end) {
         std::vector<T> work(C);
         for (; i < end; ++i) {
-          // Rows lie far apart: without this, each waits for memory.
+          // Rows are far apart: without a prefetch each would wait for memory.
           if (i + kAhead < end)
             for (int64_t c = 0; c < width; c += 64 / static_cast<int64_t>(sizeof(B)))
               __builtin_prefetch(rows + to[i + kAhead] * width + c, 1);

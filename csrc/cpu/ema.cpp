@@ -45,7 +45,7 @@ void ema_(at::TensorList averages, at::TensorList params, double m) {
   int64_t total = 0;
   for (size_t t = 0; t < n; ++t) end[t] = total += pairs.averages[t].numel();
 
-  // torch's own is at the memory's limit there, and leaves nothing to win; with less, its many small tasks would show.
+  // torch's own reaches the memory bandwidth there; for less data, its many small tasks are slow.
   if (total > kBeyondCaches && all_float(pairs.averages) && all_float(pairs.params)) {
     at::_foreach_lerp_(pairs.averages, pairs.params, 1 - m);
     return pairs.finish();

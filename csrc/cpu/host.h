@@ -1,4 +1,4 @@
-// What the ops on the CPU share.
+// Shared by the CPU ops.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -11,7 +11,7 @@
 
 namespace contrastkit::cpu {
 
-// Those of the best instruction set that this CPU has; the variable CONTRASTKIT_ISA may ask for a lesser one.
+// The kernels of the best instruction set of this CPU; the variable CONTRASTKIT_ISA may select a lesser one.
 const simd::Kernels& kernels();
 
 inline double temperature(const at::Tensor& tau) {

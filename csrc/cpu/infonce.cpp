@@ -11,9 +11,9 @@ namespace {
 using simd::bf16;
 using simd::Masks;
 
-constexpr int64_t kRows = 256;  // of a task: they, their logits of one tile and their sums fit a core's own cache
+constexpr int64_t kRows = 256;  // per task: with the logits of a tile and the sums they fit in a core's own cache
 
-// The tensors that a view of masks points into.
+// The tensors behind the pointers of Masks.
 struct Mask {
   at::Tensor exclude, query_ids, key_ids;
   Masks masks{nullptr, 0, nullptr, nullptr};
@@ -43,15 +43,15 @@ int64_t filled(const at::Tensor& keys, const std::optional<at::Tensor>& n_valid)
   return n_valid ? std::clamp<int64_t>(*data<const int64_t>(*n_valid), 0, keys.size(0)) : keys.size(0);
 }
 
-// Keys of a task: a function of the shape alone, so that results do not depend on the number of threads. The more blocks
-// of rows there are to share out, the fewer parts the keys are cut into, for each part's sums take memory.
+// Keys per task: a function of the shape alone, so that results do not depend on the number of threads. The more blocks
+// of rows there are, the fewer parts the keys are split into, because the sums of each part take memory.
 int64_t keys_a_task(int64_t K, int64_t blocks) {
   const int64_t tiles = (K + simd::kTile - 1) / simd::kTile;
   const int64_t parts = std::clamp<int64_t>(64 / std::max<int64_t>(blocks, 1), 1, 16);
   return std::max<int64_t>((tiles + parts - 1) / parts, 4) * simd::kTile;
 }
 
-// float64, for checks: a row at a time.
+// float64, for tests: one row at a time.
 void logits(
     const double* q, const double* keys, int64_t first, int64_t last, int64_t C, const Masks& masks, int64_t row,
     double* s) {
@@ -94,7 +94,7 @@ void run(
   const bool with_dquery = dquery.numel() > 0;
   const int64_t blocks = (N + kRows - 1) / kRows;
   const int64_t span = keys_a_task(K, blocks), chunks = std::max<int64_t>((K + span - 1) / span, 1);
-  // Of each chunk of keys: top, m and z of every row, then O. Few chunks: the sums are added in their order.
+  // For each chunk of keys: top, m and z of every row, then O. The sums of the few chunks are added in order.
   const at::Tensor parts = loss.new_empty({chunks, N * (3 + (with_dquery ? Cp : 0))});
   const at::Tensor scratch =
       loss.new_empty({at::get_num_threads(), fast ? simd::infonce_scratch(std::min(N, kRows), C) : span});
@@ -140,7 +140,7 @@ void run(
         for (int64_t c = 0; dq && c < C; ++c) dq[c] += weight * O[c];
       }
       const T s_positive = logit(Q + i * C, p + i * C, C);
-      const T x = m + std::log(z) - s_positive;  // minus infinity where there is no negative
+      const T x = m + std::log(z) - s_positive;  // minus infinity without negatives
       const T value = softplus(x);
       data<T>(loss)[i] = value;
       data<T>(lse)[i] = s_positive + value;

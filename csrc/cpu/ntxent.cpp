@@ -12,8 +12,8 @@ using simd::Tile;
 
 int64_t other(int64_t row, int64_t n) { return row % (2 * n) < n ? row + n : row - n; }
 
-// Calls f(I, J, both) for every tile I of rows first, ..., last - 1 and every tile J. Where these rows are all there are,
-// a pair comes once and f serves both its tiles. No tile is served by two calls at a time, and always in one order.
+// Calls f(I, J, both) for every tile I of rows first, ..., last - 1 and every tile J. If these are all rows, each pair
+// occurs once and f processes both its tiles. No tile is processed by two calls at a time, and the order is fixed.
 template <typename F>
 void pairs(const Tiles& tiles, int64_t first, int64_t last, bool all, F&& f) {
   if (!all) {
@@ -28,7 +28,7 @@ void pairs(const Tiles& tiles, int64_t first, int64_t last, bool all, F&& f) {
   at::parallel_for(0, tiles.size(), 1, [&](int64_t t, int64_t end) {
     for (; t < end; ++t) f(tiles[t], tiles[t], false);
   });
-  // A tournament: in each round every tile meets another one. Of an odd number one rests.
+  // A round-robin tournament: in each round every tile is paired with another one; if their number is odd, one is idle.
   const int64_t players = tiles.size() + tiles.size() % 2, circle = players - 1;
   for (int64_t round = 0; round < circle; ++round) {
     at::parallel_for(0, players / 2, 1, [&](int64_t match, int64_t end) {
@@ -44,14 +44,14 @@ at::Tensor scratch_like(const at::Tensor& x) { return x.new_empty({at::get_num_t
 
 float* of_thread(const at::Tensor& scratch) { return data<float>(scratch) + at::get_thread_num() * kTile * kTile; }
 
-// What a kernel may read a tile of, from any row on.
+// Rows of which a kernel may read a tile, starting at any row.
 at::Tensor with_room(const at::Tensor& x) {
   const at::Tensor out = x.new_zeros({x.size(0) + kTile});
   out.narrow(0, 0, x.size(0)).copy_(x);
   return out;
 }
 
-// float64, for checks: calls f(j, s) for every negative j of a row.
+// float64, for tests: calls f(j, s) for every negative j of a row.
 template <typename F>
 void negatives(const double* z, const double* right, int64_t N, int64_t C, int64_t n, int64_t row, F&& f) {
   for (int64_t j = 0; j < N; ++j)

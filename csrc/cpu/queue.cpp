@@ -41,7 +41,7 @@ void queue_push_(
     at::Tensor keys, at::Tensor pointer, const at::Tensor& x, std::optional<at::Tensor> n_valid, bool normalize) {
   check_queue(keys, pointer, x, n_valid);
   const int64_t N = x.size(0), K = keys.size(0), C = keys.size(1);
-  const int64_t first = std::max<int64_t>(N - K, 0);  // of a larger batch the last K rows stay
+  const int64_t first = std::max<int64_t>(N - K, 0);  // only the last K rows of a larger batch remain
   const int64_t grain = std::max<int64_t>((1 << 15) / std::max<int64_t>(C, 1), 1);
   const at::Tensor dense = keys.contiguous(), rows = disjoint_copy(x, keys);
   int64_t* at = data<int64_t>(pointer);

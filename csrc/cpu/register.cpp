@@ -1,4 +1,4 @@
-// Which ops have a kernel on the CPU.
+// Registers the CPU kernels.
 #include <torch/library.h>
 
 namespace contrastkit::cpu {

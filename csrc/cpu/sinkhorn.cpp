@@ -13,10 +13,10 @@ using simd::bf16;
 
 constexpr double kTiny = 1e-30;  // contrastkit/ops/sinkhorn.py: TINY
 
-// Rows of a task: a function of the shape alone, so that results do not depend on the number of threads.
+// Rows per task: a function of the shape alone, so that results do not depend on the number of threads.
 int64_t rows_a_task(int64_t N) { return std::max<int64_t>((N + 31) / 32, 8); }
 
-// float64, for checks.
+// float64, for tests.
 void tops_of(const double* scores, int64_t n, int64_t K, double* tops) {
   std::fill(tops, tops + K, std::numeric_limits<double>::lowest());
   for (int64_t i = 0; i < n; ++i, scores += K)
@@ -63,7 +63,7 @@ void tasks(int64_t N, F&& f) {
   });
 }
 
-// [K] from the tasks' rows [tasks, K], joined in their order.
+// [K] from the tasks' rows [tasks, K], combined in order.
 template <typename T, typename F>
 at::Tensor joined(const at::Tensor& parts, F join) {
   const int64_t n = parts.size(0), K = parts.size(1);
@@ -89,7 +89,7 @@ at::Tensor parts_like(const at::Tensor& E) {
 
 at::Tensor reciprocal(const at::Tensor& t) { return t.clamp_min(kTiny).reciprocal_(); }
 
-// As the kernels read them.
+// In the layout that the kernels read.
 at::Tensor read(const at::Tensor& scores) {
   const bool known = is(scores, at::kDouble) || is(scores, at::kBFloat16);
   return (known ? scores : scores.to(at::kFloat)).contiguous();
@@ -170,7 +170,7 @@ at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations
   if (E.numel() == 0) return E;
   const at::Tensor parts = parts_like(E);
   at::Tensor t = begin(s, tops_of(s, parts), epsilon, E, parts);
-  const double scale = static_cast<double>(E.size(1)) / E.size(0);  // keeps t of one size
+  const double scale = static_cast<double>(E.size(1)) / E.size(0);  // keeps the scale of t
   for (int64_t i = 1; i < iterations; ++i) t = sinkhorn_sums(E, t, scale);
   sinkhorn_end_(E, t);
   return E;

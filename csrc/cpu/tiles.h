@@ -1,11 +1,11 @@
-// What infonce and ntxent share: logits to the bit, and matrices packed for products.
+// Shared by infonce and ntxent: bit-exact logits, and matrices packed for products.
 #pragma once
 
 #include "host.h"
 
 namespace contrastkit::cpu {
 
-// q.k, to the bit as the kernels' products have it: a positive that equals a negative must tie with it.
+// q.k, bitwise equal to the kernels' products: a positive that equals a negative must tie with it.
 inline float logit(const float* q, const float* k, int64_t C) { return kernels().logit(q, k, C); }
 
 inline double logit(const double* q, const double* k, int64_t C) {
@@ -37,7 +37,7 @@ class Tiles {
     return tile;
   }
 
-  // From any row on, as a left matrix only.
+  // Starting at any row, as a left matrix only.
   simd::Tile unpacked(int64_t first, int64_t last) const {
     return {first, std::min(simd::kTile, last - first), data<float>(rows_) + first * C_, nullptr, nullptr};
   }

@@ -3,13 +3,13 @@
 namespace contrastkit::cuda {
 namespace {
 
-// A row's m is raised, and its sums scaled, only where its maximum exceeds m by this much: weights stay below 2^kSlack.
+// A row's m is raised, and its sums scaled, only if its maximum exceeds m by this much: weights stay below 2^kSlack.
 constexpr float kSlack = 8;
 constexpr int kWarps = 8;  // of `finish`
 template <bool with_O>
-constexpr int kBlocks = with_O ? 2 : 3;  // that share a processor
+constexpr int kBlocks = with_O ? 2 : 3;  // per processor
 
-// Of each part of the keys and each row: with weights 2^(s - m), s in units of log 2, z is their sum and O that of
+// For each part of the keys and each row: with weights 2^(s - m), s in units of log 2, z is their sum and O that of
 // weights times keys.
 template <typename A>
 struct Parts {
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kBlocks<with_O>)
             grew |= next > m[t][h];
             m[t][h] = next;
           }
-        if (__any_sync(kAll, grew))  // as one: the products need the whole warp together
+        if (__any_sync(kAll, grew))  // uniformly: the products need the whole warp converged
 #pragma unroll
           for (int t = 0; t < kM; ++t)
 #pragma unroll
@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(Tile::kThreads, kBlocks<with_O>)
 #pragma unroll
               for (int d = 0; d < Tile::kD; ++d) O[t][d][r] *= shrink[t][r / 2];
             }
-        // weights and product stand together, for the compiler to do both at once
+        // weights and product are adjacent, so that the compiler interleaves them
 #pragma unroll
         for (int t = 0; t < kM; ++t)
 #pragma unroll
@@ -138,7 +138,7 @@ __global__ void attend_plain(Operands<double> x, Masks masks, const Scalar<doubl
   if (threadIdx.x == 0) parts.top[i] = top, parts.m[i] = m, parts.z[i] = z;
 }
 
-// NaN is not seen: it shows in the sums.
+// NaN is ignored here: it appears in the sums.
 template <typename A>
 __device__ A largest_of_lanes(A x) {
   for (int d = kWarp / 2; d > 0; d /= 2) {
@@ -148,7 +148,7 @@ __device__ A largest_of_lanes(A x) {
   return x;
 }
 
-// Joins the parts of a row, in their order, with its positive: a block a row, whose warps all find the scalars.
+// Combines the parts of a row, in order, with its positive: one block per row, all of whose warps compute the scalars.
 template <typename A>
 __global__ void __launch_bounds__(kWarp * kWarps) finish(
     const Parts<A> parts, const Numbers query, const Numbers positive, const Masks masks, const Scalar<double> tau,
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(kWarp * kWarps) finish(
   dot = sum_of_lanes(dot);
 
   const A inverse_tau = static_cast<A>(1 / tau.get()), s_positive = dot * inverse_tau;
-  const A x = (m + log2(z)) * A(0.6931471805599453) - s_positive;  // minus infinity where there is no negative
+  const A x = (m + log2(z)) * A(0.6931471805599453) - s_positive;  // minus infinity without negatives
   const A softplus = (x > 0 ? x : A(0)) + log1p(exp(x > 0 ? -x : x));
   if (threadIdx.x == 0) {
     loss[i] = x != x ? x : softplus;
@@ -211,7 +211,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
     const Masks& masks, bool with_dquery) {
   const bool wide = is(query, at::kDouble) || is(positive, at::kDouble) || is(keys, at::kDouble);
   const int64_t N = query.size(0), K = keys.size(0), C = query.size(1);
-  // Keys are many and stay as they are; queries take on their dtype. The positive's logit knows the queries unrounded.
+  // The many keys are not converted; queries take on their dtype. The positive's logit uses the unrounded queries.
   const at::Tensor k = (wide ? keys.to(at::kDouble) : keys).contiguous();
   const at::Tensor q = query.contiguous(), rows = q.to(k.scalar_type()), p = positive.contiguous();
   const at::TensorOptions options = query.options().dtype(wide ? at::kDouble : at::kFloat);

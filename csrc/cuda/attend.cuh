@@ -1,4 +1,4 @@
-// What infonce and ntxent share: both are one attention with values = keys, and its gradient in the keys.
+// Shared by infonce and ntxent: attention with values = keys, and its gradient with respect to the keys.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 
 namespace contrastkit::cuda {
 
-// Numbers of a floating dtype that is known when the kernel runs.
+// Numbers of a floating dtype that is known at run time.
 struct Numbers {
   explicit Numbers(const at::Tensor& x) : at(x.const_data_ptr()), dtype(x.scalar_type()) {}
 
@@ -33,11 +33,11 @@ struct Masks {
   const int64_t *exclude = nullptr, *n_valid = nullptr, *query_ids = nullptr, *key_ids = nullptr;
   int64_t E = 0;
   int64_t N = 0, K = 0;        // queries, keys
-  bool rows_are_keys = false;  // of the tiles, whose columns are then queries
-  // NT-Xent, n > 0: row i is key first + i, in groups of 2n, and meets neither itself nor its other view
+  bool rows_are_keys = false;  // of the tiles; their columns are then queries
+  // NT-Xent, n > 0: row i is key first + i, in groups of 2n; it is compared neither with itself nor with its other view
   int64_t n = 0, first = 0;
 
-  // Every kernel's first step: K becomes the number of keys that count.
+  // First step of every kernel: K becomes the number of valid keys.
   __device__ void settle() {
     if (n_valid != nullptr && *n_valid < K) K = *n_valid < 0 ? 0 : *n_valid;
   }
@@ -48,7 +48,7 @@ struct Masks {
     return i % (2 * n) < n ? i + n : i - n;
   }
 
-  // False where none of these rows and columns is masked.
+  // False if none of these rows and columns is masked.
   __device__ bool touch(int64_t row, int rows, int64_t column, int columns_) const {
     if (exclude != nullptr || query_ids != nullptr) return true;
     if (column + columns_ > columns() || (rows_are_keys && row + rows > K)) return true;
@@ -57,7 +57,7 @@ struct Masks {
     return n > 0 && (meets(row) || meets(row + n) || meets(row - n));
   }
 
-  // Bit b is set where column + b is masked for the row, b < width <= 64.
+  // Bit b is set if column + b is masked for the row, b < width <= 64.
   __device__ uint64_t bits(int64_t row, int64_t column, int width) const {
     const int64_t left = columns() - column;
     uint64_t set = left >= width ? 0 : left > 0 ? ~uint64_t{0} << left : ~uint64_t{0};
@@ -88,12 +88,12 @@ struct Masks {
     return set;
   }
 
-  // Puts minus infinity where this block's rows meet columns that are none of their negatives.
+  // Writes minus infinity where columns are not negatives of this block's rows.
   template <typename Tile>
   __device__ void apply(typename Tile::Logits& s, int64_t column) const {
     const int64_t first_row = blockIdx.x * int64_t{Tile::kRows};
     if (!touch(first_row, Tile::kRows, column, Tile::kKeys)) return;
-    constexpr int kRows = Tile::kM * 16;  // of the warp; a lane looks after one of them
+    constexpr int kRows = Tile::kM * 16;  // of the warp; each lane masks one of them
     const uint64_t mine = bits(first_row + threadIdx.x / kWarp * kRows + threadIdx.x % kRows, column, Tile::kKeys);
 #pragma unroll
     for (int m = 0; m < Tile::kM; ++m)
@@ -110,7 +110,7 @@ struct Masks {
   }
 };
 
-// float64, for checks: a block a row. Calls weight(j, s_j) for its columns j and, for O, adds up weight times column.
+// float64, for tests: one block per row. Calls weight(j, s_j) for its columns j and, for O, sums weight times column.
 constexpr int kPlain = 128;  // threads
 template <typename F>
 __device__ void plain_sum(const Operands<double>& x, const Masks& masks, double* O, F&& weight) {
@@ -142,7 +142,7 @@ struct Limits<double> {
   static constexpr double lowest = -1.7976931348623157e308, tiny = 2.2250738585072014e-308;
 };
 
-// Calls f with the tile that serves the dtype and C channels.
+// Calls f with the tile for the dtype and C channels.
 template <typename F>
 void dispatch_tile(at::ScalarType dtype, int64_t C, F&& f) {
   const auto with = [&](auto math) {
@@ -169,7 +169,7 @@ Operands<T> operands(const at::Tensor& rows, const at::Tensor& keys) {
   return {static_cast<const T*>(a), static_cast<const T*>(b), rows.size(0), keys.size(0), C, bytes % 16 == 0};
 }
 
-// In how many parts the tiles of keys are taken, so that all processors have work: a function of shape and device.
+// The number of parts that the tiles of keys are split into to occupy all processors: a function of shape and device.
 inline int64_t parts(int64_t blocks, int64_t tiles, int64_t blocks_a_processor) {
 #ifdef CONTRASTKIT_EMULATED
   const int processors = 4;
@@ -180,8 +180,8 @@ inline int64_t parts(int64_t blocks, int64_t tiles, int64_t blocks_a_processor) 
 #endif
   const auto ceil = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
   const int64_t slots = blocks_a_processor * processors;
-  const int64_t most = std::min(tiles, std::max<int64_t>(4 * slots / blocks, 1));  // which bounds the memory of parts
-  // to load the rows and to store the sums of a part is as much work as about four tiles
+  const int64_t most = std::min(tiles, std::max<int64_t>(4 * slots / blocks, 1));  // bounds the memory of the parts
+  // loading the rows and storing the sums of a part costs as much as about four tiles
   const auto cost = [&](int64_t n) { return ceil(blocks * n, slots) * (ceil(tiles, n) + 4); };
   int64_t best = 1;
   for (int64_t n = 2; n <= most; ++n)
@@ -195,7 +195,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
     const Masks& masks, bool with_dquery);
 
 // sum_j g_j exp(s_ij - lse_j) columns_j / tau for each row i. With masks.n, where rows are among the columns, it is
-// NT-Xent's gradient: the terms g_i exp(s_ij - lse_i), and the positives', of the losses, come in.
+// NT-Xent's gradient, with the terms g_i exp(s_ij - lse_i) and those of the positives added.
 at::Tensor weigh(
     const at::Tensor& rows, const at::Tensor& columns, const at::Tensor& g, const at::Tensor& lse,
     const at::Tensor& loss, const at::Tensor& tau, const Masks& masks);

@@ -10,12 +10,12 @@
 namespace contrastkit::cuda {
 namespace {
 
-constexpr int kWarps = 4;               // of a block, unless it is one warp, whose lanes nvcc then knows to go together
+constexpr int kWarps = 4;               // of a block, except where one warp lets nvcc assume converged lanes
 constexpr int kSpan = kWarp * kVector;  // channels that a warp reads at once
 constexpr int kMaxSpans = 8;            // of a row that stays in registers
 
-// T: of the arithmetic. X: of the bank. A warp takes a share of a query's draws, and leaves of them in `parts`, 3 + C
-// numbers for each share: top, z and loss of Sums, then the weighted sum of the rows.
+// T: of the arithmetic. X: of the bank. A warp processes a share of a query's draws, and writes to `parts` 3 + C
+// numbers per share: top, z and loss of Sums, then the weighted sum of the rows.
 template <typename T, typename X>
 struct Problem {
   const T* query;
@@ -40,7 +40,7 @@ struct Problem {
 };
 
 template <typename T>
-__device__ T held(T top) {  // within the finite numbers, so that neither exp(-inf + inf) nor exp(inf - inf) arises
+__device__ T held(T top) {  // clamped to finite numbers, which excludes exp(-inf + inf) and exp(inf - inf)
   const T most = std::numeric_limits<T>::max();
   return fmin(fmax(top, -most), most);
 }
@@ -56,13 +56,13 @@ __device__ T sigmoid(T x) {
   return (x < 0 ? e : T(1)) / (1 + e);
 }
 
-// What noise adds up to: z = sum of exp(s - held(top)), and NCE's loss.
+// Sums over the noise: z = sum of exp(s - held(top)), and NCE's loss.
 template <typename T>
 struct Sums {
   T top = -std::numeric_limits<T>::infinity(), z = 0, loss = 0;
 
-  // Takes up logits of which `most` is the warp's largest, each lane the one it holds. Returns the weight of its row in
-  // the gradient; softmax's earlier ones shrink by the factor left in `shrink`.
+  // Adds one logit per lane, `most` being the warp's largest. Returns the weight of the lane's row in the gradient;
+  // the earlier weights of softmax are to be scaled by the factor stored in `shrink`.
   __device__ T take(T s, T most, bool nce, T c, T& shrink) {
     const T before = held(top);
     top = fmax(top, most);
@@ -82,7 +82,7 @@ __device__ T most_of_lanes(T x, int least = 1) {
   return x;
 }
 
-// The logit, in the order of `noise`: a draw that is the positive ties with it.
+// The logit, summed in the order of `noise`, so that a draw of the positive ties with it.
 template <typename T, typename X>
 __device__ T logit(const T* q, T tau, const X* r, int64_t C, int lane) {
   T s = 0;
@@ -104,17 +104,17 @@ __global__ void __launch_bounds__(kWarp, kSpans == 1 ? 24 : 12) noise(const Prob
 
   const auto channel = [&](int span) { return span * kSpan + lane * kVector; };
   float q[kSpans][kVector], sum[kSpans][kVector] = {};
-  const char* first_row[kSpans];  // of this lane's channels; of channel 0 where it has none
+  const char* first_row[kSpans];  // of this lane's channels; of channel 0 if it has none
   for (int span = 0; span < kSpans; ++span) {
     const bool has = channel(span) < p.C;
     for (int e = 0; e < kVector; ++e) q[span][e] = has ? p.query[row * p.C + channel(span) + e] : 0;
     first_row[span] = reinterpret_cast<const char*>(p.bank + v * p.C + (has ? channel(span) : 0));
   }
-  for (int span = 0; span < kSpans; ++span)  // apart, so that no load waits for a division
+  for (int span = 0; span < kSpans; ++span)  // a separate loop, so that no load waits for a division
     for (int e = 0; e < kVector; ++e) q[span][e] /= tau;
 
-  // Without a branch, after which the compiler would no longer know that lanes go together: an index outside the bank
-  // is remembered, and after the last draw comes the last one again.
+  // Without a branch, after which the compiler would no longer assume converged lanes: an index outside the bank is
+  // recorded, and the last draw is repeated after the end.
   bool outside = false;
   const auto drawn = [&](int k) -> uint32_t {
     const int64_t y = p.index[i * (1 + p.m) + first + min(k, n - 1)];
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kWarp, kSpans == 1 ? 24 : 12) noise(const Prob
   Sums<float> sums;
   uint32_t next = drawn(lane);
   for (int from = 0; from < n; from += kWarp) {
-    const uint32_t mine = next;  // each lane knows one of the next 32 rows, and reads its one of the 32 after them
+    const uint32_t mine = next;  // each lane has one of the next 32 rows, and reads one of the 32 after them
     next = drawn(from + kWarp + lane);
 #pragma unroll 1
     for (int k = 0; k < kWarp && from + k < n; k += kRows) {
@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(kWarp, kSpans == 1 ? 24 : 12) noise(const Prob
         for (int span = 0; span < kSpans; ++span)
           r[j][span] = *reinterpret_cast<const Vector<X>*>(first_row[span] + at);
       }
-      // Loads are not conditional, so that all are under way at once; what should not be there is zeroed after.
+      // Loads are unconditional, so that all are in flight at once; invalid values are zeroed afterwards.
       if (from + k + kRows > n || p.C < kSpans * kSpan)
 #pragma unroll
         for (int j = 0; j < kRows; ++j)
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kWarp, kSpans == 1 ? 24 : 12) noise(const Prob
         for (int span = 0; span < kSpans; ++span)
           for (int e = 0; e < kVector; ++e) s[j] = fma(q[span][e], float(r[j][span].at[e]), s[j]);
       }
-      // Sums over lanes, halving the rows that a lane still holds: in the end row lane / kCopies.
+      // Sums over lanes, halving the rows per lane until row lane / kCopies remains.
       int d = kWarp / 2;
 #pragma unroll
       for (int half = kRows / 2; half > 0; half /= 2, d /= 2) {
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(kWarp, kSpans == 1 ? 24 : 12) noise(const Prob
       if (channel(span) < p.C) part[3 + channel(span) + e] = sum[span][e];
 }
 
-// Other rows, and float64: one at a time, read again for the sums, which stay in memory.
+// Other rows, and float64: one at a time, read again for the sums, which are in memory.
 template <typename T, typename X>
 __global__ void __launch_bounds__(kWarp) noise_by_rows(const Problem<T, X> p) {
   const int lane = threadIdx.x, row = blockIdx.x / p.shares, i = row / p.V, v = row % p.V;
@@ -211,14 +211,14 @@ __global__ void __launch_bounds__(kWarp) noise_by_rows(const Problem<T, X> p) {
   if (lane == 0) part[0] = sums.top, part[1] = sums.z, part[2] = sums.loss;
 }
 
-// The positive, and the sums of all shares in a fixed order: a block for each row of query.
+// The positive, and the sums of all shares in a fixed order: one block per row of query.
 template <typename T, typename X>
 __global__ void __launch_bounds__(kWarps* kWarp)
     finish(const Problem<T, X> p, T* loss, T* lse, bool* top1, T* dquery) {
   const int lane = threadIdx.x % kWarp, row = blockIdx.x, v = row % p.V;
   const T *parts = p.parts + row * p.shares * (3 + p.C), tau = p.tau.get();
   const X* r = p.bank + (p.drawn(row / p.V, 0) * p.V + v) * p.C;
-  const T s = logit(p.query + row * p.C, tau, r, p.C, lane);  // of each warp alike, as what follows
+  const T s = logit(p.query + row * p.C, tau, r, p.C, lane);  // the same in every warp, as is what follows
 
   T top = -std::numeric_limits<T>::infinity(), z = 0, total = 0;
   for (int k = lane; k < p.shares; k += kWarp) top = fmax(top, parts[k * (3 + p.C)]);
@@ -256,7 +256,7 @@ void launch_noise(const Problem<float, X>& p, cudaStream_t stream) {
   launch(noise<X, kSpans>, p.rows * p.shares, kWarp, 0, stream, p);
 }
 
-// Of a row the last occurrence in the batch alone is computed and written; nobody else touches it.
+// Only the last occurrence of a row in the batch is computed and written.
 template <typename B, typename X>
 __global__ void __launch_bounds__(kWarps* kWarp)
     update(B* bank, const int64_t* index, const X* x, double momentum, int64_t N, int64_t V, int64_t C, int64_t M) {
@@ -280,7 +280,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   T squares = 0;
   for (int64_t c = lane; c < C; c += kWarp) squares += moved(c) * moved(c);
   T norm = sqrt(sum_of_lanes(squares));
-  norm = norm < T(1e-12) ? T(1e-12) : norm;  // NaN stays
+  norm = norm < T(1e-12) ? T(1e-12) : norm;  // keeps NaN
   for (int64_t c = lane; c < C; c += kWarp) row[c] = static_cast<B>(moved(c) / norm);
 }
 
@@ -304,7 +304,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
   const at::Tensor dquery = q.new_empty(with_dquery ? q.sizes() : at::IntArrayRef{0});
   if (rows == 0) return {loss, lse, top1, dquery};
   TORCH_CHECK_INDEX(M > 0, "bank_loss: an index outside the bank, which is empty");
-  // Warps enough for a large GPU, a share of at least 64 draws: a function of the shape alone, as are the results.
+  // Enough warps for a large GPU, at least 64 draws per share: a function of the shape alone, as are the results.
   const int64_t wanted = std::max<int64_t>((8192 + rows - 1) / rows, 1), least = (m + wanted - 1) / wanted;
   const int64_t share = std::max<int64_t>((least + kWarp - 1) / kWarp * kWarp, 64), shares = (m + share - 1) / share;
   const at::Tensor parts = q.new_empty({rows * shares, 3 + C});

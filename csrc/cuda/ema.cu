@@ -7,9 +7,9 @@ namespace contrastkit::cuda {
 namespace {
 
 constexpr int kThreads = 256, kVector = 4;
-constexpr int64_t kChunk = kThreads * kVector * 16;  // elements of one block
+constexpr int64_t kChunk = kThreads * kVector * 16;  // elements per block
 
-// The list travels as the kernel's argument: no copy to the device, nothing to keep alive. 4 KB always fit, and 32 KB
+// The list is a kernel argument: no copy to the device, nothing to keep alive. 4 KB always fit, and 32 KB
 // since CUDA 12.1 on the architectures from Volta on.
 #if CUDART_VERSION >= 12010
 constexpr int kTensors = 960;
@@ -40,7 +40,7 @@ __device__ A lerp(A a, P p, Accumulator<A, P> m, Accumulator<A, P> w) {
 
 template <typename A, typename P>
 __global__ void __launch_bounds__(kThreads) ema(const __grid_constant__ List list, double m_) {
-  const Accumulator<A, P> m = m_, w = 1.0 - m_;  // the small one of the two must not be a difference of floats
+  const Accumulator<A, P> m = m_, w = 1.0 - m_;  // the smaller of the two must not be a difference of floats
   int t = 0, last = list.n - 1;  // the last tensor that starts at or before this block
   while (t < last) {
     const int middle = (t + last + 1) / 2;

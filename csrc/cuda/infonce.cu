@@ -4,7 +4,7 @@
 namespace contrastkit::cuda {
 namespace {
 
-// The masks' tensors, dense and alive while kernels are launched.
+// The tensors of the masks, dense and alive while kernels are launched.
 struct Negatives {
   Negatives(
       const at::Tensor& query, const at::Tensor& keys, const std::optional<at::Tensor>& exclude_,

@@ -1,4 +1,4 @@
-// How kernels are launched. With CONTRASTKIT_EMULATED they run on the CPU, in tests/emulator.
+// Launching kernels. With CONTRASTKIT_EMULATED they run on the CPU, in tests/emulator.
 #pragma once
 
 #include <c10/cuda/CUDAStream.h>
@@ -33,7 +33,7 @@ __device__ inline char* dynamic_shared() {
 #endif
 }
 
-// A 0-dim tensor as an argument: its value where the host has it, its address on the device; nothing is waited for.
+// A 0-dim tensor as an argument: its value if it is on the host, its address if on the device, without synchronisation.
 template <typename T>
 struct Scalar {
   T value;
@@ -41,7 +41,7 @@ struct Scalar {
   __device__ T get() const { return address != nullptr ? *address : value; }
 };
 
-// `on_device` owns what the address points to, and may go once the kernel is launched.
+// `on_device` owns the memory at the address, and may be released once the kernel is launched.
 template <typename T>
 Scalar<T> scalar(const at::Tensor& x, const at::Device& device, at::Tensor& on_device) {
   Scalar<T> result{0, nullptr};

@@ -1,4 +1,4 @@
-// The instructions of sm_80 that the tiled products are made of; with CONTRASTKIT_EMULATED, tests/emulator's.
+// The sm_80 instructions of the tiled products; with CONTRASTKIT_EMULATED, those of tests/emulator.
 #pragma once
 
 #include <c10/util/BFloat16.h>
@@ -43,7 +43,7 @@ __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;\
 template <int pending_groups>
 __device__ void cp_async_wait() { asm volatile("cp.async.wait_group %0;\n" ::"n"(pending_groups) : "memory"); }
 
-// volatile keeps loads from shared memory on their side of a barrier
+// volatile keeps loads from shared memory from moving across a barrier
 __device__ inline void ldmatrix_x4(uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -89,7 +89,7 @@ __device__ inline uint32_t pack_f16(float low, float high) {
 
 #endif
 
-// How a product of tiles is done: on elements of 16 bits, on float32 as tf32, or on float32 as a sum of two tf32.
+// The arithmetic of a product of tiles: on elements of 16 bits, on float32 as tf32, or on float32 as a sum of two tf32.
 struct BF16 {
   using Element = c10::BFloat16;
   __device__ static void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -131,7 +131,7 @@ struct TF32 {
     mma_m16n8k8_tf32(d, a.big, b.big);
   }
 
-  // Tensor cores cut their sums off, and many in a row drift to one side: where digits count, a float addition rounds.
+  // Tensor cores truncate sums, which biases long chains: where precision matters, a float addition rounds.
   __device__ static void mma_rounded(float (&d)[4], const Operand<4>& a, const Operand<2>& b) {
     if constexpr (!exact) return mma(d, a, b);
     float sum[4] = {};

@@ -4,7 +4,7 @@
 namespace contrastkit::cuda {
 namespace {
 
-constexpr int kWarp = 32, kWarps = 4;  // one warp a row, four rows a block
+constexpr int kWarp = 32, kWarps = 4;  // one warp per row, four rows per block
 
 template <typename X, typename Key>
 __global__ void enqueue(
@@ -28,7 +28,7 @@ __global__ void enqueue(
   for (int64_t c = lane; c < C; c += kWarp) key[c] = static_cast<Key>(acc(x[c]) / norm);
 }
 
-// Its own launch: every row above must have read the pointer first.
+// A separate launch: all rows above must have read the pointer before.
 __global__ void advance(int64_t* pointer, int64_t* n_valid, int64_t N, int64_t K) {
   *pointer = ((*pointer % K + K) % K + N) % K;
   if (n_valid != nullptr) *n_valid = *n_valid + N < K ? *n_valid + N : K;
@@ -42,7 +42,7 @@ void queue_push_(
   const int64_t N = x.size(0), K = keys.size(0), C = keys.size(1);
   if (N == 0) return;
   const at::Tensor dense = keys.contiguous(), rows = disjoint_copy(x, keys);
-  const int64_t first = N > K ? N - K : 0;  // of a larger batch the last K rows stay
+  const int64_t first = N > K ? N - K : 0;  // only the last K rows of a larger batch remain
   const auto stream = c10::cuda::getCurrentCUDAStream();
   int64_t* at = data<int64_t>(pointer);
 

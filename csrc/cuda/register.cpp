@@ -1,4 +1,4 @@
-// Which ops have a kernel on CUDA.
+// Registers the CUDA kernels.
 #include <ATen/DeviceGuard.h>
 #include <torch/library.h>
 
@@ -8,7 +8,7 @@ namespace contrastkit::cuda {
 
 #include "../ops.inc"
 
-// The op with the device of its first argument made current, as torch's own operators do.
+// The op with the device of its first argument as current device, as in torch's own operators.
 template <auto op>
 struct OnDevice;
 

@@ -1,5 +1,5 @@
-// A block takes every gridDim.x-th row. What its threads can hold is read once a pass, and it leaves one row of partial
-// sums; longer rows, and float64, are read again. The sums are then added in a fixed order.
+// A block processes every gridDim.x-th row and writes one row of partial sums. Rows that fit in registers are read once
+// per pass; longer rows, and float64, are read twice. The sums are then added in a fixed order.
 #include <algorithm>
 #include <limits>
 
@@ -13,11 +13,11 @@ namespace {
 constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 constexpr int kMaxVectors = 4;                           // of a row in a thread's registers
 constexpr int kMaxHeld = kMaxVectors * kThreads * kVector;  // its longest row
-constexpr int64_t kMaxBlocks = 256;                      // that leave partial sums: not too many to add
-constexpr double kTiny = 1e-30;                          // the least sum of a prototype that is divided by
+constexpr int64_t kMaxBlocks = 256;                      // bounds the number of partial sums
+constexpr double kTiny = 1e-30;                          // lower bound of a prototype's sum as a divisor
 
 template <typename T>
-__device__ T larger(T a, T b) {  // NaN stays, as in amax
+__device__ T larger(T a, T b) {  // keeps NaN, as amax does
   return a > b || a != a ? a : b;
 }
 
@@ -29,10 +29,10 @@ __device__ T largest_of_lanes(T x) {
 
 template <typename T>
 __device__ T inverse(T t) {
-  return 1 / (t < T(kTiny) ? T(kTiny) : t);  // NaN stays
+  return 1 / (t < T(kTiny) ? T(kTiny) : t);  // keeps NaN
 }
 
-// Reductions over the block: one barrier each, for two slots take turns.
+// Reductions over the block with one barrier each, because two slots alternate.
 template <typename T>
 struct Block {
   T (*slots)[kWarps];
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kThreads) end_held(float* E, const float* t, i
   }
 }
 
-// The same of a row at a time, a block for each.
+// The same for one row at a time, one block per row.
 template <typename T, typename X>
 __global__ void __launch_bounds__(kThreads)
     begin_row(const X* scores, const T* tops, T epsilon, T* E, T* weights, int64_t K) {
@@ -188,8 +188,8 @@ __global__ void __launch_bounds__(kThreads) end_row(T* E, const T* t, int64_t K)
   for (int64_t k = threadIdx.x; k < K; k += kThreads) E[k] = E[k] * inverse(t[k]) * weight;
 }
 
-// t: the sum of the rows, each times its weight if there are weights, times scale. A block adds 32 columns, its warps every
-// eighth row.
+// t: the sum of the rows, each times its weight if weights are given, times scale. A block adds 32 columns, each of its
+// warps every eighth row.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     add(const T* rows, const T* weights, T* t, T scale, int64_t N, int64_t K) {
@@ -212,14 +212,14 @@ void with_vectors(int64_t K, F&& f) {
   f(std::integral_constant<int, kVectors>{});
 }
 
-// The passes over E [N, K], which is contiguous and not empty, and what they need beside it.
+// The passes over E [N, K], contiguous and not empty, and their working memory.
 struct Passes {
   at::Tensor E, parts, weights;
   int64_t N, K, blocks;
   bool held;
   cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
 
-  // aligned: whether what is read beside E starts where a Vector may.
+  // aligned: whether the other inputs are aligned to a Vector.
   Passes(const at::Tensor& E, bool aligned) : E(E), N(E.size(0)), K(E.size(1)) {
     held = aligned && in_vectors(E) && E.scalar_type() == at::kFloat && K % kVector == 0 && K <= kMaxHeld;
     blocks = held ? std::min(N, kMaxBlocks) : N;
@@ -288,7 +288,7 @@ struct Passes {
   }
 };
 
-// Scores, contiguous; then E and t to be written.
+// Contiguous scores; then the outputs E and t.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> matrices(const at::Tensor& scores) {
   const at::Tensor from = scores.contiguous(), E = from.new_empty(from.sizes(), codes_dtype(scores));
   return {from, E, E.new_empty({E.size(1)})};

@@ -1,7 +1,7 @@
 // Two products over tiles of rows and keys, S = Q K^T and O += W K, with one tile of keys in shared memory for both.
 //
-// Each warp owns 16 or 32 rows: their logits and their sums O stay in its registers. More channels than 256 (128 of
-// float32) come in slabs: a block finds one slab of O, from S over all slabs, its own last: it is then in place for O.
+// Each warp owns 16 or 32 rows: their logits and their sums O stay in its registers. More than 256 channels (128 of
+// float32) are split into slabs: a block computes one slab of O, from S over all slabs, its own last.
 #pragma once
 
 #include "../common.h"
@@ -25,7 +25,7 @@ struct Tile {
   using T = typename Math::Element;
   static constexpr bool k16Bit = sizeof(T) == 2;
   static constexpr int kC = kC_, kBytes = kC * sizeof(T);
-  static constexpr int kStride = kBytes + 16;  // an odd number of 16 bytes: eight rows lie in different banks
+  static constexpr int kStride = kBytes + 16;  // an odd multiple of 16 bytes: eight rows are in different banks
   static constexpr int kWarps = 4, kThreads = kWarp * kWarps;
   static constexpr int kM = kBytes < 512 ? 2 : 1;  // tiles of 16 rows of a warp
   static constexpr int kRows = kWarps * kM * 16;
@@ -55,7 +55,7 @@ struct Tile {
     const T* chunk = x + (first + row) * C + from + c;
     char* at = to + row * kStride + c * sizeof(T);
     if (aligned) {
-#pragma unroll 1  // unrolled, its addresses would take registers that O needs
+#pragma unroll 1  // unrolling would spend registers on addresses that O needs
       for (int r = 0; r < n; r += kStep, chunk += kStep * C, at += kStep * kStride)
         cp_async16(at, r < end ? chunk : x, r < end ? 16 : 0);
     } else {
@@ -73,7 +73,7 @@ struct Tile {
     const int lane = threadIdx.x % kWarp;
     rows += (threadIdx.x / kWarp * kM * 16 + lane % 16) * kStride + lane / 16 * 16;
     keys += (lane / 16 * 8 + lane % 8) * kStride + lane / 8 % 2 * 16;
-    constexpr int kUnroll = k16Bit ? kBytes / 32 : 2;  // float32's operands come in two parts, and take twice the registers
+    constexpr int kUnroll = k16Bit ? kBytes / 32 : 2;  // float32's operands are split in two and take twice the registers
 #pragma unroll kUnroll
     for (int c = 0; c < kBytes; c += 32) {
       uint32_t a[kM][4];
@@ -111,7 +111,7 @@ struct Tile {
     }
   }
 
-  // O += w keys: what `multiply` left in registers as a product is a factor here, without an exchange.
+  // O += w keys: the product that `multiply` left in registers is a factor here, without an exchange.
   __device__ static void accumulate(Sums& O, const Logits& w, const char* keys) {
     const int lane = threadIdx.x % kWarp;
     if constexpr (k16Bit) {
@@ -135,7 +135,7 @@ struct Tile {
         }
       }
     } else {
-      // Keys in the order 0 2 4 6 1 3 5 7, in which the lanes hold w.
+      // Keys in the order 0 2 4 6 1 3 5 7 of w in the lanes.
       const T* at = reinterpret_cast<const T*>(keys + column() * kStride) + lane / 4;
       typename Math::template Operand<4> a[kM][kN];
 #pragma unroll
@@ -162,8 +162,8 @@ struct Tile {
   }
 
   // Calls use(first key, logits, keys in shared memory, stage) for each of the block's tiles, first, ..., last - 1.
-  // Its rows are blockIdx.x's, its own slab is blockIdx.z. While a tile is in use the next is under way, to which
-  // prefetch(first key, stage) may add asynchronous copies; stage is 0 or 1.
+  // Its rows are blockIdx.x's, its own slab is blockIdx.z. While a tile is in use the next one is in flight, to
+  // which prefetch(first key, stage) may add asynchronous copies; stage is 0 or 1.
   template <typename Prefetch, typename Use>
   __device__ static void for_each(const Operands<T>& x, int first, int last, Prefetch&& prefetch, Use&& use) {
     char *keys = dynamic_shared(), *rows = keys + 2 * kKeys * kStride;
@@ -184,7 +184,7 @@ struct Tile {
     Logits s;
     for (int step = 0; step < steps; ++step) {
       cp_async_wait<0>();
-      __syncthreads();  // all see this tile, and none needs the one before, which makes room
+      __syncthreads();  // this tile is visible to all, and the previous one is free
       load_step(step + 1);
       const char* tile = keys + step % 2 * kKeys * kStride;
       if (step % slabs == 0)

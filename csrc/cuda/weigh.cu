@@ -3,7 +3,7 @@
 namespace contrastkit::cuda {
 namespace {
 
-// Of every column, in the accumulator's dtype; loss is needed by NT-Xent alone. peak: the largest |g|, or nullptr.
+// For every column, in the accumulator's dtype; only NT-Xent needs loss. peak: the largest |g|, or nullptr.
 template <typename A>
 struct Weights {
   const A *g, *lse, *loss, *peak;
@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) weigh_part(
   masks.settle();
   alignas(16) __shared__ float columns[2][2][kKeys];  // of each stage: log-sum-exps, then g
   const float scale = static_cast<float>(kLog2e / tau.get()), log2e = kLog2e;
-  // float16 has few powers of two: its weights, at most 2 |g|, are brought to where it has most of them
+  // float16 has a small range: its weights, at most 2 |g|, are scaled to where it has the most powers of two
   const float lift = weights.peak == nullptr ? 1.0f : 16384 / fmaxf(*weights.peak, 1e-30f);
   const int first = blockIdx.y * tiles, end = static_cast<int>((x.K + kKeys - 1) / kKeys);
   const int last = first + tiles < end ? first + tiles : end;
@@ -98,7 +98,7 @@ __global__ void weigh_plain(
   });
 }
 
-// Adds the parts in their order, and of NT-Xent the positives, whose logits are not among the tiles'. A block a row.
+// Adds the parts in order, and NT-Xent's positives, whose logits are not in the tiles. One block per row.
 template <typename A>
 __global__ void finish(
     const A* parts, int n, const Numbers columns, const Masks masks, const Scalar<double> tau, const Weights<A> weights,
@@ -126,7 +126,7 @@ at::Tensor weigh(
   const at::Tensor out = rows.new_empty({N, C}, rows.options().dtype(dtype));
   if (out.numel() == 0) return out;
   const at::Tensor a = (wide ? rows.to(dtype) : rows).contiguous(), b = columns.to(a.scalar_type()).contiguous();
-  // asynchronous copies want addresses of 16 bytes
+  // asynchronous copies require alignment to 16 bytes
   const auto dense = [&](const at::Tensor& x) {
     const at::Tensor y = x.to(dtype).contiguous();
     return reinterpret_cast<uintptr_t>(y.const_data_ptr()) % 16 ? y.clone() : y;
@@ -138,7 +138,7 @@ at::Tensor weigh(
 
   const auto run = [&](auto zero, int64_t n, const at::Tensor& peak, auto&& make) {
     using A = decltype(zero);
-    const bool whole = n == 1 && masks.n == 0;  // then a part is the result
+    const bool whole = n == 1 && masks.n == 0;  // then the only part is the result
     const at::Tensor parts = whole ? out : out.new_empty({n, N, C});
     const Weights<A> weights{data<A>(g_), data<A>(lse_), data<A>(loss_), peak.defined() ? data<A>(peak) : nullptr};
     make(weights, data<A>(parts));

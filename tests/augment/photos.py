@@ -1,4 +1,4 @@
-"""Images to augment, a view that leaves them alone, and both in one call."""
+"""Images to augment, an identity view, and a call that applies a view."""
 
 import torch
 
@@ -11,7 +11,7 @@ PLAIN = View(
 
 
 def photos(n: int, channels: int = 3, height: int = 32, width: int = 32) -> torch.Tensor:
-    """Smooth coloured images with flat parts, extreme values and gray pixels: where colour spaces go wrong."""
+    """Smooth coloured images with flat parts, extreme values and gray pixels: the difficult cases of colour spaces."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(n, channels, 5, 5, generator=generator)
     fine = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic") * 1.6 - 0.3

@@ -1,4 +1,4 @@
-"""Views against torchvision's per-image functions, and the promise that a sample does not depend on its batch."""
+"""Views compared with torchvision's per-image functions; a sample does not depend on its batch."""
 
 import colorsys
 import itertools
@@ -55,7 +55,7 @@ def test_gray_and_solarize():
     images = photos(4)
     want = torch.stack([tvf.rgb_to_grayscale(image / 255, 3) for image in images])
     torch.testing.assert_close(run(images, replace(PLAIN, gray_p=1.0)), want, atol=1e-6, rtol=0)
-    odd = images.where(images != 128, 0)  # 128/255 is within rounding of the threshold in no set-up, 0.5 is
+    odd = images.where(images != 128, 0)  # 128/255 is never within rounding of the threshold; 0.5 is
     want = torch.stack([tvf.solarize(image / 255, 0.5) for image in odd])
     torch.testing.assert_close(run(odd, replace(PLAIN, solarize_p=1.0)), want, atol=1e-6, rtol=0)
 
@@ -82,7 +82,7 @@ def test_blur_without_cut_off_keeps_the_whole_kernel():
 
 @pytest.mark.parametrize(("height", "width", "size"), [(32, 32, 32), (28, 28, 32), (60, 45, 24), (17, 40, 16)])
 def test_crop_resize_and_flip(height, width, size):
-    """Any crop of any size, growing and shrinking, mirrored or not."""
+    """Crops of any size, enlarged or shrunk, mirrored or not."""
     images = photos(6, height=height, width=width)
     generator = torch.Generator().manual_seed(1)
     h, w = (torch.randint(1, side + 1, (6,), generator=generator) for side in (height, width))
@@ -121,7 +121,9 @@ def test_affine(height, width):
             shear=[(2 * slant - 1) * 20, 0.0],
             interpolation=v2.InterpolationMode.BILINEAR,
         )
-        torch.testing.assert_close(got[i], want, atol=2e-2, rtol=0)  # of 255: the two build the grid in another order
+        torch.testing.assert_close(
+            got[i], want, atol=2e-2, rtol=0
+        )  # of 255: the grids are computed in different orders
 
 
 def test_gray_comes_before_the_jitter_in_moco_v1():
@@ -129,7 +131,7 @@ def test_gray_comes_before_the_jitter_in_moco_v1():
     v1 = replace(PLAIN, gray_p=1.0, jitter_p=1.0, saturation=0.4, brightness=0.4, gray_first=True)
     after = replace(v1, gray_first=False)
     gray = tvf.rgb_to_grayscale(image / 255, 3)
-    # Saturation does nothing to a gray image, so only the brightness is left: a multiple of the gray image.
+    # Saturation does nothing to a gray image, so only brightness remains: a multiple of the gray image.
     ratio = run(image, replace(v1, brightness=0.001)) / gray.clamp(min=1e-3)
     assert (ratio[gray > 0.1] - 1).abs().max() < 2e-3
     assert (run(image, v1) - run(image, after)).abs().max() > 1e-2
@@ -138,7 +140,7 @@ def test_gray_comes_before_the_jitter_in_moco_v1():
 @pytest.mark.parametrize("name", VIEWS)
 @pytest.mark.parametrize("size", [32, 24])
 def test_a_sample_does_not_depend_on_its_batch(name, size):
-    """Bit for bit: alone, in any company and order, on one thread or two."""
+    """Bitwise equal: alone, in any batch and order, on one thread or two."""
     images = photos(60, channels=1 if name == "digits" else 3)
     view = replace(VIEWS[name][-1], size=size)
     index = torch.arange(60) * 7
@@ -174,7 +176,7 @@ def test_views_in_one_call_equal_views_in_two(listed):
 
 
 def test_rows_of_params_may_be_any_images():
-    """What a row becomes depends on its own numbers: taken out, in another order, of another batch."""
+    """The result of a row depends on its numbers alone: as a subset, in another order, in another batch."""
     images, view = photos(8), replace(VIEWS["byol"][1], size=24)
     sizes = torch.tensor([[32, 32]]).expand(8, 2)
     params = draw(view, sizes, channels=3, seed=0, epoch=0, index=torch.arange(8), v=torch.tensor([[0], [1], [2]]))

@@ -1,4 +1,4 @@
-"""What is drawn: its distribution, and the slots of the draws, which never change."""
+"""The distribution of the draws, and their slots, which never change."""
 
 import itertools
 from dataclasses import replace
@@ -33,7 +33,7 @@ def test_crop_boxes_have_torchvisions_distribution():
 
 
 def test_crops_reach_every_edge_of_the_image():
-    """Crops of 2 x 2 of 4 x 6 pixels: each of the 3 x 5 places as often, the last row and column among them."""
+    """Crops of 2 x 2 of 4 x 6 pixels: all 3 x 5 positions are equally frequent, including the last row and column."""
     n = 6000
     view = replace(PLAIN, crop_min=4 / 24, crop_max=4 / 24, ratio=1.0)
     top, left, h, w = boxes(view, n, 4, 6)
@@ -45,7 +45,7 @@ def test_crops_reach_every_edge_of_the_image():
 
 @pytest.mark.parametrize(("height", "width", "box"), [(10, 100, (0, 43, 10, 13)), (100, 10, (43, 0, 13, 10))])
 def test_crop_falls_back_on_the_centre(height, width, box):
-    view = replace(PLAIN, crop_min=1.0, ratio=4 / 3)  # the whole area never fits such a ratio
+    view = replace(PLAIN, crop_min=1.0, ratio=4 / 3)  # the whole area never has such a ratio
     assert boxes(view, 2, height, width).tolist() == [[s] * 2 for s in box]
 
 
@@ -111,7 +111,7 @@ EVERYTHING = View(
 
 
 def test_draws_stay_what_they_are():
-    """Numbers typed in: a run that a later version resumes draws what it would have drawn, each from its own slot."""
+    """Golden values: a run resumed by a later version draws the same numbers, each from its slot."""
     sizes, index, v = torch.tensor([[40, 60], [64, 48]]), torch.tensor([7, 11]), torch.tensor([[0], [1]])
     params = draw(EVERYTHING, sizes, channels=3, seed=5, epoch=5, index=index, v=v)
     assert params.image.tolist() == [0, 1, 0, 1]

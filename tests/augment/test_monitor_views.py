@@ -1,4 +1,4 @@
-"""The monitor compares two views of an image that differ, by their row and by their draws."""
+"""The monitor compares two different views of an image: different in their rows and in their draws."""
 
 from dataclasses import replace
 from typing import Any

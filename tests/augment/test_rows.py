@@ -10,7 +10,7 @@ def test_names_are_the_table():
     assert tuple(VIEWS) == VIEW_NAMES
 
 
-# The numbers as the papers and their code have them.
+# The numbers of the papers and their code.
 ROWS = {
     # row: crop_min, flip, jitter_p, (brightness, contrast, saturation, hue), gray, blur of each view, solarize of each
     "moco-v1": (0.2, 0.5, 1.0, (0.4, 0.4, 0.4, 0.4), 0.2, (0, 0), (0, 0)),  # main_moco.py, without --aug-plus

@@ -1,4 +1,4 @@
-"""What the tables of options share: options as arguments, results that compare, options that no row has."""
+"""Shared by the tables of options: options as arguments, comparable results, options without a row."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""ablate: the debate's rows in their order, resumed row by row, refused where they would not be comparable."""
+"""ablate: rows in order, resumed row by row, refused if they would not be comparable."""
 
 import json
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def test_seven_rows_measured_beside_the_published_ones(
     printed = capsys.readouterr().out
     assert "published" in printed and "measured" in printed and "28.3" in printed
 
-    # The runs differ in what the debate is about, and in nothing else.
+    # The runs differ only in what the ablation varies.
     recipes = {name: tmp_path / "all" / name.replace(" ", "-") / "recipe.json" for name in list(ABLATION)[:-1]}
     numbers = {name: json.loads(path.read_text())["recipe"] for name, path in recipes.items()}
     byol = numbers["BYOL"]
@@ -61,7 +61,7 @@ def test_seven_rows_measured_beside_the_published_ones(
         differ = {"projector_norm", "predictor_norm"} | ({"negatives", "m", "lr"} if own["negatives"] else set())
         assert {key for key in byol if own[key] != byol[key]} <= differ, name
 
-    # Other budgets are not mixed with these.
+    # Runs on other budgets are refused.
     assert main([*command, "--epochs=2"]) == 2
     assert "another recipe: choose another --out" in capsys.readouterr().err
     (tmp_path / "all" / "ablation.json").write_text("{")

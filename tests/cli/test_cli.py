@@ -1,4 +1,4 @@
-"""The command line: what reaches the library, what is printed, exit codes; each bad input in one line."""
+"""The command line: what reaches the library, what is printed, exit codes; one line for each bad input."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64",
 
 @pytest.fixture(scope="module")
 def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two epochs, left after one."""
+    """A run of two epochs, stopped after one."""
     out = tmp_path_factory.mktemp("cli") / "run"
     options = [*QUICK, "--epochs=2", "--stop-after=1", "--val-fraction=0.2"]
     assert main(["train", "moco", f"--data={images}", f"--out={out}", *options]) == 0
@@ -144,7 +144,7 @@ def test_resume_may_change_where_and_how_a_run_is_watched(
     )  # fmt: skip
     changes = {"workers": 2, "data_dir": tmp_path, "save_every": 5, "monitor_every": 4, "max_bad": 0.2}
     assert options == replace(before, **changes)
-    assert recipe.tau == 0.1 and how["stop_after"] == 2  # to repeat is not to change
+    assert recipe.tau == 0.1 and how["stop_after"] == 2  # repeating the recorded value is allowed
 
 
 # ---------------------------------------- files
@@ -170,7 +170,7 @@ def test_methods_info_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_methods_lists_what_the_table_of_methods_holds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(screen.console, "_width", 400)  # nothing is broken
+    monkeypatch.setattr(screen.console, "_width", 400)  # no line is wrapped
     assert main(["methods", f"--json={tmp_path / 'methods.json'}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for row in overview():
@@ -413,7 +413,7 @@ for args in ([], *([name] for name in sys.argv[1:])):
 
 
 def test_no_commands_help_imports_torch() -> None:
-    """Only that of a single method does, for its recipe."""
+    """Only the help of a single method does, for its recipe."""
     result = subprocess.run([sys.executable, "-c", HELP, *COMMANDS], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert [line.split()[1:3] for line in result.stdout.splitlines() if "Usage:" in line] == [

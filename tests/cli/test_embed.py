@@ -1,4 +1,4 @@
-"""embed as a command: the file holds every image once, with its features, label and part."""
+"""embed as a command: the file has every image once, with its features, label and part."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ import contrastkit
 
 
 def test_the_file(moco_run: Path, hard_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, test = tmp_path / "features", tmp_path / "test.npz"  # the name is taken as it is
+    out, test = tmp_path / "features", tmp_path / "test.npz"  # no extension is appended
     assert main(["embed", str(moco_run), f"--out={out}", f"--json={tmp_path / 'x.json'}"]) == 0
     assert f"{out}: 280 x 128 features of hard by {moco_run}" in capsys.readouterr().out
     report = json.loads((tmp_path / "x.json").read_text())

@@ -1,4 +1,4 @@
-"""knn as a command: what is printed, what is written where, and what it refuses."""
+"""knn as a command: printed table, written files, and errors."""
 
 import json
 from pathlib import Path

@@ -68,7 +68,7 @@ OF_SUBJECT = {
 
 @pytest.mark.parametrize("command", OF_SUBJECT)
 def test_the_options_of_a_subject_reach_it(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What they do there is for the tests of EvaluationSubject."""
+    """Their effect is tested with EvaluationSubject."""
     arguments: dict[str, Any] = {}
 
     def spy(**how: Any) -> EvaluationSubject:
@@ -90,13 +90,13 @@ def test_the_options_of_a_subject_reach_it(command: str, monkeypatch: pytest.Mon
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A command with some options, and the library call that they stand for."""
+    """A command with some options, and the equivalent library call."""
 
     command: str
     option: list[str]
     call: dict[str, Any] = dataclasses.field(default_factory=dict)
     subject: dict[str, Any] = dataclasses.field(default_factory=dict)
-    beside: tuple[str, ...] = ()  # options of the command without it, too
+    beside: tuple[str, ...] = ()  # options of both commands, with and without `option`
 
     def __str__(self) -> str:
         return " ".join([self.command, *self.beside, *self.option])
@@ -105,7 +105,7 @@ class Case:
 QUICK = ("--epochs=2", "--seeds=1")
 MOCO = ("--protocol=moco", "--epochs=1", "--lr=0.1")
 ONE_EPOCH = ("--epochs=1",)
-CALLS: dict[tuple[str, ...], dict[str, Any]] = {  # what the options that stand beside others mean
+CALLS: dict[tuple[str, ...], dict[str, Any]] = {  # the arguments of `beside`
     (): {},
     QUICK: {"epochs": 2, "seeds": 1},
     MOCO: {"protocol": "moco", "epochs": 1, "lr": 0.1},
@@ -138,14 +138,14 @@ CASES = [
     Case("retrieve", ["--val-fraction=0.5"], {}, {"val_fraction": 0.5}),
     Case("retrieve", ["--data=DATA", "--val-fraction=0.25", "--seed=8"], {}, {"seed": 8, "val_fraction": 0.25}),
 ]
-ELSEWHERE = {"json", "debug", "out", "plot"}  # where results go: tested with the commands
+ELSEWHERE = {"json", "debug", "out", "plot"}  # output options, tested with the commands
 
 
 @pytest.fixture(scope="module")
 def library(
     hard_images: Path, moco_run: Path, cmc_run: Path
 ) -> Callable[[str, dict[str, Any], dict[str, Any]], tuple[Any, Any]]:
-    """Call the library as a case says, each way once: its report as JSON, and the results alone."""
+    """A cached library call for a case: its report as JSON, and the results alone."""
 
     def run(command: str, call: dict[str, Any], how: dict[str, Any]) -> tuple[Any, Any]:
         how = dict(how)

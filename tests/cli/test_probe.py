@@ -1,4 +1,4 @@
-"""probe as a command: its two protocols, the plot, and what is printed and written."""
+"""probe as a command: its two protocols, the plot, printed table and written files."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""retrieve as a command: its table, and chance beside it."""
+"""retrieve as a command: its table with the chance level."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is drawn while something takes time: a bar on a terminal, nothing elsewhere."""
+"""Progress: a bar on a terminal, nothing elsewhere."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Small image files, and what the sources of the tests hold."""
+"""Small image files, and the contents of sources."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Images of the same scenes by several sensors."""
+"""Images of the same scenes from several sensors."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from contrastkit.errors import UserError
 
 
 def scenes(root: Path, names: list[str], *, gray: bool, size: tuple[int, int] = (8, 6), suffix: str = "png") -> None:
-    """Images whose first pixel tells which scene they are of."""
+    """Images whose first pixel identifies the scene."""
     for i, name in enumerate(names):
         pixels = np.full((size[1], size[0]) + (() if gray else (3,)), 10 * i + (5 if gray else 0), np.uint8)
         path = root / f"{name}.{suffix}"
@@ -23,7 +23,7 @@ def scenes(root: Path, names: list[str], *, gray: bool, size: tuple[int, int] = 
 
 def test_modalities_of_a_scene_are_the_channels_of_one_image(tmp_path: Path) -> None:
     names = ["kitchen/b", "kitchen/a", "office/c"]
-    root = tmp_path / "a,b"  # a comma that parts nothing
+    root = tmp_path / "a,b"  # a comma that separates nothing
     scenes(root / "rgb", names, gray=False, size=(8, 6))
     scenes(root / "depth", names, gray=True, size=(16, 12), suffix="bmp")
     data = open_data(f"rgb={root / 'rgb'},depth={root / 'depth'}")
@@ -47,8 +47,8 @@ def test_a_test_part_is_aligned_too(tmp_path: Path) -> None:
         scenes(tmp_path / "ir" / part, names, gray=True)
     data = open_data(f"rgb={tmp_path / 'rgb'},ir={tmp_path / 'ir'}")
     assert (len(data.train), data.test and len(data.test)) == (2, 3)
-    held = open_data(f"rgb={tmp_path / 'rgb'},ir={tmp_path / 'ir'}", val_fraction=0.5)
-    assert held.test is not None and (len(held.train), len(held.test), len(held.pretrain)) == (1, 1, 1)
+    split = open_data(f"rgb={tmp_path / 'rgb'},ir={tmp_path / 'ir'}", val_fraction=0.5)
+    assert split.test is not None and (len(split.train), len(split.test), len(split.pretrain)) == (1, 1, 1)
 
 
 def test_a_damaged_file_of_one_modality_takes_the_whole_scene(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The embedded digits, as they are and posed."""
+"""The embedded digits, plain and in random poses."""
 
 import torch
 
@@ -30,12 +30,12 @@ def test_affdigits():
     assert train.orientation_matters
     assert torch.equal(train.labels.view(6, -1), plain.train.labels.expand(6, -1))
     assert torch.equal(test.labels.view(6, -1), plain.test.labels.expand(6, -1))
-    # Poses differ, and no digit is cut: ink keeps its amount, which grows with the square of the magnification only.
+    # Poses differ and no digit is cut off: the amount of ink only grows with the square of the magnification.
     assert images_of(train).unique(dim=0).shape[0] == len(train)
     ink = images_of(train).double().sum((1, 2, 3)) / images_of(plain.train).double().sum((1, 2, 3)).repeat(6)
     assert ink.min() > 2.5**2 * 0.8**2 * 0.9
     assert ink.max() < 2.5**2 * 1.2**2 * 1.1
-    assert abs(ink.mean() - 2.5**2) < 0.4  # bicubic overshoot below black is clipped: a little more ink
+    assert abs(ink.mean() - 2.5**2) < 0.4  # bicubic overshoot below black is clipped, which adds a little ink
     # Shifted all over the canvas.
     weight = images_of(train).double()[:, 0]
     centre = (weight.sum(1) @ torch.arange(32.0, dtype=torch.float64)) / weight.sum((1, 2))

@@ -11,7 +11,7 @@ from tests.data.pictures import png
 
 
 def pixel(path: Path, channels: int) -> list[int]:
-    """The first pixel of a file as a source hands it out."""
+    """The first pixel of a file as its source returns it."""
     like = ArraySource("x", torch.zeros(1, channels, 1, 1, dtype=torch.uint8))
     source = FileSource("x", [path.name], root=path.parent, like=like)
     return source.fetch(torch.tensor([0]))[0][:, 0, 0].tolist()
@@ -59,7 +59,7 @@ def test_exif_orientation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
     image.save(tmp_path / "turned.png", exif=exif)
-    (shown,) = open_data(str(tmp_path)).train.fetch(torch.tensor([0]))
-    assert shown.shape == (3, 20, 10)
-    assert shown[:, :10].min() == 255
-    assert shown[:, 10:].max() == 0
+    (upright,) = open_data(str(tmp_path)).train.fetch(torch.tensor([0]))
+    assert upright.shape == (3, 20, 10)
+    assert upright[:, :10].min() == 255
+    assert upright[:, 10:].max() == 0

@@ -1,4 +1,4 @@
-"""Folders of images: classes, parts, and what is said when they are wrong."""
+"""Folders of images: classes, parts, and errors."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_flat_folder_has_no_labels(tmp_path):
     assert source.labels is None
     assert source.classes is None
     assert source.label(torch.arange(3)).tolist() == [-1] * 3
-    png(tmp_path / "nested" / "images" / "4.png")  # one folder alone is no class
+    png(tmp_path / "nested" / "images" / "4.png")  # a single folder is no class
     assert open_data(str(tmp_path)).train.labels is None
 
 

@@ -33,7 +33,7 @@ def test_idx_files_of_mnists_kind(tmp_path, end):
         assert torch.equal(images_of(data.test)[:, 0], torch.from_numpy(images["t10k"]))
         assert data.train.labels[:3].tolist() == [0, 1, 2]
         assert not data.train.orientation_matters
-    for base in (tmp_path, folder):  # the files of one set must not pass for another's
+    for base in (tmp_path, folder):  # the files of one set must not be taken for another's
         with pytest.raises(UserError, match="mnist is not in"):
             open_data("mnist", data_dir=base)
     broken = folder / f"train-images-idx3-ubyte{end}"

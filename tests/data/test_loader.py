@@ -1,4 +1,4 @@
-"""The loader's promise: order and augmentations are a function of (seed, epoch, index, view), and of nothing else."""
+"""The loader's promise: order and augmentations are a function of (seed, epoch, index, view), and nothing else."""
 
 import gc
 import itertools
@@ -74,7 +74,7 @@ def test_an_epoch(source):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(source, views, workers):
     alone, many = Loader(source, views, batch=8, seed=0), Loader(source, views, batch=8, seed=0, workers=workers)
-    for k in (0, 1):  # workers stay from one epoch to the next
+    for k in (0, 1):  # workers persist across epochs
         for a, b in itertools.zip_longest(epoch(alone, k), epoch(many, k)):
             assert equal(a, b)
 
@@ -204,13 +204,13 @@ def test_bad_files_are_replaced_counted_and_named(tmp_path, workers):
     assert all(reason and str(root) not in reason for reason in loader.unreadable.values())
     paths = paths_of(source)
     stand_in = {paths.index("a/004.png"): paths.index("a/008.png"), paths.index("a/006.png"): paths.index("a/008.png")}
-    stand_in[49] = 0  # the last file's is the first
+    stand_in[49] = 0  # the substitute of the last file is the first
     for was, now in zip(clean, batches, strict=True):
         assert now.index.tolist() == [stand_in.get(i, i) for i in was.index.tolist()]
         assert torch.equal(now.label, source.labels[now.index])
         same = now.index == was.index
         assert torch.equal(now.views[0][same], was.views[0][same])
-    # The file that stands in also comes by itself: then the three look different.
+    # The substitute also occurs as itself: all three views differ.
     eights = torch.cat([b.views[0][b.index == paths.index("a/008.png")] for b in batches])
     assert len(eights) == len(eights.unique(dim=0)) == 3
 
@@ -221,7 +221,7 @@ def test_processes_share_what_they_cannot_read(tmp_path, monkeypatch):
     source = open_data(str(root)).train
     loader = Loader(source, SAME, batch=10, seed=0, max_bad=0.1)
     elsewhere = {paths_of(source).index(p): (p, "torn") for p in ("a/004.png", "b/049.png")}
-    monkeypatch.setattr("contrastkit.dist.gather_objects", lambda mine: [mine, elsewhere])
+    monkeypatch.setattr("contrastkit.dist.gather_objects", lambda own: [own, elsewhere])
     source.take(torch.tensor([paths_of(source).index("a/006.png")]))
     assert loader.has_news
     assert sorted(path for path, _ in loader.share_unreadable()) == ["a/004.png", "a/006.png", "b/049.png"]

@@ -1,4 +1,4 @@
-"""Sets that torchvision knows by name, from their own files."""
+"""Data sets that torchvision provides by name, from their original files."""
 
 import pickle
 
@@ -12,7 +12,7 @@ from tests.data.pictures import images_of, png
 
 
 def test_cifar10_from_its_own_files(tmp_path):
-    """torchvision's loader on a small set in CIFAR's format, checksums aside."""
+    """torchvision's loader on a small set in CIFAR's format, without checksums."""
     import torchvision
 
     folder = tmp_path / "cifar-10-batches-py"
@@ -62,7 +62,7 @@ def test_stl10_pretrains_on_the_unlabelled_too(tmp_path):
         held_out = open_data("stl10", data_dir=tmp_path, val_fraction=0.3)
     assert (len(data.train), len(data.test), len(data.pretrain)) == (10, 4, 17)
     assert data.pretrain.labels[10:].tolist() == [-1] * 7
-    assert torch.equal(images_of(data.train)[0].mT, torch.from_numpy(pixels["train"][0]))  # stored column by column
+    assert torch.equal(images_of(data.train)[0].mT, torch.from_numpy(pixels["train"][0]))  # stored column-major
     assert (len(held_out.train), len(held_out.test), len(held_out.pretrain)) == (7, 3, 14)
     seen = {image.numpy().tobytes() for image in images_of(held_out.pretrain)}
     assert not any(image.numpy().tobytes() in seen for image in images_of(held_out.test))

@@ -1,4 +1,4 @@
-"""Arrays of images in .npz files, right and wrong."""
+"""Arrays of images in .npz files, valid and invalid."""
 
 import zipfile
 

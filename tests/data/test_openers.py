@@ -1,4 +1,4 @@
-"""What --data takes, what is said when it is wrong, and the validation part."""
+"""The values of --data, errors, and the validation part."""
 
 import pytest
 import torch

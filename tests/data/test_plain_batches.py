@@ -1,4 +1,4 @@
-"""Images in their plain view, for evaluation."""
+"""The plain view of images, for evaluation."""
 
 import numpy as np
 import pytest

@@ -13,7 +13,7 @@ from tests.data.pictures import png
 
 
 def test_sounds_of_every_kind_become_one(tmp_path: Path) -> None:
-    """8, 16 and 32 bits, floats, and stereo: the same wave; 24 bits are written by hand, scipy does not."""
+    """8, 16 and 32 bits, floats, and stereo: the same wave; 24 bits are written by hand, as scipy cannot."""
     wave = np.array([0.0, 0.5, -0.5, 0.25, -1.0, 0.75])
     kinds = {
         "a8": np.round(wave * 128 + 128).clip(0, 255).astype(np.uint8),
@@ -56,7 +56,7 @@ def test_a_sound_that_cannot_be_read_is_replaced_and_named(tmp_path: Path) -> No
     for name in "abc":
         wavfile.write(tmp_path / f"{name}.wav", 8000, np.full(50, ord(name), np.int16))
     source = open_data(str(tmp_path)).train
-    (tmp_path / "b.wav").write_bytes((tmp_path / "b.wav").read_bytes()[:100])  # cut short
+    (tmp_path / "b.wav").write_bytes((tmp_path / "b.wav").read_bytes()[:100])  # truncated
     wavfile.write(tmp_path / "c.wav", 8000, np.zeros(0, np.int16))
     clips, index = source.take(torch.arange(3))
     assert index.tolist() == [0, 0, 0] and [clip[0, 0, 0].item() for clip in clips] == [97] * 3

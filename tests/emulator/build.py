@@ -1,4 +1,4 @@
-"""Compiles csrc/cuda with g++ against emulator.h; an object serves until its source or a header changes."""
+"""Compiles csrc/cuda with g++ against emulator.h; objects are reused until their source or a header changes."""
 
 import functools
 import hashlib
@@ -20,11 +20,11 @@ FOLDER = ROOT / "build" / "emulator"
 CXX = shutil.which(os.environ.get("CXX", "g++"))
 FLAGS = ["-std=c++20", "-O1", "-g0", "-fPIC", "-fvisibility=hidden", "-fno-strict-aliasing", "-w"]
 FLAGS += [f"-I{HERE}", f"-include{HERE}/emulator.h"]
-TRAPS = ["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]  # a vector access off its alignment ends here
+TRAPS = ["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"]  # a misaligned vector access traps
 
 
 def missing() -> str:
-    """What stands in the way, "" for nothing."""
+    """Why the emulator cannot be built, "" if it can."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         return "it switches stacks on Linux on x86-64 only"
     return "" if CXX else "no C++ compiler"
@@ -37,14 +37,14 @@ def digest(*parts: bytes) -> str:
 def compile_to(target: Path, *arguments: str) -> None:
     if not target.is_file():
         part = target.with_name(f"{target.name}.{os.getpid()}")
-        done = subprocess.run([str(CXX), *arguments, "-o", str(part)], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(arguments)}:\n{done.stderr}")
+        result = subprocess.run([str(CXX), *arguments, "-o", str(part)], capture_output=True, text=True)
+        if result.returncode:
+            raise RuntimeError(f"{' '.join(arguments)}:\n{result.stderr}")
         part.replace(target)
 
 
 def objects(sources: list[Path]) -> list[str]:
-    """Build what is not built, two files at a time."""
+    """Build what is missing, two files at a time."""
     csrc = ROOT / "csrc"
     headers = [p for p in sorted([*csrc.glob("*.*"), *csrc.glob("cuda/*"), *HERE.rglob("*.h")]) if p.suffix != ".cu"]
     common = digest(torch.__version__.encode(), *map(str.encode, FLAGS + TRAPS), *(p.read_bytes() for p in headers))
@@ -70,13 +70,13 @@ def linked(name: str, sources: list[Path], *options: str) -> Path:
 
 
 def program(source: Path) -> Path:
-    """One file as a program of its own."""
+    """One file as a separate program."""
     return linked(source.stem, [source, HERE / "emulator.cpp"])
 
 
 @functools.cache
 def load() -> dict[str, Callable[..., object]]:
-    """Load the kernels of csrc/cuda, for the dispatch key PrivateUse3; return them by the names of their ops."""
+    """Load the kernels of csrc/cuda, for the dispatch key PrivateUse3; return them by op name."""
     cuda = ROOT / "csrc" / "cuda"
     sources = [*sorted(cuda.glob("*.cu")), cuda / "tf32.cpp", *sorted(HERE.glob("*.cpp"))]
     torch.ops.load_library(str(linked("emulated", sources, "-shared")))

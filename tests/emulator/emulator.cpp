@@ -52,7 +52,7 @@ const std::function<void()>* body;
 std::exception_ptr failure;
 thread_local char anchor;  // in the segment that holds all shared memory
 
-// Pushes what a function must preserve, leaves one stack and takes up another.
+// Pushes the callee-saved registers and switches stacks.
 extern "C" void contrastkit_switch(void** from, void* to);
 #if defined(__x86_64__)
 asm(R"(
@@ -98,7 +98,7 @@ void start(Fiber& fiber, size_t i) {
   static char* stacks = static_cast<char*>(
       mmap(nullptr, 1024 * kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   void** top = reinterpret_cast<void**>(stacks + (i + 1) * kStack);
-  top[-1] = nullptr;  // where thread_main, which never returns, would find its caller
+  top[-1] = nullptr;  // the return address of thread_main, which never returns
   top[-2] = reinterpret_cast<void*>(&thread_main);
   fiber.stack_pointer = top - 8;  // six registers below
   fiber.state = kReady;
@@ -132,7 +132,7 @@ void poison(size_t shared_bytes) {
   std::memset(dynamic_shared, 0xff, arena + kArena - dynamic_shared);
 }
 
-// Runs a collective of the warp whose lanes have all come; lanes that have ended are not waited for.
+// Runs a collective of the warp once all its lanes have arrived; finished lanes are ignored.
 bool released(Fiber* warp, int lanes) {
   for (int l = 0; l < lanes; ++l) {
     if (warp[l].state != kInCollective) continue;
@@ -168,7 +168,7 @@ void resume(Fiber& fiber) {
   if (failure) std::rethrow_exception(std::exchange(failure, nullptr));
 }
 
-// A warp runs as far as it can before the next one has its turn: what they share without a barrier then shows.
+// A warp runs as far as it can before the next one, which exposes data shared without a barrier.
 void run_block(bool backwards) {
   const size_t n = fibers.size(), warps = (n + 31) / 32;
   for (size_t i = 0; i < n; ++i) start(fibers[i], i);
@@ -269,7 +269,7 @@ struct Rows {
   const char* row;
 };
 
-// Lane 8 m + i brings the address of row i of matrix m.
+// Lane 8 m + i has the address of row i of matrix m.
 template <int n, bool transposed>
 void load_matrices(void* const* lanes) {
   for (int l = 0; l < 32; ++l)

@@ -1,10 +1,10 @@
-// CUDA's kernel language for g++: included ahead of every file of csrc/cuda, so that kernels run where there is no GPU.
+// CUDA's kernel language for g++: included ahead of every file of csrc/cuda, so that kernels run without a GPU.
 //
 // Device memory is the CPU's. Every thread of a block is a fiber, which runs until it waits: at a barrier, or in a
-// collective of its warp. Blocks run one after another. Mistakes that a GPU may forgive are made to show: shared memory
-// holds NaN before each block; an asynchronous copy happens when it is waited for and not before; a warp runs up to the
-// next barrier before the others do, in an order that turns round there; and a barrier or collective that some thread
-// never reaches is an error.
+// collective of its warp. Blocks run one after another. Mistakes that a GPU may hide are exposed: shared memory
+// contains NaN before each block; an asynchronous copy takes place when it is waited for and not before; a warp runs up
+// to the next barrier before the others do, in an order that reverses there; and a barrier or collective that some
+// thread never reaches is an error.
 #pragma once
 
 #define CONTRASTKIT_EMULATED
@@ -41,13 +41,13 @@ namespace emulator {
 extern char* dynamic_shared;
 
 [[noreturn]] void fail(const std::string& message);         // RuntimeError in Python
-[[noreturn]] void failed_assertion(const char* condition);  // IndexError: what assertions in kernels are about
+[[noreturn]] void failed_assertion(const char* condition);  // IndexError, as assertions in kernels check indices
 
 void launch(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& thread);
 void barrier();
 int lane();
 
-// Waits for all lanes of the mask; then `run`, once for all, gets what each lane brings (nullptr: takes no part).
+// Waits for all lanes of the mask; then `run`, once for all, gets the argument of each lane (nullptr: inactive).
 void collective(const char* name, unsigned mask, void* mine, void (*run)(void* const* lanes));
 
 template <typename T>
@@ -58,7 +58,7 @@ T shuffle(const char* name, unsigned mask, T value, int from) {
   } mine{value, from};
   collective(name, mask, &mine, [](void* const* lanes) {
     T values[32];
-    std::memset(static_cast<void*>(values), 0xff, sizeof values);  // of a lane that takes no part
+    std::memset(static_cast<void*>(values), 0xff, sizeof values);  // of an inactive lane
     for (int l = 0; l < 32; ++l)
       if (lanes[l]) values[l] = static_cast<Lane*>(lanes[l])->value;
     for (int l = 0; l < 32; ++l)
@@ -84,7 +84,7 @@ uint32_t to_tf32(float x);  // cvt.rna: ties away from zero
 
 #define __global__
 #define __device__
-#define __shared__ thread_local  // one segment of the library, which the emulator can find and fill
+#define __shared__ thread_local  // one segment of the library, which the emulator fills
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __forceinline__ __attribute__((always_inline))
@@ -129,5 +129,5 @@ inline unsigned __float_as_uint(float x) { return bits_as<unsigned>(x); }
 
 using std::max;
 using std::min;
-#define __expf expf  // glibc declares it for itself
+#define __expf expf  // glibc declares its own
 inline float rsqrtf(float x) { return 1 / sqrtf(x); }

@@ -1,4 +1,4 @@
-// Kernels with a fault each, and the instructions of a warp against their layouts written out.
+// Kernels with one fault each, and the instructions of a warp compared with explicit layouts.
 #include <c10/util/BFloat16.h>
 
 #include <cstdio>

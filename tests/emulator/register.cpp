@@ -1,4 +1,4 @@
-// The kernels of csrc/cuda/register.cpp under a key of their own: a GPU's kernels may be loaded beside them.
+// The kernels of csrc/cuda/register.cpp under a separate key, so that a GPU's kernels can be loaded as well.
 #include <torch/library.h>
 
 #undef TORCH_LIBRARY_IMPL

@@ -1,4 +1,4 @@
-"""The interval against the test that it inverts; hits against a loop."""
+"""The interval compared with the test that it inverts; hits compared with a loop."""
 
 import math
 
@@ -33,11 +33,11 @@ def test_hits_against_a_loop() -> None:
     g = torch.Generator().manual_seed(0)
     scores = torch.randint(0, 4, (3, 50, 8), generator=g).float()  # many ties
     y = torch.randint(0, 8, (50,), generator=g)
-    found = hits(scores, y)
+    correct = hits(scores, y)
     for r in range(3):
         for n in range(50):
             ranked = sorted(range(8), key=lambda c: (-scores[r, n, c].item(), c))
-            assert found[r, n].tolist() == [ranked[0] == y[n], y[n].item() in ranked[:5]]
+            assert correct[r, n].tolist() == [ranked[0] == y[n], y[n].item() in ranked[:5]]
 
 
 def test_of_equal_scores_the_lower_class_is_first() -> None:

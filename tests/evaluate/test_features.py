@@ -1,4 +1,4 @@
-"""Encoding: in order, once, in eval mode, and nothing is left behind."""
+"""Encoding: in order, once, in eval mode, and without side effects."""
 
 import pytest
 import torch
@@ -18,18 +18,18 @@ def source(channels: int = 3, n: int = 21) -> ArraySource:
 def test_each_image_as_if_alone() -> None:
     data = source()
     encoder = build_encoder("tiny", channels=3, size=12)
-    for _ in range(3):  # statistics that are not the initial ones
+    for _ in range(3):  # statistics other than the initial ones
         encoder(torch.rand(16, 3, 12, 12))
-    told: list[int] = []
-    found = encode(encoder, data, size=12, batch=8, on_batch=told.append)
+    counts: list[int] = []
+    result = encode(encoder, data, size=12, batch=8, on_batch=counts.append)
     encoder.eval()
     for i in range(21):
         torch.testing.assert_close(
-            found.x[i], encoder(data.images[i : i + 1].float() / 255)[0].detach(), rtol=1e-4, atol=1e-5
+            result.x[i], encoder(data.images[i : i + 1].float() / 255)[0].detach(), rtol=1e-4, atol=1e-5
         )
-    assert torch.equal(found.y, data.labels)
-    assert (found.x.dtype, found.y.dtype, found.x.requires_grad) == (torch.float32, torch.int64, False)
-    assert told == [8, 8, 5]
+    assert torch.equal(result.y, data.labels)
+    assert (result.x.dtype, result.y.dtype, result.x.requires_grad) == (torch.float32, torch.int64, False)
+    assert counts == [8, 8, 5]
 
 
 def test_the_encoder_comes_back_as_it_was() -> None:
@@ -58,16 +58,16 @@ def test_gray_images_for_an_encoder_of_three_channels() -> None:
 
 def test_raw_pixels() -> None:
     data = source()
-    found = raw_pixels(data, size=12)
-    assert torch.equal(found.x, (data.images.float() / 255).reshape(21, 3 * 12 * 12) - 0.5)
-    assert torch.equal(found.y, data.labels)
+    result = raw_pixels(data, size=12)
+    assert torch.equal(result.x, (data.images.float() / 255).reshape(21, 3 * 12 * 12) - 0.5)
+    assert torch.equal(result.y, data.labels)
 
 
 def test_pixels_of_large_images_are_shrunk() -> None:
     gradient = torch.linspace(0, 255, 96).to(torch.uint8).expand(2, 1, 96, 96)
-    found = raw_pixels(ArraySource("large", gradient), size=96)
-    assert found.x.shape == (2, 32 * 32)
-    row = found.x[0].view(32, 32)[7].double()
+    result = raw_pixels(ArraySource("large", gradient), size=96)
+    assert result.x.shape == (2, 32 * 32)
+    row = result.x[0].view(32, 32)[7].double()
     # The plain view: resized to 8/7 of the side, 37, then the centre.
     expected = ((torch.arange(32).double() + 2.5) * 96 / 37 - 0.5) / 95 - 0.5
     torch.testing.assert_close(row, expected, atol=0.01, rtol=0)
@@ -78,9 +78,9 @@ def test_those_with_a_label() -> None:
     some = Features(torch.arange(3.0)[:, None], y).labelled("it")
     assert (some.x.flatten().tolist(), some.y.tolist()) == ([0.0, 2.0], [2, 0])
     data = source()
-    kept = labelled(data, "it")
-    assert kept.labels.tolist() == [label for label in data.labels.tolist() if label >= 0]
-    pixels = kept.fetch(torch.tensor([0]))
+    subset = labelled(data, "it")
+    assert subset.labels.tolist() == [label for label in data.labels.tolist() if label >= 0]
+    pixels = subset.fetch(torch.tensor([0]))
     assert isinstance(pixels, torch.Tensor) and torch.equal(pixels, data.images[1:2])
     with pytest.raises(UserError, match="it needs labels"):
         Features(torch.ones(2, 1), torch.tensor([-1, -1])).labelled("it")
@@ -104,9 +104,9 @@ def test_the_encoder_sees_the_size_that_is_asked_for_under_the_autocast_that_is_
     seen: list[tuple[torch.Size, bool]] = []
     encoder = build_encoder("tiny", channels=3, size=8)
     encoder.register_forward_pre_hook(lambda _, args: seen.append((args[0].shape, torch.is_autocast_enabled("cpu"))))
-    found = encode(encoder, source(n=5), size=8, batch=4, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
+    result = encode(encoder, source(n=5), size=8, batch=4, autocast=lambda: torch.autocast("cpu", torch.bfloat16))
     assert seen == [((4, 3, 8, 8), True), ((1, 3, 8, 8), True)]
-    assert found.x.dtype == torch.float32
+    assert result.x.dtype == torch.float32
     seen.clear()
     encode(encoder, source(n=5), size=12)
     assert seen == [((5, 3, 12, 12), False)]
@@ -114,10 +114,10 @@ def test_the_encoder_sees_the_size_that_is_asked_for_under_the_autocast_that_is_
 
 def test_raw_pixels_are_told_of_and_in_order_over_batches() -> None:
     data = source(n=600)
-    told: list[int] = []
-    found = raw_pixels(data, size=12, on_batch=told.append)
-    assert sum(told) == 600 and len(told) > 1
-    assert torch.equal(found.x[-1], (data.images[-1].float() / 255).flatten() - 0.5)
+    counts: list[int] = []
+    result = raw_pixels(data, size=12, on_batch=counts.append)
+    assert sum(counts) == 600 and len(counts) > 1
+    assert torch.equal(result.x[-1], (data.images[-1].float() / 255).flatten() - 0.5)
 
 
 def test_of_features_all_with_a_label_nothing_is_copied() -> None:

@@ -1,4 +1,4 @@
-"""The linear probe against torch's own autograd and SGD; what it may look at; what it says."""
+"""The linear probe compared with torch's autograd and SGD; the images it may use; its notices."""
 
 import json
 import statistics
@@ -45,15 +45,15 @@ def test_every_rate_is_trained_as_torch_would() -> None:
 
 
 def test_it_learns_and_reports() -> None:
-    found = linear_probe(blobs(600, 7, seed=1), blobs(300, 7, seed=2), n_classes=7, epochs=20, seeds=(0, 1, 2))
-    assert found.accuracy.top1 > 0.75
-    assert found.accuracy.top5 is not None and found.accuracy.top5 > found.accuracy.top1
-    assert found.accuracy.n == 300
-    assert found.accuracy.top1 == pytest.approx(sum(found.seeds) / 3)
-    assert found.std == pytest.approx(statistics.stdev(found.seeds))
-    best = max(v for v in found.validation if v is not None)
-    assert found.validation[found.rates.index(found.rate)] == best
-    assert json.loads(json.dumps(asdict(found)))["rate"] == found.rate
+    result = linear_probe(blobs(600, 7, seed=1), blobs(300, 7, seed=2), n_classes=7, epochs=20, seeds=(0, 1, 2))
+    assert result.accuracy.top1 > 0.75
+    assert result.accuracy.top5 is not None and result.accuracy.top5 > result.accuracy.top1
+    assert result.accuracy.n == 300
+    assert result.accuracy.top1 == pytest.approx(sum(result.seeds) / 3)
+    assert result.std == pytest.approx(statistics.stdev(result.seeds))
+    best = max(v for v in result.validation if v is not None)
+    assert result.validation[result.rates.index(result.rate)] == best
+    assert json.loads(json.dumps(asdict(result)))["rate"] == result.rate
 
 
 def test_the_rate_is_chosen_on_groups_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,34 +85,34 @@ def test_the_test_images_choose_nothing() -> None:
 
 
 def test_the_held_out_tenth_is_not_trained_on() -> None:
-    """With random labels nothing can be known of images that were not trained on; those trained on can be memorised."""
+    """Random labels can be memorised for training images, but not predicted for others."""
     g = torch.Generator().manual_seed(0)
     noise = Features(torch.randn(200, 400, generator=g), torch.randint(0, 2, (200,), generator=g))
-    found = linear_probe(noise, noise, n_classes=2, rates=(1.0,), epochs=30, seeds=(0,))
-    assert found.accuracy.top1 > 0.95  # the final classifier has seen them
-    assert found.validation[0] is not None and found.validation[0] < 0.85
+    result = linear_probe(noise, noise, n_classes=2, rates=(1.0,), epochs=30, seeds=(0,))
+    assert result.accuracy.top1 > 0.95  # the final classifier has seen them
+    assert result.validation[0] is not None and result.validation[0] < 0.85
 
 
 def test_rates_that_diverge_are_left_out_and_said() -> None:
     train = blobs(100, 3, seed=1)
-    found = linear_probe(train, train, n_classes=3, rates=(0.1, 1e39), epochs=3, seeds=(0,))
-    assert found.validation[0] is not None and found.validation[1] is None
-    assert found.rate == 0.1
-    assert any("diverged" in line and "1e+39" in line for line in found.notices)
+    result = linear_probe(train, train, n_classes=3, rates=(0.1, 1e39), epochs=3, seeds=(0,))
+    assert result.validation[0] is not None and result.validation[1] is None
+    assert result.rate == 0.1
+    assert any("diverged" in line and "1e+39" in line for line in result.notices)
     with pytest.raises(UserError, match="every learning rate"):
         linear_probe(train, train, n_classes=3, rates=(1e39,), epochs=3)
 
 
 def test_the_edge_of_the_rates_is_said() -> None:
-    found = linear_probe(blobs(100, 3, seed=1), blobs(50, 3, seed=2), n_classes=3, rates=(0.1, 1.0, 10.0), epochs=2)
-    assert any("edge" in line for line in replace(found, rate=10.0).notices)
-    assert replace(found, rate=1.0).notices == []
+    result = linear_probe(blobs(100, 3, seed=1), blobs(50, 3, seed=2), n_classes=3, rates=(0.1, 1.0, 10.0), epochs=2)
+    assert any("edge" in line for line in replace(result, rate=10.0).notices)
+    assert replace(result, rate=1.0).notices == []
 
 
 def test_of_equally_good_rates_the_smallest_is_taken() -> None:
     easy = Features(torch.eye(3).repeat(20, 1), torch.arange(3).repeat(20))  # right at any rate
-    found = linear_probe(easy, easy, n_classes=3, rates=(3.0, 0.3, 1.0), epochs=5, seeds=(0,))
-    assert (found.validation, found.rate) == ((1.0, 1.0, 1.0), 0.3)
+    result = linear_probe(easy, easy, n_classes=3, rates=(3.0, 0.3, 1.0), epochs=5, seeds=(0,))
+    assert (result.validation, result.rate) == ((1.0, 1.0, 1.0), 0.3)
 
 
 def test_no_labels() -> None:
@@ -124,8 +124,8 @@ def test_no_labels() -> None:
 
 
 def test_the_plot(tmp_path: Path) -> None:
-    found = linear_probe(blobs(60, 3, seed=1), blobs(30, 3, seed=2), n_classes=3, epochs=2, rates=(0.1, 1.0, 1e39))
-    plot_rates(found, tmp_path / "rates.png")
+    result = linear_probe(blobs(60, 3, seed=1), blobs(30, 3, seed=2), n_classes=3, epochs=2, rates=(0.1, 1.0, 1e39))
+    plot_rates(result, tmp_path / "rates.png")
     assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,4 +1,4 @@
-"""Weighted kNN against a loop in float64."""
+"""Weighted kNN compared with a loop in float64."""
 
 import math
 
@@ -14,7 +14,7 @@ def clusters(n: int, C: int, seed: int, spread: float = 1.5) -> Features:
     centres = torch.randn(C, 6, generator=torch.Generator().manual_seed(99))
     g = torch.Generator().manual_seed(seed)
     y = torch.randint(0, C, (n,), generator=g)
-    scale = 0.1 + 5 * torch.rand(n, 1, generator=g)  # lengths differ: only the cosine may count
+    scale = 0.1 + 5 * torch.rand(n, 1, generator=g)  # norms differ: only the cosine may matter
     return Features(scale * (centres[y] + spread * torch.randn(n, 6, generator=g)), y)
 
 
@@ -37,10 +37,10 @@ def by_hand(train: Features, test: Features, k: int, T: float, C: int) -> tuple[
 @pytest.mark.parametrize(("k", "T"), [(1, 0.1), (7, 0.07), (20, 0.1), (60, 1.0)])
 def test_against_a_loop(k: int, T: float) -> None:
     train, test = clusters(120, 7, seed=1), clusters(40, 7, seed=2)
-    found = knn_accuracy(train, test, k=k, T=T, n_classes=7)
+    result = knn_accuracy(train, test, k=k, T=T, n_classes=7)
     top1, top5 = by_hand(train, test, k, T, 7)
-    assert (found.top1, found.top5, found.n) == (pytest.approx(top1), pytest.approx(top5), 40)
-    assert 0.2 < top1 < 1.0 and top1 < top5  # the case tells right from wrong
+    assert (result.top1, result.top5, result.n) == (pytest.approx(top1), pytest.approx(top5), 40)
+    assert 0.2 < top1 < 1.0 and top1 < top5  # the case can distinguish right from wrong
 
 
 def test_weights_matter() -> None:
@@ -64,16 +64,16 @@ def test_chunks_change_nothing() -> None:
 
 def test_more_neighbours_than_images_means_all() -> None:
     train, test = clusters(30, 3, seed=1), clusters(20, 3, seed=2)
-    found = knn_accuracy(train, test, k=1000, n_classes=3)
-    assert found == knn_accuracy(train, test, k=30, n_classes=3)
-    assert found.top5 is None  # of three classes
+    result = knn_accuracy(train, test, k=1000, n_classes=3)
+    assert result == knn_accuracy(train, test, k=30, n_classes=3)
+    assert result.top5 is None  # of three classes
 
 
 def test_images_without_a_label_do_not_count() -> None:
     train, test = clusters(60, 7, seed=1), clusters(30, 7, seed=2)
     more = Features(torch.cat([train.x, test.x]), torch.cat([train.y, torch.full_like(test.y, -1)]))
-    asked = Features(torch.cat([test.x, train.x]), torch.cat([test.y, torch.full_like(train.y, -1)]))
-    assert knn_accuracy(more, asked, n_classes=7) == knn_accuracy(train, test, n_classes=7)
+    queries = Features(torch.cat([test.x, train.x]), torch.cat([test.y, torch.full_like(train.y, -1)]))
+    assert knn_accuracy(more, queries, n_classes=7) == knn_accuracy(train, test, n_classes=7)
 
 
 def test_no_labels_and_bad_numbers() -> None:

@@ -1,4 +1,4 @@
-"""The paper's own linear protocol against a plain loop, and its promise that the encoder stays what it was."""
+"""The paper's linear protocol compared with a plain loop; the encoder does not change."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from contrastkit.parts.encoder import Encoder
 
 
 def shades(n: int, seed: int, *, channels: int = 3, digits: bool = False) -> ArraySource:
-    """Noise on three levels of brightness: the class, which a crop leaves alone."""
+    """Noise on three levels of brightness, the classes, which crops preserve."""
     g = torch.Generator().manual_seed(seed)
     y = torch.randint(0, 3, (n,), generator=g)
     x = 80 * y[:, None, None, None] + torch.randint(0, 90, (n, channels, 16, 16), generator=g)

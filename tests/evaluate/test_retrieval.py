@@ -1,4 +1,4 @@
-"""Retrieval against ranks written out as loops."""
+"""Retrieval compared with ranks computed in loops."""
 
 import math
 
@@ -21,11 +21,11 @@ def test_ranks_are_those_of_a_loop() -> None:
             dot = sum(x * y for x, y in zip(a, b, strict=True))
             cosines.append(dot / math.sqrt(sum(x * x for x in a)) / math.sqrt(sum(y * y for y in b)))
         ranks.append(1 + sum(c > cosines[i] for j, c in enumerate(cosines) if j != i))
-    found = recall_at_k(queries, keys, ks=(1, 3, 10))
-    assert found.recall == {k: pytest.approx(sum(r <= k for r in ranks) / 30) for k in (1, 3, 10)}
-    assert found.median_rank == pytest.approx(sorted(ranks)[14] / 2 + sorted(ranks)[15] / 2)
-    assert 0 < found.recall[1] < 1 and found.n == 30
-    assert [found.chance(k) for k in (1, 3, 60)] == pytest.approx([1 / 30, 0.1, 1.0])
+    result = recall_at_k(queries, keys, ks=(1, 3, 10))
+    assert result.recall == {k: pytest.approx(sum(r <= k for r in ranks) / 30) for k in (1, 3, 10)}
+    assert result.median_rank == pytest.approx(sorted(ranks)[14] / 2 + sorted(ranks)[15] / 2)
+    assert 0 < result.recall[1] < 1 and result.n == 30
+    assert [result.chance(k) for k in (1, 3, 60)] == pytest.approx([1 / 30, 0.1, 1.0])
 
 
 def test_lengths_do_not_matter_and_a_collapsed_encoder_finds_nothing() -> None:
@@ -37,8 +37,8 @@ def test_lengths_do_not_matter_and_a_collapsed_encoder_finds_nothing() -> None:
 
 
 def test_what_is_not_a_number_finds_nothing() -> None:
-    found = recall_at_k(torch.full((6, 4), float("nan")), torch.ones(6, 4), ks=(1,))
-    assert found.recall == {1: 0.0} and found.median_rank == 6
+    result = recall_at_k(torch.full((6, 4), float("nan")), torch.ones(6, 4), ks=(1,))
+    assert result.recall == {1: 0.0} and result.median_rank == 6
 
 
 def test_pieces_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What is evaluated: which images, at which size, beside what, and what a reader is told of it."""
+"""The subject of an evaluation: its images, their size, its baselines, and its notices."""
 
 import dataclasses
 import json
@@ -79,7 +79,7 @@ def test_any_module_can_be_evaluated() -> None:
 
 @pytest.mark.parametrize(("C", "counted"), [(5, False), (6, True)])
 def test_top5_of_five_classes_is_none(C: int, counted: bool) -> None:
-    """Five guesses among five classes are always right, so that their share says nothing."""
+    """Five guesses among five classes are always right, so their share is meaningless."""
     torch.manual_seed(0)
     encoder = build_encoder("tiny", channels=3, size=12).eval()
     subject = EvaluationSubject(data=data_set(C), encoders={"tiny": encoder}, size=12)
@@ -93,13 +93,13 @@ def test_top5_of_five_classes_is_none(C: int, counted: bool) -> None:
 
 
 def test_progress_is_told_for_each_encoder() -> None:
-    told: list[tuple[str, int, int | None]] = []
+    calls: list[tuple[str, int, int | None]] = []
     subject = EvaluationSubject(data=data_set(), encoders={"mean": MeanColour(), "pixels": None}, size=12, batch=50)
-    knn(subject, on_progress=lambda *line: told.append(line))
-    assert [line for line in told if "mean" in line[0]] == [
+    knn(subject, on_progress=lambda *line: calls.append(line))
+    assert [line for line in calls if "mean" in line[0]] == [
         ("encoding 130 images: mean", n, 130) for n in (50, 90, 130)
     ]
-    assert told[-1] == ("encoding 130 images: pixels", 130, 130)
+    assert calls[-1] == ("encoding 130 images: pixels", 130, 130)
 
 
 def test_what_cannot_be_evaluated() -> None:
@@ -216,15 +216,15 @@ def test_either_a_run_or_an_encoder(moco_run: Path) -> None:
 def test_small_images_are_enlarged_for_published_weights(
     images: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], size: int
 ) -> None:
-    asked: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
 
     def build(name: str, **how: Any) -> nn.Module:
-        asked.update(how, name=name)
+        arguments.update(how, name=name)
         return MeanColour()
 
     monkeypatch.setattr(module, "build_encoder", build)
     subject = EvaluationSubject.open(encoder="resnet18", data=str(images), val_fraction=0.2, **how)
-    assert asked == {"name": "resnet18", "channels": 3, "size": size, "pretrained": "pretrained" in how}
+    assert arguments == {"name": "resnet18", "channels": 3, "size": size, "pretrained": "pretrained" in how}
     assert subject.size == size
     assert list(subject.encoders) == [f"resnet18, {'its published weights' if how else 'untrained'}"]
 
@@ -239,16 +239,16 @@ def test_how_images_are_encoded_is_kept(images: Path) -> None:
 def test_where_named_sets_lie_and_whether_they_are_fetched(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     opened = open_data(str(images), val_fraction=0.2)
 
     def spy(data: str, **how: Any) -> DataSet:
-        asked.update(how, data=data)
+        arguments.update(how, data=data)
         return opened
 
     monkeypatch.setattr(module, "open_data", spy)
     monkeypatch.setenv("CONTRASTKIT_DATA", str(tmp_path / "variable"))
     EvaluationSubject.open(encoder="pixels", data="cifar10", data_dir=tmp_path, download=True, seed=9)
-    assert asked == {"data": "cifar10", "data_dir": tmp_path, "download": True, "val_fraction": None, "seed": 9}
+    assert arguments == {"data": "cifar10", "data_dir": tmp_path, "download": True, "val_fraction": None, "seed": 9}
     EvaluationSubject.open(encoder="pixels", data="cifar10")
-    assert (asked["data_dir"], asked["download"]) == (tmp_path / "variable", False)
+    assert (arguments["data_dir"], arguments["download"]) == (tmp_path / "variable", False)

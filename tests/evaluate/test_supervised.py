@@ -1,4 +1,4 @@
-"""The supervised loop against loops of its own kind written out: weights, rates, modes, errors."""
+"""The supervised loop compared with plain loops: weights, rates, modes, errors."""
 
 from functools import partial
 
@@ -167,7 +167,7 @@ def test_the_classifier_runs_under_autocast_and_the_loss_does_not() -> None:
         autocast=lambda: torch.autocast("cpu", torch.bfloat16),
     )
     assert types == [torch.bfloat16] * 3
-    assert losses[0] != torch.tensor(losses[0]).bfloat16().item()  # more digits than bfloat16 has
+    assert losses[0] != torch.tensor(losses[0]).bfloat16().item()  # more precise than bfloat16
 
 
 # ------------------------------------------------------------------------------------------------- what it is told

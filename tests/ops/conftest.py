@@ -1,4 +1,4 @@
-"""Tests of ops with kernels run on their references and on each kernel that is there."""
+"""Tests of ops with kernels run on the references and on each available kernel."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from tests.emulator import build
 
 @pytest.fixture(params=["reference", "cpu", pytest.param("emulated", marks=pytest.mark.slow), "cuda"])
 def device(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The device to test on; for "reference", the references serve the module's OPS even where _C is built.
+    """The device to test on; for "reference", the references are used for the module's OPS even if _C is built.
 
     For "emulated", the kernels of csrc/cuda serve the CPU (tests/emulator).
     """

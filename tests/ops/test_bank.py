@@ -45,7 +45,7 @@ def by_hand(query, bank, index, tau, Z):
 
 
 def eager(query, bank, index, tau, Z):
-    """The same in differentiable torch, as lib/NCEAverage.py goes about it: the drawn rows are copied out."""
+    """The same in differentiable torch, as in lib/NCEAverage.py, with a copy of the drawn rows."""
     s = torch.einsum("n...c,nk...c->n...k", query, bank[index]) / tau
     if Z is None:
         return s.logsumexp(-1) - s[..., 0]
@@ -89,7 +89,7 @@ def test_gradients_are_torchs_in_float64(bank_dtype, N, V, M, m, C, tau, scale, 
     exact = query.detach().double().requires_grad_()
     expected = eager(exact, bank.double(), index, tau, Z)
     (true,) = torch.autograd.grad(expected, exact, g.double())
-    size = scale / tau  # of the logits: float32 carries them to a share of their size
+    size = scale / tau  # of the logits: float32 has a relative precision
     torch.testing.assert_close(loss.double(), expected, rtol=2e-6, atol=1e-6 * max(size, 1))
     assert dq.dtype == torch.float32
     assert (dq.double() - true).abs().max() <= 5e-6 * max(1.0, size) * true.abs().max()
@@ -119,9 +119,9 @@ def test_softmax_over_all_rows_is_infonce():
     query, bank = unit(5, 4), unit(11, 4)
     own = torch.tensor([3, 0, 10, 4, 4])
     others = torch.stack([torch.tensor([j for j in range(11) if j != y]) for y in own.tolist()])
-    found = ops.bank_loss(query, bank, torch.cat([own[:, None], others], dim=1), tau=0.2)
+    result = ops.bank_loss(query, bank, torch.cat([own[:, None], others], dim=1), tau=0.2)
     expected = ops.infonce(query, bank[own], bank, tau=0.2, exclude=own[:, None])
-    for x, y in zip(found, expected, strict=True):
+    for x, y in zip(result, expected, strict=True):
         torch.testing.assert_close(x, y)
 
 
@@ -231,7 +231,7 @@ def test_an_index_outside_the_bank_is_an_error(device, bad):
 
 
 def update_by_hand(bank, index, x, m):
-    """One image at a time, from the rows as they were."""
+    """One image at a time, starting from the old rows."""
     old, new = bank.double().tolist(), bank.double().tolist()
     for y, f in zip(index.tolist(), x.double().tolist(), strict=True):
         r = [m * a + (1 - m) * b for a, b in zip(old[y], f, strict=True)]
@@ -246,12 +246,12 @@ def update_by_hand(bank, index, x, m):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_update_is_the_exact_one_rounded(dtype, x_dtype, C, m):
     bank, x = unit(20, C).to(dtype), unit(6, C).to(x_dtype)
-    index = torch.tensor([3, 19, 0, 3, 7, 3])  # three stands there three times: the last one counts
+    index = torch.tensor([3, 19, 0, 3, 7, 3])  # row 3 occurs three times: the last one counts
     expected = update_by_hand(bank, index, x, m)
     ops.bank_update_(bank, index, x, m=m)
     arithmetic = 1e-13 if torch.float64 in (dtype, x_dtype) else 4e-6
     bound = arithmetic + torch.finfo(dtype).eps / 2 * expected.abs() + torch.finfo(dtype).tiny
-    bound = bound * (1e3 if C == 1 else 1)  # where m a + (1 - m) b may cancel
+    bound = bound * (1e3 if C == 1 else 1)  # m a + (1 - m) b may cancel
     assert ((bank.double() - expected).abs() <= bound).all()
 
 
@@ -273,9 +273,9 @@ def test_an_update_of_strided_rows_of_zero_and_of_nan():
 
 def test_an_update_of_nothing():
     bank = unit(4, 3)
-    kept = bank.clone()
+    before = bank.clone()
     ops.bank_update_(bank, torch.zeros(0, dtype=torch.int64), torch.zeros(0, 3), m=0.5)
-    assert torch.equal(bank, kept)
+    assert torch.equal(bank, before)
 
 
 def test_autograd_stays_out_of_updates_but_learns_of_the_write():

@@ -48,9 +48,9 @@ def test_lists_of_mixed_dtypes_and_more_tensors_than_one_launch_holds(device):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_m_of_0_copies_and_m_of_1_keeps(device, dtype):
     a, p = torch.randn(1001, device=device).to(dtype), torch.randn(1001, device=device).to(dtype)
-    kept = a.clone()
+    before = a.clone()
     ops.ema_([a], [p], 1.0)
-    assert torch.equal(a, kept)
+    assert torch.equal(a, before)
     ops.ema_([a], [p], 0.0)
     assert torch.equal(a, p)
 
@@ -128,8 +128,8 @@ def test_compiles_whole():
     params = [torch.randn(3), torch.randn(2, 2)]
     eager, compiled = ([torch.zeros(3), torch.ones(2, 2)] for _ in range(2))
     expected = step(eager, params)
-    found = torch.compile(step, fullgraph=True, backend="aot_eager")(compiled, params)
-    torch.testing.assert_close(found, expected)
+    result = torch.compile(step, fullgraph=True, backend="aot_eager")(compiled, params)
+    torch.testing.assert_close(result, expected)
     torch.testing.assert_close(compiled, eager)
 
 

@@ -110,10 +110,10 @@ def test_many_tiles_chunks_and_blocks(dtype, N, K, C, scale, tau):
     loss, lse, top1 = ops.infonce(q, p, k, tau=tau, n_valid=torch.tensor(valid))
     (dq,) = torch.autograd.grad(loss.sum(), q)
     expected = in_float64(q, p, k, tau, valid)
-    size = scale**2 / tau  # of the logits: float32 carries them to a share of their size
-    for found, true in ((loss, expected[0]), (lse, expected[1])):
-        torch.testing.assert_close(found.double(), true, rtol=1e-6, atol=4e-7 * size)
-    assert (top1 == expected[2]).float().mean() > 0.99  # ties of rounded products may fall otherwise
+    size = scale**2 / tau  # of the logits: float32 has a relative precision
+    for result, true in ((loss, expected[0]), (lse, expected[1])):
+        torch.testing.assert_close(result.double(), true, rtol=1e-6, atol=4e-7 * size)
+    assert (top1 == expected[2]).float().mean() > 0.99  # ties of rounded products may differ
     bound = torch.finfo(dtype).eps + 4e-6 * max(1.0, size)
     assert (dq.double() - expected[3]).abs().max() <= bound * expected[3].abs().max()
 
@@ -151,7 +151,7 @@ def test_every_gradient_alone_is_the_one_of_all_together():
 
 
 def test_one_matrix_may_be_query_and_keys():
-    z = unit(8, 4).requires_grad_()  # NT-Xent: 4 images, two views, each row leaves out itself and its positive
+    z = unit(8, 4).requires_grad_()  # NT-Xent: 4 images, two views; each row excludes itself and its positive
     row = torch.arange(8)
     other = (row + 4) % 8
     exclude = torch.stack([row, other], dim=1)
@@ -235,12 +235,12 @@ def test_what_lies_beyond_n_valid_may_be_anything():
     k[6:] = torch.nan
     leaves = [t.requires_grad_() for t in (q, p, k)]
     loss, lse, top1 = ops.infonce(*leaves, tau=0.2, n_valid=torch.tensor(6))
-    found = [loss, lse, top1, *torch.autograd.grad(loss.sum(), leaves)]
+    result = [loss, lse, top1, *torch.autograd.grad(loss.sum(), leaves)]
     few = [q, p, k[:6].detach().requires_grad_()]
     loss, lse, top1 = ops.infonce(*few, tau=0.2)
     expected = [loss, lse, top1, *torch.autograd.grad(loss.sum(), few)]
     expected[-1] = torch.cat([expected[-1], torch.zeros(3, 4, dtype=torch.float64)])
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(result, expected, strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -294,7 +294,7 @@ def test_keys_without_gradient_may_be_written_before_backward(monkeypatch):
     q, p, k = unit(5, 4).requires_grad_(), unit(5, 4), unit(9, 4)
     expected = torch.autograd.grad(eager(q, p, k, 0.2).sum(), q)
     loss = ops.infonce(q, p, k, tau=0.2)[0]
-    k.zero_()  # a queue moves on; MoCo's official code clones it for this
+    k.zero_()  # a queue is overwritten; MoCo's official code clones it therefore
     torch.testing.assert_close(torch.autograd.grad(loss.sum(), q), expected)
 
 
@@ -360,8 +360,8 @@ def test_compiles_whole():
         return loss.mean() + lse.mean()
 
     expected = torch.autograd.grad(step(q, p, k, tau), (q, p, k, tau))
-    found = torch.autograd.grad(torch.compile(step, fullgraph=True, backend="aot_eager")(q, p, k, tau), (q, p, k, tau))
-    torch.testing.assert_close(found, expected)
+    result = torch.autograd.grad(torch.compile(step, fullgraph=True, backend="aot_eager")(q, p, k, tau), (q, p, k, tau))
+    torch.testing.assert_close(result, expected)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What all kernels on the CPU must stand: each instruction set, forks, several threads at once."""
+"""All CPU kernels: every instruction set, forks, several threads at once."""
 
 import multiprocessing
 import os
@@ -25,13 +25,15 @@ def test_each_instruction_set_passes_the_tests_of_ops(isa):
         pytest.skip("the tests beside this one run on it")
     code = "from contrastkit.ops import extension; print(extension.info()['extension']['isa'])"
     environment = {**os.environ, "CONTRASTKIT_ISA": isa}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stdout.strip()
-    if found != isa:
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    ).stdout.strip()
+    if result != isa:
         pytest.skip(f"this CPU has no {isa}")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__).parent)]
     command += ["-k", "cpu and not compile and not opcheck", "--deselect", __file__]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:]
+    completed = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert completed.returncode == 0, completed.stdout[-3000:]
 
 
 def results(device="cpu"):
@@ -62,7 +64,7 @@ def same(a, b):
 @needs_kernels
 def test_a_forked_child_computes_the_same():
     torch.set_num_threads(2)
-    expected = results()  # the parent's pool of threads is up, and will not be there in the child
+    expected = results()  # the parent's thread pool is running; the child has none
     torch.set_num_threads(1)
 
     def child():
@@ -95,7 +97,7 @@ def test_every_op_works_on_the_current_stream():
     expected = results("cuda")
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(10_000_000)  # what is queued after it on another stream would come too early
-        found = results("cuda")
+        torch.cuda._sleep(10_000_000)  # work on another stream would run too early
+        result = results("cuda")
     stream.synchronize()
-    assert same(found, expected)
+    assert same(result, expected)

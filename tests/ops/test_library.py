@@ -33,7 +33,7 @@ def test_a_penalty_on_a_gradient_is_refused_and_never_counts_nothing(device, op,
     loss = of(LOSSES[op](*leaves))
     (first,) = torch.autograd.grad(loss, leaves[i], create_graph=True)
     (plain,) = torch.autograd.grad(of(LOSSES[op](*leaves)), leaves[i])
-    assert torch.equal(first, plain)  # to look at it is no second derivative
+    assert torch.equal(first, plain)  # using its value is no second derivative
     with pytest.raises(RuntimeError, match="no second derivative"):
         first.square().sum().backward()
 

@@ -69,7 +69,7 @@ def test_gradients_are_torchs_in_float64(dtype, n, C, scale, tau):
     exact = z.detach().double().requires_grad_()
     expected = eager(exact, tau)
     (true,) = torch.autograd.grad(expected, exact, g.double())
-    size = scale**2 / tau  # of the logits: float32 carries them to a share of their size
+    size = scale**2 / tau  # of the logits: float32 has a relative precision
     torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=4e-7 * max(size, 1))
     assert dz.dtype == dtype
     assert (dz.double() - true).abs().max() <= (torch.finfo(dtype).eps + 4e-6 * max(1.0, size)) * true.abs().max()
@@ -85,8 +85,8 @@ def test_low_precision_errs_no_more_than_twice_torch_in_it(dtype):
         return loss, *torch.autograd.grad(loss.sum(), leaf)
 
     ours, truth = both(lambda z: ops.ntxent(z, tau=0.2)[0]), both(lambda z: eager(z, 0.2), torch.float64)
-    for mine, theirs, true in zip(ours, both(lambda z: eager(z, 0.2)), truth, strict=True):
-        assert (mine.double() - true).abs().max() <= 2 * (theirs.double() - true).abs().max() + 1e-6
+    for own, theirs, true in zip(ours, both(lambda z: eager(z, 0.2)), truth, strict=True):
+        assert (own.double() - true).abs().max() <= 2 * (theirs.double() - true).abs().max() + 1e-6
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -118,10 +118,10 @@ def test_equals_infonce_with_two_exclusions():
     z, row = unit(22, 6), torch.arange(22)
     other = (row + 11) % 22
     loss, lse, top1 = ops.infonce(z, z[other], z, tau=0.3, exclude=torch.stack([row, other], dim=1))
-    found = ops.ntxent(z, tau=0.3)
-    torch.testing.assert_close(found[0], loss)
-    torch.testing.assert_close(found[1], lse)
-    assert torch.equal(found[2], top1)
+    result = ops.ntxent(z, tau=0.3)
+    torch.testing.assert_close(result[0], loss)
+    torch.testing.assert_close(result[1], lse)
+    assert torch.equal(result[2], top1)
 
 
 def test_equal_similarities_give_log_of_their_number():
@@ -212,12 +212,12 @@ def test_two_processes_equal_one(device, two_processes):
     both = [t.detach().view(2, 2, 6, *t.shape[1:]).transpose(0, 1).flatten(0, 2) for t in (loss, dz)]
 
     def work(rank):
-        mine, leaf = dist.local_shard(z).clone().requires_grad_(), tau.clone().requires_grad_()
-        loss, lse, top1 = ops.ntxent(mine, tau=leaf, across_ranks=True)
+        own, leaf = dist.local_shard(z).clone().requires_grad_(), tau.clone().requires_grad_()
+        loss, lse, top1 = ops.ntxent(own, tau=leaf, across_ranks=True)
         assert not lse.requires_grad and not top1.requires_grad
         torch.testing.assert_close(loss, dist.local_shard(both[0]))
         loss.square().mean().backward()
-        torch.testing.assert_close(mine.grad / 2, dist.local_shard(both[1]))  # the mean over ranks, which DDP takes
+        torch.testing.assert_close(own.grad / 2, dist.local_shard(both[1]))  # DDP's mean over ranks
         torch.testing.assert_close(dist.all_reduce_mean(leaf.grad), dtau)
 
     two_processes(work)

@@ -126,9 +126,9 @@ def test_compiles_whole():
     x = torch.randn(3, 2)
     eager, compiled = (torch.zeros(4, 2), torch.tensor(2)), (torch.zeros(4, 2), torch.tensor(2))
     expected = step(*eager, x)
-    found = torch.compile(step, fullgraph=True, backend="aot_eager")(*compiled, x)
+    result = torch.compile(step, fullgraph=True, backend="aot_eager")(*compiled, x)
     assert torch.equal(eager[0], compiled[0]) and torch.equal(eager[1], compiled[1])
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ PASSES = torch.ops.contrastkit
 
 
 def by_hand(scores, epsilon, iterations):
-    """main_swav.py's `distributed_sinkhorn` in float64, line by line, of logarithms: no score is too large."""
+    """main_swav.py's `distributed_sinkhorn` in float64, line by line, in the log domain: no score is too large."""
     logQ = scores.double().cpu() / epsilon
     N, K = logQ.shape
     for _ in range(iterations):
@@ -84,7 +84,7 @@ def test_prototypes_far_from_every_sample_get_their_share(device, epsilon):
 def test_a_constant_added_to_a_prototype_changes_nothing(device):
     scores = cosines(8, 5, device)
     shifted = scores - torch.tensor([0.0, 64.0, 0.0, -2048.0, 0.0], device=device)
-    near = shifted + torch.tensor([0.0, 64.0, 0.0, -2048.0, 0.0], device=device)  # as rounded
+    near = shifted + torch.tensor([0.0, 64.0, 0.0, -2048.0, 0.0], device=device)  # after rounding
     torch.testing.assert_close(ops.sinkhorn(shifted), ops.sinkhorn(near), rtol=1e-5, atol=1e-9)
 
 

@@ -1,4 +1,4 @@
-"""infonce and ntxent where tiles of rows, keys and channels begin and end, in every dtype of the tensor cores."""
+"""infonce and ntxent at the edges of tiles of rows, keys and channels, in every dtype of the tensor cores."""
 
 from typing import Any
 
@@ -30,10 +30,10 @@ def agree(loss, lse, logits, positive, leaves, dtype):
     g = torch.rand(len(loss)) / len(loss)
     torch.testing.assert_close(lse.double(), truths, rtol=1e-6, atol=5e-6)
     torch.testing.assert_close(loss.double(), truths - positive[:, 0], rtol=1e-6, atol=5e-6)
-    found = torch.autograd.grad(loss, leaves, g)
-    for mine, true in zip(found, torch.autograd.grad(truths - positive[:, 0], leaves, g.double()), strict=True):
-        bound = 2 * torch.finfo(dtype).eps + 4e-5  # theirs are rounded to the leaves' dtype, too
-        assert (mine.double() - true.double()).abs().max() <= bound * true.abs().max()
+    gradients = torch.autograd.grad(loss, leaves, g)
+    for own, true in zip(gradients, torch.autograd.grad(truths - positive[:, 0], leaves, g.double()), strict=True):
+        bound = 2 * torch.finfo(dtype).eps + 4e-5  # the reference gradients are rounded to the leaves' dtype, too
+        assert (own.double() - true.double()).abs().max() <= bound * true.abs().max()
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -85,7 +85,7 @@ def test_parts_of_several_groups_are_those_of_the_whole(dtype, n):
         torch.testing.assert_close(part[0], loss[first:last], rtol=1e-6, atol=5e-6)
         torch.testing.assert_close(part[1], lse[first:last], rtol=1e-6, atol=5e-6)
         dz = torch.ops.contrastkit.ntxent_dz(g, loss, lse, z, tau, n, first, last)
-        bound = (2 * torch.finfo(dtype).eps + 4e-6) * whole.abs().max()  # of weights rounded at other scales
+        bound = (2 * torch.finfo(dtype).eps + 4e-6) * whole.abs().max()  # weights are rounded at other scales
         torch.testing.assert_close(dz, whole[first:last], rtol=0, atol=bound.item())
 
 
@@ -97,7 +97,7 @@ def test_gradients_of_any_size(dtype, size):
     (dz,) = torch.autograd.grad(loss, z, torch.full((130,), size), retain_graph=True)
     (one,) = torch.autograd.grad(loss, z, torch.ones(130))
     bound = 4 * torch.finfo(dtype).eps * one.double().abs().max() * size
-    bound += torch.finfo(dtype).tiny * torch.finfo(dtype).eps  # the least that the leaf's dtype can tell
+    bound += torch.finfo(dtype).tiny * torch.finfo(dtype).eps  # resolution of the leaf's dtype near 0
     if torch.isfinite((one.double() * size).to(dtype)).all():
         assert (dz.double() - one.double() * size).abs().max() <= bound
 

@@ -5,17 +5,17 @@
 namespace contrastkit::simd::CONTRASTKIT_ISA {
 namespace {
 
-// Rows looked at together: their logits fill one vector, and they stay in the innermost cache between dot and gradient.
+// Rows processed together: their logits fill one vector, and they stay in L1 between dot product and gradient.
 constexpr int64_t G = V;
-constexpr int64_t kAhead = 32;  // rows from asking for one to its use: the time that memory takes
+constexpr int64_t kAhead = 32;  // rows between the prefetch of a row and its use: the latency of memory
 
 template <typename B>
 inline __attribute__((always_inline)) void prefetch(const B* row, int64_t C) {
   for (int64_t c = 0; c < C; c += 64 / static_cast<int64_t>(sizeof(B))) __builtin_prefetch(row + c, 0, 3);
 }
 
-// q.row for each of G rows. Meanwhile the first `near` channels of later rows are asked for: all at once would stop the
-// core until memory has answered, so `add_rows` asks for the others.
+// q.row for each of G rows. Meanwhile the first `near` channels of later rows are prefetched: prefetching all at once
+// would stall the core, so `add_rows` prefetches the others.
 template <typename B>
 inline __attribute__((always_inline)) vec dots(const float* q, const B* const* rows, const B* const* later, int64_t near, int64_t C) {
   vec sums[G];
@@ -32,7 +32,7 @@ inline __attribute__((always_inline)) vec dots(const float* q, const B* const* r
     sums[k] = even + odd;
     for (c = whole; c < C; ++c) sums[k][0] += q[c] * load(rows[k][c]);
   }
-  // Sums of neighbouring lanes, until each vector's sum is one lane.
+  // Sums of neighbouring lanes, until the sum of each vector is in one lane.
   const ivec even_lanes = lanes() * 2, odd_lanes = even_lanes + 1;
 #pragma GCC unroll 4
   for (int64_t n = G / 2; n > 0; n /= 2)
@@ -73,7 +73,7 @@ inline __attribute__((always_inline)) void bank_noise_of(
     const float* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const float* offset,
     float* work, float* m, float* z, float* nce, float* dq) {
   const int64_t width = slots * C, near = dq && C >= 8 * V ? C / 2 : C;
-  float *zs = work, *nces = work + slots * V;  // lane by lane, for no call has to wait for the one before
+  float *zs = work, *nces = work + slots * V;  // per lane, so that no call waits for the previous one
   for (int64_t v = 0; v < slots; ++v) m[v] = -__FLT_MAX__;
   for (int64_t l = 0; l < 2 * slots * V; ++l) work[l] = 0;
   for (int64_t c = 0; dq && c < width; ++c) dq[c] = 0;
@@ -113,7 +113,7 @@ inline __attribute__((always_inline)) void bank_noise_of(
   for (int64_t v = 0; v < slots; ++v) z[v] = total(loadv(zs + v * V)), nce[v] = total(loadv(nces + v * V));
 }
 
-// With the papers' C as a constant the loops unroll, a fifth less time.
+// With the papers' C as a constant the loops unroll, which saves a fifth of the time.
 template <typename B>
 void bank_noise(
     const float* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const float* offset,

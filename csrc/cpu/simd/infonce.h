@@ -5,7 +5,7 @@
 namespace contrastkit::simd::CONTRASTKIT_ISA {
 namespace {
 
-// Minus infinity for the keys [from, from + t) that are no negatives of row i, and for what lies beyond them in the tile.
+// Minus infinity for the keys [from, from + t) that are not negatives of row i, and for the rest of the tile.
 inline void mask(const Masks& masks, int64_t i, int64_t from, int64_t t, float* s) {
   const float infinity = __builtin_inff();
   if (masks.key_ids)
@@ -37,7 +37,7 @@ void infonce(
     if (from + 2 * kTile > last) end = next;
     for (int64_t i = 0; i < n; ++i) {
       float* s = S + i * kTile;
-      // the next tile, a part with each row
+      // prefetches the next tile, one part per row
       for (const char* to = next + (end - next) / n + 64; next < to && next < end; next += 64) __builtin_prefetch(next, 0, 2);
       mask(masks, i, from, t, s);
       vec high = loadv(s);

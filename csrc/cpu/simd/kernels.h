@@ -16,28 +16,28 @@ using Ema = void (*)(A* a, const P* p, int64_t n, double m);  // a <- m a + (1 -
 template <typename X, typename K>
 using Enqueue = void (*)(const X* x, K* key, int64_t C, bool normalize);  // one row
 
-// Keys that are no negatives of a row; null where there is no such mask.
+// Keys that are not negatives of a row; null without such a mask.
 struct Masks {
   const int64_t* exclude;  // [n, E], -1 pads
   int64_t E;
   const int64_t *query_ids, *key_ids;  // [n], [K]
 };
 
-constexpr int64_t kTile = 128;  // keys whose logits are looked at together
+constexpr int64_t kTile = 128;  // keys whose logits are processed together
 
 constexpr int64_t padded(int64_t C) { return (C + 31) / 32 * 32; }
 
-// Floats that one call of InfoNCE works in.
+// Floats of working memory for one call of InfoNCE.
 constexpr int64_t infonce_scratch(int64_t n, int64_t C) { return (n + 2 * padded(C)) * kTile; }
 
 // Attention of n rows to the keys in [first, last), keys being values: with s = q k, top = max s, m = max(top, lowest),
-// z = sum exp(s - m) and, where it is not null, O [n, padded(C)] = sum exp(s - m) k. Results are written, not added to.
+// z = sum exp(s - m) and, unless null, O [n, padded(C)] = sum exp(s - m) k. Results are overwritten, not accumulated.
 template <typename X>
 using InfoNCE = void (*)(
     const float* q, const X* keys, int64_t n, int64_t first, int64_t last, int64_t C, const Masks& masks,
     float* scratch, float* top, float* m, float* z, float* O);
 
-// A tile of up to kTile rows, from row `first` on.
+// A tile of up to kTile rows, starting at row `first`.
 struct Tile {
   int64_t first, n;
   const float* rows;            // [n, C], over tau
@@ -48,29 +48,29 @@ struct Tile {
 template <typename X>
 using Pack = void (*)(const X* x, int64_t t, int64_t C, float* packed_values, float* packed_keys);
 
-// dkeys [keys.n, padded(C)] += sum over the tile's queries of g P q, where P = exp(s - lse). S: kTile^2 floats to work in.
-// Of q, rows and packed_values are read, of keys packed_keys. masks, g and lse begin at the tile's first query.
+// dkeys [keys.n, padded(C)] += sum over the tile's queries of g P q, where P = exp(s - lse). S: kTile^2 floats of work.
+// Reads rows and packed_values of q, and packed_keys of keys. masks, g and lse begin at the tile's first query.
 using InfoNCEdkeys = void (*)(
     const Tile& q, const Tile& keys, int64_t C, const Masks& masks, const float* g, const float* lse, float* S,
     float* dkeys);
 
-// Of the logits s of each row of a tile: m = max(s, lowest) and z = sum exp(s - m), added to by each call.
+// For the logits s of each row of a tile: m = max(s, lowest) and z = sum exp(s - m), accumulated over calls.
 struct Sums {
   float *m, *z;  // [kTile]
 };
 
-// NT-Xent between the rows of I and those of J, groups of 2 half rows. Null m of J: only I's sums. S: kTile^2 floats.
+// NT-Xent between the rows of I and those of J, groups of 2 half rows. If J's m is null, only I's sums are computed. S: kTile^2 floats.
 using NTXent = void (*)(const Tile& I, const Tile& J, int64_t C, int64_t half, float* S, Sums of_I, Sums of_J);
 
 // dz_I [I.n, padded(C)] += W z_J and, unless dz_J is null, dz_J += W^T z_I, with W_ij = g_i P_ij + g_j P_ji.
-// g, lse: of all rows, kTile more than there are.
+// g, lse: of all rows, padded by kTile.
 using NTXentdz = void (*)(
     const Tile& I, const Tile& J, int64_t C, int64_t half, float* W, const float* g, const float* lse, float* dz_I,
     float* dz_J);
 
-// A query's `slots` vectors q [slots, C], over tau, against rows of the bank [M, slots, C]. Of each slot: m = max(s,
+// A query's `slots` vectors q [slots, C], over tau, against rows of the bank [M, slots, C]. For each slot: m = max(s,
 // lowest), z = sum exp(s - m); with an offset [slots], x = s - offset, nce = sum softplus(x) and dq = sum sigmoid(x) row;
-// else dq = sum exp(s - m) row. dq [slots, C] may be null. work: 32 floats a slot.
+// else dq = sum exp(s - m) row. dq [slots, C] may be null. work: 32 floats per slot.
 template <typename B>
 using BankNoise = void (*)(
     const float* q, const B* bank, const int64_t* index, int64_t draws, int64_t slots, int64_t C, const float* offset,
@@ -93,7 +93,7 @@ using SinkhornBegin = void (*)(
 using SinkhornSums = void (*)(const float* E, int64_t n, int64_t K, float scale, const float* v, float* t);
 using SinkhornEnd = void (*)(float* E, int64_t n, int64_t K, const float* v);
 
-// q.k, added channel by channel as products add.
+// q.k, summed channel by channel as in the products.
 using Logit = float (*)(const float* q, const float* k, int64_t C);
 
 struct Kernels {

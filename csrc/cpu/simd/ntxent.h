@@ -5,7 +5,7 @@
 namespace contrastkit::simd::CONTRASTKIT_ISA {
 namespace {
 
-// S [I.n, kTile], the logits of I's rows and J's; minus infinity where a row meets itself or its other view.
+// S [I.n, kTile], the logits of I's rows and J's; minus infinity between a row and itself or its other view.
 inline void negatives(const Tile& I, const Tile& J, int64_t C, int64_t half, float* S) {
   product(I.n, kTile, C, I.rows, C, J.packed_keys, C, S, kTile, false);
   for (int64_t i = 0; i < I.n; ++i) {

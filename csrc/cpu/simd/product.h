@@ -1,4 +1,4 @@
-// Products of small matrices, in registers of MR x NR. The right one lies in panels of NR columns, zeros beyond its last.
+// Products of small matrices, in registers of MR x NR. The right one is in panels of NR columns, zero-padded.
 #pragma once
 
 #include "vec.h"
@@ -8,7 +8,7 @@ namespace {
 
 constexpr int MR = V == 16 ? 12 : 6, NR = 2 * V;
 
-// c [M, NR] = a [M, depth] b [depth, NR], or += it; of a transposed, a lies as [depth, M].
+// c [M, NR] = a [M, depth] b [depth, NR], or += it; transposed: a is stored as [depth, M].
 template <int M, bool transposed>
 inline void block(const float* a, int64_t lda, const float* b, int64_t depth, float* c, int64_t ldc, bool add) {
   vec acc[M][2];
@@ -38,8 +38,8 @@ inline void last_rows(
   }
 }
 
-// c [n, columns] = a [n, depth] b, or += it; b lies in panels [columns / NR][panel >= depth][NR], a transposed as
-// [depth, n].
+// c [n, columns] = a [n, depth] b, or += it; b is stored in panels [columns / NR][panel >= depth][NR], a
+// transposed a as [depth, n].
 template <bool transposed = false>
 void product(
     int64_t n, int64_t columns, int64_t depth, const float* a, int64_t lda, const float* b, int64_t panel, float* c,
@@ -52,7 +52,7 @@ void product(
   }
 }
 
-// One element of the product, to the bit: in its order, and rounded once a step where `block` is.
+// One element of the product, bitwise equal: summed in its order, and rounded once per step like `block`.
 inline float logit(const float* q, const float* k, int64_t C) {
   float sum = 0;
   for (int64_t c = 0; c < C; ++c) {
@@ -66,7 +66,7 @@ inline float logit(const float* q, const float* k, int64_t C) {
 }
 
 // A tile of t rows as the right matrix of both products: packed_values [padded(C) / NR][kTile][NR] for P x, and
-// packed_keys [kTile / NR][C][NR] for q x^T; zeros beyond.
+// packed_keys [kTile / NR][C][NR] for q x^T; padded with zeros.
 template <typename X>
 void pack(const X* x, int64_t t, int64_t C, float* packed_values, float* packed_keys) {
   for (int64_t c = 0; c < padded(C); c += NR) {

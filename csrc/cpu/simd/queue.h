@@ -7,7 +7,7 @@ namespace {
 
 template <typename X>
 float sum_of_squares(const X* x, int64_t C) {
-  constexpr int L = 32;  // partial sums in a fixed order: vectors of any width add alike
+  constexpr int L = 32;  // partial sums in a fixed order, the same for every vector width
   float partial[L] = {};
   int64_t c = 0;
   for (; c + L <= C; c += L)
@@ -23,7 +23,7 @@ void enqueue(const X* __restrict x, K* __restrict key, int64_t C, bool normalize
   float norm = 1.0f;
   if (normalize) {
     norm = __builtin_sqrtf(sum_of_squares(x, C));
-    norm = norm < 1e-12f ? 1e-12f : norm;  // NaN stays NaN
+    norm = norm < 1e-12f ? 1e-12f : norm;  // keeps NaN
   }
   int64_t c = 0;
   for (; c + V <= C; c += V) storev(key + c, loadv(x + c) / norm);

@@ -1,4 +1,4 @@
-// Numbers and vectors of one instruction set.
+// Numbers and vectors of an instruction set.
 #pragma once
 
 #include "kernels.h"
@@ -58,11 +58,11 @@ inline vec loadv(const bf16* x) {
   return (vec)(__builtin_convertvector(bits, ivec) << 16);
 }
 
-inline vec max(vec x, vec y) { return x > y ? x : y; }  // a NaN in x is passed over
+inline vec max(vec x, vec y) { return x > y ? x : y; }  // ignores a NaN in x
 
 // exp of x <= 0, to two units in the last place; 0 below -87, where it would be less than the smallest normal number.
 inline vec exp_(vec x) {
-  const vec magic = vec{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, found in the low bits
+  const vec magic = vec{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
   const vec r = x * 1.44269504f + magic, n = r - magic;
   const vec f = x - n * 0.693359375f + n * 2.12194440e-4f;  // ln 2 in two parts
   vec p = f * (1.0f / 720) + 1.0f / 120;
