@@ -33,8 +33,8 @@ def test_coarsened_strata_are_those_of_a_loop(estimand: str) -> None:
             assert set(found.strata_[rows]) == {-1}
     assert dropped and found.dropped_.tolist() == sorted(dropped) and found.estimand_ == f"{estimand} of the matched"
     assert numbers == set(range(len(numbers)))
-    for arm in (0, 1):
-        assert found.weights_[t == arm] == pytest.approx(expected[t == arm] / expected[t == arm].mean())
+    for mask in (t == 0, t == 1):
+        assert found.weights_[mask] == pytest.approx(expected[mask] / expected[mask].mean())
     assert CoarsenedExact(bins=1).fit(x[:, :2], t).weights_ == pytest.approx(np.ones(300))
     with pytest.raises(UserError, match="no stratum has both arms"):
         CoarsenedExact(bins=1000).fit(np.arange(300.0), np.arange(300) % 2)

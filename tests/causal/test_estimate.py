@@ -1,7 +1,7 @@
 """Estimators against their formulas, unit by unit."""
 
 import math
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -232,26 +232,28 @@ def test_bad_data_are_refused_in_one_line(X: np.ndarray, T: list[int], Y: list[f
 
 def test_what_is_asked_of_an_estimator_is_checked() -> None:
     x, t, y = varied(40)
-    for made, says in (
-        (EntropyBalancing("ATO"), "ATO is not among the estimands"),
-        (InverseProbability("all"), "all is not among"),
+    weightings: tuple[tuple[Any, str], ...] = (
+        (EntropyBalancing(cast(Any, "ATO")), "ATO is not among the estimands"),
+        (InverseProbability(cast(Any, "all")), "all is not among"),
         (ApproximateBalancing(zeta=1), "zeta between 0 and 1"),
-        (EntropyBalancing(moments=3), "moments are 1"),
+        (EntropyBalancing(moments=cast(Any, 3)), "moments are 1"),
         (CoarsenedExact(bins=0), "0 bins"),
-        (CoarsenedExact("ATO"), "ATO is not among"),
-        (Matching("ATO"), "ATO is not among"),
+        (CoarsenedExact(cast(Any, "ATO")), "ATO is not among"),
+        (Matching(cast(Any, "ATO")), "ATO is not among"),
         (Propensity(folds=1), "1 folds"),
-    ):
+    )
+    for weighting, says in weightings:
         with pytest.raises(UserError, match=says):
-            made.fit(x, t)  # type: ignore[attr-defined]
-    for estimator, says in (
+            weighting.fit(x, t)
+    estimators: tuple[tuple[Estimator, str], ...] = (
         (Stratified(strata=0), "0 strata"),
         (AIPW(folds=1), "two folds or more"),
         (ResidualBalancing(folds=1), "two folds or more"),
-        (OaxacaBlinder("ATE"), "ATE is not among"),  # type: ignore[arg-type]
-    ):
+        (OaxacaBlinder(cast(Any, "ATE")), "ATE is not among"),
+    )
+    for estimator, says in estimators:
         with pytest.raises(UserError, match=says):
-            estimator.fit(x, t, y)  # type: ignore[attr-defined]
+            estimator.fit(x, t, y)
     with pytest.raises(UserError, match="an arm of one unit"):
         Weighted().fit(x, np.arange(40) == 3, y)
     with pytest.raises(UserError, match="the same for all"):

@@ -407,7 +407,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_command_knows_every_estimator() -> None:
     asked = get_args(get_args(get_type_hints(command, include_extras=True)["estimator"])[0])
-    assert set(asked) == {name for estimand in ("ATT", "ATC", "ATE") for name in estimators(estimand)}  # type: ignore[arg-type]
+    assert set(asked) == {name for estimand in ("ATT", "ATC", "ATE") for name in estimators(estimand)}
 
 
 def test_lalondes_survey_fails_a_placebo_that_his_trial_passes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from scipy.optimize import minimize
 
 from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.estimate import Weighted
 from contrastkit.causal.propensity import Propensity, crump
 from contrastkit.causal.weighting import (
     ApproximateBalancing,
@@ -116,13 +117,23 @@ def test_approximate_balancing_is_what_a_general_optimizer_finds(zeta: float) ->
 
 def test_global_balancing_balances_the_treatment_too() -> None:
     x, t, _ = world(2000)
-    found = GlobalBalancing().fit(x, t)
-    before, after = np.abs(balance_table(x, t, found.weights_, estimand="ATE").smd).T
+    w = GlobalBalancing().fit(x, t).weights_
+    before, after = np.abs(balance_table(x, t, w, estimand="ATE").smd).T
     assert after.max() < 0.3 * before.max()
-    assert found.weights_[t == 1].mean() == pytest.approx(1) and found.weights_[t == 0].mean() == pytest.approx(1)
+    assert w[t == 1].mean() == pytest.approx(1) and w[t == 0].mean() == pytest.approx(1)
     words = pd.DataFrame({"a": x[:, 0], "group": np.where(x[:, 1] > 0, "high", "low")})  # dummies that are copies
     numbers = pd.DataFrame({"a": x[:, 0], "low": (x[:, 1] <= 0) * 1.0})
     assert GlobalBalancing().fit(words, t).weights_ == pytest.approx(GlobalBalancing().fit(numbers, t).weights_)
+
+
+def test_the_estimator_balances_every_level_of_a_factor() -> None:
+    """By itself, global balancing leaves out the reference level; under Weighted it reads each column by itself."""
+    x, t, y = world(300)
+    frame = pd.DataFrame({"a": x[:, 0], "level": np.array(list("lmh"))[np.arange(300) % 3]})
+    dummies = np.column_stack([x[:, 0], *(frame.level == level for level in "hlm")])
+    w = Weighted(GlobalBalancing()).fit(frame, t, y).weights_
+    assert w is not None and w.tolist() == GlobalBalancing().fit(dummies, t).weights_.tolist()
+    assert np.abs(w - GlobalBalancing().fit(frame, t).weights_).max() > 1e-3
 
 
 @pytest.mark.parametrize("moments", [1, 2])

@@ -1,4 +1,4 @@
-"""What the tables of options share: options as arguments, results that compare, options that no row has."""
+"""Helpers of the option tables: options as arguments, comparable results, the options of an app."""
 
 import math
 from typing import Any
@@ -47,13 +47,13 @@ def same(a: Any, b: Any) -> bool:
 
 def options_of(app: typer.Typer) -> set[tuple[str, str]]:
     """Every (command, option) below an app: ("simulate selection", "mode")."""
-    found = set()
+    options: set[tuple[str, str]] = set()
 
     def walk(command: Any, path: tuple[str, ...]) -> None:
         for name, child in getattr(command, "commands", {}).items():
             walk(child, (*path, name))
         if not hasattr(command, "commands"):
-            found.update((" ".join(path), parameter.name) for parameter in command.params)
+            options.update((" ".join(path), parameter.name) for parameter in command.params)
 
     walk(typer.main.get_command(app), ())
-    return found
+    return options

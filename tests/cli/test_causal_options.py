@@ -137,8 +137,8 @@ def balance(options: Options) -> Any:
 
 def weight(options: Options) -> Any:
     X, T, Y, rest = split(options)
-    rest = {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | rest
-    return {"weight": weights(X, T, Y, **rest)[0]}
+    how: Options = {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"}
+    return {"weight": weights(X, T, Y, **(how | rest))[0]}
 
 
 def propensity(options: Options) -> Any:

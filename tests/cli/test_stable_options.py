@@ -39,8 +39,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for seed, name in enumerate(("grey", "dark")):
             g = np.random.default_rng(seed)
             parts = {"": 60, "test_": 30}
-            images = {f"{part}images": g.integers(1, 255 - 50 * seed, (n, 4, 4), np.uint8) for part, n in parts.items()}
-            np.savez(f"{name}.npz", **images, **{f"{part}labels": np.arange(n) % 4 for part, n in parts.items()})
+            arrays: dict[str, Any] = {}
+            for part, n in parts.items():
+                arrays[f"{part}images"] = g.integers(1, 255 - 50 * seed, (n, 4, 4), np.uint8)
+                arrays[f"{part}labels"] = np.arange(n) % 4
+            np.savez(f"{name}.npz", **arrays)
         yield
 
 
@@ -93,11 +96,12 @@ def reweight(options: Options) -> Any:
 
 def fit(options: Options) -> Any:
     X, y, _, rest = read(options)
-    w = pd.read_csv(rest.pop("weights")).weight if "weights" in rest else None
+    w = pd.read_csv(rest.pop("weights")).weight.to_numpy() if "weights" in rest else None
     if "by" in rest:
         by, seed, k = rest.pop("by"), rest.pop("seed", 0), rest.pop("components", 0)
         w = METHODS[by](components(X, k), **({} if by == "dwr" else {"seed": seed})).weights
-    return asdict(predict.fit(X, y, w, **({"kind": "ridge"} | rest)))
+    how: Options = {"kind": "ridge"}
+    return asdict(predict.fit(X, y, w, **(how | rest)))
 
 
 def evaluate(options: Options) -> Any:
@@ -130,7 +134,8 @@ def environments(draw: Any, name: str, values: Any, rest: Options) -> Any:
 
 
 def confounded(options: Options) -> Any:
-    trial = simulate.confounded(**({"n": 2000, "p": 50, "rate": 0.2, "seed": 0} | options))
+    how: Options = {"n": 2000, "p": 50, "rate": 0.2, "seed": 0}
+    trial = simulate.confounded(**(how | options))
     columns = {f"X{j}": column for j, column in enumerate(trial.X.T, 1)}
     return columns | {"T": trial.T.astype(int), "Y": trial.Y}
 

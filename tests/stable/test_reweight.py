@@ -1,7 +1,9 @@
 """Reweighting against loops and published errors."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from scipy.optimize import minimize_scalar
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
-from contrastkit.stable.reweight import METHODS, dwr, global_balancing, rff, srdo
+from contrastkit.stable.reweight import METHODS, Reweighting, dwr, global_balancing, rff, srdo
 from contrastkit.stable.simulate import ENVIRONMENTS, collinear, coloured, confounded, selection_bias
 from contrastkit.tables.dependence import dependence
 
@@ -49,10 +51,10 @@ def test_no_small_change_of_the_weights_lowers_the_objective() -> None:
     assert found.ess == pytest.approx(1 / (w**2).sum())
 
 
-def slopes(loss, at: np.ndarray, start: np.ndarray) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-    """The largest finite difference where a method stopped, and where it began."""
-    steps = 1e-5 * np.eye(len(at))
-    return tuple(max(abs(loss(x + step) - loss(x - step)) / 2e-5 for step in steps) for x in (at, start))  # type: ignore[return-value]
+def slopes(loss: Callable[[np.ndarray], float], *points: np.ndarray) -> list[float]:
+    """The largest finite difference of a loss at each point."""
+    steps = 1e-5 * np.eye(len(points[0]))
+    return [max(abs(loss(x + step) - loss(x - step)) / 2e-5 for step in steps) for x in points]
 
 
 @pytest.mark.parametrize("unit", [1000, 10])
@@ -218,15 +220,16 @@ def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
         selection_bias(10, r=0.5)
     with pytest.raises(UserError, match="an even number of them"):
         selection_bias(10, 7, r=2)
-    for n, p, how, says in (
+    sizes: tuple[tuple[int, int, dict[str, Any], str], ...] = (
         (0, 10, {}, "0 rows"),
         (10, 10**9, {}, "more than 200,000,000 numbers"),
         (10, 10, {"mode": "S to V"}, "S to V is not among the modes here"),
-    ):
+    )
+    for n, p, how, says in sizes:
         with pytest.raises(UserError, match=says):
-            selection_bias(n, p, r=2, **how)  # type: ignore[arg-type]
+            selection_bias(n, p, r=2, **how)
     x = np.random.default_rng(0).normal(size=(300, 3))
-    for method, how, says in (
+    bad: tuple[tuple[Callable[..., Reweighting], dict[str, Any], str], ...] = (
         (rff, {"cosines": -1}, "cosines -1"),
         (rff, {"cosines": 10**7}, "more than a memory holds"),
         (rff, {"penalty": -1}, "penalty -1"),
@@ -237,9 +240,10 @@ def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
         (srdo, {"folds": 1}, "folds 1"),
         (srdo, {"permutations": 0}, "permutations 0"),
         (srdo, {"clip": 0.5}, "clip 0.5"),
-    ):
+    )
+    for method, how, says in bad:
         with pytest.raises(UserError, match=says):
-            method(x, **how)  # type: ignore[operator]
+            method(x, **how)
     with pytest.raises(UserError, match="x1 has values beyond 1e100"):
         dwr(x * [1, 1e200, 1])
     with pytest.raises(UserError, match="2 rows: any two features of so few"):

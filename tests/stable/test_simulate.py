@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -68,8 +69,8 @@ def test_places_with_a_stream_each_share_no_row() -> None:
     """At one seed they do: whoever is kept at a large rate is kept at a smaller one."""
 
     def shared(a: Seed, b: Seed) -> int:
-        rows = [selection_bias(500, r=r, seed=seed).X[:, 0] for r, seed in ((3, a), (2, b))]
-        return len(np.intersect1d(*rows))
+        one, other = (selection_bias(500, r=r, seed=seed).X[:, 0] for r, seed in ((3, a), (2, b)))
+        return len(np.intersect1d(one, other))
 
     assert shared(7, 7) > 50
     assert shared((7, 1), (7, 2)) == shared(7, (7, 1)) == 0
@@ -120,7 +121,7 @@ def test_coloured_digits(tmp_path: Path) -> None:
     data = open_data("digits")
     arrays = coloured(data, seed=6)
     path = tmp_path / "coloured.npz"
-    np.savez(path, **arrays)
+    np.savez(path, **cast(dict[str, Any], arrays))
     seen = open_data(str(path))
     assert seen.test is not None and seen.train.classes == ("0 to 4", "5 to 9")
     for source, grey, prefix in ((seen.train, data.train, ""), (seen.test, data.test, "test_")):

@@ -1,6 +1,7 @@
 """Tables of features."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,9 @@ def test_tables(tmp_path: Path) -> None:
     assert some.X.x.tolist() == [[1], [3]] and some.label is None
     features = np.arange(8, dtype=np.float32).reshape(4, 2)
     split = np.array(["train", "train", "test", "test"])
-    held = {"features": features, "labels": np.array([1, 0, 1, 1]), "split": split, "classes": np.array(["cat", "dog"])}
-    held["fold"] = np.arange(4)  # no feature, though of numbers
-    np.savez(tmp_path / "f.npz", **held)
+    arrays: dict[str, Any] = {"features": features, "labels": np.array([1, 0, 1, 1]), "split": split}
+    arrays |= {"classes": np.array(["cat", "dog"]), "fold": np.arange(4)}  # fold: numeric, but no feature
+    np.savez(tmp_path / "f.npz", **arrays)
     embedded = read(tmp_path / "f.npz", environment="split")
     assert embedded.X.x.tolist() == features.tolist() and embedded.X.names == ("x0", "x1")
     assert embedded.label is not None and embedded.label.tolist() == ["dog", "cat", "dog", "dog"]

@@ -32,7 +32,9 @@ class Weighted(Estimator):
         self.error = error
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
-        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(X, t)
+        # Each column by itself: only GlobalBalancing asks which belong to a factor, to leave out reference levels.
+        columns = Covariates(X.x, X.names, X.names)
+        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(columns, t)
         self.weights_ = self.weighting_.weights_
         self.estimand_ = self.weighting_.estimand_
         self.effect_, self.se_ = contrast(self.weights_, t, y)

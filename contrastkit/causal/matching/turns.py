@@ -75,35 +75,34 @@ def _on_a_line(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float
 
 
 def _in_space(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float) -> Pairs:
-    """In any dimension; of equals the first in the data is taken. Candidates are twice as many where all of them are
-    taken or equally near; the tree is planted again with those that are left when half are gone."""
+    """In any dimension; of equally near partners, the first that the tree returns. The number of candidates doubles
+    while all of them are taken; the tree is rebuilt from the free rows whenever half of its rows are taken."""
     left, rows = np.ones(len(b), bool), np.arange(len(b))
-    tree, gone = cKDTree(z[b]), 0  # of the tree
-    equal = slack(z)
+    tree, taken = cKDTree(z[b]), 0  # of the tree's rows
+    bound = limit + slack(z)
     i, j, d = [], [], []
     for _ in range(k):
         for unit in a.tolist():
-            if gone * 2 > len(rows):
+            if taken * 2 > len(rows):
                 rows = np.flatnonzero(left)
                 if not len(rows):
                     break
-                tree, gone = cKDTree(z[b[rows]]), 0
+                tree, taken = cKDTree(z[b[rows]]), 0
             want = min(8, len(rows))
             while True:
-                distance, near = tree.query(z[unit], k=np.arange(1, want + 1), distance_upper_bound=limit + equal)
-                inside = near < len(rows)  # others lie beyond the limit
+                distance, near = tree.query(z[unit], k=np.arange(1, want + 1), distance_upper_bound=bound)
+                inside = near < len(rows)  # the others lie beyond the bound
                 free = inside & left[rows[np.where(inside, near, 0)]]
-                reach = distance[free].min(initial=np.inf) + equal
-                if want == len(rows) or not inside.all() or distance[-1] > reach:
+                if free.any() or want == len(rows) or not inside.all():
                     break
                 want = min(2 * want, len(rows))
             if free.any():
-                tied = np.flatnonzero(free & (distance <= reach))
-                place = tied[near[tied].argmin()]
-                left[rows[near[place]]] = False
-                gone += 1
+                place = int(free.argmax())
+                row = int(rows[near[place]])
+                left[row] = False
+                taken += 1
                 i.append(unit)
-                j.append(int(b[rows[near[place]]]))
+                j.append(int(b[row]))
                 d.append(float(distance[place]))
     return np.array(i, int), np.array(j, int), np.array(d)
 
