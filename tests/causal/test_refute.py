@@ -31,7 +31,7 @@ from contrastkit.causal.refute.hidden_bias import (
     risk_ratio,
     rosenbaum_bounds,
     signed_rank,
-    tied,
+    e_value_of,
 )
 from contrastkit.causal.refute.placebo import placebo_outcome, placebo_treatment, random_cause, subset
 from contrastkit.errors import UserError
@@ -244,8 +244,8 @@ def test_the_robustness_value_of_cinelli_and_hazletts_example() -> None:
 
 def test_e_values() -> None:
     """VanderWeele & Ding 2017: RR 3.9 (1.8 to 8.7) has the E-values 7.26 and 3.0."""
-    assert round(tied(3.9), 2) == 7.26 and round(tied(1.8), 2) == 3.0 and tied(1) == 1
-    assert tied(1 / 3.9) == pytest.approx(tied(3.9))
+    assert round(e_value_of(3.9), 2) == 7.26 and round(e_value_of(1.8), 2) == 3.0 and e_value_of(1) == 1
+    assert e_value_of(1 / 3.9) == pytest.approx(e_value_of(3.9))
     x, t, y = world()
     for sign in (1, -1):
         first = fitted(Regression(), x, t, sign * y)
