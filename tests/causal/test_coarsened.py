@@ -36,5 +36,5 @@ def test_coarsened_strata_are_those_of_a_loop(estimand: str) -> None:
     for mask in (t == 0, t == 1):
         assert found.weights_[mask] == pytest.approx(expected[mask] / expected[mask].mean())
     assert CoarsenedExact(bins=1).fit(x[:, :2], t).weights_ == pytest.approx(np.ones(300))
-    with pytest.raises(UserError, match="no stratum has both arms"):
+    with pytest.raises(UserError, match="no stratum has units of both arms"):
         CoarsenedExact(bins=1000).fit(np.arange(300.0), np.arange(300) % 2)

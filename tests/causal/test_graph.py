@@ -94,10 +94,10 @@ def test_graphs_come_from_files_too(tmp_path: Path) -> None:
     assert set(read(str(tmp_path / "g.gml")).edges) == edges
     (tmp_path / "bad.gml").write_text("no graph")
     for source, says in (
-        (str(tmp_path / "none.dot"), "is no file"),
-        (str(tmp_path / "bad.gml"), "cannot be read"),
-        ("a -> b; b -> a", "goes in a circle"),
-        ("a => b", "is no edge"),
+        (str(tmp_path / "none.dot"), "no such file"),
+        (str(tmp_path / "bad.gml"), "cannot read"),
+        ("a -> b; b -> a", "is a cycle"),
+        ("a => b", "is not an edge"),
     ):
         with pytest.raises(UserError, match=says):
             read(source)

@@ -35,7 +35,7 @@ def test_separation_is_refused() -> None:
     with pytest.raises(UserError, match="perfect separation"):
         Propensity().fit(x, x[:, 0] > 0)
     tree = DecisionTreeClassifier(random_state=0)  # tells by heart whom it has seen
-    with pytest.raises(UserError, match="ask for folds"):
+    with pytest.raises(UserError, match="with folds"):
         Propensity(tree).fit(x, t)
     found = Propensity(tree, folds=5).fit(x, t)
     assert set(found.scores_) == {1e-6, 1 - 1e-6} and found.clipped_ == 60

@@ -27,11 +27,11 @@ from contrastkit.causal.refute.confounding import (
 )
 from contrastkit.causal.refute.hidden_bias import (
     e_value,
+    e_value_of,
     largest_gamma,
     risk_ratio,
     rosenbaum_bounds,
     signed_rank,
-    e_value_of,
 )
 from contrastkit.causal.refute.placebo import placebo_outcome, placebo_treatment, random_cause, subset
 from contrastkit.errors import UserError
@@ -122,7 +122,7 @@ def test_refused_draws_are_counted_and_too_many_fail() -> None:
     limit = -100.0
     verdict = by_name(refute(x, t, y, first))["random common cause"]
     assert not verdict.passed
-    assert verdict.sentence == "it cannot be done: 50 of 50 draws were refused, the last because the moon is full"
+    assert verdict.sentence == "the check cannot be run: 50 of 50 draws were refused, the last because the moon is full"
 
 
 def test_the_jackknife_gives_a_standard_error_where_there_is_none() -> None:
@@ -364,9 +364,9 @@ def test_what_leaves_nothing_to_doubt_is_refused() -> None:
     x, t, y = world()
     with pytest.raises(UserError, match="the outcome is the same for all"):
         fitted(Regression(), x, t, np.ones(len(x)))
-    with pytest.raises(UserError, match="the outcome follows from the treatment and the covariates"):
+    with pytest.raises(UserError, match="treatment and covariates determine the outcome"):
         fitted(Regression(), x, t, x[:, 0] + t)
-    with pytest.raises(UserError, match="leave nothing of the outcome"):
+    with pytest.raises(UserError, match="explain the outcome completely"):
         directions(x, t, x[:, 0] + t)
 
 
@@ -397,8 +397,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--without=a"], "--without applies to --placebo-outcome"),
         (["--placebo-outcome=before", "--without=z"], "--without z: not one of the covariates"),
         (["--placebo-outcome=befor"], "has no column 'befor', did you mean 'before'"),
-        (["--placebo-outcome=y"], "another column than the outcome"),
-        (["--placebo-outcome=t"], "'t' is asked for twice"),
+        (["--placebo-outcome=y"], "must differ from the outcome"),
+        (["--placebo-outcome=t"], "'t' is used twice"),
         (["--placebo-outcome=a", "--without=b,c"], "no covariates are left"),
     ):
         with pytest.raises(UserError, match=says):

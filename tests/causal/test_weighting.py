@@ -170,7 +170,7 @@ def test_a_target_outside_of_the_hull_is_refused_with_its_gap() -> None:
     with pytest.raises(UserError, match=r"no weights balance these covariates: x2 is .* standard deviations off"):
         EntropyBalancing().fit(x, t)
     x[t == 0, 2] = 1.0
-    with pytest.raises(UserError, match="x2 is the same for all of an arm"):
+    with pytest.raises(UserError, match="x2 is constant in one arm"):
         EntropyBalancing().fit(x, t)
 
 

@@ -135,19 +135,19 @@ def test_the_other_simulations(tmp_path: Path, capsys: pytest.CaptureFixture[str
     [
         ({"a": [1, 2, None], "b": [1, 3, 2]}, [], "a: 1 of 3 values are missing"),
         ({"a": [1, 2, math.inf], "b": [1, 3, 2]}, [], "a: 1 of 3 values are infinite"),
-        ({"a": [1, 2, 5], "b": ["x", "y", "z"]}, ["--features=a,b"], "b holds something else than numbers"),
+        ({"a": [1, 2, 5], "b": ["x", "y", "z"]}, ["--features=a,b"], "b contains values that are not numbers"),
         ({"a": [1, 2, 5], "b": [2, 2, 2]}, [], "1 features vary"),
         ({"a": [1, 2, 5], "b": [2, 4, 10], "c": [1, 0, 0]}, [], "a and b are copies of one another"),
-        ({"a": ["x", "y"]}, [], "no column of numbers"),
-        ({"a": [1, 2, 5, 3, 9], "b": [2, 4, 1, 9, 1], "c": [3, 6, 6, 12, 10]}, [], "c is a weighted sum of a, b"),
+        ({"a": ["x", "y"]}, [], "no numeric column"),
+        ({"a": [1, 2, 5, 3, 9], "b": [2, 4, 1, 9, 1], "c": [3, 6, 6, 12, 10]}, [], "c is a linear combination of a, b"),
         ({"a": [1, 2, 3], "b": [1, 3, 2e200]}, [], "beyond 1e1"),
         ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--penalty=inf"], "penalty inf"),
         ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--by=srdo", "--clip=inf"], "clip inf"),
-        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--cosines=1000000000"], "more than a memory holds"),
+        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--cosines=1000000000"], "do not fit in memory"),
         ({"a": [1, 2], "b": [0, 1]}, ["--features=a,bb"], "has no column 'bb', did you mean 'b'?"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--features=a,b", "--label=b"], "'b' is asked for twice"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--rows=a=7"], "has a = 7 (it is 1, 2)"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--by=dwr", "--cosines=3"], "--cosines is not a parameter of dwr"),
+        ({"a": [1, 2], "b": [0, 1]}, ["--features=a,b", "--label=b"], "'b' is used twice"),
+        ({"a": [1, 2], "b": [0, 1]}, ["--rows=a=7"], "has a = 7 (its values: 1, 2)"),
+        ({"a": [1, 2], "b": [0, 1]}, ["--by=dwr", "--cosines=3"], "--cosines does not apply to dwr"),
         ({"a": [1, 2], "b": [0, 1]}, ["--by=rf"], "rf"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -171,21 +171,21 @@ def test_bad_commands_are_one_line(train: Path, tmp_path: Path, capsys: pytest.C
     one_line(capsys, "the weights sum to zero", "fit", data, out, "--label=Y", f"--weights={zero}")
     one_line(capsys, "1 weights for 1,000 rows", "fit", data, out, "--label=Y", f"--weights={short}")
     one_line(capsys, "not both", "fit", data, out, "--label=Y", f"--weights={zero}", "--by=rff")
-    one_line(capsys, "cannot be read", "reweight", f"--data={torn}")
+    one_line(capsys, "cannot read", "reweight", f"--data={torn}")
     bare, flat, array = (tmp_path / name for name in ("bare.npz", "flat.npz", "array.npy"))
     np.save(array, np.eye(3))
     array.rename(bare)
-    one_line(capsys, "cannot be read", "reweight", f"--data={bare}")
+    one_line(capsys, "cannot read", "reweight", f"--data={bare}")
     np.savez(flat, features=np.ones((3, 2)), labels=np.arange(3), classes=np.array("a"))
     one_line(capsys, "0 features vary", "reweight", f"--data={flat}", "--components=0")
     one_line(capsys, "no feature varies", "reweight", f"--data={flat}")
     one_line(capsys, "more than 200,000,000", "simulate", "confounded", out, "--p=100000000000")
     one_line(capsys, "more than 200,000,000", "simulate", "collinear", out, "--n=100000000000")
     one_line(capsys, "all labelled", "simulate", "coloured", out, "--val-fraction=0.9995")
-    one_line(capsys, "is no file", "reweight", "--data=nowhere.csv")
-    one_line(capsys, "is no file", "evaluate", "nothing.json", data, "--label=Y")
-    one_line(capsys, "its size must be above 1", "simulate", "selection", out, "--r=0.5")
-    one_line(capsys, "0 of 200,000 rows are kept", "simulate", "selection", out, "--r=inf")
+    one_line(capsys, "no such file", "reweight", "--data=nowhere.csv")
+    one_line(capsys, "no such file", "evaluate", "nothing.json", data, "--label=Y")
+    one_line(capsys, "give one above 1 or below -1", "simulate", "selection", out, "--r=0.5")
+    one_line(capsys, "0 of 200,000 rows selected", "simulate", "selection", out, "--r=inf")
     one_line(capsys, "give numbers, separated by commas", "simulate", "selection", out, "--r=much")
     one_line(capsys, "give each number once", "simulate", "selection", out, "--r=2,2")
     one_line(capsys, "does not hold grey images", "simulate", "coloured", out, f"--data={_rgb(tmp_path)}")

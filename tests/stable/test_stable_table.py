@@ -36,7 +36,7 @@ def test_tables(tmp_path: Path) -> None:
 def test_a_column_of_numbers_but_one_is_not_left_out(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b,word,y\n1,2,x,0\n2,?,y,1\n3,4,x,0\n")
-    with pytest.raises(UserError, match="b: '\\?' is no number, and most others are"):
+    with pytest.raises(UserError, match="b: '\\?' is not a number, but most values are"):
         read(path, label="y")
     assert read(path, label="y", rows="word=x").X.names == ("a", "b")  # without that row it is of numbers
     assert read(path, label="y", rows="word=x").left_out == ()
