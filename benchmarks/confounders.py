@@ -19,7 +19,7 @@ from contrastkit.causal.study import embedded
 from contrastkit.checkpoint import write_text
 
 COMPONENTS, DRAWS, TRUTH = 64, 20, 2.0
-ESTIMATORS = ("naive", "matching", "entropy", "aipw")
+WAYS = ("naive", "matching", "entropy", "aipw")
 
 
 def measure(files: dict[str, Path]) -> list[dict[str, Any]]:
@@ -30,12 +30,12 @@ def measure(files: dict[str, Path]) -> list[dict[str, Any]]:
     covariates |= {name: embedded(path, len(large), COMPONENTS) for name, path in files.items()}
     rows = []
     for name, X in covariates.items():
-        estimates: dict[str, list[float]] = {way: [] for way in ESTIMATORS}
+        estimates: dict[str, list[float]] = {way: [] for way in WAYS}
         for seed in range(DRAWS):
             g = np.random.default_rng(seed)
             t = g.uniform(size=len(large)) < np.where(large, 0.7, 0.3)
             y = TRUTH * t + 4 * large + g.normal(size=len(large))
-            for way in ESTIMATORS:
+            for way in WAYS:
                 estimates[way].append(estimators("ATT")[way].fit(X, t, y).effect_)
         rows += [
             {"covariates": name, "way": way, "mean": float(np.mean(v)), "sd": float(np.std(v))}

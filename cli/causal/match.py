@@ -103,8 +103,11 @@ def _description(matched: "Matches") -> str:
     matching = matched.matching
     if isinstance(matching, CoarsenedExact):
         strata = matching.strata_
-        matched_units = int((strata >= 0).sum())
-        return f"{strata.max() + 1:,} strata by {matching.bins} bins with both arms: {matched_units:,} of {len(strata):,} units"
+        n_matched = int((strata >= 0).sum())
+        return (
+            f"{strata.max() + 1:,} strata by {matching.bins} bins with both arms: "
+            f"{n_matched:,} of {len(strata):,} units"
+        )
     kind = "optimal" if matching.optimal else "nearest"
     if not (matching.optimal or matching.replacement):
         kind = f"nearest, {matching.order} first"

@@ -216,7 +216,7 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Cap
         (["balance", *given, f"--covariates={tmp_path / 'not.npz'}"], "a file written by 'contrastkit embed'"),
         (["balance", *given, f"--covariates={tmp_path / 'array.npz'}"], "a file written by 'contrastkit embed'"),
         (["graph", str(tmp_path / "bad.dot"), "--treatment=t", "--outcome=y"], "it is not text"),
-        (["estimate", *given, "--outcome=y", f"--data={tmp_path / 'large.csv'}"], "beyond 1e150"),
+        (["estimate", *given, "--outcome=y", f"--data={tmp_path / 'large.csv'}"], "exceeds 1e150"),
     ):
         assert main(["causal", *command]) == 2, command
         error = capsys.readouterr().err

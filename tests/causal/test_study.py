@@ -46,5 +46,5 @@ def test_what_cannot_be_a_study_is_said(tmp_path: Path) -> None:
         read(source, treatment="t", covariates=[str(tmp_path / "f.npz")])
     with pytest.raises(UserError, match="no such file: .*nothing.npz"):
         read(source, treatment="t", covariates=["a", str(tmp_path / "nothing.npz")])
-    with pytest.raises(UserError, match="treatment, outcome and covariates are different columns"):
+    with pytest.raises(UserError, match="treatment, outcome and covariates must be different columns"):
         read(source, treatment="t", outcome="a", covariates=["a"])
