@@ -28,7 +28,7 @@ def graph(
     json: Json = None,
     debug: Debug = False,
 ) -> None:
-    """Find the variables to adjust for in a causal graph, and those not to."""
+    """Find which variables to adjust for in a causal graph, and which not to."""
     from contrastkit.causal.graph import by_dowhy, identify, read
 
     causes = read(source)

@@ -103,7 +103,7 @@ def _bernoulli(g: np.random.Generator, logit: Floats | float, n: int) -> NDArray
 
 
 def _causation(n: int, g: np.random.Generator) -> Any:
-    import pandas as pd  # takes a while
+    import pandas as pd  # slow to import
 
     light = _bernoulli(g, 0.0, n)
     return pd.DataFrame({"light": light, "growth": 2.0 * light + g.normal(size=n)})

@@ -97,7 +97,7 @@ def _is_numeric(column: Any) -> bool:
     Raises:
         UserError: it is mostly numeric: a stray '?' must not silently drop the column.
     """
-    import pandas as pd  # takes a while
+    import pandas as pd  # slow to import
 
     if column.dtype.kind in "biuf" or not len(column):
         return True

@@ -63,7 +63,7 @@ def principal_components(
         components: from 1 to min(n, p).
         solver: of scikit-learn; ``auto`` uses a randomised one where x is wide.
     """
-    from sklearn.decomposition import PCA  # takes a while
+    from sklearn.decomposition import PCA  # slow to import
 
     pca = PCA(components, svd_solver=solver, random_state=0).fit(x)
     real = pca.explained_variance_ > 1e-12 * pca.explained_variance_[0]

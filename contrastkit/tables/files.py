@@ -17,7 +17,7 @@ def read_table(path: Path, *, names: Iterable[str] = ()) -> Any:
     Raises:
         UserError: there is no such file, or it cannot be read.
     """
-    import pandas as pd  # takes a while
+    import pandas as pd  # slow to import
 
     if not path.is_file():
         raise UserError(f"no such file: {path}{suggest(str(path), names)}")

@@ -71,8 +71,8 @@ def test_scores_weights_and_pairs_are_written(tmp_path: Path, capsys: pytest.Cap
     assert "not one of the covariates" in capsys.readouterr().err
 
     assert main(["causal", "match", *given, f"--out={out}", "--metric=coarsened", "--bins=4"]) == 0
-    held = pd.read_csv(out)
-    assert (held.weight > 0).sum() == (held.stratum >= 0).sum() and "strata by 4 bins" in capsys.readouterr().out
+    strata = pd.read_csv(out)
+    assert (strata.weight > 0).sum() == (strata.stratum >= 0).sum() and "strata by 4 bins" in capsys.readouterr().out
     assert main(["causal", "match", *given, f"--out={out}", "--metric=coarsened", "--bins=four"]) == 2
     assert "--bins four: give a number of bins" in capsys.readouterr().err
 
@@ -155,7 +155,7 @@ def test_parquet_reads_as_csv_does(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_features_of_images_are_covariates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What decides on treatment and outcome is seen in the features alone: adjusting for them finds the effect."""
+    """Only the features reveal the confounder: adjusting for them recovers the effect."""
     g = np.random.default_rng(0)
     hidden = g.normal(size=(2000, 2))
     z = hidden @ g.normal(size=(2, 30)) + 0.01 * g.normal(size=(2000, 30))
@@ -164,11 +164,13 @@ def test_features_of_images_are_covariates(tmp_path: Path, capsys: pytest.Captur
     np.savez(tmp_path / "images.npz", features=z.astype(np.float32), labels=np.zeros(2000, np.int64))
     table = tmp_path / "table.csv"
     pd.DataFrame({"t": t, "y": y, "age": g.normal(size=2000)}).to_csv(table, index=False)
-    found = read(str(table), treatment="t", outcome="y", covariates=["age", str(tmp_path / "images.npz")], components=2)
-    assert found.X.names == ("age", "images.0", "images.1")
+    result = read(
+        str(table), treatment="t", outcome="y", covariates=["age", str(tmp_path / "images.npz")], components=2
+    )
+    assert result.X.names == ("age", "images.0", "images.1")
     U, S, _ = np.linalg.svd(z - z.mean(0), full_matrices=False)
     for j in range(2):
-        assert np.abs(found.X.x[:, 1 + j]) == pytest.approx(np.abs(U[:, j] * S[j]), rel=1e-3, abs=1e-3)
+        assert np.abs(result.X.x[:, 1 + j]) == pytest.approx(np.abs(U[:, j] * S[j]), rel=1e-3, abs=1e-3)
     report = tmp_path / "r.json"
     assert (
         main(

@@ -43,8 +43,8 @@ def test_strata_are_means_of_differences_in_fifths_of_the_score(estimand: str) -
         share = sum(goal[i] for i in rows) / goal.sum()
         effect += share * (one.mean() - other.mean())
         variance += share**2 * (one.var(ddof=1) / len(one) + other.var(ddof=1) / len(other))
-    found = Stratified(estimand).fit(x, t, y)  # type: ignore[arg-type]
-    assert (found.effect_, found.se_) == (pytest.approx(effect), pytest.approx(math.sqrt(variance)))
+    result = Stratified(estimand).fit(x, t, y)  # type: ignore[arg-type]
+    assert (result.effect_, result.se_) == (pytest.approx(effect), pytest.approx(math.sqrt(variance)))
 
 
 def test_aipw_of_the_treated_has_the_error_of_its_influence_function() -> None:
@@ -61,29 +61,29 @@ def test_aipw_of_the_treated_has_the_error_of_its_influence_function() -> None:
             psi.append((y[i] - m0[i] - effect - would) / t.mean())
         else:
             psi.append(-w[i] * (y[i] - m0[i] - would) * 200 / w[~t].sum())
-    found = AIPW(folds=0).fit(x, t, y)
-    assert (found.effect_, found.se_) == (pytest.approx(effect), pytest.approx(np.std(psi, ddof=1) / math.sqrt(200)))
+    result = AIPW(folds=0).fit(x, t, y)
+    assert (result.effect_, result.se_) == (pytest.approx(effect), pytest.approx(np.std(psi, ddof=1) / math.sqrt(200)))
 
 
 @pytest.mark.parametrize("estimand", ["ATT", "ATE"])
 def test_the_balanced_error_is_what_each_unit_moves_the_estimate_by(estimand: str) -> None:
     x, t, y = varied()
-    found = Weighted(EntropyBalancing(estimand), error="balanced").fit(x, t, y)  # type: ignore[arg-type]
-    assert found.weights_ is not None
+    result = Weighted(EntropyBalancing(estimand), error="balanced").fit(x, t, y)  # type: ignore[arg-type]
+    assert result.weights_ is not None
     goal = t if estimand == "ATT" else np.ones(200, bool)
     A, total = np.column_stack([np.ones(200), x]), 0.0
     fits, stretch = {}, {}
     for arm in (True, False):
         rows = t == arm
-        W = np.diag(found.weights_[rows])
+        W = np.diag(result.weights_[rows])
         fits[arm] = A @ np.linalg.solve(A[rows].T @ W @ A[rows], A[rows].T @ W @ y[rows])
-        kept = found.weights_[rows].sum() ** 2 / (found.weights_[rows] ** 2).sum()
-        stretch[arm] = math.sqrt(kept / (kept - 4))
+        ess = result.weights_[rows].sum() ** 2 / (result.weights_[rows] ** 2).sum()
+        stretch[arm] = math.sqrt(ess / (ess - 4))
     for i in range(200):
-        move = goal[i] * (fits[True][i] - fits[False][i] - found.effect_) / goal.sum()
-        own = found.weights_[i] / found.weights_[t == t[i]].sum() * (y[i] - fits[bool(t[i])][i]) * stretch[bool(t[i])]
+        move = goal[i] * (fits[True][i] - fits[False][i] - result.effect_) / goal.sum()
+        own = result.weights_[i] / result.weights_[t == t[i]].sum() * (y[i] - fits[bool(t[i])][i]) * stretch[bool(t[i])]
         total += (move + (own if t[i] else -own)) ** 2
-    assert found.se_ == pytest.approx(math.sqrt(total))
+    assert result.se_ == pytest.approx(math.sqrt(total))
 
 
 def test_oaxaca_has_the_spread_of_the_differences_and_of_the_prediction() -> None:
@@ -96,12 +96,12 @@ def test_oaxaca_has_the_spread_of_the_differences_and_of_the_prediction() -> Non
     n = (~t).sum()
     mean = A[t].mean(0)
     variance = np.var(gain, ddof=1) / t.sum() + mean @ inverse @ meat @ inverse @ mean * n / (n - 4)
-    found = OaxacaBlinder().fit(x, t, y)
-    assert (found.effect_, found.se_) == (pytest.approx(np.mean(gain)), pytest.approx(math.sqrt(variance)))
+    result = OaxacaBlinder().fit(x, t, y)
+    assert (result.effect_, result.se_) == (pytest.approx(np.mean(gain)), pytest.approx(math.sqrt(variance)))
 
 
 def test_the_ate_by_matching_has_the_standard_error_of_abadie_and_imbens() -> None:
-    """Their 2006 Theorem 7 as R's Matching has it: every unit is matched, those that serve are in the mean twice."""
+    """Theorem 7 of 2006 as implemented in R's Matching: every unit is matched, and partners enter the mean twice."""
     x, t, y = world(40, 2)
     e = Matched(Matching("ATE", metric="euclidean"), bias_correction=False).fit(x, t, y)
     partner = {}
@@ -177,7 +177,7 @@ def test_aipw_is_right_if_either_model_is(estimand: str) -> None:
     assert abs(both.effect_ - 2) < 4 * both.se_ < abs(neither.effect_ - 2)
 
     class Wrong(Propensity):
-        """Knows of no confounder."""
+        """Ignores all confounders."""
 
         def learn(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
             return super().learn(x[:, 1:2], t)
@@ -192,7 +192,7 @@ def test_aipw_is_right_if_either_model_is(estimand: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("estimand", ["ATE", "ATT"])
 def test_intervals_cover(estimand: Literal["ATE", "ATT"]) -> None:
-    """500 draws: the share of 95 % intervals that hold the truth is within three standard deviations of 95 %."""
+    """500 draws: the share of 95 % intervals that cover the truth is within three standard deviations of 95 %."""
     tries: dict[str, Estimator] = {
         "aipw": AIPW(estimand),
         "entropy": Weighted(EntropyBalancing(estimand)),

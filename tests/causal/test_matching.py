@@ -36,7 +36,7 @@ def test_the_nearest_and_their_ties_are_those_of_a_double_loop(p: int, ratio: in
     x = g.integers(0, 12, size=(70, 1)) / 4  # many are equally far
     x = np.column_stack([x, g.integers(0, 2, size=(70, p - 1)) / 8])
     t = np.arange(70) % 3 == 0
-    kept = Matching(metric="euclidean", ratio=ratio, caliper=caliper).fit(x, t)
+    matched = Matching(metric="euclidean", ratio=ratio, caliper=caliper).fit(x, t)
     first = Matching(metric="euclidean", ratio=ratio, caliper=caliper, ties=False).fit(x, t)
     every, some = set(), []
     for i in np.flatnonzero(t):
@@ -44,7 +44,7 @@ def test_the_nearest_and_their_ties_are_those_of_a_double_loop(p: int, ratio: in
         inside = [(far, j) for far, j in d if caliper is None or far <= caliper]
         every |= {(i, j) for far, j in inside if far <= d[ratio - 1][0]}
         some += [[i, j] for _, j in inside[:ratio]]
-    assert set(map(tuple, kept.pairs_.tolist())) == every and len(kept.pairs_) == len(every) > len(some)
+    assert set(map(tuple, matched.pairs_.tolist())) == every and len(matched.pairs_) == len(every) > len(some)
     assert first.pairs_.tolist() == some
 
 
@@ -111,8 +111,8 @@ def test_each_metric_is_its_own() -> None:
     x = x * [1, 5, 0.1] + 1
     model = Propensity().fit(x, t)
     ranks = rankdata(x, axis=0)
-    apart = np.where(t[:, None], ranks - ranks[t].mean(0), ranks - ranks[~t].mean(0))
-    S = apart.T @ apart / 198
+    residuals = np.where(t[:, None], ranks - ranks[t].mean(0), ranks - ranks[~t].mean(0))
+    S = residuals.T @ residuals / 198
     untied = math.sqrt(200 * 201 / 12)
     S = S * np.outer(untied / np.sqrt(np.diag(S)), untied / np.sqrt(np.diag(S)))
     spaces = {
@@ -123,11 +123,11 @@ def test_each_metric_is_its_own() -> None:
         "scaled": x / x.std(0, ddof=1),
         "robust": ranks @ np.linalg.cholesky(np.linalg.inv(S)),
     }
-    found = {metric: nearest(z, t) for metric, z in spaces.items()}
+    result = {metric: nearest(z, t) for metric, z in spaces.items()}
     assert (
-        len({str(pairs) for pairs in found.values()}) == len(spaces) - 1
+        len({str(pairs) for pairs in result.values()}) == len(spaces) - 1
     )  # propensity and logit differ in few pairs, if any
-    for metric, pairs in found.items():
+    for metric, pairs in result.items():
         assert Matching(metric=metric, ties=False).fit(x, t).pairs_.tolist() == pairs, metric  # type: ignore[arg-type]
 
 
@@ -165,10 +165,10 @@ def test_a_caliper_on_a_distance_is_in_its_units_one_by_one_and_at_the_optimum()
 def test_who_chooses_first_is_who_was_asked_for() -> None:
     x, t, _ = varied(60)
     model = Propensity().fit(x, t)
-    picks = {}
+    pairs_by_order = {}
     for order in get_args(Order):
         m = Matching(replacement=False, order=order, seed=1).fit(x, t)
-        picks[order] = m.pairs_.tolist()
+        pairs_by_order[order] = m.pairs_.tolist()
     units = np.flatnonzero(t)
     by = units[np.argsort(model.scores_[units])].tolist()
     for order, turn in (("smallest", by), ("largest", by[::-1]), ("data", units.tolist())):
@@ -178,8 +178,8 @@ def test_who_chooses_first_is_who_was_asked_for() -> None:
                 j = min(free, key=lambda j: abs(model.logit_[i] - model.logit_[j]))
                 free.remove(j)
                 expected.append([i, j])
-        assert picks[order] == expected, order
-    assert len({str(pairs) for pairs in picks.values()}) == 4
+        assert pairs_by_order[order] == expected, order
+    assert len({str(pairs) for pairs in pairs_by_order.values()}) == 4
 
 
 def test_mahalanobis_does_not_hang_on_units() -> None:

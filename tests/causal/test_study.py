@@ -11,7 +11,7 @@ from contrastkit.errors import UserError
 
 
 def trial(folder: Path) -> pd.DataFrame:
-    """A table in the place of LaLonde's trial."""
+    """A table in place of LaLonde's trial."""
     g = np.random.default_rng(0)
     n = 60
     frame = pd.DataFrame(g.integers(0, 2, size=(n, 5)), columns=["treat", "black", "hisp", "marr", "nodegree"])

@@ -112,16 +112,16 @@ def test_errors_by_environment() -> None:
     X, y, _ = draw(n=90)
     where = np.arange(90) % 3 * 10
     model = Linear("ridge", ("x0", "x1", "x2"), np.array([[1, 0.1, 4.0]]), np.array([0.5]))
-    found = evaluate(model, X, y, where)
+    result = evaluate(model, X, y, where)
     errors = []
     for place in (0, 10, 20):
         squares = [(y[i] - X[i, 0] - 0.1 * X[i, 1] - 4 * X[i, 2] - 0.5) ** 2 for i in range(90) if where[i] == place]
         errors.append(math.sqrt(sum(squares) / len(squares)))
     mean = sum(errors) / 3
-    assert found.errors == pytest.approx({"0": errors[0], "10": errors[1], "20": errors[2]})
-    assert found.rows == {"0": 30, "10": 30, "20": 30}
+    assert result.errors == pytest.approx({"0": errors[0], "10": errors[1], "20": errors[2]})
+    assert result.rows == {"0": 30, "10": 30, "20": 30}
     deviation = math.sqrt(sum((e - mean) ** 2 for e in errors) / 3)
-    assert (found.average, found.deviation, found.worst) == pytest.approx((mean, deviation, max(errors)))
+    assert (result.average, result.deviation, result.worst) == pytest.approx((mean, deviation, max(errors)))
     cat = Linear("logistic", ("x0",), np.array([[1.0]]), np.array([0.0]), ("0", "1"))
     wrong = evaluate(cat, np.array([[1], [2], [-1], [-2.0]]), [1, 0, 0.0, 0], ["a", "a", "a", "b"])
     assert wrong.errors == pytest.approx({"a": 100 / 3, "b": 0}) and wrong.worst == pytest.approx(100 / 3)

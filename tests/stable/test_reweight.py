@@ -33,7 +33,7 @@ def objective(w: np.ndarray, z: list[list[list[float]]], penalty: float) -> tupl
 def test_no_small_change_of_the_weights_lowers_the_objective() -> None:
     g = np.random.default_rng(0)
     x = g.normal(size=(14, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
-    found = rff(x, cosines=1, penalty=0.01, iterations=2000, seed=3)
+    result = rff(x, cosines=1, penalty=0.01, iterations=2000, seed=3)
     draw = np.random.default_rng(3)
     omega, b = draw.normal(size=(2, 1)), draw.uniform(0, 2 * np.pi, size=(2, 1))
     xs = (x - x.mean(0)) / x.std(0)
@@ -43,12 +43,12 @@ def test_no_small_change_of_the_weights_lowers_the_objective() -> None:
         w = np.exp(a - a.max())
         return objective(w / w.sum(), z, 0.01)[1]
 
-    w = found.weights / found.weights.sum()
+    w = result.weights / result.weights.sum()
     at = np.log(w)
     slope = [(loss(at + step) - loss(at - step)) / 2e-5 for step in 1e-5 * np.eye(14)]
     first = [(loss(step) - loss(-step)) / 2e-5 for step in 1e-5 * np.eye(14)]
     assert max(map(abs, slope)) < 1e-3 * max(map(abs, first)) and loss(at) < loss(np.zeros(14))
-    assert found.ess == pytest.approx(1 / (w**2).sum())
+    assert result.ess == pytest.approx(1 / (w**2).sum())
 
 
 def slopes(loss: Callable[[np.ndarray], float], *points: np.ndarray) -> list[float]:
@@ -62,7 +62,7 @@ def test_dwr_is_where_its_loss_has_no_slope(unit: float) -> None:
     """The official code's loss, by loops."""
     g = np.random.default_rng(1)
     x = g.normal(size=(16, 3)) @ np.array([[1.0, 0.8, 0.3], [0.0, 0.6, -0.5], [0.0, 0.0, 0.8]])
-    found = dwr(x, penalty=100, unit=unit, iterations=5000)
+    result = dwr(x, penalty=100, unit=unit, iterations=5000)
     xs, n, p = (x - x.mean(0)) / x.std(0), 16, 3
 
     def loss(G: np.ndarray) -> float:
@@ -78,9 +78,9 @@ def test_dwr_is_where_its_loss_has_no_slope(unit: float) -> None:
 
     # Weights come back with mean 1: their scale is the one at which the loss is least.
     along = minimize_scalar(
-        lambda c: loss(np.sqrt(c * found.weights)), bounds=(0.1, 1.5), method="bounded", options={"xatol": 1e-10}
+        lambda c: loss(np.sqrt(c * result.weights)), bounds=(0.1, 1.5), method="bounded", options={"xatol": 1e-10}
     )
-    at = np.sqrt(along.x * found.weights)
+    at = np.sqrt(along.x * result.weights)
     end, begin = slopes(loss, at, np.ones(n))
     assert end < 1e-3 * begin and loss(at) < loss(np.ones(n))
 
@@ -90,7 +90,7 @@ def test_global_balancing_is_where_its_loss_has_no_slope() -> None:
     g = np.random.default_rng(2)
     x = g.normal(size=(20, 3)) @ np.array([[1.0, 0.8, 0.3], [0.0, 0.6, -0.5], [0.0, 0.0, 0.8]])
     x = np.column_stack([x, (np.arange(20) < 3) + 0.01 * x[:, 0]])
-    found = global_balancing(x, penalty=0.006, iterations=3000)
+    result = global_balancing(x, penalty=0.006, iterations=3000)
     xs = (x - x.mean(0)) / x.std(0)
 
     def loss(a: np.ndarray) -> float:
@@ -104,49 +104,50 @@ def test_global_balancing_is_where_its_loss_has_no_slope() -> None:
                     total += (one - zero) ** 2 / 9
         return total
 
-    end, begin = slopes(loss, np.log(found.weights), np.zeros(20))
-    assert end < 1e-3 * begin and loss(np.log(found.weights)) < loss(np.zeros(20))
-    assert found.weights.mean() == pytest.approx(1)
+    end, begin = slopes(loss, np.log(result.weights), np.zeros(20))
+    assert end < 1e-3 * begin and loss(np.log(result.weights)) < loss(np.zeros(20))
+    assert result.weights.mean() == pytest.approx(1)
 
 
 def test_srdo_finds_the_ratio_of_two_normal_densities() -> None:
-    """Of correlated pairs to independent ones it is known; no weight leaves the clip, and seeds decide all."""
+    """The density ratio of correlated to independent pairs is known; weights stay within the clip and follow the
+    seed."""
     rho, n = 0.8, 4000
     g = np.random.default_rng(3)
     z = g.normal(size=(n, 2))
     x = np.column_stack([z[:, 0], rho * z[:, 0] + math.sqrt(1 - rho**2) * z[:, 1]])
-    found = srdo(x, permutations=1, folds=2, clip=4, seed=1)
+    result = srdo(x, permutations=1, folds=2, clip=4, seed=1)
     quadratic = (x[:, 0] ** 2 - 2 * rho * x[:, 0] * x[:, 1] + x[:, 1] ** 2) / (1 - rho**2) - (x**2).sum(1)
     exact = np.clip(math.sqrt(1 - rho**2) * np.exp(quadratic / 2), 0.25, 4)
-    assert np.corrcoef(np.log(found.weights), np.log(exact))[0, 1] > 0.8
-    assert found.weights.max() / found.weights.min() <= 16 * (1 + 1e-9)
-    assert found.linear_after < 0.5 * found.linear_before
-    assert (srdo(x, permutations=1, folds=2, clip=4, seed=1).weights == found.weights).all()
+    assert np.corrcoef(np.log(result.weights), np.log(exact))[0, 1] > 0.8
+    assert result.weights.max() / result.weights.min() <= 16 * (1 + 1e-9)
+    assert result.linear_after < 0.5 * result.linear_before
+    assert (srdo(x, permutations=1, folds=2, clip=4, seed=1).weights == result.weights).all()
 
 
 def test_all_methods_are_measured_alike() -> None:
     sample = selection_bias(1000, r=2.5, seed=3)
-    found = {name: method(sample.X) for name, method in METHODS.items()}
-    assert {(f.before, f.linear_before) for f in found.values()} == {
+    result = {name: method(sample.X) for name, method in METHODS.items()}
+    assert {(f.before, f.linear_before) for f in result.values()} == {
         (dependence(sample.X), dependence(sample.X, cosines=0))
     }
-    for f in found.values():
+    for f in result.values():
         assert f.after == pytest.approx(dependence(sample.X, f.weights))
         assert f.linear_after == pytest.approx(dependence(sample.X, 7 * f.weights, cosines=0))
         assert f.weights.mean() == pytest.approx(1) and f.weights.min() >= 0
         assert f.ess == pytest.approx(f.weights.sum() ** 2 / (f.weights**2).sum())
-    w = found["dwr"].weights
+    w = result["dwr"].weights
     xs = (sample.X - sample.X.mean(0)) / sample.X.std(0)
     cov = np.cov(xs, rowvar=False, aweights=w, ddof=0)
-    assert found["dwr"].linear_after == pytest.approx((cov**2).sum() - (np.diag(cov) ** 2).sum())
-    assert found["rff"].after < 0.5 * min(f.after for name, f in found.items() if name != "rff")
-    assert found["dwr"].linear_after < 0.05 * found["dwr"].linear_before
+    assert result["dwr"].linear_after == pytest.approx((cov**2).sum() - (np.diag(cov) ** 2).sum())
+    assert result["rff"].after < 0.5 * min(f.after for name, f in result.items() if name != "rff")
+    assert result["dwr"].linear_after < 0.05 * result["dwr"].linear_before
 
 
 def test_weights_are_eased_away_from_equal_ones() -> None:
-    """At the full reach from the start, all weight ends on one row here."""
-    found = rff(selection_bias(2000, r=1.7, mode="V-to-S", seed=0).X)
-    assert found.ess > 50 and not found.converged and not found.notices
+    """With the final penalty from the start, all weight would end on one row here."""
+    result = rff(selection_bias(2000, r=1.7, mode="V-to-S", seed=0).X)
+    assert result.ess > 50 and not result.converged and not result.notices
 
 
 def test_remarks_advise_what_helps() -> None:
@@ -160,8 +161,8 @@ def test_remarks_advise_what_helps() -> None:
         ("dwr", True, 1.0, "; lower the penalty, or use rff"),
         ("srdo", False, None, "; raise the clip, or use rff"),
     ):
-        said = replace(idle, by=by, linear=linear, penalty=penalty).notices
-        assert said == ["the weights had almost no effect" + line]
+        notices = replace(idle, by=by, linear=linear, penalty=penalty).notices
+        assert notices == ["the weights had almost no effect" + line]
     few = rff(g.normal(size=(40, 2)) @ [[1, 0.99], [0, 0.1]], penalty=0)  # below 50 rows, 2 % are none
     assert few.ess < 10 and any("the weights collapsed" in line for line in few.notices)
     assert rff(independent, cosines=1, penalty=0.5, iterations=2000).converged
@@ -170,7 +171,7 @@ def test_remarks_advise_what_helps() -> None:
 
 
 def test_linear_weights_do_nothing_on_principal_axes() -> None:
-    """By algebra: nothing is correlated there. Fourier features move, for the rest of the dependence."""
+    """Nothing is correlated there. Fourier features change the weights, because of nonlinear dependence."""
     X = selection_bias(1000, r=2.5, seed=1).X
     values, vectors = np.linalg.eigh(np.cov(X, rowvar=False))
     white = (X - X.mean(0)) @ vectors / np.sqrt(values)

@@ -33,28 +33,28 @@ def test_from_simulation_to_errors(train: Path, tmp_path: Path, capsys: pytest.C
     weights = pd.read_csv(w)["weight"]
     assert report["after"] < 0.5 * report["before"] and report["linear_after"] < report["linear_before"]
     assert report["ess"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
-    found = {}
+    result = {}
     for name, how in (("equal", []), ("weighted", [f"--weights={w}"]), ("by", ["--by=rff"])):
         model = tmp_path / f"{name}.json"
         assert main(["stable", "fit", *data, "--alpha=0", "--no-intercept", f"--out={model}", *how]) == 0
         judged = [f"--data={where}", "--label=Y", "--environment=environment", f"--json={seen}"]
         assert main(["stable", "evaluate", str(model), *judged]) == 0
-        found[name] = json.loads(seen.read_text())
+        result[name] = json.loads(seen.read_text())
     out = capsys.readouterr().out
     assert "dependence" in out and "deviation" in out and "V5" in out
-    assert set(found["by"]["errors"]) == {"-3.0", "3.0"}
-    assert found["by"]["errors"] == pytest.approx(found["weighted"]["errors"])
-    assert found["weighted"]["deviation"] < 0.5 * found["equal"]["deviation"]
+    assert set(result["by"]["errors"]) == {"-3.0", "3.0"}
+    assert result["by"]["errors"] == pytest.approx(result["weighted"]["errors"])
+    assert result["weighted"]["deviation"] < 0.5 * result["equal"]["deviation"]
     for name, column in (("equal", None), ("weighted", weights)):  # weighted least squares by another way
         root = np.sqrt(np.ones(1000) if column is None else column.to_numpy())
         beta = np.linalg.lstsq(sample.X * root[:, None], sample.Y * root, rcond=None)[0]
         test = selection_bias(1000, r=-3, seed=(9, 1))
         error = math.sqrt(((test.Y - test.X @ beta) ** 2).mean())
-        assert found[name]["errors"]["-3.0"] == pytest.approx(error)
+        assert result[name]["errors"]["-3.0"] == pytest.approx(error)
 
 
 def test_coloured_digits_mislead_a_linear_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Raw pixels: right in training, where the colour is, and wrong in the test, where it is the other way round."""
+    """A model of raw pixels follows the colour: right in training, wrong in the test, where colours are reversed."""
     images, features, model = tmp_path / "c.npz", tmp_path / "f.npz", tmp_path / "m.json"
     assert main(["stable", "simulate", "coloured", "--data=digits", f"--out={images}"]) == 0
     assert "test, environment 0.9" in capsys.readouterr().out
@@ -76,7 +76,7 @@ def test_names_with_commas_come_back(tmp_path: Path) -> None:
 
 
 def test_embeddings_are_reweighted_by_their_components(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Twenty of an .npz, none of a table, unless asked; the model is on the features as they are."""
+    """By default twenty for an .npz file, none for a table; the model uses the features themselves."""
     g = np.random.default_rng(0)
     z = g.normal(size=(300, 40)) * np.linspace(3, 0.1, 40)
     features, table, seen, w = (tmp_path / name for name in ("f.npz", "t.csv", "s.json", "w.csv"))

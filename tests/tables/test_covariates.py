@@ -19,9 +19,9 @@ from tests.causal.simulated import world
 
 def test_frames_are_read_by_their_kinds() -> None:
     frame = pd.DataFrame({"age": [1, 2], "race": ["b", "a"], "married": [True, False]})
-    found = Covariates.of(frame)
-    assert found.names == ("age", "race=a", "race=b", "married")
-    assert found.x.tolist() == [[1, 0, 1, 1], [2, 1, 0, 0]]
+    result = Covariates.of(frame)
+    assert result.names == ("age", "race=a", "race=b", "married")
+    assert result.x.tolist() == [[1, 0, 1, 1], [2, 1, 0, 0]]
     with pytest.raises(UserError, match="race: 1 of 2 values are missing"):
         Covariates.of(frame.assign(race=["a", None]))
     with pytest.raises(UserError, match="two columns are named age"):
@@ -33,9 +33,9 @@ def test_numbers_among_words_and_words_among_numbers() -> None:
     with pytest.raises(UserError, match="age: 'unknown' is not a number, but others are"):
         Covariates.of(frame)
     frame["age"] = pd.Series(np.array([31.0, 42.0, 50.0], dtype=object))
-    found = Covariates.of(frame.assign(group=["a", "b", "b"]))
-    assert found.names == ("age", "x=1", "group=a", "group=b") and found.origins == ("age", "x=1", "group", "group")
-    assert found.x[:, 0].tolist() == [31, 42, 50]
+    result = Covariates.of(frame.assign(group=["a", "b", "b"]))
+    assert result.names == ("age", "x=1", "group=a", "group=b") and result.origins == ("age", "x=1", "group", "group")
+    assert result.x[:, 0].tolist() == [31, 42, 50]
     with pytest.raises(UserError, match="age contains dates"):
         Covariates.of(frame.assign(age=pd.to_datetime(["2020-01-01"] * 3)))
 
@@ -81,7 +81,7 @@ def test_columns_are_chosen_joined_and_added() -> None:
 
 
 def test_a_column_of_a_table_becomes_numbers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the file to all estimators, and to the refutations of one."""
+    """One conversion serves all estimators, and the refutation of one."""
     x, t, y = world(200)
     frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "group": np.where(x[:, 2] > 0, "high", "low"), "t": t, "y": y})
     frame.to_csv(tmp_path / "t.csv", index=False)

@@ -13,13 +13,13 @@ def test_labels_are_names_where_the_classes_have_some(tmp_path: Path) -> None:
     path, features = tmp_path / "f.npz", np.arange(8, dtype=np.float32).reshape(4, 2)
     labels, classes, split = np.array([1, 0, 1, 1]), np.array(["cat", "dog"]), np.array(["train"] * 3 + ["test"])
     np.savez(path, features=features, labels=labels, classes=classes, split=split, of_all=np.ones(3))
-    found = read_embeddings(path)
-    assert (found.features == features).all() and found.labels is not None
-    assert found.labels.tolist() == ["dog", "cat", "dog", "dog"]
-    assert list(found.columns) == ["split"] and (found.columns["split"] == split).all()
+    result = read_embeddings(path)
+    assert (result.features == features).all() and result.labels is not None
+    assert result.labels.tolist() == ["dog", "cat", "dog", "dog"]
+    assert list(result.columns) == ["split"] and (result.columns["split"] == split).all()
     np.savez(path, features=features, labels=labels, classes=np.array([]))
-    found = read_embeddings(path)
-    assert found.labels is not None and found.labels.tolist() == [1, 0, 1, 1]
+    result = read_embeddings(path)
+    assert result.labels is not None and result.labels.tolist() == [1, 0, 1, 1]
     np.savez(path, features=features, labels=labels - 1, classes=classes)  # -1: without a label
     assert read_embeddings(path).labels is None
 

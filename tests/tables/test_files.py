@@ -1,4 +1,4 @@
-"""Tables and weights from files, and who may import whom."""
+"""Tables and weights from files, and the direction of imports."""
 
 import ast
 from pathlib import Path
