@@ -1,9 +1,9 @@
-"""`python -m benchmarks.causal`: time the weights and matches of `contrastkit causal` beside the packages an expert
-would take, on LaLonde's data and on simulated rows, and write benchmarks/results/causal.json.
+"""`python -m benchmarks.causal`: time weighting and matching of `contrastkit causal` against the packages an expert
+would use, on LaLonde's data and simulated rows, and write benchmarks/results/causal.json.
 
-Packages that are not installed are left out: ebal, empirical-calibration, statsmodels, pymatchit-causal, scikit-learn.
-Each way is timed in a process of its own, three times (once, where it takes longer than ten seconds), and says its gap:
-the largest |SMD| its weights leave, so that what is compared is known to be alike.
+Packages that are not installed are skipped: ebal, empirical-calibration, statsmodels, pymatchit-causal, scikit-learn.
+Each package is timed in a separate process, three times (once if it takes longer than ten seconds), and reports its
+gap, the largest |SMD| that its weights leave, to show that the results are comparable.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from contrastkit.causal.sets import NAMED, load
 from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
 from contrastkit.checkpoint import write_text
 
-LIMIT = 120  # seconds, after which a way is given up
+LIMIT = 120  # seconds until a run is stopped
 DATA = {"lalonde": "16,177 x 10 (LaLonde, CPS-1)", "100000": "100,000 x 20", "1000000": "1,000,000 x 20"}
 
 
@@ -44,9 +44,9 @@ def rows(name: str) -> tuple[np.ndarray, np.ndarray]:
 def ebal(x: Any, t: Any) -> Any:
     from ebal import ebal_bin
 
-    found = ebal_bin(PCA=False, print_level=-1, constraint_tolerance=1e-9).ebalance(t.astype(float), x, x[:, 0])
+    result = ebal_bin(PCA=False, print_level=-1, constraint_tolerance=1e-9).ebalance(t.astype(float), x, x[:, 0])
     w = np.ones(len(t))
-    w[~t] = found["w"][~t]
+    w[~t] = result["w"][~t]
     return w
 
 
@@ -66,7 +66,7 @@ def logit(x: Any, t: Any) -> Any:
 
 
 def neighbours(x: Any, t: Any) -> Any:
-    """1 to 1 on the logit, with replacement, by scikit-learn's tree."""
+    """One to one on the logit, with replacement, by a tree of scikit-learn."""
     from sklearn.neighbors import NearestNeighbors
 
     z = Propensity().fit(x, t).logit_[:, None]
@@ -81,8 +81,8 @@ def pymatchit(**options: Any) -> Callable[[Any, Any], Any]:
         from pymatchit import MatchIt
 
         frame = pd.DataFrame(x, columns=[f"x{j}" for j in range(x.shape[1])]).assign(treat=t.astype(int))
-        found = MatchIt(frame, method="nearest", **options).fit("treat ~ " + " + ".join(frame.columns[:-1]))
-        return found.weights.to_numpy(np.float64)
+        result = MatchIt(frame, method="nearest", **options).fit("treat ~ " + " + ".join(frame.columns[:-1]))
+        return result.weights.to_numpy(np.float64)
 
     return run
 
@@ -91,7 +91,7 @@ def matched(**options: Any) -> Callable[[Any, Any], Any]:
     return lambda x, t: Matching(**options).fit(x, t).weights_
 
 
-# task -> way -> what gives weights [n]; "contrastkit" is ours.
+# task -> package -> function that returns weights [n]
 TASKS: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
     "entropy balancing": {
         "contrastkit": lambda x, t: EntropyBalancing().fit(x, t).weights_,
@@ -116,11 +116,11 @@ TASKS: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
         "pymatchit": pymatchit(replace=True, distance="mahalanobis"),
     },
 }
-SKIPPED = {("matching, Mahalanobis, with replacement", "1000000")}  # in 20 dimensions no tree helps
+SKIPPED = {("matching, Mahalanobis, with replacement", "1000000")}  # too slow: no tree helps in 20 dimensions
 
 
-def timed(task: str, way: str, data: str) -> dict[str, Any]:
-    """In this process: seconds, the gap, and the memory beyond what the data took."""
+def time_one(task: str, way: str, data: str) -> dict[str, Any]:
+    """Time one package in this process: seconds, gap, and memory beyond that of the data."""
     x, t = rows(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds: list[float] = []
@@ -133,7 +133,7 @@ def timed(task: str, way: str, data: str) -> dict[str, Any]:
 
 
 def measure() -> list[dict[str, Any]]:
-    found = []
+    results = []
     for task, ways in TASKS.items():
         for data in DATA:
             if (task, data) in SKIPPED:
@@ -142,28 +142,28 @@ def measure() -> list[dict[str, Any]]:
                 command = [sys.executable, "-m", "benchmarks.causal", "--one", task, way, data]
                 row: dict[str, Any] = {"task": task, "data": data, "way": way}
                 try:
-                    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
-                    if done.returncode:
-                        row["note"] = (done.stderr.strip().splitlines() or ["MemoryError: killed"])[-1]
+                    process = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+                    if process.returncode:
+                        row["note"] = (process.stderr.strip().splitlines() or ["MemoryError: killed"])[-1]
                         if "MemoryError" in row["note"]:
                             row["note"] = "out of memory"
                         if "ModuleNotFoundError" in row["note"]:
                             continue
                     else:
-                        row |= json.loads(done.stdout.strip().splitlines()[-1])
+                        row |= json.loads(process.stdout.strip().splitlines()[-1])
                 except subprocess.TimeoutExpired:
                     row["note"] = f"more than {LIMIT} s"
                 print(row, flush=True)
-                found.append(row)
-    return found
+                results.append(row)
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--one", nargs=3, metavar=("TASK", "WAY", "DATA"))
-    given = parser.parse_args()
-    if given.one:
-        print(json.dumps(timed(*given.one)))
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(time_one(*arguments.one)))
         return
     write_text(RESULTS / "causal.json", json.dumps(measure(), indent=1) + "\n")
 

@@ -1,8 +1,9 @@
-"""`python -m benchmarks.stable`: least squares under the weights of `contrastkit.stable.reweight`, in places where what
-goes with the outcome goes the other way. Writes benchmarks/results/stable-selection.json.
+"""`python -m benchmarks.stable`: least squares under the weights of `contrastkit.stable.reweight`, tested in
+environments where spurious correlations are reversed. Writes benchmarks/results/stable-selection.json.
 
-Rows are the modes and bias rates of Kuang et al. (AAAI 2020): fitted on 2,000 rows, without intercept, tested on 2,000
-of each of ten rates. Then independent S and V at 2.5 in other axes: turned at random, principal components.
+Cases are the modes and bias rates of Kuang et al. (AAAI 2020): fitted to 2,000 rows without an intercept, tested on
+2,000 rows at each of ten rates. Then independent S and V at rate 2.5 in other axes: rotated at random, and principal
+components.
 """
 
 import json
@@ -35,7 +36,7 @@ def turned(X: Floats, seed: int) -> Floats:
 
 
 def principal(X: Floats, seed: int) -> Floats:
-    """The axes of a PCA of X [p, p], each in units of its standard deviation."""
+    """The principal axes of X [p, p], each scaled by its standard deviation."""
     values, vectors = np.linalg.eigh(np.cov(X, rowvar=False, bias=True))
     return vectors / np.sqrt(values)
 
@@ -48,13 +49,14 @@ AXES: dict[str, Callable[[Floats, int], Floats]] = {
 
 
 def measure(mode: Mode, r: float, axes: str, methods: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """For each seed and method its errors: average, deviation and worst over environments, the L1 distance of the
-    coefficients from the true ones in the own axes, and the effective sample size."""
+    """Yield, for each seed and method, the average, deviation and worst error over environments, the L1 distance of the
+    coefficients from the truth in the original axes, and the effective sample size."""
     for seed in SEEDS:
         train = selection_bias(ROWS, r=r, mode=mode, seed=seed)
-        # a stream for each place: at one seed for all, places would share rows
+        # a stream for each environment: with the same seed they would share rows
         tests = [
-            selection_bias(ROWS, r=rate, mode=mode, seed=(seed, place)) for place, rate in enumerate(ENVIRONMENTS, 1)
+            selection_bias(ROWS, r=rate, mode=mode, seed=(seed, position))
+            for position, rate in enumerate(ENVIRONMENTS, 1)
         ]
         X, Y = np.concatenate([test.X for test in tests]), np.concatenate([test.Y for test in tests])
         Q = AXES[axes](train.X, seed)
@@ -64,7 +66,7 @@ def measure(mode: Mode, r: float, axes: str, methods: tuple[str, ...]) -> Iterat
             how = {"seed": seed} if method in ("rff", "srdo") else {}
             w = METHODS[method](Z, **how).weights if method in METHODS else np.ones(ROWS)
             model = fit(Z, train.Y, w, kind="ridge", alpha=0, intercept=False)
-            found = evaluate(model, (X @ Q)[:, columns], Y, np.repeat(ENVIRONMENTS, ROWS))
+            evaluation = evaluate(model, (X @ Q)[:, columns], Y, np.repeat(ENVIRONMENTS, ROWS))
             true = np.concatenate([np.resize(BETA, train.stable), np.zeros(train.stable)])[columns]
             yield {
                 "mode": mode,
@@ -72,9 +74,9 @@ def measure(mode: Mode, r: float, axes: str, methods: tuple[str, ...]) -> Iterat
                 "axes": axes,
                 "method": method,
                 "seed": seed,
-                "average": found.average,
-                "deviation": found.deviation,
-                "worst": found.worst,
+                "average": evaluation.average,
+                "deviation": evaluation.deviation,
+                "worst": evaluation.worst,
                 "l1": float(np.abs(Q[:, columns] @ model.coefficients[0] - true).sum()) if method != "oracle" else None,
                 "ess": effective_sample_size(w),
             }

@@ -1,4 +1,4 @@
-"""Tables on the command line: lists of columns, .csv files, numbers as text."""
+"""Tables on the command line: column lists, .csv files, number formats."""
 
 import math
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from typing import Any
 
 
 def column_names(text: str) -> list[str]:
-    """Comma-separated names; a name that contains a comma is quoted."""
+    """Parse comma-separated names; a name that contains a comma is quoted."""
     import csv
 
     return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
 
 
 def write_csv(path: Path, columns: dict[str, Any]) -> None:
-    """Write columns of equal length, atomically."""
+    """Write columns of equal length to a .csv file, atomically."""
     import pandas as pd
 
     from contrastkit.checkpoint import write_text
@@ -23,13 +23,13 @@ def write_csv(path: Path, columns: dict[str, Any]) -> None:
 
 
 def abridged(names: Sequence[str]) -> str:
-    """Names with commas; the middle of a long list is left out."""
+    """Comma-separated names, with the middle of a long list left out."""
     return ", ".join(names if len(names) <= 12 else [*names[:6], "...", names[-1]])
 
 
 def number(value: float, digits: int) -> str:
     """A number with thousands separators; empty for NaN."""
-    return "" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"  # avoids -0.00
+    return "" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"  # + 0.0: no minus sign before zero
 
 
 def precise(value: float) -> str:

@@ -37,6 +37,12 @@ def alike_everywhere() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """What a test draws depends neither on the tests before it nor on the process that runs it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """320 colour images of 16 x 16 pixels in an .npz: four classes of coloured noise, and their labels."""

@@ -1,4 +1,4 @@
-"""``contrastkit causal balance``: the covariates of both arms before and after weighting."""
+"""``contrastkit causal balance``: covariate balance before and after weighting."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

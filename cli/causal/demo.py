@@ -1,4 +1,4 @@
-"""``contrastkit causal demo``: where correlation comes from, in simulated worlds."""
+"""``contrastkit causal demo``: sources of correlation, in simulated worlds."""
 
 import dataclasses
 from pathlib import Path

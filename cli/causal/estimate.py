@@ -21,7 +21,7 @@ def estimate(
     which: StudyOptions,
     estimand: Annotated[
         AnyEstimand,
-        typer.Option(help="Target population: the treated, the untreated, all, or the units with overlap (ATO)."),
+        typer.Option(help="Target population: the treated, the untreated, all units, or those with overlap (ATO)."),
     ] = "ATT",
     error: Annotated[
         Error,

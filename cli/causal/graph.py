@@ -1,4 +1,4 @@
-"""``contrastkit causal graph``: what to adjust for, read off a causal graph."""
+"""``contrastkit causal graph``: what to adjust for, according to a causal graph."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +28,7 @@ def graph(
     json: Json = None,
     debug: Debug = False,
 ) -> None:
-    """Read off a causal graph what to adjust for, and what not."""
+    """Find which variables to adjust for in a causal graph, and which not to."""
     from contrastkit.causal.graph import by_dowhy, identify, read
 
     causes = read(source)

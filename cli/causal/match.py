@@ -103,17 +103,18 @@ def _description(matched: "Matches") -> str:
     matching = matched.matching
     if isinstance(matching, CoarsenedExact):
         strata = matching.strata_
-        inside = int((strata >= 0).sum())
+        n_matched = int((strata >= 0).sum())
         return (
-            f"{strata.max() + 1:,} strata by {matching.bins} bins with both arms: {inside:,} of {len(strata):,} units"
+            f"{strata.max() + 1:,} strata by {matching.bins} bins with both arms: "
+            f"{n_matched:,} of {len(strata):,} units"
         )
-    turn = "optimal" if matching.optimal else "nearest"
+    kind = "optimal" if matching.optimal else "nearest"
     if not (matching.optimal or matching.replacement):
-        turn = f"nearest, {matching.order} first"
-    again = "with" if matching.replacement else "without"
+        kind = f"nearest, {matching.order} first"
+    preposition = "with" if matching.replacement else "without"
     units, partners = (len(set(rows)) for rows in matching.pairs_.T)
     return (
-        f"{matching.ratio} to 1 by {matching.metric}, {turn}, {again} replacement: {units:,} units, "
+        f"{matching.ratio} to 1 by {matching.metric}, {kind}, {preposition} replacement: {units:,} units, "
         f"{partners:,} matches"
     )
 

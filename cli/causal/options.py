@@ -42,7 +42,7 @@ class CovariateOptions:
         return column_names(self.covariates)
 
     def read(self, outcome: str | None = None) -> "Study":
-        """The study, with the outcome in this column."""
+        """Read the study, with the outcome in this column."""
         from contrastkit.causal.study import read
 
         return read(
@@ -64,16 +64,16 @@ class StudyOptions(CovariateOptions):
     )
 
     def read_with_outcome(self) -> "Study":
-        """The study, with the outcome of a named study where no other is asked for."""
+        """The study, with the default outcome of a named study if none is given."""
         from contrastkit.causal.sets import NAMED
 
-        own = NAMED[self.data].outcome if self.data in NAMED else None
-        return self.read(self.outcome or own)
+        default = NAMED[self.data].outcome if self.data in NAMED else None
+        return self.read(self.outcome or default)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightingOptions:
-    """Whom weights represent."""
+    """The population that weights represent, and trimming."""
 
     estimand: Annotated[Estimand, typer.Option(help="Population that the weights represent.")] = "ATT"
     trim: Annotated[
@@ -84,7 +84,7 @@ class WeightingOptions:
     ] = "0"
 
     def alpha(self) -> float | Literal["crump"]:
-        """What ``trim`` says."""
+        """The trimming threshold, or crump."""
         if self.trim == "crump":
             return "crump"
         try:

@@ -28,7 +28,7 @@ def propensity(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write each row's score, and whether Crump's trimming keeps it, to this .csv file.",
+            help="Write the score of each row, and whether Crump's trimming keeps it, to this .csv file.",
             metavar="FILE",
             callback=writable,
         ),
@@ -70,10 +70,10 @@ def _print(scores: "Scores") -> None:
     )
     if scores.clipped:
         screen.say(f"{scores.clipped:,} scores within 1e-6 of 0 or 1 were clipped")
-    kept, alpha = scores.within_crump, scores.alpha
+    within, alpha = scores.within_crump, scores.alpha
     screen.say(
-        f"Crump's trimming: scores in [{alpha:.4f}, {1 - alpha:.4f}] keep {int((kept & scores.treated).sum()):,} "
-        f"treated and {int((kept & ~scores.treated).sum()):,} untreated units"
+        f"Crump's trimming: scores in [{alpha:.4f}, {1 - alpha:.4f}] keep {int((within & scores.treated).sum()):,} "
+        f"treated and {int((within & ~scores.treated).sum()):,} untreated units"
     )
     screen.say(f"overlap: the score distributions of the arms share {scores.overlap:.1%} of their area")
     if scores.little_overlap:

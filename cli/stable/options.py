@@ -49,7 +49,7 @@ class LabelledOptions:
     ] = None
 
     def read(self, features: Sequence[str] = ()) -> "Table":
-        """The table, with these columns as features, or with all numeric columns that have no other role."""
+        """Read the table, with these features, or with all numeric columns that have no other role."""
         from contrastkit.stable.table import read
 
         table = read(
@@ -77,7 +77,7 @@ class TableOptions(LabelledOptions):
 
 
 def numbers(option: str, text: str) -> list[float]:
-    """Distinct numbers with commas between them, as ``option`` was given them."""
+    """Parse distinct comma-separated numbers given to ``option``."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError as error:

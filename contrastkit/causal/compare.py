@@ -1,4 +1,4 @@
-"""Every way to the same question side by side."""
+"""All estimators side by side."""
 
 import math
 from collections.abc import Iterator
@@ -28,9 +28,9 @@ from contrastkit.tables.covariates import Covariates
 
 
 def estimators(estimand: AnyEstimand, *, error: Error = "balanced", seed: int = 0) -> dict[str, Estimator]:
-    """What :func:`compare` puts side by side, by name: those that have the estimand, and the naive one, regression and
-    overlap weights, which have their own. ``error`` is that of entropy balancing, ``seed`` of the folds."""
-    seed %= 2**32  # scikit-learn takes no larger one
+    """The estimators of :func:`compare` by name: those of this estimand, and the naive one, regression and overlap
+    weights, which have their own. ``error`` is the standard error of entropy balancing, ``seed`` that of the folds."""
+    seed %= 2**32  # the largest that scikit-learn accepts
     by_name: dict[str, Estimator] = {"naive": DifferenceInMeans(), "ols": Regression()}
     if estimand in ("ATT", "ATC"):
         by_name["oaxaca"] = OaxacaBlinder(estimand)
@@ -42,7 +42,7 @@ def estimators(estimand: AnyEstimand, *, error: Error = "balanced", seed: int = 
     if estimand != "ATO":
         by_name["entropy"] = Weighted(EntropyBalancing(estimand), error=error)
     if estimand == "ATE":
-        by_name["cbps"] = Weighted(CovariateBalancing(estimand))  # else the same as entropy
+        by_name["cbps"] = Weighted(CovariateBalancing(estimand))  # otherwise identical to entropy
     if estimand in ("ATT", "ATC"):
         by_name["arb"] = ResidualBalancing(estimand, seed=seed)
         by_name["dcb"] = DifferentiatedConfounderBalancing(estimand)
@@ -53,8 +53,8 @@ def estimators(estimand: AnyEstimand, *, error: Error = "balanced", seed: int = 
 
 @dataclass(frozen=True)
 class Row:
-    """One estimator's line: ``refused`` says why there is no effect. ``ess`` is the effective sample of the smaller arm
-    under the weights, ``smd`` the largest absolute SMD that they leave; NaN where there are no weights."""
+    """The result of one estimator; ``refused`` is the reason if there is none. ``ess`` is the effective sample size of
+    the smaller arm under the weights, ``smd`` the largest absolute SMD that remains; NaN without weights."""
 
     name: str
     estimand: str = ""
@@ -76,10 +76,10 @@ def compare(
     error: Error = "balanced",
     seed: int = 0,
 ) -> Iterator[Row]:
-    """Every estimator on the same data; what one refuses leaves the others alone.
+    """Apply every estimator to the same data; if one refuses them, the others still run.
 
     Raises:
-        UserError: the data themselves are refused (see :mod:`contrastkit.tables`).
+        UserError: the data are invalid (see :mod:`contrastkit.tables`).
     """
     X = Covariates.of(X)
     y, t = as_outcome(Y, len(X)), as_arms(T, len(X))

@@ -1,8 +1,8 @@
-"""Are the arms alike? Balance before and after, by cobalt's conventions.
+"""Covariate balance between the arms before and after weighting, by the conventions of cobalt.
 
 A standardised mean difference (SMD) is the weighted difference of means over one standard deviation of the *unweighted*
-sample: that of the treated for the ATT, of the controls for the ATC, the root of the mean of both variances for the ATE
-and the ATO. A column of 0 and 1 has the standard deviation sqrt(p (1 - p)).
+sample: of the treated for the ATT, of the controls for the ATC, and the root of the mean of both variances for the
+ATE and the ATO. A column of 0 and 1 has the standard deviation sqrt(p (1 - p)).
 """
 
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats, as_treatment, effective_sample_size
 from contrastkit.tables.covariates import Covariates
 
-THRESHOLD = 0.1  # an absolute SMD above it is imbalance (Stuart, Lee & Leacy 2013)
+THRESHOLD = 0.1  # a larger absolute SMD indicates imbalance (Stuart, Lee & Leacy 2013)
 
 
 @dataclass(frozen=True)
 class Balance:
-    """A row for each covariate, before (column 0) and after (column 1) weighting.
+    """Balance of each covariate, before (column 0) and after (column 1) weighting.
 
     Attributes:
-        names: of the covariates.
+        names: the names of the covariates.
         smd: float64 [p, 2].
-        variance_ratio: float64 [p, 2], of the treated's over the controls'; NaN for columns of 0 and 1.
-        ks: float64 [p, 2], the largest distance of the arms' distribution functions.
-        n: float64 [2, 2], the effective sample sizes: (treated, controls) x (before, after).
+        variance_ratio: float64 [p, 2], treated over controls; NaN for columns of 0 and 1.
+        ks: float64 [p, 2], the largest distance between the distribution functions of the arms.
+        n: float64 [2, 2], effective sample sizes: (treated, controls) x (before, after).
     """
 
     names: tuple[str, ...]
@@ -45,10 +45,10 @@ class Balance:
 
 
 def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, estimand: str = "ATT") -> Balance:
-    """The balance of covariates X [n, p] between the arms of T [n], under ``weights`` [n] (None: equal ones).
+    """The balance of covariates X [n, p] between the arms of T [n], under ``weights`` [n] (None: equal weights).
 
     Raises:
-        UserError: weights of another length, negative, or of sum zero in an arm.
+        UserError: the weights are not n, not finite, negative, or zero throughout an arm.
     """
     X = Covariates.of(X)
     x, t = X.x, as_treatment(T, len(X))
@@ -56,16 +56,16 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
     if len(w) != len(x):
         raise UserError(f"{len(w)} weights for {len(x)} rows")
     if not (np.isfinite(w).all() and (w >= 0).all()):
-        raise UserError("weights are finite and not negative: these are not")
-    for arm, who in ((t, "treated"), (~t, "controls")):
+        raise UserError("weights must be finite and not negative: correct or drop them")
+    for arm, name in ((t, "treated"), (~t, "controls")):
         if not w[arm].sum() > 0:
-            raise UserError(f"the weights of the {who} sum to zero")
+            raise UserError(f"the weights of the {name} sum to zero: no unit of that arm is left")
     binary = np.array([np.isin(column, (0, 1)).all() for column in x.T])
     sd = _deviations(x, t, estimand, binary)
     smd, ratio, ks = (np.empty((x.shape[1], 2)) for _ in range(3))
     for k, v in enumerate((np.ones(len(x)), w)):
         difference = np.average(x[t], axis=0, weights=v[t]) - np.average(x[~t], axis=0, weights=v[~t])
-        flat = np.where(difference == 0, 0.0, np.copysign(np.inf, difference))  # all of the reference are alike
+        flat = np.where(difference == 0, 0.0, np.copysign(np.inf, difference))  # the reference has no variance
         smd[:, k] = np.divide(difference, sd, out=flat, where=sd > 0)
         one, other = (_variance(x[arm], v[arm]) for arm in (t, ~t))
         ratio[:, k] = np.where(binary, np.nan, np.divide(one, other, out=np.full_like(one, np.nan), where=other > 0))
@@ -75,7 +75,7 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
 
 
 def love_plot(balance: Balance, path: Path, *, after: str) -> None:
-    """Each covariate's absolute SMD before and after, the largest first, into a .png; ``after`` names the second."""
+    """Plot the absolute SMD of each covariate before and after weighting to a .png; ``after`` labels the latter."""
     from matplotlib.figure import Figure
 
     order = np.argsort(np.abs(balance.smd[:, 0]))
@@ -103,7 +103,7 @@ def _deviations(x: Floats, t: Bools, estimand: str, binary: Bools) -> Floats:
 
 
 def _variance(x: Floats, w: Floats) -> Floats:
-    """Weighted, without bias for weights that do not depend on x: sum w (x - m)^2 over (sum w - sum w^2 / sum w)."""
+    """The weighted variance, unbiased if weights do not depend on x: sum w (x - m)^2 over (sum w - sum w^2 / sum w)."""
     d = x - np.average(x, axis=0, weights=w)
     return (w @ d**2) / (w.sum() - (w**2).sum() / w.sum())
 
@@ -111,5 +111,7 @@ def _variance(x: Floats, w: Floats) -> Floats:
 def _ks(column: Floats, t: Bools, w: Floats) -> float:
     order = np.argsort(column, kind="stable")
     step = np.where(t, w / w[t].sum(), -w / w[~t].sum())[order].cumsum()
-    last = np.append(np.diff(column[order]) > 0, True)  # a distribution function jumps once, at the last of equals
+    last = np.append(
+        np.diff(column[order]) > 0, True
+    )  # a distribution function jumps once, at the last of equal values
     return float(np.abs(step[last]).max())

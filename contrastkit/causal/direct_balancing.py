@@ -1,4 +1,4 @@
-"""Estimators that balance confounders directly and model what is left: ARB and DCB."""
+"""Estimators that balance confounders directly and model the remaining imbalance: ARB and DCB."""
 
 import math
 from typing import Literal
@@ -18,11 +18,11 @@ from contrastkit.tables.covariates import Covariates, scales
 class ResidualBalancing(ArmwiseEstimator):
     """Approximate residual balancing (ARB; Athey, Imbens & Wager 2018, Alg. 1; R's balanceHD).
 
-    An elastic net (l1 share 0.9, the penalty by cross-validation) of Y on X among the controls predicts what the
-    treated would have had, and its residuals, under weights that nearly balance (:class:`ApproximateBalancing`), mend
-    what it missed: mu_0 = mean_t'b + sum_i g_i (Y_i - X_i'b).
+    An elastic net of Y on X among the controls (l1 ratio 0.9, penalty by cross-validation) predicts the untreated
+    outcomes of the treated; its residuals, under approximately balancing weights (:class:`ApproximateBalancing`),
+    correct its errors: mu_0 = mean_t'b + sum_i g_i (Y_i - X_i'b).
 
-    The standard error is the root of sum g_i^2 (Y_i - X_i'b)^2 and the variance of the treated's mean.
+    The standard error is the root of sum g_i^2 (Y_i - X_i'b)^2 plus the variance of the mean of the treated.
     """
 
     def __init__(
@@ -35,38 +35,38 @@ class ResidualBalancing(ArmwiseEstimator):
 
     def _att(self, X: Covariates, t: Bools, y: Floats) -> None:
         if (~t).sum() < 2 * self.folds:
-            raise UserError(f"{(~t).sum()} units of the arm that is modelled, for {self.folds} folds: lower the folds")
+            raise UserError(f"{(~t).sum()} units of the modelled arm for {self.folds} folds: use fewer folds")
         self.weights_ = ApproximateBalancing(zeta=self.zeta).fit(X, t).weights_
         if self.folds < 2:
-            raise UserError("the penalty is chosen by two folds or more")
+            raise UserError("choosing the penalty needs two folds or more: raise the folds")
         z, unit = (X.x - X.x[~t].mean(0)) / scales(X.x), float(y.std())
-        cut = KFold(self.folds, shuffle=True, random_state=self.seed)
-        net = ElasticNetCV(l1_ratio=0.9, cv=cut).fit(z[~t], y[~t] / unit)
-        rest, g = y - unit * net.predict(z), self.weights_[~t] / (~t).sum()
-        self.effect_ = float(rest[t].mean() - g @ rest[~t])
-        self.se_ = math.sqrt(float(g**2 @ rest[~t] ** 2) + float(y[t].var(ddof=1)) / int(t.sum()))
+        split = KFold(self.folds, shuffle=True, random_state=self.seed)
+        net = ElasticNetCV(l1_ratio=0.9, cv=split).fit(z[~t], y[~t] / unit)
+        residuals, g = y - unit * net.predict(z), self.weights_[~t] / (~t).sum()
+        self.effect_ = float(residuals[t].mean() - g @ residuals[~t])
+        self.se_ = math.sqrt(float(g**2 @ residuals[~t] ** 2) + float(y[t].var(ddof=1)) / int(t.sum()))
 
 
 class DifferentiatedConfounderBalancing(ArmwiseEstimator):
     """Differentiated confounder balancing (DCB; Kuang et al., KDD 2017, Eq. 9): weights W of the controls and a linear
-    model b of the outcome, together, so that confounders are balanced as far as the outcome depends on them.
+    model b of the outcome, estimated jointly, so that confounders are balanced in proportion to their effect on it.
 
     min over W in the simplex, and b, of   lam0 (b'd)^2 + lam1 sum_j (1 + W_j)(Y_j - X_j b)^2 + lam2 ||W||_2^2
     + lam3 ||b||_2^2 + lam4 ||b||_1,  d = mean_t - X_c'W;  the effect is mean_t(Y) - mean_t'b - W'(Y_c - X_c b).
 
-    The paper's code takes gradient steps in W = w o w and stops after a thousand. Here b, and then W, is set to its
-    exact minimum in turn (an elastic net by proximal gradient; a projection onto the simplex with one scalar to be
-    found), which takes a handful of turns to a lower value. X is standardised, and Y measured in standard deviations of
-    the residuals of a regression, so that the effect does not hang on units; the defaults are those of the official
-    example in these units. The paper's code has no intercept, which is right where the outcome is zero at X = 0, as in
-    its simulation, and leaves a third of the error there; with one, as is the default here, X and Y are taken from the
-    controls' means. Terms beyond the linear, the paper's augmented variables, are columns of X like others.
+    The paper's code takes a thousand gradient steps in W = w o w. Here b and W are set to their exact minima in turn
+    (an elastic net by proximal gradient; a projection onto the simplex with one scalar unknown), which reaches a lower
+    value in a few rounds. X is standardised, and Y divided by the standard deviation of the residuals of a regression,
+    so that the effect does not depend on units; the defaults are those of the official example in these units. The
+    paper's code has no intercept, which is right where the outcome is zero at X = 0, as in its simulation, and leaves a
+    third of the error there; with one, the default here, X and Y are centred at the means of the controls. Nonlinear
+    terms, the paper's augmented variables, are ordinary columns of X.
 
     No standard error is known: ``se_`` is NaN.
 
     Attributes:
-        weights_: float64 [n], of the controls; 1 for the treated. coef_: b, float64 [p], of X as given.
-        turns_: of the two minimisations.
+        weights_: float64 [n], 1 for the treated. coef_: b, float64 [p], in the units of X.
+        turns_: number of rounds of both minimisations.
 
     Raises:
         UserError: it did not converge.
@@ -104,12 +104,12 @@ class DifferentiatedConfounderBalancing(ArmwiseEstimator):
             self.turns_ += 1
             b = self._outcome(z, Y, m - z.T @ W, W, b)
             W = self._weights(z @ b, float(m @ b), (Y - z @ b) ** 2)
-            now = self._objective(z, Y, m, W, b)
-            if last - now < self.tolerance * now:
+            value = self._objective(z, Y, m, W, b)
+            if last - value < self.tolerance * value:
                 break
-            last = now
+            last = value
         else:
-            raise UserError("DCB did not converge in 200 turns: raise lam2, which evens the weights")
+            raise UserError("DCB did not converge in 200 rounds: raise lam2, which evens the weights")
         self.coef_ = b * scale / sd
         self.weights_ = np.ones(len(y))
         self.weights_[~t] = W
@@ -117,8 +117,8 @@ class DifferentiatedConfounderBalancing(ArmwiseEstimator):
         self.effect_ = float(y[t].mean() - base - scale * (m @ b + W @ (Y - z @ b)))
 
     def _objective(self, X: Floats, Y: Floats, m: Floats, W: Floats, b: Floats) -> float:
-        gap, rest = float(b @ m - W @ (X @ b)), Y - X @ b
-        fit = self.lam0 * gap**2 + self.lam1 * float((1 + W) @ rest**2) + self.lam2 * float(W @ W)
+        gap, residuals = float(b @ m - W @ (X @ b)), Y - X @ b
+        fit = self.lam0 * gap**2 + self.lam1 * float((1 + W) @ residuals**2) + self.lam2 * float(W @ W)
         return fit + self.lam3 * float(b @ b) + self.lam4 * float(np.abs(b).sum())
 
     def _outcome(self, X: Floats, Y: Floats, d: Floats, W: Floats, b: Floats) -> Floats:
@@ -129,40 +129,42 @@ class DifferentiatedConfounderBalancing(ArmwiseEstimator):
         for _ in range(10_000):
             step = z - size * (H @ z - q)
             new = np.sign(step) * np.maximum(np.abs(step) - size * self.lam4, 0)
-            faster = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
-            z = new + (momentum - 1) / faster * (new - b)
-            moved, b, momentum = float(np.abs(new - b).max()), new, faster
+            next_momentum = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
+            z = new + (momentum - 1) / next_momentum * (new - b)
+            moved, b, momentum = float(np.abs(new - b).max()), new, next_momentum
             if moved < 1e-10 * (1 + float(np.abs(b).max())):
                 break
         return b
 
-    def _weights(self, v: Floats, goal: float, squares: Floats) -> Floats:
-        """argmin over the simplex of lam0 (goal - v'W)^2 + lam1 squares'W + lam2 ||W||^2. Given the gap delta = goal -
-        v'W it is a projection, and the gap that comes of it falls as delta grows: there is one that fits."""
+    def _weights(self, v: Floats, target: float, squares: Floats) -> Floats:
+        """argmin over the simplex of lam0 (target - v'W)^2 + lam1 squares'W + lam2 ||W||^2. Given the gap delta =
+        target - v'W it is a projection, whose own gap falls as delta grows: the two agree at a single delta."""
 
-        def given(delta: float) -> Floats:
+        def projected(delta: float) -> Floats:
             return _simplex((2 * self.lam0 * delta * v - self.lam1 * squares) / (2 * self.lam2))
 
-        low, high = goal - float(v.max()), goal - float(v.min())
+        low, high = target - float(v.max()), target - float(v.min())
         if high - low < 1e-12:
-            return given(low)
-        return given(brentq(lambda delta: goal - v @ given(delta) - delta, low - 1e-9, high + 1e-9, xtol=1e-12))
+            return projected(low)
+        return projected(
+            brentq(lambda delta: target - v @ projected(delta) - delta, low - 1e-9, high + 1e-9, xtol=1e-12)
+        )
 
 
 def _residual(X: Floats, Y: Floats) -> float:
     """The standard deviation of the residuals of Y on X.
 
     Raises:
-        UserError: there is none.
+        UserError: there are no residuals.
     """
-    rest = Y - X @ np.linalg.lstsq(X, Y, rcond=None)[0]
-    if not rest.std() > 1e-9 * np.sqrt((Y**2).mean()):
-        raise UserError("the covariates tell the outcome of the controls without an error, or are too many for them")
-    return float(rest.std())
+    residuals = Y - X @ np.linalg.lstsq(X, Y, rcond=None)[0]
+    if not residuals.std() > 1e-9 * np.sqrt((Y**2).mean()):
+        raise UserError("the covariates predict the outcome of the controls without error: leave some out")
+    return float(residuals.std())
 
 
 def _simplex(a: Floats) -> Floats:
-    """The point nearest to a with sum 1 and nothing negative (Held, Wolfe & Crowder 1974)."""
+    """The projection of a onto the probability simplex (Held, Wolfe & Crowder 1974)."""
     u = np.sort(a)[::-1]
     c = (np.cumsum(u) - 1) / np.arange(1, len(a) + 1)
     return np.maximum(a - c[np.flatnonzero(u > c)[-1]], 0)

@@ -1,4 +1,4 @@
-"""Every estimate of one study's effect, beside the truth where it is known."""
+"""All estimates of the effect in a study, with the truth where it is known."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +15,7 @@ class Effects:
 
     Attributes:
         rows: one for each estimator, in the order of :func:`contrastkit.causal.compare.estimators`.
-        truth: the effect that an experiment measured; None where it is unknown.
+        truth: the effect measured by an experiment; None if unknown.
     """
 
     treatment: str
@@ -27,12 +27,12 @@ class Effects:
 
     @property
     def estimates(self) -> tuple[Row, ...]:
-        """The rows of the estimators that gave an effect."""
+        """The rows of the estimators that succeeded."""
         return tuple(row for row in self.rows if not row.refused)
 
     @property
     def refusals(self) -> tuple[Row, ...]:
-        """The rows of the estimators that refused, with the reason."""
+        """The rows of the estimators that refused the data, with the reason."""
         return tuple(row for row in self.rows if row.refused)
 
     def as_json(self) -> dict[str, Any]:
@@ -51,10 +51,10 @@ def estimate_effects(
 
     Args:
         study: with an outcome.
-        estimand: the population whose effect is wanted; some estimators have one of their own.
+        estimand: the target population; some estimators have their own.
         error: the standard error of entropy balancing (:class:`contrastkit.causal.estimate.Weighted`).
-        benchmark: the true effect; None takes the study's own, where a named set knows one.
-        seed: of the folds.
+        benchmark: the true effect; None for that of a named study, if any.
+        seed: seed of the folds.
 
     Raises:
         UserError: there is no outcome, or the covariates separate the arms.

@@ -1,4 +1,4 @@
-"""Whose effect is meant: all (ATE), the treated (ATT), the untreated (ATC), or those who could be either (ATO)."""
+"""Target populations: all units (ATE), the treated (ATT), the untreated (ATC)."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from contrastkit.tables.checks import Bools
 
 
 def population(estimand: str, t: Bools) -> Bools:
-    """The units that an effect is on, bool [n]: all (ATE), the treated (ATT), the untreated (ATC).
+    """The target population of an estimand, bool [n]: all (ATE), the treated (ATT), the untreated (ATC).
 
     Raises:
-        UserError: another estimand.
+        UserError: unknown estimand.
     """
-    known = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}
-    if estimand not in known:
-        raise UserError(f"{estimand} is not among the estimands here: {', '.join(known)}")
-    return known[estimand]
+    populations = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}
+    if estimand not in populations:
+        raise UserError(f"unknown estimand {estimand}: choose from {', '.join(populations)}")
+    return populations[estimand]

@@ -1,4 +1,4 @@
-"""Which variables to adjust for, read off a causal graph (Pearl, Causality, 2nd ed. 2009)."""
+"""Which variables to adjust for, according to a causal graph (Pearl, Causality, 2nd ed. 2009)."""
 
 import re
 from collections.abc import Callable, Collection, Iterator
@@ -10,17 +10,17 @@ import networkx as nx
 
 from contrastkit.errors import UserError, suggest
 
-MANY = 12  # candidates; of more, one back-door set is found, and front doors of a few variables
+MANY = 12  # candidates; with more, a single back-door set is found, and front-door sets of at most FEW variables
 FEW = 3
-PATHS = 100  # that are listed
+PATHS = 100  # maximum number listed
 
 
 def parse(text: str) -> nx.DiGraph:
-    """A graph from ``a -> b -> c; d -> b``: edges apart by ``;``, a comma or a new line; a name alone is a node. What a
-    .dot file has around and beside its edges (``digraph {}``, ``[...]``, comments, quotes) is left out.
+    """Parse a graph such as ``a -> b -> c; d -> b``: edges separated by ``;``, commas or new lines; a single name is a
+    node. Other syntax of .dot files (``digraph {}``, ``[...]``, comments, quotes) is ignored.
 
     Raises:
-        UserError: something else is written, or arrows go in a circle.
+        UserError: the text is not a list of edges, or the graph has a cycle.
     """
     text = re.sub(r"//[^\n]*|#[^\n]*|/\*.*?\*/|\[[^\]]*\]", "", text, flags=re.S)
     text, dots = re.subn(r"^\s*(strict\s+)?digraph\b[^{]*\{(.*)\}\s*$", r"\2", text, flags=re.S)
@@ -29,11 +29,11 @@ def parse(text: str) -> nx.DiGraph:
     for part in re.split(r"[;,\n]", text):
         ends = [name.strip().strip('"') for name in part.split("->")]
         if ends == [""] or dots and (ends[0] in ("graph", "node", "edge") or re.fullmatch(r"\w+\s*=.*", ends[0])):
-            continue  # nothing, or how a drawing looks
+            continue  # empty, or drawing attributes
         groups = [end[1:-1].split() if re.fullmatch(r"\{[^{}]*\}", end) else [end] for end in ends]
         for name in (name for group in groups for name in group):
             if not re.fullmatch(r"[\w .:+]+", name):
-                raise UserError(f"'{part.strip()}' is no edge: write a -> b; b -> c")
+                raise UserError(f"'{part.strip()}' is not an edge: write a -> b; b -> c")
         graph.add_nodes_from(groups[0])
         for causes, effects in pairwise(groups):
             graph.add_edges_from(product(causes, effects))
@@ -41,47 +41,47 @@ def parse(text: str) -> nx.DiGraph:
 
 
 def read(source: str) -> nx.DiGraph:
-    """A graph from a .dot or .gml file, or from a line of text (:func:`parse`).
+    """Read a graph from a .dot or .gml file, or from text (:func:`parse`).
 
     Raises:
-        UserError: no such file, or not to be read.
+        UserError: there is no such file, or it cannot be read.
     """
     if not source.endswith((".dot", ".gml")):
         return parse(source)
     path = Path(source).expanduser()
     if not path.is_file():
-        raise UserError(f"{path} is no file")
+        raise UserError(f"no such file: {path}")
     if path.suffix == ".dot":
         try:
             return parse(path.read_text())
         except UnicodeDecodeError as error:
-            raise UserError(f"{path} is no text") from error
+            raise UserError(f"cannot read {path}: it is not text") from error
     try:
         return _acyclic(nx.DiGraph(nx.read_gml(path)))
     except (nx.NetworkXError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"cannot read {path}: {error}") from error
 
 
 def _acyclic(graph: nx.DiGraph) -> nx.DiGraph:
     if not nx.is_directed_acyclic_graph(graph):
-        circle = " -> ".join(str(edge[0]) for edge in nx.find_cycle(graph))
-        raise UserError(f"{circle} -> ... goes in a circle: nothing is its own cause")
+        cycle = " -> ".join(str(edge[0]) for edge in nx.find_cycle(graph))
+        raise UserError(f"{cycle} -> ... is a cycle: remove one of its edges")
     return graph
 
 
 @dataclass(frozen=True)
 class Identified:
-    """What a graph says of the effect of T on Y.
+    """What a graph implies about the effect of T on Y.
 
     Attributes:
-        causal: directed paths from T to Y, a hundred at most. backdoor: as many of the others, with an arrow into T, as
-            text; ``open_`` those of them that are open without adjustment.
-        backdoor_sets: the minimal sets of observed variables that close them all; [()] where nothing is to be done, []
-            where nothing can be.
-        frontdoor_sets: minimal sets of observed mediators by which the front-door formula identifies the effect.
-        instruments: observed variables that move T and reach Y through T alone.
-        never: what T causes: adjusting for it hides a part of the effect or opens a path.
-        colliders: variables before T that, adjusted for beside one of these sets, open a path that it closes.
+        causal: directed paths from T to Y, as text, at most a hundred. backdoor: likewise the paths with an arrow into
+            T; ``open_`` lists those that are open without adjustment.
+        backdoor_sets: the minimal sets of observed variables that close all back-door paths; [()] if no adjustment is
+            needed, [] if none suffices.
+        frontdoor_sets: minimal sets of observed mediators with which the front-door formula identifies the effect.
+        instruments: observed variables that affect T, and Y only through T.
+        never: descendants of T: adjusting for them hides part of the effect or opens a path.
+        colliders: non-descendants of T that, added to one of these sets, open a path that the set closes.
     """
 
     causal: list[str] = field(default_factory=list)
@@ -95,35 +95,35 @@ class Identified:
 
 
 def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] = ()) -> Identified:
-    """How the effect of T on Y can be found from what is observed.
+    """Identify the effect of T on Y from the observed variables.
 
     Raises:
-        UserError: a name that the graph has not, or T and Y are the same.
+        UserError: a name is not in the graph, or T and Y are not two observed variables.
     """
     for name in (T, Y, *unobserved):
         if name not in graph:
             raise UserError(f"the graph has no '{name}'{suggest(name, graph.nodes)} (it has {', '.join(graph)})")
     if T == Y or {T, Y} & set(unobserved):
-        raise UserError("treatment and outcome are two observed variables")
-    caused = nx.descendants(graph, T)
-    seen = sorted(set(graph) - {T, Y} - set(unobserved))
-    before = [name for name in seen if name not in caused]
+        raise UserError("treatment and outcome must be two different observed variables")
+    descendants = nx.descendants(graph, T)
+    observed = sorted(set(graph) - {T, Y} - set(unobserved))
+    before = [name for name in observed if name not in descendants]
     cut = without(graph, out_of=[T])
     back = list(islice(_back_doors(graph, T, Y), PATHS))
     sets = _backdoor(cut, T, Y, before)
-    on_the_way = [name for name in seen if name in caused and Y in nx.descendants(graph, name)]
+    mediators = [name for name in observed if name in descendants and Y in nx.descendants(graph, name)]
     return Identified(
         causal=[_text(graph, path) for path in islice(nx.all_simple_paths(graph, T, Y), PATHS)],
         backdoor=[_text(graph, path) for path in back],
         open_=[_text(graph, path) for path in back if not _colliders(graph, path)],
         backdoor_sets=sets,
-        frontdoor_sets=[M for M in _minimal(on_the_way, lambda M: _front(graph, T, Y, M)) if M],
+        frontdoor_sets=[M for M in _minimal(mediators, lambda M: _front(graph, T, Y, M)) if M],
         instruments=[
             name
             for name in before
             if not nx.is_d_separator(graph, {name}, {T}, set()) and nx.is_d_separator(cut, {name}, {Y}, set())
         ],
-        never=[name for name in seen if name in caused],
+        never=[name for name in observed if name in descendants],
         colliders=[
             name
             for name in before
@@ -133,7 +133,7 @@ def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
 
 
 def by_dowhy(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] = ()) -> str:
-    """What the package dowhy identifies, in its own words: back door, front door, instruments, general adjustment sets.
+    """The output of the package dowhy: back door, front door, instruments and general adjustment sets.
 
     Raises:
         UserError: dowhy is not installed.
@@ -142,19 +142,20 @@ def by_dowhy(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
         from dowhy.causal_identifier import EstimandType, identify_effect_auto
     except ImportError as error:
         raise UserError("dowhy is not installed: pip install dowhy") from error
-    seen = [name for name in graph if name not in unobserved]
-    return str(identify_effect_auto(graph, [T], [Y], seen, estimand_type=EstimandType.NONPARAMETRIC_ATE)).strip()
+    observed = [name for name in graph if name not in unobserved]
+    return str(identify_effect_auto(graph, [T], [Y], observed, estimand_type=EstimandType.NONPARAMETRIC_ATE)).strip()
 
 
 def without(graph: nx.DiGraph, *, out_of: Collection[str]) -> nx.DiGraph:
-    """The graph without the arrows that leave some of its variables."""
+    """A copy of the graph without the edges that leave these variables."""
     cut = graph.copy()
     cut.remove_edges_from(list(graph.out_edges(out_of)))
     return cut
 
 
 def _front(graph: nx.DiGraph, T: str, Y: str, M: set[str]) -> bool:
-    """Pearl's Definition 3.3.3: M meets all directed paths, T and M share no open back door, T closes those of M."""
+    """Pearl's Definition 3.3.3: M intercepts all directed paths, T and M share no open back door, and T closes those of
+    M and Y."""
     rest = graph.subgraph(set(graph) - M)
     if nx.has_path(rest, T, Y) or not M:
         return False
@@ -163,11 +164,11 @@ def _front(graph: nx.DiGraph, T: str, Y: str, M: set[str]) -> bool:
 
 
 def _backdoor(cut: nx.DiGraph, T: str, Y: str, before: list[str]) -> list[tuple[str, ...]]:
-    """The minimal sets of ``before`` that separate T and Y in the graph without T's own arrows; of very many
-    candidates one."""
+    """The minimal sets of ``before`` that separate T and Y in the graph without the edges out of T; a single one if
+    there are many candidates."""
     ancestors = nx.ancestors(cut, T) | nx.ancestors(cut, Y)
     candidates = [name for name in before if name in ancestors]
-    if not nx.is_d_separator(cut, {T}, {Y}, set(candidates)):  # then none does (van der Zander et al. 2014)
+    if not nx.is_d_separator(cut, {T}, {Y}, set(candidates)):  # then no set does (van der Zander et al. 2014)
         return []
     if len(candidates) <= MANY:
         return _minimal(candidates, lambda Z: nx.is_d_separator(cut, {T}, {Y}, Z))
@@ -176,12 +177,12 @@ def _backdoor(cut: nx.DiGraph, T: str, Y: str, before: list[str]) -> list[tuple[
 
 
 def _minimal(candidates: list[str], holds: Callable[[set[str]], bool]) -> list[tuple[str, ...]]:
-    """The sets of candidates for which ``holds``, none a part of another, smallest first."""
+    """The minimal sets of candidates for which ``holds``, smallest first."""
     sets: list[tuple[str, ...]] = []
     for size in range((len(candidates) if len(candidates) <= MANY else FEW) + 1):
-        for some in combinations(candidates, size):
-            if not any(set(one) <= set(some) for one in sets) and holds(set(some)):
-                sets.append(some)
+        for subset in combinations(candidates, size):
+            if not any(set(smaller) <= set(subset) for smaller in sets) and holds(set(subset)):
+                sets.append(subset)
     return sets
 
 

@@ -1,4 +1,4 @@
-"""A study's units matched, in pairs or in coarsened strata; the balance, and the effect where there is an outcome."""
+"""Matching the units of a study in pairs or coarsened strata, with the balance and, given an outcome, the effect."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Matches:
     """Matched units.
 
     Attributes:
-        matching: fitted; pairs or strata.
-        balance: under the weights of the matching.
-        effect: fitted; None without an outcome.
+        matching: the fitted matching, in pairs or strata.
+        balance: balance under its weights.
+        effect: the fitted estimator; None without an outcome.
     """
 
     matching: Matching | CoarsenedExact
@@ -29,7 +29,7 @@ class Matches:
 
     @property
     def stratified(self) -> bool:
-        """Whether units are matched in strata, not in pairs."""
+        """Whether units are matched in strata instead of pairs."""
         return isinstance(self.matching, CoarsenedExact)
 
     @property
@@ -38,11 +38,11 @@ class Matches:
 
     @property
     def n_dropped(self) -> int:
-        """Units of the population asked for that have no match."""
+        """The number of units of the target population without a match."""
         return len(self.matching.dropped_)
 
     def columns(self) -> dict[str, Any]:
-        """The pairs, [m] each: unit, partner, share and distance; or the strata, [n] each: stratum and weight."""
+        """For pairs: unit, partner, share and distance, [m] each; for strata: stratum and weight, [n] each."""
         matching = self.matching
         if isinstance(matching, CoarsenedExact):
             return {"stratum": matching.strata_, "weight": matching.weights_}
@@ -65,14 +65,14 @@ def match(
     optimal: bool = False,
     seed: int = 0,
 ) -> Matches:
-    """Match the units of a study: pairs (:class:`contrastkit.causal.matching.Matching`) or, with the metric
-    ``coarsened``, strata (:class:`contrastkit.causal.coarsened.CoarsenedExact`), to which ``bins`` belongs.
+    """Match the units of a study in pairs (:class:`contrastkit.causal.matching.Matching`) or, with the metric
+    ``coarsened``, in strata (:class:`contrastkit.causal.coarsened.CoarsenedExact`), to which ``bins`` applies.
 
     Args:
-        exact: covariates on which the units of a pair agree; all columns of a factor by its own name.
+        exact: covariates on which the units of a pair must agree; a factor stands for all its indicators.
 
     Raises:
-        UserError: an option of the other kind of matching, an unknown covariate, or no unit has a match.
+        UserError: an option does not apply to the metric, a covariate is unknown, or no unit has a match.
     """
     for name in exact:
         if name not in study.X.origins:

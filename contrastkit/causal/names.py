@@ -1,4 +1,4 @@
-"""The names that options take, in one place that imports nothing heavy: the command line offers these very lists."""
+"""The choices of the options, shared by library and command line; this module imports nothing heavy."""
 
 from typing import Literal
 

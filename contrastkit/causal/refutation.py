@@ -1,4 +1,4 @@
-"""All attempts to refute one estimate of a study, the estimator by its name."""
+"""Refuting an estimate of a study, by a named estimator."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ class Refutation:
     """An estimate and the verdicts on it.
 
     Attributes:
-        estimate: fitted, with a standard error.
+        estimate: the fitted estimator, with a standard error.
     """
 
     estimator: EstimatorName
@@ -28,7 +28,7 @@ class Refutation:
 
     @property
     def passed(self) -> bool:
-        """Whether every check has."""
+        """Whether every check passed."""
         return all(verdict.passed for verdict in self.verdicts)
 
     def as_json(self) -> dict[str, Any]:
@@ -49,19 +49,19 @@ def refute_study(
     on_estimate: Callable[[Estimator], None] = lambda estimate: None,
     on_verdict: Callable[[Verdict], None] = lambda verdict: None,
 ) -> Refutation:
-    """Estimate the effect and make every attempt of :func:`contrastkit.causal.refute.refute` on it.
+    """Estimate the effect and run every check of :func:`contrastkit.causal.refute.refute` on it.
 
     Args:
-        placebo: the study of an outcome that the treatment cannot have changed (:func:`read_placebo`).
-        draws, gamma, seed: as there.
-        on_estimate, on_verdict: called with each result as soon as it is there, for checks take minutes.
+        placebo: study of an outcome that the treatment cannot have affected (:func:`read_placebo`).
+        draws, gamma, seed: see there.
+        on_estimate, on_verdict: called with each result at once, since checks take minutes.
 
     Raises:
-        UserError: the study has no outcome, or the estimator refuses it or does not have this estimand.
+        UserError: the study has no outcome, or the estimator refuses it or has another estimand.
     """
     known = estimators(estimand, seed=seed)
     if estimator not in known:
-        raise UserError(f"{estimator} does not estimate the {estimand}: choose another estimand, or {', '.join(known)}")
+        raise UserError(f"{estimator} does not estimate the {estimand}: choose another, or one of {', '.join(known)}")
     outcomes = study.outcomes()
     estimate = fitted(known[estimator], study.X, study.T, outcomes, draws=draws, seed=seed)
     on_estimate(estimate)
@@ -83,25 +83,26 @@ def read_placebo(
     data_dir: Path | None = None,
     components: int = 10,
 ) -> Study:
-    """The same units with an outcome that the treatment cannot have changed.
+    """Read the same units with an outcome that the treatment cannot have affected.
 
     Args:
-        source, covariates, data_dir, components: as ``study`` was read with (:func:`contrastkit.causal.study.read`).
-        outcome: the placebo's column, which is then no covariate.
-        without: covariates that determine the placebo outcome, and so are not adjusted for.
+        source, covariates, data_dir, components: the arguments that ``study`` was read with, see
+            :func:`contrastkit.causal.study.read`.
+        outcome: column of the placebo outcome, which is not a covariate then.
+        without: covariates that determine the placebo outcome, and are not adjusted for.
 
     Raises:
-        UserError: it is the study's own outcome, ``without`` names no covariate, or no covariates are left.
+        UserError: it is the outcome of the study, ``without`` names unknown covariates, or no covariates are left.
     """
     if outcome == study.outcome:
-        raise UserError("the placebo outcome must be another column than the outcome")
+        raise UserError("the placebo outcome must differ from the outcome: name another column")
     adjusted = list(covariates or NAMED[source].covariates)
     for name in without:
         if name not in adjusted:
             raise UserError(f"--without {name}: not one of the covariates")
     adjusted = [name for name in adjusted if name not in (outcome, *without)]
     if not adjusted:
-        raise UserError("no covariates are left to adjust the placebo outcome for")
+        raise UserError("no covariates are left to adjust the placebo outcome for: name fewer with --without")
     return read(
         source, treatment=study.treatment, outcome=outcome, covariates=adjusted, data_dir=data_dir,
         components=components,

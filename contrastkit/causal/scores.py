@@ -1,4 +1,4 @@
-"""The propensity scores of a study: what they are worth, and whether the arms overlap."""
+"""Propensity scores of a study: discrimination, calibration and overlap."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +11,8 @@ from contrastkit.causal.propensity import Propensity, calibration, crump, within
 from contrastkit.causal.study import Study
 from contrastkit.tables.checks import Bools, Floats
 
-LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)  # of the quantiles
-LITTLE_OVERLAP = 0.25  # share of the scores' distributions below which the ATE rests on few units
+LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)  # of the reported quantiles
+LITTLE_OVERLAP = 0.25  # shared area of the score distributions below which the ATE rests on few units
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Scores:
 
     Attributes:
         scores: float64 [n], in (0, 1). treated: bool [n].
-        auc, overlap, clipped: as in :class:`contrastkit.causal.propensity.Propensity`.
-        alpha: where Crump's trimming cuts. within_crump: bool [n], the scores in [alpha, 1 - alpha].
+        auc, overlap, clipped: see :class:`contrastkit.causal.propensity.Propensity`.
+        alpha: threshold of Crump's trimming. within_crump: bool [n], the scores in [alpha, 1 - alpha].
     """
 
     treatment: str
@@ -45,7 +45,7 @@ class Scores:
         return quantiles
 
     def worst_calibration(self) -> tuple[float, float]:
-        """The mean score and the share treated of the tenth of the scores in which they differ most."""
+        """The mean score and the share treated in the decile of the scores where they differ most."""
         mean, share, _ = calibration(self.scores, self.treated).T
         worst = np.abs(share - mean).argmax()
         return float(mean[worst]), float(share[worst])
@@ -57,14 +57,14 @@ def propensity_scores(
     """Fit a propensity model to a study.
 
     Args:
-        model: logistic by maximum likelihood, gradient boosting, or a random forest.
-        folds: of cross-fitting, 0 for none; None is 0 for logistic and 5 for the others.
-        seed: of the folds and the classifier.
+        model: logistic regression by maximum likelihood, gradient boosting, or a random forest.
+        folds: number of cross-fitting folds, 0 for none; None for 0 with logistic and 5 with the others.
+        seed: seed of the folds and the classifier.
 
     Raises:
         UserError: the covariates separate the arms, or there are more folds than units of an arm.
     """
-    seed %= 2**32  # scikit-learn takes no larger one
+    seed %= 2**32  # the largest that scikit-learn accepts
     classifiers: dict[ScoreModel, Any] = {
         "logistic": None,
         "boosting": HistGradientBoostingClassifier(random_state=seed),

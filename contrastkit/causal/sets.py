@@ -1,4 +1,4 @@
-"""Studies known by a name, from the package causaldata (``pip install contrastkit[causaldata]``) or a folder."""
+"""Named studies, from the package causaldata (``pip install contrastkit[causaldata]``) or a folder."""
 
 import importlib
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from contrastkit.errors import UserError
 
 @dataclass(frozen=True)
 class Named:
-    """What a named set is made of, and which of its columns is what.
+    """The tables of a named set and the roles of its columns.
 
-    ``rows`` makes the table of the frames that ``tables`` names; ``truth`` makes, of the same, the effect that an
-    experiment found.
+    ``rows`` builds the table from the frames named in ``tables``; ``truth`` computes from the same frames the effect
+    that an experiment measured.
     """
 
     tables: tuple[str, ...]
@@ -30,7 +30,7 @@ def _trial(nsw: Any, *_: Any) -> Any:
 
 
 def _observed(nsw: Any, cps: Any) -> Any:
-    """The trial's treated beside the survey's men, nobody of whom was."""
+    """The treated of the trial with the men of the survey, all untreated."""
     import pandas as pd
 
     return _trial(pd.concat([nsw[nsw.treat == 1], cps], ignore_index=True))
@@ -43,18 +43,18 @@ def _difference(nsw: Any, *_: Any) -> float:
 
 _LALONDE = ("age", "educ", "black", "hisp", "marr", "nodegree", "re74", "re75", "u74", "u75")
 NAMED = {
-    # Dehejia & Wahba 1999: the treated of LaLonde's trial and the controls of CPS-1; the trial itself.
+    # Dehejia & Wahba 1999: the treated of LaLonde's trial with the controls of CPS-1; and the trial itself.
     "lalonde": Named(("nsw_mixtape", "cps_mixtape"), "treat", "re78", _LALONDE, _observed, _difference),
     "lalonde-trial": Named(("nsw_mixtape",), "treat", "re78", _LALONDE, _trial, _difference),
 }
 
 
 def load(name: str, data_dir: Path | None) -> tuple[Any, float]:
-    """The table [n, columns] of a named set, a pandas frame, and the true effect: from ``data_dir``/causal/lalonde, or
-    else from the package.
+    """Load the table of a named set, a pandas frame [n, columns], and the true effect, from ``data_dir``/causal/lalonde
+    or the package.
 
     Raises:
-        UserError: neither is there.
+        UserError: neither exists.
     """
     named = NAMED[name]
     frames = [_table(table, data_dir) for table in named.tables]

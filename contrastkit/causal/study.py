@@ -1,4 +1,4 @@
-"""A study: covariates X, a treatment T and an outcome Y, read from a table and checked once."""
+"""A study: covariates X, a treatment T and an outcome Y, read from a table and validated once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ from contrastkit.tables.files import check_columns, read_table
 
 @dataclass(frozen=True)
 class Study:
-    """A table's covariates, treatment and outcome, and the true effect where a named set knows it."""
+    """Covariates, treatment and outcome of a table, and the true effect if known."""
 
     X: Covariates  # [n, p]
     T: Bools  # [n]
     Y: NDArray[Any] | None  # [n]
-    treatment: str  # the columns' names
+    treatment: str  # name of the column, like outcome
     outcome: str | None
     truth: float | None = None
 
     def outcomes(self) -> NDArray[Any]:
-        """Y.
+        """The outcomes Y, [n].
 
         Raises:
             UserError: the study was read without an outcome.
         """
         if self.Y is None:
-            raise UserError("no outcome: name its column with --outcome")
+            raise UserError("no outcome: name the column with --outcome")
         return self.Y
 
 
@@ -46,15 +46,15 @@ def read(
     data_dir: Path | None = None,
     components: int = 10,
 ) -> Study:
-    """A study from a .csv or .parquet file, or a named set (:mod:`contrastkit.causal.sets`), which knows its columns.
+    """Read a study from a .csv or .parquet file, or a named set with known columns (:mod:`contrastkit.causal.sets`).
 
     Args:
-        covariates: columns, and .npz files of features that ``contrastkit embed`` wrote, a row for each of the table's.
-        components: of such a file, as many first principal components; 0 takes the features as they are.
+        covariates: columns, and .npz files of ``contrastkit embed`` with a row of features for each row of the table.
+        components: number of principal components of such features; 0 for the features themselves.
 
     Raises:
-        UserError: no such file, not to be read, no such column, one that is two things at once, or covariates of which
-            one is constant or follows from others.
+        UserError: no such file or column, an unreadable file, a column with two roles, or a covariate that is constant
+            or determined by others.
     """
     truth = None
     if source in NAMED:
@@ -65,7 +65,7 @@ def read(
     else:
         frame = read_table(Path(source).expanduser(), names=NAMED)
     if treatment is None:
-        raise UserError("name the column that says who was treated with --treatment")
+        raise UserError("no treatment: name the column with --treatment")
     if not covariates:
         raise UserError("no covariates: name the columns to adjust for with --covariates")
     columns = [name for name in covariates if not name.endswith(".npz")]
@@ -80,20 +80,18 @@ def read(
 
 
 def embedded(path: Path, n: int, components: int) -> Covariates:
-    """The features of the .npz of ``contrastkit embed`` as covariates: as many principal components, or the features
-    themselves (0).
+    """The features in an .npz file of ``contrastkit embed`` as covariates: this number of principal components, or the
+    features themselves (0).
 
     Raises:
-        UserError: no such file, no features in it, not n rows of them, or fewer columns than components.
+        UserError: no such file, no features in it, not n rows, or fewer features than components.
     """
     features = read_embeddings(path).features
     if len(features) != n:
-        raise UserError(
-            f"{path} holds features of {len(features)} units, the table {n} rows: they must be of the same units"
-        )
+        raise UserError(f"{path} has features of {len(features)} units, but the table has {n} rows: use the same units")
     z = as_numbers(features, [f"{path}: feature {j}" for j in range(features.shape[1])])
     if components > min(z.shape):
-        raise UserError(f"{path} has {z.shape[1]} features of {n} units: ask for fewer --components than {components}")
+        raise UserError(f"{path} has {z.shape[1]} features of {n} units: use fewer than {components} --components")
     if components:
         z = principal_components(z, components)
     names = tuple(f"{path.stem}.{j}" for j in range(z.shape[1]))

@@ -1,4 +1,4 @@
-"""A study's weights by the name of their method or from a file, and the balance under them."""
+"""Weights for a study, by a named method or from a file, and the balance under them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class StudyWeights:
 
     Attributes:
         by: the method, or the name of the file.
-        estimand: the effect that the weights estimate, ``ATT after trimming`` for one.
-        weights: float64 [n]; None for equal ones.
+        estimand: the effect that the weights estimate, such as ``ATT after trimming``.
+        weights: float64 [n]; None for equal weights.
         balance: of the covariates, before and after weighting.
     """
 
@@ -41,7 +41,7 @@ class StudyWeights:
 
     @property
     def population(self) -> str:
-        """The estimand without what trimming or dropping makes of it: ATT, ATC, ATE or ATO."""
+        """The estimand without the suffix for trimming or dropping: ATT, ATC, ATE or ATO."""
         return self.estimand.split()[0]
 
     def as_json(self) -> dict[str, Any]:
@@ -57,26 +57,26 @@ def weigh(
     trim: float | Literal["crump"] = 0.0,
     scale: Scale = "hajek",
 ) -> StudyWeights:
-    """Weight a study by the named method.
+    """Weight a study by a named method.
 
     Args:
-        study: with an outcome for ``dcb``.
-        by: the method; ``none`` leaves the weights equal, ``matching`` is by Mahalanobis distance.
-        estimand: the population that the weights stand for; overlap and global have one of their own.
-        trim, scale: of ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
+        study: needs an outcome for ``dcb``.
+        by: the method; ``none`` for equal weights; ``matching`` uses the Mahalanobis distance.
+        estimand: the target population; overlap and global have their own.
+        trim, scale: for ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
 
     Raises:
-        UserError: the method does not have these options or this estimand, or finds no weights.
+        UserError: an option or the estimand does not apply to the method, or it finds no weights.
     """
     if by == "none":
         return _with_balance(study, by, estimand, None)
     if by != "ipw" and (trim != 0 or scale != "hajek"):
-        raise UserError(f"trimming and scaling are for --by ipw: leave --trim and --scale out for {by}")
+        raise UserError(f"--trim and --scale apply to --by ipw only: leave them out for {by}")
     if by == "overlap" and estimand != "ATT":
-        raise UserError(f"overlap weights define their own population, not the {estimand}: leave --estimand out")
+        raise UserError("overlap weights have their own target population: leave --estimand out")
     if by == "arb" or by == "dcb":
         if estimand == "ATE":
-            raise UserError(f"{by} weights one arm towards the other: ask for the ATT or the ATC")
+            raise UserError(f"{by} does not estimate the ATE: choose ATT or ATC")
         if by == "dcb":
             dcb = DifferentiatedConfounderBalancing(estimand).fit(study.X, study.T, study.outcomes())
             return _with_balance(study, by, dcb.estimand_, dcb.weights_)
@@ -96,7 +96,7 @@ def weigh(
 
 
 def weigh_from_file(study: Study, path: Path, *, estimand: Estimand = "ATT") -> StudyWeights:
-    """Weight a study by the column ``weight`` of a .csv or .parquet file with a row for each of the study's.
+    """Weight a study by the column ``weight`` of a .csv or .parquet file with the same number of rows.
 
     Raises:
         UserError: no such file or column, or weights that are not finite, negative, too few or too many.

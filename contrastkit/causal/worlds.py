@@ -1,7 +1,7 @@
-"""Where correlation comes from: simulated worlds of which the truth is known.
+"""Sources of correlation: simulated worlds with a known truth.
 
-Causation, confounding and selection are the three sources. Simpson's paradox is confounding that turns a sign;
-mediation and M-bias are two ways in which adjusting for more makes it worse.
+Causation, confounding and selection are the three sources. Simpson's paradox is confounding that reverses a sign;
+mediation and M-bias are two ways in which more adjustment makes the estimate worse.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,23 +21,24 @@ from contrastkit.tables.checks import Floats
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ERRORS = 3.0  # standard errors within which an estimate is right
+ERRORS = 3.0  # standard errors from the truth within which an estimate recovers it
 COLOURS = {"recovers": "#009e73", "biased": "#e69f00", "worse": "#c1272d"}
 INK = "#222222"
-POINTS = 600  # of the data that are drawn
+POINTS = 600  # data points in the picture
 
 
 @dataclass(frozen=True)
 class World:
-    """A study whose causes are written down.
+    """A study with known causes.
 
     Attributes:
-        sentence: what is seen, what is true, and why.
-        graph: of its variables (:func:`contrastkit.causal.graph.parse`); ``at`` says where each is drawn, in [0, 1]^2.
-        truth: the mean effect of ``treatment``, which is 0 or 1, on ``outcome``.
-        simulate: a pandas frame of n rows of what is observed; ``unobserved`` are the variables that it lacks.
-        colour_by: the variable that the picture colours by.
-        parts: queries of frames by name: parts of the data that somebody might look at alone.
+        sentence: what the data show, what is true, and why.
+        graph: graph of its variables (:func:`contrastkit.causal.graph.parse`), drawn at the positions ``at`` in [0,
+            1]^2.
+        truth: the average effect of ``treatment``, which is 0 or 1, on ``outcome``.
+        simulate: returns a pandas frame of the observed variables, n rows; it lacks those in ``unobserved``.
+        colour_by: variable that colours the picture.
+        parts: named queries for parts of the data that an analyst might use alone.
     """
 
     name: str
@@ -55,8 +56,8 @@ class World:
 
 @dataclass(frozen=True)
 class Adjustment:
-    """What an analyst finds who adjusts for some variables, by regression. ``verdict``: recovers (within three standard
-    errors of the truth), biased, or worse (biased by more than the naive analyst)."""
+    """An estimate by regression with adjustment for some variables. ``verdict``: recovers (within three standard errors
+    of the truth), biased, or worse (more biased than the naive estimate)."""
 
     name: str
     covariates: tuple[str, ...]
@@ -67,22 +68,22 @@ class Adjustment:
 
 
 def adjustments(world: World, frame: Any) -> list[Adjustment]:
-    """The naive analyst, then those who adjust for each set that the graph says to, then for what it says not to, then
-    those who look at a part of the data."""
+    """The estimates without adjustment, with each adjustment set of the graph, with variables that the graph warns
+    against, and in parts of the data."""
     identified = identify(parse(world.graph), world.treatment, world.outcome, unobserved=world.unobserved)
-    good = [chosen for chosen in identified.backdoor_sets if chosen]
-    base = good[0] if good else ()
-    bad = [(*base, name) for name in (*identified.never, *identified.colliders)]
-    asked: list[tuple[str, tuple[str, ...], Any]] = [("nothing", (), frame)]
-    asked += [(", ".join(chosen), chosen, frame) for chosen in (*good, *bad)]
-    asked += [(name, (), frame.query(query)) for name, query in world.parts.items()]
+    valid = [chosen for chosen in identified.backdoor_sets if chosen]
+    base = valid[0] if valid else ()
+    invalid = [(*base, name) for name in (*identified.never, *identified.colliders)]
+    analyses: list[tuple[str, tuple[str, ...], Any]] = [("nothing", (), frame)]
+    analyses += [(", ".join(chosen), chosen, frame) for chosen in (*valid, *invalid)]
+    analyses += [(name, (), frame.query(query)) for name, query in world.parts.items()]
     rows: list[Adjustment] = []
-    for name, chosen, rows_of in asked:
-        T, Y = rows_of[world.treatment], rows_of[world.outcome]
+    for name, chosen, data in analyses:
+        T, Y = data[world.treatment], data[world.outcome]
         if chosen:
-            estimator: Estimator = Regression().fit(rows_of[list(chosen)], T, Y)
+            estimator: Estimator = Regression().fit(data[list(chosen)], T, Y)
         else:
-            estimator = DifferenceInMeans().fit(T.to_numpy(), T, Y)  # which needs covariates, and ignores them
+            estimator = DifferenceInMeans().fit(T.to_numpy(), T, Y)  # any covariates: they are ignored
         error = estimator.effect_ - world.truth
         verdict: Literal["recovers", "biased", "worse"] = "biased"
         if abs(error) <= ERRORS * estimator.se_:
@@ -96,15 +97,15 @@ def adjustments(world: World, frame: Any) -> list[Adjustment]:
 # --------------------------------------------------------------------------------------------------------------- worlds
 
 
-def _chance(g: np.random.Generator, logit: Floats | float, n: int) -> NDArray[np.int64]:
+def _bernoulli(g: np.random.Generator, logit: Floats | float, n: int) -> NDArray[np.int64]:
     """0 or 1 [n], 1 with the probability of this logit."""
     return (g.uniform(size=n) < 1 / (1 + np.exp(-np.asarray(logit)))).astype(np.int64)
 
 
 def _causation(n: int, g: np.random.Generator) -> Any:
-    import pandas as pd  # takes a while
+    import pandas as pd  # slow to import
 
-    light = _chance(g, 0.0, n)
+    light = _bernoulli(g, 0.0, n)
     return pd.DataFrame({"light": light, "growth": 2.0 * light + g.normal(size=n)})
 
 
@@ -112,14 +113,14 @@ def _confounding(n: int, g: np.random.Generator) -> Any:
     import pandas as pd
 
     heat = g.normal(size=n)
-    ice = _chance(g, 1.5 * heat, n)
+    ice = _bernoulli(g, 1.5 * heat, n)
     return pd.DataFrame({"heat": heat, "ice cream": ice, "drownings": 1.5 * heat + g.normal(size=n)})
 
 
 def _selection(n: int, g: np.random.Generator) -> Any:
     import pandas as pd
 
-    view, food = _chance(g, 0.0, n), g.normal(size=n)
+    view, food = _bernoulli(g, 0.0, n), g.normal(size=n)
     still = (2.0 * view + 1.5 * food + 0.5 * g.normal(size=n) > 1.5).astype(np.int64)
     return pd.DataFrame({"view": view, "food": food, "open": still})
 
@@ -136,7 +137,7 @@ def _simpson(n: int, g: np.random.Generator) -> Any:
 def _mediation(n: int, g: np.random.Generator) -> Any:
     import pandas as pd
 
-    training = _chance(g, 0.0, n)
+    training = _bernoulli(g, 0.0, n)
     skill = 1.5 * training + g.normal(size=n)
     return pd.DataFrame({"training": training, "skill": skill, "pay": skill + 0.5 * training + g.normal(size=n)})
 
@@ -145,7 +146,7 @@ def _m_bias(n: int, g: np.random.Generator) -> Any:
     import pandas as pd
 
     income, genes = g.normal(size=n), g.normal(size=n)
-    education = _chance(g, 2.0 * income, n)
+    education = _bernoulli(g, 2.0 * income, n)
     mother = income + genes + 0.3 * g.normal(size=n)
     sugar = 1.5 * genes - 0.5 * education + g.normal(size=n)
     return pd.DataFrame({"education": education, "mother": mother, "sugar": sugar})
@@ -154,29 +155,30 @@ def _m_bias(n: int, g: np.random.Generator) -> Any:
 WORLDS = (
     World(
         "causation",
-        "Plants get more light by lot. What is seen is what is: the lot leaves no other reason.",
+        "Plants get more light at random. The correlation is causal: randomisation leaves no other explanation.",
         "light -> growth",
         {"light": (0.1, 0.5), "growth": (0.9, 0.5)},
         "light", "growth", 2.0, _causation,
     ),
     World(
         "confounding",
-        "Where ice cream is sold more people drown, and it drowns nobody: heat sells it, and sends people swimming.",
+        "Where more ice cream is sold, more people drown, but ice cream does not cause it: heat drives both "
+        "its sales and swimming.",
         "heat -> ice cream; heat -> drownings",
         {"heat": (0.5, 0.85), "ice cream": (0.1, 0.2), "drownings": (0.9, 0.2)},
         "ice cream", "drownings", 0.0, _confounding, colour_by="heat",
     ),
     World(
         "selection",
-        "A view of the sea spoils no cook, but either keeps a restaurant open: among those still open, and for whoever "
-        "adjusts for that, the food is worse where the view is good.",
+        "A sea view does not make food worse, but either a view or good food keeps a restaurant open: among those "
+        "still open, or adjusting for that, food is worse where the view is good.",
         "view -> open; food -> open",
         {"view": (0.1, 0.8), "food": (0.9, 0.8), "open": (0.5, 0.15)},
         "view", "food", 0.0, _selection, colour_by="open", parts={"those open only": "open == 1"},
     ),
     World(
         "Simpson's paradox",
-        "Surgery is better for small kidney stones and for large ones, and looks worse for all: the hard cases get it. "
+        "Surgery is better for small and for large kidney stones, yet looks worse overall: it is used for hard cases. "
         "(After Charig et al. 1986.)",
         "large -> surgery; large -> success; surgery -> success",
         {"large": (0.5, 0.85), "surgery": (0.1, 0.2), "success": (0.9, 0.2)},
@@ -185,15 +187,15 @@ WORLDS = (
     ),
     World(
         "mediation",
-        "Training pays because it teaches: whoever compares people of the same skill takes away most of what it does.",
+        "Training raises pay by raising skill: comparing people of equal skill removes most of its effect.",
         "training -> skill -> pay; training -> pay",
         {"training": (0.1, 0.2), "skill": (0.5, 0.85), "pay": (0.9, 0.2)},
         "training", "pay", 2.0, _mediation, colour_by="skill",
     ),
     World(
         "M-bias",
-        "Education lowers blood sugar. A mother's diabetes comes before both, and still must not be adjusted for: it "
-        "ties the family's income to its genes, and nobody measured either. (After Greenland 2003.)",
+        "Education lowers blood sugar. A mother's diabetes precedes both, but must not be adjusted for: that links the "
+        "family's income to its genes, and neither is observed. (After Greenland 2003.)",
         "income -> education; income -> mother; genes -> mother; genes -> sugar; education -> sugar",
         {
             "income": (0.1, 0.9), "genes": (0.9, 0.9), "mother": (0.5, 0.55),
@@ -205,7 +207,7 @@ WORLDS = (
 
 
 def visit(n: int, seed: int) -> list[tuple[World, Any, list[Adjustment]]]:
-    """Every world with a frame of n rows of it, and what analysts find there."""
+    """Simulate n rows of every world and estimate the effect with each adjustment."""
     visits = []
     for k, world in enumerate(WORLDS):
         frame = world.simulate(n, np.random.default_rng([seed, k]))
@@ -217,16 +219,16 @@ def visit(n: int, seed: int) -> list[tuple[World, Any, list[Adjustment]]]:
 
 
 def picture(visits: Sequence[tuple[World, Any, list[Adjustment]]], path: Path) -> None:
-    """For each of the worlds that :func:`visit` gives its graph, the data with the effect as each analyst sees it, and
-    these effects with their 95 % intervals, into a .png."""
+    """Plot each world of :func:`visit` to a .png: its graph, the data with the effect under each adjustment, and these
+    effects with 95 % intervals."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 2.5 * len(visits)), layout="constrained")
     rows = figure.subplots(len(visits), 3, squeeze=False, width_ratios=(1, 1.1, 1.3))
-    for (causes, data, effects), (world, frame, analysts) in zip(rows, visits, strict=True):
+    for (causes, data, effects), (world, frame, estimates) in zip(rows, visits, strict=True):
         _draw_graph(causes, world)
-        _draw_data(data, world, frame, analysts)
-        _draw_effects(effects, world, analysts)
+        _draw_data(data, world, frame, estimates)
+        _draw_effects(effects, world, estimates)
     write_with(path, lambda file: figure.savefig(file, format="png", dpi=110))
 
 
@@ -245,13 +247,13 @@ def _draw_graph(axes: "Axes", world: World) -> None:
         axes.annotate("", world.at[effect], world.at[cause], arrowprops=arrow)
 
 
-def _draw_data(axes: "Axes", world: World, frame: Any, analysts: Sequence[Adjustment]) -> None:
+def _draw_data(axes: "Axes", world: World, frame: Any, estimates: Sequence[Adjustment]) -> None:
     from matplotlib import colormaps
 
     t, y = frame[world.treatment].to_numpy(), frame[world.outcome].to_numpy().astype(float)
     z = frame[world.colour_by].to_numpy() if world.colour_by else np.zeros(len(t))
     tint = colormaps["viridis"](0.9 * rankdata(z, "min") / len(z))
-    if np.isin(y, (0, 1)).all():  # shares instead of points, as large as they count
+    if np.isin(y, (0, 1)).all():  # shares instead of points, sized by their number of rows
         for value in np.unique(z):
             part = [(z == value) & (t == arm) for arm in (0, 1)]
             shares, colour = [y[rows].mean() for rows in part], tint[z == value][0]
@@ -263,9 +265,9 @@ def _draw_data(axes: "Axes", world: World, frame: Any, analysts: Sequence[Adjust
         jitter = np.random.default_rng(0).uniform(-0.2, 0.2, size=len(t))
         axes.scatter((t + jitter)[:POINTS], y[:POINTS], 7, tint[:POINTS], alpha=0.6, linewidths=0)
     ends = np.array([-0.3, 1.3])
-    for analyst in reversed(analysts):
-        if analyst.name not in world.parts:
-            axes.plot(ends, y.mean() + (ends - t.mean()) * analyst.effect, color=COLOURS[analyst.verdict], lw=2.5)
+    for estimate in reversed(estimates):
+        if estimate.name not in world.parts:
+            axes.plot(ends, y.mean() + (ends - t.mean()) * estimate.effect, color=COLOURS[estimate.verdict], lw=2.5)
     axes.plot(ends, y.mean() + (ends - t.mean()) * world.truth, color=INK, ls=":")
     axes.set_xticks((0, 1), (f"no {world.treatment}", world.treatment))
     axes.set(ylabel=world.outcome, xlim=(-0.4, 1.6))
@@ -273,19 +275,19 @@ def _draw_data(axes: "Axes", world: World, frame: Any, analysts: Sequence[Adjust
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_effects(axes: "Axes", world: World, analysts: Sequence[Adjustment]) -> None:
+def _draw_effects(axes: "Axes", world: World, estimates: Sequence[Adjustment]) -> None:
     axes.axvline(0, color="lightgrey", lw=1)
     axes.axvline(world.truth, color=INK, ls=":")
     axes.text(world.truth, 1, "truth", transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=9)
-    for k, analyst in enumerate(analysts):
-        colour, white = COLOURS[analyst.verdict], {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none"}
-        axes.errorbar(analyst.effect, -k, xerr=1.96 * analyst.se, fmt="o", color=colour, capsize=3)
+    for k, estimate in enumerate(estimates):
+        colour, white = COLOURS[estimate.verdict], {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none"}
+        axes.errorbar(estimate.effect, -k, xerr=1.96 * estimate.se, fmt="o", color=colour, capsize=3)
         axes.annotate(
-            analyst.verdict, (analyst.effect, -k), (0, 6), textcoords="offset points", ha="center", color=colour,
+            estimate.verdict, (estimate.effect, -k), (0, 6), textcoords="offset points", ha="center", color=colour,
             bbox=white, fontsize=9,
         )  # fmt: skip
-    axes.set_yticks(range(0, -len(analysts), -1), [analyst.name for analyst in analysts])
-    axes.set(ylim=(-len(analysts) + 0.4, 0.8), xlabel=f"effect of {world.treatment} on {world.outcome}")
+    axes.set_yticks(range(0, -len(estimates), -1), [estimate.name for estimate in estimates])
+    axes.set(ylim=(-len(estimates) + 0.4, 0.8), xlabel=f"effect of {world.treatment} on {world.outcome}")
     axes.set_title("adjusted for", loc="right", fontsize=9, x=-0.02)
     axes.margins(x=0.2)
     axes.spines[["top", "right"]].set_visible(False)

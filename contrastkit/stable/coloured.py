@@ -1,4 +1,4 @@
-"""Coloured images as one object: written to a file, and how often their colour agrees with their label."""
+"""Coloured images as one object: saving them, and how often their colour agrees with their label."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from contrastkit.checkpoint import write_with
 from contrastkit.stable.simulate import COLOURS, coloured
@@ -26,10 +25,10 @@ class Agreement:
 
 @dataclass(frozen=True)
 class ColouredImages:
-    """What :func:`contrastkit.stable.simulate.coloured` draws. ``source`` is the name of the grey images' set."""
+    """The result of :func:`contrastkit.stable.simulate.coloured`; ``source`` names the data set of the grey images."""
 
     source: str
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, Any]
 
     @property
     def n_training(self) -> int:
@@ -44,16 +43,16 @@ class ColouredImages:
         return [str(name) for name in np.unique(self.arrays["labels"])]
 
     def save(self, path: Path) -> None:
-        """Write an .npz that every command reads as data."""
+        """Write an .npz file that every command reads as a data set."""
 
         def write(temporary: Path) -> None:
-            with open(temporary, "wb") as file:  # a file object: numpy would add an ending to the temporary name
-                np.savez(file, **self.arrays)  # type: ignore[arg-type]
+            with open(temporary, "wb") as file:  # a file object: numpy would add a suffix to the temporary name
+                np.savez(file, **self.arrays)
 
         write_with(path, write)
 
     def agreements(self) -> Iterator[Agreement]:
-        """One for each environment, the test's last."""
+        """The agreement in each environment, the test last."""
         for prefix, part in (("", "training"), ("test_", "test")):
             second = self.arrays[f"{prefix}labels"] == self.classes[1]
             green = self.arrays[f"{prefix}images"][..., 1].any((1, 2))

@@ -1,7 +1,7 @@
-"""The names that options take, in one place that imports nothing heavy: the command line offers these very lists."""
+"""The choices of the options, shared by library and command line; this module imports nothing heavy."""
 
 from typing import Literal
 
 Decorrelation = Literal["rff", "dwr", "srdo", "global"]
 Kind = Literal["ridge", "logistic"]
-Mode = Literal["independent", "S-to-V", "V-to-S", "collinear"]  # how V goes with S under selection
+Mode = Literal["independent", "S-to-V", "V-to-S", "collinear"]  # how spurious V depends on stable S under selection

@@ -1,6 +1,6 @@
-"""One weight per sample under which the features no longer depend on one another.
+"""Sample weights under which the features are independent.
 
-Each way takes features and its own numbers and returns a :class:`Reweighting`; :data:`METHODS` has them by name.
+Each method takes features and its parameters and returns a :class:`Reweighting`; :data:`METHODS` maps names to methods.
 """
 
 import warnings
@@ -26,17 +26,17 @@ from contrastkit.tables.reweighting import global_balancing_weights, softmax_wei
 
 @dataclass(frozen=True)
 class Reweighting:
-    """Weights [n] with mean 1, and what they did.
+    """Weights with mean 1, and their effect.
 
     Attributes:
-        weights: [n].
+        weights: float64 [n].
         before, after: :func:`contrastkit.tables.dependence.dependence` of the features, one measure for all methods.
-        linear_before, linear_after: of it, what their covariances alone make.
+        linear_before, linear_after: its linear part, from covariances alone.
         ess: effective sample size, (sum w)^2 / sum w^2.
-        by: the method. linear: whether it sees covariances alone. penalty: what it was given, none of srdo.
-        converged: whether the optimiser, of srdo each network, says that it has arrived. It mostly has not: it stops at
-            its largest number of steps, which is a part of the method, as its penalty is.
-        constant: names of the features that do not vary, which have no part in it.
+        by: the method. linear: whether it uses covariances only. penalty: its penalty, None for srdo.
+        converged: whether the optimiser, or each network of srdo, converged. Usually it did not: it stops at its limit
+            on the number of steps, which is part of the method, like its penalty.
+        constant: names of the features that do not vary, which are ignored.
     """
 
     weights: Floats
@@ -53,49 +53,49 @@ class Reweighting:
 
     @property
     def notices(self) -> list[str]:
-        """What the user should know of them, a line each."""
+        """Remarks for the user, a line each."""
         n, lines = len(self.weights), []
         if self.constant:
-            some = ", ".join(self.constant[:5]) + (", ..." if len(self.constant) > 5 else "")
-            lines.append(f"features that do not vary have no part in it, {len(self.constant)} of them: {some}")
+            listed = ", ".join(self.constant[:5]) + (", ..." if len(self.constant) > 5 else "")
+            lines.append(f"constant features are ignored, {len(self.constant)} of them: {listed}")
         other = ["use rff"] if self.by != "rff" else ["use cosines"] if self.linear else []
         more = ["raise the clip"] if self.penalty is None else ["lower the penalty"] if self.penalty else []
         if self.after > 0.95 * self.before:
             if self.linear and self.linear_before < 1e-6:
-                what = "the features are uncorrelated already: a linear method has nothing to do, by algebra"
+                what = "the features are already uncorrelated: a linear method cannot change anything"
                 advice = other
             elif self.linear_after < 0.5 * self.linear_before:
-                what, advice = "the features are less correlated, but depend on one another as before", other
+                what, advice = "the features are less correlated, but as dependent as before", other
             else:
-                what, advice = "the weights did next to nothing", [*more, *other]
+                what, advice = "the weights had almost no effect", [*more, *other]
             lines.append(what + (f"; {', or '.join(advice)}" if advice else ""))
         if self.ess < max(0.02 * n, min(n / 4, 10)):
             less = "lower the clip" if self.penalty is None else "raise the penalty"
-            lines.append(f"the weights collapsed on {self.ess:.0f} of {n} samples: {less}")
+            lines.append(f"the weights collapsed onto {self.ess:.0f} of {n} samples: {less}")
         return lines
 
 
 def rff(X: Any, *, cosines: int = COSINES, penalty: float = 1e-4, iterations: int = 80, seed: int = 0) -> Reweighting:
-    """Decorrelation of random Fourier features (Rahimi & Recht 2007), over all samples at once.
+    """Decorrelate random Fourier features (Rahimi & Recht 2007) over all samples at once.
 
-    w = softmax(a) goes towards the least of  sum over columns j, k of different features of Cov_w(z_j, z_k)^2 / (p (p -
-    1))  +  penalty n sum w^2,  where each feature has as columns itself and ``cosines`` of sqrt(2) cos(omega x + b),
-    omega ~ N(0, 1), b ~ U(0, 2 pi), on standardised x. StableNet (Zhang et al., CVPR 2021) has the same dependence, of
-    a batch, with features drawn anew at each step and a descent that hardly moves the weights; fixed features, all
-    samples and L-BFGS do.
+    w = softmax(a) minimises  sum over columns j, k of different features of Cov_w(z_j, z_k)^2 / (p (p - 1))  +
+    penalty n sum w^2,  where the columns of each feature are itself and ``cosines`` of sqrt(2) cos(omega x + b),
+    omega ~ N(0, 1), b ~ U(0, 2 pi), on standardised x. StableNet (Zhang et al., CVPR 2021) uses the same dependence
+    within a batch, with new random features at each step and a descent that hardly moves the weights; fixed features,
+    all samples and L-BFGS do move them.
 
     Args:
-        X: [n, p], covariates, an array or a frame.
-        cosines: of each feature; 0 leaves the linear covariance. With few, the weights follow the draw:
-            at three, errors over environments are twice as uneven (measured under selection bias).
-        penalty: on n sum w^2, which is 1 for equal weights and n for a single one.
-        iterations: of L-BFGS at most, after half as many towards it. They mostly end there and not at the least: with
-            more, the dependence falls further and the effective sample with it.
-        seed: of the cosines.
+        X: covariates, an array or a frame, [n, p].
+        cosines: number for each feature; 0 for the linear covariance only. With few, the weights depend on the draw:
+            with three, errors vary twice as much across environments (measured under selection bias).
+        penalty: on n sum w^2, which is 1 for equal weights and n for a single nonzero weight.
+        iterations: maximum of L-BFGS, after half as many under larger penalties. The descent usually stops there and
+            not at the minimum: with more, the dependence falls further, and the effective sample size with it.
+        seed: seed of the cosines.
 
     Raises:
         UserError: the data are not numbers, two features are copies, fewer than two vary, there are fewer than three
-            rows, or more columns than a memory holds; a number that is negative or infinite.
+            rows or too many columns for memory, or a parameter is negative or infinite.
     """
     check_at_least("cosines", cosines, 0)
     x, constant = standardise(X)
@@ -112,24 +112,23 @@ def rff(X: Any, *, cosines: int = COSINES, penalty: float = 1e-4, iterations: in
 
 
 def dwr(X: Any, *, penalty: float = 5e-5, unit: float = 0.5, iterations: int = 500) -> Reweighting:
-    """Decorrelated weighting (Kuang et al., AAAI 2020; the numbers of KunKuang/Decorrelated-Weighted-Regression
+    """Decorrelated weighting (Kuang et al., AAAI 2020; parameters of KunKuang/Decorrelated-Weighted-Regression
     and StableLearn's SVI/algorithm/DWR.py).
 
-    W = G o G goes towards the least of  (2000 / p) sum_j ||Cov_W(x_j, x_-j)||_2 + unit (sum W - n)^2 + penalty sum W^2,
-    the regression left to whoever takes the weights. Two departures: x is standardised, and L-BFGS with the exact
-    gradient takes the place of thousands of steps of RMSprop or Adam. The norms are rounded off at 0, where they have
-    no slope.
+    W = G o G minimises  (2000 / p) sum_j ||Cov_W(x_j, x_-j)||_2 + unit (sum W - n)^2 + penalty sum W^2,
+    with the regression fitted separately. Two departures: x is standardised, and L-BFGS with the exact gradient
+    replaces thousands of steps of RMSprop or Adam. The norms are smoothed at 0, where they are not differentiable.
 
-    Covariances only: on features that are uncorrelated, the axes of a PCA say, the weights stay equal.
+    Only covariances count: on uncorrelated features, such as principal components, the weights stay equal.
 
     Args:
-        X: [n, p], covariates, an array or a frame.
+        X: covariates, an array or a frame, [n, p].
         penalty: on sum W^2.
-        unit: of the mean weight's pull to 1: 0.5 in StableLearn, 5e-4 in the authors' own code.
-        iterations: of L-BFGS at most, where it mostly ends, as the thousands of steps do.
+        unit: strength of the pull of the mean weight to 1: 0.5 in StableLearn, 5e-4 in the authors' code.
+        iterations: maximum of L-BFGS, which usually stops there.
 
     Raises:
-        UserError: as :func:`rff`.
+        UserError: see :func:`rff`.
     """
     check_at_least("penalty", penalty, 0)
     check_at_least("unit", unit, 0)
@@ -155,20 +154,20 @@ def dwr(X: Any, *, penalty: float = 5e-5, unit: float = 0.5, iterations: int = 5
 def srdo(X: Any, *, permutations: int = 3, folds: int = 5, clip: float = 10.0, seed: int = 0) -> Reweighting:
     """Sample reweighted decorrelation (Shen et al., AAAI 2020; Silver-Shen/Stable_Linear_Model_Learning, model.py).
 
-    A classifier tells the rows from rows whose columns were permuted, each by itself; w = p(permuted | x) / p(row | x)
-    is the ratio of the densities. The paper's weights are predictions of the rows that its network was trained on, and
-    follow few of them. Here a row is judged by networks (scikit-learn's, 100 and 5 units, stopped early) that have not
-    seen it, over several permutations, and no weight is above ``clip`` or below its inverse before they get mean 1.
+    A classifier distinguishes the rows from rows whose columns were permuted independently; w = p(permuted | x) /
+    p(row | x) is the density ratio. The paper's weights are predictions for the rows that its network was trained on,
+    and concentrate on few of them. Here a row is scored by networks (scikit-learn, 100 and 5 units, early stopping)
+    that have not seen it, over several permutations; weights are clipped to [1/clip, clip], then scaled to mean 1.
 
     Args:
-        X: [n, p], covariates, an array or a frame.
-        permutations: draws of the permuted rows, over which probabilities are averaged.
-        folds: of cross-fitting.
-        clip: the largest ratio of densities.
-        seed: of permutations, folds and networks, the latter by its remainder of 2^32.
+        X: covariates, an array or a frame, [n, p].
+        permutations: number of permuted copies, over which probabilities are averaged.
+        folds: number of cross-fitting folds.
+        clip: largest density ratio.
+        seed: seed of permutations, folds and networks; the latter two use it modulo 2^32.
 
     Raises:
-        UserError: as :func:`rff`, fewer than twenty rows for each fold, or two folds, one permutation, a clip of 1.
+        UserError: see :func:`rff`; or fewer than twenty rows for each fold, two folds, one permutation, or a clip of 1.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import KFold
@@ -180,7 +179,7 @@ def srdo(X: Any, *, permutations: int = 3, folds: int = 5, clip: float = 10.0, s
     x, constant = standardise(X)
     n = len(x)
     if n < 20 * folds:
-        raise UserError(f"{n} rows: srdo wants {20 * folds}, twenty for each of its {folds} folds")
+        raise UserError(f"{n} rows: srdo needs {20 * folds}, twenty for each of its {folds} folds")
     g, real, state, converged = np.random.default_rng(seed), np.zeros(n), seed % 2**32, True
     for turn in range(permutations):
         for train, test in KFold(folds, shuffle=True, random_state=(state + turn) % 2**32).split(x):
@@ -197,15 +196,15 @@ def srdo(X: Any, *, permutations: int = 3, folds: int = 5, clip: float = 10.0, s
 
 def global_balancing(X: Any, *, penalty: float = 1e-4, iterations: int = 80) -> Reweighting:
     """Global balancing (:func:`contrastkit.tables.reweighting.global_balancing_weights`): each feature in turn is a
-    treatment, and the others are to have the same mean in both arms.
+    treatment, and the other features should have equal means in both arms.
 
     Args:
-        X: [n, p], covariates, an array or a frame.
-        penalty: on n sum W^2, which is 1 for equal weights and n for a single one.
-        iterations: of L-BFGS at most, after half as many towards it; they may end there.
+        X: covariates, an array or a frame, [n, p].
+        penalty: on n sum W^2, which is 1 for equal weights and n for a single nonzero weight.
+        iterations: maximum of L-BFGS, after half as many under larger penalties.
 
     Raises:
-        UserError: as :func:`rff`, or no feature has 20 to 80 % of the rows above its mean.
+        UserError: see :func:`rff`; or no feature has 20 to 80 % of the rows above its mean.
     """
     x, constant = standardise(X)
     w, converged = global_balancing_weights(x, penalty=penalty, iterations=iterations)
@@ -216,9 +215,9 @@ METHODS: dict[str, Callable[..., Reweighting]] = {"rff": rff, "dwr": dwr, "srdo"
 
 
 def _measured(x: Floats, w: Floats, constant: tuple[str, ...], **how: Any) -> Reweighting:
-    """``how``: the fields by, linear, penalty and converged."""
+    """The result for weights w [n] of any sum; ``how`` has the fields by, linear, penalty and converged."""
     if not (np.isfinite(w).all() and w.sum() > 0):
-        raise UserError("no finite weights came of it: choose a smaller penalty")
+        raise UserError("the weights are not finite: choose a smaller penalty")
     equal = np.ones(len(x))
     return Reweighting(
         weights=w * (len(w) / w.sum()),

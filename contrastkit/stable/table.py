@@ -1,4 +1,4 @@
-"""Tables of features, from files."""
+"""Tables of features from files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from contrastkit.tables.files import check_columns, read_table
 
 @dataclass(frozen=True)
 class Table:
-    """Features [n, p]; label and environment [n], None where there is none."""
+    """Features [n, p]; label and environment [n], None if absent."""
 
     X: Covariates
     label: NDArray[Any] | None
     environment: NDArray[Any] | None
-    left_out: tuple[str, ...] = ()  # columns that are not of numbers, and so no features
-    embedded: bool = False  # whether the features are of an .npz that ``contrastkit embed`` wrote
+    left_out: tuple[str, ...] = ()  # columns that are no features because they are not numeric
+    embedded: bool = False  # whether the features come from a file of ``contrastkit embed``
 
 
 def read(
@@ -34,21 +34,21 @@ def read(
     environment: str | None = None,
     rows: str | None = None,
 ) -> Table:
-    """A table from a .csv or .parquet file, or an .npz that ``contrastkit embed`` wrote.
+    """Read a table from a .csv or .parquet file, or an .npz file of ``contrastkit embed``.
 
-    The columns of an .npz are x0, x1, ... of its array ``features``, ``label``, which is by name where classes have
-    names, and each other array [n], ``split`` for one.
+    The columns of an .npz file are x0, x1, ... of its array ``features``, ``label`` (class names if there are any), and
+    every other array [n], such as ``split``.
 
     Args:
         path: the file.
-        features: the columns to take; none given, all of numbers that are neither label nor environment, or x0, x1, ...
-        label: the column of what is predicted; of an .npz ``label`` unless another is named.
-        environment: the column of where rows come from.
-        rows: only those where a column has this value, ``split=train``.
+        features: feature columns; by default all numeric columns other than label and environment, or x0, x1, ...
+        label: column to predict; by default ``label`` of an .npz file.
+        environment: column that names the environment of each row.
+        rows: use only the rows with this value in a column, such as ``split=train``.
 
     Raises:
-        UserError: no such file, not to be read, no such column or row, a column that is two things at once, missing
-            values, features that are not finite numbers, or, where none are named, a column of which most are.
+        UserError: no such file, column or row, an unreadable file, a column with two roles, missing values, features
+            that are not finite numbers, or, if no features are named, a column that is mostly numeric.
     """
     frame = _embedded(path) if path.suffix == ".npz" else read_table(path)
     if path.suffix == ".npz" and label is None and "label" in frame:
@@ -63,27 +63,27 @@ def read(
     if not features:
         features, left_out = _numeric_columns(frame, (*roles, where))
     if not features or not len(frame):
-        raise UserError(f"{path} has no rows, or no column of numbers that could be a feature")
+        raise UserError(f"{path} has no rows, or no numeric column: name the features with --features")
     for name in roles:
         if missing := int(frame[name].isna().sum()):
             raise UserError(f"{name}: {missing} of {len(frame)} values are missing: drop or fill them")
     names = tuple(map(str, features))
     x = np.concatenate([as_numbers(frame[name].to_numpy()[:, None], (str(name),)) for name in features], axis=1)
-    y, place = (None if name is None else frame[name].to_numpy() for name in (label, environment))
-    return Table(Covariates(x, names, names), y, place, left_out, path.suffix == ".npz")
+    y, environments = (None if name is None else frame[name].to_numpy() for name in (label, environment))
+    return Table(Covariates(x, names, names), y, environments, left_out, path.suffix == ".npz")
 
 
 def _selected(frame: Any, source: str, where: str, value: str) -> Any:
-    """The rows that have this value, as text, in the column ``where``."""
+    """The rows with this value, as text, in the column ``where``."""
     matching = frame[where].astype(str) == value
     if not matching.any():
-        some = ", ".join(map(str, frame[where].unique()[:8]))
-        raise UserError(f"no row of {source} has {where} = {value} (it is {some})")
+        values = ", ".join(map(str, frame[where].unique()[:8]))
+        raise UserError(f"no row of {source} has {where} = {value} (its values: {values})")
     return frame[matching]
 
 
 def _numeric_columns(frame: Any, others: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """The columns that can be features, and those that are left out; ``others`` are neither."""
+    """The columns that can be features, and those that cannot; ``others`` are neither."""
     if "features" in frame.attrs:
         return [name for name in frame.columns[: frame.attrs["features"]] if name not in others], ()
     candidates = [name for name in frame.columns if name not in others]
@@ -92,12 +92,12 @@ def _numeric_columns(frame: Any, others: Sequence[str]) -> tuple[list[str], tupl
 
 
 def _is_numeric(column: Any) -> bool:
-    """Whether a column is of numbers.
+    """Whether a column is numeric.
 
     Raises:
-        UserError: most of it are: a '?' among them is not to cost the whole column.
+        UserError: it is mostly numeric: a stray '?' must not silently drop the column.
     """
-    import pandas as pd  # takes a while
+    import pandas as pd  # slow to import
 
     if column.dtype.kind in "biuf" or not len(column):
         return True
@@ -106,12 +106,12 @@ def _is_numeric(column: Any) -> bool:
     if number.all():
         return len(text) > 0
     if number.mean() > 0.5:
-        raise UserError(f"{column.name}: '{text[~number].iloc[0]}' is no number, and most others are: mend or drop it")
+        raise UserError(f"{column.name}: '{text[~number].iloc[0]}' is not a number, but most values are: correct it")
     return False
 
 
 def _embedded(path: Path) -> Any:
-    """The frame of an .npz; ``attrs["features"]`` says how many columns, from the first, are features."""
+    """The frame of an .npz file; its first ``attrs["features"]`` columns are the features."""
     import pandas as pd
 
     embeddings = read_embeddings(path)

@@ -1,4 +1,4 @@
-"""From a table to a stable predictor: its rows reweighted, a model fitted, the model's errors in each environment."""
+"""From a table to a stable predictor: reweight its rows, fit a model, evaluate it in each environment."""
 
 import inspect
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ class TableReweighting:
     """Weights for the rows of a table.
 
     Attributes:
-        components: how many principal components the weights were made by; 0 for the features themselves.
+        components: number of principal components the weights were computed from; 0 for the features themselves.
     """
 
     features: tuple[str, ...]
@@ -47,15 +47,15 @@ def reweight(
     components: int | None = None,
     seed: int = 0,
 ) -> TableReweighting:
-    """Weight the rows of a table so that its features no longer depend on one another.
+    """Weight the rows of a table so that its features become independent.
 
     Args:
         by: a method of :mod:`contrastkit.stable.reweight`; ``cosines``, ``penalty`` and ``clip`` are its parameters,
-            None leaves its default.
-        components: as :func:`contrastkit.stable.components.to_reweight`.
+            None for the default.
+        components: see :func:`contrastkit.stable.components.to_reweight`.
 
     Raises:
-        UserError: the method has no such parameter, or refuses the features.
+        UserError: the method has no such parameter, or cannot reweight these features.
     """
     X = to_reweight(table, components)
     method = METHODS[by]
@@ -64,8 +64,8 @@ def reweight(
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
         if name not in known:
-            raise UserError(f"--{name} is not a parameter of {by}: leave it out")
-    random = {"seed": seed} if "seed" in known else {}  # the others draw nothing
+            raise UserError(f"--{name} does not apply to {by}: leave it out")
+    random = {"seed": seed} if "seed" in known else {}  # the others are deterministic
     return TableReweighting(table.X.names, 0 if X is table.X else X.shape[1], method(X, **given, **random))
 
 
@@ -75,8 +75,8 @@ class TableFit:
 
     Attributes:
         ess: effective sample size under the weights.
-        error: on the table itself, without weights: root mean square error of ridge, % wrong of logistic.
-        reweighting: where weights were computed for the fit.
+        error: unweighted error on the table itself: root mean square error for ridge, % wrong for logistic.
+        reweighting: set if weights were computed for the fit.
     """
 
     model: Linear
@@ -105,11 +105,11 @@ def fit(
     """Fit a weighted linear model to a table (:func:`contrastkit.stable.predict.fit`).
 
     Args:
-        weights: a file with a weight for each row. by: or the method that computes them; neither for equal weights.
-        components, seed: of ``by``, as in :func:`reweight`.
+        weights: file with a weight for each row. by: method to compute them instead; neither for equal weights.
+        components, seed: for ``by``, see :func:`reweight`.
 
     Raises:
-        UserError: the table has no label, both or neither of what excludes each other, or the fit is refused.
+        UserError: the table has no label, arguments exclude one another, or the model cannot be fitted.
     """
     y = labels(table)
     if weights is not None and by is not None:
@@ -146,9 +146,9 @@ def labels(table: Table) -> NDArray[Any]:
     """The label of each row, [n].
 
     Raises:
-        UserError: the table has none.
+        UserError: the table has no label.
     """
     if table.label is None:
-        reason = "some images have no label" if table.embedded else "the table does not say which column it is"
+        reason = "some images have none" if table.embedded else "the table does not say which column it is"
         raise UserError(f"no label, {reason}: name the column to predict with --label")
     return np.asarray(table.label)

@@ -1,7 +1,7 @@
-"""How far columns depend on one another, under weights of the rows.
+"""Statistical dependence between columns under row weights.
 
-Each feature stands beside random cosines of itself (random Fourier features; Rahimi & Recht 2007). Covariances of these
-see dependence of any form, where those of the features alone see only what is linear.
+Each feature is expanded by random cosines of itself (random Fourier features; Rahimi & Recht 2007). Their covariances
+capture dependence of any form; covariances of the features alone capture only linear dependence.
 """
 
 from typing import Any
@@ -13,25 +13,25 @@ from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats, as_weights, check_at_least, check_magnitude
 from contrastkit.tables.covariates import Covariates
 
-COSINES = 10  # of each feature
-LARGEST_ARRAY = 10**9  # numbers: 8 GB
-MEASURE_SEED = 10**6  # no method's own, or it would be judged on the cosines that it was fitted to
+COSINES = 10  # for each feature
+LARGEST_ARRAY = 10**9  # numbers, 8 GB
+MEASURE_SEED = 10**6  # differs from every method's seed: no method is evaluated on the cosines it was fitted to
 
 
 def dependence(X: Any, w: ArrayLike | None = None, *, cosines: int = COSINES) -> float:
-    """How far features depend on one another: sum over columns j, k of different features of Cov_w(z_j, z_k)^2.
+    """Dependence between features: the sum over columns j, k of different features of Cov_w(z_j, z_k)^2.
 
-    Each feature has as columns itself, standardised without weights, and ``cosines`` random cosines of itself
-    (:func:`fourier_features`); none leave the linear part. Chance adds about one over the effective sample size for
-    each pair, so that few rows never come to 0.
+    Each feature contributes itself, standardised without weights, and ``cosines`` random cosines of itself
+    (:func:`fourier_features`); with 0 cosines only the linear part remains. Chance adds about one over the effective
+    sample size for each pair, so the value does not reach 0 on few rows.
 
     Args:
-        X: [n, p], covariates, an array or a frame.
-        w: weights [n], not negative; None for equal ones.
-        cosines: of each feature.
+        X: covariates, an array or a frame, [n, p].
+        w: nonnegative weights [n]; None for equal weights.
+        cosines: number of cosines for each feature.
 
     Raises:
-        UserError: as :func:`standardise`, or the weights are not finite, negative, all zero, or of another number.
+        UserError: see :func:`standardise`; or the weights are not n, not finite, negative, or all zero.
     """
     check_at_least("cosines", cosines, 0)
     x, _ = standardise(X)
@@ -45,44 +45,44 @@ def measure(x: Floats, w: Floats, cosines: int = COSINES) -> float:
 
 
 def standardise(X: Any) -> tuple[Floats, tuple[str, ...]]:
-    """The features that vary, with mean 0 and variance 1, [n, p], and the names of those that do not.
+    """The features that vary, scaled to mean 0 and variance 1, [n, p], and the names of the constant ones.
 
     Raises:
-        UserError: the data are not numbers of moderate size, two features are copies, fewer than two vary, or there are
-            fewer than three rows.
+        UserError: the data are not numbers of moderate size, two features are copies of one another, fewer than two
+            vary, or there are fewer than three rows.
     """
     covariates = Covariates.of(X)
     x, names = covariates.x, covariates.names
     check_magnitude(x, names)
     if len(x) < 3:
-        raise UserError(f"{len(x)} rows: any two features of so few are copies of one another")
+        raise UserError(f"{len(x)} rows: with fewer than three, any two features are copies of one another")
     sd = x.std(0)
-    varies = sd > 1e-12 * np.abs(x).max(0)  # the standard deviation of a constant is rounding, not always 0
-    constant = tuple(name for name, does in zip(names, varies, strict=True) if not does)
+    varies = sd > 1e-12 * np.abs(x).max(0)  # the standard deviation of a constant may be rounding error
+    constant = tuple(name for name, variable in zip(names, varies, strict=True) if not variable)
     if (p := int(varies.sum())) < 2:
-        raise UserError(f"{p} features vary: decorrelation wants two")
+        raise UserError(f"{p} features vary: decorrelation needs at least two")
     x = (x[:, varies] - x[:, varies].mean(0)) / sd[varies]
     r = np.triu(np.abs(x.T @ x) / len(x), 1)
     if len(copies := np.argwhere(r > 1 - 1e-10)):
         j, k = (np.array(names)[varies][i] for i in copies[0])
-        raise UserError(f"{j} and {k} are copies of one another: no weights make them independent, leave one out")
+        raise UserError(f"{j} and {k} are copies of one another: no weights make them independent; leave one out")
     return x, constant
 
 
 def fourier_features(x: Floats, cosines: int, seed: int) -> tuple[Floats, Bools]:
-    """Each feature of x [n, p] beside ``cosines`` of sqrt(2) cos(omega x + b), omega ~ N(0, 1), b ~ U(0, 2 pi).
+    """Each feature of x [n, p] followed by ``cosines`` of sqrt(2) cos(omega x + b), omega ~ N(0, 1), b ~ U(0, 2 pi).
 
     Returns:
-        z [n, p (cosines + 1)], and bool [p (cosines + 1)] * 2: which pairs of its columns are of different features.
+        z [n, p (cosines + 1)], and bool [p (cosines + 1)] * 2: which pairs of its columns belong to different features.
 
     Raises:
-        UserError: that would not fit in memory.
+        UserError: the result would not fit in memory.
     """
     g, (n, p) = np.random.default_rng(seed), x.shape
     if max(n, p * (cosines + 1)) * p * (cosines + 1) > LARGEST_ARRAY:
         raise UserError(
-            f"{p:,} features with {cosines:,} cosines each, of {n:,} rows, are more than a memory holds: take fewer, "
-            "or principal components"
+            f"{p:,} features with {cosines:,} cosines each, of {n:,} rows, do not fit in memory: use fewer "
+            "of them, or principal components"
         )
     omega, b = g.normal(size=(p, cosines)), g.uniform(0, 2 * np.pi, size=(p, cosines))
     z = np.concatenate([x[:, :, None], np.sqrt(2) * np.cos(x[:, :, None] * omega + b)], axis=2).reshape(n, -1)
@@ -97,6 +97,6 @@ def weighted_covariance(z: Floats, w: Floats) -> tuple[Floats, Floats]:
 
 
 def covariance_gradient(z: Floats, S: Floats, m: Floats) -> Floats:
-    """The gradient [n] with respect to w of sum_jk S_jk Cov_jk, S [k, k] symmetric and m as
-    :func:`weighted_covariance` gives it."""
+    """The gradient [n] with respect to w of sum_jk S_jk Cov_jk, for symmetric S [k, k] and m from
+    :func:`weighted_covariance`."""
     return np.einsum("ij,ij->i", z @ S, z - 2 * m)

@@ -1,4 +1,4 @@
-"""The .npz that ``contrastkit embed`` writes, and the principal components of its features."""
+"""The .npz files of ``contrastkit embed``, and principal components of their features."""
 
 import zlib
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ UNREADABLE = (OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFi
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Features of n images, and what is known of each.
+    """Features of n images and their metadata.
 
     Attributes:
-        features: [n, p], as the encoder gave them.
-        labels: [n], by name where the classes have names; None where images lack them.
-        columns: every other array [n] by its name, ``split`` for one.
+        features: the output of the encoder, [n, p].
+        labels: [n], class names if the classes have names; None if any image lacks a label.
+        columns: every other array [n] by name, such as ``split``.
     """
 
     features: NDArray[Any]
@@ -31,23 +31,21 @@ class Embeddings:
 
 
 def read_embeddings(path: Path) -> Embeddings:
-    """Read what ``contrastkit embed`` wrote.
+    """Read a file written by ``contrastkit embed``.
 
     Raises:
-        UserError: there is no such file, or it is something else.
+        UserError: there is no such file, or it was not written by ``contrastkit embed``.
     """
     if not path.is_file():
-        raise UserError(f"{path} is no file")
+        raise UserError(f"no such file: {path}")
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except UNREADABLE as error:
-        raise UserError(
-            f"{path} cannot be read, and holds no features that 'contrastkit embed' wrote: {error}"
-        ) from error
+        raise UserError(f"cannot read {path} as a file written by 'contrastkit embed': {error}") from error
     features, labels, classes = (arrays.pop(key, np.empty(0)) for key in ("features", "labels", "classes"))
     if features.ndim != 2 or 0 in features.shape or features.dtype.kind not in "biuf":
-        raise UserError(f"{path} has no array 'features' of rows and columns: 'contrastkit embed' writes one")
+        raise UserError(f"{path} has no two-dimensional array 'features': give a file written by 'contrastkit embed'")
     n = len(features)
     columns = {key: values for key, values in arrays.items() if values.shape == (n,)}
     if labels.shape != (n,) or (labels.dtype.kind in "iu" and (labels < 0).any()):  # -1: an image without a label
@@ -59,15 +57,14 @@ def read_embeddings(path: Path) -> Embeddings:
 def principal_components(
     x: Floats, components: int, *, solver: Literal["covariance_eigh", "auto"] = "covariance_eigh"
 ) -> Floats:
-    """The first principal components of x [n, p], float64 [n, k]: as many as asked for, less those of nothing but
-    rounding.
+    """The first principal components of x [n, p], float64 [n, k], without components that are only rounding error.
 
     Args:
-        components: from 1 to the smaller of n and p.
-        solver: scikit-learn's; ``auto`` takes a randomised one where x is wide.
+        components: from 1 to min(n, p).
+        solver: of scikit-learn; ``auto`` uses a randomised one where x is wide.
     """
-    from sklearn.decomposition import PCA  # takes a while
+    from sklearn.decomposition import PCA  # slow to import
 
     pca = PCA(components, svd_solver=solver, random_state=0).fit(x)
     real = pca.explained_variance_ > 1e-12 * pca.explained_variance_[0]
-    return np.ascontiguousarray(pca.transform(x)[:, real])  # row by row: the layout decides how sums round
+    return np.ascontiguousarray(pca.transform(x)[:, real])  # row-major: the memory layout affects how sums round

@@ -1,4 +1,4 @@
-"""Tables from files."""
+"""Reading tables from files."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,39 +12,39 @@ def read_table(path: Path, *, names: Iterable[str] = ()) -> Any:
     """The pandas frame of a .csv or .parquet file.
 
     Args:
-        names: what else could have stood in the place of the path, to suggest where there is no such file.
+        names: alternatives to a path, suggested if there is no such file.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
     """
-    import pandas as pd  # takes a while
+    import pandas as pd  # slow to import
 
     if not path.is_file():
-        raise UserError(f"{path} is no file{suggest(str(path), names)}")
+        raise UserError(f"no such file: {path}{suggest(str(path), names)}")
     if path.suffix not in (".csv", ".parquet"):
-        raise UserError(f"{path} is neither .csv nor .parquet")
+        raise UserError(f"cannot read {path}: give a .csv or .parquet file")
     try:
         return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except ImportError as error:
-        raise UserError(f"{path}: reading .parquet takes pyarrow: pip install pyarrow") from error
+        raise UserError(f"{path}: reading .parquet files needs pyarrow: pip install pyarrow") from error
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"cannot read {path}: {error}") from error
 
 
-def check_columns(frame: Any, source: str, asked: Sequence[str], roles: str) -> None:
-    """Refuse columns that a frame lacks, or that are asked for twice.
+def check_columns(frame: Any, source: str, names: Sequence[str], roles: str) -> None:
+    """Check that a frame has these columns and that none is used twice.
 
     Args:
-        source: the name of the table.
-        roles: what the columns are asked for as: ``label, environment and features``.
+        source: name of the table.
+        roles: what the columns are used as, such as ``label, environment and features``.
     """
     known = [str(column) for column in frame.columns]
-    for name in asked:
+    for name in names:
         if name not in frame.columns:
-            some = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-            raise UserError(f"{source} has no column '{name}'{suggest(name, known)} (it has {some})")
-        if asked.count(name) > 1:
-            raise UserError(f"'{name}' is asked for twice: {roles} are different columns")
+            listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+            raise UserError(f"{source} has no column '{name}'{suggest(name, known)} (it has {listed})")
+        if names.count(name) > 1:
+            raise UserError(f"'{name}' is used twice: {roles} must be different columns")
 
 
 def read_weights(path: Path, n: int) -> Floats:
@@ -57,5 +57,5 @@ def read_weights(path: Path, n: int) -> Floats:
     check_columns(frame, path.name, ["weight"], "columns")
     weights = as_numbers(frame[["weight"]].to_numpy(), ("weight",))[:, 0]
     if len(weights) != n:
-        raise UserError(f"{path} has {len(weights):,} weights for {n:,} rows: compute the weights of the same rows")
+        raise UserError(f"{path} has {len(weights):,} weights for {n:,} rows: compute weights for the same rows")
     return weights

@@ -12,7 +12,7 @@ def world(n: int = 60, p: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarra
 
 
 def varied(n: int = 200, p: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Confounded by the first column, on which the effect depends too: 2 + x0."""
+    """Confounded by the first column, on which the effect also depends: 2 + x0."""
     g = np.random.default_rng(seed)
     x = g.normal(size=(n, p))
     t = g.uniform(size=n) < 1 / (1 + np.exp(-0.8 * x[:, 0] + 0.5))

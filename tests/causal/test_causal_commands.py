@@ -26,9 +26,9 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["causal", "balance", *given, "--by=none"]) == 1
     capsys.readouterr()
     for bad, says in (
-        (["--data=none.csv"], "none.csv is no file"),
+        (["--data=none.csv"], "no such file: none.csv"),
         (["--treatment=tt"], "has no column 'tt', did you mean 't'?"),
-        (["--covariates=a,t"], "'t' is asked for twice"),
+        (["--covariates=a,t"], "'t' is used twice"),
         (["--covariates=,"], "no covariates"),
     ):
         assert main(["causal", "balance", *given, *bad]) == 2
@@ -71,8 +71,8 @@ def test_scores_weights_and_pairs_are_written(tmp_path: Path, capsys: pytest.Cap
     assert "not one of the covariates" in capsys.readouterr().err
 
     assert main(["causal", "match", *given, f"--out={out}", "--metric=coarsened", "--bins=4"]) == 0
-    held = pd.read_csv(out)
-    assert (held.weight > 0).sum() == (held.stratum >= 0).sum() and "strata by 4 bins" in capsys.readouterr().out
+    strata = pd.read_csv(out)
+    assert (strata.weight > 0).sum() == (strata.stratum >= 0).sum() and "strata by 4 bins" in capsys.readouterr().out
     assert main(["causal", "match", *given, f"--out={out}", "--metric=coarsened", "--bins=four"]) == 2
     assert "--bins four: give a number of bins" in capsys.readouterr().err
 
@@ -97,8 +97,8 @@ def test_every_kind_of_weight_is_written_and_its_balance_shown(
     assert main(["causal", "balance", *given, "--by=coarsened"]) in (0, 1)
     capsys.readouterr()
     for bad, says in (
-        (["--by=dcb"], "no outcome: name its column with --outcome"),
-        (["--by=arb", "--estimand=ATE"], "ask for the ATT or the ATC"),
+        (["--by=dcb"], "no outcome: name the column with --outcome"),
+        (["--by=arb", "--estimand=ATE"], "choose ATT or ATC"),
         (["--by=ipw", "--trim=much"], "--trim much: give a number"),
         ([f"--weights={data}"], "has no column 'weight'"),
     ):
@@ -117,11 +117,11 @@ def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
         (good.assign(b=np.where(good.a > 1, np.nan, good.b)), "b: "),
         (good.assign(b=np.where(good.a > 1, np.inf, good.b)), "b: "),
         (good.assign(b=1.0), "b is the same in all rows"),
-        (good.assign(b=2 * good.a), "b says the same as a"),
+        (good.assign(b=2 * good.a), "b is equivalent to a"),
         (good.assign(b=good.t + 0.001 * good.a), "perfect separation"),
         (good.assign(t=1), "no untreated units"),
-        (good.assign(t=good.t + 1), "the treatment is 0 or 1, not 1, 2"),
-        (good.assign(t=np.where(good.t == 1, "yes", "no")), "the treatment holds something else than numbers"),
+        (good.assign(t=good.t + 1), "the treatment must be 0 or 1, not 1, 2"),
+        (good.assign(t=np.where(good.t == 1, "yes", "no")), "the treatment contains values that are not numbers"),
         (good.assign(b=[f"unit {i}" for i in range(40)]), "perfect separation"),
         (good[:0], "not a frame of shape (0, 2)"),
     ):
@@ -132,7 +132,7 @@ def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     good.assign(y=["much"] * 40).to_csv(path, index=False)
     given = ["causal", "estimate", f"--data={path}", "--covariates=a,b"]
     assert main([*given, "--treatment=t", "--outcome=y"]) == 2
-    assert "the outcome holds something else than numbers" in capsys.readouterr().err
+    assert "the outcome contains values that are not numbers" in capsys.readouterr().err
     assert main([*given, "--treatment=t"]) == 2 and "with --outcome" in capsys.readouterr().err
     assert main([*given, "--outcome=y"]) == 2 and "with --treatment" in capsys.readouterr().err
 
@@ -151,11 +151,11 @@ def test_parquet_reads_as_csv_does(tmp_path: Path, capsys: pytest.CaptureFixture
     assert printed[0] == printed[1]
     (tmp_path / "table.parquet").write_bytes(b"no")
     assert main(["causal", "balance", *given]) == 2
-    assert "cannot be read" in capsys.readouterr().err
+    assert "cannot read" in capsys.readouterr().err
 
 
 def test_features_of_images_are_covariates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What decides on treatment and outcome is seen in the features alone: adjusting for them finds the effect."""
+    """Only the features reveal the confounder: adjusting for them recovers the effect."""
     g = np.random.default_rng(0)
     hidden = g.normal(size=(2000, 2))
     z = hidden @ g.normal(size=(2, 30)) + 0.01 * g.normal(size=(2000, 30))
@@ -164,11 +164,13 @@ def test_features_of_images_are_covariates(tmp_path: Path, capsys: pytest.Captur
     np.savez(tmp_path / "images.npz", features=z.astype(np.float32), labels=np.zeros(2000, np.int64))
     table = tmp_path / "table.csv"
     pd.DataFrame({"t": t, "y": y, "age": g.normal(size=2000)}).to_csv(table, index=False)
-    found = read(str(table), treatment="t", outcome="y", covariates=["age", str(tmp_path / "images.npz")], components=2)
-    assert found.X.names == ("age", "images.0", "images.1")
+    result = read(
+        str(table), treatment="t", outcome="y", covariates=["age", str(tmp_path / "images.npz")], components=2
+    )
+    assert result.X.names == ("age", "images.0", "images.1")
     U, S, _ = np.linalg.svd(z - z.mean(0), full_matrices=False)
     for j in range(2):
-        assert np.abs(found.X.x[:, 1 + j]) == pytest.approx(np.abs(U[:, j] * S[j]), rel=1e-3, abs=1e-3)
+        assert np.abs(result.X.x[:, 1 + j]) == pytest.approx(np.abs(U[:, j] * S[j]), rel=1e-3, abs=1e-3)
     report = tmp_path / "r.json"
     assert (
         main(
@@ -181,11 +183,11 @@ def test_features_of_images_are_covariates(tmp_path: Path, capsys: pytest.Captur
     assert abs(rows["naive"]["effect"] - 2) > 1.5 and abs(rows["aipw"]["effect"] - 2) < 0.2
     capsys.readouterr()
     given = ["causal", "propensity", f"--data={table}", "--treatment=t", f"--covariates={tmp_path / 'images.npz'}"]
-    assert main([*given, "--components=31"]) == 2 and "ask for fewer --components" in capsys.readouterr().err
+    assert main([*given, "--components=31"]) == 2 and "use fewer than" in capsys.readouterr().err
     pd.read_csv(table)[:10].to_csv(table, index=False)
-    assert main(given) == 2 and "they must be of the same units" in capsys.readouterr().err
+    assert main(given) == 2 and "use the same units" in capsys.readouterr().err
     (tmp_path / "images.npz").write_bytes(b"no")
-    assert main(given) == 2 and "holds no features" in capsys.readouterr().err
+    assert main(given) == 2 and "a file written by 'contrastkit embed'" in capsys.readouterr().err
 
 
 def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,14 +211,14 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Cap
         (["match", *given, out, "--metric=coarsened", "--ratio=3"], "do not apply to coarsened strata"),
         (["match", *given, out, "--bins=4"], "--bins applies to --metric coarsened only"),
         (["match", *given, out, "--metric=coarsened", "--bins=100000000000"], "100000000000 bins for 60 rows"),
-        (["weight", *given, out, "--trim=0.2"], "trimming and scaling are for --by ipw"),
-        (["weight", *given, out, "--by=overlap", "--estimand=ATC"], "their own population"),
+        (["weight", *given, out, "--trim=0.2"], "--trim and --scale apply to --by ipw"),
+        (["weight", *given, out, "--by=overlap", "--estimand=ATC"], "their own target population"),
         (["propensity", *given, "--folds=1"], "1 folds"),
-        (["balance", *given, f"--weights={tmp_path / 'w.csv'}"], "weight holds something else than numbers"),
-        (["balance", *given, f"--covariates={tmp_path / 'not.npz'}"], "holds no features"),
-        (["balance", *given, f"--covariates={tmp_path / 'array.npz'}"], "holds no features"),
-        (["graph", str(tmp_path / "bad.dot"), "--treatment=t", "--outcome=y"], "is no text"),
-        (["estimate", *given, "--outcome=y", f"--data={tmp_path / 'large.csv'}"], "beyond 1e150"),
+        (["balance", *given, f"--weights={tmp_path / 'w.csv'}"], "weight contains values that are not numbers"),
+        (["balance", *given, f"--covariates={tmp_path / 'not.npz'}"], "a file written by 'contrastkit embed'"),
+        (["balance", *given, f"--covariates={tmp_path / 'array.npz'}"], "a file written by 'contrastkit embed'"),
+        (["graph", str(tmp_path / "bad.dot"), "--treatment=t", "--outcome=y"], "it is not text"),
+        (["estimate", *given, "--outcome=y", f"--data={tmp_path / 'large.csv'}"], "exceeds 1e150"),
     ):
         assert main(["causal", *command]) == 2, command
         error = capsys.readouterr().err

@@ -12,7 +12,7 @@ from tests.causal.simulated import world
 def test_coarsened_strata_are_those_of_a_loop(estimand: str) -> None:
     x, t, _ = world(300, 2)
     x = np.column_stack([x, np.arange(300) % 2])
-    found = CoarsenedExact(estimand, bins=4).fit(x, t)  # type: ignore[arg-type]
+    result = CoarsenedExact(estimand, bins=4).fit(x, t)  # type: ignore[arg-type]
     strata: dict[tuple[int, ...], list[int]] = {}
     for i in range(300):
         width = [(x[:, j].max() - x[:, j].min()) / 4 for j in range(2)]
@@ -26,15 +26,15 @@ def test_coarsened_strata_are_those_of_a_loop(estimand: str) -> None:
         if treated and others:
             for arm in (treated, others):
                 expected[arm] = len(goal) / len(arm)
-            assert len(set(found.strata_[rows])) == 1
-            numbers.add(found.strata_[rows[0]])
+            assert len(set(result.strata_[rows])) == 1
+            numbers.add(result.strata_[rows[0]])
         else:
             dropped += goal
-            assert set(found.strata_[rows]) == {-1}
-    assert dropped and found.dropped_.tolist() == sorted(dropped) and found.estimand_ == f"{estimand} of the matched"
+            assert set(result.strata_[rows]) == {-1}
+    assert dropped and result.dropped_.tolist() == sorted(dropped) and result.estimand_ == f"{estimand} of the matched"
     assert numbers == set(range(len(numbers)))
-    for arm in (0, 1):
-        assert found.weights_[t == arm] == pytest.approx(expected[t == arm] / expected[t == arm].mean())
+    for mask in (t == 0, t == 1):
+        assert result.weights_[mask] == pytest.approx(expected[mask] / expected[mask].mean())
     assert CoarsenedExact(bins=1).fit(x[:, :2], t).weights_ == pytest.approx(np.ones(300))
-    with pytest.raises(UserError, match="no stratum has both arms"):
+    with pytest.raises(UserError, match="no stratum has units of both arms"):
         CoarsenedExact(bins=1000).fit(np.arange(300.0), np.arange(300) % 2)

@@ -1,4 +1,4 @@
-"""What holds for every estimator."""
+"""Properties of every estimator."""
 
 import pandas as pd
 import pytest
@@ -36,8 +36,10 @@ def test_every_estimator_finds_a_constant_effect_and_the_naive_one_does_not() ->
 def test_the_table_of_all_has_the_bias_corrected_match() -> None:
     x, t, y = varied()
     row = next(row for row in compare(x, t, y) if row.name == "matching")
-    found = Matched(Matching(metric="scaled")).fit(x, t, y)
-    assert row.effect == found.effect_ != Matched(Matching(metric="scaled"), bias_correction=False).fit(x, t, y).effect_
+    result = Matched(Matching(metric="scaled")).fit(x, t, y)
+    assert (
+        row.effect == result.effect_ != Matched(Matching(metric="scaled"), bias_correction=False).fit(x, t, y).effect_
+    )
 
 
 @pytest.mark.parametrize("name", ["ols", "oaxaca", "matching", "strata", "ipw", "entropy", "arb", "dcb", "aipw"])

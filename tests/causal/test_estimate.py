@@ -1,7 +1,7 @@
 """Estimators against their formulas, unit by unit."""
 
 import math
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -43,8 +43,8 @@ def test_strata_are_means_of_differences_in_fifths_of_the_score(estimand: str) -
         share = sum(goal[i] for i in rows) / goal.sum()
         effect += share * (one.mean() - other.mean())
         variance += share**2 * (one.var(ddof=1) / len(one) + other.var(ddof=1) / len(other))
-    found = Stratified(estimand).fit(x, t, y)  # type: ignore[arg-type]
-    assert (found.effect_, found.se_) == (pytest.approx(effect), pytest.approx(math.sqrt(variance)))
+    result = Stratified(estimand).fit(x, t, y)  # type: ignore[arg-type]
+    assert (result.effect_, result.se_) == (pytest.approx(effect), pytest.approx(math.sqrt(variance)))
 
 
 def test_aipw_of_the_treated_has_the_error_of_its_influence_function() -> None:
@@ -61,29 +61,29 @@ def test_aipw_of_the_treated_has_the_error_of_its_influence_function() -> None:
             psi.append((y[i] - m0[i] - effect - would) / t.mean())
         else:
             psi.append(-w[i] * (y[i] - m0[i] - would) * 200 / w[~t].sum())
-    found = AIPW(folds=0).fit(x, t, y)
-    assert (found.effect_, found.se_) == (pytest.approx(effect), pytest.approx(np.std(psi, ddof=1) / math.sqrt(200)))
+    result = AIPW(folds=0).fit(x, t, y)
+    assert (result.effect_, result.se_) == (pytest.approx(effect), pytest.approx(np.std(psi, ddof=1) / math.sqrt(200)))
 
 
 @pytest.mark.parametrize("estimand", ["ATT", "ATE"])
 def test_the_balanced_error_is_what_each_unit_moves_the_estimate_by(estimand: str) -> None:
     x, t, y = varied()
-    found = Weighted(EntropyBalancing(estimand), error="balanced").fit(x, t, y)  # type: ignore[arg-type]
-    assert found.weights_ is not None
+    result = Weighted(EntropyBalancing(estimand), error="balanced").fit(x, t, y)  # type: ignore[arg-type]
+    assert result.weights_ is not None
     goal = t if estimand == "ATT" else np.ones(200, bool)
     A, total = np.column_stack([np.ones(200), x]), 0.0
     fits, stretch = {}, {}
     for arm in (True, False):
         rows = t == arm
-        W = np.diag(found.weights_[rows])
+        W = np.diag(result.weights_[rows])
         fits[arm] = A @ np.linalg.solve(A[rows].T @ W @ A[rows], A[rows].T @ W @ y[rows])
-        kept = found.weights_[rows].sum() ** 2 / (found.weights_[rows] ** 2).sum()
-        stretch[arm] = math.sqrt(kept / (kept - 4))
+        ess = result.weights_[rows].sum() ** 2 / (result.weights_[rows] ** 2).sum()
+        stretch[arm] = math.sqrt(ess / (ess - 4))
     for i in range(200):
-        move = goal[i] * (fits[True][i] - fits[False][i] - found.effect_) / goal.sum()
-        own = found.weights_[i] / found.weights_[t == t[i]].sum() * (y[i] - fits[bool(t[i])][i]) * stretch[bool(t[i])]
+        move = goal[i] * (fits[True][i] - fits[False][i] - result.effect_) / goal.sum()
+        own = result.weights_[i] / result.weights_[t == t[i]].sum() * (y[i] - fits[bool(t[i])][i]) * stretch[bool(t[i])]
         total += (move + (own if t[i] else -own)) ** 2
-    assert found.se_ == pytest.approx(math.sqrt(total))
+    assert result.se_ == pytest.approx(math.sqrt(total))
 
 
 def test_oaxaca_has_the_spread_of_the_differences_and_of_the_prediction() -> None:
@@ -96,12 +96,12 @@ def test_oaxaca_has_the_spread_of_the_differences_and_of_the_prediction() -> Non
     n = (~t).sum()
     mean = A[t].mean(0)
     variance = np.var(gain, ddof=1) / t.sum() + mean @ inverse @ meat @ inverse @ mean * n / (n - 4)
-    found = OaxacaBlinder().fit(x, t, y)
-    assert (found.effect_, found.se_) == (pytest.approx(np.mean(gain)), pytest.approx(math.sqrt(variance)))
+    result = OaxacaBlinder().fit(x, t, y)
+    assert (result.effect_, result.se_) == (pytest.approx(np.mean(gain)), pytest.approx(math.sqrt(variance)))
 
 
 def test_the_ate_by_matching_has_the_standard_error_of_abadie_and_imbens() -> None:
-    """Their 2006 Theorem 7 as R's Matching has it: every unit is matched, those that serve are in the mean twice."""
+    """Theorem 7 of 2006 as implemented in R's Matching: every unit is matched, and partners enter the mean twice."""
     x, t, y = world(40, 2)
     e = Matched(Matching("ATE", metric="euclidean"), bias_correction=False).fit(x, t, y)
     partner = {}
@@ -177,7 +177,7 @@ def test_aipw_is_right_if_either_model_is(estimand: str) -> None:
     assert abs(both.effect_ - 2) < 4 * both.se_ < abs(neither.effect_ - 2)
 
     class Wrong(Propensity):
-        """Knows of no confounder."""
+        """Ignores all confounders."""
 
         def learn(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
             return super().learn(x[:, 1:2], t)
@@ -192,7 +192,7 @@ def test_aipw_is_right_if_either_model_is(estimand: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("estimand", ["ATE", "ATT"])
 def test_intervals_cover(estimand: Literal["ATE", "ATT"]) -> None:
-    """500 draws: the share of 95 % intervals that hold the truth is within three standard deviations of 95 %."""
+    """500 draws: the share of 95 % intervals that cover the truth is within three standard deviations of 95 %."""
     tries: dict[str, Estimator] = {
         "aipw": AIPW(estimand),
         "entropy": Weighted(EntropyBalancing(estimand)),
@@ -213,15 +213,15 @@ def test_intervals_cover(estimand: Literal["ATE", "ATT"]) -> None:
     [
         (np.array([[1.0], [np.nan], [2.0]]), [0, 1, 1], [1, 2, 3], "1 of 3 values are missing"),
         (np.array([[1.0], [np.inf], [2.0]]), [0, 1, 1], [1, 2, 3], "1 of 3 values are infinite"),
-        (np.array([["a"], ["b"], ["c"]]), [0, 1, 1], [1, 2, 3], "something else than numbers"),
+        (np.array([["a"], ["b"], ["c"]]), [0, 1, 1], [1, 2, 3], "values that are not numbers"),
         (np.ones((3, 1)), [1, 1, 1], [1, 2, 3], "no untreated units"),
-        (np.ones((3, 1)), [0, 1, 2], [1, 2, 3], "the treatment is 0 or 1, not 0, 1, 2"),
-        (np.ones((3, 1)), ["no", "yes", "no"], [1, 2, 3], "the treatment holds something else than numbers"),
+        (np.ones((3, 1)), [0, 1, 2], [1, 2, 3], "the treatment must be 0 or 1, not 0, 1, 2"),
+        (np.ones((3, 1)), ["no", "yes", "no"], [1, 2, 3], "the treatment contains values that are not numbers"),
         (np.ones((3, 1)), [0, 1], [1, 2, 3], "2 treatments for 3 rows"),
         (np.ones((3, 1)), [0, 1, 1], [1, 2, np.nan], "the outcome: 1 of 3 values are missing"),
         (np.ones((3, 0)), [0, 1, 1], [1, 2, 3], "rows and columns"),
-        (np.array([[0.0], [1], [1], [0]]), [0, 1, 1, 0], [1, 2, 3, 4], "follows from the treatment"),
-        (np.eye(4), [0, 1, 1, 0], [1, 2, 3, 4], "4 rows cannot tell 4 coefficients"),
+        (np.array([[0.0], [1], [1], [0]]), [0, 1, 1, 0], [1, 2, 3, 4], "the effect is not identified"),
+        (np.eye(4), [0, 1, 1, 0], [1, 2, 3, 4], "4 rows cannot identify 4 coefficients"),
     ],
 )
 def test_bad_data_are_refused_in_one_line(X: np.ndarray, T: list[int], Y: list[float], says: str) -> None:
@@ -232,33 +232,35 @@ def test_bad_data_are_refused_in_one_line(X: np.ndarray, T: list[int], Y: list[f
 
 def test_what_is_asked_of_an_estimator_is_checked() -> None:
     x, t, y = varied(40)
-    for made, says in (
-        (EntropyBalancing("ATO"), "ATO is not among the estimands"),
-        (InverseProbability("all"), "all is not among"),
+    weightings: tuple[tuple[Any, str], ...] = (
+        (EntropyBalancing(cast(Any, "ATO")), "unknown estimand ATO"),
+        (InverseProbability(cast(Any, "all")), "unknown estimand all"),
         (ApproximateBalancing(zeta=1), "zeta between 0 and 1"),
-        (EntropyBalancing(moments=3), "moments are 1"),
+        (EntropyBalancing(moments=cast(Any, 3)), "moments must be 1"),
         (CoarsenedExact(bins=0), "0 bins"),
-        (CoarsenedExact("ATO"), "ATO is not among"),
-        (Matching("ATO"), "ATO is not among"),
+        (CoarsenedExact(cast(Any, "ATO")), "unknown estimand ATO"),
+        (Matching(cast(Any, "ATO")), "unknown estimand ATO"),
         (Propensity(folds=1), "1 folds"),
-    ):
+    )
+    for weighting, says in weightings:
         with pytest.raises(UserError, match=says):
-            made.fit(x, t)  # type: ignore[attr-defined]
-    for estimator, says in (
+            weighting.fit(x, t)
+    estimators: tuple[tuple[Estimator, str], ...] = (
         (Stratified(strata=0), "0 strata"),
         (AIPW(folds=1), "two folds or more"),
         (ResidualBalancing(folds=1), "two folds or more"),
-        (OaxacaBlinder("ATE"), "ATE is not among"),  # type: ignore[arg-type]
-    ):
+        (OaxacaBlinder(cast(Any, "ATE")), "unknown estimand ATE"),
+    )
+    for estimator, says in estimators:
         with pytest.raises(UserError, match=says):
-            estimator.fit(x, t, y)  # type: ignore[attr-defined]
+            estimator.fit(x, t, y)
     with pytest.raises(UserError, match="an arm of one unit"):
         Weighted().fit(x, np.arange(40) == 3, y)
     with pytest.raises(UserError, match="the same for all"):
         Weighted().fit(x, t, np.ones(40))
-    with pytest.raises(UserError, match="without an error"):
+    with pytest.raises(UserError, match="without error"):
         DifferentiatedConfounderBalancing().fit(x, t, 2.0 * t + x[:, 0])
-    with pytest.raises(UserError, match="partners cannot tell"):
+    with pytest.raises(UserError, match="partners cannot identify"):
         Matched(Matching(metric="euclidean")).fit(np.random.default_rng(0).normal(size=(8, 6)), np.arange(8) < 4, y[:8])
     ones = np.repeat([0.0, 1.0], 10_000)
     with pytest.raises(UserError, match="equally near: match without ties"):

@@ -33,10 +33,10 @@ def test_the_textbooks_graphs(
     text: str, hidden: str, backdoor: list[tuple[str, ...]], frontdoor: list[tuple[str, ...]], instruments: list[str],
     never: list[str], colliders: list[str],
 ) -> None:  # fmt: skip
-    found = identify(parse(text), "t", "y", unobserved=[name for name in hidden.split(",") if name])
-    assert found.backdoor_sets == backdoor
-    assert found.frontdoor_sets == frontdoor
-    assert found.instruments == instruments and found.never == never and found.colliders == colliders
+    result = identify(parse(text), "t", "y", unobserved=[name for name in hidden.split(",") if name])
+    assert result.backdoor_sets == backdoor
+    assert result.frontdoor_sets == frontdoor
+    assert result.instruments == instruments and result.never == never and result.colliders == colliders
 
 
 def blocked(graph: nx.DiGraph, path: tuple[str, ...], Z: set[str]) -> bool:
@@ -75,14 +75,14 @@ def test_minimal_back_door_sets_of_random_graphs() -> None:
 
 
 def test_paths_are_told_with_their_arrows() -> None:
-    found = identify(parse("z -> t, z -> y\nt -> y; w -> t; w -> c; y -> c"), "t", "y")
-    assert found.causal == ["t -> y"]
-    assert set(found.backdoor) == {"t <- z -> y", "t <- w -> c <- y"} and found.open_ == ["t <- z -> y"]
+    result = identify(parse("z -> t, z -> y\nt -> y; w -> t; w -> c; y -> c"), "t", "y")
+    assert result.causal == ["t -> y"]
+    assert set(result.backdoor) == {"t <- z -> y", "t <- w -> c <- y"} and result.open_ == ["t <- z -> y"]
 
 
 def test_a_back_door_through_a_chain_is_open() -> None:
-    found = identify(parse("b -> a -> t; b -> y; t -> y"), "t", "y")
-    assert found.backdoor == found.open_ == ["t <- a <- b -> y"]
+    result = identify(parse("b -> a -> t; b -> y; t -> y"), "t", "y")
+    assert result.backdoor == result.open_ == ["t <- a <- b -> y"]
 
 
 def test_graphs_come_from_files_too(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_graphs_come_from_files_too(tmp_path: Path) -> None:
     assert set(read(str(tmp_path / "g.gml")).edges) == edges
     (tmp_path / "bad.gml").write_text("no graph")
     for source, says in (
-        (str(tmp_path / "none.dot"), "is no file"),
-        (str(tmp_path / "bad.gml"), "cannot be read"),
-        ("a -> b; b -> a", "goes in a circle"),
-        ("a => b", "is no edge"),
+        (str(tmp_path / "none.dot"), "no such file"),
+        (str(tmp_path / "bad.gml"), "cannot read"),
+        ("a -> b; b -> a", "is a cycle"),
+        ("a => b", "is not an edge"),
     ):
         with pytest.raises(UserError, match=says):
             read(source)
@@ -115,7 +115,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
 
 
 def test_dowhy_says_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where it is installed; else that it is not."""
+    """Its output if it is installed, otherwise an error that says so."""
     given = ["causal", "graph", "u -> t; u -> y; t -> m -> y", "--treatment=t", "--outcome=y", "--unobserved=u"]
     if find_spec("dowhy") is None:
         assert main([*given, "--dowhy"]) == 2
@@ -126,20 +126,20 @@ def test_dowhy_says_its_own(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_collider_is_named_beside_an_open_back_door_too() -> None:
-    found = identify(parse("z -> t; z -> y; u -> t; u -> m; v -> m; v -> y; t -> y"), "t", "y", unobserved=["u", "v"])
-    assert found.backdoor_sets == [("z",)] and found.colliders == ["m"]
+    result = identify(parse("z -> t; z -> y; u -> t; u -> m; v -> m; v -> y; t -> y"), "t", "y", unobserved=["u", "v"])
+    assert result.backdoor_sets == [("z",)] and result.colliders == ["m"]
 
 
 @pytest.mark.parametrize("k", [12, 30])
 def test_many_variables_take_no_longer(k: int) -> None:
-    """All subsets of thirty are more than could be tried: this test would not end."""
+    """Trying all subsets of thirty variables would never finish."""
     text = "; ".join(f"z{i} -> t; z{i} -> y" for i in range(k)) + "; t -> y"
     assert identify(parse(text), "t", "y").backdoor_sets == [tuple(sorted(f"z{i}" for i in range(k)))]
     assert identify(parse(text + "; u -> t; u -> y"), "t", "y", unobserved=["u"]).backdoor_sets == []
     names = [f"v{i}" for i in range(k)]
     whole = nx.DiGraph([(a, b) for i, a in enumerate(names) for b in names[i + 1 :]])
-    found = identify(whole, names[k // 2], names[-1])
-    assert len(found.causal) == min(100, 2 ** (k - 2 - k // 2)) and len(found.backdoor) == 100
+    result = identify(whole, names[k // 2], names[-1])
+    assert len(result.causal) == min(100, 2 ** (k - 2 - k // 2)) and len(result.backdoor) == 100
 
 
 def test_how_a_dot_file_is_drawn_is_left_out() -> None:

@@ -54,9 +54,9 @@ def test_the_figures_of_dehejia_and_wahbas_sample_with_cps_controls() -> None:
         (AIPW(folds=0), 1488.88, None),
     ]
     for estimator, effect, se in figures:
-        done = estimator.fit(study.X, study.T, study.Y)
-        assert round(done.effect_, 2) == effect, estimator
-        assert se is None or round(done.se_, 2) == se, estimator
+        estimate = estimator.fit(study.X, study.T, study.Y)
+        assert round(estimate.effect_, 2) == effect, estimator
+        assert se is None or round(estimate.se_, 2) == se, estimator
 
 
 MATCHIT = DATA / "causal" / "lalonde" / "nsw_treated_psid_controls_matchit.csv"
@@ -67,7 +67,7 @@ def test_matchits_balance_on_its_lalonde() -> None:
     """MatchIt's README: Mahalanobis 1:1 with replacement, SMDs before and after."""
     frame = pd.read_csv(MATCHIT)
     X = frame[["age", "educ", "race", "married", "nodegree", "re74", "re75"]]
-    found = balance_table(X, frame.treat, Matching(metric="mahalanobis", ties=False).fit(X, frame.treat).weights_)
+    result = balance_table(X, frame.treat, Matching(metric="mahalanobis", ties=False).fit(X, frame.treat).weights_)
     published = {
         "age": (-0.3094, 0.0385),
         "educ": (0.0550, -0.0403),
@@ -79,8 +79,8 @@ def test_matchits_balance_on_its_lalonde() -> None:
         "re74": (-0.7211, 0.0628),
         "re75": (-0.2903, 0.1380),
     }
-    assert found.names == tuple(published)
+    assert result.names == tuple(published)
     regression = Regression().fit(X, frame.treat, frame.re78)
     assert round(regression.effect_, 2) == 1548.24
     assert round(Weighted(EntropyBalancing()).fit(X, frame.treat, frame.re78).effect_, 2) == 1273.26
-    assert found.smd.round(4) == pytest.approx(np.array(list(published.values())), abs=1e-9)
+    assert result.smd.round(4) == pytest.approx(np.array(list(published.values())), abs=1e-9)

@@ -2,12 +2,14 @@
 
 import math
 from itertools import permutations
+from typing import get_args
 
 import numpy as np
 import pytest
 from scipy.stats import rankdata
 
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.names import Order
 from contrastkit.causal.propensity import Propensity
 from tests.causal.simulated import varied, world
 
@@ -34,7 +36,7 @@ def test_the_nearest_and_their_ties_are_those_of_a_double_loop(p: int, ratio: in
     x = g.integers(0, 12, size=(70, 1)) / 4  # many are equally far
     x = np.column_stack([x, g.integers(0, 2, size=(70, p - 1)) / 8])
     t = np.arange(70) % 3 == 0
-    kept = Matching(metric="euclidean", ratio=ratio, caliper=caliper).fit(x, t)
+    matched = Matching(metric="euclidean", ratio=ratio, caliper=caliper).fit(x, t)
     first = Matching(metric="euclidean", ratio=ratio, caliper=caliper, ties=False).fit(x, t)
     every, some = set(), []
     for i in np.flatnonzero(t):
@@ -42,18 +44,17 @@ def test_the_nearest_and_their_ties_are_those_of_a_double_loop(p: int, ratio: in
         inside = [(far, j) for far, j in d if caliper is None or far <= caliper]
         every |= {(i, j) for far, j in inside if far <= d[ratio - 1][0]}
         some += [[i, j] for _, j in inside[:ratio]]
-    assert set(map(tuple, kept.pairs_.tolist())) == every and len(kept.pairs_) == len(every) > len(some)
+    assert set(map(tuple, matched.pairs_.tolist())) == every and len(matched.pairs_) == len(every) > len(some)
     assert first.pairs_.tolist() == some
 
 
-@pytest.mark.parametrize(("p", "replacement"), [(1, True), (2, True), (9, True), (2, False), (9, False)])
-def test_distances_that_differ_by_rounding_are_equal(p: int, replacement: bool) -> None:
-    """Of two that are equally near the first in the data is taken, whichever the rounding makes the nearer one (not on
-    a line without replacement, where the lower score is taken)."""
+@pytest.mark.parametrize("p", [1, 2, 9])
+def test_distances_that_differ_by_rounding_are_equal(p: int) -> None:
+    """Of two equally near partners, the first in the data is taken, whichever of them rounding makes the nearer."""
     for first, second in permutations((0.3, 0.3 + 1e-13, -0.3, -0.3 - 1e-13), 2):
         x = np.zeros((4, p))
         x[:, 0] = 0.0, first, second, 5.0
-        m = Matching(metric="euclidean", ties=False, replacement=replacement, order="data").fit(x, [1, 0, 0, 0])
+        m = Matching(metric="euclidean", ties=False).fit(x, [1, 0, 0, 0])
         assert m.pairs_.tolist() == [[0, 1]], (first, second)
 
 
@@ -102,7 +103,7 @@ def test_partners_agree_on_what_is_exact() -> None:
 
 def nearest(z: np.ndarray, t: np.ndarray) -> list[list[int]]:
     controls = np.flatnonzero(~t)
-    return [[i, int(min(controls, key=lambda j: (np.linalg.norm(z[i] - z[j]), j)))] for i in np.flatnonzero(t)]
+    return [[int(i), int(min(controls, key=lambda j: (np.linalg.norm(z[i] - z[j]), j)))] for i in np.flatnonzero(t)]
 
 
 def test_each_metric_is_its_own() -> None:
@@ -110,8 +111,8 @@ def test_each_metric_is_its_own() -> None:
     x = x * [1, 5, 0.1] + 1
     model = Propensity().fit(x, t)
     ranks = rankdata(x, axis=0)
-    apart = np.where(t[:, None], ranks - ranks[t].mean(0), ranks - ranks[~t].mean(0))
-    S = apart.T @ apart / 198
+    residuals = np.where(t[:, None], ranks - ranks[t].mean(0), ranks - ranks[~t].mean(0))
+    S = residuals.T @ residuals / 198
     untied = math.sqrt(200 * 201 / 12)
     S = S * np.outer(untied / np.sqrt(np.diag(S)), untied / np.sqrt(np.diag(S)))
     spaces = {
@@ -122,11 +123,11 @@ def test_each_metric_is_its_own() -> None:
         "scaled": x / x.std(0, ddof=1),
         "robust": ranks @ np.linalg.cholesky(np.linalg.inv(S)),
     }
-    found = {metric: nearest(z, t) for metric, z in spaces.items()}
+    result = {metric: nearest(z, t) for metric, z in spaces.items()}
     assert (
-        len({str(pairs) for pairs in found.values()}) == len(spaces) - 1
+        len({str(pairs) for pairs in result.values()}) == len(spaces) - 1
     )  # propensity and logit differ in few pairs, if any
-    for metric, pairs in found.items():
+    for metric, pairs in result.items():
         assert Matching(metric=metric, ties=False).fit(x, t).pairs_.tolist() == pairs, metric  # type: ignore[arg-type]
 
 
@@ -164,10 +165,10 @@ def test_a_caliper_on_a_distance_is_in_its_units_one_by_one_and_at_the_optimum()
 def test_who_chooses_first_is_who_was_asked_for() -> None:
     x, t, _ = varied(60)
     model = Propensity().fit(x, t)
-    picks = {}
-    for order in ("largest", "smallest", "random", "data"):
-        m = Matching(replacement=False, order=order, seed=1).fit(x, t)  # type: ignore[arg-type]
-        picks[order] = m.pairs_.tolist()
+    pairs_by_order = {}
+    for order in get_args(Order):
+        m = Matching(replacement=False, order=order, seed=1).fit(x, t)
+        pairs_by_order[order] = m.pairs_.tolist()
     units = np.flatnonzero(t)
     by = units[np.argsort(model.scores_[units])].tolist()
     for order, turn in (("smallest", by), ("largest", by[::-1]), ("data", units.tolist())):
@@ -177,8 +178,8 @@ def test_who_chooses_first_is_who_was_asked_for() -> None:
                 j = min(free, key=lambda j: abs(model.logit_[i] - model.logit_[j]))
                 free.remove(j)
                 expected.append([i, j])
-        assert picks[order] == expected, order
-    assert len({str(pairs) for pairs in picks.values()}) == 4
+        assert pairs_by_order[order] == expected, order
+    assert len({str(pairs) for pairs in pairs_by_order.values()}) == 4
 
 
 def test_mahalanobis_does_not_hang_on_units() -> None:

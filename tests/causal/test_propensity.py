@@ -35,10 +35,10 @@ def test_separation_is_refused() -> None:
     with pytest.raises(UserError, match="perfect separation"):
         Propensity().fit(x, x[:, 0] > 0)
     tree = DecisionTreeClassifier(random_state=0)  # tells by heart whom it has seen
-    with pytest.raises(UserError, match="ask for folds"):
+    with pytest.raises(UserError, match="with folds"):
         Propensity(tree).fit(x, t)
-    found = Propensity(tree, folds=5).fit(x, t)
-    assert set(found.scores_) == {1e-6, 1 - 1e-6} and found.clipped_ == 60
+    result = Propensity(tree, folds=5).fit(x, t)
+    assert set(result.scores_) == {1e-6, 1 - 1e-6} and result.clipped_ == 60
 
 
 def test_arms_that_are_half_separated_are_refused_and_outliers_are_not() -> None:
@@ -54,19 +54,19 @@ def test_arms_that_are_half_separated_are_refused_and_outliers_are_not() -> None
 
 
 def test_a_flexible_model_is_judged_on_rows_it_has_not_seen() -> None:
-    """A forest that tells its own rows apart without a doubt still serves, cross-fitted; the effect is 2."""
+    """A forest that separates its own training rows still works when cross-fitted; the effect is 2."""
     x, t, y = world(2000)
     forests = RandomForestRegressor(random_state=0), RandomForestClassifier(min_samples_leaf=20, random_state=0)
-    found = AIPW("ATE", model=forests[0], propensity=Propensity(forests[1])).fit(x, t, y)
-    assert abs(found.effect_ - 2) < 4 * found.se_ < 0.5
+    result = AIPW("ATE", model=forests[0], propensity=Propensity(forests[1])).fit(x, t, y)
+    assert abs(result.effect_ - 2) < 4 * result.se_ < 0.5
 
 
 def test_crumps_cut_is_the_smallest_that_will_do() -> None:
     e = np.random.default_rng(1).beta(0.3, 0.3, size=400).clip(0.003, 0.997)
 
     def holds(a: float) -> bool:
-        kept = [1 / (v * (1 - v)) for v in e if v * (1 - v) >= a * (1 - a)]
-        return 1 / (a * (1 - a)) <= 2 * sum(kept) / len(kept)
+        selected = [1 / (v * (1 - v)) for v in e if v * (1 - v) >= a * (1 - a)]
+        return 1 / (a * (1 - a)) <= 2 * sum(selected) / len(selected)
 
     grid = np.linspace(0.001, 0.499, 4000)
     assert crump(e) == pytest.approx(next(a for a in grid if holds(a)), abs=3e-4)

@@ -1,4 +1,4 @@
-"""Refutations against closed forms, published figures, and estimators that deserve to be refuted."""
+"""Refutations against closed forms, published figures, and estimators that must fail."""
 
 import json
 import math
@@ -27,11 +27,11 @@ from contrastkit.causal.refute.confounding import (
 )
 from contrastkit.causal.refute.hidden_bias import (
     e_value,
+    e_value_of,
     largest_gamma,
     risk_ratio,
     rosenbaum_bounds,
     signed_rank,
-    tied,
 )
 from contrastkit.causal.refute.placebo import placebo_outcome, placebo_treatment, random_cause, subset
 from contrastkit.errors import UserError
@@ -49,7 +49,7 @@ def world(n: int = 300, seed: int = 0, effect: float = 2.0) -> tuple[np.ndarray,
 
 
 class Says(Estimator):
-    """An estimator that says what ``what(x, t, y)`` does, with a standard error of 0.1."""
+    """An estimator that returns ``what(x, t, y)``, with a standard error of 0.1."""
 
     def __init__(self, what: Any = None) -> None:
         self.what = what
@@ -124,7 +124,7 @@ def test_refused_draws_are_counted_and_too_many_fail() -> None:
     limit = -100.0
     verdict = by_name(refute(x, t, y, first))["random common cause"]
     assert not verdict.passed
-    assert verdict.sentence == "it cannot be done: 50 of 50 draws were refused, the last because the moon is full"
+    assert verdict.sentence == "the check cannot be run: 50 of 50 draws were refused, the last because the moon is full"
 
 
 def test_the_jackknife_gives_a_standard_error_where_there_is_none() -> None:
@@ -146,8 +146,8 @@ def test_an_outcome_from_before_the_treatment_tells_what_was_left_out() -> None:
     assert placebo_outcome("before", x, before, t, first).passed
     verdict = placebo_outcome("before", x[:, 1:], before, t, first)
     assert not verdict.passed and verdict.numbers["low"] > 0 and "the effect on before" in verdict.sentence
-    done = Weighted().fit(x[:, 1:], t, before)
-    assert (verdict.numbers["effect"], verdict.numbers["se"]) == (done.effect_, done.se_)
+    estimate = Weighted().fit(x[:, 1:], t, before)
+    assert (verdict.numbers["effect"], verdict.numbers["se"]) == (estimate.effect_, estimate.se_)
 
 
 # --------------------------------------------------------------------------------------------- what nobody has measured
@@ -175,9 +175,9 @@ def test_the_grid_is_sensemakrs_closed_form_for_linear_regression(effect: float)
     verdict = unobserved_confounder(named(x, "a", "b", "c"), t, y, fitted(Regression(), x, t, y))
     beta, se, df = ols(np.column_stack([x, t]), y)
     for r_t, row in zip(STRENGTHS, verdict.numbers["grid"], strict=True):
-        for r_y, found in zip(STRENGTHS, row, strict=True):
+        for r_y, result in zip(STRENGTHS, row, strict=True):
             bias = se[-1] * math.sqrt(df * r_y * r_t / (1 - r_t))
-            assert found == pytest.approx(beta[-1] - math.copysign(bias, effect))
+            assert result == pytest.approx(beta[-1] - math.copysign(bias, effect))
     f = abs(beta[-1] / se[-1]) / math.sqrt(df)
     value = (math.sqrt(f**4 + 4 * f**2) - f**2) / 2
     assert verdict.numbers["robustness_value"] == pytest.approx(value)
@@ -197,7 +197,7 @@ def test_a_confounder_is_as_strong_as_asked_for() -> None:
 
 
 def test_the_benchmark_is_what_a_twin_of_the_covariate_would_have() -> None:
-    """Two columns of one strength, orthogonal: the bound from the one is what the other has."""
+    """Two orthogonal columns of equal strength: the bound from one is the strength of the other."""
     g = np.random.default_rng(3)
     a, z, w, d, e = np.linalg.qr(np.column_stack([np.ones(400), g.normal(size=(400, 5))]))[0].T[1:] * 20
     latent = 0.5 * (a + z) + 0.2 * w + d
@@ -213,8 +213,8 @@ def test_a_factor_is_one_covariate_and_a_strong_one_refutes() -> None:
     x, t, y = world(effect=0.3)
     group = np.digitize(x[:, 0], (-1, 0, 1))
     frame = pd.DataFrame({"b": x[:, 1], "c": x[:, 2], "group": group.astype(str)}).astype({"group": "category"})
-    found = unobserved_confounder(Covariates.of(frame), t, y, fitted(Regression(), frame, t, y))
-    assert found.numbers["benchmark"]["covariate"] == "group" and "as strong as group" in found.sentence
+    result = unobserved_confounder(Covariates.of(frame), t, y, fitted(Regression(), frame, t, y))
+    assert result.numbers["benchmark"]["covariate"] == "group" and "as strong as group" in result.sentence
     first = fitted(Regression(), x, t, y)
     verdict = unobserved_confounder(named(x, "a", "b", "c"), t, y, first)
     assert verdict.numbers["benchmark"]["covariate"] == "a" and not verdict.passed
@@ -246,8 +246,8 @@ def test_the_robustness_value_of_cinelli_and_hazletts_example() -> None:
 
 def test_e_values() -> None:
     """VanderWeele & Ding 2017: RR 3.9 (1.8 to 8.7) has the E-values 7.26 and 3.0."""
-    assert round(tied(3.9), 2) == 7.26 and round(tied(1.8), 2) == 3.0 and tied(1) == 1
-    assert tied(1 / 3.9) == pytest.approx(tied(3.9))
+    assert round(e_value_of(3.9), 2) == 7.26 and round(e_value_of(1.8), 2) == 3.0 and e_value_of(1) == 1
+    assert e_value_of(1 / 3.9) == pytest.approx(e_value_of(3.9))
     x, t, y = world()
     for sign in (1, -1):
         first = fitted(Regression(), x, t, sign * y)
@@ -346,7 +346,7 @@ def test_pairs_are_told_apart_on_the_side_of_the_effect(effect: float) -> None:
 
 
 def test_all_attempts_on_an_honest_study() -> None:
-    """Without confounding, everything passes; nothing is written to, and the seed says all."""
+    """Without confounding everything passes; inputs stay unchanged, and results depend only on the seed."""
     g = np.random.default_rng(0)
     frame = pd.DataFrame({"a": g.normal(size=400), "b": g.choice(["x", "y", "z"], size=400)})
     t = g.permutation(400) % 2
@@ -354,10 +354,10 @@ def test_all_attempts_on_an_honest_study() -> None:
     placebo = "before", frame[["b"]], frame.a.to_numpy() + g.normal(size=400)
     before = frame.copy(), t.copy(), y.copy()
     first = fitted(Weighted(), frame, t, y)
-    found = list(refute(frame, t, y, first, placebo=placebo, draws=20))
-    assert [v.name for v in found if not v.passed] == []
-    assert len(found) == 7 and json.dumps([v.numbers for v in found], allow_nan=False)
-    assert found == list(refute(frame, t, y, fitted(Weighted(), frame, t, y), placebo=placebo, draws=20))
+    result = list(refute(frame, t, y, first, placebo=placebo, draws=20))
+    assert [v.name for v in result if not v.passed] == []
+    assert len(result) == 7 and json.dumps([v.numbers for v in result], allow_nan=False)
+    assert result == list(refute(frame, t, y, fitted(Weighted(), frame, t, y), placebo=placebo, draws=20))
     pd.testing.assert_frame_equal(frame, before[0])
     assert (t == before[1]).all() and (y == before[2]).all()
 
@@ -366,9 +366,9 @@ def test_what_leaves_nothing_to_doubt_is_refused() -> None:
     x, t, y = world()
     with pytest.raises(UserError, match="the outcome is the same for all"):
         fitted(Regression(), x, t, np.ones(len(x)))
-    with pytest.raises(UserError, match="the outcome follows from the treatment and the covariates"):
+    with pytest.raises(UserError, match="treatment and covariates determine the outcome"):
         fitted(Regression(), x, t, x[:, 0] + t)
-    with pytest.raises(UserError, match="leave nothing of the outcome"):
+    with pytest.raises(UserError, match="explain the outcome completely"):
         directions(x, t, x[:, 0] + t)
 
 
@@ -389,8 +389,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     printed = capsys.readouterr().out
     assert printed.startswith("y by t, ols, constant: 1.98, SE 0.131") and "FAIL  placebo outcome" in printed
     assert "PASS  placebo treatment" in printed and "effect with a confounder" in printed
-    found = json.loads(out.read_text())
-    assert found["estimate"]["effect"] == Regression().fit(x, t, y).effect_ and len(found["verdicts"]) == 7
+    result = json.loads(out.read_text())
+    assert result["estimate"]["effect"] == Regression().fit(x, t, y).effect_ and len(result["verdicts"]) == 7
     assert run(*given, "--draws=20") == 0
     printed = capsys.readouterr().out
     assert printed.count("PASS") == 6 and "no --placebo-outcome given" in printed
@@ -399,8 +399,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--without=a"], "--without applies to --placebo-outcome"),
         (["--placebo-outcome=before", "--without=z"], "--without z: not one of the covariates"),
         (["--placebo-outcome=befor"], "has no column 'befor', did you mean 'before'"),
-        (["--placebo-outcome=y"], "another column than the outcome"),
-        (["--placebo-outcome=t"], "'t' is asked for twice"),
+        (["--placebo-outcome=y"], "must differ from the outcome"),
+        (["--placebo-outcome=t"], "'t' is used twice"),
         (["--placebo-outcome=a", "--without=b,c"], "no covariates are left"),
     ):
         with pytest.raises(UserError, match=says):
@@ -408,15 +408,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_command_knows_every_estimator() -> None:
-    asked = get_args(get_args(get_type_hints(command, include_extras=True)["estimator"])[0])
-    assert set(asked) == {name for estimand in ("ATT", "ATC", "ATE") for name in estimators(estimand)}  # type: ignore[arg-type]
+    choices = get_args(get_args(get_type_hints(command, include_extras=True)["estimator"])[0])
+    assert set(choices) == {name for estimand in ("ATT", "ATC", "ATE") for name in estimators(estimand)}
 
 
 @pytest.mark.skipif(
     not (DATA / "causal" / "lalonde").is_dir(), reason="LaLonde's data: no causal/lalonde in CONTRASTKIT_DATA"
 )
 def test_lalondes_survey_fails_a_placebo_that_his_trial_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Earnings of 1975 are from before the programme: unconfoundedness given the other covariates is refuted."""
+    """Earnings of 1975 precede the programme: unconfoundedness given the other covariates is refuted."""
     asked = ["--placebo-outcome=re75", "--without=u75", "--draws=20", "--estimator=ols"]
     for name, word in (("lalonde", "FAIL"), ("lalonde-trial", "PASS")):
         run(f"--data={name}", f"--data-dir={DATA}", *asked)

@@ -6,6 +6,7 @@ import pytest
 from scipy.optimize import minimize
 
 from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.estimate import Weighted
 from contrastkit.causal.propensity import Propensity, crump
 from contrastkit.causal.weighting import (
     ApproximateBalancing,
@@ -65,8 +66,8 @@ def test_weights_may_be_trimmed_and_scaled() -> None:
 def test_the_covariate_balancing_score_is_logistic_and_its_weights_balance(estimand: str) -> None:
     """Its defining equations (Imai & Ratkovic 2014, Eqs. 10 and 11), written out."""
     x, t, _ = world(200)
-    found = CovariateBalancing(estimand).fit(x, t)  # type: ignore[arg-type]
-    e = found.scores_
+    result = CovariateBalancing(estimand).fit(x, t)  # type: ignore[arg-type]
+    e = result.scores_
     A = np.column_stack([np.ones(200), x])
     logit = np.log(e / (1 - e))
     assert A @ np.linalg.lstsq(A, logit, rcond=None)[0] == pytest.approx(logit, abs=1e-9)
@@ -77,9 +78,9 @@ def test_the_covariate_balancing_score_is_logistic_and_its_weights_balance(estim
         assert one == pytest.approx(other, abs=1e-6)
     w = h / np.where(t == 1, e, 1 - e)
     for arm in (0, 1):
-        assert found.weights_[t == arm] == pytest.approx(w[t == arm] / w[t == arm].mean())
+        assert result.weights_[t == arm] == pytest.approx(w[t == arm] / w[t == arm].mean())
     if estimand != "ATE":
-        assert found.weights_ == pytest.approx(EntropyBalancing(estimand).fit(x, t).weights_, abs=1e-6)  # type: ignore[arg-type]
+        assert result.weights_ == pytest.approx(EntropyBalancing(estimand).fit(x, t).weights_, abs=1e-6)  # type: ignore[arg-type]
     x[t == 1, 2] += 20
     with pytest.raises(UserError, match=r"x2 is .* standard deviations off"):
         CovariateBalancing(estimand).fit(x, t)  # type: ignore[arg-type]
@@ -96,7 +97,7 @@ def test_approximate_balancing_is_what_a_general_optimizer_finds(zeta: float) ->
     def loss(v: np.ndarray) -> float:  # of g and the largest difference
         return (1 - zeta) * float(v[:n] @ v[:n]) + zeta * v[n] ** 2
 
-    found = minimize(
+    result = minimize(
         loss,
         np.append(np.full(n, 1 / n), 1.0),
         method="SLSQP",
@@ -107,22 +108,32 @@ def test_approximate_balancing_is_what_a_general_optimizer_finds(zeta: float) ->
         ],
         options={"ftol": 1e-12, "maxiter": 2000},
     )
-    done = ApproximateBalancing(zeta=zeta).fit(x, t)
-    g = done.weights_[t == 0] / n
-    assert loss(np.append(g, done.gap_)) == pytest.approx(found.fun, rel=1e-5)
-    assert g == pytest.approx(found.x[:n], abs=2e-4) and done.gap_ == pytest.approx(found.x[n], abs=1e-4)
-    assert done.gap_ == pytest.approx(np.abs(m - c.T @ g).max())
+    fit = ApproximateBalancing(zeta=zeta).fit(x, t)
+    g = fit.weights_[t == 0] / n
+    assert loss(np.append(g, fit.gap_)) == pytest.approx(result.fun, rel=1e-5)
+    assert g == pytest.approx(result.x[:n], abs=2e-4) and fit.gap_ == pytest.approx(result.x[n], abs=1e-4)
+    assert fit.gap_ == pytest.approx(np.abs(m - c.T @ g).max())
 
 
 def test_global_balancing_balances_the_treatment_too() -> None:
     x, t, _ = world(2000)
-    found = GlobalBalancing().fit(x, t)
-    before, after = np.abs(balance_table(x, t, found.weights_, estimand="ATE").smd).T
+    w = GlobalBalancing().fit(x, t).weights_
+    before, after = np.abs(balance_table(x, t, w, estimand="ATE").smd).T
     assert after.max() < 0.3 * before.max()
-    assert found.weights_[t == 1].mean() == pytest.approx(1) and found.weights_[t == 0].mean() == pytest.approx(1)
+    assert w[t == 1].mean() == pytest.approx(1) and w[t == 0].mean() == pytest.approx(1)
     words = pd.DataFrame({"a": x[:, 0], "group": np.where(x[:, 1] > 0, "high", "low")})  # dummies that are copies
     numbers = pd.DataFrame({"a": x[:, 0], "low": (x[:, 1] <= 0) * 1.0})
     assert GlobalBalancing().fit(words, t).weights_ == pytest.approx(GlobalBalancing().fit(numbers, t).weights_)
+
+
+def test_the_estimator_balances_every_level_of_a_factor() -> None:
+    """By itself, global balancing leaves out the reference level; under Weighted it reads each column by itself."""
+    x, t, y = world(300)
+    frame = pd.DataFrame({"a": x[:, 0], "level": np.array(list("lmh"))[np.arange(300) % 3]})
+    dummies = np.column_stack([x[:, 0], *(frame.level == level for level in "hlm")])
+    w = Weighted(GlobalBalancing()).fit(frame, t, y).weights_
+    assert w is not None and w.tolist() == GlobalBalancing().fit(dummies, t).weights_.tolist()
+    assert np.abs(w - GlobalBalancing().fit(frame, t).weights_).max() > 1e-3
 
 
 @pytest.mark.parametrize("moments", [1, 2])
@@ -132,7 +143,7 @@ def test_entropy_balancing_is_what_a_general_optimizer_finds(moments: int) -> No
     c = x if moments == 1 else np.column_stack([x, (x[:, 0] - x[:, 0].mean()) ** 2])
     controls, m = c[t == 0], c[t == 1].mean(0)
     n = len(controls)
-    found = minimize(
+    result = minimize(
         lambda w: float(np.sum(w * np.log(np.maximum(w, 1e-300)))),
         np.full(n, 1 / n),
         method="SLSQP",
@@ -141,7 +152,7 @@ def test_entropy_balancing_is_what_a_general_optimizer_finds(moments: int) -> No
         options={"ftol": 1e-14, "maxiter": 1000},
     )
     w = EntropyBalancing(moments=moments).fit(x, t).weights_  # type: ignore[arg-type]
-    assert w[t == 0] / n == pytest.approx(found.x, abs=2e-5)
+    assert w[t == 0] / n == pytest.approx(result.x, abs=2e-5)
     assert (w[t == 1] == 1).all()
     assert np.average(controls, axis=0, weights=w[t == 0]) == pytest.approx(m, abs=1e-8)
 
@@ -159,7 +170,7 @@ def test_a_target_outside_of_the_hull_is_refused_with_its_gap() -> None:
     with pytest.raises(UserError, match=r"no weights balance these covariates: x2 is .* standard deviations off"):
         EntropyBalancing().fit(x, t)
     x[t == 0, 2] = 1.0
-    with pytest.raises(UserError, match="x2 is the same for all of an arm"):
+    with pytest.raises(UserError, match="x2 is constant in one arm"):
         EntropyBalancing().fit(x, t)
 
 

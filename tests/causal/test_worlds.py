@@ -1,4 +1,4 @@
-"""The simulated worlds: their truths and biases in closed form, and what is shown of them."""
+"""The simulated worlds: their truths and biases in closed form, and their output."""
 
 import json
 import math
@@ -72,7 +72,7 @@ def test_who_is_right_and_who_makes_it_worse(large: dict[tuple[str, str], Adjust
     }
     for rows in (large.items(), (((w.name, r.name), r) for w, _, some in visit(2000, 0) for r in some)):
         assert {who: row.verdict for who, row in rows} == {
-            (world, name): verdict for world, told in expected.items() for name, verdict in told.items()
+            (world, name): verdict for world, verdicts in expected.items() for name, verdict in verdicts.items()
         }
 
 
@@ -119,10 +119,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(f"--out={out}", "--n=1000", "--seed=4", f"--json={report}") == 0
     printed = capsys.readouterr().out
     assert out.read_bytes().startswith(b"\x89PNG") and not list(tmp_path.glob(".*"))
-    for world, (_, _, rows), told in zip(WORLDS, visit(1000, 4), json.loads(report.read_text()), strict=True):
+    for world, (_, _, rows), reported in zip(WORLDS, visit(1000, 4), json.loads(report.read_text()), strict=True):
         assert f"{world.name}: {world.sentence[:20]}" in printed
-        assert [row["effect"] for row in told["rows"]] == [row.effect for row in rows]
-        assert all(f"{abs(row.effect):,.2f}" in printed for row in rows) and told["truth"] == world.truth
+        assert [row["effect"] for row in reported["rows"]] == [row.effect for row in rows]
+        assert all(f"{abs(row.effect):,.2f}" in printed for row in rows) and reported["truth"] == world.truth
     with pytest.raises(typer.TyperException) as error:
         run(f"--out={out}", "--n=999")
     assert "greater than or equal to 1000" in error.value.format_message()

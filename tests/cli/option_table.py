@@ -1,4 +1,4 @@
-"""Shared by the tables of options: options as arguments, comparable results, options without a row."""
+"""Helpers of the option tables: options as arguments, comparable results, the options of an app."""
 
 import math
 from typing import Any

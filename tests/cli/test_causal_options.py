@@ -1,4 +1,4 @@
-"""Each option of each command of ``contrastkit causal`` changes what the command says, as it does for the library."""
+"""Every option of every command of ``contrastkit causal`` changes its output, as in the library."""
 
 import contextlib
 import functools
@@ -42,7 +42,7 @@ Options = dict[str, Any]
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Two tables, their features and weights, in a folder of their own; pictures and grids are made small."""
+    """Two tables, their features and weights, in a separate folder; pictures and grids are made small."""
     with contextlib.chdir(tmp_path_factory.mktemp("causal")), pytest.MonkeyPatch.context() as patch:
         patch.setattr(worlds, "picture", lambda visited, path: None)
         patch.setattr("contrastkit.causal.refute.confounding.STRENGTHS", (0.0, 0.1))
@@ -234,7 +234,7 @@ GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
 
 @functools.cache
 def expected(command: str, options: tuple[tuple[str, Any], ...]) -> Any:
-    """What the library says."""
+    """The result of the library."""
     return plain(LIBRARY[command](dict(options)))
 
 
@@ -312,7 +312,7 @@ def test_an_option_changes_what_a_command_says(command: str, others: Options, op
 
 
 def test_every_option_has_a_row() -> None:
-    """But for what is in tests of its own: files, named sets, the package dowhy, tracebacks."""
+    """Except options with their own tests: files, named sets, the package dowhy, tracebacks."""
     elsewhere = {"json", "out", "plot", "data_dir", "dowhy", "debug"}
     tested = {(command, "source" if name == "" else name) for command, _, option in ROWS for name in option}
     assert {row for row in options_of(causal_app) if row[1] not in elsewhere} == tested

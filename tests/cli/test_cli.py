@@ -1,9 +1,11 @@
 """The command line: what reaches the library, what is printed, exit codes; one line for each bad input."""
 
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,21 @@ from PIL import Image
 from contrastkit import training as library
 from contrastkit.augment import VIEWS
 from contrastkit.cards import CARDS
+from contrastkit.data import digits
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, overview
 from contrastkit.names import METHODS
 from contrastkit.run import Run
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def posed_once() -> Iterator[None]:
+    """The embedded digits, which many of these commands open before they refuse an option."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "affdigits", functools.cache(digits.affdigits))
+        yield
 
 
 @pytest.fixture(scope="module")

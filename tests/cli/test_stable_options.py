@@ -1,4 +1,4 @@
-"""Each option of each command of ``contrastkit stable`` changes what the command says, as it does for the library."""
+"""Every option of every command of ``contrastkit stable`` changes its output, as in the library."""
 
 import contextlib
 import functools
@@ -25,7 +25,7 @@ Options = dict[str, Any]
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Tables, weights, embeddings, models and images in a folder of their own; srdo with fewer networks."""
+    """Tables, weights, embeddings, models and images in a separate folder; srdo with fewer networks."""
     with contextlib.chdir(tmp_path_factory.mktemp("stable")), pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "srdo", functools.partial(srdo, permutations=1, folds=2))
         for seed, name in enumerate(("table", "other")):
@@ -176,7 +176,7 @@ def said(command: str, options: tuple[tuple[str, Any], ...]) -> Any:
 
 @functools.cache
 def expected(command: str, options: tuple[tuple[str, Any], ...]) -> Any:
-    """What the library says."""
+    """The result of the library."""
     return plain(LIBRARY[command](dict(options)))
 
 
@@ -257,7 +257,7 @@ def given(command: str, options: Options) -> tuple[tuple[str, Any], ...]:
 
 
 def test_every_option_has_a_row() -> None:
-    """But for what is in tests of its own: files, named sets, tracebacks."""
+    """Except options with their own tests: files, named sets, tracebacks."""
     elsewhere = {"json", "out", "data_dir", "download", "debug"}
     tested = {(command, name or "model") for command, _, option in ROWS for name in option}
     assert {row for row in options_of(stable_app) if row[1] not in elsewhere} == tested

@@ -32,8 +32,3 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         override.impl(op, kernel, "CPU", allow_override=True)
     yield "cpu"
     override._destroy()
-
-
-@pytest.fixture(autouse=True)
-def seed() -> None:
-    torch.manual_seed(0)

@@ -1,7 +1,9 @@
 """Reweighting against loops and published errors."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from scipy.optimize import minimize_scalar
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
-from contrastkit.stable.reweight import METHODS, dwr, global_balancing, rff, srdo
+from contrastkit.stable.reweight import METHODS, Reweighting, dwr, global_balancing, rff, srdo
 from contrastkit.stable.simulate import ENVIRONMENTS, collinear, coloured, confounded, selection_bias
 from contrastkit.tables.dependence import dependence
 
@@ -31,7 +33,7 @@ def objective(w: np.ndarray, z: list[list[list[float]]], penalty: float) -> tupl
 def test_no_small_change_of_the_weights_lowers_the_objective() -> None:
     g = np.random.default_rng(0)
     x = g.normal(size=(14, 2)) @ np.array([[1.0, 0.8], [0.0, 0.6]])
-    found = rff(x, cosines=1, penalty=0.01, iterations=2000, seed=3)
+    result = rff(x, cosines=1, penalty=0.01, iterations=2000, seed=3)
     draw = np.random.default_rng(3)
     omega, b = draw.normal(size=(2, 1)), draw.uniform(0, 2 * np.pi, size=(2, 1))
     xs = (x - x.mean(0)) / x.std(0)
@@ -41,18 +43,18 @@ def test_no_small_change_of_the_weights_lowers_the_objective() -> None:
         w = np.exp(a - a.max())
         return objective(w / w.sum(), z, 0.01)[1]
 
-    w = found.weights / found.weights.sum()
+    w = result.weights / result.weights.sum()
     at = np.log(w)
     slope = [(loss(at + step) - loss(at - step)) / 2e-5 for step in 1e-5 * np.eye(14)]
     first = [(loss(step) - loss(-step)) / 2e-5 for step in 1e-5 * np.eye(14)]
     assert max(map(abs, slope)) < 1e-3 * max(map(abs, first)) and loss(at) < loss(np.zeros(14))
-    assert found.ess == pytest.approx(1 / (w**2).sum())
+    assert result.ess == pytest.approx(1 / (w**2).sum())
 
 
-def slopes(loss, at: np.ndarray, start: np.ndarray) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-    """The largest finite difference where a method stopped, and where it began."""
-    steps = 1e-5 * np.eye(len(at))
-    return tuple(max(abs(loss(x + step) - loss(x - step)) / 2e-5 for step in steps) for x in (at, start))  # type: ignore[return-value]
+def slopes(loss: Callable[[np.ndarray], float], *points: np.ndarray) -> list[float]:
+    """The largest finite difference of a loss at each point."""
+    steps = 1e-5 * np.eye(len(points[0]))
+    return [max(abs(loss(x + step) - loss(x - step)) / 2e-5 for step in steps) for x in points]
 
 
 @pytest.mark.parametrize("unit", [1000, 10])
@@ -60,7 +62,7 @@ def test_dwr_is_where_its_loss_has_no_slope(unit: float) -> None:
     """The official code's loss, by loops."""
     g = np.random.default_rng(1)
     x = g.normal(size=(16, 3)) @ np.array([[1.0, 0.8, 0.3], [0.0, 0.6, -0.5], [0.0, 0.0, 0.8]])
-    found = dwr(x, penalty=100, unit=unit, iterations=5000)
+    result = dwr(x, penalty=100, unit=unit, iterations=5000)
     xs, n, p = (x - x.mean(0)) / x.std(0), 16, 3
 
     def loss(G: np.ndarray) -> float:
@@ -76,9 +78,9 @@ def test_dwr_is_where_its_loss_has_no_slope(unit: float) -> None:
 
     # Weights come back with mean 1: their scale is the one at which the loss is least.
     along = minimize_scalar(
-        lambda c: loss(np.sqrt(c * found.weights)), bounds=(0.1, 1.5), method="bounded", options={"xatol": 1e-10}
+        lambda c: loss(np.sqrt(c * result.weights)), bounds=(0.1, 1.5), method="bounded", options={"xatol": 1e-10}
     )
-    at = np.sqrt(along.x * found.weights)
+    at = np.sqrt(along.x * result.weights)
     end, begin = slopes(loss, at, np.ones(n))
     assert end < 1e-3 * begin and loss(at) < loss(np.ones(n))
 
@@ -88,7 +90,7 @@ def test_global_balancing_is_where_its_loss_has_no_slope() -> None:
     g = np.random.default_rng(2)
     x = g.normal(size=(20, 3)) @ np.array([[1.0, 0.8, 0.3], [0.0, 0.6, -0.5], [0.0, 0.0, 0.8]])
     x = np.column_stack([x, (np.arange(20) < 3) + 0.01 * x[:, 0]])
-    found = global_balancing(x, penalty=0.006, iterations=3000)
+    result = global_balancing(x, penalty=0.006, iterations=3000)
     xs = (x - x.mean(0)) / x.std(0)
 
     def loss(a: np.ndarray) -> float:
@@ -102,64 +104,65 @@ def test_global_balancing_is_where_its_loss_has_no_slope() -> None:
                     total += (one - zero) ** 2 / 9
         return total
 
-    end, begin = slopes(loss, np.log(found.weights), np.zeros(20))
-    assert end < 1e-3 * begin and loss(np.log(found.weights)) < loss(np.zeros(20))
-    assert found.weights.mean() == pytest.approx(1)
+    end, begin = slopes(loss, np.log(result.weights), np.zeros(20))
+    assert end < 1e-3 * begin and loss(np.log(result.weights)) < loss(np.zeros(20))
+    assert result.weights.mean() == pytest.approx(1)
 
 
 def test_srdo_finds_the_ratio_of_two_normal_densities() -> None:
-    """Of correlated pairs to independent ones it is known; no weight leaves the clip, and seeds decide all."""
+    """The density ratio of correlated to independent pairs is known; weights stay within the clip and follow the
+    seed."""
     rho, n = 0.8, 4000
     g = np.random.default_rng(3)
     z = g.normal(size=(n, 2))
     x = np.column_stack([z[:, 0], rho * z[:, 0] + math.sqrt(1 - rho**2) * z[:, 1]])
-    found = srdo(x, permutations=1, folds=2, clip=4, seed=1)
+    result = srdo(x, permutations=1, folds=2, clip=4, seed=1)
     quadratic = (x[:, 0] ** 2 - 2 * rho * x[:, 0] * x[:, 1] + x[:, 1] ** 2) / (1 - rho**2) - (x**2).sum(1)
     exact = np.clip(math.sqrt(1 - rho**2) * np.exp(quadratic / 2), 0.25, 4)
-    assert np.corrcoef(np.log(found.weights), np.log(exact))[0, 1] > 0.8
-    assert found.weights.max() / found.weights.min() <= 16 * (1 + 1e-9)
-    assert found.linear_after < 0.5 * found.linear_before
-    assert (srdo(x, permutations=1, folds=2, clip=4, seed=1).weights == found.weights).all()
+    assert np.corrcoef(np.log(result.weights), np.log(exact))[0, 1] > 0.8
+    assert result.weights.max() / result.weights.min() <= 16 * (1 + 1e-9)
+    assert result.linear_after < 0.5 * result.linear_before
+    assert (srdo(x, permutations=1, folds=2, clip=4, seed=1).weights == result.weights).all()
 
 
 def test_all_methods_are_measured_alike() -> None:
     sample = selection_bias(1000, r=2.5, seed=3)
-    found = {name: method(sample.X) for name, method in METHODS.items()}
-    assert {(f.before, f.linear_before) for f in found.values()} == {
+    result = {name: method(sample.X) for name, method in METHODS.items()}
+    assert {(f.before, f.linear_before) for f in result.values()} == {
         (dependence(sample.X), dependence(sample.X, cosines=0))
     }
-    for f in found.values():
+    for f in result.values():
         assert f.after == pytest.approx(dependence(sample.X, f.weights))
         assert f.linear_after == pytest.approx(dependence(sample.X, 7 * f.weights, cosines=0))
         assert f.weights.mean() == pytest.approx(1) and f.weights.min() >= 0
         assert f.ess == pytest.approx(f.weights.sum() ** 2 / (f.weights**2).sum())
-    w = found["dwr"].weights
+    w = result["dwr"].weights
     xs = (sample.X - sample.X.mean(0)) / sample.X.std(0)
     cov = np.cov(xs, rowvar=False, aweights=w, ddof=0)
-    assert found["dwr"].linear_after == pytest.approx((cov**2).sum() - (np.diag(cov) ** 2).sum())
-    assert found["rff"].after < 0.5 * min(f.after for name, f in found.items() if name != "rff")
-    assert found["dwr"].linear_after < 0.05 * found["dwr"].linear_before
+    assert result["dwr"].linear_after == pytest.approx((cov**2).sum() - (np.diag(cov) ** 2).sum())
+    assert result["rff"].after < 0.5 * min(f.after for name, f in result.items() if name != "rff")
+    assert result["dwr"].linear_after < 0.05 * result["dwr"].linear_before
 
 
 def test_weights_are_eased_away_from_equal_ones() -> None:
-    """At the full reach from the start, all weight ends on one row here."""
-    found = rff(selection_bias(2000, r=1.7, mode="V-to-S", seed=0).X)
-    assert found.ess > 50 and not found.converged and not found.notices
+    """With the final penalty from the start, all weight would end on one row here."""
+    result = rff(selection_bias(2000, r=1.7, mode="V-to-S", seed=0).X)
+    assert result.ess > 50 and not result.converged and not result.notices
 
 
 def test_remarks_advise_what_helps() -> None:
     g = np.random.default_rng(0)
     independent = g.normal(size=(300, 3))
     idle = rff(independent, penalty=1e6)
-    assert idle.notices == ["the weights did next to nothing; lower the penalty"]  # and not: use rff
+    assert idle.notices == ["the weights had almost no effect; lower the penalty"]  # and not: use rff
     for by, linear, penalty, line in (
         ("rff", False, 0.0, ""),
         ("rff", True, 0.0, "; use cosines"),
         ("dwr", True, 1.0, "; lower the penalty, or use rff"),
         ("srdo", False, None, "; raise the clip, or use rff"),
     ):
-        said = replace(idle, by=by, linear=linear, penalty=penalty).notices
-        assert said == ["the weights did next to nothing" + line]
+        notices = replace(idle, by=by, linear=linear, penalty=penalty).notices
+        assert notices == ["the weights had almost no effect" + line]
     few = rff(g.normal(size=(40, 2)) @ [[1, 0.99], [0, 0.1]], penalty=0)  # below 50 rows, 2 % are none
     assert few.ess < 10 and any("the weights collapsed" in line for line in few.notices)
     assert rff(independent, cosines=1, penalty=0.5, iterations=2000).converged
@@ -168,13 +171,13 @@ def test_remarks_advise_what_helps() -> None:
 
 
 def test_linear_weights_do_nothing_on_principal_axes() -> None:
-    """By algebra: nothing is correlated there. Fourier features move, for the rest of the dependence."""
+    """Nothing is correlated there. Fourier features change the weights, because of nonlinear dependence."""
     X = selection_bias(1000, r=2.5, seed=1).X
     values, vectors = np.linalg.eigh(np.cov(X, rowvar=False))
     white = (X - X.mean(0)) @ vectors / np.sqrt(values)
     linear, fourier = dwr(white), rff(white)
     assert linear.weights == pytest.approx(1, abs=1e-6)
-    assert "uncorrelated already" in linear.notices[0]
+    assert "already uncorrelated" in linear.notices[0]
     assert fourier.ess < 950 and fourier.after < 0.95 * fourier.before and not fourier.notices
 
 
@@ -214,21 +217,22 @@ def test_reweighting_holds_up_under_selection() -> None:
 
 
 def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
-    with pytest.raises(UserError, match="its size must be above 1"):
+    with pytest.raises(UserError, match="give one above 1 or below -1"):
         selection_bias(10, r=0.5)
-    with pytest.raises(UserError, match="an even number of them"):
+    with pytest.raises(UserError, match="give an even number"):
         selection_bias(10, 7, r=2)
-    for n, p, how, says in (
+    sizes: tuple[tuple[int, int, dict[str, Any], str], ...] = (
         (0, 10, {}, "0 rows"),
         (10, 10**9, {}, "more than 200,000,000 numbers"),
-        (10, 10, {"mode": "S to V"}, "S to V is not among the modes here"),
-    ):
+        (10, 10, {"mode": "S to V"}, "unknown mode S to V"),
+    )
+    for n, p, how, says in sizes:
         with pytest.raises(UserError, match=says):
-            selection_bias(n, p, r=2, **how)  # type: ignore[arg-type]
+            selection_bias(n, p, r=2, **how)
     x = np.random.default_rng(0).normal(size=(300, 3))
-    for method, how, says in (
+    bad: tuple[tuple[Callable[..., Reweighting], dict[str, Any], str], ...] = (
         (rff, {"cosines": -1}, "cosines -1"),
-        (rff, {"cosines": 10**7}, "more than a memory holds"),
+        (rff, {"cosines": 10**7}, "do not fit in memory"),
         (rff, {"penalty": -1}, "penalty -1"),
         (rff, {"iterations": 0}, "iterations 0"),
         (dwr, {"penalty": math.inf}, "penalty inf"),
@@ -237,12 +241,13 @@ def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
         (srdo, {"folds": 1}, "folds 1"),
         (srdo, {"permutations": 0}, "permutations 0"),
         (srdo, {"clip": 0.5}, "clip 0.5"),
-    ):
+    )
+    for method, how, says in bad:
         with pytest.raises(UserError, match=says):
-            method(x, **how)  # type: ignore[operator]
+            method(x, **how)
     with pytest.raises(UserError, match="x1 has values beyond 1e100"):
         dwr(x * [1, 1e200, 1])
-    with pytest.raises(UserError, match="2 rows: any two features of so few"):
+    with pytest.raises(UserError, match="2 rows: with fewer than three"):
         rff(x[:2])
     with pytest.raises(UserError, match="1 features vary"):
         rff(np.column_stack([np.arange(5.0), np.ones(5)]))
@@ -252,22 +257,22 @@ def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
         dwr(np.column_stack([np.random.default_rng(0).normal(size=(9, 2)), np.zeros(9)])[:, [0, 1, 1]] * [1, 1, -3])
     with pytest.raises(UserError, match="1 of 9 values are infinite"):
         global_balancing(np.where(np.eye(9)[:, :3] * [1, 0, 0], np.inf, 1.0))
-    with pytest.raises(UserError, match="srdo wants 100"):
+    with pytest.raises(UserError, match="srdo needs 100"):
         srdo(np.random.default_rng(0).normal(size=(99, 2)))
     with pytest.raises(UserError, match="has no treatment"):
         global_balancing(np.eye(20)[:, :2])
     with pytest.raises(UserError, match="between -1 and 1"):
         collinear(10, rho=1)
-    with pytest.raises(UserError, match="at least one column decides"):
+    with pytest.raises(UserError, match="at least one column and one row"):
         confounded(10, 4, rate=0.1)
-    with pytest.raises(UserError, match="all of them probabilities"):
+    with pytest.raises(UserError, match="probabilities only"):
         coloured(open_data("digits"), environments=(0.1, 1.9))
     with pytest.raises(UserError, match="1 training images, all labelled"):
         coloured(open_data("digits", val_fraction=0.9995))
     x = np.random.default_rng(0).normal(size=(500, 3))
     x[:, 2] = 0.1
-    assert "do not vary have no part in it, 1 of them: x2" in rff(x, penalty=10).notices[0]
+    assert "constant features are ignored, 1 of them: x2" in rff(x, penalty=10).notices[0]
     tied = np.column_stack([x[:, 0], x[:, 0] + 1e-3 * x[:, 1]])
     assert any("the weights collapsed" in notice for notice in rff(tied, penalty=0).notices)
     linear = rff(white, cosines=0)  # uncorrelated to the last bit: there is nothing to do
-    assert linear.ess == pytest.approx(300) and "uncorrelated already" in linear.notices[0]
+    assert linear.ess == pytest.approx(300) and "already uncorrelated" in linear.notices[0]

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from contrastkit.stable.simulate import Mode, Seed, collinear, coloured, confoun
 
 
 def test_selection_undone_leaves_what_was_drawn() -> None:
-    """Weights of one over the probability of being kept give the draws before selection back."""
+    """Weighting by the inverse selection probability recovers the distribution before selection."""
     r, sample = 1.2, selection_bias(200_000, r=1.2, seed=1)
     S, V = sample.X[:, :5], sample.X[:, 5:]
     f = S @ np.array([1 / 3, -2 / 3, 1, -1 / 3, 2 / 3]) + S[:, 0] * S[:, 1] * S[:, 2]
@@ -40,7 +41,7 @@ def test_selection_undone_leaves_what_was_drawn() -> None:
 def test_the_modes_have_the_covariances_of_their_equations(
     mode: Mode, s: list[float], v: list[float], between: float
 ) -> None:
-    """Of the columns that selection leaves alone: at a rate near 1 it leaves them all."""
+    """Without selection, which a rate near 1 approximates."""
     x = selection_bias(100_000, r=1.0001, mode=mode, seed=2).X
     cov = np.cov(x, rowvar=False)
     assert [cov[1, 1], cov[1, 2]] == pytest.approx(s, abs=0.04)
@@ -65,11 +66,11 @@ def test_a_tenth_of_the_columns_is_biased() -> None:
 
 
 def test_places_with_a_stream_each_share_no_row() -> None:
-    """At one seed they do: whoever is kept at a large rate is kept at a smaller one."""
+    """With the same seed they do: a row selected at a large rate is selected at a smaller one."""
 
     def shared(a: Seed, b: Seed) -> int:
-        rows = [selection_bias(500, r=r, seed=seed).X[:, 0] for r, seed in ((3, a), (2, b))]
-        return len(np.intersect1d(*rows))
+        one, other = (selection_bias(500, r=r, seed=seed).X[:, 0] for r, seed in ((3, a), (2, b)))
+        return len(np.intersect1d(one, other))
 
     assert shared(7, 7) > 50
     assert shared((7, 1), (7, 2)) == shared(7, (7, 1)) == 0
@@ -89,14 +90,14 @@ def test_collinear_causes_have_their_covariance_and_outcome() -> None:
 
 @pytest.mark.parametrize(("rate", "deciding"), [(0.2, 2), (0.8, 8)])
 def test_a_confounded_trial_follows_its_equations(rate: float, deciding: int) -> None:
-    """Regressions of each arm give the coefficients back; the difference in means is off by its closed form."""
+    """Regressions in each arm recover the coefficients; the difference in means is off by its closed form."""
     n, p = 200_000, 10
     trial = confounded(n, p, rate=rate, seed=5)
     own = np.array([0, 1, 0, 2, 0, 3, 0, 4, 0, 5])  # j / 2 for even j, counted from 1
     for arm, coefficients in ((~trial.T, np.r_[0, own]), (trial.T, np.r_[1, own + 1])):
         A = np.column_stack([np.ones(arm.sum()), trial.X[arm]])
-        found, residual, *_ = np.linalg.lstsq(A, trial.Y[arm], rcond=None)
-        assert found == pytest.approx(coefficients, abs=0.06)
+        result, residual, *_ = np.linalg.lstsq(A, trial.Y[arm], rcond=None)
+        assert result == pytest.approx(coefficients, abs=0.06)
         assert residual[0] / arm.sum() == pytest.approx(9, rel=0.02)
     shift = math.sqrt(2 / math.pi) / math.sqrt(deciding + 1)  # of each deciding column, where T = 1
     assert trial.X[trial.T].mean(0) == pytest.approx([shift] * deciding + [0] * (p - deciding), abs=0.02)
@@ -108,19 +109,19 @@ def test_a_confounded_trial_follows_its_equations(rate: float, deciding: int) ->
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "p", "rate", "bias"), [(5000, 50, 0.2, 7.322), (5000, 50, 0.8, 51.762)])
 def test_the_naive_bias_is_that_of_the_official_example(n: int, p: int, rate: float, bias: float) -> None:
-    found = []
+    result = []
     for seed in range(40):
         trial = confounded(n, p, rate=rate, seed=seed)
-        found.append(trial.Y[trial.T].mean() - trial.Y[~trial.T].mean() - trial.att)
-    assert np.mean(found) == pytest.approx(bias, rel=0.1)
+        result.append(trial.Y[trial.T].mean() - trial.Y[~trial.T].mean() - trial.att)
+    assert np.mean(result) == pytest.approx(bias, rel=0.1)
 
 
 def test_coloured_digits(tmp_path: Path) -> None:
-    """Red or green as the label says, as often as the environment has it; grey underneath; open_data reads it."""
+    """Colours agree with labels at the rate of the environment, shapes are unchanged, and open_data reads the file."""
     data = open_data("digits")
     arrays = coloured(data, seed=6)
     path = tmp_path / "coloured.npz"
-    np.savez(path, **arrays)
+    np.savez(path, **cast(dict[str, Any], arrays))
     seen = open_data(str(path))
     assert seen.test is not None and seen.train.classes == ("0 to 4", "5 to 9")
     for source, grey, prefix in ((seen.train, data.train, ""), (seen.test, data.test, "test_")):

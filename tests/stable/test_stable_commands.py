@@ -33,28 +33,28 @@ def test_from_simulation_to_errors(train: Path, tmp_path: Path, capsys: pytest.C
     weights = pd.read_csv(w)["weight"]
     assert report["after"] < 0.5 * report["before"] and report["linear_after"] < report["linear_before"]
     assert report["ess"] == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
-    found = {}
+    result = {}
     for name, how in (("equal", []), ("weighted", [f"--weights={w}"]), ("by", ["--by=rff"])):
         model = tmp_path / f"{name}.json"
         assert main(["stable", "fit", *data, "--alpha=0", "--no-intercept", f"--out={model}", *how]) == 0
         judged = [f"--data={where}", "--label=Y", "--environment=environment", f"--json={seen}"]
         assert main(["stable", "evaluate", str(model), *judged]) == 0
-        found[name] = json.loads(seen.read_text())
+        result[name] = json.loads(seen.read_text())
     out = capsys.readouterr().out
     assert "dependence" in out and "deviation" in out and "V5" in out
-    assert set(found["by"]["errors"]) == {"-3.0", "3.0"}
-    assert found["by"]["errors"] == pytest.approx(found["weighted"]["errors"])
-    assert found["weighted"]["deviation"] < 0.5 * found["equal"]["deviation"]
+    assert set(result["by"]["errors"]) == {"-3.0", "3.0"}
+    assert result["by"]["errors"] == pytest.approx(result["weighted"]["errors"])
+    assert result["weighted"]["deviation"] < 0.5 * result["equal"]["deviation"]
     for name, column in (("equal", None), ("weighted", weights)):  # weighted least squares by another way
         root = np.sqrt(np.ones(1000) if column is None else column.to_numpy())
         beta = np.linalg.lstsq(sample.X * root[:, None], sample.Y * root, rcond=None)[0]
         test = selection_bias(1000, r=-3, seed=(9, 1))
         error = math.sqrt(((test.Y - test.X @ beta) ** 2).mean())
-        assert found[name]["errors"]["-3.0"] == pytest.approx(error)
+        assert result[name]["errors"]["-3.0"] == pytest.approx(error)
 
 
 def test_coloured_digits_mislead_a_linear_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Raw pixels: right in training, where the colour is, and wrong in the test, where it is the other way round."""
+    """A model of raw pixels follows the colour: right in training, wrong in the test, where colours are reversed."""
     images, features, model = tmp_path / "c.npz", tmp_path / "f.npz", tmp_path / "m.json"
     assert main(["stable", "simulate", "coloured", "--data=digits", f"--out={images}"]) == 0
     assert "test, environment 0.9" in capsys.readouterr().out
@@ -76,7 +76,7 @@ def test_names_with_commas_come_back(tmp_path: Path) -> None:
 
 
 def test_embeddings_are_reweighted_by_their_components(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Twenty of an .npz, none of a table, unless asked; the model is on the features as they are."""
+    """By default twenty for an .npz file, none for a table; the model uses the features themselves."""
     g = np.random.default_rng(0)
     z = g.normal(size=(300, 40)) * np.linspace(3, 0.1, 40)
     features, table, seen, w = (tmp_path / name for name in ("f.npz", "t.csv", "s.json", "w.csv"))
@@ -135,19 +135,19 @@ def test_the_other_simulations(tmp_path: Path, capsys: pytest.CaptureFixture[str
     [
         ({"a": [1, 2, None], "b": [1, 3, 2]}, [], "a: 1 of 3 values are missing"),
         ({"a": [1, 2, math.inf], "b": [1, 3, 2]}, [], "a: 1 of 3 values are infinite"),
-        ({"a": [1, 2, 5], "b": ["x", "y", "z"]}, ["--features=a,b"], "b holds something else than numbers"),
+        ({"a": [1, 2, 5], "b": ["x", "y", "z"]}, ["--features=a,b"], "b contains values that are not numbers"),
         ({"a": [1, 2, 5], "b": [2, 2, 2]}, [], "1 features vary"),
         ({"a": [1, 2, 5], "b": [2, 4, 10], "c": [1, 0, 0]}, [], "a and b are copies of one another"),
-        ({"a": ["x", "y"]}, [], "no column of numbers"),
-        ({"a": [1, 2, 5, 3, 9], "b": [2, 4, 1, 9, 1], "c": [3, 6, 6, 12, 10]}, [], "c is a weighted sum of a, b"),
+        ({"a": ["x", "y"]}, [], "no numeric column"),
+        ({"a": [1, 2, 5, 3, 9], "b": [2, 4, 1, 9, 1], "c": [3, 6, 6, 12, 10]}, [], "c is a linear combination of a, b"),
         ({"a": [1, 2, 3], "b": [1, 3, 2e200]}, [], "beyond 1e1"),
         ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--penalty=inf"], "penalty inf"),
         ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--by=srdo", "--clip=inf"], "clip inf"),
-        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--cosines=1000000000"], "more than a memory holds"),
+        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--cosines=1000000000"], "do not fit in memory"),
         ({"a": [1, 2], "b": [0, 1]}, ["--features=a,bb"], "has no column 'bb', did you mean 'b'?"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--features=a,b", "--label=b"], "'b' is asked for twice"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--rows=a=7"], "has a = 7 (it is 1, 2)"),
-        ({"a": [1, 2], "b": [0, 1]}, ["--by=dwr", "--cosines=3"], "--cosines is not a parameter of dwr"),
+        ({"a": [1, 2], "b": [0, 1]}, ["--features=a,b", "--label=b"], "'b' is used twice"),
+        ({"a": [1, 2], "b": [0, 1]}, ["--rows=a=7"], "has a = 7 (its values: 1, 2)"),
+        ({"a": [1, 2], "b": [0, 1]}, ["--by=dwr", "--cosines=3"], "--cosines does not apply to dwr"),
         ({"a": [1, 2], "b": [0, 1]}, ["--by=rf"], "rf"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -171,21 +171,21 @@ def test_bad_commands_are_one_line(train: Path, tmp_path: Path, capsys: pytest.C
     one_line(capsys, "the weights sum to zero", "fit", data, out, "--label=Y", f"--weights={zero}")
     one_line(capsys, "1 weights for 1,000 rows", "fit", data, out, "--label=Y", f"--weights={short}")
     one_line(capsys, "not both", "fit", data, out, "--label=Y", f"--weights={zero}", "--by=rff")
-    one_line(capsys, "cannot be read", "reweight", f"--data={torn}")
+    one_line(capsys, "cannot read", "reweight", f"--data={torn}")
     bare, flat, array = (tmp_path / name for name in ("bare.npz", "flat.npz", "array.npy"))
     np.save(array, np.eye(3))
     array.rename(bare)
-    one_line(capsys, "cannot be read", "reweight", f"--data={bare}")
+    one_line(capsys, "cannot read", "reweight", f"--data={bare}")
     np.savez(flat, features=np.ones((3, 2)), labels=np.arange(3), classes=np.array("a"))
     one_line(capsys, "0 features vary", "reweight", f"--data={flat}", "--components=0")
     one_line(capsys, "no feature varies", "reweight", f"--data={flat}")
     one_line(capsys, "more than 200,000,000", "simulate", "confounded", out, "--p=100000000000")
     one_line(capsys, "more than 200,000,000", "simulate", "collinear", out, "--n=100000000000")
     one_line(capsys, "all labelled", "simulate", "coloured", out, "--val-fraction=0.9995")
-    one_line(capsys, "is no file", "reweight", "--data=nowhere.csv")
-    one_line(capsys, "is no file", "evaluate", "nothing.json", data, "--label=Y")
-    one_line(capsys, "its size must be above 1", "simulate", "selection", out, "--r=0.5")
-    one_line(capsys, "0 of 200,000 rows are kept", "simulate", "selection", out, "--r=inf")
+    one_line(capsys, "no such file", "reweight", "--data=nowhere.csv")
+    one_line(capsys, "no such file", "evaluate", "nothing.json", data, "--label=Y")
+    one_line(capsys, "give one above 1 or below -1", "simulate", "selection", out, "--r=0.5")
+    one_line(capsys, "0 of 200,000 rows selected", "simulate", "selection", out, "--r=inf")
     one_line(capsys, "give numbers, separated by commas", "simulate", "selection", out, "--r=much")
     one_line(capsys, "give each number once", "simulate", "selection", out, "--r=2,2")
     one_line(capsys, "does not hold grey images", "simulate", "coloured", out, f"--data={_rgb(tmp_path)}")
@@ -195,8 +195,8 @@ def test_bad_commands_are_one_line(train: Path, tmp_path: Path, capsys: pytest.C
 
 
 def _rgb(folder: Path) -> Path:
-    np.savez(folder / "rgb.npz", **{f"{part}{key}": value for part in ("", "test_") for key, value in
-             (("images", np.zeros((4, 6, 6, 3), np.uint8)), ("labels", np.arange(4)))})  # fmt: skip
+    images, labels = np.zeros((4, 6, 6, 3), np.uint8), np.arange(4)
+    np.savez(folder / "rgb.npz", images=images, labels=labels, test_images=images, test_labels=labels)
     return folder / "rgb.npz"
 
 

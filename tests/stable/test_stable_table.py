@@ -1,6 +1,7 @@
 """Tables of features."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,9 @@ def test_tables(tmp_path: Path) -> None:
     assert some.X.x.tolist() == [[1], [3]] and some.label is None
     features = np.arange(8, dtype=np.float32).reshape(4, 2)
     split = np.array(["train", "train", "test", "test"])
-    held = {"features": features, "labels": np.array([1, 0, 1, 1]), "split": split, "classes": np.array(["cat", "dog"])}
-    held["fold"] = np.arange(4)  # no feature, though of numbers
-    np.savez(tmp_path / "f.npz", **held)
+    arrays: dict[str, Any] = {"features": features, "labels": np.array([1, 0, 1, 1]), "split": split}
+    arrays |= {"classes": np.array(["cat", "dog"]), "fold": np.arange(4)}  # fold: numeric, but no feature
+    np.savez(tmp_path / "f.npz", **arrays)
     embedded = read(tmp_path / "f.npz", environment="split")
     assert embedded.X.x.tolist() == features.tolist() and embedded.X.names == ("x0", "x1")
     assert embedded.label is not None and embedded.label.tolist() == ["dog", "cat", "dog", "dog"]
@@ -35,7 +36,7 @@ def test_tables(tmp_path: Path) -> None:
 def test_a_column_of_numbers_but_one_is_not_left_out(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b,word,y\n1,2,x,0\n2,?,y,1\n3,4,x,0\n")
-    with pytest.raises(UserError, match="b: '\\?' is no number, and most others are"):
+    with pytest.raises(UserError, match="b: '\\?' is not a number, but most values are"):
         read(path, label="y")
     assert read(path, label="y", rows="word=x").X.names == ("a", "b")  # without that row it is of numbers
     assert read(path, label="y", rows="word=x").left_out == ()

@@ -19,24 +19,24 @@ from tests.causal.simulated import world
 
 def test_frames_are_read_by_their_kinds() -> None:
     frame = pd.DataFrame({"age": [1, 2], "race": ["b", "a"], "married": [True, False]})
-    found = Covariates.of(frame)
-    assert found.names == ("age", "race=a", "race=b", "married")
-    assert found.x.tolist() == [[1, 0, 1, 1], [2, 1, 0, 0]]
+    result = Covariates.of(frame)
+    assert result.names == ("age", "race=a", "race=b", "married")
+    assert result.x.tolist() == [[1, 0, 1, 1], [2, 1, 0, 0]]
     with pytest.raises(UserError, match="race: 1 of 2 values are missing"):
         Covariates.of(frame.assign(race=["a", None]))
-    with pytest.raises(UserError, match="two columns are called age"):
+    with pytest.raises(UserError, match="two columns are named age"):
         Covariates.of(pd.concat([frame, frame[["age"]]], axis=1))
 
 
 def test_numbers_among_words_and_words_among_numbers() -> None:
     frame = pd.DataFrame({"age": ["31", "42", "unknown"], "x=1": [1.0, 2.0, 4.0]})
-    with pytest.raises(UserError, match="age: 'unknown' is no number, and others are"):
+    with pytest.raises(UserError, match="age: 'unknown' is not a number, but others are"):
         Covariates.of(frame)
     frame["age"] = pd.Series(np.array([31.0, 42.0, 50.0], dtype=object))
-    found = Covariates.of(frame.assign(group=["a", "b", "b"]))
-    assert found.names == ("age", "x=1", "group=a", "group=b") and found.origins == ("age", "x=1", "group", "group")
-    assert found.x[:, 0].tolist() == [31, 42, 50]
-    with pytest.raises(UserError, match="age holds dates"):
+    result = Covariates.of(frame.assign(group=["a", "b", "b"]))
+    assert result.names == ("age", "x=1", "group=a", "group=b") and result.origins == ("age", "x=1", "group", "group")
+    assert result.x[:, 0].tolist() == [31, 42, 50]
+    with pytest.raises(UserError, match="age contains dates"):
         Covariates.of(frame.assign(age=pd.to_datetime(["2020-01-01"] * 3)))
 
 
@@ -46,10 +46,10 @@ def test_what_says_nothing_new_is_named() -> None:
     check_independent(Covariates.of(frame))
     for column, says in (
         (np.full(50, 3.0), "c is the same in all rows"),
-        (frame.a, "c says the same as a"),
-        (-2 * frame.a + 1, "c says the same as a"),
-        (frame.a - 3 * frame.b, "c is a weighted sum of a, b"),
-        ((frame.group == "y") * 1.0, "c says the same as group=y"),
+        (frame.a, "c is equivalent to a"),
+        (-2 * frame.a + 1, "c is equivalent to a"),
+        (frame.a - 3 * frame.b, "c is a linear combination of a, b"),
+        ((frame.group == "y") * 1.0, "c is equivalent to group=y"),
         (["one"] * 50, "c is the same in all rows"),
     ):
         with pytest.raises(UserError, match=says) as error:
@@ -74,14 +74,14 @@ def test_columns_are_chosen_joined_and_added() -> None:
     more = Covariates.joined([some, Covariates.of(np.array([[3.0], [4.0]]))]).with_column(np.array([7.0, 8.0]), "noise")
     assert more.names == ("married", "race=b", "x0", "noise") and more.x.tolist() == [[1, 0, 3, 7], [1, 1, 4, 8]]
     assert more.origins == ("married", "race", "x0", "noise")
-    with pytest.raises(UserError, match="two columns are called race"):
+    with pytest.raises(UserError, match="two columns are named race"):
         Covariates.joined([some, Covariates.of(frame[["race"]][:2])])
-    with pytest.raises(UserError, match="two columns are called 1"):
+    with pytest.raises(UserError, match="two columns are named 1"):
         Covariates.of(pd.DataFrame([[1, 2]], columns=[1, "1"]))
 
 
 def test_a_column_of_a_table_becomes_numbers_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the file to all estimators, and to the refutations of one."""
+    """One conversion serves all estimators, and the refutation of one."""
     x, t, y = world(200)
     frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "group": np.where(x[:, 2] > 0, "high", "low"), "t": t, "y": y})
     frame.to_csv(tmp_path / "t.csv", index=False)

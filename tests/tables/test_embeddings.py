@@ -13,27 +13,27 @@ def test_labels_are_names_where_the_classes_have_some(tmp_path: Path) -> None:
     path, features = tmp_path / "f.npz", np.arange(8, dtype=np.float32).reshape(4, 2)
     labels, classes, split = np.array([1, 0, 1, 1]), np.array(["cat", "dog"]), np.array(["train"] * 3 + ["test"])
     np.savez(path, features=features, labels=labels, classes=classes, split=split, of_all=np.ones(3))
-    found = read_embeddings(path)
-    assert (found.features == features).all() and found.labels is not None
-    assert found.labels.tolist() == ["dog", "cat", "dog", "dog"]
-    assert list(found.columns) == ["split"] and (found.columns["split"] == split).all()
+    result = read_embeddings(path)
+    assert (result.features == features).all() and result.labels is not None
+    assert result.labels.tolist() == ["dog", "cat", "dog", "dog"]
+    assert list(result.columns) == ["split"] and (result.columns["split"] == split).all()
     np.savez(path, features=features, labels=labels, classes=np.array([]))
-    found = read_embeddings(path)
-    assert found.labels is not None and found.labels.tolist() == [1, 0, 1, 1]
+    result = read_embeddings(path)
+    assert result.labels is not None and result.labels.tolist() == [1, 0, 1, 1]
     np.savez(path, features=features, labels=labels - 1, classes=classes)  # -1: without a label
     assert read_embeddings(path).labels is None
 
 
 def test_what_embed_did_not_write_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "f.npz"
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="no such file"):
         read_embeddings(path)
     path.write_bytes(b"PK\x03\x04")
-    with pytest.raises(UserError, match="cannot be read, and holds no features"):
+    with pytest.raises(UserError, match="as a file written by 'contrastkit embed'"):
         read_embeddings(path)
     for arrays in ({"labels": np.ones(3)}, {"features": np.ones(3)}, {"features": np.ones((0, 3))}):
         np.savez(path, **arrays)
-        with pytest.raises(UserError, match="has no array 'features' of rows and columns"):
+        with pytest.raises(UserError, match="has no two-dimensional array 'features'"):
             read_embeddings(path)
 
 

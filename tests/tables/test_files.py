@@ -1,4 +1,4 @@
-"""Tables and weights from files, and who may import whom."""
+"""Tables and weights from files, and the direction of imports."""
 
 import ast
 from pathlib import Path
@@ -17,7 +17,10 @@ def test_weights_are_a_column_with_a_row_for_each(tmp_path: Path) -> None:
     assert read_weights(path, 2).tolist() == [0.5, 3]
     with pytest.raises(UserError, match="has 2 weights for 1,000 rows"):
         read_weights(path, 1000)
-    for column, says in (("wieght", "no column 'weight', did you mean 'wieght'"), ("weight", "holds something else")):
+    for column, says in (
+        ("wieght", "no column 'weight', did you mean 'wieght'"),
+        ("weight", "contains values that are not numbers"),
+    ):
         pd.DataFrame({column: ["much", "more"]}).to_csv(path, index=False)
         with pytest.raises(UserError, match=says):
             read_weights(path, 2)
@@ -26,7 +29,11 @@ def test_weights_are_a_column_with_a_row_for_each(tmp_path: Path) -> None:
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("a,b\n")
     (tmp_path / "t.csv").write_text("")
-    for name, says in (("t.txt", "neither .csv nor .parquet"), ("t.csv", "cannot be read"), ("none.csv", "is no file")):
+    for name, says in (
+        ("t.txt", "give a .csv or .parquet file"),
+        ("t.csv", "cannot read"),
+        ("none.csv", "no such file"),
+    ):
         with pytest.raises(UserError, match=says):
             read_table(tmp_path / name)
 

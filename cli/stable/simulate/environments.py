@@ -1,4 +1,4 @@
-"""Simulated environments to a .csv file."""
+"""Writing simulated environments to a .csv file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,8 @@ def write(path: Path, environments: "Environments") -> None:
     columns = environments.columns()
     write_csv(path, columns)
     several = len(environments.samples) > 1
-    places = ", ".join(f"{value:g}" for value in environments.samples)
+    values = ", ".join(f"{value:g}" for value in environments.samples)
     screen.say(
         f"{path}: {len(columns['Y']):,} rows of {abridged(environments.features)} and Y"
-        + (f", environments {places}" if several else "")
+        + (f", environments {values}" if several else "")
     )

@@ -1,12 +1,12 @@
-"""What the treatment does: estimators with ``fit(X, T, Y)``, and then
+"""Estimators of treatment effects. After ``fit(X, T, Y)`` they have
 
-``effect_``: the estimate, in units of Y. ``se_``: its standard error, NaN where none is known. ``estimand_``: of whom
-it is the effect. ``weights_``: float64 [n], the weights under which the arms were compared, None where there are none.
+``effect_``: the estimate, in units of Y. ``se_``: its standard error, NaN if unknown. ``estimand_``: the target
+population. ``weights_``: float64 [n], the weights under which the arms were compared, None if unweighted.
 
-    base.py            what an estimator is; those of one arm
-    regression.py      differences of means, least squares, Oaxaca-Blinder
-    weighted.py        under the weights of a weighting; strata of the propensity score
-    matched.py         over matched pairs
+    base.py            the base classes
+    regression.py      difference in means, least squares, Oaxaca-Blinder
+    weighted.py        weighted difference in means; strata of the propensity score
+    matched.py         mean difference over matched pairs
     aipw.py            doubly robust
 """
 

@@ -15,18 +15,18 @@ from contrastkit.tables.covariates import Covariates, scales
 
 
 class AIPW(ArmwiseEstimator):
-    """Augmented inverse-probability weighting (Robins, Rotnitzky & Zhao 1994): right if either the outcomes' model or
-    the propensity's is.
+    """Augmented inverse-probability weighting (Robins, Rotnitzky & Zhao 1994): consistent if
+    either the outcome model or the propensity model is correct.
 
-    psi = m1 - m0 + T (Y - m1)/e - (1 - T)(Y - m0)/(1 - e), its mean the ATE, its standard deviation over root n the
-    standard error; ATT: the treated's mean of Y - m0 less the controls' with weights e/(1 - e).
+    psi = m1 - m0 + T (Y - m1)/e - (1 - T)(Y - m0)/(1 - e), with the ATE as its mean and its standard deviation over
+    root n as standard error. ATT: the mean of Y - m0 of the treated minus that of the controls under weights e/(1 - e).
 
     Args:
         estimand: ATE, ATT or ATC.
-        model: of the outcome, any regressor; linear by default. One is fitted in each arm.
-        propensity: of the treatment.
-        folds: of cross-fitting, 0 for none: flexible models want it (Chernozhukov et al. 2018).
-        seed: of the folds.
+        model: outcome model, any regressor, fitted in each arm; linear by default.
+        propensity: propensity model.
+        folds: number of cross-fitting folds, 0 for none; flexible models need them (Chernozhukov et al. 2018).
+        seed: seed of the folds.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class AIPW(ArmwiseEstimator):
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         if self.folds == 1:
-            raise UserError("cross-fitting takes two folds or more, or 0 for none")
-        z = (X.x - X.x.mean(0)) / scales(X.x)  # scikit-learn's regression drops what is small beside others
+            raise UserError("cross-fitting needs two folds or more, or 0 for none")
+        z = (X.x - X.x.mean(0)) / scales(X.x)  # scikit-learn's regression drops columns that are small next to others
         X = Covariates(z, X.names, X.origins)
         if self.estimand != "ATE":
             return super()._fit(X, t, y)
@@ -59,23 +59,23 @@ class AIPW(ArmwiseEstimator):
     def _att(self, X: Covariates, t: Bools, y: Floats) -> None:
         e, m0, _ = self._nuisances(X.x, t, y)
         w = e / (1 - e)
-        had, would = (y - m0)[t].mean(), np.average((y - m0)[~t], weights=w[~t])
-        psi = np.where(t, (y - m0 - had) / t.mean(), -w * (y - m0 - would) / w[~t].sum() * len(y))
-        self.effect_, self.se_ = float(had - would), float(psi.std(ddof=1) / np.sqrt(len(y)))
+        treated, controls = (y - m0)[t].mean(), np.average((y - m0)[~t], weights=w[~t])
+        psi = np.where(t, (y - m0 - treated) / t.mean(), -w * (y - m0 - controls) / w[~t].sum() * len(y))
+        self.effect_, self.se_ = float(treated - controls), float(psi.std(ddof=1) / np.sqrt(len(y)))
 
     def _nuisances(self, x: Floats, t: Bools, y: Floats) -> tuple[Floats, Floats, Floats]:
-        """The scores and both arms' predicted outcomes, [n] each, by models that did not see the row."""
+        """The scores and the predicted outcomes of both arms, [n] each, from models that have not seen the row."""
         e, m0, m1 = np.empty_like(y), np.empty_like(y), np.empty_like(y)
-        every = np.arange(len(y))
+        rows = np.arange(len(y))
         if self.folds:
             if min(t.sum(), (~t).sum()) < self.folds:
-                raise UserError(f"{self.folds} folds, and fewer of an arm: lower the folds")
-            cuts = list(StratifiedKFold(self.folds, shuffle=True, random_state=self.seed).split(x, t))
+                raise UserError(f"{self.folds} folds, but an arm has fewer units: use fewer folds")
+            splits = list(StratifiedKFold(self.folds, shuffle=True, random_state=self.seed).split(x, t))
         else:
-            cuts = [(every, every)]
+            splits = [(rows, rows)]
         propensity = Propensity() if self.propensity is None else self.propensity
         model = LinearRegression() if self.model is None else self.model
-        for train, test in cuts:
+        for train, test in splits:
             score = clone(propensity)
             score.learn(x[train], t[train])
             e[test] = score.predict_numbers(x[test])

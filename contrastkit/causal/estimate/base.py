@@ -1,4 +1,4 @@
-"""What an estimator is."""
+"""The base classes of estimators."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from contrastkit.tables.covariates import Covariates
 
 
 class Estimator(BaseEstimator, ABC):
-    """``fit(X, T, Y)``, and then the attributes of :mod:`contrastkit.causal.estimate`."""
+    """An estimator with ``fit(X, T, Y)`` and the attributes of :mod:`contrastkit.causal.estimate`."""
 
     effect_: float
     se_: float
@@ -22,10 +22,10 @@ class Estimator(BaseEstimator, ABC):
     weights_: Floats | None
 
     def fit(self, X: Any, T: ArrayLike, Y: ArrayLike) -> Self:
-        """X [n, p]: covariates, an array or a frame; T [n] of 0 and 1; Y [n] numbers. None of them is written to.
+        """Fit to X [n, p], covariates, an array or a frame, T [n] of 0 and 1, and numbers Y [n]; none is written to.
 
         Raises:
-            UserError: see :mod:`contrastkit.tables`, and what an estimator cannot do.
+            UserError: invalid data (see :mod:`contrastkit.tables`), or data that the estimator cannot handle.
         """
         X = Covariates.of(X)
         self.weights_, self.se_ = None, math.nan
@@ -43,13 +43,13 @@ class Estimator(BaseEstimator, ABC):
 
 
 class ArmwiseEstimator(Estimator):
-    """An estimator of the ATT, by ``_att``; the ATC is the ATT of the arms exchanged, its sign turned."""
+    """An estimator of the ATT, by ``_att``; the ATC is the ATT with the arms exchanged and the sign reversed."""
 
     estimand: str
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         if self.estimand not in ("ATT", "ATC"):
-            raise UserError(f"{self.estimand} is not among the estimands here: ATT, ATC")
+            raise UserError(f"unknown estimand {self.estimand}: choose ATT or ATC")
         self._att(X, ~t if self.estimand == "ATC" else t, y)
         self.estimand_ = self.estimand
         self.effect_ *= -1 if self.estimand == "ATC" else 1

@@ -18,9 +18,9 @@ class Matched(Estimator):
     Imbens (2006, 2011).
 
     Args:
-        matching: how pairs are found; the default is :class:`Matching`'s.
-        bias_correction: adjust each partner's outcome for what its covariates differ by, by a linear regression of Y on
-            X among the partners, weighted by how often each served.
+        matching: the matching; by default that of :class:`Matching`.
+        bias_correction: adjust the outcome of each partner for the difference in covariates, by a linear regression of
+            Y on X among the partners, weighted by how often each is used.
     """
 
     def __init__(self, matching: Matching | None = None, *, bias_correction: bool = True) -> None:
@@ -41,24 +41,24 @@ class Matched(Estimator):
         s2 = float((share * (gain - tau) ** 2).sum()) / (2 * len(units))
         K, K2 = (np.bincount(j, part, minlength=n) for part in (share, share**2))
         extra = K**2 - K2
-        extra[units] += 2 * K[units]  # a unit that also serves (ATE) is in the mean as itself too
+        extra[units] += 2 * K[units]  # with the ATE, a unit can be a partner too
         variance = float(((each - tau) ** 2).sum()) + s2 * float(extra.sum())
         self.se_ = float(np.sqrt(variance)) / len(units) if len(units) > 1 else math.nan
 
     def _corrected(self, A: Floats, t: Bools, y: Floats) -> Floats:
-        """The outcome of each pair's partner [m], less what it owes to covariates that differ from the unit's; A is the
-        design [n, k] of the regressions."""
+        """The outcome of the partner in each pair [m], adjusted for the difference in covariates; A [n, k] is the
+        design matrix of the regressions."""
         i, j = self.matching_.pairs_.T
         other = y[j]
         for arm in (t, ~t):
-            served = np.bincount(j, self.matching_.shares_, minlength=len(y)) * arm
-            if served.any():
-                root = np.sqrt(served)
+            uses = np.bincount(j, self.matching_.shares_, minlength=len(y)) * arm
+            if uses.any():
+                root = np.sqrt(uses)
                 beta, _, rank, _ = np.linalg.lstsq(A * root[:, None], y * root, rcond=1e-10)
-                if (served > 0).sum() <= rank:
+                if (uses > 0).sum() <= rank:
                     raise UserError(
-                        f"{(served > 0).sum()} partners cannot tell the {rank} coefficients of the bias correction: do "
-                        "without it, or leave covariates out"
+                        f"{(uses > 0).sum()} partners cannot identify the {rank} coefficients of the bias "
+                        "correction: leave covariates out, or do without the correction"
                     )
                 other = other + arm[j] * ((A[i] - A[j]) @ beta)
         return other

@@ -1,4 +1,4 @@
-"""Differences of means and regressions."""
+"""Difference in means, and regressions."""
 
 import math
 from typing import Literal
@@ -12,7 +12,7 @@ from contrastkit.tables.covariates import Covariates, scales
 
 
 class DifferenceInMeans(Estimator):
-    """The naive one: right where the treatment was drawn by lot. HC1 standard error."""
+    """The naive estimator, valid if the treatment was randomised. HC1 standard error."""
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         self.estimand_ = "naive"
@@ -20,8 +20,8 @@ class DifferenceInMeans(Estimator):
 
 
 class Regression(Estimator):
-    """The coefficient of T in the regression of Y on 1, T and X; HC1 standard error. Where effects differ it is an
-    average of them with weights of its own, those of the variance of T given X."""
+    """The coefficient of T in the regression of Y on 1, T and X; HC1 standard error. Heterogeneous effects are
+    averaged with weights proportional to the variance of T given X."""
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         A = np.column_stack([t, np.ones_like(y), X.x])
@@ -30,13 +30,13 @@ class Regression(Estimator):
 
 
 class OaxacaBlinder(ArmwiseEstimator):
-    """What the treated would have had, from the regression of Y on X among the controls (Kline 2011).
+    """Untreated outcomes of the treated, predicted by the regression of Y on X among the controls (Kline 2011).
 
-    The standard error has the spread of the treated's differences from what was predicted, and HC1 of the control
-    regression at their mean.
+    The standard error combines the spread of the differences between observed and predicted outcomes of the treated
+    with the HC1 error of the control regression at their mean.
 
     Args:
-        estimand: ATT, or ATC: what the controls would have had.
+        estimand: ATT, or ATC: treated outcomes of the controls.
     """
 
     def __init__(self, estimand: Literal["ATT", "ATC"] = "ATT") -> None:
@@ -44,21 +44,21 @@ class OaxacaBlinder(ArmwiseEstimator):
 
     def _att(self, X: Covariates, t: Bools, y: Floats) -> None:
         A = np.column_stack([np.ones_like(y), X.x])
-        would, would_se = least_squares(A[~t], y[~t], A[t].mean(0))
+        predicted, predicted_se = least_squares(A[~t], y[~t], A[t].mean(0))
         A = design(X.x)
         gain = y[t] - A[t] @ np.linalg.lstsq(A[~t], y[~t], rcond=1e-10)[0]
-        self.effect_ = float(y[t].mean()) - would
-        self.se_ = math.hypot(float(gain.std(ddof=1)) / math.sqrt(len(gain)), would_se)
+        self.effect_ = float(y[t].mean()) - predicted
+        self.se_ = math.hypot(float(gain.std(ddof=1)) / math.sqrt(len(gain)), predicted_se)
 
 
 def design(x: Floats) -> Floats:
-    """A column of ones, and those of x [n, p] standardised: what a regression reads, whatever the units."""
+    """The design matrix [n, 1 + p] of a regression: ones, and the standardised columns of x [n, p]."""
     return np.column_stack([np.ones(len(x)), (x - x.mean(0)) / scales(x)])
 
 
 def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, float]:
-    """The difference of weighted means, treated less controls, and the HC1 standard error of the weighted regression of
-    y on t."""
+    """The difference of weighted means, treated minus controls, and the HC1 standard error of the weighted regression
+    of y on t."""
     means = {arm: np.average(y[t == arm], weights=w[t == arm]) for arm in (True, False)}
     variance = sum(((w * (y - means[arm]))[t == arm] ** 2).sum() / w[t == arm].sum() ** 2 for arm in (True, False))
     n = int((w > 0).sum())
@@ -67,10 +67,10 @@ def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, float]:
 
 def least_squares(A: Floats, y: Floats, at: Floats) -> tuple[float, float]:
     """at'beta of the regression of y on the columns of A [n, k], and its HC1 standard error (White 1980; times n/(n -
-    rank)). Columns may follow from others, as the dummies of a factor do, where at'beta does not depend on how.
+    rank)). Columns may be linearly dependent, like the indicators of a factor, as long as at'beta is identified.
 
     Raises:
-        UserError: it does, or there are no more rows than coefficients.
+        UserError: it is not identified, or there are no more rows than coefficients.
     """
     scale = np.linalg.norm(A, axis=0)
     scale[scale == 0] = 1
@@ -78,12 +78,12 @@ def least_squares(A: Floats, y: Floats, at: Floats) -> tuple[float, float]:
     rank = int((s > 1e-10 * s[0]).sum())
     n, U, half = len(y), U[:, :rank], Vt[:rank] @ (at / scale)
     if n <= rank:
-        raise UserError(f"{n} rows cannot tell {rank} coefficients: leave covariates out")
+        raise UserError(f"{n} rows cannot identify {rank} coefficients: leave covariates out")
     if np.linalg.norm(Vt[:rank].T @ half - at / scale) > 1e-8 * np.linalg.norm(at / scale):
         raise UserError(
-            "a covariate that follows from the treatment, or is constant in one arm alone, leaves the effect open: "
-            "leave it out"
+            "the effect is not identified: leave out the covariate that the treatment determines, or that is constant "
+            "in one arm"
         )
-    half = U @ (half / s[:rank])  # of each row, its part in the estimate
+    half = U @ (half / s[:rank])  # contribution of each row to the estimate
     residual = y - U @ (U.T @ y)
     return float(half @ y), float(np.sqrt((half**2 * residual**2).sum() * n / (n - rank)))

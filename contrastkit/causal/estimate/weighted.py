@@ -1,4 +1,4 @@
-"""Differences of weighted means."""
+"""Weighted differences in means."""
 
 import math
 from typing import Any, Literal
@@ -17,14 +17,14 @@ from contrastkit.tables.covariates import Covariates
 
 
 class Weighted(Estimator):
-    """The difference of weighted means under the weights of ``weighting`` (:mod:`contrastkit.causal.weighting`).
+    """The difference in means under the weights of ``weighting`` (:mod:`contrastkit.causal.weighting`).
 
     Args:
         weighting: entropy balancing by default.
-        error: ``balanced``, of entropy balancing, knows that the weights were chosen (the sandwich of both steps; Zhao
-            & Percival 2017, Sec. 3): what the balanced terms explain of Y is exact, and errs only with the population.
-            ``hc1``, and that of all other weights, is the standard error of the weighted regression of Y on T, as most
-            tables have it. It takes the weights as given: where they balance what Y depends on, it is too wide.
+        error: ``balanced``, for entropy balancing, accounts for the weights being estimated (the sandwich of both
+            steps; Zhao & Percival 2017, Sec. 3): the part of Y that balanced terms explain adds only sampling error.
+            ``hc1``, used for all other weights, is the standard error of the weighted regression of Y on T, as in most
+            tables. It treats the weights as fixed, and is too wide if they balance what Y depends on.
     """
 
     def __init__(self, weighting: Any = None, *, error: Literal["balanced", "hc1"] = "balanced") -> None:
@@ -32,7 +32,9 @@ class Weighted(Estimator):
         self.error = error
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
-        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(X, t)
+        # Each column by itself: only GlobalBalancing asks which belong to a factor, to leave out reference levels.
+        columns = Covariates(X.x, X.names, X.names)
+        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(columns, t)
         self.weights_ = self.weighting_.weights_
         self.estimand_ = self.weighting_.estimand_
         self.effect_, self.se_ = contrast(self.weights_, t, y)
@@ -40,29 +42,29 @@ class Weighted(Estimator):
             self.se_ = self._balanced(self.weighting_, t, y)
 
     def _balanced(self, weighting: EntropyBalancing, t: Bools, y: Floats) -> float:
-        """The root of the sum of squares of what each unit moves the estimate by."""
+        """The root of the sum of squared influences of the units."""
         A, w, target = design(weighting.terms_), weighting.weights_, population(weighting.estimand, t)
         share = target / target.sum()
-        moves = -share * self.effect_
+        influence = -share * self.effect_
         for arm, sign in ((t, 1), (~t, -1)):
             root = np.sqrt(w[arm])
             beta, _, rank, _ = np.linalg.lstsq(A[arm] * root[:, None], y[arm] * root, rcond=1e-10)
             fit, ess = A @ beta, effective_sample_size(w[arm])
             if ess <= rank:
                 return math.nan
-            # Residuals of a fit to few are too small (as HC1 has it, of the effective sample).
-            rest = (y - fit) * math.sqrt(ess / (ess - rank))
-            moves = moves + sign * (share * fit + arm * w * rest / w[arm].sum())
-        return float(np.linalg.norm(moves))
+            # Residuals of a fit to few units are too small; as in HC1, with the effective sample size.
+            residuals = (y - fit) * math.sqrt(ess / (ess - rank))
+            influence = influence + sign * (share * fit + arm * w * residuals / w[arm].sum())
+        return float(np.linalg.norm(influence))
 
 
 class Stratified(Estimator):
-    """The difference of means within quantiles of the propensity score, averaged (Rosenbaum & Rubin 1984: five).
+    """The average difference in means within quantiles of the propensity score (Rosenbaum & Rubin 1984 use five).
 
     Args:
-        estimand: ATT weights a stratum by its treated, ATC by its controls, ATE by all.
-        strata: how many, cut at quantiles of the scores of those weighted by.
-        propensity: the model of the score.
+        estimand: strata are weighted by their treated (ATT), controls (ATC) or all units (ATE).
+        strata: number of strata, cut at quantiles of the scores of the target population.
+        propensity: propensity model.
     """
 
     def __init__(
@@ -76,14 +78,14 @@ class Stratified(Estimator):
         e = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t).scores_
         target = population(self.estimand, t)
         if self.strata < 1:
-            raise UserError(f"{self.strata} strata: ask for 1 or more")
+            raise UserError(f"{self.strata} strata: use 1 or more")
         cuts = np.unique(np.quantile(e[target], np.linspace(0, 1, self.strata + 1)[1:-1]))
         s = np.searchsorted(cuts, e, side="right")
         w = np.zeros_like(y)
         for k in range(len(cuts) + 1):
             for arm in (t, ~t):
                 if not (arm & (s == k)).any():
-                    raise UserError(f"stratum {k + 1} of {len(cuts) + 1} has nobody of an arm: ask for fewer strata")
+                    raise UserError(f"stratum {k + 1} of {len(cuts) + 1} has no units of one arm: use fewer strata")
                 w[arm & (s == k)] = (target & (s == k)).sum() / (arm & (s == k)).sum()
         self.estimand_, self.weights_ = self.estimand, w
         self.effect_, _ = contrast(w, t, y)

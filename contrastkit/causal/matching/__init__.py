@@ -1,12 +1,13 @@
-"""Matching: to each unit of one arm the nearest of the other (Stuart 2010 is a review; MatchIt the model).
+"""Matching each unit of one arm to the nearest of the other (review: Stuart 2010; model: MatchIt).
 
     matching.py        the class: options, strata, weights
     metric.py          coordinates whose Euclidean distance is the metric
-    replacement.py     the nearest, where a partner may serve again
-    turns.py           one choice after the other, or the optimal pairs, where it may not
+    replacement.py     nearest partners, with replacement
+    turns.py           greedy and optimal pairs, without replacement
 
-Distances that differ by rounding alone are equal, and of equals the first in the data is taken, so that pairs do not
-depend on the machine; not so on a score without replacement, where of equals the lower score is taken.
+With replacement, distances that differ only by rounding are equal, and without ties the first of equals in the data is
+taken, so that pairs do not depend on the machine. Without replacement, of two equally near partners the one with the
+lower score is taken, or the first that the search tree returns.
 """
 
 from contrastkit.causal.matching.matching import Matching

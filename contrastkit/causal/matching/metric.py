@@ -1,4 +1,4 @@
-"""Coordinates whose Euclidean distance is the metric, and when two distances are the same."""
+"""Coordinates whose Euclidean distance is the metric, and the tolerance for equal distances."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 
-Pairs = tuple[NDArray[Any], NDArray[Any], Floats]  # of m pairs: the unit's row, the partner's row, their distance
-TIE = 1e-10  # of the largest coordinate: distances that differ by less differ by rounding
+Pairs = tuple[NDArray[Any], NDArray[Any], Floats]  # m pairs: row of the unit, row of the partner, distance
+TIE = 1e-10  # times the largest coordinate: smaller differences between distances are rounding
 
 
 def slack(z: Floats) -> float:
-    """By how much distances of coordinates z [n, k] may differ and still be equal."""
+    """The tolerance within which distances between coordinates z [n, k] are equal."""
     return TIE * float(np.abs(z).max())
 
 
@@ -27,10 +27,10 @@ def coordinates(
 
     Args:
         propensity: fitted, for ``logit`` and ``propensity``.
-        caliper: in standard deviations of the score for these two, else in units of the distance; None for none.
+        caliper: in standard deviations of the score for these two, otherwise in units of the distance; None for none.
 
     Raises:
-        UserError: a row of zeros for ``cosine``, or too few units for a covariance.
+        UserError: a row of zeros with ``cosine``, or too few units for a covariance.
     """
     limit = np.inf if caliper is None else caliper
     if metric in ("logit", "propensity"):
@@ -40,7 +40,7 @@ def coordinates(
     if metric == "cosine":  # |a - b|^2 = 2 (1 - cos)
         length = np.linalg.norm(x, axis=1, keepdims=True)
         if not length.all():
-            raise UserError("a row of zeros has no direction: leave it out, or use another metric than cosine")
+            raise UserError("a row of zeros has no direction: leave it out, or choose another metric than cosine")
         return x / length, limit
     if metric == "euclidean":
         return x, limit
@@ -51,15 +51,15 @@ def coordinates(
 
 
 def _whitened(x: Floats, t: Bools, *, ranks: bool) -> Floats:
-    """Coordinates of the Mahalanobis distance under the pooled covariance within the arms, of ranks with the variances
-    of untied ones."""
+    """Coordinates of the Mahalanobis distance under the pooled covariance within the arms; for ranks with the variances
+    of untied ranks."""
     if len(x) < 3:
-        raise UserError(f"a covariance within the groups takes more than {len(x)} units")
+        raise UserError(f"{len(x)} units are too few for a covariance within the groups: provide at least three")
     within = np.where(t[:, None], x - x[t].mean(0), x - x[~t].mean(0))
     sd = np.sqrt((within**2).sum(0) / (len(x) - 2))
-    sd[sd <= 1e-13 * np.abs(x).max(0)] = np.inf  # the same for all of a group: no part of the distance
+    sd[sd <= 1e-13 * np.abs(x).max(0)] = np.inf  # constant within both groups: ignored
     values, vectors = np.linalg.eigh((within / sd).T @ (within / sd) / (len(x) - 2))
-    real = values > values.max() * 1e-10  # of correlations, lest units decide what is too small to count
+    nonzero = values > values.max() * 1e-10  # of correlations: the cut must not depend on units
     if ranks:
         sd[np.isfinite(sd)] = np.sqrt(len(x) * (len(x) + 1) / 12)
-    return (x / sd) @ (vectors[:, real] / np.sqrt(values[real]))
+    return (x / sd) @ (vectors[:, nonzero] / np.sqrt(values[nonzero]))

@@ -1,4 +1,4 @@
-"""Partners that serve once: one choice after the other, or the pairs of the least total distance."""
+"""Matching without replacement: greedy, or optimal by total distance."""
 
 from typing import Any
 
@@ -12,28 +12,28 @@ from contrastkit.causal.matching.metric import Pairs, slack
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Floats
 
-MOST_DISTANCES = 2e8  # that fit in memory
+MOST_DISTANCES = 2e8  # limit that fits in memory
 
 
 def greedy(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float) -> Pairs:
-    """Each of a in turn takes the nearest of b that is left: first one for all, then the second, ... up to k.
+    """Each unit of a in turn takes the nearest free one of b: first one for each unit, then the second, ... up to k.
 
     Args:
-        z: coordinates [n, d]. a, b: rows of it. limit: nothing farther is a partner.
+        z: coordinates [n, d]. a, b: rows of z. limit: maximum distance of a partner.
     """
     return (_on_a_line if z.shape[1] == 1 else _in_space)(z, a, b, k, limit)
 
 
 class _Free:
-    """Which of n places are still free, with the nearest free one to either side in almost constant time."""
+    """The free ones of n places; finds the nearest free place on either side in almost constant time."""
 
     def __init__(self, n: int) -> None:
         self.n = n
         self.taken = [False] * n
-        self.below, self.above = list(range(-1, n - 1)), list(range(1, n + 1))  # where to look on from a taken place
+        self.below, self.above = list(range(-1, n - 1)), list(range(1, n + 1))  # where to continue from a taken place
 
     def at_or_below(self, p: int) -> int:
-        """The nearest free place, -1 for none."""
+        """The nearest free place at or below p, -1 if none."""
         root = p
         while root >= 0 and self.taken[root]:
             root = self.below[root]
@@ -42,7 +42,7 @@ class _Free:
         return root
 
     def at_or_above(self, p: int) -> int:
-        """The nearest free place, n for none."""
+        """The nearest free place at or above p, n if none."""
         root = p
         while root < self.n and self.taken[root]:
             root = self.above[root]
@@ -52,7 +52,7 @@ class _Free:
 
 
 def _on_a_line(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float) -> Pairs:
-    """On a line in n log n, however many are taken. Of two that are equally near, the lower score is taken."""
+    """In one dimension, in n log n time. Of two equally near partners, the one with the lower score is taken."""
     order = np.argsort(z[b, 0], kind="stable")
     score = z[b, 0][order].tolist()
     start = np.searchsorted(z[b, 0][order], z[a, 0]).tolist()
@@ -60,11 +60,11 @@ def _on_a_line(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float
     i, j, d = [], [], []
     for _ in range(k):
         for unit, at in zip(a.tolist(), start, strict=True):
-            own = z[unit, 0]
+            score_of_unit = z[unit, 0]
             low, high = places.at_or_below(at - 1), places.at_or_above(at)
             distance, place = min(
-                (own - score[low], low) if low >= 0 else (np.inf, n),
-                (score[high] - own, high) if high < n else (np.inf, n),
+                (score_of_unit - score[low], low) if low >= 0 else (np.inf, n),
+                (score[high] - score_of_unit, high) if high < n else (np.inf, n),
             )
             if place < n and distance <= limit:
                 places.taken[place] = True
@@ -75,35 +75,34 @@ def _on_a_line(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float
 
 
 def _in_space(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float) -> Pairs:
-    """In any dimension; of equals the first in the data is taken. Candidates are twice as many where all of them are
-    taken or equally near; the tree is planted again with those that are left when half are gone."""
+    """In any dimension; of equally near partners, the first that the tree returns. The number of candidates doubles
+    while all of them are taken; the tree is rebuilt from the free rows whenever half of its rows are taken."""
     left, rows = np.ones(len(b), bool), np.arange(len(b))
-    tree, gone = cKDTree(z[b]), 0  # of the tree
-    equal = slack(z)
+    tree, taken = cKDTree(z[b]), 0  # of the tree's rows
+    bound = limit + slack(z)
     i, j, d = [], [], []
     for _ in range(k):
         for unit in a.tolist():
-            if gone * 2 > len(rows):
+            if taken * 2 > len(rows):
                 rows = np.flatnonzero(left)
                 if not len(rows):
                     break
-                tree, gone = cKDTree(z[b[rows]]), 0
+                tree, taken = cKDTree(z[b[rows]]), 0
             want = min(8, len(rows))
             while True:
-                distance, near = tree.query(z[unit], k=np.arange(1, want + 1), distance_upper_bound=limit + equal)
-                inside = near < len(rows)  # others lie beyond the limit
+                distance, near = tree.query(z[unit], k=np.arange(1, want + 1), distance_upper_bound=bound)
+                inside = near < len(rows)  # the others lie beyond the bound
                 free = inside & left[rows[np.where(inside, near, 0)]]
-                reach = distance[free].min(initial=np.inf) + equal
-                if want == len(rows) or not inside.all() or distance[-1] > reach:
+                if free.any() or want == len(rows) or not inside.all():
                     break
                 want = min(2 * want, len(rows))
             if free.any():
-                tied = np.flatnonzero(free & (distance <= reach))
-                place = tied[near[tied].argmin()]
-                left[rows[near[place]]] = False
-                gone += 1
+                place = int(free.argmax())
+                row = int(rows[near[place]])
+                left[row] = False
+                taken += 1
                 i.append(unit)
-                j.append(int(b[rows[near[place]]]))
+                j.append(int(b[row]))
                 d.append(float(distance[place]))
     return np.array(i, int), np.array(j, int), np.array(d)
 
@@ -112,12 +111,12 @@ def optimal(z: Floats, a: NDArray[Any], b: NDArray[Any], limit: float) -> Pairs:
     """The pairs of least total distance among the largest number of pairs within the limit."""
     if len(a) * len(b) > MOST_DISTANCES:
         raise UserError(
-            f"optimal matching of {len(a)} with {len(b)} holds {len(a) * len(b):.1g} distances: match greedily"
+            f"optimal matching of {len(a)} with {len(b)} units needs {len(a) * len(b):.1g} distances: match greedily"
         )
     distance = cdist(z[a], z[b])
     finite = np.where(distance <= limit, distance, 0).max()
-    barred = (finite + 1) * (min(len(a), len(b)) + 1)  # costs more than any change of the others could win
-    rows, columns = linear_sum_assignment(np.where(distance <= limit, distance, barred))
+    forbidden = (finite + 1) * (min(len(a), len(b)) + 1)  # exceeds what any other assignment could save
+    rows, columns = linear_sum_assignment(np.where(distance <= limit, distance, forbidden))
     inside = distance[rows, columns] <= limit
     rows, columns = rows[inside], columns[inside]
     return a[rows], b[columns], distance[rows, columns]

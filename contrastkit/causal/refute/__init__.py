@@ -1,14 +1,14 @@
-"""Attempts to refute an estimate. Each ends in PASS or FAIL and one sentence.
+"""Checks that try to refute an estimate. Each ends in PASS or FAIL with one sentence.
 
-    verdict.py         what an attempt ends in; fits to many samples
-    placebo.py         where nothing should change, or nothing should be found
-    confounding.py     a made-up confounder, to any strength
+    verdict.py         the result of a check; fits to many samples
+    placebo.py         placebo treatments and outcomes, random covariates, subsets
+    confounding.py     simulated confounders of any strength
     hidden_bias.py     E-values, Rosenbaum bounds
-    attempts.py        all of them
+    attempts.py        all checks
 
-``X`` are :class:`contrastkit.tables.covariates.Covariates` [n, p], ``t`` is bool [n], ``y`` float64 [n]. ``first`` is
-an estimator that :func:`fitted` gave: its effect is what is doubted, and a clone of it is fitted each time. Nothing of
-an earlier fit is used again, and nothing is written to.
+``X`` is :class:`contrastkit.tables.covariates.Covariates` [n, p], ``t`` bool [n], ``y`` float64 [n]. ``first`` is an
+estimator from :func:`fitted`, whose effect is checked; clones of it are fitted. Nothing is reused from an earlier fit,
+and no input is written to.
 """
 
 from contrastkit.causal.refute.attempts import refute

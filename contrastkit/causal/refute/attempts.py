@@ -1,4 +1,4 @@
-"""All attempts, one after the other."""
+"""All checks in order."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,29 +26,29 @@ def refute(
     gamma: float = GAMMA,
     seed: int = 0,
 ) -> Iterator[Verdict]:
-    """All attempts one after the other; one that cannot be made has failed, with the reason.
+    """Run all checks in order; a check that cannot be run fails, with the reason.
 
     Args:
-        first: an estimator that :func:`fitted` gave, whose effect is doubted.
-        placebo: an outcome that the treatment cannot have changed: its name, the covariates [n, p] to adjust it for,
-            which must not tell it, and its values [n]. None leaves the attempt out.
-        gamma: that the Rosenbaum bounds must reach.
+        first: an estimator from :func:`fitted`, whose effect is checked.
+        placebo: an outcome that the treatment cannot have affected: its name, the covariates [n, p] to adjust it for,
+            which must not determine it, and its values [n]. None skips the check.
+        gamma: the Gamma that the Rosenbaum bounds must reach.
         seed: random seed.
     """
     X = Covariates.of(X)
     t, y = as_treatment(T, len(X)), as_outcome(Y, len(X))
-    attempts: dict[str, Callable[[], Verdict]] = {
+    checks: dict[str, Callable[[], Verdict]] = {
         "placebo treatment": lambda: placebo_treatment(X, t, y, first, draws=draws, seed=seed),
         "random common cause": lambda: random_cause(X, t, y, first, draws=draws, seed=seed),
         "subset": lambda: subset(X, t, y, first, draws=draws, seed=seed),
     }
     if placebo is not None:
-        attempts["placebo outcome"] = lambda: placebo_outcome(*placebo, t, first, draws=draws, seed=seed)
-    attempts["unobserved confounder"] = lambda: unobserved_confounder(X, t, y, first, seed=seed)
-    attempts["E-value"] = lambda: e_value(t, y, first)
-    attempts["Rosenbaum bounds"] = lambda: rosenbaum_bounds(X, t, y, first, gamma=gamma)
-    for name, attempt in attempts.items():
+        checks["placebo outcome"] = lambda: placebo_outcome(*placebo, t, first, draws=draws, seed=seed)
+    checks["unobserved confounder"] = lambda: unobserved_confounder(X, t, y, first, seed=seed)
+    checks["E-value"] = lambda: e_value(t, y, first)
+    checks["Rosenbaum bounds"] = lambda: rosenbaum_bounds(X, t, y, first, gamma=gamma)
+    for name, check in checks.items():
         try:
-            yield attempt()
+            yield check()
         except UserError as error:
-            yield Verdict(name, False, f"it cannot be done: {error}")
+            yield Verdict(name, False, f"the check cannot be run: {error}")

@@ -1,4 +1,4 @@
-"""An unobserved confounder, made up to any strength (Cinelli & Hazlett 2020)."""
+"""Simulated unobserved confounders of any strength (Cinelli & Hazlett 2020)."""
 
 import math
 from typing import Any
@@ -13,19 +13,19 @@ from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
 
 NOISES = 10
-STRENGTHS = (0.0, 0.01, 0.05, 0.1, 0.2)  # partial R^2 of the grid
+STRENGTHS = (0.0, 0.01, 0.05, 0.1, 0.2)  # partial R^2 values of the grid
 
 
 def unobserved_confounder(X: Covariates, t: Bools, y: Floats, first: Estimator, *, seed: int = 0) -> Verdict:
-    """Confounders made up, to any strength, and adjusted for (Cinelli & Hazlett 2020): passes where one as strong as
-    the strongest covariate leaves the effect its sign.
+    """Adjust for simulated confounders of any strength (Cinelli & Hazlett 2020): passes if the effect keeps its sign
+    with a confounder as strong as the strongest covariate.
 
-    ``numbers`` has the effects under a grid of strengths, rows by the partial R^2 with the treatment, columns by that
-    with the outcome, None where the estimator refused; what the one of the covariate leaves, the mean over ten draws of
-    its noise; and the robustness value (Sec. 4.3): the strength, with both, that takes the whole effect from a linear
-    regression. The paper's formula for the effect is that of linear regression; here any estimator is fitted with the
-    confounder, which comes to the same for that one. Others pay for one more covariate with precision, the more the
-    fewer overlap: the column of zero shows how much.
+    ``numbers`` has the effects for a grid of strengths, rows by the partial R^2 with the treatment, columns by that
+    with the outcome, None where the estimator refused; the effect that remains with the confounder of the covariate's
+    strength, averaged over ten draws of its noise; and the robustness value (Sec. 4.3): the strength, with both, that
+    removes the whole effect from a linear regression. The paper's formula for the effect is for linear regression; here
+    any estimator is fitted with the confounder, which is equivalent for that one. Others lose precision with the extra
+    covariate, more so with little overlap: the column of zero shows how much.
     """
     sign = math.copysign(1, first.effect_)
     axes = [directions(X.x, t, y, seed=seed + k) for k in range(NOISES)]
@@ -44,13 +44,13 @@ def unobserved_confounder(X: Covariates, t: Bools, y: Floats, first: Estimator, 
     remaining: float | None = None
     try:
         remaining = float(effects(first, (under(k, r_t, r_y) for k in range(NOISES)))[0].mean())
-        what = f"makes it {digits(remaining)} instead of {digits(first.effect_)}"
+        what = f"changes the effect to {digits(remaining)} from {digits(first.effect_)}"
     except UserError as error:
         what = f"cannot be adjusted for: {error}"
     passed, value = remaining is not None and remaining * first.effect_ > 0, robustness_value(X.x, t, y)
     sentence = (
         f"a confounder as strong as {name} (partial R^2 {r_t:.2%} with the treatment, {r_y:.2%} with the outcome) "
-        f"{what}; in a linear regression one of {value:.2%} with both would take all"
+        f"{what}; in a linear regression, one of {value:.2%} with both removes the whole effect"
     )
     numbers = {
         "strengths": STRENGTHS,
@@ -62,11 +62,11 @@ def unobserved_confounder(X: Covariates, t: Bools, y: Floats, first: Estimator, 
 
 
 def directions(x: Floats, t: Bools, y: Floats, *, seed: int = 0) -> tuple[Floats, Floats, Floats]:
-    """Three unit vectors [n], orthogonal to one another, to x and to a constant: what x leaves of t, what x and t leave
-    of y, and noise.
+    """Three unit vectors [n], orthogonal to one another, to x and to a constant: the residual of t on x, the residual
+    of y on x and t, and noise.
 
     Raises:
-        UserError: nothing is left of one.
+        UserError: a residual is zero.
     """
     whole = np.column_stack([x, t, y])
     p = x.shape[1]
@@ -75,37 +75,37 @@ def directions(x: Floats, t: Bools, y: Floats, *, seed: int = 0) -> tuple[Floats
     for v, k, what in (
         (t.astype(float), p, "treatment"),
         (y, p + 1, "outcome"),
-        (noise, p + 2, "noise of a confounder"),
+        (noise, p + 2, "noise of the confounder"),
     ):
-        rest = residual(whole[:, :k], v)
-        size = float(np.linalg.norm(rest))
+        remainder = residual(whole[:, :k], v)
+        size = float(np.linalg.norm(remainder))
         if size < 1e-7 * np.linalg.norm(v - v.mean()):
-            raise UserError(f"the covariates leave nothing of the {what}")
-        axes.append(rest / size)
+            raise UserError(f"the covariates explain the {what} completely: leave some out")
+        axes.append(remainder / size)
     return axes[0], axes[1], axes[2]
 
 
 def confounder(t: Floats, y: Floats, noise: Floats, r_t: float, r_y: float, sign: float) -> Floats:
-    """A covariate [n] of variance 1, of the unit vectors of :func:`directions`, whose partial R^2 in the sample with
-    the treatment given x is r_t, and with the outcome given x and the treatment r_y; adjusting for it takes from an
-    effect of this sign."""
+    """A covariate [n] of variance 1, from the unit vectors of :func:`directions`, with the sample partial R^2 r_t with
+    the treatment given x, and r_y with the outcome given x and the treatment; adjusting for it reduces an effect of
+    this sign."""
     u = math.sqrt(r_t) * t + math.sqrt(1 - r_t) * (sign * math.sqrt(r_y) * y + math.sqrt(1 - r_y) * noise)
     return u * math.sqrt(len(u))
 
 
 def strongest(X: Covariates, t: Bools, y: Floats) -> tuple[str, float, float]:
-    """The covariate after which a confounder of the same strength would bias a linear regression most, and that
-    confounder's partial R^2 with the treatment and with the outcome (Cinelli & Hazlett 2020, Sec. 4.4, k = 1: not the
-    covariate's own, which are from a model that lacks the confounder). The columns of a factor count as one covariate.
-    Where the bound is beyond what can be, it is 0.99."""
+    """The covariate for which a confounder of the same strength would bias a linear regression most, and the partial
+    R^2 of that confounder with the treatment and with the outcome (Cinelli & Hazlett 2020, Sec. 4.4, k = 1; not those
+    of the covariate, which come from a model without the confounder). The columns of a factor count as one covariate.
+    Bounds are capped at 0.99."""
     x, origins = X.x, np.array(X.origins)
     whole = np.column_stack([x, t])
     bounds = []
     for name in dict.fromkeys(X.origins):
-        own = origins == name
-        f_t = odds(partial_r2(x[:, ~own], x[:, own], t.astype(float)))
+        members = origins == name
+        f_t = odds(partial_r2(x[:, ~members], x[:, members], t.astype(float)))
         r_t = min(f_t, 0.99)
-        f_y = odds(partial_r2(whole[:, np.append(~own, True)], x[:, own], y))
+        f_y = odds(partial_r2(whole[:, np.append(~members, True)], x[:, members], y))
         r_y = min((1 + r_t) / (1 - r_t) * f_y, 0.99)
         bounds.append((r_y * r_t / (1 - r_t), name, r_t, r_y))
     _, name, r_t, r_y = max(bounds)
@@ -113,13 +113,14 @@ def strongest(X: Covariates, t: Bools, y: Floats) -> tuple[str, float, float]:
 
 
 def robustness_value(x: Floats, t: Bools, y: Floats) -> float:
-    """Of the coefficient of t in the regression of y on t and x (Cinelli & Hazlett 2020, Sec. 4.3, q = 1)."""
+    """The robustness value of the coefficient of t in the regression of y on t and x (Cinelli & Hazlett 2020, Sec. 4.3,
+    q = 1)."""
     f2 = odds(partial_r2(x, t[:, None], y))
     return (math.sqrt(f2**2 + 4 * f2) - f2) / 2
 
 
 def partial_r2(A: Floats, B: Any, v: Floats) -> float:
-    """The share of what a constant and the columns of A [n, k] leave of v [n] that those of B [n, l] then explain."""
+    """The share of the residual of v [n] on a constant and A [n, k] that the columns of B [n, l] explain."""
     before, after = residual(A, v), residual(np.column_stack([A, B]), v)
     return float(1 - after @ after / (before @ before))
 
@@ -129,7 +130,7 @@ def odds(share: float) -> float:
 
 
 def residual(A: Floats, v: Floats) -> Floats:
-    """What a constant and the columns of A [n, k], which may follow from one another, leave of v [n]."""
+    """The residual of v [n] on a constant and the columns of A [n, k], which may be linearly dependent."""
     v, A = v - v.mean(), A - A.mean(0)
     size = np.linalg.norm(A, axis=0)
     U, s, _ = np.linalg.svd(A / np.where(size > 0, size, 1), full_matrices=False)

@@ -1,4 +1,4 @@
-"""Attempts where nothing should change, or nothing should be found."""
+"""Checks in which nothing should change, or no effect should appear."""
 
 import math
 from typing import Any
@@ -11,36 +11,37 @@ from contrastkit.causal.refute.verdict import DRAWS, SHARE, Verdict, digits, eff
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
 
-MOVED = 0.5  # standard errors by which an estimate may move where nothing has changed
+MOVED = 0.5  # standard errors by which the estimate may move
 
 
 def placebo_treatment(
     X: Covariates, t: Bools, y: Floats, first: Estimator, *, draws: int = DRAWS, seed: int = 0
 ) -> Verdict:
-    """The treatment dealt out anew by lot, which has no effect: passes where zero is in the central 95 % of the
-    estimates, and within four standard errors of their mean."""
+    """Permute the treatment, which removes its effect: passes if zero is in the central 95 % of the estimates, and
+    within four standard errors of their mean."""
     g = stream(seed, "placebo")
     estimates, refused = effects(first, ((X, g.permutation(t), y) for _ in range(draws)))
     mean, sd = float(estimates.mean()), float(estimates.std())
     low, high = (float(v) for v in np.quantile(estimates, (0.025, 0.975)))
     passed = low <= 0 <= high and abs(mean) <= 4 * sd / math.sqrt(len(estimates))
     sentence = (
-        f"treatments dealt out by lot have effects of {digits(mean)} on average, 95 % of them from {digits(low)} "
-        f"to {digits(high)}{refusals(refused)}: {'none, as it should be' if passed else 'there should be none'}"
+        f"permuted treatments have effects of {digits(mean)} on average, 95 % of them from {digits(low)} "
+        f"to {digits(high)}{refusals(refused)}: {'no effect, as expected' if passed else 'there should be none'}"
     )
     numbers = {"mean": mean, "low": low, "high": high, "refused": refused}
     return Verdict("placebo treatment", passed, sentence, numbers)
 
 
 def random_cause(X: Covariates, t: Bools, y: Floats, first: Estimator, *, draws: int = DRAWS, seed: int = 0) -> Verdict:
-    """A covariate of N(0, 1) noise more: passes where the mean estimate moves by less than half a standard error."""
+    """Add a covariate of N(0, 1) noise: passes if the mean estimate moves by less than half its standard error."""
     g = stream(seed, "cause")
     samples = ((X.with_column(g.normal(size=len(X)), "noise"), t, y) for _ in range(draws))
-    return _unmoved("random common cause", "a covariate of pure noise", first, *effects(first, samples))
+    return _unmoved("random common cause", "adding a covariate of pure noise", first, *effects(first, samples))
 
 
 def subset(X: Covariates, t: Bools, y: Floats, first: Estimator, *, draws: int = DRAWS, seed: int = 0) -> Verdict:
-    """80 % of each arm, without replacement: passes where the mean estimate moves less than half a standard error."""
+    """Draw 80 % of each arm without replacement: passes if the mean estimate moves by less than half its standard
+    error."""
     estimates, refused = effects(first, subsets(X, t, y, draws, seed))
     return _unmoved("subset", f"leaving out {1 - SHARE:.0%} of the units", first, estimates, refused)
 
@@ -59,14 +60,14 @@ def _unmoved(name: str, what: str, first: Estimator, estimates: Floats, refused:
 def placebo_outcome(
     name: str, X: Any, Y: ArrayLike, T: ArrayLike, first: Estimator, *, draws: int = DRAWS, seed: int = 0
 ) -> Verdict:
-    """An outcome that the treatment cannot have changed (a negative control; Lipsitch, Tchetgen Tchetgen & Cohen 2010):
-    passes where the 95 % interval of the effect on it covers zero."""
+    """An outcome that the treatment cannot have affected (a negative control; Lipsitch, Tchetgen Tchetgen & Cohen
+    2010): passes if the 95 % interval of the effect on it covers zero."""
     fit = fitted(first, X, T, Y, draws=draws, seed=seed)
     low, high = fit.interval()
     passed = low <= 0 <= high
     sentence = (
-        f"the effect on {name}, which the treatment cannot have changed, is {digits(fit.effect_)} ({digits(low)} to "
-        f"{digits(high)}): " + ("zero is in the interval" if passed else "the arms differ in more than the covariates")
+        f"the effect on {name}, which the treatment cannot have affected, is {digits(fit.effect_)} ({digits(low)} to "
+        f"{digits(high)}): " + ("the interval covers zero" if passed else "the arms differ beyond the covariates")
     )
     numbers = {"outcome": name, "effect": fit.effect_, "se": fit.se_, "low": low, "high": high}
     return Verdict("placebo outcome", passed, sentence, numbers)

@@ -1,4 +1,4 @@
-"""What an attempt ends in, and what all of them are made of."""
+"""The result of a check, and the parts that checks share."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -15,14 +15,14 @@ from contrastkit.tables.checks import Bools, Floats, as_outcome, as_treatment
 from contrastkit.tables.covariates import Covariates
 
 DRAWS = 50
-REFUSED = 0.2  # share of the draws that an estimator may refuse
+REFUSED = 0.2  # largest share of draws that an estimator may refuse
 SHARE = 0.8  # of each arm in a subset
 Sample = tuple[Covariates, Bools, Floats]  # X [n, p], t [n], y [n]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of an attempt; ``numbers`` are its figures as JSON has them."""
+    """The result of a check; ``numbers`` has its figures, ready for JSON."""
 
     name: str
     passed: bool
@@ -31,11 +31,11 @@ class Verdict:
 
 
 def fitted(estimator: Estimator, X: Any, T: ArrayLike, Y: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Estimator:
-    """A clone of the estimator, fitted. Where it knows no standard error, ``se_`` is that of the delete-d jackknife
-    over ``draws`` subsets of 80 % of each arm (Shao & Wu 1989): their standard deviation times sqrt(0.8 / 0.2).
+    """A fitted clone of the estimator. If it has no standard error, ``se_`` is that of the delete-d jackknife over
+    ``draws`` subsets of 80 % of each arm (Shao & Wu 1989): their standard deviation times sqrt(0.8 / 0.2).
 
     Raises:
-        UserError: the data are refused, nothing is left to chance in the outcome, or too many subsets were refused.
+        UserError: the data are refused, the outcome has no randomness left, or too many subsets were refused.
     """
     X = Covariates.of(X)
     t, y = as_treatment(T, len(X)), as_outcome(Y, len(X))
@@ -44,15 +44,17 @@ def fitted(estimator: Estimator, X: Any, T: ArrayLike, Y: ArrayLike, *, draws: i
         estimates, _ = effects(first, subsets(X, t, y, draws, seed))
         first.se_ = float(estimates.std()) * math.sqrt(SHARE / (1 - SHARE))
     if not first.se_ > 1e-12 * y.std():
-        raise UserError("the estimate has no error: the outcome follows from the treatment and the covariates")
+        raise UserError(
+            "the standard error is zero: treatment and covariates determine the outcome; leave covariates out"
+        )
     return first
 
 
 def effects(first: Estimator, samples: Iterable[Sample]) -> tuple[Floats, int]:
-    """The estimates of clones fitted to each sample, and how many were refused.
+    """The estimates of clones fitted to each sample, and the number of samples refused.
 
     Raises:
-        UserError: more than a fifth were.
+        UserError: more than a fifth were refused.
     """
     estimates: list[float] = []
     refused: list[str] = []
@@ -68,7 +70,7 @@ def effects(first: Estimator, samples: Iterable[Sample]) -> tuple[Floats, int]:
 
 
 def subsets(X: Covariates, t: Bools, y: Floats, draws: int, seed: int) -> Iterator[Sample]:
-    """Of each arm 80 % without replacement, ``draws`` times."""
+    """Subsets with 80 % of each arm, without replacement, ``draws`` times."""
     g = stream(seed, "subset")
     arms = [np.flatnonzero(t), np.flatnonzero(~t)]
     for _ in range(draws):
@@ -77,10 +79,10 @@ def subsets(X: Covariates, t: Bools, y: Floats, draws: int, seed: int) -> Iterat
 
 
 def digits(value: float) -> str:
-    """A number with three digits, or whole."""
+    """A number with three significant digits, or a whole number from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def stream(seed: int, use: str) -> np.random.Generator:
-    """A stream for each use, none of them default_rng(seed): a simulated study may be drawn from that very one."""
+    """An independent stream for each use; never default_rng(seed), from which a simulated study may be drawn."""
     return np.random.default_rng([seed, *use.encode()])

@@ -1,9 +1,9 @@
-"""Weights that make the arms of a study alike.
+"""Weights that balance the covariates of the arms.
 
-Each class has ``fit(X, T)`` and then ``weights_``: float64 [n], not negative, with mean 1 in each arm that is weighted,
-so that the difference of the arms' weighted means is the effect on the population that ``estimand`` names: all (ATE),
-the treated (ATT), the untreated (ATC), or those who could have been either (ATO). What cannot be balanced is refused
-with the gap that remains: weights that did not converge are never returned.
+After ``fit(X, T)`` each class has ``weights_``: float64 [n], not negative, with mean 1 in each weighted arm. The
+difference of the weighted means of the arms is the effect on the population that ``estimand`` names: all (ATE), the
+treated (ATT), the untreated (ATC), or the units with overlap (ATO). If covariates cannot be balanced, the error states
+the remaining gap; weights that did not converge are never returned.
 """
 
 from contrastkit.causal.weighting.approximate_balancing import ApproximateBalancing

@@ -15,20 +15,19 @@ from contrastkit.tables.covariates import Covariates, scales
 
 
 class ApproximateBalancing(BaseEstimator):
-    """Weights that balance as far as they stay even: the first step of approximate residual balancing (Athey, Imbens &
+    """Weights that trade balance against evenness: the first step of approximate residual balancing (Athey, Imbens &
     Wager 2018, Eq. 4), whose second is :class:`contrastkit.causal.direct_balancing.ResidualBalancing`.
 
     g = argmin (1 - zeta) ||g||_2^2 + zeta ||mean_t - X_c'g||_inf^2  subject to  sum g = 1, 0 <= g_i <= n_c^(-2/3),
-    on standardised X, by L-BFGS on the dual, which has a variable for each covariate; a certificate of optimality (the
-    gap between both problems) is checked.
+    on standardised X, by L-BFGS on the dual, which has one variable for each covariate; the duality gap is checked.
 
     Args:
         estimand: ATT weights the controls to the means of the treated, ATC the treated to those of the controls.
-        zeta: in (0, 1), how much balance counts.
+        zeta: weight of the balance, in (0, 1).
 
     Attributes:
         weights_: see :mod:`contrastkit.causal.weighting`.
-        gap_: the largest difference of means that is left, in standard deviations.
+        gap_: the largest remaining difference in means, in standard deviations.
     """
 
     def __init__(self, estimand: Literal["ATT", "ATC"] = "ATT", *, zeta: float = 0.5) -> None:
@@ -40,13 +39,13 @@ class ApproximateBalancing(BaseEstimator):
         t = as_treatment(T, len(x))
         target = population(self.estimand, t)
         if target.all() or not 0 < self.zeta < 1:
-            raise UserError("approximate balancing weights one arm (ATT or ATC), with zeta between 0 and 1")
+            raise UserError("approximate balancing needs the estimand ATT or ATC, and zeta between 0 and 1")
         c = (x[~target] - x[target].mean(0)) / scales(x)
         n, p = c.shape
         zeta, cap = self.zeta, max(n ** (-2 / 3), 1 / n)
 
         def inner(u: Floats) -> Floats:
-            """argmin (1 - zeta) ||g||^2 + g'c u over the weights that are allowed."""
+            """argmin (1 - zeta) ||g||^2 + g'c u over the feasible weights."""
             a = -(c @ u) / (2 * (1 - zeta))
             if n * cap <= 1:
                 return np.full(n, 1 / n)
@@ -54,7 +53,7 @@ class ApproximateBalancing(BaseEstimator):
             return np.clip(a - nu, 0, cap)
 
         def dual(halves: Floats) -> tuple[float, Floats]:
-            """Minus it, n times: of u = (halves[:p] - halves[p:]) / n, both not negative."""
+            """Minus n times the dual at u = (halves[:p] - halves[p:]) / n, both nonnegative, and its gradient."""
             u, size = (halves[:p] - halves[p:]) / n, halves.sum() / n
             g = inner(u)
             value = (1 - zeta) * g @ g + g @ (c @ u) - size**2 / (4 * zeta)
@@ -68,7 +67,8 @@ class ApproximateBalancing(BaseEstimator):
         self.gap_ = float(np.abs(c.T @ g).max(initial=0.0))
         primal = n * ((1 - zeta) * g @ g + zeta * self.gap_**2)
         if primal + solution.fun > 1e-4 * primal:
-            raise UserError(f"approximate balancing stopped {(primal + solution.fun) / primal:.1%} from its optimum")
+            excess = (primal + solution.fun) / primal
+            raise UserError(f"approximate balancing stopped {excess:.1%} from its optimum: drop covariates")
         w = np.ones(len(x))
         w[~target] = g
         self.weights_, self.estimand_ = mean_one(w, t), self.estimand

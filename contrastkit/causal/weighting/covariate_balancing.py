@@ -16,18 +16,18 @@ from contrastkit.tables.covariates import Covariates, scales
 
 class CovariateBalancing(BaseEstimator):
     """The covariate balancing propensity score (CBPS; Imai & Ratkovic 2014), just identified: the logistic e(x) whose
-    inverse-probability weights, and not its likelihood, are right, so that the arms' weighted means agree.
+    inverse-probability weights balance the means of the arms, instead of maximising the likelihood.
 
-    Found as the minimum of the convex loss that has these conditions for its gradient (Zhao 2019, Table 1). For the ATT
-    and the ATC the weights are those of entropy balancing; for the ATE the arms agree with one another, not with the
-    mean of all. The over-identified form, which weighs likelihood against balance, is not here.
+    It minimises the convex loss whose gradient is zero under these conditions (Zhao 2019, Table 1). For the ATT and the
+    ATC the weights are those of entropy balancing; for the ATE the arms agree with one another, not with the mean of
+    all units. The over-identified form, which trades likelihood against balance, is not implemented.
 
     Attributes:
         weights_: see :mod:`contrastkit.causal.weighting`. scores_: float64 [n], e(x).
-        gap_: the largest difference of weighted means that is left, in standard deviations.
+        gap_: the largest remaining difference of weighted means, in standard deviations.
 
     Raises:
-        UserError: no logistic model balances the covariates, with the gap that was found.
+        UserError: no logistic model balances the covariates; the message states the gap.
     """
 
     def __init__(self, estimand: Literal["ATE", "ATT", "ATC"] = "ATT") -> None:
@@ -39,10 +39,10 @@ class CovariateBalancing(BaseEstimator):
         z = np.column_stack([np.ones(len(x)), (x - x.mean(0)) / scales(x)])
         ate = self.estimand == "ATE"
         sign = np.where(t, -1.0, 1.0)
-        tilted = np.ones_like(t) if ate else ~population(self.estimand, t)  # whose weights the model gives
+        tilted = np.ones_like(t) if ate else ~population(self.estimand, t)  # units whose weights come from the model
 
         def tilt(beta: Floats) -> Floats:
-            """exp(-eta) of the treated, 1/e - 1; exp(eta) of the others, 1/(1 - e) - 1."""
+            """exp(-eta) = 1/e - 1 for the treated, exp(eta) = 1/(1 - e) - 1 for the others."""
             return np.where(tilted, np.exp(np.minimum(sign * (z @ beta), 300)), 0.0)
 
         def loss(beta: Floats) -> tuple[float, Floats]:

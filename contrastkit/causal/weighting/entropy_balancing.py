@@ -14,24 +14,24 @@ from contrastkit.tables.covariates import Covariates, scales
 
 
 class EntropyBalancing(BaseEstimator):
-    """The weights nearest to equal ones, in relative entropy, under which the arms' means agree (Hainmueller 2012).
+    """The weights closest to equal, in relative entropy, that equate the means of the arms (Hainmueller 2012).
 
     min_w sum_i w_i log w_i  subject to  sum_i w_i c(x_i) = m,  sum_i w_i = 1,  by Newton's method on the dual
-    log sum_i exp(-lam'(c_i - m)), convex and without constraints.
+    log sum_i exp(-lam'(c_i - m)), convex and unconstrained.
 
     Args:
         estimand: ATT weights the controls to the means of the treated, ATC the treated to those of the controls, ATE
             both arms to those of all.
-        moments: 1 balances means, 2 those of the squares too (of columns with more than two values).
+        moments: 1 balances means; 2 also means of squares, for columns with more than two values.
 
     Attributes:
         weights_: see :mod:`contrastkit.causal.weighting`.
-        terms_: float64 [n, k], what is balanced: the covariates, and their squares.
-        gap_: the largest difference of means that is left, in standard deviations. steps_: of Newton's, of the arm
-        that needed more.
+        terms_: float64 [n, k], the balanced terms: the covariates, and their squares.
+        gap_: the largest remaining difference in means, in standard deviations. steps_: Newton steps of the arm that
+        needed more.
 
     Raises:
-        UserError: no weights reach the means (they lie outside of the arm's convex hull), with the gap that was found.
+        UserError: no weights reach the means, which lie outside the convex hull of the arm; the message states the gap.
     """
 
     def __init__(self, estimand: Literal["ATE", "ATT", "ATC"] = "ATT", *, moments: Literal[1, 2] = 1) -> None:
@@ -42,11 +42,11 @@ class EntropyBalancing(BaseEstimator):
         X = Covariates.of(X)
         x, names, t = X.x, X.names, as_treatment(T, len(X))
         if self.moments not in (1, 2):
-            raise UserError(f"moments are 1 (means) or 2 (squares too), not {self.moments}")
+            raise UserError(f"moments must be 1 (means) or 2 (also squares), not {self.moments}")
         if self.moments == 2:
-            more = [j for j in range(x.shape[1]) if len(np.unique(x[:, j])) > 2]
-            x = np.concatenate([x, (x[:, more] - x[:, more].mean(0)) ** 2], axis=1)
-            names = (*names, *(f"{names[j]}^2" for j in more))
+            squared = [j for j in range(x.shape[1]) if len(np.unique(x[:, j])) > 2]
+            x = np.concatenate([x, (x[:, squared] - x[:, squared].mean(0)) ** 2], axis=1)
+            names = (*names, *(f"{names[j]}^2" for j in squared))
         target = population(self.estimand, t)
         w = np.ones(len(x))
         self.terms_, self.gap_, self.steps_ = x, 0.0, 0
@@ -60,21 +60,19 @@ class EntropyBalancing(BaseEstimator):
 
 
 def balance(c: Floats, names: tuple[str, ...], *, tolerance: float = 1e-9) -> tuple[Floats, float, int]:
-    """Entropy-balancing weights [n] of rows c [n, p] with sum 1 and means 0; the gap that is left, in standard
-    deviations of c; and how many Newton steps it took.
+    """Entropy-balancing weights [n] of rows c [n, p] with sum 1 and means 0; the remaining gap, in standard deviations
+    of c; and the number of Newton steps.
 
     Raises:
-        UserError: there are none.
+        UserError: no such weights exist.
     """
     sd = c.std(0)
     flat = c.max(0) - c.min(0) <= 1e-12 * (1 + np.abs(c).max(0))
     if (off := flat & (np.abs(c.mean(0)) > 1e-9)).any():
         name = names[int(np.flatnonzero(off)[0])]
-        raise UserError(
-            f"{name} is the same for all of an arm, and not what it is on average in the other: leave it out"
-        )
+        raise UserError(f"{name} is constant in one arm, at another value than the mean of the other: leave it out")
     z = (c / np.where(flat, 1, sd))[:, ~flat]
-    # Columns that follow from others have directions without curvature; there the means agree, or cannot.
+    # Linearly dependent columns give directions without curvature, in which the means agree or cannot.
     lam = np.zeros(z.shape[1])
     w, value = _tilted(z, lam)
     gap, steps = np.inf, 0
@@ -94,12 +92,12 @@ def balance(c: Floats, names: tuple[str, ...], *, tolerance: float = 1e-9) -> tu
         else:
             break
         lam, w, value = lam + size * step, trial, lower
-        if value < -50:  # the log of a sum with a term of at least exp(0) on the hull: beyond, it is unbounded
+        if value < -50:  # feasible problems are bounded below: this one diverges
             break
     worst = int(np.abs(w @ z).argmax())
     raise UserError(
         f"no weights balance these covariates: {np.array(names)[~flat][worst]} is {gap:.2g} standard deviations off, "
-        f"with an effective sample of {effective_sample_size(w):.1f}; leave some out, or weight by the propensity score"
+        f"with effective sample size {effective_sample_size(w):.1f}; leave some out, or weight by the propensity score"
     )
 
 

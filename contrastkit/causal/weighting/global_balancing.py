@@ -14,11 +14,11 @@ from contrastkit.tables.reweighting import global_balancing_weights
 
 
 class GlobalBalancing(BaseEstimator):
-    """Global balancing (Shen et al., ACM MM 2018; Kuang et al., KDD 2018): the treatment, and each covariate in turn as
-    if it were one, is balanced against all others (:func:`contrastkit.tables.reweighting.global_balancing_weights`).
+    """Global balancing (Shen et al., ACM MM 2018; Kuang et al., KDD 2018): the treatment and,
+    in turn, each covariate as if it were a treatment is balanced against all others
+    (:func:`contrastkit.tables.reweighting.global_balancing_weights`).
 
-    The population is that of the weights: what is estimated is the effect on it, close to the ATE where little weight
-    was moved.
+    The weights define the population: the estimate is the effect on it, close to the ATE if weights are nearly equal.
 
     Attributes:
         weights_: see :mod:`contrastkit.causal.weighting`.

@@ -19,18 +19,18 @@ class InverseProbability(BaseEstimator):
     1952; the tilting functions of Li, Morgan & Zaslavsky 2018).
 
     h is 1 for the ATE, e for the ATT, 1 - e for the ATC, and e (1 - e) for the ATO: overlap weights, which balance
-    every mean exactly where e is logistic by maximum likelihood.
+    every mean exactly if e is logistic by maximum likelihood.
 
     Args:
-        scale: ``hajek`` gives mean 1 in each arm; ``stabilised`` the weights times P(T), over the mean of h, of which
-            the mean is 1 in each arm but for chance (Robins, Hernan & Brumback 2000); ``raw`` as above. A difference of
+        scale: ``hajek`` gives mean 1 in each arm; ``stabilised`` multiplies the weights by P(T) over the mean of h, for
+            mean 1 in each arm in expectation (Robins, Hernan & Brumback 2000); ``raw`` is as above. The difference of
             weighted means is the same under all three.
-        trim: nobody counts whose score is below it or above one less it; ``crump`` chooses (:func:`propensity.crump`).
-            The scores stay as fitted to all. The effect is then that on those who are left, as ``estimand_`` says.
+        trim: drop units with scores below it or above 1 minus it; ``crump`` chooses it (:func:`propensity.crump`). The
+            scores are still fitted to all units. The effect is that on the remaining units, see ``estimand_``.
 
     Attributes:
         weights_: see :mod:`contrastkit.causal.weighting`, and ``scale``.
-        propensity_: the fitted model. alpha_: where it was trimmed, 0 if not.
+        propensity_: the fitted model. alpha_: the trimming threshold, 0 if none.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class InverseProbability(BaseEstimator):
         e = self.propensity_.scores_
         self.alpha_ = crump(e) if self.trim == "crump" else float(self.trim)
         if not 0 <= self.alpha_ < 0.5:
-            raise UserError(f"scores are trimmed to [a, 1 - a] with a in [0, 0.5), not {self.alpha_:g}")
+            raise UserError(f"the trimming threshold must be in [0, 0.5), not {self.alpha_:g}")
         tilt = {"ATE": np.ones_like(e), "ATT": e, "ATC": 1 - e, "ATO": e * (1 - e)}
         if self.estimand not in tilt:
-            raise UserError(f"{self.estimand} is not among the estimands here: {', '.join(tilt)}")
+            raise UserError(f"unknown estimand {self.estimand}: choose from {', '.join(tilt)}")
         h = tilt[self.estimand]
         w = h / np.where(t, e, 1 - e) * within(e, self.alpha_)
         hajek = mean_one(w, t)
