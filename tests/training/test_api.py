@@ -213,10 +213,10 @@ class Endless(IterableDataset[Any]):
     ("dataset", "says"),
     [
         (Endless(), "has no length"),
-        (Items("photo.png"), "the first item of Items is no image: an image is"),
-        (Items(torch.randn(3, 4, 4)), r"floats in \[0, 1\]: leave normalising to the encoder"),
-        (Items(PIXELS, PIXELS, targets=[0.5, 1.0]), "an integer for each item"),
-        (Items(PIXELS, PIXELS, targets=[0]), "an integer for each item"),
+        (Items("photo.png"), "the first item of Items is not an image: images must be"),
+        (Items(torch.randn(3, 4, 4)), r"floats in \[0, 1\]: the encoder normalises"),
+        (Items(PIXELS, PIXELS, targets=[0.5, 1.0]), "one integer per item"),
+        (Items(PIXELS, PIXELS, targets=[0]), "one integer per item"),
     ],
 )
 def test_a_dataset_that_does_not_fit_is_refused(dataset: Dataset[Any], says: str) -> None:
