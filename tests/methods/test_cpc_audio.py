@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_said_in_one_line(
         (["knn", "--encoder=wave", f"--data={images}"], "is for sounds"),
         (["train", "moco", f"--data={images}", out, "--encoder=wave"], "is for sounds"),
         (["probe", "--encoder=tiny", f"--data={sounds}", "--val-fraction=0.2", "--protocol=moco"], "these are sounds"),
-        (["views", "digits", f"--data={sounds}", f"--out={tmp_path / 's.png'}"], "nothing to see"),
+        (["views", "digits", f"--data={sounds}", f"--out={tmp_path / 's.png'}"], "which cannot be drawn"),
         (["knn", str(moco), f"--data={sounds}"], "was trained on images"),
         (["knn", "--encoder=tiny", f"--data={sounds}", "--size=40"], "40 samples are less than a frame of 80"),
     ):
