@@ -23,4 +23,4 @@ def test_both_directions_and_chance(cmc_run: Path, capsys: pytest.CaptureFixture
 
 def test_a_run_with_one_encoder_is_refused(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retrieve", str(moco_run)]) == 2
-    assert "has one encoder, not one a view" in capsys.readouterr().err
+    assert "has one encoder for all views" in capsys.readouterr().err
