@@ -172,7 +172,7 @@ BUGS = [
     # The hand-over from options and recipe to loader, method, monitor and session.
     Bug("training/launch.py", "        seed=options.seed,\n        workers=options.workers,\n        rank",
         "        seed=0,\n        workers=options.workers,\n        rank",
-        f"{LOOP}::test_the_seed_decides_on_weights_order_and_views"),
+        f"{LOOP}::test_each_option_reaches_what_it_is_for"),
     Bug("training/launch.py", "        max_bad=options.max_bad,\n", "",
         f"{LOOP}::test_each_option_reaches_what_it_is_for"),
     Bug("training/launch.py", "        workers=options.workers,\n        rank", "        rank",

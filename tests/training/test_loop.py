@@ -131,7 +131,13 @@ def run(
 
 def options(images: Path, **how: Any) -> Options:
     """Without evaluations, which take as long as the steps."""
-    given = {"val_fraction": 0.2, "device": "cpu", "seed": 5, "precision": "float32", "monitor_every": 0}
+    given: dict[str, Any] = {
+        "val_fraction": 0.2,
+        "device": "cpu",
+        "seed": 5,
+        "precision": "float32",
+        "monitor_every": 0,
+    }
     return Options(data=str(images), **given | how)
 
 
@@ -199,7 +205,13 @@ def test_the_gradient_is_clipped_to_one_norm_of_all_but_the_frozen(images: Path,
 
 
 def test_the_optimizer_gets_the_recipes_numbers(images: Path, tmp_path: Path) -> None:
-    numbers = {"optimizer": "lars", "momentum": 0.7, "trust": 0.02, "trust_clip": True, "lr_inside_momentum": True}
+    numbers: dict[str, Any] = {
+        "optimizer": "lars",
+        "momentum": 0.7,
+        "trust": 0.02,
+        "trust_clip": True,
+        "lr_inside_momentum": True,
+    }
     lars = run(images, tmp_path / "lars", **numbers).optimizer
     assert isinstance(lars, LARS) and lars.trust_clip and lars.lr_inside_momentum
     assert all((group["momentum"], group["trust"]) == (0.7, 0.02) for group in lars.param_groups)
@@ -266,7 +278,7 @@ def test_a_long_epoch_is_saved_in_its_middle(images: Path, tmp_path: Path, monke
 
 
 def test_the_seed_decides_on_weights_order_and_views(images: Path, tmp_path: Path) -> None:
-    logs = []
+    logs: list[Log] = []
     for seed in (5, 5, 6):
         global LOG
         LOG = Log()
