@@ -202,7 +202,7 @@ BUGS = [
     Bug("training/options.py", "            val_fraction=self.val_fraction,\n", "",
         f"{LOOP}::test_every_epoch_shows_each_image_once_in_an_order_of_its_own"),
     Bug("methods/base.py", "tuple(cls.view_type(**view) for view in value)",
-        "(cls.view_type(**value[0]),) * len(value)", f"{CLI}::test_resume_needs_nothing_else"),
+        "(cls.view_type(**value[0]),) * len(value)", f"{LOOP}::test_a_run_records_what_loading_it_takes"),
     Bug("methods/base.py", "tuple(value) if isinstance(value, list) else value", "value",
         f"{LOOP}::test_a_run_records_what_loading_it_takes"),
     # What is to be trained, from what a user gives.

@@ -80,7 +80,8 @@ def test_without_options_the_embedded_digits_and_their_recipe(monkeypatch: pytes
 
 def test_without_out_a_run_takes_a_folder_that_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in ("runs/moco-v2-digits-affdigits", "runs/moco-v2-digits-affdigits-2"):
+    for end in ("", "-2", "-3"):
+        folder = f"runs/moco-v2-digits-affdigits{end}"
         assert reached(monkeypatch, "moco")[3]["out"] == Path(folder)  # type: ignore[index]
         Path(folder).mkdir(parents=True)
 
