@@ -30,8 +30,9 @@ if __name__ == "__main__" and not ONE_THREAD.items() <= os.environ.items():
 
 import numpy as np
 import torch
-from contrastkit.cli.main import main as contrastkit
 from sklearn.datasets import load_digits
+
+from contrastkit.cli.main import main as contrastkit
 
 BATCHES = 20
 METHODS = (

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Device, OutputOptions, Seed, ValFraction, Workers, takes_options
 from contrastkit.cli.report import write_reports
-
 from contrastkit.names import DEFAULT_DATA
 
 if TYPE_CHECKING:

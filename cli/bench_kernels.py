@@ -4,6 +4,7 @@ import itertools
 from typing import Annotated, Any, Literal
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.report import write_reports

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, SubjectOptions, takes_options, writable
 from contrastkit.cli.report import write_reports

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, takes_options
 from contrastkit.cli.report import counts, interval, percent, write_reports

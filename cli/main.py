@@ -5,6 +5,9 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+import contrastkit
 from contrastkit.cli import screen
 from contrastkit.cli.ablate import ablate
 from contrastkit.cli.bench_kernels import bench_kernels
@@ -18,9 +21,6 @@ from contrastkit.cli.retrieve import retrieve
 from contrastkit.cli.stable import stable_app
 from contrastkit.cli.train import train_app
 from contrastkit.cli.views import views
-from typer.core import TyperGroup
-
-import contrastkit
 from contrastkit.errors import UserError
 
 ORDER = (

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from contrastkit.cards import CARDS
 from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json
 from contrastkit.cli.recipe_options import as_typed, per_row
 from contrastkit.cli.report import write_json
-
-from contrastkit.cards import CARDS
 from contrastkit.errors import UserError, suggest
 from contrastkit.names import METHODS
 

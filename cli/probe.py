@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, takes_options, writable
 from contrastkit.cli.report import counts, interval, percent, write_reports
-
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:

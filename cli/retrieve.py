@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import EncodingOptions, OutputOptions, takes_options
 from contrastkit.cli.report import percent, write_reports

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.report import write_json
-from typer.core import TyperGroup
-
 from contrastkit.errors import UserError
 from contrastkit.names import SUMMARIES
 
@@ -60,7 +60,6 @@ class RunOptions(OutputOptions):
 def command(method: str) -> Any:
     """The command of one method: options of the training, then one for each number of its recipe and of its views."""
     from contrastkit.cli import recipe_options
-
     from contrastkit.methods.rows import recipes_of
     from contrastkit.training import Options
 
@@ -116,7 +115,6 @@ def train(method: str, numbers: dict[str, Any], training: dict[str, Any], option
 def planned(method: str, numbers: dict[str, Any], training: dict[str, Any], options: RunOptions) -> "Plan":
     """The library's plan for these options."""
     from contrastkit.cli import recipe_options
-
     from contrastkit.training.plan import absolute, plan, plan_resume
 
     if "data" in training:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Debug, Seed, takes_options, writable
-
 from contrastkit.names import DEFAULT_DATA, VIEW_NAMES
 
 

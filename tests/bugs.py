@@ -172,7 +172,7 @@ BUGS = [
     # The hand-over from options and recipe to loader, method, monitor and session.
     Bug("training/launch.py", "        seed=options.seed,\n        workers=options.workers,\n        rank",
         "        seed=0,\n        workers=options.workers,\n        rank",
-        f"{LOOP}::test_the_seed_decides_on_weights_order_and_views"),
+        f"{LOOP}::test_each_option_reaches_what_it_is_for"),
     Bug("training/launch.py", "        max_bad=options.max_bad,\n", "",
         f"{LOOP}::test_each_option_reaches_what_it_is_for"),
     Bug("training/launch.py", "        workers=options.workers,\n        rank", "        rank",
@@ -202,7 +202,7 @@ BUGS = [
     Bug("training/options.py", "            val_fraction=self.val_fraction,\n", "",
         f"{LOOP}::test_every_epoch_shows_each_image_once_in_an_order_of_its_own"),
     Bug("methods/base.py", "tuple(cls.view_type(**view) for view in value)",
-        "(cls.view_type(**value[0]),) * len(value)", f"{CLI}::test_resume_needs_nothing_else"),
+        "(cls.view_type(**value[0]),) * len(value)", f"{LOOP}::test_a_run_records_what_loading_it_takes"),
     Bug("methods/base.py", "tuple(value) if isinstance(value, list) else value", "value",
         f"{LOOP}::test_a_run_records_what_loading_it_takes"),
     # What is to be trained, from what a user gives.

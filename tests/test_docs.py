@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import typer
-from contrastkit.cli.main import app, main
 from PIL import Image
 
+from contrastkit.cli.main import app, main
 from tests.same import assert_same_run
 
 ROOT = Path(__file__).parents[1]

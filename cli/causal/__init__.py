@@ -1,6 +1,7 @@
 """``contrastkit causal``: treatment effects under confounding, one file a command."""
 
 import typer
+
 from contrastkit.cli.causal import balance, demo, estimate, graph, match, propensity, refute, weight
 
 causal_app = typer.Typer(no_args_is_help=True, help="Treatment effects under confounding.")

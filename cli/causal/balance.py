@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from contrastkit.causal.names import Balancing
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions, WeightingOptions
 from contrastkit.cli.options import Debug, Json, takes_options, writable
 from contrastkit.cli.report import write_json
 from contrastkit.cli.tables import number
-
-from contrastkit.causal.names import Balancing
 
 if TYPE_CHECKING:
     from contrastkit.causal.weights import StudyWeights

@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions
 from contrastkit.cli.options import Debug, Json, Seed, takes_options
 from contrastkit.cli.report import write_json
 from contrastkit.cli.tables import number, precise, short
-
-from contrastkit.causal.names import AnyEstimand, Error
 
 if TYPE_CHECKING:
     from contrastkit.causal.effects import Effects

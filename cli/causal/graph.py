@@ -4,6 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json
 from contrastkit.cli.report import write_json

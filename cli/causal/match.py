@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+
+from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions
 from contrastkit.cli.options import Debug, Seed, takes_options, writable
 from contrastkit.cli.tables import column_names, precise, short, write_csv
-
-from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:

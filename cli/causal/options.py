@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from contrastkit.cli.options import DataDir, where
-from contrastkit.cli.tables import column_names
 
 from contrastkit.causal.names import Estimand
+from contrastkit.cli.options import DataDir, where
+from contrastkit.cli.tables import column_names
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from contrastkit.causal.names import ScoreModel
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import CovariateOptions
 from contrastkit.cli.options import Debug, Seed, takes_options, writable
 from contrastkit.cli.tables import write_csv
-
-from contrastkit.causal.names import ScoreModel
 
 if TYPE_CHECKING:
     from contrastkit.causal.scores import Scores

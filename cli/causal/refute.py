@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions
 from contrastkit.cli.options import Debug, Json, Seed, takes_options, where
 from contrastkit.cli.report import write_json
 from contrastkit.cli.tables import column_names
-
-from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:

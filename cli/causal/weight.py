@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from contrastkit.causal.names import Scale, Weighting
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions, WeightingOptions
 from contrastkit.cli.options import Debug, takes_options, writable
 from contrastkit.cli.tables import write_csv
-
-from contrastkit.causal.names import Scale, Weighting
 
 
 @takes_options

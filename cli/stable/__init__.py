@@ -1,6 +1,7 @@
 """``contrastkit stable``: predictors whose errors stay the same across environments, one file a command."""
 
 import typer
+
 from contrastkit.cli.stable import evaluate, fit, reweight
 from contrastkit.cli.stable.simulate import simulate_app
 

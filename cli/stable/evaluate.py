@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json, takes_options
 from contrastkit.cli.report import write_json

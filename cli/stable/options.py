@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import writable
 from contrastkit.cli.tables import abridged, column_names
-
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:

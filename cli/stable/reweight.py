@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json, Seed, takes_options, writable
 from contrastkit.cli.report import write_json
 from contrastkit.cli.stable.options import Components, TableOptions, print_notices
 from contrastkit.cli.tables import abridged, write_csv
-
 from contrastkit.stable.names import Decorrelation
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from contrastkit.cli.main import main
 
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import read
+from contrastkit.cli.main import main
 from tests.causal.simulated import varied, world
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-from contrastkit.cli.main import main
 
 from contrastkit.causal.graph import identify, parse, read
+from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from contrastkit.cli.causal.refute import refute as command
 from scipy.stats import wilcoxon
 
 from contrastkit.causal.compare import estimators
@@ -34,6 +33,7 @@ from contrastkit.causal.refute.hidden_bias import (
     signed_rank,
 )
 from contrastkit.causal.refute.placebo import placebo_outcome, placebo_treatment, random_cause, subset
+from contrastkit.cli.causal.refute import refute as command
 from contrastkit.errors import UserError
 from contrastkit.tables.covariates import Covariates
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from contrastkit.cli.causal.demo import demo as command
 from scipy.integrate import quad
 from scipy.stats import norm
 
 from contrastkit.causal.graph import parse
 from contrastkit.causal.worlds import WORLDS, Adjustment, World, picture, visit
+from contrastkit.cli.causal.demo import demo as command
 
 
 @pytest.fixture(scope="module")

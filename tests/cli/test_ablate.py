@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contrastkit.cli.main import main
 
+from contrastkit.cli.main import main
 from contrastkit.methods.byol import ABLATION
 from contrastkit.training import Options
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contrastkit.cli.main import main
 
 from contrastkit import bench
+from contrastkit.cli.main import main
 
 
 def test_each_option_reaches_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from contrastkit.cli import screen
-from contrastkit.cli.causal import causal_app
-from contrastkit.cli.main import main
-from contrastkit.cli.tables import precise
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
 from contrastkit.causal import refute as attempts
@@ -35,6 +31,10 @@ from contrastkit.causal.weighting import (
     GlobalBalancing,
     InverseProbability,
 )
+from contrastkit.cli import screen
+from contrastkit.cli.causal import causal_app
+from contrastkit.cli.main import main
+from contrastkit.cli.tables import precise
 from tests.cli.option_table import arguments, options_of, plain, same
 
 Options = dict[str, Any]

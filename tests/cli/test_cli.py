@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from contrastkit.cli import screen
-from contrastkit.cli.main import ORDER, app, main
-from contrastkit.cli.methods import per_view
 from PIL import Image
 
 from contrastkit import training as library
 from contrastkit.augment import VIEWS
 from contrastkit.cards import CARDS
+from contrastkit.cli import screen
+from contrastkit.cli.main import ORDER, app, main
+from contrastkit.cli.methods import per_view
 from contrastkit.data import digits
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, overview
@@ -81,8 +81,9 @@ def test_without_options_the_embedded_digits_and_their_recipe(monkeypatch: pytes
 
 def test_without_out_a_run_takes_a_folder_that_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in ("runs/moco-v2-digits-affdigits", "runs/moco-v2-digits-affdigits-2"):
-        assert reached(monkeypatch, "moco")[3]["out"] == Path(folder)
+    for end in ("", "-2", "-3"):
+        folder = f"runs/moco-v2-digits-affdigits{end}"
+        assert reached(monkeypatch, "moco")[3]["out"] == Path(folder)  # type: ignore[index]
         Path(folder).mkdir(parents=True)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contrastkit.cli.main import main
 
 import contrastkit
+from contrastkit.cli.main import main
 
 
 def test_the_file(moco_run: Path, hard_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 import typer
-from contrastkit.cli.main import app, main
-from contrastkit.cli.options import takes_options
 
 from contrastkit import evaluate
+from contrastkit.cli.main import app, main
+from contrastkit.cli.options import takes_options
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject
 

@@ -3,8 +3,9 @@
 import io
 
 import pytest
-from contrastkit.cli import screen
 from rich.console import Console
+
+from contrastkit.cli import screen
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from contrastkit.cli.main import main
-from contrastkit.cli.stable import stable_app
 from sklearn.decomposition import PCA
 
+from contrastkit.cli.main import main
+from contrastkit.cli.stable import stable_app
 from contrastkit.data import open_data
 from contrastkit.stable import predict, simulate
 from contrastkit.stable.reweight import METHODS, srdo

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from contrastkit.cli.main import main
 from PIL import Image
+
+from contrastkit.cli.main import main
 
 
 def test_each_option_changes_the_sheet(images: Path, hard_images: Path, tmp_path: Path) -> None:

@@ -143,6 +143,8 @@ def test_a_run_brings_its_data_its_split_and_its_size(moco_run: Path, hard_image
         pixels = file["images"]
     assert subject.data.test is not None
     assert (len(subject.data.train), len(subject.data.test)) == (210, 70) and len(pixels) == 280
+    again = EvaluationSubject.open(moco_run, seed=7).data.test
+    assert again is not None and torch.equal(again.labels, subject.data.test.labels), "the split is the run's own"
     assert (subject.size, subject.run, subject.reports, subject.notices) == (16, moco_run, moco_run, ())
     (encoder,) = subject.encoders.values()
     assert isinstance(encoder, nn.Module) and not encoder.training

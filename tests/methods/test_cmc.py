@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contrastkit.cli.main import main
 from PIL import Image
 from torch import Tensor, nn
 
 import contrastkit
 from contrastkit.bench import measure
+from contrastkit.cli.main import main
 from contrastkit.colour import COLOURS
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from contrastkit.cli.main import main
 from torch import Tensor
 
 import contrastkit
 from contrastkit.augment import Window, middle, windows
+from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cpc_audio import CPCAudio, CPCAudioRecipe

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from contrastkit.cli.main import main
 
 import contrastkit
+from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.loading import load_method
 from contrastkit.methods import RECIPES

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from contrastkit.cli.main import main
 
+from contrastkit.cli.main import main
 from contrastkit.stable.predict import load
 from contrastkit.stable.simulate import selection_bias
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contrastkit.cli.main import main
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 import contrastkit
+from contrastkit.cli.main import main
 from contrastkit.data.torch_dataset import DatasetSource, open_dataset
 from contrastkit.errors import UserError
 from contrastkit.training import NullReporter

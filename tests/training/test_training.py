@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contrastkit.cli.main import main
 from PIL import Image
 
 import contrastkit
 from contrastkit import checkpoint
+from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Recipe
 from contrastkit.methods.moco import MoCo
@@ -75,7 +75,7 @@ def test_sigterm_in_mid_epoch_with_two_workers_loses_nothing(images: Path, tmp_p
     out, reporter = tmp_path / "run", Stopper(10)
     outcome = run(images, out, reporter=reporter, workers=2)
     assert not outcome.finished and outcome.step == 10 and outcome.step % 8, "it must have stopped inside an epoch"
-    assert "--resume" in reporter.lines[-1]
+    assert "--resume" in reporter.lines[-1] and Run.open(out).load()["step"] == 10
     assert run(images, out, resume=True, workers=2).finished
     assert_same_run(out, straight)
 

@@ -1,6 +1,7 @@
 """``contrastkit stable simulate``: data whose spurious part changes between environments, one file a command."""
 
 import typer
+
 from contrastkit.cli.stable.simulate import collinear, coloured, confounded, selection
 
 simulate_app = typer.Typer(

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import Data, DataDir, Debug, Download, Seed, ValFraction, where, writable
 from contrastkit.cli.stable.options import numbers
-
 from contrastkit.names import DEFAULT_DATA
 
 

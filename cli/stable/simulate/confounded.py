@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+
 from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Seed
 from contrastkit.cli.stable.options import OutCsv, Rows, Width

@@ -3,10 +3,10 @@
 from typing import Annotated
 
 import typer
+
 from contrastkit.cli.options import Debug, Seed
 from contrastkit.cli.stable.options import OutCsv, Rows, Width, numbers
 from contrastkit.cli.stable.simulate.environments import write
-
 from contrastkit.stable.names import Mode
 
 
