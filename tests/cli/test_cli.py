@@ -83,7 +83,7 @@ def test_without_out_a_run_takes_a_folder_that_is_free(monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     for end in ("", "-2", "-3"):
         folder = f"runs/moco-v2-digits-affdigits{end}"
-        assert reached(monkeypatch, "moco")[3]["out"] == Path(folder)  # type: ignore[index]
+        assert reached(monkeypatch, "moco")[3]["out"] == Path(folder)
         Path(folder).mkdir(parents=True)
 
 
