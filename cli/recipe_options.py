@@ -21,11 +21,11 @@ def of_training(options: type) -> Parameters:
     """An option for each field of :class:`contrastkit.training.Options`; its help ends with the default."""
     parameters, hints = [], typing.get_type_hints(options, include_extras=True)
     for item in dataclasses.fields(options):
-        kind, note = typing.get_args(hints[item.name])
-        if item.default not in (dataclasses.MISSING, None, False) and "default" not in note:
-            note += f" \\[{as_typed(item.default)}]"
+        kind, note, *metavar = typing.get_args(hints[item.name])
+        if item.default is not dataclasses.MISSING and kind is not bool and "default" not in note:
+            note += "" if item.default is None else f" \\[{as_typed(item.default)}]"
         flag = f"--{item.name.replace('_', '-')}"
-        parameters.append(_option(item.name, kind, note, flag, None))
+        parameters.append(_option(item.name, kind, note, flag, None, *metavar))
     return parameters
 
 
@@ -69,9 +69,11 @@ def of_views(recipes: dict[str, "Recipe"]) -> Parameters:
     return parameters
 
 
-def _option(name: str, kind: Any, help_: str, flag: str, panel: str | None) -> inspect.Parameter:
+def _option(
+    name: str, kind: Any, help_: str, flag: str, panel: str | None, metavar: str | None = None
+) -> inspect.Parameter:
     """An option whose default is None."""
-    option = typer.Option(flag, help=help_, rich_help_panel=panel, show_default=False)
+    option = typer.Option(flag, help=help_, rich_help_panel=panel, show_default=False, metavar=metavar)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
@@ -99,34 +101,25 @@ def change(numbers: dict[str, Any]) -> Callable[["Recipe"], "Recipe"]:
     The function raises:
         UserError: a value is not a number, or their count does not match the views.
     """
-    return lambda recipe: _changed(recipe, numbers)
+    from contrastkit.training.plan import replaced
+
+    return lambda recipe: replaced(_typed(recipe, numbers))(recipe)
 
 
-def _changed(recipe: "Recipe", numbers: dict[str, Any]) -> "Recipe":
-    changes = {name: value for name, value in numbers.items() if name != "views" and not name.startswith("view_")}
-    for item in dataclasses.fields(recipe):
-        if isinstance(getattr(recipe, item.name), tuple) and isinstance(changes.get(item.name), str):
-            changes[item.name] = tuple(_parsed(part, item.name, float) for part in changes[item.name].split(","))
-    return dataclasses.replace(recipe, **changes, views=_views(recipe, numbers))
-
-
-def _views(recipe: "Recipe", numbers: dict[str, Any]) -> tuple[Any, ...]:
-    from contrastkit.augment import named_views
-
-    views = named_views(numbers["views"]) if "views" in numbers else recipe.views
-    each: list[dict[str, Any]] = [{} for _ in views]
+def _typed(recipe: "Recipe", numbers: dict[str, Any]) -> dict[str, Any]:
+    """The values of options under the names of fields: what was typed with commas becomes tuples, of a recipe, or
+    lists, of its views."""
     hints = typing.get_type_hints(recipe.view_type)
-    for item in dataclasses.fields(recipe.view_type):
-        if (text := numbers.get(f"view_{item.name}")) is None:
-            continue
-        values = [_parsed(part, item.name, hints[item.name]) for part in str(text).split(",")]
-        if len(values) not in (1, len(views)):
-            raise UserError(
-                f"--{item.name.replace('_', '-')} {text}: give one value, or {len(views)}, one for each view"
-            )
-        for view, value in zip(each, values * len(views) if len(values) == 1 else values, strict=True):
-            view[item.name] = value
-    return tuple(dataclasses.replace(view, **values) for view, values in zip(views, each, strict=True))
+    values: dict[str, Any] = {}
+    for name, value in numbers.items():
+        field = name.removeprefix("view_")
+        if name.startswith("view_"):
+            values[field] = [_parsed(part, field, hints[field]) for part in str(value).split(",")]
+        elif isinstance(getattr(recipe, name), tuple) and name != "views":
+            values[name] = tuple(_parsed(part, name, float) for part in str(value).split(","))
+        else:
+            values[name] = value
+    return values
 
 
 NOUNS: dict[Any, str] = {float: "a number", int: "an integer", bool: "true or false"}

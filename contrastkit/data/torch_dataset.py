@@ -1,5 +1,6 @@
 """A user's torch ``Dataset`` as a source."""
 
+import copy
 import hashlib
 from typing import Any
 
@@ -13,6 +14,8 @@ from contrastkit.data.dataset import DataSet, with_validation
 from contrastkit.data.source import Source, UnreadableError
 from contrastkit.errors import UserError
 
+PEEK = 32  # items looked at for the first image
+
 
 class DatasetSource(Source):
     """Images of a map-style ``Dataset``. An item is an image, or a tuple that starts with an image and its label; an
@@ -22,29 +25,23 @@ class DatasetSource(Source):
     when they are needed. An item that raises an error counts as unreadable.
     """
 
-    def __init__(self, dataset: Dataset[Any], positions: Tensor | None = None) -> None:
+    def __init__(self, dataset: Dataset[Any]) -> None:
         """
-        Args:
-            positions: int64 [N], the items of the dataset to use; None for all.
-
         Raises:
-            UserError: the dataset has no length, its first item is not an image, or its labels do not fit.
+            UserError: the dataset has no length, none of its first items is an image, or its labels do not fit.
         """
         if not hasattr(dataset, "__len__"):
             raise UserError("the dataset has no length: give a map-style one, with __len__ and __getitem__")
         self.dataset = dataset
-        self.positions = torch.arange(len(dataset)) if positions is None else positions
+        self.positions = torch.arange(len(dataset))
         name = type(dataset).__name__
-        try:
-            first = _pixels(dataset[int(self.positions[0])])
-        except Exception as error:  # whatever the user's code raises
-            raise UserError(f"the first item of {name} is not an image: {error}") from error
+        first = _first_image(dataset, name)
         classes = getattr(dataset, "classes", None)
         super().__init__(
             name,
             channels=first.shape[0],
             size=min(first.shape[-2:]),
-            labels=_labels(dataset, name, self.positions),
+            labels=_labels(dataset, name),
             classes=None if classes is None else [str(each) for each in classes],
         )
 
@@ -55,14 +52,21 @@ class DatasetSource(Source):
         return [self._read(i) for i in index.tolist()]
 
     def subset(self, index: Tensor) -> "DatasetSource":
-        return DatasetSource(self.dataset, self.positions[index])
+        part = copy.copy(self)  # its channels and size are those of the whole, whatever its own first item is
+        part.positions = self.positions[index]
+        part.labels = None if self.labels is None else self.labels[index]
+        part.unreadable = {}
+        return part
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(f"{self.name} {len(self)}".encode())
         if self.labels is not None:
             digest.update(self.labels.numpy().tobytes())
         for i in torch.linspace(0, len(self) - 1, min(len(self), 16)).long().tolist():  # few: each is decoded
-            digest.update(self._read(i).numpy().tobytes())
+            try:
+                digest.update(self._read(i).numpy().tobytes())
+            except UnreadableError:  # counted when its turn comes
+                digest.update(b"unreadable")
         return digest.hexdigest()[:16]
 
     def _read(self, i: int) -> Tensor:
@@ -102,11 +106,29 @@ def _pixels(item: Any) -> Tensor:
     return (image * 255).round().to(torch.uint8)
 
 
-def _labels(dataset: Dataset[Any], name: str, positions: Tensor) -> Tensor | None:
+def _first_image(dataset: Dataset[Any], name: str) -> Tensor:
+    """The first image that can be read, of the first few items.
+
+    Raises:
+        UserError: there is none.
+    """
+    reason = "it is empty"
+    for position in range(min(PEEK, len(dataset))):  # type: ignore[arg-type]
+        try:
+            return _pixels(dataset[position])
+        except Exception as error:  # whatever the user's code raises
+            reason = f"item {position}: {error or type(error).__name__}"
+    raise UserError(f"the first items of {name} are not images: {reason}")
+
+
+def _labels(dataset: Dataset[Any], name: str) -> Tensor | None:
     targets = getattr(dataset, "targets", getattr(dataset, "labels", None))
     if targets is None:
         return None
-    labels = torch.as_tensor(np.asarray(targets))
+    try:
+        labels = torch.as_tensor(np.asarray(targets))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the labels of {name} must be one integer per item: {error}") from error
     if labels.shape != (len(dataset),) or labels.is_floating_point():  # type: ignore[arg-type]
         raise UserError(f"the labels of {name} must be one integer per item, not {list(labels.shape)}")
-    return labels.long()[positions]
+    return labels.long()

@@ -13,7 +13,6 @@ from contrastkit.data.dataset import HANDED_OVER
 from contrastkit.data.torch_dataset import open_dataset
 from contrastkit.errors import UserError, suggest
 from contrastkit.methods.rows import recipes_of
-from contrastkit.names import DEFAULT_DATA
 from contrastkit.training.launch import Outcome
 from contrastkit.training.launch import train as launch
 from contrastkit.training.options import Options
@@ -25,7 +24,7 @@ OPTIONS = [item.name for item in fields(Options) if item.name != "data"]
 
 def train(
     method: str,
-    data: "str | Path | DataSet | Dataset[Any]" = DEFAULT_DATA,
+    data: "str | Path | DataSet | Dataset[Any] | None" = None,
     *,
     encoder: str | nn.Module | None = None,
     out: str | Path | None = None,
@@ -40,7 +39,8 @@ def train(
     Args:
         method: a name listed by ``contrastkit methods``, or ``path/to/file.py:NAME``.
         data: name or path of a data set (:func:`contrastkit.data.open_data`), an open data set, or a map-style torch
-            ``Dataset`` of images or (image, label) pairs (:class:`contrastkit.data.torch_dataset.DatasetSource`).
+            ``Dataset`` of images or (image, label) pairs (:class:`contrastkit.data.torch_dataset.DatasetSource`). By
+            default the embedded digits, or the data of the run that is resumed.
         encoder: tiny, a torchvision ResNet, ``timm:NAME``, or a module that maps normalised images [N, C, H, W] to
             features [N, D]; it is trained in place. Load such a run with ``contrastkit.load(run, encoder=...)``.
         out: the run folder; by default a new one in ``runs/``.
@@ -48,8 +48,9 @@ def train(
         row: row of the recipe; by default chosen by the images and the encoder.
         stop_after: stop after this many epochs of the schedule.
         reporter: receives log lines and progress; by default both are discarded.
-        numbers: fields of the recipe (``tau=0.2``, ``epochs=100``) and of :class:`contrastkit.training.Options`
-            (``seed=1``, ``device="cuda"``).
+        numbers: fields of the recipe (``tau=0.2``, ``epochs=100``), of its views (``size=96``, or a sequence with a
+            value for each; ``views="simclr"`` names a row), and of :class:`contrastkit.training.Options` (``seed=1``,
+            ``device="cuda"``).
 
     Raises:
         UserError: as :func:`contrastkit.training.launch.train`, or an unknown field.
@@ -60,7 +61,12 @@ def train(
         numbers["encoder"] = encoder if module is None else f"module:{type(module).__name__}"
     _require_known(method, numbers)
     data_set = _open(data, given)
-    given["data"] = absolute(str(data)) if data_set is None else HANDED_OVER + data_set.name
+    if data is not None:
+        given["data"] = absolute(str(data)) if data_set is None else HANDED_OVER + data_set.name
+    if "data_dir" in given:
+        given["data_dir"] = Path(given["data_dir"])
+    if "device" in given:
+        given["device"] = str(given["device"])
     chosen = _plan(method, given, replaced(numbers), data_set, numbers.get("encoder"), out, resume, row)
     return launch(
         chosen.name,
@@ -75,9 +81,9 @@ def train(
     )
 
 
-def _open(data: "str | Path | DataSet | Dataset[Any]", given: Mapping[str, Any]) -> DataSet | None:
+def _open(data: "str | Path | DataSet | Dataset[Any] | None", given: Mapping[str, Any]) -> DataSet | None:
     """The data set that a program hands over; None for a name or a path, which the plan opens."""
-    if isinstance(data, str | Path):
+    if data is None or isinstance(data, str | Path):
         return None
     if isinstance(data, DataSet):
         return data
@@ -104,7 +110,7 @@ def _plan(
 
 def _require_known(method: str, numbers: Mapping[str, Any]) -> None:
     recipe = next(iter(recipes_of(method).values()))
-    known = [item.name for item in fields(recipe)]
+    known = [item.name for kind in (recipe, recipe.view_type) for item in fields(kind)]
     for name in numbers:
         if name not in known:
             raise UserError(f"{method} has no {name}{suggest(name, [*known, *OPTIONS])} (it has {', '.join(known)})")

@@ -1,5 +1,6 @@
 """How a recipe is run: all options that do not belong to the method."""
 
+import typing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +19,10 @@ MAY_CHANGE = ("data", "data_dir", "download", "workers", "device", "save_every",
 class Options:
     """How a recipe is run. Each field is an option of ``contrastkit train``; its note is the option's help."""
 
-    data: Annotated[str, "Data set: a name, a folder of images or sounds, an .npz file, or NAME=DIR,NAME=DIR"]
-    data_dir: Annotated[Path | None, "Directory of named data sets (default: $CONTRASTKIT_DATA)"] = None
+    data: Annotated[
+        str, "Data set: a name, a folder of images or sounds, an .npz file, or NAME=DIR,NAME=DIR", "NAME|PATH"
+    ]
+    data_dir: Annotated[Path | None, "Directory of named data sets (default: $CONTRASTKIT_DATA)", "DIR"] = None
     download: Annotated[bool, "Download a named data set that is not in --data-dir"] = False
     val_fraction: Annotated[float | None, "Share of the training images to hold out as test set, drawn by --seed"] = (
         None
@@ -41,6 +44,8 @@ class Options:
                 raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
         if self.seed >= 2**63:
             raise UserError(f"--seed must be below 2^63, not {self.seed}")
+        if self.precision not in (known := typing.get_args(Precision)):
+            raise UserError(f"--precision must be {', '.join(known[:-1])} or {known[-1]}, not {self.precision}")
         if not 0 <= self.max_bad <= 1:
             raise UserError(f"--max-bad must lie in [0, 1], not {self.max_bad}")
 

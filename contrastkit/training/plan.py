@@ -1,11 +1,13 @@
 """Turn a user's request into a plan: from the method's recipe for these data, or from the record of a run."""
 
+import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from contrastkit import dist
+from contrastkit.augment import named_views
 from contrastkit.data import DataSet, data_names, default_workers
 from contrastkit.data.aligned import parse_folders
 from contrastkit.directories import data_directory
@@ -123,5 +125,26 @@ def free_folder(name: str, data: str) -> str:
 
 
 def replaced(numbers: Mapping[str, Any]) -> Change:
-    """The change that replaces a recipe's fields by name."""
-    return lambda recipe: replace(recipe, **numbers)
+    """The change that replaces fields by name: those of a recipe, of which ``views`` may be the name of a row, and
+    those of its views, each with one value for all views or a sequence with one for each.
+
+    Raises:
+        UserError: when applied: a value out of bounds, or a sequence of another length than the views.
+    """
+
+    def change(recipe: Recipe) -> Recipe:
+        own = {item.name for item in fields(recipe)}
+        views = numbers.get("views", recipe.views)
+        views = named_views(views) if isinstance(views, str) else tuple(views)
+        each: list[dict[str, Any]] = [{} for _ in views]  # all numbers of a view together: bounds may come in pairs
+        for name in numbers.keys() - own:
+            values = numbers[name] if isinstance(numbers[name], list | tuple) else [numbers[name]]
+            if len(values) not in (1, len(views)):
+                flag = name.replace("_", "-")
+                raise UserError(f"--{flag}: give one value, or {len(views)}, one for each view, not {len(values)}")
+            for changes, value in zip(each, itertools.cycle(values), strict=False):
+                changes[name] = value
+        views = tuple(replace(view, **changes) for view, changes in zip(views, each, strict=True))
+        return replace(recipe, **{**{name: numbers[name] for name in numbers.keys() & own}, "views": views})
+
+    return change

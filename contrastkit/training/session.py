@@ -106,7 +106,7 @@ class Session:
         first = step - self.meter.unread + 1
         if (failure := self.meter.read()) is not None:
             i, loss = failure
-            lr = self.recipe.schedule_at((step - 1) / self.steps).lr
+            lr = self.recipe.schedule_at((first + i - 1) / self.steps).lr
             raise UserError(
                 f"the loss is {loss} at step {first + i}, learning rate {lr:.3g}: "
                 f"lower --lr, add --warmup-epochs or --clip-norm; {self.run.last_good}"

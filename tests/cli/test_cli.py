@@ -227,7 +227,7 @@ def test_a_methods_numbers_stand_beside_their_rows(
     assert lines["tau"].startswith("tau imagenet: 0.07 temperature")
     assert "\n 32, tiny, digits: 0.1\n" in "\n".join(" " + " ".join(line.split()) for line in out.splitlines())
     assert lines["dim"].startswith("dim 128 dimensions")
-    assert lines["symmetric"].startswith("symmetric false let")
+    assert lines["symmetric"].startswith("symmetric false use")
     assert lines["gray_first"].startswith("gray_first imagenet: true convert")
     assert lines["size"].startswith("size imagenet: 224 side")
     assert "clip_norm" not in lines and "solarize_p" not in lines, "off in every recipe"

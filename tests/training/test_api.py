@@ -108,6 +108,20 @@ def test_names_and_paths_are_data_too(images: Path, tmp_path: Path) -> None:
     assert contrastkit.load(tmp_path / "run")(torch.rand(1, 3, 16, 16)).shape == (1, 128)
 
 
+def test_views_are_numbers_too_and_a_row_by_name(tmp_path: Path) -> None:
+    run(tmp_path / "run", encoder="tiny", views="simclr-cifar", size=12, blur_p=[0.5, 0.25], stop_after=1)
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    views = record["recipe"]["views"]
+    assert [(view["size"], view["blur_p"], view["hue"]) for view in views] == [(12, 0.5, 0.1), (12, 0.25, 0.1)]
+    with pytest.raises(UserError, match="--blur-p: give one value, or 2, one for each view, not 3"):
+        run(tmp_path / "other", encoder="tiny", blur_p=[0.1, 0.2, 0.3])
+
+
+def test_a_named_run_resumes_without_its_data_named_again(images: Path, tmp_path: Path) -> None:
+    run(tmp_path / "run", data=images, encoder="tiny", batch=32, stop_after=1)
+    assert contrastkit.train("moco-v2", out=tmp_path / "run", resume=True).finished
+
+
 def test_numbers_go_where_they_belong_and_the_reporter_hears(tmp_path: Path) -> None:
     lines: list[str] = []
     reporter = NullReporter()
@@ -128,6 +142,7 @@ def test_numbers_go_where_they_belong_and_the_reporter_hears(tmp_path: Path) -> 
         ({"encoder": nn.Conv2d(3, 2, 3)}, r"must map two images to features \[2, D\]"),
         ({"batch": 0}, "--batch must be at least 1"),
         ({"workers": -1}, "--workers must not be negative"),
+        ({"precision": "fp16"}, "--precision must be auto, float32 or bfloat16, not fp16"),
         ({"max_bad": 2.0}, r"--max-bad must lie in \[0, 1\]"),
     ],
 )
@@ -138,7 +153,7 @@ def test_what_does_not_fit_is_one_line(how: dict[str, Any], says: str, tmp_path:
 
 
 def test_a_method_of_several_encoders_takes_no_module(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="takes no module"):
+    with pytest.raises(UserError, match="name an encoder instead of giving a module"):
         contrastkit.train("cmc", Shades(), encoder=Net(), out=tmp_path / "run", row="tiny", K=8, batch=16, device="cpu")
 
 
@@ -201,7 +216,18 @@ def test_an_item_that_fails_is_replaced_by_the_next_and_named() -> None:
     _, index = source.take(torch.tensor([0, 1, 2]))
     assert index.tolist() == [0, 3, 3]
     assert source.unreadable[1] == ("Items[1]", "torn")
-    assert "1 channels, where the first image has 3" in source.unreadable[2][1]
+    assert "1 channels, but the first image has 3" in source.unreadable[2][1]
+
+
+def test_a_subset_is_like_the_whole_and_the_first_item_may_be_torn() -> None:
+    """A validation part may begin with a gray image or a torn file."""
+    gray = PIXELS[..., 0]
+    source = DatasetSource(Items(OSError("torn"), PIXELS, gray, PIXELS, targets=[0, 1, 0, 1]))
+    part = source.subset(torch.tensor([2, 3, 1]))
+    assert (part.channels, part.size) == (source.channels, source.size) == (3, 2)
+    assert part.labels is not None and part.labels.tolist() == [0, 1, 1]
+    assert part.take(torch.tensor([0, 1]))[1].tolist() == [1, 1] and not source.unreadable
+    assert len(source.fingerprint()) == 16 and source.fingerprint() != part.fingerprint()
 
 
 class Endless(IterableDataset[Any]):
@@ -213,7 +239,7 @@ class Endless(IterableDataset[Any]):
     ("dataset", "says"),
     [
         (Endless(), "has no length"),
-        (Items("photo.png"), "the first item of Items is not an image: images must be"),
+        (Items("photo.png"), "the first items of Items are not images: item 0: images must be"),
         (Items(torch.randn(3, 4, 4)), r"floats in \[0, 1\]: the encoder normalises"),
         (Items(PIXELS, PIXELS, targets=[0.5, 1.0]), "one integer per item"),
         (Items(PIXELS, PIXELS, targets=[0]), "one integer per item"),

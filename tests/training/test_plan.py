@@ -50,5 +50,5 @@ def test_the_front_door_hands_everything_over(images: Path, tmp_path: Path, monk
     assert (two["out"], two["data"], two["encoder"]) == (tmp_path / "b", data, module)
     with pytest.raises(UserError, match="moco has no taw, did you mean 'tau'"):
         contrastkit.train("moco", str(images), taw=0.1)
-    with pytest.raises(UserError, match="name the run to resume"):
+    with pytest.raises(UserError, match="resume=True needs the run to resume"):
         contrastkit.train("moco", str(images), resume=True)
