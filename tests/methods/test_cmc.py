@@ -362,4 +362,4 @@ def test_a_run_on_two_senses_is_judged_by_retrieval(
     assert main(["train", "moco", f"--data={images}", f"--out={other}", "--val-fraction=0.2", *quick]) == 0
     capsys.readouterr()
     assert main(["retrieve", str(other)]) == 2
-    assert "has one encoder, not one a view" in capsys.readouterr().err
+    assert "has one encoder for all views" in capsys.readouterr().err

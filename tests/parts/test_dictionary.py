@@ -46,7 +46,7 @@ def test_rows_begin_uniform_and_of_length_one_in_the_quadratic_mean() -> None:
     assert MemoryBank(5, 4, generator=generator(), dtype=torch.bfloat16).rows.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize(("images", "K", "says"), [(1, 1, "there is only one"), (5, 6, "--K 6"), (5, 5, None)])
+@pytest.mark.parametrize(("images", "K", "says"), [(1, 1, "needs at least two images"), (5, 6, "--K 6"), (5, 5, None)])
 def test_a_set_that_is_too_small_to_draw_from_is_refused(images: int, K: int, says: str | None) -> None:
     if says is None:
         MemoryBank.check(images, K)

@@ -158,7 +158,7 @@ def test_a_bad_file_within_the_limit_does_not_stop_the_run(tmp_path: Path) -> No
     assert train(NAME, recipe(epochs=1, batch=16), options, out=tmp_path / "run", reporter=reporter).finished
     assert any("a/0.png" in line for line in reporter.lines)
     assert Run.open(tmp_path / "run").metrics()[-1]["unreadable"] == 1
-    with pytest.raises(UserError, match="1 images of data"):
+    with pytest.raises(UserError, match="1 of 64 images of data cannot be read"):
         train(NAME, recipe(epochs=1, batch=16), replace(options, max_bad=0.01), out=tmp_path / "strict")
 
 
