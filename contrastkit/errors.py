@@ -13,5 +13,17 @@ class UserError(Exception):
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """ ", did you mean 'x'?" for the known name nearest to a mistyped one, or ""."""
-    near = difflib.get_close_matches(word.lower(), list(known), n=1)
-    return f", did you mean '{near[0]}'?" if near else ""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), list(by_lower), n=1)
+    return f", did you mean '{by_lower[near[0]]}'?" if near else ""
+
+
+def check_choice(what: str, word: str, known: Iterable[str]) -> None:
+    """Check that a word is one of the known choices of ``what``, such as an estimand.
+
+    Raises:
+        UserError: it is not; the nearest is suggested.
+    """
+    known = list(known)
+    if word not in known:
+        raise UserError(f"unknown {what} '{word}'{suggest(str(word), known)} (known: {', '.join(known)})")

@@ -8,7 +8,7 @@ import typer
 from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions
-from contrastkit.cli.options import Debug, Json, Seed, takes_options, where
+from contrastkit.cli.options import Debug, Json, Seed, takes_options
 from contrastkit.cli.report import write_json
 from contrastkit.cli.tables import column_names
 from contrastkit.errors import UserError
@@ -36,23 +36,15 @@ class PlaceboOptions:
         ),
     ] = ""
 
-    def read(self, which: StudyOptions, study: "Study") -> "Study | None":
+    def of(self, study: "Study") -> "Study | None":
         """The study of the placebo outcome, if one is named."""
-        from contrastkit.causal.refutation import read_placebo
+        from contrastkit.causal.refutation import placebo_study
 
         if self.placebo_outcome is None:
             if self.without:
                 raise UserError("--without applies to --placebo-outcome: give that too")
             return None
-        return read_placebo(
-            which.data,
-            study,
-            self.placebo_outcome,
-            covariates=which.column_names(),
-            without=column_names(self.without),
-            data_dir=where(which.data_dir),
-            components=which.components,
-        )
+        return placebo_study(study, self.placebo_outcome, without=column_names(self.without))
 
 
 @takes_options
@@ -74,7 +66,7 @@ def refute(
     from contrastkit.causal.refutation import refute_study
 
     study = which.read_with_outcome()
-    placebo = alternative.read(which, study)
+    placebo = alternative.of(study)
     with screen.counting("refuting", 1 + CHECKS + (placebo is not None)) as advance:
 
         def on_estimate(estimate: "Estimator") -> None:

@@ -1,6 +1,6 @@
 """Coarsened exact matching."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from contrastkit.causal.estimand import population
+from contrastkit.causal.names import BinRule
 from contrastkit.causal.weighting import mean_one
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats, as_treatment
 from contrastkit.tables.covariates import Covariates
 
@@ -36,7 +37,7 @@ class CoarsenedExact(BaseEstimator):
         self,
         estimand: Literal["ATT", "ATC", "ATE"] = "ATT",
         *,
-        bins: int | Literal["sturges", "scott", "fd"] = "sturges",
+        bins: int | BinRule = "sturges",
     ) -> None:
         self.estimand = estimand
         self.bins = bins
@@ -45,6 +46,8 @@ class CoarsenedExact(BaseEstimator):
         x = Covariates.of(X).x
         t = as_treatment(T, len(x))
         target = population(self.estimand, t)
+        if isinstance(self.bins, str):
+            check_choice("rule for bins", self.bins, get_args(BinRule))
         cells = np.empty(x.shape, np.int64)
         for j, column in enumerate(x.T):
             if len(np.unique(column)) > 2:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from numpy.typing import ArrayLike
 
@@ -22,14 +22,20 @@ from contrastkit.causal.estimate import (
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import as_arms, as_outcome
 from contrastkit.tables.covariates import Covariates
 
 
 def estimators(estimand: AnyEstimand, *, error: Error = "balanced", seed: int = 0) -> dict[str, Estimator]:
     """The estimators of :func:`compare` by name: those of this estimand, and the naive one, regression and overlap
-    weights, which have their own. ``error`` is the standard error of entropy balancing, ``seed`` that of the folds."""
+    weights, which have their own. ``error`` is the standard error of entropy balancing, ``seed`` that of the folds.
+
+    Raises:
+        UserError: unknown estimand or standard error.
+    """
+    check_choice("estimand", estimand, get_args(AnyEstimand))
+    check_choice("standard error", error, get_args(Error))
     seed %= 2**32  # the largest that scikit-learn accepts
     by_name: dict[str, Estimator] = {"naive": DifferenceInMeans(), "ols": Regression()}
     if estimand in ("ATT", "ATC"):
@@ -79,7 +85,7 @@ def compare(
     """Apply every estimator to the same data; if one refuses them, the others still run.
 
     Raises:
-        UserError: the data are invalid (see :mod:`contrastkit.tables`).
+        UserError: unknown estimand or standard error, or invalid data (see :mod:`contrastkit.tables`).
     """
     X = Covariates.of(X)
     y, t = as_outcome(Y, len(X)), as_arms(T, len(X))

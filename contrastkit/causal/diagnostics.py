@@ -7,13 +7,14 @@ ATE and the ATO. A column of 0 and 1 has the standard deviation sqrt(p (1 - p)).
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from contrastkit.causal.names import AnyEstimand
 from contrastkit.checkpoint import write_with
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats, as_treatment, effective_sample_size
 from contrastkit.tables.covariates import Covariates
 
@@ -48,8 +49,9 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
     """The balance of covariates X [n, p] between the arms of T [n], under ``weights`` [n] (None: equal weights).
 
     Raises:
-        UserError: the weights are not n, not finite, negative, or zero throughout an arm.
+        UserError: unknown estimand, or the weights are not n, not finite, negative, or zero throughout an arm.
     """
+    check_choice("estimand", estimand, get_args(AnyEstimand))
     X = Covariates.of(X)
     x, t = X.x, as_treatment(T, len(X))
     w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64).reshape(-1)

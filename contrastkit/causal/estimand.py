@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from contrastkit.errors import UserError
+from contrastkit.errors import check_choice
 from contrastkit.tables.checks import Bools
 
 
@@ -13,6 +13,5 @@ def population(estimand: str, t: Bools) -> Bools:
         UserError: unknown estimand.
     """
     populations = {"ATE": np.ones_like(t), "ATT": t, "ATC": ~t}
-    if estimand not in populations:
-        raise UserError(f"unknown estimand {estimand}: choose from {', '.join(populations)}")
+    check_choice("estimand", estimand, populations)
     return populations[estimand]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.diagnostics import Balance, balance_table
@@ -10,7 +10,7 @@ from contrastkit.causal.estimate import Estimator, Matched, Weighted
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.causal.study import Study
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def match(
     Raises:
         UserError: an option does not apply to the metric, a covariate is unknown, or no unit has a match.
     """
+    check_choice("metric", metric, get_args(Metric))
     for name in exact:
         if name not in study.X.origins:
             raise UserError(f"--exact {name}: not one of the covariates")

@@ -1,17 +1,19 @@
 """Refuting an estimate of a study, by a named estimator."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
 
 from contrastkit.causal.compare import estimators
 from contrastkit.causal.estimate import Estimator
 from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.causal.refute import DRAWS, GAMMA, Verdict, fitted, refute
-from contrastkit.causal.sets import NAMED
-from contrastkit.causal.study import Study, read
-from contrastkit.errors import UserError
+from contrastkit.causal.study import ROLES, Study
+from contrastkit.errors import UserError, check_choice
+from contrastkit.tables.covariates import check_independent
+from contrastkit.tables.files import check_columns
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,15 @@ def refute_study(
     """Estimate the effect and run every check of :func:`contrastkit.causal.refute.refute` on it.
 
     Args:
-        placebo: study of an outcome that the treatment cannot have affected (:func:`read_placebo`).
+        placebo: study of an outcome that the treatment cannot have affected (:func:`placebo_study`).
         draws, gamma, seed: see there.
         on_estimate, on_verdict: called with each result at once, since checks take minutes.
 
     Raises:
-        UserError: the study has no outcome, or the estimator refuses it or has another estimand.
+        UserError: unknown estimator or estimand, the study has no outcome, or the estimator refuses it or has another
+            estimand.
     """
+    check_choice("estimator", estimator, get_args(EstimatorName))
     known = estimators(estimand, seed=seed)
     if estimator not in known:
         raise UserError(f"{estimator} does not estimate the {estimand}: choose another, or one of {', '.join(known)}")
@@ -73,37 +77,29 @@ def refute_study(
     return Refutation(estimator, estimate, tuple(verdicts))
 
 
-def read_placebo(
-    source: str,
-    study: Study,
-    outcome: str,
-    *,
-    covariates: Sequence[str] = (),
-    without: Sequence[str] = (),
-    data_dir: Path | None = None,
-    components: int = 10,
-) -> Study:
-    """Read the same units with an outcome that the treatment cannot have affected.
+def placebo_study(study: Study, outcome: str, *, without: Sequence[str] = ()) -> Study:
+    """The same units with an outcome that the treatment cannot have affected.
 
     Args:
-        source, covariates, data_dir, components: the arguments that ``study`` was read with, see
-            :func:`contrastkit.causal.study.read`.
-        outcome: column of the placebo outcome, which is not a covariate then.
+        outcome: column of the placebo outcome in the table of the study; it is not a covariate then.
         without: covariates that determine the placebo outcome, and are not adjusted for.
 
     Raises:
-        UserError: it is the outcome of the study, ``without`` names unknown covariates, or no covariates are left.
+        UserError: no such column, or it is the outcome or the treatment of the study; ``without`` names unknown
+            covariates; or no covariates are left.
     """
     if outcome == study.outcome:
         raise UserError("the placebo outcome must differ from the outcome: name another column")
-    adjusted = list(covariates or NAMED[source].covariates)
     for name in without:
-        if name not in adjusted:
+        if name not in study.covariates:
             raise UserError(f"--without {name}: not one of the covariates")
-    adjusted = [name for name in adjusted if name not in (outcome, *without)]
-    if not adjusted:
+    covariates = {name: origins for name, origins in study.covariates.items() if name not in (outcome, *without)}
+    if not covariates:
         raise UserError("no covariates are left to adjust the placebo outcome for: name fewer with --without")
-    return read(
-        source, treatment=study.treatment, outcome=outcome, covariates=adjusted, data_dir=data_dir,
-        components=components,
-    )  # fmt: skip
+    check_columns(study.frame, study.source, [study.treatment, outcome], ROLES)
+    adjusted = {origin for origins in covariates.values() for origin in origins}
+    X = study.X.select([j for j, origin in enumerate(study.X.origins) if origin in adjusted])
+    X = replace(X, x=np.ascontiguousarray(X.x))  # by rows, like those of a table: sums are rounded alike
+    check_independent(X)
+    Y = study.frame[outcome].to_numpy()
+    return replace(study, X=X, Y=Y, outcome=outcome, covariates=covariates, truth=None)

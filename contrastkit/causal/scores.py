@@ -1,7 +1,7 @@
 """Propensity scores of a study: discrimination, calibration and overlap."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -9,6 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from contrastkit.causal.names import ScoreModel
 from contrastkit.causal.propensity import Propensity, calibration, crump, within
 from contrastkit.causal.study import Study
+from contrastkit.errors import check_choice
 from contrastkit.tables.checks import Bools, Floats
 
 LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)  # of the reported quantiles
@@ -62,8 +63,9 @@ def propensity_scores(
         seed: seed of the folds and the classifier.
 
     Raises:
-        UserError: the covariates separate the arms, or there are more folds than units of an arm.
+        UserError: unknown model, the covariates separate the arms, or there are more folds than units of an arm.
     """
+    check_choice("model", model, get_args(ScoreModel))
     seed %= 2**32  # the largest that scikit-learn accepts
     classifiers: dict[ScoreModel, Any] = {
         "logistic": None,

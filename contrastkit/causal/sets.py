@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ def load(name: str, data_dir: Path | None) -> tuple[Any, float]:
     or the package.
 
     Raises:
-        UserError: neither exists.
+        UserError: unknown name, or neither exists.
     """
+    check_choice("study", name, NAMED)
     named = NAMED[name]
     frames = [_table(table, data_dir) for table in named.tables]
     return named.rows(*frames), named.truth(*frames)

@@ -1,6 +1,6 @@
 """A study: covariates X, a treatment T and an outcome Y, read from a table and validated once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from contrastkit.tables.covariates import Covariates, check_independent
 from contrastkit.tables.embeddings import principal_components, read_embeddings
 from contrastkit.tables.files import check_columns, read_table
 
+ROLES = "treatment, outcome and covariates"  # of the columns of a table
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Study:
     """Covariates, treatment and outcome of a table, and the true effect if known."""
 
@@ -24,6 +26,9 @@ class Study:
     Y: NDArray[Any] | None  # [n]
     treatment: str  # name of the column, like outcome
     outcome: str | None
+    covariates: Mapping[str, tuple[str, ...]]  # column or .npz file -> its origins in X
+    frame: Any  # the table, with the columns that have no role
+    source: str  # name of the table
     truth: float | None = None
 
     def outcomes(self) -> NDArray[Any]:
@@ -69,14 +74,27 @@ def read(
     if not covariates:
         raise UserError("no covariates: name the columns to adjust for with --covariates")
     columns = [name for name in covariates if not name.endswith(".npz")]
-    files = [Path(name).expanduser() for name in covariates if name.endswith(".npz")]
+    files = [name for name in covariates if name.endswith(".npz")]
     roles = [treatment, *([outcome] if outcome is not None else [])]
-    check_columns(frame, source, [*roles, *columns], "treatment, outcome and covariates")
+    check_columns(frame, source, [*roles, *columns], ROLES)
     parts = [Covariates.of(frame[columns])] if columns else []
-    X = Covariates.joined([*parts, *(embedded(path, len(frame), components) for path in files)])
+    features = [embedded(Path(name).expanduser(), len(frame), components) for name in files]
+    X = Covariates.joined([*parts, *features])
     check_independent(X)
-    T = as_arms(frame[treatment].to_numpy(), len(frame))
-    return Study(X, T, None if outcome is None else frame[outcome].to_numpy(), treatment, outcome, truth)
+    origins = {name: (name,) for name in columns} | {
+        name: part.origins for name, part in zip(files, features, strict=True)
+    }
+    return Study(
+        X=X,
+        T=as_arms(frame[treatment].to_numpy(), len(frame)),
+        Y=None if outcome is None else frame[outcome].to_numpy(),
+        treatment=treatment,
+        outcome=outcome,
+        covariates=origins,
+        frame=frame,
+        source=source,
+        truth=truth,
+    )
 
 
 def embedded(path: Path, n: int, components: int) -> Covariates:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.diagnostics import Balance, balance_table
@@ -18,7 +18,7 @@ from contrastkit.causal.weighting import (
     GlobalBalancing,
     InverseProbability,
 )
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats
 from contrastkit.tables.files import read_weights
 
@@ -66,8 +66,11 @@ def weigh(
         trim, scale: for ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
 
     Raises:
-        UserError: an option or the estimand does not apply to the method, or it finds no weights.
+        UserError: unknown method or estimand, an option or the estimand does not apply to the method, or it finds no
+            weights.
     """
+    check_choice("method", by, get_args(Balancing))
+    check_choice("estimand", estimand, get_args(Estimand))
     if by == "none":
         return _with_balance(study, by, estimand, None)
     if by != "ipw" and (trim != 0 or scale != "hajek"):

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from contrastkit.checkpoint import write_text
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.stable.names import Kind
 from contrastkit.tables.checks import Floats, as_numbers, as_weights, check_magnitude
 from contrastkit.tables.covariates import Covariates
@@ -129,8 +129,7 @@ def fit(
             zero over all rows or over a class, a negative penalty, a single class, or a logistic fit that did not
             converge, or that separates the classes without a penalty, so that its coefficients are unbounded.
     """
-    if kind not in get_args(Kind):
-        raise UserError(f"unknown predictor {kind}: choose from {', '.join(get_args(Kind))}")
+    check_choice("predictor", kind, get_args(Kind))
     if not 0 <= alpha < np.inf:
         raise UserError(f"alpha {alpha:g}: give a finite penalty, 0 or more")
     features = _features(X)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.stable.names import Mode
 from contrastkit.tables.checks import Floats
 
@@ -73,8 +73,7 @@ def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent",
         raise UserError(f"a bias rate of {r:g} has no effect: give one above 1 or below -1")
     if p < 6 or p % 2:
         raise UserError(f"{p} columns: give an even number, 6 or more")
-    if mode not in get_args(Mode):
-        raise UserError(f"unknown mode {mode}: choose from {', '.join(get_args(Mode))}")
+    check_choice("mode", mode, get_args(Mode))
     _check_size(max(n, BATCH) if n > 0 else n, p)
     g, s = np.random.default_rng(seed), p // 2
     beta = np.resize(BETA, s)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.stable import predict
 from contrastkit.stable.components import to_reweight
 from contrastkit.stable.names import Decorrelation, Kind
@@ -55,8 +55,9 @@ def reweight(
         components: see :func:`contrastkit.stable.components.to_reweight`.
 
     Raises:
-        UserError: the method has no such parameter, or cannot reweight these features.
+        UserError: unknown method, the method has no such parameter, or cannot reweight these features.
     """
+    check_choice("method", by, METHODS)
     X = to_reweight(table, components)
     method = METHODS[by]
     known = inspect.signature(method).parameters

@@ -233,13 +233,13 @@ def test_bad_data_are_refused_in_one_line(X: np.ndarray, T: list[int], Y: list[f
 def test_what_is_asked_of_an_estimator_is_checked() -> None:
     x, t, y = varied(40)
     weightings: tuple[tuple[Any, str], ...] = (
-        (EntropyBalancing(cast(Any, "ATO")), "unknown estimand ATO"),
-        (InverseProbability(cast(Any, "all")), "unknown estimand all"),
+        (EntropyBalancing(cast(Any, "ATO")), "unknown estimand 'ATO'"),
+        (InverseProbability(cast(Any, "all")), "unknown estimand 'all'"),
         (ApproximateBalancing(zeta=1), "zeta between 0 and 1"),
         (EntropyBalancing(moments=cast(Any, 3)), "moments must be 1"),
         (CoarsenedExact(bins=0), "0 bins"),
-        (CoarsenedExact(cast(Any, "ATO")), "unknown estimand ATO"),
-        (Matching(cast(Any, "ATO")), "unknown estimand ATO"),
+        (CoarsenedExact(cast(Any, "ATO")), "unknown estimand 'ATO'"),
+        (Matching(cast(Any, "ATO")), "unknown estimand 'ATO'"),
         (Propensity(folds=1), "1 folds"),
     )
     for weighting, says in weightings:
@@ -249,7 +249,7 @@ def test_what_is_asked_of_an_estimator_is_checked() -> None:
         (Stratified(strata=0), "0 strata"),
         (AIPW(folds=1), "two folds or more"),
         (ResidualBalancing(folds=1), "two folds or more"),
-        (OaxacaBlinder(cast(Any, "ATE")), "unknown estimand ATE"),
+        (OaxacaBlinder(cast(Any, "ATE")), "unknown estimand 'ATE'"),
     )
     for estimator, says in estimators:
         with pytest.raises(UserError, match=says):

@@ -173,7 +173,7 @@ def test_what_cannot_be_fitted_is_said() -> None:
         ("the label is text: use logistic", {"Y": np.repeat("a", 60)}),
         ("every label is 1", {"Y": np.ones(60), "kind": "logistic"}),
         ("60 different labels in 60 rows are not classes", {"kind": "logistic"}),
-        ("unknown predictor svm", {"kind": "svm"}),
+        ("unknown predictor 'svm'", {"kind": "svm"}),
         (
             "the rows of class True all have weight zero",
             {"Y": np.arange(60) < 30, "w": np.arange(60) >= 30, "kind": "logistic"},

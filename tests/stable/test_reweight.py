@@ -224,7 +224,7 @@ def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
     sizes: tuple[tuple[int, int, dict[str, Any], str], ...] = (
         (0, 10, {}, "0 rows"),
         (10, 10**9, {}, "more than 200,000,000 numbers"),
-        (10, 10, {"mode": "S to V"}, "unknown mode S to V"),
+        (10, 10, {"mode": "S to V"}, "unknown mode 'S to V', did you mean 'S-to-V'"),
     )
     for n, p, how, says in sizes:
         with pytest.raises(UserError, match=says):

@@ -1,6 +1,6 @@
 """Augmented inverse-probability weighting."""
 
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 from sklearn.base import clone
@@ -8,8 +8,9 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import StratifiedKFold
 
 from contrastkit.causal.estimate.base import ArmwiseEstimator
+from contrastkit.causal.names import Estimand
 from contrastkit.causal.propensity import Propensity
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates, scales
 
@@ -31,7 +32,7 @@ class AIPW(ArmwiseEstimator):
 
     def __init__(
         self,
-        estimand: Literal["ATE", "ATT", "ATC"] = "ATT",
+        estimand: Estimand = "ATT",
         *,
         model: Any = None,
         propensity: Propensity | None = None,
@@ -45,6 +46,7 @@ class AIPW(ArmwiseEstimator):
         self.seed = seed
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
+        check_choice("estimand", self.estimand, get_args(Estimand))
         if self.folds == 1:
             raise UserError("cross-fitting needs two folds or more, or 0 for none")
         z = (X.x - X.x.mean(0)) / scales(X.x)  # scikit-learn's regression drops columns that are small next to others

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 from sklearn.base import BaseEstimator
 
-from contrastkit.errors import UserError
+from contrastkit.errors import check_choice
 from contrastkit.tables.checks import Bools, Floats, as_arms, as_outcome
 from contrastkit.tables.covariates import Covariates
 
@@ -48,8 +48,7 @@ class ArmwiseEstimator(Estimator):
     estimand: str
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
-        if self.estimand not in ("ATT", "ATC"):
-            raise UserError(f"unknown estimand {self.estimand}: choose ATT or ATC")
+        check_choice("estimand", self.estimand, ["ATT", "ATC"])
         self._att(X, ~t if self.estimand == "ATC" else t, y)
         self.estimand_ = self.estimand
         self.effect_ *= -1 if self.estimand == "ATC" else 1

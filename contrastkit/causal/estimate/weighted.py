@@ -1,7 +1,7 @@
 """Weighted differences in means."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.base import clone
@@ -9,9 +9,10 @@ from sklearn.base import clone
 from contrastkit.causal.estimand import population
 from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.estimate.regression import contrast, design
+from contrastkit.causal.names import Error
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.weighting import EntropyBalancing
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats, effective_sample_size
 from contrastkit.tables.covariates import Covariates
 
@@ -27,11 +28,12 @@ class Weighted(Estimator):
             tables. It treats the weights as fixed, and is too wide if they balance what Y depends on.
     """
 
-    def __init__(self, weighting: Any = None, *, error: Literal["balanced", "hc1"] = "balanced") -> None:
+    def __init__(self, weighting: Any = None, *, error: Error = "balanced") -> None:
         self.weighting = weighting
         self.error = error
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
+        check_choice("standard error", self.error, get_args(Error))
         # Each column by itself: only GlobalBalancing asks which belong to a factor, to leave out reference levels.
         columns = Covariates(X.x, X.names, X.names)
         self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(columns, t)

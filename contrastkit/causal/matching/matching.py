@@ -1,6 +1,6 @@
 """Matching of units in pairs."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from contrastkit.causal.matching.replacement import nearest
 from contrastkit.causal.matching.turns import greedy, optimal
 from contrastkit.causal.names import Order, PairMetric
 from contrastkit.causal.propensity import Propensity
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats, as_treatment
 from contrastkit.tables.covariates import Covariates
 
@@ -107,6 +107,8 @@ class Matching(BaseEstimator):
         return self
 
     def _check_options(self) -> None:
+        check_choice("metric", self.metric, get_args(PairMetric))
+        check_choice("order", self.order, get_args(Order))
         if self.ratio < 1:
             raise UserError(f"the ratio must be 1 or more, not {self.ratio}")
         if self.optimal and (self.replacement or self.ratio > 1 or self.estimand == "ATE"):

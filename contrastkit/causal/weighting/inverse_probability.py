@@ -1,6 +1,6 @@
 """Weights from the propensity score."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, clone
 from contrastkit.causal.names import AnyEstimand, Scale
 from contrastkit.causal.propensity import Propensity, crump, within
 from contrastkit.causal.weighting.normalise import mean_one
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import as_treatment
 from contrastkit.tables.covariates import Covariates
 
@@ -49,18 +49,23 @@ class InverseProbability(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         X = Covariates.of(X)
         t = as_treatment(T, len(X))
+        check_choice("estimand", self.estimand, get_args(AnyEstimand))
+        check_choice("scale", self.scale, get_args(Scale))
         self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t)
         e = self.propensity_.scores_
-        self.alpha_ = crump(e) if self.trim == "crump" else float(self.trim)
+        self.alpha_ = crump(e) if self.trim == "crump" else self._threshold()
         if not 0 <= self.alpha_ < 0.5:
             raise UserError(f"the trimming threshold must be in [0, 0.5), not {self.alpha_:g}")
-        tilt = {"ATE": np.ones_like(e), "ATT": e, "ATC": 1 - e, "ATO": e * (1 - e)}
-        if self.estimand not in tilt:
-            raise UserError(f"unknown estimand {self.estimand}: choose from {', '.join(tilt)}")
-        h = tilt[self.estimand]
+        h = {"ATE": np.ones_like(e), "ATT": e, "ATC": 1 - e, "ATO": e * (1 - e)}[self.estimand]
         w = h / np.where(t, e, 1 - e) * within(e, self.alpha_)
         hajek = mean_one(w, t)
         arms = np.where(t, t.mean(), 1 - t.mean())
         self.weights_ = {"hajek": hajek, "stabilised": w * arms / h.mean(), "raw": w}[self.scale]
         self.estimand_ = self.estimand + (" after trimming" if self.alpha_ else "")
         return self
+
+    def _threshold(self) -> float:
+        try:
+            return float(self.trim)
+        except ValueError as error:
+            raise UserError(f"trim {self.trim}: give a number from 0 to 0.5, or crump") from error
