@@ -99,7 +99,7 @@ def test_a_method_of_a_file_trains_resumes_is_evaluated_and_loads(
     assert main(["knn", str(whole)]) == 0
     assert contrastkit.load(whole).dim == 128
     assert load_method(whole, method=f"{file}:twins").redundancy == 0.01
-    with pytest.raises(UserError, match=r"trained with mine.py:twins: add method="):
+    with pytest.raises(UserError, match=r"trained with mine.py:twins: .* --method path/to/mine.py:twins"):
         load_method(whole)
 
 
