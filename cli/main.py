@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-import contrastkit
 from contrastkit.cli import screen
 from contrastkit.cli.ablate import ablate
 from contrastkit.cli.bench_kernels import bench_kernels
@@ -22,6 +21,7 @@ from contrastkit.cli.stable import stable_app
 from contrastkit.cli.train import train_app
 from contrastkit.cli.views import views
 from contrastkit.errors import UserError
+from contrastkit.version import __version__
 
 ORDER = (
     "train", "knn", "probe", "retrieve", "embed", "methods", "views", "ablate", "causal", "stable", "info",
@@ -96,7 +96,7 @@ def _run(args: list[str]) -> int:
 
 def _version(show: bool) -> None:
     if show:
-        screen.say(f"contrastkit {contrastkit.__version__}")
+        screen.say(f"contrastkit {__version__}")
         raise typer.Exit
 
 

@@ -14,6 +14,12 @@ from contrastkit.cli.report import percent, write_reports
 def retrieve(
     *,
     run: Annotated[Path, typer.Argument(help="Run folder of a cmc training.", metavar="RUN")],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="File and name of the run's method, if it was trained with a file.", metavar="PATH/TO/FILE.PY:NAME"
+        ),
+    ] = None,
     how: EncodingOptions,
     output: OutputOptions,
 ) -> None:
@@ -23,7 +29,7 @@ def retrieve(
     subject = how.open(run=run)
     screen.lines(subject.notices)
     with screen.progress() as on_progress:
-        report = evaluate.retrieve(subject, on_progress=on_progress)
+        report = evaluate.retrieve(subject, method=method, on_progress=on_progress)
     rows = [
         (name, *map(percent, pair.recall.values()), f"{pair.median_rank:g}") for name, pair in report.retrieval.items()
     ]

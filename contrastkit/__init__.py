@@ -12,13 +12,13 @@ contrastkit.ops.infonce(...)
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from contrastkit.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from contrastkit import evaluate as evaluate
     from contrastkit import ops as ops
     from contrastkit.loading import load as load
     from contrastkit.training.api import train as train
-
-__version__ = "0.1.0"
 
 _FUNCTIONS = {"load": "contrastkit.loading", "train": "contrastkit.training.api"}
 _PACKAGES = ("evaluate", "ops")

@@ -35,15 +35,11 @@ def load(path: str | Path, *, encoder: nn.Module | None = None) -> Encoder:
 def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = None) -> Encoder:
     """:func:`load` for an open run, ``record`` being its recipe.json."""
     options = record["encoder"]
-    if options["name"].startswith("module:"):
-        if module is None:
-            name = options["name"].removeprefix("module:")
-            raise UserError(
-                f"{run.path} trained a custom module, {name}: load it with contrastkit.load(run, encoder={name}())"
-            )
-        encoder = wrap_encoder(module, channels=options["channels"], size=options["size"])
-    else:
+    module = _module_of(run, options["name"], module, call="contrastkit.load")
+    if module is None:
         encoder = build_encoder(**options)
+    else:
+        encoder = wrap_encoder(module, channels=options["channels"], size=options["size"])
     if (run.path / ENCODER).exists():
         try:
             state = load_file(run.path / ENCODER)
@@ -61,31 +57,37 @@ def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = No
     return encoder.eval()
 
 
-def load_method(path: str | Path, *, method: str | None = None) -> Method[Any]:
+def load_method(path: str | Path, *, method: str | None = None, encoder: nn.Module | None = None) -> Method[Any]:
     """Load the whole method of a run as last saved, including heads and dictionaries, in eval mode on the CPU.
 
     Args:
         path: the run folder.
         method: ``path/to/file.py:NAME``, for a run of a method defined in a file; the file is executed.
+        encoder: for a run that trained a module, as for :func:`load`.
 
     Raises:
-        UserError: no run in the folder, or no checkpoint yet.
+        UserError: no run in the folder, no checkpoint yet, or weights that do not fit.
     """
     run = Run.open(Path(path), writes=False)
     record, state = run.record, run.load()["method"]
     name = record["name"]
     if ".py:" in name and method is None:
-        raise UserError(f"{path} was trained with {name.rpartition('/')[0]}: add method=path/to/file.py:NAME")
+        original = name.rpartition("/")[0]
+        raise UserError(
+            f"{path} was trained with {original}: say where that file is, --method path/to/{original} "
+            "(method= in Python)"
+        )
     recipes = recipes_of(method or name.rpartition("/")[0])
     if name not in recipes:
         raise UserError(f"{path} holds a run of {name}, not of {method}")
-    encoder = record["encoder"]
+    recorded = record["encoder"]
     context = BuildContext(
-        channels=encoder["channels"],
-        modalities=tuple(encoder.get("modalities", ())),
-        size=encoder["size"],
+        channels=recorded["channels"],
+        modalities=tuple(recorded.get("modalities", ())),
+        size=recorded["size"],
         images=record["data"]["images"],
         seed=record["options"]["seed"],
+        encoder=_module_of(run, recorded["name"], encoder, call="load_method"),
     )
     built = recipes[name].from_json(record["recipe"]).build(context)
     try:
@@ -93,3 +95,17 @@ def load_method(path: str | Path, *, method: str | None = None) -> Method[Any]:
     except RuntimeError as error:
         raise UserError(f"the checkpoint in {path} does not fit its recipe.json") from error
     return built.eval()
+
+
+def _module_of(run: Run, name: str, module: nn.Module | None, *, call: str) -> nn.Module | None:
+    """The module into which to load a run whose encoder has this name; None if the name says how to build it.
+
+    Raises:
+        UserError: the run trained a module, and none is given.
+    """
+    if not name.startswith("module:"):
+        return None
+    if module is None:
+        kind = name.removeprefix("module:")
+        raise UserError(f"{run.path} trained a custom module, {kind}: load it with {call}(run, encoder={kind}())")
+    return module

@@ -21,6 +21,7 @@ from typing import Any
 
 from contrastkit import checkpoint
 from contrastkit.errors import UserError
+from contrastkit.version import __version__
 
 RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES = (
     "recipe.json",
@@ -155,13 +156,12 @@ def environment() -> dict[str, Any]:
     import torch
     import torchvision
 
-    import contrastkit
     from contrastkit.ops import extension
 
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
-        "contrastkit": contrastkit.__version__,
+        "contrastkit": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,

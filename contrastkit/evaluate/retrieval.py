@@ -41,11 +41,17 @@ class RetrievalReport:
 
 
 @torch.no_grad()
-def retrieve(subject: EvaluationSubject, *, on_progress: OnProgress | None = None) -> RetrievalReport:
+def retrieve(
+    subject: EvaluationSubject, *, method: str | None = None, on_progress: OnProgress | None = None
+) -> RetrievalReport:
     """Retrieve every test image by each of its views from another view of all test images, with a run of cmc.
 
+    Args:
+        method: ``path/to/file.py:NAME``, for a run of a method defined in a file; the file is executed.
+
     Raises:
-        UserError: the subject is not a run, the run has one encoder for all views, or there is no test part.
+        UserError: the subject is not a run, the run has one encoder for all views or was trained with a method's file
+            that is not given, or there is no test part.
     """
     if subject.run is None:
         raise UserError("retrieval needs a run of cmc: open the subject from a run folder")
@@ -56,7 +62,7 @@ def retrieve(subject: EvaluationSubject, *, on_progress: OnProgress | None = Non
     if test is None:
         raise UserError(f"{subject.data.name} has no test part: hold one out with --val-fraction 0.1")
     (features,) = subject.features(name, test, on_progress=on_progress)
-    z = load_method(subject.run).online.head(features.x).chunk(len(encoder.views), dim=1)
+    z = load_method(subject.run, method=method).online.head(features.x).chunk(len(encoder.views), dim=1)
     outputs = dict(zip(test.modalities or encoder.views, z, strict=True))
     retrieval = {
         f"{query} -> {key}": recall_at_k(outputs[query], outputs[key])

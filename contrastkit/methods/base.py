@@ -8,7 +8,7 @@ one final subclass of each.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Generic, Literal, Self
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +120,7 @@ class Recipe(ABC):
     views: Annotated[tuple[View | Window, ...], "the augmentation of each view"]
 
     def __post_init__(self) -> None:
+        self._require_choices()
         self.require(">= 1", "epochs", "batch")
         self.require(">= 0", "lr", "first_lr", "final_lr", "weight_decay", "final_weight_decay")
         self.require(">= 0", "warmup_epochs", "clip_norm", "trust")
@@ -135,6 +136,18 @@ class Recipe(ABC):
         for name in names:
             if (value := getattr(self, name)) is not None and not satisfied(value):
                 raise UserError(f"--{name.replace('_', '-')} must {requirement}, not {value}")
+
+    def _require_choices(self) -> None:
+        """Check that the fields annotated as ``Literal`` are one of its values.
+
+        Raises:
+            UserError: naming the first field that is not, and the choices.
+        """
+        for name, hint in get_type_hints(type(self)).items():
+            if get_origin(hint) is Literal and (value := getattr(self, name)) not in (choices := get_args(hint)):
+                raise UserError(
+                    f"--{name.replace('_', '-')} must be one of {', '.join(map(str, choices))}, not {value!r}"
+                )
 
     @property
     def modality(self) -> Modality:

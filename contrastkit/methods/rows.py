@@ -1,9 +1,9 @@
 """The recipes of a method, built in or defined in a file, and the row that suits the images."""
 
-import importlib.util
-import re
 import sys
+from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 
 from contrastkit.errors import UserError, suggest
 from contrastkit.methods import rows_of
@@ -41,25 +41,40 @@ def _recipes_of_file(method: str) -> dict[str, Recipe]:
     path = Path(text).expanduser().resolve()
     if not path.is_file():
         raise UserError(f"{text} does not exist: give the file that defines the method, path/to/file.py:NAME")
-    module_name = "contrastkit_method_" + re.sub(r"\W", "_", str(path))
-    if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module  # dataclasses look up their module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[module_name]
-            raise UserError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
-    recipes = getattr(sys.modules[module_name], "RECIPES", None)
-    if not isinstance(recipes, dict) or not all(isinstance(recipe, Recipe) for recipe in recipes.values()):
+    recipes = getattr(_executed(path), "RECIPES", None)
+    if not isinstance(recipes, dict) or not recipes or not all(_is_row(*item) for item in recipes.items()):
         raise UserError(f'{path} defines no RECIPES = {{"{name}/row": recipe, ...}}')
     rows = {f"{path.name}:{key}": recipe for key, recipe in recipes.items() if key.startswith(f"{name}/")}
     if not rows:
         known = sorted({key.split("/")[0] for key in recipes})
         raise UserError(f"{path} defines no method '{name}'{suggest(name, known)} (it defines {', '.join(known)})")
     return rows
+
+
+def _is_row(key: object, recipe: object) -> bool:
+    return isinstance(key, str) and key.count("/") == 1 and isinstance(recipe, Recipe)
+
+
+def _executed(path: Path) -> ModuleType:
+    """The file as a module, executed once for each content: an edited file is executed anew.
+
+    Raises:
+        UserError: it cannot be executed.
+    """
+    source = path.read_bytes()
+    module = ModuleType(f"contrastkit_method_{sha256(bytes(path) + source).hexdigest()}")
+    if module.__name__ in sys.modules:
+        return sys.modules[module.__name__]
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses look up their module
+    try:
+        exec(compile(source, path, "exec"), vars(module))  # an import would trust bytecode of the same second
+    except BaseException as error:
+        del sys.modules[module.__name__]
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise UserError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    return module
 
 
 def choose_row(

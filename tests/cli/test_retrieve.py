@@ -25,3 +25,29 @@ def test_both_directions_and_chance(cmc_run: Path, capsys: pytest.CaptureFixture
 def test_a_run_with_one_encoder_is_refused(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retrieve", str(moco_run)]) == 2
     assert "has one encoder for all views" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def method_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CMC under another name, as a method that is defined in a file."""
+    path = tmp_path_factory.mktemp("file") / "sensors.py"
+    path.write_text('from contrastkit.methods.cmc import TINY\n\nRECIPES = {"pairs/tiny": TINY}\n')
+    return path
+
+
+def test_a_run_of_a_methods_file_is_given_the_file(
+    method_file: Path, cmc_run: Path, hard_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"  # as cmc_run is trained
+    numbers = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
+    data = [f"--data={hard_images}", "--val-fraction=0.25"]
+    assert main(["train", f"{method_file}:pairs", *data, *numbers, f"--out={run}"]) == 0
+    capsys.readouterr()
+    assert main(["retrieve", str(run)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "say where that file is, --method path/to/sensors.py:pairs" in error
+    assert main(["retrieve", str(cmc_run)]) == 0
+    assert main(["retrieve", str(run), f"--method={method_file}:pairs"]) == 0
+    assert (run / "retrieval.json").read_text() == (cmc_run / "retrieval.json").read_text()
+    assert main(["retrieve", str(run), "--method=moco"]) == 2
+    assert "holds a run of sensors.py:pairs/tiny, not of moco" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """The papers' hyper-parameters, typed in from the papers and their official code, against the recipes."""
 
+import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -371,3 +373,20 @@ def test_the_images_and_the_encoder_choose_the_row(given: dict[str, Any], row: s
 def test_an_unknown_name_suggests_the_nearest(method: str, row: str | None, says: str) -> None:
     with pytest.raises(UserError, match=says):
         choose_row(recipes_of(method), size=32, encoder=None, orientation_matters=False, row=row)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("moco-v2/tiny", {"schedule": "linear"}, "--schedule must be one of cosine, step, constant, not 'linear'"),
+        ("moco-v2/tiny", {"optimizer": None}, "--optimizer must be one of sgd, lars, adamw, not None"),
+        ("cmc/tiny", {"bank_dtype": "float16"}, "--bank-dtype must be one of float32, bfloat16, not 'float16'"),
+        ("byol/tiny", {"predictor_norm": "layer"}, "--predictor-norm must be one of"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused(name: str, change: dict[str, Any], says: str) -> None:
+    """In the library, where no parser stands before the recipe, and from recipe.json."""
+    with pytest.raises(UserError, match=f"^{re.escape(says)}"):
+        dataclasses.replace(RECIPES[name], **change)
+    with pytest.raises(UserError, match=f"^{re.escape(says)}"):
+        type(RECIPES[name]).from_json(dataclasses.asdict(RECIPES[name]) | change)

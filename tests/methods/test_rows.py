@@ -1,6 +1,7 @@
 """Methods of files: found, refused in one line, trained, resumed and evaluated as the built-in ones."""
 
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def test_a_method_of_a_file_trains_resumes_is_evaluated_and_loads(
     assert main(["knn", str(whole)]) == 0
     assert contrastkit.load(whole).dim == 128
     assert load_method(whole, method=f"{file}:twins").redundancy == 0.01
-    with pytest.raises(UserError, match=r"trained with mine.py:twins: add method="):
+    with pytest.raises(UserError, match=r"trained with mine.py:twins: .* --method path/to/mine.py:twins"):
         load_method(whole)
 
 
@@ -118,6 +119,18 @@ def test_its_numbers_are_options(file: Path, capsys: pytest.CaptureFixture[str])
     assert "--redundancy" in out and "weight of the" in out and "The numbers of twins." in out
 
 
+def test_an_edited_file_is_executed_anew(tmp_path: Path) -> None:
+    """Also an edit of the same length in the same second, which Python's bytecode cache does not see."""
+    path = tmp_path / "mine.py"
+    path.write_text(FILE)
+    (first, _), again = recipes_of(f"{path}:twins").values(), recipes_of(f"{path}:twins")
+    assert again["mine.py:twins/tiny"] is first and first.epochs == 2
+    path.write_text(FILE.replace("epochs=2", "epochs=3"))
+    edited = recipes_of(f"{path}:twins")["mine.py:twins/tiny"]
+    assert edited.epochs == 3
+    assert pickle.loads(pickle.dumps(first)) == first and pickle.loads(pickle.dumps(edited)) == edited
+
+
 @pytest.mark.parametrize(
     ("text", "name", "says"),
     [
@@ -125,7 +138,11 @@ def test_its_numbers_are_options(file: Path, capsys: pytest.CaptureFixture[str])
         ("def", "twins", "cannot be run: SyntaxError"),
         ("import nowhere", "twins", "cannot be run: ModuleNotFoundError: No module named 'nowhere'"),
         ("x = 1", "twins", 'defines no RECIPES = {"twins/row": recipe, ...}'),
+        ("import sys; sys.exit('no GPU')", "twins", "cannot be run: SystemExit: no GPU"),
         ("RECIPES = {'twins/tiny': 3}", "twins", "defines no RECIPES"),
+        ("RECIPES = {}", "twins", "defines no RECIPES"),
+        (FILE + "RECIPES[3] = TINY", "twins", "defines no RECIPES"),
+        (FILE + "RECIPES = {'twins': TINY}", "twins", 'defines no RECIPES = {"twins/row": recipe, ...}'),
         (FILE, "twinz", "defines no method 'twinz', did you mean 'twins'? (it defines other, twins)"),
     ],
 )
