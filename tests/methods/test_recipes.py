@@ -381,7 +381,7 @@ def test_an_unknown_name_suggests_the_nearest(method: str, row: str | None, says
         ("moco-v2/tiny", {"schedule": "linear"}, "--schedule must be one of cosine, step, constant, not 'linear'"),
         ("moco-v2/tiny", {"optimizer": None}, "--optimizer must be one of sgd, lars, adamw, not None"),
         ("cmc/tiny", {"bank_dtype": "float16"}, "--bank-dtype must be one of float32, bfloat16, not 'float16'"),
-        ("byol/tiny", {"predictor_norm": "layer"}, "--predictor-norm must be one of"),
+        ("byol/tiny", {"predictor_norm": "instance"}, "--predictor-norm must be one of"),
     ],
 )
 def test_a_choice_that_does_not_exist_is_refused(name: str, change: dict[str, Any], says: str) -> None:
