@@ -29,13 +29,12 @@ def views(
     from contrastkit.data import open_data
     from contrastkit.directories import data_directory
     from contrastkit.errors import UserError
-    from contrastkit.types import Modality
 
     rows = named_views(name)
     data = which.data or DEFAULT_DATA
     source = open_data(data, data_dir=data_directory(which.data_dir), download=which.download).pretrain
-    if source.modality is Modality.SOUND:
-        raise UserError(f"{source.name} has sounds, which cannot be drawn: give a data set of images")
+    if not source.modality.has_pixels:
+        raise UserError(f"{source.name} has {source.modality.plural}, which cannot be drawn: give a data set of images")
     pixels, index = source.take(source.order(seed, 0)[:images])
     picture = sheet(pixels, rows, index=index, epochs=draws, seed=seed)
     write_with(out, lambda file: picture.save(file, format="png"))

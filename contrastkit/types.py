@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,20 +13,26 @@ Images = Tensor | Sequence[Tensor]  # uint8 [n, C, H, W], or n of uint8 [C, H_i,
 
 
 class Modality(StrEnum):
-    """The kind of examples in a source; :data:`contrastkit.augment.HANDLING` defines how each is augmented."""
+    """The kind of examples in a source; :data:`contrastkit.augment.HANDLING` defines how each is augmented.
 
-    IMAGE = "image"
-    ALIGNED = "aligned"  # images of one scene by several sensors, their channels stacked
-    SOUND = "sound"
+    Attributes:
+        plural: word for several examples.
+        unit: the unit of sizes.
+        has_pixels: whether examples can be cropped, drawn on a sheet, and probed by their raw pixels.
+    """
 
-    @property
-    def plural(self) -> str:
-        return "sounds" if self is Modality.SOUND else "images"
+    plural: str
+    unit: str
+    has_pixels: bool
 
-    @property
-    def unit(self) -> str:
-        """The unit of sizes."""
-        return "samples" if self is Modality.SOUND else "px"
+    def __new__(cls, name: str, plural: str, unit: str, has_pixels: bool) -> Self:
+        member = str.__new__(cls, name)
+        member._value_, member.plural, member.unit, member.has_pixels = name, plural, unit, has_pixels
+        return member
+
+    IMAGE = "image", "images", "px", True
+    ALIGNED = "aligned", "images", "px", True  # images of one scene by several sensors, their channels stacked
+    SOUND = "sound", "sounds", "samples", False
 
 
 @dataclass(frozen=True, slots=True)

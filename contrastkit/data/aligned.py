@@ -109,8 +109,9 @@ def open_aligned(request: Request) -> DataSet | None:
     if "=" not in request.data or request.path.exists():
         return None
     sets = {modality: folder_dataset(folder) for modality, folder in parse_folders(request.data).items()}
-    if sounds := [modality for modality, data in sets.items() if data.train.modality is Modality.SOUND]:
-        raise UserError(f"{sounds[0]} has sounds: only images can be aligned")
+    for modality, data in sets.items():
+        if not data.train.modality.has_pixels:
+            raise UserError(f"{modality} has {data.train.modality.plural}: only images can be aligned")
     name = "+".join(sets)
     with_test = [modality for modality, data in sets.items() if data.test is not None]
     if with_test and len(with_test) < len(sets):

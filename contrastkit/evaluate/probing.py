@@ -9,7 +9,6 @@ from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.protocol import ProtocolResult, moco_protocol
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.parts.encoder import Encoder
-from contrastkit.types import Modality
 
 EPOCHS = {"rates": 50, "moco": 100}
 LEARNING_RATE = 30.0  # of "moco"
@@ -93,8 +92,10 @@ def _by_moco(
     on_epoch: Callable[[str, int, int, float], None] | None,
 ) -> ProbeReport:
     train, test = subject.labelled_parts()
-    if train.modality is Modality.SOUND:
-        raise UserError("protocol 'moco' crops and flips images, but these are sounds: use --protocol rates")
+    if not train.modality.has_pixels:
+        raise UserError(
+            f"protocol 'moco' crops and flips images, but these are {train.modality.plural}: use --protocol rates"
+        )
     encoders = {name: encoder for name, encoder in subject.encoders.items() if isinstance(encoder, Encoder)}
     if not encoders:
         raise UserError("protocol 'moco' probes encoders, not raw pixels: use --protocol rates")

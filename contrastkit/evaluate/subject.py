@@ -137,8 +137,9 @@ class EvaluationSubject:
         options: dict[str, Any] = {"size": self.size, "workers": self.workers, "on_batch": count}
         if encoder is not None:
             return [encode(encoder, source, batch=self.batch, device=self.device, **options) for source in sources]
-        if self.data.train.modality is Modality.SOUND:
-            raise UserError(f"{self.data.name} has sounds, which have no pixels")
+        modality = self.data.train.modality
+        if not modality.has_pixels:
+            raise UserError(f"{self.data.name} has {modality.plural}, which have no pixels")
         return [raw_pixels(source, **options) for source in sources]
 
     def labelled_features(self, on_progress: OnProgress | None = None) -> Iterator[tuple[str, Features, Features]]:
@@ -190,10 +191,10 @@ def _of_run(path: Path, request: _Request, *, baselines: bool, size: int | None)
     if baselines:
         torch.manual_seed(seed)
         encoders[f"untrained {kind['name']}"] = build_encoder(**kind).eval()
-        if data.train.modality is not Modality.SOUND:
+        if data.train.modality.has_pixels:
             encoders[RAW_PIXELS] = None
     size = size or int(kind["size"])
-    _require_a_frame(data.train, kind["name"], size)
+    _require_a_frame(kind["name"], size)
     return EvaluationSubject(
         data=data, encoders=encoders, size=size, run=path, reports=path if own else None, notices=notices
     )
@@ -210,7 +211,7 @@ def _of_encoder(name: str, request: _Request, *, pretrained: bool, size: int | N
         size = published_size(name)
     elif size is None:
         size = source.size if source.size <= SMALL else PUBLISHED_SIZE
-    _require_a_frame(source, name, size)
+    _require_a_frame(name, size)
     if name == "pixels":
         return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size)
     torch.manual_seed(request.seed)
@@ -239,11 +240,11 @@ def _require_same_kind(run: Path, trained_on: dict[str, Any], data: DataSet) -> 
         raise UserError(f"{run} was trained on {kinds[0]}, but {data.name} has {kinds[1]}")
 
 
-def _require_a_frame(source: Source, encoder: str, size: int) -> None:
-    """Check that sounds are as long as one frame of their encoder.
+def _require_a_frame(encoder: str, size: int) -> None:
+    """Check that sounds of this size are as long as one frame of their encoder; others have no frames.
 
     Raises:
         UserError: they are shorter.
     """
-    if source.modality is Modality.SOUND and size < (frame := math.prod(WAVES[encoder]["strides"])):
+    if encoder in WAVES and size < (frame := math.prod(WAVES[encoder]["strides"])):
         raise UserError(f"{size} samples are less than a frame of {frame}: raise --size")

@@ -167,7 +167,7 @@ class Recipe(ABC):
             remedy = "use cpc-audio" if source.modality is Modality.SOUND else "give a folder of .wav files"
             raise UserError(f"{what}: {remedy}")
         if self.modality is not Modality.SOUND and self.encoder in WAVES:
-            raise UserError(f"--encoder {self.encoder} is for sounds, this method learns from images")
+            raise UserError(f"--encoder {self.encoder} is for sounds, this method learns from {self.modality.plural}")
 
     @abstractmethod
     def build(self, context: BuildContext) -> Method:

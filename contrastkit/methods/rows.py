@@ -10,7 +10,6 @@ from contrastkit.methods import rows_of
 from contrastkit.methods.base import Recipe
 from contrastkit.names import METHODS
 from contrastkit.parts.build import SMALL
-from contrastkit.types import Modality
 
 
 def recipes_of(method: str) -> dict[str, Recipe]:
@@ -95,7 +94,7 @@ def choose_row(
     method = next(iter(recipes)).rpartition("/")[0]
     rows = [name.rpartition("/")[2] for name in recipes]
     if row is None:
-        if next(iter(recipes.values())).modality is Modality.SOUND:
+        if not next(iter(recipes.values())).modality.has_pixels:
             best = "tiny" if encoder == "tiny" else rows[0]
         elif orientation_matters and size <= SMALL and encoder in (None, "tiny") and "digits" in rows:
             best = "digits"

@@ -92,5 +92,5 @@ def test_a_trimming_threshold_is_a_number_or_crump(study: Study) -> None:
 
 def test_a_choice_that_is_no_word_is_refused() -> None:
     with pytest.raises(UserError, match=r"unknown scale 'None' \(known: hajek, raw\)"):
-        check_choice("scale", None, ["hajek", "raw"])  # type: ignore[arg-type]
+        check_choice("scale", None, ["hajek", "raw"])
     check_choice("scale", "raw", ["hajek", "raw"])
