@@ -2,53 +2,23 @@
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from contrastkit.cli import screen
-from contrastkit.cli.ablate import ablate
-from contrastkit.cli.bench_kernels import bench_kernels
-from contrastkit.cli.causal import causal_app
-from contrastkit.cli.embed import embed
-from contrastkit.cli.info import info
-from contrastkit.cli.knn import knn
-from contrastkit.cli.methods import methods
-from contrastkit.cli.probe import probe
-from contrastkit.cli.retrieve import retrieve
-from contrastkit.cli.stable import stable_app
-from contrastkit.cli.train import train_app
-from contrastkit.cli.views import views
+from contrastkit.cli.groups import group
 from contrastkit.errors import UserError
 from contrastkit.version import __version__
 
-ORDER = (
+app = group(
+    "contrastkit.cli",
     "train", "knn", "probe", "retrieve", "embed", "methods", "views", "ablate", "causal", "stable", "info",
     "bench-kernels",
-)  # fmt: skip
-
-
-class Commands(TyperGroup):
-    """The commands in the order of work."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=ORDER.index)
-
-
-app = typer.Typer(
-    name="contrastkit",
-    cls=Commands,
     help="Learn representations without labels, evaluate them, estimate causal effects, and fit predictors that stay "
     "stable under shift.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(train_app, name="train")
-app.add_typer(causal_app, name="causal")
-app.add_typer(stable_app, name="stable")
-for _command in (knn, probe, retrieve, embed, methods, views, ablate, info, bench_kernels):
-    app.command()(_command)
+    completion=True,
+)  # fmt: skip
 
 
 def main(args: list[str] | None = None) -> int:
@@ -72,7 +42,9 @@ def _run(args: list[str]) -> int:
     except (UserError, typer.TyperException) as error:
         if "--debug" in args:
             raise
-        screen.error(error.format_message() if isinstance(error, typer.TyperException) else str(error))
+        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        if message:  # none after a group without a command, which shows its help
+            screen.error(message)
         return 2
     except typer.Exit as stop:
         return stop.exit_code

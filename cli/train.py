@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from contrastkit.cli import screen
+from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.report import write_json
 from contrastkit.errors import UserError
@@ -30,14 +31,14 @@ class Methods(TyperGroup):
         return name, (stub if name is None else command(name)), rest
 
 
-train_app = typer.Typer(
+app = typer.Typer(
     cls=Methods,
     no_args_is_help=True,
     help="Train a method, built-in or from a file (path/to/mine.py:NAME).\n\nEach number of its recipe is an option: "
     "train METHOD --help.",
 )
 for _name, _summary in SUMMARIES.items():
-    train_app.command(_name, help=_summary)(lambda: None)
+    app.command(_name, help=_summary)(lambda: None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +78,7 @@ def command(method: str) -> Any:
         )
 
     run.__doc__ = SUMMARIES.get(method, type(next(iter(recipes.values()))).__doc__)
-    with_options = takes_options(run, *training, *numbers)
-    single = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    single.command(method)(with_options)
-    return typer.main.get_command(single)
+    return single(method, takes_options(run, *training, *numbers))
 
 
 def train(method: str, numbers: dict[str, Any], training: dict[str, Any], options: RunOptions) -> None:
