@@ -153,7 +153,7 @@ def operators() -> str:
 
 
 def best_ways(measured: Rows) -> str:
-    """One line per op and shape: official code, the best alternative, ours, and the bound of the machine."""
+    """One line per op and shape: official code, the best alternative, ours, and the floor of the machine."""
     cases: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     both = {(row["op"], row["shape"]) for row in measured if row["direction"] == "forward+backward"}
     for row in measured:
@@ -204,7 +204,7 @@ def every_way() -> str:
             ours = next((r for r in measured if r["impl"] == "ours" and all(r[k] == row[k] for k in same)), row)
             cells = [case, row["impl"], ms(row), f"{row['iqr_ms']:.2g}", "" if ours is row else ratio(row, ours)]
             rows.append([*cells, f"{row['floor_ms'] / row['median_ms']:.2f}", f"{row['extra_mib']:.2g}"])
-        head = ("op, shape and direction", "implementation", "ms", "IQR", "speedup of ours", "bound / ms", "extra MiB")
+        head = ("op, shape and direction", "implementation", "ms", "IQR", "speedup of ours", "of the floor", "extra MiB")
         parts.append(f"## {path.stem}\n\n{markdown(head, rows)}")
     return "\n\n".join(parts) + "\n"
 

@@ -44,7 +44,7 @@ def _table(title: str, measured: list[dict[str, Any]]) -> None:
     ours = next(row["median_ms"] for row in measured if row["impl"] == "ours")
     screen.table(
         f"{title}, lower bound {measured[0]['floor_ms']:.3g} ms",
-        ("", "median ms", "IQR ms", "extra MiB", "speedup of ours", "bound / median"),
+        ("", "median ms", "IQR ms", "extra MiB", "speedup of ours", "of the floor"),
         [_cells(row, ours) for row in sorted(measured, key=lambda row: row["median_ms"] or float("inf"))],
     )
     screen.lines(f"  {row['impl']}: {row['note']}" for row in measured if row["note"])

@@ -11,9 +11,9 @@
     lightly                lightly's module, if installed
 
 The implementations of a case are timed in turns, so that disturbances of the machine affect all of them. `floor_ms` is
-the lower bound that follows from the machine's ceilings, measured first in the same run: the larger of bytes over the
-copy rate and FLOP over the best GEMM rate. Data that stay in the caches can beat a bound by bytes, and so can work in
-place: the stores of a copy first read what they overwrite (`stream` is the rate without that).
+the floor, a lower bound from the machine's ceilings, measured first in the same run: the larger of bytes over the copy
+rate and FLOP over the best GEMM rate. Data that stay in the caches can beat a floor of bytes, and so can work in place:
+the stores of a copy first read what they overwrite (`stream` is the rate without that).
 """
 
 from collections.abc import Callable, Iterator
