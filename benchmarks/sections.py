@@ -204,7 +204,15 @@ def every_way() -> str:
             ours = next((r for r in measured if r["impl"] == "ours" and all(r[k] == row[k] for k in same)), row)
             cells = [case, row["impl"], ms(row), f"{row['iqr_ms']:.2g}", "" if ours is row else ratio(row, ours)]
             rows.append([*cells, f"{row['floor_ms'] / row['median_ms']:.2f}", f"{row['extra_mib']:.2g}"])
-        head = ("op, shape and direction", "implementation", "ms", "IQR", "speedup of ours", "of the floor", "extra MiB")
+        head = (
+            "op, shape and direction",
+            "implementation",
+            "ms",
+            "IQR",
+            "speedup of ours",
+            "of the floor",
+            "extra MiB",
+        )
         parts.append(f"## {path.stem}\n\n{markdown(head, rows)}")
     return "\n\n".join(parts) + "\n"
 
