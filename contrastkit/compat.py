@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.utils.data._utils.signal_handling as signal_handling
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm  # base class of all batch norms
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 __all__ = [
     "BatchNorm",
@@ -21,6 +23,7 @@ __all__ = [
     "foreach_mul_",
     "foreach_norm",
     "has_kernel",
+    "kill_workers",
     "op_names",
     "reference_kernel",
     "reset_compiler",
@@ -44,6 +47,25 @@ def cpu_has_fast_bfloat16() -> bool:
 def has_kernel(op: str, device: str) -> bool:
     """Whether a kernel of ``op`` ("namespace::name") is registered for "CPU" or "CUDA", apart from the reference."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(op, device)
+
+
+def kill_workers(loader: DataLoader[Any]) -> None:
+    """Kill the processes of a loader. Its own way of ending them sets events and waits, in vain if one is stuck or was
+    killed while it held a lock."""
+    iterator, loader._iterator = loader._iterator, None
+    if iterator is None or iterator._shutdown:
+        return
+    iterator._shutdown = True  # nothing is left for its own way
+    signal_handling._remove_worker_pids(id(iterator))  # or torch would take their end for an accident
+    for process in iterator._workers:
+        process.kill()
+    for process in iterator._workers:
+        process.join(5)  # one that waits for a disk or a network does not end
+    for queue in iterator._index_queues:
+        queue.cancel_join_thread()
+        queue.close()
+    if hasattr(iterator, "_pin_memory_thread"):
+        iterator._pin_memory_thread_done_event.set()  # it looks every few seconds
 
 
 def reference_kernel(overload: torch._ops.OpOverload) -> Callable[..., Any]:

@@ -206,7 +206,8 @@ class Monitor:
     def _outputs(self, method: Method, autocast: Autocast) -> list[Tensor]:
         """z [N, d] of each of the two views."""
         n = len(self._source)
-        loader = Loader(
+        z: tuple[list[Tensor], list[Tensor]] = ([], [])
+        with Loader(
             self._source,
             self.views,
             batch=min(n, 256),
@@ -214,13 +215,12 @@ class Monitor:
             workers=self.workers,
             max_bad=1.0,
             device=self.device,
-        )
-        z: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for batch in loader.batches(0, loader.steps_per_epoch):
-            for view, outputs in zip(batch.views, z, strict=True):
-                images = view.to(self.device, memory_format=torch.channels_last)
-                with autocast():
-                    outputs.append(method.embed(images))
+        ) as loader:
+            for batch in loader.batches(0, loader.steps_per_epoch):
+                for view, outputs in zip(batch.views, z, strict=True):
+                    images = view.to(self.device, memory_format=torch.channels_last)
+                    with autocast():
+                        outputs.append(method.embed(images))
         return [torch.cat(outputs) for outputs in z]
 
 

@@ -2,20 +2,20 @@
 
 import itertools
 import os
-import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from contrastkit import dist
 from contrastkit.augment import HANDLING, View, Window
 from contrastkit.data.arrays import ArraySource
 from contrastkit.data.source import Source
+from contrastkit.data.workers import Workers
 from contrastkit.errors import UserError
 from contrastkit.types import Batch, Images
 
@@ -71,9 +71,8 @@ class Loader:
         self.batch, self.rank, self.world = batch, rank, world
         self.steps_per_epoch = len(source) // batch
         self._reported: set[int] = set()  # positions of the unreadable images that share_unreadable has returned
-        self._tasks = _Tasks()
         work = _Augmented(source, tuple(views), seed, CPU if workers else device)
-        self._pool = _pool(work, self._tasks, workers, pin=workers > 0 and device.type == "cuda")
+        self._workers = Workers(work, workers=workers, pin=device.type == "cuda")
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -102,10 +101,20 @@ class Loader:
         Raises:
             UserError: more than ``max_bad`` of the set cannot be read.
         """
-        self._tasks.current = _addresses(
+        tasks = _addresses(
             self.source, range(start, end), seed=self.seed, batch=self.batch, rank=self.rank, world=self.world
         )
-        yield from _checked(self._pool, self.source, self.max_bad)
+        return _checked(self._workers.map(tasks), self.source, self.max_bad)
+
+    def close(self) -> None:
+        """End the data-loading processes at once."""
+        self._workers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def default_workers(source: Source) -> int:
@@ -124,8 +133,10 @@ def plain_batches(
     batch: int = 512,
     workers: int = 0,
     max_bad: float = MAX_BAD,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Each example in its plain view (:data:`contrastkit.augment.HANDLING`), in order; partial last batch.
+
+    Close the generator if you leave it early: that ends its processes.
 
     Args:
         channels: gray is repeated to 3, RGB averaged (luma) to 1; None keeps the source's.
@@ -137,9 +148,8 @@ def plain_batches(
     if channels != source.channels and {channels, source.channels} != {1, 3}:
         raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {channels}")
 
-    yield from _checked(
-        _pool(_Plain(source, size, channels), torch.arange(len(source)).split(batch), workers), source, max_bad
-    )
+    with Workers(_Plain(source, size, channels), workers=workers) as pool:
+        yield from _checked(pool.map(torch.arange(len(source)).split(batch)), source, max_bad)
 
 
 # ------------------------------------------------------------------------------------- work: one whole batch per task
@@ -200,30 +210,6 @@ def _addresses(
             yield epoch, order[first : first + share]
 
 
-class _Tasks:
-    """A sampler whose tasks can be replaced while its pool of workers stays alive."""
-
-    current: Iterable[tuple[int, Tensor]] = ()
-
-    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
-        return iter(self.current)
-
-
-def _pool(work: Dataset[Any], tasks: Iterable[Any], workers: int, *, pin: bool = False) -> DataLoader[Any]:
-    return DataLoader(
-        work,
-        batch_size=None,
-        sampler=tasks,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=None if not workers else 2 if workers == 1 else 1,  # batches of views are large
-        pin_memory=pin,
-        collate_fn=_unchanged,
-        worker_init_fn=_leave_signals,
-        generator=torch.Generator(),  # otherwise iterating would advance torch's global generator
-    )
-
-
 def _checked(results: Iterable[tuple[Batch, Unreadable]], source: Source, max_bad: float) -> Iterator[Batch]:
     for batch, unreadable in results:
         source.unreadable.update(unreadable)
@@ -246,13 +232,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _unchanged(result: Any) -> Any:
-    return result
-
-
-def _leave_signals(worker: int) -> None:
-    """Ignore signals in a worker: the main process saves and stops, and its workers end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)

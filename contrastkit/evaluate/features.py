@@ -65,8 +65,9 @@ def encode(
     encoder.to(device)
     channels = encoder.channels if isinstance(encoder, Encoder) else None
     x, y = [], []
-    with evaluating(encoder):
-        for plain in plain_batches(source, size=size, channels=channels, batch=batch, workers=workers, max_bad=max_bad):
+    batches = plain_batches(source, size=size, channels=channels, batch=batch, workers=workers, max_bad=max_bad)
+    with evaluating(encoder), contextlib.closing(batches):
+        for plain in batches:
             images = plain.views[0].to(device, memory_format=torch.channels_last)
             with autocast():
                 x.append(encoder(images).float().cpu())

@@ -66,10 +66,11 @@ def moco_protocol(
     view = crop_and_flip(train, size)
     classifier = initial_classifier(encoder, n_classes, seed).to(device)
     fc = classifier.fc
-    with evaluating(encoder), unchanged(encoder):
+    loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers, device=device)
+    with loader, evaluating(encoder), unchanged(encoder):
         losses = train_classifier(
             classifier,
-            Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers, device=device),
+            loader,
             build_optimizer([ParamGroup(params=list(fc.parameters()))], "sgd", lr=lr, weight_decay=0.0),
             epochs=epochs,
             learning_rate=partial(learning_rate, schedule="step", base_lr=lr, milestones=milestones),

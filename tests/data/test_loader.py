@@ -176,7 +176,7 @@ def test_workers_leave_signals_to_the_main_process():
     loader = Loader(array(400), SAME, batch=8, seed=0, workers=2)
     batches = epoch(loader, 0)
     next(batches), next(batches)  # one of each worker: both have started
-    iterator: Any = loader._pool._iterator
+    iterator: Any = loader._workers._loader._iterator
     for process in iterator._workers:
         os.kill(process.pid, signal.SIGTERM)
         os.kill(process.pid, signal.SIGINT)

@@ -1,0 +1,140 @@
+"""Processes that load data: torch's DataLoader, with an end that waits for nobody, and errors told as they were raised."""
+
+import atexit
+import contextlib
+import pickle
+import signal
+import traceback
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from contrastkit.compat import kill_workers
+
+
+class Workers:
+    """Applies a data set's ``__getitem__`` to tasks, and yields the results in the order of the tasks.
+
+    The processes stay alive between calls of :meth:`map`, until :meth:`close` or the end of the program. They ignore
+    SIGINT, SIGTERM and SIGHUP, which schedulers and terminals send to whole groups of processes: the main process saves
+    and stops, and they end with it.
+    """
+
+    def __init__(self, work: Dataset[Any], *, workers: int, pin: bool = False) -> None:
+        """
+        Args:
+            workers: number of processes; 0 uses the caller's.
+            pin: move results into pinned memory.
+        """
+        self._work, self._tasks, self._busy = work, _Tasks(), False
+        self._loader: DataLoader[Any] | None = None
+        if workers:
+            self._loader = DataLoader(
+                _Guarded(work),
+                batch_size=None,
+                sampler=self._tasks,
+                num_workers=workers,
+                persistent_workers=True,
+                prefetch_factor=2 if workers == 1 else 1,  # batches of views are large
+                pin_memory=pin,
+                collate_fn=_unchanged,
+                worker_init_fn=_ignore_signals,
+                generator=torch.Generator(),  # otherwise iterating would advance torch's global generator
+            )
+            _alive.add(self)
+
+    def map(self, tasks: Iterable[Any]) -> Iterator[Any]:
+        """
+        Raises:
+            Exception: what a task raises, caused by the traceback of its process.
+            RuntimeError: a process was killed, or an earlier call's iterator is still in use.
+        """
+        if self._loader is None:
+            yield from map(self._work.__getitem__, tasks)
+            return
+        if self._busy:
+            raise RuntimeError("these workers have one iterator at a time: finish the earlier one, or close it")
+        self._tasks.current, self._busy = tasks, True
+        try:
+            for result in self._loader:
+                if isinstance(result, _Failure):
+                    raise result.error from _WorkerTraceback(result.traceback)
+                yield result
+        finally:
+            self._busy = False
+
+    def close(self) -> None:
+        """End the processes at once, whatever they are doing."""
+        _alive.discard(self)
+        if self._loader is not None:
+            kill_workers(self._loader)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_alive: "weakref.WeakSet[Workers]" = weakref.WeakSet()
+
+
+@atexit.register  # runs before multiprocessing's own function, which waits for each process without a limit
+def _close_all() -> None:
+    for workers in list(_alive):
+        workers.close()
+
+
+class _WorkerTraceback(Exception):
+    """The traceback of an error in another process, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+@dataclass(frozen=True)
+class _Failure:
+    error: Exception
+    traceback: str
+
+
+@dataclass(frozen=True)
+class _Guarded(Dataset[Any]):
+    """Returns errors instead of raising them: DataLoader would put its own words and the traceback into the message."""
+
+    work: Dataset[Any]
+
+    def __getitem__(self, task: Any) -> Any:
+        try:
+            return self.work[task]
+        except Exception as error:
+            return _Failure(_portable(error), traceback.format_exc())
+
+
+def _portable(error: Exception) -> Exception:
+    with contextlib.suppress(Exception):
+        pickle.loads(pickle.dumps(error))  # both ways: some exceptions cannot be made again
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+class _Tasks:
+    """A sampler whose tasks can be replaced while the processes stay alive."""
+
+    current: Iterable[Any] = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.current)
+
+
+def _unchanged(result: Any) -> Any:
+    return result
+
+
+def _ignore_signals(worker: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

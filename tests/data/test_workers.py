@@ -1,0 +1,109 @@
+"""Processes that load data: what they raise is told as it was raised, and their end waits for nobody."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import pytest
+from torch.utils.data import Dataset
+
+from contrastkit.data.source import UnreadableError
+from contrastkit.data.workers import Workers
+from contrastkit.errors import UserError
+
+LONG = 1000.0  # seconds
+
+
+class Work(Dataset[Any]):
+    """A task is a number that comes back squared, an exception to raise, a time to sleep, or a file to fail at."""
+
+    def __getitem__(self, task: Any) -> Any:
+        if isinstance(task, str):
+            raise UnreadableError(1, task, "damaged")
+        if isinstance(task, Exception):
+            raise task
+        if isinstance(task, float):
+            time.sleep(task)
+        return task**2
+
+
+def children() -> set[BaseProcess]:
+    return set(multiprocessing.active_children())
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_are_in_the_order_of_the_tasks(workers: int) -> None:
+    with Workers(Work(), workers=workers) as pool:
+        assert list(pool.map(range(50))) == [n**2 for n in range(50)]
+        assert list(pool.map([7, 5])) == [49, 25]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_is_told_as_it_was_raised(workers: int) -> None:
+    with Workers(Work(), workers=workers) as pool:
+        results = pool.map([1, UserError("no image can be read"), 3])
+        assert next(results) == 1
+        with pytest.raises(UserError, match=r"^no image can be read$") as caught:
+            next(results)
+    if workers:
+        assert "__getitem__" in str(caught.value.__cause__)  # where it was raised, for --debug
+
+
+def test_an_error_that_cannot_be_sent_is_described() -> None:
+    with Workers(Work(), workers=1) as pool, pytest.raises(RuntimeError, match=r"^UnreadableError: a.png: damaged$"):
+        list(pool.map(["a.png"]))
+
+
+def test_a_stuck_process_is_not_waited_for() -> None:
+    before = children()
+    pool = Workers(Work(), workers=2)
+    results = pool.map([1, 2, LONG, LONG])
+    assert [next(results), next(results)] == [1, 4]
+    processes = children() - before
+    started = time.monotonic()
+    pool.close()
+    assert time.monotonic() - started < 5
+    assert len(processes) == 2 and not any(process.is_alive() for process in processes)
+
+
+def test_a_killed_process_is_an_error_and_the_rest_can_be_closed() -> None:
+    before = children()
+    pool = Workers(Work(), workers=2)
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        for n, _ in enumerate(pool.map(range(10_000))):
+            if n == 1:
+                os.kill(next(iter(children() - before)).pid or 0, signal.SIGKILL)
+    pool.close()
+    assert children() == before
+
+
+def test_one_iterator_at_a_time() -> None:
+    with Workers(Work(), workers=1) as pool:
+        first = pool.map(range(100))
+        next(first)
+        with pytest.raises(RuntimeError, match="one iterator at a time"):
+            next(pool.map(range(5)))
+        first.close()
+        assert list(pool.map(range(5))) == [0, 1, 4, 9, 16]
+
+
+@pytest.mark.parametrize("end", ["raise RuntimeError('a bug')", "sys.exit(3)", "pass"])
+def test_a_program_ends_while_its_processes_are_stuck(end: str) -> None:
+    """However it ends: an error keeps the frames of the loop alive until after multiprocessing has waited."""
+    program = f"""
+import sys
+from contrastkit.data.workers import Workers
+from tests.data.test_workers import LONG, Work
+pool = Workers(Work(), workers=2)
+for _ in pool.map([1, LONG, LONG]):
+    {end}
+    break
+"""
+    result = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True)
+    assert result.returncode == {"raise": 1, "sys.exit(3)": 3}.get(end.split()[0], 0)
+    assert "Exception ignored" not in result.stderr
