@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from contrastkit.cli import screen
+from contrastkit.cli import screen, streams
 from contrastkit.cli.groups import group
-from contrastkit.errors import UserError
+from contrastkit.errors import explain
 from contrastkit.version import __version__
 
 app = group(
@@ -24,11 +24,10 @@ app = group(
 def main(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 2 for bad input (after one line on it), 130 for Ctrl-C."""
     args = sys.argv[1:] if args is None else args
-    code = _run(args)
+    with streams.safe():
+        code = _run(args)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # gloo's threads may abort the process during Python's orderly shutdown: exit at once.
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)
     return code
 
@@ -39,30 +38,17 @@ def _run(args: list[str]) -> int:
         if code == 130:  # typer's code for Ctrl-C
             screen.error("interrupted")
         return code if isinstance(code, int) else 0
-    except (UserError, typer.TyperException) as error:
-        if "--debug" in args:
-            raise
-        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        if message:  # none after a group without a command, which shows its help
-            screen.error(message)
-        return 2
     except typer.Exit as stop:
         return stop.exit_code
     except (KeyboardInterrupt, typer.Abort):
         screen.error("interrupted")
         return 130
-    except BrokenPipeError:  # as in `contrastkit ... | head`: no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except RuntimeError as error:
-        if "--debug" in args or type(error).__name__ != "OutOfMemoryError":  # by name: torch may not be imported
+    except Exception as error:
+        message = error.format_message() if isinstance(error, typer.TyperException) else explain(error)
+        if message is None or "--debug" in args:
             raise
-        screen.error("the GPU is out of memory: lower --batch or --size")
-        return 2
-    except OSError as error:  # no permission, disk full: the system's message says it
-        if "--debug" in args:
-            raise
-        screen.error(str(error))
+        if message:  # none after a group without a command, which shows its help
+            screen.error(message)
         return 2
 
 

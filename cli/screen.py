@@ -25,8 +25,13 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def error(message: str) -> None:
-    """One line on the error stream."""
-    errors.print(f"[red]error:[/red] {escape(' '.join(message.split()))}")
+    """One line on the error stream; what it quotes is shortened if it is long."""
+    line = _shortened(" ".join(_shortened(word, 300) for word in message.split()), 1000)
+    errors.print(f"[red]error:[/red] {escape(line)}")
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
 
 
 def say(line: str) -> None:

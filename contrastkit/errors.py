@@ -11,6 +11,30 @@ class UserError(Exception):
     """
 
 
+def explain(error: BaseException) -> str | None:
+    """What happened and what to do, in one line; None if only a traceback can tell, which means a bug.
+
+    Besides :class:`UserError`, these are troubles of the machine that no code can rule out.
+    """
+    text = str(error)
+    if isinstance(error, UserError):
+        return text
+    if isinstance(error, OSError):  # no permission, disk full: the system's message says it
+        return text
+    name = type(error).__name__
+    if name == "OutOfMemoryError":  # by name, here and below: torch may not be imported
+        return "the GPU is out of memory: lower --batch or --size"
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "out of memory: work on less at once (lower --batch, --size or --workers)"
+    if name == "RuntimeError" and text.startswith("DataLoader worker"):
+        if "shared memory" in text:
+            return "a data-loading process ran out of shared memory: enlarge /dev/shm, or set --workers 0; then --resume"
+        return "a data-loading process was killed, perhaps for want of memory: lower --workers, then --resume"
+    if "Connection closed by peer" in text or name == "DistBackendError":
+        return "another process of this command has ended: its own message says why"
+    return None
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """ ", did you mean 'x'?" for the known name nearest to a mistyped one, or ""."""
     by_lower = {name.lower(): name for name in known}

@@ -1,0 +1,57 @@
+"""Standard output and error that take any text, and whose loss does not end the work."""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+
+class Stream:
+    """A text stream that discards what it is given once it cannot write, as when ``| head`` has closed the pipe or the
+    disk is full. A full disk is told on standard error; a reader that has left wants no message."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream or open(os.devnull, "w")  # None if the caller closed it
+        with contextlib.suppress(AttributeError, ValueError):  # not a file, or already read from
+            self._stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._discarding():
+            self._stream.write(text)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        self.write("".join(lines))
+
+    def flush(self) -> None:
+        with self._discarding():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _discarding(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())  # also takes what is still buffered
+            os.close(nowhere)
+            if error.errno != errno.EPIPE and self is sys.stdout:
+                sys.stderr.write(f"standard output cannot be written, and is discarded: {error.strerror}\n")
+
+
+@contextlib.contextmanager
+def safe() -> Iterator[None]:
+    """Make the standard streams :class:`Stream` while the context lasts."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = streams
