@@ -67,10 +67,13 @@ def _parameters(family: Any) -> list[inspect.Parameter]:
 
 
 def writable(path: Path | None) -> Path | None:
-    """Refuse a file that cannot be written before the work starts."""
-    if path is not None and not (path.expanduser().parent.is_dir() and os.access(path.expanduser().parent, os.W_OK)):
+    """The path of an output file, with ~ expanded; a file that cannot be written is refused before the work starts."""
+    if path is None:
+        return None
+    expanded = path.expanduser()
+    if not (expanded.parent.is_dir() and os.access(expanded.parent, os.W_OK)):
         raise typer.BadParameter(f"{path} cannot be written: no such folder, or no permission")
-    return path
+    return expanded
 
 
 Data = Annotated[

@@ -19,7 +19,7 @@ def write_csv(path: Path, columns: dict[str, Any]) -> None:
 
     from contrastkit.checkpoint import write_text
 
-    write_text(path.expanduser(), pd.DataFrame(columns).to_csv(index=False))
+    write_text(path, pd.DataFrame(columns).to_csv(index=False))
 
 
 def abridged(names: Sequence[str]) -> str:

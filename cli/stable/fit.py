@@ -40,7 +40,7 @@ def fit(
         fitted = workflow.fit(
             table, kind=kind, weights=weights, by=by, components=components, alpha=alpha, intercept=intercept, seed=seed
         )
-    fitted.model.save(out.expanduser())
+    fitted.model.save(out)
     _print(fitted, out)
     if json is not None:
         write_json(json, fitted.as_json())

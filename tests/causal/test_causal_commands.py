@@ -223,3 +223,12 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Cap
         assert main(["causal", *command]) == 2, command
         error = capsys.readouterr().err
         assert says in error and error.count("\n") == 1, (says, error)
+
+
+def test_a_tilde_in_an_output_file_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    x, t, _ = world(60)
+    pd.DataFrame({"a": x[:, 0], "t": t}).to_csv(tmp_path / "table.csv", index=False)
+    given = ["causal", "balance", "--data=~/table.csv", "--treatment=t", "--covariates=a"]
+    assert main([*given, "--json=~/r.json", "--plot=~/love.png"]) == 0
+    assert (tmp_path / "r.json").is_file() and (tmp_path / "love.png").is_file()

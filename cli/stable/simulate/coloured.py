@@ -36,7 +36,7 @@ def coloured(
         data or DEFAULT_DATA, data_dir=where(data_dir), download=download, val_fraction=val_fraction, seed=seed
     )
     images = colour_images(source, environments=numbers("--environments", environments), flip=flip, seed=seed)
-    images.save(out.expanduser())
+    images.save(out)
     screen.say(
         f"{out}: {images.n_training:,} training and {images.n_test:,} test images of {images.source}, "
         f"{' against '.join(images.classes)}"
