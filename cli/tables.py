@@ -1,7 +1,6 @@
 """Tables on the command line: column lists, .csv files, number formats."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,6 @@ def write_csv(path: Path, columns: dict[str, Any]) -> None:
     from contrastkit.checkpoint import write_text
 
     write_text(path, pd.DataFrame(columns).to_csv(index=False))
-
-
-def abridged(names: Sequence[str]) -> str:
-    """Comma-separated names, with the middle of a long list left out."""
-    return ", ".join(names if len(names) <= 12 else [*names[:6], "...", names[-1]])
 
 
 def number(value: float, digits: int) -> str:

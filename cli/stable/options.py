@@ -9,8 +9,8 @@ import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import writable
-from contrastkit.cli.tables import abridged, column_names
-from contrastkit.errors import UserError
+from contrastkit.cli.tables import column_names
+from contrastkit.errors import UserError, listed
 
 if TYPE_CHECKING:
     from contrastkit.stable.reweight import Reweighting
@@ -56,7 +56,7 @@ class LabelledOptions:
             self.data.expanduser(), features=features, label=self.label, environment=self.environment, rows=self.rows
         )
         if table.left_out:
-            screen.say(f"columns left out because they are not numeric: {abridged(table.left_out)}")
+            screen.say(f"columns left out because they are not numeric: {listed(table.left_out, 12)}")
         return table
 
 

@@ -9,7 +9,8 @@ from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json, Seed, takes_options, writable
 from contrastkit.cli.report import write_json
 from contrastkit.cli.stable.options import Components, TableOptions, print_notices
-from contrastkit.cli.tables import abridged, write_csv
+from contrastkit.cli.tables import write_csv
+from contrastkit.errors import listed
 from contrastkit.stable.names import Decorrelation
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def reweight(
 def _print(result: "TableReweighting") -> None:
     reweighting = result.reweighting
     n = len(reweighting.weights)
-    screen.say(f"{n:,} rows, {len(result.features):,} features: {abridged(result.features)}")
+    screen.say(f"{n:,} rows, {len(result.features):,} features: {listed(result.features, 12)}")
     if result.components:
         screen.say(f"weights computed from their first {result.components} principal components")
     screen.table(

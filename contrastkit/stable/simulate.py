@@ -165,8 +165,8 @@ def confounded(n: int, p: int, *, rate: float, seed: Seed = 0) -> Trial:
         UserError: no rows, no column influences the treatment, or an arm is empty.
     """
     causes = round(rate * p) if 0 <= rate <= 1 else 0
-    if n < 1 or causes < 1:
-        raise UserError(f"a share of {rate:g} of {p} columns, {n} rows: at least one column and one row are needed")
+    if causes < 1:
+        raise UserError(f"a share of {rate:g} of {p} columns: at least one must influence the treatment")
     _check_size(n, p)
     g = np.random.default_rng(seed)
     X = g.normal(size=(n, p))

@@ -263,7 +263,7 @@ def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
         global_balancing(np.eye(20)[:, :2])
     with pytest.raises(UserError, match="between -1 and 1"):
         collinear(10, rho=1)
-    with pytest.raises(UserError, match="at least one column and one row"):
+    with pytest.raises(UserError, match="at least one must influence the treatment"):
         confounded(10, 4, rate=0.1)
     with pytest.raises(UserError, match="probabilities only"):
         coloured(open_data("digits"), environments=(0.1, 1.9))
