@@ -66,6 +66,6 @@ def _print(effects: "Effects") -> None:
     for row in effects.refusals:
         screen.say(f"{row.name}: {row.refused}")
     screen.say(
-        "low, high: 95 % interval. ESS: effective sample size of the smaller arm. |SMD|: largest standardised mean "
-        "difference; above 0.1 indicates imbalance"
+        "low, high: 95 % interval. ESS: the smaller of the two arms' effective sample sizes. |SMD|: largest "
+        "standardised mean difference; above 0.1 indicates imbalance"
     )

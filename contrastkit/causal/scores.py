@@ -66,7 +66,7 @@ def propensity_scores(
         UserError: unknown model, the covariates separate the arms, or there are more folds than units of an arm.
     """
     check_choice("model", model, get_args(ScoreModel))
-    seed %= 2**32  # the largest that scikit-learn accepts
+    seed %= 2**32  # scikit-learn takes no larger seeds
     classifiers: dict[ScoreModel, Any] = {
         "logistic": None,
         "boosting": HistGradientBoostingClassifier(random_state=seed),

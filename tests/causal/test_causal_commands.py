@@ -106,7 +106,7 @@ def test_every_kind_of_weight_is_written_and_its_balance_shown(
         assert says in capsys.readouterr().err
     pd.DataFrame({"weight": np.where(t == 1, 1.0, 0.0)}).to_csv(out, index=False)
     assert main(["causal", "balance", *given, f"--weights={out}"]) == 2
-    assert "the weights of the controls sum to zero" in capsys.readouterr().err
+    assert "the weights of the untreated sum to zero" in capsys.readouterr().err
 
 
 def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
