@@ -76,6 +76,11 @@ def writable(path: Path | None) -> Path | None:
     return expanded
 
 
+def out_file(what: str, suffix: str) -> Any:
+    """The option of an output file."""
+    return typer.Option(help=f"Write {what} to this {suffix} FILE.", metavar="FILE", callback=writable)
+
+
 Data = Annotated[
     str | None,
     typer.Option(
@@ -100,7 +105,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
 Seed = Annotated[int, typer.Option(help="Random seed.", min=0, max=2**63 - 1)]
 Json = Annotated[
     Path | None,
-    typer.Option("--json", help="Also write the results to this JSON file.", metavar="FILE", callback=writable),
+    typer.Option("--json", help="Also write the results to this .json FILE.", metavar="FILE", callback=writable),
 ]
 Baselines = Annotated[bool, typer.Option("--baselines", help="Also evaluate an untrained encoder and raw pixels.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]

@@ -54,6 +54,9 @@ class Balance:
         """Whether no absolute SMD above :data:`THRESHOLD` is left."""
         return self.worst <= THRESHOLD
 
+    def as_json(self) -> dict[str, Any]:
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+
 
 def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, estimand: str = "ATT") -> Balance:
     """The balance of covariates X [n, p] between the arms of T [n], under ``weights`` [n] (None: equal weights).

@@ -47,8 +47,7 @@ class StudyWeights:
         return without_suffix(self.estimand)
 
     def as_json(self) -> dict[str, Any]:
-        balance = {name: value.tolist() for name, value in vars(self.balance).items() if name != "names"}
-        return {"by": self.by, "estimand": self.estimand, "names": self.balance.names, **balance}
+        return {"by": self.by, "estimand": self.estimand, **self.balance.as_json()}
 
 
 def weigh(

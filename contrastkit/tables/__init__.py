@@ -7,6 +7,6 @@
     dependence.py       statistical dependence between columns
     reweighting.py      row weights by gradient descent; global balancing
 
-:class:`Covariates` have been converted to float64 and validated; a function that takes them does not repeat it. Treatments,
-outcomes and weights are arrays, which each estimator validates.
+:class:`Covariates` have been converted to float64 and validated; a function that takes them does not repeat
+it. Treatments, outcomes and weights are arrays, which each estimator validates.
 """

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.estimate import Matched
+from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import read
 from contrastkit.cli.main import main
@@ -100,6 +103,8 @@ def test_every_kind_of_weight_is_written_and_its_balance_shown(
         (["--by=dcb"], "no outcome: name the column with --outcome"),
         (["--by=arb", "--estimand=ATE"], "choose ATT or ATC"),
         (["--by=ipw", "--trim=much"], "--trim much: give a number"),
+        (["--by=none", "--trim=0.4"], "apply to --by ipw only"),
+        ([f"--weights={out}", "--by=entropy"], "--weights or --by"),
         ([f"--weights={data}"], "has no column 'weight'"),
     ):
         assert main(["causal", "balance", *given, *bad]) == 2
@@ -232,3 +237,32 @@ def test_a_tilde_in_an_output_file_is_the_home_folder(tmp_path: Path, monkeypatc
     given = ["causal", "balance", "--data=~/table.csv", "--treatment=t", "--covariates=a"]
     assert main([*given, "--json=~/r.json", "--plot=~/love.png"]) == 0
     assert (tmp_path / "r.json").is_file() and (tmp_path / "love.png").is_file()
+
+
+def test_every_command_writes_its_results_as_json(tmp_path: Path) -> None:
+    x, t, y = world(400)
+    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "t": t, "y": y}).to_csv(tmp_path / "t.csv", index=False)
+    given = [f"--data={tmp_path / 't.csv'}", "--treatment=t", "--covariates=a,b"]
+    out, report = f"--out={tmp_path / 'out.csv'}", tmp_path / "r.json"
+
+    def reported(*args: str) -> Any:
+        assert main(["causal", *args, f"--json={report}"]) == 0
+        return json.loads(report.read_text())
+
+    scores = Propensity().fit(x[:, :2], t).scores_
+    found = reported("propensity", *given, out)
+    assert found["quantiles"]["treated"] == pytest.approx(np.quantile(scores[t == 1], found["levels"]))
+    kept = pd.read_csv(tmp_path / "out.csv").kept == 1
+    assert found["kept"] == {"treated": (kept & (t == 1)).sum(), "untreated": (kept & (t == 0)).sum()}
+    assert sum(n * share for _, share, n in found["calibration"]) == pytest.approx(t.sum())
+
+    found = reported("weight", *given, out, "--by=ipw")
+    table = balance_table(x[:, :2], t, pd.read_csv(tmp_path / "out.csv").weight)
+    assert found["smd"] == [pytest.approx(row) for row in table.smd] and found["by"] == "ipw"
+
+    found = reported("match", *given, out, "--outcome=y")
+    effect = Matched(Matching()).fit(x[:, :2], t, y)
+    assert (found["effect"], found["se"]) == pytest.approx((effect.effect_, effect.se_))
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.959964 * effect.se_)
+    assert found["outcome"] == "y" and found["estimand"] == "ATT" and found["dropped"] == 0
+    assert "effect" not in reported("match", *given, out)
