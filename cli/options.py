@@ -76,9 +76,10 @@ def writable(path: Path | None) -> Path | None:
     return expanded
 
 
-def out_file(what: str, suffix: str) -> Any:
-    """The option of an output file."""
-    return typer.Option(help=f"Write {what} to this {suffix} FILE.", metavar="FILE", callback=writable)
+def out_file(what: str, suffix: str, *, default: str = "") -> Any:
+    """The option of an output file; ``default`` names it where it is chosen later."""
+    to = f"this {suffix} FILE" + (f" \\[{default}]" if default else "")
+    return typer.Option(help=f"Write {what} to {to}.", metavar="FILE", callback=writable)
 
 
 Data = Annotated[
@@ -103,10 +104,6 @@ Workers = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
 Seed = Annotated[int, typer.Option(help="Random seed.", min=0, max=2**63 - 1)]
-Json = Annotated[
-    Path | None,
-    typer.Option("--json", help="Also write the results to this .json FILE.", metavar="FILE", callback=writable),
-]
 Baselines = Annotated[bool, typer.Option("--baselines", help="Also evaluate an untrained encoder and raw pixels.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 
@@ -161,7 +158,7 @@ class SubjectOptions(EncodingOptions):
 class OutputOptions:
     """Where results go besides the terminal."""
 
-    json: Json = None
+    json: Annotated[Path | None, out_file("the results, too,", ".json")] = None
     debug: Debug = False  # read by main, which handles errors
 
 

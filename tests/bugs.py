@@ -237,8 +237,8 @@ BUGS = [
     # Commands that hand their options over.
     Bug("cli/knn.py", "k=k, T=temperature", "k=k", f"{EVALUATION}[knn --T=5]"),
     Bug("cli/knn.py", "k=k, T=temperature", "T=temperature", f"{EVALUATION}[knn --k=3]"),
-    Bug("cli/knn.py", "which.open(baselines=baselines)", "which.open()", f"{EVALUATION}[knn --baselines]"),
-    Bug("cli/probe.py", "seed=which.seed", "seed=0", f"{EVALUATION}[probe --epochs=2 --seeds=1 --seed=6]"),
+    Bug("cli/knn.py", "subject.open(baselines=baselines)", "subject.open()", f"{EVALUATION}[knn --baselines]"),
+    Bug("cli/probe.py", "seed=subject.seed", "seed=0", f"{EVALUATION}[probe --epochs=2 --seeds=1 --seed=6]"),
     Bug("cli/probe.py", "lr=lr, ", "", f"{EVALUATION}[probe --protocol=moco --epochs=1 --lr=0.1 --lr=0.01]"),
     Bug("cli/embed.py", "split=split, ", "", f"{EVALUATION}[embed --split=test]"),
     Bug("cli/options.py", "**vars(self), **how", "**vars(self) | {'batch': 512}, **how", f"{SUBJECT}[knn]"),

@@ -19,8 +19,8 @@ def sample_size_line(balance: "Balance") -> str:
     """The effective sample size of each arm, before and after weighting."""
     (treated, treated_after), (untreated, untreated_after) = balance.n
     return (
-        f"effective sample size: treated {treated:,.0f} -> {treated_after:,.1f}, "
-        f"untreated {untreated:,.0f} -> {untreated_after:,.1f}"
+        f"effective sample size: treated {treated:,.1f} -> {treated_after:,.1f}, "
+        f"untreated {untreated:,.1f} -> {untreated_after:,.1f}"
     )
 
 
