@@ -158,7 +158,7 @@ class SubjectOptions(EncodingOptions):
 class OutputOptions:
     """Where results go besides the terminal."""
 
-    json: Annotated[Path | None, out_file("the results, too,", ".json")] = None
+    json: Annotated[Path | None, out_file("the results", ".json")] = None
     debug: Debug = False  # read by main, which handles errors
 
 

@@ -27,8 +27,8 @@ def number(value: float, digits: int) -> str:
 
 
 def precise(value: float) -> str:
-    """Two decimals, or three significant digits of a number below 0.01."""
-    return f"{value:.3g}" if 0 < abs(value) < 0.01 else number(value, 2)
+    """Two decimals, or three significant digits of a number below 1."""
+    return f"{value:.3g}" if 0 < abs(value) < 1 else number(value, 2)
 
 
 def short(value: float) -> str:

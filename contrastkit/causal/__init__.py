@@ -17,7 +17,7 @@ Modules and packages about arrays, which know nothing of tables: covariates X [n
     matching/           pairs
     coarsened.py        strata
     estimate/           classes with ``fit(X, T, Y)``, ``effect_`` and ``se_``
-    direct_balancing.py the estimators that choose weights by the outcome too
+    direct_balancing.py estimators that weight and model the outcome (ARB, DCB)
     compare.py          the estimators by name, and all of them side by side
     diagnostics.py      covariate balance
     refute/             checks of an estimate

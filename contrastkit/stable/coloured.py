@@ -37,7 +37,7 @@ class ColouredImages:
     """
 
     source: str
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, Any]
 
     @property
     def n_training(self) -> int:

@@ -96,6 +96,7 @@ def test_every_kind_of_weight_is_written_and_its_balance_shown(
         assert code == (left > 0.1) and (tmp_path / "love.png").read_bytes().startswith(b"\x89PNG")
         printed = capsys.readouterr().out
         assert f"largest |SMD| {left:.4f}" in printed and "balance by w.csv" in printed
+        assert by != "entropy" or f"largest |SMD| {naive:.4f} -> {left:.4f}" in printed
         assert main(["causal", "balance", *given, "--outcome=y", f"--by={by}"]) in (0, 1)
     assert main(["causal", "balance", *given, "--by=coarsened"]) in (0, 1)
     capsys.readouterr()

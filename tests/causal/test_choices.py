@@ -100,7 +100,7 @@ def test_an_option_that_does_not_apply_is_refused(study: Study) -> None:
         ({"weights": weights_of(study), "scale": "raw"}, "--weights or --by"),
     ):
         with pytest.raises(UserError, match=says):
-            weigh(study, **options)  # type: ignore[arg-type]
+            weigh(study, **options)
 
 
 def test_a_choice_that_is_no_word_is_refused() -> None:

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -122,7 +121,7 @@ def test_coloured_digits(tmp_path: Path) -> None:
     data = open_data("digits")
     arrays = colour_images(data, seed=6).arrays
     path = tmp_path / "coloured.npz"
-    np.savez(path, **cast(dict[str, Any], arrays))
+    np.savez(path, **arrays)
     seen = open_data(str(path))
     assert seen.test is not None and seen.train.classes == ("0 to 4", "5 to 9")
     for source, grey, prefix in ((seen.train, data.train, ""), (seen.test, data.test, "test_")):

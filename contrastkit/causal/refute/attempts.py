@@ -38,7 +38,8 @@ class _Case:
 
 def _placebo_outcome(case: _Case) -> Verdict:
     assert case.placebo is not None
-    return placebo_outcome(*case.placebo, case.t, case.first, **case.repeated)
+    name, X, Y = case.placebo
+    return placebo_outcome(name, X, Y, case.t, case.first, **case.repeated)
 
 
 _PLACEBO_OUTCOME = "placebo outcome"
