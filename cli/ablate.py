@@ -22,7 +22,7 @@ def ablate(
         Literal["byol-norm"],
         typer.Argument(help="byol-norm: does BYOL need batch norm? Seven trainings (Fetterman & Albrecht 2020)."),
     ],
-    which: DataOptions,
+    dataset: DataOptions,
     val_fraction: ValFraction = None,
     recipe: Annotated[
         str | None,
@@ -54,8 +54,8 @@ def ablate(
     numbers = {"encoder": encoder, "epochs": epochs, "lr": lr}
     numbers = {name: value for name, value in numbers.items() if value is not None}
     options = {
-        "data": absolute(which.data or DEFAULT_DATA), "data_dir": which.data_dir,
-        "download": which.download, "val_fraction": val_fraction, "device": device, "seed": seed,
+        "data": absolute(dataset.data or DEFAULT_DATA), "data_dir": dataset.data_dir,
+        "download": dataset.download, "val_fraction": val_fraction, "device": device, "seed": seed,
         "monitor_every": monitor_every, **({} if workers is None else {"workers": workers}),
     }  # fmt: skip
     base = plan("byol", options, change=replaced(numbers), encoder=encoder, row=recipe)
