@@ -13,7 +13,7 @@ from contrastkit.cli import screen
 from contrastkit.cli.options import Debug, Json
 from contrastkit.cli.recipe_options import as_typed, per_row
 from contrastkit.cli.report import write_json
-from contrastkit.errors import UserError, suggest
+from contrastkit.errors import check_choice
 from contrastkit.names import METHODS
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def methods(
 
     A description has the idea, the equation, every number of the recipes with its source, and published results.
     """
-    if name is not None and name not in METHODS:
-        raise UserError(f"unknown method '{name}'{suggest(name, METHODS)} (known: {', '.join(METHODS)})")
+    if name is not None:
+        check_choice("method", name, METHODS)
     from contrastkit.methods import overview, rows_of
 
     table = [row for row in overview() if name is None or row["method"] == METHODS[name]]

@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
-from contrastkit.errors import UserError, suggest
+from contrastkit.errors import UserError, check_choice, suggest
 from contrastkit.methods import rows_of
 from contrastkit.methods.base import Recipe
 from contrastkit.names import METHODS
@@ -25,8 +25,7 @@ def recipes_of(method: str) -> dict[str, Recipe]:
     """
     if is_file(method):
         return _recipes_of_file(method)
-    if method not in METHODS:
-        raise UserError(f"unknown method '{method}'{suggest(method, METHODS)}")
+    check_choice("method", method, METHODS)
     return {f"{METHODS[method]}/{row}": recipe for row, recipe in rows_of(METHODS[method]).items()}
 
 

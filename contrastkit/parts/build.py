@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit.colour import COLOURS, Colour, aligned
-from contrastkit.errors import UserError, suggest
+from contrastkit.errors import UserError, check_choice, suggest
 from contrastkit.parts.encoder import Encoder, PatchEncoder, SplitEncoder, WaveEncoder
 from contrastkit.parts.maps import feature_maps
 from contrastkit.parts.norm import group_norm, layer_norm
@@ -88,9 +88,7 @@ def _channel_groups(channels: int, colour: str, modalities: Sequence[int]) -> Co
     """
     if modalities:
         return aligned(modalities)
-    if colour not in COLOURS:
-        known = ("rgb", *COLOURS)
-        raise UserError(f"unknown colour space '{colour}'{suggest(colour, known)} (known: {', '.join(known)})")
+    check_choice("colour space", colour, ("rgb", *COLOURS))
     if channels != 3:
         raise UserError(f"the views of colour '{colour}' are made of RGB images, these have {channels} channel(s)")
     return COLOURS[colour]
