@@ -18,7 +18,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, final
 
-import torch
 from torch import nn
 
 from contrastkit import dist
@@ -90,7 +89,7 @@ class CPCAudio(Method[None]):
         z = encoder.frames(batch.views[0])  # [n, T', H]
         c = encoder.contexts(z)  # [n, T', C]
         keys = dist.gather_keys(z.float().flatten(0, 1))  # [N T', H] of all processes
-        place = dist.local_shard(torch.arange(len(keys), device=keys.device)).view(z.shape[:2])  # of each frame in keys
+        place = dist.local_rows(keys).view(z.shape[:2])  # of each frame in keys
         predictions = [W_k(c[:, :-k]).flatten(0, 1) for k, W_k in enumerate(self.W, start=1)]
         targets = [place[:, k:].flatten() for k in range(1, len(self.W) + 1)]
         loss, top1 = look_up(predictions, targets, keys, tau=self.tau)
