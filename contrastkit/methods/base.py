@@ -137,6 +137,15 @@ class Recipe(ABC):
             if (value := getattr(self, name)) is not None and not satisfied(value):
                 raise UserError(f"--{name.replace('_', '-')} must {requirement}, not {value}")
 
+    def require_two_images(self, what: str) -> None:
+        """Check that a batch has the two images that batch norm needs; ``what`` asks for it.
+
+        Raises:
+            UserError: it has one.
+        """
+        if self.batch < 2:
+            raise UserError(f"{what} needs at least two images: raise --batch {self.batch}")
+
     def _require_choices(self) -> None:
         """Check that the fields annotated as ``Literal`` are one of its values.
 

@@ -31,11 +31,11 @@ from contrastkit import dist, losses, ops
 from contrastkit.augment import VIEWS
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
-from contrastkit.optim import ParamGroup, cosine, decay_groups
+from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
-from contrastkit.parts.target import Target
+from contrastkit.parts.target import Target, momentum
 from contrastkit.types import Batch, Step
 
 TAU = 0.2  # temperature of the contrastive loss in the debate (imbue-ai/self_supervised, model_params.py)
@@ -73,8 +73,8 @@ class BYOLRecipe(Recipe):
     def build(self, context: BuildContext) -> "BYOL":
         if len(self.views) != 2:
             raise UserError(f"BYOL compares two views, not {len(self.views)}")
-        if self.batch < 2 and "batch" in (self.projector_norm, self.predictor_norm):
-            raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
+        if "batch" in (self.projector_norm, self.predictor_norm):
+            self.require_two_images("batch norm")
         return BYOL(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class BYOL(Method[Tensor | None]):
 
     def __init__(self, recipe: BYOLRecipe, context: BuildContext) -> None:
         super().__init__()
-        self.recipe, self.m = recipe, recipe.m
+        self.recipe = recipe
         encoder, hidden, dim = recipe.build_encoder(context), recipe.hidden, recipe.dim
         self.online = Tower(encoder, mlp(encoder.dim, hidden, dim, norm=recipe.projector_norm, last_bias=False))
         self.predictor = mlp(dim, hidden, dim, norm=recipe.predictor_norm, last_bias=False)
@@ -117,7 +117,7 @@ class BYOL(Method[Tensor | None]):
 
     @torch.no_grad()
     def after_step(self, batch: Batch, step: Step[Tensor | None], progress: float) -> None:
-        self.target.update(self.online, cosine(progress, self.m, 1.0))
+        self.target.update(self.online, momentum(progress, self.recipe.m))
         if self.queue is not None and step.memory is not None:
             self.queue.push(step.memory)
 
