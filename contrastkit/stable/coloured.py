@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from contrastkit.checkpoint import write_with
+from contrastkit.npz import write_npz
 from contrastkit.stable.simulate import COLOURS, coloured
 
 if TYPE_CHECKING:
@@ -44,12 +44,7 @@ class ColouredImages:
 
     def save(self, path: Path) -> None:
         """Write an .npz file that every command reads as a data set."""
-
-        def write(temporary: Path) -> None:
-            with open(temporary, "wb") as file:  # a file object: numpy would add a suffix to the temporary name
-                np.savez(file, **self.arrays)
-
-        write_with(path, write)
+        write_npz(path, self.arrays)
 
     def agreements(self) -> Iterator[Agreement]:
         """The agreement in each environment, the test last."""
