@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from contrastkit.compat import foreach_add, foreach_add_, foreach_mul_, foreach_norm
 from contrastkit.errors import UserError, check_choice
 
-Name = Literal["sgd", "lars", "adamw"]
+OptimizerName = Literal["sgd", "lars", "adamw"]
 Schedule = Literal["cosine", "step", "constant"]
 
 
@@ -60,7 +60,7 @@ def decay_groups(params: Iterable[nn.Parameter]) -> list[ParamGroup]:
 
 def build_optimizer(
     groups: Sequence[ParamGroup],
-    name: Name,
+    name: OptimizerName,
     *,
     lr: float,
     weight_decay: float,
@@ -84,7 +84,7 @@ def build_optimizer(
     Raises:
         UserError: unknown name, or no trainable parameter.
     """
-    check_choice("optimizer", name, get_args(Name))
+    check_choice("optimizer", name, get_args(OptimizerName))
     rows: list[dict[str, Any]] = [
         {
             "params": params,

@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from contrastkit.augment import View, Window
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
-from contrastkit.optim import ParamGroup, SchedulePoint, build_optimizer, cosine, learning_rate
+from contrastkit.optim import (
+    OptimizerName,
+    ParamGroup,
+    Schedule,
+    SchedulePoint,
+    build_optimizer,
+    cosine,
+    learning_rate,
+)
 from contrastkit.parts.build import SMALL, build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
@@ -96,7 +104,7 @@ class Recipe(ABC):
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
     epochs: Annotated[int, "passes over the data"]
     batch: Annotated[int, "images per step, over all processes"]
-    optimizer: Annotated[Literal["sgd", "lars", "adamw"], "optimizer"] = "sgd"
+    optimizer: Annotated[OptimizerName, "optimizer"] = "sgd"
     lr: Annotated[float, "peak learning rate, for this batch size"]
     momentum: Annotated[float, "momentum of SGD and LARS"] = 0.9
     weight_decay: Annotated[float, "weight decay"]
@@ -106,7 +114,7 @@ class Recipe(ABC):
     trust: Annotated[float, "LARS: trust coefficient"] = 0.001
     trust_clip: Annotated[bool, "LARS: never take a longer step than SGD (the clip of solo-learn and apex)"] = False
     lr_inside_momentum: Annotated[bool, "LARS: put the learning rate inside the momentum (SimCLR's code)"] = False
-    schedule: Annotated[Literal["cosine", "step", "constant"], "schedule of the learning rate"] = "cosine"
+    schedule: Annotated[Schedule, "schedule of the learning rate"] = "cosine"
     milestones: Annotated[tuple[float, ...], "step schedule: fractions of training at which the rate drops"] = (
         0.6,
         0.8,
