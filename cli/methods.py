@@ -14,7 +14,7 @@ from contrastkit.cli.options import Debug, Json
 from contrastkit.cli.recipe_options import as_typed, per_row
 from contrastkit.cli.report import write_json
 from contrastkit.errors import check_choice
-from contrastkit.names import METHODS
+from contrastkit.names import METHODS, split_name
 
 if TYPE_CHECKING:
     from contrastkit.augment import View, Window
@@ -33,13 +33,11 @@ def methods(
     """
     if name is not None:
         check_choice("method", name, METHODS)
-    from contrastkit.methods import overview, rows_of
+    from contrastkit.methods.rows import overview
 
     table = [row for row in overview() if name is None or row["method"] == METHODS[name]]
     if json is not None:
-        recipes = {row["method"]: rows_of(row["method"]) for row in table}
-        numbers = {m: {row: dataclasses.asdict(recipe) for row, recipe in rows.items()} for m, rows in recipes.items()}
-        write_json(json, {m: dataclasses.asdict(CARDS[m]) | {"recipes": numbers[m]} for m in recipes})
+        write_json(json, {row["method"]: _as_json(row["method"]) for row in table})
     if name is None:
         columns = ("method", "paper", "query", "dictionary", "target", "neg.", "recipes")
         screen.words("methods (neg.: uses negatives)", columns, map(_narrow, table), whole=("method", "neg."))
@@ -47,6 +45,14 @@ def methods(
     else:
         _show(table[0])
     screen.say("Options, one for each number of the recipe: contrastkit train METHOD --help")
+
+
+def _as_json(method: str) -> dict[str, Any]:
+    """The card of a method, and the numbers of its recipes by row."""
+    from contrastkit.methods.rows import recipes_of
+
+    recipes = {split_name(name)[1]: dataclasses.asdict(recipe) for name, recipe in recipes_of(method).items()}
+    return dataclasses.asdict(CARDS[method]) | {"recipes": recipes}
 
 
 def _narrow(row: dict[str, str]) -> list[str]:
@@ -57,9 +63,10 @@ def _narrow(row: dict[str, str]) -> list[str]:
 
 def _show(row: dict[str, str]) -> None:
     """One method, from its idea to its published results."""
-    from contrastkit.methods import Recipe, rows_of
+    from contrastkit.methods import Recipe
+    from contrastkit.methods.rows import recipes_of
 
-    card, recipes = CARDS[row["method"]], rows_of(row["method"])
+    card, recipes = CARDS[row["method"]], recipes_of(row["method"])
     screen.say(f"{card.title}\n{card.paper}, https://arxiv.org/abs/{card.arxiv}\n")
     screen.paragraph(card.idea)
     screen.say("\n" + "\n".join(f"    {line}" for line in card.equation.splitlines()) + "\n")

@@ -38,3 +38,14 @@ VIEW_NAMES = (
 )
 
 DEFAULT_DATA = "affdigits"  # data set of every command without --data
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Method and row of a recipe's name, ``method/row``; the method may be of a file, ``file.py:NAME``."""
+    method, _, row = name.rpartition("/")
+    return method, row
+
+
+def is_file(method: str) -> bool:
+    """Whether a method is given as ``path/to/file.py:NAME``."""
+    return ".py:" in method

@@ -28,7 +28,7 @@ from contrastkit.optim import (
 from contrastkit.parts.build import SMALL, build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
-from contrastkit.parts.wave import WAVES
+from contrastkit.parts.wave import encoder_name
 from contrastkit.types import Batch, Memory, Modality, Step
 
 
@@ -175,7 +175,7 @@ class Recipe(ABC):
         """Check that the method can learn from a source.
 
         Raises:
-            UserError: too few examples, or the wrong modality.
+            UserError: too few examples, the wrong modality, or an encoder for another one.
         """
         if len(source) < 2:
             raise UserError(f"{source.name} has fewer than two examples, so there is nothing to contrast: add more")
@@ -183,8 +183,7 @@ class Recipe(ABC):
             what = f"{source.name} contains {source.modality.plural}, this method learns from {self.modality.plural}"
             remedy = "use cpc-audio" if source.modality is Modality.SOUND else "give a folder of .wav files"
             raise UserError(f"{what}: {remedy}")
-        if self.modality is not Modality.SOUND and self.encoder in WAVES:
-            raise UserError(f"--encoder {self.encoder} is for sounds, this method learns from {self.modality.plural}")
+        encoder_name(self.encoder, self.modality)
 
     @abstractmethod
     def build(self, context: BuildContext) -> Method:
@@ -195,8 +194,13 @@ class Recipe(ABC):
         """
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
-        """Arguments of :func:`build_encoder`, for training and for loading the encoder of a run."""
-        return {"name": self.encoder, "channels": context.channels, "size": context.size}
+        """Arguments of :func:`build_encoder`, for training and for loading the encoder of a run.
+
+        Raises:
+            UserError: the encoder is for another kind of examples.
+        """
+        name = encoder_name(self.encoder, self.modality)
+        return {"name": name, "channels": context.channels, "size": context.size}
 
     def build_encoder(self, context: BuildContext) -> Encoder:
         """The encoder to train: built by name, or the module in the context.

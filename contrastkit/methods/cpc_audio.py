@@ -16,7 +16,7 @@ over k instead of a sum.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, final
+from typing import Annotated, ClassVar, final
 
 from torch import nn
 
@@ -49,17 +49,9 @@ class CPCAudioRecipe(Recipe):
         self.require("> 0", "tau")
 
     @property
-    def wave(self) -> str:
-        """The encoder's key in ``WAVES``."""
-        return wave_name(self.encoder)
-
-    @property
     def frames(self) -> int:
         """Number of frames in a window."""
-        return self.views[0].size // math.prod(WAVES[self.wave]["strides"])
-
-    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
-        return super().encoder_options(context) | {"name": self.wave}
+        return self.views[0].size // math.prod(WAVES[wave_name(self.encoder)]["strides"])
 
     def build(self, context: BuildContext) -> "CPCAudio":
         if self.frames <= self.steps_to_predict:

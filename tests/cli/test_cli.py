@@ -23,7 +23,8 @@ from contrastkit.cli.main import ORDER, app, main
 from contrastkit.cli.methods import per_view
 from contrastkit.data import digits
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, overview
+from contrastkit.methods import RECIPES
+from contrastkit.methods.rows import overview
 from contrastkit.names import METHODS
 from contrastkit.run import Run
 
