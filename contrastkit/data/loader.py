@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from contrastkit import dist
 from contrastkit.augment import HANDLING, View, Window
-from contrastkit.data.arrays import ArraySource
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
 from contrastkit.types import Batch, Images
@@ -110,7 +109,7 @@ class Loader:
 
 def default_workers(source: Source) -> int:
     """0 for images in memory, which are augmented in batches; for files all cores but one, at most 8 per process."""
-    if isinstance(source, ArraySource):
+    if source.in_memory:
         return 0
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(8, max(1, (os.cpu_count() or 1) // processes - 1))
