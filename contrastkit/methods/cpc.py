@@ -147,7 +147,7 @@ class CPC(Method[None]):
                 (patches.flatten(0, 2) * 255).round().to(torch.uint8),
                 self.patch_view,
                 seed=self.seed,
-                epoch=rng.at_step(progress),
+                time=rng.at_step(progress),
                 index=index.repeat_interleave(each),
                 v=-1 - number,  # views of whole images are numbered from 0
             )
