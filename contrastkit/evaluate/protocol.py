@@ -12,11 +12,12 @@ from contrastkit.augment import View
 from contrastkit.data import Loader, Source
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy
-from contrastkit.evaluate.features import encode, evaluating, labelled
+from contrastkit.evaluate.features import encode, labelled
 from contrastkit.evaluate.linear import score_classifiers
 from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
 from contrastkit.parts.encoder import Encoder
+from contrastkit.parts.mode import evaluating
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,10 @@ class MoCoV3(Method[None]):
                 f"each query has only {recipe.batch - 1} negatives, the rest of the batch: raise --batch if possible; "
                 f"published results use {SMALLEST} or more"
             )
-        if recipe.optimizer == "lars" and hasattr(self.online.encoder.trunk, "patch_embed"):
+        is_vit = hasattr(self.online.encoder.trunk, "patch_embed")
+        if recipe.heads and not is_vit:
+            lines.append(f"--heads {recipe.heads} has no effect: {recipe.encoder} is not a vision transformer")
+        if recipe.optimizer == "lars" and is_vit:
             lines.append("this recipe is for ResNets, the encoder is a transformer: use --recipe imagenet-vit")
         return lines
 

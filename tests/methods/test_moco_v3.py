@@ -247,4 +247,5 @@ def test_few_negatives_and_a_resnets_numbers_for_a_transformer_are_said() -> Non
     assert build(batch=256).notices == []
     assert "--recipe imagenet-vit" in vit(optimizer="lars", batch=256).notices[0]
     assert "moco-v3/imagenet-vit" in RECIPES
+    assert "--heads 12 has no effect: tiny is not a vision transformer" in build(heads=12).notices[1]
     assert vit(batch=256).notices == []

@@ -187,7 +187,11 @@ def test_v1_keeps_nothing_of_the_projector() -> None:
 def test_residual_branches_start_at_zero_and_stages_can_be_wider() -> None:
     with torch.device("meta"):
         wide = recipe("simclr-v1/32", width=2.0).build(replace(CONTEXT, size=32)).online.encoder
-        sk = recipe("simclr-v2/imagenet", encoder="timm:skresnet18").build(replace(CONTEXT, size=224)).online
+        sk = (
+            recipe("simclr-v2/imagenet", encoder="timm:skresnet18", zero_init=False)
+            .build(replace(CONTEXT, size=224))
+            .online
+        )
     assert wide.dim == 1024
     assert any("attn" in name for name, _ in sk.encoder.named_modules()), "no selective kernels"
     narrow = recipe("simclr-v1/32").build(replace(CONTEXT, size=32)).online.encoder
