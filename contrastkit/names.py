@@ -1,4 +1,4 @@
-"""Names that the command line needs before torch is imported."""
+"""Names and defaults that the command line needs before torch is imported."""
 
 from contrastkit.cards import CARDS
 
@@ -38,6 +38,10 @@ VIEW_NAMES = (
 )
 
 DEFAULT_DATA = "affdigits"  # data set of every command without --data
+
+# The linear probes' defaults: evaluate.linear_probe (protocol "rates") and evaluate.moco_protocol.
+RATES_EPOCHS, RATES_SEEDS = 50, 3
+MOCO_EPOCHS, MOCO_RATE = 100, 30.0
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -17,8 +17,8 @@ Where we depart from the official code: images are normalised with ImageNet's st
 resizing is bilinear instead of bicubic, a wider encoder's stem keeps its 64 channels, linear layers have torch's
 default initialisation, and arithmetic is bfloat16 where the device supports it. v2's memory (``memory``) follows the
 paper's brief description, because its code was not published: the keys of both views under a momentum average, as in
-MoCo, are negatives of later batches. Selective kernels: ``--encoder timm:skresnet50d``, with ResNet-D's stem as in v2,
-in one width only.
+MoCo, are negatives of later batches. Selective kernels: ``--encoder timm:skresnet50d --no-zero-init``, with ResNet-D's
+stem as in v2, in one width only.
 """
 
 import math

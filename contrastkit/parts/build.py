@@ -59,7 +59,7 @@ def build_encoder(
             ResNet keeps its 64 channels).
         projector_layers: projector layers kept behind the trunk (SimCLR v2, Sec. 2): linear, batch norm and ReLU each.
         projector_width: width of these layers; None is the number of the trunk's features.
-        vit: further arguments of timm's vision transformers, e.g. {"num_heads": 12}; convolutional encoders ignore them.
+        vit: arguments of timm's vision transformers, e.g. {"num_heads": 12}; convolutional encoders ignore them.
 
     Raises:
         UserError: unknown name, unavailable weights, or an option or size that this encoder does not support.
