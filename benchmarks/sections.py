@@ -19,7 +19,7 @@ from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from contrastkit.bench import CEILINGS
 from contrastkit.cards import CARDS
 from contrastkit.checkpoint import write_text
-from contrastkit.methods import rows_of
+from contrastkit.methods.rows import rows_of
 from contrastkit.stable.reweight import METHODS as REWEIGHTINGS
 
 ROOT = Path(__file__).parent.parent

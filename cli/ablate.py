@@ -72,8 +72,7 @@ def ablate(
 
 def _show(rows: "list[AblationRow]", data: str, folder: Path) -> None:
     """Print the table and the sources of its numbers."""
-    from contrastkit.ablation import REPORT
-    from contrastkit.methods.byol import ABLATION
+    from contrastkit.ablation import BYOL_NORM, REPORT
 
     screen.table(
         f"BYOL and batch norm: linear accuracy as published, and on {data}",
@@ -81,10 +80,10 @@ def _show(rows: "list[AblationRow]", data: str, folder: Path) -> None:
         list(map(_cells, rows)),
     )
     screen.say("published: Fetterman & Albrecht 2020, STL-10, ResNet-18, 10 epochs; measured: top-1 in %")
-    if len(rows) == len(ABLATION):
+    if len(rows) == len(BYOL_NORM):
         screen.say(f"full report: {folder / REPORT}")
     else:
-        screen.say(f"{len(rows)} of {len(ABLATION)} rows measured so far: repeat the command to resume")
+        screen.say(f"{len(rows)} of {len(BYOL_NORM)} rows measured so far: repeat the command to resume")
 
 
 def _cells(row: "AblationRow") -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.recipe_options import as_typed, per_row
 from contrastkit.cli.report import write_reports
-from contrastkit.errors import UserError, suggest
+from contrastkit.errors import check_choice
 from contrastkit.names import METHODS
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def methods(
 
     A description has the idea, the equation, every number of the recipes with its source, and published results.
     """
-    if name is not None and name not in METHODS:
-        raise UserError(f"unknown method '{name}'{suggest(name, METHODS)} (known: {', '.join(METHODS)})")
+    if name is not None:
+        check_choice("method", name, METHODS)
     cards = list(CARDS.values()) if name is None else [CARDS[METHODS[name]]]
     if name is None:
         columns = ("method", "paper", "query", "dictionary", "target", "neg.", "recipes")
@@ -47,7 +47,7 @@ def methods(
 
 def _as_json(card: MethodCard) -> dict[str, Any]:
     """The card, and every number of the method's recipes."""
-    from contrastkit.methods import rows_of
+    from contrastkit.methods.rows import rows_of
 
     numbers = {row: dataclasses.asdict(recipe) for row, recipe in rows_of(card.name).items()}
     return dataclasses.asdict(card) | {"recipes": numbers}
@@ -55,7 +55,7 @@ def _as_json(card: MethodCard) -> dict[str, Any]:
 
 def _cells(card: MethodCard) -> list[str]:
     """A row of the table of methods, narrow: aliases under the name, recipes that can wrap anywhere."""
-    from contrastkit.methods import rows_of
+    from contrastkit.methods.rows import rows_of
 
     name = f"{card.name}\n({', '.join(card.aliases)})" if card.aliases else card.name
     negatives = "yes" if card.negatives else "no"
@@ -64,7 +64,8 @@ def _cells(card: MethodCard) -> list[str]:
 
 def _show(card: MethodCard) -> None:
     """One method, from its idea to its published results."""
-    from contrastkit.methods import Recipe, rows_of
+    from contrastkit.methods import Recipe
+    from contrastkit.methods.rows import rows_of
 
     recipes = rows_of(card.name)
     screen.say(f"{card.title}\n{card.paper}, https://arxiv.org/abs/{card.arxiv}\n")

@@ -9,6 +9,7 @@ from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, out_file, takes_options
 from contrastkit.cli.report import counts, interval, percent, write_reports
 from contrastkit.errors import UserError
+from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 
 if TYPE_CHECKING:
     from contrastkit.evaluate import ProbeReport
@@ -27,12 +28,15 @@ def probe(
         ),
     ] = "rates",
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training images \\[rates: 50; moco: 100].", min=1)
+        int | None,
+        typer.Option(help=f"Passes over the training images \\[rates: {RATES_EPOCHS}; moco: {MOCO_EPOCHS}].", min=1),
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="moco only: learning rate \\[30].", min=0)] = None,
+    lr: Annotated[float | None, typer.Option(help=f"moco only: learning rate \\[{MOCO_RATE:g}].", min=0)] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(help="rates only: number of classifiers trained at the chosen learning rate \\[3].", min=1),
+        typer.Option(
+            help=f"rates only: number of classifiers trained at the chosen learning rate \\[{RATES_SEEDS}].", min=1
+        ),
     ] = None,
     plot: Annotated[
         Path | None, out_file("a plot of accuracy against learning rate (rates only)", ".png", default="RUN/probe.png")

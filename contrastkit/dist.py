@@ -90,6 +90,11 @@ def local_shard(x: Tensor) -> Tensor:
     return x[rank() * n : (rank() + 1) * n]
 
 
+def local_rows(keys: Tensor) -> Tensor:
+    """The positions of this rank's rows among gathered keys [world * n, ...]: int64 [n]."""
+    return local_shard(torch.arange(len(keys), device=keys.device))
+
+
 def all_reduce_mean(x: Tensor) -> Tensor:
     """The mean of ``x`` over the ranks."""
     if world_size() == 1:

@@ -258,9 +258,7 @@ BUGS = [
     # Evaluation.
     Bug("evaluate/neighbours.py", "((s - s[:, :1]) / T).exp()", "(s - s[:, :1]).exp()",
         "tests/evaluate/test_neighbours.py::test_against_a_loop"),
-    Bug("evaluate/neighbours.py", "if n_classes > 5 else None", "if n_classes >= 5 else None",
-        "tests/evaluate/test_subject.py::test_top5_of_five_classes_is_none"),
-    Bug("evaluate/linear.py", "if n_classes > 5 else None", "if n_classes >= 5 else None",
+    Bug("evaluate/accuracy.py", "if n_classes > 5 else None", "if n_classes >= 5 else None",
         "tests/evaluate/test_subject.py::test_top5_of_five_classes_is_none"),
     Bug("evaluate/linear.py", "return min(rate for", "return max(rate for",
         "tests/evaluate/test_linear.py::test_the_best_rate_is_the_smallest_of_equally_good_ones"),

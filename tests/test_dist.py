@@ -55,6 +55,7 @@ def test_each_collective_does_what_it_says(two_processes: Callable[[Callable[[in
         assert dist.all_reduce_max(x).tolist() == [3.0, 8.0]
         assert torch.equal(x, before)
         assert dist.local_shard(torch.arange(6)).tolist() == [[0, 1, 2], [3, 4, 5]][rank]
+        assert dist.local_rows(dist.gather(torch.zeros(2, 5))).tolist() == [[0, 1], [2, 3]][rank]
         assert dist.any_of([rank == 0, rank == 1, False], torch.device("cpu")) == [True, True, False]
         assert dist.gather_objects({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
         assert dist.broadcast_str(f"from {rank}") == "from 0"

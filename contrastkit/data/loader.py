@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from contrastkit import dist
 from contrastkit.augment import HANDLING, View, Window
-from contrastkit.data.arrays import ArraySource
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
 from contrastkit.types import Batch, Images
@@ -110,7 +109,7 @@ class Loader:
 
 def default_workers(source: Source) -> int:
     """0 for images in memory, which are augmented in batches; for files all cores but one, at most 8 per process."""
-    if isinstance(source, ArraySource):
+    if source.in_memory:
         return 0
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(8, max(1, (os.cpu_count() or 1) // processes - 1))
@@ -167,7 +166,7 @@ class _Augmented(Dataset[Any]):
         random_views = HANDLING[self.source.modality].random
         for view, equal in itertools.groupby(self.views):  # one call for equal views is faster
             v = torch.arange(len(views), len(views) + len(list(equal)))[:, None]
-            views += random_views(images, view, seed=self.seed, epoch=epoch, index=index, v=v).split(len(index))
+            views += random_views(images, view, seed=self.seed, time=epoch, index=index, v=v).split(len(index))
         return views
 
 
@@ -219,7 +218,7 @@ def _pool(work: Dataset[Any], tasks: Iterable[Any], workers: int, *, pin: bool =
         prefetch_factor=None if not workers else 2 if workers == 1 else 1,  # batches of views are large
         pin_memory=pin,
         collate_fn=_unchanged,
-        worker_init_fn=_leave_signals,
+        worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # otherwise iterating would advance torch's global generator
     )
 
@@ -252,7 +251,7 @@ def _unchanged(result: Any) -> Any:
     return result
 
 
-def _leave_signals(worker: int) -> None:
-    """Ignore signals in a worker: the main process saves and stops, and its workers end with it."""
+def _ignore_signals(worker: int) -> None:
+    """The main process saves and stops at a signal, and its workers end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
+from contrastkit.npz import write_npz
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,7 @@ class Embedding:
 
     def save(self, path: Path) -> None:
         """Write features, labels, split and classes to an .npz, atomically."""
-        arrays = {name: getattr(self, name) for name in ("features", "labels", "split", "classes")}
-
-        def write(temporary: Path) -> None:
-            with open(temporary, "wb") as file:  # a file object: numpy would append .npz to a name
-                np.savez(file, **arrays)
-
-        write_with(path, write)
+        write_npz(path, {name: getattr(self, name) for name in ("features", "labels", "split", "classes")})
 
     def as_json(self) -> dict[str, Any]:
         images, features = self.features.shape

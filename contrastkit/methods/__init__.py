@@ -32,8 +32,3 @@ RECIPES: dict[str, Recipe] = {  # "method/row" -> its numbers
     **moco_v3.RECIPES,
     **dino.RECIPES,
 }
-
-
-def rows_of(method: str) -> dict[str, Recipe]:
-    """The recipes of a method by row, in the order of its file."""
-    return {name.split("/")[1]: recipe for name, recipe in RECIPES.items() if name.startswith(f"{method}/")}

@@ -16,11 +16,19 @@ from torch import Tensor, nn
 from contrastkit.augment import View, Window
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
-from contrastkit.optim import ParamGroup, SchedulePoint, build_optimizer, cosine, learning_rate
+from contrastkit.optim import (
+    OptimizerName,
+    ParamGroup,
+    Schedule,
+    SchedulePoint,
+    build_optimizer,
+    cosine,
+    learning_rate,
+)
 from contrastkit.parts.build import SMALL, build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
-from contrastkit.parts.wave import WAVES
+from contrastkit.parts.wave import encoder_name
 from contrastkit.types import Batch, Memory, Modality, Step
 
 
@@ -96,7 +104,7 @@ class Recipe(ABC):
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
     epochs: Annotated[int, "passes over the data"]
     batch: Annotated[int, "images per step, over all processes"]
-    optimizer: Annotated[Literal["sgd", "lars", "adamw"], "optimizer"] = "sgd"
+    optimizer: Annotated[OptimizerName, "optimizer"] = "sgd"
     lr: Annotated[float, "peak learning rate, for this batch size"]
     momentum: Annotated[float, "momentum of SGD and LARS"] = 0.9
     weight_decay: Annotated[float, "weight decay"]
@@ -106,7 +114,7 @@ class Recipe(ABC):
     trust: Annotated[float, "LARS: trust coefficient"] = 0.001
     trust_clip: Annotated[bool, "LARS: never take a longer step than SGD (the clip of solo-learn and apex)"] = False
     lr_inside_momentum: Annotated[bool, "LARS: put the learning rate inside the momentum (SimCLR's code)"] = False
-    schedule: Annotated[Literal["cosine", "step", "constant"], "schedule of the learning rate"] = "cosine"
+    schedule: Annotated[Schedule, "schedule of the learning rate"] = "cosine"
     milestones: Annotated[tuple[float, ...], "step schedule: fractions of training at which the rate drops"] = (
         0.6,
         0.8,
@@ -137,6 +145,15 @@ class Recipe(ABC):
             if (value := getattr(self, name)) is not None and not satisfied(value):
                 raise UserError(f"--{name.replace('_', '-')} must {requirement}, not {value}")
 
+    def require_two_images(self, what: str) -> None:
+        """Check that a batch has the two images that batch norm needs; ``what`` asks for it.
+
+        Raises:
+            UserError: it has one.
+        """
+        if self.batch < 2:
+            raise UserError(f"{what} needs at least two images: raise --batch {self.batch}")
+
     def _require_choices(self) -> None:
         """Check that the fields annotated as ``Literal`` are one of its values.
 
@@ -158,7 +175,7 @@ class Recipe(ABC):
         """Check that the method can learn from a source.
 
         Raises:
-            UserError: too few examples, or the wrong modality.
+            UserError: too few examples, the wrong modality, or an encoder for another one.
         """
         if len(source) < 2:
             raise UserError(f"{source.name} has fewer than two examples, so there is nothing to contrast: add more")
@@ -166,8 +183,7 @@ class Recipe(ABC):
             what = f"{source.name} contains {source.modality.plural}, this method learns from {self.modality.plural}"
             remedy = "use cpc-audio" if source.modality is Modality.SOUND else "give a folder of .wav files"
             raise UserError(f"{what}: {remedy}")
-        if self.modality is not Modality.SOUND and self.encoder in WAVES:
-            raise UserError(f"--encoder {self.encoder} is for sounds, this method learns from {self.modality.plural}")
+        encoder_name(self.encoder, self.modality)
 
     @abstractmethod
     def build(self, context: BuildContext) -> Method:
@@ -178,8 +194,13 @@ class Recipe(ABC):
         """
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
-        """Arguments of :func:`build_encoder`, for training and for loading the encoder of a run."""
-        return {"name": self.encoder, "channels": context.channels, "size": context.size}
+        """Arguments of :func:`build_encoder`, for training and for loading the encoder of a run.
+
+        Raises:
+            UserError: the encoder is for another kind of examples.
+        """
+        name = encoder_name(self.encoder, self.modality)
+        return {"name": name, "channels": context.channels, "size": context.size}
 
     def build_encoder(self, context: BuildContext) -> Encoder:
         """The encoder to train: built by name, or the module in the context.

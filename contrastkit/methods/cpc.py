@@ -122,7 +122,7 @@ class CPC(Method[None]):
         assert isinstance(encoder, PatchEncoder)
         z = encoder.encode(self.augmented(encoder.cut(batch.views[0]), batch.index, progress))  # [n, R, R, D]
         keys = dist.gather_keys(self.online.head(z).float().flatten(0, 2))  # [N R R, T] of all processes
-        place = dist.local_shard(torch.arange(len(keys), device=keys.device)).view(z.shape[:3])  # of each patch in keys
+        place = dist.local_rows(keys).view(z.shape[:3])  # of each patch in keys
         predictions, targets = [], []
         for turns, (context, W) in enumerate(zip(self.context, self.W, strict=True)):
             c = context(z.rot90(turns, (1, 2)))
@@ -147,7 +147,7 @@ class CPC(Method[None]):
                 (patches.flatten(0, 2) * 255).round().to(torch.uint8),
                 self.patch_view,
                 seed=self.seed,
-                epoch=rng.at_step(progress),
+                time=rng.at_step(progress),
                 index=index.repeat_interleave(each),
                 v=-1 - number,  # views of whole images are numbered from 0
             )

@@ -31,11 +31,11 @@ from contrastkit import dist, losses, rng
 from contrastkit.augment import VIEWS
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
-from contrastkit.optim import ParamGroup, cosine, decay_groups
+from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.build import check_patches
 from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
-from contrastkit.parts.target import Target
+from contrastkit.parts.target import Target, momentum
 from contrastkit.types import Batch, Step
 
 
@@ -74,8 +74,8 @@ class DINORecipe(Recipe):
     def build(self, context: BuildContext) -> "DINO":
         if len(self.views) < 2:
             raise UserError(f"DINO needs two global views and any number of local ones, not {len(self.views)} in total")
-        if self.head_bn and self.batch < 2:
-            raise UserError(f"--batch must be at least 2 for batch norm in the head, not {self.batch}")
+        if self.head_bn:
+            self.require_two_images("--head-bn, batch norm in the head,")
         return DINO(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
@@ -163,8 +163,7 @@ class DINO(Method[Tensor]):
 
     @torch.no_grad()
     def after_step(self, batch: Batch, step: Step[Tensor], progress: float) -> None:
-        m = self.recipe.m
-        self.target.update(self.online, cosine(progress, m, 1.0) if self.recipe.m_cos else m)
+        self.target.update(self.online, momentum(progress, self.recipe.m, rises=self.recipe.m_cos))
         self.centre.lerp_(step.memory, 1 - self.recipe.centre_m)
 
     def param_groups(self) -> list[ParamGroup]:

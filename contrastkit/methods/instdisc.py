@@ -67,8 +67,8 @@ class InstDiscRecipe(Recipe):
         if len(self.views) != 1:
             raise UserError(f"InstDisc uses one view of an image, not {len(self.views)}")
         MemoryBank.check(context.images, 0 if self.loss == "full" else self.K)
-        if self.centre and self.batch < 2:
-            raise UserError("--centre is a batch norm and needs at least two images: raise --batch")
+        if self.centre:
+            self.require_two_images("--centre, a batch norm,")
         return InstDisc(self, context)
 
 
@@ -122,7 +122,7 @@ class InstDisc(Method[tuple[Tensor, Tensor | None]]):
             return None
         if r.loss == "full":
             return math.log(len(self.bank.rows))
-        return math.log(1 + r.K) + (r.K * math.log1p(1 / r.K) if r.loss == "nce" else 0)
+        return MemoryBank.chance_loss(r.K, nce=r.loss == "nce")
 
 
 # The defaults of lemniscate.pytorch's main.py; 200 epochs, the rate drops at 120 and 160 (Sec. 4.1).

@@ -18,7 +18,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Annotated, final
 
-import torch
 import torch.nn.functional as F
 
 from contrastkit import dist, losses
@@ -64,7 +63,7 @@ class InvaSpread(Method[None]):
     def forward(self, batch: Batch, progress: float) -> Step[None]:
         f = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C], the first views, then the second
         keys = dist.gather(f.detach())  # [2m, C] of all processes
-        itself = dist.local_shard(torch.arange(len(keys), device=f.device))  # [2n], f's rows among the keys
+        itself = dist.local_rows(keys)  # [2n], f's rows among the keys
         loss, top1 = losses.invaspread(f, keys, itself, itself.roll(len(f) // 2), tau=self.tau)
         return Step(loss=loss.mean(), memory=None, logs={"top1": top1.float().mean()})
 

@@ -57,8 +57,8 @@ class SimSiamRecipe(Recipe):
     def build(self, context: BuildContext) -> "SimSiam":
         if len(self.views) != 2:
             raise UserError(f"SimSiam compares two views, not {len(self.views)}")
-        if self.batch < 2 and self.batch_norm != "none":
-            raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
+        if self.batch_norm != "none":
+            self.require_two_images("batch norm")
         return SimSiam(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:

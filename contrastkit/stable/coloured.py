@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
+from contrastkit.npz import write_npz
 
 if TYPE_CHECKING:
     from contrastkit.data import DataSet, Source
@@ -53,12 +53,7 @@ class ColouredImages:
 
     def save(self, path: Path) -> None:
         """Write an .npz file that every command reads as a data set."""
-
-        def write(temporary: Path) -> None:
-            with open(temporary, "wb") as file:  # a file object: numpy would add a suffix to the temporary name
-                np.savez(file, **self.arrays)
-
-        write_with(path, write)
+        write_npz(path, self.arrays)
 
     def agreements(self) -> Iterator[Agreement]:
         """The agreement in each environment, the test last."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from contrastkit.ablation import BYOL_NORM
 from contrastkit.cli.main import main
-from contrastkit.methods.byol import ABLATION
 from contrastkit.training import Options
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--val-fraction=0.2", "--monitor-every=1"]
@@ -44,9 +44,9 @@ def test_seven_rows_measured_beside_the_published_ones(
     monkeypatch.setattr(ablation, "train", counted)
     capsys.readouterr()
     assert main([*command, f"--json={tmp_path / 'rows.json'}"]) == 0
-    assert again == [name.replace(" ", "-") for name in list(ABLATION)[2:-1]], "measured rows are not trained again"
+    assert again == [name.replace(" ", "-") for name in list(BYOL_NORM)[2:-1]], "measured rows are not trained again"
     found = json.loads((tmp_path / "rows.json").read_text())
-    assert [row["name"] for row in found] == list(ABLATION) and found[:2] == rows
+    assert [row["name"] for row in found] == list(BYOL_NORM) and found[:2] == rows
     assert [row["published"] for row in found] == [44.1, 57.7, 55.3, 48.0, 28.3, 29.4, 28.8]
     assert all(0 <= row["linear"] <= 100 and 0 <= row["knn"] <= 100 for row in found)
     assert found[-1]["rank"] is None and all(row["rank"] > 0 for row in found[:-1])
@@ -54,7 +54,7 @@ def test_seven_rows_measured_beside_the_published_ones(
     assert "published" in printed and "measured" in printed and "28.3" in printed
 
     # The runs differ only in what the ablation varies.
-    recipes = {name: tmp_path / "all" / name.replace(" ", "-") / "recipe.json" for name in list(ABLATION)[:-1]}
+    recipes = {name: tmp_path / "all" / name.replace(" ", "-") / "recipe.json" for name in list(BYOL_NORM)[:-1]}
     numbers = {name: json.loads(path.read_text())["recipe"] for name, path in recipes.items()}
     byol = numbers["BYOL"]
     for name, own in numbers.items():

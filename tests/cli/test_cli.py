@@ -23,7 +23,8 @@ from contrastkit.cli.main import app, main
 from contrastkit.cli.methods import per_view
 from contrastkit.data import digits
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, rows_of
+from contrastkit.methods import RECIPES
+from contrastkit.methods.rows import rows_of
 from contrastkit.names import METHODS
 from contrastkit.run import Run
 
@@ -354,7 +355,10 @@ def test_data_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[
     torn.write_bytes(b"PK\x03\x04")
     shapes = tmp_path / "shapes.npz"
     np.savez(shapes, images=np.zeros((4, 5), np.uint8))
-    for path in (empty, texts, torn, shapes):
+    bare = tmp_path / "bare.npz"
+    with open(bare, "wb") as file:
+        np.save(file, np.zeros((4, 8, 8), np.uint8))
+    for path in (empty, texts, torn, shapes, bare):
         assert path.name.split(".")[0] in one_error_line(
             capsys, "train", "moco", f"--data={path}", f"--out={tmp_path / 'r'}"
         )

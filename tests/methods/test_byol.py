@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from contrastkit import losses
 from contrastkit.errors import UserError
 from contrastkit.loading import load
 from contrastkit.methods import RECIPES, BuildContext
-from contrastkit.methods.byol import ABLATION, BYOL, TAU, BYOLRecipe, ablation
+from contrastkit.methods.byol import BYOL, TAU, BYOLRecipe
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import WSConv2d
@@ -292,29 +292,6 @@ def test_with_negatives_the_loss_is_mocos_between_prediction_and_target() -> Non
     method.after_step(b, step, 0.0)
     torch.testing.assert_close(method.queue.keys[: 2 * N], step.memory)
     torch.testing.assert_close(method.queue.keys[2 * N :], truth.queue.keys[2 * N :])
-
-
-def test_the_debates_seven_rows() -> None:
-    published = {
-        # name: projector's norm, predictor's norm, contrastive, published accuracy (Fetterman & Albrecht 2020)
-        "contrastive loss": ("none", "none", True, 44.1),
-        "BYOL": ("batch", "batch", False, 57.7),
-        "batch norm in the projector only": ("batch", "none", False, 55.3),
-        "batch norm in the predictor only": ("none", "batch", False, 48.0),
-        "no norm": ("none", "none", False, 28.3),
-        "layer norm": ("layer", "layer", False, 29.4),
-    }
-    base = recipe(projector_norm="layer", epochs=7)
-    actual = ablation(base)
-    assert list(actual) == [*published, "random"] == list(ABLATION)
-    assert actual["random"] is None and ABLATION["random"][1] == 28.8
-    for name, (projector, predictor, contrastive, accuracy) in published.items():
-        row = actual[name]
-        assert row is not None and ABLATION[name][1] == accuracy
-        assert (row.projector_norm, row.predictor_norm, row.negatives > 0) == (projector, predictor, contrastive)
-        differ = {f.name for f in fields(row) if getattr(row, f.name) != getattr(base, f.name)}
-        own = {"negatives", "m", "lr"} if contrastive else set()  # published with its own learning rate
-        assert differ <= {"projector_norm", "predictor_norm"} | own, "one budget for all"
 
 
 # --------------------------------------------------------------------------------------------------------- bad input

@@ -3,7 +3,8 @@
 import pytest
 
 from contrastkit.cards import CARDS
-from contrastkit.methods import RECIPES, rows_of
+from contrastkit.methods import RECIPES
+from contrastkit.methods.rows import rows_of
 from contrastkit.names import METHODS, SUMMARIES
 
 # In order of publication: the paper's first version on arXiv, its first author, and whether the loss pushes other

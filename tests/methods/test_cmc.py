@@ -290,7 +290,7 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({"views": RECIPES["moco-v2/tiny"].views}, {}, "give one view, not 2"),
         ({"colour": "labb"}, {}, "--colour must be one of lab, ycbcr, lab-full, not 'labb'"),
         ({"encoder": "timm:resnet10t"}, {}, "use --width 1"),
-        ({"centre": True, "batch": 1}, {}, "--centre is a batch norm"),
+        ({"centre": True, "batch": 1}, {}, "--centre, a batch norm, needs at least two images: raise --batch 1"),
         ({"K": 0}, {}, "--K must be at least 1"),
         ({"dim": 0}, {}, "--dim must be at least 1"),
         ({"m": 1.5}, {}, r"--m must lie in \[0, 1\], not 1.5"),

@@ -352,7 +352,7 @@ def test_a_transformer_takes_global_and_local_crops() -> None:
         ({"clip": -1.0}, "--clip must not be negative"),
         ({"freeze_epochs": -1.0}, "--freeze-epochs must not be negative"),
         ({"drop_path": 1.0}, r"--drop-path must lie in \[0, 1\)"),
-        ({"batch": 1, "head_bn": True}, "--batch must be at least 2 for batch norm in the head"),
+        ({"batch": 1, "head_bn": True}, "--head-bn, batch norm in the head, needs at least two images: raise --batch"),
         # Global crops of the right size, local ones of 24 pixels.
         (
             {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, BuildContext, rows_of
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.moco_v3 import MoCoV3, MoCoV3Recipe
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer
 from contrastkit.parts.build import build_encoder
@@ -246,5 +246,6 @@ def test_few_negatives_and_a_resnets_numbers_for_a_transformer_are_said() -> Non
     assert "each query has only 7 negatives" in build().notices[0]
     assert build(batch=256).notices == []
     assert "--recipe imagenet-vit" in vit(optimizer="lars", batch=256).notices[0]
-    assert "imagenet-vit" in rows_of("moco-v3")
+    assert "moco-v3/imagenet-vit" in RECIPES
+    assert "--heads 12 has no effect: tiny is not a vision transformer" in build(heads=12).notices[1]
     assert vit(batch=256).notices == []
