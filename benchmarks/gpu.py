@@ -144,24 +144,18 @@ def steps(device: str, out: Path, methods: list[str]) -> int:
     import numpy as np
 
     link_cli()
-    from scipy.io import wavfile
-
-    from benchmarks.fingerprint import METHODS, recorded_losses
+    from benchmarks.fingerprint import METHODS, recorded_losses, sounds, tiny
 
     folder = out / "steps"
-    (folder / "tones").mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
-    np.savez(folder / "noise.npz", images=images, labels=np.arange(64) % 4)
-    for i in range(16):
-        wave = np.sin(np.arange(4800) * 0.05 * (1 + i % 4)) + rng.normal(0, 0.3, 4800)
-        wavfile.write(folder / "tones" / f"{i}.wav", 8000, (wave * 8000).astype(np.int16))
+    folder.mkdir(parents=True, exist_ok=True)
+    images = np.random.default_rng(0).integers(0, 256, (128, 32, 32, 3), dtype=np.uint8)
+    np.savez(folder / "noise.npz", images=images, labels=np.arange(128) % 4)
+    sounds(folder / "tones", 16)
     results: dict[str, dict[str, Any]] = {}
     for method in methods or METHODS:
-        data, batch = ("tones", "16") if method == "cpc-audio" else ("noise.npz", "64")
-        arguments = ["train", method, "--data", str(folder / data), "--encoder", "tiny", "--recipe", "tiny"]
-        arguments += ["--batch", batch, "--epochs", "1", "--precision", "float32", "--workers", "0"]
-        arguments += ["--monitor-every", "0", *(["--K", "32"] if method in ("instdisc", "cmc") else [])]
+        data = folder / ("tones" if method == "cpc-audio" else "noise.npz")
+        arguments = [*tiny(method, data), "--epochs", "1", "--precision", "float32", "--workers", "0"]
+        arguments += ["--monitor-every", "0"]
         result = results[method] = {}
         try:
             for place in dict.fromkeys((device, "cpu")):

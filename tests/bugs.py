@@ -1,11 +1,14 @@
-"""One-line bugs that the tests must catch: ``python -m tests.bugs [WORD...]``, a tool and no part of ``make test``.
+"""One-line bugs that the tests must catch: ``python -m tests.bugs [--check] [WORD...]``, a tool and no part of ``make
+test``.
 
 Each bug is put into a copy of the tree, where the tests named beside it run until one fails; before that, all of them
-run without a bug and must pass. A line tells of each bug whether it is caught or MISSED; STALE is one whose text or
-tests are no longer there, or cannot be run. The exit code is 1 if any is missed or stale. With words, only bugs whose
-file or text has one of them are tried. It takes about five minutes on two cores.
+run without a bug and must pass. A line tells of each bug whether it is caught or MISSED; STALE is one whose tests could
+not be run. With words, only bugs whose file or text has one of them are tried. It takes about five minutes on two
+cores. With --check, no test is run: it only looks whether each bug's text and test are there, as every run does first.
+The exit code is 1 if any is not there, missed or stale.
 """
 
+import argparse
 import importlib
 import os
 import shutil
@@ -43,6 +46,17 @@ class Bug(NamedTuple):
     text: str  # stands once in the file
     replacement: str
     tests: str  # of pytest: a file, or one test of it
+
+    def path(self, root: Path) -> Path:
+        return root / self.file if self.file.startswith("cli/") else root / "contrastkit" / self.file
+
+    @property
+    def outdated(self) -> bool:
+        """Whether its text does not stand once in its file, or its test is not there."""
+        file, _, test = self.tests.partition("::")
+        definition = f"def {test.partition('[')[0]}(" if test else "def test_"
+        source, tests = (path.read_text() if path.exists() else "" for path in (self.path(ROOT), ROOT / file))
+        return source.count(self.text) != 1 or definition not in tests
 
 
 BUGS = [
@@ -309,8 +323,17 @@ BUGS = [
 ]  # fmt: skip
 
 
-def main(words: Sequence[str]) -> int:
-    bugs = [bug for bug in BUGS if not words or any(word in f"{bug.file} {bug.text}" for word in words)]
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="WORD")
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    bugs = [bug for bug in BUGS if not args.words or any(word in f"{bug.file} {bug.text}" for word in args.words)]
+    if outdated := [bug for bug in bugs if bug.outdated]:
+        print("a text that does not stand once in its file, or a test that is not there:", *outdated, sep="\n")
+        return 1
+    if args.check:
+        return 0
     for name in HEAVY:
         importlib.import_module(name)
     verdicts = []
@@ -334,18 +357,13 @@ def tried(bugs: Sequence[Bug], clean: Path) -> Iterator[tuple[Bug, str]]:
         while waiting and len(running) < (os.cpu_count() or 1):
             bug = waiting.pop(0)
             tree = copied(clean, Path(tempfile.mkdtemp(dir=clean.parent)) / "tree")
-            path = tree / bug.file if bug.file.startswith("cli/") else tree / "contrastkit" / bug.file
-            source = path.read_text()
-            path.write_text(source.replace(bug.text, bug.replacement))
-            if source.count(bug.text) == 1:
-                running[started(tree, bug.tests)] = bug, tree
-            else:
-                yield bug, "STALE"
-        if running:
-            pid, status = os.wait()
-            bug, tree = running.pop(pid)
-            shutil.rmtree(tree)
-            yield bug, {0: "MISSED", 1: "caught"}.get(os.waitstatus_to_exitcode(status), "STALE")
+            path = bug.path(tree)
+            path.write_text(path.read_text().replace(bug.text, bug.replacement))
+            running[started(tree, bug.tests)] = bug, tree
+        pid, status = os.wait()
+        bug, tree = running.pop(pid)
+        shutil.rmtree(tree)
+        yield bug, {0: "MISSED", 1: "caught"}.get(os.waitstatus_to_exitcode(status), "STALE")
 
 
 def copied(root: Path, tree: Path) -> Path:
@@ -376,4 +394,4 @@ def started(tree: Path, *tests: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -20,6 +20,7 @@ from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import WSConv2d
 from contrastkit.training import Options, train
 from contrastkit.types import Batch
+from tests.methods.small import assert_same_gradients, batch, move_target, random_pair
 
 N, C, K = 8, 16, 20
 
@@ -33,16 +34,8 @@ def recipe(**numbers: Any) -> BYOLRecipe:
 def build(**numbers: Any) -> BYOL:
     torch.manual_seed(0)
     method = recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=1, seed=3))
-    # A target unlike the online tower, or a test could not tell them apart.
-    with torch.no_grad():
-        for p in method.target.parameters():
-            p.add_(0.05 * torch.randn_like(p))
+    move_target(method.target)
     return method.train()
-
-
-def batch(seed: int = 1) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch([torch.rand(N, 3, 16, 16, generator=g) for _ in range(2)], torch.arange(N), torch.full((N,), -1))
 
 
 def cosine_loop(p: Tensor, z: Tensor) -> Tensor:
@@ -70,23 +63,8 @@ def outputs(method: BYOL, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
     return p, [method.target.tower(x).detach().double() for x in batch.views]
 
 
-def assert_same_gradients(method: nn.Module, truth: nn.Module) -> None:
-    """Within float32's reach: a bias in front of batch norm has a gradient of 0 but for rounding."""
-    reference = {name: p.grad for name, p in truth.named_parameters() if p.grad is not None}
-    actual = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
-    assert actual.keys() == reference.keys() and not any(name.startswith("target") for name in actual)
-    largest = max(float(g.abs().max()) for g in reference.values())
-    for name, g in reference.items():
-        torch.testing.assert_close(actual[name], g, rtol=1e-3, atol=1e-5 * largest, msg=(name + ": {}").format)
-
-
-def random_pair(seed: int = 0) -> tuple[Tensor, Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    return 3 * torch.randn(N, C, generator=g, dtype=torch.float64), torch.randn(N, C, generator=g, dtype=torch.float64)
-
-
 def test_regression_and_its_gradient_are_equation_2() -> None:
-    p, z = random_pair()
+    p, z = random_pair(N, C)
     truth = p.clone().requires_grad_()
     expected = regression_loop(truth, z)
     expected.backward()
@@ -106,14 +84,14 @@ def test_regression_of_equal_opposite_and_orthogonal_vectors() -> None:
 
 def test_regression_agrees_with_lightly() -> None:
     lightly = pytest.importorskip("lightly.loss")
-    p, z = (x.float() for x in random_pair())
+    p, z = (x.float() for x in random_pair(N, C))
     expected = 2 + 2 * lightly.NegativeCosineSimilarity()(p, z)
     assert losses.regression(p, z).mean().item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_both_directions_are_summed_and_the_gradient_is_the_equations() -> None:
     """The trap: half of it, or one direction, is another learning rate."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     truth = copy.deepcopy(method)
     step = method(b, 0.3)
     step.loss.backward()
@@ -126,7 +104,7 @@ def test_both_directions_are_summed_and_the_gradient_is_the_equations() -> None:
 
 def test_each_view_is_normalised_by_itself_online_and_target() -> None:
     """The trap: both views through the tower together would share their batch statistics."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     dark = Batch([b.views[0], 0.2 * b.views[1]], b.index, b.label)
     p, z = outputs(copy.deepcopy(method), dark)
     expected = regression_loop(p[0], z[1]) + regression_loop(p[1], z[0])
@@ -140,7 +118,7 @@ def test_each_view_is_normalised_by_itself_online_and_target() -> None:
 
 def test_the_target_uses_the_batchs_statistics_and_keeps_running_ones_of_its_own() -> None:
     """The trap: a target in eval mode, or one whose statistics are averaged too."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     skewed = copy.deepcopy(method)
     for name, buffer in skewed.target.named_buffers():
         if "running" in name:
@@ -161,7 +139,7 @@ def test_the_target_uses_the_batchs_statistics_and_keeps_running_ones_of_its_own
 )
 def test_after_step_averages_what_the_step_left(base: float, progress: float, m: float) -> None:
     """The traps: an average of the weights before the step, and one whose momentum stays."""
-    method, b = build(m=base), batch()
+    method, b = build(m=base), batch(N)
     step = method(b, progress)
     assert step.memory is None
     target = [p.double().clone() for p in method.target.parameters()]
@@ -224,7 +202,7 @@ def test_each_head_has_the_norm_it_is_given(projector: Any, predictor: Any) -> N
 
 def test_without_batch_norm_no_image_knows_of_another() -> None:
     """Group norm and weight standardization in the encoder, layer norm in the heads (arXiv:2010.10241)."""
-    method, b = build(encoder_norm="group", projector_norm="layer", predictor_norm="layer"), batch()
+    method, b = build(encoder_norm="group", projector_norm="layer", predictor_norm="layer"), batch(N)
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in method.modules())
     assert all(type(m) is WSConv2d for m in method.modules() if isinstance(m, nn.Conv2d))
 
@@ -250,7 +228,7 @@ def test_a_run_without_batch_norm_can_be_loaded(images: Path, tmp_path: Path) ->
 
 def test_one_batch_is_learned_and_the_outputs_stay_apart() -> None:
     """Collapse would lower the loss too."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     optimizer = build_optimizer(method.param_groups(), "sgd", lr=0.1, weight_decay=0)
     curve = []
     for _ in range(25):
@@ -269,7 +247,7 @@ def test_one_batch_is_learned_and_the_outputs_stay_apart() -> None:
 
 
 def test_with_negatives_the_loss_is_mocos_between_prediction_and_target() -> None:
-    method, b = build(negatives=K), batch()
+    method, b = build(negatives=K), batch(N)
     assert method.queue is not None
     truth = copy.deepcopy(method)
     step = method(b, 0.0)

@@ -20,6 +20,8 @@ from contrastkit.methods.dino import DINO, DINOHead, DINORecipe
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer
 from contrastkit.parts.build import build_encoder
 from contrastkit.types import Batch, Step
+from tests.methods import small
+from tests.methods.small import move_target
 
 N, K = 8, 24
 TAU_S, TAU_T = 0.1, 0.04
@@ -34,11 +36,8 @@ def recipe(row: str = "tiny", **numbers: Any) -> DINORecipe:
 def build(row: str = "tiny", *, size: int = 16, seed: int = 3, **numbers: Any) -> DINO:
     torch.manual_seed(0)
     method = recipe(row, **numbers).build(BuildContext(channels=3, size=size, images=64, seed=seed))
-    # A target unlike the online tower and a centre unlike zero, or a test could not tell them apart.
-    with torch.no_grad():
-        for p in method.target.parameters():
-            p.add_(0.05 * torch.randn_like(p))
-        method.centre.copy_(0.1 * torch.randn(K))
+    move_target(method.target)
+    method.centre.copy_(0.1 * torch.randn(K))  # unlike zero
     return method.train()
 
 
@@ -49,10 +48,7 @@ def vit(**numbers: Any) -> DINO:
 
 
 def batch(method: DINO, *, seed: int = 1) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    sizes = [view.size for view in method.recipe.views]
-    views = [torch.rand(N, 3, size, size, generator=g) for size in sizes]
-    return Batch(views, torch.arange(N), torch.full((N,), -1))
+    return small.batch(N, [view.size for view in method.recipe.views], seed=seed)
 
 
 def softmax_loop(scores: Tensor) -> list[Tensor]:
