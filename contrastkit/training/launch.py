@@ -222,8 +222,10 @@ def _finish(session: Session, step: int) -> Outcome:
         session.reporter.log(
             f"stopped by a signal after step {step} of {session.steps}: resume with --resume {run.path}"
         )
-    if finished and run.writes:
-        state.write_encoder(session.method, run)
+    if finished:
+        dist.average_batch_norm(session.method)
+        if run.writes:
+            state.write_encoder(session.method, run)
     dist.barrier()
     signalled = session.stopped or session.signals.received
     return Outcome(run, step, finished, signalled, meter.seconds, meter.images_per_s, session.monitor.latest)

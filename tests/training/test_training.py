@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import contrastkit
 from contrastkit import checkpoint
@@ -442,3 +443,22 @@ def test_two_processes_train_resume_and_agree_with_one(
     assert_alike(a["method"], b["method"])
     losses = [[m["loss"] for m in Run(run).metrics()] for run in (one, two)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_two_processes_write_the_encoder_with_the_statistics_of_both(
+    images: Path, tmp_path: Path, two_processes: Callable[[Callable[[int], None]], None]
+) -> None:
+    """No evaluation averages them before."""
+    out = tmp_path / "run"
+    start = ["train", "moco", f"--data={images}", f"--out={out}", *small(**{"epochs": 1, "monitor-every": 0})]
+
+    def work(rank: int) -> None:
+        assert main(start) == 0
+
+    two_processes(work)
+    saved = checkpoint.load(out / "checkpoints" / "last.pt")
+    for key, value in load_file(out / "encoder.safetensors").items():
+        assert torch.equal(value, saved["method"][f"online.encoder.{key}"]), key
+    first, second = (own["batch_norm"][0] for own in saved["own"])
+    assert not torch.equal(first, second), "the test needs processes that differ"
+    assert torch.equal((first + second) / 2, saved["method"]["online.encoder.trunk.bn1.running_mean"])
