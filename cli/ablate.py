@@ -49,12 +49,12 @@ def ablate(
     After an interruption the same command resumes.
     """
     from contrastkit.ablation import byol_norm
-    from contrastkit.training.plan import absolute, plan, replaced
+    from contrastkit.training.plan import plan, replaced
 
     numbers = {"encoder": encoder, "epochs": epochs, "lr": lr}
     numbers = {name: value for name, value in numbers.items() if value is not None}
     options = {
-        "data": absolute(which.data or DEFAULT_DATA), "data_dir": which.data_dir,
+        "data": which.data or DEFAULT_DATA, "data_dir": which.data_dir,
         "download": which.download, "val_fraction": val_fraction, "device": device, "seed": seed,
         "monitor_every": monitor_every, **({} if workers is None else {"workers": workers}),
     }  # fmt: skip
@@ -63,7 +63,7 @@ def ablate(
     screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs per row; folder {folder}")
     rows: list[AblationRow] = []
     with screen.TrainingScreen() as reporter:
-        for row in byol_norm(base.name, base.recipe, base.options, base.data, out=folder, reporter=reporter):
+        for row in byol_norm(base, out=folder, reporter=reporter):
             rows.append(row)
             screen.say(f"{row.name}: kNN {row.knn:.1f} %, linear {row.linear:.1f} %")
     _show(rows, base.data.name, folder)

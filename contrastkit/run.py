@@ -43,6 +43,11 @@ class Run:
         self.last = self.checkpoints / "last.pt"
         self._board: Any = None
 
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether a folder holds a run."""
+        return (path / RECIPE).is_file()
+
     @classmethod
     def create(cls, path: Path, record: dict[str, Any], *, writes: bool = True) -> "Run":
         """Create the folder for a new run.
@@ -52,7 +57,7 @@ class Run:
         """
         run = cls(path, writes=writes)
         if writes:
-            if (path / RECIPE).exists():
+            if cls.exists(path):
                 raise UserError(f"{path} already holds a run: resume it with --resume {path}, or choose another --out")
             try:
                 run.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -69,7 +74,7 @@ class Run:
             UserError: there is none.
         """
         run = cls(path, writes=writes)
-        if not (path / RECIPE).is_file():
+        if not cls.exists(path):
             raise UserError(f"{path} holds no run (no {RECIPE}): give a folder written by 'contrastkit train'")
         if writes:
             checkpoint.sweep(path)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Self, get_args, g
 import torch
 from torch import Tensor, nn
 
+from contrastkit import dist
 from contrastkit.augment import View, Window
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
@@ -74,6 +75,19 @@ class BuildContext:
     world: int = 1
     seed: int = 0
     encoder: nn.Module | None = None  # trained instead of an encoder built by name
+
+    @classmethod
+    def of(cls, source: Source, size: int, *, seed: int = 0, encoder: nn.Module | None = None) -> Self:
+        """The context of a training on ``source`` by the processes that have joined."""
+        return cls(
+            channels=source.channels,
+            size=size,
+            modalities=tuple((source.modalities or {}).values()),
+            images=len(source),
+            world=dist.world_size(),
+            seed=seed,
+            encoder=encoder,
+        )
 
 
 BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {  # NaN satisfies none

@@ -23,7 +23,8 @@ from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cmc import CMC, CMCRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.encoder import SplitEncoder
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch, Step
 
 N, M, K, C, TAU = 6, 40, 10, 16, 0.1
@@ -269,7 +270,7 @@ def test_the_rate_is_the_published_one() -> None:
 @pytest.mark.parametrize("colour", ["ycbcr", "lab-full"])
 def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Path) -> None:
     small = recipe(colour=colour, batch=64, epochs=1, loss="softmax", K=64)
-    out = train("cmc/tiny", small, Options(data=str(images), device="cpu", monitor_every=0), out=tmp_path / "run")
+    out = launch(Plan.of("cmc/tiny", small, Options(data=str(images), device="cpu", monitor_every=0), tmp_path / "run"))
     assert out.finished
     encoder = contrastkit.load(tmp_path / "run")
     assert isinstance(encoder, SplitEncoder)

@@ -15,7 +15,8 @@ from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.simsiam import SimSiam, SimSiamRecipe
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer, learning_rate
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch
 
 N, C = 8, 16
@@ -258,7 +259,7 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
         hidden=64, bottleneck=32, views=views,
     )  # fmt: skip
     options = Options(data=str(images), device="cpu", seed=5, precision="float32", monitor_every=3)
-    outcome = train("simsiam/tiny", row, options, out=tmp_path / "run")
+    outcome = launch(Plan.of("simsiam/tiny", row, options, tmp_path / "run"))
     collapsed = "collapse: the outputs hardly differ" in (tmp_path / "run" / "log.txt").read_text()
     if stop_gradient:
         assert not collapsed and outcome.evaluation["std"] > 3 * STD and outcome.evaluation["loss"] > -0.9
