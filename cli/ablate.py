@@ -9,7 +9,6 @@ import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Device, OutputOptions, Seed, ValFraction, Workers, takes_options
 from contrastkit.cli.report import write_reports
-from contrastkit.names import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from contrastkit.ablation import AblationRow
@@ -54,10 +53,10 @@ def ablate(
     numbers = {"encoder": encoder, "epochs": epochs, "lr": lr}
     numbers = {name: value for name, value in numbers.items() if value is not None}
     options = {
-        "data": which.data or DEFAULT_DATA, "data_dir": which.data_dir,
-        "download": which.download, "val_fraction": val_fraction, "device": device, "seed": seed,
-        "monitor_every": monitor_every, **({} if workers is None else {"workers": workers}),
+        **vars(which), "val_fraction": val_fraction, "device": device, "seed": seed,
+        "monitor_every": monitor_every, "workers": workers,
     }  # fmt: skip
+    options = {name: value for name, value in options.items() if value is not None}
     base = plan("byol", options, change=replaced(numbers), encoder=encoder, row=recipe)
     folder = out or Path("runs") / f"ablate-{what}-{Path(base.data.name).stem}"
     screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs per row; folder {folder}")

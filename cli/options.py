@@ -155,10 +155,3 @@ class OutputOptions:
 
     json: Json = None
     debug: Debug = False  # read by main, which handles errors
-
-
-def where(explicit: Path | None, recorded: str | None = None) -> Path | None:
-    """:func:`contrastkit.directories.data_directory`."""
-    from contrastkit.directories import data_directory
-
-    return data_directory(explicit, recorded)

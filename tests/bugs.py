@@ -265,7 +265,7 @@ BUGS = [
         "tests/evaluate/test_subject.py::test_top5_of_five_classes_is_none"),
     Bug("evaluate/linear.py", "return min(rate for", "return max(rate for",
         "tests/evaluate/test_linear.py::test_the_best_rate_is_the_smallest_of_equally_good_ones"),
-    Bug("evaluate/subject.py", 'seed=options["seed"])', "seed=seed)",
+    Bug("evaluate/subject.py", '"seed": options["seed"]}', '"seed": seed}',
         "tests/evaluate/test_subject.py::test_a_run_brings_its_data_its_split_and_its_size"),
     Bug("evaluate/subject.py", "batch=batch, workers=workers, device=place", "workers=workers, device=place",
         "tests/evaluate/test_subject.py::test_how_images_are_encoded_is_kept"),

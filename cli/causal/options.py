@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from contrastkit.causal.names import Estimand
-from contrastkit.cli.options import DataDir, where
+from contrastkit.cli.options import DataDir
 from contrastkit.cli.tables import column_names
 from contrastkit.errors import UserError
 
@@ -44,13 +44,14 @@ class CovariateOptions:
     def read(self, outcome: str | None = None) -> "Study":
         """Read the study, with the outcome in this column."""
         from contrastkit.causal.study import read
+        from contrastkit.directories import data_directory
 
         return read(
             self.data,
             treatment=self.treatment,
             outcome=outcome,
             covariates=self.column_names(),
-            data_dir=where(self.data_dir),
+            data_dir=data_directory(self.data_dir),
             components=self.components,
         )
 

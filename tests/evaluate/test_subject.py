@@ -22,6 +22,7 @@ from contrastkit.evaluate.linear import linear_probe
 from contrastkit.evaluate.neighbours import knn_accuracy
 from contrastkit.evaluate.summary import summarise
 from contrastkit.parts.build import build_encoder
+from contrastkit.run import Run
 
 
 def noise(n: int, C: int, seed: int) -> ArraySource:
@@ -239,18 +240,21 @@ def test_how_images_are_encoded_is_kept(images: Path) -> None:
 
 
 def test_where_named_sets_lie_and_whether_they_are_fetched(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, moco_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments: dict[str, Any] = {}
     opened = open_data(str(images), val_fraction=0.2)
 
-    def spy(data: str, **how: Any) -> DataSet:
-        arguments.update(how, data=data)
+    def spy(**how: Any) -> DataSet:
+        arguments.update(how)
         return opened
 
     monkeypatch.setattr(module, "open_data", spy)
-    monkeypatch.setenv("CONTRASTKIT_DATA", str(tmp_path / "variable"))
     EvaluationSubject.open(encoder="pixels", data="cifar10", data_dir=tmp_path, download=True, seed=9)
     assert arguments == {"data": "cifar10", "data_dir": tmp_path, "download": True, "val_fraction": None, "seed": 9}
     EvaluationSubject.open(encoder="pixels", data="cifar10")
-    assert (arguments["data_dir"], arguments["download"]) == (tmp_path / "variable", False)
+    assert (arguments["data_dir"], arguments["download"]) == (None, False)
+    record = Run.open(moco_run).record
+    monkeypatch.setattr(Run, "record", record | {"options": record["options"] | {"data_dir": "recorded"}})
+    EvaluationSubject.open(moco_run)
+    assert (arguments["data_dir"], arguments["recorded_dir"]) == (None, "recorded")

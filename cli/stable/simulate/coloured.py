@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import Data, DataDir, Debug, Download, Seed, ValFraction, where, writable
+from contrastkit.cli.options import Data, DataDir, Debug, Download, Seed, ValFraction, writable
 from contrastkit.cli.stable.options import numbers
-from contrastkit.names import DEFAULT_DATA
 
 
 def coloured(
@@ -32,9 +31,7 @@ def coloured(
     from contrastkit.data import open_data
     from contrastkit.stable.coloured import colour_images
 
-    source = open_data(
-        data or DEFAULT_DATA, data_dir=where(data_dir), download=download, val_fraction=val_fraction, seed=seed
-    )
+    source = open_data(data, data_dir=data_dir, download=download, val_fraction=val_fraction, seed=seed)
     images = colour_images(source, environments=numbers("--environments", environments), flip=flip, seed=seed)
     images.save(out.expanduser())
     screen.say(
