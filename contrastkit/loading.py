@@ -48,12 +48,8 @@ def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = No
     else:
         prefix = "online.encoder."
         state = {k.removeprefix(prefix): v for k, v in run.load()["method"].items() if k.startswith(prefix)}
-    try:
+    with run.restoring():
         encoder.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(
-            f"the weights in {run.path} do not match its recipe.json: one of them belongs to another run"
-        ) from error
     return encoder.eval()
 
 
@@ -90,10 +86,8 @@ def load_method(path: str | Path, *, method: str | None = None, encoder: nn.Modu
         encoder=_module_of(run, recorded["name"], encoder, call="load_method"),
     )
     built = recipes[name].from_json(record["recipe"]).build(context)
-    try:
+    with run.restoring():
         built.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(f"the checkpoint in {path} does not fit its recipe.json") from error
     return built.eval()
 
 

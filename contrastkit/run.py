@@ -10,6 +10,7 @@ checkpoints/last.pt    the latest state, and epoch-NNNN.pt every --save-every ep
 encoder.safetensors    the encoder alone, at the end
 """
 
+import contextlib
 import json
 import platform
 import shutil
@@ -141,6 +142,21 @@ class Run:
 
     def load(self) -> dict[str, Any]:
         return checkpoint.load(self.last)
+
+    @contextlib.contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Load its weights and states within.
+
+        Raises:
+            UserError: they do not fit what was built.
+        """
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the weights in {self.path} do not fit its recipe.json: one of them, or the module given as encoder, "
+                "belongs to another run"
+            ) from error
 
     @property
     def last_good(self) -> str:

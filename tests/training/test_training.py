@@ -226,9 +226,17 @@ def test_a_second_ctrl_c_leaves_at_once_a_second_sigterm_does_not(passed_on: lis
     assert passed_on == [signal.SIGINT, signal.SIGTERM], "the handlers were not put back"
 
 
+def without_a_weight(out: Path) -> None:
+    last = out / "checkpoints" / "last.pt"
+    state = checkpoint.load(last)
+    state["method"].popitem()
+    checkpoint.save(last, state)
+
+
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
+        (without_a_weight, "do not fit its recipe.json"),
         (lambda out: (out / "checkpoints" / "last.pt").write_bytes(b"PK\x03\x04 torn"), "not a readable checkpoint"),
         (lambda out: (out / "recipe.json").write_text("{"), "damaged"),
         (lambda out: (out / "recipe.json").unlink(), "holds no run"),
