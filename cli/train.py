@@ -129,8 +129,7 @@ def _closing(method: str, plan: "Plan", outcome: "Outcome") -> list[str]:
     lines = [f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}"]
     if not outcome.finished:
         return [*lines, f"resume: contrastkit train {method} --resume {plan.out}"]
-    from contrastkit.types import Modality
-
-    source = plan.data.pretrain
-    commands = ("retrieve",) if source.modality is Modality.ALIGNED and source.labels is None else ("knn", "probe")
-    return [*lines, f"evaluate: {'   '.join(f'contrastkit {name} {plan.out}' for name in commands)}"]
+    commands = [f"contrastkit {name} {plan.out}" for name in outcome.applicable]
+    if ".py:" in method and "retrieve" in outcome.applicable:  # the only command that needs the method's file
+        commands[-1] += f" --method {method}"
+    return [*lines, f"evaluate: {'   '.join(commands)}"]

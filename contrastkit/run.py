@@ -124,8 +124,21 @@ class Run:
         self._board.flush()
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All rows of metrics.jsonl, except a last line truncated by a crash."""
-        return list(_rows(self.path / METRICS))
+        """All rows of metrics.jsonl, except a last line truncated by a crash.
+
+        Raises:
+            UserError: another line is damaged.
+        """
+        file = self.path / METRICS
+        lines = file.read_text().splitlines() if file.exists() else []
+        rows: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                if number < len(lines):
+                    raise UserError(f"line {number} of {file} is damaged: repair or delete it") from error
+        return rows
 
     def rewind(self, step: int) -> None:
         """Drop the rows that a killed run wrote after the checkpoint from which it resumes."""
@@ -163,13 +176,17 @@ class Run:
         """The location of the latest checkpoint, for an error message."""
         return f"last good checkpoint: {self.last if self.last.exists() else 'none yet'}"
 
-    def close(self) -> None:
-        """Finish the event file and draw curves.png."""
-        if self._board is not None:
-            self._board.close()
-            self._board = None
-        if self.writes and (rows := self.metrics()):
-            checkpoint.write_with(self.path / CURVES, lambda file: draw_curves(rows, file))
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *how: object) -> None:
+        """Finish the event file and draw curves.png; that this fails does not hide an error of the training."""
+        with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
+            if self._board is not None:
+                self._board.close()
+                self._board = None
+            if self.writes and (rows := self.metrics()):
+                checkpoint.write_with(self.path / CURVES, lambda file: draw_curves(rows, file))
 
 
 def environment() -> dict[str, Any]:
@@ -217,13 +234,3 @@ def draw_curves(rows: list[dict[str, Any]], file: Path) -> None:
     for axis in list(figure.axes)[len(names) :]:
         axis.remove()
     figure.savefig(file, format="png", dpi=110)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return

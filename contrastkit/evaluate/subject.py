@@ -15,6 +15,7 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate.features import Features, encode, raw_pixels
 from contrastkit.loading import load_encoder
 from contrastkit.parts.build import SMALL, build_encoder, published_size
+from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.run import Run
 from contrastkit.types import Modality
@@ -151,6 +152,16 @@ class EvaluationSubject:
         for name in self.encoders:
             train_features, test_features = self.features(name, train, test, on_progress=on_progress)
             yield name, train_features, test_features
+
+
+def applicable(encoder: nn.Module, data: DataSet) -> tuple[str, ...]:
+    """The names of the evaluations that apply to an encoder on a data set: knn and probe need labels, retrieve needs an
+    encoder for each of several views, and all of them a test part; if none applies, embed."""
+    test, split = data.test, isinstance(encoder, SplitEncoder)
+    if test is None:
+        return ("embed",)
+    labelled = all(part.labels is not None and bool((part.labels >= 0).any()) for part in (data.train, test))
+    return (("knn", "probe") if labelled else ()) + (("retrieve",) if split else ()) or ("embed",)
 
 
 def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int | None) -> EvaluationSubject:

@@ -9,6 +9,7 @@ from torch import nn
 from contrastkit import dist, precision
 from contrastkit.data import Loader
 from contrastkit.errors import UserError
+from contrastkit.evaluate.subject import applicable
 from contrastkit.methods import BuildContext, Method
 from contrastkit.monitor import Monitor
 from contrastkit.run import Run
@@ -30,6 +31,7 @@ class Outcome:
     seconds: float  # of training, without evaluations and checkpoints
     images_per_s: float
     evaluation: dict[str, float] = field(default_factory=dict)  # the monitor's latest
+    applicable: tuple[str, ...] = ()  # the functions of contrastkit.evaluate that apply to the run on its own data
 
 
 def launch(
@@ -61,11 +63,9 @@ def launch(
     for line in (_summary(plan, method, context.size), *method.notices):
         session.reporter.log(line)
     end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
-    try:
+    with run:
         step = fit(session, start=start, end=end)
-        return _finish(session, step)
-    finally:
-        run.close()
+        return _finish(session, step, applicable(method.online.encoder, plan.data))
 
 
 def _loader(plan: Plan) -> Loader:
@@ -156,7 +156,7 @@ def _summary(plan: Plan, method: Method, size: int) -> str:
     )
 
 
-def _finish(session: Session, step: int) -> Outcome:
+def _finish(session: Session, step: int, evaluations: tuple[str, ...]) -> Outcome:
     """Write the encoder of a finished training, or log how to resume a stopped one."""
     run, meter, finished = session.run, session.meter, step == session.steps
     if session.stopped and not finished:
@@ -169,4 +169,5 @@ def _finish(session: Session, step: int) -> Outcome:
             state.write_encoder(session.method, run)
     dist.barrier()
     signalled = session.stopped or session.signals.received
-    return Outcome(run, step, finished, signalled, meter.seconds, meter.images_per_s, session.monitor.latest)
+    latest = session.monitor.latest
+    return Outcome(run, step, finished, signalled, meter.seconds, meter.images_per_s, latest, evaluations)

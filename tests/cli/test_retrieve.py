@@ -54,7 +54,12 @@ def test_a_run_of_a_methods_file_is_given_the_file(
     numbers = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
     data = [f"--data={hard_images}", "--val-fraction=0.25"]
     assert main(["train", f"{method_file}:pairs", *data, *numbers, f"--out={run}"]) == 0
-    capsys.readouterr()
+    advice = capsys.readouterr().out.splitlines()[-1]
+    assert advice.split("   ") == [
+        f"evaluate: contrastkit knn {run}",
+        f"contrastkit probe {run}",
+        f"contrastkit retrieve {run} --method {method_file}:pairs",
+    ]
     assert main(["retrieve", str(run)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "say where that file is, --method path/to/sensors.py:pairs" in error

@@ -20,6 +20,7 @@ from contrastkit.evaluate import subject as module
 from contrastkit.evaluate.features import encode, raw_pixels
 from contrastkit.evaluate.linear import linear_probe
 from contrastkit.evaluate.neighbours import knn_accuracy
+from contrastkit.evaluate.subject import applicable
 from contrastkit.evaluate.summary import summarise
 from contrastkit.parts.build import build_encoder
 from contrastkit.run import Run
@@ -67,6 +68,29 @@ def test_from_objects_each_call_is_its_parts() -> None:
         "linear": 100 * summary.linear.accuracy.top1,
         "linear_std": 100 * statistics.stdev(summary.linear.seeds),
     }
+
+
+@pytest.mark.parametrize(
+    ("labels", "test", "split", "names"),
+    [
+        (True, True, False, ("knn", "probe")),
+        (True, True, True, ("knn", "probe", "retrieve")),
+        (False, True, True, ("retrieve",)),
+        (False, True, False, ("embed",)),
+        (True, False, False, ("embed",)),
+        (True, False, True, ("embed",)),
+        (False, False, True, ("embed",)),
+    ],
+)
+def test_the_evaluations_that_apply(labels: bool, test: bool, split: bool, names: tuple[str, ...]) -> None:
+    train, held_out = (
+        noise(9, 3, k) if labels else ArraySource("noise", noise(9, 3, k).images, torch.full((9,), -1)) for k in (0, 1)
+    )
+    colour = {"colour": "lab"} if split else {}
+    encoder = build_encoder("tiny", channels=3, size=12, **colour)
+    assert applicable(encoder, DataSet("noise", train, held_out if test else None, train)) == names
+    bare = ArraySource("noise", noise(9, 3, 0).images)
+    assert applicable(encoder, DataSet("noise", bare, noise(9, 3, 0), bare)) == (("retrieve",) if split else ("embed",))
 
 
 def test_any_module_can_be_evaluated() -> None:
