@@ -52,10 +52,15 @@ def probe(
         on_epoch: "moco" only: called after each epoch with encoder, epoch (from 1), number of epochs, and mean loss.
 
     Raises:
-        UserError: no labels, no test part, an argument of the other protocol, or under "moco" sounds, or raw pixels
-            alone.
+        UserError: no such protocol, a number below 1, no labels, no test part, an argument of the other protocol, or
+            under "moco" sounds, or raw pixels alone.
     """
-    epochs = epochs or EPOCHS[protocol]
+    if protocol not in EPOCHS:
+        raise UserError(f"--protocol must be {' or '.join(EPOCHS)}, not {protocol}")
+    for name, number in (("epochs", epochs), ("seeds", seeds)):
+        if number is not None and number < 1:
+            raise UserError(f"--{name} must be at least 1, not {number}")
+    epochs = EPOCHS[protocol] if epochs is None else epochs
     if protocol == "moco":
         if seeds is not None:
             raise UserError("--seeds applies to --protocol rates only: 'moco' trains one classifier, with --seed")

@@ -21,7 +21,7 @@ crops are resized bilinearly, and the brightness jitter is multiplicative instea
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +44,8 @@ TAU = 0.2  # temperature of the contrastive loss in the debate (imbue-ai/self_su
 @dataclass(frozen=True, kw_only=True)
 class BYOLRecipe(Recipe):
     """BYOL's hyper-parameters."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
     m: Annotated[
         float,
@@ -71,8 +73,6 @@ class BYOLRecipe(Recipe):
         self.require("in [0, 1]", "m")
 
     def build(self, context: BuildContext) -> "BYOL":
-        if len(self.views) != 2:
-            raise UserError(f"BYOL compares two views, not {len(self.views)}")
         if self.batch < 2 and "batch" in (self.projector_norm, self.predictor_norm):
             raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
         return BYOL(self, context)

@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,8 @@ from contrastkit.types import Batch, Step
 @dataclass(frozen=True, kw_only=True)
 class DINORecipe(Recipe):
     """DINO's hyper-parameters."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (2, None)
 
     out_dim: Annotated[int, "dimensions K of the output (Sec. 3.1; --out_dim)"] = 65536
     hidden: Annotated[int, "width of the head's hidden layers (Sec. 3.1)"] = 2048
@@ -72,8 +74,6 @@ class DINORecipe(Recipe):
         self.require(">= 0", "warmup_teacher_epochs", "freeze_epochs", "clip")
 
     def build(self, context: BuildContext) -> "DINO":
-        if len(self.views) < 2:
-            raise UserError(f"DINO needs two global views and any number of local ones, not {len(self.views)} in total")
         if self.head_bn and self.batch < 2:
             raise UserError(f"--batch must be at least 2 for batch norm in the head, not {self.batch}")
         return DINO(self, context)

@@ -16,7 +16,7 @@ bfloat16 where the device supports it (--precision float32 matches the papers).
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,8 @@ from contrastkit.types import Batch, Step
 class MoCoRecipe(Recipe):
     """MoCo's hyper-parameters, with the paper's letters."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
+
     K: Annotated[int, "keys in the queue (v1 Sec. 4.1)"] = 65536
     m: Annotated[float, "momentum of the key encoder (v1 Sec. 3.2)"] = 0.999
     tau: Annotated[float, "temperature: 0.07 in v1 (Sec. 3.1), 0.2 in v2 (Table 1)"]
@@ -56,8 +58,6 @@ class MoCoRecipe(Recipe):
 
     def build(self, context: BuildContext) -> "MoCo":
         world = context.world
-        if len(self.views) != 2:
-            raise UserError(f"MoCo contrasts two views, not {len(self.views)}")
         groups = max(self.bn_groups, world)  # each process normalises its own images: at least one group per process
         if self.batch % groups or groups % world:
             raise UserError(

@@ -328,7 +328,7 @@ def test_bad_input_is_one_line(
         ("rgb", ["moco-v3", "--batch=1"], "--batch must be at least 2"),
         ("rgb", ["byol", "--batch=1"], "batch norm needs at least two images: raise --batch"),
         ("rgb", ["simsiam", "--batch=1"], "--batch"),
-        ("rgb", ["byol", "--views=swav"], "BYOL compares two views, not 8"),
+        ("rgb", ["byol", "--views=swav"], "this method takes 2 views, not 8: choose other --views"),
         ("rgb", ["moco", "--batch=400"], "larger than"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

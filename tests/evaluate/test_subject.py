@@ -144,6 +144,17 @@ def test_what_cannot_be_evaluated() -> None:
         embed(subject)
     with pytest.raises(UserError, match="a run of cmc"):
         retrieve(subject)
+    wrong: Any
+    for wrong, says in (
+        ({"protocol": "rate"}, "--protocol must be rates or moco, not rate"),
+        ({"epochs": 0}, "--epochs must be at least 1, not 0"),
+        ({"seeds": 0}, "--seeds must be at least 1, not 0"),
+    ):
+        with pytest.raises(UserError, match=says):
+            probe(subject, **wrong)
+    wrong = "tset"
+    with pytest.raises(UserError, match="--split must be train, test or all, not tset"):
+        embed(dataclasses.replace(subject, encoders={"mean": MeanColour()}), split=wrong)
     only_pixels = dataclasses.replace(subject, encoders={"pixels": None})
     with pytest.raises(UserError, match="not raw pixels: use --protocol rates"):
         probe(only_pixels, protocol="moco")

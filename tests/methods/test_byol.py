@@ -329,7 +329,7 @@ def test_the_debates_seven_rows() -> None:
         ({"hidden": 0}, "--hidden must be at least 1"),
         ({"negatives": -1}, "--negatives must not be negative"),
         ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
-        ({"views": RECIPES["byol/tiny"].views[:1]}, "two views, not 1"),
+        ({"views": RECIPES["byol/tiny"].views[:1]}, "takes 2 views, not 1"),
         (
             {"encoder": "timm:resnet10t", "encoder_norm": "group"},
             "only tiny and untrained torchvision ResNets support group norm",

@@ -288,7 +288,7 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({}, {"channels": 4}, "made of RGB images, these have 4 channel"),
         ({"K": M + 1}, {}, "--K 41 draws are more than the 40 images"),
         ({"K": 1}, {"images": 1}, "at least two images"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, {}, "give one view, not 2"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, {}, "takes one view, not 2"),
         ({"colour": "labb"}, {}, "--colour must be one of lab, ycbcr, lab-full, not 'labb'"),
         ({"encoder": "timm:resnet10t"}, {}, "use --width 1"),
         ({"centre": True, "batch": 1}, {}, "--centre is a batch norm"),

@@ -212,6 +212,8 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match="--steps-to-predict must be at least 1"):
         recipe(steps_to_predict=0)
+    with pytest.raises(UserError, match="this method takes one view, not 2"):
+        recipe(views=(Window(size=T), Window(size=T)))
 
 
 def test_it_cannot_be_compiled_and_says_so(sounds: Path, tmp_path: Path) -> None:

@@ -340,7 +340,7 @@ def test_a_small_batch_and_a_memory_of_every_image_are_said() -> None:
         ({"memory": -1}, "--memory must not be negative, not -1"),
         ({"m": 1.5}, r"--m must lie in \[0, 1\], not 1.5"),
         ({"batch": 1}, "a batch of one image has no negatives: raise --batch to 2 or more"),
-        ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "SimCLR contrasts two views, not 1"),
+        ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "takes 2 views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

@@ -278,7 +278,7 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
         ({"hidden": -2}, "--hidden must be at least 1"),
         ({"bottleneck": 0}, "--bottleneck must be at least 1"),
         ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
-        ({"views": RECIPES["simsiam/tiny"].views[:1]}, "two views, not 1"),
+        ({"views": RECIPES["simsiam/tiny"].views[:1]}, "takes 2 views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:
