@@ -90,7 +90,7 @@ class EvaluationSubject:
             raise UserError("nothing to evaluate: give a run folder or --encoder NAME")
         if run is not None and encoder is not None:
             raise UserError("give a run folder or --encoder, not both")
-        place = dist.init(device)
+        place = dist.device(device)
         request: dict[str, Any] = {"data": data, "val_fraction": val_fraction, "seed": seed}
         request |= {"data_dir": data_dir, "download": download}
         if run is not None:

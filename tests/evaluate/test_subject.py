@@ -86,7 +86,7 @@ def test_the_evaluations_that_apply(labels: bool, test: bool, split: bool, names
     train, held_out = (
         noise(9, 3, k) if labels else ArraySource("noise", noise(9, 3, k).images, torch.full((9,), -1)) for k in (0, 1)
     )
-    colour = {"colour": "lab"} if split else {}
+    colour: dict[str, Any] = {"colour": "lab"} if split else {}
     encoder = build_encoder("tiny", channels=3, size=12, **colour)
     assert applicable(encoder, DataSet("noise", train, held_out if test else None, train)) == names
     bare = ArraySource("noise", noise(9, 3, 0).images)
