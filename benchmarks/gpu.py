@@ -186,9 +186,11 @@ def bench(device: str, dtype: str, preset: str, op: str | None, file: Path) -> i
 def train(device: str, out: Path, data_dir: Path | None, minutes: float, stop_after: int | None) -> int:
     """Train until the end, or until the minutes are over: then the training gets a SIGTERM and saves a checkpoint."""
     link_cli()
+    from contrastkit.run import Run
+
     folder = out / "moco-resnet18-cifar10"
     arguments = ["--resume", str(folder)]
-    if not (folder / "recipe.json").exists():
+    if not Run.exists(folder):
         if data_dir is None:
             return fail("no run to resume: give the directory of CIFAR-10 (make gpu-train DATA=DIR)")
         arguments = ["--data", "cifar10", "--data-dir", str(data_dir), "--encoder", "resnet18", "--out", str(folder)]

@@ -9,7 +9,6 @@ import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Device, OutputOptions, Seed, ValFraction, Workers, takes_options
 from contrastkit.cli.report import write_reports
-from contrastkit.names import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from contrastkit.ablation import AblationRow
@@ -49,21 +48,21 @@ def ablate(
     After an interruption the same command resumes.
     """
     from contrastkit.ablation import byol_norm
-    from contrastkit.training.plan import absolute, plan, replaced
+    from contrastkit.training.plan import plan, replaced
 
     numbers = {"encoder": encoder, "epochs": epochs, "lr": lr}
     numbers = {name: value for name, value in numbers.items() if value is not None}
     options = {
-        "data": absolute(dataset.data or DEFAULT_DATA), "data_dir": dataset.data_dir,
-        "download": dataset.download, "val_fraction": val_fraction, "device": device, "seed": seed,
-        "monitor_every": monitor_every, **({} if workers is None else {"workers": workers}),
+        **vars(dataset), "val_fraction": val_fraction, "device": device, "seed": seed,
+        "monitor_every": monitor_every, "workers": workers,
     }  # fmt: skip
+    options = {name: value for name, value in options.items() if value is not None}
     base = plan("byol", options, change=replaced(numbers), encoder=encoder, row=recipe)
     folder = out or Path("runs") / f"ablate-{what}-{Path(base.data.name).stem}"
     screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs per row; folder {folder}")
     rows: list[AblationRow] = []
     with screen.TrainingScreen() as reporter:
-        for row in byol_norm(base.name, base.recipe, base.options, base.data, out=folder, reporter=reporter):
+        for row in byol_norm(base, out=folder, reporter=reporter):
             rows.append(row)
             screen.say(f"{row.name}: kNN {row.knn:.1f} %, linear {row.linear:.1f} %")
     _show(rows, base.data.name, folder)

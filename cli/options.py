@@ -160,10 +160,3 @@ class OutputOptions:
 
     json: Annotated[Path | None, out_file("the results", ".json")] = None
     debug: Debug = False  # read by main, which handles errors
-
-
-def where(explicit: Path | None, recorded: str | None = None) -> Path | None:
-    """:func:`contrastkit.directories.data_directory`."""
-    from contrastkit.directories import data_directory
-
-    return data_directory(explicit, recorded)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from contrastkit import checkpoint, dist, precision
+from contrastkit import checkpoint, dist
 from contrastkit.data import DataSet
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject
@@ -17,7 +17,9 @@ from contrastkit.loading import load
 from contrastkit.methods import BuildContext, Recipe
 from contrastkit.methods.byol import BYOLRecipe
 from contrastkit.parts.encoder import Encoder
-from contrastkit.training import NullReporter, Options, Reporter, train
+from contrastkit.run import Run
+from contrastkit.training import NullReporter, Plan, Reporter
+from contrastkit.training.launch import launch
 
 REPORT = "ablation.json"
 
@@ -50,15 +52,7 @@ class AblationRow:
     seconds: float  # of training
 
 
-def byol_norm(
-    name: str,
-    recipe: Recipe,
-    options: Options,
-    data: DataSet,
-    *,
-    out: Path,
-    reporter: Reporter | None = None,
-) -> Iterator[AblationRow]:
+def byol_norm(base: Plan, *, out: Path, reporter: Reporter | None = None) -> Iterator[AblationRow]:
     """The batch-norm debate: BYOL's seven trainings (:data:`BYOL_NORM`) with equal budgets.
 
     Each row has its own run folder in ``out``; the measurements are in ``out/ablation.json``. Called again with the
@@ -66,19 +60,19 @@ def byol_norm(
     After a signal it saves and stops.
 
     Args:
-        name: ``byol/row``, for the record.
-        recipe: the recipe shared by all rows, including epochs and learning rate.
+        base: a plan of byol; all rows share its recipe, including epochs and learning rate. It is not launched.
+        out: folder of the rows' runs.
 
     Raises:
         UserError: no labels to evaluate with, or ``out`` holds a different ablation.
     """
+    name, recipe, options, data = base.name, base.recipe, base.options, base.data
     assert isinstance(recipe, BYOLRecipe)
-    reporter, device = reporter or NullReporter(), dist.init(options.device)
+    reporter = reporter or NullReporter()
     if dist.world_size() > 1:
         raise UserError("an ablation runs in one process: start it without torchrun")
-    options = replace(options, precision=precision.resolve(options.precision, device))
     size = recipe.image_size(data.pretrain.size)
-    subject = EvaluationSubject(data=data, encoders={}, size=size, workers=options.workers, device=device)
+    subject = EvaluationSubject(data=data, encoders={}, size=size, workers=options.workers, device=base.device)
     subject.labelled_parts()  # raises before anything is trained
     head: dict[str, Any] = {"name": name, "recipe": asdict(recipe), "data": data.pretrain.fingerprint()}
     head |= {"seed": options.seed, "precision": options.precision}
@@ -92,9 +86,8 @@ def byol_norm(
             encoder = _untrained(recipe, data, size, options.seed)
         else:
             run = out / row.replace(" ", "-")
-            outcome = train(
-                name, changed, options, out=run, resume=(run / "recipe.json").exists(), reporter=reporter, data=data
-            )
+            planned = Plan.of(name, changed, options, run, resume=Run.exists(run), data=data)
+            outcome = launch(planned, reporter=reporter)
             if not outcome.finished or outcome.signalled:
                 return
             encoder, rank, seconds = load(run), outcome.evaluation.get("rank"), outcome.seconds
@@ -123,8 +116,7 @@ def byol_norm_recipes(recipe: BYOLRecipe) -> dict[str, BYOLRecipe | None]:
 
 def _untrained(recipe: Recipe, data: DataSet, size: int, seed: int) -> Encoder:
     torch.manual_seed(seed)
-    context = BuildContext(channels=data.pretrain.channels, size=size, images=len(data.pretrain))
-    return recipe.build_encoder(context).eval()
+    return recipe.build_encoder(BuildContext.of(data.pretrain, size)).eval()
 
 
 def _measured(report: Path, head: dict[str, Any]) -> list[AblationRow]:

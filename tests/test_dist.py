@@ -95,8 +95,9 @@ def test_a_device_that_is_not_there_is_refused(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setenv("WORLD_SIZE", str(world))
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(UserError, match=says):
-        dist.init(device)
+    for place in (dist.device, dist.init):
+        with pytest.raises(UserError, match=says):
+            place(device)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,7 @@ def test_each_process_takes_the_gpu_of_its_place(
     monkeypatch.setattr(torch.distributed, "init_process_group", backends.append)
     monkeypatch.setenv("WORLD_SIZE", str(world))
     monkeypatch.setenv("LOCAL_RANK", "1")
+    assert dist.device(device) == torch.device("cuda", index)
+    assert chosen == [torch.device("cuda", index)] and not backends, "it joins no processes"
     assert dist.init(device) == torch.device("cuda", index)
-    assert chosen == [torch.device("cuda", index)]
     assert backends == (["nccl"] if world > 1 else [])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrastkit.causal.names import Estimand
-from contrastkit.cli.options import DataDir, where
+from contrastkit.cli.options import DataDir
 from contrastkit.cli.tables import column_names
 
 if TYPE_CHECKING:
@@ -40,10 +40,11 @@ class CovariateOptions:
     def read(self) -> "Study":
         """Read the study: the fields are the arguments of :func:`contrastkit.causal.study.read`."""
         from contrastkit.causal.study import read
+        from contrastkit.directories import data_directory
 
         values: dict[str, Any] = vars(self) | {
             "covariates": column_names(self.covariates),
-            "data_dir": where(self.data_dir),
+            "data_dir": data_directory(self.data_dir),
         }
         return read(values.pop("data"), **values)
 

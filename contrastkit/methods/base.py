@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Self, get_args, g
 import torch
 from torch import Tensor, nn
 
+from contrastkit import dist
 from contrastkit.augment import View, Window
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
@@ -83,6 +84,19 @@ class BuildContext:
     seed: int = 0
     encoder: nn.Module | None = None  # trained instead of an encoder built by name
 
+    @classmethod
+    def of(cls, source: Source, size: int, *, seed: int = 0, encoder: nn.Module | None = None) -> Self:
+        """The context of a training on ``source`` by the processes that have joined."""
+        return cls(
+            channels=source.channels,
+            size=size,
+            modalities=tuple((source.modalities or {}).values()),
+            images=len(source),
+            world=dist.world_size(),
+            seed=seed,
+            encoder=encoder,
+        )
+
 
 BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {  # NaN satisfies none
     ">= 1": (lambda x: x >= 1, "be at least 1"),
@@ -99,6 +113,7 @@ class Recipe(ABC):
     """The hyper-parameters of a training. Each field is an option of the method's command; its note is the help."""
 
     view_type: ClassVar[type[View] | type[Window]] = View
+    n_views: ClassVar[tuple[int, int | None]] = (1, None)  # the smallest and the largest number of views
     takes_module: ClassVar[bool] = True  # whether any module can serve as encoder
 
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
@@ -129,6 +144,7 @@ class Recipe(ABC):
 
     def __post_init__(self) -> None:
         self._require_choices()
+        self._require_views()
         self.require(">= 1", "epochs", "batch")
         self.require(">= 0", "lr", "first_lr", "final_lr", "weight_decay", "final_weight_decay")
         self.require(">= 0", "warmup_epochs", "clip_norm", "trust")
@@ -165,6 +181,17 @@ class Recipe(ABC):
                 raise UserError(
                     f"--{name.replace('_', '-')} must be one of {', '.join(map(str, choices))}, not {value!r}"
                 )
+
+    def _require_views(self) -> None:
+        """Check the number of views.
+
+        Raises:
+            UserError: the method does not take as many.
+        """
+        (least, most), n = self.n_views, len(self.views)
+        if n < least or (most is not None and n > most):
+            wanted = f"{'' if least == most else 'at least '}{'one view' if least == 1 else f'{least} views'}"
+            raise UserError(f"this method takes {wanted}, not {n}: choose other --views")
 
     @property
     def modality(self) -> Modality:

@@ -21,7 +21,7 @@ crops are resized bilinearly, and the brightness jitter is multiplicative instea
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,6 @@ from torch import Tensor
 
 from contrastkit import dist, losses, ops
 from contrastkit.augment import VIEWS
-from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.dictionary import Queue
@@ -44,6 +43,8 @@ TAU = 0.2  # temperature of the contrastive loss in the debate (imbue-ai/self_su
 @dataclass(frozen=True, kw_only=True)
 class BYOLRecipe(Recipe):
     """BYOL's hyper-parameters."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
     m: Annotated[
         float,
@@ -71,8 +72,6 @@ class BYOLRecipe(Recipe):
         self.require("in [0, 1]", "m")
 
     def build(self, context: BuildContext) -> "BYOL":
-        if len(self.views) != 2:
-            raise UserError(f"BYOL compares two views, not {len(self.views)}")
         if "batch" in (self.projector_norm, self.predictor_norm):
             self.require_two_images("batch norm")
         return BYOL(self, context)

@@ -45,6 +45,7 @@ from contrastkit.types import Batch, Step
 class CMCRecipe(Recipe):
     """CMC's hyper-parameters, with the names of InstDisc's, whose memory bank it shares."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (1, 1)
     takes_module: ClassVar[bool] = False
 
     colour: Annotated[
@@ -75,8 +76,6 @@ class CMCRecipe(Recipe):
         return super().encoder_options(context) | views | {"width": self.width}
 
     def build(self, context: BuildContext) -> "CMC":
-        if len(self.views) != 1:
-            raise UserError(f"CMC splits one augmented image into its views: give one view, not {len(self.views)}")
         if context.modalities and self.colour != "lab":
             raise UserError(
                 f"--colour {self.colour} splits RGB images, these data have several modalities: drop --colour"

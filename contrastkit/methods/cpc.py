@@ -46,6 +46,7 @@ from contrastkit.types import Batch, Step
 class CPCRecipe(Recipe):
     """CPC's hyper-parameters, named as in v2's pseudo-code (App. A.2)."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (1, 1)
     takes_module: ClassVar[bool] = False
 
     patch: Annotated[int, "side of a patch in pixels: 64 in v1 (Sec. 3.2), 80 in v2 (App. A.1)"]
@@ -83,8 +84,6 @@ class CPCRecipe(Recipe):
         return super().encoder_options(context) | own
 
     def build(self, context: BuildContext) -> "CPC":
-        if len(self.views) != 1:
-            raise UserError(f"CPC predicts patches within one view: give one view, not {len(self.views)}")
         farthest = self.steps_to_ignore + self.steps_to_predict
         if self.rows <= farthest:
             raise UserError(

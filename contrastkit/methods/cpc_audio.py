@@ -36,6 +36,7 @@ from contrastkit.types import Batch, Step
 class CPCAudioRecipe(Recipe):
     """The hyper-parameters of CPC on sound."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (1, 1)
     takes_module: ClassVar[bool] = False
     view_type: ClassVar[type[View] | type[Window]] = Window
 

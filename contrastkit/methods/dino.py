@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, rng
 from contrastkit.augment import VIEWS
-from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.build import check_patches
@@ -42,6 +41,8 @@ from contrastkit.types import Batch, Step
 @dataclass(frozen=True, kw_only=True)
 class DINORecipe(Recipe):
     """DINO's hyper-parameters."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (2, None)
 
     out_dim: Annotated[int, "dimensions K of the output (Sec. 3.1; --out_dim)"] = 65536
     hidden: Annotated[int, "width of the head's hidden layers (Sec. 3.1)"] = 2048
@@ -72,8 +73,6 @@ class DINORecipe(Recipe):
         self.require(">= 0", "warmup_teacher_epochs", "freeze_epochs", "clip")
 
     def build(self, context: BuildContext) -> "DINO":
-        if len(self.views) < 2:
-            raise UserError(f"DINO needs two global views and any number of local ones, not {len(self.views)} in total")
         if self.head_bn:
             self.require_two_images("--head-bn, batch norm in the head,")
         return DINO(self, context)

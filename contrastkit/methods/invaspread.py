@@ -16,7 +16,7 @@ of all processes instead of each GPU's share, and images are normalised with Ima
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import torch.nn.functional as F
 
@@ -33,6 +33,8 @@ from contrastkit.types import Batch, Step
 class InvaSpreadRecipe(Recipe):
     """InvaSpread's hyper-parameters, with the paper's letters."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
+
     tau: Annotated[float, "temperature (demo_seen.py: --batch-t)"] = 0.1
     dim: Annotated[int, "dimensions of an instance feature (demo_seen.py: --low-dim)"] = 128
 
@@ -44,8 +46,6 @@ class InvaSpreadRecipe(Recipe):
         self.require("> 0", "tau")
 
     def build(self, context: BuildContext) -> "InvaSpread":
-        if len(self.views) != 2:
-            raise UserError(f"InvaSpread compares two views, not {len(self.views)}")
         return InvaSpread(self, context)
 
 

@@ -16,7 +16,7 @@ bfloat16 where the device supports it (--precision float32 matches the papers).
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,8 @@ from contrastkit.types import Batch, Step
 @dataclass(frozen=True, kw_only=True)
 class MoCoRecipe(Recipe):
     """MoCo's hyper-parameters, with the paper's letters."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
     K: Annotated[int, "keys in the queue (v1 Sec. 4.1)"] = 65536
     m: Annotated[float, "momentum of the key encoder (v1 Sec. 3.2)"] = 0.999
@@ -60,8 +62,6 @@ class MoCoRecipe(Recipe):
 
     def build(self, context: BuildContext) -> "MoCo":
         world = context.world
-        if len(self.views) != 2:
-            raise UserError(f"MoCo contrasts two views, not {len(self.views)}")
         groups = self.groups(world)
         if self.batch % groups or groups % world:
             raise UserError(

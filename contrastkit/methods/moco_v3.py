@@ -19,7 +19,7 @@ ResNet.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,8 @@ SMALLEST = 256  # the smallest batch with published results: solo-learn's on CIF
 class MoCoV3Recipe(Recipe):
     """MoCo v3's hyper-parameters, with the paper's letters."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
+
     tau: Annotated[float, "temperature: 1 for ResNets, 0.2 for ViTs (CONFIG.md)"]
     m: Annotated[float, "initial momentum of the key encoder (--moco-m)"] = 0.99
     m_cos: Annotated[bool, "raise m to 1 along a cosine, at every step (--moco-m-cos)"] = True
@@ -62,8 +64,6 @@ class MoCoV3Recipe(Recipe):
         self.require("in [0, 1]", "m")
 
     def build(self, context: BuildContext) -> "MoCoV3":
-        if len(self.views) != 2:
-            raise UserError(f"MoCo v3 contrasts two views, not {len(self.views)}")
         if self.batch < 2:
             raise UserError(f"--batch must be at least 2, not {self.batch}: the negatives are the batch's other images")
         return MoCoV3(self, context)

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 
+from contrastkit.cli import stable
 from contrastkit.cli.main import main
-from contrastkit.cli.stable import stable_app
 from contrastkit.data import open_data
 from contrastkit.stable import predict, simulate
 from contrastkit.stable.coloured import colour_images
@@ -261,4 +261,4 @@ def test_every_option_has_a_row() -> None:
     """Except options with their own tests: files, named sets, tracebacks."""
     elsewhere = {"json", "out", "data_dir", "download", "debug"}
     tested = {(command, name or "model") for command, _, option in ROWS for name in option}
-    assert {row for row in options_of(stable_app) if row[1] not in elsewhere} == tested
+    assert {row for row in options_of(stable.app) if row[1] not in elsewhere} == tested

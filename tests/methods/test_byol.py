@@ -18,7 +18,8 @@ from contrastkit.methods.byol import BYOL, TAU, BYOLRecipe
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import WSConv2d
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch
 from tests.methods.small import assert_same_gradients, batch, move_target, random_pair
 
@@ -220,7 +221,7 @@ def test_a_run_without_batch_norm_can_be_loaded(images: Path, tmp_path: Path) ->
     """What norms the encoder has is part of the record that loading reads."""
     row = recipe(encoder_norm="group", epochs=1, batch=32, views=tuple(replace(v, size=12) for v in recipe().views))
     options = Options(data=str(images), val_fraction=0.5, device="cpu", monitor_every=0)
-    assert train("byol/tiny", row, options, out=tmp_path / "run").finished
+    assert launch(Plan.of("byol/tiny", row, options, tmp_path / "run")).finished
     encoder = load(tmp_path / "run")
     assert any(isinstance(m, nn.GroupNorm) for m in encoder.modules())
     assert encoder(torch.rand(2, 3, 12, 12)).isfinite().all()
@@ -283,7 +284,7 @@ def test_with_negatives_the_loss_is_mocos_between_prediction_and_target() -> Non
         ({"hidden": 0}, "--hidden must be at least 1"),
         ({"negatives": -1}, "--negatives must not be negative"),
         ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
-        ({"views": RECIPES["byol/tiny"].views[:1]}, "two views, not 1"),
+        ({"views": RECIPES["byol/tiny"].views[:1]}, "takes 2 views, not 1"),
         (
             {"encoder": "timm:resnet10t", "encoder_norm": "group"},
             "only tiny and untrained torchvision ResNets support group norm",

@@ -22,7 +22,8 @@ from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cmc import CMC, CMCRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.encoder import SplitEncoder
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch
 from tests.methods import small
 from tests.methods.small import gradients, step, step_memory
@@ -254,7 +255,7 @@ def test_the_rate_is_the_published_one() -> None:
 @pytest.mark.parametrize("colour", ["ycbcr", "lab-full"])
 def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Path) -> None:
     small = recipe(colour=colour, batch=64, epochs=1, loss="softmax", K=64)
-    out = train("cmc/tiny", small, Options(data=str(images), device="cpu", monitor_every=0), out=tmp_path / "run")
+    out = launch(Plan.of("cmc/tiny", small, Options(data=str(images), device="cpu", monitor_every=0), tmp_path / "run"))
     assert out.finished
     encoder = contrastkit.load(tmp_path / "run")
     assert isinstance(encoder, SplitEncoder)
@@ -272,7 +273,7 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({}, {"channels": 4}, "made of RGB images, these have 4 channel"),
         ({"K": M + 1}, {}, "--K 41 draws are more than the 40 images"),
         ({"K": 1}, {"images": 1}, "at least two images"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, {}, "give one view, not 2"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, {}, "takes one view, not 2"),
         ({"colour": "labb"}, {}, "--colour must be one of lab, ycbcr, lab-full, not 'labb'"),
         ({"encoder": "timm:resnet10t"}, {}, "use --width 1"),
         ({"centre": True, "batch": 1}, {}, "--centre, a batch norm, needs at least two images: raise --batch 1"),

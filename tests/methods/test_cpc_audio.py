@@ -16,7 +16,8 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cpc_audio import CPCAudio, CPCAudioRecipe
 from contrastkit.parts.encoder import WaveEncoder
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch
 
 N, T, K, TAU = 3, 800, 2, 0.5  # sounds, samples (10 frames of 80), steps ahead
@@ -211,11 +212,15 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match="--steps-to-predict must be at least 1"):
         recipe(steps_to_predict=0)
+    with pytest.raises(UserError, match="this method takes one view, not 2"):
+        recipe(views=(Window(size=T), Window(size=T)))
 
 
 def test_it_cannot_be_compiled_and_says_so(sounds: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cpc-audio/tiny has nothing to compile: drop --compile"):
-        train(
-            "cpc-audio/tiny", RECIPES["cpc-audio/tiny"], Options(data=str(sounds), compile=True), out=tmp_path / "run"
+        launch(
+            Plan.of(
+                "cpc-audio/tiny", RECIPES["cpc-audio/tiny"], Options(data=str(sounds), compile=True), tmp_path / "run"
+            )
         )
     assert not (tmp_path / "run").exists()

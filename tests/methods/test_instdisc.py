@@ -293,7 +293,7 @@ def test_the_rate_is_the_official_codes() -> None:
         ({"loss": "softmax", "K": 4096}, 3000, "--K 4096 draws are more than the 3000 images"),
         ({"K": 1}, 1, "at least two images"),
         ({"loss": "full"}, 1, "at least two images"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, M, "one view of an image, not 2"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, M, "takes one view, not 2"),
         ({"centre": True, "batch": 1}, M, "--centre, a batch norm, needs at least two images: raise --batch 1"),
         ({"K": 0}, M, "--K must be at least 1"),
         ({"dim": 0}, M, "--dim must be at least 1"),

@@ -184,7 +184,7 @@ def test_the_rate_is_the_official_codes(epoch: int, lr: float) -> None:
         ({"batch": 1}, "--batch must be at least 2, not 1: the negatives are the batch's other images"),
         ({"dim": 0}, "--dim must be at least 1"),
         ({"tau": 0.0}, "--tau must be above 0"),
-        ({"views": RECIPES["invaspread/tiny"].views[:1]}, "two views, not 1"),
+        ({"views": RECIPES["invaspread/tiny"].views[:1]}, "takes 2 views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

@@ -247,7 +247,7 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
         ({"bn_groups": 2}, 3, "3 batch-norm groups must divide --batch 8"),
         ({"bn_groups": 8}, 1, "each of the 8 batch-norm groups would hold one image: raise --batch 8 or lower"),
         ({"batch": 1}, 1, "each of the 1 batch-norm groups would hold one image"),
-        ({"views": RECIPES["moco-v2/tiny"].views[:1]}, 1, "two views"),
+        ({"views": RECIPES["moco-v2/tiny"].views[:1]}, 1, "takes 2 views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], world: int, says: str) -> None:

@@ -218,7 +218,7 @@ def test_the_encoder_of_a_run_is_built_again_from_its_options() -> None:
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
-        ({"views": RECIPES["moco-v3/tiny"].views[:1]}, "two views, not 1"),
+        ({"views": RECIPES["moco-v3/tiny"].views[:1]}, "takes 2 views, not 1"),
         ({"batch": 1}, "--batch must be at least 2, not 1: the negatives are the batch's other images"),
         ({"tau": 0.0}, "--tau must be above 0"),
         ({"m": 1.1}, r"--m must lie in \[0, 1\]"),

@@ -17,7 +17,8 @@ from contrastkit.methods.simclr import SimCLR, SimCLRRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.norm import _SyncBatchNorm
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch
 from tests.methods.small import batch, move_target
 
@@ -158,7 +159,7 @@ def test_what_remains_of_v2_is_the_projectors_first_layer(images: Path, tmp_path
     """ft_proj_selector = 1: behind the trunk the head's first linear layer, batch norm and ReLU; load gives them."""
     row = recipe("simclr-v2/tiny", batch=64, epochs=1)
     row = replace(row, views=tuple(replace(view, size=12) for view in row.views))
-    train("simclr-v2/tiny", row, Options(data=str(images), device="cpu", monitor_every=0), out=tmp_path / "run")
+    launch(Plan.of("simclr-v2/tiny", row, Options(data=str(images), device="cpu", monitor_every=0), tmp_path / "run"))
     encoder = contrastkit.load(tmp_path / "run")
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["method"]
     plain = build_encoder("tiny", channels=3, size=16).eval()
@@ -333,7 +334,7 @@ def test_a_small_batch_and_a_memory_of_every_image_are_said() -> None:
         ({"memory": -1}, "--memory must not be negative, not -1"),
         ({"m": 1.5}, r"--m must lie in \[0, 1\], not 1.5"),
         ({"batch": 1}, "a batch of one image has no negatives: raise --batch to 2 or more"),
-        ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "SimCLR contrasts two views, not 1"),
+        ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "takes 2 views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

@@ -15,7 +15,8 @@ from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.simsiam import SimSiam, SimSiamRecipe
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer, learning_rate
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch
 from tests.methods.small import assert_same_gradients, batch, random_pair
 
@@ -236,7 +237,7 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
         hidden=64, bottleneck=32, views=views,
     )  # fmt: skip
     options = Options(data=str(images), device="cpu", seed=5, precision="float32", monitor_every=3)
-    outcome = train("simsiam/tiny", row, options, out=tmp_path / "run")
+    outcome = launch(Plan.of("simsiam/tiny", row, options, tmp_path / "run"))
     collapsed = "collapse: the outputs hardly differ" in (tmp_path / "run" / "log.txt").read_text()
     if stop_gradient:
         assert not collapsed and outcome.evaluation["std"] > 3 * STD and outcome.evaluation["loss"] > -0.9
@@ -255,7 +256,7 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
         ({"hidden": -2}, "--hidden must be at least 1"),
         ({"bottleneck": 0}, "--bottleneck must be at least 1"),
         ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
-        ({"views": RECIPES["simsiam/tiny"].views[:1]}, "two views, not 1"),
+        ({"views": RECIPES["simsiam/tiny"].views[:1]}, "takes 2 views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

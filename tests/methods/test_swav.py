@@ -403,7 +403,7 @@ def test_multi_crop_rows() -> None:
         ({"freeze_epochs": -1.0}, "--freeze-epochs must not be negative"),
         ({"K": 65}, "65 prototypes are more than the 64 images: lower --K"),
         ({"assign": 6}, "--assign 6: there are only 5 views"),
-        ({"views": (16,)}, "two views or more, not 1"),
+        ({"views": (16,)}, "takes at least 2 views, not 1"),
         ({"queue_length": 15}, r"--queue-length 15 must be a multiple of the number of processes \(2\)"),
     ],
 )

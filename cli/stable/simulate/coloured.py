@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import DataOptions, OutputOptions, Seed, ValFraction, out_file, takes_options, where
+from contrastkit.cli.options import DataOptions, OutputOptions, Seed, ValFraction, out_file, takes_options
 from contrastkit.cli.report import write_reports
 from contrastkit.cli.stable.options import numbers
-from contrastkit.names import DEFAULT_DATA
 
 
 @takes_options
@@ -33,13 +32,7 @@ def coloured(
     from contrastkit.data import open_data
     from contrastkit.stable.coloured import colour_images
 
-    source = open_data(
-        grey.data or DEFAULT_DATA,
-        data_dir=where(grey.data_dir),
-        download=grey.download,
-        val_fraction=val_fraction,
-        seed=seed,
-    )
+    source = open_data(**vars(grey), val_fraction=val_fraction, seed=seed)
     images = colour_images(source, environments=numbers("--environments", environments), flip=flip, seed=seed)
     images.save(out)
     screen.say(
