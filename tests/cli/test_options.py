@@ -113,7 +113,7 @@ CALLS: dict[tuple[str, ...], dict[str, Any]] = {  # the arguments of `beside`
 }
 CASES = [
     Case("knn", ["--k=3"], {"k": 3}),
-    Case("knn", ["--T=5"], {"T": 5.0}),
+    Case("knn", ["--T=0.001"], {"T": 0.001}),
     Case("knn", ["--baselines"], {}, {"baselines": True}),
     Case("knn", ["--size=12"], {}, {"size": 12}),
     Case("knn", ["--val-fraction=0.5"], {}, {"val_fraction": 0.5}),
