@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from contrastkit.cli.tables import precise
+from contrastkit.cli.tables import precise, short
 
 if TYPE_CHECKING:
     from contrastkit.causal.diagnostics import Balance
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def estimate_line(estimator: "Estimator") -> str:
     """The effect, its standard error and its interval."""
-    low, high = map(precise, estimator.interval())
+    low, high = map(short, estimator.interval())
     return f"{precise(estimator.effect_)}, SE {precise(estimator.se_)}, 95 % interval {low} to {high}"
 
 
