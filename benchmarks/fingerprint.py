@@ -4,9 +4,9 @@
     python -m benchmarks.fingerprint after.json --against before.json      prints differences; exit code 1 if any
 
 Recorded are the first 20 losses of every method's ``tiny`` recipe and a checksum of the resulting state, the accuracy
-of an encoder, and the estimates of ``causal`` and ``stable`` on fixed seeds. This file depends on nothing but the
-command line and torch, so a copy of it also runs in an older checkout. It restarts itself with one thread for OpenMP
-and OpenBLAS: the number of threads changes the order of sums, and with it their last bits.
+of an encoder, and the estimates of ``causal`` and ``stable`` on fixed seeds. Of contrastkit this file uses the command
+line alone, so a copy of it also runs in an older checkout. It restarts itself with one thread for OpenMP and OpenBLAS:
+the number of threads changes the order of sums, and with it their last bits.
 """
 
 # ruff: noqa: E402 (numpy and torch are imported after the restart)
@@ -18,6 +18,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -30,11 +31,14 @@ if __name__ == "__main__" and not ONE_THREAD.items() <= os.environ.items():
 
 import numpy as np
 import torch
+from scipy.io import wavfile
 from sklearn.datasets import load_digits
 
+from contrastkit.cli import screen
 from contrastkit.cli.main import main as contrastkit
 
 BATCHES = 20
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")  # digits of a name, as in S1, are none
 METHODS = (
     "instdisc", "invaspread", "cpc-v1", "cpc-v2", "cmc", "moco-v1", "moco-v2", "simclr-v1", "simclr-v2", "swav", "byol",
     "simsiam", "moco-v3", "dino", "cpc-audio",
@@ -93,21 +97,18 @@ def training() -> dict[str, Any]:
     digits = load_digits()
     gray = (digits.images / 16 * 255).astype(np.uint8)
     colour = np.stack([gray, 255 - gray, np.roll(gray, 2, axis=2)], axis=1).repeat(4, 2).repeat(4, 3)
+    n = BATCHES * batch("moco-v2")
+    test = slice(n, n + 200)
+    np.savez(
+        "digits.npz", images=colour[:n], labels=digits.target[:n], test_images=colour[test],
+        test_labels=digits.target[test],
+    )  # fmt: skip
+    sounds(Path("tones"), BATCHES * batch("cpc-audio"))
     numbers: dict[str, Any] = {}
     for method in METHODS:
-        data = sounds() if method == "cpc-audio" else f"{method}.npz"
-        batch = 16 if method == "cpc-audio" else 32
-        if method != "cpc-audio":
-            n = BATCHES * batch
-            test = slice(n, n + 200)
-            np.savez(
-                data, images=colour[:n], labels=digits.target[:n], test_images=colour[test],
-                test_labels=digits.target[test],
-            )  # fmt: skip
-        options = ["--data", data, "--encoder", "tiny", "--recipe", "tiny", "--batch", str(batch), "--out", method]
-        if method in ("instdisc", "cmc"):
-            options += ["--K", "128"]
-        losses = recorded_losses(["train", method, *options, "--epochs", "2", "--stop-after", "1", "--device", "cpu"])
+        data = Path("tones" if method == "cpc-audio" else "digits.npz")
+        options = ["--out", method, "--epochs", "2", "--stop-after", "1", "--device", "cpu"]
+        losses = recorded_losses([*tiny(method, data), *options])[:BATCHES]
         state = torch.load(f"{method}/checkpoints/last.pt", weights_only=True)
         rows = [json.loads(line) for line in Path(f"{method}/metrics.jsonl").read_text().splitlines()]
         timed = ("images_per_s", "waiting", "memory_mib", "seconds")
@@ -126,17 +127,24 @@ def training() -> dict[str, Any]:
     return numbers
 
 
-def sounds() -> str:
-    """A folder of noisy tones."""
-    from scipy.io import wavfile
+def batch(method: str) -> int:
+    return 16 if method == "cpc-audio" else 32
 
+
+def tiny(method: str, data: Path) -> list[str]:
+    """The command that trains a method's tiny recipe; instdisc and cmc need ``data`` of 128 images or more."""
+    command = ["train", method, "--data", str(data), "--encoder", "tiny", "--recipe", "tiny"]
+    return [*command, "--batch", str(batch(method)), *(["--K", "128"] if method in ("instdisc", "cmc") else [])]
+
+
+def sounds(folder: Path, count: int) -> None:
+    """Write noisy tones of four pitches, in a folder for each."""
     rng = np.random.default_rng(0)
-    for i in range(BATCHES * 16):
-        folder = Path("tones") / str(i % 4)
-        folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        pitch = folder / str(i % 4)
+        pitch.mkdir(parents=True, exist_ok=True)
         wave = np.sin(np.arange(4800) * 0.05 * (1 + i % 4)) + rng.normal(0, 0.3, 4800)
-        wavfile.write(folder / f"{i}.wav", 8000, (wave * 8000).astype(np.int16))
-    return "tones"
+        wavfile.write(pitch / f"{i}.wav", 8000, (wave * 8000).astype(np.int16))
 
 
 def recorded_losses(args: list[str]) -> list[float]:
@@ -153,22 +161,16 @@ def recorded_losses(args: list[str]) -> list[float]:
         run(args)
     finally:
         torch.Tensor.backward = backward  # type: ignore[method-assign]
-    return losses[:BATCHES]
+    return losses
 
 
 def tables(app: str, commands: tuple[str, ...]) -> dict[str, Any]:
     """Every number that each command prints, in order, and a hash of each file it writes. Words may change."""
-    import shlex
-
     results: dict[str, Any] = {}
     for command in commands:
-        printed = run([app, *shlex.split(command)])
-        numbers = re.findall(r"-?\d[\d,]*\.\d+", printed)
-        results[f"{app} {command}"] = numbers
+        results[f"{app} {command}"] = NUMBER.findall(run([app, *shlex.split(command)]))
         for file in re.findall(r"--out (\S+)", command):
-            paths = sorted(Path(file).rglob("*.csv")) if Path(file).is_dir() else [Path(file)]
-            for path in paths:
-                results[f"{app} {path}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            results[f"{app} {file}"] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     return results
 
 
@@ -178,8 +180,6 @@ def run(args: list[str]) -> str:
     Raises:
         SystemExit: it failed. Exit code 1 is no failure: ``causal balance`` returns it for unbalanced arms.
     """
-    from contrastkit.cli import screen
-
     printed = io.StringIO()
     screen.console.file = printed
     code = contrastkit(args)

@@ -144,24 +144,18 @@ def steps(device: str, out: Path, methods: list[str]) -> int:
     import numpy as np
 
     link_cli()
-    from scipy.io import wavfile
-
-    from benchmarks.fingerprint import METHODS, recorded_losses
+    from benchmarks.fingerprint import METHODS, recorded_losses, sounds, tiny
 
     folder = out / "steps"
-    (folder / "tones").mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
-    np.savez(folder / "noise.npz", images=images, labels=np.arange(64) % 4)
-    for i in range(16):
-        wave = np.sin(np.arange(4800) * 0.05 * (1 + i % 4)) + rng.normal(0, 0.3, 4800)
-        wavfile.write(folder / "tones" / f"{i}.wav", 8000, (wave * 8000).astype(np.int16))
+    folder.mkdir(parents=True, exist_ok=True)
+    images = np.random.default_rng(0).integers(0, 256, (128, 32, 32, 3), dtype=np.uint8)
+    np.savez(folder / "noise.npz", images=images, labels=np.arange(128) % 4)
+    sounds(folder / "tones", 16)
     results: dict[str, dict[str, Any]] = {}
     for method in methods or METHODS:
-        data, batch = ("tones", "16") if method == "cpc-audio" else ("noise.npz", "64")
-        arguments = ["train", method, "--data", str(folder / data), "--encoder", "tiny", "--recipe", "tiny"]
-        arguments += ["--batch", batch, "--epochs", "1", "--precision", "float32", "--workers", "0"]
-        arguments += ["--monitor-every", "0", *(["--K", "32"] if method in ("instdisc", "cmc") else [])]
+        data = folder / ("tones" if method == "cpc-audio" else "noise.npz")
+        arguments = [*tiny(method, data), "--epochs", "1", "--precision", "float32", "--workers", "0"]
+        arguments += ["--monitor-every", "0"]
         result = results[method] = {}
         try:
             for place in dict.fromkeys((device, "cpu")):
@@ -192,9 +186,11 @@ def bench(device: str, dtype: str, preset: str, op: str | None, file: Path) -> i
 def train(device: str, out: Path, data_dir: Path | None, minutes: float, stop_after: int | None) -> int:
     """Train until the end, or until the minutes are over: then the training gets a SIGTERM and saves a checkpoint."""
     link_cli()
+    from contrastkit.run import Run
+
     folder = out / "moco-resnet18-cifar10"
     arguments = ["--resume", str(folder)]
-    if not (folder / "recipe.json").exists():
+    if not Run.exists(folder):
         if data_dir is None:
             return fail("no run to resume: give the directory of CIFAR-10 (make gpu-train DATA=DIR)")
         arguments = ["--data", "cifar10", "--data-dir", str(data_dir), "--encoder", "resnet18", "--out", str(folder)]

@@ -32,7 +32,9 @@ from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
 from contrastkit.loading import load
 from contrastkit.methods import RECIPES, BuildContext, Recipe
 from contrastkit.parts.encoder import Encoder
-from contrastkit.training import Options, train
+from contrastkit.run import Run
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Modality
 
 # The method whose untrained tiny encoder it is: MoCo's, and those of the three methods that use another one.
@@ -62,7 +64,7 @@ def supervised(source: Source, recipe: Recipe, seed: int, size: int) -> Encoder:
     """The recipe's encoder trained by SGD with labels, for the recipe's epochs and on its first view."""
     assert source.labels is not None
     torch.manual_seed(seed)
-    encoder = recipe.build_encoder(BuildContext(channels=source.channels, size=size, images=len(source)))
+    encoder = recipe.build_encoder(BuildContext.of(source, size))
     classifier = LinearClassifier(encoder, int(source.labels.max()) + 1).to(memory_format=torch.channels_last)
     groups = [optim.ParamGroup(params=list(classifier.parameters()))]
     train_classifier(
@@ -86,14 +88,14 @@ def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -
         return row | evaluated(data, None, size)
     if name in UNTRAINED:
         torch.manual_seed(seed)
-        encoder = recipe.build_encoder(BuildContext(channels=source.channels, size=size, images=len(source)))
+        encoder = recipe.build_encoder(BuildContext.of(source, size))
         return row | evaluated(data, encoder.eval(), size)
     out, began = runs / f"{name}-{seed}", time.process_time()
-    resume = (out / "recipe.json").exists()
+    resume = Run.exists(out)
     if name == "supervised":
         encoder = supervised(data.pretrain, recipe, seed, size)
     else:
-        outcome = train(f"{name}/tiny", recipe, options, out=out, resume=resume, data=data)
+        outcome = launch(Plan.of(f"{name}/tiny", recipe, options, out, resume=resume, data=data))
         if not outcome.finished or outcome.signalled:
             raise SystemExit(f"{name}: stopped; repeat the command to resume")
         encoder = load(out)

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-import torch.nn.functional as F
 
-from contrastkit import ops
+from contrastkit import bench, ops
 from contrastkit.bench.case import unit
 from contrastkit.bench.measure import Way, seconds
 from contrastkit.checkpoint import write_text, write_with
@@ -33,24 +32,20 @@ def gradient(loss: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> W
 
 def infonce(device: str, N: int, K: int) -> dict[str, Way]:
     q, p, keys = (unit(n, C, device=device) for n in (N, N, K))
-
-    def official(q: torch.Tensor) -> torch.Tensor:
-        logits = torch.cat([(q * p).sum(1, keepdim=True), q @ keys.clone().T], dim=1) / 0.2
-        return F.cross_entropy(logits, torch.zeros(N, dtype=torch.int64, device=device))
-
+    queue, labels = keys.T.contiguous(), torch.zeros(N, dtype=torch.int64, device=device)
     ways = {"contrastkit": gradient(lambda q: ops.infonce(q, p, keys, tau=0.2)[0].mean(), q)}
-    return ways | ({"official": gradient(official, q)} if N * K <= GIB else {})
+    if N * K <= GIB:
+        ways["official"] = gradient(lambda q: bench.infonce.eager(q, p, queue, labels, 0.2), q)
+    return ways
 
 
 def ntxent(device: str, N: int) -> dict[str, Way]:
     z = unit(N, C, device=device)
-
-    def official(z: torch.Tensor) -> torch.Tensor:
-        s = (z @ z.T / 0.1).masked_fill(torch.eye(N, dtype=torch.bool, device=device), -torch.inf)
-        return F.cross_entropy(s, (torch.arange(N, device=device) + N // 2) % N)
-
     ways = {"contrastkit": gradient(lambda z: ops.ntxent(z, tau=0.1)[0].mean(), z)}
-    return ways | ({"official": gradient(official, z)} if N * N <= GIB else {})
+    if N * N // 2 <= GIB:
+        own = torch.eye(N // 2, device=device)
+        ways["official"] = gradient(lambda z: bench.ntxent.eager(z, own, 0.1), z)
+    return ways
 
 
 def bank(device: str, N: int, draws: int) -> dict[str, Way]:
@@ -61,28 +56,15 @@ def bank(device: str, N: int, draws: int) -> dict[str, Way]:
         torch.randint(0, M, (N, draws), device=device),
     )
     Z = torch.tensor(float(M), device=device)
-
-    def official(q: torch.Tensor) -> torch.Tensor:
-        P = torch.bmm(rows[index.view(-1)].view(N, draws, C), q[..., None]).squeeze(2).div(0.07).exp() / Z
-        noise = draws / M
-        return -((P[:, 0] / (P[:, 0] + noise)).log().sum() + (noise / (P[:, 1:] + noise)).log().sum()) / N
-
     ways = {"contrastkit": gradient(lambda q: ops.bank_loss(q, rows, index, tau=0.07, Z=Z)[0].mean(), q)}
-    return ways | ({"official": gradient(official, q)} if N * draws * C <= GIB else {})
+    if N * draws * C <= GIB:
+        ways["official"] = gradient(lambda q: bench.bank.eager(q, rows, index, Z, 0.07), q)
+    return ways
 
 
 def sinkhorn(device: str, N: int) -> dict[str, Way]:
     scores = torch.rand(N, 512, device=device) * 2 - 1
-
-    def official() -> torch.Tensor:
-        Q = torch.exp(scores / 0.05).t()
-        Q = Q / Q.sum()
-        for _ in range(3):
-            Q /= Q.sum(dim=1, keepdim=True) * Q.shape[0]
-            Q /= Q.sum(dim=0, keepdim=True) * Q.shape[1]
-        return (Q * Q.shape[1]).t()
-
-    return {"contrastkit": lambda: ops.sinkhorn(scores), "official": official}
+    return {"contrastkit": lambda: ops.sinkhorn(scores), "official": lambda: bench.sinkhorn.eager(scores, 0.05)}
 
 
 PANELS: dict[str, tuple[Callable[[str, int], dict[str, Way]], int]] = {

@@ -19,7 +19,7 @@ from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from contrastkit.bench import CEILINGS
 from contrastkit.cards import CARDS
 from contrastkit.checkpoint import write_text
-from contrastkit.methods import overview
+from contrastkit.methods.rows import rows_of
 from contrastkit.stable.reweight import METHODS as REWEIGHTINGS
 
 ROOT = Path(__file__).parent.parent
@@ -38,13 +38,20 @@ def markdown(head: tuple[str, ...], rows: list[list[str]]) -> str:
 
 def methods() -> str:
     """The table that `contrastkit methods` prints."""
-    table = overview()
-    rows = []
-    for row in table:
-        link = f"[{row['paper']}](https://arxiv.org/abs/{CARDS[row['method']].arxiv})"
-        cells = row | {"method": f"`{row['method']}`", "also": row["also"] and f"`{row['also']}`", "paper": link}
-        rows.append(list(cells.values()))
-    return markdown(tuple(table[0]), rows)
+    rows = [
+        [
+            f"`{card.name}`",
+            f"`{', '.join(card.aliases)}`" if card.aliases else "",
+            f"[{card.paper}](https://arxiv.org/abs/{card.arxiv})",
+            card.query,
+            card.dictionary,
+            card.target,
+            "yes" if card.negatives else "no",
+            ", ".join(rows_of(card.name)),
+        ]
+        for card in CARDS.values()
+    ]
+    return markdown(("method", "also", "paper", "query", "dictionary", "target", "negatives", "recipes"), rows)
 
 
 def learning() -> str:

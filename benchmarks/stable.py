@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks import RESULTS
 from contrastkit.checkpoint import write_text
+from contrastkit.stable.environments import selection_environments
 from contrastkit.stable.predict import evaluate, fit
 from contrastkit.stable.reweight import METHODS
 from contrastkit.stable.simulate import BETA, ENVIRONMENTS, Mode, selection_bias
@@ -53,13 +54,10 @@ def measure(mode: Mode, r: float, axes: str, methods: tuple[str, ...]) -> Iterat
     coefficients from the truth in the original axes, and the effective sample size."""
     for seed in SEEDS:
         train = selection_bias(ROWS, r=r, mode=mode, seed=seed)
-        # a stream for each environment: with the same seed they would share rows
-        tests = [
-            selection_bias(ROWS, r=rate, mode=mode, seed=(seed, position))
-            for position, rate in enumerate(ENVIRONMENTS, 1)
-        ]
+        tests = selection_environments(ENVIRONMENTS, ROWS, mode=mode, seed=seed).samples.values()
         X, Y = np.concatenate([test.X for test in tests]), np.concatenate([test.Y for test in tests])
         Q = AXES[axes](train.X, seed)
+        true = np.concatenate([np.resize(BETA, train.stable), np.zeros(train.stable)])
         for method in methods:
             columns = slice(train.stable if method == "oracle" else None)
             Z = (train.X @ Q)[:, columns]
@@ -67,7 +65,6 @@ def measure(mode: Mode, r: float, axes: str, methods: tuple[str, ...]) -> Iterat
             w = METHODS[method](Z, **how).weights if method in METHODS else np.ones(ROWS)
             model = fit(Z, train.Y, w, kind="ridge", alpha=0, intercept=False)
             evaluation = evaluate(model, (X @ Q)[:, columns], Y, np.repeat(ENVIRONMENTS, ROWS))
-            true = np.concatenate([np.resize(BETA, train.stable), np.zeros(train.stable)])[columns]
             yield {
                 "mode": mode,
                 "r": r,
@@ -77,7 +74,7 @@ def measure(mode: Mode, r: float, axes: str, methods: tuple[str, ...]) -> Iterat
                 "average": evaluation.average,
                 "deviation": evaluation.deviation,
                 "worst": evaluation.worst,
-                "l1": float(np.abs(Q[:, columns] @ model.coefficients[0] - true).sum()) if method != "oracle" else None,
+                "l1": None if method == "oracle" else float(np.abs(Q @ model.coefficients[0] - true).sum()),
                 "ess": effective_sample_size(w),
             }
 

@@ -9,7 +9,6 @@ import typer
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Device, OutputOptions, Seed, ValFraction, Workers, takes_options
 from contrastkit.cli.report import write_reports
-from contrastkit.names import DEFAULT_DATA
 
 if TYPE_CHECKING:
     from contrastkit.ablation import AblationRow
@@ -22,7 +21,7 @@ def ablate(
         Literal["byol-norm"],
         typer.Argument(help="byol-norm: does BYOL need batch norm? Seven trainings (Fetterman & Albrecht 2020)."),
     ],
-    which: DataOptions,
+    dataset: DataOptions,
     val_fraction: ValFraction = None,
     recipe: Annotated[
         str | None,
@@ -49,21 +48,21 @@ def ablate(
     After an interruption the same command resumes.
     """
     from contrastkit.ablation import byol_norm
-    from contrastkit.training.plan import absolute, plan, replaced
+    from contrastkit.training.plan import plan, replaced
 
     numbers = {"encoder": encoder, "epochs": epochs, "lr": lr}
     numbers = {name: value for name, value in numbers.items() if value is not None}
     options = {
-        "data": absolute(which.data or DEFAULT_DATA), "data_dir": which.data_dir,
-        "download": which.download, "val_fraction": val_fraction, "device": device, "seed": seed,
-        "monitor_every": monitor_every, **({} if workers is None else {"workers": workers}),
+        **vars(dataset), "val_fraction": val_fraction, "device": device, "seed": seed,
+        "monitor_every": monitor_every, "workers": workers,
     }  # fmt: skip
+    options = {name: value for name, value in options.items() if value is not None}
     base = plan("byol", options, change=replaced(numbers), encoder=encoder, row=recipe)
     folder = out or Path("runs") / f"ablate-{what}-{Path(base.data.name).stem}"
     screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs per row; folder {folder}")
     rows: list[AblationRow] = []
     with screen.TrainingScreen() as reporter:
-        for row in byol_norm(base.name, base.recipe, base.options, base.data, out=folder, reporter=reporter):
+        for row in byol_norm(base, out=folder, reporter=reporter):
             rows.append(row)
             screen.say(f"{row.name}: kNN {row.knn:.1f} %, linear {row.linear:.1f} %")
     _show(rows, base.data.name, folder)
@@ -72,8 +71,7 @@ def ablate(
 
 def _show(rows: "list[AblationRow]", data: str, folder: Path) -> None:
     """Print the table and the sources of its numbers."""
-    from contrastkit.ablation import REPORT
-    from contrastkit.methods.byol import ABLATION
+    from contrastkit.ablation import BYOL_NORM, REPORT
 
     screen.table(
         f"BYOL and batch norm: linear accuracy as published, and on {data}",
@@ -81,10 +79,10 @@ def _show(rows: "list[AblationRow]", data: str, folder: Path) -> None:
         list(map(_cells, rows)),
     )
     screen.say("published: Fetterman & Albrecht 2020, STL-10, ResNet-18, 10 epochs; measured: top-1 in %")
-    if len(rows) == len(ABLATION):
+    if len(rows) == len(BYOL_NORM):
         screen.say(f"full report: {folder / REPORT}")
     else:
-        screen.say(f"{len(rows)} of {len(ABLATION)} rows measured so far: repeat the command to resume")
+        screen.say(f"{len(rows)} of {len(BYOL_NORM)} rows measured so far: repeat the command to resume")
 
 
 def _cells(row: "AblationRow") -> tuple[str, ...]:

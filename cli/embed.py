@@ -6,17 +6,15 @@ from typing import Annotated, Literal
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import OutputOptions, SubjectOptions, takes_options, writable
+from contrastkit.cli.options import OutputOptions, SubjectOptions, out_file, takes_options
 from contrastkit.cli.report import write_reports
 
 
 @takes_options
 def embed(
     *,
-    which: SubjectOptions,
-    out: Annotated[Path, typer.Option(help=".npz file to write.", metavar="FILE", callback=writable)] = Path(
-        "features.npz"
-    ),
+    subject: SubjectOptions,
+    out: Annotated[Path, out_file("the features", ".npz")] = Path("features.npz"),
     split: Annotated[Literal["train", "test", "all"], typer.Option(help="Part of the data set to embed.")] = "all",
     output: OutputOptions,
 ) -> None:
@@ -26,10 +24,10 @@ def embed(
     """
     from contrastkit import evaluate
 
-    subject = which.open()
-    screen.lines(subject.notices)
+    opened = subject.open()
+    screen.lines(opened.notices)
     with screen.progress() as on_progress:
-        embedding = evaluate.embed(subject, split=split, on_progress=on_progress)
+        embedding = evaluate.embed(opened, split=split, on_progress=on_progress)
     embedding.save(out)
     write_reports(embedding.as_json(), output.json)
     n, d = embedding.features.shape

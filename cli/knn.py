@@ -12,7 +12,7 @@ from contrastkit.cli.report import counts, interval, percent, write_reports
 @takes_options
 def knn(
     *,
-    which: SubjectOptions,
+    subject: SubjectOptions,
     baselines: Baselines = False,
     k: Annotated[int, typer.Option(help="Number of neighbours.", min=1)] = 20,
     temperature: Annotated[
@@ -26,13 +26,13 @@ def knn(
     """
     from contrastkit import evaluate
 
-    subject = which.open(baselines=baselines)
-    screen.lines(subject.notices)
+    opened = subject.open(baselines=baselines)
+    screen.lines(opened.notices)
     with screen.progress() as on_progress:
-        report = evaluate.knn(subject, k=k, T=temperature, on_progress=on_progress)
+        report = evaluate.knn(opened, k=k, T=temperature, on_progress=on_progress)
     screen.table(
-        f"kNN on {report.data}, k = {k}, T = {temperature:g}, {counts(subject)}",
+        f"kNN on {report.data}, k = {k}, T = {temperature:g}, {counts(opened)}",
         ("features", "top-1", "95 % interval", "top-5"),
         [(name, percent(a.top1), interval(a.interval), percent(a.top5)) for name, a in report.accuracy.items()],
     )
-    write_reports(report.as_json(), output.json, subject.reports and subject.reports / "knn.json")
+    write_reports(report.as_json(), output.json, opened.reports and opened.reports / "knn.json")

@@ -8,62 +8,81 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrastkit.cards import CARDS
+from contrastkit.cards import CARDS, MethodCard
 from contrastkit.cli import screen
-from contrastkit.cli.options import Debug, Json
+from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.recipe_options import as_typed, per_row
-from contrastkit.cli.report import write_json
-from contrastkit.errors import UserError, suggest
+from contrastkit.cli.report import write_reports
+from contrastkit.errors import check_choice
 from contrastkit.names import METHODS
 
 if TYPE_CHECKING:
     from contrastkit.augment import View, Window
 
 
+@takes_options
 def methods(
+    *,
     name: Annotated[
         str | None, typer.Argument(help=f"Method to describe: {', '.join(METHODS)}.", metavar="METHOD")
     ] = None,
-    json: Json = None,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """List the methods, or describe one.
 
     A description has the idea, the equation, every number of the recipes with its source, and published results.
     """
-    if name is not None and name not in METHODS:
-        raise UserError(f"unknown method '{name}'{suggest(name, METHODS)} (known: {', '.join(METHODS)})")
-    from contrastkit.methods import overview, rows_of
-
-    table = [row for row in overview() if name is None or row["method"] == METHODS[name]]
-    if json is not None:
-        recipes = {row["method"]: rows_of(row["method"]) for row in table}
-        numbers = {m: {row: dataclasses.asdict(recipe) for row, recipe in rows.items()} for m, rows in recipes.items()}
-        write_json(json, {m: dataclasses.asdict(CARDS[m]) | {"recipes": numbers[m]} for m in recipes})
+    if name is not None:
+        check_choice("method", name, METHODS)
+    cards = list(CARDS.values()) if name is None else [CARDS[METHODS[name]]]
     if name is None:
         columns = ("method", "paper", "query", "dictionary", "target", "neg.", "recipes")
-        screen.words("methods (neg.: uses negatives)", columns, map(_narrow, table), whole=("method", "neg."))
+        screen.words("methods (neg.: uses negatives)", columns, map(_cells, cards), whole=("method", "neg."))
         screen.say("\nDescribe one method: contrastkit methods METHOD")
     else:
-        _show(table[0])
+        _show(cards[0])
     screen.say("Options, one for each number of the recipe: contrastkit train METHOD --help")
+    write_reports({card.name: _as_json(card) for card in cards}, output.json)
 
 
-def _narrow(row: dict[str, str]) -> list[str]:
+def _as_json(card: MethodCard) -> dict[str, Any]:
+    """The card, and every number of the method's recipes."""
+    from contrastkit.methods.rows import rows_of
+
+    numbers = {row: dataclasses.asdict(recipe) for row, recipe in rows_of(card.name).items()}
+    return dataclasses.asdict(card) | {"recipes": numbers}
+
+
+def _cells(card: MethodCard) -> list[str]:
     """A row of the table of methods, narrow: aliases under the name, recipes that can wrap anywhere."""
-    method, aliases, *cells, recipes = row.values()
-    return [f"{method}\n({aliases})" if aliases else method, *cells, recipes.replace(",", "")]
+    from contrastkit.methods.rows import rows_of
+
+    name = f"{card.name}\n({', '.join(card.aliases)})" if card.aliases else card.name
+    negatives = "yes" if card.negatives else "no"
+    return [name, card.paper, card.query, card.dictionary, card.target, negatives, " ".join(rows_of(card.name))]
 
 
-def _show(row: dict[str, str]) -> None:
+def _show(card: MethodCard) -> None:
     """One method, from its idea to its published results."""
-    from contrastkit.methods import Recipe, rows_of
+    from contrastkit.methods import Recipe
+    from contrastkit.methods.rows import rows_of
 
-    card, recipes = CARDS[row["method"]], rows_of(row["method"])
+    recipes = rows_of(card.name)
     screen.say(f"{card.title}\n{card.paper}, https://arxiv.org/abs/{card.arxiv}\n")
     screen.paragraph(card.idea)
     screen.say("\n" + "\n".join(f"    {line}" for line in card.equation.splitlines()) + "\n")
-    screen.pairs(row["method"], [(key, row[key]) for key in row if row[key] and key not in ("method", "paper")])
+    also = [("also", ", ".join(card.aliases))] if card.aliases else []
+    screen.pairs(
+        card.name,
+        [
+            *also,
+            ("query", card.query),
+            ("dictionary", card.dictionary),
+            ("target", card.target),
+            ("negatives", "yes" if card.negatives else "no"),
+            ("recipes", ", ".join(recipes)),
+        ],
+    )
 
     first = next(iter(recipes.values()))
     notes, view_notes, shared = _notes(type(first)), _notes(type(first.views[0])), _notes(Recipe)

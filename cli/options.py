@@ -67,10 +67,19 @@ def _parameters(family: Any) -> list[inspect.Parameter]:
 
 
 def writable(path: Path | None) -> Path | None:
-    """Refuse a file that cannot be written before the work starts."""
-    if path is not None and not (path.expanduser().parent.is_dir() and os.access(path.expanduser().parent, os.W_OK)):
+    """The path of an output file, with ~ expanded; a file that cannot be written is refused before the work starts."""
+    if path is None:
+        return None
+    expanded = path.expanduser()
+    if not (expanded.parent.is_dir() and os.access(expanded.parent, os.W_OK)):
         raise typer.BadParameter(f"{path} cannot be written: no such folder, or no permission")
-    return path
+    return expanded
+
+
+def out_file(what: str, suffix: str, *, default: str = "") -> Any:
+    """The option of an output file; ``default`` names it where it is chosen later."""
+    to = f"this {suffix} FILE" + (f" \\[{default}]" if default else "")
+    return typer.Option(help=f"Write {what} to {to}.", metavar="FILE", callback=writable)
 
 
 Data = Annotated[
@@ -95,10 +104,6 @@ Workers = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
 Seed = Annotated[int, typer.Option(help="Random seed.", min=0, max=2**63 - 1)]
-Json = Annotated[
-    Path | None,
-    typer.Option("--json", help="Also write the results to this JSON file.", metavar="FILE", callback=writable),
-]
 Baselines = Annotated[bool, typer.Option("--baselines", help="Also evaluate an untrained encoder and raw pixels.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 
@@ -153,12 +158,5 @@ class SubjectOptions(EncodingOptions):
 class OutputOptions:
     """Where results go besides the terminal."""
 
-    json: Json = None
+    json: Annotated[Path | None, out_file("the results", ".json")] = None
     debug: Debug = False  # read by main, which handles errors
-
-
-def where(explicit: Path | None, recorded: str | None = None) -> Path | None:
-    """:func:`contrastkit.directories.data_directory`."""
-    from contrastkit.directories import data_directory
-
-    return data_directory(explicit, recorded)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, takes_options, writable
+from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, out_file, takes_options
 from contrastkit.cli.report import counts, interval, percent, write_reports
 from contrastkit.errors import UserError
+from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 
 if TYPE_CHECKING:
     from contrastkit.evaluate import ProbeReport
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @takes_options
 def probe(
     *,
-    which: SubjectOptions,
+    subject: SubjectOptions,
     baselines: Baselines = False,
     protocol: Annotated[
         Literal["rates", "moco"],
@@ -27,20 +28,18 @@ def probe(
         ),
     ] = "rates",
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training images \\[rates: 50; moco: 100].", min=1)
+        int | None,
+        typer.Option(help=f"Passes over the training images \\[rates: {RATES_EPOCHS}; moco: {MOCO_EPOCHS}].", min=1),
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="moco only: learning rate \\[30].", min=0)] = None,
+    lr: Annotated[float | None, typer.Option(help=f"moco only: learning rate \\[{MOCO_RATE:g}].", min=0)] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(help="rates only: number of classifiers trained at the chosen learning rate \\[3].", min=1),
+        typer.Option(
+            help=f"rates only: number of classifiers trained at the chosen learning rate \\[{RATES_SEEDS}].", min=1
+        ),
     ] = None,
     plot: Annotated[
-        Path | None,
-        typer.Option(
-            help="rates only: plot of accuracy against learning rate \\[RUN/probe.png].",
-            metavar="FILE",
-            callback=writable,
-        ),
+        Path | None, out_file("a plot of accuracy against learning rate (rates only)", ".png", default="RUN/probe.png")
     ] = None,
     output: OutputOptions,
 ) -> None:
@@ -52,21 +51,21 @@ def probe(
 
     if plot is not None and protocol != "rates":
         raise UserError("--plot applies to --protocol rates only: 'moco' trains at a single learning rate")
-    subject = which.open(baselines=baselines)
-    screen.lines(subject.notices)
+    opened = subject.open(baselines=baselines)
+    screen.lines(opened.notices)
     with screen.progress() as on_progress:
         report = evaluate.probe(
-            subject, protocol=protocol, epochs=epochs, lr=lr, seeds=seeds, seed=which.seed, on_progress=on_progress,
+            opened, protocol=protocol, epochs=epochs, lr=lr, seeds=seeds, seed=subject.seed, on_progress=on_progress,
             on_epoch=_print_epoch,
         )  # fmt: skip
     screen.lines(report.notices)
-    _plot(report, plot or (subject.reports and subject.reports / "probe.png"))
+    _plot(report, plot or (opened.reports and opened.reports / "probe.png"))
     screen.table(
-        f"linear probe on {report.data}, protocol {protocol}, {counts(subject)}",
+        f"linear probe on {report.data}, protocol {protocol}, {counts(opened)}",
         ("features", "top-1", "95 % interval", "top-5", "learning rate"),
         _rows(report),
     )
-    write_reports(report.as_json(), output.json, subject.reports and subject.reports / "probe.json")
+    write_reports(report.as_json(), output.json, opened.reports and opened.reports / "probe.json")
 
 
 def _print_epoch(encoder: str, epoch: int, epochs: int, loss: float) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from contrastkit.errors import UserError
-from contrastkit.names import VIEW_NAMES
+from contrastkit.names import VIEW_NAMES, split_name
 
 if typing.TYPE_CHECKING:
     from contrastkit.methods import Recipe
@@ -31,7 +31,7 @@ def of_training(options: type) -> Parameters:
 
 def of_recipes(recipes: dict[str, "Recipe"]) -> Parameters:
     """An option for each field of the recipes except their views; its help ends with the numbers of the rows."""
-    from contrastkit.types import Modality
+    from contrastkit.augment import View
 
     first = next(iter(recipes.values()))
     parameters = []
@@ -39,7 +39,7 @@ def of_recipes(recipes: dict[str, "Recipe"]) -> Parameters:
         if typing.get_origin(hint) is typing.ClassVar:
             continue
         if name == "views":
-            if first.modality is not Modality.SOUND:
+            if first.view_type is View:
                 help_ = f"Name of the augmentations: {', '.join(VIEW_NAMES)}."
                 parameters.append(_option(name, str, help_, "--views", "views"))
             continue
@@ -83,7 +83,7 @@ def per_row(values: dict[str, Any]) -> list[str]:
     """['0.07'], or ['imagenet: 0.07', '32, tiny: 0.1'] where the rows differ. Keys are ``method/row``."""
     rows: dict[str, list[str]] = {}
     for name, value in values.items():
-        rows.setdefault(as_typed(value), []).append(name.rpartition("/")[2])
+        rows.setdefault(as_typed(value), []).append(split_name(name)[1])
     return list(rows) if len(rows) == 1 else [f"{', '.join(names)}: {value}" for value, names in rows.items()]
 
 

@@ -20,13 +20,13 @@ def retrieve(
             help="File and name of the run's method, if it was trained with a file.", metavar="PATH/TO/FILE.PY:NAME"
         ),
     ] = None,
-    how: EncodingOptions,
+    encoding: EncodingOptions,
     output: OutputOptions,
 ) -> None:
     """Evaluate how well one view or modality of an image retrieves another (cmc)."""
     from contrastkit import evaluate
 
-    subject = how.open(run=run)
+    subject = encoding.open(run=run)
     screen.lines(subject.notices)
     with screen.progress() as on_progress:
         report = evaluate.retrieve(subject, method=method, on_progress=on_progress)

@@ -54,15 +54,6 @@ def working(what: str) -> Status | contextlib.nullcontext[None]:
 
 
 @contextlib.contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar of ``total`` steps on a terminal; nothing elsewhere. It yields a function that advances by n."""
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(escape(what), total=total)
-        yield lambda n: progress.advance(task, n)
-
-
-@contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """A progress bar for one task after another on a terminal; nothing elsewhere.
 

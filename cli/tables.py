@@ -1,7 +1,6 @@
 """Tables on the command line: column lists, .csv files, number formats."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,7 @@ def write_csv(path: Path, columns: dict[str, Any]) -> None:
 
     from contrastkit.checkpoint import write_text
 
-    write_text(path.expanduser(), pd.DataFrame(columns).to_csv(index=False))
-
-
-def abridged(names: Sequence[str]) -> str:
-    """Comma-separated names, with the middle of a long list left out."""
-    return ", ".join(names if len(names) <= 12 else [*names[:6], "...", names[-1]])
+    write_text(path, pd.DataFrame(columns).to_csv(index=False))
 
 
 def number(value: float, digits: int) -> str:
@@ -33,8 +27,8 @@ def number(value: float, digits: int) -> str:
 
 
 def precise(value: float) -> str:
-    """Two decimals, or three significant digits of a number below 0.01."""
-    return f"{value:.3g}" if 0 < abs(value) < 0.01 else number(value, 2)
+    """Two decimals, or three significant digits of a number below 1."""
+    return f"{value:.3g}" if 0 < abs(value) < 1 else number(value, 2)
 
 
 def short(value: float) -> str:

@@ -14,7 +14,7 @@ from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.report import write_json
 from contrastkit.errors import UserError
-from contrastkit.names import SUMMARIES
+from contrastkit.names import SUMMARIES, is_file
 
 if typing.TYPE_CHECKING:
     from contrastkit.training import Outcome
@@ -25,7 +25,7 @@ class Methods(TyperGroup):
     """One command per method. Listing them imports nothing; the one that runs gets its options from its recipe."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if ".py:" in args[0]:
+        if is_file(args[0]):
             return args[0], command(args[0]), args[1:]
         name, stub, rest = super().resolve_command(ctx, args)
         return name, (stub if name is None else command(name)), rest
@@ -84,46 +84,33 @@ def command(method: str) -> Any:
 def train(method: str, numbers: dict[str, Any], training: dict[str, Any], options: RunOptions) -> None:
     """Train one method: choose the recipe, open or resume the run, and print the outcome."""
     from contrastkit import dist
-    from contrastkit.training import train as run_training
+    from contrastkit.cli import recipe_options
+    from contrastkit.training.launch import launch
+    from contrastkit.training.plan import plan
 
-    plan = planned(method, numbers, training, options)
+    if options.resume is not None and options.out is not None:
+        raise UserError("--out cannot be combined with --resume: a resumed run stays in its folder")
+    chosen = plan(
+        method,
+        training,
+        change=recipe_options.change(numbers),
+        encoder=numbers.get("encoder"),
+        row=options.recipe,
+        out=options.resume or options.out,
+        resume=options.resume is not None,
+    )
     is_main = dist.rank() == 0
     if is_main:
-        screen.say(_opening(plan))
+        screen.say(_opening(chosen))
     with screen.TrainingScreen(enabled=is_main) as reporter:
-        outcome = run_training(
-            plan.name,
-            plan.recipe,
-            plan.options,
-            out=plan.out,
-            resume=plan.resume,
-            stop_after=options.stop_after,
-            reporter=reporter,
-            data=plan.data,
-        )
+        outcome = launch(chosen, stop_after=options.stop_after, reporter=reporter)
     if not is_main:
         return
-    for line in _closing(method, plan, outcome):
+    for line in _closing(method, chosen, outcome):
         screen.say(line)
     if options.json is not None:
-        report = {"run": str(plan.out), "name": plan.name, "step": outcome.step, "finished": outcome.finished}
+        report = {"run": str(chosen.out), "name": chosen.name, "step": outcome.step, "finished": outcome.finished}
         write_json(options.json, report | {"seconds": outcome.seconds} | outcome.evaluation)
-
-
-def planned(method: str, numbers: dict[str, Any], training: dict[str, Any], options: RunOptions) -> "Plan":
-    """The library's plan for these options."""
-    from contrastkit.cli import recipe_options
-    from contrastkit.training.plan import absolute, plan, plan_resume
-
-    if "data" in training:
-        training = training | {"data": absolute(training["data"])}
-    change = recipe_options.change(numbers)
-    if options.resume is None:
-        encoder = numbers.get("encoder")
-        return plan(method, training, change=change, encoder=encoder, row=options.recipe, out=options.out)
-    if options.out is not None:
-        raise UserError("--out cannot be combined with --resume: a resumed run stays in its folder")
-    return plan_resume(method, options.resume, training, change=change, row=options.recipe)
 
 
 def _opening(plan: "Plan") -> str:
@@ -140,8 +127,7 @@ def _closing(method: str, plan: "Plan", outcome: "Outcome") -> list[str]:
     lines = [f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}"]
     if not outcome.finished:
         return [*lines, f"resume: contrastkit train {method} --resume {plan.out}"]
-    from contrastkit.types import Modality
-
-    source = plan.data.pretrain
-    commands = ("retrieve",) if source.modality is Modality.ALIGNED and source.labels is None else ("knn", "probe")
-    return [*lines, f"evaluate: {'   '.join(f'contrastkit {name} {plan.out}' for name in commands)}"]
+    commands = [f"contrastkit {name} {plan.out}" for name in outcome.applicable]
+    if is_file(method) and "retrieve" in outcome.applicable:  # the only command that needs the method's file
+        commands[-1] += f" --method {method}"
+    return [*lines, f"evaluate: {'   '.join(commands)}"]

@@ -7,7 +7,7 @@ import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Debug, Seed, takes_options, writable
-from contrastkit.names import DEFAULT_DATA, VIEW_NAMES
+from contrastkit.names import VIEW_NAMES
 
 
 @takes_options
@@ -27,12 +27,10 @@ def views(
     from contrastkit.augment import named_views, sheet
     from contrastkit.checkpoint import write_with
     from contrastkit.data import open_data
-    from contrastkit.directories import data_directory
     from contrastkit.errors import UserError
 
     rows = named_views(name)
-    data = which.data or DEFAULT_DATA
-    source = open_data(data, data_dir=data_directory(which.data_dir), download=which.download).pretrain
+    source = open_data(**vars(which)).pretrain
     if not source.modality.has_pixels:
         raise UserError(f"{source.name} has {source.modality.plural}, which cannot be drawn: give a data set of images")
     pixels, index = source.take(source.order(seed, 0)[:images])

@@ -74,6 +74,7 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: missing, truncated, of another program, or of a newer format.
+        OSError: it cannot be read, as without permission.
     """
     import torch
 
@@ -81,7 +82,7 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: the run has saved no checkpoint yet") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(f"{path} is not a readable checkpoint (truncated, or of another program)") from error
     if not isinstance(state, dict) or "format" not in state:
         raise UserError(f"{path} is not a checkpoint of contrastkit")

@@ -15,38 +15,49 @@ from contrastkit.compat import BatchNorm, without_buffer_broadcast
 from contrastkit.errors import UserError
 
 
-def init(device: str) -> torch.device:
-    """Join the process group that torchrun describes in the environment, if any; return this process's device.
+def device(name: str) -> torch.device:
+    """This process's device, by the name that a user gives: cpu, cuda, cuda:1 or auto. A GPU becomes the current one.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
+    try:
+        chosen = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: unknown device; use cpu, cuda, cuda:1 or auto") from error
+    if chosen.type != "cuda":
+        return chosen
+    index, count = chosen.index or 0, torch.cuda.device_count()
+    if index >= count:
+        raise UserError(f"--device {name}: there are {count} CUDA devices here, counted from 0")
+    if _distributed():
+        if chosen.index is not None:
+            raise UserError(f"--device {name}: each process uses its own GPU: use --device cuda")
+        index = int(os.environ.get("LOCAL_RANK", "0"))
+        if index >= count:
+            raise UserError(f"process {index} of this machine has no GPU, there are {count}: lower --nproc-per-node")
+    chosen = torch.device("cuda", index)
+    torch.cuda.set_device(chosen)
+    return chosen
+
+
+def init(name: str) -> torch.device:
+    """Join the process group that torchrun describes in the environment, if any; return :func:`device` of this name.
 
     NCCL carries CUDA tensors, gloo the CPU's.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"--device {device}: unknown device; use cpu, cuda, cuda:1 or auto") from error
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices here, counted from 0")
-    distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if chosen.type == "cuda":
-        index = chosen.index or 0
-        if distributed:
-            if chosen.index is not None:
-                raise UserError(f"--device {device}: each process uses its own GPU: use --device cuda")
-            index = int(os.environ.get("LOCAL_RANK", "0"))
-            if index >= torch.cuda.device_count():
-                raise UserError(
-                    f"process {index} of this machine has no GPU, there are {torch.cuda.device_count()}: "
-                    "lower --nproc-per-node"
-                )
-        chosen = torch.device("cuda", index)
-        torch.cuda.set_device(chosen)
-    if distributed and not torch_dist.is_initialized():
+    chosen = device(name)
+    if _distributed() and not torch_dist.is_initialized():
         torch_dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return chosen
+
+
+def _distributed() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def rank() -> int:
@@ -88,6 +99,11 @@ def local_shard(x: Tensor) -> Tensor:
     """The inverse of :func:`gather`: this rank's slice of a global batch."""
     n = x.shape[0] // world_size()
     return x[rank() * n : (rank() + 1) * n]
+
+
+def local_rows(keys: Tensor) -> Tensor:
+    """The positions of this rank's rows among gathered keys [world * n, ...]: int64 [n]."""
+    return local_shard(torch.arange(len(keys), device=keys.device))
 
 
 def all_reduce_mean(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""The error for mistakes of the user, and suggestions for mistyped names."""
+"""The error for mistakes of the user, and the names that its messages list or suggest."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -40,6 +40,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), list(by_lower), n=1)
     return f", did you mean '{by_lower[near[0]]}'?" if near else ""
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The names, separated by commas; of more than ``most``, the first ones and, after an ellipsis, the last."""
+    return ", ".join(names if len(names) <= most else [*names[: most - 1], "...", names[-1]])
 
 
 def check_choice(what: str, word: str, known: Iterable[str]) -> None:

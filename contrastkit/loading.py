@@ -10,6 +10,7 @@ from torch import nn
 from contrastkit.errors import UserError
 from contrastkit.methods import BuildContext, Method
 from contrastkit.methods.rows import recipes_of
+from contrastkit.names import is_file, split_name
 from contrastkit.parts.build import build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.run import ENCODER, Run
@@ -48,12 +49,8 @@ def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = No
     else:
         prefix = "online.encoder."
         state = {k.removeprefix(prefix): v for k, v in run.load()["method"].items() if k.startswith(prefix)}
-    try:
+    with run.restoring():
         encoder.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(
-            f"the weights in {run.path} do not match its recipe.json: one of them belongs to another run"
-        ) from error
     return encoder.eval()
 
 
@@ -71,13 +68,13 @@ def load_method(path: str | Path, *, method: str | None = None, encoder: nn.Modu
     run = Run.open(Path(path), writes=False)
     record, state = run.record, run.load()["method"]
     name = record["name"]
-    if ".py:" in name and method is None:
-        original = name.rpartition("/")[0]
+    if is_file(name) and method is None:
+        original = split_name(name)[0]
         raise UserError(
             f"{path} was trained with {original}: say where that file is, --method path/to/{original} "
             "(method= in Python)"
         )
-    recipes = recipes_of(method or name.rpartition("/")[0])
+    recipes = recipes_of(method or split_name(name)[0])
     if name not in recipes:
         raise UserError(f"{path} holds a run of {name}, not of {method}")
     recorded = record["encoder"]
@@ -90,10 +87,8 @@ def load_method(path: str | Path, *, method: str | None = None, encoder: nn.Modu
         encoder=_module_of(run, recorded["name"], encoder, call="load_method"),
     )
     built = recipes[name].from_json(record["recipe"]).build(context)
-    try:
+    with run.restoring():
         built.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(f"the checkpoint in {path} does not fit its recipe.json") from error
     return built.eval()
 
 

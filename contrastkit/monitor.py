@@ -15,9 +15,10 @@ from torch import Tensor
 from contrastkit.augment import View, Window
 from contrastkit.data import DataSet, Loader, Source
 from contrastkit.data.dataset import split
-from contrastkit.evaluate.features import encode, evaluating
+from contrastkit.evaluate.features import encode
 from contrastkit.evaluate.neighbours import knn_accuracy
 from contrastkit.methods import Method
+from contrastkit.parts.mode import evaluating
 from contrastkit.precision import Autocast
 from contrastkit.rng import permutation
 

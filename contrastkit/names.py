@@ -1,4 +1,4 @@
-"""Names that the command line needs before torch is imported."""
+"""Names and defaults that the command line needs before torch is imported."""
 
 from contrastkit.cards import CARDS
 
@@ -38,3 +38,18 @@ VIEW_NAMES = (
 )
 
 DEFAULT_DATA = "affdigits"  # data set of every command without --data
+
+# The linear probes' defaults: evaluate.linear_probe (protocol "rates") and evaluate.moco_protocol.
+RATES_EPOCHS, RATES_SEEDS = 50, 3
+MOCO_EPOCHS, MOCO_RATE = 100, 30.0
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Method and row of a recipe's name, ``method/row``; the method may be of a file, ``file.py:NAME``."""
+    method, _, row = name.rpartition("/")
+    return method, row
+
+
+def is_file(method: str) -> bool:
+    """Whether a method is given as ``path/to/file.py:NAME``."""
+    return ".py:" in method

@@ -12,15 +12,15 @@ One step is::
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from contrastkit.compat import foreach_add, foreach_add_, foreach_mul_, foreach_norm
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 
-Name = Literal["sgd", "lars", "adamw"]
+OptimizerName = Literal["sgd", "lars", "adamw"]
 Schedule = Literal["cosine", "step", "constant"]
 
 
@@ -60,7 +60,7 @@ def decay_groups(params: Iterable[nn.Parameter]) -> list[ParamGroup]:
 
 def build_optimizer(
     groups: Sequence[ParamGroup],
-    name: Name,
+    name: OptimizerName,
     *,
     lr: float,
     weight_decay: float,
@@ -84,6 +84,7 @@ def build_optimizer(
     Raises:
         UserError: unknown name, or no trainable parameter.
     """
+    check_choice("optimizer", name, get_args(OptimizerName))
     rows: list[dict[str, Any]] = [
         {
             "params": params,
@@ -107,9 +108,7 @@ def build_optimizer(
         return LARS(
             rows, lr=lr, momentum=momentum, trust=trust, trust_clip=trust_clip, lr_inside_momentum=lr_inside_momentum
         )
-    if name == "adamw":
-        return torch.optim.AdamW(rows, lr=lr, betas=betas)
-    raise UserError(f"unknown optimizer '{name}' (known: sgd, lars, adamw)")
+    return torch.optim.AdamW(rows, lr=lr, betas=betas)
 
 
 class LARS(torch.optim.Optimizer):

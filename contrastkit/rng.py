@@ -18,6 +18,13 @@ from torch import Tensor
 #     augmentations of CPC's patches     uniform       at_step         the patch's number, below 0
 #     negatives of a memory bank         uniform       at_step         NEGATIVES
 #     drop path (index: the process)     uniform       beside_epochs   DROP_PATH
+#     a held-out part (dataset.split)    permutation   0
+#     the monitor's images               permutation   0
+#     the embedded digits' test part     permutation   0
+#     poses of the embedded digits       uniform       0               0, in the test part 1
+#
+# The last four have no time, and the digits have seed 0. Where seed and number of images agree, their permutation is
+# the order of the first epoch.
 NEGATIVES = -1
 DROP_PATH = -1
 
@@ -37,23 +44,24 @@ _MIX1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX2 = 0x94D049BB133111EB - 2**64
 
 
-def uniform(seed: int, epoch: int, index: Tensor, view: int | Tensor, slots: int) -> Tensor:
-    """Uniform draws in [0, 1): float64 [n, slots], row i a function of (seed, epoch, index[i], view) alone.
+def uniform(seed: int, time: int, index: Tensor, view: int | Tensor, slots: int) -> Tensor:
+    """Uniform draws in [0, 1): float64 [n, slots], row i a function of (seed, time, index[i], view) alone.
 
     Args:
+        time: an epoch, or a step; see the table above.
         index: int64 [n], positions in the data set; the draws are on its device, with the same values on any.
         view: number of the view, one for all or int64 [n]; other streams use numbers below zero.
         slots: draws per sample. Asking for more slots does not change the first ones.
     """
-    key = _fold(_fold(_fold(torch.zeros((), dtype=torch.int64), seed), epoch), view)
+    key = _fold(_fold(_fold(torch.zeros((), dtype=torch.int64), seed), time), view)
     rows = _fold(key, index)
     bits = _fold(rows[:, None], torch.arange(slots, device=index.device))
     return (bits >> 11 & (1 << 53) - 1).double() * 2.0**-53
 
 
-def permutation(seed: int, epoch: int, n: int) -> Tensor:
-    """A random order of 0..n-1, int64 [n], a function of (seed, epoch, n) alone."""
-    key = _fold(_fold(torch.ones((), dtype=torch.int64), seed), epoch)
+def permutation(seed: int, time: int, n: int) -> Tensor:
+    """A random order of 0..n-1, int64 [n], a function of (seed, time, n) alone."""
+    key = _fold(_fold(torch.ones((), dtype=torch.int64), seed), time)
     return _fold(key, torch.arange(n)).argsort(stable=True)
 
 

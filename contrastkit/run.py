@@ -10,6 +10,7 @@ checkpoints/last.pt    the latest state, and epoch-NNNN.pt every --save-every ep
 encoder.safetensors    the encoder alone, at the end
 """
 
+import contextlib
 import json
 import platform
 import shutil
@@ -43,6 +44,11 @@ class Run:
         self.last = self.checkpoints / "last.pt"
         self._board: Any = None
 
+    @staticmethod
+    def exists(path: Path) -> bool:
+        """Whether a folder holds a run."""
+        return (path / RECIPE).is_file()
+
     @classmethod
     def create(cls, path: Path, record: dict[str, Any], *, writes: bool = True) -> "Run":
         """Create the folder for a new run.
@@ -52,7 +58,7 @@ class Run:
         """
         run = cls(path, writes=writes)
         if writes:
-            if (path / RECIPE).exists():
+            if cls.exists(path):
                 raise UserError(f"{path} already holds a run: resume it with --resume {path}, or choose another --out")
             try:
                 run.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -69,7 +75,7 @@ class Run:
             UserError: there is none.
         """
         run = cls(path, writes=writes)
-        if not (path / RECIPE).is_file():
+        if not cls.exists(path):
             raise UserError(f"{path} holds no run (no {RECIPE}): give a folder written by 'contrastkit train'")
         if writes:
             checkpoint.sweep(path)
@@ -118,8 +124,21 @@ class Run:
         self._board.flush()
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All rows of metrics.jsonl, except a last line truncated by a crash."""
-        return list(_rows(self.path / METRICS))
+        """All rows of metrics.jsonl, except a last line truncated by a crash.
+
+        Raises:
+            UserError: another line is damaged.
+        """
+        file = self.path / METRICS
+        lines = file.read_text().splitlines() if file.exists() else []
+        rows: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                if number < len(lines):
+                    raise UserError(f"line {number} of {file} is damaged: repair or delete it") from error
+        return rows
 
     def rewind(self, step: int) -> None:
         """Drop the rows that a killed run wrote after the checkpoint from which it resumes."""
@@ -137,18 +156,37 @@ class Run:
     def load(self) -> dict[str, Any]:
         return checkpoint.load(self.last)
 
+    @contextlib.contextmanager
+    def restoring(self) -> Iterator[None]:
+        """Load its weights and states within.
+
+        Raises:
+            UserError: they do not fit what was built.
+        """
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the weights in {self.path} do not fit its recipe.json: one of them, or the module given as encoder, "
+                "belongs to another run"
+            ) from error
+
     @property
     def last_good(self) -> str:
         """The location of the latest checkpoint, for an error message."""
         return f"last good checkpoint: {self.last if self.last.exists() else 'none yet'}"
 
-    def close(self) -> None:
-        """Finish the event file and draw curves.png."""
-        if self._board is not None:
-            self._board.close()
-            self._board = None
-        if self.writes and (rows := self.metrics()):
-            checkpoint.write_with(self.path / CURVES, lambda file: draw_curves(rows, file))
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *how: object) -> None:
+        """Finish the event file and draw curves.png; that this fails does not hide an error of the training."""
+        with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
+            if self._board is not None:
+                self._board.close()
+                self._board = None
+            if self.writes and (rows := self.metrics()):
+                checkpoint.write_with(self.path / CURVES, lambda file: draw_curves(rows, file))
 
 
 def environment() -> dict[str, Any]:
@@ -196,13 +234,3 @@ def draw_curves(rows: list[dict[str, Any]], file: Path) -> None:
     for axis in list(figure.axes)[len(names) :]:
         axis.remove()
     figure.savefig(file, format="png", dpi=110)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return

@@ -39,7 +39,7 @@ class Modality(StrEnum):
 class Batch:
     """N images under V views."""
 
-    views: Sequence[Tensor]  # V x [N, C, H, W] float32 in [0, 1]; sizes may differ between views (multi-crop)
+    views: Sequence[Tensor]  # V x [N, C, H, W] float32, images in [0, 1], sounds in [-1, 1]; sizes may differ
     index: Tensor  # [N] int64, position in the data set: row of a memory bank
     label: Tensor  # [N] int64, -1 if unknown; never read by a method
 

@@ -1,4 +1,4 @@
-"""Small sets of images that several tests train on, two processes, and what the skipped tests missed."""
+"""Small sets of images and sounds, short runs and two processes for many tests; and why tests were skipped."""
 
 import itertools
 import multiprocessing
@@ -20,7 +20,7 @@ torch.set_num_threads(1)  # the nets are tiny: more threads would only wait for 
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many tests were skipped, and for want of what."""
+    """How many tests were skipped, by reason."""
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     for reason, count in reasons.most_common():
@@ -29,7 +29,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def alike_everywhere() -> Iterator[None]:
-    """No test sees the shell's CONTRASTKIT_DATA, but one that read it when it was imported; and the trainings do not
+    """Tests do not see the shell's CONTRASTKIT_DATA, except those whose module reads it on import; and trainings do not
     draw their curves, which takes longer than the training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CONTRASTKIT_DATA", raising=False)
@@ -43,28 +43,26 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """320 colour images of 16 x 16 pixels in an .npz: four classes of coloured noise, and their labels."""
-    g = np.random.default_rng(0)
-    labels = np.arange(320) % 4
-    tint = g.uniform(40, 215, size=(4, 1, 1, 3))
-    pixels = np.clip(tint[labels] + g.normal(0, 25, size=(320, 16, 16, 3)), 0, 255).astype(np.uint8)
-    path = tmp_path_factory.mktemp("images") / "noise.npz"
+def _noise(n: int, classes: int, tints: tuple[int, int], spread: int, seed: int, path: Path) -> Path:
+    """n colour images of 16 x 16 pixels in an .npz, with their labels: each class a tint under noise."""
+    g = np.random.default_rng(seed)
+    labels = np.arange(n) % classes
+    tint = g.uniform(*tints, size=(classes, 1, 1, 3))
+    pixels = np.clip(tint[labels] + g.normal(0, spread, size=(n, 16, 16, 3)), 0, 255).astype(np.uint8)
     np.savez(path, images=pixels, labels=labels)
     return path
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """320 images of four classes, whose tints are plain to see."""
+    return _noise(320, 4, (40, 215), 25, 0, tmp_path_factory.mktemp("images") / "noise.npz")
 
 
 @pytest.fixture(scope="session")
 def hard_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """280 colour images of 16 x 16 pixels in an .npz: seven classes whose tints nearly drown in noise."""
-    g = np.random.default_rng(1)
-    labels = np.arange(280) % 7
-    tint = g.uniform(100, 155, size=(7, 1, 1, 3))
-    pixels = np.clip(tint[labels] + g.normal(0, 80, size=(280, 16, 16, 3)), 0, 255).astype(np.uint8)
-    path = tmp_path_factory.mktemp("hard") / "hard.npz"
-    np.savez(path, images=pixels, labels=labels)
-    return path
+    """280 images of seven classes, whose tints nearly drown in noise."""
+    return _noise(280, 7, (100, 155), 80, 1, tmp_path_factory.mktemp("hard") / "hard.npz")
 
 
 def _trained(method: str, data: Path, out: Path) -> Path:

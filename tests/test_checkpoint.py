@@ -112,7 +112,7 @@ def test_a_file_of_others_is_refused_without_running_its_code(tmp_path: Path) ->
     torch.save({"format": 99}, tmp_path / "newer.pt")
     with pytest.raises(UserError, match="format 99"):
         checkpoint.load(tmp_path / "newer.pt")
-    with pytest.raises(UserError, match="not a readable checkpoint"):
+    with pytest.raises(IsADirectoryError):  # nor is a file without permission called damaged
         checkpoint.load(tmp_path)
     with pytest.raises(UserError, match="no checkpoint yet"):
         checkpoint.load(tmp_path / "none.pt")

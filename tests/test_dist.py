@@ -55,6 +55,7 @@ def test_each_collective_does_what_it_says(two_processes: Callable[[Callable[[in
         assert dist.all_reduce_max(x).tolist() == [3.0, 8.0]
         assert torch.equal(x, before)
         assert dist.local_shard(torch.arange(6)).tolist() == [[0, 1, 2], [3, 4, 5]][rank]
+        assert dist.local_rows(dist.gather(torch.zeros(2, 5))).tolist() == [[0, 1], [2, 3]][rank]
         assert dist.any_of([rank == 0, rank == 1, False], torch.device("cpu")) == [True, True, False]
         assert dist.gather_objects({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
         assert dist.broadcast_str(f"from {rank}") == "from 0"
@@ -94,8 +95,9 @@ def test_a_device_that_is_not_there_is_refused(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setenv("WORLD_SIZE", str(world))
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(UserError, match=says):
-        dist.init(device)
+    for place in (dist.device, dist.init):
+        with pytest.raises(UserError, match=says):
+            place(device)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +114,7 @@ def test_each_process_takes_the_gpu_of_its_place(
     monkeypatch.setattr(torch.distributed, "init_process_group", backends.append)
     monkeypatch.setenv("WORLD_SIZE", str(world))
     monkeypatch.setenv("LOCAL_RANK", "1")
+    assert dist.device(device) == torch.device("cuda", index)
+    assert chosen == [torch.device("cuda", index)] and not backends, "it joins no processes"
     assert dist.init(device) == torch.device("cuda", index)
-    assert chosen == [torch.device("cuda", index)]
     assert backends == (["nccl"] if world > 1 else [])

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bugs import BUGS
+
 ROOT = Path(__file__).parents[1]
 FILE_LINES = 300
 FUNCTION_LINES = 60  # from `def` to the last line, docstring included
@@ -52,6 +54,10 @@ def test_files_and_functions_are_short() -> None:
         long |= {function: lines for function, lines in functions(TREES[name], name) if lines > FUNCTION_LINES}
     assert {name: lines for name, lines in long.items() if name not in LONG} == {}
     assert LONG.keys() - long.keys() == set()
+
+
+def test_the_text_and_the_test_of_every_bug_are_there() -> None:
+    assert [bug for bug in BUGS if bug.outdated] == []
 
 
 # ------------------------------------------------------------------------------------------------------------- imports

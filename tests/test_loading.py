@@ -41,5 +41,6 @@ def test_without_the_module_the_error_names_the_argument(run: Path) -> None:
 
 
 def test_a_module_of_another_shape_does_not_fit(run: Path) -> None:
-    with pytest.raises(UserError, match=r"does not fit its recipe.json"):
-        load_method(run, encoder=Net(width=5))
+    for load in (load_method, contrastkit.load):
+        with pytest.raises(UserError, match=r"do not fit its recipe.json: .* or the module given as encoder"):
+            load(run, encoder=Net(width=5))

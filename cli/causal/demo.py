@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import Debug, Json, Seed, writable
-from contrastkit.cli.report import write_json
+from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import number
 
 if TYPE_CHECKING:
     from contrastkit.causal.worlds import Adjustment, World
 
 
+@takes_options
 def demo(
-    out: Annotated[Path, typer.Option(help="Output .png file.", metavar="FILE", callback=writable)] = Path("demo.png"),
+    *,
+    out: Annotated[Path, out_file("the graphs, the data and the estimates", ".png")] = Path("demo.png"),
     n: Annotated[int, typer.Option("--n", help="Rows simulated from each world.", min=1000)] = 2000,
     seed: Seed = 0,
-    json: Json = None,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Simulate confounding, selection, Simpson's paradox and more; show which adjustment recovers the true effect."""
     from contrastkit.causal.worlds import picture, visit
@@ -30,8 +31,7 @@ def demo(
         _print(world, adjustments)
     picture(visited, out)
     screen.say(f"{out}: the causal graphs, the data and the estimates")
-    if json is not None:
-        write_json(json, [_as_json(world, adjustments) for world, _, adjustments in visited])
+    write_reports([_as_json(world, adjustments) for world, _, adjustments in visited], output.json)
 
 
 def _print(world: "World", adjustments: "list[Adjustment]") -> None:

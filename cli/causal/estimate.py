@@ -7,8 +7,8 @@ import typer
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions
-from contrastkit.cli.options import Debug, Json, Seed, takes_options
-from contrastkit.cli.report import write_json
+from contrastkit.cli.options import OutputOptions, Seed, takes_options
+from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import number, precise, short
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @takes_options
 def estimate(
     *,
-    which: StudyOptions,
+    study: StudyOptions,
     estimand: Annotated[
         AnyEstimand,
         typer.Option(help="Target population: the treated, the untreated, all units, or those with overlap (ATO)."),
@@ -34,18 +34,15 @@ def estimate(
         float | None, typer.Option(help="True effect to compare with \\[that of a named study].")
     ] = None,
     seed: Seed = 0,
-    json: Json = None,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Estimate the effect with every estimator, in one table."""
     from contrastkit.causal.effects import estimate_effects
 
-    study = which.read_with_outcome()
     with screen.working("estimating"):
-        effects = estimate_effects(study, estimand=estimand, error=error, benchmark=benchmark, seed=seed)
+        effects = estimate_effects(study.read(), estimand=estimand, error=error, benchmark=benchmark, seed=seed)
     _print(effects)
-    if json is not None:
-        write_json(json, effects.as_json())
+    write_reports(effects.as_json(), output.json)
 
 
 def _print(effects: "Effects") -> None:
@@ -66,6 +63,6 @@ def _print(effects: "Effects") -> None:
     for row in effects.refusals:
         screen.say(f"{row.name}: {row.refused}")
     screen.say(
-        "low, high: 95 % interval. ESS: effective sample size of the smaller arm. |SMD|: largest standardised mean "
-        "difference; above 0.1 indicates imbalance"
+        "low, high: 95 % interval. ESS: the smaller of the two arms' effective sample sizes. |SMD|: largest "
+        "standardised mean difference; above 0.1 indicates imbalance"
     )

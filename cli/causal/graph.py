@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import Debug, Json
-from contrastkit.cli.report import write_json
+from contrastkit.cli.options import OutputOptions, takes_options
+from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import column_names
 
 if TYPE_CHECKING:
     from contrastkit.causal.graph import Identified
 
 
+@takes_options
 def graph(
+    *,
     source: Annotated[
         str, typer.Argument(help="Edges such as 'z -> t; z -> y; t -> y', or a .dot or .gml file.", metavar="GRAPH")
     ],
@@ -26,8 +28,7 @@ def graph(
     dowhy: Annotated[
         bool, typer.Option("--dowhy", help="Also show what the package dowhy identifies, if installed.")
     ] = False,
-    json: Json = None,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Find which variables to adjust for in a causal graph, and which not to."""
     from contrastkit.causal.graph import by_dowhy, identify, read
@@ -39,8 +40,7 @@ def graph(
     if dowhy:
         rows.append(("according to dowhy", by_dowhy(causes, treatment, outcome, unobserved=hidden)))
     screen.pairs(f"effect of {treatment} on {outcome}", rows)
-    if json is not None:
-        write_json(json, dataclasses.asdict(identified))
+    write_reports(dataclasses.asdict(identified), output.json)
 
 
 def _rows(identified: "Identified") -> list[tuple[str, str]]:

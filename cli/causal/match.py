@@ -9,8 +9,10 @@ import typer
 from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions
-from contrastkit.cli.options import Debug, Seed, takes_options, writable
-from contrastkit.cli.tables import column_names, precise, short, write_csv
+from contrastkit.cli.causal.report import difference_line, estimate_line
+from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.report import write_reports
+from contrastkit.cli.tables import column_names, write_csv
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,32 +70,25 @@ class MatchingOptions:
 @takes_options
 def match(
     *,
-    which: StudyOptions,
+    study: StudyOptions,
     matching: MatchingOptions,
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="Output .csv file: the row numbers of each pair, from 0; if coarsened, the stratum of each unit.",
-            metavar="FILE",
-            callback=writable,
-        ),
-    ],
+    out: Annotated[Path, out_file("the pairs, by row number from 0 (coarsened: the stratum of each unit),", ".csv")],
     seed: Seed = 0,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Match the units of one arm to those of the other; estimate the effect if there is an outcome."""
     from contrastkit.causal import matches
 
-    study = which.read_with_outcome()
-    matched = matches.match(study, **matching.as_arguments(), seed=seed)
+    matched = matches.match(study.read(), **matching.as_arguments(), seed=seed)
     write_csv(out, matched.columns())
-    balance = matched.balance
     screen.say(_description(matched))
     if matched.n_dropped:
         screen.say(f"{matched.n_dropped:,} units have no match and are dropped: the effect is the {matched.estimand}")
-    screen.say(f"largest |SMD| {abs(balance.smd[:, 0]).max():.4f} -> {balance.worst:.4f}; written to {out}")
+    screen.say(f"{difference_line(matched.balance)}; written to {out}")
     if matched.effect is not None:
-        screen.say(_effect(matched, str(study.outcome)))
+        method = "within strata" if matched.stratified else "with bias correction"
+        screen.say(f"effect on {matched.outcome} ({matched.estimand}), {method}: {estimate_line(matched.effect)}")
+    write_reports(matched.as_json(), output.json)
 
 
 def _description(matched: "Matches") -> str:
@@ -116,15 +111,4 @@ def _description(matched: "Matches") -> str:
     return (
         f"{matching.ratio} to 1 by {matching.metric}, {kind}, {preposition} replacement: {units:,} units, "
         f"{partners:,} matches"
-    )
-
-
-def _effect(matched: "Matches", outcome: str) -> str:
-    effect = matched.effect
-    assert effect is not None
-    low, high = map(short, effect.interval())
-    method = "within strata" if matched.stratified else "with bias correction"
-    return (
-        f"effect on {outcome} ({effect.estimand_}), {method}: {precise(effect.effect_)}, SE {precise(effect.se_)}, "
-        f"95 % interval {low} to {high}"
     )

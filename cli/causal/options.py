@@ -1,14 +1,13 @@
 """The options that the commands of ``contrastkit causal`` share."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from contrastkit.causal.names import Estimand
-from contrastkit.cli.options import DataDir, where
+from contrastkit.cli.options import DataDir
 from contrastkit.cli.tables import column_names
-from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
     from contrastkit.causal.study import Study
@@ -38,21 +37,16 @@ class CovariateOptions:
     ] = 10
     data_dir: DataDir = None
 
-    def column_names(self) -> list[str]:
-        return column_names(self.covariates)
-
-    def read(self, outcome: str | None = None) -> "Study":
-        """Read the study, with the outcome in this column."""
+    def read(self) -> "Study":
+        """Read the study: the fields are the arguments of :func:`contrastkit.causal.study.read`."""
         from contrastkit.causal.study import read
+        from contrastkit.directories import data_directory
 
-        return read(
-            self.data,
-            treatment=self.treatment,
-            outcome=outcome,
-            covariates=self.column_names(),
-            data_dir=where(self.data_dir),
-            components=self.components,
-        )
+        values: dict[str, Any] = vars(self) | {
+            "covariates": column_names(self.covariates),
+            "data_dir": data_directory(self.data_dir),
+        }
+        return read(values.pop("data"), **values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +56,6 @@ class StudyOptions(CovariateOptions):
     outcome: Annotated[str | None, typer.Option(help="Outcome column \\[that of a named study].", metavar="COLUMN")] = (
         None
     )
-
-    def read_with_outcome(self) -> "Study":
-        """The study, with the default outcome of a named study if none is given."""
-        from contrastkit.causal.sets import NAMED
-
-        default = NAMED[self.data].outcome if self.data in NAMED else None
-        return self.read(self.outcome or default)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +69,3 @@ class WeightingOptions:
             help="With ipw: drop units with scores below A or above 1 - A; crump chooses A.", metavar="A|crump"
         ),
     ] = "0"
-
-    def alpha(self) -> float | Literal["crump"]:
-        """The trimming threshold, or crump."""
-        if self.trim == "crump":
-            return "crump"
-        try:
-            return float(self.trim)
-        except ValueError as error:
-            raise UserError(f"--trim {self.trim}: give a number from 0 to 0.5, or crump") from error

@@ -8,7 +8,8 @@ import typer
 from contrastkit.causal.names import ScoreModel
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import CovariateOptions
-from contrastkit.cli.options import Debug, Seed, takes_options, writable
+from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import write_csv
 
 if TYPE_CHECKING:
@@ -18,42 +19,29 @@ if TYPE_CHECKING:
 @takes_options
 def propensity(
     *,
-    which: CovariateOptions,
+    study: CovariateOptions,
     model: Annotated[
         ScoreModel, typer.Option(help="Model of the treatment; boosting and forest are cross-fitted.")
     ] = "logistic",
     folds: Annotated[
         int | None, typer.Option(help="Cross-fitting folds, 0 for none \\[0 for logistic, else 5].", min=0)
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the score of each row, and whether Crump's trimming keeps it, to this .csv file.",
-            metavar="FILE",
-            callback=writable,
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            help="Plot the scores of both arms and their calibration to this .png file.",
-            metavar="FILE",
-            callback=writable,
-        ),
-    ] = None,
+    out: Annotated[Path | None, out_file("the score of each row and whether Crump's trimming keeps it", ".csv")] = None,
+    plot: Annotated[Path | None, out_file("a plot of both arms' scores and their calibration", ".png")] = None,
     seed: Seed = 0,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Estimate propensity scores; report their discrimination, calibration and overlap."""
     from contrastkit.causal.propensity import overlap_plot
     from contrastkit.causal.scores import propensity_scores
 
-    scores = propensity_scores(which.read(), model=model, folds=folds, seed=seed)
+    scores = propensity_scores(study.read(), model=model, folds=folds, seed=seed)
     _print(scores)
     if out is not None:
         write_csv(out, {"propensity": scores.scores, "kept": scores.within_crump.astype(int)})
     if plot is not None:
         overlap_plot(scores.scores, scores.treated, plot)
+    write_reports(scores.as_json(), output.json)
 
 
 def _print(scores: "Scores") -> None:

@@ -8,8 +8,9 @@ import typer
 from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions
-from contrastkit.cli.options import Debug, Json, Seed, takes_options
-from contrastkit.cli.report import write_json
+from contrastkit.cli.causal.report import estimate_line
+from contrastkit.cli.options import OutputOptions, Seed, takes_options
+from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import column_names
 from contrastkit.errors import UserError
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from contrastkit.causal.estimate import Estimator
     from contrastkit.causal.refute import Verdict
     from contrastkit.causal.study import Study
-
-CHECKS = 6  # besides that of a placebo outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,51 +49,46 @@ class PlaceboOptions:
 @takes_options
 def refute(
     *,
-    which: StudyOptions,
+    study: StudyOptions,
     estimator: Annotated[
         EstimatorName, typer.Option(help="Estimator to test; the standard error of dcb is a jackknife's.")
     ] = "entropy",
     estimand: Annotated[Estimand, typer.Option(help="Target population of the effect.")] = "ATT",
     draws: Annotated[int, typer.Option(help="Number of random draws per check.", min=20)] = 50,
-    alternative: PlaceboOptions,
+    placebo_options: PlaceboOptions,
     gamma: Annotated[float, typer.Option(help="Sensitivity parameter Gamma of the Rosenbaum bounds.", min=1)] = 1.25,
     seed: Seed = 0,
-    json: Json = None,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Try to refute an estimate, check by check; exit code 1 if a check fails."""
     from contrastkit.causal.refutation import refute_study
+    from contrastkit.causal.refute import checks
 
-    study = which.read_with_outcome()
-    placebo = alternative.of(study)
-    with screen.counting("refuting", 1 + CHECKS + (placebo is not None)) as advance:
+    original = study.read()
+    placebo = placebo_options.of(original)
+    steps = ["estimate", *checks(placebo=placebo is not None)]
+    with screen.progress() as on_progress:
+        on_progress("refuting", 0, len(steps))
 
         def on_estimate(estimate: "Estimator") -> None:
-            _print_estimate(f"{study.outcome} by {study.treatment}, {estimator}", estimate)
-            advance(1)
+            names = f"{original.outcome} by {original.treatment}, {estimator}, {estimate.estimand_}"
+            screen.say(f"{names}: {estimate_line(estimate)}")
+            on_progress("refuting", 1, len(steps))
 
         def on_verdict(verdict: "Verdict") -> None:
             screen.paragraph(f"{'PASS' if verdict.passed else 'FAIL'}  {verdict.name}: {verdict.sentence}")
-            advance(1)
+            on_progress("refuting", 1 + steps.index(verdict.name), len(steps))
 
         refutation = refute_study(
-            study, estimator, estimand=estimand, placebo=placebo, draws=draws, gamma=gamma, seed=seed,
+            original, estimator, estimand=estimand, placebo=placebo, draws=draws, gamma=gamma, seed=seed,
             on_estimate=on_estimate, on_verdict=on_verdict,
         )  # fmt: skip
     _print_grids(refutation.verdicts)
     if placebo is None:
         screen.say("no --placebo-outcome given: an outcome that the treatment cannot have affected is the best check")
-    if json is not None:
-        write_json(json, refutation.as_json())
+    write_reports(refutation.as_json(), output.json)
     if not refutation.passed:
         raise typer.Exit(1)
-
-
-def _print_estimate(title: str, estimate: "Estimator") -> None:
-    from contrastkit.causal.refute import digits
-
-    effect, se, low, high = map(digits, (estimate.effect_, estimate.se_, *estimate.interval()))
-    screen.say(f"{title}, {estimate.estimand_}: {effect}, SE {se}, 95 % interval {low} to {high}")
 
 
 def _print_grids(verdicts: "tuple[Verdict, ...]") -> None:

@@ -8,17 +8,17 @@ import typer
 from contrastkit.causal.names import Scale, Weighting
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions, WeightingOptions
-from contrastkit.cli.options import Debug, takes_options, writable
+from contrastkit.cli.causal.report import difference_line, sample_size_line
+from contrastkit.cli.options import OutputOptions, out_file, takes_options
+from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import write_csv
 
 
 @takes_options
 def weight(
     *,
-    which: StudyOptions,
-    out: Annotated[
-        Path, typer.Option(help="Output .csv file, one weight for each row.", metavar="FILE", callback=writable)
-    ],
+    study: StudyOptions,
+    out: Annotated[Path, out_file("the weight of each row", ".csv")],
     by: Annotated[
         Weighting,
         typer.Option(
@@ -31,18 +31,14 @@ def weight(
     scale: Annotated[
         Scale, typer.Option(help="With ipw: mean 1 in each arm, stabilised by P(T), or raw inverse probabilities.")
     ] = "hajek",
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Compute weights that balance the arms; nothing is written if no weights do."""
     from contrastkit.causal.weights import weigh
 
-    study = which.read_with_outcome() if by == "dcb" else which.read(which.outcome)
-    weighted = weigh(study, by, estimand=weighting.estimand, trim=weighting.alpha(), scale=scale)
+    weighted = weigh(study.read(), by, estimand=weighting.estimand, trim=weighting.trim, scale=scale)
     write_csv(out, {"weight": weighted.weights})
-    balance = weighted.balance
-    (treated, treated_after), (untreated, untreated_after) = balance.n
-    screen.say(
-        f"{out}: {weighted.estimand}, effective sample size treated {treated:,.0f} -> {treated_after:,.1f}, "
-        f"untreated {untreated:,.0f} -> {untreated_after:,.1f}"
-    )
-    screen.say(f"largest |SMD| {abs(balance.smd[:, 0]).max():.4f} -> {balance.worst:.4f}")
+    screen.say(f"{out}: weights for the {weighted.estimand}")
+    screen.say(sample_size_line(weighted.balance))
+    screen.say(difference_line(weighted.balance))
+    write_reports(weighted.as_json(), output.json)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import Debug, Json, takes_options
-from contrastkit.cli.report import write_json
+from contrastkit.cli.options import OutputOptions, takes_options
+from contrastkit.cli.report import write_reports
 from contrastkit.cli.stable.options import LabelledOptions
 
 if TYPE_CHECKING:
@@ -19,19 +19,17 @@ if TYPE_CHECKING:
 def evaluate(
     *,
     model: Annotated[Path, typer.Argument(help="Model written by 'stable fit'.", metavar="MODEL")],
-    which: LabelledOptions,
-    json: Json = None,
-    debug: Debug = False,
+    table: LabelledOptions,
+    output: OutputOptions,
 ) -> None:
     """Evaluate a model in each environment: average, deviation and worst error."""
     from contrastkit.stable import workflow
     from contrastkit.stable.predict import load
 
     fitted = load(model.expanduser())
-    evaluation = workflow.evaluate(fitted, which.read(fitted.names))
-    _print(evaluation, f"{model} on {which.data}", which.environment)
-    if json is not None:
-        write_json(json, dataclasses.asdict(evaluation))
+    evaluation = workflow.evaluate(fitted, table.read(fitted.names))
+    _print(evaluation, f"{model} on {table.data}", table.environment)
+    write_reports(dataclasses.asdict(evaluation), output.json)
 
 
 def _print(evaluation: "Evaluation", title: str, environment: str | None) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import Debug, Json, Seed, takes_options, writable
-from contrastkit.cli.report import write_json
+from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.report import write_reports
 from contrastkit.cli.stable.options import Components, TableOptions, print_notices
 from contrastkit.stable.names import Decorrelation, Kind
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @takes_options
 def fit(
     *,
-    which: TableOptions,
-    out: Annotated[Path, typer.Option(help="Output .json file for the model.", metavar="FILE", callback=writable)],
+    table: TableOptions,
+    out: Annotated[Path, out_file("the model", ".json")],
     kind: Annotated[Kind, typer.Option(help="Model: ridge for a numeric label, logistic for classes.")] = "ridge",
     weights: Annotated[
         Path | None, typer.Option(help="Weights of these rows, as written by 'stable reweight'.", metavar="FILE")
@@ -29,21 +29,19 @@ def fit(
     alpha: Annotated[float, typer.Option(help="L2 penalty on the coefficients of standardised features.", min=0)] = 1.0,
     intercept: Annotated[bool, typer.Option(help="Fit an intercept.")] = True,
     seed: Seed = 0,
-    json: Json = None,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Fit a weighted linear model."""
     from contrastkit.stable import workflow
 
-    table = which.read_features()
-    with screen.working(f"fitting {kind} to {len(table.X):,} rows of {table.X.shape[1]:,} features"):
+    rows = table.read_features()
+    with screen.working(f"fitting {kind} to {len(rows.X):,} rows of {rows.X.shape[1]:,} features"):
         fitted = workflow.fit(
-            table, kind=kind, weights=weights, by=by, components=components, alpha=alpha, intercept=intercept, seed=seed
+            rows, kind=kind, weights=weights, by=by, components=components, alpha=alpha, intercept=intercept, seed=seed
         )
-    fitted.model.save(out.expanduser())
+    fitted.model.save(out)
     _print(fitted, out)
-    if json is not None:
-        write_json(json, fitted.as_json())
+    write_reports(fitted.as_json(), output.json)
 
 
 def _print(fitted: "TableFit", out: Path) -> None:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import writable
-from contrastkit.cli.tables import abridged, column_names
-from contrastkit.errors import UserError
+from contrastkit.cli.options import Seed, out_file
+from contrastkit.cli.tables import column_names, write_csv
+from contrastkit.errors import UserError, listed
 
 if TYPE_CHECKING:
+    from contrastkit.stable.environments import Environments
     from contrastkit.stable.reweight import Reweighting
     from contrastkit.stable.table import Table
 
-OutCsv = Annotated[Path, typer.Option("--out", help="Output .csv file.", metavar="FILE", callback=writable)]
-Rows = Annotated[int, typer.Option("--n", help="Rows in each environment.", min=1)]
-Width = Annotated[int, typer.Option("--p", help="Number of features.", min=1)]
+OutRows = Annotated[Path, out_file("the rows", ".csv")]
+Width = Annotated[int, typer.Option(help="Number of features.", min=1)]
 Components = Annotated[
     int | None,
     typer.Option(
@@ -56,7 +56,7 @@ class LabelledOptions:
             self.data.expanduser(), features=features, label=self.label, environment=self.environment, rows=self.rows
         )
         if table.left_out:
-            screen.say(f"columns left out because they are not numeric: {abridged(table.left_out)}")
+            screen.say(f"columns left out because they are not numeric: {listed(table.left_out, 12)}")
         return table
 
 
@@ -74,6 +74,26 @@ class TableOptions(LabelledOptions):
 
     def read_features(self) -> "Table":
         return self.read(column_names(self.features))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentOptions:
+    """Simulated environments, and the table they are written to."""
+
+    out: OutRows
+    n: Annotated[int, typer.Option(help="Rows in each environment.", min=1)] = 2000
+    p: Width = 10
+    seed: Seed = 0
+
+    def write(self, environments: "Environments") -> None:
+        columns = environments.columns()
+        write_csv(self.out, columns)
+        several = len(environments.samples) > 1
+        values = ", ".join(f"{value:g}" for value in environments.samples)
+        screen.say(
+            f"{self.out}: {len(columns['Y']):,} rows of {listed(environments.features, 12)} and Y"
+            + (f", environments {values}" if several else "")
+        )
 
 
 def numbers(option: str, text: str) -> list[float]:

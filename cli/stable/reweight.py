@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import Debug, Json, Seed, takes_options, writable
-from contrastkit.cli.report import write_json
+from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.report import write_reports
 from contrastkit.cli.stable.options import Components, TableOptions, print_notices
-from contrastkit.cli.tables import abridged, write_csv
+from contrastkit.cli.tables import write_csv
+from contrastkit.errors import listed
 from contrastkit.stable.names import Decorrelation
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @takes_options
 def reweight(
     *,
-    which: TableOptions,
+    table: TableOptions,
     by: Annotated[Decorrelation, typer.Option(help="Method that decorrelates the features.")] = "rff",
     cosines: Annotated[
         int | None, typer.Option(help="With rff: random cosines for each feature \\[10].", min=0)
@@ -34,35 +35,30 @@ def reweight(
     ] = None,
     clip: Annotated[float | None, typer.Option(help="With srdo: largest density ratio \\[10].", min=1)] = None,
     components: Components = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Write the weight of each row to this .csv file.", metavar="FILE", callback=writable),
-    ] = None,
+    out: Annotated[Path | None, out_file("the weight of each row", ".csv")] = None,
     seed: Seed = 0,
-    json: Json = None,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Compute sample weights under which the features are independent."""
     from contrastkit.stable import workflow
 
-    table = which.read_features()
-    with screen.working(f"reweighting {len(table.X):,} rows of {table.X.shape[1]:,} features by {by}"):
+    rows = table.read_features()
+    with screen.working(f"reweighting {len(rows.X):,} rows of {rows.X.shape[1]:,} features by {by}"):
         result = workflow.reweight(
-            table, by, cosines=cosines, penalty=penalty, clip=clip, components=components, seed=seed
+            rows, by, cosines=cosines, penalty=penalty, clip=clip, components=components, seed=seed
         )
     _print(result)
     if out is not None:
         weights = result.reweighting.weights
         write_csv(out, {"weight": weights})
         screen.say(f"{out}: {len(weights):,} weights, from {weights.min():.3g} to {weights.max():.3g}, mean 1")
-    if json is not None:
-        write_json(json, result.as_json())
+    write_reports(result.as_json(), output.json)
 
 
 def _print(result: "TableReweighting") -> None:
     reweighting = result.reweighting
     n = len(reweighting.weights)
-    screen.say(f"{n:,} rows, {len(result.features):,} features: {abridged(result.features)}")
+    screen.say(f"{n:,} rows, {len(result.features):,} features: {listed(result.features, 12)}")
     if result.components:
         screen.say(f"weights computed from their first {result.components} principal components")
     screen.table(

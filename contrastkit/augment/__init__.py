@@ -1,6 +1,6 @@
 """Augmentation: the views of an image or a sound that a network is trained on.
 
-    params = draw(view, sizes, channels=3, seed=0, epoch=0, index=index, v=0)     everything random
+    params = draw(view, sizes, channels=3, seed=0, time=0, index=index, v=0)      everything random
     augment(images, params)                                                       [m, C, size, size], nothing random
 
 A view is a row of numbers (:mod:`contrastkit.augment.rows`). To add a modality, write a class for its views, a function
@@ -42,7 +42,7 @@ __all__ = [
 class Handling(NamedTuple):
     """The functions that make views of a modality from the items of its source."""
 
-    random: Callable[..., Tensor]  # (images, view, *, seed, epoch, index, v) -> [V * n, ...], for training
+    random: Callable[..., Tensor]  # (images, view, *, seed, time, index, v) -> [V * n, ...], for training
     plain: Callable[[Images, int, int], Tensor]  # (images, size, channels) -> [n, ...], for evaluation
 
 

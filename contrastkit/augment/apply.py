@@ -62,15 +62,15 @@ def augment(images: Images, params: Params) -> Tensor:
     return out
 
 
-def random_views(images: Images, view: View, *, seed: int, epoch: int, index: Tensor, v: int | Tensor) -> Tensor:
+def random_views(images: Images, view: View, *, seed: int, time: int, index: Tensor, v: int | Tensor) -> Tensor:
     """Draw, then apply: float32 [n, C, size, size], or [V * n, C, size, size], view by view.
 
     Args:
         images: as of :func:`augment`.
-        seed, epoch, index, v: the address of the draws, as of :func:`contrastkit.augment.draw`.
+        seed, time, index, v: the address of the draws, as of :func:`contrastkit.augment.draw`.
     """
     channels = images[0].shape[0]
-    return augment(images, draw(view, sizes_of(images), channels=channels, seed=seed, epoch=epoch, index=index, v=v))
+    return augment(images, draw(view, sizes_of(images), channels=channels, seed=seed, time=time, index=index, v=v))
 
 
 def _order_numbers(jitter: Tensor) -> Tensor:

@@ -52,13 +52,14 @@ class Params:
         return replace(self, **changed)
 
 
-def draw(view: View, sizes: Tensor, *, channels: int, seed: int, epoch: int, index: Tensor, v: int | Tensor) -> Params:
+def draw(view: View, sizes: Tensor, *, channels: int, seed: int, time: int, index: Tensor, v: int | Tensor) -> Params:
     """The random numbers of one view of each of n images, or of several.
 
     Args:
         sizes: int64 [n, 2], heights and widths of the images.
         channels: gray, saturation and hue apply to images of three channels only.
-        index: int64 [n], the images' positions in the data set; with ``seed``, ``epoch`` and ``v`` these determine
+        time: the epoch; any time of :mod:`contrastkit.rng`.
+        index: int64 [n], the images' positions in the data set; with ``seed``, ``time`` and ``v`` these determine
             every draw.
         v: number of the view: an int for all images, int64 [n], or int64 [V, 1] for V views of each image.
 
@@ -67,7 +68,7 @@ def draw(view: View, sizes: Tensor, *, channels: int, seed: int, epoch: int, ind
     """
     index, number = torch.broadcast_tensors(index, torch.as_tensor(v, device=index.device))
     image = torch.arange(len(sizes), device=index.device).expand(index.shape).flatten()
-    u = uniform(seed, epoch, index.flatten(), number.flatten(), SLOTS + 2 * ATTEMPTS)
+    u = uniform(seed, time, index.flatten(), number.flatten(), SLOTS + 2 * ATTEMPTS)
     jitter, order, bright, contrast, saturate, turn, *rest = u[:, :SLOTS].T
     gray, blur, sigma, flip, solarize, down, right, *pose = rest
     sizes, rgb = sizes.to(index.device)[image].double(), channels == 3

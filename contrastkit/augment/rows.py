@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from contrastkit.errors import UserError, suggest
+from contrastkit.errors import UserError, check_choice
 from contrastkit.types import Modality
 
 
@@ -152,6 +152,5 @@ def named_views(name: str) -> tuple[View, ...]:
     Raises:
         UserError: no such views; the nearest name is suggested.
     """
-    if name not in VIEWS:
-        raise UserError(f"unknown views '{name}'{suggest(name, VIEWS)} (known: {', '.join(VIEWS)})")
+    check_choice("views", name, VIEWS)
     return VIEWS[name]

@@ -24,7 +24,7 @@ def sheet(images: Images, views: Sequence[View], *, index: Tensor, epochs: int =
     size = max(view.size for view in views)
     columns = [torch.stack([_letterboxed(image, size) for image in images])]
     for epoch, (v, view) in itertools.product(range(epochs), enumerate(views)):
-        columns.append(random_views(images, view, seed=seed, epoch=epoch, index=index, v=v))
+        columns.append(random_views(images, view, seed=seed, time=epoch, index=index, v=v))
     gap = max(1, size // 16)
     cells = [
         F.pad(c if c.shape[1] == 3 else c[:, :1].expand(-1, 3, -1, -1), _frame(c, size, gap), value=1) for c in columns

@@ -25,7 +25,7 @@ class Window:
             raise UserError(f"--size must be at least 1, not {self.size}")
 
 
-def windows(clips: Images, window: Window, *, seed: int, epoch: int, index: Tensor, v: int | Tensor) -> Tensor:
+def windows(clips: Images, window: Window, *, seed: int, time: int, index: Tensor, v: int | Tensor) -> Tensor:
     """Random windows of each clip, as :func:`draw_starts` draws them.
 
     Args:
@@ -36,19 +36,19 @@ def windows(clips: Images, window: Window, *, seed: int, epoch: int, index: Tens
         float32 [n, 1, 1, size] in [-1, 1], or [V * n, 1, 1, size], view by view.
     """
     lengths = torch.tensor([clip.shape[-1] for clip in clips])
-    starts = draw_starts(window, lengths, seed=seed, epoch=epoch, index=index, v=v)
+    starts = draw_starts(window, lengths, seed=seed, time=time, index=index, v=v)
     views = [cut(clips, row, window.size) for row in starts.view(-1, len(clips)).tolist()]
     return torch.cat(views)
 
 
-def draw_starts(window: Window, lengths: Tensor, *, seed: int, epoch: int, index: Tensor, v: int | Tensor) -> Tensor:
+def draw_starts(window: Window, lengths: Tensor, *, seed: int, time: int, index: Tensor, v: int | Tensor) -> Tensor:
     """Uniformly random starts of windows in clips of ``lengths`` int64 [n]: int64 [n], or [V, n] where v is [V, 1].
 
     In a clip shorter than the window, the window starts anywhere and wraps around.
     """
     positions = torch.where(lengths >= window.size, lengths - window.size + 1, lengths)
     index, number = torch.broadcast_tensors(index, torch.as_tensor(v))
-    u = uniform(seed, epoch, index.flatten(), number.flatten(), 1).view(index.shape)
+    u = uniform(seed, time, index.flatten(), number.flatten(), 1).view(index.shape)
     return (u * positions).long()
 
 

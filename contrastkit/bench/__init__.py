@@ -23,7 +23,7 @@ import torch
 
 from contrastkit.bench import bank, ema, infonce, measure, ntxent, queue, sinkhorn
 from contrastkit.bench.case import Case
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, check_choice
 
 # op -> (device, dtype, preset) -> its cases
 CASES: dict[str, Callable[[str, torch.dtype, str], Iterator[Case]]] = {
@@ -59,9 +59,10 @@ def run(
     Raises:
         UserError: an unknown name or an unavailable device.
     """
-    for name, value, known in (("op", op, CASES), ("dtype", dtype, DTYPES), ("preset", preset, PRESETS)):
-        if value is not None and value not in known:
-            raise UserError(f"unknown {name} '{value}' (known: {', '.join(known)})")
+    if op is not None:
+        check_choice("op", op, CASES)
+    check_choice("dtype", dtype, DTYPES)
+    check_choice("preset", preset, PRESETS)
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise UserError(f"device '{device}' is not available: use cpu" + (" or cuda" if device != "cuda" else ""))
 

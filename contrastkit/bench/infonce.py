@@ -10,6 +10,13 @@ from contrastkit import ops
 from contrastkit.bench.case import Case, Loss, Losses, compiled, linear_cross_entropy, reference, unavailable, unit
 
 
+def eager(q: Tensor, p: Tensor, queue: Tensor, labels: Tensor, tau: float) -> Tensor:
+    """moco/builder.py and main_moco.py: queries and positives [N, C], the queue [C, K], and labels int64 [N], all 0."""
+    positive = torch.einsum("nc,nc->n", [q, p]).unsqueeze(-1)
+    negative = torch.einsum("nc,ck->nk", [q, queue.clone().detach()])
+    return F.cross_entropy(torch.cat([positive, negative], dim=1) / tau, labels)
+
+
 def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
     """MoCo's loss against its queue, and the gradient of the query."""
     tau = 0.2
@@ -18,11 +25,8 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
         queue = keys.T.contiguous()  # the official code stores [C, K]
         labels = torch.zeros(N, dtype=torch.int64, device=device)
 
-        def eager(q: Tensor, p: Tensor = p, queue: Tensor = queue, labels: Tensor = labels) -> Tensor:
-            """moco/builder.py and main_moco.py."""
-            positive = torch.einsum("nc,nc->n", [q, p]).unsqueeze(-1)
-            negative = torch.einsum("nc,ck->nk", [q, queue.clone().detach()])
-            return F.cross_entropy(torch.cat([positive, negative], dim=1) / tau, labels)
+        def official(q: Tensor, p: Tensor = p, queue: Tensor = queue, labels: Tensor = labels) -> Tensor:
+            return eager(q, p, queue, labels, tau)
 
         def ours(q: Tensor, p: Tensor = p, keys: Tensor = keys) -> Tensor:
             return ops.infonce(q, p, keys, tau=tau)[0].mean()
@@ -42,8 +46,8 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
         yield from Losses(
             q,
             {
-                "eager": eager,
-                "compile": compiled(eager),
+                "eager": official,
+                "compile": compiled(official),
                 "linear_cross_entropy": linear_cross_entropy(q, lambda q, w=classes: w, target, 1 / tau),  # type: ignore[misc]
                 "lightly": _lightly_infonce(p, keys, tau),
                 "ours": ours,

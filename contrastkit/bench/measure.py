@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is loaded; silences its profiler
-
 import torch
 from torch import Tensor
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences torch's profiler, which reads it when it first runs
 
 BUDGET = 2.0  # seconds of measuring per case
 MIN_SAMPLES = 9  # of each implementation

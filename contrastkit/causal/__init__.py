@@ -1,0 +1,28 @@
+"""Treatment effects under confounding.
+
+Modules about a study, one for each command: named choices, checked, to a result with ``as_json``.
+
+    study.py            :class:`Study`: a table whose columns have roles
+    sets.py             named studies
+    effects.py          every estimate of the effect (``causal estimate``)
+    scores.py           propensity scores and their overlap (``causal propensity``)
+    weights.py          weights, by a method or from a file, and the balance under them (``causal weight``, ``balance``)
+    matches.py          pairs or strata, their balance and the effect (``causal match``)
+    refutation.py       an estimate and the verdicts on it (``causal refute``)
+
+Modules and packages about arrays, which know nothing of tables: covariates X [n, p], treatment T [n], outcome Y [n].
+
+    propensity.py       the propensity score, trimming, calibration
+    weighting/          classes with ``fit(X, T)`` and ``weights_``
+    matching/           pairs
+    coarsened.py        strata
+    estimate/           classes with ``fit(X, T, Y)``, ``effect_`` and ``se_``
+    direct_balancing.py estimators that weight and model the outcome (ARB, DCB)
+    compare.py          the estimators by name, and all of them side by side
+    diagnostics.py      covariate balance
+    refute/             checks of an estimate
+    estimand.py         target populations
+
+Without data: ``graph.py`` (what to adjust for), ``worlds.py`` (simulated sources of correlation), ``names.py`` (the
+choices of the options).
+"""

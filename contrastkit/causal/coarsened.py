@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from contrastkit.causal.estimand import population
+from contrastkit.causal.estimand import of_matched, population
 from contrastkit.causal.names import BinRule
 from contrastkit.causal.weighting import mean_one
 from contrastkit.errors import UserError, check_choice
@@ -67,7 +67,7 @@ class CoarsenedExact(BaseEstimator):
         numbered = np.unique(np.where(matched, s, -1), return_inverse=True)[1] - (not matched.all())
         self.strata_ = np.where(matched, numbered, -1)
         self.dropped_ = np.flatnonzero(target & ~matched)
-        self.estimand_ = f"{self.estimand} of the matched" if len(self.dropped_) else self.estimand
+        self.estimand_ = of_matched(self.estimand, self.dropped_)
         return self
 
     def _edges(self, column: Floats) -> Floats:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing, ResidualBalancing
+from contrastkit.causal.estimand import without_suffix
 from contrastkit.causal.estimate import (
     AIPW,
     DifferenceInMeans,
@@ -36,7 +37,7 @@ def estimators(estimand: AnyEstimand, *, error: Error = "balanced", seed: int = 
     """
     check_choice("estimand", estimand, get_args(AnyEstimand))
     check_choice("standard error", error, get_args(Error))
-    seed %= 2**32  # the largest that scikit-learn accepts
+    seed %= 2**32  # scikit-learn takes no larger seeds
     by_name: dict[str, Estimator] = {"naive": DifferenceInMeans(), "ols": Regression()}
     if estimand in ("ATT", "ATC"):
         by_name["oaxaca"] = OaxacaBlinder(estimand)
@@ -58,9 +59,9 @@ def estimators(estimand: AnyEstimand, *, error: Error = "balanced", seed: int = 
 
 
 @dataclass(frozen=True)
-class Row:
-    """The result of one estimator; ``refused`` is the reason if there is none. ``ess`` is the effective sample size of
-    the smaller arm under the weights, ``smd`` the largest absolute SMD that remains; NaN without weights."""
+class Estimate:
+    """The result of one estimator; ``refused`` is the reason if there is none. ``ess`` is the smaller of the two arms'
+    effective sample sizes under the weights, ``smd`` the largest absolute SMD that remains; NaN without weights."""
 
     name: str
     estimand: str = ""
@@ -81,7 +82,7 @@ def compare(
     estimand: AnyEstimand = "ATT",
     error: Error = "balanced",
     seed: int = 0,
-) -> Iterator[Row]:
+) -> Iterator[Estimate]:
     """Apply every estimator to the same data; if one refuses them, the others still run.
 
     Raises:
@@ -93,10 +94,11 @@ def compare(
         try:
             estimator.fit(X, t, y)
         except UserError as refusal:
-            yield Row(name, refused=str(refusal))
+            yield Estimate(name, refused=str(refusal))
             continue
         ess = smd = math.nan
         if estimator.weights_ is not None:
-            balance = balance_table(X, t, estimator.weights_, estimand=estimator.estimand_.split()[0])
+            balance = balance_table(X, t, estimator.weights_, estimand=without_suffix(estimator.estimand_))
             ess, smd = float(balance.n[:, 1].min()), balance.worst
-        yield Row(name, estimator.estimand_, estimator.effect_, estimator.se_, *estimator.interval(), ess, smd)
+        effect, se = estimator.effect_, estimator.se_
+        yield Estimate(name, estimator.estimand_, effect, se, *estimator.interval(), ess, smd)

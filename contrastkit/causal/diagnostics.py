@@ -1,7 +1,7 @@
 """Covariate balance between the arms before and after weighting, by the conventions of cobalt.
 
 A standardised mean difference (SMD) is the weighted difference of means over one standard deviation of the *unweighted*
-sample: of the treated for the ATT, of the controls for the ATC, and the root of the mean of both variances for the
+sample: of the treated for the ATT, of the untreated for the ATC, and the root of the mean of both variances for the
 ATE and the ATO. A column of 0 and 1 has the standard deviation sqrt(p (1 - p)).
 """
 
@@ -28,9 +28,9 @@ class Balance:
     Attributes:
         names: the names of the covariates.
         smd: float64 [p, 2].
-        variance_ratio: float64 [p, 2], treated over controls; NaN for columns of 0 and 1.
+        variance_ratio: float64 [p, 2], treated over untreated; NaN for columns of 0 and 1.
         ks: float64 [p, 2], the largest distance between the distribution functions of the arms.
-        n: float64 [2, 2], effective sample sizes: (treated, controls) x (before, after).
+        n: float64 [2, 2], effective sample sizes: (treated, untreated) x (before, after).
     """
 
     names: tuple[str, ...]
@@ -40,9 +40,22 @@ class Balance:
     n: Floats
 
     @property
+    def worst_before(self) -> float:
+        """The largest absolute SMD before weighting."""
+        return float(np.abs(self.smd[:, 0]).max())
+
+    @property
     def worst(self) -> float:
         """The largest absolute SMD after weighting."""
         return float(np.abs(self.smd[:, 1]).max())
+
+    @property
+    def balanced(self) -> bool:
+        """Whether no absolute SMD above :data:`THRESHOLD` is left."""
+        return self.worst <= THRESHOLD
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
 
 
 def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, estimand: str = "ATT") -> Balance:
@@ -59,7 +72,7 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
         raise UserError(f"{len(w)} weights for {len(x)} rows")
     if not (np.isfinite(w).all() and (w >= 0).all()):
         raise UserError("weights must be finite and not negative: correct or drop them")
-    for arm, name in ((t, "treated"), (~t, "controls")):
+    for arm, name in ((t, "treated"), (~t, "untreated")):
         if not w[arm].sum() > 0:
             raise UserError(f"the weights of the {name} sum to zero: no unit of that arm is left")
     binary = np.array([np.isin(column, (0, 1)).all() for column in x.T])

@@ -66,7 +66,6 @@ class DifferentiatedConfounderBalancing(ArmwiseEstimator):
 
     Attributes:
         weights_: float64 [n], 1 for the treated. coef_: b, float64 [p], in the units of X.
-        turns_: number of rounds of both minimisations.
 
     Raises:
         UserError: it did not converge.
@@ -99,9 +98,8 @@ class DifferentiatedConfounderBalancing(ArmwiseEstimator):
         z, m = (x[~t] - at) / sd, (x[t].mean(0) - at) / sd
         scale = _residual(z, y[~t] - base)
         Y = (y[~t] - base) / scale
-        W, b, last, self.turns_ = np.full(len(Y), 1 / len(Y)), np.zeros(z.shape[1]), math.inf, 0
-        while self.turns_ < 200:
-            self.turns_ += 1
+        W, b, last = np.full(len(Y), 1 / len(Y)), np.zeros(z.shape[1]), math.inf
+        for _ in range(200):
             b = self._outcome(z, Y, m - z.T @ W, W, b)
             W = self._weights(z @ b, float(m @ b), (Y - z @ b) ** 2)
             value = self._objective(z, Y, m, W, b)
@@ -159,7 +157,7 @@ def _residual(X: Floats, Y: Floats) -> float:
     """
     residuals = Y - X @ np.linalg.lstsq(X, Y, rcond=None)[0]
     if not residuals.std() > 1e-9 * np.sqrt((Y**2).mean()):
-        raise UserError("the covariates predict the outcome of the controls without error: leave some out")
+        raise UserError("the covariates predict the outcomes of the modelled arm without error: leave some out")
     return float(residuals.std())
 
 

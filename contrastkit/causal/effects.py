@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from contrastkit.causal.compare import Row, compare
+from contrastkit.causal.compare import Estimate, compare
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import Study
@@ -22,16 +22,16 @@ class Effects:
     outcome: str
     n_treated: int
     n_untreated: int
-    rows: tuple[Row, ...]
+    rows: tuple[Estimate, ...]
     truth: float | None
 
     @property
-    def estimates(self) -> tuple[Row, ...]:
+    def estimates(self) -> tuple[Estimate, ...]:
         """The rows of the estimators that succeeded."""
         return tuple(row for row in self.rows if not row.refused)
 
     @property
-    def refusals(self) -> tuple[Row, ...]:
+    def refusals(self) -> tuple[Estimate, ...]:
         """The rows of the estimators that refused the data, with the reason."""
         return tuple(row for row in self.rows if row.refused)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations, islice, pairwise, product
 from pathlib import Path
 
@@ -84,14 +84,14 @@ class Identified:
         colliders: non-descendants of T that, added to one of these sets, open a path that the set closes.
     """
 
-    causal: list[str] = field(default_factory=list)
-    backdoor: list[str] = field(default_factory=list)
-    open_: list[str] = field(default_factory=list)
-    backdoor_sets: list[tuple[str, ...]] = field(default_factory=list)
-    frontdoor_sets: list[tuple[str, ...]] = field(default_factory=list)
-    instruments: list[str] = field(default_factory=list)
-    never: list[str] = field(default_factory=list)
-    colliders: list[str] = field(default_factory=list)
+    causal: list[str]
+    backdoor: list[str]
+    open_: list[str]
+    backdoor_sets: list[tuple[str, ...]]
+    frontdoor_sets: list[tuple[str, ...]]
+    instruments: list[str]
+    never: list[str]
+    colliders: list[str]
 
 
 def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] = ()) -> Identified:

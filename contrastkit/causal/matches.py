@@ -20,11 +20,12 @@ class Matches:
     Attributes:
         matching: the fitted matching, in pairs or strata.
         balance: balance under its weights.
-        effect: the fitted estimator; None without an outcome.
+        outcome: its column; None without one, like ``effect``, the fitted estimator.
     """
 
     matching: Matching | CoarsenedExact
     balance: Balance
+    outcome: str | None
     effect: Estimator | None
 
     @property
@@ -48,6 +49,14 @@ class Matches:
             return {"stratum": matching.strata_, "weight": matching.weights_}
         unit, partner = matching.pairs_.T
         return {"unit": unit, "partner": partner, "share": matching.shares_, "distance": matching.distances_}
+
+    def as_json(self) -> dict[str, Any]:
+        report = {"estimand": self.estimand, "dropped": self.n_dropped, **self.balance.as_json()}
+        if self.effect is None:
+            return report
+        low, high = self.effect.interval()
+        effect = {"effect": self.effect.effect_, "se": self.effect.se_, "low": low, "high": high}
+        return report | {"outcome": self.outcome, **effect}
 
 
 def match(
@@ -95,4 +104,5 @@ def match(
     if study.Y is not None:
         effect = Matched(matching) if isinstance(matching, Matching) else Weighted(matching)
         effect.fit(study.X, study.T, study.Y)
-    return Matches(matching, balance_table(study.X, study.T, matching.weights_, estimand=estimand), effect)
+    balance = balance_table(study.X, study.T, matching.weights_, estimand=estimand)
+    return Matches(matching, balance, None if effect is None else study.outcome, effect)

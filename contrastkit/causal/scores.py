@@ -51,6 +51,21 @@ class Scores:
         worst = np.abs(share - mean).argmax()
         return float(mean[worst]), float(share[worst])
 
+    def as_json(self) -> dict[str, Any]:
+        arms = (("treated", True), ("untreated", False))
+        return {
+            "treatment": self.treatment,
+            "model": self.model,
+            "auc": self.auc,
+            "overlap": self.overlap,
+            "clipped": self.clipped,
+            "alpha": self.alpha,
+            "kept": {name: int(self.within_crump[self.treated == arm].sum()) for name, arm in arms},
+            "levels": LEVELS,
+            "quantiles": {name: self.quantiles(treated=arm).tolist() for name, arm in arms},
+            "calibration": calibration(self.scores, self.treated).tolist(),
+        }
+
 
 def propensity_scores(
     study: Study, *, model: ScoreModel = "logistic", folds: int | None = None, seed: int = 0
@@ -66,7 +81,7 @@ def propensity_scores(
         UserError: unknown model, the covariates separate the arms, or there are more folds than units of an arm.
     """
     check_choice("model", model, get_args(ScoreModel))
-    seed %= 2**32  # the largest that scikit-learn accepts
+    seed %= 2**32  # scikit-learn takes no larger seeds
     classifiers: dict[ScoreModel, Any] = {
         "logistic": None,
         "boosting": HistGradientBoostingClassifier(random_state=seed),

@@ -1,4 +1,7 @@
-"""A study: covariates X, a treatment T and an outcome Y, read from a table and validated once."""
+"""A study: covariates X, a treatment T and an outcome Y, read from a table.
+
+X and T are validated here; Y is left as it is in the table, for the estimators to validate.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +57,7 @@ def read(
     """Read a study from a .csv or .parquet file, or a named set with known columns (:mod:`contrastkit.causal.sets`).
 
     Args:
+        treatment, outcome: columns; those of a named set by default. A table may lack an outcome.
         covariates: columns, and .npz files of ``contrastkit embed`` with a row of features for each row of the table.
         components: number of principal components of such features; 0 for the features themselves.
 
@@ -65,7 +69,8 @@ def read(
     if source in NAMED:
         frame, truth = load(source, data_dir)
         known = NAMED[source]
-        treatment, covariates = treatment or known.treatment, covariates or known.covariates
+        treatment, outcome = treatment or known.treatment, outcome or known.outcome
+        covariates = covariates or known.covariates
         truth = truth if (treatment, outcome) == (known.treatment, known.outcome) else None
     else:
         frame = read_table(Path(source).expanduser(), names=NAMED)

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.diagnostics import Balance, balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
+from contrastkit.causal.estimand import without_suffix
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.names import Balancing, Estimand, Scale
 from contrastkit.causal.study import Study
@@ -17,6 +18,7 @@ from contrastkit.causal.weighting import (
     EntropyBalancing,
     GlobalBalancing,
     InverseProbability,
+    trimming,
 )
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats
@@ -42,41 +44,49 @@ class StudyWeights:
     @property
     def population(self) -> str:
         """The estimand without the suffix for trimming or dropping: ATT, ATC, ATE or ATO."""
-        return self.estimand.split()[0]
+        return without_suffix(self.estimand)
 
     def as_json(self) -> dict[str, Any]:
-        balance = {name: value.tolist() for name, value in vars(self.balance).items() if name != "names"}
-        return {"by": self.by, "estimand": self.estimand, "names": self.balance.names, **balance}
+        return {"by": self.by, "estimand": self.estimand, **self.balance.as_json()}
 
 
 def weigh(
     study: Study,
-    by: Balancing = "entropy",
+    by: Balancing | None = None,
     *,
+    weights: Path | None = None,
     estimand: Estimand = "ATT",
-    trim: float | Literal["crump"] = 0.0,
+    trim: float | str = 0.0,
     scale: Scale = "hajek",
 ) -> StudyWeights:
-    """Weight a study by a named method.
+    """Weight a study by a named method, or by the weights in a file.
 
     Args:
         study: needs an outcome for ``dcb``.
-        by: the method; ``none`` for equal weights; ``matching`` uses the Mahalanobis distance.
+        by: the method; None for entropy balancing; ``none`` for equal weights; ``matching`` uses the Mahalanobis
+            distance.
+        weights: use the column ``weight`` of this .csv or .parquet file, with a row for each unit, instead.
         estimand: the target population; overlap and global have their own.
         trim, scale: for ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
 
     Raises:
-        UserError: unknown method or estimand, an option or the estimand does not apply to the method, or it finds no
-            weights.
+        UserError: unknown method or estimand, an option or the estimand does not apply to the method, it finds no
+            weights, or those of the file are not finite, negative, too few or too many.
     """
-    check_choice("method", by, get_args(Balancing))
     check_choice("estimand", estimand, get_args(Estimand))
-    if by == "none":
-        return _with_balance(study, by, estimand, None)
+    trim = trimming(trim)
+    if weights is not None:
+        if by is not None or trim != 0 or scale != "hajek":
+            raise UserError("give --weights or --by with its --trim and --scale, not both")
+        return _with_balance(study, weights.name, estimand, read_weights(weights.expanduser(), len(study.T)))
+    by = by or "entropy"
+    check_choice("method", by, get_args(Balancing))
     if by != "ipw" and (trim != 0 or scale != "hajek"):
         raise UserError(f"--trim and --scale apply to --by ipw only: leave them out for {by}")
-    if by == "overlap" and estimand != "ATT":
-        raise UserError("overlap weights have their own target population: leave --estimand out")
+    if by in ("overlap", "global") and estimand != "ATT":
+        raise UserError(f"{by} weights have their own target population: leave --estimand out")
+    if by == "none":
+        return _with_balance(study, by, estimand, None)
     if by == "arb" or by == "dcb":
         if estimand == "ATE":
             raise UserError(f"{by} does not estimate the ATE: choose ATT or ATC")
@@ -98,15 +108,6 @@ def weigh(
     return _with_balance(study, by, fitted.estimand_, fitted.weights_)
 
 
-def weigh_from_file(study: Study, path: Path, *, estimand: Estimand = "ATT") -> StudyWeights:
-    """Weight a study by the column ``weight`` of a .csv or .parquet file with the same number of rows.
-
-    Raises:
-        UserError: no such file or column, or weights that are not finite, negative, too few or too many.
-    """
-    return _with_balance(study, path.name, estimand, read_weights(path.expanduser(), len(study.T)))
-
-
 def _with_balance(study: Study, by: str, estimand: str, weights: Floats | None) -> StudyWeights:
-    population = estimand.split()[0]  # without "after trimming" and the like
-    return StudyWeights(by, estimand, weights, balance_table(study.X, study.T, weights, estimand=population))
+    balance = balance_table(study.X, study.T, weights, estimand=without_suffix(estimand))
+    return StudyWeights(by, estimand, weights, balance)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -103,31 +104,23 @@ def _bernoulli(g: np.random.Generator, logit: Floats | float, n: int) -> NDArray
 
 
 def _causation(n: int, g: np.random.Generator) -> Any:
-    import pandas as pd  # slow to import
-
     light = _bernoulli(g, 0.0, n)
     return pd.DataFrame({"light": light, "growth": 2.0 * light + g.normal(size=n)})
 
 
 def _confounding(n: int, g: np.random.Generator) -> Any:
-    import pandas as pd
-
     heat = g.normal(size=n)
     ice = _bernoulli(g, 1.5 * heat, n)
     return pd.DataFrame({"heat": heat, "ice cream": ice, "drownings": 1.5 * heat + g.normal(size=n)})
 
 
 def _selection(n: int, g: np.random.Generator) -> Any:
-    import pandas as pd
-
     view, food = _bernoulli(g, 0.0, n), g.normal(size=n)
     still = (2.0 * view + 1.5 * food + 0.5 * g.normal(size=n) > 1.5).astype(np.int64)
     return pd.DataFrame({"view": view, "food": food, "open": still})
 
 
 def _simpson(n: int, g: np.random.Generator) -> Any:
-    import pandas as pd
-
     large = (g.uniform(size=n) < 343 / 700).astype(np.int64)
     surgery = (g.uniform(size=n) < np.where(large, 263 / 343, 87 / 357)).astype(np.int64)
     success = (g.uniform(size=n) < np.where(large, 0.67, 0.87) + 0.06 * surgery).astype(np.int64)
@@ -135,16 +128,12 @@ def _simpson(n: int, g: np.random.Generator) -> Any:
 
 
 def _mediation(n: int, g: np.random.Generator) -> Any:
-    import pandas as pd
-
     training = _bernoulli(g, 0.0, n)
     skill = 1.5 * training + g.normal(size=n)
     return pd.DataFrame({"training": training, "skill": skill, "pay": skill + 0.5 * training + g.normal(size=n)})
 
 
 def _m_bias(n: int, g: np.random.Generator) -> Any:
-    import pandas as pd
-
     income, genes = g.normal(size=n), g.normal(size=n)
     education = _bernoulli(g, 2.0 * income, n)
     mother = income + genes + 0.3 * g.normal(size=n)

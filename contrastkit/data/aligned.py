@@ -1,10 +1,10 @@
 """Images of the same scenes from several sensors."""
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor
 from contrastkit.data.dataset import DataSet, Request
 from contrastkit.data.files import FileSource
 from contrastkit.data.folders import folder_dataset
-from contrastkit.data.source import Source, UnreadableError
+from contrastkit.data.source import Source, UnreadableError, digest
 from contrastkit.errors import UserError
 from contrastkit.types import Modality
 
@@ -74,12 +74,14 @@ class AlignedSource(Source):
             parts.append(images)
         return [torch.cat([_resized(image, scene[0]) for image in scene]) for scene in zip(*parts, strict=True)]
 
-    def subset(self, index: Tensor) -> "AlignedSource":
-        return AlignedSource(self.name, {modality: part.subset(index) for modality, part in self.parts.items()})
+    def subset(self, index: Tensor) -> Self:
+        part = super().subset(index)
+        part.parts = {modality: source.subset(index) for modality, source in self.parts.items()}
+        return part
 
     def fingerprint(self) -> str:
         text = " ".join(f"{modality} {part.fingerprint()}" for modality, part in self.parts.items())
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(text.encode())
 
 
 def _resized(image: Tensor, to: Tensor) -> Tensor:

@@ -1,16 +1,18 @@
 """Images of one size, in memory."""
 
-import hashlib
 from collections.abc import Sequence
+from typing import Self
 
 from torch import Tensor
 
-from contrastkit.data.source import Source
+from contrastkit.data.source import Source, digest
 from contrastkit.errors import UserError
 
 
 class ArraySource(Source):
     """Images of one size, in memory: uint8 [N, C, H, W]."""
+
+    in_memory = True
 
     def __init__(
         self,
@@ -38,23 +40,15 @@ class ArraySource(Source):
     def fetch(self, index: Tensor) -> Tensor:
         return self.images.index_select(0, index)  # several times faster than images[index]
 
-    def subset(self, index: Tensor) -> "ArraySource":
-        return ArraySource(
-            self.name,
-            self.images[index],
-            None if self.labels is None else self.labels[index],
-            classes=self.classes,
-            orientation_matters=self.orientation_matters,
-            group_ids=None if self.group_ids is None else self.group_ids[index],
-        )
+    def subset(self, index: Tensor) -> Self:
+        part = super().subset(index)
+        part.images = self.images[index]
+        return part
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         sample = self.images[:: max(1, len(self) // 4096)]  # enough to tell sets apart, and fast for a large one
-        digest.update(sample.contiguous().numpy().tobytes())
-        if self.labels is not None:
-            digest.update(self.labels.numpy().tobytes())
-        return digest.hexdigest()[:16]
+        shape = repr(tuple(self.images.shape)).encode()
+        return digest(shape, sample.contiguous().numpy().tobytes(), self.label_bytes)
 
 
 def channels_first(images: Tensor, name: str) -> Tensor:

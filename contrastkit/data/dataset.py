@@ -25,7 +25,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Request:
-    """The data set to open."""
+    """The data set to open, as the openers are asked for it."""
 
     data: str  # a name, or a path
     data_dir: Path | None = None  # directory of named sets

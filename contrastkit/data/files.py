@@ -1,19 +1,22 @@
 """Images in files."""
 
-import hashlib
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from contrastkit.data.source import Source, UnreadableError
+from contrastkit.data.source import Source, UnreadableError, digest
 from contrastkit.errors import UserError
 
 GRAY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 PEEK = 32  # files opened to determine channels and size of a set
+
+Found = TypeVar("Found")
 
 
 class FileSource(Source):
@@ -36,10 +39,10 @@ class FileSource(Source):
         """
         Args:
             paths: relative to ``root``.
-            like: a source to take channels, size and sample rate from; None samples the files.
+            like: a source to take channels and size from; None samples the files.
         """
         self.root, self.paths = root, list(paths)
-        channels, size, rate = self._peek() if like is None else (like.channels, like.size, like.sample_rate)
+        channels, size = self._peek() if like is None else (like.channels, like.size)
         super().__init__(
             name,
             channels=channels,
@@ -48,7 +51,6 @@ class FileSource(Source):
             classes=classes,
             orientation_matters=orientation_matters,
         )
-        self.sample_rate = rate
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -56,22 +58,13 @@ class FileSource(Source):
     def fetch(self, index: Tensor) -> list[Tensor]:
         return [self._read(i) for i in index.tolist()]
 
-    def subset(self, index: Tensor) -> "FileSource":
-        return type(self)(
-            self.name,
-            [self.paths[i] for i in index.tolist()],
-            None if self.labels is None else self.labels[index],
-            root=self.root,
-            classes=self.classes,
-            orientation_matters=self.orientation_matters,
-            like=self,
-        )
+    def subset(self, index: Tensor) -> Self:
+        part = super().subset(index)
+        part.paths = [self.paths[i] for i in index.tolist()]
+        return part
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256("\n".join(self.paths).encode("utf-8", "surrogateescape"))
-        if self.labels is not None:
-            digest.update(self.labels.numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return digest("\n".join(self.paths).encode("utf-8", "surrogateescape"), self.label_bytes)
 
     def _read(self, i: int) -> Tensor:
         try:
@@ -84,19 +77,32 @@ class FileSource(Source):
         with Image.open(path) as image:
             return _pixels(image, self.channels)
 
-    def _peek(self) -> tuple[int, int, int | None]:
-        """(channels, median of the shorter sides, no rate) from the headers of files spread over the set."""
-        modes, sides = set(), []
+    def _peek(self) -> tuple[int, int]:
+        """Channels, and the median of the shorter sides, in the headers of a sample of the files."""
+        headers = self._sample(_header)
+        modes, sides = {mode for mode, _ in headers}, sorted(side for _, side in headers)
+        return (1 if modes <= GRAY_MODES else 3), sides[len(sides) // 2]
+
+    def _sample(self, look: Callable[[Path], Found]) -> list[Found]:
+        """What ``look`` finds in files spread over the set, without those that cannot be read.
+
+        Raises:
+            UserError: none of them can.
+        """
+        found = []
         for path in self.paths[:: max(1, len(self.paths) // PEEK)]:
-            try:
-                with Image.open(self.root / path) as image:
-                    modes.add(image.mode)
-                    sides.append(min(image.size))
-            except Exception:  # counted when it is fetched
-                continue
-        if not sides:
-            raise UserError(f"none of the images sampled from {self.root} can be read, for example {self.paths[0]}")
-        return (1 if modes <= GRAY_MODES else 3), sorted(sides)[len(sides) // 2], None
+            with contextlib.suppress(Exception):  # counted when it is fetched
+                found.append(look(self.root / path))
+        if not found:
+            kind = self.modality.plural
+            raise UserError(f"none of the {kind} sampled from {self.root} can be read, for example {self.paths[0]}")
+        return found
+
+
+def _header(path: Path) -> tuple[str, int]:
+    """Mode and shorter side of an image file."""
+    with Image.open(path) as image:
+        return image.mode, min(image.size)
 
 
 def _pixels(image: Image.Image, channels: int) -> Tensor:

@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 
 from contrastkit import dist
 from contrastkit.augment import HANDLING, View, Window
-from contrastkit.data.arrays import ArraySource
 from contrastkit.data.source import Source
 from contrastkit.data.workers import Workers
 from contrastkit.errors import UserError
@@ -119,7 +118,7 @@ class Loader:
 
 def default_workers(source: Source) -> int:
     """0 for images in memory, which are augmented in batches; for files all cores but one, at most 8 per process."""
-    if isinstance(source, ArraySource):
+    if source.in_memory:
         return 0
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(8, max(1, (os.cpu_count() or 1) // processes - 1))
@@ -177,7 +176,7 @@ class _Augmented(Dataset[Any]):
         random_views = HANDLING[self.source.modality].random
         for view, equal in itertools.groupby(self.views):  # one call for equal views is faster
             v = torch.arange(len(views), len(views) + len(list(equal)))[:, None]
-            views += random_views(images, view, seed=self.seed, epoch=epoch, index=index, v=v).split(len(index))
+            views += random_views(images, view, seed=self.seed, time=epoch, index=index, v=v).split(len(index))
         return views
 
 

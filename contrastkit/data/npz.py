@@ -1,7 +1,5 @@
 """Images and labels in an .npz file."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ from torch import Tensor
 from contrastkit.data.arrays import ArraySource, channels_first
 from contrastkit.data.dataset import DataSet, Request
 from contrastkit.errors import UserError
+from contrastkit.npz import read_npz
 
 
 def open_npz(request: Request) -> DataSet | None:
@@ -19,7 +18,7 @@ def open_npz(request: Request) -> DataSet | None:
     path = request.path
     if path.suffix != ".npz" or not path.is_file():
         return None
-    arrays = _read(path)
+    arrays = read_npz(path)
     prefix = "train_" if "train_images" in arrays else ""
     if f"{prefix}images" not in arrays:
         raise UserError(f"{path} has no array called 'images' (it has: {', '.join(arrays) or 'nothing'})")
@@ -36,19 +35,6 @@ def open_npz(request: Request) -> DataSet | None:
         )
     test = ArraySource(name, test_images, _checked(test_labels, test_images, path), classes=classes)
     return DataSet(name, train, test, train)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError) as e:
-        raise UserError(
-            f"{path} cannot be read as an .npz file (damaged, truncated, or containing Python objects): {e}"
-        ) from e
-    if stray := [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]:
-        raise UserError(f"{path}: {stray[0]!r} is not an array")
-    return arrays
 
 
 def _uint8(array: np.ndarray, path: Path) -> Tensor:

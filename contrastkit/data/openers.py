@@ -15,7 +15,9 @@ from contrastkit.data.idx import open_idx
 from contrastkit.data.named import open_named
 from contrastkit.data.names import data_names
 from contrastkit.data.npz import open_npz
+from contrastkit.directories import data_directory
 from contrastkit.errors import UserError, suggest
+from contrastkit.names import DEFAULT_DATA
 
 OPENERS: tuple[Callable[[Request], DataSet | None], ...] = (  # the first result that is not None is used
     open_digits,
@@ -28,12 +30,18 @@ OPENERS: tuple[Callable[[Request], DataSet | None], ...] = (  # the first result
 
 
 def open_data(
-    data: str, *, data_dir: Path | None = None, download: bool = False, val_fraction: float | None = None, seed: int = 0
+    data: str | None = None,
+    *,
+    data_dir: Path | None = None,
+    recorded_dir: str | None = None,
+    download: bool = False,
+    val_fraction: float | None = None,
+    seed: int = 0,
 ) -> DataSet:
     """Open a data set.
 
     Args:
-        data: a name (:func:`data_names`), or a path to
+        data: None for the embedded digits (``affdigits``), a name (:func:`data_names`), or a path to
 
             - a folder of images, or of sounds (.wav), nested to any depth: the first level below the root is the class;
               with fewer than two such folders the set is unlabelled. A folder that contains ``train/`` (and ``test/``
@@ -41,19 +49,21 @@ def open_data(
             - a folder with MNIST's four idx files, gzipped or not;
             - several folders of the same scenes, ``rgb=DIR,depth=DIR`` (:mod:`contrastkit.data.aligned`);
             - an ``.npz`` file (:func:`contrastkit.data.npz.open_npz`).
-        data_dir: directory of named sets, also for ``download``.
+        data_dir: directory of named sets, also for ``download``; None is ``recorded_dir``, else $CONTRASTKIT_DATA.
+        recorded_dir: ``data_dir`` of the run whose data these are (:func:`contrastkit.directories.data_directory`).
         val_fraction: share of the training part to hold out (drawn by ``seed``) as ``test``; the set's own test part is
             then unused, and the held-out images are not in ``pretrain``.
 
     Raises:
         UserError: no such name or path, nothing readable there, wrong shapes or dtypes.
     """
+    data = DEFAULT_DATA if data is None else data
     if data.startswith(HANDED_OVER):
         raise UserError(
             f"the run was trained on data handed over in Python, {data.removeprefix(HANDED_OVER)}: name other data "
             "with --data, or hand them to contrastkit.train and contrastkit.evaluate again"
         )
-    request = Request(data, data_dir, download)
+    request = Request(data, data_directory(data_dir, recorded_dir), download)
     opened = (opener(request) for opener in OPENERS)
     dataset = next((dataset for dataset in opened if dataset is not None), None)
     if dataset is None and request.path.exists():

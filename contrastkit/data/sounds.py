@@ -2,14 +2,16 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from contrastkit.data.files import PEEK, FileSource
-from contrastkit.errors import UserError
+from contrastkit.data.files import FileSource
+from contrastkit.data.source import Source
 from contrastkit.types import Modality
 
 
@@ -20,6 +22,20 @@ class SoundSource(FileSource):
     """
 
     modality = Modality.SOUND
+
+    def __init__(
+        self,
+        name: str,
+        paths: Sequence[str],
+        labels: Tensor | None = None,
+        *,
+        like: Source | None = None,
+        **options: Any,
+    ) -> None:
+        """Arguments as of :class:`FileSource`; ``like`` gives the rate, too."""
+        super().__init__(name, paths, labels, like=like, **options)
+        if like is not None:
+            self.sample_rate = like.sample_rate
 
     @property
     def description(self) -> str:
@@ -37,19 +53,16 @@ class SoundSource(FileSource):
         samples = np.clip(np.rint(wave * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
         return torch.from_numpy(samples).view(1, 1, -1)
 
-    def _peek(self) -> tuple[int, int, int | None]:
-        """(1, median length, most frequent rate) in a sample of files spread over the set."""
-        lengths, rates = [], []
-        for path in self.paths[:: max(1, len(self.paths) // PEEK)]:
-            try:
-                rate, wave = _wav(self.root / path)
-            except Exception:  # counted when it is fetched
-                continue
-            lengths.append(len(wave))
-            rates.append(rate)
-        if not rates:
-            raise UserError(f"none of the sounds sampled from {self.root} can be read, for example {self.paths[0]}")
-        return 1, sorted(lengths)[len(lengths) // 2], max(sorted(rates), key=rates.count)
+    def _peek(self) -> tuple[int, int]:
+        """One channel, and the median length, in a sample of the files; their most frequent rate becomes the set's."""
+        rates, lengths = zip(*self._sample(_rate_and_length), strict=True)
+        self.sample_rate = max(sorted(rates), key=rates.count)
+        return 1, sorted(lengths)[len(lengths) // 2]
+
+
+def _rate_and_length(path: Path) -> tuple[int, int]:
+    rate, wave = _wav(path)
+    return rate, len(wave)
 
 
 def _wav(path: Path) -> tuple[int, np.ndarray]:

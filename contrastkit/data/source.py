@@ -1,7 +1,10 @@
 """The base of every source: an indexed set of images or sounds. Each kind of source has a module of this package."""
 
+import copy
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -19,11 +22,17 @@ class UnreadableError(Exception):
         self.index, self.path, self.reason = index, path, reason
 
 
+def digest(*parts: bytes) -> str:
+    """16 hexadecimal digits of the SHA-256 of the parts, joined."""
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:16]
+
+
 class Source(ABC):
     """An indexed set of images, or of sounds: images of height 1, int16 [1, 1, T].
 
     Attributes:
         modality: the kind of its items.
+        in_memory: whether items need no decoding.
         name: used in messages.
         channels: of every image.
         size: shorter side of a typical image in pixels; length of a typical sound in samples.
@@ -37,6 +46,8 @@ class Source(ABC):
     """
 
     modality = Modality.IMAGE
+    in_memory: ClassVar[bool] = False
+    sample_rate: int | None = None
 
     def __init__(
         self,
@@ -53,7 +64,6 @@ class Source(ABC):
         self.orientation_matters = orientation_matters
         self.group_ids: Tensor | None = None
         self.modalities: dict[str, int] | None = None
-        self.sample_rate: int | None = None
         self.unreadable: dict[int, tuple[str, str]] = {}
 
     @abstractmethod
@@ -61,19 +71,29 @@ class Source(ABC):
 
     @abstractmethod
     def fetch(self, index: Tensor) -> Images:
-        """The images at ``index`` (int64 [n]): uint8 [n, C, H, W], or a list of uint8 [C, H_i, W_i] where sizes differ.
+        """The items at ``index`` (int64 [n]): images uint8 [n, C, H, W], or a list of uint8 [C, H_i, W_i] where sizes
+        differ; sounds, a list of int16 [1, 1, T_i].
 
         Raises:
             UnreadableError: for the first one that cannot be read.
         """
 
-    @abstractmethod
-    def subset(self, index: Tensor) -> "Source":
-        """The images at ``index`` as a new source."""
+    def subset(self, index: Tensor) -> Self:
+        """The items at ``index`` as a new source, with channels, size and classes of the whole."""
+        part = copy.copy(self)
+        part.labels = None if self.labels is None else self.labels[index]
+        part.group_ids = None if self.group_ids is None else self.group_ids[index]
+        part.unreadable = {}
+        return part
 
     @abstractmethod
     def fingerprint(self) -> str:
         """16 hexadecimal digits that identify the set: a resumed run compares them."""
+
+    @property
+    def label_bytes(self) -> bytes:
+        """The labels' part of a fingerprint; none without labels."""
+        return b"" if self.labels is None else self.labels.numpy().tobytes()
 
     @property
     def description(self) -> str:

@@ -1,8 +1,6 @@
 """A user's torch ``Dataset`` as a source."""
 
-import copy
-import hashlib
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from contrastkit.data.dataset import DataSet, with_validation
-from contrastkit.data.source import Source, UnreadableError
+from contrastkit.data.source import Source, UnreadableError, digest
 from contrastkit.errors import UserError
 
 PEEK = 32  # items looked at for the first image
@@ -51,23 +49,20 @@ class DatasetSource(Source):
     def fetch(self, index: Tensor) -> list[Tensor]:
         return [self._read(i) for i in index.tolist()]
 
-    def subset(self, index: Tensor) -> "DatasetSource":
-        part = copy.copy(self)  # its channels and size are those of the whole, whatever its own first item is
+    def subset(self, index: Tensor) -> Self:
+        part = super().subset(index)
         part.positions = self.positions[index]
-        part.labels = None if self.labels is None else self.labels[index]
-        part.unreadable = {}
         return part
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(f"{self.name} {len(self)}".encode())
-        if self.labels is not None:
-            digest.update(self.labels.numpy().tobytes())
-        for i in torch.linspace(0, len(self) - 1, min(len(self), 16)).long().tolist():  # few: each is decoded
-            try:
-                digest.update(self._read(i).numpy().tobytes())
-            except UnreadableError:  # counted when its turn comes
-                digest.update(b"unreadable")
-        return digest.hexdigest()[:16]
+        sample = torch.linspace(0, len(self) - 1, min(len(self), 16)).long()  # few: each is decoded
+        return digest(f"{self.name} {len(self)}".encode(), self.label_bytes, *map(self._pixel_bytes, sample.tolist()))
+
+    def _pixel_bytes(self, i: int) -> bytes:
+        try:
+            return self._read(i).numpy().tobytes()
+        except UnreadableError:  # counted when its turn comes
+            return b"unreadable"
 
     def _read(self, i: int) -> Tensor:
         position = int(self.positions[i])

@@ -17,9 +17,9 @@ class Accuracy:
     interval: tuple[float, float]  # top1's 95 % Wilson interval
 
 
-def accuracy(top1: float, top5: float | None, n: int) -> Accuracy:
-    """An :class:`Accuracy` with its interval; ``top1`` is the share of n answers that are correct."""
-    return Accuracy(top1, top5, n, wilson(top1, n))
+def accuracy(top1: float, top5: float, n: int, *, n_classes: int) -> Accuracy:
+    """An :class:`Accuracy` with its interval, of the shares of n answers whose top one and top five are correct."""
+    return Accuracy(top1, top5 if n_classes > 5 else None, n, wilson(top1, n))
 
 
 def wilson(p: float, n: int, z: float = 1.959964) -> tuple[float, float]:

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
+from contrastkit.npz import write_npz
+
+Split = Literal["train", "test", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,7 @@ class Embedding:
 
     def save(self, path: Path) -> None:
         """Write features, labels, split and classes to an .npz, atomically."""
-        arrays = {name: getattr(self, name) for name in ("features", "labels", "split", "classes")}
-
-        def write(temporary: Path) -> None:
-            with open(temporary, "wb") as file:  # a file object: numpy would append .npz to a name
-                np.savez(file, **arrays)
-
-        write_with(path, write)
+        write_npz(path, {name: getattr(self, name) for name in ("features", "labels", "split", "classes")})
 
     def as_json(self) -> dict[str, Any]:
         images, features = self.features.shape
@@ -40,14 +36,16 @@ class Embedding:
 def embed(
     subject: EvaluationSubject,
     *,
-    split: Literal["train", "test", "all"] = "all",
+    split: Split = "all",
     on_progress: OnProgress | None = None,
 ) -> Embedding:
     """Features of one part of the data set, or of all of it, by the subject's only encoder.
 
     Raises:
-        UserError: several encoders, or no test part.
+        UserError: several encoders, no such part, or no test part.
     """
+    if split not in (splits := get_args(Split)):
+        raise UserError(f"--split must be {', '.join(splits[:-1])} or {splits[-1]}, not {split}")
     if len(subject.encoders) != 1:
         raise UserError(f"embed takes one encoder, not {len(subject.encoders)}: {', '.join(subject.encoders)}")
     (name,) = subject.encoders

@@ -1,7 +1,7 @@
 """Features of images, encoded once for all evaluations."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from contrastkit.data import Source, plain_batches
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
 from contrastkit.parts.encoder import Encoder
+from contrastkit.parts.mode import evaluating
 from contrastkit.precision import Autocast
 
 PIXELS = 32  # largest side of images used as features
@@ -98,18 +99,6 @@ def raw_pixels(
         if on_batch is not None:
             on_batch(len(plain.label))
     return Features(x, y, source.group_ids)
-
-
-@contextlib.contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode inside, the previous mode of each part afterwards (a part may have been frozen in eval mode)."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes.items():
-            part.training = training
 
 
 def labelled(source: Source, purpose: str) -> Source:

@@ -18,6 +18,7 @@ from contrastkit.data.dataset import split
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
 from contrastkit.evaluate.features import Features
+from contrastkit.names import RATES_EPOCHS, RATES_SEEDS
 from contrastkit.optim import learning_rate
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
@@ -52,8 +53,8 @@ def linear_probe(
     *,
     n_classes: int,
     rates: Sequence[float] = RATES,
-    seeds: Sequence[int] = (0, 1, 2),
-    epochs: int = 50,
+    seeds: Sequence[int] = range(RATES_SEEDS),
+    epochs: int = RATES_EPOCHS,
     batch: int = 256,
     device: str | torch.device = "cpu",
 ) -> LinearProbe:
@@ -90,7 +91,7 @@ def linear_probe(
         raise UserError(f"the linear probe diverged at learning rate {rate:g}: exclude this rate")
     top1, top5 = ([shares[i] for shares in final] for i in (0, 1))
     return LinearProbe(
-        accuracy=accuracy(statistics.fmean(top1), statistics.fmean(top5) if n_classes > 5 else None, len(test.y)),
+        accuracy=accuracy(statistics.fmean(top1), statistics.fmean(top5), len(test.y), n_classes=n_classes),
         seeds=tuple(top1),
         std=statistics.stdev(top1) if len(top1) > 1 else None,
         rate=rate,

@@ -81,4 +81,4 @@ def knn_accuracy(
         votes = weights.new_zeros(len(x), n_classes).scatter_add_(1, classes[neighbours], weights)
         right += hits(votes, y.to(device)).sum(0)
     n = len(test.y)
-    return accuracy(right[0].item() / n, right[1].item() / n if n_classes > 5 else None, n)
+    return accuracy(right[0].item() / n, right[1].item() / n, n, n_classes=n_classes)

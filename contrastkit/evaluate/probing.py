@@ -8,11 +8,10 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.protocol import ProtocolResult, moco_protocol
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
+from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 from contrastkit.parts.encoder import Encoder
 
-EPOCHS = {"rates": 50, "moco": 100}
-LEARNING_RATE = 30.0  # of "moco"
-SEEDS = 3  # of "rates"
+EPOCHS = {"rates": RATES_EPOCHS, "moco": MOCO_EPOCHS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +45,29 @@ def probe(
         protocol: "rates": :func:`linear_probe`, many learning rates at once on features encoded once; "moco":
             :func:`moco_protocol`, on random crops and flips of the images.
         epochs: passes over the training images; None is the protocol's number, :data:`EPOCHS`.
-        lr: "moco" only: learning rate; None is :data:`LEARNING_RATE`.
+        lr: "moco" only: learning rate; None is :data:`MOCO_RATE`.
         seeds: "rates" only: number of classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``,
-            ...; None is :data:`SEEDS`.
+            ...; None is :data:`RATES_SEEDS`.
         on_epoch: "moco" only: called after each epoch with encoder, epoch (from 1), number of epochs, and mean loss.
 
     Raises:
-        UserError: no labels, no test part, an argument of the other protocol, or under "moco" sounds, or raw pixels
-            alone.
+        UserError: no such protocol, a number below 1, no labels, no test part, an argument of the other protocol, or
+            under "moco" sounds, or raw pixels alone.
     """
-    epochs = epochs or EPOCHS[protocol]
+    if protocol not in EPOCHS:
+        raise UserError(f"--protocol must be {' or '.join(EPOCHS)}, not {protocol}")
+    for name, number in (("epochs", epochs), ("seeds", seeds)):
+        if number is not None and number < 1:
+            raise UserError(f"--{name} must be at least 1, not {number}")
+    epochs = EPOCHS[protocol] if epochs is None else epochs
     if protocol == "moco":
         if seeds is not None:
             raise UserError("--seeds applies to --protocol rates only: 'moco' trains one classifier, with --seed")
-        lr = LEARNING_RATE if lr is None else lr
+        lr = MOCO_RATE if lr is None else lr
         return _by_moco(subject, epochs=epochs, lr=lr, seed=seed, on_progress=on_progress, on_epoch=on_epoch)
     if lr is not None:
         raise UserError("--lr applies to --protocol moco only: 'rates' chooses the learning rate itself")
-    seed_range = range(seed, seed + (SEEDS if seeds is None else seeds))
+    seed_range = range(seed, seed + (RATES_SEEDS if seeds is None else seeds))
     probes: dict[str, LinearProbe | ProtocolResult] = {}
     notices: list[str] = []
     for name, train, test in subject.labelled_features(on_progress):

@@ -12,11 +12,13 @@ from contrastkit.augment import View
 from contrastkit.data import Loader, Source
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy
-from contrastkit.evaluate.features import encode, evaluating, labelled
+from contrastkit.evaluate.features import encode, labelled
 from contrastkit.evaluate.linear import score_classifiers
 from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
+from contrastkit.names import MOCO_EPOCHS, MOCO_RATE
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
 from contrastkit.parts.encoder import Encoder
+from contrastkit.parts.mode import evaluating
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,8 @@ def moco_protocol(
     *,
     size: int,
     n_classes: int,
-    lr: float = 30.0,
-    epochs: int = 100,
+    lr: float = MOCO_RATE,
+    epochs: int = MOCO_EPOCHS,
     milestones: Sequence[float] = (0.6, 0.8),
     batch: int = 256,
     workers: int = 0,
@@ -81,7 +83,7 @@ def moco_protocol(
     (scores,) = score_classifiers(features, fc.weight.detach().T[:, None], fc.bias.detach()[None])
     assert scores is not None  # the loss was finite
     top1, top5 = scores
-    return ProtocolResult(accuracy(top1, top5 if n_classes > 5 else None, len(features.y)), losses, lr)
+    return ProtocolResult(accuracy(top1, top5, len(features.y), n_classes=n_classes), losses, lr)
 
 
 def crop_and_flip(source: Source, size: int) -> View:

@@ -1,6 +1,6 @@
 """Retrieval: ranking images by one view or modality, given another one of the same image."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -61,8 +61,9 @@ def retrieve(
         raise UserError(f"{name} has one encoder for all views: retrieval needs a run of cmc")
     if test is None:
         raise UserError(f"{subject.data.name} has no test part: hold one out with --val-fraction 0.1")
-    (features,) = subject.features(name, test, on_progress=on_progress)
-    z = load_method(subject.run, method=method).online.head(features.x).chunk(len(encoder.views), dim=1)
+    online = load_method(subject.run, method=method).online  # encoder and head as they were trained together
+    (features,) = replace(subject, encoders={name: online.encoder}).features(name, test, on_progress=on_progress)
+    z = online.head(features.x).chunk(len(encoder.views), dim=1)
     outputs = dict(zip(test.modalities or encoder.views, z, strict=True))
     retrieval = {
         f"{query} -> {key}": recall_at_k(outputs[query], outputs[key])

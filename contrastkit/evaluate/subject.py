@@ -11,12 +11,11 @@ from torch import nn
 
 from contrastkit import dist
 from contrastkit.data import DataSet, Source, default_workers, open_data
-from contrastkit.directories import data_directory
 from contrastkit.errors import UserError
 from contrastkit.evaluate.features import Features, encode, raw_pixels
 from contrastkit.loading import load_encoder
-from contrastkit.names import DEFAULT_DATA
 from contrastkit.parts.build import SMALL, build_encoder, published_size
+from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.run import Run
 from contrastkit.types import Modality
@@ -91,8 +90,9 @@ class EvaluationSubject:
             raise UserError("nothing to evaluate: give a run folder or --encoder NAME")
         if run is not None and encoder is not None:
             raise UserError("give a run folder or --encoder, not both")
-        place = dist.init(device)
-        request = _Request(data, data_dir, download, val_fraction, seed)
+        place = dist.device(device)
+        request: dict[str, Any] = {"data": data, "val_fraction": val_fraction, "seed": seed}
+        request |= {"data_dir": data_dir, "download": download}
         if run is not None:
             subject = _of_run(Path(run), request, baselines=baselines, size=size)
         else:
@@ -154,38 +154,28 @@ class EvaluationSubject:
             yield name, train_features, test_features
 
 
-@dataclass(frozen=True)
-class _Request:
-    """The data set to open: arguments of :func:`contrastkit.data.open_data`."""
-
-    data: str | None
-    data_dir: Path | None
-    download: bool
-    val_fraction: float | None
-    seed: int
-
-    def open(self, recorded_dir: str | None = None) -> DataSet:
-        return open_data(
-            self.data or DEFAULT_DATA,
-            data_dir=data_directory(self.data_dir, recorded_dir),
-            download=self.download,
-            val_fraction=self.val_fraction,
-            seed=self.seed,
-        )
+def applicable(encoder: nn.Module, data: DataSet) -> tuple[str, ...]:
+    """The names of the evaluations that apply to an encoder on a data set: knn and probe need labels, retrieve needs an
+    encoder for each of several views, and all of them a test part; if none applies, embed."""
+    test, split = data.test, isinstance(encoder, SplitEncoder)
+    if test is None:
+        return ("embed",)
+    labelled = all(part.labels is not None and bool((part.labels >= 0).any()) for part in (data.train, test))
+    return (("knn", "probe") if labelled else ()) + (("retrieve",) if split else ()) or ("embed",)
 
 
-def _of_run(path: Path, request: _Request, *, baselines: bool, size: int | None) -> EvaluationSubject:
+def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int | None) -> EvaluationSubject:
     run = Run.open(path, writes=False)
     record = run.record
     options, kind = record["options"], record["encoder"]
-    own, seed = request.data is None, request.seed
+    own, seed = request["data"] is None, request["seed"]
     notices: tuple[str, ...] = ()
     if own:  # with the split of the run: another one would test on training images
-        held_out = options["val_fraction"] if request.val_fraction is None else request.val_fraction
+        held_out = options["val_fraction"] if request["val_fraction"] is None else request["val_fraction"]
         if held_out != options["val_fraction"]:
             notices = (f"{path} was trained on images that it is evaluated on here, without their labels",)
-        request = replace(request, data=options["data"], val_fraction=held_out, seed=options["seed"])
-    data = request.open(options["data_dir"])
+        request = request | {"data": options["data"], "val_fraction": held_out, "seed": options["seed"]}
+    data = open_data(**request, recorded_dir=options["data_dir"])
     _require_same_kind(path, record["data"], data)
     encoders: dict[str, nn.Module | None] = {str(path): load_encoder(run, record)}
     if baselines:
@@ -200,8 +190,8 @@ def _of_run(path: Path, request: _Request, *, baselines: bool, size: int | None)
     )
 
 
-def _of_encoder(name: str, request: _Request, *, pretrained: bool, size: int | None) -> EvaluationSubject:
-    data = request.open()
+def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: int | None) -> EvaluationSubject:
+    data = open_data(**request)
     source = data.train
     if source.modality is Modality.SOUND:
         name, size = wave_name(name), size or source.size
@@ -214,7 +204,7 @@ def _of_encoder(name: str, request: _Request, *, pretrained: bool, size: int | N
     _require_a_frame(name, size)
     if name == "pixels":
         return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size)
-    torch.manual_seed(request.seed)
+    torch.manual_seed(request["seed"])
     encoder = build_encoder(name, channels=3 if pretrained else source.channels, size=size, pretrained=pretrained)
     label = f"{name}, {'its published weights' if pretrained else 'untrained'}"
     return EvaluationSubject(data=data, encoders={label: encoder}, size=size)

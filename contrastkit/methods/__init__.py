@@ -1,6 +1,5 @@
 """The methods, one file each, and the table of their recipes."""
 
-from contrastkit.cards import CARDS
 from contrastkit.methods import (
     byol,
     cmc,
@@ -33,25 +32,3 @@ RECIPES: dict[str, Recipe] = {  # "method/row" -> its numbers
     **moco_v3.RECIPES,
     **dino.RECIPES,
 }
-
-
-def rows_of(method: str) -> dict[str, Recipe]:
-    """The recipes of a method by row, in the order of its file."""
-    return {name.split("/")[1]: recipe for name, recipe in RECIPES.items() if name.startswith(f"{method}/")}
-
-
-def overview() -> list[dict[str, str]]:
-    """The table of methods, in order of publication: query, dictionary and target of each."""
-    return [
-        {
-            "method": card.name,
-            "also": ", ".join(card.aliases),
-            "paper": card.paper,
-            "query": card.query,
-            "dictionary": card.dictionary,
-            "target": card.target,
-            "negatives": "yes" if card.negatives else "no",
-            "recipes": ", ".join(rows_of(card.name)),
-        }
-        for card in CARDS.values()
-    ]

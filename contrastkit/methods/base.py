@@ -13,14 +13,23 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Self, get_args, g
 import torch
 from torch import Tensor, nn
 
+from contrastkit import dist
 from contrastkit.augment import View, Window
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
-from contrastkit.optim import ParamGroup, SchedulePoint, build_optimizer, cosine, learning_rate
+from contrastkit.optim import (
+    OptimizerName,
+    ParamGroup,
+    Schedule,
+    SchedulePoint,
+    build_optimizer,
+    cosine,
+    learning_rate,
+)
 from contrastkit.parts.build import SMALL, build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
-from contrastkit.parts.wave import WAVES
+from contrastkit.parts.wave import encoder_name
 from contrastkit.types import Batch, Memory, Modality, Step
 
 
@@ -75,6 +84,19 @@ class BuildContext:
     seed: int = 0
     encoder: nn.Module | None = None  # trained instead of an encoder built by name
 
+    @classmethod
+    def of(cls, source: Source, size: int, *, seed: int = 0, encoder: nn.Module | None = None) -> Self:
+        """The context of a training on ``source`` by the processes that have joined."""
+        return cls(
+            channels=source.channels,
+            size=size,
+            modalities=tuple((source.modalities or {}).values()),
+            images=len(source),
+            world=dist.world_size(),
+            seed=seed,
+            encoder=encoder,
+        )
+
 
 BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {  # NaN satisfies none
     ">= 1": (lambda x: x >= 1, "be at least 1"),
@@ -91,12 +113,13 @@ class Recipe(ABC):
     """The hyper-parameters of a training. Each field is an option of the method's command; its note is the help."""
 
     view_type: ClassVar[type[View] | type[Window]] = View
+    n_views: ClassVar[tuple[int, int | None]] = (1, None)  # the smallest and the largest number of views
     takes_module: ClassVar[bool] = True  # whether any module can serve as encoder
 
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
     epochs: Annotated[int, "passes over the data"]
     batch: Annotated[int, "images per step, over all processes"]
-    optimizer: Annotated[Literal["sgd", "lars", "adamw"], "optimizer"] = "sgd"
+    optimizer: Annotated[OptimizerName, "optimizer"] = "sgd"
     lr: Annotated[float, "peak learning rate, for this batch size"]
     momentum: Annotated[float, "momentum of SGD and LARS"] = 0.9
     weight_decay: Annotated[float, "weight decay"]
@@ -106,7 +129,7 @@ class Recipe(ABC):
     trust: Annotated[float, "LARS: trust coefficient"] = 0.001
     trust_clip: Annotated[bool, "LARS: never take a longer step than SGD (the clip of solo-learn and apex)"] = False
     lr_inside_momentum: Annotated[bool, "LARS: put the learning rate inside the momentum (SimCLR's code)"] = False
-    schedule: Annotated[Literal["cosine", "step", "constant"], "schedule of the learning rate"] = "cosine"
+    schedule: Annotated[Schedule, "schedule of the learning rate"] = "cosine"
     milestones: Annotated[tuple[float, ...], "step schedule: fractions of training at which the rate drops"] = (
         0.6,
         0.8,
@@ -121,6 +144,7 @@ class Recipe(ABC):
 
     def __post_init__(self) -> None:
         self._require_choices()
+        self._require_views()
         self.require(">= 1", "epochs", "batch")
         self.require(">= 0", "lr", "first_lr", "final_lr", "weight_decay", "final_weight_decay")
         self.require(">= 0", "warmup_epochs", "clip_norm", "trust")
@@ -137,6 +161,15 @@ class Recipe(ABC):
             if (value := getattr(self, name)) is not None and not satisfied(value):
                 raise UserError(f"--{name.replace('_', '-')} must {requirement}, not {value}")
 
+    def require_two_images(self, what: str) -> None:
+        """Check that a batch has the two images that batch norm needs; ``what`` asks for it.
+
+        Raises:
+            UserError: it has one.
+        """
+        if self.batch < 2:
+            raise UserError(f"{what} needs at least two images: raise --batch {self.batch}")
+
     def _require_choices(self) -> None:
         """Check that the fields annotated as ``Literal`` are one of its values.
 
@@ -149,6 +182,17 @@ class Recipe(ABC):
                     f"--{name.replace('_', '-')} must be one of {', '.join(map(str, choices))}, not {value!r}"
                 )
 
+    def _require_views(self) -> None:
+        """Check the number of views.
+
+        Raises:
+            UserError: the method does not take as many.
+        """
+        (least, most), n = self.n_views, len(self.views)
+        if n < least or (most is not None and n > most):
+            wanted = f"{'' if least == most else 'at least '}{'one view' if least == 1 else f'{least} views'}"
+            raise UserError(f"this method takes {wanted}, not {n}: choose other --views")
+
     @property
     def modality(self) -> Modality:
         """What the method learns from."""
@@ -158,7 +202,7 @@ class Recipe(ABC):
         """Check that the method can learn from a source.
 
         Raises:
-            UserError: too few examples, or the wrong modality.
+            UserError: too few examples, the wrong modality, or an encoder for another one.
         """
         if len(source) < 2:
             raise UserError(f"{source.name} has fewer than two examples, so there is nothing to contrast: add more")
@@ -166,8 +210,7 @@ class Recipe(ABC):
             what = f"{source.name} contains {source.modality.plural}, this method learns from {self.modality.plural}"
             remedy = "use cpc-audio" if source.modality is Modality.SOUND else "give a folder of .wav files"
             raise UserError(f"{what}: {remedy}")
-        if self.modality is not Modality.SOUND and self.encoder in WAVES:
-            raise UserError(f"--encoder {self.encoder} is for sounds, this method learns from {self.modality.plural}")
+        encoder_name(self.encoder, self.modality)
 
     @abstractmethod
     def build(self, context: BuildContext) -> Method:
@@ -178,8 +221,13 @@ class Recipe(ABC):
         """
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
-        """Arguments of :func:`build_encoder`, for training and for loading the encoder of a run."""
-        return {"name": self.encoder, "channels": context.channels, "size": context.size}
+        """Arguments of :func:`build_encoder`, for training and for loading the encoder of a run.
+
+        Raises:
+            UserError: the encoder is for another kind of examples.
+        """
+        name = encoder_name(self.encoder, self.modality)
+        return {"name": name, "channels": context.channels, "size": context.size}
 
     def build_encoder(self, context: BuildContext) -> Encoder:
         """The encoder to train: built by name, or the module in the context.

@@ -12,7 +12,7 @@ the momentum of the average, is called ``m`` here as in the other methods; it ri
 
 The role of batch norm was debated (Fetterman & Albrecht, Understanding self-supervised and contrastive learning with
 BYOL, August 2020; the authors' reply, Richemond et al. 2020, arXiv:2010.10241). The norms of projector, predictor and
-encoder are therefore options, and :func:`ablation` defines the seven trainings of that debate.
+encoder are therefore options, and :mod:`contrastkit.ablation` has the seven trainings of that debate.
 
 Where we depart from the official code: the target starts as a copy of the online tower instead of its own random
 weights (the authors saw no difference), residual branches start as in the paper instead of at zero as in the code,
@@ -21,7 +21,7 @@ crops are resized bilinearly, and the brightness jitter is multiplicative instea
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -29,13 +29,12 @@ from torch import Tensor
 
 from contrastkit import dist, losses, ops
 from contrastkit.augment import VIEWS
-from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
-from contrastkit.optim import ParamGroup, cosine, decay_groups
+from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
-from contrastkit.parts.target import Target
+from contrastkit.parts.target import Target, momentum
 from contrastkit.types import Batch, Step
 
 TAU = 0.2  # temperature of the contrastive loss in the debate (imbue-ai/self_supervised, model_params.py)
@@ -44,6 +43,8 @@ TAU = 0.2  # temperature of the contrastive loss in the debate (imbue-ai/self_su
 @dataclass(frozen=True, kw_only=True)
 class BYOLRecipe(Recipe):
     """BYOL's hyper-parameters."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
     m: Annotated[
         float,
@@ -71,10 +72,8 @@ class BYOLRecipe(Recipe):
         self.require("in [0, 1]", "m")
 
     def build(self, context: BuildContext) -> "BYOL":
-        if len(self.views) != 2:
-            raise UserError(f"BYOL compares two views, not {len(self.views)}")
-        if self.batch < 2 and "batch" in (self.projector_norm, self.predictor_norm):
-            raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
+        if "batch" in (self.projector_norm, self.predictor_norm):
+            self.require_two_images("batch norm")
         return BYOL(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
@@ -87,7 +86,7 @@ class BYOL(Method[Tensor | None]):
 
     def __init__(self, recipe: BYOLRecipe, context: BuildContext) -> None:
         super().__init__()
-        self.recipe, self.m = recipe, recipe.m
+        self.recipe = recipe
         encoder, hidden, dim = recipe.build_encoder(context), recipe.hidden, recipe.dim
         self.online = Tower(encoder, mlp(encoder.dim, hidden, dim, norm=recipe.projector_norm, last_bias=False))
         self.predictor = mlp(dim, hidden, dim, norm=recipe.predictor_norm, last_bias=False)
@@ -117,7 +116,7 @@ class BYOL(Method[Tensor | None]):
 
     @torch.no_grad()
     def after_step(self, batch: Batch, step: Step[Tensor | None], progress: float) -> None:
-        self.target.update(self.online, cosine(progress, self.m, 1.0))
+        self.target.update(self.online, momentum(progress, self.recipe.m))
         if self.queue is not None and step.memory is not None:
             self.queue.push(step.memory)
 
@@ -189,33 +188,3 @@ RECIPES: dict[str, Recipe] = {
     "byol/tiny": TINY,
     "byol/digits": DIGITS,
 }
-
-# The debate's trainings: the changes of each (None: untrained), and its published accuracy in %
-# (https://untitled-ai.github.io/understanding-self-supervised-contrastive-learning.html, "Performance for each
-# variation"): linear, on half of STL-10's test set after a fit to the other half, ResNet-18, 10 epochs, batch 256. Its
-# code (imbue-ai/self_supervised, train_blog.py) uses SGD at 0.8, and 0.02 with 65,536 keys for the contrastive loss.
-# By its Appendices C and D, BYOL without batch norm in the heads does learn if trained longer, or with LARS.
-ABLATION: dict[str, tuple[dict[str, Any] | None, float]] = {
-    "contrastive loss": ({"projector_norm": "none", "predictor_norm": "none", "negatives": 4096, "m": 0.99}, 44.1),
-    "BYOL": ({"projector_norm": "batch", "predictor_norm": "batch"}, 57.7),
-    "batch norm in the projector only": ({"projector_norm": "batch", "predictor_norm": "none"}, 55.3),
-    "batch norm in the predictor only": ({"projector_norm": "none", "predictor_norm": "batch"}, 48.0),
-    "no norm": ({"projector_norm": "none", "predictor_norm": "none"}, 28.3),
-    "layer norm": ({"projector_norm": "layer", "predictor_norm": "layer"}, 29.4),
-    "random": (None, 28.8),
-}
-
-
-def ablation(recipe: BYOLRecipe) -> dict[str, BYOLRecipe | None]:
-    """The seven rows of the batch-norm debate as changes of one recipe, with equal budgets; None is the untrained
-    encoder. The published results are in :data:`ABLATION`.
-
-    The contrastive loss has its own learning rate, a quarter of the recipe's (a fortieth in the published code), and
-    MoCo's momentum: with BYOL's it stays at chance. On the embedded digits it does so at any rate from 0.03 to 0.5.
-    """
-    rows: dict[str, BYOLRecipe | None] = {}
-    for name, (changes, _) in ABLATION.items():
-        rows[name] = None if changes is None else replace(recipe, **changes)
-    contrastive = rows["contrastive loss"]
-    assert contrastive is not None
-    return rows | {"contrastive loss": replace(contrastive, lr=recipe.lr / 4)}

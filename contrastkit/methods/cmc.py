@@ -24,7 +24,6 @@ processes instead of each GPU's, residual branches are initialised as in torchvi
 ours.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, final
 
@@ -46,6 +45,7 @@ from contrastkit.types import Batch, Step
 class CMCRecipe(Recipe):
     """CMC's hyper-parameters, with the names of InstDisc's, whose memory bank it shares."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (1, 1)
     takes_module: ClassVar[bool] = False
 
     colour: Annotated[
@@ -76,15 +76,13 @@ class CMCRecipe(Recipe):
         return super().encoder_options(context) | views | {"width": self.width}
 
     def build(self, context: BuildContext) -> "CMC":
-        if len(self.views) != 1:
-            raise UserError(f"CMC splits one augmented image into its views: give one view, not {len(self.views)}")
         if context.modalities and self.colour != "lab":
             raise UserError(
                 f"--colour {self.colour} splits RGB images, these data have several modalities: drop --colour"
             )
         MemoryBank.check(context.images, self.K)
-        if self.centre and self.batch < 2:
-            raise UserError("--centre is a batch norm and needs at least two images: raise --batch")
+        if self.centre:
+            self.require_two_images("--centre, a batch norm,")
         return CMC(self, context)
 
 
@@ -142,9 +140,7 @@ class CMC(Method[tuple[Tensor, Tensor | None]]):
 
     @property
     def chance_loss(self) -> float:
-        r = self.recipe
-        one = math.log(1 + r.K) + (r.K * math.log1p(1 / r.K) if r.loss == "nce" else 0)
-        return self.terms * one
+        return self.terms * MemoryBank.chance_loss(self.recipe.K, nce=self.recipe.loss == "nce")
 
 
 # train_CMC.py's defaults and the README's resnet50v1: L and ab, two ResNet-50s of half the width, NCE with the 4,096

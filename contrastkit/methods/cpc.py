@@ -46,6 +46,7 @@ from contrastkit.types import Batch, Step
 class CPCRecipe(Recipe):
     """CPC's hyper-parameters, named as in v2's pseudo-code (App. A.2)."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (1, 1)
     takes_module: ClassVar[bool] = False
 
     patch: Annotated[int, "side of a patch in pixels: 64 in v1 (Sec. 3.2), 80 in v2 (App. A.1)"]
@@ -83,8 +84,6 @@ class CPCRecipe(Recipe):
         return super().encoder_options(context) | own
 
     def build(self, context: BuildContext) -> "CPC":
-        if len(self.views) != 1:
-            raise UserError(f"CPC predicts patches within one view: give one view, not {len(self.views)}")
         farthest = self.steps_to_ignore + self.steps_to_predict
         if self.rows <= farthest:
             raise UserError(
@@ -122,7 +121,7 @@ class CPC(Method[None]):
         assert isinstance(encoder, PatchEncoder)
         z = encoder.encode(self.augmented(encoder.cut(batch.views[0]), batch.index, progress))  # [n, R, R, D]
         keys = dist.gather_keys(self.online.head(z).float().flatten(0, 2))  # [N R R, T] of all processes
-        place = dist.local_shard(torch.arange(len(keys), device=keys.device)).view(z.shape[:3])  # of each patch in keys
+        place = dist.local_rows(keys).view(z.shape[:3])  # of each patch in keys
         predictions, targets = [], []
         for turns, (context, W) in enumerate(zip(self.context, self.W, strict=True)):
             c = context(z.rot90(turns, (1, 2)))
@@ -147,7 +146,7 @@ class CPC(Method[None]):
                 (patches.flatten(0, 2) * 255).round().to(torch.uint8),
                 self.patch_view,
                 seed=self.seed,
-                epoch=rng.at_step(progress),
+                time=rng.at_step(progress),
                 index=index.repeat_interleave(each),
                 v=-1 - number,  # views of whole images are numbered from 0
             )

@@ -16,9 +16,8 @@ over k instead of a sum.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, final
+from typing import Annotated, ClassVar, final
 
-import torch
 from torch import nn
 
 from contrastkit import dist
@@ -37,6 +36,7 @@ from contrastkit.types import Batch, Step
 class CPCAudioRecipe(Recipe):
     """The hyper-parameters of CPC on sound."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (1, 1)
     takes_module: ClassVar[bool] = False
     view_type: ClassVar[type[View] | type[Window]] = Window
 
@@ -50,17 +50,9 @@ class CPCAudioRecipe(Recipe):
         self.require("> 0", "tau")
 
     @property
-    def wave(self) -> str:
-        """The encoder's key in ``WAVES``."""
-        return wave_name(self.encoder)
-
-    @property
     def frames(self) -> int:
         """Number of frames in a window."""
-        return self.views[0].size // math.prod(WAVES[self.wave]["strides"])
-
-    def encoder_options(self, context: BuildContext) -> dict[str, Any]:
-        return super().encoder_options(context) | {"name": self.wave}
+        return self.views[0].size // math.prod(WAVES[wave_name(self.encoder)]["strides"])
 
     def build(self, context: BuildContext) -> "CPCAudio":
         if self.frames <= self.steps_to_predict:
@@ -90,7 +82,7 @@ class CPCAudio(Method[None]):
         z = encoder.frames(batch.views[0])  # [n, T', H]
         c = encoder.contexts(z)  # [n, T', C]
         keys = dist.gather_keys(z.float().flatten(0, 1))  # [N T', H] of all processes
-        place = dist.local_shard(torch.arange(len(keys), device=keys.device)).view(z.shape[:2])  # of each frame in keys
+        place = dist.local_rows(keys).view(z.shape[:2])  # of each frame in keys
         predictions = [W_k(c[:, :-k]).flatten(0, 1) for k, W_k in enumerate(self.W, start=1)]
         targets = [place[:, k:].flatten() for k in range(1, len(self.W) + 1)]
         loss, top1 = look_up(predictions, targets, keys, tau=self.tau)

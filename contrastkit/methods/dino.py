@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -29,19 +29,20 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, rng
 from contrastkit.augment import VIEWS
-from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
-from contrastkit.optim import ParamGroup, cosine, decay_groups
+from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.build import check_patches
 from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
-from contrastkit.parts.target import Target
+from contrastkit.parts.target import Target, momentum
 from contrastkit.types import Batch, Step
 
 
 @dataclass(frozen=True, kw_only=True)
 class DINORecipe(Recipe):
     """DINO's hyper-parameters."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (2, None)
 
     out_dim: Annotated[int, "dimensions K of the output (Sec. 3.1; --out_dim)"] = 65536
     hidden: Annotated[int, "width of the head's hidden layers (Sec. 3.1)"] = 2048
@@ -72,10 +73,8 @@ class DINORecipe(Recipe):
         self.require(">= 0", "warmup_teacher_epochs", "freeze_epochs", "clip")
 
     def build(self, context: BuildContext) -> "DINO":
-        if len(self.views) < 2:
-            raise UserError(f"DINO needs two global views and any number of local ones, not {len(self.views)} in total")
-        if self.head_bn and self.batch < 2:
-            raise UserError(f"--batch must be at least 2 for batch norm in the head, not {self.batch}")
+        if self.head_bn:
+            self.require_two_images("--head-bn, batch norm in the head,")
         return DINO(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
@@ -163,8 +162,7 @@ class DINO(Method[Tensor]):
 
     @torch.no_grad()
     def after_step(self, batch: Batch, step: Step[Tensor], progress: float) -> None:
-        m = self.recipe.m
-        self.target.update(self.online, cosine(progress, m, 1.0) if self.recipe.m_cos else m)
+        self.target.update(self.online, momentum(progress, self.recipe.m, rises=self.recipe.m_cos))
         self.centre.lerp_(step.memory, 1 - self.recipe.centre_m)
 
     def param_groups(self) -> list[ParamGroup]:

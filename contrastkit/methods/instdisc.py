@@ -24,7 +24,7 @@ images of all processes instead of each GPU's, and the stem for small images is 
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,6 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.augment import VIEWS
-from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.heads import Tower, mlp
@@ -43,6 +42,8 @@ from contrastkit.types import Batch, Step
 @dataclass(frozen=True, kw_only=True)
 class InstDiscRecipe(Recipe):
     """InstDisc's hyper-parameters, with the paper's letters; K is its m, the number of noise samples."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (1, 1)
 
     loss: Annotated[
         Literal["nce", "softmax", "full"], "NCE (Sec. 3.2), softmax over the drawn rows, or over the whole bank (Eq. 2)"
@@ -64,11 +65,9 @@ class InstDiscRecipe(Recipe):
         self.require(">= 0", "proximal")
 
     def build(self, context: BuildContext) -> "InstDisc":
-        if len(self.views) != 1:
-            raise UserError(f"InstDisc uses one view of an image, not {len(self.views)}")
         MemoryBank.check(context.images, 0 if self.loss == "full" else self.K)
-        if self.centre and self.batch < 2:
-            raise UserError("--centre is a batch norm and needs at least two images: raise --batch")
+        if self.centre:
+            self.require_two_images("--centre, a batch norm,")
         return InstDisc(self, context)
 
 
@@ -122,7 +121,7 @@ class InstDisc(Method[tuple[Tensor, Tensor | None]]):
             return None
         if r.loss == "full":
             return math.log(len(self.bank.rows))
-        return math.log(1 + r.K) + (r.K * math.log1p(1 / r.K) if r.loss == "nce" else 0)
+        return MemoryBank.chance_loss(r.K, nce=r.loss == "nce")
 
 
 # The defaults of lemniscate.pytorch's main.py; 200 epochs, the rate drops at 120 and 160 (Sec. 4.1).

@@ -16,9 +16,8 @@ of all processes instead of each GPU's share, and images are normalised with Ima
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
-import torch
 import torch.nn.functional as F
 
 from contrastkit import dist, losses
@@ -34,6 +33,8 @@ from contrastkit.types import Batch, Step
 class InvaSpreadRecipe(Recipe):
     """InvaSpread's hyper-parameters, with the paper's letters."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
+
     tau: Annotated[float, "temperature (demo_seen.py: --batch-t)"] = 0.1
     dim: Annotated[int, "dimensions of an instance feature (demo_seen.py: --low-dim)"] = 128
 
@@ -45,8 +46,6 @@ class InvaSpreadRecipe(Recipe):
         self.require("> 0", "tau")
 
     def build(self, context: BuildContext) -> "InvaSpread":
-        if len(self.views) != 2:
-            raise UserError(f"InvaSpread compares two views, not {len(self.views)}")
         return InvaSpread(self, context)
 
 
@@ -64,7 +63,7 @@ class InvaSpread(Method[None]):
     def forward(self, batch: Batch, progress: float) -> Step[None]:
         f = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C], the first views, then the second
         keys = dist.gather(f.detach())  # [2m, C] of all processes
-        itself = dist.local_shard(torch.arange(len(keys), device=f.device))  # [2n], f's rows among the keys
+        itself = dist.local_rows(keys)  # [2n], f's rows among the keys
         loss, top1 = losses.invaspread(f, keys, itself, itself.roll(len(f) // 2), tau=self.tau)
         return Step(loss=loss.mean(), memory=None, logs={"top1": top1.float().mean()})
 

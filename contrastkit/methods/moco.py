@@ -16,7 +16,7 @@ bfloat16 where the device supports it (--precision float32 matches the papers).
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,8 @@ from contrastkit.types import Batch, Step
 class MoCoRecipe(Recipe):
     """MoCo's hyper-parameters, with the paper's letters."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
+
     K: Annotated[int, "keys in the queue (v1 Sec. 4.1)"] = 65536
     m: Annotated[float, "momentum of the key encoder (v1 Sec. 3.2)"] = 0.999
     tau: Annotated[float, "temperature: 0.07 in v1 (Sec. 3.1), 0.2 in v2 (Table 1)"]
@@ -54,11 +56,13 @@ class MoCoRecipe(Recipe):
         self.require("> 0", "tau")
         self.require("in [0, 1]", "m")
 
+    def groups(self, world: int) -> int:
+        """Batch-norm groups of ``world`` processes: at least one for each, which normalises its own images."""
+        return max(self.bn_groups, world)
+
     def build(self, context: BuildContext) -> "MoCo":
         world = context.world
-        if len(self.views) != 2:
-            raise UserError(f"MoCo contrasts two views, not {len(self.views)}")
-        groups = max(self.bn_groups, world)  # each process normalises its own images: at least one group per process
+        groups = self.groups(world)
         if self.batch % groups or groups % world:
             raise UserError(
                 f"{groups} batch-norm groups must divide --batch {self.batch} and be a multiple of the {world} "
@@ -81,7 +85,7 @@ class MoCo(Method[Tensor]):
         self.tau, self.m, self.symmetric, self.seed = recipe.tau, recipe.m, recipe.symmetric, context.seed
         encoder = recipe.build_encoder(context)
         self.online = Tower(encoder, mlp(encoder.dim, *([recipe.hidden] if recipe.hidden else []), recipe.dim))
-        self.bn_groups, self.groups = recipe.bn_groups, max(recipe.bn_groups, context.world)
+        self.bn_groups, self.groups = recipe.bn_groups, recipe.groups(context.world)
         split_batch_norm(self.online, self.groups // context.world)
         self.target = Target(self.online)
         self.queue = Queue(recipe.K, recipe.dim, torch.Generator().manual_seed(context.seed))

@@ -19,7 +19,7 @@ ResNet.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -29,11 +29,11 @@ from contrastkit import dist, ops
 from contrastkit.augment import VIEWS
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
-from contrastkit.optim import ParamGroup, cosine, decay_groups
+from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
-from contrastkit.parts.target import Target
+from contrastkit.parts.target import Target, momentum
 from contrastkit.types import Batch, Step
 
 SMALLEST = 256  # the smallest batch with published results: solo-learn's on CIFAR; the paper uses 1024 and more
@@ -42,6 +42,8 @@ SMALLEST = 256  # the smallest batch with published results: solo-learn's on CIF
 @dataclass(frozen=True, kw_only=True)
 class MoCoV3Recipe(Recipe):
     """MoCo v3's hyper-parameters, with the paper's letters."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
     tau: Annotated[float, "temperature: 1 for ResNets, 0.2 for ViTs (CONFIG.md)"]
     m: Annotated[float, "initial momentum of the key encoder (--moco-m)"] = 0.99
@@ -62,8 +64,6 @@ class MoCoV3Recipe(Recipe):
         self.require("in [0, 1]", "m")
 
     def build(self, context: BuildContext) -> "MoCoV3":
-        if len(self.views) != 2:
-            raise UserError(f"MoCo v3 contrasts two views, not {len(self.views)}")
         if self.batch < 2:
             raise UserError(f"--batch must be at least 2, not {self.batch}: the negatives are the batch's other images")
         return MoCoV3(self, context)
@@ -107,15 +107,14 @@ class MoCoV3(Method[None]):
 
     def contrast(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """2 tau L_q of queries [n, C] among the keys [N, C] of all processes, and the share of top-1 hits."""
-        own = dist.local_shard(torch.arange(len(k), device=k.device))  # [n], each query's positive among the keys
+        own = dist.local_rows(k)  # [n], each query's positive among the keys
         tau = self.recipe.tau
         loss, _, top1 = ops.infonce(q, dist.local_shard(k), k, tau=tau, exclude=own[:, None])
         return 2 * tau * loss.mean(), top1.float().mean()
 
     @torch.no_grad()
     def after_step(self, batch: Batch, step: Step[None], progress: float) -> None:
-        m = self.recipe.m
-        self.target.update(self.online, cosine(progress, m, 1.0) if self.recipe.m_cos else m)
+        self.target.update(self.online, momentum(progress, self.recipe.m, rises=self.recipe.m_cos))
 
     def param_groups(self) -> list[ParamGroup]:
         """LARS neither decays nor adapts biases and norms (moco/optimizer.py); AdamW decays everything."""
@@ -130,7 +129,10 @@ class MoCoV3(Method[None]):
                 f"each query has only {recipe.batch - 1} negatives, the rest of the batch: raise --batch if possible; "
                 f"published results use {SMALLEST} or more"
             )
-        if recipe.optimizer == "lars" and hasattr(self.online.encoder.trunk, "patch_embed"):
+        is_vit = hasattr(self.online.encoder.trunk, "patch_embed")
+        if recipe.heads and not is_vit:
+            lines.append(f"--heads {recipe.heads} has no effect: {recipe.encoder} is not a vision transformer")
+        if recipe.optimizer == "lars" and is_vit:
             lines.append("this recipe is for ResNets, the encoder is a transformer: use --recipe imagenet-vit")
         return lines
 

@@ -5,10 +5,10 @@ from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
-from contrastkit.errors import UserError, suggest
-from contrastkit.methods import rows_of
+from contrastkit.errors import UserError, check_choice, suggest
+from contrastkit.methods import RECIPES
 from contrastkit.methods.base import Recipe
-from contrastkit.names import METHODS
+from contrastkit.names import METHODS, is_file, split_name
 from contrastkit.parts.build import SMALL
 
 
@@ -25,14 +25,13 @@ def recipes_of(method: str) -> dict[str, Recipe]:
     """
     if is_file(method):
         return _recipes_of_file(method)
-    if method not in METHODS:
-        raise UserError(f"unknown method '{method}'{suggest(method, METHODS)}")
-    return {f"{METHODS[method]}/{row}": recipe for row, recipe in rows_of(METHODS[method]).items()}
+    check_choice("method", method, METHODS)
+    return {name: recipe for name, recipe in RECIPES.items() if split_name(name)[0] == METHODS[method]}
 
 
-def is_file(method: str) -> bool:
-    """Whether a method is given as ``path/to/file.py:NAME``."""
-    return ".py:" in method
+def rows_of(method: str) -> dict[str, Recipe]:
+    """:func:`recipes_of` with the rows' own names: row -> recipe."""
+    return {split_name(name)[1]: recipe for name, recipe in recipes_of(method).items()}
 
 
 def _recipes_of_file(method: str) -> dict[str, Recipe]:
@@ -43,9 +42,9 @@ def _recipes_of_file(method: str) -> dict[str, Recipe]:
     recipes = getattr(_executed(path), "RECIPES", None)
     if not isinstance(recipes, dict) or not recipes or not all(_is_row(*item) for item in recipes.items()):
         raise UserError(f'{path} defines no RECIPES = {{"{name}/row": recipe, ...}}')
-    rows = {f"{path.name}:{key}": recipe for key, recipe in recipes.items() if key.startswith(f"{name}/")}
+    rows = {f"{path.name}:{key}": recipe for key, recipe in recipes.items() if split_name(key)[0] == name}
     if not rows:
-        known = sorted({key.split("/")[0] for key in recipes})
+        known = sorted({split_name(key)[0] for key in recipes})
         raise UserError(f"{path} defines no method '{name}'{suggest(name, known)} (it defines {', '.join(known)})")
     return rows
 
@@ -91,18 +90,16 @@ def choose_row(
     Raises:
         UserError: no such row; the nearest is suggested.
     """
-    method = next(iter(recipes)).rpartition("/")[0]
-    rows = [name.rpartition("/")[2] for name in recipes]
+    method = split_name(next(iter(recipes)))[0]
+    rows = [split_name(name)[1] for name in recipes]
     if row is None:
-        if not next(iter(recipes.values())).modality.has_pixels:
-            best = "tiny" if encoder == "tiny" else rows[0]
-        elif orientation_matters and size <= SMALL and encoder in (None, "tiny") and "digits" in rows:
+        if orientation_matters and size <= SMALL and encoder in (None, "tiny") and "digits" in rows:
             best = "digits"
         elif encoder == "tiny":
             best = "tiny"
         else:
             best = "32" if size <= SMALL else "imagenet"
-        row = best if best in rows or not is_file(method) else rows[0]  # a file may define a single row
+        row = best if best in rows else rows[0]  # those of sounds have other names, and a file may define one alone
     if row not in rows:
         raise UserError(f"{method} has no recipe '{row}'{suggest(row, rows)} (rows: {', '.join(rows)})")
     return f"{method}/{row}"

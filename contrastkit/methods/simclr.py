@@ -23,7 +23,7 @@ in one width only.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,8 @@ SMALLEST = 256  # the smallest batch of Fig. 9
 @dataclass(frozen=True, kw_only=True)
 class SimCLRRecipe(Recipe):
     """SimCLR's hyper-parameters."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
     lr: Annotated[
         float,
@@ -96,8 +98,6 @@ class SimCLRRecipe(Recipe):
         }
 
     def build(self, context: BuildContext) -> "SimCLR":
-        if len(self.views) != 2:
-            raise UserError(f"SimCLR contrasts two views, not {len(self.views)}")
         if self.batch < 2:
             raise UserError("a batch of one image has no negatives: raise --batch to 2 or more")
         return SimCLR(self, context)

@@ -13,13 +13,12 @@ batch norm after it), and without batch norm the hidden layers get a bias.
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 from torch import nn
 
 from contrastkit import losses
 from contrastkit.augment import VIEWS
-from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.heads import Norm, Tower, mlp
@@ -30,6 +29,8 @@ from contrastkit.types import Batch, Step
 @dataclass(frozen=True, kw_only=True)
 class SimSiamRecipe(Recipe):
     """SimSiam's hyper-parameters, and the switches of its Section 4."""
+
+    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
     layers: Annotated[int, "linear layers of the projector (Sec. 3: 3; App. D: 2 for CIFAR-10)"] = 3
     hidden: Annotated[int, "width of the projector's hidden layers (Sec. 3)"] = 2048
@@ -55,10 +56,8 @@ class SimSiamRecipe(Recipe):
         self.require(">= 1", "layers", "hidden", "dim", "bottleneck")
 
     def build(self, context: BuildContext) -> "SimSiam":
-        if len(self.views) != 2:
-            raise UserError(f"SimSiam compares two views, not {len(self.views)}")
-        if self.batch < 2 and self.batch_norm != "none":
-            raise UserError(f"batch norm needs at least two images: raise --batch {self.batch}")
+        if self.batch_norm != "none":
+            self.require_two_images("batch norm")
         return SimSiam(self, context)
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:

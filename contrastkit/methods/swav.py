@@ -20,7 +20,7 @@ cancel, the stem is torchvision's, and the first channel's standard deviation is
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,8 @@ from contrastkit.types import Batch, Step
 class SwAVRecipe(Recipe):
     """SwAV's hyper-parameters, with the paper's letters."""
 
+    n_views: ClassVar[tuple[int, int | None]] = (2, None)
+
     K: Annotated[int, "prototypes (Sec. 4, main_swav.py --nmb_prototypes)"] = 3000
     tau: Annotated[float, "temperature of the prediction (Eq. 2)"] = 0.1
     epsilon: Annotated[float, "smoothness of the codes (Eq. 3); smaller values approach one prototype each"] = 0.05
@@ -60,10 +62,6 @@ class SwAVRecipe(Recipe):
         self.require(">= 0", "hidden", "queue_length", "queue_epochs", "freeze_epochs")
 
     def build(self, context: BuildContext) -> "SwAV":
-        if len(self.views) < 2:
-            raise UserError(
-                f"SwAV predicts one view's code from another: give two views or more, not {len(self.views)}"
-            )
         if self.assign > len(self.views):
             raise UserError(f"--assign {self.assign}: there are only {len(self.views)} views")
         if context.images < self.K:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit.colour import COLOURS, Colour, aligned
-from contrastkit.errors import UserError, suggest
+from contrastkit.errors import UserError, check_choice, suggest
 from contrastkit.parts.encoder import Encoder, PatchEncoder, SplitEncoder, WaveEncoder
 from contrastkit.parts.maps import feature_maps
+from contrastkit.parts.mode import evaluating
 from contrastkit.parts.norm import group_norm, layer_norm
 from contrastkit.parts.tiny import TinyResNet
 from contrastkit.parts.wave import WAVES
@@ -58,7 +59,7 @@ def build_encoder(
             ResNet keeps its 64 channels).
         projector_layers: projector layers kept behind the trunk (SimCLR v2, Sec. 2): linear, batch norm and ReLU each.
         projector_width: width of these layers; None is the number of the trunk's features.
-        vit: further arguments of timm's vision transformers, e.g. {"num_heads": 12}; other encoders ignore them.
+        vit: arguments of timm's vision transformers, e.g. {"num_heads": 12}; convolutional encoders ignore them.
 
     Raises:
         UserError: unknown name, unavailable weights, or an option or size that this encoder does not support.
@@ -88,9 +89,7 @@ def _channel_groups(channels: int, colour: str, modalities: Sequence[int]) -> Co
     """
     if modalities:
         return aligned(modalities)
-    if colour not in COLOURS:
-        known = ("rgb", *COLOURS)
-        raise UserError(f"unknown colour space '{colour}'{suggest(colour, known)} (known: {', '.join(known)})")
+    check_choice("colour space", colour, ("rgb", *COLOURS))
     if channels != 3:
         raise UserError(f"the views of colour '{colour}' are made of RGB images, these have {channels} channel(s)")
     return COLOURS[colour]
@@ -102,6 +101,11 @@ def _check_options(name: str, *, pretrained: bool, norm: str, width: float) -> N
     Raises:
         UserError: it does not.
     """
+    if name not in ("tiny", *RESNETS) and not name.startswith("timm:"):
+        raise UserError(
+            f"unknown encoder '{name}'{suggest(name, ('tiny', *RESNETS))} "
+            f"(known: tiny, {', '.join(RESNETS)}, or timm:NAME)"
+        )
     if width != 1 and (pretrained or name.startswith("timm:")):
         raise UserError(f"only tiny and untrained ResNets have a width, not {name}: use --width 1")
     if norm != "batch" and (pretrained or name.startswith("timm:")):
@@ -110,16 +114,11 @@ def _check_options(name: str, *, pretrained: bool, norm: str, width: float) -> N
         raise UserError(
             "the encoder 'tiny' has no published weights: drop --pretrained or name a torchvision or timm model"
         )
-    if name not in ("tiny", *RESNETS) and not name.startswith("timm:"):
-        raise UserError(
-            f"unknown encoder '{name}'{suggest(name, ('tiny', *RESNETS))} "
-            f"(known: tiny, {', '.join(RESNETS)}, or timm:NAME)"
-        )
 
 
 def wrap_encoder(module: nn.Module, *, channels: int, size: int) -> Encoder:
     """Wrap any module that maps normalised images [N, channels, size, size] to features [N, D] in an :class:`Encoder`;
-    an encoder is returned unchanged.
+    an encoder is returned unchanged. The module stays on its device and in its mode.
 
     Raises:
         UserError: the module rejects such images, or returns something else.
@@ -128,18 +127,17 @@ def wrap_encoder(module: nn.Module, *, channels: int, size: int) -> Encoder:
         if module.channels != channels:
             raise UserError(f"the encoder takes {module.channels} channels, the images have {channels}")
         return module
-    training = module.training
+    first = next(module.parameters(), None)
+    device = torch.device("cpu") if first is None else first.device
     try:
-        with torch.no_grad():
-            features = module.eval()(torch.zeros(2, channels, size, size))
+        with evaluating(module), torch.no_grad():
+            features = module(torch.zeros(2, channels, size, size, device=device))
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"the encoder cannot take images [N, {channels}, {size}, {size}]: {error}") from error
-    finally:
-        module.train(training)
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != 2:
         shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise UserError(f"the encoder must map two images to features [2, D], not {shape}")
-    return Encoder(module, dim=features.shape[1], channels=channels, stem="own")
+    return Encoder(module, dim=features.shape[1], channels=channels, stem="own").to(device)
 
 
 def published_size(name: str) -> int:
@@ -232,10 +230,7 @@ def _timm(name: str, channels: int, size: int, pretrained: bool, vit: Mapping[st
         raise UserError(f"timm has no model '{name}'{suggest(name, timm.list_models())}")
     options: dict[str, Any] = {"num_classes": 0, "in_chans": channels, "pretrained": pretrained}
     try:
-        try:
-            trunk = timm.create_model(name, img_size=size, **vit, **options)  # position embeddings depend on the size
-        except TypeError:  # convolutional models take no img_size
-            trunk = timm.create_model(name, **options)
+        trunk = _timm_trunk(name, size, vit, options)
         check_patches(trunk, size)
         with torch.no_grad():  # num_features excludes a convolution that some heads have
             features = trunk.eval()(torch.zeros(1, channels, size, size))
@@ -245,6 +240,25 @@ def _timm(name: str, channels: int, size: int, pretrained: bool, vit: Mapping[st
     config: Any = trunk.pretrained_cfg
     normalisation = (config["mean"], config["std"]) if pretrained else None
     return Encoder(trunk, dim=features.shape[1], channels=channels, stem="own", normalisation=normalisation)
+
+
+def _timm_trunk(name: str, size: int, vit: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    """timm's model; ``vit`` goes to those that are built for a size of images.
+
+    Raises:
+        UserError: such a model, which does not take one of ``vit``.
+    """
+    import timm
+
+    try:
+        return timm.create_model(name, img_size=size, **vit, **options)  # position embeddings depend on the size
+    except TypeError as error:
+        refused = error
+    try:
+        timm.create_model(name, img_size=size, **options)
+    except TypeError:  # convolutional models take no img_size
+        return timm.create_model(name, **options)
+    raise UserError(f"timm:{name} does not take {', '.join(vit)}: {refused}; use a vision transformer") from refused
 
 
 @torch.no_grad()

@@ -84,6 +84,11 @@ class MemoryBank(nn.Module):
         if images < K:
             raise UserError(f"--K {K} draws are more than the {images} images to draw from: lower --K")
 
+    @staticmethod
+    def chance_loss(K: int, *, nce: bool) -> float:
+        """The loss of a query that is equally similar to its own row and the K drawn ones: the softmax's, or NCE's."""
+        return math.log(1 + K) + (K * math.log1p(1 / K) if nce else 0)
+
     def draw(self, index: Tensor, K: int, *, seed: int, progress: float) -> Tensor:
         """Rows to look up, int64 [n, 1 + K]: each image's own, then K drawn from all rows.
 

@@ -1,6 +1,7 @@
 """Batch norm over parts of a batch or over all processes, and its replacements: layer norm and group norm."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -58,18 +59,19 @@ def split_batch_norm(module: nn.Module, groups: int) -> nn.Module:
     """
     if groups == 1:
         return module
-    for name, child in module.named_children():
+
+    def make(child: nn.Module) -> nn.Module | None:
         if type(child) is nn.BatchNorm2d and child.track_running_stats:
             split = SplitBatchNorm2d(
                 child.num_features, groups=groups, eps=child.eps, momentum=child.momentum, affine=child.affine
             )
             split.load_state_dict(child.state_dict())
-            setattr(module, name, split)
-        elif isinstance(child, BatchNorm):
+            return split
+        if isinstance(child, BatchNorm):
             raise UserError(f"a {type(child).__name__} cannot be split into batch-norm groups: use --bn-groups 1")
-        else:
-            split_batch_norm(child, groups)
-    return module
+        return None
+
+    return _replace(module, make)
 
 
 class _SyncBatchNorm(BatchNorm):
@@ -119,7 +121,8 @@ def sync_batch_norm(module: nn.Module, world: int) -> nn.Module:
     SimSiam, SwAV and MoCo v3, so that training does not depend on their number. One process changes nothing."""
     if world == 1:
         return module
-    for name, child in module.named_children():
+
+    def make(child: nn.Module) -> nn.Module | None:
         if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d):
             assert isinstance(child, BatchNorm)
             synced = _SyncBatchNorm(
@@ -130,12 +133,12 @@ def sync_batch_norm(module: nn.Module, world: int) -> nn.Module:
             if child.affine:
                 synced.weight.requires_grad_(child.weight.requires_grad)  # those of a target are not trained
                 synced.bias.requires_grad_(child.bias.requires_grad)
-            setattr(module, name, synced)
-        elif isinstance(child, BatchNorm):
+            return synced
+        if isinstance(child, BatchNorm):
             raise UserError(f"a {type(child).__name__} cannot see the batches of other processes: use one process")
-        else:
-            sync_batch_norm(child, world)
-    return module
+        return None
+
+    return _replace(module, make)
 
 
 class WSConv2d(nn.Conv2d):
@@ -162,12 +165,11 @@ class WSConv2d(nn.Conv2d):
 def layer_norm(module: nn.Module) -> nn.Module:
     """Replace every BatchNorm2d inside ``module`` by layer norm (Ba et al. 2016, arXiv:1607.06450) over an image's
     channels and places, in place, so that no image depends on the rest of its batch (CPC v2, Sec. 3.1)."""
-    for name, child in module.named_children():
-        if type(child) is nn.BatchNorm2d:
-            setattr(module, name, nn.GroupNorm(1, child.num_features))
-        else:
-            layer_norm(child)
-    return module
+
+    def make(child: nn.Module) -> nn.Module | None:
+        return nn.GroupNorm(1, child.num_features) if type(child) is nn.BatchNorm2d else None
+
+    return _replace(module, make)
 
 
 def group_norm(module: nn.Module, groups: int = 16) -> nn.Module:
@@ -178,11 +180,21 @@ def group_norm(module: nn.Module, groups: int = 16) -> nn.Module:
     Args:
         groups: groups of each norm; if they do not divide the channels, the greatest common divisor instead.
     """
-    for name, child in module.named_children():
+
+    def make(child: nn.Module) -> nn.Module | None:
         if type(child) is nn.BatchNorm2d:
-            setattr(module, name, nn.GroupNorm(math.gcd(groups, child.num_features), child.num_features))
-        elif type(child) is nn.Conv2d:
-            setattr(module, name, WSConv2d.sharing(child))
+            return nn.GroupNorm(math.gcd(groups, child.num_features), child.num_features)
+        return WSConv2d.sharing(child) if type(child) is nn.Conv2d else None
+
+    return _replace(module, make)
+
+
+def _replace(module: nn.Module, make: Callable[[nn.Module], nn.Module | None]) -> nn.Module:
+    """Replace every module inside ``module`` for which ``make`` returns another one, in place, and look into those for
+    which it returns None."""
+    for name, child in module.named_children():
+        if (made := make(child)) is None:
+            _replace(child, make)
         else:
-            group_norm(child, groups)
+            setattr(module, name, made)
     return module

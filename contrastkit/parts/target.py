@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit import ops
+from contrastkit.optim import cosine
 
 
 class Target(nn.Module):
@@ -27,3 +28,8 @@ class Target(nn.Module):
     @torch.no_grad()
     def update(self, online: nn.Module, m: float) -> None:
         ops.ema_(list(self.tower.parameters()), list(online.parameters()), m)
+
+
+def momentum(progress: float, m: float, *, rises: bool = True) -> float:
+    """The momentum of a target at ``progress`` in [0, 1]: raised from m to 1 along a cosine (BYOL, App. J.1), or m."""
+    return cosine(progress, m, 1.0) if rises else m

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit.errors import UserError
+from contrastkit.types import Modality
 
 
 class Wave(nn.Module):
@@ -53,3 +54,16 @@ def wave_name(encoder: str) -> str:
     if name not in WAVES:
         raise UserError(f"--encoder {encoder} is for images: use wave or tiny for sounds")
     return name
+
+
+def encoder_name(encoder: str, modality: Modality) -> str:
+    """The name by which :func:`contrastkit.parts.build.build_encoder` knows an encoder of examples of this kind.
+
+    Raises:
+        UserError: an encoder of sounds for images, or of images for sounds.
+    """
+    if modality is Modality.SOUND:
+        return wave_name(encoder)
+    if encoder in WAVES:
+        raise UserError(f"--encoder {encoder} is for sounds: use tiny, a torchvision ResNet or timm:NAME for images")
+    return encoder

@@ -33,6 +33,10 @@ class Environments:
             columns["environment"] = np.repeat(list(self.samples), [len(sample.Y) for sample in samples])
         return columns
 
+    def as_json(self) -> dict[str, Any]:
+        rows = [len(sample.Y) for sample in self.samples.values()]
+        return {"features": self.features, "environments": list(self.samples), "rows": rows}
+
 
 def selection_environments(
     rates: Sequence[float], n: int = 2000, p: int = 10, *, mode: Mode = "independent", seed: int = 0

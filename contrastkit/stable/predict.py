@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from contrastkit.checkpoint import write_text
 from contrastkit.errors import UserError, check_choice
 from contrastkit.stable.names import Kind
-from contrastkit.tables.checks import Floats, as_numbers, as_weights, check_magnitude
+from contrastkit.tables.checks import Floats, as_column, as_weights, check_magnitude, check_present
 from contrastkit.tables.covariates import Covariates
 
 FORMAT = 1
@@ -217,8 +217,7 @@ def evaluate(model: Linear, X: Any, Y: ArrayLike, environment: ArrayLike | None 
     where = np.zeros(n) if environment is None else np.asarray(environment).reshape(-1)
     if len(where) != n:
         raise UserError(f"{len(where)} environments for {n} rows")
-    if missing := sum(v is None or v != v for v in where):
-        raise UserError(f"the environment: {missing} of {n} values are missing: drop or fill them")
+    check_present(where, "the environment")
     if where.dtype.kind == "O":  # values of several types may have no order
         where = where.astype(str)
     if model.kind == "logistic":
@@ -253,14 +252,14 @@ def _features(X: Any) -> Covariates:
 
 
 def _numbers(Y: ArrayLike, n: int) -> Floats:
-    y = np.asarray(Y).reshape(-1, 1)
+    y = np.asarray(Y).reshape(-1)
     if len(y) != n:
         raise UserError(f"{len(y)} labels for {n} rows")
-    if y.dtype.kind in "OUS" and any(isinstance(value, str) for value in y[:, 0]):
+    if y.dtype.kind in "OUS" and any(isinstance(value, str) for value in y):
         raise UserError("the label is text: use logistic for classes; ridge predicts numbers")
-    y = as_numbers(y, ("the label",))
-    check_magnitude(y, ("the label",))
-    return y[:, 0]
+    y = as_column(y, "the label")
+    check_magnitude(y[:, None], ("the label",))
+    return y
 
 
 def _text(Y: ArrayLike, n: int) -> NDArray[np.str_]:
@@ -268,9 +267,8 @@ def _text(Y: ArrayLike, n: int) -> NDArray[np.str_]:
     y = np.asarray(Y).reshape(-1)
     if len(y) != n:
         raise UserError(f"{len(y)} labels for {n} rows")
+    check_present(y, "the label")
     if y.dtype.kind == "f":
-        y = as_numbers(y[:, None], ("the label",))[:, 0]
+        y = as_column(y, "the label")
         y = y.astype(np.int64) if (y == np.round(y)).all() else y
-    elif y.dtype.kind == "O" and (missing := sum(v is None or v != v for v in y)):
-        raise UserError(f"the label: {missing} of {n} values are missing: drop or fill them")
     return y.astype(str)

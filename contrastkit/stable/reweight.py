@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, listed
 from contrastkit.tables.checks import Floats, check_at_least, effective_sample_size
 from contrastkit.tables.dependence import (
     COSINES,
@@ -56,8 +56,7 @@ class Reweighting:
         """Remarks for the user, a line each."""
         n, lines = len(self.weights), []
         if self.constant:
-            listed = ", ".join(self.constant[:5]) + (", ..." if len(self.constant) > 5 else "")
-            lines.append(f"constant features are ignored, {len(self.constant)} of them: {listed}")
+            lines.append(f"constant features are ignored, {len(self.constant)} of them: {listed(self.constant, 5)}")
         other = ["use rff"] if self.by != "rff" else ["use cosines"] if self.linear else []
         more = ["raise the clip"] if self.penalty is None else ["lower the penalty"] if self.penalty else []
         if self.after > 0.95 * self.before:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,9 @@ from contrastkit.errors import UserError, check_choice
 from contrastkit.stable.names import Mode
 from contrastkit.tables.checks import Floats
 
-if TYPE_CHECKING:
-    from contrastkit.data import DataSet, Source
-
 Seed = int | Sequence[int]  # a sequence names an independent stream: (seed, position)
 LARGEST = 2 * 10**8  # numbers in a table
 ENVIRONMENTS = (-3.0, -2.0, -1.7, -1.5, -1.3, 1.3, 1.5, 1.7, 2.0, 3.0)  # of the test (Kuang et al. 2020)
-COLOURS = (0.1, 0.2, 0.9)  # the environments of coloured digits; the last one is the test (Arjovsky et al. 2019)
 BATCH = 20_000  # rows drawn at a time, before selection
 BETA = (1 / 3, -2 / 3, 1.0, -1 / 3, 2 / 3, -1.0)
 
@@ -48,6 +44,10 @@ class Trial:
     def difference_in_means(self) -> float:
         """The naive estimate of the effect."""
         return float(self.Y[self.T].mean() - self.Y[~self.T].mean())
+
+    def as_json(self) -> dict[str, Any]:
+        shape = {"rows": len(self.Y), "features": self.X.shape[1], "treated": int(self.T.sum())}
+        return shape | {"att": self.att, "difference_in_means": self.difference_in_means}
 
 
 def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent", seed: Seed = 0) -> Sample:
@@ -165,8 +165,8 @@ def confounded(n: int, p: int, *, rate: float, seed: Seed = 0) -> Trial:
         UserError: no rows, no column influences the treatment, or an arm is empty.
     """
     causes = round(rate * p) if 0 <= rate <= 1 else 0
-    if n < 1 or causes < 1:
-        raise UserError(f"a share of {rate:g} of {p} columns, {n} rows: at least one column and one row are needed")
+    if causes < 1:
+        raise UserError(f"a share of {rate:g} of {p} columns: at least one must influence the treatment")
     _check_size(n, p)
     g = np.random.default_rng(seed)
     X = g.normal(size=(n, p))
@@ -177,72 +177,3 @@ def confounded(n: int, p: int, *, rate: float, seed: Seed = 0) -> Trial:
     effect = 1 + X.sum(1)
     Y = X @ np.where(j % 2 == 0, j / 2, 0.0) + g.normal(0, 3, n) + T * effect
     return Trial(X, T, Y, float(effect[T].mean()))
-
-
-def coloured(
-    data: "DataSet", *, environments: Sequence[float] = COLOURS, flip: float = 0.25, seed: int = 0
-) -> dict[str, NDArray[Any]]:
-    """Grey images in red and green whose colour predicts the label better than their shape, except in the test (Colored
-    MNIST: Arjovsky et al. 2019, Sec. 5; facebookresearch/InvariantRiskMinimization, code/colored_mnist).
-
-    The label says whether the class is in the second half of the classes, flipped with probability ``flip``; the colour
-    is red for label 0 and green for label 1, flipped with probability e in environment e. Training images are divided
-    evenly among all environments but the last, which has the test images. The original code uses two channels and
-    halves the images; here blue is 0 and sizes stay.
-
-    Args:
-        data: labelled grey images of one size with a test part, from :func:`contrastkit.data.open_data`.
-        environments: probability that colour and label disagree in each environment, the test last.
-        flip: probability that the label disagrees with the class.
-        seed: random seed.
-
-    Returns:
-        The arrays that ``open_data`` reads from an .npz file: images uint8 [N, H, W, 3], labels text [N] (such as
-        "0 to 4"), test_images, test_labels; and environment and test_environment, float64 [N].
-
-    Raises:
-        UserError: images that are not grey, of several sizes or unlabelled, no test part, a part with a single label,
-            or values that are not probabilities.
-    """
-    if len(environments) < 2 or not all(0 <= e <= 1 for e in (*environments, flip)):
-        listed = ", ".join(f"{e:g}" for e in environments)
-        raise UserError(f"environments {listed}, flip {flip:g}: give two or more environments, and probabilities only")
-    if data.test is None:
-        raise UserError(f"{data.name} has no test part: split one off with --val-fraction 0.1")
-    parts = [_grey(source) for source in (data.train, data.test)]
-    n_classes = 1 + max(int(labels.max()) for _, labels in parts)
-    class_names = data.train.classes or [str(label) for label in range(n_classes)]
-    half = len(class_names) // 2
-    if half < 1:
-        raise UserError(f"{data.name} has a single class: at least two are needed")
-    names = np.array([f"{class_names[0]} to {class_names[half - 1]}", f"{class_names[half]} to {class_names[-1]}"])
-    g = np.random.default_rng(seed)
-    arrays: dict[str, NDArray[Any]] = {}
-    for prefix, (grey, classes), own in (("", parts[0], environments[:-1]), ("test_", parts[1], environments[-1:])):
-        n = len(grey)
-        e = g.permutation(np.resize(np.array(own, np.float64), n))
-        label = (classes >= half) ^ (g.uniform(size=n) < flip)
-        if len(values := np.unique(label)) < 2:
-            which = "test" if prefix else "training"
-            raise UserError(f"{n} {which} images, all labelled {names[int(values[0])]}: change --val-fraction")
-        green = label ^ (g.uniform(size=n) < e)
-        images = np.zeros((*grey.shape, 3), np.uint8)
-        images[~green, ..., 0], images[green, ..., 1] = grey[~green], grey[green]
-        arrays |= {f"{prefix}images": images, f"{prefix}labels": names[label.astype(int)], f"{prefix}environment": e}
-    return arrays
-
-
-def _grey(source: "Source") -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The images [N, H, W] and classes [N] of a source."""
-    import torch
-
-    from contrastkit.types import Modality
-
-    if source.modality is not Modality.IMAGE or source.channels != 1:
-        raise UserError(f"{source.name} does not hold grey images: choose a data set without colour")
-    if source.labels is None or bool((source.labels < 0).any()):
-        raise UserError(f"{source.name} has images without a label: choose a labelled data set")
-    images, really = source.take(torch.arange(len(source)))
-    if not isinstance(images, torch.Tensor):
-        raise UserError(f"{source.name} holds images of several sizes: choose a data set with a single size")
-    return images[:, 0].numpy(), source.label(really).numpy()

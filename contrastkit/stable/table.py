@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastkit.errors import UserError
-from contrastkit.tables.checks import as_numbers
+from contrastkit.errors import UserError, listed
+from contrastkit.tables.checks import as_numbers, check_present
 from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.embeddings import read_embeddings
 from contrastkit.tables.files import check_columns, read_table
@@ -50,8 +50,9 @@ def read(
         UserError: no such file, column or row, an unreadable file, a column with two roles, missing values, features
             that are not finite numbers, or, if no features are named, a column that is mostly numeric.
     """
-    frame = _embedded(path) if path.suffix == ".npz" else read_table(path)
-    if path.suffix == ".npz" and label is None and "label" in frame:
+    is_embedded = path.suffix == ".npz"
+    frame, embedded = _embedded(path) if is_embedded else (read_table(path), [])
+    if is_embedded and label is None and "label" in frame:
         label = "label"
     where, _, value = (rows or "").partition("=")
     roles = [name for name in (label, environment) if name is not None]
@@ -60,32 +61,31 @@ def read(
         check_columns(frame, path.name, [where], "rows")
         frame = _selected(frame, path.name, where, value)
     left_out: tuple[str, ...] = ()
-    if not features:
+    if not features and is_embedded:
+        features = [name for name in embedded if name not in (*roles, where)]
+    elif not features:
         features, left_out = _numeric_columns(frame, (*roles, where))
     if not features or not len(frame):
         raise UserError(f"{path} has no rows, or no numeric column: name the features with --features")
     for name in roles:
-        if missing := int(frame[name].isna().sum()):
-            raise UserError(f"{name}: {missing} of {len(frame)} values are missing: drop or fill them")
+        check_present(frame[name], name)
     names = tuple(map(str, features))
     x = np.concatenate([as_numbers(frame[name].to_numpy()[:, None], (str(name),)) for name in features], axis=1)
     y, environments = (None if name is None else frame[name].to_numpy() for name in (label, environment))
-    return Table(Covariates(x, names, names), y, environments, left_out, path.suffix == ".npz")
+    return Table(Covariates(x, names, names), y, environments, left_out, is_embedded)
 
 
 def _selected(frame: Any, source: str, where: str, value: str) -> Any:
     """The rows with this value, as text, in the column ``where``."""
     matching = frame[where].astype(str) == value
     if not matching.any():
-        values = ", ".join(map(str, frame[where].unique()[:8]))
+        values = listed([str(known) for known in frame[where].unique()], 8)
         raise UserError(f"no row of {source} has {where} = {value} (its values: {values})")
     return frame[matching]
 
 
 def _numeric_columns(frame: Any, others: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """The columns that can be features, and those that cannot; ``others`` are neither."""
-    if "features" in frame.attrs:
-        return [name for name in frame.columns[: frame.attrs["features"]] if name not in others], ()
     candidates = [name for name in frame.columns if name not in others]
     numeric = [name for name in candidates if _is_numeric(frame[name])]
     return numeric, tuple(str(name) for name in candidates if name not in numeric)
@@ -110,16 +110,15 @@ def _is_numeric(column: Any) -> bool:
     return False
 
 
-def _embedded(path: Path) -> Any:
-    """The frame of an .npz file; its first ``attrs["features"]`` columns are the features."""
+def _embedded(path: Path) -> tuple[Any, list[str]]:
+    """The frame of an .npz file, and the names of those of its columns that are the features."""
     import pandas as pd
 
     embeddings = read_embeddings(path)
-    p = embeddings.features.shape[1]
-    frame = pd.DataFrame(embeddings.features, columns=[f"x{j}" for j in range(p)])
+    features = [f"x{j}" for j in range(embeddings.features.shape[1])]
+    frame = pd.DataFrame(embeddings.features, columns=features)
     if embeddings.labels is not None:
         frame["label"] = embeddings.labels
     for name, values in embeddings.columns.items():
         frame[name] = values
-    frame.attrs["features"] = p
-    return frame
+    return frame, features

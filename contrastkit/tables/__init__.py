@@ -2,10 +2,11 @@
 
     files.py            .csv and .parquet as a pandas frame; a file of weights
     embeddings.py       the .npz of ``contrastkit embed``, and principal components
-    covariates.py       :class:`Covariates`: columns as float64, converted and validated once
-    checks.py           validation of treatments, outcomes, weights and parameters
+    covariates.py       :class:`Covariates`: columns of finite numbers, named; standardisation
+    checks.py           validation of numbers, treatments, outcomes, weights and parameters
     dependence.py       statistical dependence between columns
     reweighting.py      row weights by gradient descent; global balancing
 
-A column is converted to float64 and validated once, in :meth:`Covariates.of`.
+:class:`Covariates` have been converted to float64 and validated; a function that takes them does not repeat
+it. Treatments, outcomes and weights are arrays, which each estimator validates.
 """

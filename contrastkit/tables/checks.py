@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, listed
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -24,14 +24,32 @@ def as_numbers(x: NDArray[Any], names: Sequence[str]) -> Floats:
     if x.dtype.kind in "biuf" and np.isfinite(x).all():
         return x.astype(np.float64, copy=False)
     for j, name in enumerate(names):
+        check_present(x[:, j], name)
         try:
             column = x[:, j].astype(np.float64)
         except (TypeError, ValueError) as error:
             raise UserError(f"{name} contains values that are not numbers: encode it, or leave it out") from error
-        for bad, what in ((np.isnan(column), "missing"), (np.isinf(column), "infinite")):
-            if bad.any():
-                raise UserError(f"{name}: {int(bad.sum())} of {len(column)} values are {what}: drop or fill them")
+        check_present(column, name)  # again: the text "nan" becomes a number
+        if infinite := int(np.isinf(column).sum()):
+            raise UserError(f"{name}: {infinite} of {len(column)} values are infinite: drop or fill them")
     return x.astype(np.float64)
+
+
+def as_column(values: ArrayLike, name: str) -> Floats:
+    """Values [n] as float64.
+
+    Raises:
+        UserError: as :func:`as_numbers`.
+    """
+    return as_numbers(np.asarray(values).reshape(-1, 1), (name,))[:, 0]
+
+
+def check_present(values: Any, name: str) -> None:
+    """Raise a UserError if any of the values [n], an array or a pandas column, is missing: None, NaN, NaT or NA."""
+    import pandas as pd  # slow to import
+
+    if missing := int(pd.isna(values).sum()):
+        raise UserError(f"{name}: {missing} of {len(values)} values are missing: drop or fill them")
 
 
 def as_treatment(T: ArrayLike, n: int) -> Bools:
@@ -43,10 +61,10 @@ def as_treatment(T: ArrayLike, n: int) -> Bools:
     t = np.asarray(T).reshape(-1)
     if len(t) != n:
         raise UserError(f"{len(t)} treatments for {n} rows")
-    t = as_numbers(t[:, None], ("the treatment",))[:, 0]
+    t = as_column(t, "the treatment")
     values = np.unique(t)
     if not set(values) <= {0.0, 1.0}:
-        examples = ", ".join(f"{value:g}" for value in values[:4]) + (", ..." if len(values) > 4 else "")
+        examples = listed([f"{value:g}" for value in values], 4)
         raise UserError(f"the treatment must be 0 or 1, not {examples}: recode it, for example with a threshold")
     if len(values) < 2:
         raise UserError(f"no {'untreated' if values[0] else 'treated'} units: there is nothing to compare with")
@@ -76,7 +94,7 @@ def as_outcome(Y: ArrayLike, n: int) -> Floats:
         raise UserError(f"{len(y)} outcomes for {n} rows")
     if y.dtype.kind in "Mm":
         raise UserError("the outcome contains dates: convert them to numbers, such as days since the first")
-    y = as_numbers(y[:, None], ("the outcome",))[:, 0]
+    y = as_column(y, "the outcome")
     if (y == y[0]).all():
         raise UserError("the outcome is the same for all units: choose one that varies")
     if np.abs(y).max() > LARGEST:
@@ -90,7 +108,7 @@ def as_weights(w: ArrayLike, n: int) -> Floats:
     Raises:
         UserError: w is not of length n, or not finite, or negative, or zero throughout.
     """
-    weights = as_numbers(np.asarray(w).reshape(-1, 1), ("the weight",))[:, 0]
+    weights = as_column(w, "the weight")
     if len(weights) != n:
         raise UserError(f"{len(weights)} weights for {n} rows")
     if (weights < 0).any():

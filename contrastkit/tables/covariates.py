@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import LARGEST, SMALLEST, Floats, as_numbers
+from contrastkit.tables.checks import LARGEST, SMALLEST, Floats, as_numbers, check_present
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +59,7 @@ class Covariates:
     def _of_column(cls, column: Any) -> Self:
         """One pandas column: as it is if numeric, else the indicators of a factor."""
         name = str(column.name)
-        if missing := int(column.isna().sum()):
-            raise UserError(f"{name}: {missing} of {len(column)} values are missing: drop or fill them")
+        check_present(column, name)
         if column.dtype.kind in "Mm":
             raise UserError(f"{name} contains dates: convert them to numbers, such as days since the first")
         if column.dtype.kind not in "biuf":
@@ -123,6 +122,16 @@ def scales(x: Floats) -> Floats:
     return np.where(sd > 1e-13 * np.abs(x).max(0), sd, 1.0)
 
 
+def standardised(x: Floats) -> Floats:
+    """The columns of x [n, p] with mean 0 and standard deviation 1; constant columns become 0."""
+    return (x - x.mean(0)) / scales(x)
+
+
+def design(x: Floats) -> Floats:
+    """The design matrix [n, 1 + p] of a regression: ones, and the standardised columns of x [n, p]."""
+    return np.column_stack([np.ones(len(x)), standardised(x)])
+
+
 def check_independent(X: Covariates) -> None:
     """Check that no covariate is constant or redundant. The indicators of a factor may sum to one.
 
@@ -138,8 +147,7 @@ def check_independent(X: Covariates) -> None:
     columns = X.without_reference_levels()
     if len(x) <= len(columns):
         return  # with so few rows, any column is determined by the others
-    z = (x[:, columns] - x[:, columns].mean(0)) / scales(x[:, columns])
-    R: Any = np.linalg.qr(z, mode="r")
+    R: Any = np.linalg.qr(standardised(x[:, columns]), mode="r")
     for j, column in enumerate(columns):
         if abs(R[j, j]) < 1e-7 * np.linalg.norm(R[:, j]):
             weights = np.linalg.solve(R[:j, :j], R[:j, j])

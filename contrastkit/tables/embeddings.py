@@ -1,18 +1,15 @@
 """The .npz files of ``contrastkit embed``, and principal components of their features."""
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.errors import UserError
+from contrastkit.npz import read_npz
 from contrastkit.tables.checks import Floats
-
-UNREADABLE = (OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -38,11 +35,7 @@ def read_embeddings(path: Path) -> Embeddings:
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}")
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except UNREADABLE as error:
-        raise UserError(f"cannot read {path} as a file written by 'contrastkit embed': {error}") from error
+    arrays = read_npz(path, "a file written by 'contrastkit embed'")
     features, labels, classes = (arrays.pop(key, np.empty(0)) for key in ("features", "labels", "classes"))
     if features.ndim != 2 or 0 in features.shape or features.dtype.kind not in "biuf":
         raise UserError(f"{path} has no two-dimensional array 'features': give a file written by 'contrastkit embed'")

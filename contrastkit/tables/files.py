@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from contrastkit.errors import UserError, suggest
-from contrastkit.tables.checks import Floats, as_numbers
+from contrastkit.errors import UserError, listed, suggest
+from contrastkit.tables.checks import Floats, as_column
 
 
 def read_table(path: Path, *, names: Iterable[str] = ()) -> Any:
@@ -41,8 +41,7 @@ def check_columns(frame: Any, source: str, names: Sequence[str], roles: str) -> 
     known = [str(column) for column in frame.columns]
     for name in names:
         if name not in frame.columns:
-            listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-            raise UserError(f"{source} has no column '{name}'{suggest(name, known)} (it has {listed})")
+            raise UserError(f"{source} has no column '{name}'{suggest(name, known)} (it has {listed(known, 12)})")
         if names.count(name) > 1:
             raise UserError(f"'{name}' is used twice: {roles} must be different columns")
 
@@ -55,7 +54,7 @@ def read_weights(path: Path, n: int) -> Floats:
     """
     frame = read_table(path)
     check_columns(frame, path.name, ["weight"], "columns")
-    weights = as_numbers(frame[["weight"]].to_numpy(), ("weight",))[:, 0]
+    weights = as_column(frame["weight"], "weight")
     if len(weights) != n:
         raise UserError(f"{path} has {len(weights):,} weights for {n:,} rows: compute weights for the same rows")
     return weights

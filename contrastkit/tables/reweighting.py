@@ -9,6 +9,7 @@ from contrastkit.errors import UserError
 from contrastkit.tables.checks import Floats, check_at_least
 
 EASING = (100, 10, 1)  # successive multiples of the penalty
+EMPTY = 1e-12  # an arm with less of the weight has no means
 
 
 def softmax_weights(
@@ -37,11 +38,7 @@ def softmax_weights(
     a, converged = np.zeros(n), False
     # A first step too far ends on a single row, where the gradient vanishes: leave even weights gradually.
     for factor, steps in zip(EASING, (iterations // 4, iterations // 4, iterations), strict=True):
-        options = {
-            "maxiter": steps,
-            "gtol": 1e-6 / n,
-            "ftol": 1e-12,
-        }  # gradients of single weights are small
+        options = {"maxiter": steps, "gtol": 1e-6 / n, "ftol": 1e-12}  # gradients of single weights are small
         result = minimize(objective, a, args=(factor * penalty,), jac=True, method="L-BFGS-B", options=options)
         a, converged = result.x, bool(result.success)
     return _softmax(a), converged
@@ -77,6 +74,8 @@ def global_balancing_weights(x: Floats, *, penalty: float = 1e-4, iterations: in
 
     def loss(w: Floats) -> tuple[float, Floats]:
         a = w @ I
+        if min(a.min(), 1 - a.max()) < EMPTY:  # a step of the line search that went too far
+            return 1 / EMPTY, np.zeros_like(w)
         wx = x * w[:, None]
         inside = I.T @ wx
         one = inside / a[:, None]

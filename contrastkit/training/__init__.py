@@ -1,8 +1,8 @@
-"""Training: :func:`train` starts or resumes a run, :func:`contrastkit.training.loop.fit` runs its steps."""
+"""Training: ``plan`` decides what is trained, ``launch`` starts or resumes the run, ``loop`` runs its steps."""
 
 from contrastkit.training.launch import Outcome as Outcome
-from contrastkit.training.launch import train as train
 from contrastkit.training.options import Options as Options
+from contrastkit.training.plan import Plan as Plan
 from contrastkit.training.progress import NullReporter as NullReporter
 from contrastkit.training.progress import Progress as Progress
 from contrastkit.training.progress import Reporter as Reporter

@@ -9,14 +9,12 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from contrastkit.data import DataSet
-from contrastkit.data.dataset import HANDED_OVER
 from contrastkit.data.torch_dataset import open_dataset
 from contrastkit.errors import UserError, suggest
 from contrastkit.methods.rows import recipes_of
-from contrastkit.training.launch import Outcome
-from contrastkit.training.launch import train as launch
+from contrastkit.training.launch import Outcome, launch
 from contrastkit.training.options import Options
-from contrastkit.training.plan import Change, Plan, absolute, plan, plan_resume, replaced
+from contrastkit.training.plan import plan, replaced
 from contrastkit.training.progress import Reporter
 
 OPTIONS = [item.name for item in fields(Options) if item.name != "data"]
@@ -53,32 +51,31 @@ def train(
             ``device="cuda"``).
 
     Raises:
-        UserError: as :func:`contrastkit.training.launch.train`, or an unknown field.
+        UserError: as :func:`contrastkit.training.plan.plan` and :func:`contrastkit.training.launch.launch`, or an
+            unknown field.
     """
     module = encoder if isinstance(encoder, nn.Module) else None
     given = {name: numbers.pop(name) for name in OPTIONS if name in numbers}
     if encoder is not None:
         numbers["encoder"] = encoder if module is None else f"module:{type(module).__name__}"
     _require_known(method, numbers)
-    data_set = _open(data, given)
-    if data is not None:
-        given["data"] = absolute(str(data)) if data_set is None else HANDED_OVER + data_set.name
+    if isinstance(data, str | Path):
+        given["data"] = str(data)
     if "data_dir" in given:
         given["data_dir"] = Path(given["data_dir"])
     if "device" in given:
         given["device"] = str(given["device"])
-    chosen = _plan(method, given, replaced(numbers), data_set, numbers.get("encoder"), out, resume, row)
-    return launch(
-        chosen.name,
-        chosen.recipe,
-        chosen.options,
-        out=chosen.out,
-        resume=chosen.resume,
-        stop_after=stop_after,
-        reporter=reporter,
-        data=chosen.data,
-        encoder=module,
+    chosen = plan(
+        method,
+        given,
+        change=replaced(numbers),
+        encoder=numbers.get("encoder"),
+        row=row,
+        out=None if out is None else Path(out),
+        resume=resume,
+        data=_open(data, given),
     )
+    return launch(chosen, stop_after=stop_after, reporter=reporter, encoder=module)
 
 
 def _open(data: "str | Path | DataSet | Dataset[Any] | None", given: Mapping[str, Any]) -> DataSet | None:
@@ -88,24 +85,6 @@ def _open(data: "str | Path | DataSet | Dataset[Any] | None", given: Mapping[str
     if isinstance(data, DataSet):
         return data
     return open_dataset(data, val_fraction=given.get("val_fraction"), seed=given.get("seed", 0))
-
-
-def _plan(
-    method: str,
-    given: dict[str, Any],
-    change: Change,
-    data: DataSet | None,
-    encoder: str | None,
-    out: str | Path | None,
-    resume: bool,
-    row: str | None,
-) -> Plan:
-    folder = None if out is None else Path(out)
-    if not resume:
-        return plan(method, given, change=change, encoder=encoder, row=row, out=folder, data=data)
-    if folder is None:
-        raise UserError("resume=True needs the run to resume: add out=RUN")
-    return plan_resume(method, folder, given, change=change, row=row, data=data)
 
 
 def _require_known(method: str, numbers: Mapping[str, Any]) -> None:

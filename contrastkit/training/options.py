@@ -17,7 +17,10 @@ MAY_CHANGE = ("data", "data_dir", "download", "workers", "device", "save_every",
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a recipe is run. Each field is an option of ``contrastkit train``; its note is the option's help."""
+    """How a recipe is run. Each field is an option of ``contrastkit train``; its note is the option's help.
+
+    ``workers`` are 0 here unless given; it is :func:`contrastkit.training.plan.plan` that chooses them by the data.
+    """
 
     data: Annotated[
         str, "Data set: a name, a folder of images or sounds, an .npz file, or NAME=DIR,NAME=DIR", "NAME|PATH"
@@ -27,7 +30,9 @@ class Options:
     val_fraction: Annotated[float | None, "Share of the training images to hold out as test set, drawn by --seed"] = (
         None
     )
-    workers: Annotated[int, "Processes that load data; by default 0 for images in memory, else one per core"] = 0
+    workers: Annotated[
+        int, "Processes that load data; by default 0 for images in memory, else one for each core but one, at most 8"
+    ] = 0
     device: Annotated[str, "Device: cpu, cuda, cuda:1, or auto"] = "auto"
     seed: Annotated[int, "Random seed"] = 0
     precision: Annotated[Precision, "Arithmetic of the encoders; auto uses bfloat16 where the device supports it"] = (

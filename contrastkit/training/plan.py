@@ -6,31 +6,92 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from contrastkit import dist
+import torch
+
+from contrastkit import dist, precision
 from contrastkit.augment import named_views
 from contrastkit.data import DataSet, data_names, default_workers
 from contrastkit.data.aligned import parse_folders
+from contrastkit.data.dataset import HANDED_OVER
 from contrastkit.directories import data_directory
 from contrastkit.errors import UserError
 from contrastkit.methods import Recipe
 from contrastkit.methods.rows import choose_row, recipes_of
-from contrastkit.names import DEFAULT_DATA
+from contrastkit.names import DEFAULT_DATA, split_name
 from contrastkit.run import Run
-from contrastkit.training.options import Options
+from contrastkit.training.options import MAY_CHANGE, Options
 
 Change = Callable[[Recipe], Recipe]  # puts a user's values into a recipe
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The arguments of :func:`contrastkit.training.train`."""
+    """A training, decided and checked: its data set is open, and this process has joined the others.
 
-    name: str  # method/row
+    Attributes:
+        name: ``method/row``.
+        options: how the recipe is run; their precision is never "auto".
+        out: the run folder.
+        record: recipe.json of the run to resume; None for a new run.
+
+    Raises:
+        UserError: the data do not suit the recipe, or something that determines the results of the run to resume has
+            changed.
+    """
+
+    name: str
     recipe: Recipe
     options: Options
     data: DataSet
+    device: torch.device
     out: Path
-    resume: bool
+    record: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.recipe.check(self.data.pretrain)
+        if self.record is not None:
+            self._require_same(self.record)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        recipe: Recipe,
+        options: Options,
+        out: Path,
+        *,
+        resume: bool = False,
+        data: DataSet | None = None,
+    ) -> "Plan":
+        """The plan to train a recipe into a run folder, or to resume the run that is there.
+
+        Args:
+            data: the data set, if already open.
+
+        Raises:
+            UserError: as for the class; no run to resume, or the data cannot be opened.
+        """
+        record = Run.open(out, writes=False).record if resume else None
+        options, device = _started(options)
+        return cls(name, recipe, options, data or options.open_data(), device, out, record)
+
+    def _require_same(self, record: dict[str, Any]) -> None:
+        """Check that nothing has changed that determines the results of the run with this record."""
+        out = self.out
+        if record["name"] != self.name:
+            raise UserError(
+                f"{out} holds a run of {record['name']}, not of {self.name}: choose another --out or --resume"
+            )
+        original = self.recipe.from_json(record["recipe"])
+        for item in fields(original):
+            if (value := getattr(original, item.name)) != getattr(self.recipe, item.name):
+                raise UserError(f"a run keeps its recipe: {out} has {item.name} = {value}; drop the option")
+        options = self.options.to_json()
+        for option, value in record["options"].items():
+            if option not in MAY_CHANGE and value != options[option]:
+                raise UserError(f"a run keeps its {option}: {out} has {value}; drop the option")
+        if record["data"]["fingerprint"] != self.data.pretrain.fingerprint():
+            raise UserError(f"{out} was trained on other data: resume with the same --data")
 
 
 def plan(
@@ -41,74 +102,83 @@ def plan(
     encoder: str | None = None,
     row: str | None = None,
     out: Path | None = None,
+    resume: bool = False,
     data: DataSet | None = None,
 ) -> Plan:
-    """Plan a new run.
+    """Plan a new run, or the resumption of one: its record, with the user's changes.
 
     Args:
         method: see :func:`contrastkit.methods.rows.recipes_of`.
-        given: fields of :class:`Options`; the others take their defaults.
+        given: fields of :class:`Options`; the others take their defaults, or what the run records.
         change: applied to the chosen recipe.
         encoder: the requested encoder, if any.
         row: row of the recipe; by default chosen by the images and the encoder.
         out: the run folder; by default a new one in ``runs/``.
-        data: the data set, if already open.
+        resume: resume the run in ``out``.
+        data: the data set, if already open; no path names it.
 
     Raises:
-        UserError: no such method, row or data, or a value out of bounds.
+        UserError: no such method, row, data or run, a value out of bounds, or as for :class:`Plan`.
     """
     recipes = recipes_of(method)
+    if data is not None:
+        given = {**given, "data": HANDED_OVER + data.name}
+    elif "data" in given:
+        given = {**given, "data": absolute(given["data"])}
+    if resume:
+        if out is None:
+            raise UserError("resume=True needs the run to resume: add out=RUN")
+        return _resumed(method, recipes, given, change, row, out, data)
     options = Options(**{"data": DEFAULT_DATA, **given, "data_dir": data_directory(given.get("data_dir"))})
-    dist.init(options.device)
+    options, device = _started(options)
     data = data or options.open_data()
-    if "workers" not in given:
-        options = replace(options, workers=default_workers(data.pretrain))
     source = data.pretrain
-    next(iter(recipes.values())).check(source)
+    if "workers" not in given:
+        options = replace(options, workers=default_workers(source))
     name = choose_row(
         recipes, size=source.size, encoder=encoder, orientation_matters=source.orientation_matters, row=row
     )
     recipe = change(recipes[name])
-    return Plan(name, recipe, options, data, out or Path(dist.broadcast_str(free_folder(name, data.name))), False)
+    out = out or Path(dist.broadcast_str(free_folder(name, data.name)))
+    return Plan(name, recipe, options, data, device, out)
 
 
-def plan_resume(
+def _resumed(
     method: str,
-    path: Path,
+    recipes: dict[str, Recipe],
     given: Mapping[str, Any],
-    *,
     change: Change,
-    row: str | None = None,
-    data: DataSet | None = None,
+    row: str | None,
+    out: Path,
+    data: DataSet | None,
 ) -> Plan:
-    """Plan to resume a run: its record, with the user's changes. :func:`contrastkit.training.train` refuses changes
-    that a run does not allow.
-
-    Args: as for :func:`plan`; ``path`` is the run folder.
-
-    Raises:
-        UserError: no run in the folder, or one of another method.
-    """
-    record = Run.open(path, writes=False).record
-    name, recipes = record["name"], recipes_of(method)
+    record = Run.open(out, writes=False).record
+    name = record["name"]
     if name not in recipes:
-        original = name.rpartition("/")[0]
-        raise UserError(f"{path} holds a run of {name}, not of {method}: contrastkit train {original} --resume {path}")
-    if row is not None and row != name.rpartition("/")[2]:
-        raise UserError(f"a run keeps its recipe: {path} is {name}; drop --recipe")
+        original = split_name(name)[0]
+        raise UserError(f"{out} holds a run of {name}, not of {method}: contrastkit train {original} --resume {out}")
+    if row is not None and row != split_name(name)[1]:
+        raise UserError(f"a run keeps its recipe: {out} is {name}; drop --recipe")
     recipe = change(recipes[name].from_json(record["recipe"]))
     data_dir = data_directory(given.get("data_dir"), record["options"]["data_dir"])
     options = replace(Options.from_json(record["options"]), **{**given, "data_dir": data_dir})
-    dist.init(options.device)
-    return Plan(name, recipe, options, data or options.open_data(), path, True)
+    options, device = _started(options)
+    return Plan(name, recipe, options, data or options.open_data(), device, out, record)
+
+
+def _started(options: Options) -> tuple[Options, torch.device]:
+    """Join the other processes. The options with their precision resolved, once: a run keeps it wherever it is resumed;
+    and this process's device."""
+    device = dist.init(options.device)
+    return replace(options, precision=precision.resolve(options.precision, device)), device
 
 
 def absolute(data: str) -> str:
     """A data set's name, or absolute paths, so that the run can be resumed and evaluated from any folder."""
     if data in data_names():
         return data
-    if Path(data).exists():
-        return str(Path(data).resolve())
+    if (path := Path(data).expanduser()).exists():
+        return str(path.resolve())
     return (
         ",".join(f"{name}={folder.resolve()}" for name, folder in parse_folders(data).items()) if "=" in data else data
     )

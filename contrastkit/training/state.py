@@ -60,13 +60,9 @@ def restore(
     state = run.load()
     if state["name"] != name:
         raise UserError(f"{run.path} has a checkpoint of {state['name']}, not of {name}")
-    try:
+    with run.restoring():
         method.load_state_dict(state["method"])
         optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"{run.last} does not match the run's recipe.json: one of them belongs to another run"
-        ) from error
     if len(state["own"]) == dist.world_size():  # otherwise use the mean statistics and fresh generators
         restore_rank_state(state["own"][dist.rank()], method, device)
     meter.load_state_dict(state["meter"])

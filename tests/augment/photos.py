@@ -21,5 +21,5 @@ def photos(n: int, channels: int = 3, height: int = 32, width: int = 32) -> torc
 
 
 def run(images: Images, view: View, **where: int) -> torch.Tensor:
-    where = {"seed": 0, "epoch": 0, "v": 0} | where
+    where = {"seed": 0, "time": 0, "v": 0} | where
     return random_views(images, view, index=torch.arange(len(images)), **where)

@@ -91,7 +91,7 @@ def test_crop_resize_and_flip(height, width, size):
     left = (torch.rand(6, generator=generator) * (width - w + 1)).long()
     flip = torch.tensor([False, True] * 3)
     sizes = torch.tensor([[height, width]]).expand(6, 2)
-    params = draw(replace(PLAIN, size=size), sizes, channels=3, seed=0, epoch=0, index=torch.arange(6), v=0)
+    params = draw(replace(PLAIN, size=size), sizes, channels=3, seed=0, time=0, index=torch.arange(6), v=0)
     params = replace(params, box=torch.stack([top, left, h, w], 1), flip=flip)
     got = augment(images, params)
     for i in range(6):
@@ -108,7 +108,7 @@ def test_affine(height, width):
     images = photos(8, height=height, width=width)
     view = replace(PLAIN, degrees=30, shear=20, translate=0.2, zoom_min=0.7, zoom_max=1.4)
     sizes = torch.tensor([[height, width]]).expand(8, 2)
-    params = draw(view, sizes, channels=3, seed=0, epoch=0, index=torch.arange(8), v=0)
+    params = draw(view, sizes, channels=3, seed=0, time=0, index=torch.arange(8), v=0)
     got = apply._posed(images.float(), params.pose)
     u = uniform(0, 0, torch.arange(8), 0, 18)[:, 13:]
     for i in range(8):
@@ -144,16 +144,16 @@ def test_a_sample_does_not_depend_on_its_batch(name, size):
     images = photos(60, channels=1 if name == "digits" else 3)
     view = replace(VIEWS[name][-1], size=size)
     index = torch.arange(60) * 7
-    whole = random_views(images, view, seed=5, epoch=2, index=index, v=1)
+    whole = random_views(images, view, seed=5, time=2, index=index, v=1)
     some = torch.tensor([59, 3, 17, 30, 31])
-    assert torch.equal(whole[some], random_views(images[some], view, seed=5, epoch=2, index=index[some], v=1))
+    assert torch.equal(whole[some], random_views(images[some], view, seed=5, time=2, index=index[some], v=1))
     for i in (0, 41):
-        one = random_views(images[i : i + 1], view, seed=5, epoch=2, index=index[i : i + 1], v=1)
+        one = random_views(images[i : i + 1], view, seed=5, time=2, index=index[i : i + 1], v=1)
         assert torch.equal(whole[i : i + 1], one)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1 if threads > 1 else 2)
-        assert torch.equal(whole, random_views(images, view, seed=5, epoch=2, index=index, v=1))
+        assert torch.equal(whole, random_views(images, view, seed=5, time=2, index=index, v=1))
     finally:
         torch.set_num_threads(threads)
 
@@ -170,7 +170,7 @@ def test_a_large_image_does_not_depend_on_its_batch_either():
 def test_views_in_one_call_equal_views_in_two(listed):
     view = replace(VIEWS["moco-v2"][0], size=32)
     images = list(photos(20)) if listed else photos(20)
-    both = random_views(images, view, seed=0, epoch=0, index=torch.arange(20), v=torch.tensor([[0], [1]]))
+    both = random_views(images, view, seed=0, time=0, index=torch.arange(20), v=torch.tensor([[0], [1]]))
     assert torch.equal(both[:20], run(images, view))
     assert torch.equal(both[20:], run(images, view, v=1))
 
@@ -179,7 +179,7 @@ def test_rows_of_params_may_be_any_images():
     """The result of a row depends on its numbers alone: as a subset, in another order, in another batch."""
     images, view = photos(8), replace(VIEWS["byol"][1], size=24)
     sizes = torch.tensor([[32, 32]]).expand(8, 2)
-    params = draw(view, sizes, channels=3, seed=0, epoch=0, index=torch.arange(8), v=torch.tensor([[0], [1], [2]]))
+    params = draw(view, sizes, channels=3, seed=0, time=0, index=torch.arange(8), v=torch.tensor([[0], [1], [2]]))
     whole = augment(images, params)
     rows = torch.tensor([20, 3, 3, 11])
     assert torch.equal(augment(images, params[rows]), whole[rows])

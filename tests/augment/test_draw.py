@@ -16,7 +16,7 @@ from tests.augment.photos import PLAIN, photos, run
 def boxes(view: View, n: int, height: int, width: int) -> torch.Tensor:
     """top, left, height and width of n crops, int64 [4, n]."""
     sizes = torch.tensor([[height, width]]).expand(n, 2)
-    return draw(view, sizes, channels=3, seed=0, epoch=0, index=torch.arange(n), v=0).box.T
+    return draw(view, sizes, channels=3, seed=0, time=0, index=torch.arange(n), v=0).box.T
 
 
 def test_crop_boxes_have_torchvisions_distribution():
@@ -54,7 +54,7 @@ def test_every_sample_and_view_draws_its_own():
     image = photos(1).repeat(16, 1, 1, 1)
     for name in ("moco-v1", "moco-v2", "simclr"):
         view = replace(VIEWS[name][0], size=32)
-        outs = [run(image, view), run(image, view, v=1), run(image, view, epoch=1), run(image, view, seed=1)]
+        outs = [run(image, view), run(image, view, v=1), run(image, view, time=1), run(image, view, seed=1)]
         out = torch.cat(outs)[..., ::2, ::2].flatten(1)
         distance = (out[:, None] - out).abs().amax(2) + torch.eye(len(out))
         assert distance.min() > 1e-3
@@ -113,7 +113,7 @@ EVERYTHING = View(
 def test_draws_stay_what_they_are():
     """Golden values: a run resumed by a later version draws the same numbers, each from its slot."""
     sizes, index, v = torch.tensor([[40, 60], [64, 48]]), torch.tensor([7, 11]), torch.tensor([[0], [1]])
-    params = draw(EVERYTHING, sizes, channels=3, seed=5, epoch=5, index=index, v=v)
+    params = draw(EVERYTHING, sizes, channels=3, seed=5, time=5, index=index, v=v)
     assert params.image.tolist() == [0, 1, 0, 1]
     assert params.box.tolist() == [[7, 32, 31, 24], [16, 11, 42, 35], [0, 10, 30, 30], [1, 8, 31, 29]]
     assert params.flip.tolist() == [False, False, True, False]
@@ -136,6 +136,6 @@ def test_draws_stay_what_they_are():
     assert params.pose is not None
     for drawn, typed in ((params.factors, factors), (params.sigma, sigma), (params.pose, pose)):
         torch.testing.assert_close(drawn.double(), torch.tensor(typed, dtype=torch.float64), atol=1e-6, rtol=0)
-    gray = draw(EVERYTHING, sizes, channels=1, seed=5, epoch=5, index=index, v=v)
+    gray = draw(EVERYTHING, sizes, channels=1, seed=5, time=5, index=index, v=v)
     assert gray.jitter.tolist() == [[0, 1, -1, -1], [-1] * 4, [-1] * 4, [0, 1, -1, -1]]
     assert not gray.gray.any() and torch.equal(gray.box, params.box)

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.estimate import Matched
+from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import read
 from contrastkit.cli.main import main
@@ -93,6 +96,7 @@ def test_every_kind_of_weight_is_written_and_its_balance_shown(
         assert code == (left > 0.1) and (tmp_path / "love.png").read_bytes().startswith(b"\x89PNG")
         printed = capsys.readouterr().out
         assert f"largest |SMD| {left:.4f}" in printed and "balance by w.csv" in printed
+        assert by != "entropy" or f"largest |SMD| {naive:.4f} -> {left:.4f}" in printed
         assert main(["causal", "balance", *given, "--outcome=y", f"--by={by}"]) in (0, 1)
     assert main(["causal", "balance", *given, "--by=coarsened"]) in (0, 1)
     capsys.readouterr()
@@ -100,13 +104,15 @@ def test_every_kind_of_weight_is_written_and_its_balance_shown(
         (["--by=dcb"], "no outcome: name the column with --outcome"),
         (["--by=arb", "--estimand=ATE"], "choose ATT or ATC"),
         (["--by=ipw", "--trim=much"], "--trim much: give a number"),
+        (["--by=none", "--trim=0.4"], "apply to --by ipw only"),
+        ([f"--weights={out}", "--by=entropy"], "--weights or --by"),
         ([f"--weights={data}"], "has no column 'weight'"),
     ):
         assert main(["causal", "balance", *given, *bad]) == 2
         assert says in capsys.readouterr().err
     pd.DataFrame({"weight": np.where(t == 1, 1.0, 0.0)}).to_csv(out, index=False)
     assert main(["causal", "balance", *given, f"--weights={out}"]) == 2
-    assert "the weights of the controls sum to zero" in capsys.readouterr().err
+    assert "the weights of the untreated sum to zero" in capsys.readouterr().err
 
 
 def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -223,3 +229,41 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Cap
         assert main(["causal", *command]) == 2, command
         error = capsys.readouterr().err
         assert says in error and error.count("\n") == 1, (says, error)
+
+
+def test_a_tilde_in_an_output_file_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    x, t, _ = world(60)
+    pd.DataFrame({"a": x[:, 0], "t": t}).to_csv(tmp_path / "table.csv", index=False)
+    given = ["causal", "balance", "--data=~/table.csv", "--treatment=t", "--covariates=a"]
+    assert main([*given, "--json=~/r.json", "--plot=~/love.png"]) == 0
+    assert (tmp_path / "r.json").is_file() and (tmp_path / "love.png").is_file()
+
+
+def test_every_command_writes_its_results_as_json(tmp_path: Path) -> None:
+    x, t, y = world(400)
+    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "t": t, "y": y}).to_csv(tmp_path / "t.csv", index=False)
+    given = [f"--data={tmp_path / 't.csv'}", "--treatment=t", "--covariates=a,b"]
+    out, report = f"--out={tmp_path / 'out.csv'}", tmp_path / "r.json"
+
+    def reported(*args: str) -> Any:
+        assert main(["causal", *args, f"--json={report}"]) == 0
+        return json.loads(report.read_text())
+
+    scores = Propensity().fit(x[:, :2], t).scores_
+    found = reported("propensity", *given, out)
+    assert found["quantiles"]["treated"] == pytest.approx(np.quantile(scores[t == 1], found["levels"]))
+    kept = pd.read_csv(tmp_path / "out.csv").kept == 1
+    assert found["kept"] == {"treated": (kept & (t == 1)).sum(), "untreated": (kept & (t == 0)).sum()}
+    assert sum(n * share for _, share, n in found["calibration"]) == pytest.approx(t.sum())
+
+    found = reported("weight", *given, out, "--by=ipw")
+    table = balance_table(x[:, :2], t, pd.read_csv(tmp_path / "out.csv").weight)
+    assert found["smd"] == [pytest.approx(row) for row in table.smd] and found["by"] == "ipw"
+
+    found = reported("match", *given, out, "--outcome=y")
+    effect = Matched(Matching()).fit(x[:, :2], t, y)
+    assert (found["effect"], found["se"]) == pytest.approx((effect.effect_, effect.se_))
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.959964 * effect.se_)
+    assert found["outcome"] == "y" and found["estimand"] == "ATT" and found["dropped"] == 0
+    assert "effect" not in reported("match", *given, out)

@@ -19,7 +19,7 @@ from contrastkit.causal.scores import propensity_scores
 from contrastkit.causal.sets import load
 from contrastkit.causal.study import Study, read
 from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
-from contrastkit.causal.weights import weigh, weigh_from_file
+from contrastkit.causal.weights import weigh
 from contrastkit.errors import UserError, check_choice
 from contrastkit.stable import predict, workflow
 from contrastkit.stable.environments import selection_environments
@@ -45,7 +45,7 @@ CALLS: list[tuple[Callable[[Study, Any], Any], str, str, str]] = [  # call, kind
     (lambda s, word: weigh(s, "none", estimand=word), "estimand", "att", "ATT"),
     (lambda s, word: weigh(s, "global", estimand=word), "estimand", "ATZ", "ATT"),
     (lambda s, word: weigh(s, "ipw", scale=word), "scale", "hayek", "hajek"),
-    (lambda s, word: weigh_from_file(s, weights_of(s), estimand=word), "estimand", "all", ""),
+    (lambda s, word: weigh(s, weights=weights_of(s), estimand=word), "estimand", "all", ""),
     (lambda s, word: InverseProbability(word).fit(s.X, s.T), "estimand", "ATOO", "ATO"),
     (lambda s, word: EntropyBalancing(word).fit(s.X, s.T), "estimand", "all", ""),
     (lambda s, word: balance_table(s.X, s.T, estimand=word), "estimand", "atc", "ATC"),
@@ -86,8 +86,21 @@ def test_an_unknown_choice_is_one_line(
 
 
 def test_a_trimming_threshold_is_a_number_or_crump(study: Study) -> None:
-    with pytest.raises(UserError, match="trim krump: give a number from 0 to 0.5, or crump"):
-        weigh(study, "ipw", trim="krump")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"trim krump: give a number in \[0, 0.5\), or crump"):
+        weigh(study, "ipw", trim="krump")
+
+
+def test_an_option_that_does_not_apply_is_refused(study: Study) -> None:
+    for options, says in (
+        ({"by": "none", "trim": 0.4}, "apply to --by ipw only"),
+        ({"by": "global", "estimand": "ATC"}, "global weights have their own target population"),
+        ({"by": "overlap", "estimand": "ATE"}, "overlap weights have their own target population"),
+        ({"weights": weights_of(study), "by": "ipw"}, "--weights or --by"),
+        ({"weights": weights_of(study), "trim": "crump"}, "--weights or --by"),
+        ({"weights": weights_of(study), "scale": "raw"}, "--weights or --by"),
+    ):
+        with pytest.raises(UserError, match=says):
+            weigh(study, **options)
 
 
 def test_a_choice_that_is_no_word_is_refused() -> None:

@@ -15,7 +15,7 @@ from scipy.stats import wilcoxon
 from contrastkit.causal.compare import estimators
 from contrastkit.causal.estimate import DifferenceInMeans, Estimator, Regression, Weighted
 from contrastkit.causal.matching import Matching
-from contrastkit.causal.refute import Verdict, fitted, refute
+from contrastkit.causal.refute import Verdict, checks, fitted, refute
 from contrastkit.causal.refute.confounding import (
     STRENGTHS,
     confounder,
@@ -356,7 +356,8 @@ def test_all_attempts_on_an_honest_study() -> None:
     first = fitted(Weighted(), frame, t, y)
     result = list(refute(frame, t, y, first, placebo=placebo, draws=20))
     assert [v.name for v in result if not v.passed] == []
-    assert len(result) == 7 and json.dumps([v.numbers for v in result], allow_nan=False)
+    assert [v.name for v in result] == checks(placebo=True) and json.dumps([v.numbers for v in result], allow_nan=False)
+    assert [name for name in checks(placebo=True) if name not in checks(placebo=False)] == ["placebo outcome"]
     assert result == list(refute(frame, t, y, fitted(Weighted(), frame, t, y), placebo=placebo, draws=20))
     pd.testing.assert_frame_equal(frame, before[0])
     assert (t == before[1]).all() and (y == before[2]).all()

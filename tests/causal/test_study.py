@@ -25,7 +25,7 @@ def trial(folder: Path) -> pd.DataFrame:
 
 def test_a_named_set_knows_the_truth_of_its_own_outcome_and_treatment_alone(tmp_path: Path) -> None:
     frame = trial(tmp_path)
-    study = read("lalonde-trial", outcome="re78", data_dir=tmp_path)
+    study = read("lalonde-trial", data_dir=tmp_path)
     treated = frame.treat == 1
     assert study.truth == pytest.approx(frame.re78[treated].mean() - frame.re78[~treated].mean())
     assert study.X.names[:2] == ("age", "educ") and (treated == study.T).all() and study.treatment == "treat"
@@ -33,7 +33,7 @@ def test_a_named_set_knows_the_truth_of_its_own_outcome_and_treatment_alone(tmp_
     assert read("lalonde-trial", outcome="re78", covariates=few, data_dir=tmp_path).truth == study.truth
     assert read("lalonde-trial", outcome="re75", covariates=few, data_dir=tmp_path).truth is None
     assert read("lalonde-trial", treatment="black", outcome="re78", covariates=few, data_dir=tmp_path).truth is None
-    assert read("lalonde-trial", data_dir=tmp_path).truth is None
+    assert study.outcome == "re78" and (study.outcomes() == frame.re78).all()
 
 
 def test_what_cannot_be_a_study_is_said(tmp_path: Path) -> None:

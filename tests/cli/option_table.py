@@ -50,8 +50,8 @@ def options_of(app: typer.Typer) -> set[tuple[str, str]]:
     options: set[tuple[str, str]] = set()
 
     def walk(command: Any, path: tuple[str, ...]) -> None:
-        for name, child in getattr(command, "commands", {}).items():
-            walk(child, (*path, name))
+        for name in getattr(command, "commands", {}):
+            walk(command.get_command(None, name), (*path, name))
         if not hasattr(command, "commands"):
             options.update((" ".join(path), parameter.name) for parameter in command.params)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from contrastkit.ablation import BYOL_NORM
 from contrastkit.cli.main import main
-from contrastkit.methods.byol import ABLATION
-from contrastkit.training import Options
+from contrastkit.training import Options, Outcome, Plan
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--val-fraction=0.2", "--monitor-every=1"]
 
@@ -23,13 +23,13 @@ def test_seven_rows_measured_beside_the_published_ones(
     from contrastkit import ablation
 
     trained: list[str] = []
-    train = ablation.train
+    launch = ablation.launch
 
-    def signalled_at_the_end_of_the_third(*args: object, **how: object) -> object:
-        trained.append(Path(str(how["out"])).name)
-        return replace(train(*args, **how), signalled=len(trained) == 3)  # type: ignore[arg-type]
+    def signalled_at_the_end_of_the_third(plan: Plan, **how: Any) -> Outcome:
+        trained.append(plan.out.name)
+        return replace(launch(plan, **how), signalled=len(trained) == 3)
 
-    monkeypatch.setattr(ablation, "train", signalled_at_the_end_of_the_third)
+    monkeypatch.setattr(ablation, "launch", signalled_at_the_end_of_the_third)
     assert main(command) == 0
     assert "2 of 7 rows measured so far: repeat the command to resume" in capsys.readouterr().out
     rows = json.loads((tmp_path / "all" / "ablation.json").read_text())["rows"]
@@ -37,16 +37,16 @@ def test_seven_rows_measured_beside_the_published_ones(
 
     again: list[str] = []
 
-    def counted(*args: object, **how: object) -> object:
-        again.append(Path(str(how["out"])).name)
-        return train(*args, **how)  # type: ignore[arg-type]
+    def counted(plan: Plan, **how: Any) -> Outcome:
+        again.append(plan.out.name)
+        return launch(plan, **how)
 
-    monkeypatch.setattr(ablation, "train", counted)
+    monkeypatch.setattr(ablation, "launch", counted)
     capsys.readouterr()
     assert main([*command, f"--json={tmp_path / 'rows.json'}"]) == 0
-    assert again == [name.replace(" ", "-") for name in list(ABLATION)[2:-1]], "measured rows are not trained again"
+    assert again == [name.replace(" ", "-") for name in list(BYOL_NORM)[2:-1]], "measured rows are not trained again"
     found = json.loads((tmp_path / "rows.json").read_text())
-    assert [row["name"] for row in found] == list(ABLATION) and found[:2] == rows
+    assert [row["name"] for row in found] == list(BYOL_NORM) and found[:2] == rows
     assert [row["published"] for row in found] == [44.1, 57.7, 55.3, 48.0, 28.3, 29.4, 28.8]
     assert all(0 <= row["linear"] <= 100 and 0 <= row["knn"] <= 100 for row in found)
     assert found[-1]["rank"] is None and all(row["rank"] > 0 for row in found[:-1])
@@ -54,7 +54,7 @@ def test_seven_rows_measured_beside_the_published_ones(
     assert "published" in printed and "measured" in printed and "28.3" in printed
 
     # The runs differ only in what the ablation varies.
-    recipes = {name: tmp_path / "all" / name.replace(" ", "-") / "recipe.json" for name in list(ABLATION)[:-1]}
+    recipes = {name: tmp_path / "all" / name.replace(" ", "-") / "recipe.json" for name in list(BYOL_NORM)[:-1]}
     numbers = {name: json.loads(path.read_text())["recipe"] for name, path in recipes.items()}
     byol = numbers["BYOL"]
     for name, own in numbers.items():
@@ -72,20 +72,20 @@ def test_seven_rows_measured_beside_the_published_ones(
 def test_each_option_reaches_the_library(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from contrastkit import ablation
 
-    asked: list[tuple[str, Any, Any, Path]] = []
+    asked: list[tuple[Any, Path]] = []
 
-    def spy(name: str, recipe: Any, options: Any, data: object, *, out: Path, reporter: object) -> Iterator[object]:
-        asked.append((name, recipe, options, out))
+    def spy(base: Plan, *, out: Path, reporter: object) -> Iterator[object]:
+        asked.append((base, out))
         return iter(())
 
     monkeypatch.setattr(ablation, "byol_norm", spy)
     given = ["--recipe=tiny", "--encoder=resnet18", "--epochs=3", "--lr=0.5", "--monitor-every=4", "--workers=2"]
     given += ["--device=cpu", "--seed=6", "--val-fraction=0.25", f"--data={images}", f"--data-dir={tmp_path}"]
     assert main(["ablate", "byol-norm", *given, f"--out={tmp_path / 'x'}"]) == 0
-    ((name, recipe, options, out),) = asked
-    assert (name, out) == ("byol/tiny", tmp_path / "x")
-    assert (recipe.encoder, recipe.epochs, recipe.lr) == ("resnet18", 3, 0.5)
-    assert options == Options(
+    ((base, out),) = asked
+    assert (base.name, out) == ("byol/tiny", tmp_path / "x")
+    assert (base.recipe.encoder, base.recipe.epochs, base.recipe.lr) == ("resnet18", 3, 0.5)
+    assert replace(base.options, precision="auto") == Options(
         data=str(images), data_dir=tmp_path, device="cpu", seed=6, val_fraction=0.25, monitor_every=4, workers=2
     )
 

@@ -31,8 +31,7 @@ from contrastkit.causal.weighting import (
     GlobalBalancing,
     InverseProbability,
 )
-from contrastkit.cli import screen
-from contrastkit.cli.causal import causal_app
+from contrastkit.cli import causal, screen
 from contrastkit.cli.main import main
 from contrastkit.cli.tables import precise
 from tests.cli.option_table import arguments, options_of, plain, same
@@ -315,4 +314,4 @@ def test_every_option_has_a_row() -> None:
     """Except options with their own tests: files, named sets, the package dowhy, tracebacks."""
     elsewhere = {"json", "out", "plot", "data_dir", "dowhy", "debug"}
     tested = {(command, "source" if name == "" else name) for command, _, option in ROWS for name in option}
-    assert {row for row in options_of(causal_app) if row[1] not in elsewhere} == tested
+    assert {row for row in options_of(causal.app) if row[1] not in elsewhere} == tested

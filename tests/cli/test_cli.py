@@ -23,7 +23,8 @@ from contrastkit.cli.main import app, main
 from contrastkit.cli.methods import per_view
 from contrastkit.data import digits
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, overview
+from contrastkit.methods import RECIPES
+from contrastkit.methods.rows import rows_of
 from contrastkit.names import METHODS
 from contrastkit.run import Run
 
@@ -60,14 +61,14 @@ def one_error_line(capsys: pytest.CaptureFixture[str], *args: object) -> str:
 
 
 def reached(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[str, Any, Any, dict[str, Any]]:
-    """Name, recipe, options and further arguments with which a command calls contrastkit.training.train."""
+    """Name, recipe and options of the plan that a command launches, the rest of it, and how it is launched."""
     calls: list[tuple[str, Any, Any, dict[str, Any]]] = []
 
-    def train(name: str, recipe: Any, options: Any, **how: Any) -> library.Outcome:
-        calls.append((name, recipe, options, how))
+    def launch(plan: library.Plan, **how: Any) -> library.Outcome:
+        calls.append((plan.name, plan.recipe, plan.options, vars(plan) | how))
         return library.Outcome(Run(Path(".")), 0, True, False, 0.0, 0.0)
 
-    monkeypatch.setattr(library, "train", train)
+    monkeypatch.setattr("contrastkit.training.launch.launch", launch)
     assert main(["train", *map(str, args)]) == 0
     return calls[0]
 
@@ -75,8 +76,8 @@ def reached(monkeypatch: pytest.MonkeyPatch, *args: object) -> tuple[str, Any, A
 def test_without_options_the_embedded_digits_and_their_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     name, recipe, options, how = reached(monkeypatch, "moco", "--out=r")
     assert (name, recipe) == ("moco-v2/digits", RECIPES["moco-v2/digits"])
-    assert options == library.Options(data="affdigits")
-    assert (how["out"], how["resume"], how["stop_after"]) == (Path("r"), False, None)
+    assert replace(options, precision="auto") == library.Options(data="affdigits")
+    assert (how["out"], how["record"], how["stop_after"]) == (Path("r"), None, None)
 
 
 def test_without_out_a_run_takes_a_folder_that_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_resume_needs_nothing_else(monkeypatch: pytest.MonkeyPatch, run: Path, i
     assert recipe.K == 64 and recipe.epochs == 2 and recipe.views[1].size == 12
     assert options == library.Options(**kept["options"])
     assert (options.data, options.val_fraction, options.monitor_every) == (str(images), 0.2, 0)
-    assert (how["out"], how["resume"]) == (run, True)
+    assert (how["out"], how["record"]) == (run, kept)
 
 
 def test_resume_may_change_where_and_how_a_run_is_watched(
@@ -185,11 +186,11 @@ def test_methods_lists_what_the_table_of_methods_holds(
     monkeypatch.setattr(screen.console, "_width", 400)  # no line is wrapped
     assert main(["methods", f"--json={tmp_path / 'methods.json'}"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for row in overview():
-        (line,) = (line for line in lines if line.startswith(f"{row['method']} "))
-        for cell in (row["paper"], row["query"], row["dictionary"], row["target"], row["recipes"].replace(",", "")):
+    for card in CARDS.values():
+        (line,) = (line for line in lines if line.startswith(f"{card.name} "))
+        for cell in (card.paper, card.query, card.dictionary, card.target, " ".join(rows_of(card.name))):
             assert cell in line
-        assert f" {row['negatives']} " in line
+        assert f" {'yes' if card.negatives else 'no'} " in line
     assert any(line.startswith("(moco)") for line in lines)
     found = json.loads((tmp_path / "methods.json").read_text())
     assert list(found) == list(CARDS)
@@ -328,7 +329,7 @@ def test_bad_input_is_one_line(
         ("rgb", ["moco-v3", "--batch=1"], "--batch must be at least 2"),
         ("rgb", ["byol", "--batch=1"], "batch norm needs at least two images: raise --batch"),
         ("rgb", ["simsiam", "--batch=1"], "--batch"),
-        ("rgb", ["byol", "--views=swav"], "BYOL compares two views, not 8"),
+        ("rgb", ["byol", "--views=swav"], "this method takes 2 views, not 8: choose other --views"),
         ("rgb", ["moco", "--batch=400"], "larger than"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -354,7 +355,10 @@ def test_data_that_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[
     torn.write_bytes(b"PK\x03\x04")
     shapes = tmp_path / "shapes.npz"
     np.savez(shapes, images=np.zeros((4, 5), np.uint8))
-    for path in (empty, texts, torn, shapes):
+    bare = tmp_path / "bare.npz"
+    with open(bare, "wb") as file:
+        np.save(file, np.zeros((4, 8, 8), np.uint8))
+    for path in (empty, texts, torn, shapes, bare):
         assert path.name.split(".")[0] in one_error_line(
             capsys, "train", "moco", f"--data={path}", f"--out={tmp_path / 'r'}"
         )
@@ -365,10 +369,9 @@ def test_a_run_keeps_its_recipe(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert "a run keeps its recipe" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--tau=0.3")
     assert "not of moco-v1" in one_error_line(capsys, "train", "moco-v1", f"--resume={run}")
     assert "a run keeps its seed" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--seed=9")
-    resolved = json.loads((run / "recipe.json").read_text())["options"]["precision"]  # depends on the processor
-    other = {"float32": "bfloat16", "bfloat16": "float32"}[resolved]
+    kept = Run.open(run).record["options"]["precision"]  # chosen for this machine
     for option, word in (
-        (f"--precision={other}", "precision"),
+        (f"--precision={'float32' if kept == 'bfloat16' else 'bfloat16'}", "precision"),
         ("--compile", "compile"),
         ("--val-fraction=0.3", "val_f"),
     ):
@@ -392,7 +395,7 @@ def test_ctrl_c_is_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch, caps
     def interrupt(*args: object, **how: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(library, "train", interrupt)
+    monkeypatch.setattr("contrastkit.training.launch.launch", interrupt)
     assert main(["train", "moco", "--out=r"]) == 130
     assert capsys.readouterr().err == "error: interrupted\n"
 

@@ -1,11 +1,14 @@
 """retrieve as a command: its table with the chance level."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from contrastkit.cli.main import main
+from contrastkit.evaluate import EvaluationSubject, retrieve
 
 
 def test_both_directions_and_chance(cmc_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,6 +23,15 @@ def test_both_directions_and_chance(cmc_run: Path, capsys: pytest.CaptureFixture
         assert f"{100 * pair['recall']['10']:.2f} %" in printed
     (chance,) = (line for line in printed.splitlines() if "chance" in line)
     assert "1.43 %" in chance and "7.14 %" in chance and "35.5" in chance
+
+
+def test_encoder_and_head_are_of_one_checkpoint(cmc_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(cmc_run, run)
+    other = {key: value + 1 for key, value in load_file(run / "encoder.safetensors").items()}
+    save_file(other, run / "encoder.safetensors")
+    again, expected = (retrieve(EvaluationSubject.open(path)) for path in (run, cmc_run))
+    assert again == expected
 
 
 def test_a_run_with_one_encoder_is_refused(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +54,12 @@ def test_a_run_of_a_methods_file_is_given_the_file(
     numbers = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
     data = [f"--data={hard_images}", "--val-fraction=0.25"]
     assert main(["train", f"{method_file}:pairs", *data, *numbers, f"--out={run}"]) == 0
-    capsys.readouterr()
+    advice = capsys.readouterr().out.splitlines()[-1]
+    assert advice.split("   ") == [
+        f"evaluate: contrastkit knn {run}",
+        f"contrastkit probe {run}",
+        f"contrastkit retrieve {run} --method {method_file}:pairs",
+    ]
     assert main(["retrieve", str(run)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "say where that file is, --method path/to/sensors.py:pairs" in error

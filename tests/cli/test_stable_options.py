@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
 
+from contrastkit.cli import stable
 from contrastkit.cli.main import main
-from contrastkit.cli.stable import stable_app
 from contrastkit.data import open_data
 from contrastkit.stable import predict, simulate
+from contrastkit.stable.coloured import colour_images
 from contrastkit.stable.reweight import METHODS, srdo
 from tests.cli.option_table import arguments, options_of, plain, same
 
@@ -144,7 +145,7 @@ def coloured(options: Options) -> Any:
     rest, seed = dict(options), options.get("seed", 0)
     source = open_data(rest.pop("data"), val_fraction=rest.pop("val_fraction", None), seed=seed)
     shares = [float(share) for share in rest.pop("environments", "0.1,0.2,0.9").split(",")]
-    return simulate.coloured(source, environments=shares, **rest)
+    return colour_images(source, environments=shares, **rest).arrays
 
 
 # ---------------------------------------- what the commands say
@@ -260,4 +261,4 @@ def test_every_option_has_a_row() -> None:
     """Except options with their own tests: files, named sets, tracebacks."""
     elsewhere = {"json", "out", "data_dir", "download", "debug"}
     tested = {(command, name or "model") for command, _, option in ROWS for name in option}
-    assert {row for row in options_of(stable_app) if row[1] not in elsewhere} == tested
+    assert {row for row in options_of(stable.app) if row[1] not in elsewhere} == tested

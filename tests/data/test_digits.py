@@ -23,7 +23,7 @@ def test_digits_are_scikit_learns():
 
 
 def test_affdigits():
-    data, plain = open_data("affdigits"), open_data("digits")
+    data, plain = open_data(), open_data("digits")
     train, test = data.train, data.test
     assert images_of(train).shape == (8622, 1, 32, 32)
     assert images_of(test).shape == (2160, 1, 32, 32)

@@ -33,7 +33,7 @@ def test_cifar10_from_its_own_files(tmp_path):
     assert data.train.labels[:3].tolist() == [0, 1, 2]
 
 
-def test_a_torchvision_set_of_files(tmp_path):
+def test_a_torchvision_set_of_files(tmp_path, monkeypatch):
     for part in ("train", "val"):
         for k, wnid in enumerate(("n01440764", "n02102040")):
             png(tmp_path / "imagenette2-160" / part / wnid / "a.JPEG", (k * 100, 0, 0))
@@ -41,6 +41,11 @@ def test_a_torchvision_set_of_files(tmp_path):
     assert (len(data.train), len(data.test)) == (2, 2)
     assert sorted(data.train.labels.tolist()) == [0, 1]
     assert data.train.fetch(torch.tensor([0]))[0].shape == (3, 9, 12)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("CONTRASTKIT_DATA", str(tmp_path / "elsewhere"))
+    assert len(open_data("imagenette", recorded_dir=str(tmp_path)).train) == 2
+    monkeypatch.setenv("CONTRASTKIT_DATA", str(tmp_path))
+    assert len(open_data("imagenette").train) == 2
 
 
 def test_stl10_pretrains_on_the_unlabelled_too(tmp_path):

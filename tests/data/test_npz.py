@@ -77,7 +77,7 @@ def test_npz_that_is_wrong(tmp_path, arrays, says):
         open_data(str(tmp_path / "x.npz"))
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "text", "empty", "member"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "text", "empty", "member", "npy"])
 def test_npz_that_is_damaged(tmp_path, damage):
     path = tmp_path / "x.npz"
     np.savez_compressed(path, images=np.random.default_rng(0).integers(0, 256, (9, 8, 8), dtype=np.uint8))
@@ -91,6 +91,9 @@ def test_npz_that_is_damaged(tmp_path, damage):
         path.write_text("hello")
     elif damage == "empty":
         path.write_bytes(b"")
+    elif damage == "npy":
+        with open(path, "wb") as file:
+            np.save(file, np.zeros((9, 8, 8), np.uint8))
     else:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("images.npy", b"no array")

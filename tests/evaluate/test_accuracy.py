@@ -26,7 +26,7 @@ def test_wilson_at_the_ends() -> None:
 
 
 def test_accuracy_carries_the_interval_of_its_top1() -> None:
-    assert accuracy(0.5, 0.75, 40).interval == wilson(0.5, 40)
+    assert accuracy(0.5, 0.75, 40, n_classes=6).interval == wilson(0.5, 40)
 
 
 def test_hits_against_a_loop() -> None:

@@ -20,8 +20,10 @@ from contrastkit.evaluate import subject as module
 from contrastkit.evaluate.features import encode, raw_pixels
 from contrastkit.evaluate.linear import linear_probe
 from contrastkit.evaluate.neighbours import knn_accuracy
+from contrastkit.evaluate.subject import applicable
 from contrastkit.evaluate.summary import summarise
 from contrastkit.parts.build import build_encoder
+from contrastkit.run import Run
 
 
 def noise(n: int, C: int, seed: int) -> ArraySource:
@@ -66,6 +68,29 @@ def test_from_objects_each_call_is_its_parts() -> None:
         "linear": 100 * summary.linear.accuracy.top1,
         "linear_std": 100 * statistics.stdev(summary.linear.seeds),
     }
+
+
+@pytest.mark.parametrize(
+    ("labels", "test", "split", "names"),
+    [
+        (True, True, False, ("knn", "probe")),
+        (True, True, True, ("knn", "probe", "retrieve")),
+        (False, True, True, ("retrieve",)),
+        (False, True, False, ("embed",)),
+        (True, False, False, ("embed",)),
+        (True, False, True, ("embed",)),
+        (False, False, True, ("embed",)),
+    ],
+)
+def test_the_evaluations_that_apply(labels: bool, test: bool, split: bool, names: tuple[str, ...]) -> None:
+    train, held_out = (
+        noise(9, 3, k) if labels else ArraySource("noise", noise(9, 3, k).images, torch.full((9,), -1)) for k in (0, 1)
+    )
+    colour: dict[str, Any] = {"colour": "lab"} if split else {}
+    encoder = build_encoder("tiny", channels=3, size=12, **colour)
+    assert applicable(encoder, DataSet("noise", train, held_out if test else None, train)) == names
+    bare = ArraySource("noise", noise(9, 3, 0).images)
+    assert applicable(encoder, DataSet("noise", bare, noise(9, 3, 0), bare)) == (("retrieve",) if split else ("embed",))
 
 
 def test_any_module_can_be_evaluated() -> None:
@@ -119,6 +144,17 @@ def test_what_cannot_be_evaluated() -> None:
         embed(subject)
     with pytest.raises(UserError, match="a run of cmc"):
         retrieve(subject)
+    wrong: Any
+    for wrong, says in (
+        ({"protocol": "rate"}, "--protocol must be rates or moco, not rate"),
+        ({"epochs": 0}, "--epochs must be at least 1, not 0"),
+        ({"seeds": 0}, "--seeds must be at least 1, not 0"),
+    ):
+        with pytest.raises(UserError, match=says):
+            probe(subject, **wrong)
+    wrong = "tset"
+    with pytest.raises(UserError, match="--split must be train, test or all, not tset"):
+        embed(dataclasses.replace(subject, encoders={"mean": MeanColour()}), split=wrong)
     only_pixels = dataclasses.replace(subject, encoders={"pixels": None})
     with pytest.raises(UserError, match="not raw pixels: use --protocol rates"):
         probe(only_pixels, protocol="moco")
@@ -239,18 +275,21 @@ def test_how_images_are_encoded_is_kept(images: Path) -> None:
 
 
 def test_where_named_sets_lie_and_whether_they_are_fetched(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, moco_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments: dict[str, Any] = {}
     opened = open_data(str(images), val_fraction=0.2)
 
-    def spy(data: str, **how: Any) -> DataSet:
-        arguments.update(how, data=data)
+    def spy(**how: Any) -> DataSet:
+        arguments.update(how)
         return opened
 
     monkeypatch.setattr(module, "open_data", spy)
-    monkeypatch.setenv("CONTRASTKIT_DATA", str(tmp_path / "variable"))
     EvaluationSubject.open(encoder="pixels", data="cifar10", data_dir=tmp_path, download=True, seed=9)
     assert arguments == {"data": "cifar10", "data_dir": tmp_path, "download": True, "val_fraction": None, "seed": 9}
     EvaluationSubject.open(encoder="pixels", data="cifar10")
-    assert (arguments["data_dir"], arguments["download"]) == (tmp_path / "variable", False)
+    assert (arguments["data_dir"], arguments["download"]) == (None, False)
+    record = Run.open(moco_run).record
+    monkeypatch.setattr(Run, "record", record | {"options": record["options"] | {"data_dir": "recorded"}})
+    EvaluationSubject.open(moco_run)
+    assert (arguments["data_dir"], arguments["recorded_dir"]) == (None, "recorded")

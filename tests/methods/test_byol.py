@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from contrastkit import losses
 from contrastkit.errors import UserError
 from contrastkit.loading import load
 from contrastkit.methods import RECIPES, BuildContext
-from contrastkit.methods.byol import ABLATION, BYOL, TAU, BYOLRecipe, ablation
+from contrastkit.methods.byol import BYOL, TAU, BYOLRecipe
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import WSConv2d
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch
+from tests.methods.small import assert_same_gradients, batch, move_target, random_pair
 
 N, C, K = 8, 16, 20
 
@@ -33,16 +35,8 @@ def recipe(**numbers: Any) -> BYOLRecipe:
 def build(**numbers: Any) -> BYOL:
     torch.manual_seed(0)
     method = recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=1, seed=3))
-    # A target unlike the online tower, or a test could not tell them apart.
-    with torch.no_grad():
-        for p in method.target.parameters():
-            p.add_(0.05 * torch.randn_like(p))
+    move_target(method.target)
     return method.train()
-
-
-def batch(seed: int = 1) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch([torch.rand(N, 3, 16, 16, generator=g) for _ in range(2)], torch.arange(N), torch.full((N,), -1))
 
 
 def cosine_loop(p: Tensor, z: Tensor) -> Tensor:
@@ -70,23 +64,8 @@ def outputs(method: BYOL, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
     return p, [method.target.tower(x).detach().double() for x in batch.views]
 
 
-def assert_same_gradients(method: nn.Module, truth: nn.Module) -> None:
-    """Within float32's reach: a bias in front of batch norm has a gradient of 0 but for rounding."""
-    reference = {name: p.grad for name, p in truth.named_parameters() if p.grad is not None}
-    actual = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
-    assert actual.keys() == reference.keys() and not any(name.startswith("target") for name in actual)
-    largest = max(float(g.abs().max()) for g in reference.values())
-    for name, g in reference.items():
-        torch.testing.assert_close(actual[name], g, rtol=1e-3, atol=1e-5 * largest, msg=(name + ": {}").format)
-
-
-def random_pair(seed: int = 0) -> tuple[Tensor, Tensor]:
-    g = torch.Generator().manual_seed(seed)
-    return 3 * torch.randn(N, C, generator=g, dtype=torch.float64), torch.randn(N, C, generator=g, dtype=torch.float64)
-
-
 def test_regression_and_its_gradient_are_equation_2() -> None:
-    p, z = random_pair()
+    p, z = random_pair(N, C)
     truth = p.clone().requires_grad_()
     expected = regression_loop(truth, z)
     expected.backward()
@@ -106,14 +85,14 @@ def test_regression_of_equal_opposite_and_orthogonal_vectors() -> None:
 
 def test_regression_agrees_with_lightly() -> None:
     lightly = pytest.importorskip("lightly.loss")
-    p, z = (x.float() for x in random_pair())
+    p, z = (x.float() for x in random_pair(N, C))
     expected = 2 + 2 * lightly.NegativeCosineSimilarity()(p, z)
     assert losses.regression(p, z).mean().item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_both_directions_are_summed_and_the_gradient_is_the_equations() -> None:
     """The trap: half of it, or one direction, is another learning rate."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     truth = copy.deepcopy(method)
     step = method(b, 0.3)
     step.loss.backward()
@@ -126,7 +105,7 @@ def test_both_directions_are_summed_and_the_gradient_is_the_equations() -> None:
 
 def test_each_view_is_normalised_by_itself_online_and_target() -> None:
     """The trap: both views through the tower together would share their batch statistics."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     dark = Batch([b.views[0], 0.2 * b.views[1]], b.index, b.label)
     p, z = outputs(copy.deepcopy(method), dark)
     expected = regression_loop(p[0], z[1]) + regression_loop(p[1], z[0])
@@ -140,7 +119,7 @@ def test_each_view_is_normalised_by_itself_online_and_target() -> None:
 
 def test_the_target_uses_the_batchs_statistics_and_keeps_running_ones_of_its_own() -> None:
     """The trap: a target in eval mode, or one whose statistics are averaged too."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     skewed = copy.deepcopy(method)
     for name, buffer in skewed.target.named_buffers():
         if "running" in name:
@@ -161,7 +140,7 @@ def test_the_target_uses_the_batchs_statistics_and_keeps_running_ones_of_its_own
 )
 def test_after_step_averages_what_the_step_left(base: float, progress: float, m: float) -> None:
     """The traps: an average of the weights before the step, and one whose momentum stays."""
-    method, b = build(m=base), batch()
+    method, b = build(m=base), batch(N)
     step = method(b, progress)
     assert step.memory is None
     target = [p.double().clone() for p in method.target.parameters()]
@@ -224,7 +203,7 @@ def test_each_head_has_the_norm_it_is_given(projector: Any, predictor: Any) -> N
 
 def test_without_batch_norm_no_image_knows_of_another() -> None:
     """Group norm and weight standardization in the encoder, layer norm in the heads (arXiv:2010.10241)."""
-    method, b = build(encoder_norm="group", projector_norm="layer", predictor_norm="layer"), batch()
+    method, b = build(encoder_norm="group", projector_norm="layer", predictor_norm="layer"), batch(N)
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in method.modules())
     assert all(type(m) is WSConv2d for m in method.modules() if isinstance(m, nn.Conv2d))
 
@@ -242,7 +221,7 @@ def test_a_run_without_batch_norm_can_be_loaded(images: Path, tmp_path: Path) ->
     """What norms the encoder has is part of the record that loading reads."""
     row = recipe(encoder_norm="group", epochs=1, batch=32, views=tuple(replace(v, size=12) for v in recipe().views))
     options = Options(data=str(images), val_fraction=0.5, device="cpu", monitor_every=0)
-    assert train("byol/tiny", row, options, out=tmp_path / "run").finished
+    assert launch(Plan.of("byol/tiny", row, options, tmp_path / "run")).finished
     encoder = load(tmp_path / "run")
     assert any(isinstance(m, nn.GroupNorm) for m in encoder.modules())
     assert encoder(torch.rand(2, 3, 12, 12)).isfinite().all()
@@ -250,7 +229,7 @@ def test_a_run_without_batch_norm_can_be_loaded(images: Path, tmp_path: Path) ->
 
 def test_one_batch_is_learned_and_the_outputs_stay_apart() -> None:
     """Collapse would lower the loss too."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     optimizer = build_optimizer(method.param_groups(), "sgd", lr=0.1, weight_decay=0)
     curve = []
     for _ in range(25):
@@ -269,7 +248,7 @@ def test_one_batch_is_learned_and_the_outputs_stay_apart() -> None:
 
 
 def test_with_negatives_the_loss_is_mocos_between_prediction_and_target() -> None:
-    method, b = build(negatives=K), batch()
+    method, b = build(negatives=K), batch(N)
     assert method.queue is not None
     truth = copy.deepcopy(method)
     step = method(b, 0.0)
@@ -294,29 +273,6 @@ def test_with_negatives_the_loss_is_mocos_between_prediction_and_target() -> Non
     torch.testing.assert_close(method.queue.keys[2 * N :], truth.queue.keys[2 * N :])
 
 
-def test_the_debates_seven_rows() -> None:
-    published = {
-        # name: projector's norm, predictor's norm, contrastive, published accuracy (Fetterman & Albrecht 2020)
-        "contrastive loss": ("none", "none", True, 44.1),
-        "BYOL": ("batch", "batch", False, 57.7),
-        "batch norm in the projector only": ("batch", "none", False, 55.3),
-        "batch norm in the predictor only": ("none", "batch", False, 48.0),
-        "no norm": ("none", "none", False, 28.3),
-        "layer norm": ("layer", "layer", False, 29.4),
-    }
-    base = recipe(projector_norm="layer", epochs=7)
-    actual = ablation(base)
-    assert list(actual) == [*published, "random"] == list(ABLATION)
-    assert actual["random"] is None and ABLATION["random"][1] == 28.8
-    for name, (projector, predictor, contrastive, accuracy) in published.items():
-        row = actual[name]
-        assert row is not None and ABLATION[name][1] == accuracy
-        assert (row.projector_norm, row.predictor_norm, row.negatives > 0) == (projector, predictor, contrastive)
-        differ = {f.name for f in fields(row) if getattr(row, f.name) != getattr(base, f.name)}
-        own = {"negatives", "m", "lr"} if contrastive else set()  # published with its own learning rate
-        assert differ <= {"projector_norm", "predictor_norm"} | own, "one budget for all"
-
-
 # --------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -328,7 +284,7 @@ def test_the_debates_seven_rows() -> None:
         ({"hidden": 0}, "--hidden must be at least 1"),
         ({"negatives": -1}, "--negatives must not be negative"),
         ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
-        ({"views": RECIPES["byol/tiny"].views[:1]}, "two views, not 1"),
+        ({"views": RECIPES["byol/tiny"].views[:1]}, "takes 2 views, not 1"),
         (
             {"encoder": "timm:resnet10t", "encoder_norm": "group"},
             "only tiny and untrained torchvision ResNets support group norm",

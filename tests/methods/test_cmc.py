@@ -15,7 +15,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 import contrastkit
-from contrastkit.bench import measure
 from contrastkit.cli.main import main
 from contrastkit.colour import COLOURS
 from contrastkit.errors import UserError
@@ -23,8 +22,11 @@ from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cmc import CMC, CMCRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.encoder import SplitEncoder
-from contrastkit.training import Options, train
-from contrastkit.types import Batch, Step
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
+from contrastkit.types import Batch
+from tests.methods import small
+from tests.methods.small import gradients, step, step_memory
 
 N, M, K, C, TAU = 6, 40, 10, 16, 0.1
 INDEX = torch.tensor([3, 39, 0, 17, 22, 8])
@@ -45,8 +47,7 @@ def build(images: int = M, channels: int = 3, **numbers: Any) -> CMC:
 
 
 def batch(seed: int = 1, index: Tensor = INDEX) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch([torch.rand(len(index), 3, 16, 16, generator=g)], index, torch.full((len(index),), -1))
+    return small.batch(len(index), (16,), seed=seed, index=index)
 
 
 def features(method: CMC, b: Batch) -> list[Tensor]:
@@ -107,16 +108,6 @@ def whole(method: CMC, b: Batch, objective: str, constants: dict[tuple[int, int]
     return total
 
 
-def gradients(loss: Tensor, method: CMC) -> list[Tensor]:
-    return [g.double() for g in torch.autograd.grad(loss, list(method.online.parameters()))]
-
-
-def step(method: CMC, b: Batch, progress: float) -> Step:
-    out: Step = method(b, progress)
-    method.after_step(b, out, progress)
-    return out
-
-
 @pytest.mark.parametrize("loss", ["nce", "softmax"])
 @pytest.mark.parametrize(
     ("colour", "objective"), [("lab", "full"), ("ycbcr", "core"), ("lab-full", "full"), ("lab-full", "core")]
@@ -126,7 +117,7 @@ def test_loss_and_gradient_are_the_papers(colour: str, objective: str, loss: str
     expected = whole(method, b, objective, {}, 0.0)
     actual = method(b, 0.0).loss
     assert actual.item() == pytest.approx(expected.item(), rel=1e-5)
-    for g, g_expected in zip(gradients(actual, method), gradients(expected, method), strict=True):
+    for g, g_expected in zip(gradients(actual, method.online), gradients(expected, method.online), strict=True):
         torch.testing.assert_close(g, g_expected, atol=3e-4 * g_expected.abs().max().clamp(min=1e-3).item(), rtol=0)
 
 
@@ -244,12 +235,7 @@ def test_a_step_allocates_nothing_of_size_batch_times_bank(loss: str) -> None:
     method = build(images, loss=loss, dim=8)
     b = Batch([torch.rand(n, 3, 8, 8)], torch.arange(n) * 1000, torch.full((n,), -1))
 
-    def way() -> None:
-        out = method(b, 0.0)
-        out.loss.backward()
-        method.after_step(b, out, 0.0)
-
-    assert measure.peak_memory(way, "cpu") < images * n * 4 / 2
+    assert step_memory(method, b) < images * n * 4 / 2
 
 
 def test_the_rate_is_the_published_one() -> None:
@@ -269,7 +255,7 @@ def test_the_rate_is_the_published_one() -> None:
 @pytest.mark.parametrize("colour", ["ycbcr", "lab-full"])
 def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Path) -> None:
     small = recipe(colour=colour, batch=64, epochs=1, loss="softmax", K=64)
-    out = train("cmc/tiny", small, Options(data=str(images), device="cpu", monitor_every=0), out=tmp_path / "run")
+    out = launch(Plan.of("cmc/tiny", small, Options(data=str(images), device="cpu", monitor_every=0), tmp_path / "run"))
     assert out.finished
     encoder = contrastkit.load(tmp_path / "run")
     assert isinstance(encoder, SplitEncoder)
@@ -287,10 +273,10 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({}, {"channels": 4}, "made of RGB images, these have 4 channel"),
         ({"K": M + 1}, {}, "--K 41 draws are more than the 40 images"),
         ({"K": 1}, {"images": 1}, "at least two images"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, {}, "give one view, not 2"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, {}, "takes one view, not 2"),
         ({"colour": "labb"}, {}, "--colour must be one of lab, ycbcr, lab-full, not 'labb'"),
         ({"encoder": "timm:resnet10t"}, {}, "use --width 1"),
-        ({"centre": True, "batch": 1}, {}, "--centre is a batch norm"),
+        ({"centre": True, "batch": 1}, {}, "--centre, a batch norm, needs at least two images: raise --batch 1"),
         ({"K": 0}, {}, "--K must be at least 1"),
         ({"dim": 0}, {}, "--dim must be at least 1"),
         ({"m": 1.5}, {}, r"--m must lie in \[0, 1\], not 1.5"),

@@ -294,7 +294,7 @@ def test_context_and_matrices_are_trained() -> None:
             "lower --steps-to-predict or --patch",
         ),
         ({"steps_to_predict": 3}, "views of 15 px have 4 rows of patches .* too few to predict 4 ahead"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, "give one view, not 2"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, "takes one view, not 2"),
         ({"directions": 5}, "--directions must be 1 to 4, not 5"),
         ({"stages": 2}, "--stages must be 3 or 4, not 2"),
         ({"patch": 0}, "--patch must be at least 1, not 0"),

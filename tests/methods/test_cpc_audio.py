@@ -16,7 +16,8 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.cpc_audio import CPCAudio, CPCAudioRecipe
 from contrastkit.parts.encoder import WaveEncoder
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch
 
 N, T, K, TAU = 3, 800, 2, 0.5  # sounds, samples (10 frames of 80), steps ahead
@@ -139,7 +140,7 @@ def ramp(n: int) -> Tensor:
 
 def test_a_window_is_a_stretch_drawn_uniformly_and_a_short_clip_goes_round() -> None:
     clips, index = [ramp(100)] * 2000 + [ramp(7)] * 2000, torch.arange(4000)
-    cut = (windows(clips, Window(size=90), seed=0, epoch=1, index=index, v=0) * 2**15).long()
+    cut = (windows(clips, Window(size=90), seed=0, time=1, index=index, v=0) * 2**15).long()
     assert cut.shape == (4000, 1, 1, 90)
     starts = cut[:, 0, 0, 0]
     for part, clip, places in ((slice(2000), 100, 11), (slice(2000, 4000), 7, 7)):
@@ -147,9 +148,9 @@ def test_a_window_is_a_stretch_drawn_uniformly_and_a_short_clip_goes_round() -> 
             assert row == [(start + j) % clip for j in range(90)]
         counts = torch.bincount(starts[part], minlength=places)
         assert len(counts) == places and (counts > 0.7 * 2000 / places).all(), "every place is as likely"
-    again = windows(clips[:5], Window(size=90), seed=0, epoch=1, index=index[:5], v=0) * 2**15
+    again = windows(clips[:5], Window(size=90), seed=0, time=1, index=index[:5], v=0) * 2**15
     assert torch.equal(again.long(), cut[:5]), "a function of the sound, not of the batch"
-    other = windows(clips[:500], Window(size=90), seed=0, epoch=2, index=index[:500], v=0) * 2**15
+    other = windows(clips[:500], Window(size=90), seed=0, time=2, index=index[:500], v=0) * 2**15
     assert not torch.equal(other.long(), cut[:500])
 
 
@@ -211,11 +212,15 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match="--steps-to-predict must be at least 1"):
         recipe(steps_to_predict=0)
+    with pytest.raises(UserError, match="this method takes one view, not 2"):
+        recipe(views=(Window(size=T), Window(size=T)))
 
 
 def test_it_cannot_be_compiled_and_says_so(sounds: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cpc-audio/tiny has nothing to compile: drop --compile"):
-        train(
-            "cpc-audio/tiny", RECIPES["cpc-audio/tiny"], Options(data=str(sounds), compile=True), out=tmp_path / "run"
+        launch(
+            Plan.of(
+                "cpc-audio/tiny", RECIPES["cpc-audio/tiny"], Options(data=str(sounds), compile=True), tmp_path / "run"
+            )
         )
     assert not (tmp_path / "run").exists()

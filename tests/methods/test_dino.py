@@ -20,6 +20,8 @@ from contrastkit.methods.dino import DINO, DINOHead, DINORecipe
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer
 from contrastkit.parts.build import build_encoder
 from contrastkit.types import Batch, Step
+from tests.methods import small
+from tests.methods.small import move_target
 
 N, K = 8, 24
 TAU_S, TAU_T = 0.1, 0.04
@@ -34,11 +36,8 @@ def recipe(row: str = "tiny", **numbers: Any) -> DINORecipe:
 def build(row: str = "tiny", *, size: int = 16, seed: int = 3, **numbers: Any) -> DINO:
     torch.manual_seed(0)
     method = recipe(row, **numbers).build(BuildContext(channels=3, size=size, images=64, seed=seed))
-    # A target unlike the online tower and a centre unlike zero, or a test could not tell them apart.
-    with torch.no_grad():
-        for p in method.target.parameters():
-            p.add_(0.05 * torch.randn_like(p))
-        method.centre.copy_(0.1 * torch.randn(K))
+    move_target(method.target)
+    method.centre.copy_(0.1 * torch.randn(K))  # unlike zero
     return method.train()
 
 
@@ -49,10 +48,7 @@ def vit(**numbers: Any) -> DINO:
 
 
 def batch(method: DINO, *, seed: int = 1) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    sizes = [view.size for view in method.recipe.views]
-    views = [torch.rand(N, 3, size, size, generator=g) for size in sizes]
-    return Batch(views, torch.arange(N), torch.full((N,), -1))
+    return small.batch(N, [view.size for view in method.recipe.views], seed=seed)
 
 
 def softmax_loop(scores: Tensor) -> list[Tensor]:
@@ -342,7 +338,7 @@ def test_a_transformer_takes_global_and_local_crops() -> None:
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
-        ({"views": RECIPES["dino/tiny"].views[:1]}, "two global views and any number of local ones, not 1"),
+        ({"views": RECIPES["dino/tiny"].views[:1]}, "takes at least 2 views, not 1"),
         ({"out_dim": 1}, "--out-dim must be at least 2"),
         ({"layers": 0}, "--layers must be at least 1"),
         ({"tau_t": 0.0}, "--tau-t must be above 0"),
@@ -352,7 +348,7 @@ def test_a_transformer_takes_global_and_local_crops() -> None:
         ({"clip": -1.0}, "--clip must not be negative"),
         ({"freeze_epochs": -1.0}, "--freeze-epochs must not be negative"),
         ({"drop_path": 1.0}, r"--drop-path must lie in \[0, 1\)"),
-        ({"batch": 1, "head_bn": True}, "--batch must be at least 2 for batch norm in the head"),
+        ({"batch": 1, "head_bn": True}, "--head-bn, batch norm in the head, needs at least two images: raise --batch"),
         # Global crops of the right size, local ones of 24 pixels.
         (
             {

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from contrastkit.bench import measure
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.instdisc import InstDisc, InstDiscRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.dictionary import MemoryBank
-from contrastkit.types import Batch, Step
+from contrastkit.types import Batch
+from tests.methods import small
+from tests.methods.small import gradients, step, step_memory
 
 N, M, K, C, TAU = 8, 40, 12, 16, 0.1
 INDEX = torch.tensor([3, 39, 0, 17, 22, 8, 5, 30])
@@ -34,8 +35,7 @@ def build(images: int = M, **numbers: Any) -> InstDisc:
 
 
 def batch(seed: int = 1, index: Tensor = INDEX) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch([torch.rand(len(index), 3, 16, 16, generator=g)], index, torch.full((len(index),), -1))
+    return small.batch(len(index), (16,), seed=seed, index=index)
 
 
 def features(method: InstDisc, b: Batch) -> Tensor:
@@ -92,10 +92,6 @@ def proximal_loop(v: Tensor, bank: Tensor, index: Tensor) -> Tensor:
     return sum(((v[i] - bank[y].double()) ** 2).sum() for i, y in enumerate(index.tolist())) / len(index)  # type: ignore[return-value]
 
 
-def gradients(loss: Tensor, method: InstDisc) -> list[Tensor]:
-    return [g.double() for g in torch.autograd.grad(loss, list(method.online.parameters()))]
-
-
 @pytest.mark.parametrize("proximal", [0.0, 30.0])
 @pytest.mark.parametrize("loss", ["nce", "softmax", "full"])
 def test_loss_and_gradient_are_the_papers(loss: str, proximal: float) -> None:
@@ -108,7 +104,7 @@ def test_loss_and_gradient_are_the_papers(loss: str, proximal: float) -> None:
     expected = expected + proximal * proximal_loop(v, bank, b.index)
     actual = method(b, 0.0).loss
     assert actual.item() == pytest.approx(expected.item(), rel=1e-5)
-    for g, g_expected in zip(gradients(actual, method), gradients(expected, method), strict=True):
+    for g, g_expected in zip(gradients(actual, method.online), gradients(expected, method.online), strict=True):
         torch.testing.assert_close(g, g_expected, atol=2e-4 * g_expected.abs().max().item(), rtol=0)
 
 
@@ -127,12 +123,6 @@ def test_centred_features_have_nothing_in_common() -> None:
     expected /= expected.norm(dim=1, keepdim=True)
     v, _ = method(b, 0.0).memory
     torch.testing.assert_close(v.double(), expected, atol=1e-4, rtol=0)
-
-
-def step(method: InstDisc, b: Batch, progress: float) -> Step:
-    out: Step = method(b, progress)
-    method.after_step(b, out, progress)
-    return out
 
 
 def test_Z_is_set_once_from_the_first_batch() -> None:
@@ -277,12 +267,7 @@ def test_a_step_allocates_nothing_of_size_batch_times_bank(loss: str) -> None:
     method = build(images, loss=loss, dim=8, proximal=1.0)
     b = Batch([torch.rand(n, 3, 8, 8)], torch.arange(n) * 4000, torch.full((n,), -1))
 
-    def way() -> None:
-        out = method(b, 0.0)
-        out.loss.backward()
-        method.after_step(b, out, 0.0)
-
-    assert measure.peak_memory(way, "cpu") < images * n * 4 / 2
+    assert step_memory(method, b) < images * n * 4 / 2
 
 
 def test_the_rate_is_the_official_codes() -> None:
@@ -308,8 +293,8 @@ def test_the_rate_is_the_official_codes() -> None:
         ({"loss": "softmax", "K": 4096}, 3000, "--K 4096 draws are more than the 3000 images"),
         ({"K": 1}, 1, "at least two images"),
         ({"loss": "full"}, 1, "at least two images"),
-        ({"views": RECIPES["moco-v2/tiny"].views}, M, "one view of an image, not 2"),
-        ({"centre": True, "batch": 1}, M, "--centre is a batch norm"),
+        ({"views": RECIPES["moco-v2/tiny"].views}, M, "takes one view, not 2"),
+        ({"centre": True, "batch": 1}, M, "--centre, a batch norm, needs at least two images: raise --batch 1"),
         ({"K": 0}, M, "--K must be at least 1"),
         ({"dim": 0}, M, "--dim must be at least 1"),
         ({"m": 1.5}, M, r"--m must lie in \[0, 1\], not 1.5"),

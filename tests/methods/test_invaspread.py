@@ -14,6 +14,7 @@ from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.invaspread import InvaSpread, InvaSpreadRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.types import Batch
+from tests.methods.small import batch
 
 M, C, TAU = 5, 7, 0.1
 
@@ -27,11 +28,6 @@ def recipe(**numbers: Any) -> InvaSpreadRecipe:
 def build(**numbers: Any) -> InvaSpread:
     torch.manual_seed(0)
     return recipe(**numbers).build(BuildContext(channels=3, size=16, images=64)).train()
-
-
-def batch(seed: int = 1) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch([torch.rand(M, 3, 16, 16, generator=g) for _ in range(2)], torch.arange(M), torch.full((M,), -1))
 
 
 def unit(n: int = 2 * M, seed: int = 0, spread: float = 1.0) -> Tensor:
@@ -88,7 +84,7 @@ def test_the_second_factor_is_a_constant() -> None:
 
 def test_the_methods_loss_is_the_mean_over_both_views() -> None:
     """Division by 2m, outputs normalised; and the weights get the gradient of the equation with constants."""
-    method, b = build(), batch()
+    method, b = build(), batch(M)
     out = method(b, 0.3)
     out.loss.backward()
     again = build()
@@ -103,7 +99,7 @@ def test_the_methods_loss_is_the_mean_over_both_views() -> None:
 
 def test_the_views_are_encoded_together_and_pair_up() -> None:
     """Rows i and i + m are the two views of image i: swapping one view of two images changes the loss."""
-    method, b = build(), batch()
+    method, b = build(), batch(M)
     first, second = b.views
     same = Batch([first, first], b.index, b.label)
     mixed = Batch([first, first.roll(1, 0)], b.index, b.label)
@@ -188,7 +184,7 @@ def test_the_rate_is_the_official_codes(epoch: int, lr: float) -> None:
         ({"batch": 1}, "--batch must be at least 2, not 1: the negatives are the batch's other images"),
         ({"dim": 0}, "--dim must be at least 1"),
         ({"tau": 0.0}, "--tau must be above 0"),
-        ({"views": RECIPES["invaspread/tiny"].views[:1]}, "two views, not 1"),
+        ({"views": RECIPES["invaspread/tiny"].views[:1]}, "takes 2 views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

@@ -15,7 +15,8 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.moco import MoCo, MoCoRecipe
 from contrastkit.parts.norm import SplitBatchNorm2d
-from contrastkit.types import Batch, Step
+from contrastkit.types import Step
+from tests.methods.small import batch, move_target
 
 N, K, C = 8, 20, 16
 
@@ -29,16 +30,8 @@ def recipe(**numbers: Any) -> MoCoRecipe:
 def build(**numbers: Any) -> MoCo:
     torch.manual_seed(0)
     method = recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=1, seed=3))
-    # A target unlike the online tower, or a test could not tell them apart.
-    with torch.no_grad():
-        for p in method.target.parameters():
-            p.add_(0.05 * torch.randn_like(p))
+    move_target(method.target)
     return method.train()
-
-
-def batch(seed: int = 1) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch([torch.rand(N, 3, 16, 16, generator=g) for _ in range(2)], torch.arange(N), torch.full((N,), -1))
 
 
 def unit(x: Tensor) -> Tensor:
@@ -61,7 +54,7 @@ def towers(method: MoCo, x_q: Tensor, x_k: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_loss_is_equation_1() -> None:
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     expected = infonce_loop(*towers(method, *b.views), method.queue.keys.double(), method.tau)
     assert method(b, 0.0).loss.item() == pytest.approx(expected, rel=1e-5)
 
@@ -69,7 +62,7 @@ def test_loss_is_equation_1() -> None:
 def test_loss_is_lightlys() -> None:
     """With the same queue; theirs is normalised when it is made, and is filled after the look-up as ours."""
     lightly = pytest.importorskip("lightly.loss")
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     theirs = lightly.NTXentLoss(temperature=method.tau, memory_bank_size=(K, C))
     theirs.memory_bank.bank.copy_(method.queue.keys.T if theirs.memory_bank.bank.shape == (C, K) else method.queue.keys)
     q, k = towers(method, *b.views)
@@ -77,7 +70,7 @@ def test_loss_is_lightlys() -> None:
 
 
 def test_symmetric_loss_is_the_sum_of_both_directions() -> None:
-    method, b = build(symmetric=True), batch()
+    method, b = build(symmetric=True), batch(N)
     x1, x2 = b.views
     expected = sum(
         infonce_loop(*towers(method, q, k), method.queue.keys.double(), method.tau) for q, k in ((x1, x2), (x2, x1))
@@ -90,7 +83,7 @@ def test_symmetric_loss_is_the_sum_of_both_directions() -> None:
 
 def test_queries_are_normalised_in_groups_and_their_keys_in_others() -> None:
     """Eq. 1 with split batch norm, each group through a tower of plain batch norm."""
-    method, plain, b = build(bn_groups=2), build(), batch()
+    method, plain, b = build(bn_groups=2), build(), batch(N)
     plain.online.load_state_dict(method.online.state_dict())
     x_q, x_k = b.views
     with torch.no_grad():
@@ -103,7 +96,7 @@ def test_queries_are_normalised_in_groups_and_their_keys_in_others() -> None:
 
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_top1_is_the_share_of_queries_nearest_to_their_positive(symmetric: bool) -> None:
-    method, b = build(symmetric=symmetric), batch()
+    method, b = build(symmetric=symmetric), batch(N)
     x1, x2 = b.views
     directions = [(x1, x2), (x2, x1)] if symmetric else [(x1, x2)]
     with torch.no_grad():
@@ -121,7 +114,7 @@ def test_top1_is_the_share_of_queries_nearest_to_their_positive(symmetric: bool)
 @torch.no_grad()
 def test_keys_are_normalised_among_other_images_and_come_back_in_order() -> None:
     """Shuffling BN: key i is image i's, but its batch statistics come from a random half, not from its neighbours."""
-    method, x = build(bn_groups=2), batch().views[1]
+    method, x = build(bn_groups=2), batch(N).views[1]
     plain = build(bn_groups=1)
     plain.target.load_state_dict(method.target.state_dict())
     k = method.keys(x, progress=0.3).double()
@@ -136,7 +129,7 @@ def test_keys_are_normalised_among_other_images_and_come_back_in_order() -> None
 
 
 def test_the_shuffle_is_a_function_of_seed_and_progress() -> None:
-    method, x = build(bn_groups=2), batch().views[1]
+    method, x = build(bn_groups=2), batch(N).views[1]
     first = method.keys(x, progress=0.25)
     assert torch.equal(first, method.keys(x, progress=0.25))
     assert not torch.equal(first, method.keys(x, progress=0.25 + 1e-6))  # one step of a million
@@ -145,7 +138,7 @@ def test_the_shuffle_is_a_function_of_seed_and_progress() -> None:
 
 
 def test_after_step_moves_the_target_and_the_queue() -> None:
-    method, b = build(m=0.9), batch()
+    method, b = build(m=0.9), batch(N)
     step = method(b, 0.0)
     target = [p.double().clone() for p in method.target.parameters()]
     queue = method.queue.keys.clone()
@@ -165,7 +158,7 @@ def test_after_step_moves_the_target_and_the_queue() -> None:
 
 
 def test_the_target_keeps_its_own_batch_norm_statistics() -> None:
-    method, b = build(m=0.0), batch()
+    method, b = build(m=0.0), batch(N)
     step = method(b, 0.0)
     before = {name: value.clone() for name, value in method.target.named_buffers() if "running" in name}
     method.after_step(b, step, 0.0)
@@ -193,11 +186,11 @@ def test_a_positive_is_never_among_its_own_negatives(
     every_key = rows(method.queue.keys)
     for step in range(9):  # 72 or 144 keys into 20 places: the queue wraps, in the middle of a batch too
         looked_up.clear()
-        out: Step = method(batch(seed=step), step / 9)
+        out: Step = method(batch(N, seed=step), step / 9)
         out.loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        method.after_step(batch(seed=step), out, step / 9)
+        method.after_step(batch(N, seed=step), out, step / 9)
         assert len(looked_up) == (2 if symmetric else 1)
         positives = [row for positive, _ in looked_up for row in rows(positive)]
         assert len(set(positives)) == len(positives) and not set(positives) & set(every_key)
@@ -241,7 +234,7 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
         nn.init.zeros_(p)
     nn.init.ones_(method.online.head[-1].bias[: C // 2])  # q and k are orthogonal unit vectors
     nn.init.ones_(method.target.tower.head[-1].bias[C // 2 :])
-    assert method(batch(), 0.0).loss.item() == pytest.approx(math.log(K + 1), rel=1e-6)
+    assert method(batch(N), 0.0).loss.item() == pytest.approx(math.log(K + 1), rel=1e-6)
     assert method.chance_loss == pytest.approx(math.log(K + 1))
     assert build(symmetric=True).chance_loss == pytest.approx(2 * math.log(K + 1))
 
@@ -254,7 +247,7 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
         ({"bn_groups": 2}, 3, "3 batch-norm groups must divide --batch 8"),
         ({"bn_groups": 8}, 1, "each of the 8 batch-norm groups would hold one image: raise --batch 8 or lower"),
         ({"batch": 1}, 1, "each of the 1 batch-norm groups would hold one image"),
-        ({"views": RECIPES["moco-v2/tiny"].views[:1]}, 1, "two views"),
+        ({"views": RECIPES["moco-v2/tiny"].views[:1]}, 1, "takes 2 views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], world: int, says: str) -> None:
@@ -268,12 +261,12 @@ def test_the_loss_curve_on_the_kernels_is_the_references() -> None:
         optimizer = torch.optim.SGD(method.online.parameters(), lr=0.05, momentum=0.9)
         losses = []
         for step in range(12):
-            out = method(batch(step), 0.0)
+            out = method(batch(N, seed=step), 0.0)
             losses.append(out.loss.item())
             optimizer.zero_grad()
             out.loss.backward()
             optimizer.step()
-            method.after_step(batch(step), out, 0.0)
+            method.after_step(batch(N, seed=step), out, 0.0)
         return losses
 
     kernels = curve()

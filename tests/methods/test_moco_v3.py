@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from contrastkit import dist
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES, BuildContext, rows_of
+from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.moco_v3 import MoCoV3, MoCoV3Recipe
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer
 from contrastkit.parts.build import build_encoder
 from contrastkit.types import Batch
+from tests.methods.small import batch, move_target
 
 N, C, TAU = 8, 16, 0.3
 
@@ -30,20 +31,12 @@ def recipe(row: str = "tiny", **numbers: Any) -> MoCoV3Recipe:
 def build(row: str = "tiny", *, size: int = 16, **numbers: Any) -> MoCoV3:
     torch.manual_seed(0)
     method = recipe(row, **numbers).build(BuildContext(channels=3, size=size, images=64, seed=3))
-    # A target unlike the online tower, or a test could not tell them apart.
-    with torch.no_grad():
-        for p in method.target.parameters():
-            p.add_(0.05 * torch.randn_like(p))
+    move_target(method.target)
     return method.train()
 
 
 def vit(**numbers: Any) -> MoCoV3:
     return build("imagenet-vit", size=32, **{"encoder": "timm:test_vit", "heads": 8, **numbers})
-
-
-def batch(size: int = 16, seed: int = 1) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch([torch.rand(N, 3, size, size, generator=g) for _ in range(2)], torch.arange(N), torch.full((N,), -1))
 
 
 def contrastive_loop(q: Tensor, k: Tensor, first: int, tau: float) -> Tensor:
@@ -68,7 +61,7 @@ def towers(method: MoCoV3, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("tau", [TAU, 1.0])
 def test_loss_is_both_directions_of_equation_1_times_two_tau(tau: float) -> None:
-    method, b = build(tau=tau), batch()
+    method, b = build(tau=tau), batch(N)
     (q1, k1), (q2, k2) = (towers(method, x) for x in b.views)
     expected = contrastive_loop(q1, k2, 0, tau) + contrastive_loop(q2, k1, 0, tau)
     assert method(b, 0.0).loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -106,7 +99,7 @@ def test_all_hits_of_views_that_are_alike() -> None:
     method = build(predictor_norm=True)
     method.predictor = nn.Sequential()
     method.target.tower.load_state_dict(method.online.state_dict())
-    x = batch().views[0]
+    x = batch(N).views[0]
     assert method(Batch([x, x], torch.arange(N), torch.arange(N)), 0.0).logs["top1"] == 1
 
 
@@ -170,7 +163,7 @@ def test_the_predictor_has_no_target() -> None:
 @pytest.mark.parametrize("m_cos", [True, False])
 @pytest.mark.parametrize("progress", [0.0, 0.25, 0.5, 1.0])
 def test_after_step_averages_parameters_with_a_momentum_that_rises_to_1(progress: float, m_cos: bool) -> None:
-    method, b = build(m=0.9, m_cos=m_cos), batch()
+    method, b = build(m=0.9, m_cos=m_cos), batch(N)
     step = method(b, progress)
     before = {name: value.clone() for name, value in method.target.tower.state_dict().items()}
     method.after_step(b, step, progress)
@@ -184,7 +177,7 @@ def test_after_step_averages_parameters_with_a_momentum_that_rises_to_1(progress
 
 
 def test_a_transformers_patches_and_positions_stay_and_all_else_is_decayed() -> None:
-    method, b = vit(), batch(32)
+    method, b = vit(), batch(N, (32, 32))
     trunk = method.online.encoder.trunk
     assert [group.decay for group in method.param_groups()] == [True]
     params = method.param_groups()[0].params
@@ -218,14 +211,14 @@ def test_the_encoder_of_a_run_is_built_again_from_its_options() -> None:
     options = json.loads(json.dumps(method.recipe.encoder_options(context)))
     again = build_encoder(**options).eval()
     again.load_state_dict(method.online.encoder.state_dict())
-    x = batch(32).views[0]
+    x = batch(N, (32, 32)).views[0]
     assert torch.equal(again(x), method.online.encoder.eval()(x))
 
 
 @pytest.mark.parametrize(
     ("numbers", "says"),
     [
-        ({"views": RECIPES["moco-v3/tiny"].views[:1]}, "two views, not 1"),
+        ({"views": RECIPES["moco-v3/tiny"].views[:1]}, "takes 2 views, not 1"),
         ({"batch": 1}, "--batch must be at least 2, not 1: the negatives are the batch's other images"),
         ({"tau": 0.0}, "--tau must be above 0"),
         ({"m": 1.1}, r"--m must lie in \[0, 1\]"),
@@ -246,5 +239,6 @@ def test_few_negatives_and_a_resnets_numbers_for_a_transformer_are_said() -> Non
     assert "each query has only 7 negatives" in build().notices[0]
     assert build(batch=256).notices == []
     assert "--recipe imagenet-vit" in vit(optimizer="lars", batch=256).notices[0]
-    assert "imagenet-vit" in rows_of("moco-v3")
+    assert "moco-v3/imagenet-vit" in RECIPES
+    assert "--heads 12 has no effect: tiny is not a vision transformer" in build(heads=12).notices[1]
     assert vit(batch=256).notices == []

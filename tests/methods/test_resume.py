@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contrastkit.training import Options, Outcome, train
+from contrastkit.training import Options, Outcome, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Modality
 from tests.methods.test_contract import ROWS
 from tests.same import assert_same_run
@@ -18,7 +19,7 @@ def run(name: str, data: Path, out: Path, *, stop_after: int | None = None, resu
         views = tuple(replace(view, size=16 * view.size // largest) for view in views)
     recipe = replace(row, epochs=2, batch=32, views=views)
     options = Options(data=str(data), val_fraction=0.6, device="cpu", seed=5)
-    return train(name.split()[0], recipe, options, out=out, stop_after=stop_after, resume=resume)
+    return launch(Plan.of(name.split()[0], recipe, options, out, resume=resume), stop_after=stop_after)
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -17,8 +17,10 @@ from contrastkit.methods.simclr import SimCLR, SimCLRRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.norm import _SyncBatchNorm
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch
+from tests.methods.small import batch, move_target
 
 N, K, C = 6, 20, 16
 CONTEXT = BuildContext(channels=3, size=16, images=64, world=1, seed=3)
@@ -33,16 +35,9 @@ def recipe(name: str = "simclr-v1/tiny", **numbers: Any) -> SimCLRRecipe:
 def build(name: str = "simclr-v1/tiny", **numbers: Any) -> SimCLR:
     torch.manual_seed(0)
     method = recipe(name, **numbers).build(CONTEXT)
-    if method.memory:  # a target unlike the online tower, or a test could not tell them apart
-        with torch.no_grad():
-            for p in method.target.parameters():
-                p.add_(0.05 * torch.randn_like(p))
+    if method.memory:
+        move_target(method.target)
     return method.train()
-
-
-def batch(seed: int = 1) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch([torch.rand(N, 3, 16, 16, generator=g) for _ in range(2)], torch.arange(N), torch.full((N,), -1))
 
 
 def unit(x: Tensor) -> Tensor:
@@ -85,7 +80,7 @@ def outputs_and_loss(method: SimCLR, b: Batch) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("memory", [0, K])
 @pytest.mark.parametrize("tau", [0.1, 0.5])
 def test_loss_and_gradient_are_those_of_the_equation_for_both_views(tau: float, memory: int) -> None:
-    method, b = build(tau=tau, memory=memory), batch()
+    method, b = build(tau=tau, memory=memory), batch(N)
     x, loss = outputs_and_loss(method, b)
     loss.backward()
     exact = x.detach().double().requires_grad_()
@@ -99,7 +94,7 @@ def test_loss_and_gradient_are_those_of_the_equation_for_both_views(tau: float, 
 def test_the_loss_is_the_codes_sum_not_the_papers_mean() -> None:
     """Published rates and decays are those of loss_a + loss_b: lightly's mean over 2N rows is half of it."""
     loss = pytest.importorskip("lightly.loss")
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     x, ours = outputs_and_loss(method, b)
     mean = loss.NTXentLoss(temperature=method.tau)(x[:N].detach(), x[N:].detach())
     assert ours.item() == pytest.approx(2 * mean.item(), rel=1e-5)
@@ -107,7 +102,7 @@ def test_the_loss_is_the_codes_sum_not_the_papers_mean() -> None:
 
 def test_both_views_share_one_batch_norm() -> None:
     """model.py: tf.concat(features_list, 0) before the network."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     twin = build()
     x, _ = outputs_and_loss(method, b)
     torch.testing.assert_close(x, twin.online(torch.cat(list(b.views))))
@@ -156,7 +151,7 @@ def test_the_projector_is_the_codes(numbers: dict[str, Any], expected: list[tupl
     assert all(m.bias is None for m in head.modules() if isinstance(m, nn.Linear))
     norms = [m for m in head.modules() if isinstance(m, nn.BatchNorm1d)]
     assert [m.bias.requires_grad for m in norms] == [True] * (len(norms) - 1) + [False] * (len(norms) > 0)
-    x, loss = outputs_and_loss(method, batch())
+    x, loss = outputs_and_loss(method, batch(N))
     assert x.shape == (2 * N, C if expected else 128) and loss.isfinite()
 
 
@@ -164,7 +159,7 @@ def test_what_remains_of_v2_is_the_projectors_first_layer(images: Path, tmp_path
     """ft_proj_selector = 1: behind the trunk the head's first linear layer, batch norm and ReLU; load gives them."""
     row = recipe("simclr-v2/tiny", batch=64, epochs=1)
     row = replace(row, views=tuple(replace(view, size=12) for view in row.views))
-    train("simclr-v2/tiny", row, Options(data=str(images), device="cpu", monitor_every=0), out=tmp_path / "run")
+    launch(Plan.of("simclr-v2/tiny", row, Options(data=str(images), device="cpu", monitor_every=0), tmp_path / "run"))
     encoder = contrastkit.load(tmp_path / "run")
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["method"]
     plain = build_encoder("tiny", channels=3, size=16).eval()
@@ -255,12 +250,12 @@ def test_uniform_similarities_cost_the_logarithm_of_all_others(memory: int) -> N
     if memory:
         method.queue.keys.fill_(C**-0.5)
     expected = 2 * math.log(2 * N - 1 + memory)
-    assert method(batch(), 0.0).loss.item() == pytest.approx(expected, rel=1e-5)
+    assert method(batch(N), 0.0).loss.item() == pytest.approx(expected, rel=1e-5)
     assert method.chance_loss == pytest.approx(expected)
 
 
 def test_top1_is_the_share_of_views_nearest_to_their_other_view() -> None:
-    method, b = build(memory=K), batch()
+    method, b = build(memory=K), batch(N)
     b.views[1][:4] = b.views[0][:4] + 0.01 * b.views[1][:4]  # the others are lost among the batch
     x, _ = outputs_and_loss(method, b)
     z = unit(x.detach().double())
@@ -276,7 +271,7 @@ def test_top1_is_the_share_of_views_nearest_to_their_other_view() -> None:
 
 
 def test_after_step_moves_the_target_and_pushes_both_views_keys() -> None:
-    method, b = build(memory=K, m=0.9), batch()
+    method, b = build(memory=K, m=0.9), batch(N)
     step = method(b, 0.0)
     with torch.no_grad():
         keys = unit(method.target.tower(torch.cat(list(b.views))))
@@ -294,7 +289,7 @@ def test_after_step_moves_the_target_and_pushes_both_views_keys() -> None:
 
 
 def test_without_memory_there_is_none() -> None:
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     step = method(b, 0.0)
     before = {k: v.clone() for k, v in method.state_dict().items()}
     method.after_step(b, step, 0.0)
@@ -339,7 +334,7 @@ def test_a_small_batch_and_a_memory_of_every_image_are_said() -> None:
         ({"memory": -1}, "--memory must not be negative, not -1"),
         ({"m": 1.5}, r"--m must lie in \[0, 1\], not 1.5"),
         ({"batch": 1}, "a batch of one image has no negatives: raise --batch to 2 or more"),
-        ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "SimCLR contrasts two views, not 1"),
+        ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "takes 2 views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

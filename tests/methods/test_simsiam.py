@@ -15,8 +15,10 @@ from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.simsiam import SimSiam, SimSiamRecipe
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer, learning_rate
-from contrastkit.training import Options, train
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch
+from tests.methods.small import assert_same_gradients, batch, random_pair
 
 N, C = 8, 16
 
@@ -30,11 +32,6 @@ def recipe(**numbers: Any) -> SimSiamRecipe:
 def build(**numbers: Any) -> SimSiam:
     torch.manual_seed(0)
     return recipe(**numbers).build(BuildContext(channels=3, size=16, images=64, world=1, seed=3)).train()
-
-
-def batch(seed: int = 1) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch([torch.rand(N, 3, 16, 16, generator=g) for _ in range(2)], torch.arange(N), torch.full((N,), -1))
 
 
 def d_loop(p: Tensor, z: Tensor) -> Tensor:
@@ -54,26 +51,8 @@ def outputs(method: SimSiam, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
     return [x.double() for x in z], [method.predictor(x).double() for x in z]
 
 
-def gradients(method: nn.Module) -> dict[str, Tensor]:
-    return {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
-
-
-def assert_same_gradients(method: nn.Module, truth: nn.Module) -> None:
-    """Within float32's reach: what lies in front of batch norm may have a gradient of 0 but for rounding."""
-    actual, reference = gradients(method), gradients(truth)
-    assert actual.keys() == reference.keys()
-    largest = max(float(g.abs().max()) for g in reference.values())
-    for name, g in reference.items():
-        torch.testing.assert_close(actual[name], g, rtol=1e-3, atol=1e-5 * largest, msg=(name + ": {}").format)
-
-
-def random_pair() -> tuple[Tensor, Tensor]:
-    g = torch.Generator().manual_seed(0)
-    return 3 * torch.randn(N, C, generator=g, dtype=torch.float64), torch.randn(N, C, generator=g, dtype=torch.float64)
-
-
 def test_negative_cosine_and_its_gradient_are_equation_1() -> None:
-    p, z = random_pair()
+    p, z = random_pair(N, C)
     truth = p.clone().requires_grad_()
     expected = d_loop(truth, z)
     expected.backward()
@@ -87,7 +66,7 @@ def test_negative_cosine_and_its_gradient_are_equation_1() -> None:
 
 def test_negative_cosine_agrees_with_lightly() -> None:
     lightly = pytest.importorskip("lightly.loss")
-    p, z = (x.float() for x in random_pair())
+    p, z = (x.float() for x in random_pair(N, C))
     assert losses.negative_cosine(p, z).mean().item() == pytest.approx(
         lightly.NegativeCosineSimilarity()(p, z).item(), rel=1e-5
     )
@@ -95,7 +74,7 @@ def test_negative_cosine_agrees_with_lightly() -> None:
 
 def test_the_loss_is_half_of_both_directions_with_the_other_side_constant() -> None:
     """Eq. 4; the traps: a sum in place of the mean, and a gradient through z."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     truth, through = copy.deepcopy(method), copy.deepcopy(method)
     step = method(b, 0.3)
     step.loss.backward()
@@ -117,7 +96,7 @@ def test_the_loss_is_half_of_both_directions_with_the_other_side_constant() -> N
 
 def test_each_view_is_normalised_by_itself() -> None:
     """The trap: both views through the tower together would share their batch statistics."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     dark = Batch([b.views[0], 0.2 * b.views[1]], b.index, b.label)
     z, p = outputs(copy.deepcopy(method), dark)
     expected = d_loop(p[0], z[1]) / 2 + d_loop(p[1], z[0]) / 2
@@ -130,7 +109,7 @@ def test_each_view_is_normalised_by_itself() -> None:
 
 def test_one_direction_is_the_first_view_predicting_the_second() -> None:
     """Sec. 4.6: D(p1, stopgrad(z2)), not halved."""
-    method, b = build(symmetric=False), batch()
+    method, b = build(symmetric=False), batch(N)
     truth = copy.deepcopy(method)
     step = method(b, 0.0)
     step.loss.backward()
@@ -178,7 +157,7 @@ def test_heads_are_the_official_codes() -> None:
 def test_batch_norm_goes_where_table_3_has_it(batch_norm: Any, projector: list[str], predictor: list[str]) -> None:
     method = build(batch_norm=batch_norm, layers=2)
     assert layers(method.online.head) == projector and layers(method.predictor) == predictor
-    assert method(batch(), 0.0).loss.isfinite()
+    assert method(batch(N), 0.0).loss.isfinite()
 
 
 def test_residual_branches_start_at_zero_where_the_official_code_has_it() -> None:
@@ -192,7 +171,7 @@ def test_residual_branches_start_at_zero_where_the_official_code_has_it() -> Non
 
 
 def test_without_a_predictor_the_projections_meet_each_other() -> None:
-    method, b = build(predictor="none"), batch()
+    method, b = build(predictor="none"), batch(N)
     z, _ = outputs(copy.deepcopy(method), b)
     assert method(b, 0.0).loss.item() == pytest.approx(d_loop(z[0], z[1]).item(), rel=1e-5, abs=1e-6)
     assert not list(method.predictor.parameters())
@@ -200,7 +179,7 @@ def test_without_a_predictor_the_projections_meet_each_other() -> None:
 
 
 def test_a_random_predictor_stays_as_it_was_drawn() -> None:
-    method, b = build(predictor="random"), batch()
+    method, b = build(predictor="random"), batch(N)
     before = {name: p.clone() for name, p in method.named_parameters()}
     optimizer = build_optimizer(method.param_groups(), "sgd", lr=0.1, weight_decay=1e-2)
     method(b, 0.0).loss.backward()
@@ -232,7 +211,7 @@ def test_the_predictors_rate_can_stay_while_the_others_falls(fixed: bool) -> Non
 
 def test_one_batch_is_learned_and_the_outputs_stay_apart() -> None:
     """Collapse would lower the loss too."""
-    method, b = build(), batch()
+    method, b = build(), batch(N)
     optimizer = build_optimizer(method.param_groups(), "sgd", lr=0.1, weight_decay=0)
     curve = []
     for _ in range(25):
@@ -258,7 +237,7 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
         hidden=64, bottleneck=32, views=views,
     )  # fmt: skip
     options = Options(data=str(images), device="cpu", seed=5, precision="float32", monitor_every=3)
-    outcome = train("simsiam/tiny", row, options, out=tmp_path / "run")
+    outcome = launch(Plan.of("simsiam/tiny", row, options, tmp_path / "run"))
     collapsed = "collapse: the outputs hardly differ" in (tmp_path / "run" / "log.txt").read_text()
     if stop_gradient:
         assert not collapsed and outcome.evaluation["std"] > 3 * STD and outcome.evaluation["loss"] > -0.9
@@ -277,7 +256,7 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
         ({"hidden": -2}, "--hidden must be at least 1"),
         ({"bottleneck": 0}, "--bottleneck must be at least 1"),
         ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
-        ({"views": RECIPES["simsiam/tiny"].views[:1]}, "two views, not 1"),
+        ({"views": RECIPES["simsiam/tiny"].views[:1]}, "takes 2 views, not 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

@@ -18,26 +18,23 @@ from contrastkit.methods.swav import SwAV, SwAVRecipe
 from contrastkit.optim import SchedulePoint, apply_schedule, build_optimizer, learning_rate
 from contrastkit.parts.dictionary import Queue
 from contrastkit.types import Batch, Step
+from tests.methods.small import batch
 
 N, K, C = 8, 12, 16
+CROPS = (16, 16, 8, 8, 8)
 CONTEXT = BuildContext(channels=3, size=16, images=64, world=1, seed=3)
 
 
-def recipe(views: tuple[int, ...] = (16, 16, 8, 8, 8), **numbers: Any) -> SwAVRecipe:
+def recipe(views: tuple[int, ...] = CROPS, **numbers: Any) -> SwAVRecipe:
     row = RECIPES["swav/tiny"]
     assert isinstance(row, SwAVRecipe)
     small = {"batch": N, "K": K, "dim": C, "hidden": 32, "queue_length": 0, "epochs": 10, "epsilon": 0.05}
     return replace(row, views=tuple(replace(row.views[0], size=size) for size in views), **{**small, **numbers})
 
 
-def build(views: tuple[int, ...] = (16, 16, 8, 8, 8), **numbers: Any) -> SwAV:
+def build(views: tuple[int, ...] = CROPS, **numbers: Any) -> SwAV:
     torch.manual_seed(0)
     return recipe(views, **numbers).build(CONTEXT).train()
-
-
-def batch(views: tuple[int, ...] = (16, 16, 8, 8, 8), seed: int = 1) -> Batch:
-    g = torch.Generator().manual_seed(seed)
-    return Batch([torch.rand(N, 3, s, s, generator=g) for s in views], torch.arange(N), torch.full((N,), -1))
 
 
 def embeddings(method: SwAV, b: Batch) -> Tensor:
@@ -86,13 +83,13 @@ def loss_loop(scores: Tensor, q: list[list[list[float]]], tau: float) -> Tensor:
     ("views", "numbers"),
     [
         ((16, 16), {}),
-        ((16, 16, 8, 8, 8), {}),
+        (CROPS, {}),
         ((16, 16, 8), {"assign": 1, "tau": 0.2, "epsilon": 0.03, "iterations": 1}),
     ],
 )
 def test_loss_and_gradient_are_those_of_the_swapped_prediction(views: tuple[int, ...], numbers: dict[str, Any]) -> None:
     """Codes are numbers in the transcription: a gradient through them would show."""
-    method, b = build(views, **numbers), batch(views)
+    method, b = build(views, **numbers), batch(N, views)
     other = copy.deepcopy(method)
     r = method.recipe
     scores = embeddings(other, b).double() @ other.prototypes.weight.double().T
@@ -143,7 +140,7 @@ class Spy:
 
 
 def test_codes_come_from_the_full_size_crops_alone_and_sum_to_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    method, b, spy = build(), batch(), Spy(monkeypatch)
+    method, b, spy = build(), batch(N, CROPS), Spy(monkeypatch)
     step = method(b, 0.5)
     expected = embeddings(method, b) @ method.prototypes.weight.T
     assert len(spy.scores) == 2
@@ -160,7 +157,7 @@ def test_codes_come_from_the_full_size_crops_alone_and_sum_to_1(monkeypatch: pyt
 
 def test_scores_are_float32_where_the_encoder_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of bfloat16's last bits is 8 % of a code at epsilon = 0.05."""
-    method, b, spy = build(), batch(), Spy(monkeypatch)
+    method, b, spy = build(), batch(N, CROPS), Spy(monkeypatch)
     with torch.autocast("cpu", torch.bfloat16):
         step = method(b, 0.5)
     expected = step.memory.double() @ method.prototypes.weight.detach().double().T
@@ -172,7 +169,7 @@ def test_scores_are_float32_where_the_encoder_is_not(monkeypatch: pytest.MonkeyP
 def test_equal_scores_cost_log_k() -> None:
     method = build()
     torch.nn.init.zeros_(method.prototypes.weight)
-    assert method(batch(), 0.5).loss.item() == pytest.approx(math.log(K), rel=1e-6)
+    assert method(batch(N, CROPS), 0.5).loss.item() == pytest.approx(math.log(K), rel=1e-6)
     assert method.chance_loss == pytest.approx(math.log(K))
 
 
@@ -183,14 +180,14 @@ def test_one_prototype_of_a_batch_would_be_the_collapse_that_codes_forbid() -> N
     torch.nn.init.ones_(method.online.head[-1].bias)
     with torch.no_grad():
         method.prototypes.weight[0] = C**-0.5  # nearest to all of them
-    assert method(batch(), 0.5).loss.item() > math.log(K)
+    assert method(batch(N, CROPS), 0.5).loss.item() > math.log(K)
 
 
 # ---------------------------------------------------------------------------------------------------------- prototypes
 
 
 def test_prototypes_have_length_1_before_every_forward() -> None:
-    method, b = build(freeze_epochs=0.0), batch()
+    method, b = build(freeze_epochs=0.0), batch(N, CROPS)
     optimizer = build_optimizer(method.param_groups(), "sgd", lr=1.0, weight_decay=0.0)
     norms = method.prototypes.weight.norm(dim=1)
     torch.testing.assert_close(norms, torch.ones(K))
@@ -211,7 +208,7 @@ def test_prototypes_have_length_1_before_every_forward() -> None:
 @pytest.mark.parametrize("name", ["sgd", "lars", "adamw"])
 def test_frozen_prototypes_stay_and_then_move(name: str) -> None:
     """Neither their gradient nor momentum nor decay reach them (the official code sets the gradient to None)."""
-    method, b = build(freeze_epochs=2.0, epochs=10), batch()
+    method, b = build(freeze_epochs=2.0, epochs=10), batch(N, CROPS)
     optimizer = build_optimizer(method.param_groups(), name, lr=0.5, weight_decay=0.1)  # type: ignore[arg-type]
     first = method.prototypes.weight.detach().clone()
     for step in range(40):  # four steps an epoch
@@ -257,7 +254,7 @@ def trained(method: SwAV, steps: range, spy: Spy) -> Iterator[tuple[Batch, Step,
     for step in steps:
         spy.scores.clear()
         spy.codes.clear()
-        b = batch((16, 16, 8), seed=step)
+        b = batch(N, (16, 16, 8), seed=step)
         out = method(b, step / 40)
         yield b, out, step / 40
         out.loss.backward()
@@ -288,7 +285,7 @@ def test_the_queue_begins_at_its_epoch_and_helps_once_full(length: int, monkeypa
                 torch.testing.assert_close(older[by[1]], expected[by[0]], atol=1e-5, rtol=0)
         used.append(len(spy.scores[0]) > N)
         q = torch.stack([codes[-N:] for codes in spy.codes])
-        scores = (F.normalize(method.online([*batch((16, 16, 8), seed=step).views]), dim=1) @ weight.T).view(3, N, K)
+        scores = (F.normalize(method.online([*batch(N, (16, 16, 8), seed=step).views]), dim=1) @ weight.T).view(3, N, K)
         expected_loss = losses.swapped_prediction(scores.detach(), q, tau=0.1).mean()
         torch.testing.assert_close(out.loss.detach(), expected_loss, atol=1e-5, rtol=0)
         if step >= 2:  # half an epoch
@@ -303,7 +300,7 @@ def test_codes_with_a_queue_are_those_of_both_together(monkeypatch: pytest.Monke
     spy = Spy(monkeypatch)
     for _, _, _ in trained(method, range(5), spy):
         pass
-    b = batch((16, 16, 8), seed=9)
+    b = batch(N, (16, 16, 8), seed=9)
     with torch.no_grad():
         scores = (embeddings(method, b) @ method.prototypes.weight.T)[0]
         older = method.queues[0].keys @ method.prototypes.weight.T
@@ -316,7 +313,7 @@ def test_codes_with_a_queue_are_those_of_both_together(monkeypatch: pytest.Monke
 
 def test_the_queue_holds_unit_embeddings_in_float32() -> None:
     """Not scores, which the next step's prototypes would contradict."""
-    method, b = build((16, 16, 8), queue_length=24, queue_epochs=0.0), batch((16, 16, 8))
+    method, b = build((16, 16, 8), queue_length=24, queue_epochs=0.0), batch(N, (16, 16, 8))
     out = method(b, 0.0)
     before = [queue.keys.clone() for queue in method.queues]
     method.after_step(b, out, 0.0)
@@ -406,7 +403,7 @@ def test_multi_crop_rows() -> None:
         ({"freeze_epochs": -1.0}, "--freeze-epochs must not be negative"),
         ({"K": 65}, "65 prototypes are more than the 64 images: lower --K"),
         ({"assign": 6}, "--assign 6: there are only 5 views"),
-        ({"views": (16,)}, "two views or more, not 1"),
+        ({"views": (16,)}, "takes at least 2 views, not 1"),
         ({"queue_length": 15}, r"--queue-length 15 must be a multiple of the number of processes \(2\)"),
     ],
 )

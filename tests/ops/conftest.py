@@ -32,3 +32,11 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         override.impl(op, kernel, "CPU", allow_override=True)
     yield "cpu"
     override._destroy()
+
+
+@pytest.fixture
+def default_device(device: str) -> Iterator[None]:
+    """Tensors are made on the device of the test."""
+    torch.set_default_device(device)
+    yield
+    torch.set_default_device(None)

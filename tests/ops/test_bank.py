@@ -8,20 +8,11 @@ import torch.nn.functional as F
 from contrastkit import ops
 from contrastkit.bench import measure
 from contrastkit.ops import extension
+from tests.ops.vectors import unit
 
+pytestmark = pytest.mark.usefixtures("default_device")
 OPS = ("bank_loss", "bank_update_")
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
-
-
-@pytest.fixture(autouse=True)
-def everything_is_made_there(device):
-    torch.set_default_device(device)
-    yield
-    torch.set_default_device(None)
-
-
-def unit(*shape, dtype=torch.float64):
-    return F.normalize(torch.randn(*shape, dtype=dtype), dim=-1)
 
 
 def by_hand(query, bank, index, tau, Z):

@@ -9,20 +9,11 @@ import torch.nn.functional as F
 from contrastkit import ops
 from contrastkit.bench import measure
 from contrastkit.ops import extension
+from tests.ops.vectors import unit
 
+pytestmark = pytest.mark.usefixtures("default_device")
 OPS = ("infonce", "infonce_dkeys")
 module = sys.modules["contrastkit.ops.infonce"]
-
-
-@pytest.fixture(autouse=True)
-def everything_is_made_there(device):
-    torch.set_default_device(device)
-    yield
-    torch.set_default_device(None)
-
-
-def unit(*shape, dtype=torch.float64):
-    return F.normalize(torch.randn(*shape, dtype=dtype), dim=-1)
 
 
 def masked(i, j, exclude, n_valid, ids):

@@ -19,6 +19,7 @@ needs_kernels = pytest.mark.skipif(BUILT is None, reason=f"contrastkit._C is {ex
 
 
 @needs_kernels
+@pytest.mark.slow
 @pytest.mark.parametrize("isa", (BUILT or {"isas": ""})["isas"].split())
 def test_each_instruction_set_passes_the_tests_of_ops(isa):
     if isa == BUILT["isa"]:

@@ -2,19 +2,15 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from contrastkit import ops
 from contrastkit.ops.library import temperature
+from tests.ops.vectors import unit
 
 OPS = (
     "infonce", "infonce_dkeys", "ntxent", "ntxent_dz", "bank_loss", "bank_update_", "queue_push_", "sinkhorn",
     "sinkhorn_begin", "sinkhorn_sums", "sinkhorn_end_",
 )  # fmt: skip
-
-
-def unit(*shape):
-    return F.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1)
 
 
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {

@@ -8,16 +8,10 @@ import torch.nn.functional as F
 
 from contrastkit import ops
 
+pytestmark = pytest.mark.usefixtures("default_device")
 OPS = ("infonce", "infonce_dkeys", "ntxent", "ntxent_dz")
 TAU = 0.1
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-
-
-@pytest.fixture(autouse=True)
-def everything_is_made_there(device):
-    torch.set_default_device(device)
-    yield
-    torch.set_default_device(None)
 
 
 def unit(*shape, dtype):

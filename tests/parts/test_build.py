@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from contrastkit.errors import UserError
-from contrastkit.parts.build import build_encoder, published_size
+from contrastkit.parts.build import build_encoder, published_size, wrap_encoder
 from contrastkit.parts.encoder import IMAGENET_MEAN, SplitEncoder
 from contrastkit.parts.norm import WSConv2d
 
@@ -95,6 +95,40 @@ def test_an_unknown_encoder_suggests_the_nearest(name: str, says: str) -> None:
 def test_tiny_has_no_published_weights() -> None:
     with pytest.raises(UserError, match="no published weights"):
         build_encoder("tiny", channels=3, size=32, pretrained=True)
+
+
+def test_a_transformers_options_are_its_own_or_refused() -> None:
+    """A convolutional model has neither size nor heads, and is built without; a mixer has a size, and no heads."""
+    plain, heads = (build_encoder("timm:resnet10t", channels=3, size=32, vit=vit) for vit in ({}, {"num_heads": 4}))
+    assert [p.shape for p in plain.parameters()] == [p.shape for p in heads.parameters()]
+    with torch.device("meta"), pytest.raises(UserError, match="timm:mixer_s32_224 does not take num_heads: "):
+        build_encoder("timm:mixer_s32_224", channels=3, size=32, vit={"num_heads": 4})
+
+
+# ------------------------------------------------------------------------------------------------ a module of one's own
+
+
+def own(frozen: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), frozen, nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
+
+
+def test_a_module_keeps_its_modes_and_statistics() -> None:
+    module = own(nn.BatchNorm2d(4))
+    module[1].eval()  # frozen: its running statistics are used
+    for size, fits in ((16, True), (2, False)):  # smaller than the kernel
+        if fits:
+            assert wrap_encoder(module, channels=3, size=size).dim == 4
+        else:
+            with pytest.raises(UserError, match=r"cannot take images \[N, 3, 2, 2\]"):
+                wrap_encoder(module, channels=3, size=size)
+        assert module.training and module[0].training and not module[1].training
+        assert module[1].num_batches_tracked == 0
+
+
+def test_a_module_is_tried_where_it_lies() -> None:
+    encoder = wrap_encoder(own(nn.Identity()).to("meta"), channels=3, size=16)
+    assert encoder.dim == 4 and encoder.mean.device.type == "meta"
+    assert wrap_encoder(nn.Flatten(), channels=3, size=16).dim == 3 * 16 * 16  # without parameters: on the CPU
 
 
 # ------------------------------------------------------------------------------------------ group norm, zero branches

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from contrastkit.errors import UserError
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import WaveEncoder
-from contrastkit.parts.wave import WAVES, Wave, wave_name
+from contrastkit.parts.wave import WAVES, Wave, encoder_name, wave_name
+from contrastkit.types import Modality
 
 
 @pytest.mark.parametrize(("name", "stride", "dim"), [("wave", 160, 256), ("wave-tiny", 80, 128)])
@@ -58,6 +59,12 @@ def test_names_of_encoders_for_sounds() -> None:
     assert [wave_name(n) for n in ("tiny", "wave", "wave-tiny")] == ["wave-tiny", "wave", "wave-tiny"]
     with pytest.raises(UserError, match="--encoder resnet18 is for images"):
         wave_name("resnet18")
+    assert encoder_name("tiny", Modality.SOUND) == "wave-tiny" and encoder_name("tiny", Modality.IMAGE) == "tiny"
+    with pytest.raises(UserError, match="--encoder resnet18 is for images"):
+        encoder_name("resnet18", Modality.SOUND)
+    for modality in (Modality.IMAGE, Modality.ALIGNED):
+        with pytest.raises(UserError, match="--encoder wave is for sounds"):
+            encoder_name("wave", modality)
     for channels, pretrained in ((2, False), (1, True)):
         with pytest.raises(UserError, match="is for sounds"):
             build_encoder("wave", channels=channels, size=16, pretrained=pretrained)

@@ -196,3 +196,15 @@ def test_what_cannot_be_fitted_is_said() -> None:
             evaluate(model, X, y > y.mean(), missing)
     mixed = np.array([1, "a"] * 30, dtype=object)  # which have no order
     assert set(evaluate(model, X, y > y.mean(), mixed).errors) == {"1", "a"}
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_any_kind_of_missing_value_is_counted(missing: object) -> None:
+    X, y, _ = draw(n=6)
+    words = np.array(["a", "b", missing, "a", "b", missing], dtype=object)
+    with pytest.raises(UserError, match="the label: 2 of 6 values are missing"):
+        fit(X, words, kind="logistic")
+    with pytest.raises(UserError, match="the environment: 2 of 6 values are missing"):
+        evaluate(fit(X, y, kind="ridge"), X, y, words)
+    with pytest.raises(UserError, match="the label: 1 of 6 values are missing"):
+        fit(X, np.array([*y[:5], missing], dtype=object), kind="ridge")

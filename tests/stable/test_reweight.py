@@ -11,8 +11,9 @@ from scipy.optimize import minimize_scalar
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
+from contrastkit.stable.coloured import colour_images
 from contrastkit.stable.reweight import METHODS, Reweighting, dwr, global_balancing, rff, srdo
-from contrastkit.stable.simulate import ENVIRONMENTS, collinear, coloured, confounded, selection_bias
+from contrastkit.stable.simulate import ENVIRONMENTS, collinear, confounded, selection_bias
 from contrastkit.tables.dependence import dependence
 
 
@@ -263,12 +264,12 @@ def test_what_cannot_be_simulated_or_reweighted_is_said() -> None:
         global_balancing(np.eye(20)[:, :2])
     with pytest.raises(UserError, match="between -1 and 1"):
         collinear(10, rho=1)
-    with pytest.raises(UserError, match="at least one column and one row"):
+    with pytest.raises(UserError, match="at least one must influence the treatment"):
         confounded(10, 4, rate=0.1)
     with pytest.raises(UserError, match="probabilities only"):
-        coloured(open_data("digits"), environments=(0.1, 1.9))
+        colour_images(open_data("digits"), environments=(0.1, 1.9))
     with pytest.raises(UserError, match="1 training images, all labelled"):
-        coloured(open_data("digits", val_fraction=0.9995))
+        colour_images(open_data("digits", val_fraction=0.9995))
     x = np.random.default_rng(0).normal(size=(500, 3))
     x[:, 2] = 0.1
     assert "constant features are ignored, 1 of them: x2" in rff(x, penalty=10).notices[0]

@@ -2,13 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from contrastkit.data import open_data
-from contrastkit.stable.simulate import Mode, Seed, collinear, coloured, confounded, selection_bias
+from contrastkit.stable.coloured import colour_images
+from contrastkit.stable.simulate import Mode, Seed, collinear, confounded, selection_bias
 
 
 def test_selection_undone_leaves_what_was_drawn() -> None:
@@ -119,9 +119,9 @@ def test_the_naive_bias_is_that_of_the_official_example(n: int, p: int, rate: fl
 def test_coloured_digits(tmp_path: Path) -> None:
     """Colours agree with labels at the rate of the environment, shapes are unchanged, and open_data reads the file."""
     data = open_data("digits")
-    arrays = coloured(data, seed=6)
+    arrays = colour_images(data, seed=6).arrays
     path = tmp_path / "coloured.npz"
-    np.savez(path, **cast(dict[str, Any], arrays))
+    np.savez(path, **arrays)
     seen = open_data(str(path))
     assert seen.test is not None and seen.train.classes == ("0 to 4", "5 to 9")
     for source, grey, prefix in ((seen.train, data.train, ""), (seen.test, data.test, "test_")):

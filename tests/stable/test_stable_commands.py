@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -130,6 +131,33 @@ def test_the_other_simulations(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert frame["environment"].tolist() == [-0.5] * 20 + [0.5] * 20 and list(frame)[9:] == ["S10", "Y", "environment"]
 
 
+def test_simulations_report_what_they_drew(tmp_path: Path) -> None:
+    out, report = tmp_path / "t.csv", tmp_path / "r.json"
+
+    def reported(*args: str, out: Path = out) -> Any:
+        assert main(["stable", "simulate", *args, f"--out={out}", f"--json={report}"]) == 0
+        return json.loads(report.read_text())
+
+    assert reported("selection", "--n=30", "--r=2,-3") == {
+        "features": [*(f"S{j}" for j in range(1, 6)), *(f"V{j}" for j in range(1, 6))],
+        "environments": [2.0, -3.0],
+        "rows": [30, 30],
+    }
+    assert reported("collinear", "--n=20", "--p=4")["features"] == ["S1", "S2", "S3", "S4"]
+    found = reported("confounded", "--n=50", "--p=10")
+    frame = pd.read_csv(out)
+    y, treated = frame["Y"], frame["T"] == 1
+    assert found["difference_in_means"] == pytest.approx(y[treated].mean() - y[~treated].mean())
+    assert found["att"] == pytest.approx(1 + frame.filter(like="X")[treated].sum(axis=1).mean())
+    assert (found["rows"], found["features"], found["treated"]) == (50, 10, treated.sum())
+    images = tmp_path / "c.npz"
+    found = reported("coloured", "--data=digits", "--environments=0,1", out=images)
+    with np.load(images) as arrays:
+        assert (found["training"], found["test"]) == (len(arrays["labels"]), len(arrays["test_labels"]))
+    shares = {row["part"]: (row["environment"], row["share"]) for row in found["agreements"]}
+    assert shares == {"training": (0.0, 1.0), "test": (1.0, 0.0)}
+
+
 @pytest.mark.parametrize(
     ("columns", "args", "says"),
     [
@@ -171,11 +199,11 @@ def test_bad_commands_are_one_line(train: Path, tmp_path: Path, capsys: pytest.C
     one_line(capsys, "the weights sum to zero", "fit", data, out, "--label=Y", f"--weights={zero}")
     one_line(capsys, "1 weights for 1,000 rows", "fit", data, out, "--label=Y", f"--weights={short}")
     one_line(capsys, "not both", "fit", data, out, "--label=Y", f"--weights={zero}", "--by=rff")
-    one_line(capsys, "cannot read", "reweight", f"--data={torn}")
+    one_line(capsys, "cannot be read", "reweight", f"--data={torn}")
     bare, flat, array = (tmp_path / name for name in ("bare.npz", "flat.npz", "array.npy"))
     np.save(array, np.eye(3))
     array.rename(bare)
-    one_line(capsys, "cannot read", "reweight", f"--data={bare}")
+    one_line(capsys, "cannot be read", "reweight", f"--data={bare}")
     np.savez(flat, features=np.ones((3, 2)), labels=np.arange(3), classes=np.array("a"))
     one_line(capsys, "0 features vary", "reweight", f"--data={flat}", "--components=0")
     one_line(capsys, "no feature varies", "reweight", f"--data={flat}")

@@ -8,7 +8,7 @@ import pytest
 
 import contrastkit
 from contrastkit.errors import UserError
-from contrastkit.tables.files import read_table, read_weights
+from contrastkit.tables.files import check_columns, read_table, read_weights
 
 
 def test_weights_are_a_column_with_a_row_for_each(tmp_path: Path) -> None:
@@ -24,6 +24,14 @@ def test_weights_are_a_column_with_a_row_for_each(tmp_path: Path) -> None:
         pd.DataFrame({column: ["much", "more"]}).to_csv(path, index=False)
         with pytest.raises(UserError, match=says):
             read_weights(path, 2)
+
+
+def test_a_long_list_of_columns_is_shortened() -> None:
+    frame = pd.DataFrame(columns=[f"x{j}" for j in range(1, 14)])
+    with pytest.raises(UserError, match=r"\(it has x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, \.\.\., x13\)"):
+        check_columns(frame, "t.csv", ["weight"], "columns")
+    with pytest.raises(UserError, match=r"x11, x12\)"):
+        check_columns(frame.drop(columns="x13"), "t.csv", ["weight"], "columns")
 
 
 def test_what_is_no_table_is_refused(tmp_path: Path) -> None:

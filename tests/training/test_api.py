@@ -140,6 +140,7 @@ def test_numbers_go_where_they_belong_and_the_reporter_hears(tmp_path: Path) -> 
         ({"resume": True, "out": None}, "needs the run to resume"),
         ({"encoder": nn.Linear(3, 2)}, r"the encoder cannot take images \[N, 3, \d+, \d+\]"),
         ({"encoder": nn.Conv2d(3, 2, 3)}, r"must map two images to features \[2, D\]"),
+        ({"encoder": "tiny", "views": ()}, "this method takes 2 views, not 0"),
         ({"batch": 0}, "--batch must be at least 1"),
         ({"workers": -1}, "--workers must not be negative"),
         ({"precision": "fp16"}, "--precision must be auto, float32 or bfloat16, not fp16"),

@@ -20,7 +20,8 @@ from contrastkit.monitor import Monitor
 from contrastkit.optim import LARS, ParamGroup
 from contrastkit.parts.heads import Tower
 from contrastkit.run import Run
-from contrastkit.training import NullReporter, Options, Progress, launch, progress, session, train
+from contrastkit.training import NullReporter, Options, Plan, Progress, progress, session
+from contrastkit.training.launch import launch
 from contrastkit.types import Batch, Step
 
 EPOCHS, PER_EPOCH, BATCH = 4, 8, 32  # 256 of the 320 images are trained on
@@ -127,7 +128,7 @@ def run(
 ) -> Log:
     global LOG
     LOG = Log()
-    train("spy/tiny", recipe(**numbers), options(images, **how or {}), out=out, reporter=reporter)
+    launch(Plan.of("spy/tiny", recipe(**numbers), options(images, **how or {}), out), reporter=reporter)
     return LOG
 
 
@@ -285,7 +286,7 @@ def test_the_seed_decides_on_weights_order_and_views(images: Path, tmp_path: Pat
         global LOG
         LOG = Log()
         how = options(images, seed=seed)
-        train("spy/tiny", recipe(), how, out=tmp_path / f"{len(logs)}", stop_after=1)
+        launch(Plan.of("spy/tiny", recipe(), how, tmp_path / f"{len(logs)}"), stop_after=1)
         logs.append(LOG)
     one, again, other = logs
     assert one.losses == again.losses and one.losses != other.losses
@@ -355,14 +356,16 @@ def test_a_resumed_run_draws_what_it_would_have_drawn(images: Path, tmp_path: Pa
     LOG = Log()
     for stop_after in (2, None):
         how = options(images)
-        train("spy/tiny", recipe(dropout=0.5), how, out=tmp_path / "x", stop_after=stop_after, resume=not stop_after)
+        launch(
+            Plan.of("spy/tiny", recipe(dropout=0.5), how, tmp_path / "x", resume=not stop_after), stop_after=stop_after
+        )
     assert LOG.losses == whole
 
 
 def test_a_resumed_run_knows_its_evaluations(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", epochs=1, how={"monitor_every": 1})
     how = options(images, monitor_every=1)
-    again = train("spy/tiny", recipe(epochs=1), how, out=tmp_path / "run", resume=True)
+    again = launch(Plan.of("spy/tiny", recipe(epochs=1), how, tmp_path / "run", resume=True))
     (row,) = again.run.metrics()
     assert again.evaluation["knn"] == row["knn"]
     assert len(json.loads((tmp_path / "run" / "environment.json").read_text())) == 2, "an entry for each start"
@@ -400,17 +403,15 @@ def test_each_option_reaches_what_it_is_for(images: Path, tmp_path: Path, monkey
     """What they do there is for the tests of the loader, the monitor and the tower."""
     given: dict[str, dict[str, Any]] = {}
 
-    def spy(name: str) -> Callable[..., Any]:
-        made = getattr(launch, name)
-
+    def spy(made: type) -> Callable[..., Any]:
         def spied(*args: Any, **how: Any) -> Any:
-            given[name] = how
+            given[made.__name__] = how
             return made(*args, **how)
 
         return spied
 
-    for name in ("Loader", "Monitor"):
-        monkeypatch.setattr(launch, name, spy(name))
+    for made in (Loader, Monitor):
+        monkeypatch.setattr(f"contrastkit.training.launch.{made.__name__}", spy(made))
     monkeypatch.setattr(SpyMethod, "chance_loss", 3.0)
     monkeypatch.setattr(Tower, "compile", lambda tower: compiled.append(tower))
     compiled: list[Tower] = []

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import contrastkit
 from contrastkit import checkpoint
@@ -23,7 +24,8 @@ from contrastkit.methods import RECIPES, Recipe
 from contrastkit.methods.moco import MoCo
 from contrastkit.parts.heads import Tower
 from contrastkit.run import Run
-from contrastkit.training import NullReporter, Options, Outcome, Progress, train
+from contrastkit.training import NullReporter, Options, Outcome, Plan, Progress
+from contrastkit.training.launch import launch
 from contrastkit.training.signals import Signals
 from tests.same import assert_alike, assert_same_run
 
@@ -38,7 +40,9 @@ def recipe(**numbers: Any) -> Recipe:
 def run(images: Path, out: Path, *, stop_after: int | None = None, resume: bool = False,
         reporter: NullReporter | None = None, workers: int = 0, **numbers: Any) -> Outcome:  # fmt: skip
     options = Options(data=str(images), val_fraction=0.2, workers=workers, device="cpu", seed=5)
-    return train(NAME, recipe(**numbers), options, out=out, resume=resume, stop_after=stop_after, reporter=reporter)
+    return launch(
+        Plan.of(NAME, recipe(**numbers), options, out, resume=resume), stop_after=stop_after, reporter=reporter
+    )
 
 
 @pytest.fixture(scope="module")
@@ -155,16 +159,16 @@ def test_a_bad_file_within_the_limit_does_not_stop_the_run(tmp_path: Path) -> No
     (tmp_path / "data" / "a" / "0.png").write_bytes(b"torn")
     options = Options(data=str(tmp_path / "data"), device="cpu", max_bad=0.02)
     reporter = Stopper(10**9)
-    assert train(NAME, recipe(epochs=1, batch=16), options, out=tmp_path / "run", reporter=reporter).finished
+    assert launch(Plan.of(NAME, recipe(epochs=1, batch=16), options, tmp_path / "run"), reporter=reporter).finished
     assert any("a/0.png" in line for line in reporter.lines)
     assert Run.open(tmp_path / "run").metrics()[-1]["unreadable"] == 1
     with pytest.raises(UserError, match="1 of 64 images of data cannot be read"):
-        train(NAME, recipe(epochs=1, batch=16), replace(options, max_bad=0.01), out=tmp_path / "strict")
+        launch(Plan.of(NAME, recipe(epochs=1, batch=16), replace(options, max_bad=0.01), tmp_path / "strict"))
 
 
 def test_checkpoints_are_kept_as_asked(images: Path, tmp_path: Path) -> None:
     options = Options(data=str(images), device="cpu", save_every=2, monitor_every=0)
-    train(NAME, recipe(), options, out=tmp_path / "run", stop_after=3)
+    launch(Plan.of(NAME, recipe(), options, tmp_path / "run"), stop_after=3)
     kept = sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir())
     assert kept == ["epoch-0002.pt", "last.pt"]
     steps = [checkpoint.load(tmp_path / "run" / "checkpoints" / name)["step"] for name in kept]
@@ -192,7 +196,7 @@ def test_a_weight_that_is_not_finite_is_not_saved(
     monkeypatch.setattr(MoCo, "after_step", spoil)
     options = Options(data=str(images), val_fraction=0.2, device="cpu", monitor_every=0)
     with pytest.raises(UserError, match=r"a weight is not finite after step 16: .*last\.pt"):
-        train(NAME, recipe(), options, out=tmp_path / "run")
+        launch(Plan.of(NAME, recipe(), options, tmp_path / "run"))
     assert Run.open(tmp_path / "run").load()["step"] == 8
 
 
@@ -222,9 +226,17 @@ def test_a_second_ctrl_c_leaves_at_once_a_second_sigterm_does_not(passed_on: lis
     assert passed_on == [signal.SIGINT, signal.SIGTERM], "the handlers were not put back"
 
 
+def without_a_weight(out: Path) -> None:
+    last = out / "checkpoints" / "last.pt"
+    state = checkpoint.load(last)
+    state["method"].popitem()
+    checkpoint.save(last, state)
+
+
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
+        (without_a_weight, "do not fit its recipe.json"),
         (lambda out: (out / "checkpoints" / "last.pt").write_bytes(b"PK\x03\x04 torn"), "not a readable checkpoint"),
         (lambda out: (out / "recipe.json").write_text("{"), "damaged"),
         (lambda out: (out / "recipe.json").unlink(), "holds no run"),
@@ -250,24 +262,26 @@ def test_a_checkpoint_of_another_method_is_refused(images: Path, tmp_path: Path)
     run(images, tmp_path / "run", stop_after=1)
     options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5)
     with pytest.raises(UserError, match=r"holds a run of moco-v2/tiny, not of moco-v1/tiny"):
-        train("moco-v1/tiny", recipe(), options, out=tmp_path / "run", resume=True)
-    train("moco-v1/tiny", recipe(), options, out=tmp_path / "other", stop_after=1)
+        launch(Plan.of("moco-v1/tiny", recipe(), options, tmp_path / "run", resume=True))
+    launch(Plan.of("moco-v1/tiny", recipe(), options, tmp_path / "other"), stop_after=1)
     last = Path("checkpoints") / "last.pt"
     (tmp_path / "other" / last).write_bytes((tmp_path / "run" / last).read_bytes())
     with pytest.raises(UserError, match=r"a checkpoint of moco-v2/tiny, not of moco-v1/tiny"):
-        train("moco-v1/tiny", recipe(), options, out=tmp_path / "other", resume=True)
+        launch(Plan.of("moco-v1/tiny", recipe(), options, tmp_path / "other", resume=True))
 
 
 def test_a_run_keeps_what_its_numbers_depend_on(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", stop_after=1)
     options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5)
-    for changed in ({"seed": 6}, {"precision": "float32"}, {"val_fraction": 0.1}, {"compile": True}):
+    kept = Run.open(tmp_path / "run").record["options"]["precision"]  # chosen for this machine
+    other = "float32" if kept == "bfloat16" else "bfloat16"
+    for changed in ({"seed": 6}, {"precision": other}, {"val_fraction": 0.1}, {"compile": True}):
         with pytest.raises(UserError, match=f"a run keeps its {next(iter(changed))}"):
-            train(NAME, recipe(), replace(options, **changed), out=tmp_path / "run", resume=True)
+            launch(Plan.of(NAME, recipe(), replace(options, **changed), tmp_path / "run", resume=True))
     with pytest.raises(UserError, match="a run keeps its recipe: .* has tau = 0.1"):
-        train(NAME, recipe(tau=0.3), options, out=tmp_path / "run", resume=True)
+        launch(Plan.of(NAME, recipe(tau=0.3), options, tmp_path / "run", resume=True))
     # What it does not depend on may change, and stays changed.
-    train(NAME, recipe(), replace(options, monitor_every=3), out=tmp_path / "run", resume=True, stop_after=2)
+    launch(Plan.of(NAME, recipe(), replace(options, monitor_every=3), tmp_path / "run", resume=True), stop_after=2)
     assert Run.open(tmp_path / "run").record["options"]["monitor_every"] == 3
 
 
@@ -283,7 +297,7 @@ def test_other_data_are_refused_on_resume(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", stop_after=1)
     with pytest.raises(UserError, match="was trained on other data"):
         options = Options(data="digits", val_fraction=0.2, device="cpu", seed=5)
-        train(NAME, recipe(), options, out=tmp_path / "run", resume=True)
+        launch(Plan.of(NAME, recipe(), options, tmp_path / "run", resume=True))
 
 
 def small(**more: object) -> list[str]:
@@ -340,7 +354,7 @@ def test_compiled_towers_train_to_the_same_bits(
     monkeypatch.setattr(Tower, "compile", lambda tower: compile_(tower, backend=as_traced))
     options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5, compile=True)
     for stop_after in (2, None):
-        train(NAME, recipe(), options, out=tmp_path / "run", stop_after=stop_after, resume=stop_after is None)
+        launch(Plan.of(NAME, recipe(), options, tmp_path / "run", resume=stop_after is None), stop_after=stop_after)
     assert graphs, "nothing was compiled"
     assert_same_run(tmp_path / "run", straight)
 
@@ -382,8 +396,8 @@ def test_images_are_judged_at_about_the_size_of_the_views(row: str, source: int,
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_gpu_trains_stops_and_resumes(images: Path, tmp_path: Path, workers: int) -> None:
     options = Options(data=str(images), val_fraction=0.2, workers=workers, device="cuda", seed=5)
-    assert not train(NAME, recipe(), options, out=tmp_path / "run", stop_after=2).finished
-    assert train(NAME, recipe(), options, out=tmp_path / "run", resume=True).finished
+    assert not launch(Plan.of(NAME, recipe(), options, tmp_path / "run"), stop_after=2).finished
+    assert launch(Plan.of(NAME, recipe(), options, tmp_path / "run", resume=True)).finished
     metrics = Run(tmp_path / "run").metrics()
     assert [m["epoch"] for m in metrics] == [1, 2, 3, 4] and all("knn" in m for m in metrics)
 
@@ -442,3 +456,22 @@ def test_two_processes_train_resume_and_agree_with_one(
     assert_alike(a["method"], b["method"])
     losses = [[m["loss"] for m in Run(run).metrics()] for run in (one, two)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_two_processes_write_the_encoder_with_the_statistics_of_both(
+    images: Path, tmp_path: Path, two_processes: Callable[[Callable[[int], None]], None]
+) -> None:
+    """No evaluation averages them before."""
+    out = tmp_path / "run"
+    start = ["train", "moco", f"--data={images}", f"--out={out}", *small(**{"epochs": 1, "monitor-every": 0})]
+
+    def work(rank: int) -> None:
+        assert main(start) == 0
+
+    two_processes(work)
+    saved = checkpoint.load(out / "checkpoints" / "last.pt")
+    for key, value in load_file(out / "encoder.safetensors").items():
+        assert torch.equal(value, saved["method"][f"online.encoder.{key}"]), key
+    first, second = (own["batch_norm"][0] for own in saved["own"])
+    assert not torch.equal(first, second), "the test needs processes that differ"
+    assert torch.equal((first + second) / 2, saved["method"]["online.encoder.trunk.bn1.running_mean"])

@@ -4,20 +4,19 @@ from typing import Annotated
 
 import typer
 
-from contrastkit.cli.options import Debug, Seed
-from contrastkit.cli.stable.options import OutCsv, Rows, Width, numbers
-from contrastkit.cli.stable.simulate.environments import write
+from contrastkit.cli.options import OutputOptions, takes_options
+from contrastkit.cli.report import write_reports
+from contrastkit.cli.stable.options import EnvironmentOptions, numbers
 
 
+@takes_options
 def collinear(
-    out: OutCsv,
+    *,
     rho: Annotated[
-        str, typer.Option(help="Correlation within pairs of features in each environment, separated by commas.")
+        str, typer.Option(help="Correlation within pairs of features, in each environment.", metavar="NUMBER,...")
     ] = "0.8",
-    n: Rows = 2000,
-    p: Width = 10,
-    seed: Seed = 0,
-    debug: Debug = False,
+    simulated: EnvironmentOptions,
+    output: OutputOptions,
 ) -> None:
     """Simulate pairs of correlated causes and a product term that a linear model misses (Shen et al. 2020).
 
@@ -25,4 +24,6 @@ def collinear(
     """
     from contrastkit.stable.environments import collinear_environments
 
-    write(out, collinear_environments(numbers("--rho", rho), n, p, seed=seed))
+    environments = collinear_environments(numbers("--rho", rho), simulated.n, simulated.p, seed=simulated.seed)
+    simulated.write(environments)
+    write_reports(environments.as_json(), output.json)

@@ -6,16 +6,16 @@ from typing import Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import Data, DataDir, Debug, Download, Seed, ValFraction, where, writable
+from contrastkit.cli.options import DataOptions, OutputOptions, Seed, ValFraction, out_file, takes_options
+from contrastkit.cli.report import write_reports
 from contrastkit.cli.stable.options import numbers
-from contrastkit.names import DEFAULT_DATA
 
 
+@takes_options
 def coloured(
-    out: Annotated[Path, typer.Option(help="Output .npz file of images.", metavar="FILE", callback=writable)],
-    data: Data = None,
-    data_dir: DataDir = None,
-    download: Download = False,
+    *,
+    out: Annotated[Path, out_file("the coloured images", ".npz")],
+    grey: DataOptions,
     val_fraction: ValFraction = None,
     environments: Annotated[
         str,
@@ -26,17 +26,15 @@ def coloured(
     ] = "0.1,0.2,0.9",
     flip: Annotated[float, typer.Option(help="Probability that the label disagrees with the class.")] = 0.25,
     seed: Seed = 0,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Colour grey images so that colour predicts the label better than shape, except in the test (Colored MNIST)."""
     from contrastkit.data import open_data
     from contrastkit.stable.coloured import colour_images
 
-    source = open_data(
-        data or DEFAULT_DATA, data_dir=where(data_dir), download=download, val_fraction=val_fraction, seed=seed
-    )
+    source = open_data(**vars(grey), val_fraction=val_fraction, seed=seed)
     images = colour_images(source, environments=numbers("--environments", environments), flip=flip, seed=seed)
-    images.save(out.expanduser())
+    images.save(out)
     screen.say(
         f"{out}: {images.n_training:,} training and {images.n_test:,} test images of {images.source}, "
         f"{' against '.join(images.classes)}"
@@ -46,3 +44,4 @@ def coloured(
             f"{agreement.part}, environment {agreement.environment:g}: "
             f"colour and label agree in {agreement.share:.1%} of the images"
         )
+    write_reports(images.as_json(), output.json)

@@ -5,18 +5,21 @@ from typing import Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import Debug, Seed
-from contrastkit.cli.stable.options import OutCsv, Rows, Width
+from contrastkit.cli.options import OutputOptions, Seed, takes_options
+from contrastkit.cli.report import write_reports
+from contrastkit.cli.stable.options import OutRows, Width
 from contrastkit.cli.tables import write_csv
 
 
+@takes_options
 def confounded(
-    out: OutCsv,
+    *,
+    out: OutRows,
     rate: Annotated[float, typer.Option(help="Share of the features that influence the treatment.")] = 0.2,
-    n: Rows = 2000,
+    n: Annotated[int, typer.Option(help="Number of rows.", min=1)] = 2000,
     p: Width = 50,
     seed: Seed = 0,
-    debug: Debug = False,
+    output: OutputOptions,
 ) -> None:
     """Simulate a treatment confounded by causes of the outcome, for 'contrastkit causal' (Kuang et al. 2017)."""
     from contrastkit.stable import simulate
@@ -25,3 +28,4 @@ def confounded(
     write_csv(out, trial.columns())
     screen.say(f"{out}: {n:,} rows, {int(trial.T.sum()):,} treated")
     screen.say(f"effect on the treated {trial.att:.4f}, difference in means {trial.difference_in_means:.4f}")
+    write_reports(trial.as_json(), output.json)

@@ -4,24 +4,23 @@ from typing import Annotated
 
 import typer
 
-from contrastkit.cli.options import Debug, Seed
-from contrastkit.cli.stable.options import OutCsv, Rows, Width, numbers
-from contrastkit.cli.stable.simulate.environments import write
+from contrastkit.cli.options import OutputOptions, takes_options
+from contrastkit.cli.report import write_reports
+from contrastkit.cli.stable.options import EnvironmentOptions, numbers
 from contrastkit.stable.names import Mode
 
 
+@takes_options
 def selection(
-    out: OutCsv,
+    *,
     r: Annotated[
-        str, typer.Option(help="Bias rate of each environment, separated by commas; 'test' for the paper's ten.")
+        str, typer.Option(help="Bias rate of each environment; test for the paper's ten.", metavar="NUMBER,...|test")
     ] = "2.5",
     mode: Annotated[
         Mode, typer.Option(help="How the spurious features V depend on the stable features S.")
     ] = "independent",
-    n: Rows = 2000,
-    p: Width = 10,
-    seed: Seed = 0,
-    debug: Debug = False,
+    simulated: EnvironmentOptions,
+    output: OutputOptions,
 ) -> None:
     """Simulate selection that correlates the outcome with features that have no effect on it (Kuang et al. 2020).
 
@@ -31,4 +30,6 @@ def selection(
     from contrastkit.stable.simulate import ENVIRONMENTS
 
     rates = ENVIRONMENTS if r == "test" else numbers("--r", r)
-    write(out, selection_environments(rates, n, p, mode=mode, seed=seed))
+    environments = selection_environments(rates, simulated.n, simulated.p, mode=mode, seed=simulated.seed)
+    simulated.write(environments)
+    write_reports(environments.as_json(), output.json)

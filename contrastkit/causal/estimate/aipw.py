@@ -12,7 +12,7 @@ from contrastkit.causal.names import Estimand
 from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats
-from contrastkit.tables.covariates import Covariates, scales
+from contrastkit.tables.covariates import Covariates, standardised
 
 
 class AIPW(ArmwiseEstimator):
@@ -49,7 +49,7 @@ class AIPW(ArmwiseEstimator):
         check_choice("estimand", self.estimand, get_args(Estimand))
         if self.folds == 1:
             raise UserError("cross-fitting needs two folds or more, or 0 for none")
-        z = (X.x - X.x.mean(0)) / scales(X.x)  # scikit-learn's regression drops columns that are small next to others
+        z = standardised(X.x)  # scikit-learn's regression drops columns that are small next to others
         X = Covariates(z, X.names, X.origins)
         if self.estimand != "ATE":
             return super()._fit(X, t, y)

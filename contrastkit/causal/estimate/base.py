@@ -36,9 +36,9 @@ class Estimator(BaseEstimator, ABC):
     @abstractmethod
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None: ...
 
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The normal confidence interval."""
-        half = float(norm.ppf((1 + level) / 2)) * self.se_
+    def interval(self) -> tuple[float, float]:
+        """The normal 95 % confidence interval."""
+        half = float(norm.ppf(0.975)) * self.se_
         return self.effect_ - half, self.effect_ + half
 
 

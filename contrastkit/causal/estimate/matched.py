@@ -6,11 +6,10 @@ import numpy as np
 from sklearn.base import clone
 
 from contrastkit.causal.estimate.base import Estimator
-from contrastkit.causal.estimate.regression import design
 from contrastkit.causal.matching import Matching
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
-from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.covariates import Covariates, design
 
 
 class Matched(Estimator):

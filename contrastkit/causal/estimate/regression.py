@@ -8,7 +8,7 @@ import numpy as np
 from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
-from contrastkit.tables.covariates import Covariates, scales
+from contrastkit.tables.covariates import Covariates, design
 
 
 class DifferenceInMeans(Estimator):
@@ -49,11 +49,6 @@ class OaxacaBlinder(ArmwiseEstimator):
         gain = y[t] - A[t] @ np.linalg.lstsq(A[~t], y[~t], rcond=1e-10)[0]
         self.effect_ = float(y[t].mean()) - predicted
         self.se_ = math.hypot(float(gain.std(ddof=1)) / math.sqrt(len(gain)), predicted_se)
-
-
-def design(x: Floats) -> Floats:
-    """The design matrix [n, 1 + p] of a regression: ones, and the standardised columns of x [n, p]."""
-    return np.column_stack([np.ones(len(x)), (x - x.mean(0)) / scales(x)])
 
 
 def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, float]:

@@ -8,13 +8,13 @@ from sklearn.base import clone
 
 from contrastkit.causal.estimand import population
 from contrastkit.causal.estimate.base import Estimator
-from contrastkit.causal.estimate.regression import contrast, design
+from contrastkit.causal.estimate.regression import contrast
 from contrastkit.causal.names import Error
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.weighting import EntropyBalancing
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats, effective_sample_size
-from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.covariates import Covariates, design
 
 
 class Weighted(Estimator):
@@ -34,9 +34,7 @@ class Weighted(Estimator):
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         check_choice("standard error", self.error, get_args(Error))
-        # Each column by itself: only GlobalBalancing asks which belong to a factor, to leave out reference levels.
-        columns = Covariates(X.x, X.names, X.names)
-        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(columns, t)
+        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(X, t)
         self.weights_ = self.weighting_.weights_
         self.estimand_ = self.weighting_.estimand_
         self.effect_, self.se_ = contrast(self.weights_, t, y)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 
-from contrastkit.causal.estimand import population
+from contrastkit.causal.estimand import of_matched, population
 from contrastkit.causal.matching.metric import Pairs, coordinates
 from contrastkit.causal.matching.replacement import nearest
 from contrastkit.causal.matching.turns import greedy, optimal
@@ -91,14 +91,14 @@ class Matching(BaseEstimator):
         parts: list[Pairs] = []
         for units in (arm & target for arm in (t, ~t) if (arm & target).any()):
             parts.extend(self._within_strata(x, z, units, limit))
-        i, j, d = (np.concatenate(part) if part else np.empty(0, int) for part in zip(*parts, strict=True))
+        i, j, d = (np.concatenate(part) for part in zip(*parts, strict=True))
         if not len(i):
             raise UserError("no unit has a partner within the caliper: widen it")
         self.pairs_, self.distances_ = np.stack([i, j], axis=1).astype(np.int64), d.astype(np.float64)
         partners = np.bincount(i, minlength=len(x))
         self.shares_ = 1 / partners[i]
         self.dropped_ = np.flatnonzero(target & (partners == 0))
-        self.estimand_ = f"{self.estimand} of the matched" if len(self.dropped_) else self.estimand
+        self.estimand_ = of_matched(self.estimand, self.dropped_)
         used = np.bincount(j, self.shares_, minlength=len(x))
         w = used + (partners > 0)
         self.weights_ = w.astype(np.float64)

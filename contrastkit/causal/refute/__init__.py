@@ -11,8 +11,8 @@ estimator from :func:`fitted`, whose effect is checked; clones of it are fitted.
 and no input is written to.
 """
 
-from contrastkit.causal.refute.attempts import refute
+from contrastkit.causal.refute.attempts import checks, refute
 from contrastkit.causal.refute.hidden_bias import GAMMA
 from contrastkit.causal.refute.verdict import DRAWS, Verdict, digits, fitted
 
-__all__ = ["DRAWS", "GAMMA", "Verdict", "digits", "fitted", "refute"]
+__all__ = ["DRAWS", "GAMMA", "Verdict", "checks", "digits", "fitted", "refute"]

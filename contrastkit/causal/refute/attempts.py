@@ -1,6 +1,7 @@
 """All checks in order."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -11,8 +12,55 @@ from contrastkit.causal.refute.hidden_bias import GAMMA, e_value, rosenbaum_boun
 from contrastkit.causal.refute.placebo import placebo_outcome, placebo_treatment, random_cause, subset
 from contrastkit.causal.refute.verdict import DRAWS, Verdict
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import as_outcome, as_treatment
+from contrastkit.tables.checks import Bools, Floats, as_outcome, as_treatment
 from contrastkit.tables.covariates import Covariates
+
+Placebo = tuple[str, Any, ArrayLike]  # name, covariates [n, p] and values [n] of a placebo outcome
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What the checks take: validated data and the arguments of :func:`refute`."""
+
+    X: Covariates
+    t: Bools
+    y: Floats
+    first: Estimator
+    placebo: Placebo | None
+    draws: int
+    gamma: float
+    seed: int
+
+    @property
+    def repeated(self) -> dict[str, int]:
+        return {"draws": self.draws, "seed": self.seed}
+
+
+def _placebo_outcome(case: _Case) -> Verdict:
+    assert case.placebo is not None
+    name, X, Y = case.placebo
+    return placebo_outcome(name, X, Y, case.t, case.first, **case.repeated)
+
+
+_PLACEBO_OUTCOME = "placebo outcome"
+_CHECKS: dict[str, Callable[[_Case], Verdict]] = {
+    "placebo treatment": lambda case: placebo_treatment(case.X, case.t, case.y, case.first, **case.repeated),
+    "random common cause": lambda case: random_cause(case.X, case.t, case.y, case.first, **case.repeated),
+    "subset": lambda case: subset(case.X, case.t, case.y, case.first, **case.repeated),
+    _PLACEBO_OUTCOME: _placebo_outcome,
+    "unobserved confounder": lambda case: unobserved_confounder(case.X, case.t, case.y, case.first, seed=case.seed),
+    "E-value": lambda case: e_value(case.t, case.y, case.first),
+    "Rosenbaum bounds": lambda case: rosenbaum_bounds(case.X, case.t, case.y, case.first, gamma=case.gamma),
+}
+
+
+def checks(*, placebo: bool) -> list[str]:
+    """The names of the checks of :func:`refute`, in order.
+
+    Args:
+        placebo: whether there is a placebo outcome.
+    """
+    return [name for name in _CHECKS if placebo or name != _PLACEBO_OUTCOME]
 
 
 def refute(
@@ -21,7 +69,7 @@ def refute(
     Y: ArrayLike,
     first: Estimator,
     *,
-    placebo: tuple[str, Any, ArrayLike] | None = None,
+    placebo: Placebo | None = None,
     draws: int = DRAWS,
     gamma: float = GAMMA,
     seed: int = 0,
@@ -37,18 +85,9 @@ def refute(
     """
     X = Covariates.of(X)
     t, y = as_treatment(T, len(X)), as_outcome(Y, len(X))
-    checks: dict[str, Callable[[], Verdict]] = {
-        "placebo treatment": lambda: placebo_treatment(X, t, y, first, draws=draws, seed=seed),
-        "random common cause": lambda: random_cause(X, t, y, first, draws=draws, seed=seed),
-        "subset": lambda: subset(X, t, y, first, draws=draws, seed=seed),
-    }
-    if placebo is not None:
-        checks["placebo outcome"] = lambda: placebo_outcome(*placebo, t, first, draws=draws, seed=seed)
-    checks["unobserved confounder"] = lambda: unobserved_confounder(X, t, y, first, seed=seed)
-    checks["E-value"] = lambda: e_value(t, y, first)
-    checks["Rosenbaum bounds"] = lambda: rosenbaum_bounds(X, t, y, first, gamma=gamma)
-    for name, check in checks.items():
+    case = _Case(X, t, y, first, placebo, draws, gamma, seed)
+    for name in checks(placebo=placebo is not None):
         try:
-            yield check()
+            yield _CHECKS[name](case)
         except UserError as error:
             yield Verdict(name, False, f"the check cannot be run: {error}")

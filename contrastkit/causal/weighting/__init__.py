@@ -10,7 +10,7 @@ from contrastkit.causal.weighting.approximate_balancing import ApproximateBalanc
 from contrastkit.causal.weighting.covariate_balancing import CovariateBalancing
 from contrastkit.causal.weighting.entropy_balancing import EntropyBalancing
 from contrastkit.causal.weighting.global_balancing import GlobalBalancing
-from contrastkit.causal.weighting.inverse_probability import InverseProbability
+from contrastkit.causal.weighting.inverse_probability import InverseProbability, trimming
 from contrastkit.causal.weighting.normalise import mean_one
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "GlobalBalancing",
     "InverseProbability",
     "mean_one",
+    "trimming",
 ]

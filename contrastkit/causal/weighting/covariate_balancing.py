@@ -11,7 +11,7 @@ from contrastkit.causal.estimand import population
 from contrastkit.causal.weighting.normalise import mean_one
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Floats, as_treatment
-from contrastkit.tables.covariates import Covariates, scales
+from contrastkit.tables.covariates import Covariates, design
 
 
 class CovariateBalancing(BaseEstimator):
@@ -24,7 +24,6 @@ class CovariateBalancing(BaseEstimator):
 
     Attributes:
         weights_: see :mod:`contrastkit.causal.weighting`. scores_: float64 [n], e(x).
-        gap_: the largest remaining difference of weighted means, in standard deviations.
 
     Raises:
         UserError: no logistic model balances the covariates; the message states the gap.
@@ -36,7 +35,7 @@ class CovariateBalancing(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         X = Covariates.of(X)
         x, names, t = X.x, X.names, as_treatment(T, len(X))
-        z = np.column_stack([np.ones(len(x)), (x - x.mean(0)) / scales(x)])
+        z = design(x)
         ate = self.estimand == "ATE"
         sign = np.where(t, -1.0, 1.0)
         tilted = np.ones_like(t) if ate else ~population(self.estimand, t)  # units whose weights come from the model
@@ -57,8 +56,7 @@ class CovariateBalancing(BaseEstimator):
         solution = minimize(loss, np.zeros(z.shape[1]), jac=True, hess=hessian, method="trust-exact", options=options)
         w = tilt(solution.x) + (ate | ~tilted)
         gap = np.abs(np.average(z[t], axis=0, weights=w[t]) - np.average(z[~t], axis=0, weights=w[~t]))
-        self.gap_ = float(gap.max())
-        if self.gap_ > 1e-6:
+        if gap.max() > 1e-6:
             worst = names[int(gap[1:].argmax())]
             raise UserError(
                 f"no logistic model balances these covariates: {worst} is {gap[1:].max():.2g} standard deviations off; "

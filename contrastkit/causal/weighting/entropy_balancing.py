@@ -12,6 +12,8 @@ from contrastkit.errors import UserError
 from contrastkit.tables.checks import Floats, as_treatment, effective_sample_size
 from contrastkit.tables.covariates import Covariates, scales
 
+TOLERANCE = 1e-9  # the largest difference in means that is left, in standard deviations of the arm
+
 
 class EntropyBalancing(BaseEstimator):
     """The weights closest to equal, in relative entropy, that equate the means of the arms (Hainmueller 2012).
@@ -27,8 +29,6 @@ class EntropyBalancing(BaseEstimator):
     Attributes:
         weights_: see :mod:`contrastkit.causal.weighting`.
         terms_: float64 [n, k], the balanced terms: the covariates, and their squares.
-        gap_: the largest remaining difference in means, in standard deviations. steps_: Newton steps of the arm that
-        needed more.
 
     Raises:
         UserError: no weights reach the means, which lie outside the convex hull of the arm; the message states the gap.
@@ -49,19 +49,17 @@ class EntropyBalancing(BaseEstimator):
             names = (*names, *(f"{names[j]}^2" for j in squared))
         target = population(self.estimand, t)
         w = np.ones(len(x))
-        self.terms_, self.gap_, self.steps_ = x, 0.0, 0
+        self.terms_ = x
         for arm in (t, ~t):
             if not np.array_equal(arm, target):
                 z = (x - x[target].mean(0)) / scales(x)
-                w[arm], gap, steps = balance(z[arm], names)
-                self.gap_, self.steps_ = max(self.gap_, gap), max(self.steps_, steps)
+                w[arm] = balance(z[arm], names)
         self.weights_, self.estimand_ = mean_one(w, t), self.estimand
         return self
 
 
-def balance(c: Floats, names: tuple[str, ...], *, tolerance: float = 1e-9) -> tuple[Floats, float, int]:
-    """Entropy-balancing weights [n] of rows c [n, p] with sum 1 and means 0; the remaining gap, in standard deviations
-    of c; and the number of Newton steps.
+def balance(c: Floats, names: tuple[str, ...]) -> Floats:
+    """Entropy-balancing weights [n] of rows c [n, p] with sum 1 and means 0, to within :data:`TOLERANCE`.
 
     Raises:
         UserError: no such weights exist.
@@ -75,12 +73,12 @@ def balance(c: Floats, names: tuple[str, ...], *, tolerance: float = 1e-9) -> tu
     # Linearly dependent columns give directions without curvature, in which the means agree or cannot.
     lam = np.zeros(z.shape[1])
     w, value = _tilted(z, lam)
-    gap, steps = np.inf, 0
-    for steps in range(200):
+    gap = np.inf
+    for _ in range(200):
         g = w @ z
         gap = float(np.abs(g).max(initial=0.0))
-        if gap < tolerance:
-            return w, gap, steps
+        if gap < TOLERANCE:
+            return w
         H = (z * w[:, None]).T @ z - np.outer(g, g)
         step = np.linalg.lstsq(H, g, rcond=1e-13)[0]
         size, slope = 1.0, float(g @ step)

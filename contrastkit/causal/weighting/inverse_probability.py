@@ -38,7 +38,7 @@ class InverseProbability(BaseEstimator):
         estimand: AnyEstimand = "ATT",
         *,
         scale: Scale = "hajek",
-        trim: float | Literal["crump"] = 0.0,
+        trim: float | str = 0.0,
         propensity: Propensity | None = None,
     ) -> None:
         self.estimand = estimand
@@ -51,11 +51,10 @@ class InverseProbability(BaseEstimator):
         t = as_treatment(T, len(X))
         check_choice("estimand", self.estimand, get_args(AnyEstimand))
         check_choice("scale", self.scale, get_args(Scale))
+        trim = trimming(self.trim)
         self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t)
         e = self.propensity_.scores_
-        self.alpha_ = crump(e) if self.trim == "crump" else self._threshold()
-        if not 0 <= self.alpha_ < 0.5:
-            raise UserError(f"the trimming threshold must be in [0, 0.5), not {self.alpha_:g}")
+        self.alpha_ = crump(e) if trim == "crump" else trim
         h = {"ATE": np.ones_like(e), "ATT": e, "ATC": 1 - e, "ATO": e * (1 - e)}[self.estimand]
         w = h / np.where(t, e, 1 - e) * within(e, self.alpha_)
         hajek = mean_one(w, t)
@@ -64,8 +63,19 @@ class InverseProbability(BaseEstimator):
         self.estimand_ = self.estimand + (" after trimming" if self.alpha_ else "")
         return self
 
-    def _threshold(self) -> float:
-        try:
-            return float(self.trim)
-        except ValueError as error:
-            raise UserError(f"trim {self.trim}: give a number from 0 to 0.5, or crump") from error
+
+def trimming(trim: float | str) -> float | Literal["crump"]:
+    """A threshold of trimming, which may be given as text: a number in [0, 0.5), or ``crump``.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if trim == "crump":
+        return "crump"
+    try:
+        threshold = float(trim)
+    except ValueError:
+        threshold = np.nan
+    if not 0 <= threshold < 0.5:
+        raise UserError(f"--trim {trim}: give a number in [0, 0.5), or crump")
+    return threshold

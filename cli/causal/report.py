@@ -1,0 +1,29 @@
+"""Lines that several commands of ``contrastkit causal`` print."""
+
+from typing import TYPE_CHECKING
+
+from contrastkit.cli.tables import precise, short
+
+if TYPE_CHECKING:
+    from contrastkit.causal.diagnostics import Balance
+    from contrastkit.causal.estimate import Estimator
+
+
+def estimate_line(estimator: "Estimator") -> str:
+    """The effect, its standard error and its interval."""
+    low, high = map(short, estimator.interval())
+    return f"{precise(estimator.effect_)}, SE {precise(estimator.se_)}, 95 % interval {low} to {high}"
+
+
+def sample_size_line(balance: "Balance") -> str:
+    """The effective sample size of each arm, before and after weighting."""
+    (treated, treated_after), (untreated, untreated_after) = balance.n
+    return (
+        f"effective sample size: treated {treated:,.1f} -> {treated_after:,.1f}, "
+        f"untreated {untreated:,.1f} -> {untreated_after:,.1f}"
+    )
+
+
+def difference_line(balance: "Balance") -> str:
+    """The largest standardised mean difference, before and after weighting."""
+    return f"largest |SMD| {balance.worst_before:.4f} -> {balance.worst:.4f}"

@@ -1,0 +1,64 @@
+"""Small batches, and what tests of several methods do with a method."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from contrastkit.bench import measure
+from contrastkit.methods import Method
+from contrastkit.types import Batch, Step
+
+
+def batch(n: int, sizes: Sequence[int] = (16, 16), *, seed: int = 1, index: Tensor | None = None) -> Batch:
+    """Noise: views [n, 3, size, size] in [0, 1) of unlabelled images ``index``, 0 to n - 1 by default."""
+    g = torch.Generator().manual_seed(seed)
+    views = [torch.rand(n, 3, size, size, generator=g) for size in sizes]
+    return Batch(views, torch.arange(n) if index is None else index, torch.full((n,), -1))
+
+
+def random_pair(n: int, C: int) -> tuple[Tensor, Tensor]:
+    """Two float64 [n, C], the first of them longer."""
+    g = torch.Generator().manual_seed(0)
+    return 3 * torch.randn(n, C, generator=g, dtype=torch.float64), torch.randn(n, C, generator=g, dtype=torch.float64)
+
+
+@torch.no_grad()
+def move_target(target: nn.Module) -> None:
+    """Make it unlike the online tower, or a test could not tell them apart."""
+    for p in target.parameters():
+        p.add_(0.05 * torch.randn_like(p))
+
+
+def step(method: Method, b: Batch, progress: float) -> Step:
+    """Forward and ``after_step``."""
+    out: Step = method(b, progress)
+    method.after_step(b, out, progress)
+    return out
+
+
+def step_memory(method: Method, b: Batch) -> float:
+    """Peak memory of a training step in bytes."""
+
+    def way() -> None:
+        out = method(b, 0.0)
+        out.loss.backward()
+        method.after_step(b, out, 0.0)
+
+    return measure.peak_memory(way, "cpu")
+
+
+def gradients(loss: Tensor, module: nn.Module) -> list[Tensor]:
+    """Of the loss with respect to each parameter, float64."""
+    return [g.double() for g in torch.autograd.grad(loss, list(module.parameters()))]
+
+
+def assert_same_gradients(method: nn.Module, truth: nn.Module) -> None:
+    """None of a target, and within float32's reach: what lies in front of batch norm may have a gradient of 0 but for
+    rounding."""
+    reference = {name: p.grad for name, p in truth.named_parameters() if p.grad is not None}
+    actual = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+    assert actual.keys() == reference.keys() and not any(name.startswith("target") for name in actual)
+    largest = max(float(g.abs().max()) for g in reference.values())
+    for name, g in reference.items():
+        torch.testing.assert_close(actual[name], g, rtol=1e-3, atol=1e-5 * largest, msg=(name + ": {}").format)
