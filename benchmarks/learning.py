@@ -96,7 +96,7 @@ def measure(name: str, seed: int, data: DataSet, options: Options, runs: Path) -
         encoder = supervised(data.pretrain, recipe, seed, size)
     else:
         outcome = launch(Plan.of(f"{name}/tiny", recipe, options, out, resume=resume, data=data))
-        if not outcome.finished or outcome.signalled:
+        if outcome.signal is not None:
             raise SystemExit(f"{name}: stopped; repeat the command to resume")
         encoder = load(out)
     row |= {"epochs": EPOCHS, "cpu_minutes": None if resume else (time.process_time() - began) / 60}

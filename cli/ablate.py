@@ -61,12 +61,15 @@ def ablate(
     folder = out or Path("runs") / f"ablate-{what}-{Path(base.data.name).stem}"
     screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs per row; folder {folder}")
     rows: list[AblationRow] = []
-    with screen.TrainingScreen() as reporter:
-        for row in byol_norm(base, out=folder, reporter=reporter):
-            rows.append(row)
-            screen.say(f"{row.name}: kNN {row.knn:.1f} %, linear {row.linear:.1f} %")
-    _show(rows, base.data.name, folder)
-    write_reports(list(map(asdict, rows)), output.json)
+    try:
+        with screen.TrainingScreen() as reporter:
+            for row in byol_norm(base, out=folder, reporter=reporter):
+                rows.append(row)
+                screen.say(f"{row.name}: kNN {row.knn:.1f} %, linear {row.linear:.1f} %")
+    finally:  # also after a signal
+        if rows:
+            _show(rows, base.data.name, folder)
+            write_reports(list(map(asdict, rows)), output.json)
 
 
 def _show(rows: "list[AblationRow]", data: str, folder: Path) -> None:

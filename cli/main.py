@@ -8,7 +8,7 @@ import typer
 
 from contrastkit.cli import screen, streams
 from contrastkit.cli.groups import group
-from contrastkit.errors import explain
+from contrastkit.errors import Interrupted, explain
 from contrastkit.version import __version__
 
 app = group(
@@ -22,7 +22,8 @@ app = group(
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for bad input (after one line on it), 130 for Ctrl-C."""
+    """Run the command line and return its exit code: 0; 1 if a check failed; 2 for bad input, after one line on it; 128 +
+    the number of a signal that stopped it, such as 130 for Ctrl-C."""
     args = sys.argv[1:] if args is None else args
     with streams.safe():
         code = _run(args)
@@ -40,6 +41,8 @@ def _run(args: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except typer.Exit as stop:
         return stop.exit_code
+    except Interrupted as stop:
+        return 128 + stop.signal
     except (KeyboardInterrupt, typer.Abort):
         screen.error("interrupted")
         return 130

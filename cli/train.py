@@ -13,7 +13,7 @@ from contrastkit.cli import screen
 from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.report import write_json
-from contrastkit.errors import UserError
+from contrastkit.errors import Interrupted, UserError
 from contrastkit.names import SUMMARIES, is_file
 
 if typing.TYPE_CHECKING:
@@ -104,13 +104,18 @@ def train(method: str, numbers: dict[str, Any], training: dict[str, Any], option
         screen.say(_opening(chosen))
     with screen.TrainingScreen(enabled=is_main) as reporter:
         outcome = launch(chosen, stop_after=options.stop_after, reporter=reporter)
-    if not is_main:
-        return
-    for line in _closing(method, chosen, outcome):
+    if is_main:
+        _report(method, chosen, outcome, options.json)
+    if outcome.signal is not None and not outcome.finished:
+        raise Interrupted(outcome.signal)
+
+
+def _report(method: str, plan: "Plan", outcome: "Outcome", json: Path | None) -> None:
+    for line in _closing(method, plan, outcome):
         screen.say(line)
-    if options.json is not None:
-        report = {"run": str(chosen.out), "name": chosen.name, "step": outcome.step, "finished": outcome.finished}
-        write_json(options.json, report | {"seconds": outcome.seconds} | outcome.evaluation)
+    if json is not None:
+        report = {"run": str(plan.out), "name": plan.name, "step": outcome.step, "finished": outcome.finished}
+        write_json(json, report | {"seconds": outcome.seconds} | outcome.evaluation)
 
 
 def _opening(plan: "Plan") -> str:

@@ -10,7 +10,7 @@ import torch
 
 from contrastkit import checkpoint, dist
 from contrastkit.data import DataSet
-from contrastkit.errors import UserError
+from contrastkit.errors import Interrupted, UserError
 from contrastkit.evaluate import EvaluationSubject
 from contrastkit.evaluate.summary import summarise
 from contrastkit.loading import load
@@ -64,6 +64,7 @@ def byol_norm(base: Plan, *, out: Path, reporter: Reporter | None = None) -> Ite
         out: folder of the rows' runs.
 
     Raises:
+        Interrupted: a signal stopped the training of a row.
         UserError: no labels to evaluate with, or ``out`` holds a different ablation.
     """
     name, recipe, options, data = base.name, base.recipe, base.options, base.data
@@ -88,8 +89,8 @@ def byol_norm(base: Plan, *, out: Path, reporter: Reporter | None = None) -> Ite
             run = out / row.replace(" ", "-")
             planned = Plan.of(name, changed, options, run, resume=Run.exists(run), data=data)
             outcome = launch(planned, reporter=reporter)
-            if not outcome.finished or outcome.signalled:
-                return
+            if outcome.signal is not None:
+                raise Interrupted(outcome.signal)
             encoder, rank, seconds = load(run), outcome.evaluation.get("rank"), outcome.seconds
         summary = summarise(replace(subject, encoders={row: encoder}))[row]
         published = BYOL_NORM[row][1]

@@ -11,6 +11,14 @@ class UserError(Exception):
     """
 
 
+class Interrupted(Exception):
+    """A signal stopped the work, whose state has been saved. The command line exits with 128 + ``signal``."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"stopped by signal {signal}")
+        self.signal = signal
+
+
 def explain(error: BaseException) -> str | None:
     """What happened and what to do, in one line; None if only a traceback can tell, which means a bug.
 
@@ -28,7 +36,9 @@ def explain(error: BaseException) -> str | None:
         return "out of memory: work on less at once (lower --batch, --size or --workers)"
     if name == "RuntimeError" and text.startswith("DataLoader worker"):
         if "shared memory" in text:
-            return "a data-loading process ran out of shared memory: enlarge /dev/shm, or set --workers 0; then --resume"
+            return (
+                "a data-loading process ran out of shared memory: enlarge /dev/shm, or set --workers 0; then --resume"
+            )
         return "a data-loading process was killed, perhaps for want of memory: lower --workers, then --resume"
     if "Connection closed by peer" in text or name == "DistBackendError":
         return "another process of this command has ended: its own message says why"

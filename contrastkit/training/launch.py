@@ -1,5 +1,6 @@
 """Launch a planned training: assemble loader, method, optimizer and run folder, and run its steps."""
 
+import signal
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,7 +28,7 @@ class Outcome:
     run: Run
     step: int
     finished: bool
-    signalled: bool  # received a signal to stop, possibly after the last step
+    signal: int | None  # the number of one that it received, possibly after the last step
     seconds: float  # of training, without evaluations and checkpoints
     images_per_s: float
     evaluation: dict[str, float] = field(default_factory=dict)  # the monitor's latest
@@ -63,7 +64,7 @@ def launch(
     for line in (_summary(plan, method, context.size), *method.notices):
         session.reporter.log(line)
     end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
-    with run:
+    with loader, run:
         step = fit(session, start=start, end=end)
         return _finish(session, step, applicable(method.online.encoder, plan.data))
 
@@ -168,6 +169,8 @@ def _finish(session: Session, step: int, evaluations: tuple[str, ...]) -> Outcom
         if run.writes:
             state.write_encoder(session.method, run)
     dist.barrier()
-    signalled = session.stopped or session.signals.received
+    number = session.signals.received
+    if number is None and session.stopped:  # another process received it
+        number = signal.SIGTERM
     latest = session.monitor.latest
-    return Outcome(run, step, finished, signalled, meter.seconds, meter.images_per_s, latest, evaluations)
+    return Outcome(run, step, finished, number, meter.seconds, meter.images_per_s, latest, evaluations)

@@ -49,7 +49,7 @@ class Session:
         self.device, self.autocast, self.save_every = device, autocast, save_every
         self.meter = Meter(recipe.batch)
         self.steps = recipe.epochs * loader.steps_per_epoch
-        self.signals = Signals()
+        self.signals = Signals(reporter.log)
         self.stopped = False
 
     def resume(self) -> int:
@@ -83,13 +83,13 @@ class Session:
         """
         self.meter.add(out)
         epoch_ends = step % self.loader.steps_per_epoch == 0
-        signalled = self.signals.received and dist.world_size() == 1
+        signalled = self.signals.received is not None and dist.world_size() == 1
         if not (signalled or epoch_ends or step % CHECK_EVERY == 0):
             return False
         self._read_losses(step)
         progress = self.meter.progress(step, self.steps, self.recipe.epochs, self.monitor.latest)
         self.reporter.on_step(progress)
-        flags = self.signals.received, self.meter.unsaved > SAVE_SECONDS, self.loader.has_news
+        flags = self.signals.received is not None, self.meter.unsaved > SAVE_SECONDS, self.loader.has_news
         self.stopped, overdue, unreadable = dist.any_of(flags, self.device)
         if unreadable:
             for path, reason in self.loader.share_unreadable():

@@ -1,6 +1,7 @@
 """ablate: rows in order, resumed row by row, refused if they would not be comparable."""
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +28,10 @@ def test_seven_rows_measured_beside_the_published_ones(
 
     def signalled_at_the_end_of_the_third(plan: Plan, **how: Any) -> Outcome:
         trained.append(plan.out.name)
-        return replace(launch(plan, **how), signalled=len(trained) == 3)
+        return replace(launch(plan, **how), signal=signal.SIGTERM if len(trained) == 3 else None)
 
     monkeypatch.setattr(ablation, "launch", signalled_at_the_end_of_the_third)
-    assert main(command) == 0
+    assert main(command) == 128 + signal.SIGTERM
     assert "2 of 7 rows measured so far: repeat the command to resume" in capsys.readouterr().out
     rows = json.loads((tmp_path / "all" / "ablation.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["contrastive loss", "BYOL"]

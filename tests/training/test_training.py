@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -132,7 +133,7 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_anew(images: Path, t
 def test_a_signal_at_the_end_of_an_epoch_loses_nothing(images: Path, tmp_path: Path, straight: Path, step: int) -> None:
     out = tmp_path / "run"
     outcome = run(images, out, reporter=Stopper(step))
-    assert outcome.step == step and outcome.finished == (step == 32) and outcome.signalled
+    assert outcome.step == step and outcome.finished == (step == 32) and outcome.signal == signal.SIGTERM
     run(images, out, resume=True)
     assert_same_run(out, straight)
 
@@ -147,7 +148,7 @@ def test_a_signal_after_the_last_step_is_told(images: Path, tmp_path: Path, monk
 
     monkeypatch.setattr(Run, "add_metrics", at_the_end)
     outcome = run(images, tmp_path / "run")
-    assert outcome.finished and outcome.signalled
+    assert outcome.finished and outcome.signal == signal.SIGTERM
 
 
 def test_a_bad_file_within_the_limit_does_not_stop_the_run(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_a_weight_that_is_not_finite_is_not_saved(
 def passed_on() -> Iterator[list[int]]:
     """The signals that reach the handlers from before the training: Python's own would end the tests."""
     reached: list[int] = []
-    numbers = signal.SIGTERM, signal.SIGINT
+    numbers = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
     before = [signal.signal(number, lambda number, frame: reached.append(number)) for number in numbers]
     yield reached
     for number, handler in zip(numbers, before, strict=True):
@@ -212,18 +213,42 @@ def passed_on() -> Iterator[list[int]]:
 
 
 def test_a_second_ctrl_c_leaves_at_once_a_second_sigterm_does_not(passed_on: list[int]) -> None:
-    with Signals() as signals:
-        assert not signals.received
+    with Signals(print) as signals:
+        assert signals.received is None
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
-        assert signals.received and passed_on == []
-    with Signals() as signals:
+        assert signals.received == signal.SIGTERM and passed_on == []
+    with Signals(print) as signals:
         signal.raise_signal(signal.SIGINT)
-        assert signals.received and passed_on == []
+        assert signals.received == signal.SIGINT and passed_on == []
         signal.raise_signal(signal.SIGINT)
         assert passed_on == [signal.SIGINT]
     signal.raise_signal(signal.SIGTERM)
     assert passed_on == [signal.SIGINT, signal.SIGTERM], "the handlers were not put back"
+
+
+def test_a_lost_terminal_stops_a_training_unless_the_caller_ignores_it(passed_on: list[int]) -> None:
+    with Signals(print) as signals:
+        signal.raise_signal(signal.SIGHUP)
+        assert signals.received == signal.SIGHUP and passed_on == []
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    with Signals(print) as signals:
+        signal.raise_signal(signal.SIGHUP)
+        assert signals.received is None
+
+
+def test_a_slow_step_is_waited_for_aloud(passed_on: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("contrastkit.training.signals.PATIENCE", 0.05)
+    lines: list[str] = []
+    with Signals(lines.append):
+        signal.raise_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while not lines and time.monotonic() < deadline:
+            time.sleep(0.01)
+    with Signals(lines.append):  # a quick one says nothing
+        signal.raise_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    assert lines == ["received SIGTERM: waiting for the end of this step"]
 
 
 def without_a_weight(out: Path) -> None:
