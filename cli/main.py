@@ -22,8 +22,8 @@ app = group(
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0; 1 if a check failed; 2 for bad input, after one line on it; 128 +
-    the number of a signal that stopped it, such as 130 for Ctrl-C."""
+    """Run the command line and return its exit code: 0; 1 if a check failed; 2 for bad input, after one line on it;
+    128 + the number of a signal that stopped it, such as 130 for Ctrl-C."""
     args = sys.argv[1:] if args is None else args
     with streams.safe():
         code = _run(args)

@@ -13,7 +13,7 @@ class Stream:
     disk is full. A full disk is told on standard error; a reader that has left wants no message."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream = stream or open(os.devnull, "w")  # None if the caller closed it
+        self._stream = stream or open(os.devnull, "w")  # noqa: SIM115 (stays open; None if the caller closed it)
         with contextlib.suppress(AttributeError, ValueError):  # not a file, or already read from
             self._stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 

@@ -129,7 +129,7 @@ def _measured(report: Path, head: dict[str, Any]) -> list[AblationRow]:
     if not report.exists():
         return []
     try:
-        recorded = json.loads(report.read_text())
+        recorded = json.loads(report.read_text("utf-8"))
         rows = [AblationRow(**row) for row in recorded.pop("rows")]
         differences = [key for key in head if recorded.get(key) != head[key]]
     except (ValueError, KeyError, AttributeError, TypeError) as error:

@@ -44,9 +44,9 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically, in UTF-8; what it cannot encode, such as bytes of a file name, is escaped."""
     with atomic(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, "utf-8", "backslashreplace")
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:

@@ -36,9 +36,7 @@ def explain(error: BaseException) -> str | None:
         return "out of memory: work on less at once (lower --batch, --size or --workers)"
     if name == "RuntimeError" and text.startswith("DataLoader worker"):
         if "shared memory" in text:
-            return (
-                "a data-loading process ran out of shared memory: enlarge /dev/shm, or set --workers 0; then --resume"
-            )
+            return "a data-loading process ran out of shared memory: enlarge /dev/shm or use --workers 0; then --resume"
         return "a data-loading process was killed, perhaps for want of memory: lower --workers, then --resume"
     if "Connection closed by peer" in text or name == "DistBackendError":
         return "another process of this command has ended: its own message says why"

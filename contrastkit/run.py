@@ -85,7 +85,7 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         try:
-            return json.loads((self.path / RECIPE).read_text())
+            return json.loads((self.path / RECIPE).read_text("utf-8"))
         except ValueError as error:
             raise UserError(f"{self.path / RECIPE} is damaged: {error}") from error
 
@@ -98,21 +98,21 @@ class Run:
         if not self.writes:
             return
         file = self.path / ENVIRONMENT
-        starts = json.loads(file.read_text()) if file.exists() else []
+        starts = json.loads(file.read_text("utf-8")) if file.exists() else []
         starts.append(environment())
         checkpoint.write_text(file, json.dumps(starts, indent=2) + "\n")
 
     def log(self, line: str) -> None:
         """Append a line to log.txt, with the time."""
         if self.writes:
-            with open(self.path / LOG, "a") as file:
+            with open(self.path / LOG, "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def add_metrics(self, row: dict[str, Any]) -> None:
         """Append a row of metrics, taken at ``row["step"]``."""
         if not self.writes:
             return
-        with open(self.path / METRICS, "a") as file:
+        with open(self.path / METRICS, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
@@ -130,7 +130,7 @@ class Run:
             UserError: another line is damaged.
         """
         file = self.path / METRICS
-        lines = file.read_text().splitlines() if file.exists() else []
+        lines = file.read_text("utf-8").splitlines() if file.exists() else []
         rows: list[dict[str, Any]] = []
         for number, line in enumerate(lines, start=1):
             try:

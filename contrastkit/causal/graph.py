@@ -53,7 +53,7 @@ def read(source: str) -> nx.DiGraph:
         raise UserError(f"no such file: {path}")
     if path.suffix == ".dot":
         try:
-            return parse(path.read_text())
+            return parse(path.read_text("utf-8"))
         except UnicodeDecodeError as error:
             raise UserError(f"cannot read {path}: it is not text") from error
     try:

@@ -1,4 +1,4 @@
-"""Processes that load data: torch's DataLoader, with an end that waits for nobody, and errors told as they were raised."""
+"""Processes that load data: torch's DataLoader, with an end that waits for nobody and errors as they were raised."""
 
 import atexit
 import contextlib

@@ -82,7 +82,7 @@ def load(path: Path) -> Linear:
         UserError: no such file, not a model, damaged, or in another format.
     """
     try:
-        state = json.loads(path.read_text())
+        state = json.loads(path.read_text("utf-8"))
         version = state.pop("format")
         model = Linear(
             kind=state["kind"],

@@ -9,7 +9,7 @@ PATIENCE = 3.0  # seconds after a signal in which a step may end without a word
 
 
 class Signals:
-    """SIGTERM, SIGHUP and Ctrl-C make the loop save and stop at the end of its step; a second Ctrl-C aborts immediately.
+    """SIGTERM, SIGHUP and Ctrl-C make the loop save and stop at the end of its step; a second Ctrl-C aborts at once.
 
     A second SIGTERM does not: schedulers signal whole process groups, and torchrun forwards signals that its workers
     have already received. A SIGHUP that the caller ignores, as nohup does, stays ignored.
