@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "common.h"
+#include "check.h"
 
 namespace contrastkit {
 
@@ -18,14 +18,15 @@ struct FlatPairs {
   std::vector<at::Tensor> averages, params;
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;
 
-  FlatPairs(at::TensorList a, at::TensorList p) {
+  FlatPairs(at::TensorList a, at::TensorList p, double m) {
+    check_momentum("ema_", m);
     TORCH_CHECK_VALUE(a.size() == p.size(), "ema_: ", a.size(), " averages but ", p.size(), " params");
     for (size_t i = 0; i < a.size(); ++i) {
       TORCH_CHECK_VALUE(
           a[i].sizes() == p[i].sizes() && a[i].device() == p[i].device() && a[i].device() == a[0].device() &&
-              at::isFloatingType(a[i].scalar_type()) && at::isFloatingType(p[i].scalar_type()),
-          "ema_: pair ", i, " does not match: average ", a[i].scalar_type(), a[i].sizes(), " on ", a[i].device(),
-          ", parameter ", p[i].scalar_type(), p[i].sizes(), " on ", p[i].device(), "; both must be floating");
+              is_floating(a[i]) && is_floating(p[i]),
+          "ema_: pair ", i, " does not match: average ", dtype_name(a[i].scalar_type()), a[i].sizes(), " on ", a[i].device(),
+          ", parameter ", dtype_name(p[i].scalar_type()), p[i].sizes(), " on ", p[i].device(), "; both must be floating");
       if (same_layout(a[i], p[i])) {
         averages.push_back(a[i]);
         params.push_back(p[i]);

@@ -1,22 +1,18 @@
 // Argument checks and the final copy of queue_push_, for every device.
 #pragma once
 
-#include <optional>
-
-#include "common.h"
+#include "check.h"
 
 namespace contrastkit {
 
 inline void check_queue(
     const at::Tensor& keys, const at::Tensor& pointer, const at::Tensor& x, const std::optional<at::Tensor>& n_valid) {
-  TORCH_CHECK(
-      keys.dim() == 2 && x.dim() == 2 && keys.size(1) == x.size(1) && keys.size(0) > 0,
-      "queue_push_: keys [K, C] and x [N, C] expected, got ", keys.sizes(), " and ", x.sizes());
-  for (const at::Tensor& count : {pointer, n_valid.value_or(pointer)})
-    TORCH_CHECK(
-        count.dim() == 0 && count.scalar_type() == at::kLong && count.device() == keys.device(),
-        "queue_push_: pointer and n_valid must be 0-dim int64 tensors on ", keys.device());
-  TORCH_CHECK(x.device() == keys.device(), "queue_push_: x and keys must be on one device");
+  const char* op = "queue_push_";
+  check_floating(op, "keys", keys, {"K", "C"}, keys.device());
+  TORCH_CHECK_VALUE(keys.size(0) > 0, op, ": keys must have rows, got ", keys.sizes());
+  check_int64(op, "pointer", pointer, {}, keys.device());
+  check_floating(op, "x", x, {"N", keys.size(1)}, keys.device());
+  check_int64(op, "n_valid", n_valid, {}, keys.device());
 }
 
 // `dense` is the tensor that the kernel wrote: keys, or a contiguous copy of keys.

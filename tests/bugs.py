@@ -38,6 +38,7 @@ CAUSAL = "tests/cli/test_causal_options.py::test_an_option_changes_what_a_comman
 STABLE = "tests/cli/test_stable_options.py::test_an_option_changes_what_a_command_says"
 ABLATE = "tests/cli/test_ablate.py::test_each_option_reaches_the_library"
 VIEWS = "tests/cli/test_views.py"
+OPS = "tests/ops/test_private_checks.py::test_a_wrong_argument_is_refused_and_no_process_dies"
 BENCH = "tests/cli/test_bench_kernels.py"
 
 
@@ -335,6 +336,12 @@ BUGS = [
         "tests/causal/test_refute.py::test_a_placebo_that_fails_one_condition_alone_fails"),
     Bug("causal/study.py", "(treatment, outcome) == (known.treatment, known.outcome)", "treatment == known.treatment",
         "tests/causal/test_study.py::test_a_named_set_knows_the_truth_of_its_own_outcome_and_treatment_alone"),
+    # What ops refuse.
+    Bug("ops/library.py", "if not fits or t.dtype not in dtypes:", "if not fits:", OPS),
+    Bug("ops/library.py", "    if t.device != device:", "    if False:", OPS),
+    Bug("ops/ntxent.py", "(N if n == 0 else N % (2 * n))", "(n and N % (2 * n))", OPS),
+    Bug("ops/queue.py", "    pointer.remainder_(K)  # first, so that no sum overflows\n", "",
+        "tests/ops/test_queue.py::test_a_pointer_counts_modulo_the_rows_and_nothing_overflows"),
 ]  # fmt: skip
 
 

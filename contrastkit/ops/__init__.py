@@ -1,7 +1,8 @@
 """Operators, each with a schema and a reference in plain torch; compiled kernels take over where they were built.
 
 References run on every device. Once the extension `contrastkit._C` is loaded, torch's dispatcher prefers its kernels
-(listed by `contrastkit.ops.extension.info()`); nothing above this package depends on which of the two runs.
+(listed by `contrastkit.ops.extension.info()`); nothing above this package depends on which of the two runs. Each
+refuses what does not fit with a ValueError; "floating" means float16, bfloat16, float32 or float64.
 """
 
 from contrastkit.ops import extension

@@ -16,10 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contrastkit.ops.library import (
+    FLOATING,
+    INT64,
     LIBRARY,
     Gradients,
     accumulator,
     blocks,
+    check,
+    check_momentum,
     once_differentiable,
     refuse_forward_mode,
     softplus,
@@ -64,23 +68,7 @@ def bank_loss(
     Sources: InstDisc, https://arxiv.org/abs/1805.01978, Sec. 3.2; CMC, https://arxiv.org/abs/1906.05849, Sec. 3.4. The
     official codes add 1e-7 to the denominators of NCE's ratios; here the ratios are exact.
     """
-    if (
-        query.ndim not in (2, 3)
-        or bank.ndim != query.ndim
-        or bank.shape[1:] != query.shape[1:]
-        or not (query.is_floating_point() and bank.is_floating_point())
-    ):
-        raise ValueError(
-            "bank_loss: floating query [N, C] and bank [M, C], or [N, V, C] and [M, V, C], expected, got "
-            f"{query.dtype}{list(query.shape)} and {bank.dtype}{list(bank.shape)}"
-        )
-    if index.ndim != 2 or len(index) != len(query) or index.shape[1] < 1 or index.dtype != torch.int64:
-        raise ValueError(f"bank_loss: index must be int64 [{len(query)}, 1 + m], got {index.dtype}{list(index.shape)}")
-    if Z is not None and not (Z.is_floating_point() and Z.shape == query.shape[1:-1]):
-        raise ValueError(f"bank_loss: Z must be floating {list(query.shape[1:-1])}, got {Z.dtype}{list(Z.shape)}")
-    for name, t in (("bank", bank), ("index", index), ("Z", Z)):
-        if t is not None and t.device != query.device:
-            raise ValueError(f"bank_loss: {name} is on {t.device} and query on {query.device}")
+    _check_loss(query, bank, index, Z, ("N", "C") if query.ndim < 3 else ("N", "V", "C"))
     tau = temperature("bank_loss", tau, query.device)
     refuse_forward_mode("bank_loss", query, tau)
     with_dquery = torch.is_grad_enabled() and (query.requires_grad or tau.requires_grad)
@@ -93,10 +81,23 @@ def bank_loss(
     return loss, lse, top1
 
 
+def _check_loss(query: Tensor, bank: Tensor, index: Tensor, Z: Tensor | None, shape: tuple[str, ...]) -> None:
+    """The public function's and the op's, whose queries have the shape [N, V, C]; the kernels' is in csrc/bank.h."""
+    device = query.device
+    check("bank_loss", "query", query, FLOATING, shape, device)
+    check("bank_loss", "bank", bank, FLOATING, ("M", *query.shape[1:]), device)
+    check("bank_loss", "index", index, INT64, (len(query), "1 + m"), device)
+    if index.shape[1] == 0:
+        raise ValueError(f"bank_loss: index must have a column of positives, got {list(index.shape)}")
+    check("bank_loss", "Z", Z, FLOATING, query.shape[1:-1], device)
+
+
 @torch.library.impl(LIBRARY, "bank_loss", "CompositeExplicitAutograd")
 def _reference(
     query: Tensor, bank: Tensor, index: Tensor, tau: Tensor, Z: Tensor | None, with_dquery: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check_loss(query, bank, index, Z, ("N", "V", "C"))
+    temperature("bank_loss", tau, query.device)
     N, V, C = query.shape
     m, M = index.shape[1] - 1, len(bank)
     dtype = accumulator(query, bank)
@@ -132,6 +133,8 @@ def _reference(
 def _fake(
     query: Tensor, bank: Tensor, index: Tensor, tau: Tensor, Z: Tensor | None, with_dquery: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check_loss(query, bank, index, Z, ("N", "V", "C"))
+    temperature("bank_loss", tau, query.device)
     row = query.new_empty(query.shape[:2], dtype=accumulator(query, bank))
     dquery = row.new_empty(query.shape if with_dquery else (0,))
     return row, torch.empty_like(row), torch.empty_like(row, dtype=torch.bool), dquery
@@ -177,29 +180,21 @@ def bank_update_(bank: Tensor, index: Tensor, x: Tensor, *, m: float) -> None:
 
     Source: InstDisc, https://arxiv.org/abs/1805.01978, Sec. 3.3; the official code's lib/NCEAverage.py for the norm.
     """
-    if not 0.0 <= m <= 1.0:
-        raise ValueError(f"bank_update_: momentum m must lie in [0, 1], got {m}")
-    if (
-        bank.ndim not in (2, 3)
-        or x.ndim != bank.ndim
-        or x.shape[1:] != bank.shape[1:]
-        or not (bank.is_floating_point() and x.is_floating_point())
-    ):
-        raise ValueError(
-            "bank_update_: floating bank [M, C] and x [N, C], or [M, V, C] and [N, V, C], expected, got "
-            f"{bank.dtype}{list(bank.shape)} and {x.dtype}{list(x.shape)}"
-        )
-    if index.shape != x.shape[:1] or index.dtype != torch.int64:
-        raise ValueError(f"bank_update_: index must be int64 [{len(x)}], got {index.dtype}{list(index.shape)}")
-    for name, t in (("index", index), ("x", x)):
-        if t.device != bank.device:
-            raise ValueError(f"bank_update_: {name} is on {t.device} and bank on {bank.device}")
     with torch.no_grad():
         torch.ops.contrastkit.bank_update_(bank, index, x, m)
 
 
+def _check_update(bank: Tensor, index: Tensor, x: Tensor, m: float) -> None:
+    """The kernels check by themselves (csrc/bank.h)."""
+    check("bank_update_", "bank", bank, FLOATING, ("M", "C") if bank.ndim < 3 else ("M", "V", "C"), bank.device)
+    check("bank_update_", "x", x, FLOATING, ("N", *bank.shape[1:]), bank.device)
+    check("bank_update_", "index", index, INT64, (len(x),), bank.device)
+    check_momentum("bank_update_", m)
+
+
 @torch.library.impl(LIBRARY, "bank_update_", "CompositeExplicitAutograd")
 def _update_reference(bank: Tensor, index: Tensor, x: Tensor, m: float) -> None:
+    _check_update(bank, index, x, m)
     if len(x) == 0:
         return
     dtype = accumulator(bank, x)
@@ -211,4 +206,4 @@ def _update_reference(bank: Tensor, index: Tensor, x: Tensor, m: float) -> None:
 
 @torch.library.register_fake("contrastkit::bank_update_", lib=LIBRARY)
 def _update_fake(bank: Tensor, index: Tensor, x: Tensor, m: float) -> None:
-    pass
+    _check_update(bank, index, x, m)

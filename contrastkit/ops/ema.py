@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from contrastkit.compat import foreach_lerp_
-from contrastkit.ops.library import LIBRARY
+from contrastkit.ops.library import FLOATING, LIBRARY, check_momentum, dtype_name
 
 LIBRARY.define("ema_(Tensor(a!)[] averages, Tensor[] params, float m) -> ()")
 
@@ -29,18 +29,14 @@ def ema_(averages: Sequence[Tensor], params: Sequence[Tensor], m: float) -> None
 
     Source: MoCo, https://arxiv.org/abs/1911.05722, Eq. 2.
     """
-    if not 0.0 <= m <= 1.0:
-        raise ValueError(f"ema_: momentum m must lie in [0, 1], got {m}")
-    if len(averages) != len(params):
-        raise ValueError(f"ema_: {len(averages)} averages but {len(params)} params")
-    if len(averages):
+    if averages or params:
         with torch.no_grad():
             torch.ops.contrastkit.ema_(list(averages), list(params), m)
 
 
 @torch.library.impl(LIBRARY, "ema_", "CompositeExplicitAutograd")
 def _reference(averages: list[Tensor], params: list[Tensor], m: float) -> None:
-    _check(averages, params)
+    _check(averages, params, m)
     same = [(a, p) for a, p in zip(averages, params, strict=True) if a.dtype == p.dtype]
     if same:
         foreach_lerp_([a for a, _ in same], [p for _, p in same], 1.0 - m)
@@ -52,14 +48,18 @@ def _reference(averages: list[Tensor], params: list[Tensor], m: float) -> None:
 
 @torch.library.register_fake("contrastkit::ema_", lib=LIBRARY)
 def _fake(averages: list[Tensor], params: list[Tensor], m: float) -> None:
-    _check(averages, params)
+    _check(averages, params, m)
 
 
-def _check(averages: list[Tensor], params: list[Tensor]) -> None:
-    """The kernels check by themselves (csrc/ema.h): for hundreds of pairs Python would be slow."""
+def _check(averages: list[Tensor], params: list[Tensor], m: float) -> None:
+    """The kernels check by themselves (csrc/ema.h)."""
+    check_momentum("ema_", m)
+    if len(averages) != len(params):
+        raise ValueError(f"ema_: {len(averages)} averages but {len(params)} params")
     for i, (a, p) in enumerate(zip(averages, params, strict=True)):
-        if a.shape != p.shape or a.device != p.device or not (a.is_floating_point() and p.is_floating_point()):
+        there = a.device == p.device == averages[0].device
+        if a.shape != p.shape or not there or a.dtype not in FLOATING or p.dtype not in FLOATING:
             raise ValueError(
-                f"ema_: pair {i} does not match: average {a.dtype}{list(a.shape)} on {a.device}, "
-                f"parameter {p.dtype}{list(p.shape)} on {p.device}; both must be floating"
+                f"ema_: pair {i} does not match: average {dtype_name(a.dtype)}{list(a.shape)} on {a.device}, "
+                f"parameter {dtype_name(p.dtype)}{list(p.shape)} on {p.device}; both must be floating"
             )

@@ -17,10 +17,14 @@ import torch
 from torch import Tensor
 
 from contrastkit.ops.library import (
+    FLOATING,
+    INT64,
     LIBRARY,
+    WIDE,
     Gradients,
     accumulator,
     blocks,
+    check,
     once_differentiable,
     refuse_forward_mode,
     softplus,
@@ -61,7 +65,7 @@ def infonce(
             gradient.
         exclude: int64 [N, E], keys that are not negatives of row i; pad with any invalid index, such as -1.
         n_valid: 0-dim int64: only the first n_valid keys count; the values of the others do not matter.
-        ids: int64 ([N], [K]); keys with the id of a query are not its negatives.
+        ids: int64 (query_ids [N], key_ids [K]); keys with the id of a query are not its negatives.
 
     Returns:
         loss [N]; lse [N], the logarithm of the sum above; top1 [N] bool, whether the positive's logit is at least every
@@ -73,7 +77,6 @@ def infonce(
 
     Sources: CPC, https://arxiv.org/abs/1807.03748, Eq. 4; MoCo, https://arxiv.org/abs/1911.05722, Eq. 1.
     """
-    _check(query, positive, keys, exclude, n_valid, ids)
     tau = temperature("infonce", tau, query.device)
     refuse_forward_mode("infonce", query, positive, keys, tau)
     query_ids, key_ids = ids or (None, None)
@@ -85,31 +88,38 @@ def infonce(
 
 
 def _check(
+    op: str,
     query: Tensor,
-    positive: Tensor,
     keys: Tensor,
+    tau: Tensor,
     exclude: Tensor | None,
     n_valid: Tensor | None,
-    ids: tuple[Tensor, Tensor] | None,
+    query_ids: Tensor | None,
+    key_ids: Tensor | None,
 ) -> None:
-    N, K = query.shape[0] if query.ndim else 0, keys.shape[0] if keys.ndim else 0
-    if query.ndim != 2 or positive.shape != query.shape or keys.ndim != 2 or keys.shape[1] != query.shape[1]:
-        raise ValueError(
-            "infonce: query [N, C], positive [N, C] and keys [K, C] expected, got "
-            f"{list(query.shape)}, {list(positive.shape)} and {list(keys.shape)}"
-        )
-    if not all(t.is_floating_point() for t in (query, positive, keys)):
-        raise ValueError(f"infonce: floating inputs expected, got {query.dtype}, {positive.dtype} and {keys.dtype}")
-    integers = [("exclude", exclude, (N, -1)), ("n_valid", n_valid, ())]
-    integers += [("ids[0]", ids[0], (N,)), ("ids[1]", ids[1], (K,))] if ids is not None else []
-    for name, t, shape in integers:
-        fits = t is None or (t.ndim == len(shape) and all(n in (s, -1) for n, s in zip(shape, t.shape, strict=True)))
-        if t is not None and not (fits and t.dtype == torch.int64):
-            wanted = [n if n >= 0 else "E" for n in shape]
-            raise ValueError(f"infonce: {name} must be int64 {wanted}, got {t.dtype}{list(t.shape)}")
-    for name, t in (("positive", positive), ("keys", keys), *((name, t) for name, t, _ in integers)):
-        if t is not None and t.device != query.device:
-            raise ValueError(f"infonce: {name} is on {t.device} and query on {query.device}")
+    """What both ops share. The kernels check by themselves (csrc/infonce.h)."""
+    device = query.device
+    check(op, "query", query, FLOATING, ("N", "C"), device)
+    N, C = query.shape
+    check(op, "keys", keys, FLOATING, ("K", C), device)
+    temperature(op, tau, device)
+    check(op, "exclude", exclude, INT64, (N, "E"), device)
+    check(op, "n_valid", n_valid, INT64, (), device)
+    check(op, "query_ids", query_ids, INT64, (N,), device)
+    check(op, "key_ids", key_ids, INT64, (len(keys),), device)
+    if (query_ids is None) != (key_ids is None):
+        raise ValueError(f"{op}: query_ids and key_ids come together")
+
+
+def _check_infonce(query: Tensor, positive: Tensor, keys: Tensor, tau: Tensor, *masks: Any) -> None:
+    _check("infonce", query, keys, tau, *masks)
+    check("infonce", "positive", positive, FLOATING, query.shape, query.device)
+
+
+def _check_dkeys(g: Tensor, lse: Tensor, query: Tensor, keys: Tensor, tau: Tensor, *masks: Any) -> None:
+    _check("infonce_dkeys", query, keys, tau, *masks)
+    check("infonce_dkeys", "g", g, FLOATING, query.shape[:1], query.device)
+    check("infonce_dkeys", "lse", lse, WIDE, query.shape[:1], query.device)
 
 
 def _logits(
@@ -148,6 +158,7 @@ def _reference(
     key_ids: Tensor | None,
     with_dquery: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check_infonce(query, positive, keys, tau, exclude, n_valid, query_ids, key_ids)
     N, K = len(query), len(keys)
     dtype = accumulator(query, positive, keys)
     with torch.autocast(query.device.type, enabled=False):
@@ -175,9 +186,10 @@ def _reference(
 
 @torch.library.register_fake("contrastkit::infonce", lib=LIBRARY)
 def _fake(
-    query: Tensor, positive: Tensor, keys: Tensor, tau: Tensor, *masks: Any
+    query: Tensor, positive: Tensor, keys: Tensor, tau: Tensor, *rest: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    with_dquery = masks[-1]
+    *masks, with_dquery = rest
+    _check_infonce(query, positive, keys, tau, *masks)
     row = query.new_empty(query.shape[0], dtype=accumulator(query, positive, keys))
     dquery = row.new_empty(query.shape if with_dquery else (0,))
     return row, torch.empty_like(row), torch.empty_like(row, dtype=torch.bool), dquery
@@ -196,6 +208,7 @@ def _dkeys_reference(
     key_ids: Tensor | None,
 ) -> Tensor:
     """sum_i g_i P_ij q_i / tau, with P rebuilt from the log-sum-exp: [K, C] in the accumulator's dtype."""
+    _check_dkeys(g, lse, query, keys, tau, exclude, n_valid, query_ids, key_ids)
     with torch.autocast(query.device.type, enabled=False):
         q, k = query.to(lse.dtype) / tau.to(lse.dtype), keys.to(lse.dtype)
         gq = g[:, None] * q
@@ -208,6 +221,7 @@ def _dkeys_reference(
 
 @torch.library.register_fake("contrastkit::infonce_dkeys", lib=LIBRARY)
 def _dkeys_fake(g: Tensor, lse: Tensor, query: Tensor, keys: Tensor, tau: Tensor, *masks: Any) -> Tensor:
+    _check_dkeys(g, lse, query, keys, tau, *masks)
     return keys.new_empty(keys.shape, dtype=lse.dtype)
 
 

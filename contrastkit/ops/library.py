@@ -1,7 +1,7 @@
 """The operator library `torch.ops.contrastkit`, and helpers shared by its operators."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,11 @@ from torch.autograd.forward_ad import unpack_dual
 
 LIBRARY = torch.library.Library("contrastkit", "DEF")
 
+# Dtypes of arguments; the kernels know no others (csrc/check.h).
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+WIDE = (torch.float32, torch.float64)
+INT64 = (torch.int64,)
+
 # References work on blocks of rows, so that the logits of a block stay in the caches.
 _BLOCK = {"cpu": 2**22, "cuda": 2**26}
 
@@ -17,6 +22,35 @@ _BLOCK = {"cpu": 2**22, "cuda": 2**26}
 def accumulator(*tensors: Tensor) -> torch.dtype:
     """The dtype of arithmetic and results: float64 if any input is, else float32."""
     return torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def check(
+    op: str,
+    name: str,
+    t: Tensor | None,
+    dtypes: tuple[torch.dtype, ...],
+    shape: Sequence[int | str],
+    device: torch.device,
+) -> None:
+    """Refuse a tensor of another dtype, shape or device; a letter in the shape stands for any size."""
+    if t is None:
+        return
+    fits = t.ndim == len(shape) and all(isinstance(n, str) or n == size for n, size in zip(shape, t.shape, strict=True))
+    if not fits or t.dtype not in dtypes:
+        wanted = "floating" if dtypes is FLOATING else " or ".join(map(dtype_name, dtypes))
+        shape_ = ", ".join(map(str, shape))
+        raise ValueError(f"{op}: {name} must be {wanted} [{shape_}], got {dtype_name(t.dtype)}{list(t.shape)}")
+    if t.device != device:
+        raise ValueError(f"{op}: {name} is on {t.device} and the other inputs on {device}")
+
+
+def check_momentum(op: str, m: float) -> None:
+    if not 0.0 <= m <= 1.0:
+        raise ValueError(f"{op}: momentum m must lie in [0, 1], got {m}")
 
 
 def blocks(N: int, K: int, device: torch.device) -> list[slice]:
@@ -31,7 +65,7 @@ def temperature(op: str, tau: float | Tensor, device: torch.device) -> Tensor:
         if not isinstance(tau, (int, float)) or not tau > 0:
             raise ValueError(f"{op}: tau must be a number above 0, got {tau!r}")
         return torch.tensor(tau, dtype=torch.float64, device="cpu")
-    if tau.ndim or not tau.is_floating_point():
+    if tau.ndim or tau.dtype not in FLOATING:
         raise ValueError(f"{op}: tau must be a float or a 0-dim floating tensor, got {tau.dtype}{list(tau.shape)}")
     if tau.device.type != "cpu" and tau.device != device:
         raise ValueError(f"{op}: tau is on {tau.device} and the other inputs on {device}")

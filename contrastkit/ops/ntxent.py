@@ -17,10 +17,14 @@ from torch import Tensor
 
 from contrastkit import dist
 from contrastkit.ops.library import (
+    FLOATING,
     LIBRARY,
+    WIDE,
     Gradients,
     accumulator,
     blocks,
+    check,
+    dtype_name,
     once_differentiable,
     refuse_forward_mode,
     softplus,
@@ -59,8 +63,8 @@ def ntxent(z: Tensor, *, tau: float | Tensor, across_ranks: bool = False) -> tup
 
     Source: SimCLR, https://arxiv.org/abs/2002.05709, Eq. 1 and Algorithm 1 (there the mean over all rows).
     """
-    if z.ndim != 2 or z.shape[0] % 2 or not z.is_floating_point():
-        raise ValueError(f"ntxent: z must be floating [2n, C], got {z.dtype}{list(z.shape)}")
+    if z.ndim != 2 or z.shape[0] % 2 or z.dtype not in FLOATING:  # before the ranks gather their z
+        raise ValueError(f"ntxent: z must be floating [2n, C], got {dtype_name(z.dtype)}{list(z.shape)}")
     tau = temperature("ntxent", tau, z.device)
     refuse_forward_mode("ntxent", z, tau)
     if across_ranks and dist.world_size() > 1:
@@ -96,6 +100,24 @@ def _gradients(ctx: Any, g: Tensor, loss: Tensor, lse: Tensor, z: Tensor, tau: T
     return dz.to(z.dtype) if ctx.needs_input_grad[0] else None, dtau
 
 
+def _check(op: str, z: Tensor, tau: Tensor, n: int, first: int, last: int) -> None:
+    """What both ops share. The kernels check by themselves (csrc/ntxent.h)."""
+    check(op, "z", z, FLOATING, ("N", "C"), z.device)
+    temperature(op, tau, z.device)
+    N = len(z)
+    if n < 0 or (N if n == 0 else N % (2 * n)):
+        raise ValueError(f"{op}: N must be a multiple of 2n, got z {list(z.shape)} and n = {n}")
+    if not 0 <= first <= last <= N:
+        raise ValueError(f"{op}: rows {first} to {last} are not z's {list(z.shape)}")
+
+
+def _check_dz(g: Tensor, loss: Tensor, lse: Tensor, z: Tensor, tau: Tensor, n: int, first: int, last: int) -> None:
+    _check("ntxent_dz", z, tau, n, first, last)
+    check("ntxent_dz", "g", g, FLOATING, z.shape[:1], z.device)
+    check("ntxent_dz", "lse", lse, WIDE, z.shape[:1], z.device)
+    check("ntxent_dz", "loss", loss, (lse.dtype,), z.shape[:1], z.device)
+
+
 def _positives(n: int, first: int, last: int, device: torch.device) -> Tensor:
     row = torch.arange(first, last, device=device)
     return torch.where(row % (2 * n) < n, row + n, row - n)
@@ -109,6 +131,7 @@ def _negatives(q: Tensor, k: Tensor, row: Tensor, positive: Tensor) -> Tensor:
 
 @torch.library.impl(LIBRARY, "ntxent", "CompositeExplicitAutograd")
 def _reference(z: Tensor, tau: Tensor, n: int, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
+    _check("ntxent", z, tau, n, first, last)
     with torch.autocast(z.device.type, enabled=False):
         k = z.to(accumulator(z))
         q = k[first:last] / tau.to(k.dtype)
@@ -126,6 +149,7 @@ def _reference(z: Tensor, tau: Tensor, n: int, first: int, last: int) -> tuple[T
 
 @torch.library.register_fake("contrastkit::ntxent", lib=LIBRARY)
 def _fake(z: Tensor, tau: Tensor, n: int, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
+    _check("ntxent", z, tau, n, first, last)
     row = z.new_empty(last - first, dtype=accumulator(z))
     return row, torch.empty_like(row), torch.empty_like(row, dtype=torch.bool)
 
@@ -135,6 +159,7 @@ def _dz_reference(
     g: Tensor, loss: Tensor, lse: Tensor, z: Tensor, tau: Tensor, n: int, first: int, last: int
 ) -> Tensor:
     """The module's dz for rows first, ..., last - 1: [last - first, C] in the accumulator's dtype."""
+    _check_dz(g, loss, lse, z, tau, n, first, last)
     with torch.autocast(z.device.type, enabled=False):
         k, tau = z.to(lse.dtype), tau.to(lse.dtype)
         q = k[first:last] / tau
@@ -151,6 +176,7 @@ def _dz_reference(
 
 @torch.library.register_fake("contrastkit::ntxent_dz", lib=LIBRARY)
 def _dz_fake(g: Tensor, loss: Tensor, lse: Tensor, z: Tensor, tau: Tensor, n: int, first: int, last: int) -> Tensor:
+    _check_dz(g, loss, lse, z, tau, n, first, last)
     return z.new_empty((last - first, z.shape[1]), dtype=lse.dtype)
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contrastkit.ops.library import LIBRARY
+from contrastkit.ops.library import FLOATING, INT64, LIBRARY, check
 
 LIBRARY.define("queue_push_(Tensor(a!) keys, Tensor(b!) pointer, Tensor x, Tensor(c!)? n_valid, bool normalize) -> ()")
 
@@ -29,22 +29,25 @@ def queue_push_(
 
     Source: MoCo, https://arxiv.org/abs/1911.05722, Algorithm 1 (`enqueue`, `dequeue`).
     """
-    if keys.ndim != 2 or x.ndim != 2 or keys.shape[1] != x.shape[1] or keys.shape[0] == 0:
-        raise ValueError(f"queue_push_: keys [K, C] and x [N, C] expected, got {tuple(keys.shape)}, {tuple(x.shape)}")
-    if not (keys.is_floating_point() and x.is_floating_point()):
-        raise ValueError(f"queue_push_: floating keys and x expected, got {keys.dtype} and {x.dtype}")
-    for name, count in (("pointer", pointer), ("n_valid", n_valid)):
-        if count is not None and (count.ndim != 0 or count.dtype != torch.int64 or count.device != keys.device):
-            raise ValueError(f"queue_push_: {name} must be a 0-dim int64 tensor on {keys.device}")
-    if x.device != keys.device:
-        raise ValueError(f"queue_push_: x is on {x.device} and keys on {keys.device}")
     with torch.no_grad():
         torch.ops.contrastkit.queue_push_(keys, pointer, x, n_valid, normalize)
 
 
+def _check(keys: Tensor, pointer: Tensor, x: Tensor, n_valid: Tensor | None) -> None:
+    """The kernels check by themselves (csrc/queue.h)."""
+    check("queue_push_", "keys", keys, FLOATING, ("K", "C"), keys.device)
+    if len(keys) == 0:
+        raise ValueError(f"queue_push_: keys must have rows, got {list(keys.shape)}")
+    check("queue_push_", "pointer", pointer, INT64, (), keys.device)
+    check("queue_push_", "x", x, FLOATING, ("N", keys.shape[1]), keys.device)
+    check("queue_push_", "n_valid", n_valid, INT64, (), keys.device)
+
+
 @torch.library.impl(LIBRARY, "queue_push_", "CompositeExplicitAutograd")
 def _reference(keys: Tensor, pointer: Tensor, x: Tensor, n_valid: Tensor | None, normalize: bool) -> None:
+    _check(keys, pointer, x, n_valid)
     N, K = len(x), len(keys)
+    pointer.remainder_(K)  # first, so that no sum overflows
     rows = (pointer + torch.arange(max(N - K, 0), N, device=keys.device)) % K
     x = x[-K:]
     if normalize:
@@ -52,9 +55,9 @@ def _reference(keys: Tensor, pointer: Tensor, x: Tensor, n_valid: Tensor | None,
     keys.index_copy_(0, rows, x.to(keys.dtype, copy=True))  # a copy: x may share memory with keys
     pointer.add_(N).remainder_(K)
     if n_valid is not None:
-        n_valid.add_(N).clamp_(max=K)
+        n_valid.clamp_(max=K - N).add_(N)
 
 
 @torch.library.register_fake("contrastkit::queue_push_", lib=LIBRARY)
 def _fake(keys: Tensor, pointer: Tensor, x: Tensor, n_valid: Tensor | None, normalize: bool) -> None:
-    pass
+    _check(keys, pointer, x, n_valid)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from contrastkit import dist
-from contrastkit.ops.library import LIBRARY, accumulator
+from contrastkit.ops.library import FLOATING, LIBRARY, WIDE, accumulator, check
 
 LIBRARY.define("sinkhorn(Tensor scores, float epsilon, int iterations) -> Tensor")
 # Its three kinds of passes, with a reduction over the ranks between them.
@@ -50,12 +50,7 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, acro
     Sources: SwAV, https://arxiv.org/abs/2006.09882, Sec. 3.1; Cuturi 2013, https://arxiv.org/abs/1306.0895. The result
     equals that of the official code's `distributed_sinkhorn` (main_swav.py), also where its exp overflows or vanishes.
     """
-    if scores.ndim != 2 or not scores.is_floating_point():
-        raise ValueError(f"sinkhorn: scores must be floating [N, K], got {scores.dtype}{list(scores.shape)}")
-    if not epsilon > 0:
-        raise ValueError(f"sinkhorn: epsilon must be above 0, got {epsilon}")
-    if iterations < 1:
-        raise ValueError(f"sinkhorn: iterations must be at least 1, got {iterations}")
+    _check(scores, epsilon, iterations)  # before the ranks reduce
     with torch.no_grad():
         if not across_ranks or dist.world_size() == 1 or scores.numel() == 0:
             return torch.ops.contrastkit.sinkhorn(scores, epsilon, iterations)
@@ -67,6 +62,29 @@ def sinkhorn(scores: Tensor, *, epsilon: float = 0.05, iterations: int = 3, acro
         return E
 
 
+def _check(scores: Tensor, epsilon: float, iterations: int) -> None:
+    """As in csrc/sinkhorn.h, where the kernels check by themselves."""
+    _check_scores("sinkhorn", scores, epsilon)
+    if iterations < 1:
+        raise ValueError(f"sinkhorn: iterations must be at least 1, got {iterations}")
+
+
+def _check_scores(op: str, scores: Tensor, epsilon: float) -> None:
+    check(op, "scores", scores, FLOATING, ("N", "K"), scores.device)
+    if not epsilon > 0:
+        raise ValueError(f"{op}: epsilon must be above 0, got {epsilon}")
+
+
+def _check_begin(scores: Tensor, tops: Tensor, epsilon: float) -> None:
+    _check_scores("sinkhorn_begin", scores, epsilon)
+    check("sinkhorn_begin", "tops", tops, (accumulator(scores),), scores.shape[1:], scores.device)
+
+
+def _check_codes(op: str, E: Tensor, t: Tensor) -> None:
+    check(op, "E", E, WIDE, ("N", "K"), E.device)
+    check(op, "t", t, (E.dtype,), E.shape[1:], E.device)
+
+
 def _tops(scores: Tensor) -> Tensor:
     """The largest score of each prototype [K], finite."""
     dtype = accumulator(scores)
@@ -75,6 +93,7 @@ def _tops(scores: Tensor) -> Tensor:
 
 @torch.library.impl(LIBRARY, "sinkhorn", "CompositeExplicitAutograd")
 def _reference(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
+    _check(scores, epsilon, iterations)
     if scores.numel() == 0:
         return scores.new_empty(scores.shape, dtype=accumulator(scores))
     E, t = _begin_reference(scores, _tops(scores), epsilon)
@@ -87,6 +106,7 @@ def _reference(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
 @torch.library.impl(LIBRARY, "sinkhorn_begin", "CompositeExplicitAutograd")
 def _begin_reference(scores: Tensor, tops: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """E [N, K] and t [K], the first sums of this rank's samples; tops [K] are all ranks' largest scores."""
+    _check_begin(scores, tops, epsilon)
     E = scores.to(tops.dtype, copy=True, memory_format=torch.contiguous_format).sub_(tops)
     d = E.amax(1)
     E.sub_(d[:, None]).div_(epsilon).exp_()
@@ -96,6 +116,7 @@ def _begin_reference(scores: Tensor, tops: Tensor, epsilon: float) -> tuple[Tens
 @torch.library.impl(LIBRARY, "sinkhorn_sums", "CompositeExplicitAutograd")
 def _sums_reference(E: Tensor, t: Tensor, scale: float) -> Tensor:
     """The next t [K], of this rank's samples, times scale: K over the number of samples keeps the scale of t."""
+    _check_codes("sinkhorn_sums", E, t)
     return (E @ t.clamp(min=TINY).reciprocal()).reciprocal() @ E * scale
 
 
@@ -106,26 +127,30 @@ def _scale(E: Tensor) -> float:
 @torch.library.impl(LIBRARY, "sinkhorn_end_", "CompositeExplicitAutograd")
 def _end_reference(E: Tensor, t: Tensor) -> None:
     """E becomes the codes."""
+    _check_codes("sinkhorn_end_", E, t)
     E.div_(t.clamp(min=TINY))
     E.div_(E.sum(1, keepdim=True))
 
 
 @torch.library.register_fake("contrastkit::sinkhorn", lib=LIBRARY)
 def _fake(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
+    _check(scores, epsilon, iterations)
     return scores.new_empty(scores.shape, dtype=accumulator(scores))
 
 
 @torch.library.register_fake("contrastkit::sinkhorn_begin", lib=LIBRARY)
 def _begin_fake(scores: Tensor, tops: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    _check_begin(scores, tops, epsilon)
     E = _fake(scores, epsilon, 1)
     return E, E.new_empty(E.shape[1])
 
 
 @torch.library.register_fake("contrastkit::sinkhorn_sums", lib=LIBRARY)
 def _sums_fake(E: Tensor, t: Tensor, scale: float) -> Tensor:
+    _check_codes("sinkhorn_sums", E, t)
     return torch.empty_like(t)
 
 
 @torch.library.register_fake("contrastkit::sinkhorn_end_", lib=LIBRARY)
 def _end_fake(E: Tensor, t: Tensor) -> None:
-    pass
+    _check_codes("sinkhorn_end_", E, t)

@@ -120,7 +120,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
 }
 
 void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x, double m) {
-  check_bank_update(bank, index, x);
+  check_bank_update(bank, index, x, m);
   const at::Tensor dense = bank.contiguous(), at = index.contiguous(), from = x.contiguous();
   check_index("bank_update_", at, bank.size(0));
   const int64_t N = from.size(0), C = from.size(-1), slots = from.dim() == 3 ? from.size(1) : 1, width = slots * C;

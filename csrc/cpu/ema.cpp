@@ -39,7 +39,7 @@ bool all_float(const std::vector<at::Tensor>& tensors) {
 }  // namespace
 
 void ema_(at::TensorList averages, at::TensorList params, double m) {
-  FlatPairs pairs(averages, params);
+  FlatPairs pairs(averages, params, m);
   const size_t n = pairs.averages.size();
   std::vector<int64_t> end(n);  // of each tensor in the concatenation of all
   int64_t total = 0;

@@ -61,7 +61,7 @@ void queue_push_(
   *at = (start + N) % K;
   if (n_valid) {
     int64_t* valid = data<int64_t>(*n_valid);
-    *valid = std::min(*valid + N, K);
+    *valid = std::min(*valid, K - N) + N;  // at most K; *valid + N may overflow
   }
   finish_queue(keys, dense, pointer, n_valid);
 }

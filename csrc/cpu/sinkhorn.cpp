@@ -133,7 +133,7 @@ at::Tensor begin(const at::Tensor& s, const at::Tensor& tops, double epsilon, co
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, const at::Tensor& tops, double epsilon) {
-  check_sinkhorn_begin(scores, tops);
+  check_sinkhorn_begin(scores, tops, epsilon);
   const at::Tensor s = read(scores), E = empty_codes(s);
   if (E.numel() == 0) return {E, E.new_zeros({E.size(1)})};
   return {E, begin(s, tops.contiguous(), epsilon, E, parts_like(E))};
@@ -165,7 +165,7 @@ void sinkhorn_end_(at::Tensor E, const at::Tensor& t) {
 }
 
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations) {
-  check_scores("sinkhorn", scores);
+  check_sinkhorn(scores, epsilon, iterations);
   const at::Tensor s = read(scores), E = empty_codes(s);
   if (E.numel() == 0) return E;
   const at::Tensor parts = parts_like(E);

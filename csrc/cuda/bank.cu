@@ -348,7 +348,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
 }
 
 void bank_update_(at::Tensor bank, const at::Tensor& index, const at::Tensor& x, double m) {
-  check_bank_update(bank, index, x);
+  check_bank_update(bank, index, x, m);
   const int64_t N = x.size(0), M = bank.size(0), C = bank.size(-1), V = bank.dim() == 3 ? bank.size(1) : 1;
   if (N * V == 0) return;
   const at::Tensor dense = bank.contiguous(), rows = disjoint_copy(x, bank), y = index.contiguous();

@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(kThreads) ema(const __grid_constant__ List lis
 }  // namespace
 
 void ema_(at::TensorList averages, at::TensorList params, double m) {
-  FlatPairs pairs(averages, params);
+  FlatPairs pairs(averages, params, m);
   const auto stream = c10::cuda::getCurrentCUDAStream();
   const at::ScalarType dtypes[] = {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf};
   for (const at::ScalarType a_dtype : dtypes) {

@@ -49,7 +49,6 @@ Scalar<T> scalar(const at::Tensor& x, const at::Device& device, at::Tensor& on_d
     on_device = x.to(c10::CppTypeToScalarType<T>::value);
     result.address = data<const T>(on_device);
   } else {
-    TORCH_CHECK(x.device().is_cpu(), "contrastkit: tau is on ", x.device(), " and the other inputs on ", device);
     dispatch(x.scalar_type(), [&](auto zero) {
       result.value = static_cast<T>(*data<const decltype(zero)>(x));
     });

@@ -31,7 +31,7 @@ __global__ void enqueue(
 // A separate launch: all rows above must have read the pointer before.
 __global__ void advance(int64_t* pointer, int64_t* n_valid, int64_t N, int64_t K) {
   *pointer = ((*pointer % K + K) % K + N) % K;
-  if (n_valid != nullptr) *n_valid = *n_valid + N < K ? *n_valid + N : K;
+  if (n_valid != nullptr) *n_valid = (*n_valid < K - N ? *n_valid : K - N) + N;  // at most K; *n_valid + N may overflow
 }
 
 }  // namespace

@@ -301,7 +301,7 @@ double lowest(const at::Tensor& E) {
 }  // namespace
 
 at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations) {
-  check_scores("sinkhorn", scores);
+  check_sinkhorn(scores, epsilon, iterations);
   const auto [from, E, t] = matrices(scores);
   if (E.numel() == 0) return E;
   const at::Tensor tops = from.amax(0).to(E.scalar_type()).clamp_min_(lowest(E));
@@ -313,7 +313,7 @@ at::Tensor sinkhorn(const at::Tensor& scores, double epsilon, int64_t iterations
 }
 
 std::tuple<at::Tensor, at::Tensor> sinkhorn_begin(const at::Tensor& scores, const at::Tensor& tops, double epsilon) {
-  check_sinkhorn_begin(scores, tops);
+  check_sinkhorn_begin(scores, tops, epsilon);
   const auto [from, E, t] = matrices(scores);
   if (E.numel() == 0) return {E, t.zero_()};
   const at::Tensor of = tops.contiguous();

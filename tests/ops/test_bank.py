@@ -310,13 +310,13 @@ def test_compiles_whole_with_any_batch():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"query": torch.zeros(4, 3)}, r"\[N, C\] and bank \[M, C\]"),
-        ({"bank": torch.zeros(5, 1, 2)}, r"got torch.float32\[4, 2\] and torch.float32\[5, 1, 2\]"),
+        ({"query": torch.zeros(4, 3)}, r"bank must be floating \[M, 3\], got float32\[5, 2\]"),
+        ({"bank": torch.zeros(5, 1, 2)}, r"bank must be floating \[M, 2\], got float32\[5, 1, 2\]"),
         ({"bank": torch.zeros(5, 2, dtype=torch.int64)}, "floating"),
         ({"index": torch.zeros(3, 2, dtype=torch.int64)}, r"index must be int64 \[4, 1 \+ m\]"),
-        ({"index": torch.zeros(4, 0, dtype=torch.int64)}, r"index must be int64 \[4, 1 \+ m\]"),
+        ({"index": torch.zeros(4, 0, dtype=torch.int64)}, r"index must have a column of positives, got \[4, 0\]"),
         ({"index": torch.zeros(4, 2)}, "index must be int64"),
-        ({"Z": torch.ones(1)}, r"Z must be floating \[\], got torch.float32\[1\]"),
+        ({"Z": torch.ones(1)}, r"Z must be floating \[\], got float32\[1\]"),
         ({"tau": 0.0}, "above 0"),
         ({"bank": torch.zeros(5, 2, device="meta")}, "bank is on meta"),
     ],
@@ -335,8 +335,8 @@ def test_what_does_not_fit_is_refused(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": torch.zeros(4, 3)}, r"bank \[M, C\] and x \[N, C\]"),
-        ({"index": torch.zeros(3, dtype=torch.int64)}, r"index must be int64 \[4\], got torch.int64\[3\]"),
+        ({"x": torch.zeros(4, 3)}, r"x must be floating \[N, 2\], got float32\[4, 3\]"),
+        ({"index": torch.zeros(3, dtype=torch.int64)}, r"index must be int64 \[4\], got int64\[3\]"),
         ({"m": 1.5}, r"in \[0, 1\]"),
         ({"index": torch.zeros(4, dtype=torch.int64, device="meta")}, "index is on meta"),
     ],

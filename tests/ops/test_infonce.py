@@ -109,6 +109,21 @@ def test_many_tiles_chunks_and_blocks(dtype, N, K, C, scale, tau):
     assert (dq.double() - expected[3]).abs().max() <= bound * expected[3].abs().max()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_any_index_outside_pads_and_any_count_beyond_the_keys_is_all(device, dtype):
+    q, p, k = (unit(n, 4).to(device, dtype).requires_grad_() for n in (5, 5, 300))
+    outside = torch.tensor([[-(2**63), -1, 300, 2**63 - 1]], device=device).expand(5, 4)
+    count = torch.tensor(2**63 - 1, device=device)
+
+    def gradients(exclude=None, n_valid=None):
+        return torch.autograd.grad(ops.infonce(q, p, k, tau=0.2, exclude=exclude, n_valid=n_valid)[0].sum(), (q, p, k))
+
+    for other in (gradients(exclude=outside), gradients(n_valid=count)):
+        assert all(torch.equal(a, b) for a, b in zip(other, gradients(), strict=True))
+    none = ops.infonce(q, p, k, tau=0.2, n_valid=torch.tensor(-(2**63), device=device))[0]
+    assert (none == 0).all()
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_blocks_of_rows_change_nothing(monkeypatch, rows):
     q, p, k = (unit(*s).requires_grad_() for s in [(11, 4), (11, 4), (9, 4)])
@@ -358,17 +373,17 @@ def test_compiles_whole():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"positive": torch.zeros(3, 2)}, "positive"),
-        ({"keys": torch.zeros(3, 5)}, "keys"),
+        ({"positive": torch.zeros(3, 2)}, r"positive must be floating \[4, 2\], got float32\[3, 2\]"),
+        ({"keys": torch.zeros(3, 5)}, r"keys must be floating \[K, 2\]"),
         ({"query": torch.zeros(4, 2, dtype=torch.int64)}, "floating"),
         ({"tau": 0.0}, "above 0"),
         ({"tau": math.nan}, "above 0"),
         ({"tau": torch.ones(1)}, "0-dim"),
-        ({"exclude": torch.zeros(4, dtype=torch.int64)}, r"exclude must be int64 \[4, 'E'\]"),
+        ({"exclude": torch.zeros(4, dtype=torch.int64)}, r"exclude must be int64 \[4, E\]"),
         ({"n_valid": torch.tensor(1.0)}, "n_valid must be int64"),
-        ({"ids": (torch.zeros(4).long(), torch.zeros(4).long())}, r"ids\[1\] must be int64 \[3\]"),
-        ({"keys": torch.zeros(3, 2, device="meta")}, "keys is on meta and query on"),
-        ({"n_valid": torch.tensor(1, device="meta")}, "n_valid is on meta and query on"),
+        ({"ids": (torch.zeros(4).long(), torch.zeros(4).long())}, r"key_ids must be int64 \[3\]"),
+        ({"keys": torch.zeros(3, 2, device="meta")}, "keys is on meta and the other inputs on cpu"),
+        ({"n_valid": torch.tensor(1, device="meta")}, "n_valid is on meta and the other inputs on"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):

@@ -54,37 +54,3 @@ def test_forward_mode_is_refused_and_never_zero(op, i):
 
     with pytest.raises(NotImplementedError, match=f"{op}: forward-mode"):
         torch.func.jvp(of, (leaves[i],), (torch.ones_like(leaves[i]),))
-
-
-RAW = torch.ops.contrastkit
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda f, i: RAW.infonce(f(4, 2), f(4, 2), f(3, 2), f(1), None, None, i(4), None, True),
-        lambda f, i: RAW.infonce(f(4, 2), f(4, 2), f(3, 2), f(0), None, None, None, None, True),
-        lambda f, i: RAW.infonce(f(4, 2), f(4, 2), f(3, 2), f(1), i(2, 1), None, None, None, True),
-        lambda f, i: RAW.infonce(f(4, 2), f(4, 2), f(3, 2), f(1), None, None, i(4), i(2), True),
-        lambda f, i: RAW.infonce(f(4, 2), f(3, 2), f(3, 2), f(1), None, None, None, None, True),
-        lambda f, i: RAW.infonce_dkeys(f(1), f(4), f(4, 2), f(3, 2), f(1), None, None, None, None),
-        lambda f, i: RAW.ntxent(f(4, 2), f(1), 0, 0, 4),
-        lambda f, i: RAW.ntxent(f(4, 2), f(1), 2, 0, 5),
-        lambda f, i: RAW.ntxent_dz(f(1), f(1), f(1), f(400, 2), f(1), 200, 0, 400),
-        lambda f, i: RAW.bank_loss(f(4, 1, 2), f(9, 1, 3), i(4, 2), f(1), None, True),
-        lambda f, i: RAW.bank_loss(f(4, 1, 2), f(9, 1, 2), i(3, 2), f(1), None, True),
-        lambda f, i: RAW.bank_loss(f(4, 1, 2), f(9, 1, 2), i(4, 2), f(1), f(2), True),
-        lambda f, i: RAW.bank_update_(f(9, 2), i(4), f(3, 2), 0.5),
-        lambda f, i: RAW.queue_push_(f(9, 2), i(1), f(3, 2), None, True),
-        lambda f, i: RAW.sinkhorn(f(9), 0.05, 3),
-        lambda f, i: RAW.sinkhorn_begin(f(9, 2), f(3), 0.05),
-        lambda f, i: RAW.sinkhorn_sums(f(9, 200), f(2), 1.0),
-        lambda f, i: RAW.sinkhorn_sums(f(9, 2), f(2).double(), 1.0),
-        lambda f, i: RAW.sinkhorn_end_(f(9, 200), f(2)),
-    ],
-)
-def test_a_kernel_called_past_the_public_function_checks_what_it_will_read(device, request, call):
-    if request.node.callspec.params["device"] == "reference":
-        pytest.skip("torch's own operators check")
-    with pytest.raises((RuntimeError, ValueError, IndexError), match="expected|must|together|positive|not z's"):
-        call(lambda *s: torch.rand(*s, device=device), lambda *s: torch.zeros(*s, dtype=torch.int64, device=device))

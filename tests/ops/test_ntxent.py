@@ -235,7 +235,7 @@ def test_compiles_whole_with_any_batch():
 @pytest.mark.parametrize(
     ("z", "tau", "message"),
     [
-        (torch.zeros(3, 2), 0.1, r"z must be floating \[2n, C\], got torch.float32\[3, 2\]"),
+        (torch.zeros(3, 2), 0.1, r"z must be floating \[2n, C\], got float32\[3, 2\]"),
         (torch.zeros(4), 0.1, r"\[2n, C\]"),
         (torch.zeros(4, 2, dtype=torch.int64), 0.1, "floating"),
         (torch.zeros(4, 2), 0.0, "above 0"),

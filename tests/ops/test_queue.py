@@ -41,6 +41,17 @@ def test_rows_go_where_one_push_at_a_time_puts_them(device, K, C, N, start):
     assert n_valid.item() == min(start + N, K)
 
 
+@pytest.mark.parametrize("start", [2**63 - 1, -(2**63), -1, 8])
+@pytest.mark.parametrize("N", [3, 23])
+def test_a_pointer_counts_modulo_the_rows_and_nothing_overflows(device, N, start):
+    keys, x = torch.randn(7, 2, device=device), torch.randn(N, 2, device=device)
+    pointer, n_valid = torch.tensor(start, device=device), torch.tensor(2**63 - 1, device=device)
+    expected, then = push_by_hand(keys, start, x)
+    ops.queue_push_(keys, pointer, x, n_valid=n_valid)
+    torch.testing.assert_close(keys.double().cpu(), expected, rtol=0, atol=0)
+    assert pointer.item() == then and n_valid.item() == 7
+
+
 @pytest.mark.parametrize("x_dtype", DTYPES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("C", [1, 31, 32, 128, 131])
@@ -134,10 +145,10 @@ def test_compiles_whole():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((torch.zeros(4, 2), torch.tensor(0), torch.zeros(1, 3)), r"\[K, C\]"),
-        ((torch.zeros(0, 2), torch.tensor(0), torch.zeros(1, 2)), r"\[K, C\]"),
-        ((torch.zeros(4, 2), torch.tensor(0.0), torch.zeros(1, 2)), "pointer must be a 0-dim int64"),
-        ((torch.zeros(4, 2), torch.tensor([0]), torch.zeros(1, 2)), "pointer must be a 0-dim int64"),
+        ((torch.zeros(4, 2), torch.tensor(0), torch.zeros(1, 3)), r"x must be floating \[N, 2\], got float32\[1, 3\]"),
+        ((torch.zeros(0, 2), torch.tensor(0), torch.zeros(1, 2)), r"keys must have rows, got \[0, 2\]"),
+        ((torch.zeros(4, 2), torch.tensor(0.0), torch.zeros(1, 2)), r"pointer must be int64 \[\]"),
+        ((torch.zeros(4, 2), torch.tensor([0]), torch.zeros(1, 2)), r"pointer must be int64 \[\]"),
         ((torch.zeros(4, 2, dtype=torch.int64), torch.tensor(0), torch.zeros(1, 2)), "floating"),
     ],
 )

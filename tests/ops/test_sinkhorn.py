@@ -188,7 +188,7 @@ def test_compiles_whole_with_any_batch():
 @pytest.mark.parametrize(
     ("scores", "options", "message"),
     [
-        (torch.zeros(3), {}, r"scores must be floating \[N, K\], got torch.float32\[3\]"),
+        (torch.zeros(3), {}, r"scores must be floating \[N, K\], got float32\[3\]"),
         (torch.zeros(3, 2, dtype=torch.int64), {}, "floating"),
         (torch.zeros(3, 2), {"epsilon": 0.0}, "epsilon must be above 0"),
         (torch.zeros(3, 2), {"epsilon": torch.nan}, "epsilon must be above 0"),

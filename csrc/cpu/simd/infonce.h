@@ -12,8 +12,8 @@ inline void mask(const Masks& masks, int64_t i, int64_t from, int64_t t, float* 
     for (int64_t j = 0; j < t; ++j)
       if (masks.key_ids[from + j] == masks.query_ids[i]) s[j] = -infinity;
   for (int64_t e = 0; e < masks.E; ++e) {
-    const int64_t j = masks.exclude[i * masks.E + e] - from;
-    if (masks.exclude[i * masks.E + e] >= 0 && j >= 0 && j < t) s[j] = -infinity;
+    const int64_t j = masks.exclude[i * masks.E + e];
+    if (j >= from && j < from + t) s[j - from] = -infinity;
   }
   for (int64_t j = t; j < kTile; ++j) s[j] = -infinity;
 }
