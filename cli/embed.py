@@ -20,7 +20,7 @@ def embed(
 ) -> None:
     """Write the features of a data set to an .npz file.
 
-    Arrays: features [N, D] float32, labels [N] int64 (-1: none), split [N], classes.
+    Arrays: features [N, D] float32, labels [N] int64 (-1: none), split [N], classes, paths [N], readable [N].
     """
     from contrastkit import evaluate
 
@@ -28,6 +28,7 @@ def embed(
     screen.lines(opened.notices)
     with screen.progress() as on_progress:
         embedding = evaluate.embed(opened, split=split, on_progress=on_progress)
+    screen.lines(embedding.notices)
     embedding.save(out)
     write_reports(embedding.as_json(), output.json)
     n, d = embedding.features.shape

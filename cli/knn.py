@@ -30,6 +30,7 @@ def knn(
     screen.lines(opened.notices)
     with screen.progress() as on_progress:
         report = evaluate.knn(opened, k=k, T=temperature, on_progress=on_progress)
+    screen.lines(report.notices)
     screen.table(
         f"kNN on {report.data}, k = {k}, T = {temperature:g}, {counts(opened)}",
         ("features", "top-1", "95 % interval", "top-5"),

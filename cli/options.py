@@ -127,6 +127,12 @@ class EncodingOptions(DataOptions):
     ] = None
     batch: Annotated[int, typer.Option(help="Images encoded at once.", min=1)] = 512
     workers: Workers = None
+    max_bad: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest share of unreadable images before the evaluation stops \\[as trained].", min=0, max=1
+        ),
+    ] = None
     device: Device = "auto"
     seed: Seed = 0
 

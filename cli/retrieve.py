@@ -30,6 +30,7 @@ def retrieve(
     screen.lines(subject.notices)
     with screen.progress() as on_progress:
         report = evaluate.retrieve(subject, method=method, on_progress=on_progress)
+    screen.lines(report.notices)
     rows = [
         (name, *map(percent, pair.recall.values()), f"{pair.median_rank:g}") for name, pair in report.retrieval.items()
     ]

@@ -12,15 +12,17 @@ from contrastkit.methods import BuildContext, Method
 from contrastkit.methods.rows import recipes_of
 from contrastkit.names import is_file, split_name
 from contrastkit.parts.build import build_encoder, wrap_encoder
-from contrastkit.parts.encoder import Encoder
+from contrastkit.parts.encoder import Encoder, WaveEncoder
 from contrastkit.run import ENCODER, Run
+
+SLACK = 1e-3  # of resizing and of half precision
 
 
 def load(path: str | Path, *, encoder: nn.Module | None = None) -> Encoder:
     """Load the encoder of a run, in eval mode on the CPU: ``features = load("runs/demo")(images)``.
 
-    It takes images [N, channels, H, W], float in [0, 1], and normalises them itself. An unfinished run gives the
-    encoder of its last checkpoint.
+    It takes images [N, channels, H, W], float in [0, 1], and normalises them itself; others are refused (on a GPU only
+    the first call looks at the values). An unfinished run gives the encoder of its last checkpoint.
 
     Args:
         path: the run folder.
@@ -30,7 +32,9 @@ def load(path: str | Path, *, encoder: nn.Module | None = None) -> Encoder:
         UserError: no run in the folder, no checkpoint yet, or weights that do not fit.
     """
     run = Run.open(Path(path), writes=False)
-    return load_encoder(run, run.record, encoder)
+    loaded = load_encoder(run, run.record, encoder)
+    loaded.register_forward_pre_hook(_RangeCheck())
+    return loaded
 
 
 def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = None) -> Encoder:
@@ -52,6 +56,27 @@ def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = No
     with run.restoring():
         encoder.load_state_dict(state)
     return encoder.eval()
+
+
+class _RangeCheck:
+    """Refuses input of :func:`load`'s encoder that no training has seen: integers, and pixels from 0 to 255."""
+
+    def __init__(self) -> None:
+        self._seen_on_gpu = False  # a transfer to the host at every call would make the GPU wait
+
+    def __call__(self, encoder: Encoder, args: tuple[Any, ...]) -> None:
+        images = args[0]
+        low = -1 if isinstance(encoder, WaveEncoder) else 0
+        if not images.is_floating_point():
+            raise UserError(f"the encoder takes floats in [{low}, 1], not {images.dtype}: divide pixels by 255")
+        if images.device.type == "cpu" or not self._seen_on_gpu:
+            self._seen_on_gpu = images.device.type != "cpu"
+            least, largest = (value.item() for value in images.aminmax()) if images.numel() else (low, 1)
+            if not low - SLACK <= least <= largest <= 1 + SLACK:
+                raise UserError(
+                    f"the encoder takes values in [{low}, 1], not from {least:.3g} to {largest:.3g}: it normalises "
+                    "them itself; divide pixels by 255"
+                )
 
 
 def load_method(path: str | Path, *, method: str | None = None, encoder: nn.Module | None = None) -> Method[Any]:

@@ -44,3 +44,57 @@ def test_a_module_of_another_shape_does_not_fit(run: Path) -> None:
     for load in (load_method, contrastkit.load):
         with pytest.raises(UserError, match=r"do not fit its recipe.json: .* or the module given as encoder"):
             load(run, encoder=Net(width=5))
+
+
+"""What a loaded encoder takes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import contrastkit
+from contrastkit.errors import UserError
+from contrastkit.evaluate import EvaluationSubject
+from contrastkit.parts.build import build_encoder, set_image_size
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (torch.zeros(2, 3, 12, 12, dtype=torch.uint8), r"takes floats in \[0, 1\], not torch.uint8"),
+        (torch.full((2, 3, 12, 12), 255.0), "not from 255 to 255"),
+        (-torch.ones(2, 3, 12, 12), "not from -1 to -1"),
+        (torch.full((2, 3, 12, 12), torch.nan), "not from nan to nan"),
+    ],
+)
+def test_other_values_than_pixels_in_0_1_are_refused(images: Tensor, says: str, moco_run: Path) -> None:
+    encoder = contrastkit.load(moco_run)
+    with pytest.raises(UserError, match=says):
+        encoder(images)
+    assert encoder(torch.rand(2, 3, 12, 12)).shape == (2, encoder.dim)
+    assert encoder(torch.ones(0, 3, 12, 12)).shape == (0, encoder.dim)
+
+
+def test_a_transformer_is_evaluated_at_another_size() -> None:
+    """Its positions are resampled as timm does it: a model built for the size gives the same features."""
+    torch.manual_seed(0)
+    encoder = build_encoder("timm:test_vit", channels=3, size=64).eval()
+    images = torch.rand(2, 3, 96, 96)
+    with pytest.raises(AssertionError):
+        encoder(images)
+    set_image_size(encoder, 96)
+    larger = build_encoder("timm:test_vit", channels=3, size=96).eval()
+    larger.load_state_dict(encoder.state_dict())
+    assert torch.equal(encoder(images), larger(images))
+    with pytest.raises(UserError, match="does not divide into this transformer's patches of 16"):
+        set_image_size(encoder, 40)
+
+
+def test_a_run_of_a_transformer_is_evaluated_at_another_size(tmp_path: Path, images: Path) -> None:
+    options = {"batch": 32, "epochs": 1, "size": 32, "K": 64, "monitor_every": 0, "device": "cpu"}
+    contrastkit.train("moco", images, encoder="timm:test_vit", out=tmp_path / "run", row="tiny", **options)
+    subject = EvaluationSubject.open(tmp_path / "run", size=48, val_fraction=0.2)
+    (encoder,) = subject.encoders.values()
+    assert encoder is not None and encoder(torch.rand(1, 3, 48, 48)).shape[0] == 1

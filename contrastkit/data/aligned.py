@@ -58,7 +58,7 @@ class AlignedSource(Source):
         super().__init__(
             name, channels=channels, size=reference.size, labels=reference.labels, classes=reference.classes
         )
-        self.parts = parts
+        self.parts, self.paths = parts, reference.paths
         self.modalities = {modality: part.channels for modality, part in parts.items()}
 
     def __len__(self) -> int:

@@ -135,6 +135,8 @@ def plain_batches(
 ) -> Generator[Batch]:
     """Each example in its plain view (:data:`contrastkit.augment.HANDLING`), in order; partial last batch.
 
+    An image that cannot be read is left out: its position is missing from the batch's ``index``.
+
     Close the generator if you leave it early: that ends its processes.
 
     Args:
@@ -148,7 +150,8 @@ def plain_batches(
         raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {channels}")
 
     with Workers(_Plain(source, size, channels), workers=workers) as pool:
-        yield from _checked(pool.map(torch.arange(len(source)).split(batch)), source, max_bad)
+        batches = _checked(pool.map(torch.arange(len(source)).split(batch)), source, max_bad)
+        yield from (batch for batch in batches if batch.views)
 
 
 # ------------------------------------------------------------------------------------- work: one whole batch per task
@@ -187,7 +190,9 @@ class _Plain(Dataset[Any]):
     channels: int
 
     def __getitem__(self, index: Tensor) -> tuple[Batch, Unreadable]:
-        images, actual = self.source.take(index)
+        images, actual = self.source.take_readable(index)
+        if not len(actual):
+            return Batch(views=[], index=actual, label=actual), self.source.unreadable
         view = HANDLING[self.source.modality].plain(images, self.size, self.channels)
         return Batch(views=[view], index=actual, label=self.source.label(actual)), self.source.unreadable
 
@@ -216,7 +221,7 @@ def _checked(results: Iterable[tuple[Batch, Unreadable]], source: Source, max_ba
             path, reason = next(iter(source.unreadable.values()))
             raise UserError(
                 f"{len(source.unreadable)} of {len(source)} images of {source.name} cannot be read, more than the "
-                f"tolerated share {max_bad:g} (train: --max-bad); for example {path}: {reason}"
+                f"tolerated share {max_bad:g} (--max-bad); for example {path}: {reason}"
             )
         yield batch
 

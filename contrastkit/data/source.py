@@ -42,12 +42,14 @@ class Source(ABC):
         group_ids: int64 [N], equal for images made from the same original; None if there are no such images.
         modalities: of aligned images, name -> number of channels for each modality, in channel order; else None.
         sample_rate: of sounds, in Hz; else None.
+        paths: of the files, relative to the set's folder, in order; empty for images that are no files.
         unreadable: images that could not be read so far, position -> (path, reason).
     """
 
     modality = Modality.IMAGE
     in_memory: ClassVar[bool] = False
     sample_rate: int | None = None
+    paths: Sequence[str] = ()
 
     def __init__(
         self,
@@ -119,6 +121,16 @@ class Source(ABC):
         """
         while True:
             index = self._readable(index)
+            try:
+                return self.fetch(index), index
+            except UnreadableError as e:
+                self.unreadable[e.index] = (e.path, e.reason)
+
+    def take_readable(self, index: Tensor) -> tuple[Images, Tensor]:
+        """:meth:`fetch` of those images that can be read, and their positions; the others are recorded in
+        :attr:`unreadable`."""
+        while True:
+            index = torch.tensor([i for i in index.tolist() if i not in self.unreadable], dtype=torch.int64)
             try:
                 return self.fetch(index), index
             except UnreadableError as e:

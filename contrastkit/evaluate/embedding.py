@@ -1,10 +1,11 @@
 """Embedding: the features of a data set, to be saved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 
 from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
@@ -23,10 +24,14 @@ class Embedding:
     labels: np.ndarray  # int64 [N], -1 for unlabelled images
     split: np.ndarray  # text [N], "train" or "test"
     classes: np.ndarray  # text: names of the labels 0, 1, ...; empty if they have none
+    readable: np.ndarray  # bool [N]: False, and NaN in the features, for images that could not be read
+    paths: np.ndarray  # text [N]: files, relative to the folder of their part; "" for images that are no files
+    notices: tuple[str, ...] = ()  # what a reader of the features should know, one line each
 
     def save(self, path: Path) -> None:
-        """Write features, labels, split and classes to an .npz, atomically."""
-        write_npz(path, {name: getattr(self, name) for name in ("features", "labels", "split", "classes")})
+        """Write the arrays to an .npz, atomically."""
+        arrays = {item.name: getattr(self, item.name) for item in fields(self)}
+        write_npz(path, {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)})
 
     def as_json(self) -> dict[str, Any]:
         images, features = self.features.shape
@@ -55,12 +60,18 @@ def embed(
         raise UserError(
             f"{subject.data.name} has no test part: use --split train, or hold one out with --val-fraction 0.1"
         )
-    features = dict(zip(sources, subject.features(name, *sources.values(), on_progress=on_progress), strict=True))
+    features = subject.features(name, *sources.values(), on_progress=on_progress)
+    readable = [
+        torch.ones_like(part.y, dtype=torch.bool) if part.readable is None else part.readable for part in features
+    ]
     return Embedding(
         data=subject.data.name,
         encoder=name,
-        features=np.concatenate([part.x.numpy() for part in features.values()]),
-        labels=np.concatenate([part.y.numpy() for part in features.values()]),
-        split=np.repeat(list(features), [len(part.y) for part in features.values()]),
-        classes=np.array(subject.data.train.classes or ()),
+        features=torch.cat([part.x for part in features]).numpy(),
+        labels=torch.cat([part.y for part in features]).numpy(),
+        split=np.repeat(list(sources), [len(part.y) for part in features]),
+        classes=np.array(subject.data.train.classes or (), dtype=str),
+        readable=torch.cat(readable).numpy(),
+        paths=np.array([path for part in sources.values() for path in part.paths or [""] * len(part)], dtype=str),
+        notices=subject.left_out,
     )

@@ -1,7 +1,8 @@
 """Features of images, encoded once for all evaluations."""
 
 import contextlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from contrastkit.errors import UserError
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.mode import evaluating
 from contrastkit.precision import Autocast
+from contrastkit.types import Batch
 
 PIXELS = 32  # largest side of images used as features
 
@@ -21,21 +23,28 @@ PIXELS = 32  # largest side of images used as features
 class Features:
     """Features of N images, in the order of their source."""
 
-    x: Tensor  # [N, D] float32, the encoder's output, not normalised
+    x: Tensor  # [N, D] float32, the encoder's output, not normalised; NaN for images that could not be read
     y: Tensor  # [N] int64, -1 for unlabelled images
     group_ids: Tensor | None = None  # [N] int64, see Source: a split keeps images of one group together
+    readable: Tensor | None = None  # [N] bool; None if all are
+
+    def read(self) -> "Features":
+        """Those of the images that could be read."""
+        return self if self.readable is None else self.subset(self.readable.nonzero()[:, 0])
 
     def labelled(self, purpose: str) -> "Features":
-        """The labelled ones.
+        """Those of the images that could be read and have a label.
 
         Raises:
             UserError: there are none.
         """
-        rows = _labelled(self.y, purpose)
-        return self if len(rows) == len(self.y) else self.subset(rows)
+        features = self.read()
+        rows = _labelled(features.y, purpose)
+        return features if len(rows) == len(features.y) else features.subset(rows)
 
     def subset(self, rows: Tensor) -> "Features":
-        return Features(self.x[rows], self.y[rows], None if self.group_ids is None else self.group_ids[rows])
+        group_ids, readable = (None if each is None else each[rows] for each in (self.group_ids, self.readable))
+        return Features(self.x[rows], self.y[rows], group_ids, readable)
 
 
 @torch.no_grad()
@@ -65,21 +74,23 @@ def encode(
     """
     encoder.to(device)
     channels = encoder.channels if isinstance(encoder, Encoder) else None
-    x, y = [], []
     batches = plain_batches(source, size=size, channels=channels, batch=batch, workers=workers, max_bad=max_bad)
-    with evaluating(encoder), contextlib.closing(batches):
-        for plain in batches:
-            images = plain.views[0].to(device, memory_format=torch.channels_last)
-            with autocast():
-                x.append(encoder(images).float().cpu())
-            y.append(plain.label)
-            if on_batch is not None:
-                on_batch(len(images))
-    return Features(torch.cat(x), torch.cat(y), source.group_ids)
+
+    def features(images: Tensor) -> Tensor:
+        with autocast():
+            return encoder(images.to(device, memory_format=torch.channels_last)).float().cpu()
+
+    with evaluating(encoder):
+        return _collect(source, batches, features, on_batch)
 
 
 def raw_pixels(
-    source: Source, *, size: int, workers: int = 0, on_batch: Callable[[int], None] | None = None
+    source: Source,
+    *,
+    size: int,
+    workers: int = 0,
+    max_bad: float = MAX_BAD,
+    on_batch: Callable[[int], None] | None = None,
 ) -> Features:
     """The images themselves as features [N, channels * side * side]: the baseline for every encoder.
 
@@ -88,17 +99,34 @@ def raw_pixels(
 
     Args: see :func:`encode`.
     """
-    side = min(size, PIXELS)
-    x = torch.empty(len(source), source.channels * side * side)
-    y = torch.empty(len(source), dtype=torch.int64)
-    start = 0
-    for plain in plain_batches(source, size=side, workers=workers):
-        rows = slice(start, start + len(plain.label))
-        x[rows], y[rows] = plain.views[0].flatten(1) - 0.5, plain.label
-        start = rows.stop
-        if on_batch is not None:
-            on_batch(len(plain.label))
-    return Features(x, y, source.group_ids)
+    batches = plain_batches(source, size=min(size, PIXELS), workers=workers, max_bad=max_bad)
+    return _collect(source, batches, lambda images: images.flatten(1) - 0.5, on_batch)
+
+
+def _collect(
+    source: Source,
+    batches: Generator[Batch],
+    features: Callable[[Tensor], Tensor],
+    on_batch: Callable[[int], None] | None,
+) -> Features:
+    """The features of each batch, in the rows of its images."""
+    n = len(source)
+    x: Tensor | None = None
+    with contextlib.closing(batches):
+        for batch in batches:
+            found = features(batch.views[0])
+            if x is None:
+                x = torch.full((n, found.shape[1]), math.nan)
+            x[batch.index] = found
+            if on_batch is not None:
+                on_batch(len(found))
+    if x is None:
+        raise UserError(f"no image of {source.name} can be read")
+    readable = None
+    if source.unreadable:
+        readable = torch.ones(n, dtype=torch.bool)
+        readable[list(source.unreadable)] = False
+    return Features(x, source.label(torch.arange(n)), source.group_ids, readable)
 
 
 def labelled(source: Source, purpose: str) -> Source:

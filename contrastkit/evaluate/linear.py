@@ -66,7 +66,7 @@ def linear_probe(
     momentum 0.9, no weight decay and batch 256 as in MoCo's protocol; cosine schedule to 0.
 
     Args:
-        train, test: raw features; images without a label (-1) are left out.
+        train, test: raw features; images without a label (-1) and unreadable ones are left out.
         n_classes: classes are 0 ... n_classes - 1.
         rates: learning rates to choose from; the smallest of equally good ones wins.
         seeds: one final classifier is trained per seed.

@@ -23,9 +23,10 @@ class KnnReport:
     T: float
     size: int  # side in pixels of the images
     accuracy: dict[str, Accuracy]  # of each encoder
+    notices: tuple[str, ...] = ()  # what a reader of the numbers should know, one line each
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "notices"}
 
 
 def knn(subject: EvaluationSubject, *, k: int = 20, T: float = 0.1, on_progress: OnProgress | None = None) -> KnnReport:
@@ -38,7 +39,7 @@ def knn(subject: EvaluationSubject, *, k: int = 20, T: float = 0.1, on_progress:
         name: knn_accuracy(train, test, k=k, T=T, n_classes=subject.n_classes, device=subject.device)
         for name, train, test in subject.labelled_features(on_progress)
     }
-    return KnnReport(subject.data.name, k, T, subject.size, accuracy)
+    return KnnReport(subject.data.name, k, T, subject.size, accuracy, subject.left_out)
 
 
 @torch.no_grad()
@@ -57,7 +58,7 @@ def knn_accuracy(
     The metric is the cosine similarity s. Each neighbour votes for its class with weight exp(s / T).
 
     Args:
-        train, test: features of any norm; images without a label (-1) are left out.
+        train, test: features of any norm; images without a label (-1) and unreadable ones are left out.
         k: number of neighbours, limited to that of the training images. Common choices: k = 200, T = 0.1 (MoCo's
             CIFAR-10 demo) and k = 20, T = 0.07 (DINO).
         T: temperature of the votes.

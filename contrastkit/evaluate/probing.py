@@ -83,7 +83,7 @@ def probe(
         )
         probes[name] = result
         notices += [f"{name}: {notice}" for notice in result.notices]
-    return ProbeReport(subject.data.name, protocol, subject.size, probes, tuple(notices))
+    return ProbeReport(subject.data.name, protocol, subject.size, probes, (*subject.left_out, *notices))
 
 
 def _by_moco(
@@ -121,6 +121,7 @@ def _by_moco(
             lr=lr,
             epochs=epochs,
             workers=subject.workers,
+            max_bad=subject.max_bad,
             seed=seed,
             device=subject.device,
             on_epoch=report,
@@ -128,4 +129,4 @@ def _by_moco(
     notices = tuple(
         f"{name}: skipped, protocol 'moco' probes encoders only" for name in subject.encoders if name not in probes
     )
-    return ProbeReport(subject.data.name, "moco", subject.size, probes, notices)
+    return ProbeReport(subject.data.name, "moco", subject.size, probes, (*subject.left_out, *notices))

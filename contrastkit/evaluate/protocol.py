@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
 from contrastkit.augment import View
 from contrastkit.data import Loader, Source
+from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy
 from contrastkit.evaluate.features import encode, labelled
@@ -42,6 +44,7 @@ def moco_protocol(
     milestones: Sequence[float] = (0.6, 0.8),
     batch: int = 256,
     workers: int = 0,
+    max_bad: float = MAX_BAD,
     seed: int = 0,
     device: str | torch.device = "cpu",
     on_epoch: Callable[[int, float], None] | None = None,
@@ -55,6 +58,8 @@ def moco_protocol(
 
     Args:
         size: side of the images that the encoder sees, in pixels.
+        max_bad: share of unreadable images above which this raises a UserError. In training the next image stands in
+            for one; of the test images they are left out.
         on_epoch: called with the epoch (from 0) and its mean loss.
 
     Raises:
@@ -68,7 +73,8 @@ def moco_protocol(
     view = crop_and_flip(train, size)
     classifier = initial_classifier(encoder, n_classes, seed).to(device)
     fc = classifier.fc
-    loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, workers=workers, device=device)
+    options: dict[str, Any] = {"workers": workers, "max_bad": max_bad, "device": device}
+    loader = Loader(train, (view,), batch=min(batch, len(train)), seed=seed, **options)
     with loader, evaluating(encoder), unchanged(encoder):
         losses = train_classifier(
             classifier,
@@ -79,7 +85,7 @@ def moco_protocol(
             device=device,
             on_epoch=on_epoch,
         )
-        features = encode(encoder, test, size=size, workers=workers, device=device)
+        features = encode(encoder, test, size=size, **options).read()
     (scores,) = score_classifiers(features, fc.weight.detach().T[:, None], fc.bias.detach()[None])
     assert scores is not None  # the loss was finite
     top1, top5 = scores

@@ -35,9 +35,10 @@ class RetrievalReport:
     data: str  # name of the data set
     size: int  # side in pixels of the images
     retrieval: dict[str, Retrieval]  # "query -> key", by the names of the views
+    notices: tuple[str, ...] = ()  # what a reader of the numbers should know, one line each
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "notices"}
 
 
 @torch.no_grad()
@@ -63,7 +64,7 @@ def retrieve(
         raise UserError(f"{subject.data.name} has no test part: hold one out with --val-fraction 0.1")
     online = load_method(subject.run, method=method).online  # encoder and head as they were trained together
     (features,) = replace(subject, encoders={name: online.encoder}).features(name, test, on_progress=on_progress)
-    z = online.head(features.x).chunk(len(encoder.views), dim=1)
+    z = online.head(features.read().x).chunk(len(encoder.views), dim=1)
     outputs = dict(zip(test.modalities or encoder.views, z, strict=True))
     retrieval = {
         f"{query} -> {key}": recall_at_k(outputs[query], outputs[key])
@@ -71,7 +72,7 @@ def retrieve(
         for key in outputs
         if query != key
     }
-    return RetrievalReport(subject.data.name, subject.size, retrieval)
+    return RetrievalReport(subject.data.name, subject.size, retrieval, subject.left_out)
 
 
 @torch.no_grad()

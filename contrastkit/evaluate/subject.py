@@ -11,11 +11,12 @@ from torch import nn
 
 from contrastkit import dist
 from contrastkit.data import DataSet, Source, default_workers, open_data
-from contrastkit.errors import UserError
+from contrastkit.data.loader import MAX_BAD
+from contrastkit.errors import UserError, listed
 from contrastkit.evaluate.features import Features, encode, raw_pixels
 from contrastkit.loading import load_encoder
-from contrastkit.parts.build import SMALL, build_encoder, published_size
-from contrastkit.parts.encoder import SplitEncoder
+from contrastkit.parts.build import SMALL, build_encoder, published_size, set_image_size
+from contrastkit.parts.encoder import Encoder, SplitEncoder
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.run import Run
 from contrastkit.types import Modality
@@ -36,6 +37,7 @@ class EvaluationSubject:
         size: side of the encoders' input images in pixels; of sounds, length in samples.
         batch: images encoded at once.
         workers: data-loading processes.
+        max_bad: share of unreadable images above which an evaluation stops; fewer are left out.
         run: run folder of the first encoder.
         reports: folder for results: that of the run, if it is evaluated on its own data set.
         notices: what a reader of the results should know, one line each.
@@ -47,6 +49,7 @@ class EvaluationSubject:
     batch: int = 512
     workers: int = 0
     device: str | torch.device = "cpu"
+    max_bad: float = MAX_BAD
     run: Path | None = None
     reports: Path | None = None
     notices: tuple[str, ...] = ()
@@ -66,6 +69,7 @@ class EvaluationSubject:
         size: int | None = None,
         batch: int = 512,
         workers: int | None = None,
+        max_bad: float | None = None,
         device: str = "auto",
         seed: int = 0,
     ) -> "EvaluationSubject":
@@ -81,6 +85,7 @@ class EvaluationSubject:
             val_fraction: share of the training images to test on; None is as in the run, else the test part.
             size: None is as trained, or suitable for the encoder.
             workers: None is suitable for the data set.
+            max_bad: None is as in the run.
             seed: of untrained encoders, and of the split of a data set that is not the run's own.
 
         Raises:
@@ -98,7 +103,8 @@ class EvaluationSubject:
         else:
             subject = _of_encoder(str(encoder), request, pretrained=pretrained, size=size)
         workers = default_workers(subject.data.train) if workers is None else workers
-        return replace(subject, batch=batch, workers=workers, device=place)
+        max_bad = subject.max_bad if max_bad is None else max_bad
+        return replace(subject, batch=batch, workers=workers, max_bad=max_bad, device=place)
 
     def labelled_parts(self) -> tuple[Source, Source]:
         """The training and the test part, both with labels.
@@ -114,6 +120,17 @@ class EvaluationSubject:
         if test.labels is None:
             raise UserError(f"the test part of {self.data.name} has no labels to evaluate with")
         return train, test
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """A line for each part of the data set on the images that could not be read so far."""
+        parts = {"training": self.data.train, "test": self.data.test}
+        return tuple(
+            f"{len(part.unreadable)} of {len(part):,} {name} {part.modality.plural} cannot be read and are left out: "
+            + listed([f"{path} ({reason})" for path, reason in part.unreadable.values()], 3)
+            for name, part in parts.items()
+            if part is not None and part.unreadable
+        )
 
     @property
     def n_classes(self) -> int:
@@ -134,7 +151,8 @@ class EvaluationSubject:
             if on_progress is not None:
                 on_progress(f"encoding {total:,} images: {name}", completed, total)
 
-        options: dict[str, Any] = {"size": self.size, "workers": self.workers, "on_batch": count}
+        options: dict[str, Any] = {"size": self.size, "workers": self.workers, "max_bad": self.max_bad}
+        options["on_batch"] = count
         if encoder is not None:
             return [encode(encoder, source, batch=self.batch, device=self.device, **options) for source in sources]
         modality = self.data.train.modality
@@ -176,6 +194,8 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
             notices = (f"{path} was trained on images that it is evaluated on here, without their labels",)
         request = request | {"data": options["data"], "val_fraction": held_out, "seed": options["seed"]}
     data = open_data(**request, recorded_dir=options["data_dir"])
+    if own and held_out == options["val_fraction"]:
+        _require_unchanged(path, record["data"], data)
     _require_same_kind(path, record["data"], data)
     encoders: dict[str, nn.Module | None] = {str(path): load_encoder(run, record)}
     if baselines:
@@ -185,8 +205,17 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
             encoders[RAW_PIXELS] = None
     size = size or int(kind["size"])
     _require_a_frame(kind["name"], size)
+    for encoder in encoders.values():
+        if isinstance(encoder, Encoder):
+            set_image_size(encoder, size)
     return EvaluationSubject(
-        data=data, encoders=encoders, size=size, run=path, reports=path if own else None, notices=notices
+        data=data,
+        encoders=encoders,
+        size=size,
+        max_bad=options["max_bad"],
+        run=path,
+        reports=path if own else None,
+        notices=notices,
     )
 
 
@@ -228,6 +257,22 @@ def _require_same_kind(run: Path, trained_on: dict[str, Any], data: DataSet) -> 
     if modalities[0] != modalities[1]:  # the order matters
         kinds = [", ".join(name for name, _ in part) or "images" for part in modalities]
         raise UserError(f"{run} was trained on {kinds[0]}, but {data.name} has {kinds[1]}")
+
+
+def _require_unchanged(run: Path, trained_on: dict[str, Any], data: DataSet) -> None:
+    """Check that a run's own data set is still what it was trained on: split anew, its test part might hold images that
+    the run has seen.
+
+    Raises:
+        UserError: it is not.
+    """
+    images, source = trained_on["images"], data.pretrain
+    if trained_on["fingerprint"] != source.fingerprint():
+        what = "other images" if len(source) == images else f"{len(source):,} {source.modality.plural}, not {images:,}"
+        raise UserError(
+            f"{data.name} has changed since {run} was trained on it: it has {what}, and its test part may hold some "
+            "that were trained on; name the set to test on with --data"
+        )
 
 
 def _require_a_frame(encoder: str, size: int) -> None:

@@ -31,7 +31,7 @@ def read_embeddings(path: Path) -> Embeddings:
     """Read a file written by ``contrastkit embed``.
 
     Raises:
-        UserError: there is no such file, or it was not written by ``contrastkit embed``.
+        UserError: there is no such file, it was not written by ``contrastkit embed``, or some images were unreadable.
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}")
@@ -40,6 +40,12 @@ def read_embeddings(path: Path) -> Embeddings:
     if features.ndim != 2 or 0 in features.shape or features.dtype.kind not in "biuf":
         raise UserError(f"{path} has no two-dimensional array 'features': give a file written by 'contrastkit embed'")
     n = len(features)
+    readable = arrays.pop("readable", np.ones(n, dtype=bool))
+    if not readable.all():
+        raise UserError(
+            f"{path} has no features of {int((~readable).sum())} images, which could not be read: take them out of the "
+            "data set and embed it again"
+        )
     columns = {key: values for key, values in arrays.items() if values.shape == (n,)}
     if labels.shape != (n,) or (labels.dtype.kind in "iu" and (labels < 0).any()):  # -1: an image without a label
         return Embeddings(features, None, columns)
