@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import contrastkit
 from contrastkit.errors import UserError
+from contrastkit.evaluate import EvaluationSubject
 from contrastkit.loading import load_method
+from contrastkit.parts.build import build_encoder, set_image_size
 
 
 class Net(nn.Sequential):
@@ -44,20 +46,6 @@ def test_a_module_of_another_shape_does_not_fit(run: Path) -> None:
     for load in (load_method, contrastkit.load):
         with pytest.raises(UserError, match=r"do not fit its recipe.json: .* or the module given as encoder"):
             load(run, encoder=Net(width=5))
-
-
-"""What a loaded encoder takes."""
-
-from pathlib import Path
-
-import pytest
-import torch
-from torch import Tensor
-
-import contrastkit
-from contrastkit.errors import UserError
-from contrastkit.evaluate import EvaluationSubject
-from contrastkit.parts.build import build_encoder, set_image_size
 
 
 @pytest.mark.parametrize(
