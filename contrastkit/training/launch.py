@@ -16,6 +16,7 @@ from contrastkit.monitor import Monitor
 from contrastkit.run import Run
 from contrastkit.training import state
 from contrastkit.training.loop import fit
+from contrastkit.training.memory import require_memory
 from contrastkit.training.plan import Plan
 from contrastkit.training.progress import NullReporter, Reporter, TeeReporter
 from contrastkit.training.session import Session
@@ -50,8 +51,9 @@ def launch(
     """
     recipe, options, source = plan.recipe, plan.options, plan.data.pretrain
     loader = _loader(plan)
-    torch.manual_seed(options.seed)
     context = BuildContext.of(source, recipe.image_size(source.size), seed=options.seed, encoder=encoder)
+    require_memory(recipe, context, plan.device, precision=options.precision)
+    torch.manual_seed(options.seed)
     method = _build(plan, context)
     run = _create(plan, context) if plan.record is None else _reopen(plan, plan.record)
     session = _session(plan, method, loader, _monitor(plan, method, context.size), run, reporter or NullReporter())

@@ -1,0 +1,99 @@
+"""The memory that a step of training needs, before anything has been allocated."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from contrastkit.augment import Window
+from contrastkit.errors import UserError
+from contrastkit.methods import BuildContext, Recipe
+from contrastkit.types import Batch
+
+TEMPORARY = 1.1  # gradients of activations and workspaces, beside what the graph keeps
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, *, precision: str) -> None:
+    """Check that a step of this recipe fits into the memory that is free.
+
+    Raises:
+        UserError: it does not.
+    """
+    needed, free = step_bytes(recipe, context, precision=precision), free_bytes(device)
+    if needed is not None and free is not None and needed > free:
+        fitting = int(recipe.batch * free / needed)
+        raise UserError(
+            f"a step of batch {recipe.batch} takes at least {needed / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} GiB are free: lower --batch (to about {max(1, fitting)}), --size or --encoder"
+        )
+
+
+def step_bytes(recipe: Recipe, context: BuildContext, *, precision: str = "float32") -> int | None:
+    """Bytes that a step takes, at least: parameters, gradients, the optimizer's state, views, and the
+    activations that the graph keeps for the backward pass, counted on torch's meta device, which computes nothing.
+
+    None for several processes, a module of the user's, and a method that cannot be built on the meta device.
+    """
+    if context.encoder is not None or context.world > 1:
+        return None
+    try:
+        with torch.device("meta"):
+            method = recipe.build(context).to("meta")  # a queue is drawn on the CPU
+        views = [
+            torch.empty(recipe.batch, context.channels, *side, device="meta")
+            for side in ((1, v.size) if isinstance(v, Window) else (v.size, v.size) for v in recipe.views)
+        ]
+        index = torch.zeros(recipe.batch, dtype=torch.int64, device="meta")
+        own = [*method.parameters(), *method.buffers()]
+        kept = _kept_for_backward(lambda: method.train()(Batch(views, index, index), 0.0).loss, [*own, *views])
+    except Exception:  # an operator without a meta kernel
+        return None
+    trained = sum(_bytes(p) for p in method.parameters() if p.requires_grad)
+    states = 2 if recipe.optimizer == "adamw" else 1
+    if precision == "bfloat16":
+        kept //= 2
+    return sum(map(_bytes, own)) + (1 + states) * trained + sum(map(_bytes, views)) + int(TEMPORARY * kept)
+
+
+def _kept_for_backward(forward: Callable[[], Tensor], known: list[Any]) -> int:
+    """Bytes of the tensors that autograd saves in a forward pass, besides the known ones."""
+    storages = {id(tensor.untyped_storage()): tensor.untyped_storage() for tensor in known}
+    kept = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        storage = tensor.untyped_storage()
+        if id(storage) not in storages:
+            storages[id(storage)] = storage  # kept alive, so that its id stays its own
+            kept += storage.nbytes()
+        return tensor
+
+    # A loss may depend on values, which the meta device lacks; the encoders come before it, and are nearly all.
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), contextlib.suppress(Exception):
+        forward()
+    return kept
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that is free for a process: of the GPU, or of the machine and its control group. None if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text("utf-8").splitlines())
+        free = 1024 * int(lines["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        return None
+    try:  # version 2: a container's limit
+        limit, used = ((CGROUP / f"memory.{name}").read_text("utf-8") for name in ("max", "current"))
+        free = min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # no such group, or "max"
+        pass
+    return free

@@ -1,0 +1,78 @@
+"""The memory of a step, against closed forms and against what a step on the CPU really allocates."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from contrastkit.errors import UserError
+from contrastkit.methods import RECIPES, BuildContext
+from contrastkit.training import memory
+from contrastkit.training.memory import free_bytes, require_memory, step_bytes
+from contrastkit.types import Batch
+
+CONTEXT = BuildContext(channels=3, size=32, images=1000)
+CPU = torch.device("cpu")
+
+
+def peak_of_a_step(name: str, batch: int) -> int:
+    """Bytes allocated at the peak of a forward and backward pass, with the network's own."""
+    recipe = replace(RECIPES[name], batch=batch)
+    method = recipe.build(CONTEXT).train()
+    views = [torch.rand(batch, 3, view.size, view.size) for view in recipe.views]  # type: ignore[union-attr]
+    index = torch.arange(batch)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        method(Batch(views, index, index), 0.0).loss.backward()
+    total = peak = 0
+    for event in profiled.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            total += event.nbytes()
+            peak = max(peak, total)
+    return peak
+
+
+@pytest.mark.parametrize("name", ["simclr-v1/32", "moco-v2/32", "byol/32", "dino/32"])
+def test_an_image_more_takes_what_a_step_allocates_for_it(name: str) -> None:
+    allocated = peak_of_a_step(name, 32) - peak_of_a_step(name, 16)
+    estimates = [step_bytes(replace(RECIPES[name], batch=batch), CONTEXT) or 0 for batch in (16, 32)]
+    assert 0.75 * allocated < estimates[1] - estimates[0] < 1.25 * allocated
+
+
+def test_it_grows_with_the_batch() -> None:
+    recipe = RECIPES["simclr-v1/32"]
+    one, two, three = (step_bytes(replace(recipe, batch=n * 256), CONTEXT) or 0 for n in (1, 2, 3))
+    assert three - two == pytest.approx(two - one, rel=0.01) and two - one > 2**30
+
+
+def test_a_step_that_does_not_fit_is_refused_before_the_run_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = replace(RECIPES["simclr-v1/32"], batch=512)
+    needed = step_bytes(recipe, CONTEXT)
+    assert needed is not None
+    monkeypatch.setattr(memory, "free_bytes", lambda device: needed + 1)
+    require_memory(recipe, CONTEXT, CPU, precision="float32")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: needed // 2)
+    with pytest.raises(
+        UserError, match=r"a step of batch 512 takes at least 5.\d GiB .*lower --batch \(to about 25\d\)"
+    ):
+        require_memory(recipe, CONTEXT, CPU, precision="float32")
+
+
+def test_draws_are_left_alone() -> None:
+    state = torch.get_rng_state()
+    step_bytes(RECIPES["byol/tiny"], CONTEXT)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "CGROUP", tmp_path / "none")
+    machine = free_bytes(CPU)
+    assert machine is not None and machine > 2**20
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    for limit, expected in (("1048576", 1048576 - 4096), ("max", None)):
+        (tmp_path / "memory.max").write_text(limit)
+        (tmp_path / "memory.current").write_text("4096")
+        found: Any = free_bytes(CPU)
+        assert found == expected if expected else found > 2**20
