@@ -288,7 +288,7 @@ BUGS = [
         "tests/evaluate/test_linear.py::test_the_best_rate_is_the_smallest_of_equally_good_ones"),
     Bug("evaluate/subject.py", '"seed": options["seed"]}', '"seed": seed}',
         "tests/evaluate/test_subject.py::test_a_run_brings_its_data_its_split_and_its_size"),
-    Bug("evaluate/subject.py", "batch=batch, workers=workers, device=place", "workers=workers, device=place",
+    Bug("evaluate/subject.py", "batch=batch, workers=workers, max_bad", "workers=workers, max_bad",
         "tests/evaluate/test_subject.py::test_how_images_are_encoded_is_kept"),
     Bug("evaluate/subject.py", "reports=path if own else None", "reports=path",
         "tests/cli/test_knn.py::test_only_its_own_set_is_reported_in_the_run"),

@@ -30,10 +30,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def alike_everywhere() -> Iterator[None]:
     """Tests do not see the shell's CONTRASTKIT_DATA, except those whose module reads it on import; and trainings do not
-    draw their curves, which takes longer than the training."""
+    draw their curves, which takes longer than the training, nor estimate their memory, which runs the method once more.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CONTRASTKIT_DATA", raising=False)
         patch.setattr("contrastkit.run.draw_curves", lambda rows, file: file.touch())
+        patch.setattr("contrastkit.training.launch.require_memory", lambda *args, **how: None)
         yield
 
 

@@ -68,12 +68,12 @@ def test_other_values_than_pixels_in_0_1_are_refused(images: Tensor, says: str, 
 def test_a_transformer_is_evaluated_at_another_size() -> None:
     """Its positions are resampled as timm does it: a model built for the size gives the same features."""
     torch.manual_seed(0)
-    encoder = build_encoder("timm:test_vit", channels=3, size=64).eval()
+    encoder = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=64).eval()
     images = torch.rand(2, 3, 96, 96)
     with pytest.raises(AssertionError):
         encoder(images)
     set_image_size(encoder, 96)
-    larger = build_encoder("timm:test_vit", channels=3, size=96).eval()
+    larger = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=96).eval()
     larger.load_state_dict(encoder.state_dict())
     assert torch.equal(encoder(images), larger(images))
     with pytest.raises(UserError, match="does not divide into this transformer's patches of 16"):
@@ -82,7 +82,7 @@ def test_a_transformer_is_evaluated_at_another_size() -> None:
 
 def test_a_run_of_a_transformer_is_evaluated_at_another_size(tmp_path: Path, images: Path) -> None:
     options = {"batch": 32, "epochs": 1, "size": 32, "K": 64, "monitor_every": 0, "device": "cpu"}
-    contrastkit.train("moco", images, encoder="timm:test_vit", out=tmp_path / "run", row="tiny", **options)
+    contrastkit.train("moco", images, encoder="timm:vit_tiny_patch16_224", out=tmp_path / "run", row="tiny", **options)
     subject = EvaluationSubject.open(tmp_path / "run", size=48, val_fraction=0.2)
     (encoder,) = subject.encoders.values()
     assert encoder is not None and encoder(torch.rand(1, 3, 48, 48)).shape[0] == 1

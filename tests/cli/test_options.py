@@ -53,6 +53,7 @@ SUBJECT = {
     "--size=9": ("size", 9),
     "--batch=7": ("batch", 7),
     "--workers=1": ("workers", 1),
+    "--max-bad=0.3": ("max_bad", 0.3),
     "--device=cpu": ("device", "cpu"),
     "--seed=5": ("seed", 5),
 }

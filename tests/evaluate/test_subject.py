@@ -275,10 +275,11 @@ def test_how_images_are_encoded_is_kept(images: Path) -> None:
 
 
 def test_where_named_sets_lie_and_whether_they_are_fetched(
-    images: Path, moco_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moco_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments: dict[str, Any] = {}
-    opened = open_data(str(images), val_fraction=0.2)
+    record = Run.open(moco_run).record
+    opened = open_data(record["options"]["data"], val_fraction=0.25)
 
     def spy(**how: Any) -> DataSet:
         arguments.update(how)
@@ -289,7 +290,6 @@ def test_where_named_sets_lie_and_whether_they_are_fetched(
     assert arguments == {"data": "cifar10", "data_dir": tmp_path, "download": True, "val_fraction": None, "seed": 9}
     EvaluationSubject.open(encoder="pixels", data="cifar10")
     assert (arguments["data_dir"], arguments["download"]) == (None, False)
-    record = Run.open(moco_run).record
     monkeypatch.setattr(Run, "record", record | {"options": record["options"] | {"data_dir": "recorded"}})
     EvaluationSubject.open(moco_run)
     assert (arguments["data_dir"], arguments["recorded_dir"]) == (None, "recorded")

@@ -82,7 +82,7 @@ def test_evaluations_leave_them_out_and_say_so(tmp_path: Path) -> None:
     assert len(found.notices) == 2 and "3 of 40 training images cannot be read and are left out" in found.notices[0]
     probed = probe(subject(tmp_path), epochs=1, seeds=1)
     assert probed.probe["mean"].accuracy.n == 37 and "3 of 40 test images" in probed.notices[1]
-    with pytest.raises(UserError, match="3 of 40 images .* --max-bad"):
+    with pytest.raises(UserError, match=r"3 of 40 images .*--max-bad"):
         knn(replace(subject(tmp_path), max_bad=0.01))
 
 

@@ -10,7 +10,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
-from contrastkit.training import memory
+from contrastkit.cli.main import main
+from contrastkit.training import launch, memory
 from contrastkit.training.memory import free_bytes, require_memory, step_bytes
 from contrastkit.types import Batch
 
@@ -58,6 +59,16 @@ def test_a_step_that_does_not_fit_is_refused_before_the_run_begins(monkeypatch: 
         UserError, match=r"a step of batch 512 takes at least 5.\d GiB .*lower --batch \(to about 25\d\)"
     ):
         require_memory(recipe, CONTEXT, CPU, precision="float32")
+
+
+def test_launch_asks_before_it_makes_the_run(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "require_memory", require_memory)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**20)
+    run = tmp_path / "run"
+    assert main(["train", "moco", f"--data={images}", f"--out={run}", "--encoder=tiny", "--device=cpu"]) == 2
+    assert "are free: lower --batch" in capsys.readouterr().err and not run.exists()
 
 
 def test_draws_are_left_alone() -> None:

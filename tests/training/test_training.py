@@ -427,12 +427,12 @@ def test_a_gpu_trains_stops_and_resumes(images: Path, tmp_path: Path, workers: i
     assert [m["epoch"] for m in metrics] == [1, 2, 3, 4] and all("knn" in m for m in metrics)
 
 
-def torchrun(script: Path, *args: str) -> None:
-    """Two processes of a script under torchrun on the CPU (gloo)."""
+def torchrun(script: Path, *args: str, code: int = 0) -> None:
+    """Two processes of a script under torchrun on the CPU (gloo); ``code`` is torchrun's exit code."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script), *args]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
-    assert process.returncode == 0, process.stderr[-3000:]
+    assert process.returncode == code, process.stderr[-3000:]
 
 
 INTERRUPTED = """
@@ -471,7 +471,7 @@ def test_two_processes_train_resume_and_agree_with_one(
     two_processes(command(*start, f"--out={two}"))
     script = tmp_path / "interrupted.py"
     script.write_text(INTERRUPTED)
-    torchrun(script, *start, f"--out={parts}")
+    torchrun(script, *start, f"--out={parts}", code=1)  # both processes exit with 143
     step = checkpoint.load(parts / "checkpoints" / "last.pt")["step"]
     assert step == 15, "a signal to one process alone must stop both, inside the second epoch"
     two_processes(command("train", "moco", f"--resume={parts}"))
