@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
-from contrastkit.cli.main import main
 from contrastkit.training import launch, memory
 from contrastkit.training.memory import free_bytes, require_memory, step_bytes
 from contrastkit.types import Batch
