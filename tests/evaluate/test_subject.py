@@ -286,7 +286,8 @@ def test_where_named_sets_lie_and_whether_they_are_fetched(
 
     monkeypatch.setattr(module, "open_data", spy)
     EvaluationSubject.open(encoder="pixels", data="cifar10", data_dir=tmp_path, download=True, seed=9)
-    assert arguments == {"data": "cifar10", "data_dir": tmp_path, "download": True, "val_fraction": None, "seed": 9}
+    rest: dict[str, Any] = dict.fromkeys(["val_fraction", "test_part", "layout", "stretch", "background"])
+    assert arguments == {"data": "cifar10", "data_dir": tmp_path, "download": True, "seed": 9} | rest
     EvaluationSubject.open(encoder="pixels", data="cifar10")
     assert (arguments["data_dir"], arguments["download"]) == (None, False)
     record = Run.open(moco_run).record
