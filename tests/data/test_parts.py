@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
+from contrastkit.training import Options
 from tests.data.pictures import paths_of, png
 
 
@@ -109,3 +112,25 @@ def test_a_held_out_part_replaces_the_sets_own(tmp_path: Path) -> None:
     data = open_data(str(tmp_path), val_fraction=0.5)
     assert data.test is not None and len(data.test) == 2
     assert data.notices[1] == "the test part is 2 images of the training part (--val-fraction), not the set's own"
+
+
+def test_the_options_of_a_run_reach_its_data(tmp_path: Path) -> None:
+    parts(tmp_path, "train", "test", "val")
+    png(tmp_path / "val" / "ant" / "clear.png", (9, 9, 9, 0), mode="RGBA")
+    options = Options(data=str(tmp_path), test_part="val", background="#010203")
+    data = options.open_data()
+    assert data.test is not None and len(data.test) == 5
+    assert data.test.fetch(torch.tensor([paths_of(data.test).index("ant/clear.png")]))[0][:, 0, 0].tolist() == [1, 2, 3]
+    record = options.to_json()
+    assert Options.from_json(record) == options
+    earlier = {name: record[name] for name in record.keys() - {"test_part", "layout", "stretch", "background"}}
+    assert Options.from_json(earlier) == Options(data=str(tmp_path)), "of a run that does not record them"
+    Image.new("I;16", (4, 4), 500).save(tmp_path / "train" / "ant" / "dark.png")
+    assert (
+        Options(data=str(tmp_path), stretch=True)
+        .open_data()
+        .notices[1]
+        .endswith("from 500 to 500, which become black and white")
+    )
+    np.savez(tmp_path / "x.npz", images=np.zeros((2, 5, 5, 5), np.uint8))
+    assert Options(data=str(tmp_path / "x.npz"), layout="NCHW").open_data().train.channels == 5
