@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")
+LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def available_memory() -> int:
@@ -13,8 +13,8 @@ def available_memory() -> int:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        limit, used = ((CGROUP / name).read_text(encoding="utf-8") for name in ("memory.max", "memory.current"))
-        free += [] if limit.strip() == "max" else [int(limit) - int(used)]
+        limit = LIMIT.read_text(encoding="utf-8").strip()
+        free += [] if limit == "max" else [int(limit)]  # what is used of it may be cached files: nobody can tell
     except OSError:  # no Linux, or no container
         pass
-    return max(0, min(free))
+    return min(free)

@@ -63,8 +63,8 @@ class FileSource(Source):
             classes=classes,
             orientation_matters=orientation_matters,
         )
-        # Whether a colour file has been met in a set of gray ones, for all processes that load data.
-        self._met_colour = torch.zeros(1, dtype=torch.bool).share_memory_()
+        # Of a gray set: whether a colour file has been met, by any of the processes that load data.
+        self._met_colour = torch.zeros(1, dtype=torch.bool).share_memory_() if channels == 1 else None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -93,7 +93,7 @@ class FileSource(Source):
         with opened(path) as image:
             mode = image.mode
             shown = eight_bits(upright(image), self.reading.background, self.span)
-        if self.channels == 1 and mode not in GRAY_MODES and not self._met_colour:
+        if self._met_colour is not None and mode not in GRAY_MODES and not self._met_colour:
             self._met_colour.fill_(True)
             warnings.warn(f"{self.name} is taken for gray, but {path} has colour: it is averaged", stacklevel=2)
         array = np.asarray(shown.convert("L" if self.channels == 1 else "RGB"))

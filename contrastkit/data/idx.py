@@ -48,7 +48,7 @@ def _read_idx(path: Path) -> Tensor:
             size = math.prod(shape)
             if not 0 < size <= available_memory():
                 raise ValueError(f"its header claims the shape {shape}, which is empty or does not fit in memory")
-            raw = file.read(size)  # no more than the header says, whatever a compressed file holds
+            raw = file.read(size + 1)  # one byte more shows whether that was all, and no more is unpacked
         return torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(shape).copy())
     except (OSError, EOFError, ValueError, zlib.error) as e:
         raise UserError(f"{path} cannot be read: {e}") from e

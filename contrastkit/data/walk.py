@@ -70,8 +70,8 @@ def walk(root: Path, suffixes: Collection[str]) -> Listing:
                 left_out[kind] += 1
             else:
                 status = entry.stat() if entry.is_symlink() else None
-                file = (node[0], entry.inode()) if status is None else _node(status)
-                found.append(_File(linked or status is not None, place, file))
+                own = (node[0], entry.inode()) if status is None else _node(status)
+                found.append(_File(linked or status is not None, place, own))
     kept: list[tuple[str, ...]] = []
     nodes: set[tuple[int, int]] = set()
     for file in sorted(found):

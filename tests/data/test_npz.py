@@ -148,8 +148,8 @@ def test_labels_are_numbered_and_keep_their_names(tmp_path, labels, expected, cl
 
 
 def test_both_parts_have_the_same_numbers(tmp_path):
-    arrays = {"images": IMAGES, "labels": np.array([5, 12, 5, 12]), "test_images": IMAGES}
-    np.savez(tmp_path / "x.npz", **arrays, test_labels=np.array([19, 12, 5, 5], np.uint64))
+    labels, test_labels = np.array([5, 12, 5, 12]), np.array([19, 12, 5, 5], np.uint64)
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=labels, test_images=IMAGES, test_labels=test_labels)
     data = open_data(str(tmp_path / "x.npz"))
     assert data.train.labels.tolist() == [0, 1, 0, 1] and data.test.labels.tolist() == [2, 1, 0, 0]
     assert data.train.classes == data.test.classes == ("5", "12", "19")
