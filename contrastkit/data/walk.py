@@ -22,9 +22,9 @@ class Listing(NamedTuple):
     @property
     def omissions(self) -> str:
         """What is left out, in a few words; "" if nothing is."""
-        kinds = [f"{count:,} {kind}" for kind, count in self.left_out.most_common(KINDS_NAMED)]
+        kinds = [f"{kind} ({count:,})" for kind, count in self.left_out.most_common(KINDS_NAMED)]
         if others := len(self.left_out) - len(kinds):
-            kinds.append(f"{others} other kinds")
+            kinds.append(f"other kinds ({others})")
         return ", ".join(kinds)
 
 

@@ -39,7 +39,7 @@ def test_images_are_shown_as_they_are_read(tmp_path: Path, capsys: pytest.Captur
     corners = []
     for colour in ("red", "blue"):
         assert main([*given, f"--background={colour}"]) == 0
-        assert "left out 1 .xyz" in capsys.readouterr().out
+        assert "left out .xyz (1)" in capsys.readouterr().out
         with Image.open(tmp_path / "sheet.png") as picture:
             colours = picture.convert("RGB").getcolors(1 << 24)
             assert colours is not None

@@ -24,7 +24,7 @@ def test_links_that_go_round_multiply_nothing(tmp_path: Path) -> None:
     data = open_data(str(tmp_path / "set"))
     assert paths_of(data.train) == ["a/0.png", "a/2.png", "b/1.png", "b/3.png"]
     assert data.train.classes == ("a", "b")
-    assert "3 links to folders that are there already" in data.notices[0]
+    assert "links to folders that are there already (3)" in data.notices[0]
 
 
 def test_a_link_out_of_the_training_part_does_not_bring_in_the_test_part(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_links_are_followed_to_what_is_not_there_yet(tmp_path: Path) -> None:
     (tmp_path / "set" / "b" / "3.png").symlink_to("2.png")
     listing = walk(tmp_path / "set", PNG)
     assert listing.paths == ["a/1.png", "b/2.png"]
-    assert listing.omissions == "1 links to files that are there already"
+    assert listing.omissions == "links to files that are there already (1)"
 
 
 def test_the_real_file_is_kept_of_a_link_and_a_file(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_what_is_no_regular_file_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "gone.png").symlink_to("nowhere.png")
     data = open_data(str(tmp_path))
     assert paths_of(data.train) == ["a.png"]
-    for words in ("1 links that lead nowhere", "2 pipes, sockets and devices"):
+    for words in ("links that lead nowhere (1)", "pipes, sockets and devices (2)"):
         assert words in data.notices[0]
 
 
@@ -74,10 +74,10 @@ def test_files_of_other_kinds_are_counted(tmp_path: Path) -> None:
         (tmp_path / name).write_text("?")
     assert len(open_data(str(tmp_path)).train) == 6
     (notice,) = open_data(str(tmp_path)).notices
-    assert notice.startswith(f"{tmp_path}: left out 6 .xyz, 1 ") and notice.endswith("2 other kinds")
+    assert notice.startswith(f"{tmp_path}: left out .xyz (6), ") and notice.endswith("other kinds (2)")
     for path in tmp_path.glob("*.png"):
         path.unlink()
-    with pytest.raises(UserError, match="no images in .*, but 6 .xyz"):
+    with pytest.raises(UserError, match="no images in .*, but .xyz .6"):
         open_data(str(tmp_path))
 
 
