@@ -24,8 +24,8 @@ from torch import Tensor
 #     the embedded digits' test part     permutation   0
 #     poses of the embedded digits       uniform       0               0, in the test part 1
 #
-# The last six have no time, and the digits and files have seed 0. Where seed and number of images agree, their permutation is
-# the order of the first epoch.
+# The last five have no time, and the digits and files have seed 0. Where seed and number of images agree, their
+# permutation is the order of the first epoch.
 NEGATIVES = -1
 DROP_PATH = -1
 
