@@ -94,6 +94,29 @@ DataDir = Annotated[
     Path | None, typer.Option(help="Directory of named data sets (default: $CONTRASTKIT_DATA).", metavar="DIR")
 ]
 Download = Annotated[bool, typer.Option("--download", help="Download a named data set that is not in --data-dir.")]
+TestPart = Annotated[
+    str | None,
+    typer.Option(help="Folder beside train/ to test on \\[test/ or val/, whichever has classes].", metavar="NAME"),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        help="Order of the axes of images in an .npz file, where their sides leave it open.", metavar="NHWC|NCHW"
+    ),
+]
+Stretch = Annotated[
+    bool | None,
+    typer.Option(
+        "--stretch/--no-stretch",
+        help="Scale images of more than 8 bits by the range of their pixels in a sample of the files \\[as trained].",
+    ),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        help="Colour under transparent pixels: a name or #rrggbb \\[as trained, else white].", metavar="COLOUR"
+    ),
+]
 ValFraction = Annotated[
     float | None,
     typer.Option(help="Share of the training images, drawn by --seed, to hold out and evaluate on.", min=0, max=1),
@@ -115,6 +138,10 @@ class DataOptions:
     data: Data = None
     data_dir: DataDir = None
     download: Download = False
+    test_part: TestPart = None
+    layout: Layout = None
+    stretch: Stretch = None
+    background: Background = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,10 +30,12 @@ def views(
     from contrastkit.errors import UserError
 
     rows = named_views(name)
-    source = open_data(**vars(which)).pretrain
+    data = open_data(**vars(which))
+    source = data.pretrain
     if not source.modality.has_pixels:
         raise UserError(f"{source.name} has {source.modality.plural}, which cannot be drawn: give a data set of images")
     pixels, index = source.take(source.order(seed, 0)[:images])
     picture = sheet(pixels, rows, index=index, epochs=draws, seed=seed)
     write_with(out, lambda file: picture.save(file, format="png"))
+    screen.lines(data.notices)
     screen.say(f"{out}: {images} images of {source.name}, each with its views by '{name}' to the right")

@@ -1,38 +1,81 @@
 """Named arrays in .npz files."""
 
-from collections.abc import Mapping
+import contextlib
+import math
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from contrastkit.checkpoint import atomic
 from contrastkit.errors import UserError
+from contrastkit.memory import available_memory
+
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def read_npz(path: Path, what: str = "an .npz file") -> dict[str, NDArray[Any]]:
+def npz_names(path: Path, what: str = "an .npz file") -> list[str]:
+    """The names of the arrays in an .npz file, none of which is read.
+
+    Args, raises: as of :func:`read_npz`.
+    """
+    with _archive(path, what) as archive:
+        return list(archive.files)
+
+
+def read_npz(
+    path: Path, what: str = "an .npz file", *, names: Collection[str] | None = None
+) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file by name.
 
     Args:
         what: what the file should be, for the message.
+        names: the arrays to read, where they are there; None reads all.
 
     Raises:
-        UserError: the file is damaged, no .npz file, or contains Python objects.
+        UserError: the file is damaged, no .npz file, or contains Python objects; or the arrays do not fit in memory,
+            by their headers: a small file can hold arrays of any size.
     """
+    with _archive(path, what) as archive:
+        wanted = [name for name in archive.files if names is None or name in names]
+        total = sum(_bytes(archive, name) for name in wanted)
+        if total > (free := available_memory()):
+            raise UserError(
+                f"{path}: {', '.join(wanted)} take {total / 1e9:,.1f} GB of memory, of which {free / 1e9:,.1f} GB are "
+                "free: store fewer images, or image files in a folder"
+            )
+        return {name: archive[name] for name in wanted}
+
+
+@contextlib.contextmanager
+def _archive(path: Path, what: str) -> Iterator[Any]:
     try:
         with open(path, "rb") as file:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise ValueError("it holds a single array, as an .npy file does")
-            arrays = {key: archive[key] for key in archive.files}
+            yield archive
+    except (MemoryError, UserError):
+        raise
     except Exception as error:  # damaged files raise almost anything (BadZipFile, zlib.error, TokenError, ...)
         raise UserError(
             f"{path} cannot be read as {what} (damaged, truncated, or containing Python objects): {error}"
         ) from error
-    if stray := [key for key, value in arrays.items() if not isinstance(value, np.ndarray)]:
-        raise UserError(f"{path} cannot be read as {what}: {stray[0]!r} is not an array")
-    return arrays
+
+
+def _bytes(archive: Any, name: str) -> int:
+    """The size of an array, from its header."""
+    if f"{name}.npy" not in archive.zip.namelist():
+        raise ValueError(f"{name!r} is not an array")
+    with archive.zip.open(f"{name}.npy") as member:
+        version = npy.read_magic(member)
+        if version not in HEADERS:
+            raise ValueError(f"{name!r} has a structured type")  # the only use of version 3
+        shape, _, dtype = HEADERS[version](member)
+    return math.prod(shape) * int(dtype.itemsize)
 
 
 def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:

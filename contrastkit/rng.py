@@ -20,11 +20,12 @@ from torch import Tensor
 #     drop path (index: the process)     uniform       beside_epochs   DROP_PATH
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
+#     files looked at in a new folder    permutation   0
 #     the embedded digits' test part     permutation   0
 #     poses of the embedded digits       uniform       0               0, in the test part 1
 #
-# The last four have no time, and the digits have seed 0. Where seed and number of images agree, their permutation is
-# the order of the first epoch.
+# The last five have no time, and the digits and files have seed 0. Where seed and number of images agree, their
+# permutation is the order of the first epoch.
 NEGATIVES = -1
 DROP_PATH = -1
 

@@ -28,6 +28,7 @@ HEAVY = (
     "networkx", "typer", "PIL.Image",
 )  # fmt: skip
 LOOP = "tests/training/test_loop.py"
+PARTS = "tests/data/test_parts.py"
 RUNS = "tests/training/test_training.py"
 PLAN = "tests/training/test_plan.py"
 OPTIM = "tests/test_optim.py"
@@ -254,6 +255,31 @@ BUGS = [
         f"{CLI}::test_what_a_method_cannot_learn_from_is_one_line"),
     Bug("data/openers.py", "data_directory(data_dir, recorded_dir)", "data_dir",
         "tests/data/test_named.py::test_a_torchvision_set_of_files"),
+    # How files are read.
+    Bug("training/options.py", "            test_part=self.test_part,\n", "",
+        f"{PARTS}::test_the_options_of_a_run_reach_its_data"),
+    Bug("training/options.py", "            background=self.background,\n", "",
+        f"{PARTS}::test_the_options_of_a_run_reach_its_data"),
+    Bug("data/parts.py", '" ", name).lower()', '" ", name)', f"{PARTS}::test_the_parts_are_known_by_the_usual_words"),
+    Bug("data/folders.py", "(not files.has_class(train.classes), not files.listing.paths)", "not files.listing.paths",
+        f"{PARTS}::test_a_part_with_classes_is_tested_on"),
+    Bug("data/folders.py", "[None if top in unlabelled else top for top in tops]", "tops",
+        f"{PARTS}::test_unlabelled_images_among_the_classes_are_no_class"),
+    Bug("data/walk.py", "for folder in root.resolve().parents}", "for folder in ()}",
+        "tests/data/test_walk.py::test_a_link_out_of_the_training_part_does_not_bring_in_the_test_part"),
+    Bug("data/labels.py", "number = {-1: -1} | {label: i for", "number = {-1: -1} | {label: label for",
+        "tests/data/test_npz.py::test_labels_are_numbered_and_keep_their_names"),
+    Bug("npz.py", "if total > (free := available_memory()):", "if (free := 0):",
+        "tests/data/test_npz.py::test_arrays_that_do_not_fit_in_memory_are_not_read"),
+    Bug("data/files.py", "permutation(0, 0, len(self.paths))[:PEEK].sort()[0]",
+        "torch.arange(0, len(self.paths), len(self.paths) // PEEK)",
+        "tests/data/test_files.py::test_colour_is_found_wherever_it_lies"),
+    Bug("data/files.py", "like.span if isinstance(like, FileSource) else None", "None",
+        "tests/data/test_files.py::test_the_test_part_is_stretched_as_the_training_part"),
+    Bug("data/files.py", "except (MemoryError, UserError):", "except UserError:",
+        "tests/data/test_files.py::test_want_of_memory_is_no_damaged_file"),
+    Bug("evaluate/subject.py", 'pixels = ("stretch", "background")', "pixels = ()",
+        "tests/evaluate/test_subject.py::test_a_run_is_evaluated_on_images_read_as_it_read_them"),
     Bug("run.py", "if number < len(lines):", "if False:",
         "tests/test_run.py::test_only_a_torn_last_line_is_passed_over"),
     Bug("methods/cpc_audio.py", " = (1, 1)", " = (1, None)",

@@ -23,7 +23,7 @@ class AlignedSource(Source):
 
     The channels of all modalities are stacked into one image. Images whose size differs from that of the first modality
     are resized to it (bilinearly). 16-bit depth is scaled like any image (:class:`FileSource`), from 0 to 65535: depths
-    of a room in millimetres, up to about 10,000, would use only 40 of 256 levels, so stretch them first.
+    of a room in millimetres, up to about 10,000, would use only 40 of 256 levels without ``--stretch``.
     """
 
     modality = Modality.ALIGNED
@@ -110,7 +110,8 @@ def open_aligned(request: Request) -> DataSet | None:
     """``rgb=DIR,depth=DIR``: files of the same name, extension aside, form a scene; the first folder has the labels."""
     if "=" not in request.data or request.path.exists():
         return None
-    sets = {modality: folder_dataset(folder) for modality, folder in parse_folders(request.data).items()}
+    folders = parse_folders(request.data)
+    sets = {modality: folder_dataset(folder, request.reading) for modality, folder in folders.items()}
     for modality, data in sets.items():
         if not data.train.modality.has_pixels:
             raise UserError(f"{modality} has {data.train.modality.plural}: only images can be aligned")
@@ -124,4 +125,5 @@ def open_aligned(request: Request) -> DataSet | None:
         return AlignedSource(name, {modality: getattr(data, which) for modality, data in sets.items()})
 
     train = part("train")
-    return DataSet(name, train, part("test") if with_test else None, train)
+    notices = tuple(f"{modality}: {notice}" for modality, data in sets.items() for notice in data.notices)
+    return DataSet(name, train, part("test") if with_test else None, train, notices)

@@ -8,6 +8,8 @@ from torch import Tensor
 from contrastkit.data.source import Source, digest
 from contrastkit.errors import UserError
 
+MOST_CHANNELS = 16  # that a side is taken for where all sides differ
+
 
 class ArraySource(Source):
     """Images of one size, in memory: uint8 [N, C, H, W]."""
@@ -51,13 +53,29 @@ class ArraySource(Source):
         return digest(shape, sample.contiguous().numpy().tobytes(), self.label_bytes)
 
 
-def channels_first(images: Tensor, name: str) -> Tensor:
-    """uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) -> contiguous (N, C, H, W). The shorter side is the channels."""
+def channels_first(images: Tensor, name: str, layout: str | None = None) -> Tensor:
+    """uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) -> contiguous (N, C, H, W).
+
+    Args:
+        layout: "NHWC" or "NCHW"; None goes by the sides. Two equal ones, next to one another, are height and width; if
+            all differ, the channels are the smallest.
+
+    Raises:
+        UserError: the sides leave it open.
+    """
     if images.ndim == 3:
         return images[:, None].contiguous()
-    _, first, _, last = images.shape
-    if first == last:
-        raise UserError(
-            f"{name}: cannot tell channels from height in images of shape {tuple(images.shape)}: give (N, H, W)"
-        )
-    return (images if first < last else images.permute(0, 3, 1, 2)).contiguous()
+    _, first, middle, last = images.shape
+    if layout is None:
+        if first == middle != last:
+            layout = "NHWC"
+        elif middle == last != first:
+            layout = "NCHW"
+        elif first == last or min(first, last) > min(middle, MOST_CHANNELS):
+            raise UserError(
+                f"{name}: cannot tell channels from height in images of shape {tuple(images.shape)}: say which "
+                "they are with --layout NHWC or NCHW (layout= in Python)"
+            )
+        else:
+            layout = "NCHW" if first < last else "NHWC"
+    return (images if layout == "NCHW" else images.permute(0, 3, 1, 2)).contiguous()

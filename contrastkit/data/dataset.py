@@ -1,9 +1,10 @@
 """A data set, its parts, and splitting off a validation part."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from PIL import ImageColor
 from torch import Tensor
 
 from contrastkit.data.source import Source
@@ -11,16 +12,46 @@ from contrastkit.errors import UserError
 from contrastkit.rng import permutation
 
 HANDED_OVER = "python:"  # in a run's record, before the name of data that no path names
+LAYOUTS = ("NHWC", "NCHW")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How files become images, where the files do not say.
+
+    Attributes:
+        test_part: the folder beside ``train/`` that is the test part; None chooses by the names.
+        layout: of arrays of four dimensions, "NHWC" or "NCHW"; None goes by their sides.
+        stretch: scale images of more than 8 bits by the range of their pixels instead of by that of their type.
+        background: the colour under transparent pixels, a name or #rrggbb.
+    """
+
+    test_part: str | None = None
+    layout: str | None = None
+    stretch: bool = False
+    background: str = "white"
+
+    def __post_init__(self) -> None:
+        if self.layout not in (None, *LAYOUTS):
+            raise UserError(f"--layout must be {' or '.join(LAYOUTS)}, not {self.layout}")
+        try:
+            ImageColor.getrgb(self.background)
+        except ValueError as error:
+            raise UserError(f"--background: {self.background!r} is no colour: give a name or #rrggbb") from error
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A set and its parts. ``pretrain`` needs no labels: the training part, for stl10 with its unlabelled images."""
+    """A set and its parts. ``pretrain`` needs no labels: the training part, for stl10 with its unlabelled images.
+
+    ``notices`` say how the data were understood, one line each.
+    """
 
     name: str
     train: Source
     test: Source | None
     pretrain: Source
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -30,6 +61,7 @@ class Request:
     data: str  # a name, or a path
     data_dir: Path | None = None  # directory of named sets
     download: bool = False
+    reading: Reading = Reading()
 
     @property
     def path(self) -> Path:
@@ -43,11 +75,14 @@ def with_validation(dataset: DataSet, fraction: float, seed: int) -> DataSet:
         raise UserError(f"--val-fraction {fraction:g} of {n} images leaves a part empty: choose one between 0 and 1")
     rest, held_out = split(n, dataset.train.group_ids, fraction, seed)
     train, val = dataset.train.subset(rest), dataset.train.subset(held_out)
+    if dataset.test is not None:
+        unused = f"the test part is {len(val):,} images of the training part (--val-fraction), not the set's own"
+        dataset = replace(dataset, notices=(*dataset.notices, unused))
     if dataset.pretrain is dataset.train:
-        return DataSet(dataset.name, train, val, train)
+        return replace(dataset, train=train, test=val, pretrain=train)
     # A separate pretrain part starts with the training part (stl10's "train+unlabeled"): held-out images leave both.
     others = torch.arange(n, len(dataset.pretrain))
-    return DataSet(dataset.name, train, val, dataset.pretrain.subset(torch.cat([rest, others])))
+    return replace(dataset, train=train, test=val, pretrain=dataset.pretrain.subset(torch.cat([rest, others])))
 
 
 def split(n: int, group_ids: Tensor | None, share: float, seed: int) -> tuple[Tensor, Tensor]:

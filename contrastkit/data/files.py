@@ -1,20 +1,24 @@
 """Images in files."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from contrastkit.data.dataset import Reading
+from contrastkit.data.pixels import DEEP, GRAY_MODES, Span, eight_bits, is_deep, opened, upright
 from contrastkit.data.source import Source, UnreadableError, digest
 from contrastkit.errors import UserError
+from contrastkit.rng import permutation
 
-GRAY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
-PEEK = 32  # files opened to determine channels and size of a set
+PEEK = 64  # files opened to determine channels, size and range of a set
+DARK = 0.25  # images of more than 8 bits whose pixels are all below this share of white look almost black
+AS_THEY_ARE = Reading()
 
 Found = TypeVar("Found")
 
@@ -22,7 +26,12 @@ Found = TypeVar("Found")
 class FileSource(Source):
     """Image files. Every image becomes RGB, or one channel if all files of a sample are gray.
 
-    16-bit pixels are scaled to 8 bits, EXIF orientation is applied, palettes are looked up, alpha is dropped.
+    16-bit pixels are scaled to 8 bits, EXIF orientation is applied, palettes are looked up, transparent pixels show the
+    background.
+
+    Attributes:
+        span: with ``stretch``, the range of the pixels of images of more than 8 bits.
+        notices: what is unusual in a sample of the files, one line each.
     """
 
     def __init__(
@@ -34,14 +43,17 @@ class FileSource(Source):
         root: Path,
         classes: Sequence[str] | None = None,
         orientation_matters: bool = False,
+        reading: Reading = AS_THEY_ARE,
         like: Source | None = None,
     ) -> None:
         """
         Args:
             paths: relative to ``root``.
-            like: a source to take channels and size from; None samples the files.
+            like: a source to take channels, size and range from; None samples the files.
         """
-        self.root, self.paths = root, list(paths)
+        self.root, self.paths, self.reading = root, list(paths), reading
+        self.span: Span | None = like.span if isinstance(like, FileSource) else None
+        self.notices: tuple[str, ...] = ()
         channels, size = self._peek() if like is None else (like.channels, like.size)
         super().__init__(
             name,
@@ -51,6 +63,8 @@ class FileSource(Source):
             classes=classes,
             orientation_matters=orientation_matters,
         )
+        # Of a gray set: whether a colour file has been met, by any of the processes that load data.
+        self._met_colour = torch.zeros(1, dtype=torch.bool).share_memory_() if channels == 1 else None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -69,30 +83,57 @@ class FileSource(Source):
     def _read(self, i: int) -> Tensor:
         try:
             return self._decode(self.root / self.paths[i])
+        except (MemoryError, UserError):  # of the machine, not of the file
+            raise
         except Exception as e:  # damaged files raise almost anything (OSError, struct.error, ...)
             reason = str(e).replace(str(self.root / self.paths[i]), "the file") or type(e).__name__
             raise UnreadableError(i, self.paths[i], reason) from e
 
     def _decode(self, path: Path) -> Tensor:
-        with Image.open(path) as image:
-            return _pixels(image, self.channels)
+        with opened(path) as image:
+            mode = image.mode
+            shown = eight_bits(upright(image), self.reading.background, self.span)
+        if self._met_colour is not None and mode not in GRAY_MODES and not self._met_colour:
+            self._met_colour.fill_(True)
+            warnings.warn(f"{self.name} is taken for gray, but {path} has colour: it is averaged", stacklevel=2)
+        array = np.asarray(shown.convert("L" if self.channels == 1 else "RGB"))
+        return torch.from_numpy(array.copy()).view(shown.height, shown.width, self.channels).permute(2, 0, 1)
 
     def _peek(self) -> tuple[int, int]:
         """Channels, and the median of the shorter sides, in the headers of a sample of the files."""
         headers = self._sample(_header)
         modes, sides = {mode for mode, _ in headers}, sorted(side for _, side in headers)
+        if any(map(is_deep, modes)):
+            self._look_at_ranges()
         return (1 if modes <= GRAY_MODES else 3), sides[len(sides) // 2]
 
+    def _look_at_ranges(self) -> None:
+        """The range of the pixels of those files of the sample that have more than 8 bits."""
+        ranges = [each for each in self._sample(_range) if each is not None]
+        if not ranges:
+            return
+        low, high = min(low for low, _, _ in ranges), max(high for _, high, _ in ranges)
+        white = max(white for _, _, white in ranges)
+        seen = f"{self.root}: the pixels of {len(ranges)} files of more than 8 bits lie from {low:,.4g} to {high:,.4g}"
+        if self.reading.stretch:
+            self.span = low, high
+            self.notices = (f"{seen}, which become black and white",)
+        elif low < 0 or high > white:
+            self.notices = (f"{seen}: what is outside 0 to {white:,} is lost; scale them with --stretch",)
+        elif high < white * DARK:
+            self.notices = (f"{seen}, where white is {white:,}: they are almost black; scale them with --stretch",)
+
     def _sample(self, look: Callable[[Path], Found]) -> list[Found]:
-        """What ``look`` finds in files spread over the set, without those that cannot be read.
+        """What ``look`` finds in files drawn at random from the set, the same ones each time, without those that cannot
+        be read.
 
         Raises:
             UserError: none of them can.
         """
         found = []
-        for path in self.paths[:: max(1, len(self.paths) // PEEK)]:
+        for i in permutation(0, 0, len(self.paths))[:PEEK].sort()[0].tolist():
             with contextlib.suppress(Exception):  # counted when it is fetched
-                found.append(look(self.root / path))
+                found.append(look(self.root / self.paths[i]))
         if not found:
             kind = self.modality.plural
             raise UserError(f"none of the {kind} sampled from {self.root} can be read, for example {self.paths[0]}")
@@ -101,21 +142,14 @@ class FileSource(Source):
 
 def _header(path: Path) -> tuple[str, int]:
     """Mode and shorter side of an image file."""
-    with Image.open(path) as image:
+    with opened(path) as image:
         return image.mode, min(image.size)
 
 
-def _pixels(image: Image.Image, channels: int) -> Tensor:
-    """An open image as uint8 [channels, H, W], upright."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits, which Pillow's convert() would clip; it opens some PNGs as mode "I"
-        image = Image.fromarray((np.asarray(image).astype(np.int64) / 257).round().clip(0, 255).astype(np.uint8))
-    elif image.mode == "F":
+def _range(path: Path) -> tuple[float, float, int] | None:
+    """The darkest and the brightest pixel of an image of more than 8 bits, and what is white; None for other images."""
+    with opened(path) as image:
+        if not is_deep(image.mode):
+            return None
         pixels = np.asarray(image)
-        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
-            raise ValueError("floating-point pixels outside [0, 1]")
-        image = Image.fromarray((pixels * 255).round().astype(np.uint8))
-    elif image.mode in ("P", "PA"):
-        image = image.convert("RGBA")  # palettes may have transparency, which convert("RGB") warns about
-    array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return torch.from_numpy(array.copy()).view(image.height, image.width, channels).permute(2, 0, 1)
+        return float(pixels.min()), float(pixels.max()), 1 if image.mode == "F" else DEEP

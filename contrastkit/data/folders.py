@@ -3,49 +3,133 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from contrastkit.data.dataset import DataSet, Request
+from contrastkit.data.dataset import DataSet, Reading, Request
 from contrastkit.data.files import FileSource
+from contrastkit.data.parts import Part, asked_folder, part_of, test_folders, training_folder
+from contrastkit.data.pixels import image_suffixes
 from contrastkit.data.sounds import SoundSource
-from contrastkit.errors import UserError
+from contrastkit.data.walk import Listing, walk
+from contrastkit.errors import UserError, listed
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2", ".avif"}
 SOUND = ".wav"
-TEST_FOLDERS = ("test", "val", "valid", "validation")
+
+
+class Files(NamedTuple):
+    """The images or sounds below a folder.
+
+    Attributes:
+        tops: the first level of each path, its class; None where there is none or it stands for images without labels.
+    """
+
+    root: Path
+    listing: Listing
+    tops: list[str | None]
+
+    def has_class(self, classes: Sequence[str] | None) -> bool:
+        """Whether a file is in a folder of one of these classes."""
+        return not set(self.tops).isdisjoint(classes or ())
 
 
 def open_folder(request: Request) -> DataSet | None:
-    return folder_dataset(request.path) if request.path.is_dir() else None
+    return folder_dataset(request.path, request.reading) if request.path.is_dir() else None
 
 
-def folder_dataset(root: Path) -> DataSet:
-    """A folder that contains ``train/`` and possibly a test part, or a single part."""
-    train_root = root / "train"
-    if not train_root.is_dir():
-        train = _files_under(root, root.name)
-        return DataSet(root.name, train, None, train)
-    train = _files_under(train_root, root.name)
-    test_root = next((root / t for t in TEST_FOLDERS if (root / t).is_dir()), None)
-    if test_root is None:
-        return DataSet(root.name, train, None, train)
-    test = _files_under(test_root, root.name, classes=train.classes, like=train)
-    return DataSet(root.name, train, test, train)
+def folder_dataset(root: Path, reading: Reading) -> DataSet:
+    """A folder that contains a training part and possibly others (:mod:`contrastkit.data.parts`), or a single part."""
+    folders = _subfolders(root)
+    training = training_folder(root, folders)
+    if training is None:
+        if reading.test_part is not None:
+            raise UserError(f"--test-part chooses among the folders beside train/, which {root} does not have")
+        _require_outermost(root, folders)
+        files = _files(root)
+        train = _source(files, root.name, reading)
+        return DataSet(root.name, train, None, train, _notices([files], train, _warnings(files, folders)))
+    files = _files(root / training)
+    train = _source(files, root.name, reading)
+    others = [name for name in folders if name != training]
+    test_files, lines = _test_files(root, others, reading, train)
+    words = [f"{training}/ -> training ({len(train):,} {train.modality.plural})"]
+    test = None
+    if test_files is not None:
+        test = _source(test_files, root.name, reading, classes=train.classes, like=train)
+        words.append(f"{test_files.root.name}/ -> test ({len(test):,})")
+    said = "; ".join([", ".join(words), *lines])
+    parts = [files] if test_files is None else [files, test_files]
+    return DataSet(root.name, train, test, train, _notices(parts, train, [said]))
 
 
-def _files_under(
-    root: Path, name: str, *, classes: Sequence[str] | None = None, like: FileSource | None = None
+def _subfolders(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and e.is_dir())
+
+
+def _require_outermost(root: Path, folders: Sequence[str]) -> None:
+    """Check that the parts of a data set are not one level further down, where they would be taken together.
+
+    Raises:
+        UserError: they are.
+    """
+    if len(folders) == 1 and any(part_of(name) is Part.TRAINING for name in _subfolders(root / folders[0])):
+        raise UserError(f"{root} has nothing but {folders[0]}, which has a training part: give {root / folders[0]}")
+
+
+def _test_files(
+    root: Path, folders: Sequence[str], reading: Reading, train: FileSource
+) -> tuple[Files | None, list[str]]:
+    """The files of the test part, of the folders beside the training part, and what is said about the others.
+
+    A folder with classes is preferred, to evaluate on: in ImageNet's layout that is val/, while test/ has no labels.
+    """
+    asked = reading.test_part
+    names = test_folders(folders) if asked is None else [asked_folder(root, folders, asked)]
+    candidates = [_files(root / name) for name in names]
+    candidates.sort(key=lambda files: (not files.has_class(train.classes), not files.listing.paths))  # stable
+    chosen = candidates[0] if candidates else None
+    lines = []
+    for files in candidates[1:]:
+        bare = chosen is not None and chosen.has_class(train.classes) and not files.has_class(train.classes)
+        lines.append(f"{files.root.name}/{' has no class folders:' if bare else ''} not used")
+    rest = [f"{name}/" for name in folders if name not in names]
+    return chosen, lines + ([f"{listed(rest, 4)} not used"] if rest else [])
+
+
+def _warnings(files: Files, folders: Sequence[str]) -> list[str]:
+    """What may have been misunderstood in a folder without parts."""
+    lines = []
+    if tests := test_folders(folders):
+        lines.append(f"{files.root}: {listed(tests, 4)} is taken for a class, because there is no train/")
+    seconds = {path.split(os.sep, 2)[1] for path in files.listing.paths if path.count(os.sep) > 1}
+    if {Part.TRAINING, Part.TEST} <= {part_of(name) for name in seconds}:
+        lines.append(f"{files.root}: the training and test parts inside its folders are taken together")
+    return lines
+
+
+def _notices(parts: Sequence[Files], train: FileSource, lines: Sequence[str]) -> tuple[str, ...]:
+    left_out = [f"{files.root}: left out {others}" for files in parts if (others := files.listing.omissions)]
+    return (*lines, *left_out, *train.notices)
+
+
+def _files(root: Path) -> Files:
+    listing = walk(root, {*image_suffixes(), SOUND})
+    tops = [path.split(os.sep)[0] if os.sep in path else None for path in listing.paths]
+    unlabelled = {top for top in set(tops) if top is not None and part_of(top) is Part.UNLABELLED}
+    return Files(root, listing, [None if top in unlabelled else top for top in tops])
+
+
+def _source(
+    files: Files,
+    name: str,
+    reading: Reading,
+    *,
+    classes: Sequence[str] | None = None,
+    like: FileSource | None = None,
 ) -> FileSource:
-    paths = []
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders[:] = [s for s in subfolders if not s.startswith((".", "__MACOSX"))]
-        relative = os.path.relpath(folder, root)
-        paths += [
-            os.path.normpath(os.path.join(relative, f))
-            for f in files
-            if os.path.splitext(f)[1].lower() in (*SUFFIXES, SOUND) and not f.startswith(".")
-        ]
+    root, paths = files.root, files.listing.paths
     sounds = sum(path.lower().endswith(SOUND) for path in paths)
     if 0 < sounds < len(paths):
         raise UserError(f"{root} has {sounds} sounds and {len(paths) - sounds} images: put them in separate folders")
@@ -53,17 +137,15 @@ def _files_under(
     if like is not None and type(like) is not kind:
         raise UserError(f"{root} has {kind.modality.plural}, but the training part has {like.modality.plural}")
     if not paths:
-        empty = not any(root.iterdir())
-        known = ", ".join(sorted(s[1:] for s in (*SUFFIXES, SOUND)))
-        raise UserError(f"the folder {root} is empty" if empty else f"no images in {root} (known formats: {known})")
-    paths.sort(key=lambda p: p.split(os.sep))
-    tops = [p.split(os.sep)[0] if os.sep in p else None for p in paths]
-    names = sorted({t for t in tops if t is not None})
+        if not (others := files.listing.omissions):
+            raise UserError(f"the folder {root} is empty")
+        raise UserError(f"no images in {root}, but {others} (known: jpg, png and all that Pillow reads, and wav)")
+    names = sorted({top for top in files.tops if top is not None})
     if classes is None and len(names) < 2:
-        return kind(name, paths, root=root, like=like)
+        return kind(name, paths, root=root, like=like, reading=reading)
     classes = classes or names
-    if unknown := [n for n in names if n not in classes]:
+    if unknown := [top for top in names if top not in classes]:
         raise UserError(f"{root} has the class {unknown[0]!r}, which is not in the training part")
-    number = {c: i for i, c in enumerate(classes)}
-    labels = torch.tensor([-1 if t is None else number[t] for t in tops])
-    return kind(name, paths, labels, root=root, classes=classes, like=like)
+    number = {each: i for i, each in enumerate(classes)}
+    labels = torch.tensor([-1 if top is None else number[top] for top in files.tops])
+    return kind(name, paths, labels, root=root, classes=classes, like=like, reading=reading)

@@ -1,6 +1,7 @@
 """LeCun's idx format, used by MNIST and its relatives."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from contrastkit.data.arrays import ArraySource
 from contrastkit.data.dataset import DataSet, Request
 from contrastkit.errors import UserError
+from contrastkit.memory import available_memory
 
 
 def open_idx(request: Request) -> DataSet | None:
@@ -38,11 +40,15 @@ def idx_dataset(folder: Path, name: str, *, orientation_matters: bool = False) -
 
 def _read_idx(path: Path) -> Tensor:
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        ndim = raw[3]
-        shape = np.frombuffer(raw, ">u4", ndim, offset=4).astype(int)
-        if raw[:3] != b"\0\0\x08":
-            raise ValueError("not an idx file of bytes")
-        return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=4 + 4 * ndim).reshape(shape).copy())
-    except (OSError, EOFError, ValueError, IndexError, zlib.error) as e:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            head = file.read(4)
+            if len(head) < 4 or head[:3] != b"\0\0\x08":
+                raise ValueError("not an idx file of bytes")
+            shape = np.frombuffer(file.read(4 * head[3]), ">u4", head[3]).tolist()
+            size = math.prod(shape)
+            if not 0 < size <= available_memory():
+                raise ValueError(f"its header claims the shape {shape}, which is empty or does not fit in memory")
+            raw = file.read(size + 1)  # one byte more shows whether that was all, and no more is unpacked
+        return torch.from_numpy(np.frombuffer(raw, np.uint8).reshape(shape).copy())
+    except (OSError, EOFError, ValueError, zlib.error) as e:
         raise UserError(f"{path} cannot be read: {e}") from e

@@ -18,7 +18,7 @@ from contrastkit.errors import UserError
 
 
 def open_named(request: Request) -> DataSet | None:
-    name, data_dir, download = request.data, request.data_dir, request.download
+    name, data_dir = request.data, request.data_dir
     if (row := TORCHVISION.get(name)) is None:
         return None
     if data_dir is None:
@@ -31,15 +31,16 @@ def open_named(request: Request) -> DataSet | None:
         dataset = idx_dataset(folder, name, orientation_matters=row.orientation_matters)
         if dataset is not None:
             return dataset
-    train = _torchvision(name, row, row.train, data_dir, download)
-    test = _torchvision(name, row, row.test, data_dir, download)
-    pretrain = train if row.pretrain is None else _torchvision(name, row, row.pretrain, data_dir, download)
+    train = _torchvision(request, row, row.train, data_dir)
+    test = _torchvision(request, row, row.test, data_dir)
+    pretrain = train if row.pretrain is None else _torchvision(request, row, row.pretrain, data_dir)
     return DataSet(name, train, test, pretrain)
 
 
-def _torchvision(name: str, row: Row, part: dict[str, object], data_dir: Path, download: bool) -> Source:
+def _torchvision(request: Request, row: Row, part: dict[str, object], data_dir: Path) -> Source:
     import torchvision
 
+    name, download = request.data, request.download
     build: Any = getattr(torchvision.datasets, row.dataset)
     fetch = {} if name == "imagenet" else {"download": download}
     try:
@@ -62,7 +63,15 @@ def _torchvision(name: str, row: Row, part: dict[str, object], data_dir: Path, d
     paths, labels = _files_of(dataset)
     root = Path(os.path.commonpath([str(Path(p).parent) for p in paths]))
     relative = [os.path.relpath(p, root) for p in paths]
-    return FileSource(name, relative, labels, root=root, classes=classes, orientation_matters=row.orientation_matters)
+    return FileSource(
+        name,
+        relative,
+        labels,
+        root=root,
+        classes=classes,
+        orientation_matters=row.orientation_matters,
+        reading=request.reading,
+    )
 
 
 def _files_of(dataset: Any) -> tuple[list[str], Tensor]:

@@ -8,36 +8,44 @@ from torch import Tensor
 
 from contrastkit.data.arrays import ArraySource, channels_first
 from contrastkit.data.dataset import DataSet, Request
-from contrastkit.errors import UserError
-from contrastkit.npz import read_npz
+from contrastkit.data.labels import numbered
+from contrastkit.errors import UserError, listed
+from contrastkit.npz import npz_names, read_npz
 
 
 def open_npz(request: Request) -> DataSet | None:
     """``images`` (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floats in [0, 1]; ``labels`` (N), integers or text,
     optional; ``test_images`` and ``test_labels`` likewise."""
-    path = request.path
+    path, layout = request.path, request.reading.layout
     if path.suffix != ".npz" or not path.is_file():
         return None
-    arrays = read_npz(path)
-    prefix = "train_" if "train_images" in arrays else ""
-    if f"{prefix}images" not in arrays:
-        raise UserError(f"{path} has no array called 'images' (it has: {', '.join(arrays) or 'nothing'})")
+    names = npz_names(path)
+    prefix = "train_" if "train_images" in names else ""
+    if f"{prefix}images" not in names:
+        raise UserError(f"{path} has no array called 'images' (it has: {listed(names, 12) or 'nothing'})")
+    arrays = read_npz(path, names=(f"{prefix}images", f"{prefix}labels", "test_images", "test_labels"))
     name = path.stem
-    images = _uint8(arrays[f"{prefix}images"], path)
-    labels, test_labels, classes = _labels(arrays.get(f"{prefix}labels"), arrays.get("test_labels"), path)
-    train = ArraySource(name, images, _checked(labels, images, path), classes=classes)
-    if "test_images" not in arrays:
-        return DataSet(name, train, None, train)
-    test_images = _uint8(arrays["test_images"], path)
-    if test_images.shape[1:] != images.shape[1:]:
+    images = _uint8(arrays[f"{prefix}images"], path, layout)
+    test_images = _uint8(arrays["test_images"], path, layout) if "test_images" in arrays else None
+    if test_images is not None and test_images.shape[1:] != images.shape[1:]:
         raise UserError(
             f"{path}: test_images are {list(test_images.shape[1:])}, images are {list(images.shape[1:])} (C, H, W)"
         )
-    test = ArraySource(name, test_images, _checked(test_labels, test_images, path), classes=classes)
+    given = {"train": (arrays.get(f"{prefix}labels"), images), "test": (arrays.get("test_labels"), test_images)}
+    labels, classes = _labels(
+        {
+            part: _checked(array, pixels, path)
+            for part, (array, pixels) in given.items()
+            if array is not None and pixels is not None
+        },
+        path,
+    )
+    train = ArraySource(name, images, labels.get("train"), classes=classes)
+    test = None if test_images is None else ArraySource(name, test_images, labels.get("test"), classes=classes)
     return DataSet(name, train, test, train)
 
 
-def _uint8(array: np.ndarray, path: Path) -> Tensor:
+def _uint8(array: np.ndarray, path: Path, layout: str | None) -> Tensor:
     """An array of images as uint8 [N, C, H, W]."""
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise UserError(f"{path}: images must be (N, H, W), (N, H, W, C) or (N, C, H, W), not {array.shape}")
@@ -47,36 +55,35 @@ def _uint8(array: np.ndarray, path: Path) -> Tensor:
         array = (array * 255).round().astype(np.uint8)
     elif array.dtype != np.uint8:
         raise UserError(f"{path}: images must be uint8, or floats in [0, 1], not {array.dtype}")
-    return channels_first(torch.from_numpy(array), str(path))
+    return channels_first(torch.from_numpy(array), str(path), layout)
 
 
-def _labels(
-    train: np.ndarray | None, test: np.ndarray | None, path: Path
-) -> tuple[Tensor | None, Tensor | None, list[str] | None]:
-    """Labels of both parts as numbers, and the names of the classes if the labels are text."""
-    parts = [part for part in (train, test) if part is not None]
-    if not parts:
-        return None, None, None
-    if all(part.dtype.kind in "US" for part in parts):
-        names = np.unique(np.concatenate([part.ravel() for part in parts]))
-        as_numbers = [None if part is None else np.searchsorted(names, part) for part in (train, test)]
-        classes = [n.decode() if isinstance(n, bytes) else str(n) for n in names]
-    elif all(part.dtype.kind in "iu" for part in parts):
-        as_numbers, classes = [train, test], None
-    else:
-        raise UserError(f"{path}: labels must be integers or text, not {parts[0].dtype}")
-    first, second = (None if part is None else torch.from_numpy(part.astype(np.int64)) for part in as_numbers)
-    return first, second, classes
-
-
-def _checked(labels: Tensor | None, images: Tensor, path: Path) -> Tensor | None:
-    if labels is None:
-        return None
+def _checked(labels: np.ndarray, images: Tensor, path: Path) -> np.ndarray:
+    """The labels [N] of N images: integers from -1 on, or text."""
+    if labels.dtype.kind not in "iuUS":
+        raise UserError(f"{path}: labels must be integers or text, not {labels.dtype}")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.shape != images.shape[:1] or labels.min() < -1:
+    if labels.shape != images.shape[:1] or (labels.dtype.kind == "i" and labels.min() < -1):
         raise UserError(
-            f"{path}: labels must be one integer >= 0 for each of the {len(images)} images (-1: none), "
-            f"not an array {list(labels.shape)}{f' with {int(labels.min())}' if labels.numel() else ''}"
+            f"{path}: labels must be one integer >= 0 for each of the {len(images)} images (-1: none), or one text, "
+            f"not an array {list(labels.shape)}"
+            + (f" with {labels.min()}" if labels.dtype.kind == "i" and labels.size else "")
         )
     return labels
+
+
+def _labels(parts: dict[str, np.ndarray], path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
+    """The labels of each part as numbers, and the names of the classes if the labels are not these numbers."""
+    kinds = {part.dtype.kind in "US" for part in parts.values()}
+    if len(kinds) > 1:
+        raise UserError(f"{path}: labels and test_labels must both be integers, or both text")
+    if not parts:
+        return {}, None
+    if kinds == {False}:
+        numbers, classes = numbered(list(parts.values()))
+        return dict(zip(parts, numbers, strict=True)), classes
+    names = np.unique(np.concatenate(list(parts.values())))
+    numbers = [torch.from_numpy(np.searchsorted(names, part).astype(np.int64)) for part in parts.values()]
+    classes = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names]
+    return dict(zip(parts, numbers, strict=True)), classes

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contrastkit.data.aligned import open_aligned
-from contrastkit.data.dataset import HANDED_OVER, DataSet, Request, with_validation
+from contrastkit.data.dataset import HANDED_OVER, DataSet, Reading, Request, with_validation
 from contrastkit.data.digits import open_digits
 from contrastkit.data.folders import open_folder
 from contrastkit.data.idx import open_idx
@@ -37,6 +37,10 @@ def open_data(
     download: bool = False,
     val_fraction: float | None = None,
     seed: int = 0,
+    test_part: str | None = None,
+    layout: str | None = None,
+    stretch: bool | None = None,
+    background: str | None = None,
 ) -> DataSet:
     """Open a data set.
 
@@ -45,7 +49,8 @@ def open_data(
 
             - a folder of images, or of sounds (.wav), nested to any depth: the first level below the root is the class;
               with fewer than two such folders the set is unlabelled. A folder that contains ``train/`` (and ``test/``
-              or ``val/``) is split accordingly;
+              or ``val/``, or other usual words, in any case of letters) is split accordingly; the images of a folder
+              ``unlabelled/`` among the classes have no labels;
             - a folder with MNIST's four idx files, gzipped or not;
             - several folders of the same scenes, ``rgb=DIR,depth=DIR`` (:mod:`contrastkit.data.aligned`);
             - an ``.npz`` file (:func:`contrastkit.data.npz.open_npz`).
@@ -53,6 +58,7 @@ def open_data(
         recorded_dir: ``data_dir`` of the run whose data these are (:func:`contrastkit.directories.data_directory`).
         val_fraction: share of the training part to hold out (drawn by ``seed``) as ``test``; the set's own test part is
             then unused, and the held-out images are not in ``pretrain``.
+        test_part, layout, stretch, background: of :class:`contrastkit.data.dataset.Reading`; None is its default.
 
     Raises:
         UserError: no such name or path, nothing readable there, wrong shapes or dtypes.
@@ -63,7 +69,14 @@ def open_data(
             f"the run was trained on data handed over in Python, {data.removeprefix(HANDED_OVER)}: name other data "
             "with --data, or hand them to contrastkit.train and contrastkit.evaluate again"
         )
-    request = Request(data, data_directory(data_dir, recorded_dir), download)
+    reading = Reading(
+        test_part=test_part,
+        layout=layout,
+        stretch=bool(stretch),
+        background="white" if background is None else background,
+    )
+    request = Request(data, data_directory(data_dir, recorded_dir), download, reading)
+    _require_use(request, val_fraction)
     opened = (opener(request) for opener in OPENERS)
     dataset = next((dataset for dataset in opened if dataset is not None), None)
     if dataset is None and request.path.exists():
@@ -72,3 +85,18 @@ def open_data(
         names = data_names()
         raise UserError(f"no data set or path named {data!r}{suggest(data, names)} (names: {', '.join(names)})")
     return dataset if val_fraction is None else with_validation(dataset, val_fraction, seed)
+
+
+def _require_use(request: Request, val_fraction: float | None) -> None:
+    """Check that the options apply to the data.
+
+    Raises:
+        UserError: one does not.
+    """
+    reading, is_file = request.reading, request.path.is_file()
+    if reading.test_part is not None and val_fraction is not None:
+        raise UserError("--test-part and --val-fraction both choose what to test on: give one of them")
+    if reading.test_part is not None and (is_file or request.data in data_names()):
+        raise UserError(f"--test-part chooses among the folders beside train/, which {request.data} does not have")
+    if reading.layout is not None and not is_file:
+        raise UserError(f"--layout is for the arrays of an .npz file, not for {request.data}")

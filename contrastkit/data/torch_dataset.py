@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from contrastkit.data.dataset import DataSet, with_validation
+from contrastkit.data.labels import numbered
+from contrastkit.data.pixels import eight_bits
 from contrastkit.data.source import Source, UnreadableError, digest
 from contrastkit.errors import UserError
 
@@ -20,7 +22,8 @@ class DatasetSource(Source):
     image is a PIL image, an array uint8 [H, W] or [H, W, C], or a tensor [C, H, W], uint8 or floats in [0, 1].
 
     Labels are the dataset's ``targets`` or ``labels``; without either the set is unlabelled, since items are read only
-    when they are needed. An item that raises an error counts as unreadable.
+    when they are needed. Labels that are not 0, 1, ..., n - 1 become so, and name the classes. An item that raises an
+    error counts as unreadable.
     """
 
     def __init__(self, dataset: Dataset[Any]) -> None:
@@ -34,14 +37,9 @@ class DatasetSource(Source):
         self.positions = torch.arange(len(dataset))
         name = type(dataset).__name__
         first = _first_image(dataset, name)
-        classes = getattr(dataset, "classes", None)
-        super().__init__(
-            name,
-            channels=first.shape[0],
-            size=min(first.shape[-2:]),
-            labels=_labels(dataset, name),
-            classes=None if classes is None else [str(each) for each in classes],
-        )
+        named = getattr(dataset, "classes", None)
+        labels, classes = _labels(dataset, name, None if named is None else [str(each) for each in named])
+        super().__init__(name, channels=first.shape[0], size=min(first.shape[-2:]), labels=labels, classes=classes)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -68,6 +66,8 @@ class DatasetSource(Source):
         position = int(self.positions[i])
         try:
             image = _pixels(self.dataset[position])
+        except MemoryError:
+            raise
         except Exception as error:  # whatever the user's code raises
             raise UnreadableError(i, f"{self.name}[{position}]", str(error) or type(error).__name__) from error
         if image.shape[0] == self.channels:
@@ -88,7 +88,8 @@ def _pixels(item: Any) -> Tensor:
     """The image of an item, uint8 [C, H, W]."""
     image = item[0] if isinstance(item, tuple | list) else item
     if isinstance(image, Image.Image):
-        image = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        image = eight_bits(image, "white")
+        image = np.asarray(image if image.mode == "L" else image.convert("RGB"))
     if isinstance(image, np.ndarray):
         image = torch.tensor(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))
     if not isinstance(image, Tensor) or image.ndim != 3:
@@ -116,14 +117,23 @@ def _first_image(dataset: Dataset[Any], name: str) -> Tensor:
     raise UserError(f"the first items of {name} are not images: {reason}")
 
 
-def _labels(dataset: Dataset[Any], name: str) -> Tensor | None:
+def _labels(dataset: Dataset[Any], name: str, classes: list[str] | None) -> tuple[Tensor | None, list[str] | None]:
+    """The labels, and the names of the classes: ``classes``, or the labels themselves if these are not 0, 1, ..."""
     targets = getattr(dataset, "targets", getattr(dataset, "labels", None))
     if targets is None:
-        return None
+        return None, classes
     try:
-        labels = torch.as_tensor(np.asarray(targets))
+        labels = np.asarray(targets)
     except (TypeError, ValueError) as error:
         raise UserError(f"the labels of {name} must be one integer per item: {error}") from error
-    if labels.shape != (len(dataset),) or labels.is_floating_point():  # type: ignore[arg-type]
-        raise UserError(f"the labels of {name} must be one integer per item, not {list(labels.shape)}")
-    return labels.long()
+    if labels.shape != (len(dataset),) or labels.dtype.kind not in "iub":  # type: ignore[arg-type]
+        raise UserError(
+            f"the labels of {name} must be one integer per item, not {labels.dtype} of shape {list(labels.shape)}"
+        )
+    labels = labels.astype(np.int64) if labels.dtype.kind == "b" else labels
+    if labels.dtype.kind == "i" and labels.min() < -1:
+        raise UserError(f"the labels of {name} must be integers >= 0 (-1: none), not {labels.min()}")
+    if classes is not None and labels.max() < len(classes):  # the labels are positions among the classes
+        return torch.from_numpy(labels.astype(np.int64)), classes
+    (numbers,), names = numbered([labels])
+    return numbers, names or classes

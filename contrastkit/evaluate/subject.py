@@ -66,6 +66,10 @@ class EvaluationSubject:
         data_dir: Path | None = None,
         download: bool = False,
         val_fraction: float | None = None,
+        test_part: str | None = None,
+        layout: str | None = None,
+        stretch: bool | None = None,
+        background: str | None = None,
         size: int | None = None,
         batch: int = 512,
         workers: int | None = None,
@@ -83,6 +87,8 @@ class EvaluationSubject:
             data: see :func:`contrastkit.data.open_data`; None is the run's data set and split, else the embedded one.
             data_dir: directory of named data sets; None is the run's, else $CONTRASTKIT_DATA.
             val_fraction: share of the training images to test on; None is as in the run, else the test part.
+            test_part, layout: see :func:`contrastkit.data.open_data`; None is as in the run, on its own data set.
+            stretch, background: likewise; None is as in the run, on any data set.
             size: None is as trained, or suitable for the encoder.
             workers: None is suitable for the data set.
             max_bad: None is as in the run.
@@ -98,6 +104,7 @@ class EvaluationSubject:
         place = dist.device(device)
         request: dict[str, Any] = {"data": data, "val_fraction": val_fraction, "seed": seed}
         request |= {"data_dir": data_dir, "download": download}
+        request |= {"test_part": test_part, "layout": layout, "stretch": stretch, "background": background}
         if run is not None:
             subject = _of_run(Path(run), request, baselines=baselines, size=size)
         else:
@@ -188,13 +195,14 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
     options, kind = record["options"], record["encoder"]
     own, seed = request["data"] is None, request["seed"]
     notices: tuple[str, ...] = ()
-    if own:  # with the split of the run: another one would test on training images
-        held_out = options["val_fraction"] if request["val_fraction"] is None else request["val_fraction"]
-        if held_out != options["val_fraction"]:
+    if own:
+        request = request | _own_split(request, options) | {"data": options["data"], "seed": options["seed"]}
+        if request["test_part"] is None and request["val_fraction"] != options["val_fraction"]:
             notices = (f"{path} was trained on images that it is evaluated on here, without their labels",)
-        request = request | {"data": options["data"], "val_fraction": held_out, "seed": options["seed"]}
+    pixels = ("stretch", "background")  # as the encoder knows them, on any data
+    request = request | {name: options.get(name) for name in pixels if request[name] is None}
     data = open_data(**request, recorded_dir=options["data_dir"])
-    if own and held_out == options["val_fraction"]:
+    if own and all(request[name] == options.get(name) for name in ("val_fraction", "test_part", "layout")):
         _require_unchanged(path, record["data"], data)
     _require_same_kind(path, record["data"], data)
     encoders: dict[str, nn.Module | None] = {str(path): load_encoder(run, record)}
@@ -215,8 +223,17 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
         max_bad=options["max_bad"],
         run=path,
         reports=path if own else None,
-        notices=notices,
+        notices=(*data.notices, *notices),
     )
+
+
+def _own_split(request: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The split of a run's own data set: what is asked for, else that of the run, since another one would test on
+    training images. Runs of earlier versions record no ``test_part`` and ``layout``."""
+    split = {name: request[name] for name in ("val_fraction", "test_part")}
+    if split == {"val_fraction": None, "test_part": None}:
+        split = {name: options.get(name) for name in split}
+    return split | {"layout": options.get("layout") if request["layout"] is None else request["layout"]}
 
 
 def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: int | None) -> EvaluationSubject:
@@ -232,11 +249,11 @@ def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: i
         size = source.size if source.size <= SMALL else PUBLISHED_SIZE
     _require_a_frame(name, size)
     if name == "pixels":
-        return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size)
+        return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size, notices=data.notices)
     torch.manual_seed(request["seed"])
     encoder = build_encoder(name, channels=3 if pretrained else source.channels, size=size, pretrained=pretrained)
     label = f"{name}, {'its published weights' if pretrained else 'untrained'}"
-    return EvaluationSubject(data=data, encoders={label: encoder}, size=size)
+    return EvaluationSubject(data=data, encoders={label: encoder}, size=size, notices=data.notices)
 
 
 def _require_same_kind(run: Path, trained_on: dict[str, Any], data: DataSet) -> None:

@@ -63,7 +63,7 @@ def launch(
     if options.compile:
         for part in method.compiled:
             part.compile()
-    for line in (_summary(plan, method, context.size), *method.notices):
+    for line in (_summary(plan, method, context.size), *plan.data.notices, *method.notices):
         session.reporter.log(line)
     end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
     with loader, run:

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +9,11 @@ from torch import Tensor
 
 from contrastkit.augment import Window
 from contrastkit.errors import UserError
+from contrastkit.memory import available_memory
 from contrastkit.methods import BuildContext, Recipe
 from contrastkit.types import Batch
 
 TEMPORARY = 1.1  # gradients of activations and workspaces, beside what the graph keeps
-CGROUP = Path("/sys/fs/cgroup")
 
 
 def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, *, precision: str) -> None:
@@ -24,7 +23,7 @@ def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, 
         UserError: it does not.
     """
     needed, free = step_bytes(recipe, context, precision=precision), free_bytes(device)
-    if needed is not None and free is not None and needed > free:
+    if needed is not None and needed > free:
         fitting = int(recipe.batch * free / needed)
         raise UserError(
             f"a step of batch {recipe.batch} takes at least {needed / 2**30:.1f} GiB of memory, and "
@@ -82,18 +81,6 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free for a process: of the GPU, or of the machine and its control group. None if unknown."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text("utf-8").splitlines())
-        free = 1024 * int(lines["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):
-        return None
-    try:  # version 2: a container's limit
-        limit, used = ((CGROUP / f"memory.{name}").read_text("utf-8") for name in ("max", "current"))
-        free = min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # no such group, or "max"
-        pass
-    return free
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free for a process: of the GPU, or of the machine."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()

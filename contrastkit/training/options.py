@@ -12,7 +12,17 @@ from contrastkit.errors import UserError
 from contrastkit.precision import Precision
 
 # Options that may change when a run is resumed: where the data are, and how the training is run and monitored.
-MAY_CHANGE = ("data", "data_dir", "download", "workers", "device", "save_every", "monitor_every", "max_bad")
+MAY_CHANGE = (
+    "data",
+    "data_dir",
+    "download",
+    "test_part",
+    "workers",
+    "device",
+    "save_every",
+    "monitor_every",
+    "max_bad",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +40,16 @@ class Options:
     val_fraction: Annotated[float | None, "Share of the training images to hold out as test set, drawn by --seed"] = (
         None
     )
+    test_part: Annotated[
+        str | None, "Folder beside train/ to test on, by default test/ or val/, whichever has classes", "NAME"
+    ] = None
+    layout: Annotated[
+        str | None, "Order of the axes of images in an .npz file, where their sides leave it open", "NHWC|NCHW"
+    ] = None
+    stretch: Annotated[
+        bool, "Scale images of more than 8 bits by the range of their pixels in a sample of the files"
+    ] = False
+    background: Annotated[str, "Colour under transparent pixels: a name or #rrggbb"] = "white"
     workers: Annotated[
         int, "Processes that load data; by default 0 for images in memory, else one for each core but one, at most 8"
     ] = 0
@@ -64,6 +84,10 @@ class Options:
             download=self.download,
             val_fraction=self.val_fraction,
             seed=self.seed,
+            test_part=self.test_part,
+            layout=self.layout,
+            stretch=self.stretch,
+            background=self.background,
         )
         if self.download and dist.rank() == 0:
             dist.barrier()

@@ -87,7 +87,7 @@ class Plan:
             if (value := getattr(original, item.name)) != getattr(self.recipe, item.name):
                 raise UserError(f"a run keeps its recipe: {out} has {item.name} = {value}; drop the option")
         options = self.options.to_json()
-        for option, value in record["options"].items():
+        for option, value in Options.from_json(record["options"]).to_json().items():
             if option not in MAY_CHANGE and value != options[option]:
                 raise UserError(f"a run keeps its {option}: {out} has {value}; drop the option")
         if record["data"]["fingerprint"] != self.data.pretrain.fingerprint():

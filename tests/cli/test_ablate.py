@@ -81,14 +81,23 @@ def test_each_option_reaches_the_library(images: Path, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(ablation, "byol_norm", spy)
     given = ["--recipe=tiny", "--encoder=resnet18", "--epochs=3", "--lr=0.5", "--monitor-every=4", "--workers=2"]
-    given += ["--device=cpu", "--seed=6", "--val-fraction=0.25", f"--data={images}", f"--data-dir={tmp_path}"]
+    given += [
+        "--stretch",
+        "--background=black",
+        "--device=cpu",
+        "--seed=6",
+        "--val-fraction=0.25",
+        f"--data={images}",
+        f"--data-dir={tmp_path}",
+    ]
     assert main(["ablate", "byol-norm", *given, f"--out={tmp_path / 'x'}"]) == 0
     ((base, out),) = asked
     assert (base.name, out) == ("byol/tiny", tmp_path / "x")
     assert (base.recipe.encoder, base.recipe.epochs, base.recipe.lr) == ("resnet18", 3, 0.5)
     assert replace(base.options, precision="auto") == Options(
-        data=str(images), data_dir=tmp_path, device="cpu", seed=6, val_fraction=0.25, monitor_every=4, workers=2
-    )
+        data=str(images), data_dir=tmp_path, device="cpu", seed=6, val_fraction=0.25, monitor_every=4, workers=2,
+        stretch=True, background="black",
+    )  # fmt: skip
 
 
 def test_what_cannot_be_evaluated_is_not_trained(

@@ -94,7 +94,7 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
         "--milestones=0.1,0.2", "--schedule=step", "--views=simclr-cifar", "--blur-p=0.1,0.2", "--size=12",
         "--gray-first=true", "--workers=3", "--seed=7", "--precision=float32", "--stop-after=2", "--out=r",
         "--compile", "--save-every=2", "--monitor-every=3", "--max-bad=0.5", "--val-fraction=0.25", "--device=cpu",
-        f"--data-dir={images.parent}",
+        f"--data-dir={images.parent}", "--layout=NHWC", "--stretch", "--background=black",
     )  # fmt: skip
     first, second = (replace(v, size=12, gray_first=True) for v in VIEWS["simclr-cifar"])
     assert name == "moco-v1/tiny"
@@ -103,7 +103,8 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
     assert recipe == replace(RECIPES["moco-v1/tiny"], **numbers, views=both)
     assert options == library.Options(
         data=str(images), workers=3, seed=7, precision="float32", compile=True, save_every=2, monitor_every=3,
-        max_bad=0.5, val_fraction=0.25, device="cpu", data_dir=images.parent,
+        max_bad=0.5, val_fraction=0.25, device="cpu", data_dir=images.parent, layout="NHWC", stretch=True,
+        background="black",
     )  # fmt: skip
     assert how["stop_after"] == 2
 

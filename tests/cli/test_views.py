@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from contrastkit.cli.main import main
@@ -28,3 +29,19 @@ def test_each_option_changes_the_sheet(images: Path, hard_images: Path, tmp_path
     tall, wide = sheet(images=6), sheet(draws=4)
     assert tall.shape[1] == width and 1.8 < tall.shape[0] / height < 2.2
     assert wide.shape[0] == height and 1.5 < wide.shape[1] / width < 2.2
+
+
+def test_images_are_shown_as_they_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "set").mkdir()
+    Image.new("RGBA", (40, 40), (9, 9, 9, 0)).save(tmp_path / "set" / "x.png")
+    (tmp_path / "set" / "x.xyz").write_text("?")
+    given = ["views", "moco-cifar", f"--data={tmp_path / 'set'}", "--images=1", f"--out={tmp_path / 'sheet.png'}"]
+    corners = []
+    for colour in ("red", "blue"):
+        assert main([*given, f"--background={colour}"]) == 0
+        assert "left out .xyz (1)" in capsys.readouterr().out
+        with Image.open(tmp_path / "sheet.png") as picture:
+            colours = picture.convert("RGB").getcolors(1 << 24)
+            assert colours is not None
+            corners.append({pixel for _, pixel in colours})
+    assert (255, 0, 0) in corners[0] and (0, 0, 255) in corners[1]

@@ -36,6 +36,13 @@ def test_idx_files_of_mnists_kind(tmp_path, end):
     for base in (tmp_path, folder):  # the files of one set must not be taken for another's
         with pytest.raises(UserError, match="mnist is not in"):
             open_data("mnist", data_dir=base)
+    good = (folder / f"train-images-idx3-ubyte{end}").read_bytes()
+    for head in ([0, 0, 8, 3, *[255] * 12], [0, 0, 8, 255], [0, 0, 8, 3, *[0] * 12], [0, 0, 8], [0, 0, 13, 3], []):
+        raw = bytes(head)
+        (folder / f"train-images-idx3-ubyte{end}").write_bytes(gzip.compress(raw) if end else raw)
+        with pytest.raises(UserError, match="train-images-idx3-ubyte.* cannot be read"):
+            open_data(str(folder))
+    (folder / f"train-images-idx3-ubyte{end}").write_bytes(good)
     broken = folder / f"train-images-idx3-ubyte{end}"
     broken.write_bytes(broken.read_bytes()[:-100])
     with pytest.raises(UserError, match="train-images-idx3-ubyte"):

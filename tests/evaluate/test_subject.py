@@ -287,9 +287,41 @@ def test_where_named_sets_lie_and_whether_they_are_fetched(
 
     monkeypatch.setattr(module, "open_data", spy)
     EvaluationSubject.open(encoder="pixels", data="cifar10", data_dir=tmp_path, download=True, seed=9)
-    assert arguments == {"data": "cifar10", "data_dir": tmp_path, "download": True, "val_fraction": None, "seed": 9}
+    rest: dict[str, Any] = dict.fromkeys(["val_fraction", "test_part", "layout", "stretch", "background"])
+    assert arguments == {"data": "cifar10", "data_dir": tmp_path, "download": True, "seed": 9} | rest
     EvaluationSubject.open(encoder="pixels", data="cifar10")
     assert (arguments["data_dir"], arguments["download"]) == (None, False)
     monkeypatch.setattr(Run, "record", record | {"options": record["options"] | {"data_dir": "recorded"}})
     EvaluationSubject.open(moco_run)
     assert (arguments["data_dir"], arguments["recorded_dir"]) == (None, "recorded")
+
+
+def test_a_run_is_evaluated_on_images_read_as_it_read_them(
+    images: Path, moco_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments: dict[str, Any] = {}
+    opened = open_data(str(images), val_fraction=0.2)
+
+    def spy(**how: Any) -> DataSet:
+        arguments.update(how)
+        return opened
+
+    def given(**how: Any) -> dict[str, Any]:
+        EvaluationSubject.open(moco_run, **how)
+        return {name: arguments[name] for name in ("val_fraction", "test_part", "layout", "stretch", "background")}
+
+    monkeypatch.setattr(module, "open_data", spy)
+    record = Run.open(moco_run).record
+    recorded = {"val_fraction": None, "test_part": "val", "layout": "NCHW", "stretch": True, "background": "black"}
+    monkeypatch.setattr(Run, "record", record | {"options": record["options"] | recorded})
+    assert given() == recorded
+    assert given(test_part="dev") == recorded | {"test_part": "dev"}
+    assert given(val_fraction=0.5) == recorded | {"val_fraction": 0.5, "test_part": None}
+    assert given(stretch=False, background="red", layout="NHWC") == recorded | {
+        "stretch": False, "background": "red", "layout": "NHWC"
+    }  # fmt: skip
+    assert given(data=str(images)) == recorded | {"test_part": None, "layout": None}, "the pixels, not the split"
+    earlier = {name: value for name, value in record["options"].items() if name not in recorded}
+    monkeypatch.setattr(Run, "record", record | {"options": earlier | {"val_fraction": 0.25}})
+    assert given() == dict.fromkeys(recorded) | {"val_fraction": 0.25}, "of a run that does not record them"
+    assert given(test_part="val") == dict.fromkeys(recorded) | {"test_part": "val"}

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.training import launch, memory
-from contrastkit.training.memory import free_bytes, require_memory, step_bytes
+from contrastkit.training.memory import require_memory, step_bytes
 from contrastkit.types import Batch
 
 CONTEXT = BuildContext(channels=3, size=32, images=1000)
@@ -75,15 +74,3 @@ def test_draws_are_left_alone() -> None:
     state = torch.get_rng_state()
     step_bytes(RECIPES["byol/tiny"], CONTEXT)
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "CGROUP", tmp_path / "none")
-    machine = free_bytes(CPU)
-    assert machine is not None and machine > 2**20
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
-    for limit, expected in (("1048576", 1048576 - 4096), ("max", None)):
-        (tmp_path / "memory.max").write_text(limit)
-        (tmp_path / "memory.current").write_text("4096")
-        found: Any = free_bytes(CPU)
-        assert found == expected if expected else found > 2**20

@@ -1,0 +1,127 @@
+"""Image files as Pillow reads them, and their pixels as 8 bits."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+
+from contrastkit.errors import UserError
+from contrastkit.memory import available_memory
+
+with contextlib.suppress(ImportError):  # here, so that each process that loads data can read .heic
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
+GRAY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
+ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
+NO_RASTERS = {"EPS", "MPEG", "PDF", "WMF", "BUFR", "GRIB", "HDF5"}  # pages, films, and what Pillow only recognises
+DEEP = 65535  # the white of 16 bits, and of Pillow's 32
+TEXT = 1 << 26  # bytes of text in a PNG: image generators store whole workflows there
+LARGE = 178_956_970  # pixels from which Pillow refuses a file, as it may be a bomb
+PIXELS_PER_BYTE = 10_000  # more than any photograph: such a large file is a bomb
+BYTES_PER_PIXEL = 12  # while a file is decoded
+STRIP = 64  # longest side, in shorter sides
+
+Span = tuple[float, float]
+
+
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """The endings of image files that the installed Pillow reads, as in ".jpg"; .heic too where pillow-heif is."""
+    kinds = Image.registered_extensions()
+    readable = Image.OPEN.keys() - NO_RASTERS | {"MPO"}  # which is opened as JPEG
+    return frozenset(end for end, kind in kinds.items() if kind in readable)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image file. Of Pillow's limits against bombs, that of text is raised, and that of pixels replaced: a file may
+    be as large as memory permits, unless it claims far more pixels than its bytes can hold.
+
+    Raises:
+        ValueError: it claims far more.
+        UserError: it does not fit in memory.
+    """
+    limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, TEXT
+    try:
+        with Image.open(path) as image:
+            _require_room(path, image.width * image.height)
+            yield image
+    finally:
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limits
+
+
+def _require_room(path: Path, n: int) -> None:
+    if n <= LARGE:
+        return
+    if n > PIXELS_PER_BYTE * (size := path.stat().st_size):
+        raise ValueError(f"it claims {n:,} pixels, in a file of {size:,} bytes")
+    if n * BYTES_PER_PIXEL > (free := available_memory()):
+        raise UserError(
+            f"{path} has {n:,} pixels, which take {n * BYTES_PER_PIXEL / 1e9:,.0f} GB of memory to read, of which "
+            f"{free / 1e9:,.0f} GB are free: make it smaller, or remove it"
+        )
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """An image as its EXIF orientation says; of one that is longer than 64 of its shorter sides, the middle.
+
+    No view shows more of such a strip: the plain view is a square in its middle, and so are random ones, because a crop
+    with a twentieth of its area does not fit into it. Scaled as a whole, it would not fit into memory.
+    """
+    image = ImageOps.exif_transpose(image)
+    width, height = image.size
+    most = STRIP * min(width, height)
+    if max(width, height) <= most:
+        return image
+    left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
+    return image.crop((left, top, left + min(width, most), top + min(height, most)))
+
+
+def is_deep(mode: str) -> bool:
+    """Whether the pixels of images of this mode have more than 8 bits."""
+    return mode.startswith("I") or mode == "F"
+
+
+def eight_bits(image: Image.Image, background: str, span: Span | None = None) -> Image.Image:
+    """The image in a mode without alpha and of 8 bits that ``convert("L")`` and ``convert("RGB")`` take.
+
+    Args:
+        background: the colour under transparent pixels.
+        span: the pixels of a deeper image that become black and white; by default 0 and 65,535, or, where they are
+            floating-point, 0 and 1.
+
+    Raises:
+        ValueError: floating-point pixels outside [0, 1] without a span, or not finite.
+    """
+    if is_deep(image.mode):
+        return Image.fromarray(_scaled(np.asarray(image), span))
+    if image.mode == "LAB":
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        assert converted is not None
+        return converted
+    if image.mode in ALPHA_MODES or (image.mode in ("1", "L", "P", "RGB") and "transparency" in image.info):
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, background), image).convert("RGB")
+    return image.convert("RGB") if image.mode == "P" else image
+
+
+def _scaled(pixels: NDArray[Any], span: Span | None) -> NDArray[np.uint8]:
+    if pixels.dtype.kind == "f":
+        if not np.isfinite(pixels).all():
+            raise ValueError("some pixels are not finite")
+        if span is None and not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise ValueError("floating-point pixels outside [0, 1]: add --stretch to scale them")
+        if span is None:
+            return (pixels * 255).round().astype(np.uint8)
+    black, white = span or (0, DEEP)
+    scaled = (pixels.astype(np.float64) - black) * (255 / max(white - black, 1e-12))
+    return scaled.round().clip(0, 255).astype(np.uint8)
