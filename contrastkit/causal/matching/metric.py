@@ -10,6 +10,7 @@ from contrastkit.causal.names import PairMetric
 from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
+from contrastkit.tables.ties import levels, rounding
 
 Pairs = tuple[NDArray[Any], NDArray[Any], Floats]  # m pairs: row of the unit, row of the partner, distance
 TIE = 1e-10  # times the largest coordinate: smaller differences between distances are rounding
@@ -47,7 +48,10 @@ def coordinates(
     if metric == "scaled":
         sd = x.std(0, ddof=1)
         return x / np.where(sd > 0, sd, 1), limit
-    return _whitened(rankdata(x, axis=0) if metric == "robust" else x, t, ranks=metric == "robust"), limit
+    if metric == "robust":
+        ranks = [rankdata(levels(column, rounding(column))) for column in x.T]
+        return _whitened(np.column_stack(ranks), t, ranks=True), limit
+    return _whitened(x, t, ranks=False), limit
 
 
 def _whitened(x: Floats, t: Bools, *, ranks: bool) -> Floats:

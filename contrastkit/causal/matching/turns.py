@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from contrastkit.causal.matching.metric import Pairs, slack
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Floats
+from contrastkit.tables.ties import levels
 
 MOST_DISTANCES = 2e8  # limit that fits in memory
 
@@ -52,35 +53,44 @@ class _Free:
 
 
 def _on_a_line(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float) -> Pairs:
-    """In one dimension, in n log n time. Of two equally near partners, the one with the lower score is taken."""
-    order = np.argsort(z[b, 0], kind="stable")
-    score = z[b, 0][order].tolist()
-    start = np.searchsorted(z[b, 0][order], z[a, 0]).tolist()
-    places, n = _Free(len(score)), len(score)
-    i, j, d = [], [], []
+    """In one dimension, in n log n time. A place holds the partners of equal score, in the order of the data."""
+    equal = slack(z)
+    place_of = levels(z[b, 0], equal)
+    order = np.argsort(place_of, kind="stable")
+    ends = np.cumsum(np.bincount(place_of))
+    first = np.concatenate([[0], ends[:-1]])
+    at = z[b[order[first]], 0]
+    places, n = _Free(len(at)), len(at)
+    rows, head, end, score = b[order].tolist(), first.tolist(), ends.tolist(), at.tolist()
+    units = list(zip(a.tolist(), z[a, 0].tolist(), np.searchsorted(at, z[a, 0]).tolist(), strict=True))
+    reach = limit + equal
+    i, j = [], []
     for _ in range(k):
-        for unit, at in zip(a.tolist(), start, strict=True):
-            score_of_unit = z[unit, 0]
-            low, high = places.at_or_below(at - 1), places.at_or_above(at)
-            distance, place = min(
-                (score_of_unit - score[low], low) if low >= 0 else (np.inf, n),
-                (score[high] - score_of_unit, high) if high < n else (np.inf, n),
-            )
-            if place < n and distance <= limit:
-                places.taken[place] = True
+        for unit, own, above in units:
+            low, high = places.at_or_below(above - 1), places.at_or_above(above)
+            to_low = own - score[low] if low >= 0 else np.inf
+            to_high = score[high] - own if high < n else np.inf
+            if abs(to_high - to_low) <= equal:
+                place = low if rows[head[low]] < rows[head[high]] else high
+            else:  # also if one side, or both, are empty
+                place = low if to_low < to_high else high
+            if place < n and min(to_low, to_high) <= reach:
                 i.append(unit)
-                j.append(int(b[order[place]]))
-                d.append(float(distance))
-    return np.array(i, int), np.array(j, int), np.array(d)
+                j.append(rows[head[place]])
+                head[place] += 1
+                places.taken[place] = head[place] == end[place]
+    unit, partner = np.array(i, int), np.array(j, int)
+    return unit, partner, np.abs(z[unit, 0] - z[partner, 0])
 
 
 def _in_space(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float) -> Pairs:
-    """In any dimension; of equally near partners, the first that the tree returns. The number of candidates doubles
-    while all of them are taken; the tree is rebuilt from the free rows whenever half of its rows are taken."""
+    """In any dimension. The number of candidates doubles while all of them are taken; the tree is rebuilt from the free
+    rows whenever half of its rows are taken."""
     left, rows = np.ones(len(b), bool), np.arange(len(b))
     tree, taken = cKDTree(z[b]), 0  # of the tree's rows
-    bound = limit + slack(z)
-    i, j, d = [], [], []
+    equal = slack(z)
+    bound = limit + equal
+    i, j = [], []
     for _ in range(k):
         for unit in a.tolist():
             if taken * 2 > len(rows):
@@ -97,26 +107,32 @@ def _in_space(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float)
                     break
                 want = min(2 * want, len(rows))
             if free.any():
-                place = int(free.argmax())
-                row = int(rows[near[place]])
+                reach = distance[free.argmax()] + equal
+                alike = near[free & (distance <= reach)]
+                if distance[-1] <= reach and want < len(rows):  # more of them than candidates
+                    alike = np.array(tree.query_ball_point(z[unit], reach), int)
+                    alike = alike[left[rows[alike]]]
+                row = int(rows[alike].min())
                 left[row] = False
                 taken += 1
                 i.append(unit)
                 j.append(int(b[row]))
-                d.append(float(distance[place]))
-    return np.array(i, int), np.array(j, int), np.array(d)
+    pairs = np.array(i, int), np.array(j, int)
+    return *pairs, np.linalg.norm(z[pairs[0]] - z[pairs[1]], axis=1)
 
 
 def optimal(z: Floats, a: NDArray[Any], b: NDArray[Any], limit: float) -> Pairs:
-    """The pairs of least total distance among the largest number of pairs within the limit."""
+    """The pairs of least total distance among the largest number of pairs within the limit. Distances are counted in
+    whole multiples of what is rounding: sums of integers are exact, and equally good pairs are so on any machine."""
     if len(a) * len(b) > MOST_DISTANCES:
         raise UserError(
             f"optimal matching of {len(a)} with {len(b)} units needs {len(a) * len(b):.1g} distances: match greedily"
         )
-    distance = cdist(z[a], z[b])
-    finite = np.where(distance <= limit, distance, 0).max()
-    forbidden = (finite + 1) * (min(len(a), len(b)) + 1)  # exceeds what any other assignment could save
-    rows, columns = linear_sum_assignment(np.where(distance <= limit, distance, forbidden))
-    inside = distance[rows, columns] <= limit
-    rows, columns = rows[inside], columns[inside]
+    distance, equal = cdist(z[a], z[b]), slack(z)
+    inside = distance <= limit + equal
+    cost = np.rint(distance / (equal or 1.0))
+    forbidden = (cost[inside].max(initial=0) + 1) * (min(len(a), len(b)) + 1)  # exceeds what other pairs could save
+    rows, columns = linear_sum_assignment(np.where(inside, cost, forbidden))
+    kept = inside[rows, columns]
+    rows, columns = rows[kept], columns[kept]
     return a[rows], b[columns], distance[rows, columns]
