@@ -35,50 +35,53 @@ class _Free:
 
     def at_or_below(self, p: int) -> int:
         """The nearest free place at or below p, -1 if none."""
-        root = p
-        while root >= 0 and self.taken[root]:
+        taken, root = self.taken, p
+        while root >= 0 and taken[root]:
             root = self.below[root]
-        while p >= 0 and self.taken[p]:
+        while p != root:
             self.below[p], p = root, self.below[p]
         return root
 
     def at_or_above(self, p: int) -> int:
         """The nearest free place at or above p, n if none."""
-        root = p
-        while root < self.n and self.taken[root]:
+        taken, root = self.taken, p
+        while root < self.n and taken[root]:
             root = self.above[root]
-        while p < self.n and self.taken[p]:
+        while p != root:
             self.above[p], p = root, self.above[p]
         return root
 
 
 def _on_a_line(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float) -> Pairs:
-    """In one dimension, in n log n time. A place holds the partners of equal score, in the order of the data."""
+    """In one dimension, in n log n time. Partners of equal score lie side by side, in the order of the data."""
     equal = slack(z)
-    place_of = levels(z[b, 0], equal)
-    order = np.argsort(place_of, kind="stable")
-    ends = np.cumsum(np.bincount(place_of))
-    first = np.concatenate([[0], ends[:-1]])
-    at = z[b[order[first]], 0]
-    places, n = _Free(len(at)), len(at)
-    rows, head, end, score = b[order].tolist(), first.tolist(), ends.tolist(), at.tolist()
-    units = list(zip(a.tolist(), z[a, 0].tolist(), np.searchsorted(at, z[a, 0]).tolist(), strict=True))
-    reach = limit + equal
+    level = levels(z[b, 0], equal)
+    order = np.argsort(level, kind="stable")
+    lead = np.searchsorted(level[order], level[order])  # the place of the first of equals
+    line = z[b[order[lead]], 0]
+    score, first, rows = line.tolist(), lead.tolist(), b[order].tolist()
+    units = list(zip(a.tolist(), z[a, 0].tolist(), np.searchsorted(line, z[a, 0]).tolist(), strict=True))
+    places, n, reach = _Free(len(b)), len(b), limit + equal
     i, j = [], []
     for _ in range(k):
         for unit, own, above in units:
             low, high = places.at_or_below(above - 1), places.at_or_above(above)
+            if low >= 0 and first[low] != low:
+                low = places.at_or_above(first[low])
             to_low = own - score[low] if low >= 0 else np.inf
             to_high = score[high] - own if high < n else np.inf
-            if abs(to_high - to_low) <= equal:
-                place = low if rows[head[low]] < rows[head[high]] else high
-            else:  # also if one side, or both, are empty
-                place = low if to_low < to_high else high
-            if place < n and min(to_low, to_high) <= reach:
+            if to_low < to_high - equal:
+                place, far = low, to_low
+            elif to_high < to_low - equal:
+                place, far = high, to_high
+            elif low < 0:  # none is left
+                break
+            else:
+                place, far = (low, to_low) if rows[low] < rows[high] else (high, to_high)
+            if far <= reach:
+                places.taken[place] = True
                 i.append(unit)
-                j.append(rows[head[place]])
-                head[place] += 1
-                places.taken[place] = head[place] == end[place]
+                j.append(rows[place])
     unit, partner = np.array(i, int), np.array(j, int)
     return unit, partner, np.abs(z[unit, 0] - z[partner, 0])
 
@@ -107,12 +110,14 @@ def _in_space(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float)
                     break
                 want = min(2 * want, len(rows))
             if free.any():
-                reach = distance[free.argmax()] + equal
-                alike = near[free & (distance <= reach)]
-                if distance[-1] <= reach and want < len(rows):  # more of them than candidates
-                    alike = np.array(tree.query_ball_point(z[unit], reach), int)
-                    alike = alike[left[rows[alike]]]
-                row = int(rows[alike].min())
+                place = int(free.argmax())
+                row, reach = int(rows[near[place]]), distance[place] + equal
+                if distance[min(place + 1, want - 1)] <= reach:  # others may be as near
+                    alike = near[free & (distance <= reach)]
+                    if distance[-1] <= reach and want < len(rows):  # more of them than candidates
+                        alike = np.array(tree.query_ball_point(z[unit], reach), int)
+                        alike = alike[left[rows[alike]]]
+                    row = int(rows[alike].min())
                 left[row] = False
                 taken += 1
                 i.append(unit)
