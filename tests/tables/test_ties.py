@@ -1,9 +1,12 @@
 """Numbers that are equal but for rounding."""
 
 import numpy as np
+import pytest
 
 from contrastkit.causal.coarsened import CoarsenedExact
+from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.estimate import Stratified
+from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import calibration
 from contrastkit.causal.refute.hidden_bias import signed_rank
 from contrastkit.causal.weighting import EntropyBalancing
@@ -64,3 +67,24 @@ def test_a_column_of_two_values_has_no_square() -> None:
     whole = np.column_stack([3 * g.integers(0, 2, 200), g.integers(0, 11, 200)])
     t = g.uniform(size=200) < 0.5
     assert EntropyBalancing(moments=2).fit(wobbly(g, whole), t).terms_.shape[1] == 3
+
+
+def test_balance_counts_equal_values_once_and_sees_no_spread_in_a_constant() -> None:
+    g = np.random.default_rng(4)
+    whole, t = g.integers(0, 5, (300, 2)), np.arange(300) % 3 == 0
+    exact, written = (balance_table(x, t) for x in (whole / 10, wobbly(g, whole)))
+    assert written.ks == pytest.approx(exact.ks, abs=1e-12)
+    for value in (0.1, 0.3, 0.7):
+        level = np.full((300, 1), value)
+        assert (balance_table(level, t).smd == 0).all()
+        level[1] += 1  # one of the controls
+        balance = balance_table(level, t)
+        assert (balance.smd == -np.inf).all() and (balance.variance_ratio < 1e-20).all()
+
+
+def test_a_constant_adds_nothing_to_the_scaled_distance() -> None:
+    g = np.random.default_rng(5)
+    x, t = g.normal(size=(90, 2)), np.arange(90) % 3 == 0
+    constant = np.where(g.uniform(size=90) < 0.5, 0.1 + 0.2, 0.3)
+    pairs = [Matching(metric="scaled").fit(z, t).pairs_.tolist() for z in (x, np.column_stack([x, constant]))]
+    assert pairs[0] == pairs[1]
