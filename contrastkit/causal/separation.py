@@ -31,7 +31,8 @@ def _completed(
 ) -> list[str] | None:
     """The first completion of the path to the goal through one of the options, by depth-first search: what it leaves
     without having found the goal leads nowhere, because the way ahead is blocked by the path alone."""
-    seen, tail, ahead = set(path), [], [iter(options)]
+    tail: list[str] = []
+    seen, ahead = set(path), [iter(options)]
     while ahead:
         name = next((name for name in ahead[-1] if name not in seen), None)
         if name is None:

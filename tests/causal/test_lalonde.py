@@ -97,7 +97,7 @@ def test_pairs_of_matchits_lalonde_depend_neither_on_units_nor_on_the_order_of_c
 
     def pairs(x: np.ndarray) -> list[list[int]]:
         m = Matching(metric="mahalanobis", ties=False, replacement=replacement, order="data")
-        return m.fit(x, t).pairs_.tolist()  # type: ignore[no-any-return]
+        return m.fit(x, t).pairs_.tolist()
 
     expected = pairs(x)
     for other in (x / 3, x * np.geomspace(1e-3, 1e3, 9), x[:, ::-1], np.roll(x, 4, axis=1) * 7):
