@@ -23,6 +23,6 @@ Modules and packages about arrays, which know nothing of tables: covariates X [n
     refute/             checks of an estimate
     estimand.py         target populations
 
-Without data: ``graph.py`` (what to adjust for), ``worlds.py`` (simulated sources of correlation), ``names.py`` (the
-choices of the options).
+Without data: ``graph.py`` (what to adjust for), ``separation.py`` (its paths and separations), ``worlds.py`` (simulated
+sources of correlation), ``names.py`` (the choices of the options).
 """

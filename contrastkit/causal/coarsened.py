@@ -13,6 +13,7 @@ from contrastkit.causal.weighting import mean_one
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats, as_treatment
 from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.ties import cells, levels, rounding
 
 
 class CoarsenedExact(BaseEstimator):
@@ -23,7 +24,8 @@ class CoarsenedExact(BaseEstimator):
         estimand: with ATT, a control in stratum s has the weight n_t^s / n_c^s and a treated unit 1; with ATC, the
             reverse; with ATE, n^s / n_arm^s. Weights are scaled to mean 1 in each arm.
         bins: bins of equal width between the extremes of a covariate with more than two values: their number, or a
-            rule of numpy: ``sturges`` (the default of MatchIt), ``scott``, ``fd``.
+            rule of numpy: ``sturges`` (the default of MatchIt), ``scott``, ``fd``. A bin begins with the values at its
+            lower edge, within rounding.
 
     Attributes:
         strata_: int64 [n], the stratum of each unit, -1 if dropped. weights_: float64 [n], 0 if dropped.
@@ -48,13 +50,12 @@ class CoarsenedExact(BaseEstimator):
         target = population(self.estimand, t)
         if isinstance(self.bins, str):
             check_choice("rule for bins", self.bins, get_args(BinRule))
-        cells = np.empty(x.shape, np.int64)
+        bins = np.empty(x.shape, np.int64)
         for j, column in enumerate(x.T):
-            if len(np.unique(column)) > 2:
-                cells[:, j] = np.digitize(column, self._edges(column)[1:-1])
-            else:
-                cells[:, j] = column != column.min()
-        s = pd.DataFrame(cells).groupby(list(range(x.shape[1])), sort=False).ngroup().to_numpy()
+            rank = levels(column, equal := rounding(column))
+            many = rank.max() > 1
+            bins[:, j] = cells(column, self._edges(column)[1:-1], equal) if many else rank
+        s = pd.DataFrame(bins).groupby(list(range(x.shape[1])), sort=False).ngroup().to_numpy()
         one, other = (np.bincount(s, arm) for arm in (t, ~t))
         matched = ((one > 0) & (other > 0))[s]
         if not matched.any():

@@ -17,6 +17,7 @@ from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats, as_treatment, effective_sample_size
 from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.ties import ROUNDING, rounding
 
 THRESHOLD = 0.1  # a larger absolute SMD indicates imbalance (Stuart, Lee & Leacy 2013)
 
@@ -76,14 +77,16 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
         if not w[arm].sum() > 0:
             raise UserError(f"the weights of the {name} sum to zero: no unit of that arm is left")
     binary = np.array([np.isin(column, (0, 1)).all() for column in x.T])
-    sd = _deviations(x, t, estimand, binary)
+    sd, none = _deviations(x, t, estimand, binary), ROUNDING * np.abs(x).max(0)
     smd, ratio, ks = (np.empty((x.shape[1], 2)) for _ in range(3))
     for k, v in enumerate((np.ones(len(x)), w)):
         difference = np.average(x[t], axis=0, weights=v[t]) - np.average(x[~t], axis=0, weights=v[~t])
-        flat = np.where(difference == 0, 0.0, np.copysign(np.inf, difference))  # the reference has no variance
-        smd[:, k] = np.divide(difference, sd, out=flat, where=sd > 0)
+        # Where the reference has no variance:
+        flat = np.where(np.abs(difference) <= none, 0.0, np.copysign(np.inf, difference))
+        smd[:, k] = np.divide(difference, sd, out=flat, where=sd > none)
         one, other = (_variance(x[arm], v[arm]) for arm in (t, ~t))
-        ratio[:, k] = np.where(binary, np.nan, np.divide(one, other, out=np.full_like(one, np.nan), where=other > 0))
+        varies = ~binary & (other > none**2)
+        ratio[:, k] = np.divide(one, other, out=np.full_like(one, np.nan), where=varies)
         ks[:, k] = [_ks(column, t, v) for column in x.T]
     n = np.array([[effective_sample_size(v[arm]) for v in (np.ones(len(x)), w)] for arm in (t, ~t)])
     return Balance(X.names, smd, ratio, ks, n)
@@ -93,7 +96,7 @@ def love_plot(balance: Balance, path: Path, *, after: str) -> None:
     """Plot the absolute SMD of each covariate before and after weighting to a .png; ``after`` labels the latter."""
     from matplotlib.figure import Figure
 
-    order = np.argsort(np.abs(balance.smd[:, 0]))
+    order = np.argsort(np.abs(balance.smd[:, 0]), kind="stable")
     figure = Figure(figsize=(7, 1.4 + 0.28 * len(order)), layout="constrained")
     axis = figure.subplots()
     rows = np.arange(len(order))
@@ -126,7 +129,6 @@ def _variance(x: Floats, w: Floats) -> Floats:
 def _ks(column: Floats, t: Bools, w: Floats) -> float:
     order = np.argsort(column, kind="stable")
     step = np.where(t, w / w[t].sum(), -w / w[~t].sum())[order].cumsum()
-    last = np.append(
-        np.diff(column[order]) > 0, True
-    )  # a distribution function jumps once, at the last of equal values
+    # A distribution function jumps once, at the last of equal values.
+    last = np.append(np.diff(column[order]) > rounding(column), True)
     return float(np.abs(step[last]).max())

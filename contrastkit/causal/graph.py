@@ -1,18 +1,25 @@
 """Which variables to adjust for, according to a causal graph (Pearl, Causality, 2nd ed. 2009)."""
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import combinations, islice, pairwise, product
+from itertools import islice, pairwise, product
 from pathlib import Path
 
 import networkx as nx
 
-from contrastkit.errors import UserError, suggest
+from contrastkit.causal.separation import (
+    LISTED,
+    component,
+    connected,
+    connected_given,
+    families,
+    minimal_sets,
+    simple_paths,
+)
+from contrastkit.errors import UserError, listed, suggest
 
-MANY = 12  # candidates; with more, a single back-door set is found, and front-door sets of at most FEW variables
-FEW = 3
-PATHS = 100  # maximum number listed
+EDGES = 1_000_000  # maximum number: a few letters of a .dot file can mean very many
 
 
 def parse(text: str) -> nx.DiGraph:
@@ -20,12 +27,12 @@ def parse(text: str) -> nx.DiGraph:
     node. Other syntax of .dot files (``digraph {}``, ``[...]``, comments, quotes) is ignored.
 
     Raises:
-        UserError: the text is not a list of edges, or the graph has a cycle.
+        UserError: the text is not a list of edges, has more than a million, or the graph has a cycle.
     """
-    text = re.sub(r"//[^\n]*|#[^\n]*|/\*.*?\*/|\[[^\]]*\]", "", text, flags=re.S)
+    text = re.sub(r"//[^\n]*|#[^\n]*|/\*.*?(\*/|\Z)|\[[^\]]*(\]|\Z)", _left_out, text, flags=re.S)
     text, dots = re.subn(r"^\s*(strict\s+)?digraph\b[^{]*\{(.*)\}\s*$", r"\2", text, flags=re.S)
     text = re.sub(r"\{([^{}]*)\}", lambda group: "{" + " ".join(re.split(r"[\s;,]+", group[1].strip())) + "}", text)
-    graph = nx.DiGraph()
+    graph, edges = nx.DiGraph(), 0
     for part in re.split(r"[;,\n]", text):
         ends = [name.strip().strip('"') for name in part.split("->")]
         if ends == [""] or dots and (ends[0] in ("graph", "node", "edge") or re.fullmatch(r"\w+\s*=.*", ends[0])):
@@ -33,18 +40,34 @@ def parse(text: str) -> nx.DiGraph:
         groups = [end[1:-1].split() if re.fullmatch(r"\{[^{}]*\}", end) else [end] for end in ends]
         for name in (name for group in groups for name in group):
             if not re.fullmatch(r"[\w .:+]+", name):
-                raise UserError(f"'{part.strip()}' is not an edge: write a -> b; b -> c")
+                raise UserError(f"'{_short(part)}' is not an edge: write a -> b; b -> c")
         graph.add_nodes_from(groups[0])
         for causes, effects in pairwise(groups):
+            edges += len(causes) * len(effects)
+            if edges > EDGES:
+                raise UserError(f"'{_short(part)}' makes more than {EDGES:,} edges: leave variables out")
             graph.add_edges_from(product(causes, effects))
     return _acyclic(graph)
 
 
+def _left_out(match: re.Match[str]) -> str:
+    """Nothing, in place of a comment or attributes that are closed."""
+    if "" in match.groups():  # closed by the end of the text alone
+        raise UserError(f"'{_short(match[0])}' is not closed: write {']' if match[0][0] == '[' else '*/'} behind it")
+    return ""
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def read(source: str) -> nx.DiGraph:
-    """Read a graph from a .dot or .gml file, or from text (:func:`parse`).
+    """Read a graph from a .dot or .gml file, or from text (:func:`parse`). Labels of a .gml file are read as text: 1 is
+    "1".
 
     Raises:
-        UserError: there is no such file, or it cannot be read.
+        UserError: there is no such file, it cannot be read, or two variables have the same name.
     """
     if not source.endswith((".dot", ".gml")):
         return parse(source)
@@ -57,15 +80,26 @@ def read(source: str) -> nx.DiGraph:
         except UnicodeDecodeError as error:
             raise UserError(f"cannot read {path}: it is not text") from error
     try:
-        return _acyclic(nx.DiGraph(nx.read_gml(path)))
-    except (nx.NetworkXError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        given = nx.read_gml(path)
+    except RecursionError as error:
+        raise UserError(f"cannot read {path}: its brackets are nested too deeply") from error
+    except (nx.NetworkXError, ValueError, TypeError) as error:
+        raise UserError(f"cannot read {path}: {_short(str(error))}") from error
+    if not given.is_directed():
+        raise UserError(f"{path}: its edges have no direction: add 'directed 1'")
+    graph = nx.DiGraph()
+    for name in map(str, given):
+        if name in graph:
+            raise UserError(f"{path}: two variables are named {name}: rename one of them")
+        graph.add_node(name)
+    graph.add_edges_from((str(cause), str(effect)) for cause, effect in given.edges())
+    return _acyclic(graph)
 
 
 def _acyclic(graph: nx.DiGraph) -> nx.DiGraph:
     if not nx.is_directed_acyclic_graph(graph):
-        cycle = " -> ".join(str(edge[0]) for edge in nx.find_cycle(graph))
-        raise UserError(f"{cycle} -> ... is a cycle: remove one of its edges")
+        cycle = [cause for cause, _ in nx.find_cycle(graph)]
+        raise UserError(f"{' -> '.join(cycle[:8])} -> ... is a cycle: remove one of its edges")
     return graph
 
 
@@ -76,9 +110,10 @@ class Identified:
     Attributes:
         causal: directed paths from T to Y, as text, at most a hundred. backdoor: likewise the paths with an arrow into
             T; ``open_`` lists those that are open without adjustment.
-        backdoor_sets: the minimal sets of observed variables that close all back-door paths; [()] if no adjustment is
-            needed, [] if none suffices.
-        frontdoor_sets: minimal sets of observed mediators with which the front-door formula identifies the effect.
+        backdoor_sets: the minimal sets of observed variables that close all back-door paths, at most a hundred; [()] if
+            no adjustment is needed, [] if none suffices.
+        frontdoor_sets: minimal sets of observed mediators with which the front-door formula identifies the effect;
+            likewise.
         instruments: observed variables that affect T, and Y only through T.
         never: descendants of T: adjusting for them hides part of the effect or opens a path.
         colliders: non-descendants of T that, added to one of these sets, open a path that the set closes.
@@ -102,33 +137,28 @@ def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
     """
     for name in (T, Y, *unobserved):
         if name not in graph:
-            raise UserError(f"the graph has no '{name}'{suggest(name, graph.nodes)} (it has {', '.join(graph)})")
+            raise UserError(f"the graph has no '{name}'{suggest(name, graph)} (it has {listed(list(graph), 20)})")
     if T == Y or {T, Y} & set(unobserved):
         raise UserError("treatment and outcome must be two different observed variables")
     descendants = nx.descendants(graph, T)
+    between = descendants & nx.ancestors(graph, Y)
     observed = sorted(set(graph) - {T, Y} - set(unobserved))
     before = [name for name in observed if name not in descendants]
-    cut = without(graph, out_of=[T])
-    back = list(islice(_back_doors(graph, T, Y), PATHS))
-    sets = _backdoor(cut, T, Y, before)
-    mediators = [name for name in observed if name in descendants and Y in nx.descendants(graph, name)]
+    cut = graph.copy()
+    cut.remove_edges_from(list(graph.out_edges(T)))
+    back = list(islice(_back_doors(graph, T, Y), LISTED))
+    sets, opening = _backdoor(cut, T, Y, before)
+    mediators = [name for name in observed if name in between]
+    moved, moving = connected(graph, T), connected(cut, Y)
     return Identified(
-        causal=[_text(graph, path) for path in islice(nx.all_simple_paths(graph, T, Y), PATHS)],
+        causal=[_text(graph, path) for path in islice(_causal(graph, T, Y), LISTED)],
         backdoor=[_text(graph, path) for path in back],
         open_=[_text(graph, path) for path in back if not _colliders(graph, path)],
         backdoor_sets=sets,
-        frontdoor_sets=[M for M in _minimal(mediators, lambda M: _front(graph, T, Y, M)) if M],
-        instruments=[
-            name
-            for name in before
-            if not nx.is_d_separator(graph, {name}, {T}, set()) and nx.is_d_separator(cut, {name}, {Y}, set())
-        ],
+        frontdoor_sets=_frontdoor(graph, cut, T, Y, mediators),
+        instruments=[name for name in before if name in moved and name not in moving],
         never=[name for name in observed if name in descendants],
-        colliders=[
-            name
-            for name in before
-            if any(not nx.is_d_separator(cut, {T}, {Y}, {*Z, name}) for Z in sets if name not in Z)
-        ],
+        colliders=[name for name in before if name in opening],
     )
 
 
@@ -146,51 +176,58 @@ def by_dowhy(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
     return str(identify_effect_auto(graph, [T], [Y], observed, estimand_type=EstimandType.NONPARAMETRIC_ATE)).strip()
 
 
-def without(graph: nx.DiGraph, *, out_of: Collection[str]) -> nx.DiGraph:
-    """A copy of the graph without the edges that leave these variables."""
-    cut = graph.copy()
-    cut.remove_edges_from(list(graph.out_edges(out_of)))
-    return cut
-
-
-def _front(graph: nx.DiGraph, T: str, Y: str, M: set[str]) -> bool:
-    """Pearl's Definition 3.3.3: M intercepts all directed paths, T and M share no open back door, and T closes those of
-    M and Y."""
-    rest = graph.subgraph(set(graph) - M)
-    if nx.has_path(rest, T, Y) or not M:
-        return False
-    first = nx.is_d_separator(without(graph, out_of=[T]), {T}, M, set())
-    return first and nx.is_d_separator(without(graph, out_of=M), M, {Y}, {T})
-
-
-def _backdoor(cut: nx.DiGraph, T: str, Y: str, before: list[str]) -> list[tuple[str, ...]]:
-    """The minimal sets of ``before`` that separate T and Y in the graph without the edges out of T; a single one if
-    there are many candidates."""
-    ancestors = nx.ancestors(cut, T) | nx.ancestors(cut, Y)
-    candidates = [name for name in before if name in ancestors]
-    if not nx.is_d_separator(cut, {T}, {Y}, set(candidates)):  # then no set does (van der Zander et al. 2014)
-        return []
-    if len(candidates) <= MANY:
-        return _minimal(candidates, lambda Z: nx.is_d_separator(cut, {T}, {Y}, Z))
-    separator = nx.find_minimal_d_separator(cut, {T}, {Y}, restricted=set(candidates))
-    return [tuple(sorted(separator))]
-
-
-def _minimal(candidates: list[str], holds: Callable[[set[str]], bool]) -> list[tuple[str, ...]]:
-    """The minimal sets of candidates for which ``holds``, smallest first."""
-    sets: list[tuple[str, ...]] = []
-    for size in range((len(candidates) if len(candidates) <= MANY else FEW) + 1):
-        for subset in combinations(candidates, size):
-            if not any(set(smaller) <= set(subset) for smaller in sets) and holds(set(subset)):
-                sets.append(subset)
-    return sets
+def _causal(graph: nx.DiGraph, T: str, Y: str) -> Iterator[list[str]]:
+    towards = nx.ancestors(graph, Y) | {Y}
+    return simple_paths(T, Y, lambda name: [effect for effect in graph.succ[name] if effect in towards])
 
 
 def _back_doors(graph: nx.DiGraph, T: str, Y: str) -> Iterator[list[str]]:
-    rest = graph.subgraph(set(graph) - {T}).to_undirected(as_view=True)
-    for cause in graph.predecessors(T):
-        for path in nx.all_simple_paths(rest, cause, Y):
-            yield [T, *path]
+    return simple_paths(T, Y, lambda name: [*graph.pred[name], *(() if name == T else graph.succ[name])])
+
+
+def _backdoor(cut: nx.DiGraph, T: str, Y: str, before: list[str]) -> tuple[list[tuple[str, ...]], set[str]]:
+    """The minimal sets of ``before`` that separate T and Y in the graph without the edges out of T, and the variables
+    that open a path when added to one of them. Only ancestors of T and Y are in such a set (van der Zander et al.
+    2014), and only others open a path: those below both what is joined to T and what is joined to Y."""
+    ancestors = nx.ancestors(cut, T) | nx.ancestors(cut, Y) | {T, Y}
+    near = families(cut, ancestors)
+    candidates = [name for name in before if name in ancestors]
+    sets = minimal_sets(candidates, lambda Z: Y not in component(near, T, Z))
+    others = [name for name in nx.topological_sort(cut) if name not in ancestors]
+    opening: set[str] = set()
+    for Z in sets:
+        below = []
+        for end in (T, Y):
+            joined = component(near, end, Z)
+            for name in others:
+                if not joined.isdisjoint(cut.pred[name]):
+                    joined.add(name)
+            below.append(joined - ancestors)
+        opening |= below[0] & below[1]
+    return sets, opening
+
+
+def _frontdoor(graph: nx.DiGraph, cut: nx.DiGraph, T: str, Y: str, mediators: list[str]) -> list[tuple[str, ...]]:
+    """The minimal sets of mediators of Pearl's Definition 3.3.3: they intercept all directed paths, T and they share no
+    open back door, and T closes those of them and Y."""
+    if not mediators:
+        return []
+    behind = connected(cut, T)
+    relevant = nx.ancestors(graph, T) | nx.ancestors(graph, Y) | {T, Y}
+    causes = {name: list(graph.pred[name]) for name in relevant}
+    effects = {name: [effect for effect in graph.succ[name] if effect in relevant] for name in relevant}
+
+    def suffices(M: set[str]) -> bool:
+        """Whether a part of M is such a set. The last condition does not hold for all supersets, but this does: what
+        has an open back door under all of M has one under any part of it, which keeps more edges."""
+        while Y not in component(effects, T, M):
+            exposed = M & connected_given(causes, effects, Y, T, M)
+            if not exposed:
+                return True
+            M = M - exposed
+        return False
+
+    return minimal_sets([name for name in mediators if name not in behind], suffices)
 
 
 def _colliders(graph: nx.DiGraph, path: list[str]) -> list[str]:

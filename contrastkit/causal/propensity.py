@@ -15,7 +15,9 @@ from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats, as_treatment
 from contrastkit.tables.covariates import Covariates, scales
+from contrastkit.tables.ties import cells, settled
 
+EQUAL_SCORES = 1e-10  # scores that differ by less are equal: it is rounding
 CLIP = 1e-6  # minimum distance of a classifier's scores from 0 and 1
 SEPARATION = (
     "the covariates predict the treatment perfectly (perfect separation), so some units have no counterpart: "
@@ -132,8 +134,9 @@ def within(e: Floats, alpha: float) -> Bools:
 def calibration(e: Floats, t: Bools) -> Floats:
     """For each decile of the scores, lowest first: the mean score, the share treated and the number of units, [10, 3]
     (fewer rows if scores are tied). For calibrated scores the first two are equal."""
-    cuts = np.unique(np.quantile(e, np.linspace(0, 1, 11)[1:-1]))
-    decile = np.searchsorted(cuts, e, side="right")
+    alike = settled(e, EQUAL_SCORES)
+    cuts = np.unique(np.quantile(alike, np.linspace(0, 1, 11)[1:-1]))
+    decile = cells(alike, cuts, EQUAL_SCORES)
     n = np.bincount(decile, minlength=len(cuts) + 1)
     means = [np.bincount(decile, v, minlength=len(n))[n > 0] / n[n > 0] for v in (e, t)]
     return np.stack([*means, n[n > 0]], axis=1).astype(np.float64)

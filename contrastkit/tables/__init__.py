@@ -4,6 +4,7 @@
     embeddings.py       the .npz of ``contrastkit embed``, and principal components
     covariates.py       :class:`Covariates`: columns of finite numbers, named; standardisation
     checks.py           validation of numbers, treatments, outcomes, weights and parameters
+    ties.py             numbers that differ only by rounding
     dependence.py       statistical dependence between columns
     reweighting.py      row weights by gradient descent; global balancing
 

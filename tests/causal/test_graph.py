@@ -1,6 +1,7 @@
 """Identification on the textbook's graphs, and against d-separation written out over all paths."""
 
 import itertools
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -74,6 +75,95 @@ def test_minimal_back_door_sets_of_random_graphs() -> None:
     assert some > 5
 
 
+def separated(graph: nx.DiGraph, a: str, b: str, Z: set[str]) -> bool:
+    return all(blocked(graph, tuple(path), Z) for path in nx.all_simple_paths(graph.to_undirected(), a, b))
+
+
+def front_door(graph: nx.DiGraph, M: set[str]) -> bool:
+    """Definition 3.3.3 of Pearl 2009, path by path."""
+    if any(not M & set(path) for path in nx.all_simple_paths(graph, "t", "y")):
+        return False
+    doors = [p for m in M for p in nx.all_simple_paths(graph.to_undirected(), "t", m) if graph.has_edge(p[1], "t")]
+    if not all(blocked(graph, tuple(p), set()) for p in doors):
+        return False
+    rest = nx.DiGraph([edge for edge in graph.edges if edge[0] not in M])
+    rest.add_nodes_from(graph)
+    return all(separated(rest, m, "y", {"t"}) for m in M)
+
+
+def test_front_doors_instruments_and_colliders_of_random_graphs() -> None:
+    """Hidden variables among them: with all observed, few graphs have an instrument or need a front door."""
+    g = np.random.default_rng(1)
+    found = {"front": 0, "instruments": 0, "colliders": 0, "paths": 0}
+    for _ in range(2000):
+        names = ["t", "y", "a", "b", "c", "d", "e"]
+        order = g.permutation(names).tolist()
+        if order.index("t") > order.index("y"):
+            continue
+        graph = nx.DiGraph([(u, v) for u, v in itertools.combinations(order, 2) if g.uniform() < 0.3])
+        graph.add_nodes_from(names)
+        hidden = set(g.permutation(list("abcde"))[: g.integers(3)].tolist())
+        result = identify(graph, "t", "y", unobserved=hidden)
+        observed, below = sorted(set("abcde") - hidden), nx.descendants(graph, "t")
+        mediators = [m for m in observed if m in below and "y" in nx.descendants(graph, m)]
+        every = [set(M) for size in range(1, 6) for M in itertools.combinations(mediators, size)]
+        good = [M for M in every if front_door(graph, M)]
+        assert list(map(set, result.frontdoor_sets)) == [M for M in good if not any(other < M for other in good)]
+        cut = graph.copy()
+        cut.remove_edges_from(list(graph.out_edges("t")))
+        before = [name for name in observed if name not in below]
+        assert result.instruments == [
+            z for z in before if not separated(graph, z, "t", set()) and separated(cut, z, "y", set())
+        ]
+        assert result.colliders == [
+            name
+            for name in before
+            if any(not separated(cut, "t", "y", {*Z, name}) for Z in result.backdoor_sets if name not in Z)
+        ]
+        plain = graph.to_undirected()
+        doors = [p for p in nx.all_simple_paths(plain, "t", "y") if graph.has_edge(p[1], "t")]
+        assert sorted(re.split(" -> | <- ", path) for path in result.backdoor) == sorted(doors)[:100]
+        causal = nx.all_simple_paths(graph, "t", "y")
+        assert sorted(path.split(" -> ") for path in result.causal) == sorted(causal)
+        for name, some in zip(found, (good, result.instruments, result.colliders, doors), strict=True):
+            found[name] += bool(some)
+    assert min(found.values()) > 10, found
+
+
+def test_a_clique_beside_the_ways_to_the_outcome_takes_no_time() -> None:
+    """Its simple paths, of which none reaches the outcome, are as many as the orders of its variables."""
+    names = [f"a{i}" for i in range(40)]
+    clique = "; ".join(f"{a} -> {b}" for a, b in itertools.combinations(names, 2))
+    result = identify(parse(f"u -> t; t -> y; u -> a0; {clique}"), "t", "y")
+    assert result.causal == ["t -> y"] and result.backdoor == [] and result.backdoor_sets == [()]
+    assert result.instruments == [*sorted(names), "u"]
+
+
+def test_large_graphs_take_seconds() -> None:
+    n = 1000
+    chain = identify(parse(" -> ".join(["t", *(f"m{i}" for i in range(n)), "y"])), "t", "y")
+    assert len(chain.causal) == 1 and chain.causal[0].count("->") == n + 1 and len(chain.never) == n
+    assert len(chain.frontdoor_sets) == 100 and all(len(M) == 1 for M in chain.frontdoor_sets)
+    n = 5000
+    back = "t <- " + " <- ".join(f"z{i}" for i in range(n))
+    edges = "; ".join(f"z{i + 1} -> z{i}" for i in range(n - 1))
+    confounded = identify(parse(f"z0 -> t; {edges}; z{n - 1} -> y; t -> y"), "t", "y")
+    assert confounded.backdoor == confounded.open_ == [f"{back} -> y"]
+    assert len(confounded.backdoor_sets) == 100 and all(len(Z) == 1 for Z in confounded.backdoor_sets)
+    many = [f"m{i}" for i in range(200)]
+    parallel = identify(parse("; ".join(f"t -> {m} -> y" for m in many)), "t", "y")
+    assert parallel.frontdoor_sets == [tuple(sorted(many))] and len(parallel.causal) == 100
+
+
+def test_many_minimal_sets_are_cut_short() -> None:
+    """One of each of fifty pairs: 2^50 sets."""
+    text = "; ".join(f"a{i} -> t; b{i} -> a{i}; b{i} -> y" for i in range(50))
+    sets = identify(parse(f"{text}; t -> y"), "t", "y").backdoor_sets
+    assert len(set(sets)) == 100
+    for Z in sets:
+        assert sorted(int(name[1:]) for name in Z) == list(range(50))
+
+
 def test_paths_are_told_with_their_arrows() -> None:
     result = identify(parse("z -> t, z -> y\nt -> y; w -> t; w -> c; y -> c"), "t", "y")
     assert result.causal == ["t -> y"]
@@ -101,6 +191,41 @@ def test_graphs_come_from_files_too(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=says):
             read(source)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text", "says"),
+    [
+        ("dot", "[" * 100_000, "is not closed"),
+        ("dot", "a -> b " + "/* " * 50_000, "is not closed"),
+        ("dot", "digraph {" * 10_000, "is not an edge"),
+        ("dot", "{" * 100_000, "is not an edge"),
+        ("dot", "}" * 100_000, "is not an edge"),
+        ("dot", "{" + " ".join(f"a{i}" for i in range(8000)) + "} -> {" + " ".join(f"b{i}" for i in range(8000)) + "}",
+         "more than 1,000,000 edges"),
+        ("dot", " -> ".join(f"v{i % 5000}" for i in range(5001)), "v0 -> .* is a cycle"),
+        ("gml", "graph [ " * 20_000 + "]" * 20_000, "nested too deeply"),
+        ("gml", "[" * 100_000, "cannot read"),
+        ("gml", 'graph [ directed 1 node [ id 0 label "a" ] node [ id 1 label "a" ] ]', "duplicated"),
+        ("gml", 'graph [ directed 1 node [ id 0 label 1 ] node [ id 1 label "1" ] ]', "two variables are named 1"),
+        ("gml", "graph [ directed 1 node [ id 0 label [ a 1 ] ] ]", "cannot read"),
+        ("gml", 'graph [ node [ id 0 label "a" ] node [ id 1 label "b" ] edge [ source 0 target 1 ] ]', "no direction"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_graph_is_one_line(
+    suffix: str, text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"g.{suffix}").write_text(text)
+    assert main(["causal", "graph", str(tmp_path / f"g.{suffix}"), "--treatment=t", "--outcome=y"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert re.search(says, told) and "\n" not in told and len(told) < 500
+
+
+def test_numbers_name_variables_too(tmp_path: Path) -> None:
+    nodes = " ".join(f"node [ id {i} label {i} ]" for i in (1, 2, 3))
+    edges = " ".join(f"edge [ source {a} target {b} ]" for a, b in ((1, 2), (1, 3), (2, 3)))
+    (tmp_path / "g.gml").write_text(f"graph [ directed 1 {nodes} {edges} ]")
+    assert identify(read(str(tmp_path / "g.gml")), "2", "3").backdoor_sets == [("1",)]
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -84,3 +84,21 @@ def test_matchits_balance_on_its_lalonde() -> None:
     assert round(regression.effect_, 2) == 1548.24
     assert round(Weighted(EntropyBalancing()).fit(X, frame.treat, frame.re78).effect_, 2) == 1273.26
     assert result.smd.round(4) == pytest.approx(np.array(list(published.values())), abs=1e-9)
+
+
+@pytest.mark.skipif(not MATCHIT.is_file(), reason="MatchIt's LaLonde: not in CONTRASTKIT_DATA/causal/lalonde")
+@pytest.mark.parametrize("replacement", [True, False])
+def test_pairs_of_matchits_lalonde_depend_neither_on_units_nor_on_the_order_of_columns(replacement: bool) -> None:
+    """Many of its controls are equally near: alike, or as far on the other side."""
+    frame = pd.read_csv(MATCHIT)
+    names = ["age", "educ", "married", "nodegree", "re74", "re75"]
+    race = (frame.race.to_numpy()[:, None] == ["black", "hispan", "white"]).astype(float)
+    x, t = np.column_stack([frame[names].to_numpy(np.float64), race]), frame.treat
+
+    def pairs(x: np.ndarray) -> list[list[int]]:
+        m = Matching(metric="mahalanobis", ties=False, replacement=replacement, order="data")
+        return m.fit(x, t).pairs_.tolist()
+
+    expected = pairs(x)
+    for other in (x / 3, x * np.geomspace(1e-3, 1e3, 9), x[:, ::-1], np.roll(x, 4, axis=1) * 7):
+        assert pairs(other) == expected

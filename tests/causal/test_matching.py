@@ -187,3 +187,84 @@ def test_mahalanobis_does_not_hang_on_units() -> None:
     x[:, 1] = x[:, 1] > 0
     pairs = Matching(metric="mahalanobis").fit(x, t).pairs_
     assert (Matching(metric="mahalanobis").fit(x * [1e7, 1, 1e-7], t).pairs_ == pairs).all()
+
+
+def tied(p: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Units on a grid of tenths, written in ways that differ in the last bit: many distances are equal but for it."""
+    g = np.random.default_rng(11)
+    whole = g.integers(0, 6, size=(60, p))
+    written = [whole / 10, whole * 0.1, (whole + 2) * 0.1 - 0.2, 0.3 - (3 - whole) * 0.1]
+    x = np.choose(g.integers(0, 4, size=whole.shape), written)
+    assert len(np.unique(x)) > 9 and len(np.unique(x.round(9))) == 6
+    return x, (np.arange(60) % 3 == 0).astype(int)
+
+
+def by_whole_numbers(x: np.ndarray, t: np.ndarray, caliper: float, *, replacement: bool) -> list[list[int]]:
+    """The first in the data of the nearest, by integers: nothing is rounded."""
+    whole = (x * 10).round().astype(int)
+    free, pairs = np.flatnonzero(t == 0).tolist(), []
+    for i in np.flatnonzero(t == 1).tolist():
+        far = {j: int(((whole[i] - whole[j]) ** 2).sum()) for j in free}
+        inside = [j for j in free if far[j] <= round(100 * caliper**2)]
+        if inside:
+            pairs.append([i, min(inside, key=lambda j: (far[j], j))])
+            if not replacement:
+                free.remove(pairs[-1][1])
+    return pairs
+
+
+@pytest.mark.parametrize(("p", "caliper"), [(1, 0.1), (2, 0.1), (9, 0.6), (1, 10.0), (2, 10.0), (9, 10.0)])
+@pytest.mark.parametrize("replacement", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 3.0, 1 / 3, 7e5])
+def test_the_first_of_equally_near_partners_is_taken(p: int, caliper: float, replacement: bool, scale: float) -> None:
+    """A partner just at the caliper is within it."""
+    x, t = tied(p)
+    m = Matching(
+        metric="euclidean", replacement=replacement, ties=False, order="data", caliper=caliper * scale
+    ).fit(x * scale, t)  # fmt: skip
+    assert m.pairs_.tolist() == by_whole_numbers(x, t, caliper, replacement=replacement)
+
+
+@pytest.mark.parametrize("metric", ["mahalanobis", "scaled", "robust", "logit", "propensity"])
+@pytest.mark.parametrize("replacement", [True, False])
+def test_pairs_depend_neither_on_units_nor_on_the_writing_nor_on_columns_order(metric: str, replacement: bool) -> None:
+    x, t = tied(2)
+
+    def pairs(x: np.ndarray) -> list[list[int]]:
+        m = Matching(metric=metric, replacement=replacement, ties=False)  # type: ignore[arg-type]
+        return m.fit(x, t).pairs_.tolist()
+
+    expected = pairs(x.round(9))
+    for other in (x, x * [3, 1 / 3], x[:, ::-1] / 3):
+        assert pairs(other) == expected
+    ties = {tuple(p) for p in Matching(metric=metric).fit(x.round(9), t).pairs_.tolist()}  # type: ignore[arg-type]
+    assert {tuple(p) for p in Matching(metric=metric).fit(x / 3, t).pairs_.tolist()} == ties  # type: ignore[arg-type]
+    assert len(ties) > len(expected)
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+@pytest.mark.parametrize("metric", ["euclidean", "mahalanobis"])
+def test_the_order_of_other_units_does_not_matter(metric: str, replacement: bool) -> None:
+    """Controls keep their order and the treated theirs, but they are shuffled into one another."""
+    x, t = tied(2)
+    shuffled = np.random.default_rng(0).permutation(t)
+    rows = np.empty(60, int)
+    for arm in (0, 1):
+        rows[shuffled == arm] = np.flatnonzero(t == arm)
+    options = {"metric": metric, "replacement": replacement, "ties": False}
+    here = Matching(**options).fit(x, t).pairs_  # type: ignore[arg-type]
+    there = Matching(**options).fit(x[rows], shuffled).pairs_  # type: ignore[arg-type]
+    assert set(map(tuple, rows[there].tolist())) == set(map(tuple, here.tolist()))
+
+
+def test_exact_agreement_and_the_best_total_are_not_lost_by_rounding() -> None:
+    x = np.array([[0.1 + 0.2, 1.0], [0.3, 5.0], [0.9, 1.0]])
+    assert Matching(metric="euclidean", exact=(0,)).fit(x, [1, 0, 0]).pairs_.tolist() == [[0, 1]]
+    x, t = tied(2)
+    for scale in (1, 3, 1 / 3):
+        m = Matching(metric="euclidean", replacement=False, optimal=True, order="data", caliper=0.1 * scale)
+        m.fit(x * scale, t)
+        assert m.distances_.max() == pytest.approx(0.1 * scale)  # just at the caliper
+        if scale == 1:
+            first = m.pairs_.tolist()
+        assert m.pairs_.tolist() == first

@@ -82,3 +82,32 @@ def test_no_labels_and_bad_numbers() -> None:
         knn_accuracy(Features(train.x, torch.full_like(train.y, -1)), train, n_classes=2)
     with pytest.raises(UserError, match="k >= 1 and T > 0"):
         knn_accuracy(train, train, k=0, n_classes=2)
+
+
+def test_of_neighbours_equally_near_the_first_count() -> None:
+    """Copies of one image of other lengths: their similarities differ in the last bit only."""
+    g = torch.Generator().manual_seed(0)
+    image, other = torch.randn(2, 37, generator=g)
+    lengths = 0.1 + 7 * torch.rand(200, 1, generator=g)
+    train = Features(torch.cat([lengths * image, other[None]]), torch.tensor([3] * 10 + [1, 2] * 95 + [0]))
+    test = Features((image + 0.3 * other)[None], torch.tensor([3]))
+    for k in (1, 5, 10, 18):
+        assert knn_accuracy(train, test, k=k, n_classes=4).top1 == 1, k
+    late = Features(train.x, train.y.flip(0))
+    assert knn_accuracy(late, test, k=5, n_classes=4).top1 == 0
+
+
+def test_the_lowest_of_classes_with_equal_votes_is_chosen() -> None:
+    """Each class has one copy of each of three images, in another order and of other lengths."""
+    g = torch.Generator().manual_seed(0)
+    images = torch.randn(3, 37, generator=g)
+    for seed in range(10):
+        g.manual_seed(seed)
+        copies = [images[torch.randperm(3, generator=g)] * (0.1 + 7 * torch.rand(3, 1, generator=g)) for _ in range(6)]
+        y = torch.arange(6).repeat_interleave(3)
+        mixed = torch.randperm(18, generator=g)
+        train = Features(torch.cat(copies)[mixed], y[mixed])
+        test = Features(images.sum(0, keepdim=True), torch.tensor([0]))
+        assert knn_accuracy(train, test, k=18, n_classes=6).top1 == 1
+        five = Features(test.x, torch.tensor([5]))
+        assert knn_accuracy(train, five, k=18, n_classes=6).top5 == 0

@@ -10,11 +10,12 @@ from contrastkit.causal.estimand import population
 from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.estimate.regression import contrast
 from contrastkit.causal.names import Error
-from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.propensity import EQUAL_SCORES, Propensity
 from contrastkit.causal.weighting import EntropyBalancing
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats, effective_sample_size
 from contrastkit.tables.covariates import Covariates, design
+from contrastkit.tables.ties import cells, settled
 
 
 class Weighted(Estimator):
@@ -63,7 +64,8 @@ class Stratified(Estimator):
 
     Args:
         estimand: strata are weighted by their treated (ATT), controls (ATC) or all units (ATE).
-        strata: number of strata, cut at quantiles of the scores of the target population.
+        strata: number of strata, cut at quantiles of the scores of the target population. Scores that differ only by
+            rounding are equal, and a stratum begins with the scores at its cut.
         propensity: propensity model.
     """
 
@@ -76,11 +78,12 @@ class Stratified(Estimator):
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         e = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t).scores_
+        e = settled(e, EQUAL_SCORES)
         target = population(self.estimand, t)
         if self.strata < 1:
             raise UserError(f"{self.strata} strata: use 1 or more")
         cuts = np.unique(np.quantile(e[target], np.linspace(0, 1, self.strata + 1)[1:-1]))
-        s = np.searchsorted(cuts, e, side="right")
+        s = cells(e, cuts, EQUAL_SCORES)
         w = np.zeros_like(y)
         for k in range(len(cuts) + 1):
             for arm in (t, ~t):

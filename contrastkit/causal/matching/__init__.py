@@ -5,9 +5,9 @@
     replacement.py     nearest partners, with replacement
     turns.py           greedy and optimal pairs, without replacement
 
-With replacement, distances that differ only by rounding are equal, and without ties the first of equals in the data is
-taken, so that pairs do not depend on the machine. Without replacement, of two equally near partners the one with the
-lower score is taken, or the first that the search tree returns.
+Distances that differ only by rounding are equal, and so are covariates that must agree and scores that decide who
+chooses first. Of equally near partners the first in the data is taken, unless ties share; so pairs depend neither on
+the machine nor on units. Of equally good optimal pairs those are taken that the solver finds first.
 """
 
 from contrastkit.causal.matching.matching import Matching

@@ -11,10 +11,11 @@ from contrastkit.causal.matching.metric import Pairs, coordinates
 from contrastkit.causal.matching.replacement import nearest
 from contrastkit.causal.matching.turns import greedy, optimal
 from contrastkit.causal.names import Order, PairMetric
-from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.propensity import EQUAL_SCORES, Propensity
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats, as_treatment
 from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.ties import levels, rounding
 
 
 class Matching(BaseEstimator):
@@ -32,9 +33,10 @@ class Matching(BaseEstimator):
             embeddings.
         ratio: number of partners of each unit: first one for each unit, then the second, ...
         replacement: allow a partner to be used more than once. Otherwise ``order`` decides which unit chooses first: by
-            the propensity score (largest, smallest), at random (``seed``) or in data order.
+            the propensity score (largest, smallest; equals in data order), at random (``seed``) or in data order.
         ties: with replacement, keep all partners that are as near as the last, with equal shares of the weight (as in
-            R's Matching and the standard errors of Abadie and Imbens); otherwise only the first in the data.
+            R's Matching and the standard errors of Abadie and Imbens); otherwise, and without replacement, the first in
+            the data is taken.
         caliper: maximum distance between partners: in standard deviations of the score for ``logit`` (0.2: Austin
             2011) and ``propensity``, in units of the distance otherwise.
         exact: indices of the columns of X on which partners must agree.
@@ -120,7 +122,8 @@ class Matching(BaseEstimator):
         """The pairs within each stratum of ``exact``."""
         if not self.exact:
             return [self._pairs(z, np.flatnonzero(units), np.flatnonzero(~units), limit)]
-        stratum = np.unique(x[:, list(self.exact)], axis=0, return_inverse=True)[1].reshape(-1)
+        agreeing = np.column_stack([levels(x[:, j], rounding(x[:, j])) for j in self.exact])
+        stratum = np.unique(agreeing, axis=0, return_inverse=True)[1].reshape(-1)
         order = np.argsort(stratum, kind="stable")
         starts = np.flatnonzero(np.diff(stratum[order])) + 1
         parts = []
@@ -142,6 +145,6 @@ class Matching(BaseEstimator):
             order = np.random.default_rng(self.seed).permutation(len(a))
         else:
             assert self.propensity_ is not None
-            e = self.propensity_.scores_[a]
-            order = np.argsort(-e if self.order == "largest" else e, kind="stable")
+            turn = levels(self.propensity_.scores_[a], EQUAL_SCORES)
+            order = np.argsort(-turn if self.order == "largest" else turn, kind="stable")
         return greedy(z, a[order], b, self.ratio, limit)

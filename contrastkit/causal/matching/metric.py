@@ -10,6 +10,7 @@ from contrastkit.causal.names import PairMetric
 from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
+from contrastkit.tables.ties import ROUNDING, levels, rounding
 
 Pairs = tuple[NDArray[Any], NDArray[Any], Floats]  # m pairs: row of the unit, row of the partner, distance
 TIE = 1e-10  # times the largest coordinate: smaller differences between distances are rounding
@@ -46,8 +47,11 @@ def coordinates(
         return x, limit
     if metric == "scaled":
         sd = x.std(0, ddof=1)
-        return x / np.where(sd > 0, sd, 1), limit
-    return _whitened(rankdata(x, axis=0) if metric == "robust" else x, t, ranks=metric == "robust"), limit
+        return x / np.where(sd > ROUNDING * np.abs(x).max(0), sd, 1), limit
+    if metric == "robust":
+        ranks = [rankdata(levels(column, rounding(column))) for column in x.T]
+        return _whitened(np.column_stack(ranks), t, ranks=True), limit
+    return _whitened(x, t, ranks=False), limit
 
 
 def _whitened(x: Floats, t: Bools, *, ranks: bool) -> Floats:
@@ -57,7 +61,7 @@ def _whitened(x: Floats, t: Bools, *, ranks: bool) -> Floats:
         raise UserError(f"{len(x)} units are too few for a covariance within the groups: provide at least three")
     within = np.where(t[:, None], x - x[t].mean(0), x - x[~t].mean(0))
     sd = np.sqrt((within**2).sum(0) / (len(x) - 2))
-    sd[sd <= 1e-13 * np.abs(x).max(0)] = np.inf  # constant within both groups: ignored
+    sd[sd <= ROUNDING * np.abs(x).max(0)] = np.inf  # constant within both groups: ignored
     values, vectors = np.linalg.eigh((within / sd).T @ (within / sd) / (len(x) - 2))
     nonzero = values > values.max() * 1e-10  # of correlations: the cut must not depend on units
     if ranks:

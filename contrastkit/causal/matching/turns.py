@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from contrastkit.causal.matching.metric import Pairs, slack
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Floats
+from contrastkit.tables.ties import levels
 
 MOST_DISTANCES = 2e8  # limit that fits in memory
 
@@ -34,53 +35,65 @@ class _Free:
 
     def at_or_below(self, p: int) -> int:
         """The nearest free place at or below p, -1 if none."""
-        root = p
-        while root >= 0 and self.taken[root]:
+        taken, root = self.taken, p
+        while root >= 0 and taken[root]:
             root = self.below[root]
-        while p >= 0 and self.taken[p]:
+        while p != root:
             self.below[p], p = root, self.below[p]
         return root
 
     def at_or_above(self, p: int) -> int:
         """The nearest free place at or above p, n if none."""
-        root = p
-        while root < self.n and self.taken[root]:
+        taken, root = self.taken, p
+        while root < self.n and taken[root]:
             root = self.above[root]
-        while p < self.n and self.taken[p]:
+        while p != root:
             self.above[p], p = root, self.above[p]
         return root
 
 
 def _on_a_line(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float) -> Pairs:
-    """In one dimension, in n log n time. Of two equally near partners, the one with the lower score is taken."""
-    order = np.argsort(z[b, 0], kind="stable")
-    score = z[b, 0][order].tolist()
-    start = np.searchsorted(z[b, 0][order], z[a, 0]).tolist()
-    places, n = _Free(len(score)), len(score)
-    i, j, d = [], [], []
+    """In one dimension, in n log n time. Partners of equal score lie side by side, in the order of the data."""
+    equal = slack(z)
+    level = levels(z[b, 0], equal)
+    order = np.argsort(level, kind="stable")
+    lead = np.searchsorted(level[order], level[order])  # the place of the first of equals
+    line = z[b[order[lead]], 0]
+    score, first, rows = line.tolist(), lead.tolist(), b[order].tolist()
+    units = list(zip(a.tolist(), z[a, 0].tolist(), np.searchsorted(line, z[a, 0]).tolist(), strict=True))
+    places, n, reach = _Free(len(b)), len(b), limit + equal
+    i, j = [], []
     for _ in range(k):
-        for unit, at in zip(a.tolist(), start, strict=True):
-            score_of_unit = z[unit, 0]
-            low, high = places.at_or_below(at - 1), places.at_or_above(at)
-            distance, place = min(
-                (score_of_unit - score[low], low) if low >= 0 else (np.inf, n),
-                (score[high] - score_of_unit, high) if high < n else (np.inf, n),
-            )
-            if place < n and distance <= limit:
+        for unit, own, above in units:
+            low, high = places.at_or_below(above - 1), places.at_or_above(above)
+            if low >= 0 and first[low] != low:
+                low = places.at_or_above(first[low])
+            to_low = own - score[low] if low >= 0 else np.inf
+            to_high = score[high] - own if high < n else np.inf
+            if to_low < to_high - equal:
+                place, far = low, to_low
+            elif to_high < to_low - equal:
+                place, far = high, to_high
+            elif low < 0:  # none is left
+                break
+            else:
+                place, far = (low, to_low) if rows[low] < rows[high] else (high, to_high)
+            if far <= reach:
                 places.taken[place] = True
                 i.append(unit)
-                j.append(int(b[order[place]]))
-                d.append(float(distance))
-    return np.array(i, int), np.array(j, int), np.array(d)
+                j.append(rows[place])
+    unit, partner = np.array(i, int), np.array(j, int)
+    return unit, partner, np.abs(z[unit, 0] - z[partner, 0])
 
 
 def _in_space(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float) -> Pairs:
-    """In any dimension; of equally near partners, the first that the tree returns. The number of candidates doubles
-    while all of them are taken; the tree is rebuilt from the free rows whenever half of its rows are taken."""
+    """In any dimension. The number of candidates doubles while all of them are taken; the tree is rebuilt from the free
+    rows whenever half of its rows are taken."""
     left, rows = np.ones(len(b), bool), np.arange(len(b))
     tree, taken = cKDTree(z[b]), 0  # of the tree's rows
-    bound = limit + slack(z)
-    i, j, d = [], [], []
+    equal = slack(z)
+    bound = limit + equal
+    i, j = [], []
     for _ in range(k):
         for unit in a.tolist():
             if taken * 2 > len(rows):
@@ -98,25 +111,33 @@ def _in_space(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float)
                 want = min(2 * want, len(rows))
             if free.any():
                 place = int(free.argmax())
-                row = int(rows[near[place]])
+                row, reach = int(rows[near[place]]), distance[place] + equal
+                if distance[min(place + 1, want - 1)] <= reach:  # others may be as near
+                    alike = near[free & (distance <= reach)]
+                    if distance[-1] <= reach and want < len(rows):  # more of them than candidates
+                        alike = np.array(tree.query_ball_point(z[unit], reach), int)
+                        alike = alike[left[rows[alike]]]
+                    row = int(rows[alike].min())
                 left[row] = False
                 taken += 1
                 i.append(unit)
                 j.append(int(b[row]))
-                d.append(float(distance[place]))
-    return np.array(i, int), np.array(j, int), np.array(d)
+    pairs = np.array(i, int), np.array(j, int)
+    return *pairs, np.linalg.norm(z[pairs[0]] - z[pairs[1]], axis=1)
 
 
 def optimal(z: Floats, a: NDArray[Any], b: NDArray[Any], limit: float) -> Pairs:
-    """The pairs of least total distance among the largest number of pairs within the limit."""
+    """The pairs of least total distance among the largest number of pairs within the limit. Distances are counted in
+    whole multiples of what is rounding: sums of integers are exact, and equally good pairs are so on any machine."""
     if len(a) * len(b) > MOST_DISTANCES:
         raise UserError(
             f"optimal matching of {len(a)} with {len(b)} units needs {len(a) * len(b):.1g} distances: match greedily"
         )
-    distance = cdist(z[a], z[b])
-    finite = np.where(distance <= limit, distance, 0).max()
-    forbidden = (finite + 1) * (min(len(a), len(b)) + 1)  # exceeds what any other assignment could save
-    rows, columns = linear_sum_assignment(np.where(distance <= limit, distance, forbidden))
-    inside = distance[rows, columns] <= limit
-    rows, columns = rows[inside], columns[inside]
+    distance, equal = cdist(z[a], z[b]), slack(z)
+    inside = distance <= limit + equal
+    cost = np.rint(distance / (equal or 1.0))
+    forbidden = (cost[inside].max(initial=0) + 1) * (min(len(a), len(b)) + 1)  # exceeds what other pairs could save
+    rows, columns = linear_sum_assignment(np.where(inside, cost, forbidden))
+    kept = inside[rows, columns]
+    rows, columns = rows[kept], columns[kept]
     return a[rows], b[columns], distance[rows, columns]

@@ -11,6 +11,7 @@ from contrastkit.causal.matching import Matching
 from contrastkit.causal.refute.verdict import Verdict
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.ties import levels, rounding
 
 GAMMA = 1.25  # required robustness: odds of treatment that differ by a quarter within a pair
 
@@ -93,6 +94,8 @@ def largest_gamma(differences: Floats, level: float = 0.05) -> float:
 
 
 def _ranks(differences: Floats) -> tuple[float, float, float]:
-    """The sums of the ranks of positive differences, of the ranks of nonzero differences, and of their squares."""
-    ranks = rankdata(np.abs(differences)) * (differences != 0)
+    """The sums of the ranks of positive differences, of the ranks of nonzero differences, and of their squares.
+    Differences that are equal but for rounding share ranks."""
+    size, equal = np.abs(differences), rounding(differences)
+    ranks = rankdata(levels(size, equal)) * (size > equal)
     return float(ranks[differences > 0].sum()), float(ranks.sum()), float((ranks**2).sum())

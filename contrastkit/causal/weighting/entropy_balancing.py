@@ -11,6 +11,7 @@ from contrastkit.causal.weighting.normalise import mean_one
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Floats, as_treatment, effective_sample_size
 from contrastkit.tables.covariates import Covariates, scales
+from contrastkit.tables.ties import levels, rounding
 
 TOLERANCE = 1e-9  # the largest difference in means that is left, in standard deviations of the arm
 
@@ -44,7 +45,7 @@ class EntropyBalancing(BaseEstimator):
         if self.moments not in (1, 2):
             raise UserError(f"moments must be 1 (means) or 2 (also squares), not {self.moments}")
         if self.moments == 2:
-            squared = [j for j in range(x.shape[1]) if len(np.unique(x[:, j])) > 2]
+            squared = [j for j in range(x.shape[1]) if levels(x[:, j], rounding(x[:, j])).max() > 1]
             x = np.concatenate([x, (x[:, squared] - x[:, squared].mean(0)) ** 2], axis=1)
             names = (*names, *(f"{names[j]}^2" for j in squared))
         target = population(self.estimand, t)
