@@ -52,7 +52,8 @@ def has_kernel(op: str, device: str) -> bool:
 def kill_workers(loader: DataLoader[Any]) -> None:
     """Kill the processes of a loader. Its own way of ending them sets events and waits, in vain if one is stuck or was
     killed while it held a lock."""
-    iterator, loader._iterator = loader._iterator, None
+    iterator: Any = loader._iterator
+    loader._iterator = None
     if iterator is None or iterator._shutdown:
         return
     iterator._shutdown = True  # nothing is left for its own way

@@ -81,7 +81,7 @@ def test_a_transformer_is_evaluated_at_another_size() -> None:
 
 
 def test_a_run_of_a_transformer_is_evaluated_at_another_size(tmp_path: Path, images: Path) -> None:
-    options = {"batch": 32, "epochs": 1, "size": 32, "K": 64, "monitor_every": 0, "device": "cpu"}
+    options: dict[str, Any] = {"batch": 32, "epochs": 1, "size": 32, "K": 64, "monitor_every": 0, "device": "cpu"}
     contrastkit.train("moco", images, encoder="timm:vit_tiny_patch16_224", out=tmp_path / "run", row="tiny", **options)
     subject = EvaluationSubject.open(tmp_path / "run", size=48, val_fraction=0.2)
     (encoder,) = subject.encoders.values()

@@ -6,7 +6,7 @@ import pickle
 import signal
 import traceback
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -47,7 +47,7 @@ class Workers:
             )
             _alive.add(self)
 
-    def map(self, tasks: Iterable[Any]) -> Iterator[Any]:
+    def map(self, tasks: Iterable[Any]) -> Generator[Any]:
         """
         Raises:
             Exception: what a task raises, caused by the traceback of its process.

@@ -230,7 +230,7 @@ def set_image_size(encoder: Encoder, size: int) -> None:
     Raises:
         UserError: the patches do not tile such images, or this transformer has one size.
     """
-    trunk = encoder.trunk
+    trunk: Any = encoder.trunk
     check_patches(trunk, size)
     built_for = getattr(getattr(trunk, "patch_embed", None), "img_size", None)
     if built_for in (None, (size, size)) or getattr(trunk, "dynamic_img_size", False):

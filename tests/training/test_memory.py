@@ -22,12 +22,12 @@ def peak_of_a_step(name: str, batch: int) -> int:
     """Bytes allocated at the peak of a forward and backward pass, with the network's own."""
     recipe = replace(RECIPES[name], batch=batch)
     method = recipe.build(CONTEXT).train()
-    views = [torch.rand(batch, 3, view.size, view.size) for view in recipe.views]  # type: ignore[union-attr]
+    views = [torch.rand(batch, 3, view.size, view.size) for view in recipe.views]
     index = torch.arange(batch)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         method(Batch(views, index, index), 0.0).loss.backward()
     total = peak = 0
-    for event in profiled.profiler.kineto_results.events():  # type: ignore[union-attr]
+    for event in profiled.profiler.kineto_results.events():
         if event.name() == "[memory]":
             total += event.nbytes()
             peak = max(peak, total)
