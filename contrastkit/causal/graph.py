@@ -110,8 +110,8 @@ class Identified:
     Attributes:
         causal: directed paths from T to Y, as text, at most a hundred. backdoor: likewise the paths with an arrow into
             T; ``open_`` lists those that are open without adjustment.
-        backdoor_sets: the minimal sets of observed variables that close all back-door paths, at most a hundred; [()] if
-            no adjustment is needed, [] if none suffices.
+        backdoor_sets: the minimal sets of observed variables that close all back-door paths: all for up to twelve
+            candidates, otherwise some, at most a hundred; [()] if no adjustment is needed, [] if none suffices.
         frontdoor_sets: minimal sets of observed mediators with which the front-door formula identifies the effect;
             likewise.
         instruments: observed variables that affect T, and Y only through T.

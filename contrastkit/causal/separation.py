@@ -99,8 +99,10 @@ def connected_given(
 
 
 def minimal_sets(candidates: Sequence[str], holds: Callable[[set[str]], bool]) -> list[tuple[str, ...]]:
-    """The minimal sets of candidates for which ``holds``, which must hold for their supersets too; smallest first, at
-    most a hundred. Any further minimal set lacks a member of each one found (Reiter 1987): one branch for each."""
+    """The minimal sets of candidates for which ``holds``, which must hold for their supersets too, smallest first: all
+    for up to twelve candidates, otherwise as many as a bounded search finds, at most a hundred.
+
+    Any further minimal set lacks a member of each one found (Reiter 1987): one branch for each."""
     if holds(set()):
         return [()]
     found: list[frozenset[str]] = []

@@ -155,6 +155,18 @@ def test_large_graphs_take_seconds() -> None:
     assert parallel.frontdoor_sets == [tuple(sorted(many))] and len(parallel.causal) == 100
 
 
+def test_some_minimal_sets_are_found_where_there_are_many() -> None:
+    """Rungs of a ladder between treatment and outcome."""
+    edges = "; ".join(f"l{i + 1} -> l{i} -> r{i}; r{i + 1} -> r{i}" for i in range(60))
+    graph = parse(f"{edges}; l0 -> t; r0 -> t; l60 -> y; r60 -> y; t -> y")
+    sets = identify(graph, "t", "y").backdoor_sets
+    assert 12 < len(set(sets)) == len(sets) <= 100
+    cut = nx.DiGraph([edge for edge in graph.edges if edge != ("t", "y")])
+    for Z in sets[::3]:
+        assert nx.is_d_separator(cut, "t", "y", set(Z))
+        assert not any(nx.is_d_separator(cut, "t", "y", set(Z) - {name}) for name in Z)
+
+
 def test_many_minimal_sets_are_cut_short() -> None:
     """One of each of fifty pairs: 2^50 sets."""
     text = "; ".join(f"a{i} -> t; b{i} -> a{i}; b{i} -> y" for i in range(50))

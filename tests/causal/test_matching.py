@@ -49,12 +49,13 @@ def test_the_nearest_and_their_ties_are_those_of_a_double_loop(p: int, ratio: in
 
 
 @pytest.mark.parametrize("p", [1, 2, 9])
-def test_distances_that_differ_by_rounding_are_equal(p: int) -> None:
+@pytest.mark.parametrize("replacement", [True, False])
+def test_distances_that_differ_by_rounding_are_equal(p: int, replacement: bool) -> None:
     """Of two equally near partners, the first in the data is taken, whichever of them rounding makes the nearer."""
     for first, second in permutations((0.3, 0.3 + 1e-13, -0.3, -0.3 - 1e-13), 2):
         x = np.zeros((4, p))
         x[:, 0] = 0.0, first, second, 5.0
-        m = Matching(metric="euclidean", ties=False).fit(x, [1, 0, 0, 0])
+        m = Matching(metric="euclidean", ties=False, replacement=replacement, order="data").fit(x, [1, 0, 0, 0])
         assert m.pairs_.tolist() == [[0, 1]], (first, second)
 
 
@@ -217,8 +218,9 @@ def by_whole_numbers(x: np.ndarray, t: np.ndarray, caliper: float, *, replacemen
 @pytest.mark.parametrize("replacement", [True, False])
 @pytest.mark.parametrize("scale", [1.0, 3.0, 1 / 3, 7e5])
 def test_the_first_of_equally_near_partners_is_taken(p: int, caliper: float, replacement: bool, scale: float) -> None:
-    """A partner just at the caliper is within it."""
+    """A partner just at the caliper is within it. Without replacement there are too few, and few are left."""
     x, t = tied(p)
+    t = t if replacement else 1 - t
     m = Matching(
         metric="euclidean", replacement=replacement, ties=False, order="data", caliper=caliper * scale
     ).fit(x * scale, t)  # fmt: skip
