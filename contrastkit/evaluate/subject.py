@@ -11,12 +11,14 @@ from torch import nn
 
 from contrastkit import dist
 from contrastkit.data import DataSet, Source, default_workers, open_data
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.evaluate.features import Features, encode, raw_pixels
 from contrastkit.loading import load_encoder
 from contrastkit.parts.build import SMALL, build_encoder, published_size
 from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.wave import WAVES, wave_name
+from contrastkit.record import DataRecord
 from contrastkit.run import Run
 from contrastkit.types import Modality
 
@@ -94,7 +96,7 @@ class EvaluationSubject:
         request: dict[str, Any] = {"data": data, "val_fraction": val_fraction, "seed": seed}
         request |= {"data_dir": data_dir, "download": download}
         if run is not None:
-            subject = _of_run(Path(run), request, baselines=baselines, size=size)
+            subject = _of_run(given_path(run), request, baselines=baselines, size=size)
         else:
             subject = _of_encoder(str(encoder), request, pretrained=pretrained, size=size)
         workers = default_workers(subject.data.train) if workers is None else workers
@@ -165,25 +167,25 @@ def applicable(encoder: nn.Module, data: DataSet) -> tuple[str, ...]:
 
 
 def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int | None) -> EvaluationSubject:
-    run = Run.open(path, writes=False)
+    run = Run.open(path)
     record = run.record
-    options, kind = record["options"], record["encoder"]
+    options, kind = record.options, record.encoder
     own, seed = request["data"] is None, request["seed"]
     notices: tuple[str, ...] = ()
     if own:  # with the split of the run: another one would test on training images
-        held_out = options["val_fraction"] if request["val_fraction"] is None else request["val_fraction"]
-        if held_out != options["val_fraction"]:
+        held_out = options.val_fraction if request["val_fraction"] is None else request["val_fraction"]
+        if held_out != options.val_fraction:
             notices = (f"{path} was trained on images that it is evaluated on here, without their labels",)
-        request = request | {"data": options["data"], "val_fraction": held_out, "seed": options["seed"]}
-    data = open_data(**request, recorded_dir=options["data_dir"])
-    _require_same_kind(path, record["data"], data)
+        request = request | {"data": options.data, "val_fraction": held_out, "seed": options.seed}
+    data = open_data(**request, recorded_dir=options.data_dir)
+    _require_same_kind(path, record.data, data)
     encoders: dict[str, nn.Module | None] = {str(path): load_encoder(run, record)}
     if baselines:
         torch.manual_seed(seed)
         encoders[f"untrained {kind['name']}"] = build_encoder(**kind).eval()
         if data.train.modality.has_pixels:
             encoders[RAW_PIXELS] = None
-    size = size or int(kind["size"])
+    size = size or kind["size"]
     _require_a_frame(kind["name"], size)
     return EvaluationSubject(
         data=data, encoders=encoders, size=size, run=path, reports=path if own else None, notices=notices
@@ -210,7 +212,7 @@ def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: i
     return EvaluationSubject(data=data, encoders={label: encoder}, size=size)
 
 
-def _require_same_kind(run: Path, trained_on: dict[str, Any], data: DataSet) -> None:
+def _require_same_kind(run: Path, trained_on: DataRecord, data: DataSet) -> None:
     """Check that a data set is of the kind that a run was trained on.
 
     Args:
@@ -220,11 +222,11 @@ def _require_same_kind(run: Path, trained_on: dict[str, Any], data: DataSet) -> 
         UserError: it is not.
     """
     source = data.train
-    if trained_on.get("rate") != source.sample_rate:
-        rates = trained_on.get("rate"), source.sample_rate
+    if trained_on.rate != source.sample_rate:
+        rates = trained_on.rate, source.sample_rate
         kinds = ["images" if rate is None else f"sounds at {rate:,} Hz" for rate in rates]
         raise UserError(f"{run} was trained on {kinds[0]}, but {data.name} has {kinds[1]}")
-    modalities = [list((part or {}).items()) for part in (trained_on.get("modalities"), source.modalities)]
+    modalities = [list((part or {}).items()) for part in (trained_on.modalities, source.modalities)]
     if modalities[0] != modalities[1]:  # the order matters
         kinds = [", ".join(name for name, _ in part) or "images" for part in modalities]
         raise UserError(f"{run} was trained on {kinds[0]}, but {data.name} has {kinds[1]}")

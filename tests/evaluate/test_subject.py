@@ -190,13 +190,13 @@ def test_a_run_brings_its_data_its_split_and_its_size(moco_run: Path, hard_image
 
 def test_recipe_json_is_read_once(moco_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    text = Path.read_text
+    contents = Path.read_bytes
 
-    def spy(path: Path, *args: Any, **how: Any) -> str:
+    def spy(path: Path) -> bytes:
         read.append(path.name)
-        return text(path, *args, **how)
+        return contents(path)
 
-    monkeypatch.setattr(Path, "read_text", spy)
+    monkeypatch.setattr(Path, "read_bytes", spy)
     EvaluationSubject.open(moco_run, baselines=True)
     assert read.count(run_module.RECIPE) == 1
 
@@ -290,6 +290,7 @@ def test_where_named_sets_lie_and_whether_they_are_fetched(
     EvaluationSubject.open(encoder="pixels", data="cifar10")
     assert (arguments["data_dir"], arguments["download"]) == (None, False)
     record = Run.open(moco_run).record
-    monkeypatch.setattr(Run, "record", record | {"options": record["options"] | {"data_dir": "recorded"}})
+    options = dataclasses.replace(record.options, data_dir=Path("recorded"))
+    monkeypatch.setattr(Run, "record", dataclasses.replace(record, options=options))
     EvaluationSubject.open(moco_run)
-    assert (arguments["data_dir"], arguments["recorded_dir"]) == (None, "recorded")
+    assert (arguments["data_dir"], arguments["recorded_dir"]) == (None, Path("recorded"))
