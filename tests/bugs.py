@@ -29,6 +29,7 @@ HEAVY = (
 )  # fmt: skip
 LOOP = "tests/training/test_loop.py"
 RUNS = "tests/training/test_training.py"
+FOLDER = "tests/training/test_folder.py"
 PLAN = "tests/training/test_plan.py"
 OPTIM = "tests/test_optim.py"
 CLI = "tests/cli/test_cli.py"
@@ -252,6 +253,21 @@ BUGS = [
         f"{CLI}::test_what_a_method_cannot_learn_from_is_one_line"),
     Bug("data/openers.py", "data_directory(data_dir, recorded_dir)", "data_dir",
         "tests/data/test_named.py::test_a_torchvision_set_of_files"),
+    Bug("lock.py", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass",
+        f"{FOLDER}::test_a_run_that_is_trained_is_not_resumed_beside"),
+    Bug("lock.py", "os.register_at_fork(after_in_child=_close_in_child)", "",
+        f"{FOLDER}::test_a_killed_process_leaves_no_lock_even_if_its_workers_live_on"),
+    Bug("checkpoint.py", "        _link(temporary, target)\n", "        os.replace(temporary, target)\n",
+        f"{FOLDER}::test_a_file_that_must_be_new_is_never_replaced"),
+    Bug("run.py", "            checkpoint.save(self.checkpoints / keep, state)\n",
+        "            checkpoint.save(self.last, state)\n            checkpoint.save(self.checkpoints / keep, state)\n",
+        f"{FOLDER}::test_a_copy_to_keep_survives_a_kill_before_the_last_checkpoint"),
+    Bug("run.py", "                if file.name not in before:", "                if True:",
+        f"{FOLDER}::test_a_start_that_fails_leaves_no_folder"),
+    Bug("training/state.py", "        _require_alike(state.optimizer, optimizer)\n", "        pass\n",
+        "tests/training/test_damage.py::test_last_pt"),
+    Bug("board.py", "        if self._failed:\n            return None\n", "",
+        f"{FOLDER}::test_the_training_goes_on_without_an_event_file"),
     Bug("run.py", "if number < len(lines):", "if False:",
         "tests/test_run.py::test_only_a_torn_last_line_is_passed_over"),
     Bug("methods/cpc_audio.py", " = (1, 1)", " = (1, None)",

@@ -214,9 +214,12 @@ def test_a_device_is_written_through(tmp_path: Path) -> None:
 
 
 def test_standard_output_in_a_file_is_appended_to(tmp_path: Path) -> None:
-    """As by ``--json /dev/stdout > file``: after a replacement, the shell's file would lack what follows."""
+    """As by ``--json /dev/stdout > file``: after a replacement, the shell's file would lack what follows. By a link, as
+    is the device above."""
+    link = tmp_path / "stdout"
+    link.symlink_to("/proc/self/fd/1")
     command = "import sys; from pathlib import Path; from contrastkit import checkpoint; print('a', flush=True); "
-    command += "checkpoint.write_text(Path('/dev/stdout'), 'b\\n'); print('c')"
+    command += "checkpoint.write_text(Path(sys.argv[1]), 'b\\n'); print('c')"
     with open(tmp_path / "out", "w") as out:
-        subprocess.run([sys.executable, "-c", command], stdout=out, check=True)
+        subprocess.run([sys.executable, "-c", command, str(link)], stdout=out, check=True)
         assert (tmp_path / "out").read_text() == "a\nb\nc\n"

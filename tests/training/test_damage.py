@@ -43,7 +43,8 @@ def places(value: Any, above: Keys = ()) -> Iterator[Keys]:
 
 def spoiled(value: Any) -> Iterator[tuple[str, Any]]:
     """What is wrong, and copies of a value in which one value below is missing or of another type; and foreign ones."""
-    for wrong in (None, [], "x", 3):
+    others: list[Any] = [None, [], "x", 3]
+    for wrong in others:
         yield f"all of it: {wrong!r}", wrong
     for keys in places(value):
         for how in ("missing", *WRONG):
@@ -91,8 +92,8 @@ def test_recipe_json(damaged: Path) -> None:
     whole = json.loads(file.read_text())
     refused = 0
     for damage, value in spoiled(whole):
-        uses = (EvaluationSubject.open, load_method, planned if damage.startswith("recipe") else resume)
-        for use in uses:
+        third: Callable[[Path], object] = planned if damage.startswith("recipe") else resume
+        for use in (EvaluationSubject.open, load_method, third):
             file.write_text(json.dumps(value))
             message = one_line(use, damaged, damage)
             refused += message is not None

@@ -104,7 +104,8 @@ def test_of_two_creators_one_wins(images: Path, tmp_path: Path) -> None:
     train(images, tmp_path / "x", stop_after=1)
     record = Run.open(tmp_path / "x").record
     for n in range(50):
-        barrier, outcomes = threading.Barrier(2), []
+        barrier = threading.Barrier(2)
+        outcomes: list[Any] = []
 
         def create(n: int = n, barrier: threading.Barrier = barrier, outcomes: list[Any] = outcomes) -> None:
             barrier.wait()
@@ -186,7 +187,8 @@ def test_a_copy_to_keep_survives_a_kill_before_the_last_checkpoint(
 
 def killed_after(images: Path, out: Path, files: int) -> None:
     """Train, and die when a checkpoint has been put in its place ``files`` times and one more would be."""
-    replace, put = os.replace, []
+    replace = os.replace
+    put: list[Any] = []
 
     def dying(source: Any, target: Any) -> None:
         if Path(target).suffix == ".pt":
@@ -195,7 +197,7 @@ def killed_after(images: Path, out: Path, files: int) -> None:
             put.append(target)
         replace(source, target)
 
-    os.replace = dying
+    os.replace = dying  # type: ignore[assignment]
     train(images, out, save_every=1)
 
 
