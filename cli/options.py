@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.models import ParameterInfo
+
+from contrastkit.directories import given_path
 
 if TYPE_CHECKING:
     from contrastkit.evaluate import EvaluationSubject
@@ -40,6 +43,8 @@ def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Cal
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name]))
 
     parameters = [*more, *parameters]
+    for parameter in parameters:
+        _read_paths(parameter.annotation)
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
@@ -66,14 +71,23 @@ def _parameters(family: Any) -> list[inspect.Parameter]:
     ]
 
 
+def _read_paths(annotation: Any) -> None:
+    """Let a path be read by :func:`given_path`, not by typer, which takes an empty one for the current folder."""
+    kind, *notes = typing.get_args(annotation)
+    for note in notes:
+        if Path in (kind, *typing.get_args(kind)) and isinstance(note, ParameterInfo):
+            note.parser = given_path
+
+
 def writable(path: Path | None) -> Path | None:
-    """The path of an output file, with ~ expanded; a file that cannot be written is refused before the work starts."""
-    if path is None:
-        return None
-    expanded = path.expanduser()
-    if not (expanded.parent.is_dir() and os.access(expanded.parent, os.W_OK)):
-        raise typer.BadParameter(f"{path} cannot be written: no such folder, or no permission")
-    return expanded
+    """The path of an output file; one that cannot be written is refused before the work starts."""
+    if path is not None:
+        if path.is_dir():
+            raise typer.BadParameter(f"{path} cannot be written: it is a folder")
+        place = path if path.exists() and not path.is_file() else path.parent  # a device or a pipe; a file's folder
+        if not (place.exists() and os.access(place, os.W_OK)):
+            raise typer.BadParameter(f"{path} cannot be written: no such folder, or no permission")
+    return path
 
 
 def out_file(what: str, suffix: str, *, default: str = "") -> Any:

@@ -1,5 +1,6 @@
 """``contrastkit probe``: accuracy of a linear classifier on frozen features."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,7 +8,7 @@ import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, out_file, takes_options
-from contrastkit.cli.report import counts, interval, percent, write_reports
+from contrastkit.cli.report import counts, interval, noticing, percent, write_reports
 from contrastkit.errors import UserError
 from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 
@@ -59,12 +60,14 @@ def probe(
             on_epoch=_print_epoch,
         )  # fmt: skip
     screen.lines(report.notices)
-    _plot(report, plot or (opened.reports and opened.reports / "probe.png"))
     screen.table(
         f"linear probe on {report.data}, protocol {protocol}, {counts(opened)}",
         ("features", "top-1", "95 % interval", "top-5", "learning rate"),
         _rows(report),
     )
+    own = opened.reports and opened.reports / "probe.png"
+    with nullcontext() if plot or not own else noticing(own):
+        _plot(report, plot or own)
     write_reports(report.as_json(), output.json, opened.reports and opened.reports / "probe.json")
 
 

@@ -1,8 +1,13 @@
 """Results as text and as JSON."""
 
+import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from contrastkit.cli import screen
+from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
     from contrastkit.evaluate import EvaluationSubject
@@ -17,11 +22,26 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
 
 
-def write_reports(value: Any, *paths: Path | None) -> None:
-    """Write the same report to each path that is not None."""
-    for path in paths:
-        if path is not None:
-            write_json(path, value)
+def write_reports(value: Any, json: Path | None, own: Path | None = None) -> None:
+    """Write a report to the file that the user asked for, if any, and to ``own``, the run's own, if any.
+
+    That the run's cannot be written is a notice: the results are on the screen.
+    """
+    if own is not None:
+        with noticing(own):
+            write_json(own, value)
+    if json is not None:
+        write_json(json, value)
+
+
+@contextlib.contextmanager
+def noticing(path: Path) -> Iterator[None]:
+    """Make a failure to write ``path`` within a notice."""
+    try:
+        yield
+    except (OSError, UserError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        screen.say(f"{path} is not written: {reason}")
 
 
 def percent(share: float | None) -> str:

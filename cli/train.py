@@ -105,16 +105,16 @@ def train(method: str, numbers: dict[str, Any], training: dict[str, Any], option
     with screen.TrainingScreen(enabled=is_main) as reporter:
         outcome = launch(chosen, stop_after=options.stop_after, reporter=reporter)
     if is_main:
-        _report(method, chosen, outcome, options.json)
+        _report(method, outcome, chosen.name, options.json)
     if outcome.signal is not None and not outcome.finished:
         raise Interrupted(outcome.signal)
 
 
-def _report(method: str, plan: "Plan", outcome: "Outcome", json: Path | None) -> None:
-    for line in _closing(method, plan, outcome):
+def _report(method: str, outcome: "Outcome", name: str, json: Path | None) -> None:
+    for line in _closing(method, outcome):
         screen.say(line)
     if json is not None:
-        report = {"run": str(plan.out), "name": plan.name, "step": outcome.step, "finished": outcome.finished}
+        report = {"run": str(outcome.run.path), "name": name, "step": outcome.step, "finished": outcome.finished}
         write_json(json, report | {"seconds": outcome.seconds} | outcome.evaluation)
 
 
@@ -126,13 +126,13 @@ def _opening(plan: "Plan") -> str:
     )
 
 
-def _closing(method: str, plan: "Plan", outcome: "Outcome") -> list[str]:
+def _closing(method: str, outcome: "Outcome") -> list[str]:
     speed = "" if math.isnan(outcome.images_per_s) else f", {outcome.images_per_s:,.0f} images/s"
     end = "trained" if outcome.finished else "stopped"
     lines = [f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}"]
     if not outcome.finished:
-        return [*lines, f"resume: contrastkit train {method} --resume {plan.out}"]
-    commands = [f"contrastkit {name} {plan.out}" for name in outcome.applicable]
+        return [*lines, f"resume: contrastkit train {method} --resume {outcome.run.path}"]
+    commands = [f"contrastkit {name} {outcome.run.path}" for name in outcome.applicable]
     if is_file(method) and "retrieve" in outcome.applicable:  # the only command that needs the method's file
         commands[-1] += f" --method {method}"
     return [*lines, f"evaluate: {'   '.join(commands)}"]

@@ -3,7 +3,8 @@
 import contextlib
 import errno
 import os
-import pickle
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,24 +16,33 @@ FORMAT = 1
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, new: bool = False) -> Iterator[Path]:
     """A temporary path beside ``path`` that replaces it when the block has ended and the data are on disk.
 
     A crash at any time leaves either the old file or the new one, never a part; an error removes the temporary file.
+    A symbolic link stays, and the file to which it leads is replaced. What must not be replaced, a device, a pipe or
+    the file to which standard output goes, is written through: it gets the data when the block has ended.
+
+    Args:
+        new: never replace a file: of several processes that write the same one, only the first succeeds.
 
     Raises:
         UserError: no space left.
+        FileExistsError: with ``new``, the file exists.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    stream = _stream(path)
+    target = Path(os.path.realpath(path))
+    folder = target.parent if stream is None else tempfile.gettempdir()
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=folder)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        if stream is None:
+            _put(temporary, target, new=new)
+        else:
+            with open(temporary, "rb") as source, open(stream, "ab", closefd=isinstance(stream, Path)) as through:
+                shutil.copyfileobj(source, through)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
@@ -43,9 +53,50 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8; what it cannot encode, such as bytes of a file name, is escaped."""
-    with atomic(path) as temporary:
+def _put(temporary: Path, target: Path, *, new: bool) -> None:
+    """Give the data of a temporary file, once they are on disk, their name."""
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.chmod(temporary, 0o666 & ~_umask())
+    if new:
+        _link(temporary, target)
+    else:
+        os.replace(temporary, target)
+    _sync_folder(target.parent)
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Rename a file, unless the new name exists."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        os.replace(temporary, target)
+
+
+def _stream(path: Path) -> Path | int | None:
+    """What to write through: a device, a pipe or a socket, or this process's own standard output or error, by number.
+    None for a file, which is replaced."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    for handle in (1, 2):
+        with contextlib.suppress(OSError):  # closed
+            if os.path.samestat(status, os.fstat(handle)):
+                return handle
+    return None if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode) else path
+
+
+def write_text(path: Path, text: str, *, new: bool = False) -> None:
+    """Write a text file atomically, in UTF-8; what it cannot encode, such as bytes of a file name, is escaped.
+
+    ``new`` is that of :func:`atomic`.
+    """
+    with atomic(path, new=new) as temporary:
         temporary.write_text(text, "utf-8", "backslashreplace")
 
 
@@ -82,9 +133,11 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: the run has saved no checkpoint yet") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # damaged bytes make the unpickler raise almost anything
         raise UserError(f"{path} is not a readable checkpoint (truncated, or of another program)") from error
-    if not isinstance(state, dict) or "format" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("format"), int):
         raise UserError(f"{path} is not a checkpoint of contrastkit")
     if state["format"] != FORMAT:
         raise UserError(

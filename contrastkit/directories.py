@@ -1,15 +1,31 @@
-"""The directory of named data sets, of images and of tables. Imports nothing heavy."""
+"""Paths that users give, and the directory of named data sets, of images and of tables. Imports nothing heavy."""
 
 import os
 from pathlib import Path
 
+from contrastkit.errors import UserError
 
-def data_directory(explicit: Path | None = None, recorded: str | None = None) -> Path | None:
+
+def given_path(path: str | Path) -> Path:
+    """A path as a user gives it, with ~ expanded.
+
+    Raises:
+        UserError: it is empty, or of a user who does not exist.
+    """
+    if not str(path):
+        raise UserError("a path is empty: name a file or a folder")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: no such user, whose home folder ~ could be") from error
+
+
+def data_directory(explicit: Path | None = None, recorded: Path | None = None) -> Path | None:
     """The absolute path of the directory of named data sets, or None.
 
     The order of precedence: ``explicit``; ``recorded`` by a run, if it still exists; $CONTRASTKIT_DATA; ``recorded``.
     """
-    if explicit is None and (recorded is None or not Path(recorded).is_dir()):
+    if explicit is None and (recorded is None or not recorded.is_dir()):
         explicit = Path(os.environ["CONTRASTKIT_DATA"]) if os.environ.get("CONTRASTKIT_DATA") else None
-    directory = explicit or (Path(recorded) if recorded is not None else None)
+    directory = explicit or recorded
     return None if directory is None else directory.expanduser().resolve()

@@ -7,13 +7,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.methods import BuildContext, Method
 from contrastkit.methods.rows import recipes_of
 from contrastkit.names import is_file, split_name
 from contrastkit.parts.build import build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder, WaveEncoder
-from contrastkit.run import ENCODER, Run
+from contrastkit.record import Record
+from contrastkit.run import ENCODER, RECIPE, Run
 
 SLACK = 1e-3  # of resizing and of half precision
 
@@ -31,15 +33,15 @@ def load(path: str | Path, *, encoder: nn.Module | None = None) -> Encoder:
     Raises:
         UserError: no run in the folder, no checkpoint yet, or weights that do not fit.
     """
-    run = Run.open(Path(path), writes=False)
+    run = Run.open(given_path(path))
     loaded = load_encoder(run, run.record, encoder)
     loaded.register_forward_pre_hook(_RangeCheck())
     return loaded
 
 
-def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = None) -> Encoder:
-    """:func:`load` for an open run, ``record`` being its recipe.json."""
-    options = record["encoder"]
+def load_encoder(run: Run, record: Record, module: nn.Module | None = None) -> Encoder:
+    """:func:`load` for an open run and its record."""
+    options = record.encoder
     module = _module_of(run, options["name"], module, call="contrastkit.load")
     if module is None:
         encoder = build_encoder(**options)
@@ -52,7 +54,7 @@ def load_encoder(run: Run, record: dict[str, Any], module: nn.Module | None = No
             raise UserError(f"{run.path / ENCODER} is damaged: {error}") from error
     else:
         prefix = "online.encoder."
-        state = {k.removeprefix(prefix): v for k, v in run.load()["method"].items() if k.startswith(prefix)}
+        state = {k.removeprefix(prefix): v for k, v in run.load().method.items() if k.startswith(prefix)}
     with run.restoring():
         encoder.load_state_dict(state)
     return encoder.eval()
@@ -90,9 +92,9 @@ def load_method(path: str | Path, *, method: str | None = None, encoder: nn.Modu
     Raises:
         UserError: no run in the folder, no checkpoint yet, or weights that do not fit.
     """
-    run = Run.open(Path(path), writes=False)
-    record, state = run.record, run.load()["method"]
-    name = record["name"]
+    run = Run.open(given_path(path))
+    record, state = run.record, run.load().method
+    name = record.name
     if is_file(name) and method is None:
         original = split_name(name)[0]
         raise UserError(
@@ -102,16 +104,16 @@ def load_method(path: str | Path, *, method: str | None = None, encoder: nn.Modu
     recipes = recipes_of(method or split_name(name)[0])
     if name not in recipes:
         raise UserError(f"{path} holds a run of {name}, not of {method}")
-    recorded = record["encoder"]
+    recorded = record.encoder
     context = BuildContext(
         channels=recorded["channels"],
         modalities=tuple(recorded.get("modalities", ())),
         size=recorded["size"],
-        images=record["data"]["images"],
-        seed=record["options"]["seed"],
+        images=record.data.images,
+        seed=record.options.seed,
         encoder=_module_of(run, recorded["name"], encoder, call="load_method"),
     )
-    built = recipes[name].from_json(record["recipe"]).build(context)
+    built = record.recipe_of(type(recipes[name]), run.path / RECIPE).build(context)
     with run.restoring():
         built.load_state_dict(state)
     return built.eval()

@@ -197,7 +197,8 @@ class Monitor:
 
     def resume(self, rows: Sequence[dict[str, float]]) -> None:
         """Restore the history from the rows of metrics.jsonl."""
-        self.history = [{name: row[name] for name in NUMBERS if name in row} for row in rows if "std" in row]
+        numbers = ({name: row[name] for name in NUMBERS if row.get(name) is not None} for row in rows)
+        self.history = [row for row in numbers if row.keys() >= {"std", "rank", "loss"}]
 
     @property
     def latest(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ events.*               the metrics for TensorBoard
 curves.png             plots of the metrics
 checkpoints/last.pt    the latest state, and epoch-NNNN.pt every --save-every epochs
 encoder.safetensors    the encoder alone, at the end
+.lock                  while the run is written to: the process that does
 """
 
 import contextlib
@@ -18,31 +19,41 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from contrastkit import checkpoint
+from contrastkit import checkpoint, lock, schema
+from contrastkit.board import Board
+from contrastkit.curves import draw_curves
 from contrastkit.errors import UserError
+from contrastkit.record import Checkpoint, Record, json_value
 from contrastkit.version import __version__
 
-RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES = (
-    "recipe.json",
-    "environment.json",
-    "metrics.jsonl",
-    "log.txt",
-    "encoder.safetensors",
-    "curves.png",
-)
+RECIPE, ENVIRONMENT, METRICS = "recipe.json", "environment.json", "metrics.jsonl"
+LOG, ENCODER, CURVES = "log.txt", "encoder.safetensors", "curves.png"
+
+
+class Taken(UserError):
+    """A folder for a new run already holds one, or another process is making one there."""
 
 
 class Run:
-    """An existing run folder. ``writes`` is True on the first process only; the others change nothing."""
+    """A run folder: to read, or, locked, to write. Of several processes only the first ``writes``; the others change
+    nothing.
 
-    def __init__(self, path: Path, *, writes: bool = True) -> None:
+    Attributes:
+        notices: what the user should know about the folder, one line each.
+    """
+
+    def __init__(self, path: Path, *, writes: bool = False) -> None:
         self.path = path
         self.writes = writes
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
-        self._board: Any = None
+        self.notices: list[str] = []
+        self._board = Board(path)
+        self._lock: IO[str] | None = None
+        self._before: set[str] | None = None  # what the folder of a new run held; None: there was no folder
+        self._new = False
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -50,55 +61,81 @@ class Run:
         return (path / RECIPE).is_file()
 
     @classmethod
-    def create(cls, path: Path, record: dict[str, Any], *, writes: bool = True) -> "Run":
-        """Create the folder for a new run.
+    def create(cls, path: Path, record: Record) -> "Run":
+        """Create the folder for a new run, and lock it.
 
         Raises:
-            UserError: it already holds a run (never overwritten), or cannot be created.
+            Taken: it already holds a run, which is never overwritten, or another process makes one.
+            UserError: it cannot be created.
         """
-        run = cls(path, writes=writes)
-        if writes:
-            if cls.exists(path):
-                raise UserError(f"{path} already holds a run: resume it with --resume {path}, or choose another --out")
+        run = cls(path, writes=True)
+        taken = f"{path} already holds a run: resume it with --resume {path}, or choose another --out"
+        if cls.exists(path):
+            raise Taken(taken)
+        try:
+            run._before = {item.name for item in path.iterdir()} if path.exists() else None
+            path.mkdir(parents=True, exist_ok=True)
             try:
-                run.checkpoints.mkdir(parents=True, exist_ok=True)
-                run.write_record(record)
-            except OSError as error:
-                raise UserError(f"the run folder {path} cannot be written: {error.strerror}") from error
+                run._acquire()
+            except lock.Locked as error:
+                raise Taken(str(error)) from error
+            run._new = not cls.exists(path)
+            with run._discarded_on_error():
+                run.checkpoints.mkdir(exist_ok=True)
+                checkpoint.write_text(path / RECIPE, record.text(), new=True)
+        except FileExistsError as error:
+            raise (Taken(taken) if cls.exists(path) else _unwritable(path, error)) from error
+        except OSError as error:
+            raise _unwritable(path, error) from error
         return run
 
     @classmethod
-    def open(cls, path: Path, *, writes: bool = True) -> "Run":
-        """Open the run in a folder.
+    def open(cls, path: Path, *, writes: bool = False) -> "Run":
+        """Open the run in a folder; to write, lock it, and remove what a killed process left half written.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, it cannot be written, or another process writes to it.
         """
         run = cls(path, writes=writes)
         if not cls.exists(path):
             raise UserError(f"{path} holds no run (no {RECIPE}): give a folder written by 'contrastkit train'")
         if writes:
+            try:
+                run._acquire()
+            except OSError as error:
+                raise _unwritable(path, error) from error
             checkpoint.sweep(path)
             checkpoint.sweep(run.checkpoints)
         return run
 
-    @property
-    def record(self) -> dict[str, Any]:
-        try:
-            return json.loads((self.path / RECIPE).read_text("utf-8"))
-        except ValueError as error:
-            raise UserError(f"{self.path / RECIPE} is damaged: {error}") from error
+    def _acquire(self) -> None:
+        self._lock = lock.acquire(self.path)
+        if self._lock is None:
+            self.notices.append(
+                f"the file system of {self.path} has no locks: see to it that no other process trains in this folder"
+            )
 
-    def write_record(self, record: dict[str, Any]) -> None:
+    @property
+    def record(self) -> Record:
+        return Record.read(self.path / RECIPE)
+
+    def write_record(self, record: Record) -> None:
         if self.writes:
-            checkpoint.write_text(self.path / RECIPE, json.dumps(record, indent=2) + "\n")
+            checkpoint.write_text(self.path / RECIPE, record.text())
 
     def note_environment(self) -> None:
-        """Append the environment of this start to environment.json."""
+        """Append the environment of this start to environment.json.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         if not self.writes:
             return
         file = self.path / ENVIRONMENT
-        starts = json.loads(file.read_text("utf-8")) if file.exists() else []
+        starts: list[dict[str, Any]] = []
+        if file.exists():
+            with schema.reading(file):
+                starts = schema.typed(list[dict[str, Any]], json_value(file.read_bytes()), "")
         starts.append(environment())
         checkpoint.write_text(file, json.dumps(starts, indent=2) + "\n")
 
@@ -108,20 +145,13 @@ class Run:
             with open(self.path / LOG, "a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
-    def add_metrics(self, row: dict[str, Any]) -> None:
-        """Append a row of metrics, taken at ``row["step"]``."""
+    def add_metrics(self, row: dict[str, Any]) -> str | None:
+        """Append a row of metrics, taken at ``row["step"]``; returns as :meth:`Board.add`."""
         if not self.writes:
-            return
+            return None
         with open(self.path / METRICS, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(self.path), purge_step=row["step"])
-        for name, value in row.items():
-            if name not in ("step", "epoch") and isinstance(value, int | float):
-                self._board.add_scalar(name, value, row["step"])
-        self._board.flush()
+        return self._board.add(row)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All rows of metrics.jsonl, except a last line truncated by a crash.
@@ -130,14 +160,21 @@ class Run:
             UserError: another line is damaged.
         """
         file = self.path / METRICS
-        lines = file.read_text("utf-8").splitlines() if file.exists() else []
+        lines = file.read_bytes().splitlines() if file.exists() else []
         rows: list[dict[str, Any]] = []
         for number, line in enumerate(lines, start=1):
             try:
-                rows.append(json.loads(line))
-            except ValueError as error:
+                value = json_value(line)
+            except UserError as error:
                 if number < len(lines):
                     raise UserError(f"line {number} of {file} is damaged: repair or delete it") from error
+                break
+            try:
+                row = schema.typed(dict[str, float | None], value, "")
+                schema.typed(float, row.get("step"), "step")
+            except UserError as error:
+                raise UserError(f"line {number} of {file} is damaged ({error}): repair or delete it") from error
+            rows.append(row)
         return rows
 
     def rewind(self, step: int) -> None:
@@ -147,14 +184,28 @@ class Run:
             checkpoint.write_text(self.path / METRICS, "".join(lines))
 
     def save(self, state: dict[str, Any], *, keep: str | None = None) -> None:
-        """Write checkpoints/last.pt, and a copy named ``keep`` that later saves do not overwrite."""
-        if self.writes:
-            checkpoint.save(self.last, state)
-            if keep is not None:
-                checkpoint.write_with(self.checkpoints / keep, lambda file: shutil.copyfile(self.last, file))
+        """Write checkpoints/last.pt, and a copy named ``keep`` that later saves do not overwrite.
 
-    def load(self) -> dict[str, Any]:
-        return checkpoint.load(self.last)
+        The copy comes first: a run that is killed before last.pt resumes from the one before and writes both again.
+        """
+        if not self.writes:
+            return
+        if keep is None:
+            checkpoint.save(self.last, state)
+        else:
+            checkpoint.save(self.checkpoints / keep, state)
+            checkpoint.write_with(self.last, lambda file: shutil.copyfile(self.checkpoints / keep, file))
+
+    def load(self) -> Checkpoint:
+        """The state in checkpoints/last.pt.
+
+        Raises:
+            UserError: there is none yet, it is damaged, or a newer version wrote it.
+        """
+        state = checkpoint.load(self.last)
+        del state["format"]
+        with schema.reading(self.last):
+            return schema.instance(Checkpoint, state, "")
 
     @contextlib.contextmanager
     def restoring(self) -> Iterator[None]:
@@ -165,7 +216,7 @@ class Run:
         """
         try:
             yield
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TypeError) as error:
             raise UserError(
                 f"the weights in {self.path} do not fit its recipe.json: one of them, or the module given as encoder, "
                 "belongs to another run"
@@ -180,13 +231,47 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *how: object) -> None:
-        """Finish the event file and draw curves.png; that this fails does not hide an error of the training."""
-        with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
-            if self._board is not None:
+        """Finish the event file, draw curves.png and unlock the folder; that one of these fails does not hide an error
+        of the training. A new run that fails before its first checkpoint leaves nothing."""
+        with contextlib.ExitStack() as last:
+            last.callback(self._release)
+            with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
                 self._board.close()
-                self._board = None
-            if self.writes and (rows := self.metrics()):
-                checkpoint.write_with(self.path / CURVES, lambda file: draw_curves(rows, file))
+                if kind is not None and self._new and not any(self.checkpoints.glob("*.pt")):
+                    self._discard()
+                elif self.writes and (rows := self.metrics()):
+                    checkpoint.write_with(self.path / CURVES, lambda file: draw_curves(rows, file))
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            lock.release(self._lock)
+            self._lock = None
+
+    @contextlib.contextmanager
+    def _discarded_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            if self._new:
+                self._discard()
+            self._release()
+            raise
+
+    def _discard(self) -> None:
+        """Remove what this process made: its own files, and the folder if nothing else is in it."""
+        before = self._before or set()
+        if self.checkpoints.name not in before:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for pattern in (RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES, "events.*", lock.FILE):
+            for file in self.path.glob(pattern):
+                if file.name not in before:
+                    file.unlink(missing_ok=True)
+        if self._before is None and not any(self.path.iterdir()):
+            self.path.rmdir()
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"the run folder {path} cannot be written: {error.strerror}")
 
 
 def environment() -> dict[str, Any]:
@@ -209,28 +294,3 @@ def environment() -> dict[str, Any]:
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"],
         "kernels": extension.info(),
     }
-
-
-def draw_curves(rows: list[dict[str, Any]], file: Path) -> None:
-    """Plot every metric against the epoch, one small panel each."""
-    from matplotlib.figure import Figure
-
-    names = [
-        name
-        for name in dict.fromkeys(name for row in rows for name in row)
-        if name not in ("step", "epoch", "seconds") and any(isinstance(row.get(name), int | float) for row in rows)
-    ]
-    columns = 3
-    rows_of_panels = -(-len(names) // columns)
-    figure = Figure(figsize=(4 * columns, 2.6 * rows_of_panels), layout="constrained")
-    axes = figure.subplots(rows_of_panels, columns, squeeze=False).flat
-    for name, axis in zip(names, axes, strict=False):
-        points = [(row["epoch"], row[name]) for row in rows if isinstance(row.get(name), int | float)]
-        axis.plot(*zip(*points, strict=True), linewidth=1.2, marker="." if len(points) < 30 else None)
-        axis.set_title(name, fontsize=9)
-        axis.set_xlabel("epoch", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.grid(alpha=0.3)
-    for axis in list(figure.axes)[len(names) :]:
-        axis.remove()
-    figure.savefig(file, format="png", dpi=110)

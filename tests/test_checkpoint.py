@@ -5,6 +5,8 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -173,3 +175,51 @@ def test_only_our_own_leftovers_are_swept_away(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     checkpoint.sweep(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"notes.tmp", ".hidden"}
+
+
+# ------------------------------------------------------------------------------------- what is no file of one's own
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "a.txt", tmp_path / "link"
+    link.symlink_to(Path("elsewhere") / "a.txt")
+    for text in ("first", "second"):  # at first the link leads to nothing
+        checkpoint.write_text(link, text)
+        assert link.is_symlink() and target.read_text() == text
+    assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_pipe_is_written_through(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    checkpoint.write_text(pipe, "text")
+    assert os.read(reader, 100) == b"text"
+    os.close(reader)
+    assert pipe.is_fifo() and [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_device_is_written_through(tmp_path: Path) -> None:
+    """By a link, so that a failure of this test does not destroy the device."""
+    device = tmp_path / "null"
+    device.symlink_to("/dev/null")
+    checkpoint.write_text(device, "text")
+    assert device.is_symlink() and Path("/dev/null").is_char_device()
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"no space left to write .*full"):
+        checkpoint.write_text(full, "text")
+    assert Path("/dev/full").is_char_device()
+
+
+def test_standard_output_in_a_file_is_appended_to(tmp_path: Path) -> None:
+    """As by ``--json /dev/stdout > file``: after a replacement, the shell's file would lack what follows. By a link, as
+    is the device above."""
+    link = tmp_path / "stdout"
+    link.symlink_to("/proc/self/fd/1")
+    command = "import sys; from pathlib import Path; from contrastkit import checkpoint; print('a', flush=True); "
+    command += "checkpoint.write_text(Path(sys.argv[1]), 'b\\n'); print('c')"
+    with open(tmp_path / "out", "w") as out:
+        subprocess.run([sys.executable, "-c", command, str(link)], stdout=out, check=True)
+        assert (tmp_path / "out").read_text() == "a\nb\nc\n"

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from contrastkit.curves import draw_curves
 from contrastkit.errors import UserError
-from contrastkit.run import Run, draw_curves
+from contrastkit.run import Run
 
 
 def test_the_curves_have_a_panel_for_each_metric(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_only_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
     assert Run(tmp_path).metrics() == [{"step": 1}, {"step": 2}]
     torn = "\n".join([lines[0], lines[2], lines[1]])
     (tmp_path / "metrics.jsonl").write_text(torn)
-    for read in (Run(tmp_path).metrics, lambda: Run(tmp_path).rewind(1)):
+    for read in (Run(tmp_path).metrics, lambda: Run(tmp_path, writes=True).rewind(1)):
         with pytest.raises(UserError, match=r"line 2 of .*metrics\.jsonl is damaged"):
             read()
     assert (tmp_path / "metrics.jsonl").read_text() == torn
@@ -43,7 +44,7 @@ def test_curves_that_cannot_be_drawn_do_not_hide_an_error(tmp_path: Path, monkey
 
     monkeypatch.setattr("contrastkit.run.draw_curves", fail)
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
-    with pytest.raises(UserError, match="the loss is nan"), Run(tmp_path):
+    with pytest.raises(UserError, match="the loss is nan"), Run(tmp_path, writes=True):
         raise UserError("the loss is nan")
-    with pytest.raises(OSError, match="no curves"), Run(tmp_path):
+    with pytest.raises(OSError, match="no curves"), Run(tmp_path, writes=True):
         pass

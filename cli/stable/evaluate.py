@@ -26,7 +26,7 @@ def evaluate(
     from contrastkit.stable import workflow
     from contrastkit.stable.predict import load
 
-    fitted = load(model.expanduser())
+    fitted = load(model)
     evaluation = workflow.evaluate(fitted, table.read(fitted.names))
     _print(evaluation, f"{model} on {table.data}", table.environment)
     write_reports(dataclasses.asdict(evaluation), output.json)

@@ -52,9 +52,7 @@ class LabelledOptions:
         """Read the table, with these features, or with all numeric columns that have no other role."""
         from contrastkit.stable.table import read
 
-        table = read(
-            self.data.expanduser(), features=features, label=self.label, environment=self.environment, rows=self.rows
-        )
+        table = read(self.data, features=features, label=self.label, environment=self.environment, rows=self.rows)
         if table.left_out:
             screen.say(f"columns left out because they are not numeric: {listed(table.left_out, 12)}")
         return table

@@ -33,7 +33,7 @@ def open_data(
     data: str | None = None,
     *,
     data_dir: Path | None = None,
-    recorded_dir: str | None = None,
+    recorded_dir: Path | None = None,
     download: bool = False,
     val_fraction: float | None = None,
     seed: int = 0,

@@ -1,6 +1,5 @@
 """The subject of an evaluation: the encoders, the data set, and how its images are encoded."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,12 @@ from torch import nn
 from contrastkit import dist
 from contrastkit.data import DataSet, Source, default_workers, open_data
 from contrastkit.data.loader import MAX_BAD
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError, listed
 from contrastkit.evaluate.features import Features, encode, raw_pixels
+from contrastkit.evaluate.fit import require_a_frame, require_same_kind, require_unchanged
 from contrastkit.loading import load_encoder
+from contrastkit.options import Options
 from contrastkit.parts.build import SMALL, build_encoder, published_size, set_image_size
 from contrastkit.parts.encoder import Encoder, SplitEncoder
 from contrastkit.parts.wave import WAVES, wave_name
@@ -106,7 +108,7 @@ class EvaluationSubject:
         request |= {"data_dir": data_dir, "download": download}
         request |= {"test_part": test_part, "layout": layout, "stretch": stretch, "background": background}
         if run is not None:
-            subject = _of_run(Path(run), request, baselines=baselines, size=size)
+            subject = _of_run(given_path(run), request, baselines=baselines, size=size)
         else:
             subject = _of_encoder(str(encoder), request, pretrained=pretrained, size=size)
         workers = default_workers(subject.data.train) if workers is None else workers
@@ -190,29 +192,29 @@ def applicable(encoder: nn.Module, data: DataSet) -> tuple[str, ...]:
 
 
 def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int | None) -> EvaluationSubject:
-    run = Run.open(path, writes=False)
+    run = Run.open(path)
     record = run.record
-    options, kind = record["options"], record["encoder"]
+    options, kind = record.options, record.encoder
     own, seed = request["data"] is None, request["seed"]
     notices: tuple[str, ...] = ()
     if own:
-        request = request | _own_split(request, options) | {"data": options["data"], "seed": options["seed"]}
-        if request["test_part"] is None and request["val_fraction"] != options["val_fraction"]:
+        request = request | _own_split(request, options) | {"data": options.data, "seed": options.seed}
+        if request["test_part"] is None and request["val_fraction"] != options.val_fraction:
             notices = (f"{path} was trained on images that it is evaluated on here, without their labels",)
     pixels = ("stretch", "background")  # as the encoder knows them, on any data
-    request = request | {name: options.get(name) for name in pixels if request[name] is None}
-    data = open_data(**request, recorded_dir=options["data_dir"])
-    if own and all(request[name] == options.get(name) for name in ("val_fraction", "test_part", "layout")):
-        _require_unchanged(path, record["data"], data)
-    _require_same_kind(path, record["data"], data)
+    request = request | {name: getattr(options, name) for name in pixels if request[name] is None}
+    data = open_data(**request, recorded_dir=options.data_dir)
+    if own and all(request[name] == getattr(options, name) for name in ("val_fraction", "test_part", "layout")):
+        require_unchanged(path, record.data, data)
+    require_same_kind(path, record.data, data)
     encoders: dict[str, nn.Module | None] = {str(path): load_encoder(run, record)}
     if baselines:
         torch.manual_seed(seed)
         encoders[f"untrained {kind['name']}"] = build_encoder(**kind).eval()
         if data.train.modality.has_pixels:
             encoders[RAW_PIXELS] = None
-    size = size or int(kind["size"])
-    _require_a_frame(kind["name"], size)
+    size = size or kind["size"]
+    require_a_frame(kind["name"], size)
     for encoder in encoders.values():
         if isinstance(encoder, Encoder):
             set_image_size(encoder, size)
@@ -220,20 +222,20 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
         data=data,
         encoders=encoders,
         size=size,
-        max_bad=options["max_bad"],
+        max_bad=options.max_bad,
         run=path,
         reports=path if own else None,
         notices=(*data.notices, *notices),
     )
 
 
-def _own_split(request: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+def _own_split(request: dict[str, Any], options: Options) -> dict[str, Any]:
     """The split of a run's own data set: what is asked for, else that of the run, since another one would test on
-    training images. Runs of earlier versions record no ``test_part`` and ``layout``."""
+    training images."""
     split = {name: request[name] for name in ("val_fraction", "test_part")}
     if split == {"val_fraction": None, "test_part": None}:
-        split = {name: options.get(name) for name in split}
-    return split | {"layout": options.get("layout") if request["layout"] is None else request["layout"]}
+        split = {name: getattr(options, name) for name in split}
+    return split | {"layout": options.layout if request["layout"] is None else request["layout"]}
 
 
 def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: int | None) -> EvaluationSubject:
@@ -247,56 +249,10 @@ def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: i
         size = published_size(name)
     elif size is None:
         size = source.size if source.size <= SMALL else PUBLISHED_SIZE
-    _require_a_frame(name, size)
+    require_a_frame(name, size)
     if name == "pixels":
         return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size, notices=data.notices)
     torch.manual_seed(request["seed"])
     encoder = build_encoder(name, channels=3 if pretrained else source.channels, size=size, pretrained=pretrained)
     label = f"{name}, {'its published weights' if pretrained else 'untrained'}"
     return EvaluationSubject(data=data, encoders={label: encoder}, size=size, notices=data.notices)
-
-
-def _require_same_kind(run: Path, trained_on: dict[str, Any], data: DataSet) -> None:
-    """Check that a data set is of the kind that a run was trained on.
-
-    Args:
-        trained_on: the run's record of its data set.
-
-    Raises:
-        UserError: it is not.
-    """
-    source = data.train
-    if trained_on.get("rate") != source.sample_rate:
-        rates = trained_on.get("rate"), source.sample_rate
-        kinds = ["images" if rate is None else f"sounds at {rate:,} Hz" for rate in rates]
-        raise UserError(f"{run} was trained on {kinds[0]}, but {data.name} has {kinds[1]}")
-    modalities = [list((part or {}).items()) for part in (trained_on.get("modalities"), source.modalities)]
-    if modalities[0] != modalities[1]:  # the order matters
-        kinds = [", ".join(name for name, _ in part) or "images" for part in modalities]
-        raise UserError(f"{run} was trained on {kinds[0]}, but {data.name} has {kinds[1]}")
-
-
-def _require_unchanged(run: Path, trained_on: dict[str, Any], data: DataSet) -> None:
-    """Check that a run's own data set is still what it was trained on: split anew, its test part might hold images that
-    the run has seen.
-
-    Raises:
-        UserError: it is not.
-    """
-    images, source = trained_on["images"], data.pretrain
-    if trained_on["fingerprint"] != source.fingerprint():
-        what = "other images" if len(source) == images else f"{len(source):,} {source.modality.plural}, not {images:,}"
-        raise UserError(
-            f"{data.name} has changed since {run} was trained on it: it has {what}, and its test part may hold some "
-            "that were trained on; name the set to test on with --data"
-        )
-
-
-def _require_a_frame(encoder: str, size: int) -> None:
-    """Check that sounds of this size are as long as one frame of their encoder; others have no frames.
-
-    Raises:
-        UserError: they are shorter.
-    """
-    if encoder in WAVES and size < (frame := math.prod(WAVES[encoder]["strides"])):
-        raise UserError(f"{size} samples are less than a frame of {frame}: raise --size")

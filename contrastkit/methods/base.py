@@ -7,13 +7,13 @@ one final subclass of each.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from contrastkit import dist
+from contrastkit import dist, schema
 from contrastkit.augment import View, Window
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
@@ -245,20 +245,13 @@ class Recipe(ABC):
 
     @classmethod
     def from_json(cls, numbers: dict[str, Any]) -> Self:
-        """The recipe stored in recipe.json: lists become tuples, dicts become views.
+        """The recipe stored in recipe.json: lists become tuples, objects become views.
 
         Raises:
-            UserError: a field is missing, or a value is out of its bounds.
+            UserError: a field is missing, unknown, of another type or out of its bounds.
         """
-        values: dict[str, Any] = {}
-        for item in fields(cls):
-            if item.name not in numbers:
-                raise UserError(f"recipe.json lacks {item.name}: it is damaged, or was written by another version")
-            value = numbers[item.name]
-            if item.name == "views":
-                value = tuple(cls.view_type(**view) for view in value)
-            values[item.name] = tuple(value) if isinstance(value, list) else value
-        return cls(**values)
+        views = tuple[cls.view_type, ...]  # type: ignore[name-defined]
+        return schema.instance(cls, numbers, "recipe", views=views)
 
     def schedule_at(self, progress: float) -> SchedulePoint:
         """Learning rate, weight decay and clipping at ``progress`` in [0, 1]."""

@@ -1,7 +1,7 @@
 """Training: ``plan`` decides what is trained, ``launch`` starts or resumes the run, ``loop`` runs its steps."""
 
+from contrastkit.options import Options as Options
 from contrastkit.training.launch import Outcome as Outcome
-from contrastkit.training.options import Options as Options
 from contrastkit.training.plan import Plan as Plan
 from contrastkit.training.progress import NullReporter as NullReporter
 from contrastkit.training.progress import Progress as Progress

@@ -10,10 +10,11 @@ from torch.utils.data import Dataset
 
 from contrastkit.data import DataSet
 from contrastkit.data.torch_dataset import open_dataset
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError, suggest
 from contrastkit.methods.rows import recipes_of
+from contrastkit.options import Options
 from contrastkit.training.launch import Outcome, launch
-from contrastkit.training.options import Options
 from contrastkit.training.plan import plan, replaced
 from contrastkit.training.progress import Reporter
 
@@ -62,7 +63,7 @@ def train(
     if isinstance(data, str | Path):
         given["data"] = str(data)
     if "data_dir" in given:
-        given["data_dir"] = Path(given["data_dir"])
+        given["data_dir"] = given_path(given["data_dir"])
     if "device" in given:
         given["device"] = str(given["device"])
     chosen = plan(
@@ -71,7 +72,7 @@ def train(
         change=replaced(numbers),
         encoder=numbers.get("encoder"),
         row=row,
-        out=None if out is None else Path(out),
+        out=None if out is None else given_path(out),
         resume=resume,
         data=_open(data, given),
     )

@@ -1,8 +1,8 @@
 """Launch a planned training: assemble loader, method, optimizer and run folder, and run its steps."""
 
 import signal
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -13,11 +13,12 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import applicable
 from contrastkit.methods import BuildContext, Method
 from contrastkit.monitor import Monitor
-from contrastkit.run import Run
+from contrastkit.record import DataRecord, Record
+from contrastkit.run import Run, Taken
 from contrastkit.training import state
 from contrastkit.training.loop import fit
 from contrastkit.training.memory import require_memory
-from contrastkit.training.plan import Plan
+from contrastkit.training.plan import Plan, free_folder
 from contrastkit.training.progress import NullReporter, Reporter, TeeReporter
 from contrastkit.training.session import Session
 
@@ -55,18 +56,20 @@ def launch(
     require_memory(recipe, context, plan.device, precision=options.precision)
     torch.manual_seed(options.seed)
     method = _build(plan, context)
-    run = _create(plan, context) if plan.record is None else _reopen(plan, plan.record)
-    session = _session(plan, method, loader, _monitor(plan, method, context.size), run, reporter or NullReporter())
-    start = 0 if plan.record is None else session.resume()
-    run.note_environment()
-    dist.barrier()
-    if options.compile:
-        for part in method.compiled:
-            part.compile()
-    for line in (_summary(plan, method, context.size), *plan.data.notices, *method.notices):
-        session.reporter.log(line)
-    end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
-    with loader, run:
+    monitor, optimizer = _monitor(plan, method, context.size), recipe.build_optimizer(method)
+    with loader, _create(plan, context) if plan.record is None else _reopen(plan, plan.record) as run:
+        session = _session(plan, method, loader, optimizer, monitor, run, reporter or NullReporter())
+        start = 0 if plan.record is None else session.resume()
+        run.note_environment()
+        dist.barrier()
+        if options.compile:
+            for part in method.compiled:
+                part.compile()
+        if run.path != plan.out:
+            session.reporter.log(f"another command has taken {plan.out} meanwhile: run folder {run.path}")
+        for line in (*run.notices, _summary(plan, method, context.size), *plan.data.notices, *method.notices):
+            session.reporter.log(line)
+        end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
         step = fit(session, start=start, end=end)
         return _finish(session, step, applicable(method.online.encoder, plan.data))
 
@@ -107,13 +110,21 @@ def _monitor(plan: Plan, method: Method, size: int) -> Monitor:
     )
 
 
-def _session(plan: Plan, method: Method, loader: Loader, monitor: Monitor, run: Run, reporter: Reporter) -> Session:
+def _session(
+    plan: Plan,
+    method: Method,
+    loader: Loader,
+    optimizer: torch.optim.Optimizer,
+    monitor: Monitor,
+    run: Run,
+    reporter: Reporter,
+) -> Session:
     return Session(
         plan.name,
         method,
         plan.recipe,
         loader,
-        plan.recipe.build_optimizer(method),
+        optimizer,
         run=run,
         monitor=monitor,
         reporter=TeeReporter(reporter, run),
@@ -124,28 +135,45 @@ def _session(plan: Plan, method: Method, loader: Loader, monitor: Monitor, run: 
 
 
 def _create(plan: Plan, context: BuildContext) -> Run:
+    """Create the run's folder: of the folders that no user has chosen, the first that no other command takes first."""
+    run = _claim(plan, _record(plan, context)) if dist.rank() == 0 else None
+    out = dist.broadcast_str(str(run.path if run else plan.out))
+    return run or Run(Path(out))
+
+
+def _record(plan: Plan, context: BuildContext) -> Record:
     source = plan.data.pretrain
-    record = {
-        "name": plan.name,
-        "recipe": asdict(plan.recipe),
-        "options": plan.options.to_json(),
-        "data": {
-            "name": plan.data.name,
-            "images": len(source),
-            "rate": source.sample_rate,
-            "modalities": source.modalities,
-            "fingerprint": source.fingerprint(),
-        },
-        "encoder": plan.recipe.encoder_options(context),
-    }
-    return Run.create(plan.out, record, writes=dist.rank() == 0)
+    return Record(
+        name=plan.name,
+        recipe=asdict(plan.recipe),
+        options=plan.options,
+        data=DataRecord(
+            name=plan.data.name,
+            images=len(source),
+            rate=source.sample_rate,
+            modalities=source.modalities,
+            fingerprint=source.fingerprint(),
+        ),
+        encoder=plan.recipe.encoder_options(context),
+    )
 
 
-def _reopen(plan: Plan, record: dict[str, Any]) -> Run:
+def _claim(plan: Plan, record: Record) -> Run:
+    out = plan.out
+    while True:
+        try:
+            return Run.create(out, record)
+        except Taken:
+            if not plan.numbered:
+                raise
+            out = free_folder(plan.name, plan.data.name)
+
+
+def _reopen(plan: Plan, record: Record) -> Run:
     """Open the run to resume, and record the options that changed."""
     run = Run.open(plan.out, writes=dist.rank() == 0)
-    if record["options"] != (options := plan.options.to_json()):
-        run.write_record(record | {"options": options})
+    if record.options != plan.options:
+        run.write_record(replace(record, options=plan.options))
     return run
 
 

@@ -18,8 +18,9 @@ from contrastkit.errors import UserError
 from contrastkit.methods import Recipe
 from contrastkit.methods.rows import choose_row, recipes_of
 from contrastkit.names import DEFAULT_DATA, split_name
-from contrastkit.run import Run
-from contrastkit.training.options import MAY_CHANGE, Options
+from contrastkit.options import MAY_CHANGE, Options
+from contrastkit.record import Record
+from contrastkit.run import RECIPE, Run
 
 Change = Callable[[Recipe], Recipe]  # puts a user's values into a recipe
 
@@ -32,7 +33,8 @@ class Plan:
         name: ``method/row``.
         options: how the recipe is run; their precision is never "auto".
         out: the run folder.
-        record: recipe.json of the run to resume; None for a new run.
+        record: of the run to resume; None for a new run.
+        numbered: whether ``out`` is the first free folder of :func:`free_folder`, so that the next will do too.
 
     Raises:
         UserError: the data do not suit the recipe, or something that determines the results of the run to resume has
@@ -45,7 +47,8 @@ class Plan:
     data: DataSet
     device: torch.device
     out: Path
-    record: dict[str, Any] | None = None
+    record: Record | None = None
+    numbered: bool = False
 
     def __post_init__(self) -> None:
         self.recipe.check(self.data.pretrain)
@@ -71,26 +74,24 @@ class Plan:
         Raises:
             UserError: as for the class; no run to resume, or the data cannot be opened.
         """
-        record = Run.open(out, writes=False).record if resume else None
+        record = Run.open(out).record if resume else None
         options, device = _started(options)
         return cls(name, recipe, options, data or options.open_data(), device, out, record)
 
-    def _require_same(self, record: dict[str, Any]) -> None:
+    def _require_same(self, record: Record) -> None:
         """Check that nothing has changed that determines the results of the run with this record."""
         out = self.out
-        if record["name"] != self.name:
-            raise UserError(
-                f"{out} holds a run of {record['name']}, not of {self.name}: choose another --out or --resume"
-            )
-        original = self.recipe.from_json(record["recipe"])
+        if record.name != self.name:
+            raise UserError(f"{out} holds a run of {record.name}, not of {self.name}: choose another --out or --resume")
+        original = record.recipe_of(type(self.recipe), out / RECIPE)
         for item in fields(original):
             if (value := getattr(original, item.name)) != getattr(self.recipe, item.name):
                 raise UserError(f"a run keeps its recipe: {out} has {item.name} = {value}; drop the option")
         options = self.options.to_json()
-        for option, value in Options.from_json(record["options"]).to_json().items():
+        for option, value in record.options.to_json().items():
             if option not in MAY_CHANGE and value != options[option]:
                 raise UserError(f"a run keeps its {option}: {out} has {value}; drop the option")
-        if record["data"]["fingerprint"] != self.data.pretrain.fingerprint():
+        if record.data.fingerprint != self.data.pretrain.fingerprint():
             raise UserError(f"{out} was trained on other data: resume with the same --data")
 
 
@@ -139,8 +140,9 @@ def plan(
         recipes, size=source.size, encoder=encoder, orientation_matters=source.orientation_matters, row=row
     )
     recipe = change(recipes[name])
-    out = out or Path(dist.broadcast_str(free_folder(name, data.name)))
-    return Plan(name, recipe, options, data, device, out)
+    numbered = out is None
+    out = out or Path(dist.broadcast_str(str(free_folder(name, data.name))))
+    return Plan(name, recipe, options, data, device, out, numbered=numbered)
 
 
 def _resumed(
@@ -152,16 +154,16 @@ def _resumed(
     out: Path,
     data: DataSet | None,
 ) -> Plan:
-    record = Run.open(out, writes=False).record
-    name = record["name"]
+    record = Run.open(out).record
+    name = record.name
     if name not in recipes:
         original = split_name(name)[0]
         raise UserError(f"{out} holds a run of {name}, not of {method}: contrastkit train {original} --resume {out}")
     if row is not None and row != split_name(name)[1]:
         raise UserError(f"a run keeps its recipe: {out} is {name}; drop --recipe")
-    recipe = change(recipes[name].from_json(record["recipe"]))
-    data_dir = data_directory(given.get("data_dir"), record["options"]["data_dir"])
-    options = replace(Options.from_json(record["options"]), **{**given, "data_dir": data_dir})
+    recipe = change(record.recipe_of(type(recipes[name]), out / RECIPE))
+    data_dir = data_directory(given.get("data_dir"), record.options.data_dir)
+    options = replace(record.options, **{**given, "data_dir": data_dir})
     options, device = _started(options)
     return Plan(name, recipe, options, data or options.open_data(), device, out, record)
 
@@ -184,14 +186,14 @@ def absolute(data: str) -> str:
     )
 
 
-def free_folder(name: str, data: str) -> str:
+def free_folder(name: str, data: str) -> Path:
     """``runs/METHOD-ROW-DATA``, or the first of -2, -3, ... that does not exist."""
     base = f"{name.replace('/', '-').replace(':', '-')}-{Path(data).stem}"
     folder, n = Path("runs") / base, 1
     while folder.exists():
         n += 1
         folder = Path("runs") / f"{base}-{n}"
-    return str(folder)
+    return folder
 
 
 def replaced(numbers: Mapping[str, Any]) -> Change:

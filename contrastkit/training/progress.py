@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from contrastkit import dist
+from contrastkit.record import MeterState
 from contrastkit.run import Run
 from contrastkit.types import Batch, Step
 
@@ -91,11 +92,11 @@ class Meter:
         self._waited = self._spent = 0.0
         self._since: float | None = None
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "sums": self.sums, "count": self.count}
+    def state(self) -> MeterState:
+        return MeterState(self.seconds, self.sums, self.count)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seconds, self.sums, self.count = state["seconds"], state["sums"], state["count"]
+    def restore(self, state: MeterState) -> None:
+        self.seconds, self.sums, self.count = state.seconds, state.sums, state.count
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

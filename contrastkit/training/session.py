@@ -57,6 +57,8 @@ class Session:
         step = 0
         if self.run.last.exists():
             step = state.restore(self.run, self.name, self.method, self.optimizer, self.meter, self.device)
+            if not 0 <= step <= self.steps:
+                raise UserError(f"{self.run.last} is damaged: step must lie between 0 and {self.steps}, not {step}")
         else:
             self.reporter.log(f"{self.run.path} has no checkpoint yet: starting from scratch")
         self.run.rewind(step)
@@ -126,7 +128,8 @@ class Session:
                 row |= self.monitor.evaluate(self.method, row["loss"], self.autocast)
             if self.monitor.warning:
                 self.reporter.log(self.monitor.warning)
-        self.run.add_metrics(row)
+        if (notice := self.run.add_metrics(row)) is not None:
+            self.reporter.log(notice)
         return row
 
     def _keep(self, epoch: int) -> str | None:

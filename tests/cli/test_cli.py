@@ -145,7 +145,7 @@ def test_resume_needs_nothing_else(monkeypatch: pytest.MonkeyPatch, run: Path, i
     assert recipe.K == 64 and recipe.epochs == 2 and recipe.views[1].size == 12
     assert options == library.Options(**kept["options"])
     assert (options.data, options.val_fraction, options.monitor_every) == (str(images), 0.2, 0)
-    assert (how["out"], how["record"]) == (run, kept)
+    assert (how["out"], how["record"]) == (run, Run.open(run).record)
 
 
 def test_resume_may_change_where_and_how_a_run_is_watched(
@@ -370,7 +370,7 @@ def test_a_run_keeps_its_recipe(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert "a run keeps its recipe" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--tau=0.3")
     assert "not of moco-v1" in one_error_line(capsys, "train", "moco-v1", f"--resume={run}")
     assert "a run keeps its seed" in one_error_line(capsys, "train", "moco", f"--resume={run}", "--seed=9")
-    kept = Run.open(run).record["options"]["precision"]  # chosen for this machine
+    kept = Run.open(run).record.options.precision  # chosen for this machine
     for option, word in (
         (f"--precision={'float32' if kept == 'bfloat16' else 'bfloat16'}", "precision"),
         ("--compile", "compile"),

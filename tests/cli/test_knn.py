@@ -1,6 +1,7 @@
 """knn as a command: printed table, written files, and errors."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +55,29 @@ def test_labels_and_a_test_part_are_needed(
     ):
         assert main([command, "--encoder=tiny", f"--data={data}"]) == 2
         assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(
+    moco_run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A folder in the place of each report stands for a folder without permission, which root has anyway."""
+    run = Path(shutil.copytree(moco_run, tmp_path / "run"))
+    for name in ("knn.json", "probe.json", "probe.png"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).mkdir()
+    for command, reports in ((["knn"], ["knn.json"]), (["probe", "--epochs=2"], ["probe.png", "probe.json"])):
+        assert main([*command, str(run), "--device=cpu", f"--json={tmp_path / 'mine.json'}"]) == 0
+        printed = capsys.readouterr().out
+        assert "top-1" in printed
+        for report in reports:
+            assert f"{run / report} is not written: Is a directory" in printed.split("top-1")[1]
+        assert json.loads((tmp_path / "mine.json").read_text())["data"] == "hard"
+
+
+def test_a_report_that_was_asked_for_and_cannot_be_written_is_an_error(
+    moco_run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "full").symlink_to("/dev/full")
+    assert main(["knn", str(moco_run), "--device=cpu", f"--json={tmp_path / 'full'}"]) == 2
+    printed = capsys.readouterr()
+    assert "top-1" in printed.out and "no space left to write" in printed.err

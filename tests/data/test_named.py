@@ -43,7 +43,7 @@ def test_a_torchvision_set_of_files(tmp_path, monkeypatch):
     assert data.train.fetch(torch.tensor([0]))[0].shape == (3, 9, 12)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.setenv("CONTRASTKIT_DATA", str(tmp_path / "elsewhere"))
-    assert len(open_data("imagenette", recorded_dir=str(tmp_path)).train) == 2
+    assert len(open_data("imagenette", recorded_dir=tmp_path).train) == 2
     monkeypatch.setenv("CONTRASTKIT_DATA", str(tmp_path))
     assert len(open_data("imagenette").train) == 2
 

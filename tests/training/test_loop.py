@@ -432,7 +432,7 @@ def test_a_run_records_what_loading_it_takes(images: Path, tmp_path: Path) -> No
     views = recipe().views[0], View(size=12, gray_p=1.0)
     run(images, tmp_path / "run", epochs=1, views=views)
     record = Run.open(tmp_path / "run").record
-    assert record["name"] == "spy/tiny" and SpyRecipe.from_json(record["recipe"]) == recipe(epochs=1, views=views)
-    assert Options.from_json(record["options"]) == options(images)
-    assert record["encoder"] == {"name": "tiny", "channels": 3, "size": 16}
-    assert (record["data"]["name"], record["data"]["images"], record["data"]["modalities"]) == ("noise", 256, None)
+    assert record.name == "spy/tiny" and SpyRecipe.from_json(record.recipe) == recipe(epochs=1, views=views)
+    assert record.options == options(images)
+    assert record.encoder == {"name": "tiny", "channels": 3, "size": 16}
+    assert (record.data.name, record.data.images, record.data.modalities) == ("noise", 256, None)

@@ -25,7 +25,7 @@ def test_a_resume_opens_the_data_again_unless_they_are_open(moco_run: Path, hard
     how: dict[str, Any] = {"change": plan.replaced({}), "out": moco_run, "resume": True}
     again: Any = plan.plan("moco", {"workers": 2}, **how)
     assert again.data.name == "hard" and len(again.data.pretrain) == 210 and again.options.workers == 2
-    assert (again.name, again.out, again.record["name"]) == ("moco-v2/tiny", moco_run, "moco-v2/tiny")
+    assert (again.name, again.out, again.record.name) == ("moco-v2/tiny", moco_run, "moco-v2/tiny")
     assert dataclasses.asdict(again.recipe)["K"] == 64
     data = open_data(str(hard_images), val_fraction=0.25)
     opened: Any = plan.plan("moco", {}, data=data, **how)

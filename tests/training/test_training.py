@@ -80,7 +80,7 @@ def test_sigterm_in_mid_epoch_with_two_workers_loses_nothing(images: Path, tmp_p
     out, reporter = tmp_path / "run", Stopper(10)
     outcome = run(images, out, reporter=reporter, workers=2)
     assert not outcome.finished and outcome.step == 10 and outcome.step % 8, "it must have stopped inside an epoch"
-    assert "--resume" in reporter.lines[-1] and Run.open(out).load()["step"] == 10
+    assert "--resume" in reporter.lines[-1] and Run.open(out).load().step == 10
     assert run(images, out, resume=True, workers=2).finished
     assert_same_run(out, straight)
 
@@ -198,7 +198,7 @@ def test_a_weight_that_is_not_finite_is_not_saved(
     options = Options(data=str(images), val_fraction=0.2, device="cpu", monitor_every=0)
     with pytest.raises(UserError, match=r"a weight is not finite after step 16: .*last\.pt"):
         launch(Plan.of(NAME, recipe(), options, tmp_path / "run"))
-    assert Run.open(tmp_path / "run").load()["step"] == 8
+    assert Run.open(tmp_path / "run").load().step == 8
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_a_checkpoint_of_another_method_is_refused(images: Path, tmp_path: Path)
 def test_a_run_keeps_what_its_numbers_depend_on(images: Path, tmp_path: Path) -> None:
     run(images, tmp_path / "run", stop_after=1)
     options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5)
-    kept = Run.open(tmp_path / "run").record["options"]["precision"]  # chosen for this machine
+    kept = Run.open(tmp_path / "run").record.options.precision  # chosen for this machine
     other = "float32" if kept == "bfloat16" else "bfloat16"
     pixels = {"background": "black"}
     for changed in ({"seed": 6}, {"precision": other}, {"val_fraction": 0.1}, {"compile": True}, pixels):
@@ -313,7 +313,7 @@ def test_a_run_keeps_what_its_numbers_depend_on(images: Path, tmp_path: Path) ->
         launch(Plan.of(NAME, recipe(), replace(options, background="black"), tmp_path / "run", resume=True))
     # What it does not depend on may change, and stays changed.
     launch(Plan.of(NAME, recipe(), replace(options, monitor_every=3), tmp_path / "run", resume=True), stop_after=2)
-    assert Run.open(tmp_path / "run").record["options"]["monitor_every"] == 3
+    assert Run.open(tmp_path / "run").record.options.monitor_every == 3
 
 
 def test_a_finished_run_resumes_to_itself(images: Path, straight: Path) -> None:

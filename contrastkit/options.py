@@ -93,11 +93,6 @@ class Options:
             dist.barrier()
         return data
 
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Options":
-        """The options that recipe.json stores."""
-        return cls(**record | {"data_dir": None if record["data_dir"] is None else Path(record["data_dir"])})
-
     def to_json(self) -> dict[str, Any]:
         """The options as recipe.json stores them."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}

@@ -1,0 +1,122 @@
+"""What a run's recipe.json and checkpoints contain, as types: files are checked against them when they are read."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from torch import Tensor
+
+from contrastkit import schema
+from contrastkit.errors import UserError
+from contrastkit.options import Options
+from contrastkit.parts.build import build_encoder
+
+if TYPE_CHECKING:
+    from contrastkit.methods import Recipe
+
+FORMAT = 1  # of recipe.json; a file without a number has the first
+
+R = TypeVar("R", bound="Recipe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """The data set on which a run was trained."""
+
+    name: str
+    images: int
+    rate: int | None  # of sounds, in Hz
+    modalities: dict[str, int] | None  # channels of each modality of an aligned set, in order
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """recipe.json: what a run was asked for; enough to resume it and to load its encoder."""
+
+    name: str  # method/row
+    recipe: dict[str, Any]  # fields of the method's recipe, see recipe_of
+    options: Options
+    data: DataRecord
+    encoder: dict[str, Any]  # arguments of contrastkit.parts.build.build_encoder
+
+    @classmethod
+    def read(cls, file: Path) -> "Record":
+        """The record in a file.
+
+        Raises:
+            UserError: damaged, or written by a newer version.
+        """
+        with schema.reading(file):
+            values = json_value(file.read_bytes())
+            if isinstance(values, dict):
+                written = schema.typed(int, values.pop("format", FORMAT), "format")
+                if written != FORMAT:
+                    raise schema.Newer(f"format {written}, this version reads format {FORMAT}")
+            record = schema.instance(cls, values, "")
+            schema.arguments(build_encoder, record.encoder, "encoder")
+        return record
+
+    def recipe_of(self, kind: type[R], file: Path) -> R:
+        """The recipe of a run, read from ``file``, as the dataclass of its method.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        with schema.reading(file):
+            return kind.from_json(self.recipe)
+
+    def text(self) -> str:
+        """The contents of recipe.json."""
+        return json.dumps({"format": FORMAT} | asdict(self) | {"options": self.options.to_json()}, indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class MeterState:
+    """The state of :class:`contrastkit.training.progress.Meter`."""
+
+    seconds: float
+    sums: dict[str, float]
+    count: int
+
+
+@dataclass(frozen=True)
+class RankState:
+    """The state of one process: its generators, and its batch-norm statistics before averaging."""
+
+    rng: Tensor
+    cuda_rng: Tensor | None
+    batch_norm: list[Tensor]
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """An optimizer's ``state_dict``."""
+
+    state: dict[int, dict[str, Any]]
+    param_groups: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """last.pt: the state of a training after ``step`` steps."""
+
+    name: str  # method/row
+    step: int
+    meter: MeterState
+    method: dict[str, Any]  # its state_dict
+    optimizer: OptimizerState
+    own: list[RankState]  # of each process
+
+
+def json_value(text: bytes | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested without end
+        raise UserError(str(error)) from error
