@@ -15,7 +15,9 @@ from contrastkit.parts.build import build_encoder
 if TYPE_CHECKING:
     from contrastkit.methods import Recipe
 
-FORMAT = 1  # of recipe.json; a file without a number has the first
+FORMAT = 2  # of recipe.json; a file without a number has the first
+# Options that format 2 added; earlier versions read every set in these ways.
+SINCE_2 = {"test_part": None, "layout": None, "stretch": False, "background": "white"}
 
 R = TypeVar("R", bound="Recipe")
 
@@ -51,9 +53,11 @@ class Record:
         with schema.reading(file):
             values = json_value(file.read_bytes())
             if isinstance(values, dict):
-                written = schema.typed(int, values.pop("format", FORMAT), "format")
-                if written != FORMAT:
-                    raise schema.Newer(f"format {written}, this version reads format {FORMAT}")
+                written = schema.typed(int, values.pop("format", 1), "format")
+                if not 1 <= written <= FORMAT:
+                    raise schema.Newer(f"format {written}, this version reads formats up to {FORMAT}")
+                if written == 1 and isinstance(values.get("options"), dict):
+                    values["options"] = SINCE_2 | values["options"]
             record = schema.instance(cls, values, "")
             schema.arguments(build_encoder, record.encoder, "encoder")
         return record

@@ -255,9 +255,9 @@ BUGS = [
     Bug("data/openers.py", "data_directory(data_dir, recorded_dir)", "data_dir",
         "tests/data/test_named.py::test_a_torchvision_set_of_files"),
     # How files are read.
-    Bug("training/options.py", "            test_part=self.test_part,\n", "",
+    Bug("options.py", "            test_part=self.test_part,\n", "",
         f"{PARTS}::test_the_options_of_a_run_reach_its_data"),
-    Bug("training/options.py", "            background=self.background,\n", "",
+    Bug("options.py", "            background=self.background,\n", "",
         f"{PARTS}::test_the_options_of_a_run_reach_its_data"),
     Bug("data/parts.py", '" ", name).lower()', '" ", name)', f"{PARTS}::test_the_parts_are_known_by_the_usual_words"),
     Bug("data/folders.py", "(not files.has_class(train.classes), not files.listing.paths)", "not files.listing.paths",

@@ -121,10 +121,6 @@ def test_the_options_of_a_run_reach_its_data(tmp_path: Path) -> None:
     data = options.open_data()
     assert data.test is not None and len(data.test) == 5
     assert data.test.fetch(torch.tensor([paths_of(data.test).index("ant/clear.png")]))[0][:, 0, 0].tolist() == [1, 2, 3]
-    record = options.to_json()
-    assert Options.from_json(record) == options
-    earlier = {name: record[name] for name in record.keys() - {"test_part", "layout", "stretch", "background"}}
-    assert Options.from_json(earlier) == Options(data=str(tmp_path)), "of a run that does not record them"
     Image.new("I;16", (4, 4), 500).save(tmp_path / "train" / "ant" / "dark.png")
     assert (
         Options(data=str(tmp_path), stretch=True)

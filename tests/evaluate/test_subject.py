@@ -314,7 +314,13 @@ def test_a_run_is_evaluated_on_images_read_as_it_read_them(
     monkeypatch.setattr(module, "open_data", spy)
     monkeypatch.setattr(module, "require_unchanged", lambda *args: None)
     record = Run.open(moco_run).record
-    recorded = {"val_fraction": None, "test_part": "val", "layout": "NCHW", "stretch": True, "background": "black"}
+    recorded: dict[str, Any] = {
+        "val_fraction": None,
+        "test_part": "val",
+        "layout": "NCHW",
+        "stretch": True,
+        "background": "black",
+    }
     options = dataclasses.replace(record.options, **recorded)
     monkeypatch.setattr(Run, "record", dataclasses.replace(record, options=options))
     assert given() == recorded

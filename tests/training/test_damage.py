@@ -115,7 +115,7 @@ def test_recipe_json(damaged: Path) -> None:
         (("recipe", "epochs"), 0, "is damaged: --epochs must be at least 1, not 0"),
         (("options", "frobnicate"), 1, "was written by a newer contrastkit: it has options.frobnicate"),
         (("recipe", "frobnicate"), 1, "was written by a newer contrastkit: it has recipe.frobnicate"),
-        (("format",), 2, "was written by a newer contrastkit: it has format 2, this version reads format 1"),
+        (("format",), 3, "was written by a newer contrastkit: it has format 3, this version reads formats up to 2"),
     ],
 )
 def test_the_message_names_what_is_wrong(damaged: Path, keys: Keys, value: Any, says: str) -> None:
@@ -142,9 +142,14 @@ def test_the_format_has_a_number_and_a_file_without_one_has_the_first(damaged: P
     file = damaged / "recipe.json"
     record = Run.open(damaged).record
     values = json.loads(file.read_text())
-    assert values.pop("format") == 1
+    assert values.pop("format") == 2
+    for name in ("test_part", "layout", "stretch", "background"):  # not in the first
+        values["options"].pop(name)
     file.write_text(json.dumps(values))
     assert Run.open(damaged).record == record
+    file.write_text(json.dumps(values | {"format": 2}))
+    with pytest.raises(UserError, match="is damaged: options.test_part is missing"):
+        assert Run.open(damaged).record
 
 
 def test_environment_json(damaged: Path) -> None:
