@@ -21,8 +21,7 @@ def shell(line: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGHUP, 2), (signal.SIGINT, 2)])
 def test_a_stopped_training_exits_with_the_signals_code(
     number: signal.Signals, workers: int, images: Path, tmp_path: Path
 ) -> None:

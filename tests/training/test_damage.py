@@ -174,6 +174,7 @@ def test_metrics_jsonl(damaged: Path) -> None:
         resume(damaged)
 
 
+@pytest.mark.slow
 def test_last_pt(damaged: Path) -> None:
     """With a batch still to train, so that what only the next step reads is read."""
     last, metrics = damaged / "checkpoints" / "last.pt", damaged / "metrics.jsonl"
