@@ -36,8 +36,8 @@ def peak_of_a_step(name: str, batch: int) -> int:
 
 @pytest.mark.parametrize("name", ["simclr-v1/32", "moco-v2/32"])
 def test_an_image_more_takes_what_a_step_allocates_for_it(name: str) -> None:
-    allocated = peak_of_a_step(name, 16) - peak_of_a_step(name, 8)
-    estimates = [step_bytes(replace(RECIPES[name], batch=batch), CONTEXT) or 0 for batch in (8, 16)]
+    allocated = peak_of_a_step(name, 32) - peak_of_a_step(name, 16)
+    estimates = [step_bytes(replace(RECIPES[name], batch=batch), CONTEXT) or 0 for batch in (16, 32)]
     assert 0.75 * allocated < estimates[1] - estimates[0] < 1.25 * allocated
 
 
