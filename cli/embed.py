@@ -20,7 +20,8 @@ def embed(
 ) -> None:
     """Write the features of a data set to an .npz file.
 
-    Arrays: features [N, D] float32, labels [N] int64 (-1: none), split [N], classes, paths [N], readable [N].
+    Arrays: features [N, D] float32, labels [N] int64 (-1: none), split [N], classes, paths [N], readable [N], and
+    environment [N] where an .npz data set has it.
     """
     from contrastkit import evaluate
 

@@ -15,7 +15,8 @@ from contrastkit.npz import npz_names, read_npz
 
 def open_npz(request: Request) -> DataSet | None:
     """``images`` (N, H, W), (N, H, W, C) or (N, C, H, W), uint8 or floats in [0, 1]; ``labels`` (N), integers or text,
-    optional; ``test_images`` and ``test_labels`` likewise."""
+    optional; ``environment`` (N), where each image comes from, optional; ``test_images``, ``test_labels`` and
+    ``test_environment`` likewise."""
     path, layout = request.path, request.reading.layout
     if path.suffix != ".npz" or not path.is_file():
         return None
@@ -23,7 +24,8 @@ def open_npz(request: Request) -> DataSet | None:
     prefix = "train_" if "train_images" in names else ""
     if f"{prefix}images" not in names:
         raise UserError(f"{path} has no array called 'images' (it has: {listed(names, 12) or 'nothing'})")
-    arrays = read_npz(path, names=(f"{prefix}images", f"{prefix}labels", "test_images", "test_labels"))
+    wanted = [f"{part}{name}" for part in (prefix, "test_") for name in ("images", "labels", "environment")]
+    arrays = read_npz(path, names=wanted)
     name = path.stem
     images = _uint8(arrays[f"{prefix}images"], path, layout)
     test_images = _uint8(arrays["test_images"], path, layout) if "test_images" in arrays else None
@@ -42,7 +44,16 @@ def open_npz(request: Request) -> DataSet | None:
     )
     train = ArraySource(name, images, labels.get("train"), classes=classes)
     test = None if test_images is None else ArraySource(name, test_images, labels.get("test"), classes=classes)
+    for part, source in ((prefix, train), ("test_", test)):
+        if source is not None:
+            source.environment = _environment(arrays.get(f"{part}environment"), len(source), path)
     return DataSet(name, train, test, train)
+
+
+def _environment(array: np.ndarray | None, n: int, path: Path) -> np.ndarray | None:
+    if array is not None and array.shape != (n,):
+        raise UserError(f"{path}: environment must have one value for each of the {n} images, not {list(array.shape)}")
+    return array
 
 
 def _uint8(array: np.ndarray, path: Path, layout: str | None) -> Tensor:

@@ -5,6 +5,7 @@ in :data:`OPENERS`.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from contrastkit.data.aligned import open_aligned
@@ -79,12 +80,22 @@ def open_data(
     _require_use(request, val_fraction)
     opened = (opener(request) for opener in OPENERS)
     dataset = next((dataset for dataset in opened if dataset is not None), None)
-    if dataset is None and request.path.exists():
-        raise UserError(f"{request.path} is neither a folder of images nor an .npz file")
     if dataset is None:
-        names = data_names()
-        raise UserError(f"no data set or path named {data!r}{suggest(data, names)} (names: {', '.join(names)})")
+        raise _unknown(request)
+    if data in data_names() and request.path.exists():
+        notice = (
+            f"{data} is the set of that name; for the {'folder' if request.path.is_dir() else 'file'} give ./{data}"
+        )
+        dataset = replace(dataset, notices=(notice, *dataset.notices))
     return dataset if val_fraction is None else with_validation(dataset, val_fraction, seed)
+
+
+def _unknown(request: Request) -> UserError:
+    if request.path.exists():
+        return UserError(f"{request.path} is neither a folder of images nor an .npz file")
+    names = data_names()
+    near = suggest(request.data, names)
+    return UserError(f"no data set or path named {request.data!r}{near} (names: {', '.join(names)})")
 
 
 def _require_use(request: Request, val_fraction: float | None) -> None:

@@ -4,9 +4,10 @@ import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from contrastkit.errors import UserError
@@ -40,6 +41,7 @@ class Source(ABC):
         classes: names of the labels 0, 1, ...; None if they have none.
         orientation_matters: whether a flip would change the class (digits, letters).
         group_ids: int64 [N], equal for images made from the same original; None if there are no such images.
+        environment: [N], where each image comes from (of an .npz file that says so), kept for ``embed``; else None.
         modalities: of aligned images, name -> number of channels for each modality, in channel order; else None.
         sample_rate: of sounds, in Hz; else None.
         paths: of the files, relative to the set's folder, in order; empty for images that are no files.
@@ -65,6 +67,7 @@ class Source(ABC):
         self.labels, self.classes = labels, None if classes is None else tuple(classes)
         self.orientation_matters = orientation_matters
         self.group_ids: Tensor | None = None
+        self.environment: NDArray[Any] | None = None
         self.modalities: dict[str, int] | None = None
         self.unreadable: dict[int, tuple[str, str]] = {}
 
@@ -85,6 +88,7 @@ class Source(ABC):
         part = copy.copy(self)
         part.labels = None if self.labels is None else self.labels[index]
         part.group_ids = None if self.group_ids is None else self.group_ids[index]
+        part.environment = None if self.environment is None else self.environment[index.numpy()]
         part.unreadable = {}
         return part
 

@@ -26,6 +26,7 @@ class Embedding:
     classes: np.ndarray  # text: names of the labels 0, 1, ...; empty if they have none
     readable: np.ndarray  # bool [N]: False, and NaN in the features, for images that could not be read
     paths: np.ndarray  # text [N]: files, relative to the folder of their part; "" for images that are no files
+    environment: np.ndarray | None = None  # [N], of an .npz file that has it for every part
     notices: tuple[str, ...] = ()  # what a reader of the features should know, one line each
 
     def save(self, path: Path) -> None:
@@ -64,6 +65,7 @@ def embed(
     readable = [
         torch.ones_like(part.y, dtype=torch.bool) if part.readable is None else part.readable for part in features
     ]
+    environments: list[Any] = [source.environment for source in sources.values()]
     return Embedding(
         data=subject.data.name,
         encoder=name,
@@ -73,5 +75,6 @@ def embed(
         classes=np.array(subject.data.train.classes or (), dtype=str),
         readable=torch.cat(readable).numpy(),
         paths=np.array([path for part in sources.values() for path in part.paths or [""] * len(part)], dtype=str),
+        environment=None if any(each is None for each in environments) else np.concatenate(environments),
         notices=subject.left_out,
     )

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,3 +196,17 @@ def test_damaged_compression_is_one_line(tmp_path, capsys):
     path.write_bytes(raw)
     assert main(["knn", "--encoder=pixels", f"--data={path}"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_environment_of_each_image_is_kept(tmp_path: Path) -> None:
+    images, labels = np.zeros((6, 4, 4), np.uint8), np.arange(6) % 2
+    environment = np.array([0.1, 0.1, 0.1, 0.2, 0.2, 0.2])
+    arrays = {"images": images, "labels": labels, "environment": environment, "test_images": images[:2]}
+    np.savez(tmp_path / "some.npz", **arrays, test_environment=np.array([0.9, 0.9]))
+    data = open_data(str(tmp_path / "some.npz"))
+    assert data.test is not None and data.test.environment is not None and data.test.environment.tolist() == [0.9, 0.9]
+    part = data.train.subset(torch.tensor([5, 0]))
+    assert part.environment is not None and part.environment.tolist() == [0.2, 0.1]
+    np.savez(tmp_path / "wrong.npz", **{**arrays, "environment": environment[:5]})
+    with pytest.raises(UserError, match="environment must have one value for each of the 6 images"):
+        open_data(str(tmp_path / "wrong.npz"))

@@ -1,5 +1,7 @@
 """The values of --data, errors, and the validation part."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -56,3 +58,10 @@ def test_validation_part_of_files(tmp_path):
 def test_validation_part_that_leaves_nothing(fraction):
     with pytest.raises(UserError, match="leaves a part empty"):
         open_data("digits", val_fraction=fraction)
+
+
+def test_a_name_is_the_set_even_beside_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_data("digits").notices == ()
+    (tmp_path / "digits").mkdir()
+    assert open_data("digits").notices == ("digits is the set of that name; for the folder give ./digits",)

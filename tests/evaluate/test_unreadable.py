@@ -101,7 +101,10 @@ def test_an_embedding_of_images_without_classes_keeps_its_types() -> None:
     source = ArraySource("plain", torch.zeros(4, 3, 8, 8, dtype=torch.uint8))
     found = embed(EvaluationSubject(data=DataSet("plain", source, None, source), encoders={"m": MeanColour()}, size=8))
     assert found.classes.dtype.kind == found.paths.dtype.kind == "U" and found.classes.shape == (0,)
-    assert found.readable.all() and found.paths.tolist() == [""] * 4
+    assert found.readable.all() and found.paths.tolist() == [""] * 4 and found.environment is None
+    source.environment = np.array(["a", "b", "b", "a"])
+    found = embed(EvaluationSubject(data=DataSet("plain", source, None, source), encoders={"m": MeanColour()}, size=8))
+    assert found.environment is not None and found.environment.tolist() == ["a", "b", "b", "a"]
 
 
 def test_a_run_is_judged_with_its_own_tolerance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
