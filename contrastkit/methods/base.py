@@ -168,7 +168,7 @@ class Recipe(ABC):
             UserError: it has one.
         """
         if self.batch < 2:
-            raise UserError(f"{what} needs at least two images: raise --batch {self.batch}")
+            raise UserError(f"{what} needs at least two images: raise --batch to 2 or more")
 
     def _require_choices(self) -> None:
         """Check that the fields annotated as ``Literal`` are one of its values.

@@ -70,7 +70,7 @@ class MoCoRecipe(Recipe):
             )
         if self.batch == groups:
             raise UserError(
-                f"each of the {groups} batch-norm groups would hold one image: raise --batch {self.batch} or lower "
+                f"each of the {groups} batch-norm groups would hold one image: raise --batch to {2 * groups} or lower "
                 "--bn-groups"
             )
         return MoCo(self, context)

@@ -17,7 +17,7 @@ from contrastkit.directories import data_directory
 from contrastkit.errors import UserError
 from contrastkit.methods import Recipe
 from contrastkit.methods.rows import choose_row, recipes_of
-from contrastkit.names import DEFAULT_DATA, split_name
+from contrastkit.names import DEFAULT_DATA, METHODS, is_file, split_name
 from contrastkit.options import MAY_CHANGE, Options
 from contrastkit.record import Record
 from contrastkit.run import RECIPE, Run
@@ -145,6 +145,15 @@ def plan(
     return Plan(name, recipe, options, data, device, out, numbered=numbered)
 
 
+def _how_to_resume(name: str, out: Path) -> str:
+    method = split_name(name)[0]
+    if is_file(method):
+        return f"contrastkit train path/to/{method} --resume {out}"
+    if method in METHODS:
+        return f"contrastkit train {method} --resume {out}"
+    return f"this version has no method {method}; use the contrastkit that trained it"
+
+
 def _resumed(
     method: str,
     recipes: dict[str, Recipe],
@@ -157,8 +166,7 @@ def _resumed(
     record = Run.open(out).record
     name = record.name
     if name not in recipes:
-        original = split_name(name)[0]
-        raise UserError(f"{out} holds a run of {name}, not of {method}: contrastkit train {original} --resume {out}")
+        raise UserError(f"{out} holds a run of {name}, not of {method}: {_how_to_resume(name, out)}")
     if row is not None and row != split_name(name)[1]:
         raise UserError(f"a run keeps its recipe: {out} is {name}; drop --recipe")
     recipe = change(record.recipe_of(type(recipes[name]), out / RECIPE))

@@ -283,7 +283,7 @@ def test_with_negatives_the_loss_is_mocos_between_prediction_and_target() -> Non
         ({"dim": 0}, "--dim must be at least 1, not 0"),
         ({"hidden": 0}, "--hidden must be at least 1"),
         ({"negatives": -1}, "--negatives must not be negative"),
-        ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
+        ({"batch": 1}, "batch norm needs at least two images: raise --batch to 2 or more"),
         ({"views": RECIPES["byol/tiny"].views[:1]}, "takes 2 views, not 1"),
         (
             {"encoder": "timm:resnet10t", "encoder_norm": "group"},

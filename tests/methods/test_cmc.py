@@ -276,7 +276,11 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({"views": RECIPES["moco-v2/tiny"].views}, {}, "takes one view, not 2"),
         ({"colour": "labb"}, {}, "--colour must be one of lab, ycbcr, lab-full, not 'labb'"),
         ({"encoder": "timm:resnet10t"}, {}, "use --width 1"),
-        ({"centre": True, "batch": 1}, {}, "--centre, a batch norm, needs at least two images: raise --batch 1"),
+        (
+            {"centre": True, "batch": 1},
+            {},
+            "--centre, a batch norm, needs at least two images: raise --batch to 2 or more",
+        ),
         ({"K": 0}, {}, "--K must be at least 1"),
         ({"dim": 0}, {}, "--dim must be at least 1"),
         ({"m": 1.5}, {}, r"--m must lie in \[0, 1\], not 1.5"),

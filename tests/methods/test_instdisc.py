@@ -294,7 +294,11 @@ def test_the_rate_is_the_official_codes() -> None:
         ({"K": 1}, 1, "at least two images"),
         ({"loss": "full"}, 1, "at least two images"),
         ({"views": RECIPES["moco-v2/tiny"].views}, M, "takes one view, not 2"),
-        ({"centre": True, "batch": 1}, M, "--centre, a batch norm, needs at least two images: raise --batch 1"),
+        (
+            {"centre": True, "batch": 1},
+            M,
+            "--centre, a batch norm, needs at least two images: raise --batch to 2 or more",
+        ),
         ({"K": 0}, M, "--K must be at least 1"),
         ({"dim": 0}, M, "--dim must be at least 1"),
         ({"m": 1.5}, M, r"--m must lie in \[0, 1\], not 1.5"),

@@ -245,7 +245,7 @@ def test_uniform_similarities_cost_log_k_plus_1() -> None:
         ({"bn_groups": 3}, 1, "3 batch-norm groups must divide --batch 8"),
         ({"bn_groups": 4}, 3, "4 batch-norm groups must divide --batch 8 and be a multiple of the 3 process"),
         ({"bn_groups": 2}, 3, "3 batch-norm groups must divide --batch 8"),
-        ({"bn_groups": 8}, 1, "each of the 8 batch-norm groups would hold one image: raise --batch 8 or lower"),
+        ({"bn_groups": 8}, 1, "each of the 8 batch-norm groups would hold one image: raise --batch to 16 or lower"),
         ({"batch": 1}, 1, "each of the 1 batch-norm groups would hold one image"),
         ({"views": RECIPES["moco-v2/tiny"].views[:1]}, 1, "takes 2 views, not 1"),
     ],

@@ -164,4 +164,9 @@ def test_a_run_of_another_method_is_not_resumed(
     start = [f"--data={images}", "--encoder=tiny", "--device=cpu", "--stop-after=1", f"--out={out}"]
     assert main(["train", f"{file}:twins", *start]) == 0
     assert main(["train", "moco", f"--resume={out}"]) == 2
-    assert "holds a run of mine.py:twins/tiny, not of moco" in capsys.readouterr().err
+    says = "holds a run of mine.py:twins/tiny, not of moco: contrastkit train path/to/mine.py:twins --resume"
+    assert says in capsys.readouterr().err
+    record = out / "recipe.json"
+    record.write_text(record.read_text().replace("mine.py:twins/tiny", "vicreg/tiny"))
+    assert main(["train", "moco", f"--resume={out}"]) == 2
+    assert "this version has no method vicreg" in capsys.readouterr().err

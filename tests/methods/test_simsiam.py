@@ -255,7 +255,7 @@ def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
         ({"layers": 0}, "--layers must be at least 1"),
         ({"hidden": -2}, "--hidden must be at least 1"),
         ({"bottleneck": 0}, "--bottleneck must be at least 1"),
-        ({"batch": 1}, "batch norm needs at least two images: raise --batch 1"),
+        ({"batch": 1}, "batch norm needs at least two images: raise --batch to 2 or more"),
         ({"views": RECIPES["simsiam/tiny"].views[:1]}, "takes 2 views, not 1"),
     ],
 )
