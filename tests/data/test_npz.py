@@ -4,6 +4,7 @@ import hashlib
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,7 +202,8 @@ def test_damaged_compression_is_one_line(tmp_path, capsys):
 def test_the_environment_of_each_image_is_kept(tmp_path: Path) -> None:
     images, labels = np.zeros((6, 4, 4), np.uint8), np.arange(6) % 2
     environment = np.array([0.1, 0.1, 0.1, 0.2, 0.2, 0.2])
-    arrays = {"images": images, "labels": labels, "environment": environment, "test_images": images[:2]}
+    arrays: dict[str, Any] = {"images": images, "labels": labels, "environment": environment}
+    arrays["test_images"] = images[:2]
     np.savez(tmp_path / "some.npz", **arrays, test_environment=np.array([0.9, 0.9]))
     data = open_data(str(tmp_path / "some.npz"))
     assert data.test is not None and data.test.environment is not None and data.test.environment.tolist() == [0.9, 0.9]
