@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
+RESUME = " (a training goes on with --resume)"
+
 
 class UserError(Exception):
     """Invalid input. The message is one line: what is wrong, and what to do.
@@ -36,8 +38,8 @@ def explain(error: BaseException) -> str | None:
         return "out of memory: work on less at once (lower --batch, --size or --workers)"
     if name == "RuntimeError" and text.startswith("DataLoader worker"):
         if "shared memory" in text:
-            return "a data-loading process ran out of shared memory: enlarge /dev/shm or use --workers 0; then --resume"
-        return "a data-loading process was killed, perhaps for want of memory: lower --workers, then --resume"
+            return "a data-loading process ran out of shared memory: enlarge /dev/shm or use --workers 0" + RESUME
+        return "a data-loading process was killed, perhaps for want of memory: lower --workers" + RESUME
     if "Connection closed by peer" in text or name == "DistBackendError":
         return "another process of this command has ended: its own message says why"
     return None

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
+from contrastkit.bench import measure
 from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
@@ -18,20 +18,13 @@ CONTEXT = BuildContext(channels=3, size=32, images=1000)
 CPU = torch.device("cpu")
 
 
-def peak_of_a_step(name: str, batch: int) -> int:
-    """Bytes allocated at the peak of a forward and backward pass, with the network's own."""
+def peak_of_a_step(name: str, batch: int) -> float:
+    """Bytes allocated at the peak of a forward and backward pass."""
     recipe = replace(RECIPES[name], batch=batch)
     method = recipe.build(CONTEXT).train()
     views = [torch.rand(batch, 3, view.size, view.size) for view in recipe.views]
     index = torch.arange(batch)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        method(Batch(views, index, index), 0.0).loss.backward()
-    total = peak = 0
-    for event in profiled.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            total += event.nbytes()
-            peak = max(peak, total)
-    return peak
+    return measure.peak_memory(lambda: method(Batch(views, index, index), 0.0).loss.backward(), "cpu")
 
 
 @pytest.mark.parametrize("name", ["simclr-v1/32", "moco-v2/32"])
