@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from contrastkit import checkpoint, dist
-from contrastkit.data import DataSet
+from contrastkit.data import DataSet, Source
 from contrastkit.errors import Interrupted, UserError
 from contrastkit.evaluate import EvaluationSubject
 from contrastkit.evaluate.summary import summarise
@@ -78,7 +78,7 @@ def byol_norm(base: Plan, *, out: Path, reporter: Reporter | None = None) -> Ite
     head: dict[str, Any] = {"name": name, "recipe": asdict(recipe), "data": data.pretrain.fingerprint()}
     head |= {"seed": options.seed, "precision": options.precision}
     head = json.loads(json.dumps(head))
-    rows = _measured(out / REPORT, head)
+    rows = _measured(out / REPORT, head, data.pretrain)
     yield from rows
     for row, changed in list(byol_norm_recipes(recipe).items())[len(rows) :]:
         reporter.log(f"row {len(rows) + 1} of {len(BYOL_NORM)}: {row}")
@@ -120,7 +120,7 @@ def _untrained(recipe: Recipe, data: DataSet, size: int, seed: int) -> Encoder:
     return recipe.build_encoder(BuildContext.of(data.pretrain, size)).eval()
 
 
-def _measured(report: Path, head: dict[str, Any]) -> list[AblationRow]:
+def _measured(report: Path, head: dict[str, Any], source: Source) -> list[AblationRow]:
     """The rows measured so far.
 
     Raises:
@@ -131,6 +131,8 @@ def _measured(report: Path, head: dict[str, Any]) -> list[AblationRow]:
     try:
         recorded = json.loads(report.read_text("utf-8"))
         rows = [AblationRow(**row) for row in recorded.pop("rows")]
+        if not source.changed_since(recorded["data"]):
+            head = head | {"data": recorded["data"]}
         differences = [key for key in head if recorded.get(key) != head[key]]
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{report} is damaged: move it away, the runs beside it are kept") from error

@@ -80,8 +80,9 @@ class AlignedSource(Source):
         return part
 
     def fingerprint(self) -> str:
-        text = " ".join(f"{modality} {part.fingerprint()}" for modality, part in self.parts.items())
-        return digest(text.encode())
+        names, contents = zip(*(part.fingerprint().split(".") for part in self.parts.values()), strict=True)
+        pairs = " ".join(f"{modality} {own}" for modality, own in zip(self.parts, names, strict=True))
+        return f"{digest(pairs.encode())}.{digest(' '.join(contents).encode())}"
 
 
 def _resized(image: Tensor, to: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Images in files."""
 
 import contextlib
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from contrastkit.errors import UserError
 from contrastkit.rng import permutation
 
 PEEK = 64  # files opened to determine channels, size and range of a set
+START = 2**20  # bytes of a file that a fingerprint knows
 DARK = 0.25  # images of more than 8 bits whose pixels are all below this share of white look almost black
 AS_THEY_ARE = Reading()
 
@@ -78,7 +80,10 @@ class FileSource(Source):
         return part
 
     def fingerprint(self) -> str:
-        return digest("\n".join(self.paths).encode("utf-8", "surrogateescape"), self.label_bytes)
+        """Contents are the sizes of all files and the first bytes of a sample; dates do not count."""
+        names = "\n".join(self.paths).encode("utf-8", "surrogateescape")
+        sizes = np.array([_size(os.path.join(self.root, path)) for path in self.paths], np.int64)
+        return f"{digest(names, self.label_bytes)}.{digest(sizes.tobytes(), *map(_start, self._drawn()))}"
 
     def _read(self, i: int) -> Tensor:
         try:
@@ -131,13 +136,34 @@ class FileSource(Source):
             UserError: none of them can.
         """
         found = []
-        for i in permutation(0, 0, len(self.paths))[:PEEK].sort()[0].tolist():
+        for path in self._drawn():
             with contextlib.suppress(Exception):  # counted when it is fetched
-                found.append(look(self.root / self.paths[i]))
+                found.append(look(path))
         if not found:
             kind = self.modality.plural
             raise UserError(f"none of the {kind} sampled from {self.root} can be read, for example {self.paths[0]}")
         return found
+
+    def _drawn(self) -> list[Path]:
+        """Files drawn at random from the set, the same ones each time, in order."""
+        return [self.root / self.paths[i] for i in permutation(0, 0, len(self.paths))[:PEEK].sort()[0].tolist()]
+
+
+def _size(path: str) -> int:
+    """Of a file in bytes; -1 if it is gone."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(START)
+    except OSError:
+        return b""
 
 
 def _header(path: Path) -> tuple[str, int]:

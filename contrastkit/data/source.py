@@ -94,7 +94,18 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that identify the set: a resumed run compares them."""
+        """16 hexadecimal digits that identify the set; of files, 16 for their names and labels, a point, and 16 for
+        their contents. :meth:`changed_since` compares them."""
+
+    def changed_since(self, fingerprint: str) -> str:
+        """What distinguishes this set from one with that fingerprint, in a few words; "" if nothing does.
+
+        Earlier versions did not record the contents of files: there, only names and labels are compared.
+        """
+        then, now, items = fingerprint.split("."), self.fingerprint().split("."), self.modality.plural
+        if then[0] != now[0]:
+            return f"other {items} or labels"
+        return f"{items} of the same names with other contents" if then[1:] and then[1:] != now[1:] else ""
 
     @property
     def label_bytes(self) -> bytes:

@@ -37,8 +37,9 @@ def require_unchanged(run: Path, trained_on: DataRecord, data: DataSet) -> None:
         UserError: it is not.
     """
     images, source = trained_on.images, data.pretrain
-    if trained_on.fingerprint != source.fingerprint():
-        what = "other images" if len(source) == images else f"{len(source):,} {source.modality.plural}, not {images:,}"
+    if what := source.changed_since(trained_on.fingerprint):
+        if len(source) != images:
+            what = f"{len(source):,} {source.modality.plural}, not {images:,}"
         raise UserError(
             f"{data.name} has changed since {run} was trained on it: it has {what}, and its test part may hold some "
             "that were trained on; name the set to test on with --data"

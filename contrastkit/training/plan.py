@@ -91,8 +91,10 @@ class Plan:
         for option, value in record.options.to_json().items():
             if option not in MAY_CHANGE and value != options[option]:
                 raise UserError(f"a run keeps its {option}: {out} has {value}; drop the option")
-        if record.data.fingerprint != self.data.pretrain.fingerprint():
-            raise UserError(f"{out} was trained on other data: resume with the same --data")
+        if what := self.data.pretrain.changed_since(record.data.fingerprint):
+            raise UserError(
+                f"{out} was trained on other data: {self.data.name} has {what}; resume with the set as it was"
+            )
 
 
 def plan(
