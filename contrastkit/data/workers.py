@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from contrastkit.compat import kill_workers
 
+PATIENCE = 600  # seconds without a result after which the processes count as stuck
+
 
 class Workers:
     """Applies a data set's ``__getitem__`` to tasks, and yields the results in the order of the tasks.
@@ -42,6 +44,7 @@ class Workers:
                 prefetch_factor=2 if workers == 1 else 1,  # batches of views are large
                 pin_memory=pin,
                 collate_fn=_unchanged,
+                timeout=PATIENCE,
                 worker_init_fn=_ignore_signals,
                 generator=torch.Generator(),  # otherwise iterating would advance torch's global generator
             )
@@ -51,7 +54,8 @@ class Workers:
         """
         Raises:
             Exception: what a task raises, caused by the traceback of its process.
-            RuntimeError: a process was killed, or an earlier call's iterator is still in use.
+            RuntimeError: a process was killed, none has sent a result for :data:`PATIENCE` seconds, or an iterator of
+                an earlier call is still in use.
         """
         if self._loader is None:
             yield from map(self._work.__getitem__, tasks)

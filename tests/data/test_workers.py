@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from torch.utils.data import Dataset
 
+import contrastkit.data.workers as workers_module
 from contrastkit.data.source import UnreadableError
 from contrastkit.data.workers import Workers
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, explain
 
 LONG = 1000.0  # seconds
 
@@ -80,6 +81,16 @@ def test_a_killed_process_is_an_error_and_the_rest_can_be_closed() -> None:
                 os.kill(next(iter(children() - before)).pid or 0, signal.SIGKILL)
     pool.close()
     assert children() == before
+
+
+def test_stuck_processes_are_an_error_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "PATIENCE", 1)
+    with Workers(Work(), workers=1) as pool:
+        results = pool.map([3, LONG])
+        assert next(results) == 9
+        with pytest.raises(RuntimeError) as caught:
+            next(results)
+    assert (line := explain(caught.value)) is not None and "stuck" in line
 
 
 def test_one_iterator_at_a_time() -> None:
