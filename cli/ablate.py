@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from contrastkit.bounds import EPOCHS, NOT_NEGATIVE, PERIOD
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Device, OutputOptions, Seed, ValFraction, Workers, takes_options
 from contrastkit.cli.report import write_reports
@@ -30,10 +31,12 @@ def ablate(
     encoder: Annotated[
         str | None, typer.Option(help="tiny, a torchvision ResNet, or timm:NAME \\[the recipe's].")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of each training \\[the recipe's].", min=1)] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of every training \\[the recipe's].", min=0)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each training \\[the recipe's]."), EPOCHS] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of every training \\[the recipe's]."), NOT_NEGATIVE
+    ] = None,
     monitor_every: Annotated[
-        int, typer.Option(help="Epochs between evaluations of kNN accuracy and collapse; 0 disables them.", min=0)
+        int, typer.Option(help="Epochs between evaluations of kNN accuracy and collapse; 0 disables them."), PERIOD
     ] = 1,
     workers: Workers = None,
     device: Device = "auto",

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from contrastkit.bounds import COUNT, TEMPERATURE
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, takes_options
 from contrastkit.cli.report import counts, interval, percent, write_reports
@@ -14,9 +15,9 @@ def knn(
     *,
     subject: SubjectOptions,
     baselines: Baselines = False,
-    k: Annotated[int, typer.Option(help="Number of neighbours.", min=1)] = 20,
+    k: Annotated[int, typer.Option(help="Number of neighbours."), COUNT] = 20,
     temperature: Annotated[
-        float, typer.Option("--T", help="Temperature T of a neighbour's vote, exp(cosine / T).", min=1e-6)
+        float, typer.Option("--T", help="Temperature T of a neighbour's vote, exp(cosine / T)."), TEMPERATURE
     ] = 0.1,
     output: OutputOptions,
 ) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.models import ParameterInfo
 
+from contrastkit.bounds import BATCH, SAMPLES, SEED, SHARE, WORKERS, bounds_of
 from contrastkit.directories import given_path
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 
 def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Callable[..., None]:
-    """Replace each parameter of ``command`` that is annotated with a dataclass by that dataclass's fields.
+    """Replace each parameter of ``command`` that is annotated with a dataclass by that dataclass's fields, and check
+    the numbers that the user gives against their intervals (:mod:`contrastkit.bounds`).
 
     Args:
         more: further parameters, placed first, for a command that takes ``**values``.
@@ -43,11 +45,14 @@ def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Cal
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name]))
 
     parameters = [*more, *parameters]
+    bounds = {p.name: (_flag(p), *found) for p in parameters if (found := bounds_of(p.annotation)) is not None}
     for parameter in parameters:
         _read_paths(parameter.annotation)
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
+        for name, (flag, interval, whole) in bounds.items():
+            interval.check(flag, values[name], whole=whole)
         for name, family in families.items():
             values[name] = family(**{item.name: values.pop(item.name) for item in dataclasses.fields(family)})
         command(**values)
@@ -69,6 +74,13 @@ def _parameters(family: Any) -> list[inspect.Parameter]:
         )
         for item in dataclasses.fields(family)
     ]
+
+
+def _flag(parameter: inspect.Parameter) -> str:
+    """An option as it is typed: the name that it declares, or that of its parameter."""
+    notes = [note for note in typing.get_args(parameter.annotation) if isinstance(note, ParameterInfo)]
+    declared = [name for note in notes for name in (note.default, *(note.param_decls or ())) if isinstance(name, str)]
+    return declared[0].split("/")[0] if declared else f"--{parameter.name.replace('_', '-')}"
 
 
 def _read_paths(annotation: Any) -> None:
@@ -133,14 +145,16 @@ Background = Annotated[
 ]
 ValFraction = Annotated[
     float | None,
-    typer.Option(help="Share of the training images, drawn by --seed, to hold out and evaluate on.", min=0, max=1),
+    typer.Option(help="Share of the training images, drawn by --seed, to hold out and evaluate on."),
+    SHARE,
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(help="Data-loading processes; 0 loads in the main process \\[chosen for the data set].", min=0),
+    typer.Option(help="Data-loading processes; 0 loads in the main process \\[chosen for the data set]."),
+    WORKERS,
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
-Seed = Annotated[int, typer.Option(help="Random seed.", min=0, max=2**63 - 1)]
+Seed = Annotated[int, typer.Option(help="Random seed."), SEED]
 Baselines = Annotated[bool, typer.Option("--baselines", help="Also evaluate an untrained encoder and raw pixels.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 
@@ -164,15 +178,14 @@ class EncodingOptions(DataOptions):
 
     val_fraction: ValFraction = None
     size: Annotated[
-        int | None, typer.Option(help="Side of the encoder's input images, in pixels \\[as trained].", min=1)
+        int | None, typer.Option(help="Side of the encoder's input images, in pixels \\[as trained]."), SAMPLES
     ] = None
-    batch: Annotated[int, typer.Option(help="Images encoded at once.", min=1)] = 512
+    batch: Annotated[int, typer.Option(help="Images encoded at once."), BATCH] = 512
     workers: Workers = None
     max_bad: Annotated[
         float | None,
-        typer.Option(
-            help="Largest share of unreadable images before the evaluation stops \\[as trained].", min=0, max=1
-        ),
+        typer.Option(help="Largest share of unreadable images before the evaluation stops \\[as trained]."),
+        SHARE,
     ] = None
     device: Device = "auto"
     seed: Seed = 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from contrastkit.bounds import EPOCHS, NOT_NEGATIVE, SEEDS
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, out_file, takes_options
 from contrastkit.cli.report import counts, interval, noticing, percent, write_reports
@@ -30,14 +31,14 @@ def probe(
     ] = "rates",
     epochs: Annotated[
         int | None,
-        typer.Option(help=f"Passes over the training images \\[rates: {RATES_EPOCHS}; moco: {MOCO_EPOCHS}].", min=1),
+        typer.Option(help=f"Passes over the training images \\[rates: {RATES_EPOCHS}; moco: {MOCO_EPOCHS}]."),
+        EPOCHS,
     ] = None,
-    lr: Annotated[float | None, typer.Option(help=f"moco only: learning rate \\[{MOCO_RATE:g}].", min=0)] = None,
+    lr: Annotated[float | None, typer.Option(help=f"moco only: learning rate \\[{MOCO_RATE:g}]."), NOT_NEGATIVE] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(
-            help=f"rates only: number of classifiers trained at the chosen learning rate \\[{RATES_SEEDS}].", min=1
-        ),
+        typer.Option(help=f"rates only: number of classifiers trained at the chosen learning rate \\[{RATES_SEEDS}]."),
+        SEEDS,
     ] = None,
     plot: Annotated[
         Path | None, out_file("a plot of accuracy against learning rate (rates only)", ".png", default="RUN/probe.png")

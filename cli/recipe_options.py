@@ -21,11 +21,12 @@ def of_training(options: type) -> Parameters:
     """An option for each field of :class:`contrastkit.training.Options`; its help ends with the default."""
     parameters, hints = [], typing.get_type_hints(options, include_extras=True)
     for item in dataclasses.fields(options):
-        kind, note, *metavar = typing.get_args(hints[item.name])
+        kind, note, *others = typing.get_args(hints[item.name])
+        metavar = next((text for text in others if isinstance(text, str)), None)
         if item.default is not dataclasses.MISSING and kind is not bool and "default" not in note:
             note += "" if item.default is None else f" \\[{as_typed(item.default)}]"
         flag = f"--{item.name.replace('_', '-')}"
-        parameters.append(_option(item.name, kind, note, flag, None, *metavar))
+        parameters.append(_option(item.name, kind, note, flag, None, *others, metavar=metavar))
     return parameters
 
 
@@ -43,13 +44,13 @@ def of_recipes(recipes: dict[str, "Recipe"]) -> Parameters:
                 help_ = f"Name of the augmentations: {', '.join(VIEW_NAMES)}."
                 parameters.append(_option(name, str, help_, "--views", "views"))
             continue
-        bare, note = typing.get_args(hint)
+        bare, note, *others = typing.get_args(hint)
         values = {row: getattr(recipe, name) for row, recipe in recipes.items()}
         flag = f"--{name.replace('_', '-')}"
         if bare is bool:
             flag = f"{flag}/--no-{name.replace('_', '-')}"
         kind = str if typing.get_origin(bare) is tuple else bare
-        parameters.append(_option(name, kind, f"{note} \\[{'; '.join(per_row(values))}]", flag, "recipe"))
+        parameters.append(_option(name, kind, f"{note} \\[{'; '.join(per_row(values))}]", flag, "recipe", *others))
     return parameters
 
 
@@ -70,12 +71,12 @@ def of_views(recipes: dict[str, "Recipe"]) -> Parameters:
 
 
 def _option(
-    name: str, kind: Any, help_: str, flag: str, panel: str | None, metavar: str | None = None
+    name: str, kind: Any, help_: str, flag: str, panel: str | None, *bounds: Any, metavar: str | None = None
 ) -> inspect.Parameter:
     """An option whose default is None."""
     option = typer.Option(flag, help=help_, rich_help_panel=panel, show_default=False, metavar=metavar)
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option, *bounds]
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from contrastkit.bounds import EPOCHS
 from contrastkit.cli import screen
 from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
@@ -54,7 +55,7 @@ class RunOptions(OutputOptions):
         Path | None, typer.Option(help="Resume this run; no other option is required.", metavar="RUN")
     ] = None
     stop_after: Annotated[
-        int | None, typer.Option(help="Stop after this many epochs of the schedule; --resume continues.", min=1)
+        int | None, typer.Option(help="Stop after this many epochs of the schedule; --resume continues."), EPOCHS
     ] = None
 
 

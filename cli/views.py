@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from contrastkit.bounds import Interval
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Debug, Seed, takes_options, writable
 from contrastkit.names import VIEW_NAMES
+
+ROWS = Interval(1, 1000)
 
 
 @takes_options
@@ -15,8 +18,8 @@ def views(
     *,
     name: Annotated[str, typer.Argument(help=f"Name of the augmentations: {', '.join(VIEW_NAMES)}.", metavar="VIEWS")],
     which: DataOptions,
-    images: Annotated[int, typer.Option(help="Number of images, one per row of the sheet.", min=1)] = 8,
-    draws: Annotated[int, typer.Option(help="Random draws of each view.", min=1)] = 4,
+    images: Annotated[int, typer.Option(help="Number of images, one per row of the sheet."), ROWS] = 8,
+    draws: Annotated[int, typer.Option(help="Random draws of each view."), ROWS] = 4,
     seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="PNG file to write.", metavar="FILE", callback=writable)] = Path(
         "sheet.png"

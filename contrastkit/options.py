@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from contrastkit import dist
+from contrastkit.bounds import PERIOD, SEED, SHARE, WORKERS, check_fields
 from contrastkit.data import DataSet, open_data
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
@@ -37,9 +38,9 @@ class Options:
     ]
     data_dir: Annotated[Path | None, "Directory of named data sets (default: $CONTRASTKIT_DATA)", "DIR"] = None
     download: Annotated[bool, "Download a named data set that is not in --data-dir"] = False
-    val_fraction: Annotated[float | None, "Share of the training images to hold out as test set, drawn by --seed"] = (
-        None
-    )
+    val_fraction: Annotated[
+        float | None, "Share of the training images to hold out as test set, drawn by --seed", SHARE
+    ] = None
     test_part: Annotated[
         str | None, "Folder beside train/ to test on, by default test/ or val/, whichever has classes", "NAME"
     ] = None
@@ -51,28 +52,26 @@ class Options:
     ] = False
     background: Annotated[str, "Colour under transparent pixels: a name or #rrggbb"] = "white"
     workers: Annotated[
-        int, "Processes that load data; by default 0 for images in memory, else one for each core but one, at most 8"
+        int,
+        "Processes that load data; by default 0 for images in memory, else one for each core but one, at most 8",
+        WORKERS,
     ] = 0
     device: Annotated[str, "Device: cpu, cuda, cuda:1, or auto"] = "auto"
-    seed: Annotated[int, "Random seed"] = 0
+    seed: Annotated[int, "Random seed", SEED] = 0
     precision: Annotated[Precision, "Arithmetic of the encoders; auto uses bfloat16 where the device supports it"] = (
         "auto"
     )
     compile: Annotated[bool, "Compile encoders and heads with torch.compile"] = False
-    max_bad: Annotated[float, "Largest share of unreadable images before training stops"] = MAX_BAD
-    save_every: Annotated[int, "Epochs between checkpoints to keep; 0 keeps only the last one"] = 0
-    monitor_every: Annotated[int, "Epochs between evaluations of kNN accuracy and collapse; 0 disables them"] = 1
+    max_bad: Annotated[float, "Largest share of unreadable images before training stops", SHARE] = MAX_BAD
+    save_every: Annotated[int, "Epochs between checkpoints to keep; 0 keeps only the last one", PERIOD] = 0
+    monitor_every: Annotated[
+        int, "Epochs between evaluations of kNN accuracy and collapse; 0 disables them", PERIOD
+    ] = 1
 
     def __post_init__(self) -> None:
-        for name in ("workers", "save_every", "monitor_every", "seed"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
-        if self.seed >= 2**63:
-            raise UserError(f"--seed must be below 2^63, not {self.seed}")
+        check_fields(self)
         if self.precision not in (known := typing.get_args(Precision)):
             raise UserError(f"--precision must be {', '.join(known[:-1])} or {known[-1]}, not {self.precision}")
-        if not 0 <= self.max_bad <= 1:
-            raise UserError(f"--max-bad must lie in [0, 1], not {self.max_bad}")
 
     def open_data(self) -> DataSet:
         """Open the data set. Only the first process downloads it; the others wait."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 
 from torch import Tensor
 
+from contrastkit.bounds import bounds_of
 from contrastkit.errors import UserError
 
 T = TypeVar("T")
@@ -60,7 +61,10 @@ def typed(hint: Any, value: Any, place: str) -> Any:
     """
     origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is Annotated:
-        return typed(arguments[0], value, place)
+        kept = typed(arguments[0], value, place)
+        if isinstance(value, int | float) and (bounds := bounds_of(hint)) is not None:
+            bounds[0].check(place, value)
+        return kept
     if origin in (Union, types.UnionType):
         return _one_of(arguments, value, place)
     if origin is Literal:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from contrastkit.bounds import Interval
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.report import write_reports
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def demo(
     *,
     out: Annotated[Path, out_file("the graphs, the data and the estimates", ".png")] = Path("demo.png"),
-    n: Annotated[int, typer.Option("--n", help="Rows simulated from each world.", min=1000)] = 2000,
+    n: Annotated[int, typer.Option("--n", help="Rows simulated from each world."), Interval(1000, 10**6)] = 2000,
     seed: Seed = 0,
     output: OutputOptions,
 ) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contrastkit.bounds import Interval
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions
@@ -31,7 +32,7 @@ def estimate(
         ),
     ] = "balanced",
     benchmark: Annotated[
-        float | None, typer.Option(help="True effect to compare with \\[that of a named study].")
+        float | None, typer.Option(help="True effect to compare with \\[that of a named study]."), Interval(-1e12, 1e12)
     ] = None,
     seed: Seed = 0,
     output: OutputOptions,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from contrastkit.bounds import COUNT, PENALTY
 from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions
@@ -28,7 +29,7 @@ class MatchingOptions:
         Metric,
         typer.Option(help="Distance between units, on the score or the covariates; coarsened matches within bins."),
     ] = "logit"
-    ratio: Annotated[int, typer.Option(help="Matches for each unit.", min=1)] = 1
+    ratio: Annotated[int, typer.Option(help="Matches for each unit."), COUNT] = 1
     replacement: Annotated[bool, typer.Option(help="Allow a unit to be matched more than once.")] = True
     ties: Annotated[
         bool, typer.Option(help="With replacement: keep all matches at the same distance, with equal shares.")
@@ -42,9 +43,9 @@ class MatchingOptions:
     caliper: Annotated[
         float | None,
         typer.Option(
-            help="Maximum distance between matched units; in standard deviations for logit and propensity \\[none].",
-            min=0,
+            help="Maximum distance between matched units; in standard deviations for logit and propensity \\[none]."
         ),
+        PENALTY,
     ] = None
     exact: Annotated[str, typer.Option(help="Columns on which matched units must agree.", metavar="COLUMN,...")] = ""
     bins: Annotated[

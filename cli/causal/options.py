@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from contrastkit.bounds import COUNT_OR_0
 from contrastkit.causal.names import Estimand
 from contrastkit.cli.options import DataDir
 from contrastkit.cli.tables import column_names
@@ -33,7 +34,8 @@ class CovariateOptions:
     ] = ""
     components: Annotated[
         int,
-        typer.Option(help="Principal components of the features in an .npz file; 0 uses all of them unreduced.", min=0),
+        typer.Option(help="Principal components of the features in an .npz file; 0 uses all of them unreduced."),
+        COUNT_OR_0,
     ] = 10
     data_dir: DataDir = None
 

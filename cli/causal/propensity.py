@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contrastkit.bounds import FOLDS
 from contrastkit.causal.names import ScoreModel
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import CovariateOptions
@@ -24,7 +25,7 @@ def propensity(
         ScoreModel, typer.Option(help="Model of the treatment; boosting and forest are cross-fitted.")
     ] = "logistic",
     folds: Annotated[
-        int | None, typer.Option(help="Cross-fitting folds, 0 for none \\[0 for logistic, else 5].", min=0)
+        int | None, typer.Option(help="Cross-fitting folds, 0 for none \\[0 for logistic, else 5]."), FOLDS
     ] = None,
     out: Annotated[Path | None, out_file("the score of each row and whether Crump's trimming keeps it", ".csv")] = None,
     plot: Annotated[Path | None, out_file("a plot of both arms' scores and their calibration", ".png")] = None,

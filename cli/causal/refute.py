@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contrastkit.bounds import Interval
 from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import StudyOptions
@@ -54,9 +55,11 @@ def refute(
         EstimatorName, typer.Option(help="Estimator to test; the standard error of dcb is a jackknife's.")
     ] = "entropy",
     estimand: Annotated[Estimand, typer.Option(help="Target population of the effect.")] = "ATT",
-    draws: Annotated[int, typer.Option(help="Number of random draws per check.", min=20)] = 50,
+    draws: Annotated[int, typer.Option(help="Number of random draws per check."), Interval(20, 10**5)] = 50,
     placebo_options: PlaceboOptions,
-    gamma: Annotated[float, typer.Option(help="Sensitivity parameter Gamma of the Rosenbaum bounds.", min=1)] = 1.25,
+    gamma: Annotated[
+        float, typer.Option(help="Sensitivity parameter Gamma of the Rosenbaum bounds."), Interval(1, 1e6)
+    ] = 1.25,
     seed: Seed = 0,
     output: OutputOptions,
 ) -> None:

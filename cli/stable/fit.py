@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contrastkit.bounds import PENALTY
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.report import write_reports
@@ -26,7 +27,9 @@ def fit(
     ] = None,
     by: Annotated[Decorrelation | None, typer.Option(help="Compute the weights now, by this method.")] = None,
     components: Components = None,
-    alpha: Annotated[float, typer.Option(help="L2 penalty on the coefficients of standardised features.", min=0)] = 1.0,
+    alpha: Annotated[
+        float, typer.Option(help="L2 penalty on the coefficients of standardised features."), PENALTY
+    ] = 1.0,
     intercept: Annotated[bool, typer.Option(help="Fit an intercept.")] = True,
     seed: Seed = 0,
     output: OutputOptions,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contrastkit.bounds import COUNT, COUNT_OR_0
 from contrastkit.cli import screen
 from contrastkit.cli.options import Seed, out_file
 from contrastkit.cli.tables import column_names, write_csv
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from contrastkit.stable.table import Table
 
 OutRows = Annotated[Path, out_file("the rows", ".csv")]
-Width = Annotated[int, typer.Option(help="Number of features.", min=1)]
+Width = Annotated[int, typer.Option(help="Number of features."), COUNT]
 Components = Annotated[
     int | None,
     typer.Option(
         help="Principal components to compute the weights from; 0 for the features themselves \\[20 for an .npz file, "
-        "else 0].",
-        min=0,
+        "else 0]."
     ),
+    COUNT_OR_0,
 ]
 
 
@@ -79,7 +80,7 @@ class EnvironmentOptions:
     """Simulated environments, and the table they are written to."""
 
     out: OutRows
-    n: Annotated[int, typer.Option(help="Rows in each environment.", min=1)] = 2000
+    n: Annotated[int, typer.Option(help="Rows in each environment."), COUNT] = 2000
     p: Width = 10
     seed: Seed = 0
 

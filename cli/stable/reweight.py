@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contrastkit.bounds import PENALTY, Interval
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.report import write_reports
@@ -23,17 +24,19 @@ def reweight(
     table: TableOptions,
     by: Annotated[Decorrelation, typer.Option(help="Method that decorrelates the features.")] = "rff",
     cosines: Annotated[
-        int | None, typer.Option(help="With rff: random cosines for each feature \\[10].", min=0)
+        int | None, typer.Option(help="With rff: random cosines for each feature \\[10]."), Interval(0, 1000)
     ] = None,
     penalty: Annotated[
         float | None,
         typer.Option(
             help="Penalty on uneven weights; larger values keep more of the sample "
-            "\\[1e-4 for rff and global, 5e-5 for dwr].",
-            min=0,
+            "\\[1e-4 for rff and global, 5e-5 for dwr]."
         ),
+        PENALTY,
     ] = None,
-    clip: Annotated[float | None, typer.Option(help="With srdo: largest density ratio \\[10].", min=1)] = None,
+    clip: Annotated[
+        float | None, typer.Option(help="With srdo: largest density ratio \\[10]."), Interval(1, 1e6)
+    ] = None,
     components: Components = None,
     out: Annotated[Path | None, out_file("the weight of each row", ".csv")] = None,
     seed: Seed = 0,

@@ -3,8 +3,13 @@
 from dataclasses import dataclass, replace
 from typing import Annotated
 
+from contrastkit.bounds import SHARE, SIDE, Interval, check_fields
 from contrastkit.errors import UserError, check_choice
 from contrastkit.types import Modality
+
+FACTOR = Interval(0, 100)  # of jitter
+SIGMA = Interval(0, 1000, above=True)  # of blur, in pixels
+ZOOM = Interval(0, 100, above=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,57 +18,42 @@ class View:
 
     modalities = (Modality.IMAGE, Modality.ALIGNED)
 
-    size: Annotated[int, "side of the view in pixels"] = 224
-    crop_min: Annotated[float, "smallest crop, as a share of the image's area (RandomResizedCrop)"] = 0.2
-    crop_max: Annotated[float, "largest crop, as a share of the image's area"] = 1.0
-    ratio: Annotated[float, "aspect ratio of the crop, log-uniform in [1/ratio, ratio]"] = 4 / 3
-    flip_p: Annotated[float, "probability of a horizontal flip"] = 0.5
-    jitter_p: Annotated[float, "probability of colour jitter (operations in random order)"] = 0.8
-    brightness: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
-    contrast: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
-    saturation: Annotated[float, "jitter: factor in 1 +- this"] = 0.4
-    hue: Annotated[float, "jitter: rotation in +- this; 0.5 is half the colour circle"] = 0.1
-    gray_p: Annotated[float, "probability of conversion to grayscale"] = 0.2
+    size: Annotated[int, "side of the view in pixels", SIDE] = 224
+    crop_min: Annotated[float, "smallest crop, as a share of the image's area (RandomResizedCrop)", SHARE] = 0.2
+    crop_max: Annotated[float, "largest crop, as a share of the image's area", SHARE] = 1.0
+    ratio: Annotated[float, "aspect ratio of the crop, log-uniform in [1/ratio, ratio]", Interval(1, 100)] = 4 / 3
+    flip_p: Annotated[float, "probability of a horizontal flip", SHARE] = 0.5
+    jitter_p: Annotated[float, "probability of colour jitter (operations in random order)", SHARE] = 0.8
+    brightness: Annotated[float, "jitter: factor in 1 +- this", FACTOR] = 0.4
+    contrast: Annotated[float, "jitter: factor in 1 +- this", FACTOR] = 0.4
+    saturation: Annotated[float, "jitter: factor in 1 +- this", FACTOR] = 0.4
+    hue: Annotated[float, "jitter: rotation in +- this; 0.5 is half the colour circle", Interval(0, 0.5)] = 0.1
+    gray_p: Annotated[float, "probability of conversion to grayscale", SHARE] = 0.2
     gray_first: Annotated[bool, "convert to grayscale before the jitter (MoCo v1's order)"] = False
-    blur_p: Annotated[float, "probability of Gaussian blur (SimCLR, App. A)"] = 0.0
-    sigma_min: Annotated[float, "blur: smallest standard deviation in pixels"] = 0.1
-    sigma_max: Annotated[float, "blur: largest standard deviation in pixels"] = 2.0
+    blur_p: Annotated[float, "probability of Gaussian blur (SimCLR, App. A)", SHARE] = 0.0
+    sigma_min: Annotated[float, "blur: smallest standard deviation in pixels", SIGMA] = 0.1
+    sigma_max: Annotated[float, "blur: largest standard deviation in pixels", SIGMA] = 2.0
     blur_span: Annotated[
-        float, "blur: kernel width as a share of the side (SimCLR: 0.1); 0: not truncated (PIL, MoCo)"
+        float, "blur: kernel width as a share of the side (SimCLR: 0.1); 0: not truncated (PIL, MoCo)", SHARE
     ] = 0.0
-    solarize_p: Annotated[float, "probability of solarization: inverting pixels above 1/2 (BYOL, App. B)"] = 0.0
-    degrees: Annotated[float, "rotation in +- degrees"] = 0.0
-    shear: Annotated[float, "horizontal shear in +- degrees"] = 0.0
-    translate: Annotated[float, "shift in +- this share of the side"] = 0.0
-    zoom_min: Annotated[float, "smallest magnification"] = 1.0
-    zoom_max: Annotated[float, "largest magnification"] = 1.0
+    solarize_p: Annotated[float, "probability of solarization: inverting pixels above 1/2 (BYOL, App. B)", SHARE] = 0.0
+    degrees: Annotated[float, "rotation in +- degrees", Interval(0, 180)] = 0.0
+    shear: Annotated[float, "horizontal shear in +- degrees", Interval(0, 90, below=True)] = 0.0
+    translate: Annotated[float, "shift in +- this share of the side", SHARE] = 0.0
+    zoom_min: Annotated[float, "smallest magnification", ZOOM] = 1.0
+    zoom_max: Annotated[float, "largest magnification", ZOOM] = 1.0
 
     def __post_init__(self) -> None:
-        for wrong, message in (
-            (self.size < 1, f"--size must be at least 1, not {self.size}"),
-            (
-                not 0 < self.crop_min <= self.crop_max <= 1,
-                f"--crop-min {self.crop_min} and --crop-max {self.crop_max} must be in ascending order within (0, 1]",
-            ),
-            (not self.ratio >= 1, f"--ratio must be at least 1, not {self.ratio}"),
-            (
-                not 0 < self.sigma_min <= self.sigma_max,
-                f"--sigma-min {self.sigma_min} and --sigma-max {self.sigma_max} must be in ascending order and above 0",
-            ),
-            (
-                not 0 < self.zoom_min <= self.zoom_max,
-                f"--zoom-min {self.zoom_min} and --zoom-max {self.zoom_max} must be in ascending order and above 0",
-            ),
-            (not 0 <= self.hue <= 0.5, f"--hue must lie in [0, 0.5], not {self.hue}"),
-        ):
-            if wrong:
-                raise UserError(message)
-        for name in ("flip_p", "jitter_p", "gray_p", "blur_p", "solarize_p"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name.replace('_', '-')} must lie in [0, 1], not {getattr(self, name)}")
-        for name in ("brightness", "contrast", "saturation", "blur_span", "degrees", "shear", "translate"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"--{name.replace('_', '-')} must not be negative, not {getattr(self, name)}")
+        check_fields(self)
+        if not 0 < self.crop_min <= self.crop_max:
+            raise UserError(
+                f"--crop-min {self.crop_min} and --crop-max {self.crop_max} must be in ascending order within (0, 1]"
+            )
+        for low, high in (("sigma_min", "sigma_max"), ("zoom_min", "zoom_max")):
+            least, most = getattr(self, low), getattr(self, high)
+            if least > most:
+                flags = f"--{low.replace('_', '-')} {least} and --{high.replace('_', '-')} {most}"
+                raise UserError(f"{flags} must be in ascending order and above 0")
 
     @property
     def affine(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from contrastkit.errors import UserError
+from contrastkit.bounds import SAMPLES, check_fields
 from contrastkit.rng import uniform
 from contrastkit.types import Images, Modality
 
@@ -18,11 +18,10 @@ class Window:
 
     modalities = (Modality.SOUND,)
 
-    size: Annotated[int, "samples of a window"]
+    size: Annotated[int, "samples of a window", SAMPLES]
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise UserError(f"--size must be at least 1, not {self.size}")
+        check_fields(self)
 
 
 def windows(clips: Images, window: Window, *, seed: int, time: int, index: Tensor, v: int | Tensor) -> Tensor:

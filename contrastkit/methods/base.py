@@ -6,7 +6,7 @@ one final subclass of each.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, schema
 from contrastkit.augment import View, Window
+from contrastkit.bounds import BATCH, BELOW_1, EPOCHS, NOT_NEGATIVE, PERIOD, SHARE, check_fields
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
 from contrastkit.optim import (
@@ -98,68 +99,45 @@ class BuildContext:
         )
 
 
-BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {  # NaN satisfies none
-    ">= 1": (lambda x: x >= 1, "be at least 1"),
-    ">= 2": (lambda x: x >= 2, "be at least 2"),
-    "> 0": (lambda x: x > 0, "be above 0"),
-    ">= 0": (lambda x: x >= 0, "not be negative"),
-    "in [0, 1]": (lambda x: 0 <= x <= 1, "lie in [0, 1]"),
-    "in [0, 1)": (lambda x: 0 <= x < 1, "lie in [0, 1)"),
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
-    """The hyper-parameters of a training. Each field is an option of the method's command; its note is the help."""
+    """The hyper-parameters of a training. Each field is an option of the method's command; its note is the help,
+    its interval (:mod:`contrastkit.bounds`) is checked."""
 
     view_type: ClassVar[type[View] | type[Window]] = View
     n_views: ClassVar[tuple[int, int | None]] = (1, None)  # the smallest and the largest number of views
     takes_module: ClassVar[bool] = True  # whether any module can serve as encoder
 
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
-    epochs: Annotated[int, "passes over the data"]
-    batch: Annotated[int, "images per step, over all processes"]
+    epochs: Annotated[int, "passes over the data", EPOCHS]
+    batch: Annotated[int, "images per step, over all processes", BATCH]
     optimizer: Annotated[OptimizerName, "optimizer"] = "sgd"
-    lr: Annotated[float, "peak learning rate, for this batch size"]
-    momentum: Annotated[float, "momentum of SGD and LARS"] = 0.9
-    weight_decay: Annotated[float, "weight decay"]
+    lr: Annotated[float, "peak learning rate, for this batch size", NOT_NEGATIVE]
+    momentum: Annotated[float, "momentum of SGD and LARS", BELOW_1] = 0.9
+    weight_decay: Annotated[float, "weight decay", NOT_NEGATIVE]
     final_weight_decay: Annotated[
-        float | None, "final weight decay, reached along a cosine; none keeps it constant"
+        float | None, "final weight decay, reached along a cosine; none keeps it constant", NOT_NEGATIVE
     ] = None
-    trust: Annotated[float, "LARS: trust coefficient"] = 0.001
+    trust: Annotated[float, "LARS: trust coefficient", NOT_NEGATIVE] = 0.001
     trust_clip: Annotated[bool, "LARS: never take a longer step than SGD (the clip of solo-learn and apex)"] = False
     lr_inside_momentum: Annotated[bool, "LARS: put the learning rate inside the momentum (SimCLR's code)"] = False
     schedule: Annotated[Schedule, "schedule of the learning rate"] = "cosine"
-    milestones: Annotated[tuple[float, ...], "step schedule: fractions of training at which the rate drops"] = (
+    milestones: Annotated[tuple[float, ...], "step schedule: fractions of training at which the rate drops", SHARE] = (
         0.6,
         0.8,
     )
-    gamma: Annotated[float, "step schedule: factor applied at each milestone"] = 0.1
-    warmup_epochs: Annotated[float, "epochs of linear warm-up"] = 0.0
-    first_lr: Annotated[float, "learning rate at the start of warm-up"] = 0.0
-    final_lr: Annotated[float, "learning rate at the end of the cosine"] = 0.0
+    gamma: Annotated[float, "step schedule: factor applied at each milestone", NOT_NEGATIVE] = 0.1
+    warmup_epochs: Annotated[float, "epochs of linear warm-up", PERIOD] = 0.0
+    first_lr: Annotated[float, "learning rate at the start of warm-up", NOT_NEGATIVE] = 0.0
+    final_lr: Annotated[float, "learning rate at the end of the cosine", NOT_NEGATIVE] = 0.0
     lr_per_epoch: Annotated[bool, "update the learning rate once per epoch, not at every step"] = False
-    clip_norm: Annotated[float, "clip the gradient to this global norm; 0 disables it"] = 0.0
+    clip_norm: Annotated[float, "clip the gradient to this global norm; 0 disables it", NOT_NEGATIVE] = 0.0
     views: Annotated[tuple[View | Window, ...], "the augmentation of each view"]
 
     def __post_init__(self) -> None:
         self._require_choices()
         self._require_views()
-        self.require(">= 1", "epochs", "batch")
-        self.require(">= 0", "lr", "first_lr", "final_lr", "weight_decay", "final_weight_decay")
-        self.require(">= 0", "warmup_epochs", "clip_norm", "trust")
-        self.require("in [0, 1)", "momentum")
-
-    def require(self, bound: str, *names: str) -> None:
-        """Check that these fields satisfy ``bound``, a key of :data:`BOUNDS`; None satisfies every bound.
-
-        Raises:
-            UserError: naming the first field that does not.
-        """
-        satisfied, requirement = BOUNDS[bound]
-        for name in names:
-            if (value := getattr(self, name)) is not None and not satisfied(value):
-                raise UserError(f"--{name.replace('_', '-')} must {requirement}, not {value}")
+        check_fields(self)
 
     def require_two_images(self, what: str) -> None:
         """Check that a batch has the two images that batch norm needs; ``what`` asks for it.

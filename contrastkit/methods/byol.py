@@ -29,6 +29,7 @@ from torch import Tensor
 
 from contrastkit import dist, losses, ops
 from contrastkit.augment import VIEWS
+from contrastkit.bounds import COUNT, COUNT_OR_0, SHARE
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.dictionary import Queue
@@ -50,9 +51,10 @@ class BYOLRecipe(Recipe):
         float,
         "initial momentum of the target, tau_base in the paper, raised to 1 along a cosine (App. J.1): configs/byol.py "
         "has 0.97 for 40 epochs, 0.99 for 100 and 300, 0.996 for 1000",
+        SHARE,
     ] = 0.996
-    hidden: Annotated[int, "width of the hidden layer of projector and predictor (Sec. 3.3)"] = 4096
-    dim: Annotated[int, "dimensions of projection and prediction (Sec. 3.3)"] = 256
+    hidden: Annotated[int, "width of the hidden layer of projector and predictor (Sec. 3.3)", COUNT] = 4096
+    dim: Annotated[int, "dimensions of projection and prediction (Sec. 3.3)", COUNT] = 256
     projector_norm: Annotated[Norm, "norm of the projector's hidden layer (Sec. 3.3: batch)"] = "batch"
     predictor_norm: Annotated[Norm, "norm of the predictor's hidden layer (Sec. 3.3: batch)"] = "batch"
     encoder_norm: Annotated[
@@ -63,13 +65,8 @@ class BYOLRecipe(Recipe):
         int,
         "keys in a queue of negatives, for MoCo's contrastive loss instead of the regression (Fetterman & Albrecht "
         "2020); 0 is BYOL",
+        COUNT_OR_0,
     ] = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(">= 1", "hidden", "dim")
-        self.require(">= 0", "negatives")
-        self.require("in [0, 1]", "m")
 
     def build(self, context: BuildContext) -> "BYOL":
         if "batch" in (self.projector_norm, self.predictor_norm):

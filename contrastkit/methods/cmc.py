@@ -32,6 +32,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.augment import VIEWS
+from contrastkit.bounds import COUNT, POSITIVE, SHARE, WIDTH
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import MemoryBank
@@ -52,24 +53,16 @@ class CMCRecipe(Recipe):
         Literal["lab", "ycbcr", "lab-full"],
         "views of RGB images: L and ab; Y and CbCr, reported as better in the README; or L, a and b",
     ] = "lab"
-    width: Annotated[float, "width of each view's encoder: 0.5 (resnet50v1 in the code), 1 (v2) or 2 (v3)"] = 0.5
+    width: Annotated[float, "width of each view's encoder: 0.5 (resnet50v1 in the code), 1 (v2) or 2 (v3)", WIDTH] = 0.5
     objective: Annotated[Literal["full", "core"], "pairs of views: all, or those with the first (Sec. 3.3)"] = "full"
     loss: Annotated[Literal["nce", "softmax"], "NCE (Sec. 3.4), or softmax over the drawn rows (--softmax)"] = "nce"
-    K: Annotated[int, "noise rows drawn from the bank (README --nce_k)"] = 4096
-    tau: Annotated[float, "temperature (README --nce_t: 0.07 on ImageNet, 0.1 on STL-10)"] = 0.07
-    m: Annotated[float, "momentum of the bank's rows (README --nce_m)"] = 0.5
-    m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (issue 23)"] = 1.0
-    dim: Annotated[int, "dimensions of a feature (train_CMC.py --feat_dim)"] = 128
+    K: Annotated[int, "noise rows drawn from the bank (README --nce_k)", COUNT] = 4096
+    tau: Annotated[float, "temperature (README --nce_t: 0.07 on ImageNet, 0.1 on STL-10)", POSITIVE] = 0.07
+    m: Annotated[float, "momentum of the bank's rows (README --nce_m)", SHARE] = 0.5
+    m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (issue 23)", SHARE] = 1.0
+    dim: Annotated[int, "dimensions of a feature (train_CMC.py --feat_dim)", COUNT] = 128
     centre: Annotated[bool, "end the heads with a batch norm without scale and shift (ours, for small sets)"] = False
     bank_dtype: Annotated[Literal["float32", "bfloat16"], "data type of the bank; bfloat16 halves memory"] = "float32"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(">= 1", "K", "dim")
-        self.require("in [0, 1]", "m", "m_z")
-        self.require("> 0", "tau")
-        if not self.width >= 1 / 32:
-            raise UserError(f"--width must be at least 1/32, not {self.width}")
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
         views = {"modalities": context.modalities} if context.modalities else {"colour": self.colour}

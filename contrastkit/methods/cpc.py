@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, ops, rng
 from contrastkit.augment import VIEWS, named_views, random_views
+from contrastkit.bounds import COUNT, COUNT_OR_0, LAYERS, POSITIVE, SIDE, Interval
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
@@ -49,28 +50,25 @@ class CPCRecipe(Recipe):
     n_views: ClassVar[tuple[int, int | None]] = (1, 1)
     takes_module: ClassVar[bool] = False
 
-    patch: Annotated[int, "side of a patch in pixels: 64 in v1 (Sec. 3.2), 80 in v2 (App. A.1)"]
-    stride: Annotated[int, "pixels from one patch to the next: 32 in v1 (Sec. 3.2), 36 in v2 (App. A.1)"]
-    stages: Annotated[int, "stages of a ResNet; v1 stops after the third (Sec. 3.2)"] = 4
+    patch: Annotated[int, "side of a patch in pixels: 64 in v1 (Sec. 3.2), 80 in v2 (App. A.1)", SIDE]
+    stride: Annotated[int, "pixels from one patch to the next: 32 in v1 (Sec. 3.2), 36 in v2 (App. A.1)", SIDE]
+    stages: Annotated[int, "stages of a ResNet; v1 stops after the third (Sec. 3.2)", Interval(3, 4)] = 4
     norm: Annotated[Literal["layer", "group", "batch"], "norm of the encoder; batch norm leaks (v2 Sec. 3.1)"] = "layer"
     patch_views: Annotated[str, "named augmentation applied to each patch separately; empty for none"] = ""
-    directions: Annotated[int, "sides to predict from: 1 is from above (v1), 4 is all sides (v2 Sec. 3.1)"] = 1
-    steps_to_ignore: Annotated[int, "nearest rows to skip because their patches overlap (v2 App. A.2)"]
-    steps_to_predict: Annotated[int, "rows to predict, each with its own matrix (v1 Sec. 3.2, v2 App. A.2)"]
-    target_dim: Annotated[int, "dimensions of prediction and target (v2 App. A.2); 0 predicts the feature itself (v1)"]
-    tau: Annotated[float, "temperature: none in v1, 1 / emb_scale in v2 (App. A.2)"]
-    blocks: Annotated[int, "residual blocks of the context network (v2 App. A.2)"] = 5
-    hidden: Annotated[int, "channels inside a residual block (v2 App. A.2)"] = 256
+    directions: Annotated[
+        int, "sides to predict from: 1 is from above (v1), 4 is all sides (v2 Sec. 3.1)", Interval(1, 4)
+    ] = 1
+    steps_to_ignore: Annotated[int, "nearest rows to skip because their patches overlap (v2 App. A.2)", COUNT_OR_0]
+    steps_to_predict: Annotated[int, "rows to predict, each with its own matrix (v1 Sec. 3.2, v2 App. A.2)", COUNT]
+    target_dim: Annotated[
+        int, "dimensions of prediction and target (v2 App. A.2); 0 predicts the feature itself (v1)", COUNT_OR_0
+    ]
+    tau: Annotated[float, "temperature: none in v1, 1 / emb_scale in v2 (App. A.2)", POSITIVE]
+    blocks: Annotated[int, "residual blocks of the context network (v2 App. A.2)", LAYERS] = 5
+    hidden: Annotated[int, "channels inside a residual block (v2 App. A.2)", COUNT] = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require(">= 1", "patch", "stride", "steps_to_predict", "blocks", "hidden")
-        self.require(">= 0", "steps_to_ignore", "target_dim")
-        self.require("> 0", "tau")
-        if not 1 <= self.directions <= 4:
-            raise UserError(f"--directions must be 1 to 4, not {self.directions}")
-        if self.stages not in (3, 4):
-            raise UserError(f"--stages must be 3 or 4, not {self.stages}")
         if self.patch_views:
             named_views(self.patch_views)
 

@@ -22,6 +22,7 @@ from torch import nn
 
 from contrastkit import dist
 from contrastkit.augment import View, Window
+from contrastkit.bounds import COUNT, POSITIVE
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.methods.cpc import look_up
@@ -41,13 +42,8 @@ class CPCAudioRecipe(Recipe):
     view_type: ClassVar[type[View] | type[Window]] = Window
 
     encoder: Annotated[str, "wave (Sec. 3.1), or tiny"]
-    steps_to_predict: Annotated[int, "number K of frames to predict, each with its own matrix (Sec. 3.1)"] = 12
-    tau: Annotated[float, "temperature; 1, as in the paper, has no effect"] = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(">= 1", "steps_to_predict")
-        self.require("> 0", "tau")
+    steps_to_predict: Annotated[int, "number K of frames to predict, each with its own matrix (Sec. 3.1)", COUNT] = 12
+    tau: Annotated[float, "temperature; 1, as in the paper, has no effect", POSITIVE] = 1.0
 
     @property
     def frames(self) -> int:

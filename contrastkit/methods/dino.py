@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, rng
 from contrastkit.augment import VIEWS
+from contrastkit.bounds import AT_LEAST_2, BELOW_1, COUNT, LAYERS, NOT_NEGATIVE, PERIOD, POSITIVE, SHARE
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.build import check_patches
@@ -44,33 +45,26 @@ class DINORecipe(Recipe):
 
     n_views: ClassVar[tuple[int, int | None]] = (2, None)
 
-    out_dim: Annotated[int, "dimensions K of the output (Sec. 3.1; --out_dim)"] = 65536
-    hidden: Annotated[int, "width of the head's hidden layers (Sec. 3.1)"] = 2048
-    layers: Annotated[int, "linear layers of the head before the last one (Sec. 3.1)"] = 3
-    bottleneck: Annotated[int, "dimensions of the head's normalised bottleneck (vision_transformer.py)"] = 256
+    out_dim: Annotated[int, "dimensions K of the output (Sec. 3.1; --out_dim)", AT_LEAST_2] = 65536
+    hidden: Annotated[int, "width of the head's hidden layers (Sec. 3.1)", COUNT] = 2048
+    layers: Annotated[int, "linear layers of the head before the last one (Sec. 3.1)", LAYERS] = 3
+    bottleneck: Annotated[int, "dimensions of the head's normalised bottleneck (vision_transformer.py)", COUNT] = 256
     head_bn: Annotated[bool, "batch norm in the head (--use_bn_in_head)"] = False
     norm_last_layer: Annotated[bool, "keep the last layer's rows at unit length (--norm_last_layer)"] = True
-    freeze_epochs: Annotated[float, "epochs in which the last layer is frozen (--freeze_last_layer)"] = 1.0
-    tau_s: Annotated[float, "temperature of the student (Sec. 3.1)"] = 0.1
-    tau_t: Annotated[float, "temperature of the teacher; unstable above 0.07 (--teacher_temp)"] = 0.04
-    warmup_tau_t: Annotated[float, "initial temperature of the teacher (--warmup_teacher_temp)"] = 0.04
+    freeze_epochs: Annotated[float, "epochs in which the last layer is frozen (--freeze_last_layer)", PERIOD] = 1.0
+    tau_s: Annotated[float, "temperature of the student (Sec. 3.1)", POSITIVE] = 0.1
+    tau_t: Annotated[float, "temperature of the teacher; unstable above 0.07 (--teacher_temp)", POSITIVE] = 0.04
+    warmup_tau_t: Annotated[float, "initial temperature of the teacher (--warmup_teacher_temp)", POSITIVE] = 0.04
     warmup_teacher_epochs: Annotated[
-        int, "epochs over which the teacher's temperature rises, once per epoch (--warmup_teacher_temp_epochs)"
+        int, "epochs over which the teacher's temperature rises, once per epoch (--warmup_teacher_temp_epochs)", PERIOD
     ] = 0
-    m: Annotated[float, "initial momentum lambda of the teacher; 0.9995 for batch 256 (--momentum_teacher)"] = 0.996
+    m: Annotated[float, "initial momentum lambda of the teacher; 0.9995 for batch 256 (--momentum_teacher)", SHARE] = (
+        0.996
+    )
     m_cos: Annotated[bool, "raise m to 1 along a cosine, at every step (Sec. 3.1)"] = True
-    centre_m: Annotated[float, "momentum of the centre (Eq. 4)"] = 0.9
-    clip: Annotated[float, "clip each tensor's gradient to this norm; 0 disables it (--clip_grad)"] = 3.0
-    drop_path: Annotated[float, "fraction of a ViT's residual branches dropped, in the student only"] = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(">= 2", "out_dim")
-        self.require(">= 1", "hidden", "layers", "bottleneck")
-        self.require("> 0", "tau_s", "tau_t", "warmup_tau_t")
-        self.require("in [0, 1]", "m", "centre_m")
-        self.require("in [0, 1)", "drop_path")
-        self.require(">= 0", "warmup_teacher_epochs", "freeze_epochs", "clip")
+    centre_m: Annotated[float, "momentum of the centre (Eq. 4)", SHARE] = 0.9
+    clip: Annotated[float, "clip each tensor's gradient to this norm; 0 disables it (--clip_grad)", NOT_NEGATIVE] = 3.0
+    drop_path: Annotated[float, "fraction of a ViT's residual branches dropped, in the student only", BELOW_1] = 0.0
 
     def build(self, context: BuildContext) -> "DINO":
         if self.head_bn:

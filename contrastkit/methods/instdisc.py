@@ -32,6 +32,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.augment import VIEWS
+from contrastkit.bounds import COUNT, NOT_NEGATIVE, POSITIVE, SHARE
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.heads import Tower, mlp
@@ -48,21 +49,18 @@ class InstDiscRecipe(Recipe):
     loss: Annotated[
         Literal["nce", "softmax", "full"], "NCE (Sec. 3.2), softmax over the drawn rows, or over the whole bank (Eq. 2)"
     ] = "nce"
-    K: Annotated[int, "noise rows drawn from the bank (Sec. 4.1); --loss full uses the whole bank"] = 4096
-    tau: Annotated[float, "temperature: 0.07 (Sec. 3.1), 0.1 on CIFAR (cifar.py)"] = 0.07
-    m: Annotated[float, "momentum of the bank's rows (main.py --nce-m)"] = 0.5
-    m_z: Annotated[float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (CMC issue 23)"] = 1.0
-    proximal: Annotated[float, "weight lambda of the proximal term (Sec. 3.3); 0 (official code) disables it"] = 0
-    dim: Annotated[int, "dimensions of a feature (Sec. 4.3)"] = 128
+    K: Annotated[int, "noise rows drawn from the bank (Sec. 4.1); --loss full uses the whole bank", COUNT] = 4096
+    tau: Annotated[float, "temperature: 0.07 (Sec. 3.1), 0.1 on CIFAR (cifar.py)", POSITIVE] = 0.07
+    m: Annotated[float, "momentum of the bank's rows (main.py --nce-m)", SHARE] = 0.5
+    m_z: Annotated[
+        float, "momentum of Z; 1 keeps the first batch's (official), 0.99 averages (CMC issue 23)", SHARE
+    ] = 1.0
+    proximal: Annotated[
+        float, "weight lambda of the proximal term (Sec. 3.3); 0 (official code) disables it", NOT_NEGATIVE
+    ] = 0
+    dim: Annotated[int, "dimensions of a feature (Sec. 4.3)", COUNT] = 128
     centre: Annotated[bool, "end the head with a batch norm without scale and shift (ours, for small sets)"] = False
     bank_dtype: Annotated[Literal["float32", "bfloat16"], "data type of the bank; bfloat16 halves memory"] = "float32"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(">= 1", "K", "dim")
-        self.require("in [0, 1]", "m", "m_z")
-        self.require("> 0", "tau")
-        self.require(">= 0", "proximal")
 
     def build(self, context: BuildContext) -> "InstDisc":
         MemoryBank.check(context.images, 0 if self.loss == "full" else self.K)

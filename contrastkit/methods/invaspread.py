@@ -22,6 +22,7 @@ import torch.nn.functional as F
 
 from contrastkit import dist, losses
 from contrastkit.augment import VIEWS
+from contrastkit.bounds import COUNT, POSITIVE
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.heads import Tower, mlp
@@ -35,15 +36,13 @@ class InvaSpreadRecipe(Recipe):
 
     n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
-    tau: Annotated[float, "temperature (demo_seen.py: --batch-t)"] = 0.1
-    dim: Annotated[int, "dimensions of an instance feature (demo_seen.py: --low-dim)"] = 128
+    tau: Annotated[float, "temperature (demo_seen.py: --batch-t)", POSITIVE] = 0.1
+    dim: Annotated[int, "dimensions of an instance feature (demo_seen.py: --low-dim)", COUNT] = 128
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.batch < 2:
             raise UserError(f"--batch must be at least 2, not {self.batch}: the negatives are the batch's other images")
-        self.require(">= 1", "dim")
-        self.require("> 0", "tau")
 
     def build(self, context: BuildContext) -> "InvaSpread":
         return InvaSpread(self, context)

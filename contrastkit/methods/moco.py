@@ -24,6 +24,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops, rng
 from contrastkit.augment import VIEWS
+from contrastkit.bounds import COUNT, COUNT_OR_0, POSITIVE, SHARE
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.parts.dictionary import Queue
@@ -39,22 +40,15 @@ class MoCoRecipe(Recipe):
 
     n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
-    K: Annotated[int, "keys in the queue (v1 Sec. 4.1)"] = 65536
-    m: Annotated[float, "momentum of the key encoder (v1 Sec. 3.2)"] = 0.999
-    tau: Annotated[float, "temperature: 0.07 in v1 (Sec. 3.1), 0.2 in v2 (Table 1)"]
-    dim: Annotated[int, "dimensions of a key (v1 Sec. 3.3)"] = 128
-    hidden: Annotated[int, "width of the head's hidden layer; 0 gives v1's linear head"] = 0
+    K: Annotated[int, "keys in the queue (v1 Sec. 4.1)", COUNT] = 65536
+    m: Annotated[float, "momentum of the key encoder (v1 Sec. 3.2)", SHARE] = 0.999
+    tau: Annotated[float, "temperature: 0.07 in v1 (Sec. 3.1), 0.2 in v2 (Table 1)", POSITIVE]
+    dim: Annotated[int, "dimensions of a key (v1 Sec. 3.3)", COUNT] = 128
+    hidden: Annotated[int, "width of the head's hidden layer; 0 gives v1's linear head", COUNT_OR_0] = 0
     symmetric: Annotated[bool, "use each view as query and key, and sum both losses (option of the CIFAR demo)"] = False
     bn_groups: Annotated[
-        int, "batch-norm groups per global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm"
+        int, "batch-norm groups per global batch: 8 GPUs in the paper (Sec. 3.3); 1 is plain batch norm", COUNT
     ] = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(">= 1", "K", "dim", "bn_groups")
-        self.require(">= 0", "hidden")
-        self.require("> 0", "tau")
-        self.require("in [0, 1]", "m")
 
     def groups(self, world: int) -> int:
         """Batch-norm groups of ``world`` processes: at least one for each, which normalises its own images."""

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from contrastkit import dist, ops
 from contrastkit.augment import VIEWS
+from contrastkit.bounds import COUNT, COUNT_OR_0, LAYERS, POSITIVE, SHARE
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, decay_groups
@@ -45,23 +46,18 @@ class MoCoV3Recipe(Recipe):
 
     n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
-    tau: Annotated[float, "temperature: 1 for ResNets, 0.2 for ViTs (CONFIG.md)"]
-    m: Annotated[float, "initial momentum of the key encoder (--moco-m)"] = 0.99
+    tau: Annotated[float, "temperature: 1 for ResNets, 0.2 for ViTs (CONFIG.md)", POSITIVE]
+    m: Annotated[float, "initial momentum of the key encoder (--moco-m)", SHARE] = 0.99
     m_cos: Annotated[bool, "raise m to 1 along a cosine, at every step (--moco-m-cos)"] = True
-    dim: Annotated[int, "dimensions of a key (--moco-dim)"] = 256
-    hidden: Annotated[int, "width of the hidden layers of projector and predictor (--moco-mlp-dim)"] = 4096
-    layers: Annotated[int, "linear layers of the projector: 2 for ResNets, 3 for ViTs (moco/builder.py)"] = 2
+    dim: Annotated[int, "dimensions of a key (--moco-dim)", COUNT] = 256
+    hidden: Annotated[int, "width of the hidden layers of projector and predictor (--moco-mlp-dim)", COUNT] = 4096
+    layers: Annotated[int, "linear layers of the projector: 2 for ResNets, 3 for ViTs (moco/builder.py)", LAYERS] = 2
     predictor_norm: Annotated[bool, "end the predictor with a batch norm: for ViTs only (moco/builder.py)"] = False
     zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (main_moco.py)"] = False
-    heads: Annotated[int, "attention heads of a ViT; 0 keeps timm's number, 6 for ViT-S where vits.py has 12"] = 0
+    heads: Annotated[
+        int, "attention heads of a ViT; 0 keeps timm's number, 6 for ViT-S where vits.py has 12", COUNT_OR_0
+    ] = 0
     stop_grad_conv1: Annotated[bool, "freeze a ViT's patch projection as initialised (Sec. 4.3)"] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(">= 1", "dim", "hidden", "layers")
-        self.require(">= 0", "heads")
-        self.require("> 0", "tau")
-        self.require("in [0, 1]", "m")
 
     def build(self, context: BuildContext) -> "MoCoV3":
         if self.batch < 2:

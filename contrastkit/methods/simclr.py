@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, ops
 from contrastkit.augment import VIEWS
+from contrastkit.bounds import COUNT, COUNT_OR_0, LAYERS, POSITIVE, SHARE, WIDTH
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, decay_groups
@@ -53,32 +54,33 @@ class SimCLRRecipe(Recipe):
         float,
         "peak learning rate for this batch size: 0.3 batch / 256, or 0.075 sqrt(batch) for small ones (v1 App. B.1)",
     ]
-    tau: Annotated[float, "temperature: 0.1 on ImageNet, 0.5 on CIFAR-10 (v1 Sec. 5.1, App. B.9; README)"]
+    tau: Annotated[float, "temperature: 0.1 on ImageNet, 0.5 on CIFAR-10 (v1 Sec. 5.1, App. B.9; README)", POSITIVE]
     width: Annotated[
-        float, "width multiplier of the encoder's stages: 1, 2 and 4 in v1 (Table 6), 1, 2 and 3 in v2 (Table 1)"
+        float,
+        "width multiplier of the encoder's stages: 1, 2 and 4 in v1 (Table 6), 1, 2 and 3 in v2 (Table 1)",
+        WIDTH,
     ] = 1.0
     zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (resnet.py)"] = True
     projector: Annotated[
         Literal["none", "linear", "nonlinear"], "head between encoder and loss (v1 Sec. 4.2, Fig. 8)"
     ] = "nonlinear"
-    layers: Annotated[int, "linear layers of a non-linear projector: 2 in v1 (Sec. 2.1), 3 in v2 (Sec. 2)"] = 2
-    hidden: Annotated[int | None, "width of the projector's hidden layers; none is the encoder's width (code)"] = None
-    dim: Annotated[int, "dimensions of z (v1 Sec. 2.3)"] = 128
+    layers: Annotated[int, "linear layers of a non-linear projector: 2 in v1 (Sec. 2.1), 3 in v2 (Sec. 2)", LAYERS] = 2
+    hidden: Annotated[
+        int | None, "width of the projector's hidden layers; none is the encoder's width (code)", COUNT
+    ] = None
+    dim: Annotated[int, "dimensions of z (v1 Sec. 2.3)", COUNT] = 128
     finetune_from: Annotated[
         int, "layers of the projector to keep with the encoder: 0 in v1, 1 in v2 (Sec. 2; ft_proj_selector)"
     ] = 0
     memory: Annotated[
         int,
         "extra negatives: keys of a momentum encoder, kept across batches; 0 disables them, v2 uses 65536 (Sec. 2, 3)",
+        COUNT_OR_0,
     ] = 0
-    m: Annotated[float, "momentum of the memory's encoder (v2 Sec. 3)"] = 0.999
+    m: Annotated[float, "momentum of the memory's encoder (v2 Sec. 3)", SHARE] = 0.999
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("> 0", "tau", "width")
-        self.require(">= 1", "hidden", "dim")
-        self.require(">= 0", "memory")
-        self.require("in [0, 1]", "m")
         if self.layers < 2:
             raise UserError(f"--layers must be at least 2, not {self.layers}; for one layer: --projector linear")
         hidden_layers = self.layers - 1 if self.projector == "nonlinear" else 0

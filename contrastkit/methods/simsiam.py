@@ -19,6 +19,7 @@ from torch import nn
 
 from contrastkit import losses
 from contrastkit.augment import VIEWS
+from contrastkit.bounds import COUNT, LAYERS
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.heads import Norm, Tower, mlp
@@ -32,10 +33,10 @@ class SimSiamRecipe(Recipe):
 
     n_views: ClassVar[tuple[int, int | None]] = (2, 2)
 
-    layers: Annotated[int, "linear layers of the projector (Sec. 3: 3; App. D: 2 for CIFAR-10)"] = 3
-    hidden: Annotated[int, "width of the projector's hidden layers (Sec. 3)"] = 2048
-    dim: Annotated[int, "dimensions of a projection (Sec. 3)"] = 2048
-    bottleneck: Annotated[int, "width of the predictor's hidden layer (Sec. 3)"] = 512
+    layers: Annotated[int, "linear layers of the projector (Sec. 3: 3; App. D: 2 for CIFAR-10)", LAYERS] = 3
+    hidden: Annotated[int, "width of the projector's hidden layers (Sec. 3)", COUNT] = 2048
+    dim: Annotated[int, "dimensions of a projection (Sec. 3)", COUNT] = 2048
+    bottleneck: Annotated[int, "width of the predictor's hidden layer (Sec. 3)", COUNT] = 512
     stop_gradient: Annotated[
         bool, "stop the gradient on the predicted side (Sec. 4.1); without it, the outputs collapse"
     ] = True
@@ -50,10 +51,6 @@ class SimSiamRecipe(Recipe):
     ] = "default"
     symmetric: Annotated[bool, "predict each view from the other, not only the second from the first (Sec. 4.6)"] = True
     zero_init: Annotated[bool, "start every residual branch of a ResNet at zero (builder.py)"] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(">= 1", "layers", "hidden", "dim", "bottleneck")
 
     def build(self, context: BuildContext) -> "SimSiam":
         if self.batch_norm != "none":

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, ops
 from contrastkit.augment import VIEWS
+from contrastkit.bounds import AT_LEAST_2, COUNT, COUNT_OR_0, PERIOD, POSITIVE, Interval
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup
@@ -43,23 +44,22 @@ class SwAVRecipe(Recipe):
 
     n_views: ClassVar[tuple[int, int | None]] = (2, None)
 
-    K: Annotated[int, "prototypes (Sec. 4, main_swav.py --nmb_prototypes)"] = 3000
-    tau: Annotated[float, "temperature of the prediction (Eq. 2)"] = 0.1
-    epsilon: Annotated[float, "smoothness of the codes (Eq. 3); smaller values approach one prototype each"] = 0.05
-    iterations: Annotated[int, "Sinkhorn iterations (Sec. 3.1)"] = 3
-    dim: Annotated[int, "dimensions of an embedding and of a prototype"] = 128
-    hidden: Annotated[int, "width of the head's hidden layer; 0 gives a linear head"] = 2048
-    assign: Annotated[int, "number of leading views that get codes (main_swav.py --crops_for_assign)"] = 2
-    queue_length: Annotated[int, "earlier embeddings per view to balance with the batch; 0 disables the queue"] = 0
-    queue_epochs: Annotated[float, "epochs before the queue starts to fill; it is used once full"] = 15.0
-    freeze_epochs: Annotated[float, "epochs in which the prototypes are frozen (--freeze_prototypes_niters)"] = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(">= 2", "K")
-        self.require(">= 1", "iterations", "dim", "assign")
-        self.require("> 0", "tau", "epsilon")
-        self.require(">= 0", "hidden", "queue_length", "queue_epochs", "freeze_epochs")
+    K: Annotated[int, "prototypes (Sec. 4, main_swav.py --nmb_prototypes)", AT_LEAST_2] = 3000
+    tau: Annotated[float, "temperature of the prediction (Eq. 2)", POSITIVE] = 0.1
+    epsilon: Annotated[
+        float, "smoothness of the codes (Eq. 3); smaller values approach one prototype each", POSITIVE
+    ] = 0.05
+    iterations: Annotated[int, "Sinkhorn iterations (Sec. 3.1)", Interval(1, 1000)] = 3
+    dim: Annotated[int, "dimensions of an embedding and of a prototype", COUNT] = 128
+    hidden: Annotated[int, "width of the head's hidden layer; 0 gives a linear head", COUNT_OR_0] = 2048
+    assign: Annotated[int, "number of leading views that get codes (main_swav.py --crops_for_assign)", COUNT] = 2
+    queue_length: Annotated[
+        int, "earlier embeddings per view to balance with the batch; 0 disables the queue", COUNT_OR_0
+    ] = 0
+    queue_epochs: Annotated[float, "epochs before the queue starts to fill; it is used once full", PERIOD] = 15.0
+    freeze_epochs: Annotated[
+        float, "epochs in which the prototypes are frozen (--freeze_prototypes_niters)", PERIOD
+    ] = 1.0
 
     def build(self, context: BuildContext) -> "SwAV":
         if self.assign > len(self.views):

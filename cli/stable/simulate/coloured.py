@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from contrastkit.bounds import SHARE
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, OutputOptions, Seed, ValFraction, out_file, takes_options
 from contrastkit.cli.report import write_reports
@@ -24,7 +25,7 @@ def coloured(
             metavar="SHARE,...",
         ),
     ] = "0.1,0.2,0.9",
-    flip: Annotated[float, typer.Option(help="Probability that the label disagrees with the class.")] = 0.25,
+    flip: Annotated[float, typer.Option(help="Probability that the label disagrees with the class."), SHARE] = 0.25,
     seed: Seed = 0,
     output: OutputOptions,
 ) -> None:

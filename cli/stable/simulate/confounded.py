@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from contrastkit.bounds import COUNT, SHARE
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.report import write_reports
@@ -15,8 +16,8 @@ from contrastkit.cli.tables import write_csv
 def confounded(
     *,
     out: OutRows,
-    rate: Annotated[float, typer.Option(help="Share of the features that influence the treatment.")] = 0.2,
-    n: Annotated[int, typer.Option(help="Number of rows.", min=1)] = 2000,
+    rate: Annotated[float, typer.Option(help="Share of the features that influence the treatment."), SHARE] = 0.2,
+    n: Annotated[int, typer.Option(help="Number of rows."), COUNT] = 2000,
     p: Width = 50,
     seed: Seed = 0,
     output: OutputOptions,
