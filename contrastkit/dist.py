@@ -3,6 +3,7 @@
 Ranks have contiguous slices of the global batch, in rank order; gathers preserve that order.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -25,12 +26,13 @@ def device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {name}: torch sees no CUDA device here; use --device cpu")
-    try:
+    chosen = None
+    with contextlib.suppress(RuntimeError):
         chosen = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name}: unknown device; use cpu, cuda, cuda:1 or auto") from error
-    if chosen.type != "cuda":
-        return chosen
+    if chosen is None or chosen.type not in ("cpu", "cuda"):  # the kernels know no others
+        raise UserError(f"--device {name}: unknown device; use cpu, cuda, cuda:1 or auto")
+    if chosen.type == "cpu":
+        return torch.device("cpu")
     index, count = chosen.index or 0, torch.cuda.device_count()
     if index >= count:
         raise UserError(f"--device {name}: there are {count} CUDA devices here, counted from 0")

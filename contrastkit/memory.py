@@ -1,7 +1,9 @@
-"""How much memory there is."""
+"""How much memory there is, and what does not fit."""
 
 import os
 from pathlib import Path
+
+from contrastkit.errors import UserError
 
 LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -18,3 +20,18 @@ def available_memory() -> int:
     except OSError:  # no Linux, or no container
         pass
     return min(free)
+
+
+def require_room(needed: int, what: str, lower: str) -> None:
+    """Check that ``needed`` bytes are available.
+
+    Args:
+        what: what takes them. lower: the options that make it smaller.
+
+    Raises:
+        UserError: they are not.
+    """
+    if needed > (free := available_memory()):
+        raise UserError(
+            f"{what} takes {needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free: lower {lower}"
+        )

@@ -53,7 +53,7 @@ class View:
             least, most = getattr(self, low), getattr(self, high)
             if least > most:
                 flags = f"--{low.replace('_', '-')} {least} and --{high.replace('_', '-')} {most}"
-                raise UserError(f"{flags} must be in ascending order and above 0")
+                raise UserError(f"{flags} must be in ascending order")
 
     @property
     def affine(self) -> bool:

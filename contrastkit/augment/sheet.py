@@ -10,6 +10,7 @@ from torch import Tensor
 
 from contrastkit.augment.apply import random_views
 from contrastkit.augment.rows import View
+from contrastkit.memory import require_room
 from contrastkit.types import Images
 
 
@@ -22,10 +23,12 @@ def sheet(images: Images, views: Sequence[View], *, index: Tensor, epochs: int =
         images, index: as of :func:`contrastkit.augment.random_views`.
     """
     size = max(view.size for view in views)
+    gap = max(1, size // 16)
+    n = len(images) * (1 + epochs * len(views))
+    require_room(3 * 4 * 3 * n * (size + 2 * gap) ** 2, f"a sheet of {n:,} views", "--images or --draws")
     columns = [torch.stack([_letterboxed(image, size) for image in images])]
     for epoch, (v, view) in itertools.product(range(epochs), enumerate(views)):
         columns.append(random_views(images, view, seed=seed, time=epoch, index=index, v=v))
-    gap = max(1, size // 16)
     cells = [
         F.pad(c if c.shape[1] == 3 else c[:, :1].expand(-1, 3, -1, -1), _frame(c, size, gap), value=1) for c in columns
     ]

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+from contrastkit.bounds import SIDE
 from contrastkit.data import DataSet
 from contrastkit.errors import UserError
 from contrastkit.parts.wave import WAVES
@@ -46,11 +47,13 @@ def require_unchanged(run: Path, trained_on: DataRecord, data: DataSet) -> None:
         )
 
 
-def require_a_frame(encoder: str, size: int) -> None:
-    """Check that sounds of this size are as long as one frame of their encoder; others have no frames.
+def require_size(encoder: str, size: int) -> None:
+    """Check that an encoder can take images of this side, or sounds of this length.
 
     Raises:
-        UserError: they are shorter.
+        UserError: images too small or too large, or sounds shorter than one frame of their encoder.
     """
-    if encoder in WAVES and size < (frame := math.prod(WAVES[encoder]["strides"])):
+    if encoder not in WAVES:
+        SIDE.check("--size", size, whole=True)
+    elif size < (frame := math.prod(WAVES[encoder]["strides"])):
         raise UserError(f"{size} samples are less than a frame of {frame}: raise --size")

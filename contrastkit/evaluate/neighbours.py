@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contrastkit.errors import UserError
+from contrastkit.bounds import COUNT, TEMPERATURE
 from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
 from contrastkit.evaluate.features import Features
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
@@ -73,8 +73,8 @@ def knn_accuracy(
     Raises:
         UserError: no labels, or k or T not positive.
     """
-    if k < 1 or T <= 0:
-        raise UserError(f"kNN needs k >= 1 and T > 0, got k = {k} and T = {T}")
+    COUNT.check("k", k, whole=True)
+    TEMPERATURE.check("T", T)
     train, test = train.labelled("kNN"), test.labelled("kNN")
     k = min(k, len(train.y))
     bank, classes = F.normalize(train.x.to(device), dim=1), train.y.to(device)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from contrastkit import bounds
 from contrastkit.errors import UserError
 from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.protocol import ProtocolResult, moco_protocol
@@ -56,9 +57,10 @@ def probe(
     """
     if protocol not in EPOCHS:
         raise UserError(f"--protocol must be {' or '.join(EPOCHS)}, not {protocol}")
-    for name, number in (("epochs", epochs), ("seeds", seeds)):
-        if number is not None and number < 1:
-            raise UserError(f"--{name} must be at least 1, not {number}")
+    bounds.EPOCHS.check("--epochs", epochs, whole=True)
+    bounds.NOT_NEGATIVE.check("--lr", lr)
+    bounds.SEEDS.check("--seeds", seeds, whole=True)
+    bounds.SEED.check("--seed", seed, whole=True)
     epochs = EPOCHS[protocol] if epochs is None else epochs
     if protocol == "moco":
         if seeds is not None:

@@ -3,19 +3,21 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from contrastkit import dist
+from contrastkit.bounds import BATCH, SAMPLES, SEED, SHARE, WORKERS, check_fields
 from contrastkit.data import DataSet, Source, default_workers, open_data
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, listed
 from contrastkit.evaluate.features import Features, encode, raw_pixels
-from contrastkit.evaluate.fit import require_a_frame, require_same_kind, require_unchanged
+from contrastkit.evaluate.fit import require_same_kind, require_size, require_unchanged
 from contrastkit.loading import load_encoder
+from contrastkit.memory import require_room
 from contrastkit.options import Options
 from contrastkit.parts.build import SMALL, build_encoder, published_size, set_image_size
 from contrastkit.parts.encoder import Encoder, SplitEncoder
@@ -47,14 +49,17 @@ class EvaluationSubject:
 
     data: DataSet
     encoders: Mapping[str, nn.Module | None]
-    size: int
-    batch: int = 512
-    workers: int = 0
+    size: Annotated[int, SAMPLES]
+    batch: Annotated[int, BATCH] = 512
+    workers: Annotated[int, WORKERS] = 0
     device: str | torch.device = "cpu"
-    max_bad: float = MAX_BAD
+    max_bad: Annotated[float, SHARE] = MAX_BAD
     run: Path | None = None
     reports: Path | None = None
     notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @classmethod
     def open(
@@ -103,6 +108,9 @@ class EvaluationSubject:
             raise UserError("nothing to evaluate: give a run folder or --encoder NAME")
         if run is not None and encoder is not None:
             raise UserError("give a run folder or --encoder, not both")
+        if pretrained and encoder in (None, "pixels"):
+            raise UserError("--pretrained applies to --encoder with the name of a network: drop it")
+        SEED.check("--seed", seed, whole=True)
         place = dist.device(device)
         request: dict[str, Any] = {"data": data, "val_fraction": val_fraction, "seed": seed}
         request |= {"data_dir": data_dir, "download": download}
@@ -111,7 +119,11 @@ class EvaluationSubject:
             subject = _of_run(given_path(run), request, baselines=baselines, size=size)
         else:
             subject = _of_encoder(str(encoder), request, pretrained=pretrained, size=size)
-        workers = default_workers(subject.data.train) if workers is None else workers
+        source = subject.data.train
+        side = subject.size**2 if source.modality.has_pixels else subject.size
+        what = f"a batch of {batch} {source.modality.plural} of {subject.size:,} {source.modality.unit}"
+        require_room(4 * min(batch, len(source)) * source.channels * side, what, "--batch or --size")
+        workers = default_workers(source) if workers is None else workers
         max_bad = subject.max_bad if max_bad is None else max_bad
         return replace(subject, batch=batch, workers=workers, max_bad=max_bad, device=place)
 
@@ -213,8 +225,8 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
         encoders[f"untrained {kind['name']}"] = build_encoder(**kind).eval()
         if data.train.modality.has_pixels:
             encoders[RAW_PIXELS] = None
-    size = size or kind["size"]
-    require_a_frame(kind["name"], size)
+    size = kind["size"] if size is None else size
+    require_size(kind["name"], size)
     for encoder in encoders.values():
         if isinstance(encoder, Encoder):
             set_image_size(encoder, size)
@@ -242,14 +254,14 @@ def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: i
     data = open_data(**request)
     source = data.train
     if source.modality is Modality.SOUND:
-        name, size = wave_name(name), size or source.size
+        name, size = wave_name(name), source.size if size is None else size
     elif name in WAVES:
         raise UserError(f"--encoder {name} is for sounds, but {data.name} has images")
     elif size is None and pretrained:
         size = published_size(name)
     elif size is None:
         size = source.size if source.size <= SMALL else PUBLISHED_SIZE
-    require_a_frame(name, size)
+    require_size(name, size)
     if name == "pixels":
         return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size, notices=data.notices)
     torch.manual_seed(request["seed"])

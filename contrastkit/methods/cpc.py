@@ -51,7 +51,7 @@ class CPCRecipe(Recipe):
     takes_module: ClassVar[bool] = False
 
     patch: Annotated[int, "side of a patch in pixels: 64 in v1 (Sec. 3.2), 80 in v2 (App. A.1)", SIDE]
-    stride: Annotated[int, "pixels from one patch to the next: 32 in v1 (Sec. 3.2), 36 in v2 (App. A.1)", SIDE]
+    stride: Annotated[int, "pixels from one patch to the next: 32 in v1 (Sec. 3.2), 36 in v2 (App. A.1)", COUNT]
     stages: Annotated[int, "stages of a ResNet; v1 stops after the third (Sec. 3.2)", Interval(3, 4)] = 4
     norm: Annotated[Literal["layer", "group", "batch"], "norm of the encoder; batch norm leaks (v2 Sec. 3.1)"] = "layer"
     patch_views: Annotated[str, "named augmentation applied to each patch separately; empty for none"] = ""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, ops, rng
 from contrastkit.errors import UserError
+from contrastkit.memory import require_room
 
 
 class Queue(nn.Module):
@@ -27,6 +28,7 @@ class Queue(nn.Module):
 
     def __init__(self, K: int, C: int, generator: torch.Generator, *, counted: bool = False) -> None:
         super().__init__()
+        require_room(2 * 4 * K * C, f"a queue of {K:,} keys of {C:,} dimensions", "the number of keys, or --dim")
         first = torch.randn(K, C, generator=generator, device=generator.device)
         self.register_buffer("keys", F.normalize(first, dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
@@ -66,6 +68,8 @@ class MemoryBank(nn.Module):
     ) -> None:
         """``shape``: shape of the rows; ``look_ups``: S."""
         super().__init__()
+        what = f"a memory bank of {' x '.join(f'{n:,}' for n in shape)} numbers"
+        require_room(2 * 4 * math.prod(shape), what, "--dim, or train on fewer images")
         s = 1 / math.sqrt(shape[-1] / 3)
         rows = torch.rand(shape, generator=generator, device=generator.device).mul_(2 * s).sub_(s)
         self.register_buffer("rows", rows.to(dtype))

@@ -25,9 +25,10 @@ def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, 
     needed, free = step_bytes(recipe, context, precision=precision), free_bytes(device)
     if needed is not None and needed > free:
         fitting = int(recipe.batch * free / needed)
+        remedy = f"--batch (to about {fitting}), --size" if fitting else "--size or the widths of the head"
         raise UserError(
             f"a step of batch {recipe.batch} takes at least {needed / 2**30:.1f} GiB of memory, and "
-            f"{free / 2**30:.1f} GiB are free: lower --batch (to about {max(1, fitting)}), --size or --encoder"
+            f"{free / 2**30:.1f} GiB are free: lower {remedy}, or choose a smaller --encoder"
         )
 
 
@@ -36,6 +37,9 @@ def step_bytes(recipe: Recipe, context: BuildContext, *, precision: str = "float
     activations that the graph keeps for the backward pass, counted on torch's meta device, which computes nothing.
 
     None for several processes, a module of the user's, and a method that cannot be built on the meta device.
+
+    Raises:
+        UserError: the recipe cannot be built.
     """
     if context.encoder is not None or context.world > 1:
         return None
@@ -49,6 +53,8 @@ def step_bytes(recipe: Recipe, context: BuildContext, *, precision: str = "float
         index = torch.zeros(recipe.batch, dtype=torch.int64, device="meta")
         own = [*method.parameters(), *method.buffers()]
         kept = _kept_for_backward(lambda: method.train()(Batch(views, index, index), 0.0).loss, [*own, *views])
+    except UserError:
+        raise
     except Exception:  # an operator without a meta kernel
         return None
     trained = sum(_bytes(p) for p in method.parameters() if p.requires_grad)

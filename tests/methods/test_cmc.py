@@ -286,7 +286,7 @@ def test_a_runs_encoder_takes_rgb_images(colour: str, images: Path, tmp_path: Pa
         ({"m": 1.5}, {}, r"--m must lie in \[0, 1\], not 1.5"),
         ({"m_z": -0.1}, {}, r"--m-z must lie in \[0, 1\]"),
         ({"tau": 0.0}, {}, "--tau must be above 0"),
-        ({"width": 0.0}, {}, "--width must be at least 1/32"),
+        ({"width": 0.0}, {}, "--width must be at least 0.03125"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], where: dict[str, int], says: str) -> None:

@@ -328,7 +328,7 @@ def test_a_small_batch_and_a_memory_of_every_image_are_said() -> None:
         ({"layers": 1}, "--layers must be at least 2, not 1; for one layer: --projector linear"),
         ({"hidden": 0}, "--hidden must be at least 1, not 0"),
         ({"dim": 0}, "--dim must be at least 1, not 0"),
-        ({"width": 0.0}, "--width must be above 0, not 0.0"),
+        ({"width": 0.0}, "--width must be at least 0.03125, not 0.0"),
         ({"finetune_from": 2}, "--finetune-from must lie in 0 to 1, the hidden layers of the projector, not 2"),
         ({"finetune_from": 1, "projector": "linear"}, "--finetune-from must lie in 0 to 0"),
         ({"memory": -1}, "--memory must not be negative, not -1"),

@@ -398,7 +398,7 @@ def test_multi_crop_rows() -> None:
         ({"queue_length": -1}, "--queue-length must not be negative"),
         ({"hidden": -1}, "--hidden must not be negative"),
         ({"tau": 0.0}, "--tau must be above 0"),
-        ({"epsilon": float("nan")}, "--epsilon must be above 0"),
+        ({"epsilon": float("nan")}, "--epsilon must be a finite number, not nan"),
         ({"queue_epochs": -1.0}, "--queue-epochs must not be negative"),
         ({"freeze_epochs": -1.0}, "--freeze-epochs must not be negative"),
         ({"K": 65}, "65 prototypes are more than the 64 images: lower --K"),

@@ -91,8 +91,10 @@ class Matching(BaseEstimator):
         z = z - z.mean(0)
         target = population(self.estimand, t)
         parts: list[Pairs] = []
-        for units in (arm & target for arm in (t, ~t) if (arm & target).any()):
-            parts.extend(self._within_strata(x, z, units, limit))
+        for arm in (arm for arm in (t, ~t) if (arm & target).any()):
+            if self.ratio > (others := int((~arm).sum())):
+                raise UserError(f"a ratio of {self.ratio:,} is more than the {others:,} units to match with: lower it")
+            parts.extend(self._within_strata(x, z, arm & target, limit))
         i, j, d = (np.concatenate(part) for part in zip(*parts, strict=True))
         if not len(i):
             raise UserError("no unit has a partner within the caliper: widen it")
