@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import stat
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,13 +94,24 @@ def _read_paths(annotation: Any) -> None:
 
 def writable(path: Path | None) -> Path | None:
     """The path of an output file; one that cannot be written is refused before the work starts."""
-    if path is not None:
-        if path.is_dir():
-            raise typer.BadParameter(f"{path} cannot be written: it is a folder")
-        place = path if path.exists() and not path.is_file() else path.parent  # a device or a pipe; a file's folder
-        if not (place.exists() and os.access(place, os.W_OK)):
-            raise typer.BadParameter(f"{path} cannot be written: no such folder, or no permission")
+    if path is not None and (reason := _unwritable(path)) is not None:
+        raise typer.BadParameter(f"{path} cannot be written: {reason}")
     return path
+
+
+def _unwritable(path: Path) -> str | None:
+    """Why a file cannot be written; None if it can."""
+    try:
+        if path.is_dir():
+            return "it is a folder"
+        place = path if path.exists() and not path.is_file() else path.parent  # a device or a pipe; a file's folder
+        if place == path.parent and not stat.S_ISDIR(place.stat().st_mode):
+            return f"{place} is no folder"
+    except FileNotFoundError:
+        return f"no such folder: {path.parent}"
+    except OSError as error:
+        return error.strerror
+    return None if os.access(place, os.W_OK) else "no permission"
 
 
 def out_file(what: str, suffix: str, *, default: str = "") -> Any:

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def atomic(path: Path, *, new: bool = False) -> Iterator[Path]:
     stream = _stream(path)
     target = Path(os.path.realpath(path))
     folder = target.parent if stream is None else tempfile.gettempdir()
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=folder)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name[:50]}.", suffix=".tmp", dir=folder)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -130,6 +131,7 @@ def load(path: Path) -> dict[str, Any]:
     import torch
 
     try:
+        _require_stored(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: the run has saved no checkpoint yet") from error
@@ -145,6 +147,20 @@ def load(path: Path) -> dict[str, Any]:
             "use the contrastkit that wrote it"
         )
     return state
+
+
+def _require_stored(path: Path) -> None:
+    """Check that the entries of a checkpoint are stored as they are, as torch writes them, and together fit into the
+    file: a small file of compressed or overlapping entries could fill the memory.
+
+    Raises:
+        BadZipFile: they do not, or it is no zip file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not stored or sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise zipfile.BadZipFile("entries that are larger than the file")
 
 
 def sweep(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Paths that users give, and the directory of named data sets, of images and of tables. Imports nothing heavy."""
 
 import os
+import stat
 from pathlib import Path
 
 from contrastkit.errors import UserError
@@ -18,6 +19,27 @@ def given_path(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise UserError(f"{path}: no such user, whose home folder ~ could be") from error
+
+
+def require_file(path: Path, hint: str = "") -> None:
+    """Check that a path is a file that can be read.
+
+    Args:
+        hint: appended to the message if there is none.
+
+    Raises:
+        UserError: there is no such file, it is a folder or a device, or there is no permission to read it.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            os.close(os.open(path, os.O_RDONLY))
+            return
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {path}{hint}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    raise UserError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}: give a file")
 
 
 def data_directory(explicit: Path | None = None, recorded: Path | None = None) -> Path | None:

@@ -30,7 +30,7 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return text
     if isinstance(error, OSError):  # no permission, disk full: the system's message says it
-        return text
+        return f"{error.filename}: {error.strerror}" if isinstance(error.filename, str) and error.strerror else text
     name = type(error).__name__
     if name == "OutOfMemoryError":  # by name, here and below: torch may not be imported
         return "the GPU is out of memory: lower --batch or --size"

@@ -11,6 +11,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from contrastkit.checkpoint import atomic
+from contrastkit.directories import require_file
 from contrastkit.errors import UserError
 from contrastkit.memory import available_memory
 
@@ -36,8 +37,8 @@ def read_npz(
         names: the arrays to read, where they are there; None reads all.
 
     Raises:
-        UserError: the file is damaged, no .npz file, or contains Python objects; or the arrays do not fit in memory,
-            by their headers: a small file can hold arrays of any size.
+        UserError: the file cannot be read, is damaged, no .npz file, or contains Python objects; or the arrays do not
+            fit in memory, by their headers: a small file can hold arrays of any size.
     """
     with _archive(path, what) as archive:
         wanted = [name for name in archive.files if names is None or name in names]
@@ -52,6 +53,7 @@ def read_npz(
 
 @contextlib.contextmanager
 def _archive(path: Path, what: str) -> Iterator[Any]:
+    require_file(path)
     try:
         with open(path, "rb") as file:
             archive = np.load(file, allow_pickle=False)

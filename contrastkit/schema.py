@@ -112,7 +112,7 @@ def arguments(function: Any, values: Mapping[str, Any], place: str) -> dict[str,
         UserError: one is missing or wrong.
         Newer: the function has no such parameter.
     """
-    parameters, hints = inspect.signature(function).parameters, typing.get_type_hints(function)
+    parameters, hints = inspect.signature(function).parameters, typing.get_type_hints(function, include_extras=True)
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in values:
             raise UserError(f"{_inside(place, name)} is missing")

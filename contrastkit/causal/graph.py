@@ -17,6 +17,7 @@ from contrastkit.causal.separation import (
     minimal_sets,
     simple_paths,
 )
+from contrastkit.directories import require_file
 from contrastkit.errors import UserError, listed, suggest
 
 EDGES = 1_000_000  # maximum number: a few letters of a .dot file can mean very many
@@ -72,8 +73,7 @@ def read(source: str) -> nx.DiGraph:
     if not source.endswith((".dot", ".gml")):
         return parse(source)
     path = Path(source).expanduser()
-    if not path.is_file():
-        raise UserError(f"no such file: {path}")
+    require_file(path)
     if path.suffix == ".dot":
         try:
             return parse(path.read_text("utf-8"))

@@ -1,6 +1,5 @@
 """Images in files."""
 
-import contextlib
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -137,8 +136,12 @@ class FileSource(Source):
         """
         found = []
         for path in self._drawn():
-            with contextlib.suppress(Exception):  # counted when it is fetched
+            try:
                 found.append(look(path))
+            except (UserError, MemoryError):
+                raise
+            except Exception:  # counted when it is fetched
+                continue
         if not found:
             kind = self.modality.plural
             raise UserError(f"none of the {kind} sampled from {self.root} can be read, for example {self.paths[0]}")

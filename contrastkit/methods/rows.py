@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
+from contrastkit.directories import require_file
 from contrastkit.errors import UserError, check_choice, suggest
 from contrastkit.methods import RECIPES
 from contrastkit.methods.base import Recipe
@@ -37,8 +38,7 @@ def rows_of(method: str) -> dict[str, Recipe]:
 def _recipes_of_file(method: str) -> dict[str, Recipe]:
     text, _, name = method.rpartition(":")
     path = Path(text).expanduser().resolve()
-    if not path.is_file():
-        raise UserError(f"{text} does not exist: give the file that defines the method, path/to/file.py:NAME")
+    require_file(path, "; give the file that defines the method, path/to/file.py:NAME")
     recipes = getattr(_executed(path), "RECIPES", None)
     if not isinstance(recipes, dict) or not recipes or not all(_is_row(*item) for item in recipes.items()):
         raise UserError(f'{path} defines no RECIPES = {{"{name}/row": recipe, ...}}')

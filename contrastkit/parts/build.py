@@ -1,11 +1,12 @@
 """Encoders by name: ``tiny``, torchvision's ResNets, any timm model, and encoders of sounds."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from contrastkit.bounds import COUNT, COUNT_OR_0, SAMPLES, WIDTH, Interval
 from contrastkit.colour import COLOURS, Colour, aligned
 from contrastkit.errors import UserError, check_choice, suggest
 from contrastkit.parts.encoder import Encoder, PatchEncoder, SplitEncoder, WaveEncoder
@@ -22,19 +23,19 @@ SMALL = 64  # images up to this many pixels get the 3x3 stem without max-pooling
 def build_encoder(
     name: str,
     *,
-    channels: int,
-    size: int,
+    channels: Annotated[int, COUNT],
+    size: Annotated[int, SAMPLES],
     pretrained: bool = False,
     norm: Literal["batch", "group", "layer"] = "batch",
     zero_init: bool = False,
-    stages: int = 4,
-    patch: int = 0,
-    stride: int = 0,
+    stages: Annotated[int, Interval(3, 4)] = 4,
+    patch: Annotated[int, COUNT_OR_0] = 0,
+    stride: Annotated[int, COUNT_OR_0] = 0,
     colour: str = "rgb",
     modalities: Sequence[int] = (),
-    width: float = 1.0,
-    projector_layers: int = 0,
-    projector_width: int | None = None,
+    width: Annotated[float, WIDTH] = 1.0,
+    projector_layers: Annotated[int, Interval(0, 64)] = 0,
+    projector_width: Annotated[int | None, COUNT] = None,
     vit: Mapping[str, Any] | None = None,
 ) -> Encoder:
     """Build the encoder called ``name``.

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from contrastkit.checkpoint import write_text
+from contrastkit.directories import require_file
 from contrastkit.errors import UserError, check_choice
 from contrastkit.stable.names import Kind
 from contrastkit.tables.checks import Floats, as_column, as_weights, check_magnitude, check_present
@@ -81,6 +82,7 @@ def load(path: Path) -> Linear:
     Raises:
         UserError: no such file, not a model, damaged, or in another format.
     """
+    require_file(path, "; 'contrastkit stable fit' writes models")
     try:
         state = json.loads(path.read_text("utf-8"))
         version = state.pop("format")
@@ -91,9 +93,7 @@ def load(path: Path) -> Linear:
             intercept=np.array(state["intercept"], np.float64),
             classes=tuple(state["classes"]),
         )
-    except FileNotFoundError as error:
-        raise UserError(f"no such file: {path}; 'contrastkit stable fit' writes models") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is damaged or not a model of 'contrastkit stable fit': fit it again") from error
     if version != FORMAT:
         raise UserError(f"{path} has format {version}, but this version reads format {FORMAT}: fit the model again")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from contrastkit.directories import require_file
 from contrastkit.errors import UserError
 from contrastkit.npz import read_npz
 from contrastkit.tables.checks import Floats
@@ -33,8 +34,7 @@ def read_embeddings(path: Path) -> Embeddings:
     Raises:
         UserError: there is no such file, it was not written by ``contrastkit embed``, or some images were unreadable.
     """
-    if not path.is_file():
-        raise UserError(f"no such file: {path}")
+    require_file(path)
     arrays = read_npz(path, "a file written by 'contrastkit embed'")
     features, labels, classes = (arrays.pop(key, np.empty(0)) for key in ("features", "labels", "classes"))
     if features.ndim != 2 or 0 in features.shape or features.dtype.kind not in "biuf":

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from contrastkit.directories import require_file
 from contrastkit.errors import UserError, listed, suggest
 from contrastkit.tables.checks import Floats, as_column
 
@@ -19,8 +20,7 @@ def read_table(path: Path, *, names: Iterable[str] = ()) -> Any:
     """
     import pandas as pd  # slow to import
 
-    if not path.is_file():
-        raise UserError(f"no such file: {path}{suggest(str(path), names)}")
+    require_file(path, suggest(str(path), names))
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"cannot read {path}: give a .csv or .parquet file")
     try:

@@ -4,6 +4,8 @@ import copy
 import json
 import re
 import shutil
+import tracemalloc
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -196,6 +198,26 @@ def test_last_pt(damaged: Path) -> None:
         torch.save(whole | {"step": step}, last)
         with pytest.raises(UserError, match=says):
             resume(damaged)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+def test_entries_that_are_larger_than_the_checkpoint_are_not_read(damaged: Path, compression: int) -> None:
+    """64 MiB of zeros in 64 kB; and one stored entry that stands in the directory of the file again and again."""
+    last = damaged / "checkpoints" / "last.pt"
+    (damaged / "encoder.safetensors").unlink()
+    with zipfile.ZipFile(last) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    name = max(members, key=lambda name: len(members[name]))
+    with zipfile.ZipFile(last, "w", compression) as archive:
+        for other, content in members.items():
+            archive.writestr(other, bytes(2**26) if other == name and compression else content)
+        if compression == zipfile.ZIP_STORED:
+            archive.filelist += [archive.getinfo(name)] * (last.stat().st_size // len(members[name]) + 1)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"last\.pt is not a readable checkpoint"):
+        contrastkit.load(damaged)
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
 
 
 def test_features_of_a_damaged_run(damaged: Path) -> None:
