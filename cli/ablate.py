@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from contrastkit.bounds import EPOCHS, NOT_NEGATIVE, PERIOD
+from contrastkit.bounds import BATCH, EPOCHS, NOT_NEGATIVE, PERIOD
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Device, OutputOptions, Seed, ValFraction, Workers, takes_options
 from contrastkit.cli.report import write_reports
@@ -32,6 +32,7 @@ def ablate(
         str | None, typer.Option(help="tiny, a torchvision ResNet, or timm:NAME \\[the recipe's].")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training \\[the recipe's]."), EPOCHS] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per step \\[the recipe's]."), BATCH] = None,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of every training \\[the recipe's]."), NOT_NEGATIVE
     ] = None,
@@ -53,7 +54,7 @@ def ablate(
     from contrastkit.ablation import byol_norm
     from contrastkit.training.plan import plan, replaced
 
-    numbers = {"encoder": encoder, "epochs": epochs, "lr": lr}
+    numbers = {"encoder": encoder, "epochs": epochs, "batch": batch, "lr": lr}
     numbers = {name: value for name, value in numbers.items() if value is not None}
     options = {
         **vars(dataset), "val_fraction": val_fraction, "device": device, "seed": seed,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from contrastkit.errors import UserError
+from contrastkit.errors import RESUME, UserError
 
 FORMAT = 1
 
@@ -46,9 +46,7 @@ def atomic(path: Path, *, new: bool = False) -> Iterator[Path]:
                 shutil.copyfileobj(source, through)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(
-                f"no space left to write {path}: free some, then --resume; the previous file is intact"
-            ) from error
+            raise UserError(f"no space left to write {path}: free some; the previous file is intact{RESUME}") from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

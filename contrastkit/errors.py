@@ -35,7 +35,7 @@ def explain(error: BaseException) -> str | None:
     if name == "OutOfMemoryError":  # by name, here and below: torch may not be imported
         return "the GPU is out of memory: lower --batch or --size"
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return "out of memory: work on less at once (lower --batch, --size or --workers)"
+        return "out of memory: work on fewer rows or images at once; lower --batch, --size or --workers, if any"
     if name == "RuntimeError" and text.startswith("DataLoader worker"):
         if "shared memory" in text:
             return "a data-loading process ran out of shared memory: enlarge /dev/shm or use --workers 0" + RESUME

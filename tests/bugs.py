@@ -63,6 +63,12 @@ class Bug(NamedTuple):
 
 
 BUGS = [
+    # Bounds.
+    Bug("bounds.py", "and math.isfinite(number)", "or number != number", "tests/cli/test_bounds.py::test_an_interval"),
+    Bug("cli/options.py", "interval.check(flag, values[name], whole=whole)", "pass",
+        "tests/cli/test_bounds.py::test_every_number_of_every_command_has_bounds"),
+    Bug("checkpoint.py", "        _require_stored(path)\n", "",
+        "tests/training/test_damage.py::test_entries_that_are_larger_than_the_checkpoint_are_not_read"),
     # The step.
     Bug("training/loop.py", "progress = step / session.steps", "progress = (step + 1) / session.steps",
         f"{LOOP}::test_each_step_reads_then_steps_then_writes"),

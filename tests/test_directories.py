@@ -1,14 +1,18 @@
 """Where named data sets lie: the option, then what the run recorded, then the variable."""
 
+import errno
+import os
 import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
 import contrastkit
 from contrastkit.cli.main import main
-from contrastkit.directories import data_directory, given_path
-from contrastkit.errors import UserError
+from contrastkit.cli.options import writable
+from contrastkit.directories import data_directory, given_path, require_file
+from contrastkit.errors import UserError, explain
 
 
 def test_the_order_of_what_names_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +63,55 @@ def test_a_tilde_is_the_home_folder(moco_run: Path, monkeypatch: pytest.MonkeyPa
         assert main(command.split()) == 0
     assert (moco_run.parent / "features.npz").exists()
     assert contrastkit.load("~/run").dim == contrastkit.load(moco_run).dim
+
+
+# --------------------------------------------------------------------------------- why a file cannot be read or written
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UserError) as error:
+        require_file(path, ", did you mean x")
+    return str(error.value).replace(str(path), "PATH")
+
+
+def test_a_file_that_cannot_be_read_is_told_apart_from_a_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    require_file(file)
+    assert refused(tmp_path / "none") == "no such file: PATH, did you mean x"
+    assert refused(tmp_path) == "PATH is a folder: give a file"
+    assert refused(Path("/dev/null")) == "PATH is no regular file: give a file"
+    assert refused(file / "below") == "PATH cannot be read: Not a directory"
+    assert refused(tmp_path / ("x" * 300)) == "PATH cannot be read: File name too long"
+
+    def forbidden(path: Path, *_: object) -> int:  # what the superuser never sees
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "open", forbidden)
+    assert refused(file) == "PATH cannot be read: Permission denied"
+
+
+def test_a_file_that_cannot_be_written_is_told_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+
+    def why(path: Path) -> str:
+        with pytest.raises(typer.BadParameter) as error:
+            writable(path)
+        return error.value.message.replace(str(path), "PATH").replace(str(tmp_path), "DIR")
+
+    assert writable(file) == file and writable(tmp_path / "new") == tmp_path / "new"
+    assert why(tmp_path) == "DIR cannot be written: it is a folder".replace("DIR", "PATH")
+    assert why(tmp_path / "no" / "x") == "PATH cannot be written: no such folder: DIR/no"
+    assert why(file / "x") == "PATH cannot be written: DIR/file is no folder"
+    assert why(tmp_path / ("x" * 300)) == "PATH cannot be written: File name too long"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert why(tmp_path / "new") == "PATH cannot be written: no permission"
+
+
+def test_the_systems_errors_are_told_by_name_without_numbers() -> None:
+    denied = PermissionError(errno.EACCES, "Permission denied", "some/file")
+    assert explain(denied) == "some/file: Permission denied"
+    assert explain(OSError("disk on fire")) == "disk on fire"

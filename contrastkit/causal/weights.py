@@ -77,7 +77,7 @@ def weigh(
     trim = trimming(trim)
     if weights is not None:
         if by is not None or trim != 0 or scale != "hajek":
-            raise UserError("give --weights or --by with its --trim and --scale, not both")
+            raise UserError("give --weights, or --by and its --trim, not both")
         return _with_balance(study, weights.name, estimand, read_weights(weights.expanduser(), len(study.T)))
     by = by or "entropy"
     check_choice("method", by, get_args(Balancing))

@@ -4,8 +4,9 @@ import math
 from pathlib import Path
 
 from contrastkit.bounds import SIDE
-from contrastkit.data import DataSet
+from contrastkit.data import DataSet, Source
 from contrastkit.errors import UserError
+from contrastkit.memory import require_room
 from contrastkit.parts.wave import WAVES
 from contrastkit.record import DataRecord
 
@@ -57,3 +58,14 @@ def require_size(encoder: str, size: int) -> None:
         SIDE.check("--size", size, whole=True)
     elif size < (frame := math.prod(WAVES[encoder]["strides"])):
         raise UserError(f"{size} samples are less than a frame of {frame}: raise --size")
+
+
+def require_batch(source: Source, batch: int, size: int) -> None:
+    """Check that a batch of float32 images of this side, or of sounds of this length, fits into memory.
+
+    Raises:
+        UserError: it does not.
+    """
+    modality = source.modality
+    numbers = min(batch, len(source)) * source.channels * (size**2 if modality.has_pixels else size)
+    require_room(4 * numbers, f"a batch of {batch} {modality.plural} of {size:,} {modality.unit}", "--batch or --size")

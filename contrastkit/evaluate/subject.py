@@ -15,9 +15,8 @@ from contrastkit.data.loader import MAX_BAD
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, listed
 from contrastkit.evaluate.features import Features, encode, raw_pixels
-from contrastkit.evaluate.fit import require_same_kind, require_size, require_unchanged
+from contrastkit.evaluate.fit import require_batch, require_same_kind, require_size, require_unchanged
 from contrastkit.loading import load_encoder
-from contrastkit.memory import require_room
 from contrastkit.options import Options
 from contrastkit.parts.build import SMALL, build_encoder, published_size, set_image_size
 from contrastkit.parts.encoder import Encoder, SplitEncoder
@@ -26,7 +25,7 @@ from contrastkit.run import Run
 from contrastkit.types import Modality
 
 PUBLISHED_SIZE = 224  # side in pixels to which larger images are resized
-RAW_PIXELS = "raw pixels"
+RAW, RAW_PIXELS = "pixels", "raw pixels"  # as --encoder, and as it is shown
 # Called with the name of a task, the amount completed, and the total (None: unknown).
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -104,12 +103,7 @@ class EvaluationSubject:
         Raises:
             UserError: neither or both of ``run`` and ``encoder``, or an encoder that does not fit the data set.
         """
-        if run is None and encoder is None:
-            raise UserError("nothing to evaluate: give a run folder or --encoder NAME")
-        if run is not None and encoder is not None:
-            raise UserError("give a run folder or --encoder, not both")
-        if pretrained and encoder in (None, "pixels"):
-            raise UserError("--pretrained applies to --encoder with the name of a network: drop it")
+        _require_one(run, encoder, pretrained=pretrained)
         SEED.check("--seed", seed, whole=True)
         place = dist.device(device)
         request: dict[str, Any] = {"data": data, "val_fraction": val_fraction, "seed": seed}
@@ -120,9 +114,7 @@ class EvaluationSubject:
         else:
             subject = _of_encoder(str(encoder), request, pretrained=pretrained, size=size)
         source = subject.data.train
-        side = subject.size**2 if source.modality.has_pixels else subject.size
-        what = f"a batch of {batch} {source.modality.plural} of {subject.size:,} {source.modality.unit}"
-        require_room(4 * min(batch, len(source)) * source.channels * side, what, "--batch or --size")
+        require_batch(source, batch, subject.size)
         workers = default_workers(source) if workers is None else workers
         max_bad = subject.max_bad if max_bad is None else max_bad
         return replace(subject, batch=batch, workers=workers, max_bad=max_bad, device=place)
@@ -203,6 +195,15 @@ def applicable(encoder: nn.Module, data: DataSet) -> tuple[str, ...]:
     return (("knn", "probe") if labelled else ()) + (("retrieve",) if split else ()) or ("embed",)
 
 
+def _require_one(run: str | Path | None, encoder: str | None, *, pretrained: bool) -> None:
+    if run is None and encoder is None:
+        raise UserError("nothing to evaluate: give a run folder or --encoder NAME")
+    if run is not None and encoder is not None:
+        raise UserError("give a run folder or --encoder, not both")
+    if pretrained and encoder in (None, RAW):
+        raise UserError("--pretrained applies to --encoder with the name of a network: drop it")
+
+
 def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int | None) -> EvaluationSubject:
     run = Run.open(path)
     record = run.record
@@ -262,7 +263,7 @@ def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: i
     elif size is None:
         size = source.size if source.size <= SMALL else PUBLISHED_SIZE
     require_size(name, size)
-    if name == "pixels":
+    if name == RAW:
         return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size, notices=data.notices)
     torch.manual_seed(request["seed"])
     encoder = build_encoder(name, channels=3 if pretrained else source.channels, size=size, pretrained=pretrained)

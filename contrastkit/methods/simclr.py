@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from contrastkit import dist, losses, ops
 from contrastkit.augment import VIEWS
-from contrastkit.bounds import COUNT, COUNT_OR_0, LAYERS, POSITIVE, SHARE, WIDTH
+from contrastkit.bounds import COUNT, COUNT_OR_0, LAYERS, NOT_NEGATIVE, POSITIVE, SHARE, WIDTH
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
 from contrastkit.optim import ParamGroup, decay_groups
@@ -53,6 +53,7 @@ class SimCLRRecipe(Recipe):
     lr: Annotated[
         float,
         "peak learning rate for this batch size: 0.3 batch / 256, or 0.075 sqrt(batch) for small ones (v1 App. B.1)",
+        NOT_NEGATIVE,
     ]
     tau: Annotated[float, "temperature: 0.1 on ImageNet, 0.5 on CIFAR-10 (v1 Sec. 5.1, App. B.9; README)", POSITIVE]
     width: Annotated[

@@ -13,6 +13,7 @@ from contrastkit.tables.checks import Floats
 
 Seed = int | Sequence[int]  # a sequence names an independent stream: (seed, position)
 LARGEST = 2 * 10**8  # numbers in a table
+LARGEST_RATE = 1000  # the paper goes to 3
 ENVIRONMENTS = (-3.0, -2.0, -1.7, -1.5, -1.3, 1.3, 1.5, 1.7, 2.0, 3.0)  # of the test (Kuang et al. 2020)
 BATCH = 20_000  # rows drawn at a time, before selection
 BETA = (1 / 3, -2 / 3, 1.0, -1 / 3, 2 / 3, -1.0)
@@ -71,6 +72,8 @@ def selection_bias(n: int, p: int = 10, *, r: float, mode: Mode = "independent",
     """
     if not abs(r) > 1:
         raise UserError(f"a bias rate of {r:g} has no effect: give one above 1 or below -1")
+    if abs(r) > LARGEST_RATE:
+        raise UserError(f"a bias rate of {r:g} selects hardly any row: give one from -{LARGEST_RATE} to {LARGEST_RATE}")
     if p < 6 or p % 2:
         raise UserError(f"{p} columns: give an even number, 6 or more")
     check_choice("mode", mode, get_args(Mode))

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.names import Order
 from contrastkit.causal.propensity import Propensity
+from contrastkit.errors import UserError
 from tests.causal.simulated import varied, world
 
 
@@ -270,3 +271,10 @@ def test_exact_agreement_and_the_best_total_are_not_lost_by_rounding() -> None:
         if scale == 1:
             first = m.pairs_.tolist()
         assert m.pairs_.tolist() == first
+
+
+def test_more_matches_than_units_are_refused() -> None:
+    x, t = np.arange(12.0)[:, None], np.arange(12) < 5
+    assert len(Matching(metric="euclidean", ratio=7, ties=False).fit(x, t).pairs_) == 5 * 7
+    with pytest.raises(UserError, match="a ratio of 8 is more than the 7 units to match with: lower it"):
+        Matching(metric="euclidean", ratio=8).fit(x, t)

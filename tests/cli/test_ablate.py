@@ -80,8 +80,17 @@ def test_each_option_reaches_the_library(images: Path, tmp_path: Path, monkeypat
         return iter(())
 
     monkeypatch.setattr(ablation, "byol_norm", spy)
-    given = ["--recipe=tiny", "--encoder=resnet18", "--epochs=3", "--lr=0.5", "--monitor-every=4", "--workers=2"]
+    given = [
+        "--recipe=tiny",
+        "--encoder=resnet18",
+        "--epochs=3",
+        "--batch=8",
+        "--lr=0.5",
+        "--monitor-every=4",
+        "--workers=2",
+    ]
     given += [
+        "--batch=8",
         "--stretch",
         "--background=black",
         "--device=cpu",
@@ -93,7 +102,7 @@ def test_each_option_reaches_the_library(images: Path, tmp_path: Path, monkeypat
     assert main(["ablate", "byol-norm", *given, f"--out={tmp_path / 'x'}"]) == 0
     ((base, out),) = asked
     assert (base.name, out) == ("byol/tiny", tmp_path / "x")
-    assert (base.recipe.encoder, base.recipe.epochs, base.recipe.lr) == ("resnet18", 3, 0.5)
+    assert (base.recipe.encoder, base.recipe.epochs, base.recipe.batch, base.recipe.lr) == ("resnet18", 3, 8, 0.5)
     assert replace(base.options, precision="auto") == Options(
         data=str(images), data_dir=tmp_path, device="cpu", seed=6, val_fraction=0.25, monitor_every=4, workers=2,
         stretch=True, background="black",

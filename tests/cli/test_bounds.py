@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import typer
 
+from contrastkit.augment import View, Window
 from contrastkit.bounds import BELOW_1, COUNT, COUNT_OR_0, FINITE, POSITIVE, SHARE, TEMPERATURE, Interval
-from contrastkit.cards import CARDS
 from contrastkit.cli.main import app
 from contrastkit.cli.train import command as train_command
 from contrastkit.errors import UserError
@@ -110,16 +110,16 @@ def test_every_number_of_a_training_has_bounds(method: str, tmp_path: Any, monke
     assert list(tmp_path.iterdir()) == []
 
 
-# ------------------------------------------------------------------------------------------------ every field of a recipe
+# ---------------------------------------------------------------------------------------------- every field of a recipe
 
 
-def objects() -> Iterator[Any]:
+def objects() -> list[Any]:
     """One of each class whose fields are numbers that a user can give."""
     found: dict[type, Any] = {Options: Options(data="x")}
     for recipe in RECIPES.values():
         found.setdefault(type(recipe), recipe)
         found.setdefault(type(recipe.views[0]), recipe.views[0])
-    yield from found.values()
+    return list(found.values())
 
 
 @pytest.mark.parametrize("values", objects(), ids=lambda values: type(values).__name__)
@@ -136,4 +136,5 @@ def test_every_number_in_a_field_has_bounds(values: Any) -> None:
 
 
 def test_every_method_is_among_them() -> None:
-    assert len(list(objects())) == len(CARDS) + 3  # View, Window and Options
+    classes = {type(recipe) for recipe in RECIPES.values()}
+    assert len(classes) == 12 and {type(values) for values in objects()} == {*classes, View, Window, Options}
