@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -73,11 +73,6 @@ class FileSource(Source):
 
     def fetch(self, index: Tensor) -> list[Tensor]:
         return [self._read(i) for i in index.tolist()]
-
-    def subset(self, index: Tensor) -> Self:
-        part = super().subset(index)
-        part.paths = [self.paths[i] for i in index.tolist()]
-        return part
 
     def fingerprint(self) -> str:
         """Contents are the sizes of all files and the first bytes of a sample; dates do not count."""

@@ -89,6 +89,7 @@ class Source(ABC):
         part.labels = None if self.labels is None else self.labels[index]
         part.group_ids = None if self.group_ids is None else self.group_ids[index]
         part.environment = None if self.environment is None else self.environment[index.numpy()]
+        part.paths = [self.paths[i] for i in index.tolist()] if self.paths else ()
         part.unreadable = {}
         return part
 
