@@ -44,8 +44,7 @@ def folder_dataset(root: Path, reading: Reading) -> DataSet:
     training = training_folder(root, folders)
     _require_outermost(root, folders, training)
     if training is None:
-        if reading.test_part is not None:
-            raise UserError(f"--test-part chooses among the folders beside train/, which {root} does not have")
+        reading.require_no_choice(root)
         files = _files(root)
         train = _source(files, root.name, reading)
         return DataSet(root.name, train, None, train, _notices([files], train, _warnings(files, folders)))
