@@ -87,6 +87,9 @@ def test_a_transformer_is_evaluated_at_another_size() -> None:
     larger = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=96).eval()
     larger.load_state_dict(encoder.state_dict())
     assert torch.equal(encoder(images), larger(images))
+    views = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=64, colour="lab")
+    set_image_size(views, 96)
+    assert views(images).shape == (2, views.dim), "an encoder for each view"
     with pytest.raises(UserError, match="does not divide into this transformer's patches of 16"):
         set_image_size(encoder, 40)
 
