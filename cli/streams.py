@@ -4,8 +4,13 @@ import contextlib
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
+
+import contrastkit
+
+PACKAGE = os.path.dirname(contrastkit.__file__)
 
 
 class Stream:
@@ -46,12 +51,20 @@ class Stream:
 
 @contextlib.contextmanager
 def safe() -> Iterator[None]:
-    """Make the standard streams :class:`Stream` while the context lasts."""
-    streams = sys.stdout, sys.stderr
+    """Make the standard streams :class:`Stream`, and warnings of this package one line each, while the context lasts,
+    in this process and those that it starts."""
+    streams, formatted = (sys.stdout, sys.stderr), warnings.formatwarning
+
+    def in_one_line(message: Warning | str, category: type[Warning], file: str, *place: Any) -> str:
+        own = file.startswith(PACKAGE)  # said to the user; those of other packages are for developers
+        return f"{message}\n" if own else formatted(message, category, file, *place)
+
     sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr)
+    warnings.formatwarning = in_one_line
     try:
         yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         sys.stdout, sys.stderr = streams
+        warnings.formatwarning = formatted

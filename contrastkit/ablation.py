@@ -73,7 +73,8 @@ def byol_norm(base: Plan, *, out: Path, reporter: Reporter | None = None) -> Ite
     if dist.world_size() > 1:
         raise UserError("an ablation runs in one process: start it without torchrun")
     size = recipe.image_size(data.pretrain.size)
-    subject = EvaluationSubject(data=data, encoders={}, size=size, workers=options.workers, device=base.device)
+    how: dict[str, Any] = {"workers": options.workers, "max_bad": options.max_bad, "device": base.device}
+    subject = EvaluationSubject(data=data, encoders={}, size=size, **how)
     subject.labelled_parts()  # raises before anything is trained
     head: dict[str, Any] = {"name": name, "recipe": asdict(recipe), "data": data.pretrain.fingerprint()}
     head |= {"seed": options.seed, "precision": options.precision}

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
@@ -24,7 +25,8 @@ def load(path: str | Path, *, encoder: nn.Module | None = None) -> Encoder:
     """Load the encoder of a run, in eval mode on the CPU: ``features = load("runs/demo")(images)``.
 
     It takes images [N, channels, H, W], float in [0, 1], and normalises them itself; others are refused (on a GPU only
-    the first call looks at the values). An unfinished run gives the encoder of its last checkpoint.
+    the first call looks at the values, and none while torch compiles or exports). An unfinished run gives the encoder
+    of its last checkpoint.
 
     Args:
         path: the run folder.
@@ -35,7 +37,7 @@ def load(path: str | Path, *, encoder: nn.Module | None = None) -> Encoder:
     """
     run = Run.open(given_path(path))
     loaded = load_encoder(run, run.record, encoder)
-    loaded.register_forward_pre_hook(_RangeCheck())
+    loaded.register_forward_pre_hook(_RangeCheck(), with_kwargs=True)
     return loaded
 
 
@@ -66,18 +68,23 @@ class _RangeCheck:
     def __init__(self) -> None:
         self._seen_on_gpu = False  # a transfer to the host at every call would make the GPU wait
 
-    def __call__(self, encoder: Encoder, args: tuple[Any, ...]) -> None:
-        images = args[0]
-        low = -1 if isinstance(encoder, WaveEncoder) else 0
+    def __call__(self, encoder: Encoder, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        images = next(iter((*args, *kwargs.values())), None)
+        sound = isinstance(encoder, WaveEncoder)
+        low, how = (-1, "samples by 32,768") if sound else (0, "pixels by 255")
+        if not isinstance(images, Tensor):
+            raise UserError(f"the encoder takes a tensor of floats in [{low}, 1], not {type(images).__name__}")
         if not images.is_floating_point():
-            raise UserError(f"the encoder takes floats in [{low}, 1], not {images.dtype}: divide pixels by 255")
+            raise UserError(f"the encoder takes floats in [{low}, 1], not {images.dtype}: divide {how}")
+        if not images.numel() or torch.compiler.is_compiling():  # then tensors have no values
+            return
         if images.device.type == "cpu" or not self._seen_on_gpu:
             self._seen_on_gpu = images.device.type != "cpu"
-            least, largest = (value.item() for value in images.aminmax()) if images.numel() else (low, 1)
+            least, largest = (value.item() for value in images.aminmax())
             if not low - SLACK <= least <= largest <= 1 + SLACK:
                 raise UserError(
                     f"the encoder takes values in [{low}, 1], not from {least:.3g} to {largest:.3g}: it normalises "
-                    "them itself; divide pixels by 255"
+                    f"them itself; divide {how}"
                 )
 
 

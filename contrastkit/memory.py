@@ -1,23 +1,23 @@
 """How much memory there is, and what does not fit."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from contrastkit.errors import UserError
 
-LIMIT = Path("/sys/fs/cgroup/memory.max")
+CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def available_memory() -> int:
-    """Bytes that can be allocated without swapping: the kernel's estimate and the container's limit, where they are
-    known; else all memory of the machine."""
+    """Bytes that can be allocated without swapping: the kernel's estimate and the limits of the container and of the
+    scheduler's job, where they are known; else all memory of the machine."""
     free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-        limit = LIMIT.read_text(encoding="utf-8").strip()
-        free += [] if limit == "max" else [int(limit)]  # what is used of it may be cached files: nobody can tell
-    except OSError:  # no Linux, or no container
+        free += _limits()  # what is used of them may be cached files: nobody can tell
+    except OSError:  # no Linux
         pass
     return min(free)
 
@@ -35,3 +35,17 @@ def require_room(needed: int, what: str, lower: str) -> None:
         raise UserError(
             f"{what} takes {needed / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are free: lower {lower}"
         )
+
+
+def _limits() -> Iterator[int]:
+    """The limits of this process's control group, of either version, and of those around it."""
+    for line in MEMBERSHIP.read_text(encoding="utf-8").splitlines():
+        _, controllers, place = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, name = (CGROUPS / "memory", "memory.limit_in_bytes") if controllers else (CGROUPS, "memory.max")
+        inner = root / place.lstrip("/")
+        for group in (inner, *inner.parents):
+            limit = group / name
+            if group.is_relative_to(root) and limit.is_file() and (text := limit.read_text().strip()) != "max":
+                yield int(text)

@@ -56,10 +56,12 @@ def _archive(path: Path, what: str) -> Iterator[Any]:
     require_file(path)
     try:
         with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
+            if (start := file.read(6)) == npy.MAGIC_PREFIX:
                 raise ValueError("it holds a single array, as an .npy file does")
-            yield archive
+            if not start.startswith(b"PK"):
+                raise ValueError("it is no archive of arrays")  # numpy would advise to unpickle it
+            file.seek(0)
+            yield np.load(file, allow_pickle=False)
     except (MemoryError, UserError):
         raise
     except Exception as error:  # damaged files raise almost anything (BadZipFile, zlib.error, TokenError, ...)

@@ -391,6 +391,12 @@ BUGS = [
     Bug("causal/study.py", "(treatment, outcome) == (known.treatment, known.outcome)", "treatment == known.treatment",
         "tests/causal/test_study.py::test_a_named_set_knows_the_truth_of_its_own_outcome_and_treatment_alone"),
     # What ops refuse.
+    Bug("data/source.py", "[self.paths[i] for i in index.tolist()] if self.paths else ()", "self.paths",
+        "tests/data/test_aligned.py::test_modalities_of_a_scene_are_the_channels_of_one_image"),
+    Bug("data/files.py", " if math.isfinite(high - low) else None", "",
+        "tests/data/test_files.py::test_an_image_that_is_not_finite_stretches_no_other"),
+    Bug("data/folders.py", "and (training is None or all(inner))", "and training is None",
+        "tests/data/test_parts.py::test_parts_at_another_level_are_not_taken_together_silently"),
     Bug("ops/library.py", "if not fits or t.dtype not in dtypes:", "if not fits:", OPS),
     Bug("ops/library.py", "    if t.device != device:", "    if False:", OPS),
     Bug("ops/ntxent.py", "(N if n == 0 else N % (2 * n))", "(n and N % (2 * n))", OPS),

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -55,14 +56,24 @@ def test_a_module_of_another_shape_does_not_fit(run: Path) -> None:
         (torch.full((2, 3, 12, 12), 255.0), "not from 255 to 255"),
         (-torch.ones(2, 3, 12, 12), "not from -1 to -1"),
         (torch.full((2, 3, 12, 12), torch.nan), "not from nan to nan"),
+        (np.zeros((2, 3, 12, 12), np.float32), "takes a tensor of floats in .*, not ndarray"),
+        (None, "not NoneType"),
     ],
 )
 def test_other_values_than_pixels_in_0_1_are_refused(images: Tensor, says: str, moco_run: Path) -> None:
     encoder = contrastkit.load(moco_run)
     with pytest.raises(UserError, match=says):
         encoder(images)
+    with pytest.raises(UserError, match=says):
+        encoder(images=images)
     assert encoder(torch.rand(2, 3, 12, 12)).shape == (2, encoder.dim)
     assert encoder(torch.ones(0, 3, 12, 12)).shape == (0, encoder.dim)
+
+
+def test_a_loaded_encoder_can_be_exported(moco_run: Path) -> None:
+    encoder, images = contrastkit.load(moco_run), torch.rand(2, 3, 12, 12)
+    exported = torch.export.export(encoder, (images,)).module()
+    assert torch.allclose(exported(images), encoder(images), atol=1e-6)
 
 
 def test_a_transformer_is_evaluated_at_another_size() -> None:
@@ -76,12 +87,15 @@ def test_a_transformer_is_evaluated_at_another_size() -> None:
     larger = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=96).eval()
     larger.load_state_dict(encoder.state_dict())
     assert torch.equal(encoder(images), larger(images))
+    views = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=64, colour="lab")
+    set_image_size(views, 96)
+    assert views(images).shape == (2, views.dim), "an encoder for each view"
     with pytest.raises(UserError, match="does not divide into this transformer's patches of 16"):
         set_image_size(encoder, 40)
 
 
 def test_a_run_of_a_transformer_is_evaluated_at_another_size(tmp_path: Path, images: Path) -> None:
-    options: dict[str, Any] = {"batch": 32, "epochs": 1, "size": 32, "K": 64, "monitor_every": 0, "device": "cpu"}
+    options: dict[str, Any] = {"batch": 160, "epochs": 1, "size": 32, "K": 320, "monitor_every": 0, "device": "cpu"}
     contrastkit.train("moco", images, encoder="timm:vit_tiny_patch16_224", out=tmp_path / "run", row="tiny", **options)
     subject = EvaluationSubject.open(tmp_path / "run", size=48, val_fraction=0.2)
     (encoder,) = subject.encoders.values()

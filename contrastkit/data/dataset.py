@@ -39,6 +39,14 @@ class Reading:
         except ValueError as error:
             raise UserError(f"--background: {self.background!r} is no colour: give a name or #rrggbb") from error
 
+    def require_no_choice(self, data: str | Path) -> None:
+        """
+        Raises:
+            UserError: a test part is asked for, but the data have no folders to choose it from.
+        """
+        if self.test_part is not None:
+            raise UserError(f"--test-part chooses among the folders beside train/, which {data} does not have")
+
 
 @dataclass(frozen=True)
 class DataSet:

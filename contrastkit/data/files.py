@@ -1,10 +1,11 @@
 """Images in files."""
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -73,11 +74,6 @@ class FileSource(Source):
     def fetch(self, index: Tensor) -> list[Tensor]:
         return [self._read(i) for i in index.tolist()]
 
-    def subset(self, index: Tensor) -> Self:
-        part = super().subset(index)
-        part.paths = [self.paths[i] for i in index.tolist()]
-        return part
-
     def fingerprint(self) -> str:
         """Contents are the sizes of all files and the first bytes of a sample; dates do not count."""
         names = "\n".join(self.paths).encode("utf-8", "surrogateescape")
@@ -109,6 +105,8 @@ class FileSource(Source):
         modes, sides = {mode for mode, _ in headers}, sorted(side for _, side in headers)
         if any(map(is_deep, modes)):
             self._look_at_ranges()
+        elif self.reading.stretch:
+            self.notices = (f"{self.root}: no image of more than 8 bits is among the sampled ones to --stretch",)
         return (1 if modes <= GRAY_MODES else 3), sides[len(sides) // 2]
 
     def _look_at_ranges(self) -> None:
@@ -176,9 +174,10 @@ def _header(path: Path) -> tuple[str, int]:
 
 
 def _range(path: Path) -> tuple[float, float, int] | None:
-    """The darkest and the brightest pixel of an image of more than 8 bits, and what is white; None for other images."""
+    """The darkest and the brightest pixel of an image of more than 8 bits, and what is white; None for other images,
+    and where some pixels are not finite."""
     with opened(path) as image:
         if not is_deep(image.mode):
             return None
-        pixels = np.asarray(image)
-        return float(pixels.min()), float(pixels.max()), 1 if image.mode == "F" else DEEP
+        low, high = float((pixels := np.asarray(image)).min()), float(pixels.max())
+        return (low, high, 1 if image.mode == "F" else DEEP) if math.isfinite(high - low) else None

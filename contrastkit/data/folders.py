@@ -42,10 +42,9 @@ def folder_dataset(root: Path, reading: Reading) -> DataSet:
     """A folder that contains a training part and possibly others (:mod:`contrastkit.data.parts`), or a single part."""
     folders = _subfolders(root)
     training = training_folder(root, folders)
+    _require_outermost(root, folders, training)
     if training is None:
-        if reading.test_part is not None:
-            raise UserError(f"--test-part chooses among the folders beside train/, which {root} does not have")
-        _require_outermost(root, folders)
+        reading.require_no_choice(root)
         files = _files(root)
         train = _source(files, root.name, reading)
         return DataSet(root.name, train, None, train, _notices([files], train, _warnings(files, folders)))
@@ -53,6 +52,8 @@ def folder_dataset(root: Path, reading: Reading) -> DataSet:
     train = _source(files, root.name, reading)
     others = [name for name in folders if name != training]
     test_files, lines = _test_files(root, others, reading, train)
+    if loose := _loose_files(root):
+        lines.append(f"files beside {training}/ ({loose:,}) not used")
     words = [f"{training}/ -> training ({len(train):,} {train.modality.plural})"]
     test = None
     if test_files is not None:
@@ -68,14 +69,26 @@ def _subfolders(folder: Path) -> list[str]:
         return sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and e.is_dir())
 
 
-def _require_outermost(root: Path, folders: Sequence[str]) -> None:
+def _suffixes() -> set[str]:
+    return {*image_suffixes(), SOUND}
+
+
+def _loose_files(folder: Path) -> int:
+    """Images and sounds in the folder itself."""
+    with os.scandir(folder) as entries:
+        return sum(os.path.splitext(entry.name)[1].lower() in _suffixes() for entry in entries if entry.is_file())
+
+
+def _require_outermost(root: Path, folders: Sequence[str], training: str | None) -> None:
     """Check that the parts of a data set are not one level further down, where they would be taken together.
 
     Raises:
         UserError: they are.
     """
-    if len(folders) == 1 and any(part_of(name) is Part.TRAINING for name in _subfolders(root / folders[0])):
-        raise UserError(f"{root} has nothing but {folders[0]}, which has a training part: give {root / folders[0]}")
+    outer = training or (folders[0] if len(folders) == 1 else None)
+    inner = [] if outer is None else [part_of(name) for name in _subfolders(root / outer)]
+    if outer is not None and Part.TRAINING in inner and (training is None or all(inner)):  # train/train may be a class
+        raise UserError(f"{root / outer} has a training part of its own: give {root / outer}")
 
 
 def _test_files(
@@ -102,7 +115,8 @@ def _warnings(files: Files, folders: Sequence[str]) -> list[str]:
     """What may have been misunderstood in a folder without parts."""
     lines = []
     if tests := test_folders(folders):
-        lines.append(f"{files.root}: {listed(tests, 4)} is taken for a class, because there is no train/")
+        taken = "is taken for a class" if len(tests) == 1 else "are taken for classes"
+        lines.append(f"{files.root}: {listed(tests, 4)} {taken}, because there is no train/")
     seconds = {path.split(os.sep, 2)[1] for path in files.listing.paths if path.count(os.sep) > 1}
     if {Part.TRAINING, Part.TEST} <= {part_of(name) for name in seconds}:
         lines.append(f"{files.root}: the training and test parts inside its folders are taken together")
@@ -115,7 +129,7 @@ def _notices(parts: Sequence[Files], train: FileSource, lines: Sequence[str]) ->
 
 
 def _files(root: Path) -> Files:
-    listing = walk(root, {*image_suffixes(), SOUND})
+    listing = walk(root, _suffixes())
     tops = [path.split(os.sep)[0] if os.sep in path else None for path in listing.paths]
     unlabelled = {top for top in set(tops) if top is not None and part_of(top) is Part.UNLABELLED}
     return Files(root, listing, [None if top in unlabelled else top for top in tops])

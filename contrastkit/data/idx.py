@@ -11,17 +11,21 @@ from torch import Tensor
 
 from contrastkit.data.arrays import ArraySource
 from contrastkit.data.dataset import DataSet, Request
+from contrastkit.data.labels import numbered
 from contrastkit.errors import UserError
 from contrastkit.memory import available_memory
 
 
 def open_idx(request: Request) -> DataSet | None:
-    return idx_dataset(request.path, request.path.name)
+    dataset = idx_dataset(request.path, request.path.name)
+    if dataset is not None:
+        request.reading.require_no_choice(request.data)
+    return dataset
 
 
 def idx_dataset(folder: Path, name: str, *, orientation_matters: bool = False) -> DataSet | None:
     """MNIST's four files, gzipped or not, if the folder has them."""
-    parts = []
+    images, labels = [], []
     for part in ("train", "t10k"):
         arrays = []
         for kind in ("images-idx3", "labels-idx1"):
@@ -29,13 +33,17 @@ def idx_dataset(folder: Path, name: str, *, orientation_matters: bool = False) -
             if path is None:
                 return None
             arrays.append(_read_idx(path))
-        images, labels = arrays
-        if images.ndim != 3 or labels.shape != images.shape[:1]:
-            raise UserError(
-                f"{folder}: {part} images {tuple(images.shape)} and labels {tuple(labels.shape)} do not match"
-            )
-        parts.append(ArraySource(name, images[:, None], labels.long(), orientation_matters=orientation_matters))
-    return DataSet(name, parts[0], parts[1], parts[0])
+        shape, n = arrays[0].shape, arrays[1].shape
+        if len(shape) != 3 or n != shape[:1]:
+            raise UserError(f"{folder}: {part} images {tuple(shape)} and labels {tuple(n)} do not match")
+        images.append(arrays[0][:, None])
+        labels.append(arrays[1].numpy())
+    numbers, classes = numbered(labels)
+    train, test = (
+        ArraySource(name, pixels, y, classes=classes, orientation_matters=orientation_matters)
+        for pixels, y in zip(images, numbers, strict=True)
+    )
+    return DataSet(name, train, test, train)
 
 
 def _read_idx(path: Path) -> Tensor:

@@ -24,8 +24,10 @@ def open_npz(request: Request) -> DataSet | None:
     prefix = "train_" if "train_images" in names else ""
     if f"{prefix}images" not in names:
         raise UserError(f"{path} has no array called 'images' (it has: {listed(names, 12) or 'nothing'})")
-    wanted = [f"{part}{name}" for part in (prefix, "test_") for name in ("images", "labels", "environment")]
-    arrays = read_npz(path, names=wanted)
+    known = [f"{part}{name}" for part in (prefix, "test_") for name in ("images", "labels", "environment")]
+    arrays = read_npz(path, names=known)
+    if "test_images" not in arrays and (test := [name for name in arrays if name.startswith("test_")]):
+        raise UserError(f"{path} has {listed(test, 2)}, but no test_images: add them, or remove what is about them")
     name = path.stem
     images = _uint8(arrays[f"{prefix}images"], path, layout)
     test_images = _uint8(arrays["test_images"], path, layout) if "test_images" in arrays else None
@@ -47,7 +49,9 @@ def open_npz(request: Request) -> DataSet | None:
     for part, source in ((prefix, train), ("test_", test)):
         if source is not None:
             source.environment = _environment(arrays.get(f"{part}environment"), len(source), path)
-    return DataSet(name, train, test, train)
+    unknown = [name for name in names if name not in known]
+    notices = (f"{path}: arrays of other names are not used: {listed(unknown, 8)}",) if unknown else ()
+    return DataSet(name, train, test, train, notices)
 
 
 def _environment(array: np.ndarray | None, n: int, path: Path) -> np.ndarray | None:
@@ -70,8 +74,8 @@ def _uint8(array: np.ndarray, path: Path, layout: str | None) -> Tensor:
 
 
 def _checked(labels: np.ndarray, images: Tensor, path: Path) -> np.ndarray:
-    """The labels [N] of N images: integers from -1 on, or text."""
-    if labels.dtype.kind not in "iuUS":
+    """The labels [N] of N images: integers from -1 on, truth values, or text."""
+    if labels.dtype.kind not in "iubUS":
         raise UserError(f"{path}: labels must be integers or text, not {labels.dtype}")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -81,12 +85,12 @@ def _checked(labels: np.ndarray, images: Tensor, path: Path) -> np.ndarray:
             f"not an array {list(labels.shape)}"
             + (f" with {labels.min()}" if labels.dtype.kind == "i" and labels.size else "")
         )
-    return labels
+    return np.array([text.decode(errors="backslashreplace") for text in labels]) if labels.dtype.kind == "S" else labels
 
 
 def _labels(parts: dict[str, np.ndarray], path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
     """The labels of each part as numbers, and the names of the classes if the labels are not these numbers."""
-    kinds = {part.dtype.kind in "US" for part in parts.values()}
+    kinds = {part.dtype.kind == "U" for part in parts.values()}
     if len(kinds) > 1:
         raise UserError(f"{path}: labels and test_labels must both be integers, or both text")
     if not parts:
@@ -96,5 +100,4 @@ def _labels(parts: dict[str, np.ndarray], path: Path) -> tuple[dict[str, Tensor]
         return dict(zip(parts, numbers, strict=True)), classes
     names = np.unique(np.concatenate(list(parts.values())))
     numbers = [torch.from_numpy(np.searchsorted(names, part).astype(np.int64)) for part in parts.values()]
-    classes = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names]
-    return dict(zip(parts, numbers, strict=True)), classes
+    return dict(zip(parts, numbers, strict=True)), names.tolist()

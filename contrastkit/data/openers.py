@@ -107,7 +107,7 @@ def _require_use(request: Request, val_fraction: float | None) -> None:
     reading, is_file = request.reading, request.path.is_file()
     if reading.test_part is not None and val_fraction is not None:
         raise UserError("--test-part and --val-fraction both choose what to test on: give one of them")
-    if reading.test_part is not None and (is_file or request.data in data_names()):
-        raise UserError(f"--test-part chooses among the folders beside train/, which {request.data} does not have")
+    if is_file or request.data in data_names():
+        reading.require_no_choice(request.data)
     if reading.layout is not None and not is_file:
         raise UserError(f"--layout is for the arrays of an .npz file, not for {request.data}")

@@ -53,10 +53,10 @@ def training_folder(root: Path, folders: Sequence[str]) -> str | None:
         raise UserError(f"{root} has several training parts, {listed(training, 4)}: put them into one folder, train")
     if training:
         return training[0]
-    tests = [name for name in folders if part_of(name) is Part.TEST]
-    if tests and len(tests) == len(folders):
+    tests = test_folders(folders)
+    if tests and all(map(part_of, folders)):
         raise UserError(
-            f"{root} has {listed(tests, 4)}, but no training part: rename the folder to train on to train, or give "
+            f"{root} has {listed(folders, 4)}, but no training part: rename the folder to train on to train, or give "
             f"{root / tests[0]} itself"
         )
     return None

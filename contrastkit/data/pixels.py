@@ -32,11 +32,17 @@ Span = tuple[float, float]
 
 
 @functools.cache
+def image_formats() -> tuple[str, ...]:
+    """Pillow's names of the image formats that the installed one reads, in its order; HEIF too where pillow-heif is."""
+    Image.init()
+    return tuple(kind for kind in Image.ID if kind not in NO_RASTERS)
+
+
+@functools.cache
 def image_suffixes() -> frozenset[str]:
-    """The endings of image files that the installed Pillow reads, as in ".jpg"; .heic too where pillow-heif is."""
-    kinds = Image.registered_extensions()
-    readable = Image.OPEN.keys() - NO_RASTERS | {"MPO"}  # which is opened as JPEG
-    return frozenset(end for end, kind in kinds.items() if kind in readable)
+    """The endings of files in these formats, as in ".jpg"."""
+    formats = {*image_formats(), "MPO"}  # which is opened as JPEG
+    return frozenset(end for end, kind in Image.registered_extensions().items() if kind in formats)
 
 
 @contextlib.contextmanager
@@ -51,7 +57,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
     limits = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
     Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, TEXT
     try:
-        with Image.open(path) as image:
+        # The content decides, whatever the ending: for a page, Pillow would run Ghostscript.
+        with Image.open(path, formats=image_formats()) as image:
             _require_room(path, image.width * image.height)
             yield image
     finally:

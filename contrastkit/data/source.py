@@ -89,6 +89,7 @@ class Source(ABC):
         part.labels = None if self.labels is None else self.labels[index]
         part.group_ids = None if self.group_ids is None else self.group_ids[index]
         part.environment = None if self.environment is None else self.environment[index.numpy()]
+        part.paths = [self.paths[i] for i in index.tolist()] if self.paths else ()
         part.unreadable = {}
         return part
 
@@ -138,8 +139,8 @@ class Source(ABC):
             index = self._readable(index)
             try:
                 return self.fetch(index), index
-            except UnreadableError as e:
-                self.unreadable[e.index] = (e.path, e.reason)
+            except UnreadableError as error:
+                self._record(error, index)
 
     def take_readable(self, index: Tensor) -> tuple[Images, Tensor]:
         """:meth:`fetch` of those images that can be read, and their positions; the others are recorded in
@@ -148,6 +149,17 @@ class Source(ABC):
             index = torch.tensor([i for i in index.tolist() if i not in self.unreadable], dtype=torch.int64)
             try:
                 return self.fetch(index), index
+            except UnreadableError as error:
+                self._record(error, index)
+
+    def _record(self, error: UnreadableError, index: Tensor) -> None:
+        """Record the image that cannot be read, and those after it in ``index``: found one batch after another, each of
+        them would cost a batch."""
+        self.unreadable[error.index] = (error.path, error.reason)
+        positions = index.tolist()
+        for i in positions[positions.index(error.index) + 1 :]:
+            try:
+                self.fetch(torch.tensor([i]))
             except UnreadableError as e:
                 self.unreadable[e.index] = (e.path, e.reason)
 

@@ -91,13 +91,13 @@ def _pixels(item: Any) -> Tensor:
         image = eight_bits(image, "white")
         image = np.asarray(image if image.mode == "L" else image.convert("RGB"))
     if isinstance(image, np.ndarray):
-        image = torch.tensor(image[None] if image.ndim == 2 else image.transpose(2, 0, 1))
+        image = torch.tensor(np.ascontiguousarray(image[None] if image.ndim == 2 else image.transpose(2, 0, 1)))
     if not isinstance(image, Tensor) or image.ndim != 3:
         what = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(f"images must be PIL images, arrays [H, W, C] or tensors [C, H, W], not {what}")
     if image.dtype == torch.uint8:
         return image.contiguous()
-    if not image.is_floating_point() or image.min() < 0 or image.max() > 1:
+    if not (image.is_floating_point() and image.min() >= 0 and image.max() <= 1):  # NaN is not
         raise ValueError("pixels must be uint8, or floats in [0, 1]: the encoder normalises them")
     return (image * 255).round().to(torch.uint8)
 

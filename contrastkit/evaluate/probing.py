@@ -1,11 +1,12 @@
 """The linear probe of a subject, under either protocol."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from contrastkit import bounds
 from contrastkit.errors import UserError
+from contrastkit.evaluate.features import labelled
 from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.protocol import ProtocolResult, moco_protocol
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
@@ -97,7 +98,8 @@ def _by_moco(
     on_progress: OnProgress | None,
     on_epoch: Callable[[str, int, int, float], None] | None,
 ) -> ProbeReport:
-    train, test = subject.labelled_parts()
+    train, test = (labelled(part, "the linear probe") for part in subject.labelled_parts())
+    subject = replace(subject, data=replace(subject.data, train=train, test=test))  # for what is left out of these
     if not train.modality.has_pixels:
         raise UserError(
             f"protocol 'moco' crops and flips images, but these are {train.modality.plural}: use --protocol rates"

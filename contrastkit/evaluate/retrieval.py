@@ -10,6 +10,7 @@ from torch import Tensor
 from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.loading import load_method
+from contrastkit.parts.build import set_image_size
 from contrastkit.parts.encoder import SplitEncoder
 
 SIMILARITIES = 2**23  # in memory at once: 64 MiB
@@ -63,6 +64,7 @@ def retrieve(
     if test is None:
         raise UserError(f"{subject.data.name} has no test part: hold one out with --val-fraction 0.1")
     online = load_method(subject.run, method=method).online  # encoder and head as they were trained together
+    set_image_size(online.encoder, subject.size)
     (features,) = replace(subject, encoders={name: online.encoder}).features(name, test, on_progress=on_progress)
     z = online.head(features.read().x).chunk(len(encoder.views), dim=1)
     outputs = dict(zip(test.modalities or encoder.views, z, strict=True))

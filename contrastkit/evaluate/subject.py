@@ -217,7 +217,7 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
     pixels = ("stretch", "background")  # as the encoder knows them, on any data
     request = request | {name: getattr(options, name) for name in pixels if request[name] is None}
     data = open_data(**request, recorded_dir=options.data_dir)
-    if own and all(request[name] == getattr(options, name) for name in ("val_fraction", "test_part", "layout")):
+    if own and all(request[name] == getattr(options, name) for name in ("val_fraction", "layout")):
         require_unchanged(path, record.data, data)
     require_same_kind(path, record.data, data)
     encoders: dict[str, nn.Module | None] = {str(path): load_encoder(run, record)}

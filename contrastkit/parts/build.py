@@ -231,14 +231,15 @@ def set_image_size(encoder: Encoder, size: int) -> None:
     Raises:
         UserError: the patches do not tile such images, or this transformer has one size.
     """
-    trunk: Any = encoder.trunk
-    check_patches(trunk, size)
-    built_for = getattr(getattr(trunk, "patch_embed", None), "img_size", None)
-    if built_for in (None, (size, size)) or getattr(trunk, "dynamic_img_size", False):
-        return
-    if not hasattr(trunk, "set_input_size"):
-        raise UserError(f"this transformer takes images of {built_for[0]} px only, not {size}: drop --size")
-    trunk.set_input_size((size, size))
+    trunks: Any = encoder.trunk if isinstance(encoder, SplitEncoder) else [encoder.trunk]
+    for trunk in trunks:
+        check_patches(trunk, size)
+        built_for = getattr(getattr(trunk, "patch_embed", None), "img_size", None)
+        if built_for in (None, (size, size)) or getattr(trunk, "dynamic_img_size", False):
+            continue
+        if not hasattr(trunk, "set_input_size"):
+            raise UserError(f"this transformer takes images of {built_for[0]} px only, not {size}: drop --size")
+        trunk.set_input_size((size, size))
 
 
 def _timm(name: str, channels: int, size: int, pretrained: bool, vit: Mapping[str, Any]) -> Encoder:

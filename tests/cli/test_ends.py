@@ -5,9 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
+
+from contrastkit import errors
+from contrastkit.cli import streams
 
 COMMAND = [sys.executable, "-m", "contrastkit"]
 TRAIN = ["train", "moco", "--encoder=tiny", "--device=cpu", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
@@ -67,6 +71,15 @@ def test_any_text_can_be_shown(environment: dict[str, str], tmp_path: Path) -> N
     )
     assert result.returncode == 2
     assert b"Traceback" not in result.stderr and b"gr\\udcfcn" in result.stderr
+
+
+def test_warnings_of_our_own_are_a_line_without_their_place_in_the_code() -> None:
+    before = warnings.formatwarning
+    own, other = errors.__file__, warnings.__file__
+    with streams.safe():
+        assert warnings.formatwarning("x is taken for gray", UserWarning, own, 7) == "x is taken for gray\n"
+        assert warnings.formatwarning("old", UserWarning, other, 1).startswith(f"{other}:1: UserWarning: old")
+    assert warnings.formatwarning is before
 
 
 def test_long_input_is_not_echoed_whole() -> None:

@@ -34,6 +34,12 @@ def test_encoder_and_head_are_of_one_checkpoint(cmc_run: Path, tmp_path: Path) -
     assert again == expected
 
 
+def test_its_encoder_takes_another_size(cmc_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr("contrastkit.evaluate.retrieval.set_image_size", lambda encoder, size: sizes.append(size))
+    assert retrieve(EvaluationSubject.open(cmc_run, size=20)).size == 20 and sizes == [20]
+
+
 def test_a_run_with_one_encoder_is_refused(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retrieve", str(moco_run)]) == 2
     assert "has one encoder for all views" in capsys.readouterr().err

@@ -39,6 +39,10 @@ def test_modalities_of_a_scene_are_the_channels_of_one_image(tmp_path: Path) -> 
     assert part.modalities == source.modalities and part.fingerprint() != source.fingerprint()
     assert source.labels is not None and part.labels is not None
     assert part.labels.tolist() == source.labels[[2, 0]].tolist()
+    assert (list(source.paths), list(part.paths)) == (
+        ["kitchen/a.png", "kitchen/b.png", "office/c.png"],
+        ["office/c.png", "kitchen/a.png"],
+    ), "of the rows of its own, for embed"
 
 
 def test_a_test_part_is_aligned_too(tmp_path: Path) -> None:

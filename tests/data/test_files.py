@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from contrastkit.data import ArraySource, FileSource, open_data, pixels, plain_batches
+from contrastkit.data import ArraySource, FileSource, UnreadableError, open_data, pixels, plain_batches
 from contrastkit.data.pixels import opened
 from contrastkit.errors import UserError
 from tests.data.pictures import png
@@ -124,6 +124,32 @@ def test_pixels_outside_the_range_of_their_type(tmp_path: Path) -> None:
     assert loaded(tmp_path, stretch=True)[0, [0, 7], [0, 7]].tolist() == [0, 255]
     deep(tmp_path, np.linspace(0, 60000, 64).astype(np.uint16).reshape(8, 8))
     assert open_data(str(tmp_path)).notices == ()
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_an_image_that_is_not_finite_stretches_no_other(tmp_path: Path, odd: float) -> None:
+    good = np.linspace(0, 5, 64, dtype=np.float32).reshape(8, 8)
+    bad = good.copy()
+    bad[3, 3] = odd
+    deep(tmp_path, bad, good)
+    source = open_data(str(tmp_path), stretch=True).train
+    assert source.take_readable(torch.arange(2))[0][0][0, [0, 7], [0, 7]].tolist() == [0, 255]
+    assert source.unreadable[0] == ("0.tif", "some pixels are not finite")
+
+
+def test_a_stretch_of_8_bits_is_told(tmp_path: Path) -> None:
+    png(tmp_path / "x.png")
+    assert "no image of more than 8 bits" in open_data(str(tmp_path), stretch=True).notices[0]
+    assert loaded(tmp_path, stretch=True)[:, 0, 0].tolist() == [10, 20, 30]
+
+
+def test_a_page_is_no_image_whatever_its_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    png(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **how: pytest.fail("it is run"))
+    source = open_data(str(tmp_path)).train
+    with pytest.raises(UnreadableError, match="cannot identify image file"):
+        source.fetch(torch.tensor([1]))
 
 
 def test_the_test_part_is_stretched_as_the_training_part(tmp_path: Path) -> None:

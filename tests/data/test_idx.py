@@ -18,6 +18,17 @@ def idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
 
 
+def test_other_labels_are_numbered_and_no_test_part_can_be_chosen(tmp_path: Path) -> None:
+    for part, labels in (("train", [3, 9, 3]), ("t10k", [9, 5])):
+        idx(tmp_path / f"{part}-images-idx3-ubyte", np.zeros((len(labels), 4, 4), np.uint8))
+        idx(tmp_path / f"{part}-labels-idx1-ubyte", np.array(labels, np.uint8))
+    data = open_data(str(tmp_path))
+    assert data.test is not None and data.train.classes == data.test.classes == ("3", "5", "9")
+    assert [part.label(torch.arange(len(part))).tolist() for part in (data.train, data.test)] == [[0, 2, 0], [2, 1]]
+    with pytest.raises(UserError, match="--test-part chooses among the folders beside train/"):
+        open_data(str(tmp_path), test_part="val")
+
+
 @pytest.mark.parametrize("end", ["", ".gz"])
 def test_idx_files_of_mnists_kind(tmp_path, end):
     generator = np.random.default_rng(0)

@@ -87,6 +87,7 @@ IMAGES = np.zeros((4, 8, 8), np.uint8)
         ({"images": IMAGES, "labels": np.arange(4) / 2}, "labels must be integers or text, not float64"),
         ({"images": IMAGES, "test_images": np.zeros((4, 9, 9), np.uint8)}, "test_images are"),
         ({"images": np.array([None, 1], dtype=object)}, "cannot be read"),
+        ({"images": IMAGES, "test_labels": np.arange(4)}, "has test_labels, but no test_images"),
     ],
 )
 def test_npz_that_is_wrong(tmp_path, arrays, says):
@@ -115,8 +116,31 @@ def test_npz_that_is_damaged(tmp_path, damage):
     else:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("images.npy", b"no array")
-    with pytest.raises(UserError, match="x.npz"):
+    with pytest.raises(UserError, match="x.npz") as caught:
         open_data(str(path))
+    assert "unsafe" not in str(caught.value), "numpy's advice"
+
+
+def test_arrays_of_other_names_are_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=IMAGES, y=np.arange(4), train_labels=np.arange(4))
+    data = open_data(str(tmp_path / "x.npz"))
+    assert data.train.labels is None and data.notices[0].endswith(
+        "x.npz: arrays of other names are not used: y, train_labels"
+    )
+
+
+def test_labels_may_be_bytes_or_truth_values(tmp_path: Path) -> None:
+    """Bytes as h5py has them, beside text of numpy's own."""
+    parts: dict[str, Any] = {"images": IMAGES, "test_images": IMAGES[:2]}
+    labels = np.array([b"b", b"\xff", b"a", b"\xfe"])
+    np.savez(tmp_path / "x.npz", **parts, labels=labels, test_labels=np.array(["a", "b"]))
+    data = open_data(str(tmp_path / "x.npz"))
+    assert data.test is not None and data.train.labels is not None and data.test.labels is not None
+    assert data.train.classes == (r"\xfe", r"\xff", "a", "b")
+    assert (data.train.labels.tolist(), data.test.labels.tolist()) == ([3, 1, 2, 0], [2, 3])
+    np.savez(tmp_path / "x.npz", **parts, labels=np.array([True, False, True, True]), test_labels=np.array([1, 0]))
+    data = open_data(str(tmp_path / "x.npz"))
+    assert data.train.label(torch.arange(4)).tolist() == [1, 0, 1, 1] and data.train.classes is None
 
 
 def test_the_layout_can_be_said(tmp_path):

@@ -60,6 +60,14 @@ def test_a_part_with_classes_is_tested_on(tmp_path: Path) -> None:
     assert "test/ -> test (6); val/ not used" in data.notices[0], "of two with classes, test/"
 
 
+def test_files_beside_the_parts_are_told(tmp_path: Path) -> None:
+    parts(tmp_path, "train", "test")
+    for name in ("a.png", "b.PNG"):
+        png(tmp_path / name)
+    (tmp_path / "README.txt").write_text("?")
+    assert open_data(str(tmp_path)).notices[0].endswith("; files beside train/ (2) not used")
+
+
 def test_the_test_part_can_be_chosen(tmp_path: Path) -> None:
     parts(tmp_path, "train", "Val", "test", "extra", classes=("ant", "bee"))
     png(tmp_path / "extra" / "ant" / "more.png")
@@ -80,20 +88,30 @@ def test_parts_without_one_to_train_on_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has Test, val, but no training part: rename .* or give .*Test itself"):
         open_data(str(tmp_path))
     parts(tmp_path, "train", "training")
+    parts(tmp_path / "no_training", "unlabelled-", "test")
+    with pytest.raises(UserError, match=r"has test, unlabelled, but no training part: .* or give .*no_training/test "):
+        open_data(str(tmp_path / "no_training"))
     with pytest.raises(UserError, match="several training parts, train, training"):
         open_data(str(tmp_path))
 
 
 def test_parts_at_another_level_are_not_taken_together_silently(tmp_path: Path) -> None:
     parts(tmp_path / "outer" / "archive", "train", "test")
-    with pytest.raises(UserError, match="nothing but archive, which has a training part: give .*outer/archive"):
+    with pytest.raises(UserError, match="outer/archive has a training part of its own: give .*outer/archive$"):
         open_data(str(tmp_path / "outer"))
+    parts(tmp_path / "twice" / "train", "train", "test")  # as some archives unpack
+    with pytest.raises(UserError, match="twice/train has a training part of its own: give .*twice/train$"):
+        open_data(str(tmp_path / "twice"))
+    parts(tmp_path / "twice" / "train", "bus-", "ship-")
+    assert open_data(str(tmp_path / "twice")).train.classes == ("bus", "ship", "test", "train"), "a vehicle, perhaps"
     parts(tmp_path / "inner", "bottle/train", "bottle/test", "cable/train")
     (notice,) = open_data(str(tmp_path / "inner")).notices
     assert "inside its folders are taken together" in notice
     parts(tmp_path / "mixed", "cat", "dog", "test")
     data = open_data(str(tmp_path / "mixed"))
     assert data.train.classes == ("cat", "dog", "test") and "test is taken for a class" in data.notices[0]
+    parts(tmp_path / "mixed", "val")
+    assert "test, val are taken for classes" in open_data(str(tmp_path / "mixed")).notices[0]
 
 
 @pytest.mark.parametrize("word", ["unlabelled", "unlabeled", "Unsup"])

@@ -58,6 +58,19 @@ def test_images_with_alpha_or_16_bits() -> None:
     assert [int(image[0, 0, 0]) for image in images] == [9, 255]
 
 
+def test_arrays_may_be_flipped_and_must_be_finite() -> None:
+    ramp = np.linspace(0, 1, 12, dtype=np.float32).reshape(2, 2, 3)
+
+    class Pictures(Labelled):
+        def __getitem__(self, i: int) -> Any:
+            return [ramp, ramp[:, ::-1], np.full_like(ramp, np.nan), -ramp][i]
+
+    source = open_dataset(Pictures([0, 1, 0, 1])).train
+    images, index = source.take_readable(torch.arange(4))
+    assert index.tolist() == [0, 1] and torch.equal(images[1], images[0].flip(2))
+    assert images[0][2, 1, 1] == 255
+
+
 def test_want_of_memory_is_no_damaged_image() -> None:
     class Huge(Labelled):
         def __getitem__(self, i: int) -> Any:

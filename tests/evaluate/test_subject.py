@@ -312,7 +312,8 @@ def test_a_run_is_evaluated_on_images_read_as_it_read_them(
         return {name: arguments[name] for name in ("val_fraction", "test_part", "layout", "stretch", "background")}
 
     monkeypatch.setattr(module, "open_data", spy)
-    monkeypatch.setattr(module, "require_unchanged", lambda *args: None)
+    compared: list[Any] = []
+    monkeypatch.setattr(module, "require_unchanged", lambda *args: compared.append(args))
     record = Run.open(moco_run).record
     recorded: dict[str, Any] = {
         "val_fraction": None,
@@ -325,8 +326,10 @@ def test_a_run_is_evaluated_on_images_read_as_it_read_them(
     monkeypatch.setattr(Run, "record", dataclasses.replace(record, options=options))
     assert given() == recorded
     assert given(test_part="dev") == recorded | {"test_part": "dev"}
+    assert len(compared) == 2, "also with another test part: what was trained on is the same"
     assert given(val_fraction=0.5) == recorded | {"val_fraction": 0.5, "test_part": None}
     assert given(stretch=False, background="red", layout="NHWC") == recorded | {
         "stretch": False, "background": "red", "layout": "NHWC"
     }  # fmt: skip
     assert given(data=str(images)) == recorded | {"test_part": None, "layout": None}, "the pixels, not the split"
+    assert len(compared) == 2

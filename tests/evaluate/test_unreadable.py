@@ -11,10 +11,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from contrastkit.cli.main import main
-from contrastkit.data import ArraySource, DataSet, open_data
+from contrastkit.data import ArraySource, DataSet, FileSource, open_data
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, embed, knn, probe
 from contrastkit.evaluate.features import encode, raw_pixels
+from contrastkit.parts.build import build_encoder
 
 
 class MeanColour(nn.Module):
@@ -84,6 +85,26 @@ def test_evaluations_leave_them_out_and_say_so(tmp_path: Path) -> None:
     assert probed.probe["mean"].accuracy.n == 37 and "3 of 40 test images" in probed.notices[1]
     with pytest.raises(UserError, match=r"3 of 40 images .*--max-bad"):
         knn(replace(subject(tmp_path), max_bad=0.01))
+
+
+def test_the_papers_protocol_tells_those_of_the_labelled_images(tmp_path: Path) -> None:
+    for i in (1, 2):
+        (tmp_path / "unlabelled").mkdir(exist_ok=True)
+        (tmp_path / "unlabelled" / f"{i}.png").write_bytes(b"torn")
+    torn = replace(subject(tmp_path), encoders={"tiny": build_encoder("tiny", channels=3, size=12)})
+    notices = probe(torn, protocol="moco", epochs=1, lr=0.1).notices
+    assert [notice.split(" cannot")[0] for notice in notices] == ["3 of 40 training images", "3 of 40 test images"]
+
+
+@pytest.mark.parametrize("how", ["take", "take_readable"])
+def test_many_unreadable_images_of_a_batch_cost_it_once_more(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_data(str(folder(tmp_path, bad=tuple(range(20))))).train
+    read, decode = [], FileSource._decode
+    monkeypatch.setattr(FileSource, "_decode", lambda self, path: read.append(path) or decode(self, path))
+    images, index = getattr(source, how)(torch.arange(40))
+    assert len(images) == len(index) and len(source.unreadable) == 20 and len(read) <= 3 * 40
 
 
 def test_an_embedding_flags_and_names_them(tmp_path: Path) -> None:

@@ -177,7 +177,9 @@ def test_a_folder_of_sounds_is_trained_on_and_judged(
     assert main(["knn", "--encoder=tiny", f"--data={sounds}", "--val-fraction=0.2", "--workers=0"]) == 0
     assert "wave-tiny, untrained" in capsys.readouterr().out
     encoder = contrastkit.load(out)
-    assert encoder(torch.zeros(2, 1, 1, 1600)).shape == (2, 128)
+    assert encoder(-torch.ones(2, 1, 1, 1600)).shape == (2, 128)
+    with pytest.raises(UserError, match=r"takes floats in \[-1, 1\], not torch.int16: divide samples by 32,768"):
+        encoder(torch.zeros(2, 1, 1, 1600, dtype=torch.int16))
 
 
 def test_what_does_not_fit_is_said_in_one_line(
