@@ -1,15 +1,19 @@
 """Processes that load data: what they raise is told as it was raised, and their end waits for nobody."""
 
+import functools
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import pytest
+import torch
 from torch.utils.data import Dataset
 
 import contrastkit.data.workers as workers_module
@@ -21,9 +25,12 @@ LONG = 1000.0  # seconds
 
 
 class Work(Dataset[Any]):
-    """A task is a number that comes back squared, an exception to raise, a time to sleep, or a file to fail at."""
+    """A task is a number that comes back squared, an exception to raise, a time to sleep, a file to fail at, or a
+    function to call."""
 
     def __getitem__(self, task: Any) -> Any:
+        if callable(task):
+            return task()
         if isinstance(task, str):
             raise UnreadableError(1, task, "damaged")
         if isinstance(task, Exception):
@@ -58,6 +65,33 @@ def test_an_error_is_told_as_it_was_raised(workers: int) -> None:
 def test_an_error_that_cannot_be_sent_is_described() -> None:
     with Workers(Work(), workers=1) as pool, pytest.raises(RuntimeError, match=r"^UnreadableError: a.png: damaged$"):
         list(pool.map(["a.png"]))
+
+
+def larger_than_the_shared_memory() -> torch.Tensor:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # for files in memory, too
+    return torch.zeros(1000)
+
+
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [(larger_than_the_shared_memory, "ran out of shared memory: enlarge /dev/shm"), (threading.Lock, None)],
+)
+def test_a_result_that_cannot_be_sent_is_an_error(
+    task: Any, says: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_module, "PATIENCE", 10)
+    with Workers(Work(), workers=1) as pool, pytest.raises(Exception, match="/torch_|cannot pickle") as caught:
+        list(pool.map([1, task]))
+    line = explain(caught.value)
+    assert line is None if says is None else says in (line or "")
+
+
+def test_results_may_hold_tensors_of_any_kind() -> None:
+    tensors = [torch.arange(6).view(2, 3), torch.empty(0), torch.arange(12)[::3], torch.tensor(3.0)]
+    with Workers(Work(), workers=1) as pool:
+        for _ in range(2):  # the second time they have been shared
+            (found,) = pool.map([functools.partial(dict, x=tensors, same=tensors[0])])
+            assert all(map(torch.equal, found["x"], tensors)) and torch.equal(found["same"], tensors[0])
 
 
 def test_a_stuck_process_is_not_waited_for() -> None:
