@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,9 +77,7 @@ def larger_than_the_shared_memory() -> torch.Tensor:
     ("task", "says"),
     [(larger_than_the_shared_memory, "ran out of shared memory: enlarge /dev/shm"), (threading.Lock, None)],
 )
-def test_a_result_that_cannot_be_sent_is_an_error(
-    task: Any, says: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_result_that_cannot_be_sent_is_an_error(task: Any, says: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers_module, "PATIENCE", 10)
     with Workers(Work(), workers=1) as pool, pytest.raises(Exception, match="/torch_|cannot pickle") as caught:
         list(pool.map([1, task]))
@@ -138,17 +137,30 @@ def test_one_iterator_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("end", ["raise RuntimeError('a bug')", "sys.exit(3)", "pass"])
-def test_a_program_ends_while_its_processes_are_stuck(end: str) -> None:
-    """However it ends: an error keeps the frames of the loop alive until after multiprocessing has waited."""
+def test_a_program_ends_while_its_processes_are_stuck(end: str, tmp_path: Path) -> None:
+    """However it ends: an error keeps the frames of the loop alive until after multiprocessing has waited. A process
+    that waits for a disk cannot even be killed."""
+    cannot_be_killed = end == "pass"
     program = f"""
 import sys
+from contrastkit import compat
 from contrastkit.data.workers import Workers
-from tests.data.test_workers import LONG, Work
+from tests.data.test_workers import LONG, Work, children
 pool = Workers(Work(), workers=2)
 for _ in pool.map([1, LONG, LONG]):
+    if {cannot_be_killed}:
+        compat.END = 0.1
+        for process in children():
+            process.kill = lambda: None
+            print(process.pid)
     {end}
     break
 """
-    result = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True)
-    assert result.returncode == {"raise": 1, "sys.exit(3)": 3}.get(end.split()[0], 0)
-    assert "Exception ignored" not in result.stderr
+    with open(tmp_path / "out", "w+") as out, open(tmp_path / "err", "w+") as err:  # what is left holds pipes open
+        code = subprocess.run([sys.executable, "-c", program], timeout=120, stdout=out, stderr=err).returncode
+    left = [int(pid) for pid in (tmp_path / "out").read_text().split()]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert len(left) == 2 * cannot_be_killed
+    assert code == {"raise": 1, "sys.exit(3)": 3}.get(end.split()[0], 0)
+    assert "Exception ignored" not in (tmp_path / "err").read_text()
