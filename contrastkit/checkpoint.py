@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from contrastkit.errors import UserError
+from contrastkit.errors import RESUME, UserError
 
 FORMAT = 1
 
@@ -37,20 +37,25 @@ def atomic(path: Path, *, new: bool = False) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        if stream is None:
-            _put(temporary, target, new=new)
-        else:
-            with open(temporary, "rb") as source, open(stream, "ab", closefd=isinstance(stream, Path)) as through:
-                shutil.copyfileobj(source, through)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(
-                f"no space left to write {path}: free some, then --resume; the previous file is intact"
-            ) from error
-        raise
+        with _no_space_is_told(path):
+            yield temporary
+            if stream is None:
+                _put(temporary, target, new=new)
+            else:
+                with open(temporary, "rb") as source, open(stream, "ab", closefd=isinstance(stream, Path)) as through:
+                    shutil.copyfileobj(source, through)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _no_space_is_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(f"no space left to write {path}: free some{RESUME}") from error
+        raise
 
 
 def _put(temporary: Path, target: Path, *, new: bool) -> None:
@@ -98,6 +103,16 @@ def write_text(path: Path, text: str, *, new: bool = False) -> None:
     """
     with atomic(path, new=new) as temporary:
         temporary.write_text(text, "utf-8", "backslashreplace")
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a text file, encoded as by :func:`write_text`. A crash may leave a part of the text.
+
+    Raises:
+        UserError: no space left.
+    """
+    with _no_space_is_told(path), open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
-RESUME = " (a training goes on with --resume)"
+RESUME = " (a training with a checkpoint goes on with --resume)"
 
 
 class UserError(Exception):
