@@ -42,8 +42,8 @@ def explain(error: BaseException) -> str | None:
         return "a data-loading process was killed, perhaps for want of memory: lower --workers" + RESUME
     if name == "RuntimeError" and text.startswith("DataLoader timed out"):
         return "the data-loading processes are stuck, perhaps on a disk or network: mend that or lower --batch" + RESUME
-    if "Connection closed by peer" in text or name == "DistBackendError":
-        return "another process of this command has ended: its own message says why"
+    if "gloo/transport" in text or name in ("DistBackendError", "DistNetworkError", "DistStoreError"):
+        return "another process of this command has ended, or never began: its own message says why"
     return None
 
 
