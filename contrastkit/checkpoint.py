@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from contrastkit.errors import RESUME, UserError
+from contrastkit.errors import RESUME, UserError, explain
 
 FORMAT = 1
 
@@ -148,9 +148,9 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: the run has saved no checkpoint yet") from error
-    except (OSError, MemoryError):
-        raise
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
+        if explain(error) is not None:  # it cannot be read, or there is no memory for it
+            raise
         raise UserError(f"{path} is not a readable checkpoint (truncated, or of another program)") from error
     if not isinstance(state, dict) or not isinstance(state.get("format"), int):
         raise UserError(f"{path} is not a checkpoint of contrastkit")

@@ -24,7 +24,7 @@ from typing import IO, Any
 from contrastkit import checkpoint, lock, schema
 from contrastkit.board import Board
 from contrastkit.curves import draw_curves
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, explain
 from contrastkit.record import Checkpoint, Record, json_value
 from contrastkit.version import __version__
 
@@ -216,6 +216,8 @@ class Run:
         try:
             yield
         except (RuntimeError, ValueError, TypeError) as error:
+            if explain(error) is not None:  # as when the GPU is out of memory
+                raise
             raise UserError(
                 f"the weights in {self.path} do not fit its recipe.json: one of them, or the module given as encoder, "
                 "belongs to another run"

@@ -184,7 +184,7 @@ BUGS = [
         f"{RUNS}::test_other_data_are_refused_on_resume"),
     Bug("training/plan.py", "if option not in MAY_CHANGE and value != options[option]:", "if False:",
         f"{RUNS}::test_a_run_keeps_what_its_numbers_depend_on"),
-    Bug("training/launch.py", "            run.write_record(replace(plan.record, options=plan.options))\n", "            pass\n",
+    Bug("training/launch.py", "run.write_record(replace(plan.record, options=plan.options))\n", "pass\n",
         f"{RUNS}::test_a_run_keeps_what_its_numbers_depend_on"),
     # The hand-over from options and recipe to loader, method, monitor and session.
     Bug("training/launch.py", "        seed=options.seed,\n        workers=options.workers,\n        rank",
