@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from contrastkit.errors import RESUME, UserError
+from contrastkit.errors import RESUME, UserError, explain
 
 FORMAT = 1
 
@@ -38,18 +38,25 @@ def atomic(path: Path, *, new: bool = False) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        if stream is None:
-            _put(temporary, target, new=new)
-        else:
-            with open(temporary, "rb") as source, open(stream, "ab", closefd=isinstance(stream, Path)) as through:
-                shutil.copyfileobj(source, through)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(f"no space left to write {path}: free some; the previous file is intact{RESUME}") from error
-        raise
+        with _no_space_is_told(path):
+            yield temporary
+            if stream is None:
+                _put(temporary, target, new=new)
+            else:
+                with open(temporary, "rb") as source, open(stream, "ab", closefd=isinstance(stream, Path)) as through:
+                    shutil.copyfileobj(source, through)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _no_space_is_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(f"no space left to write {path}: free some{RESUME}") from error
+        raise
 
 
 def _put(temporary: Path, target: Path, *, new: bool) -> None:
@@ -99,6 +106,16 @@ def write_text(path: Path, text: str, *, new: bool = False) -> None:
         temporary.write_text(text, "utf-8", "backslashreplace")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append to a text file, encoded as by :func:`write_text`. A crash may leave a part of the text.
+
+    Raises:
+        UserError: no space left.
+    """
+    with _no_space_is_told(path), open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+
+
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file with ``write``, atomically."""
     with atomic(path) as temporary:
@@ -133,9 +150,9 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: the run has saved no checkpoint yet") from error
-    except (OSError, MemoryError):
-        raise
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
+        if explain(error) is not None:  # it cannot be read, or there is no memory for it
+            raise
         raise UserError(f"{path} is not a readable checkpoint (truncated, or of another program)") from error
     if not isinstance(state, dict) or not isinstance(state.get("format"), int):
         raise UserError(f"{path} is not a checkpoint of contrastkit")

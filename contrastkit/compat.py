@@ -4,6 +4,8 @@ tests/test_house.py restricts all other modules to public names, so that a chang
 """
 
 import inspect
+import multiprocessing
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +31,8 @@ __all__ = [
     "reset_compiler",
     "without_buffer_broadcast",
 ]
+
+END = 5.0  # seconds that killed processes have to end, all together; those that wait for a disk or a network do not
 
 # One call over many tensors, as in torch's own optimizers.
 foreach_add = torch._foreach_add
@@ -60,8 +64,10 @@ def kill_workers(loader: DataLoader[Any]) -> None:
     signal_handling._remove_worker_pids(id(iterator))  # or torch would take their end for an accident
     for process in iterator._workers:
         process.kill()
+    deadline = time.monotonic() + END
     for process in iterator._workers:
-        process.join(5)  # one that waits for a disk or a network does not end
+        process.join(max(0.0, deadline - time.monotonic()))
+        multiprocessing.process._children.discard(process)  # type: ignore[attr-defined] # or the program's end waits
     for queue in iterator._index_queues:
         queue.cancel_join_thread()
         queue.close()

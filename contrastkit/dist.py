@@ -51,10 +51,19 @@ def init(name: str) -> torch.device:
     """Join the process group that torchrun describes in the environment, if any; return :func:`device` of this name.
 
     NCCL carries CUDA tensors, gloo the CPU's.
+
+    Raises:
+        UserError: as :func:`device`, or WORLD_SIZE asks for several processes without the rest of torchrun's variables.
     """
     chosen = device(name)
     if _distributed() and not torch_dist.is_initialized():
-        torch_dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        try:
+            torch_dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        except ValueError as error:
+            raise UserError(
+                "WORLD_SIZE asks for several processes, without torchrun's other variables: start with torchrun, or "
+                "unset it"
+            ) from error
     return chosen
 
 

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
-RESUME = " (a training goes on with --resume)"
+RESUME = " (a training with a checkpoint goes on with --resume)"
 
 
 class UserError(Exception):
@@ -36,14 +36,14 @@ def explain(error: BaseException) -> str | None:
         return "the GPU is out of memory: lower --batch or --size"
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return "out of memory: work on fewer rows or images at once; lower --batch, --size or --workers, if any"
+    if name == "RuntimeError" and ("shared memory" in text or "file </torch_" in text):  # a file in that memory
+        return "a data-loading process ran out of shared memory: enlarge /dev/shm or use --workers 0" + RESUME
     if name == "RuntimeError" and text.startswith("DataLoader worker"):
-        if "shared memory" in text:
-            return "a data-loading process ran out of shared memory: enlarge /dev/shm or use --workers 0" + RESUME
         return "a data-loading process was killed, perhaps for want of memory: lower --workers" + RESUME
     if name == "RuntimeError" and text.startswith("DataLoader timed out"):
         return "the data-loading processes are stuck, perhaps on a disk or network: mend that or lower --batch" + RESUME
-    if "Connection closed by peer" in text or name == "DistBackendError":
-        return "another process of this command has ended: its own message says why"
+    if "gloo/transport" in text or name in ("DistBackendError", "DistNetworkError", "DistStoreError"):
+        return "another process of this command has ended, or never began: its own message says why"
     return None
 
 

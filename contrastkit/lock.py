@@ -1,5 +1,6 @@
 """A lock on a folder that one process at a time may write to."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -10,14 +11,14 @@ from typing import IO
 from contrastkit.errors import UserError
 
 FILE = ".lock"
-_held: set[IO[str]] = set()
+_held: set[IO[bytes]] = set()
 
 
 class Locked(UserError):
     """Another process writes to the folder."""
 
 
-def acquire(folder: Path) -> IO[str] | None:
+def acquire(folder: Path) -> IO[bytes] | None:
     """Lock a folder until :func:`release` or the end of this process, however it ends.
 
     Returns:
@@ -28,14 +29,14 @@ def acquire(folder: Path) -> IO[str] | None:
         OSError: the folder cannot be written.
     """
     while True:
-        file = open(folder / FILE, "a+", encoding="utf-8")  # noqa: SIM115 - open while the lock is held
+        file = open(folder / FILE, "ab+", buffering=0)  # noqa: SIM115 - open while the lock is held
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), os.stat(folder / FILE)):
                 break
         except BlockingIOError as error:
             file.seek(0)
-            holder = file.read().strip() or "another process"
+            holder = file.read().decode().strip() or "another process"
             file.close()
             raise Locked(f"{folder} is in use by {holder}: wait until it ends, or stop it") from error
         except FileNotFoundError:
@@ -47,13 +48,13 @@ def acquire(folder: Path) -> IO[str] | None:
             raise
         file.close()
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
+    with contextlib.suppress(OSError):  # on a full disk it holds without a name
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     _held.add(file)
     return file
 
 
-def release(file: IO[str]) -> None:
+def release(file: IO[bytes]) -> None:
     """Unlock a folder."""
     _held.discard(file)
     if not file.closed:

@@ -24,7 +24,7 @@ from typing import IO, Any
 from contrastkit import checkpoint, lock, schema
 from contrastkit.board import Board
 from contrastkit.curves import draw_curves
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, explain
 from contrastkit.record import Checkpoint, Record, json_value
 from contrastkit.version import __version__
 
@@ -51,7 +51,7 @@ class Run:
         self.last = self.checkpoints / "last.pt"
         self.notices: list[str] = []
         self._board = Board(path)
-        self._lock: IO[str] | None = None
+        self._lock: IO[bytes] | None = None
         self._before: set[str] | None = None  # what the folder of a new run held; None: there was no folder
         self._new = False
 
@@ -102,10 +102,11 @@ class Run:
         if writes:
             try:
                 run._acquire()
+                checkpoint.sweep(path)
+                checkpoint.sweep(run.checkpoints)
             except OSError as error:
+                run._release()
                 raise _unwritable(path, error) from error
-            checkpoint.sweep(path)
-            checkpoint.sweep(run.checkpoints)
         return run
 
     def _acquire(self) -> None:
@@ -142,15 +143,13 @@ class Run:
     def log(self, line: str) -> None:
         """Append a line to log.txt, with the time."""
         if self.writes:
-            with open(self.path / LOG, "a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+            checkpoint.append_text(self.path / LOG, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
     def add_metrics(self, row: dict[str, Any]) -> str | None:
         """Append a row of metrics, taken at ``row["step"]``; returns as :meth:`Board.add`."""
         if not self.writes:
             return None
-        with open(self.path / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        checkpoint.append_text(self.path / METRICS, json.dumps(row) + "\n")
         return self._board.add(row)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -217,6 +216,8 @@ class Run:
         try:
             yield
         except (RuntimeError, ValueError, TypeError) as error:
+            if explain(error) is not None:  # as when the GPU is out of memory
+                raise
             raise UserError(
                 f"the weights in {self.path} do not fit its recipe.json: one of them, or the module given as encoder, "
                 "belongs to another run"

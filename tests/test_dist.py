@@ -1,5 +1,8 @@
 """Collectives, over two processes."""
 
+import os
+import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +10,7 @@ import torch
 from torch import nn
 
 from contrastkit import dist
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, explain
 
 
 def test_keys_that_every_rank_compares_with_get_the_gradient_of_all_their_losses(
@@ -118,3 +121,34 @@ def test_each_process_takes_the_gpu_of_its_place(
     assert chosen == [torch.device("cuda", index)] and not backends, "it joins no processes"
     assert dist.init(device) == torch.device("cuda", index)
     assert backends == (["nccl"] if world > 1 else [])
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_the_end_of_another_process_is_one_line(
+    busy: bool, two_processes: Callable[[Callable[[int], None]], None]
+) -> None:
+    """The system has other words, "reset by peer", for one that left something unread."""
+
+    def work(rank: int) -> None:
+        _, other = dist.gather_objects(os.getpid())
+        if rank == 1:
+            signal.pause()
+        if busy:
+            os.kill(other, signal.SIGSTOP)
+            torch.distributed.isend(torch.zeros(2**10), 1)
+            time.sleep(0.1)
+        os.kill(other, signal.SIGKILL)
+        with pytest.raises(RuntimeError) as caught:
+            dist.barrier()
+        line = explain(caught.value)
+        assert line is not None and line.startswith("another process of this command has ended"), caught.value
+
+    two_processes(work)
+
+
+def test_a_world_without_torchrun_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="WORLD_SIZE asks for several processes.*start with torchrun"):
+        dist.init("cpu")

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
+from contrastkit import checkpoint
 from contrastkit.curves import draw_curves
 from contrastkit.errors import UserError
 from contrastkit.run import Run
@@ -48,3 +50,18 @@ def test_curves_that_cannot_be_drawn_do_not_hide_an_error(tmp_path: Path, monkey
         raise UserError("the loss is nan")
     with pytest.raises(OSError, match="no curves"), Run(tmp_path, writes=True):
         pass
+
+
+def test_want_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of the checkpoint nor of its weights."""
+    with pytest.raises(torch.OutOfMemoryError), Run(tmp_path).restoring():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+    with pytest.raises(UserError, match="do not fit its recipe"), Run(tmp_path).restoring():
+        raise RuntimeError("size mismatch for conv1.weight")
+
+    def fail(*how: object, **more: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        checkpoint.load(tmp_path / "last.pt")

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import io
 import pickle
 import signal
 import traceback
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from contrastkit.compat import kill_workers
@@ -114,9 +116,23 @@ class _Guarded(Dataset[Any]):
 
     def __getitem__(self, task: Any) -> Any:
         try:
-            return self.work[task]
+            result = self.work[task]
+            _Sharing(io.BytesIO()).dump(result)
         except Exception as error:
             return _Failure(_portable(error), traceback.format_exc())
+        return result
+
+
+class _Sharing(pickle.Pickler):
+    """Moves the tensors of a result into shared memory. The thread that sends results would do so later, but it prints
+    an error, such as that of a full /dev/shm, and drops the result, for which the main process then waits."""
+
+    def persistent_id(self, value: object) -> object:
+        if not isinstance(value, Tensor):
+            return None
+        if value.untyped_storage().nbytes():
+            value.share_memory_()
+        return "shared"
 
 
 def _portable(error: Exception) -> Exception:

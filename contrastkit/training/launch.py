@@ -57,9 +57,11 @@ def launch(
     torch.manual_seed(options.seed)
     method = _build(plan, context)
     monitor, optimizer = _monitor(plan, method, context.size), recipe.build_optimizer(method)
-    with loader, _create(plan, context) if plan.record is None else _reopen(plan, plan.record) as run:
+    with loader, _create(plan, context) if plan.record is None else _reopen(plan) as run:
         session = _session(plan, method, loader, optimizer, monitor, run, reporter or NullReporter())
         start = 0 if plan.record is None else session.resume()
+        if plan.record is not None and plan.record.options != plan.options:
+            run.write_record(replace(plan.record, options=plan.options))
         run.note_environment()
         dist.barrier()
         if options.compile:
@@ -169,12 +171,8 @@ def _claim(plan: Plan, record: Record) -> Run:
             out = free_folder(plan.name, plan.data.name)
 
 
-def _reopen(plan: Plan, record: Record) -> Run:
-    """Open the run to resume, and record the options that changed."""
-    run = Run.open(plan.out, writes=dist.rank() == 0)
-    if record.options != plan.options:
-        run.write_record(replace(record, options=plan.options))
-    return run
+def _reopen(plan: Plan) -> Run:
+    return Run.open(plan.out, writes=dist.rank() == 0)
 
 
 def _summary(plan: Plan, method: Method, size: int) -> str:

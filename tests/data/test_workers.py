@@ -1,15 +1,20 @@
 """Processes that load data: what they raise is told as it was raised, and their end waits for nobody."""
 
+import functools
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch.utils.data import Dataset
 
 import contrastkit.data.workers as workers_module
@@ -21,9 +26,12 @@ LONG = 1000.0  # seconds
 
 
 class Work(Dataset[Any]):
-    """A task is a number that comes back squared, an exception to raise, a time to sleep, or a file to fail at."""
+    """A task is a number that comes back squared, an exception to raise, a time to sleep, a file to fail at, or a
+    function to call."""
 
     def __getitem__(self, task: Any) -> Any:
+        if callable(task):
+            return task()
         if isinstance(task, str):
             raise UnreadableError(1, task, "damaged")
         if isinstance(task, Exception):
@@ -58,6 +66,31 @@ def test_an_error_is_told_as_it_was_raised(workers: int) -> None:
 def test_an_error_that_cannot_be_sent_is_described() -> None:
     with Workers(Work(), workers=1) as pool, pytest.raises(RuntimeError, match=r"^UnreadableError: a.png: damaged$"):
         list(pool.map(["a.png"]))
+
+
+def larger_than_the_shared_memory() -> torch.Tensor:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # for files in memory, too
+    return torch.zeros(1000)
+
+
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [(larger_than_the_shared_memory, "ran out of shared memory: enlarge /dev/shm"), (threading.Lock, None)],
+)
+def test_a_result_that_cannot_be_sent_is_an_error(task: Any, says: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "PATIENCE", 10)
+    with Workers(Work(), workers=1) as pool, pytest.raises(Exception, match="/torch_|cannot pickle") as caught:
+        list(pool.map([1, task]))
+    line = explain(caught.value)
+    assert line is None if says is None else says in (line or "")
+
+
+def test_results_may_hold_tensors_of_any_kind() -> None:
+    tensors = [torch.arange(6).view(2, 3), torch.empty(0), torch.arange(12)[::3], torch.tensor(3.0)]
+    with Workers(Work(), workers=1) as pool:
+        for _ in range(2):  # the second time they have been shared
+            (found,) = pool.map([functools.partial(dict, x=tensors, same=tensors[0])])
+            assert all(map(torch.equal, found["x"], tensors)) and torch.equal(found["same"], tensors[0])
 
 
 def test_a_stuck_process_is_not_waited_for() -> None:
@@ -103,16 +136,30 @@ def test_one_iterator_at_a_time() -> None:
         assert list(pool.map(range(5))) == [0, 1, 4, 9, 16]
 
 
-@pytest.mark.parametrize(("end", "code"), [("raise RuntimeError('a bug')", 1), ("pass", 0)])
-def test_a_program_ends_while_its_processes_are_stuck(end: str, code: int) -> None:
-    """However it ends: an error keeps the frames of the loop alive until after multiprocessing has waited."""
+@pytest.mark.parametrize("end", ["raise RuntimeError('a bug')", "pass"])
+def test_a_program_ends_while_its_processes_are_stuck(end: str, tmp_path: Path) -> None:
+    """However it ends: an error keeps the frames of the loop alive until after multiprocessing has waited. A process
+    that waits for a disk cannot even be killed."""
+    cannot_be_killed = end == "pass"
     program = f"""
+from contrastkit import compat
 from contrastkit.data.workers import Workers
-from tests.data.test_workers import LONG, Work
+from tests.data.test_workers import LONG, Work, children
 pool = Workers(Work(), workers=2)
 for _ in pool.map([1, LONG, LONG]):
+    if {cannot_be_killed}:
+        compat.END = 0.1
+        for process in children():
+            process.kill = lambda: None
+            print(process.pid)
     {end}
     break
 """
-    result = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, text=True)
-    assert result.returncode == code and "Exception ignored" not in result.stderr
+    with open(tmp_path / "out", "w+") as out, open(tmp_path / "err", "w+") as err:  # what is left holds pipes open
+        code = subprocess.run([sys.executable, "-c", program], timeout=120, stdout=out, stderr=err).returncode
+    left = [int(pid) for pid in (tmp_path / "out").read_text().split()]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert len(left) == 2 * cannot_be_killed
+    assert code == (0 if cannot_be_killed else 1)
+    assert "Exception ignored" not in (tmp_path / "err").read_text()

@@ -1,9 +1,9 @@
 """Run folders: one writer at a time, nothing left of a failed start, nothing lost between two files."""
 
-import contextlib
 import errno
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
@@ -234,17 +234,56 @@ def test_a_failure_after_the_first_checkpoint_keeps_the_run(
     assert Run.open(tmp_path / "run").load().step == 5
 
 
-def test_a_record_that_cannot_be_written_leaves_no_folder(
+def on_a_full_disk(work: Callable[[], object]) -> str:
+    """The message of a UserError of ``work``, in a process that cannot write another byte to any file."""
+    receiver, sender = FORK.Pipe(duplex=False)
+
+    def child() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        try:
+            work()
+        except UserError as error:
+            sender.send(str(error))
+
+    process = FORK.Process(target=child)
+    process.start()
+    process.join()
+    assert process.exitcode == 0 and receiver.poll()
+    return str(receiver.recv())
+
+
+def test_a_full_disk_at_the_start_leaves_no_folder(images: Path, tmp_path: Path) -> None:
+    ready = planned(images, tmp_path / "run")
+    assert f"no space left to write {tmp_path}/run/recipe.json: free some" in on_a_full_disk(lambda: launch(ready))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_file(images: Path, tmp_path: Path) -> None:
+    """Also of those that grow line by line; and the run is free again."""
+    train(images, tmp_path / "run", stop_after=1)
+    files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.name != lock.FILE}
+    ready = planned(images, tmp_path / "run", resume=True)
+    assert f"no space left to write {tmp_path}/run/metrics.jsonl" in on_a_full_disk(lambda: launch(ready))
+    for write in (lambda run: run.log("line"), lambda run: run.add_metrics({"step": 1})):
+        assert "no space left to write" in on_a_full_disk(lambda w=write: w(Run(tmp_path / "run", writes=True)))
+    assert {path: path.read_bytes() for path in files} == files
+    assert train(images, tmp_path / "run", resume=True).finished
+
+
+def test_a_resumption_that_fails_leaves_the_run_free(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*how: object, **more: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    """For another try in the same process."""
 
-    monkeypatch.setattr(os, "link", full)
-    monkeypatch.setattr(os, "replace", full)
-    with contextlib.suppress(UserError):
-        train(images, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    def fail(*how: object, **more: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    train(images, tmp_path / "run", stop_after=1)
+    for name in ("write_text", "sweep"):
+        with monkeypatch.context() as patch, pytest.raises((OSError, UserError), match="Input/output error"):
+            patch.setattr(checkpoint, name, fail)
+            train(images, tmp_path / "run", resume=True, save_every=1)
+    assert train(images, tmp_path / "run", resume=True).finished
 
 
 # ------------------------------------------------------------------------------------------------- TensorBoard

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -245,10 +246,14 @@ def test_a_slow_step_is_waited_for_aloud(passed_on: list[int], monkeypatch: pyte
         deadline = time.monotonic() + 10
         while not lines and time.monotonic() < deadline:
             time.sleep(0.01)
-    with Signals(lines.append):  # a quick one says nothing
-        signal.raise_signal(signal.SIGTERM)
-    time.sleep(0.2)
     assert lines == ["received SIGTERM: waiting for the end of this step"]
+    monkeypatch.setattr("contrastkit.training.signals.PATIENCE", 600)
+    with Signals(lines.append):  # a quick one says nothing, and waits for nothing
+        signal.raise_signal(signal.SIGTERM)
+    for timer in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
+        timer.join(10)
+        assert not timer.is_alive()
+    assert len(lines) == 1
 
 
 def without_a_weight(out: Path) -> None:
