@@ -26,8 +26,8 @@ def open_npz(request: Request) -> DataSet | None:
         raise UserError(f"{path} has no array called 'images' (it has: {listed(names, 12) or 'nothing'})")
     known = [f"{part}{name}" for part in (prefix, "test_") for name in ("images", "labels", "environment")]
     arrays = read_npz(path, names=known)
-    if "test_images" not in arrays and (test := [name for name in arrays if name.startswith("test_")]):
-        raise UserError(f"{path} has {listed(test, 2)}, but no test_images: add them, or remove what is about them")
+    if "test_images" not in arrays and (unused := [name for name in arrays if name.startswith("test_")]):
+        raise UserError(f"{path} has {listed(unused, 2)}, but no test_images: add them, or remove what is about them")
     name = path.stem
     images = _uint8(arrays[f"{prefix}images"], path, layout)
     test_images = _uint8(arrays["test_images"], path, layout) if "test_images" in arrays else None
