@@ -1,6 +1,7 @@
 """The error for mistakes of the user, and the names that its messages list or suggest."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 RESUME = " (a training with a checkpoint goes on with --resume)"
@@ -34,8 +35,10 @@ def explain(error: BaseException) -> str | None:
     name = type(error).__name__
     if name == "OutOfMemoryError":  # by name, here and below: torch may not be imported
         return "the GPU is out of memory: lower --batch or --size"
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+    if isinstance(error, MemoryError) or re.search("can(no|')t allocate memory", text.lower()):
         return "out of memory: work on fewer rows or images at once; lower --batch, --size or --workers, if any"
+    if name == "RuntimeError" and "Too many open files" in text:  # in which the data-loading processes send tensors
+        return "too many open files: lower --workers, or raise the limit with ulimit -n" + RESUME
     if name == "RuntimeError" and ("shared memory" in text or "file </torch_" in text):  # a file in that memory
         return "a data-loading process ran out of shared memory: enlarge /dev/shm or use --workers 0" + RESUME
     if name == "RuntimeError" and text.startswith("DataLoader worker"):

@@ -293,7 +293,7 @@ BUGS = [
         f"{FOLDER}::test_a_full_disk_at_the_start_leaves_no_folder"),
     Bug("run.py", "                run._release()\n", "",
         f"{FOLDER}::test_a_resumption_that_fails_leaves_the_run_free"),
-    Bug("data/workers.py", "            _Sharing(io.BytesIO()).dump(result)\n", "",
+    Bug("data/workers.py", "            _share(result)\n", "",
         "tests/data/test_workers.py::test_a_result_that_cannot_be_sent_is_an_error"),
     Bug("errors.py", '"gloo/transport" in text', '"closed by peer" in text',
         "tests/test_dist.py::test_the_end_of_another_process_is_one_line"),

@@ -62,6 +62,7 @@ def test_want_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def fail(*how: object, **more: object) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
 
+    checkpoint.save(tmp_path / "last.pt", {})
     monkeypatch.setattr(torch, "load", fail)
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         checkpoint.load(tmp_path / "last.pt")

@@ -117,15 +117,20 @@ class _Guarded(Dataset[Any]):
     def __getitem__(self, task: Any) -> Any:
         try:
             result = self.work[task]
-            _Sharing(io.BytesIO()).dump(result)
+            _share(result)
         except Exception as error:
             return _Failure(_portable(error), traceback.format_exc())
         return result
 
 
+def _share(message: object) -> None:
+    """Move the tensors of a task or a result into shared memory. The thread that sends it would do so later, but it
+    prints an error, such as that of a full /dev/shm, and drops the message, for which the other process then waits."""
+    _Sharing(io.BytesIO()).dump(message)
+
+
 class _Sharing(pickle.Pickler):
-    """Moves the tensors of a result into shared memory. The thread that sends results would do so later, but it prints
-    an error, such as that of a full /dev/shm, and drops the result, for which the main process then waits."""
+    """Pickles all but tensors, which it moves. (Pickled here too, they would hold open files that nobody takes.)"""
 
     def persistent_id(self, value: object) -> object:
         if not isinstance(value, Tensor):
@@ -148,7 +153,9 @@ class _Tasks:
     current: Iterable[Any] = ()
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.current)
+        for task in self.current:
+            _share(task)
+            yield task
 
 
 def _unchanged(result: Any) -> Any:

@@ -85,12 +85,44 @@ def test_a_result_that_cannot_be_sent_is_an_error(task: Any, says: str | None, m
     assert line is None if says is None else says in (line or "")
 
 
+def test_a_task_that_cannot_be_sent_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "PATIENCE", 10)
+    with Workers(Work(), workers=1) as pool, pytest.raises(Exception, match="pickle"):
+        list(pool.map([1, lambda: 0]))
+
+
 def test_results_may_hold_tensors_of_any_kind() -> None:
     tensors = [torch.arange(6).view(2, 3), torch.empty(0), torch.arange(12)[::3], torch.tensor(3.0)]
     with Workers(Work(), workers=1) as pool:
         for _ in range(2):  # the second time they have been shared
             (found,) = pool.map([functools.partial(dict, x=tensors, same=tensors[0])])
             assert all(map(torch.equal, found["x"], tensors)) and torch.equal(found["same"], tensors[0])
+
+
+def count_files() -> tuple[int, torch.Tensor]:
+    return len(os.listdir("/proc/self/fd")), torch.ones(100)
+
+
+def test_what_has_been_sent_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor travels as an open file, and its memory lives as long as that."""
+    monkeypatch.setattr(workers_module, "PATIENCE", 20)
+    with Workers(Work(), workers=1) as pool:
+        counts = [n for n, _ in pool.map([count_files] * 40)]
+    assert max(counts[-5:]) < min(counts[5:10]) + 10
+
+
+def test_too_many_open_files_are_told_as_that() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Workers(Work(), workers=1) as pool:
+        results = pool.map([functools.partial(torch.ones, 4)] * 100)
+        kept = [next(results)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
+        try:
+            with pytest.raises(RuntimeError) as caught:
+                kept += results
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "ulimit -n" in str(explain(caught.value))
 
 
 def test_a_stuck_process_is_not_waited_for() -> None:
