@@ -109,7 +109,8 @@ def check_fields(values: Any) -> None:
     Raises:
         UserError: naming the option of the first field that does not lie in its interval.
     """
-    for name, (interval, whole) in _bounds(type(values)).items():
+    kind: Any = type(values)
+    for name, (interval, whole) in _bounds(kind).items():
         interval.check(f"--{name.replace('_', '-')}", getattr(values, name), whole=whole)
 
 

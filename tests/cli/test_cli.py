@@ -274,10 +274,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["train", "moco", "--device=meta"], "--device meta: unknown device; use cpu, cuda, cuda:1 or auto"),
         (["knn", "--encoder=tiny", "--device=mps"], "--device mps: unknown device; use cpu, cuda, cuda:1 or auto"),
         (["train", "moco", "--K=1000000000"], "a queue of 1,000,000,000 keys of 128 dimensions takes 953.7 GiB"),
-        (
-            ["train", "moco", "--encoder=tiny", "--hidden=2147483647"],
-            "are free: lower --size or the width",
-        ),
+        (["knn", "--encoder=tiny", "--size=8192"], "a batch of 512 images of 8,192 px takes 128.0 GiB"),
         (["knn", "--encoder=tiny", "--size=1"], "--size must be at least 2, not 1"),
         (["knn", "--encoder=tiny", "--size=100000000"], "--size must be at most 16,777,216, not 100000000"),
         (["knn", "--encoder=tiny", "--size=10000"], "--size must be at most 8,192, not 10000"),
