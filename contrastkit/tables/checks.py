@@ -29,6 +29,8 @@ def as_numbers(x: NDArray[Any], names: Sequence[str]) -> Floats:
             column = x[:, j].astype(np.float64)
         except (TypeError, ValueError) as error:
             raise UserError(f"{name} contains values that are not numbers: encode it, or leave it out") from error
+        except OverflowError as error:  # an integer of hundreds of digits
+            raise UserError(f"{name} has values beyond 1e308: change its units") from error
         check_present(column, name)  # again: the text "nan" becomes a number
         if infinite := int(np.isinf(column).sum()):
             raise UserError(f"{name}: {infinite} of {len(column)} values are infinite: drop or fill them")

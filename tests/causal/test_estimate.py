@@ -214,6 +214,7 @@ def test_intervals_cover(estimand: Literal["ATE", "ATT"]) -> None:
         (np.array([[1.0], [np.nan], [2.0]]), [0, 1, 1], [1, 2, 3], "1 of 3 values are missing"),
         (np.array([[1.0], [np.inf], [2.0]]), [0, 1, 1], [1, 2, 3], "1 of 3 values are infinite"),
         (np.array([["a"], ["b"], ["c"]]), [0, 1, 1], [1, 2, 3], "values that are not numbers"),
+        (np.array([[10**400], [1], [2]], dtype=object), [0, 1, 1], [1, 2, 3], "has values beyond 1e308"),
         (np.ones((3, 1)), [1, 1, 1], [1, 2, 3], "no untreated units"),
         (np.ones((3, 1)), [0, 1, 2], [1, 2, 3], "the treatment must be 0 or 1, not 0, 1, 2"),
         (np.ones((3, 1)), ["no", "yes", "no"], [1, 2, 3], "the treatment contains values that are not numbers"),
