@@ -123,7 +123,7 @@ class EvaluationSubject:
         """The training and the test part, both with labels.
 
         Raises:
-            UserError: no labels, or no test part.
+            UserError: no labels, labels of a single class, or no test part.
         """
         train, test = self.data.train, self.data.test
         if train.labels is None:
@@ -132,6 +132,9 @@ class EvaluationSubject:
             raise UserError(f"{self.data.name} has no test part: hold one out with --val-fraction 0.1")
         if test.labels is None:
             raise UserError(f"the test part of {self.data.name} has no labels to evaluate with")
+        labels = torch.cat([train.labels, test.labels])
+        if len(labels[labels >= 0].unique()) == 1:
+            raise UserError(f"all labels of {self.data.name} are the same: give images of at least two classes")
         return train, test
 
     @property
@@ -177,7 +180,7 @@ class EvaluationSubject:
         """Name, training features and test features of each encoder, one encoder at a time.
 
         Raises:
-            UserError: no labels, or no test part.
+            UserError: no labels, labels of a single class, or no test part.
         """
         train, test = self.labelled_parts()
         for name in self.encoders:

@@ -42,16 +42,19 @@ def test_notices_are_printed(moco_run: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("command", ["knn", "probe"])
-def test_labels_and_a_test_part_are_needed(
+def test_labels_of_two_classes_and_a_test_part_are_needed(
     command: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with np.load(images) as file:
         np.savez(tmp_path / "bare.npz", images=file["images"])
         np.savez(tmp_path / "x.npz", images=file["images"], labels=file["labels"], test_images=file["images"][:9])
+        parts = {"images": file["images"], "test_images": file["images"][:9]}
+        np.savez(tmp_path / "alike.npz", **parts, labels=file["labels"] * 0, test_labels=file["labels"][:9] * 0)
     for data, error in (
         (images, "noise has no test part: hold one out with --val-fraction 0.1"),
         (tmp_path / "bare.npz", "bare has no labels to evaluate with: put the images in one folder per class"),
         (tmp_path / "x.npz", "the test part of x has no labels to evaluate with"),
+        (tmp_path / "alike.npz", "all labels of alike are the same: give images of at least two classes"),
     ):
         assert main([command, "--encoder=tiny", f"--data={data}"]) == 2
         assert capsys.readouterr().err == f"error: {error}\n"
