@@ -14,6 +14,7 @@ from contrastkit.data.dataset import DataSet, Request
 from contrastkit.data.files import FileSource
 from contrastkit.data.folders import folder_dataset
 from contrastkit.data.source import Source, UnreadableError, digest
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.types import Modality
 
@@ -99,7 +100,7 @@ def parse_folders(data: str) -> dict[str, Path]:
         UserError: it is not of this form, or a folder does not exist.
     """
     pairs = [part.partition("=") for part in re.split(r",(?=[^,=/]*=)", data)]  # folder names may contain commas
-    folders = {name.strip(): Path(folder).expanduser() for name, _, folder in pairs}
+    folders = {name.strip(): given_path(folder) for name, _, folder in pairs}
     if len(pairs) < 2 or len(folders) < len(pairs) or not all(name.strip() and folder for name, _, folder in pairs):
         raise UserError(f"{data}: give several modalities as NAME=DIR,NAME=DIR, with at least two names")
     if missing := [folder for folder in folders.values() if not folder.is_dir()]:

@@ -8,6 +8,7 @@ from PIL import ImageColor
 from torch import Tensor
 
 from contrastkit.data.source import Source
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.rng import permutation
 
@@ -73,7 +74,7 @@ class Request:
 
     @property
     def path(self) -> Path:
-        return Path(self.data).expanduser()
+        return given_path(self.data)
 
 
 def with_validation(dataset: DataSet, fraction: float, seed: int) -> DataSet:

@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 
-from contrastkit.directories import require_file
+from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError, check_choice, suggest
 from contrastkit.methods import RECIPES
 from contrastkit.methods.base import Recipe
@@ -37,7 +37,7 @@ def rows_of(method: str) -> dict[str, Recipe]:
 
 def _recipes_of_file(method: str) -> dict[str, Recipe]:
     text, _, name = method.rpartition(":")
-    path = Path(text).expanduser().resolve()
+    path = given_path(text).resolve()
     require_file(path, "; give the file that defines the method, path/to/file.py:NAME")
     recipes = getattr(_executed(path), "RECIPES", None)
     if not isinstance(recipes, dict) or not recipes or not all(_is_row(*item) for item in recipes.items()):

@@ -13,7 +13,7 @@ from contrastkit.augment import named_views
 from contrastkit.data import DataSet, data_names, default_workers
 from contrastkit.data.aligned import parse_folders
 from contrastkit.data.dataset import HANDED_OVER
-from contrastkit.directories import data_directory
+from contrastkit.directories import data_directory, given_path
 from contrastkit.errors import UserError
 from contrastkit.methods import Recipe
 from contrastkit.methods.rows import choose_row, recipes_of
@@ -189,7 +189,7 @@ def absolute(data: str) -> str:
     """A data set's name, or absolute paths, so that the run can be resumed and evaluated from any folder."""
     if data in data_names():
         return data
-    if (path := Path(data).expanduser()).exists():
+    if (path := given_path(data)).exists():
         return str(path.resolve())
     return (
         ",".join(f"{name}={folder.resolve()}" for name, folder in parse_folders(data).items()) if "=" in data else data

@@ -7,6 +7,7 @@ import torch
 
 from contrastkit.data import open_data
 from contrastkit.errors import UserError
+from contrastkit.training.plan import absolute
 from tests.data.pictures import images_of, paths_of, png
 
 
@@ -18,6 +19,16 @@ def test_an_unknown_name_suggests_the_nearest(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(UserError, match="neither a folder of images nor an .npz"):
         open_data(str(tmp_path / "notes.txt"))
+
+
+@pytest.mark.parametrize(("path", "says"), [("", "a path is empty"), ("~nobody-of-this-name/set", "no such user")])
+def test_a_path_of_nothing_or_nobody(path: str, says: str) -> None:
+    """An empty one is not the current folder."""
+    for data in (path, f"rgb={path},depth={path}") if path else (path,):
+        with pytest.raises(UserError, match=says):
+            open_data(data)
+        with pytest.raises(UserError, match=says):
+            absolute(data)
 
 
 def test_validation_part():
