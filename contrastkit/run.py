@@ -52,8 +52,7 @@ class Run:
         self.notices: list[str] = []
         self._board = Board(path)
         self._lock: IO[bytes] | None = None
-        self._before: set[str] | None = None  # what the folder of a new run held; None: there was no folder
-        self._new = False
+        self._new, self._before, self._made = False, set[str](), list[Path]()  # what was there, folders made for it
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -72,8 +71,9 @@ class Run:
         taken = f"{path} already holds a run: resume it with --resume {path}, or choose another --out"
         if cls.exists(path):
             raise Taken(taken)
+        run._made = [folder for folder in (path, *path.parents) if not folder.exists()]
         try:
-            run._before = {item.name for item in path.iterdir()} if path.exists() else None
+            run._before = set() if run._made else {item.name for item in path.iterdir()}
             path.mkdir(parents=True, exist_ok=True)
             try:
                 run._acquire()
@@ -99,6 +99,9 @@ class Run:
         run = cls(path, writes=writes)
         if not cls.exists(path):
             raise UserError(f"{path} holds no run (no {RECIPE}): give a folder written by 'contrastkit train'")
+        for file in (run.last, *(path / name for name in (ENVIRONMENT, METRICS, LOG, ENCODER))):
+            if file.exists() and not file.is_file():  # to read a pipe may never end
+                raise UserError(f"{file} is no file: remove what is in its place")
         if writes:
             try:
                 run._acquire()
@@ -259,16 +262,16 @@ class Run:
             raise
 
     def _discard(self) -> None:
-        """Remove what this process made: its own files, and the folder if nothing else is in it."""
-        before = self._before or set()
-        if self.checkpoints.name not in before:
+        """Remove what this process made: its own files, and folders in which there is nothing else."""
+        if self.checkpoints.name not in self._before:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
         for pattern in (RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES, "events.*", lock.FILE):
             for file in self.path.glob(pattern):
-                if file.name not in before:
+                if file.name not in self._before:
                     file.unlink(missing_ok=True)
-        if self._before is None and not any(self.path.iterdir()):
-            self.path.rmdir()
+        with contextlib.suppress(OSError):  # another command has put something into one of them
+            for folder in self._made:
+                folder.rmdir()
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

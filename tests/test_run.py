@@ -1,5 +1,6 @@
 """The run folder's own pieces; the training tests have the rest."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,19 @@ def test_the_curves_have_a_panel_for_each_metric(tmp_path: Path) -> None:
             sizes.append(picture.size)
     (width, height), taller = sizes
     assert taller == (width, 2 * height)
+
+
+@pytest.mark.parametrize(
+    "name", ["environment.json", "metrics.jsonl", "log.txt", "encoder.safetensors", "checkpoints/last.pt"]
+)
+def test_a_pipe_in_the_place_of_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    """Reading it would wait for a writer."""
+    (tmp_path / "recipe.json").write_text("{}")
+    (tmp_path / "checkpoints").mkdir()
+    Run.open(tmp_path)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match=f"{name} is no file: remove what is in its place"):
+        Run.open(tmp_path)
 
 
 def test_only_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_a_start_that_fails_leaves_no_folder(
     out = tmp_path / "a" / "run"
     with pytest.raises(error):
         train(images, out)
-    assert not out.exists()
+    assert not (tmp_path / "a").exists()
     out.mkdir(parents=True)
     (out / "notes.txt").write_text("mine")
     (out / "log.txt").write_text("mine too")
