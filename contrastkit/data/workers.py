@@ -5,6 +5,7 @@ import contextlib
 import io
 import pickle
 import signal
+import sys
 import traceback
 import weakref
 from collections.abc import Generator, Iterable, Iterator
@@ -47,7 +48,7 @@ class Workers:
                 pin_memory=pin,
                 collate_fn=_unchanged,
                 timeout=PATIENCE,
-                worker_init_fn=_ignore_signals,
+                worker_init_fn=_begin,
                 generator=torch.Generator(),  # otherwise iterating would advance torch's global generator
             )
             _alive.add(self)
@@ -162,6 +163,11 @@ def _unchanged(result: Any) -> Any:
     return result
 
 
-def _ignore_signals(worker: int) -> None:
+def _begin(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = _untold
+
+
+def _untold(*error: Any) -> None:
+    """What multiprocessing's threads print if the main process no longer takes a result: it says itself why."""
