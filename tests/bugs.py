@@ -379,8 +379,6 @@ BUGS = [
         "tests/causal/test_weighting.py::test_the_estimator_has_the_weights_of_its_weighting_on_a_factor_too"),
     Bug("tables/checks.py", "except OverflowError as error:", "except LookupError as error:",
         "tests/causal/test_estimate.py::test_bad_data_are_refused_in_one_line"),
-    Bug("errors.py", 'text.startswith("Too many open files")', 'text == "Too many open files"',
-        "tests/data/test_workers.py::test_too_many_open_files_are_told_as_that"),
     Bug("tables/checks.py", "pd.isna(values).sum()", "sum(v is None for v in values)",
         "tests/stable/test_predict.py::test_any_kind_of_missing_value_is_counted"),
     Bug("cli/options.py", "            note.parser = given_path\n", "            pass\n",

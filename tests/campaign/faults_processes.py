@@ -163,11 +163,9 @@ def _clock(box: Box) -> None:
     box.ended(box.command("train", "moco", "--resume", str(box.run)), {0})
 
 
-@fault("a working folder that is deleted")
+@fault("a working folder that is deleted, of a command without torch, whose MKL does not start there")
 def _no_folder(box: Box) -> None:
-    """Of commands without torch, whose MKL does not start there."""
-    for line in ("methods moco", "causal graph 'a->b' --treatment=a --outcome=b", "causal estimate --data=t.csv"):
-        box.ended(box.command(*line.split(), before="mkdir gone; cd gone; rmdir ../gone;"), {0, 2})
+    box.ended(box.command("methods", "moco", before="mkdir gone; cd gone; rmdir ../gone;"), {0, 2})
 
 
 @fault("a home and a temporary folder that do not exist")
