@@ -53,6 +53,12 @@ def has_kernel(op: str, device: str) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(op, device)
 
 
+def worker_processes(loader: DataLoader[Any]) -> list[multiprocessing.process.BaseProcess]:
+    """The processes of a loader that is being iterated."""
+    iterator: Any = loader._iterator
+    return [] if iterator is None else list(iterator._workers)
+
+
 def kill_workers(loader: DataLoader[Any]) -> None:
     """Kill the processes of a loader. Its own way of ending them sets events and waits, in vain if one is stuck or was
     killed while it held a lock."""

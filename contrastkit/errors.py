@@ -43,8 +43,6 @@ def explain(error: BaseException) -> str | None:
         return "a data-loading process ran out of shared memory: enlarge /dev/shm or use --workers 0" + RESUME
     if name == "RuntimeError" and text.startswith("DataLoader worker"):
         return "a data-loading process was killed, perhaps for want of memory: lower --workers" + RESUME
-    if name == "RuntimeError" and text.startswith("DataLoader timed out"):
-        return "the data-loading processes are stuck, perhaps on a disk or network: mend that or lower --batch" + RESUME
     if "gloo/transport" in text or name in ("DistBackendError", "DistNetworkError", "DistStoreError"):
         return "another process of this command has ended, or never began: its own message says why"
     return None

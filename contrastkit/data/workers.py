@@ -6,6 +6,7 @@ import io
 import pickle
 import signal
 import sys
+import threading
 import traceback
 import weakref
 from collections.abc import Generator, Iterable, Iterator
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from contrastkit.compat import kill_workers
+from contrastkit.compat import kill_workers, worker_processes
+from contrastkit.errors import RESUME, UserError
 
 PATIENCE = 600  # seconds without a result after which the processes count as stuck
 
@@ -47,7 +49,6 @@ class Workers:
                 prefetch_factor=2 if workers == 1 else 1,  # batches of views are large
                 pin_memory=pin,
                 collate_fn=_unchanged,
-                timeout=PATIENCE,
                 worker_init_fn=_begin,
                 generator=torch.Generator(),  # otherwise iterating would advance torch's global generator
             )
@@ -57,8 +58,8 @@ class Workers:
         """
         Raises:
             Exception: what a task raises, caused by the traceback of its process.
-            RuntimeError: a process was killed, none has sent a result for :data:`PATIENCE` seconds, or an iterator of
-                an earlier call is still in use.
+            UserError: no result for :data:`PATIENCE` seconds.
+            RuntimeError: a process was killed, or an iterator of an earlier call is still in use.
         """
         if self._loader is None:
             yield from map(self._work.__getitem__, tasks)
@@ -67,7 +68,7 @@ class Workers:
             raise RuntimeError("these workers have one iterator at a time: finish the earlier one, or close it")
         self._tasks.current, self._busy = tasks, True
         try:
-            for result in self._loader:
+            for result in _in_time(self._loader):
                 if isinstance(result, _Failure):
                     raise result.error from _WorkerTraceback(result.traceback)
                 yield result
@@ -85,6 +86,35 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _in_time(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The results of a loader, whose processes are killed when none comes for :data:`PATIENCE` seconds: its own timeout
+    does not count the time in which it receives a result, for which a stopped process lets it wait."""
+    results = iter(loader)
+    stuck = threading.Event()
+
+    def give_up() -> None:
+        stuck.set()
+        for process in worker_processes(loader):
+            process.kill()
+
+    while True:
+        timer = threading.Timer(PATIENCE, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            result = next(results)
+        except StopIteration:
+            return
+        except Exception as error:
+            if not stuck.is_set():
+                raise
+            what = "the data-loading processes are stuck, perhaps on a disk or network: mend that or lower --batch"
+            raise UserError(what + RESUME) from error
+        finally:
+            timer.cancel()
+        yield result
 
 
 _alive: "weakref.WeakSet[Workers]" = weakref.WeakSet()

@@ -153,9 +153,19 @@ def test_stuck_processes_are_an_error_after_a_while(monkeypatch: pytest.MonkeyPa
     with Workers(Work(), workers=1) as pool:
         results = pool.map([3, LONG])
         assert next(results) == 9
-        with pytest.raises(RuntimeError) as caught:
+        with pytest.raises(UserError, match="are stuck"):
             next(results)
-    assert (line := explain(caught.value)) is not None and "stuck" in line
+
+
+def test_a_stopped_process_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped at any moment, also while the main process receives from it."""
+    monkeypatch.setattr(workers_module, "PATIENCE", 2)
+    before = children()
+    with Workers(Work(), workers=1) as pool, pytest.raises(UserError, match="are stuck"):
+        for n, _ in enumerate(pool.map(torch.arange(10**6).split(1))):
+            if n == 3:
+                os.kill(next(iter(children() - before)).pid or 0, signal.SIGSTOP)
+    assert children() == before
 
 
 def test_one_iterator_at_a_time() -> None:
