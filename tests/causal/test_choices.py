@@ -95,9 +95,9 @@ def test_an_option_that_does_not_apply_is_refused(study: Study) -> None:
         ({"by": "none", "trim": 0.4}, "apply to --by ipw only"),
         ({"by": "global", "estimand": "ATC"}, "global weights have their own target population"),
         ({"by": "overlap", "estimand": "ATE"}, "overlap weights have their own target population"),
-        ({"weights": weights_of(study), "by": "ipw"}, "--weights or --by"),
-        ({"weights": weights_of(study), "trim": "crump"}, "--weights or --by"),
-        ({"weights": weights_of(study), "scale": "raw"}, "--weights or --by"),
+        ({"weights": weights_of(study), "by": "ipw"}, "--weights, or --by"),
+        ({"weights": weights_of(study), "trim": "crump"}, "--weights, or --by"),
+        ({"weights": weights_of(study), "scale": "raw"}, "--weights, or --by"),
     ):
         with pytest.raises(UserError, match=says):
             weigh(study, **options)
