@@ -14,10 +14,10 @@ from contrastkit.training import api, plan
 
 
 def test_the_data_choose_the_workers_unless_they_are_given(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "default_workers", lambda source: len(source))
+    monkeypatch.setattr(plan, "default_workers", lambda source: len(source) // 2)
     how: dict[str, Any] = {"change": plan.replaced({}), "encoder": "tiny"}
     given = {"data": str(images), "device": "cpu"}
-    assert plan.plan("moco", given, **how).options.workers == 320
+    assert plan.plan("moco", given, **how).options.workers == 160
     assert plan.plan("moco", given | {"workers": 3}, **how).options.workers == 3
 
 

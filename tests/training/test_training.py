@@ -177,9 +177,23 @@ def test_checkpoints_are_kept_as_asked(images: Path, tmp_path: Path) -> None:
     assert steps == [20, 30]  # 10 an epoch
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the loss is nan at step \d+, learning rate \d.*last good checkpoint: none"):
-        run(images, tmp_path / "run", lr=1e30, warmup_epochs=0.0)
+def spoil(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Make a weight infinite after some steps."""
+    after_step, left = MoCo.after_step, [steps]
+
+    def spoiled(method: MoCo, *how: object) -> None:
+        after_step(method, *how)  # type: ignore[arg-type]
+        left[0] -= 1
+        if left[0] == 0:
+            method.online.head[-1].bias.data[0] = torch.inf
+
+    monkeypatch.setattr(MoCo, "after_step", spoiled)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, 2)
+    with pytest.raises(UserError, match=r"the loss is nan at step 3, learning rate \d.*last good checkpoint: none"):
+        run(images, tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
 
 
@@ -187,15 +201,7 @@ def test_a_weight_that_is_not_finite_is_not_saved(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last step of an epoch: no loss has seen its weights yet."""
-    after_step, left = MoCo.after_step, [16]
-
-    def spoil(method: MoCo, *how: object) -> None:
-        after_step(method, *how)  # type: ignore[arg-type]
-        left[0] -= 1
-        if left[0] == 0:
-            method.online.head[-1].bias.data[0] = torch.inf
-
-    monkeypatch.setattr(MoCo, "after_step", spoil)
+    spoil(monkeypatch, 16)
     options = Options(data=str(images), val_fraction=0.2, device="cpu", monitor_every=0)
     with pytest.raises(UserError, match=r"a weight is not finite after step 16: .*last\.pt"):
         launch(Plan.of(NAME, recipe(), options, tmp_path / "run"))
