@@ -63,9 +63,9 @@ class MatchingOptions:
     def _bins(self) -> int | BinRule:
         if self.bins.isdecimal() and int(self.bins) > 0:
             return int(self.bins)
-        if self.bins not in ("sturges", "scott", "fd"):
+        if self.bins.lower() not in ("sturges", "scott", "fd"):
             raise UserError(f"--bins {self.bins}: give a number of bins from 1, or sturges, scott or fd")
-        return cast(BinRule, self.bins)
+        return cast(BinRule, self.bins.lower())
 
 
 @takes_options

@@ -70,7 +70,7 @@ def trimming(trim: float | str) -> float | Literal["crump"]:
     Raises:
         UserError: it is neither.
     """
-    if trim == "crump":
+    if str(trim).lower() == "crump":
         return "crump"
     try:
         threshold = float(trim)
