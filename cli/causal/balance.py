@@ -40,6 +40,8 @@ def balance(
 
     weighted = weigh(study.read(), by, weights=weights, estimand=weighting.estimand, trim=weighting.trim)
     _print(weighted)
+    if weighted.remark:
+        screen.say(weighted.remark)
     if plot is not None:
         love_plot(weighted.balance, plot, after=weighted.by)
         screen.say(f"love plot in {plot}")

@@ -61,8 +61,8 @@ def _print(effects: "Effects") -> None:
         columns.append("error")
         title += f"; truth {truth:,.2f}"
     screen.table(title, columns, rows, narrow=True)
-    for row in effects.refusals:
-        screen.say(f"{row.name}: {row.refused}")
+    for reason, names in effects.refusals.items():
+        screen.say(f"{', '.join(names)}: {reason}")
     screen.say(
         "low, high: 95 % interval. ESS: the smaller of the two arms' effective sample sizes. |SMD|: largest "
         "standardised mean difference; above 0.1 indicates imbalance"

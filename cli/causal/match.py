@@ -73,7 +73,7 @@ def match(
     *,
     study: StudyOptions,
     matching: MatchingOptions,
-    out: Annotated[Path, out_file("the pairs, by row number from 0 (coarsened: the stratum of each unit),", ".csv")],
+    out: Annotated[Path, out_file("the pairs, by row (from 0) and id (coarsened: the stratum of each unit),", ".csv")],
     seed: Seed = 0,
     output: OutputOptions,
 ) -> None:

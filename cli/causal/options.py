@@ -8,14 +8,14 @@ import typer
 from contrastkit.bounds import COUNT_OR_0
 from contrastkit.causal.names import Estimand
 from contrastkit.cli.options import DataDir
-from contrastkit.cli.tables import column_names
+from contrastkit.cli.tables import ReadingOptions, column_names
 
 if TYPE_CHECKING:
     from contrastkit.causal.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)
-class CovariateOptions:
+class CovariateOptions(ReadingOptions):
     """A table, its treatment and its covariates."""
 
     data: Annotated[
@@ -44,10 +44,14 @@ class CovariateOptions:
         from contrastkit.causal.study import read
         from contrastkit.directories import data_directory
 
-        values: dict[str, Any] = vars(self) | {
-            "covariates": column_names(self.covariates),
-            "data_dir": data_directory(self.data_dir),
-        }
+        values: dict[str, Any] = (
+            vars(self)
+            | self.how_to_read()
+            | {
+                "covariates": column_names(self.covariates),
+                "data_dir": data_directory(self.data_dir),
+            }
+        )
         return read(values.pop("data"), **values)
 
 

@@ -36,10 +36,12 @@ def propensity(
     from contrastkit.causal.propensity import overlap_plot
     from contrastkit.causal.scores import propensity_scores
 
-    scores = propensity_scores(study.read(), model=model, folds=folds, seed=seed)
+    units = study.read()
+    scores = propensity_scores(units, model=model, folds=folds, seed=seed)
     _print(scores)
     if out is not None:
-        write_csv(out, {"propensity": scores.scores, "kept": scores.within_crump.astype(int)})
+        columns = {"propensity": scores.scores, "kept": scores.within_crump.astype(int)}
+        write_csv(out, units.row_ids().columns() | columns)
     if plot is not None:
         overlap_plot(scores.scores, scores.treated, plot)
     write_reports(scores.as_json(), output.json)

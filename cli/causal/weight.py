@@ -36,8 +36,9 @@ def weight(
     """Compute weights that balance the arms; nothing is written if no weights do."""
     from contrastkit.causal.weights import weigh
 
-    weighted = weigh(study.read(), by, estimand=weighting.estimand, trim=weighting.trim, scale=scale)
-    write_csv(out, {"weight": weighted.weights})
+    units = study.read()
+    weighted = weigh(units, by, estimand=weighting.estimand, trim=weighting.trim, scale=scale)
+    write_csv(out, units.row_ids().columns() | {"weight": weighted.weights})
     screen.say(f"{out}: weights for the {weighted.estimand}")
     screen.say(sample_size_line(weighted.balance))
     screen.say(difference_line(weighted.balance))

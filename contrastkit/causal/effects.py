@@ -5,7 +5,6 @@ from typing import Any
 
 from contrastkit.causal.compare import Estimate, compare
 from contrastkit.causal.names import AnyEstimand, Error
-from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import Study
 
 
@@ -31,9 +30,13 @@ class Effects:
         return tuple(row for row in self.rows if not row.refused)
 
     @property
-    def refusals(self) -> tuple[Estimate, ...]:
-        """The rows of the estimators that refused the data, with the reason."""
-        return tuple(row for row in self.rows if row.refused)
+    def refusals(self) -> dict[str, list[str]]:
+        """For each reason, the names of the estimators that refused the data for it."""
+        by_reason: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.refused:
+                by_reason.setdefault(row.refused, []).append(row.name)
+        return by_reason
 
     def as_json(self) -> dict[str, Any]:
         return {"benchmark": self.truth, "rows": [asdict(row) for row in self.rows]}
@@ -57,11 +60,9 @@ def estimate_effects(
         seed: seed of the folds.
 
     Raises:
-        UserError: there is no outcome, or the covariates separate the arms.
+        UserError: there is no outcome.
     """
     outcomes = study.outcomes()
-    if study.X.shape[1] < len(study.T):
-        Propensity().fit(study.X, study.T)  # one error for the whole study instead of one for each estimator
     rows = tuple(compare(study.X, study.T, outcomes, estimand=estimand, error=error, seed=seed))
     treated = int(study.T.sum())
     return Effects(

@@ -11,6 +11,7 @@ from contrastkit.causal.matching import Matching
 from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.causal.study import Study
 from contrastkit.errors import UserError, check_choice
+from contrastkit.tables.identity import RowIds
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class Matches:
         matching: the fitted matching, in pairs or strata.
         balance: balance under its weights.
         outcome: its column; None without one, like ``effect``, the fitted estimator.
+        rows: identifiers of the units.
     """
 
     matching: Matching | CoarsenedExact
     balance: Balance
     outcome: str | None
     effect: Estimator | None
+    rows: RowIds
 
     @property
     def stratified(self) -> bool:
@@ -43,12 +46,16 @@ class Matches:
         return len(self.matching.dropped_)
 
     def columns(self) -> dict[str, Any]:
-        """For pairs: unit, partner, share and distance, [m] each; for strata: stratum and weight, [n] each."""
-        matching = self.matching
+        """For pairs: row numbers of unit and partner, share, distance and the ids of both, [m] each; for strata:
+        the rows' identifiers, stratum and weight, [n] each."""
+        matching, rows = self.matching, self.rows
         if isinstance(matching, CoarsenedExact):
-            return {"stratum": matching.strata_, "weight": matching.weights_}
+            return rows.columns() | {"stratum": matching.strata_, "weight": matching.weights_}
         unit, partner = matching.pairs_.T
-        return {"unit": unit, "partner": partner, "share": matching.shares_, "distance": matching.distances_}
+        return {
+            "unit": rows.numbers[unit], "partner": rows.numbers[partner], "share": matching.shares_,
+            "distance": matching.distances_, "unit_id": rows.ids[unit], "partner_id": rows.ids[partner],
+        }  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         report = {"estimand": self.estimand, "dropped": self.n_dropped, **self.balance.as_json()}
@@ -105,4 +112,4 @@ def match(
         effect = Matched(matching) if isinstance(matching, Matching) else Weighted(matching)
         effect.fit(study.X, study.T, study.Y)
     balance = balance_table(study.X, study.T, matching.weights_, estimand=estimand)
-    return Matches(matching, balance, None if effect is None else study.outcome, effect)
+    return Matches(matching, balance, None if effect is None else study.outcome, effect, study.row_ids())

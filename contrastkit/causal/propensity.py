@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+from contrastkit.causal.positivity import why_separated
 from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats, as_treatment
@@ -19,10 +20,14 @@ from contrastkit.tables.ties import cells, settled
 
 EQUAL_SCORES = 1e-10  # scores that differ by less are equal: it is rounding
 CLIP = 1e-6  # minimum distance of a classifier's scores from 0 and 1
-SEPARATION = (
-    "the covariates predict the treatment perfectly (perfect separation), so some units have no counterpart: "
-    "leave out what the treatment determines, or cross-fit a flexible classifier with folds"
-)
+SEPARATION = "perfect separation: the covariates tell the arm of some units for certain"
+
+
+class Separated(UserError):
+    """The covariates separate the arms, or some of their units: the likelihood has no maximum."""
+
+    def __init__(self, reason: str = SEPARATION) -> None:
+        super().__init__(reason)
 
 
 class Propensity(BaseEstimator):
@@ -49,11 +54,14 @@ class Propensity(BaseEstimator):
         self.seed = seed
 
     def fit(self, X: Any, T: ArrayLike) -> Self:
-        x = Covariates.of(X).x
-        t = as_treatment(T, len(x))
+        X = Covariates.of(X)
+        x, t = X.x, as_treatment(T, len(X))
         if self.folds == 1 or 0 < self.folds > min(t.sum(), (~t).sum()):
             raise UserError(f"{self.folds} folds: use 0 for none, or from 2 to the number of units of the smaller arm")
-        z = self.learn(x, t)
+        try:
+            z = self.learn(x, t)
+        except Separated as error:
+            raise Separated(why_separated(X, t)) from error
         if self.folds:
             split = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
             e = cross_val_predict(clone(self.classifier_), z, t, cv=split, method="predict_proba")[:, 1]
@@ -62,8 +70,10 @@ class Propensity(BaseEstimator):
         self.auc_ = float(roc_auc_score(t, e))
         self.scores_ = self._clip(e)
         self.clipped_ = int((self.scores_ != e).sum())
+        if self.auc_ == 1 and self.classifier is not None and not self.folds:
+            raise Separated("perfect separation of the rows that trained the classifier: cross-fit it with folds")
         if self.auc_ == 1:
-            raise UserError(SEPARATION)
+            raise Separated(why_separated(X, t))
         logit = self.logit_
         arms = [np.histogram(logit[arm], 20, (logit.min(), logit.max() + 1e-9))[0] / arm.sum() for arm in (t, ~t)]
         self.overlap_ = float(np.minimum(*arms).sum())
@@ -92,7 +102,7 @@ class Propensity(BaseEstimator):
         axes = vectors[:, values > 1e-10 * values[-1]] / np.sqrt(values[values > 1e-10 * values[-1]])
         A = A @ axes
         if np.linalg.eigvalsh((A * (e * (1 - e))[:, None]).T @ A / len(z))[0] < 1e-9:
-            raise UserError(SEPARATION)
+            raise Separated
 
     def predict(self, X: Any) -> Floats:
         """The scores [m] of other rows, from the model fitted to all rows."""

@@ -1,7 +1,7 @@
 """Weights for a study, by a named method or from a file, and the balance under them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,7 +22,7 @@ from contrastkit.causal.weighting import (
 )
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats
-from contrastkit.tables.files import read_weights
+from contrastkit.tables.identity import read_weights
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,14 @@ class StudyWeights:
         estimand: the effect that the weights estimate, such as ``ATT after trimming``.
         weights: float64 [n]; None for equal weights.
         balance: of the covariates, before and after weighting.
+        remark: on the weights of a file, if any.
     """
 
     by: str
     estimand: str
     weights: Floats | None
     balance: Balance
+    remark: str = ""
 
     @property
     def population(self) -> str:
@@ -47,7 +49,8 @@ class StudyWeights:
         return without_suffix(self.estimand)
 
     def as_json(self) -> dict[str, Any]:
-        return {"by": self.by, "estimand": self.estimand, **self.balance.as_json()}
+        report = {"by": self.by, "estimand": self.estimand, **self.balance.as_json()}
+        return report | ({"remark": self.remark} if self.remark else {})
 
 
 def weigh(
@@ -65,7 +68,8 @@ def weigh(
         study: needs an outcome for ``dcb``.
         by: the method; None for entropy balancing; ``none`` for equal weights; ``matching`` uses the Mahalanobis
             distance.
-        weights: use the column ``weight`` of this .csv or .parquet file, with a row for each unit, instead.
+        weights: use the column ``weight`` of this .csv or .parquet file, with a row for each unit, instead
+            (:func:`contrastkit.tables.identity.read_weights`).
         estimand: the target population; overlap and global have their own.
         trim, scale: for ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
 
@@ -78,7 +82,8 @@ def weigh(
     if weights is not None:
         if by is not None or trim != 0 or scale != "hajek":
             raise UserError("give --weights, or --by and its --trim, not both")
-        return _with_balance(study, weights.name, estimand, read_weights(weights.expanduser(), len(study.T)))
+        given, remark = read_weights(weights.expanduser(), len(study.T), study.row_ids())
+        return replace(_with_balance(study, weights.name, estimand, given), remark=remark)
     by = by or "entropy"
     check_choice("method", by, get_args(Balancing))
     if by != "ipw" and (trim != 0 or scale != "hajek"):

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from contrastkit.errors import UserError, listed
+from contrastkit.tables.words import among_numbers, is_number
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -28,6 +29,9 @@ def as_numbers(x: NDArray[Any], names: Sequence[str]) -> Floats:
         try:
             column = x[:, j].astype(np.float64)
         except (TypeError, ValueError) as error:
+            words = [str(value) for value in x[:, j] if not is_number(str(value))]
+            if 0 < len(words) < len(x):
+                raise UserError(among_numbers(name, words[0])) from error
             raise UserError(f"{name} contains values that are not numbers: encode it, or leave it out") from error
         except OverflowError as error:  # an integer of hundreds of digits
             raise UserError(f"{name} has values beyond 1e308: change its units") from error
@@ -51,7 +55,8 @@ def check_present(values: Any, name: str) -> None:
     import pandas as pd  # slow to import
 
     if missing := int(pd.isna(values).sum()):
-        raise UserError(f"{name}: {missing} of {len(values)} values are missing: drop or fill them")
+        how = f" (--rows '{values.name}!=' drops them)" if isinstance(values, pd.Series) else ""
+        raise UserError(f"{name}: {missing} of {len(values)} values are missing: drop or fill them{how}")
 
 
 def as_treatment(T: ArrayLike, n: int) -> Bools:

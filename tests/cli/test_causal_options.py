@@ -21,8 +21,9 @@ from contrastkit.causal.compare import compare, estimators
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
 from contrastkit.causal.estimate import Matched, Weighted
-from contrastkit.causal.graph import identify, parse
+from contrastkit.causal.graph import identify
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.notation import parse
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.weighting import (
     ApproximateBalancing,

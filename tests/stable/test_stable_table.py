@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from contrastkit.errors import UserError
-from contrastkit.stable.table import read
+from contrastkit.stable.table import WORDS, read
 
 
 def test_tables(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_tables(tmp_path: Path) -> None:
     assert table.X.names == ("a", "b") and table.X.x.tolist() == [[1, 1], [2, 0], [3, 1]]
     assert table.label is not None and table.label.tolist() == [0.5, 1, 2]
     assert table.environment is not None and table.environment.tolist() == ["x", "y", "x"]
-    some = read(tmp_path / "t.csv", features=("a",), rows="word=x")
+    some = read(tmp_path / "t.csv", features=("a",), rows=["word=x"])
     assert some.X.x.tolist() == [[1], [3]] and some.label is None
     features = np.arange(8, dtype=np.float32).reshape(4, 2)
     split = np.array(["train", "train", "test", "test"])
@@ -36,9 +36,9 @@ def test_tables(tmp_path: Path) -> None:
 def test_a_column_of_numbers_but_one_is_not_left_out(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b,word,y\n1,2,x,0\n2,?,y,1\n3,4,x,0\n")
-    with pytest.raises(UserError, match="b: '\\?' is not a number, but most values are"):
+    with pytest.raises(UserError, match="b: '\\?' is not a number, but others are"):
         read(path, label="y")
-    assert read(path, label="y", rows="word=x").X.names == ("a", "b")  # without that row it is of numbers
-    assert read(path, label="y", rows="word=x").left_out == ()
+    assert read(path, label="y", rows=["word=x"]).X.names == ("a", "b")  # without that row it is of numbers
+    assert read(path, label="y", rows=["word=x"]).left_out == {}
     path.write_text("a,b,word,y\n1,2,x,0\n2,3,y,1\n")
-    assert read(path, label="y").left_out == ("word",) and read(path, label="y").X.names == ("a", "b")
+    assert read(path, label="y").left_out == {WORDS: ("word",)} and read(path, label="y").X.names == ("a", "b")

@@ -8,13 +8,14 @@ import pytest
 
 import contrastkit
 from contrastkit.errors import UserError
-from contrastkit.tables.files import check_columns, read_table, read_weights
+from contrastkit.tables.files import check_columns, read_table
+from contrastkit.tables.identity import read_weights
 
 
 def test_weights_are_a_column_with_a_row_for_each(tmp_path: Path) -> None:
     path = tmp_path / "w.csv"
     pd.DataFrame({"unit": [0, 1], "weight": [0.5, 3]}).to_csv(path, index=False)
-    assert read_weights(path, 2).tolist() == [0.5, 3]
+    assert read_weights(path, 2)[0].tolist() == [0.5, 3]
     with pytest.raises(UserError, match="has 2 weights for 1,000 rows"):
         read_weights(path, 1000)
     for column, says in (
