@@ -58,7 +58,7 @@ def _print(weighted: "StudyWeights") -> None:
         (name, *(number(v, 4) for v in (*smd, *ratio, *ks)))
         for name, smd, ratio, ks in zip(balance.names, balance.smd, balance.variance_ratio, balance.ks, strict=True)
     ]
-    columns = ("", "SMD", "after", "variance ratio", "after", "KS", "after")
+    columns = ("", "SMD", "SMD after", "variance ratio", "ratio after", "KS", "KS after")
     screen.table(f"balance by {weighted.by}, {weighted.estimand}", columns, rows)
     screen.say(sample_size_line(balance))
     side = "within" if balance.balanced else "above"
