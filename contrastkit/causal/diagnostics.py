@@ -2,8 +2,8 @@
 
 A standardised mean difference (SMD) is the weighted difference of means over one standard deviation of the *unweighted*
 sample: of the treated for the ATT, of the untreated for the ATC, and the root of the mean of both variances for the
-ATE and the ATO; of the whole sample where that is 0, as for a level that no treated unit has. A column of 0 and 1 has
-the standard deviation sqrt(p (1 - p)).
+ATE and the ATO; where that is 0, as for a level that no treated unit has, it is that of the whole sample. A column of 0
+and 1 has the standard deviation sqrt(p (1 - p)).
 """
 
 from dataclasses import dataclass

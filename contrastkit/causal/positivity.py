@@ -53,8 +53,8 @@ def why_separated(X: Covariates, t: Bools) -> str:
     columns = list(dict.fromkeys(X.origins[j] for j in named))
     tell, one = ("tells", "it") if len(columns) == 1 else ("together tell", "one of them")
     return (
-        f"perfect separation: {listed(columns, 6)} {tell} the arm of {separated:,} of {len(t):,} units for certain: "
-        f"leave {one} out of the covariates"
+        f"perfect separation: {listed(columns, 6)} {tell} the arm of at least {separated:,} of {len(t):,} units for "
+        f"certain: leave {one} out of the covariates"
     )
 
 
@@ -74,7 +74,7 @@ def one_sided(X: Covariates, t: Bools) -> list[OneSided]:
 
 def separating_direction(x: Floats, t: Bools) -> tuple[Floats, int]:
     """A direction b [p] of the standardised columns of x [n, p], ||b||_1 <= 1, along which no treated unit is below an
-    untreated one, and the number of units that are strictly apart from the other arm; 0 if there is no such direction.
+    untreated one, and how many units are strictly apart from the other arm along it; 0 if there is no such direction.
 
     Of all of them it is that with the largest sum of margins, by a linear program (Konis 2007), whose vertices have few
     nonzero coefficients; constraints that a solution violates are added until there are none.
@@ -99,7 +99,9 @@ def separating_direction(x: Floats, t: Bools) -> tuple[Floats, int]:
         margin = A @ b
         worst = np.argsort(margin)[:ROWS]
         violated = np.setdiff1d(worst[margin[worst] < -1e-7], rows)
-    return b[1:], int((margin > 1e-6).sum())
+    score = sign * margin
+    apart = np.where(t, score > score[~t].max() + 1e-6, score < score[t].min() - 1e-6)
+    return b[1:], int(apart.sum())
 
 
 def _importance(x: Floats, t: Bools) -> Floats:
