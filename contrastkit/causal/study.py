@@ -90,19 +90,11 @@ def read(
         raise UserError("no treatment: name the column with --treatment")
     if not covariates:
         raise UserError("no covariates: name the columns to adjust for with --covariates")
-    columns = [name for name in covariates if not name.endswith(".npz")]
-    files = [name for name in covariates if name.endswith(".npz")]
     roles = [treatment, *([outcome] if outcome is not None else [])]
-    check_columns(frame, source, [*roles, *columns], ROLES)
+    check_columns(frame, source, [*roles, *(name for name in covariates if not _is_file(name))], ROLES)
     n = len(frame)
     frame, _ = select_rows(frame, source, rows)
-    parts = [Covariates.of(frame[columns])] if columns else []
-    features = [embedded(Path(name).expanduser(), n, components, frame.index.to_numpy()) for name in files]
-    X = Covariates.joined([*parts, *features])
-    check_independent(X)
-    origins = {name: (name,) for name in columns} | {
-        name: part.origins for name, part in zip(files, features, strict=True)
-    }
+    X, origins = _covariates(frame, covariates, n, components)
     return Study(
         X=X,
         T=as_arms(frame[treatment].to_numpy(), len(frame)),
@@ -114,6 +106,23 @@ def read(
         source=source,
         truth=truth,
     )
+
+
+def _is_file(covariate: str) -> bool:
+    return covariate.endswith(".npz")
+
+
+def _covariates(
+    frame: Any, names: Sequence[str], n: int, components: int
+) -> tuple[Covariates, Mapping[str, tuple[str, ...]]]:
+    """The covariates of these rows of a table of n, columns before files, and the origins that each name has."""
+    columns, files = ([name for name in names if _is_file(name) == is_file] for is_file in (False, True))
+    parts = [Covariates.of(frame[columns])] if columns else []
+    features = [embedded(Path(name).expanduser(), n, components, frame.index.to_numpy()) for name in files]
+    X = Covariates.joined([*parts, *features])
+    check_independent(X)
+    origins = {name: (name,) for name in columns}
+    return X, origins | {name: part.origins for name, part in zip(files, features, strict=True)}
 
 
 def embedded(path: Path, n: int, components: int, rows: NDArray[Any]) -> Covariates:
