@@ -73,8 +73,9 @@ def question(graph: nx.DiGraph, treatment: str | None = None, outcome: str | Non
         UserError: one is not given, and the graph marks none, or several.
     """
     found = []
-    for given, role, option in ((treatment, "exposure", "treatment"), (outcome, "outcome", "outcome")):
-        names = [given] if given is not None else marked(graph, role)
+    exposures, outcomes = marked(graph, "exposure"), marked(graph, "outcome")
+    for given, known, option in ((treatment, exposures, "treatment"), (outcome, outcomes, "outcome")):
+        names = known if given is None else [given]
         if len(names) != 1:
             among = f"; the graph marks {', '.join(names)}" if names else ""
             raise UserError(f"no single {option}: name it with --{option}{among}")

@@ -1,6 +1,6 @@
 """Matching the units of a study in pairs or coarsened strata, with the balance and, given an outcome, the effect."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -22,14 +22,14 @@ class Matches:
         matching: the fitted matching, in pairs or strata.
         balance: balance under its weights.
         outcome: its column; None without one, like ``effect``, the fitted estimator.
-        rows: identifiers of the units.
+        row_ids: returns the identifiers of the units, for a file.
     """
 
     matching: Matching | CoarsenedExact
     balance: Balance
     outcome: str | None
     effect: Estimator | None
-    rows: RowIds
+    row_ids: Callable[[], RowIds]
 
     @property
     def stratified(self) -> bool:
@@ -48,7 +48,7 @@ class Matches:
     def columns(self) -> dict[str, Any]:
         """For pairs: row numbers of unit and partner, share, distance and the ids of both, [m] each; for strata:
         the rows' identifiers, stratum and weight, [n] each."""
-        matching, rows = self.matching, self.rows
+        matching, rows = self.matching, self.row_ids()
         if isinstance(matching, CoarsenedExact):
             return rows.columns() | {"stratum": matching.strata_, "weight": matching.weights_}
         unit, partner = matching.pairs_.T
@@ -112,4 +112,4 @@ def match(
         effect = Matched(matching) if isinstance(matching, Matching) else Weighted(matching)
         effect.fit(study.X, study.T, study.Y)
     balance = balance_table(study.X, study.T, matching.weights_, estimand=estimand)
-    return Matches(matching, balance, None if effect is None else study.outcome, effect, study.row_ids())
+    return Matches(matching, balance, None if effect is None else study.outcome, effect, study.row_ids)

@@ -125,9 +125,9 @@ def _covariates(
     return X, origins | {name: part.origins for name, part in zip(files, features, strict=True)}
 
 
-def embedded(path: Path, n: int, components: int, rows: NDArray[Any]) -> Covariates:
-    """The features of these rows in an .npz file of n rows of ``contrastkit embed`` as covariates: this number of
-    principal components, or the features themselves (0).
+def embedded(path: Path, n: int, components: int, rows: Any = slice(None)) -> Covariates:
+    """The features in an .npz file of n rows of ``contrastkit embed`` as covariates, of these rows or all: this number
+    of principal components, or the features themselves (0).
 
     Raises:
         UserError: no such file, no features in it, not n rows, or fewer features than components.

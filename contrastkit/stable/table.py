@@ -90,7 +90,8 @@ def read(
 
 def _features(frame: Any, others: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
     """The columns that can be features, and those that cannot by the reason; ``others`` are neither."""
-    features, left_out = [], {ENVIRONMENT: [], IDENTIFIER: [], WORDS: []}
+    features: list[str] = []
+    left_out: dict[str, list[str]] = {ENVIRONMENT: [], IDENTIFIER: [], WORDS: []}
     for name in (name for name in frame.columns if name not in others):
         if not _is_numeric(frame[name]):
             left_out[WORDS].append(str(name))

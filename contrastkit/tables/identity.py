@@ -65,7 +65,8 @@ def _digests(frame: Any) -> NDArray[Any]:
         j: frame[name].astype(float if frame[name].dtype.kind in "biuf" else str)
         for j, name in enumerate(frame.columns)
     }
-    return np.array([f"x{value:016x}" for value in hash_pandas_object(type(frame)(plain), index=False)])
+    hashes = hash_pandas_object(type(frame)(plain), index=False).tolist()
+    return np.array([f"x{value:016x}" for value in hashes], dtype=object)
 
 
 def read_weights(path: Path, n: int, rows: RowIds | None = None) -> tuple[Floats, str]:
@@ -104,4 +105,4 @@ def read_weights(path: Path, n: int, rows: RowIds | None = None) -> tuple[Floats
 
 def _canonical(ids: NDArray[Any]) -> NDArray[Any]:
     """Without leading zeros, which a .csv file of numbers does not keep."""
-    return np.array([text.lstrip("0") or "0" if text.isdecimal() else text for text in ids.tolist()])
+    return np.array([text.lstrip("0") or "0" if text.isdecimal() else text for text in ids.tolist()], dtype=object)

@@ -34,7 +34,7 @@ from contrastkit.causal.weighting import (
 )
 from contrastkit.cli import causal, screen
 from contrastkit.cli.main import main
-from contrastkit.cli.tables import precise
+from contrastkit.cli.tables import column_names, precise
 from tests.cli.option_table import arguments, options_of, plain, same
 
 Options = dict[str, Any]
@@ -327,3 +327,9 @@ def test_every_option_has_a_row() -> None:
     elsewhere = {"json", "out", "plot", "data_dir", "missing", "header", "dowhy", "debug"}
     tested = {(command, "source" if name == "" else name) for command, _, option in ROWS for name in option}
     assert {row for row in options_of(causal.app) if row[1] not in elsewhere} == tested
+
+
+def test_a_range_of_columns_stands_for_each() -> None:
+    assert column_names("a, x1..x3,b") == ["a", "x1", "x2", "x3", "b"]
+    assert column_names('x09..x11,"b, c",2..3') == ["x09", "x10", "x11", "b, c", "2", "3"]
+    assert column_names("a..b,x1..y3,x1.x2,../x1..x2.npz") == ["a..b", "x1..y3", "x1.x2", "../x1..x2.npz"]

@@ -58,11 +58,10 @@ def test_environments_and_identifiers_are_no_features_unless_named(tmp_path: Pat
 
 def test_how_a_table_is_read_reaches_the_file(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("1,?,0\n2,5,1\n3,4,0\n4,2,1\n")
-    how = {"header": ["a", "b", "y"], "missing": ["?"], "rows": ["b!="]}
-    table = read(tmp_path / "t.csv", label="y", **how)
+    table = read(tmp_path / "t.csv", label="y", header=["a", "b", "y"], missing=["?"], rows=["b!="])
     assert table.X.x.tolist() == [[2, 5], [3, 4], [4, 2]] and table.row_ids().numbers.tolist() == [1, 2, 3]
     with pytest.raises(UserError, match="b: '\\?' is not a number, but others are: .* say so with --missing '\\?'"):
-        read(tmp_path / "t.csv", header=how["header"])
+        read(tmp_path / "t.csv", header=["a", "b", "y"])
     np.savez(tmp_path / "f.npz", features=np.eye(3))
     with pytest.raises(UserError, match="leave them out for an .npz file"):
         read(tmp_path / "f.npz", missing=["?"])
