@@ -33,9 +33,10 @@ def test_one_sided_levels_are_those_that_a_cross_table_has_a_zero_for() -> None:
         frame = pd.DataFrame({"city": g.choice(list("abcdef"), 30), "sex": g.integers(0, 2, 30)})
         frame["age"] = g.normal(size=30)
         frame["rare"] = (g.uniform(size=30) < 0.1).astype(int)
+        frame["usual"] = 1 - frame.rare
         t = g.uniform(size=30) < 0.5
         expected = set()
-        for name in ("city", "sex", "rare"):
+        for name in ("city", "sex", "rare", "usual"):
             table = pd.crosstab(frame[name], t).reindex(columns=[False, True], fill_value=0)
             expected |= {(name, str(v), int(r.sum()), bool(r[True])) for v, r in table.iterrows() if 0 in r.to_numpy()}
         found = one_sided(Covariates.of(frame), t)
