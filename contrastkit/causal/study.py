@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from contrastkit.causal.sets import NAMED, load
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Bools, as_arms, as_numbers
+from contrastkit.tables.checks import Bools, as_arms, as_numbers, check_present
 from contrastkit.tables.covariates import Covariates, check_independent
 from contrastkit.tables.embeddings import principal_components, read_embeddings
 from contrastkit.tables.files import check_columns, read_table, select_rows
@@ -94,6 +94,8 @@ def read(
     check_columns(frame, source, [*roles, *(name for name in covariates if not _is_file(name))], ROLES)
     n = len(frame)
     frame, _ = select_rows(frame, source, rows)
+    for role in roles:
+        check_present(frame[role], role)
     X, origins = _covariates(frame, covariates, n, components)
     return Study(
         X=X,

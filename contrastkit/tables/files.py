@@ -3,10 +3,10 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from contrastkit.directories import require_file
 from contrastkit.errors import UserError, listed, suggest
@@ -61,24 +61,25 @@ def _read_csv(path: Path, missing: Sequence[str], header: Sequence[str]) -> Any:
         first = next((line for line in file if line.strip()), "")
         separator = max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
         file.seek(0)
-        records = (record for record in csv.reader(file, delimiter=separator, skipinitialspace=True) if record)
-        top = list(islice(records, 2))
+        top = list(islice(_records(file, separator), 2))
     if not top:
         raise UserError(f"cannot read {path}: it is empty")
-    columns = _column_names(path, top[0], header)
-    for number, record in enumerate(top[not header :], 2 - bool(header)):
-        _check_fields(path, number, len(record), len(columns))
+    columns = _column_names(path, top[0][1], header)
+    _check_fields(top[not header :], len(columns))
     frame = pd.read_csv(
         path, sep=separator, skipinitialspace=True, names=columns, header=None if header else 0, index_col=False,
         keep_default_na=False, na_values=["", *missing],
     )  # fmt: skip
     if len(frame) and frame[columns[-1]].isna().any():  # pandas fills a short line up
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
-            for record in lines:
-                if record:
-                    _check_fields(path, lines.line_num, len(record), len(columns))
+            _check_fields(_records(file, separator), len(columns))
     return frame
+
+
+def _records(file: IO[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """The number of the last line and the fields of each record that is not blank."""
+    lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
+    return ((lines.line_num, record) for record in lines if record)
 
 
 def _column_names(path: Path, first: list[str], header: Sequence[str]) -> list[str]:
@@ -94,20 +95,23 @@ def _column_names(path: Path, first: list[str], header: Sequence[str]) -> list[s
     return names
 
 
-def _check_fields(path: Path, line: int, fields: int, columns: int) -> None:
-    if fields != columns:
-        raise UserError(
-            f"cannot read {path}: line {line} has {fields:,} fields for {columns:,} columns: quote fields that contain "
-            "a separator, and give each column a name"
-        )
+def _check_fields(records: Iterable[tuple[int, list[str]]], columns: int) -> None:
+    for line, record in records:
+        if len(record) != columns:
+            raise ValueError(_mismatch(line, len(record), columns))
+
+
+def _mismatch(line: int, fields: int, columns: int) -> str:
+    advice = "quote fields that contain a separator" if fields > columns else "write its empty fields, too"
+    return f"line {line:,} has {fields:,} fields for {columns:,} columns: {advice}"
 
 
 def _plainly(error: Exception) -> str:
-    """What pandas' parser says, by lines instead of rows and fields."""
+    """What pandas' parser says, by lines instead of rows."""
     text = " ".join(str(error).split())
     if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
-        columns, line, fields = found.groups()
-        return f"line {line} has {fields} fields for {columns} columns: quote fields that contain a separator"
+        columns, line, fields = map(int, found.groups())
+        return _mismatch(line, fields, columns)
     if found := re.search(r"EOF inside string starting at row (\d+)", text):
         return f"the quotes opened in line {int(found[1]) + 1} are never closed"
     return text
