@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linprog
 
-from contrastkit.errors import listed
+from contrastkit.errors import UserError, listed
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates, standardised
 
@@ -70,6 +70,23 @@ def one_sided(X: Covariates, t: Bools) -> list[OneSided]:
                 level = X.names[j].removeprefix(f"{column}=") if is_factor else str(value)
                 found.append(OneSided(column, level, len(of_level), bool(of_level[0])))
     return found
+
+
+def check_varies(X: Covariates, arm: Bools) -> None:
+    """Check that no column is constant in this arm [n], at another value than the mean of the other arm: a regression
+    in it could not predict the mean of the other.
+
+    Raises:
+        UserError: a column, named in the message, is.
+    """
+    first = X.x[arm][0]
+    fixed = (X.x[arm] == first).all(0) & ~np.isclose(X.x[~arm].mean(0), first, rtol=1e-12, atol=0)
+    if names := [X.names[j] for j in np.flatnonzero(fixed)]:
+        columns = list(dict.fromkeys(X.origins[j] for j in np.flatnonzero(fixed)))
+        raise UserError(
+            f"the effect is not identified: {listed(names, 4)} has one value in the arm whose regression predicts the "
+            f"other: leave {listed(columns, 4)} out of the covariates"
+        )
 
 
 def separating_direction(x: Floats, t: Bools) -> tuple[Floats, int]:

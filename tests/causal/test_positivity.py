@@ -123,6 +123,7 @@ def test_every_estimator_that_can_answer_does(estimand, tmp_path: Path, capsys: 
         assert abs(answered[name].effect - 2) < 4 * answered[name].se < 1.5
     assert all(not np.isinf(row.smd) for row in effects.estimates)  # no infinite difference of Ulm's
     assert any("city=Ulm (3 rows, none treated)" in reason for reason in effects.refusals)
+    assert all("Ulm" in reason for reason, names in effects.refusals.items() if "aipw" not in names)
     assert sum(map(len, effects.refusals.values())) + len(answered) == len(effects.rows)
     given = [f"--data={tmp_path / 't.csv'}", "--treatment=t", "--outcome=y", "--covariates=age,city,married"]
     assert main(["causal", "estimate", *given, f"--estimand={estimand}"]) == 0

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
+from contrastkit.causal.positivity import check_varies
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates, design
@@ -43,6 +44,7 @@ class OaxacaBlinder(ArmwiseEstimator):
         self.estimand = estimand
 
     def _att(self, X: Covariates, t: Bools, y: Floats) -> None:
+        check_varies(X, ~t)
         A = np.column_stack([np.ones_like(y), X.x])
         predicted, predicted_se = least_squares(A[~t], y[~t], A[t].mean(0))
         A = design(X.x)
