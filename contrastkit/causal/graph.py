@@ -17,7 +17,7 @@ from contrastkit.causal.separation import (
     minimal_sets,
     simple_paths,
 )
-from contrastkit.directories import require_file
+from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError, listed, suggest
 
 
@@ -30,7 +30,7 @@ def read(source: str) -> nx.DiGraph:
     """
     if not source.endswith((".dot", ".dag", ".txt", ".gml")):
         return _acyclic(notation.parse(source))
-    path = Path(source).expanduser()
+    path = given_path(source)
     require_file(path)
     if path.suffix != ".gml":
         try:

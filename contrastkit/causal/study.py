@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from contrastkit.causal.sets import NAMED, load
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, as_arms, as_numbers, check_present
 from contrastkit.tables.covariates import Covariates, check_independent
@@ -85,7 +86,7 @@ def read(
         covariates = covariates or known.covariates
         truth = truth if (treatment, outcome) == (known.treatment, known.outcome) and not rows else None
     else:
-        frame = read_table(Path(source).expanduser(), names=NAMED, missing=missing, header=header)
+        frame = read_table(given_path(source), names=NAMED, missing=missing, header=header)
     if treatment is None:
         raise UserError("no treatment: name the column with --treatment")
     if not covariates:
@@ -120,7 +121,7 @@ def _covariates(
     """The covariates of these rows of a table of n, columns before files, and the origins that each name has."""
     columns, files = ([name for name in names if _is_file(name) == is_file] for is_file in (False, True))
     parts = [Covariates.of(frame[columns])] if columns else []
-    features = [embedded(Path(name).expanduser(), n, components, frame.index.to_numpy()) for name in files]
+    features = [embedded(given_path(name), n, components, frame.index.to_numpy()) for name in files]
     X = Covariates.joined([*parts, *features])
     check_independent(X)
     origins = {name: (name,) for name in columns}

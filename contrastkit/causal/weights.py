@@ -20,6 +20,7 @@ from contrastkit.causal.weighting import (
     InverseProbability,
     trimming,
 )
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats
 from contrastkit.tables.identity import read_weights
@@ -82,7 +83,7 @@ def weigh(
     if weights is not None:
         if by is not None or trim != 0 or scale != "hajek":
             raise UserError("give --weights, or --by and its --trim, not both")
-        given, remark = read_weights(weights.expanduser(), len(study.T), study.row_ids())
+        given, remark = read_weights(given_path(weights), len(study.T), study.row_ids())
         return replace(_with_balance(study, weights.name, estimand, given), remark=remark)
     by = by or "entropy"
     check_choice("method", by, get_args(Balancing))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError, check_choice
 from contrastkit.stable import predict
 from contrastkit.stable.components import to_reweight
@@ -121,7 +122,7 @@ def fit(
         raise UserError("--components applies to --by: give that too")
     w, reweighting, remark = None, None, ""
     if weights is not None:
-        w, remark = read_weights(weights.expanduser(), len(y), table.row_ids())
+        w, remark = read_weights(given_path(weights), len(y), table.row_ids())
     elif by is not None:
         reweighting = reweight(table, by, components=components, seed=seed).reweighting
         w = reweighting.weights
