@@ -71,3 +71,12 @@ class WeightingOptions:
             help="With ipw: drop units with scores below A or above 1 - A; crump chooses A.", metavar="A|crump"
         ),
     ] = "0"
+
+
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of labels, such as sites or pairs: units that share one may depend on one another.",
+        metavar="COLUMN",
+    ),
+]

@@ -4,9 +4,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from contrastkit.causal.compare import Estimate, compare
+from contrastkit.causal.estimate.resampling import DRAWS
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.remarks import on_sample
 from contrastkit.causal.study import Study
+from contrastkit.tables.checks import as_outcome
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class Effects:
     Attributes:
         rows: one for each estimator, in the order of :func:`contrastkit.causal.compare.estimators`.
         truth: the effect measured by an experiment; None if unknown.
+        remarks: on the sample (:mod:`contrastkit.causal.remarks`).
     """
 
     treatment: str
@@ -24,6 +28,7 @@ class Effects:
     n_untreated: int
     rows: tuple[Estimate, ...]
     truth: float | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:
@@ -35,15 +40,25 @@ class Effects:
         """The rows of the estimators that refused the data, with the reason."""
         return tuple(row for row in self.rows if row.refused)
 
+    def remarks_by_rows(self) -> dict[str, list[str]]:
+        """The remarks on estimates, each with the names of its estimators."""
+        names: dict[str, list[str]] = {}
+        for row in self.rows:
+            for remark in row.remarks:
+                names.setdefault(remark, []).append(row.name)
+        return names
+
     def as_json(self) -> dict[str, Any]:
-        return {"benchmark": self.truth, "rows": [asdict(row) for row in self.rows]}
+        return {"benchmark": self.truth, "remarks": self.remarks, "rows": [asdict(row) for row in self.rows]}
 
 
 def estimate_effects(
     study: Study,
     *,
     estimand: AnyEstimand = "ATT",
-    error: Error = "balanced",
+    error: Error = "m-estimation",
+    draws: int = DRAWS,
+    cluster: str | None = None,
     benchmark: float | None = None,
     seed: int = 0,
 ) -> Effects:
@@ -52,9 +67,11 @@ def estimate_effects(
     Args:
         study: with an outcome.
         estimand: the target population; some estimators have their own.
-        error: the standard error of entropy balancing (:class:`contrastkit.causal.estimate.Weighted`).
+        error: kind of standard error: that of weighted means (:class:`contrastkit.causal.estimate.Weighted`), or the
+            bootstrap for all, with ``draws`` samples.
+        cluster: column of labels of units that may depend on one another.
         benchmark: the true effect; None for that of a named study, if any.
-        seed: seed of the folds.
+        seed: seed of the folds and of the bootstrap.
 
     Raises:
         UserError: there is no outcome, or the covariates separate the arms.
@@ -62,7 +79,10 @@ def estimate_effects(
     outcomes = study.outcomes()
     if study.X.shape[1] < len(study.T):
         Propensity().fit(study.X, study.T)  # one error for the whole study instead of one for each estimator
-    rows = tuple(compare(study.X, study.T, outcomes, estimand=estimand, error=error, seed=seed))
+    clusters = None if cluster is None else study.clusters(cluster)
+    rows = tuple(
+        compare(study.X, study.T, outcomes, estimand=estimand, error=error, draws=draws, clusters=clusters, seed=seed)
+    )
     treated = int(study.T.sum())
     return Effects(
         treatment=study.treatment,
@@ -71,4 +91,5 @@ def estimate_effects(
         n_untreated=len(study.T) - treated,
         rows=rows,
         truth=study.truth if benchmark is None else benchmark,
+        remarks=on_sample(study.X, study.T, as_outcome(outcomes, len(study.T)), clusters),
     )

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from contrastkit.causal.estimate import Estimator
-from contrastkit.causal.refute.verdict import DRAWS, SHARE, Verdict, digits, effects, fitted, stream, subsets
+from contrastkit.causal.estimate.resampling import SHARE, effects, stream, subsets
+from contrastkit.causal.refute.verdict import DRAWS, Verdict, digits, fitted
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
 

@@ -8,9 +8,10 @@ from scipy.optimize import minimize
 from sklearn.base import BaseEstimator
 
 from contrastkit.causal.estimand import population
+from contrastkit.causal.weighting.equations import Equations
 from contrastkit.causal.weighting.normalise import mean_one
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Floats, as_treatment
+from contrastkit.tables.checks import Bools, Floats, as_treatment
 from contrastkit.tables.covariates import Covariates, design
 
 
@@ -65,3 +66,10 @@ class CovariateBalancing(BaseEstimator):
         self.scores_ = 1 / (1 + np.exp(-(z @ solution.x)))
         self.weights_, self.estimand_ = mean_one(w, t), self.estimand
         return self
+
+    def equations(self, X: Covariates, t: Bools) -> list[Equations]:
+        """The conditions of balance: sum_i w_i A_i is the same in both arms."""
+        e, target = self.scores_, population(self.estimand, t)
+        tilt = np.where(target & (self.estimand != "ATE"), 0.0, np.where(t, 1 / e, 1 / (1 - e)) - 1)
+        w, sign = tilt + target, np.where(t, 1.0, -1.0)
+        return [Equations(design(X.x), sign * w, tilt, -sign * tilt / w)]

@@ -7,10 +7,11 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from contrastkit.causal.estimand import population
+from contrastkit.causal.weighting.equations import Equations
 from contrastkit.causal.weighting.normalise import mean_one
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Floats, as_treatment, effective_sample_size
-from contrastkit.tables.covariates import Covariates, scales
+from contrastkit.tables.checks import Bools, Floats, as_treatment, effective_sample_size
+from contrastkit.tables.covariates import Covariates, design, scales
 from contrastkit.tables.ties import levels, rounding
 
 TOLERANCE = 1e-9  # the largest difference in means that is left, in standard deviations of the arm
@@ -57,6 +58,12 @@ class EntropyBalancing(BaseEstimator):
                 w[arm] = balance(z[arm], names)
         self.weights_, self.estimand_ = mean_one(w, t), self.estimand
         return self
+
+    def equations(self, X: Covariates, t: Bools) -> list[Equations]:
+        """For each weighted arm, its means less those of the target population (Zhao & Percival 2017, Sec. 3)."""
+        A, target = design(self.terms_), population(self.estimand, t)
+        shares = [arm * self.weights_ / self.weights_[arm].sum() for arm in (t, ~t) if not np.array_equal(arm, target)]
+        return [Equations(A, target / target.sum() - share, share, np.sign(share)) for share in shares]
 
 
 def balance(c: Floats, names: tuple[str, ...]) -> Floats:

@@ -8,10 +8,11 @@ from sklearn.base import BaseEstimator, clone
 
 from contrastkit.causal.names import AnyEstimand, Scale
 from contrastkit.causal.propensity import Propensity, crump, within
+from contrastkit.causal.weighting.equations import Equations
 from contrastkit.causal.weighting.normalise import mean_one
 from contrastkit.errors import UserError, check_choice
-from contrastkit.tables.checks import as_treatment
-from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.checks import Bools, as_treatment
+from contrastkit.tables.covariates import Covariates, design
 
 
 class InverseProbability(BaseEstimator):
@@ -62,6 +63,17 @@ class InverseProbability(BaseEstimator):
         self.weights_ = {"hajek": hajek, "stabilised": w * arms / h.mean(), "raw": w}[self.scale]
         self.estimand_ = self.estimand + (" after trimming" if self.alpha_ else "")
         return self
+
+    def equations(self, X: Covariates, t: Bools) -> list[Equations] | None:
+        """The logistic likelihood's (Lunceford & Davidian 2004, Sec. 3.2; Li, Morgan & Zaslavsky 2018), the trimming
+        threshold being given; None if the scores are those of another classifier, or cross-fitted."""
+        if self.propensity_.classifier is not None or self.propensity_.folds:
+            return None
+        e = self.propensity_.scores_
+        one, other = {"ATE": (e - 1, e), "ATT": (0 * e, 0 * e + 1), "ATC": (0 * e - 1, 0 * e), "ATO": (-e, 1 - e)}[
+            self.estimand
+        ]
+        return [Equations(design(X.x), t - e, e * (1 - e), np.where(t, one, other))]
 
 
 def trimming(trim: float | str) -> float | Literal["crump"]:
