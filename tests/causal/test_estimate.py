@@ -65,27 +65,6 @@ def test_aipw_of_the_treated_has_the_error_of_its_influence_function() -> None:
     assert (result.effect_, result.se_) == (pytest.approx(effect), pytest.approx(np.std(psi, ddof=1) / math.sqrt(200)))
 
 
-@pytest.mark.parametrize("estimand", ["ATT", "ATE"])
-def test_the_balanced_error_is_what_each_unit_moves_the_estimate_by(estimand: str) -> None:
-    x, t, y = varied()
-    result = Weighted(EntropyBalancing(estimand), error="balanced").fit(x, t, y)  # type: ignore[arg-type]
-    assert result.weights_ is not None
-    goal = t if estimand == "ATT" else np.ones(200, bool)
-    A, total = np.column_stack([np.ones(200), x]), 0.0
-    fits, stretch = {}, {}
-    for arm in (True, False):
-        rows = t == arm
-        W = np.diag(result.weights_[rows])
-        fits[arm] = A @ np.linalg.solve(A[rows].T @ W @ A[rows], A[rows].T @ W @ y[rows])
-        ess = result.weights_[rows].sum() ** 2 / (result.weights_[rows] ** 2).sum()
-        stretch[arm] = math.sqrt(ess / (ess - 4))
-    for i in range(200):
-        move = goal[i] * (fits[True][i] - fits[False][i] - result.effect_) / goal.sum()
-        own = result.weights_[i] / result.weights_[t == t[i]].sum() * (y[i] - fits[bool(t[i])][i]) * stretch[bool(t[i])]
-        total += (move + (own if t[i] else -own)) ** 2
-    assert result.se_ == pytest.approx(math.sqrt(total))
-
-
 def test_oaxaca_has_the_spread_of_the_differences_and_of_the_prediction() -> None:
     x, t, y = varied()
     A = np.column_stack([np.ones(200), x])
