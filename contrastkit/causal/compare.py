@@ -20,7 +20,7 @@ from contrastkit.causal.estimate import (
     Stratified,
     Weighted,
 )
-from contrastkit.causal.estimate.resampling import DRAWS, fit_with_error
+from contrastkit.causal.estimate.resampling import DRAWS, SUBSETS, fit_with_error
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
@@ -101,7 +101,10 @@ def compare(
     y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
     for name, unfitted in estimators(estimand, error=error, seed=seed).items():
         try:
-            estimator = fit_with_error(unfitted, X, t, y, error=error, draws=draws, clusters=clusters, seed=seed)
+            estimator = fit_with_error(
+                unfitted, X, t, y, error=error, draws=draws, subsets=SUBSETS * (name == "dcb"), clusters=clusters,
+                seed=seed,
+            )  # fmt: skip
         except UserError as refusal:
             yield Estimate(name, refused=str(refusal))
             continue

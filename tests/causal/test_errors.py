@@ -5,8 +5,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
+from sklearn.base import clone
 
-from contrastkit.causal.estimate import Weighted
+from contrastkit.causal.direct_balancing import ResidualBalancing
+from contrastkit.causal.estimate import (
+    DifferenceInMeans,
+    Estimator,
+    Matched,
+    OaxacaBlinder,
+    Regression,
+    Stratified,
+    Weighted,
+)
+from contrastkit.causal.matching import Matching
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
 from tests.causal.simulated import varied
 
@@ -121,3 +133,95 @@ def test_m_estimation_is_the_sandwich_of_the_stacked_equations(kind: str) -> Non
     if not kind.startswith("ipw"):  # whose weights change more than in proportion
         left_out = [Weighted(WEIGHTINGS[kind]).fit(*(np.delete(v, i, 0) for v in (x, t, y))).effect_ for i in range(50)]
         assert result.se_ == pytest.approx(np.std(left_out) * 7, rel=0.15)
+
+
+# ---------------------------------------- clusters
+
+
+def twins(n: int = 60, copies: int = 3) -> tuple[Any, ...]:
+    """Each unit of a world several times, shuffled, and the cluster of its copies, named by a word."""
+    x, t, y = varied(n)
+    order = np.random.default_rng(1).permutation(n * copies)
+    labels = np.array([f"unit {i}" for i in range(n)])
+    return x, t, y, *(np.concatenate([v] * copies)[order] for v in (x, t, y, labels))
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "naive": DifferenceInMeans(),
+    "ols": Regression(),
+    "oaxaca": OaxacaBlinder(),
+    "matching": Matched(Matching(metric="scaled")),
+    "strata": Stratified(),
+    "arb": ResidualBalancing(),
+    **{name: Weighted(weighting) for name, weighting in WEIGHTINGS.items()},
+    "hc1": Weighted(EntropyBalancing(), error="hc1"),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_the_error_is_the_norm_of_the_influences_and_with_clusters_of_their_sums(name: str) -> None:
+    """Liang & Zeger 1986, with G/(G - 1)."""
+    x, t, y = varied(120)
+    groups = np.arange(120) % 30
+    plain, grouped = ESTIMATORS[name].fit(x, t, y), clone(ESTIMATORS[name]).fit(x, t, y, clusters=groups)
+    assert plain.influence_ is not None
+    if name != "matching":  # whose error is that of Abadie & Imbens
+        assert plain.se_ == pytest.approx(np.linalg.norm(plain.influence_))
+    sums = [sum(v for v, group in zip(plain.influence_, groups, strict=True) if group == k) for k in range(30)]
+    assert (
+        grouped.se_ == pytest.approx(math.sqrt(sum(v**2 for v in sums) * 30 / 29)) and grouped.effect_ == plain.effect_
+    )
+    low, high = grouped.interval()
+    assert (high - low) / 2 == pytest.approx(student.ppf(0.975, 29) * grouped.se_)
+
+
+@pytest.mark.parametrize(
+    "name", ["naive", "ols", "oaxaca", "ipw ATE", "ipw ATO", "cbps ATE", "entropy ATE", "entropy ATT"]
+)
+def test_copies_of_a_sample_say_no_more_than_the_sample_if_they_are_clusters(name: str) -> None:
+    x, t, y, *copied, labels = twins()
+    once = clone(ESTIMATORS[name]).fit(x, t, y)
+    alone, grouped = (clone(ESTIMATORS[name]).fit(*copied, clusters=c) for c in (None, labels))
+    assert grouped.effect_ == pytest.approx(once.effect_)
+    assert grouped.se_ == pytest.approx(once.se_, rel=0.2)  # leverages and degrees of freedom are counted otherwise
+    assert alone.se_ == pytest.approx(grouped.se_ / math.sqrt(3), rel=0.02)
+
+
+def test_the_clustered_regression_is_that_of_statsmodels() -> None:
+    api = pytest.importorskip("statsmodels.api")
+    x, t, y = varied(200)
+    groups = np.arange(200) // 5
+    A = np.column_stack([np.ones(200), t, x])
+    fit = api.OLS(y, A).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    ours = Regression().fit(x, t, y, clusters=groups).se_
+    assert ours == pytest.approx(fit.bse[1] * math.sqrt(200 / 199))  # n/(n - k), as in HC1, for (n - 1)/(n - k)
+
+
+def test_the_influences_of_matching_are_its_linear_form() -> None:
+    """Otsu & Rai 2017: 1/N times the modelled effect on each unit of the target, less the effect, and the residual of
+    each as often as it is used."""
+    x, t, y = varied(60, 2)
+    for estimand in ("ATT", "ATE"):
+        result = Matched(Matching(estimand, metric="euclidean", ties=False)).fit(x, t, y)  # type: ignore[arg-type]
+        target = t if estimand == "ATT" else np.ones(60, bool)
+        partner = {
+            i: min((j for j in range(60) if t[j] != t[i]), key=lambda j: np.linalg.norm(x[i] - x[j]))
+            for i in range(60)
+            if target[i]
+        }
+        K = np.array([sum(j == i for j in partner.values()) for i in range(60)])
+        A = np.column_stack([np.ones(60), x])
+        m = {}
+        for arm in (True, False):
+            W = np.diag(K * (t == arm))
+            m[arm] = A @ np.linalg.lstsq(A.T @ W @ A, A.T @ W @ y, rcond=None)[0]
+        for i in range(60):
+            expected = 0.0
+            if target[i]:
+                expected += (y[i] - m[False][i] if t[i] else m[True][i] - y[i]) - result.effect_
+            if K[i]:
+                inside = A[t == t[i]] * np.sqrt(K[t == t[i]])[:, None]
+                leverage = K[i] * A[i] @ np.linalg.solve(inside.T @ inside, A[i])
+                expected += (1 if t[i] else -1) * K[i] * (y[i] - m[bool(t[i])][i]) / (1 - leverage)
+            assert result.influence_ is not None and result.influence_[i] == pytest.approx(expected / target.sum())
+        assert result.se_ == pytest.approx(np.linalg.norm(result.influence_), rel=0.25)

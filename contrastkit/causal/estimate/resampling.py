@@ -18,7 +18,7 @@ from contrastkit.tables.checks import Bools, Floats, as_arms, as_clusters, as_ou
 from contrastkit.tables.covariates import Covariates
 
 DRAWS = 500  # of the bootstrap
-SUBSETS = 30  # of the jackknife
+SUBSETS = 30  # of the jackknife, for the table of all estimators
 REFUSED = 0.2  # largest share of draws that an estimator may refuse
 SHARE = 0.8  # of each arm, or of the clusters, in a subset
 Sample = tuple[Covariates, Bools, Floats]  # X [n, p], t [n], y [n]
@@ -32,16 +32,16 @@ def fit_with_error(
     *,
     error: Error = "m-estimation",
     draws: int = DRAWS,
-    subsets: int = SUBSETS,
+    subsets: int = 0,
     clusters: ArrayLike | None = None,
     seed: int = 0,
 ) -> Estimator:
-    """A fitted clone of an estimator, with a standard error: its own, or the jackknife's if it has none, or the
-    bootstrap's.
+    """A fitted clone of an estimator, with a standard error: its own, or the bootstrap's, or, if it has none, the
+    jackknife's.
 
     Args:
         error: ``bootstrap``; the others are a matter of the estimator.
-        draws, subsets: numbers of samples of the bootstrap and of the jackknife.
+        draws, subsets: numbers of samples of the bootstrap and of the jackknife, which is left out if that is 0.
         clusters: labels [n] of units that may depend on one another; they are drawn together.
 
     Raises:
@@ -53,6 +53,8 @@ def fit_with_error(
     groups = None if clusters is None else as_clusters(clusters, len(X))
     if error == "bootstrap":
         bootstrap(first, X, t, y, groups, draws=draws, seed=seed)
+    elif math.isnan(first.se_) and not subsets:
+        first.remarks_.append("it has no formula for the standard error: use --error bootstrap")
     elif math.isnan(first.se_):
         jackknife(first, X, t, y, groups, draws=subsets, seed=seed)
     return first

@@ -59,15 +59,14 @@ def stacked(w: Floats, t: Bools, y: Floats, equations: list[Equations]) -> Float
     """
     own, leverage = np.empty_like(y), np.empty_like(y)
     for arm, sign in ((t, 1), (~t, -1)):
-        leverage[arm] = w[arm] / w[arm].sum()
-        own[arm] = sign * leverage[arm] * (y[arm] - np.average(y[arm], weights=w[arm]))
+        leverage[arm] = share = w[arm] / w[arm].sum()
+        own[arm] = sign * share * (y[arm] - np.average(y[arm], weights=w[arm]))
     influence, residual = own.copy(), own.copy()
     for e in equations:
         moved, pull = e.moves(own)
         influence += e.score * moved
         residual -= np.sign(e.slope) * e.curvature * moved
         leverage = np.maximum(leverage, pull)
-    leverage = np.minimum(leverage, 1 - 1e-6)  # a unit alone has no residual
     return influence + residual * leverage / (1 - leverage)
 
 

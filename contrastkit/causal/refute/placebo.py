@@ -59,11 +59,19 @@ def _unmoved(name: str, what: str, first: Estimator, estimates: Floats, refused:
 
 
 def placebo_outcome(
-    name: str, X: Any, Y: ArrayLike, T: ArrayLike, first: Estimator, *, draws: int = DRAWS, seed: int = 0
+    name: str,
+    X: Any,
+    Y: ArrayLike,
+    T: ArrayLike,
+    first: Estimator,
+    *,
+    clusters: ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Verdict:
     """An outcome that the treatment cannot have affected (a negative control; Lipsitch, Tchetgen Tchetgen & Cohen
     2010): passes if the 95 % interval of the effect on it covers zero."""
-    fit = fitted(first, X, T, Y, draws=draws, seed=seed)
+    fit = fitted(first, X, T, Y, draws=draws, clusters=clusters, seed=seed)
     low, high = fit.interval()
     passed = low <= 0 <= high
     sentence = (

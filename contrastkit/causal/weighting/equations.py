@@ -28,8 +28,12 @@ class Equations:
         Args:
             own: float64 [n], the derivative of the estimate by log w_i.
         """
-        gradient = self.A.T @ (own * self.slope)
-        inverse = np.linalg.pinv((self.A * self.curvature[:, None]).T @ self.A, rcond=1e-10, hermitian=True)
-        projected = self.A @ inverse
-        leverage = np.einsum("ij,ij->i", projected, self.A)
-        return projected @ gradient, self.curvature * leverage
+        projected, leverage = leverages(self.A, self.curvature)
+        return projected @ (self.A.T @ (own * self.slope)), leverage
+
+
+def leverages(A: Floats, w: Floats) -> tuple[Floats, Floats]:
+    """A times the pseudo-inverse of A'wA [n, k], and the leverage [n] of each row on the regression on A with weights
+    w [n]; at most 1 - 1e-6, since a row that has all of it has no residual either."""
+    projected = A @ np.linalg.pinv((A * w[:, None]).T @ A, rcond=1e-10, hermitian=True)
+    return projected, np.minimum(w * np.einsum("ij,ij->i", projected, A), 1 - 1e-6)
