@@ -32,6 +32,7 @@ def estimate(
         ),
     ] = "m-estimation",
     draws: Annotated[int, typer.Option(help="Samples of the bootstrap.", min=50)] = 500,
+    strata: Annotated[int, typer.Option(help="Strata of the propensity score, of about equal size.", min=1)] = 5,
     cluster: Cluster = None,
     benchmark: Annotated[
         float | None, typer.Option(help="True effect to compare with \\[that of a named study]."), Interval(-1e12, 1e12)
@@ -44,8 +45,9 @@ def estimate(
 
     with screen.working("estimating"):
         effects = estimate_effects(
-            study.read(), estimand=estimand, error=error, draws=draws, cluster=cluster, benchmark=benchmark, seed=seed
-        )
+            study.read(), estimand=estimand, error=error, draws=draws, strata=strata, cluster=cluster,
+            benchmark=benchmark, seed=seed,
+        )  # fmt: skip
     _print(effects)
     write_reports(effects.as_json(), output.json)
 

@@ -28,10 +28,15 @@ from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import as_arms, as_outcome
 from contrastkit.tables.covariates import Covariates
 
+STRATA = 5  # of the propensity score
 
-def estimators(estimand: AnyEstimand, *, error: Error = "m-estimation", seed: int = 0) -> dict[str, Estimator]:
+
+def estimators(
+    estimand: AnyEstimand, *, error: Error = "m-estimation", strata: int = STRATA, seed: int = 0
+) -> dict[str, Estimator]:
     """The estimators of :func:`compare` by name: those of this estimand, and the naive one, regression and overlap
-    weights, which have their own. ``error`` is the standard error of weighted means, ``seed`` that of the folds.
+    weights, which have their own. ``error`` is the standard error of weighted means, ``strata``
+    the number of strata, ``seed`` that of the folds.
 
     Raises:
         UserError: unknown estimand or standard error.
@@ -45,7 +50,7 @@ def estimators(estimand: AnyEstimand, *, error: Error = "m-estimation", seed: in
         by_name["oaxaca"] = OaxacaBlinder(estimand)
     if estimand != "ATO":
         by_name["matching"] = Matched(Matching(estimand, metric="scaled"))
-        by_name["strata"] = Stratified(estimand)
+        by_name["strata"] = Stratified(estimand, strata=strata)
         by_name["ipw"] = Weighted(InverseProbability(estimand), error=fixed)
     by_name["overlap"] = Weighted(InverseProbability("ATO"), error=fixed)
     if estimand != "ATO":
@@ -86,12 +91,14 @@ def compare(
     estimand: AnyEstimand = "ATT",
     error: Error = "m-estimation",
     draws: int = DRAWS,
+    strata: int = STRATA,
     clusters: ArrayLike | None = None,
     seed: int = 0,
 ) -> Iterator[Estimate]:
     """Apply every estimator to the same data; if one refuses them, the others still run.
 
     Args:
+        strata: number of strata of the propensity score.
         error, draws, clusters, seed: see :func:`contrastkit.causal.estimate.resampling.fit_with_error`.
 
     Raises:
@@ -99,7 +106,7 @@ def compare(
     """
     X = Covariates.of(X)
     y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
-    for name, unfitted in estimators(estimand, error=error, seed=seed).items():
+    for name, unfitted in estimators(estimand, error=error, strata=strata, seed=seed).items():
         try:
             estimator = fit_with_error(
                 unfitted, X, t, y, error=error, draws=draws, subsets=SUBSETS * (name == "dcb"), clusters=clusters,

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from contrastkit.causal.compare import Estimate, compare
+from contrastkit.causal.compare import STRATA, Estimate, compare
 from contrastkit.causal.estimate.resampling import DRAWS
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.propensity import Propensity
@@ -58,6 +58,7 @@ def estimate_effects(
     estimand: AnyEstimand = "ATT",
     error: Error = "m-estimation",
     draws: int = DRAWS,
+    strata: int = STRATA,
     cluster: str | None = None,
     benchmark: float | None = None,
     seed: int = 0,
@@ -69,6 +70,7 @@ def estimate_effects(
         estimand: the target population; some estimators have their own.
         error: kind of standard error: that of weighted means (:class:`contrastkit.causal.estimate.Weighted`), or the
             bootstrap for all, with ``draws`` samples.
+        strata: number of strata of the propensity score.
         cluster: column of labels of units that may depend on one another.
         benchmark: the true effect; None for that of a named study, if any.
         seed: seed of the folds and of the bootstrap.
@@ -81,7 +83,17 @@ def estimate_effects(
         Propensity().fit(study.X, study.T)  # one error for the whole study instead of one for each estimator
     clusters = None if cluster is None else study.clusters(cluster)
     rows = tuple(
-        compare(study.X, study.T, outcomes, estimand=estimand, error=error, draws=draws, clusters=clusters, seed=seed)
+        compare(
+            study.X,
+            study.T,
+            outcomes,
+            estimand=estimand,
+            error=error,
+            draws=draws,
+            strata=strata,
+            clusters=clusters,
+            seed=seed,
+        )
     )
     treated = int(study.T.sum())
     return Effects(

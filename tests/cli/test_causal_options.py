@@ -263,6 +263,7 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("estimate", {}, {"estimand": "ATC"}),
     ("estimate", {}, {"error": "hc1"}),
     ("estimate", {}, {"cluster": "site"}),
+    ("estimate", {}, {"strata": 4}),
     ("estimate", {"draws": 50}, {"error": "bootstrap"}),
     ("estimate", {"error": "bootstrap", "draws": 50}, {"draws": 60}),
     ("estimate", {}, {"benchmark": 2.5}),
