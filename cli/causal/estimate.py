@@ -7,7 +7,7 @@ import typer
 from contrastkit.bounds import Interval
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import Cluster, StudyOptions
+from contrastkit.cli.causal.options import Cluster, SampleWeight, StudyOptions
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import number, precise, short
@@ -33,6 +33,7 @@ def estimate(
     ] = "m-estimation",
     draws: Annotated[int, typer.Option(help="Samples of the bootstrap.", min=50)] = 500,
     strata: Annotated[int, typer.Option(help="Strata of the propensity score, of about equal size.", min=1)] = 5,
+    sample_weight: SampleWeight = None,
     cluster: Cluster = None,
     benchmark: Annotated[
         float | None, typer.Option(help="True effect to compare with \\[that of a named study]."), Interval(-1e12, 1e12)
@@ -45,8 +46,8 @@ def estimate(
 
     with screen.working("estimating"):
         effects = estimate_effects(
-            study.read(), estimand=estimand, error=error, draws=draws, strata=strata, cluster=cluster,
-            benchmark=benchmark, seed=seed,
+            study.read(), estimand=estimand, error=error, draws=draws, strata=strata,
+            sample_weight=sample_weight, cluster=cluster, benchmark=benchmark, seed=seed,
         )  # fmt: skip
     _print(effects)
     write_reports(effects.as_json(), output.json)

@@ -73,6 +73,7 @@ class WeightingOptions:
     ] = "0"
 
 
+SampleWeight = Annotated[str | None, typer.Option(help="Column of the weights of units in a survey.", metavar="COLUMN")]
 Cluster = Annotated[
     str | None,
     typer.Option(

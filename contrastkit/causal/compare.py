@@ -92,6 +92,7 @@ def compare(
     error: Error = "m-estimation",
     draws: int = DRAWS,
     strata: int = STRATA,
+    sample_weight: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
     seed: int = 0,
 ) -> Iterator[Estimate]:
@@ -99,7 +100,7 @@ def compare(
 
     Args:
         strata: number of strata of the propensity score.
-        error, draws, clusters, seed: see :func:`contrastkit.causal.estimate.resampling.fit_with_error`.
+        error, draws, sample_weight, clusters, seed: see :func:`contrastkit.causal.estimate.resampling.fit_with_error`.
 
     Raises:
         UserError: unknown estimand or standard error, or invalid data (see :mod:`contrastkit.tables`).
@@ -109,8 +110,8 @@ def compare(
     for name, unfitted in estimators(estimand, error=error, strata=strata, seed=seed).items():
         try:
             estimator = fit_with_error(
-                unfitted, X, t, y, error=error, draws=draws, subsets=SUBSETS * (name == "dcb"), clusters=clusters,
-                seed=seed,
+                unfitted, X, t, y, error=error, draws=draws, subsets=SUBSETS * (name == "dcb"),
+                sample_weight=sample_weight, clusters=clusters, seed=seed,
             )  # fmt: skip
         except UserError as refusal:
             yield Estimate(name, refused=str(refusal))

@@ -47,7 +47,7 @@ class ResidualBalancing(ArmwiseEstimator):
         residuals, g = y - unit * net.predict(z), self.weights_[~t] / (~t).sum()
         self.effect_ = float(residuals[t].mean() - g @ residuals[~t])
         self.influence_ = np.empty_like(y)
-        self.influence_[t], self.influence_[~t] = mean_influence(residuals[t]), -g * residuals[~t]
+        self.influence_[t], self.influence_[~t] = mean_influence(residuals[t], self.weights_[t]), -g * residuals[~t]
 
 
 class DifferentiatedConfounderBalancing(ArmwiseEstimator):

@@ -59,6 +59,7 @@ def estimate_effects(
     error: Error = "m-estimation",
     draws: int = DRAWS,
     strata: int = STRATA,
+    sample_weight: str | None = None,
     cluster: str | None = None,
     benchmark: float | None = None,
     seed: int = 0,
@@ -71,6 +72,7 @@ def estimate_effects(
         error: kind of standard error: that of weighted means (:class:`contrastkit.causal.estimate.Weighted`), or the
             bootstrap for all, with ``draws`` samples.
         strata: number of strata of the propensity score.
+        sample_weight: column of the weights of units in a survey.
         cluster: column of labels of units that may depend on one another.
         benchmark: the true effect; None for that of a named study, if any.
         seed: seed of the folds and of the bootstrap.
@@ -82,19 +84,13 @@ def estimate_effects(
     if study.X.shape[1] < len(study.T):
         Propensity().fit(study.X, study.T)  # one error for the whole study instead of one for each estimator
     clusters = None if cluster is None else study.clusters(cluster)
+    weights = None if sample_weight is None else study.sample_weights(sample_weight)
     rows = tuple(
         compare(
-            study.X,
-            study.T,
-            outcomes,
-            estimand=estimand,
-            error=error,
-            draws=draws,
-            strata=strata,
-            clusters=clusters,
-            seed=seed,
+            study.X, study.T, outcomes, estimand=estimand, error=error, draws=draws, strata=strata,
+            sample_weight=weights, clusters=clusters, seed=seed,
         )
-    )
+    )  # fmt: skip
     treated = int(study.T.sum())
     return Effects(
         treatment=study.treatment,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from contrastkit.causal.sets import NAMED, load
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Bools, as_arms, as_clusters, as_numbers
+from contrastkit.tables.checks import Bools, Floats, as_arms, as_clusters, as_numbers, as_sample_weights
 from contrastkit.tables.covariates import Covariates, check_independent
 from contrastkit.tables.embeddings import principal_components, read_embeddings
 from contrastkit.tables.files import check_columns, read_table
@@ -44,6 +44,15 @@ class Study:
         if self.Y is None:
             raise UserError("no outcome: name the column with --outcome")
         return self.Y
+
+    def sample_weights(self, column: str) -> Floats:
+        """The weights of the units in a survey, in a column of the table, float64 [n] with mean 1.
+
+        Raises:
+            UserError: no such column, it is the treatment, or values are missing or not positive.
+        """
+        check_columns(self.frame, self.source, [column, self.treatment], "sample weight and treatment")
+        return as_sample_weights(self.frame[column].to_numpy(), len(self.T))
 
     def clusters(self, column: str) -> NDArray[np.int64]:
         """The clusters in a column of the table, int64 [n], numbered from 0.

@@ -24,6 +24,8 @@ from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats
 from contrastkit.tables.files import read_weights
 
+SURVEY = ("ipw", "overlap", "entropy", "cbps")  # the methods that take sample weights
+
 
 @dataclass(frozen=True)
 class StudyWeights:
@@ -58,6 +60,7 @@ def weigh(
     estimand: Estimand = "ATT",
     trim: float | str = 0.0,
     scale: Scale = "hajek",
+    sample_weight: str | None = None,
 ) -> StudyWeights:
     """Weight a study by a named method, or by the weights in a file.
 
@@ -68,6 +71,7 @@ def weigh(
         weights: use the column ``weight`` of this .csv or .parquet file, with a row for each unit, instead.
         estimand: the target population; overlap and global have their own.
         trim, scale: for ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
+        sample_weight: column of the weights of units in a survey, for ``ipw``, ``overlap``, ``entropy`` and ``cbps``.
 
     Raises:
         UserError: unknown method or estimand, an option or the estimand does not apply to the method, it finds no
@@ -83,6 +87,11 @@ def weigh(
     check_choice("method", by, get_args(Balancing))
     if by != "ipw" and (trim != 0 or scale != "hajek"):
         raise UserError(f"--trim and --scale apply to --by ipw only: leave them out for {by}")
+    given = {}
+    if sample_weight is not None:
+        if by not in SURVEY:
+            raise UserError(f"{by} takes no --sample-weight: choose one of {', '.join(SURVEY)}")
+        given["sample_weight"] = study.sample_weights(sample_weight)
     if by in ("overlap", "global") and estimand != "ATT":
         raise UserError(f"{by} weights have their own target population: leave --estimand out")
     if by == "none":
@@ -104,7 +113,7 @@ def weigh(
         "matching": lambda: Matching(estimand, metric="mahalanobis"),
         "coarsened": lambda: CoarsenedExact(estimand),
     }
-    fitted = methods[by]().fit(study.X, study.T)
+    fitted = methods[by]().fit(study.X, study.T, **given)
     return _with_balance(study, by, fitted.estimand_, fitted.weights_)
 
 

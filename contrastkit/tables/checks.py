@@ -122,6 +122,18 @@ def as_clusters(labels: ArrayLike, n: int) -> NDArray[np.int64]:
     return groups
 
 
+def as_sample_weights(w: ArrayLike, n: int) -> Floats:
+    """The weights of units in a survey [n], scaled to mean 1.
+
+    Raises:
+        UserError: as :func:`as_weights`, or a weight is zero.
+    """
+    weights = as_weights(w, n)
+    if not weights.all():
+        raise UserError(f"{int((weights == 0).sum())} sample weights are zero: leave out these rows")
+    return weights
+
+
 def as_weights(w: ArrayLike, n: int) -> Floats:
     """Weights [n], scaled to mean 1.
 

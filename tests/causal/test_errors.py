@@ -8,6 +8,8 @@ import pytest
 from scipy.stats import t as student
 from sklearn.base import clone
 
+from contrastkit.causal.coarsened import CoarsenedExact
+from contrastkit.causal.compare import compare
 from contrastkit.causal.direct_balancing import ResidualBalancing
 from contrastkit.causal.estimate import (
     DifferenceInMeans,
@@ -19,7 +21,9 @@ from contrastkit.causal.estimate import (
     Weighted,
 )
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
+from contrastkit.errors import UserError
 from tests.causal.simulated import varied
 
 # ---------------------------------------- M-estimation
@@ -63,13 +67,15 @@ def equations(kind: str, a: np.ndarray, t: bool, y: float, theta: np.ndarray) ->
     return np.concatenate([*beta, means])
 
 
-def solve(kind: str, A: np.ndarray, t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def solve(
+    kind: str, A: np.ndarray, t: np.ndarray, y: np.ndarray, s: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The roots by Newton's method with numerical derivatives, each unit's equations there, and the derivative."""
     k = A.shape[1]
     theta = np.zeros(2 * k + 2)
 
     def total(theta: np.ndarray) -> np.ndarray:
-        return sum(equations(kind, a, bool(ti), yi, theta) for a, ti, yi in zip(A, t, y, strict=True))  # type: ignore[return-value]
+        return s @ np.array([equations(kind, a, bool(ti), yi, theta) for a, ti, yi in zip(A, t, y, strict=True)])
 
     for _ in range(40):
         steps = np.eye(len(theta)) * 1e-5
@@ -79,7 +85,7 @@ def solve(kind: str, A: np.ndarray, t: np.ndarray, y: np.ndarray) -> tuple[np.nd
         if np.abs(move).max() < 1e-10:
             break
     units = np.array([equations(kind, a, bool(ti), yi, theta) for a, ti, yi in zip(A, t, y, strict=True)])
-    return theta, units, D
+    return theta, s[:, None] * units, D
 
 
 WEIGHTINGS: dict[str, Any] = {
@@ -89,10 +95,10 @@ WEIGHTINGS: dict[str, Any] = {
 }
 
 
-def stretched(kind: str, A: np.ndarray, t: np.ndarray, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
+def stretched(kind: str, A: np.ndarray, t: np.ndarray, y: np.ndarray, s: np.ndarray, theta: np.ndarray) -> np.ndarray:
     """What dividing residuals by 1 minus their leverage adds to each influence [n], by numerical derivatives."""
     n, k, h = len(y), A.shape[1], 1e-5
-    w = np.array(
+    w = s * np.array(
         [weight(kind, ti, float(a @ theta[:k]), float(a @ theta[k : 2 * k])) for a, ti in zip(A, t, strict=True)]
     )
     share = w / np.where(t, w[t].sum(), w[~t].sum())
@@ -106,32 +112,38 @@ def stretched(kind: str, A: np.ndarray, t: np.ndarray, y: np.ndarray, theta: np.
             logs = [
                 math.log(weight(kind, bool(t[i]), float(A[i] @ v[:k]), float(A[i] @ v[k : 2 * k]))) for v in (up, down)
             ]
-            curvature[i], slope[i] = abs(score[0] - score[1]) / (2 * h), (logs[0] - logs[1]) / (2 * h)
+            curvature[i], slope[i] = s[i] * abs(score[0] - score[1]) / (2 * h), (logs[0] - logs[1]) / (2 * h)
         if np.abs(slope).max() < 1e-9:
             continue  # this set does not move the weights
         inverse = np.linalg.inv(sum(c * np.outer(a, a) for c, a in zip(curvature, A, strict=True)))
-        gradient = sum(o * s * a for o, s, a in zip(own, slope, A, strict=True))
+        gradient = sum(o * d * a for o, d, a in zip(own, slope, A, strict=True))
         for i in range(n):
             residual[i] -= np.sign(round(slope[i], 6)) * curvature[i] * (A[i] @ inverse @ gradient)
             leverage[i] = max(leverage[i], curvature[i] * (A[i] @ inverse @ A[i]))
     return residual * leverage / (1 - leverage)
 
 
-@pytest.mark.parametrize("kind", WEIGHTINGS)
-def test_m_estimation_is_the_sandwich_of_the_stacked_equations(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "survey"),
+    [*((kind, False) for kind in WEIGHTINGS), *((kind, True) for kind in WEIGHTINGS if kind.endswith("ATE"))],
+)
+def test_m_estimation_is_the_sandwich_of_the_stacked_equations(kind: str, survey: bool) -> None:
     """Stefanski & Boos 2002: the influence of a unit is minus the inverse derivative of the sums times its equations;
     the part of its own residual is divided by 1 minus its leverage, which brings the error near the jackknife's."""
     x, t, y = varied(50, 2)
     A = np.column_stack([np.ones(50), x])
-    theta, units, D = solve(kind, A, t, y)
+    s = np.random.default_rng(1).uniform(1, 3, size=50) if survey else np.ones(50)
+    theta, units, D = solve(kind, A, t, y, s)
     influence = -np.linalg.solve(D, units.T)
-    result = Weighted(WEIGHTINGS[kind]).fit(x, t, y)
+    result = Weighted(WEIGHTINGS[kind]).fit(x, t, y, s)
     assert result.effect_ == pytest.approx(theta[-2] - theta[-1], abs=1e-6) and result.influence_ is not None
-    expected = influence[-2] - influence[-1] + stretched(kind, A, t, y, theta)
+    expected = influence[-2] - influence[-1] + stretched(kind, A, t, y, s, theta)
     assert result.influence_ == pytest.approx(expected, abs=1e-5)
     assert result.se_ == pytest.approx(np.linalg.norm(expected), rel=1e-4)
     if not kind.startswith("ipw"):  # whose weights change more than in proportion
-        left_out = [Weighted(WEIGHTINGS[kind]).fit(*(np.delete(v, i, 0) for v in (x, t, y))).effect_ for i in range(50)]
+        left_out = [
+            Weighted(WEIGHTINGS[kind]).fit(*(np.delete(v, i, 0) for v in (x, t, y, s))).effect_ for i in range(50)
+        ]
         assert result.se_ == pytest.approx(np.std(left_out) * 7, rel=0.15)
 
 
@@ -225,3 +237,42 @@ def test_the_influences_of_matching_are_its_linear_form() -> None:
                 expected += (1 if t[i] else -1) * K[i] * (y[i] - m[bool(t[i])][i]) / (1 - leverage)
             assert result.influence_ is not None and result.influence_[i] == pytest.approx(expected / target.sum())
         assert result.se_ == pytest.approx(np.linalg.norm(result.influence_), rel=0.25)
+
+
+# ---------------------------------------- survey weights
+
+
+@pytest.mark.parametrize("name", ["naive", "ols", "oaxaca", *WEIGHTINGS])
+def test_a_unit_of_weight_two_counts_as_two_units(name: str) -> None:
+    x, t, y = varied(300)
+    times = np.random.default_rng(0).integers(1, 4, size=300)
+    every = np.repeat(np.arange(300), times)
+    weighted = clone(ESTIMATORS[name]).fit(x, t, y, times)
+    repeated = clone(ESTIMATORS[name]).fit(x[every], t[every], y[every], clusters=every)
+    assert weighted.effect_ == pytest.approx(repeated.effect_, rel=1e-6)
+    assert weighted.se_ == pytest.approx(
+        repeated.se_, rel=0.15
+    )  # leverages and degrees of freedom are counted otherwise
+    assert weighted.se_ == pytest.approx(clone(ESTIMATORS[name]).fit(x, t, y, times * 1e6).se_)
+
+
+def test_what_takes_no_sample_weights_says_so() -> None:
+    x, t, y = varied(80)
+    s = np.linspace(1, 2, 80)
+    rows = {row.name: row for row in compare(x, t, y, sample_weight=s)}
+    refused = {name for name, row in rows.items() if row.refused}
+    assert refused >= {"matching", "strata", "arb", "dcb"} and not refused & {
+        "ols",
+        "oaxaca",
+        "ipw",
+        "overlap",
+        "entropy",
+    }
+    assert "takes no sample weights" in rows["matching"].refused
+    boosted = InverseProbability(propensity=Propensity(folds=2))
+    for weighting, says in ((CoarsenedExact(), "take no sample weights"), (boosted, "only the logistic model")):
+        with pytest.raises(UserError, match=says):
+            Weighted(weighting).fit(x, t, y, s)
+    for wrong, says in ((s - 1, "1 sample weights are zero"), (s - 1.5, "weights are negative"), (s[1:], "79 weights")):
+        with pytest.raises(UserError, match=says):
+            Regression().fit(x, t, y, wrong)

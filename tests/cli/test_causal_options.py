@@ -69,6 +69,7 @@ def table(g: np.random.Generator) -> pd.DataFrame:
             "b": x[:, 1],
             "c": x[:, 2].round(),  # of few values, for ties
             "group": np.where(g.uniform(size=160) < 0.5, 0, 1),
+            "survey": np.arange(160) % 3 + 1,
             "site": np.arange(160) // 4,
             "t": (g.uniform(size=160) < 1 / (1 + np.exp(-x[:, 0]))).astype(int),
             "u": (g.uniform(size=160) < 0.4).astype(int),
@@ -101,6 +102,12 @@ def clusters_of(options: Options, rest: Options) -> Any:
     return pd.read_csv(options.get("data", "table.csv"))[rest.pop("cluster")] if "cluster" in rest else None
 
 
+def sampled(options: Options, rest: Options) -> Options:
+    """The column of the option --sample-weight, which is taken from the others, as an argument."""
+    name = rest.pop("sample_weight", None)
+    return {} if name is None else {"sample_weight": pd.read_csv(options.get("data", "table.csv"))[name]}
+
+
 STUDY = ("data", "treatment", "covariates", "components", "outcome")
 
 
@@ -114,11 +121,13 @@ def split(options: Options) -> tuple[Any, Any, Any, Options]:
 def estimate(options: Options) -> Any:
     X, T, Y, rest = split(options)
     benchmark = rest.pop("benchmark", None)
-    rows = [asdict(row) for row in compare(X, T, Y, clusters=clusters_of(options, rest), **rest)]
+    rows = [
+        asdict(row) for row in compare(X, T, Y, clusters=clusters_of(options, rest), **sampled(options, rest), **rest)
+    ]
     return {"benchmark": benchmark, "remarks": [], "rows": rows}
 
 
-def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any) -> tuple[Any, str]:
+def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any, **given: Any) -> tuple[Any, str]:
     fitted: Any = {
         "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale),
         "overlap": lambda: InverseProbability("ATO"),
@@ -130,7 +139,7 @@ def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: An
         "coarsened": lambda: CoarsenedExact(estimand),
         "dcb": lambda: DifferentiatedConfounderBalancing(estimand),
     }[by]()
-    fitted = fitted.fit(X, T, Y) if by == "dcb" else fitted.fit(X, T)
+    fitted = fitted.fit(X, T, Y) if by == "dcb" else fitted.fit(X, T, **given)
     return fitted.weights_, fitted.estimand_
 
 
@@ -149,7 +158,9 @@ def balance(options: Options) -> Any:
 
 def weight(options: Options) -> Any:
     X, T, Y, rest = split(options)
-    how: dict[str, Any] = {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | rest
+    how: dict[str, Any] = (
+        {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | sampled(options, rest) | rest
+    )
     return {"weight": weights(X, T, Y, **how)[0]}
 
 
@@ -263,6 +274,8 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("estimate", {}, {"estimand": "ATC"}),
     ("estimate", {}, {"error": "hc1"}),
     ("estimate", {}, {"cluster": "site"}),
+    ("estimate", {"estimand": "ATE"}, {"sample_weight": "survey"}),
+    *(("weight", {"by": by}, {"sample_weight": "survey"}) for by in ("ipw", "entropy")),
     ("estimate", {}, {"strata": 4}),
     ("estimate", {"draws": 50}, {"error": "bootstrap"}),
     ("estimate", {"error": "bootstrap", "draws": 50}, {"draws": 60}),

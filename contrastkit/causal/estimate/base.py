@@ -10,8 +10,16 @@ from scipy.stats import t as student
 from sklearn.base import BaseEstimator
 
 from contrastkit.causal.remarks import on_weights
-from contrastkit.errors import check_choice
-from contrastkit.tables.checks import Bools, Floats, as_arms, as_clusters, as_outcome, effective_sample_size
+from contrastkit.errors import UserError, check_choice
+from contrastkit.tables.checks import (
+    Bools,
+    Floats,
+    as_arms,
+    as_clusters,
+    as_outcome,
+    as_sample_weights,
+    effective_sample_size,
+)
 from contrastkit.tables.covariates import Covariates
 
 
@@ -26,12 +34,23 @@ class Estimator(BaseEstimator, ABC):
     influence_: Floats | None
     quantiles_: tuple[float, float] | None
     remarks_: list[str]
+    sample_weight_: Floats
     resamplable: ClassVar[bool] = True  # whether the bootstrap of units is valid
+    takes_sample_weight: ClassVar[bool] = False
 
-    def fit(self, X: Any, T: ArrayLike, Y: ArrayLike, *, clusters: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        T: ArrayLike,
+        Y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        clusters: ArrayLike | None = None,
+    ) -> Self:
         """Fit to X [n, p], covariates, an array or a frame, T [n] of 0 and 1, and numbers Y [n]; none is written to.
 
         Args:
+            sample_weight: weights [n] of the units in a survey, whose population the effect is on; None for equal ones.
             clusters: labels [n]; units that share one may depend on one another. The standard error is then that of the
                 influences summed within clusters (Liang & Zeger 1986), times the root of G/(G - 1) for G clusters.
 
@@ -43,6 +62,9 @@ class Estimator(BaseEstimator, ABC):
         self.se_, self.df_, self.quantiles_ = math.nan, math.inf, None
         y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
         groups = None if clusters is None else as_clusters(clusters, len(X))
+        if sample_weight is not None and not self.takes_sample_weight:
+            raise UserError("takes no sample weights: use ols, oaxaca, ipw, overlap, entropy or cbps")
+        self.sample_weight_ = np.ones_like(y) if sample_weight is None else as_sample_weights(sample_weight, len(X))
         self._fit(X, t, y)
         if groups is not None:
             self.se_, self.df_ = math.nan, int(groups.max())

@@ -14,19 +14,23 @@ from contrastkit.tables.covariates import Covariates, design
 class DifferenceInMeans(Estimator):
     """The naive estimator, valid if the treatment was randomised. HC1 standard error."""
 
+    takes_sample_weight = True
+
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         self.estimand_ = "naive"
-        self.effect_, self.influence_ = contrast(np.ones_like(y), t, y)
+        self.effect_, self.influence_ = contrast(self.sample_weight_, t, y)
 
 
 class Regression(Estimator):
     """The coefficient of T in the regression of Y on 1, T and X; HC1 standard error. Heterogeneous effects are
     averaged with weights proportional to the variance of T given X."""
 
+    takes_sample_weight = True
+
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         A = np.column_stack([t, np.ones_like(y), X.x])
         self.estimand_ = "constant"
-        self.effect_, self.influence_ = least_squares(A, y, np.eye(A.shape[1])[0])
+        self.effect_, self.influence_ = least_squares(A, y, np.eye(A.shape[1])[0], self.sample_weight_)
 
 
 class OaxacaBlinder(ArmwiseEstimator):
@@ -39,23 +43,27 @@ class OaxacaBlinder(ArmwiseEstimator):
         estimand: ATT, or ATC: treated outcomes of the controls.
     """
 
+    takes_sample_weight = True
+
     def __init__(self, estimand: Literal["ATT", "ATC"] = "ATT") -> None:
         self.estimand = estimand
 
     def _att(self, X: Covariates, t: Bools, y: Floats) -> None:
-        A = np.column_stack([np.ones_like(y), X.x])
-        predicted, influence = least_squares(A[~t], y[~t], A[t].mean(0))
-        self.effect_ = float(y[t].mean()) - predicted
-        A = design(X.x)
-        gain = y[t] - A[t] @ np.linalg.lstsq(A[~t], y[~t], rcond=1e-10)[0]
+        A, s = np.column_stack([np.ones_like(y), X.x]), self.sample_weight_
+        at = np.average(A[t], axis=0, weights=s[t])
+        predicted, influence = least_squares(A[~t], y[~t], at, s[~t])
+        self.effect_ = float(np.average(y[t], weights=s[t])) - predicted
+        A, root = design(X.x), np.sqrt(s)
+        gain = y[t] - A[t] @ np.linalg.lstsq(A[~t] * root[~t, None], (y * root)[~t], rcond=1e-10)[0]
         self.influence_ = np.empty_like(y)
-        self.influence_[~t], self.influence_[t] = -influence, mean_influence(gain)
+        self.influence_[~t], self.influence_[t] = -influence, mean_influence(gain, s[t])
 
 
-def mean_influence(values: Floats) -> Floats:
-    """The influence of each of n values on their mean [n], whose norm is the standard error of the mean."""
+def mean_influence(values: Floats, w: Floats) -> Floats:
+    """The influence of each of n values on their mean with weights w [n]; with equal ones, the norm is the standard
+    error of the mean."""
     n = len(values)
-    return (values - values.mean()) / math.sqrt(n * (n - 1))
+    return w / w.sum() * (values - np.average(values, weights=w)) * math.sqrt(n / (n - 1))
 
 
 def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, Floats]:
@@ -71,14 +79,16 @@ def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, Floats]:
     return effect, influence * (math.sqrt(n / (n - 2)) if n > 2 else math.nan)
 
 
-def least_squares(A: Floats, y: Floats, at: Floats) -> tuple[float, Floats]:
-    """at'beta of the regression of y on the columns of A [n, k], and the influence of each row on it [n], whose norm is
-    its HC1 standard error (White 1980; times n/(n - rank)). Columns may be linearly dependent, like the indicators of a
-    factor, as long as at'beta is identified.
+def least_squares(A: Floats, y: Floats, at: Floats, w: Floats) -> tuple[float, Floats]:
+    """at'beta of the regression of y on the columns of A [n, k] with weights w [n], and the influence of each row on it
+    [n], whose norm is its HC1 standard error (White 1980; times n/(n - rank)). Columns may be linearly dependent, like
+    the indicators of a factor, as long as at'beta is identified.
 
     Raises:
         UserError: it is not identified, or there are no more rows than coefficients.
     """
+    root = np.sqrt(w)
+    A, y = A * root[:, None], y * root
     scale = np.linalg.norm(A, axis=0)
     scale[scale == 0] = 1
     U, s, Vt = np.linalg.svd(A / scale, full_matrices=False)

@@ -14,14 +14,14 @@ from sklearn.base import clone
 from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.names import Error
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Bools, Floats, as_arms, as_clusters, as_outcome
+from contrastkit.tables.checks import Floats, as_arms, as_clusters, as_outcome, as_sample_weights
 from contrastkit.tables.covariates import Covariates
 
 DRAWS = 500  # of the bootstrap
 SUBSETS = 30  # of the jackknife, for the table of all estimators
 REFUSED = 0.2  # largest share of draws that an estimator may refuse
 SHARE = 0.8  # of each arm, or of the clusters, in a subset
-Sample = tuple[Covariates, Bools, Floats]  # X [n, p], t [n], y [n]
+Sample = tuple[Any, ...]  # X [n, p], t [n], y [n], and perhaps sample weights [n]: the arguments of Estimator.fit
 
 
 def fit_with_error(
@@ -33,6 +33,7 @@ def fit_with_error(
     error: Error = "m-estimation",
     draws: int = DRAWS,
     subsets: int = 0,
+    sample_weight: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
     seed: int = 0,
 ) -> Estimator:
@@ -42,27 +43,27 @@ def fit_with_error(
     Args:
         error: ``bootstrap``; the others are a matter of the estimator.
         draws, subsets: numbers of samples of the bootstrap and of the jackknife, which is left out if that is 0.
-        clusters: labels [n] of units that may depend on one another; they are drawn together.
+        sample_weight, clusters: see :meth:`Estimator.fit`; clusters are drawn as a whole.
 
     Raises:
         UserError: the estimator refuses the data, or more than a fifth of the samples.
     """
     X = Covariates.of(X)
     t, y = as_arms(T, len(X)), as_outcome(Y, len(X))
-    first = clone(estimator).fit(X, t, y, clusters=clusters)
+    s = None if sample_weight is None else as_sample_weights(sample_weight, len(X))
+    first = clone(estimator).fit(X, t, y, s, clusters=clusters)
     groups = None if clusters is None else as_clusters(clusters, len(X))
+    whole = (X, t, y) if s is None else (X, t, y, s)
     if error == "bootstrap":
-        bootstrap(first, X, t, y, groups, draws=draws, seed=seed)
+        bootstrap(first, whole, groups, draws=draws, seed=seed)
     elif math.isnan(first.se_) and not subsets:
         first.remarks_.append("it has no formula for the standard error: use --error bootstrap")
     elif math.isnan(first.se_):
-        jackknife(first, X, t, y, groups, draws=subsets, seed=seed)
+        jackknife(first, whole, groups, draws=subsets, seed=seed)
     return first
 
 
-def bootstrap(
-    first: Estimator, X: Covariates, t: Bools, y: Floats, groups: NDArray[Any] | None, *, draws: int, seed: int
-) -> None:
+def bootstrap(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, draws: int, seed: int) -> None:
     """The bootstrap of units, or of clusters: the standard deviation of the estimates, and their quantiles as interval,
     which follow the skewness that few large weights bring.
 
@@ -73,7 +74,7 @@ def bootstrap(
         raise UserError(f"{draws} bootstrap draws are too few for an interval: use 50 or more")
     refused = 0
     if first.resamplable:
-        estimates, refused = effects(first, resamples(X, t, y, groups, draws, seed))
+        estimates, refused = effects(first, resamples(whole, draws, seed, groups))
     elif first.influence_ is None or np.isnan(first.influence_).any():
         raise UserError("the bootstrap is not valid for it, and its influences are not known: use fewer covariates")
     else:
@@ -85,12 +86,10 @@ def bootstrap(
     first.quantiles_ = float(np.quantile(estimates, 0.025)), float(np.quantile(estimates, 0.975))
 
 
-def jackknife(
-    first: Estimator, X: Covariates, t: Bools, y: Floats, groups: NDArray[Any] | None, *, draws: int, seed: int
-) -> None:
+def jackknife(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, draws: int, seed: int) -> None:
     """The delete-d jackknife (Shao & Wu 1989): the standard deviation of the estimates on subsets of 80 % of each arm,
     or of the clusters, times sqrt(0.8 / 0.2)."""
-    estimates, _ = effects(first, subsets(X, t, y, draws, seed, groups))
+    estimates, _ = effects(first, subsets(whole, draws, seed, groups))
     first.se_ = float(estimates.std()) * math.sqrt(SHARE / (1 - SHARE))
     first.remarks_.append(f"standard error of the jackknife, over {draws} subsets")
 
@@ -103,9 +102,9 @@ def effects(first: Estimator, samples: Iterable[Sample]) -> tuple[Floats, int]:
     """
     estimates: list[float] = []
     refused: list[str] = []
-    for X, t, y in samples:
+    for sample in samples:
         try:
-            estimates.append(clone(first).fit(X, t, y).effect_)
+            estimates.append(clone(first).fit(*sample).effect_)
         except UserError as error:
             refused.append(str(error).split(":")[0])
     total = len(estimates) + len(refused)
@@ -114,16 +113,13 @@ def effects(first: Estimator, samples: Iterable[Sample]) -> tuple[Floats, int]:
     return np.array(estimates), len(refused)
 
 
-def resamples(
-    X: Covariates, t: Bools, y: Floats, groups: NDArray[Any] | None, draws: int, seed: int
-) -> Iterator[Sample]:
+def resamples(whole: Sample, draws: int, seed: int, groups: NDArray[Any] | None = None) -> Iterator[Sample]:
     """As many units, or clusters with all their units, with replacement, ``draws`` times."""
     members = _members(groups)
-    n = len(y) if members is None else len(members)
+    n = len(whole[0]) if members is None else len(members)
     for draw in range(draws):
         picked = (_uniform(seed, draw, n) * n).astype(np.int64)
-        rows = picked if members is None else np.concatenate([members[group] for group in picked])
-        yield X.take(rows), t[rows], y[rows]
+        yield _take(whole, picked if members is None else np.concatenate([members[group] for group in picked]))
 
 
 def wild(influence: Floats, groups: NDArray[Any] | None, draws: int, seed: int) -> Floats:
@@ -135,18 +131,22 @@ def wild(influence: Floats, groups: NDArray[Any] | None, draws: int, seed: int) 
     return np.array([np.where(_uniform(seed, k, len(sums)) < chance, low, high) @ sums for k in range(draws)])
 
 
-def subsets(
-    X: Covariates, t: Bools, y: Floats, draws: int, seed: int, groups: NDArray[Any] | None = None
-) -> Iterator[Sample]:
+def subsets(whole: Sample, draws: int, seed: int, groups: NDArray[Any] | None = None) -> Iterator[Sample]:
     """Subsets with 80 % of each arm, or of the clusters, without replacement, ``draws`` times."""
     g = stream(seed, "subset")
     members = _members(groups)
+    t = whole[1]
     parts = [np.flatnonzero(t), np.flatnonzero(~t)] if members is None else [np.arange(len(members))]
     for _ in range(draws):
         rows = np.sort(np.concatenate([g.choice(part, round(SHARE * len(part)), replace=False) for part in parts]))
         if members is not None:
             rows = np.sort(np.concatenate([members[group] for group in rows]))
-        yield X.take(rows), t[rows], y[rows]
+        yield _take(whole, rows)
+
+
+def _take(whole: Sample, rows: NDArray[Any]) -> Sample:
+    X, *columns = whole
+    return X.take(rows), *(column[rows] for column in columns)
 
 
 def stream(seed: int, use: str) -> np.random.Generator:

@@ -31,19 +31,27 @@ class Weighted(Estimator):
             Weights that solve no estimating equations have no other, see ``remarks_``.
     """
 
+    takes_sample_weight = True
+
     def __init__(self, weighting: Any = None, *, error: Literal["m-estimation", "hc1"] = "m-estimation") -> None:
         self.weighting = weighting
         self.error = error
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         check_choice("standard error", self.error, ["m-estimation", "hc1"])
-        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting).fit(X, t)
+        self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting)
+        solves = getattr(self.weighting_, "equations", None)
+        if solves:
+            self.weighting_.fit(X, t, self.sample_weight_)
+        elif np.ptp(self.sample_weight_):
+            raise UserError("these weights take no sample weights: use ipw, overlap, entropy or cbps")
+        else:
+            self.weighting_.fit(X, t)
         self.weights_ = self.weighting_.weights_
         self.estimand_ = self.weighting_.estimand_
         self.effect_, self.influence_ = contrast(self.weights_, t, y)
         if self.error == "hc1":
             return
-        solves = getattr(self.weighting_, "equations", None)
         equations = solves(X, t) if solves else None
         if equations is None:
             self.remarks_.append("the standard error takes the weights as fixed, and may be too wide: bootstrap it")
@@ -105,8 +113,8 @@ class Stratified(Estimator):
                     raise UserError(f"stratum {k + 1} of {len(cuts) + 1} has no units of one arm: use fewer strata")
                 w[arm & (s == k)] = (target & (s == k)).sum() / (arm & (s == k)).sum()
         self.remarks_.append(
-            f"{len(cuts) + 1} strata leave some bias, five about a tenth, of which the interval knows nothing: use more "
-            "--strata"
+            f"{len(cuts) + 1} strata leave some bias, five about a tenth, of which the interval knows nothing: use "
+            "more --strata"
         )
         self.estimand_, self.weights_ = self.estimand, w
         self.effect_, _ = contrast(w, t, y)
@@ -115,4 +123,4 @@ class Stratified(Estimator):
             share = (target & (s == k)).sum() / target.sum()
             for arm, sign in ((t, 1), (~t, -1)):
                 part = arm & (s == k)
-                self.influence_[part] = sign * share * mean_influence(y[part]) if part.sum() > 1 else math.nan
+                self.influence_[part] = sign * share * mean_influence(y[part], w[part]) if part.sum() > 1 else math.nan

@@ -43,7 +43,7 @@ def random_cause(X: Covariates, t: Bools, y: Floats, first: Estimator, *, draws:
 def subset(X: Covariates, t: Bools, y: Floats, first: Estimator, *, draws: int = DRAWS, seed: int = 0) -> Verdict:
     """Draw 80 % of each arm without replacement: passes if the mean estimate moves by less than half its standard
     error."""
-    estimates, refused = effects(first, subsets(X, t, y, draws, seed))
+    estimates, refused = effects(first, subsets((X, t, y), draws, seed))
     return _unmoved("subset", f"leaving out {1 - SHARE:.0%} of the units", first, estimates, refused)
 
 
