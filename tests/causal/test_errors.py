@@ -144,7 +144,7 @@ def test_m_estimation_is_the_sandwich_of_the_stacked_equations(kind: str, survey
         left_out = [
             Weighted(WEIGHTINGS[kind]).fit(*(np.delete(v, i, 0) for v in (x, t, y, s))).effect_ for i in range(50)
         ]
-        assert result.se_ == pytest.approx(np.std(left_out) * 7, rel=0.15)
+        assert result.se_ == pytest.approx(np.std(left_out) * 7, rel=0.2)
 
 
 # ---------------------------------------- clusters
