@@ -40,7 +40,7 @@ def copies(X: Covariates, t: Bools, y: Floats) -> int:
     telling = np.zeros(int(copied.sum()), bool)
     for column in table:
         single = distinct[column][~distinct[column].duplicated(keep=False)]
-        telling |= table.loc[copied, column].isin(single).to_numpy()
+        telling |= table[column][copied].isin(single).to_numpy()
     return int(telling.sum()) if telling.sum() >= COPIES * len(y) else 0
 
 

@@ -87,30 +87,39 @@ def weigh(
     check_choice("method", by, get_args(Balancing))
     if by != "ipw" and (trim != 0 or scale != "hajek"):
         raise UserError(f"--trim and --scale apply to --by ipw only: leave them out for {by}")
-    if sample_weight is not None and by not in SURVEY:
-        raise UserError(f"{by} takes no --sample-weight: choose one of {', '.join(SURVEY)}")
+    survey = _survey(study, by, sample_weight)
     if by in ("overlap", "global") and estimand != "ATT":
         raise UserError(f"{by} weights have their own target population: leave --estimand out")
     if by == "none":
         return _with_balance(study, by, estimand, None)
-    if by in ("arb", "dcb") and estimand == "ATE":
-        raise UserError(f"{by} does not estimate the ATE: choose ATT or ATC")
-    if by == "dcb":
-        dcb = DifferentiatedConfounderBalancing(estimand).fit(study.X, study.T, study.outcomes())
-        return _with_balance(study, by, dcb.estimand_, dcb.weights_)
+    if by == "arb" or by == "dcb":
+        if estimand == "ATE":
+            raise UserError(f"{by} does not estimate the ATE: choose ATT or ATC")
+        if by == "dcb":
+            dcb = DifferentiatedConfounderBalancing(estimand).fit(study.X, study.T, study.outcomes())
+            return _with_balance(study, by, dcb.estimand_, dcb.weights_)
+        arb = ApproximateBalancing(estimand).fit(study.X, study.T)
+        return _with_balance(study, by, arb.estimand_, arb.weights_)
     methods: dict[str, Callable[[], Any]] = {
         "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale),
         "overlap": lambda: InverseProbability("ATO"),
         "entropy": lambda: EntropyBalancing(estimand),
         "cbps": lambda: CovariateBalancing(estimand),
-        "arb": lambda: ApproximateBalancing(estimand),
         "global": GlobalBalancing,
         "matching": lambda: Matching(estimand, metric="mahalanobis"),
         "coarsened": lambda: CoarsenedExact(estimand),
     }
-    survey = {} if sample_weight is None else {"sample_weight": study.sample_weights(sample_weight)}
     fitted = methods[by]().fit(study.X, study.T, **survey)
     return _with_balance(study, by, fitted.estimand_, fitted.weights_)
+
+
+def _survey(study: Study, by: Balancing, column: str | None) -> dict[str, Floats]:
+    """The sample weights in this column as an argument of ``fit``; none without a column."""
+    if column is None:
+        return {}
+    if by not in SURVEY:
+        raise UserError(f"{by} takes no --sample-weight: choose one of {', '.join(SURVEY)}")
+    return {"sample_weight": study.sample_weights(column)}
 
 
 def _with_balance(study: Study, by: str, estimand: str, weights: Floats | None) -> StudyWeights:
