@@ -31,8 +31,10 @@ def estimate(
             "draws the units again."
         ),
     ] = "m-estimation",
-    draws: Annotated[int, typer.Option(help="Samples of the bootstrap.", min=50)] = 500,
-    strata: Annotated[int, typer.Option(help="Strata of the propensity score, of about equal size.", min=1)] = 5,
+    draws: Annotated[int, typer.Option(help="Samples of the bootstrap."), Interval(50, 10**5)] = 500,
+    strata: Annotated[
+        int, typer.Option(help="Strata of the propensity score, of about equal size."), Interval(1, 10**4)
+    ] = 5,
     sample_weight: SampleWeight = None,
     cluster: Cluster = None,
     benchmark: Annotated[
