@@ -7,7 +7,7 @@ import typer
 from contrastkit.bounds import Interval
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import StudyOptions
+from contrastkit.cli.causal.options import Cluster, SampleWeight, StudyOptions
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import number, precise, short
@@ -27,10 +27,16 @@ def estimate(
     error: Annotated[
         Error,
         typer.Option(
-            help="Standard error of entropy balancing: balanced accounts for the weights being estimated, hc1 takes "
-            "them as fixed."
+            help="Standard error: m-estimation knows that weights were estimated, hc1 takes them as fixed, bootstrap "
+            "draws the units again."
         ),
-    ] = "balanced",
+    ] = "m-estimation",
+    draws: Annotated[int, typer.Option(help="Samples of the bootstrap."), Interval(50, 10**5)] = 500,
+    strata: Annotated[
+        int, typer.Option(help="Strata of the propensity score, of about equal size."), Interval(1, 10**4)
+    ] = 5,
+    sample_weight: SampleWeight = None,
+    cluster: Cluster = None,
     benchmark: Annotated[
         float | None, typer.Option(help="True effect to compare with \\[that of a named study]."), Interval(-1e12, 1e12)
     ] = None,
@@ -41,7 +47,10 @@ def estimate(
     from contrastkit.causal.effects import estimate_effects
 
     with screen.working("estimating"):
-        effects = estimate_effects(study.read(), estimand=estimand, error=error, benchmark=benchmark, seed=seed)
+        effects = estimate_effects(
+            study.read(), estimand=estimand, error=error, draws=draws, strata=strata,
+            sample_weight=sample_weight, cluster=cluster, benchmark=benchmark, seed=seed,
+        )  # fmt: skip
     _print(effects)
     write_reports(effects.as_json(), output.json)
 
@@ -63,6 +72,10 @@ def _print(effects: "Effects") -> None:
     screen.table(title, columns, rows, narrow=True)
     for reason, names in effects.refusals.items():
         screen.say(f"{', '.join(names)}: {reason}")
+    for remark in effects.remarks:
+        screen.say(f"remark: {remark}")
+    for remark, names in effects.remarks_by_rows().items():
+        screen.say(f"{', '.join(names)}: {remark}")
     screen.say(
         "low, high: 95 % interval. ESS: the smaller of the two arms' effective sample sizes. |SMD|: largest "
         "standardised mean difference; above 0.1 indicates imbalance"

@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import COUNT, PENALTY
 from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import StudyOptions
+from contrastkit.cli.causal.options import Cluster, StudyOptions
 from contrastkit.cli.causal.report import difference_line, estimate_line
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.report import write_reports
@@ -73,6 +73,7 @@ def match(
     *,
     study: StudyOptions,
     matching: MatchingOptions,
+    cluster: Cluster = None,
     out: Annotated[Path, out_file("the pairs, by row (from 0) and id (coarsened: the stratum of each unit),", ".csv")],
     seed: Seed = 0,
     output: OutputOptions,
@@ -80,7 +81,7 @@ def match(
     """Match the units of one arm to those of the other; estimate the effect if there is an outcome."""
     from contrastkit.causal import matches
 
-    matched = matches.match(study.read(), **matching.as_arguments(), seed=seed)
+    matched = matches.match(study.read(), **matching.as_arguments(), cluster=cluster, seed=seed)
     write_csv(out, matched.columns())
     screen.say(_description(matched))
     if matched.n_dropped:
@@ -89,6 +90,7 @@ def match(
     if matched.effect is not None:
         method = "within strata" if matched.stratified else "with bias correction"
         screen.say(f"effect on {matched.outcome} ({matched.estimand}), {method}: {estimate_line(matched.effect)}")
+        screen.lines(matched.effect.remarks_)
     write_reports(matched.as_json(), output.json)
 
 

@@ -75,3 +75,13 @@ class WeightingOptions:
             help="With ipw: drop units with scores below A or above 1 - A; crump chooses A.", metavar="A|crump"
         ),
     ] = "0"
+
+
+SampleWeight = Annotated[str | None, typer.Option(help="Column of the weights of units in a survey.", metavar="COLUMN")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of labels, such as sites or pairs: units that share one may depend on one another.",
+        metavar="COLUMN",
+    ),
+]

@@ -63,7 +63,7 @@ class Matches:
             return report
         low, high = self.effect.interval()
         effect = {"effect": self.effect.effect_, "se": self.effect.se_, "low": low, "high": high}
-        return report | {"outcome": self.outcome, **effect}
+        return report | {"outcome": self.outcome, **effect, "remarks": self.effect.remarks_}
 
 
 def match(
@@ -79,6 +79,7 @@ def match(
     exact: Sequence[str] = (),
     bins: int | BinRule = "sturges",
     optimal: bool = False,
+    cluster: str | None = None,
     seed: int = 0,
 ) -> Matches:
     """Match the units of a study in pairs (:class:`contrastkit.causal.matching.Matching`) or, with the metric
@@ -86,6 +87,7 @@ def match(
 
     Args:
         exact: covariates on which the units of a pair must agree; a factor stands for all its indicators.
+        cluster: column of labels of units that may depend on one another, for the standard error.
 
     Raises:
         UserError: an option does not apply to the metric, a covariate is unknown, or no unit has a match.
@@ -110,6 +112,6 @@ def match(
     effect: Estimator | None = None
     if study.Y is not None:
         effect = Matched(matching) if isinstance(matching, Matching) else Weighted(matching)
-        effect.fit(study.X, study.T, study.Y)
+        effect.fit(study.X, study.T, study.Y, clusters=None if cluster is None else study.clusters(cluster))
     balance = balance_table(study.X, study.T, matching.weights_, estimand=estimand)
     return Matches(matching, balance, None if effect is None else study.outcome, effect, study.row_ids)

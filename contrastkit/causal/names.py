@@ -4,7 +4,7 @@ from typing import Literal
 
 Estimand = Literal["ATT", "ATC", "ATE"]
 AnyEstimand = Literal["ATT", "ATC", "ATE", "ATO"]
-Error = Literal["balanced", "hc1"]  # the standard error of entropy balancing
+Error = Literal["m-estimation", "hc1", "bootstrap"]  # kind of standard error
 EstimatorName = Literal[
     "naive", "ols", "oaxaca", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "aipw"
 ]

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from contrastkit.causal.positivity import why_separated
 from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Bools, Floats, as_treatment
+from contrastkit.tables.checks import Bools, Floats, as_sample_weights, as_treatment
 from contrastkit.tables.covariates import Covariates, scales
 from contrastkit.tables.ties import cells, settled
 
@@ -53,13 +53,16 @@ class Propensity(BaseEstimator):
         self.folds = folds
         self.seed = seed
 
-    def fit(self, X: Any, T: ArrayLike) -> Self:
+    def fit(self, X: Any, T: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         X = Covariates.of(X)
         x, t = X.x, as_treatment(T, len(X))
         if self.folds == 1 or 0 < self.folds > min(t.sum(), (~t).sum()):
             raise UserError(f"{self.folds} folds: use 0 for none, or from 2 to the number of units of the smaller arm")
+        s = None if sample_weight is None or not np.ptp(sample_weight) else as_sample_weights(sample_weight, len(x))
+        if s is not None and (self.folds or self.classifier is not None):
+            raise UserError("only the logistic model without folds takes sample weights: leave them or the model out")
         try:
-            z = self.learn(x, t)
+            z = self.learn(x, t, s)
         except Separated as error:
             raise Separated(why_separated(X, t)) from error
         if self.folds:
@@ -79,7 +82,7 @@ class Propensity(BaseEstimator):
         self.overlap_ = float(np.minimum(*arms).sum())
         return self
 
-    def learn(self, x: Floats, t: Bools) -> Floats:
+    def learn(self, x: Floats, t: Bools, s: Floats | None = None) -> Floats:
         """Fit the model to validated x [n, p] and t [n], for :meth:`predict_numbers`, without setting the attributes of
         these rows. Returns x standardised, as the model reads it."""
         self._mean, self._sd = x.mean(0), scales(x)
@@ -88,7 +91,8 @@ class Propensity(BaseEstimator):
             model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a singular Hessian: the result is checked instead
-            self.classifier_ = clone(model).fit(z := self._standardise(x), t)
+            weighted = {} if s is None else {"sample_weight": s}
+            self.classifier_ = clone(model).fit(z := self._standardise(x), t, **weighted)
         if self.classifier is None:
             self._check(z)
         return z

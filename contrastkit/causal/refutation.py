@@ -45,6 +45,7 @@ def refute_study(
     *,
     estimand: Estimand = "ATT",
     placebo: Study | None = None,
+    cluster: str | None = None,
     draws: int = DRAWS,
     gamma: float = GAMMA,
     seed: int = 0,
@@ -55,6 +56,7 @@ def refute_study(
 
     Args:
         placebo: study of an outcome that the treatment cannot have affected (:func:`placebo_study`).
+        cluster: column of labels of units that may depend on one another, for standard errors.
         draws, gamma, seed: see there.
         on_estimate, on_verdict: called with each result at once, since checks take minutes.
 
@@ -67,11 +69,14 @@ def refute_study(
     if estimator not in known:
         raise UserError(f"{estimator} does not estimate the {estimand}: choose another, or one of {', '.join(known)}")
     outcomes = study.outcomes()
-    estimate = fitted(known[estimator], study.X, study.T, outcomes, draws=draws, seed=seed)
+    clusters = None if cluster is None else study.clusters(cluster)
+    estimate = fitted(known[estimator], study.X, study.T, outcomes, draws=draws, clusters=clusters, seed=seed)
     on_estimate(estimate)
     other = None if placebo is None else (str(placebo.outcome), placebo.X, placebo.outcomes())
     verdicts = []
-    for verdict in refute(study.X, study.T, outcomes, estimate, placebo=other, draws=draws, gamma=gamma, seed=seed):
+    for verdict in refute(
+        study.X, study.T, outcomes, estimate, placebo=other, clusters=clusters, draws=draws, gamma=gamma, seed=seed
+    ):
         on_verdict(verdict)
         verdicts.append(verdict)
     return Refutation(estimator, estimate, tuple(verdicts))

@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.causal.sets import NAMED, load
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Bools, as_arms, as_numbers, check_present
+from contrastkit.tables.checks import (
+    Bools,
+    Floats,
+    as_arms,
+    as_clusters,
+    as_numbers,
+    as_sample_weights,
+    check_present,
+)
 from contrastkit.tables.covariates import Covariates, check_independent
 from contrastkit.tables.embeddings import principal_components, read_embeddings
 from contrastkit.tables.files import check_columns, read_table, select_rows
@@ -49,6 +58,24 @@ class Study:
         if self.Y is None:
             raise UserError("no outcome: name the column with --outcome")
         return self.Y
+
+    def sample_weights(self, column: str) -> Floats:
+        """The weights of the units in a survey, in a column of the table, float64 [n] with mean 1.
+
+        Raises:
+            UserError: no such column, it is the treatment, or values are missing or not positive.
+        """
+        check_columns(self.frame, self.source, [column, self.treatment], "sample weight and treatment")
+        return as_sample_weights(self.frame[column].to_numpy(), len(self.T))
+
+    def clusters(self, column: str) -> NDArray[np.int64]:
+        """The clusters in a column of the table, int64 [n], numbered from 0.
+
+        Raises:
+            UserError: no such column, it is the treatment, or values are missing or all the same.
+        """
+        check_columns(self.frame, self.source, [column, self.treatment], "cluster and treatment")
+        return as_clusters(self.frame[column].to_numpy(), len(self.T))
 
 
 def read(

@@ -25,6 +25,8 @@ from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats
 from contrastkit.tables.identity import read_weights
 
+SURVEY = ("ipw", "overlap", "entropy", "cbps")  # the methods that take sample weights
+
 
 @dataclass(frozen=True)
 class StudyWeights:
@@ -62,6 +64,7 @@ def weigh(
     estimand: Estimand = "ATT",
     trim: float | str = 0.0,
     scale: Scale = "hajek",
+    sample_weight: str | None = None,
 ) -> StudyWeights:
     """Weight a study by a named method, or by the weights in a file.
 
@@ -73,6 +76,7 @@ def weigh(
             (:func:`contrastkit.tables.identity.read_weights`).
         estimand: the target population; overlap and global have their own.
         trim, scale: for ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
+        sample_weight: column of the weights of units in a survey, for ``ipw``, ``overlap``, ``entropy`` and ``cbps``.
 
     Raises:
         UserError: unknown method or estimand, an option or the estimand does not apply to the method, it finds no
@@ -89,6 +93,7 @@ def weigh(
     check_choice("method", by, get_args(Balancing))
     if by != "ipw" and (trim != 0 or scale != "hajek"):
         raise UserError(f"--trim and --scale apply to --by ipw only: leave them out for {by}")
+    survey = _survey(study, by, sample_weight)
     if by in ("overlap", "global") and estimand != "ATT":
         raise UserError(f"{by} weights have their own target population: leave --estimand out")
     if by == "none":
@@ -110,8 +115,17 @@ def weigh(
         "matching": lambda: Matching(estimand, metric="mahalanobis"),
         "coarsened": lambda: CoarsenedExact(estimand),
     }
-    fitted = methods[by]().fit(study.X, study.T)
+    fitted = methods[by]().fit(study.X, study.T, **survey)
     return _with_balance(study, by, fitted.estimand_, fitted.weights_)
+
+
+def _survey(study: Study, by: Balancing, column: str | None) -> dict[str, Floats]:
+    """The sample weights in this column as an argument of ``fit``; none without a column."""
+    if column is None:
+        return {}
+    if by not in SURVEY:
+        raise UserError(f"{by} takes no --sample-weight: choose one of {', '.join(SURVEY)}")
+    return {"sample_weight": study.sample_weights(column)}
 
 
 def _with_balance(study: Study, by: str, estimand: str, weights: Floats | None) -> StudyWeights:

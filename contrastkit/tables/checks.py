@@ -109,6 +109,36 @@ def as_outcome(Y: ArrayLike, n: int) -> Floats:
     return y
 
 
+def as_clusters(labels: ArrayLike, n: int) -> NDArray[np.int64]:
+    """Labels [n] of clusters as numbers from 0, int64 [n].
+
+    Raises:
+        UserError: they are not n, some are missing, or all are the same.
+    """
+    import pandas as pd  # slow to import
+
+    values = np.asarray(labels).reshape(-1)
+    if len(values) != n:
+        raise UserError(f"{len(values)} clusters for {n} rows")
+    check_present(values, "the cluster")
+    groups = pd.factorize(values)[0].astype(np.int64)
+    if not groups.any():
+        raise UserError("all units are in one cluster: name a column with two clusters or more")
+    return groups
+
+
+def as_sample_weights(w: ArrayLike, n: int) -> Floats:
+    """The weights of units in a survey [n], scaled to mean 1.
+
+    Raises:
+        UserError: as :func:`as_weights`, or a weight is zero.
+    """
+    weights = as_weights(w, n)
+    if not weights.all():
+        raise UserError(f"{int((weights == 0).sum())} sample weights are zero: leave out these rows")
+    return weights
+
+
 def as_weights(w: ArrayLike, n: int) -> Floats:
     """Weights [n], scaled to mean 1.
 

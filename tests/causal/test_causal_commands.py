@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.estimate import Matched
@@ -264,7 +265,7 @@ def test_every_command_writes_its_results_as_json(tmp_path: Path) -> None:
     found = reported("match", *given, out, "--outcome=y")
     effect = Matched(Matching()).fit(x[:, :2], t, y)
     assert (found["effect"], found["se"]) == pytest.approx((effect.effect_, effect.se_))
-    assert found["high"] - found["low"] == pytest.approx(2 * 1.959964 * effect.se_)
+    assert found["high"] - found["low"] == pytest.approx(2 * student.ppf(0.975, effect.df_) * effect.se_)
     assert found["outcome"] == "y" and found["estimand"] == "ATT" and found["dropped"] == 0
     assert "effect" not in reported("match", *given, out)
 

@@ -46,6 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with contextlib.chdir(tmp_path_factory.mktemp("causal")), pytest.MonkeyPatch.context() as patch:
         patch.setattr(worlds, "picture", lambda visited, path: None)
         patch.setattr("contrastkit.causal.refute.confounding.STRENGTHS", (0.0, 0.1))
+        patch.setattr("contrastkit.causal.compare.estimators", few_if_resampled)
         for seed, name in enumerate(("table", "other")):
             table(np.random.default_rng(seed)).to_csv(f"{name}.csv", index=False)
         g = np.random.default_rng(2)
@@ -53,6 +54,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("w", "v"):
             pd.DataFrame({"weight": g.uniform(size=160)}).to_csv(f"{name}.csv", index=False)
         yield
+
+
+def few_if_resampled(*args: Any, error: Any = "m-estimation", **kwargs: Any) -> Any:
+    """Two estimators for the bootstrap, which takes minutes for all."""
+    known = estimators(*args, error=error, **kwargs)
+    return known if error != "bootstrap" else {name: known[name] for name in ("ipw", "matching")}
 
 
 def table(g: np.random.Generator) -> pd.DataFrame:
@@ -63,6 +70,8 @@ def table(g: np.random.Generator) -> pd.DataFrame:
             "b": x[:, 1],
             "c": x[:, 2].round(),  # of few values, for ties
             "group": np.where(g.uniform(size=160) < 0.5, 0, 1),
+            "survey": np.arange(160) % 3 + 1,
+            "site": np.arange(160) // 4,
             "t": (g.uniform(size=160) < 1 / (1 + np.exp(-x[:, 0]))).astype(int),
             "u": (g.uniform(size=160) < 0.4).astype(int),
             "y": x[:, 0] + g.normal(size=160),
@@ -92,6 +101,17 @@ def selected(data: str, rows: str) -> Any:
     return frame.query(rows.replace("!=", "<>").replace("=", "==").replace("<>", "!=")) if rows else frame
 
 
+def clusters_of(options: Options, rest: Options) -> Any:
+    """The column of the option --cluster, which is taken from the others."""
+    return pd.read_csv(options.get("data", "table.csv"))[rest.pop("cluster")] if "cluster" in rest else None
+
+
+def sampled(options: Options, rest: Options) -> Options:
+    """The column of the option --sample-weight, which is taken from the others, as an argument."""
+    name = rest.pop("sample_weight", None)
+    return {} if name is None else {"sample_weight": pd.read_csv(options.get("data", "table.csv"))[name]}
+
+
 def outcome_of(data: str = "table.csv", outcome: str = "y", rows: str = "") -> Any:
     return selected(data, rows)[outcome].to_numpy()
 
@@ -109,10 +129,13 @@ def split(options: Options) -> tuple[Any, Any, Any, Options]:
 def estimate(options: Options) -> Any:
     X, T, Y, rest = split(options)
     benchmark = rest.pop("benchmark", None)
-    return {"benchmark": benchmark, "rows": [asdict(row) for row in compare(X, T, Y, **rest)]}
+    rows = [
+        asdict(row) for row in compare(X, T, Y, clusters=clusters_of(options, rest), **sampled(options, rest), **rest)
+    ]
+    return {"benchmark": benchmark, "remarks": [], "rows": rows}
 
 
-def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any) -> tuple[Any, str]:
+def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any, **given: Any) -> tuple[Any, str]:
     fitted: Any = {
         "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale),
         "overlap": lambda: InverseProbability("ATO"),
@@ -124,7 +147,7 @@ def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: An
         "coarsened": lambda: CoarsenedExact(estimand),
         "dcb": lambda: DifferentiatedConfounderBalancing(estimand),
     }[by]()
-    fitted = fitted.fit(X, T, Y) if by == "dcb" else fitted.fit(X, T)
+    fitted = fitted.fit(X, T, Y) if by == "dcb" else fitted.fit(X, T, **given)
     return fitted.weights_, fitted.estimand_
 
 
@@ -143,7 +166,9 @@ def balance(options: Options) -> Any:
 
 def weight(options: Options) -> Any:
     X, T, Y, rest = split(options)
-    how: dict[str, Any] = {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | rest
+    how: dict[str, Any] = (
+        {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | sampled(options, rest) | rest
+    )
     return {"weight": weights(X, T, Y, **how)[0]}
 
 
@@ -161,18 +186,18 @@ def propensity(options: Options) -> Any:
 
 def match(options: Options) -> Any:
     X, T, Y, rest = split(options)
-    estimand = rest.pop("estimand", "ATT")
+    estimand, clusters = rest.pop("estimand", "ATT"), clusters_of(options, rest)
     fitted: Any
     if rest.get("metric") == "coarsened":
         fitted = CoarsenedExact(estimand, bins=rest.get("bins", "sturges")).fit(X, T)
         columns = {"stratum": fitted.strata_, "weight": fitted.weights_}
-        effect: Any = Weighted(fitted).fit(X, T, Y)
+        effect: Any = Weighted(fitted).fit(X, T, Y, clusters=clusters)
     else:
         exact = tuple(list(X.columns).index(name) for name in rest.pop("exact", "").split(",") if name)
         fitted = Matching(estimand, exact=exact, **rest).fit(X, T)
         unit, partner = selected(options["data"], options.get("rows", "")).index.to_numpy()[fitted.pairs_.T]
         columns = {"unit": unit, "partner": partner, "share": fitted.shares_, "distance": fitted.distances_}
-        effect = Matched(fitted).fit(X, T, Y)
+        effect = Matched(fitted).fit(X, T, Y, clusters=clusters)
     return columns | {"effect": [precise(effect.effect_), precise(effect.se_)]}
 
 
@@ -180,13 +205,14 @@ def refute(options: Options) -> Any:
     X, T, Y, rest = split(options)
     name, estimand, seed = rest.get("estimator", "entropy"), rest.get("estimand", "ATT"), rest.get("seed", 0)
     draws, gamma = rest.get("draws", 50), rest.get("gamma", 1.25)
-    first = attempts.fitted(estimators(estimand, seed=seed)[name], X, T, Y, draws=draws, seed=seed)
+    repeated: dict[str, Any] = {"clusters": clusters_of(options, rest), "draws": draws, "seed": seed}
+    first = attempts.fitted(estimators(estimand, seed=seed)[name], X, T, Y, **repeated)
     placebo = None
     if "placebo_outcome" in rest:
         left_out = [rest["placebo_outcome"], *rest.get("without", "").split(",")]
         adjusted = X[[column for column in X.columns if column not in left_out]]
         placebo = rest["placebo_outcome"], adjusted, outcome_of(outcome=rest["placebo_outcome"])
-    verdicts = attempts.refute(X, T, Y, first, placebo=placebo, draws=draws, gamma=gamma, seed=seed)
+    verdicts = attempts.refute(X, T, Y, first, placebo=placebo, gamma=gamma, **repeated)
     return {
         "estimate": {"estimator": name, "estimand": first.estimand_, "effect": first.effect_, "se": first.se_},
         "verdicts": [asdict(verdict) for verdict in verdicts],
@@ -259,6 +285,12 @@ ROWS: list[tuple[str, Options, Options]] = [
     *((name, DCB, {"outcome": "z"}) for name in ("balance", "weight")),
     ("estimate", {}, {"estimand": "ATC"}),
     ("estimate", {}, {"error": "hc1"}),
+    ("estimate", {}, {"cluster": "site"}),
+    ("estimate", {"estimand": "ATE"}, {"sample_weight": "survey"}),
+    *(("weight", {"by": by}, {"sample_weight": "survey"}) for by in ("ipw", "entropy")),
+    ("estimate", {}, {"strata": 4}),
+    ("estimate", {"draws": 50}, {"error": "bootstrap"}),
+    ("estimate", {"error": "bootstrap", "draws": 50}, {"draws": 60}),
     ("estimate", {}, {"benchmark": 2.5}),
     ("estimate", {}, {"seed": 1}),
     *(("balance", {}, {"by": by}) for by in ("none", "matching", "coarsened", "ipw", "overlap", "arb")),
@@ -291,12 +323,15 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("match", ONE | {"order": "random"}, {"seed": 1}),
     ("match", {}, {"caliper": 0.05}),
     ("match", {"covariates": "a,b,group"}, {"exact": "group"}),
+    ("match", {}, {"cluster": "site"}),
+    ("match", {"metric": "coarsened"}, {"cluster": "site"}),
     ("match", {"metric": "coarsened"}, {"bins": 3}),
     ("match", {"metric": "coarsened"}, {"bins": "fd"}),
     ("match", ONE, {"optimal": True}),
     ("refute", {}, {"estimator": "oaxaca"}),
     ("refute", {"estimator": "oaxaca"}, {"estimand": "ATC"}),
     ("refute", {}, {"draws": 21}),
+    ("refute", {}, {"cluster": "site"}),
     ("refute", {}, {"placebo_outcome": "z"}),
     ("refute", {"placebo_outcome": "z"}, {"without": "b"}),
     ("refute", {}, {"gamma": 1.5}),

@@ -2,12 +2,15 @@
 
 ``effect_``: the estimate, in units of Y. ``se_``: its standard error, NaN if unknown. ``estimand_``: the target
 population. ``weights_``: float64 [n], the weights under which the arms were compared, None if unweighted.
+``influence_``: float64 [n], how far each unit moves the estimate, so that the norm is the standard error, and with
+clusters that of the sums within them; None if unknown. ``remarks_``: what a reader of the estimate should know.
 
     base.py            the base classes
     regression.py      difference in means, least squares, Oaxaca-Blinder
     weighted.py        weighted difference in means; strata of the propensity score
     matched.py         mean difference over matched pairs
     aipw.py            doubly robust
+    resampling.py      bootstrap and jackknife
 """
 
 from contrastkit.causal.estimate.aipw import AIPW
