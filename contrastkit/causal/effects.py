@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from contrastkit.causal.compare import Estimate, compare
+from contrastkit.causal.compare import LINEAR, Estimate, compare
+from contrastkit.causal.models import Models
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import Study
@@ -44,6 +45,7 @@ def estimate_effects(
     *,
     estimand: AnyEstimand = "ATT",
     error: Error = "balanced",
+    models: Models = LINEAR,
     benchmark: float | None = None,
     seed: int = 0,
 ) -> Effects:
@@ -53,6 +55,7 @@ def estimate_effects(
         study: with an outcome.
         estimand: the target population; some estimators have their own.
         error: the standard error of entropy balancing (:class:`contrastkit.causal.estimate.Weighted`).
+        models: of outcome and treatment.
         benchmark: the true effect; None for that of a named study, if any.
         seed: seed of the folds.
 
@@ -62,7 +65,7 @@ def estimate_effects(
     outcomes = study.outcomes()
     if study.X.shape[1] < len(study.T):
         Propensity().fit(study.X, study.T)  # one error for the whole study instead of one for each estimator
-    rows = tuple(compare(study.X, study.T, outcomes, estimand=estimand, error=error, seed=seed))
+    rows = tuple(compare(study.X, study.T, outcomes, estimand=estimand, error=error, models=models, seed=seed))
     treated = int(study.T.sum())
     return Effects(
         treatment=study.treatment,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from contrastkit.causal import models
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.diagnostics import Balance, balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
@@ -58,6 +59,7 @@ def weigh(
     estimand: Estimand = "ATT",
     trim: float | str = 0.0,
     scale: Scale = "hajek",
+    propensity_model: str = "logistic",
 ) -> StudyWeights:
     """Weight a study by a named method, or by the weights in a file.
 
@@ -68,6 +70,7 @@ def weigh(
         weights: use the column ``weight`` of this .csv or .parquet file, with a row for each unit, instead.
         estimand: the target population; overlap and global have their own.
         trim, scale: for ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
+        propensity_model: for ``ipw`` and ``overlap`` (:func:`contrastkit.causal.learners.propensity_learner`).
 
     Raises:
         UserError: unknown method or estimand, an option or the estimand does not apply to the method, it finds no
@@ -76,13 +79,15 @@ def weigh(
     check_choice("estimand", estimand, get_args(Estimand))
     trim = trimming(trim)
     if weights is not None:
-        if by is not None or trim != 0 or scale != "hajek":
-            raise UserError("give --weights, or --by and its --trim, not both")
+        if by is not None or trim != 0 or scale != "hajek" or propensity_model != "logistic":
+            raise UserError("give --weights, or --by with its --trim and --propensity-model, not both")
         return _with_balance(study, weights.name, estimand, read_weights(weights.expanduser(), len(study.T)))
     by = by or "entropy"
     check_choice("method", by, get_args(Balancing))
     if by != "ipw" and (trim != 0 or scale != "hajek"):
         raise UserError(f"--trim and --scale apply to --by ipw only: leave them out for {by}")
+    if by not in ("ipw", "overlap") and propensity_model != "logistic":
+        raise UserError(f"--propensity-model applies to --by ipw and overlap only: leave it out for {by}")
     if by in ("overlap", "global") and estimand != "ATT":
         raise UserError(f"{by} weights have their own target population: leave --estimand out")
     if by == "none":
@@ -96,8 +101,8 @@ def weigh(
         arb = ApproximateBalancing(estimand).fit(study.X, study.T)
         return _with_balance(study, by, arb.estimand_, arb.weights_)
     methods: dict[str, Callable[[], Any]] = {
-        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale),
-        "overlap": lambda: InverseProbability("ATO"),
+        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=models.propensity_model(propensity_model)),
+        "overlap": lambda: InverseProbability("ATO", propensity=models.propensity_model(propensity_model)),
         "entropy": lambda: EntropyBalancing(estimand),
         "cbps": lambda: CovariateBalancing(estimand),
         "global": GlobalBalancing,

@@ -2,18 +2,25 @@
 
 ``effect_``: the estimate, in units of Y. ``se_``: its standard error, NaN if unknown. ``estimand_``: the target
 population. ``weights_``: float64 [n], the weights under which the arms were compared, None if unweighted.
+``influence_``: float64 [n], the influence of each unit on the estimate, whose norm is the standard error; None if
+unknown. ``remarks_``: what to know about the estimate, a sentence each.
 
     base.py            the base classes
     regression.py      difference in means, least squares, Oaxaca-Blinder
     weighted.py        weighted difference in means; strata of the propensity score
     matched.py         mean difference over matched pairs
+    cross_fitted.py    the base of those below, whose models predict rows that they have not seen
     aipw.py            doubly robust
+    partially_linear.py  double machine learning
+    t_learner.py       one outcome model in each arm
 """
 
 from contrastkit.causal.estimate.aipw import AIPW
 from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
 from contrastkit.causal.estimate.matched import Matched
+from contrastkit.causal.estimate.partially_linear import PartiallyLinear
 from contrastkit.causal.estimate.regression import DifferenceInMeans, OaxacaBlinder, Regression
+from contrastkit.causal.estimate.t_learner import TLearner
 from contrastkit.causal.estimate.weighted import Stratified, Weighted
 
 __all__ = [
@@ -23,7 +30,9 @@ __all__ = [
     "Estimator",
     "Matched",
     "OaxacaBlinder",
+    "PartiallyLinear",
     "Regression",
     "Stratified",
+    "TLearner",
     "Weighted",
 ]

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import norm
 from sklearn.base import BaseEstimator
@@ -20,6 +21,8 @@ class Estimator(BaseEstimator, ABC):
     se_: float
     estimand_: str
     weights_: Floats | None
+    influence_: Floats | None
+    remarks_: list[str]
 
     def fit(self, X: Any, T: ArrayLike, Y: ArrayLike) -> Self:
         """Fit to X [n, p], covariates, an array or a frame, T [n] of 0 and 1, and numbers Y [n]; none is written to.
@@ -28,9 +31,12 @@ class Estimator(BaseEstimator, ABC):
             UserError: invalid data (see :mod:`contrastkit.tables`), or data that the estimator cannot handle.
         """
         X = Covariates.of(X)
-        self.weights_, self.se_ = None, math.nan
+        self.weights_, self.influence_, self.remarks_ = None, None, []
+        self.se_ = math.nan
         y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
         self._fit(X, t, y)
+        if self.influence_ is not None:
+            self.se_ = float(np.linalg.norm(self.influence_))
         return self
 
     @abstractmethod
