@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
-from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.ties import levels, rounding
 
 Rows = NDArray[np.int64]
@@ -75,13 +74,8 @@ def rarest_levels(x: Floats, rare: int) -> Rows:
     return group
 
 
-def one_sided(X: Covariates, t: Bools) -> list[str]:
-    """The names of the columns with two values of which an arm has only one."""
-    lows, highs = X.x.min(0), X.x.max(0)
-    found = []
-    for j in np.flatnonzero(lows < highs):
-        column = X.x[:, j]
-        if ((column == lows[j]) | (column == highs[j])).all():
-            if any(np.ptp(column[arm]) == 0 for arm in (t, ~t)):
-                found.append(X.names[j])
-    return found
+def one_sided(x: Floats, t: Bools) -> list[int]:
+    """The columns of x [n, p] with two values of which an arm has only one."""
+    lows, highs = x.min(0), x.max(0)
+    constant = np.any([x[arm].min(0) == x[arm].max(0) for arm in (t, ~t)], axis=0) & (lows < highs)
+    return [int(j) for j in np.flatnonzero(constant) if np.isin(x[:, j], [lows[j], highs[j]]).all()]

@@ -83,7 +83,7 @@ class Propensity(BaseEstimator):
         e, part, separated = np.empty(len(t)), clone(self), []
         for train, test in splits(X.x, t, key, self.folds, self.seed):
             if part.learn_part(X.x[train], t[train]):
-                separated.append(one_sided(X.take(train), t[train]))
+                separated.append([X.names[j] for j in one_sided(X.x[train], t[train])])
             e[test] = part.classifier_.predict_proba(part._standardise(X.x[test]))[:, 1]
         self.remarks_ += prior_remark(separated)
         equal = np.cumsum(np.r_[True, (key[1:] != key[:-1]) | (t[1:] != t[:-1])]) - 1
@@ -97,6 +97,8 @@ class Propensity(BaseEstimator):
         self._mean, self._sd = x.mean(0), scales(x)
         model = self.classifier
         if model is None:
+            if one_sided(x, t):
+                raise Separated
             model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a singular Hessian: the result is checked instead
@@ -118,16 +120,15 @@ class Propensity(BaseEstimator):
 
     def learn_part(self, x: Floats, t: Bools) -> bool:
         """:meth:`learn` from the rows outside a fold. Where the likelihood has no maximum, because a rare level is
-        missing from an arm there, the coefficients have the weakly informative prior of Gelman et al. (2008), as the
-        normal distribution: standard deviation 2.5, for columns of two values 1 apart and others of standard deviation
-        0.5. Returns whether they have."""
+        missing from an arm there, the coefficients have a standard normal prior, for columns scaled as by Gelman et al.
+        (2008): two values 1 apart, others with standard deviation 0.5. Returns whether they have."""
         try:
             self.learn(x, t)
         except Separated:
             lows, highs = x.min(0), x.max(0)
             indicators = ((x == lows) | (x == highs)).all(0) & (lows < highs)
             self._sd = np.where(indicators, highs - lows, 2 * self._sd)
-            prior = LogisticRegression(C=1.0, solver="newton-cholesky", max_iter=100)
+            prior = LogisticRegression(solver="newton-cholesky", max_iter=100)
             self.classifier_ = prior.fit(self._standardise(x), t)
             return True
         return False

@@ -76,7 +76,7 @@ class CrossFitted(Estimator):
         e, score = np.empty(len(t)), self._score()
         for train, test in splits:
             if score.learn_part(X.x[train], t[train]):
-                self._separated.append(one_sided(X.take(train), t[train]))
+                self._separated.append([X.names[j] for j in one_sided(X.x[train], t[train])])
             e[test] = score.predict_numbers(X.x[test])
         return e
 
