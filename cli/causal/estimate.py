@@ -7,7 +7,7 @@ import typer
 from contrastkit.bounds import Interval
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import StudyOptions
+from contrastkit.cli.causal.options import ModelOptions, StudyOptions
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import number, precise, short
@@ -31,6 +31,7 @@ def estimate(
             "them as fixed."
         ),
     ] = "balanced",
+    models: ModelOptions,
     benchmark: Annotated[
         float | None, typer.Option(help="True effect to compare with \\[that of a named study]."), Interval(-1e12, 1e12)
     ] = None,
@@ -41,7 +42,9 @@ def estimate(
     from contrastkit.causal.effects import estimate_effects
 
     with screen.working("estimating"):
-        effects = estimate_effects(study.read(), estimand=estimand, error=error, benchmark=benchmark, seed=seed)
+        effects = estimate_effects(
+            study.read(), estimand=estimand, error=error, models=models.as_models(), benchmark=benchmark, seed=seed
+        )
     _print(effects)
     write_reports(effects.as_json(), output.json)
 
@@ -63,6 +66,9 @@ def _print(effects: "Effects") -> None:
     screen.table(title, columns, rows, narrow=True)
     for row in effects.refusals:
         screen.say(f"{row.name}: {row.refused}")
+    for row in effects.estimates:
+        for remark in row.remarks:
+            screen.say(f"{row.name}: {remark}")
     screen.say(
         "low, high: 95 % interval. ESS: the smaller of the two arms' effective sample sizes. |SMD|: largest "
         "standardised mean difference; above 0.1 indicates imbalance"

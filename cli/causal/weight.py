@@ -36,7 +36,7 @@ def weight(
     """Compute weights that balance the arms; nothing is written if no weights do."""
     from contrastkit.causal.weights import weigh
 
-    weighted = weigh(study.read(), by, estimand=weighting.estimand, trim=weighting.trim, scale=scale)
+    weighted = weigh(study.read(), by, scale=scale, **vars(weighting))
     write_csv(out, {"weight": weighted.weights})
     screen.say(f"{out}: weights for the {weighted.estimand}")
     screen.say(sample_size_line(weighted.balance))

@@ -64,9 +64,7 @@ def estimators(
         by_name["arb"] = ResidualBalancing(estimand, seed=seed)
         by_name["dcb"] = DifferentiatedConfounderBalancing(estimand)
     if estimand != "ATO":
-        by_name["aipw"] = AIPW(
-            estimand, model=outcome, propensity=propensity, clip=models.clip, **models.cross_fitting
-        )
+        by_name["aipw"] = AIPW(estimand, model=outcome, propensity=propensity, clip=models.clip, **models.cross_fitting)
     by_name["dml"] = PartiallyLinear(model=outcome, propensity=propensity, **models.cross_fitting)
     if estimand != "ATO":
         by_name["tlearner"] = TLearner(estimand, model=outcome, **models.cross_fitting)

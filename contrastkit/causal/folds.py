@@ -38,7 +38,9 @@ def check_folds(folds: int, t: Bools) -> None:
     """Raise a UserError unless ``folds`` is 0, or from 2 to the number of units of the smaller arm."""
     fewest = int(min(t.sum(), (~t).sum()))
     if folds != 0 and not 2 <= folds <= fewest:
-        raise UserError(f"{folds} folds: use 0 for none, or from 2 to the number of units of the smaller arm, {fewest:,}")
+        raise UserError(
+            f"{folds} folds: use 0 for none, or from 2 to the number of units of the smaller arm, {fewest:,}"
+        )
 
 
 def splits(x: Floats, t: Bools, key: NDArray[np.uint64], folds: int, *seeds: int) -> list[tuple[Rows, Rows]]:

@@ -71,6 +71,12 @@ def flexible(model: Any) -> bool:
     return not (model is None or isinstance(model, LinearRegression | LogisticRegression))
 
 
+def check_cross_fitted(model: Any, folds: int) -> None:
+    """Raise a UserError if a flexible model has no folds."""
+    if not folds and flexible(model):
+        raise UserError(f"{type(model).__name__} can learn its rows by heart: cross-fit it with 2 folds or more")
+
+
 def learned(model: Any, x: Floats, y: Any) -> Any:
     """A clone of the model, fitted to x [n, p] and y [n].
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from contrastkit.causal.learners import flexible, outcome_learner, propensity_learner
+from contrastkit.causal.learners import check_cross_fitted, flexible, outcome_learner, propensity_learner
 from contrastkit.causal.propensity import Propensity
 
 
@@ -42,7 +42,10 @@ def propensity_model(name: str, *, folds: int | None = None, seed: int = 0) -> P
     """A propensity model by name, unfitted; ``folds`` is by default 0 for logistic regression and 5 for others.
 
     Raises:
-        UserError: as :func:`contrastkit.causal.learners.propensity_learner`.
+        UserError: as :func:`contrastkit.causal.learners.propensity_learner`, or a flexible model without folds.
     """
     classifier = propensity_learner(name, seed)
-    return Propensity(classifier, folds=5 * flexible(classifier) if folds is None else folds, seed=seed)
+    if folds is None:
+        folds = 5 if flexible(classifier) else 0
+    check_cross_fitted(classifier, folds)
+    return Propensity(classifier, folds=folds, seed=seed)

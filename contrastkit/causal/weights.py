@@ -100,9 +100,10 @@ def weigh(
             return _with_balance(study, by, dcb.estimand_, dcb.weights_)
         arb = ApproximateBalancing(estimand).fit(study.X, study.T)
         return _with_balance(study, by, arb.estimand_, arb.weights_)
+    propensity = models.propensity_model(propensity_model)
     methods: dict[str, Callable[[], Any]] = {
-        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=models.propensity_model(propensity_model)),
-        "overlap": lambda: InverseProbability("ATO", propensity=models.propensity_model(propensity_model)),
+        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity),
+        "overlap": lambda: InverseProbability("ATO", propensity=propensity),
         "entropy": lambda: EntropyBalancing(estimand),
         "cbps": lambda: CovariateBalancing(estimand),
         "global": GlobalBalancing,

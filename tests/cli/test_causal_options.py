@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
 
 from contrastkit.causal import refute as attempts
 from contrastkit.causal import worlds
+from contrastkit.causal.boosting import BoostClassifier
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.compare import compare, estimators
 from contrastkit.causal.diagnostics import balance_table
@@ -23,6 +24,7 @@ from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancin
 from contrastkit.causal.estimate import Matched, Weighted
 from contrastkit.causal.graph import identify, parse
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.models import Models
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.weighting import (
     ApproximateBalancing,
@@ -101,13 +103,22 @@ def split(options: Options) -> tuple[Any, Any, Any, Options]:
 def estimate(options: Options) -> Any:
     X, T, Y, rest = split(options)
     benchmark = rest.pop("benchmark", None)
+    rest["models"] = models(rest)
     return {"benchmark": benchmark, "rows": [asdict(row) for row in compare(X, T, Y, **rest)]}
 
 
-def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any) -> tuple[Any, str]:
+def models(rest: Options) -> Models:
+    """The models that options name, taken out of the others."""
+    names = {"outcome_model": "outcome", "propensity_model": "propensity", "folds": "folds", "repeats": "repeats"}
+    names["clip"] = "clip"
+    return Models(**{field: rest.pop(name) for name, field in names.items() if name in rest})
+
+
+def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any, **rest: Any) -> tuple[Any, str]:
+    propensity = scored_by(rest)
     fitted: Any = {
-        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale),
-        "overlap": lambda: InverseProbability("ATO"),
+        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity),
+        "overlap": lambda: InverseProbability("ATO", propensity=propensity),
         "entropy": lambda: EntropyBalancing(estimand),
         "cbps": lambda: CovariateBalancing(estimand),
         "arb": lambda: ApproximateBalancing(estimand),
@@ -128,7 +139,8 @@ def balance(options: Options) -> Any:
     elif by == "none":
         w, of = None, estimand
     else:
-        w, of = weights(X, T, Y, by, estimand, rest.get("trim", 0), "hajek")
+        how: Options = {"by": by, "estimand": estimand, "trim": 0, "scale": "hajek"} | rest
+        w, of = weights(X, T, Y, **how)
     table = balance_table(X, T, w, estimand=of.split()[0])
     return {"by": by, "estimand": of, **vars(table)}
 
@@ -142,13 +154,19 @@ def weight(options: Options) -> Any:
 def propensity(options: Options) -> Any:
     X, T, _, rest = split(options)
     model, seed = rest.get("model", "logistic"), rest.get("seed", 0)
-    classifier: Any = {
-        "logistic": None,
-        "boosting": HistGradientBoostingClassifier(random_state=seed),
-        "forest": RandomForestClassifier(min_samples_leaf=20, random_state=seed),
-    }[model]
     folds = rest.get("folds", 0 if model == "logistic" else 5)
-    return {"propensity": Propensity(classifier, folds=folds, seed=seed).fit(X, T).scores_}
+    return {"propensity": Propensity(classifier(model, seed), folds=folds, seed=seed).fit(X, T).scores_}
+
+
+def classifier(model: str, seed: int = 0) -> Any:
+    forest = RandomForestClassifier(min_samples_leaf=20, random_state=seed)
+    return {"logistic": None, "boost": BoostClassifier(), "forest": forest}[model]
+
+
+def scored_by(rest: Options) -> Propensity:
+    """The propensity model of an option, taken out of the others."""
+    model = rest.pop("propensity_model", "logistic")
+    return Propensity(classifier(model), folds=0 if model == "logistic" else 5)
 
 
 def match(options: Options) -> Any:
@@ -161,7 +179,7 @@ def match(options: Options) -> Any:
         effect: Any = Weighted(fitted).fit(X, T, Y)
     else:
         exact = tuple(list(X.columns).index(name) for name in rest.pop("exact", "").split(",") if name)
-        fitted = Matching(estimand, exact=exact, **rest).fit(X, T)
+        fitted = Matching(estimand, exact=exact, propensity=scored_by(rest), **rest).fit(X, T)
         unit, partner = fitted.pairs_.T
         columns = {"unit": unit, "partner": partner, "share": fitted.shares_, "distance": fitted.distances_}
         effect = Matched(fitted).fit(X, T, Y)
@@ -172,7 +190,7 @@ def refute(options: Options) -> Any:
     X, T, Y, rest = split(options)
     name, estimand, seed = rest.get("estimator", "entropy"), rest.get("estimand", "ATT"), rest.get("seed", 0)
     draws, gamma = rest.get("draws", 50), rest.get("gamma", 1.25)
-    first = attempts.fitted(estimators(estimand, seed=seed)[name], X, T, Y, draws=draws, seed=seed)
+    first = attempts.fitted(estimators(estimand, models=models(rest), seed=seed)[name], X, T, Y, draws=draws, seed=seed)
     placebo = None
     if "placebo_outcome" in rest:
         left_out = [rest["placebo_outcome"], *rest.get("without", "").split(",")]
@@ -228,6 +246,7 @@ LIBRARY = {
 NPZ = {"covariates": "features.npz"}
 DCB = {"by": "dcb", "outcome": "y"}
 ONE = {"replacement": False}
+AIPW = {"estimator": "aipw", "estimand": "ATE"}
 GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
 
 
@@ -248,6 +267,11 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("estimate", {}, {"estimand": "ATC"}),
     ("estimate", {}, {"error": "hc1"}),
     ("estimate", {}, {"benchmark": 2.5}),
+    ("estimate", {}, {"outcome_model": "boost"}),
+    ("estimate", {}, {"propensity_model": "boost"}),
+    ("estimate", {}, {"folds": 2}),
+    ("estimate", {}, {"repeats": 1}),
+    ("estimate", {"estimand": "ATE"}, {"clip": 0.2}),
     ("estimate", {}, {"seed": 1}),
     *(("balance", {}, {"by": by}) for by in ("none", "matching", "coarsened", "ipw", "overlap", "arb")),
     *(("balance", {"outcome": "y"}, {"by": by}) for by in ("dcb", "global")),
@@ -260,10 +284,11 @@ ROWS: list[tuple[str, Options, Options]] = [
     *(("weight", {"outcome": "y"}, {"by": by}) for by in ("ipw", "overlap", "arb", "dcb", "global")),
     *((name, {"estimand": "ATE"}, {"by": "cbps"}) for name in ("balance", "weight")),  # for the ATT it is entropy's
     ("weight", {}, {"estimand": "ATE"}),
+    *((name, {"by": "ipw"}, {"propensity_model": "boost"}) for name in ("balance", "weight")),
     ("weight", {"by": "ipw"}, {"scale": "raw"}),
     ("weight", {"by": "ipw"}, {"scale": "stabilised"}),
     ("weight", {"by": "ipw"}, {"trim": 0.2}),
-    ("propensity", {"folds": 2}, {"model": "boosting"}),
+    ("propensity", {"folds": 2}, {"model": "boost"}),
     ("propensity", {"folds": 2}, {"model": "forest"}),
     ("propensity", {}, {"folds": 3}),
     ("propensity", {"folds": 3}, {"seed": 1}),
@@ -282,8 +307,11 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("match", {"metric": "coarsened"}, {"bins": 3}),
     ("match", {"metric": "coarsened"}, {"bins": "fd"}),
     ("match", ONE, {"optimal": True}),
+    ("match", {}, {"propensity_model": "boost"}),
     ("refute", {}, {"estimator": "oaxaca"}),
     ("refute", {"estimator": "oaxaca"}, {"estimand": "ATC"}),
+    *(("refute", AIPW, option) for option in ({"outcome_model": "lasso"}, {"propensity_model": "boost"})),
+    *(("refute", AIPW, option) for option in ({"folds": 2}, {"repeats": 1}, {"clip": 0.2})),
     ("refute", {}, {"draws": 21}),
     ("refute", {}, {"placebo_outcome": "z"}),
     ("refute", {"placebo_outcome": "z"}, {"without": "b"}),

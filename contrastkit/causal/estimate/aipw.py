@@ -15,9 +15,9 @@ HEAVY = 0.1  # share of the weight of an arm that one unit should not exceed
 
 
 class AIPW(CrossFitted):
-    """Augmented inverse-probability weighting (Robins, Rotnitzky & Zhao 1994): consistent if either the outcome model or
-    the propensity model is correct. Cross-fitted, it is the double machine learning of the interactive model
-    (Chernozhukov et al. 2018, Eq. 5.3).
+    """Augmented inverse-probability weighting (Robins, Rotnitzky & Zhao 1994): consistent if either the outcome model
+    or the propensity model is correct. Cross-fitted, it is the double machine learning of the interactive model
+    (Chernozhukov et al. 2018, Eq. 5.3 and 5.4).
 
     psi = m1 - m0 + T (Y - m1)/e - (1 - T)(Y - m0)/(1 - e), with the ATE as its mean and its standard deviation over
     root n as standard error. ATT: the mean of Y - m0 of the treated minus that of the controls under weights e/(1 - e).
@@ -64,7 +64,7 @@ class AIPW(CrossFitted):
         if clipped := int(np.median(self._clipped)):
             self.remarks_.append(f"{clipped:,} of {len(y):,} scores were clipped to {self.clip:g} from 0 or 1")
         if (heaviest := float(np.median(self._heaviest))) > HEAVY:
-            self.remarks_.append(f"one unit has {heaviest:.0%} of the weight of its arm: the estimate rests on few units")
+            self.remarks_.append(f"the estimate rests on few units: one has {heaviest:.0%} of the weight of its arm")
 
     def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats]:
         e, m0, m1 = self._scores(X, t, splits), *(self._outcomes(X.x, y, arm, splits) for arm in (~t, t))

@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 
 from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.folds import Rows, check_folds, fingerprints, one_sided, settled_order, splits
-from contrastkit.causal.learners import flexible, learned
+from contrastkit.causal.learners import check_cross_fitted, learned
 from contrastkit.causal.propensity import Propensity, prior_remark
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
@@ -19,11 +19,12 @@ Splits = list[tuple[Rows, Rows]]  # rows to learn from, rows to predict
 
 
 class CrossFitted(Estimator):
-    """An estimator whose models predict rows that they have not seen, so that flexible ones may be used (Chernozhukov et
-    al. 2018).
+    """An estimator whose models predict rows that they have not seen, so that flexible ones may be used (Chernozhukov
+    et al. 2018).
 
-    It is repeated with other folds: the estimate is the median over the repeats, its variance that of se^2 + (estimate -
-    median)^2 (their Sec. 3.4). Folds are drawn by the content of the rows, see :mod:`contrastkit.causal.folds`.
+    It is repeated with other folds: the estimate is the median over the repeats, its variance the median of se^2 +
+    (estimate - median)^2 (their Sec. 3.4). Folds are drawn by the content of the rows
+    (:mod:`contrastkit.causal.folds`), whose order does not matter.
     """
 
     model: Any
@@ -59,8 +60,7 @@ class CrossFitted(Estimator):
             raise UserError(f"{self.repeats} repeats: use 1 or more")
         classifier = None if self.propensity is None else self.propensity.classifier
         for model in (self.model, classifier):
-            if not self.folds and flexible(model):
-                raise UserError(f"{type(model).__name__} can learn its rows by heart: use 2 folds or more")
+            check_cross_fitted(model, self.folds)
         if classifier is None:
             self._score().set_params(folds=0).fit(X, t)
 

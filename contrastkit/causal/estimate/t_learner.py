@@ -11,9 +11,9 @@ from contrastkit.tables.covariates import Covariates
 
 
 class TLearner(CrossFitted):
-    """The mean over the target population of the difference of two outcome models, one fitted in each arm (the T-learner
-    of Kunzel et al. 2019; with linear models, g-computation). It has no standard error of its own: the bias of a
-    flexible model is not of smaller order than its sampling error, which is what AIPW corrects.
+    """The mean over the target population of the difference of two outcome models, one fitted in each arm (the
+    T-learner of Kunzel et al. 2019; with linear models, g-computation). It has no standard error of its own: the bias
+    of a flexible model is not of smaller order than its sampling error, which is what AIPW corrects.
 
     Args:
         estimand: ATE, ATT or ATC.
