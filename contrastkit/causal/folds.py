@@ -39,7 +39,8 @@ def check_folds(folds: int, t: Bools) -> None:
     fewest = int(min(t.sum(), (~t).sum()))
     if folds != 0 and not 2 <= folds <= fewest:
         raise UserError(
-            f"{folds} folds: use 0 for none, or from 2 to the number of units of the smaller arm, {fewest:,}"
+            f"{folds} folds: cross-fitting needs two folds or more, up to the number of units of the smaller arm "
+            f"({fewest:,}), or 0 for none"
         )
 
 

@@ -114,8 +114,8 @@ class Probability(RegressorMixin, BaseEstimator):
 
 
 def _of_class(what: str, name: str, method: str, seed: int) -> Any:
-    """An instance of the class ``package.module:Class``, which must have ``method``; its ``random_state``, if it has one,
-    is the seed."""
+    """An instance of the class ``package.module:Class``, which must have ``method``; its ``random_state``, if it has
+    one, is the seed."""
     module, _, cls = name.partition(":")
     try:
         model = getattr(importlib.import_module(module), cls)()

@@ -159,12 +159,8 @@ def prior_remark(separated: list[list[str]]) -> list[str]:
     if not separated:
         return []
     names = list(dict.fromkeys(name for fold in separated for name in fold))
-    subject = (
-        f"without a fold, an arm has but one value of {listed(names, 4)}"
-        if names
-        else "without a fold, the arms are separate"
-    )
-    return [f"{subject}: the propensity model has a weakly informative prior there"]
+    what = f"an arm has only one value of {listed(names, 4)}" if names else "the covariates separate the arms"
+    return [f"{what} without some of the folds, whose propensity models have a weakly informative prior"]
 
 
 def crump(e: Floats) -> float:

@@ -13,8 +13,8 @@ from contrastkit.tables.covariates import Covariates
 
 class PartiallyLinear(CrossFitted):
     """Double machine learning of the partially linear model Y = theta T + g(X) + U (Chernozhukov et al. 2018, by the
-    score of Eq. 4.4): the regression of Y - l(X) on T - e(X), with l(x) = E[Y | X = x]. That of the interactive model is
-    :class:`contrastkit.causal.estimate.AIPW`.
+    score of Eq. 4.4): the regression of Y - l(X) on T - e(X), with l(x) = E[Y | X = x]. That of the interactive model
+    is :class:`contrastkit.causal.estimate.AIPW`.
 
     Where the effect varies, it is averaged with weights e(x) (1 - e(x)): that of the units with overlap, the ATO.
 
