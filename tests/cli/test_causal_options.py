@@ -160,7 +160,8 @@ def propensity(options: Options) -> Any:
 
 def classifier(model: str, seed: int = 0) -> Any:
     forest = RandomForestClassifier(min_samples_leaf=20, random_state=seed)
-    return {"logistic": None, "boost": BoostClassifier(), "forest": forest}[model]
+    known = {"logistic": None, "boost": BoostClassifier(), "forest": forest}
+    return known[model]
 
 
 def scored_by(rest: Options) -> Propensity:
@@ -246,7 +247,7 @@ LIBRARY = {
 NPZ = {"covariates": "features.npz"}
 DCB = {"by": "dcb", "outcome": "y"}
 ONE = {"replacement": False}
-AIPW = {"estimator": "aipw", "estimand": "ATE"}
+AIPW = {"estimator": "aipw", "estimand": "ATE", "folds": 2, "repeats": 1}
 GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
 
 
@@ -310,8 +311,9 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("match", {}, {"propensity_model": "boost"}),
     ("refute", {}, {"estimator": "oaxaca"}),
     ("refute", {"estimator": "oaxaca"}, {"estimand": "ATC"}),
-    *(("refute", AIPW, option) for option in ({"outcome_model": "lasso"}, {"propensity_model": "boost"})),
-    *(("refute", AIPW, option) for option in ({"folds": 2}, {"repeats": 1}, {"clip": 0.2})),
+    ("refute", AIPW, {"outcome_model": "sklearn.linear_model:Ridge"}),
+    ("refute", AIPW, {"propensity_model": "sklearn.naive_bayes:GaussianNB"}),
+    *(("refute", AIPW, option) for option in ({"folds": 3}, {"repeats": 2}, {"clip": 0.2})),
     ("refute", {}, {"draws": 21}),
     ("refute", {}, {"placebo_outcome": "z"}),
     ("refute", {"placebo_outcome": "z"}, {"without": "b"}),
