@@ -30,9 +30,9 @@ class _Boosted(BaseEstimator):
     Trees find thresholds, but they are poor at slopes, and blind to a product of which neither factor shows alone. So a
     linear model comes first: ridge or logistic regression on standardised x and those products of two columns, squares
     among them, that its residuals are correlated with. Rows must be in random order: of every five one is held out, to
-    choose the penalty, to stop the boosting, and to say how much of it to add. Unless they are few of many, all rows are
-    then learned, with twice as many trees: the bias of a doubly robust estimate is that of one model times that of the
-    other, so that both should be less smooth than predicts best (Newey & Robins 2018).
+    choose the penalty, to stop the boosting, and to say how much of it to add. Unless they are few of many, all rows
+    are then learned, with twice as many trees: the bias of a doubly robust estimate is that of one model times that of
+    the other, so that both should be less smooth than predicts best (Newey & Robins 2018).
     """
 
     def _features(self, x: Floats) -> Floats:

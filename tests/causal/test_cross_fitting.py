@@ -69,7 +69,7 @@ def test_folds_are_those_of_the_rows_whatever_their_order_and_units() -> None:
     "estimator",
     [
         AIPW("ATE"),
-        AIPW(model=BoostRegressor(), propensity=Propensity(BoostClassifier()), repeats=1),
+        AIPW(model=BoostRegressor(), propensity=Propensity(BoostClassifier()), repeats=1, folds=2),
         PartiallyLinear(),
         TLearner("ATC"),
     ],
@@ -174,12 +174,10 @@ def test_the_t_learner_with_lines_is_oaxaca_and_g_computation() -> None:
 @pytest.mark.parametrize("treated", [1, 2])
 @pytest.mark.parametrize("estimand", ["ATE", "ATT", "ATC"])
 def test_a_level_of_three_rows_neither_explodes_nor_stops_aipw(estimand: Any, treated: int) -> None:
-    X, t, y = rare(2000, treated)
-    result = AIPW(estimand).fit(X, t, y)
-    assert abs(result.effect_ - 2) < 3 * result.se_ < 0.3
-    assert "city=Ulm" in result.remarks_[0]
-    for seed in range(4):
-        assert abs(AIPW(estimand, seed=seed).fit(*rare(300, treated, seed)).effect_ - 2) < 0.6
+    for seed in range(2):
+        result = AIPW(estimand, seed=seed).fit(*rare(1000, treated, seed))
+        assert abs(result.effect_ - 2) < 3 * result.se_ < 0.4
+        assert "city=Ulm" in result.remarks_[0]
 
 
 def test_a_fold_without_a_likelihoods_maximum_has_the_penalised_one() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.naive_bayes import GaussianNB
 
 from contrastkit.causal import refute as attempts
 from contrastkit.causal import worlds
@@ -39,6 +40,7 @@ from contrastkit.cli.tables import precise
 from tests.cli.option_table import arguments, options_of, plain, same
 
 Options = dict[str, Any]
+NAIVE = "sklearn.naive_bayes:GaussianNB"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -160,7 +162,7 @@ def propensity(options: Options) -> Any:
 
 def classifier(model: str, seed: int = 0) -> Any:
     forest = RandomForestClassifier(min_samples_leaf=20, random_state=seed)
-    known = {"logistic": None, "boost": BoostClassifier(), "forest": forest}
+    known = {"logistic": None, "boost": BoostClassifier(), "forest": forest, NAIVE: GaussianNB()}
     return known[model]
 
 
@@ -247,7 +249,8 @@ LIBRARY = {
 NPZ = {"covariates": "features.npz"}
 DCB = {"by": "dcb", "outcome": "y"}
 ONE = {"replacement": False}
-AIPW = {"estimator": "aipw", "estimand": "ATE", "folds": 2, "repeats": 1}
+FAST: Options = {"estimand": "ATE", "folds": 2, "repeats": 1}
+MODELS = {"outcome_model": "sklearn.linear_model:Ridge", "propensity_model": NAIVE}
 GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
 
 
@@ -268,11 +271,8 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("estimate", {}, {"estimand": "ATC"}),
     ("estimate", {}, {"error": "hc1"}),
     ("estimate", {}, {"benchmark": 2.5}),
-    ("estimate", {}, {"outcome_model": "boost"}),
-    ("estimate", {}, {"propensity_model": "boost"}),
-    ("estimate", {}, {"folds": 2}),
-    ("estimate", {}, {"repeats": 1}),
-    ("estimate", {"estimand": "ATE"}, {"clip": 0.2}),
+    *(("estimate", FAST, {name: model}) for name, model in MODELS.items()),
+    *(("estimate", FAST, option) for option in ({"folds": 3}, {"repeats": 2}, {"clip": 0.2})),
     ("estimate", {}, {"seed": 1}),
     *(("balance", {}, {"by": by}) for by in ("none", "matching", "coarsened", "ipw", "overlap", "arb")),
     *(("balance", {"outcome": "y"}, {"by": by}) for by in ("dcb", "global")),
@@ -285,7 +285,7 @@ ROWS: list[tuple[str, Options, Options]] = [
     *(("weight", {"outcome": "y"}, {"by": by}) for by in ("ipw", "overlap", "arb", "dcb", "global")),
     *((name, {"estimand": "ATE"}, {"by": "cbps"}) for name in ("balance", "weight")),  # for the ATT it is entropy's
     ("weight", {}, {"estimand": "ATE"}),
-    *((name, {"by": "ipw"}, {"propensity_model": "boost"}) for name in ("balance", "weight")),
+    *((name, {"by": "ipw"}, {"propensity_model": NAIVE}) for name in ("balance", "weight")),
     ("weight", {"by": "ipw"}, {"scale": "raw"}),
     ("weight", {"by": "ipw"}, {"scale": "stabilised"}),
     ("weight", {"by": "ipw"}, {"trim": 0.2}),
@@ -308,12 +308,10 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("match", {"metric": "coarsened"}, {"bins": 3}),
     ("match", {"metric": "coarsened"}, {"bins": "fd"}),
     ("match", ONE, {"optimal": True}),
-    ("match", {}, {"propensity_model": "boost"}),
+    ("match", {}, {"propensity_model": NAIVE}),
     ("refute", {}, {"estimator": "oaxaca"}),
     ("refute", {"estimator": "oaxaca"}, {"estimand": "ATC"}),
-    ("refute", AIPW, {"outcome_model": "sklearn.linear_model:Ridge"}),
-    ("refute", AIPW, {"propensity_model": "sklearn.naive_bayes:GaussianNB"}),
-    *(("refute", AIPW, option) for option in ({"folds": 3}, {"repeats": 2}, {"clip": 0.2})),
+    ("refute", FAST | {"estimator": "aipw"}, MODELS | {"folds": 3, "repeats": 2, "clip": 0.2}),
     ("refute", {}, {"draws": 21}),
     ("refute", {}, {"placebo_outcome": "z"}),
     ("refute", {"placebo_outcome": "z"}, {"without": "b"}),
