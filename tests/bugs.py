@@ -328,7 +328,7 @@ BUGS = [
     Bug("cli/views.py", "epochs=draws, seed=seed", "epochs=draws, seed=0", VIEWS),
     Bug("cli/views.py", "epochs=draws", "epochs=4", VIEWS),
     Bug("cli/bench_kernels.py", "dtype=dtype, preset", 'dtype="float32", preset', BENCH),
-    Bug("cli/causal/weight.py", ", scale=scale)", ")", f"{CAUSAL}[weight---by=ipw---scale=raw]"),
+    Bug("cli/causal/weight.py", " scale=scale,", "", f"{CAUSAL}[weight---by=ipw---scale=raw]"),
     Bug("causal/matches.py", " ties=ties,", "", f"{CAUSAL}[match---covariates=c --metric=euclidean---no-ties]"),
     Bug("causal/matches.py", " order=order,", "", f"{CAUSAL}[match---no-replacement---order=smallest]"),
     Bug("cli/causal/propensity.py", ", folds=folds", "", f"{CAUSAL}[propensity----folds=3]"),

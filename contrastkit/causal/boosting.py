@@ -13,15 +13,13 @@ from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import scales
 
 HELD_OUT = 5  # one row in five decides when to stop
-MOST_HELD_OUT = 20_000
+MANY = 20_000  # rows, of which no more are held out than of these
 SCREENED = 50_000  # rows that choose products
 PRODUCTS = 10  # chosen at most, twice
 PENALTIES = (1.0, 100.0, 10_000.0)  # of the linear model
 FEW = 10  # rows held out, of a class, are too few to judge trees by
-TREES: dict[str, Any] = {
-    "learning_rate": 0.1, "max_iter": 500, "max_leaf_nodes": 8, "min_samples_leaf": 20, "l2_regularization": 1.0,
-    "early_stopping": True, "n_iter_no_change": 10, "random_state": 0,
-}  # fmt: skip
+PATIENCE = 10  # trees that do not help until no more are grown
+WORK = 50_000_000  # rows times trees, at most
 
 
 class _Boosted(BaseEstimator):
@@ -30,7 +28,7 @@ class _Boosted(BaseEstimator):
     Trees find thresholds, but they are poor at slopes, and blind to a product of which neither factor shows alone. So a
     linear model comes first: ridge or logistic regression on standardised x and those products of two columns, squares
     among them, that its residuals are correlated with. Rows must be in random order: of every five one is held out, to
-    choose the penalty, to stop the boosting, and to say how much of it to add. Unless they are few of many, all rows
+    choose the penalty, to stop the boosting, and to say how much of it to add. Of no more than MANY rows, all
     are then learned, with twice as many trees: the bias of a doubly robust estimate is that of one model times that of
     the other, so that both should be less smooth than predicts best (Newey & Robins 2018).
     """
@@ -80,14 +78,14 @@ class BoostRegressor(RegressorMixin, _Boosted):
         self.share_, self._scale = 0.0, float(r[~held].std())
         if held.sum() >= FEW and self._scale > 0:
             r /= self._scale
-            self.trees_ = HistGradientBoostingRegressor(**TREES)
+            self.trees_ = HistGradientBoostingRegressor(**_growth(len(y)))
             self.trees_.fit(features[~held], r[~held], X_val=features[held], y_val=r[held])
             more = self.trees_.predict(features[held])
             if more.any():
                 self.share_ = float(np.clip(more @ r[held] / (more @ more), 0, 1))
-            if _worth_refitting(held):
+            if len(y) <= MANY:
                 self.linear_.fit(features, y)
-                trees = HistGradientBoostingRegressor(**_without_stopping(self.trees_))
+                trees = HistGradientBoostingRegressor(**_regrowth(self.trees_))
                 self.trees_ = trees.fit(features, (y - self.linear_.predict(features)) / self._scale)
         return self
 
@@ -120,12 +118,12 @@ class BoostClassifier(ClassifierMixin, _Boosted):
         self.linear_, self.trees_ = fits[0], None
         if min(y[held].sum(), (1 - y[held]).sum()) >= FEW:
             self.linear_ = min(fits, key=lambda fit: log_loss(y[held], fit.predict_proba(features[held])))
-            self.trees_ = HistGradientBoostingClassifier(**TREES)
+            self.trees_ = HistGradientBoostingClassifier(**_growth(len(y)))
             self.trees_.fit(features[~held], y[~held], X_val=features[held], y_val=y[held])
             self.stack_ = LogisticRegression().fit(self._logits(features[held]), y[held])
-            if _worth_refitting(held):
+            if len(y) <= MANY:
                 self.linear_.fit(features, y)
-                self.trees_ = HistGradientBoostingClassifier(**_without_stopping(self.trees_)).fit(features, y)
+                self.trees_ = HistGradientBoostingClassifier(**_regrowth(self.trees_)).fit(features, y)
         return self
 
     def predict_proba(self, x: Floats) -> Floats:
@@ -148,16 +146,20 @@ class BoostClassifier(ClassifierMixin, _Boosted):
 
 
 def _held_out(n: int) -> Bools:
-    """The rows held out of n: one of five, but no more than 20,000."""
-    every = max(HELD_OUT, n // MOST_HELD_OUT)
+    """The rows held out of n."""
+    every = HELD_OUT * max(1, n // MANY)
     return np.arange(n) % every == every - 1
 
 
-def _worth_refitting(held: Bools) -> bool:
-    return bool(held.sum() < MOST_HELD_OUT)
+def _growth(n: int) -> dict[str, Any]:
+    """The parameters of trees for n rows: with more of them, larger and fewer."""
+    return {
+        "learning_rate": 0.1, "max_iter": max(50, min(500, WORK // n)), "max_leaf_nodes": 8 if n <= MANY else 31,
+        "min_samples_leaf": 20, "l2_regularization": 1.0, "early_stopping": True, "n_iter_no_change": PATIENCE,
+        "random_state": 0,
+    }  # fmt: skip
 
 
-def _without_stopping(trees: Any) -> dict[str, Any]:
+def _regrowth(trees: Any) -> dict[str, Any]:
     """The parameters of twice as many trees as were best for the rows held out."""
-    best = max(trees.n_iter_ - TREES["n_iter_no_change"], 1)
-    return TREES | {"early_stopping": False, "max_iter": 2 * best}
+    return trees.get_params() | {"early_stopping": False, "max_iter": 2 * max(trees.n_iter_ - PATIENCE, 1)}
