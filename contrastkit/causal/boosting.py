@@ -136,7 +136,8 @@ class BoostClassifier(ClassifierMixin, _Boosted):
         return self.classes_[self.predict_proba(x).argmax(1)]
 
     def _logits(self, features: Floats) -> Floats:
-        return np.column_stack([model.decision_function(features) for model in (self.linear_, self.trees_)])
+        models: tuple[Any, Any] = self.linear_, self.trees_
+        return np.column_stack([model.decision_function(features) for model in models])
 
     def _linear(self, penalty: float) -> Any:
         return LogisticRegression(C=1 / penalty, solver="newton-cholesky")

@@ -101,17 +101,26 @@ def weigh(
         arb = ApproximateBalancing(estimand).fit(study.X, study.T)
         return _with_balance(study, by, arb.estimand_, arb.weights_)
     propensity = models.propensity_model(propensity_model)
+    if by == "ipw":
+        fitted: Any = InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity)
+    elif by == "overlap":
+        fitted = InverseProbability("ATO", propensity=propensity)
+    else:
+        fitted = _balancing(by, estimand)
+    fitted.fit(study.X, study.T)
+    return _with_balance(study, by, fitted.estimand_, fitted.weights_)
+
+
+def _balancing(by: str, estimand: Estimand) -> Any:
+    """What weighs without a propensity model of the user's, unfitted, by name."""
     methods: dict[str, Callable[[], Any]] = {
-        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity),
-        "overlap": lambda: InverseProbability("ATO", propensity=propensity),
         "entropy": lambda: EntropyBalancing(estimand),
         "cbps": lambda: CovariateBalancing(estimand),
         "global": GlobalBalancing,
         "matching": lambda: Matching(estimand, metric="mahalanobis"),
         "coarsened": lambda: CoarsenedExact(estimand),
     }
-    fitted = methods[by]().fit(study.X, study.T)
-    return _with_balance(study, by, fitted.estimand_, fitted.weights_)
+    return methods[by]()
 
 
 def _with_balance(study: Study, by: str, estimand: str, weights: Floats | None) -> StudyWeights:

@@ -30,7 +30,7 @@ def test_a_name_is_a_model_and_a_class_is_one_too() -> None:
     x, t, y = varied(150)
     by_name = Models("sklearn.neighbors:KNeighborsRegressor", "sklearn.tree:DecisionTreeClassifier", folds=3, repeats=1)
     assert by_name.of_propensity().folds == 5 and by_name.of_propensity().classifier.random_state == 0
-    result = TLearner(model=by_name.of_outcome(), **by_name.cross_fitting).fit(x, t, y)
+    result = TLearner("ATT", model=by_name.of_outcome(), **by_name.cross_fitting).fit(x, t, y)
     assert result.effect_ == TLearner(model=KNeighborsRegressor(), folds=3, repeats=1).fit(x, t, y).effect_
 
 
