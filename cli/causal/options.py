@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrastkit.bounds import COUNT_OR_0
+from contrastkit.bounds import COUNT_OR_0, FOLDS, Interval
 from contrastkit.causal.names import Estimand
 from contrastkit.cli.options import DataDir
 from contrastkit.cli.tables import column_names
@@ -83,12 +83,15 @@ class ModelOptions:
     ] = "linear"
     propensity_model: PropensityModelName = "logistic"
     folds: Annotated[
-        int, typer.Option(help="Cross-fitting folds of aipw, dml and tlearner, 0 for none (linear models only).", min=0)
+        int, typer.Option(help="Cross-fitting folds of aipw, dml and tlearner, 0 for none (linear models only)."), FOLDS
     ] = 5
-    repeats: Annotated[int, typer.Option(help="Times that the folds are drawn; the median is reported.", min=1)] = 3
+    repeats: Annotated[
+        int, typer.Option(help="Times that the folds are drawn; the median is reported."), Interval(1, 1000)
+    ] = 3
     clip: Annotated[
         float,
-        typer.Option(help="In aipw: distance from 0 and 1 to which scores are clipped where they divide.", min=0),
+        typer.Option(help="In aipw: distance from 0 and 1 to which scores are clipped where they divide."),
+        Interval(0, 0.5, below=True),
     ] = 0.01
 
     def as_models(self) -> "Models":

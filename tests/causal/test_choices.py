@@ -102,10 +102,10 @@ def test_an_option_that_does_not_apply_is_refused(study: Study) -> None:
         ({"by": "global", "estimand": "ATC"}, "global weights have their own target population"),
         ({"by": "overlap", "estimand": "ATE"}, "overlap weights have their own target population"),
         ({"by": "entropy", "propensity_model": "boost"}, "applies to --by ipw and overlap only"),
-        ({"weights": weights_of(study), "by": "ipw"}, "--weights or --by"),
-        ({"weights": weights_of(study), "propensity_model": "boost"}, "--weights or --by"),
-        ({"weights": weights_of(study), "trim": "crump"}, "--weights or --by"),
-        ({"weights": weights_of(study), "scale": "raw"}, "--weights or --by"),
+        ({"weights": weights_of(study), "by": "ipw"}, "--weights, or --by"),
+        ({"weights": weights_of(study), "propensity_model": "boost"}, "--weights, or --by"),
+        ({"weights": weights_of(study), "trim": "crump"}, "--weights, or --by"),
+        ({"weights": weights_of(study), "scale": "raw"}, "--weights, or --by"),
     ):
         with pytest.raises(UserError, match=says):
             weigh(study, **options)

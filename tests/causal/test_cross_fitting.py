@@ -1,6 +1,8 @@
 """Cross-fitted estimators against loops; what folds, bounds and repeats promise."""
 
 import math
+import os
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -11,9 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from contrastkit.causal.boosting import BoostClassifier, BoostRegressor
+from contrastkit.causal.compare import compare
 from contrastkit.causal.estimate import AIPW, OaxacaBlinder, PartiallyLinear, TLearner
 from contrastkit.causal.estimate.cross_fitted import CrossFitted
 from contrastkit.causal.folds import fingerprints, rarest_levels, settled_order, splits
+from contrastkit.causal.models import Models
 from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError
 from contrastkit.tables.covariates import standardised
@@ -256,3 +260,40 @@ def test_what_cannot_be_cross_fitted_is_refused() -> None:
             cast(CrossFitted, estimator).fit(x, t, y)
     with pytest.raises(UserError, match="perfect separation"):
         AIPW().fit(np.column_stack([x, t]), t, y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimand", ["ATE", "ATT"])
+@pytest.mark.parametrize(("n", "curve"), [(300, 0), (2000, 0), (300, 1), (2000, 1)])
+def test_intervals_of_aipw_cover(estimand: Any, n: int, curve: float) -> None:
+    """500 draws, with lines where they are right and boosting where not: the share of 95 % intervals that cover the
+    truth is within three standard deviations of 95 %."""
+    hits = 0
+    models = Models("boost", "boost") if curve else Models()
+    for seed in range(500):
+        x, t, y = world(n, 3, seed=seed)
+        y = y + curve * (2 * (x[:, 0] > 0) + x[:, 0] * x[:, 1])
+        outcome, propensity = models.of_outcome(), models.of_propensity()
+        estimator = AIPW(estimand, model=outcome, propensity=propensity, repeats=1)
+        low, high = estimator.fit(x, t, y).interval()
+        hits += low <= 2 <= high
+    assert 0.92 <= hits / 500 <= 0.97
+
+
+IHDP = Path(os.environ.get("CONTRASTKIT_DATA", "none")) / "causal" / "ihdp"
+
+
+@pytest.mark.skipif(not IHDP.is_dir(), reason="IHDP: not in CONTRASTKIT_DATA/causal/ihdp")
+@pytest.mark.parametrize("replications", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_every_estimator_answers_on_ihdp(replications: int) -> None:
+    """19 of its 25 covariates have two values, some of them rare; the truth is known unit by unit."""
+    errors: dict[str, list[float]] = {}
+    for k in range(1, replications + 1):
+        table = pd.read_csv(IHDP / f"ihdp_npci_{k}.csv", header=None).to_numpy()
+        t, y = table[:, 0], table[:, 1]
+        truth = (table[:, 4] - table[:, 3])[t == 1].mean()
+        for row in compare(table[:, 5:], t, y):
+            assert not row.refused, (k, row)
+            errors.setdefault(row.name, []).append(abs(row.effect - truth))
+    assert min(np.mean(errors[name]) for name in errors) < 0.15
+    assert np.mean(errors["aipw"]) < 0.2

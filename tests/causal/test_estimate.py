@@ -14,6 +14,7 @@ from contrastkit.causal.estimate import (
     Estimator,
     Matched,
     OaxacaBlinder,
+    PartiallyLinear,
     Regression,
     Stratified,
     Weighted,
@@ -197,6 +198,7 @@ def test_intervals_cover(estimand: Literal["ATE", "ATT"]) -> None:
         "aipw": AIPW(estimand),
         "entropy": Weighted(EntropyBalancing(estimand)),
         "matching": Matched(Matching(estimand, metric="mahalanobis")),
+        "dml": PartiallyLinear(repeats=1),
     }
     hit = dict.fromkeys(tries, 0)
     for seed in range(500):
