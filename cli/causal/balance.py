@@ -38,7 +38,7 @@ def balance(
     from contrastkit.causal.diagnostics import love_plot
     from contrastkit.causal.weights import weigh
 
-    weighted = weigh(study.read(), by, weights=weights, estimand=weighting.estimand, trim=weighting.trim)
+    weighted = weigh(study.read(), by, weights=weights, **vars(weighting))
     _print(weighted)
     if weighted.remark:
         screen.say(weighted.remark)

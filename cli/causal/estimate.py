@@ -7,7 +7,7 @@ import typer
 from contrastkit.bounds import Interval
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import Cluster, SampleWeight, StudyOptions
+from contrastkit.cli.causal.options import Cluster, ModelOptions, SampleWeight, StudyOptions
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import number, precise, short
@@ -37,6 +37,7 @@ def estimate(
     ] = 5,
     sample_weight: SampleWeight = None,
     cluster: Cluster = None,
+    models: ModelOptions,
     benchmark: Annotated[
         float | None, typer.Option(help="True effect to compare with \\[that of a named study]."), Interval(-1e12, 1e12)
     ] = None,
@@ -48,7 +49,7 @@ def estimate(
 
     with screen.working("estimating"):
         effects = estimate_effects(
-            study.read(), estimand=estimand, error=error, draws=draws, strata=strata,
+            study.read(), estimand=estimand, error=error, draws=draws, strata=strata, models=models.as_models(),
             sample_weight=sample_weight, cluster=cluster, benchmark=benchmark, seed=seed,
         )  # fmt: skip
     _print(effects)

@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import COUNT, PENALTY
 from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import Cluster, StudyOptions
+from contrastkit.cli.causal.options import Cluster, PropensityModelName, StudyOptions
 from contrastkit.cli.causal.report import difference_line, estimate_line
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.report import write_reports
@@ -55,6 +55,8 @@ class MatchingOptions:
     optimal: Annotated[
         bool, typer.Option("--optimal", help="Minimise the total distance instead of matching greedily.")
     ] = False
+
+    propensity_model: PropensityModelName = "logistic"
 
     def as_arguments(self) -> dict[str, Any]:
         """The arguments of :func:`contrastkit.causal.matches.match`."""

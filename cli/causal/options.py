@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrastkit.bounds import COUNT_OR_0
+from contrastkit.bounds import COUNT_OR_0, FOLDS, Interval
 from contrastkit.causal.names import Estimand
 from contrastkit.cli.options import DataDir
 from contrastkit.cli.tables import ReadingOptions, column_names
 
 if TYPE_CHECKING:
+    from contrastkit.causal.models import Models
     from contrastkit.causal.study import Study
 
 
@@ -64,6 +65,45 @@ class StudyOptions(CovariateOptions):
     )
 
 
+PropensityModelName = Annotated[
+    str,
+    typer.Option(
+        help="Model of the treatment; all but logistic are cross-fitted. A class is one of scikit-learn's kind.",
+        metavar="logistic|lasso|forest|boost|PACKAGE.MODULE:CLASS",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The models of outcome and treatment, and their cross-fitting."""
+
+    outcome_model: Annotated[
+        str,
+        typer.Option(
+            help="Model of the outcome in aipw, dml and tlearner. A class is one of scikit-learn's kind.",
+            metavar="linear|logistic|lasso|forest|boost|PACKAGE.MODULE:CLASS",
+        ),
+    ] = "linear"
+    propensity_model: PropensityModelName = "logistic"
+    folds: Annotated[
+        int, typer.Option(help="Cross-fitting folds of aipw, dml and tlearner, 0 for none (linear models only)."), FOLDS
+    ] = 5
+    repeats: Annotated[
+        int, typer.Option(help="Times that the folds are drawn; the median is reported."), Interval(1, 1000)
+    ] = 3
+    clip: Annotated[
+        float,
+        typer.Option(help="In aipw: distance from 0 and 1 to which scores are clipped where they divide."),
+        Interval(0, 0.5, below=True),
+    ] = 0.01
+
+    def as_models(self) -> "Models":
+        from contrastkit.causal.models import Models
+
+        return Models(self.outcome_model, self.propensity_model, self.folds, self.repeats, self.clip)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WeightingOptions:
     """The population that weights represent, and trimming."""
@@ -75,6 +115,7 @@ class WeightingOptions:
             help="With ipw: drop units with scores below A or above 1 - A; crump chooses A.", metavar="A|crump"
         ),
     ] = "0"
+    propensity_model: PropensityModelName = "logistic"
 
 
 SampleWeight = Annotated[str | None, typer.Option(help="Column of the weights of units in a survey.", metavar="COLUMN")]

@@ -38,9 +38,7 @@ def weight(
     from contrastkit.causal.weights import weigh
 
     units = study.read()
-    weighted = weigh(
-        units, by, estimand=weighting.estimand, trim=weighting.trim, scale=scale, sample_weight=sample_weight
-    )
+    weighted = weigh(units, by, scale=scale, sample_weight=sample_weight, **vars(weighting))
     write_csv(out, units.row_ids().columns() | {"weight": weighted.weights})
     screen.say(f"{out}: weights for the {weighted.estimand}")
     screen.say(sample_size_line(weighted.balance))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
@@ -16,43 +16,55 @@ from contrastkit.causal.estimate import (
     Estimator,
     Matched,
     OaxacaBlinder,
+    PartiallyLinear,
     Regression,
     Stratified,
+    TLearner,
     Weighted,
 )
 from contrastkit.causal.estimate.resampling import DRAWS, SUBSETS, fit_with_error
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.models import Models
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import as_arms, as_outcome
 from contrastkit.tables.covariates import Covariates
 
+LINEAR = Models()
 STRATA = 5  # of the propensity score
 
 
 def estimators(
-    estimand: AnyEstimand, *, error: Error = "m-estimation", strata: int = STRATA, seed: int = 0
+    estimand: AnyEstimand,
+    *,
+    error: Error = "m-estimation",
+    strata: int = STRATA,
+    models: Models = LINEAR,
+    seed: int = 0,
 ) -> dict[str, Estimator]:
-    """The estimators of :func:`compare` by name: those of this estimand, and the naive one, regression and overlap
-    weights, which have their own. ``error`` is the standard error of weighted means, ``strata``
-    the number of strata, ``seed`` that of the folds.
+    """The estimators of :func:`compare` by name: those of this estimand, and the naive one, regression, overlap weights
+    and double machine learning, which have their own. ``error`` is the standard error of weighted means, ``strata`` the
+    number of strata; ``models`` are those of aipw, dml and tlearner, and of the scores of strata, ipw and overlap;
+    ``seed`` is that of the folds.
 
     Raises:
-        UserError: unknown estimand or standard error.
+        UserError: unknown estimand, standard error or model.
     """
     check_choice("estimand", estimand, get_args(AnyEstimand))
     check_choice("standard error", error, get_args(Error))
     seed %= 2**32  # scikit-learn takes no larger seeds
+    models = replace(models, seed=seed)
+    outcome, propensity = models.of_outcome(), models.of_propensity()
     by_name: dict[str, Estimator] = {"naive": DifferenceInMeans(), "ols": Regression()}
     fixed: Literal["m-estimation", "hc1"] = "hc1" if error == "hc1" else "m-estimation"
     if estimand in ("ATT", "ATC"):
         by_name["oaxaca"] = OaxacaBlinder(estimand)
     if estimand != "ATO":
         by_name["matching"] = Matched(Matching(estimand, metric="scaled"))
-        by_name["strata"] = Stratified(estimand, strata=strata)
-        by_name["ipw"] = Weighted(InverseProbability(estimand), error=fixed)
-    by_name["overlap"] = Weighted(InverseProbability("ATO"), error=fixed)
+        by_name["strata"] = Stratified(estimand, strata=strata, propensity=propensity)
+        by_name["ipw"] = Weighted(InverseProbability(estimand, propensity=propensity), error=fixed)
+    by_name["overlap"] = Weighted(InverseProbability("ATO", propensity=propensity), error=fixed)
     if estimand != "ATO":
         by_name["entropy"] = Weighted(EntropyBalancing(estimand), error=fixed)
     if estimand == "ATE":
@@ -61,7 +73,10 @@ def estimators(
         by_name["arb"] = ResidualBalancing(estimand, seed=seed)
         by_name["dcb"] = DifferentiatedConfounderBalancing(estimand)
     if estimand != "ATO":
-        by_name["aipw"] = AIPW(estimand, seed=seed)
+        by_name["aipw"] = AIPW(estimand, model=outcome, propensity=propensity, clip=models.clip, **models.cross_fitting)
+    by_name["dml"] = PartiallyLinear(model=outcome, propensity=propensity, **models.cross_fitting)
+    if estimand != "ATO":
+        by_name["tlearner"] = TLearner(estimand, model=outcome, **models.cross_fitting)
     return by_name
 
 
@@ -94,6 +109,7 @@ def compare(
     strata: int = STRATA,
     sample_weight: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
+    models: Models = LINEAR,
     seed: int = 0,
 ) -> Iterator[Estimate]:
     """Apply every estimator to the same data; if one refuses them, the others still run.
@@ -103,11 +119,11 @@ def compare(
         error, draws, sample_weight, clusters, seed: see :func:`contrastkit.causal.estimate.resampling.fit_with_error`.
 
     Raises:
-        UserError: unknown estimand or standard error, or invalid data (see :mod:`contrastkit.tables`).
+        UserError: unknown estimand, standard error or model, or invalid data (see :mod:`contrastkit.tables`).
     """
     X = Covariates.of(X)
     y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
-    for name, unfitted in estimators(estimand, error=error, strata=strata, seed=seed).items():
+    for name, unfitted in estimators(estimand, error=error, strata=strata, models=models, seed=seed).items():
         try:
             estimator = fit_with_error(
                 unfitted, X, t, y, error=error, draws=draws, subsets=SUBSETS * (name == "dcb"),
@@ -121,6 +137,5 @@ def compare(
             balance = balance_table(X, t, estimator.weights_, estimand=without_suffix(estimator.estimand_))
             ess, smd = float(balance.n[:, 1].min()), balance.worst
         effect, se = estimator.effect_, estimator.se_
-        yield Estimate(
-            name, estimator.estimand_, effect, se, *estimator.interval(), ess, smd, remarks=tuple(estimator.remarks_)
-        )
+        interval, remarks = estimator.interval(), tuple(estimator.remarks_)
+        yield Estimate(name, estimator.estimand_, effect, se, *interval, ess, smd, remarks=remarks)

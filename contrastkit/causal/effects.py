@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from contrastkit.causal.compare import STRATA, Estimate, compare
+from contrastkit.causal.compare import LINEAR, STRATA, Estimate, compare
 from contrastkit.causal.estimate.resampling import DRAWS
+from contrastkit.causal.models import Models
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.remarks import on_sample
 from contrastkit.causal.study import Study
@@ -64,6 +65,7 @@ def estimate_effects(
     strata: int = STRATA,
     sample_weight: str | None = None,
     cluster: str | None = None,
+    models: Models = LINEAR,
     benchmark: float | None = None,
     seed: int = 0,
 ) -> Effects:
@@ -77,6 +79,7 @@ def estimate_effects(
         strata: number of strata of the propensity score.
         sample_weight: column of the weights of units in a survey.
         cluster: column of labels of units that may depend on one another.
+        models: of outcome and treatment.
         benchmark: the true effect; None for that of a named study, if any.
         seed: seed of the folds and of the bootstrap.
 
@@ -88,7 +91,7 @@ def estimate_effects(
     weights = None if sample_weight is None else study.sample_weights(sample_weight)
     rows = tuple(
         compare(
-            study.X, study.T, outcomes, estimand=estimand, error=error, draws=draws, strata=strata,
+            study.X, study.T, outcomes, estimand=estimand, error=error, draws=draws, strata=strata, models=models,
             sample_weight=weights, clusters=clusters, seed=seed,
         )
     )  # fmt: skip

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from contrastkit.causal import models
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.diagnostics import Balance, balance_table
 from contrastkit.causal.estimate import Estimator, Matched, Weighted
@@ -80,12 +81,14 @@ def match(
     bins: int | BinRule = "sturges",
     optimal: bool = False,
     cluster: str | None = None,
+    propensity_model: str = "logistic",
     seed: int = 0,
 ) -> Matches:
     """Match the units of a study in pairs (:class:`contrastkit.causal.matching.Matching`) or, with the metric
     ``coarsened``, in strata (:class:`contrastkit.causal.coarsened.CoarsenedExact`), to which ``bins`` applies.
 
     Args:
+        propensity_model: for distances and an order by score (:func:`contrastkit.causal.learners.propensity_learner`).
         exact: covariates on which the units of a pair must agree; a factor stands for all its indicators.
         cluster: column of labels of units that may depend on one another, for the standard error.
 
@@ -107,8 +110,11 @@ def match(
         matching = Matching(
             estimand, metric=metric, ratio=ratio, replacement=replacement, order=order, ties=ties, caliper=caliper,
             exact=tuple(j for j, name in enumerate(study.X.origins) if name in exact), optimal=optimal, seed=seed,
+            propensity=models.propensity_model(propensity_model, seed=seed),
         )  # fmt: skip
     matching.fit(study.X, study.T)
+    if propensity_model != "logistic" and getattr(matching, "propensity_", None) is None:
+        raise UserError(f"--propensity-model applies to matching by score only: leave it out for --metric {metric}")
     effect: Estimator | None = None
     if study.Y is not None:
         effect = Matched(matching) if isinstance(matching, Matching) else Weighted(matching)

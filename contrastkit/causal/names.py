@@ -6,12 +6,14 @@ Estimand = Literal["ATT", "ATC", "ATE"]
 AnyEstimand = Literal["ATT", "ATC", "ATE", "ATO"]
 Error = Literal["m-estimation", "hc1", "bootstrap"]  # kind of standard error
 EstimatorName = Literal[
-    "naive", "ols", "oaxaca", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "aipw"
-]
+    "naive", "ols", "oaxaca", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "aipw", "dml",
+    "tlearner",
+]  # fmt: skip
 Weighting = Literal["ipw", "overlap", "entropy", "cbps", "arb", "dcb", "global"]
 Balancing = Literal["none", "matching", "coarsened", Weighting]
 Scale = Literal["hajek", "stabilised", "raw"]  # of inverse-probability weights
-ScoreModel = Literal["logistic", "boosting", "forest"]
+OutcomeModel = Literal["linear", "logistic", "lasso", "forest", "boost"]
+PropensityModel = Literal["logistic", "lasso", "forest", "boost"]
 PairMetric = Literal["logit", "propensity", "mahalanobis", "robust", "scaled", "euclidean", "cosine"]
 Metric = Literal[PairMetric, "coarsened"]
 Order = Literal["largest", "smallest", "random", "data"]

@@ -6,8 +6,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from contrastkit.causal.compare import estimators
+from contrastkit.causal.compare import LINEAR, estimators
 from contrastkit.causal.estimate import Estimator
+from contrastkit.causal.models import Models
 from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.causal.refute import DRAWS, GAMMA, Verdict, fitted, refute
 from contrastkit.causal.study import ROLES, Study
@@ -44,6 +45,7 @@ def refute_study(
     estimator: EstimatorName = "entropy",
     *,
     estimand: Estimand = "ATT",
+    models: Models = LINEAR,
     placebo: Study | None = None,
     cluster: str | None = None,
     draws: int = DRAWS,
@@ -55,6 +57,7 @@ def refute_study(
     """Estimate the effect and run every check of :func:`contrastkit.causal.refute.refute` on it.
 
     Args:
+        models: of outcome and treatment.
         placebo: study of an outcome that the treatment cannot have affected (:func:`placebo_study`).
         cluster: column of labels of units that may depend on one another, for standard errors.
         draws, gamma, seed: see there.
@@ -65,7 +68,7 @@ def refute_study(
             estimand.
     """
     check_choice("estimator", estimator, get_args(EstimatorName))
-    known = estimators(estimand, seed=seed)
+    known = estimators(estimand, models=models, seed=seed)
     if estimator not in known:
         raise UserError(f"{estimator} does not estimate the {estimand}: choose another, or one of {', '.join(known)}")
     outcomes = study.outcomes()

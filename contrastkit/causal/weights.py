@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from contrastkit.causal import models
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.diagnostics import Balance, balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
@@ -65,6 +66,7 @@ def weigh(
     trim: float | str = 0.0,
     scale: Scale = "hajek",
     sample_weight: str | None = None,
+    propensity_model: str = "logistic",
 ) -> StudyWeights:
     """Weight a study by a named method, or by the weights in a file.
 
@@ -77,6 +79,7 @@ def weigh(
         estimand: the target population; overlap and global have their own.
         trim, scale: for ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
         sample_weight: column of the weights of units in a survey, for ``ipw``, ``overlap``, ``entropy`` and ``cbps``.
+        propensity_model: for ``ipw`` and ``overlap`` (:func:`contrastkit.causal.learners.propensity_learner`).
 
     Raises:
         UserError: unknown method or estimand, an option or the estimand does not apply to the method, it finds no
@@ -85,14 +88,16 @@ def weigh(
     check_choice("estimand", estimand, get_args(Estimand))
     trim = trimming(trim)
     if weights is not None:
-        if by is not None or trim != 0 or scale != "hajek":
-            raise UserError("give --weights, or --by and its --trim, not both")
+        if by is not None or trim != 0 or scale != "hajek" or propensity_model != "logistic":
+            raise UserError("give --weights, or --by with its --trim and --propensity-model, not both")
         given, remark = read_weights(given_path(weights), len(study.T), study.row_ids())
         return replace(_with_balance(study, weights.name, estimand, given), remark=remark)
     by = by or "entropy"
     check_choice("method", by, get_args(Balancing))
     if by != "ipw" and (trim != 0 or scale != "hajek"):
         raise UserError(f"--trim and --scale apply to --by ipw only: leave them out for {by}")
+    if by not in ("ipw", "overlap") and propensity_model != "logistic":
+        raise UserError(f"--propensity-model applies to --by ipw and overlap only: leave it out for {by}")
     survey = _survey(study, by, sample_weight)
     if by in ("overlap", "global") and estimand != "ATT":
         raise UserError(f"{by} weights have their own target population: leave --estimand out")
@@ -106,17 +111,27 @@ def weigh(
             return _with_balance(study, by, dcb.estimand_, dcb.weights_)
         arb = ApproximateBalancing(estimand).fit(study.X, study.T)
         return _with_balance(study, by, arb.estimand_, arb.weights_)
+    propensity = models.propensity_model(propensity_model)
+    if by == "ipw":
+        fitted: Any = InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity)
+    elif by == "overlap":
+        fitted = InverseProbability("ATO", propensity=propensity)
+    else:
+        fitted = _balancing(by, estimand)
+    fitted.fit(study.X, study.T, **survey)
+    return _with_balance(study, by, fitted.estimand_, fitted.weights_)
+
+
+def _balancing(by: str, estimand: Estimand) -> Any:
+    """What weighs without a propensity model of the user's, unfitted, by name."""
     methods: dict[str, Callable[[], Any]] = {
-        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale),
-        "overlap": lambda: InverseProbability("ATO"),
         "entropy": lambda: EntropyBalancing(estimand),
         "cbps": lambda: CovariateBalancing(estimand),
         "global": GlobalBalancing,
         "matching": lambda: Matching(estimand, metric="mahalanobis"),
         "coarsened": lambda: CoarsenedExact(estimand),
     }
-    fitted = methods[by]().fit(study.X, study.T, **survey)
-    return _with_balance(study, by, fitted.estimand_, fitted.weights_)
+    return methods[by]()
 
 
 def _survey(study: Study, by: Balancing, column: str | None) -> dict[str, Floats]:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.naive_bayes import GaussianNB
 
 from contrastkit.causal import refute as attempts
 from contrastkit.causal import worlds
+from contrastkit.causal.boosting import BoostClassifier
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.compare import compare, estimators
 from contrastkit.causal.diagnostics import balance_table
@@ -23,6 +25,7 @@ from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancin
 from contrastkit.causal.estimate import Matched, Weighted
 from contrastkit.causal.graph import identify
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.models import Models
 from contrastkit.causal.notation import parse
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.weighting import (
@@ -38,6 +41,7 @@ from contrastkit.cli.tables import column_names, precise
 from tests.cli.option_table import arguments, options_of, plain, same
 
 Options = dict[str, Any]
+NAIVE = "sklearn.naive_bayes:GaussianNB"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -129,16 +133,25 @@ def split(options: Options) -> tuple[Any, Any, Any, Options]:
 def estimate(options: Options) -> Any:
     X, T, Y, rest = split(options)
     benchmark = rest.pop("benchmark", None)
+    rest["models"] = models(rest)
     rows = [
         asdict(row) for row in compare(X, T, Y, clusters=clusters_of(options, rest), **sampled(options, rest), **rest)
     ]
     return {"benchmark": benchmark, "remarks": [], "rows": rows}
 
 
-def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any, **given: Any) -> tuple[Any, str]:
+def models(rest: Options) -> Models:
+    """The models that options name, taken out of the others."""
+    names = {"outcome_model": "outcome", "propensity_model": "propensity", "folds": "folds", "repeats": "repeats"}
+    names["clip"] = "clip"
+    return Models(**{field: rest.pop(name) for name, field in names.items() if name in rest})
+
+
+def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any, **rest: Any) -> tuple[Any, str]:
+    propensity = scored_by(rest)
     fitted: Any = {
-        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale),
-        "overlap": lambda: InverseProbability("ATO"),
+        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity),
+        "overlap": lambda: InverseProbability("ATO", propensity=propensity),
         "entropy": lambda: EntropyBalancing(estimand),
         "cbps": lambda: CovariateBalancing(estimand),
         "arb": lambda: ApproximateBalancing(estimand),
@@ -147,7 +160,7 @@ def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: An
         "coarsened": lambda: CoarsenedExact(estimand),
         "dcb": lambda: DifferentiatedConfounderBalancing(estimand),
     }[by]()
-    fitted = fitted.fit(X, T, Y) if by == "dcb" else fitted.fit(X, T, **given)
+    fitted = fitted.fit(X, T, Y) if by == "dcb" else fitted.fit(X, T, **rest)
     return fitted.weights_, fitted.estimand_
 
 
@@ -159,7 +172,8 @@ def balance(options: Options) -> Any:
     elif by == "none":
         w, of = None, estimand
     else:
-        w, of = weights(X, T, Y, by, estimand, rest.get("trim", 0), "hajek")
+        how: Options = {"by": by, "estimand": estimand, "trim": 0, "scale": "hajek"} | rest
+        w, of = weights(X, T, Y, **how)
     table = balance_table(X, T, w, estimand=of.split()[0])
     return {"by": by, "estimand": of, **vars(table)}
 
@@ -175,13 +189,20 @@ def weight(options: Options) -> Any:
 def propensity(options: Options) -> Any:
     X, T, _, rest = split(options)
     model, seed = rest.get("model", "logistic"), rest.get("seed", 0)
-    classifier: Any = {
-        "logistic": None,
-        "boosting": HistGradientBoostingClassifier(random_state=seed),
-        "forest": RandomForestClassifier(min_samples_leaf=20, random_state=seed),
-    }[model]
     folds = rest.get("folds", 0 if model == "logistic" else 5)
-    return {"propensity": Propensity(classifier, folds=folds, seed=seed).fit(X, T).scores_}
+    return {"propensity": Propensity(classifier(model, seed), folds=folds, seed=seed).fit(X, T).scores_}
+
+
+def classifier(model: str, seed: int = 0) -> Any:
+    forest = RandomForestClassifier(min_samples_leaf=20, random_state=seed)
+    known = {"logistic": None, "boost": BoostClassifier(), "forest": forest, NAIVE: GaussianNB()}
+    return known[model]
+
+
+def scored_by(rest: Options) -> Propensity:
+    """The propensity model of an option, taken out of the others."""
+    model = rest.pop("propensity_model", "logistic")
+    return Propensity(classifier(model), folds=0 if model == "logistic" else 5)
 
 
 def match(options: Options) -> Any:
@@ -194,7 +215,7 @@ def match(options: Options) -> Any:
         effect: Any = Weighted(fitted).fit(X, T, Y, clusters=clusters)
     else:
         exact = tuple(list(X.columns).index(name) for name in rest.pop("exact", "").split(",") if name)
-        fitted = Matching(estimand, exact=exact, **rest).fit(X, T)
+        fitted = Matching(estimand, exact=exact, propensity=scored_by(rest), **rest).fit(X, T)
         unit, partner = selected(options["data"], options.get("rows", "")).index.to_numpy()[fitted.pairs_.T]
         columns = {"unit": unit, "partner": partner, "share": fitted.shares_, "distance": fitted.distances_}
         effect = Matched(fitted).fit(X, T, Y, clusters=clusters)
@@ -206,7 +227,7 @@ def refute(options: Options) -> Any:
     name, estimand, seed = rest.get("estimator", "entropy"), rest.get("estimand", "ATT"), rest.get("seed", 0)
     draws, gamma = rest.get("draws", 50), rest.get("gamma", 1.25)
     repeated: dict[str, Any] = {"clusters": clusters_of(options, rest), "draws": draws, "seed": seed}
-    first = attempts.fitted(estimators(estimand, seed=seed)[name], X, T, Y, **repeated)
+    first = attempts.fitted(estimators(estimand, models=models(rest), seed=seed)[name], X, T, Y, **repeated)
     placebo = None
     if "placebo_outcome" in rest:
         left_out = [rest["placebo_outcome"], *rest.get("without", "").split(",")]
@@ -265,6 +286,8 @@ LIBRARY = {
 NPZ = {"covariates": "features.npz"}
 DCB = {"by": "dcb", "outcome": "y"}
 ONE = {"replacement": False}
+FAST: Options = {"estimand": "ATE", "folds": 2, "repeats": 1}
+MODELS = {"outcome_model": "sklearn.linear_model:Ridge", "propensity_model": NAIVE}
 GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
 
 
@@ -292,6 +315,8 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("estimate", {"draws": 50}, {"error": "bootstrap"}),
     ("estimate", {"error": "bootstrap", "draws": 50}, {"draws": 60}),
     ("estimate", {}, {"benchmark": 2.5}),
+    *(("estimate", FAST, {name: model}) for name, model in MODELS.items()),
+    *(("estimate", FAST, option) for option in ({"folds": 3}, {"repeats": 2}, {"clip": 0.2})),
     ("estimate", {}, {"seed": 1}),
     *(("balance", {}, {"by": by}) for by in ("none", "matching", "coarsened", "ipw", "overlap", "arb")),
     *(("balance", {"outcome": "y"}, {"by": by}) for by in ("dcb", "global")),
@@ -304,10 +329,11 @@ ROWS: list[tuple[str, Options, Options]] = [
     *(("weight", {"outcome": "y"}, {"by": by}) for by in ("ipw", "overlap", "arb", "dcb", "global")),
     *((name, {"estimand": "ATE"}, {"by": "cbps"}) for name in ("balance", "weight")),  # for the ATT it is entropy's
     ("weight", {}, {"estimand": "ATE"}),
+    *((name, {"by": "ipw"}, {"propensity_model": NAIVE}) for name in ("balance", "weight")),
     ("weight", {"by": "ipw"}, {"scale": "raw"}),
     ("weight", {"by": "ipw"}, {"scale": "stabilised"}),
     ("weight", {"by": "ipw"}, {"trim": 0.2}),
-    ("propensity", {"folds": 2}, {"model": "boosting"}),
+    ("propensity", {"folds": 2}, {"model": "boost"}),
     ("propensity", {"folds": 2}, {"model": "forest"}),
     ("propensity", {}, {"folds": 3}),
     ("propensity", {"folds": 3}, {"seed": 1}),
@@ -328,8 +354,10 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("match", {"metric": "coarsened"}, {"bins": 3}),
     ("match", {"metric": "coarsened"}, {"bins": "fd"}),
     ("match", ONE, {"optimal": True}),
+    ("match", {}, {"propensity_model": NAIVE}),
     ("refute", {}, {"estimator": "oaxaca"}),
     ("refute", {"estimator": "oaxaca"}, {"estimand": "ATC"}),
+    ("refute", FAST | {"estimator": "aipw"}, MODELS | {"folds": 3, "repeats": 2, "clip": 0.2}),
     ("refute", {}, {"draws": 21}),
     ("refute", {}, {"cluster": "site"}),
     ("refute", {}, {"placebo_outcome": "z"}),

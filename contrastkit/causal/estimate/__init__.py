@@ -9,14 +9,19 @@ clusters that of the sums within them; None if unknown. ``remarks_``: what a rea
     regression.py      difference in means, least squares, Oaxaca-Blinder
     weighted.py        weighted difference in means; strata of the propensity score
     matched.py         mean difference over matched pairs
+    cross_fitted.py    the base of those below, whose models predict rows that they have not seen
     aipw.py            doubly robust
     resampling.py      bootstrap and jackknife
+    partially_linear.py  double machine learning
+    t_learner.py       one outcome model in each arm
 """
 
 from contrastkit.causal.estimate.aipw import AIPW
 from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
 from contrastkit.causal.estimate.matched import Matched
+from contrastkit.causal.estimate.partially_linear import PartiallyLinear
 from contrastkit.causal.estimate.regression import DifferenceInMeans, OaxacaBlinder, Regression
+from contrastkit.causal.estimate.t_learner import TLearner
 from contrastkit.causal.estimate.weighted import Stratified, Weighted
 
 __all__ = [
@@ -26,7 +31,9 @@ __all__ = [
     "Estimator",
     "Matched",
     "OaxacaBlinder",
+    "PartiallyLinear",
     "Regression",
     "Stratified",
+    "TLearner",
     "Weighted",
 ]
