@@ -71,12 +71,10 @@ def _print(effects: "Effects") -> None:
         columns.append("error")
         title += f"; truth {truth:,.2f}"
     screen.table(title, columns, rows, narrow=True)
-    for reason, names in effects.refusals.items():
-        screen.say(f"{', '.join(names)}: {reason}")
     for remark in effects.remarks:
         screen.say(f"remark: {remark}")
-    for remark, names in effects.remarks_by_rows().items():
-        screen.say(f"{', '.join(names)}: {remark}")
+    for text, names in [*effects.refusals.items(), *effects.remarks_on_rows.items()]:
+        screen.say(f"{', '.join(names)}: {text}")
     screen.say(
         "low, high: 95 % interval. ESS: the smaller of the two arms' effective sample sizes. |SMD|: largest "
         "standardised mean difference; above 0.1 indicates imbalance"

@@ -1,5 +1,6 @@
 """All estimates of the effect in a study, with the truth where it is known."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,22 +39,22 @@ class Effects:
     @property
     def refusals(self) -> dict[str, list[str]]:
         """For each reason, the names of the estimators that refused the data for it."""
-        by_reason: dict[str, list[str]] = {}
-        for row in self.rows:
-            if row.refused:
-                by_reason.setdefault(row.refused, []).append(row.name)
-        return by_reason
+        return _names_by_text((row.refused, row.name) for row in self.rows if row.refused)
 
-    def remarks_by_rows(self) -> dict[str, list[str]]:
+    @property
+    def remarks_on_rows(self) -> dict[str, list[str]]:
         """The remarks on estimates, each with the names of its estimators."""
-        names: dict[str, list[str]] = {}
-        for row in self.rows:
-            for remark in row.remarks:
-                names.setdefault(remark, []).append(row.name)
-        return names
+        return _names_by_text((remark, row.name) for row in self.rows for remark in row.remarks)
 
     def as_json(self) -> dict[str, Any]:
         return {"benchmark": self.truth, "remarks": self.remarks, "rows": [asdict(row) for row in self.rows]}
+
+
+def _names_by_text(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for text, name in pairs:
+        names.setdefault(text, []).append(name)
+    return names
 
 
 def estimate_effects(
