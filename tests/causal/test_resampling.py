@@ -96,6 +96,9 @@ def test_where_there_is_no_formula_the_jackknife_serves_or_it_is_said() -> None:
         for X, arms, values in subsets((Covariates.of(x), t.astype(bool), y), 40, 0)
     ]
     assert result.se_ == pytest.approx(2 * np.std(estimates))  # sqrt(0.8 / 0.2)
+    assert result.df_ == min(t.sum(), 200 - t.sum()) - 1
+    few = fit_with_error(DifferentiatedConfounderBalancing(), x, np.arange(200) < 3, y, subsets=40)
+    assert math.isnan(few.se_) and "3 units of an arm are too few" in few.remarks_[-1]
     row = next(row for row in compare(x, t, y) if row.name == "dcb")
     assert row.se > 0 and any("jackknife" in remark for remark in row.remarks)
 

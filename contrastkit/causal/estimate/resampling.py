@@ -20,6 +20,7 @@ from contrastkit.tables.covariates import Covariates
 DRAWS = 200  # of the bootstrap
 SUBSETS = 30  # of the jackknife, for the table of all estimators
 REFUSED = 0.2  # largest share of draws that an estimator may refuse
+LEAST = 5  # units of an arm, of which the jackknife leaves out at least one
 SHARE = 0.8  # of each arm, or of the clusters, in a subset
 Sample = tuple[Any, ...]  # X [n, p], t [n], y [n], and perhaps sample weights [n]: the arguments of Estimator.fit
 
@@ -87,7 +88,12 @@ def bootstrap(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, d
 
 def jackknife(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, draws: int, seed: int) -> None:
     """The delete-d jackknife (Shao & Wu 1989): the standard deviation of the estimates on subsets of 80 % of each arm,
-    or of the clusters, times sqrt(0.8 / 0.2)."""
+    or of the clusters, times sqrt(0.8 / 0.2). Its degrees of freedom are those of the smaller arm."""
+    least = int(min(whole[1].sum(), (~whole[1]).sum()))
+    if least < LEAST:
+        first.remarks_.append(f"no standard error: {least} units of an arm are too few for the jackknife")
+        return
+    first.df_ = min(first.df_, least - 1)
     estimates, _ = effects(first, subsets(whole, draws, seed, groups))
     first.se_ = float(estimates.std()) * math.sqrt(SHARE / (1 - SHARE))
     first.remarks_.append(f"standard error of the jackknife, over {draws} subsets")
