@@ -31,7 +31,7 @@ def estimate(
             "draws the units again."
         ),
     ] = "m-estimation",
-    draws: Annotated[int, typer.Option(help="Samples of the bootstrap."), Interval(50, 10**5)] = 500,
+    draws: Annotated[int, typer.Option(help="Samples of the bootstrap."), Interval(50, 10**5)] = 200,
     strata: Annotated[
         int, typer.Option(help="Strata of the propensity score, of about equal size."), Interval(1, 10**4)
     ] = 5,

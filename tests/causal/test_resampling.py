@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 from sklearn.ensemble import RandomForestClassifier
 
 from contrastkit.causal.compare import compare
@@ -56,7 +57,7 @@ def test_the_bootstrap_agrees_with_formulas_that_hold() -> None:
             result = fit_with_error(estimator, x, t, y, error="bootstrap", draws=250, clusters=clusters, seed=1)
             assert result.effect_ == formula.effect_ and result.se_ == pytest.approx(formula.se_, rel=0.15)
             low, high = result.interval()
-            assert low < result.effect_ < high and (high - low) / (4 * result.se_) == pytest.approx(1, abs=0.15)
+            assert (high - low) / 2 == pytest.approx(student.ppf(0.975, formula.df_) * result.se_)
 
 
 def test_matching_resamples_its_influences() -> None:
@@ -95,6 +96,9 @@ def test_where_there_is_no_formula_the_jackknife_serves_or_it_is_said() -> None:
         for X, arms, values in subsets((Covariates.of(x), t.astype(bool), y), 40, 0)
     ]
     assert result.se_ == pytest.approx(2 * np.std(estimates))  # sqrt(0.8 / 0.2)
+    assert result.df_ == min(t.sum(), 200 - t.sum()) - 1
+    few = fit_with_error(DifferentiatedConfounderBalancing(), x, np.arange(200) < 3, y, subsets=40)
+    assert math.isnan(few.se_) and "3 units of an arm are too few" in few.remarks_[-1]
     row = next(row for row in compare(x, t, y) if row.name == "dcb")
     assert row.se > 0 and any("jackknife" in remark for remark in row.remarks)
 

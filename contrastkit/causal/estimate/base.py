@@ -32,7 +32,6 @@ class Estimator(BaseEstimator, ABC):
     estimand_: str
     weights_: Floats | None
     influence_: Floats | None
-    quantiles_: tuple[float, float] | None
     remarks_: list[str]
     sample_weight_: Floats
     resamplable: ClassVar[bool] = True  # whether the bootstrap of units is valid
@@ -59,7 +58,7 @@ class Estimator(BaseEstimator, ABC):
         """
         X = Covariates.of(X)
         self.weights_, self.influence_, self.remarks_ = None, None, []
-        self.se_, self.df_, self.quantiles_ = math.nan, math.inf, None
+        self.se_, self.df_ = math.nan, math.inf
         y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
         groups = None if clusters is None else as_clusters(clusters, len(X))
         if sample_weight is not None and not self.takes_sample_weight:
@@ -82,9 +81,7 @@ class Estimator(BaseEstimator, ABC):
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None: ...
 
     def interval(self) -> tuple[float, float]:
-        """The 95 % confidence interval, by Student's t with ``df_`` degrees of freedom, or by the bootstrap."""
-        if self.quantiles_ is not None:
-            return self.quantiles_
+        """The 95 % confidence interval, by Student's t with ``df_`` degrees of freedom."""
         half = float(student.ppf(0.975, self.df_)) * self.se_
         return self.effect_ - half, self.effect_ + half
 

@@ -1,6 +1,6 @@
 """Standard errors by resampling: the bootstrap, and the delete-d jackknife for estimators without a formula.
 
-A fitted estimator is given the standard error; with the bootstrap also its interval, and remarks on either.
+A fitted estimator is given the standard error, and remarks on it.
 """
 
 import math
@@ -17,9 +17,10 @@ from contrastkit.errors import UserError
 from contrastkit.tables.checks import Floats, as_arms, as_clusters, as_outcome, as_sample_weights
 from contrastkit.tables.covariates import Covariates
 
-DRAWS = 500  # of the bootstrap
+DRAWS = 200  # of the bootstrap
 SUBSETS = 30  # of the jackknife, for the table of all estimators
 REFUSED = 0.2  # largest share of draws that an estimator may refuse
+LEAST = 5  # units of an arm, of which the jackknife leaves out at least one
 SHARE = 0.8  # of each arm, or of the clusters, in a subset
 Sample = tuple[Any, ...]  # X [n, p], t [n], y [n], and perhaps sample weights [n]: the arguments of Estimator.fit
 
@@ -64,14 +65,14 @@ def fit_with_error(
 
 
 def bootstrap(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, draws: int, seed: int) -> None:
-    """The bootstrap of units, or of clusters: the standard deviation of the estimates, and their quantiles as interval,
-    which follow the skewness that few large weights bring.
+    """The bootstrap of units, or of clusters: the standard deviation of the estimates. Their quantiles are not used:
+    under heavy weights they covered no more than Student's interval in simulations, and need many more samples.
 
     It is not valid for matching (Abadie & Imbens 2008), whose influences are resampled instead, multiplied by
     independent draws of mean 0 and variance 1 (Otsu & Rai 2017; the two-point distribution of Mammen 1993).
     """
     if draws < 50:
-        raise UserError(f"{draws} bootstrap draws are too few for an interval: use 50 or more")
+        raise UserError(f"{draws} bootstrap draws are too few: use 50 or more")
     refused = 0
     if first.resamplable:
         estimates, refused = effects(first, resamples(whole, draws, seed, groups))
@@ -83,12 +84,16 @@ def bootstrap(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, d
     if refused:
         first.remarks_.append(f"{refused} of {draws} bootstrap samples were refused")
     first.se_ = float(estimates.std(ddof=1))
-    first.quantiles_ = float(np.quantile(estimates, 0.025)), float(np.quantile(estimates, 0.975))
 
 
 def jackknife(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, draws: int, seed: int) -> None:
     """The delete-d jackknife (Shao & Wu 1989): the standard deviation of the estimates on subsets of 80 % of each arm,
-    or of the clusters, times sqrt(0.8 / 0.2)."""
+    or of the clusters, times sqrt(0.8 / 0.2). Its degrees of freedom are those of the smaller arm."""
+    least = int(min(whole[1].sum(), (~whole[1]).sum()))
+    if least < LEAST:
+        first.remarks_.append(f"no standard error: {least} units of an arm are too few for the jackknife")
+        return
+    first.df_ = min(first.df_, least - 1)
     estimates, _ = effects(first, subsets(whole, draws, seed, groups))
     first.se_ = float(estimates.std()) * math.sqrt(SHARE / (1 - SHARE))
     first.remarks_.append(f"standard error of the jackknife, over {draws} subsets")
