@@ -140,7 +140,8 @@ def test_modules_their_options_and_targets_exist() -> None:
     for words, _ in (line for page in TEXT for line in shell_lines(page)):
         if words[:2] == ["python", "-m"]:
             modules.add(words[2])
-            source = (ROOT / f"{words[2].replace('.', '/')}.py").read_text()
+            place = ROOT / words[2].replace(".", "/")
+            source = (place / "__main__.py" if place.is_dir() else place.with_suffix(".py")).read_text()
             for option in (word for word in words[3:] if word.startswith("--")):
                 assert f'"{option}"' in source, f"{words[2]} {option}"
         if words[0] == "make":

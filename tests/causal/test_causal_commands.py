@@ -106,7 +106,7 @@ def test_every_kind_of_weight_is_written_and_its_balance_shown(
         (["--by=arb", "--estimand=ATE"], "choose ATT or ATC"),
         (["--by=ipw", "--trim=much"], "--trim much: give a number"),
         (["--by=none", "--trim=0.4"], "apply to --by ipw only"),
-        ([f"--weights={out}", "--by=entropy"], "--weights or --by"),
+        ([f"--weights={out}", "--by=entropy"], "--weights, or --by"),
         ([f"--weights={data}"], "has no column 'weight'"),
     ):
         assert main(["causal", "balance", *given, *bad]) == 2

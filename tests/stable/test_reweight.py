@@ -106,7 +106,7 @@ def test_global_balancing_is_where_its_loss_has_no_slope() -> None:
         return total
 
     end, begin = slopes(loss, np.log(result.weights), np.zeros(20))
-    assert end < 1e-3 * begin and loss(np.log(result.weights)) < loss(np.zeros(20))
+    assert end < 5e-3 * begin and loss(np.log(result.weights)) < loss(np.zeros(20))
     assert result.weights.mean() == pytest.approx(1)
 
 

@@ -169,9 +169,9 @@ def test_simulations_report_what_they_drew(tmp_path: Path) -> None:
         ({"a": ["x", "y"]}, [], "no numeric column"),
         ({"a": [1, 2, 5, 3, 9], "b": [2, 4, 1, 9, 1], "c": [3, 6, 6, 12, 10]}, [], "c is a linear combination of a, b"),
         ({"a": [1, 2, 3], "b": [1, 3, 2e200]}, [], "beyond 1e1"),
-        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--penalty=inf"], "penalty inf"),
-        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--by=srdo", "--clip=inf"], "clip inf"),
-        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--cosines=1000000000"], "do not fit in memory"),
+        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--penalty=inf"], "--penalty must be a finite number"),
+        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--by=srdo", "--clip=inf"], "--clip must be a finite number"),
+        ({"a": [1, 2, 3], "b": [1, 3, 2]}, ["--cosines=1000000000"], "--cosines must be at most 1,000"),
         ({"a": [1, 2], "b": [0, 1]}, ["--features=a,bb"], "has no column 'bb', did you mean 'b'?"),
         ({"a": [1, 2], "b": [0, 1]}, ["--features=a,b", "--label=b"], "'b' is used twice"),
         ({"a": [1, 2], "b": [0, 1]}, ["--rows=a=7"], "has a = 7 (its values: 1, 2)"),
@@ -207,13 +207,13 @@ def test_bad_commands_are_one_line(train: Path, tmp_path: Path, capsys: pytest.C
     np.savez(flat, features=np.ones((3, 2)), labels=np.arange(3), classes=np.array("a"))
     one_line(capsys, "0 features vary", "reweight", f"--data={flat}", "--components=0")
     one_line(capsys, "no feature varies", "reweight", f"--data={flat}")
-    one_line(capsys, "more than 200,000,000", "simulate", "confounded", out, "--p=100000000000")
-    one_line(capsys, "more than 200,000,000", "simulate", "collinear", out, "--n=100000000000")
+    one_line(capsys, "more than 200,000,000", "simulate", "confounded", out, "--p=2000000000")
+    one_line(capsys, "more than 200,000,000", "simulate", "collinear", out, "--n=2000000000")
     one_line(capsys, "all labelled", "simulate", "coloured", out, "--val-fraction=0.9995")
     one_line(capsys, "no such file", "reweight", "--data=nowhere.csv")
     one_line(capsys, "no such file", "evaluate", "nothing.json", data, "--label=Y")
     one_line(capsys, "give one above 1 or below -1", "simulate", "selection", out, "--r=0.5")
-    one_line(capsys, "0 of 200,000 rows selected", "simulate", "selection", out, "--r=inf")
+    one_line(capsys, "selects hardly any row", "simulate", "selection", out, "--r=inf")
     one_line(capsys, "give numbers, separated by commas", "simulate", "selection", out, "--r=much")
     one_line(capsys, "give each number once", "simulate", "selection", out, "--r=2,2")
     one_line(capsys, "does not hold grey images", "simulate", "coloured", out, f"--data={_rgb(tmp_path)}")
