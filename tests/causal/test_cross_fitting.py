@@ -124,15 +124,16 @@ def parts(x: np.ndarray, t: np.ndarray, y: np.ndarray, repeat: int) -> tuple[np.
 
 
 def over_repeats(results: list[tuple[float, float]]) -> tuple[float, float]:
-    """The median estimate and error of Chernozhukov et al., Sec. 3.4."""
-    middle = sorted(effect for effect, _ in results)[1]
-    return middle, math.sqrt(sorted(se**2 + (effect - middle) ** 2 for effect, se in results)[1])
+    """The median estimate and error of Chernozhukov et al., Sec. 3.4, over two repeats."""
+    (one, se_one), (other, se_other) = results
+    middle = (one + other) / 2
+    return middle, math.sqrt((se_one**2 + (one - middle) ** 2 + se_other**2 + (other - middle) ** 2) / 2)
 
 
 def test_aipw_is_the_mean_of_its_score_and_the_median_over_repeats() -> None:
     x, t, y = varied()
     results = []
-    for repeat in range(3):
+    for repeat in range(2):
         e, m0, m1, _, tt, yy = parts(x, t, y, repeat)
         psi = []
         for i in range(200):
@@ -140,7 +141,7 @@ def test_aipw_is_the_mean_of_its_score_and_the_median_over_repeats() -> None:
             psi.append(m1[i] - m0[i] + residual)
         results.append((float(np.mean(psi)), float(np.std(psi, ddof=1)) / math.sqrt(200)))
     effect, se = over_repeats(results)
-    result = AIPW("ATE").fit(x, t, y)
+    result = AIPW("ATE", repeats=2).fit(x, t, y)
     assert (result.effect_, result.se_) == (pytest.approx(effect, rel=1e-5), pytest.approx(se, rel=1e-5))
     assert result.influence_ is not None and np.linalg.norm(result.influence_) == pytest.approx(result.se_)
     assert abs(result.influence_.sum()) < 1e-9
@@ -149,14 +150,14 @@ def test_aipw_is_the_mean_of_its_score_and_the_median_over_repeats() -> None:
 def test_double_machine_learning_regresses_residuals_on_residuals() -> None:
     x, t, y = varied()
     results = []
-    for repeat in range(3):
+    for repeat in range(2):
         e, _, _, both, tt, yy = parts(x, t, y, repeat)
         v, u = tt - e, yy - both
         theta = sum(v * u) / sum(v * v)
         meat = sum((v[i] * (u[i] - theta * v[i])) ** 2 for i in range(200))
         results.append((float(theta), math.sqrt(meat) / float(sum(v * v))))
     effect, se = over_repeats(results)
-    result = PartiallyLinear().fit(x, t, y)
+    result = PartiallyLinear(repeats=2).fit(x, t, y)
     assert (result.effect_, result.se_) == (pytest.approx(effect, rel=1e-5), pytest.approx(se, rel=1e-5))
     assert result.estimand_ == "ATO"
 
