@@ -94,44 +94,38 @@ def weigh(
         return replace(_with_balance(study, weights.name, estimand, given), remark=remark)
     by = by or "entropy"
     check_choice("method", by, get_args(Balancing))
+    _check_options(by, estimand, trim, scale, propensity_model)
+    survey = _survey(study, by, sample_weight)
+    if by == "none":
+        return _with_balance(study, by, estimand, None)
+    if by == "dcb":
+        fitted: Any = DifferentiatedConfounderBalancing(estimand).fit(study.X, study.T, study.outcomes())
+    else:
+        propensity = models.propensity_model(propensity_model)
+        methods: dict[str, Callable[[], Any]] = {
+            "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity),
+            "overlap": lambda: InverseProbability("ATO", propensity=propensity),
+            "entropy": lambda: EntropyBalancing(estimand),
+            "cbps": lambda: CovariateBalancing(estimand),
+            "arb": lambda: ApproximateBalancing(estimand),
+            "global": GlobalBalancing,
+            "matching": lambda: Matching(estimand, metric="mahalanobis"),
+            "coarsened": lambda: CoarsenedExact(estimand),
+        }
+        fitted = methods[by]().fit(study.X, study.T, **survey)
+    return _with_balance(study, by, fitted.estimand_, fitted.weights_)
+
+
+def _check_options(by: Balancing, estimand: Estimand, trim: float | str, scale: Scale, propensity_model: str) -> None:
+    """Refuse what does not apply to a method."""
     if by != "ipw" and (trim != 0 or scale != "hajek"):
         raise UserError(f"--trim and --scale apply to --by ipw only: leave them out for {by}")
     if by not in ("ipw", "overlap") and propensity_model != "logistic":
         raise UserError(f"--propensity-model applies to --by ipw and overlap only: leave it out for {by}")
-    survey = _survey(study, by, sample_weight)
     if by in ("overlap", "global") and estimand != "ATT":
         raise UserError(f"{by} weights have their own target population: leave --estimand out")
-    if by == "none":
-        return _with_balance(study, by, estimand, None)
-    if by == "arb" or by == "dcb":
-        if estimand == "ATE":
-            raise UserError(f"{by} does not estimate the ATE: choose ATT or ATC")
-        if by == "dcb":
-            dcb = DifferentiatedConfounderBalancing(estimand).fit(study.X, study.T, study.outcomes())
-            return _with_balance(study, by, dcb.estimand_, dcb.weights_)
-        arb = ApproximateBalancing(estimand).fit(study.X, study.T)
-        return _with_balance(study, by, arb.estimand_, arb.weights_)
-    propensity = models.propensity_model(propensity_model)
-    if by == "ipw":
-        fitted: Any = InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity)
-    elif by == "overlap":
-        fitted = InverseProbability("ATO", propensity=propensity)
-    else:
-        fitted = _balancing(by, estimand)
-    fitted.fit(study.X, study.T, **survey)
-    return _with_balance(study, by, fitted.estimand_, fitted.weights_)
-
-
-def _balancing(by: str, estimand: Estimand) -> Any:
-    """What weighs without a propensity model of the user's, unfitted, by name."""
-    methods: dict[str, Callable[[], Any]] = {
-        "entropy": lambda: EntropyBalancing(estimand),
-        "cbps": lambda: CovariateBalancing(estimand),
-        "global": GlobalBalancing,
-        "matching": lambda: Matching(estimand, metric="mahalanobis"),
-        "coarsened": lambda: CoarsenedExact(estimand),
-    }
-    return methods[by]()
+    if by in ("arb", "dcb") and estimand == "ATE":
+        raise UserError(f"{by} does not estimate the ATE: choose ATT or ATC")
 
 
 def _survey(study: Study, by: Balancing, column: str | None) -> dict[str, Floats]:
