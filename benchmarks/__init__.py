@@ -6,6 +6,7 @@ Measurements that are commands of contrastkit have no file here: byol-norm-cifar
     learning      what each method learns on the same budget
     confounders   images as confounders of a treatment
     causal        weights and matches compared with other packages
+    nonlinear     aipw with linear models and with boosting where no line is right
     stable        weighted least squares in environments unlike the training one
     fsdd          convert the Free Spoken Digit Dataset to one folder per class
     scaling       time of the ops against size, compared with official code

@@ -50,7 +50,7 @@ CAUSAL = (
     "balance --data lalonde --by ipw",
     "balance --data lalonde --by cbps",
     "balance --data lalonde --by dcb",
-    "propensity --data lalonde --model boosting --seed 3",
+    "propensity --data lalonde --model boost --seed 3",
     "match --data lalonde --metric scaled --ratio 5 --out pairs.csv",
     "match --data lalonde --no-replacement --order random --seed 2 --caliper 0.2 --out some.csv",
     "weight --data lalonde --by arb --out weights.csv",

@@ -224,12 +224,30 @@ def every_way() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def nonlinear() -> str:
+    """Bias and coverage of aipw by its models; the boosted bias as a part of the linear one."""
+    measured = results("nonlinear")
+    rows = []
+    for study, estimand in dict.fromkeys((row["study"], row["estimand"]) for row in measured):
+        cells, biases = [], []
+        for models in ("linear", "boost"):
+            same = [r for r in measured if (r["study"], r["estimand"], r["models"]) == (study, estimand, models)]
+            biases.append(statistics.fmean(r["error"] for r in same))
+            coverage = statistics.fmean(abs(r["error"]) < 1.96 * r["se"] for r in same)
+            cells += [f"{biases[-1]:+.3f}", f"{coverage:.0%}"]
+        cells.append(f"{abs(biases[1] / biases[0]):.2f}" if abs(biases[0]) > 0.1 else "")
+        rows.append([study, estimand, str(len(same)), *cells])
+    head = ("study", "estimand", "draws", "linear: bias", "coverage", "boost: bias", "coverage", "of the linear bias")
+    return markdown(head, rows)
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "learning": learning,
     "ablation": ablation,
     "confounders": confounders,
     "causal": causal,
+    "nonlinear": nonlinear,
     "stable": stable,
     "operators": operators,
 }

@@ -17,10 +17,10 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.models import ParameterInfo
+from typer.models import OptionInfo, ParameterInfo
 
 from contrastkit.bounds import BATCH, SAMPLES, SEED, SHARE, WORKERS, bounds_of
 from contrastkit.directories import given_path
@@ -48,7 +48,7 @@ def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Cal
     parameters = [*more, *parameters]
     bounds = {p.name: (_flag(p), *found) for p in parameters if (found := bounds_of(p.annotation)) is not None}
     for parameter in parameters:
-        _read_paths(parameter.annotation)
+        _read_values(parameter.annotation)
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
@@ -84,12 +84,18 @@ def _flag(parameter: inspect.Parameter) -> str:
     return declared[0].split("/")[0] if declared else f"--{parameter.name.replace('_', '-')}"
 
 
-def _read_paths(annotation: Any) -> None:
-    """Let a path be read by :func:`given_path`, not by typer, which takes an empty one for the current folder."""
+def _read_values(annotation: Any) -> None:
+    """Take a choice in any case: ``ate`` is ATE, as it is declared and shown. Let a path be read by :func:`given_path`,
+    not by typer, which takes an empty one for the current folder."""
     kind, *notes = typing.get_args(annotation)
+    kinds = (kind, *typing.get_args(kind))
+    choices = [choice for kind in kinds if typing.get_origin(kind) is Literal for choice in typing.get_args(kind)]
     for note in notes:
-        if Path in (kind, *typing.get_args(kind)) and isinstance(note, ParameterInfo):
-            note.parser = given_path
+        if isinstance(note, ParameterInfo):
+            note.case_sensitive = False
+            note.parser = given_path if Path in kinds else note.parser
+        if isinstance(note, OptionInfo) and choices:
+            note.metavar = f"<{'|'.join(choices)}>"  # typer would show them in small letters
 
 
 def writable(path: Path | None) -> Path | None:

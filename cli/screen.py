@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -16,6 +17,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from contrastkit.training import Progress as TrainingProgress
 
+NAME = 20  # columns of the screen for a name, where a table is wide
 SILENCE = 60.0  # seconds without output, where there is no terminal, after which a progress line is printed
 
 NARROW: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": (0, 1, 0, 0), "show_edge": False, "pad_edge": False}
@@ -74,13 +76,40 @@ def progress() -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, narrow: bool = False) -> None:
-    """A table; the first column is left-aligned, the others right-aligned. ``narrow`` leaves out vertical lines."""
-    out = Table(title=title, title_justify="left", **(NARROW if narrow else {}))
-    for i, column in enumerate(columns):
-        out.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
-    for row in rows:
-        out.add_row(*(escape(str(cell)) for cell in row))
-    console.print(out, soft_wrap=False)
+    """A table; the first column is left-aligned, the others right-aligned. ``narrow`` leaves out vertical lines.
+
+    Columns that do not fit follow below, beside the first again: a number is never divided.
+    """
+    text = [[str(cell) for cell in row] for row in rows]
+    for part, widths in enumerate(_fitting(columns, text, 2 if narrow else 3)):
+        out = Table(title=title if part == 0 else None, title_justify="left", **(NARROW if narrow else {}))
+        for i, width in widths.items():
+            out.add_column(columns[i], justify="left" if i == 0 else "right", overflow="fold", width=width)
+        for row in text:
+            out.add_row(*(escape(row[i]) for i in widths))
+        console.print(out, soft_wrap=False)
+
+
+def _fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], between: int) -> Iterator[dict[int, int | None]]:
+    """The columns of each of the tables that fit on the screen, with their widths; None: as the screen allows."""
+    cells = [[column, *(row[i] for row in rows)] for i, column in enumerate(columns)]
+    natural = [max(map(cell_len, column)) for column in cells]
+    if sum(natural) + between * len(columns) < console.width:
+        yield dict.fromkeys(range(len(columns)))
+        return
+    least = [
+        max(cell_len(word) for cell in column for word in [cell, *cell.split()][" " in cell :]) for column in cells
+    ]
+    first = min(natural[0], NAME)
+    part: dict[int, int | None] = {0: None}
+    room = console.width - first - between - 1
+    for i in range(1, len(columns)):
+        if len(part) > 1 and least[i] + between > room:
+            yield part
+            part, room = {0: None}, console.width - first - between - 1
+        part[i] = None if any(" " in cell for cell in cells[i][1:]) else least[i]
+        room -= least[i] + between
+    yield part
 
 
 def words(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], *, whole: Collection[str] = ()) -> None:

@@ -1,15 +1,58 @@
 """Tables on the command line: column lists, .csv files, number formats."""
 
+import csv
 import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How a table is read."""
+
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(help="Word for a missing value besides the empty field, as in --missing NA.", metavar="WORD"),
+    ] = None
+    header: Annotated[
+        str,
+        typer.Option(
+            help="Names of the columns of a .csv file without a header line; x1..x9 stands for x1,x2,...,x9.",
+            metavar="COLUMN,...",
+        ),
+    ] = ""
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Use only the rows with this value in a column, as in split=train, or without it, as in city!=Ulm; no "
+            "value stands for missing ones.",
+            metavar="COLUMN=VALUE",
+        ),
+    ] = None
+
+    def how_to_read(self) -> dict[str, Any]:
+        """The arguments of :func:`contrastkit.causal.study.read` and :func:`contrastkit.stable.table.read`."""
+        return {"missing": self.missing or (), "header": column_names(self.header), "rows": self.rows or ()}
 
 
 def column_names(text: str) -> list[str]:
-    """Parse comma-separated names; a name that contains a comma is quoted."""
-    import csv
+    """Parse comma-separated names; a name that contains a comma is quoted, and x1..x9 stands for x1,x2,...,x9."""
+    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
+    return [each for name in names for each in _range(name)]
 
-    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
+
+def _range(name: str) -> Iterator[str]:
+    found = re.fullmatch(r"(.*?)(\d+)\.\.\1(\d+)", name)
+    if found is None:
+        yield name
+    else:
+        for number in range(int(found[2]), int(found[3]) + 1):
+            yield f"{found[1]}{number:0{len(found[2])}}"
 
 
 def write_csv(path: Path, columns: dict[str, Any]) -> None:

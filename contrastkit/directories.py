@@ -50,4 +50,4 @@ def data_directory(explicit: Path | None = None, recorded: Path | None = None) -
     if explicit is None and (recorded is None or not recorded.is_dir()):
         explicit = Path(os.environ["CONTRASTKIT_DATA"]) if os.environ.get("CONTRASTKIT_DATA") else None
     directory = explicit or recorded
-    return None if directory is None else directory.expanduser().resolve()
+    return None if directory is None else given_path(directory).resolve()

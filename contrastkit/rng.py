@@ -18,6 +18,7 @@ from torch import Tensor
 #     augmentations of CPC's patches     uniform       at_step         the patch's number, below 0
 #     negatives of a memory bank         uniform       at_step         NEGATIVES
 #     drop path (index: the process)     uniform       beside_epochs   DROP_PATH
+#     bootstrap samples (index: the unit) uniform      the sample      BOOTSTRAP
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
 #     files looked at in a new folder    permutation   0
@@ -28,6 +29,7 @@ from torch import Tensor
 # permutation is the order of the first epoch.
 NEGATIVES = -1
 DROP_PATH = -1
+BOOTSTRAP = -2
 
 
 def at_step(progress: float) -> int:

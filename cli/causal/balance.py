@@ -38,8 +38,10 @@ def balance(
     from contrastkit.causal.diagnostics import love_plot
     from contrastkit.causal.weights import weigh
 
-    weighted = weigh(study.read(), by, weights=weights, estimand=weighting.estimand, trim=weighting.trim)
+    weighted = weigh(study.read(), by, weights=weights, **vars(weighting))
     _print(weighted)
+    if weighted.remark:
+        screen.say(weighted.remark)
     if plot is not None:
         love_plot(weighted.balance, plot, after=weighted.by)
         screen.say(f"love plot in {plot}")
@@ -56,7 +58,7 @@ def _print(weighted: "StudyWeights") -> None:
         (name, *(number(v, 4) for v in (*smd, *ratio, *ks)))
         for name, smd, ratio, ks in zip(balance.names, balance.smd, balance.variance_ratio, balance.ks, strict=True)
     ]
-    columns = ("", "SMD", "after", "variance ratio", "after", "KS", "after")
+    columns = ("", "SMD", "SMD after", "variance ratio", "ratio after", "KS", "KS after")
     screen.table(f"balance by {weighted.by}, {weighted.estimand}", columns, rows)
     screen.say(sample_size_line(balance))
     side = "within" if balance.balanced else "above"

@@ -7,7 +7,7 @@ import typer
 from contrastkit.bounds import Interval
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import StudyOptions
+from contrastkit.cli.causal.options import Cluster, ModelOptions, SampleWeight, StudyOptions
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import number, precise, short
@@ -27,10 +27,17 @@ def estimate(
     error: Annotated[
         Error,
         typer.Option(
-            help="Standard error of entropy balancing: balanced accounts for the weights being estimated, hc1 takes "
-            "them as fixed."
+            help="Standard error: m-estimation knows that weights were estimated, hc1 takes them as fixed, bootstrap "
+            "draws the units again."
         ),
-    ] = "balanced",
+    ] = "m-estimation",
+    draws: Annotated[int, typer.Option(help="Samples of the bootstrap."), Interval(50, 10**5)] = 200,
+    strata: Annotated[
+        int, typer.Option(help="Strata of the propensity score, of about equal size."), Interval(1, 10**4)
+    ] = 5,
+    sample_weight: SampleWeight = None,
+    cluster: Cluster = None,
+    models: ModelOptions,
     benchmark: Annotated[
         float | None, typer.Option(help="True effect to compare with \\[that of a named study]."), Interval(-1e12, 1e12)
     ] = None,
@@ -41,7 +48,10 @@ def estimate(
     from contrastkit.causal.effects import estimate_effects
 
     with screen.working("estimating"):
-        effects = estimate_effects(study.read(), estimand=estimand, error=error, benchmark=benchmark, seed=seed)
+        effects = estimate_effects(
+            study.read(), estimand=estimand, error=error, draws=draws, strata=strata, models=models.as_models(),
+            sample_weight=sample_weight, cluster=cluster, benchmark=benchmark, seed=seed,
+        )  # fmt: skip
     _print(effects)
     write_reports(effects.as_json(), output.json)
 
@@ -61,8 +71,10 @@ def _print(effects: "Effects") -> None:
         columns.append("error")
         title += f"; truth {truth:,.2f}"
     screen.table(title, columns, rows, narrow=True)
-    for row in effects.refusals:
-        screen.say(f"{row.name}: {row.refused}")
+    for remark in effects.remarks:
+        screen.say(f"remark: {remark}")
+    for text, names in [*effects.refusals.items(), *effects.remarks_on_rows.items()]:
+        screen.say(f"{', '.join(names)}: {text}")
     screen.say(
         "low, high: 95 % interval. ESS: the smaller of the two arms' effective sample sizes. |SMD|: largest "
         "standardised mean difference; above 0.1 indicates imbalance"

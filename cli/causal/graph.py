@@ -18,10 +18,19 @@ if TYPE_CHECKING:
 def graph(
     *,
     source: Annotated[
-        str, typer.Argument(help="Edges such as 'z -> t; z -> y; t -> y', or a .dot or .gml file.", metavar="GRAPH")
+        str,
+        typer.Argument(
+            help="Edges such as 'z -> t; z -> y; t -> y', with <-> for a hidden common cause; a graph of dagitty, as "
+            "text or in a .dag or .txt file; or a .dot or .gml file.",
+            metavar="GRAPH",
+        ),
     ],
-    treatment: Annotated[str, typer.Option(help="Treatment variable.", metavar="NAME")],
-    outcome: Annotated[str, typer.Option(help="Outcome variable.", metavar="NAME")],
+    treatment: Annotated[
+        str | None, typer.Option(help="Treatment variable \\[that marked as exposure].", metavar="NAME")
+    ] = None,
+    outcome: Annotated[
+        str | None, typer.Option(help="Outcome variable \\[that marked as outcome].", metavar="NAME")
+    ] = None,
     unobserved: Annotated[
         str, typer.Option(help="Variables that are not measured, separated by commas.", metavar="NAME,...")
     ] = "",
@@ -31,10 +40,11 @@ def graph(
     output: OutputOptions,
 ) -> None:
     """Find which variables to adjust for in a causal graph, and which not to."""
-    from contrastkit.causal.graph import by_dowhy, identify, read
+    from contrastkit.causal.graph import by_dowhy, identify, question, read
 
     causes = read(source)
     hidden = column_names(unobserved)
+    treatment, outcome = question(causes, treatment, outcome)
     identified = identify(causes, treatment, outcome, unobserved=hidden)
     rows = _rows(identified)
     if dowhy:
@@ -46,7 +56,10 @@ def graph(
 def _rows(identified: "Identified") -> list[tuple[str, str]]:
     backdoor = [f"{path} ({'open' if path in identified.open_ else 'closed'})" for path in identified.backdoor]
     no_set = "no set of observed variables closes every back-door path"
+    suffices = "closes every back-door path" if identified.adjusted_suffices else "is no set to adjust for"
+    adjusted = f"{_sets([tuple(identified.adjusted)])} {suffices}"
     return [
+        *([("adjusted for, says the graph", adjusted)] if identified.adjusted else []),
         ("causal paths", "\n".join(identified.causal) or "none: no effect"),
         ("back-door paths", "\n".join(backdoor) or "none"),
         ("adjust for", _sets(identified.backdoor_sets) or no_set),

@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import COUNT, PENALTY
 from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import StudyOptions
+from contrastkit.cli.causal.options import Cluster, PropensityModelName, StudyOptions
 from contrastkit.cli.causal.report import difference_line, estimate_line
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.report import write_reports
@@ -56,6 +56,8 @@ class MatchingOptions:
         bool, typer.Option("--optimal", help="Minimise the total distance instead of matching greedily.")
     ] = False
 
+    propensity_model: PropensityModelName = "logistic"
+
     def as_arguments(self) -> dict[str, Any]:
         """The arguments of :func:`contrastkit.causal.matches.match`."""
         return vars(self) | {"exact": column_names(self.exact), "bins": self._bins()}
@@ -63,9 +65,9 @@ class MatchingOptions:
     def _bins(self) -> int | BinRule:
         if self.bins.isdecimal() and int(self.bins) > 0:
             return int(self.bins)
-        if self.bins not in ("sturges", "scott", "fd"):
+        if self.bins.lower() not in ("sturges", "scott", "fd"):
             raise UserError(f"--bins {self.bins}: give a number of bins from 1, or sturges, scott or fd")
-        return cast(BinRule, self.bins)
+        return cast(BinRule, self.bins.lower())
 
 
 @takes_options
@@ -73,14 +75,15 @@ def match(
     *,
     study: StudyOptions,
     matching: MatchingOptions,
-    out: Annotated[Path, out_file("the pairs, by row number from 0 (coarsened: the stratum of each unit),", ".csv")],
+    cluster: Cluster = None,
+    out: Annotated[Path, out_file("the pairs, by row (from 0) and id (coarsened: the stratum of each unit),", ".csv")],
     seed: Seed = 0,
     output: OutputOptions,
 ) -> None:
     """Match the units of one arm to those of the other; estimate the effect if there is an outcome."""
     from contrastkit.causal import matches
 
-    matched = matches.match(study.read(), **matching.as_arguments(), seed=seed)
+    matched = matches.match(study.read(), **matching.as_arguments(), cluster=cluster, seed=seed)
     write_csv(out, matched.columns())
     screen.say(_description(matched))
     if matched.n_dropped:
@@ -89,6 +92,7 @@ def match(
     if matched.effect is not None:
         method = "within strata" if matched.stratified else "with bias correction"
         screen.say(f"effect on {matched.outcome} ({matched.estimand}), {method}: {estimate_line(matched.effect)}")
+        screen.lines(matched.effect.remarks_)
     write_reports(matched.as_json(), output.json)
 
 

@@ -5,17 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrastkit.bounds import COUNT_OR_0
+from contrastkit.bounds import COUNT_OR_0, FOLDS, Interval
 from contrastkit.causal.names import Estimand
 from contrastkit.cli.options import DataDir
-from contrastkit.cli.tables import column_names
+from contrastkit.cli.tables import ReadingOptions, column_names
 
 if TYPE_CHECKING:
+    from contrastkit.causal.models import Models
     from contrastkit.causal.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)
-class CovariateOptions:
+class CovariateOptions(ReadingOptions):
     """A table, its treatment and its covariates."""
 
     data: Annotated[
@@ -44,10 +45,14 @@ class CovariateOptions:
         from contrastkit.causal.study import read
         from contrastkit.directories import data_directory
 
-        values: dict[str, Any] = vars(self) | {
-            "covariates": column_names(self.covariates),
-            "data_dir": data_directory(self.data_dir),
-        }
+        values: dict[str, Any] = (
+            vars(self)
+            | self.how_to_read()
+            | {
+                "covariates": column_names(self.covariates),
+                "data_dir": data_directory(self.data_dir),
+            }
+        )
         return read(values.pop("data"), **values)
 
 
@@ -58,6 +63,45 @@ class StudyOptions(CovariateOptions):
     outcome: Annotated[str | None, typer.Option(help="Outcome column \\[that of a named study].", metavar="COLUMN")] = (
         None
     )
+
+
+PropensityModelName = Annotated[
+    str,
+    typer.Option(
+        help="Model of the treatment; all but logistic are cross-fitted. A class is one of scikit-learn's kind.",
+        metavar="logistic|lasso|forest|boost|PACKAGE.MODULE:CLASS",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The models of outcome and treatment, and their cross-fitting."""
+
+    outcome_model: Annotated[
+        str,
+        typer.Option(
+            help="Model of the outcome in aipw, dml and tlearner. A class is one of scikit-learn's kind.",
+            metavar="linear|logistic|lasso|forest|boost|PACKAGE.MODULE:CLASS",
+        ),
+    ] = "linear"
+    propensity_model: PropensityModelName = "logistic"
+    folds: Annotated[
+        int, typer.Option(help="Cross-fitting folds of aipw, dml and tlearner, 0 for none (linear models only)."), FOLDS
+    ] = 5
+    repeats: Annotated[
+        int, typer.Option(help="Times that the folds are drawn; the median is reported."), Interval(1, 1000)
+    ] = 3
+    clip: Annotated[
+        float,
+        typer.Option(help="In aipw: distance from 0 and 1 to which scores are clipped where they divide."),
+        Interval(0, 0.5, below=True),
+    ] = 0.01
+
+    def as_models(self) -> "Models":
+        from contrastkit.causal.models import Models
+
+        return Models(self.outcome_model, self.propensity_model, self.folds, self.repeats, self.clip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +115,14 @@ class WeightingOptions:
             help="With ipw: drop units with scores below A or above 1 - A; crump chooses A.", metavar="A|crump"
         ),
     ] = "0"
+    propensity_model: PropensityModelName = "logistic"
+
+
+SampleWeight = Annotated[str | None, typer.Option(help="Column of the weights of units in a survey.", metavar="COLUMN")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of labels, such as sites or pairs: units that share one may depend on one another.",
+        metavar="COLUMN",
+    ),
+]

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrastkit.bounds import FOLDS
-from contrastkit.causal.names import ScoreModel
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import CovariateOptions
+from contrastkit.cli.causal.options import CovariateOptions, PropensityModelName
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.report import write_reports
 from contrastkit.cli.tables import write_csv
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 def propensity(
     *,
     study: CovariateOptions,
-    model: Annotated[
-        ScoreModel, typer.Option(help="Model of the treatment; boosting and forest are cross-fitted.")
-    ] = "logistic",
+    model: PropensityModelName = "logistic",
     folds: Annotated[
         int | None, typer.Option(help="Cross-fitting folds, 0 for none \\[0 for logistic, else 5]."), FOLDS
     ] = None,
@@ -36,10 +33,12 @@ def propensity(
     from contrastkit.causal.propensity import overlap_plot
     from contrastkit.causal.scores import propensity_scores
 
-    scores = propensity_scores(study.read(), model=model, folds=folds, seed=seed)
+    units = study.read()
+    scores = propensity_scores(units, model=model, folds=folds, seed=seed)
     _print(scores)
     if out is not None:
-        write_csv(out, {"propensity": scores.scores, "kept": scores.within_crump.astype(int)})
+        columns = {"propensity": scores.scores, "kept": scores.within_crump.astype(int)}
+        write_csv(out, units.row_ids().columns() | columns)
     if plot is not None:
         overlap_plot(scores.scores, scores.treated, plot)
     write_reports(scores.as_json(), output.json)
@@ -47,7 +46,7 @@ def propensity(
 
 def _print(scores: "Scores") -> None:
     rows = [
-        (name, *(f"{v:.4f}" for v in scores.quantiles(treated=treated)))
+        (name, *map(_score, scores.quantiles(treated=treated)))
         for name, treated in (("treated", True), ("untreated", False))
     ]
     columns = ("", "min", "5 %", "25 %", "median", "75 %", "95 %", "max")
@@ -57,6 +56,8 @@ def _print(scores: "Scores") -> None:
         f"calibration: predicted and observed shares of a decile differ by at most {abs(share - mean):.4f} "
         f"({mean:.4f} predicted, {share:.4f} observed)"
     )
+    for remark in scores.remarks:
+        screen.say(remark)
     if scores.clipped:
         screen.say(f"{scores.clipped:,} scores within 1e-6 of 0 or 1 were clipped")
     within, alpha = scores.within_crump, scores.alpha
@@ -70,3 +71,10 @@ def _print(scores: "Scores") -> None:
             "little overlap: an effect on all units (ATE) would rest on few of them; estimate the effect on the "
             "treated (ATT), or use overlap weights"
         )
+
+
+def _score(e: float) -> str:
+    """A score with four decimals, which never makes it 0 or 1."""
+    if e < 0.0001:
+        return "< 0.0001"
+    return "> 0.9999" if e > 0.9999 else f"{e:.4f}"

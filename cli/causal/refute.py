@@ -8,7 +8,7 @@ import typer
 from contrastkit.bounds import Interval
 from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import StudyOptions
+from contrastkit.cli.causal.options import Cluster, ModelOptions, StudyOptions
 from contrastkit.cli.causal.report import estimate_line
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.report import write_reports
@@ -55,6 +55,8 @@ def refute(
         EstimatorName, typer.Option(help="Estimator to test; the standard error of dcb is a jackknife's.")
     ] = "entropy",
     estimand: Annotated[Estimand, typer.Option(help="Target population of the effect.")] = "ATT",
+    cluster: Cluster = None,
+    models: ModelOptions,
     draws: Annotated[int, typer.Option(help="Number of random draws per check."), Interval(20, 10**5)] = 50,
     placebo_options: PlaceboOptions,
     gamma: Annotated[
@@ -83,8 +85,8 @@ def refute(
             on_progress("refuting", 1 + steps.index(verdict.name), len(steps))
 
         refutation = refute_study(
-            original, estimator, estimand=estimand, placebo=placebo, draws=draws, gamma=gamma, seed=seed,
-            on_estimate=on_estimate, on_verdict=on_verdict,
+            original, estimator, estimand=estimand, models=models.as_models(), placebo=placebo, cluster=cluster,
+            draws=draws, gamma=gamma, seed=seed, on_estimate=on_estimate, on_verdict=on_verdict,
         )  # fmt: skip
     _print_grids(refutation.verdicts)
     if placebo is None:

@@ -7,7 +7,7 @@ import typer
 
 from contrastkit.causal.names import Scale, Weighting
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import StudyOptions, WeightingOptions
+from contrastkit.cli.causal.options import SampleWeight, StudyOptions, WeightingOptions
 from contrastkit.cli.causal.report import difference_line, sample_size_line
 from contrastkit.cli.options import OutputOptions, out_file, takes_options
 from contrastkit.cli.report import write_reports
@@ -31,13 +31,15 @@ def weight(
     scale: Annotated[
         Scale, typer.Option(help="With ipw: mean 1 in each arm, stabilised by P(T), or raw inverse probabilities.")
     ] = "hajek",
+    sample_weight: SampleWeight = None,
     output: OutputOptions,
 ) -> None:
     """Compute weights that balance the arms; nothing is written if no weights do."""
     from contrastkit.causal.weights import weigh
 
-    weighted = weigh(study.read(), by, estimand=weighting.estimand, trim=weighting.trim, scale=scale)
-    write_csv(out, {"weight": weighted.weights})
+    units = study.read()
+    weighted = weigh(units, by, scale=scale, sample_weight=sample_weight, **vars(weighting))
+    write_csv(out, units.row_ids().columns() | {"weight": weighted.weights})
     screen.say(f"{out}: weights for the {weighted.estimand}")
     screen.say(sample_size_line(weighted.balance))
     screen.say(difference_line(weighted.balance))

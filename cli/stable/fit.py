@@ -48,6 +48,8 @@ def fit(
 
 
 def _print(fitted: "TableFit", out: Path) -> None:
+    if fitted.remark:
+        screen.say(fitted.remark)
     if fitted.reweighting is not None:
         print_notices(fitted.reweighting)
     model, kind, p = fitted.model, fitted.model.kind, len(fitted.model.names)

@@ -10,7 +10,7 @@ import typer
 from contrastkit.bounds import COUNT, COUNT_OR_0
 from contrastkit.cli import screen
 from contrastkit.cli.options import Seed, out_file
-from contrastkit.cli.tables import column_names, write_csv
+from contrastkit.cli.tables import ReadingOptions, column_names, write_csv
 from contrastkit.errors import UserError, listed
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Components = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledOptions:
+class LabelledOptions(ReadingOptions):
     """A table and the roles of its columns."""
 
     data: Annotated[
@@ -44,18 +44,16 @@ class LabelledOptions:
     environment: Annotated[
         str | None, typer.Option(help="Column that names each row's environment.", metavar="COLUMN")
     ] = None
-    rows: Annotated[
-        str | None,
-        typer.Option(help="Use only the rows with this value in a column, as in split=train.", metavar="COLUMN=VALUE"),
-    ] = None
 
     def read(self, features: Sequence[str] = ()) -> "Table":
-        """Read the table, with these features, or with all numeric columns that have no other role."""
+        """Read the table, with these features, or with all numeric columns that have no other role; say which are no
+        features."""
         from contrastkit.stable.table import read
 
-        table = read(self.data, features=features, label=self.label, environment=self.environment, rows=self.rows)
-        if table.left_out:
-            screen.say(f"columns left out because they are not numeric: {listed(table.left_out, 12)}")
+        how = self.how_to_read()
+        table = read(self.data, features=features, label=self.label, environment=self.environment, **how)
+        for reason, columns in table.left_out.items():
+            screen.say(f"no features, because {reason}: {listed(columns, 12)} (choose with --features)")
         return table
 
 
@@ -66,7 +64,7 @@ class TableOptions(LabelledOptions):
     features: Annotated[
         str,
         typer.Option(
-            help="Feature columns, separated by commas \\[all numeric columns except label and environment].",
+            help="Feature columns, separated by commas \\[all numeric ones except label, environment and identifiers].",
             metavar="COLUMN,...",
         ),
     ] = ""

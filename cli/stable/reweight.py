@@ -53,7 +53,8 @@ def reweight(
     _print(result)
     if out is not None:
         weights = result.reweighting.weights
-        write_csv(out, {"weight": weights})
+        ids = rows.row_ids()
+        write_csv(out, ({} if ids is None else ids.columns()) | {"weight": weights})
         screen.say(f"{out}: {len(weights):,} weights, from {weights.min():.3g} to {weights.max():.3g}, mean 1")
     write_reports(result.as_json(), output.json)
 

@@ -12,6 +12,9 @@ Modules about a study, one for each command: named choices, checked, to a result
 
 Modules and packages about arrays, which know nothing of tables: covariates X [n, p], treatment T [n], outcome Y [n].
 
+    learners.py         models of outcome and treatment by name, models.py how they are cross-fitted
+    boosting.py         the flexible one: linear, with products, and trees
+    folds.py            folds that do not depend on the order of rows
     propensity.py       the propensity score, trimming, calibration
     weighting/          classes with ``fit(X, T)`` and ``weights_``
     matching/           pairs

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
 
@@ -16,52 +16,75 @@ from contrastkit.causal.estimate import (
     Estimator,
     Matched,
     OaxacaBlinder,
+    PartiallyLinear,
     Regression,
     Stratified,
+    TLearner,
     Weighted,
 )
+from contrastkit.causal.estimate.resampling import DRAWS, SUBSETS, fit_with_error
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.models import Models
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import as_arms, as_outcome
 from contrastkit.tables.covariates import Covariates
 
+LINEAR = Models()
+STRATA = 5  # of the propensity score
 
-def estimators(estimand: AnyEstimand, *, error: Error = "balanced", seed: int = 0) -> dict[str, Estimator]:
-    """The estimators of :func:`compare` by name: those of this estimand, and the naive one, regression and overlap
-    weights, which have their own. ``error`` is the standard error of entropy balancing, ``seed`` that of the folds.
+
+def estimators(
+    estimand: AnyEstimand,
+    *,
+    error: Error = "m-estimation",
+    strata: int = STRATA,
+    models: Models = LINEAR,
+    seed: int = 0,
+) -> dict[str, Estimator]:
+    """The estimators of :func:`compare` by name: those of this estimand, and the naive one, regression, overlap weights
+    and double machine learning, which have their own. ``error`` is the standard error of weighted means, ``strata`` the
+    number of strata; ``models`` are those of aipw, dml and tlearner, and of the scores of strata, ipw and overlap;
+    ``seed`` is that of the folds.
 
     Raises:
-        UserError: unknown estimand or standard error.
+        UserError: unknown estimand, standard error or model.
     """
     check_choice("estimand", estimand, get_args(AnyEstimand))
     check_choice("standard error", error, get_args(Error))
     seed %= 2**32  # scikit-learn takes no larger seeds
+    models = replace(models, seed=seed)
+    outcome, propensity = models.of_outcome(), models.of_propensity()
     by_name: dict[str, Estimator] = {"naive": DifferenceInMeans(), "ols": Regression()}
+    fixed: Literal["m-estimation", "hc1"] = "hc1" if error == "hc1" else "m-estimation"
     if estimand in ("ATT", "ATC"):
         by_name["oaxaca"] = OaxacaBlinder(estimand)
     if estimand != "ATO":
         by_name["matching"] = Matched(Matching(estimand, metric="scaled"))
-        by_name["strata"] = Stratified(estimand)
-        by_name["ipw"] = Weighted(InverseProbability(estimand))
-    by_name["overlap"] = Weighted(InverseProbability("ATO"))
+        by_name["strata"] = Stratified(estimand, strata=strata, propensity=propensity)
+        by_name["ipw"] = Weighted(InverseProbability(estimand, propensity=propensity), error=fixed)
+    by_name["overlap"] = Weighted(InverseProbability("ATO", propensity=propensity), error=fixed)
     if estimand != "ATO":
-        by_name["entropy"] = Weighted(EntropyBalancing(estimand), error=error)
+        by_name["entropy"] = Weighted(EntropyBalancing(estimand), error=fixed)
     if estimand == "ATE":
-        by_name["cbps"] = Weighted(CovariateBalancing(estimand))  # otherwise identical to entropy
+        by_name["cbps"] = Weighted(CovariateBalancing(estimand), error=fixed)  # otherwise identical to entropy
     if estimand in ("ATT", "ATC"):
         by_name["arb"] = ResidualBalancing(estimand, seed=seed)
         by_name["dcb"] = DifferentiatedConfounderBalancing(estimand)
     if estimand != "ATO":
-        by_name["aipw"] = AIPW(estimand, seed=seed)
+        by_name["aipw"] = AIPW(estimand, model=outcome, propensity=propensity, clip=models.clip, **models.cross_fitting)
+    by_name["dml"] = PartiallyLinear(model=outcome, propensity=propensity, **models.cross_fitting)
+    if estimand != "ATO":
+        by_name["tlearner"] = TLearner(estimand, model=outcome, **models.cross_fitting)
     return by_name
 
 
 @dataclass(frozen=True)
 class Estimate:
     """The result of one estimator; ``refused`` is the reason if there is none. ``ess`` is the smaller of the two arms'
-    effective sample sizes under the weights, ``smd`` the largest absolute SMD that remains; NaN without weights."""
+    effective sample sizes under the weights, ``smd`` the largest absolute SMD that remains; NaN without weights.
+    ``remarks`` are sentences on how far to trust it."""
 
     name: str
     estimand: str = ""
@@ -72,6 +95,7 @@ class Estimate:
     ess: float = math.nan
     smd: float = math.nan
     refused: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def compare(
@@ -80,19 +104,31 @@ def compare(
     Y: ArrayLike,
     *,
     estimand: AnyEstimand = "ATT",
-    error: Error = "balanced",
+    error: Error = "m-estimation",
+    draws: int = DRAWS,
+    strata: int = STRATA,
+    sample_weight: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
+    models: Models = LINEAR,
     seed: int = 0,
 ) -> Iterator[Estimate]:
     """Apply every estimator to the same data; if one refuses them, the others still run.
 
+    Args:
+        strata: number of strata of the propensity score.
+        error, draws, sample_weight, clusters, seed: see :func:`contrastkit.causal.estimate.resampling.fit_with_error`.
+
     Raises:
-        UserError: unknown estimand or standard error, or invalid data (see :mod:`contrastkit.tables`).
+        UserError: unknown estimand, standard error or model, or invalid data (see :mod:`contrastkit.tables`).
     """
     X = Covariates.of(X)
     y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
-    for name, estimator in estimators(estimand, error=error, seed=seed).items():
+    for name, unfitted in estimators(estimand, error=error, strata=strata, models=models, seed=seed).items():
         try:
-            estimator.fit(X, t, y)
+            estimator = fit_with_error(
+                unfitted, X, t, y, error=error, draws=draws, subsets=SUBSETS * (name == "dcb"),
+                sample_weight=sample_weight, clusters=clusters, seed=seed,
+            )  # fmt: skip
         except UserError as refusal:
             yield Estimate(name, refused=str(refusal))
             continue
@@ -101,4 +137,5 @@ def compare(
             balance = balance_table(X, t, estimator.weights_, estimand=without_suffix(estimator.estimand_))
             ess, smd = float(balance.n[:, 1].min()), balance.worst
         effect, se = estimator.effect_, estimator.se_
-        yield Estimate(name, estimator.estimand_, effect, se, *estimator.interval(), ess, smd)
+        interval, remarks = estimator.interval(), tuple(estimator.remarks_)
+        yield Estimate(name, estimator.estimand_, effect, se, *interval, ess, smd, remarks=remarks)

@@ -2,7 +2,8 @@
 
 A standardised mean difference (SMD) is the weighted difference of means over one standard deviation of the *unweighted*
 sample: of the treated for the ATT, of the untreated for the ATC, and the root of the mean of both variances for the
-ATE and the ATO. A column of 0 and 1 has the standard deviation sqrt(p (1 - p)).
+ATE and the ATO; where that is 0, as for a level that no treated unit has, it is that of the whole sample. A column of 0
+and 1 has the standard deviation sqrt(p (1 - p)).
 """
 
 from dataclasses import dataclass
@@ -77,13 +78,12 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
         if not w[arm].sum() > 0:
             raise UserError(f"the weights of the {name} sum to zero: no unit of that arm is left")
     binary = np.array([np.isin(column, (0, 1)).all() for column in x.T])
-    sd, none = _deviations(x, t, estimand, binary), ROUNDING * np.abs(x).max(0)
+    none = ROUNDING * np.abs(x).max(0)
+    sd = _deviations(x, t, estimand, binary, none)
     smd, ratio, ks = (np.empty((x.shape[1], 2)) for _ in range(3))
     for k, v in enumerate((np.ones(len(x)), w)):
         difference = np.average(x[t], axis=0, weights=v[t]) - np.average(x[~t], axis=0, weights=v[~t])
-        # Where the reference has no variance:
-        flat = np.where(np.abs(difference) <= none, 0.0, np.copysign(np.inf, difference))
-        smd[:, k] = np.divide(difference, sd, out=flat, where=sd > none)
+        smd[:, k] = np.divide(difference, sd, out=np.zeros_like(sd), where=sd > none)
         one, other = (_variance(x[arm], v[arm]) for arm in (t, ~t))
         varies = ~binary & (other > none**2)
         ratio[:, k] = np.divide(one, other, out=np.full_like(one, np.nan), where=varies)
@@ -112,12 +112,13 @@ def love_plot(balance: Balance, path: Path, *, after: str) -> None:
     write_with(path, lambda file: figure.savefig(file, format="png", dpi=120))
 
 
-def _deviations(x: Floats, t: Bools, estimand: str, binary: Bools) -> Floats:
-    one, other = (
+def _deviations(x: Floats, t: Bools, estimand: str, binary: Bools, none: Floats) -> Floats:
+    one, other, all_ = (
         np.where(binary, x[arm].mean(0) * (1 - x[arm].mean(0)), x[arm].var(0, ddof=1) if arm.sum() > 1 else 0.0)
-        for arm in (t, ~t)
+        for arm in (t, ~t, np.ones_like(t))
     )
-    return np.sqrt({"ATT": one, "ATC": other}.get(estimand, (one + other) / 2))
+    sd = np.sqrt({"ATT": one, "ATC": other}.get(estimand, (one + other) / 2))
+    return np.where(sd > none, sd, np.sqrt(all_))
 
 
 def _variance(x: Floats, w: Floats) -> Floats:

@@ -9,6 +9,7 @@ from sklearn.linear_model import ElasticNetCV
 from sklearn.model_selection import KFold
 
 from contrastkit.causal.estimate import ArmwiseEstimator
+from contrastkit.causal.estimate.regression import mean_influence
 from contrastkit.causal.weighting import ApproximateBalancing, mean_one
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
@@ -22,7 +23,8 @@ class ResidualBalancing(ArmwiseEstimator):
     outcomes of the treated; its residuals, under approximately balancing weights (:class:`ApproximateBalancing`),
     correct its errors: mu_0 = mean_t'b + sum_i g_i (Y_i - X_i'b).
 
-    The standard error is the root of sum g_i^2 (Y_i - X_i'b)^2 plus the variance of the mean of the treated.
+    The standard error is the root of sum g_i^2 (Y_i - X_i'b)^2 plus the variance of the mean of Y - X'b among the
+    treated: what b explains of their outcomes is subtracted, and is no error.
     """
 
     def __init__(
@@ -44,7 +46,8 @@ class ResidualBalancing(ArmwiseEstimator):
         net = ElasticNetCV(l1_ratio=0.9, cv=split).fit(z[~t], y[~t] / unit)
         residuals, g = y - unit * net.predict(z), self.weights_[~t] / (~t).sum()
         self.effect_ = float(residuals[t].mean() - g @ residuals[~t])
-        self.se_ = math.sqrt(float(g**2 @ residuals[~t] ** 2) + float(y[t].var(ddof=1)) / int(t.sum()))
+        self.influence_ = np.empty_like(y)
+        self.influence_[t], self.influence_[~t] = mean_influence(residuals[t], self.weights_[t]), -g * residuals[~t]
 
 
 class DifferentiatedConfounderBalancing(ArmwiseEstimator):

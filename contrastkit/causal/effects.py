@@ -1,12 +1,16 @@
 """All estimates of the effect in a study, with the truth where it is known."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from contrastkit.causal.compare import Estimate, compare
+from contrastkit.causal.compare import LINEAR, STRATA, Estimate, compare
+from contrastkit.causal.estimate.resampling import DRAWS
+from contrastkit.causal.models import Models
 from contrastkit.causal.names import AnyEstimand, Error
-from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.remarks import on_sample
 from contrastkit.causal.study import Study
+from contrastkit.tables.checks import as_outcome
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,7 @@ class Effects:
     Attributes:
         rows: one for each estimator, in the order of :func:`contrastkit.causal.compare.estimators`.
         truth: the effect measured by an experiment; None if unknown.
+        remarks: on the sample (:mod:`contrastkit.causal.remarks`).
     """
 
     treatment: str
@@ -24,6 +29,7 @@ class Effects:
     n_untreated: int
     rows: tuple[Estimate, ...]
     truth: float | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def estimates(self) -> tuple[Estimate, ...]:
@@ -31,19 +37,36 @@ class Effects:
         return tuple(row for row in self.rows if not row.refused)
 
     @property
-    def refusals(self) -> tuple[Estimate, ...]:
-        """The rows of the estimators that refused the data, with the reason."""
-        return tuple(row for row in self.rows if row.refused)
+    def refusals(self) -> dict[str, list[str]]:
+        """For each reason, the names of the estimators that refused the data for it."""
+        return _names_by_text((row.refused, row.name) for row in self.rows if row.refused)
+
+    @property
+    def remarks_on_rows(self) -> dict[str, list[str]]:
+        """The remarks on estimates, each with the names of its estimators."""
+        return _names_by_text((remark, row.name) for row in self.rows for remark in row.remarks)
 
     def as_json(self) -> dict[str, Any]:
-        return {"benchmark": self.truth, "rows": [asdict(row) for row in self.rows]}
+        return {"benchmark": self.truth, "remarks": self.remarks, "rows": [asdict(row) for row in self.rows]}
+
+
+def _names_by_text(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for text, name in pairs:
+        names.setdefault(text, []).append(name)
+    return names
 
 
 def estimate_effects(
     study: Study,
     *,
     estimand: AnyEstimand = "ATT",
-    error: Error = "balanced",
+    error: Error = "m-estimation",
+    draws: int = DRAWS,
+    strata: int = STRATA,
+    sample_weight: str | None = None,
+    cluster: str | None = None,
+    models: Models = LINEAR,
     benchmark: float | None = None,
     seed: int = 0,
 ) -> Effects:
@@ -52,17 +75,27 @@ def estimate_effects(
     Args:
         study: with an outcome.
         estimand: the target population; some estimators have their own.
-        error: the standard error of entropy balancing (:class:`contrastkit.causal.estimate.Weighted`).
+        error: kind of standard error: that of weighted means (:class:`contrastkit.causal.estimate.Weighted`), or the
+            bootstrap for all, with ``draws`` samples.
+        strata: number of strata of the propensity score.
+        sample_weight: column of the weights of units in a survey.
+        cluster: column of labels of units that may depend on one another.
+        models: of outcome and treatment.
         benchmark: the true effect; None for that of a named study, if any.
-        seed: seed of the folds.
+        seed: seed of the folds and of the bootstrap.
 
     Raises:
-        UserError: there is no outcome, or the covariates separate the arms.
+        UserError: there is no outcome.
     """
     outcomes = study.outcomes()
-    if study.X.shape[1] < len(study.T):
-        Propensity().fit(study.X, study.T)  # one error for the whole study instead of one for each estimator
-    rows = tuple(compare(study.X, study.T, outcomes, estimand=estimand, error=error, seed=seed))
+    clusters = None if cluster is None else study.clusters(cluster)
+    weights = None if sample_weight is None else study.sample_weights(sample_weight)
+    rows = tuple(
+        compare(
+            study.X, study.T, outcomes, estimand=estimand, error=error, draws=draws, strata=strata, models=models,
+            sample_weight=weights, clusters=clusters, seed=seed,
+        )
+    )  # fmt: skip
     treated = int(study.T.sum())
     return Effects(
         treatment=study.treatment,
@@ -71,4 +104,5 @@ def estimate_effects(
         n_untreated=len(study.T) - treated,
         rows=rows,
         truth=study.truth if benchmark is None else benchmark,
+        remarks=on_sample(study.X, study.T, as_outcome(outcomes, len(study.T)), clusters),
     )

@@ -1,13 +1,12 @@
 """Which variables to adjust for, according to a causal graph (Pearl, Causality, 2nd ed. 2009)."""
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise, product
-from pathlib import Path
+from itertools import islice, pairwise
 
 import networkx as nx
 
+from contrastkit.causal import notation
 from contrastkit.causal.separation import (
     LISTED,
     component,
@@ -17,66 +16,24 @@ from contrastkit.causal.separation import (
     minimal_sets,
     simple_paths,
 )
-from contrastkit.directories import require_file
+from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError, listed, suggest
-
-EDGES = 1_000_000  # maximum number: a few letters of a .dot file can mean very many
-
-
-def parse(text: str) -> nx.DiGraph:
-    """Parse a graph such as ``a -> b -> c; d -> b``: edges separated by ``;``, commas or new lines; a single name is a
-    node. Other syntax of .dot files (``digraph {}``, ``[...]``, comments, quotes) is ignored.
-
-    Raises:
-        UserError: the text is not a list of edges, has more than a million, or the graph has a cycle.
-    """
-    text = re.sub(r"//[^\n]*|#[^\n]*|/\*.*?(\*/|\Z)|\[[^\]]*(\]|\Z)", _left_out, text, flags=re.S)
-    text, dots = re.subn(r"^\s*(strict\s+)?digraph\b[^{]*\{(.*)\}\s*$", r"\2", text, flags=re.S)
-    text = re.sub(r"\{([^{}]*)\}", lambda group: "{" + " ".join(re.split(r"[\s;,]+", group[1].strip())) + "}", text)
-    graph, edges = nx.DiGraph(), 0
-    for part in re.split(r"[;,\n]", text):
-        ends = [name.strip().strip('"') for name in part.split("->")]
-        if ends == [""] or dots and (ends[0] in ("graph", "node", "edge") or re.fullmatch(r"\w+\s*=.*", ends[0])):
-            continue  # empty, or drawing attributes
-        groups = [end[1:-1].split() if re.fullmatch(r"\{[^{}]*\}", end) else [end] for end in ends]
-        for name in (name for group in groups for name in group):
-            if not re.fullmatch(r"[\w .:+]+", name):
-                raise UserError(f"'{_short(part)}' is not an edge: write a -> b; b -> c")
-        graph.add_nodes_from(groups[0])
-        for causes, effects in pairwise(groups):
-            edges += len(causes) * len(effects)
-            if edges > EDGES:
-                raise UserError(f"'{_short(part)}' makes more than {EDGES:,} edges: leave variables out")
-            graph.add_edges_from(product(causes, effects))
-    return _acyclic(graph)
-
-
-def _left_out(match: re.Match[str]) -> str:
-    """Nothing, in place of a comment or attributes that are closed."""
-    if "" in match.groups():  # closed by the end of the text alone
-        raise UserError(f"'{_short(match[0])}' is not closed: write {']' if match[0][0] == '[' else '*/'} behind it")
-    return ""
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def read(source: str) -> nx.DiGraph:
-    """Read a graph from a .dot or .gml file, or from text (:func:`parse`). Labels of a .gml file are read as text: 1 is
-    "1".
+    """Read a graph from text (:func:`contrastkit.causal.notation.parse`), or from a .gml file, or one of text: .dot,
+    .dag or .txt. Labels of a .gml file are read as text: 1 is "1".
 
     Raises:
-        UserError: there is no such file, it cannot be read, or two variables have the same name.
+        UserError: there is no such file, it cannot be read, two variables have the same name, or there is a cycle.
     """
-    if not source.endswith((".dot", ".gml")):
-        return parse(source)
-    path = Path(source).expanduser()
+    if not source.endswith((".dot", ".dag", ".txt", ".gml")):
+        return _acyclic(notation.parse(source))
+    path = given_path(source)
     require_file(path)
-    if path.suffix == ".dot":
+    if path.suffix != ".gml":
         try:
-            return parse(path.read_text("utf-8"))
+            return _acyclic(notation.parse(path.read_text("utf-8-sig")))
         except UnicodeDecodeError as error:
             raise UserError(f"cannot read {path}: it is not text") from error
     try:
@@ -84,7 +41,7 @@ def read(source: str) -> nx.DiGraph:
     except RecursionError as error:
         raise UserError(f"cannot read {path}: its brackets are nested too deeply") from error
     except (nx.NetworkXError, ValueError, TypeError) as error:
-        raise UserError(f"cannot read {path}: {_short(str(error))}") from error
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     if not given.is_directed():
         raise UserError(f"{path}: its edges have no direction: add 'directed 1'")
     graph = nx.DiGraph()
@@ -103,6 +60,28 @@ def _acyclic(graph: nx.DiGraph) -> nx.DiGraph:
     return graph
 
 
+def marked(graph: nx.DiGraph, role: notation.Role) -> list[str]:
+    """The variables with a role in the text of the graph."""
+    return [name for name, roles in graph.nodes(data="roles") if roles and role in roles]
+
+
+def question(graph: nx.DiGraph, treatment: str | None = None, outcome: str | None = None) -> tuple[str, str]:
+    """Treatment and outcome: as given, or the exposure and the outcome that the graph marks.
+
+    Raises:
+        UserError: one is not given, and the graph marks none, or several.
+    """
+    found = []
+    exposures, outcomes = marked(graph, "exposure"), marked(graph, "outcome")
+    for given, known, option in ((treatment, exposures, "treatment"), (outcome, outcomes, "outcome")):
+        names = known if given is None else [given]
+        if len(names) != 1:
+            among = f"; the graph marks {', '.join(names)}" if names else ""
+            raise UserError(f"no single {option}: name it with --{option}{among}")
+        found += names
+    return found[0], found[1]
+
+
 @dataclass(frozen=True)
 class Identified:
     """What a graph implies about the effect of T on Y.
@@ -117,6 +96,8 @@ class Identified:
         instruments: observed variables that affect T, and Y only through T.
         never: descendants of T: adjusting for them hides part of the effect or opens a path.
         colliders: non-descendants of T that, added to one of these sets, open a path that the set closes.
+        adjusted: the variables that the text of the graph marks as adjusted for. adjusted_suffices: whether they are a
+            back-door set: no descendants of T, and every back-door path is closed.
     """
 
     causal: list[str]
@@ -127,22 +108,29 @@ class Identified:
     instruments: list[str]
     never: list[str]
     colliders: list[str]
+    adjusted: list[str]
+    adjusted_suffices: bool
 
 
 def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] = ()) -> Identified:
     """Identify the effect of T on Y from the observed variables.
 
+    Args:
+        unobserved: variables that are not measured, besides those that the graph marks as latent.
+
     Raises:
         UserError: a name is not in the graph, or T and Y are not two observed variables.
     """
+    known = [name for name in graph if not _is_common_cause(graph, name)]
     for name in (T, Y, *unobserved):
-        if name not in graph:
-            raise UserError(f"the graph has no '{name}'{suggest(name, graph)} (it has {listed(list(graph), 20)})")
-    if T == Y or {T, Y} & set(unobserved):
+        if name not in known:
+            raise UserError(f"the graph has no '{name}'{suggest(name, known)} (it has {listed(known, 20)})")
+    hidden = {*unobserved, *marked(graph, "latent")}
+    if T == Y or {T, Y} & hidden:
         raise UserError("treatment and outcome must be two different observed variables")
     descendants = nx.descendants(graph, T)
     between = descendants & nx.ancestors(graph, Y)
-    observed = sorted(set(graph) - {T, Y} - set(unobserved))
+    observed = sorted(set(graph) - {T, Y} - hidden)
     before = [name for name in observed if name not in descendants]
     cut = graph.copy()
     cut.remove_edges_from(list(graph.out_edges(T)))
@@ -150,6 +138,7 @@ def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
     sets, opening = _backdoor(cut, T, Y, before)
     mediators = [name for name in observed if name in between]
     moved, moving = connected(graph, T), connected(cut, Y)
+    adjusted = [name for name in marked(graph, "adjusted") if name not in (T, Y)]
     return Identified(
         causal=[_text(graph, path) for path in islice(_causal(graph, T, Y), LISTED)],
         backdoor=[_text(graph, path) for path in back],
@@ -159,6 +148,8 @@ def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
         instruments=[name for name in before if name in moved and name not in moving],
         never=[name for name in observed if name in descendants],
         colliders=[name for name in before if name in opening],
+        adjusted=adjusted,
+        adjusted_suffices=set(adjusted) <= set(before) and nx.is_d_separator(cut, T, Y, set(adjusted)),
     )
 
 
@@ -172,7 +163,8 @@ def by_dowhy(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
         from dowhy.causal_identifier import EstimandType, identify_effect_auto
     except ImportError as error:
         raise UserError("dowhy is not installed: pip install dowhy") from error
-    observed = [name for name in graph if name not in unobserved]
+    hidden = {*unobserved, *marked(graph, "latent")}
+    observed = [name for name in graph if name not in hidden]
     return str(identify_effect_auto(graph, [T], [Y], observed, estimand_type=EstimandType.NONPARAMETRIC_ATE)).strip()
 
 
@@ -237,5 +229,14 @@ def _colliders(graph: nx.DiGraph, path: list[str]) -> list[str]:
 
 
 def _text(graph: nx.DiGraph, path: list[str]) -> str:
-    arrows = [" -> " if graph.has_edge(a, b) else " <- " for a, b in zip(path, path[1:], strict=False)]
-    return path[0] + "".join(arrow + name for arrow, name in zip(arrows, path[1:], strict=True))
+    text = path[0]
+    for a, b in pairwise(path):
+        if not _is_common_cause(graph, b):
+            arrow = "<->" if _is_common_cause(graph, a) else "->" if graph.has_edge(a, b) else "<-"
+            text += f" {arrow} {b}"
+    return text
+
+
+def _is_common_cause(graph: nx.DiGraph, name: str) -> bool:
+    """Whether a node is no variable of its own, but stands for an edge a <-> b."""
+    return " <-> " in name and name == " <-> ".join(sorted(graph.succ[name])) and not graph.pred[name]

@@ -1,9 +1,10 @@
 """Matching the units of a study in pairs or coarsened strata, with the balance and, given an outcome, the effect."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from contrastkit.causal import models
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.diagnostics import Balance, balance_table
 from contrastkit.causal.estimate import Estimator, Matched, Weighted
@@ -11,6 +12,7 @@ from contrastkit.causal.matching import Matching
 from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.causal.study import Study
 from contrastkit.errors import UserError, check_choice
+from contrastkit.tables.identity import RowIds
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class Matches:
         matching: the fitted matching, in pairs or strata.
         balance: balance under its weights.
         outcome: its column; None without one, like ``effect``, the fitted estimator.
+        row_ids: returns the identifiers of the units, for a file.
     """
 
     matching: Matching | CoarsenedExact
     balance: Balance
     outcome: str | None
     effect: Estimator | None
+    row_ids: Callable[[], RowIds]
 
     @property
     def stratified(self) -> bool:
@@ -43,12 +47,16 @@ class Matches:
         return len(self.matching.dropped_)
 
     def columns(self) -> dict[str, Any]:
-        """For pairs: unit, partner, share and distance, [m] each; for strata: stratum and weight, [n] each."""
-        matching = self.matching
+        """For pairs: row numbers of unit and partner, share, distance and the ids of both, [m] each; for strata:
+        the rows' identifiers, stratum and weight, [n] each."""
+        matching, rows = self.matching, self.row_ids()
         if isinstance(matching, CoarsenedExact):
-            return {"stratum": matching.strata_, "weight": matching.weights_}
+            return rows.columns() | {"stratum": matching.strata_, "weight": matching.weights_}
         unit, partner = matching.pairs_.T
-        return {"unit": unit, "partner": partner, "share": matching.shares_, "distance": matching.distances_}
+        return {
+            "unit": rows.numbers[unit], "partner": rows.numbers[partner], "share": matching.shares_,
+            "distance": matching.distances_, "unit_id": rows.ids[unit], "partner_id": rows.ids[partner],
+        }  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         report = {"estimand": self.estimand, "dropped": self.n_dropped, **self.balance.as_json()}
@@ -56,7 +64,7 @@ class Matches:
             return report
         low, high = self.effect.interval()
         effect = {"effect": self.effect.effect_, "se": self.effect.se_, "low": low, "high": high}
-        return report | {"outcome": self.outcome, **effect}
+        return report | {"outcome": self.outcome, **effect, "remarks": self.effect.remarks_}
 
 
 def match(
@@ -72,13 +80,17 @@ def match(
     exact: Sequence[str] = (),
     bins: int | BinRule = "sturges",
     optimal: bool = False,
+    cluster: str | None = None,
+    propensity_model: str = "logistic",
     seed: int = 0,
 ) -> Matches:
     """Match the units of a study in pairs (:class:`contrastkit.causal.matching.Matching`) or, with the metric
     ``coarsened``, in strata (:class:`contrastkit.causal.coarsened.CoarsenedExact`), to which ``bins`` applies.
 
     Args:
+        propensity_model: for distances and an order by score (:func:`contrastkit.causal.learners.propensity_learner`).
         exact: covariates on which the units of a pair must agree; a factor stands for all its indicators.
+        cluster: column of labels of units that may depend on one another, for the standard error.
 
     Raises:
         UserError: an option does not apply to the metric, a covariate is unknown, or no unit has a match.
@@ -98,11 +110,14 @@ def match(
         matching = Matching(
             estimand, metric=metric, ratio=ratio, replacement=replacement, order=order, ties=ties, caliper=caliper,
             exact=tuple(j for j, name in enumerate(study.X.origins) if name in exact), optimal=optimal, seed=seed,
+            propensity=models.propensity_model(propensity_model, seed=seed),
         )  # fmt: skip
     matching.fit(study.X, study.T)
+    if propensity_model != "logistic" and getattr(matching, "propensity_", None) is None:
+        raise UserError(f"--propensity-model applies to matching by score only: leave it out for --metric {metric}")
     effect: Estimator | None = None
     if study.Y is not None:
         effect = Matched(matching) if isinstance(matching, Matching) else Weighted(matching)
-        effect.fit(study.X, study.T, study.Y)
+        effect.fit(study.X, study.T, study.Y, clusters=None if cluster is None else study.clusters(cluster))
     balance = balance_table(study.X, study.T, matching.weights_, estimand=estimand)
-    return Matches(matching, balance, None if effect is None else study.outcome, effect)
+    return Matches(matching, balance, None if effect is None else study.outcome, effect, study.row_ids)

@@ -4,14 +4,16 @@ from typing import Literal
 
 Estimand = Literal["ATT", "ATC", "ATE"]
 AnyEstimand = Literal["ATT", "ATC", "ATE", "ATO"]
-Error = Literal["balanced", "hc1"]  # the standard error of entropy balancing
+Error = Literal["m-estimation", "hc1", "bootstrap"]  # kind of standard error
 EstimatorName = Literal[
-    "naive", "ols", "oaxaca", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "aipw"
-]
+    "naive", "ols", "oaxaca", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "aipw", "dml",
+    "tlearner",
+]  # fmt: skip
 Weighting = Literal["ipw", "overlap", "entropy", "cbps", "arb", "dcb", "global"]
 Balancing = Literal["none", "matching", "coarsened", Weighting]
 Scale = Literal["hajek", "stabilised", "raw"]  # of inverse-probability weights
-ScoreModel = Literal["logistic", "boosting", "forest"]
+OutcomeModel = Literal["linear", "logistic", "lasso", "forest", "boost"]
+PropensityModel = Literal["logistic", "lasso", "forest", "boost"]
 PairMetric = Literal["logit", "propensity", "mahalanobis", "robust", "scaled", "euclidean", "cosine"]
 Metric = Literal[PairMetric, "coarsened"]
 Order = Literal["largest", "smallest", "random", "data"]

@@ -9,20 +9,26 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
+from contrastkit.causal.folds import check_folds, fingerprints, one_sided, settled_order, splits
+from contrastkit.causal.learners import learned
+from contrastkit.causal.positivity import why_separated
 from contrastkit.checkpoint import write_with
-from contrastkit.errors import UserError
-from contrastkit.tables.checks import Bools, Floats, as_treatment
+from contrastkit.errors import UserError, listed
+from contrastkit.tables.checks import Bools, Floats, as_sample_weights, as_treatment
 from contrastkit.tables.covariates import Covariates, scales
 from contrastkit.tables.ties import cells, settled
 
 EQUAL_SCORES = 1e-10  # scores that differ by less are equal: it is rounding
 CLIP = 1e-6  # minimum distance of a classifier's scores from 0 and 1
-SEPARATION = (
-    "the covariates predict the treatment perfectly (perfect separation), so some units have no counterpart: "
-    "leave out what the treatment determines, or cross-fit a flexible classifier with folds"
-)
+SEPARATION = "perfect separation: the covariates tell the arm of some units for certain"
+
+
+class Separated(UserError):
+    """The covariates separate the arms, or some of their units: the likelihood has no maximum."""
+
+    def __init__(self, reason: str = SEPARATION) -> None:
+        super().__init__(reason)
 
 
 class Propensity(BaseEstimator):
@@ -31,13 +37,15 @@ class Propensity(BaseEstimator):
     Args:
         classifier: a classifier with ``predict_proba``; None for the logistic model.
         folds: number of cross-fitting folds: the score of each row comes from a model that has not seen it. 0 for none,
-            which suits the logistic model but not a flexible one.
+            which suits the logistic model but not a flexible one. Equal rows have the mean of their scores, so that the
+            order of rows does not matter.
         seed: seed of the folds.
 
     Attributes:
         scores_: float64 [n] in (0, 1). auc_: AUC of the scores, 0.5 if nothing distinguishes the arms; near 1 there is
             no overlap, which is not a success. overlap_: the area shared by the histograms of the logit of both arms,
             in twenty bins; 1 if they are equal. clipped_: number of classifier scores clipped to 1e-6 from 0 or 1.
+        remarks_: what the folds of some rows had to do without (:meth:`learn_part`).
 
     Raises:
         UserError: the covariates separate the arms.
@@ -48,37 +56,59 @@ class Propensity(BaseEstimator):
         self.folds = folds
         self.seed = seed
 
-    def fit(self, X: Any, T: ArrayLike) -> Self:
-        x = Covariates.of(X).x
-        t = as_treatment(T, len(x))
-        if self.folds == 1 or 0 < self.folds > min(t.sum(), (~t).sum()):
-            raise UserError(f"{self.folds} folds: use 0 for none, or from 2 to the number of units of the smaller arm")
-        z = self.learn(x, t)
-        if self.folds:
-            split = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
-            e = cross_val_predict(clone(self.classifier_), z, t, cv=split, method="predict_proba")[:, 1]
-        else:
-            e = self.classifier_.predict_proba(z)[:, 1]
+    def fit(self, X: Any, T: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        X = Covariates.of(X)
+        x, t = X.x, as_treatment(T, len(X))
+        check_folds(self.folds, t)
+        s = None if sample_weight is None or not np.ptp(sample_weight) else as_sample_weights(sample_weight, len(x))
+        if s is not None and (self.folds or self.classifier is not None):
+            raise UserError("only the logistic model without folds takes sample weights: leave them or the model out")
+        self.remarks_: list[str] = []
+        try:
+            z = self.learn(x, t, s)
+        except Separated as error:
+            raise Separated(why_separated(X, t)) from error
+        e = self._cross_fitted(X, t) if self.folds else self.classifier_.predict_proba(z)[:, 1]
         self.auc_ = float(roc_auc_score(t, e))
         self.scores_ = self._clip(e)
         self.clipped_ = int((self.scores_ != e).sum())
+        if self.auc_ == 1 and self.classifier is not None and not self.folds:
+            raise Separated("perfect separation of the rows that trained the classifier: cross-fit it with folds")
         if self.auc_ == 1:
-            raise UserError(SEPARATION)
+            raise Separated(why_separated(X, t))
         logit = self.logit_
         arms = [np.histogram(logit[arm], 20, (logit.min(), logit.max() + 1e-9))[0] / arm.sum() for arm in (t, ~t)]
         self.overlap_ = float(np.minimum(*arms).sum())
         return self
 
-    def learn(self, x: Floats, t: Bools) -> Floats:
+    def _cross_fitted(self, X: Covariates, t: Bools) -> Floats:
+        """The scores [n], each from a model that has not seen the row."""
+        key = fingerprints(X.x)
+        order = settled_order(key, t)
+        X, t, key = X.take(order), t[order], key[order]
+        e, part, separated = np.empty(len(t)), clone(self), []
+        for train, test in splits(X.x, t, key, self.folds, self.seed):
+            if part.learn_part(X.x[train], t[train]):
+                separated.append([X.names[j] for j in one_sided(X.x[train], t[train])])
+            e[test] = part.classifier_.predict_proba(part._standardise(X.x[test]))[:, 1]
+        self.remarks_ += prior_remark(separated)
+        equal = np.cumsum(np.r_[True, (key[1:] != key[:-1]) | (t[1:] != t[:-1])]) - 1
+        scores = np.empty(len(t))
+        scores[order] = (np.bincount(equal, e) / np.bincount(equal))[equal]
+        return scores
+
+    def learn(self, x: Floats, t: Bools, s: Floats | None = None) -> Floats:
         """Fit the model to validated x [n, p] and t [n], for :meth:`predict_numbers`, without setting the attributes of
         these rows. Returns x standardised, as the model reads it."""
         self._mean, self._sd = x.mean(0), scales(x)
         model = self.classifier
         if model is None:
+            if one_sided(x, t):
+                raise Separated
             model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=100)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a singular Hessian: the result is checked instead
-            self.classifier_ = clone(model).fit(z := self._standardise(x), t)
+            self.classifier_ = learned(model, z := self._standardise(x), t, s)
         if self.classifier is None:
             self._check(z)
         return z
@@ -92,7 +122,22 @@ class Propensity(BaseEstimator):
         axes = vectors[:, values > 1e-10 * values[-1]] / np.sqrt(values[values > 1e-10 * values[-1]])
         A = A @ axes
         if np.linalg.eigvalsh((A * (e * (1 - e))[:, None]).T @ A / len(z))[0] < 1e-9:
-            raise UserError(SEPARATION)
+            raise Separated
+
+    def learn_part(self, x: Floats, t: Bools) -> bool:
+        """:meth:`learn` from the rows outside a fold. Where the likelihood has no maximum, because a rare level is
+        missing from an arm there, the coefficients have a standard normal prior, for columns scaled as by Gelman et al.
+        (2008): two values 1 apart, others with standard deviation 0.5. Returns whether they have."""
+        try:
+            self.learn(x, t)
+        except Separated:
+            lows, highs = x.min(0), x.max(0)
+            indicators = ((x == lows) | (x == highs)).all(0) & (lows < highs)
+            self._sd = np.where(indicators, highs - lows, 2 * self._sd)
+            prior = LogisticRegression(solver="newton-cholesky", max_iter=100)
+            self.classifier_ = prior.fit(self._standardise(x), t)
+            return True
+        return False
 
     def predict(self, X: Any) -> Floats:
         """The scores [m] of other rows, from the model fitted to all rows."""
@@ -113,6 +158,15 @@ class Propensity(BaseEstimator):
     def logit_(self) -> Floats:
         """log(e / (1 - e)) [n]."""
         return np.log(self.scores_ / (1 - self.scores_))
+
+
+def prior_remark(separated: list[list[str]]) -> list[str]:
+    """What to say of folds whose model needed a prior, each with the columns in which an arm has only one value."""
+    if not separated:
+        return []
+    names = list(dict.fromkeys(name for fold in separated for name in fold))
+    what = f"an arm has one value alone of {listed(names, 4)}" if names else "the covariates separate the arms"
+    return [f"{what} outside some folds, so that the propensity model there has a weakly informative prior"]
 
 
 def crump(e: Floats) -> float:

@@ -6,8 +6,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from contrastkit.causal.compare import estimators
+from contrastkit.causal.compare import LINEAR, estimators
 from contrastkit.causal.estimate import Estimator
+from contrastkit.causal.models import Models
 from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.causal.refute import DRAWS, GAMMA, Verdict, fitted, refute
 from contrastkit.causal.study import ROLES, Study
@@ -44,7 +45,9 @@ def refute_study(
     estimator: EstimatorName = "entropy",
     *,
     estimand: Estimand = "ATT",
+    models: Models = LINEAR,
     placebo: Study | None = None,
+    cluster: str | None = None,
     draws: int = DRAWS,
     gamma: float = GAMMA,
     seed: int = 0,
@@ -54,7 +57,9 @@ def refute_study(
     """Estimate the effect and run every check of :func:`contrastkit.causal.refute.refute` on it.
 
     Args:
+        models: of outcome and treatment.
         placebo: study of an outcome that the treatment cannot have affected (:func:`placebo_study`).
+        cluster: column of labels of units that may depend on one another, for standard errors.
         draws, gamma, seed: see there.
         on_estimate, on_verdict: called with each result at once, since checks take minutes.
 
@@ -63,15 +68,18 @@ def refute_study(
             estimand.
     """
     check_choice("estimator", estimator, get_args(EstimatorName))
-    known = estimators(estimand, seed=seed)
+    known = estimators(estimand, models=models, seed=seed)
     if estimator not in known:
         raise UserError(f"{estimator} does not estimate the {estimand}: choose another, or one of {', '.join(known)}")
     outcomes = study.outcomes()
-    estimate = fitted(known[estimator], study.X, study.T, outcomes, draws=draws, seed=seed)
+    clusters = None if cluster is None else study.clusters(cluster)
+    estimate = fitted(known[estimator], study.X, study.T, outcomes, draws=draws, clusters=clusters, seed=seed)
     on_estimate(estimate)
     other = None if placebo is None else (str(placebo.outcome), placebo.X, placebo.outcomes())
     verdicts = []
-    for verdict in refute(study.X, study.T, outcomes, estimate, placebo=other, draws=draws, gamma=gamma, seed=seed):
+    for verdict in refute(
+        study.X, study.T, outcomes, estimate, placebo=other, clusters=clusters, draws=draws, gamma=gamma, seed=seed
+    ):
         on_verdict(verdict)
         verdicts.append(verdict)
     return Refutation(estimator, estimate, tuple(verdicts))

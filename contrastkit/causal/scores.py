@@ -1,15 +1,13 @@
 """Propensity scores of a study: discrimination, calibration and overlap."""
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-from contrastkit.causal.names import ScoreModel
-from contrastkit.causal.propensity import Propensity, calibration, crump, within
+from contrastkit.causal.models import propensity_model
+from contrastkit.causal.propensity import calibration, crump, within
 from contrastkit.causal.study import Study
-from contrastkit.errors import check_choice
 from contrastkit.tables.checks import Bools, Floats
 
 LEVELS = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)  # of the reported quantiles
@@ -23,16 +21,18 @@ class Scores:
     Attributes:
         scores: float64 [n], in (0, 1). treated: bool [n].
         auc, overlap, clipped: see :class:`contrastkit.causal.propensity.Propensity`.
+        remarks: see there too.
         alpha: threshold of Crump's trimming. within_crump: bool [n], the scores in [alpha, 1 - alpha].
     """
 
     treatment: str
-    model: ScoreModel
+    model: str
     scores: Floats
     treated: Bools
     auc: float
     overlap: float
     clipped: int
+    remarks: tuple[str, ...]
     alpha: float
     within_crump: Bools
 
@@ -59,6 +59,7 @@ class Scores:
             "auc": self.auc,
             "overlap": self.overlap,
             "clipped": self.clipped,
+            "remarks": self.remarks,
             "alpha": self.alpha,
             "kept": {name: int(self.within_crump[self.treated == arm].sum()) for name, arm in arms},
             "levels": LEVELS,
@@ -67,29 +68,20 @@ class Scores:
         }
 
 
-def propensity_scores(
-    study: Study, *, model: ScoreModel = "logistic", folds: int | None = None, seed: int = 0
-) -> Scores:
+def propensity_scores(study: Study, *, model: str = "logistic", folds: int | None = None, seed: int = 0) -> Scores:
     """Fit a propensity model to a study.
 
     Args:
-        model: logistic regression by maximum likelihood, gradient boosting, or a random forest.
+        model: its name (:func:`contrastkit.causal.learners.propensity_learner`): logistic regression is by maximum
+            likelihood.
         folds: number of cross-fitting folds, 0 for none; None for 0 with logistic and 5 with the others.
         seed: seed of the folds and the classifier.
 
     Raises:
-        UserError: unknown model, the covariates separate the arms, or there are more folds than units of an arm.
+        UserError: unknown model, the covariates separate the arms, there are more folds than units of an arm, or none
+            for a flexible model.
     """
-    check_choice("model", model, get_args(ScoreModel))
-    seed %= 2**32  # scikit-learn takes no larger seeds
-    classifiers: dict[ScoreModel, Any] = {
-        "logistic": None,
-        "boosting": HistGradientBoostingClassifier(random_state=seed),
-        "forest": RandomForestClassifier(min_samples_leaf=20, random_state=seed),
-    }
-    if folds is None:
-        folds = 0 if model == "logistic" else 5
-    fitted = Propensity(classifiers[model], folds=folds, seed=seed).fit(study.X, study.T)
+    fitted = propensity_model(model, folds=folds, seed=seed).fit(study.X, study.T)
     alpha = crump(fitted.scores_)
     return Scores(
         treatment=study.treatment,
@@ -99,6 +91,7 @@ def propensity_scores(
         auc=fitted.auc_,
         overlap=fitted.overlap_,
         clipped=fitted.clipped_,
+        remarks=tuple(fitted.remarks_),
         alpha=alpha,
         within_crump=within(fitted.scores_, alpha),
     )

@@ -8,14 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.causal.sets import NAMED, load
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Bools, as_arms, as_numbers
+from contrastkit.tables.checks import (
+    Bools,
+    Floats,
+    as_arms,
+    as_clusters,
+    as_numbers,
+    as_sample_weights,
+    check_present,
+)
 from contrastkit.tables.covariates import Covariates, check_independent
 from contrastkit.tables.embeddings import principal_components, read_embeddings
-from contrastkit.tables.files import check_columns, read_table
+from contrastkit.tables.files import check_columns, read_table, select_rows
+from contrastkit.tables.identity import RowIds
 
 ROLES = "treatment, outcome and covariates"  # of the columns of a table
 
@@ -34,6 +45,10 @@ class Study:
     source: str  # name of the table
     truth: float | None = None
 
+    def row_ids(self) -> RowIds:
+        """Identifiers of the n rows, for files of weights and pairs."""
+        return RowIds.of(self.frame)
+
     def outcomes(self) -> NDArray[Any]:
         """The outcomes Y, [n].
 
@@ -44,6 +59,24 @@ class Study:
             raise UserError("no outcome: name the column with --outcome")
         return self.Y
 
+    def sample_weights(self, column: str) -> Floats:
+        """The weights of the units in a survey, in a column of the table, float64 [n] with mean 1.
+
+        Raises:
+            UserError: no such column, it is the treatment, or values are missing or not positive.
+        """
+        check_columns(self.frame, self.source, [column, self.treatment], "sample weight and treatment")
+        return as_sample_weights(self.frame[column].to_numpy(), len(self.T))
+
+    def clusters(self, column: str) -> NDArray[np.int64]:
+        """The clusters in a column of the table, int64 [n], numbered from 0.
+
+        Raises:
+            UserError: no such column, it is the treatment, or values are missing or all the same.
+        """
+        check_columns(self.frame, self.source, [column, self.treatment], "cluster and treatment")
+        return as_clusters(self.frame[column].to_numpy(), len(self.T))
+
 
 def read(
     source: str,
@@ -53,6 +86,9 @@ def read(
     covariates: Sequence[str] = (),
     data_dir: Path | None = None,
     components: int = 10,
+    missing: Sequence[str] = (),
+    header: Sequence[str] = (),
+    rows: Sequence[str] = (),
 ) -> Study:
     """Read a study from a .csv or .parquet file, or a named set with known columns (:mod:`contrastkit.causal.sets`).
 
@@ -60,35 +96,35 @@ def read(
         treatment, outcome: columns; those of a named set by default. A table may lack an outcome.
         covariates: columns, and .npz files of ``contrastkit embed`` with a row of features for each row of the table.
         components: number of principal components of such features; 0 for the features themselves.
+        missing, header: how a file is read, see :func:`contrastkit.tables.files.read_table`.
+        rows: use only the rows for which these conditions hold (:func:`contrastkit.tables.files.select_rows`).
 
     Raises:
-        UserError: no such file or column, an unreadable file, a column with two roles, or a covariate that is constant
-            or determined by others.
+        UserError: no such file or column, no rows for which the conditions hold, an unreadable file, a column with two
+            roles, or a covariate that is constant or determined by others.
     """
     truth = None
     if source in NAMED:
+        if missing or header:
+            raise UserError("--missing and --header apply to files: leave them out for a named study")
         frame, truth = load(source, data_dir)
         known = NAMED[source]
         treatment, outcome = treatment or known.treatment, outcome or known.outcome
         covariates = covariates or known.covariates
-        truth = truth if (treatment, outcome) == (known.treatment, known.outcome) else None
+        truth = truth if (treatment, outcome) == (known.treatment, known.outcome) and not rows else None
     else:
-        frame = read_table(Path(source).expanduser(), names=NAMED)
+        frame = read_table(given_path(source), names=NAMED, missing=missing, header=header)
     if treatment is None:
         raise UserError("no treatment: name the column with --treatment")
     if not covariates:
         raise UserError("no covariates: name the columns to adjust for with --covariates")
-    columns = [name for name in covariates if not name.endswith(".npz")]
-    files = [name for name in covariates if name.endswith(".npz")]
     roles = [treatment, *([outcome] if outcome is not None else [])]
-    check_columns(frame, source, [*roles, *columns], ROLES)
-    parts = [Covariates.of(frame[columns])] if columns else []
-    features = [embedded(Path(name).expanduser(), len(frame), components) for name in files]
-    X = Covariates.joined([*parts, *features])
-    check_independent(X)
-    origins = {name: (name,) for name in columns} | {
-        name: part.origins for name, part in zip(files, features, strict=True)
-    }
+    check_columns(frame, source, [*roles, *(name for name in covariates if not _is_file(name))], ROLES)
+    n = len(frame)
+    frame, _ = select_rows(frame, source, rows)
+    for role in roles:
+        check_present(frame[role], role)
+    X, origins = _covariates(frame, covariates, n, components)
     return Study(
         X=X,
         T=as_arms(frame[treatment].to_numpy(), len(frame)),
@@ -102,9 +138,26 @@ def read(
     )
 
 
-def embedded(path: Path, n: int, components: int) -> Covariates:
-    """The features in an .npz file of ``contrastkit embed`` as covariates: this number of principal components, or the
-    features themselves (0).
+def _is_file(covariate: str) -> bool:
+    return covariate.endswith(".npz")
+
+
+def _covariates(
+    frame: Any, names: Sequence[str], n: int, components: int
+) -> tuple[Covariates, Mapping[str, tuple[str, ...]]]:
+    """The covariates of these rows of a table of n, columns before files, and the origins that each name has."""
+    columns, files = ([name for name in names if _is_file(name) == is_file] for is_file in (False, True))
+    parts = [Covariates.of(frame[columns])] if columns else []
+    features = [embedded(given_path(name), n, components, frame.index.to_numpy()) for name in files]
+    X = Covariates.joined([*parts, *features])
+    check_independent(X)
+    origins = {name: (name,) for name in columns}
+    return X, origins | {name: part.origins for name, part in zip(files, features, strict=True)}
+
+
+def embedded(path: Path, n: int, components: int, rows: Any = slice(None)) -> Covariates:
+    """The features in an .npz file of n rows of ``contrastkit embed`` as covariates, of these rows or all: this number
+    of principal components, or the features themselves (0).
 
     Raises:
         UserError: no such file, no features in it, not n rows, or fewer features than components.
@@ -112,9 +165,9 @@ def embedded(path: Path, n: int, components: int) -> Covariates:
     features = read_embeddings(path).features
     if len(features) != n:
         raise UserError(f"{path} has features of {len(features)} units, but the table has {n} rows: use the same units")
-    z = as_numbers(features, [f"{path}: feature {j}" for j in range(features.shape[1])])
+    z = as_numbers(features[rows], [f"{path}: feature {j}" for j in range(features.shape[1])])
     if components > min(z.shape):
-        raise UserError(f"{path} has {z.shape[1]} features of {n} units: use fewer than {components} --components")
+        raise UserError(f"{path} has {z.shape[1]} features of {len(z)} units: use fewer than {components} --components")
     if components:
         z = principal_components(z, components)
     names = tuple(f"{path.stem}.{j}" for j in range(z.shape[1]))

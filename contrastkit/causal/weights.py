@@ -1,10 +1,11 @@
 """Weights for a study, by a named method or from a file, and the balance under them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from contrastkit.causal import models
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.diagnostics import Balance, balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
@@ -20,9 +21,12 @@ from contrastkit.causal.weighting import (
     InverseProbability,
     trimming,
 )
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats
-from contrastkit.tables.files import read_weights
+from contrastkit.tables.identity import read_weights
+
+SURVEY = ("ipw", "overlap", "entropy", "cbps")  # the methods that take sample weights
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,14 @@ class StudyWeights:
         estimand: the effect that the weights estimate, such as ``ATT after trimming``.
         weights: float64 [n]; None for equal weights.
         balance: of the covariates, before and after weighting.
+        remark: on the weights of a file, if any.
     """
 
     by: str
     estimand: str
     weights: Floats | None
     balance: Balance
+    remark: str = ""
 
     @property
     def population(self) -> str:
@@ -47,7 +53,8 @@ class StudyWeights:
         return without_suffix(self.estimand)
 
     def as_json(self) -> dict[str, Any]:
-        return {"by": self.by, "estimand": self.estimand, **self.balance.as_json()}
+        report = {"by": self.by, "estimand": self.estimand, **self.balance.as_json()}
+        return report | ({"remark": self.remark} if self.remark else {})
 
 
 def weigh(
@@ -58,6 +65,8 @@ def weigh(
     estimand: Estimand = "ATT",
     trim: float | str = 0.0,
     scale: Scale = "hajek",
+    sample_weight: str | None = None,
+    propensity_model: str = "logistic",
 ) -> StudyWeights:
     """Weight a study by a named method, or by the weights in a file.
 
@@ -65,9 +74,12 @@ def weigh(
         study: needs an outcome for ``dcb``.
         by: the method; None for entropy balancing; ``none`` for equal weights; ``matching`` uses the Mahalanobis
             distance.
-        weights: use the column ``weight`` of this .csv or .parquet file, with a row for each unit, instead.
+        weights: use the column ``weight`` of this .csv or .parquet file, with a row for each unit, instead
+            (:func:`contrastkit.tables.identity.read_weights`).
         estimand: the target population; overlap and global have their own.
         trim, scale: for ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
+        sample_weight: column of the weights of units in a survey, for ``ipw``, ``overlap``, ``entropy`` and ``cbps``.
+        propensity_model: for ``ipw`` and ``overlap`` (:func:`contrastkit.causal.learners.propensity_learner`).
 
     Raises:
         UserError: unknown method or estimand, an option or the estimand does not apply to the method, it finds no
@@ -76,36 +88,53 @@ def weigh(
     check_choice("estimand", estimand, get_args(Estimand))
     trim = trimming(trim)
     if weights is not None:
-        if by is not None or trim != 0 or scale != "hajek":
-            raise UserError("give --weights, or --by and its --trim, not both")
-        return _with_balance(study, weights.name, estimand, read_weights(weights.expanduser(), len(study.T)))
+        if by is not None or trim != 0 or scale != "hajek" or propensity_model != "logistic":
+            raise UserError("give --weights, or --by with its --trim and --propensity-model, not both")
+        given, remark = read_weights(given_path(weights), len(study.T), study.row_ids())
+        return replace(_with_balance(study, weights.name, estimand, given), remark=remark)
     by = by or "entropy"
     check_choice("method", by, get_args(Balancing))
-    if by != "ipw" and (trim != 0 or scale != "hajek"):
-        raise UserError(f"--trim and --scale apply to --by ipw only: leave them out for {by}")
-    if by in ("overlap", "global") and estimand != "ATT":
-        raise UserError(f"{by} weights have their own target population: leave --estimand out")
+    _check_options(by, estimand, trim, scale, propensity_model)
+    survey = _survey(study, by, sample_weight)
     if by == "none":
         return _with_balance(study, by, estimand, None)
-    if by == "arb" or by == "dcb":
-        if estimand == "ATE":
-            raise UserError(f"{by} does not estimate the ATE: choose ATT or ATC")
-        if by == "dcb":
-            dcb = DifferentiatedConfounderBalancing(estimand).fit(study.X, study.T, study.outcomes())
-            return _with_balance(study, by, dcb.estimand_, dcb.weights_)
-        arb = ApproximateBalancing(estimand).fit(study.X, study.T)
-        return _with_balance(study, by, arb.estimand_, arb.weights_)
-    methods: dict[str, Callable[[], Any]] = {
-        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale),
-        "overlap": lambda: InverseProbability("ATO"),
-        "entropy": lambda: EntropyBalancing(estimand),
-        "cbps": lambda: CovariateBalancing(estimand),
-        "global": GlobalBalancing,
-        "matching": lambda: Matching(estimand, metric="mahalanobis"),
-        "coarsened": lambda: CoarsenedExact(estimand),
-    }
-    fitted = methods[by]().fit(study.X, study.T)
+    if by == "dcb":
+        fitted: Any = DifferentiatedConfounderBalancing(estimand).fit(study.X, study.T, study.outcomes())
+    else:
+        propensity = models.propensity_model(propensity_model)
+        methods: dict[str, Callable[[], Any]] = {
+            "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity),
+            "overlap": lambda: InverseProbability("ATO", propensity=propensity),
+            "entropy": lambda: EntropyBalancing(estimand),
+            "cbps": lambda: CovariateBalancing(estimand),
+            "arb": lambda: ApproximateBalancing(estimand),
+            "global": GlobalBalancing,
+            "matching": lambda: Matching(estimand, metric="mahalanobis"),
+            "coarsened": lambda: CoarsenedExact(estimand),
+        }
+        fitted = methods[by]().fit(study.X, study.T, **survey)
     return _with_balance(study, by, fitted.estimand_, fitted.weights_)
+
+
+def _check_options(by: Balancing, estimand: Estimand, trim: float | str, scale: Scale, propensity_model: str) -> None:
+    """Refuse what does not apply to a method."""
+    if by != "ipw" and (trim != 0 or scale != "hajek"):
+        raise UserError(f"--trim and --scale apply to --by ipw only: leave them out for {by}")
+    if by not in ("ipw", "overlap") and propensity_model != "logistic":
+        raise UserError(f"--propensity-model applies to --by ipw and overlap only: leave it out for {by}")
+    if by in ("overlap", "global") and estimand != "ATT":
+        raise UserError(f"{by} weights have their own target population: leave --estimand out")
+    if by in ("arb", "dcb") and estimand == "ATE":
+        raise UserError(f"{by} does not estimate the ATE: choose ATT or ATC")
+
+
+def _survey(study: Study, by: Balancing, column: str | None) -> dict[str, Floats]:
+    """The sample weights in this column as an argument of ``fit``; none without a column."""
+    if column is None:
+        return {}
+    if by not in SURVEY:
+        raise UserError(f"{by} takes no --sample-weight: choose one of {', '.join(SURVEY)}")
+    return {"sample_weight": study.sample_weights(column)}
 
 
 def _with_balance(study: Study, by: str, estimand: str, weights: Floats | None) -> StudyWeights:

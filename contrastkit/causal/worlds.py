@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from contrastkit.causal.estimate import DifferenceInMeans, Estimator, Regression
-from contrastkit.causal.graph import identify, parse
+from contrastkit.causal.graph import identify
+from contrastkit.causal.notation import parse
 from contrastkit.checkpoint import write_with
 from contrastkit.tables.checks import Floats
 

@@ -1,18 +1,22 @@
 """Tables of features from files."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastkit.errors import UserError, listed
+from contrastkit.errors import UserError
 from contrastkit.tables.checks import as_numbers, check_present
 from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.embeddings import read_embeddings
-from contrastkit.tables.files import check_columns, read_table
+from contrastkit.tables.files import check_columns, read_table, select_rows
+from contrastkit.tables.identity import RowIds, is_identifier
+from contrastkit.tables.words import among_numbers, is_number
+
+ENVIRONMENT, IDENTIFIER, WORDS = "they name environments", "they name rows", "they are not numeric"  # reasons
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,13 @@ class Table:
     X: Covariates
     label: NDArray[Any] | None
     environment: NDArray[Any] | None
-    left_out: tuple[str, ...] = ()  # columns that are no features because they are not numeric
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # reason -> columns that are no features
     embedded: bool = False  # whether the features come from a file of ``contrastkit embed``
+    frame: Any = None  # the table, with the columns that have no role
+
+    def row_ids(self) -> RowIds | None:
+        """Identifiers of the n rows, for files of weights; None without a frame."""
+        return None if self.frame is None else RowIds.of(self.frame)
 
 
 def read(
@@ -32,7 +41,9 @@ def read(
     features: Sequence[str] = (),
     label: str | None = None,
     environment: str | None = None,
-    rows: str | None = None,
+    missing: Sequence[str] = (),
+    header: Sequence[str] = (),
+    rows: Sequence[str] = (),
 ) -> Table:
     """Read a table from a .csv or .parquet file, or an .npz file of ``contrastkit embed``.
 
@@ -41,30 +52,32 @@ def read(
 
     Args:
         path: the file.
-        features: feature columns; by default all numeric columns other than label and environment, or x0, x1, ...
+        features: feature columns; by default x0, x1, ..., or all numeric columns other than label and environment that
+            are not named as environments or identifiers.
         label: column to predict; by default ``label`` of an .npz file.
         environment: column that names the environment of each row.
-        rows: use only the rows with this value in a column, such as ``split=train``.
+        missing, header: how a .csv file is read, see :func:`contrastkit.tables.files.read_table`.
+        rows: use only the rows for which these conditions hold, such as ``split=train``
+            (:func:`contrastkit.tables.files.select_rows`).
 
     Raises:
         UserError: no such file, column or row, an unreadable file, a column with two roles, missing values, features
             that are not finite numbers, or, if no features are named, a column that is mostly numeric.
     """
     is_embedded = path.suffix == ".npz"
-    frame, embedded = _embedded(path) if is_embedded else (read_table(path), [])
+    if is_embedded and (missing or header):
+        raise UserError("--missing and --header apply to tables: leave them out for an .npz file")
+    frame, embedded = _embedded(path) if is_embedded else (read_table(path, missing=missing, header=header), [])
     if is_embedded and label is None and "label" in frame:
         label = "label"
-    where, _, value = (rows or "").partition("=")
     roles = [name for name in (label, environment) if name is not None]
     check_columns(frame, path.name, [*roles, *features], "label, environment and features")
-    if rows:
-        check_columns(frame, path.name, [where], "rows")
-        frame = _selected(frame, path.name, where, value)
-    left_out: tuple[str, ...] = ()
+    frame, constant = select_rows(frame, path.name, rows)
+    left_out: dict[str, tuple[str, ...]] = {}
     if not features and is_embedded:
-        features = [name for name in embedded if name not in (*roles, where)]
+        features = [name for name in embedded if name not in (*roles, *constant)]
     elif not features:
-        features, left_out = _numeric_columns(frame, (*roles, where))
+        features, left_out = _features(frame, (*roles, *constant))
     if not features or not len(frame):
         raise UserError(f"{path} has no rows, or no numeric column: name the features with --features")
     for name in roles:
@@ -72,23 +85,23 @@ def read(
     names = tuple(map(str, features))
     x = np.concatenate([as_numbers(frame[name].to_numpy()[:, None], (str(name),)) for name in features], axis=1)
     y, environments = (None if name is None else frame[name].to_numpy() for name in (label, environment))
-    return Table(Covariates(x, names, names), y, environments, left_out, is_embedded)
+    return Table(Covariates(x, names, names), y, environments, left_out, is_embedded, frame)
 
 
-def _selected(frame: Any, source: str, where: str, value: str) -> Any:
-    """The rows with this value, as text, in the column ``where``."""
-    matching = frame[where].astype(str) == value
-    if not matching.any():
-        values = listed([str(known) for known in frame[where].unique()], 8)
-        raise UserError(f"no row of {source} has {where} = {value} (its values: {values})")
-    return frame[matching]
-
-
-def _numeric_columns(frame: Any, others: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """The columns that can be features, and those that cannot; ``others`` are neither."""
-    candidates = [name for name in frame.columns if name not in others]
-    numeric = [name for name in candidates if _is_numeric(frame[name])]
-    return numeric, tuple(str(name) for name in candidates if name not in numeric)
+def _features(frame: Any, others: Sequence[str]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """The columns that can be features, and those that cannot by the reason; ``others`` are neither."""
+    features: list[str] = []
+    left_out: dict[str, list[str]] = {ENVIRONMENT: [], IDENTIFIER: [], WORDS: []}
+    for name in (name for name in frame.columns if name not in others):
+        if not _is_numeric(frame[name]):
+            left_out[WORDS].append(str(name))
+        elif str(name).lower() in ("env", "environment"):
+            left_out[ENVIRONMENT].append(str(name))
+        elif is_identifier(frame[name]):
+            left_out[IDENTIFIER].append(str(name))
+        else:
+            features.append(name)
+    return features, {reason: tuple(names) for reason, names in left_out.items() if names}
 
 
 def _is_numeric(column: Any) -> bool:
@@ -97,16 +110,14 @@ def _is_numeric(column: Any) -> bool:
     Raises:
         UserError: it is mostly numeric: a stray '?' must not silently drop the column.
     """
-    import pandas as pd  # slow to import
-
     if column.dtype.kind in "biuf" or not len(column):
         return True
     text = column.dropna().astype(str)
-    number = pd.to_numeric(text, errors="coerce").notna()
+    number = text.map(is_number).astype(bool)
     if number.all():
         return len(text) > 0
     if number.mean() > 0.5:
-        raise UserError(f"{column.name}: '{text[~number].iloc[0]}' is not a number, but most values are: correct it")
+        raise UserError(among_numbers(column.name, text[~number].iloc[0]))
     return False
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError, check_choice
 from contrastkit.stable import predict
 from contrastkit.stable.components import to_reweight
@@ -16,7 +17,7 @@ from contrastkit.stable.predict import Evaluation, Linear
 from contrastkit.stable.reweight import METHODS, Reweighting
 from contrastkit.stable.table import Table
 from contrastkit.tables.checks import effective_sample_size
-from contrastkit.tables.files import read_weights
+from contrastkit.tables.identity import read_weights
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class TableFit:
         ess: effective sample size under the weights.
         error: unweighted error on the table itself: root mean square error for ridge, % wrong for logistic.
         reweighting: set if weights were computed for the fit.
+        remark: on the weights of a file, if any.
     """
 
     model: Linear
@@ -86,10 +88,11 @@ class TableFit:
     error: float
     alpha: float
     reweighting: Reweighting | None = None
+    remark: str = ""
 
     def as_json(self) -> dict[str, Any]:
         model = {"kind": self.model.kind, "alpha": self.alpha, "rows": self.rows, "features": len(self.model.names)}
-        return model | {"ess": self.ess, "error": self.error}
+        return model | {"ess": self.ess, "error": self.error} | ({"remark": self.remark} if self.remark else {})
 
 
 def fit(
@@ -117,9 +120,9 @@ def fit(
         raise UserError("give --weights or --by, not both")
     if components is not None and by is None:
         raise UserError("--components applies to --by: give that too")
-    w, reweighting = None, None
+    w, reweighting, remark = None, None, ""
     if weights is not None:
-        w = read_weights(weights.expanduser(), len(y))
+        w, remark = read_weights(given_path(weights), len(y), table.row_ids())
     elif by is not None:
         reweighting = reweight(table, by, components=components, seed=seed).reweighting
         w = reweighting.weights
@@ -131,6 +134,7 @@ def fit(
         error=predict.evaluate(model, table.X, y).average,
         alpha=alpha,
         reweighting=reweighting,
+        remark=remark,
     )
 
 

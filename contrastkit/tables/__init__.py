@@ -1,6 +1,8 @@
 """Tables: the foundation shared by ``contrastkit causal`` and ``contrastkit stable``.
 
-    files.py            .csv and .parquet as a pandas frame; a file of weights
+    files.py            .csv and .parquet as a pandas frame; its rows
+    identity.py         identifiers of rows; a file of weights
+    words.py            columns of text: words among numbers, what is no factor
     embeddings.py       the .npz of ``contrastkit embed``, and principal components
     covariates.py       :class:`Covariates`: columns of finite numbers, named; standardisation
     checks.py           validation of numbers, treatments, outcomes, weights and parameters

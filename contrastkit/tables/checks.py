@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from contrastkit.errors import UserError, listed
+from contrastkit.tables.words import among_numbers, is_number
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -28,6 +29,9 @@ def as_numbers(x: NDArray[Any], names: Sequence[str]) -> Floats:
         try:
             column = x[:, j].astype(np.float64)
         except (TypeError, ValueError) as error:
+            words = [str(value) for value in x[:, j] if not is_number(str(value))]
+            if 0 < len(words) < len(x):
+                raise UserError(among_numbers(name, words[0])) from error
             raise UserError(f"{name} contains values that are not numbers: encode it, or leave it out") from error
         except OverflowError as error:  # an integer of hundreds of digits
             raise UserError(f"{name} has values beyond 1e308: change its units") from error
@@ -51,7 +55,8 @@ def check_present(values: Any, name: str) -> None:
     import pandas as pd  # slow to import
 
     if missing := int(pd.isna(values).sum()):
-        raise UserError(f"{name}: {missing} of {len(values)} values are missing: drop or fill them")
+        how = f" (--rows '{values.name}!=' drops them)" if isinstance(values, pd.Series) else ""
+        raise UserError(f"{name}: {missing} of {len(values)} values are missing: drop or fill them{how}")
 
 
 def as_treatment(T: ArrayLike, n: int) -> Bools:
@@ -102,6 +107,36 @@ def as_outcome(Y: ArrayLike, n: int) -> Floats:
     if np.abs(y).max() > LARGEST:
         raise UserError("the outcome exceeds 1e150, whose square overflows: change its units")
     return y
+
+
+def as_clusters(labels: ArrayLike, n: int) -> NDArray[np.int64]:
+    """Labels [n] of clusters as numbers from 0, int64 [n].
+
+    Raises:
+        UserError: they are not n, some are missing, or all are the same.
+    """
+    import pandas as pd  # slow to import
+
+    values = np.asarray(labels).reshape(-1)
+    if len(values) != n:
+        raise UserError(f"{len(values)} clusters for {n} rows")
+    check_present(values, "the cluster")
+    groups = pd.factorize(values)[0].astype(np.int64)
+    if not groups.any():
+        raise UserError("all units are in one cluster: name a column with two clusters or more")
+    return groups
+
+
+def as_sample_weights(w: ArrayLike, n: int) -> Floats:
+    """The weights of units in a survey [n], scaled to mean 1.
+
+    Raises:
+        UserError: as :func:`as_weights`, or a weight is zero.
+    """
+    weights = as_weights(w, n)
+    if not weights.all():
+        raise UserError(f"{int((weights == 0).sum())} sample weights are zero: leave out these rows")
+    return weights
 
 
 def as_weights(w: ArrayLike, n: int) -> Floats:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import LARGEST, SMALLEST, Floats, as_numbers, check_present
+from contrastkit.tables.words import among_numbers, is_number, no_factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +66,12 @@ class Covariates:
         if column.dtype.kind not in "biuf":
             text = column.astype(str).to_numpy()
             values = sorted(set(text))
-            words = values if column.dtype == "category" else [value for value in values if not _is_number(value)]
+            words = values if column.dtype == "category" else [value for value in values if not is_number(value)]
             if 0 < len(words) < len(values):
-                raise UserError(
-                    f"{name}: '{words[0]}' is not a number, but others are: correct it, or make all of them text"
-                )
+                raise UserError(among_numbers(name, words[0]))
             if words:
+                if column.dtype != "category" and (error := no_factor(name, values, len(text))):
+                    raise UserError(error)
                 dummies = [(text == value)[:, None].astype(np.float64) for value in values]
                 levels = tuple(f"{name}={value}" for value in values)
                 return cls(np.concatenate(dummies, axis=1), levels, (name,) * len(values))
@@ -159,11 +160,3 @@ def check_independent(X: Covariates) -> None:
 def _check_distinct(names: Sequence[str]) -> None:
     if duplicates := [name for name, count in Counter(names).items() if count > 1]:
         raise UserError(f"two columns are named {duplicates[0]}: rename one of them")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

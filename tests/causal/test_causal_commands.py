@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t as student
 
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.estimate import Matched
@@ -128,7 +129,7 @@ def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
         (good.assign(t=1), "no untreated units"),
         (good.assign(t=good.t + 1), "the treatment must be 0 or 1, not 1, 2"),
         (good.assign(t=np.where(good.t == 1, "yes", "no")), "the treatment contains values that are not numbers"),
-        (good.assign(b=[f"unit {i}" for i in range(40)]), "perfect separation"),
+        (good.assign(b=[f"unit {i}" for i in range(40)]), "seem to be identifiers"),
         (good[:0], "not a frame of shape (0, 2)"),
     ):
         frame.to_csv(path, index=False)
@@ -264,6 +265,81 @@ def test_every_command_writes_its_results_as_json(tmp_path: Path) -> None:
     found = reported("match", *given, out, "--outcome=y")
     effect = Matched(Matching()).fit(x[:, :2], t, y)
     assert (found["effect"], found["se"]) == pytest.approx((effect.effect_, effect.se_))
-    assert found["high"] - found["low"] == pytest.approx(2 * 1.959964 * effect.se_)
+    assert found["high"] - found["low"] == pytest.approx(2 * student.ppf(0.975, effect.df_) * effect.se_)
     assert found["outcome"] == "y" and found["estimand"] == "ATT" and found["dropped"] == 0
     assert "effect" not in reported("match", *given, out)
+
+
+def test_weights_pairs_and_scores_name_their_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, y = world(200)
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "group": np.arange(200) % 2, "t": t, "y": y})
+    out = tmp_path / "out.csv"
+    for name, table in (("plain", frame), ("named", frame.assign(id=[f"p{i}" for i in range(200)]))):
+        data, moved = tmp_path / f"{name}.csv", tmp_path / f"{name}_moved.csv"
+        table.to_csv(data, index=False)
+        table.sample(frac=1, random_state=1).to_csv(moved, index=False)
+        study = ["--treatment=t", "--covariates=a,b"]
+        for command in (["weight"], ["match", "--metric=coarsened"]):
+            assert main(["causal", *command, f"--data={data}", *study, f"--out={out}"]) == 0
+            reports = []
+            for path in (data, moved):
+                report = tmp_path / "r.json"
+                given = ["causal", "balance", f"--data={path}", *study, f"--weights={out}", f"--json={report}"]
+                assert main(given) in (0, 1)
+                reports.append(json.loads(report.read_text()))
+            assert reports[0]["smd"] == [pytest.approx(row) for row in reports[1]["smd"]]
+            assert "assigned by" in reports[1]["remark"] and "remark" not in reports[0]
+        assert main(["causal", "propensity", f"--data={data}", *study, f"--out={out}"]) == 0
+        assert set(pd.read_csv(out).columns) == {"propensity", "kept"} | (
+            {"id"} if name == "named" else {"row", "digest"}
+        )
+        rows = "--rows=group=1"
+        assert main(["causal", "match", f"--data={data}", *study, rows, f"--out={out}", "--exact=b"]) == 2
+        assert "caliper" not in capsys.readouterr().err
+        assert main(["causal", "match", f"--data={data}", *study, rows, f"--out={out}"]) == 0
+        pairs = pd.read_csv(out)
+        assert (pairs.unit % 2 == 1).all() and t[pairs.unit].all() and not t[pairs.partner].any()
+        if name == "named":
+            assert (pairs.unit_id == table.id[pairs.unit].to_numpy()).all()
+            assert (pairs.partner_id == table.id[pairs.partner].to_numpy()).all()
+
+
+def test_a_file_without_a_header_is_read_by_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As those of the IHDP benchmark are: treatment, outcome, counterfactual, both means, 25 covariates."""
+    x, t, y = world(200)
+    frame = pd.DataFrame(np.column_stack([t, y, x[:, :3]]), columns=["t", "y", "x1", "x2", "x3"])
+    frame.to_csv(tmp_path / "names.csv", index=False)
+    frame.to_csv(tmp_path / "bare.csv", index=False, header=False)
+    given = ["--treatment=t", "--outcome=y", "--covariates=x1..x3"]
+    printed = []
+    for source in ([f"--data={tmp_path / 'names.csv'}"], [f"--data={tmp_path / 'bare.csv'}", "--header=t,y,x1..x3"]):
+        assert main(["causal", "estimate", *given, *source]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert main(["causal", "estimate", *given, f"--data={tmp_path / 'bare.csv'}"]) == 2
+    assert "numbers instead of names: name its columns with --header" in capsys.readouterr().err
+
+
+def test_words_for_missing_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, y = world(200)
+    frame = pd.DataFrame({"a": x[:, 0].round(3).astype(str), "b": x[:, 1], "t": t, "y": y})
+    frame.loc[:3, "a"] = ["NA", "NA", "?", "?"]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame[4:].to_csv(tmp_path / "rest.csv", index=False)
+    given = ["causal", "estimate", f"--data={tmp_path / 't.csv'}", "--treatment=t", "--outcome=y", "--covariates=a,b"]
+    for more, says in (
+        ([], "a: '?' is not a number, but others are: if it stands for a missing value, say so with --missing '?'"),
+        (["--missing=?", "--rows=a!="], "a: 'NA' is not a number"),
+        (
+            ["--missing=?", "--missing=NA"],
+            "a: 4 of 200 values are missing: drop or fill them (--rows 'a!=' drops them)",
+        ),
+    ):
+        assert main([*given, *more]) == 2
+        assert says in capsys.readouterr().err
+    assert main([*given, "--missing=?", "--missing=NA", "--rows=a!="]) == 0
+    printed = capsys.readouterr().out
+    assert main([*given, f"--data={tmp_path / 'rest.csv'}"]) == 0
+    assert capsys.readouterr().out == printed
+    assert main(["causal", "estimate", "--data=lalonde", "--missing=NA"]) == 2
+    assert "--missing and --header apply to files" in capsys.readouterr().err

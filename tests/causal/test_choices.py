@@ -14,6 +14,7 @@ from contrastkit.causal.effects import estimate_effects
 from contrastkit.causal.estimate import AIPW, OaxacaBlinder, Weighted
 from contrastkit.causal.matches import match
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.models import Models
 from contrastkit.causal.refutation import refute_study
 from contrastkit.causal.scores import propensity_scores
 from contrastkit.causal.sets import load
@@ -54,7 +55,12 @@ CALLS: list[tuple[Callable[[Study, Any], Any], str, str, str]] = [  # call, kind
     (lambda s, word: match(s, estimand=word), "estimand", "all", ""),
     (lambda s, word: match(s, metric="coarsened", bins=word), "rule for bins", "stirges", "sturges"),
     (lambda s, word: Matching(metric=word).fit(s.X, s.T), "metric", "mahalanobi", "mahalanobis"),
-    (lambda s, word: propensity_scores(s, model=word), "model", "logit", "logistic"),
+    (lambda s, word: propensity_scores(s, model=word), "propensity model", "logit", "logistic"),
+    (lambda s, word: propensity_scores(s, model=word), "propensity model", "boosting", "boost"),
+    (lambda s, word: weigh(s, "ipw", propensity_model=word), "propensity model", "lasoo", "lasso"),
+    (lambda s, word: match(s, propensity_model=word), "propensity model", "linear", ""),
+    (lambda s, word: estimate_effects(s, models=Models(word)), "outcome model", "logitsic", "logistic"),
+    (lambda s, word: refute_study(s, models=Models(propensity=word)), "propensity model", "forrest", "forest"),
     (lambda s, word: estimators(word), "estimand", "all", ""),
     (lambda s, word: list(compare(s.X, s.T, s.outcomes(), error=word)), "standard error", "hc2", "hc1"),
     (lambda s, word: estimate_effects(s, estimand=word), "estimand", "all", ""),
@@ -95,7 +101,9 @@ def test_an_option_that_does_not_apply_is_refused(study: Study) -> None:
         ({"by": "none", "trim": 0.4}, "apply to --by ipw only"),
         ({"by": "global", "estimand": "ATC"}, "global weights have their own target population"),
         ({"by": "overlap", "estimand": "ATE"}, "overlap weights have their own target population"),
+        ({"by": "entropy", "propensity_model": "boost"}, "applies to --by ipw and overlap only"),
         ({"weights": weights_of(study), "by": "ipw"}, "--weights, or --by"),
+        ({"weights": weights_of(study), "propensity_model": "boost"}, "--weights, or --by"),
         ({"weights": weights_of(study), "trim": "crump"}, "--weights, or --by"),
         ({"weights": weights_of(study), "scale": "raw"}, "--weights, or --by"),
     ):

@@ -30,7 +30,7 @@ def test_residual_balancing_mends_what_the_model_missed() -> None:
     rest = y - A @ beta
     assert result.effect_ == pytest.approx(rest[t == 1].mean() - g @ rest[t == 0], abs=0.02)
     variance = sum(gi**2 * r**2 for gi, r in zip(g, rest[t == 0], strict=True))
-    assert result.se_ == pytest.approx(math.sqrt(variance + y[t == 1].var(ddof=1) / sum(t)), rel=0.02)
+    assert result.se_ == pytest.approx(math.sqrt(variance + rest[t == 1].var(ddof=1) / sum(t)), rel=0.02)
 
 
 def test_no_other_weights_or_outcome_model_lower_the_objective_of_dcb() -> None:

@@ -9,7 +9,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from contrastkit.causal.graph import identify, parse, read
+from contrastkit.causal.graph import identify, read
+from contrastkit.causal.notation import parse
 from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 

@@ -50,7 +50,7 @@ def test_the_figures_of_dehejia_and_wahbas_sample_with_cps_controls() -> None:
         (Weighted(EntropyBalancing(), error="hc1"), 1406.30, 654.93),
         (Weighted(InverseProbability()), 1377.12, None),
         (Weighted(InverseProbability("ATO")), 1093.04, None),
-        (Weighted(CovariateBalancing()), 1406.30, 654.93),
+        (Weighted(CovariateBalancing(), error="hc1"), 1406.30, 654.93),
         (AIPW(folds=0), 1488.88, None),
     ]
     for estimator, effect, se in figures:

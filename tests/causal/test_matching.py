@@ -278,3 +278,16 @@ def test_more_matches_than_units_are_refused() -> None:
     assert len(Matching(metric="euclidean", ratio=7, ties=False).fit(x, t).pairs_) == 5 * 7
     with pytest.raises(UserError, match="a ratio of 8 is more than the 7 units to match with: lower it"):
         Matching(metric="euclidean", ratio=8).fit(x, t)
+
+
+def test_why_nobody_has_a_partner_names_only_what_was_asked_for() -> None:
+    x = np.column_stack([np.arange(8.0), np.arange(8.0) % 2])
+    t = np.arange(8) % 2 == 0
+    for how, says, other in (
+        ({"exact": (0,)}, "agrees on the columns of exact: match on fewer of them", "caliper"),
+        ({"caliper": 0.01}, "no unit has a partner within the caliper 0.01: widen it", "exact"),
+        ({"caliper": 0.01, "exact": (0,)}, "of exact within the caliper 0.01: match on fewer of them or widen it", "?"),
+    ):
+        with pytest.raises(UserError, match=says) as error:
+            Matching(metric="scaled", **how).fit(x[:, :1] if "exact" not in how else x, t)
+        assert other not in str(error.value)

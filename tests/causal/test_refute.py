@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
+from scipy.stats import t as student
 from scipy.stats import wilcoxon
 
 from contrastkit.causal.compare import estimators
@@ -253,7 +254,7 @@ def test_e_values() -> None:
         first = fitted(Regression(), x, t, sign * y)
         verdict = e_value(t, sign * y, first)
         ratio = math.exp(0.91 * abs(first.effect_) / y.std(ddof=1))
-        least = math.exp(0.91 * (abs(first.effect_) - 1.959964 * first.se_) / y.std(ddof=1))
+        least = math.exp(0.91 * (abs(first.effect_) - student.ppf(0.975, first.df_) * first.se_) / y.std(ddof=1))
         assert verdict.passed and verdict.numbers["estimate"] == pytest.approx(ratio + math.sqrt(ratio * (ratio - 1)))
         assert verdict.numbers["limit"] == pytest.approx(least + math.sqrt(least * (least - 1)))
     first.se_ = 10.0

@@ -1,5 +1,6 @@
 """Studies from named sets and files."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from contrastkit.causal.study import read
 from contrastkit.errors import UserError
+
+IHDP = sorted((Path(os.environ.get("CONTRASTKIT_DATA", "none")) / "causal" / "ihdp").glob("*.csv"))
 
 
 def trial(folder: Path) -> pd.DataFrame:
@@ -48,3 +51,24 @@ def test_what_cannot_be_a_study_is_said(tmp_path: Path) -> None:
         read(source, treatment="t", covariates=["a", str(tmp_path / "nothing.npz")])
     with pytest.raises(UserError, match="treatment, outcome and covariates must be different columns"):
         read(source, treatment="t", outcome="a", covariates=["a"])
+
+
+def test_missing_treatments_and_outcomes_are_told_by_their_column(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"t": [0, 1, 0, 1, None, 1], "y": [1, None, 3, 4, 2, 1], "a": [1, 4, 2, 8, 5, 0]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    for rows, says in (([], r"t: 1 of 6 .*--rows 't!=' drops them"), (["t!="], r"y: 1 of 5 .*--rows 'y!=' drops them")):
+        with pytest.raises(UserError, match=says):
+            read(str(tmp_path / "t.csv"), treatment="t", outcome="y", covariates=["a"], rows=rows)
+    study = read(str(tmp_path / "t.csv"), treatment="t", outcome="y", covariates=["a"], rows=["t!=", "y!="])
+    assert study.X.x[:, 0].tolist() == [1, 2, 8, 0] and study.row_ids().numbers.tolist() == [0, 2, 3, 5]
+
+
+@pytest.mark.skipif(not IHDP, reason="IHDP's data: not in CONTRASTKIT_DATA/causal/ihdp")
+def test_the_files_of_ihdp_are_read_by_the_names_of_their_columns() -> None:
+    """Which have no header line: treatment, outcome, counterfactual outcome, both means, 25 covariates."""
+    x = [f"x{j}" for j in range(1, 26)]
+    for path in IHDP:
+        numbers = np.loadtxt(path, delimiter=",")
+        study = read(str(path), treatment="t", outcome="y", covariates=x, header=["t", "y", "ycf", "mu0", "mu1", *x])
+        assert (study.X.x == numbers[:, 5:]).all() and (numbers[:, 0] == study.T).all()
+        assert (study.outcomes() == numbers[:, 1]).all() and len(study.T) == 747

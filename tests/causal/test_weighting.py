@@ -1,5 +1,7 @@
 """Weights against their formulas and a general optimizer."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -178,3 +180,31 @@ def test_columns_that_follow_from_others_change_nothing() -> None:
     x, t, _ = world()
     more = np.column_stack([x, x[:, 0] + x[:, 1], np.ones(len(x))])
     assert EntropyBalancing().fit(more, t).weights_ == pytest.approx(EntropyBalancing().fit(x, t).weights_, abs=1e-6)
+
+
+@pytest.mark.parametrize(("p", "seed"), [(2, 58), (3, 36)])
+def test_approximate_balancing_reaches_the_top_of_its_dual(p: int, seed: int) -> None:
+    """Data from which an optimizer without second derivatives stopped up to a tenth away: no weights are better than
+    any point of the dual (weak duality), and a general optimizer finds a point as good."""
+    g = np.random.default_rng([seed, 300, p])
+    x = g.normal(size=(300, p))
+    x = 0.7 * x[:, :1] + math.sqrt(1 - 0.49) * x
+    t = g.uniform(size=300) < 1 / (1 + np.exp(-0.8 * x[:, 0] + 0.5))
+    c = (x[~t] - x[t].mean(0)) / x.std(0)
+    n = len(c)
+    cap = n ** (-2 / 3)
+
+    def dual(u: np.ndarray) -> float:
+        """The least over g of (||g||^2 + 2 g'c u - ||u||_1^2) / 2 with sum g = 1: zeta = 1/2."""
+        low, high = -10.0, 10.0
+        for _ in range(50):  # the shift at which the clipped weights sum to 1
+            shift = (low + high) / 2
+            low, high = (shift, high) if np.clip(-(c @ u) - shift, 0, cap).sum() > 1 else (low, shift)
+        w = np.clip(-(c @ u) - shift, 0, cap)
+        return float(w @ w / 2 + w @ (c @ u) - np.abs(u).sum() ** 2 / 2)
+
+    fit = ApproximateBalancing().fit(x, t)
+    w = fit.weights_[~t] / n
+    assert w.sum() == pytest.approx(1) and w.min() >= 0 and w.max() <= cap * (1 + 1e-9)
+    best = minimize(lambda u: -dual(u), np.zeros(p), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13})
+    assert w @ w / 2 + np.abs(c.T @ w).max() ** 2 / 2 == pytest.approx(-best.fun, rel=1e-6)

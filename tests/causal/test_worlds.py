@@ -10,7 +10,7 @@ import typer
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from contrastkit.causal.graph import parse
+from contrastkit.causal.notation import parse
 from contrastkit.causal.worlds import WORLDS, Adjustment, World, picture, visit
 from contrastkit.cli.causal.demo import demo as command
 from contrastkit.errors import UserError

@@ -12,17 +12,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.naive_bayes import GaussianNB
 
 from contrastkit.causal import refute as attempts
 from contrastkit.causal import worlds
+from contrastkit.causal.boosting import BoostClassifier
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.compare import compare, estimators
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
 from contrastkit.causal.estimate import Matched, Weighted
-from contrastkit.causal.graph import identify, parse
+from contrastkit.causal.graph import identify
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.models import Models
+from contrastkit.causal.notation import parse
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.weighting import (
     ApproximateBalancing,
@@ -33,10 +37,11 @@ from contrastkit.causal.weighting import (
 )
 from contrastkit.cli import causal, screen
 from contrastkit.cli.main import main
-from contrastkit.cli.tables import precise
+from contrastkit.cli.tables import column_names, precise
 from tests.cli.option_table import arguments, options_of, plain, same
 
 Options = dict[str, Any]
+NAIVE = "sklearn.naive_bayes:GaussianNB"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,6 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with contextlib.chdir(tmp_path_factory.mktemp("causal")), pytest.MonkeyPatch.context() as patch:
         patch.setattr(worlds, "picture", lambda visited, path: None)
         patch.setattr("contrastkit.causal.refute.confounding.STRENGTHS", (0.0, 0.1))
+        patch.setattr("contrastkit.causal.compare.estimators", few_if_resampled)
         for seed, name in enumerate(("table", "other")):
             table(np.random.default_rng(seed)).to_csv(f"{name}.csv", index=False)
         g = np.random.default_rng(2)
@@ -52,6 +58,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("w", "v"):
             pd.DataFrame({"weight": g.uniform(size=160)}).to_csv(f"{name}.csv", index=False)
         yield
+
+
+def few_if_resampled(*args: Any, error: Any = "m-estimation", **kwargs: Any) -> Any:
+    """Two estimators for the bootstrap, which takes minutes for all."""
+    known = estimators(*args, error=error, **kwargs)
+    return known if error != "bootstrap" else {name: known[name] for name in ("ipw", "matching")}
 
 
 def table(g: np.random.Generator) -> pd.DataFrame:
@@ -62,6 +74,8 @@ def table(g: np.random.Generator) -> pd.DataFrame:
             "b": x[:, 1],
             "c": x[:, 2].round(),  # of few values, for ties
             "group": np.where(g.uniform(size=160) < 0.5, 0, 1),
+            "survey": np.arange(160) % 3 + 1,
+            "site": np.arange(160) // 4,
             "t": (g.uniform(size=160) < 1 / (1 + np.exp(-x[:, 0]))).astype(int),
             "u": (g.uniform(size=160) < 0.4).astype(int),
             "y": x[:, 0] + g.normal(size=160),
@@ -73,10 +87,12 @@ def table(g: np.random.Generator) -> pd.DataFrame:
 # ---------------------------------------- what the library says
 
 
-def study(data: str = "table.csv", treatment: str = "t", covariates: str = "a,b,c", components: int = 10) -> Any:
-    frame = pd.read_csv(data)
+def study(
+    data: str = "table.csv", treatment: str = "t", covariates: str = "a,b,c", components: int = 10, rows: str = ""
+) -> Any:
+    frame = selected(data, rows)
     if covariates.endswith(".npz"):
-        z = np.load(covariates)["features"]
+        z = np.load(covariates)["features"][frame.index]
         U, S, Vt = np.linalg.svd(z - z.mean(0), full_matrices=False)
         signs = np.sign(Vt[np.arange(len(Vt)), np.abs(Vt).argmax(1)])
         pca = (U * S * signs)[:, :components]
@@ -84,30 +100,58 @@ def study(data: str = "table.csv", treatment: str = "t", covariates: str = "a,b,
     return frame[covariates.split(",")], frame[treatment].to_numpy()
 
 
-def outcome_of(data: str = "table.csv", outcome: str = "y", **_: Any) -> Any:
-    return pd.read_csv(data)[outcome].to_numpy()
+def selected(data: str, rows: str) -> Any:
+    frame = pd.read_csv(data)
+    return frame.query(rows.replace("!=", "<>").replace("=", "==").replace("<>", "!=")) if rows else frame
 
 
-STUDY = ("data", "treatment", "covariates", "components", "outcome")
+def clusters_of(options: Options, rest: Options) -> Any:
+    """The column of the option --cluster, which is taken from the others."""
+    return pd.read_csv(options.get("data", "table.csv"))[rest.pop("cluster")] if "cluster" in rest else None
+
+
+def sampled(options: Options, rest: Options) -> Options:
+    """The column of the option --sample-weight, which is taken from the others, as an argument."""
+    name = rest.pop("sample_weight", None)
+    return {} if name is None else {"sample_weight": pd.read_csv(options.get("data", "table.csv"))[name]}
+
+
+def outcome_of(data: str = "table.csv", outcome: str = "y", rows: str = "") -> Any:
+    return selected(data, rows)[outcome].to_numpy()
+
+
+STUDY = ("data", "treatment", "covariates", "components", "outcome", "rows")
 
 
 def split(options: Options) -> tuple[Any, Any, Any, Options]:
     """X, T and Y of the options, and the options that are not about the study."""
     which = {name: options[name] for name in STUDY if name in options and name != "outcome"}
     rest = {name: value for name, value in options.items() if name not in STUDY}
-    return *study(**which), outcome_of(**{k: v for k, v in options.items() if k in ("data", "outcome")}), rest
+    return *study(**which), outcome_of(**{k: v for k, v in options.items() if k in ("data", "outcome", "rows")}), rest
 
 
 def estimate(options: Options) -> Any:
     X, T, Y, rest = split(options)
     benchmark = rest.pop("benchmark", None)
-    return {"benchmark": benchmark, "rows": [asdict(row) for row in compare(X, T, Y, **rest)]}
+    rest["models"] = models(rest)
+    rows = [
+        asdict(row) for row in compare(X, T, Y, clusters=clusters_of(options, rest), **sampled(options, rest), **rest)
+    ]
+    return {"benchmark": benchmark, "remarks": [], "rows": rows}
 
 
-def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any) -> tuple[Any, str]:
+def models(rest: Options) -> Models:
+    """The models that options name, taken out of the others."""
+    names = {"outcome_model": "outcome", "propensity_model": "propensity", "folds": "folds", "repeats": "repeats"}
+    names["clip"] = "clip"
+    return Models(**{field: rest.pop(name) for name, field in names.items() if name in rest})
+
+
+def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: Any, **rest: Any) -> tuple[Any, str]:
+    propensity = scored_by(rest)
     fitted: Any = {
-        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale),
-        "overlap": lambda: InverseProbability("ATO"),
+        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity),
+        "overlap": lambda: InverseProbability("ATO", propensity=propensity),
         "entropy": lambda: EntropyBalancing(estimand),
         "cbps": lambda: CovariateBalancing(estimand),
         "arb": lambda: ApproximateBalancing(estimand),
@@ -116,7 +160,7 @@ def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: An
         "coarsened": lambda: CoarsenedExact(estimand),
         "dcb": lambda: DifferentiatedConfounderBalancing(estimand),
     }[by]()
-    fitted = fitted.fit(X, T, Y) if by == "dcb" else fitted.fit(X, T)
+    fitted = fitted.fit(X, T, Y) if by == "dcb" else fitted.fit(X, T, **rest)
     return fitted.weights_, fitted.estimand_
 
 
@@ -128,43 +172,53 @@ def balance(options: Options) -> Any:
     elif by == "none":
         w, of = None, estimand
     else:
-        w, of = weights(X, T, Y, by, estimand, rest.get("trim", 0), "hajek")
+        how: Options = {"by": by, "estimand": estimand, "trim": 0, "scale": "hajek"} | rest
+        w, of = weights(X, T, Y, **how)
     table = balance_table(X, T, w, estimand=of.split()[0])
     return {"by": by, "estimand": of, **vars(table)}
 
 
 def weight(options: Options) -> Any:
     X, T, Y, rest = split(options)
-    how: dict[str, Any] = {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | rest
+    how: dict[str, Any] = (
+        {"by": "entropy", "estimand": "ATT", "trim": 0, "scale": "hajek"} | sampled(options, rest) | rest
+    )
     return {"weight": weights(X, T, Y, **how)[0]}
 
 
 def propensity(options: Options) -> Any:
     X, T, _, rest = split(options)
     model, seed = rest.get("model", "logistic"), rest.get("seed", 0)
-    classifier: Any = {
-        "logistic": None,
-        "boosting": HistGradientBoostingClassifier(random_state=seed),
-        "forest": RandomForestClassifier(min_samples_leaf=20, random_state=seed),
-    }[model]
     folds = rest.get("folds", 0 if model == "logistic" else 5)
-    return {"propensity": Propensity(classifier, folds=folds, seed=seed).fit(X, T).scores_}
+    return {"propensity": Propensity(classifier(model, seed), folds=folds, seed=seed).fit(X, T).scores_}
+
+
+def classifier(model: str, seed: int = 0) -> Any:
+    forest = RandomForestClassifier(min_samples_leaf=20, random_state=seed)
+    known = {"logistic": None, "boost": BoostClassifier(), "forest": forest, NAIVE: GaussianNB()}
+    return known[model]
+
+
+def scored_by(rest: Options) -> Propensity:
+    """The propensity model of an option, taken out of the others."""
+    model = rest.pop("propensity_model", "logistic")
+    return Propensity(classifier(model), folds=0 if model == "logistic" else 5)
 
 
 def match(options: Options) -> Any:
     X, T, Y, rest = split(options)
-    estimand = rest.pop("estimand", "ATT")
+    estimand, clusters = rest.pop("estimand", "ATT"), clusters_of(options, rest)
     fitted: Any
     if rest.get("metric") == "coarsened":
         fitted = CoarsenedExact(estimand, bins=rest.get("bins", "sturges")).fit(X, T)
         columns = {"stratum": fitted.strata_, "weight": fitted.weights_}
-        effect: Any = Weighted(fitted).fit(X, T, Y)
+        effect: Any = Weighted(fitted).fit(X, T, Y, clusters=clusters)
     else:
         exact = tuple(list(X.columns).index(name) for name in rest.pop("exact", "").split(",") if name)
-        fitted = Matching(estimand, exact=exact, **rest).fit(X, T)
-        unit, partner = fitted.pairs_.T
+        fitted = Matching(estimand, exact=exact, propensity=scored_by(rest), **rest).fit(X, T)
+        unit, partner = selected(options["data"], options.get("rows", "")).index.to_numpy()[fitted.pairs_.T]
         columns = {"unit": unit, "partner": partner, "share": fitted.shares_, "distance": fitted.distances_}
-        effect = Matched(fitted).fit(X, T, Y)
+        effect = Matched(fitted).fit(X, T, Y, clusters=clusters)
     return columns | {"effect": [precise(effect.effect_), precise(effect.se_)]}
 
 
@@ -172,13 +226,14 @@ def refute(options: Options) -> Any:
     X, T, Y, rest = split(options)
     name, estimand, seed = rest.get("estimator", "entropy"), rest.get("estimand", "ATT"), rest.get("seed", 0)
     draws, gamma = rest.get("draws", 50), rest.get("gamma", 1.25)
-    first = attempts.fitted(estimators(estimand, seed=seed)[name], X, T, Y, draws=draws, seed=seed)
+    repeated: dict[str, Any] = {"clusters": clusters_of(options, rest), "draws": draws, "seed": seed}
+    first = attempts.fitted(estimators(estimand, models=models(rest), seed=seed)[name], X, T, Y, **repeated)
     placebo = None
     if "placebo_outcome" in rest:
         left_out = [rest["placebo_outcome"], *rest.get("without", "").split(",")]
         adjusted = X[[column for column in X.columns if column not in left_out]]
         placebo = rest["placebo_outcome"], adjusted, outcome_of(outcome=rest["placebo_outcome"])
-    verdicts = attempts.refute(X, T, Y, first, placebo=placebo, draws=draws, gamma=gamma, seed=seed)
+    verdicts = attempts.refute(X, T, Y, first, placebo=placebo, gamma=gamma, **repeated)
     return {
         "estimate": {"estimator": name, "estimand": first.estimand_, "effect": first.effect_, "se": first.se_},
         "verdicts": [asdict(verdict) for verdict in verdicts],
@@ -206,11 +261,14 @@ def said(command: str, options: tuple[tuple[str, Any], ...]) -> Any:
     if command in ("estimate", "balance", "refute", "graph", "demo"):
         assert main(["causal", command, *given, "--json=report.json"]) in (0, 1)
         report = json.loads(Path("report.json").read_text())
+        if "remark" in report:  # weights without identifiers
+            report.pop("remark")
         return [world["rows"] for world in report] if command == "demo" else report
     with screen.console.capture() as capture:
         assert main(["causal", command, *given, "--out=out.csv"]) == 0
     columns: dict[str, Any] = {str(name): list(column) for name, column in pd.read_csv("out.csv").items()}
-    columns.pop("kept", None)
+    for name in ("kept", "row", "digest", "unit_id", "partner_id"):
+        columns.pop(name, None)
     if command == "match":
         printed = re.search(r"effect on .*: (\S+), SE (\S+),", capture.get())
         columns["effect"] = list(printed.groups()) if printed else None
@@ -228,6 +286,8 @@ LIBRARY = {
 NPZ = {"covariates": "features.npz"}
 DCB = {"by": "dcb", "outcome": "y"}
 ONE = {"replacement": False}
+FAST: Options = {"estimand": "ATE", "folds": 2, "repeats": 1}
+MODELS = {"outcome_model": "sklearn.linear_model:Ridge", "propensity_model": NAIVE}
 GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
 
 
@@ -243,11 +303,20 @@ ROWS: list[tuple[str, Options, Options]] = [
     *((name, {}, {"treatment": "u"}) for name in STARTS),
     *((name, {}, {"covariates": "a,b"}) for name in STARTS),
     *((name, NPZ, {"components": 2}) for name in STARTS),
+    *((name, others, {"rows": rows}) for name in STARTS for others, rows in (({}, "group=1"), (NPZ, "c!=0"))),
     *((name, {}, {"outcome": "z"}) for name in ("estimate", "match", "refute")),
     *((name, DCB, {"outcome": "z"}) for name in ("balance", "weight")),
     ("estimate", {}, {"estimand": "ATC"}),
     ("estimate", {}, {"error": "hc1"}),
+    ("estimate", {}, {"cluster": "site"}),
+    ("estimate", {"estimand": "ATE"}, {"sample_weight": "survey"}),
+    *(("weight", {"by": by}, {"sample_weight": "survey"}) for by in ("ipw", "entropy")),
+    ("estimate", {}, {"strata": 4}),
+    ("estimate", {"draws": 50}, {"error": "bootstrap"}),
+    ("estimate", {"error": "bootstrap", "draws": 50}, {"draws": 60}),
     ("estimate", {}, {"benchmark": 2.5}),
+    *(("estimate", FAST, {name: model}) for name, model in MODELS.items()),
+    *(("estimate", FAST, option) for option in ({"folds": 3}, {"repeats": 2}, {"clip": 0.2})),
     ("estimate", {}, {"seed": 1}),
     *(("balance", {}, {"by": by}) for by in ("none", "matching", "coarsened", "ipw", "overlap", "arb")),
     *(("balance", {"outcome": "y"}, {"by": by}) for by in ("dcb", "global")),
@@ -260,10 +329,11 @@ ROWS: list[tuple[str, Options, Options]] = [
     *(("weight", {"outcome": "y"}, {"by": by}) for by in ("ipw", "overlap", "arb", "dcb", "global")),
     *((name, {"estimand": "ATE"}, {"by": "cbps"}) for name in ("balance", "weight")),  # for the ATT it is entropy's
     ("weight", {}, {"estimand": "ATE"}),
+    *((name, {"by": "ipw"}, {"propensity_model": NAIVE}) for name in ("balance", "weight")),
     ("weight", {"by": "ipw"}, {"scale": "raw"}),
     ("weight", {"by": "ipw"}, {"scale": "stabilised"}),
     ("weight", {"by": "ipw"}, {"trim": 0.2}),
-    ("propensity", {"folds": 2}, {"model": "boosting"}),
+    ("propensity", {"folds": 2}, {"model": "boost"}),
     ("propensity", {"folds": 2}, {"model": "forest"}),
     ("propensity", {}, {"folds": 3}),
     ("propensity", {"folds": 3}, {"seed": 1}),
@@ -279,12 +349,17 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("match", ONE | {"order": "random"}, {"seed": 1}),
     ("match", {}, {"caliper": 0.05}),
     ("match", {"covariates": "a,b,group"}, {"exact": "group"}),
+    ("match", {}, {"cluster": "site"}),
+    ("match", {"metric": "coarsened"}, {"cluster": "site"}),
     ("match", {"metric": "coarsened"}, {"bins": 3}),
     ("match", {"metric": "coarsened"}, {"bins": "fd"}),
     ("match", ONE, {"optimal": True}),
+    ("match", {}, {"propensity_model": NAIVE}),
     ("refute", {}, {"estimator": "oaxaca"}),
     ("refute", {"estimator": "oaxaca"}, {"estimand": "ATC"}),
+    ("refute", FAST | {"estimator": "aipw"}, MODELS | {"folds": 3, "repeats": 2, "clip": 0.2}),
     ("refute", {}, {"draws": 21}),
+    ("refute", {}, {"cluster": "site"}),
     ("refute", {}, {"placebo_outcome": "z"}),
     ("refute", {"placebo_outcome": "z"}, {"without": "b"}),
     ("refute", {}, {"gamma": 1.5}),
@@ -311,7 +386,13 @@ def test_an_option_changes_what_a_command_says(command: str, others: Options, op
 
 
 def test_every_option_has_a_row() -> None:
-    """Except options with their own tests: files, named sets, the package dowhy, tracebacks."""
-    elsewhere = {"json", "out", "plot", "data_dir", "dowhy", "debug"}
+    """Except options with their own tests: files and how they are read, named sets, the package dowhy, tracebacks."""
+    elsewhere = {"json", "out", "plot", "data_dir", "missing", "header", "dowhy", "debug"}
     tested = {(command, "source" if name == "" else name) for command, _, option in ROWS for name in option}
     assert {row for row in options_of(causal.app) if row[1] not in elsewhere} == tested
+
+
+def test_a_range_of_columns_stands_for_each() -> None:
+    assert column_names("a, x1..x3,b") == ["a", "x1", "x2", "x3", "b"]
+    assert column_names('x09..x11,"b, c",2..3') == ["x09", "x10", "x11", "b, c", "2", "3"]
+    assert column_names("a..b,x1..y3,x1.x2,../x1..x2.npz") == ["a..b", "x1..y3", "x1.x2", "../x1..x2.npz"]

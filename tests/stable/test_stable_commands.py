@@ -233,3 +233,28 @@ def one_line(capsys: pytest.CaptureFixture[str], says: str, *args: str) -> None:
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1 and captured.err.startswith("error: "), captured.err
     assert says in captured.err, captured.err
+
+
+def test_weights_follow_their_rows_and_ids_are_no_features(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    g = np.random.default_rng(0)
+    a = g.normal(size=60)
+    frame = pd.DataFrame({"a": a, "b": a + g.normal(size=60), "environment": g.integers(0, 2, 60), "y": a})
+    for name, table in (("plain", frame), ("named", frame.assign(unit_id=np.arange(60) * 3))):
+        data, moved, out = (tmp_path / f"{name}{end}.csv" for end in ("", "_moved", "_w"))
+        table.to_csv(data, index=False)
+        table.sample(frac=1, random_state=1).to_csv(moved, index=False)
+        assert main(["stable", "reweight", f"--data={data}", "--label=y", f"--out={out}"]) == 0
+        printed = capsys.readouterr().out
+        assert "2 features: a, b" in printed and "no features, because they name environments: environment" in printed
+        assert ("because they name rows: unit_id" in printed) == (name == "named")
+        coefficients = []
+        for path in (data, moved):
+            model = tmp_path / "m.json"
+            assert main(["stable", "fit", f"--data={path}", "--label=y", f"--weights={out}", f"--out={model}"]) == 0
+            told = capsys.readouterr().out
+            assert ("its weights are assigned by" in told) == (path is moved)
+            coefficients.append(json.loads(model.read_text())["coefficients"][0])
+        assert coefficients[0] == pytest.approx(coefficients[1], rel=1e-9)
+        frame.assign(b=a).to_csv(data, index=False)
+    one_line(capsys, "not of these rows", "fit", f"--data={tmp_path / 'plain.csv'}", "--label=y",
+             f"--weights={tmp_path / 'plain_w.csv'}", f"--out={tmp_path / 'm.json'}")  # fmt: skip

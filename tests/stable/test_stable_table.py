@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from contrastkit.errors import UserError
-from contrastkit.stable.table import read
+from contrastkit.stable.table import ENVIRONMENT, IDENTIFIER, WORDS, read
 
 
 def test_tables(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_tables(tmp_path: Path) -> None:
     assert table.X.names == ("a", "b") and table.X.x.tolist() == [[1, 1], [2, 0], [3, 1]]
     assert table.label is not None and table.label.tolist() == [0.5, 1, 2]
     assert table.environment is not None and table.environment.tolist() == ["x", "y", "x"]
-    some = read(tmp_path / "t.csv", features=("a",), rows="word=x")
+    some = read(tmp_path / "t.csv", features=("a",), rows=["word=x"])
     assert some.X.x.tolist() == [[1], [3]] and some.label is None
     features = np.arange(8, dtype=np.float32).reshape(4, 2)
     split = np.array(["train", "train", "test", "test"])
@@ -36,9 +36,32 @@ def test_tables(tmp_path: Path) -> None:
 def test_a_column_of_numbers_but_one_is_not_left_out(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b,word,y\n1,2,x,0\n2,?,y,1\n3,4,x,0\n")
-    with pytest.raises(UserError, match="b: '\\?' is not a number, but most values are"):
+    with pytest.raises(UserError, match="b: '\\?' is not a number, but others are"):
         read(path, label="y")
-    assert read(path, label="y", rows="word=x").X.names == ("a", "b")  # without that row it is of numbers
-    assert read(path, label="y", rows="word=x").left_out == ()
+    assert read(path, label="y", rows=["word=x"]).X.names == ("a", "b")  # without that row it is of numbers
+    assert read(path, label="y", rows=["word=x"]).left_out == {}
     path.write_text("a,b,word,y\n1,2,x,0\n2,3,y,1\n")
-    assert read(path, label="y").left_out == ("word",) and read(path, label="y").X.names == ("a", "b")
+    assert read(path, label="y").left_out == {WORDS: ("word",)} and read(path, label="y").X.names == ("a", "b")
+
+
+def test_environments_and_identifiers_are_no_features_unless_named(tmp_path: Path) -> None:
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame(g.normal(size=(40, 2)), columns=["a", "width"])
+    frame = frame.assign(environment=g.integers(0, 3, 40), patient_id=g.integers(0, 9, 40), n=np.arange(40), y=frame.a)
+    frame.to_csv(tmp_path / "t.csv")  # with row numbers
+    table = read(tmp_path / "t.csv", label="y")
+    assert table.X.names == ("a", "width")
+    assert table.left_out == {ENVIRONMENT: ("environment",), IDENTIFIER: ("Unnamed: 0", "patient_id", "n")}
+    assert read(tmp_path / "t.csv", label="y", environment="environment").X.names == ("a", "width")
+    assert read(tmp_path / "t.csv", features=["a", "n", "environment"]).X.names == ("a", "n", "environment")
+
+
+def test_how_a_table_is_read_reaches_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("1,?,0\n2,5,1\n3,4,0\n4,2,1\n")
+    table = read(tmp_path / "t.csv", label="y", header=["a", "b", "y"], missing=["?"], rows=["b!="])
+    assert table.X.x.tolist() == [[2, 5], [3, 4], [4, 2]] and table.row_ids().numbers.tolist() == [1, 2, 3]
+    with pytest.raises(UserError, match="b: '\\?' is not a number, but others are: .* say so with --missing '\\?'"):
+        read(tmp_path / "t.csv", header=["a", "b", "y"])
+    np.savez(tmp_path / "f.npz", features=np.eye(3))
+    with pytest.raises(UserError, match="leave them out for an .npz file"):
+        read(tmp_path / "f.npz", missing=["?"])

@@ -3,27 +3,13 @@
 import ast
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import contrastkit
 from contrastkit.errors import UserError
-from contrastkit.tables.files import check_columns, read_table, read_weights
-
-
-def test_weights_are_a_column_with_a_row_for_each(tmp_path: Path) -> None:
-    path = tmp_path / "w.csv"
-    pd.DataFrame({"unit": [0, 1], "weight": [0.5, 3]}).to_csv(path, index=False)
-    assert read_weights(path, 2).tolist() == [0.5, 3]
-    with pytest.raises(UserError, match="has 2 weights for 1,000 rows"):
-        read_weights(path, 1000)
-    for column, says in (
-        ("wieght", "no column 'weight', did you mean 'wieght'"),
-        ("weight", "contains values that are not numbers"),
-    ):
-        pd.DataFrame({column: ["much", "more"]}).to_csv(path, index=False)
-        with pytest.raises(UserError, match=says):
-            read_weights(path, 2)
+from contrastkit.tables.files import check_columns, read_table, select_rows
 
 
 def test_a_long_list_of_columns_is_shortened() -> None:
@@ -44,6 +30,103 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=says):
             read_table(tmp_path / name)
+
+
+def table(folder: Path, text: str | bytes) -> Path:
+    path = folder / "t.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_a_table_is_what_pandas_wrote(tmp_path: Path) -> None:
+    g = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": g.normal(size=50), "b c": g.integers(0, 9, 50), "word": g.choice(["x, y", "z"], 50)})
+    frame["gaps"] = np.where(frame.a > 0, frame.a, np.nan)
+    for separator in ",;\t":
+        for encoding in ("utf-8", "utf-8-sig"):
+            frame.to_csv(tmp_path / "t.csv", index=False, sep=separator, encoding=encoding)
+            pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), frame)
+    frame.to_csv(tmp_path / "t.csv")  # with row numbers, whose column has no name
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv").drop(columns="Unnamed: 0"), frame)
+    frame.to_csv(tmp_path / "t.csv", index=False, header=False)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv", header=list(frame.columns)), frame)
+    numbers = pd.DataFrame(g.normal(size=(5, 3)))  # whose names are 0, 1, 2
+    numbers.to_csv(tmp_path / "t.csv", index=False)
+    assert (read_table(tmp_path / "t.csv").to_numpy() == numbers.to_numpy()).all()
+
+
+def test_blanks_are_no_part_of_names_and_values(tmp_path: Path) -> None:
+    frame = read_table(table(tmp_path, "\n a , b,c\n1, x,\n\n2, y, 3\n"))
+    assert list(frame.columns) == ["a", "b", "c"] and frame.b.tolist() == ["x", "y"] and frame.c[1] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b,a\n1,2,3\n", "two columns named 'a': rename one of them"),
+        ("a,b, a\n1,2,3\n", "two columns named 'a'"),
+        ("a,b\n1,2,3\n4,5,6\n", "line 2 has 3 fields for 2 columns"),  # of which pandas makes row labels
+        ("a,b\n0,2,3\n1,5,6\n", "line 2 has 3 fields for 2 columns"),
+        ("a,b\n1,2\n4,5,6\n", "line 3 has 3 fields for 2 columns"),
+        ("a,b,c\n1,2,3\n4,5\n", "line 3 has 2 fields for 3 columns"),  # which pandas fills up
+        ("a,b\n1\n", "line 2 has 1 fields for 2 columns"),
+        ('a,b\n1,"x\n4,5\n6,7\n', "the quotes opened in line 2 are never closed"),
+        ('a,b\n1,2\n3,"x\n4,5\n6,7\n', "the quotes opened in line 3 are never closed"),
+        ("1,5.5,0\n0,6.8,1\n", "has numbers instead of names: name its columns with --header"),
+        ("\n\n", "it is empty"),
+        ("a,b\n1,gr\u00fc\u00df\n".encode("latin-1"), "not text in UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), "not text in UTF-8"),
+    ],
+)
+def test_a_damaged_file_is_one_line(text: str | bytes, says: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=says) as error:
+        read_table(table(tmp_path, text))
+    assert "\n" not in str(error.value)
+
+
+def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = table(tmp_path, "1,5.5,0\n0,6.8,1\n")
+    for header, says in ((["t", "y"], "line 1 has 3 fields for 2 columns"), (["t", "y", "t"], "two columns named 't'")):
+        with pytest.raises(UserError, match=says):
+            read_table(path, header=header)
+    with pytest.raises(UserError, match=r"no column 't' \(it has Ulm, 3\); name the columns of a file without"):
+        check_columns(read_table(table(tmp_path, "Ulm,3\nBonn,4\n")), "t.csv", ["t"], "columns")
+
+
+def test_empty_fields_are_missing_and_words_only_where_it_is_said(tmp_path: Path) -> None:
+    words = ["NA", "None", "null", "n/a", "nan", "NaN", "-", ""]
+    path = table(tmp_path, "word,x\n" + "\n".join(f"{word},{i}" for i, word in enumerate(words)))
+    assert read_table(path).word.fillna("missing").tolist() == [*words[:-1], "missing"]
+    frame = read_table(path, missing=["NA", "-", "3"])
+    assert frame.word.isna().tolist() == [word in ("NA", "-", "") for word in words]
+    assert frame.x.isna().tolist() == [i == 3 for i in range(8)]
+    pytest.importorskip("pyarrow")
+    read_table(path).to_parquet(tmp_path / "t.parquet")
+    for name in ("word", "x"):
+        assert (read_table(tmp_path / "t.parquet", missing=["NA", "-", "3"])[name].isna() == frame[name].isna()).all()
+
+
+def test_rows_are_chosen_by_conditions(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"city": ["Ulm", "Bonn", "Ulm", None], "n": [1, 2, 10, 2.0], "n=1": ["a", "a", "b", "c"]})
+    for conditions, rows, constant in (
+        (["city=Ulm"], [0, 2], ["city"]),
+        (["city!=Ulm"], [1, 3], []),
+        (["city="], [3], ["city"]),
+        (["city!="], [0, 1, 2], []),
+        (["n=2"], [1, 3], ["n"]),  # as numbers: 2 and 2.0
+        (["n!=1", "city=Ulm"], [2], ["city"]),
+        (["n=1=a"], [0, 1], ["n=1"]),
+        ([], [0, 1, 2, 3], []),
+    ):
+        chosen, alike = select_rows(frame, "t.csv", conditions)
+        assert (chosen.index.tolist(), alike) == (rows, constant)
+    for condition, says in (
+        ("city=Kiel", r"no row of t.csv has city = Kiel \(its values: Ulm, Bonn"),
+        ("town=Ulm", "no column 'town'"),
+        ("city", "give COLUMN=VALUE or COLUMN!=VALUE"),
+    ):
+        with pytest.raises(UserError, match=says):
+            select_rows(frame, "t.csv", [condition])
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,26 @@
 
 ``effect_``: the estimate, in units of Y. ``se_``: its standard error, NaN if unknown. ``estimand_``: the target
 population. ``weights_``: float64 [n], the weights under which the arms were compared, None if unweighted.
+``influence_``: float64 [n], how far each unit moves the estimate, so that the norm is the standard error, and with
+clusters that of the sums within them; None if unknown. ``remarks_``: what a reader of the estimate should know.
 
     base.py            the base classes
     regression.py      difference in means, least squares, Oaxaca-Blinder
     weighted.py        weighted difference in means; strata of the propensity score
     matched.py         mean difference over matched pairs
+    cross_fitted.py    the base of those below, whose models predict rows that they have not seen
     aipw.py            doubly robust
+    resampling.py      bootstrap and jackknife
+    partially_linear.py  double machine learning
+    t_learner.py       one outcome model in each arm
 """
 
 from contrastkit.causal.estimate.aipw import AIPW
 from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
 from contrastkit.causal.estimate.matched import Matched
+from contrastkit.causal.estimate.partially_linear import PartiallyLinear
 from contrastkit.causal.estimate.regression import DifferenceInMeans, OaxacaBlinder, Regression
+from contrastkit.causal.estimate.t_learner import TLearner
 from contrastkit.causal.estimate.weighted import Stratified, Weighted
 
 __all__ = [
@@ -23,7 +31,9 @@ __all__ = [
     "Estimator",
     "Matched",
     "OaxacaBlinder",
+    "PartiallyLinear",
     "Regression",
     "Stratified",
+    "TLearner",
     "Weighted",
 ]

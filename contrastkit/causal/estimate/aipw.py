@@ -3,21 +3,21 @@
 from typing import Any, get_args
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import StratifiedKFold
 
-from contrastkit.causal.estimate.base import ArmwiseEstimator
+from contrastkit.causal.estimate.cross_fitted import CrossFitted, Splits
 from contrastkit.causal.names import Estimand
 from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats
-from contrastkit.tables.covariates import Covariates, standardised
+from contrastkit.tables.covariates import Covariates
+
+HEAVY = 0.1  # share of the weight of an arm that one unit should not exceed
 
 
-class AIPW(ArmwiseEstimator):
-    """Augmented inverse-probability weighting (Robins, Rotnitzky & Zhao 1994): consistent if
-    either the outcome model or the propensity model is correct.
+class AIPW(CrossFitted):
+    """Augmented inverse-probability weighting (Robins, Rotnitzky & Zhao 1994): consistent if either the outcome model
+    or the propensity model is correct. Cross-fitted, it is the double machine learning of the interactive model
+    (Chernozhukov et al. 2018, Eq. 5.3 and 5.4).
 
     psi = m1 - m0 + T (Y - m1)/e - (1 - T)(Y - m0)/(1 - e), with the ATE as its mean and its standard deviation over
     root n as standard error. ATT: the mean of Y - m0 of the treated minus that of the controls under weights e/(1 - e).
@@ -25,8 +25,12 @@ class AIPW(ArmwiseEstimator):
     Args:
         estimand: ATE, ATT or ATC.
         model: outcome model, any regressor, fitted in each arm; linear by default.
-        propensity: propensity model.
-        folds: number of cross-fitting folds, 0 for none; flexible models need them (Chernozhukov et al. 2018).
+        propensity: propensity model; its own folds are not used.
+        folds: number of cross-fitting folds, 0 for none, with linear models only.
+        repeats: number of times that the folds are drawn.
+        clip: scores nearer to 0 or 1 are set to this distance where the estimand divides by it, which bounds every
+            weight by 1/clip: for the ATT, only scores near 1. What it clips is in ``remarks_``, as is a unit with more
+            than a tenth of the weight of its arm.
         seed: seed of the folds.
     """
 
@@ -37,51 +41,59 @@ class AIPW(ArmwiseEstimator):
         model: Any = None,
         propensity: Propensity | None = None,
         folds: int = 5,
+        repeats: int = 3,
+        clip: float = 0.01,
         seed: int = 0,
     ) -> None:
         self.estimand = estimand
         self.model = model
         self.propensity = propensity
         self.folds = folds
+        self.repeats = repeats
+        self.clip = clip
         self.seed = seed
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         check_choice("estimand", self.estimand, get_args(Estimand))
-        if self.folds == 1:
-            raise UserError("cross-fitting needs two folds or more, or 0 for none")
-        z = standardised(X.x)  # scikit-learn's regression drops columns that are small next to others
-        X = Covariates(z, X.names, X.origins)
-        if self.estimand != "ATE":
-            return super()._fit(X, t, y)
-        e, m0, m1 = self._nuisances(z, t, y)
-        psi = m1 - m0 + t * (y - m1) / e - ~t * (y - m0) / (1 - e)
-        self.estimand_ = "ATE"
-        self.effect_, self.se_ = float(psi.mean()), float(psi.std(ddof=1) / np.sqrt(len(y)))
+        if not 0 <= self.clip < 0.5:
+            raise UserError(f"scores cannot be clipped to {self.clip:g} from 0 and 1: use a number in [0, 0.5)")
+        self.estimand_ = self.estimand
+        self._clipped: list[int] = []
+        self._heaviest: list[float] = []
+        super()._fit(X, t, y)
+        if clipped := int(np.median(self._clipped)):
+            self.remarks_.append(f"{clipped:,} of {len(y):,} scores were clipped to {self.clip:g} from 0 or 1")
+        if (heaviest := float(np.median(self._heaviest))) > HEAVY:
+            self.remarks_.append(f"the estimate rests on few units: one has {heaviest:.0%} of the weight of its arm")
 
-    def _att(self, X: Covariates, t: Bools, y: Floats) -> None:
-        e, m0, _ = self._nuisances(X.x, t, y)
-        w = e / (1 - e)
+    def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats]:
+        e, m0, m1 = self._scores(X, t, splits), *(self._outcomes(X.x, y, arm, splits) for arm in (~t, t))
+        if self.estimand == "ATC":  # the ATT with the arms exchanged and the sign reversed
+            effect, influence = self._att(1 - e, m1, ~t, y)
+            return -effect, -influence
+        if self.estimand == "ATT":
+            return self._att(e, m0, t, y)
+        e = self._bounded(e, self.clip, 1 - self.clip)
+        self._weigh(np.where(t, 1 / e, 1 / (1 - e)), t)
+        psi = m1 - m0 + t * (y - m1) / e - ~t * (y - m0) / (1 - e)
+        return float(psi.mean()), _influence(psi)
+
+    def _att(self, e: Floats, m0: Floats, t: Bools, y: Floats) -> tuple[float, Floats]:
+        e = self._bounded(e, 0, 1 - self.clip)
+        w = np.where(t, 1, e / (1 - e))
+        self._weigh(w, t)
         treated, controls = (y - m0)[t].mean(), np.average((y - m0)[~t], weights=w[~t])
         psi = np.where(t, (y - m0 - treated) / t.mean(), -w * (y - m0 - controls) / w[~t].sum() * len(y))
-        self.effect_, self.se_ = float(treated - controls), float(psi.std(ddof=1) / np.sqrt(len(y)))
+        return float(treated - controls), _influence(psi)
 
-    def _nuisances(self, x: Floats, t: Bools, y: Floats) -> tuple[Floats, Floats, Floats]:
-        """The scores and the predicted outcomes of both arms, [n] each, from models that have not seen the row."""
-        e, m0, m1 = np.empty_like(y), np.empty_like(y), np.empty_like(y)
-        rows = np.arange(len(y))
-        if self.folds:
-            if min(t.sum(), (~t).sum()) < self.folds:
-                raise UserError(f"{self.folds} folds, but an arm has fewer units: use fewer folds")
-            splits = list(StratifiedKFold(self.folds, shuffle=True, random_state=self.seed).split(x, t))
-        else:
-            splits = [(rows, rows)]
-        propensity = Propensity() if self.propensity is None else self.propensity
-        model = LinearRegression() if self.model is None else self.model
-        for train, test in splits:
-            score = clone(propensity)
-            score.learn(x[train], t[train])
-            e[test] = score.predict_numbers(x[test])
-            for arm, m in ((t, m1), (~t, m0)):
-                rows = train[arm[train]]
-                m[test] = clone(model).fit(x[rows], y[rows]).predict(x[test])
-        return e, m0, m1
+    def _bounded(self, e: Floats, low: float, high: float) -> Floats:
+        self._clipped.append(int(((e < low) | (e > high)).sum()))
+        return e.clip(low, high)
+
+    def _weigh(self, w: Floats, t: Bools) -> None:
+        self._heaviest.append(max(float(w[arm].max() / w[arm].sum()) for arm in (t, ~t)))
+
+
+def _influence(psi: Floats) -> Floats:
+    """The influence [n] of each unit on the mean of psi [n]; its norm is their standard deviation over root n."""
+    return (psi - psi.mean()) / np.sqrt(len(psi) * (len(psi) - 1))

@@ -2,14 +2,24 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
+import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy.stats import t as student
 from sklearn.base import BaseEstimator
 
-from contrastkit.errors import check_choice
-from contrastkit.tables.checks import Bools, Floats, as_arms, as_outcome
+from contrastkit.causal.remarks import on_weights
+from contrastkit.errors import UserError, check_choice
+from contrastkit.tables.checks import (
+    Bools,
+    Floats,
+    as_arms,
+    as_clusters,
+    as_outcome,
+    as_sample_weights,
+    effective_sample_size,
+)
 from contrastkit.tables.covariates import Covariates
 
 
@@ -18,27 +28,61 @@ class Estimator(BaseEstimator, ABC):
 
     effect_: float
     se_: float
+    df_: float
     estimand_: str
     weights_: Floats | None
+    influence_: Floats | None
+    remarks_: list[str]
+    sample_weight_: Floats
+    resamplable: ClassVar[bool] = True  # whether the bootstrap of units is valid
+    takes_sample_weight: ClassVar[bool] = False
 
-    def fit(self, X: Any, T: ArrayLike, Y: ArrayLike) -> Self:
+    def fit(
+        self,
+        X: Any,
+        T: ArrayLike,
+        Y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        clusters: ArrayLike | None = None,
+    ) -> Self:
         """Fit to X [n, p], covariates, an array or a frame, T [n] of 0 and 1, and numbers Y [n]; none is written to.
+
+        Args:
+            sample_weight: weights [n] of the units in a survey, whose population the effect is on; None for equal ones.
+            clusters: labels [n]; units that share one may depend on one another. The standard error is then that of the
+                influences summed within clusters (Liang & Zeger 1986), times the root of G/(G - 1) for G clusters.
 
         Raises:
             UserError: invalid data (see :mod:`contrastkit.tables`), or data that the estimator cannot handle.
         """
         X = Covariates.of(X)
-        self.weights_, self.se_ = None, math.nan
+        self.weights_, self.influence_, self.remarks_ = None, None, []
+        self.se_, self.df_ = math.nan, math.inf
         y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
+        groups = None if clusters is None else as_clusters(clusters, len(X))
+        if sample_weight is not None and not self.takes_sample_weight:
+            raise UserError("takes no sample weights: use ols, oaxaca, ipw, overlap, entropy or cbps")
+        self.sample_weight_ = np.ones_like(y) if sample_weight is None else as_sample_weights(sample_weight, len(X))
         self._fit(X, t, y)
+        if groups is not None:
+            self.se_, self.df_ = math.nan, int(groups.max())
+        if self.influence_ is not None:
+            if groups is not None:
+                self.se_ = clustered(self.influence_, groups)
+            else:
+                self.se_ = float(np.linalg.norm(self.influence_)) if math.isnan(self.se_) else self.se_
+                self.df_ = satterthwaite(self.influence_, t, self.weights_)
+        if self.weights_ is not None:
+            self.remarks_ += on_weights(self.weights_, t)
         return self
 
     @abstractmethod
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None: ...
 
     def interval(self) -> tuple[float, float]:
-        """The normal 95 % confidence interval."""
-        half = float(norm.ppf(0.975)) * self.se_
+        """The 95 % confidence interval, by Student's t with ``df_`` degrees of freedom."""
+        half = float(student.ppf(0.975, self.df_)) * self.se_
         return self.effect_ - half, self.effect_ + half
 
 
@@ -51,7 +95,26 @@ class ArmwiseEstimator(Estimator):
         check_choice("estimand", self.estimand, ["ATT", "ATC"])
         self._att(X, ~t if self.estimand == "ATC" else t, y)
         self.estimand_ = self.estimand
-        self.effect_ *= -1 if self.estimand == "ATC" else 1
+        if self.estimand == "ATC":
+            self.effect_ *= -1
+            self.influence_ = None if self.influence_ is None else -self.influence_
 
     @abstractmethod
     def _att(self, X: Covariates, t: Bools, y: Floats) -> None: ...
+
+
+def clustered(influence: Floats, groups: Any) -> float:
+    """The standard error from influences [n] of units in groups [n], numbered from 0."""
+    sums = np.bincount(groups, influence)
+    return float(np.linalg.norm(sums)) * math.sqrt(len(sums) / (len(sums) - 1))
+
+
+def satterthwaite(influence: Floats, t: Bools, w: Floats | None) -> float:
+    """The degrees of freedom of a variance that adds those of both arms (Welch 1947), each with its effective sample
+    size less one; at least 1."""
+    parts = []
+    for arm in (t, ~t):
+        size = arm.sum() if w is None else effective_sample_size(w[arm])
+        parts.append((float((influence[arm] ** 2).sum()), max(float(size) - 1, 1e-6)))
+    below = sum(variance**2 / df for variance, df in parts)
+    return max(sum(variance for variance, _ in parts) ** 2 / below, 1.0) if below > 0 else math.inf

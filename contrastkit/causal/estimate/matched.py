@@ -7,6 +7,7 @@ from sklearn.base import clone
 
 from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.weighting.equations import leverages
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates, design
@@ -16,11 +17,17 @@ class Matched(Estimator):
     """The mean difference over the pairs of ``matching``, with the bias correction and the standard error of Abadie and
     Imbens (2006, 2011).
 
+    With clusters, the standard error is that of the linear form of the estimate (Otsu & Rai 2017), in which a partner
+    counts as often as it is used. Its models are the regressions of the bias correction, and residuals are divided by
+    1 minus their leverage, as in HC3.
+
     Args:
         matching: the matching; by default that of :class:`Matching`.
         bias_correction: adjust the outcome of each partner for the difference in covariates, by a linear regression of
             Y on X among the partners, weighted by how often each is used.
     """
+
+    resamplable = False
 
     def __init__(self, matching: Matching | None = None, *, bias_correction: bool = True) -> None:
         self.matching = matching
@@ -31,9 +38,9 @@ class Matched(Estimator):
         self.weights_, self.estimand_ = m.weights_, m.estimand_
         i, j = m.pairs_.T
         share, n = m.shares_, len(y)
-        sign = np.where(t[i], 1.0, -1.0)
-        other = self._corrected(design(X.x), t, y) if self.bias_correction else y[j]
-        gain = sign * (y[i] - other)
+        sign = np.where(t, 1.0, -1.0)
+        own, other, leverage = self._models(design(X.x), t, y)
+        gain = sign[i] * (y[i] - y[j] - (other[i] - own[j]) * self.bias_correction)
         units = np.unique(i)
         each = np.bincount(i, share * gain, minlength=n)[units]
         self.effect_ = tau = float(each.mean())
@@ -43,21 +50,24 @@ class Matched(Estimator):
         extra[units] += 2 * K[units]  # with the ATE, a unit can be a partner too
         variance = float(((each - tau) ** 2).sum()) + s2 * float(extra.sum())
         self.se_ = float(np.sqrt(variance)) / len(units) if len(units) > 1 else math.nan
+        self.influence_ = np.where(K > 0, sign * K * (y - own) / (1 - leverage), 0.0)
+        self.influence_[units] += sign[units] * (y - other)[units] - tau
+        self.influence_ /= len(units)
 
-    def _corrected(self, A: Floats, t: Bools, y: Floats) -> Floats:
-        """The outcome of the partner in each pair [m], adjusted for the difference in covariates; A [n, k] is the
-        design matrix of the regressions."""
-        i, j = self.matching_.pairs_.T
-        other = y[j]
-        for arm in (t, ~t):
-            uses = np.bincount(j, self.matching_.shares_, minlength=len(y)) * arm
-            if uses.any():
-                root = np.sqrt(uses)
-                beta, _, rank, _ = np.linalg.lstsq(A * root[:, None], y * root, rcond=1e-10)
-                if (uses > 0).sum() <= rank:
-                    raise UserError(
-                        f"{(uses > 0).sum()} partners cannot identify the {rank} coefficients of the bias "
-                        "correction: leave covariates out, or do without the correction"
-                    )
-                other = other + arm[j] * ((A[i] - A[j]) @ beta)
-        return other
+    def _models(self, A: Floats, t: Bools, y: Floats) -> tuple[Floats, Floats, Floats]:
+        """The outcome of each unit [n] in its own arm and in the other, predicted by the regression on A [n, k] among
+        the partners of that arm, weighted by their uses (NaN where an arm has none), and its leverage on the first."""
+        predicted, leverage = {}, np.zeros_like(y)
+        for arm in (True, False):
+            uses = np.bincount(self.matching_.pairs_[:, 1], self.matching_.shares_, minlength=len(y)) * (t == arm)
+            root = np.sqrt(uses)
+            beta, _, rank, _ = np.linalg.lstsq(A * root[:, None], y * root, rcond=1e-10)
+            if self.bias_correction and 0 < (uses > 0).sum() <= rank:
+                raise UserError(
+                    f"{(uses > 0).sum()} partners cannot identify the {rank} coefficients of the bias "
+                    "correction: leave covariates out, or do without the correction"
+                )
+            predicted[arm] = A @ beta if uses.any() else np.full_like(y, math.nan)
+            leverage += leverages(A, uses)[1]
+        own, other = (np.where(t, predicted[arm], predicted[not arm]) for arm in (True, False))
+        return own, other, leverage

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
+from contrastkit.causal.positivity import check_varies
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates, design
@@ -14,19 +15,23 @@ from contrastkit.tables.covariates import Covariates, design
 class DifferenceInMeans(Estimator):
     """The naive estimator, valid if the treatment was randomised. HC1 standard error."""
 
+    takes_sample_weight = True
+
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         self.estimand_ = "naive"
-        self.effect_, self.se_ = contrast(np.ones_like(y), t, y)
+        self.effect_, self.influence_ = contrast(self.sample_weight_, t, y)
 
 
 class Regression(Estimator):
     """The coefficient of T in the regression of Y on 1, T and X; HC1 standard error. Heterogeneous effects are
     averaged with weights proportional to the variance of T given X."""
 
+    takes_sample_weight = True
+
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         A = np.column_stack([t, np.ones_like(y), X.x])
         self.estimand_ = "constant"
-        self.effect_, self.se_ = least_squares(A, y, np.eye(A.shape[1])[0])
+        self.effect_, self.influence_ = least_squares(A, y, np.eye(A.shape[1])[0], self.sample_weight_)
 
 
 class OaxacaBlinder(ArmwiseEstimator):
@@ -39,34 +44,53 @@ class OaxacaBlinder(ArmwiseEstimator):
         estimand: ATT, or ATC: treated outcomes of the controls.
     """
 
+    takes_sample_weight = True
+
     def __init__(self, estimand: Literal["ATT", "ATC"] = "ATT") -> None:
         self.estimand = estimand
 
     def _att(self, X: Covariates, t: Bools, y: Floats) -> None:
-        A = np.column_stack([np.ones_like(y), X.x])
-        predicted, predicted_se = least_squares(A[~t], y[~t], A[t].mean(0))
-        A = design(X.x)
-        gain = y[t] - A[t] @ np.linalg.lstsq(A[~t], y[~t], rcond=1e-10)[0]
-        self.effect_ = float(y[t].mean()) - predicted
-        self.se_ = math.hypot(float(gain.std(ddof=1)) / math.sqrt(len(gain)), predicted_se)
+        check_varies(X, ~t)
+        A, s = np.column_stack([np.ones_like(y), X.x]), self.sample_weight_
+        at = np.average(A[t], axis=0, weights=s[t])
+        predicted, influence = least_squares(A[~t], y[~t], at, s[~t])
+        self.effect_ = float(np.average(y[t], weights=s[t])) - predicted
+        A, root = design(X.x), np.sqrt(s)
+        gain = y[t] - A[t] @ np.linalg.lstsq(A[~t] * root[~t, None], (y * root)[~t], rcond=1e-10)[0]
+        self.influence_ = np.empty_like(y)
+        self.influence_[~t], self.influence_[t] = -influence, mean_influence(gain, s[t])
 
 
-def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, float]:
-    """The difference of weighted means, treated minus controls, and the HC1 standard error of the weighted regression
-    of y on t."""
-    means = {arm: np.average(y[t == arm], weights=w[t == arm]) for arm in (True, False)}
-    variance = sum(((w * (y - means[arm]))[t == arm] ** 2).sum() / w[t == arm].sum() ** 2 for arm in (True, False))
+def mean_influence(values: Floats, w: Floats) -> Floats:
+    """The influence of each of n values on their mean with weights w [n]; with equal ones, the norm is the standard
+    error of the mean."""
+    n = len(values)
+    return w / w.sum() * (values - np.average(values, weights=w)) * math.sqrt(n / (n - 1))
+
+
+def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, Floats]:
+    """The difference of weighted means, treated minus controls, and the influence of each unit on it [n], whose norm is
+    the HC1 standard error of the weighted regression of y on t."""
     n = int((w > 0).sum())
-    return float(means[True] - means[False]), float(np.sqrt(variance * n / (n - 2)))
+    influence = np.empty_like(y)
+    effect = 0.0
+    for arm, sign in ((t, 1), (~t, -1)):
+        mean, total = np.average(y[arm], weights=w[arm]), w[arm].sum()
+        effect += sign * float(mean)
+        influence[arm] = sign * w[arm] * (y[arm] - mean) / total
+    return effect, influence * (math.sqrt(n / (n - 2)) if n > 2 else math.nan)
 
 
-def least_squares(A: Floats, y: Floats, at: Floats) -> tuple[float, float]:
-    """at'beta of the regression of y on the columns of A [n, k], and its HC1 standard error (White 1980; times n/(n -
-    rank)). Columns may be linearly dependent, like the indicators of a factor, as long as at'beta is identified.
+def least_squares(A: Floats, y: Floats, at: Floats, w: Floats) -> tuple[float, Floats]:
+    """at'beta of the regression of y on the columns of A [n, k] with weights w [n], and the influence of each row on it
+    [n], whose norm is its HC1 standard error (White 1980; times n/(n - rank)). Columns may be linearly dependent, like
+    the indicators of a factor, as long as at'beta is identified.
 
     Raises:
         UserError: it is not identified, or there are no more rows than coefficients.
     """
+    root = np.sqrt(w)
+    A, y = A * root[:, None], y * root
     scale = np.linalg.norm(A, axis=0)
     scale[scale == 0] = 1
     U, s, Vt = np.linalg.svd(A / scale, full_matrices=False)
@@ -81,4 +105,4 @@ def least_squares(A: Floats, y: Floats, at: Floats) -> tuple[float, float]:
         )
     half = U @ (half / s[:rank])  # contribution of each row to the estimate
     residual = y - U @ (U.T @ y)
-    return float(half @ y), float(np.sqrt((half**2 * residual**2).sum() * n / (n - rank)))
+    return float(half @ y), half * residual * math.sqrt(n / (n - rank))

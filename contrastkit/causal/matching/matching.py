@@ -97,7 +97,7 @@ class Matching(BaseEstimator):
             parts.extend(self._within_strata(x, z, arm & target, limit))
         i, j, d = (np.concatenate(part) for part in zip(*parts, strict=True))
         if not len(i):
-            raise UserError("no unit has a partner within the caliper: widen it")
+            raise UserError(self._no_pair())
         self.pairs_, self.distances_ = np.stack([i, j], axis=1).astype(np.int64), d.astype(np.float64)
         partners = np.bincount(i, minlength=len(x))
         self.shares_ = 1 / partners[i]
@@ -119,6 +119,13 @@ class Matching(BaseEstimator):
             raise UserError("optimal matching is one to one: use no replacement, ratio 1, and the ATT or ATC")
         if self.estimand == "ATE" and not self.replacement:
             raise UserError("the ATE needs matching with replacement: allow it, or choose the ATT or ATC")
+
+    def _no_pair(self) -> str:
+        """Why no unit has a partner."""
+        agreeing = " that agrees on the columns of exact" if self.exact else ""
+        within = f" within the caliper {self.caliper:g}" if self.caliper is not None else ""
+        advice = " or ".join(["match on fewer of them"] * bool(agreeing) + ["widen it"] * bool(within))
+        return f"no unit has a partner{agreeing}{within}: {advice}"
 
     def _within_strata(self, x: Floats, z: Floats, units: Bools, limit: float) -> list[Pairs]:
         """The pairs within each stratum of ``exact``."""

@@ -27,6 +27,7 @@ class _Case:
     y: Floats
     first: Estimator
     placebo: Placebo | None
+    clusters: ArrayLike | None
     draws: int
     gamma: float
     seed: int
@@ -39,7 +40,7 @@ class _Case:
 def _placebo_outcome(case: _Case) -> Verdict:
     assert case.placebo is not None
     name, X, Y = case.placebo
-    return placebo_outcome(name, X, Y, case.t, case.first, **case.repeated)
+    return placebo_outcome(name, X, Y, case.t, case.first, clusters=case.clusters, **case.repeated)
 
 
 _PLACEBO_OUTCOME = "placebo outcome"
@@ -70,6 +71,7 @@ def refute(
     first: Estimator,
     *,
     placebo: Placebo | None = None,
+    clusters: ArrayLike | None = None,
     draws: int = DRAWS,
     gamma: float = GAMMA,
     seed: int = 0,
@@ -80,12 +82,13 @@ def refute(
         first: an estimator from :func:`fitted`, whose effect is checked.
         placebo: an outcome that the treatment cannot have affected: its name, the covariates [n, p] to adjust it for,
             which must not determine it, and its values [n]. None skips the check.
+        clusters: labels [n] of units that may depend on one another, for the error of the placebo outcome's effect.
         gamma: the Gamma that the Rosenbaum bounds must reach.
         seed: random seed.
     """
     X = Covariates.of(X)
     t, y = as_treatment(T, len(X)), as_outcome(Y, len(X))
-    case = _Case(X, t, y, first, placebo, draws, gamma, seed)
+    case = _Case(X, t, y, first, placebo, clusters, draws, gamma, seed)
     for name in checks(placebo=placebo is not None):
         try:
             yield _CHECKS[name](case)

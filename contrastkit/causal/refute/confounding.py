@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.base import clone
 
 from contrastkit.causal.estimate import Estimator
-from contrastkit.causal.refute.verdict import Sample, Verdict, digits, effects, stream
+from contrastkit.causal.estimate.resampling import Sample, effects, stream
+from contrastkit.causal.refute.verdict import Verdict, digits
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates

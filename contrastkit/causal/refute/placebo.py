@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from contrastkit.causal.estimate import Estimator
-from contrastkit.causal.refute.verdict import DRAWS, SHARE, Verdict, digits, effects, fitted, stream, subsets
+from contrastkit.causal.estimate.resampling import SHARE, effects, stream, subsets
+from contrastkit.causal.refute.verdict import DRAWS, Verdict, digits, fitted
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
 
@@ -42,7 +43,7 @@ def random_cause(X: Covariates, t: Bools, y: Floats, first: Estimator, *, draws:
 def subset(X: Covariates, t: Bools, y: Floats, first: Estimator, *, draws: int = DRAWS, seed: int = 0) -> Verdict:
     """Draw 80 % of each arm without replacement: passes if the mean estimate moves by less than half its standard
     error."""
-    estimates, refused = effects(first, subsets(X, t, y, draws, seed))
+    estimates, refused = effects(first, subsets((X, t, y), draws, seed))
     return _unmoved("subset", f"leaving out {1 - SHARE:.0%} of the units", first, estimates, refused)
 
 
@@ -58,11 +59,19 @@ def _unmoved(name: str, what: str, first: Estimator, estimates: Floats, refused:
 
 
 def placebo_outcome(
-    name: str, X: Any, Y: ArrayLike, T: ArrayLike, first: Estimator, *, draws: int = DRAWS, seed: int = 0
+    name: str,
+    X: Any,
+    Y: ArrayLike,
+    T: ArrayLike,
+    first: Estimator,
+    *,
+    clusters: ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Verdict:
     """An outcome that the treatment cannot have affected (a negative control; Lipsitch, Tchetgen Tchetgen & Cohen
     2010): passes if the 95 % interval of the effect on it covers zero."""
-    fit = fitted(first, X, T, Y, draws=draws, seed=seed)
+    fit = fitted(first, X, T, Y, draws=draws, clusters=clusters, seed=seed)
     low, high = fit.interval()
     passed = low <= 0 <= high
     sentence = (

@@ -8,9 +8,10 @@ from scipy.optimize import minimize
 from sklearn.base import BaseEstimator
 
 from contrastkit.causal.estimand import population
+from contrastkit.causal.weighting.equations import Equations
 from contrastkit.causal.weighting.normalise import mean_one
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Floats, as_treatment
+from contrastkit.tables.checks import Bools, Floats, as_sample_weights, as_treatment
 from contrastkit.tables.covariates import Covariates, design
 
 
@@ -32,8 +33,9 @@ class CovariateBalancing(BaseEstimator):
     def __init__(self, estimand: Literal["ATE", "ATT", "ATC"] = "ATT") -> None:
         self.estimand = estimand
 
-    def fit(self, X: Any, T: ArrayLike) -> Self:
+    def fit(self, X: Any, T: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         X = Covariates.of(X)
+        self._survey = s = np.ones(len(X)) if sample_weight is None else as_sample_weights(sample_weight, len(X))
         x, names, t = X.x, X.names, as_treatment(T, len(X))
         z = design(x)
         ate = self.estimand == "ATE"
@@ -42,10 +44,11 @@ class CovariateBalancing(BaseEstimator):
 
         def tilt(beta: Floats) -> Floats:
             """exp(-eta) = 1/e - 1 for the treated, exp(eta) = 1/(1 - e) - 1 for the others."""
-            return np.where(tilted, np.exp(np.minimum(sign * (z @ beta), 300)), 0.0)
+            return s * np.where(tilted, np.exp(np.minimum(sign * (z @ beta), 300)), 0.0)
+
+        flat = s * (ate | ~tilted)
 
         def loss(beta: Floats) -> tuple[float, Floats]:
-            flat = ate | ~tilted
             value = tilt(beta).sum() + (sign * flat) @ (z @ beta)
             return float(value) / len(z), (sign * (tilt(beta) + flat)) @ z / len(z)
 
@@ -54,7 +57,7 @@ class CovariateBalancing(BaseEstimator):
 
         options = {"gtol": 1e-10, "maxiter": 200}
         solution = minimize(loss, np.zeros(z.shape[1]), jac=True, hess=hessian, method="trust-exact", options=options)
-        w = tilt(solution.x) + (ate | ~tilted)
+        w = tilt(solution.x) + flat
         gap = np.abs(np.average(z[t], axis=0, weights=w[t]) - np.average(z[~t], axis=0, weights=w[~t]))
         if gap.max() > 1e-6:
             worst = names[int(gap[1:].argmax())]
@@ -65,3 +68,10 @@ class CovariateBalancing(BaseEstimator):
         self.scores_ = 1 / (1 + np.exp(-(z @ solution.x)))
         self.weights_, self.estimand_ = mean_one(w, t), self.estimand
         return self
+
+    def equations(self, X: Covariates, t: Bools) -> list[Equations]:
+        """The conditions of balance: sum_i w_i A_i is the same in both arms."""
+        e, target = self.scores_, population(self.estimand, t)
+        tilt = np.where(target & (self.estimand != "ATE"), 0.0, np.where(t, 1 / e, 1 / (1 - e)) - 1)
+        w, sign = tilt + target, np.where(t, 1.0, -1.0)
+        return [Equations(design(X.x), self._survey * sign * w, self._survey * tilt, -sign * tilt / w)]

@@ -7,10 +7,11 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from contrastkit.causal.estimand import population
+from contrastkit.causal.weighting.equations import Equations
 from contrastkit.causal.weighting.normalise import mean_one
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Floats, as_treatment, effective_sample_size
-from contrastkit.tables.covariates import Covariates, scales
+from contrastkit.tables.checks import Bools, Floats, as_sample_weights, as_treatment, effective_sample_size
+from contrastkit.tables.covariates import Covariates, design, scales
 from contrastkit.tables.ties import levels, rounding
 
 TOLERANCE = 1e-9  # the largest difference in means that is left, in standard deviations of the arm
@@ -39,8 +40,9 @@ class EntropyBalancing(BaseEstimator):
         self.estimand = estimand
         self.moments = moments
 
-    def fit(self, X: Any, T: ArrayLike) -> Self:
+    def fit(self, X: Any, T: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         X = Covariates.of(X)
+        self._survey = s = np.ones(len(X)) if sample_weight is None else as_sample_weights(sample_weight, len(X))
         x, names, t = X.x, X.names, as_treatment(T, len(X))
         if self.moments not in (1, 2):
             raise UserError(f"moments must be 1 (means) or 2 (also squares), not {self.moments}")
@@ -49,18 +51,27 @@ class EntropyBalancing(BaseEstimator):
             x = np.concatenate([x, (x[:, squared] - x[:, squared].mean(0)) ** 2], axis=1)
             names = (*names, *(f"{names[j]}^2" for j in squared))
         target = population(self.estimand, t)
-        w = np.ones(len(x))
+        w = s.copy()
         self.terms_ = x
         for arm in (t, ~t):
             if not np.array_equal(arm, target):
-                z = (x - x[target].mean(0)) / scales(x)
-                w[arm] = balance(z[arm], names)
+                z = (x - np.average(x[target], axis=0, weights=s[target])) / scales(x)
+                w[arm] = balance(z[arm], names, s[arm])
         self.weights_, self.estimand_ = mean_one(w, t), self.estimand
         return self
 
+    def equations(self, X: Covariates, t: Bools) -> list[Equations]:
+        """For each weighted arm, its means less those of the target population (Zhao & Percival 2017, Sec. 3)."""
+        A, target = design(self.terms_), population(self.estimand, t)
+        goal = target * self._survey / self._survey[target].sum()
+        arms = [arm for arm in (t, ~t) if not np.array_equal(arm, target)]
+        shares = [arm * self.weights_ / self.weights_[arm].sum() for arm in arms]
+        return [Equations(A, goal - share, share, np.sign(share)) for share in shares]
 
-def balance(c: Floats, names: tuple[str, ...]) -> Floats:
-    """Entropy-balancing weights [n] of rows c [n, p] with sum 1 and means 0, to within :data:`TOLERANCE`.
+
+def balance(c: Floats, names: tuple[str, ...], q: Floats) -> Floats:
+    """Entropy-balancing weights [n] of rows c [n, p] with sum 1 and means 0, to within :data:`TOLERANCE`, that are
+    closest to being proportional to q [n].
 
     Raises:
         UserError: no such weights exist.
@@ -73,7 +84,7 @@ def balance(c: Floats, names: tuple[str, ...]) -> Floats:
     z = (c / np.where(flat, 1, sd))[:, ~flat]
     # Linearly dependent columns give directions without curvature, in which the means agree or cannot.
     lam = np.zeros(z.shape[1])
-    w, value = _tilted(z, lam)
+    w, value = _tilted(z, lam, q)
     gap = np.inf
     for _ in range(200):
         g = w @ z
@@ -84,7 +95,7 @@ def balance(c: Floats, names: tuple[str, ...]) -> Floats:
         step = np.linalg.lstsq(H, g, rcond=1e-13)[0]
         size, slope = 1.0, float(g @ step)
         while size > 1e-10:
-            trial, lower = _tilted(z, lam + size * step)
+            trial, lower = _tilted(z, lam + size * step, q)
             if lower <= value - 1e-4 * size * slope or abs(size * slope) < 1e-14:
                 break
             size /= 2
@@ -100,9 +111,9 @@ def balance(c: Floats, names: tuple[str, ...]) -> Floats:
     )
 
 
-def _tilted(z: Floats, lam: Floats) -> tuple[Floats, float]:
-    """w_i = exp(-lam'z_i) / sum, and the log of the mean of exp(-lam'z_i)."""
+def _tilted(z: Floats, lam: Floats, q: Floats) -> tuple[Floats, float]:
+    """w_i = q_i exp(-lam'z_i) / sum, and the log of the mean of q_i exp(-lam'z_i)."""
     a = -z @ lam
     top = a.max()
-    e = np.exp(a - top)
+    e = q * np.exp(a - top)
     return e / e.sum(), float(top + np.log(e.mean()))

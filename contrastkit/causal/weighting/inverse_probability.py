@@ -8,10 +8,11 @@ from sklearn.base import BaseEstimator, clone
 
 from contrastkit.causal.names import AnyEstimand, Scale
 from contrastkit.causal.propensity import Propensity, crump, within
+from contrastkit.causal.weighting.equations import Equations
 from contrastkit.causal.weighting.normalise import mean_one
 from contrastkit.errors import UserError, check_choice
-from contrastkit.tables.checks import as_treatment
-from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.checks import Bools, as_sample_weights, as_treatment
+from contrastkit.tables.covariates import Covariates, design
 
 
 class InverseProbability(BaseEstimator):
@@ -46,22 +47,35 @@ class InverseProbability(BaseEstimator):
         self.trim = trim
         self.propensity = propensity
 
-    def fit(self, X: Any, T: ArrayLike) -> Self:
+    def fit(self, X: Any, T: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         X = Covariates.of(X)
         t = as_treatment(T, len(X))
+        self._survey = s = np.ones(len(X)) if sample_weight is None else as_sample_weights(sample_weight, len(X))
         check_choice("estimand", self.estimand, get_args(AnyEstimand))
         check_choice("scale", self.scale, get_args(Scale))
         trim = trimming(self.trim)
-        self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t)
+        self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t, s)
         e = self.propensity_.scores_
         self.alpha_ = crump(e) if trim == "crump" else trim
         h = {"ATE": np.ones_like(e), "ATT": e, "ATC": 1 - e, "ATO": e * (1 - e)}[self.estimand]
-        w = h / np.where(t, e, 1 - e) * within(e, self.alpha_)
+        w = s * h / np.where(t, e, 1 - e) * within(e, self.alpha_)
         hajek = mean_one(w, t)
-        arms = np.where(t, t.mean(), 1 - t.mean())
-        self.weights_ = {"hajek": hajek, "stabilised": w * arms / h.mean(), "raw": w}[self.scale]
+        share = np.average(t, weights=s)
+        arms = np.where(t, share, 1 - share)
+        self.weights_ = {"hajek": hajek, "stabilised": w * arms / np.average(h, weights=s), "raw": w}[self.scale]
         self.estimand_ = self.estimand + (" after trimming" if self.alpha_ else "")
         return self
+
+    def equations(self, X: Covariates, t: Bools) -> list[Equations] | None:
+        """The logistic likelihood's (Lunceford & Davidian 2004, Sec. 3.2; Li, Morgan & Zaslavsky 2018), the trimming
+        threshold being given; None if the scores are those of another classifier, or cross-fitted."""
+        if self.propensity_.classifier is not None or self.propensity_.folds:
+            return None
+        e, s = self.propensity_.scores_, self._survey
+        one, other = {"ATE": (e - 1, e), "ATT": (0 * e, 0 * e + 1), "ATC": (0 * e - 1, 0 * e), "ATO": (-e, 1 - e)}[
+            self.estimand
+        ]
+        return [Equations(design(X.x), s * (t - e), s * e * (1 - e), np.where(t, one, other))]
 
 
 def trimming(trim: float | str) -> float | Literal["crump"]:
@@ -70,7 +84,7 @@ def trimming(trim: float | str) -> float | Literal["crump"]:
     Raises:
         UserError: it is neither.
     """
-    if trim == "crump":
+    if str(trim).lower() == "crump":
         return "crump"
     try:
         threshold = float(trim)

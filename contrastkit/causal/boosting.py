@@ -1,0 +1,166 @@
+"""Gradient boosting that starts from a linear model with products: the flexible model of outcome and treatment."""
+
+from abc import abstractmethod
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
+
+from contrastkit.tables.checks import Bools, Floats
+from contrastkit.tables.covariates import scales
+
+HELD_OUT = 5  # one row in five decides when to stop
+MANY = 20_000  # rows, of which no more are held out than of these
+SCREENED = 50_000  # rows that choose products
+PRODUCTS = 10  # chosen at most, twice
+PENALTIES = (1.0, 100.0, 10_000.0)  # of the linear model
+FEW = 10  # rows held out, of a class, are too few to judge trees by
+PATIENCE = 10  # trees that do not help until no more are grown
+WORK = 50_000_000  # rows times trees, at most
+
+
+class _Boosted(BaseEstimator):
+    """What regression and classification share.
+
+    Trees find thresholds, but they are poor at slopes, and blind to a product of which neither factor shows alone. So a
+    linear model comes first: ridge or logistic regression on standardised x and those products of two columns, squares
+    among them, that its residuals are correlated with. Rows must be in random order: of every five one is held out, to
+    choose the penalty, to stop the boosting, and to say how much of it to add. Of no more than MANY rows, all
+    are then learned, with twice as many trees: the bias of a doubly robust estimate is that of one model times that of
+    the other, so that both should be less smooth than predicts best (Newey & Robins 2018).
+    """
+
+    def _features(self, x: Floats) -> Floats:
+        z = (x - self._mean) / self._sd
+        near = z.clip(-3, 3)  # squares of outliers would govern the fit
+        return np.column_stack([z, *(near[:, i] * near[:, j] for i, j in self.products_)])
+
+    def _choose_products(self, x: Floats, y: Floats) -> None:
+        """Choose the products whose covariance with the residuals, in standard errors, exceeds what noise reaches in as
+        many tries."""
+        self._mean, self._sd, self.products_ = x.mean(0), scales(x), list[tuple[int, int]]()
+        x, y = x[:SCREENED], y[:SCREENED]
+        near = self._features(x).clip(-3, 3)
+        p = near.shape[1]
+        noise = np.sqrt(2 * np.log(p * (p + 1) / 2) + 2)
+        for _ in range(2):  # what the first explain no longer hides the others
+            features = self._features(x)
+            part = near * (y - self._expected(self._linear(PENALTIES[0]).fit(features, y), features))[:, None]
+            error = np.sqrt((near**2).T @ part**2)
+            ratio = np.triu(np.abs(near.T @ part) / np.where(error > 0, error, np.inf))
+            for pair in self.products_:
+                ratio[pair] = 0
+            best = np.argsort(-ratio, axis=None, kind="stable")[:PRODUCTS]
+            rows, columns = np.unravel_index(best[ratio.flat[best] > noise], ratio.shape)
+            self.products_ += zip(rows.tolist(), columns.tolist(), strict=True)
+
+    @abstractmethod
+    def _linear(self, penalty: float) -> Any: ...
+
+    @abstractmethod
+    def _expected(self, linear: Any, features: Floats) -> Floats: ...
+
+
+class BoostRegressor(RegressorMixin, _Boosted):
+    """Boosted trees on the residuals of the linear model. Their share, by least squares on the rows held out, is near 0
+    where the linear model is right."""
+
+    def fit(self, x: Floats, y: Floats) -> Self:
+        held = _held_out(len(y))
+        self._choose_products(x[~held], y[~held])
+        features = self._features(x)
+        fits = [self._linear(penalty).fit(features[~held], y[~held]) for penalty in PENALTIES]
+        self.linear_ = min(fits, key=lambda fit: ((y - fit.predict(features))[held] ** 2).sum())
+        r = y - self.linear_.predict(features)
+        self.share_, self._scale = 0.0, float(r[~held].std())
+        if held.sum() >= FEW and self._scale > 0:
+            r /= self._scale
+            self.trees_ = HistGradientBoostingRegressor(**_growth(len(y)))
+            self.trees_.fit(features[~held], r[~held], X_val=features[held], y_val=r[held])
+            more = self.trees_.predict(features[held])
+            if more.any():
+                self.share_ = float(np.clip(more @ r[held] / (more @ more), 0, 1))
+            if len(y) <= MANY:
+                self.linear_.fit(features, y)
+                trees = HistGradientBoostingRegressor(**_regrowth(self.trees_))
+                self.trees_ = trees.fit(features, (y - self.linear_.predict(features)) / self._scale)
+        return self
+
+    def predict(self, x: Floats) -> Floats:
+        features = self._features(x)
+        m: Floats = self.linear_.predict(features)
+        return m + self.share_ * self._scale * self.trees_.predict(features) if self.share_ else m
+
+    def _linear(self, penalty: float) -> Any:
+        return Ridge(penalty)
+
+    def _expected(self, linear: Any, features: Floats) -> Floats:
+        return np.asarray(linear.predict(features))
+
+
+class BoostClassifier(ClassifierMixin, _Boosted):
+    """A logistic regression on the logits of the linear model and of boosted trees, fitted to the rows held out, which
+    calibrates them. Two classes."""
+
+    def fit(self, x: Floats, y: Any) -> Self:
+        self.classes_, y = np.unique(y, return_inverse=True)
+        if len(self.classes_) != 2:
+            raise ValueError(f"{len(self.classes_)} classes instead of two")
+        held = np.empty(len(y), bool)
+        for k in (0, 1):
+            held[y == k] = _held_out(int((y == k).sum()))
+        self._choose_products(x[~held], y[~held].astype(np.float64))
+        features = self._features(x)
+        fits = [self._linear(penalty).fit(features[~held], y[~held]) for penalty in PENALTIES]
+        self.linear_, self.trees_ = fits[0], None
+        if min(y[held].sum(), (1 - y[held]).sum()) >= FEW:
+            self.linear_ = min(fits, key=lambda fit: log_loss(y[held], fit.predict_proba(features[held])))
+            self.trees_ = HistGradientBoostingClassifier(**_growth(len(y)))
+            self.trees_.fit(features[~held], y[~held], X_val=features[held], y_val=y[held])
+            self.stack_ = LogisticRegression().fit(self._logits(features[held]), y[held])
+            if len(y) <= MANY:
+                self.linear_.fit(features, y)
+                self.trees_ = HistGradientBoostingClassifier(**_regrowth(self.trees_)).fit(features, y)
+        return self
+
+    def predict_proba(self, x: Floats) -> Floats:
+        features = self._features(x)
+        if self.trees_ is None:
+            return np.asarray(self.linear_.predict_proba(features))
+        return np.asarray(self.stack_.predict_proba(self._logits(features)))
+
+    def predict(self, x: Floats) -> Any:
+        return self.classes_[self.predict_proba(x).argmax(1)]
+
+    def _logits(self, features: Floats) -> Floats:
+        models: tuple[Any, Any] = self.linear_, self.trees_
+        return np.column_stack([model.decision_function(features) for model in models])
+
+    def _linear(self, penalty: float) -> Any:
+        return LogisticRegression(C=1 / penalty, solver="newton-cholesky")
+
+    def _expected(self, linear: Any, features: Floats) -> Floats:
+        return np.asarray(linear.predict_proba(features)[:, 1])
+
+
+def _held_out(n: int) -> Bools:
+    """The rows held out of n."""
+    every = HELD_OUT * max(1, n // MANY)
+    return np.arange(n) % every == every - 1
+
+
+def _growth(n: int) -> dict[str, Any]:
+    """The parameters of trees for n rows: with more of them, larger and fewer."""
+    return {
+        "learning_rate": 0.1, "max_iter": max(50, min(500, WORK // n)), "max_leaf_nodes": 8 if n <= MANY else 31,
+        "min_samples_leaf": 20, "l2_regularization": 1.0, "early_stopping": True, "n_iter_no_change": PATIENCE,
+        "random_state": 0,
+    }  # fmt: skip
+
+
+def _regrowth(trees: Any) -> dict[str, Any]:
+    """The parameters of twice as many trees as were best for the rows held out."""
+    return trees.get_params() | {"early_stopping": False, "max_iter": 2 * max(trees.n_iter_ - PATIENCE, 1)}

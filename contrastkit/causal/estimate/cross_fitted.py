@@ -1,0 +1,91 @@
+"""The base of estimators whose models are cross-fitted."""
+
+from abc import abstractmethod
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+
+from contrastkit.causal.estimate.base import Estimator
+from contrastkit.causal.folds import Rows, check_folds, fingerprints, one_sided, settled_order, splits
+from contrastkit.causal.learners import check_cross_fitted, learned
+from contrastkit.causal.propensity import Propensity, prior_remark
+from contrastkit.errors import UserError
+from contrastkit.tables.checks import Bools, Floats
+from contrastkit.tables.covariates import Covariates, standardised
+
+Splits = list[tuple[Rows, Rows]]  # rows to learn from, rows to predict
+
+
+class CrossFitted(Estimator):
+    """An estimator whose models predict rows that they have not seen, so that flexible ones may be used (Chernozhukov
+    et al. 2018).
+
+    It is repeated with other folds: the estimate is the median over the repeats, its variance the median of se^2 +
+    (estimate - median)^2 (their Sec. 3.4). Folds are drawn by the content of the rows
+    (:mod:`contrastkit.causal.folds`), whose order does not matter.
+    """
+
+    model: Any
+    propensity: Propensity | None = None
+    folds: int
+    repeats: int
+    seed: int
+
+    def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
+        self._check(X, t)
+        key = fingerprints(X.x)
+        order = settled_order(key, t, y)
+        # standardised: scikit-learn's regression drops columns that are small next to others
+        X = Covariates(standardised(X.x[order]), X.names, X.origins)
+        t, y, key = t[order], y[order], key[order]
+        self._separated: list[list[str]] = []
+        repeats = self.repeats if self.folds else 1
+        parts = [self._once(X, t, y, splits(X.x, t, key, self.folds, self.seed, k)) for k in range(repeats)]
+        self.remarks_ += prior_remark(self._separated)
+        effects = np.array([effect for effect, _ in parts])
+        self.effect_ = float(np.median(effects))
+        if all(influence is not None for _, influence in parts):
+            each = np.array([influence for _, influence in parts])
+            variance = np.median((each**2).sum(1) + (effects - self.effect_) ** 2)
+            mean = each.mean(0)
+            self.influence_ = np.empty_like(y)
+            self.influence_[order] = mean * np.sqrt(variance / max((mean**2).sum(), 1e-300))
+
+    def _check(self, X: Covariates, t: Bools) -> None:
+        """Refuse flexible models without folds, and arms that the covariates separate."""
+        check_folds(self.folds, t)
+        if self.repeats < 1:
+            raise UserError(f"{self.repeats} repeats: use 1 or more")
+        classifier = None if self.propensity is None else self.propensity.classifier
+        for model in (self.model, classifier):
+            check_cross_fitted(model, self.folds)
+        if classifier is None:
+            self._score().set_params(folds=0).fit(X, t)
+
+    @abstractmethod
+    def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats | None]:
+        """The estimate with these folds, and the influence [n] of each unit, None if unknown."""
+
+    def _score(self) -> Any:
+        return clone(Propensity() if self.propensity is None else self.propensity)
+
+    def _scores(self, X: Covariates, t: Bools, splits: Splits) -> Floats:
+        """The propensity scores [n] from models that have not seen the row."""
+        e, score = np.empty(len(t)), self._score()
+        for train, test in splits:
+            if score.learn_part(X.x[train], t[train]):
+                self._separated.append([X.names[j] for j in one_sided(X.x[train], t[train])])
+            e[test] = score.predict_numbers(X.x[test])
+        return e
+
+    def _outcomes(self, x: Floats, y: Floats, arm: Bools, splits: Splits) -> Floats:
+        """The outcomes [n] that models of the units of ``arm`` predict for all, none from a model that has seen the
+        row."""
+        m = np.empty_like(y)
+        model = LinearRegression() if self.model is None else self.model
+        for train, test in splits:
+            rows = train[arm[train]]
+            m[test] = learned(model, x[rows], y[rows]).predict(x[test])
+        return m

@@ -1,0 +1,177 @@
+"""Standard errors by resampling: the bootstrap, and the delete-d jackknife for estimators without a formula.
+
+A fitted estimator is given the standard error, and remarks on it.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+
+from contrastkit.causal.estimate.base import Estimator
+from contrastkit.causal.names import Error
+from contrastkit.errors import UserError
+from contrastkit.tables.checks import Floats, as_arms, as_clusters, as_outcome, as_sample_weights
+from contrastkit.tables.covariates import Covariates
+
+DRAWS = 200  # of the bootstrap
+SUBSETS = 30  # of the jackknife, for the table of all estimators
+REFUSED = 0.2  # largest share of draws that an estimator may refuse
+LEAST = 5  # units of an arm, of which the jackknife leaves out at least one
+SHARE = 0.8  # of each arm, or of the clusters, in a subset
+Sample = tuple[Any, ...]  # X [n, p], t [n], y [n], and perhaps sample weights [n]: the arguments of Estimator.fit
+
+
+def fit_with_error(
+    estimator: Estimator,
+    X: Any,
+    T: ArrayLike,
+    Y: ArrayLike,
+    *,
+    error: Error = "m-estimation",
+    draws: int = DRAWS,
+    subsets: int = 0,
+    sample_weight: ArrayLike | None = None,
+    clusters: ArrayLike | None = None,
+    seed: int = 0,
+) -> Estimator:
+    """A fitted clone of an estimator, with a standard error: its own, or the bootstrap's, or, if it has none, the
+    jackknife's.
+
+    Args:
+        error: ``bootstrap``; the others are a matter of the estimator.
+        draws, subsets: numbers of samples of the bootstrap and of the jackknife, which is left out if that is 0.
+        sample_weight, clusters: see :meth:`Estimator.fit`; clusters are drawn as a whole.
+
+    Raises:
+        UserError: the estimator refuses the data, or more than a fifth of the samples.
+    """
+    X = Covariates.of(X)
+    t, y = as_arms(T, len(X)), as_outcome(Y, len(X))
+    s = None if sample_weight is None else as_sample_weights(sample_weight, len(X))
+    first = clone(estimator).fit(X, t, y, s, clusters=clusters)
+    groups = None if clusters is None else as_clusters(clusters, len(X))
+    whole = (X, t, y) if s is None else (X, t, y, s)
+    if error == "bootstrap":
+        bootstrap(first, whole, groups, draws=draws, seed=seed)
+    elif math.isnan(first.se_) and not subsets:
+        first.remarks_.append("it has no formula for the standard error: use --error bootstrap")
+    elif math.isnan(first.se_):
+        jackknife(first, whole, groups, draws=subsets, seed=seed)
+    return first
+
+
+def bootstrap(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, draws: int, seed: int) -> None:
+    """The bootstrap of units, or of clusters: the standard deviation of the estimates. Their quantiles are not used:
+    under heavy weights they covered no more than Student's interval in simulations, and need many more samples.
+
+    It is not valid for matching (Abadie & Imbens 2008), whose influences are resampled instead, multiplied by
+    independent draws of mean 0 and variance 1 (Otsu & Rai 2017; the two-point distribution of Mammen 1993).
+    """
+    if draws < 50:
+        raise UserError(f"{draws} bootstrap draws are too few: use 50 or more")
+    refused = 0
+    if first.resamplable:
+        estimates, refused = effects(first, resamples(whole, draws, seed, groups))
+    elif first.influence_ is None or np.isnan(first.influence_).any():
+        raise UserError("the bootstrap is not valid for it, and its influences are not known: use fewer covariates")
+    else:
+        estimates = first.effect_ + wild(first.influence_, groups, draws, seed)
+        first.remarks_.append("wild bootstrap of the influences: resampling units is not valid for matching")
+    if refused:
+        first.remarks_.append(f"{refused} of {draws} bootstrap samples were refused")
+    first.se_ = float(estimates.std(ddof=1))
+
+
+def jackknife(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, draws: int, seed: int) -> None:
+    """The delete-d jackknife (Shao & Wu 1989): the standard deviation of the estimates on subsets of 80 % of each arm,
+    or of the clusters, times sqrt(0.8 / 0.2). Its degrees of freedom are those of the smaller arm."""
+    least = int(min(whole[1].sum(), (~whole[1]).sum()))
+    if least < LEAST:
+        first.remarks_.append(f"no standard error: {least} units of an arm are too few for the jackknife")
+        return
+    first.df_ = min(first.df_, least - 1)
+    estimates, _ = effects(first, subsets(whole, draws, seed, groups))
+    first.se_ = float(estimates.std()) * math.sqrt(SHARE / (1 - SHARE))
+    first.remarks_.append(f"standard error of the jackknife, over {draws} subsets")
+
+
+def effects(first: Estimator, samples: Iterable[Sample]) -> tuple[Floats, int]:
+    """The estimates of clones fitted to each sample, and the number of samples refused.
+
+    Raises:
+        UserError: more than a fifth were refused.
+    """
+    estimates: list[float] = []
+    refused: list[str] = []
+    for sample in samples:
+        try:
+            estimates.append(clone(first).fit(*sample).effect_)
+        except UserError as error:
+            refused.append(str(error).split(":")[0])
+    total = len(estimates) + len(refused)
+    if len(refused) > REFUSED * total:
+        raise UserError(f"{len(refused)} of {total} draws were refused, the last because {refused[-1]}")
+    return np.array(estimates), len(refused)
+
+
+def resamples(whole: Sample, draws: int, seed: int, groups: NDArray[Any] | None = None) -> Iterator[Sample]:
+    """As many units, or clusters with all their units, with replacement, ``draws`` times."""
+    members = _members(groups)
+    n = len(whole[0]) if members is None else len(members)
+    for draw in range(draws):
+        picked = (_uniform(seed, draw, n) * n).astype(np.int64)
+        yield _take(whole, picked if members is None else np.concatenate([members[group] for group in picked]))
+
+
+def wild(influence: Floats, groups: NDArray[Any] | None, draws: int, seed: int) -> Floats:
+    """Sums of the influences of units, or clusters, each times -(sqrt(5) - 1)/2 or (sqrt(5) + 1)/2, with probabilities
+    that give mean 0, variance 1 and third moment 1 (Mammen 1993): [draws]."""
+    sums = influence if groups is None else np.bincount(groups, influence)
+    low, high = (1 - math.sqrt(5)) / 2, (1 + math.sqrt(5)) / 2
+    chance = high / math.sqrt(5)  # of the lower value
+    return np.array([np.where(_uniform(seed, k, len(sums)) < chance, low, high) @ sums for k in range(draws)])
+
+
+def subsets(whole: Sample, draws: int, seed: int, groups: NDArray[Any] | None = None) -> Iterator[Sample]:
+    """Subsets with 80 % of each arm, or of the clusters, without replacement, ``draws`` times."""
+    g = stream(seed, "subset")
+    members = _members(groups)
+    t = whole[1]
+    parts = [np.flatnonzero(t), np.flatnonzero(~t)] if members is None else [np.arange(len(members))]
+    for _ in range(draws):
+        rows = np.sort(np.concatenate([g.choice(part, round(SHARE * len(part)), replace=False) for part in parts]))
+        if members is not None:
+            rows = np.sort(np.concatenate([members[group] for group in rows]))
+        yield _take(whole, rows)
+
+
+def _take(whole: Sample, rows: NDArray[Any]) -> Sample:
+    X, *columns = whole
+    return X.take(rows), *(column[rows] for column in columns)
+
+
+def stream(seed: int, use: str) -> np.random.Generator:
+    """An independent stream for each use; never default_rng(seed), from which a simulated study may be drawn."""
+    return np.random.default_rng([seed, *use.encode()])
+
+
+def _members(groups: NDArray[Any] | None) -> list[NDArray[Any]] | None:
+    """The rows of each cluster."""
+    if groups is None:
+        return None
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(groups))[:-1])
+
+
+def _uniform(seed: int, draw: int, n: int) -> Floats:
+    """Uniform draws in [0, 1), [n], a function of seed and draw: the first draws are the same whatever their number."""
+    import torch  # slow to import
+
+    from contrastkit.rng import BOOTSTRAP, uniform
+
+    draws: Floats = uniform(seed, draw, torch.arange(n), BOOTSTRAP, 1)[:, 0].numpy()
+    return draws

@@ -1,0 +1,39 @@
+"""One outcome model in each arm."""
+
+from typing import Any, get_args
+
+from contrastkit.causal.estimand import population
+from contrastkit.causal.estimate.cross_fitted import CrossFitted, Splits
+from contrastkit.causal.names import Estimand
+from contrastkit.errors import check_choice
+from contrastkit.tables.checks import Bools, Floats
+from contrastkit.tables.covariates import Covariates
+
+
+class TLearner(CrossFitted):
+    """The mean over the target population of the difference of two outcome models, one fitted in each arm (the
+    T-learner of Kunzel et al. 2019; with linear models, g-computation). It has no standard error of its own: the bias
+    of a flexible model is not of smaller order than its sampling error, which is what AIPW corrects.
+
+    Args:
+        estimand: ATE, ATT or ATC.
+        model, folds, repeats, seed: as those of AIPW.
+    """
+
+    def __init__(
+        self, estimand: Estimand = "ATT", *, model: Any = None, folds: int = 5, repeats: int = 3, seed: int = 0
+    ) -> None:
+        self.estimand = estimand
+        self.model = model
+        self.folds = folds
+        self.repeats = repeats
+        self.seed = seed
+
+    def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
+        check_choice("estimand", self.estimand, get_args(Estimand))
+        self.estimand_ = self.estimand
+        super()._fit(X, t, y)
+
+    def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, None]:
+        m0, m1 = (self._outcomes(X.x, y, arm, splits) for arm in (~t, t))
+        return float((m1 - m0)[population(self.estimand, t)].mean()), None

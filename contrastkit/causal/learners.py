@@ -1,0 +1,130 @@
+"""Models of the outcome and of the treatment, by the names of the options."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin, clone, is_classifier
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LassoCV, LinearRegression, LogisticRegression, LogisticRegressionCV
+
+from contrastkit.causal.boosting import BoostClassifier, BoostRegressor
+from contrastkit.causal.names import OutcomeModel, PropensityModel
+from contrastkit.errors import UserError, check_choice
+from contrastkit.tables.checks import Floats
+
+
+def outcome_learner(name: str, seed: int = 0) -> Any:
+    """The regressor of an outcome by name: an :data:`contrastkit.causal.names.OutcomeModel`, or a class of a regressor,
+    or of a classifier of an outcome of 0 and 1, as ``package.module:Class``.
+
+    Raises:
+        UserError: unknown name, or a class that cannot be used.
+    """
+    seed %= 2**32  # scikit-learn takes no larger seeds
+    by_name: dict[str, Callable[[], Any]] = {
+        "linear": LinearRegression,
+        "logistic": lambda: LogisticRegression(C=np.inf, solver="newton-cholesky"),
+        "lasso": LassoCV,
+        "forest": lambda: RandomForestRegressor(min_samples_leaf=5, max_features=1 / 3, n_jobs=-1, random_state=seed),
+        "boost": BoostRegressor,
+    }
+    check_name("outcome", name)
+    model = _of_class("outcome", name, "predict", seed) if ":" in name else by_name[name]()
+    return Probability(model, name) if is_classifier(model) else model
+
+
+def propensity_learner(name: str, seed: int = 0) -> Any:
+    """The classifier of the treatment by name: a :data:`contrastkit.causal.names.PropensityModel`, or the class of a
+    classifier; None for logistic regression, which :class:`contrastkit.causal.propensity.Propensity` has.
+
+    Raises:
+        UserError: as :func:`outcome_learner`.
+    """
+    seed %= 2**32
+    by_name: dict[str, Callable[[], Any]] = {
+        "logistic": lambda: None,
+        "lasso": lambda: LogisticRegressionCV(
+            cv=5, l1_ratios=(1,), solver="saga", tol=1e-3, max_iter=1000, scoring="neg_log_loss", random_state=seed,
+            use_legacy_attributes=False,
+        ),
+        "forest": lambda: RandomForestClassifier(min_samples_leaf=20, n_jobs=-1, random_state=seed),
+        "boost": BoostClassifier,
+    }  # fmt: skip
+    check_name("propensity", name)
+    return _of_class("propensity", name, "predict_proba", seed) if ":" in name else by_name[name]()
+
+
+def check_name(what: Literal["outcome", "propensity"], name: str) -> None:
+    """Raise a UserError if a model is neither a known name nor looks like ``package.module:Class``."""
+    if ":" not in name:
+        known = get_args(OutcomeModel if what == "outcome" else PropensityModel)
+        check_choice(f"{what} model", name, [*known, "package.module:Class"])
+
+
+def flexible(model: Any) -> bool:
+    """Whether a model can learn its rows by heart, and must be cross-fitted: any but linear and logistic regression;
+    None stands for these."""
+    if isinstance(model, Probability):
+        model = model.classifier
+    return not (model is None or isinstance(model, LinearRegression | LogisticRegression))
+
+
+def check_cross_fitted(model: Any, folds: int) -> None:
+    """Raise a UserError if a flexible model has no folds."""
+    if not folds and flexible(model):
+        raise UserError(f"{type(model).__name__} can learn its rows by heart: cross-fit it with 2 folds or more")
+
+
+def learned(model: Any, x: Floats, y: Any, sample_weight: Floats | None = None) -> Any:
+    """A clone of the model, fitted to x [n, p] and y [n], with weights [n] of the rows if any.
+
+    Raises:
+        UserError: the model refuses them.
+    """
+    try:
+        return clone(model).fit(x, y, **({} if sample_weight is None else {"sample_weight": sample_weight}))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{type(model).__name__} cannot learn {len(x):,} rows: {str(error).splitlines()[0]}") from error
+
+
+class Probability(RegressorMixin, BaseEstimator):
+    """The probability that an outcome of 0 and 1 is 1, by a classifier.
+
+    Raises:
+        UserError: the outcome has other values.
+    """
+
+    def __init__(self, classifier: Any, name: str = "") -> None:
+        self.classifier = classifier
+        self.name = name
+
+    def fit(self, x: Floats, y: Floats) -> Self:
+        if not set(np.unique(y)) <= {0.0, 1.0}:
+            raise UserError(f"the outcome model {self.name} predicts an outcome of 0 and 1: choose another for numbers")
+        self.only_ = float(y[0])
+        self.classifier_ = None if (y == y[0]).all() else learned(self.classifier, x, y.astype(np.int64))
+        return self
+
+    def predict(self, x: Floats) -> Floats:
+        if self.classifier_ is None:
+            return np.full(len(x), self.only_)
+        return np.asarray(self.classifier_.predict_proba(x)[:, 1])
+
+
+def _of_class(what: str, name: str, method: str, seed: int) -> Any:
+    """An instance of the class ``package.module:Class``, which must have ``method``; its ``random_state``, if it has
+    one, is the seed."""
+    module, _, cls = name.partition(":")
+    try:
+        model = getattr(importlib.import_module(module), cls)()
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{what} model {name}: {error}: correct the name, or install the package") from error
+    except AttributeError as error:
+        raise UserError(f"{what} model {name}: {module} has no class {cls}") from error
+    except TypeError as error:
+        raise UserError(f"{what} model {name}: it cannot be made without arguments ({error})") from error
+    if missing := [part for part in ("get_params", "fit", method) if not hasattr(model, part)]:
+        raise UserError(f"{what} model {name}: it has no {missing[0]}: name a class like those of scikit-learn")
+    return model.set_params(random_state=seed) if "random_state" in model.get_params() else model

@@ -1,0 +1,51 @@
+"""The models that estimators learn, and how they are cross-fitted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from contrastkit.causal.learners import check_cross_fitted, flexible, outcome_learner, propensity_learner
+from contrastkit.causal.propensity import Propensity
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of outcome and treatment by name, and their cross-fitting.
+
+    Attributes:
+        outcome, propensity: see :mod:`contrastkit.causal.learners`.
+        folds, repeats, clip: see :class:`contrastkit.causal.estimate.AIPW`.
+        seed: of the folds, and of models that draw.
+    """
+
+    outcome: str = "linear"
+    propensity: str = "logistic"
+    folds: int = 5
+    repeats: int = 3
+    clip: float = 0.01
+    seed: int = 0
+
+    def of_outcome(self) -> Any:
+        """The outcome model, unfitted."""
+        return outcome_learner(self.outcome, self.seed)
+
+    def of_propensity(self) -> Propensity:
+        """The propensity model, unfitted, which cross-fits itself if it is flexible."""
+        return propensity_model(self.propensity, seed=self.seed)
+
+    @property
+    def cross_fitting(self) -> dict[str, int]:
+        """The arguments that estimators share."""
+        return {"folds": self.folds, "repeats": self.repeats, "seed": self.seed}
+
+
+def propensity_model(name: str, *, folds: int | None = None, seed: int = 0) -> Propensity:
+    """A propensity model by name, unfitted; ``folds`` is by default 0 for logistic regression and 5 for others.
+
+    Raises:
+        UserError: as :func:`contrastkit.causal.learners.propensity_learner`, or a flexible model without folds.
+    """
+    classifier = propensity_learner(name, seed)
+    if folds is None:
+        folds = 5 if flexible(classifier) else 0
+    check_cross_fitted(classifier, folds)
+    return Propensity(classifier, folds=folds, seed=seed)

@@ -1,0 +1,57 @@
+"""What a reader of an estimate should know about the sample behind it, in a sentence each."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contrastkit.tables.checks import Bools, Floats, effective_sample_size
+from contrastkit.tables.covariates import Covariates
+
+FEW_UNITS = 10  # of an arm
+FEW_CLUSTERS = 20
+FEW_EFFECTIVE = 60  # units of an arm: with fewer, intervals of weighted means cover less than 92 % in simulations
+COPIES = 0.05  # share of rows
+
+
+def on_sample(X: Covariates, t: Bools, y: Floats, clusters: NDArray[np.int64] | None = None) -> tuple[str, ...]:
+    """Remarks on a study with these clusters [n]: copied rows, small arms, few clusters."""
+    found = []
+    for arm, name in ((t, "treated"), (~t, "untreated")):
+        if arm.sum() < FEW_UNITS:
+            found.append(f"only {arm.sum()} units are {name}: no interval from so few is reliable")
+    if clusters is None:
+        if copied := copies(X, t, y):
+            found.append(
+                f"{copied:,} of {len(y):,} rows are copies of others, which narrows the intervals: drop them, or name "
+                "with --cluster the column of what was copied"
+            )
+    elif (n := int(clusters.max()) + 1) < FEW_CLUSTERS:
+        found.append(f"only {n} clusters: standard errors from so few are too small")
+    return tuple(found)
+
+
+def copies(X: Covariates, t: Bools, y: Floats) -> int:
+    """How many rows equal an earlier one in all columns, one of which has a value that no third row has: what is equal
+    in codes and in bounds of a scale alone may be so by chance. 0 if few are."""
+    import pandas as pd  # slow to import
+
+    table = pd.DataFrame(np.column_stack([X.x, t, y]))
+    copied = table.duplicated()
+    distinct = table[~copied]
+    telling = np.zeros(int(copied.sum()), bool)
+    for column in table:
+        single = distinct[column][~distinct[column].duplicated(keep=False)]
+        telling |= table[column][copied].isin(single).to_numpy()
+    return int(telling.sum()) if telling.sum() >= COPIES * len(y) else 0
+
+
+def on_weights(w: Floats, t: Bools) -> list[str]:
+    """A remark on each arm that weights w [n] reduce to few units."""
+    found = []
+    for arm, name in ((t, "treated"), (~t, "untreated")):
+        size, n = effective_sample_size(w[arm]), int(arm.sum())
+        if size < min(FEW_EFFECTIVE, 0.5 * n):
+            found.append(
+                f"an effective sample of {size:.0f} of {n:,} {name}: the interval may be too narrow, compare with "
+                "--error bootstrap"
+            )
+    return found

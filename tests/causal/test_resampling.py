@@ -1,0 +1,174 @@
+"""The bootstrap and the jackknife; what is said about a sample."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t as student
+from sklearn.ensemble import RandomForestClassifier
+
+from contrastkit.causal.compare import compare
+from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
+from contrastkit.causal.estimate import DifferenceInMeans, Matched, OaxacaBlinder, Regression, Weighted
+from contrastkit.causal.estimate.resampling import fit_with_error, resamples, subsets, wild
+from contrastkit.causal.matching import Matching
+from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.remarks import copies, on_sample
+from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
+from contrastkit.cli.main import main
+from contrastkit.errors import UserError
+from contrastkit.tables.covariates import Covariates
+from tests.causal.simulated import varied, world
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_samples_are_of_units_or_of_whole_clusters(clustered: bool) -> None:
+    x, t, y = varied(60)
+    groups = np.arange(60) % 12 if clustered else None
+    many, few = (list(resamples((Covariates.of(x), t, y), draws, 3, groups)) for draws in (40, 4))
+    for one, other in zip(many, few, strict=False):
+        assert (one[2] == other[2]).all()  # the first samples do not depend on their number
+    kept = set()
+    for X, arms, values in many:
+        rows = [int(np.flatnonzero(y == v)[0]) for v in values]
+        assert (X.x == x[rows]).all() and (arms == t[rows]).all() and len(rows) == 60
+        kept.add(tuple(sorted(rows)))
+        if clustered:
+            times = np.bincount(rows, minlength=60).reshape(5, 12)
+            assert (times == times[0]).all()  # all units of a cluster, as often as it is drawn
+    assert len(kept) == 40
+    counts = np.bincount([int(np.flatnonzero(y == v)[0]) for _, _, values in many for v in values], minlength=60)
+    assert counts.min() > 0 and abs(counts.mean() - 40) < 1e-9
+    for _, _, values in subsets((Covariates.of(x), t, y), 5, 0, groups):
+        left = np.flatnonzero(np.isin(y, values))
+        assert not clustered or (np.bincount(left % 12, minlength=12) % 5 == 0).all() and len(left) == 50
+
+
+def test_the_bootstrap_agrees_with_formulas_that_hold() -> None:
+    x, t, y = varied(300)
+    groups = np.arange(300) // 5
+    for estimator in (DifferenceInMeans(), OaxacaBlinder()):
+        for clusters in (None, groups):
+            formula = fit_with_error(estimator, x, t, y, clusters=clusters)
+            result = fit_with_error(estimator, x, t, y, error="bootstrap", draws=250, clusters=clusters, seed=1)
+            assert result.effect_ == formula.effect_ and result.se_ == pytest.approx(formula.se_, rel=0.15)
+            low, high = result.interval()
+            assert (high - low) / 2 == pytest.approx(student.ppf(0.975, formula.df_) * result.se_)
+
+
+def test_matching_resamples_its_influences() -> None:
+    """Abadie & Imbens 2008: the bootstrap of units is not valid."""
+    x, t, y = varied(150)
+    own = Matched(Matching(metric="scaled")).fit(x, t, y)
+    result = fit_with_error(Matched(Matching(metric="scaled")), x, t, y, error="bootstrap", draws=250)
+    assert own.influence_ is not None and result.se_ == pytest.approx(np.linalg.norm(own.influence_), rel=0.15)
+    assert any("wild bootstrap" in remark for remark in result.remarks_)
+    psi = np.zeros(3)
+    psi[1] = 1
+    draws = wild(psi, None, 2000, 0)
+    low, high = (1 - math.sqrt(5)) / 2, (1 + math.sqrt(5)) / 2
+    assert set(np.round(draws, 9)) == {round(low, 9), round(high, 9)}
+    for power, moment in ((1, 0), (2, 1), (3, 1)):  # Mammen 1993
+        assert (draws**power).mean() == pytest.approx(moment, abs=0.1)
+
+
+def test_a_bootstrap_that_cannot_be_is_refused() -> None:
+    x, t, y = varied(40)
+    with pytest.raises(UserError, match="10 bootstrap draws are too few"):
+        fit_with_error(Regression(), x, t, y, error="bootstrap", draws=10)
+    t = np.arange(40) < 2
+    with pytest.raises(UserError, match=r"\d+ of 60 draws were refused, the last because"):
+        fit_with_error(DifferenceInMeans(), x, t, y, error="bootstrap", draws=60)
+
+
+def test_where_there_is_no_formula_the_jackknife_serves_or_it_is_said() -> None:
+    x, t, y = world(200)
+    plain = fit_with_error(DifferentiatedConfounderBalancing(), x, t, y)
+    assert math.isnan(plain.se_) and "--error bootstrap" in plain.remarks_[-1]
+    result = fit_with_error(DifferentiatedConfounderBalancing(), x, t, y, subsets=40)
+    assert "jackknife" in result.remarks_[-1] and result.effect_ == plain.effect_
+    estimates = [
+        DifferentiatedConfounderBalancing().fit(X, arms, values).effect_
+        for X, arms, values in subsets((Covariates.of(x), t.astype(bool), y), 40, 0)
+    ]
+    assert result.se_ == pytest.approx(2 * np.std(estimates))  # sqrt(0.8 / 0.2)
+    assert result.df_ == min(t.sum(), 200 - t.sum()) - 1
+    few = fit_with_error(DifferentiatedConfounderBalancing(), x, np.arange(200) < 3, y, subsets=40)
+    assert math.isnan(few.se_) and "3 units of an arm are too few" in few.remarks_[-1]
+    row = next(row for row in compare(x, t, y) if row.name == "dcb")
+    assert row.se > 0 and any("jackknife" in remark for remark in row.remarks)
+
+
+def test_copied_rows_are_counted_unless_codes_repeat_by_chance() -> None:
+    x, t, y = varied(100)
+    X = Covariates.of(x)
+    three = np.tile(np.arange(100), 3)
+    assert copies(X, t, y) == 0 and copies(X.take(three), t[three], y[three]) == 200
+    some = np.append(np.arange(100), np.arange(20))
+    assert copies(X.take(some), t[some], y[some]) == 20
+    codes = Covariates.of(np.round(x[:, :1]))
+    assert copies(codes, t, np.round(y)) == 0
+    (remark,) = on_sample(X.take(three), t[three], y[three])
+    assert "200 of 300 rows are copies" in remark and "--cluster" in remark
+    assert on_sample(X.take(three), t[three], y[three], three) == ()
+    (remark,) = on_sample(X, t, y, np.arange(100) % 8)
+    assert "only 8 clusters" in remark
+    assert "only 3 units are treated" in on_sample(X, np.arange(100) < 3, y)[0]
+
+
+def test_two_treated_units_have_the_interval_of_one_degree_of_freedom() -> None:
+    g = np.random.default_rng(0)
+    x, t, y = g.normal(size=(300, 1)), np.arange(300) < 2, g.normal(size=300)
+    y[0] += 5
+    result = DifferenceInMeans().fit(x, t, y)
+    low, high = result.interval()
+    assert result.df_ == pytest.approx(1, abs=0.05) and (high - low) / result.se_ > 20
+    even = DifferenceInMeans().fit(x, np.arange(300) < 150, y)
+    assert even.df_ == pytest.approx(298, rel=0.03)  # Welch's, with equal variances and sizes
+
+
+def test_what_an_estimate_rests_on_is_said_in_its_row() -> None:
+    x, t, y = world(300)
+    rows = {row.name: row.remarks for row in compare(x, t, y)}
+    assert rows["ols"] == rows["entropy"] == () and any("strata" in remark for remark in rows["strata"])
+    far = Weighted(EntropyBalancing()).fit(x[:, :1] + t[:, None] * 0.8, t, y)
+    assert any(remark.startswith("an effective sample of") and "untreated" in remark for remark in far.remarks_)
+    forest = Propensity(RandomForestClassifier(min_samples_leaf=20, random_state=0), folds=2)
+    flexible = Weighted(InverseProbability(propensity=forest)).fit(x, t, y)
+    assert any("takes the weights as fixed" in remark for remark in flexible.remarks_)
+    hc1 = Weighted(InverseProbability(propensity=forest), error="hc1").fit(x, t, y)
+    assert flexible.se_ == hc1.se_ and not any("fixed" in remark for remark in hc1.remarks_)
+
+
+def test_remarks_are_shown_below_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, y = world(200)
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "t": t, "y": y, "of": np.arange(200)})
+    data, out = tmp_path / "three.csv", tmp_path / "out.json"
+    pd.concat([frame] * 3).to_csv(data, index=False)
+    given = ["causal", "estimate", f"--data={data}", "--treatment=t", "--outcome=y", "--covariates=a,b"]
+    assert main([*given, f"--json={out}"]) == 0
+    printed = capsys.readouterr().out
+    assert "remark: 400 of 600 rows are copies of others" in printed and "strata: 5 strata leave some bias" in printed
+    report: Any = json.loads(out.read_text())
+    assert "copies" in report["remarks"][0]
+    assert "jackknife" in next(row for row in report["rows"] if row["name"] == "dcb")["remarks"][-1]
+    assert main([*given, "--cluster=of"]) == 0
+    assert "copies" not in capsys.readouterr().out
+    for column, says in (("off", "has no column 'off', did you mean 'of'?"), ("t", "cluster and treatment must be")):
+        assert main([*given, f"--cluster={column}"]) == 2
+        assert says in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_jackknife_of_dcb_is_as_wide_as_its_estimates_scatter() -> None:
+    estimates, errors = [], []
+    for seed in range(100):
+        x, t, y = world(300, seed=seed)
+        result = fit_with_error(DifferentiatedConfounderBalancing(), x, t, y, subsets=30)
+        estimates.append(result.effect_)
+        errors.append(result.se_)
+    assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.2)
