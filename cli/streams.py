@@ -55,9 +55,11 @@ def safe() -> Iterator[None]:
     in this process and those that it starts."""
     streams, formatted = (sys.stdout, sys.stderr), warnings.formatwarning
 
-    def in_one_line(message: Warning | str, category: type[Warning], file: str, *place: Any) -> str:
-        own = file.startswith(PACKAGE)  # said to the user; those of other packages are for developers
-        return f"{message}\n" if own else formatted(message, category, file, *place)
+    def in_one_line(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        own = filename.startswith(PACKAGE)  # said to the user; those of other packages are for developers
+        return f"{message}\n" if own else formatted(message, category, filename, lineno, line)
 
     sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr)
     warnings.formatwarning = in_one_line

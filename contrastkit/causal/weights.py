@@ -98,8 +98,9 @@ def weigh(
     survey = _survey(study, by, sample_weight)
     if by == "none":
         return _with_balance(study, by, estimand, None)
+    one_arm: Any = estimand  # not the ATE, where that has no sense
     if by == "dcb":
-        fitted: Any = DifferentiatedConfounderBalancing(estimand).fit(study.X, study.T, study.outcomes())
+        fitted: Any = DifferentiatedConfounderBalancing(one_arm).fit(study.X, study.T, study.outcomes())
     else:
         propensity = models.propensity_model(propensity_model)
         methods: dict[str, Callable[[], Any]] = {
@@ -107,7 +108,7 @@ def weigh(
             "overlap": lambda: InverseProbability("ATO", propensity=propensity),
             "entropy": lambda: EntropyBalancing(estimand),
             "cbps": lambda: CovariateBalancing(estimand),
-            "arb": lambda: ApproximateBalancing(estimand),
+            "arb": lambda: ApproximateBalancing(one_arm),
             "global": GlobalBalancing,
             "matching": lambda: Matching(estimand, metric="mahalanobis"),
             "coarsened": lambda: CoarsenedExact(estimand),

@@ -215,7 +215,7 @@ def test_folds_of_the_score_say_which_level_they_lack() -> None:
 class Known(Propensity):
     """Knows that a covariate is the score."""
 
-    def learn(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+    def learn(self, x: np.ndarray, t: np.ndarray, s: np.ndarray | None = None) -> np.ndarray:
         return x
 
     def predict_numbers(self, x: np.ndarray) -> np.ndarray:

@@ -101,8 +101,14 @@ def test_many_unreadable_images_of_a_batch_cost_it_once_more(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = open_data(str(folder(tmp_path, bad=tuple(range(20))))).train
-    read, decode = [], FileSource._decode
-    monkeypatch.setattr(FileSource, "_decode", lambda self, path: read.append(path) or decode(self, path))
+    read: list[Path] = []
+    decode = FileSource._decode
+
+    def counted(self: FileSource, path: Path) -> Tensor:
+        read.append(path)
+        return decode(self, path)
+
+    monkeypatch.setattr(FileSource, "_decode", counted)
     images, index = getattr(source, how)(torch.arange(40))
     assert len(images) == len(index) and len(source.unreadable) == 20 and len(read) <= 3 * 40
 

@@ -264,8 +264,9 @@ def test_a_full_disk_is_told_by_the_name_of_the_file(images: Path, tmp_path: Pat
     files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*.*") if path.name != lock.FILE}
     ready = planned(images, tmp_path / "run", resume=True)
     assert f"no space left to write {tmp_path}/run/metrics.jsonl" in on_a_full_disk(lambda: launch(ready))
-    for write in (lambda run: run.log("line"), lambda run: run.add_metrics({"step": 1})):
-        assert "no space left to write" in on_a_full_disk(lambda w=write: w(Run(tmp_path / "run", writes=True)))
+    opened = Run(tmp_path / "run", writes=True)
+    assert "no space left to write" in on_a_full_disk(lambda: opened.log("line"))
+    assert "no space left to write" in on_a_full_disk(lambda: opened.add_metrics({"step": 1}))
     assert {path: path.read_bytes() for path in files} == files
     assert train(images, tmp_path / "run", resume=True).finished
 
