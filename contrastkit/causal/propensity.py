@@ -165,8 +165,8 @@ def prior_remark(separated: list[list[str]]) -> list[str]:
     if not separated:
         return []
     names = list(dict.fromkeys(name for fold in separated for name in fold))
-    what = f"an arm has one value alone of {listed(names, 4)}" if names else "the covariates separate the arms"
-    return [f"{what} outside some folds, so that the propensity model there has a weakly informative prior"]
+    what = f"an arm has only one value of {listed(names, 4)}" if names else "the covariates separate the arms"
+    return [f"{what} outside some folds, whose propensity models have a weakly informative prior"]
 
 
 def crump(e: Floats) -> float:

@@ -208,7 +208,7 @@ def test_a_fold_without_a_likelihoods_maximum_has_the_penalised_one() -> None:
 def test_folds_of_the_score_say_which_level_they_lack() -> None:
     X, t, _ = rare(400, 1)
     model = Propensity(folds=5).fit(X, t)
-    assert model.scores_.min() > 0.001 and "one value alone of city=Ulm outside some folds" in model.remarks_[0]
+    assert model.scores_.min() > 0.001 and "only one value of city=Ulm outside some folds" in model.remarks_[0]
     assert Propensity(folds=5).fit(X[["a", "b", "c"]], t).remarks_ == []
 
 
