@@ -124,7 +124,7 @@ def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
     known = [name for name in graph if not _is_common_cause(graph, name)]
     for name in (T, Y, *unobserved):
         if name not in known:
-            raise UserError(f"the graph has no '{name}'{suggest(name, known)} (it has {listed(known, 20) or 'no node'})")
+            raise UserError(f"the graph has no '{name}'{suggest(name, known)} (it has {listed(known, 20) or 'none'})")
     hidden = {*unobserved, *marked(graph, "latent")}
     if T == Y or {T, Y} & hidden:
         raise UserError("treatment and outcome must be two different observed variables")
