@@ -78,7 +78,6 @@ def _full_at_first(box: Box) -> None:
 
 OUTPUTS = {
     "embed --encoder=tiny --data=PICTURES --workers=0 --device=cpu --out=OLD": "features",
-    "knn --encoder=tiny --data=PICTURES --val-fraction=0.5 --baselines --workers=0 --json=OLD": "report",
     "probe --encoder=tiny --data=PICTURES --val-fraction=0.5 --workers=0 --epochs=1 --seeds=1 --plot=OLD": "plot",
     "causal demo --out=OLD": "picture",
     "stable simulate selection --n=50000 --out=OLD": "rows",
