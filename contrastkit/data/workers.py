@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import io
+import os
 import pickle
 import signal
 import sys
@@ -11,6 +12,7 @@ import traceback
 import weakref
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing.context import ForkContext, ForkProcess
 from typing import Any, Self
 
 import torch
@@ -49,6 +51,7 @@ class Workers:
                 prefetch_factor=2 if workers == 1 else 1,  # batches of views are large
                 pin_memory=pin,
                 collate_fn=_unchanged,
+                multiprocessing_context=_Context(),
                 worker_init_fn=_begin,
                 generator=torch.Generator(),  # otherwise iterating would advance torch's global generator
             )
@@ -191,6 +194,20 @@ class _Tasks:
 
 def _unchanged(result: Any) -> Any:
     return result
+
+
+class _Process(ForkProcess):
+    """Ends without a traceback where DataLoader's own part fails, as for want of memory: the main process tells it."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except BaseException:
+            os._exit(1)
+
+
+class _Context(ForkContext):
+    Process = _Process
 
 
 def _begin(worker: int) -> None:

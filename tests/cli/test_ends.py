@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from contrastkit import errors
+from contrastkit import checkpoint, errors
 from contrastkit.cli import streams
+from contrastkit.cli.main import main
 
 COMMAND = [sys.executable, "-m", "contrastkit"]
 TRAIN = ["train", "moco", "--encoder=tiny", "--device=cpu", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
@@ -40,6 +41,16 @@ def test_a_stopped_training_exits_with_the_signals_code(
     out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 128 + number
     assert "stopped by a signal" in out and "resume: contrastkit train" in out and err == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_a_file_is_written_leaves_no_part_of_it(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoint, "_put", lambda *how, **new: os.kill(os.getpid(), number))
+    assert main(["stable", "simulate", "selection", f"--out={tmp_path / 's.csv'}", "--r=2"]) == 128 + number
+    assert not list(tmp_path.iterdir()) and f"stopped by {number.name}" in capsys.readouterr().err
+    assert signal.getsignal(number) == signal.SIG_DFL
 
 
 def test_a_reader_that_leaves_does_not_end_a_training(images: Path, tmp_path: Path) -> None:
