@@ -78,6 +78,8 @@ def refute(
         def on_estimate(estimate: "Estimator") -> None:
             names = f"{original.outcome} by {original.treatment}, {estimator}, {estimate.estimand_}"
             screen.say(f"{names}: {estimate_line(estimate)}")
+            for remark in estimate.remarks_:
+                screen.say(f"remark: {remark}")
             on_progress("refuting", 1, len(steps))
 
         def on_verdict(verdict: "Verdict") -> None:

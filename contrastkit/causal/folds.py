@@ -28,10 +28,14 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def settled_order(key: NDArray[np.uint64], t: Bools, *values: Floats) -> Rows:
-    """The order [n] in which rows are put before models see them, so that the order of the data does not matter: by the
-    fingerprints ``key`` of their covariates, then by treatment, then by further values. Rows that are still equal are
-    interchangeable."""
-    return np.lexsort([*values[::-1], t, key])
+    """The order [n] in which rows are put before models see them: pseudo-random, since some models split their rows in
+    sequence, and decided by the fingerprints ``key`` of their covariates, then by treatment, then by further values, so
+    that the order of the data does not matter. Rows that are still equal are interchangeable."""
+    order = np.lexsort([*values[::-1], t, key])
+    key = key[order]
+    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
+    place = np.arange(len(key)) - np.repeat(starts, np.diff(np.r_[starts, len(key)]))  # among rows of one key
+    return order[np.argsort(_mixed(key + place.astype(np.uint64)), kind="stable")]
 
 
 def check_folds(folds: int, t: Bools) -> None:
@@ -44,11 +48,17 @@ def check_folds(folds: int, t: Bools) -> None:
         )
 
 
-def splits(x: Floats, t: Bools, key: NDArray[np.uint64], folds: int, *seeds: int) -> list[tuple[Rows, Rows]]:
+def splits(
+    x: Floats, t: Bools, key: NDArray[np.uint64], folds: int, *seeds: int, groups: Rows | None = None
+) -> list[tuple[Rows, Rows]]:
     """For each fold the rows outside it, to learn from, and those in it; without folds, all rows for both.
 
     Each arm, and in each arm each rare level (:func:`rarest_levels`), is spread evenly over the folds, in an order that
     the fingerprints ``key`` and the seeds decide. Rows must be in their settled order: equal ones are dealt in turn.
+    Clusters, numbered in ``groups`` [n], stay whole; those with similar shares of treated are spread evenly.
+
+    Raises:
+        UserError: more folds than clusters.
     """
     rows = np.arange(len(x))
     if not folds:
@@ -56,11 +66,26 @@ def splits(x: Floats, t: Bools, key: NDArray[np.uint64], folds: int, *seeds: int
     turn = key
     for seed in seeds:
         turn = _mixed(turn + np.uint64(seed % 2**32))
+    if groups is not None:
+        fold = _folds_of_clusters(groups, t, turn, folds)
+        return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
     fold = np.empty(len(x), np.int64)
     for arm in (t, ~t):
         dealt = rows[arm][np.lexsort([turn[arm], rarest_levels(x[arm], 10 * folds)])]
         fold[dealt] = np.arange(len(dealt)) % folds
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
+
+
+def _folds_of_clusters(groups: Rows, t: Bools, turn: NDArray[np.uint64], folds: int) -> Rows:
+    """The fold [n] of each row."""
+    sizes = np.bincount(groups)
+    if folds > len(sizes):
+        raise UserError(f"{folds} folds of {len(sizes)} clusters: use fewer --folds")
+    draw = np.zeros(len(sizes), np.uint64)
+    np.add.at(draw, groups, _mixed(turn + t.astype(np.uint64)))
+    fold = np.empty(len(sizes), np.int64)
+    fold[np.lexsort([draw, np.bincount(groups, t) / sizes])] = np.arange(len(sizes)) % folds
+    return fold[groups]
 
 
 def rarest_levels(x: Floats, rare: int) -> Rows:

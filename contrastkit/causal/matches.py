@@ -112,6 +112,8 @@ def match(
             exact=tuple(j for j, name in enumerate(study.X.origins) if name in exact), optimal=optimal, seed=seed,
             propensity=models.propensity_model(propensity_model, seed=seed),
         )  # fmt: skip
+    if cluster is not None and study.Y is None:
+        raise UserError("--cluster is for the error of an effect: name the --outcome, or leave it out")
     matching.fit(study.X, study.T)
     if propensity_model != "logistic" and getattr(matching, "propensity_", None) is None:
         raise UserError(f"--propensity-model applies to matching by score only: leave it out for --metric {metric}")

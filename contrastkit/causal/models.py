@@ -4,7 +4,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from contrastkit.causal.learners import check_cross_fitted, flexible, outcome_learner, propensity_learner
+from contrastkit.causal.names import EstimatorName
 from contrastkit.causal.propensity import Propensity
+from contrastkit.errors import UserError
+
+CROSS_FITTED = ("aipw", "dml", "tlearner")
+USERS = {  # field -> option, and the estimators that it concerns
+    "outcome": ("outcome-model", CROSS_FITTED),
+    "propensity": ("propensity-model", ("strata", "ipw", "overlap", "aipw", "dml")),
+    "folds": ("folds", CROSS_FITTED),
+    "repeats": ("repeats", CROSS_FITTED),
+    "clip": ("clip", ("aipw",)),
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,12 @@ class Models:
     def of_propensity(self) -> Propensity:
         """The propensity model, unfitted, which cross-fits itself if it is flexible."""
         return propensity_model(self.propensity, seed=self.seed)
+
+    def require_used(self, estimator: EstimatorName) -> None:
+        """Raise a UserError if a value other than the default has no part in an estimator."""
+        for name, (option, users) in USERS.items():
+            if getattr(self, name) != getattr(Models, name) and estimator not in users:
+                raise UserError(f"--{option} applies to {', '.join(users)} only: leave it out for {estimator}")
 
     @property
     def cross_fitting(self) -> dict[str, int]:

@@ -92,7 +92,7 @@ class Propensity(BaseEstimator):
                 separated.append([X.names[j] for j in one_sided(X.x[train], t[train])])
             e[test] = part.classifier_.predict_proba(part._standardise(X.x[test]))[:, 1]
         self.remarks_ += prior_remark(separated)
-        equal = np.cumsum(np.r_[True, (key[1:] != key[:-1]) | (t[1:] != t[:-1])]) - 1
+        equal = np.unique(np.column_stack([key, t.astype(np.uint64)]), axis=0, return_inverse=True)[1].reshape(-1)
         scores = np.empty(len(t))
         scores[order] = (np.bincount(equal, e) / np.bincount(equal))[equal]
         return scores

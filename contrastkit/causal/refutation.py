@@ -37,7 +37,8 @@ class Refutation:
     def as_json(self) -> dict[str, Any]:
         fitted = self.estimate
         estimate = {"estimator": self.estimator, "estimand": fitted.estimand_, "effect": fitted.effect_}
-        return {"estimate": estimate | {"se": fitted.se_}, "verdicts": [asdict(verdict) for verdict in self.verdicts]}
+        estimate |= {"se": fitted.se_, "remarks": fitted.remarks_}
+        return {"estimate": estimate, "verdicts": [asdict(verdict) for verdict in self.verdicts]}
 
 
 def refute_study(
@@ -69,6 +70,7 @@ def refute_study(
     """
     check_choice("estimator", estimator, get_args(EstimatorName))
     known = estimators(estimand, models=models, seed=seed)
+    models.require_used(estimator)
     if estimator not in known:
         raise UserError(f"{estimator} does not estimate the {estimand}: choose another, or one of {', '.join(known)}")
     outcomes = study.outcomes()

@@ -66,6 +66,7 @@ class Study:
             UserError: no such column, it is the treatment, or values are missing or not positive.
         """
         check_columns(self.frame, self.source, [column, self.treatment], "sample weight and treatment")
+        check_present(self.frame[column], column)
         return as_sample_weights(self.frame[column].to_numpy(), len(self.T))
 
     def clusters(self, column: str) -> NDArray[np.int64]:
@@ -75,6 +76,7 @@ class Study:
             UserError: no such column, it is the treatment, or values are missing or all the same.
         """
         check_columns(self.frame, self.source, [column, self.treatment], "cluster and treatment")
+        check_present(self.frame[column], column)
         return as_clusters(self.frame[column].to_numpy(), len(self.T))
 
 

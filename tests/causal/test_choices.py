@@ -1,5 +1,6 @@
 """An unknown word in place of a named choice is refused in one line that suggests the nearest."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,12 @@ def test_a_choice_that_is_no_word_is_refused() -> None:
     with pytest.raises(UserError, match=r"unknown scale 'None' \(known: hajek, raw\)"):
         check_choice("scale", None, ["hajek", "raw"])
     check_choice("scale", "raw", ["hajek", "raw"])
+
+
+def test_models_and_clusters_that_have_no_part_are_refused(study: Study) -> None:
+    with pytest.raises(UserError, match="--outcome-model applies to aipw, dml, tlearner only: leave it out"):
+        refute_study(study, models=Models(outcome="lasso"))
+    with pytest.raises(UserError, match="--clip applies to aipw only"):
+        refute_study(study, "dml", models=Models(clip=0.1))
+    with pytest.raises(UserError, match="--cluster is for the error of an effect"):
+        match(dataclasses.replace(study, Y=None, outcome=None), cluster="anything")

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from contrastkit.causal.boosting import BoostClassifier, BoostRegressor
-from contrastkit.causal.compare import compare
+from contrastkit.causal.compare import compare, estimators
 from contrastkit.causal.estimate import AIPW, OaxacaBlinder, PartiallyLinear, TLearner
 from contrastkit.causal.estimate.cross_fitted import CrossFitted
 from contrastkit.causal.folds import fingerprints, rarest_levels, settled_order, splits
@@ -37,15 +38,72 @@ def rare(n: int, treated: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray,
 # ---------------------------------------- folds
 
 
-def folds_of(x: np.ndarray, t: np.ndarray, folds: int, *seeds: int) -> np.ndarray:
+def folds_of(x: np.ndarray, t: np.ndarray, folds: int, *seeds: int, groups: np.ndarray | None = None) -> np.ndarray:
     """The fold of each row, in the order of the data."""
     key = fingerprints(x)
     order = settled_order(key, t)
     fold = np.empty(len(x), int)
-    for k, (train, test) in enumerate(splits(x[order], t[order], key[order], folds, *seeds)):
+    parts = splits(x[order], t[order], key[order], folds, *seeds, groups=None if groups is None else groups[order])
+    for k, (train, test) in enumerate(parts):
         assert sorted([*train, *test]) == list(range(len(x)))
         fold[order[test]] = k
     return fold
+
+
+def test_clusters_stay_whole_and_those_that_are_treated_are_spread_evenly() -> None:
+    x, t, _ = world(600, 2, seed=0)
+    groups = np.arange(600) // 5
+    treated = groups % 3 == 0
+    fold = folds_of(x, treated, 4, groups=groups)
+    assert all(len(set(fold[groups == g])) == 1 for g in range(120))
+    assert np.bincount(fold[treated][::5]).tolist() == [10] * 4 and np.bincount(fold[::5]).tolist() == [30] * 4
+    with pytest.raises(UserError, match="5 folds of 3 clusters: use fewer --folds"):
+        folds_of(x, t == 1, 5, groups=groups % 3)
+
+
+def test_copies_that_are_clusters_are_not_learned_by_heart() -> None:
+    """Copies on both sides of a fold would tell a forest their outcomes; as clusters they are the originals."""
+    g = np.random.default_rng(0)
+    x, t, y = world(200, 2, seed=3)
+    rows = np.repeat(np.arange(200), 5)
+    copied = x[rows] + 1e-3 * g.normal(size=(1000, 2))
+    forest = RandomForestRegressor(30, random_state=0)
+    model = PartiallyLinear(model=forest, propensity=Propensity(RandomForestClassifier(30, random_state=0)), repeats=1)
+    once = model.fit(x, t, y)
+    effect, error = once.effect_, once.se_
+    with pytest.raises(UserError, match="perfect separation"):
+        model.fit(copied, t[rows], y[rows])
+    again = model.fit(copied, t[rows], y[rows], clusters=rows)
+    assert abs(again.effect_ - effect) < 3 * error and 0.7 * error < again.se_ < 1.5 * error
+
+
+@pytest.mark.parametrize("name", ["tlearner", "aipw", "dml"])
+def test_models_that_split_rows_in_sequence_see_them_in_a_random_order(name: str) -> None:
+    """The lasso's own folds would otherwise be cells of discrete covariates, and it would shrink all of them away."""
+    errors = []
+    for seed in range(3):
+        g = np.random.default_rng(seed)
+        x = g.integers(0, 2, (600, 2)).astype(float)
+        t = g.uniform(size=600) < 0.25 + 0.5 * x[:, 0]
+        y = t + 3 * x[:, 0] - x[:, 1] + g.normal(size=600)
+        models = Models(outcome="lasso", repeats=1)
+        errors.append(estimators("ATE", models=models)[name].fit(x, t, y).effect_ - 1)
+    assert abs(np.mean(errors)) < 0.15
+
+
+def test_a_flexible_propensity_that_separates_the_arms_is_refused_with_the_column() -> None:
+    g = np.random.default_rng(0)
+    x = pd.DataFrame(g.normal(size=(200, 2)), columns=["a", "b"])
+    t = x.a.to_numpy() > 0
+    for estimator in estimators("ATE", models=Models(propensity="boost", repeats=1)).values():
+        if isinstance(estimator, AIPW | PartiallyLinear):
+            with pytest.raises(UserError, match="perfect separation by a, at most -?0.0"):
+                estimator.fit(x, t, x.b.to_numpy())
+
+
+def test_the_lasso_is_cross_fitted() -> None:
+    assert Models(propensity="lasso").of_propensity().folds == 5
+    assert Models(propensity="logistic").of_propensity().folds == 0
 
 
 def test_arms_and_rare_levels_are_spread_evenly() -> None:

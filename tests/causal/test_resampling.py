@@ -85,6 +85,13 @@ def test_a_bootstrap_that_cannot_be_is_refused() -> None:
         fit_with_error(DifferenceInMeans(), x, t, y, error="bootstrap", draws=60)
 
 
+def test_the_jackknife_of_few_clusters_is_refused() -> None:
+    x, t, y = varied(300)
+    dcb = DifferentiatedConfounderBalancing()
+    result = fit_with_error(dcb, x, t, y, subsets=5, clusters=np.arange(300) % 2)
+    assert math.isnan(result.se_) and "2 clusters are too few for the jackknife" in result.remarks_[-1]
+
+
 def test_where_there_is_no_formula_the_jackknife_serves_or_it_is_said() -> None:
     x, t, y = world(200)
     plain = fit_with_error(DifferentiatedConfounderBalancing(), x, t, y)

@@ -235,7 +235,13 @@ def refute(options: Options) -> Any:
         placebo = rest["placebo_outcome"], adjusted, outcome_of(outcome=rest["placebo_outcome"])
     verdicts = attempts.refute(X, T, Y, first, placebo=placebo, gamma=gamma, **repeated)
     return {
-        "estimate": {"estimator": name, "estimand": first.estimand_, "effect": first.effect_, "se": first.se_},
+        "estimate": {
+            "estimator": name,
+            "estimand": first.estimand_,
+            "effect": first.effect_,
+            "se": first.se_,
+            "remarks": first.remarks_,
+        },
         "verdicts": [asdict(verdict) for verdict in verdicts],
     }
 

@@ -62,8 +62,9 @@ class Estimator(BaseEstimator, ABC):
         y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
         groups = None if clusters is None else as_clusters(clusters, len(X))
         if sample_weight is not None and not self.takes_sample_weight:
-            raise UserError("takes no sample weights: use ols, oaxaca, ipw, overlap, entropy or cbps")
+            raise UserError("takes no sample weights: use naive, ols, oaxaca, ipw, overlap, entropy or cbps")
         self.sample_weight_ = np.ones_like(y) if sample_weight is None else as_sample_weights(sample_weight, len(X))
+        self._groups = groups
         self._fit(X, t, y)
         if groups is not None:
             self.se_, self.df_ = math.nan, int(groups.max())

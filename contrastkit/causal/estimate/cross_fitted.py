@@ -10,7 +10,8 @@ from sklearn.linear_model import LinearRegression
 from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.folds import Rows, check_folds, fingerprints, one_sided, settled_order, splits
 from contrastkit.causal.learners import check_cross_fitted, learned
-from contrastkit.causal.propensity import Propensity, prior_remark
+from contrastkit.causal.positivity import why_separated
+from contrastkit.causal.propensity import Propensity, Separated, prior_remark
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates, standardised
@@ -38,11 +39,16 @@ class CrossFitted(Estimator):
         key = fingerprints(X.x)
         order = settled_order(key, t, y)
         # standardised: scikit-learn's regression drops columns that are small next to others
-        X = Covariates(standardised(X.x[order]), X.names, X.origins)
-        t, y, key = t[order], y[order], key[order]
+        z = Covariates(standardised(X.x[order]), X.names, X.origins)
+        groups = None if self._groups is None else self._groups[order]
         self._separated: list[list[str]] = []
-        repeats = self.repeats if self.folds else 1
-        parts = [self._once(X, t, y, splits(X.x, t, key, self.folds, self.seed, k)) for k in range(repeats)]
+        parts = []
+        for k in range(self.repeats if self.folds else 1):
+            folds = splits(z.x, t[order], key[order], self.folds, self.seed, k, groups=groups)
+            try:
+                parts.append(self._once(z, t[order], y[order], folds))
+            except Separated as error:
+                raise Separated(why_separated(X, t)) from error
         self.remarks_ += prior_remark(self._separated)
         effects = np.array([effect for effect, _ in parts])
         self.effect_ = float(np.median(effects))
@@ -78,6 +84,8 @@ class CrossFitted(Estimator):
             if score.learn_part(X.x[train], t[train]):
                 self._separated.append([X.names[j] for j in one_sided(X.x[train], t[train])])
             e[test] = score.predict_numbers(X.x[test])
+        if e[t].min() > e[~t].max():
+            raise Separated
         return e
 
     def _outcomes(self, x: Floats, y: Floats, arm: Bools, splits: Splits) -> Floats:

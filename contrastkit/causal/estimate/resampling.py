@@ -89,13 +89,15 @@ def bootstrap(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, d
 def jackknife(first: Estimator, whole: Sample, groups: NDArray[Any] | None, *, draws: int, seed: int) -> None:
     """The delete-d jackknife (Shao & Wu 1989): the standard deviation of the estimates on subsets of 80 % of each arm,
     or of the clusters, times sqrt(0.8 / 0.2). Its degrees of freedom are those of the smaller arm."""
-    least = int(min(whole[1].sum(), (~whole[1]).sum()))
+    least = int(min(whole[1].sum(), (~whole[1]).sum())) if groups is None else int(groups.max()) + 1
     if least < LEAST:
-        first.remarks_.append(f"no standard error: {least} units of an arm are too few for the jackknife")
+        units = "units of an arm" if groups is None else "clusters"
+        first.remarks_.append(f"no standard error: {least} {units} are too few for the jackknife")
         return
     first.df_ = min(first.df_, least - 1)
     estimates, _ = effects(first, subsets(whole, draws, seed, groups))
-    first.se_ = float(estimates.std()) * math.sqrt(SHARE / (1 - SHARE))
+    kept = SHARE if groups is None else round(SHARE * least) / least
+    first.se_ = float(estimates.std()) * math.sqrt(kept / (1 - kept))
     first.remarks_.append(f"standard error of the jackknife, over {draws} subsets")
 
 
