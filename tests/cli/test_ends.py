@@ -33,12 +33,19 @@ def test_a_stopped_training_exits_with_the_signals_code(
     """So that ``train ... && probe ...`` does not go on with half a run."""
     run = tmp_path / "run"
     options = [f"--data={images}", f"--out={run}", "--epochs=100000", f"--workers={workers}"]
-    process = subprocess.Popen([*COMMAND, *TRAIN, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (run / "checkpoints" / "last.pt").exists():
-        time.sleep(0.05)
-        assert process.poll() is None
-    process.send_signal(number)
-    out, err = process.communicate(timeout=LIMIT)
+    process = subprocess.Popen(
+        [*COMMAND, *TRAIN, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # even if the tests run under nohup
+    )  # fmt: skip
+    with process:
+        try:
+            while not (run / "checkpoints" / "last.pt").exists():
+                time.sleep(0.05)
+                assert process.poll() is None
+            process.send_signal(number)
+            out, err = process.communicate(timeout=LIMIT)
+        finally:
+            process.kill()
     assert process.returncode == 128 + number
     assert "stopped by a signal" in out and "resume: contrastkit train" in out and err == ""
 
@@ -48,9 +55,13 @@ def test_a_signal_while_a_file_is_written_leaves_no_part_of_it(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(checkpoint, "_put", lambda *how, **new: os.kill(os.getpid(), number))
-    assert main(["stable", "simulate", "selection", f"--out={tmp_path / 's.csv'}", "--r=2"]) == 128 + number
-    assert not list(tmp_path.iterdir()) and f"stopped by {number.name}" in capsys.readouterr().err
-    assert signal.getsignal(number) == signal.SIG_DFL
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        assert main(["stable", "simulate", "selection", f"--out={tmp_path / 's.csv'}", "--r=2"]) == 128 + number
+        assert not list(tmp_path.iterdir()) and f"stopped by {number.name}" in capsys.readouterr().err
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_reader_that_leaves_does_not_end_a_training(images: Path, tmp_path: Path) -> None:
