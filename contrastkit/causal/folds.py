@@ -20,7 +20,7 @@ def fingerprints(x: Floats) -> NDArray[np.uint64]:
 
 
 def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A step of SplitMix64 (Steele, Lea & Flood 2014, Fig. 17), whose products wrap around."""
+    """A step of SplitMix64, as in :mod:`contrastkit.rng`, whose torch is slow to import; products wrap around."""
     z = state + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
