@@ -64,7 +64,8 @@ def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Cal
 
 
 def _parameters(family: Any) -> list[inspect.Parameter]:
-    """A keyword parameter for each field of a dataclass, with its annotation and default."""
+    """A keyword parameter for each field of a dataclass, with its annotation and default; required ones first, which in
+    the class follow the fields of its bases."""
     hints = typing.get_type_hints(family, include_extras=True)
     return [
         inspect.Parameter(
@@ -73,7 +74,7 @@ def _parameters(family: Any) -> list[inspect.Parameter]:
             default=inspect.Parameter.empty if item.default is dataclasses.MISSING else item.default,
             annotation=hints[item.name],
         )
-        for item in dataclasses.fields(family)
+        for item in sorted(dataclasses.fields(family), key=lambda item: item.default is not dataclasses.MISSING)
     ]
 
 
