@@ -65,11 +65,17 @@ class StudyOptions(CovariateOptions):
     )
 
 
+def model_name(text: str) -> str:
+    """The name of a model, in any case; a class is taken as it is written."""
+    return text if ":" in text else text.lower()
+
+
 PropensityModelName = Annotated[
     str,
     typer.Option(
         help="Model of the treatment; all but logistic are cross-fitted. A class is one of scikit-learn's kind.",
         metavar="logistic|lasso|forest|boost|PACKAGE.MODULE:CLASS",
+        parser=model_name,
     ),
 ]
 
@@ -83,6 +89,7 @@ class ModelOptions:
         typer.Option(
             help="Model of the outcome in aipw, dml and tlearner. A class is one of scikit-learn's kind.",
             metavar="linear|logistic|lasso|forest|boost|PACKAGE.MODULE:CLASS",
+            parser=model_name,
         ),
     ] = "linear"
     propensity_model: PropensityModelName = "logistic"

@@ -65,7 +65,7 @@ def refute(
     seed: Seed = 0,
     output: OutputOptions,
 ) -> None:
-    """Try to refute an estimate, check by check; exit code 1 if a check fails."""
+    """Try to refute an estimate, check by check; exit code 1 if a check fails, not if one cannot be run."""
     from contrastkit.causal.refutation import refute_study
     from contrastkit.causal.refute import checks
 
@@ -83,7 +83,7 @@ def refute(
             on_progress("refuting", 1, len(steps))
 
         def on_verdict(verdict: "Verdict") -> None:
-            screen.paragraph(f"{'PASS' if verdict.passed else 'FAIL'}  {verdict.name}: {verdict.sentence}")
+            screen.paragraph(f"{verdict.word}  {verdict.name}: {verdict.sentence}")
             on_progress("refuting", 1 + steps.index(verdict.name), len(steps))
 
         refutation = refute_study(
@@ -91,6 +91,10 @@ def refute(
             draws=draws, gamma=gamma, seed=seed, on_estimate=on_estimate, on_verdict=on_verdict,
         )  # fmt: skip
     _print_grids(refutation.verdicts)
+    counts = {
+        word: sum(verdict.word == word for verdict in refutation.verdicts) for word in ("PASS", "FAIL", "NOT RUN")
+    }
+    screen.say(", ".join(f"{count} {word}" for word, count in counts.items() if count))
     if placebo is None:
         screen.say("no --placebo-outcome given: an outcome that the treatment cannot have affected is the best check")
     write_reports(refutation.as_json(), output.json)

@@ -22,7 +22,7 @@ from contrastkit.causal.estimate import (
     TLearner,
     Weighted,
 )
-from contrastkit.causal.estimate.resampling import DRAWS, SUBSETS, fit_with_error
+from contrastkit.causal.estimate.resampling import DRAWS, fit_with_error
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.models import Models
 from contrastkit.causal.names import AnyEstimand, Error
@@ -126,9 +126,8 @@ def compare(
     for name, unfitted in estimators(estimand, error=error, strata=strata, models=models, seed=seed).items():
         try:
             estimator = fit_with_error(
-                unfitted, X, t, y, error=error, draws=draws, subsets=SUBSETS * (name == "dcb"),
-                sample_weight=sample_weight, clusters=clusters, seed=seed,
-            )  # fmt: skip
+                unfitted, X, t, y, error=error, draws=draws, sample_weight=sample_weight, clusters=clusters, seed=seed
+            )
         except UserError as refusal:
             yield Estimate(name, refused=str(refusal))
             continue
@@ -137,5 +136,11 @@ def compare(
             balance = balance_table(X, t, estimator.weights_, estimand=without_suffix(estimator.estimand_))
             ess, smd = float(balance.n[:, 1].min()), balance.worst
         effect, se = estimator.effect_, estimator.se_
-        interval, remarks = estimator.interval(), tuple(estimator.remarks_)
-        yield Estimate(name, estimator.estimand_, effect, se, *interval, ess, smd, remarks=remarks)
+        remarks = tuple(advised(remark, estimator) for remark in estimator.remarks_)
+        yield Estimate(name, estimator.estimand_, effect, se, *estimator.interval(), ess, smd, remarks=remarks)
+
+
+def advised(remark: str, estimator: Estimator) -> str:
+    """A remark, with what to do about it if it is on a standard error that the bootstrap would not share."""
+    bootstrap = remark in estimator.error_remarks_ and estimator.resamplable
+    return f"{remark}: compare with --error bootstrap" if bootstrap else remark

@@ -65,7 +65,7 @@ class DifferentiatedConfounderBalancing(ArmwiseEstimator):
     third of the error there; with one, the default here, X and Y are centred at the means of the controls. Nonlinear
     terms, the paper's augmented variables, are ordinary columns of X.
 
-    No standard error is known: ``se_`` is NaN.
+    No formula for the standard error is known: ``se_`` is NaN without the jackknife.
 
     Attributes:
         weights_: float64 [n], 1 for the treated. coef_: b, float64 [p], in the units of X.
@@ -94,6 +94,10 @@ class DifferentiatedConfounderBalancing(ArmwiseEstimator):
         self.lam4 = lam4
         self.intercept = intercept
         self.tolerance = tolerance
+
+    @property
+    def jackknifed(self) -> bool:
+        return True
 
     def _att(self, X: Covariates, t: Bools, y: Floats) -> None:
         x, sd = X.x, scales(X.x)

@@ -8,6 +8,7 @@ from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.ties import levels, rounding
 
 Rows = NDArray[np.int64]
+Splits = list[tuple[Rows, Rows]]  # rows to learn from, rows to predict
 
 
 def fingerprints(x: Floats) -> NDArray[np.uint64]:
@@ -48,14 +49,13 @@ def check_folds(folds: int, t: Bools) -> None:
         )
 
 
-def splits(
-    x: Floats, t: Bools, key: NDArray[np.uint64], folds: int, *seeds: int, groups: Rows | None = None
-) -> list[tuple[Rows, Rows]]:
+def splits(x: Floats, t: Bools, key: NDArray[np.uint64], folds: int, *seeds: int, groups: Rows | None = None) -> Splits:
     """For each fold the rows outside it, to learn from, and those in it; without folds, all rows for both.
 
     Each arm, and in each arm each rare level (:func:`rarest_levels`), is spread evenly over the folds, in an order that
     the fingerprints ``key`` and the seeds decide. Rows must be in their settled order: equal ones are dealt in turn.
-    Clusters, numbered in ``groups`` [n], stay whole; those with similar shares of treated are spread evenly.
+    Clusters, numbered in ``groups`` [n], stay whole; those with similar shares of treated are spread evenly and, among
+    clusters of one share, those with the same rare level.
 
     Raises:
         UserError: more folds than clusters.
@@ -67,7 +67,7 @@ def splits(
     for seed in seeds:
         turn = _mixed(turn + np.uint64(seed % 2**32))
     if groups is not None:
-        fold = _folds_of_clusters(groups, t, turn, folds)
+        fold = _folds_of_clusters(groups, t, turn, rarest_levels(x, 10 * folds), folds)
         return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
     fold = np.empty(len(x), np.int64)
     for arm in (t, ~t):
@@ -76,7 +76,7 @@ def splits(
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
 
 
-def _folds_of_clusters(groups: Rows, t: Bools, turn: NDArray[np.uint64], folds: int) -> Rows:
+def _folds_of_clusters(groups: Rows, t: Bools, turn: NDArray[np.uint64], levels: Rows, folds: int) -> Rows:
     """The fold [n] of each row."""
     sizes = np.bincount(groups)
     if folds > len(sizes):
@@ -84,7 +84,9 @@ def _folds_of_clusters(groups: Rows, t: Bools, turn: NDArray[np.uint64], folds: 
     draw = np.zeros(len(sizes), np.uint64)
     np.add.at(draw, groups, _mixed(turn + t.astype(np.uint64)))
     fold = np.empty(len(sizes), np.int64)
-    fold[np.lexsort([draw, np.bincount(groups, t) / sizes])] = np.arange(len(sizes)) % folds
+    level = np.full(len(sizes), levels.max())
+    np.minimum.at(level, groups, levels)
+    fold[np.lexsort([draw, level, np.bincount(groups, t) / sizes])] = np.arange(len(sizes)) % folds
     return fold[groups]
 
 

@@ -10,12 +10,12 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from contrastkit.causal.folds import check_folds, fingerprints, one_sided, settled_order, splits
+from contrastkit.causal.folds import Rows, Splits, check_folds, fingerprints, one_sided, settled_order, splits
 from contrastkit.causal.learners import learned
 from contrastkit.causal.positivity import why_separated
 from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError, listed
-from contrastkit.tables.checks import Bools, Floats, as_sample_weights, as_treatment
+from contrastkit.tables.checks import Bools, Floats, as_clusters, as_sample_weights, as_treatment
 from contrastkit.tables.covariates import Covariates, scales
 from contrastkit.tables.ties import cells, settled
 
@@ -45,7 +45,8 @@ class Propensity(BaseEstimator):
         scores_: float64 [n] in (0, 1). auc_: AUC of the scores, 0.5 if nothing distinguishes the arms; near 1 there is
             no overlap, which is not a success. overlap_: the area shared by the histograms of the logit of both arms,
             in twenty bins; 1 if they are equal. clipped_: number of classifier scores clipped to 1e-6 from 0 or 1.
-        remarks_: what the folds of some rows had to do without (:meth:`learn_part`).
+        prior_: whether the model of all rows has a prior (:meth:`learn_part`).
+        remarks_: what the folds of some rows had to do without (there too).
 
     Raises:
         UserError: the covariates separate the arms.
@@ -56,21 +57,40 @@ class Propensity(BaseEstimator):
         self.folds = folds
         self.seed = seed
 
-    def fit(self, X: Any, T: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        T: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        clusters: ArrayLike | None = None,
+        prior: bool = False,
+    ) -> Self:
+        """Fit to X [n, p] and T [n].
+
+        Args:
+            clusters: labels [n]; rows that share one are on one side of a fold.
+            prior: where the covariates separate some units, give the coefficients a prior instead of refusing them.
+        """
         X = Covariates.of(X)
         x, t = X.x, as_treatment(T, len(X))
         check_folds(self.folds, t)
+        groups = None if clusters is None else as_clusters(clusters, len(X))
         s = None if sample_weight is None or not np.ptp(sample_weight) else as_sample_weights(sample_weight, len(x))
         if s is not None and (self.folds or self.classifier is not None):
             raise UserError("only the logistic model without folds takes sample weights: leave them or the model out")
         self.remarks_: list[str] = []
+        self.prior_ = False
         try:
-            z = self.learn(x, t, s)
+            if prior:
+                self.prior_ = self.learn_part(x, t, s)
+            else:
+                self.learn(x, t, s)
         except Separated as error:
             raise Separated(why_separated(X, t)) from error
-        e = self._cross_fitted(X, t) if self.folds else self.classifier_.predict_proba(z)[:, 1]
+        e = self._of_unseen(X, t, groups) if self.folds else self.probabilities(x)
         self.auc_ = float(roc_auc_score(t, e))
-        self.scores_ = self._clip(e)
+        self.scores_ = self.clip(e)
         self.clipped_ = int((self.scores_ != e).sum())
         if self.auc_ == 1 and self.classifier is not None and not self.folds:
             raise Separated("perfect separation of the rows that trained the classifier: cross-fit it with folds")
@@ -81,25 +101,32 @@ class Propensity(BaseEstimator):
         self.overlap_ = float(np.minimum(*arms).sum())
         return self
 
-    def _cross_fitted(self, X: Covariates, t: Bools) -> Floats:
-        """The scores [n], each from a model that has not seen the row."""
+    def _of_unseen(self, X: Covariates, t: Bools, groups: Rows | None) -> Floats:
+        """The scores [n], each from a model that has not seen the row, before clipping."""
         key = fingerprints(X.x)
         order = settled_order(key, t)
         X, t, key = X.take(order), t[order], key[order]
-        e, part, separated = np.empty(len(t)), clone(self), []
-        for train, test in splits(X.x, t, key, self.folds, self.seed):
-            if part.learn_part(X.x[train], t[train]):
-                separated.append([X.names[j] for j in one_sided(X.x[train], t[train])])
-            e[test] = part.classifier_.predict_proba(part._standardise(X.x[test]))[:, 1]
+        groups = None if groups is None else groups[order]
+        e, separated = self.cross_fitted(X, t, splits(X.x, t, key, self.folds, self.seed, groups=groups))
         self.remarks_ += prior_remark(separated)
         equal = np.unique(np.column_stack([key, t.astype(np.uint64)]), axis=0, return_inverse=True)[1].reshape(-1)
         scores = np.empty(len(t))
         scores[order] = (np.bincount(equal, e) / np.bincount(equal))[equal]
         return scores
 
-    def learn(self, x: Floats, t: Bools, s: Floats | None = None) -> Floats:
-        """Fit the model to validated x [n, p] and t [n], for :meth:`predict_numbers`, without setting the attributes of
-        these rows. Returns x standardised, as the model reads it."""
+    def cross_fitted(self, X: Covariates, t: Bools, splits: Splits) -> tuple[Floats, list[list[str]]]:
+        """The scores [n] of the rows of each fold from the rows outside it, before clipping; and for each fold whose
+        model needed a prior, the columns in which an arm has only one value outside it."""
+        e, part, separated = np.empty(len(t)), clone(self), []
+        for train, test in splits:
+            if part.learn_part(X.x[train], t[train]):
+                separated.append([X.names[j] for j in one_sided(X.x[train], t[train])])
+            e[test] = part.probabilities(X.x[test])
+        return e, separated
+
+    def learn(self, x: Floats, t: Bools, s: Floats | None = None) -> None:
+        """Fit the model to validated x [n, p] and t [n] with weights s [n], for :meth:`probabilities`, without setting
+        the attributes of these rows."""
         self._mean, self._sd = x.mean(0), scales(x)
         model = self.classifier
         if model is None:
@@ -111,7 +138,6 @@ class Propensity(BaseEstimator):
             self.classifier_ = learned(model, z := self._standardise(x), t, s)
         if self.classifier is None:
             self._check(z)
-        return z
 
     def _check(self, z: Floats) -> None:
         """Refuse a likelihood without a maximum: if covariates separate the arms, or some of their units, it is flat
@@ -124,34 +150,35 @@ class Propensity(BaseEstimator):
         if np.linalg.eigvalsh((A * (e * (1 - e))[:, None]).T @ A / len(z))[0] < 1e-9:
             raise Separated
 
-    def learn_part(self, x: Floats, t: Bools) -> bool:
-        """:meth:`learn` from the rows outside a fold. Where the likelihood has no maximum, because a rare level is
-        missing from an arm there, the coefficients have a standard normal prior, for columns scaled as by Gelman et al.
-        (2008): two values 1 apart, others with standard deviation 0.5. Returns whether they have."""
+    def learn_part(self, x: Floats, t: Bools, s: Floats | None = None) -> bool:
+        """:meth:`learn` from a part of the rows: those outside a fold, or drawn by the bootstrap. Where the likelihood
+        has no maximum, because a rare level is missing from an arm there, the coefficients have a standard normal
+        prior, for columns scaled as by Gelman et al. (2008): two values 1 apart, others with standard deviation 0.5.
+        Returns whether they have."""
         try:
-            self.learn(x, t)
+            self.learn(x, t, s)
         except Separated:
             lows, highs = x.min(0), x.max(0)
             indicators = ((x == lows) | (x == highs)).all(0) & (lows < highs)
             self._sd = np.where(indicators, highs - lows, 2 * self._sd)
             prior = LogisticRegression(solver="newton-cholesky", max_iter=100)
-            self.classifier_ = prior.fit(self._standardise(x), t)
+            self.classifier_ = prior.fit(self._standardise(x), t, s)
             return True
         return False
 
     def predict(self, X: Any) -> Floats:
         """The scores [m] of other rows, from the model fitted to all rows."""
-        return self.predict_numbers(Covariates.of(X).x)
+        return self.clip(self.probabilities(Covariates.of(X).x))
 
-    def predict_numbers(self, x: Floats) -> Floats:
-        """The scores [m] of validated x [m, p]."""
-        return self._clip(self.classifier_.predict_proba(self._standardise(x))[:, 1])
+    def probabilities(self, x: Floats) -> Floats:
+        """The scores [m] of validated x [m, p], before clipping."""
+        return np.asarray(self.classifier_.predict_proba(self._standardise(x))[:, 1])
 
     def _standardise(self, x: Floats) -> Floats:
         return (x - self._mean) / self._sd
 
-    def _clip(self, e: Floats) -> Floats:
-        """Clip to (0, 1): a classifier's vote may be unanimous, and a logistic score may round to 1."""
+    def clip(self, e: Floats) -> Floats:
+        """Clip scores to (0, 1): a classifier's vote may be unanimous, and a logistic score may round to 1."""
         return np.clip(e, *((1e-15, 1 - 1e-15) if self.classifier is None else (CLIP, 1 - CLIP)))
 
     @property

@@ -31,8 +31,8 @@ class Refutation:
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(verdict.passed for verdict in self.verdicts)
+        """Whether every check that was run passed."""
+        return all(verdict.passed is not False for verdict in self.verdicts)
 
     def as_json(self) -> dict[str, Any]:
         fitted = self.estimate
@@ -75,7 +75,7 @@ def refute_study(
         raise UserError(f"{estimator} does not estimate the {estimand}: choose another, or one of {', '.join(known)}")
     outcomes = study.outcomes()
     clusters = None if cluster is None else study.clusters(cluster)
-    estimate = fitted(known[estimator], study.X, study.T, outcomes, draws=draws, clusters=clusters, seed=seed)
+    estimate = fitted(known[estimator], study.X, study.T, outcomes, clusters=clusters, seed=seed)
     on_estimate(estimate)
     other = None if placebo is None else (str(placebo.outcome), placebo.X, placebo.outcomes())
     verdicts = []

@@ -50,8 +50,5 @@ def on_weights(w: Floats, t: Bools) -> list[str]:
     for arm, name in ((t, "treated"), (~t, "untreated")):
         size, n = effective_sample_size(w[arm]), int(arm.sum())
         if size < min(FEW_EFFECTIVE, 0.5 * n):
-            found.append(
-                f"an effective sample of {size:.0f} of {n:,} {name}: the interval may be too narrow, compare with "
-                "--error bootstrap"
-            )
+            found.append(f"an effective sample of {size:.0f} of {n:,} {name}")
     return found

@@ -63,21 +63,25 @@ class Study:
         """The weights of the units in a survey, in a column of the table, float64 [n] with mean 1.
 
         Raises:
-            UserError: no such column, it is the treatment, or values are missing or not positive.
+            UserError: no such column, it is the treatment or the outcome, or values are missing or not positive.
         """
-        check_columns(self.frame, self.source, [column, self.treatment], "sample weight and treatment")
-        check_present(self.frame[column], column)
+        self._check_other(column, "sample weight")
         return as_sample_weights(self.frame[column].to_numpy(), len(self.T))
 
     def clusters(self, column: str) -> NDArray[np.int64]:
         """The clusters in a column of the table, int64 [n], numbered from 0.
 
         Raises:
-            UserError: no such column, it is the treatment, or values are missing or all the same.
+            UserError: no such column, it is the treatment or the outcome, or values are missing or all the same.
         """
-        check_columns(self.frame, self.source, [column, self.treatment], "cluster and treatment")
-        check_present(self.frame[column], column)
+        self._check_other(column, "cluster")
         return as_clusters(self.frame[column].to_numpy(), len(self.T))
+
+    def _check_other(self, column: str, role: str) -> None:
+        """Check that a column is in the table and complete, and neither the treatment nor the outcome."""
+        roles = [self.treatment, *([] if self.outcome is None else [self.outcome])]
+        check_columns(self.frame, self.source, [column, *roles], f"{role}, treatment and outcome")
+        check_present(self.frame[column], column)
 
 
 def read(

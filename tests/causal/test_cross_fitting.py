@@ -260,7 +260,7 @@ def test_a_fold_without_a_likelihoods_maximum_has_the_penalised_one() -> None:
     model = Propensity()
     assert model.learn_part(x, t) and not model.learn_part(x[:, :2], t)
     model.learn_part(x, t)
-    assert model.predict_numbers(x) == pytest.approx(1 / (1 + np.exp(-(b[0] + scaled @ b[1:]))), abs=1e-4)
+    assert model.probabilities(x) == pytest.approx(1 / (1 + np.exp(-(b[0] + scaled @ b[1:]))), abs=1e-4)
 
 
 def test_folds_of_the_score_say_which_level_they_lack() -> None:
@@ -273,10 +273,10 @@ def test_folds_of_the_score_say_which_level_they_lack() -> None:
 class Known(Propensity):
     """Knows that a covariate is the score."""
 
-    def learn(self, x: np.ndarray, t: np.ndarray, s: np.ndarray | None = None) -> np.ndarray:
-        return x
+    def learn(self, x: np.ndarray, t: np.ndarray, s: np.ndarray | None = None) -> None:
+        pass
 
-    def predict_numbers(self, x: np.ndarray) -> np.ndarray:
+    def probabilities(self, x: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-4 * x[:, 0]))
 
 

@@ -158,11 +158,11 @@ def test_aipw_is_right_if_either_model_is(estimand: str) -> None:
     class Wrong(Propensity):
         """Ignores all confounders."""
 
-        def learn(self, x: np.ndarray, t: np.ndarray, s: np.ndarray | None = None) -> np.ndarray:
-            return super().learn(x[:, 1:2], t, s)
+        def learn(self, x: np.ndarray, t: np.ndarray, s: np.ndarray | None = None) -> None:
+            super().learn(x[:, 1:2], t, s)
 
-        def predict_numbers(self, x: np.ndarray) -> np.ndarray:
-            return super().predict_numbers(x[:, 1:2])
+        def probabilities(self, x: np.ndarray) -> np.ndarray:
+            return super().probabilities(x[:, 1:2])
 
     half = AIPW(estimand, propensity=Wrong()).fit(x, t, y)  # type: ignore[arg-type]
     assert abs(half.effect_ - 2) < 4 * half.se_

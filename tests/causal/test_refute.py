@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -12,10 +13,13 @@ import pytest
 import typer
 from scipy.stats import t as student
 from scipy.stats import wilcoxon
+from sklearn.tree import DecisionTreeRegressor
 
 from contrastkit.causal.compare import estimators
-from contrastkit.causal.estimate import DifferenceInMeans, Estimator, Regression, Weighted
+from contrastkit.causal.estimate import DifferenceInMeans, Estimator, Regression, TLearner, Weighted
+from contrastkit.causal.estimate.resampling import Sample, fit_with_error, subsets
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.refutation import Refutation
 from contrastkit.causal.refute import Verdict, checks, fitted, refute
 from contrastkit.causal.refute.confounding import (
     STRENGTHS,
@@ -34,6 +38,7 @@ from contrastkit.causal.refute.hidden_bias import (
     signed_rank,
 )
 from contrastkit.causal.refute.placebo import placebo_outcome, placebo_treatment, random_cause, subset
+from contrastkit.causal.weighting import InverseProbability
 from contrastkit.cli.causal.refute import refute as command
 from contrastkit.errors import UserError
 from contrastkit.tables.covariates import Covariates
@@ -109,7 +114,7 @@ def test_noise_and_a_smaller_sample_do_not_move_an_estimate() -> None:
     assert untreated.numbers["mean"] == round(0.8 * (~t).sum())
 
 
-def test_refused_draws_are_counted_and_too_many_fail() -> None:
+def test_refused_draws_are_counted_and_a_check_with_too_many_is_not_run() -> None:
     x, t, y = world()
 
     def moody(x: np.ndarray, t: np.ndarray, y: np.ndarray) -> float:
@@ -124,20 +129,52 @@ def test_refused_draws_are_counted_and_too_many_fail() -> None:
     assert some.passed and 0 < some.numbers["refused"] <= 10 and "refused)" in some.sentence
     limit = -100.0
     verdict = by_name(refute(x, t, y, first))["random common cause"]
-    assert not verdict.passed
-    assert verdict.sentence == "the check cannot be run: 50 of 50 draws were refused, the last because the moon is full"
+    assert verdict.passed is None and verdict.word == "NOT RUN"
+    assert verdict.sentence == "50 of 50 draws were refused, the last because the moon is full"
 
 
 def test_the_jackknife_gives_a_standard_error_where_there_is_none() -> None:
     x, t, y = world()
 
     class Bare(DifferenceInMeans):
+        jackknifed = True
+
         def _fit(self, X: Covariates, t: np.ndarray, y: np.ndarray) -> None:
             super()._fit(X, t, y)
-            self.se_ = math.nan
+            self.influence_ = None
 
     exact = math.sqrt(y[t].var(ddof=1) / t.sum() + y[~t].var(ddof=1) / (~t).sum())
-    assert fitted(Bare(), x, t, y, draws=1000).se_ == pytest.approx(exact, rel=0.07)
+    assert fit_with_error(Bare(), x, t, y, subsets=1000).se_ == pytest.approx(exact, rel=0.07)
+    assert fitted(Bare(), x, t, y).se_ == fit_with_error(Bare(), x, t, y).se_  # one rule
+
+
+def test_what_needs_a_standard_error_is_not_run_without_one() -> None:
+    x, t, y = world()
+    first = fitted(TLearner(model=DecisionTreeRegressor(max_depth=2, random_state=0), repeats=1, folds=2), x, t, y)
+    verdicts = by_name(refute(x, t, y, first, placebo=("before", x, x[:, 1] + y[::-1]), draws=20))
+    not_run = {name for name, verdict in verdicts.items() if verdict.passed is None}
+    assert not_run == {"random common cause", "subset", "placebo outcome", "E-value"}
+    assert all(verdicts[name].sentence == "the estimate has no standard error to compare with" for name in not_run)
+    done = Refutation("tlearner", first, tuple(verdicts.values()))
+    assert done.passed == all(verdict.passed for name, verdict in verdicts.items() if name not in not_run)
+    json_of = {verdict["name"]: verdict["passed"] for verdict in done.as_json()["verdicts"]}
+    assert json_of["subset"] is None and json_of["placebo treatment"] is True
+    assert not replace(done, verdicts=(*done.verdicts, Verdict("another", False, ""))).passed
+
+
+def test_permuted_treatments_and_subsets_that_lack_a_level_have_a_prior_and_that_is_said() -> None:
+    x, t, y = world()
+    x[:, 2] = 0
+    x[[*np.flatnonzero(t)[:1], *np.flatnonzero(~t)[:1]], 2] = 1
+    first = fitted(Weighted(InverseProbability("ATO")), x, t, y)
+    verdict = subset(Covariates.of(x), t, y, first)
+    lack = 0
+    for sample in subsets(Sample(Covariates.of(x), t, y), 50, 0):
+        levels = [set(sample.X.x[arm, 2]) for arm in (sample.t, ~sample.t)]
+        lack += levels[0] != levels[1]
+    assert verdict.numbers["with_prior"] == lack > 10 and verdict.numbers["refused"] == 0
+    assert f" ({lack} with a prior for the propensity model)" in verdict.sentence
+    assert placebo_treatment(Covariates.of(x), t, y, first).numbers["with_prior"] > 0
 
 
 def test_an_outcome_from_before_the_treatment_tells_what_was_left_out() -> None:
@@ -228,7 +265,7 @@ def test_cells_that_are_refused_are_left_open() -> None:
     x, t, y = world()
     verdict = unobserved_confounder(named(x, "a", "b", "c"), t, y, fitted(Says(lambda x, *_: picky(x)), x, t, y))
     assert all(cell is None for row in verdict.numbers["grid"] for cell in row)
-    assert not verdict.passed and "cannot be adjusted for: 10 of 10 draws were refused" in verdict.sentence
+    assert verdict.passed is None and "cannot be adjusted for: 10 of 10 draws were refused" in verdict.sentence
 
 
 def picky(x: np.ndarray) -> float:
@@ -374,6 +411,9 @@ def test_what_leaves_nothing_to_doubt_is_refused() -> None:
         directions(x, t, x[:, 0] + t)
 
 
+TREE = "sklearn.tree:DecisionTreeRegressor"
+
+
 def run(*arguments: str) -> int:
     app = typer.Typer()
     app.command()(command)
@@ -390,12 +430,19 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(*given, "--draws=20", "--placebo-outcome=before", "--without=a", f"--json={out}") == 1
     printed = capsys.readouterr().out
     assert printed.startswith("y by t, ols, constant: 1.98, SE 0.131") and "FAIL  placebo outcome" in printed
-    assert "PASS  placebo treatment" in printed and "effect with a confounder" in printed
+    assert (
+        "PASS  placebo treatment" in printed and "effect with a confounder" in printed and "6 PASS, 1 FAIL" in printed
+    )
     result = json.loads(out.read_text())
     assert result["estimate"]["effect"] == Regression().fit(x, t, y).effect_ and len(result["verdicts"]) == 7
     assert run(*given, "--draws=20") == 0
     printed = capsys.readouterr().out
-    assert printed.count("PASS") == 6 and "no --placebo-outcome given" in printed
+    assert printed.count("PASS  ") == 6 and "\n6 PASS\n" in printed and "no --placebo-outcome given" in printed
+    flexible = ["--estimator=tlearner", f"--outcome-model={TREE}", "--folds=2", "--repeats=1", "--gamma=1"]
+    assert run(*given[:-1], *flexible, "--draws=20", f"--json={out}") == 0
+    printed = capsys.readouterr().out
+    assert "NOT RUN  subset: the estimate has no standard error" in printed and "3 PASS, 3 NOT RUN" in printed
+    assert {v["name"]: v["passed"] for v in json.loads(out.read_text())["verdicts"]}["subset"] is None
     for bad, says in (
         (["--estimator=cbps"], "cbps does not estimate the ATT"),
         (["--without=a"], "--without applies to --placebo-outcome"),

@@ -3,20 +3,35 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t as student
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.ensemble import RandomForestClassifier
 
-from contrastkit.causal.compare import compare
+from contrastkit.causal.compare import compare, estimators
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
-from contrastkit.causal.estimate import DifferenceInMeans, Matched, OaxacaBlinder, Regression, Weighted
-from contrastkit.causal.estimate.resampling import fit_with_error, resamples, subsets, wild
+from contrastkit.causal.estimate import (
+    AIPW,
+    DifferenceInMeans,
+    Estimator,
+    Matched,
+    OaxacaBlinder,
+    PartiallyLinear,
+    Regression,
+    Stratified,
+    TLearner,
+    Weighted,
+)
+from contrastkit.causal.estimate.resampling import Sample, fit_with_error, resamples, subsets, wild
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.models import Models
 from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.refute import fitted
+from contrastkit.causal.refute.placebo import placebo_treatment, random_cause, subset
 from contrastkit.causal.remarks import copies, on_sample
 from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
 from contrastkit.cli.main import main
@@ -29,22 +44,31 @@ from tests.causal.simulated import varied, world
 def test_samples_are_of_units_or_of_whole_clusters(clustered: bool) -> None:
     x, t, y = varied(60)
     groups = np.arange(60) % 12 if clustered else None
-    many, few = (list(resamples((Covariates.of(x), t, y), draws, 3, groups)) for draws in (40, 4))
+    whole = Sample(Covariates.of(x), t, y, y**2, groups)
+    many, few = (list(resamples(whole, draws, 3)) for draws in (40, 4))
     for one, other in zip(many, few, strict=False):
-        assert (one[2] == other[2]).all()  # the first samples do not depend on their number
+        assert (one.y == other.y).all()  # the first samples do not depend on their number
     kept = set()
-    for X, arms, values in many:
-        rows = [int(np.flatnonzero(y == v)[0]) for v in values]
-        assert (X.x == x[rows]).all() and (arms == t[rows]).all() and len(rows) == 60
+    for sample in many:
+        rows = [int(np.flatnonzero(y == v)[0]) for v in sample.y]
+        assert (sample.X.x == x[rows]).all() and (sample.t == t[rows]).all() and len(rows) == 60
+        assert sample.weights is not None and (sample.weights == y[rows] ** 2).all() and sample.clusters is not None
+        of = np.arange(60) if groups is None else groups
+        assert {(of[row], label) for row, label in zip(rows, sample.clusters, strict=True)} == {
+            (of[row], of[row]) for row in rows
+        }
         kept.add(tuple(sorted(rows)))
         if clustered:
             times = np.bincount(rows, minlength=60).reshape(5, 12)
             assert (times == times[0]).all()  # all units of a cluster, as often as it is drawn
     assert len(kept) == 40
-    counts = np.bincount([int(np.flatnonzero(y == v)[0]) for _, _, values in many for v in values], minlength=60)
+    counts = np.bincount([int(np.flatnonzero(y == v)[0]) for sample in many for v in sample.y], minlength=60)
     assert counts.min() > 0 and abs(counts.mean() - 40) < 1e-9
-    for _, _, values in subsets((Covariates.of(x), t, y), 5, 0, groups):
-        left = np.flatnonzero(np.isin(y, values))
+    for sample in subsets(whole, 5, 0):
+        left = np.flatnonzero(np.isin(y, sample.y))
+        assert (sample.clusters is None) == (groups is None) and (
+            groups is None or (sample.clusters == left % 12).all()
+        )
         assert not clustered or (np.bincount(left % 12, minlength=12) % 5 == 0).all() and len(left) == 50
 
 
@@ -94,20 +118,110 @@ def test_the_jackknife_of_few_clusters_is_refused() -> None:
 
 def test_where_there_is_no_formula_the_jackknife_serves_or_it_is_said() -> None:
     x, t, y = world(200)
-    plain = fit_with_error(DifferentiatedConfounderBalancing(), x, t, y)
-    assert math.isnan(plain.se_) and "--error bootstrap" in plain.remarks_[-1]
+    plain = DifferentiatedConfounderBalancing().fit(x, t, y)
+    assert math.isnan(plain.se_) and plain.error_remarks_ == ["it has no standard error of its own"]
     result = fit_with_error(DifferentiatedConfounderBalancing(), x, t, y, subsets=40)
     assert "jackknife" in result.remarks_[-1] and result.effect_ == plain.effect_
     estimates = [
-        DifferentiatedConfounderBalancing().fit(X, arms, values).effect_
-        for X, arms, values in subsets((Covariates.of(x), t.astype(bool), y), 40, 0)
+        DifferentiatedConfounderBalancing().fit(sample.X, sample.t, sample.y).effect_
+        for sample in subsets(Sample(Covariates.of(x), t.astype(bool), y), 40, 0)
     ]
     assert result.se_ == pytest.approx(2 * np.std(estimates))  # sqrt(0.8 / 0.2)
     assert result.df_ == min(t.sum(), 200 - t.sum()) - 1
     few = fit_with_error(DifferentiatedConfounderBalancing(), x, np.arange(200) < 3, y, subsets=40)
     assert math.isnan(few.se_) and "3 units of an arm are too few" in few.remarks_[-1]
-    row = next(row for row in compare(x, t, y) if row.name == "dcb")
-    assert row.se > 0 and any("jackknife" in remark for remark in row.remarks)
+    rows = {row.name: row for row in compare(x, t, y)}
+    for name in ("dcb", "tlearner"):
+        assert rows[name].se == fitted(estimators("ATT")[name], x, t, y).se_ > 0  # the same rule for refute
+        assert rows[name].remarks[-1] == "standard error of the jackknife, over 30 subsets"
+        assert not any("no standard error" in remark for remark in rows[name].remarks)
+    assert rows["tlearner"].se == pytest.approx(rows["aipw"].se, rel=0.4)
+    models = Models(outcome="sklearn.tree:DecisionTreeRegressor", repeats=1)
+    flexible = next(row for row in compare(x, t, y, models=models) if row.name == "tlearner")
+    assert math.isnan(flexible.se)
+    assert flexible.remarks == ("it has no standard error of its own: compare with --error bootstrap",)
+
+
+def test_the_jackknife_of_the_t_learner_agrees_with_the_bootstrap() -> None:
+    x, t, y = varied(300)
+    one = fit_with_error(TLearner(), x, t, y, subsets=150)
+    other = fit_with_error(TLearner(), x, t, y, error="bootstrap", draws=150)
+    assert one.se_ == pytest.approx(other.se_, rel=0.15)
+
+
+class Witness(RegressorMixin, BaseEstimator):
+    """Is asked about no unit, told by the first covariate, that it has learned from."""
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> Self:
+        self.seen_, self.mean_ = set(x[:, 0]), float(y.mean())
+        return self
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        assert not self.seen_ & set(x[:, 0])
+        return np.full(len(x), self.mean_)
+
+
+class Juror(ClassifierMixin, Witness):
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        return np.column_stack([1 - self.predict(x), self.predict(x)]) * 0.2 + 0.4
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> Self:
+        self.classes_ = np.array([False, True])
+        return super().fit(x, y)
+
+
+SCORE = Propensity(Juror(), folds=3)
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        AIPW("ATE", model=Witness(), propensity=SCORE, folds=3, repeats=1),
+        PartiallyLinear(model=Witness(), propensity=SCORE, folds=3, repeats=1),
+        TLearner(model=Witness(), folds=3, repeats=1),
+        Stratified(strata=1, propensity=SCORE),
+        Weighted(InverseProbability(propensity=SCORE)),
+    ],
+    ids=["aipw", "dml", "tlearner", "strata", "ipw"],
+)
+def test_no_copy_of_a_unit_and_no_unit_of_a_cluster_is_on_both_sides_of_a_fold(
+    estimator: Estimator, clustered: bool
+) -> None:
+    x, t, y = varied(90)
+    groups = np.arange(90) // 3 if clustered else None
+    if groups is not None:
+        x[:, 0] = x[groups, 0]
+    result = fit_with_error(estimator, x, t, y, error="bootstrap", draws=50, clusters=groups)
+    assert result.se_ > 0 and not any("refused" in remark for remark in result.remarks_)
+    for check in (placebo_treatment, random_cause, subset):
+        assert check(Covariates.of(x), t, y, result, clusters=groups, draws=3).numbers["refused"] == 0
+
+
+NAIVE = "sklearn.naive_bayes:GaussianNB"
+RARE = ("strata", "ipw", "overlap", "aipw", "dml")  # use propensity scores
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_a_sample_that_lacks_a_rare_level_in_an_arm_has_a_prior_and_that_is_said(name: str) -> None:
+    """As common as the draws in which an arm has one value of the level, counted one by one."""
+    x, t, y = varied(200)
+    x[:, 2] = 0
+    x[[*np.flatnonzero(t)[:2], *np.flatnonzero(~t)[:2]], 2] = 1
+    models = Models(repeats=1, folds=2)
+    estimator = estimators("ATE" if name != "strata" else "ATT", strata=2, models=models)[name]
+    result = fit_with_error(estimator, x, t, y, error="bootstrap", draws=50)
+    lack = 0
+    for sample in resamples(Sample(Covariates.of(x), t, y), 50, 0):
+        levels = [set(sample.X.x[arm, 2]) for arm in (sample.t, ~sample.t)]
+        lack += len(levels[0] | levels[1]) == 2 and levels[0] != levels[1]
+    assert lack > 5 and any(remark.startswith(f"in {lack} of 50 bootstrap samples") for remark in result.remarks_)
+    assert not any("refused" in remark for remark in result.remarks_)
+    formula = fit_with_error(estimator, x, t, y)
+    assert 0.5 * formula.se_ < result.se_ < 2 * formula.se_
+    x[t, 2] = 0
+    with pytest.raises(UserError, match="perfect separation"):  # not a sample
+        fit_with_error(estimator, x, t, y, error="bootstrap", draws=50)
 
 
 def test_copied_rows_are_counted_unless_codes_repeat_by_chance() -> None:
@@ -138,7 +252,7 @@ def test_two_treated_units_have_the_interval_of_one_degree_of_freedom() -> None:
     assert even.df_ == pytest.approx(298, rel=0.03)  # Welch's, with equal variances and sizes
 
 
-def test_what_an_estimate_rests_on_is_said_in_its_row() -> None:
+def test_what_an_estimate_rests_on_is_said_in_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     x, t, y = world(300)
     rows = {row.name: row.remarks for row in compare(x, t, y)}
     assert rows["ols"] == rows["entropy"] == () and any("strata" in remark for remark in rows["strata"])
@@ -147,6 +261,16 @@ def test_what_an_estimate_rests_on_is_said_in_its_row() -> None:
     forest = Propensity(RandomForestClassifier(min_samples_leaf=20, random_state=0), folds=2)
     flexible = Weighted(InverseProbability(propensity=forest)).fit(x, t, y)
     assert any("takes the weights as fixed" in remark for remark in flexible.remarks_)
+    models = Models(propensity=NAIVE)
+    for error, is_said in (("m-estimation", True), ("bootstrap", False)):
+        with_error = {name: estimators("ATT", models=models)[name] for name in ("ipw", "matching")}
+        monkeypatch.setattr("contrastkit.causal.compare.estimators", lambda *_, e=with_error, **__: e)
+        said = {row.name: " ".join(row.remarks) for row in compare(x + t[:, None], t, y, error=error, draws=50)}  # type: ignore[arg-type]
+        assert ("takes the weights as fixed, and may be too wide: compare with --error boot" in said["ipw"]) == is_said
+        for name, advice in (("ipw", ": compare with --error bootstrap"), ("matching", "")):
+            assert "an effective sample of" in said[name]
+            assert ("the interval may be too narrow" + advice in said[name]) == is_said
+        assert "--error" not in said["matching"]
     hc1 = Weighted(InverseProbability(propensity=forest), error="hc1").fit(x, t, y)
     assert flexible.se_ == hc1.se_ and not any("fixed" in remark for remark in hc1.remarks_)
 
@@ -165,9 +289,16 @@ def test_remarks_are_shown_below_the_table(tmp_path: Path, capsys: pytest.Captur
     assert "jackknife" in next(row for row in report["rows"] if row["name"] == "dcb")["remarks"][-1]
     assert main([*given, "--cluster=of"]) == 0
     assert "copies" not in capsys.readouterr().out
-    for column, says in (("off", "has no column 'off', did you mean 'of'?"), ("t", "cluster and treatment must be")):
+    for column, says in (
+        ("off", "has no column 'off', did you mean 'of'?"),
+        ("t", "cluster, treatment and outcome"),
+        ("y", "'y' is used twice"),
+    ):
         assert main([*given, f"--cluster={column}"]) == 2
         assert says in capsys.readouterr().err
+    for column in ("t", "y"):
+        assert main([*given, f"--sample-weight={column}"]) == 2
+        assert "sample weight, treatment and outcome must be different columns" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -67,12 +67,14 @@ class AIPW(CrossFitted):
             self.remarks_.append(f"the estimate rests on few units: one has {heaviest:.0%} of the weight of its arm")
 
     def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats]:
-        e, m0, m1 = self._scores(X, t, splits), *(self._outcomes(X.x, y, arm, splits) for arm in (~t, t))
+        e = self._scores(X, t, splits)
+        if self.estimand == "ATT":
+            return self._att(e, self._outcomes(X, y, ~t, splits), t, y)
+        m1 = self._outcomes(X, y, t, splits)
         if self.estimand == "ATC":  # the ATT with the arms exchanged and the sign reversed
             effect, influence = self._att(1 - e, m1, ~t, y)
             return -effect, -influence
-        if self.estimand == "ATT":
-            return self._att(e, m0, t, y)
+        m0 = self._outcomes(X, y, ~t, splits)
         e = self._bounded(e, self.clip, 1 - self.clip)
         self._weigh(np.where(t, 1 / e, 1 / (1 - e)), t)
         psi = m1 - m0 + t * (y - m1) / e - ~t * (y - m0) / (1 - e)

@@ -33,6 +33,8 @@ class Estimator(BaseEstimator, ABC):
     weights_: Floats | None
     influence_: Floats | None
     remarks_: list[str]
+    error_remarks_: list[str]  # those of remarks_ that are on its own standard error
+    prior_: bool  # whether its propensity model has a prior, see ``fit``
     sample_weight_: Floats
     resamplable: ClassVar[bool] = True  # whether the bootstrap of units is valid
     takes_sample_weight: ClassVar[bool] = False
@@ -45,6 +47,7 @@ class Estimator(BaseEstimator, ABC):
         sample_weight: ArrayLike | None = None,
         *,
         clusters: ArrayLike | None = None,
+        prior: bool = False,
     ) -> Self:
         """Fit to X [n, p], covariates, an array or a frame, T [n] of 0 and 1, and numbers Y [n]; none is written to.
 
@@ -52,19 +55,23 @@ class Estimator(BaseEstimator, ABC):
             sample_weight: weights [n] of the units in a survey, whose population the effect is on; None for equal ones.
             clusters: labels [n]; units that share one may depend on one another. The standard error is then that of the
                 influences summed within clusters (Liang & Zeger 1986), times the root of G/(G - 1) for G clusters.
+                Clusters are on one side of a fold.
+            prior: where the covariates separate some units, give the propensity model a prior instead of refusing them
+                (:meth:`contrastkit.causal.propensity.Propensity.learn_part`): for samples of data that they do not
+                separate.
 
         Raises:
             UserError: invalid data (see :mod:`contrastkit.tables`), or data that the estimator cannot handle.
         """
         X = Covariates.of(X)
-        self.weights_, self.influence_, self.remarks_ = None, None, []
-        self.se_, self.df_ = math.nan, math.inf
+        self.weights_, self.influence_, self.remarks_, self.error_remarks_ = None, None, [], []
+        self.se_, self.df_, self.prior_ = math.nan, math.inf, False
         y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
         groups = None if clusters is None else as_clusters(clusters, len(X))
         if sample_weight is not None and not self.takes_sample_weight:
             raise UserError("takes no sample weights: use naive, ols, oaxaca, ipw, overlap, entropy or cbps")
         self.sample_weight_ = np.ones_like(y) if sample_weight is None else as_sample_weights(sample_weight, len(X))
-        self._groups = groups
+        self._groups, self._prior = groups, prior
         self._fit(X, t, y)
         if groups is not None:
             self.se_, self.df_ = math.nan, int(groups.max())
@@ -74,12 +81,22 @@ class Estimator(BaseEstimator, ABC):
             else:
                 self.se_ = float(np.linalg.norm(self.influence_)) if math.isnan(self.se_) else self.se_
                 self.df_ = satterthwaite(self.influence_, t, self.weights_)
-        if self.weights_ is not None:
-            self.remarks_ += on_weights(self.weights_, t)
+        few = [] if self.weights_ is None else on_weights(self.weights_, t)
+        self.remarks_ += few
+        if math.isnan(self.se_):
+            self.error_remarks_.append("it has no standard error of its own")
+        elif few:
+            self.error_remarks_.append("with so small an effective sample, the interval may be too narrow")
+        self.remarks_ += self.error_remarks_
         return self
 
     @abstractmethod
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None: ...
+
+    @property
+    def jackknifed(self) -> bool:
+        """Whether a missing standard error is found by the jackknife: its refits take seconds."""
+        return False
 
     def interval(self) -> tuple[float, float]:
         """The 95 % confidence interval, by Student's t with ``df_`` degrees of freedom."""

@@ -8,15 +8,13 @@ from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 
 from contrastkit.causal.estimate.base import Estimator
-from contrastkit.causal.folds import Rows, check_folds, fingerprints, one_sided, settled_order, splits
-from contrastkit.causal.learners import check_cross_fitted, learned
+from contrastkit.causal.folds import Splits, check_folds, fingerprints, settled_order, splits
+from contrastkit.causal.learners import check_cross_fitted, flexible, learned
 from contrastkit.causal.positivity import why_separated
 from contrastkit.causal.propensity import Propensity, Separated, prior_remark
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, listed
 from contrastkit.tables.checks import Bools, Floats
-from contrastkit.tables.covariates import Covariates, standardised
-
-Splits = list[tuple[Rows, Rows]]  # rows to learn from, rows to predict
+from contrastkit.tables.covariates import Covariates, design, standardised
 
 
 class CrossFitted(Estimator):
@@ -42,6 +40,8 @@ class CrossFitted(Estimator):
         z = Covariates(standardised(X.x[order]), X.names, X.origins)
         groups = None if self._groups is None else self._groups[order]
         self._separated: list[list[str]] = []
+        self._few: list[tuple[int, int]] = []
+        self._unseen: list[str] = []
         parts = []
         for k in range(self.repeats if self.folds else 1):
             folds = splits(z.x, t[order], key[order], self.folds, self.seed, k, groups=groups)
@@ -50,6 +50,18 @@ class CrossFitted(Estimator):
             except Separated as error:
                 raise Separated(why_separated(X, t)) from error
         self.remarks_ += prior_remark(self._separated)
+        if self._unseen:
+            names = listed(list(dict.fromkeys(self._unseen)), 4)
+            self.remarks_.append(
+                f"an arm has only one value of {names} outside some folds, whose outcome models know nothing of its "
+                "effect"
+            )
+        if self._few:
+            rows, rank = min(self._few)
+            self.remarks_.append(
+                f"{len(self._few)} outcome models have no more rows than coefficients ({rows} for {rank}): leave "
+                "covariates out, or use --outcome-model lasso"
+            )
         effects = np.array([effect for effect, _ in parts])
         self.effect_ = float(np.median(effects))
         if all(influence is not None for _, influence in parts):
@@ -60,15 +72,20 @@ class CrossFitted(Estimator):
             self.influence_[order] = mean * np.sqrt(variance / max((mean**2).sum(), 1e-300))
 
     def _check(self, X: Covariates, t: Bools) -> None:
-        """Refuse flexible models without folds, and arms that the covariates separate."""
+        """Refuse flexible models without folds, and arms that have nothing in common."""
         check_folds(self.folds, t)
         if self.repeats < 1:
             raise UserError(f"{self.repeats} repeats: use 1 or more")
         classifier = None if self.propensity is None else self.propensity.classifier
         for model in (self.model, classifier):
             check_cross_fitted(model, self.folds)
-        if classifier is None:
-            self._score().set_params(folds=0).fit(X, t)
+        self._check_overlap(X, t)
+
+    def _check_overlap(self, X: Covariates, t: Bools) -> None:
+        """Refuse arms that the covariates separate; if the model is flexible, its folds tell."""
+        score = self._score().set_params(folds=0)
+        if score.classifier is None:
+            self.prior_ = score.fit(X, t, prior=self._prior).prior_
 
     @abstractmethod
     def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats | None]:
@@ -79,21 +96,25 @@ class CrossFitted(Estimator):
 
     def _scores(self, X: Covariates, t: Bools, splits: Splits) -> Floats:
         """The propensity scores [n] from models that have not seen the row."""
-        e, score = np.empty(len(t)), self._score()
-        for train, test in splits:
-            if score.learn_part(X.x[train], t[train]):
-                self._separated.append([X.names[j] for j in one_sided(X.x[train], t[train])])
-            e[test] = score.predict_numbers(X.x[test])
+        score = self._score()
+        e, separated = score.cross_fitted(X, t, splits)
+        self._separated += separated
+        e = score.clip(e)
         if e[t].min() > e[~t].max():
             raise Separated
         return e
 
-    def _outcomes(self, x: Floats, y: Floats, arm: Bools, splits: Splits) -> Floats:
+    def _outcomes(self, X: Covariates, y: Floats, arm: Bools, splits: Splits) -> Floats:
         """The outcomes [n] that models of the units of ``arm`` predict for all, none from a model that has seen the
         row."""
-        m = np.empty_like(y)
+        x, m = X.x, np.empty_like(y)
         model = LinearRegression() if self.model is None else self.model
         for train, test in splits:
             rows = train[arm[train]]
             m[test] = learned(model, x[rows], y[rows]).predict(x[test])
+            if not flexible(model):
+                one = (x[rows] == x[rows[0]]).all(0) & (x[test] != x[rows[0]]).any(0)
+                self._unseen += [X.names[j] for j in np.flatnonzero(one)]
+                if len(rows) <= 1 + x.shape[1] and len(rows) <= (rank := int(np.linalg.matrix_rank(design(x)))):
+                    self._few.append((len(rows), rank))
         return m

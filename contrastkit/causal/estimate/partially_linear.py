@@ -41,7 +41,7 @@ class PartiallyLinear(CrossFitted):
     def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats]:
         self.estimand_ = "ATO"
         v = t - self._scores(X, t, splits)
-        residual = y - self._outcomes(X.x, y, np.ones_like(t), splits)
+        residual = y - self._outcomes(X, y, np.ones_like(t), splits)
         if not v @ v > 1e-12 * len(v):
             raise UserError("the propensity model predicts the treatment perfectly: leave out what determines it")
         effect = float(v @ residual / (v @ v))

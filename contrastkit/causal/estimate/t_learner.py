@@ -4,7 +4,9 @@ from typing import Any, get_args
 
 from contrastkit.causal.estimand import population
 from contrastkit.causal.estimate.cross_fitted import CrossFitted, Splits
+from contrastkit.causal.learners import flexible
 from contrastkit.causal.names import Estimand
+from contrastkit.causal.positivity import check_varies
 from contrastkit.errors import check_choice
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
@@ -12,8 +14,9 @@ from contrastkit.tables.covariates import Covariates
 
 class TLearner(CrossFitted):
     """The mean over the target population of the difference of two outcome models, one fitted in each arm (the
-    T-learner of Kunzel et al. 2019; with linear models, g-computation). It has no standard error of its own: the bias
-    of a flexible model is not of smaller order than its sampling error, which is what AIPW corrects.
+    T-learner of Kunzel et al. 2019; with linear models, g-computation). It has no standard error of its own, but with
+    linear models that of the jackknife: the bias of a flexible model is not of smaller order than its sampling error,
+    which is what AIPW corrects.
 
     Args:
         estimand: ATE, ATT or ATC.
@@ -29,11 +32,23 @@ class TLearner(CrossFitted):
         self.repeats = repeats
         self.seed = seed
 
+    @property
+    def jackknifed(self) -> bool:
+        return not flexible(self.model)
+
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         check_choice("estimand", self.estimand, get_args(Estimand))
         self.estimand_ = self.estimand
         super()._fit(X, t, y)
 
+    def _check_overlap(self, X: Covariates, t: Bools) -> None:
+        """Refuse a column whose effect on the outcome an arm cannot tell, where the target population needs it: there
+        are no propensity scores to separate the arms."""
+        target = population(self.estimand, t)
+        for arm in (t, ~t):
+            if (target & ~arm).any():
+                check_varies(X, arm)
+
     def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, None]:
-        m0, m1 = (self._outcomes(X.x, y, arm, splits) for arm in (~t, t))
+        m0, m1 = (self._outcomes(X, y, arm, splits) for arm in (~t, t))
         return float((m1 - m0)[population(self.estimand, t)].mean()), None

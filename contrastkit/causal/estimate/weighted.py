@@ -10,7 +10,7 @@ from contrastkit.causal.estimand import population
 from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.estimate.regression import contrast, mean_influence
 from contrastkit.causal.propensity import EQUAL_SCORES, Propensity
-from contrastkit.causal.weighting import EntropyBalancing
+from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
 from contrastkit.causal.weighting.equations import Equations
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats
@@ -41,7 +41,10 @@ class Weighted(Estimator):
         check_choice("standard error", self.error, ["m-estimation", "hc1"])
         self.weighting_ = clone(EntropyBalancing() if self.weighting is None else self.weighting)
         solves = getattr(self.weighting_, "equations", None)
-        if solves:
+        if isinstance(self.weighting_, InverseProbability):
+            self.weighting_.fit(X, t, self.sample_weight_, clusters=self._groups, prior=self._prior)
+            self.prior_ = self.weighting_.propensity_.prior_
+        elif solves:
             self.weighting_.fit(X, t, self.sample_weight_)
         elif np.ptp(self.sample_weight_):
             raise UserError("these weights take no sample weights: use ipw, overlap, entropy or cbps")
@@ -54,7 +57,7 @@ class Weighted(Estimator):
             return
         equations = solves(X, t) if solves else None
         if equations is None:
-            self.remarks_.append("the standard error takes the weights as fixed, and may be too wide: bootstrap it")
+            self.error_remarks_.append("the standard error takes the weights as fixed, and may be too wide")
         else:
             self.influence_ = stacked(self.weights_, t, y, equations)
 
@@ -99,8 +102,9 @@ class Stratified(Estimator):
         self.propensity = propensity
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
-        e = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t).scores_
-        e = settled(e, EQUAL_SCORES)
+        score = clone(Propensity() if self.propensity is None else self.propensity)
+        e = settled(score.fit(X, t, clusters=self._groups, prior=self._prior).scores_, EQUAL_SCORES)
+        self.prior_ = score.prior_
         target = population(self.estimand, t)
         if self.strata < 1:
             raise UserError(f"{self.strata} strata: use 1 or more")

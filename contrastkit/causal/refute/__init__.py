@@ -1,4 +1,4 @@
-"""Checks that try to refute an estimate. Each ends in PASS or FAIL with one sentence.
+"""Checks that try to refute an estimate. Each ends in PASS, FAIL or NOT RUN with one sentence.
 
     verdict.py         the result of a check; fits to many samples
     placebo.py         placebo treatments and outcomes, random covariates, subsets

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from contrastkit.causal.estimate import Estimator
 from contrastkit.causal.refute.confounding import unobserved_confounder
@@ -12,7 +13,7 @@ from contrastkit.causal.refute.hidden_bias import GAMMA, e_value, rosenbaum_boun
 from contrastkit.causal.refute.placebo import placebo_outcome, placebo_treatment, random_cause, subset
 from contrastkit.causal.refute.verdict import DRAWS, Verdict
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Bools, Floats, as_outcome, as_treatment
+from contrastkit.tables.checks import Bools, Floats, as_clusters, as_outcome, as_treatment
 from contrastkit.tables.covariates import Covariates
 
 Placebo = tuple[str, Any, ArrayLike]  # name, covariates [n, p] and values [n] of a placebo outcome
@@ -27,20 +28,20 @@ class _Case:
     y: Floats
     first: Estimator
     placebo: Placebo | None
-    clusters: ArrayLike | None
+    clusters: NDArray[np.int64] | None
     draws: int
     gamma: float
     seed: int
 
     @property
-    def repeated(self) -> dict[str, int]:
-        return {"draws": self.draws, "seed": self.seed}
+    def repeated(self) -> dict[str, Any]:
+        return {"clusters": self.clusters, "draws": self.draws, "seed": self.seed}
 
 
 def _placebo_outcome(case: _Case) -> Verdict:
     assert case.placebo is not None
     name, X, Y = case.placebo
-    return placebo_outcome(name, X, Y, case.t, case.first, clusters=case.clusters, **case.repeated)
+    return placebo_outcome(name, X, Y, case.t, case.first, clusters=case.clusters, seed=case.seed)
 
 
 _PLACEBO_OUTCOME = "placebo outcome"
@@ -49,7 +50,9 @@ _CHECKS: dict[str, Callable[[_Case], Verdict]] = {
     "random common cause": lambda case: random_cause(case.X, case.t, case.y, case.first, **case.repeated),
     "subset": lambda case: subset(case.X, case.t, case.y, case.first, **case.repeated),
     _PLACEBO_OUTCOME: _placebo_outcome,
-    "unobserved confounder": lambda case: unobserved_confounder(case.X, case.t, case.y, case.first, seed=case.seed),
+    "unobserved confounder": lambda case: unobserved_confounder(
+        case.X, case.t, case.y, case.first, clusters=case.clusters, seed=case.seed
+    ),
     "E-value": lambda case: e_value(case.t, case.y, case.first),
     "Rosenbaum bounds": lambda case: rosenbaum_bounds(case.X, case.t, case.y, case.first, gamma=case.gamma),
 }
@@ -76,21 +79,23 @@ def refute(
     gamma: float = GAMMA,
     seed: int = 0,
 ) -> Iterator[Verdict]:
-    """Run all checks in order; a check that cannot be run fails, with the reason.
+    """Run all checks in order; the verdict on one that cannot be run is None, with the reason.
 
     Args:
         first: an estimator from :func:`fitted`, whose effect is checked.
         placebo: an outcome that the treatment cannot have affected: its name, the covariates [n, p] to adjust it for,
             which must not determine it, and its values [n]. None skips the check.
-        clusters: labels [n] of units that may depend on one another, for the error of the placebo outcome's effect.
+        clusters: labels [n] of units that may depend on one another: folds and subsets are of whole clusters, and the
+            effect on the placebo outcome has their error.
         gamma: the Gamma that the Rosenbaum bounds must reach.
         seed: random seed.
     """
     X = Covariates.of(X)
     t, y = as_treatment(T, len(X)), as_outcome(Y, len(X))
-    case = _Case(X, t, y, first, placebo, clusters, draws, gamma, seed)
+    groups = None if clusters is None else as_clusters(clusters, len(X))
+    case = _Case(X, t, y, first, placebo, groups, draws, gamma, seed)
     for name in checks(placebo=placebo is not None):
         try:
             yield _CHECKS[name](case)
         except UserError as error:
-            yield Verdict(name, False, f"the check cannot be run: {error}")
+            yield Verdict(name, None, str(error))

@@ -1,10 +1,11 @@
 """Simulated unobserved confounders of any strength (Cinelli & Hazlett 2020)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from numpy.typing import NDArray
 
 from contrastkit.causal.estimate import Estimator
 from contrastkit.causal.estimate.resampling import Sample, effects, stream
@@ -17,9 +18,11 @@ NOISES = 10
 STRENGTHS = (0.0, 0.01, 0.05, 0.1, 0.2)  # partial R^2 values of the grid
 
 
-def unobserved_confounder(X: Covariates, t: Bools, y: Floats, first: Estimator, *, seed: int = 0) -> Verdict:
+def unobserved_confounder(
+    X: Covariates, t: Bools, y: Floats, first: Estimator, *, clusters: NDArray[np.int64] | None = None, seed: int = 0
+) -> Verdict:
     """Adjust for simulated confounders of any strength (Cinelli & Hazlett 2020): passes if the effect keeps its sign
-    with a confounder as strong as the strongest covariate.
+    with a confounder as strong as the strongest covariate, and cannot be run if the estimator refuses that one.
 
     ``numbers`` has the effects for a grid of strengths, rows by the partial R^2 with the treatment, columns by that
     with the outcome, None where the estimator refused; the effect that remains with the confounder of the covariate's
@@ -31,12 +34,16 @@ def unobserved_confounder(X: Covariates, t: Bools, y: Floats, first: Estimator, 
     sign = math.copysign(1, first.effect_)
     axes = [directions(X.x, t, y, seed=seed + k) for k in range(NOISES)]
 
-    def under(k: int, r_t: float, r_y: float) -> Sample:
-        return X.with_column(confounder(*axes[k], r_t, r_y, sign), "confounder"), t, y
+    def under(r_t: float, r_y: float, noises: Sequence[int]) -> float:
+        samples = (
+            Sample(X.with_column(confounder(*axes[k], r_t, r_y, sign), "confounder"), t, y, clusters=clusters)
+            for k in noises
+        )
+        return float(effects(first, samples, prior=False).estimates.mean())  # one that separates the arms is refused
 
     def cell(r_t: float, r_y: float) -> float | None:
         try:
-            return clone(first).fit(*under(0, r_t, r_y)).effect_
+            return under(r_t, r_y, [0])
         except UserError:
             return None
 
@@ -44,11 +51,11 @@ def unobserved_confounder(X: Covariates, t: Bools, y: Floats, first: Estimator, 
     name, r_t, r_y = strongest(X, t, y)
     remaining: float | None = None
     try:
-        remaining = float(effects(first, (under(k, r_t, r_y) for k in range(NOISES)))[0].mean())
+        remaining = under(r_t, r_y, range(NOISES))
         what = f"changes the effect to {digits(remaining)} from {digits(first.effect_)}"
     except UserError as error:
         what = f"cannot be adjusted for: {error}"
-    passed, value = remaining is not None and remaining * first.effect_ > 0, robustness_value(X.x, t, y)
+    passed, value = None if remaining is None else remaining * first.effect_ > 0, robustness_value(X.x, t, y)
     sentence = (
         f"a confounder as strong as {name} (partial R^2 {r_t:.2%} with the treatment, {r_y:.2%} with the outcome) "
         f"{what}; in a linear regression, one of {value:.2%} with both removes the whole effect"

@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from contrastkit.causal.estimate import Estimator
 from contrastkit.causal.matching import Matching
-from contrastkit.causal.refute.verdict import Verdict
+from contrastkit.causal.refute.verdict import Verdict, check_error
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.ties import levels, rounding
@@ -20,6 +20,7 @@ def e_value(t: Bools, y: Floats, first: Estimator) -> Verdict:
     """The E-value (VanderWeele & Ding 2017): the risk ratio with both treatment and outcome that a confounder needs to
     explain the effect away, or to move the interval to zero. Passes if the interval excludes zero: whether an E-value
     is large depends on the confounders that are plausible."""
+    check_error(first)
     low, high = first.interval()
     limit_effect = low if first.effect_ > 0 else high
     passed = limit_effect * first.effect_ > 0

@@ -1,5 +1,6 @@
 """The result of a check, and the parts that checks share."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +16,17 @@ DRAWS = 50
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a check; ``numbers`` has its figures, ready for JSON."""
+    """The result of a check; ``passed`` is None if it cannot be run, for the reason in ``sentence``. ``numbers`` has
+    its figures, ready for JSON."""
 
     name: str
-    passed: bool
+    passed: bool | None
     sentence: str
     numbers: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def word(self) -> str:
+        return {True: "PASS", False: "FAIL", None: "NOT RUN"}[self.passed]
 
 
 def fitted(
@@ -29,22 +35,27 @@ def fitted(
     T: ArrayLike,
     Y: ArrayLike,
     *,
-    draws: int = DRAWS,
     clusters: ArrayLike | None = None,
     seed: int = 0,
 ) -> Estimator:
-    """A fitted clone of the estimator, with a standard error: that of the jackknife over ``draws`` subsets if it has
-    none (:mod:`contrastkit.causal.estimate.resampling`).
+    """A fitted clone of the estimator, with its standard error or that of the jackknife
+    (:func:`contrastkit.causal.estimate.resampling.fit_with_error`).
 
     Raises:
         UserError: the data are refused, the outcome has no randomness left, or too many subsets were refused.
     """
-    first = fit_with_error(estimator, X, T, Y, subsets=draws, clusters=clusters, seed=seed)
-    if not first.se_ > 1e-12 * as_column(Y, "the outcome").std():
+    first = fit_with_error(estimator, X, T, Y, clusters=clusters, seed=seed)
+    if first.se_ <= 1e-12 * as_column(Y, "the outcome").std():
         raise UserError(
             "the standard error is zero: treatment and covariates determine the outcome; leave covariates out"
         )
     return first
+
+
+def check_error(first: Estimator) -> None:
+    """Raise a UserError if an estimate has no standard error."""
+    if math.isnan(first.se_):
+        raise UserError("the estimate has no standard error to compare with")
 
 
 def digits(value: float) -> str:

@@ -47,14 +47,24 @@ class InverseProbability(BaseEstimator):
         self.trim = trim
         self.propensity = propensity
 
-    def fit(self, X: Any, T: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        T: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        clusters: ArrayLike | None = None,
+        prior: bool = False,
+    ) -> Self:
+        """Fit to X [n, p] and T [n]; ``clusters`` and ``prior`` are those of :meth:`Propensity.fit`."""
         X = Covariates.of(X)
         t = as_treatment(T, len(X))
         self._survey = s = np.ones(len(X)) if sample_weight is None else as_sample_weights(sample_weight, len(X))
         check_choice("estimand", self.estimand, get_args(AnyEstimand))
         check_choice("scale", self.scale, get_args(Scale))
         trim = trimming(self.trim)
-        self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t, s)
+        self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity)
+        self.propensity_.fit(X, t, s, clusters=clusters, prior=prior)
         e = self.propensity_.scores_
         self.alpha_ = crump(e) if trim == "crump" else trim
         h = {"ATE": np.ones_like(e), "ATT": e, "ATC": 1 - e, "ATO": e * (1 - e)}[self.estimand]
@@ -68,8 +78,8 @@ class InverseProbability(BaseEstimator):
 
     def equations(self, X: Covariates, t: Bools) -> list[Equations] | None:
         """The logistic likelihood's (Lunceford & Davidian 2004, Sec. 3.2; Li, Morgan & Zaslavsky 2018), the trimming
-        threshold being given; None if the scores are those of another classifier, or cross-fitted."""
-        if self.propensity_.classifier is not None or self.propensity_.folds:
+        threshold being given; None if the scores are those of another model, or cross-fitted."""
+        if self.propensity_.classifier is not None or self.propensity_.folds or self.propensity_.prior_:
             return None
         e, s = self.propensity_.scores_, self._survey
         one, other = {"ATE": (e - 1, e), "ATT": (0 * e, 0 * e + 1), "ATC": (0 * e - 1, 0 * e), "ATO": (-e, 1 - e)}[
