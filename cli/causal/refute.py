@@ -52,7 +52,7 @@ def refute(
     *,
     study: StudyOptions,
     estimator: Annotated[
-        EstimatorName, typer.Option(help="Estimator to test; the standard error of dcb is a jackknife's.")
+        EstimatorName, typer.Option(help="Estimator to test.")
     ] = "entropy",
     estimand: Annotated[Estimand, typer.Option(help="Target population of the effect.")] = "ATT",
     cluster: Cluster = None,

@@ -24,7 +24,7 @@ def outcome_learner(name: str, seed: int = 0) -> Any:
     """
     seed %= 2**32  # scikit-learn takes no larger seeds
     by_name: dict[str, Callable[[], Any]] = {
-        "linear": LinearRegression,
+        "linear": LeastSquares,
         "logistic": lambda: LogisticRegression(C=np.inf, solver="newton-cholesky"),
         "lasso": LassoCV,
         "forest": lambda: RandomForestRegressor(min_samples_leaf=5, max_features=1 / 3, n_jobs=-1, random_state=seed),
@@ -68,7 +68,8 @@ def flexible(model: Any) -> bool:
     None stands for these."""
     if isinstance(model, Probability):
         model = model.classifier
-    return model is not None and type(model) not in (LinearRegression, LogisticRegression)  # the lasso's is a subclass
+    linear = (LeastSquares, LinearRegression, LogisticRegression)  # of which the lasso's is a subclass
+    return model is not None and type(model) not in linear
 
 
 def check_cross_fitted(model: Any, folds: int) -> None:
@@ -87,6 +88,19 @@ def learned(model: Any, x: Floats, y: Any, sample_weight: Floats | None = None) 
         return clone(model).fit(x, y, **({} if sample_weight is None else {"sample_weight": sample_weight}))
     except (ValueError, TypeError) as error:
         raise UserError(f"{type(model).__name__} cannot learn {len(x):,} rows: {str(error).splitlines()[0]}") from error
+
+
+class LeastSquares(RegressorMixin, BaseEstimator):
+    """Linear regression; where many coefficients fit equally well, the smallest. On a few hundred rows, of which
+    cross-fitting and resampling have many, the checks of scikit-learn's take fifty times as long."""
+
+    def fit(self, x: Floats, y: Floats) -> Self:
+        self.at_, self.base_ = x.mean(0), y.mean()
+        self.coef_ = np.linalg.lstsq(x - self.at_, y - self.base_, rcond=None)[0]
+        return self
+
+    def predict(self, x: Floats) -> Floats:
+        return np.asarray(self.base_ + (x - self.at_) @ self.coef_)
 
 
 class Probability(RegressorMixin, BaseEstimator):

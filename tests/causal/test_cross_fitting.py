@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
@@ -229,6 +230,53 @@ def test_the_t_learner_with_lines_is_oaxaca_and_g_computation() -> None:
     assert result.effect_ == pytest.approx(np.mean(one - other)) and math.isnan(result.se_)
     e, m0, m1, *_ = parts(x, t, y, 0)
     assert TLearner("ATE", repeats=1).fit(x, t, y).effect_ == pytest.approx(np.mean(m1 - m0))
+
+
+def test_the_t_learner_needs_no_overlap_but_a_regression_that_knows_the_level() -> None:
+    """Three rows of a level, all untreated: there are scores of 0, and a regression in the controls that knows all."""
+    X, t, y = rare(300, 0)
+    for model in (AIPW(folds=0), PartiallyLinear()):
+        with pytest.raises(UserError, match=r"perfect separation by city=Ulm \(3 rows, none treated\)"):
+            model.fit(X, t, y)
+    A = np.column_stack([np.ones(300), X[["a", "b", "c"]], X.city == "Ulm", X.city == "Bonn"]).astype(float)
+    beta = np.linalg.lstsq(A[t == 0], y[t == 0], rcond=None)[0]
+    own = np.linalg.lstsq(A[t == 1], y[t == 1], rcond=None)[0]
+    effect = np.mean(A[t == 1] @ (own - beta))
+    assert TLearner(folds=0).fit(X, t, y).effect_ == pytest.approx(effect)
+    for estimand in ("ATC", "ATE"):  # they need the treated outcomes of those in Ulm
+        with pytest.raises(UserError, match="not identified: city=Ulm has one value in the arm"):
+            TLearner(estimand).fit(X, t, y)
+    assert abs(TLearner().fit(X, t, y).effect_ - effect) < 0.2
+    assert (
+        "only one value of city=Ulm outside some folds, whose outcome" in TLearner("ATE").fit(*rare(300, 1)).remarks_[0]
+    )
+
+
+def test_models_with_no_more_rows_than_coefficients_are_counted() -> None:
+    x, t, y = world(60, 25)
+    parts_of = {"aipw": [t == 1], "dml": [np.ones(60, bool)], "tlearner": [t == 0, t == 1]}
+    key = fingerprints(x)
+    order = settled_order(key, t == 1, y)
+    rows = {
+        name: [
+            int(arm[order][train].sum())
+            for arm in arms
+            for k in range(3)
+            for train, _ in splits(standardised(x)[order], (t == 1)[order], key[order], 5, 0, k)
+        ]
+        for name, arms in parts_of.items()
+    }
+    for name, counts in rows.items():
+        few = [count for count in counts if count <= 26]
+        estimator = estimators("ATC")[name]
+        if name != "tlearner":
+            estimator.set_params(propensity=Propensity(DummyClassifier()))
+        said = [remark for remark in estimator.fit(x, t, y).remarks_ if "coefficients" in remark]
+        expected = f"{len(few)} outcome models have no more rows than coefficients ({min(counts)} for 26)"
+        assert [remark.split(":")[0] for remark in said] == [expected][: len(few)]
+    assert any(count <= 26 for count in rows["aipw"]) and all(count > 26 for count in rows["dml"])
+    lasso = estimators("ATT", models=Models(outcome="lasso", repeats=1))["tlearner"].fit(x, t, y)
+    assert not any("coefficients" in remark for remark in lasso.remarks_)
 
 
 # ---------------------------------------- rare levels and bounds

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from contrastkit.causal.boosting import BoostClassifier, BoostRegressor
 from contrastkit.causal.estimate import AIPW, TLearner
-from contrastkit.causal.learners import outcome_learner, propensity_learner
+from contrastkit.causal.learners import LeastSquares, learned, outcome_learner, propensity_learner
 from contrastkit.causal.models import Models, propensity_model
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.scores import propensity_scores
@@ -21,7 +21,7 @@ from tests.causal.simulated import varied
 
 
 def test_a_name_is_a_model_and_a_class_is_one_too() -> None:
-    assert isinstance(outcome_learner("linear"), LinearRegression) and propensity_learner("logistic") is None
+    assert isinstance(outcome_learner("linear"), LeastSquares) and propensity_learner("logistic") is None
     assert isinstance(outcome_learner("boost"), BoostRegressor)
     assert isinstance(propensity_learner("boost"), BoostClassifier)
     assert outcome_learner("forest", 7).random_state == propensity_learner("forest", 7 + 2**32).random_state == 7
@@ -156,3 +156,11 @@ def test_boosting_rescues_an_effect_that_lines_miss() -> None:
         estimator = AIPW("ATE", model=models.of_outcome(), propensity=models.of_propensity(), repeats=1, folds=3)
         errors[outcome] = estimator.fit(x, t, y).effect_ - 2
     assert abs(errors["boost"]) < 0.15 and errors["linear"] > 1
+
+
+def test_least_squares_are_scikit_learns_where_coefficients_are_many_too() -> None:
+    x, _, y = varied(60)
+    x = np.column_stack([x, np.eye(4)[np.arange(60) % 4]])  # a factor, whose indicators sum to one
+    for rows in (60, 5):
+        expected = LinearRegression().fit(x[:rows], y[:rows]).predict(x)
+        assert learned(LeastSquares(), x[:rows], y[:rows]).predict(x) == pytest.approx(expected)

@@ -52,3 +52,12 @@ def test_the_estimand_of_many_commands_is_among_them() -> None:
 def test_what_is_no_choice_in_any_case_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["causal", "estimate", "--data=lalonde", "--estimand=atx"]) == 2
     assert "'atx' is not one of" in capsys.readouterr().err
+
+
+def test_models_are_named_in_any_case_and_classes_as_they_are_written() -> None:
+    for command, option in (("estimate", "outcome_model"), ("match", "propensity_model"), ("propensity", "model")):
+        command = COMMANDS[f"contrastkit causal {command}"]
+        (parameter,) = (parameter for parameter in command.params if parameter.name == option)
+        for typed, means in (("Forest", "forest"), ("LASSO", "lasso"), ("sklearn.svm:SVR", "sklearn.svm:SVR")):
+            assert parameter.process_value(typer.Context(command), typed) == means
+        assert "logistic|lasso|forest|boost|PACKAGE.MODULE:CLASS" in str(parameter.metavar)

@@ -81,7 +81,7 @@ class Estimator(BaseEstimator, ABC):
             else:
                 self.se_ = float(np.linalg.norm(self.influence_)) if math.isnan(self.se_) else self.se_
                 self.df_ = satterthwaite(self.influence_, t, self.weights_)
-        few = [] if self.weights_ is None else on_weights(self.weights_, t)
+        few: list[str] = [] if self.weights_ is None else on_weights(self.weights_, t)
         self.remarks_ += few
         if math.isnan(self.se_):
             self.error_remarks_.append("it has no standard error of its own")

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.linear_model import LinearRegression
 
 from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.folds import Splits, check_folds, fingerprints, settled_order, splits
-from contrastkit.causal.learners import check_cross_fitted, flexible, learned
+from contrastkit.causal.learners import LeastSquares, check_cross_fitted, flexible, learned
 from contrastkit.causal.positivity import why_separated
 from contrastkit.causal.propensity import Propensity, Separated, prior_remark
 from contrastkit.errors import UserError, listed
@@ -108,7 +107,7 @@ class CrossFitted(Estimator):
         """The outcomes [n] that models of the units of ``arm`` predict for all, none from a model that has seen the
         row."""
         x, m = X.x, np.empty_like(y)
-        model = LinearRegression() if self.model is None else self.model
+        model = LeastSquares() if self.model is None else self.model
         for train, test in splits:
             rows = train[arm[train]]
             m[test] = learned(model, x[rows], y[rows]).predict(x[test])
