@@ -227,7 +227,9 @@ def refute(options: Options) -> Any:
     name, estimand, seed = rest.get("estimator", "entropy"), rest.get("estimand", "ATT"), rest.get("seed", 0)
     draws, gamma = rest.get("draws", 50), rest.get("gamma", 1.25)
     repeated: dict[str, Any] = {"clusters": clusters_of(options, rest), "draws": draws, "seed": seed}
-    first = attempts.fitted(estimators(estimand, models=models(rest), seed=seed)[name], X, T, Y, **repeated)
+    first = attempts.fitted(
+        estimators(estimand, models=models(rest), seed=seed)[name], X, T, Y, clusters=repeated["clusters"], seed=seed
+    )
     placebo = None
     if "placebo_outcome" in rest:
         left_out = [rest["placebo_outcome"], *rest.get("without", "").split(",")]
