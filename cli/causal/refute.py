@@ -51,9 +51,7 @@ class PlaceboOptions:
 def refute(
     *,
     study: StudyOptions,
-    estimator: Annotated[
-        EstimatorName, typer.Option(help="Estimator to test.")
-    ] = "entropy",
+    estimator: Annotated[EstimatorName, typer.Option(help="Estimator to test.")] = "entropy",
     estimand: Annotated[Estimand, typer.Option(help="Target population of the effect.")] = "ATT",
     cluster: Cluster = None,
     models: ModelOptions,
