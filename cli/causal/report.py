@@ -1,5 +1,6 @@
 """Lines that several commands of ``contrastkit causal`` print."""
 
+import math
 from typing import TYPE_CHECKING
 
 from contrastkit.cli.tables import precise, short
@@ -10,7 +11,9 @@ if TYPE_CHECKING:
 
 
 def estimate_line(estimator: "Estimator") -> str:
-    """The effect, its standard error and its interval."""
+    """The effect, its standard error and its interval, if any."""
+    if math.isnan(estimator.se_):
+        return f"{precise(estimator.effect_)}, without a standard error"
     low, high = map(short, estimator.interval())
     return f"{precise(estimator.effect_)}, SE {precise(estimator.se_)}, 95 % interval {low} to {high}"
 

@@ -441,6 +441,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     flexible = ["--estimator=tlearner", f"--outcome-model={TREE}", "--folds=2", "--repeats=1", "--gamma=1"]
     assert run(*given[:-1], *flexible, "--draws=20", f"--json={out}") == 0
     printed = capsys.readouterr().out
+    assert printed.splitlines()[0].endswith(", without a standard error")
     assert "NOT RUN  subset: the estimate has no standard error" in printed and "3 PASS, 3 NOT RUN" in printed
     assert {v["name"]: v["passed"] for v in json.loads(out.read_text())["verdicts"]}["subset"] is None
     for bad, says in (
