@@ -36,6 +36,7 @@ Span = tuple[float, float]
 @functools.cache
 def image_formats() -> tuple[str, ...]:
     """Pillow's names of the image formats that the installed one reads, in its order; HEIF too where pillow-heif is."""
+    Image.preinit()  # puts the usual ones first: they are tried in turn
     Image.init()
     return tuple(kind for kind in Image.ID if kind not in NO_RASTERS)
 
