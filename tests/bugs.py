@@ -332,6 +332,8 @@ BUGS = [
     Bug("cli/ablate.py", "row=recipe)", "row=None)", ABLATE),
     Bug("cli/views.py", "epochs=draws, seed=seed", "epochs=draws, seed=0", VIEWS),
     Bug("cli/views.py", "epochs=draws", "epochs=4", VIEWS),
+    Bug("cli/bench_input.py", "images=images, size=size", "images=images", "tests/cli/test_bench_input.py"),
+    Bug("bench/input.py", "len(self.source) / median", "1 / median", "tests/cli/test_bench_input.py"),
     Bug("cli/bench_kernels.py", "dtype=dtype, preset", 'dtype="float32", preset', BENCH),
     Bug("cli/causal/weight.py", " scale=scale,", "", f"{CAUSAL}[weight---by=ipw---scale=raw]"),
     Bug("causal/matches.py", " ties=ties,", "", f"{CAUSAL}[match---covariates=c --metric=euclidean---no-ties]"),
