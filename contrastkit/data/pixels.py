@@ -129,7 +129,10 @@ def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     with a twentieth of its area does not fit into it. Scaled as a whole, it would not fit into memory.
     """
     if orientation in TURNS:
-        pixels = TURNS[orientation](pixels)
+        turned = TURNS[orientation](pixels)
+        pixels = np.empty_like(turned, order="C")
+        for channel in range(turned.shape[2]):  # faster than all at once, which would take longer than decoding
+            pixels[:, :, channel] = turned[:, :, channel]
     height, width, _ = pixels.shape
     most = STRIP * min(width, height)
     if max(width, height) <= most:
