@@ -18,7 +18,7 @@ from contrastkit.version import __version__
 app = group(
     "contrastkit.cli",
     "train", "knn", "probe", "retrieve", "embed", "methods", "views", "ablate", "causal", "stable", "info",
-    "bench-kernels",
+    "bench-kernels", "bench-input",
     help="Learn representations without labels, evaluate them, estimate causal effects, and fit predictors that stay "
     "stable under shift.",
     completion=True,

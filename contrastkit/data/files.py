@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from contrastkit.data.dataset import Reading
-from contrastkit.data.pixels import DEEP, GRAY_MODES, Span, eight_bits, is_deep, opened, upright
+from contrastkit.data.pixels import DEEP, GRAY_MODES, Span, decoded, is_deep, opened
 from contrastkit.data.source import Source, UnreadableError, digest
 from contrastkit.errors import UserError
 from contrastkit.rng import permutation
@@ -92,12 +92,11 @@ class FileSource(Source):
     def _decode(self, path: Path) -> Tensor:
         with opened(path) as image:
             mode = image.mode
-            shown = eight_bits(upright(image), self.reading.background, self.span)
+            pixels = decoded(image, self.channels, self.reading.background, self.span)
         if self._met_colour is not None and mode not in GRAY_MODES and not self._met_colour:
             self._met_colour.fill_(True)
             warnings.warn(f"{self.name} is taken for gray, but {path} has colour: it is averaged", stacklevel=2)
-        array = np.asarray(shown.convert("L" if self.channels == 1 else "RGB"))
-        return torch.from_numpy(array.copy()).view(shown.height, shown.width, self.channels).permute(2, 0, 1)
+        return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def _peek(self) -> tuple[int, int]:
         """Channels, and the median of the shorter sides, in the headers of a sample of the files."""

@@ -1,14 +1,16 @@
-"""Image files as Pillow reads them, and their pixels as 8 bits."""
+"""Image files, and their pixels as 8 bits: JPEGs by simplejpeg, everything else by Pillow."""
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin
+from PIL.ImageFile import ImageFile
 
 from contrastkit.errors import UserError
 from contrastkit.memory import available_memory
@@ -34,6 +36,7 @@ Span = tuple[float, float]
 @functools.cache
 def image_formats() -> tuple[str, ...]:
     """Pillow's names of the image formats that the installed one reads, in its order; HEIF too where pillow-heif is."""
+    Image.preinit()  # puts the usual ones first: they are tried in turn
     Image.init()
     return tuple(kind for kind in Image.ID if kind not in NO_RASTERS)
 
@@ -46,7 +49,7 @@ def image_suffixes() -> frozenset[str]:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[ImageFile]:
     """An image file. Of Pillow's limits against bombs, that of text is raised, and that of pixels replaced: a file may
     be as large as memory permits, unless it claims far more pixels than its bytes can hold.
 
@@ -77,19 +80,65 @@ def _require_room(path: Path, n: int) -> None:
         )
 
 
-def upright(image: Image.Image) -> Image.Image:
+def decoded(image: ImageFile, channels: int, background: str, span: Span | None = None) -> NDArray[np.uint8]:
+    """The pixels of an opened file, upright and in memory of their own: [H, W, channels].
+
+    Args:
+        channels: 3, or 1, to which colour is averaged.
+        background, span: as of :func:`eight_bits`.
+    """
+    mode = "L" if channels == 1 else "RGB"
+    pixels = _of_jpeg(image, mode)
+    if pixels is None:
+        image.load()  # only then do some formats know their mode, size and orientation
+        shown = eight_bits(image, background, span).convert(mode)
+        pixels = np.asarray(shown).reshape(shown.height, shown.width, channels)
+    upright = _upright(pixels, image.getexif().get(ExifTags.Base.Orientation, 1))
+    return np.require(upright, requirements=("C", "W", "O"))  # copies what is strided, a part, or Pillow's
+
+
+def _of_jpeg(image: ImageFile, mode: str) -> NDArray[np.uint8] | None:
+    """The pixels of a JPEG, bit for bit as Pillow has them, but faster; None where Pillow has to decode: other formats,
+    colour to be averaged (of which a JPEG has a brightness of its own), and damaged files, about which it decides."""
+    if image.format != "JPEG" or image.mode not in ("L", "RGB") or (image.mode, mode) == ("RGB", "L"):
+        return None
+    assert image.fp is not None
+    image.fp.seek(0)
+    try:
+        pixels = simplejpeg.decode_jpeg(image.fp.read(), "GRAY" if mode == "L" else "RGB")
+    except ValueError:  # an error, or a mere warning of libjpeg
+        return None
+    return pixels if pixels.shape[:2] == (image.height, image.width) else None
+
+
+TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {  # EXIF's orientations, of [H, W, C]
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels.swapaxes(0, 1)[:, ::-1],
+    7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
+}
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """An image as its EXIF orientation says; of one that is longer than 64 of its shorter sides, the middle.
 
     No view shows more of such a strip: the plain view is a square in its middle, and so are random ones, because a crop
     with a twentieth of its area does not fit into it. Scaled as a whole, it would not fit into memory.
     """
-    image = ImageOps.exif_transpose(image)
-    width, height = image.size
+    if orientation in TURNS:
+        turned = TURNS[orientation](pixels)
+        pixels = np.empty_like(turned, order="C")
+        for channel in range(turned.shape[2]):  # faster than all at once, which would take longer than decoding
+            pixels[:, :, channel] = turned[:, :, channel]
+    height, width, _ = pixels.shape
     most = STRIP * min(width, height)
     if max(width, height) <= most:
-        return image
-    left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
-    return image.crop((left, top, left + min(width, most), top + min(height, most)))
+        return pixels
+    top, left = max(0, (height - most) // 2), max(0, (width - most) // 2)
+    return pixels[top : top + most, left : left + most]
 
 
 def is_deep(mode: str) -> bool:

@@ -416,7 +416,7 @@ def test_ctrl_c_is_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch, caps
 
 COMMANDS = (  # in the order of work
     "train", "knn", "probe", "retrieve", "embed", "methods", "views", "ablate", "causal", "stable", "info",
-    "bench-kernels",
+    "bench-kernels", "bench-input",
 )  # fmt: skip
 HELP = """
 import sys
