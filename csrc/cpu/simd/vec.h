@@ -3,6 +3,10 @@
 
 #include "kernels.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>  // its functions are always inlined
+#endif
+
 namespace contrastkit::simd::CONTRASTKIT_ISA {
 namespace {
 
@@ -58,7 +62,27 @@ inline vec loadv(const bf16* x) {
   return (vec)(__builtin_convertvector(bits, ivec) << 16);
 }
 
+// Of bytes; compilers do not find these instructions by themselves.
+inline vec loadv(const uint8_t* x) {
+#if defined(__AVX512F__)
+  return (vec)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))));
+#elif defined(__AVX2__)
+  return (vec)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x))));
+#else
+  typedef uint8_t bytes __attribute__((vector_size(16)));
+  bytes b{};
+  __builtin_memcpy(&b, x, V);
+  b = __builtin_shuffle(b, bytes{}, bytes{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23});
+  b = __builtin_shuffle(b, bytes{}, bytes{0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23});
+  return __builtin_convertvector((ivec)b, vec);
+#endif
+}
+
 inline vec max(vec x, vec y) { return x > y ? x : y; }  // ignores a NaN in x
+
+inline vec min(vec x, vec y) { return x < y ? x : y; }
+
+inline vec absolute(vec x) { return (vec)((ivec)x & 0x7fffffff); }
 
 // exp of x <= 0, to two units in the last place; 0 below -87, where it would be less than the smallest normal number.
 inline vec exp_(vec x) {
