@@ -194,7 +194,7 @@ def _reference(*arguments: Any) -> Tensor:
 def _rounded(call: _Call, x: Tensor) -> Tensor:
     if call.mean is not None and call.std is not None:
         x = (x - call.mean[:, None, None]) / call.std[:, None, None]
-    return (x.double() * 255).round().byte() if call.dtype == torch.uint8 else x
+    return ((x.double() * 255).round() if call.dtype == torch.uint8 else x).to(call.dtype)
 
 
 @torch.library.register_fake("contrastkit::augment", lib=LIBRARY)

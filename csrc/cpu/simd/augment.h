@@ -9,17 +9,28 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------------------ geometry
 
+template <int64_t n>
+struct Constant {
+  constexpr operator int64_t() const { return n; }
+};
+
 // Pixels of a row, V at a time. Those behind the last one may be any numbers.
 struct Dense {
+  const uint8_t* first;
+  int64_t row;
+
+  vec operator()(int64_t y, int64_t x) const { return loadv(first + y * row + x); }
+};
+
+struct AtTheEnd {  // of the memory
   const uint8_t *first, *end;
   int64_t row;
 
   vec operator()(int64_t y, int64_t x) const {
     const uint8_t* at = first + y * row + x;
-    if (end - at >= V) return loadv(at);
-    uint8_t rest[V] = {};
-    for (int l = 0; l < end - at; ++l) rest[l] = at[l];
-    return loadv(rest);
+    uint8_t pixels[V] = {};
+    for (int l = 0; l < V && l < end - at; ++l) pixels[l] = at[l];
+    return loadv(pixels);
   }
 };
 
@@ -41,38 +52,56 @@ struct Posed {
   vec operator()(int64_t y, int64_t x) const { return loadv(rows + (y - above) * row + x); }
 };
 
+// Calls f with the number of taps, as a constant where it is small.
+template <typename F>
+void with_taps(int64_t taps, F&& f) {
+  switch (taps) {
+    case 1: return f(Constant<1>{});
+    case 2: return f(Constant<2>{});
+    case 3: return f(Constant<3>{});
+    case 4: return f(Constant<4>{});
+    case 5: return f(Constant<5>{});
+    case 6: return f(Constant<6>{});
+    default: return f(taps);
+  }
+}
+
 // V rows of the crop, resized downwards: strip[x V + r].
 template <typename Pixels>
 void resize_down(const Filter& down, int64_t y, int64_t length, const Pixels& pixels, float* strip) {
-  const int64_t taps = down.taps;
-  for (int64_t x = 0; x < length; x += V) {
-    vec rows[V];
-    for (int r = 0; r < V; ++r) {
-      const int64_t first = down.first[y + r];
-      const float* weights = down.weights + (y + r) * taps;
-      vec sum = weights[0] * pixels(first, x);
-      for (int64_t k = 1; k < taps; ++k) sum += weights[k] * pixels(first + k, x);
-      rows[r] = sum;
+  with_taps(down.taps, [&](auto taps) {
+    for (int64_t x = 0; x < length; x += V) {
+      vec rows[V];
+#pragma GCC unroll 16
+      for (int r = 0; r < V; ++r) {
+        const int64_t first = down.first[y + r];
+        const float* weights = down.weights + (y + r) * taps;
+        rows[r] = weights[0] * pixels(first, x);
+        for (int64_t k = 1; k < taps; ++k) rows[r] = fused(vec{} + weights[k], pixels(first + k, x), rows[r]);
+      }
+      transpose(rows);
+#pragma GCC unroll 16
+      for (int l = 0; l < V; ++l) storev(strip + (x + l) * V, rows[l]);
     }
-    transpose(rows);
-    for (int l = 0; l < V; ++l) storev(strip + (x + l) * V, rows[l]);
-  }
+  });
 }
 
 // Columns of a channel, `step` floats apart in the strip, resized across: V rows of the view in [0, 1].
 inline void resize_across(const Filter& across, int64_t size, const float* strip, int64_t step, float* out, int64_t row) {
-  const int64_t taps = across.taps;
-  for (int64_t x = 0; x < size; x += V) {
-    vec columns[V];
-    for (int l = 0; l < V; ++l) {
-      const float *from = strip + across.first[x + l] * step, *weights = across.weights + (x + l) * taps;
-      vec sum = weights[0] * loadv(from);
-      for (int64_t k = 1; k < taps; ++k) sum += weights[k] * loadv(from + k * step);
-      columns[l] = sum;
+  with_taps(across.taps, [&](auto taps) {
+    for (int64_t x = 0; x < size; x += V) {
+      vec columns[V];
+#pragma GCC unroll 16
+      for (int l = 0; l < V; ++l) {
+        const float *from = strip + across.first[x + l] * step, *weights = across.weights + (x + l) * taps;
+        columns[l] = weights[0] * loadv(from);
+        for (int64_t k = 1; k < taps; ++k) columns[l] = fused(vec{} + weights[k], loadv(from + k * step), columns[l]);
+      }
+      transpose(columns);
+#pragma GCC unroll 16
+      for (int r = 0; r < V; ++r) storev(out + r * row + x, columns[r] / 255.0f);
     }
-    transpose(columns);
-    for (int r = 0; r < V; ++r) storev(out + r * row + x, columns[r] / 255.0f);
-  }
+  });
 }
 
 // Row y of the crop of a posed channel: bilinear between four pixels, black outside.
@@ -99,7 +128,7 @@ inline void pose_row(const View& view, const uint8_t* channel, int64_t y, float*
 
 inline vec unit(vec x) { return min(max(x, vec{}), vec{} + 1.0f); }
 
-inline vec luma(const vec (&x)[3]) { return x[0] * kRed + x[1] * kGreen + x[2] * kBlue; }
+inline vec luma(const vec (&x)[3]) { return fused(x[2], vec{} + kBlue, fused(x[1], vec{} + kGreen, x[0] * kRed)); }
 
 // turn: of 6, in [0, 6]
 inline void rotate_hue(vec (&x)[3], float turn) {
@@ -159,32 +188,47 @@ double colour(const Step* steps, int n, float* rows, int64_t plane, int64_t row,
 
 // --------------------------------------------------------------------------------------------------- blur, and the end
 
+// out = the blur along a line of vectors, each n of the kernel's taps away from two others: before(k), after(k).
+template <typename F>
+void blur_row(const View& view, int64_t length, const float* centre, const F& neighbours, float* out) {
+  const auto blur = [&](auto blocks, int64_t i) {
+    vec sums[blocks];
+    for (int b = 0; b < blocks; ++b) sums[b] = view.kernel[0] * loadv(centre + i + b * V);
+    for (int64_t k = 1; k <= view.radius; ++k) {
+      const auto [before, after] = neighbours(k);
+      for (int b = 0; b < blocks; ++b)
+        sums[b] = fused(vec{} + view.kernel[k], loadv(before + i + b * V) + loadv(after + i + b * V), sums[b]);
+    }
+    for (int b = 0; b < blocks; ++b) storev(out + i + b * V, sums[b]);
+  };
+  int64_t i = 0;
+  for (; i + 4 * V <= length; i += 4 * V) blur(Constant<4>{}, i);
+  for (; i < length; i += V) blur(Constant<1>{}, i);
+}
+
+struct Neighbours {
+  const float *before, *after;
+};
+
 // Each row of a view, in place; line: a row with its mirrored ends.
 inline void blur_across(const View& view, float* x, int64_t size, int64_t rows, float* line) {
   const int64_t R = view.radius, row = in_strips(size);
+  const float* middle = line + R;
   for (int64_t y = 0; y < rows; ++y, x += row) {
     for (int64_t i = 0; i < row; i += V) storev(line + R + i, loadv(x + i));
     for (int64_t k = 1; k <= R; ++k) line[R - k] = x[k], line[R + size - 1 + k] = x[size - 1 - k];
-    for (int64_t i = 0; i < row; i += V) {
-      const float* at = line + R + i;
-      vec sum = view.kernel[0] * loadv(at);
-      for (int64_t k = 1; k <= R; ++k) sum += view.kernel[k] * (loadv(at - k) + loadv(at + k));
-      storev(x + i, sum);
-    }
+    blur_row(view, row, middle, [&](int64_t k) { return Neighbours{middle - k, middle + k}; }, x);
   }
 }
 
 // Row y of a plane.
 inline void blur_down(const View& view, const float* x, int64_t size, int64_t y, float* out) {
-  const int64_t R = view.radius, row = in_strips(size), last = size - 1;
-  for (int64_t i = 0; i < row; i += V) {
-    vec sum = view.kernel[0] * loadv(x + y * row + i);
-    for (int64_t k = 1; k <= R; ++k) {
-      const int64_t above = y < k ? k - y : y - k, below = y + k > last ? 2 * last - y - k : y + k;
-      sum += view.kernel[k] * (loadv(x + above * row + i) + loadv(x + below * row + i));
-    }
-    storev(out + i, sum);
-  }
+  const int64_t row = in_strips(size), last = size - 1;
+  const auto rows = [&](int64_t k) {
+    const int64_t above = y < k ? k - y : y - k, below = y + k > last ? 2 * last - y - k : y + k;
+    return Neighbours{x + above * row, x + below * row};
+  };
+  blur_row(view, row, x + y * row, rows, out);
 }
 
 inline vec finished(const View& view, const Form& form, int64_t c, vec x) {
@@ -223,27 +267,32 @@ void emit(const View& view, const Form& form, const float* rows, int64_t plane, 
 
 // ----------------------------------------------------------------------------------------------------------- the whole
 
+// V rows of `length` pixels, each column bytes from the next.
+inline void crop_down(const View& view, const uint8_t* first, int64_t column, int64_t length, int64_t y, float* strip) {
+  const uint8_t* last = first + (view.down.first[y + V - 1] + view.down.taps - 1) * view.row;
+  if (column != 1) resize_down(view.down, y, length, Strided{first, view.row, column, length}, strip);
+  else if (view.end - last < length + V) resize_down(view.down, y, length, AtTheEnd{first, view.end, view.row}, strip);
+  else resize_down(view.down, y, length, Dense{first, view.row}, strip);
+}
+
 // V rows of the crop, resized: planes of rows in [0, 1] at `out`.
 inline void crop(const View& view, int64_t C, int64_t size, int64_t y, float* strip, float* posed, float* out) {
   const int64_t row = in_strips(size), plane = row * row;
   const uint8_t* first = view.pixels + view.top * view.row + view.left * view.column;
   if (!view.pose && C > 1 && view.channel == 1 && view.column == C) {  // all channels of a row at once
-    resize_down(view.down, y, view.w * C, Dense{first, view.end, view.row}, strip);
+    crop_down(view, first, 1, view.w * C, y, strip);
     for (int64_t c = 0; c < C; ++c) resize_across(view.across, size, strip + c * V, C * V, out + c * plane, row);
     return;
   }
   for (int64_t c = 0; c < C; ++c) {
-    const uint8_t* channel = first + c * view.channel;
     if (view.pose) {
-      const int64_t above = view.down.first[y], last = y + V < size ? y + V - 1 : size - 1, step = view.w + kStrip;
-      const int64_t below = view.down.first[last] + view.down.taps;
+      const int64_t above = view.down.first[y], below = view.down.first[y + V - 1] + view.down.taps;
+      const int64_t step = view.w + kStrip;
       for (int64_t i = above; i < below; ++i)
         pose_row(view, view.pixels + c * view.channel, i, posed + (i - above) * step);
       resize_down(view.down, y, view.w, Posed{posed, step, above}, strip);
-    } else if (view.column == 1) {
-      resize_down(view.down, y, view.w, Dense{channel, view.end, view.row}, strip);
     } else {
-      resize_down(view.down, y, view.w, Strided{channel, view.row, view.column, view.w}, strip);
+      crop_down(view, first + c * view.channel, view.column, view.w, y, strip);
     }
     resize_across(view.across, size, strip, V, out + c * plane, row);
   }

@@ -82,6 +82,17 @@ inline vec max(vec x, vec y) { return x > y ? x : y; }  // ignores a NaN in x
 
 inline vec min(vec x, vec y) { return x < y ? x : y; }
 
+// a b + c. Left to itself, the compiler chooses which product of a sum it fuses, from one inlined copy to the next.
+inline vec fused(vec a, vec b, vec c) {
+#if defined(__AVX512F__)
+  return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+
 inline vec absolute(vec x) { return (vec)((ivec)x & 0x7fffffff); }
 
 // exp of x <= 0, to two units in the last place; 0 below -87, where it would be less than the smallest normal number.
@@ -132,19 +143,26 @@ inline float total(vec v) {
   return v[0];
 }
 
-// Row l of x becomes column l: log2(V) perfect shuffles.
+// Row l of x becomes column l: first within blocks of 4 by 4, then block by block.
 inline void transpose(vec (&x)[V]) {
-  const ivec half = lanes() / 2, low = half + (lanes() & 1) * V, high = low + V / 2;
+  const ivec first = lanes() & ~3, one = lanes() & 1, two = (lanes() & 2) / 2;
+  const ivec in_pairs = first + two + one * V, pairs = first + one + two * V;
 #pragma GCC unroll 4
-  for (int stage = V; stage > 1; stage /= 2) {
-    vec y[V];
-#pragma GCC unroll 8
-    for (int i = 0; i < V / 2; ++i) {
-      y[2 * i] = __builtin_shuffle(x[i], x[i + V / 2], low);
-      y[2 * i + 1] = __builtin_shuffle(x[i], x[i + V / 2], high);
-    }
+  for (int i = 0; i < V; i += 4) {
+    const vec a = __builtin_shuffle(x[i], x[i + 1], in_pairs), b = __builtin_shuffle(x[i + 2], x[i + 3], in_pairs);
+    const vec c = __builtin_shuffle(x[i], x[i + 1], in_pairs + 2), d = __builtin_shuffle(x[i + 2], x[i + 3], in_pairs + 2);
+    x[i] = __builtin_shuffle(a, b, pairs), x[i + 1] = __builtin_shuffle(a, b, pairs + 2);
+    x[i + 2] = __builtin_shuffle(c, d, pairs), x[i + 3] = __builtin_shuffle(c, d, pairs + 2);
+  }
+#pragma GCC unroll 2
+  for (int d = 4; d < V; d *= 2) {
+    const ivec high = (lanes() & d) != 0, low_half = lanes() + (high & (V - d)), high_half = low_half + d;
 #pragma GCC unroll 16
-    for (int i = 0; i < V; ++i) x[i] = y[i];
+    for (int i = 0; i < V; ++i) {
+      if (i & d) continue;
+      const vec a = x[i], b = x[i + d];
+      x[i] = __builtin_shuffle(a, b, low_half), x[i + d] = __builtin_shuffle(a, b, high_half);
+    }
   }
 }
 
