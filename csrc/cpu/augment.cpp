@@ -47,14 +47,17 @@ void fill(const simd::Filter& filter, int64_t length, int64_t size, bool flip) {
   }
 }
 
-// The Gaussian's weights at distances 0 to the radius that is returned: where float32 can tell them from zero.
-int64_t fill_gaussian(double sigma, int64_t radius, float* kernel) {
+// The distance up to which float32 can tell the Gaussian's weights from zero: exp(-6.2^2 / 2) is 2^-28.
+int64_t reach_of(double sigma, int64_t radius) {
+  return std::min<int64_t>(radius, std::ceil(std::min(6.2 * sigma, 1e9)));
+}
+
+// Its weights at distances 0 to radius.
+void fill_gaussian(double sigma, int64_t radius, float* kernel) {
   const auto at = [&](int64_t k) { return std::exp(-(k / sigma) * (k / sigma) / 2); };
-  radius = std::min<int64_t>(radius, std::ceil(std::min(6.2 * sigma, 1e9)));  // exp(-6.2^2 / 2) is 2^-28
   double sum = 1;
   for (int64_t k = 1; k <= radius; ++k) sum += 2 * at(k);
   for (int64_t k = 0; k <= radius; ++k) kernel[k] = at(k) / sum;
-  return radius;
 }
 
 struct Job {
@@ -89,14 +92,15 @@ void Job::run(int64_t i, simd::Augment<Y> augment, Y* out) const {
 
   view.down.taps = taps_of(view.h, size), view.across.taps = taps_of(view.w, size);
   const int64_t posed = view.pose ? std::min(view.h, simd::kStrip * view.h / size + view.down.taps + 2) : 0;
-  const int64_t work = simd::augment_scratch(C, size, view.w, posed);
+  view.radius = reach_of(draws.sigma[i], radius);
+  const int64_t work = simd::augment_scratch(C, size, view.radius, view.w, posed);
   float* memory = scratch.floats(work + (view.down.taps + view.across.taps + 3) * side);
   view.down.weights = memory + work, view.across.weights = view.down.weights + view.down.taps * side;
   float* kernel = view.across.weights + view.across.taps * side;
   view.down.first = reinterpret_cast<int32_t*>(kernel + side), view.across.first = view.down.first + side;
   fill(view.down, view.h, size, false);
   fill(view.across, view.w, size, draws.flip[i]);
-  if (draws.sigma[i] > 0) view.kernel = kernel, view.radius = fill_gaussian(draws.sigma[i], radius, kernel);
+  if (draws.sigma[i] > 0) view.kernel = kernel, fill_gaussian(draws.sigma[i], view.radius, kernel);
   augment(view, form, memory, out + i * C * size * size);
 }
 

@@ -77,7 +77,7 @@ void resize_down(const Filter& down, int64_t y, int64_t length, const Pixels& pi
         const int64_t first = down.first[y + r];
         const float* weights = down.weights + (y + r) * taps;
         rows[r] = weights[0] * pixels(first, x);
-        for (int64_t k = 1; k < taps; ++k) rows[r] = fused(vec{} + weights[k], pixels(first + k, x), rows[r]);
+        for (int64_t k = 1; k < taps; ++k) rows[r] = fused(all(weights[k]), pixels(first + k, x), rows[r]);
       }
       transpose(rows);
 #pragma GCC unroll 16
@@ -95,7 +95,7 @@ inline void resize_across(const Filter& across, int64_t size, const float* strip
       for (int l = 0; l < V; ++l) {
         const float *from = strip + across.first[x + l] * step, *weights = across.weights + (x + l) * taps;
         columns[l] = weights[0] * loadv(from);
-        for (int64_t k = 1; k < taps; ++k) columns[l] = fused(vec{} + weights[k], loadv(from + k * step), columns[l]);
+        for (int64_t k = 1; k < taps; ++k) columns[l] = fused(all(weights[k]), loadv(from + k * step), columns[l]);
       }
       transpose(columns);
 #pragma GCC unroll 16
@@ -126,15 +126,15 @@ inline void pose_row(const View& view, const uint8_t* channel, int64_t y, float*
 
 // --------------------------------------------------------------------------------------------- colour: C vectors a pixel
 
-inline vec unit(vec x) { return min(max(x, vec{}), vec{} + 1.0f); }
+inline vec unit(vec x) { return min(max(x, vec{}), all(1)); }
 
-inline vec luma(const vec (&x)[3]) { return fused(x[2], vec{} + kBlue, fused(x[1], vec{} + kGreen, x[0] * kRed)); }
+inline vec luma(const vec (&x)[3]) { return fused(x[2], all(kBlue), fused(x[1], all(kGreen), x[0] * kRed)); }
 
 // turn: of 6, in [0, 6]
 inline void rotate_hue(vec (&x)[3], float turn) {
   const vec r = x[0], g = x[1], b = x[2];
   const vec top = max(max(r, g), b), span = top - min(min(r, g), b);
-  const vec inverse = 1.0f / max(span, vec{} + 1e-12f);  // gray pixels: all differences are 0, and so is the hue
+  const vec inverse = 1.0f / max(span, all(1e-12f));  // gray pixels: all differences are 0, and so is the hue
   vec hue = top == r ? (g - b) * inverse : top == g ? (b - r) * inverse + 2.0f : (r - g) * inverse + 4.0f;
   hue += turn;
   hue = hue >= 6.0f ? hue - 6.0f : hue;
@@ -152,7 +152,7 @@ struct Step {
 
 template <int C>
 void apply(const Step& step, vec (&x)[C]) {
-  vec shift = vec{} + step.shift;
+  vec shift = all(step.shift);
   if constexpr (C == 3) {
     if (step.operation == kHue) return rotate_hue(x, step.scale);
     if (step.operation == kGray || step.operation == kSaturation) {
@@ -163,7 +163,7 @@ void apply(const Step& step, vec (&x)[C]) {
       }
     }
   }
-  for (int c = 0; c < C; ++c) x[c] = unit(x[c] * step.scale + shift);
+  for (int c = 0; c < C; ++c) x[c] = unit(fused(x[c], all(step.scale), shift));
 }
 
 // Steps on rows of C planes each; returns the sum of the first `size` columns, of three planes that of their luma.
@@ -188,55 +188,6 @@ double colour(const Step* steps, int n, float* rows, int64_t plane, int64_t row,
 
 // --------------------------------------------------------------------------------------------------- blur, and the end
 
-// out = the blur along a line of vectors, each n of the kernel's taps away from two others: before(k), after(k).
-template <typename F>
-void blur_row(const View& view, int64_t length, const float* centre, const F& neighbours, float* out) {
-  const auto blur = [&](auto blocks, int64_t i) {
-    vec sums[blocks];
-    for (int b = 0; b < blocks; ++b) sums[b] = view.kernel[0] * loadv(centre + i + b * V);
-    for (int64_t k = 1; k <= view.radius; ++k) {
-      const auto [before, after] = neighbours(k);
-      for (int b = 0; b < blocks; ++b)
-        sums[b] = fused(vec{} + view.kernel[k], loadv(before + i + b * V) + loadv(after + i + b * V), sums[b]);
-    }
-    for (int b = 0; b < blocks; ++b) storev(out + i + b * V, sums[b]);
-  };
-  int64_t i = 0;
-  for (; i + 4 * V <= length; i += 4 * V) blur(Constant<4>{}, i);
-  for (; i < length; i += V) blur(Constant<1>{}, i);
-}
-
-struct Neighbours {
-  const float *before, *after;
-};
-
-// Each row of a view, in place; line: a row with its mirrored ends.
-inline void blur_across(const View& view, float* x, int64_t size, int64_t rows, float* line) {
-  const int64_t R = view.radius, row = in_strips(size);
-  const float* middle = line + R;
-  for (int64_t y = 0; y < rows; ++y, x += row) {
-    for (int64_t i = 0; i < row; i += V) storev(line + R + i, loadv(x + i));
-    for (int64_t k = 1; k <= R; ++k) line[R - k] = x[k], line[R + size - 1 + k] = x[size - 1 - k];
-    blur_row(view, row, middle, [&](int64_t k) { return Neighbours{middle - k, middle + k}; }, x);
-  }
-}
-
-// Row y of a plane.
-inline void blur_down(const View& view, const float* x, int64_t size, int64_t y, float* out) {
-  const int64_t row = in_strips(size), last = size - 1;
-  const auto rows = [&](int64_t k) {
-    const int64_t above = y < k ? k - y : y - k, below = y + k > last ? 2 * last - y - k : y + k;
-    return Neighbours{x + above * row, x + below * row};
-  };
-  blur_row(view, row, x + y * row, rows, out);
-}
-
-inline vec finished(const View& view, const Form& form, int64_t c, vec x) {
-  if (view.solarize) x = x >= 0.5f ? 1.0f - x : x;
-  x = unit(x);
-  return form.mean ? (x - form.mean[c]) * form.inverse[c] : x;
-}
-
 inline void put(float* y, vec x) { storev(y, x); }
 inline void put(bf16* y, vec x) { storev(y, x); }
 inline void put(uint8_t* y, vec x) {  // to nearest, ties to even
@@ -245,23 +196,68 @@ inline void put(uint8_t* y, vec x) {  // to nearest, ties to even
   for (int l = 0; l < V; ++l) y[l] = static_cast<uint8_t>(rounded[l]);
 }
 
-// Row y of a view, from rows that are `plane` floats apart.
+// Row y of channel c of the view.
 template <typename Y>
-void emit(const View& view, const Form& form, const float* rows, int64_t plane, int64_t y, Y* out) {
-  const int64_t C = form.channels, size = form.size;
-  for (int64_t i = 0; i < size; i += V) {
-    const int64_t n = size - i < V ? size - i : V;
-    for (int64_t c = 0; c < C; ++c) {
-      const vec x = finished(view, form, c, loadv(rows + c * plane + i));
-      if (!form.channels_last && n == V) {
-        put(out + (c * size + y) * size + i, x);
-        continue;
-      }
-      Y part[V];
-      put(part, x);
-      Y* to = form.channels_last ? out + (y * size + i) * C + c : out + (c * size + y) * size + i;
-      for (int64_t l = 0; l < n; ++l) to[l * (form.channels_last ? C : 1)] = part[l];
+void emit(const View& view, const Form& form, int64_t c, int64_t y, const float* row, Y* out) {
+  const int64_t C = form.channels, size = form.size, step = form.channels_last ? C : 1;
+  const vec mean = all(form.mean ? form.mean[c] : 0), inverse = all(form.mean ? form.inverse[c] : 1);
+  const float edge = view.solarize ? 0.5f : __builtin_inff();
+  Y* to = form.channels_last ? out + y * size * C + c : out + (c * size + y) * size;
+  for (int64_t i = 0; i < size; i += V, to += V * step) {
+    vec x = loadv(row + i);
+    x = (unit(x >= edge ? 1.0f - x : x) - mean) * inverse;
+    if (step == 1 && size - i >= V) {
+      put(to, x);
+      continue;
     }
+    Y part[V];
+    put(part, x);
+    for (int64_t l = 0; l < V && l < size - i; ++l) to[l * step] = part[l];
+  }
+}
+
+// A row of blurred pixels, whose k-th neighbours are k step before and behind.
+inline void blur(const View& view, const float* x, int64_t step, int64_t length, float* out) {
+  const int64_t R = view.radius;
+  const auto columns = [&](auto blocks, int64_t i) {
+    vec sums[blocks];
+    for (int b = 0; b < blocks; ++b) sums[b] = view.kernel[0] * loadv(x + i + b * V);
+    const float *before = x + i, *behind = x + i;
+    for (int64_t k = 1; k <= R; ++k) {
+      before -= step, behind += step;
+      const vec weight = all(view.kernel[k]);
+      for (int b = 0; b < blocks; ++b)
+        sums[b] = fused(weight, loadv(before + b * V) + loadv(behind + b * V), sums[b]);
+    }
+    for (int b = 0; b < blocks; ++b) storev(out + i + b * V, sums[b]);
+  };
+  int64_t i = 0;
+  for (; i + 4 * V <= length; i += 4 * V) columns(Constant<4>{}, i);
+  for (; i < length; i += V) columns(Constant<1>{}, i);
+}
+
+// Each row of a plane, in place; line: a row between its mirrored ends.
+inline void blur_across(const View& view, float* x, int64_t size, int64_t rows, float* line) {
+  const int64_t R = view.radius, row = in_strips(size);
+  for (int64_t y = 0; y < rows; ++y, x += row) {
+    for (int64_t i = 0; i < row; i += V) storev(line + R + i, loadv(x + i));
+    for (int64_t k = 1; k <= R; ++k) line[R - k] = x[k], line[R + size - 1 + k] = x[size - 1 - k];
+    blur(view, line + R, 1, row, x);
+  }
+}
+
+// The columns of channel c, a plane with room for its mirrored ends; line: a row.
+template <typename Y>
+void blur_down(const View& view, const Form& form, int64_t c, float* x, float* line, Y* out) {
+  const int64_t row = in_strips(form.size), last = form.size - 1;
+  for (int64_t k = 1; k <= view.radius; ++k)
+    for (int64_t i = 0; i < row; i += V) {
+      storev(x - k * row + i, loadv(x + k * row + i));
+      storev(x + (last + k) * row + i, loadv(x + (last - k) * row + i));
+    }
+  for (int64_t y = 0; y <= last; ++y) {
+    blur(view, x + y * row, row, row, line);
+    emit(view, form, c, y, line, out);
   }
 }
 
@@ -277,7 +273,7 @@ inline void crop_down(const View& view, const uint8_t* first, int64_t column, in
 
 // V rows of the crop, resized: planes of rows in [0, 1] at `out`.
 inline void crop(const View& view, int64_t C, int64_t size, int64_t y, float* strip, float* posed, float* out) {
-  const int64_t row = in_strips(size), plane = row * row;
+  const int64_t row = in_strips(size), plane = (row + 2 * view.radius) * row;
   const uint8_t* first = view.pixels + view.top * view.row + view.left * view.column;
   if (!view.pose && C > 1 && view.channel == 1 && view.column == C) {  // all channels of a row at once
     crop_down(view, first, 1, view.w * C, y, strip);
@@ -299,8 +295,9 @@ inline void crop(const View& view, int64_t C, int64_t size, int64_t y, float* st
 }
 
 // Three planes together, others each alone.
-inline double colour_all(const Step* steps, int n, float* rows, int64_t C, int64_t size, int64_t count) {
-  const int64_t row = in_strips(size), plane = row * row;
+inline double colour_all(
+    const Step* steps, int n, float* rows, int64_t plane, int64_t C, int64_t size, int64_t count) {
+  const int64_t row = in_strips(size);
   if (C == 3) return colour<3>(steps, n, rows, plane, row, size, count);
   double all = 0;
   for (int64_t c = 0; c < C; ++c) all += colour<1>(steps, n, rows + c * plane, plane, row, size, count);
@@ -315,9 +312,9 @@ inline int next_contrast(const Step* steps, int k, int n) {
 
 template <typename Y>
 void augment(const View& view, const Form& form, float* scratch, Y* out) {
-  const int64_t C = form.channels, size = form.size, row = in_strips(size), plane = row * row;
-  float *x = scratch, *strip = x + C * plane, *line = strip + (in_strips(view.w * C) + kStrip) * kStrip;
-  float* posed = line + (C + 4) * row;
+  const int64_t C = form.channels, size = form.size, row = in_strips(size), plane = (row + 2 * view.radius) * row;
+  float *x = scratch + view.radius * row, *strip = scratch + C * plane;
+  float *line = strip + (in_strips(view.w * C) + kStrip) * kStrip, *posed = line + 4 * row;
   Step steps[5];
   const int n = view.n_operations;
   for (int k = 0; k < n; ++k) {
@@ -327,26 +324,24 @@ void augment(const View& view, const Form& form, float* scratch, Y* out) {
     steps[k] = {operation, factor, operation == kBrightness ? 0 : 1 - factor};
   }
 
-  int done = next_contrast(steps, 0, n);
-  double sum = 0;
-  for (int64_t y = 0; y < size; y += V) {
-    crop(view, C, size, y, strip, posed, x + y * row);
-    sum += colour_all(steps, done, x + y * row, C, size, size - y < V ? size - y : V);
+  // Sweeps over the view, each up to a contrast, whose mean it finds. What a strip needs next is done while it is near.
+  for (int from = 0, to = next_contrast(steps, 0, n), sweep = 0; sweep == 0 || from < n; ++sweep) {
+    double sum = 0;
+    for (int64_t y = 0; y < size; y += V) {
+      float* rows = x + y * row;
+      const int64_t count = size - y < V ? size - y : V;
+      if (sweep == 0) crop(view, C, size, y, strip, posed, rows);
+      sum += colour_all(steps + from, to - from, rows, plane, C, size, count);
+      for (int64_t c = 0; to == n && c < C; ++c) {
+        if (view.kernel) blur_across(view, rows + c * plane, size, count, line);
+        else for (int64_t r = 0; r < count; ++r) emit(view, form, c, y + r, rows + c * plane + r * row, out);
+      }
+    }
+    from = to;
+    if (from < n) steps[from].shift *= static_cast<float>(sum / (size * size));
+    to = next_contrast(steps, from + 1, n);
   }
-  while (done < n) {
-    steps[done].shift *= static_cast<float>(sum / (size * size));
-    const int next = next_contrast(steps, done + 1, n);
-    sum = colour_all(steps + done, next - done, x, C, size, size);
-    done = next;
-  }
-
-  if (view.kernel)
-    for (int64_t c = 0; c < C; ++c) blur_across(view, x + c * plane, size, size, line);
-  for (int64_t y = 0; y < size; ++y) {
-    for (int64_t c = 0; view.kernel && c < C; ++c) blur_down(view, x + c * plane, size, y, line + c * row);
-    if (view.kernel) emit(view, form, line, row, y, out);
-    else emit(view, form, x + y * row, plane, y, out);
-  }
+  for (int64_t c = 0; view.kernel && c < C; ++c) blur_down(view, form, c, x + c * plane, line, out);
 }
 
 }  // namespace

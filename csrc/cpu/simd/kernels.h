@@ -116,7 +116,7 @@ struct View {
   Operation operations[5];                      // in their order
   int n_operations;
   const float* factors;                         // of the first four
-  int64_t radius;                               // of the blur
+  int64_t radius;                               // of the blur, 0 without
   const float* kernel;                          // its weights at distances 0 to radius, null: none
   bool solarize;
 };
@@ -128,11 +128,11 @@ struct Form {
   const float *mean, *inverse;  // subtracted, then multiplied by; null: neither
 };
 
-// Floats of working memory: the view; a strip of the crop, not yet resized across; rows of the view; rows of the posed
-// image with their ends.
-constexpr int64_t augment_scratch(int64_t channels, int64_t size, int64_t w, int64_t posed_rows) {
+// Floats of working memory: the view, between its mirrored ends; a strip of the crop, not yet resized across; a row between
+// its mirrored ends; rows of the posed image.
+constexpr int64_t augment_scratch(int64_t channels, int64_t size, int64_t radius, int64_t w, int64_t posed_rows) {
   const int64_t side = in_strips(size), strip = in_strips(w * channels) + kStrip;
-  return (channels * side + channels + 4) * side + strip * kStrip + posed_rows * (w + kStrip);
+  return (channels * (side + 2 * radius) + 4) * side + strip * kStrip + posed_rows * (w + kStrip);
 }
 
 template <typename Y>

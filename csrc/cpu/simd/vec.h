@@ -3,7 +3,7 @@
 
 #include "kernels.h"
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>  // its functions are always inlined
 #endif
 
@@ -78,9 +78,22 @@ inline vec loadv(const uint8_t* x) {
 #endif
 }
 
-inline vec max(vec x, vec y) { return x > y ? x : y; }  // ignores a NaN in x
-
+// x > y ? x : y, which ignores a NaN in x, and x < y ? x : y.
+#if defined(__AVX512F__)
+inline vec max(vec x, vec y) { return (vec)_mm512_max_ps((__m512)x, (__m512)y); }
+inline vec min(vec x, vec y) { return (vec)_mm512_min_ps((__m512)x, (__m512)y); }
+#elif defined(__AVX2__)
+inline vec max(vec x, vec y) { return (vec)_mm256_max_ps((__m256)x, (__m256)y); }
+inline vec min(vec x, vec y) { return (vec)_mm256_min_ps((__m256)x, (__m256)y); }
+#elif defined(__SSE2__)
+inline vec max(vec x, vec y) { return (vec)_mm_max_ps((__m128)x, (__m128)y); }
+inline vec min(vec x, vec y) { return (vec)_mm_min_ps((__m128)x, (__m128)y); }
+#else
+inline vec max(vec x, vec y) { return x > y ? x : y; }
 inline vec min(vec x, vec y) { return x < y ? x : y; }
+#endif
+
+inline vec all(float x) { return x - vec{}; }  // x + 0 would add: -0 + 0 is 0
 
 // a b + c. Left to itself, the compiler chooses which product of a sum it fuses, from one inlined copy to the next.
 inline vec fused(vec a, vec b, vec c) {
