@@ -5,13 +5,18 @@ Where this departs from the papers' code: SimCLR and BYOL resize bicubically and
 resizing is bilinear (MoCo's) and jitter is torchvision's ColorJitter throughout. Blur mirrors the border.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from contrastkit import ops
 from contrastkit.augment.draw import Params, draw, sizes_of
 from contrastkit.augment.rows import View
+from contrastkit.ops.library import one_thread
 from contrastkit.types import Images
+
+COLUMNS = ("image", "box", "flip", "pose", "jitter", "factors", "gray", "sigma", "solarize")  # of Params
 
 
 def augment(images: Images, params: Params) -> Tensor:
@@ -24,25 +29,7 @@ def augment(images: Images, params: Params) -> Tensor:
     Returns:
         float32 [m, C, size, size] in [0, 1], on the images' device.
     """
-    pixels, places = packed(images)
-    view, drawn = params.view, params.to(pixels.device)
-    return ops.augment(
-        pixels,
-        places,
-        image=drawn.image,
-        box=drawn.box,
-        flip=drawn.flip,
-        pose=drawn.pose,
-        jitter=drawn.jitter,
-        factors=drawn.factors,
-        gray=drawn.gray,
-        sigma=drawn.sigma,
-        solarize=drawn.solarize,
-        channels=images[0].shape[0],
-        size=view.size,
-        radius=int(view.blur_span * view.size) // 2 if view.blur_span else view.size - 1,
-        gray_first=view.gray_first,
-    )
+    return ops.augment(**arguments(images, params))
 
 
 def random_views(images: Images, view: View, *, seed: int, time: int, index: Tensor, v: int | Tensor) -> Tensor:
@@ -52,8 +39,25 @@ def random_views(images: Images, view: View, *, seed: int, time: int, index: Ten
         images: as of :func:`augment`.
         seed, time, index, v: the address of the draws, as of :func:`contrastkit.augment.draw`.
     """
-    channels = images[0].shape[0]
-    return augment(images, draw(view, sizes_of(images), channels=channels, seed=seed, time=time, index=index, v=v))
+    with one_thread():
+        sizes, channels = sizes_of(images), images[0].shape[0]
+        params = draw(view, sizes, channels=channels, seed=seed, time=time, index=index, v=v)
+    return augment(images, params)
+
+
+def arguments(images: Images, params: Params) -> dict[str, Any]:
+    """What :func:`contrastkit.ops.augment` is called with."""
+    pixels, places = packed(images)
+    view, drawn = params.view, params.to(pixels.device)
+    return {
+        "pixels": pixels,
+        "places": places,
+        **{name: getattr(drawn, name) for name in COLUMNS},
+        "channels": images[0].shape[0],
+        "size": view.size,
+        "radius": int(view.blur_span * view.size) // 2 if view.blur_span else view.size - 1,
+        "gray_first": view.gray_first,
+    }
 
 
 def packed(images: Images) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contrastkit.ops.library import INT64, LIBRARY, check, dtype_name
+from contrastkit.ops.library import INT64, LIBRARY, check, dtype_name, one_thread
 
 LIBRARY.define(
     "augment(Tensor pixels, Tensor places, Tensor image, Tensor box, Tensor flip, Tensor? pose, Tensor jitter,"
@@ -85,7 +85,7 @@ def augment(
     )  # fmt: skip
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
     """The operator's arguments, in their order."""
 
     pixels: Tensor
@@ -115,7 +115,7 @@ class _Call(NamedTuple):
         return self.pixels.new_empty(m, C, size, size, dtype=self.dtype)
 
 
-def _check(call: _Call) -> None:
+def _check(call: Call) -> None:
     """The kernels check by themselves (csrc/augment.h)."""
     numbers = {"channels": (1, MOST), "size": (1, MOST), "radius": (0, call.size - 1)}
     for name, (low, high) in numbers.items():
@@ -137,7 +137,7 @@ def _check(call: _Call) -> None:
         check("augment", name, getattr(call, name), (dtype,), shape, call.pixels.device)
 
 
-def _check_rows(call: _Call) -> None:
+def _check_rows(call: Call) -> None:
     """Refuse what names memory, operations or numbers that are not there, row by row."""
 
     def refuse(wrong: Tensor, what: str) -> None:
@@ -165,8 +165,9 @@ def _check_rows(call: _Call) -> None:
 
 
 @torch.library.impl(LIBRARY, "augment", "CompositeExplicitAutograd")
+@one_thread()
 def _reference(*arguments: Any) -> Tensor:
-    call = _Call(*arguments)
+    call = Call(*arguments)
     _check(call)
     _check_rows(call)
     C, size = call.channels, call.size
@@ -191,7 +192,7 @@ def _reference(*arguments: Any) -> Tensor:
     return out
 
 
-def _rounded(call: _Call, x: Tensor) -> Tensor:
+def _rounded(call: Call, x: Tensor) -> Tensor:
     if call.mean is not None and call.std is not None:
         x = (x - call.mean[:, None, None]) / call.std[:, None, None]
     return ((x.double() * 255).round() if call.dtype == torch.uint8 else x).to(call.dtype)
@@ -199,7 +200,7 @@ def _rounded(call: _Call, x: Tensor) -> Tensor:
 
 @torch.library.register_fake("contrastkit::augment", lib=LIBRARY)
 def _fake(*arguments: Any) -> Tensor:
-    call = _Call(*arguments)
+    call = Call(*arguments)
     _check(call)
     return call.empty()
 
@@ -207,12 +208,12 @@ def _fake(*arguments: Any) -> Tensor:
 # ------------------------------------------------------------------------------------------------------------ geometry
 
 
-def _cropped(call: _Call, rows: Tensor) -> Tensor:
+def _cropped(call: Call, rows: Tensor) -> Tensor:
     """Pose, crop, resize and flip: float32 [n, C, size, size] in [0, 1]."""
     places, boxes, flips = call.places[call.image[rows]].tolist(), call.box[rows].tolist(), call.flip[rows].tolist()
     views = []
     for k, ((offset, *shape, channel, row, column), (y, x, h, w)) in enumerate(zip(places, boxes, strict=True)):
-        image = call.pixels[offset:].as_strided((1, call.channels, *shape), (0, channel, row, column))
+        image = call.pixels.contiguous()[offset:].as_strided((1, call.channels, *shape), (0, channel, row, column))
         if call.pose is not None:
             grid = F.affine_grid(call.pose[rows[k : k + 1]], list(image.shape), align_corners=False)
             image = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)

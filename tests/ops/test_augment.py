@@ -94,22 +94,25 @@ def test_identities(device):
 
     plain = view()
     assert torch.equal(view(flip=True).flip(-1), plain)
-    close = {"atol": 1e-6, "rtol": 0}
+
+    def close(x, y):
+        torch.testing.assert_close(x, y, atol=1e-6, rtol=0)
+
     torch.testing.assert_close(view(pose=[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), plain, atol=1e-5, rtol=0)
     for turn in (1.0, -1.0, 0.0, 3.0):
-        torch.testing.assert_close(view(jitter=[3], factors=[1.0, 1.0, 1.0, turn]), plain, **close)
-    torch.testing.assert_close(view(jitter=[1]), plain, **close)
+        close(view(jitter=[3], factors=[1.0, 1.0, 1.0, turn]), plain)
+    close(view(jitter=[1]), plain)
     gray = view(gray=True)
     assert torch.equal(gray[0], gray[1]) and torch.equal(gray[0], gray[2])
     twice = view(gray=True, jitter=[2], factors=[1.0, 1.0, 0.0, 0.0])
-    torch.testing.assert_close(twice, gray * 0.9999, **close)  # the sum of the luma's weights
-    torch.testing.assert_close(view(jitter=[2], factors=[1.0, 1.0, 0.0, 0.0]), gray, **close)
+    close(twice, gray * 0.9999)  # the sum of the luma's weights
+    close(view(jitter=[2], factors=[1.0, 1.0, 0.0, 0.0]), gray)
     assert torch.equal(view(jitter=[0], factors=[0.0, 1.0, 1.0, 0.0]), torch.zeros(3, 16, 16))
     flat = view(jitter=[1], factors=[1.0, 0.0, 1.0, 0.0])
-    torch.testing.assert_close(flat, torch.full_like(flat, float(gray.mean())), **close)
+    close(flat, torch.full_like(flat, float(gray.mean())))
     constant = [torch.full((3, 21, 30), 77, dtype=torch.uint8)]
     blurred = augmented(constant, [row | {"sigma": 2.0}], device)
-    torch.testing.assert_close(blurred, torch.full_like(blurred, 77 / 255), **close)
+    close(blurred, torch.full_like(blurred, 77 / 255))
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
