@@ -65,9 +65,11 @@ inline vec loadv(const bf16* x) {
 // Of bytes; compilers do not find these instructions by themselves.
 inline vec loadv(const uint8_t* x) {
 #if defined(__AVX512F__)
-  return (vec)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))));
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+  return __builtin_convertvector((ivec)_mm512_maskz_cvtepu8_epi32(0xffff, bytes), vec);
 #elif defined(__AVX2__)
-  return (vec)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x))));
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x));
+  return __builtin_convertvector((ivec)_mm256_cvtepu8_epi32(bytes), vec);
 #else
   typedef uint8_t bytes __attribute__((vector_size(16)));
   bytes b{};
@@ -78,10 +80,10 @@ inline vec loadv(const uint8_t* x) {
 #endif
 }
 
-// x > y ? x : y, which ignores a NaN in x, and x < y ? x : y.
+// x > y ? x : y, which ignores a NaN in x, and x < y ? x : y. (The masks avoid a false warning of gcc 12.)
 #if defined(__AVX512F__)
-inline vec max(vec x, vec y) { return (vec)_mm512_max_ps((__m512)x, (__m512)y); }
-inline vec min(vec x, vec y) { return (vec)_mm512_min_ps((__m512)x, (__m512)y); }
+inline vec max(vec x, vec y) { return (vec)_mm512_maskz_max_ps(0xffff, (__m512)x, (__m512)y); }
+inline vec min(vec x, vec y) { return (vec)_mm512_maskz_min_ps(0xffff, (__m512)x, (__m512)y); }
 #elif defined(__AVX2__)
 inline vec max(vec x, vec y) { return (vec)_mm256_max_ps((__m256)x, (__m256)y); }
 inline vec min(vec x, vec y) { return (vec)_mm256_min_ps((__m256)x, (__m256)y); }
@@ -171,8 +173,8 @@ inline void transpose(vec (&x)[V]) {
   for (int d = 4; d < V; d *= 2) {
     const ivec high = (lanes() & d) != 0, low_half = lanes() + (high & (V - d)), high_half = low_half + d;
 #pragma GCC unroll 16
-    for (int i = 0; i < V; ++i) {
-      if (i & d) continue;
+    for (int j = 0; j < V / 2; ++j) {
+      const int i = j + (j & -d);
       const vec a = x[i], b = x[i + d];
       x[i] = __builtin_shuffle(a, b, low_half), x[i + d] = __builtin_shuffle(a, b, high_half);
     }
