@@ -14,7 +14,7 @@ class Scratch {
  public:
   // 64 bytes aligned; what it contained is lost.
   float* floats(int64_t n) {
-    if (n > size_) memory_.reset(new float[size_ = n + 16]);
+    if (n + 16 > size_) memory_.reset(new float[size_ = n + 16]);
     const auto at = reinterpret_cast<uintptr_t>(memory_.get());
     return memory_.get() + (-at & 63) / sizeof(float);
   }
