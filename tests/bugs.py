@@ -42,6 +42,7 @@ STABLE = "tests/cli/test_stable_options.py::test_an_option_changes_what_a_comman
 ABLATE = "tests/cli/test_ablate.py::test_each_option_reaches_the_library"
 VIEWS = "tests/cli/test_views.py"
 OPS = "tests/ops/test_private_checks.py::test_a_wrong_argument_is_refused_and_no_process_dies"
+AUGMENT = "tests/ops/test_augment.py::test_views_are_those_of_the_loop"
 BENCH = "tests/cli/test_bench_kernels.py"
 
 
@@ -366,6 +367,25 @@ BUGS = [
     Bug("augment/draw.py", "jitter, order, bright, contrast,", "order, jitter, bright, contrast,",
         "tests/augment/test_draw.py::test_draws_stay_what_they_are"),
     Bug("augment/draw.py", "SLOTS = 18", "SLOTS = 19", "tests/augment/test_draw.py"),
+    Bug("augment/apply.py", "(1, w * channels, channels)", "(1, w, channels)",
+        "tests/augment/test_apply.py::test_a_large_image_does_not_depend_on_its_batch_either"),
+    Bug("augment/apply.py", "int(view.blur_span * view.size) // 2", "int(view.blur_span * view.size)",
+        "tests/augment/test_apply.py::test_blur"),
+    Bug("augment/apply.py", "        start += len(part)\n", "",
+        "tests/augment/test_apply.py::test_crop_resize_and_flip"),
+    Bug("ops/augment.py", "view.flip(-1)", "view.flip(-2)", f"{AUGMENT}[reference-3-16-planes]"),
+    Bug("ops/augment.py", ' "places": (torch.int64, ("n", 6)),', "", f"{OPS}[reference-augment]"),
+    Bug("ops/augment.py", "            if call.gray_first:", "            if not call.gray_first:",
+        f"{AUGMENT}[reference-3-7-planes]"),
+    Bug("ops/augment.py", "mean.sum(1) / x.shape[1]", "mean[:, 0]", f"{AUGMENT}[reference-2-16-planes]"),
+    Bug("ops/augment.py", "low[:, :, 0], high[:, :, -1] = 0, 0", "low[:, :, 0] = 0",
+        f"{AUGMENT}[reference-3-16-planes]"),
+    Bug("ops/augment.py", ".round() if call.dtype", ".floor() if call.dtype",
+        "tests/ops/test_augment.py::test_results_in_other_dtypes_and_layouts[reference-3-16-False]"),
+    Bug("ops/augment.py", " & (top <= h0 - h)", "",
+        "tests/ops/test_augment.py::test_rows_that_name_what_is_not_there_are_refused[reference-below it]"),
+    Bug("ops/augment.py", 'padding_mode="zeros"', 'padding_mode="border"',
+        "tests/ops/test_augment.py::test_poses_are_those_of_the_loop[reference]"),
     Bug("monitor.py", "views[min(1, len(views) - 1)]", "views[0]",
         "tests/test_monitor.py::test_it_sees_the_first_two_views"),
     Bug("monitor.py", "for view, outputs in zip(batch.views, z, strict=True):",

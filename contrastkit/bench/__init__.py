@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from contrastkit.bench import bank, ema, infonce, measure, ntxent, queue, sinkhorn
+from contrastkit.bench import augment, bank, ema, infonce, measure, ntxent, queue, sinkhorn
 from contrastkit.bench.case import Case
 from contrastkit.errors import UserError, check_choice
 
@@ -34,6 +34,7 @@ CASES: dict[str, Callable[[str, torch.dtype, str], Iterator[Case]]] = {
     "queue": queue.cases,
     "ema": ema.cases,
     "sinkhorn": sinkhorn.cases,
+    "augment": augment.cases,
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PRESETS = ("quick", "paper")
@@ -46,7 +47,7 @@ def run(
     """Measure case by case; the first rows are the machine's ceilings.
 
     Args:
-        op: infonce, ntxent, bank, bank_update, queue, ema or sinkhorn; None for all.
+        op: infonce, ntxent, bank, bank_update, queue, ema, sinkhorn or augment; None for all.
         device: cpu or cuda.
         dtype: of the inputs: float32, bfloat16 or float16.
         preset: quick (shapes of a small run) or paper (the papers').

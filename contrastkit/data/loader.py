@@ -3,7 +3,6 @@
 import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -170,8 +169,7 @@ class _Augmented(Dataset[Any]):
         if isinstance(images, Tensor):
             images = images.to(self.device, non_blocking=True)
         # Draws are keyed by the requested position, so a substitute differs from the same image drawn as itself.
-        with _one_thread():
-            views = self._augment(images, epoch, index)
+        views = self._augment(images, epoch, index)
         return Batch(views=views, index=actual, label=self.source.label(actual)), self.source.unreadable
 
     def _augment(self, images: Images, epoch: int, index: Tensor) -> list[Tensor]:
@@ -224,15 +222,3 @@ def _checked(results: Iterable[tuple[Batch, Unreadable]], source: Source, max_ba
                 f"tolerated share {max_bad:g} (--max-bad); for example {path}: {reason}"
             )
         yield batch
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run torch on one thread: augmentation consists of thousands of kernels of about ten microseconds, where more
-    threads gain nothing and wait for one another at each kernel as soon as the cores are shared."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

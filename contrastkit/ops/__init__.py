@@ -6,6 +6,7 @@ refuses what does not fit with a ValueError; "floating" means float16, bfloat16,
 """
 
 from contrastkit.ops import extension
+from contrastkit.ops.augment import augment
 from contrastkit.ops.bank import bank_loss, bank_update_
 from contrastkit.ops.ema import ema_
 from contrastkit.ops.infonce import infonce
@@ -15,4 +16,4 @@ from contrastkit.ops.sinkhorn import sinkhorn
 
 extension.load()
 
-__all__ = ["bank_loss", "bank_update_", "ema_", "infonce", "ntxent", "queue_push_", "sinkhorn"]
+__all__ = ["augment", "bank_loss", "bank_update_", "ema_", "infonce", "ntxent", "queue_push_", "sinkhorn"]

@@ -1,7 +1,8 @@
 """The operator library `torch.ops.contrastkit`, and helpers shared by its operators."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -70,6 +71,18 @@ def temperature(op: str, tau: float | Tensor, device: torch.device) -> Tensor:
     if tau.device.type != "cpu" and tau.device != device:
         raise ValueError(f"{op}: tau is on {tau.device} and the other inputs on {device}")
     return tau
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: for kernels of about ten microseconds, of which more threads would wait for one another
+    as soon as the cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def softplus(x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ TORCH_LIBRARY_IMPL(contrastkit, CPU, m) {
   m.impl("sinkhorn_begin", &sinkhorn_begin);
   m.impl("sinkhorn_sums", &sinkhorn_sums);
   m.impl("sinkhorn_end_", &sinkhorn_end_);
+  m.impl("augment", &augment);
 }
 
 }  // namespace contrastkit::cpu

@@ -33,6 +33,7 @@ TORCH_LIBRARY_IMPL(contrastkit, CUDA, m) {
   m.impl("sinkhorn_begin", &OnDevice<&sinkhorn_begin>::call);
   m.impl("sinkhorn_sums", &OnDevice<&sinkhorn_sums>::call);
   m.impl("sinkhorn_end_", &OnDevice<&sinkhorn_end_>::call);
+  m.impl("augment", &OnDevice<&augment>::call);
 }
 
 }  // namespace contrastkit::cuda

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from contrastkit import ops
 from contrastkit.ops import extension
+from tests.ops.views import in_memory, photo, random_rows, table
 
 BUILT = extension.info()["extension"]
 needs_kernels = pytest.mark.skipif(BUILT is None, reason=f"contrastkit._C is {extension.info()['aside']}")
@@ -54,8 +55,11 @@ def results(device="cpu"):
     ops.queue_push_(queue, pointer, z, normalize=True)
     ops.ema_([average], [z], 0.9)
     codes = ops.sinkhorn(z.detach() @ keys.detach().T)
+    pixels, places = in_memory([photo(3, 40, 50), photo(3, 64, 33)], "innermost")
+    rows = table(random_rows(20, [photo(3, 40, 50), photo(3, 64, 33)]), device)
+    views = ops.augment(pixels.to(device), places.to(device), **rows, channels=3, size=24, radius=9)
     grads = [g for loss in losses for g in torch.autograd.grad(loss, (z, keys), allow_unused=True) if g is not None]
-    return [x.detach() for x in (*losses, *grads, bank, queue, pointer, average, codes)]
+    return [x.detach() for x in (*losses, *grads, bank, queue, pointer, average, codes, views)]
 
 
 def same(a, b):

@@ -11,11 +11,13 @@ import torch
 
 from contrastkit.compat import op_names
 
-# Dtypes and sizes of each tensor. Sizes with the same letter are equal; a small letter's size may be any but 0.
+# Dtypes and sizes of each tensor, and its values where not any will do. Sizes with the same letter are equal; a small
+# letter's size may be any but 0.
 F = "float16, bfloat16, float32 or float64"
 W = "float32 or float64"
 A = "the dtype of arithmetic"
 I = "int64"  # noqa: E741
+U8, B, F32, F64 = "uint8", "bool", "float32", "float64"
 MASKS = {"exclude": (I, "NE"), "n_valid": (I, ""), "query_ids": (I, "N"), "key_ids": (I, "K")}
 SIGNATURES: dict[str, dict[str, Any]] = {
     "infonce": {
@@ -37,14 +39,42 @@ SIGNATURES: dict[str, dict[str, Any]] = {
     "sinkhorn_begin": {"scores": (F, "NK"), "tops": (A, "K"), "epsilon": 0.05},
     "sinkhorn_sums": {"E": (A, "NK"), "t": (A, "K"), "scale": 1.0},
     "sinkhorn_end_": {"E": (A, "NK"), "t": (A, "K")},
+    "augment": {
+        "pixels": (U8, "P"), "places": (I, "Q6", [[0, 3, 4, 12, 4, 1]] * 2), "image": (I, "R", [0, 1, 0]),
+        "box": (I, "R4", [[0, 0, 3, 4], [1, 1, 2, 2], [0, 0, 1, 1]]), "flip": (B, "R"), "pose": (F32, "R23"),
+        "jitter": (I, "R4", [[3, 1, 0, 2], [-1] * 4, [2, -1, -1, -1]]), "factors": (F32, "R4"), "gray": (B, "R"),
+        "sigma": (F64, "R"), "solarize": (B, "R"), "mean": (F32, "L"), "std": (F32, "L"), "channels": 3, "size": 5,
+        "radius": 2, "gray_first": False, "dtype": torch.float32, "channels_last": False,
+    },
 }  # fmt: skip
-SIZES = {"N": 6, "C": 4, "K": 10, "k": 10, "E": 2, "V": 2, "M": 9, "d": 3}
+SIZES = {
+    "P": 36,
+    "Q": 2,
+    "R": 3,
+    "L": 3,
+    "2": 2,
+    "3": 3,
+    "4": 4,
+    "6": 6,
+    "N": 6,
+    "C": 4,
+    "K": 10,
+    "k": 10,
+    "E": 2,
+    "V": 2,
+    "M": 9,
+    "d": 3,
+}
 NOT_FLOATING = [torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn]
 WRONG_DTYPES = {
     F: NOT_FLOATING,
     W: [*NOT_FLOATING, torch.float16, torch.bfloat16],
     A: [*NOT_FLOATING, torch.float16, torch.bfloat16, torch.float64],  # float64 is another's dtype here
     I: [torch.int32, torch.float32],
+    U8: [torch.int8, torch.float32],
+    B: [torch.uint8, torch.float32],
+    F32: [torch.float64, torch.bfloat16, torch.int64],
+    F64: [torch.float32, torch.int64],
 }
 MOST, LEAST = 2**63 - 1, -(2**63)
 WRONG_NUMBERS: dict[str, list[Any]] = {
@@ -54,6 +84,10 @@ WRONG_NUMBERS: dict[str, list[Any]] = {
     "m": [-0.1, 1.1, math.nan],
     "epsilon": [0.0, -1.0, math.nan],
     "iterations": [0, -1, LEAST],
+    "channels": [0, -1, 2, MOST, LEAST],
+    "size": [0, -1, 2, MOST, LEAST],
+    "radius": [-1, 5, MOST, LEAST],
+    "dtype": [torch.float64, torch.float16, torch.int64],
 }
 OPS = tuple(SIGNATURES)
 fork = multiprocessing.get_context("fork")
@@ -70,19 +104,25 @@ def made(spec: Any, device: str) -> Any:
         return [made(s, device) for s in spec]
     if not isinstance(spec, tuple):
         return spec
+    if len(spec) == 3:
+        return torch.tensor(spec[2], device=device)
     shape = [SIZES[letter] for letter in spec[1]]
-    return torch.randint(0, 3, shape, device=device) if spec[0] == I else torch.rand(shape, device=device)
+    dtypes = {I: torch.int64, U8: torch.uint8, B: torch.bool, F64: torch.float64}
+    if spec[0] in (I, U8, B):
+        return torch.randint(0, 3, shape, device=device).to(dtypes[spec[0]])
+    return torch.rand(shape, device=device, dtype=dtypes.get(spec[0]))
 
 
 def wrong_tensors(op: str, name: str, spec: Any, right: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
     tensors = [s for value in SIGNATURES[op].values() for s in (value if isinstance(value, list) else [value])]
     tensors = [s for s in tensors if isinstance(s, tuple)]
-    letters = "".join(shape for _, shape in tensors)
+    letters = "".join(s[1] for s in tensors)
     for dtype in WRONG_DTYPES[spec[0]]:
         yield str(dtype), right.to(dtype)
     for dim, letter in enumerate(spec[1]):
         others = [right.shape[dim] // 2, right.shape[dim] - 1, right.shape[dim] + 1]
-        for size in [0, *others] if letters.count(letter) > 1 else [0] if letter.islower() else []:
+        fixed = letters.count(letter) > 1 or letter.isdigit()
+        for size in [0, *others] if fixed else [0] if letter.islower() else []:
             shape = [*right.shape[:dim], size, *right.shape[dim + 1 :]]
             yield str(shape), right.new_ones(shape)
     yield "a dimension in front", right[None]
@@ -119,8 +159,8 @@ def wrong_calls(op: str, device: str) -> dict[str, Callable[[], object]]:
     for name, spec in SIGNATURES[op].items():
         for what, value in wrong(op, name, spec, made(spec, device)):
             calls[f"{name}: {what}"] = call(name, value)
-    if "query_ids" in SIGNATURES[op]:
-        calls |= {f"no {name}": call(name, None) for name in ("query_ids", "key_ids")}
+    for name in {"query_ids", "key_ids", "mean", "std"} & SIGNATURES[op].keys():
+        calls[f"no {name}"] = call(name, None)
     return calls
 
 
@@ -170,7 +210,7 @@ def strided(x: Any) -> Any:
     """The same numbers, every other one in memory."""
     if isinstance(x, list):
         return [strided(one) for one in x]
-    return torch.stack([x, x + 1], dim=-1)[..., 0] if isinstance(x, torch.Tensor) else x
+    return torch.stack([x, (x + 1).to(x.dtype)], dim=-1)[..., 0] if isinstance(x, torch.Tensor) else x
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -179,4 +219,5 @@ def test_tensors_may_have_any_strides(device, op):
     apart = {name: strided(value) for name, value in dense.items()}
     results = [getattr(torch.ops.contrastkit, op)(**arguments) for arguments in (dense, apart)]
     torch.testing.assert_close(results[1], results[0])
-    torch.testing.assert_close(list(apart.values()), list(dense.values()))
+    unchanged = [[x for x in arguments.values() if not isinstance(x, torch.dtype)] for arguments in (apart, dense)]
+    torch.testing.assert_close(*unchanged)

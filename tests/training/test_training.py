@@ -471,7 +471,8 @@ def test_two_processes_train_resume_and_agree_with_one(
 ) -> None:
     """Forked ones join their group like those of torchrun, but start at once."""
     one, two, parts = tmp_path / "one", tmp_path / "two", tmp_path / "parts"
-    start = ["train", "moco", f"--data={images}", *small(**{"epochs": 2, "bn-groups": 4, "lr": 0.001})]
+    # With seed 0 some activation comes so near the kink of a ReLU that the last bits of a sum decide its gradient.
+    start = ["train", "moco", f"--data={images}", *small(**{"epochs": 2, "bn-groups": 4, "lr": 0.001, "seed": 1})]
 
     def command(*args: str) -> Callable[[int], None]:
         def work(rank: int) -> None:

@@ -1,4 +1,5 @@
 // setup.py compiles this file once per instruction set; CONTRASTKIT_ISA names the namespace.
+#include "augment.h"
 #include "bank.h"
 #include "ema.h"
 #include "infonce.h"
@@ -40,6 +41,9 @@ const Kernels kernels = {
     sinkhorn_begin<bf16>,
     sinkhorn_sums,
     sinkhorn_end,
+    augment<float>,
+    augment<bf16>,
+    augment<uint8_t>,
 };
 
 }  // namespace contrastkit::simd::CONTRASTKIT_ISA

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "../../colours.h"
+
 namespace contrastkit::simd {
 
 struct bf16 {
@@ -93,6 +95,49 @@ using SinkhornBegin = void (*)(
 using SinkhornSums = void (*)(const float* E, int64_t n, int64_t K, float scale, const float* v, float* t);
 using SinkhornEnd = void (*)(float* E, int64_t n, int64_t K, const float* v);
 
+// A filter along an axis: output j is the sum of weights[j * taps + k] times pixel first[j] + k, over k < taps.
+struct Filter {
+  int64_t taps;
+  int32_t* first;
+  float* weights;
+};
+
+constexpr int64_t kStrip = 16;  // rows and columns of a view are padded to a multiple; so are a Filter's outputs
+
+constexpr int64_t in_strips(int64_t n) { return (n + kStrip - 1) / kStrip * kStrip; }
+
+// A view of an image, by the numbers of its row in the table.
+struct View {
+  const uint8_t *pixels, *end;                  // its image, and the end of the memory around it
+  int64_t height, width, channel, row, column;  // of the image; strides
+  const float* pose;                            // null: the image as it is
+  int64_t top, left, h, w;                      // the crop
+  Filter down, across;                          // from its h rows and w columns to size
+  Operation operations[5];                      // in their order
+  int n_operations;
+  const float* factors;                         // of the first four
+  int64_t radius;                               // of the blur, 0 without
+  const float* kernel;                          // its weights at distances 0 to radius, null: none
+  bool solarize;
+};
+
+// What all views share.
+struct Form {
+  int64_t channels, size;
+  bool channels_last;
+  const float *mean, *inverse;  // subtracted, then multiplied by; null: neither
+};
+
+// Floats of working memory: the view, between its mirrored ends; a strip of the crop, not yet resized across; a row between
+// its mirrored ends; rows of the posed image.
+constexpr int64_t augment_scratch(int64_t channels, int64_t size, int64_t radius, int64_t w, int64_t posed_rows) {
+  const int64_t side = in_strips(size), strip = in_strips(w * channels) + kStrip;
+  return (channels * (side + 2 * radius) + 4) * side + strip * kStrip + posed_rows * (w + kStrip);
+}
+
+template <typename Y>
+using Augment = void (*)(const View& view, const Form& form, float* scratch, Y* out);
+
 // q.k, summed channel by channel as in the products.
 using Logit = float (*)(const float* q, const float* k, int64_t C);
 
@@ -125,6 +170,9 @@ struct Kernels {
   SinkhornBegin<bf16> sinkhorn_begin_b;
   SinkhornSums sinkhorn_sums;
   SinkhornEnd sinkhorn_end;
+  Augment<float> augment_f;
+  Augment<bf16> augment_b;
+  Augment<uint8_t> augment_u;
 };
 
 namespace baseline {

@@ -3,6 +3,10 @@
 
 #include "kernels.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>  // its functions are always inlined
+#endif
+
 namespace contrastkit::simd::CONTRASTKIT_ISA {
 namespace {
 
@@ -58,7 +62,53 @@ inline vec loadv(const bf16* x) {
   return (vec)(__builtin_convertvector(bits, ivec) << 16);
 }
 
-inline vec max(vec x, vec y) { return x > y ? x : y; }  // ignores a NaN in x
+// Of bytes; compilers do not find these instructions by themselves.
+inline vec loadv(const uint8_t* x) {
+#if defined(__AVX512F__)
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+  return __builtin_convertvector((ivec)_mm512_maskz_cvtepu8_epi32(0xffff, bytes), vec);
+#elif defined(__AVX2__)
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x));
+  return __builtin_convertvector((ivec)_mm256_cvtepu8_epi32(bytes), vec);
+#else
+  typedef uint8_t bytes __attribute__((vector_size(16)));
+  bytes b{};
+  __builtin_memcpy(&b, x, V);
+  b = __builtin_shuffle(b, bytes{}, bytes{0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23});
+  b = __builtin_shuffle(b, bytes{}, bytes{0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23});
+  return __builtin_convertvector((ivec)b, vec);
+#endif
+}
+
+// x > y ? x : y, which ignores a NaN in x, and x < y ? x : y. (The masks avoid a false warning of gcc 12.)
+#if defined(__AVX512F__)
+inline vec max(vec x, vec y) { return (vec)_mm512_maskz_max_ps(0xffff, (__m512)x, (__m512)y); }
+inline vec min(vec x, vec y) { return (vec)_mm512_maskz_min_ps(0xffff, (__m512)x, (__m512)y); }
+#elif defined(__AVX2__)
+inline vec max(vec x, vec y) { return (vec)_mm256_max_ps((__m256)x, (__m256)y); }
+inline vec min(vec x, vec y) { return (vec)_mm256_min_ps((__m256)x, (__m256)y); }
+#elif defined(__SSE2__)
+inline vec max(vec x, vec y) { return (vec)_mm_max_ps((__m128)x, (__m128)y); }
+inline vec min(vec x, vec y) { return (vec)_mm_min_ps((__m128)x, (__m128)y); }
+#else
+inline vec max(vec x, vec y) { return x > y ? x : y; }
+inline vec min(vec x, vec y) { return x < y ? x : y; }
+#endif
+
+inline vec all(float x) { return x - vec{}; }  // x + 0 would add: -0 + 0 is 0
+
+// a b + c. Left to itself, the compiler chooses which product of a sum it fuses, from one inlined copy to the next.
+inline vec fused(vec a, vec b, vec c) {
+#if defined(__AVX512F__)
+  return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+
+inline vec absolute(vec x) { return (vec)((ivec)x & 0x7fffffff); }
 
 // exp of x <= 0, to two units in the last place; 0 below -87, where it would be less than the smallest normal number.
 inline vec exp_(vec x) {
@@ -108,19 +158,26 @@ inline float total(vec v) {
   return v[0];
 }
 
-// Row l of x becomes column l: log2(V) perfect shuffles.
+// Row l of x becomes column l: first within blocks of 4 by 4, then block by block.
 inline void transpose(vec (&x)[V]) {
-  const ivec half = lanes() / 2, low = half + (lanes() & 1) * V, high = low + V / 2;
+  const ivec first = lanes() & ~3, one = lanes() & 1, two = (lanes() & 2) / 2;
+  const ivec in_pairs = first + two + one * V, pairs = first + one + two * V;
 #pragma GCC unroll 4
-  for (int stage = V; stage > 1; stage /= 2) {
-    vec y[V];
-#pragma GCC unroll 8
-    for (int i = 0; i < V / 2; ++i) {
-      y[2 * i] = __builtin_shuffle(x[i], x[i + V / 2], low);
-      y[2 * i + 1] = __builtin_shuffle(x[i], x[i + V / 2], high);
-    }
+  for (int i = 0; i < V; i += 4) {
+    const vec a = __builtin_shuffle(x[i], x[i + 1], in_pairs), b = __builtin_shuffle(x[i + 2], x[i + 3], in_pairs);
+    const vec c = __builtin_shuffle(x[i], x[i + 1], in_pairs + 2), d = __builtin_shuffle(x[i + 2], x[i + 3], in_pairs + 2);
+    x[i] = __builtin_shuffle(a, b, pairs), x[i + 1] = __builtin_shuffle(a, b, pairs + 2);
+    x[i + 2] = __builtin_shuffle(c, d, pairs), x[i + 3] = __builtin_shuffle(c, d, pairs + 2);
+  }
+#pragma GCC unroll 2
+  for (int d = 4; d < V; d *= 2) {
+    const ivec high = (lanes() & d) != 0, low_half = lanes() + (high & (V - d)), high_half = low_half + d;
 #pragma GCC unroll 16
-    for (int i = 0; i < V; ++i) x[i] = y[i];
+    for (int j = 0; j < V / 2; ++j) {
+      const int i = j + (j & -d);
+      const vec a = x[i], b = x[i + d];
+      x[i] = __builtin_shuffle(a, b, low_half), x[i + d] = __builtin_shuffle(a, b, high_half);
+    }
   }
 }
 
