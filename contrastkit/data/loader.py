@@ -30,7 +30,7 @@ class Loader:
     ``index`` and ``label`` of the batch are those of the substitute.
 
     Attributes:
-        steps_per_epoch: the last, partial batch is dropped.
+        steps_per_epoch: the last, partial batch is dropped. workers: processes that load the data, 0 for the caller.
     """
 
     def __init__(
@@ -70,12 +70,21 @@ class Loader:
         self.steps_per_epoch = len(source) // batch
         self._reported: set[int] = set()  # positions of the unreadable images that share_unreadable has returned
         work = _Augmented(source, tuple(views), seed, CPU if workers else device)
+        self.workers = workers
         self._workers = Workers(work, workers=workers, pin=device.type == "cuda")
 
     @property
     def unreadable(self) -> dict[str, str]:
         """Files that could not be read so far, path -> reason."""
         return dict(self.source.unreadable.values())
+
+    @property
+    def advice(self) -> str:
+        """What to do where training waits for the data."""
+        look = "`contrastkit bench-input` shows what takes the time"
+        if self.workers < (most := _cores() - 1):
+            return f"try --workers {most} instead of {self.workers}; {look}"
+        return f"smaller image files, smaller or fewer views, or more cores would help; {look}"
 
     @property
     def has_news(self) -> bool:
@@ -119,8 +128,12 @@ def default_workers(source: Source) -> int:
     """0 for images in memory, which are augmented in batches; for files all cores but one, at most 8 per process."""
     if source.in_memory:
         return 0
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return min(8, max(1, (os.cpu_count() or 1) // processes - 1))
+    return min(8, max(1, _cores() - 1))
+
+
+def _cores() -> int:
+    """Of this process, where the machine's are shared evenly."""
+    return (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def plain_batches(

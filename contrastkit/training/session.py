@@ -17,6 +17,7 @@ from contrastkit.training.progress import Meter, Reporter, epoch_line
 from contrastkit.training.signals import Signals
 from contrastkit.types import Batch, Step
 
+WAITING = 0.1  # share of the time spent waiting for data, above which the input is said to be the bound
 CHECK_EVERY = 10  # steps between transfers of the losses to the host, each of which waits for the device
 SAVE_SECONDS = 900.0  # training time between checkpoints within a long epoch
 
@@ -50,7 +51,7 @@ class Session:
         self.meter = Meter(recipe.batch)
         self.steps = recipe.epochs * loader.steps_per_epoch
         self.signals = Signals(reporter.log)
-        self.stopped = False
+        self.stopped = self._told = False
 
     def resume(self) -> int:
         """Restore the run's last checkpoint; return the number of completed steps."""
@@ -99,6 +100,9 @@ class Session:
         if epoch_ends:
             row = self._end_epoch(step)
             self.reporter.log(epoch_line(row, progress))
+            if row["waiting"] > WAITING and not self._told:
+                self.reporter.log(f"{row['waiting']:.0%} of the time goes into waiting for data: {self.loader.advice}")
+                self._told = True
             self._save(step, keep=self._keep(step // self.loader.steps_per_epoch))
         elif self.stopped or overdue:
             self._save(step)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -347,6 +348,18 @@ def test_the_clock_runs_while_training_and_waiting_alone(
     assert [row["seconds"] for row in rows] == [32.0, 64.0, 96.0, 128.0] and len(log.losses) == STEPS
     assert all((row["images_per_s"], row["waiting"]) == (BATCH / 4, 0.25) for row in rows)
     assert saved == [8, 16, 24, 32], "the time since the last checkpoint, not since the start"
+    written = (tmp_path / "run/log.txt").read_text().splitlines()
+    waits = [line.split("  ", 1)[-1] for line in written if "waiting for data" in line]
+    assert len(waits) == 1 and "25% of the time goes into waiting for data: " in waits[0]
+
+
+@pytest.mark.parametrize(("cores", "workers", "says"), [(8, 2, "try --workers 7 instead of 2"), (2, 1, "more cores")])
+def test_what_to_do_where_training_waits(
+    images: Path, monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, says: str
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    with Loader(open_data(str(images)).train, [], batch=1, seed=0, workers=workers) as loader:
+        assert says in loader.advice and "`contrastkit bench-input`" in loader.advice
 
 
 def test_a_resumed_run_draws_what_it_would_have_drawn(images: Path, tmp_path: Path) -> None:
