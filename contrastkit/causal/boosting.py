@@ -159,10 +159,11 @@ def _penalties(n: int) -> tuple[float, ...]:
 
 def _growth(n: int) -> dict[str, Any]:
     """The parameters of trees for n rows: with more of them, larger and fewer."""
+    few = n <= MANY
     return {
-        "learning_rate": 0.1 if n <= MANY else 0.2, "max_iter": max(30, min(500, WORK // n)), "max_leaf_nodes": 8 if n <= MANY else 31,
-        "min_samples_leaf": 20, "l2_regularization": 1.0, "early_stopping": True, "n_iter_no_change": PATIENCE,
-        "random_state": 0,
+        "learning_rate": 0.1 if few else 0.2, "max_iter": max(30, min(500, WORK // n)),
+        "max_leaf_nodes": 8 if few else 31, "min_samples_leaf": 20, "l2_regularization": 1.0, "early_stopping": True,
+        "n_iter_no_change": PATIENCE, "random_state": 0,
     }  # fmt: skip
 
 
