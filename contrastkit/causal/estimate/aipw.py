@@ -117,5 +117,5 @@ def _influence(psi: Floats) -> Floats:
 def _nearest_mean(a: Floats, b: Floats, y: Floats, arm: Bools) -> Floats:
     """The mean of two predictions [n] that is nearest to the outcomes of the units of ``arm``."""
     more = (b - a)[arm]
-    share = (y - a)[arm] @ more / max(more @ more, 1e-300)
+    share = float((y - a)[arm] @ more) / max(float(more @ more), 1e-300)
     return a + np.clip(share, 0, 1) * (b - a)
