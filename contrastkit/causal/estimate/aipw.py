@@ -74,9 +74,9 @@ class AIPW(CrossFitted):
     def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats]:
         e = self._scores(X, t, splits)
         if self.estimand == "ATT":
-            return self._att(e, *self._models(X, t, y, splits, False), t, y)
+            return self._att(e, self._models(X, t, y, splits, False)[0], t, y)
         if self.estimand == "ATC":  # the ATT with the arms exchanged and the sign reversed
-            effect, influence = self._att(1 - e, *self._models(X, t, y, splits, True), ~t, y)
+            effect, influence = self._att(1 - e, self._models(X, t, y, splits, True)[0], ~t, y)
             return -effect, -influence
         m0, m1 = self._models(X, t, y, splits, False, True)
         e = self._bounded(e, self.clip, 1 - self.clip)
