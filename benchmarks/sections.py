@@ -241,26 +241,6 @@ def nonlinear() -> str:
     return markdown(head, rows)
 
 
-def coverage() -> str:
-    """The share of intervals that hold the truth, in per cent; one column per estimator and models."""
-    measured = results("coverage")
-    columns = list(dict.fromkeys((row["estimator"], row["models"], row["draws"]) for row in measured))
-    rows = []
-    for case in dict.fromkeys((row["study"], row["rows"], row["estimand"]) for row in measured):
-        covered = {
-            (row["estimator"], row["models"], row["draws"]): f"{100 * row['covered']:.1f}"
-            for row in measured
-            if (row["study"], row["rows"], row["estimand"]) == case
-        }
-        rows.append([f"{case[0]}, {case[1]:,} rows, {case[2]}", *(covered.get(column, "") for column in columns)])
-    most = max(draws for _, _, draws in columns)
-    head = [name + (f", {models}" if models != "linear" else "") for name, models, _ in columns]
-    head = [
-        name + (f" ({draws} draws)" if draws < most else "") for name, (_, _, draws) in zip(head, columns, strict=True)
-    ]
-    return markdown((f"{most} draws", *head), rows)
-
-
 SECTIONS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "learning": learning,
@@ -268,7 +248,6 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "confounders": confounders,
     "causal": causal,
     "nonlinear": nonlinear,
-    "coverage": coverage,
     "stable": stable,
     "operators": operators,
 }
