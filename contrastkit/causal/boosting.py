@@ -19,7 +19,7 @@ PRODUCTS = 10  # chosen at most, twice
 PENALTIES = (1.0, 100.0, 10_000.0)  # of the linear model
 FEW = 10  # rows held out, of a class, are too few to judge trees by
 PATIENCE = 10  # trees that do not help until no more are grown
-WORK = 50_000_000  # rows times trees, at most
+WORK = 25_000_000  # rows times trees, at most
 
 
 class _Boosted(BaseEstimator):
@@ -72,7 +72,7 @@ class BoostRegressor(RegressorMixin, _Boosted):
         held = _held_out(len(y))
         self._choose_products(x[~held], y[~held])
         features = self._features(x)
-        fits = [self._linear(penalty).fit(features[~held], y[~held]) for penalty in PENALTIES]
+        fits = [self._linear(penalty).fit(features[~held], y[~held]) for penalty in _penalties(len(y))]
         self.linear_ = min(fits, key=lambda fit: ((y - fit.predict(features))[held] ** 2).sum())
         r = y - self.linear_.predict(features)
         self.share_, self._scale = 0.0, float(r[~held].std())
@@ -114,7 +114,7 @@ class BoostClassifier(ClassifierMixin, _Boosted):
             held[y == k] = _held_out(int((y == k).sum()))
         self._choose_products(x[~held], y[~held].astype(np.float64))
         features = self._features(x)
-        fits = [self._linear(penalty).fit(features[~held], y[~held]) for penalty in PENALTIES]
+        fits = [self._linear(penalty).fit(features[~held], y[~held]) for penalty in _penalties(len(y))]
         self.linear_, self.trees_ = fits[0], None
         if min(y[held].sum(), (1 - y[held]).sum()) >= FEW:
             self.linear_ = min(fits, key=lambda fit: log_loss(y[held], fit.predict_proba(features[held])))
@@ -152,12 +152,18 @@ def _held_out(n: int) -> Bools:
     return np.arange(n) % every == every - 1
 
 
+def _penalties(n: int) -> tuple[float, ...]:
+    """The penalties to choose from for n rows: with many, the least would win."""
+    return PENALTIES if n <= MANY else PENALTIES[:1]
+
+
 def _growth(n: int) -> dict[str, Any]:
     """The parameters of trees for n rows: with more of them, larger and fewer."""
+    few = n <= MANY
     return {
-        "learning_rate": 0.1, "max_iter": max(50, min(500, WORK // n)), "max_leaf_nodes": 8 if n <= MANY else 31,
-        "min_samples_leaf": 20, "l2_regularization": 1.0, "early_stopping": True, "n_iter_no_change": PATIENCE,
-        "random_state": 0,
+        "learning_rate": 0.1 if few else 0.2, "max_iter": max(30, min(500, WORK // n)),
+        "max_leaf_nodes": 8 if few else 31, "min_samples_leaf": 20, "l2_regularization": 1.0, "early_stopping": True,
+        "n_iter_no_change": PATIENCE, "random_state": 0,
     }  # fmt: skip
 
 

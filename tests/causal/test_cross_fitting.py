@@ -8,10 +8,10 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeClassifier
 
 from contrastkit.causal.boosting import BoostClassifier, BoostRegressor
@@ -204,6 +204,45 @@ def test_aipw_is_the_mean_of_its_score_and_the_median_over_repeats() -> None:
     assert (result.effect_, result.se_) == (pytest.approx(effect, rel=1e-5), pytest.approx(se, rel=1e-5))
     assert result.influence_ is not None and np.linalg.norm(result.influence_) == pytest.approx(result.se_)
     assert abs(result.influence_.sum()) < 1e-9
+
+
+def ridge(x: np.ndarray, y: np.ndarray, at: np.ndarray, penalty: float) -> np.ndarray:
+    """Ridge regression by its normal equations, without a penalty on the constant."""
+    mean = x.mean(0)
+    z = x - mean
+    return y.mean() + (at - mean) @ np.linalg.solve(z.T @ z + penalty * np.eye(x.shape[1]), z.T @ (y - y.mean()))
+
+
+@pytest.mark.parametrize("estimand", ["ATE", "ATC"])
+def test_a_flexible_model_learns_each_arm_alone_and_both_at_once(estimand: Any) -> None:
+    x, t, y = varied(seed=1)
+    e, *_, tt, yy = parts(x, t, y, 0)
+    key = fingerprints(x)
+    order = settled_order(key, t, y)
+    z = standardised(x)[order]
+    alone, both = np.empty((2, 200)), np.empty((2, 200))
+    for train, test in splits(z, tt, key[order], 5, 0, 0):
+        with_t = np.column_stack([z[train], np.where(tt[train], 1, -1)])
+        for d in (0, 1):
+            arm = train[tt[train] == d]
+            alone[d, test] = ridge(z[arm], yy[arm], z[test], 6.0)
+            at = np.column_stack([z[test], np.full(len(test), [-1, 1][d])])
+            both[d, test] = ridge(with_t, yy[train], at, 6.0)
+    m, shares = np.empty((2, 200)), []
+    for d in (0, 1):
+        arm = tt == d
+
+        def loss(share: float, d: int = d, arm: np.ndarray = arm) -> float:
+            return float(((yy - (1 - share) * alone[d] - share * both[d])[arm] ** 2).sum())
+
+        shares.append(minimize_scalar(loss, bounds=(0, 1), method="bounded", options={"xatol": 1e-12}).x)
+        m[d] = (1 - shares[d]) * alone[d] + shares[d] * both[d]
+    assert all(0.01 < share < 0.99 for share in shares)  # neither is left out
+    psi = m[1] - m[0] + np.where(tt, (yy - m[1]) / e, -(yy - m[0]) / (1 - e))
+    gain, w = (m[1] - yy)[~tt].mean(), ((1 - e) / e)[tt]
+    expected = {"ATE": psi.mean(), "ATC": gain + np.average((yy - m[1])[tt], weights=w)}[estimand]
+    result = AIPW(estimand, model=Ridge(6.0), repeats=1).fit(x, t, y)
+    assert result.effect_ == pytest.approx(expected, rel=1e-5)
 
 
 def test_double_machine_learning_regresses_residuals_on_residuals() -> None:

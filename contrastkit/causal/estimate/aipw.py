@@ -4,7 +4,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from contrastkit.causal.estimate.cross_fitted import CrossFitted, Splits
+from contrastkit.causal.estimate.cross_fitted import CrossFitted
+from contrastkit.causal.folds import Splits
+from contrastkit.causal.learners import flexible
 from contrastkit.causal.names import Estimand
 from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError, check_choice
@@ -24,7 +26,10 @@ class AIPW(CrossFitted):
 
     Args:
         estimand: ATE, ATT or ATC.
-        model: outcome model, any regressor, fitted in each arm; linear by default.
+        model: outcome model, any regressor, fitted in each arm; linear by default. A flexible one also learns both arms
+            at once, with the treatment as a covariate, so that each arm may gain from the other. The mean of both that
+            is nearest to the outcomes of an arm is used: weights from predictions of unseen rows, the short-stacking of
+            Ahrens, Hansen, Schaffer & Wiemann (2025).
         propensity: propensity model; its own folds are not used.
         folds: number of cross-fitting folds, 0 for none, with linear models only.
         repeats: number of times that the folds are drawn.
@@ -69,16 +74,24 @@ class AIPW(CrossFitted):
     def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats]:
         e = self._scores(X, t, splits)
         if self.estimand == "ATT":
-            return self._att(e, self._outcomes(X, y, ~t, splits), t, y)
-        m1 = self._outcomes(X, y, t, splits)
+            return self._att(e, self._models(X, t, y, splits, False)[0], t, y)
         if self.estimand == "ATC":  # the ATT with the arms exchanged and the sign reversed
-            effect, influence = self._att(1 - e, m1, ~t, y)
+            effect, influence = self._att(1 - e, self._models(X, t, y, splits, True)[0], ~t, y)
             return -effect, -influence
-        m0 = self._outcomes(X, y, ~t, splits)
+        m0, m1 = self._models(X, t, y, splits, False, True)
         e = self._bounded(e, self.clip, 1 - self.clip)
         self._weigh(np.where(t, 1 / e, 1 / (1 - e)), t)
         psi = m1 - m0 + t * (y - m1) / e - ~t * (y - m0) / (1 - e)
         return float(psi.mean()), _influence(psi)
+
+    def _models(self, X: Covariates, t: Bools, y: Floats, splits: Splits, *treatments: bool) -> list[Floats]:
+        """The outcomes [n] of all units that models predict under each of these treatments."""
+        arms = [t == treatment for treatment in treatments]
+        alone = [self._outcomes(X, y, arm, splits) for arm in arms]
+        if not flexible(self.model):
+            return alone
+        both = self._outcomes_of_both(X.x, t, y, treatments, splits)
+        return [_nearest_mean(a, b, y, arm) for a, b, arm in zip(alone, both, arms, strict=True)]
 
     def _att(self, e: Floats, m0: Floats, t: Bools, y: Floats) -> tuple[float, Floats]:
         e = self._bounded(e, 0, 1 - self.clip)
@@ -99,3 +112,10 @@ class AIPW(CrossFitted):
 def _influence(psi: Floats) -> Floats:
     """The influence [n] of each unit on the mean of psi [n]; its norm is their standard deviation over root n."""
     return (psi - psi.mean()) / np.sqrt(len(psi) * (len(psi) - 1))
+
+
+def _nearest_mean(a: Floats, b: Floats, y: Floats, arm: Bools) -> Floats:
+    """The mean of two predictions [n] that is nearest to the outcomes of the units of ``arm``."""
+    more = (b - a)[arm]
+    share = float((y - a)[arm] @ more) / max(float(more @ more), 1e-300)
+    return a + np.clip(share, 0, 1) * (b - a)

@@ -117,3 +117,18 @@ class CrossFitted(Estimator):
                 if len(rows) <= 1 + x.shape[1] and len(rows) <= (rank := int(np.linalg.matrix_rank(design(x)))):
                     self._few.append((len(rows), rank))
         return m
+
+    def _outcomes_of_both(
+        self, x: Floats, t: Bools, y: Floats, treatments: tuple[bool, ...], splits: Splits
+    ) -> list[Floats]:
+        """The outcomes [n] that models of both arms predict for all under each of these treatments, a covariate of 1
+        and -1; none is from a model that has seen the row."""
+        with_treatment = np.column_stack([x, 2.0 * t - 1])
+        m = [np.empty_like(y) for _ in treatments]
+        for train, test in splits:
+            model = learned(self.model, with_treatment[train], y[train])
+            for predicted, treatment in zip(m, treatments, strict=True):
+                z = with_treatment[test]
+                z[:, -1] = 2.0 * treatment - 1
+                predicted[test] = model.predict(z)
+        return m
