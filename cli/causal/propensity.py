@@ -76,5 +76,5 @@ def _print(scores: "Scores") -> None:
 def _score(e: float) -> str:
     """A score with four decimals, which never makes it 0 or 1."""
     if e < 0.0001:
-        return "< 0.0001"
-    return "> 0.9999" if e > 0.9999 else f"{e:.4f}"
+        return "<0.0001"
+    return ">0.9999" if e > 0.9999 else f"{e:.4f}"

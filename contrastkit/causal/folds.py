@@ -42,11 +42,10 @@ def settled_order(key: NDArray[np.uint64], t: Bools, *values: Floats) -> Rows:
 def check_folds(folds: int, t: Bools) -> None:
     """Raise a UserError unless ``folds`` is 0, or from 2 to the number of units of the smaller arm."""
     fewest = int(min(t.sum(), (~t).sum()))
-    if folds != 0 and not 2 <= folds <= fewest:
-        raise UserError(
-            f"{folds} folds: cross-fitting needs two folds or more, up to the number of units of the smaller arm "
-            f"({fewest:,}), or 0 for none"
-        )
+    if folds > fewest:
+        raise UserError(f"{folds} folds of an arm with {fewest:,} units: use no more folds than that, or 0 for none")
+    if folds != 0 and folds < 2:
+        raise UserError(f"{folds} folds: cross-fitting needs two folds or more, or 0 for none")
 
 
 def splits(x: Floats, t: Bools, key: NDArray[np.uint64], folds: int, *seeds: int, groups: Rows | None = None) -> Splits:
@@ -58,7 +57,7 @@ def splits(x: Floats, t: Bools, key: NDArray[np.uint64], folds: int, *seeds: int
     clusters of one share, those with the same rare level.
 
     Raises:
-        UserError: more folds than clusters.
+        UserError: more folds than clusters, or all units of an arm are in one cluster.
     """
     rows = np.arange(len(x))
     if not folds:
@@ -68,6 +67,12 @@ def splits(x: Floats, t: Bools, key: NDArray[np.uint64], folds: int, *seeds: int
         turn = _mixed(turn + np.uint64(seed % 2**32))
     if groups is not None:
         fold = _folds_of_clusters(groups, t, turn, rarest_levels(x, 10 * folds), folds)
+        for arm, name in ((t, "treated"), (~t, "untreated")):
+            if (fold[arm] == fold[arm][0]).all():
+                raise UserError(
+                    f"a fold leaves no {name} units to learn from, since units of a cluster, or copies of one, stay "
+                    "together: do without folds, or name smaller clusters"
+                )
         return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(folds)]
     fold = np.empty(len(x), np.int64)
     for arm in (t, ~t):

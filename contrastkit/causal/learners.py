@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone, is_classifier
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LassoCV, LinearRegression, LogisticRegression, LogisticRegressionCV
+from sklearn.utils import get_tags
 
 from contrastkit.causal.boosting import BoostClassifier, BoostRegressor
 from contrastkit.causal.names import OutcomeModel, PropensityModel
@@ -31,7 +32,7 @@ def outcome_learner(name: str, seed: int = 0) -> Any:
         "boost": BoostRegressor,
     }
     check_name("outcome", name)
-    model = _of_class("outcome", name, "predict", seed) if ":" in name else by_name[name]()
+    model = _of_class("outcome", name, seed) if ":" in name else by_name[name]()
     return Probability(model, name) if is_classifier(model) else model
 
 
@@ -53,7 +54,7 @@ def propensity_learner(name: str, seed: int = 0) -> Any:
         "boost": BoostClassifier,
     }  # fmt: skip
     check_name("propensity", name)
-    return _of_class("propensity", name, "predict_proba", seed) if ":" in name else by_name[name]()
+    return _of_class("propensity", name, seed) if ":" in name else by_name[name]()
 
 
 def check_name(what: Literal["outcome", "propensity"], name: str) -> None:
@@ -90,6 +91,23 @@ def learned(model: Any, x: Floats, y: Any, sample_weight: Floats | None = None) 
         raise UserError(f"{type(model).__name__} cannot learn {len(x):,} rows: {str(error).splitlines()[0]}") from error
 
 
+def predicted(model: Any, x: Floats, *, probability: bool = False) -> Floats:
+    """The predictions [n] of a fitted model for x [n, p], or the probabilities of a classifier's second class.
+
+    Raises:
+        UserError: the model refuses x, or predicts anything but n finite numbers.
+    """
+    name = type(model).__name__
+    try:
+        values = np.asarray(model.predict_proba(x)[:, 1] if probability else model.predict(x), np.float64)
+        values = values.reshape(len(x))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{name} cannot predict {len(x):,} rows: {str(error).splitlines()[0]}") from error
+    if not np.isfinite(values).all():
+        raise UserError(f"{name} predicts values that are not finite: choose another model")
+    return values
+
+
 class LeastSquares(RegressorMixin, BaseEstimator):
     """Linear regression; where many coefficients fit equally well, the smallest. On a few hundred rows, of which
     cross-fitting and resampling have many, the checks of scikit-learn's take fifty times as long."""
@@ -124,12 +142,11 @@ class Probability(RegressorMixin, BaseEstimator):
     def predict(self, x: Floats) -> Floats:
         if self.classifier_ is None:
             return np.full(len(x), self.only_)
-        return np.asarray(self.classifier_.predict_proba(x)[:, 1])
+        return predicted(self.classifier_, x, probability=True)
 
 
-def _of_class(what: str, name: str, method: str, seed: int) -> Any:
-    """An instance of the class ``package.module:Class``, which must have ``method``; its ``random_state``, if it has
-    one, is the seed."""
+def _of_class(what: str, name: str, seed: int) -> Any:
+    """An instance of the class ``package.module:Class``; its ``random_state``, if it has one, is the seed."""
     module, _, cls = name.partition(":")
     try:
         model = getattr(importlib.import_module(module), cls)()
@@ -139,6 +156,10 @@ def _of_class(what: str, name: str, method: str, seed: int) -> Any:
         raise UserError(f"{what} model {name}: {module} has no class {cls}") from error
     except TypeError as error:
         raise UserError(f"{what} model {name}: it cannot be made without arguments ({error})") from error
-    if missing := [part for part in ("get_params", "fit", method) if not hasattr(model, part)]:
+    kind = get_tags(model).estimator_type if hasattr(model, "__sklearn_tags__") else None
+    method = "predict_proba" if what == "propensity" or kind == "classifier" else "predict"
+    if missing := [part for part in ("get_params", "fit", method, "__sklearn_tags__") if not hasattr(model, part)]:
         raise UserError(f"{what} model {name}: it has no {missing[0]}: name a class like those of scikit-learn")
+    if kind not in (None, "classifier", "regressor"):
+        raise UserError(f"{what} model {name}: it predicts no {what}: name a regressor or a classifier")
     return model.set_params(random_state=seed) if "random_state" in model.get_params() else model

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from contrastkit.causal.folds import Rows, Splits, check_folds, fingerprints, one_sided, settled_order, splits
-from contrastkit.causal.learners import learned
+from contrastkit.causal.learners import learned, predicted
 from contrastkit.causal.positivity import why_separated
 from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError, listed
@@ -172,7 +172,7 @@ class Propensity(BaseEstimator):
 
     def probabilities(self, x: Floats) -> Floats:
         """The scores [m] of validated x [m, p], before clipping."""
-        return np.asarray(self.classifier_.predict_proba(self._standardise(x))[:, 1])
+        return predicted(self.classifier_, self._standardise(x), probability=True)
 
     def _standardise(self, x: Floats) -> Floats:
         return (x - self._mean) / self._sd

@@ -343,3 +343,13 @@ def test_words_for_missing_values(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == printed
     assert main(["causal", "estimate", "--data=lalonde", "--missing=NA"]) == 2
     assert "--missing and --header apply to files" in capsys.readouterr().err
+
+
+def test_scores_near_0_and_1_stay_in_one_piece(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, _ = world(120)
+    table = tmp_path / "table.csv"
+    pd.DataFrame(x, columns=["a", "b", "c"]).assign(t=t).to_csv(table, index=False)
+    given = [f"--data={table}", "--treatment=t", "--covariates=a,b,c", "--model=sklearn.neighbors:KNeighborsClassifier"]
+    assert main(["causal", "propensity", *given, "--folds=5"]) == 0
+    cells = capsys.readouterr().out.split()
+    assert "untreated" in cells and "<0.0001" in cells and not {"<", ">"} & set(cells)

@@ -60,6 +60,8 @@ def test_clusters_stay_whole_and_those_that_are_treated_are_spread_evenly() -> N
     assert np.bincount(fold[treated][::5]).tolist() == [10] * 4 and np.bincount(fold[::5]).tolist() == [30] * 4
     with pytest.raises(UserError, match="5 folds of 3 clusters: use fewer --folds"):
         folds_of(x, t == 1, 5, groups=groups % 3)
+    with pytest.raises(UserError, match="a fold leaves no untreated units to learn from.*: do without folds"):
+        folds_of(x, groups != 7, 5, groups=groups)
 
 
 def test_copies_that_are_clusters_are_not_learned_by_heart() -> None:

@@ -1,13 +1,16 @@
 """Models by name, and the boosting that starts from a linear model."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neural_network import MLPRegressor
 
 from contrastkit.causal.boosting import BoostClassifier, BoostRegressor
 from contrastkit.causal.estimate import AIPW, TLearner
@@ -34,6 +37,22 @@ def test_a_name_is_a_model_and_a_class_is_one_too() -> None:
     assert result.effect_ == TLearner(model=KNeighborsRegressor(), folds=3, repeats=1).fit(x, t, y).effect_
 
 
+class Lost(DummyRegressor):
+    """Knows no answer."""
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        return np.full(len(X), np.nan)
+
+
+class Bare:
+    """Of no class of scikit-learn."""
+
+    def get_params(self) -> dict[str, Any]:
+        return {}
+
+    fit = predict = get_params
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
@@ -43,6 +62,9 @@ def test_a_name_is_a_model_and_a_class_is_one_too() -> None:
         ("sklearn.ensemble:StackingRegressor", "cannot be made without arguments"),
         ("sklearn.preprocessing:StandardScaler", "it has no predict"),
         ("collections:Counter", "it has no get_params"),
+        ("sklearn.svm:LinearSVC", "it has no predict_proba"),
+        ("sklearn.cluster:KMeans", "it predicts no outcome: name a regressor"),
+        ("tests.causal.test_learners:Bare", "it has no __sklearn_tags__"),
         (":Lasso", "outcome model :Lasso: Empty module name"),
     ],
 )
@@ -65,6 +87,27 @@ def test_a_model_that_cannot_learn_the_rows_is_refused() -> None:
     for estimator in (AIPW(model=model, folds=2), AIPW(propensity=Propensity(model), folds=2)):
         with pytest.raises(UserError, match="KNeighborsClassifier cannot learn [0-9]+ rows: .*n_neighbors"):
             estimator.fit(x, t, y)
+
+
+def test_a_model_that_cannot_predict_the_rows_is_refused() -> None:
+    x, t, y = varied(40)
+    few, many = KNeighborsRegressor(n_neighbors=33), KNeighborsClassifier(n_neighbors=33)
+    for estimator in (AIPW(model=few, folds=2), AIPW(propensity=Propensity(many), folds=2)):
+        with pytest.raises(UserError, match=r"KNeighbors[A-Za-z]+ cannot predict [0-9]+ rows: .*n_neighbors = 33"):
+            estimator.fit(x, t, y)
+    with pytest.raises(UserError, match="Lost predicts values that are not finite"):
+        TLearner(model=Lost()).fit(x, t, y)
+
+
+@pytest.mark.filterwarnings("error")
+def test_models_that_did_not_converge_are_counted() -> None:
+    x, t, y = varied(60)
+    result = TLearner(model=MLPRegressor(hidden_layer_sizes=(2,), max_iter=1, random_state=0), folds=2, repeats=2).fit(
+        x, t, y
+    )
+    assert result.remarks_[0] == "8 of 8 outcome models did not converge: try another --outcome-model"
+    converged = TLearner(model=Lasso(0.01), folds=2, repeats=2).fit(x, t, y)
+    assert not any("converge" in remark for remark in converged.remarks_)
 
 
 def test_the_probability_of_an_outcome_of_0_and_1() -> None:

@@ -110,6 +110,38 @@ def test_a_bootstrap_that_cannot_be_is_refused() -> None:
         fit_with_error(DifferenceInMeans(), x, t, y, error="bootstrap", draws=60)
 
 
+def test_the_bootstrap_of_few_treated_has_few_degrees_of_freedom() -> None:
+    """Without influences, too, from which others have theirs."""
+    x, t, y = varied(60)
+    t = np.arange(60) < 4
+    result = fit_with_error(DifferentiatedConfounderBalancing(), x, t, y, error="bootstrap", draws=50)
+    low, high = result.interval()
+    assert (high - low) / 2 == pytest.approx(student.ppf(0.975, 3) * result.se_)
+
+
+def test_a_jackknife_that_cannot_be_leaves_the_estimate() -> None:
+    """Three levels with a control each, of which a subset lacks one more often than not."""
+    x, t, y = varied(200)
+    treated, untreated = np.flatnonzero(t), np.flatnonzero(~t)
+    levels = np.zeros((200, 3))
+    for k in range(3):
+        levels[[untreated[k], *treated[4 * k : 4 * k + 4]], k] = 1
+    X = np.column_stack([x, levels])
+    result = fit_with_error(TLearner(), X, t, y)
+    assert result.effect_ == TLearner().fit(X, t, y).effect_ and math.isnan(result.se_)
+    assert "no standard error: of the jackknife, " in result.remarks_[-1]
+    assert "of 30 draws were refused, the last because the effect is not identified" in result.remarks_[-1]
+
+
+def test_a_stratum_with_one_unit_of_an_arm_is_why_there_is_no_error() -> None:
+    x, t, y = varied(40)
+    x[:, 0] = np.arange(40)
+    t = ~np.isin(np.arange(40), [0, 3, 6, 9, 12, 15, 33])  # one untreated above the median of the treated
+    result = Stratified(strata=2).fit(x[:, :1], t, y)
+    assert math.isnan(result.se_)
+    assert result.error_remarks_ == ["a stratum with one unit of an arm has no standard error"]
+
+
 def test_the_jackknife_of_few_clusters_is_refused() -> None:
     x, t, y = varied(300)
     dcb = DifferentiatedConfounderBalancing()

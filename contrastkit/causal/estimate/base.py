@@ -84,7 +84,7 @@ class Estimator(BaseEstimator, ABC):
         few: list[str] = [] if self.weights_ is None else on_weights(self.weights_, t)
         self.remarks_ += few
         if math.isnan(self.se_):
-            self.error_remarks_.append("it has no standard error of its own")
+            self.error_remarks_ = self.error_remarks_ or ["it has no standard error of its own"]
         elif few:
             self.error_remarks_.append("with so small an effective sample, the interval may be too narrow")
         self.remarks_ += self.error_remarks_

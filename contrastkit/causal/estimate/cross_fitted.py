@@ -1,14 +1,16 @@
 """The base of estimators whose models are cross-fitted."""
 
+import warnings
 from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.folds import Splits, check_folds, fingerprints, settled_order, splits
-from contrastkit.causal.learners import LeastSquares, check_cross_fitted, flexible, learned
+from contrastkit.causal.learners import LeastSquares, check_cross_fitted, flexible, learned, predicted
 from contrastkit.causal.positivity import why_separated
 from contrastkit.causal.propensity import Propensity, Separated, prior_remark
 from contrastkit.errors import UserError, listed
@@ -41,6 +43,7 @@ class CrossFitted(Estimator):
         self._separated: list[list[str]] = []
         self._few: list[tuple[int, int]] = []
         self._unseen: list[str] = []
+        self._unconverged: list[bool] = []
         parts = []
         for k in range(self.repeats if self.folds else 1):
             folds = splits(z.x, t[order], key[order], self.folds, self.seed, k, groups=groups)
@@ -60,6 +63,11 @@ class CrossFitted(Estimator):
             self.remarks_.append(
                 f"{len(self._few)} outcome models have no more rows than coefficients ({rows} for {rank}): leave "
                 "covariates out, or use --outcome-model lasso"
+            )
+        if any(self._unconverged):
+            self.remarks_.append(
+                f"{sum(self._unconverged)} of {len(self._unconverged)} outcome models did not converge: try another "
+                "--outcome-model"
             )
         effects = np.array([effect for effect, _ in parts])
         self.effect_ = float(np.median(effects))
@@ -110,7 +118,7 @@ class CrossFitted(Estimator):
         model = LeastSquares() if self.model is None else self.model
         for train, test in splits:
             rows = train[arm[train]]
-            m[test] = learned(model, x[rows], y[rows]).predict(x[test])
+            m[test] = predicted(self._learned(model, x[rows], y[rows]), x[test])
             if not flexible(model):
                 one = (x[rows] == x[rows[0]]).all(0) & (x[test] != x[rows[0]]).any(0)
                 self._unseen += [X.names[j] for j in np.flatnonzero(one)]
@@ -126,9 +134,20 @@ class CrossFitted(Estimator):
         with_treatment = np.column_stack([x, 2.0 * t - 1])
         m = [np.empty_like(y) for _ in treatments]
         for train, test in splits:
-            model = learned(self.model, with_treatment[train], y[train])
-            for predicted, treatment in zip(m, treatments, strict=True):
+            model = self._learned(self.model, with_treatment[train], y[train])
+            for outcomes, treatment in zip(m, treatments, strict=True):
                 z = with_treatment[test]
                 z[:, -1] = 2.0 * treatment - 1
-                predicted[test] = model.predict(z)
+                outcomes[test] = predicted(model, z)
         return m
+
+    def _learned(self, model: Any, x: Floats, y: Floats) -> Any:
+        """:func:`learned`; that it did not converge is counted, where scikit-learn warns at every fit."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            fitted = learned(model, x, y)
+        self._unconverged.append(any(issubclass(warning.category, ConvergenceWarning) for warning in caught))
+        for warning in caught:
+            if not issubclass(warning.category, ConvergenceWarning):
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        return fitted

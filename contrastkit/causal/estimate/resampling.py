@@ -100,7 +100,8 @@ def fit_with_error(
 
 def bootstrap(first: Estimator, whole: Sample, *, draws: int, seed: int) -> None:
     """The bootstrap of units, or of clusters: the standard deviation of the estimates. Their quantiles are not used:
-    under heavy weights they covered no more than Student's interval in simulations, and need many more samples.
+    under heavy weights they covered no more than Student's interval in simulations, and need many more samples. Without
+    influences, the degrees of freedom are those of the smaller arm.
 
     It is not valid for matching (Abadie & Imbens 2008), whose influences are resampled instead, multiplied by
     independent draws of mean 0 and variance 1 (Otsu & Rai 2017; the two-point distribution of Mammen 1993).
@@ -123,6 +124,8 @@ def bootstrap(first: Estimator, whole: Sample, *, draws: int, seed: int) -> None
         estimates = first.effect_ + wild(first.influence_, whole.clusters, draws, seed)
         first.remarks_.append("wild bootstrap of the influences: resampling units is not valid for matching")
     first.se_ = float(estimates.std(ddof=1))
+    if math.isinf(first.df_):
+        first.df_ = int(min(whole.t.sum(), (~whole.t).sum())) - 1
 
 
 def jackknife(first: Estimator, whole: Sample, *, draws: int, seed: int) -> None:
@@ -134,8 +137,12 @@ def jackknife(first: Estimator, whole: Sample, *, draws: int, seed: int) -> None
         units = "units of an arm" if groups is None else "clusters"
         first.remarks_.append(f"no standard error: {least} {units} are too few for the jackknife")
         return
+    try:
+        estimates = effects(first, subsets(whole, draws, seed)).estimates
+    except UserError as error:
+        first.remarks_.append(f"no standard error: of the jackknife, {error}")
+        return
     first.df_ = min(first.df_, least - 1)
-    estimates = effects(first, subsets(whole, draws, seed)).estimates
     kept = SHARE if groups is None else round(SHARE * least) / least
     first.se_ = float(estimates.std()) * math.sqrt(kept / (1 - kept))
     first.remarks_.append(f"standard error of the jackknife, over {draws} subsets")

@@ -128,3 +128,5 @@ class Stratified(Estimator):
             for arm, sign in ((t, 1), (~t, -1)):
                 part = arm & (s == k)
                 self.influence_[part] = sign * share * mean_influence(y[part], w[part]) if part.sum() > 1 else math.nan
+        if np.isnan(self.influence_).any():
+            self.error_remarks_.append("a stratum with one unit of an arm has no standard error")

@@ -42,7 +42,7 @@ def fitted(
     (:func:`contrastkit.causal.estimate.resampling.fit_with_error`).
 
     Raises:
-        UserError: the data are refused, the outcome has no randomness left, or too many subsets were refused.
+        UserError: the data are refused, or the outcome has no randomness left.
     """
     first = fit_with_error(estimator, X, T, Y, clusters=clusters, seed=seed)
     if first.se_ <= 1e-12 * as_column(Y, "the outcome").std():
