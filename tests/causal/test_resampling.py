@@ -26,6 +26,7 @@ from contrastkit.causal.estimate import (
     Stratified,
     TLearner,
     Weighted,
+    t_learner,
 )
 from contrastkit.causal.estimate.resampling import Sample, fit_with_error, resamples, subsets, wild
 from contrastkit.causal.matching import Matching
@@ -174,6 +175,12 @@ def test_where_there_is_no_formula_the_jackknife_serves_or_it_is_said() -> None:
     flexible = next(row for row in compare(x, t, y, models=models) if row.name == "tlearner")
     assert math.isnan(flexible.se)
     assert flexible.remarks == ("it has no standard error of its own: compare with --error bootstrap",)
+
+
+def test_many_rows_have_no_jackknife(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(t_learner, "AFFORDABLE", 199)
+    result = fit_with_error(TLearner(folds=2, repeats=1), *world(200))
+    assert math.isnan(result.se_) and result.error_remarks_ == ["it has no standard error of its own"]
 
 
 def test_the_jackknife_of_the_t_learner_agrees_with_the_bootstrap() -> None:

@@ -11,12 +11,14 @@ from contrastkit.errors import check_choice
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
 
+AFFORDABLE = 20_000  # rows, up to which the refits of the jackknife take seconds
+
 
 class TLearner(CrossFitted):
     """The mean over the target population of the difference of two outcome models, one fitted in each arm (the
     T-learner of Kunzel et al. 2019; with linear models, g-computation). It has no standard error of its own, but with
-    linear models that of the jackknife: the bias of a flexible model is not of smaller order than its sampling error,
-    which is what AIPW corrects.
+    linear models of up to 20,000 rows that of the jackknife: the bias of a flexible model is not of smaller order than
+    its sampling error, which is what AIPW corrects.
 
     Args:
         estimand: ATE, ATT or ATC.
@@ -34,7 +36,7 @@ class TLearner(CrossFitted):
 
     @property
     def jackknifed(self) -> bool:
-        return not flexible(self.model)
+        return not flexible(self.model) and len(self.sample_weight_) <= AFFORDABLE
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         check_choice("estimand", self.estimand, get_args(Estimand))
