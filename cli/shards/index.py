@@ -21,7 +21,7 @@ def index(
     with screen.working("reading the headers of the tars"):
         written = write_indexes(folder)
     for path, found in written.items():
-        screen.lines(found.notices)
+        screen.lines(f"{path}: {notice}" for notice in found.notices)
         screen.say(
             f"{path}: {len(found.names):,} images in {len(found.shards):,} shards, {len(found.classes):,} classes"
         )

@@ -11,9 +11,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastkit.data.tars import LABELS, TAR, Shard, scan, start_of
+from contrastkit.data.tars import LABELS, Shard, is_tar, scan, start_of
 from contrastkit.data.walk import Listing
-from contrastkit.errors import UserError, listed
+from contrastkit.errors import UserError
 from contrastkit.npz import read_npz, write_npz
 
 INDEX = "index.npz"
@@ -87,7 +87,7 @@ class Index:
             n > 0
             and all(each.dtype == np.int64 and each.shape == (n,) for each in of_images)
             and all(each.dtype == np.int64 and each.shape == (shards,) for each in of_shards)
-            and all("/" not in name and name.endswith(TAR) for name in self.shards)
+            and all("/" not in name and is_tar(name) for name in self.shards)
             and min(self.shard.min(), self.offset.min(), self.size.min()) >= 0
             and self.shard.max() < shards
             and bool((self.size <= self.sizes[self.shard] - self.offset).all())
@@ -108,13 +108,13 @@ class Index:
         left_out = sum((each.left_out for each in scans), Counter())
         if not images:
             raise UserError(
-                f"no images in the tars of {folder}" + (f", but {_omissions(left_out)}" if left_out else "")
+                f"no images in the tars of {folder}" + (f", but {Listing([], left_out).omissions}" if left_out else "")
             )
         if len(set(names)) < len(names):  # each tar may number its own
             names = [f"{shards[k]}/{name}" for k, name in zip(shard.tolist(), names, strict=True)]
         labels, classes, notices = _labels(scans, left_out)
-        if left_out:
-            notices = (*notices, f"left out {_omissions(left_out)}")
+        if left_out := +left_out:
+            notices = (*notices, f"left out {Listing([], left_out).omissions}")
         return cls(
             shards=tuple(shards),
             sizes=np.array([os.stat(folder / name).st_size for name in shards], np.int64),
@@ -125,7 +125,7 @@ class Index:
             size=np.array([image.size for image in images], np.int64),
             labels=labels,
             classes=classes,
-            notices=tuple(f"{folder}: {notice}" for notice in notices),
+            notices=notices,
         )
 
     def problems(self, folder: Path, shards: Sequence[str]) -> Iterator[str]:
@@ -162,7 +162,7 @@ class Index:
             for i in positions[np.argsort(self.offset[positions])].tolist():
                 offset, size = int(self.offset[i]), int(self.size[i])
                 name = found.pop((offset, size), None)
-                if name is None or not self.names[i].endswith(name):
+                if name is None or self.names[i] not in (name, f"{self.shards[k]}/{name}"):
                     yield f"{path} lacks {self.names[i]}"
                 elif self.crc is not None and zlib.crc32(os.pread(file.fileno(), size, offset)) != self.crc[i]:
                     yield f"{path}: the bytes of {self.names[i]} are not those of {INDEX}"
@@ -175,24 +175,24 @@ def _labels(scans: Sequence[Shard], left_out: Counter[str]) -> tuple[Integers | 
     A .txt file may hold a caption as well as a label: a set in which two images seldom share one has captions.
     """
     texts = {kind: [text for each in scans for text in each.labels[kind]] for kind in LABELS}
-    given = {kind: len(found) - found.count(None) for kind, found in texts.items()}
-    distinct = {text for text in texts["txt"] if text is not None}
-    captions = 2 * len(distinct) > given["txt"] and not all(map(_is_integer, distinct))
-    kind = next((kind for kind in LABELS if given[kind] and not (kind == "txt" and captions)), None)
+    known = {kind: {text for text in found if text} for kind, found in texts.items()}
+    n_texts = sum(map(bool, texts["txt"]))
+    if 2 * len(known["txt"]) > n_texts and not all(map(_is_integer, known["txt"])):
+        known["txt"] = set()
+    kind = next((kind for kind in LABELS if known[kind]), None)
     for other in LABELS:
         if other != kind:
-            left_out[f".{other}"] += given[other]
-    left_out += Counter()  # drops zeros
+            left_out[f".{other}"] += sum(text is not None for text in texts[other])
     if kind is None:
         return None, (), ()
-    known = {text for text in texts[kind] if text is not None}
-    if all(map(_is_integer, known)):
-        texts[kind] = [None if text is None or int(text) == -1 else str(int(text)) for text in texts[kind]]
-        classes = sorted({text for text in texts[kind] if text is not None}, key=int)
+    given = texts[kind]
+    if all(map(_is_integer, known[kind])):
+        given = [str(int(text)) if text and int(text) != -1 else None for text in given]
+        classes = sorted({text for text in given if text}, key=int)
     else:
-        classes = sorted(known)
+        classes = sorted(known[kind])
     number = {text: i for i, text in enumerate(classes)}
-    labels = np.array([-1 if text is None else number[text] for text in texts[kind]], np.int64)
+    labels = np.array([number.get(text or "", -1) for text in given], np.int64)
     missing = int((labels < 0).sum())
     notices = (f"{missing:,} of {len(labels):,} images have no label in .{kind}",) if missing else ()
     return labels, tuple(classes), notices
@@ -200,10 +200,6 @@ def _labels(scans: Sequence[Shard], left_out: Counter[str]) -> tuple[Integers | 
 
 def _is_integer(text: str) -> bool:
     return text.removeprefix("-").isdecimal() and len(text) < 19
-
-
-def _omissions(left_out: Counter[str]) -> str:
-    return listed([Listing([], left_out).omissions], 1)
 
 
 def _packed(texts: Sequence[str]) -> NDArray[np.uint8]:

@@ -31,6 +31,7 @@ PER_SHARD = 1000
 KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}  # Pillow's formats of files that stay as they are
 QUALITY = 95
 CHUNK = 16  # images that a process reads at once
+STORAGE = -1  # as a seed: the order in tars is that of no epoch
 
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -88,25 +89,18 @@ def make_shards(
         for name, source in sources.items():
             if type(source) is not FileSource:
                 raise UserError(f"{data.name} has no image files: shards are made of a folder of images")
-            (place / folders[name]).mkdir(exist_ok=True)
+            folder, part = place / folders[name], Made(name, str(out / folders[name]))
+            folder.mkdir(exist_ok=True)
             with Workers(_Packing(source, max_side), workers=workers) as reading:
-                made.append(
-                    _write(
-                        source,
-                        place / folders[name],
-                        Made(name, str(out / folders[name])),
-                        per_shard,
-                        reading,
-                        on_progress,
-                    )
-                )
+                _write(source, folder, part, per_shard, reading, on_progress)
+            made.append(part)
         # A part without its index would be read as it is: the tars come last.
-        for folder in folders.values():
-            (out / folder).mkdir(exist_ok=True)
-            os.replace(place / folder / INDEX, out / folder / INDEX)
-        for folder in folders.values():
-            for tar in sorted((place / folder).glob(f"*{TAR}")):
-                os.replace(tar, out / folder / tar.name)
+        for part in made:
+            Path(part.folder).mkdir(exist_ok=True)
+            os.replace(place / folders[part.name] / INDEX, os.path.join(part.folder, INDEX))
+        for part in made:
+            for tar in sorted((place / folders[part.name]).glob(f"*{TAR}")):
+                os.replace(tar, os.path.join(part.folder, tar.name))
     return made
 
 
@@ -130,13 +124,13 @@ def _new_folder(out: Path) -> Iterator[Path]:
 
 def _write(
     source: FileSource, folder: Path, made: Made, per_shard: int, reading: Workers, on_progress: OnProgress
-) -> Made:
-    """Write a part into an empty folder."""
+) -> None:
+    """Write a part into an empty folder; ``made`` counts what becomes of it."""
     n = len(source)
     keys = keys_of(source.paths)
     places: list[tuple[int, ...]] = []
     names: dict[int, str] = {}
-    chunks = permutation(0, 0, n).split(CHUNK)
+    chunks = permutation(STORAGE, 0, n).split(CHUNK)
     results = _counted(itertools.chain.from_iterable(reading.map(chunks)), source, made, on_progress)
     for k in itertools.count():
         if (first := next(results, None)) is None:
@@ -152,7 +146,6 @@ def _write(
         raise UserError(f"none of the {n:,} images of {source.root} can be read, for example {example}: {reason}")
     made.shards, made.images = k, len(places)
     _index(source, folder, sorted(places), [names[i] for i in sorted(names)]).write(folder)
-    return made
 
 
 def _counted(

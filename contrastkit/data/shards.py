@@ -2,10 +2,11 @@
 
 import contextlib
 import os
+import re
+import weakref
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from io import FileIO
 from pathlib import Path
 from typing import Self
 
@@ -18,9 +19,9 @@ from contrastkit.data.dataset import DataSet, Reading, Request
 from contrastkit.data.encoded import START, EncodedSource
 from contrastkit.data.folders import SOUND, subfolders
 from contrastkit.data.index import INDEX, Index
-from contrastkit.data.parts import Part, asked_folder, part_of, test_folders, training_folder
+from contrastkit.data.parts import WORDS, Part, asked_folder, part_of, test_folders, training_folder
 from contrastkit.data.pixels import Member, image_suffixes
-from contrastkit.data.tars import PACKED, TAR
+from contrastkit.data.tars import PACKED, TAR, is_tar
 from contrastkit.errors import UserError, listed
 from contrastkit.rng import permutation
 
@@ -97,12 +98,12 @@ class _Tars:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
-        self._open: OrderedDict[int, FileIO] = OrderedDict()  # the latest used is the last
+        self._open: OrderedDict[int, _Handle] = OrderedDict()  # the latest used is the last
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
-        file, parts = self._handle(shard), []
+        handle, parts = self._handle(shard), []
         while size:
-            if not (part := os.pread(file.fileno(), size, offset)):
+            if not (part := os.pread(handle.number, size, offset)):
                 raise EOFError(f"{self.paths[shard].name} ends within it")
             parts.append(part)
             offset, size = offset + len(part), size - len(part)
@@ -110,18 +111,26 @@ class _Tars:
 
     def advise(self, shard: int, offset: int, size: int) -> None:
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._handle(shard).fileno(), offset, size, os.POSIX_FADV_WILLNEED)
+            os.posix_fadvise(self._handle(shard).number, offset, size, os.POSIX_FADV_WILLNEED)
 
-    def _handle(self, shard: int) -> FileIO:
+    def _handle(self, shard: int) -> "_Handle":
         if shard not in self._open:
-            self._open[shard] = FileIO(self.paths[shard])
+            self._open[shard] = _Handle(self.paths[shard])
             if len(self._open) > HANDLES:
-                self._open.popitem(last=False)[1].close()
+                self._open.popitem(last=False)
         self._open.move_to_end(shard)
         return self._open[shard]
 
     def __getstate__(self) -> dict[str, object]:
         return {"paths": self.paths, "_open": OrderedDict()}
+
+
+class _Handle:
+    """An open file, closed when nobody holds it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self.number)
 
 
 def open_shards(request: Request) -> DataSet | None:
@@ -163,7 +172,7 @@ def holds_shards(folder: Path) -> bool:
     Raises:
         UserError: the tars are packed.
     """
-    found = packed = ""
+    found, packed = False, ""
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name.lower()
@@ -171,20 +180,28 @@ def holds_shards(folder: Path) -> bool:
                 continue
             if entry.is_dir() or os.path.splitext(name)[1] in (*image_suffixes(), SOUND):
                 return False
-            found = entry.name if name.endswith(TAR) else found
+            found = found or is_tar(name)
             packed = entry.name if name.endswith(PACKED) else packed
     if packed and not found:
         raise UserError(
             f"{folder / packed} is packed: unpack it to a {TAR}, since images are read from any place in it"
         )
-    return bool(found)
+    return found
 
 
 def shards_of(folder: Path) -> list[str]:
-    """The tars of a folder, in order."""
+    """The tars of a folder, in order.
+
+    Raises:
+        UserError: there are some for training and some for testing, by their names.
+    """
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.name.endswith(TAR) and entry.is_file()]
-    return sorted(name for name in names if not name.startswith("."))
+        names = sorted(entry.name for entry in entries if is_tar(entry.name) and entry.is_file())
+    parts = {WORDS.get(word): name for name in names for word in re.split(r"[\W\d_]+", name.lower())}
+    if {Part.TRAINING, Part.TEST} <= parts.keys():
+        tars = f"{parts[Part.TRAINING]}, {parts[Part.TEST]}"
+        raise UserError(f"{folder} has tars of several parts ({tars}): put them into folders, train and test")
+    return names
 
 
 def parts_of(root: Path) -> list[Path]:
@@ -250,7 +267,8 @@ def _opened(
         index = Index.scanned(folder, shards)
         notices = (f"{folder} has no index: `contrastkit shards index {folder}` saves reading the tars' headers",)
     source = ShardSource(name, index, root=folder, reading=reading, like=like)
-    return source, (*notices, *index.notices, *(source.notices if like is None else ()))
+    notices += tuple(f"{folder}: {notice}" for notice in index.notices)
+    return source, (*notices, *(source.notices if like is None else ()))
 
 
 def _labels(index: Index, root: Path, like: ShardSource | None) -> tuple[Tensor | None, tuple[str, ...]]:

@@ -35,13 +35,18 @@ class Shard(NamedTuple):
     """
     Attributes:
         images: in the tar's order.
-        labels: kind (:data:`LABELS`) -> a text for each image, None where it has none.
+        labels: kind (:data:`LABELS`) -> a text for each image, "" where it gives no label, None where there is none.
         left_out: what else is there, kind -> number of it.
     """
 
     images: list[Place]
     labels: dict[str, list[str | None]]
     left_out: Counter[str]
+
+
+def is_tar(name: str) -> bool:
+    """Whether a file of this name is a tar that is not hidden."""
+    return name.lower().endswith(TAR) and not name.startswith(".")
 
 
 def start_of(tar: Path) -> int:
@@ -56,7 +61,7 @@ def scan(tar: Path) -> Shard:
         UserError: it is no tar, packed, truncated, or has two images or labels of one name, or names outside of it.
     """
     images: dict[str, Place] = {}
-    labels: dict[str, dict[str, str | None]] = {kind: {} for kind in LABELS}
+    labels: dict[str, dict[str, str]] = {kind: {} for kind in LABELS}
     left_out: Counter[str] = Counter()
     with tar.open("rb") as file:
         for place in _members(tar, file, left_out):
@@ -94,9 +99,9 @@ def _members(tar: Path, file: BinaryIO, left_out: Counter[str]) -> Iterator[Plac
                 name = member.name.removeprefix("./")
                 if name.startswith("/") or ".." in name.split("/") or "\0" in name:
                     raise UserError(f"{tar} has a member outside of it, {name!r}: make it anew")
-                if member.offset_data + member.size > total:
+                if archive.offset > total:  # where the next one begins
                     raise UserError(f"{tar} is truncated: it ends within {name}")
-                if name.rpartition("/")[2].startswith((".", "__")):
+                if any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
                     left_out["hidden files"] += not member.isdir()
                 elif member.isreg() and not member.issparse():
                     yield Place(name, member.offset_data, member.size)
@@ -133,17 +138,17 @@ def _read(file: BinaryIO, place: Place) -> str:
     return os.pread(file.fileno(), place.size, place.offset).decode("utf-8", "backslashreplace")
 
 
-def _label(kind: str, text: str) -> str | None:
-    """The label that a text gives; None if it is none."""
+def _label(kind: str, text: str) -> str:
+    """The label that a text gives; "" if it gives none."""
     value: Any = text
     if kind == "json":
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
-            return None
+            return ""
         if isinstance(value, dict):
             value = next((value[key] for key in KEYS if key in value), None)
     if isinstance(value, bool) or not isinstance(value, int | str):
-        return None
+        return ""
     label = str(value).strip()
-    return label if 0 < len(label) <= NAME and "\n" not in label else None
+    return label if len(label) <= NAME and "\n" not in label else ""
