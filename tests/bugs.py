@@ -29,6 +29,8 @@ HEAVY = (
 )  # fmt: skip
 LOOP = "tests/training/test_loop.py"
 PARTS = "tests/data/test_parts.py"
+SHARDS = "tests/data/test_shards.py"
+TARS = "tests/data/test_tars.py"
 RUNS = "tests/training/test_training.py"
 FOLDER = "tests/training/test_folder.py"
 PLAN = "tests/training/test_plan.py"
@@ -284,6 +286,25 @@ BUGS = [
         "tests/data/test_files.py::test_the_test_part_is_stretched_as_the_training_part"),
     Bug("data/encoded.py", "except (MemoryError, UserError):", "except UserError:",
         "tests/data/test_files.py::test_want_of_memory_is_no_damaged_file"),
+    Bug("data/shards.py", "-1 - epoch, len(self.tars.paths)", "-1, len(self.tars.paths)", SHARDS),
+    Bug("data/shards.py", "// WINDOW\n", "// 1\n", SHARDS),
+    Bug("data/shards.py", "self.shard[chosen], self.offset[chosen]", "self.shard[chosen], self.offset",
+        f"{SHARDS}::test_parts_and_a_held_out_part"),
+    Bug("data/shards.py", "if self.crc is not None and zlib.crc32(data) != self.crc[i]:", "if False:",
+        f"{SHARDS}::test_bytes_that_have_changed_are_not_taken_for_the_image"),
+    Bug("data/shards.py", "offset, size = offset + len(part), size - len(part)", "break",
+        f"{SHARDS}::test_a_read_that_gets_a_part_goes_on"),
+    Bug("data/shards.py", "places[index.labels]", "index.labels", f"{TARS}::test_parts"),
+    Bug("data/tars.py", "    _require_end(tar, file, end)\n", "", f"{TARS}::test_damaged_tars"),
+    Bug("data/tars.py", " and not member.issparse()", "", f"{TARS}::test_what_gnu_tar_writes"),
+    Bug("data/index.py", "elif start_of(folder / name) != start:", "elif False:",
+        f"{TARS}::test_a_stale_index_is_refused"),
+    Bug("data/index.py", "self.size <= self.sizes[self.shard] - self.offset", "self.size <= self.sizes[self.shard]",
+        f"{TARS}::test_an_index_that_is_none"),
+    Bug("data/pack.py", "STORAGE = -1", "STORAGE = 0",
+        f"{SHARDS}::test_every_epoch_has_each_image_once_and_few_shards_at_a_time"),
+    Bug("data/pack.py", "ImageOps.exif_transpose(image)", "image",
+        f"{SHARDS}::test_shards_hold_the_images_of_their_folder_bit_for_bit"),
     Bug("data/pixels.py", ' else "RGB")\n    except', ' else "RGB", strict=False)\n    except',
         "tests/data/test_jpeg.py::test_a_scan_that_ends_early_is_no_gray_picture"),
     Bug("data/pixels.py", ' or (image.mode, mode) == ("RGB", "L")', "", "tests/data/test_jpeg.py::test_random_jpegs"),

@@ -28,10 +28,10 @@ def tars(folder: Path) -> None:
         np.savez(index, **dict(file) | {"offset": np.full(80, 10**12)})
     (folder / "wordsindex" / "index.npz").write_bytes(b"no index")
     for tar in (folder / "bitrot").glob("*.tar"):
-        data = bytearray(tar.read_bytes())
-        for start in range(4096, len(data) - 20480, 512):
-            data[start + 200 : start + 220] = bytes(20)
-        tar.write_bytes(data)
+        rotten = bytearray(tar.read_bytes())
+        for start in range(4096, len(rotten) - 20480, 512):
+            rotten[start + 200 : start + 220] = bytes(20)
+        tar.write_bytes(rotten)
     (folder / "noindex" / "index.npz").unlink()
     for name in ("cut", "packed", "twotars"):  # without an index
         shutil.copytree(folder / "noindex", folder / f"{name}noindex")

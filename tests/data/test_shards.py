@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     noise(root / "b" / "turned.webp", (20, 10), lossless=True, exif=turned())
     noise(root / "b" / "pixel.png", (1, 1))
     noise(root / "b" / "x.bmp")
-    Image.fromarray(G.integers(0, 65536, (9, 9), np.uint16)).save(root / "c" / "deep.tif")
+    Image.fromarray(G.integers(1000, 40000, (9, 9), np.uint16)).save(root / "c" / "deep.tif")
     Image.fromarray(G.random((9, 9), np.float32)).save(root / "c" / "float.tif")
     Image.fromarray(G.integers(0, 256, (9, 9, 4), np.uint8), "CMYK").save(root / "c" / "ink.tif")
     Image.fromarray(G.integers(0, 256, (9, 9, 4), np.uint8), "CMYK").save(root / "c" / "ink.jpg")
@@ -99,6 +99,26 @@ def test_shards_hold_the_images_of_their_folder_bit_for_bit(folder: Path, of_sha
     assert (of_shards.channels, of_shards.size) == (files.channels, files.size)
     for mine, theirs in zip(*(plain_batches(each, size=16, batch=7) for each in (of_shards, files)), strict=True):
         assert torch.equal(mine.views[0], theirs.views[0]) and torch.equal(mine.label, theirs.label)
+
+
+@pytest.mark.parametrize("how", [{"stretch": True}, {"background": "red"}], ids=str)
+def test_they_are_read_as_files_are(tmp_path: Path, how: dict[str, Any]) -> None:
+    for k in range(3):
+        noise(tmp_path / "set" / f"clear{k}.webp", mode="RGBA", lossless=True)
+        for suffix in ("tif", "png"):
+            deep = G.integers(1000, 40000, (9, 9), np.uint16)
+            Image.fromarray(deep).save(tmp_path / "set" / f"deep{k}_{suffix}.{suffix}")
+    data = open_data(str(tmp_path / "set"), **how)
+    make_shards(data, tmp_path / "out")
+    source = open_data(str(tmp_path / "out"), **how).train
+    assert equal(all_images(source), all_images(data.train))
+    assert not equal(all_images(source), all_images(open_data(str(tmp_path / "out")).train))
+
+
+def test_a_read_that_gets_a_part_goes_on(of_shards: ShardSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, read = all_images(of_shards), os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, offset: read(file, min(size, 100), offset))
+    assert equal(all_images(of_shards), expected)
 
 
 def test_jpegs_and_pngs_are_kept_as_they_are(folder: Path, of_shards: ShardSource) -> None:
@@ -259,6 +279,7 @@ def test_every_epoch_has_each_image_once_and_few_shards_at_a_time(
 ) -> None:
     monkeypatch.setattr(shards, "WINDOW", 3)
     orders = [of_shards.order(seed, epoch) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    chosen: list[set[int]] = []
     for order in orders:
         assert order.sort()[0].tolist() == list(range(96))
         visited = of_shards.shard[order.numpy()]
@@ -268,10 +289,12 @@ def test_every_epoch_has_each_image_once_and_few_shards_at_a_time(
                 windows.append(set())
             windows[-1].add(shard)
         assert [len(window) for window in windows] == [3, 3, 3, 1] and len(set.union(*windows)) == 10
+        chosen.append(windows[0])
         first = visited[: sum(int((of_shards.shard == k).sum()) for k in windows[0])]
         assert 2 * (np.diff(first) != 0).sum() > len(first), "shuffled, not one shard after another"
     assert not any(torch.equal(a, b) for a, b in ((orders[0], orders[1]), (orders[0], orders[2])))
     assert torch.equal(orders[1], of_shards.order(0, 1))
+    assert chosen[0] != chosen[1] and chosen[0] != chosen[2], "other shards together"
 
 
 def test_a_set_of_few_shards_has_the_order_of_its_files(folder: Path, of_shards: ShardSource) -> None:
