@@ -136,6 +136,8 @@ class _Handle:
 def open_shards(request: Request) -> DataSet | None:
     """A folder of tars, or one with such a folder for training and possibly others (:mod:`contrastkit.data.parts`)."""
     root, reading = request.path, request.reading
+    if root.is_file() and is_tar(root.name):
+        raise UserError(f"{root} is one tar: put it into a folder of its own, and give that")
     if not root.is_dir():
         return None
     if holds_shards(root):

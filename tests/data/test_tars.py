@@ -253,6 +253,11 @@ def test_headers_of_any_bytes_end_in_a_line(tmp_path: Path) -> None:
         open_data(str(tmp_path))
 
 
+def test_a_tar_itself_is_no_set(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="x.tar is one tar: put it into a folder of its own, and give that"):
+        open_data(str(pair(tmp_path)))
+
+
 def test_packed_tars_alone(tmp_path: Path) -> None:
     pair(tmp_path).rename(tmp_path / "x.tar.gz")
     with pytest.raises(UserError, match="x.tar.gz is packed: unpack it to a .tar"):
