@@ -130,7 +130,7 @@ def out_file(what: str, suffix: str, *, default: str = "") -> Any:
 Data = Annotated[
     str | None,
     typer.Option(
-        help="Name of a data set, a folder of images or sounds, an .npz file, or NAME=DIR,NAME=DIR for several "
+        help="Name of a data set, a folder of images, sounds or tars, an .npz file, or NAME=DIR,NAME=DIR for several "
         "modalities of the same scenes.",
         metavar="NAME|PATH",
     ),

@@ -13,6 +13,7 @@ from torch import Tensor
 # confused with an epoch (:func:`beside_epochs`).
 #
 #     order of the data                  permutation   epoch
+#     order of the shards                permutation   -1 - epoch
 #     MoCo's order of the keys           permutation   beside_epochs
 #     augmentations of an image          uniform       epoch           the view's number, from 0
 #     augmentations of CPC's patches     uniform       at_step         the patch's number, below 0
@@ -22,10 +23,11 @@ from torch import Tensor
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
 #     files looked at in a new folder    permutation   0
+#     images within shards (seed -1)     permutation   0
 #     the embedded digits' test part     permutation   0
 #     poses of the embedded digits       uniform       0               0, in the test part 1
 #
-# The last five have no time, and the digits and files have seed 0. Where seed and number of images agree, their
+# The last six have no time, and the digits and files have seed 0. Where seed and number of images agree, their
 # permutation is the order of the first epoch.
 NEGATIVES = -1
 DROP_PATH = -1

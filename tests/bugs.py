@@ -29,6 +29,8 @@ HEAVY = (
 )  # fmt: skip
 LOOP = "tests/training/test_loop.py"
 PARTS = "tests/data/test_parts.py"
+SHARDS = "tests/data/test_shards.py"
+TARS = "tests/data/test_tars.py"
 RUNS = "tests/training/test_training.py"
 FOLDER = "tests/training/test_folder.py"
 PLAN = "tests/training/test_plan.py"
@@ -278,13 +280,33 @@ BUGS = [
         "tests/data/test_npz.py::test_labels_are_numbered_and_keep_their_names"),
     Bug("npz.py", "if total > (free := available_memory()):", "if (free := 0):",
         "tests/data/test_npz.py::test_arrays_that_do_not_fit_in_memory_are_not_read"),
-    Bug("data/files.py", "permutation(0, 0, len(self.paths))[:PEEK].sort()[0]",
+    Bug("data/encoded.py", "permutation(0, 0, len(self.paths))[:PEEK].sort()[0]",
         "torch.arange(0, len(self.paths), len(self.paths) // PEEK)",
         "tests/data/test_files.py::test_colour_is_found_wherever_it_lies"),
-    Bug("data/files.py", "like.span if isinstance(like, FileSource) else None", "None",
+    Bug("data/encoded.py", "like.span if isinstance(like, EncodedSource) else None", "None",
         "tests/data/test_files.py::test_the_test_part_is_stretched_as_the_training_part"),
-    Bug("data/files.py", "except (MemoryError, UserError):", "except UserError:",
+    Bug("data/encoded.py", "except (MemoryError, UserError):", "except UserError:",
         "tests/data/test_files.py::test_want_of_memory_is_no_damaged_file"),
+    Bug("data/shards.py", "-1 - epoch, len(self.tars.paths)", "-1, len(self.tars.paths)", SHARDS),
+    Bug("data/shards.py", "// WINDOW\n", "// 1\n", SHARDS),
+    Bug("data/shards.py", "self.shard[chosen], self.offset[chosen]", "self.shard[chosen], self.offset",
+        f"{SHARDS}::test_parts_and_a_held_out_part"),
+    Bug("data/shards.py", "if self.crc is not None and zlib.crc32(data) != self.crc[i]:", "if False:",
+        f"{SHARDS}::test_bytes_that_have_changed_are_not_taken_for_the_image"),
+    Bug("data/shards.py", "offset, size = offset + len(part), size - len(part)", "break",
+        f"{SHARDS}::test_a_read_that_gets_a_part_goes_on"),
+    Bug("data/shards.py", "places[index.labels]", "index.labels",
+        f"{TARS}::test_labels_of_parts_are_matched_by_their_texts"),
+    Bug("data/tars.py", "    _require_end(tar, file, end)\n", "", f"{TARS}::test_damaged_tars"),
+    Bug("data/tars.py", " and not member.issparse()", "", f"{TARS}::test_what_gnu_tar_writes"),
+    Bug("data/index.py", "elif start_of(folder / name) != start:", "elif False:",
+        f"{TARS}::test_a_stale_index_is_refused"),
+    Bug("data/index.py", "self.size <= self.sizes[self.shard] - self.offset", "self.size <= self.sizes[self.shard]",
+        f"{TARS}::test_an_index_that_is_none"),
+    Bug("data/pack.py", "STORAGE = -1", "STORAGE = 0",
+        f"{SHARDS}::test_every_epoch_has_each_image_once_and_few_shards_at_a_time"),
+    Bug("data/pack.py", "ImageOps.exif_transpose(image)", "image",
+        f"{SHARDS}::test_shards_hold_the_images_of_their_folder_bit_for_bit"),
     Bug("data/pixels.py", ' else "RGB")\n    except', ' else "RGB", strict=False)\n    except',
         "tests/data/test_jpeg.py::test_a_scan_that_ends_early_is_no_gray_picture"),
     Bug("data/pixels.py", ' or (image.mode, mode) == ("RGB", "L")', "", "tests/data/test_jpeg.py::test_random_jpegs"),
@@ -467,7 +489,7 @@ BUGS = [
     # What ops refuse.
     Bug("data/source.py", "[self.paths[i] for i in index.tolist()] if self.paths else ()", "self.paths",
         "tests/data/test_aligned.py::test_modalities_of_a_scene_are_the_channels_of_one_image"),
-    Bug("data/files.py", " if math.isfinite(high - low) else None", "",
+    Bug("data/encoded.py", " if math.isfinite(high - low) else None", "",
         "tests/data/test_files.py::test_an_image_that_is_not_finite_stretches_no_other"),
     Bug("data/folders.py", "and (training is None or all(inner))", "and training is None",
         "tests/data/test_parts.py::test_parts_at_another_level_are_not_taken_together_silently"),

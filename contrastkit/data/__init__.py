@@ -12,6 +12,7 @@ from contrastkit.data.files import FileSource
 from contrastkit.data.loader import Loader, default_workers, plain_batches
 from contrastkit.data.names import data_names
 from contrastkit.data.openers import open_data
+from contrastkit.data.shards import ShardSource
 from contrastkit.data.sounds import SoundSource
 from contrastkit.data.source import Source, UnreadableError
 
@@ -21,6 +22,7 @@ __all__ = [
     "DataSet",
     "FileSource",
     "Loader",
+    "ShardSource",
     "SoundSource",
     "Source",
     "UnreadableError",

@@ -40,7 +40,7 @@ def open_folder(request: Request) -> DataSet | None:
 
 def folder_dataset(root: Path, reading: Reading) -> DataSet:
     """A folder that contains a training part and possibly others (:mod:`contrastkit.data.parts`), or a single part."""
-    folders = _subfolders(root)
+    folders = subfolders(root)
     training = training_folder(root, folders)
     _require_outermost(root, folders, training)
     if training is None:
@@ -64,7 +64,7 @@ def folder_dataset(root: Path, reading: Reading) -> DataSet:
     return DataSet(root.name, train, test, train, _notices(parts, train, [said]))
 
 
-def _subfolders(folder: Path) -> list[str]:
+def subfolders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         return sorted(e.name for e in entries if not e.name.startswith((".", "__MACOSX")) and e.is_dir())
 
@@ -86,7 +86,7 @@ def _require_outermost(root: Path, folders: Sequence[str], training: str | None)
         UserError: they are.
     """
     outer = training or (folders[0] if len(folders) == 1 else None)
-    inner = [] if outer is None else [part_of(name) for name in _subfolders(root / outer)]
+    inner = [] if outer is None else [part_of(name) for name in subfolders(root / outer)]
     if outer is not None and Part.TRAINING in inner and (training is None or all(inner)):  # train/train may be a class
         raise UserError(f"{root / outer} has a training part of its own: give {root / outer}")
 

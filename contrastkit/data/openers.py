@@ -16,6 +16,7 @@ from contrastkit.data.idx import open_idx
 from contrastkit.data.named import open_named
 from contrastkit.data.names import data_names
 from contrastkit.data.npz import open_npz
+from contrastkit.data.shards import open_shards
 from contrastkit.directories import data_directory
 from contrastkit.errors import UserError, suggest
 from contrastkit.names import DEFAULT_DATA
@@ -26,6 +27,7 @@ OPENERS: tuple[Callable[[Request], DataSet | None], ...] = (  # the first result
     open_aligned,
     open_npz,
     open_idx,
+    open_shards,
     open_folder,
 )
 
@@ -52,6 +54,7 @@ def open_data(
               with fewer than two such folders the set is unlabelled. A folder that contains ``train/`` (and ``test/``
               or ``val/``, or other usual words, in any case of letters) is split accordingly; the images of a folder
               ``unlabelled/`` among the classes have no labels;
+            - a folder of WebDataset's tars, or of ``train/`` and others that are such (:mod:`contrastkit.data.shards`);
             - a folder with MNIST's four idx files, gzipped or not;
             - several folders of the same scenes, ``rgb=DIR,depth=DIR`` (:mod:`contrastkit.data.aligned`);
             - an ``.npz`` file (:func:`contrastkit.data.npz.open_npz`).

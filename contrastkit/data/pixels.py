@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,23 @@ STRIP = 64  # longest side, in shorter sides
 Span = tuple[float, float]
 
 
+class Member(io.BytesIO):
+    """The bytes of an image that is a part of a larger file, with a name for messages."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return repr(self.name)
+
+
+ImageData = Path | Member
+
+
 @functools.cache
 def image_formats() -> tuple[str, ...]:
     """Pillow's names of the image formats that the installed one reads, in its order; HEIF too where pillow-heif is."""
@@ -49,9 +67,9 @@ def image_suffixes() -> frozenset[str]:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[ImageFile]:
-    """An image file. Of Pillow's limits against bombs, that of text is raised, and that of pixels replaced: a file may
-    be as large as memory permits, unless it claims far more pixels than its bytes can hold.
+def opened(file: ImageData) -> Iterator[ImageFile]:
+    """An image, in a file or in memory. Of Pillow's limits against bombs, that of text is raised, and that of pixels
+    replaced: a file may be as large as memory permits, unless it claims far more pixels than its bytes can hold.
 
     Raises:
         ValueError: it claims far more.
@@ -61,23 +79,27 @@ def opened(path: Path) -> Iterator[ImageFile]:
     Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = None, TEXT
     try:
         # The content decides, whatever the ending: for a page, Pillow would run Ghostscript.
-        with Image.open(path, formats=image_formats()) as image:
-            _require_room(path, image.width * image.height)
+        with Image.open(file, formats=image_formats()) as image:
+            _require_room(file, image.width * image.height)
             yield image
     finally:
         Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = limits
 
 
-def _require_room(path: Path, n: int) -> None:
+def _require_room(file: ImageData, n: int) -> None:
     if n <= LARGE:
         return
-    if n > PIXELS_PER_BYTE * (size := path.stat().st_size):
+    if n > PIXELS_PER_BYTE * (size := _size(file)):
         raise ValueError(f"it claims {n:,} pixels, in a file of {size:,} bytes")
     if n * BYTES_PER_PIXEL > (free := available_memory()):
         raise UserError(
-            f"{path} has {n:,} pixels, which take {n * BYTES_PER_PIXEL / 1e9:,.0f} GB of memory to read, of which "
+            f"{file} has {n:,} pixels, which take {n * BYTES_PER_PIXEL / 1e9:,.0f} GB of memory to read, of which "
             f"{free / 1e9:,.0f} GB are free: make it smaller, or remove it"
         )
+
+
+def _size(file: ImageData) -> int:
+    return file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
 
 
 def decoded(image: ImageFile, channels: int, background: str, span: Span | None = None) -> NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from contrastkit.data.files import FileSource
+from contrastkit.data.pixels import ImageData
 from contrastkit.data.source import Source
 from contrastkit.types import Modality
 
@@ -42,10 +42,10 @@ class SoundSource(FileSource):
         assert self.sample_rate is not None
         return f"sounds at {self.sample_rate:,} Hz, {self.size / self.sample_rate:.2g} s"
 
-    def _decode(self, path: Path) -> Tensor:
+    def _decode(self, file: ImageData) -> Tensor:
         from scipy.signal import resample_poly
 
-        rate, wave = _wav(path)
+        rate, wave = _wav(file)
         if rate != self.sample_rate:
             assert self.sample_rate is not None
             common = math.gcd(rate, self.sample_rate)
@@ -60,19 +60,19 @@ class SoundSource(FileSource):
         return 1, sorted(lengths)[len(lengths) // 2]
 
 
-def _rate_and_length(path: Path) -> tuple[int, int]:
-    rate, wave = _wav(path)
+def _rate_and_length(file: ImageData) -> tuple[int, int]:
+    rate, wave = _wav(file)
     return rate, len(wave)
 
 
-def _wav(path: Path) -> tuple[int, np.ndarray]:
+def _wav(file: ImageData) -> tuple[int, np.ndarray]:
     """Rate and samples, float64 [T] in [-1, 1], of a .wav file."""
     from scipy.io import wavfile
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", wavfile.WavFileWarning)  # unknown chunks
         warnings.filterwarnings("error", "Reached EOF prematurely", wavfile.WavFileWarning)
-        rate, wave = wavfile.read(path)
+        rate, wave = wavfile.read(file)
     if not wave.size:
         raise ValueError("the file has no samples")
     if wave.dtype == np.uint8:

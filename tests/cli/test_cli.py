@@ -415,7 +415,7 @@ def test_ctrl_c_is_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch, caps
 
 
 COMMANDS = (  # in the order of work
-    "train", "knn", "probe", "retrieve", "embed", "methods", "views", "ablate", "causal", "stable", "info",
+    "train", "knn", "probe", "retrieve", "embed", "methods", "views", "ablate", "causal", "stable", "shards", "info",
     "bench-kernels", "bench-input",
 )  # fmt: skip
 HELP = """
@@ -445,7 +445,9 @@ def test_these_are_all_the_commands() -> None:
     assert tuple(command.list_commands(None)) == COMMANDS
 
 
-@pytest.mark.parametrize("group", [(), ("train",), ("causal",), ("stable",), ("stable", "simulate")], ids=str)
+@pytest.mark.parametrize(
+    "group", [(), ("train",), ("causal",), ("stable",), ("shards",), ("stable", "simulate")], ids=str
+)
 def test_a_group_alone_shows_its_help(group: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(list(group)) == 2
     out, err = capsys.readouterr()

@@ -235,6 +235,6 @@ def test_want_of_memory_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(MemoryError):
         source.take(torch.tensor([0]))
     assert source.unreadable == {}
-    monkeypatch.setattr("contrastkit.data.files.opened", full)
+    monkeypatch.setattr("contrastkit.data.encoded.opened", full)
     with pytest.raises(MemoryError):  # nor is it a folder without readable images
         open_data(str(tmp_path))
