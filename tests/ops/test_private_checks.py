@@ -45,6 +45,7 @@ SIGNATURES: dict[str, dict[str, Any]] = {
         "jitter": (I, "R4", [[3, 1, 0, 2], [-1] * 4, [2, -1, -1, -1]]), "factors": (F32, "R4"), "gray": (B, "R"),
         "sigma": (F64, "R"), "solarize": (B, "R"), "mean": (F32, "L"), "std": (F32, "L"), "channels": 3, "size": 5,
         "radius": 2, "gray_first": False, "dtype": torch.float32, "channels_last": False,
+        "interpolation": "bicubic", "antialias": True, "border": "zero",
     },
 }  # fmt: skip
 SIZES = {
