@@ -74,7 +74,8 @@ struct Resize {
 
   template <typename T>
   C10_HOST_DEVICE T weight(T distance) const {
-    if (!bicubic || distance >= 2) return distance < 1 ? 1 - distance : 0;
+    const T left = (bicubic ? 2 : 1) - distance;
+    if (!bicubic || left <= 0) return left > 0 ? left : 0;
     if (distance < 1) return (T(1.5) * distance - T(2.5)) * distance * distance + 1;
     return ((T(2.5) - T(0.5) * distance) * distance - 4) * distance + 2;
   }

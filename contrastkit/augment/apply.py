@@ -10,7 +10,7 @@ Where this departs from the papers' code:
 - SimCLR v1's first code (TensorFlow 1) resized by tf.image.resize_bicubic without half-pixel centres, a = -3/4, and its
   brightness was an addend (``--brightness-by addend``); here it has version 2's.
 - Where PIL blurs (MoCo, SwAV, DINO), three box filters approximate the Gaussian, rounding to whole numbers after each;
-  here it is a Gaussian. PIL's other operations round, too; here all is float32, as in TensorFlow.
+  here it is a Gaussian. PIL's other operations round and clip, too; here all is float32, as in TensorFlow.
 - The small rows (32 pixels) are torchvision's operations throughout, whatever the paper's ImageNet code has.
 """
 

@@ -56,11 +56,9 @@ def augment(
 ) -> Tensor:
     """Cut, resize, colour and blur m views out of n images, in the arithmetic of float32.
 
-    Resizing has the weights of torch.nn.functional.interpolate with antialias for an image that ends at the crop.
-    Bicubic is Keys's (1981), a = -1/2, and clipped to [0, 1]. Without antialias the weights stay as narrow when it
-    shrinks, as of TensorFlow 2's tf.image.resize. (torch's bicubic without antialias is another: a = -3/4, and the
-    border repeated.) Each operation of the jitter ends in [0, 1], as torchvision's do. The blur is a Gaussian; weights
-    that float32 cannot tell from zero may be left out.
+    Resizing has the weights of torch.nn.functional.interpolate for an image that ends at the crop (of tf.image.resize
+    for bicubic without antialias: a = -1/2, too); bicubic results are clipped. Each operation of the jitter ends in
+    [0, 1], as torchvision's do. The blur is a Gaussian; weights that float32 cannot tell from zero may be left out.
 
     Args:
         pixels: uint8 [P], the memory of all images; places: int64 [n, 6], of each image the offset of its first pixel,
@@ -68,28 +66,24 @@ def augment(
         image: int64 [m], which image; box: int64 [m, 4], the crop: top, left, height, width; flip: bool [m], mirrored.
         pose: float32 [m, 2, 3], from the posed image to the given one, as of torch.nn.functional.affine_grid: applied
             before the crop, bilinear, black outside.
-        jitter: int64 [m, 4], the operations in their order: 0 brightness, 1 contrast about the mean luma, 2 saturation
-            by blending with the luma, 3 hue, or as in TensorFlow: 4 brightness by addition, 5 contrast about each
-            channel's mean, 6 saturation of HSV; -1 none.
-        factors: float32 [m, 4], number k % 4 is of operation k: a factor, the addend, or the hue's rotation in turns.
+        jitter: int64 [m, 4], the operations in their order: 0 brightness, 1 contrast, 2 saturation, 3 hue, -1 none; or
+            TensorFlow's: 4 brightness by addition, 5 contrast about each channel's mean, 6 saturation of HSV.
+        factors: float32 [m, 4], number k % 4 is of operation k: a factor, an addend, or the hue's rotation in turns.
         gray, solarize: bool [m]; sigma: float64 [m], of the blur in pixels of the view, 0 for none.
         mean, std: float32 [C], subtracted and divided by at the end.
         channels: C; gray, saturation and hue need three.
         size: side of a view; radius: of the blur's kernel, at most size - 1, which is not truncated.
-        gray_first: gray before the jitter.
-        dtype: of the views, float32, bfloat16 or uint8; rounded once, uint8 from [0, 255].
-        channels_last: their memory format.
-        interpolation: "bilinear" or "bicubic"; antialias: as wide as the grid of the view, when it shrinks.
-        border: of the blur: "mirrored", as torchvision's; "repeated", as PIL's; "zero", which darkens it, as of
-            padding "SAME".
+        gray_first: gray before the jitter; channels_last: the views' memory format; dtype: theirs, float32, bfloat16
+            or uint8, rounded once, uint8 from [0, 255].
+        interpolation: "bilinear" or "bicubic"; antialias: with weights that are wider when it shrinks; border: of the
+            blur, "mirrored" (torchvision), "repeated" (PIL) or "zero" (padding "SAME").
 
     Returns:
         [m, C, size, size] in [0, 1], or as of mean, std and dtype.
 
     Raises:
         ValueError: shapes, dtypes, devices or numbers do not fit.
-        IndexError: a row's image, crop or operation does not exist, or its numbers are not finite (on CUDA a
-            device-side assertion, as in torch).
+        IndexError: a row's image, crop or operation does not exist, or a number is not finite (CUDA: an assertion).
     """
     return torch.ops.contrastkit.augment(
         pixels, places, image, box, flip, pose, jitter, factors, gray, sigma, solarize, mean, std, channels, size,

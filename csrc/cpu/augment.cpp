@@ -29,7 +29,9 @@ int64_t taps_of(const Resize& resize, int64_t length, int64_t size) {
 }
 
 // The weights for an image that ends at the crop, as in torch.nn.functional.interpolate with antialias.
-void fill(const Resize& resize, const simd::Filter& filter, int64_t length, int64_t size, bool flip) {
+template <bool bicubic>
+void fill(bool antialias, const simd::Filter& filter, int64_t length, int64_t size, bool flip) {
+  const Resize resize{bicubic, antialias};
   const int64_t taps = filter.taps;
   const double scale = static_cast<double>(length) / size, reach = resize.reach(length, size);
   const double slope = 1 / resize.unit(length, size);
@@ -101,8 +103,9 @@ void Job::run(int64_t i, simd::Augment<Y> augment, Y* out) const {
   view.down.weights = memory + work, view.across.weights = view.down.weights + view.down.taps * side;
   float* kernel = view.across.weights + view.across.taps * side;
   view.down.first = reinterpret_cast<int32_t*>(kernel + side), view.across.first = view.down.first + side;
-  fill(resize, view.down, view.h, size, false);
-  fill(resize, view.across, view.w, size, draws.flip[i]);
+  const auto fill_one = resize.bicubic ? fill<true> : fill<false>;
+  fill_one(resize.antialias, view.down, view.h, size, false);
+  fill_one(resize.antialias, view.across, view.w, size, draws.flip[i]);
   if (draws.sigma[i] > 0) view.kernel = kernel, fill_gaussian(draws.sigma[i], view.radius, kernel);
   augment(view, form, memory, out + i * C * size * size);
 }

@@ -88,12 +88,9 @@ void resize_down(const Filter& down, int64_t y, int64_t length, const Pixels& pi
 
 // Columns of a channel, `step` floats apart in the strip, resized across: V rows of the view in [0, 1], unless bicubic
 // weights overshoot.
-inline void resize_across(const Filter& across, const Form& form, const float* strip, int64_t step, float* out) {
-  const int64_t row = in_strips(form.size);
-  const float infinity = __builtin_inff();
-  const vec low = all(form.clip ? 0 : -infinity), high = all(form.clip ? 1 : infinity);
+inline void resize_across(const Filter& across, int64_t size, const float* strip, int64_t step, float* out, int64_t row) {
   with_taps(across.taps, [&](auto taps) {
-    for (int64_t x = 0; x < form.size; x += V) {
+    for (int64_t x = 0; x < size; x += V) {
       vec columns[V];
 #pragma GCC unroll 16
       for (int l = 0; l < V; ++l) {
@@ -103,7 +100,7 @@ inline void resize_across(const Filter& across, const Form& form, const float* s
       }
       transpose(columns);
 #pragma GCC unroll 16
-      for (int r = 0; r < V; ++r) storev(out + r * row + x, min(max(columns[r] / 255.0f, low), high));
+      for (int r = 0; r < V; ++r) storev(out + r * row + x, columns[r] / 255.0f);
     }
   });
 }
@@ -162,21 +159,26 @@ struct Step {
 };
 
 template <int C>
+void apply_rare(const Step& step, const float* means, vec (&x)[C]) {
+  if constexpr (C == 3) {
+    if (step.operation == kSaturationHsv) return scale_saturation(x, step.scale);
+    if (step.operation == kGray) {
+      x[0] = x[1] = x[2] = luma(x);
+      return;
+    }
+  }
+  for (int c = 0; c < C; ++c) x[c] = unit(fused(x[c], all(step.scale), all(step.shift * means[c])));
+}
+
+template <int C>
 void apply(const Step& step, const float* means, vec (&x)[C]) {
   vec shift = all(step.shift);
   if constexpr (C == 3) {
     if (step.operation == kHue) return rotate_hue(x, step.scale);
-    if (step.operation == kSaturationHsv) return scale_saturation(x, step.scale);
-    if (step.operation == kGray || step.operation == kSaturation) {
-      shift *= luma(x);
-      if (step.operation == kGray) {
-        x[0] = x[1] = x[2] = shift;
-        return;
-      }
-    }
+    if (step.operation == kSaturation) shift *= luma(x);
   }
-  const bool each = step.operation == kContrastEach;
-  for (int c = 0; c < C; ++c) x[c] = unit(fused(x[c], all(step.scale), each ? shift * means[c] : shift));
+  if (step.operation >= kContrastEach) return apply_rare(step, means, x);
+  for (int c = 0; c < C; ++c) x[c] = unit(fused(x[c], all(step.scale), shift));
 }
 
 // Steps on rows of C planes each; returns the sum of the first `size` columns, of three planes that of their luma.
@@ -300,13 +302,18 @@ inline void crop_down(const View& view, const uint8_t* first, int64_t column, in
   else resize_down(view.down, y, length, Dense{first, view.row}, strip);
 }
 
+inline void clip(float* x, int64_t row) {
+  for (int r = 0; r < V; ++r)
+    for (int64_t i = 0; i < row; i += V) storev(x + r * row + i, unit(loadv(x + r * row + i)));
+}
+
 // V rows of the crop, resized: planes of rows in [0, 1] at `out`.
 inline void crop(const View& view, const Form& form, int64_t y, float* strip, float* posed, float* out) {
   const int64_t C = form.channels, row = in_strips(form.size), plane = (row + 2 * view.radius) * row;
   const uint8_t* first = view.pixels + view.top * view.row + view.left * view.column;
   if (!view.pose && C > 1 && view.channel == 1 && view.column == C) {  // all channels of a row at once
     crop_down(view, first, 1, view.w * C, y, strip);
-    for (int64_t c = 0; c < C; ++c) resize_across(view.across, form, strip + c * V, C * V, out + c * plane);
+    for (int64_t c = 0; c < C; ++c) resize_across(view.across, form.size, strip + c * V, C * V, out + c * plane, row);
     return;
   }
   for (int64_t c = 0; c < C; ++c) {
@@ -319,7 +326,7 @@ inline void crop(const View& view, const Form& form, int64_t y, float* strip, fl
     } else {
       crop_down(view, first + c * view.channel, view.column, view.w, y, strip);
     }
-    resize_across(view.across, form, strip, V, out + c * plane);
+    resize_across(view.across, form.size, strip, V, out + c * plane, row);
   }
 }
 
@@ -366,6 +373,7 @@ void augment(const View& view, const Form& form, float* scratch, Y* out) {
       float* rows = x + y * row;
       const int64_t count = size - y < V ? size - y : V;
       if (sweep == 0) crop(view, form, y, strip, posed, rows);
+      for (int64_t c = 0; form.clip && sweep == 0 && c < C; ++c) clip(rows + c * plane, row);
       sum += colour_all(steps + from, to - from, means, rows, plane, C, size, count);
       for (int64_t c = 0; to == n && c < C; ++c) {
         if (view.kernel) blur_across(view, form, rows + c * plane, count, line);
