@@ -1,5 +1,7 @@
 """The papers' rows of numbers."""
 
+from typing import Any
+
 import pytest
 
 from contrastkit.augment import VIEWS, View
@@ -55,15 +57,16 @@ OPERATIONS = {
 def test_rows_have_the_operations_of_the_official_code(name):
     """All others, and all of 32 pixels: torchvision's on tensors, as before there was a choice."""
     for view in VIEWS[name]:
-        operations = (view.brightness_by, view.interpolation, view.antialias)
-        operations += (view.contrast_about, view.saturation_in, view.blur_border)
+        resized = (view.interpolation, view.antialias)
+        operations = (view.brightness_by, *resized, view.contrast_about, view.saturation_in, view.blur_border)
         assert operations == OPERATIONS.get(name, ("factor", "bilinear", True, "luma", "rgb", "mirrored"))
 
 
 @pytest.mark.parametrize("field", ["interpolation", "brightness_by", "contrast_about", "saturation_in", "blur_border"])
 def test_a_choice_that_there_is_not_is_refused(field):
+    wrong: dict[str, Any] = {field: "x"}
     with pytest.raises(UserError, match=f"^--{field.replace('_', '-')} must be one of .*, not 'x'$"):
-        View(**{field: "x"})
+        View(**wrong)
 
 
 def test_digits_row_turns_no_digit_into_another():

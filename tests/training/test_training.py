@@ -327,7 +327,8 @@ def test_a_run_keeps_what_its_numbers_depend_on(images: Path, tmp_path: Path) ->
 def test_an_older_run_of_a_papers_row_goes_on_with_the_views_it_began_with(images: Path, tmp_path: Path) -> None:
     """Before format 3 all views were made in one way; since then this row has become another."""
     name, out = "simclr-v1/imagenet", tmp_path / "run"
-    views = tuple(replace(view, size=12, **SINCE_3) for view in RECIPES[name].views)
+    before: dict[str, Any] = {"size": 12, **SINCE_3}
+    views = tuple(replace(view, **before) for view in RECIPES[name].views)
     small = replace(RECIPES[name], encoder="tiny", epochs=2, batch=32, warmup_epochs=0.0, views=views)
     assert any(getattr(RECIPES[name].views[0], field) != old for field, old in SINCE_3.items())
     options = Options(data=str(images), val_fraction=0.2, device="cpu")
