@@ -59,14 +59,16 @@ def of_views(recipes: dict[str, "Recipe"]) -> Parameters:
     parameters = []
     view_type = next(iter(recipes.values())).view_type
     for name, hint in typing.get_type_hints(view_type, include_extras=True).items():
-        _, note = typing.get_args(hint)[:2]
+        kind, note = typing.get_args(hint)[:2]
         values = {
             row: ",".join(dict.fromkeys(as_typed(getattr(v, name)) for v in recipe.views))
             for row, recipe in recipes.items()
         }
         help_ = f"{note} \\[{'; '.join(per_row(values))}]"
         flag = f"--{name.replace('_', '-')}"
-        parameters.append(_option(f"view_{name}", str, help_, flag, "views: one value, or one per view"))
+        metavar = "|".join(typing.get_args(kind)) if typing.get_origin(kind) is typing.Literal else None
+        panel = "views: one value, or one per view"
+        parameters.append(_option(f"view_{name}", str, help_, flag, panel, metavar=metavar))
     return parameters
 
 
@@ -127,6 +129,8 @@ NOUNS: dict[Any, str] = {float: "a number", int: "an integer", bool: "true or fa
 
 
 def _parsed(text: str, name: str, kind: Callable[[str], Any]) -> Any:
+    if typing.get_origin(kind) is typing.Literal:
+        return text.strip()  # which the view checks
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.strip().lower()]

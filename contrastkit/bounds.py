@@ -114,6 +114,24 @@ def check_fields(values: Any) -> None:
         interval.check(f"--{name.replace('_', '-')}", getattr(values, name), whole=whole)
 
 
+def check_choices(values: Any) -> None:
+    """Check that the fields of a dataclass that are annotated as ``Literal`` are one of its values.
+
+    Raises:
+        UserError: naming the option of the first field that is not, and the choices.
+    """
+    kind: Any = type(values)
+    for name, choices in _choices(kind).items():
+        if (value := getattr(values, name)) not in choices:
+            raise UserError(f"--{name.replace('_', '-')} must be one of {', '.join(map(str, choices))}, not {value!r}")
+
+
+@functools.cache
+def _choices(kind: type) -> dict[str, tuple[Any, ...]]:
+    hints = typing.get_type_hints(kind)
+    return {name: typing.get_args(hint) for name, hint in hints.items() if typing.get_origin(hint) is typing.Literal}
+
+
 @functools.cache
 def _bounds(kind: type) -> dict[str, tuple[Interval, bool]]:
     hints = typing.get_type_hints(kind, include_extras=True)

@@ -15,9 +15,15 @@ from contrastkit.parts.build import build_encoder
 if TYPE_CHECKING:
     from contrastkit.methods import Recipe
 
-FORMAT = 2  # of recipe.json; a file without a number has the first
+FORMAT = 3  # of recipe.json; a file without a number has the first
 # Options that format 2 added; earlier versions read every set in these ways.
 SINCE_2 = {"test_part": None, "layout": None, "stretch": False, "background": "white"}
+
+# Fields of images' views that format 3 added; earlier versions made all views in these ways.
+SINCE_3 = {
+    "interpolation": "bilinear", "antialias": True, "brightness_by": "factor", "contrast_about": "luma",
+    "saturation_in": "rgb", "blur_border": "mirrored",
+}  # fmt: skip
 
 R = TypeVar("R", bound="Recipe")
 
@@ -58,6 +64,8 @@ class Record:
                     raise schema.Newer(f"format {written}, this version reads formats up to {FORMAT}")
                 if written == 1 and isinstance(values.get("options"), dict):
                     values["options"] = SINCE_2 | values["options"]
+                if written <= 2:
+                    _complete_views(values.get("recipe"))
             record = schema.instance(cls, values, "")
             schema.arguments(build_encoder, record.encoder, "encoder")
         return record
@@ -74,6 +82,13 @@ class Record:
     def text(self) -> str:
         """The contents of recipe.json."""
         return json.dumps({"format": FORMAT} | asdict(self) | {"options": self.options.to_json()}, indent=2) + "\n"
+
+
+def _complete_views(recipe: Any) -> None:
+    views = recipe.get("views") if isinstance(recipe, dict) else None
+    for view in views if isinstance(views, list) else ():
+        if isinstance(view, dict) and "crop_min" in view:  # not of sounds
+            view |= SINCE_3 | view
 
 
 @dataclass(frozen=True)

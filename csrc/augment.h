@@ -50,8 +50,8 @@ struct Draws {
     bool colours = gray[i], finite = true;
     for (int k = 0; k < 4; ++k) {
       const int64_t operation = jitter[4 * i + k];
-      if (operation < -1 || operation > kHue) return "jitter has no such operation";
-      colours |= operation == kSaturation || operation == kHue;
+      if (operation < -1 || operation >= kGray) return "jitter has no such operation";
+      colours |= operation == kSaturation || operation == kHue || operation == kSaturationHsv;
       finite &= std::isfinite(factors[4 * i + k]);
     }
     if (colours && channels != 3) return "gray, saturation and hue are of three channels";
@@ -60,6 +60,41 @@ struct Draws {
     return nullptr;
   }
 };
+
+// How views are resized. A pixel's weight depends on its distance from the output's centre, in pixels of the coarser grid
+// (antialiased), or of the crop; beyond `reach` it is 0. Bicubic is Keys's, a = -1/2, as of PIL and of TensorFlow 2.
+struct Resize {
+  bool bicubic, antialias;
+
+  C10_HOST_DEVICE double unit(int64_t length, int64_t size) const {
+    const double scale = static_cast<double>(length) / size;
+    return antialias && scale > 1 ? scale : 1;
+  }
+  C10_HOST_DEVICE double reach(int64_t length, int64_t size) const { return (bicubic ? 2 : 1) * unit(length, size); }
+
+  template <typename T>
+  C10_HOST_DEVICE T weight(T distance) const {
+    const T left = (bicubic ? 2 : 1) - distance;
+    if (!bicubic || left <= 0) return left > 0 ? left : 0;
+    if (distance < 1) return (T(1.5) * distance - T(2.5)) * distance * distance + 1;
+    return ((T(2.5) - T(0.5) * distance) * distance - 4) * distance + 2;
+  }
+};
+
+struct Choices {
+  Resize resize;
+  Border border;
+};
+
+inline Choices check_choices(std::string_view interpolation, bool antialias, std::string_view border) {
+  const bool bicubic = interpolation == "bicubic";
+  TORCH_CHECK_VALUE(
+      bicubic || interpolation == "bilinear", "augment: interpolation must be bilinear or bicubic, got ", interpolation);
+  const bool zero = border == "zero", repeated = border == "repeated";
+  TORCH_CHECK_VALUE(
+      zero || repeated || border == "mirrored", "augment: border must be mirrored, zero or repeated, got ", border);
+  return {{bicubic, antialias}, zero ? kZero : repeated ? kRepeated : kMirrored};
+}
 
 // The arguments that are tensors, dense, and what they point to.
 struct Table {

@@ -45,6 +45,7 @@ ABLATE = "tests/cli/test_ablate.py::test_each_option_reaches_the_library"
 VIEWS = "tests/cli/test_views.py"
 OPS = "tests/ops/test_private_checks.py::test_a_wrong_argument_is_refused_and_no_process_dies"
 AUGMENT = "tests/ops/test_augment.py::test_views_are_those_of_the_loop"
+CHOICES = "tests/ops/test_augment.py::test_choices_are_those_of_the_loop"
 BENCH = "tests/cli/test_bench_kernels.py"
 
 
@@ -399,7 +400,7 @@ BUGS = [
     Bug("ops/augment.py", ' "places": (torch.int64, ("n", 6)),', "", f"{OPS}[reference-augment]"),
     Bug("ops/augment.py", "            if call.gray_first:", "            if not call.gray_first:",
         f"{AUGMENT}[reference-3-7-planes]"),
-    Bug("ops/augment.py", "mean.sum(1) / x.shape[1]", "mean[:, 0]", f"{AUGMENT}[reference-2-16-planes]"),
+    Bug("ops/augment_colour.py", "mean.sum(1) / x.shape[1]", "mean[:, 0]", f"{AUGMENT}[reference-2-16-planes]"),
     Bug("ops/augment.py", "low[:, :, 0], high[:, :, -1] = 0, 0", "low[:, :, 0] = 0",
         f"{AUGMENT}[reference-3-16-planes]"),
     Bug("ops/augment.py", ".round() if call.dtype", ".floor() if call.dtype",
@@ -408,6 +409,24 @@ BUGS = [
         "tests/ops/test_augment.py::test_rows_that_name_what_is_not_there_are_refused[reference-below it]"),
     Bug("ops/augment.py", 'padding_mode="zeros"', 'padding_mode="border"',
         "tests/ops/test_augment.py::test_poses_are_those_of_the_loop[reference]"),
+    Bug("ops/augment.py", "matrix[:, :, -1] += high.sum(2)", "matrix[:, :, -1] += low.sum(2)",
+        f"{CHOICES}[reference-3-18-bicubic-True-repeated]"),
+    Bug("ops/augment.py", "near, far = (1.5 * x - 2.5)", "near, far = (1.25 * x - 2.25)",
+        f"{CHOICES}[reference-3-18-bicubic-False-zero]"),
+    Bug("ops/augment.py", "return x.clamp_(0, 1) if call", "return x if call",
+        f"{CHOICES}[reference-3-18-bicubic-True-zero]"),
+    Bug("ops/augment_colour.py", "(1 - c) * mean[:, :, None, None]", "(1 - c) * mean[:, :1, None, None]",
+        f"{CHOICES}[reference-3-18-bilinear-True-mirrored]"),
+    Bug("ops/augment_colour.py", "torch.minimum(s.clamp(min=0), top / span.clamp(min=1e-12))", "s.clamp(min=0)",
+        f"{CHOICES}[reference-3-18-bilinear-True-mirrored]"),
+    Bug("augment/draw.py", "(2 * bright - 1) * view.brightness if adds", "bright * view.brightness if adds",
+        "tests/augment/test_apply.py::test_tensorflows_jitter"),
+    Bug("augment/apply.py", '"antialias": view.antialias,', '"antialias": True,',
+        "tests/augment/test_apply.py::test_bicubic_of_tensorflow"),
+    Bug("record.py", "if written <= 2:", "if written <= 1:",
+        "tests/training/test_training.py::test_an_older_run_of_a_papers_row_goes_on_with_the_views_it_began_with"),
+    Bug("augment/rows.py", '"simclr": (replace(_SIMCLR, **_TENSORFLOW),) * 2', '"simclr": (_SIMCLR,) * 2',
+        "tests/augment/test_rows.py::test_rows_have_the_operations_of_the_official_code"),
     Bug("monitor.py", "views[min(1, len(views) - 1)]", "views[0]",
         "tests/test_monitor.py::test_it_sees_the_first_two_views"),
     Bug("monitor.py", "for view, outputs in zip(batch.views, z, strict=True):",

@@ -1,8 +1,17 @@
 """Views of images, as a deterministic function of the images and their drawn :class:`Params`; the arithmetic is that of
 :func:`contrastkit.ops.augment`.
 
-Where this departs from the papers' code: SimCLR and BYOL resize bicubically and BYOL's brightness is additive; here
-resizing is bilinear (MoCo's) and jitter is torchvision's ColorJitter throughout. Blur mirrors the border.
+Where this departs from the papers' code:
+
+- Crops are torchvision's RandomResizedCrop. SimCLR's sample_distorted_bounding_box tries 100 times, not 10, and falls
+  back to the whole image; BYOL draws once and clamps the sides to the image.
+- SimCLR draws one sigma of the blur for a batch, here each view draws its own. It clips what bicubic weights overshoot
+  after the first operation on colours, here at once, as BYOL does.
+- SimCLR v1's first code (TensorFlow 1) resized by tf.image.resize_bicubic without half-pixel centres, a = -3/4, and its
+  brightness was an addend (``--brightness-by addend``); here it has version 2's.
+- Where PIL blurs (MoCo, SwAV, DINO), three box filters approximate the Gaussian, rounding to whole numbers after each;
+  here it is a Gaussian. PIL's other operations round and clip, too; here all is float32, as in TensorFlow.
+- The small rows (32 pixels) are torchvision's operations throughout, whatever the paper's ImageNet code has.
 """
 
 from typing import Any
@@ -57,6 +66,9 @@ def arguments(images: Images, params: Params) -> dict[str, Any]:
         "size": view.size,
         "radius": int(view.blur_span * view.size) // 2 if view.blur_span else view.size - 1,
         "gray_first": view.gray_first,
+        "interpolation": view.interpolation,
+        "antialias": view.antialias,
+        "border": view.blur_border,
     }
 
 

@@ -31,8 +31,8 @@ class Params:
     box: Tensor  # int64 [m, 4], the crop: top, left, height, width in pixels
     flip: Tensor  # bool [m]
     pose: Tensor | None  # float32 [m, 2, 3], output -> input of torch.nn.functional.affine_grid, before the crop
-    jitter: Tensor  # int64 [m, 4], numbers of OPERATIONS in the order they are applied, then -1
-    factors: Tensor  # float32 [m, 4], for each of OPERATIONS: three factors and the rotation of the hue
+    jitter: Tensor  # int64 [m, 4], numbers of OPERATIONS in the order they are applied (TensorFlow's: + 4), then -1
+    factors: Tensor  # float32 [m, 4], for each of OPERATIONS: three factors (or addends) and the rotation of the hue
     gray: Tensor  # bool [m]
     sigma: Tensor  # float64 [m], of the blur in pixels; 0 is none
     solarize: Tensor  # bool [m]
@@ -73,8 +73,10 @@ def draw(view: View, sizes: Tensor, *, channels: int, seed: int, time: int, inde
     gray, blur, sigma, flip, solarize, down, right, *pose = rest
     sizes, rgb = sizes.to(index.device)[image].double(), channels == 3
     strengths = (view.brightness, view.contrast, view.saturation * rgb, view.hue * rgb)
+    adds = view.brightness_by == "addend"
+    others = (adds, view.contrast_about == "channels", view.saturation_in == "hsv", False)
     factors = [
-        _around_one(bright, view.brightness),
+        (2 * bright - 1) * view.brightness if adds else _around_one(bright, view.brightness),
         _around_one(contrast, view.contrast),
         _around_one(saturate, view.saturation),
         (2 * turn - 1) * view.hue,
@@ -85,7 +87,7 @@ def draw(view: View, sizes: Tensor, *, channels: int, seed: int, time: int, inde
         box=_crop_boxes(view, u[:, SLOTS:], down, right, sizes),
         flip=flip < view.flip_p,
         pose=_pose(view, pose, sizes) if view.affine else None,
-        jitter=_orders(strengths, order).where((jitter < view.jitter_p)[:, None], -1),
+        jitter=_orders(strengths, others, order).where((jitter < view.jitter_p)[:, None], -1),
         factors=torch.stack(factors, 1).float(),
         gray=gray < view.gray_p * rgb,
         sigma=(view.sigma_min + (view.sigma_max - view.sigma_min) * sigma).where(blur < view.blur_p, 0),
@@ -105,9 +107,9 @@ def _around_one(u: Tensor, strength: float) -> Tensor:
     return low + (1 + strength - low) * u
 
 
-def _orders(strengths: tuple[float, ...], u: Tensor) -> Tensor:
+def _orders(strengths: tuple[float, ...], others: tuple[bool, ...], u: Tensor) -> Tensor:
     """A uniformly random order of the operations in use: int64 [m, 4], padded with -1."""
-    in_use = [number for number, strength in enumerate(strengths) if strength > 0]
+    in_use = [k + 4 * others[k] for k, strength in enumerate(strengths) if strength > 0]
     rest = [-1] * (len(strengths) - len(in_use))
     orders = torch.tensor([[*order, *rest] for order in itertools.permutations(in_use)], device=u.device)
     return orders[(u * len(orders)).long()]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contrastkit.ops.augment import luma
+from contrastkit.ops.augment_colour import luma
 from contrastkit.types import Images
 
 

@@ -1,9 +1,9 @@
 """Augmentations as rows of numbers: their fields (:class:`View`), and the rows of the papers (:data:`VIEWS`)."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from contrastkit.bounds import SHARE, SIDE, Interval, check_fields
+from contrastkit.bounds import SHARE, SIDE, Interval, check_choices, check_fields
 from contrastkit.errors import UserError, check_choice
 from contrastkit.types import Modality
 
@@ -22,11 +22,22 @@ class View:
     crop_min: Annotated[float, "smallest crop, as a share of the image's area (RandomResizedCrop)", SHARE] = 0.2
     crop_max: Annotated[float, "largest crop, as a share of the image's area", SHARE] = 1.0
     ratio: Annotated[float, "aspect ratio of the crop, log-uniform in [1/ratio, ratio]", Interval(1, 100)] = 4 / 3
+    interpolation: Annotated[Literal["bilinear", "bicubic"], "how the crop is resized"] = "bilinear"
+    antialias: Annotated[bool, "average all that a shrunk pixel covers (torchvision, PIL; not TensorFlow)"] = True
     flip_p: Annotated[float, "probability of a horizontal flip", SHARE] = 0.5
     jitter_p: Annotated[float, "probability of colour jitter (operations in random order)", SHARE] = 0.8
     brightness: Annotated[float, "jitter: factor in 1 +- this", FACTOR] = 0.4
+    brightness_by: Annotated[
+        Literal["factor", "addend"], "jitter: brightness multiplies, or adds a number in +- its strength (TensorFlow)"
+    ] = "factor"
     contrast: Annotated[float, "jitter: factor in 1 +- this", FACTOR] = 0.4
+    contrast_about: Annotated[
+        Literal["luma", "channels"], "jitter: contrast about the mean luma, or each channel's own mean (TensorFlow)"
+    ] = "luma"
     saturation: Annotated[float, "jitter: factor in 1 +- this", FACTOR] = 0.4
+    saturation_in: Annotated[
+        Literal["rgb", "hsv"], "jitter: saturation by blending with gray, or of HSV (TensorFlow)"
+    ] = "rgb"
     hue: Annotated[float, "jitter: rotation in +- this; 0.5 is half the colour circle", Interval(0, 0.5)] = 0.1
     gray_p: Annotated[float, "probability of conversion to grayscale", SHARE] = 0.2
     gray_first: Annotated[bool, "convert to grayscale before the jitter (MoCo v1's order)"] = False
@@ -36,6 +47,10 @@ class View:
     blur_span: Annotated[
         float, "blur: kernel width as a share of the side (SimCLR: 0.1); 0: not truncated (PIL, MoCo)", SHARE
     ] = 0.0
+    blur_border: Annotated[
+        Literal["mirrored", "zero", "repeated"],
+        "blur: beyond the border, pixels are mirrored (torchvision), black (TensorFlow) or repeated (PIL)",
+    ] = "mirrored"
     solarize_p: Annotated[float, "probability of solarization: inverting pixels above 1/2 (BYOL, App. B)", SHARE] = 0.0
     degrees: Annotated[float, "rotation in +- degrees", Interval(0, 180)] = 0.0
     shear: Annotated[float, "horizontal shear in +- degrees", Interval(0, 90, below=True)] = 0.0
@@ -44,6 +59,7 @@ class View:
     zoom_max: Annotated[float, "largest magnification", ZOOM] = 1.0
 
     def __post_init__(self) -> None:
+        check_choices(self)
         check_fields(self)
         if not 0 < self.crop_min <= self.crop_max:
             raise UserError(
@@ -61,23 +77,44 @@ class View:
         return any((self.degrees, self.shear, self.translate)) or (self.zoom_min, self.zoom_max) != (1, 1)
 
 
-# MoCo's main_moco.py; v2 adds blur (Sec. 3) and weakens the hue.
+# MoCo's main_moco.py; v2 adds blur (Sec. 3) and weakens the hue. PIL's blur repeats the border: here as below, where
+# the official code blurs with PIL (ImageFilter.GaussianBlur).
 _V1 = View(jitter_p=1.0, hue=0.4, gray_first=True)
-_V2 = View(blur_p=0.5)
-# SimCLR, App. A: jitter of strength s is (.8s, .8s, .8s, .2s). App. B.9: CIFAR-10 takes s = 0.5 and no blur.
+_V2 = View(blur_p=0.5, blur_border="repeated")
+# TensorFlow's operations, in SimCLR's tf2/data_util.py: tf.image.resize(..., BICUBIC) with its antialias=False,
+# random_contrast, random_saturation, and depthwise_conv2d with padding SAME; the same formulas in BYOL's
+# utils/dataset.py and utils/augmentations.py.
+_TENSORFLOW: dict[str, Any] = {
+    "interpolation": "bicubic", "antialias": False, "contrast_about": "channels", "saturation_in": "hsv",
+    "blur_border": "zero",
+}  # fmt: skip
+# SimCLR, App. A: jitter of strength s is (.8s, .8s, .8s, .2s). Its brightness is a factor (impl="simclrv2", the default
+# of both versions' code). App. B.9: CIFAR-10 takes s = 0.5 and no blur.
 _SIMCLR = View(crop_min=0.08, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur_p=0.5, blur_span=0.1)
 # BYOL, App. B, Table 6: the two views differ in blur and solarization.
 _BYOL = View(crop_min=0.08, saturation=0.2, blur_p=1.0, blur_span=0.1)
-# SwAV's scripts and multicropdataset.py: SimCLR's jitter, s = 1, for two full-size crops and for the small ones.
-_SWAV = View(crop_min=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur_p=0.5)
+# utils/augmentations.py, adjust_brightness: an addend.
+_BYOL_IMAGENET = replace(_BYOL, brightness_by="addend", **_TENSORFLOW)
+# SwAV's scripts and multicropdataset.py: SimCLR's jitter, s = 1, for two full-size crops and for the small ones;
+# bilinear, torchvision's default, and blurred by PIL.
+_SWAV = View(
+    crop_min=0.14, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur_p=0.5, blur_border="repeated"
+)  # fmt: skip
 _SWAV_SMALL = replace(_SWAV, size=96, crop_min=0.05, crop_max=0.14)
 
 # CMC, train_CMC.py: crop and flip alone (--crop_low 0.08 for ResNets on ImageNet).
 _CMC = View(crop_min=0.08, jitter_p=0.0, gray_p=0.0)
 
-# MoCo v3, main_moco.py: BYOL's, blurred by PIL. DINO, main_dino.py: the same in global crops, and local ones.
-_V3 = View(saturation=0.2, blur_p=1.0), View(saturation=0.2, blur_p=0.1, solarize_p=0.2)
-_LOCAL = View(size=96, crop_min=0.05, crop_max=0.4, saturation=0.2, blur_p=0.5)
+# MoCo v3, main_moco.py: BYOL's numbers with torchvision's operations, blurred by PIL.
+_V3 = (
+    View(saturation=0.2, blur_p=1.0, blur_border="repeated"),
+    View(saturation=0.2, blur_p=0.1, blur_border="repeated", solarize_p=0.2),
+)
+# DINO, main_dino.py: the same in global crops, and local ones; all resized with interpolation=Image.BICUBIC.
+_GLOBAL = tuple(replace(view, interpolation="bicubic") for view in _V3)
+_LOCAL = View(
+    size=96, crop_min=0.05, crop_max=0.4, interpolation="bicubic", saturation=0.2, blur_p=0.5, blur_border="repeated"
+)
 
 # CPC crops 256 (v1) or 260 (v2) of 300 pixels and augments patch by patch.
 _CPC = View(size=260, crop_min=(260 / 300) ** 2, crop_max=(260 / 300) ** 2, ratio=1.0, jitter_p=0.0, gray_p=0.0)
@@ -111,23 +148,25 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "cmc-32": (replace(_CMC, size=32, crop_min=0.2),),  # its default --crop_low
     "moco-v1": (_V1, _V1),
     "moco-v2": (_V2, _V2),
-    "moco-cifar": (replace(_V2, size=32, crop_min=0.08, blur_p=0.0),) * 2,  # MoCo's CIFAR-10 demo
-    "simclr": (_SIMCLR, _SIMCLR),
+    "moco-cifar": (View(size=32, crop_min=0.08),) * 2,  # MoCo's CIFAR-10 demo
+    "simclr": (replace(_SIMCLR, **_TENSORFLOW),) * 2,
     "simclr-cifar": (
         replace(_SIMCLR, size=32, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_p=0.0),
     ) * 2,
-    "byol": (_BYOL, replace(_BYOL, blur_p=0.1, solarize_p=0.2)),
+    "byol": (_BYOL_IMAGENET, replace(_BYOL_IMAGENET, blur_p=0.1, solarize_p=0.2)),
     "byol-cifar": (  # solo-learn's asymmetric.yaml for CIFAR: no blur
         replace(_BYOL, size=32, blur_p=0.0), replace(_BYOL, size=32, blur_p=0.0, solarize_p=0.2),
     ),
     "swav": (_SWAV,) * 2 + (_SWAV_SMALL,) * 6,
     "swav-small": (replace(_SWAV, size=160),) * 2 + (_SWAV_SMALL,) * 4,  # fewer pixels than two of 224
-    "swav-cifar": (replace(_SWAV, size=32, blur_p=0.0),) * 2,  # lightly's CIFAR-10 benchmark
+    "swav-cifar": (replace(_SWAV, size=32, blur_p=0.0, blur_border="mirrored"),) * 2,  # lightly's CIFAR-10 benchmark
     "moco-v3": _V3,  # CONFIG.md: --crop-min 0.2 for ResNets, 0.08 for ViTs
     "moco-v3-vit": tuple(replace(view, crop_min=0.08) for view in _V3),
-    "dino": (*(replace(view, crop_min=0.4) for view in _V3), *(_LOCAL,) * 8),
-    "dino-r50": (*(replace(view, crop_min=0.14) for view in _V3), *(replace(_LOCAL, crop_max=0.14),) * 8),
-    "dino-32": tuple(replace(view, size=32, crop_min=0.4, blur_p=0.0) for view in _V3),  # lightly's for CIFAR
+    "dino": (*(replace(view, crop_min=0.4) for view in _GLOBAL), *(_LOCAL,) * 8),
+    "dino-r50": (*(replace(view, crop_min=0.14) for view in _GLOBAL), *(replace(_LOCAL, crop_max=0.14),) * 8),
+    "dino-32": (  # lightly's for CIFAR
+        View(size=32, crop_min=0.4, saturation=0.2), View(size=32, crop_min=0.4, saturation=0.2, solarize_p=0.2),
+    ),
     "digits": (_DIGITS,) * 2,
     # Also brightness, contrast and sharpness, which a loss without negatives would otherwise latch on to.
     "digits-strong": (

@@ -44,8 +44,8 @@ def eager(images: Tensor, params: Params) -> Tensor:
 
 def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
     """Two views of each image, of `dtype`: of photos, with everything on, and of images like CIFAR's, without blur."""
-    everything = replace(VIEWS["simclr"][0], jitter_p=1.0, blur_p=1.0, solarize_p=0.2)
-    small = replace(everything, size=32, blur_p=0.0)
+    small = replace(VIEWS["simclr-cifar"][0], jitter_p=1.0, solarize_p=0.2)  # torchvision's operations
+    everything = replace(small, size=224, blur_p=1.0)
     few = preset == "quick"
     for view, n, height, width in ((everything, 2 if few else 16, 480, 640), (small, 64 if few else 512, 32, 32)):
         noise = torch.rand(n, 3, height // 8, width // 8)

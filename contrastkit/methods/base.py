@@ -8,14 +8,14 @@ one final subclass of each.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Generic, Self
 
 import torch
 from torch import Tensor, nn
 
 from contrastkit import dist, schema
 from contrastkit.augment import View, Window
-from contrastkit.bounds import BATCH, BELOW_1, EPOCHS, NOT_NEGATIVE, PERIOD, SHARE, check_fields
+from contrastkit.bounds import BATCH, BELOW_1, EPOCHS, NOT_NEGATIVE, PERIOD, SHARE, check_choices, check_fields
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
 from contrastkit.optim import (
@@ -135,7 +135,7 @@ class Recipe(ABC):
     views: Annotated[tuple[View | Window, ...], "the augmentation of each view"]
 
     def __post_init__(self) -> None:
-        self._require_choices()
+        check_choices(self)
         self._require_views()
         check_fields(self)
 
@@ -147,18 +147,6 @@ class Recipe(ABC):
         """
         if self.batch < 2:
             raise UserError(f"{what} needs at least two images: raise --batch to 2 or more")
-
-    def _require_choices(self) -> None:
-        """Check that the fields annotated as ``Literal`` are one of its values.
-
-        Raises:
-            UserError: naming the first field that is not, and the choices.
-        """
-        for name, hint in get_type_hints(type(self)).items():
-            if get_origin(hint) is Literal and (value := getattr(self, name)) not in (choices := get_args(hint)):
-                raise UserError(
-                    f"--{name.replace('_', '-')} must be one of {', '.join(map(str, choices))}, not {value!r}"
-                )
 
     def _require_views(self) -> None:
         """Check the number of views.

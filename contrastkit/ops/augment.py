@@ -13,18 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contrastkit.ops.augment_colour import COLOURED, OPERATIONS, to_gray
 from contrastkit.ops.library import INT64, LIBRARY, check, dtype_name, one_thread
 
 LIBRARY.define(
     "augment(Tensor pixels, Tensor places, Tensor image, Tensor box, Tensor flip, Tensor? pose, Tensor jitter,"
     " Tensor factors, Tensor gray, Tensor sigma, Tensor solarize, Tensor? mean, Tensor? std, int channels, int size,"
-    " int radius, bool gray_first, ScalarType dtype, bool channels_last) -> Tensor"
+    " int radius, bool gray_first, ScalarType dtype, bool channels_last, str interpolation, bool antialias, str border)"
+    " -> Tensor"
 )
 
-GRAY = (0.2989, 0.587, 0.114)  # luma weights of torchvision and PIL (ITU-R 601)
 MOST = 2**13  # pixels of a side, and channels
 CHUNK = 1 << 17  # floats augmented at once on a CPU: half a MiB fits in a core's cache
 DTYPES = (torch.float32, torch.bfloat16, torch.uint8)
+CHOICES = {"interpolation": ("bilinear", "bicubic"), "border": ("mirrored", "zero", "repeated")}
 
 
 def augment(
@@ -48,12 +50,15 @@ def augment(
     gray_first: bool = False,
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
+    interpolation: str = "bilinear",
+    antialias: bool = True,
+    border: str = "mirrored",
 ) -> Tensor:
     """Cut, resize, colour and blur m views out of n images, in the arithmetic of float32.
 
-    Resizing is bilinear, antialiased when it shrinks, with the weights of torch.nn.functional.interpolate for an image
-    that ends at the crop. Each operation of the jitter ends in [0, 1], as torchvision's do. The blur is a Gaussian,
-    whose border is mirrored; weights that float32 cannot tell from zero may be left out.
+    Resizing has the weights of torch.nn.functional.interpolate for an image that ends at the crop (of tf.image.resize
+    for bicubic without antialias: a = -1/2, too); bicubic results are clipped. Each operation of the jitter ends in
+    [0, 1], as torchvision's do. The blur is a Gaussian; weights that float32 cannot tell from zero may be left out.
 
     Args:
         pixels: uint8 [P], the memory of all images; places: int64 [n, 6], of each image the offset of its first pixel,
@@ -61,27 +66,28 @@ def augment(
         image: int64 [m], which image; box: int64 [m, 4], the crop: top, left, height, width; flip: bool [m], mirrored.
         pose: float32 [m, 2, 3], from the posed image to the given one, as of torch.nn.functional.affine_grid: applied
             before the crop, bilinear, black outside.
-        jitter: int64 [m, 4], the operations in their order: 0 brightness, 1 contrast, 2 saturation, 3 hue, -1 none;
-            factors: float32 [m, 4], of each of the four: three factors, and the rotation of the hue in turns.
+        jitter: int64 [m, 4], the operations in their order: 0 brightness, 1 contrast, 2 saturation, 3 hue, -1 none; or
+            TensorFlow's: 4 brightness by addition, 5 contrast about each channel's mean, 6 saturation of HSV.
+        factors: float32 [m, 4], number k % 4 is of operation k: a factor, an addend, or the hue's rotation in turns.
         gray, solarize: bool [m]; sigma: float64 [m], of the blur in pixels of the view, 0 for none.
         mean, std: float32 [C], subtracted and divided by at the end.
         channels: C; gray, saturation and hue need three.
         size: side of a view; radius: of the blur's kernel, at most size - 1, which is not truncated.
-        gray_first: gray before the jitter.
-        dtype: of the views, float32, bfloat16 or uint8; rounded once, uint8 from [0, 255].
-        channels_last: their memory format.
+        gray_first: gray before the jitter; channels_last: the views' memory format; dtype: theirs, float32, bfloat16
+            or uint8, rounded once, uint8 from [0, 255].
+        interpolation: "bilinear" or "bicubic"; antialias: with weights that are wider when it shrinks; border: of the
+            blur, "mirrored" (torchvision), "repeated" (PIL) or "zero" (padding "SAME").
 
     Returns:
         [m, C, size, size] in [0, 1], or as of mean, std and dtype.
 
     Raises:
         ValueError: shapes, dtypes, devices or numbers do not fit.
-        IndexError: a row's image, crop or operation does not exist, or its numbers are not finite (on CUDA a
-            device-side assertion, as in torch).
+        IndexError: a row's image, crop or operation does not exist, or a number is not finite (CUDA: an assertion).
     """
     return torch.ops.contrastkit.augment(
         pixels, places, image, box, flip, pose, jitter, factors, gray, sigma, solarize, mean, std, channels, size,
-        radius, gray_first, dtype, channels_last,
+        radius, gray_first, dtype, channels_last, interpolation, antialias, border,
     )  # fmt: skip
 
 
@@ -107,6 +113,9 @@ class Call(NamedTuple):
     gray_first: bool
     dtype: torch.dtype
     channels_last: bool
+    interpolation: str
+    antialias: bool
+    border: str
 
     def empty(self) -> Tensor:
         m, C, size = len(self.image), self.channels, self.size
@@ -121,6 +130,9 @@ def _check(call: Call) -> None:
     for name, (low, high) in numbers.items():
         if not low <= getattr(call, name) <= high:
             raise ValueError(f"augment: {name} must lie in [{low}, {high}], got {getattr(call, name)}")
+    for name, known in CHOICES.items():
+        if getattr(call, name) not in known:
+            raise ValueError(f"augment: {name} must be one of {', '.join(known)}, got {getattr(call, name)}")
     if call.dtype not in DTYPES:
         raise ValueError(f"augment: dtype must be float32, bfloat16 or uint8, got {dtype_name(call.dtype)}")
     if (call.mean is None) != (call.std is None) or (call.mean is not None and call.dtype == torch.uint8):
@@ -154,9 +166,10 @@ def _check_rows(call: Call) -> None:
     top, left, h, w = call.box.T
     inside = (top >= 0) & (left >= 0) & (h > 0) & (w > 0) & (h <= h0) & (w <= w0) & (top <= h0 - h) & (left <= w0 - w)
     refuse(~inside, "its box is not within its image")
-    refuse(((call.jitter < -1) | (call.jitter >= len(JITTER))).any(1), "jitter has no such operation")
+    refuse(((call.jitter < -1) | (call.jitter >= len(OPERATIONS))).any(1), "jitter has no such operation")
     if call.channels != 3:
-        refuse(call.gray | (call.jitter >= 2).any(1), "gray, saturation and hue are of three channels")
+        coloured = torch.isin(call.jitter, torch.tensor(COLOURED, device=call.jitter.device))
+        refuse(call.gray | coloured.any(1), "gray, saturation and hue are of three channels")
     numbers = [call.factors, call.sigma[:, None], *([] if call.pose is None else [call.pose.flatten(1)])]
     refuse(
         ~torch.cat(numbers, 1).isfinite().all(1) | (call.sigma < 0),
@@ -172,7 +185,7 @@ def _reference(*arguments: Any) -> Tensor:
     _check_rows(call)
     C, size = call.channels, call.size
     # Rows with the same order of jitter are processed together, in pieces that fit in cache.
-    base = len(JITTER) + 1
+    base = len(OPERATIONS) + 1
     order, ranked = ((call.jitter + 1) * base ** torch.arange(4, device=call.jitter.device)).sum(1).sort(stable=True)
     piece = max(1, CHUNK // (C * size * size)) if order.device.type == "cpu" else max(1, len(order))
     out = call.empty()
@@ -180,13 +193,13 @@ def _reference(*arguments: Any) -> Tensor:
         for rows in run.split(piece):
             x = _cropped(call, rows)
             if call.gray_first:
-                _where(x, call.gray[rows], _to_gray)
+                _where(x, call.gray[rows], to_gray)
             for number in call.jitter[rows[0]].tolist():
                 if number >= 0:
-                    x = JITTER[number](x, call.factors[rows, number].view(-1, 1, 1, 1))
+                    x = OPERATIONS[number](x, call.factors[rows, number % 4].view(-1, 1, 1, 1))
             if not call.gray_first:
-                _where(x, call.gray[rows], _to_gray)
-            _where(x, call.sigma[rows] > 0, functools.partial(_blur, radius=call.radius), call.sigma[rows])
+                _where(x, call.gray[rows], to_gray)
+            _where(x, call.sigma[rows] > 0, functools.partial(_blur, call), call.sigma[rows])
             _where(x, call.solarize[rows], lambda y: torch.where(y >= 0.5, 1 - y, y))
             out[rows] = _rounded(call, x.clamp_(0, 1))
     return out
@@ -218,14 +231,30 @@ def _cropped(call: Call, rows: Tensor) -> Tensor:
             grid = F.affine_grid(call.pose[rows[k : k + 1]], list(image.shape), align_corners=False)
             image = F.grid_sample(image.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         crop = image[..., y : y + h, x : x + w].contiguous().float()
-        view = F.interpolate(crop, (call.size, call.size), mode="bilinear", antialias=True)
+        view = _resized(call, crop)
         views.append(view.flip(-1) if flips[k] else view)
-    return torch.cat(views) / 255
+    x = torch.cat(views) / 255
+    return x.clamp_(0, 1) if call.interpolation == "bicubic" else x
 
 
-# --------------------------------------------------------------------------------------- colour: x float32 [n, C, H, W]
-# Operations are rounded one at a time (no lerp, no addcmul): fused ones round differently in the vector and scalar
-# parts of a loop, so the last bit of a sample would depend on its place in the batch.
+def _resized(call: Call, crop: Tensor) -> Tensor:
+    """float32 [1, C, size, size]."""
+    if call.antialias or call.interpolation == "bilinear":
+        return F.interpolate(crop, (call.size, call.size), mode=call.interpolation, antialias=call.antialias)
+    down, across = (_keys(length, call.size).to(crop) for length in crop.shape[-2:])
+    return down @ crop @ across.mT
+
+
+def _keys(length: int, size: int) -> Tensor:
+    """Keys's weights without antialias, float64 [size, length]."""
+    centre = (torch.arange(size, dtype=torch.float64)[:, None] + 0.5) * (length / size) - 0.5
+    x = (torch.arange(length) - centre).abs()
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2
+    weights = torch.where(x < 1, near, torch.where(x < 2, far, 0))
+    return weights / weights.sum(1, keepdim=True)
+
+
+# ---------------------------------------------------------------------------------------------------------------- blur
 
 
 def _where(x: Tensor, mask: Tensor, op: Callable[..., Tensor], *args: Tensor) -> None:
@@ -235,53 +264,11 @@ def _where(x: Tensor, mask: Tensor, op: Callable[..., Tensor], *args: Tensor) ->
         x[rows] = op(x.index_select(0, rows), *(a[rows] for a in args))
 
 
-def _brightness(x: Tensor, b: Tensor) -> Tensor:
-    return (x * b).clamp_(0, 1)
-
-
-def _contrast(x: Tensor, c: Tensor) -> Tensor:
-    mean = x.sum(-1).sum(-1) / (x.shape[-1] * x.shape[-2])  # [n, C]
-    mean = luma(mean[:, :, None, None]).view(-1) if x.shape[1] == 3 else mean.sum(1) / x.shape[1]
-    return (x * c).add_((1 - c) * mean.view(-1, 1, 1, 1)).clamp_(0, 1)
-
-
-def _saturation(x: Tensor, s: Tensor) -> Tensor:
-    return (x * s).add_(luma(x) * (1 - s)).clamp_(0, 1)
-
-
-def _hue(x: Tensor, turn: Tensor) -> Tensor:
-    """Rotate the hue in HSV space: out = V - (V - min) * distance of the rotated hue from the channel's sector."""
-    r, g, b = x.unbind(1)
-    top = torch.maximum(torch.maximum(r, g), b)
-    span = top - torch.minimum(torch.minimum(r, g), b)
-    inverse = 1 / span.clamp(min=1e-12)  # gray pixels: all differences are 0, and so is the hue
-    is_r = top.clone().eq_(r)  # in place: ones and zeros without an intermediate bool
-    is_g = top.clone().eq_(g).mul_(1 - is_r)
-    hue = is_r * ((g - b) * inverse) + is_g * ((b - r) * inverse + 2) + (1 - is_r - is_g) * ((r - g) * inverse + 4)
-    hue += 6 * turn[:, 0]
-    hue -= 6 * (hue / 6).floor_()  # in [0, 6), faster than remainder
-    out = torch.empty_like(x)
-    out[:, 0] = top - span * (2 - (hue - 3).abs_()).clamp_(0, 1)
-    out[:, 1] = top - span * ((hue - 2).abs_() - 1).clamp_(0, 1)
-    out[:, 2] = top - span * ((hue - 4).abs_() - 1).clamp_(0, 1)
-    return out
-
-
-def luma(x: Tensor) -> Tensor:
-    """RGB float [n, 3, H, W] -> gray [n, 1, H, W]."""
-    r, g, b = GRAY
-    return ((x[:, 0] * r).add_(x[:, 1] * g)).add_(x[:, 2] * b)[:, None]
-
-
-def _to_gray(x: Tensor) -> Tensor:
-    return luma(x).expand_as(x)
-
-
-def _blur(x: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Gaussian blur of standard deviation sigma [n] in pixels; the border is mirrored, as in torchvision."""
+def _blur(call: Call, x: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur of standard deviation sigma [n] in pixels."""
     n, channels, side, _ = x.shape
     reach = torch.arange(2 * side - 1, device=x.device)
-    kernel = torch.exp(-((reach / sigma[:, None]) ** 2) / 2) * (reach <= radius)
+    kernel = torch.exp(-((reach / sigma[:, None]) ** 2) / 2) * (reach <= call.radius)
     kernel /= (
         2 * kernel.sum(1, keepdim=True) - kernel[:, :1]
     )  # float64 so far: rounded once, it is the same in any batch
@@ -289,10 +276,12 @@ def _blur(x: Tensor, sigma: Tensor, radius: int) -> Tensor:
     low = kernel.unfold(1, side, 1).clone()  # [n, side, side]: weight at distance i + j, pixel j mirrored to -j
     high = low.flip(1, 2)  # at 2 (side - 1) - i - j, pixel j mirrored beyond the far end
     low[:, :, 0], high[:, :, -1] = 0, 0  # the border pixels themselves are not repeated
-    itself = torch.cat([kernel[:, 1:side].flip(1), kernel[:, :side]], 1).unfold(1, side, 1).flip(1)  # at |i - j|
-    matrix = itself + low + high
+    matrix = torch.cat([kernel[:, 1:side].flip(1), kernel[:, :side]], 1).unfold(1, side, 1).flip(1)  # at |i - j|
+    if call.border == "mirrored":
+        matrix = matrix + low + high
+    elif call.border == "repeated":
+        matrix = matrix.clone()
+        matrix[:, :, 0] += low.sum(2)
+        matrix[:, :, -1] += high.sum(2)
     x = torch.bmm(x.reshape(n, channels * side, side), matrix.mT).view_as(x)
     return matrix[:, None] @ x
-
-
-JITTER = (_brightness, _contrast, _saturation, _hue)

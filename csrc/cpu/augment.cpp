@@ -24,21 +24,25 @@ class Scratch {
   int64_t size_ = 0;
 };
 
-int64_t taps_of(int64_t length, int64_t size) {
-  return std::min<int64_t>(length, std::ceil(2 * std::max(1.0, static_cast<double>(length) / size)));
+int64_t taps_of(const Resize& resize, int64_t length, int64_t size) {
+  return std::min<int64_t>(length, std::ceil(2 * resize.reach(length, size)));
 }
 
-// Bilinear and antialiased, with the weights of torch.nn.functional.interpolate for an image that ends at the crop.
-void fill(const simd::Filter& filter, int64_t length, int64_t size, bool flip) {
+// The weights for an image that ends at the crop, as in torch.nn.functional.interpolate with antialias.
+template <bool bicubic>
+void fill(bool antialias, const simd::Filter& filter, int64_t length, int64_t size, bool flip) {
+  const Resize resize{bicubic, antialias};
   const int64_t taps = filter.taps;
-  const double scale = static_cast<double>(length) / size, reach = std::max(scale, 1.0), slope = 1 / reach;
+  const double scale = static_cast<double>(length) / size, reach = resize.reach(length, size);
+  const double slope = 1 / resize.unit(length, size);
   for (int64_t j = 0; j < size; ++j) {
     const double centre = ((flip ? size - 1 - j : j) + 0.5) * scale - 0.5;
     const int64_t first = std::clamp<int64_t>(std::floor(centre - reach) + 1, 0, length - taps);
     float* weights = filter.weights + j * taps;
     double sum = 0;
-    for (int64_t k = 0; k < taps; ++k) sum += std::max(1 - std::abs(first + k - centre) * slope, 0.0);
-    for (int64_t k = 0; k < taps; ++k) weights[k] = std::max(1 - std::abs(first + k - centre) * slope, 0.0) / sum;
+    const auto weight = [&](int64_t k) { return resize.weight(std::abs(first + k - centre) * slope); };
+    for (int64_t k = 0; k < taps; ++k) sum += weight(k);
+    for (int64_t k = 0; k < taps; ++k) weights[k] = weight(k) / sum;
     filter.first[j] = first;
   }
   for (int64_t j = size; j < simd::in_strips(size); ++j) {  // of no consequence, but inside
@@ -63,6 +67,7 @@ void fill_gaussian(double sigma, int64_t radius, float* kernel) {
 struct Job {
   const Draws& draws;
   simd::Form form;
+  Resize resize;
   int64_t radius;
   bool gray_first;
 
@@ -90,7 +95,7 @@ void Job::run(int64_t i, simd::Augment<Y> augment, Y* out) const {
     if (*step >= 0) view.operations[view.n_operations++] = static_cast<Operation>(*step);
   if (draws.gray[i] && !gray_first) view.operations[view.n_operations++] = kGray;
 
-  view.down.taps = taps_of(view.h, size), view.across.taps = taps_of(view.w, size);
+  view.down.taps = taps_of(resize, view.h, size), view.across.taps = taps_of(resize, view.w, size);
   const int64_t posed = view.pose ? std::min(view.h, simd::kStrip * view.h / size + view.down.taps + 2) : 0;
   view.radius = reach_of(draws.sigma[i], radius);
   const int64_t work = simd::augment_scratch(C, size, view.radius, view.w, posed);
@@ -98,8 +103,9 @@ void Job::run(int64_t i, simd::Augment<Y> augment, Y* out) const {
   view.down.weights = memory + work, view.across.weights = view.down.weights + view.down.taps * side;
   float* kernel = view.across.weights + view.across.taps * side;
   view.down.first = reinterpret_cast<int32_t*>(kernel + side), view.across.first = view.down.first + side;
-  fill(view.down, view.h, size, false);
-  fill(view.across, view.w, size, draws.flip[i]);
+  const auto fill_one = resize.bicubic ? fill<true> : fill<false>;
+  fill_one(resize.antialias, view.down, view.h, size, false);
+  fill_one(resize.antialias, view.across, view.w, size, draws.flip[i]);
   if (draws.sigma[i] > 0) view.kernel = kernel, fill_gaussian(draws.sigma[i], view.radius, kernel);
   augment(view, form, memory, out + i * C * size * size);
 }
@@ -111,10 +117,11 @@ at::Tensor augment(
     const at::Tensor& flip, const std::optional<at::Tensor>& pose, const at::Tensor& jitter, const at::Tensor& factors,
     const at::Tensor& gray, const at::Tensor& sigma, const at::Tensor& solarize, const std::optional<at::Tensor>& mean,
     const std::optional<at::Tensor>& std_, int64_t channels, int64_t size, int64_t radius, bool gray_first,
-    at::ScalarType dtype, bool channels_last) {
+    at::ScalarType dtype, bool channels_last, std::string_view interpolation, bool antialias, std::string_view border) {
   const Table table = check_augment(
       pixels, places, image, box, flip, pose, jitter, factors, gray, sigma, solarize, mean, std_, channels, size,
       radius, dtype);
+  const Choices choices = check_choices(interpolation, antialias, border);
   const Draws draws = table.draws(channels);
   const int64_t m = table.m();
   for (int64_t i = 0; i < m; ++i)
@@ -123,8 +130,8 @@ at::Tensor augment(
   at::Tensor means, inverses;
   if (mean) means = mean->contiguous(), inverses = std_->reciprocal().contiguous();
   const simd::Form form{channels, size, channels_last, mean ? data<const float>(means) : nullptr,
-                        mean ? data<const float>(inverses) : nullptr};
-  const Job job{draws, form, radius, gray_first};
+                        mean ? data<const float>(inverses) : nullptr, choices.resize.bicubic, choices.border};
+  const Job job{draws, form, choices.resize, radius, gray_first};
   const at::Tensor views = empty_views(pixels, m, channels, size, dtype, channels_last);
   const int64_t grain = std::max<int64_t>((1 << 14) / (channels * size * size), 1);
   at::parallel_for(0, m, grain, [&](int64_t i, int64_t end) {

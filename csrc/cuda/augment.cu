@@ -27,18 +27,19 @@ __device__ double sum_of_block(double x, double* slots) {
 
 // The pixels that make an output: weight(k) of pixel first + k, k < taps, over their sum.
 struct Taps {
+  Resize resize;
   int64_t first, taps;
-  float centre, slope;  // of the triangle, from pixel `first` on
+  float centre, slope;  // of the weights, from pixel `first` on
 
-  __device__ Taps(int64_t output, int64_t length, int64_t size) {
-    const double scale = static_cast<double>(length) / size, reach = scale > 1 ? scale : 1;
+  __device__ Taps(const Resize& how, int64_t output, int64_t length, int64_t size) : resize(how) {
+    const double scale = static_cast<double>(length) / size, reach = resize.reach(length, size);
     const double middle = (output + 0.5) * scale - 0.5;
     const int64_t low = static_cast<int64_t>(floor(middle - reach)) + 1, high = static_cast<int64_t>(ceil(middle + reach)) - 1;
     first = low > 0 ? low : 0;
     taps = (high < length - 1 ? high : length - 1) - first + 1;
-    centre = middle - first, slope = 1 / reach;
+    centre = middle - first, slope = 1 / resize.unit(length, size);
   }
-  __device__ float weight(int64_t k) const { return max(1 - abs(k - centre) * slope, 0.f); }
+  __device__ float weight(int64_t k) const { return resize.weight(abs(k - centre) * slope); }
 };
 
 // An image, or a posed one: bilinear between four pixels, black outside.
@@ -76,7 +77,8 @@ __device__ float resized(const Pixels& pixels, const Taps& down, const Taps& acr
     sum += down.weight(i) * line;
     weights += down.weight(i) * line_weights;
   }
-  return sum / weights / 255;
+  const float pixel = sum / weights / 255;
+  return down.resize.bicubic ? unit(pixel) : pixel;
 }
 
 __device__ float luma(const float* x, int64_t plane) { return x[0] * kRed + x[plane] * kGreen + x[2 * plane] * kBlue; }
@@ -94,13 +96,33 @@ __device__ void rotate_hue(float* x, int64_t plane, float turn) {
   x[2 * plane] = top - span * unit(abs(hue - 4) - 1);
 }
 
-// An operation on one pixel, whose channels are `plane` apart.
+// Of saturation: no more than reaches 1, where the least channel is 0.
+__device__ void scale_saturation(float* x, int64_t plane, float factor) {
+  const float top = max(max(x[0], x[plane]), x[2 * plane]), span = top - min(min(x[0], x[plane]), x[2 * plane]);
+  const float scale = min(max(factor, 0.f), top / max(span, 1e-12f));
+  for (int c = 0; c < 3; ++c) x[c * plane] = unit(top - (top - x[c * plane]) * scale);
+}
+
+// An operation on one pixel, whose C channels are `plane` apart.
 __device__ void colour(int operation, float factor, float mean, int64_t C, float* x, int64_t plane) {
   if (operation == kHue) return rotate_hue(x, plane, factor);
+  if (operation == kSaturationHsv) return scale_saturation(x, plane, factor);
+  if (operation == kAddend) {
+    for (int64_t c = 0; c < C; ++c) x[c * plane] = unit(x[c * plane] + factor);
+    return;
+  }
   float other = operation == kBrightness ? 0 : mean;
   if (operation == kSaturation || operation == kGray) other = luma(x, plane);
   for (int64_t c = 0; c < C; ++c)
     x[c * plane] = operation == kGray ? other : unit(x[c * plane] * factor + (1 - factor) * other);
+}
+
+// A contrast about the mean of one channel.
+__device__ void contrast(float factor, float* x, int64_t plane, double* slots) {
+  double sum = 0;
+  for (int64_t p = threadIdx.x; p < plane; p += kThreads) sum += x[p];
+  const float mean = sum_of_block(sum, slots) / plane;
+  for (int64_t p = threadIdx.x; p < plane; p += kThreads) colour(kContrast, factor, mean, 1, x + p, plane);
 }
 
 // The weights of a Gaussian at distances 0 to the radius that is returned, in shared memory.
@@ -114,13 +136,26 @@ __device__ int64_t gaussian(double sigma, int64_t radius, float* kernel) {
   return radius;
 }
 
-// The blur at position i of a line of n pixels, `step` apart, mirrored at its ends.
-__device__ float blurred(const float* line, int64_t step, int64_t i, int64_t n, const float* kernel, int64_t radius) {
-  float sum = kernel[0] * line[i * step];
-  for (int64_t k = 1; k <= radius; ++k) {
-    const int64_t before = i < k ? k - i : i - k, behind = i + k < n ? i + k : 2 * (n - 1) - i - k;
-    sum += kernel[k] * (line[before * step] + line[behind * step]);
+// A line of n pixels, `step` apart.
+struct Line {
+  const float* first;
+  int64_t step, n;
+  Border border;
+
+  __device__ float operator()(int64_t i) const {
+    if (i < 0 || i >= n) {
+      if (border == kZero) return 0;
+      if (border == kMirrored) i = i < 0 ? -i : 2 * (n - 1) - i;
+      else i = i < 0 ? 0 : n - 1;
+    }
+    return first[i * step];
   }
+};
+
+// The blur at position i.
+__device__ float blurred(const Line& line, int64_t i, const float* kernel, int64_t radius) {
+  float sum = kernel[0] * line(i);
+  for (int64_t k = 1; k <= radius; ++k) sum += kernel[k] * (line(i - k) + line(i + k));
   return sum;
 }
 
@@ -128,6 +163,7 @@ struct Form {
   int64_t m, size, radius;
   bool gray_first, channels_last;
   const float *mean, *std;
+  Choices choices;
 };
 
 template <typename Y>
@@ -145,7 +181,8 @@ __device__ void make(const Draws& draws, const Form& form, int64_t view, float* 
   const Draws::Place place = draws.place(view);
   for (int64_t p = threadIdx.x; p < plane; p += kThreads) {
     const int64_t column = draws.flip[view] ? size - 1 - p % size : p % size;
-    const Taps down(p / size, h, size), across(column, w, size);
+    const Resize& resize = form.choices.resize;
+    const Taps down(resize, p / size, h, size), across(resize, column, w, size);
     for (int64_t c = 0; c < C; ++c) {
       const uint8_t* channel = draws.pixels + place.offset + c * place.channel;
       const Pixels pixels{channel, place, draws.pose == nullptr ? nullptr : draws.pose + 6 * view};
@@ -158,6 +195,11 @@ __device__ void make(const Draws& draws, const Form& form, int64_t view, float* 
     const bool gray = draws.gray[view] && k == (form.gray_first ? -1 : 4);
     const int64_t operation = gray ? kGray : k < 0 || k > 3 ? -1 : draws.jitter[4 * view + k];
     if (operation < 0) continue;
+    const float factor = operation == kGray ? 0 : draws.factors[4 * view + operation % 4];
+    if (operation == kContrastEach) {
+      for (int64_t c = 0; c < C; ++c) contrast(factor, x + c * plane, plane, slots);
+      continue;
+    }
     float mean = 0;
     if (operation == kContrast) {
       double sum = 0;
@@ -166,23 +208,23 @@ __device__ void make(const Draws& draws, const Form& form, int64_t view, float* 
           sum += x[c * plane + p] * (C != 3 ? 1.f / C : c == 0 ? kRed : c == 1 ? kGreen : kBlue);
       mean = sum_of_block(sum, slots) / plane;
     }
-    const float factor = operation == kGray ? 0 : draws.factors[4 * view + operation];
     for (int64_t p = threadIdx.x; p < plane; p += kThreads) colour(operation, factor, mean, C, x + p, plane);
   }
 
   const bool blur = draws.sigma[view] > 0;
+  const Border border = form.choices.border;
   int64_t radius = 0;
   if (blur) {
     __syncthreads();
     radius = gaussian(draws.sigma[view], form.radius, kernel);
     for (int64_t p = threadIdx.x; p < C * plane; p += kThreads)
-      other[p] = blurred(x + p / size * size, 1, p % size, size, kernel, radius);
+      other[p] = blurred({x + p / size * size, 1, size, border}, p % size, kernel, radius);
     __syncthreads();
   }
   for (int64_t p = threadIdx.x; p < plane; p += kThreads) {
     for (int64_t c = 0; c < C; ++c) {
-      const float* column = other + c * plane + p % size;
-      float y = blur ? blurred(column, size, p / size, size, kernel, radius) : x[c * plane + p];
+      const Line column{other + c * plane + p % size, size, size, border};
+      float y = blur ? blurred(column, p / size, kernel, radius) : x[c * plane + p];
       if (draws.solarize[view]) y = y >= 0.5f ? 1 - y : y;
       y = unit(y);
       if (form.mean != nullptr) y = (y - form.mean[c]) / form.std[c];
@@ -208,16 +250,17 @@ at::Tensor augment(
     const at::Tensor& flip, const std::optional<at::Tensor>& pose, const at::Tensor& jitter, const at::Tensor& factors,
     const at::Tensor& gray, const at::Tensor& sigma, const at::Tensor& solarize, const std::optional<at::Tensor>& mean,
     const std::optional<at::Tensor>& std_, int64_t channels, int64_t size, int64_t radius, bool gray_first,
-    at::ScalarType dtype, bool channels_last) {
+    at::ScalarType dtype, bool channels_last, std::string_view interpolation, bool antialias, std::string_view border) {
   const Table table = check_augment(
       pixels, places, image, box, flip, pose, jitter, factors, gray, sigma, solarize, mean, std_, channels, size,
       radius, dtype);
+  const Choices choices = check_choices(interpolation, antialias, border);
   const int64_t m = table.m();
   const at::Tensor views = empty_views(pixels, m, channels, size, dtype, channels_last);
   if (m == 0) return views;
   const at::Tensor means = mean ? mean->contiguous() : at::Tensor(), stds = mean ? std_->contiguous() : at::Tensor();
   const Form form{m, size, radius, gray_first, channels_last, mean ? data<const float>(means) : nullptr,
-                  mean ? data<const float>(stds) : nullptr};
+                  mean ? data<const float>(stds) : nullptr, choices};
   const int64_t blocks = std::min(m, kMaxBlocks);
   const at::Tensor scratch =
       pixels.new_empty({blocks, 2, channels, size, size}, pixels.options().dtype(at::kFloat));

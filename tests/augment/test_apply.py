@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tvf
 
@@ -110,6 +111,107 @@ def test_crop_resize_and_flip(height, width, size):
         want = tvf.horizontal_flip(want) if flip[i] else want
         torch.testing.assert_close(got[i], want, atol=2e-6, rtol=0)
     assert torch.equal(augment(list(images), params), got)
+
+
+def resized(images: torch.Tensor, size: int, **how: Any) -> torch.Tensor:
+    """Crops that leave out the outermost pixels, resized."""
+    n, (h, w) = len(images), images.shape[-2:]
+    view = replace(PLAIN, size=size, **how)
+    params = draw(view, torch.tensor([[h, w]] * n), channels=3, seed=0, time=0, index=torch.arange(n), v=0)
+    return augment(images, replace(params, box=torch.tensor([[1, 1, h - 2, w - 2]] * n)))
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(32, 34, 30), (28, 28, 32), (60, 45, 24), (17, 90, 16)])
+def test_bicubic(height, width, size):
+    """torchvision's, with antialias; what overshoots is clipped."""
+    images = photos(4, height=height, width=width)
+    inner = images[..., 1:-1, 1:-1] / 255
+    want = tvf.resize(inner, [size, size], interpolation=v2.InterpolationMode.BICUBIC, antialias=True)
+    assert want.max() > 1.01 or (height, width) == (32, 34)
+    got = resized(images, size, interpolation="bicubic")
+    torch.testing.assert_close(got, want.clamp(0, 1), atol=3e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(60, 45, 24), (28, 28, 32), (90, 120, 40)])
+def test_bicubic_is_that_of_pil(height, width, size):
+    """Rounded once along, and once across, by weights whose sizes add up to 1.25. PIL also clips: middling values."""
+    images = 64 + photos(4, height=height, width=width) // 2
+    for image, got in zip(images, resized(images, size, interpolation="bicubic"), strict=True):
+        theirs = Image.fromarray(image.permute(1, 2, 0)[1:-1, 1:-1].numpy()).resize(
+            (size, size), Image.Resampling.BICUBIC
+        )
+        want = torch.from_numpy(np.array(theirs)).permute(2, 0, 1) / 255
+        torch.testing.assert_close(got, want, atol=(0.5 + 1.25 * 0.5 + 0.01) / 255, rtol=0)
+
+
+def test_bilinear_without_antialias():
+    images = photos(4, height=60, width=45)
+    want = tvf.resize(images[..., 1:-1, 1:-1] / 255, [24, 24], antialias=False)
+    torch.testing.assert_close(resized(images, 24, antialias=False), want, atol=4e-6, rtol=0)
+    assert (resized(images, 24) - want).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_bicubic_of_tensorflow(flip):
+    """tf.image.resize(method="bicubic") of one row of pixels, worked by hand: half-pixel centres, a = -1/2, what lies
+    outside left out of the sum."""
+    row = torch.tensor([0, 51, 255, 102, 204, 153], dtype=torch.uint8)
+    image = row.expand(1, 3, 6, 6)
+    view = replace(PLAIN, size=3, interpolation="bicubic", antialias=False, flip_p=float(flip))
+    # The centres are at 0.5, 2.5 and 4.5: four pixels at distances 1.5, 0.5, 0.5 and 1.5, with the weights of Keys.
+    near, far = 0.5625, -0.0625
+    want = [
+        ((0 + 51) * near + 255 * far) / (2 * near + far),
+        (255 + 102) * near + (51 + 204) * far,
+        ((204 + 153) * near + 102 * far) / (2 * near + far),
+    ]
+    got = run(image, view)[0, 0, 0] * 255
+    torch.testing.assert_close(got, torch.tensor(want[::-1] if flip else want), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("border", "mode"), [("zero", "constant"), ("repeated", "replicate")])
+def test_borders_of_the_blur(border, mode):
+    """A convolution of the padded image."""
+    images, radius = photos(3), 4
+    sigma = torch.tensor([0.3, 1.1, 2.0], dtype=torch.float64)
+    got = changed(images, replace(PLAIN, blur_span=0.3, blur_border=border), sigma=sigma)
+    for image, s, blurred in zip(images / 255, sigma.tolist(), got, strict=True):
+        kernel = torch.exp(-((torch.arange(-radius, radius + 1) / s) ** 2) / 2)
+        square = torch.outer(kernel, kernel) / kernel.sum() ** 2
+        padded = torch.nn.functional.pad(image[:, None], [radius] * 4, mode=mode)
+        want = torch.nn.functional.conv2d(padded, square[None, None])[:, 0]
+        torch.testing.assert_close(blurred, want, atol=2e-6, rtol=0)
+
+
+def test_a_black_border_darkens():
+    """To the share of the kernel that lies inside, here a bit more than a half at an edge."""
+    white = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
+    blurred = changed(white, replace(PLAIN, blur_border="zero"), sigma=torch.tensor([2.0], dtype=torch.float64))[0, 0]
+    kernel = torch.exp(-((torch.arange(-31, 32) / 2.0) ** 2) / 2)
+    share = kernel[31:].sum() / kernel.sum()
+    torch.testing.assert_close(blurred[0, 16], share, atol=1e-6, rtol=0)
+    torch.testing.assert_close(blurred[0, 0], share**2, atol=1e-6, rtol=0)
+    torch.testing.assert_close(blurred[16, 16], torch.tensor(1.0), atol=1e-6, rtol=0)
+
+
+def test_tensorflows_jitter():
+    """Drawn by a view and applied: adjust_brightness, adjust_contrast and adjust_saturation as TensorFlow documents
+    them, pixel by pixel."""
+    image = photos(1)
+    x = (image[0] / 255).double().numpy()
+    none = replace(PLAIN, jitter_p=1.0)
+    for k in range(6):
+        u = uniform(0, 0, torch.tensor([0]), k, 18)[0].tolist()  # jitter, order, brightness, contrast, saturation
+        got = run(image, replace(none, brightness=0.7, brightness_by="addend"), v=k)[0].double().numpy()
+        np.testing.assert_allclose(got, np.clip(x + (2 * u[2] - 1) * 0.7, 0, 1), atol=1e-6)
+        got = run(image, replace(none, contrast=0.7, contrast_about="channels"), v=k)[0].double().numpy()
+        mean = x.mean((1, 2), keepdims=True)
+        np.testing.assert_allclose(got, np.clip((x - mean) * (0.3 + 1.4 * u[3]) + mean, 0, 1), atol=1e-6)
+        got = run(image, replace(none, saturation=0.7, saturation_in="hsv"), v=k)[0].double().numpy()
+        for i, j in itertools.product(range(0, 32, 3), range(0, 32, 5)):
+            h, s, v = colorsys.rgb_to_hsv(*x[:, i, j])
+            want = colorsys.hsv_to_rgb(h, min(s * (0.3 + 1.4 * u[4]), 1), v)
+            np.testing.assert_allclose(got[:, i, j], want, atol=1e-6)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (24, 40)])

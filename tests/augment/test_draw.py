@@ -136,6 +136,10 @@ def test_draws_stay_what_they_are():
     assert params.pose is not None
     for drawn, typed in ((params.factors, factors), (params.sigma, sigma), (params.pose, pose)):
         torch.testing.assert_close(drawn.double(), torch.tensor(typed, dtype=torch.float64), atol=1e-6, rtol=0)
+    other = replace(EVERYTHING, brightness_by="addend", contrast_about="channels", saturation_in="hsv")
+    tensorflow = draw(other, sizes, channels=3, seed=5, time=5, index=index, v=v)
+    assert tensorflow.jitter.tolist() == [[5, 3, 6, 4], [-1] * 4, [-1] * 4, [5, 4, 3, 6]]
+    torch.testing.assert_close(tensorflow.factors, params.factors - torch.tensor([1.0, 0, 0, 0]), atol=1e-6, rtol=0)
     gray = draw(EVERYTHING, sizes, channels=1, seed=5, time=5, index=index, v=v)
     assert gray.jitter.tolist() == [[0, 1, -1, -1], [-1] * 4, [-1] * 4, [0, 1, -1, -1]]
     assert not gray.gray.any() and torch.equal(gray.box, params.box)

@@ -1,8 +1,11 @@
 """The papers' rows of numbers."""
 
+from typing import Any
+
 import pytest
 
-from contrastkit.augment import VIEWS
+from contrastkit.augment import VIEWS, View
+from contrastkit.errors import UserError
 from contrastkit.names import VIEW_NAMES
 
 
@@ -31,6 +34,39 @@ def test_rows_have_the_papers_numbers(name):
         assert (view.gray_p, view.blur_p, view.solarize_p) == (gray, blur[k], solarize[k])
         assert (view.sigma_min, view.sigma_max, view.gray_first) == (0.1, 2.0, name == "moco-v1")
         assert view.size == (32 if name.endswith("cifar") else 224)
+
+
+# What the official code calls: TensorFlow's functions (tf2/data_util.py of SimCLR, utils/ of BYOL), or torchvision's on
+# images of PIL (main_moco.py, multicropdataset.py, main_dino.py).
+TENSORFLOW = ("bicubic", False, "channels", "hsv", "zero")
+PIL = ("bilinear", True, "luma", "rgb", "repeated")
+OPERATIONS = {
+    "simclr": ("factor", *TENSORFLOW),
+    "byol": ("addend", *TENSORFLOW),
+    "moco-v2": ("factor", *PIL),
+    "moco-v3": ("factor", *PIL),
+    "moco-v3-vit": ("factor", *PIL),
+    "swav": ("factor", *PIL),
+    "swav-small": ("factor", *PIL),
+    "dino": ("factor", "bicubic", *PIL[1:]),
+    "dino-r50": ("factor", "bicubic", *PIL[1:]),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_rows_have_the_operations_of_the_official_code(name):
+    """All others, and all of 32 pixels: torchvision's on tensors, as before there was a choice."""
+    for view in VIEWS[name]:
+        resized = (view.interpolation, view.antialias)
+        operations = (view.brightness_by, *resized, view.contrast_about, view.saturation_in, view.blur_border)
+        assert operations == OPERATIONS.get(name, ("factor", "bilinear", True, "luma", "rgb", "mirrored"))
+
+
+@pytest.mark.parametrize("field", ["interpolation", "brightness_by", "contrast_about", "saturation_in", "blur_border"])
+def test_a_choice_that_there_is_not_is_refused(field):
+    wrong: dict[str, Any] = {field: "x"}
+    with pytest.raises(UserError, match=f"^--{field.replace('_', '-')} must be one of .*, not 'x'$"):
+        View(**wrong)
 
 
 def test_digits_row_turns_no_digit_into_another():

@@ -93,13 +93,15 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
         monkeypatch, "moco-v1", f"--data={images}", "--encoder=tiny", "--tau=0.5", "--K=99", "--symmetric",
         "--milestones=0.1,0.2", "--schedule=step", "--views=simclr-cifar", "--blur-p=0.1,0.2", "--size=12",
         "--gray-first=true", "--workers=3", "--seed=7", "--precision=float32", "--stop-after=2", "--out=r",
+        "--interpolation=bicubic", "--blur-border=zero,repeated",
         "--compile", "--save-every=2", "--monitor-every=3", "--max-bad=0.5", "--val-fraction=0.25", "--device=cpu",
         f"--data-dir={images.parent}", "--layout=NHWC", "--stretch", "--background=black",
     )  # fmt: skip
-    first, second = (replace(v, size=12, gray_first=True) for v in VIEWS["simclr-cifar"])
+    changes: dict[str, Any] = {"size": 12, "gray_first": True, "interpolation": "bicubic"}
+    first, second = (replace(v, **changes) for v in VIEWS["simclr-cifar"])
     assert name == "moco-v1/tiny"
     numbers: dict[str, Any] = {"tau": 0.5, "K": 99, "symmetric": True, "milestones": (0.1, 0.2), "schedule": "step"}
-    both = (replace(first, blur_p=0.1), replace(second, blur_p=0.2))
+    both = (replace(first, blur_p=0.1, blur_border="zero"), replace(second, blur_p=0.2, blur_border="repeated"))
     assert recipe == replace(RECIPES["moco-v1/tiny"], **numbers, views=both)
     assert options == library.Options(
         data=str(images), workers=3, seed=7, precision="float32", compile=True, save_every=2, monitor_every=3,

@@ -28,7 +28,7 @@ def check(images, rows, device, layout="planes", atol=4e-6, **how):
     got = augmented(images, rows, device, layout, **how).double().cpu().numpy()
     how = {"size": 16, "radius": how.get("size", 16) - 1} | how
     for view, row in zip(got, rows, strict=True):
-        wrong = np.abs(view - by_hand(images, row, how["size"], how["radius"], how.get("gray_first", False))) > atol
+        wrong = np.abs(view - by_hand(images, row, **how)) > atol
         assert wrong.mean() <= (0.01 if row.get("solarize") else 0), (row, wrong.mean())
 
 
@@ -41,9 +41,21 @@ def test_views_are_those_of_the_loop(device, C, size, layout):
     check(images, rows, device, layout, size=size, radius=size // 3, gray_first=size == 7)
 
 
-def test_poses_are_those_of_the_loop(device):
+@pytest.mark.parametrize("border", ["mirrored", "zero", "repeated"])
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("C", "size"), [(1, 16), (2, 1), (3, 7), (3, 18), (4, 29)])
+def test_choices_are_those_of_the_loop(device, C, size, interpolation, antialias, border):
+    images = [photo(C, *shape, seed=k) for k, shape in enumerate([*MANY, (90, 70)])]
+    rows = random_rows(12, images, tensorflow=True, seed=size)
+    how = {"interpolation": interpolation, "antialias": antialias, "border": border}
+    check(images, rows, device, "innermost", size=size, radius=size // 2, **how)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_poses_are_those_of_the_loop(device, interpolation):
     images = [photo(3, *shape, seed=k) for k, shape in enumerate([(20, 26), (33, 18), (1, 30)])]
-    check(images, random_rows(10, images, pose=True), device, "innermost", atol=2e-5)
+    check(images, random_rows(10, images, pose=True), device, "innermost", atol=2e-5, interpolation=interpolation)
 
 
 @pytest.mark.parametrize("shape", [(1, 2000), (2000, 1), (3, 1501), (700, 700)])
@@ -57,7 +69,7 @@ def test_strips_and_large_images(device, shape):
 
 def test_every_order_of_the_jitter(device):
     image = photo(3, 16, 16)
-    orders = torch.cartesian_prod(*[torch.arange(-1, 4)] * 4).tolist()[::7]  # also twice the same operation
+    orders = torch.cartesian_prod(*[torch.arange(-1, 7)] * 4).tolist()[::37]  # also twice the same operation
     rows = [{"box": [0, 0, 16, 16], "jitter": o, "factors": [0.7, 1.6, 0.4, 0.2]} for o in orders]
     check([image], [row | {"jitter": [k for k in row["jitter"] if k >= 0]} for row in rows], device)
     check([image], [row | {"jitter": [k for k in row["jitter"] if k >= 0], "gray": True} for row in rows[::9]], device)
@@ -225,7 +237,7 @@ WRONG_ROWS = {
     "no rows": {"box": [1, 2, 0, 6]},
     "no columns": {"box": [1, 2, 5, 0]},
     "far too high": {"box": [2**62, 2, 2**62, 6]},
-    "no such operation": {"jitter": [4]},
+    "no such operation": {"jitter": [7]},
     "none such either": {"jitter": [-2]},
     "factors": {"factors": [1.0, math.nan, 1.0, 0.0]},
     "infinite": {"factors": [1.0, 1.0, 1.0, math.inf]},
@@ -273,7 +285,13 @@ def test_images_beyond_the_memory_are_refused(device, place):
         ops.augment(pixels, torch.tensor([place], device=device), channels=3, size=4, radius=0, **row)
 
 
-@pytest.mark.parametrize("row", [{"gray": True}, {"jitter": [2]}, {"jitter": [3]}], ids=str)
+@pytest.mark.parametrize("choice", [{"interpolation": "cubic"}, {"interpolation": ""}, {"border": "black"}], ids=str)
+def test_choices_that_there_are_not_are_refused(device, choice):
+    with pytest.raises(ValueError, match=f"augment: {next(iter(choice))} must be"):
+        augmented([photo(3, 10, 12)], [RIGHT], device, **choice)
+
+
+@pytest.mark.parametrize("row", [{"gray": True}, {"jitter": [2]}, {"jitter": [3]}, {"jitter": [6]}], ids=str)
 def test_colours_of_images_without_colours_are_refused(device, row):
     if device == "cuda":
         pytest.skip("a device-side assertion ends the process's use of the GPU")
@@ -286,4 +304,5 @@ def test_opcheck(device):
     names = [a.name for a in torch.ops.contrastkit.augment.default._schema.arguments]
     given = {"pixels": pixels, "places": places, **columns, **how}
     given |= {"gray_first": False, "dtype": torch.bfloat16, "channels_last": True}
+    given |= {"interpolation": "bicubic", "antialias": False, "border": "zero"}
     torch.library.opcheck(torch.ops.contrastkit.augment.default, tuple(given.get(name) for name in names))

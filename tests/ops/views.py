@@ -63,7 +63,9 @@ def table(rows: list[dict[str, Any]], device: str = "cpu") -> dict[str, Any]:
     return arguments
 
 
-def random_rows(m: int, images: list[Tensor], *, pose: bool = False, seed: int = 0) -> list[dict[str, Any]]:
+def random_rows(
+    m: int, images: list[Tensor], *, pose: bool = False, tensorflow: bool = False, seed: int = 0
+) -> list[dict[str, Any]]:
     """Rows with everything switched on and off, for images of one number of channels."""
     g = np.random.default_rng(seed)
     rows = []
@@ -82,6 +84,10 @@ def random_rows(m: int, images: list[Tensor], *, pose: bool = False, seed: int =
             "sigma": float(g.uniform(0.1, 3)) if g.random() < 0.6 else 0.0,
             "solarize": bool(g.random() < 0.3),
         }
+        if tensorflow:
+            row["jitter"] = [k + 4 * (k < 3 and bool(g.integers(2))) for k in operations]
+            if 4 in row["jitter"]:
+                row["factors"][0] -= 1
         if pose:
             turn, zoom = g.uniform(-1, 1), g.uniform(0.7, 1.4)
             a, b = math.cos(turn) * zoom, math.sin(turn) * zoom
@@ -93,23 +99,34 @@ def random_rows(m: int, images: list[Tensor], *, pose: bool = False, seed: int =
 # ----------------------------------------------------------------------------------- by hand, in float64, from formulas
 
 
-def by_hand(images: list[Tensor], row: dict[str, Any], size: int, radius: int, gray_first: bool = False) -> np.ndarray:
+def by_hand(
+    images: list[Tensor],
+    row: dict[str, Any],
+    size: int,
+    radius: int,
+    gray_first: bool = False,
+    interpolation: str = "bilinear",
+    antialias: bool = True,
+    border: str = "mirrored",
+) -> np.ndarray:
     """The view of a row, [C, size, size]."""
     x = images[row.get("image", 0)].numpy().astype(np.float64)
     if "pose" in row:
         x = posed(x, row["pose"])
     top, left, height, width = row["box"]
     x = x[:, top : top + height, left : left + width]
-    x = weights(height, size) @ x @ weights(width, size).T / 255
+    down, across = (weights(length, size, interpolation, antialias) for length in (height, width))
+    x = down @ x @ across.T / 255
+    x = np.clip(x, 0, 1) if interpolation == "bicubic" else x
     x = x[..., ::-1] if row.get("flip") else x
     if row.get("gray") and gray_first:
         x = np.stack([np.tensordot(LUMA, x, 1)] * 3)
     for operation in row.get("jitter", ()):
-        x = jittered(x, operation, float(np.float32(row["factors"][operation])))
+        x = jittered(x, operation, float(np.float32(row["factors"][operation % 4])))
     if row.get("gray") and not gray_first:
         x = np.stack([np.tensordot(LUMA, x, 1)] * 3)
     if row.get("sigma"):
-        x = blurred(x, row["sigma"], radius)
+        x = blurred(x, row["sigma"], radius, border)
     if row.get("solarize"):
         x = np.where(x >= 0.5, 1 - x, x)
     return np.clip(x, 0, 1)
@@ -130,18 +147,29 @@ def posed(x: np.ndarray, pose: list[list[float]]) -> np.ndarray:
     return out
 
 
-def weights(length: int, size: int) -> np.ndarray:
-    """[size, length]: a triangle about each output's centre, as wide as two pixels of the coarser grid."""
+def weights(length: int, size: int, interpolation: str, antialias: bool) -> np.ndarray:
+    """[size, length]: a triangle about each output's centre, as wide as two pixels of the coarser grid (antialiased) or
+    of the given one; or a cubic as wide as four."""
     scale = length / size
     w = np.zeros((size, length))
     for j in range(size):
         for p in range(length):
-            w[j, p] = max(0.0, 1 - abs((p + 0.5) - (j + 0.5) * scale) / max(scale, 1.0))
+            t = abs((p + 0.5) - (j + 0.5) * scale) / (max(scale, 1.0) if antialias else 1.0)
+            w[j, p] = keys(t) if interpolation == "bicubic" else max(0.0, 1 - t)
         w[j] /= w[j].sum()
     return w
 
 
+def keys(t: float, a: float = -0.5) -> float:
+    """Keys (1981), Cubic convolution interpolation, Eq. 15: t in pixels."""
+    if t < 1:
+        return (a + 2) * t**3 - (a + 3) * t**2 + 1
+    return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
+
+
 def jittered(x: np.ndarray, operation: int, factor: float) -> np.ndarray:
+    if operation >= 4:
+        return np.clip(in_tensorflow(x, operation, factor), 0, 1)
     if operation == 3:
         out = np.empty_like(x)
         for i, j in np.ndindex(*x.shape[1:]):
@@ -157,12 +185,27 @@ def jittered(x: np.ndarray, operation: int, factor: float) -> np.ndarray:
     return np.clip(factor * x + (1 - factor) * other, 0, 1)
 
 
-def blurred(x: np.ndarray, sigma: float, radius: int) -> np.ndarray:
+def in_tensorflow(x: np.ndarray, operation: int, number: float) -> np.ndarray:
+    """tf.image's adjust_brightness, adjust_contrast and adjust_saturation: of x in [0, 1], before it is clipped."""
+    if operation == 4:
+        return x + number
+    if operation == 5:
+        return np.stack([(channel - channel.mean()) * number + channel.mean() for channel in x])
+    out = np.empty_like(x)
+    for i, j in np.ndindex(*x.shape[1:]):
+        h, s, v = colorsys.rgb_to_hsv(*x[:, i, j])
+        out[:, i, j] = colorsys.hsv_to_rgb(h, min(max(s * number, 0), 1), v)
+    return out
+
+
+def blurred(x: np.ndarray, sigma: float, radius: int, border: str) -> np.ndarray:
     size = x.shape[-1]
     kernel = np.exp(-((np.arange(-radius, radius + 1) / sigma) ** 2) / 2)
     matrix = np.zeros((size, size))
     for i in range(size):
         for k, weight in zip(range(i - radius, i + radius + 1), kernel / kernel.sum(), strict=True):
-            j = -k if k < 0 else 2 * (size - 1) - k if k >= size else k
-            matrix[i, j] += weight
+            inside = min(max(k, 0), size - 1)
+            if border == "zero" and k != inside:
+                continue
+            matrix[i, 2 * inside - k if border == "mirrored" else inside] += weight
     return matrix @ x @ matrix.T

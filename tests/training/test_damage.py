@@ -17,6 +17,7 @@ import contrastkit
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, knn
 from contrastkit.loading import load_method
+from contrastkit.record import SINCE_2, SINCE_3
 from contrastkit.run import Run
 from contrastkit.training import Plan
 from contrastkit.training.launch import launch
@@ -117,7 +118,12 @@ def test_recipe_json(damaged: Path) -> None:
         (("recipe", "epochs"), 0, "is damaged: --epochs must be at least 1, not 0"),
         (("options", "frobnicate"), 1, "was written by a newer contrastkit: it has options.frobnicate"),
         (("recipe", "frobnicate"), 1, "was written by a newer contrastkit: it has recipe.frobnicate"),
-        (("format",), 3, "was written by a newer contrastkit: it has format 3, this version reads formats up to 2"),
+        (("format",), 4, "was written by a newer contrastkit: it has format 4, this version reads formats up to 3"),
+        (
+            ("recipe", "views", 0, "interpolation"),
+            "x",
+            "is damaged: recipe.views[0].interpolation must be one of bilinear, bicubic, not 'x'",
+        ),
     ],
 )
 def test_the_message_names_what_is_wrong(damaged: Path, keys: Keys, value: Any, says: str) -> None:
@@ -144,8 +150,13 @@ def test_the_format_has_a_number_and_a_file_without_one_has_the_first(damaged: P
     file = damaged / "recipe.json"
     record = Run.open(damaged).record
     values = json.loads(file.read_text())
-    assert values.pop("format") == 2
-    for name in ("test_part", "layout", "stretch", "background"):  # not in the first
+    assert values.pop("format") == 3
+    for view in values["recipe"]["views"]:  # not in the second
+        for name in SINCE_3:
+            view.pop(name)
+    file.write_text(json.dumps(values | {"format": 2}))
+    assert Run.open(damaged).record == record
+    for name in SINCE_2:  # not in the first
         values["options"].pop(name)
     file.write_text(json.dumps(values))
     assert Run.open(damaged).record == record

@@ -1,5 +1,6 @@
 """Training: resuming is bit-exact, signals stop a run after saving, two processes agree with one."""
 
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, Recipe
 from contrastkit.methods.moco import MoCo
 from contrastkit.parts.heads import Tower
+from contrastkit.record import SINCE_3
 from contrastkit.run import Run
 from contrastkit.training import NullReporter, Options, Outcome, Plan, Progress
 from contrastkit.training.launch import launch
@@ -320,6 +322,25 @@ def test_a_run_keeps_what_its_numbers_depend_on(images: Path, tmp_path: Path) ->
     # What it does not depend on may change, and stays changed.
     launch(Plan.of(NAME, recipe(), replace(options, monitor_every=3), tmp_path / "run", resume=True), stop_after=2)
     assert Run.open(tmp_path / "run").record.options.monitor_every == 3
+
+
+def test_an_older_run_of_a_papers_row_goes_on_with_the_views_it_began_with(images: Path, tmp_path: Path) -> None:
+    """Before format 3 all views were made in one way; since then this row has become another."""
+    name, out = "simclr-v1/imagenet", tmp_path / "run"
+    before: dict[str, Any] = {"size": 12, **SINCE_3}
+    views = tuple(replace(view, **before) for view in RECIPES[name].views)
+    small = replace(RECIPES[name], encoder="tiny", epochs=2, batch=32, warmup_epochs=0.0, views=views)
+    assert any(getattr(RECIPES[name].views[0], field) != old for field, old in SINCE_3.items())
+    options = Options(data=str(images), val_fraction=0.2, device="cpu")
+    launch(Plan.of(name, small, options, tmp_path / "straight"))
+    launch(Plan.of(name, small, options, out), stop_after=1)
+    record = json.loads((out / "recipe.json").read_text())
+    for view in record["recipe"]["views"]:
+        for field in SINCE_3:
+            del view[field]
+    (out / "recipe.json").write_text(json.dumps(record | {"format": 2}))
+    assert main(["train", "simclr-v1", f"--resume={out}"]) == 0
+    assert_same_run(out, tmp_path / "straight")
 
 
 def test_a_finished_run_resumes_to_itself(images: Path, straight: Path) -> None:

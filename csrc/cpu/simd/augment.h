@@ -86,7 +86,8 @@ void resize_down(const Filter& down, int64_t y, int64_t length, const Pixels& pi
   });
 }
 
-// Columns of a channel, `step` floats apart in the strip, resized across: V rows of the view in [0, 1].
+// Columns of a channel, `step` floats apart in the strip, resized across: V rows of the view in [0, 1], unless bicubic
+// weights overshoot.
 inline void resize_across(const Filter& across, int64_t size, const float* strip, int64_t step, float* out, int64_t row) {
   with_taps(across.taps, [&](auto taps) {
     for (int64_t x = 0; x < size; x += V) {
@@ -144,38 +145,54 @@ inline void rotate_hue(vec (&x)[3], float turn) {
   x[2] = top - span * unit(absolute(hue - 4.0f) - 1.0f);
 }
 
-// An operation with the numbers of its row: x <- unit(scale x + shift (luma x, or 1)), or others.
+// Of saturation: no more than reaches 1, where the least channel is 0.
+inline void scale_saturation(vec (&x)[3], float factor) {
+  const vec top = max(max(x[0], x[1]), x[2]), span = top - min(min(x[0], x[1]), x[2]);
+  const vec scale = min(all(factor), top / max(span, all(1e-12f)));
+  for (int c = 0; c < 3; ++c) x[c] = unit(top - (top - x[c]) * scale);
+}
+
+// An operation with the numbers of its row: x <- unit(scale x + shift (luma x, the channel's mean, or 1)), or others.
 struct Step {
   Operation operation;
   float scale, shift;
 };
 
 template <int C>
-void apply(const Step& step, vec (&x)[C]) {
+void apply_rare(const Step& step, const float* means, vec (&x)[C]) {
+  if constexpr (C == 3) {
+    if (step.operation == kSaturationHsv) return scale_saturation(x, step.scale);
+    if (step.operation == kGray) {
+      x[0] = x[1] = x[2] = luma(x);
+      return;
+    }
+  }
+  for (int c = 0; c < C; ++c) x[c] = unit(fused(x[c], all(step.scale), all(step.shift * means[c])));
+}
+
+template <int C>
+void apply(const Step& step, const float* means, vec (&x)[C]) {
   vec shift = all(step.shift);
   if constexpr (C == 3) {
     if (step.operation == kHue) return rotate_hue(x, step.scale);
-    if (step.operation == kGray || step.operation == kSaturation) {
-      shift *= luma(x);
-      if (step.operation == kGray) {
-        x[0] = x[1] = x[2] = shift;
-        return;
-      }
-    }
+    if (step.operation == kSaturation) shift *= luma(x);
   }
+  if (step.operation >= kContrastEach) return apply_rare(step, means, x);
   for (int c = 0; c < C; ++c) x[c] = unit(fused(x[c], all(step.scale), shift));
 }
 
 // Steps on rows of C planes each; returns the sum of the first `size` columns, of three planes that of their luma.
+// means: of each plane, for a contrast about them, which can only be the first step.
 template <int C>
-double colour(const Step* steps, int n, float* rows, int64_t plane, int64_t row, int64_t size, int64_t count) {
+double colour(
+    const Step* steps, int n, const float* means, float* rows, int64_t plane, int64_t row, int64_t size, int64_t count) {
   double all = 0;
   for (int64_t y = 0; y < count; ++y, rows += row) {
     vec sum{};
     for (int64_t i = 0; i < size; i += V) {
       vec x[C];
       for (int c = 0; c < C; ++c) x[c] = loadv(rows + c * plane + i);
-      for (int k = 0; k < n; ++k) apply<C>(steps[k], x);
+      for (int k = 0; k < n; ++k) apply<C>(steps[k], means, x);
       for (int c = 0; c < C; ++c) storev(rows + c * plane + i, x[c]);
       vec counted = x[0];
       if constexpr (C == 3) counted = luma(x);
@@ -236,24 +253,38 @@ inline void blur(const View& view, const float* x, int64_t step, int64_t length,
   for (; i < length; i += V) columns(Constant<1>{}, i);
 }
 
-// Each row of a plane, in place; line: a row between its mirrored ends.
-inline void blur_across(const View& view, float* x, int64_t size, int64_t rows, float* line) {
-  const int64_t R = view.radius, row = in_strips(size);
+// What lies k pixels beyond an end: `share` of the pixel that is `inside(k)` before it.
+struct Ends {
+  bool mirrored;
+  float share;
+
+  explicit Ends(const Form& form) : mirrored(form.border == kMirrored), share(form.border == kZero ? 0 : 1) {}
+  int64_t inside(int64_t k) const { return mirrored ? k : 0; }
+};
+
+// Each row of a plane, in place; line: a row between its ends.
+inline void blur_across(const View& view, const Form& form, float* x, int64_t rows, float* line) {
+  const int64_t R = view.radius, row = in_strips(form.size), last = form.size - 1;
+  const Ends ends(form);
   for (int64_t y = 0; y < rows; ++y, x += row) {
     for (int64_t i = 0; i < row; i += V) storev(line + R + i, loadv(x + i));
-    for (int64_t k = 1; k <= R; ++k) line[R - k] = x[k], line[R + size - 1 + k] = x[size - 1 - k];
+    for (int64_t k = 1; k <= R; ++k) {
+      line[R - k] = ends.share * x[ends.inside(k)];
+      line[R + last + k] = ends.share * x[last - ends.inside(k)];
+    }
     blur(view, line + R, 1, row, x);
   }
 }
 
-// The columns of channel c, a plane with room for its mirrored ends; line: a row.
+// The columns of channel c, a plane with room for its ends; line: a row.
 template <typename Y>
 void blur_down(const View& view, const Form& form, int64_t c, float* x, float* line, Y* out) {
   const int64_t row = in_strips(form.size), last = form.size - 1;
+  const Ends ends(form);
   for (int64_t k = 1; k <= view.radius; ++k)
     for (int64_t i = 0; i < row; i += V) {
-      storev(x - k * row + i, loadv(x + k * row + i));
-      storev(x + (last + k) * row + i, loadv(x + (last - k) * row + i));
+      storev(x - k * row + i, ends.share * loadv(x + ends.inside(k) * row + i));
+      storev(x + (last + k) * row + i, ends.share * loadv(x + (last - ends.inside(k)) * row + i));
     }
   for (int64_t y = 0; y <= last; ++y) {
     blur(view, x + y * row, row, row, line);
@@ -271,13 +302,18 @@ inline void crop_down(const View& view, const uint8_t* first, int64_t column, in
   else resize_down(view.down, y, length, Dense{first, view.row}, strip);
 }
 
+inline void clip(float* x, int64_t row) {
+  for (int r = 0; r < V; ++r)
+    for (int64_t i = 0; i < row; i += V) storev(x + r * row + i, unit(loadv(x + r * row + i)));
+}
+
 // V rows of the crop, resized: planes of rows in [0, 1] at `out`.
-inline void crop(const View& view, int64_t C, int64_t size, int64_t y, float* strip, float* posed, float* out) {
-  const int64_t row = in_strips(size), plane = (row + 2 * view.radius) * row;
+inline void crop(const View& view, const Form& form, int64_t y, float* strip, float* posed, float* out) {
+  const int64_t C = form.channels, row = in_strips(form.size), plane = (row + 2 * view.radius) * row;
   const uint8_t* first = view.pixels + view.top * view.row + view.left * view.column;
   if (!view.pose && C > 1 && view.channel == 1 && view.column == C) {  // all channels of a row at once
     crop_down(view, first, 1, view.w * C, y, strip);
-    for (int64_t c = 0; c < C; ++c) resize_across(view.across, size, strip + c * V, C * V, out + c * plane, row);
+    for (int64_t c = 0; c < C; ++c) resize_across(view.across, form.size, strip + c * V, C * V, out + c * plane, row);
     return;
   }
   for (int64_t c = 0; c < C; ++c) {
@@ -290,39 +326,45 @@ inline void crop(const View& view, int64_t C, int64_t size, int64_t y, float* st
     } else {
       crop_down(view, first + c * view.channel, view.column, view.w, y, strip);
     }
-    resize_across(view.across, size, strip, V, out + c * plane, row);
+    resize_across(view.across, form.size, strip, V, out + c * plane, row);
   }
 }
 
 // Three planes together, others each alone.
 inline double colour_all(
-    const Step* steps, int n, float* rows, int64_t plane, int64_t C, int64_t size, int64_t count) {
+    const Step* steps, int n, const float* means, float* rows, int64_t plane, int64_t C, int64_t size, int64_t count) {
   const int64_t row = in_strips(size);
-  if (C == 3) return colour<3>(steps, n, rows, plane, row, size, count);
+  if (C == 3) return colour<3>(steps, n, means, rows, plane, row, size, count);
   double all = 0;
-  for (int64_t c = 0; c < C; ++c) all += colour<1>(steps, n, rows + c * plane, plane, row, size, count);
+  for (int64_t c = 0; c < C; ++c) all += colour<1>(steps, n, means + c, rows + c * plane, plane, row, size, count);
   return all / C;
 }
 
 // The first contrast in [k, n), n if there is none.
 inline int next_contrast(const Step* steps, int k, int n) {
-  while (k < n && steps[k].operation != kContrast) ++k;
+  while (k < n && steps[k].operation != kContrast && steps[k].operation != kContrastEach) ++k;
   return k;
+}
+
+inline Step step_of(Operation operation, const float* factors) {
+  const float factor = operation == kGray ? 0 : factors[operation % 4];
+  switch (operation) {
+    case kBrightness: return {operation, factor, 0};
+    case kAddend: return {operation, 1, factor};
+    case kHue: return {operation, 6 * (factor - __builtin_floorf(factor)), 0};
+    case kSaturationHsv: return {operation, factor > 0 ? factor : 0, 0};
+    default: return {operation, factor, 1 - factor};
+  }
 }
 
 template <typename Y>
 void augment(const View& view, const Form& form, float* scratch, Y* out) {
   const int64_t C = form.channels, size = form.size, row = in_strips(size), plane = (row + 2 * view.radius) * row;
   float *x = scratch + view.radius * row, *strip = scratch + C * plane;
-  float *line = strip + (in_strips(view.w * C) + kStrip) * kStrip, *posed = line + 4 * row;
+  float *line = strip + (in_strips(view.w * C) + kStrip) * kStrip, *means = line + 4 * row, *posed = means + in_strips(C);
   Step steps[5];
   const int n = view.n_operations;
-  for (int k = 0; k < n; ++k) {
-    const Operation operation = view.operations[k];
-    float factor = operation == kGray ? 0 : view.factors[operation];
-    if (operation == kHue) factor = 6 * (factor - __builtin_floorf(factor));
-    steps[k] = {operation, factor, operation == kBrightness ? 0 : 1 - factor};
-  }
+  for (int k = 0; k < n; ++k) steps[k] = step_of(view.operations[k], view.factors);
 
   // Sweeps over the view, each up to a contrast, whose mean it finds. What a strip needs next is done while it is near.
   for (int from = 0, to = next_contrast(steps, 0, n), sweep = 0; sweep == 0 || from < n; ++sweep) {
@@ -330,15 +372,19 @@ void augment(const View& view, const Form& form, float* scratch, Y* out) {
     for (int64_t y = 0; y < size; y += V) {
       float* rows = x + y * row;
       const int64_t count = size - y < V ? size - y : V;
-      if (sweep == 0) crop(view, C, size, y, strip, posed, rows);
-      sum += colour_all(steps + from, to - from, rows, plane, C, size, count);
+      if (sweep == 0) crop(view, form, y, strip, posed, rows);
+      for (int64_t c = 0; form.clip && sweep == 0 && c < C; ++c) clip(rows + c * plane, row);
+      sum += colour_all(steps + from, to - from, means, rows, plane, C, size, count);
       for (int64_t c = 0; to == n && c < C; ++c) {
-        if (view.kernel) blur_across(view, rows + c * plane, size, count, line);
+        if (view.kernel) blur_across(view, form, rows + c * plane, count, line);
         else for (int64_t r = 0; r < count; ++r) emit(view, form, c, y + r, rows + c * plane + r * row, out);
       }
     }
     from = to;
-    if (from < n) steps[from].shift *= static_cast<float>(sum / (size * size));
+    const bool each = from < n && steps[from].operation == kContrastEach;
+    if (from < n && !each) steps[from].shift *= static_cast<float>(sum / (size * size));
+    for (int64_t c = 0; each && c < C; ++c)
+      means[c] = static_cast<float>(colour<1>(nullptr, 0, nullptr, x + c * plane, plane, row, size, size) / (size * size));
     to = next_contrast(steps, from + 1, n);
   }
   for (int64_t c = 0; view.kernel && c < C; ++c) blur_down(view, form, c, x + c * plane, line, out);

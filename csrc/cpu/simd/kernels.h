@@ -115,7 +115,7 @@ struct View {
   Filter down, across;                          // from its h rows and w columns to size
   Operation operations[5];                      // in their order
   int n_operations;
-  const float* factors;                         // of the first four
+  const float* factors;                         // four
   int64_t radius;                               // of the blur, 0 without
   const float* kernel;                          // its weights at distances 0 to radius, null: none
   bool solarize;
@@ -126,13 +126,16 @@ struct Form {
   int64_t channels, size;
   bool channels_last;
   const float *mean, *inverse;  // subtracted, then multiplied by; null: neither
+  bool clip;                    // the resized pixels to [0, 1]
+  Border border;
 };
 
-// Floats of working memory: the view, between its mirrored ends; a strip of the crop, not yet resized across; a row between
-// its mirrored ends; rows of the posed image.
+// Floats of working memory: the view, between the ends of its columns; a strip of the crop, not yet resized across; a row
+// between its ends; the channels' means; rows of the posed image.
 constexpr int64_t augment_scratch(int64_t channels, int64_t size, int64_t radius, int64_t w, int64_t posed_rows) {
   const int64_t side = in_strips(size), strip = in_strips(w * channels) + kStrip;
-  return (channels * (side + 2 * radius) + 4) * side + strip * kStrip + posed_rows * (w + kStrip);
+  const int64_t view = channels * (side + 2 * radius) * side;
+  return view + strip * kStrip + 4 * side + in_strips(channels) + posed_rows * (w + kStrip);
 }
 
 template <typename Y>
