@@ -90,6 +90,7 @@ def damaged(moco_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(moco_run, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_recipe_json(damaged: Path) -> None:
     file = damaged / "recipe.json"
     whole = json.loads(file.read_text())
