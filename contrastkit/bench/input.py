@@ -11,7 +11,6 @@ of a stage are timed in turns.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +29,7 @@ from contrastkit.data.files import FileSource
 from contrastkit.data.loader import Loader
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
+from contrastkit.ops.library import one_thread
 from contrastkit.types import Images, Modality
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Sample:
     def speeds(self) -> Iterator[Speed]:
         """Of every implementation, stage by stage; images in memory are neither read nor decoded."""
         for stage in STAGES if self.files else ("augment", "whole"):
-            with _one_thread():
+            with one_thread():
                 ways, missing = measure.warm(self.ways(stage))
                 for impl, (median, iqr) in measure.interleaved(ways, "cpu").items():
                     yield Speed(stage, impl, len(self.source) / median, iqr / median)
@@ -179,13 +179,3 @@ def _by_simplejpeg(path: Path, mode: str) -> Any:
         return simplejpeg.decode_jpeg(path.read_bytes(), "GRAY" if mode == "L" else "RGB")
     except ValueError as error:
         raise Missing(f"{path.name}: {error}") from error
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
