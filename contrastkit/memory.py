@@ -1,11 +1,14 @@
 """How much memory there is, and what does not fit."""
 
+import contextlib
+import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from contrastkit.errors import UserError
 
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of mallopt (malloc.h)
 CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
@@ -20,6 +23,16 @@ def available_memory() -> int:
     except OSError:  # no Linux
         pass
     return min(free)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, and allocate from it, where the C library is glibc. It returns
+    what is larger than some megabytes, such as a batch of images or of views, whose new pages then take the system as
+    long as decoding and augmenting take the processor."""
+    with contextlib.suppress(AttributeError, OSError):  # another library
+        c = ctypes.CDLL(None)
+        c.mallopt(MMAP_MAX, 0)
+        c.mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
 def require_room(needed: int, what: str, lower: str) -> None:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from contrastkit.compat import kill_workers, worker_processes
 from contrastkit.errors import RESUME, UserError
+from contrastkit.memory import keep_freed_memory
 
 PATIENCE = 600  # seconds without a result after which the processes count as stuck
 
@@ -214,6 +215,7 @@ def _begin(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.excepthook = _untold
+    keep_freed_memory()
 
 
 def _untold(*error: Any) -> None:
