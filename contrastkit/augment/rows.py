@@ -71,6 +71,10 @@ class View:
                 flags = f"--{low.replace('_', '-')} {least} and --{high.replace('_', '-')} {most}"
                 raise UserError(f"{flags} must be in ascending order")
 
+    def shape(self, channels: int) -> tuple[int, int, int]:
+        """Of a view."""
+        return channels, self.size, self.size
+
     @property
     def affine(self) -> bool:
         """Whether images are rotated, sheared, shifted or zoomed before the crop."""

@@ -23,6 +23,10 @@ class Window:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    def shape(self, channels: int) -> tuple[int, int, int]:
+        """Of a view."""
+        return channels, 1, self.size
+
 
 def windows(clips: Images, window: Window, *, seed: int, time: int, index: Tensor, v: int | Tensor) -> Tensor:
     """Random windows of each clip, as :func:`draw_starts` draws them.

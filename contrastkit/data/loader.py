@@ -1,6 +1,7 @@
 """Batches of augmented views for training, and of plain images for evaluation."""
 
 import itertools
+import math
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from torch.utils.data import Dataset
 
 from contrastkit import dist
 from contrastkit.augment import HANDLING, View, Window
+from contrastkit.data.slots import ALIGNED
 from contrastkit.data.source import Source
 from contrastkit.data.workers import Workers
 from contrastkit.errors import UserError
-from contrastkit.types import Batch, Images
+from contrastkit.types import Batch, Images, Modality
 
 CPU = torch.device("cpu")
 MAX_BAD = 0.01  # share of unreadable images that is tolerated
@@ -71,7 +73,8 @@ class Loader:
         self._reported: set[int] = set()  # positions of the unreadable images that share_unreadable has returned
         work = _Augmented(source, tuple(views), seed, CPU if workers else device)
         self.workers = workers
-        self._workers = Workers(work, workers=workers, pin=device.type == "cuda")
+        room = _room([view.shape(source.channels) for view in views], batch // world)
+        self._workers = Workers(work, workers=workers, pin=device.type == "cuda", room=room)
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -161,7 +164,9 @@ def plain_batches(
     if channels != source.channels and {channels, source.channels} != {1, 3}:
         raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {channels}")
 
-    with Workers(_Plain(source, size, channels), workers=workers) as pool:
+    height = 1 if source.modality is Modality.SOUND else size
+    room = _room([(channels, height, size)], min(batch, len(source)))
+    with Workers(_Plain(source, size, channels), workers=workers, room=room) as pool:
         batches = _checked(pool.map(torch.arange(len(source)).split(batch)), source, max_bad)
         yield from (batch for batch in batches if batch.views)
 
@@ -206,6 +211,12 @@ class _Plain(Dataset[Any]):
             return Batch(views=[], index=actual, label=actual), self.source.unreadable
         view = HANDLING[self.source.modality].plain(images, self.size, self.channels)
         return Batch(views=[view], index=actual, label=self.source.label(actual)), self.source.unreadable
+
+
+def _room(views: Sequence[tuple[int, int, int]], n: int) -> int:
+    """Bytes of a batch of n examples with views of these shapes."""
+    numbers = 4 * sum(map(math.prod, views)) + 2 * 8  # float32, and index and label
+    return n * numbers + (len(views) + 2) * ALIGNED
 
 
 def _addresses(

@@ -20,9 +20,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from contrastkit.compat import kill_workers, worker_processes
+from contrastkit.data.slots import Slots
 from contrastkit.errors import RESUME, UserError
 from contrastkit.memory import keep_freed_memory
 
+HELD = 2  # results in use at a time: the last and the one before it, which a loop drops after the next is there
 PATIENCE = 600  # seconds without a result after which the processes count as stuck
 
 
@@ -34,22 +36,25 @@ class Workers:
     and stops, and they end with it.
     """
 
-    def __init__(self, work: Dataset[Any], *, workers: int, pin: bool = False) -> None:
+    def __init__(self, work: Dataset[Any], *, workers: int, pin: bool = False, room: int = 0) -> None:
         """
         Args:
             workers: number of processes; 0 uses the caller's.
             pin: move results into pinned memory.
+            room: bytes of the tensors of a result, for which memory is then kept; others get new memory each time.
         """
-        self._work, self._tasks, self._busy = work, _Tasks(), False
+        ahead = 2 if workers == 1 else 1  # batches of views are large
+        slots = Slots(0 if pin else workers * ahead + HELD, room)
+        self._work, self._slots, self._tasks, self._busy = work, slots, _Tasks(slots), False
         self._loader: DataLoader[Any] | None = None
         if workers:
             self._loader = DataLoader(
-                _Guarded(work),
+                _Guarded(work, slots),
                 batch_size=None,
                 sampler=self._tasks,
                 num_workers=workers,
                 persistent_workers=True,
-                prefetch_factor=2 if workers == 1 else 1,  # batches of views are large
+                prefetch_factor=ahead,
                 pin_memory=pin,
                 collate_fn=_unchanged,
                 multiprocessing_context=_Context(),
@@ -75,7 +80,7 @@ class Workers:
             for result in _in_time(self._loader):
                 if isinstance(result, _Failure):
                     raise result.error from _WorkerTraceback(result.traceback)
-                yield result
+                yield self._slots.read(result.slot, result.rest) if isinstance(result, _Placed) else result
         finally:
             self._busy = False
 
@@ -144,14 +149,26 @@ class _Failure:
 
 
 @dataclass(frozen=True)
+class _Placed:
+    """A result in a slot."""
+
+    slot: int
+    rest: bytes
+
+
+@dataclass(frozen=True)
 class _Guarded(Dataset[Any]):
     """Returns errors instead of raising them: DataLoader would put its own words and the traceback into the message."""
 
     work: Dataset[Any]
+    slots: Slots
 
-    def __getitem__(self, task: Any) -> Any:
+    def __getitem__(self, lent: tuple[Any, int | None]) -> Any:
+        task, slot = lent
         try:
             result = self.work[task]
+            if slot is not None and (rest := self.slots.write(slot, result)) is not None:
+                return _Placed(slot, rest)
             _share(result)
         except Exception as error:
             return _Failure(_portable(error), traceback.format_exc())
@@ -183,14 +200,17 @@ def _portable(error: Exception) -> Exception:
 
 
 class _Tasks:
-    """A sampler whose tasks can be replaced while the processes stay alive."""
+    """A sampler whose tasks can be replaced while the processes stay alive. Each has a slot for its result."""
 
-    current: Iterable[Any] = ()
+    def __init__(self, slots: Slots) -> None:
+        self.slots = slots
+        self.current: Iterable[Any] = ()
 
     def __iter__(self) -> Iterator[Any]:
+        self.slots.take_back()  # of earlier tasks, whose results nobody has read
         for task in self.current:
             _share(task)
-            yield task
+            yield task, self.slots.lend()
 
 
 def _unchanged(result: Any) -> Any:
