@@ -4,7 +4,8 @@ from abc import abstractmethod
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
@@ -18,6 +19,8 @@ SCREENED = 50_000  # rows that choose products
 PRODUCTS = 10  # chosen at most, twice
 PENALTIES = (1.0, 100.0, 10_000.0)  # of the linear model
 FEW = 10  # rows held out, of a class, are too few to judge trees by
+JUDGED = 1000  # rows that judge which features trees use
+SURE = 2  # standard errors that trees must help by
 PATIENCE = 10  # trees that do not help until no more are grown
 WORK = 25_000_000  # rows times trees, at most
 
@@ -28,10 +31,13 @@ class _Boosted(BaseEstimator):
     Trees find thresholds, but they are poor at slopes, and blind to a product of which neither factor shows alone. So a
     linear model comes first: ridge or logistic regression on standardised x and those products of two columns, squares
     among them, that its residuals are correlated with. Rows must be in random order: of every five one is held out, to
-    choose the penalty, to stop the boosting, and to say how much of it to add. Of no more than MANY rows, all
-    are then learned, with twice as many trees: the bias of a doubly robust estimate is that of one model times that of
-    the other, so that both should be less smooth than predicts best (Newey & Robins 2018).
+    choose the penalty, to stop the boosting, and to say how much of it to add. Of no more than MANY rows, trees see the
+    features alone that they use, and all are then learned, with twice as many trees: the bias of a doubly robust
+    estimate is that of one model times that of the other, so that both should be less smooth than predicts best (Newey
+    & Robins 2018).
     """
+
+    _Trees: Any  # the class of the trees
 
     def _features(self, x: Floats) -> Floats:
         z = (x - self._mean) / self._sd
@@ -57,6 +63,41 @@ class _Boosted(BaseEstimator):
             rows, columns = np.unravel_index(best[ratio.flat[best] > noise], ratio.shape)
             self.products_ += zip(rows.tolist(), columns.tolist(), strict=True)
 
+    def _grow(self, features: Floats, y: Any, held: Bools) -> None:
+        """Grow trees for y [n] until they no longer help on the rows held out."""
+        self.seen_ = np.arange(features.shape[1])
+        trees = self._Trees(**_growth(len(y)))
+        if len(y) <= MANY:
+            self.seen_ = self._used(clone(trees), features, y, held)
+        x = features[:, self.seen_]
+        self.trees_ = trees.fit(x[~held], y[~held], X_val=x[held], y_val=y[held])
+
+    def _regrow(self, features: Floats, y: Any) -> None:
+        """Grow twice as many trees as were best for the rows held out, for all rows."""
+        n = 2 * max(self.trees_.n_iter_ - PATIENCE, 1)
+        trees = self._Trees(**self.trees_.get_params() | {"early_stopping": False, "max_iter": n})
+        self.trees_ = trees.fit(features[:, self.seen_], y)
+
+    def _used(self, trees: Any, features: Floats, y: Any, held: Bools) -> NDArray[np.intp]:
+        """The features that trees use more than any shadow, a column of x with its rows in another order (Kursa &
+        Rudnicki 2010); all if there are none. Use is how far predictions move, squared, when a feature is shuffled."""
+        draw = np.random.default_rng(0)
+        x = np.hstack([features, features[draw.permutation(len(y)), : len(self._mean)]])
+        trees.fit(x[~held], y[~held], X_val=x[held], y_val=y[held])
+        x = x[:JUDGED]
+        value, order, use = self._value(trees, x), draw.permutation(len(x)), []
+        for column in x.T:
+            kept = column.copy()
+            column[:] = kept[order]
+            use.append(((self._value(trees, x) - value) ** 2).mean())
+            column[:] = kept
+        used = np.flatnonzero(np.array(use[: features.shape[1]]) > max(use[features.shape[1] :]))
+        return used if len(used) else np.arange(features.shape[1])
+
+    @abstractmethod
+    def _value(self, trees: Any, features: Floats) -> Floats:
+        """The sum of trees for rows of features."""
+
     @abstractmethod
     def _linear(self, penalty: float) -> Any: ...
 
@@ -65,8 +106,10 @@ class _Boosted(BaseEstimator):
 
 
 class BoostRegressor(RegressorMixin, _Boosted):
-    """Boosted trees on the residuals of the linear model. Their share, by least squares on the rows held out, is near 0
-    where the linear model is right."""
+    """Boosted trees on the residuals of the linear model. Their share is by least squares on the rows held out, and 0
+    where these cannot tell it from 0: where the linear model is right."""
+
+    _Trees = HistGradientBoostingRegressor
 
     def fit(self, x: Floats, y: Floats) -> Self:
         held = _held_out(len(y))
@@ -78,21 +121,26 @@ class BoostRegressor(RegressorMixin, _Boosted):
         self.share_, self._scale = 0.0, float(r[~held].std())
         if held.sum() >= FEW and self._scale > 0:
             r /= self._scale
-            self.trees_ = HistGradientBoostingRegressor(**_growth(len(y)))
-            self.trees_.fit(features[~held], r[~held], X_val=features[held], y_val=r[held])
-            more = self.trees_.predict(features[held])
-            if more.any():
-                self.share_ = float(np.clip(more @ r[held] / (more @ more), 0, 1))
+            self._grow(features, r, held)
+            more = self._more(features[held])
+            gain = more * r[held]
+            if gain.sum() > SURE * np.sqrt(gain @ gain):
+                self.share_ = float(min(gain.sum() / (more @ more), 1))
             if len(y) <= MANY:
                 self.linear_.fit(features, y)
-                trees = HistGradientBoostingRegressor(**_regrowth(self.trees_))
-                self.trees_ = trees.fit(features, (y - self.linear_.predict(features)) / self._scale)
+                self._regrow(features, (y - self.linear_.predict(features)) / self._scale)
         return self
 
     def predict(self, x: Floats) -> Floats:
         features = self._features(x)
         m: Floats = self.linear_.predict(features)
-        return m + self.share_ * self._scale * self.trees_.predict(features) if self.share_ else m
+        return m + self.share_ * self._scale * self._more(features) if self.share_ else m
+
+    def _more(self, features: Floats) -> Floats:
+        return self._value(self.trees_, features[:, self.seen_])
+
+    def _value(self, trees: Any, features: Floats) -> Floats:
+        return np.asarray(trees.predict(features))
 
     def _linear(self, penalty: float) -> Any:
         return Ridge(penalty)
@@ -104,6 +152,8 @@ class BoostRegressor(RegressorMixin, _Boosted):
 class BoostClassifier(ClassifierMixin, _Boosted):
     """A logistic regression on the logits of the linear model and of boosted trees, fitted to the rows held out, which
     calibrates them. Two classes."""
+
+    _Trees = HistGradientBoostingClassifier
 
     def fit(self, x: Floats, y: Any) -> Self:
         self.classes_, y = np.unique(y, return_inverse=True)
@@ -118,12 +168,11 @@ class BoostClassifier(ClassifierMixin, _Boosted):
         self.linear_, self.trees_ = fits[0], None
         if min(y[held].sum(), (1 - y[held]).sum()) >= FEW:
             self.linear_ = min(fits, key=lambda fit: log_loss(y[held], fit.predict_proba(features[held])))
-            self.trees_ = HistGradientBoostingClassifier(**_growth(len(y)))
-            self.trees_.fit(features[~held], y[~held], X_val=features[held], y_val=y[held])
+            self._grow(features, y, held)
             self.stack_ = LogisticRegression().fit(self._logits(features[held]), y[held])
             if len(y) <= MANY:
                 self.linear_.fit(features, y)
-                self.trees_ = HistGradientBoostingClassifier(**_regrowth(self.trees_)).fit(features, y)
+                self._regrow(features, y)
         return self
 
     def predict_proba(self, x: Floats) -> Floats:
@@ -136,8 +185,11 @@ class BoostClassifier(ClassifierMixin, _Boosted):
         return self.classes_[self.predict_proba(x).argmax(1)]
 
     def _logits(self, features: Floats) -> Floats:
-        models: tuple[Any, Any] = self.linear_, self.trees_
-        return np.column_stack([model.decision_function(features) for model in models])
+        linear = self.linear_.decision_function(features)
+        return np.column_stack([linear, self._value(self.trees_, features[:, self.seen_])])
+
+    def _value(self, trees: Any, features: Floats) -> Floats:
+        return np.asarray(trees.decision_function(features))
 
     def _linear(self, penalty: float) -> Any:
         return LogisticRegression(C=1 / penalty, solver="newton-cholesky")
@@ -165,8 +217,3 @@ def _growth(n: int) -> dict[str, Any]:
         "max_leaf_nodes": 8 if few else 31, "min_samples_leaf": 20, "l2_regularization": 1.0, "early_stopping": True,
         "n_iter_no_change": PATIENCE, "random_state": 0,
     }  # fmt: skip
-
-
-def _regrowth(trees: Any) -> dict[str, Any]:
-    """The parameters of twice as many trees as were best for the rows held out."""
-    return trees.get_params() | {"early_stopping": False, "max_iter": 2 * max(trees.n_iter_ - PATIENCE, 1)}

@@ -169,6 +169,25 @@ def test_boosting_of_a_line_is_the_line() -> None:
     assert (BoostRegressor().fit(x, np.ones(2000)).predict(at) == 1).all()
 
 
+def test_trees_see_the_columns_that_they_use() -> None:
+    """Of twenty, the one with a step, and of the two with a corner both, or their product, which shows it too."""
+    g = np.random.default_rng(0)
+    x = g.normal(size=(2000, 20))
+    y = 2 * (x[:, 0] > 1) + 3 * (x[:, 1] > 0) * (x[:, 2] > 0) + g.normal(size=2000)
+    t = g.uniform(size=2000) < expit(y - 1)
+    for model in (BoostRegressor().fit(x, y), BoostClassifier().fit(x, t)):
+        seen = set(model.seen_.tolist())
+        assert 0 in seen and ({1, 2} <= seen or 20 + model.products_.index((1, 2)) in seen)
+        assert len([j for j in seen if 2 < j < 20]) <= 2
+
+
+def test_trees_that_may_help_by_chance_are_left_out() -> None:
+    g = np.random.default_rng(0)
+    x = g.normal(size=(10, 500, 5))
+    y = x.sum(2) + g.normal(size=(10, 500))
+    assert sum(BoostRegressor().fit(*rows).share_ > 0 for rows in zip(x, y, strict=True)) <= 1
+
+
 def test_boosted_scores_are_calibrated() -> None:
     x, product, _, _ = curved(4000)
     g = np.random.default_rng(3)
