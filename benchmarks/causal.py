@@ -1,9 +1,10 @@
-"""`python -m benchmarks.causal`: time weighting and matching of `contrastkit causal` against the packages an expert
-would use, on LaLonde's data and simulated rows, and write benchmarks/results/causal.json.
+"""`python -m benchmarks.causal`: time weighting, matching and estimates of `contrastkit causal` against the packages an
+expert would use, on LaLonde's data and simulated rows, and write benchmarks/results/causal.json.
 
-Packages that are not installed are skipped: ebal, empirical-calibration, statsmodels, pymatchit-causal, scikit-learn.
-Each package is timed in a separate process, three times (once if it takes longer than ten seconds), and reports its
-gap, the largest |SMD| that its weights leave, to show that the results are comparable.
+Packages that are not installed are skipped: ebal, empirical-calibration, statsmodels, pymatchit-causal, scikit-learn,
+causallib, doubleml, dowhy, econml. Each package is timed in a separate process, three times (once if it takes longer
+than ten seconds), and reports its gap, the largest |SMD| that its weights leave, or its estimate, to show that the
+results are comparable. The estimates are in benchmarks/estimates.py.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import RESULTS
+from benchmarks.estimates import ESTIMATES, Estimate
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import Propensity
@@ -28,17 +30,24 @@ from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
 from contrastkit.checkpoint import write_text
 
 LIMIT = 120  # seconds until a run is stopped
-DATA = {"lalonde": "16,177 x 10 (LaLonde, CPS-1)", "100000": "100,000 x 20", "1000000": "1,000,000 x 20"}
+DATA = {
+    "lalonde": "16,177 x 10 (LaLonde, CPS-1)",
+    "10000": "10,000 x 20",
+    "100000": "100,000 x 20",
+    "1000000": "1,000,000 x 20",
+}
 
 
-def rows(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Covariates [n, p] and treatment [n]."""
+def rows(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Covariates [n, p], treatment [n] and outcome [n], on which the treatment of simulated rows has an effect of 2."""
     if name == "lalonde":
         frame, _ = load(name, None)
-        return frame[list(NAMED[name].covariates)].to_numpy(np.float64), frame[NAMED[name].treatment].to_numpy() == 1
+        columns = frame[[*NAMED[name].covariates, NAMED[name].outcome]].to_numpy(np.float64)
+        return columns[:, :-1], frame[NAMED[name].treatment].to_numpy() == 1, columns[:, -1]
     g = np.random.default_rng(0)
     x = g.normal(size=(int(name), 20))
-    return x, g.uniform(size=len(x)) < 1 / (1 + np.exp(1 - 0.5 * x[:, 0] - 0.3 * x[:, 1]))
+    t = g.uniform(size=len(x)) < 1 / (1 + np.exp(1 - 0.5 * x[:, 0] - 0.3 * x[:, 1]))
+    return x, t, 2 * t + x @ np.linspace(1, 0, 20) + g.normal(size=len(x))
 
 
 def ebal(x: Any, t: Any) -> Any:
@@ -91,8 +100,8 @@ def matched(**options: Any) -> Callable[[Any, Any], Any]:
     return lambda x, t: Matching(**options).fit(x, t).weights_
 
 
-# task -> package -> function that returns weights [n]
-TASKS: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
+# task -> package -> function of x and t that returns weights [n]
+WEIGHTS: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
     "entropy balancing": {
         "contrastkit": lambda x, t: EntropyBalancing().fit(x, t).weights_,
         "ebal": ebal,
@@ -117,32 +126,36 @@ TASKS: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
     },
 }
 SKIPPED = {("matching, Mahalanobis, with replacement", "1000000")}  # too slow: no tree helps in 20 dimensions
+SKIPPED |= {(task, "lalonde") for task in ESTIMATES}  # it has no overlap for the ATE
 
 
 def time_one(task: str, way: str, data: str) -> dict[str, Any]:
-    """Time one package in this process: seconds, gap, and memory beyond that of the data."""
-    x, t = rows(data)
+    """Time one package in this process: seconds, gap or estimate, and memory beyond that of the data."""
+    x, t, y = rows(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run = (lambda: WEIGHTS[task][way](x, t)) if task in WEIGHTS else (lambda: ESTIMATES[task][way](x, t, y))
     seconds: list[float] = []
     while len(seconds) < 3 and sum(seconds) < 10:
         start = time.perf_counter()
-        w = TASKS[task][way](x, t)
+        found = run()
         seconds.append(time.perf_counter() - start)
     extra = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"seconds": median(seconds), "gap": balance_table(x, t, w).worst, "extra_mib": extra / 1024}
+    result = found._asdict() if isinstance(found, Estimate) else {"gap": balance_table(x, t, found).worst}
+    return {"seconds": median(seconds), **result, "extra_mib": extra / 1024}
 
 
 def measure() -> list[dict[str, Any]]:
     results = []
-    for task, ways in TASKS.items():
+    for task, ways in (WEIGHTS | ESTIMATES).items():
         for data in DATA:
             if (task, data) in SKIPPED:
                 continue
             for way in ways:
+                limit = 300 if task in ESTIMATES else LIMIT
                 command = [sys.executable, "-m", "benchmarks.causal", "--one", task, way, data]
                 row: dict[str, Any] = {"task": task, "data": data, "way": way}
                 try:
-                    process = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+                    process = subprocess.run(command, capture_output=True, text=True, timeout=limit)
                     if process.returncode:
                         row["note"] = (process.stderr.strip().splitlines() or ["MemoryError: killed"])[-1]
                         if "MemoryError" in row["note"]:
@@ -152,7 +165,7 @@ def measure() -> list[dict[str, Any]]:
                     else:
                         row |= json.loads(process.stdout.strip().splitlines()[-1])
                 except subprocess.TimeoutExpired:
-                    row["note"] = f"more than {LIMIT} s"
+                    row["note"] = f"more than {limit} s"
                 print(row, flush=True)
                 results.append(row)
     return results

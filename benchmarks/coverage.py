@@ -39,13 +39,18 @@ def overlap(x: Array) -> tuple[Array, Array]:
     return 1.5 * x[:, 0] - 0.5, x @ np.arange(1, 4)
 
 
+def curved_outcome(x: Array) -> tuple[Array, Array]:
+    """The logit is a line, the outcome is none."""
+    return 0.8 * x[:, 0] - 0.5, np.abs(x[:, 0]) + 2 * x[:, 0] * x[:, 1] + 2 * (x[:, 2] > 0)
+
+
 def curves(x: Array) -> tuple[Array, Array]:
     """Neither is a line."""
-    return x[:, 0] * x[:, 1] + (x[:, 2] > 0) - 0.5, np.abs(x[:, 0]) + 2 * x[:, 0] * x[:, 1] + 2 * (x[:, 2] > 0)
+    return x[:, 0] * x[:, 1] + (x[:, 2] > 0) - 0.5, curved_outcome(x)[1]
 
 
 STUDIES: dict[str, Callable[[Array], tuple[Array, Array]]] = {
-    "lines": lines, "little overlap": overlap, "curves": curves,
+    "lines": lines, "little overlap": overlap, "curved outcome": curved_outcome, "curves": curves,
 }  # fmt: skip
 
 

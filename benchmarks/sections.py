@@ -13,27 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.causal import DATA as CAUSAL_DATA
-from benchmarks.confounders import WAYS as CONFOUNDERS_WAYS
+from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
+from benchmarks.tables import Rows, markdown, results
 from contrastkit.bench import CEILINGS
 from contrastkit.cards import CARDS
 from contrastkit.checkpoint import write_text
 from contrastkit.methods.rows import rows_of
-from contrastkit.stable.reweight import METHODS as REWEIGHTINGS
 
 ROOT = Path(__file__).parent.parent
 PARTIAL = ("embedding_bag",)  # does only half of an operator's work
-Rows = list[dict[str, Any]]
-
-
-def results(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text())
-
-
-def markdown(head: tuple[str, ...], rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
 
 
 def methods() -> str:
@@ -93,60 +82,6 @@ def ablation() -> str:
         rank = "" if row["rank"] is None else f"{row['rank']:.1f}"
         rows.append([row["name"], f"{row['published']:.1f}", f"{row['linear']:.1f}", f"{row['knn']:.1f}", rank])
     return markdown(("", "published", "linear probe", "kNN", "effective rank"), rows)
-
-
-def confounders() -> str:
-    """Mean and standard deviation of each estimate; without adjustment all methods agree."""
-    measured = results("confounders")
-    ways = [way for way in CONFOUNDERS_WAYS if way != "naive"]
-    effect = {(row["covariates"], row["way"]): f"{row['mean']:.2f} +- {row['sd']:.2f}" for row in measured}
-    rows = [["nothing", *[effect[measured[0]["covariates"], "naive"]] * len(ways)]]
-    for covariates in dict.fromkeys(row["covariates"] for row in measured):
-        rows.append([covariates, *(effect[covariates, way] for way in ways)])
-    return markdown(("adjusted for", *ways), rows)
-
-
-def causal() -> str:
-    """Our cost, and that of other packages on the same task and rows."""
-    measured = results("causal")
-    rows = []
-    for ours in measured:
-        if ours["way"] != "contrastkit":
-            continue
-        same = [row for row in measured if (row["task"], row["data"]) == (ours["task"], ours["data"])]
-        others = "; ".join(
-            f"{row['way']} {row['note']}"
-            if "note" in row
-            else f"{row['way']} {row['seconds']:.3g} s, {row['seconds'] / ours['seconds']:.2g}x"
-            for row in same
-            if row is not ours
-        )
-        cost = f"{ours['seconds']:.3g} s, {ours['extra_mib']:,.0f} MiB"
-        rows.append([ours["task"], CAUSAL_DATA[ours["data"]], cost, others])
-    return markdown(("weights", "rows", "contrastkit", "others, and how many times as long"), rows)
-
-
-def stable() -> str:
-    """Means over draws, one row per case."""
-    titles = {"ols": "least squares", "oracle": "S alone"}
-    ways = ("ols", *REWEIGHTINGS, "oracle")
-    cases: dict[tuple[Any, ...], dict[str, Rows]] = {}
-    for row in results("stable-selection"):
-        cases.setdefault((row["mode"], row["r"], row["axes"]), {}).setdefault(row["method"], []).append(row)
-    rows = []
-    for (mode, r, axes), by_method in cases.items():
-        cells = [f"{mode}, {r:g}, {axes}"]
-        for way in ways:
-            draws = by_method.get(way, [])
-            if not draws:
-                cells.append("")
-                continue
-            average, deviation, ess = (
-                statistics.fmean(draw[key] for draw in draws) for key in ("average", "deviation", "ess")
-            )
-            cells.append(f"{average:.3f} / {deviation:.3f}" + ("" if way in titles else f", {ess:,.0f}"))
-        rows.append(cells)
-    return markdown(("V and S, rate, axes", *(titles.get(way, way) for way in ways)), rows)
 
 
 def operators() -> str:
@@ -224,21 +159,21 @@ def every_way() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def nonlinear() -> str:
-    """Bias and coverage of aipw by its models; the boosted bias as a part of the linear one."""
-    measured = results("nonlinear")
+def input_speed() -> str:
+    """The whole input by library, in images a second, and how many times as fast ours is; then our stages."""
+    measured = results("input")
+    rates = {(row["work"], row["stage"], row["impl"]): row.get("images_per_second") for row in measured}
+    others = [
+        name for name in dict.fromkeys(row["impl"] for row in measured if row["stage"] == "whole") if name != "ours"
+    ]
     rows = []
-    for study, estimand in dict.fromkeys((row["study"], row["estimand"]) for row in measured):
-        cells, biases = [], []
-        for models in ("linear", "boost"):
-            same = [r for r in measured if (r["study"], r["estimand"], r["models"]) == (study, estimand, models)]
-            biases.append(statistics.fmean(r["error"] for r in same))
-            coverage = statistics.fmean(abs(r["error"]) < 1.96 * r["se"] for r in same)
-            cells += [f"{biases[-1]:+.3f}", f"{coverage:.0%}"]
-        cells.append(f"{abs(biases[1] / biases[0]):.2f}" if abs(biases[0]) > 0.1 else "")
-        rows.append([study, estimand, str(len(same)), *cells])
-    head = ("study", "estimand", "draws", "linear: bias", "coverage", "boost: bias", "coverage", "of the linear bias")
-    return markdown(head, rows)
+    for work in dict.fromkeys(row["work"] for row in measured if row["stage"] == "whole"):
+        ours = rates[work, "whole", "ours"]
+        stages = (rates.get((work, stage, "ours")) for stage in ("decode", "augment"))
+        times = (rates.get((work, "whole", name)) for name in others)
+        cells = [f"{ours:,.0f}", *("" if rate is None else f"{rate:,.0f}" for rate in stages)]
+        rows.append([work, *cells, *("" if rate is None else f"{ours / rate:.1f}x" for rate in times)])
+    return markdown(("images, views", "images/s", "decoding", "augmenting", *others), rows)
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
@@ -247,8 +182,11 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "ablation": ablation,
     "confounders": confounders,
     "causal": causal,
+    "effects": effects,
+    "coverage": coverage,
     "nonlinear": nonlinear,
     "stable": stable,
+    "input": input_speed,
     "operators": operators,
 }
 MARKED = re.compile(r"<!-- python -m benchmarks\.sections (\w+) -->\n(.*?)\n<!-- end of \1 -->", re.DOTALL)

@@ -1,0 +1,117 @@
+"""Tables of the measurements of `contrastkit causal` and `contrastkit stable`."""
+
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.causal import DATA as CAUSAL_DATA
+from benchmarks.confounders import WAYS as CONFOUNDERS_WAYS
+from benchmarks.tables import Rows, markdown, results
+from contrastkit.stable.reweight import METHODS as REWEIGHTINGS
+
+
+def confounders() -> str:
+    """Mean and standard deviation of each estimate; without adjustment all methods agree."""
+    measured = results("confounders")
+    ways = [way for way in CONFOUNDERS_WAYS if way != "naive"]
+    effect = {(row["covariates"], row["way"]): f"{row['mean']:.2f} +- {row['sd']:.2f}" for row in measured}
+    rows = [["nothing", *[effect[measured[0]["covariates"], "naive"]] * len(ways)]]
+    for covariates in dict.fromkeys(row["covariates"] for row in measured):
+        rows.append([covariates, *(effect[covariates, way] for way in ways)])
+    return markdown(("adjusted for", *ways), rows)
+
+
+def causal() -> str:
+    """Our cost, and that of other packages on the same task and rows."""
+    rows = [
+        [*of, cost(ours), "; ".join(f"{row['way']} {row.get('note') or times(row, ours)}" for row in others)]
+        for of, ours, others in beside("gap")
+    ]
+    return markdown(("weights", "rows", "contrastkit", "others, and how many times as long"), rows)
+
+
+def effects() -> str:
+    """Our estimates and their cost, and those of other packages."""
+    rows = []
+    for of, ours, others in beside("effect"):
+        ways = (f"{row['way']} {row.get('note') or f'{effect(row)}, {times(row, ours)}'}" for row in others)
+        rows.append([*of, effect(ours), cost(ours), "; ".join(ways)])
+    return markdown(("estimate", "rows", "contrastkit", "", "others, and how many times as long"), rows)
+
+
+def beside(kind: str) -> Iterator[tuple[list[str], dict[str, Any], Rows]]:
+    """The tasks of a kind: task and rows, our measurement, and those of others."""
+    measured = results("causal")
+    for ours in measured:
+        if ours["way"] == "contrastkit" and kind in ours:
+            same = [row for row in measured if (row["task"], row["data"]) == (ours["task"], ours["data"])]
+            yield [ours["task"], CAUSAL_DATA[ours["data"]]], ours, [row for row in same if row is not ours]
+
+
+def cost(row: dict[str, Any]) -> str:
+    return f"{row['seconds']:.3g} s, {row['extra_mib']:,.0f} MiB"
+
+
+def times(row: dict[str, Any], ours: dict[str, Any]) -> str:
+    return f"{row['seconds']:.3g} s, {row['seconds'] / ours['seconds']:.2g}x"
+
+
+def effect(row: dict[str, Any]) -> str:
+    return f"{row['effect']:.4f}" + (f" ({row['se']:.4f})" if row["se"] is not None else "")
+
+
+def coverage() -> str:
+    """Share of intervals that hold the truth, by study, rows and estimand."""
+    measured = results("coverage")
+    ways = dict.fromkeys((row["estimator"], row["models"]) for row in measured)
+    found = {(*cell_of(row), row["estimator"], row["models"]): row for row in measured}
+    rows = []
+    for cell in dict.fromkeys(map(cell_of, measured)):
+        shares = (found.get((*cell, *way)) for way in ways)
+        rows.append([*map(str, cell), *("" if row is None else f"{row['covered']:.1%}" for row in shares)])
+    names = [name if models == "linear" else f"{name}, {models}" for name, models in ways]
+    return markdown(("study", "rows", "estimand", *names), rows)
+
+
+def cell_of(row: dict[str, Any]) -> tuple[str, int, str]:
+    return row["study"], row["rows"], row["estimand"]
+
+
+def nonlinear() -> str:
+    """Bias and coverage of aipw by its models; the boosted bias as a part of the linear one."""
+    measured = results("nonlinear")
+    rows = []
+    for study, estimand in dict.fromkeys((row["study"], row["estimand"]) for row in measured):
+        cells, biases = [], []
+        for models in ("linear", "boost"):
+            same = [r for r in measured if (r["study"], r["estimand"], r["models"]) == (study, estimand, models)]
+            biases.append(statistics.fmean(r["error"] for r in same))
+            coverage = statistics.fmean(abs(r["error"]) < 1.96 * r["se"] for r in same)
+            cells += [f"{biases[-1]:+.3f}", f"{coverage:.0%}"]
+        cells.append(f"{abs(biases[1] / biases[0]):.2f}" if abs(biases[0]) > 0.1 else "")
+        rows.append([study, estimand, str(len(same)), *cells])
+    head = ("study", "estimand", "draws", "linear: bias", "coverage", "boost: bias", "coverage", "of the linear bias")
+    return markdown(head, rows)
+
+
+def stable() -> str:
+    """Means over draws, one row per case."""
+    titles = {"ols": "least squares", "oracle": "S alone"}
+    ways = ("ols", *REWEIGHTINGS, "oracle")
+    cases: dict[tuple[Any, ...], dict[str, Rows]] = {}
+    for row in results("stable-selection"):
+        cases.setdefault((row["mode"], row["r"], row["axes"]), {}).setdefault(row["method"], []).append(row)
+    rows = []
+    for (mode, r, axes), by_method in cases.items():
+        cells = [f"{mode}, {r:g}, {axes}"]
+        for way in ways:
+            draws = by_method.get(way, [])
+            if not draws:
+                cells.append("")
+                continue
+            average, deviation, ess = (
+                statistics.fmean(draw[key] for draw in draws) for key in ("average", "deviation", "ess")
+            )
+            cells.append(f"{average:.3f} / {deviation:.3f}" + ("" if way in titles else f", {ess:,.0f}"))
+        rows.append(cells)
+    return markdown(("V and S, rate, axes", *(titles.get(way, way) for way in ways)), rows)

@@ -1,0 +1,17 @@
+"""What the tables of measurements share."""
+
+import json
+from typing import Any
+
+from benchmarks import RESULTS
+
+Rows = list[dict[str, Any]]
+
+
+def results(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def markdown(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
