@@ -16,6 +16,11 @@ SLOWEST = 1_000_000  # bytes a second
 PARALLEL = 32  # requests of a process at once
 HTTP = ("http", "https")
 
+# (process, URL) -> file system of fsspec, path there. Its thread does not survive a fork: each process has its own. A
+# child keeps those of its parent, too: to close them would take the parent's connections from the parent's thread.
+# (Hence none of fsspec's cache, which a fork empties.)
+_systems: dict[tuple[int, str], tuple[Any, str]] = {}
+
 
 class Span(NamedTuple):
     """A part of a file."""
@@ -48,12 +53,6 @@ class Store:
     def __init__(self, url: str) -> None:
         require_public(url)
         self._url = url
-        # By process: fsspec's thread does not survive a fork. The parent's file system is kept, because to close it in
-        # a child would take the parent's connections from its thread; so none of fsspec's cache, which a fork empties.
-        self._systems: dict[int, tuple[Any, str]] = {}
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_url": self._url, "_systems": {}}
 
     def read(
         self, spans: Sequence[Span], absent: tuple[type[OSError], ...] = (FileNotFoundError,)
@@ -115,9 +114,10 @@ class Store:
 
     def _located(self, urls: Sequence[str]) -> tuple[Any, list[str]]:
         """This process's file system, and the paths of files there."""
-        if os.getpid() not in self._systems:
-            self._systems[os.getpid()] = _connected(self._url)
-        system, folder = self._systems[os.getpid()]
+        key = os.getpid(), self._url
+        if key not in _systems:
+            _systems[key] = _connected(self._url)
+        system, folder = _systems[key]
         within = [url.removeprefix(self._url) for url in urls]
         if urlsplit(self._url).scheme.lower() in HTTP:
             within = [quote(name.encode("utf-8", "surrogateescape")) for name in within]
