@@ -83,8 +83,7 @@ def open_data(
     )
     request = Request(data, data_directory(data_dir, recorded_dir), download, reading)
     _require_use(request, val_fraction)
-    openers = (open_shards,) if is_url(data) else OPENERS  # all else is read from disks
-    opened = (opener(request) for opener in openers)
+    opened = (opener(request) for opener in ((open_shards,) if is_url(data) else OPENERS))
     dataset = next((dataset for dataset in opened if dataset is not None), None)
     if dataset is None:
         raise _unknown(request)
