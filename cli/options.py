@@ -130,8 +130,8 @@ def out_file(what: str, suffix: str, *, default: str = "") -> Any:
 Data = Annotated[
     str | None,
     typer.Option(
-        help="Name of a data set, a folder of images, sounds or tars, an .npz file, or NAME=DIR,NAME=DIR for several "
-        "modalities of the same scenes.",
+        help="Name of a data set, a folder of images, sounds or tars, the URL of one of tars, an .npz file, or "
+        "NAME=DIR,NAME=DIR for several modalities of the same scenes.",
         metavar="NAME|PATH",
     ),
 ]

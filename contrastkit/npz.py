@@ -1,6 +1,7 @@
 """Named arrays in .npz files."""
 
 import contextlib
+import io
 import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -28,11 +29,12 @@ def npz_names(path: Path, what: str = "an .npz file") -> list[str]:
 
 
 def read_npz(
-    path: Path, what: str = "an .npz file", *, names: Collection[str] | None = None
+    path: Path | io.BytesIO, what: str = "an .npz file", *, names: Collection[str] | None = None
 ) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file by name.
 
     Args:
+        path: or the bytes of a file, whose ``str`` is its name in messages.
         what: what the file should be, for the message.
         names: the arrays to read, where they are there; None reads all.
 
@@ -52,10 +54,11 @@ def read_npz(
 
 
 @contextlib.contextmanager
-def _archive(path: Path, what: str) -> Iterator[Any]:
-    require_file(path)
+def _archive(path: Path | io.BytesIO, what: str) -> Iterator[Any]:
+    if isinstance(path, Path):
+        require_file(path)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb") if isinstance(path, Path) else path as file:
             if (start := file.read(6)) == npy.MAGIC_PREFIX:
                 raise ValueError("it holds a single array, as an .npy file does")
             if not start.startswith(b"PK"):

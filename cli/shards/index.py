@@ -12,11 +12,13 @@ from contrastkit.cli.options import Debug, takes_options
 @takes_options
 def index(
     *,
-    folder: Annotated[Path, typer.Argument(help="Folder of tars, or of parts such as train/ and val/.", metavar="DIR")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of tars on a disk, or of parts such as train/ and val/.", metavar="DIR")
+    ],
     debug: Debug = False,
 ) -> None:
     """Write an index beside tars that have none, so that their headers are read only once."""
-    from contrastkit.data.shards import write_indexes
+    from contrastkit.data.checks import write_indexes
 
     with screen.working("reading the headers of the tars"):
         written = write_indexes(folder)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from contrastkit.data.dataset import Reading
 from contrastkit.data.pixels import DEEP, GRAY_MODES, ImageData, Span, decoded, is_deep, opened
+from contrastkit.data.remote import RemoteFolder
 from contrastkit.data.source import Source, UnreadableError, digest
 from contrastkit.errors import UserError
 from contrastkit.rng import permutation
@@ -43,7 +44,7 @@ class EncodedSource(Source):
         paths: Sequence[str],
         labels: Tensor | None = None,
         *,
-        root: Path,
+        root: Path | RemoteFolder,
         classes: Sequence[str] | None = None,
         orientation_matters: bool = False,
         reading: Reading = AS_THEY_ARE,
@@ -73,13 +74,15 @@ class EncodedSource(Source):
         return len(self.paths)
 
     def fetch(self, index: Tensor) -> list[Tensor]:
-        return [self._read(i) for i in index.tolist()]
+        self._read_ahead(positions := index.tolist())
+        return [self._read(i) for i in positions]
 
     def fingerprint(self) -> str:
         """Contents are the sizes of all files and the first bytes of a sample; dates do not count."""
         names = "\n".join(self.paths).encode("utf-8", "surrogateescape")
         sizes = self._sizes().astype(np.int64).tobytes()
-        return f"{digest(names, self.label_bytes)}.{digest(sizes, *map(self._start, self._drawn()))}"
+        self._read_ahead(drawn := self._drawn())
+        return f"{digest(names, self.label_bytes)}.{digest(sizes, *map(self._start, drawn))}"
 
     @abstractmethod
     def _file(self, i: int) -> ImageData:
@@ -92,6 +95,9 @@ class EncodedSource(Source):
     @abstractmethod
     def _start(self, i: int) -> bytes:
         """The first :data:`START` bytes of an encoded image; none if it cannot be read."""
+
+    def _read_ahead(self, positions: Sequence[int]) -> None:
+        """Prepare to read the images at these positions."""
 
     def _read(self, i: int) -> Tensor:
         name = str(self.root / self.paths[i])
@@ -146,7 +152,8 @@ class EncodedSource(Source):
             UserError: none of them can.
         """
         found = []
-        for i in self._drawn():
+        self._read_ahead(drawn := self._drawn())
+        for i in drawn:
             try:
                 found.append(look(self._file(i)))
             except (UserError, MemoryError):

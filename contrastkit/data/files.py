@@ -12,6 +12,8 @@ from contrastkit.data.encoded import START, EncodedSource
 class FileSource(EncodedSource):
     """Image files below a folder."""
 
+    root: Path
+
     def _file(self, i: int) -> Path:
         return self.root / self.paths[i]
 

@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +11,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastkit.data.tars import LABELS, Shard, is_tar, scan, start_of
+from contrastkit.data.pixels import Member
+from contrastkit.data.tars import LABELS, Look, Shard, is_tar, look_at, scan
 from contrastkit.data.walk import Listing
 from contrastkit.errors import UserError
 from contrastkit.npz import read_npz, write_npz
@@ -59,12 +60,11 @@ class Index:
         write_npz(folder / INDEX, arrays)
 
     @classmethod
-    def read(cls, folder: Path) -> "Index":
+    def read(cls, path: Path | Member) -> "Index":
         """
         Raises:
             UserError: it is damaged, no index of shards, or of a newer version.
         """
-        path = folder / INDEX
         arrays = read_npz(path, "an index of shards")
         version = arrays.pop("format", None)
         if version is not None and version.shape == () and version != FORMAT:
@@ -112,13 +112,14 @@ class Index:
             )
         if len(set(names)) < len(names):  # each tar may number its own
             names = [f"{shards[k]}/{name}" for k, name in zip(shard.tolist(), names, strict=True)]
+        looks = [look_at(folder / name) for name in shards]
         labels, classes, notices = _labels(scans, left_out)
         if left_out := +left_out:
             notices = (*notices, f"left out {Listing([], left_out).omissions}")
         return cls(
             shards=tuple(shards),
-            sizes=np.array([os.stat(folder / name).st_size for name in shards], np.int64),
-            starts=np.array([start_of(folder / name) for name in shards], np.int64),
+            sizes=np.array([look.size for look in looks], np.int64),
+            starts=np.array([look.start for look in looks], np.int64),
             names=tuple(names),
             shard=shard.astype(np.int64),
             offset=np.array([image.offset for image in images], np.int64),
@@ -128,25 +129,25 @@ class Index:
             notices=notices,
         )
 
-    def problems(self, folder: Path, shards: Sequence[str]) -> Iterator[str]:
-        """What tells the tars of a folder from those of the index, at a glance; one line each."""
-        for name in sorted(set(self.shards) - set(shards)):
-            yield f"{folder / name} is missing"
-        for name in sorted(set(shards) - set(self.shards)):
-            yield f"{folder / name} is not in {INDEX}"
+    def problems(self, folder: object, looks: Mapping[str, Look]) -> Iterator[str]:
+        """What tells the tars of a folder, by their names, from those of the index; one line each."""
+        for name in sorted(set(self.shards) - looks.keys()):
+            yield f"{folder}/{name} is missing"
+        for name in sorted(looks.keys() - set(self.shards)):
+            yield f"{folder}/{name} is not in {INDEX}"
         for name, size, start in zip(self.shards, self.sizes.tolist(), self.starts.tolist(), strict=True):
-            if name in shards:
-                if (now := os.stat(folder / name).st_size) != size:
-                    yield f"{folder / name} has {now:,} bytes, not the {size:,} of {INDEX}"
-                elif start_of(folder / name) != start:
-                    yield f"{folder / name} begins otherwise than that of {INDEX}"
+            if (look := looks.get(name)) is not None:
+                if look.size != size:
+                    yield f"{folder}/{name} has {look.size:,} bytes, not the {size:,} of {INDEX}"
+                elif look.start != start:
+                    yield f"{folder}/{name} begins otherwise than that of {INDEX}"
 
-    def require_current(self, folder: Path, shards: Sequence[str]) -> None:
+    def require_current(self, folder: object, looks: Mapping[str, Look]) -> None:
         """
         Raises:
             UserError: the tars of a folder are not those of the index.
         """
-        for problem in self.problems(folder, shards):
+        for problem in self.problems(folder, looks):
             raise UserError(f"{problem}: bring the shards of the index back, or remove it")
 
     def damage(self, folder: Path, k: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ from contrastkit.data.named import open_named
 from contrastkit.data.names import data_names
 from contrastkit.data.npz import open_npz
 from contrastkit.data.shards import open_shards
+from contrastkit.data.store import is_url, require_public
 from contrastkit.directories import data_directory
 from contrastkit.errors import UserError, suggest
 from contrastkit.names import DEFAULT_DATA
@@ -54,7 +55,8 @@ def open_data(
               with fewer than two such folders the set is unlabelled. A folder that contains ``train/`` (and ``test/``
               or ``val/``, or other usual words, in any case of letters) is split accordingly; the images of a folder
               ``unlabelled/`` among the classes have no labels;
-            - a folder of WebDataset's tars, or of ``train/`` and others that are such (:mod:`contrastkit.data.shards`);
+            - a folder of WebDataset's tars, or of ``train/`` and others that are such (:mod:`contrastkit.data.shards`),
+              or its URL (:mod:`contrastkit.data.remote`);
             - a folder with MNIST's four idx files, gzipped or not;
             - several folders of the same scenes, ``rgb=DIR,depth=DIR`` (:mod:`contrastkit.data.aligned`);
             - an ``.npz`` file (:func:`contrastkit.data.npz.open_npz`).
@@ -81,7 +83,7 @@ def open_data(
     )
     request = Request(data, data_directory(data_dir, recorded_dir), download, reading)
     _require_use(request, val_fraction)
-    opened = (opener(request) for opener in OPENERS)
+    opened = (opener(request) for opener in ((open_shards,) if is_url(data) else OPENERS))
     dataset = next((dataset for dataset in opened if dataset is not None), None)
     if dataset is None:
         raise _unknown(request)
@@ -107,6 +109,8 @@ def _require_use(request: Request, val_fraction: float | None) -> None:
     Raises:
         UserError: one does not.
     """
+    if is_url(request.data):
+        require_public(request.data)
     reading, is_file = request.reading, request.path.is_file()
     if reading.test_part is not None and val_fraction is not None:
         raise UserError("--test-part and --val-fraction both choose what to test on: give one of them")

@@ -22,7 +22,8 @@ from contrastkit.data.dataset import DataSet
 from contrastkit.data.files import FileSource
 from contrastkit.data.index import INDEX, Index
 from contrastkit.data.pixels import ALPHA_MODES, DEEP, Member, Span, decoded, eight_bits, is_deep, opened
-from contrastkit.data.tars import TAR, start_of
+from contrastkit.data.store import require_local
+from contrastkit.data.tars import TAR, look_at
 from contrastkit.data.workers import Workers
 from contrastkit.errors import UserError, listed
 from contrastkit.rng import permutation
@@ -107,6 +108,7 @@ def make_shards(
 @contextlib.contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """A temporary folder within ``out``, which must be empty and is made if it is not there."""
+    require_local(out)
     new = not out.exists()
     if not new and not out.is_dir():
         raise UserError(f"--out {out} is no folder")
@@ -175,14 +177,15 @@ def _index(source: FileSource, folder: Path, places: list[tuple[int, ...]], name
     """The index of a part: ``places`` are position, tar, offset, size and CRC-32 of each image, by position."""
     position, shard, offset, size, crc = np.array(places, np.int64).T
     shards = [f"{k:05}{TAR}" for k in range(int(shard.max()) + 1)]
+    looks = [look_at(folder / name) for name in shards]
     labels = None if source.labels is None else source.labels.numpy()[position]
     classes = source.classes
     if classes is None and labels is not None:
         classes = tuple(map(str, range(int(labels.max()) + 1)))
     return Index(
         shards=tuple(shards),
-        sizes=np.array([os.stat(folder / name).st_size for name in shards], np.int64),
-        starts=np.array([start_of(folder / name) for name in shards], np.int64),
+        sizes=np.array([look.size for look in looks], np.int64),
+        starts=np.array([look.start for look in looks], np.int64),
         names=tuple(names),
         shard=shard,
         offset=offset,

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
 
 from contrastkit.errors import UserError, listed
 
@@ -42,7 +41,7 @@ def part_of(name: str) -> Part | None:
     return None if word is None else WORDS[word]
 
 
-def training_folder(root: Path, folders: Sequence[str]) -> str | None:
+def training_folder(root: object, folders: Sequence[str]) -> str | None:
     """The folder of the training part, of the folders below ``root``; None if these are classes.
 
     Raises:
@@ -57,7 +56,7 @@ def training_folder(root: Path, folders: Sequence[str]) -> str | None:
     if tests and all(map(part_of, folders)):
         raise UserError(
             f"{root} has {listed(folders, 4)}, but no training part: rename the folder to train on to train, or give "
-            f"{root / tests[0]} itself"
+            f"{root}/{tests[0]} itself"
         )
     return None
 
@@ -68,7 +67,7 @@ def test_folders(folders: Sequence[str]) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def asked_folder(root: Path, folders: Sequence[str], name: str) -> str:
+def asked_folder(root: object, folders: Sequence[str], name: str) -> str:
     """The folder beside the training part that ``--test-part`` names, in any case of letters.
 
     Raises:

@@ -49,10 +49,16 @@ def is_tar(name: str) -> bool:
     return name.lower().endswith(TAR) and not name.startswith(".")
 
 
-def start_of(tar: Path) -> int:
-    """The CRC-32 of the first bytes of a tar."""
+class Look(NamedTuple):
+    """A tar at a glance: its size in bytes, and the CRC-32 of its first ones."""
+
+    size: int
+    start: int
+
+
+def look_at(tar: Path) -> Look:
     with tar.open("rb") as file:
-        return zlib.crc32(file.read(START))
+        return Look(os.fstat(file.fileno()).st_size, zlib.crc32(file.read(START)))
 
 
 def scan(tar: Path) -> Shard:

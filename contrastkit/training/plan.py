@@ -13,6 +13,7 @@ from contrastkit.augment import named_views
 from contrastkit.data import DataSet, data_names, default_workers
 from contrastkit.data.aligned import parse_folders
 from contrastkit.data.dataset import HANDED_OVER
+from contrastkit.data.store import is_url
 from contrastkit.directories import data_directory, given_path
 from contrastkit.errors import UserError
 from contrastkit.methods import Recipe
@@ -186,8 +187,8 @@ def _started(options: Options) -> tuple[Options, torch.device]:
 
 
 def absolute(data: str) -> str:
-    """A data set's name, or absolute paths, so that the run can be resumed and evaluated from any folder."""
-    if data in data_names():
+    """A data set's name or URL, or absolute paths, so that the run can be resumed and evaluated from any folder."""
+    if data in data_names() or is_url(data):
         return data
     if (path := given_path(data)).exists():
         return str(path.resolve())

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from contrastkit.augment import named_views
-from contrastkit.data import Loader, ShardSource, Source, UnreadableError, open_data, plain_batches, shards
+from contrastkit.data import Loader, ShardSource, Source, UnreadableError, extents, open_data, plain_batches, shards
 from contrastkit.data.pack import Made, keys_of, make_shards
 from contrastkit.data.torch_dataset import open_dataset
 from contrastkit.errors import UserError
@@ -316,7 +316,7 @@ def same(a: list[Any], b: list[Any]) -> bool:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "WINDOW", 3)
-    monkeypatch.setattr(shards, "HANDLES", 2)  # tars are closed and opened again
+    monkeypatch.setattr(extents, "HANDLES", 2)  # tars are closed and opened again
 
 
 @pytest.mark.usefixtures("narrow")
@@ -379,6 +379,7 @@ def test_a_tar_that_is_gone_or_cut_while_it_is_read(tmp_path: Path) -> None:
     for k in range(8):
         noise(tmp_path / "set" / f"{k}.png")
     source = made(tmp_path / "set", tmp_path / "out", per_shard=4)
+    assert isinstance(source.tars, extents.LocalTars)
     source.tars._open.clear()
     os.truncate(tmp_path / "out" / "00000.tar", 600)
     (tmp_path / "out" / "00001.tar").unlink()

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from contrastkit.data import open_data
+from contrastkit.data.checks import check_shards, write_indexes
 from contrastkit.data.index import INDEX, Index
 from contrastkit.data.pack import make_shards
-from contrastkit.data.shards import check_shards, write_indexes
 from contrastkit.errors import UserError
 from tests.data.pictures import png
 
@@ -295,7 +295,7 @@ def checked(folder: Path) -> list[str]:
 
 def last_member(folder: Path) -> tuple[str, int, int]:
     """The name, place and size of the last image of the first tar."""
-    index = Index.read(folder)
+    index = Index.read(folder / INDEX)
     i = max(np.flatnonzero(index.shard == 0).tolist(), key=lambda i: index.offset[i])
     return index.names[i], int(index.offset[i]), int(index.size[i])
 
