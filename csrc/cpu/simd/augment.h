@@ -86,6 +86,16 @@ void resize_down(const Filter& down, int64_t y, int64_t length, const Pixels& pi
   });
 }
 
+// x / 255, rounded as a division rounds it, in a fraction of its time (Markstein 1990).
+inline vec over_255(vec x) {
+#if defined(__AVX2__)
+  const vec quotient = x * (1.0f / 255);
+  return fused(fused(quotient, all(-255), x), all(1.0f / 255), quotient);
+#else
+  return x / 255.0f;
+#endif
+}
+
 // Columns of a channel, `step` floats apart in the strip, resized across: V rows of the view in [0, 1], unless bicubic
 // weights overshoot.
 inline void resize_across(const Filter& across, int64_t size, const float* strip, int64_t step, float* out, int64_t row) {
@@ -100,7 +110,7 @@ inline void resize_across(const Filter& across, int64_t size, const float* strip
       }
       transpose(columns);
 #pragma GCC unroll 16
-      for (int r = 0; r < V; ++r) storev(out + r * row + x, columns[r] / 255.0f);
+      for (int r = 0; r < V; ++r) storev(out + r * row + x, over_255(columns[r]));
     }
   });
 }
