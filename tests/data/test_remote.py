@@ -424,6 +424,7 @@ def test_the_key_of_a_redirection_is_not_told(server: Server) -> None:
 # ------------------------------------------------------------------------------------------------------------ commands
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_url(uploaded: Path, server: Server, tmp_path: Path) -> None:
     """A run that began on the folder goes on behind the URL, and the other way round, bit for bit."""
     features = []
