@@ -4,7 +4,7 @@ import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class Source(ABC):
 
     Attributes:
         modality: the kind of its items.
-        in_memory: whether items need no decoding.
+        images: of a set that lies in memory, all of them, as of :meth:`fetch`; else None.
         name: used in messages.
         channels: of every image.
         size: shorter side of a typical image in pixels; length of a typical sound in samples.
@@ -49,7 +49,7 @@ class Source(ABC):
     """
 
     modality = Modality.IMAGE
-    in_memory: ClassVar[bool] = False
+    images: Images | None = None
     sample_rate: int | None = None
     paths: Sequence[str] = ()
 

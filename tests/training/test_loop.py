@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -439,6 +440,28 @@ def test_each_option_reaches_what_it_is_for(images: Path, tmp_path: Path, monkey
     }  # fmt: skip
     assert log.context == BuildContext(channels=3, size=16, images=256, world=1, seed=6)
     assert len(compiled) == 1
+
+
+@pytest.mark.parametrize(
+    ("room", "line"), [(10**9, "0.2 MB of images lie on cpu"), (0, "copied to cpu batch by batch")]
+)
+def test_a_run_says_where_its_images_lie(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, line: str
+) -> None:
+    """With views made on the device, which is the CPU here; the losses are those of any other run."""
+    lines: list[str] = []
+
+    class Lines(NullReporter):
+        def log(self, line: str) -> None:
+            lines.append(line)
+
+    usual = run(images, tmp_path / "usual", Lines(), epochs=1)
+    assert not any("of images" in each for each in lines)
+    monkeypatch.setattr("contrastkit.training.launch.Loader", partial(Loader, on_device=True))
+    monkeypatch.setattr("contrastkit.training.launch.require_memory", lambda *args, **how: 7)
+    monkeypatch.setattr("contrastkit.training.launch.room_beside", lambda needed, device: room * (needed == 7))
+    assert run(images, tmp_path / "run", Lines(), epochs=1).losses == usual.losses
+    assert [line for each in lines if line in each] == [line]
 
 
 def test_a_run_records_what_loading_it_takes(images: Path, tmp_path: Path) -> None:
