@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from contrastkit import dist
 from contrastkit.augment import HANDLING, View, Window
 from contrastkit.augment.apply import Packed, packed
+from contrastkit.data.encoded import EncodedSource
 from contrastkit.data.making import Drawing, Drawn, Making, Unreadable
 from contrastkit.data.source import Source
 from contrastkit.data.workers import Workers
@@ -53,6 +54,7 @@ class Loader:
         max_bad: float = MAX_BAD,
         device: torch.device = CPU,
         on_device: bool | None = None,
+        scaled: bool = False,
     ) -> None:
         """
         Args:
@@ -61,6 +63,8 @@ class Loader:
             device: where the views are used. Those that are made on the CPU stay there, in pinned memory for a CUDA
                 device.
             on_device: see above; by default, views of images are made on a CUDA device.
+            scaled: decode JPEGs at a half or a quarter of their sides where all crops are larger than two or four times
+                their views (:mod:`contrastkit.augment.shrink`).
             max_bad: share of unreadable images above which :meth:`batches` stops.
 
         Raises:
@@ -79,13 +83,16 @@ class Loader:
         self.steps_per_epoch = len(source) // batch
         self._reported: set[int] = set()  # positions of the unreadable images that share_unreadable has returned
         self.views, self.device, self.workers = tuple(views), device, workers
-        if on_device is None:
-            on_device = device.type == "cuda" and source.modality is Modality.IMAGE
-        self.on_device = on_device
+        of_images = source.modality is Modality.IMAGE
+        self.on_device = of_images and device.type == "cuda" if on_device is None else on_device
         self.notices: tuple[str, ...] = ()
         self._whole: Packed | None = None  # the images of the set, where they lie on the device
-        work = Drawing(source, self.views, seed) if on_device else Making(source, self.views, seed)
-        self._workers = Workers(work, workers=workers, pin=device.type == "cuda")
+        work = Drawing if self.on_device else Making
+        scaled = scaled and of_images and isinstance(source, EncodedSource)
+        self._workers = self._loading(work(source, self.views, seed, scaled=scaled))
+
+    def _loading(self, work: Dataset[Any]) -> Workers:
+        return Workers(work, workers=self.workers, pin=self.device.type == "cuda")
 
     def keep_on_device(self, room: int) -> None:
         """Before the first batch: where views are made on the device, move the images of a set that lies in memory
@@ -100,8 +107,7 @@ class Loader:
             return
         self.notices = (f"{size} lie on {self.device}",)
         self._whole = images.to(self.device)
-        work = Drawing(self.source, self.views, self.seed, images.places)
-        self._workers = Workers(work, workers=self.workers, pin=self.device.type == "cuda")
+        self._workers = self._loading(Drawing(self.source, self.views, self.seed, images.places))
 
     @property
     def unreadable(self) -> dict[str, str]:

@@ -6,8 +6,12 @@
 
 Either way the views are the same ones: draws are made on the CPU, addressed by the position that was asked for, so that
 a stand-in for an unreadable image differs from the same image drawn as itself.
+
+Where ``scaled`` is true, JPEGs are decoded at a half or a quarter of their sides if no view shows more: the draws, the
+same ones, come before decoding (:mod:`contrastkit.augment.shrink`).
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +22,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from contrastkit import ops
-from contrastkit.augment import HANDLING, Params, View, Window, draw
+from contrastkit.augment import HANDLING, Params, View, Window, draw, sizes_of
 from contrastkit.augment.apply import Packed, arguments, packed
+from contrastkit.augment.shrink import factors, shrunk
+from contrastkit.data.encoded import EncodedSource
 from contrastkit.data.source import Source
 from contrastkit.ops.library import one_thread
-from contrastkit.types import Batch
+from contrastkit.types import Batch, Images
 
 Unreadable = dict[int, tuple[str, str]]  # position -> (path, reason)
 Task = tuple[int, Tensor]  # the epoch and the positions, int64 [n]
@@ -35,8 +41,12 @@ class Making(Dataset[Any]):
     source: Source
     views: Sequence[View | Window]
     seed: int
+    scaled: bool = False
 
     def __getitem__(self, task: Task) -> tuple[Batch, Unreadable]:
+        if self.scaled:
+            drawn, unreadable = Drawing(self.source, self.views, self.seed, scaled=True)[task]
+            return drawn.made(self.views, torch.device("cpu")), unreadable
         epoch, index = task
         images, actual = self.source.take(index)
         random_views = HANDLING[self.source.modality].random
@@ -85,26 +95,43 @@ class Drawing(Dataset[Any]):
     views: Sequence[View | Window]
     seed: int
     places: Tensor | None = None  # int64 [N, 6], as of Packed
+    scaled: bool = False  # of an EncodedSource
 
     def __getitem__(self, task: Task) -> tuple[Drawn, Unreadable]:
         epoch, index = task
         if self.places is not None:  # none of these images is unreadable
-            tables = self._tables(self.places[index, 1:3], epoch, index, image=index)
+            draws = self._draws(self.places[index, 1:3], epoch, index)
+            tables = [replace(params, image=index[params.image]).table() for params in draws]
             return Drawn(None, tables, index, self.source.label(index)), self.source.unreadable
-        taken, actual = self.source.take(index)
-        images = packed(taken)
-        tables = self._tables(images.sizes, epoch, index, image=torch.arange(len(index)))
-        return Drawn(images, tables, actual, self.source.label(actual)), self.source.unreadable
+        read = self._smaller if self.scaled else self._whole
+        (images, draws), actual = self.source.take_by(index, functools.partial(read, epoch=epoch, index=index))
+        tables = [params.table() for params in draws]
+        return Drawn(packed(images), tables, actual, self.source.label(actual)), self.source.unreadable
+
+    def _whole(self, actual: Tensor, *, epoch: int, index: Tensor) -> tuple[Images, list[Params]]:
+        """The images at ``actual``, and their draws, addressed by ``index``."""
+        images = self.source.fetch(actual)
+        return images, self._draws(sizes_of(images), epoch, index)
+
+    def _smaller(self, actual: Tensor, *, epoch: int, index: Tensor) -> tuple[Images, list[Params]]:
+        """The same, of images that may be decoded at a part of their size."""
+        assert isinstance(self.source, EncodedSource)
+        seen = self.source.look(actual)
+        sizes = torch.tensor([(image.height, image.width) for image in seen])
+        draws = self._draws(sizes, epoch, index)
+        factor = factors(draws, len(seen))
+        images = self.source.decode(seen, factor.tolist())
+        used = factor.where((sizes_of(images) != sizes).any(1), 1)
+        return images, [shrunk(params, used) for params in draws]
 
     @one_thread()
-    def _tables(self, sizes: Tensor, epoch: int, index: Tensor, *, image: Tensor) -> list[Tensor]:
-        """The draws of each run of equal views; ``image`` int64 [n], which images of the memory they are for."""
-        tables = []
-        for view, v in runs(self.views):
-            channels = self.source.channels
-            params = draw(view, sizes, channels=channels, seed=self.seed, time=epoch, index=index, v=v)
-            tables.append(replace(params, image=image[params.image]).table())
-        return tables
+    def _draws(self, sizes: Tensor, epoch: int, index: Tensor) -> list[Params]:
+        """Those of each run of equal views."""
+        channels = self.source.channels
+        return [
+            draw(view, sizes, channels=channels, seed=self.seed, time=epoch, index=index, v=v)
+            for view, v in runs(self.views)
+        ]
 
 
 def runs(views: Sequence[Any]) -> Iterator[tuple[Any, Tensor]]:

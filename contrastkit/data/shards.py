@@ -61,10 +61,6 @@ class ShardSource(EncodedSource):
         order = super().order(seed, epoch)
         return order[window[order].argsort(stable=True)]
 
-    def fetch(self, index: Tensor) -> list[Tensor]:
-        self._read_ahead(index.tolist())
-        return super().fetch(index)
-
     def subset(self, index: Tensor) -> Self:
         part, chosen = super().subset(index), index.numpy()
         part.shard, part.offset, part.bytes = self.shard[chosen], self.offset[chosen], self.bytes[chosen]

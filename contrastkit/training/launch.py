@@ -90,6 +90,7 @@ def _loader(plan: Plan) -> Loader:
         world=dist.world_size(),
         max_bad=options.max_bad,
         device=plan.device,
+        scaled=options.scaled_decoding,
     )
 
 

@@ -429,11 +429,11 @@ def test_each_option_reaches_what_it_is_for(images: Path, tmp_path: Path, monkey
     monkeypatch.setattr(SpyMethod, "chance_loss", 3.0)
     monkeypatch.setattr(Tower, "compile", lambda tower: compiled.append(tower))
     compiled: list[Tower] = []
-    how = {"workers": 1, "max_bad": 0.5, "monitor_every": 9, "compile": True, "seed": 6}
+    how = {"workers": 1, "max_bad": 0.5, "monitor_every": 9, "compile": True, "seed": 6, "scaled_decoding": True}
     log = run(images, tmp_path / "run", epochs=1, how=how)
     cpu = torch.device("cpu")
     loader = {"batch": BATCH, "seed": 6, "workers": 1, "rank": 0, "world": 1, "max_bad": 0.5, "device": cpu}
-    assert given["Loader"] == loader
+    assert given["Loader"] == loader | {"scaled": True}
     # The encoder is evaluated on images of up to 4/3 of the views' 12 pixels.
     assert given["Monitor"] == {
         "size": 16, "seed": 6, "device": cpu, "every": 9, "chance_loss": 3.0, "workers": 1
