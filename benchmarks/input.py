@@ -21,7 +21,7 @@ import torch
 from benchmarks import RESULTS
 from contrastkit import ops
 from contrastkit.augment import draw, named_views, sizes_of
-from contrastkit.augment.apply import arguments
+from contrastkit.augment.apply import arguments, packed
 from contrastkit.bench import measure
 from contrastkit.bench.input import Sample
 from contrastkit.checkpoint import write_text
@@ -70,7 +70,7 @@ def threads(sample: Sample) -> float:
     images = sample.source.fetch(torch.arange(len(sample.source)))
     view = sample.views[0]
     params = draw(view, sizes_of(images), channels=3, seed=0, time=0, index=torch.arange(len(images)), v=0)
-    call = arguments(images, params)
+    call = arguments(packed(images), params)
 
     def way(n: int) -> None:
         torch.set_num_threads(n)
@@ -89,7 +89,7 @@ def memory(side: int) -> float:
         draw(each, sizes_of(images), channels=3, seed=0, time=0, index=torch.arange(1), v=0)
         for each in (replace(view, size=8), view)
     ]
-    calls = [arguments(images, params) for params in rows]
+    calls = [arguments(packed(images), params) for params in rows]
     ops.augment(**calls[0])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ops.augment(**calls[1])

@@ -51,6 +51,9 @@ class Options:
         bool, "Scale images of more than 8 bits by the range of their pixels in a sample of the files"
     ] = False
     background: Annotated[str, "Colour under transparent pixels: a name or #rrggbb"] = "white"
+    scaled_decoding: Annotated[
+        bool, "Decode JPEGs at 1/2 or 1/4 where every crop of an image is larger than 2 or 4 times its view"
+    ] = False
     workers: Annotated[
         int,
         "Processes that load data; by default 0 for images in memory, else one for each core but one, at most 8",

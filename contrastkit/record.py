@@ -15,9 +15,10 @@ from contrastkit.parts.build import build_encoder
 if TYPE_CHECKING:
     from contrastkit.methods import Recipe
 
-FORMAT = 3  # of recipe.json; a file without a number has the first
+FORMAT = 4  # of recipe.json; a file without a number has the first
 # Options that format 2 added; earlier versions read every set in these ways.
 SINCE_2 = {"test_part": None, "layout": None, "stretch": False, "background": "white"}
+SINCE_4 = {"scaled_decoding": False}  # likewise
 
 # Fields of images' views that format 3 added; earlier versions made all views in these ways.
 SINCE_3 = {
@@ -62,8 +63,9 @@ class Record:
                 written = schema.typed(int, values.pop("format", 1), "format")
                 if not 1 <= written <= FORMAT:
                     raise schema.Newer(f"format {written}, this version reads formats up to {FORMAT}")
-                if written == 1 and isinstance(values.get("options"), dict):
-                    values["options"] = SINCE_2 | values["options"]
+                if isinstance(options := values.get("options"), dict):
+                    missing = (SINCE_2 if written == 1 else {}) | (SINCE_4 if written <= 3 else {})
+                    values["options"] = missing | options
                 if written <= 2:
                     _complete_views(values.get("recipe"))
             record = schema.instance(cls, values, "")

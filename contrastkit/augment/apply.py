@@ -14,18 +14,36 @@ Where this departs from the papers' code:
 - The small rows (32 pixels) are torchvision's operations throughout, whatever the paper's ImageNet code has.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from contrastkit import ops
-from contrastkit.augment.draw import Params, draw, sizes_of
+from contrastkit.augment.draw import COLUMNS, Params, draw, sizes_of
 from contrastkit.augment.rows import View
 from contrastkit.ops.library import one_thread
 from contrastkit.types import Images
 
-COLUMNS = ("image", "box", "flip", "pose", "jitter", "factors", "gray", "sigma", "solarize")  # of Params
+
+class Packed(NamedTuple):
+    """Images in one piece of memory, as :func:`contrastkit.ops.augment` takes them."""
+
+    pixels: Tensor  # uint8 [P]
+    places: Tensor  # int64 [n, 6], where each image lies there
+    channels: int
+
+    @property
+    def sizes(self) -> Tensor:
+        """int64 [n, 2], heights and widths."""
+        return self.places[:, 1:3]
+
+    def to(self, device: torch.device) -> "Packed":
+        pixels, places = (tensor.to(device, non_blocking=True) for tensor in self[:2])
+        return Packed(pixels, places, self.channels)
+
+    def pin_memory(self) -> "Packed":
+        return Packed(self.pixels.pin_memory(), self.places.pin_memory(), self.channels)
 
 
 def augment(images: Images, params: Params) -> Tensor:
@@ -38,7 +56,7 @@ def augment(images: Images, params: Params) -> Tensor:
     Returns:
         float32 [m, C, size, size] in [0, 1], on the images' device.
     """
-    return ops.augment(**arguments(images, params))
+    return ops.augment(**arguments(packed(images), params))
 
 
 def random_views(images: Images, view: View, *, seed: int, time: int, index: Tensor, v: int | Tensor) -> Tensor:
@@ -54,15 +72,12 @@ def random_views(images: Images, view: View, *, seed: int, time: int, index: Ten
     return augment(images, params)
 
 
-def arguments(images: Images, params: Params) -> dict[str, Any]:
+def arguments(images: Packed, params: Params) -> dict[str, Any]:
     """What :func:`contrastkit.ops.augment` is called with."""
-    pixels, places = packed(images)
-    view, drawn = params.view, params.to(pixels.device)
+    view, drawn = params.view, params.to(images.pixels.device)
     return {
-        "pixels": pixels,
-        "places": places,
+        **images._asdict(),
         **{name: getattr(drawn, name) for name in COLUMNS},
-        "channels": images[0].shape[0],
         "size": view.size,
         "radius": int(view.blur_span * view.size) // 2 if view.blur_span else view.size - 1,
         "gray_first": view.gray_first,
@@ -72,21 +87,20 @@ def arguments(images: Images, params: Params) -> dict[str, Any]:
     }
 
 
-def packed(images: Images) -> tuple[Tensor, Tensor]:
-    """The memory of images, uint8 [P], and where each lies there, int64 [n, 6], for :func:`contrastkit.ops.augment`: a
-    batch as it is, images of many sizes one behind the other."""
+def packed(images: Images) -> Packed:
+    """Images in one piece of memory: a batch as it is, images of many sizes one behind the other."""
     if isinstance(images, Tensor):
         pixels, strides = _memory(images)
         places = torch.tensor([[0, *images.shape[-2:], *strides]], device=images.device).repeat(len(images), 1)
         places[:, 0] = torch.arange(len(images), device=images.device) * images[:1].numel()
-        return pixels, places
+        return Packed(pixels, places, images.shape[1])
     parts, rows, start = [], [], 0
     for image in images:
         part, strides = _memory(image)
         parts.append(part)
         rows.append((start, *image.shape[-2:], *strides))
         start += len(part)
-    return torch.cat(parts), torch.tensor(rows, device=parts[0].device)
+    return Packed(torch.cat(parts), torch.tensor(rows, device=parts[0].device), images[0].shape[0])
 
 
 def _memory(images: Tensor) -> tuple[Tensor, tuple[int, int, int]]:

@@ -20,6 +20,11 @@ from contrastkit.types import Images
 ATTEMPTS = 10  # RandomResizedCrop's attempts before it falls back to the largest centred crop
 SLOTS = 18  # draws per sample that precede those of the crop's attempts
 OPERATIONS = ("brightness", "contrast", "saturation", "hue")  # of the jitter, in the numbering of Params.jitter
+COLUMNS: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {  # the tensors of Params: dtype, and shape of a row
+    "image": (torch.int64, ()), "box": (torch.int64, (4,)), "flip": (torch.bool, ()), "pose": (torch.float32, (2, 3)),
+    "jitter": (torch.int64, (4,)), "factors": (torch.float32, (4,)), "gray": (torch.bool, ()),
+    "sigma": (torch.float64, ()), "solarize": (torch.bool, ()),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +50,22 @@ class Params:
 
     def to(self, device: torch.device) -> "Params":
         return self._map(lambda tensor: tensor.to(device))
+
+    def table(self) -> Tensor:
+        """All numbers in one tensor, which travels at once: float64 [m, columns], in which each of them is exact."""
+        present = [tensor for name in COLUMNS if (tensor := getattr(self, name)) is not None]
+        return torch.cat([tensor.double().reshape(len(self), -1) for tensor in present], 1)
+
+    @classmethod
+    def of(cls, view: View, table: Tensor) -> "Params":
+        """The draws for a view that :meth:`table` returned, on the table's device."""
+        present = {name: kind for name, kind in COLUMNS.items() if name != "pose" or view.affine}
+        parts = table.split([math.prod(shape) for _, shape in present.values()], 1)
+        values: dict[str, Any] = {
+            name: part.reshape(len(table), *shape).to(dtype)
+            for (name, (dtype, shape)), part in zip(present.items(), parts, strict=True)
+        }
+        return cls(view=view, **{"pose": None, **values})
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Params":
         values = {field.name: getattr(self, field.name) for field in fields(self)}

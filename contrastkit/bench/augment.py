@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as tvf
 
 from contrastkit import ops
 from contrastkit.augment import VIEWS, Params, draw, sizes_of
-from contrastkit.augment.apply import arguments
+from contrastkit.augment.apply import arguments, packed
 from contrastkit.bench.case import Case, reference, unavailable
 from contrastkit.bench.measure import Way
 from contrastkit.ops.augment import Call
@@ -53,7 +53,7 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
         images = (smooth * 255).byte().to(device)
         index, v = torch.arange(n, device=device), torch.arange(2, device=device)[:, None]
         params = draw(view, sizes_of(images), channels=3, seed=0, time=0, index=index, v=v)
-        given = arguments(images, params) | {"mean": None, "std": None, "dtype": dtype, "channels_last": False}
+        given = arguments(packed(images), params) | {"mean": None, "std": None, "dtype": dtype, "channels_last": False}
         if dtype == torch.float16:
             missing = unavailable("views are float32, bfloat16 or uint8")
             ways: dict[str, Way] = {"eager": functools.partial(eager, images, params), "ours": missing}

@@ -151,6 +151,8 @@ class Sample:
 class _Decoded(Source):
     """The images of another source, in memory."""
 
+    images: Images
+
     def __init__(self, source: Source) -> None:
         super().__init__(source.name, channels=source.channels, size=source.size, labels=None, classes=None)
         self.images = source.fetch(torch.arange(len(source)))

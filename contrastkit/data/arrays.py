@@ -14,7 +14,7 @@ MOST_CHANNELS = 16  # that a side is taken for where all sides differ
 class ArraySource(Source):
     """Images of one size, in memory: uint8 [N, C, H, W]."""
 
-    in_memory = True
+    images: Tensor
 
     def __init__(
         self,

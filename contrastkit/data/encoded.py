@@ -1,11 +1,12 @@
 """Images in encoded form, in files or in members of tars, which are decoded one by one."""
 
+import contextlib
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contrastkit.data.dataset import Reading
-from contrastkit.data.pixels import DEEP, GRAY_MODES, ImageData, Span, decoded, is_deep, opened
+from contrastkit.data.pixels import DEEP, GRAY_MODES, ImageData, Span, decoded, is_deep, jpeg_size, opened
 from contrastkit.data.remote import RemoteFolder
 from contrastkit.data.source import Source, UnreadableError, digest
 from contrastkit.errors import UserError
@@ -25,6 +26,15 @@ DARK = 0.25  # images of more than 8 bits whose pixels are all below this share 
 AS_THEY_ARE = Reading()
 
 Found = TypeVar("Found")
+
+
+class Seen(NamedTuple):
+    """An image whose size is known, before it is decoded if that can be done at a part of the size."""
+
+    position: int
+    height: int
+    width: int
+    image: Tensor | ImageData  # decoded, or the file
 
 
 class EncodedSource(Source):
@@ -77,6 +87,30 @@ class EncodedSource(Source):
         self._read_ahead(positions := index.tolist())
         return [self._read(i) for i in positions]
 
+    def look(self, index: Tensor) -> list[Seen]:
+        """The images at ``index`` with their sizes: those of JPEGs from their headers, the others are decoded.
+
+        Raises:
+            UnreadableError: for the first one of which not even that can be read.
+        """
+        self._read_ahead(index.tolist())
+        return [self._seen(i) for i in index.tolist()]
+
+    def decode(self, seen: Sequence[Seen], factors: Sequence[int]) -> list[Tensor]:
+        """These images as :meth:`fetch` returns them, but with their sides divided by factors of 1, 2 or 4 and rounded
+        up. Whole are those that are decoded already, and those that only Pillow can decode.
+
+        Raises:
+            UnreadableError: for the first one that cannot be read.
+        """
+        images = []
+        for (i, _, _, image), factor in zip(seen, factors, strict=True):
+            if not isinstance(image, Tensor):
+                with self._telling(i):
+                    image = self._pixels(image, factor)
+            images.append(image)
+        return images
+
     def fingerprint(self) -> str:
         """Contents are the sizes of all files and the first bytes of a sample; dates do not count."""
         names = "\n".join(self.paths).encode("utf-8", "surrogateescape")
@@ -100,9 +134,25 @@ class EncodedSource(Source):
         """Prepare to read the images at these positions."""
 
     def _read(self, i: int) -> Tensor:
+        with self._telling(i):
+            return self._decode(self._file(i))
+
+    def _seen(self, i: int) -> Seen:
+        with self._telling(i):
+            file = self._file(i)
+            with opened(file) as image:
+                size = jpeg_size(image, self.channels)
+            if size is not None:
+                return Seen(i, *size, file)
+            pixels = self._decode(file)
+            return Seen(i, pixels.shape[1], pixels.shape[2], pixels)
+
+    @contextlib.contextmanager
+    def _telling(self, i: int) -> Iterator[None]:
+        """Tell which image cannot be read, and why."""
         name = str(self.root / self.paths[i])
         try:
-            return self._decode(self._file(i))
+            yield
         except (MemoryError, UserError):  # of the machine, not of the file
             raise
         except Exception as e:  # damaged files raise almost anything (OSError, struct.error, ...)
@@ -110,9 +160,12 @@ class EncodedSource(Source):
             raise UnreadableError(i, self.paths[i], reason) from e
 
     def _decode(self, file: ImageData) -> Tensor:
+        return self._pixels(file, 1)
+
+    def _pixels(self, file: ImageData, factor: int) -> Tensor:
         with opened(file) as image:
             mode = image.mode
-            pixels = decoded(image, self.channels, self.reading.background, self.span)
+            pixels = decoded(image, self.channels, self.reading.background, self.span, factor)
         if self._met_colour is not None and mode not in GRAY_MODES and not self._met_colour:
             self._met_colour.fill_(True)
             warnings.warn(f"{self.name} is taken for gray, but {file} has colour: it is averaged", stacklevel=2)

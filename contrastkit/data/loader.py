@@ -1,11 +1,12 @@
 """Batches of augmented views for training, and of plain images for evaluation."""
 
+import functools
 import itertools
 import math
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,15 +14,19 @@ from torch.utils.data import Dataset
 
 from contrastkit import dist
 from contrastkit.augment import HANDLING, View, Window
+from contrastkit.augment.apply import Packed, packed
+from contrastkit.data.encoded import EncodedSource
+from contrastkit.data.making import Drawing, Drawn, Making, Unreadable
 from contrastkit.data.slots import ALIGNED
 from contrastkit.data.source import Source
 from contrastkit.data.workers import Workers
 from contrastkit.errors import UserError
-from contrastkit.types import Batch, Images, Modality
+from contrastkit.types import Batch, Modality
 
 CPU = torch.device("cpu")
 MAX_BAD = 0.01  # share of unreadable images that is tolerated
-Unreadable = dict[int, tuple[str, str]]  # position -> (path, reason)
+
+B = TypeVar("B", Batch, Drawn)
 
 
 class Loader:
@@ -33,6 +38,9 @@ class Loader:
 
     Attributes:
         steps_per_epoch: the last, partial batch is dropped. workers: processes that load the data, 0 for the caller.
+        on_device: whether this process makes the views, on the device, out of images that travel as they are, in 8
+            bits; otherwise they are made on the CPU, by the processes that read the images.
+        notices: what to tell the user, one line each.
     """
 
     def __init__(
@@ -47,13 +55,18 @@ class Loader:
         world: int = 1,
         max_bad: float = MAX_BAD,
         device: torch.device = CPU,
+        on_device: bool | None = None,
+        scaled: bool = False,
     ) -> None:
         """
         Args:
             batch: images per step over all processes; this one gets the ``rank``-th of ``world`` contiguous slices.
-            workers: processes that decode and augment; 0 uses the caller's process.
-            device: where the views are used. Without workers, images in memory are augmented there; otherwise views are
-                on the CPU, in pinned memory for a CUDA device.
+            workers: processes that read images and, on a CPU, make views; 0 uses the caller's process.
+            device: where the views are used. Those that are made on the CPU stay there, in pinned memory for a CUDA
+                device.
+            on_device: see above; by default, views of images are made on a CUDA device.
+            scaled: decode JPEGs at a half or a quarter of their sides where all crops are larger than two or four times
+                their views (:mod:`contrastkit.augment.shrink`).
             max_bad: share of unreadable images above which :meth:`batches` stops.
 
         Raises:
@@ -71,10 +84,34 @@ class Loader:
         self.batch, self.rank, self.world = batch, rank, world
         self.steps_per_epoch = len(source) // batch
         self._reported: set[int] = set()  # positions of the unreadable images that share_unreadable has returned
-        work = _Augmented(source, tuple(views), seed, CPU if workers else device)
-        self.workers = workers
-        room = _room([view.shape(source.channels) for view in views], batch // world)
-        self._workers = Workers(work, workers=workers, pin=device.type == "cuda", room=room)
+        self.views, self.device, self.workers = tuple(views), device, workers
+        of_images = source.modality is Modality.IMAGE
+        self.on_device = of_images and device.type == "cuda" if on_device is None else on_device
+        self.notices: tuple[str, ...] = ()
+        self._whole: Packed | None = None  # the images of the set, where they lie on the device
+        work = Drawing if self.on_device else Making
+        scaled = scaled and of_images and isinstance(source, EncodedSource)
+        self._workers = self._loading(work(source, self.views, seed, scaled=scaled))
+
+    def _loading(self, work: Dataset[Any]) -> Workers:
+        shapes = [view.shape(self.source.channels) for view in self.views]
+        room = 0 if self.on_device else _room(shapes, self.batch // self.world)  # images are of any size
+        return Workers(work, workers=self.workers, pin=self.device.type == "cuda", room=room)
+
+    def keep_on_device(self, room: int) -> None:
+        """Before the first batch: where views are made on the device, move the images of a set that lies in memory
+        there, once for all batches, if they take at most ``room`` bytes."""
+        if self.source.images is None or not self.on_device:
+            return
+        images = packed(self.source.images)
+        size = f"{self.source.name}: {len(images.pixels) / 1e6:,.1f} MB of images"
+        if len(images.pixels) > room:
+            much = f"more than the {room / 1e6:,.1f} MB that they may take"
+            self.notices = (f"{size} are copied to {self.device} batch by batch: {much}",)
+            return
+        self.notices = (f"{size} lie on {self.device}",)
+        self._whole = images.to(self.device)
+        self._workers = self._loading(Drawing(self.source, self.views, self.seed, images.places))
 
     @property
     def unreadable(self) -> dict[str, str]:
@@ -114,7 +151,10 @@ class Loader:
         tasks = _addresses(
             self.source, range(start, end), seed=self.seed, batch=self.batch, rank=self.rank, world=self.world
         )
-        return _checked(self._workers.map(tasks), self.source, self.max_bad)
+        batches = _checked(self._workers.map(tasks), self.source, self.max_bad)
+        if not self.on_device:
+            return batches
+        return map(functools.partial(Drawn.made, views=self.views, device=self.device, whole=self._whole), batches)
 
     def close(self) -> None:
         """End the data-loading processes at once."""
@@ -129,7 +169,7 @@ class Loader:
 
 def default_workers(source: Source) -> int:
     """0 for images in memory, which are augmented in batches; for files all cores but one, at most 8 per process."""
-    if source.in_memory:
+    if source.images is not None:
         return 0
     return min(8, max(1, _cores() - 1))
 
@@ -175,31 +215,6 @@ def plain_batches(
 
 
 @dataclass(frozen=True)
-class _Augmented(Dataset[Any]):
-    source: Source
-    views: tuple[View | Window, ...]
-    seed: int
-    device: torch.device
-
-    def __getitem__(self, task: tuple[int, Tensor]) -> tuple[Batch, Unreadable]:
-        epoch, index = task
-        images, actual = self.source.take(index)
-        if isinstance(images, Tensor):
-            images = images.to(self.device, non_blocking=True)
-        # Draws are keyed by the requested position, so a substitute differs from the same image drawn as itself.
-        views = self._augment(images, epoch, index)
-        return Batch(views=views, index=actual, label=self.source.label(actual)), self.source.unreadable
-
-    def _augment(self, images: Images, epoch: int, index: Tensor) -> list[Tensor]:
-        views: list[Tensor] = []
-        random_views = HANDLING[self.source.modality].random
-        for view, equal in itertools.groupby(self.views):  # one call for equal views is faster
-            v = torch.arange(len(views), len(views) + len(list(equal)))[:, None]
-            views += random_views(images, view, seed=self.seed, time=epoch, index=index, v=v).split(len(index))
-        return views
-
-
-@dataclass(frozen=True)
 class _Plain(Dataset[Any]):
     source: Source
     size: int
@@ -236,7 +251,7 @@ def _addresses(
             yield epoch, order[first : first + share]
 
 
-def _checked(results: Iterable[tuple[Batch, Unreadable]], source: Source, max_bad: float) -> Iterator[Batch]:
+def _checked(results: Iterable[tuple[B, Unreadable]], source: Source, max_bad: float) -> Iterator[B]:
     for batch, unreadable in results:
         source.unreadable.update(unreadable)
         if len(source.unreadable) > max_bad * len(source):

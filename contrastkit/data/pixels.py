@@ -102,15 +102,19 @@ def _size(file: ImageData) -> int:
     return file.stat().st_size if isinstance(file, Path) else file.getbuffer().nbytes
 
 
-def decoded(image: ImageFile, channels: int, background: str, span: Span | None = None) -> NDArray[np.uint8]:
+def decoded(
+    image: ImageFile, channels: int, background: str, span: Span | None = None, factor: int = 1
+) -> NDArray[np.uint8]:
     """The pixels of an opened file, upright and in memory of their own: [H, W, channels].
 
     Args:
         channels: 3, or 1, to which colour is averaged.
         background, span: as of :func:`eight_bits`.
+        factor: 2 or 4 if its sides, rounded up, may be a half or a quarter: it must have a :func:`jpeg_size`. A file
+            about which Pillow has to decide is whole all the same.
     """
-    mode = "L" if channels == 1 else "RGB"
-    pixels = _of_jpeg(image, mode)
+    mode = _mode(channels)
+    pixels = _of_jpeg(image, mode, factor)
     if pixels is None:
         image.load()  # only then do some formats know their mode, size and orientation
         shown = eight_bits(image, background, span).convert(mode)
@@ -119,18 +123,39 @@ def decoded(image: ImageFile, channels: int, background: str, span: Span | None 
     return np.require(upright, requirements=("C", "W", "O"))  # copies what is strided, a part, or Pillow's
 
 
-def _of_jpeg(image: ImageFile, mode: str) -> NDArray[np.uint8] | None:
-    """The pixels of a JPEG, bit for bit as Pillow has them, but faster; None where Pillow has to decode: other formats,
-    colour to be averaged (of which a JPEG has a brightness of its own), and damaged files, about which it decides."""
-    if image.format != "JPEG" or image.mode not in ("L", "RGB") or (image.mode, mode) == ("RGB", "L"):
+def jpeg_size(image: ImageFile, channels: int) -> tuple[int, int] | None:
+    """The height and width of an opened JPEG as :func:`decoded` returns it whole; None for what cannot be decoded at
+    less than its size: other files, and those of which only the middle is used."""
+    if not _is_jpeg(image, _mode(channels)) or max(image.size) > STRIP * min(image.size):
+        return None
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
+    return image.size if turned else (image.height, image.width)
+
+
+def _mode(channels: int) -> str:
+    return "L" if channels == 1 else "RGB"
+
+
+def _is_jpeg(image: ImageFile, mode: str) -> bool:
+    """Whether simplejpeg decodes it as Pillow does: not colour to be averaged, of which a JPEG has a brightness of its
+    own."""
+    return image.format == "JPEG" and image.mode in ("L", "RGB") and (image.mode, mode) != ("RGB", "L")
+
+
+def _of_jpeg(image: ImageFile, mode: str, factor: int) -> NDArray[np.uint8] | None:
+    """The pixels of a JPEG, bit for bit as Pillow has them, but faster; None where Pillow has to decode: other files,
+    and damaged ones, about which it decides."""
+    if not _is_jpeg(image, mode):
         return None
     assert image.fp is not None
     image.fp.seek(0)
+    size = -(-image.height // factor), -(-image.width // factor)
+    smaller = () if factor == 1 else (False, False, *size, factor)  # of the factors, the one that gives this size
     try:
-        pixels = simplejpeg.decode_jpeg(image.fp.read(), "GRAY" if mode == "L" else "RGB")
+        pixels = simplejpeg.decode_jpeg(image.fp.read(), "GRAY" if mode == "L" else "RGB", *smaller)
     except ValueError:  # an error, or a mere warning of libjpeg
         return None
-    return pixels if pixels.shape[:2] == (image.height, image.width) else None
+    return pixels if pixels.shape[:2] == size else None
 
 
 TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {  # EXIF's orientations, of [H, W, C]
@@ -142,6 +167,7 @@ TURNS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {  # EXIF's
     7: lambda pixels: pixels.swapaxes(0, 1)[::-1, ::-1],
     8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
 }
+SIDEWAYS = (5, 6, 7, 8)  # those that exchange height and width
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

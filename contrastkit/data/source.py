@@ -3,8 +3,8 @@
 import copy
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
 
 import torch
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from torch import Tensor
 from contrastkit.errors import UserError
 from contrastkit.rng import permutation
 from contrastkit.types import Images, Modality
+
+T = TypeVar("T")
 
 
 class UnreadableError(Exception):
@@ -33,7 +35,7 @@ class Source(ABC):
 
     Attributes:
         modality: the kind of its items.
-        in_memory: whether items need no decoding.
+        images: of a set that lies in memory, all of them, as of :meth:`fetch`; else None.
         name: used in messages.
         channels: of every image.
         size: shorter side of a typical image in pixels; length of a typical sound in samples.
@@ -49,7 +51,7 @@ class Source(ABC):
     """
 
     modality = Modality.IMAGE
-    in_memory: ClassVar[bool] = False
+    images: Images | None = None
     sample_rate: int | None = None
     paths: Sequence[str] = ()
 
@@ -135,10 +137,14 @@ class Source(ABC):
         Returns:
             The images, and int64 [n], their actual positions.
         """
+        return self.take_by(index, self.fetch)
+
+    def take_by(self, index: Tensor, fetch: Callable[[Tensor], T]) -> tuple[T, Tensor]:
+        """:meth:`take` by another function than :meth:`fetch`, which can read what that can."""
         while True:
             index = self._readable(index)
             try:
-                return self.fetch(index), index
+                return fetch(index), index
             except UnreadableError as error:
                 self._record(error, index)
 

@@ -17,7 +17,7 @@ from contrastkit.record import DataRecord, Record
 from contrastkit.run import Run, Taken
 from contrastkit.training import state
 from contrastkit.training.loop import fit
-from contrastkit.training.memory import require_memory
+from contrastkit.training.memory import require_memory, room_beside
 from contrastkit.training.plan import Plan, free_folder
 from contrastkit.training.progress import NullReporter, Reporter, TeeReporter
 from contrastkit.training.session import Session
@@ -53,7 +53,8 @@ def launch(
     recipe, options, source = plan.recipe, plan.options, plan.data.pretrain
     loader = _loader(plan)
     context = BuildContext.of(source, recipe.image_size(source.size), seed=options.seed, encoder=encoder)
-    require_memory(recipe, context, plan.device, precision=options.precision)
+    needed = require_memory(recipe, context, plan.device, precision=options.precision)
+    loader.keep_on_device(room_beside(needed, plan.device))
     torch.manual_seed(options.seed)
     method = _build(plan, context)
     monitor, optimizer = _monitor(plan, method, context.size), recipe.build_optimizer(method)
@@ -69,7 +70,8 @@ def launch(
                 part.compile()
         if run.path != plan.out:
             session.reporter.log(f"another command has taken {plan.out} meanwhile: run folder {run.path}")
-        for line in (*run.notices, _summary(plan, method, context.size), *plan.data.notices, *method.notices):
+        summary = _summary(plan, method, context.size)
+        for line in (*run.notices, summary, *plan.data.notices, *loader.notices, *method.notices):
             session.reporter.log(line)
         end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
         step = fit(session, start=start, end=end)
@@ -88,6 +90,7 @@ def _loader(plan: Plan) -> Loader:
         world=dist.world_size(),
         max_bad=options.max_bad,
         device=plan.device,
+        scaled=options.scaled_decoding,
     )
 
 

@@ -15,10 +15,11 @@ from contrastkit.parts.norm import SplitBatchNorm2d
 from contrastkit.types import Batch
 
 TEMPORARY = 1.1  # gradients of activations and workspaces, beside what the graph keeps
+IMAGES = 0.5  # share of the memory beside a step that images may take: steps are counted at their least
 
 
-def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, *, precision: str) -> None:
-    """Check that a step of this recipe fits into the memory that is free.
+def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, *, precision: str) -> int | None:
+    """Check that a step of this recipe fits into the memory that is free; return its bytes, as of :func:`step_bytes`.
 
     Raises:
         UserError: it does not.
@@ -31,6 +32,14 @@ def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, 
             f"a step of batch {recipe.batch} takes at least {needed / 2**30:.1f} GiB of memory, and "
             f"{free / 2**30:.1f} GiB are free: lower {remedy}, or choose a smaller --encoder"
         )
+    return needed
+
+
+def room_beside(needed: int | None, device: torch.device) -> int:
+    """Bytes of a device's free memory that images may take beside a step of ``needed`` bytes: half of what the step
+    leaves. One of unknown size counts as half of the memory."""
+    free = free_bytes(device)
+    return int(IMAGES * (free - (free // 2 if needed is None else needed)))
 
 
 def step_bytes(recipe: Recipe, context: BuildContext, *, precision: str = "float32") -> int | None:

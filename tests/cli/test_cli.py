@@ -96,6 +96,7 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
         "--interpolation=bicubic", "--blur-border=zero,repeated",
         "--compile", "--save-every=2", "--monitor-every=3", "--max-bad=0.5", "--val-fraction=0.25", "--device=cpu",
         f"--data-dir={images.parent}", "--layout=NHWC", "--stretch", "--background=black",
+        "--scaled-decoding",
     )  # fmt: skip
     changes: dict[str, Any] = {"size": 12, "gray_first": True, "interpolation": "bicubic"}
     first, second = (replace(v, **changes) for v in VIEWS["simclr-cifar"])
@@ -106,7 +107,7 @@ def test_every_number_is_an_option(monkeypatch: pytest.MonkeyPatch, images: Path
     assert options == library.Options(
         data=str(images), workers=3, seed=7, precision="float32", compile=True, save_every=2, monitor_every=3,
         max_bad=0.5, val_fraction=0.25, device="cpu", data_dir=images.parent, layout="NHWC", stretch=True,
-        background="black",
+        background="black", scaled_decoding=True,
     )  # fmt: skip
     assert how["stop_after"] == 2
 

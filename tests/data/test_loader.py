@@ -5,48 +5,20 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from contrastkit.augment import VIEWS
 from contrastkit.data import ArraySource, Loader, open_data, plain_batches
 from contrastkit.errors import UserError
-from contrastkit.types import Batch
+from tests.data.batches import array, epoch, equal, folder, spoil
 from tests.data.pictures import paths_of
 
 SAME = [replace(v, size=16) for v in VIEWS["moco-v2"]]
 UNLIKE = [replace(v, size=16) for v in VIEWS["byol"]]
-
-
-def array(n: int = 50) -> ArraySource:
-    images = torch.randint(0, 256, (n, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return ArraySource("array", images, torch.arange(n) % 7)
-
-
-def folder(root: Path, n: int = 50) -> Path:
-    generator = np.random.default_rng(0)
-    for k in range(n):
-        path = root / "ab"[k % 2] / f"{k:03d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = generator.integers(0, 256, (20 + k % 5, 24 - k % 3, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
-    return root
-
-
-def equal(a: Batch, b: Batch) -> bool:
-    pairs = [(a.index, b.index), (a.label, b.label), *zip(a.views, b.views, strict=True)]
-    return all(torch.equal(x, y) for x, y in pairs)
-
-
-def epoch(loader: Loader, k: int) -> Iterator[Batch]:
-    return loader.batches(k * loader.steps_per_epoch, (k + 1) * loader.steps_per_epoch)
 
 
 @pytest.fixture(params=["array", "files"])
@@ -184,12 +156,6 @@ def test_workers_leave_signals_to_the_main_process():
 
 
 # ------------------------------------------------------------------------------------------------------------ bad files
-
-
-def spoil(root: Path, *names: str) -> None:
-    for k, name in enumerate(names):
-        path = root / name
-        path.write_bytes(path.read_bytes()[:60] if k % 2 else b"")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

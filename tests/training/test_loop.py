@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -428,17 +429,39 @@ def test_each_option_reaches_what_it_is_for(images: Path, tmp_path: Path, monkey
     monkeypatch.setattr(SpyMethod, "chance_loss", 3.0)
     monkeypatch.setattr(Tower, "compile", lambda tower: compiled.append(tower))
     compiled: list[Tower] = []
-    how = {"workers": 1, "max_bad": 0.5, "monitor_every": 9, "compile": True, "seed": 6}
+    how = {"workers": 1, "max_bad": 0.5, "monitor_every": 9, "compile": True, "seed": 6, "scaled_decoding": True}
     log = run(images, tmp_path / "run", epochs=1, how=how)
     cpu = torch.device("cpu")
     loader = {"batch": BATCH, "seed": 6, "workers": 1, "rank": 0, "world": 1, "max_bad": 0.5, "device": cpu}
-    assert given["Loader"] == loader
+    assert given["Loader"] == loader | {"scaled": True}
     # The encoder is evaluated on images of up to 4/3 of the views' 12 pixels.
     assert given["Monitor"] == {
         "size": 16, "seed": 6, "device": cpu, "every": 9, "chance_loss": 3.0, "workers": 1
     }  # fmt: skip
     assert log.context == BuildContext(channels=3, size=16, images=256, world=1, seed=6)
     assert len(compiled) == 1
+
+
+@pytest.mark.parametrize(
+    ("room", "line"), [(10**9, "0.2 MB of images lie on cpu"), (0, "copied to cpu batch by batch")]
+)
+def test_a_run_says_where_its_images_lie(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, line: str
+) -> None:
+    """With views made on the device, which is the CPU here; the losses are those of any other run."""
+    lines: list[str] = []
+
+    class Lines(NullReporter):
+        def log(self, line: str) -> None:
+            lines.append(line)
+
+    usual = run(images, tmp_path / "usual", Lines(), epochs=1)
+    assert not any("of images" in each for each in lines)
+    monkeypatch.setattr("contrastkit.training.launch.Loader", partial(Loader, on_device=True))
+    monkeypatch.setattr("contrastkit.training.launch.require_memory", lambda *args, **how: 7)
+    monkeypatch.setattr("contrastkit.training.launch.room_beside", lambda needed, device: room * (needed == 7))
+    assert run(images, tmp_path / "run", Lines(), epochs=1).losses == usual.losses
+    assert [line for each in lines if line in each] == [line]
 
 
 def test_a_run_records_what_loading_it_takes(images: Path, tmp_path: Path) -> None:

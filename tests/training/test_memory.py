@@ -12,7 +12,7 @@ from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext, Recipe
 from contrastkit.training import launch, memory
-from contrastkit.training.memory import require_memory, step_bytes
+from contrastkit.training.memory import require_memory, room_beside, step_bytes
 from contrastkit.types import Batch
 
 CONTEXT = BuildContext(channels=3, size=32, images=1000)
@@ -47,12 +47,17 @@ def test_a_step_that_does_not_fit_is_refused_before_the_run_begins(monkeypatch: 
     needed = step_bytes(recipe, CONTEXT)
     assert needed is not None
     monkeypatch.setattr(memory, "free_bytes", lambda device: needed + 1)
-    require_memory(recipe, CONTEXT, CPU, precision="float32")
+    assert require_memory(recipe, CONTEXT, CPU, precision="float32") == needed
     monkeypatch.setattr(memory, "free_bytes", lambda device: needed // 2)
     with pytest.raises(
         UserError, match=r"a step of batch 512 takes at least 5.\d GiB .*lower --batch \(to about 25\d\)"
     ):
         require_memory(recipe, CONTEXT, CPU, precision="float32")
+
+
+def test_images_may_take_half_of_what_a_step_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
+    assert [room_beside(needed, CPU) for needed in (0, 400, 1000, None)] == [500, 300, 0, 250]
 
 
 def test_launch_asks_before_it_makes_the_run(

@@ -313,7 +313,14 @@ def test_a_run_keeps_what_its_numbers_depend_on(images: Path, tmp_path: Path) ->
     options = Options(data=str(images), val_fraction=0.2, device="cpu", seed=5)
     kept = Run.open(tmp_path / "run").record.options.precision  # chosen for this machine
     other = "float32" if kept == "bfloat16" else "bfloat16"
-    changes = ({"seed": 6}, {"precision": other}, {"val_fraction": 0.1}, {"compile": True}, {"background": "black"})
+    changes = (
+        {"seed": 6},
+        {"precision": other},
+        {"val_fraction": 0.1},
+        {"compile": True},
+        {"background": "black"},
+        {"scaled_decoding": True},
+    )
     for changed in changes:
         with pytest.raises(UserError, match=f"a run keeps its {next(iter(changed))}"):
             launch(Plan.of(NAME, recipe(), replace(options, **changed), tmp_path / "run", resume=True))
