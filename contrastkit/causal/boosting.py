@@ -32,7 +32,7 @@ class _Boosted(BaseEstimator):
     linear model comes first: ridge or logistic regression on standardised x and those products of two columns, squares
     among them, that its residuals are correlated with. Rows must be in random order: of every five one is held out, to
     choose the penalty, to stop the boosting, and to say how much of it to add. Of no more than MANY rows, trees see the
-    features alone that they use, and all are then learned, with twice as many trees: the bias of a doubly robust
+    features alone that they use, and all are then learned, with four times as many trees: the bias of a doubly robust
     estimate is that of one model times that of the other, so that both should be less smooth than predicts best (Newey
     & Robins 2018).
     """
@@ -73,8 +73,8 @@ class _Boosted(BaseEstimator):
         self.trees_ = trees.fit(x[~held], y[~held], X_val=x[held], y_val=y[held])
 
     def _regrow(self, features: Floats, y: Any) -> None:
-        """Grow twice as many trees as were best for the rows held out, for all rows."""
-        n = 2 * max(self.trees_.n_iter_ - PATIENCE, 1)
+        """Grow four times as many trees as were best for the rows held out, for all rows."""
+        n = 4 * max(self.trees_.n_iter_ - PATIENCE, 1)
         trees = self._Trees(**self.trees_.get_params() | {"early_stopping": False, "max_iter": n})
         self.trees_ = trees.fit(features[:, self.seen_], y)
 
@@ -214,6 +214,6 @@ def _growth(n: int) -> dict[str, Any]:
     few = n <= MANY
     return {
         "learning_rate": 0.1 if few else 0.2, "max_iter": max(30, min(500, WORK // n)),
-        "max_leaf_nodes": 8 if few else 31, "min_samples_leaf": 20, "l2_regularization": 1.0, "early_stopping": True,
+        "max_leaf_nodes": 5 if few else 31, "min_samples_leaf": 20, "l2_regularization": 1.0, "early_stopping": True,
         "n_iter_no_change": PATIENCE, "random_state": 0,
     }  # fmt: skip

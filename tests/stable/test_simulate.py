@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from contrastkit.data import open_data
 from contrastkit.stable.coloured import colour_images
@@ -126,8 +127,9 @@ def test_coloured_digits(tmp_path: Path) -> None:
     assert seen.test is not None and seen.train.classes == ("0 to 4", "5 to 9")
     for source, grey, prefix in ((seen.train, data.train, ""), (seen.test, data.test, "test_")):
         assert grey is not None and source.labels is not None and grey.labels is not None
-        images = source.images.numpy()  # type: ignore[attr-defined]
-        assert (images.max(1) == grey.images.numpy()[:, 0]).all() and not images[:, 2].any()  # type: ignore[attr-defined]
+        assert isinstance(source.images, Tensor) and isinstance(grey.images, Tensor)
+        images = source.images.numpy()
+        assert (images.max(1) == grey.images.numpy()[:, 0]).all() and not images[:, 2].any()
         label, shape = source.labels.numpy() == 1, grey.labels.numpy() >= 5
         assert (label == shape).mean() == pytest.approx(0.75, abs=0.05)
         green, red = images[:, 1].any((1, 2)), images[:, 0].any((1, 2))
