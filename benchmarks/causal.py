@@ -29,7 +29,7 @@ from contrastkit.causal.sets import NAMED, load
 from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
 from contrastkit.checkpoint import write_text
 
-LIMIT = 120  # seconds until a run is stopped
+LIMIT, LIMIT_OF_ESTIMATES = 120, 300  # seconds until a run is stopped
 DATA = {
     "lalonde": "16,177 x 10 (LaLonde, CPS-1)",
     "10000": "10,000 x 20",
@@ -147,11 +147,11 @@ def time_one(task: str, way: str, data: str) -> dict[str, Any]:
 def measure() -> list[dict[str, Any]]:
     results = []
     for task, ways in (WEIGHTS | ESTIMATES).items():
+        limit = LIMIT_OF_ESTIMATES if task in ESTIMATES else LIMIT
         for data in DATA:
             if (task, data) in SKIPPED:
                 continue
             for way in ways:
-                limit = 300 if task in ESTIMATES else LIMIT
                 command = [sys.executable, "-m", "benchmarks.causal", "--one", task, way, data]
                 row: dict[str, Any] = {"task": task, "data": data, "way": way}
                 try:

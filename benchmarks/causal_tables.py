@@ -30,15 +30,6 @@ def causal() -> str:
     return markdown(("weights", "rows", "contrastkit", "others, and how many times as long"), rows)
 
 
-def effects() -> str:
-    """Our estimates and their cost, and those of other packages."""
-    rows = []
-    for of, ours, others in beside("effect"):
-        ways = (f"{row['way']} {row.get('note') or f'{effect(row)}, {times(row, ours)}'}" for row in others)
-        rows.append([*of, effect(ours), cost(ours), "; ".join(ways)])
-    return markdown(("estimate", "rows", "contrastkit", "", "others, and how many times as long"), rows)
-
-
 def beside(kind: str) -> Iterator[tuple[list[str], dict[str, Any], Rows]]:
     """The tasks of a kind: task and rows, our measurement, and those of others."""
     measured = results("causal")
@@ -54,10 +45,6 @@ def cost(row: dict[str, Any]) -> str:
 
 def times(row: dict[str, Any], ours: dict[str, Any]) -> str:
     return f"{row['seconds']:.3g} s, {row['seconds'] / ours['seconds']:.2g}x"
-
-
-def effect(row: dict[str, Any]) -> str:
-    return f"{row['effect']:.4f}" + (f" ({row['se']:.4f})" if row["se"] is not None else "")
 
 
 def coverage() -> str:

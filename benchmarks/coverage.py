@@ -40,7 +40,7 @@ def overlap(x: Array) -> tuple[Array, Array]:
 
 
 def curved_outcome(x: Array) -> tuple[Array, Array]:
-    """The logit is a line, the outcome is none."""
+    """The logit is linear, the outcome is not."""
     return 0.8 * x[:, 0] - 0.5, np.abs(x[:, 0]) + 2 * x[:, 0] * x[:, 1] + 2 * (x[:, 2] > 0)
 
 

@@ -79,6 +79,7 @@ def by_doubleml(model: str, regressor: Any, classifier: Any) -> Callable[[Any, A
     def run(x: Any, t: Any, y: Any) -> Estimate:
         import doubleml
 
+        np.random.seed(0)  # draws its folds
         data = doubleml.DoubleMLData.from_arrays(x, y, t.astype(float))
         learned = getattr(doubleml, model)(data, regressor, classifier, n_folds=5, n_rep=LINEAR.repeats).fit()
         return Estimate(float(learned.coef[0]), float(learned.se[0]))
@@ -104,7 +105,7 @@ def by_econml(learner: str, models: tuple[Any, Any]) -> Callable[[Any, Any, Any]
 
 
 LINES = (LinearRegression(), UNPENALISED)
-TREES = (HistGradientBoostingRegressor(), HistGradientBoostingClassifier())
+TREES = (HistGradientBoostingRegressor(random_state=0), HistGradientBoostingClassifier(random_state=0))
 
 # task -> package -> function of x, t and y that returns an estimate
 ESTIMATES: dict[str, dict[str, Callable[[Any, Any, Any], Estimate]]] = {

@@ -96,15 +96,15 @@ def memory(side: int) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 - images.shape[1] * side**2 * 4 / 2**20
 
 
-def measured(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for work, (where, views, n) in WORK.items():
-        data = "cifar10" if where == "cifar10" else str(getattr(arguments, where))
-        source = open_data(data, data_dir=arguments.data_dir).train
+        data = "cifar10" if where == "cifar10" else str(getattr(options, where))
+        source = open_data(data, data_dir=options.data_dir).train
         sample = Sample.of(source, named_views(views), images=n)
         found = [asdict(speed) for speed in sample.speeds()]
-        if arguments.older:
-            found.append(of_older(arguments.older, data, arguments.data_dir, views, n))
+        if options.older:
+            found.append(of_older(options.older, data, options.data_dir, views, n))
         if where != "cifar10" and views == "moco-v2":
             found.append({"stage": "threads", "impl": "ours", "ratio": threads(sample)})
         rows += [{"work": work, **row} for row in found]
@@ -119,12 +119,14 @@ def main() -> None:
     for name in ("photos", "small", "data-dir", "older"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--memory", action="store_true", help="print it, for a process of its own")
-    arguments = parser.parse_args()
-    if arguments.memory:
+    options = parser.parse_args()
+    if options.memory:
         print(memory(224))
         return
+    if not (options.photos and options.small and options.data_dir):
+        parser.error("give --photos, --small and --data-dir")
     keep_freed_memory()
-    write_text(RESULTS / "input.json", json.dumps(measured(arguments), indent=1) + "\n")
+    write_text(RESULTS / "input.json", json.dumps(measured(options), indent=1) + "\n")
 
 
 if __name__ == "__main__":

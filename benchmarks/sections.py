@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
+from benchmarks.causal_tables import causal, confounders, coverage, nonlinear, stable
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.tables import Rows, markdown, results
 from contrastkit.bench import CEILINGS
@@ -159,34 +159,15 @@ def every_way() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def input_speed() -> str:
-    """The whole input by library, in images a second, and how many times as fast ours is; then our stages."""
-    measured = results("input")
-    rates = {(row["work"], row["stage"], row["impl"]): row.get("images_per_second") for row in measured}
-    others = [
-        name for name in dict.fromkeys(row["impl"] for row in measured if row["stage"] == "whole") if name != "ours"
-    ]
-    rows = []
-    for work in dict.fromkeys(row["work"] for row in measured if row["stage"] == "whole"):
-        ours = rates[work, "whole", "ours"]
-        stages = (rates.get((work, stage, "ours")) for stage in ("decode", "augment"))
-        times = (rates.get((work, "whole", name)) for name in others)
-        cells = [f"{ours:,.0f}", *("" if rate is None else f"{rate:,.0f}" for rate in stages)]
-        rows.append([work, *cells, *("" if rate is None else f"{ours / rate:.1f}x" for rate in times)])
-    return markdown(("images, views", "images/s", "decoding", "augmenting", *others), rows)
-
-
 SECTIONS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "learning": learning,
     "ablation": ablation,
     "confounders": confounders,
     "causal": causal,
-    "effects": effects,
     "coverage": coverage,
     "nonlinear": nonlinear,
     "stable": stable,
-    "input": input_speed,
     "operators": operators,
 }
 MARKED = re.compile(r"<!-- python -m benchmarks\.sections (\w+) -->\n(.*?)\n<!-- end of \1 -->", re.DOTALL)

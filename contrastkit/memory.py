@@ -26,9 +26,9 @@ def available_memory() -> int:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, and allocate from it, where the C library is glibc. It returns
-    what is larger than some megabytes, such as a batch of images or of views, whose new pages then take the system as
-    long as decoding and augmenting take the processor."""
+    """Let this process keep the memory that it frees, and allocate from it. By default glibc returns blocks of more
+    than some megabytes, such as a batch of images or of views, to the system, which then takes as long to provide new
+    pages as decoding and augmenting take. Other C libraries are left as they are."""
     with contextlib.suppress(AttributeError, OSError):  # another library
         c = ctypes.CDLL(None)
         c.mallopt(MMAP_MAX, 0)

@@ -74,7 +74,7 @@ class _Boosted(BaseEstimator):
 
     def _regrow(self, features: Floats, y: Any) -> None:
         """Grow four times as many trees as were best for the rows held out, for all rows."""
-        n = 4 * max(self.trees_.n_iter_ - PATIENCE, 1)
+        n = min(4 * max(self.trees_.n_iter_ - PATIENCE, 1), WORK // len(y))
         trees = self._Trees(**self.trees_.get_params() | {"early_stopping": False, "max_iter": n})
         self.trees_ = trees.fit(features[:, self.seen_], y)
 
@@ -128,7 +128,8 @@ class BoostRegressor(RegressorMixin, _Boosted):
                 self.share_ = float(min(gain.sum() / (more @ more), 1))
             if len(y) <= MANY:
                 self.linear_.fit(features, y)
-                self._regrow(features, (y - self.linear_.predict(features)) / self._scale)
+                if self.share_:
+                    self._regrow(features, (y - self.linear_.predict(features)) / self._scale)
         return self
 
     def predict(self, x: Floats) -> Floats:
@@ -150,8 +151,8 @@ class BoostRegressor(RegressorMixin, _Boosted):
 
 
 class BoostClassifier(ClassifierMixin, _Boosted):
-    """A logistic regression on the logits of the linear model and of boosted trees, fitted to the rows held out, which
-    calibrates them. Two classes."""
+    """A logistic regression on the logits of the linear model and of boosted trees, fitted to the rows held out before
+    both learn these too. Two classes."""
 
     _Trees = HistGradientBoostingClassifier
 

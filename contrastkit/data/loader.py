@@ -64,7 +64,8 @@ class Loader:
             workers: processes that read images and, on a CPU, make views; 0 uses the caller's process.
             device: where the views are used. Those that are made on the CPU stay there, in pinned memory for a CUDA
                 device.
-            on_device: see above; by default, views of images are made on a CUDA device.
+            on_device: see above; by default, views are made on a CUDA device of images that take no more memory than
+                their views, typically, or that are in memory anyway.
             scaled: decode JPEGs at a half or a quarter of their sides where all crops are larger than two or four times
                 their views (:mod:`contrastkit.augment.shrink`).
             max_bad: share of unreadable images above which :meth:`batches` stops.
@@ -86,7 +87,9 @@ class Loader:
         self._reported: set[int] = set()  # positions of the unreadable images that share_unreadable has returned
         self.views, self.device, self.workers = tuple(views), device, workers
         of_images = source.modality is Modality.IMAGE
-        self.on_device = of_images and device.type == "cuda" if on_device is None else on_device
+        floats = sum(math.prod(view.shape(source.channels)) for view in views)
+        small = source.images is not None or source.channels * source.size**2 <= 4 * floats
+        self.on_device = of_images and small and device.type == "cuda" if on_device is None else on_device
         self.notices: tuple[str, ...] = ()
         self._whole: Packed | None = None  # the images of the set, where they lie on the device
         work = Drawing if self.on_device else Making

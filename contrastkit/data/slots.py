@@ -39,6 +39,10 @@ class Slots:
                 return k
         return None
 
+    def give_back(self, k: int) -> None:
+        """Return a slot that was lent, but not written to."""
+        self._lent.discard(k)
+
     def take_back(self) -> None:
         """Take all slots back whose results will not be read."""
         self._lent.clear()
@@ -57,7 +61,7 @@ class Slots:
         memory = memoryview(self._memory[k])
         result = _Reader(io.BytesIO(rest), memory).load()
         self._read[k] = weakref.ref(memory)
-        self._lent.discard(k)
+        self.give_back(k)
         return result
 
 

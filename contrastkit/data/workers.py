@@ -44,7 +44,7 @@ class Workers:
             room: bytes of the tensors of a result, for which memory is then kept; others get new memory each time.
         """
         ahead = 2 if workers == 1 else 1  # batches of views are large
-        slots = Slots(0 if pin else workers * ahead + HELD, room)
+        slots = Slots(0 if pin or not workers else workers * ahead + HELD, room)
         self._work, self._slots, self._tasks, self._busy = work, slots, _Tasks(slots), False
         self._loader: DataLoader[Any] | None = None
         if workers:
@@ -80,9 +80,15 @@ class Workers:
             for result in _in_time(self._loader):
                 if isinstance(result, _Failure):
                     raise result.error from _WorkerTraceback(result.traceback)
-                yield self._slots.read(result.slot, result.rest) if isinstance(result, _Placed) else result
+                yield self._taken(result) if isinstance(result, _Placed) else result
         finally:
             self._busy = False
+
+    def _taken(self, result: "_Placed") -> Any:
+        if result.rest is None:
+            self._slots.give_back(result.slot)
+            return result.other
+        return self._slots.read(result.slot, result.rest)
 
     def close(self) -> None:
         """End the processes at once, whatever they are doing."""
@@ -150,10 +156,11 @@ class _Failure:
 
 @dataclass(frozen=True)
 class _Placed:
-    """A result in a slot."""
+    """A result in a slot, or ``other`` than the one that was to be there, as it did not fit."""
 
     slot: int
-    rest: bytes
+    rest: bytes | None
+    other: Any = None
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,7 @@ class _Guarded(Dataset[Any]):
             _share(result)
         except Exception as error:
             return _Failure(_portable(error), traceback.format_exc())
-        return result
+        return result if slot is None else _Placed(slot, None, result)
 
 
 def _share(message: object) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from contrastkit.augment import VIEWS, View, draw
@@ -156,3 +157,12 @@ def test_equal_views_are_made_together() -> None:
         (MANY[2], [2, 3, 4]),
         (MANY[5], [5]),
     ]
+
+
+@pytest.mark.parametrize(("size", "travel"), [(48, True), (240, False)])
+def test_images_travel_if_they_are_no_larger_than_their_views(tmp_path: Path, size: int, travel: bool) -> None:
+    """Two views of 32 pixels are 24,576 bytes; an image of 48 is 6,912, one of 240 is 172,800."""
+    Image.new("RGB", (size, size)).save(tmp_path / "a.png")
+    source = open_data(str(tmp_path)).train
+    loader = Loader(source, [View(size=32)] * 2, batch=1, seed=0, device=torch.device("cuda"))
+    assert loader.on_device == travel

@@ -113,3 +113,22 @@ def test_batches_of_views_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         batches = list(plain_batches(source, size=8, channels=channels, batch=8, workers=1))
         assert [len(batch.index) for batch in batches] == [8, 8, 4]
         assert torch.equal(torch.cat([batch.index for batch in batches]), torch.arange(20))
+
+
+class Sized(Dataset[Any]):
+    def __getitem__(self, n: int) -> Tensor:
+        return torch.zeros(n)
+
+
+def test_a_slot_that_was_too_small_is_used_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    share = workers_module._share
+
+    def only_large(result: object) -> None:
+        if isinstance(result, Tensor) and len(result) <= 100:
+            raise RuntimeError("new memory")
+        share(result)
+
+    monkeypatch.setattr(workers_module, "_share", only_large)
+    sizes = [200] * 6 + [50] * 6
+    with Workers(Sized(), workers=1, room=400) as pool:
+        assert [len(each) for each in pool.map(sizes)] == sizes
