@@ -116,7 +116,7 @@ def test_too_many_open_files_are_told_as_that() -> None:
     with Workers(Work(), workers=1) as pool:
         results = pool.map([functools.partial(torch.ones, 4)] * 100)
         kept = [next(results)]
-        os.close(lowest := os.dup(0))  # there may be unused ones above
+        os.close(lowest := os.dup(0))  # their numbers may have gaps
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
         try:
             with pytest.raises(RuntimeError) as caught:
