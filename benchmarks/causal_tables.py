@@ -1,6 +1,7 @@
 """Tables of the measurements of `contrastkit causal` and `contrastkit stable`."""
 
 import statistics
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.causal import DATA as CAUSAL_DATA
@@ -21,23 +22,42 @@ def confounders() -> str:
 
 
 def causal() -> str:
-    """Our cost, and that of other packages on the same task and rows, of those that make weights."""
-    measured = results("causal")
-    rows = []
-    for ours in measured:
-        if ours["way"] != "contrastkit" or "gap" not in ours:
-            continue
-        same = [row for row in measured if (row["task"], row["data"]) == (ours["task"], ours["data"])]
-        others = "; ".join(
-            f"{row['way']} {row['note']}"
-            if "note" in row
-            else f"{row['way']} {row['seconds']:.3g} s, {row['seconds'] / ours['seconds']:.2g}x"
-            for row in same
-            if row is not ours
-        )
-        cost = f"{ours['seconds']:.3g} s, {ours['extra_mib']:,.0f} MiB"
-        rows.append([ours["task"], CAUSAL_DATA[ours["data"]], cost, others])
+    """Our cost, and that of other packages on the same task and rows."""
+    rows = [
+        [*of, cost(ours), "; ".join(f"{row['way']} {row.get('note') or times(row, ours)}" for row in others)]
+        for of, ours, others in beside("gap")
+    ]
     return markdown(("weights", "rows", "contrastkit", "others, and how many times as long"), rows)
+
+
+def effects() -> str:
+    """Our estimates and their cost, and those of other packages."""
+    rows = []
+    for of, ours, others in beside("effect"):
+        ways = (f"{row['way']} {row.get('note') or f'{effect(row)}, {times(row, ours)}'}" for row in others)
+        rows.append([*of, effect(ours), cost(ours), "; ".join(ways)])
+    return markdown(("estimate", "rows", "contrastkit", "", "others, and how many times as long"), rows)
+
+
+def beside(kind: str) -> Iterator[tuple[list[str], dict[str, Any], Rows]]:
+    """The tasks of a kind: task and rows, our measurement, and those of others."""
+    measured = results("causal")
+    for ours in measured:
+        if ours["way"] == "contrastkit" and kind in ours:
+            same = [row for row in measured if (row["task"], row["data"]) == (ours["task"], ours["data"])]
+            yield [ours["task"], CAUSAL_DATA[ours["data"]]], ours, [row for row in same if row is not ours]
+
+
+def cost(row: dict[str, Any]) -> str:
+    return f"{row['seconds']:.3g} s, {row['extra_mib']:,.0f} MiB"
+
+
+def times(row: dict[str, Any], ours: dict[str, Any]) -> str:
+    return f"{row['seconds']:.3g} s, {row['seconds'] / ours['seconds']:.2g}x"
+
+
+def effect(row: dict[str, Any]) -> str:
+    return f"{row['effect']:.4f}" + (f" ({row['se']:.4f})" if row["se"] is not None else "")
 
 
 def coverage() -> str:

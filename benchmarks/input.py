@@ -9,7 +9,6 @@ process of its own.
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -59,9 +58,9 @@ print(statistics.median(seconds() for _ in range(5)))
 
 def of_older(checkout: Path, data: str, directory: Path, views: str, n: int) -> dict[str, Any]:
     """The whole input by the older code."""
-    environment = os.environ | {"PYTHONPATH": str(checkout.resolve()), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-c", OLDER, data, str(directory), views, str(n)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, env=environment, cwd=checkout, stdout=subprocess.PIPE, text=True, check=True)
     return {"stage": "whole", "impl": "older", "images_per_second": n / float(result.stdout), "iqr": None, "note": ""}
 
 
@@ -91,20 +90,27 @@ def memory(side: int) -> float:
     ]
     calls = [arguments(packed(images), params) for params in rows]
     ops.augment(**calls[0])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _peak()
     ops.augment(**calls[1])
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 - images.shape[1] * side**2 * 4 / 2**20
+    return _peak() - before - images.shape[1] * side**2 * 4 / 2**20
+
+
+def _peak() -> float:
+    """Largest resident size of this process so far in MiB."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for work, (where, views, n) in WORK.items():
-        data = "cifar10" if where == "cifar10" else str(getattr(options, where))
+        data = "cifar10" if where == "cifar10" else str(getattr(options, where).resolve())
         source = open_data(data, data_dir=options.data_dir).train
         sample = Sample.of(source, named_views(views), images=n)
         found = [asdict(speed) for speed in sample.speeds()]
         if options.older:
-            found.append(of_older(options.older, data, options.data_dir, views, n))
+            found.append(of_older(options.older.resolve(), data, options.data_dir.resolve(), views, n))
         if where != "cifar10" and views == "moco-v2":
             found.append({"stage": "threads", "impl": "ours", "ratio": threads(sample)})
         rows += [{"work": work, **row} for row in found]

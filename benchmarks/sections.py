@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.causal_tables import causal, confounders, coverage, nonlinear, stable
+from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.tables import Rows, markdown, results
 from contrastkit.bench import CEILINGS
@@ -159,15 +159,40 @@ def every_way() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def input_speed() -> str:
+    """The whole input by library, in images a second, and how many times as fast ours is; then our stages, threads and
+    memory."""
+    measured = results("input")
+    rates = {(row["work"], row["stage"], row["impl"]): row.get("images_per_second") for row in measured}
+    whole = [row for row in measured if row["stage"] == "whole"]
+    others = [name for name in dict.fromkeys(row["impl"] for row in whole) if name != "ours"]
+    rows = []
+    for work in dict.fromkeys(row["work"] for row in whole):
+        ours = rates[work, "whole", "ours"]
+        stages = (rates.get((work, stage, "ours")) for stage in ("decode", "augment"))
+        times = (rates.get((work, "whole", name)) for name in others)
+        cells = [f"{ours:,.0f}", *("" if rate is None else f"{rate:,.0f}" for rate in stages)]
+        rows.append([work, *cells, *("" if rate is None else f"{ours / rate:.1f}x" for rate in times)])
+    threads = " and ".join(f"{row['ratio']:.2f} ({row['work']})" for row in measured if row["stage"] == "threads")
+    (memory,) = (row["mib"] for row in measured if row["stage"] == "memory")
+    table = markdown(("images, views", "images/s", "decoding", "augmenting", *others), rows)
+    return (
+        f"{table}\n\nTwo threads augment as many times as fast as one: {threads}. Beside images and views, a thread "
+        f"needs {memory:.1f} MiB."
+    )
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "learning": learning,
     "ablation": ablation,
     "confounders": confounders,
     "causal": causal,
+    "effects": effects,
     "coverage": coverage,
     "nonlinear": nonlinear,
     "stable": stable,
+    "input": input_speed,
     "operators": operators,
 }
 MARKED = re.compile(r"<!-- python -m benchmarks\.sections (\w+) -->\n(.*?)\n<!-- end of \1 -->", re.DOTALL)

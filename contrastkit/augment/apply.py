@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from contrastkit import ops
-from contrastkit.augment.draw import COLUMNS, Params, draw, sizes_of
+from contrastkit.augment.draw import COLUMNS, Params, draw
 from contrastkit.augment.rows import View
 from contrastkit.ops.library import one_thread
 from contrastkit.types import Images
@@ -59,17 +59,19 @@ def augment(images: Images, params: Params) -> Tensor:
     return ops.augment(**arguments(packed(images), params))
 
 
-def random_views(images: Images, view: View, *, seed: int, time: int, index: Tensor, v: int | Tensor) -> Tensor:
+def random_views(
+    images: Images | Packed, view: View, *, seed: int, time: int, index: Tensor, v: int | Tensor
+) -> Tensor:
     """Draw, then apply: float32 [n, C, size, size], or [V * n, C, size, size], view by view.
 
     Args:
-        images: as of :func:`augment`.
+        images: as of :func:`augment`, or packed for several calls.
         seed, time, index, v: the address of the draws, as of :func:`contrastkit.augment.draw`.
     """
     with one_thread():
-        sizes, channels = sizes_of(images), images[0].shape[0]
-        params = draw(view, sizes, channels=channels, seed=seed, time=time, index=index, v=v)
-    return augment(images, params)
+        images = images if isinstance(images, Packed) else packed(images)
+        params = draw(view, images.sizes, channels=images.channels, seed=seed, time=time, index=index, v=v)
+    return ops.augment(**arguments(images, params))
 
 
 def arguments(images: Packed, params: Params) -> dict[str, Any]:

@@ -49,10 +49,11 @@ class Making(Dataset[Any]):
             return drawn.made(self.views, torch.device("cpu")), unreadable
         epoch, index = task
         images, actual = self.source.take(index)
+        together = packed(images) if self.source.modality.has_pixels else images
         random_views = HANDLING[self.source.modality].random
         views: list[Tensor] = []
         for view, v in runs(self.views):
-            views += random_views(images, view, seed=self.seed, time=epoch, index=index, v=v).split(len(index))
+            views += random_views(together, view, seed=self.seed, time=epoch, index=index, v=v).split(len(index))
         return Batch(views, actual, self.source.label(actual)), self.source.unreadable
 
 
