@@ -1,5 +1,6 @@
-"""`python -m benchmarks.causal`: time weighting, matching and estimates of `contrastkit causal` against the packages an
-expert would use, on LaLonde's data and simulated rows, and write benchmarks/results/causal.json.
+"""`python -m benchmarks.causal [TASK ...]`: time weighting, matching and estimates of `contrastkit causal` against the
+packages an expert would use, on LaLonde's data and simulated rows, and write benchmarks/results/causal.json, or replace
+the rows of some tasks there.
 
 Packages that are not installed are skipped: ebal, empirical-calibration, statsmodels, pymatchit-causal, scikit-learn,
 causallib, doubleml, dowhy, econml. Each package is timed in a separate process, three times (once if it takes longer
@@ -125,6 +126,7 @@ WEIGHTS: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
         "pymatchit": pymatchit(replace=True, distance="mahalanobis"),
     },
 }
+TASKS = WEIGHTS | ESTIMATES
 SKIPPED = {("matching, Mahalanobis, with replacement", "1000000")}  # too slow: no tree helps in 20 dimensions
 SKIPPED |= {(task, "lalonde") for task in ESTIMATES}  # it has no overlap for the ATE
 
@@ -144,9 +146,10 @@ def time_one(task: str, way: str, data: str) -> dict[str, Any]:
     return {"seconds": median(seconds), **result, "extra_mib": extra / 1024}
 
 
-def measure() -> list[dict[str, Any]]:
+def measure(tasks: list[str]) -> list[dict[str, Any]]:
     results = []
-    for task, ways in (WEIGHTS | ESTIMATES).items():
+    for task in tasks:
+        ways = TASKS[task]
         limit = LIMIT_OF_ESTIMATES if task in ESTIMATES else LIMIT
         for data in DATA:
             if (task, data) in SKIPPED:
@@ -173,12 +176,18 @@ def measure() -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help="; ".join(TASKS))
     parser.add_argument("--one", nargs=3, metavar=("TASK", "WAY", "DATA"))
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(time_one(*arguments.one)))
         return
-    write_text(RESULTS / "causal.json", json.dumps(measure(), indent=1) + "\n")
+    tasks, path = arguments.tasks or [*TASKS], RESULTS / "causal.json"
+    if unknown := {*tasks} - {*TASKS}:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    kept = [row for row in json.loads(path.read_text()) if row["task"] not in tasks] if path.exists() else []
+    found = sorted([*kept, *measure(tasks)], key=lambda row: [*TASKS].index(row["task"]))
+    write_text(path, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
