@@ -2,16 +2,20 @@
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contrastkit.errors import RESUME, UserError, explain
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 1
 
@@ -132,6 +136,24 @@ def save(path: Path, state: dict[str, Any]) -> None:
                 torch.save({"format": FORMAT, **state}, file)
             except RuntimeError as error:  # raised by torch's zip writer after a failed write
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+
+    write_with(path, fill)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str]) -> None:
+    """Write a .safetensors file, atomically. Equal contents make equal files: the metadata keep their order, which the
+    library itself writes differently in each process."""
+    from safetensors.torch import save as serialized
+
+    stored = serialized({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    end = 8 + int.from_bytes(stored[:8], "little")  # the length of the header, the header as JSON, the tensors
+    header = json.dumps({"__metadata__": dict(metadata), **json.loads(stored[8:end])}).encode()
+    header += b" " * (-len(header) % 8)  # the tensors are aligned
+
+    def fill(temporary: Path) -> None:
+        with open(temporary, "wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.write(memoryview(stored)[end:])
 
     write_with(path, fill)
 

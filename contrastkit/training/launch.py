@@ -198,7 +198,7 @@ def _finish(session: Session, step: int, evaluations: tuple[str, ...]) -> Outcom
     if finished:
         dist.average_batch_norm(session.method)
         if run.writes:
-            state.write_encoder(session.method, run)
+            state.write_encoder(session.method, run, step=step)
     dist.barrier()
     number = session.signals.received
     if number is None and session.stopped:  # another process received it

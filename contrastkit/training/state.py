@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from contrastkit import dist, schema
-from contrastkit.checkpoint import write_with
+from contrastkit.checkpoint import save_tensors
 from contrastkit.errors import UserError
+from contrastkit.export.description import Description
 from contrastkit.methods import Method
 from contrastkit.optim import LARS
 from contrastkit.record import OptimizerState, RankState
@@ -131,9 +132,8 @@ def restore_rank_state(state: RankState, method: Method, device: torch.device) -
             statistic.copy_(saved)
 
 
-def write_encoder(method: Method, run: Run) -> None:
-    """Write encoder.safetensors, the result of training."""
-    from safetensors.torch import save_file
-
-    tensors = {k: v.detach().cpu().contiguous() for k, v in method.online.encoder.state_dict().items()}
-    write_with(run.path / ENCODER, lambda file: save_file(tensors, file))
+def write_encoder(method: Method, run: Run, *, step: int) -> None:
+    """Write encoder.safetensors, the result of training for ``step`` steps, with its description in the metadata."""
+    encoder = method.online.encoder
+    metadata = Description.of(encoder, run.record, step=step).metadata()
+    save_tensors(run.path / ENCODER, encoder.state_dict(), metadata)

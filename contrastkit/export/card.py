@@ -1,0 +1,159 @@
+"""The model card: a page in Markdown beside an exported encoder (Mitchell et al. 2019, arXiv:1810.03993)."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contrastkit.cards import CARDS
+from contrastkit.errors import UserError
+from contrastkit.names import split_name
+from contrastkit.record import json_value
+from contrastkit.run import ENVIRONMENT, RECIPE
+
+if TYPE_CHECKING:
+    from contrastkit.export.exporting import Exported
+    from contrastkit.export.trained import TrainedEncoder
+
+STEMS = {
+    "3x3": "3 x 3 stem, stride 1, no max-pooling (for small images)",
+    "4x4": "4 x 4 stem, stride 2",
+    "7x7": "7 x 7 stem, stride 2, max-pooling",
+    "strided": "strided convolutions",
+    "own": "its own stem",
+}
+
+
+def facts(exported: "Exported") -> list[tuple[str, str]]:
+    """What a reader of an exported file should know, as names and values."""
+    d = exported.description
+    inside = "inside the file" if exported.normalised_inside else "outside the file, by the lines below"
+    if (colour := d.encoder.get("colour", "rgb")) != "rgb":
+        inside += f", after conversion to {colour}"
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (d.mean, d.std))
+    compared = "not compared"
+    if exported.difference is not None:
+        compared = f"{exported.difference:.1e}" if exported.difference else "0"
+        compared += f" at most, the largest feature is {exported.largest:.2g}"
+    rows = [
+        ("network", f"{d.architecture}, {STEMS[d.stem]}; {exported.parameters / 1e6:.2f} M parameters"),
+        ("trained", f"by {d.method} on {d.images:,} {exported.input.partition(':')[0]} of {d.data}, without labels"),
+        ("steps", "unknown" if d.step is None else f"{d.step:,}"),
+        ("input", exported.input),
+        ("normalisation", f"{inside}: mean {mean}; std {std}"),
+        ("output", f"features: float32 [N, {d.features}]"),
+        ("difference", f"from the run's own encoder: {compared}"),
+    ]
+    return [*rows, ("opset", str(exported.opset))] if exported.opset else rows
+
+
+def model_card(trained: "TrainedEncoder", exported: "Exported", code: str) -> str:
+    """The page. ``code``: the lines that load the file from the folder of the card."""
+    d, name = exported.description, split_name(trained.record.name)[0]
+    rows, notices = results(trained.path)
+    paper = ""
+    if (card := CARDS.get(name)) is not None:
+        paper = f"{card.idea}\n\n{card.paper}, [{card.title}](https://arxiv.org/abs/{card.arxiv}).\n"
+    parts = [
+        f"# {exported.out.name}: {d.architecture} trained by {name} on {d.data}\n",
+        *(f"> {notice}\n" for notice in exported.notices),
+        _table(("", ""), facts(exported)),
+        "## How to load it\n",
+        f"```python\n{code}\n```\n",
+        _preparation(trained),
+        "## Training\n",
+        paper,
+        _start(trained),
+        _table(("recipe", trained.record.name), _recipe(trained)),
+        "## Results\n",
+        _table(("evaluation", "on", "encoder", "top-1", "95 % interval"), rows) if rows else _NONE,
+        *(f"{notice}\n" for notice in notices),
+        "## Intended use\n",
+        _USE,
+        f"Written by contrastkit {d.contrastkit}.\n",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+_NONE = "None in the run folder: `contrastkit knn` and `contrastkit probe` write some.\n"
+_USE = """\
+Features for search, clustering, k-nearest neighbours and linear classifiers (compare them by cosine), and starting
+weights for fine-tuning, on data like the training set. No label was used in training, so the encoder knows no classes.
+On other data it has not been evaluated, unless the results above say so. What is over- or under-represented in the
+training set is so in the features. The terms of the training set may extend to the weights.
+"""
+
+
+def _preparation(trained: "TrainedEncoder") -> str:
+    if trained.input == "sounds":
+        return f"Sounds are mono, {trained.record.data.rate:,} samples a second.\n"
+    modalities = trained.record.data.modalities
+    channels = {1: "grey values", 3: "RGB"}.get(
+        trained.encoder.channels, "the channels of the training set, in its order"
+    )
+    if modalities:
+        channels = "stacked: " + ", ".join(f"{name} ({n})" for name, n in modalities.items())
+    return (
+        f"Channels: {channels}. contrastkit's own evaluation resizes the shorter side to 8/7 of {trained.size} px (to "
+        f"{trained.size} px where images are smaller), bilinear with antialias, and crops the centre.\n"
+    )
+
+
+def _start(trained: "TrainedEncoder") -> str:
+    if trained.record.encoder.get("pretrained"):
+        return "Training started from published weights, which were trained with labels.\n"
+    return ""
+
+
+def _recipe(trained: "TrainedEncoder") -> list[tuple[str, str]]:
+    """The recipe's numbers that are in use, and the options that decide on the result."""
+    values: dict[str, Any] = dict(trained.record.recipe)
+    sizes = [view["size"] for view in values.pop("views", [])]
+    views = ", ".join(f"{len(list(alike))} x {size}" for size, alike in itertools.groupby(sizes))
+    rows = [(name, str(value)) for name, value in values.items() if value not in (None, False, "")]
+    unit = "samples" if trained.input == "sounds" else "px"
+    options = trained.record.options
+    return [*rows, ("views", f"{views} {unit}"), ("seed", str(options.seed)), ("precision", options.precision)]
+
+
+def results(folder: Path) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The accuracies in the reports of a run folder, as rows, and what was left out.
+
+    A report that is damaged, or has none, is named.
+    """
+    rows, notices = [], []
+    for file in sorted(folder.glob("*.json")):
+        if file.name in (RECIPE, ENVIRONMENT) or not file.is_file():
+            continue
+        try:
+            report = json_value(file.read_bytes())
+        except UserError:
+            notices.append(f"{file.name} is damaged and left out.")
+            continue
+        found = list(_accuracies(report)) if isinstance(report, dict) else []
+        for path, value in found:
+            name = "this encoder" if Path(path).name == folder.resolve().name else path
+            share = f"{100 * value['top1']:.2f} %"
+            rows.append((file.stem, str(report.get("data", "")), name, share, _interval(value.get("interval"))))
+        if not found:
+            notices.append(f"Further results: {file.name}.")
+    return rows, notices
+
+
+def _accuracies(report: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each :class:`contrastkit.evaluate.accuracy.Accuracy` in a report, with the name of its encoder."""
+    if isinstance(report.get("top1"), float | int):
+        yield name, report
+        return
+    for key, value in report.items():
+        if isinstance(value, dict):
+            yield from _accuracies(value, name if key in ("accuracy", "probe") else key)
+
+
+def _interval(bounds: Any) -> str:
+    return "" if not isinstance(bounds, list) else " - ".join(f"{100 * bound:.1f}" for bound in bounds)
+
+
+def _table(columns: tuple[str, ...], rows: list[Any]) -> str:
+    lines = [columns, ("---",) * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
