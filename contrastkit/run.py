@@ -7,7 +7,7 @@ log.txt                the lines of the log
 events.*               the metrics for TensorBoard
 curves.png             plots of the metrics
 checkpoints/last.pt    the latest state, and epoch-NNNN.pt every --save-every epochs
-encoder.safetensors    the encoder alone, at the end
+encoder.safetensors    the encoder alone, at the end; its metadata describe it (contrastkit.export.description)
 .lock                  while the run is written to: the process that does
 """
 

@@ -48,6 +48,7 @@ OPS = "tests/ops/test_private_checks.py::test_a_wrong_argument_is_refused_and_no
 AUGMENT = "tests/ops/test_augment.py::test_views_are_those_of_the_loop"
 CHOICES = "tests/ops/test_augment.py::test_choices_are_those_of_the_loop"
 BENCH = "tests/cli/test_bench_kernels.py"
+EXPORT = "tests/export/test_exporting.py"
 
 
 class Bug(NamedTuple):
@@ -371,6 +372,18 @@ BUGS = [
     Bug("cli/probe.py", "seed=subject.seed", "seed=0", f"{EVALUATION}[probe --epochs=2 --seeds=1 --seed=6]"),
     Bug("cli/probe.py", "lr=lr, ", "", f"{EVALUATION}[probe --protocol=moco --epochs=1 --lr=0.1 --lr=0.01]"),
     Bug("cli/embed.py", "split=split, ", "", f"{EVALUATION}[embed --split=test]"),
+    Bug("cli/export.py", "out=out, size=size", "out=out", "tests/cli/test_export.py"),
+    # Exports.
+    Bug("checkpoint.py", 'b" " * (-len(header) % 8)', 'b" " * 7', "tests/test_checkpoint.py"),
+    Bug("checkpoint.py", "dict(metadata)", "dict(sorted(metadata.items()))", "tests/test_checkpoint.py"),
+    Bug("export/description.py", "float(str(value))", "float(value)", EXPORT),
+    Bug("export/trained.py", "set_image_size(encoder, size)", "pass", EXPORT),
+    Bug("export/trained.py", "if finished else run.load().step", "", f"{EXPORT}::test_an_unfinished_run_says_its_step"),
+    Bug("export/networks.py", '            "encoder.maxpool = nn.Identity()",\n', "", EXPORT),
+    Bug("export/networks.py", 'f"fc.{3 * layer', 'f"fc.{2 * layer', EXPORT),
+    Bug("export/exporting.py", "TOLERANCE = 1e-4", "TOLERANCE = 1e4", f"{EXPORT}::test_other_features_are_refused"),
+    Bug("export/programs.py", '({0: Dim("N")},)', "None", EXPORT),
+    Bug("export/exporting.py", "repr(out.name)", "repr(str(out))", "tests/export/test_card.py"),
     Bug("cli/options.py", "**vars(self), **how", "**vars(self) | {'batch': 512}, **how", f"{SUBJECT}[knn]"),
     Bug("cli/options.py", "**vars(self), **how", "**vars(self) | {'seed': 0}, **how", f"{SUBJECT}[retrieve]"),
     Bug("cli/ablate.py", '"lr": lr}', '"lr": None}', ABLATE),

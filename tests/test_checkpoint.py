@@ -1,6 +1,7 @@
 """Writes that survive a kill at any moment, and files that are not what they should be."""
 
 import errno
+import json
 import os
 import random
 import resource
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from contrastkit import checkpoint
 from contrastkit.errors import UserError
@@ -223,3 +226,21 @@ def test_standard_output_in_a_file_is_appended_to(tmp_path: Path) -> None:
     with open(tmp_path / "out", "w") as out:
         subprocess.run([sys.executable, "-c", command, str(link)], stdout=out, check=True)
         assert (tmp_path / "out").read_text() == "a\nb\nc\n"
+
+
+def test_tensors_with_metadata_are_read_by_the_library_in_the_order_given(tmp_path: Path) -> None:
+    """In any process, equal contents make equal files; the header is padded so that the tensors are aligned."""
+    g = torch.Generator().manual_seed(0)
+    tensors = {"b": torch.rand(3, 5, generator=g), "a": torch.arange(4), "half": torch.rand(7, generator=g).half()}
+    file, metadata = tmp_path / "x.safetensors", {name: name * 3 for name in "zyxcbafghé"}
+    for length in range(9):
+        checkpoint.save_tensors(file, tensors, metadata | {"text": "t" * length})
+        stored = file.read_bytes()
+        header = int.from_bytes(stored[:8], "little")
+        assert header % 8 == 0 and stored[8 : 8 + header].rstrip(b" ").endswith(b"}")
+        assert list(json.loads(stored[8 : 8 + header])["__metadata__"]) == [*metadata, "text"]
+        with safe_open(file, "pt") as opened:
+            assert opened.metadata() == metadata | {"text": "t" * length}
+        read = load_file(file)
+        assert read.keys() == tensors.keys()
+        assert all(torch.equal(read[name], tensors[name]) for name in tensors)
