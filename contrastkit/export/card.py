@@ -121,7 +121,8 @@ def results(folder: Path) -> tuple[list[tuple[str, ...]], list[str]]:
 
     A report that is damaged, or has none, is named.
     """
-    rows, notices = [], []
+    rows: list[tuple[str, ...]] = []
+    notices = []
     for file in sorted(folder.glob("*.json")):
         if file.name in (RECIPE, ENVIRONMENT) or not file.is_file():
             continue

@@ -86,7 +86,7 @@ class TrainedEncoder:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of one image [channels, size, size], or one sound [1, 1, size]."""
-        return (1, 1, self.size) if isinstance(self.encoder, WaveEncoder) else (self.encoder.channels, *[self.size] * 2)
+        return self.encoder.channels, 1 if isinstance(self.encoder, WaveEncoder) else self.size, self.size
 
     def examples(self, n: int) -> Tensor:
         """n random images or sounds float32, the same ones at each call."""

@@ -16,7 +16,9 @@ from contrastkit.parts.encoder import Encoder
 from contrastkit.record import DataRecord, Record
 
 
-def write_run(folder: Path, *, method: str = "moco-v2/tiny", rate: int | None = None, **options: Any) -> Encoder:
+def write_run(
+    folder: Path, options: dict[str, Any], *, method: str = "moco-v2/tiny", rate: int | None = None
+) -> Encoder:
     """A finished run of 12 steps whose encoder is ``build_encoder(**options)``, with random batch-norm statistics.
 
     Returns the encoder in eval mode."""

@@ -10,7 +10,7 @@ from tests.export.runs import write_run
 
 def test_the_card_says_what_was_trained_on_what_and_how_to_load_it(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    write_run(run, name="resnet18", channels=3, size=32)
+    write_run(run, {"name": "resnet18", "channels": 3, "size": 32})
     accuracy = {str(run): {"top1": 0.4321, "n": 500, "interval": [0.389, 0.476]}, "raw pixels": {"top1": 0.25}}
     (run / "knn.json").write_text(json.dumps({"data": "photos", "k": 20, "accuracy": accuracy}))
     exported = export_encoder(run, to="torchvision")

@@ -3,6 +3,7 @@ encoder's own features."""
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,23 +15,27 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import contrastkit
 from contrastkit.errors import UserError
 from contrastkit.export import Exported, export_encoder, networks
+from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder
 from tests.export.runs import write_run
 
-SMALL, LARGE = {"channels": 3, "size": 32}, {"channels": 1, "size": 96}
-TINY = {"name": "tiny", **SMALL}
-VIT = {"name": "timm:vit_tiny_patch16_224", **SMALL, "vit": {"num_heads": 12}}
-CMC = {"name": "tiny", **SMALL, "colour": "lab", "width": 0.5}
-SOUND = {"name": "wave-tiny", "channels": 1, "size": 800}
-SIMCLR_V2 = {"name": "resnet18", **SMALL, "projector_layers": 2, "projector_width": 48}
+SMALL: dict[str, Any] = {"channels": 3, "size": 32}
+LARGE: dict[str, Any] = {"channels": 1, "size": 96}
+TINY: dict[str, Any] = {"name": "tiny", **SMALL}
+RESNET: dict[str, Any] = {"name": "resnet18", **SMALL}
+VIT: dict[str, Any] = {"name": "timm:vit_tiny_patch16_224", **SMALL, "vit": {"num_heads": 12}}
+CMC: dict[str, Any] = {"name": "tiny", **SMALL, "colour": "lab", "width": 0.5}
+SOUND: dict[str, Any] = {"name": "wave-tiny", "channels": 1, "size": 800}
+SIMCLR_V2 = RESNET | {"projector_layers": 2, "projector_width": 48}
 
 CASES: list[Any] = [
-    ("torchvision", {"name": "resnet18", **SMALL}),
+    ("torchvision", RESNET),
     ("torchvision", {"name": "resnet18", **LARGE}),
     ("torchvision", SIMCLR_V2),
-    ("timm", {"name": "resnet18", **SMALL}),
+    ("timm", RESNET),
     ("timm", {"name": "resnet18", **LARGE}),
     ("timm", SIMCLR_V2),
     ("timm", VIT),
@@ -63,7 +68,7 @@ def make(folder: Path, to: str, options: dict[str, Any]) -> Made:
         for package in ("onnx", "onnxscript", "onnxruntime"):
             pytest.importorskip(package)
     method, rate = ("cpc-audio/tiny", 8000) if "wave" in options["name"] else ("moco-v2/tiny", None)
-    encoder = write_run(folder / "run", method=method, rate=rate, **options)
+    encoder = write_run(folder / "run", options, method=method, rate=rate)
     shape = (1, 1, options["size"]) if rate else (options["channels"], options["size"], options["size"])
     return Made(encoder, export_encoder(folder / "run", to=to), torch.rand(5, *shape), folder / "features.npy")
 
@@ -187,18 +192,18 @@ def test_onnx_takes_any_number_of_images_in_one_file(made: dict[str, Made]) -> N
         ("timm", TINY, "tiny is a network of contrastkit; --to torch and --to onnx take any encoder"),
         ("timm", CMC, r"it has a network for each of 2 views \(L, ab\)"),
         ("timm", SOUND, "wave-tiny is a network of contrastkit"),
-        ("torchvision", {"name": "resnet18", **SMALL, "norm": "group"}, "its resnet18 has group norm"),
-        ("timm", {"name": "resnet18", **SMALL, "width": 0.5}, "its resnet18 has another width"),
+        ("torchvision", RESNET | {"norm": "group"}, "its resnet18 has group norm"),
+        ("timm", RESNET | {"width": 0.5}, "its resnet18 has another width"),
         (
             "timm",
-            {"name": "resnet18", **SMALL, "patch": 16, "stride": 8},
+            RESNET | {"patch": 16, "stride": 8},
             "its features are means over patches of 16 px",
         ),
         ("timm", {**VIT, "projector_layers": 1}, "projector layers follow its network"),
     ],
 )
 def test_what_a_library_cannot_have_is_refused(to: str, options: dict[str, Any], says: str, tmp_path: Path) -> None:
-    write_run(tmp_path / "run", **options)
+    write_run(tmp_path / "run", options)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=says):
         export_encoder(tmp_path / "run", to=to)
@@ -206,7 +211,7 @@ def test_what_a_library_cannot_have_is_refused(to: str, options: dict[str, Any],
 
 
 def test_other_features_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_run(tmp_path / "run", name="resnet18", **SMALL)
+    write_run(tmp_path / "run", RESNET)
     saved = networks.save_tensors
 
     def spoilt(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -222,7 +227,7 @@ def test_other_features_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_run(tmp_path / "run", **TINY)
+    write_run(tmp_path / "run", TINY)
     there = importlib.util.find_spec
     missing = {"onnx", "onnxscript"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else there(name))
@@ -240,8 +245,6 @@ def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_unfinished_run_says_its_step(moco_run: Path, tmp_path: Path) -> None:
-    import shutil
-
     run = Path(shutil.copytree(moco_run, tmp_path / "run"))
     whole = export_encoder(run, to="torch")
     assert whole.notices == () and whole.description.step == 6  # 210 images, 32 a batch
@@ -252,8 +255,6 @@ def test_an_unfinished_run_says_its_step(moco_run: Path, tmp_path: Path) -> None
 
 
 def test_the_encoder_of_a_training_has_metadata_from_which_it_is_built(moco_run: Path, tmp_path: Path) -> None:
-    from contrastkit.parts.build import build_encoder
-
     with safe_open(moco_run / "encoder.safetensors", "pt") as file:
         metadata = file.metadata()
     assert (metadata["method"], metadata["step"], metadata["size"]) == ("moco-v2/tiny", "6", "16")
@@ -262,7 +263,7 @@ def test_the_encoder_of_a_training_has_metadata_from_which_it_is_built(moco_run:
 
 def test_a_run_whose_encoder_has_no_metadata(tmp_path: Path) -> None:
     """As written before there were any."""
-    write_run(tmp_path / "run", **TINY)
+    write_run(tmp_path / "run", TINY)
     file = tmp_path / "run" / "encoder.safetensors"
     save_file(load_file(file), file)
     (tmp_path / "run" / "metrics.jsonl").unlink()
@@ -272,7 +273,7 @@ def test_a_run_whose_encoder_has_no_metadata(tmp_path: Path) -> None:
 
 def test_a_transformer_at_another_size(tmp_path: Path) -> None:
     """Its positions are resampled in the file, so that timm's model of that size takes them."""
-    write_run(tmp_path / "run", **VIT)
+    write_run(tmp_path / "run", VIT)
     exported = export_encoder(tmp_path / "run", to="timm", size=48)
     assert "img_size=48" in exported.code and exported.description.size == 48
     assert load_file(exported.out)["pos_embed"].shape == (1, 1 + 9, 192)
@@ -281,7 +282,7 @@ def test_a_transformer_at_another_size(tmp_path: Path) -> None:
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", **TINY)
+    write_run(tmp_path / "run", TINY)
     (tmp_path / "x.pt2.md").mkdir()
     for out, says in (
         (tmp_path, "is no regular file"),
@@ -293,8 +294,6 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_module_of_ones_own(tmp_path: Path, images: Path) -> None:
-    import contrastkit
-
     def module() -> torch.nn.Module:
         return torch.nn.Sequential(
             torch.nn.Conv2d(3, 8, 4, stride=4), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
