@@ -11,7 +11,6 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +41,8 @@ FALLBACKS = (
 )
 TALLEST = 2**16 - 1  # pixels that matplotlib's rasteriser can draw
 
-GAP, MARGIN, FRAME = 8, 18, 5  # of a sheet, in pixels
-CELL = 180  # its largest cells
+GAP, MARGIN, FRAME = 14, 18, 5  # of a sheet, in pixels
+CELL, NARROW = 180, 24  # its largest and smallest cells
 NARROWEST = 700  # so that a title has room
 
 
@@ -136,7 +135,7 @@ def sheet(
 ) -> None:
     """A grid of pictures, written to ``path`` as a PNG, atomically.
 
-    Cells are squares into which images are fitted whole: small ones enlarged without smoothing by a whole factor.
+    Cells are squares into which images are fitted whole; very small ones are enlarged without smoothing.
     Texts that do not fit are broken, then shortened.
 
     Args:
@@ -145,7 +144,7 @@ def sheet(
         note: what the reader needs to understand the sheet. That frames mean right and wrong is added.
 
     Raises:
-        UserError: taller than 65,535 pixels.
+        UserError: too many rows or columns for a picture.
     """
     across = max(map(len, rows), default=0)
     if any(cell is not None and cell.right is not None for row in rows for cell in row):
@@ -154,6 +153,8 @@ def sheet(
         page = _Page()
         left = MARGIN + min(PIXELS // 5, max((page.width(head) for head in heads), default=-GAP)) + GAP
         cell = min(CELL, (PIXELS - left - MARGIN) // max(1, across) - GAP)
+        if cell < NARROW:
+            raise UserError(f"a sheet of {across:,} columns leaves {max(0, cell)} pixels for each: show fewer")
         width = max(NARROWEST, left + across * (cell + GAP) + MARGIN)
         y = page.text(title, MARGIN, MARGIN, width - 2 * MARGIN, size=TITLE, weight="bold") + GAP
         below = [page.text(t, left + k * (cell + GAP) + cell // 2, y, cell, ha="center") for k, t in enumerate(columns)]
@@ -232,9 +233,8 @@ def _fitted(image: "Tensor", side: int) -> np.ndarray:
     array = np.repeat(array[:1], 3, 0) if len(array) != 3 else array
     height, width = array.shape[1:]
     scale = side / max(height, width)
-    scale = float(int(scale)) if scale >= 2 else scale
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    how = Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.BICUBIC
+    how = Image.Resampling.NEAREST if scale >= 4 else Image.Resampling.BICUBIC
     drawn = np.asarray(Image.fromarray(np.ascontiguousarray(array.transpose(1, 2, 0))).resize(size, how))
     square = np.full((side, side, 3), 240, np.uint8)
     top, left = (side - size[1]) // 2, (side - size[0]) // 2
@@ -245,7 +245,7 @@ def _fitted(image: "Tensor", side: int) -> np.ndarray:
 def _lines(text: str, most: float, width: Callable[[str], float], *, most_lines: int) -> list[str]:
     """A line of text broken behind spaces and the joints of names; what is too long even so is shortened."""
     lines = [""]
-    for word in re.findall(r"[^\s_/,-]*[\s_/,-]?", text):
+    for word in re.findall(r"[^ _/,-]*[ _/,-]?", text):
         if width((lines[-1] + word).rstrip()) > most and lines[-1] and len(lines) < most_lines:
             lines.append("")
         lines[-1] += word
@@ -269,13 +269,15 @@ def _style() -> Iterator[None]:
     """matplotlib's defaults, whatever the user's own, with what makes the toolkit's style."""
     import matplotlib
     from cycler import cycler
+    from matplotlib.font_manager import get_font_names
 
+    fallbacks = [name for name in FALLBACKS if name in get_font_names()]
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # drawn as a box, where no font has it
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(
             {
-                "font.family": _families(),
+                "font.family": ["DejaVu Sans", *fallbacks],
                 "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9,
                 "xtick.labelsize": SMALL, "ytick.labelsize": SMALL, "legend.fontsize": SMALL,
                 "axes.prop_cycle": cycler(color=COLOURS), "axes.titlelocation": "left",
@@ -286,14 +288,6 @@ def _style() -> Iterator[None]:
             }
         )  # fmt: skip
         yield
-
-
-@cache
-def _families() -> list[str]:
-    from matplotlib import font_manager
-
-    installed = set(font_manager.get_font_names())
-    return ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
 
 
 def _save(figure: "Figure", path: Path) -> None:

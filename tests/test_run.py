@@ -55,7 +55,7 @@ def test_only_a_torn_last_line_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_curves_that_cannot_be_drawn_do_not_hide_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(rows: object, file: object) -> None:
+    def fail(*how: object, **more: object) -> None:
         raise OSError("no curves")
 
     monkeypatch.setattr("contrastkit.run.draw_curves", fail)

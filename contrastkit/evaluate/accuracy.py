@@ -1,6 +1,7 @@
 """Accuracy and its confidence interval."""
 
 import math
+import statistics
 from dataclasses import dataclass
 
 import torch
@@ -34,10 +35,23 @@ def wilson(p: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     return (max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
 
 
-def hits(scores: Tensor, y: Tensor) -> Tensor:
-    """Correctness of the top one and the top five: scores [..., N, C], true classes y [N] -> bool [..., N, 2].
+def best_classes(scores: Tensor) -> Tensor:
+    """The classes of the five highest scores, best first: [..., C] -> int64 [..., min(5, C)].
 
     Ties are broken by the lower class, so the result does not depend on the sorting of a device.
     """
-    best = scores.sort(dim=-1, descending=True, stable=True).indices[..., :5] == y[:, None]
-    return torch.stack([best[..., 0], best.any(dim=-1)], dim=-1)
+    return scores.sort(dim=-1, descending=True, stable=True).indices[..., :5]
+
+
+def hits(best: Tensor, y: Tensor) -> Tensor:
+    """Correctness of the top one and the top five: best classes [..., N, 1 to 5], true classes y [N] -> bool
+    [..., N, 2]."""
+    right = best == y[:, None]
+    return torch.stack([right[..., 0], right.any(dim=-1)], dim=-1)
+
+
+def accuracy_of(best: Tensor, y: Tensor, *, n_classes: int) -> Accuracy:
+    """The accuracy of best classes [N, 1 to 5], or the mean over S classifiers of [S, N, 1 to 5], given true classes
+    y [N]."""
+    top1, top5 = map(statistics.fmean, hits(best, y).double().mean(-2).reshape(-1, 2).T.tolist())
+    return accuracy(top1, top5, len(y), n_classes=n_classes)
