@@ -201,6 +201,8 @@ class _Page:
         if cell is None:
             return y + side
         self._images.append((x, y, _fitted(cell.image, side), cell.right))
+        if not cell.caption:
+            return y + side
         return self.text(cell.caption, x + side // 2, y + side + GAP, side, ha="center")
 
     def figure(self, width: int, height: int) -> "Figure":

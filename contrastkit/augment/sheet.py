@@ -55,6 +55,6 @@ def view_sheet(
             heads.append(f"draw {first + 1}" if together == 1 else f"draws {first + 1} to {first + len(part)}")
     columns = ["the image"]
     for draw in range(together):
-        which = f"draw {draw + 1}, " if together == draws > 1 else ""
+        which = f"draw {draw + 1}\n" if together == draws > 1 else ""
         columns += [f"{which}view {v + 1}\n{view.size} px" for v, view in enumerate(views)]
     sheet(path, rows, title=title, columns=columns, heads=heads if together < draws else (), note=note)

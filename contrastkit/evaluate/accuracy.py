@@ -1,11 +1,12 @@
 """Accuracy and its confidence interval."""
 
-import math
 import statistics
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from contrastkit.intervals import wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +22,6 @@ class Accuracy:
 def accuracy(top1: float, top5: float, n: int, *, n_classes: int) -> Accuracy:
     """An :class:`Accuracy` with its interval, of the shares of n answers whose top one and top five are correct."""
     return Accuracy(top1, top5 if n_classes > 5 else None, n, wilson(top1, n))
-
-
-def wilson(p: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a share p of n (Wilson 1927); z = 1.96 gives 95 % coverage.
-
-    It accounts for the sampling of the test images, not for the randomness of training. Unlike p +- z s it stays within
-    [0, 1] and has a positive width at p = 1.
-    """
-    centre = p + z * z / (2 * n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return (max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
 
 
 def best_classes(scores: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from contrastkit.errors import listed
-from contrastkit.evaluate.accuracy import wilson
 from contrastkit.figures import COLOURS, chart, plain, shortened
+from contrastkit.intervals import wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

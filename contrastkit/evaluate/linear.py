@@ -17,10 +17,11 @@ from torch import Tensor
 
 from contrastkit.data.dataset import split
 from contrastkit.errors import UserError
-from contrastkit.evaluate.accuracy import Accuracy, accuracy_of, best_classes, wilson
+from contrastkit.evaluate.accuracy import Accuracy, accuracy_of, best_classes
 from contrastkit.evaluate.confusion import ClassResult, class_names, per_class
 from contrastkit.evaluate.features import Features
 from contrastkit.figures import COLOURS, chart, legend
+from contrastkit.intervals import wilson
 from contrastkit.names import RATES_EPOCHS, RATES_SEEDS
 from contrastkit.optim import learning_rate
 
