@@ -15,7 +15,7 @@ from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy_of
 from contrastkit.evaluate.confusion import ClassResult, class_names, per_class
-from contrastkit.evaluate.features import encode, labelled
+from contrastkit.evaluate.features import Features, encode, labelled
 from contrastkit.evaluate.linear import classified
 from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
 from contrastkit.names import MOCO_EPOCHS, MOCO_RATE
@@ -90,14 +90,16 @@ def moco_protocol(
             on_epoch=on_epoch,
         )
         features = encode(encoder, test, size=size, **options).read()
-    (best,) = classified(features, fc.weight.detach().T[:, None], fc.bias.detach()[None])
+    return _result(features, fc, losses, lr, class_names(classes, n_classes))
+
+
+def _result(
+    test: Features, fc: nn.Linear, losses: tuple[float, ...], lr: float, names: Sequence[str]
+) -> ProtocolResult:
+    (best,) = classified(test, fc.weight.detach().T[:, None], fc.bias.detach()[None])
     assert best is not None  # the loss was finite
-    return ProtocolResult(
-        accuracy=accuracy_of(best, features.y, n_classes=n_classes),
-        losses=losses,
-        rate=lr,
-        per_class=per_class(best[:, 0], features.y, class_names(classes, n_classes)),
-    )
+    accuracy = accuracy_of(best, test.y, n_classes=len(names))
+    return ProtocolResult(accuracy, losses, lr, per_class(best[:, 0], test.y, names))
 
 
 def crop_and_flip(source: Source, size: int) -> View:
