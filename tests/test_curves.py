@@ -27,7 +27,7 @@ def panels(rows: list[dict[str, Any]], path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def lines(axes: Any) -> list[list[tuple[float, float]]]:
-    return [[tuple(map(float, point)) for point in line.get_xydata()] for line in axes.lines]
+    return [[(float(x), float(y)) for x, y in line.get_xydata()] for line in axes.lines]
 
 
 def test_there_is_a_panel_for_each_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,8 +42,9 @@ class Seen:
         Raises:
             UserError: neither views nor a run of this name, or no images.
         """
-        if name not in VIEW_NAMES and Run.exists(Path(name)):
-            return cls._of_run(Path(name), request, seed)
+        path = Path(name)
+        if name not in VIEW_NAMES and (len(path.parts) > 1 or path.exists()):
+            return cls._of_run(path, request, seed)
         views = named_views(name)
         data = open_data(**request)
         _require_pixels(data.pretrain)

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,9 +94,14 @@ def test_as_many_classes_are_labelled_as_fit(
     C: int, labelled: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their labels do not overlap; how many are left out is said."""
-    seen = []
+    seen: list[Any] = []
     real = module._draw_matrix
-    monkeypatch.setattr(module, "_draw_matrix", lambda axes, *how: (real(axes, *how), seen.append(axes)))
+
+    def spy(axes: Any, *how: Any) -> None:
+        real(axes, *how)
+        seen.append(axes)
+
+    monkeypatch.setattr(module, "_draw_matrix", spy)
     y = torch.arange(C).repeat(3)
     names = [f"a long name of a class, of which there are several: {c}" for c in range(C)]
     confusion_chart(tmp_path / "c.png", per_class(y.where(torch.arange(3 * C) % 7 > 0, 0), y, names), "a title")
