@@ -6,19 +6,19 @@ exceed 1 GiB.
 """
 
 import argparse
-import functools
 import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
 import torch
 
 from contrastkit import bench, ops
 from contrastkit.bench.case import unit
 from contrastkit.bench.measure import Way, seconds
-from contrastkit.checkpoint import write_text, write_with
+from contrastkit.checkpoint import write_text
+from contrastkit.figures import SMALL, chart, legend
 
 SIZES = [2**n for n in range(8, 18)]
 C = 128
@@ -87,27 +87,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time of the ops against size.")
     parser.add_argument("stem", type=Path)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--chart", action="store_true", help="only draw the chart, of STEM.json")
     args = parser.parse_args()
 
-    figure, axes = plt.subplots(2, 3, figsize=(12, 7), sharex=True, constrained_layout=True)
-    points = []
-    for axis, (name, (ways_of, power)) in zip(axes.flat, PANELS.items(), strict=True):
-        curves: dict[str, dict[int, float]] = {}
-        for size in SIZES:
-            for impl, way in ways_of(args.device, size).items():
-                curves.setdefault(impl, {})[size] = 1e3 * time_of(way, args.device)
-                points.append({"panel": name, "size": size, "impl": impl, "ms": curves[impl][size]})
-                print(f"{name}: {size} {impl} {curves[impl][size]:.3g} ms", flush=True)
-        for impl, curve in curves.items():
-            axis.loglog(list(curve), list(curve.values()), marker="o", markersize=3, label=impl)
-        last = curves["contrastkit"][SIZES[-1]]
-        axis.loglog(SIZES, [last * (s / SIZES[-1]) ** power for s in SIZES], "k:", linewidth=1, label=f"size^{power}")
-        axis.set(title=name, xscale="log")
-        axis.set_xticks(SIZES[::3], [f"$2^{{{s.bit_length() - 1}}}$" for s in SIZES[::3]])
-        axis.legend()
-    figure.supylabel("ms, loss and gradient (sinkhorn: codes)")
-    write_with(args.stem.with_suffix(".png"), functools.partial(figure.savefig, format="png", dpi=110))
-    write_text(args.stem.with_suffix(".json"), json.dumps(points, indent=1) + "\n")
+    points: list[dict[str, Any]] = []
+    if args.chart:
+        points = json.loads(args.stem.with_suffix(".json").read_text())
+    else:
+        for name, (ways_of, _) in PANELS.items():
+            for size in SIZES:
+                for impl, way in ways_of(args.device, size).items():
+                    points.append({"panel": name, "size": size, "impl": impl, "ms": 1e3 * time_of(way, args.device)})
+                    print("{panel}: {size} {impl} {ms:.3g} ms".format(**points[-1]), flush=True)
+        write_text(args.stem.with_suffix(".json"), json.dumps(points, indent=1) + "\n")
+    draw(points, args.stem.with_suffix(".png"), args.stem.name)
+
+
+def draw(points: list[dict[str, Any]], path: Path, machine: str) -> None:
+    """A panel for each operator and size."""
+    note = (
+        f"{machine}. Loss and gradient of one call (sinkhorn: codes), the median of up to 5. Dotted: growth in "
+        "proportion to the size, for ntxent to its square. Official code ends where a matrix would exceed 1 GiB."
+    )
+    with chart(path, "Time of the operators by size", height=5.4, note=note) as figure:
+        panels = figure.subplots(2, 3, sharex=True).flat
+        for axes, (name, (_, power)) in zip(panels, PANELS.items(), strict=True):
+            own = [point for point in points if point["panel"] == name]
+            for impl in dict.fromkeys(point["impl"] for point in own):
+                curve = [(point["size"], point["ms"]) for point in own if point["impl"] == impl]
+                axes.loglog(*zip(*curve, strict=True), marker="o", markersize=3, label=impl)
+            last = next(point["ms"] for point in reversed(own) if point["impl"] == "contrastkit")
+            axes.loglog(SIZES, [last * (s / SIZES[-1]) ** power for s in SIZES], "k:", linewidth=1)
+            axes.set_title(name, fontsize=SMALL)
+            axes.set_xticks(SIZES[::3], [f"{s:,}" for s in SIZES[::3]])
+            axes.minorticks_off()
+            axes.set(xlabel="size", ylabel="ms")
+        legend(figure)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """``contrastkit knn``: nearest-neighbour accuracy of frozen features."""
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from contrastkit.bounds import COUNT, TEMPERATURE
 from contrastkit.cli import screen
-from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, takes_options
-from contrastkit.cli.report import counts, interval, percent, write_reports
+from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, out_file, takes_options
+from contrastkit.cli.report import counts, interval, percent, report_classes, write_picture, write_reports
 
 
 @takes_options
@@ -19,6 +21,10 @@ def knn(
     temperature: Annotated[
         float, typer.Option("--T", help="Temperature T of a neighbour's vote, exp(cosine / T)."), TEMPERATURE
     ] = 0.1,
+    confusion: ConfusionFile = None,
+    neighbours: Annotated[
+        Path | None, out_file("a sheet of test images and their neighbours", ".png", default="RUN/knn-neighbours.png")
+    ] = None,
     output: OutputOptions,
 ) -> None:
     """Evaluate frozen features by k-nearest neighbours.
@@ -26,6 +32,7 @@ def knn(
     Neighbours by cosine similarity vote with weights exp(cosine / T) (Wu et al. 2018); nothing is trained.
     """
     from contrastkit import evaluate
+    from contrastkit.evaluate.knn_report import neighbour_sheet
 
     opened = subject.open(baselines=baselines)
     screen.lines(opened.notices)
@@ -37,4 +44,11 @@ def knn(
         ("features", "top-1", "95 % interval", "top-5"),
         [(name, percent(a.top1), interval(a.interval), percent(a.top5)) for name, a in report.accuracy.items()],
     )
-    write_reports(report.as_json(), output.json, opened.reports and opened.reports / "knn.json")
+    own = opened.reports
+    first = next(iter(report.accuracy))
+    title = f"kNN by {first} on {report.data}"
+    report_classes(title, report.per_class[first], confusion, own and own / "knn-confusion.png")
+    if opened.data.train.modality.has_pixels:
+        sheet = partial(neighbour_sheet, report=report, subject=opened)
+        write_picture("neighbours", sheet, neighbours, own and own / "knn-neighbours.png")
+    write_reports(report.as_json(), output.json, own and own / "knn.json")

@@ -175,6 +175,7 @@ Workers = Annotated[
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
 Seed = Annotated[int, typer.Option(help="Random seed."), SEED]
 Baselines = Annotated[bool, typer.Option("--baselines", help="Also evaluate an untrained encoder and raw pixels.")]
+ConfusionFile = Annotated[Path | None, out_file("the confusion matrix", ".png", default="RUN/COMMAND-confusion.png")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 
 

@@ -1,6 +1,6 @@
 """``contrastkit probe``: accuracy of a linear classifier on frozen features."""
 
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -8,8 +8,8 @@ import typer
 
 from contrastkit.bounds import EPOCHS, NOT_NEGATIVE, SEEDS
 from contrastkit.cli import screen
-from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, out_file, takes_options
-from contrastkit.cli.report import counts, interval, noticing, percent, write_reports
+from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, out_file, takes_options
+from contrastkit.cli.report import counts, interval, percent, report_classes, write_picture, write_reports
 from contrastkit.errors import UserError
 from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 
@@ -43,6 +43,7 @@ def probe(
     plot: Annotated[
         Path | None, out_file("a plot of accuracy against learning rate (rates only)", ".png", default="RUN/probe.png")
     ] = None,
+    confusion: ConfusionFile = None,
     output: OutputOptions,
 ) -> None:
     """Evaluate frozen features by a linear classifier.
@@ -50,6 +51,7 @@ def probe(
     Its learning rate is chosen on held-out training images, or given (protocol moco).
     """
     from contrastkit import evaluate
+    from contrastkit.evaluate.linear import LinearProbe, rates_chart
 
     if plot is not None and protocol != "rates":
         raise UserError("--plot applies to --protocol rates only: 'moco' trains at a single learning rate")
@@ -66,27 +68,20 @@ def probe(
         ("features", "top-1", "95 % interval", "top-5", "learning rate"),
         _rows(report),
     )
-    own = opened.reports and opened.reports / "probe.png"
-    with nullcontext() if plot or not own else noticing(own):
-        _plot(report, plot or own)
-    write_reports(report.as_json(), output.json, opened.reports and opened.reports / "probe.json")
+    own = opened.reports
+    first, result = next(iter(report.probe.items()))
+    title = f"linear probe of {first} on {report.data}"
+    report_classes(title, result.per_class, confusion, own and own / "probe-confusion.png")
+    if isinstance(result, LinearProbe):
+        rates = partial(rates_chart, probe=result, name=first)
+        write_picture("accuracy against learning rate", rates, plot, own and own / "probe.png")
+    write_reports(report.as_json(), output.json, own and own / "probe.json")
 
 
 def _print_epoch(encoder: str, epoch: int, epochs: int, loss: float) -> None:
     if epoch == 1:
         screen.say(f"{encoder}: linear probe, {epochs} epochs")
     screen.say(f"epoch {epoch}/{epochs}  loss {loss:.4f}")
-
-
-def _plot(report: "ProbeReport", path: Path | None) -> None:
-    """Plot the learning rates of the first encoder, which is the run's own; "moco" has a single rate and no plot."""
-    from contrastkit.checkpoint import write_with
-    from contrastkit.evaluate.linear import LinearProbe, plot_rates
-
-    name, first = next(iter(report.probe.items()))
-    if path is not None and isinstance(first, LinearProbe):
-        write_with(path, lambda file: plot_rates(first, file))
-        screen.say(f"{name}: plot of accuracy against learning rate: {path}")
 
 
 def _rows(report: "ProbeReport") -> list[tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,9 @@ from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
     from contrastkit.evaluate import EvaluationSubject
+    from contrastkit.evaluate.confusion import PerClass
+
+CLASSES = 10  # shown in a table
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -32,6 +35,43 @@ def write_reports(value: Any, json: Path | None, own: Path | None = None) -> Non
             write_json(own, value)
     if json is not None:
         write_json(json, value)
+
+
+def write_picture(what: str, draw: Callable[[Path], None], picture: Path | None, own: Path | None = None) -> None:
+    """Draw to the file that the user asked for or, without one, to ``own``, the run's own, if any; and say so."""
+    path = picture or own
+    if path is None:
+        return
+    with contextlib.nullcontext() if picture else noticing(path):
+        draw(path)
+        screen.say(f"{what}: {path}")
+
+
+def report_classes(title: str, results: "PerClass", picture: Path | None, own: Path | None = None) -> None:
+    """The accuracy of each class as a table, of many classes those with the lowest, and the confusion matrix as a
+    picture (:func:`write_picture`).
+
+    Args:
+        title: what classified what.
+    """
+    from contrastkit.evaluate.confusion import confusion_chart, confusions, mean_per_class
+
+    tested = {name: result for name, result in results.items() if result.n}
+    shown, which = list(tested), f"{len(tested)} classes"
+    if len(tested) > CLASSES:
+        shown = sorted(tested, key=lambda name: tested[name].top1)[:CLASSES]
+        which = f"the {CLASSES} lowest of {which}"
+    rows = []
+    for name in shown:
+        result, mistakes = tested[name], confusions({name: tested[name]})
+        taken_for = f"{mistakes[0][2]} {100 * mistakes[0][0]:.0f} %" if mistakes else ""
+        rows.append((name, percent(result.top1), interval(result.interval), f"{result.n:,}", taken_for))
+    screen.table(
+        f"{title}: {which}, mean of all classes {percent(mean_per_class(results))}",
+        ("class", "top-1", "95 % interval", "test images", "most often taken for"),
+        rows,
+    )
+    write_picture("confusion matrix", lambda path: confusion_chart(path, results, title), picture, own)
 
 
 @contextlib.contextmanager

@@ -1,29 +1,105 @@
-"""The plots of a run's metrics."""
+"""The plots of a run's metrics, and what each metric is."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from contrastkit.figures import GREY, SMALL, chart, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = 3
+PANEL, AROUND = 1.75, 1.0  # heights in inches: of a row of panels, of title and note
+MEAN = "mean of the epoch"
+FEW = 30  # points that are marked one by one
 
 
-def draw_curves(rows: list[dict[str, Any]], file: Path) -> None:
-    """Plot every metric against the epoch, one small panel each."""
-    from matplotlib.figure import Figure
+class Metric(NamedTuple):
+    """A number of metrics.jsonl as it is shown.
 
+    Attributes:
+        unit: of the values multiplied by ``factor``.
+        references: values, likewise multiplied, that tell good from bad, and their names.
+    """
+
+    title: str
+    unit: str
+    factor: float = 1.0
+    references: tuple[tuple[float, str], ...] = ()
+
+
+# In the order of the panels; a method's other numbers follow, under their own names.
+METRICS = {
+    "loss": Metric("loss", MEAN),
+    "knn": Metric("kNN on training images", "top-1, %", 100),
+    "top1": Metric("positives that are found", "top-1, %", 100),
+    "std": Metric("spread of the outputs", "std x sqrt(d)", 1, ((1.0, "even"), (0.2, "collapse below"))),
+    "rank": Metric("rank of the outputs", "effective directions", 1, ((2.0, "collapse below"),)),
+    "alignment": Metric("distance of two views", "squared, 0 to 4"),
+    "uniformity": Metric("uniformity (0: collapsed)", "log, -4 to 0"),
+    "lr": Metric("learning rate", "at the epoch's end"),
+    "images_per_s": Metric("speed", "images/s"),
+    "waiting": Metric("waiting for data", "% of the time", 100),
+    "memory_mib": Metric("memory", "MiB"),
+    "unreadable": Metric("files that cannot be read", "files"),
+}
+NOT_DRAWN = ("step", "epoch", "seconds", "chance_loss")
+
+
+def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
+    """Plot the metrics of a run against the epoch, one panel each, as a PNG.
+
+    Args:
+        rows: of metrics.jsonl. A metric that no row has as a number, and a count of unreadable files that is always 0,
+            is left out. ``chance_loss`` is drawn as a reference in the panel of the loss.
+    """
     names = [
         name
-        for name in dict.fromkeys(name for row in rows for name in row)
-        if name not in ("step", "epoch", "seconds") and any(isinstance(row.get(name), int | float) for row in rows)
+        for name in dict.fromkeys((*METRICS, *(name for row in rows for name in row)))
+        if name not in NOT_DRAWN and any(_number(row.get(name)) for row in rows)
     ]
-    columns = 3
-    rows_of_panels = -(-len(names) // columns)
-    figure = Figure(figsize=(4 * columns, 2.6 * rows_of_panels), layout="constrained")
-    axes = figure.subplots(rows_of_panels, columns, squeeze=False).flat
-    for name, axis in zip(names, axes, strict=False):
-        points = [(row["epoch"], row[name]) for row in rows if None not in (row.get("epoch"), row.get(name))]
-        axis.plot(*zip(*points, strict=True), linewidth=1.2, marker="." if len(points) < 30 else None)
-        axis.set_title(name, fontsize=9)
-        axis.set_xlabel("epoch", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.grid(alpha=0.3)
-    for axis in list(figure.axes)[len(names) :]:
-        axis.remove()
-    figure.savefig(file, format="png", dpi=110)
+    if "unreadable" in names and not any(row.get("unreadable") for row in rows):
+        names.remove("unreadable")
+    down = -(-len(names) // COLUMNS) or 1
+    with chart(
+        path, title, height=PANEL * down + AROUND, note="One point an epoch; dashed: reference values."
+    ) as figure:
+        panels = figure.subplots(down, COLUMNS, squeeze=False).flat
+        for name, axes in zip(names, panels, strict=False):
+            metric = METRICS.get(name, Metric(name, MEAN))
+            if name == "loss" and (chance := [row["chance_loss"] for row in rows if _number(row.get("chance_loss"))]):
+                metric = metric._replace(references=((chance[-1], "chance"),))
+            points = [(row["epoch"], row[name]) for row in rows if name in row and _number(row.get("epoch"))]
+            draw_metric(axes, metric, points)
+        for axes in list(figure.axes)[len(names) :]:
+            axes.remove()
+
+
+def draw_metric(axes: "Axes", metric: Metric, points: Sequence[tuple[float, Any]], **style: Any) -> None:
+    """One curve in a panel, with the metric's title, unit and references; a gap where a value is no finite number.
+
+    Args:
+        points: epoch and value.
+        style: of the line, as of ``Axes.plot``.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    values = [metric.factor * value if _number(value) else math.nan for _, value in points]
+    dots = len(points) < FEW or not all(map(math.isfinite, values))  # a value between gaps is no line
+    axes.plot([epoch for epoch, _ in points], values, marker="." if dots else None, **style)
+    for value, name in metric.references:
+        axes.axhline(value, color=GREY, linestyle="--", linewidth=0.8)
+        axes.annotate(
+            f"{name} {value:.3g}", (0.99, value), (0, 2), xycoords=("axes fraction", "data"),
+            textcoords="offset points", ha="right", va="bottom", fontsize=7, color=GREY,
+        )  # fmt: skip
+    axes.set_title(plain(metric.title))
+    axes.set_xlabel("epoch", fontsize=SMALL)
+    axes.set_ylabel(metric.unit, fontsize=SMALL)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -244,7 +244,7 @@ class Run:
                 if kind is not None and self._new and not any(self.checkpoints.glob("*.pt")):
                     self._discard()
                 elif self.writes and (rows := self.metrics()):
-                    checkpoint.write_with(self.path / CURVES, lambda file: draw_curves(rows, file))
+                    draw_curves(rows, self.path / CURVES, title=f"Training of {self.path}")
 
     def _release(self) -> None:
         if self._lock is not None:

@@ -16,7 +16,6 @@ from contrastkit.augment.apply import augment, random_views
 from contrastkit.augment.draw import Params, draw, sizes_of
 from contrastkit.augment.plain import plain_view
 from contrastkit.augment.rows import VIEWS, View, named_views
-from contrastkit.augment.sheet import sheet
 from contrastkit.augment.sound import Window, middle, windows
 from contrastkit.types import Images, Modality
 
@@ -33,7 +32,6 @@ __all__ = [
     "named_views",
     "plain_view",
     "random_views",
-    "sheet",
     "sizes_of",
     "windows",
 ]

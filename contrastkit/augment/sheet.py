@@ -1,52 +1,60 @@
 """A sheet of images and their views, as the network sees them."""
 
-import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from contrastkit.augment.apply import random_views
 from contrastkit.augment.rows import View
+from contrastkit.figures import Cell, sheet
 from contrastkit.memory import require_room
 from contrastkit.types import Images
 
+ACROSS = 12  # views side by side
 
-def sheet(images: Images, views: Sequence[View], *, index: Tensor, epochs: int = 4, seed: int = 0) -> Image.Image:
-    """One row per image: the original, then its views in each of ``epochs`` epochs.
 
-    The sheet is RGB; images without three channels are shown in gray by their first channel.
+def view_sheet(
+    path: Path,
+    images: Images,
+    views: Sequence[View],
+    *,
+    index: Tensor,
+    draws: int,
+    seed: int,
+    title: str,
+    note: str = "",
+) -> None:
+    """Draw each image, as a PNG, and to its right its views in the first ``draws`` epochs of a training with that seed.
+
+    All views are shown equally large; the heads of the columns say their size. Images that do not have three channels
+    are shown in gray, by their first one.
 
     Args:
         images, index: as of :func:`contrastkit.augment.random_views`.
+        title, note: as of :func:`contrastkit.figures.sheet`.
+
+    Raises:
+        UserError: too many views for the memory, or for a picture.
     """
-    size = max(view.size for view in views)
-    gap = max(1, size // 16)
-    n = len(images) * (1 + epochs * len(views))
-    require_room(3 * 4 * 3 * n * (size + 2 * gap) ** 2, f"a sheet of {n:,} views", "--images or --draws")
-    columns = [torch.stack([_letterboxed(image, size) for image in images])]
-    for epoch, (v, view) in itertools.product(range(epochs), enumerate(views)):
-        columns.append(random_views(images, view, seed=seed, time=epoch, index=index, v=v))
-    cells = [
-        F.pad(c if c.shape[1] == 3 else c[:, :1].expand(-1, 3, -1, -1), _frame(c, size, gap), value=1) for c in columns
+    n = len(images) * draws * len(views)
+    require_room(
+        12 * len(images) * draws * sum(view.size**2 for view in views), f"a sheet of {n:,} views", "--images or --draws"
+    )
+    together = min(draws, max(1, ACROSS // len(views)))  # draws in one row
+    made = [
+        [random_views(images, view, seed=seed, time=time, index=index, v=v) for v, view in enumerate(views)]
+        for time in range(draws)
     ]
-    grid = torch.stack(cells, 1).permute(0, 3, 1, 4, 2)  # rows, height, columns, width, 3
-    rows, height, across, width, _ = grid.shape
-    pixels = (grid.reshape(rows * height, across * width, 3) * 255).round().to(torch.uint8)
-    return Image.fromarray(pixels.numpy())
-
-
-def _letterboxed(image: Tensor, size: int) -> Tensor:
-    """uint8 [C, H, W] -> float [C, size, size], the whole image, padded with black."""
-    h, w = image.shape[-2:]
-    h, w = round(h * size / max(h, w)) or 1, round(w * size / max(h, w)) or 1
-    image = F.interpolate(image[None].float() / 255, (h, w), mode="bilinear", antialias=True)[0]
-    return F.pad(image, ((size - w) // 2, size - w - (size - w) // 2, (size - h) // 2, size - h - (size - h) // 2))
-
-
-def _frame(column: Tensor, size: int, gap: int) -> tuple[int, int, int, int]:
-    """Padding that brings the cells of a column to a common size."""
-    margin = size - column.shape[-1]
-    return gap, margin + gap, gap, margin + gap
+    rows: list[list[Cell | None]] = []
+    heads = []
+    for i, image in enumerate(images):
+        for first in range(0, draws, together):
+            part = made[first : first + together]
+            rows.append([Cell(image) if first == 0 else None, *(Cell(view[i]) for draw in part for view in draw)])
+            heads.append(f"draw {first + 1}" if together == 1 else f"draws {first + 1} to {first + len(part)}")
+    columns = ["the image"]
+    for draw in range(together):
+        which = f"draw {draw + 1}\n" if together == draws > 1 else ""
+        columns += [f"{which}view {v + 1}\n{view.size} px" for v, view in enumerate(views)]
+    sheet(path, rows, title=title, columns=columns, heads=heads if together < draws else (), note=note)

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from contrastkit.causal.names import AnyEstimand
-from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError, check_choice
+from contrastkit.figures import INK, chart, legend, plain, shortened
 from contrastkit.tables.checks import Bools, Floats, as_treatment, effective_sample_size
 from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.ties import ROUNDING, rounding
 
 THRESHOLD = 0.1  # a larger absolute SMD indicates imbalance (Stuart, Lee & Leacy 2013)
+DRAWN = 60  # covariates in a plot
 
 
 @dataclass(frozen=True)
@@ -93,23 +94,28 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
 
 
 def love_plot(balance: Balance, path: Path, *, after: str) -> None:
-    """Plot the absolute SMD of each covariate before and after weighting to a .png; ``after`` labels the latter."""
-    from matplotlib.figure import Figure
-
-    order = np.argsort(np.abs(balance.smd[:, 0]), kind="stable")
-    figure = Figure(figsize=(7, 1.4 + 0.28 * len(order)), layout="constrained")
-    axis = figure.subplots()
-    rows = np.arange(len(order))
-    for k, label in enumerate(("before", after)):
-        values = np.abs(balance.smd[order, k])
-        axis.plot(np.where(np.isfinite(values), values, np.nan), rows, "o", label=label, zorder=3)
-    axis.axvline(THRESHOLD, color="black", linewidth=0.8, linestyle="--", label=f"{THRESHOLD}")
-    axis.set_yticks(rows, [balance.names[j] for j in order])
-    axis.set_xlabel("absolute standardised mean difference")
-    axis.set_xlim(left=0)
-    axis.grid(axis="y", linewidth=0.4)
-    axis.legend(loc="lower right")
-    write_with(path, lambda file: figure.savefig(file, format="png", dpi=120))
+    """Plot the absolute SMD of each covariate before and after weighting by ``after`` to a .png. Of more than
+    :data:`DRAWN` covariates, those are drawn that differed most before."""
+    largest = np.argsort(np.abs(balance.smd[:, 0]), kind="stable")[-DRAWN:]
+    rows, p = np.arange(len(largest)), len(balance.names)
+    note = f"The {DRAWN} of {p} covariates that differed most before. " if p > DRAWN else ""
+    note += (
+        "Difference of the arms' means over one standard deviation of the unweighted sample. Dashed: "
+        f"{THRESHOLD:g}, above which arms count as imbalanced."
+    )
+    with chart(
+        path, "Balance of the arms before and after weighting", height=1.9 + 0.2 * len(rows), note=note
+    ) as figure:
+        axes = figure.subplots()
+        for k, (label, marker) in enumerate((("before", "o"), (f"after: {after}", "s"))):
+            values = np.abs(balance.smd[largest, k])
+            finite = np.where(np.isfinite(values), values, np.nan)
+            axes.plot(finite, rows, marker, markersize=6, fillstyle="full" if k else "none", label=label, zorder=3 - k)
+        axes.axvline(THRESHOLD, color=INK, linewidth=0.8, linestyle="--")
+        axes.set_yticks(rows, [plain(shortened(balance.names[j], 40)) for j in largest])
+        axes.set(xlabel="absolute standardised mean difference", ylim=(-0.7, len(rows) - 0.3))
+        axes.set_xlim(left=0)
+        legend(figure)
 
 
 def _deviations(x: Floats, t: Bools, estimand: str, binary: Bools, none: Floats) -> Floats:

@@ -13,8 +13,9 @@ from sklearn.metrics import roc_auc_score
 from contrastkit.causal.folds import Rows, Splits, check_folds, fingerprints, one_sided, settled_order, splits
 from contrastkit.causal.learners import learned, predicted
 from contrastkit.causal.positivity import why_separated
-from contrastkit.checkpoint import write_with
 from contrastkit.errors import UserError, listed
+from contrastkit.figures import COLOURS, INK, chart, legend
+from contrastkit.intervals import wilson
 from contrastkit.tables.checks import Bools, Floats, as_clusters, as_sample_weights, as_treatment
 from contrastkit.tables.covariates import Covariates, scales
 from contrastkit.tables.ties import cells, settled
@@ -225,22 +226,22 @@ def calibration(e: Floats, t: Bools) -> Floats:
 
 def overlap_plot(e: Floats, t: Bools, path: Path) -> None:
     """Plot mirrored histograms of the scores of both arms, and their calibration, to a .png."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.5), layout="constrained")
-    axis, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    bins = np.linspace(0, 1, 41)
-    for arm, sign, label in ((t, 1, "treated"), (~t, -1, "untreated")):
-        share = np.histogram(e[arm], bins)[0] / arm.sum()
-        axis.bar(bins[:-1], sign * share, 1 / 40, align="edge", label=label)
-    axis.axhline(0, color="black", linewidth=0.8)
-    axis.set_xlabel("propensity score")
-    axis.set_ylabel("share of the arm")
-    axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.1f}")
-    axis.legend()
-    mean, share, n = calibration(e, t).T
-    right.axline((0, 0), slope=1, color="black", linewidth=0.8)
-    right.errorbar(mean, share, 1.96 * np.sqrt(share * (1 - share) / n), fmt="o", markersize=4)
-    right.set_xlabel("mean score of a decile")
-    right.set_ylabel("share treated")
-    write_with(path, lambda file: figure.savefig(file, format="png", dpi=120))
+    note = (
+        "Left: the arms overlap where both have units. Right: on the line, scores are calibrated; bars: 95 % Wilson "
+        "interval of the share treated among the units of a decile."
+    )
+    with chart(path, "Propensity scores: overlap of the arms, and calibration", height=4.2, note=note) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+        bins = np.linspace(0, 1, 41)
+        for arm, sign, label in ((t, 1, "treated"), (~t, -1, "untreated")):
+            share = 100 * np.histogram(e[arm], bins)[0] / arm.sum()
+            left.bar(bins[:-1], sign * share, 1 / 40, align="edge", label=f"{label}, {arm.sum():,} units")
+        left.axhline(0, color=INK, linewidth=0.8)
+        left.set(xlabel="propensity score", ylabel="% of the arm")
+        left.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+        mean, share, n = calibration(e, t).T
+        low, high = np.transpose([wilson(p, int(k)) for p, k in zip(share, n, strict=True)])
+        right.axline((0, 0), slope=1, color=INK, linewidth=0.8)
+        right.errorbar(mean, share, np.abs([share - low, high - share]), fmt="o", color=COLOURS[2])
+        right.set(xlabel="mean score of a decile", ylabel="share treated", xlim=(0, 1), ylim=(0, 1))
+        legend(figure)

@@ -14,18 +14,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from contrastkit import figures
 from contrastkit.causal.estimate import DifferenceInMeans, Estimator, Regression
 from contrastkit.causal.graph import identify
 from contrastkit.causal.notation import parse
-from contrastkit.checkpoint import write_with
+from contrastkit.figures import INK, SMALL, chart
 from contrastkit.tables.checks import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ERRORS = 3.0  # standard errors from the truth within which an estimate recovers it
-COLOURS = {"recovers": "#009e73", "biased": "#e69f00", "worse": "#c1272d"}
-INK = "#222222"
+COLOURS = dict(zip(("biased", "recovers", "worse"), figures.COLOURS[1:], strict=False))
 POINTS = 600  # data points in the picture
 
 
@@ -211,15 +211,18 @@ def visit(n: int, seed: int) -> list[tuple[World, Any, list[Adjustment]]]:
 def picture(visits: Sequence[tuple[World, Any, list[Adjustment]]], path: Path) -> None:
     """Plot each world of :func:`visit` to a .png: its graph, the data with the effect under each adjustment, and these
     effects with 95 % intervals."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 2.5 * len(visits)), layout="constrained")
-    rows = figure.subplots(len(visits), 3, squeeze=False, width_ratios=(1, 1.1, 1.3))
-    for (causes, data, effects), (world, frame, estimates) in zip(rows, visits, strict=True):
-        _draw_graph(causes, world)
-        _draw_data(data, world, frame, estimates)
-        _draw_effects(effects, world, estimates)
-    write_with(path, lambda file: figure.savefig(file, format="png", dpi=110))
+    note = (
+        "Left: causes; dashed: not observed. Middle: data, and the effect under each adjustment; dotted: the true "
+        "effect. Right: the effect under each adjustment, with its 95 % interval."
+    )
+    with chart(
+        path, "What to adjust for: studies with known causes", height=2.2 * len(visits) + 0.9, note=note
+    ) as figure:
+        rows = figure.subplots(len(visits), 3, squeeze=False, width_ratios=(1, 1.1, 1.3))
+        for (causes, data, effects), (world, frame, estimates) in zip(rows, visits, strict=True):
+            _draw_graph(causes, world)
+            _draw_data(data, world, frame, estimates)
+            _draw_effects(effects, world, estimates)
 
 
 def _draw_graph(axes: "Axes", world: World) -> None:
@@ -261,23 +264,21 @@ def _draw_data(axes: "Axes", world: World, frame: Any, estimates: Sequence[Adjus
     axes.plot(ends, y.mean() + (ends - t.mean()) * world.truth, color=INK, ls=":")
     axes.set_xticks((0, 1), (f"no {world.treatment}", world.treatment))
     axes.set(ylabel=world.outcome, xlim=(-0.4, 1.6))
-    axes.set_title(f"colour: {world.colour_by}" if world.colour_by else "", loc="left", fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"colour: {world.colour_by}" if world.colour_by else "")
 
 
 def _draw_effects(axes: "Axes", world: World, estimates: Sequence[Adjustment]) -> None:
     axes.axvline(0, color="lightgrey", lw=1)
     axes.axvline(world.truth, color=INK, ls=":")
-    axes.text(world.truth, 1, "truth", transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=9)
+    axes.text(world.truth, 1, "truth", transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=SMALL)
     for k, estimate in enumerate(estimates):
         colour, white = COLOURS[estimate.verdict], {"boxstyle": "square,pad=0.05", "fc": "white", "ec": "none"}
         axes.errorbar(estimate.effect, -k, xerr=1.96 * estimate.se, fmt="o", color=colour, capsize=3)
         axes.annotate(
             estimate.verdict, (estimate.effect, -k), (0, 6), textcoords="offset points", ha="center", color=colour,
-            bbox=white, fontsize=9,
+            bbox=white, fontsize=SMALL,
         )  # fmt: skip
     axes.set_yticks(range(0, -len(estimates), -1), [estimate.name for estimate in estimates])
     axes.set(ylim=(-len(estimates) + 0.4, 0.8), xlabel=f"effect of {world.treatment} on {world.outcome}")
-    axes.set_title("adjusted for", loc="right", fontsize=9, x=-0.02)
+    axes.set_title("adjusted for", loc="right", x=-0.02)
     axes.margins(x=0.2)
-    axes.spines[["top", "right"]].set_visible(False)

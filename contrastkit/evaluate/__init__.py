@@ -8,7 +8,7 @@ features, ``moco_protocol`` an encoder and images.
 """
 
 from contrastkit.evaluate.embedding import Embedding, embed
-from contrastkit.evaluate.neighbours import KnnReport, knn
+from contrastkit.evaluate.knn_report import KnnReport, knn
 from contrastkit.evaluate.probing import ProbeReport, probe
 from contrastkit.evaluate.retrieval import RetrievalReport, retrieve
 from contrastkit.evaluate.subject import EvaluationSubject

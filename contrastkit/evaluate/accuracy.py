@@ -1,10 +1,12 @@
 """Accuracy and its confidence interval."""
 
-import math
+import statistics
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from contrastkit.intervals import wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +24,23 @@ def accuracy(top1: float, top5: float, n: int, *, n_classes: int) -> Accuracy:
     return Accuracy(top1, top5 if n_classes > 5 else None, n, wilson(top1, n))
 
 
-def wilson(p: float, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a share p of n (Wilson 1927); z = 1.96 gives 95 % coverage.
-
-    It accounts for the sampling of the test images, not for the randomness of training. Unlike p +- z s it stays within
-    [0, 1] and has a positive width at p = 1.
-    """
-    centre = p + z * z / (2 * n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return (max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
-
-
-def hits(scores: Tensor, y: Tensor) -> Tensor:
-    """Correctness of the top one and the top five: scores [..., N, C], true classes y [N] -> bool [..., N, 2].
+def best_classes(scores: Tensor) -> Tensor:
+    """The classes of the five highest scores, best first: [..., C] -> int64 [..., min(5, C)].
 
     Ties are broken by the lower class, so the result does not depend on the sorting of a device.
     """
-    best = scores.sort(dim=-1, descending=True, stable=True).indices[..., :5] == y[:, None]
-    return torch.stack([best[..., 0], best.any(dim=-1)], dim=-1)
+    return scores.sort(dim=-1, descending=True, stable=True).indices[..., :5]
+
+
+def hits(best: Tensor, y: Tensor) -> Tensor:
+    """Correctness of the top one and the top five: best classes [..., N, 1 to 5], true classes y [N] -> bool
+    [..., N, 2]."""
+    right = best == y[:, None]
+    return torch.stack([right[..., 0], right.any(dim=-1)], dim=-1)
+
+
+def accuracy_of(best: Tensor, y: Tensor, *, n_classes: int) -> Accuracy:
+    """The accuracy of best classes [N, 1 to 5], or the mean over S classifiers of [S, N, 1 to 5], given true classes
+    y [N]."""
+    top1, top5 = map(statistics.fmean, hits(best, y).double().mean(-2).reshape(-1, 2).T.tolist())
+    return accuracy(top1, top5, len(y), n_classes=n_classes)

@@ -38,9 +38,12 @@ class Features:
         Raises:
             UserError: there are none.
         """
-        features = self.read()
-        rows = _labelled(features.y, purpose)
-        return features if len(rows) == len(features.y) else features.subset(rows)
+        rows = self.labelled_rows(purpose)
+        return self if len(rows) == len(self.y) else self.subset(rows)
+
+    def labelled_rows(self, purpose: str) -> Tensor:
+        """The positions, int64 [n], of the images of :meth:`labelled`, which raises the same."""
+        return _labelled(self.y if self.readable is None else self.y.where(self.readable, -1), purpose)
 
     def subset(self, rows: Tensor) -> "Features":
         group_ids, readable = (None if each is None else each[rows] for each in (self.group_ids, self.readable))

@@ -11,13 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from contrastkit.data.dataset import split
 from contrastkit.errors import UserError
-from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
+from contrastkit.evaluate.accuracy import Accuracy, accuracy_of, best_classes
+from contrastkit.evaluate.confusion import ClassResult, class_names, per_class
 from contrastkit.evaluate.features import Features
+from contrastkit.figures import COLOURS, chart, legend
+from contrastkit.intervals import wilson
 from contrastkit.names import RATES_EPOCHS, RATES_SEEDS
 from contrastkit.optim import learning_rate
 
@@ -35,6 +39,8 @@ class LinearProbe:
     rate: float  # the chosen learning rate
     rates: tuple[float, ...]
     validation: tuple[float | None, ...]  # top-1 of each rate on the held-out training images; None where it diverged
+    held_out: int  # number of these images
+    per_class: dict[str, ClassResult]  # by class, of the classifiers of all seeds
 
     @property
     def notices(self) -> list[str]:
@@ -52,6 +58,7 @@ def linear_probe(
     test: Features,
     *,
     n_classes: int,
+    classes: Sequence[str] | None = None,
     rates: Sequence[float] = RATES,
     seeds: Sequence[int] = range(RATES_SEEDS),
     epochs: int = RATES_EPOCHS,
@@ -68,6 +75,7 @@ def linear_probe(
     Args:
         train, test: raw features; images without a label (-1) and unreadable ones are left out.
         n_classes: classes are 0 ... n_classes - 1.
+        classes: their names; None: their numbers.
         rates: learning rates to choose from; the smallest of equally good ones wins.
         seeds: one final classifier is trained per seed.
 
@@ -80,23 +88,29 @@ def linear_probe(
         raise UserError("the linear probe needs at least two labelled training images")
     rest, validation = map(train.subset, split(n, train.group_ids, HELD_OUT, seeds[0]))
 
-    def score(on: Features, tested: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
+    def answers(on: Features, tested: Features, rates: Sequence[float], seed: int) -> list[Tensor | None]:
         W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
-        return score_classifiers(tested, W, b)
+        return classified(tested, W, b)
 
-    held_out = [shares and shares[0] for shares in score(rest, validation, rates, seeds[0])]
+    held_out = [
+        None if best is None else accuracy_of(best, validation.y, n_classes=n_classes).top1
+        for best in answers(rest, validation, rates, seeds[0])
+    ]
     rate = _best_rate(rates, held_out)
-    final = [shares for seed in seeds if (shares := score(train, test, [rate], seed)[0])]
+    final = [best for seed in seeds if (best := answers(train, test, [rate], seed)[0]) is not None]
     if len(final) < len(seeds):
         raise UserError(f"the linear probe diverged at learning rate {rate:g}: exclude this rate")
-    top1, top5 = ([shares[i] for shares in final] for i in (0, 1))
+    top1 = [accuracy_of(best, test.y, n_classes=n_classes).top1 for best in final]
+    best = torch.stack(final)
     return LinearProbe(
-        accuracy=accuracy(statistics.fmean(top1), statistics.fmean(top5), len(test.y), n_classes=n_classes),
+        accuracy=accuracy_of(best, test.y, n_classes=n_classes),
         seeds=tuple(top1),
         std=statistics.stdev(top1) if len(top1) > 1 else None,
         rate=rate,
         rates=tuple(rates),
         validation=tuple(held_out),
+        held_out=len(validation.y),
+        per_class=per_class(best[..., 0], test.y, class_names(classes, n_classes)),
     )
 
 
@@ -151,27 +165,33 @@ def _train(
     return W, b
 
 
-def score_classifiers(test: Features, W: Tensor, b: Tensor) -> list[tuple[float, float] | None]:
-    """Top-1 and top-5 of R linear classifiers, weights [D, R, C] and biases [R, C]; None for one that is not finite."""
-    right = torch.zeros(len(b), 2, dtype=torch.int64, device=b.device)
-    for x, y in zip(test.x.split(2048), test.y.split(2048), strict=True):
-        logits = torch.einsum("nd,drc->rnc", x.to(b.device), W) + b[:, None]
-        right += hits(logits, y.to(b.device)).sum(1)
+def classified(test: Features, W: Tensor, b: Tensor) -> list[Tensor | None]:
+    """The best classes, int64 [N, min(5, C)] on the CPU, of the N test images by each of R linear classifiers, weights
+    [D, R, C] and biases [R, C]; None for a classifier that is not finite."""
+    best = []
+    for x in test.x.split(2048):
+        best.append(best_classes(torch.einsum("nd,drc->rnc", x.to(b.device), W) + b[:, None]).cpu())
     finite = W.isfinite().all(2).all(0) & b.isfinite().all(1)
-    shares = (right.double() / len(test.y)).tolist()
-    return [(top1, top5) if ok else None for (top1, top5), ok in zip(shares, finite.tolist(), strict=True)]
+    return [rows if ok else None for rows, ok in zip(torch.cat(best, 1), finite.tolist(), strict=True)]
 
 
-def plot_rates(probe: LinearProbe, path: Path) -> None:
-    """Plot the accuracy on the held-out training images against the learning rate, as a PNG."""
-    from matplotlib.figure import Figure  # slow to import
-
-    points = [(r, 100 * v) for r, v in zip(probe.rates, probe.validation, strict=True) if v is not None]
-    figure = Figure(figsize=(5, 3.5), layout="constrained")
-    axes = figure.subplots()
-    axes.semilogx(*zip(*points, strict=True), marker="o")
-    axes.axvline(probe.rate, linestyle=":", color="grey", label=f"chosen: {probe.rate:g}")
-    axes.set_xlabel("learning rate")
-    axes.set_ylabel("top-1 on held-out training images, %")
-    axes.legend()
-    figure.savefig(path, format="png")  # whatever the extension
+def rates_chart(path: Path, probe: LinearProbe, name: str) -> None:
+    """Draw the accuracy on the held-out training images against the learning rate, as a PNG."""
+    points = [
+        (r, v, wilson(v, probe.held_out)) for r, v in zip(probe.rates, probe.validation, strict=True) if v is not None
+    ]
+    rates, top1, intervals = zip(*points, strict=True)
+    share = 100 * np.array(top1)
+    low, high = 100 * np.array(intervals).T
+    images = f"{probe.held_out:,} held-out training image{'s' if probe.held_out > 1 else ''}"
+    note = f"bars: 95 % Wilson interval for {images}, which choose the rate; the test images take no part"
+    if diverged := [f"{r:g}" for r, v in zip(probe.rates, probe.validation, strict=True) if v is None]:
+        note += f"; not drawn, since it diverged: {', '.join(diverged)}"
+    with chart(path, f"Linear probe of {name}: choice of the learning rate", note=note) as figure:
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        axes.errorbar(rates, share, np.abs([share - low, high - share]), fmt="o-", label="top-1 by learning rate")
+        axes.axvline(probe.rate, linestyle="--", color=COLOURS[3], label=f"chosen: {probe.rate:g}")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set(xlabel="learning rate", ylabel="top-1 on the held-out images, %")
+        legend(figure)

@@ -1,52 +1,20 @@
 """Weighted k-nearest-neighbour classification of frozen features: an evaluation without training."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from contrastkit.bounds import COUNT, TEMPERATURE
-from contrastkit.evaluate.accuracy import Accuracy, accuracy, hits
+from contrastkit.evaluate.accuracy import Accuracy, accuracy_of, best_classes
 from contrastkit.evaluate.features import Features
-from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 
 SIMILARITIES = 2**24  # in memory at once: 64 MiB
 EQUAL = 1e-6  # similarities that differ by less are equal: it is the rounding of float32
 EQUAL_VOTES = 1e-10  # likewise of the logarithms of votes, in float64
 
 
-@dataclass(frozen=True, slots=True)
-class KnnReport:
-    """Result of :func:`knn`."""
-
-    data: str  # name of the data set
-    k: int
-    T: float
-    size: int  # side in pixels of the images
-    accuracy: dict[str, Accuracy]  # of each encoder
-    notices: tuple[str, ...] = ()  # what a reader of the numbers should know, one line each
-
-    def as_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "notices"}
-
-
-def knn(subject: EvaluationSubject, *, k: int = 20, T: float = 0.1, on_progress: OnProgress | None = None) -> KnnReport:
-    """Weighted k-nearest-neighbour accuracy of each encoder's features: :func:`knn_accuracy`.
-
-    Raises:
-        UserError: no labels, no test part, or k or T not positive.
-    """
-    accuracy = {
-        name: knn_accuracy(train, test, k=k, T=T, n_classes=subject.n_classes, device=subject.device)
-        for name, train, test in subject.labelled_features(on_progress)
-    }
-    return KnnReport(subject.data.name, k, T, subject.size, accuracy, subject.left_out)
-
-
 @torch.no_grad()
-def knn_accuracy(
+def knn_classes(
     train: Features,
     test: Features,
     *,
@@ -55,7 +23,7 @@ def knn_accuracy(
     n_classes: int,
     chunk: int | None = None,
     device: str | torch.device = "cpu",
-) -> Accuracy:
+) -> Tensor:
     """Classify test features by their k nearest training features (Wu et al. 2018, arXiv:1805.01978, Sec. 3.4).
 
     The metric is the cosine similarity s. Each neighbour votes for its class with weight exp(s / T). Similarities that
@@ -70,6 +38,10 @@ def knn_accuracy(
         n_classes: classes are 0 ... n_classes - 1.
         chunk: test images per step; None keeps the similarities within 64 MiB.
 
+    Returns:
+        int64 [N, min(5, n_classes)] on the CPU: the classes with the most votes, best first, of each test image that is
+        not left out.
+
     Raises:
         UserError: no labels, or k or T not positive.
     """
@@ -78,19 +50,32 @@ def knn_accuracy(
     train, test = train.labelled("kNN"), test.labelled("kNN")
     k = min(k, len(train.y))
     bank, classes = F.normalize(train.x.to(device), dim=1), train.y.to(device)
-    chunk = chunk or max(1, SIMILARITIES // len(train.y))
-    right = torch.zeros(2, dtype=torch.int64, device=device)
-    for x, y in zip(test.x.split(chunk), test.y.split(chunk), strict=True):
-        s, neighbours = _nearest(F.normalize(x.to(device), dim=1) @ bank.T, k)
+    best = []
+    for x in test.x.split(chunk or max(1, SIMILARITIES // len(train.y))):
+        s, neighbours = nearest(F.normalize(x.to(device), dim=1) @ bank.T, k)
         # exp((s - best) / T) ranks classes like exp(s / T), and cannot overflow.
         weights = ((s - s[:, :1]) / T).exp()
         votes = weights.new_zeros(len(x), n_classes).scatter_add_(1, classes[neighbours], weights)
-        right += hits(_settled(votes.log(), EQUAL_VOTES), y.to(device)).sum(0)
-    n = len(test.y)
-    return accuracy(right[0].item() / n, right[1].item() / n, n, n_classes=n_classes)
+        best.append(best_classes(_settled(votes.log(), EQUAL_VOTES)).cpu())
+    return torch.cat(best)
 
 
-def _nearest(s: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def knn_accuracy(
+    train: Features,
+    test: Features,
+    *,
+    k: int = 20,
+    T: float = 0.1,
+    n_classes: int,
+    chunk: int | None = None,
+    device: str | torch.device = "cpu",
+) -> Accuracy:
+    """The accuracy of :func:`knn_classes`, whose arguments these are."""
+    best = knn_classes(train, test, k=k, T=T, n_classes=n_classes, chunk=chunk, device=device)
+    return accuracy_of(best, test.labelled("kNN").y, n_classes=n_classes)
+
+
+def nearest(s: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k largest similarities, float64 [M, k], of each row of s [M, n], largest first, and their columns. Equal
     ones are the same number, and the first columns are taken of those equal to the k-th."""
     best, columns = s.topk(min(k + 1, s.shape[1]), dim=1)

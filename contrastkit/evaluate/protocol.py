@@ -13,9 +13,10 @@ from contrastkit.augment import View
 from contrastkit.data import Loader, Source
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
-from contrastkit.evaluate.accuracy import Accuracy, accuracy
-from contrastkit.evaluate.features import encode, labelled
-from contrastkit.evaluate.linear import score_classifiers
+from contrastkit.evaluate.accuracy import Accuracy, accuracy_of
+from contrastkit.evaluate.confusion import ClassResult, class_names, per_class
+from contrastkit.evaluate.features import Features, encode, labelled
+from contrastkit.evaluate.linear import classified
 from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
 from contrastkit.names import MOCO_EPOCHS, MOCO_RATE
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
@@ -30,6 +31,7 @@ class ProtocolResult:
     accuracy: Accuracy  # on the test images after the last epoch
     losses: tuple[float, ...]  # mean training loss of each epoch
     rate: float  # learning rate of the first epochs
+    per_class: dict[str, ClassResult]
 
 
 def moco_protocol(
@@ -39,6 +41,7 @@ def moco_protocol(
     *,
     size: int,
     n_classes: int,
+    classes: Sequence[str] | None = None,
     lr: float = MOCO_RATE,
     epochs: int = MOCO_EPOCHS,
     milestones: Sequence[float] = (0.6, 0.8),
@@ -58,6 +61,7 @@ def moco_protocol(
 
     Args:
         size: side of the images that the encoder sees, in pixels.
+        classes: names of the classes 0 ... n_classes - 1; None: their numbers.
         max_bad: share of unreadable images above which this raises a UserError. In training the next image stands in
             for one; of the test images they are left out.
         on_epoch: called with the epoch (from 0) and its mean loss.
@@ -86,10 +90,16 @@ def moco_protocol(
             on_epoch=on_epoch,
         )
         features = encode(encoder, test, size=size, **options).read()
-    (scores,) = score_classifiers(features, fc.weight.detach().T[:, None], fc.bias.detach()[None])
-    assert scores is not None  # the loss was finite
-    top1, top5 = scores
-    return ProtocolResult(accuracy(top1, top5, len(features.y), n_classes=n_classes), losses, lr)
+    return _result(features, fc, losses, lr, class_names(classes, n_classes))
+
+
+def _result(
+    test: Features, fc: nn.Linear, losses: tuple[float, ...], lr: float, names: Sequence[str]
+) -> ProtocolResult:
+    (best,) = classified(test, fc.weight.detach().T[:, None], fc.bias.detach()[None])
+    assert best is not None  # the loss was finite
+    accuracy = accuracy_of(best, test.y, n_classes=len(names))
+    return ProtocolResult(accuracy, losses, lr, per_class(best[:, 0], test.y, names))
 
 
 def crop_and_flip(source: Source, size: int) -> View:

@@ -14,6 +14,7 @@ from contrastkit.data import DataSet, Source, default_workers, open_data
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, listed
+from contrastkit.evaluate.confusion import class_names
 from contrastkit.evaluate.features import Features, encode, raw_pixels
 from contrastkit.evaluate.fit import require_batch, require_same_kind, require_size, require_unchanged
 from contrastkit.loading import load_encoder
@@ -152,6 +153,11 @@ class EvaluationSubject:
     def n_classes(self) -> int:
         """Classes are 0 ... n_classes - 1."""
         return 1 + max(int(part.labels.max()) for part in self.labelled_parts() if part.labels is not None)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """A different name for each class, in their order."""
+        return class_names(self.data.train.classes, self.n_classes)
 
     def features(self, name: str, *sources: Source, on_progress: OnProgress | None = None) -> list[Features]:
         """Features of each source by the encoder of that name.

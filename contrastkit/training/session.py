@@ -126,6 +126,8 @@ class Session:
             "step": step, "epoch": epoch, "lr": lr, **self.meter.end_epoch(),
             "unreadable": len(self.loader.unreadable),
         }  # fmt: skip
+        if self.monitor.chance_loss is not None:
+            row["chance_loss"] = self.monitor.chance_loss
         if self.monitor.due(epoch, last=step == self.steps):
             with self.meter.excluded():
                 dist.average_batch_norm(self.method)

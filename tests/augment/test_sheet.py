@@ -1,23 +1,55 @@
 """The sheet of images and their views."""
 
 from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
+import pytest
 import torch
 
-from contrastkit.augment import VIEWS, sheet
+from contrastkit.augment import VIEWS, random_views
+from contrastkit.augment import sheet as module
+from contrastkit.augment.sheet import view_sheet
+from contrastkit.figures import Cell
 from tests.augment.photos import photos
 
+Rows = list[list[Cell | None]]
 
-def test_sheet_shows_originals_and_views():
-    images, views = photos(4), [replace(v, size=32) for v in VIEWS["moco-v2"]]
 
+def drawn(monkeypatch: pytest.MonkeyPatch, n: int, name: str, draws: int) -> tuple[Rows, list[str], list[str]]:
+    """What the sheet is made of."""
+    made: list[tuple[Rows, list[str], list[str]]] = []
+
+    def spy(path: Path, rows: Rows, *, title: str, columns: list[str], heads: list[str], note: str) -> None:
+        made.append((rows, list(columns), list(heads)))
+
+    monkeypatch.setattr(module, "sheet", spy)
+    views = [replace(view, size=32 if view.size > 100 else 16) for view in VIEWS[name]]
+    view_sheet(Path("unused"), photos(n), views, index=torch.arange(n), draws=draws, seed=3, title="")
+    return made[0]
+
+
+def test_the_draws_lie_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, columns, heads = drawn(monkeypatch, 4, "moco-v2", 3)
+    assert columns == ["the image", *(f"draw {d}\nview {v}\n32 px" for d in (1, 2, 3) for v in (1, 2))] and heads == []
+    view = replace(VIEWS["moco-v2"][1], size=32)
+    for i, image in enumerate(photos(4)):
+        cells = [cell.image for cell in rows[i] if cell is not None]
+        assert torch.equal(cells[0], image) and len(cells) == 7
+        expected = random_views(photos(4), view, seed=3, time=2, index=torch.arange(4), v=1)
+        assert torch.equal(cells[6], expected[i]), "the second view in the third epoch"
+
+
+def test_many_views_take_a_row_for_each_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, columns, heads = drawn(monkeypatch, 2, "dino", 2)
+    assert columns == ["the image", *(f"view {v}\n{32 if v < 3 else 16} px" for v in range(1, 11))]
+    assert heads == ["draw 1", "draw 2"] * 2
+    assert [row[0] is None for row in rows] == [False, True] * 2 and {len(row) for row in rows} == {11}
+
+
+def test_a_real_sheet(tmp_path: Path) -> None:
     def made(seed: int) -> bytes:
-        image = sheet(images, views, index=torch.arange(4), epochs=3, seed=seed)
-        assert image.mode == "RGB"
-        assert image.size == ((1 + 3 * 2) * 36, 4 * 36), "columns: the original and 3 draws of 2 views; a gap of 2 px"
-        original = torch.from_numpy(np.array(image))[2:34, 2:34].permute(2, 0, 1)
-        assert (original.int() - images[0].int()).abs().max() <= 1
-        return image.tobytes()
+        views = VIEWS["moco-cifar"]
+        view_sheet(tmp_path / "a.png", photos(2), views, index=torch.arange(2), draws=1, seed=seed, title="a")
+        return (tmp_path / "a.png").read_bytes()
 
     assert made(0) == made(0) != made(1)

@@ -168,7 +168,7 @@ def start(run: Path, data: list[str], folder: Path) -> Command:
 # ---------------------------------------- commands that write results
 
 RESULTS = {
-    "knn RUN --json=results.json": ("results.json", "RUN/knn.json"),
+    "knn RUN --json=results.json": ("results.json", "RUN/knn.json", "RUN/knn-confusion.png", "RUN/knn-neighbours.png"),
     "probe RUN --epochs=2 --seeds=1 --plot=plot.png": ("plot.png", "RUN/probe.json"),
     "embed RUN --out=features.npz --json=results.json": ("features.npz", "results.json"),
     "stable simulate selection --n=20000 --out=rows.csv": ("rows.csv",),

@@ -304,7 +304,7 @@ def test_a_taken_run_folder(run: Path, images: Path, capsys: pytest.CaptureFixtu
         (["knn", "--encoder=tiny", "--json=missing/x.json"], "missing/x.json cannot be written"),
         (["embed", "--encoder=tiny", "--out=missing/x.npz"], "missing/x.npz cannot be written"),
         (["views", "digits", "--out=missing/x.png"], "missing/x.png cannot be written: no such folder: missing"),
-        (["views", "digits", "--images=1000", "--draws=1000"], "a sheet of 2,001,000 views takes"),
+        (["views", "digits", "--images=1000", "--draws=1000"], "a sheet of 2,000,000 views takes"),
         (["train", "moco", "--resume=nowhere"], "holds no run"),
         (["knn", "nowhere"], "holds no run"),
         (["knn"], "nothing to evaluate"),

@@ -17,10 +17,37 @@ def test_a_run_beside_its_baselines(moco_run: Path, capsys: pytest.CaptureFixtur
     assert "untrained tiny" in printed and "raw pixels" in printed and "95 % interval" in printed
     report = json.loads((tmp_path / "knn.json").read_text())
     assert report == json.loads((moco_run / "knn.json").read_text())
-    assert list(report) == ["data", "k", "T", "size", "accuracy"]
+    assert list(report) == ["data", "k", "T", "size", "accuracy", "per_class", "examples"]
     assert list(report["accuracy"]) == [str(moco_run), "untrained tiny", "raw pixels"]
     pixels = report["accuracy"]["raw pixels"]
     assert list(pixels) == ["top1", "top5", "n", "interval"] and f"{100 * pixels['top1']:.2f} %" in printed
+    classes = report["per_class"]["raw pixels"]
+    assert [list(result) for result in classes.values()] == [["n", "top1", "interval", "answers"]] * 7
+    right = sum(result["answers"].get(name, 0) for name, result in classes.items())
+    assert pixels["top1"] == right / sum(result["n"] for result in classes.values())
+    for what in ("confusion", "neighbours"):
+        assert f"{moco_run / f'knn-{what}.png'}" in printed
+        assert (moco_run / f"knn-{what}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_go_where_they_are_asked_for(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an encoder without a run, nowhere else."""
+    given = ["knn", "--encoder=pixels", f"--data={images}", "--val-fraction=0.2"]
+    assert main(given) == 0
+    assert "confusion matrix: " not in capsys.readouterr().out
+    assert main([*given, f"--confusion={tmp_path / 'c'}", f"--neighbours={tmp_path / 'n'}"]) == 0
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in "cn")
+
+
+def test_of_many_classes_the_lowest_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    y = np.arange(120) % 12
+    pixels = np.random.default_rng(0).integers(0, 200, (2, 120, 8, 8, 3)).astype(np.uint8)
+    pixels[:, y == 3] = 255  # right, all of them
+    np.savez(tmp_path / "x.npz", images=pixels[0], labels=y, test_images=pixels[1], test_labels=y)
+    assert main(["knn", "--encoder=pixels", f"--data={tmp_path / 'x.npz'}", "--k=5"]) == 0
+    table = capsys.readouterr().out.split("the 10 lowest of 12 classes")[1]
+    names = [line.split()[1] for line in table.splitlines() if line.startswith("│")]
+    assert len(names) == 10 and "3" not in names
 
 
 def test_classes_that_differ_by_their_tint_are_told_apart_by_pixels(images: Path, tmp_path: Path) -> None:
@@ -65,15 +92,18 @@ def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(
 ) -> None:
     """A folder in the place of each report stands for a folder without permission, which root has anyway."""
     run = Path(shutil.copytree(moco_run, tmp_path / "run"))
-    for name in ("knn.json", "probe.json", "probe.png"):
+    for name in ("knn.json", "knn-confusion.png", "knn-neighbours.png", "probe.json", "probe.png"):
         (run / name).unlink(missing_ok=True)
         (run / name).mkdir()
-    for command, reports in ((["knn"], ["knn.json"]), (["probe", "--epochs=2"], ["probe.png", "probe.json"])):
+    for command, reports in (
+        (["knn"], ["knn-confusion.png", "knn-neighbours.png", "knn.json"]),
+        (["probe", "--epochs=2"], ["probe.png", "probe.json"]),
+    ):
         assert main([*command, str(run), "--device=cpu", f"--json={tmp_path / 'mine.json'}"]) == 0
         printed = capsys.readouterr().out
         assert "top-1" in printed
         for report in reports:
-            assert f"{run / report} is not written: Is a directory" in printed.split("top-1")[1]
+            assert f"{run / report} is not written: Is a directory" in printed.split("top-1", 1)[1]
         assert json.loads((tmp_path / "mine.json").read_text())["data"] == "hard"
 
 

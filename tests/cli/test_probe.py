@@ -15,7 +15,8 @@ def test_many_rates(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads((moco_run / "probe.json").read_text())
     assert list(report) == ["data", "protocol", "size", "probe"]
     probe = report["probe"][str(moco_run)]
-    assert list(probe) == ["accuracy", "seeds", "std", "rate", "rates", "validation"]
+    assert list(probe) == ["accuracy", "seeds", "std", "rate", "rates", "validation", "held_out", "per_class"]
+    assert sum(sum(c["answers"].values()) for c in probe["per_class"].values()) == 2 * probe["accuracy"]["n"]
     assert len(probe["seeds"]) == 2 and probe["rate"] in probe["rates"]
     assert f"{100 * probe['accuracy']['top1']:.2f} % +- {100 * probe['std']:.2f}" in printed
 
@@ -31,7 +32,7 @@ def test_the_rates_are_drawn_in_the_run_or_where_asked(
     assert (moco_run / "probe.png").read_bytes().startswith(b"\x89PNG")
     capsys.readouterr()
     assert main(["probe", "--encoder=pixels", f"--data={images}", "--val-fraction=0.2", *quick]) == 0
-    assert "plot of" not in capsys.readouterr().out
+    assert ".png" not in capsys.readouterr().out
 
 
 def test_the_papers_protocol(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,7 +44,9 @@ def test_the_papers_protocol(moco_run: Path, capsys: pytest.CaptureFixture[str])
     report = json.loads((moco_run / "probe.json").read_text())
     assert report["protocol"] == "moco" and list(report["probe"]) == [str(moco_run), "untrained tiny"]
     probe = report["probe"][str(moco_run)]
-    assert list(probe) == ["accuracy", "losses", "rate"] and probe["rate"] == 1 and len(probe["losses"]) == 2
+    assert (
+        list(probe) == ["accuracy", "losses", "rate", "per_class"] and probe["rate"] == 1 and len(probe["losses"]) == 2
+    )
 
 
 def test_pixels_have_no_crops(images: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,8 +27,8 @@ def test_each_option_changes_the_sheet(images: Path, hard_images: Path, tmp_path
     assert not np.array_equal(sheet(**one), sheet(**one, seed=1)), "the draws, too, not the choice of images alone"
     height, width, _ = usual.shape
     tall, wide = sheet(images=6), sheet(draws=4)
-    assert tall.shape[1] == width and 1.8 < tall.shape[0] / height < 2.2
-    assert wide.shape[0] == height and 1.5 < wide.shape[1] / width < 2.2
+    assert tall.shape[1] == width and 1.5 < tall.shape[0] / height < 2
+    assert wide.shape[1] > width, "more columns, if smaller ones"
 
 
 def test_images_are_shown_as_they_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

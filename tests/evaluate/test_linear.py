@@ -13,7 +13,7 @@ from torch import nn
 from contrastkit.errors import UserError
 from contrastkit.evaluate import linear as module
 from contrastkit.evaluate.features import Features
-from contrastkit.evaluate.linear import linear_probe, plot_rates
+from contrastkit.evaluate.linear import linear_probe, rates_chart
 
 
 def blobs(n: int, C: int, seed: int) -> Features:
@@ -59,7 +59,7 @@ def test_it_learns_and_reports() -> None:
 def test_the_rate_is_chosen_on_groups_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     train = replace(blobs(60, 3, seed=1), group_ids=torch.arange(20).repeat(3))
     seen: list[tuple[Features, Features]] = []
-    real_train, real_score = module._train, module.score_classifiers
+    real_train, real_score = module._train, module.classified
 
     def spy_train(features: Features, *args, **kwargs):
         seen.append((features, features))
@@ -70,7 +70,7 @@ def test_the_rate_is_chosen_on_groups_not_trained_on(monkeypatch: pytest.MonkeyP
         return real_score(features, *args)
 
     monkeypatch.setattr(module, "_train", spy_train)
-    monkeypatch.setattr(module, "score_classifiers", spy_score)
+    monkeypatch.setattr(module, "classified", spy_score)
     linear_probe(train, blobs(9, 3, seed=2), n_classes=3, epochs=1, seeds=(0,))
     rest, validation = (set(part.group_ids.tolist()) for part in seen[0] if part.group_ids is not None)
     assert len(validation) == 2 and len(rest) == 18 and not rest & validation
@@ -125,7 +125,7 @@ def test_no_labels() -> None:
 
 def test_the_plot(tmp_path: Path) -> None:
     result = linear_probe(blobs(60, 3, seed=1), blobs(30, 3, seed=2), n_classes=3, epochs=2, rates=(0.1, 1.0, 1e39))
-    plot_rates(result, tmp_path / "rates.png")
+    rates_chart(tmp_path / "rates.png", result, "runs/x")
     assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
 
 

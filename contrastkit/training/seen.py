@@ -1,0 +1,85 @@
+"""What a network sees in training: the views of a run, or those of a name, of the images of a data set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contrastkit import schema
+from contrastkit.augment import View, named_views
+from contrastkit.augment.sheet import view_sheet
+from contrastkit.data import Source, open_data
+from contrastkit.errors import UserError
+from contrastkit.names import VIEW_NAMES
+from contrastkit.run import RECIPE, Run
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Views, and the images that they are of.
+
+    Attributes:
+        name: of the views, or the folder of the run.
+        seed: of the draws.
+        trained: whether these are the views, the images and the seed of a training.
+        notices: how the data were understood, one line each.
+    """
+
+    name: str
+    views: tuple[View, ...]
+    source: Source
+    seed: int
+    trained: bool
+    notices: tuple[str, ...]
+
+    @classmethod
+    def open(cls, name: str, request: dict[str, Any], *, seed: int | None = None) -> "Seen":
+        """
+        Args:
+            name: of views, or a run folder.
+            request: arguments of :func:`contrastkit.data.open_data`; those that are None are the run's.
+            seed: None is the run's, else 0.
+
+        Raises:
+            UserError: neither views nor a run of this name, or no images.
+        """
+        path = Path(name)
+        if name not in VIEW_NAMES and (len(path.parts) > 1 or path.exists()):
+            return cls._of_run(path, request, seed)
+        views = named_views(name)
+        data = open_data(**request)
+        _require_pixels(data.pretrain)
+        return cls(name, views, data.pretrain, seed or 0, False, data.notices)
+
+    @classmethod
+    def _of_run(cls, path: Path, request: dict[str, Any], seed: int | None) -> "Seen":
+        record = Run.open(path).record
+        options, own = record.options, request["data"] is None
+        shared = ("stretch", "background", *(("data", "test_part", "layout") if own else ()))
+        request = request | {name: getattr(options, name) for name in shared if request[name] is None}
+        if own:
+            request |= {"val_fraction": options.val_fraction, "seed": options.seed}
+        data = open_data(**request, recorded_dir=options.data_dir)
+        _require_pixels(data.pretrain)
+        with schema.reading(path / RECIPE):
+            views = schema.typed(tuple[View, ...], record.recipe.get("views"), "recipe.views")
+        same = own and not data.pretrain.changed_since(record.data.fingerprint)
+        trained = same and seed in (None, options.seed)
+        return cls(str(path), views, data.pretrain, options.seed if seed is None else seed, trained, data.notices)
+
+    def sheet(self, path: Path, *, images: int, draws: int) -> int:
+        """Draw the first images of the first epoch and their views as a PNG; returns how many images there are."""
+        pixels, index = self.source.take(self.source.order(self.seed, 0)[:images])
+        what = "as trained" if self.trained else f"seed {self.seed}"
+        note = "Each image as it is read, whole; then its views, all shown equally large."
+        if self.trained:
+            note += " Draw 1 is that of the first epoch, and so on."
+        view_sheet(
+            path, pixels, self.views, index=index, draws=draws, seed=self.seed, note=note,
+            title=f"Views by {self.name} of {self.source.name}, {what}",
+        )  # fmt: skip
+        return len(index)
+
+
+def _require_pixels(source: Source) -> None:
+    if not source.modality.has_pixels:
+        raise UserError(f"{source.name} has {source.modality.plural}, which cannot be drawn: give a data set of images")

@@ -1,0 +1,93 @@
+"""What a run sees, compared with the batches of its training."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from contrastkit.augment import sheet as module
+from contrastkit.cli.main import main
+from contrastkit.data import Loader
+from contrastkit.errors import UserError
+from contrastkit.run import Run
+from contrastkit.training.seen import Seen
+
+NOTHING: dict[str, Any] = dict.fromkeys(
+    ("data", "data_dir", "test_part", "layout", "stretch", "background")
+) | {"download": False}  # fmt: skip
+
+
+def test_the_views_of_a_run_are_those_of_its_training(moco_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(module, "sheet", lambda path, rows, **how: made.append((rows, how)))
+    seen = Seen.open(str(moco_run), NOTHING)
+    assert seen.sheet(Path("unused"), images=5, draws=2) == 5 and seen.trained
+    options = Run.open(moco_run).record.options
+    source = options.open_data().pretrain
+    ((rows, how),) = made
+    assert "as trained" in how["title"] and "Draw 1 is that of the first epoch" in how["note"]
+    shown = source.order(options.seed, 0)[:5].tolist()
+    for epoch in range(2):
+        with Loader(source, seen.views, batch=10, seed=options.seed) as loader:
+            steps = loader.steps_per_epoch
+            for batch in loader.batches(epoch * steps, (epoch + 1) * steps):
+                for k, index in enumerate(batch.index.tolist()):
+                    if index in shown:
+                        cells = rows[shown.index(index)]
+                        for v, view in enumerate(batch.views):
+                            assert torch.equal(cells[1 + 2 * epoch + v].image, view[k])
+    for i, index in enumerate(shown):
+        assert torch.equal(rows[i][0].image, source.fetch(torch.tensor([index]))[0])
+
+
+def test_another_seed_or_other_images_are_not_those_of_the_training(moco_run: Path, images: Path) -> None:
+    other = Seen.open(str(moco_run), NOTHING, seed=7)
+    assert not other.trained and other.seed == 7
+    elsewhere = Seen.open(str(moco_run), NOTHING | {"data": str(images)})
+    assert not elsewhere.trained and elsewhere.source.name == "noise"
+    assert elsewhere.views == other.views, "the views remain the run's"
+
+
+def test_the_seed_is_the_runs(moco_run: Path, tmp_path: Path) -> None:
+    """With another one in its file, it had other training images: they are not said to be those of the training."""
+    run = Path(shutil.copytree(moco_run, tmp_path / "run"))
+    record = json.loads((run / "recipe.json").read_text())
+    record["options"]["seed"] += 3
+    (run / "recipe.json").write_text(json.dumps(record))
+    seen = Seen.open(str(run), NOTHING)
+    assert seen.seed == record["options"]["seed"] and not seen.trained
+
+
+def test_each_seed_has_draws_of_its_own(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a single image, whose choice does not depend on the seed."""
+    with np.load(images) as file:
+        np.savez(tmp_path / "one.npz", images=file["images"][:1])
+    made: list[Any] = []
+    monkeypatch.setattr(module, "sheet", lambda path, rows, **how: made.append(rows[0][1].image))
+    for seed in (0, 0, 1):
+        Seen.open("moco-cifar", NOTHING | {"data": str(tmp_path / "one.npz")}, seed=seed).sheet(
+            Path("unused"), images=1, draws=1
+        )
+    assert torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
+
+
+def test_a_name_of_views_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moco_run: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").symlink_to(moco_run)
+    assert not Seen.open("digits", NOTHING).trained
+    assert Seen.open("./digits", NOTHING).trained
+    with pytest.raises(UserError, match="unknown views 'digit', did you mean 'digits'"):
+        Seen.open("digit", NOTHING)
+    for folder in ("runs/nowhere", str(tmp_path)):
+        with pytest.raises(UserError, match=f"{folder} holds no run"):
+            Seen.open(folder, NOTHING)
+
+
+def test_the_command(moco_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["views", str(moco_run), "--images=3", "--draws=1", f"--out={tmp_path / 'v.png'}"]) == 0
+    assert f"3 images of hard, each with its views by '{moco_run}' to the right" in capsys.readouterr().out
+    assert (tmp_path / "v.png").read_bytes().startswith(b"\x89PNG")
