@@ -84,6 +84,15 @@ def noticing(path: Path) -> Iterator[None]:
         screen.say(f"{path} is not written: {reason}")
 
 
+def write_picture(draw: Callable[[Path], object], given: Path | None, own: Path | None, name: str) -> Path:
+    """Draw the picture of a report to the file that the user asked for, else to ``name`` in ``own``, the run's folder
+    for reports, else in the current folder; returns where. That the run's cannot be written is a notice."""
+    path = given or (own or Path()) / name
+    with contextlib.nullcontext() if given or own is None else noticing(path):
+        draw(path)
+    return path
+
+
 def percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.2f} %"
 
