@@ -37,7 +37,7 @@ def attend(
     import math
 
     from contrastkit import explore
-    from contrastkit.explore.attend import draw_maps
+    from contrastkit.explore.attending import draw_maps
 
     report = explore.attend(run, images, size=size, at=at, device=device)
     screen.lines(report.notices)

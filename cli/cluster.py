@@ -31,7 +31,7 @@ def cluster(
     Labels are not used; where there are some, purity, NMI and ARI say how the clusters agree with them.
     """
     from contrastkit import explore
-    from contrastkit.explore.cluster import draw_clusters, write_clusters
+    from contrastkit.explore.clustering import draw_clusters, write_clusters
 
     with screen.progress() as on_progress:
         images = gallery.gallery(on_progress)

@@ -36,7 +36,7 @@ def duplicates(
     mirrored ones, from pictures that are merely similar.
     """
     from contrastkit import explore
-    from contrastkit.explore.duplicates import draw_duplicates, write_pairs
+    from contrastkit.explore.duplication import draw_duplicates, write_pairs
 
     with screen.progress() as on_progress:
         images = gallery.gallery(on_progress)

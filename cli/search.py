@@ -32,7 +32,7 @@ def search(
     By cosine similarity of the features, compared with every image.
     """
     from contrastkit import explore
-    from contrastkit.explore.search import draw_search
+    from contrastkit.explore.searching import draw_search
 
     with screen.progress() as on_progress:
         images = gallery.gallery(on_progress)

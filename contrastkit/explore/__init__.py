@@ -6,12 +6,12 @@
 ``project`` is the command ``map``. ``attend`` takes a run and images instead of a gallery.
 """
 
-from contrastkit.explore.attend import AttendReport, attend
-from contrastkit.explore.cluster import ClusterReport, cluster
-from contrastkit.explore.duplicates import DuplicatesReport, duplicates
+from contrastkit.explore.attending import AttendReport, attend
+from contrastkit.explore.clustering import ClusterReport, cluster
+from contrastkit.explore.duplication import DuplicatesReport, duplicates
 from contrastkit.explore.gallery import Gallery
 from contrastkit.explore.projection import MapReport, project
-from contrastkit.explore.search import SearchReport, search
+from contrastkit.explore.searching import SearchReport, search
 
 __all__ = [
     "AttendReport",

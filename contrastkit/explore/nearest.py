@@ -46,7 +46,7 @@ class UnitRows:
 
     def blocks(self, most: int = 2**13) -> Iterator[tuple[int, Tensor]]:
         """All of them, in order: the first position of a block of at most ``most``, and its unit vectors."""
-        step = min(most, max(1, BLOCK // self.features.shape[1]))
+        step = max(1, min(most, BLOCK // self.features.shape[1]))
         for first in range(0, len(self), step):
             yield first, self.unit(slice(first, first + step))
 

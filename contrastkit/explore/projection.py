@@ -14,7 +14,7 @@ from contrastkit.augment.plain import plain_view
 from contrastkit.bounds import MAPPED, SEED
 from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import OnProgress
-from contrastkit.explore.cluster import cluster
+from contrastkit.explore.clustering import cluster
 from contrastkit.explore.columns import write_columns
 from contrastkit.explore.gallery import Gallery
 from contrastkit.figures import COLOURS, GREY, chart, legend, plain, shortened
@@ -85,7 +85,7 @@ def project(
     Args:
         images: drawn by the seed, if there are more.
         colour: None is class, if there are labels.
-        k: clusters, as of :func:`contrastkit.explore.cluster.cluster`.
+        k: clusters, as of :func:`contrastkit.explore.clustering.cluster`.
 
     Raises:
         UserError: fewer than five images, or classes asked for where there are no labels.
