@@ -4,8 +4,8 @@
 
 Some images of the training part get a copy each: smaller (3/4 of the sides), larger (twice), recompressed (JPEG of
 quality 50), or mirrored. Each encoder (that of RUN, an untrained one like it, and raw pixels) then finds the pairs
-above several thresholds: by its features alone, and those that the pixels confirm as copies. A pair that was not planted
-counts as wrong, although a data set has copies of its own: precision is a lower bound.
+above several thresholds: by its features alone, and those that the pixels confirm as copies. A pair that was not
+planted counts as wrong, although a data set has copies of its own: precision is a lower bound.
 
 The run should not have been tuned for this; it may have been trained on the same images, as yours will be.
 """

@@ -32,8 +32,8 @@ def kinds(
     """The kind of each pair of rows (i, j) of a gallery.
 
     The correlation is Pearson's over the pixels of all channels, each about its own mean, of images squeezed to
-    16 x 16: it is blind to brightness, contrast and tint. An image of a single colour correlates with none. Of eight million
-    pairs of CIFAR-10's images, 4 correlate by 0.95 or more, and none once one of them is flipped.
+    16 x 16: it is blind to brightness, contrast and tint. An image of a single colour correlates with none. Of
+    eight million pairs of CIFAR-10's images, 4 correlate by 0.95 or more, and none once one of them is flipped.
 
     Raises:
         UserError: an image cannot be read any more.
