@@ -12,6 +12,7 @@ from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, tak
 from contrastkit.cli.report import write_picture, write_reports
 
 if TYPE_CHECKING:
+    from contrastkit.explore import DuplicatesReport
     from contrastkit.explore.copies import Kind
 
 ROWS = 20  # of the table
@@ -42,30 +43,31 @@ def duplicates(
         images = gallery.gallery(on_progress)
         report = explore.duplicates(images, threshold, on_progress=on_progress)
     screen.lines((*images.subject.notices, *report.notices))
+    _show(report)
+    if out is not None:
+        write_pairs(report, out)
+        screen.say(f"pairs: {out}")
+    reports = images.subject.reports
+    if report.groups:  # else there is nothing to draw
+        path = write_picture(lambda file: draw_duplicates(report, images, file), sheet, reports, "duplicates.png")
+        screen.say(f"pictures: {path}")
+    write_reports(report.as_json(), output.json, reports and reports / "duplicates.json")
+
+
+def _show(report: "DuplicatesReport") -> None:
     rows = []
     for number, group in enumerate(report.groups[:ROWS], start=1):
         cosines = [pair.similarity for pair in group.pairs]
         span = f"{min(cosines):.3f} - {max(cosines):.3f}"
         rows.append((str(number), str(len(group.rows)), _counted(group.kinds), span, report.names[group.rows[0]]))
+    what = f"duplicates in {report.data}, {report.images:,} images, cosine >= {report.threshold:g}"
+    screen.table(f"{what}, features by {report.encoder}", ("group", "images", "pairs", "cosine", "first image"), rows)
     how = "all pairs compared" if report.exact else "approximate: an index of faiss may have missed pairs"
-    screen.table(
-        f"duplicates in {report.data}, {report.images:,} images, cosine >= {threshold:g}, features by {report.encoder}",
-        ("group", "images", "pairs", "cosine", "first image"),
-        rows,
-    )
     screen.say(f"{len(report.pairs):,} pairs ({how}): {_counted(report.counts) or 'none'}")
     if crossing := report.crossing:
         screen.say(f"{crossing.total():,} of them are of a training and a test image: {_counted(crossing)}")
     if len(report.groups) > ROWS:
         screen.say(f"{len(report.groups) - ROWS:,} more groups: --out FILE.csv or --json FILE has them all")
-    if out is not None:
-        write_pairs(report, out)
-        screen.say(f"pairs: {out}")
-    reports = images.subject.reports
-    if report.groups:
-        path = write_picture(lambda file: draw_duplicates(report, images, file), sheet, reports, "duplicates.png")
-        screen.say(f"pictures: {path}")
-    write_reports(report.as_json(), output.json, reports and reports / "duplicates.json")
 
 
 def _counted(kinds: "Counter[Kind]") -> str:

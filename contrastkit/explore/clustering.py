@@ -107,7 +107,7 @@ def cluster(
     COUNT.check("--K", k, whole=True)
     SEED.check("--seed", seed, whole=True)
     if k > n:
-        raise UserError(f"--K {k} is more than the {n:,} images of {gallery.data}")
+        raise UserError(f"--K {k} is above {n:,}, the number of readable images of {gallery.data}")
     if on_progress is not None:
         on_progress("k-means", 0, None)
     assigned, similarity, fitted = _assigned(gallery, k, seed)

@@ -116,7 +116,7 @@ def duplicates(gallery: Gallery, threshold: float = 0.95, *, on_progress: OnProg
     COSINE.check("--threshold", threshold)
     n = len(gallery.rows)
     if n < 2:
-        raise UserError(f"{gallery.data} has {n} image: duplicates need at least two")
+        raise UserError(f"duplicates need at least two readable images: {gallery.data} has {n}")
 
     def count(rows: int) -> None:
         if on_progress is not None:

@@ -74,7 +74,7 @@ def search(
     k = min(K, n) if k is None else k
     COUNT.check("--k", k, whole=True)
     if k > n:
-        raise UserError(f"--k {k} is more than the {n:,} images of {gallery.data}")
+        raise UserError(f"--k {k} is above {n:,}, the number of readable images of {gallery.data}")
     source = _queries(queries, gallery)
     pictures = tuple(fetched(source, i) for i in range(len(source)))  # before anything is encoded
     (features,) = gallery.subject.features(gallery.encoder, source)

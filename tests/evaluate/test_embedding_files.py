@@ -62,7 +62,7 @@ def test_tokens_are_the_positions_of_the_maps(subject: EvaluationSubject, tmp_pa
     tokens = embed(subject, split="test", tokens=True, out=tmp_path / "x.npy")
     (encoder,) = subject.encoders.values()
     with torch.no_grad():
-        maps = encoder.maps(subject.data.test.fetch(torch.arange(80)).float() / 255)
+        maps = encoder.eval().maps(subject.data.test.fetch(torch.arange(80)).float() / 255)
     assert tokens.features.shape == (80, 2, 2, 128)
     for row in range(2):
         for column in range(2):

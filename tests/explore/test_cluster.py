@@ -83,7 +83,7 @@ def test_the_number_of_clusters(images: Path) -> None:
     shown = gallery(images)
     assert len(cluster(shown).clusters) == 4  # the classes
     assert len(cluster(of_features(images, shown.embedding.features, np.full(320, -1))).clusters) == 10
-    with pytest.raises(UserError, match="^--K 321 is more than the 320 images of noise$"):
+    with pytest.raises(UserError, match="^--K 321 is above 320, the number of readable images of noise$"):
         cluster(shown, 321)
     with pytest.raises(UserError, match="^--K must be at least 1"):
         cluster(shown, 0)
