@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=250, help="of each way")
     parser.add_argument("--out", type=Path, default=RESULTS / "copies-cifar10.json")
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     train = open_data(options.data, data_dir=options.data_dir).train
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -70,7 +70,8 @@ class Embedding:
         if wrong := [name for name in columns if arrays[name].shape != (n,)]:
             raise UserError(f"{path} is damaged: {n:,} rows of features, but {wrong[0]} of {arrays[wrong[0]].shape}")
         origin = Origin.from_json(str(arrays.pop("origin")), path)
-        return cls(**{name: arrays[name] for name in arrays.keys() & set(cls.__slots__)}, origin=origin)
+        known = ("features", *columns, "classes", "environment")
+        return cls(origin=origin, **{name: arrays[name] for name in known if name in arrays})  # type: ignore[arg-type]
 
     def _arrays(self) -> dict[str, np.ndarray]:
         values = {item.name: getattr(self, item.name) for item in fields(self)}

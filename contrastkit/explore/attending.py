@@ -116,9 +116,9 @@ def attend(
             maps of a single patch.
     """
     SHARE.check("--at", at)
-    run = Run.open(given_path(run))
-    record = run.record
-    encoder, options = load_encoder(run, record), record.options
+    source = Run.open(given_path(run))
+    record = source.record
+    encoder, options = load_encoder(source, record), record.options
     size = record.encoder["size"] if size is None else size
     require_size(record.encoder["name"], size)
     set_image_size(encoder, size)
@@ -139,10 +139,10 @@ def attend(
     chosen = unit[:, min(int(at[1] * h), h - 1), min(int(at[0] * w), w - 1)]
     notices: tuple[str, ...] = ()
     if options.stretch:
-        notices += (f"{run.path} was trained on stretched images: the range of its data is not known here",)
+        notices += (f"{source.path} was trained on stretched images: the range of its data is not known here",)
     attended = [each.float().cpu() for each in attention if each is not None]
     return AttendReport(
-        encoder=str(run.path),
+        encoder=str(source.path),
         size=size,
         at=at,
         names=tuple(map(str, images)),

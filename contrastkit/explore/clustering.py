@@ -1,6 +1,7 @@
 """Clusters: k-means of the features of a gallery."""
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,7 @@ def _agreement(labels: NDArray[np.int64], assigned: NDArray[np.int64]) -> Agreem
 def write_clusters(report: ClusterReport, gallery: Gallery, path: Path) -> None:
     """A .csv with a row for each image: image, split, class, cluster (from 1, the largest), cosine to its centre."""
     rows = report.rows.tolist()
-    columns = {
+    columns: dict[str, Iterable[object]] = {
         "image": [gallery.name(row) for row in rows],
         "split": gallery.embedding.split[report.rows],
         "class": [gallery.class_of(row) for row in rows],

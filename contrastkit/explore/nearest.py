@@ -128,7 +128,8 @@ def pairs_above(
     Raises:
         UserError: more than :data:`MOST_PAIRS` candidates.
     """
-    parts, total = [Pairs(*(np.empty(0, kind) for kind in (np.int64, np.int64, np.float32)))], 0
+    parts = [Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
+    total = 0
     for done, i, j in candidates(bank, threshold - ROUNDING):
         total += len(i)
         if total > MOST_PAIRS:
@@ -138,9 +139,9 @@ def pairs_above(
         parts += _decided(bank, i.numpy(), j.numpy(), threshold)
         if on_rows is not None:
             on_rows(done)
-    i, j, similarity = map(np.concatenate, zip(*parts, strict=True))
-    order = np.lexsort((j, i))
-    return Pairs(i[order], j[order], similarity[order])
+    found = Pairs(*map(np.concatenate, zip(*parts, strict=True)))
+    order = np.lexsort((found.j, found.i))
+    return Pairs(*(column[order] for column in found))
 
 
 def _decided(bank: UnitRows, i: NDArray[np.int64], j: NDArray[np.int64], threshold: float) -> Iterator[Pairs]:

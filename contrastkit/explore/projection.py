@@ -182,7 +182,7 @@ def draw_map(report: MapReport, gallery: Gallery, path: Path) -> None:
     )
     with chart(path, title, height=16.5, note=note) as figure:
         above, below = figure.subplots(2, 1)
-        size = float(np.clip(4000 / len(report.rows), 4, 40))
+        size = float(np.clip(40_000 / len(report.rows), 8, 40))
         for group, (colour, marker, name) in styles.items():
             x, y = report.points[shown == group].T
             above.scatter(x, y, s=size, c=colour, marker=marker, linewidths=0, alpha=0.7, label=plain(name))
@@ -190,6 +190,7 @@ def draw_map(report: MapReport, gallery: Gallery, path: Path) -> None:
         for axes in (above, below):
             axes.set(xticks=[], yticks=[])
             axes.grid(False)
+            axes.spines[:].set_visible(False)
         legend(figure)
 
 
@@ -230,10 +231,8 @@ def _pictures(report: MapReport, gallery: Gallery, colours: Sequence[str]) -> ND
 def _placed(points: NDArray[np.float64]) -> dict[int, int]:
     """For each place of the grid that has points, row by row from above: the point nearest to its middle."""
     low, high = points.min(0), points.max(0)
-    at = (points - low) / np.where(high > low, high - low, 1) * [1, -1] + [
-        0,
-        1,
-    ]  # in [0, 1], from the left and from above
+    at = (points - low) / np.where(high > low, high - low, 1)  # in [0, 1], from the left and from below
+    at[:, 1] = 1 - at[:, 1]  # from above
     place = np.minimum((at * GRID).astype(int), GRID - 1)
     off = ((at * GRID - place - 0.5) ** 2).sum(1)
     best: dict[int, int] = {}
