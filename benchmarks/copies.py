@@ -11,6 +11,7 @@ The run should not have been tuned for this; it may have been trained on the sam
 """
 
 import argparse
+import contextlib
 import io
 import itertools
 import json
@@ -25,6 +26,7 @@ from PIL import Image, ImageOps
 from benchmarks import RESULTS
 from contrastkit.checkpoint import write_text
 from contrastkit.data import Source, open_data
+from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject
 from contrastkit.explore import Gallery, duplicates
 from contrastkit.explore.copies import Kind
@@ -68,9 +70,14 @@ def plant(source: Source, folder: Path, images: int, copies: int) -> dict[frozen
 
 def measured(gallery: Gallery, planted: dict[frozenset[str], str]) -> Iterator[dict[str, Any]]:
     """Of each threshold: the pairs found, and precision and recall in %, of features alone and confirmed by pixels."""
-    report = duplicates(gallery, min(THRESHOLDS))
+    for lowest in reversed(THRESHOLDS):  # below which there may be more pairs than are shown to anyone
+        with contextlib.suppress(UserError):
+            report = duplicates(gallery, lowest)
+            break
+    else:
+        return
     pairs = [(frozenset((report.names[p.a], report.names[p.b])), p) for p in report.pairs]
-    for threshold in THRESHOLDS:
+    for threshold in THRESHOLDS[: THRESHOLDS.index(lowest) + 1]:
         above = [(names, pair.kind) for names, pair in pairs if pair.similarity >= threshold]
         confirmed = [(names, kind) for names, kind in above if kind is not Kind.SIMILAR]
         row: dict[str, Any] = {"encoder": gallery.encoder, "threshold": threshold}

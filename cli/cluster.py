@@ -8,7 +8,7 @@ import typer
 from contrastkit.bounds import COUNT
 from contrastkit.cli import screen
 from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
-from contrastkit.cli.report import percent, write_picture, write_reports
+from contrastkit.cli.report import percent, write_reports, write_sheet
 
 
 @takes_options
@@ -54,6 +54,5 @@ def cluster(
         write_clusters(report, images, out)
         screen.say(f"clusters: {out}")
     reports = images.subject.reports
-    path = write_picture(lambda file: draw_clusters(report, images, file), sheet, reports, "cluster.png")
-    screen.say(f"pictures: {path}")
+    write_sheet("pictures", lambda file: draw_clusters(report, images, file), sheet, reports, "cluster.png")
     write_reports(report.as_json(), output.json, reports and reports / "cluster.json")

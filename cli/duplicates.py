@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import COSINE
 from contrastkit.cli import screen
 from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
-from contrastkit.cli.report import write_picture, write_reports
+from contrastkit.cli.report import write_reports, write_sheet
 
 if TYPE_CHECKING:
     from contrastkit.explore import DuplicatesReport
@@ -49,8 +49,7 @@ def duplicates(
         screen.say(f"pairs: {out}")
     reports = images.subject.reports
     if report.groups:  # else there is nothing to draw
-        path = write_picture(lambda file: draw_duplicates(report, images, file), sheet, reports, "duplicates.png")
-        screen.say(f"pictures: {path}")
+        write_sheet("pictures", lambda file: draw_duplicates(report, images, file), sheet, reports, "duplicates.png")
     write_reports(report.as_json(), output.json, reports and reports / "duplicates.json")
 
 

@@ -8,7 +8,7 @@ import typer
 from contrastkit.bounds import COUNT, MAPPED
 from contrastkit.cli import screen
 from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
-from contrastkit.cli.report import percent, write_picture, write_reports
+from contrastkit.cli.report import percent, write_reports, write_sheet
 
 
 @takes_options
@@ -49,6 +49,5 @@ def map(
         write_map(report, shown, out)
         screen.say(f"places: {out}")
     reports = shown.subject.reports
-    path = write_picture(lambda file: draw_map(report, shown, file), sheet, reports, "map.png")
-    screen.say(f"map: {path}")
+    write_sheet("map", lambda file: draw_map(report, shown, file), sheet, reports, "map.png")
     write_reports(report.as_json(), output.json, reports and reports / "map.json")

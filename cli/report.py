@@ -47,6 +47,12 @@ def write_picture(what: str, draw: Callable[[Path], None], picture: Path | None,
         screen.say(f"{what}: {path}")
 
 
+def write_sheet(what: str, draw: Callable[[Path], None], sheet: Path | None, reports: Path | None, name: str) -> None:
+    """:func:`write_picture` of a command whose result is a picture: without a folder for the run's reports, it goes to
+    ``name`` in the current folder."""
+    write_picture(what, draw, sheet or (None if reports else Path(name)), reports and reports / name)
+
+
 def report_classes(title: str, results: "PerClass", picture: Path | None, own: Path | None = None) -> None:
     """The accuracy of each class as a table, of many classes those with the lowest, and the confusion matrix as a
     picture (:func:`write_picture`).
@@ -82,15 +88,6 @@ def noticing(path: Path) -> Iterator[None]:
     except (OSError, UserError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         screen.say(f"{path} is not written: {reason}")
-
-
-def write_picture(draw: Callable[[Path], object], given: Path | None, own: Path | None, name: str) -> Path:
-    """Draw the picture of a report to the file that the user asked for, else to ``name`` in ``own``, the run's folder
-    for reports, else in the current folder; returns where. That the run's cannot be written is a notice."""
-    path = given or (own or Path()) / name
-    with contextlib.nullcontext() if given or own is None else noticing(path):
-        draw(path)
-    return path
 
 
 def percent(share: float | None) -> str:

@@ -8,7 +8,7 @@ import typer
 from contrastkit.bounds import COUNT
 from contrastkit.cli import screen
 from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
-from contrastkit.cli.report import write_picture, write_reports
+from contrastkit.cli.report import write_reports, write_sheet
 
 TABLES = 5  # of so many queries
 
@@ -47,6 +47,5 @@ def search(
     if len(report.matches) > TABLES:
         screen.say(f"{len(report.matches) - TABLES:,} more queries: --json FILE has them all")
     reports = images.subject.reports
-    path = write_picture(lambda file: draw_search(report, images, file), sheet, reports, "search.png")
-    screen.say(f"pictures: {path}")
+    write_sheet("pictures", lambda file: draw_search(report, images, file), sheet, reports, "search.png")
     write_reports(report.as_json(), output.json, reports and reports / "search.json")

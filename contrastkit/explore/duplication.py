@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,7 +168,7 @@ def write_pairs(report: DuplicatesReport, path: Path) -> None:
     """A .csv with a row for each pair: group (from 1), image_a, split_a, image_b, split_b, cosine, kind."""
 
     pairs = [(number, pair) for number, group in enumerate(report.groups, start=1) for pair in group.pairs]
-    columns = {
+    columns: dict[str, Iterable[object]] = {
         "group": [number for number, _ in pairs],
         "image_a": [report.names[pair.a] for _, pair in pairs],
         "split_a": [report.splits[pair.a] for _, pair in pairs],

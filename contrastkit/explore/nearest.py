@@ -96,9 +96,9 @@ def _values(keys: Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 class Pairs(NamedTuple):
     """Pairs of rows i < j, ordered by i, then by j."""
 
-    i: NDArray[np.int64]  # positions among the rows
-    j: NDArray[np.int64]
-    similarity: NDArray[np.float32]
+    i: NDArray[Any]  # int64, positions among the rows
+    j: NDArray[Any]  # int64
+    similarity: NDArray[Any]  # float32
 
 
 Candidates = Callable[[UnitRows, float], Iterator[tuple[int, Tensor, Tensor]]]
@@ -139,9 +139,9 @@ def pairs_above(
         parts += _decided(bank, i.numpy(), j.numpy(), threshold)
         if on_rows is not None:
             on_rows(done)
-    found = Pairs(*map(np.concatenate, zip(*parts, strict=True)))
-    order = np.lexsort((found.j, found.i))
-    return Pairs(*(column[order] for column in found))
+    i_all, j_all, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((j_all, i_all))
+    return Pairs(i_all[order], j_all[order], similarity[order])
 
 
 def _decided(bank: UnitRows, i: NDArray[np.int64], j: NDArray[np.int64], threshold: float) -> Iterator[Pairs]:

@@ -1,7 +1,7 @@
 """A map: the features of a gallery in two dimensions, drawn as points and as pictures."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -160,7 +160,7 @@ def _kept(x: NDArray[np.float32], points: NDArray[np.float64]) -> float:
 def write_map(report: MapReport, gallery: Gallery, path: Path) -> None:
     """A .csv with a row for each image on the map: image, split, x, y, and its class or cluster."""
     rows = report.rows.tolist()
-    columns = {
+    columns: dict[str, Iterable[object]] = {
         "image": [gallery.name(row) for row in rows],
         "split": gallery.embedding.split[report.rows],
         "x": report.points[:, 0],

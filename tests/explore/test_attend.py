@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_a_run_of_a_transformer(hard_images: Path, files: list[Path], tmp_path: 
 
 def test_what_is_refused(moco_run: Path, files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "noise.png").write_bytes(b"no image")
-    for images, how, says in [
+    cases: list[tuple[list[Path], dict[str, Any], str]] = [
         ([tmp_path / "noise.png"], {}, "noise.png cannot be read as an image: "),
         ([tmp_path / "nowhere.png"], {}, "no such file: "),
         ([tmp_path], {}, "is a folder: give a file"),
@@ -118,6 +119,7 @@ def test_what_is_refused(moco_run: Path, files: list[Path], tmp_path: Path) -> N
         (files, {"at": (0.5, 1.5)}, r"^--at must lie in \[0, 1\], not 1\.5$"),
         (files, {"size": 8}, "^the feature maps of images of 8 px are a single patch: raise --size$"),
         (files, {"size": 0}, "^--size must "),
-    ]:
+    ]
+    for images, how, says in cases:
         with pytest.raises(UserError, match=says):
             attend(moco_run, images, device="cpu", **how)

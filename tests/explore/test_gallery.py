@@ -63,7 +63,7 @@ def test_features_of_something_else_are_refused(images: Path, hard_images: Path,
     np.savez(tmp_path / "short.npz", **(rest | {"labels": rest["labels"][:-1]}))
     (tmp_path / "table.csv").write_text("path,f0\nx,1\n")
     again = "embed again with 'contrastkit embed', or drop --features"
-    for how, file, says in [
+    cases: list[tuple[dict[str, Any], str, str]] = [
         ({"seed": 1}, "x.npz", rf"has features by tiny, untrained, another encoder than tiny, untrained: {again}"),
         ({"size": 16}, "x.npz", f"has features of images 12 px, not 16 px: {again}"),
         ({"val_fraction": 0.5}, "x.npz", "was made of other data: noise has other images or labels in its train part"),
@@ -72,7 +72,8 @@ def test_features_of_something_else_are_refused(images: Path, hard_images: Path,
         ({}, "short.npz", r"is damaged: 320 rows of features, but labels of \(319,\)"),
         ({}, "table.csv", "is a table for other programs"),
         ({}, "nowhere.npz", "no such file"),
-    ]:
+    ]
+    for how, file, says in cases:
         with pytest.raises(UserError, match=says):
             Gallery.open(opened(images, **how), features=tmp_path / file)
     with pytest.raises(UserError, match="was made of other data: hard has other images or labels in its train part"):
