@@ -112,7 +112,14 @@ def main() -> None:
                 data=subject.data, encoders={name: encoder}, size=subject.size, device=subject.device
             )
             for row in measured(Gallery.open(one), planted):
-                rows.append(row | {"images": options.images, "planted": len(planted)})
+                rows.append(
+                    row
+                    | {
+                        "encoder": "trained" if name == str(options.run) else name,
+                        "images": options.images,
+                        "planted": len(planted),
+                    }
+                )
                 print(json.dumps(rows[-1]), flush=True)
     write_text(options.out, json.dumps(rows, indent=1) + "\n")
 
