@@ -11,6 +11,7 @@ Measurements that are commands of contrastkit have no file here: byol-norm-cifar
     fsdd          convert the Free Spoken Digit Dataset to one folder per class
     scaling       time of the ops against size, compared with official code
     ptxas         registers and spills of the CUDA kernels
+    copies        precision and recall of `contrastkit duplicates` on planted copies
     fingerprint   every number that a refactoring must not change
     gpu           builds, tests and benchmarks on a machine with a GPU (`make gpu`)
 """

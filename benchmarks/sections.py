@@ -69,6 +69,35 @@ def learning() -> str:
     return markdown(("method", "seeds", "epochs", "CPU minutes", "kNN", "above untrained", "linear probe"), rows)
 
 
+def copies() -> str:
+    """Precision and recall of planted copies, by features alone and with the pixels' word."""
+
+    def percent(share: float | None) -> str:
+        return "" if share is None else f"{share:.1f}"
+
+    rows = [
+        [
+            row["encoder"],
+            f"{row['threshold']:g}",
+            f"{row['features']['pairs']:,}",
+            *(percent(row[how][what]) for how in ("features", "pixels") for what in ("precision", "recall")),
+            *(percent(share) for share in row["pixels"]["ways"].values()),
+        ]
+        for row in results("copies-cifar10")
+    ]
+    ways = results("copies-cifar10")[0]["pixels"]["ways"]
+    head = (
+        "features by",
+        "threshold",
+        "pairs",
+        "precision",
+        "recall",
+        "precision, by pixels too",
+        "recall, by pixels too",
+    )
+    return markdown((*head, *ways), rows)
+
+
 def spread(values: list[float]) -> str:
     """The mean, and the standard deviation if there are several values."""
     mean = f"{statistics.fmean(values):.1f}"
@@ -194,6 +223,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "stable": stable,
     "input": input_speed,
     "operators": operators,
+    "copies": copies,
 }
 MARKED = re.compile(r"<!-- python -m benchmarks\.sections (\w+) -->\n(.*?)\n<!-- end of \1 -->", re.DOTALL)
 

@@ -14,23 +14,28 @@ from contrastkit.cli.report import write_reports
 def embed(
     *,
     subject: SubjectOptions,
-    out: Annotated[Path, out_file("the features", ".npz")] = Path("features.npz"),
+    out: Annotated[Path, out_file("the features", ".npz, .npy, .csv or .parquet")] = Path("features.npz"),
     split: Annotated[Literal["train", "test", "all"], typer.Option(help="Part of the data set to embed.")] = "all",
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Features of each position of the feature maps, before pooling.")
+    ] = False,
     output: OutputOptions,
 ) -> None:
-    """Write the features of a data set to an .npz file.
+    """Write the features of a data set to a file.
 
-    Arrays: features [N, D] float32, labels [N] int64 (-1: none), split [N], classes, paths [N], readable [N], and
-    environment [N] where an .npz data set has it.
+    .npz: features [N, D] float32 (with --tokens [N, h, w, C]), labels [N] int64 (-1: none), split [N], classes, paths
+    [N], readable [N], origin, and environment [N] where an .npz data set has it. .npy: the features alone, written as
+    they are made, for more than fit in memory; the rest goes to NAME.rows.npz. .csv, .parquet: a table with a row for
+    each image.
     """
     from contrastkit import evaluate
 
     opened = subject.open()
     screen.lines(opened.notices)
     with screen.progress() as on_progress:
-        embedding = evaluate.embed(opened, split=split, on_progress=on_progress)
+        embedding = evaluate.embed(opened, split=split, tokens=tokens, out=out, on_progress=on_progress)
     screen.lines(embedding.notices)
-    embedding.save(out)
     write_reports(embedding.as_json(), output.json)
-    n, d = embedding.features.shape
-    screen.say(f"{out}: {n:,} x {d} features of {embedding.data} by {embedding.encoder}")
+    n, *shape = embedding.features.shape
+    made = embedding.origin
+    screen.say(f"{out}: {n:,} x {' x '.join(map(str, shape))} features of {made.data} by {made.encoder}")

@@ -27,6 +27,7 @@ from contrastkit.directories import given_path
 
 if TYPE_CHECKING:
     from contrastkit.evaluate import EvaluationSubject
+    from contrastkit.explore import Gallery
 
 
 def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Callable[..., None]:
@@ -232,6 +233,27 @@ class SubjectOptions(EncodingOptions):
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="With --encoder: load its published supervised weights.")
     ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryOptions(SubjectOptions):
+    """The encoder, and the images to look at through it."""
+
+    split: Annotated[Literal["train", "test", "all"], typer.Option(help="Part of the data set.")] = "all"
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Use the features in this .npz or .npy file of 'contrastkit embed'.", metavar="FILE"),
+    ] = None
+
+    def gallery(self, on_progress: Any) -> "Gallery":
+        """The gallery of these options."""
+        from contrastkit.evaluate import EvaluationSubject
+        from contrastkit.explore import Gallery
+
+        values = dict(vars(self))
+        split, features = values.pop("split"), values.pop("features")
+        subject = EvaluationSubject.open(**values)
+        return Gallery.open(subject, split=split, features=features, on_progress=on_progress)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,12 @@ def write_picture(what: str, draw: Callable[[Path], None], picture: Path | None,
         screen.say(f"{what}: {path}")
 
 
+def write_sheet(what: str, draw: Callable[[Path], None], sheet: Path | None, reports: Path | None, name: str) -> None:
+    """:func:`write_picture` of a command whose result is a picture: without a folder for the run's reports, it goes to
+    ``name`` in the current folder."""
+    write_picture(what, draw, sheet or (None if reports else Path(name)), reports and reports / name)
+
+
 def report_classes(title: str, results: "PerClass", picture: Path | None, own: Path | None = None) -> None:
     """The accuracy of each class as a table, of many classes those with the lowest, and the confusion matrix as a
     picture (:func:`write_picture`).

@@ -77,6 +77,7 @@ PERIOD = Interval(0, 10**6)  # in epochs; 0 for none
 BATCH = Interval(1, 2**20)
 LAYERS = Interval(1, 64)
 WIDTH = Interval(1 / 32, 32)  # factor on the width of an encoder
+MAPPED = Interval(5, 10**6)  # images on a map
 WORKERS = Interval(0, 256)
 SIDE = Interval(2, 2**13)  # of an image, in pixels
 SAMPLES = Interval(1, 2**24)  # of a sound
@@ -84,6 +85,7 @@ SEEDS = Interval(1, 10**4)
 FOLDS = Interval(0, 1000)
 SEED = Interval(0, 2**63 - 1)
 SHARE = Interval(0, 1)
+COSINE = Interval(-1, 1)
 BELOW_1 = Interval(0, 1, below=True)
 TEMPERATURE = Interval(1e-6, 1e4)  # of a vote
 POSITIVE = Interval(0, 1e4, above=True)

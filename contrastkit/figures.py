@@ -151,7 +151,8 @@ def sheet(
         note = " · ".join(filter(None, [note, "blue solid frame: right, orange dashed frame: wrong"]))
     with _style():
         page = _Page()
-        left = MARGIN + min(PIXELS // 5, max((page.width(head) for head in heads), default=-GAP)) + GAP
+        widest = max((page.width(line) for head in heads for line in head.splitlines()), default=-GAP)
+        left = MARGIN + min(PIXELS // 5, widest) + GAP
         cell = min(CELL, (PIXELS - left - MARGIN) // max(1, across) - GAP)
         if cell < NARROW:
             raise UserError(f"a sheet of {across:,} columns leaves {max(0, cell)} pixels for each: show fewer")

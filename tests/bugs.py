@@ -49,6 +49,7 @@ AUGMENT = "tests/ops/test_augment.py::test_views_are_those_of_the_loop"
 CHOICES = "tests/ops/test_augment.py::test_choices_are_those_of_the_loop"
 BENCH = "tests/cli/test_bench_kernels.py"
 EXPORT = "tests/export/test_exporting.py"
+NEAREST = "tests/explore/test_nearest.py"
 
 
 class Bug(NamedTuple):
@@ -599,6 +600,43 @@ BUGS = [
     Bug("ops/ntxent.py", "(N if n == 0 else N % (2 * n))", "(n and N % (2 * n))", OPS),
     Bug("ops/queue.py", "    pointer.remainder_(K)  # first, so that no sum overflows\n", "",
         "tests/ops/test_queue.py::test_a_pointer_counts_modulo_the_rows_and_nothing_overflows"),
+    # Exploring.
+    Bug("explore/nearest.py", "torch.arange(first, first + s.shape[1])", "torch.arange(s.shape[1])",
+        f"{NEAREST}::test_the_nearest_are_those_of_the_full_matrix_and_ties_go_by_position"),
+    Bug("explore/nearest.py", "ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)\n    return (ordered",
+        "ordered = bits\n    return (ordered", f"{NEAREST}::test_negative_and_zero_similarities_are_ordered"),
+    Bug("explore/nearest.py", "near.triu(1) if ahead == 0", "near.triu() if ahead == 0",
+        f"{NEAREST}::test_pairs_are_those_of_a_double_loop"),
+    Bug("explore/nearest.py", "candidates(bank, threshold - ROUNDING)", "candidates(bank, threshold + ROUNDING)",
+        f"{NEAREST}::test_copies_are_found_at_a_cosine_of_1"),
+    Bug("explore/nearest.py", "self.features[self.rows[positions]]", "self.features[positions]",
+        f"{NEAREST}::test_pairs_are_those_of_a_double_loop"),
+    Bug("explore/nearest.py", "max(1, min(most, BLOCK // self.features.shape[1]))", "most",
+        f"{NEAREST}::test_no_more_than_a_block_is_read_at_once"),
+    Bug("explore/copies.py", "images - images.mean((2, 3), keepdim=True)", "images - images.mean()",
+        "tests/explore/test_duplicates.py::test_plain_images_are_no_copies_of_one_another"),
+    Bug("explore/copies.py", "_unit(small.flip(-1))", "_unit(small.flip(-2))",
+        "tests/explore/test_duplicates.py::test_each_kind_of_copy_is_told"),
+    Bug("explore/clustering.py", "-sizes))", "sizes))",
+        "tests/explore/test_cluster.py::test_directions_are_found_whatever_the_lengths"),
+    Bug("explore/clustering.py", "known = labels >= 0\n", "known = labels >= -1\n",
+        "tests/explore/test_cluster.py::test_agreement_is_that_of_loops"),
+    Bug("explore/projection.py", "at[:, 1] = 1 - at[:, 1]", "pass",
+        "tests/explore/test_projection.py::test_each_place_has_the_picture_nearest_to_its_middle"),
+    Bug("explore/attending.py", "min(int(at[1] * h), h - 1), min(int(at[0] * w), w - 1)]",
+        "min(int(at[0] * h), h - 1), min(int(at[1] * w), w - 1)]",
+        "tests/explore/test_attend.py::test_similarity_and_components_are_those_of_the_maps"),
+    Bug("parts/attention.py", "[:, :, 0, trunk.num_prefix_tokens :]", "[:, :, 1, trunk.num_prefix_tokens :]",
+        "tests/explore/test_attend.py::test_attention_is_that_of_loops"),
+    Bug("evaluate/origin.py", "if self.weights != now.weights:", "if self.encoder != now.encoder:",
+        "tests/explore/test_gallery.py::test_features_of_something_else_are_refused"),
+    Bug("evaluate/origin.py", "sources[part].changed_since(fingerprint)", "fingerprint[:0]",
+        "tests/explore/test_gallery.py::test_features_of_something_else_are_refused"),
+    Bug("evaluate/embedding_files.py", 'if str(arrays.pop("sample", "")) != _sampled(features):',
+        'if not arrays.pop("sample", ""):',
+        "tests/evaluate/test_embedding_files.py::test_files_of_two_embeddings_are_told_apart"),
+    Bug("evaluate/features.py", "        x[~readable] = math.nan\n", "",
+        "tests/evaluate/test_unreadable.py::test_an_embedding_flags_and_names_them"),
 ]  # fmt: skip
 
 

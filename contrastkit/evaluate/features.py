@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,13 +17,16 @@ from contrastkit.precision import Autocast
 from contrastkit.types import Batch
 
 PIXELS = 32  # largest side of images used as features
+# Called once with the number of images and the shape of one image's features: the tensor that takes them.
+Storage = Callable[[int, Sequence[int]], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
     """Features of N images, in the order of their source."""
 
-    x: Tensor  # [N, D] float32, the encoder's output, not normalised; NaN for images that could not be read
+    # [N, D] float32, the encoder's output, not normalised; of tokens [N, h, w, C]; NaN for images that cannot be read
+    x: Tensor
     y: Tensor  # [N] int64, -1 for unlabelled images
     group_ids: Tensor | None = None  # [N] int64, see Source: a split keeps images of one group together
     readable: Tensor | None = None  # [N] bool; None if all are
@@ -50,6 +53,11 @@ class Features:
         return Features(self.x[rows], self.y[rows], group_ids, readable)
 
 
+def in_memory(n: int, shape: Sequence[int]) -> Tensor:
+    """The storage of features that fit in memory."""
+    return torch.empty(n, *shape)
+
+
 @torch.no_grad()
 def encode(
     encoder: nn.Module,
@@ -62,6 +70,8 @@ def encode(
     autocast: Autocast = contextlib.nullcontext,
     max_bad: float = MAX_BAD,
     on_batch: Callable[[int], None] | None = None,
+    tokens: bool = False,
+    storage: Storage = in_memory,
 ) -> Features:
     """Encode every image of a source under its plain evaluation view.
 
@@ -74,17 +84,20 @@ def encode(
         size: side of the encoder's input images, in pixels.
         max_bad: share of unreadable images above which this raises a UserError.
         on_batch: called after each batch with the number of images in it.
+        tokens: the features of the positions of :meth:`Encoder.maps` instead of the pooled ones: [N, h, w, C].
     """
     encoder.to(device)
     channels = encoder.channels if isinstance(encoder, Encoder) else None
     batches = plain_batches(source, size=size, channels=channels, batch=batch, workers=workers, max_bad=max_bad)
 
     def features(images: Tensor) -> Tensor:
+        images = images.to(device, memory_format=torch.channels_last)
         with autocast():
-            return encoder(images.to(device, memory_format=torch.channels_last)).float().cpu()
+            x = encoder.maps(images).permute(0, 2, 3, 1) if isinstance(encoder, Encoder) and tokens else encoder(images)
+        return x.float().cpu()
 
     with evaluating(encoder):
-        return _collect(source, batches, features, on_batch)
+        return _collect(source, batches, features, on_batch, storage)
 
 
 def raw_pixels(
@@ -94,6 +107,7 @@ def raw_pixels(
     workers: int = 0,
     max_bad: float = MAX_BAD,
     on_batch: Callable[[int], None] | None = None,
+    storage: Storage = in_memory,
 ) -> Features:
     """The images themselves as features [N, channels * side * side]: the baseline for every encoder.
 
@@ -103,7 +117,7 @@ def raw_pixels(
     Args: see :func:`encode`.
     """
     batches = plain_batches(source, size=min(size, PIXELS), workers=workers, max_bad=max_bad)
-    return _collect(source, batches, lambda images: images.flatten(1) - 0.5, on_batch)
+    return _collect(source, batches, lambda images: images.flatten(1) - 0.5, on_batch, storage)
 
 
 def _collect(
@@ -111,6 +125,7 @@ def _collect(
     batches: Generator[Batch],
     features: Callable[[Tensor], Tensor],
     on_batch: Callable[[int], None] | None,
+    storage: Storage,
 ) -> Features:
     """The features of each batch, in the rows of its images."""
     n = len(source)
@@ -119,7 +134,7 @@ def _collect(
         for batch in batches:
             found = features(batch.views[0])
             if x is None:
-                x = torch.full((n, found.shape[1]), math.nan)
+                x = storage(n, found.shape[1:])
             x[batch.index] = found
             if on_batch is not None:
                 on_batch(len(found))
@@ -129,6 +144,7 @@ def _collect(
     if source.unreadable:
         readable = torch.ones(n, dtype=torch.bool)
         readable[list(source.unreadable)] = False
+        x[~readable] = math.nan
     return Features(x, source.label(torch.arange(n)), source.group_ids, readable)
 
 

@@ -15,7 +15,7 @@ from contrastkit.data.loader import MAX_BAD
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, listed
 from contrastkit.evaluate.confusion import class_names
-from contrastkit.evaluate.features import Features, encode, raw_pixels
+from contrastkit.evaluate.features import Features, Storage, encode, in_memory, raw_pixels
 from contrastkit.evaluate.fit import require_batch, require_same_kind, require_size, require_unchanged
 from contrastkit.loading import load_encoder
 from contrastkit.options import Options
@@ -159,11 +159,21 @@ class EvaluationSubject:
         """A different name for each class, in their order."""
         return class_names(self.data.train.classes, self.n_classes)
 
-    def features(self, name: str, *sources: Source, on_progress: OnProgress | None = None) -> list[Features]:
+    def features(
+        self,
+        name: str,
+        *sources: Source,
+        on_progress: OnProgress | None = None,
+        tokens: bool = False,
+        storage: Storage = in_memory,
+    ) -> list[Features]:
         """Features of each source by the encoder of that name.
 
+        Args:
+            tokens, storage: as of :func:`contrastkit.evaluate.features.encode`.
+
         Raises:
-            UserError: raw pixels of sounds.
+            UserError: raw pixels of sounds, or tokens of an encoder without feature maps.
         """
         encoder, total, completed = self.encoders[name], sum(map(len, sources)), 0
 
@@ -174,9 +184,12 @@ class EvaluationSubject:
                 on_progress(f"encoding {total:,} images: {name}", completed, total)
 
         options: dict[str, Any] = {"size": self.size, "workers": self.workers, "max_bad": self.max_bad}
-        options["on_batch"] = count
+        options |= {"on_batch": count, "storage": storage}
+        if tokens and not isinstance(encoder, Encoder):
+            raise UserError(f"{name} has no feature maps, whose positions would be tokens: drop --tokens")
         if encoder is not None:
-            return [encode(encoder, source, batch=self.batch, device=self.device, **options) for source in sources]
+            options |= {"batch": self.batch, "device": self.device, "tokens": tokens}
+            return [encode(encoder, source, **options) for source in sources]
         modality = self.data.train.modality
         if not modality.has_pixels:
             raise UserError(f"{self.data.name} has {modality.plural}, which have no pixels")

@@ -45,6 +45,11 @@ def runs(folder: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.chdir(folder):
         for method, out in (("moco", "run"), ("cmc", "cmcrun")):
             assert main(["train", method, "--data=good.npz", *quick, f"--out={out}"]) == 0
+        for file, words in {
+            "f-run.npz": ["run"], "f-cmc.npz": ["cmcrun"], "f-tokens.npy": ["run", "--tokens"],
+            "f-other.npz": ["run", "--data=unlabelled.npz"],
+        }.items():  # fmt: skip
+            assert main(["embed", *words, f"--out={file}"]) == 0
     files = {
         "recipe": "recipe.json", "metrics": "metrics.jsonl", "environment": "environment.json",
         "last": "checkpoints/last.pt", "encoder": "encoder.safetensors",

@@ -74,7 +74,7 @@ def required(parameters: list[Any]) -> Iterator[str]:
     """Something for each argument and option that must be given; nothing is opened before the numbers are checked."""
     for parameter in parameters:
         if parameter.required:
-            choices = typing.get_args(parameter.type_descriptor.annotation)
+            choices = [each for each in typing.get_args(parameter.type_descriptor.annotation) if isinstance(each, str)]
             value = choices[0] if choices else "x"
             yield value if parameter.param_type_name == "argument" else f"{parameter.opts[0]}={value}"
 
