@@ -1,5 +1,6 @@
 """``contrastkit finetune``: accuracy of an encoder that is trained on labels."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,18 +16,25 @@ if TYPE_CHECKING:
     from contrastkit.evaluate import FinetuneReport
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions:
+    """Which of the labelled training images are used."""
+
+    labels_per_class: Annotated[
+        int | None, typer.Option(help="Train on this many labelled images of each class \\[all]."), COUNT
+    ] = None
+    label_fraction: Annotated[
+        float | None, typer.Option(help="Train on this share of each class's images."), Interval(0, 1, above=True)
+    ] = None
+    label_list: Annotated[
+        Path | None, typer.Option(help="Train on the images that this text file names, one a line.", metavar="FILE")
+    ] = None
+
+
 def _finetune(
     *,
     subject: SubjectOptions,
-    labels_per_class: Annotated[
-        int | None, typer.Option(help="Train on this many labelled images of each class \\[all]."), COUNT
-    ] = None,
-    label_fraction: Annotated[
-        float | None, typer.Option(help="Train on this share of each class's images."), Interval(0, 1, above=True)
-    ] = None,
-    label_list: Annotated[
-        Path | None, typer.Option(help="Train on the images that this text file names, one a line.", metavar="FILE")
-    ] = None,
+    labels: LabelOptions,
     protocol: Annotated[
         str, typer.Option(help=f"Row of numbers: {', '.join(PROTOCOLS)}.", metavar="ROW", rich_help_panel="protocol")
     ] = "tiny",
@@ -69,9 +77,7 @@ def _finetune(
             opened,
             protocol=protocol,
             numbers=recipe_options.typed(PROTOCOLS["tiny"], numbers),
-            few=FewLabels(
-                labels_per_class=labels_per_class, label_fraction=label_fraction, label_list=label_list
-            ),
+            few=FewLabels(**vars(labels)),
             seeds=seeds,
             seed=subject.seed,
             baselines=baselines,

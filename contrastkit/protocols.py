@@ -60,7 +60,6 @@ class FinetuneProtocol:
     )
     gamma: Annotated[float, "step schedule: factor applied at each milestone", NOT_NEGATIVE] = 0.1
     warmup_epochs: Annotated[float, "epochs of linear warm-up from 0", PERIOD] = 0.0
-    clip_norm: Annotated[float, "clip the gradient to this global norm; 0 disables it", NOT_NEGATIVE] = 0.0
     crop_min: Annotated[float, "smallest random crop, as a share of the image's area", SHARE] = 0.08
     flip_p: Annotated[
         float | None, "probability of a horizontal flip; none: 0.5, or 0 where orientation carries the class", SHARE

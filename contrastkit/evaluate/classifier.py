@@ -90,7 +90,6 @@ class ClassifierRecord:
     """
 
     encoder: dict[str, Any] | None
-    channels: int
     neck: tuple[HiddenLayer, ...]
     n_classes: int
     classes: tuple[str, ...] | None

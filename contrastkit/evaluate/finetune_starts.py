@@ -20,7 +20,7 @@ PLAIN = {"name", "channels", "size"}  # what published weights say of an encoder
 
 
 def starts_of(
-    subject: EvaluationSubject, encoder: Encoder, row: FinetuneProtocol, *, n_classes: int, baselines: bool
+    subject: EvaluationSubject, encoder: Encoder, row: FinetuneProtocol, *, baselines: bool
 ) -> tuple[list[Start], tuple[str, ...]]:
     """The subject's first, then the baselines; and what a reader should know of them.
 
@@ -30,7 +30,7 @@ def starts_of(
         UserError: the encoder has fewer layers than are to be trained, or the method's head has.
     """
     name, notices = next(iter(subject.encoders)), list[str]()
-    neck = _neck(subject, row.head_layers)
+    neck, n_classes = _neck(subject, row.head_layers), subject.n_classes
     kind, dropping = subject.kind, _with_drop_path(subject.kind, row.drop_path)
     if row.drop_path and dropping is None:
         notices.append(f"--drop-path {row.drop_path:g} has no effect on this encoder")

@@ -1,5 +1,6 @@
 """One fine-tuning: a classifier, what of it is trained and at which rates, its training, and its score."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from contrastkit.evaluate.classifier import start_head_
 from contrastkit.evaluate.features import encode
 from contrastkit.evaluate.journal import Journal
 from contrastkit.evaluate.subject import EvaluationSubject
-from contrastkit.evaluate.supervised import Diverged, LinearClassifier, train_classifier
+from contrastkit.evaluate.supervised import Diverged, LinearClassifier, Objective, train_classifier
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
 from contrastkit.parts.depth import depths, layer_rates
 from contrastkit.parts.encoder import Encoder
@@ -67,7 +68,7 @@ class Trial:
         lr: float,
         seed: int,
         on_epoch: Callable[[int, float], None],
-        on_end: Callable[[LinearClassifier], None] = lambda classifier: None,
+        on_end: Callable[[LinearClassifier], None] | None = None,
     ) -> Outcome:
         """Train on one source and score on another; or what the journal has of it.
 
@@ -89,7 +90,8 @@ class Trial:
                 outcome = self._score(classifier, test, losses)
             except Diverged:
                 outcome = Outcome(math.nan, math.nan, math.nan, ())
-        on_end(classifier)
+        if on_end is not None:
+            on_end(classifier)
         self.journal.finish(key, vars(outcome) | {"losses": list(outcome.losses)})
         return outcome
 
@@ -133,9 +135,7 @@ class Trial:
                 optimizer,
                 epochs=protocol.epochs,
                 learning_rate=schedule,
-                mixup=protocol.mixup,
-                smoothing=protocol.smoothing,
-                clip_norm=protocol.clip_norm,
+                objective=Objective(smoothing=protocol.smoothing, mixup=protocol.mixup),
                 device=device,
                 autocast=precision.autocast(self.precision, device),
                 state=self.journal.resume(key, classifier, optimizer),
@@ -211,3 +211,16 @@ def _exempt(encoder: Encoder) -> set[str]:
     """Parameters of more than one dimension that their network exempts from weight decay."""
     named: Any = getattr(encoder.trunk, "no_weight_decay", set)
     return {f"trunk.{name}" for name in named()}
+
+
+def images_digest(source: Source) -> str:
+    """Of the chosen images and their labels."""
+    return hashlib.sha256(source.fingerprint().encode() + source.label_bytes).hexdigest()[:16]
+
+
+def weights_digest(encoder: Encoder) -> str:
+    """Of an encoder's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in encoder.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

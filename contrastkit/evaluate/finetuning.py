@@ -1,9 +1,8 @@
 """Fine-tuning: a subject's encoder trained on labels, beside a linear probe, training from scratch and published
 weights, all on the same labels."""
 
-import hashlib
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,12 +13,13 @@ import torch
 from contrastkit import bounds, dist, precision
 from contrastkit.data import Source
 from contrastkit.errors import UserError, check_choice
-from contrastkit.evaluate.accuracy import Accuracy, accuracy
+from contrastkit.evaluate.accuracy import accuracy
 from contrastkit.evaluate.classifier import ClassifierRecord, save_classifier
 from contrastkit.evaluate.features import labelled
-from contrastkit.evaluate.few_labels import FewLabels, choose, class_name, hold_out
+from contrastkit.evaluate.few_labels import FewLabels, choose, hold_out
+from contrastkit.evaluate.finetune_report import FineTuned, FinetuneReport, Labels, at_edge, opening, unseen
 from contrastkit.evaluate.finetune_starts import starts_of
-from contrastkit.evaluate.finetune_trial import Outcome, Start, Trial, even_batch
+from contrastkit.evaluate.finetune_trial import Outcome, Start, Trial, images_digest, weights_digest
 from contrastkit.evaluate.journal import Journal
 from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
@@ -29,50 +29,6 @@ from contrastkit.protocols import PROTOCOLS, FinetuneProtocol
 
 MODEL = "model.safetensors"
 SEEDS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class FineTuned:
-    """Accuracies of one encoder after training with labels."""
-
-    accuracy: Accuracy  # on the test images, mean over the seeds
-    seeds: tuple[float, ...]  # top-1 of each seed
-    std: float | None  # of top-1 over the seeds (divided by n - 1); None for a single seed
-    rate: float  # the chosen learning rate
-    rates: tuple[float, ...]
-    validation: tuple[
-        float | None, ...
-    ]  # top-1 of each rate on held-out training images, None where it diverged; or ()
-    losses: tuple[float, ...]  # mean training loss of each epoch, of the first seed
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """How many labelled images there are."""
-
-    images: int
-    least: int  # of a class
-    most: int
-    held_out: int  # of them, while the learning rate is chosen
-    test: int
-
-
-@dataclass(frozen=True, slots=True)
-class FinetuneReport:
-    """Result of :func:`finetune`."""
-
-    data: str  # name of the data set
-    protocol: str
-    numbers: FinetuneProtocol  # of the protocol, with the user's changes
-    size: int  # side in pixels of the images
-    precision: str
-    labels: Labels
-    results: dict[str, FineTuned | LinearProbe]
-    model: str | None  # file of the fine-tuned classifier of the first seed
-    notices: tuple[str, ...]  # what a reader of the numbers should know, one line each
-
-    def as_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "notices"}
 
 
 def finetune(
@@ -115,107 +71,144 @@ def finetune(
             sounds, raw pixels, an encoder without that many layers, every rate diverged, or ``out`` holds the state of
             an unfinished call with other arguments.
     """
+    plan = _plan(subject, protocol, numbers or {}, few or FewLabels(), seeds, seed, baselines)
+    arithmetic = precision.resolve(precision_, torch.device(subject.device))
+    options = {"numbers": asdict(plan.row), "seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
+    options |= {"precision": arithmetic, "images": images_digest(plan.train), "encoder": weights_digest(plan.encoder)}
+    with Journal(out, options, restart=restart) as journal:
+        for line in opening(plan.row, plan.labels, begun=journal.begun):
+            on_line(line)
+        work = _Work(plan, Trial(plan.subject, arithmetic, journal), on_progress, on_line)
+        results = work.compared(None if out is None else partial(_save, out / MODEL, subject))
+    return FinetuneReport(
+        data=subject.data.name,
+        protocol=protocol,
+        numbers=plan.row,
+        size=subject.size,
+        precision=arithmetic,
+        labels=plan.labels,
+        results=results,
+        model=None if out is None else str(out / MODEL),
+        notices=(*plan.notices, *plan.subject.left_out, *unseen(plan.train, plan.test), *at_edge(results)),
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A fine-tuning, decided and checked."""
+
+    subject: EvaluationSubject  # its parts are the labelled images
+    encoder: Encoder
+    row: FinetuneProtocol
+    train: Source
+    test: Source
+    held: tuple[Source, Source] | None  # the rest, and the held-out training images that choose the learning rate
+    seeds: range
+    starts: Sequence[Start]
+    notices: tuple[str, ...]
+
+    @property
+    def labels(self) -> Labels:
+        assert self.train.labels is not None
+        counts = self.train.labels.unique(return_counts=True)[1]
+        held_out = len(self.held[1]) if self.held else 0
+        return Labels(len(self.train), int(counts.min()), int(counts.max()), held_out, len(self.test))
+
+
+def _plan(
+    subject: EvaluationSubject,
+    protocol: str,
+    numbers: Mapping[str, Any],
+    few: FewLabels,
+    seeds: int,
+    seed: int,
+    baselines: bool,
+) -> _Plan:
     check_choice("protocol", protocol, PROTOCOLS)
-    row = replace(PROTOCOLS[protocol], **(numbers or {}))
+    row = replace(PROTOCOLS[protocol], **numbers)
     bounds.SEEDS.check("--seeds", seeds, whole=True)
     bounds.SEED.check("--seed", seed, whole=True)
     encoder = _encoder(subject)
     train, test = subject.labelled_parts()
-    (train, notices), test = choose(train, few or FewLabels(), seed), labelled(test, "fine-tuning")
-    starts, more = starts_of(subject, encoder, row, n_classes=subject.n_classes, baselines=baselines)
+    (train, notices), test = choose(train, few, seed), labelled(test, "fine-tuning")
     held = hold_out(train, seed) if len(row.lr) > 1 else None
     if held is None and len(row.lr) > 1:
         row = replace(row, lr=(row.lr[(len(row.lr) - 1) // 2],))
-        more = (*more, f"one image a class leaves none to choose a learning rate on: it is {row.lr[0]:g}, unchecked")
-    labels = _labels(train, test, held)
-    arithmetic = precision.resolve(precision_, torch.device(subject.device))
-    options = {"protocol": asdict(row), "seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
-    options |= {"precision": arithmetic, "images": _digest(train), "encoder": _weights(encoder)}
-    results: dict[str, FineTuned | LinearProbe] = {}
-    with Journal(out, options, restart=restart) as journal:
-        for line in _opening(row, labels, journal):
-            on_line(line)
-        parts = replace(subject, data=replace(subject.data, train=train, test=test))
-        work = _Work(Trial(parts, arithmetic, journal), train, test, held, row.lr, range(seed, seed + seeds))
-        work.on_progress, work.on_line = on_progress, on_line
-        for start in starts:
-            save = partial(_save, out, subject, row) if start is starts[0] and out is not None else None
-            results[start.name] = work.finetuned(start, save)
-            if start is starts[0]:
-                name, on, tested = next(parts.labelled_features(on_progress))
-                results[f"{name}, linear probe"] = linear_probe(
-                    on, tested, n_classes=subject.n_classes, seeds=work.seeds, device=subject.device
-                )
-    return FinetuneReport(
-        data=subject.data.name,
-        protocol=protocol,
-        numbers=row,
-        size=subject.size,
-        precision=arithmetic,
-        labels=labels,
-        results=results,
-        model=None if out is None else str(out / MODEL),
-        notices=(*notices, *more, *parts.left_out, *_unseen(train, test), *_at_edge(results)),
-    )
+        notices = (*notices, f"no image is left to choose a learning rate on: it is {row.lr[0]:g}, unchecked")
+    starts, more = starts_of(subject, encoder, row, baselines=baselines)
+    parts = replace(subject, data=replace(subject.data, train=train, test=test))
+    return _Plan(parts, encoder, row, train, test, held, range(seed, seed + seeds), starts, (*notices, *more))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Work:
     """The trainings of all starts, on the same images."""
 
+    plan: _Plan
     trial: Trial
-    train: Source
-    test: Source
-    held: tuple[Source, Source] | None
-    rates: tuple[float, ...]
-    seeds: range
-    on_progress: OnProgress | None = None
-    on_line: Callable[[str], None] = lambda line: None
+    on_progress: OnProgress | None
+    on_line: Callable[[str], None]
 
-    def finetuned(self, start: Start, save: Callable[[LinearClassifier], None] | None) -> FineTuned:
-        """Choose the learning rate, and train with it once per seed; ``save`` gets the first seed's classifier."""
-        chosen = self.rates[0]
-        validation: tuple[float | None, ...] = ()
-        if self.held is not None:
-            rest, held_out = self.held
-            scores = []
-            for rate in self.rates:
-                epoch = self._epochs(start, f"learning rate {rate:g}")
-                key = f"learning rate {rate:g}"
-                scores.append(self.trial.run(start, key, rest, held_out, lr=rate, seed=self.seeds[0], on_epoch=epoch))
-                self.on_line(f"{start.name}: {key}: {_told(scores[-1], held_out, 'held-out training')}")
-            chosen, validation = _best(self.rates, scores), tuple(None if s.diverged else s.top1 for s in scores)
+    def compared(self, save: Callable[[LinearClassifier], None] | None) -> dict[str, FineTuned | LinearProbe]:
+        """The results of all starts, and of a linear probe; ``save`` gets the first classifier of the first start."""
+        plan = self.plan
+        first, *others = plan.starts
+        results: dict[str, FineTuned | LinearProbe] = {first.name: self.finetuned(first, save)}
+        name, train, test = next(plan.subject.labelled_features(self.on_progress))
+        results[f"{name}, linear probe"] = linear_probe(
+            train, test, n_classes=plan.subject.n_classes, seeds=plan.seeds, device=plan.subject.device
+        )
+        return results | {start.name: self.finetuned(start) for start in others}
+
+    def finetuned(self, start: Start, save: Callable[[LinearClassifier], None] | None = None) -> FineTuned:
+        """Choose the learning rate, and train with it once per seed."""
+        plan, rates = self.plan, self.plan.row.lr
+        chosen, validation = rates[0], list[float | None]()
+        if plan.held is not None:
+            outcomes = [
+                self._run(start, f"learning rate {r:g}", plan.held, r, plan.seeds[0], "held-out") for r in rates
+            ]
+            chosen = _best(rates, outcomes)
+            validation = [None if outcome.diverged else outcome.top1 for outcome in outcomes]
         finals = []
-        for seed in self.seeds:
-            epoch, end = self._epochs(start, f"seed {seed}"), save if seed == self.seeds[0] else None
-            how: dict[str, Any] = {} if end is None else {"on_end": end}
-            key = f"seed {seed}"
-            finals.append(
-                self.trial.run(start, key, self.train, self.test, lr=chosen, seed=seed, on_epoch=epoch, **how)
-            )
-            self.on_line(f"{start.name}: {key}, learning rate {chosen:g}: {_told(finals[-1], self.test, 'test')}")
+        for seed in plan.seeds:
+            on_end = save if seed == plan.seeds[0] else None
+            what = f"seed {seed}, learning rate {chosen:g}"
+            finals.append(self._run(start, what, (plan.train, plan.test), chosen, seed, "test", on_end))
         if any(outcome.diverged for outcome in finals):
             raise UserError(f"{start.name} diverged at learning rate {chosen:g}: give lower ones with --lr")
         top1, top5 = [each.top1 for each in finals], [each.top5 for each in finals]
-        n_classes = self.trial.subject.n_classes
+        means = statistics.fmean(top1), statistics.fmean(top5)
         return FineTuned(
-            accuracy=accuracy(statistics.fmean(top1), statistics.fmean(top5), len(self.test), n_classes=n_classes),
+            accuracy=accuracy(*means, len(plan.test), n_classes=plan.subject.n_classes),
             seeds=tuple(top1),
             std=statistics.stdev(top1) if len(top1) > 1 else None,
             rate=chosen,
-            rates=self.rates,
-            validation=validation,
+            rates=rates,
+            validation=tuple(validation),
             losses=finals[0].losses,
         )
 
-    def _epochs(self, start: Start, what: str) -> Callable[[int, float], None]:
-        """Reports of a training's epochs."""
+    def _run(
+        self,
+        start: Start,
+        what: str,
+        sources: tuple[Source, Source],
+        lr: float,
+        seed: int,
+        part: str,
+        on_end: Callable[[LinearClassifier], None] | None = None,
+    ) -> Outcome:
+        """One training, reported as it runs and when it has ended."""
 
         def report(epoch: int, loss: float) -> None:
             if self.on_progress is not None:
                 self.on_progress(f"{start.name}, {what}: epochs", epoch + 1, start.protocol.epochs)
 
-        return report
+        outcome = self.trial.run(start, what, *sources, lr=lr, seed=seed, on_epoch=report, on_end=on_end)
+        score = "diverged" if outcome.diverged else f"{100 * outcome.top1:.2f} % of {len(sources[1]):,} {part} images"
+        self.on_line(f"{start.name}: {what}: {score}")
+        return outcome
 
 
 def _encoder(subject: EvaluationSubject) -> Encoder:
@@ -236,31 +229,6 @@ def _encoder(subject: EvaluationSubject) -> Encoder:
     return encoder
 
 
-def _labels(train: Source, test: Source, held: tuple[Source, Source] | None) -> Labels:
-    assert train.labels is not None
-    counts = train.labels.unique(return_counts=True)[1]
-    return Labels(len(train), int(counts.min()), int(counts.max()), len(held[1]) if held else 0, len(test))
-
-
-def _opening(row: FinetuneProtocol, labels: Labels, journal: Journal) -> list[str]:
-    """What is about to be done."""
-    batch = even_batch(labels.images, row.train_batch)
-    a_class = f"{labels.least}" if labels.least == labels.most else f"{labels.least} to {labels.most}"
-    lines = [
-        f"{labels.images:,} labelled training images ({a_class} a class); {row.epochs} epochs of "
-        f"{labels.images // batch:,} steps of {batch} images"
-    ]
-    if labels.held_out:
-        lines.append(f"{len(row.lr)} learning rates, one chosen on {labels.held_out:,} of them that are held out")
-    return [*lines, "going on with what an earlier start has done"] if journal.begun else lines
-
-
-def _told(outcome: Outcome, on: Source, part: str) -> str:
-    if outcome.diverged:
-        return "diverged"
-    return f"{100 * outcome.top1:.2f} % of {len(on):,} {part} images, loss {outcome.loss:.3f}"
-
-
 def _best(rates: tuple[float, ...], outcomes: list[Outcome]) -> float:
     """The rate with the best top-1, of equally good ones that with the lowest loss.
 
@@ -273,44 +241,16 @@ def _best(rates: tuple[float, ...], outcomes: list[Outcome]) -> float:
     return min(converged)[2]
 
 
-def _save(out: Path, subject: EvaluationSubject, row: FinetuneProtocol, classifier: LinearClassifier) -> None:
+def _save(path: Path, subject: EvaluationSubject, classifier: LinearClassifier) -> None:
     source = subject.data.train
     record = ClassifierRecord(
         encoder=None if subject.kind is None else dict(subject.kind),
-        channels=classifier.encoder.channels,
         neck=getattr(classifier.neck, "layers", ()),
         n_classes=subject.n_classes,
         classes=None if source.classes is None else tuple(source.classes),
         size=subject.size,
     )
-    save_classifier(out / MODEL, classifier, record)
-
-
-def _unseen(train: Source, test: Source) -> list[str]:
-    assert train.labels is not None and test.labels is not None
-    unseen = sorted(set(test.labels.tolist()) - set(train.labels.tolist()))
-    return [f"no labelled training image is of {class_name(test, c)}, which the test part has" for c in unseen]
-
-
-def _at_edge(results: Mapping[str, FineTuned | LinearProbe]) -> list[str]:
-    return [
-        f"{name}: the best learning rate, {each.rate:g}, is at the edge: a wider range may do better"
-        for name, each in results.items()
-        if len(each.validation) > 1 and each.rate in (min(each.rates), max(each.rates))
-    ]
-
-
-def _digest(source: Source) -> str:
-    """Of the chosen images and their labels."""
-    return hashlib.sha256(source.fingerprint().encode() + source.label_bytes).hexdigest()[:16]
-
-
-def _weights(encoder: Encoder) -> str:
-    """Of an encoder's parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in encoder.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    save_classifier(path, classifier, record)
 
 
 def folder_of(subject: EvaluationSubject) -> Path:

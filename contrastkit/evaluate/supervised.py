@@ -81,6 +81,49 @@ class LoopState:
     total: Tensor  # of this epoch's losses
     losses: tuple[float, ...]  # mean loss of each completed epoch
 
+    def after(self, loss: Tensor, length: int) -> "LoopState":
+        """The state after one more step with this loss, in epochs of ``length`` steps."""
+        step, total = self.step + 1, self.total.to(loss.device) + loss
+        if step % length:
+            return LoopState(step, total, self.losses)
+        return LoopState(step, torch.zeros_like(total), (*self.losses, total.item() / length))
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: cross-entropy with the targets softened or mixed.
+
+    Attributes:
+        smoothing: e of label smoothing (Szegedy et al. 2015, arXiv:1512.00567, Sec. 7): the target is 1 - e for the
+            class, plus e / n_classes for each.
+        mixup: alpha of mixup (Zhang et al. 2017, arXiv:1710.09412, Sec. 2): images x_i and their targets become
+            s x_i + (1 - s) x_j, with one s ~ Beta(alpha, alpha) a batch as in the official code, a function of seed and
+            step. Its j is a random permutation of the batch; ours is the next image of a batch whose order is random.
+            0 disables it.
+    """
+
+    smoothing: float = 0.0
+    mixup: float = 0.0
+
+    def share(self, seed: int, progress: float) -> float:
+        """The share s of each image itself, at ``progress``."""
+        return beta(seed, at_step(progress), MIXUP, self.mixup) if self.mixup else 1.0
+
+    def loss(self, logits: Tensor, label: Tensor, weights: Tensor | None, share: float) -> Tensor:
+        """The mean over a batch: logits [n, n_classes] of the mixed images, label int64 [n], weights float [n]."""
+        label = label.to(logits.device)
+        if share < 1:
+            of_next = None if weights is None else weights.roll(-1)
+            own, other = (self.loss(logits, *of, 1.0) for of in ((label, weights), (label.roll(-1), of_next)))
+            return share * own + (1 - share) * other
+        if weights is None:
+            return F.cross_entropy(logits, label, label_smoothing=self.smoothing)
+        losses = F.cross_entropy(logits, label, reduction="none", label_smoothing=self.smoothing)
+        return (weights.to(logits.device) * losses).mean()
+
+
+PLAIN = Objective()
+
 
 def train_classifier(
     classifier: nn.Module,
@@ -90,16 +133,14 @@ def train_classifier(
     epochs: int,
     learning_rate: Callable[[float], float],
     weights: Tensor | None = None,
-    mixup: float = 0.0,
-    smoothing: float = 0.0,
-    clip_norm: float = 0.0,
+    objective: Objective = PLAIN,
     device: str | torch.device = "cpu",
     autocast: Autocast = contextlib.nullcontext,
     state: LoopState | None = None,
-    on_step: Callable[[LoopState], None] | None = None,
+    on_step: Callable[[LoopState], None] = lambda state: None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> tuple[float, ...]:
-    """Train a classifier with cross-entropy on the first view of labelled images; return each epoch's mean loss.
+    """Train a classifier on the first view of labelled images; return each epoch's mean loss.
 
     With weights w the loss of a batch of n images is sum_i w_i l_i / n, so weights of mean 1 keep its scale. The
     classifier is left in training mode.
@@ -110,13 +151,6 @@ def train_classifier(
         optimizer: of :func:`contrastkit.optim.build_optimizer`.
         learning_rate: the rate as a function of progress (steps completed / all steps) in [0, 1).
         weights: float [images of the source], not negative: the weight of each image in the loss. None: equal weights.
-        mixup: alpha of mixup (Zhang et al. 2017, arXiv:1710.09412, Sec. 2): images x_i and their targets become
-            lambda x_i + (1 - lambda) x_j, with one lambda ~ Beta(alpha, alpha) a batch, as in the official code, a
-            function of the loader's seed and the step. Their j is a random permutation of the batch; ours is the next
-            image of the batch, whose order is random. 0 disables it.
-        smoothing: label smoothing e (Szegedy et al. 2015, arXiv:1512.00567, Sec. 7): the target is 1 - e for the class,
-            plus e / n_classes for each.
-        clip_norm: see :class:`contrastkit.optim.SchedulePoint`.
         autocast: returns the context in which the classifier runs; the loss is computed in float32.
         state: where to go on; classifier, optimizer and torch's generator are those of that step.
         on_step: called after each step with the state.
@@ -127,52 +161,38 @@ def train_classifier(
         Diverged: a loss that is not finite.
     """
     _check(loader, weights)
-    length = loader.steps_per_epoch
-    steps = epochs * length
+    steps = epochs * loader.steps_per_epoch
     state = state or LoopState(0, torch.zeros((), device=device), ())
-    step, total, losses = state.step, state.total.to(device, copy=True), list(state.losses)
     classifier.train()
-    for batch in loader.batches(step, steps):
-        progress = step / steps
-        images = batch.views[0].to(device, memory_format=torch.channels_last)
-        share = beta(loader.seed, at_step(progress), MIXUP, mixup) if mixup else 1.0
+    for batch in loader.batches(state.step, steps):
+        progress = state.step / steps
+        images, share = (
+            batch.views[0].to(device, memory_format=torch.channels_last),
+            objective.share(loader.seed, progress),
+        )
         with autocast():
             logits = classifier(images if share == 1 else share * images + (1 - share) * images.roll(-1, 0))
         weight = None if weights is None else weights[batch.index].float()
-        loss = _loss(logits.float(), batch.label, weight, share, smoothing)
+        loss = objective.loss(logits.float(), batch.label, weight, share)
         loss.backward()
-        apply_schedule(optimizer, progress, SchedulePoint(lr=learning_rate(progress), clip_norm=clip_norm))
+        apply_schedule(optimizer, progress, SchedulePoint(lr=learning_rate(progress)))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        total += loss.detach()
-        step += 1
-        if step % length == 0:
-            losses.append(total.item() / length)
-            total.zero_()
-            if not math.isfinite(losses[-1]):
-                peak = max(learning_rate(i / steps) for i in range(step))
-                raise Diverged(
-                    f"the loss is {losses[-1]} in epoch {len(losses) - 1}: lower the learning rate of {peak:g}"
-                )
+        state = state.after(loss.detach(), loader.steps_per_epoch)
+        if state.step % loader.steps_per_epoch == 0:
+            _require_finite(state, lambda step: learning_rate(step / steps))
             if on_epoch is not None:
-                on_epoch(len(losses) - 1, losses[-1])
-        if on_step is not None:
-            on_step(LoopState(step, total, tuple(losses)))
-    return tuple(losses)
+                on_epoch(len(state.losses) - 1, state.losses[-1])
+        on_step(state)
+    return state.losses
 
 
-def _loss(logits: Tensor, label: Tensor, weights: Tensor | None, share: float, smoothing: float) -> Tensor:
-    """Cross-entropy of logits [n, n_classes], averaged over the batch with the weight [n] of each image: of its label
-    with ``share``, of the next image's label and weight with the rest."""
-    label = label.to(logits.device)
-    if share < 1:
-        of_next = None if weights is None else weights.roll(-1)
-        own, other = (_loss(logits, *of, 1.0, smoothing) for of in ((label, weights), (label.roll(-1), of_next)))
-        return share * own + (1 - share) * other
-    if weights is None:
-        return F.cross_entropy(logits, label, label_smoothing=smoothing)
-    losses = F.cross_entropy(logits, label, reduction="none", label_smoothing=smoothing)
-    return (weights.to(logits.device) * losses).mean()
+def _require_finite(state: LoopState, rate: Callable[[int], float]) -> None:
+    if not math.isfinite(state.losses[-1]):
+        raise Diverged(
+            f"the loss is {state.losses[-1]} in epoch {len(state.losses) - 1}: lower the learning rate of "
+            f"{max(map(rate, range(state.step))):g}"
+        )
 
 
 def _check(loader: Loader, weights: Tensor | None) -> None:
