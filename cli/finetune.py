@@ -81,7 +81,7 @@ def _finetune(
             seeds=seeds,
             seed=subject.seed,
             baselines=baselines,
-            precision_=precision,
+            precision=precision,
             out=folder,
             restart=restart,
             on_progress=on_progress,

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from contrastkit.bounds import COUNT, Interval, check_fields
 from contrastkit.data import Source
-from contrastkit.data.dataset import split
 from contrastkit.errors import UserError, listed
 from contrastkit.evaluate.features import labelled
 
-HELD_OUT = 5  # one in this many labelled images of a class chooses the learning rate
+FOLDS = 5  # one in this many labelled images of a class is held out to choose a learning rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,25 +65,26 @@ def choose(source: Source, few: FewLabels, seed: int) -> tuple[Source, tuple[str
     return source.subset(rows), notices
 
 
-def hold_out(source: Source, seed: int) -> tuple[Source, Source] | None:
-    """(rest, held out): one in :data:`HELD_OUT` images of each class with at least two, at least one; None if no class
-    has two. Images of one group stay together (then a share of all images)."""
+def folds(source: Source, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Positions (rest, held out) of the splits on which a learning rate can be chosen: :data:`FOLDS` of them, each
+    holding out one in so many images of every class; fewer where no class has as many images, none where none has two.
+    Each image is held out once at most. Images of one group stay together.
+    """
     assert source.labels is not None
-    if source.group_ids is not None:
-        if len(source.group_ids.unique()) < 2:
-            return None
-        rest, held_out = split(len(source), source.group_ids, 1 / HELD_OUT, seed)
-        return source.subset(rest), source.subset(held_out)
-    drawn, chosen = drawing_order(source, seed), list[Tensor]()
+    unit = torch.arange(len(source)) if source.group_ids is None else source.group_ids.unique(return_inverse=True)[1]
+    drawn, fold = drawing_order(source, seed), torch.empty(len(source), dtype=torch.int64)
+    of_unit: dict[int, int] = {}
     for c in source.labels.unique():
-        of_class = drawn[source.labels[drawn] == c]
-        chosen.append(of_class[len(of_class) - max(len(of_class) // HELD_OUT, int(len(of_class) > 1)) :])
-    held_out = torch.cat(chosen).sort().values
-    if not len(held_out):
-        return None
-    is_rest = torch.ones(len(source), dtype=torch.bool)
-    is_rest[held_out] = False
-    return source.subset(is_rest.nonzero()[:, 0]), source.subset(held_out)
+        place = 0
+        for i in drawn[source.labels[drawn] == c].tolist():
+            key = int(unit[i])
+            if key not in of_unit:
+                of_unit[key], place = place % FOLDS, place + 1
+            fold[i] = of_unit[key]
+    splits = [((fold != k).nonzero()[:, 0], (fold == k).nonzero()[:, 0]) for k in reversed(range(FOLDS))]
+    classes = len(source.labels.unique())
+    whole = [(rest, held) for rest, held in splits if len(held) and len(source.labels[rest].unique()) == classes]
+    return whole
 
 
 def drawing_order(source: Source, seed: int) -> Tensor:

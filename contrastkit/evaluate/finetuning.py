@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from contrastkit import bounds, dist, precision
+from contrastkit import bounds, dist
 from contrastkit.data import Source
 from contrastkit.errors import UserError, check_choice
 from contrastkit.evaluate.accuracy import accuracy
 from contrastkit.evaluate.classifier import ClassifierRecord, save_classifier
 from contrastkit.evaluate.features import labelled
-from contrastkit.evaluate.few_labels import FewLabels, choose, hold_out
+from contrastkit.evaluate.few_labels import FewLabels, choose, folds
 from contrastkit.evaluate.finetune_report import FineTuned, FinetuneReport, Labels, at_edge, opening, unseen
 from contrastkit.evaluate.finetune_starts import starts_of
 from contrastkit.evaluate.finetune_trial import Outcome, Start, Trial, images_digest, weights_digest
@@ -25,6 +26,7 @@ from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.parts.encoder import Encoder
+from contrastkit.precision import Precision, resolve
 from contrastkit.protocols import PROTOCOLS, FinetuneProtocol
 
 MODEL = "model.safetensors"
@@ -40,7 +42,7 @@ def finetune(
     seeds: int = SEEDS,
     seed: int = 0,
     baselines: bool = False,
-    precision_: precision.Precision = "auto",
+    precision: Precision = "auto",
     out: Path | None = None,
     restart: bool = False,
     on_progress: OnProgress | None = None,
@@ -61,7 +63,7 @@ def finetune(
         seed: also of the choice of images.
         baselines: also train the same encoder from scratch, and fine-tune its published supervised weights if there are
             any, with the same budget and a rate of their own.
-        precision_: arithmetic of the training; images are evaluated in float32.
+        precision: arithmetic of the training; images are evaluated in float32.
         out: folder of the state and of the classifier of the first seed, :data:`MODEL`; None keeps neither.
         restart: discard the state of an unfinished call with other arguments.
         on_line: called with a line on each learning rate and seed.
@@ -72,7 +74,7 @@ def finetune(
             an unfinished call with other arguments.
     """
     plan = _plan(subject, protocol, numbers or {}, few or FewLabels(), seeds, seed, baselines)
-    arithmetic = precision.resolve(precision_, torch.device(subject.device))
+    arithmetic = resolve(precision, torch.device(subject.device))
     options = {"numbers": asdict(plan.row), "seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
     options |= {"precision": arithmetic, "images": images_digest(plan.train), "encoder": weights_digest(plan.encoder)}
     with Journal(out, options, restart=restart) as journal:
@@ -102,16 +104,24 @@ class _Plan:
     row: FinetuneProtocol
     train: Source
     test: Source
-    held: tuple[Source, Source] | None  # the rest, and the held-out training images that choose the learning rate
+    splits: Sequence[tuple[Tensor, Tensor]]  # of the training images, to choose learning rates; the first by training
     seeds: range
     starts: Sequence[Start]
     notices: tuple[str, ...]
 
     @property
+    def held(self) -> tuple[Source, Source] | None:
+        """The rest and the held-out images that choose among several learning rates."""
+        if len(self.row.lr) < 2:
+            return None
+        rest, held_out = self.splits[0]
+        return self.train.subset(rest), self.train.subset(held_out)
+
+    @property
     def labels(self) -> Labels:
         assert self.train.labels is not None
         counts = self.train.labels.unique(return_counts=True)[1]
-        held_out = len(self.held[1]) if self.held else 0
+        held_out = 0 if self.held is None else len(self.held[1])
         return Labels(len(self.train), int(counts.min()), int(counts.max()), held_out, len(self.test))
 
 
@@ -131,13 +141,13 @@ def _plan(
     encoder = _encoder(subject)
     train, test = subject.labelled_parts()
     (train, notices), test = choose(train, few, seed), labelled(test, "fine-tuning")
-    held = hold_out(train, seed) if len(row.lr) > 1 else None
-    if held is None and len(row.lr) > 1:
+    splits = folds(train, seed)
+    if not splits and len(row.lr) > 1:
         row = replace(row, lr=(row.lr[(len(row.lr) - 1) // 2],))
         notices = (*notices, f"no image is left to choose a learning rate on: it is {row.lr[0]:g}, unchecked")
     starts, more = starts_of(subject, encoder, row, baselines=baselines)
     parts = replace(subject, data=replace(subject.data, train=train, test=test))
-    return _Plan(parts, encoder, row, train, test, held, range(seed, seed + seeds), starts, (*notices, *more))
+    return _Plan(parts, encoder, row, train, test, splits, range(seed, seed + seeds), starts, (*notices, *more))
 
 
 @dataclass(frozen=True)
@@ -156,7 +166,12 @@ class _Work:
         results: dict[str, FineTuned | LinearProbe] = {first.name: self.finetuned(first, save)}
         name, train, test = next(plan.subject.labelled_features(self.on_progress))
         results[f"{name}, linear probe"] = linear_probe(
-            train, test, n_classes=plan.subject.n_classes, seeds=plan.seeds, device=plan.subject.device
+            train,
+            test,
+            n_classes=plan.subject.n_classes,
+            seeds=plan.seeds,
+            splits=plan.splits or None,
+            device=plan.subject.device,
         )
         return results | {start.name: self.finetuned(start) for start in others}
 

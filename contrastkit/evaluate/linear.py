@@ -56,6 +56,7 @@ def linear_probe(
     seeds: Sequence[int] = range(RATES_SEEDS),
     epochs: int = RATES_EPOCHS,
     batch: int = 256,
+    splits: Sequence[tuple[Tensor, Tensor]] | None = None,
     device: str | torch.device = "cpu",
 ) -> LinearProbe:
     """Train linear classifiers on frozen features, one for each learning rate, all at once.
@@ -70,21 +71,27 @@ def linear_probe(
         n_classes: classes are 0 ... n_classes - 1.
         rates: learning rates to choose from; the smallest of equally good ones wins.
         seeds: one final classifier is trained per seed.
+        splits: positions (rest, held out) of the training images, for a choice by the mean top-1 of several
+            splits, as few labels need; None: the one described above.
 
     Raises:
         UserError: no labels, fewer than two training images, or every rate diverged.
     """
-    train, test = train.labelled("the linear probe"), test.labelled("the linear probe")
+    given, purpose = train, "the linear probe"
+    train, test = train.labelled(purpose), test.labelled(purpose)
     n = len(train.y)
     if n < 2:
         raise UserError("the linear probe needs at least two labelled training images")
-    rest, validation = map(train.subset, split(n, train.group_ids, HELD_OUT, seeds[0]))
+    if splits is None:
+        given, splits = train, [split(n, train.group_ids, HELD_OUT, seeds[0])]
+    parts = [[given.subset(rows).labelled(purpose) for rows in pair] for pair in splits]
 
     def score(on: Features, tested: Features, rates: Sequence[float], seed: int) -> list[tuple[float, float] | None]:
         W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
         return score_classifiers(tested, W, b)
 
-    held_out = [shares and shares[0] for shares in score(rest, validation, rates, seeds[0])]
+    of_splits = [score(rest, held, rates, seeds[0]) for rest, held in parts]
+    held_out = [_mean_top1(of_rate) for of_rate in zip(*of_splits, strict=True)]
     rate = _best_rate(rates, held_out)
     final = [shares for seed in seeds if (shares := score(train, test, [rate], seed)[0])]
     if len(final) < len(seeds):
@@ -98,6 +105,12 @@ def linear_probe(
         rates=tuple(rates),
         validation=tuple(held_out),
     )
+
+
+def _mean_top1(of_splits: Sequence[tuple[float, float] | None]) -> float | None:
+    """The mean of a rate's top-1 over the splits; None if it diverged in one."""
+    converged = [shares[0] for shares in of_splits if shares is not None]
+    return statistics.fmean(converged) if len(converged) == len(of_splits) else None
 
 
 def _best_rate(rates: Sequence[float], held_out: Sequence[float | None]) -> float:
