@@ -95,7 +95,7 @@ BUGS = [
         "                of_unit[key] = place % FOLDS\n",
         "tests/evaluate/test_few_labels.py::test_each_image_is_held_out_once_and_every_class_in_each_fold"),
     Bug("parts/depth.py", "decay ** (layers + 1 - depth)", "decay ** (layers - depth)", "tests/parts/test_depth.py"),
-    Bug("parts/depth.py", "    if name.startswith(\"blocks.\"):\n        return 1 + int", "    if True:\n        return int",
+    Bug("parts/depth.py", 'if name.startswith("blocks."):\n        return 1 + int', "if True:\n        return int",
         "tests/parts/test_depth.py::test_a_transformers_rates_are_those_of_the_paper"),
     Bug("evaluate/finetune_trial.py", "depth[name] >= first", "depth[name] > first",
         "tests/evaluate/test_finetuning.py::test_the_last_layers_are_trained"),
