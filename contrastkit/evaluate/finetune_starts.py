@@ -92,6 +92,8 @@ def _with_drop_path(kind: Mapping[str, Any] | None, share: float) -> dict[str, A
 
 def _published(kind: Mapping[str, Any], size: int) -> tuple[Encoder | None, str]:
     """The encoder of that name with published supervised weights; or why there is none."""
+    if kind["name"] == "tiny":
+        return None, "there are none of tiny"
     if any(value for key, value in kind.items() if key not in PLAIN):
         return None, f"there are none for a {kind['name']} that is built in another way than published"
     try:
