@@ -274,7 +274,7 @@ def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: i
     torch.manual_seed(request["seed"])
     kind: dict[str, Any] = {"name": name, "channels": 3 if pretrained else source.channels, "size": size}
     encoder = build_encoder(**kind, pretrained=pretrained)
-    if encoder.stem == "7x7":  # published weights have it at any size
+    if pretrained and not name.startswith("timm:"):  # published weights have the stem of large images at any size
         kind["size"] = max(size, SMALL + 1)
     label = f"{name}, {'its published weights' if pretrained else 'untrained'}"
     return EvaluationSubject(data=data, encoders={label: encoder}, size=size, kind=kind, notices=data.notices)

@@ -55,7 +55,7 @@ def test_layers_of_the_methods_head(moco_run: Path, tmp_path: Path) -> None:
     few = ["--labels-per-class=2", "--epochs=1", "--lr=0.01", "--seeds=1", "--device=cpu", f"--out={tmp_path}"]
     assert main(["finetune", str(moco_run), *few, "--head-layers=1"]) == 0
     classifier = load_classifier(tmp_path / "model.safetensors")
-    assert [type(part).__name__ for part in classifier.neck] == ["Linear", "ReLU"]  # type: ignore[arg-type]
+    assert [type(part).__name__ for part in classifier.neck.children()] == ["Linear", "ReLU"]
 
 
 # ------------------------------------------------------------------------------------------------- options

@@ -25,7 +25,7 @@ from contrastkit.parts.build import build_encoder
 from contrastkit.parts.heads import mlp
 from contrastkit.protocols import PROTOCOLS, FinetuneProtocol
 
-KIND = {"name": "tiny", "channels": 3, "size": 8}
+KIND: dict[str, Any] = {"name": "tiny", "channels": 3, "size": 8}
 QUICK: dict[str, Any] = {"epochs": 3, "lr": (0.05,), "train_batch": 10}
 HOW: dict[str, Any] = {"few": FewLabels(labels_per_class=8), "precision": "float32"}
 
@@ -300,9 +300,15 @@ def test_an_unfinished_call_keeps_its_options(tmp_path: Path, monkeypatch: pytes
         finetune(subject(), numbers=QUICK, seeds=1, out=tmp_path, **HOW)
     monkeypatch.undo()
     before = (tmp_path / "state.pt").read_bytes()
-    for change in ({"numbers": QUICK | {"lr": (0.06,)}}, {"seeds": 2}, {"seed": 1}, {"few": FewLabels()}):
+    changes: list[dict[str, Any]] = [
+        {"numbers": QUICK | {"lr": (0.06,)}},
+        {"seeds": 2},
+        {"seed": 1},
+        {"few": FewLabels()},
+    ]
+    for change in changes:
         with pytest.raises(UserError, match="holds an unfinished fine-tuning with .*, not .*: repeat its command"):
-            finetune(subject(), **({"numbers": QUICK, "seeds": 1, "out": tmp_path} | HOW | change))
+            finetune(subject(), **(HOW | {"numbers": QUICK, "seeds": 1, "out": tmp_path} | change))
     assert (tmp_path / "state.pt").read_bytes() == before
     finetune(subject(), numbers=QUICK, seeds=2, out=tmp_path, restart=True, **HOW)
     assert not (tmp_path / "state.pt").exists()

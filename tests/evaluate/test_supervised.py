@@ -337,7 +337,7 @@ def test_parts_without_a_trained_parameter_stay_in_eval_mode() -> None:
 
 def test_batch_norm_in_eval_keeps_its_statistics_and_its_weights_learn() -> None:
     for mode in ("train", "eval"):
-        classifier = LinearClassifier(tiny(), 3, batch_norm=mode)  # type: ignore[arg-type]
+        classifier = LinearClassifier(tiny(), 3, batch_norm=mode)
         before = {name: value.clone() for name, value in classifier.state_dict().items()}
         train_classifier(classifier, loader(shades()), sgd(classifier), epochs=1, learning_rate=lambda _: 0.1)
         changed = {name for name, value in classifier.state_dict().items() if not torch.equal(value, before[name])}
