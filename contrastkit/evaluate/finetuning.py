@@ -75,7 +75,7 @@ def finetune(
     """
     plan = _plan(subject, protocol, numbers or {}, few or FewLabels(), seeds, seed, baselines)
     arithmetic = resolve(precision, torch.device(subject.device))
-    options = {"numbers": asdict(plan.row), "seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
+    options = asdict(plan.row) | {"seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
     options |= {"precision": arithmetic, "images": images_digest(plan.train), "encoder": weights_digest(plan.encoder)}
     with Journal(out, options, restart=restart) as journal:
         for line in opening(plan.row, plan.labels, begun=journal.begun):
