@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -30,16 +30,17 @@ def of_training(options: type) -> Parameters:
     return parameters
 
 
-def of_recipes(recipes: dict[str, "Recipe"]) -> Parameters:
-    """An option for each field of the recipes except their views; its help ends with the numbers of the rows."""
-    from contrastkit.augment import View
-
+def of_recipes(recipes: Mapping[str, Any], panel: str = "recipe") -> Parameters:
+    """An option for each field of the recipes except their views; its help ends with the numbers of the rows. ``panel``
+    is the heading of these options."""
     first = next(iter(recipes.values()))
     parameters = []
     for name, hint in typing.get_type_hints(type(first), include_extras=True).items():
         if typing.get_origin(hint) is typing.ClassVar:
             continue
         if name == "views":
+            from contrastkit.augment import View  # imports torch
+
             if first.view_type is View:
                 help_ = f"Name of the augmentations: {', '.join(VIEW_NAMES)}."
                 parameters.append(_option(name, str, help_, "--views", "views"))
@@ -50,7 +51,7 @@ def of_recipes(recipes: dict[str, "Recipe"]) -> Parameters:
         if bare is bool:
             flag = f"{flag}/--no-{name.replace('_', '-')}"
         kind = str if typing.get_origin(bare) is tuple else bare
-        parameters.append(_option(name, kind, f"{note} \\[{'; '.join(per_row(values))}]", flag, "recipe", *others))
+        parameters.append(_option(name, kind, f"{note} \\[{'; '.join(per_row(values))}]", flag, panel, *others))
     return parameters
 
 
@@ -106,17 +107,19 @@ def change(numbers: dict[str, Any]) -> Callable[["Recipe"], "Recipe"]:
     """
     from contrastkit.training.plan import replaced
 
-    return lambda recipe: replaced(_typed(recipe, numbers))(recipe)
+    return lambda recipe: replaced(typed(recipe, numbers))(recipe)
 
 
-def _typed(recipe: "Recipe", numbers: dict[str, Any]) -> dict[str, Any]:
-    """The values of options under the names of fields: what was typed with commas becomes tuples, of a recipe, or
-    lists, of its views."""
-    hints = typing.get_type_hints(recipe.view_type)
+def typed(recipe: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of options that are given under the names of fields: what was typed with commas becomes tuples, of a
+    recipe, or lists, of its views."""
     values: dict[str, Any] = {}
     for name, value in numbers.items():
         field = name.removeprefix("view_")
+        if value is None:
+            continue
         if name.startswith("view_"):
+            hints = typing.get_type_hints(recipe.view_type)
             values[field] = [_parsed(part, field, hints[field]) for part in str(value).split(",")]
         elif isinstance(getattr(recipe, name), tuple) and name != "views":
             values[name] = tuple(_parsed(part, name, float) for part in str(value).split(","))

@@ -17,10 +17,15 @@ from contrastkit.version import __version__ as __version__
 if TYPE_CHECKING:
     from contrastkit import evaluate as evaluate
     from contrastkit import ops as ops
+    from contrastkit.evaluate.classifier import load_classifier as load_classifier
     from contrastkit.loading import load as load
     from contrastkit.training.api import train as train
 
-_FUNCTIONS = {"load": "contrastkit.loading", "train": "contrastkit.training.api"}
+_FUNCTIONS = {
+    "load": "contrastkit.loading",
+    "load_classifier": "contrastkit.evaluate.classifier",
+    "train": "contrastkit.training.api",
+}
 _PACKAGES = ("evaluate", "ops")
 
 

@@ -65,6 +65,7 @@ def build_optimizer(
     lr: float,
     weight_decay: float,
     momentum: float = 0.9,
+    nesterov: bool = False,
     betas: tuple[float, float] = (0.9, 0.999),
     trust: float = 0.001,
     trust_clip: bool = False,
@@ -77,6 +78,7 @@ def build_optimizer(
         lr: initial learning rate, later set by :func:`apply_schedule`.
         weight_decay: weight decay of the groups with ``decay``.
         momentum: momentum of sgd and lars.
+        nesterov: Nesterov's momentum, of sgd alone.
         betas: betas of adamw.
         trust: LARS's trust coefficient eta.
         trust_clip, lr_inside_momentum: see :class:`LARS`.
@@ -103,7 +105,7 @@ def build_optimizer(
     if not rows:
         raise UserError("there is nothing to train: no parameter needs a gradient")
     if name == "sgd":
-        return torch.optim.SGD(rows, lr=lr, momentum=momentum)
+        return torch.optim.SGD(rows, lr=lr, momentum=momentum, nesterov=nesterov)
     if name == "lars":
         return LARS(
             rows, lr=lr, momentum=momentum, trust=trust, trust_clip=trust_clip, lr_inside_momentum=lr_inside_momentum

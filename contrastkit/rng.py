@@ -20,6 +20,7 @@ from torch import Tensor
 #     negatives of a memory bank         uniform       at_step         NEGATIVES
 #     drop path (index: the process)     uniform       beside_epochs   DROP_PATH
 #     bootstrap samples (index: the unit) uniform      the sample      BOOTSTRAP
+#     mixup's lambda of a batch          uniform       at_step         MIXUP
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
 #     files looked at in a new folder    permutation   0
@@ -33,6 +34,7 @@ from torch import Tensor
 NEGATIVES = -1
 DROP_PATH = -1
 BOOTSTRAP = -2
+MIXUP = -3
 
 
 def at_step(progress: float) -> int:
@@ -63,6 +65,13 @@ def uniform(seed: int, time: int, index: Tensor, view: int | Tensor, slots: int)
     rows = _fold(key, index)
     bits = _fold(rows[:, None], torch.arange(slots, device=index.device))
     return (bits >> 11 & (1 << 53) - 1).double() * 2.0**-53
+
+
+def beta(seed: int, time: int, view: int, alpha: float) -> float:
+    """A draw from Beta(alpha, alpha), by the inverse of its distribution function: a function of (seed, time, view)."""
+    from scipy.special import betaincinv  # slow to import
+
+    return float(betaincinv(alpha, alpha, uniform(seed, time, torch.zeros(1, dtype=torch.int64), view, 1).item()))
 
 
 def permutation(seed: int, time: int, n: int) -> Tensor:

@@ -8,6 +8,8 @@ features, ``moco_protocol`` an encoder and images.
 """
 
 from contrastkit.evaluate.embedding import Embedding, embed
+from contrastkit.evaluate.few_labels import FewLabels
+from contrastkit.evaluate.finetuning import FinetuneReport, finetune
 from contrastkit.evaluate.knn_report import KnnReport, knn
 from contrastkit.evaluate.probing import ProbeReport, probe
 from contrastkit.evaluate.retrieval import RetrievalReport, retrieve
@@ -16,10 +18,13 @@ from contrastkit.evaluate.subject import EvaluationSubject
 __all__ = [
     "Embedding",
     "EvaluationSubject",
+    "FewLabels",
+    "FinetuneReport",
     "KnnReport",
     "ProbeReport",
     "RetrievalReport",
     "embed",
+    "finetune",
     "knn",
     "probe",
     "retrieve",

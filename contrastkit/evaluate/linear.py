@@ -63,6 +63,7 @@ def linear_probe(
     seeds: Sequence[int] = range(RATES_SEEDS),
     epochs: int = RATES_EPOCHS,
     batch: int = 256,
+    splits: Sequence[tuple[Tensor, Tensor]] | None = None,
     device: str | torch.device = "cpu",
 ) -> LinearProbe:
     """Train linear classifiers on frozen features, one for each learning rate, all at once.
@@ -78,24 +79,33 @@ def linear_probe(
         classes: their names; None: their numbers.
         rates: learning rates to choose from; the smallest of equally good ones wins.
         seeds: one final classifier is trained per seed.
+        splits: positions (rest, held out) of the training images, for a choice by the mean top-1 of several
+            splits, as few labels need; None: the one described above.
 
     Raises:
         UserError: no labels, fewer than two training images, or every rate diverged.
     """
-    train, test = train.labelled("the linear probe"), test.labelled("the linear probe")
+    given, purpose = train, "the linear probe"
+    train, test = train.labelled(purpose), test.labelled(purpose)
     n = len(train.y)
     if n < 2:
         raise UserError("the linear probe needs at least two labelled training images")
-    rest, validation = map(train.subset, split(n, train.group_ids, HELD_OUT, seeds[0]))
+    if splits is None:
+        given, splits = train, [split(n, train.group_ids, HELD_OUT, seeds[0])]
+    parts = [[given.subset(rows).labelled(purpose) for rows in pair] for pair in splits]
 
     def answers(on: Features, tested: Features, rates: Sequence[float], seed: int) -> list[Tensor | None]:
         W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
         return classified(tested, W, b)
 
-    held_out = [
-        None if best is None else accuracy_of(best, validation.y, n_classes=n_classes).top1
-        for best in answers(rest, validation, rates, seeds[0])
+    of_splits = [
+        [
+            None if best is None else accuracy_of(best, held.y, n_classes=n_classes).top1
+            for best in answers(rest, held, rates, seeds[0])
+        ]
+        for rest, held in parts
     ]
+    held_out = [_mean_top1(of_rate) for of_rate in zip(*of_splits, strict=True)]
     rate = _best_rate(rates, held_out)
     final = [best for seed in seeds if (best := answers(train, test, [rate], seed)[0]) is not None]
     if len(final) < len(seeds):
@@ -109,9 +119,15 @@ def linear_probe(
         rate=rate,
         rates=tuple(rates),
         validation=tuple(held_out),
-        held_out=len(validation.y),
+        held_out=sum(len(held.y) for _, held in parts),
         per_class=per_class(best[..., 0], test.y, class_names(classes, n_classes)),
     )
+
+
+def _mean_top1(of_splits: Sequence[float | None]) -> float | None:
+    """The mean of a rate's top-1 over the splits; None if it diverged in one."""
+    converged = [top1 for top1 in of_splits if top1 is not None]
+    return statistics.fmean(converged) if len(converged) == len(of_splits) else None
 
 
 def _best_rate(rates: Sequence[float], held_out: Sequence[float | None]) -> float:

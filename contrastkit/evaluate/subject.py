@@ -43,6 +43,7 @@ class EvaluationSubject:
         workers: data-loading processes.
         max_bad: share of unreadable images above which an evaluation stops; fewer are left out.
         run: run folder of the first encoder.
+        kind: arguments of :func:`contrastkit.parts.build.build_encoder` for another encoder like the first, if known.
         reports: folder for results: that of the run, if it is evaluated on its own data set.
         notices: what a reader of the results should know, one line each.
     """
@@ -55,6 +56,7 @@ class EvaluationSubject:
     device: str | torch.device = "cpu"
     max_bad: Annotated[float, SHARE] = MAX_BAD
     run: Path | None = None
+    kind: Mapping[str, Any] | None = None
     reports: Path | None = None
     notices: tuple[str, ...] = ()
 
@@ -259,6 +261,7 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
         size=size,
         max_bad=options.max_bad,
         run=path,
+        kind=kind,
         reports=path if own else None,
         notices=(*data.notices, *notices),
     )
@@ -288,6 +291,9 @@ def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: i
     if name == RAW:
         return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size, notices=data.notices)
     torch.manual_seed(request["seed"])
-    encoder = build_encoder(name, channels=3 if pretrained else source.channels, size=size, pretrained=pretrained)
+    kind: dict[str, Any] = {"name": name, "channels": 3 if pretrained else source.channels, "size": size}
+    encoder = build_encoder(**kind, pretrained=pretrained)
+    if pretrained and not name.startswith("timm:"):  # published weights have the stem of large images at any size
+        kind["size"] = max(size, SMALL + 1)
     label = f"{name}, {'its published weights' if pretrained else 'untrained'}"
-    return EvaluationSubject(data=data, encoders={label: encoder}, size=size, notices=data.notices)
+    return EvaluationSubject(data=data, encoders={label: encoder}, size=size, kind=kind, notices=data.notices)

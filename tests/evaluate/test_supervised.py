@@ -1,6 +1,9 @@
-"""The supervised loop compared with plain loops: weights, rates, modes, errors."""
+"""The supervised loop compared with plain loops: weights, rates, mixed and smoothed labels, modes, errors."""
 
+import copy
+import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 from contrastkit.augment import View
 from contrastkit.data import ArraySource, Loader
 from contrastkit.errors import UserError
-from contrastkit.evaluate.supervised import LinearClassifier, train_classifier
+from contrastkit.evaluate.supervised import LinearClassifier, LoopState, Objective, train_classifier
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder
@@ -220,3 +223,123 @@ def test_images_without_a_label_are_an_error() -> None:
     for source in (some, none):
         with pytest.raises(UserError, match="without a label"):
             trained(source=source)
+
+
+# ------------------------------------------------------------------------------------ mixup, smoothing, going on
+
+
+def softened(label: int, smoothing: float) -> list[float]:
+    """The target of one image: 1 - e for its class, plus e / 3 for each of three."""
+    return [(1 - smoothing) * (c == label) + smoothing / 3 for c in range(3)]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("smoothing", "share"), [(0.0, 1.0), (0.1, 1.0), (0.0, 0.3), (0.2, 0.8)])
+def test_the_loss_is_that_of_a_loop(smoothing: float, share: float, weighted: bool) -> None:
+    g = torch.Generator().manual_seed(2)
+    logits, label = torch.randn(7, 3, generator=g).double(), torch.randint(0, 3, (7,), generator=g)
+    weights = torch.rand(7, generator=g).double() if weighted else None
+    w = weights if weights is not None else torch.ones(7)
+    total = 0.0
+    for i in range(7):
+        j = (i + 1) % 7
+        top = max(logits[i].tolist())
+        log_sum = top + math.log(sum(math.exp(z - top) for z in logits[i].tolist()))
+        for part, k in ((share, i), (1 - share, j)):
+            target = softened(int(label[k]), smoothing)
+            total -= (
+                part * float(w[k]) * sum(t * (z - log_sum) for t, z in zip(target, logits[i].tolist(), strict=True))
+            )
+    loss = Objective(smoothing=smoothing, mixup=0.5).loss(logits, label, weights, share)
+    assert loss.item() == pytest.approx(total / 7, rel=1e-12)
+
+
+def test_mixup_draws_beta_by_seed_and_step() -> None:
+    """Mean 1/2 and variance 1 / (4 (2 alpha + 1)), as a Beta(alpha, alpha) has."""
+    for alpha in (0.2, 0.8, 3.0):
+        draws = torch.tensor([Objective(mixup=alpha).share(5, step / 4000) for step in range(4000)])
+        assert draws.mean().item() == pytest.approx(0.5, abs=0.03)
+        assert draws.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.08)
+    mixed = Objective(mixup=0.8)
+    assert mixed.share(5, 0.25) == mixed.share(5, 0.25) != mixed.share(6, 0.25)
+    assert Objective().share(5, 0.25) == 1
+
+
+def test_mixed_images_are_those_of_a_plain_loop() -> None:
+    model, plain, objective = linear(), linear(), Objective(mixup=1.0)
+    losses = train_classifier(
+        model, loader(shades()), sgd(model), epochs=1, learning_rate=lambda _: 0.1, objective=objective
+    )
+    optimizer, seen = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01), []
+    for step, batch in enumerate(loader(shades()).batches(0, 3)):
+        share = objective.share(3, step / 3)
+        pairs = [(i, (i + 1) % BATCH) for i in range(BATCH)]
+        x = torch.stack([share * batch.views[0][i] + (1 - share) * batch.views[0][j] for i, j in pairs])
+        optimizer.zero_grad()
+        z = plain(x)
+        loss = share * F.cross_entropy(z, batch.label) + (1 - share) * F.cross_entropy(
+            z, torch.stack([batch.label[j] for _, j in pairs])
+        )
+        loss.backward()
+        optimizer.step()
+        seen.append(loss.item())
+    assert losses[0] == pytest.approx(sum(seen) / 3, rel=1e-5)
+    for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 8])
+def test_a_training_that_is_stopped_goes_on_bit_for_bit(stop: int) -> None:
+    """In an epoch or at its end, with dropout and mixup."""
+
+    def model() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(192, 3))
+
+    class Stopped(Exception):
+        pass
+
+    kept: dict[str, Any] = {}
+
+    def keep(state: LoopState) -> None:
+        if state.step == stop:
+            kept.update(state=state, model=copy.deepcopy(net.state_dict()), rng=torch.get_rng_state())
+            kept["optimizer"] = copy.deepcopy(optimizer.state_dict())
+            raise Stopped
+
+    how: dict[str, Any] = {"epochs": EPOCHS, "learning_rate": SCHEDULE, "objective": Objective(0.1, 0.4)}
+    whole = model()
+    torch.manual_seed(1)
+    losses = train_classifier(whole, loader(shades()), sgd(whole), **how)
+    net = model()
+    optimizer = sgd(net)
+    torch.manual_seed(1)
+    with pytest.raises(Stopped):
+        train_classifier(net, loader(shades()), optimizer, on_step=keep, **how)
+    resumed = model()
+    again = sgd(resumed)
+    resumed.load_state_dict(kept["model"])
+    again.load_state_dict(kept["optimizer"])
+    torch.set_rng_state(kept["rng"])
+    assert train_classifier(resumed, loader(shades()), again, state=kept["state"], **how) == losses
+    assert all(torch.equal(p, q) for p, q in zip(resumed.parameters(), whole.parameters(), strict=True))
+
+
+def test_parts_without_a_trained_parameter_stay_in_eval_mode() -> None:
+    classifier = LinearClassifier(tiny(), 3)
+    trunk: Any = classifier.encoder.trunk
+    for part in (trunk.conv1, trunk.bn1, trunk.blocks[0]):
+        part.requires_grad_(False)
+    classifier.train()
+    assert not trunk.bn1.training and not trunk.blocks[0].training and not trunk.blocks[0].bn2.training
+    assert trunk.blocks[1].bn1.training and trunk.training and classifier.fc.training
+
+
+def test_batch_norm_in_eval_keeps_its_statistics_and_its_weights_learn() -> None:
+    for mode in ("train", "eval"):
+        classifier = LinearClassifier(tiny(), 3, batch_norm=mode)
+        before = {name: value.clone() for name, value in classifier.state_dict().items()}
+        train_classifier(classifier, loader(shades()), sgd(classifier), epochs=1, learning_rate=lambda _: 0.1)
+        changed = {name for name, value in classifier.state_dict().items() if not torch.equal(value, before[name])}
+        assert "encoder.trunk.bn1.weight" in changed
+        assert any("running_" in name for name in changed) is (mode == "train")

@@ -1,0 +1,278 @@
+"""Fine-tuning: a subject's encoder trained on labels, beside a linear probe, training from scratch and published
+weights, all on the same labels."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from contrastkit import bounds, dist
+from contrastkit.data import Source
+from contrastkit.errors import UserError, check_choice
+from contrastkit.evaluate.accuracy import accuracy
+from contrastkit.evaluate.classifier import ClassifierRecord, save_classifier
+from contrastkit.evaluate.features import labelled
+from contrastkit.evaluate.few_labels import FewLabels, choose, folds
+from contrastkit.evaluate.finetune_report import FineTuned, FinetuneReport, Labels, at_edge, opening, unseen
+from contrastkit.evaluate.finetune_starts import starts_of
+from contrastkit.evaluate.finetune_trial import Outcome, Start, Trial, images_digest, weights_digest
+from contrastkit.evaluate.journal import Journal
+from contrastkit.evaluate.linear import LinearProbe, linear_probe
+from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
+from contrastkit.evaluate.supervised import LinearClassifier
+from contrastkit.parts.encoder import Encoder
+from contrastkit.precision import Precision, resolve
+from contrastkit.protocols import PROTOCOLS, FinetuneProtocol
+
+MODEL = "model.safetensors"
+SEEDS = 3
+
+
+def finetune(
+    subject: EvaluationSubject,
+    *,
+    protocol: str = "tiny",
+    numbers: Mapping[str, Any] | None = None,
+    few: FewLabels | None = None,
+    seeds: int = SEEDS,
+    seed: int = 0,
+    baselines: bool = False,
+    precision: Precision = "auto",
+    out: Path | None = None,
+    restart: bool = False,
+    on_progress: OnProgress | None = None,
+    on_line: Callable[[str], None] = lambda line: None,
+) -> FinetuneReport:
+    """Fine-tune the subject's first encoder on the labelled training images, or on a few of them.
+
+    Of several learning rates, the one with the best top-1 on held-out training images is chosen, of equally good ones
+    the one with the lower cross-entropy there; then classifiers are trained with it on all labelled images, one per
+    seed, and only these are evaluated on the test images. A call that was killed goes on where it was when it is
+    repeated, with the same result bit for bit.
+
+    Args:
+        protocol: a row of :data:`contrastkit.protocols.PROTOCOLS`.
+        numbers: fields of the protocol to replace.
+        few: which labelled images to use; None: all.
+        seeds: number of classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``, ...
+        seed: also of the choice of images.
+        baselines: also train the same encoder from scratch, and fine-tune its published supervised weights if there are
+            any, with the same budget and a rate of their own.
+        precision: arithmetic of the training; images are evaluated in float32.
+        out: folder of the state and of the classifier of the first seed, :data:`MODEL`; None keeps neither.
+        restart: discard the state of an unfinished call with other arguments.
+        on_line: called with a line on each learning rate and seed.
+
+    Raises:
+        UserError: no such protocol, a number out of bounds, labels that do not suffice (:func:`choose`), no test part,
+            sounds, raw pixels, an encoder without that many layers, every rate diverged, or ``out`` holds the state of
+            an unfinished call with other arguments.
+    """
+    plan = _plan(subject, protocol, numbers or {}, few or FewLabels(), seeds, seed, baselines)
+    arithmetic = resolve(precision, torch.device(subject.device))
+    options = asdict(plan.row) | {"seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
+    options |= {"precision": arithmetic, "images": images_digest(plan.train), "encoder": weights_digest(plan.encoder)}
+    with Journal(out, options, restart=restart) as journal:
+        for line in opening(plan.row, plan.labels, begun=journal.begun):
+            on_line(line)
+        work = _Work(plan, Trial(plan.subject, arithmetic, journal), on_progress, on_line)
+        results = work.compared(None if out is None else partial(_save, out / MODEL, subject))
+    return FinetuneReport(
+        data=subject.data.name,
+        protocol=protocol,
+        numbers=plan.row,
+        size=subject.size,
+        precision=arithmetic,
+        labels=plan.labels,
+        results=results,
+        model=None if out is None else str(out / MODEL),
+        notices=(*plan.notices, *plan.subject.left_out, *unseen(plan.train, plan.test), *at_edge(results)),
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A fine-tuning, decided and checked."""
+
+    subject: EvaluationSubject  # its parts are the labelled images
+    encoder: Encoder
+    row: FinetuneProtocol
+    train: Source
+    test: Source
+    splits: Sequence[tuple[Tensor, Tensor]]  # of the training images, to choose learning rates; the first by training
+    seeds: range
+    starts: Sequence[Start]
+    notices: tuple[str, ...]
+
+    @property
+    def held(self) -> tuple[Source, Source] | None:
+        """The rest and the held-out images that choose among several learning rates."""
+        if len(self.row.lr) < 2:
+            return None
+        rest, held_out = self.splits[0]
+        return self.train.subset(rest), self.train.subset(held_out)
+
+    @property
+    def labels(self) -> Labels:
+        assert self.train.labels is not None
+        counts = self.train.labels.unique(return_counts=True)[1]
+        held_out = 0 if self.held is None else len(self.held[1])
+        return Labels(len(self.train), int(counts.min()), int(counts.max()), held_out, len(self.test))
+
+
+def _plan(
+    subject: EvaluationSubject,
+    protocol: str,
+    numbers: Mapping[str, Any],
+    few: FewLabels,
+    seeds: int,
+    seed: int,
+    baselines: bool,
+) -> _Plan:
+    check_choice("protocol", protocol, PROTOCOLS)
+    row = replace(PROTOCOLS[protocol], **numbers)
+    bounds.SEEDS.check("--seeds", seeds, whole=True)
+    bounds.SEED.check("--seed", seed, whole=True)
+    encoder = _encoder(subject)
+    train, test = subject.labelled_parts()
+    (train, notices), test = choose(train, few, seed), labelled(test, "fine-tuning")
+    splits = folds(train, seed)
+    if not splits and len(row.lr) > 1:
+        row = replace(row, lr=(row.lr[(len(row.lr) - 1) // 2],))
+        notices = (*notices, f"no image is left to choose a learning rate on: it is {row.lr[0]:g}, unchecked")
+    starts, more = starts_of(subject, encoder, row, baselines=baselines)
+    parts = replace(subject, data=replace(subject.data, train=train, test=test))
+    return _Plan(parts, encoder, row, train, test, splits, range(seed, seed + seeds), starts, (*notices, *more))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The trainings of all starts, on the same images."""
+
+    plan: _Plan
+    trial: Trial
+    on_progress: OnProgress | None
+    on_line: Callable[[str], None]
+
+    def compared(self, save: Callable[[LinearClassifier], None] | None) -> dict[str, FineTuned | LinearProbe]:
+        """The results of all starts, and of a linear probe; ``save`` gets the first classifier of the first start."""
+        plan = self.plan
+        first, *others = plan.starts
+        results: dict[str, FineTuned | LinearProbe] = {first.name: self.finetuned(first, save)}
+        name, train, test = next(plan.subject.labelled_features(self.on_progress))
+        results[f"{name}, linear probe"] = linear_probe(
+            train,
+            test,
+            n_classes=plan.subject.n_classes,
+            seeds=plan.seeds,
+            splits=plan.splits or None,
+            device=plan.subject.device,
+        )
+        return results | {start.name: self.finetuned(start) for start in others}
+
+    def finetuned(self, start: Start, save: Callable[[LinearClassifier], None] | None = None) -> FineTuned:
+        """Choose the learning rate, and train with it once per seed."""
+        plan, rates = self.plan, self.plan.row.lr
+        chosen, validation = rates[0], list[float | None]()
+        if plan.held is not None:
+            outcomes = [
+                self._run(start, f"learning rate {r:g}", plan.held, r, plan.seeds[0], "held-out") for r in rates
+            ]
+            chosen = _best(rates, outcomes)
+            validation = [None if outcome.diverged else outcome.top1 for outcome in outcomes]
+        finals = []
+        for seed in plan.seeds:
+            on_end = save if seed == plan.seeds[0] else None
+            what = f"seed {seed}, learning rate {chosen:g}"
+            finals.append(self._run(start, what, (plan.train, plan.test), chosen, seed, "test", on_end))
+        if any(outcome.diverged for outcome in finals):
+            raise UserError(f"{start.name} diverged at learning rate {chosen:g}: give lower ones with --lr")
+        top1, top5 = [each.top1 for each in finals], [each.top5 for each in finals]
+        means = statistics.fmean(top1), statistics.fmean(top5)
+        return FineTuned(
+            accuracy=accuracy(*means, len(plan.test), n_classes=plan.subject.n_classes),
+            seeds=tuple(top1),
+            std=statistics.stdev(top1) if len(top1) > 1 else None,
+            rate=chosen,
+            rates=rates,
+            validation=tuple(validation),
+            losses=finals[0].losses,
+        )
+
+    def _run(
+        self,
+        start: Start,
+        what: str,
+        sources: tuple[Source, Source],
+        lr: float,
+        seed: int,
+        part: str,
+        on_end: Callable[[LinearClassifier], None] | None = None,
+    ) -> Outcome:
+        """One training, reported as it runs and when it has ended."""
+
+        def report(epoch: int, loss: float) -> None:
+            if self.on_progress is not None:
+                self.on_progress(f"{start.name}, {what}: epochs", epoch + 1, start.protocol.epochs)
+
+        outcome = self.trial.run(start, what, *sources, lr=lr, seed=seed, on_epoch=report, on_end=on_end)
+        score = "diverged" if outcome.diverged else f"{100 * outcome.top1:.2f} % of {len(sources[1]):,} {part} images"
+        self.on_line(f"{start.name}: {what}: {score}")
+        return outcome
+
+
+def _encoder(subject: EvaluationSubject) -> Encoder:
+    """The encoder to fine-tune.
+
+    Raises:
+        UserError: there is none, it is for sounds or other channels, or several processes have been started.
+    """
+    source, encoder = subject.data.train, next(iter(subject.encoders.values()))
+    if dist.world_size() > 1:
+        raise UserError("fine-tuning runs in one process: start it without torchrun")
+    if not isinstance(encoder, Encoder):
+        raise UserError("fine-tuning trains an encoder, and raw pixels have none: give a run, or --encoder NAME")
+    if not source.modality.has_pixels:
+        raise UserError(f"fine-tuning crops and flips images, but these are {source.modality.plural}: use probe")
+    if source.channels not in (1, encoder.channels):
+        raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {encoder.channels}")
+    return encoder
+
+
+def _best(rates: tuple[float, ...], outcomes: list[Outcome]) -> float:
+    """The rate with the best top-1, of equally good ones that with the lowest loss.
+
+    Raises:
+        UserError: all diverged.
+    """
+    converged = [(-each.top1, each.loss, rate) for rate, each in zip(rates, outcomes, strict=True) if not each.diverged]
+    if not converged:
+        raise UserError("fine-tuning diverged at every learning rate: give lower ones with --lr")
+    return min(converged)[2]
+
+
+def _save(path: Path, subject: EvaluationSubject, classifier: LinearClassifier) -> None:
+    source = subject.data.train
+    record = ClassifierRecord(
+        encoder=None if subject.kind is None else dict(subject.kind),
+        neck=getattr(classifier.neck, "layers", ()),
+        n_classes=subject.n_classes,
+        classes=None if source.classes is None else tuple(source.classes),
+        size=subject.size,
+    )
+    save_classifier(path, classifier, record)
+
+
+def folder_of(subject: EvaluationSubject) -> Path:
+    """Where a fine-tuning is kept: ``RUN/finetune``, or ``RUN/finetune-DATA`` on another set than the run's; of an
+    encoder by name, ``runs/finetune-ENCODER-DATA``."""
+    data = Path(subject.data.name).stem
+    if subject.run is not None:
+        return subject.run / ("finetune" if subject.reports is not None else f"finetune-{data}")
+    name = (subject.kind or {}).get("name", "encoder").replace(":", "-")
+    return Path("runs") / f"finetune-{name}-{data}"

@@ -1,0 +1,168 @@
+"""The state file of a work of several trainings: what is done, and how far the current one has come."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from contrastkit import checkpoint, lock, schema
+from contrastkit.errors import UserError, explain
+from contrastkit.evaluate.supervised import LoopState
+from contrastkit.record import OptimizerState
+
+STATE = "state.pt"
+SAVE_SECONDS = 30.0  # of training between two saves
+
+
+@dataclass(frozen=True)
+class Current:
+    """The state of an unfinished training."""
+
+    key: str
+    loop: LoopState
+    model: dict[str, Any]
+    optimizer: OptimizerState
+    rng: Tensor
+    cuda_rng: Tensor | None
+
+
+@dataclass(frozen=True)
+class _State:
+    options: str
+    done: dict[str, dict[str, Any]]
+    current: Current | None
+
+
+class Journal:
+    """Trainings done one after the other, each under a key, so that a work that was killed goes on where it was.
+
+    Without a folder nothing is kept. Used as a context, it holds the folder's lock.
+
+    Attributes:
+        begun: whether the folder holds the state of an earlier start.
+    """
+
+    def __init__(self, folder: Path | None, options: Mapping[str, Any], *, restart: bool = False) -> None:
+        """
+        Args:
+            options: all that determines the results, as JSON has it.
+            restart: discard an earlier state.
+
+        Raises:
+            UserError: the folder holds the state of a work with other options, or a damaged one; or another process
+                works there.
+        """
+        self.file = None if folder is None else folder / STATE
+        self._lock: IO[bytes] | None = None
+        self._options = json.loads(json.dumps(options))
+        self._done: dict[str, dict[str, Any]] = {}
+        self._current: Current | None = None
+        self._saved = time.monotonic()
+        self.begun = False
+        if folder is None or self.file is None:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = lock.acquire(folder)
+            checkpoint.sweep(folder)
+            if restart:
+                self.file.unlink(missing_ok=True)
+            if self.file.exists():
+                self._read(self.file)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written: {error.strerror}") from error
+        except BaseException:
+            self._release()
+            raise
+
+    def _read(self, file: Path) -> None:
+        state = checkpoint.load(file)
+        del state["format"]
+        with schema.reading(file):
+            read = schema.instance(_State, state, "")
+            options = json.loads(read.options)
+        names = options.keys() | self._options.keys()
+        if other := sorted(name for name in names if options.get(name) != self._options.get(name)):
+            texts = [f"{name} {_short(options.get(name))}, not {_short(self._options.get(name))}" for name in other]
+            raise UserError(
+                f"{file.parent} holds an unfinished fine-tuning with {'; '.join(texts)}: repeat its command to go on "
+                "with it, add --restart to discard it, or choose another --out"
+            )
+        self._done, self._current, self.begun = read.done, read.current, True
+
+    def result(self, key: str) -> dict[str, Any] | None:
+        """What :meth:`finish` has recorded for a training; None if it is not done."""
+        return self._done.get(key)
+
+    def resume(self, key: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> LoopState | None:
+        """Restore the training of this key, if it was interrupted: into the model, the optimizer and torch's
+        generators.
+
+        Raises:
+            UserError: its state does not fit them.
+        """
+        current = self._current
+        if current is None or current.key != key:
+            return None
+        try:
+            model.load_state_dict(current.model)
+            optimizer.load_state_dict(vars(current.optimizer))
+            torch.set_rng_state(current.rng)
+            if current.cuda_rng is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(current.cuda_rng)
+        except (RuntimeError, ValueError, TypeError) as error:
+            if explain(error) is not None:
+                raise
+            raise UserError(f"{self.file} is damaged: its state does not fit; add --restart to discard it") from error
+        return current.loop
+
+    def keeper(self, key: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[LoopState], None]:
+        """A function that saves the state of a training, at most every :data:`SAVE_SECONDS`."""
+
+        def keep(loop: LoopState) -> None:
+            if self.file is None or time.monotonic() - self._saved < SAVE_SECONDS:
+                return
+            cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+            state = OptimizerState(**optimizer.state_dict())
+            self._current = Current(key, loop, model.state_dict(), state, torch.get_rng_state(), cuda)
+            self._save()
+
+        return keep
+
+    def finish(self, key: str, result: dict[str, Any]) -> None:
+        """Record the result of a training: numbers, texts, lists and tensors."""
+        self._done[key], self._current = result, None
+        self._save()
+
+    def _save(self) -> None:
+        if self.file is None:
+            return
+        current = self._current
+        plain = None if current is None else vars(current) | {
+            "loop": vars(current.loop), "optimizer": vars(current.optimizer)
+        }  # fmt: skip
+        checkpoint.save(self.file, {"options": json.dumps(self._options), "done": self._done, "current": plain})
+        self._saved = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *how: object) -> None:
+        if self.file is not None and how[0] is None:
+            self.file.unlink(missing_ok=True)
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            lock.release(self._lock)
+            self._lock = None
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]} ..."

@@ -1,0 +1,62 @@
+"""The state file of a work of several trainings: what is restored, and what keeps others out."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from contrastkit import lock
+from contrastkit.errors import UserError
+from contrastkit.evaluate import journal
+from contrastkit.evaluate.journal import Journal
+from contrastkit.evaluate.supervised import LoopState
+
+
+def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(steps)
+    net = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(steps):
+        net(torch.rand(4, 3)).sum().backward()
+        optimizer.step()
+    return net, optimizer
+
+
+def test_a_training_is_restored_with_the_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "SAVE_SECONDS", 0.0)
+    net, optimizer = trained(3)
+    with pytest.raises(KeyboardInterrupt), Journal(tmp_path, {"lr": 0.1}) as kept:
+        kept.finish("first", {"top1": 0.5, "losses": [2.0]})
+        kept.keeper("second", net, optimizer)(LoopState(3, torch.tensor(1.5), (0.7, 0.6)))
+        draws = torch.rand(5)
+        raise KeyboardInterrupt
+    other, fresh = trained(1)
+    with Journal(tmp_path, {"lr": 0.1}) as resumed:
+        assert resumed.begun and resumed.result("first") == {"top1": 0.5, "losses": [2.0]}
+        assert resumed.result("second") is None and resumed.resume("third", other, fresh) is None
+        state = resumed.resume("second", other, fresh)
+        assert state is not None and (state.step, state.total.item(), state.losses) == (3, 1.5, (0.7, 0.6))
+        assert torch.equal(torch.rand(5), draws)
+    for p, q in zip(other.parameters(), net.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert torch.equal(fresh.state[p]["momentum_buffer"], optimizer.state[q]["momentum_buffer"])
+    assert not (tmp_path / "state.pt").exists()  # it came to its end
+
+
+def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
+    with Journal(None, {}) as kept:
+        kept.finish("first", {"top1": 0.5})
+        assert kept.result("first") == {"top1": 0.5} and not kept.begun
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with Journal(tmp_path, {}), pytest.raises(lock.Locked, match="is in use by process"):
+        Journal(tmp_path, {})
+    Journal(tmp_path, {}).__exit__(None, None, None)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file cannot be written"):
+        Journal(tmp_path / "file", {})
