@@ -20,6 +20,9 @@ from torch import Tensor
 #     negatives of a memory bank         uniform       at_step         NEGATIVES
 #     drop path (index: the process)     uniform       beside_epochs   DROP_PATH
 #     bootstrap samples (index: the unit) uniform      the sample      BOOTSTRAP
+#     patches of a memory (index: the patch) uniform   the image       PATCHES
+#     augmentation of image and boxes or mask uniform  epoch           JOINT
+#     steps of a head on an encoder      uniform       the step        STEPS
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
 #     files looked at in a new folder    permutation   0
@@ -33,6 +36,9 @@ from torch import Tensor
 NEGATIVES = -1
 DROP_PATH = -1
 BOOTSTRAP = -2
+PATCHES = -3
+JOINT = -4
+STEPS = -5
 
 
 def at_step(progress: float) -> int:
@@ -63,6 +69,12 @@ def uniform(seed: int, time: int, index: Tensor, view: int | Tensor, slots: int)
     rows = _fold(key, index)
     bits = _fold(rows[:, None], torch.arange(slots, device=index.device))
     return (bits >> 11 & (1 << 53) - 1).double() * 2.0**-53
+
+
+def generator_seed(seed: int, time: int, index: int, view: int) -> int:
+    """A seed for torch's own generator, in [0, 2^53): the draws of code that knows no other become a function of the
+    address."""
+    return int(uniform(seed, time, torch.tensor([index]), view, 1).item() * 2**53)
 
 
 def permutation(seed: int, time: int, n: int) -> Tensor:

@@ -1,0 +1,95 @@
+"""The encoders that are compared on a dense task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+
+from contrastkit import dist
+from contrastkit.bounds import SEED, SIDE, WORKERS, check_fields
+from contrastkit.directories import given_path
+from contrastkit.errors import UserError
+from contrastkit.loading import load_encoder
+from contrastkit.parts.build import build_encoder, published_size
+from contrastkit.parts.encoder import Encoder, WaveEncoder
+from contrastkit.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSubject:
+    """Encoders to compare, from :meth:`open` or from existing objects.
+
+    Attributes:
+        encoders: by name.
+        trained: names of those whose weights are not the initial ones.
+        size: side in pixels of the images that the encoders were trained on.
+        run: run folder of the first encoder.
+        workers: processes that read images.
+        seed: of heads and of all that is drawn.
+    """
+
+    encoders: Mapping[str, Encoder]
+    trained: frozenset[str]
+    size: Annotated[int, SIDE]
+    run: Path | None = None
+    workers: Annotated[int, WORKERS] = 0
+    device: torch.device = torch.device("cpu")
+    seed: Annotated[int, SEED] = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @classmethod
+    def open(
+        cls,
+        run: str | Path | None = None,
+        *,
+        encoder: str | None = None,
+        pretrained: bool = False,
+        baselines: bool = False,
+        workers: int = 0,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> "TransferSubject":
+        """The encoder of a run, or one by name.
+
+        Args:
+            run: a run folder; either this or ``encoder``.
+            encoder: tiny, a torchvision ResNet or ``timm:NAME``, for RGB images.
+            pretrained: with ``encoder``: its published supervised weights.
+            baselines: also an untrained encoder of the same kind.
+            seed: of the untrained encoder, of heads and of augmentations.
+
+        Raises:
+            UserError: neither or both of ``run`` and ``encoder``, no such run or encoder, or one of sounds.
+        """
+        SEED.check("--seed", seed, whole=True)
+        if run is None and encoder is None:
+            raise UserError("nothing to transfer: give a run folder or --encoder NAME")
+        if run is not None and (encoder is not None or pretrained):
+            raise UserError("give a run folder or --encoder (with --pretrained), not both")
+        torch.manual_seed(seed)
+        if run is None:
+            kind: dict[str, Any] = {"name": str(encoder), "channels": 3, "size": published_size(str(encoder))}
+            name = f"{encoder}, {'its published weights' if pretrained else 'untrained'}"
+            encoders, trained, path = {name: build_encoder(**kind, pretrained=pretrained)}, pretrained, None
+        else:
+            path = given_path(run)
+            record = (opened := Run.open(path)).record
+            kind, name = record.encoder, str(path)
+            encoders, trained = {name: load_encoder(opened, record)}, True
+        if isinstance(encoders[name], WaveEncoder):
+            raise UserError(f"{name} is an encoder of sounds, which have no feature maps")
+        if baselines and trained:
+            encoders[f"untrained {kind['name']}"] = build_encoder(**kind)
+        return cls(
+            encoders={name: encoder.eval() for name, encoder in encoders.items()},
+            trained=frozenset([name] if trained else []),
+            size=kind["size"],
+            run=path,
+            workers=workers,
+            device=dist.device(device),
+            seed=seed,
+        )
