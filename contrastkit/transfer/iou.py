@@ -9,17 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contrastkit.transfer.masks import IGNORED
-from contrastkit.transfer.resampling import Interval, interval, resamples
+from contrastkit.transfer.resampling import Share, interval, resamples
 
 RESAMPLES = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A share in [0, 1] and its 95 % interval over the test images; NaN where it is not defined."""
-
-    value: float
-    interval: Interval
 
 
 @dataclass(frozen=True, slots=True)

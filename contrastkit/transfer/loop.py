@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from contrastkit import checkpoint
 from contrastkit.errors import Interrupted, UserError
+from contrastkit.evaluate.subject import OnProgress
 from contrastkit.optim import SchedulePoint, apply_schedule
 from contrastkit.rng import STEPS, generator_seed
 from contrastkit.training.signals import Signals
@@ -53,6 +54,25 @@ class Saved:
     def write(self, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
         checkpoint.save(self.file, state | {"settings": self.settings})
+
+
+def described(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as plain values, equal to themselves after they were written and read."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+
+
+def telling(task: str, steps: int, log: Log, on_progress: OnProgress) -> Callable[[int, float], None]:
+    """What :func:`fit` calls to report its progress: a line at each fifth of the training."""
+    told = 0
+
+    def on_step(step: int, loss: float) -> None:
+        nonlocal told
+        on_progress(task, step, steps)
+        if step * 5 // steps > told:
+            told = step * 5 // steps
+            log(f"step {step:,}/{steps:,}  loss {loss:.4f}")
+
+    return on_step
 
 
 def fit(

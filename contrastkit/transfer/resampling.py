@@ -1,6 +1,7 @@
 """Intervals by resampling the test images: the bootstrap (Efron 1979), by percentiles."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,6 +10,14 @@ from numpy.typing import NDArray
 from contrastkit.rng import BOOTSTRAP, uniform
 
 Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share in [0, 1] and its 95 % interval over the test images; NaN where it is not defined."""
+
+    value: float
+    interval: Interval
 
 
 def resamples(n: int, times: int, seed: int) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Segmentation by the feature maps of frozen encoders."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,10 @@ from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.mode import evaluating
 from contrastkit.transfer.iou import SegmentationScore, areas, score
 from contrastkit.transfer.linear import LinearRecipe, train_head
-from contrastkit.transfer.loop import Log, Saved
+from contrastkit.transfer.loop import Log, Saved, described, telling
 from contrastkit.transfer.masks import MaskPart, MaskSet
 from contrastkit.transfer.patches import PatchMemory, Retrieval
-from contrastkit.transfer.sheets import ShownMasks, spread
+from contrastkit.transfer.sheets import ShownMasks, mask_sheet, spread
 from contrastkit.transfer.subject import TransferSubject
 
 GRID = 16  # patches on a side, at least, where the size is chosen
@@ -53,6 +53,11 @@ class SegmentReport:
     scores: dict[str, SegmentationScore]
     notices: tuple[str, ...] = ()
     shown: list[ShownMasks] = field(default_factory=list, repr=False)
+
+    def draw(self, path: Path, classes: Sequence[str]) -> None:
+        """Write the sheet of :attr:`shown`, a PNG."""
+        title = f"{self.data}: masks predicted by {self.protocol}, {self.size} px"
+        mask_sheet(path, self.shown, classes, title)
 
     def as_json(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in ("data", "protocol", "size", "settings")}
@@ -103,8 +108,8 @@ def segment(
         else:
             saved = None
             if states is not None:
-                described = settings | {"encoder": name, "data": data.name, "size": size}
-                saved = Saved(states / f"segment-{data.name}-{position}.pt", _plain(described))
+                own = described(settings | {"encoder": name, "data": data.name, "size": size})
+                saved = Saved(states / f"segment-{data.name}-{position}.pt", own)
             classify = _trained(encoder, data, linear, subject, name, size, saved, log, on_progress)
         found, constant = [], []
         for i, maps, mask in read(data.test, "test"):
@@ -185,15 +190,7 @@ def _trained(
     on_progress: OnProgress,
 ) -> Classify:
     log(f"{name}: linear head, {recipe.steps:,} steps of {min(recipe.batch, len(data.train))} images")
-    told = 0
-
-    def on_step(step: int, loss: float) -> None:
-        nonlocal told
-        on_progress(f"training a head: {name}", step, recipe.steps)
-        if step * 5 // recipe.steps > told:
-            told = step * 5 // recipe.steps
-            log(f"step {step:,}/{recipe.steps:,}  loss {loss:.4f}")
-
+    on_step = telling(f"training a head: {name}", recipe.steps, log, on_progress)
     head = train_head(encoder, data, recipe, subject, size=size, saved=saved, log=log, on_step=on_step)
 
     @torch.no_grad()
@@ -201,7 +198,3 @@ def _trained(
         return head(maps[None])[0]
 
     return classify
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
