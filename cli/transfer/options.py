@@ -19,9 +19,7 @@ class TransferOptions(OutputOptions):
     run: Annotated[Path | None, typer.Argument(help="Run folder written by 'contrastkit train'.", metavar="RUN")] = None
     encoder: Annotated[
         str | None,
-        typer.Option(
-            help="Use this encoder instead of a run: tiny, a torchvision ResNet, or timm:NAME.", metavar="NAME"
-        ),
+        typer.Option(help="Use this encoder instead of a run: tiny, a torchvision ResNet, timm:NAME.", metavar="NAME"),
     ] = None
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="With --encoder: load its published supervised weights.")
@@ -31,10 +29,10 @@ class TransferOptions(OutputOptions):
     ] = False
     train_list: Annotated[
         str | None,
-        typer.Option(help="List of the training images, without .txt \\[chosen by its name].", metavar="NAME"),
+        typer.Option(help="List of the training images, without .txt \\[by its usual name].", metavar="NAME"),
     ] = None
     test_list: Annotated[str | None, typer.Option(help="List of the test images, likewise.", metavar="NAME")] = None
-    workers: Workers = 0
+    workers: Workers = None
     device: Device = "auto"
     seed: Seed = 0
     out: Annotated[

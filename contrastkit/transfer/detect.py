@@ -145,7 +145,12 @@ def _train(
         return torch.stack(list(detector(images, targets).values())).sum()
 
     with Batches(
-        part, flipped, channels=channels, batch=recipe.batch, seed=subject.seed, workers=subject.workers
+        part,
+        flipped,
+        channels=channels,
+        batch=recipe.batch,
+        seed=subject.seed,
+        workers=subject.workers_for(part.images),
     ) as batches:
         fit(
             detector,

@@ -111,7 +111,7 @@ def train_head(
         channels=encoder.channels,
         batch=recipe.batch,
         seed=subject.seed,
-        workers=subject.workers,
+        workers=subject.workers_for(data.train.images),
     )
 
     def loss_of(batch: list[Example]) -> Tensor:

@@ -67,12 +67,9 @@ def stem_and_stages(encoder: Encoder) -> tuple[nn.Module, list[nn.Module]] | Non
     if isinstance(trunk, TinyResNet):
         return nn.Sequential(trunk.conv1, trunk.bn1, nn.ReLU()), list(trunk.blocks)
     if isinstance(trunk, ResNet):
-        stages = [stage for stage in (trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4)]
-        return nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool), [
-            stage
-            for stage in stages
-            if not isinstance(stage, nn.Identity)  # of an encoder without its last stage
-        ]
+        layers = trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4
+        stages = [layer for layer in layers if not isinstance(layer, nn.Identity)]  # some encoders lack the last one
+        return nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool), stages
     return None
 
 

@@ -159,7 +159,10 @@ def _encoded(
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Position, maps [D, h, w] and mask [H, W] of each image, in order."""
     tasks = [each.tolist() for each in torch.arange(len(part)).split(BATCH)]
-    with Workers(_Squares(part, size, encoder.channels), workers=subject.workers) as workers, evaluating(encoder):
+    with (
+        Workers(_Squares(part, size, encoder.channels), workers=subject.workers_for(part.images)) as workers,
+        evaluating(encoder),
+    ):
         for positions, images, masks in workers.map(tasks):
             maps = encoder.maps(images.to(subject.device).float() / 255)
             yield from zip(positions, maps, masks, strict=True)

@@ -9,6 +9,7 @@ import torch
 
 from contrastkit import dist
 from contrastkit.bounds import SEED, SIDE, WORKERS, check_fields
+from contrastkit.data import Source, default_workers
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.loading import load_encoder
@@ -26,7 +27,7 @@ class TransferSubject:
         trained: names of those whose weights are not the initial ones.
         size: side in pixels of the images that the encoders were trained on.
         run: run folder of the first encoder.
-        workers: processes that read images.
+        workers: processes that read images; None is suitable for files.
         seed: of heads and of all that is drawn.
     """
 
@@ -34,12 +35,16 @@ class TransferSubject:
     trained: frozenset[str]
     size: Annotated[int, SIDE]
     run: Path | None = None
-    workers: Annotated[int, WORKERS] = 0
+    workers: Annotated[int | None, WORKERS] = None
     device: torch.device = torch.device("cpu")
     seed: Annotated[int, SEED] = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    def workers_for(self, images: Source) -> int:
+        """The number of processes that read these images."""
+        return default_workers(images) if self.workers is None else self.workers
 
     @classmethod
     def open(
@@ -49,7 +54,7 @@ class TransferSubject:
         encoder: str | None = None,
         pretrained: bool = False,
         baselines: bool = False,
-        workers: int = 0,
+        workers: int | None = None,
         device: str = "auto",
         seed: int = 0,
     ) -> "TransferSubject":
