@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from contrastkit.bounds import BATCH, COUNT, POSITIVE, SIDE, Interval
+from contrastkit.bounds import BATCH, COUNT, COUNT_OR_0, POSITIVE, SIDE, Interval
 from contrastkit.cli import screen
 from contrastkit.cli.options import takes_options
 from contrastkit.cli.report import noticing, share, write_reports
@@ -50,6 +50,9 @@ def detect(
         typer.Option(help="Freeze the first layers: 1 the stem, 2 the first stage too, and so on \\[0]."),
         Interval(0, 5),
     ] = None,
+    resamples: Annotated[
+        int, typer.Option(help="Draws of the test images for the intervals; 0 gives none."), COUNT_OR_0
+    ] = 200,
 ) -> None:
     """Fine-tune a Faster R-CNN from an encoder.
 
@@ -67,7 +70,9 @@ def detect(
     screen.lines(boxes.notices)
     folder = options.folder()
     with screen.progress() as on_progress:
-        report = run_detect(subject, boxes, chosen, states=folder, log=screen.say, on_progress=on_progress)
+        report = run_detect(
+            subject, boxes, chosen, resamples=resamples, states=folder, log=screen.say, on_progress=on_progress
+        )
     screen.lines(report.notices)
     _print(report, len(boxes.train), len(boxes.test))
     own = folder and folder / f"detect-{boxes.name}"

@@ -99,6 +99,8 @@ def segment(
 
 
 def _print(report: "SegmentReport", train: int, test: int) -> None:
+    from contrastkit.transfer.segment import CONSTANT
+
     numbers = ", ".join(f"{name} {value}" for name, value in report.settings.items() if name in ("k", "T", "steps"))
     screen.table(
         f"segmentation of {report.data}, protocol {report.protocol} ({numbers}), {train:,} training and {test:,} test "
@@ -106,9 +108,12 @@ def _print(report: "SegmentReport", train: int, test: int) -> None:
         ("features", "mIoU", "95 % interval", "pixels right", "95 % interval"),
         [(name, *share(each.miou), *share(each.accuracy)) for name, each in report.scores.items()],
     )
-    classes = list(next(iter(report.scores.values())).iou)
+    encoders = {name: each.iou for name, each in report.scores.items() if name != CONSTANT}
     screen.table(
         "intersection over union of each class, and its 95 % interval",
-        ("class", *(column for name in report.scores for column in (name, ""))),
-        [(name, *(cell for each in report.scores.values() for cell in share(each.iou[name]))) for name in classes],
+        ("class", *(column for name in encoders for column in (name, ""))),
+        [
+            (name, *(cell for iou in encoders.values() for cell in share(iou[name])))
+            for name in next(iter(encoders.values()))
+        ],
     )

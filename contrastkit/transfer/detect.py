@@ -14,7 +14,13 @@ from torchvision.transforms import v2
 from contrastkit.evaluate.subject import OnProgress
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
 from contrastkit.parts.encoder import Encoder
-from contrastkit.transfer.average_precision import DetectionScore, Predictions, average_precision, require_metric
+from contrastkit.transfer.average_precision import (
+    RESAMPLES,
+    DetectionScore,
+    Predictions,
+    average_precision,
+    require_metric,
+)
 from contrastkit.transfer.batches import Batches, Example
 from contrastkit.transfer.boxes import Boxes, BoxPart, BoxSet
 from contrastkit.transfer.detector import DetectorRecipe, build_detector, trained_parameters
@@ -55,6 +61,7 @@ def detect(
     data: BoxSet,
     recipe: DetectorRecipe,
     *,
+    resamples: int = RESAMPLES,
     states: Path | None = None,
     log: Log = lambda line: None,
     on_progress: OnProgress = lambda task, done, total: None,
@@ -65,6 +72,7 @@ def detect(
     statistics, which no image has.
 
     Args:
+        resamples: draws of the test images for the intervals, each of which is scored; 0 gives none.
         states: existing folder in which an unfinished training is kept; None keeps none.
         log: called with a line now and then.
 
@@ -94,7 +102,7 @@ def detect(
         _train(detector, data.train, recipes[name], subject, encoder.channels, saved, log, on_progress, name)
         predicted = _predict(detector, data.test, subject, encoder.channels, partial(on_progress, f"detecting: {name}"))
         scores[name] = average_precision(
-            predicted, data.test.boxes, data.classes, seed=subject.seed, on_progress=on_progress
+            predicted, data.test.boxes, data.classes, seed=subject.seed, times=resamples, on_progress=on_progress
         )
         for each in shown:
             found = predicted[each.position]

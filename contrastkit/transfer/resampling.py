@@ -24,7 +24,7 @@ def resamples(n: int, times: int, seed: int) -> NDArray[np.int64]:
     """``times`` draws of n images out of n with replacement: positions [times, n]."""
     units = torch.arange(n)
     draws = [uniform(seed, k, units, BOOTSTRAP, 1)[:, 0] for k in range(times)]
-    return (torch.stack(draws) * n).long().numpy()
+    return (torch.stack(draws) * n).long().numpy() if draws else np.zeros((0, n), np.int64)
 
 
 def interval(values: NDArray[np.float64]) -> Interval:

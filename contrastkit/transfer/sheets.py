@@ -13,6 +13,7 @@ from contrastkit.transfer.masks import IGNORED
 IMAGES = 6  # of a sheet
 SCORE = 0.5  # of the boxes that are drawn
 STRENGTH = 0.6  # of a colour over its image
+NAMES = ("blue", "orange", "green", "red", "light blue", "pink", "black")  # of the toolkit's colours
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def mask_sheet(path: Path, shown: Sequence[ShownMasks], classes: Sequence[str], 
             row.append(Cell(painted(each.image, predicted, palette), f"{right:.0%} of pixels"))
         rows.append(row)
     columns = ["image", "truth", *(shown[0].predicted if shown else ())]
-    note = "a colour for each class; pixels of no class keep their own and are not scored"
+    note = f"{_legend(classes)}; pixels that are not tinted belong to no class and are not scored"
     sheet(path, rows, title=title, columns=columns, note=note)
 
 
@@ -85,7 +86,20 @@ def box_sheet(path: Path, shown: Sequence[ShownBoxes], classes: Sequence[str], t
                 for found in each.predicted.values()]  # fmt: skip
         rows.append(row)
     columns = ["truth", *(shown[0].predicted if shown else ())]
-    sheet(path, rows, title=title, columns=columns, note=f"predicted boxes with a score of at least {SCORE:g}")
+    sheet(
+        path,
+        rows,
+        title=title,
+        columns=columns,
+        note=f"{_legend(classes)}; predicted boxes with a score of at least {SCORE:g}",
+    )
+
+
+def _legend(classes: Sequence[str]) -> str:
+    """What the colours mean, where they have names."""
+    if len(classes) > len(NAMES):
+        return "a colour for each class"
+    return ", ".join(f"{colour}: {name}" for colour, name in zip(NAMES, classes, strict=False))
 
 
 def framed(image: Tensor, boxes: Tensor, labels: Tensor, palette: Tensor) -> Tensor:

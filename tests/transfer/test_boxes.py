@@ -43,7 +43,7 @@ def test_boxes_are_cut_at_the_edge_of_their_image_which_is_told(tmp_path: Path) 
     assert "cut boxes that reach beyond their image (1): a" in data.notices
     edge = open_boxes(write_boxes(tmp_path, ONE | {"trainval": {"a": xml([("cat", 0, 0, 40, 30)])}}))
     assert edge.train.boxes[0].box.tolist() == [[0, 0, 40, 30]]
-    assert not any("cut" in line for line in edge.notices)  # numbers from 0 are usual
+    assert not any(line.startswith("cut") for line in edge.notices)  # numbers from 0 are usual
 
 
 def test_lists_are_chosen_by_their_usual_names(tmp_path: Path) -> None:
