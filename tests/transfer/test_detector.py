@@ -50,7 +50,6 @@ def test_the_backbone_is_the_encoder_and_no_weights_are_loaded(
     encoder = encoder_of(name, 96)
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *_, **__: pytest.fail("weights are loaded"))
     detector = build_detector(encoder, 2, recipe(head=head))
-    assert next(iter(tensors(detector.backbone))) is not None
     found = {tuple(value.shape): [] for value in tensors(encoder.trunk)}
     for value in tensors(detector):
         found.setdefault(tuple(value.shape), []).append(value)
