@@ -77,6 +77,7 @@ def detect(
     _print(report, len(boxes.train), len(boxes.test))
     own = folder and folder / f"detect-{boxes.name}"
     if own is not None:
+        own.parent.mkdir(parents=True, exist_ok=True)
         sheet = own.with_name(f"{own.name}.png")
         with noticing(sheet) if options.out is None else nullcontext():
             report.draw(sheet, boxes.classes)

@@ -1,5 +1,6 @@
 """Options of the commands of ``contrastkit transfer``, and where their results go."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrastkit.cli.options import Device, OutputOptions, Seed, Workers
+from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
     from contrastkit.transfer import TransferSubject
@@ -49,8 +51,16 @@ class TransferOptions(OutputOptions):
         return TransferSubject.open(**{name: getattr(self, name) for name in names})
 
     def folder(self) -> Path | None:
-        """The folder of the results, made if it is not there."""
+        """The folder of the results, which is made when there are some.
+
+        Raises:
+            UserError: it cannot be made or written.
+        """
         out = self.out or (self.run and self.run / "transfer")
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
+            there = next(folder for folder in (out, *out.parents, Path()) if folder.exists())
+            if not there.is_dir():
+                raise UserError(f"--out {out} cannot be made: {there} is there, and it is no folder")
+            if not os.access(there, os.W_OK):
+                raise UserError(f"--out {out} cannot be written: no permission in {there}")
         return out

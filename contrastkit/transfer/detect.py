@@ -73,7 +73,7 @@ def detect(
 
     Args:
         resamples: draws of the test images for the intervals, each of which is scored; 0 gives none.
-        states: existing folder in which an unfinished training is kept; None keeps none.
+        states: folder in which an unfinished training is kept; None keeps none.
         log: called with a line now and then.
 
     Raises:

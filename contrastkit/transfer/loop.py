@@ -52,6 +52,7 @@ class Saved:
             raise UserError(f"an unfinished training does not fit this one; {advice}") from error
 
     def write(self, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
         checkpoint.save(self.file, state | {"settings": self.settings})
 

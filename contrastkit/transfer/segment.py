@@ -85,7 +85,7 @@ def segment(
         protocol: "retrieval": :class:`PatchMemory`, nothing is trained; "linear": :class:`LinearHead`.
         linear: with the protocol of this name, how the head is trained.
         size: side of the square in pixels; None is that of the encoders' training, but at least 16 patches.
-        states: existing folder in which an unfinished training of a head is kept; None keeps none.
+        states: folder in which an unfinished training of a head is kept; None keeps none.
         log: called with a line now and then.
 
     Raises:

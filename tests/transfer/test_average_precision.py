@@ -75,7 +75,7 @@ class TestScores:
             true = np.hstack([corner, corner + g.uniform(10, 40, (4, 2)), np.ones((4, 1))])
             near = true[[0, 1, 2, 0], :4] + g.normal(0, 4, (4, 4))
             truth.append(boxes(*map(tuple, true)))
-            predicted.append(found(*(tuple([*box, 1, s]) for box, s in zip(near, g.uniform(size=4), strict=True))))
+            predicted.append(found(*((*box, 1, s) for box, s in zip(near, g.uniform(size=4), strict=True))))
         score = average_precision(predicted, truth, ("a",), times=0)
         assert score.ap50.value == pytest.approx(by_hand(predicted, truth, 0.5), abs=1e-6)
         assert score.ap75.value == pytest.approx(by_hand(predicted, truth, 0.75), abs=1e-6)
