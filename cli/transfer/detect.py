@@ -61,9 +61,7 @@ def detect(
     """
     from contrastkit.transfer import detect as run_detect
     from contrastkit.transfer import detector_recipe, open_boxes
-    from contrastkit.transfer.average_precision import require_metric
 
-    require_metric()
     chosen = detector_recipe(recipe, head=head, steps=steps, batch=batch, lr=lr, size=size, norm=norm, freeze=freeze)
     subject = options.open()
     boxes = open_boxes(data, train=options.train_list, test=options.test_list)
@@ -77,9 +75,9 @@ def detect(
     _print(report, len(boxes.train), len(boxes.test))
     own = folder and folder / f"detect-{boxes.name}"
     if own is not None:
-        own.parent.mkdir(parents=True, exist_ok=True)
         sheet = own.with_name(f"{own.name}.png")
         with noticing(sheet) if options.out is None else nullcontext():
+            own.parent.mkdir(parents=True, exist_ok=True)
             report.draw(sheet, boxes.classes)
             screen.say(f"images with true and predicted boxes: {sheet}")
     write_reports(report.as_json(), options.json, own and own.with_name(f"{own.name}.json"))

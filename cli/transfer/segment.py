@@ -91,9 +91,9 @@ def segment(
     _print(report, len(masks.train), len(masks.test))
     own = folder and folder / f"segment-{masks.name}-{protocol}"
     if own is not None:
-        own.parent.mkdir(parents=True, exist_ok=True)
         sheet = own.with_name(f"{own.name}.png")
         with noticing(sheet) if options.out is None else nullcontext():
+            own.parent.mkdir(parents=True, exist_ok=True)
             report.draw(sheet, masks.classes)
             screen.say(f"images, masks and predictions: {sheet}")
     write_reports(report.as_json(), options.json, own and own.with_name(f"{own.name}.json"))

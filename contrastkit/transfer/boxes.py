@@ -113,7 +113,7 @@ def open_boxes(data: Path, *, train: str | None = None, test: str | None = None)
     lists = [_lists(trains), _lists(tests)]
     require_apart(*lists)
     found = [[_annotation(root, name) for part in each for root, name in _places(part)] for each in lists]
-    classes = tuple(sorted({item.name for annotation in found[0] for item in annotation.objects}))
+    classes = tuple(sorted({item.name for each in found[0] for item in each.objects if _has_area(item, each.size)}))
     parts = [_part(data, each, annotations, classes) for each, annotations in zip(lists, found, strict=True)]
     notices = [_counted(each, part) for each, part in zip(lists, parts, strict=True)]
     notices += [line for annotations in found for line in _left_out(annotations)]

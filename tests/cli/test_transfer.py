@@ -147,7 +147,7 @@ def test_detect_writes_report_and_sheet(boxes: Path, tmp_path: Path, capsys: Any
         (["nowhere"], "nowhere holds no run"),
         (["nowhere", "--encoder=tiny"], "give a run folder or --encoder"),
         (["--encoder=tiny", "--out=FILE"], "it is no folder"),
-        (["--encoder=tiny", "--size=4"], "feature maps"),
+        (["--encoder=timm:vit_tiny_patch16_224", "--size=90"], "--size must be a multiple of 16"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(options, says: str, masks: Path, capsys: Any) -> None:
