@@ -68,8 +68,8 @@ def detect(
 ) -> DetectReport:
     """Train a detector from each encoder on the training part, and score it on the test part.
 
-    An untrained encoder trains its batch norms whatever the recipe says: frozen, they would stay at their initial
-    statistics, which no image has.
+    Nothing of an untrained encoder is frozen, whatever the recipe says: its batch norms would stay at their initial
+    statistics, which no image has, and its filters at random.
 
     Args:
         resamples: draws of the test images for the intervals, each of which is scored; 0 gives none.
@@ -82,22 +82,20 @@ def detect(
         Interrupted: by a signal, after the state was saved.
     """
     require_metric()
-    recipes = {
-        name: recipe if name in subject.trained else replace(recipe, norm="trained") for name in subject.encoders
-    }
+    COUNT_OR_0.check("--resamples", resamples, whole=True)
+    free = replace(recipe, norm="trained", freeze=0)
+    recipes = {name: recipe if name in subject.trained else free for name in subject.encoders}
     detectors = {name: _built(encoder, data, recipes[name], subject) for name, encoder in subject.encoders.items()}
-    notices = [
-        f"{name}: its batch norms are trained, because they have no statistics to freeze"
-        for name, own in recipes.items()
-        if own != recipe
-    ]
+    notices = [f"{name}: nothing of it is frozen, as it is untrained" for name, own in recipes.items() if own != recipe]
     settings = described(asdict(recipe) | {"seed": subject.seed})
     scores: dict[str, DetectionScore] = {}
     shown = [_shown(data.test, i) for i in spread(len(data.test))]
+    unfinished = []
     for position, (name, detector) in enumerate(detectors.items()):
         encoder, saved = subject.encoders[name], None
         if states is not None:
-            saved = Saved(states / f"detect-{data.name}-{position}.pt", settings | {"encoder": name, "data": data.name})
+            own = settings | {"encoder": name, "data": data.name}
+            unfinished.append(saved := Saved(states / f"detect-{data.name}-{position}.pt", own))
         log(f"{name}: {recipe.steps:,} steps of {min(recipe.batch, len(data.train))} images")
         _train(detector, data.train, recipes[name], subject, encoder.channels, saved, log, on_progress, name)
         predicted = _predict(detector, data.test, subject, encoder.channels, partial(on_progress, f"detecting: {name}"))
@@ -109,6 +107,8 @@ def detect(
             kept = found["scores"] >= SCORE
             each.predicted[name] = (found["boxes"][kept], found["labels"][kept])
         detectors[name] = detector.cpu()
+    for saved in unfinished:
+        saved.remove()
     return DetectReport(data.name, settings, scores, tuple(notices), shown)
 
 

@@ -56,6 +56,9 @@ class Saved:
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
         checkpoint.save(self.file, state | {"settings": self.settings})
 
+    def remove(self) -> None:
+        self.file.unlink(missing_ok=True)
+
 
 def described(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings as plain values, equal to themselves after they were written and read."""

@@ -98,6 +98,7 @@ def segment(
     retrieval, linear = retrieval or Retrieval(), linear or LinearRecipe(steps=40_000)
     settings = asdict(retrieval if protocol == "retrieval" else linear) | {"seed": subject.seed}
     scores: dict[str, SegmentationScore] = {}
+    unfinished = []
     shown = [ShownMasks(*data.test.read(i, 3), i, {}) for i in spread(len(data.test))]
     for position, (name, encoder) in enumerate(subject.encoders.items()):
         set_image_size(encoder, size)
@@ -109,7 +110,7 @@ def segment(
             saved = None
             if states is not None:
                 own = described(settings | {"encoder": name, "data": data.name, "size": size})
-                saved = Saved(states / f"segment-{data.name}-{position}.pt", own)
+                unfinished.append(saved := Saved(states / f"segment-{data.name}-{position}.pt", own))
             classify = _trained(encoder, data, linear, subject, name, size, saved, log, on_progress)
         found, constant = [], []
         for i, maps, mask in read(data.test, "test"):
@@ -122,6 +123,8 @@ def segment(
                     each.predicted[name] = predicted
         scores[name] = score(torch.stack(found), data.classes, seed=subject.seed)
         encoder.cpu()
+    for saved in unfinished:
+        saved.remove()
     scores[CONSTANT] = score(torch.stack(constant), data.classes, seed=subject.seed)
     return SegmentReport(data.name, protocol, size, settings, scores, shown=shown)
 
