@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from contrastkit.bounds import COUNT_OR_0
 from contrastkit.evaluate.subject import OnProgress
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
 from contrastkit.parts.encoder import Encoder
