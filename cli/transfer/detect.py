@@ -71,7 +71,7 @@ def detect(
         report = run_detect(
             subject, boxes, chosen, resamples=resamples, states=folder, log=screen.say, on_progress=on_progress
         )
-    screen.lines(report.notices)
+    screen.lines((*subject.notices, *report.notices))
     _print(report, len(boxes.train), len(boxes.test))
     own = folder and folder / f"detect-{boxes.name}"
     if own is not None:

@@ -27,7 +27,8 @@ class TransferOptions(OutputOptions):
         bool, typer.Option("--pretrained", help="With --encoder: load its published supervised weights.")
     ] = False
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Also evaluate an untrained encoder of the same kind.")
+        bool,
+        typer.Option("--baselines", help="Also evaluate the encoder untrained, and with published weights, if any."),
     ] = False
     train_list: Annotated[
         str | None,

@@ -87,7 +87,7 @@ def segment(
             log=screen.say,
             on_progress=on_progress,
         )
-    screen.lines(report.notices)
+    screen.lines((*subject.notices, *report.notices))
     _print(report, len(masks.train), len(masks.test))
     own = folder and folder / f"segment-{masks.name}-{protocol}"
     if own is not None:

@@ -75,6 +75,7 @@ class LinearHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classify = nn.Conv2d(features, n_classes, 1)
         nn.init.normal_(self.classify.weight, std=0.01, generator=torch.Generator().manual_seed(seed))
+        assert self.classify.bias is not None
         nn.init.zeros_(self.classify.bias)
 
     def forward(self, maps: Tensor) -> Tensor:

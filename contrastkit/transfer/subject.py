@@ -29,6 +29,7 @@ class TransferSubject:
         run: run folder of the first encoder.
         workers: processes that read images; None is suitable for files.
         seed: of heads and of all that is drawn.
+        notices: what a reader of the results should know, one line each.
     """
 
     encoders: Mapping[str, Encoder]
@@ -38,6 +39,7 @@ class TransferSubject:
     workers: Annotated[int | None, WORKERS] = None
     device: torch.device = torch.device("cpu")
     seed: Annotated[int, SEED] = 0
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -64,7 +66,8 @@ class TransferSubject:
             run: a run folder; either this or ``encoder``.
             encoder: tiny, a torchvision ResNet or ``timm:NAME``, for RGB images.
             pretrained: with ``encoder``: its published supervised weights.
-            baselines: also an untrained encoder of the same kind.
+            baselines: also an untrained encoder of the same kind and, if there are any and they can be loaded, its
+                published supervised weights.
             seed: of the untrained encoder, of heads and of augmentations.
 
         Raises:
@@ -87,14 +90,35 @@ class TransferSubject:
             encoders, trained = {name: load_encoder(opened, record)}, True
         if isinstance(encoders[name], WaveEncoder):
             raise UserError(f"{name} is an encoder of sounds, which have no feature maps")
-        if baselines and trained:
-            encoders[f"untrained {kind['name']}"] = build_encoder(**kind)
+        loaded, notices = [name] if trained else [], list[str]()
+        if baselines:
+            if trained:
+                encoders[f"untrained {kind['name']}"] = build_encoder(**kind)
+            if not pretrained:
+                try:
+                    encoders[published := f"{kind['name']}, its published weights"] = _published(kind)
+                    loaded.append(published)
+                except UserError as error:
+                    notices.append(f"no row of published weights: {error}")
         return cls(
             encoders={name: encoder.eval() for name, encoder in encoders.items()},
-            trained=frozenset([name] if trained else []),
+            trained=frozenset(loaded),
+            notices=tuple(notices),
             size=kind["size"],
             run=path,
             workers=workers,
             device=dist.device(device),
             seed=seed,
         )
+
+
+def _published(kind: dict[str, Any]) -> Encoder:
+    """An encoder of a kind, the arguments of :func:`build_encoder`, with its published supervised weights.
+
+    Raises:
+        UserError: there are none, or they cannot be fetched.
+    """
+    plain = build_encoder.__kwdefaults__ or {}
+    if other := [name for name, value in kind.items() if name in plain and value and value != plain[name]]:
+        raise UserError(f"none are published for an encoder with its own {', '.join(other)}")
+    return build_encoder(**kind, pretrained=True)
