@@ -20,7 +20,7 @@ from contrastkit.parts.build import set_image_size
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.mode import evaluating
 from contrastkit.transfer.iou import SegmentationScore, areas, score
-from contrastkit.transfer.linear import LinearRecipe, train_head
+from contrastkit.transfer.linear import RECIPES, LinearRecipe, train_head
 from contrastkit.transfer.loop import Log, Saved, described, telling
 from contrastkit.transfer.masks import MaskPart, MaskSet
 from contrastkit.transfer.patches import PatchMemory, Retrieval
@@ -83,7 +83,7 @@ def segment(
 
     Args:
         protocol: "retrieval": :class:`PatchMemory`, nothing is trained; "linear": :class:`LinearHead`.
-        linear: with the protocol of this name, how the head is trained.
+        retrieval, linear: the numbers of the protocol of that name; None is Hummingbird's, or DINOv3's.
         size: side of the square in pixels; None is that of the encoders' training, but at least 16 patches.
         states: folder in which an unfinished training of a head is kept; None keeps none.
         log: called with a line now and then.
@@ -95,7 +95,7 @@ def segment(
     SIDE.check("--size", size, whole=True)
     first = next(iter(subject.encoders.values()))
     size = default_size(first, subject.size, subject.device) if size is None else size
-    retrieval, linear = retrieval or Retrieval(), linear or LinearRecipe(steps=40_000)
+    retrieval, linear = retrieval or Retrieval(), linear or RECIPES["dinov3"]
     settings = asdict(retrieval if protocol == "retrieval" else linear) | {"seed": subject.seed}
     scores: dict[str, SegmentationScore] = {}
     unfinished = []

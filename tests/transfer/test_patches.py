@@ -90,6 +90,6 @@ def test_a_patch_without_a_labelled_pixel_is_not_stored() -> None:
 
 
 def test_a_memory_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("contrastkit.memory.available_memory", lambda: 1000)
+    monkeypatch.setattr("contrastkit.memory.available_memory", lambda: 700)
     with pytest.raises(UserError, match="a memory of 24 patches takes .* lower --memory"):
-        PatchMemory(Retrieval(), images=2, n_classes=2, seed=0).add(0, *example(0))
+        PatchMemory(Retrieval(), images=2, n_classes=N_CLASSES, seed=0).add(0, *example(0))
