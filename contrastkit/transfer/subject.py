@@ -118,7 +118,7 @@ def _published(kind: dict[str, Any]) -> Encoder:
     Raises:
         UserError: there are none, or they cannot be fetched.
     """
-    plain = build_encoder.__kwdefaults__ or {}
-    if other := [name for name, value in kind.items() if name in plain and value and value != plain[name]]:
+    usual = {**(build_encoder.__kwdefaults__ or {}), "projector_width": kind.get("projector_width")}
+    if other := [name for name, value in kind.items() if name in usual and value and value != usual[name]]:
         raise UserError(f"none are published for an encoder with its own {', '.join(other)}")
     return build_encoder(**kind, pretrained=True)

@@ -82,8 +82,8 @@ def test_resamples_are_drawn_with_replacement_from_all_images() -> None:
 def test_an_interval_covers_the_mean_as_often_as_it_should() -> None:
     """Of means of 60 normal numbers; the percentile bootstrap is a little short of 95 %."""
     g, covered = np.random.default_rng(0), 0
-    for k in range(300):
+    for k in range(100):
         sample = g.normal(size=60)
-        low, high = interval(sample[resamples(60, 300, seed=k)].mean(1))
+        low, high = interval(sample[resamples(60, 150, seed=k)].mean(1))
         covered += low <= 0 <= high
-    assert 0.90 <= covered / 300 <= 0.98
+    assert 0.87 <= covered / 100 <= 0.99
