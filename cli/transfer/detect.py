@@ -1,6 +1,7 @@
 """``contrastkit transfer detect``: detection by a fine-tuned Faster R-CNN."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +14,43 @@ from contrastkit.cli.report import noticing, share, write_reports
 from contrastkit.cli.transfer.options import TransferOptions
 
 if TYPE_CHECKING:
-    from contrastkit.transfer import DetectReport
+    from contrastkit.transfer import DetectorRecipe, DetectReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions:
+    """The detector and its training."""
+
+    recipe: Annotated[
+        Literal["tiny", "moco-voc"],
+        typer.Option(help="How the detector is trained: minutes on a CPU, or as MoCo's on VOC."),
+    ] = "tiny"
+    head: Annotated[
+        Literal["fpn", "c4"] | None,
+        typer.Option(help="A feature pyramid, or the last stage on each box, as in MoCo \\[of the recipe]."),
+    ] = None
+    steps: Annotated[int | None, typer.Option(help="Training steps \\[of the recipe]."), COUNT] = None
+    batch: Annotated[int | None, typer.Option(help="Images a step \\[of the recipe]."), BATCH] = None
+    lr: Annotated[float | None, typer.Option(help="Learning rate \\[of the recipe]."), POSITIVE] = None
+    size: Annotated[int | None, typer.Option(help="Shorter side of the images in pixels \\[of the recipe]."), SIDE] = (
+        None
+    )
+    norm: Annotated[
+        Literal["trained", "frozen"] | None,
+        typer.Option(help="Batch norms of the encoder: trained too, or frozen as the run left them \\[trained]."),
+    ] = None
+    freeze: Annotated[
+        int | None,
+        typer.Option(help="Freeze the first layers: 1 the stem, 2 the first stage too, and so on \\[0]."),
+        Interval(0, 5),
+    ] = None
+
+    def changed(self) -> "DetectorRecipe":
+        """The recipe with what else is given."""
+        from contrastkit.transfer import detector_recipe
+
+        changes = vars(self).copy()
+        return detector_recipe(changes.pop("recipe"), **changes)
 
 
 @takes_options
@@ -27,29 +64,7 @@ def detect(
         ),
     ],
     options: TransferOptions,
-    recipe: Annotated[
-        Literal["tiny", "moco-voc"],
-        typer.Option(help="How the detector is trained: minutes on a CPU, or as MoCo's on VOC."),
-    ] = "tiny",
-    head: Annotated[
-        Literal["fpn", "c4"] | None,
-        typer.Option(help="A feature pyramid, or the last stage on each box, as in MoCo \\[of the recipe]."),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps \\[of the recipe]."), COUNT] = None,
-    batch: Annotated[int | None, typer.Option(help="Images a step \\[of the recipe]."), BATCH] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate \\[of the recipe]."), POSITIVE] = None,
-    size: Annotated[
-        int | None, typer.Option(help="Shorter side of the images in pixels \\[of the recipe]."), SIDE
-    ] = None,
-    norm: Annotated[
-        Literal["trained", "frozen"] | None,
-        typer.Option(help="Batch norms of the encoder: trained too, or frozen as the run left them \\[trained]."),
-    ] = None,
-    freeze: Annotated[
-        int | None,
-        typer.Option(help="Freeze the first layers: 1 the stem, 2 the first stage too, and so on \\[0]."),
-        Interval(0, 5),
-    ] = None,
+    detector: DetectorOptions,
     resamples: Annotated[
         int, typer.Option(help="Draws of the test images for the intervals; 0 gives none."), COUNT_OR_0
     ] = 200,
@@ -60,16 +75,16 @@ def detect(
     it was when the same command is given again.
     """
     from contrastkit.transfer import detect as run_detect
-    from contrastkit.transfer import detector_recipe, open_boxes
+    from contrastkit.transfer import open_boxes
 
-    chosen = detector_recipe(recipe, head=head, steps=steps, batch=batch, lr=lr, size=size, norm=norm, freeze=freeze)
+    recipe = detector.changed()
     subject = options.open()
     boxes = open_boxes(data, train=options.train_list, test=options.test_list)
     screen.lines(boxes.notices)
     folder = options.folder()
     with screen.progress() as on_progress:
         report = run_detect(
-            subject, boxes, chosen, resamples=resamples, states=folder, log=screen.say, on_progress=on_progress
+            subject, boxes, recipe, resamples=resamples, states=folder, log=screen.say, on_progress=on_progress
         )
     screen.lines((*subject.notices, *report.notices))
     _print(report, len(boxes.train), len(boxes.test))

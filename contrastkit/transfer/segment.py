@@ -107,17 +107,15 @@ def segment(
         if protocol == "retrieval":
             classify: Classify = _remember(read, data, retrieval, subject.seed)
         else:
-            saved = None
-            if states is not None:
-                own = described(settings | {"encoder": name, "data": data.name, "size": size})
-                unfinished.append(saved := Saved(states / f"segment-{data.name}-{position}.pt", own))
+            own = described(settings | {"encoder": name, "data": data.name, "size": size})
+            saved = states and Saved(states / f"segment-{data.name}-{position}.pt", own)
+            unfinished += [saved] if saved else []
             classify = _trained(encoder, data, linear, subject, name, size, saved, log, on_progress)
-        found, constant = [], []
+        found = []
         for i, maps, mask in read(data.test, "test"):
             logits = F.interpolate(classify(maps)[None], mask.shape, mode="bilinear")[0]
             predicted = logits.argmax(0).cpu()
             found.append(areas(predicted, mask, len(data.classes)))
-            constant.append(areas(torch.full_like(mask, data.commonest), mask, len(data.classes)))
             for each in shown:
                 if each.position == i:
                     each.predicted[name] = predicted
@@ -125,7 +123,7 @@ def segment(
         encoder.cpu()
     for saved in unfinished:
         saved.remove()
-    scores[CONSTANT] = score(torch.stack(constant), data.classes, seed=subject.seed)
+    scores[CONSTANT] = _constant(data, subject.seed)
     return SegmentReport(data.name, protocol, size, settings, scores, shown=shown)
 
 
@@ -170,6 +168,13 @@ def _encoded(
             maps = encoder.maps(images.to(subject.device).float() / 255)
             yield from zip(positions, maps, masks, strict=True)
             on_progress(f"encoding {what} images: {name}", positions[-1] + 1, len(part))
+
+
+def _constant(data: MaskSet, seed: int) -> SegmentationScore:
+    """The score of the commonest class everywhere."""
+    masks = [data.test.mask(i) for i in range(len(data.test))]
+    found = [areas(torch.full_like(mask, data.commonest), mask, len(data.classes)) for mask in masks]
+    return score(torch.stack(found), data.classes, seed=seed)
 
 
 def _remember(

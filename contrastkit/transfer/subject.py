@@ -66,8 +66,7 @@ class TransferSubject:
             run: a run folder; either this or ``encoder``.
             encoder: tiny, a torchvision ResNet or ``timm:NAME``, for RGB images.
             pretrained: with ``encoder``: its published supervised weights.
-            baselines: also an untrained encoder of the same kind and, if there are any and they can be loaded, its
-                published supervised weights.
+            baselines: also the same encoder untrained and, if they can be had, with its published supervised weights.
             seed: of the untrained encoder, of heads and of augmentations.
 
         Raises:
