@@ -45,7 +45,7 @@ RECIPES = {
     # ends at a ten-thousandth of the first rate, ours at 0.
     "dinov3": LinearRecipe(steps=40_000),
     # Minutes on a CPU.
-    "tiny": LinearRecipe(steps=300, batch=8, lr=3e-3, warmup_steps=30, scale=(1.0, 2.0)),
+    "tiny": LinearRecipe(steps=300, batch=8, lr=3e-3, warmup_steps=30, scale=(0.75, 1.5)),
 }
 
 
