@@ -12,6 +12,7 @@ from contrastkit.errors import UserError
 if TYPE_CHECKING:
     from contrastkit.evaluate import EvaluationSubject
     from contrastkit.evaluate.confusion import PerClass
+    from contrastkit.transfer.resampling import Share
 
 CLASSES = 10  # shown in a table
 
@@ -96,6 +97,13 @@ def percent(share: float | None) -> str:
 
 def interval(bounds: tuple[float, float]) -> str:
     return f"{100 * bounds[0]:.1f} - {100 * bounds[1]:.1f}"
+
+
+def share(value: "Share") -> tuple[str, str]:
+    """A share and its interval as two cells; a dash where it is not defined."""
+    if math.isnan(value.value):
+        return "-", ""
+    return percent(value.value), "" if math.isnan(value.interval[0]) else interval(value.interval)
 
 
 def counts(subject: "EvaluationSubject") -> str:

@@ -20,6 +20,9 @@ from torch import Tensor
 #     negatives of a memory bank         uniform       at_step         NEGATIVES
 #     drop path (index: the process)     uniform       beside_epochs   DROP_PATH
 #     bootstrap samples (index: the unit) uniform      the sample      BOOTSTRAP
+#     patches of a memory (index: the patch) uniform   the image       PATCHES
+#     augmentation of image and boxes or mask uniform  epoch           JOINT
+#     steps of a head on an encoder      uniform       the step        STEPS
 #     mixup's lambda of a batch          uniform       at_step         MIXUP
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
@@ -34,7 +37,10 @@ from torch import Tensor
 NEGATIVES = -1
 DROP_PATH = -1
 BOOTSTRAP = -2
-MIXUP = -3
+PATCHES = -3
+JOINT = -4
+STEPS = -5
+MIXUP = -6
 
 
 def at_step(progress: float) -> int:
@@ -72,6 +78,12 @@ def beta(seed: int, time: int, view: int, alpha: float) -> float:
     from scipy.special import betaincinv  # slow to import
 
     return float(betaincinv(alpha, alpha, uniform(seed, time, torch.zeros(1, dtype=torch.int64), view, 1).item()))
+
+
+def generator_seed(seed: int, time: int, index: int, view: int) -> int:
+    """A seed for torch's own generator, in [0, 2^53): the draws of code that knows no other become a function of the
+    address."""
+    return int(uniform(seed, time, torch.tensor([index]), view, 1).item() * 2**53)
 
 
 def permutation(seed: int, time: int, n: int) -> Tensor:

@@ -47,6 +47,10 @@ VIEWS = "tests/cli/test_views.py"
 OPS = "tests/ops/test_private_checks.py::test_a_wrong_argument_is_refused_and_no_process_dies"
 AUGMENT = "tests/ops/test_augment.py::test_views_are_those_of_the_loop"
 CHOICES = "tests/ops/test_augment.py::test_choices_are_those_of_the_loop"
+BOXES = "tests/transfer/test_boxes.py"
+PATCHES = "tests/transfer/test_patches.py"
+HEADS = "tests/transfer/test_loop.py"
+DETECTOR = "tests/transfer/test_detector.py"
 BENCH = "tests/cli/test_bench_kernels.py"
 EXPORT = "tests/export/test_exporting.py"
 NEAREST = "tests/explore/test_nearest.py"
@@ -627,6 +631,54 @@ BUGS = [
         "tests/causal/test_refute.py::test_a_placebo_that_fails_one_condition_alone_fails"),
     Bug("causal/study.py", "(treatment, outcome) == (known.treatment, known.outcome)", "treatment == known.treatment",
         "tests/causal/test_study.py::test_a_named_set_knows_the_truth_of_its_own_outcome_and_treatment_alone"),
+    # Segmentation and detection.
+    Bug("transfer/boxes.py", "return left < right and top < bottom and right", "return right",
+        f"{BOXES}::test_boxes_without_an_area_are_left_out_and_counted"),
+    Bug("transfer/boxes.py", "torch.tensor([1.0, 1.0, 0.0, 0.0])", "torch.zeros(4)",
+        f"{BOXES}::test_boxes_labels_and_difficult_objects_are_those_of_the_files"),
+    Bug("transfer/boxes.py", "box = box.clamp(min=0).minimum(", "box = box.minimum(",
+        f"{BOXES}::test_boxes_are_cut_at_the_edge_of_their_image_which_is_told"),
+    Bug("transfer/xml.py", "    parser.StartDoctypeDeclHandler = refuse\n", "",
+        f"{BOXES}::test_a_document_type_is_refused_before_anything_is_expanded"),
+    Bug("transfer/listing.py", "file in seen]", "file is seen]",
+        f"{BOXES}::test_a_set_that_cannot_be_used_is_refused"),
+    Bug("transfer/masks.py", "torch.tensor([1, 0, IGNORED])", "torch.tensor([1, 0, 0])",
+        "tests/transfer/test_masks.py::test_a_pet_is_1_its_background_0_and_its_border_no_class"),
+    Bug("transfer/masks.py", "        if image != mask:\n", "        if False:\n",
+        "tests/transfer/test_masks.py::test_a_mask_of_another_size_is_refused_with_its_name"),
+    Bug("transfer/iou.py", "sums[:, 1] + sums[:, 2] - sums[:, 0])", "sums[:, 1] + sums[:, 2])",
+        "tests/transfer/test_iou.py::test_scores_are_those_of_a_loop_over_pixels"),
+    Bug("transfer/resampling.py", "uniform(seed, k, units", "uniform(seed, 0, units",
+        "tests/transfer/test_iou.py::test_intervals_are_the_percentiles_of_sets_of_drawn_images"),
+    Bug("transfer/patches.py", "(rarity * u)[rows]", "u[rows]",
+        f"{PATCHES}::test_a_limited_memory_takes_the_same_number_from_each_image_and_prefers_rare_classes"),
+    Bug("transfer/patches.py", "(s / self.retrieval.T).softmax(1)", "s.softmax(1)",
+        f"{PATCHES}::test_probabilities_are_those_of_a_double_loop"),
+    Bug("transfer/patches.py", "labelled = mask != IGNORED", "labelled = mask >= 0",
+        f"{PATCHES}::test_pixels_are_counted_in_the_patch_in_which_they_lie"),
+    Bug("transfer/loop.py", "torch.manual_seed(generator_seed(seed, step, 0, STEPS))", "pass",
+        f"{HEADS}::test_a_training_that_is_stopped_ends_as_it_would_have"),
+    Bug("transfer/loop.py", "optimizer.load_state_dict(state[\"optimizer\"])", "pass",
+        f"{HEADS}::test_a_training_that_is_stopped_ends_as_it_would_have"),
+    Bug("transfer/batches.py", "generator_seed(self.seed, epoch, i, JOINT)", "generator_seed(self.seed, 0, i, JOINT)",
+        f"{HEADS}::test_batches_depend_on_neither_workers_nor_where_they_begin"),
+    Bug("transfer/linear.py", "self.dropout(self.norm(maps))", "self.dropout(maps)",
+        "tests/transfer/test_linear.py::test_the_head_is_batch_norm_and_a_1x1_convolution"),
+    Bug("transfer/detector.py", "image_mean=encoder.mean.flatten().tolist()", "image_mean=[0.4] * encoder.channels",
+        f"{DETECTOR}::test_images_are_normalised_as_the_encoder_does_it"),
+    Bug("transfer/detector.py", "    for part in frozen:\n        part.requires_grad_(False)\n", "",
+        f"{DETECTOR}::test_freeze_counts_the_stem_and_the_stages"),
+    Bug("transfer/detector.py", 'for part in [body] if recipe.norm == "frozen" else frozen:', "for part in frozen:",
+        f"{DETECTOR}::test_frozen_norms_keep_what_the_run_left"),
+    Bug("transfer/detector.py", "nn.Sequential(last, nn.BatchNorm2d(width),", "nn.Sequential(last,",
+        f"{DETECTOR}::test_the_head_on_c4_is_the_last_stage_a_norm_and_the_mean"),
+    Bug("transfer/pyramid.py", "trunk: Any = copy.deepcopy(plain_trunk(encoder))\n    if isinstance(trunk, TinyResNet)",
+        "trunk: Any = plain_trunk(encoder)\n    if isinstance(trunk, TinyResNet)",
+        f"{DETECTOR}::test_every_layer_is_trained_and_the_encoder_stays_as_it_is"),
+    Bug("transfer/detect.py", 'free = replace(recipe, norm="trained", freeze=0)', "free = recipe",
+        "tests/transfer/test_transfer.py::test_nothing_of_an_untrained_encoder_is_frozen_which_is_told"),
+    Bug("transfer/average_precision.py", "each.difficult.long()", "0 * each.label",
+        "tests/transfer/test_average_precision.py::test_a_difficult_object_is_neither_right_nor_wrong"),
     # What ops refuse.
     Bug("data/source.py", "[self.paths[i] for i in index.tolist()] if self.paths else ()", "self.paths",
         "tests/data/test_aligned.py::test_modalities_of_a_scene_are_the_channels_of_one_image"),

@@ -17,11 +17,25 @@ from scipy.io import wavfile
 from tests.campaign.kills import pictures
 from tests.campaign.materials_runs import models, runs
 from tests.campaign.materials_shards import tars
+from tests.campaign.materials_transfer import annotated
 
 
 def build(folder: Path) -> None:
     """Fill a folder with materials; the working folder of every bad input is a copy of it."""
-    for make in (_images, _arrays, _sounds, _tables, _graphs, _embeddings, _methods, models, runs, tars, _forbidden):
+    for make in (
+        _images,
+        _arrays,
+        _sounds,
+        _tables,
+        _graphs,
+        _embeddings,
+        _methods,
+        models,
+        runs,
+        tars,
+        annotated,
+        _forbidden,
+    ):
         make(folder)
 
 

@@ -1,0 +1,123 @@
+"""The encoders that are compared on a dense task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+
+from contrastkit import dist
+from contrastkit.bounds import SEED, SIDE, WORKERS, check_fields
+from contrastkit.data import Source, default_workers
+from contrastkit.directories import given_path
+from contrastkit.errors import UserError
+from contrastkit.loading import load_encoder
+from contrastkit.parts.build import build_encoder, published_size
+from contrastkit.parts.encoder import Encoder, WaveEncoder
+from contrastkit.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferSubject:
+    """Encoders to compare, from :meth:`open` or from existing objects.
+
+    Attributes:
+        encoders: by name.
+        trained: names of those whose weights are not the initial ones.
+        size: side in pixels of the images that the encoders were trained on.
+        run: run folder of the first encoder.
+        workers: processes that read images; None is suitable for files.
+        seed: of heads and of all that is drawn.
+        notices: what a reader of the results should know, one line each.
+    """
+
+    encoders: Mapping[str, Encoder]
+    trained: frozenset[str]
+    size: Annotated[int, SIDE]
+    run: Path | None = None
+    workers: Annotated[int | None, WORKERS] = None
+    device: torch.device = torch.device("cpu")
+    seed: Annotated[int, SEED] = 0
+    notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def workers_for(self, images: Source) -> int:
+        """The number of processes that read these images."""
+        return default_workers(images) if self.workers is None else self.workers
+
+    @classmethod
+    def open(
+        cls,
+        run: str | Path | None = None,
+        *,
+        encoder: str | None = None,
+        pretrained: bool = False,
+        baselines: bool = False,
+        workers: int | None = None,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> "TransferSubject":
+        """The encoder of a run, or one by name.
+
+        Args:
+            run: a run folder; either this or ``encoder``.
+            encoder: tiny, a torchvision ResNet or ``timm:NAME``, for RGB images.
+            pretrained: with ``encoder``: its published supervised weights.
+            baselines: also the same encoder untrained and, if they can be had, with its published supervised weights.
+            seed: of the untrained encoder, of heads and of augmentations.
+
+        Raises:
+            UserError: neither or both of ``run`` and ``encoder``, no such run or encoder, or one of sounds.
+        """
+        SEED.check("--seed", seed, whole=True)
+        if run is None and encoder is None:
+            raise UserError("nothing to transfer: give a run folder or --encoder NAME")
+        if run is not None and (encoder is not None or pretrained):
+            raise UserError("give a run folder or --encoder (with --pretrained), not both")
+        torch.manual_seed(seed)
+        if run is None:
+            kind: dict[str, Any] = {"name": str(encoder), "channels": 3, "size": published_size(str(encoder))}
+            name = f"{encoder}, {'its published weights' if pretrained else 'untrained'}"
+            encoders, trained, path = {name: build_encoder(**kind, pretrained=pretrained)}, pretrained, None
+        else:
+            path = given_path(run)
+            record = (opened := Run.open(path)).record
+            kind, name = record.encoder, str(path)
+            encoders, trained = {name: load_encoder(opened, record)}, True
+        if isinstance(encoders[name], WaveEncoder):
+            raise UserError(f"{name} is an encoder of sounds, which have no feature maps")
+        loaded, notices = [name] if trained else [], list[str]()
+        if baselines:
+            if trained:
+                encoders[f"untrained {kind['name']}"] = build_encoder(**kind)
+            if not pretrained:
+                try:
+                    encoders[published := f"{kind['name']}, its published weights"] = _published(kind)
+                    loaded.append(published)
+                except UserError as error:
+                    notices.append(f"no row of published weights: {error}")
+        return cls(
+            encoders={name: encoder.eval() for name, encoder in encoders.items()},
+            trained=frozenset(loaded),
+            notices=tuple(notices),
+            size=kind["size"],
+            run=path,
+            workers=workers,
+            device=dist.device(device),
+            seed=seed,
+        )
+
+
+def _published(kind: dict[str, Any]) -> Encoder:
+    """An encoder of a kind, the arguments of :func:`build_encoder`, with its published supervised weights.
+
+    Raises:
+        UserError: there are none, or they cannot be fetched.
+    """
+    usual = {**(build_encoder.__kwdefaults__ or {}), "projector_width": kind.get("projector_width")}
+    if other := [name for name, value in kind.items() if name in usual and value and value != usual[name]]:
+        raise UserError(f"none are published for an encoder with its own {', '.join(other)}")
+    return build_encoder(**kind, pretrained=True)

@@ -1,0 +1,180 @@
+"""Segmentation and detection from end to end, on sets that are plain to see."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from contrastkit.errors import Interrupted, UserError
+from contrastkit.parts.build import build_encoder
+from contrastkit.transfer import (
+    Retrieval,
+    TransferSubject,
+    detect,
+    detector_recipe,
+    linear_recipe,
+    open_boxes,
+    open_masks,
+    segment,
+)
+from contrastkit.transfer.segment import CONSTANT, default_size
+from tests.transfer.sets import halves, write_boxes, write_masks, xml
+
+CPU = torch.device("cpu")
+
+
+def subject(*names: str, trained: bool = True) -> TransferSubject:
+    encoders = {}
+    for seed, name in enumerate(names or ("tiny",)):
+        torch.manual_seed(seed)
+        encoders[name] = build_encoder("tiny", channels=3, size=16).eval()
+    return TransferSubject(encoders=encoders, trained=frozenset(encoders if trained else ()), size=16, workers=0)
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    lists = {
+        "train": {f"a{k}": halves(k, classes=(k % 2, 1 - k % 2)) for k in range(8)},
+        "val": {f"b{k}": halves(20 + k, size=(24 + k, 40)) for k in range(4)},
+    }
+    return write_masks(tmp_path / "halves", lists)
+
+
+@pytest.mark.parametrize("protocol", ["retrieval", "linear"])
+def test_masks_are_predicted_where_classes_are_plain_to_see(protocol, masks: Path, tmp_path: Path) -> None:
+    data = open_masks(masks)
+    head = linear_recipe("tiny", steps=60, batch=4, lr=0.01)
+    report = segment(
+        subject("first", "second"), data, protocol=protocol, retrieval=Retrieval(k=5), linear=head, size=64
+    )
+    assert list(report.scores) == ["first", "second", CONSTANT]
+    for name in ("first", "second"):
+        score = report.scores[name]
+        assert score.miou.value > 0.8
+        assert score.miou.interval[0] <= score.miou.value <= score.miou.interval[1]
+    share = torch.cat([data.test.mask(i).flatten() for i in range(4)]).eq(data.commonest).double().mean().item()
+    assert report.scores[CONSTANT].accuracy.value == pytest.approx(share)
+    assert report.scores[CONSTANT].miou.value == pytest.approx(share / 2)
+    assert report.as_json()["settings"]["seed"] == 0
+    assert set(report.shown[0].predicted) == {"first", "second"}
+    assert [each.predicted["first"].shape for each in report.shown] == [(24 + k, 40) for k in range(4)]
+    report.draw(tmp_path / "sheet.png", data.classes)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width >= 700
+
+
+def test_the_result_depends_on_neither_workers_nor_earlier_draws(masks: Path) -> None:
+    data = open_masks(masks)
+    first = segment(subject(), data, size=32, retrieval=Retrieval(memory=40)).as_json()
+    torch.rand(3)
+    assert segment(replace(subject(), workers=2), data, size=32, retrieval=Retrieval(memory=40)).as_json() == first
+    other = segment(replace(subject(), seed=1), data, size=32, retrieval=Retrieval(memory=40)).as_json()
+    assert other["scores"] != first["scores"]
+
+
+def test_a_size_that_is_not_given_has_sixteen_patches_on_a_side() -> None:
+    encoder = build_encoder("tiny", channels=3, size=16)  # a patch of tiny has 8 pixels
+    assert default_size(encoder, 16, CPU) == 128
+    assert default_size(encoder, 256, CPU) == 256
+    vit = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=64)
+    assert default_size(vit, 64, CPU) == 256
+
+
+def test_a_transformer_is_given_images_of_the_size_asked_for(masks: Path) -> None:
+    torch.manual_seed(0)
+    vit = build_encoder("timm:vit_tiny_patch16_224", channels=3, size=64)
+    found = segment(replace(subject(), encoders={"vit": vit}, size=64), open_masks(masks), size=96)
+    assert found.size == 96 and found.scores["vit"].miou.value > 0.3
+    with pytest.raises(UserError, match="does not divide"):
+        segment(replace(subject(), encoders={"vit": vit}, size=64), open_masks(masks), size=90)
+
+
+# ----------------------------------------------------------------------------------------------------------- detection
+
+
+@pytest.fixture
+def squares(tmp_path: Path) -> Iterator[Path]:
+    """Dark images with a red and a green square."""
+    pytest.importorskip("torchmetrics")
+    pytest.importorskip("faster_coco_eval")
+    g, lists = np.random.default_rng(0), {"trainval": {}, "test": {}}
+    pixels = {}
+    for k in range(16):
+        image, boxes = g.integers(0, 40, (64, 64, 3)).astype(np.uint8), []
+        for name, channel, left in (("green", 1, 2), ("red", 0, 33)):
+            x, y, side = left + int(g.integers(0, 6)), int(g.integers(2, 36)), int(g.integers(16, 25))
+            image[y : y + side, x : x + side, channel] = 230
+            boxes.append((name, x + 1, y + 1, x + side, y + side))
+        name = f"s{k}"
+        pixels[name] = image
+        lists["trainval" if k < 11 else "test"][name] = xml(boxes if k != 3 else [], size=(64, 64))
+    root = write_boxes(tmp_path / "squares", lists)
+    for name, image in pixels.items():
+        Image.fromarray(image).save(root / "JPEGImages" / f"{name}.png")
+    yield root
+
+
+def short(steps: int = 4, **changes):
+    return detector_recipe("tiny", steps=steps, batch=3, size=64, **changes)
+
+
+def test_a_detection_that_is_stopped_ends_as_it_would_have(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = open_boxes(squares)
+    whole = detect(subject(), data, short(), resamples=2)
+
+    class Stopping:
+        received = None
+
+        def __init__(self, log) -> None:
+            self.steps = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    calls = 0
+
+    def received(self) -> int | None:
+        nonlocal calls
+        calls += 1
+        return 15 if calls >= 4 else None  # in the second step
+
+    monkeypatch.setattr("contrastkit.transfer.loop.Signals", type("S", (Stopping,), {"received": property(received)}))
+    lines: list[str] = []
+    with pytest.raises(Interrupted):
+        detect(subject(), data, short(), resamples=2, states=tmp_path, log=lines.append)
+    assert (tmp_path / "detect-squares-0.pt").exists()
+    monkeypatch.setattr("contrastkit.transfer.loop.Signals", Stopping)
+    resumed = detect(subject(), data, short(), resamples=2, states=tmp_path, log=lines.append)
+    assert any("going on after step" in line for line in lines)
+    assert resumed.as_json() == whole.as_json()
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_nothing_of_an_untrained_encoder_is_frozen_which_is_told(squares: Path) -> None:
+    """Frozen, its norms would keep their initial statistics: a baseline to beat with ease."""
+    mixed = replace(subject("run", "untrained tiny"), trained=frozenset({"run"}))
+    report = detect(mixed, open_boxes(squares), short(1, norm="frozen", freeze=1), resamples=0)
+    assert report.notices == ("untrained tiny: nothing of it is frozen, as it is untrained",)
+    assert report.settings["norm"] == "frozen"
+    assert detect(mixed, open_boxes(squares), short(1), resamples=0).notices == ()
+
+
+def test_the_sheet_of_boxes_is_written(squares: Path, tmp_path: Path) -> None:
+    report = detect(subject(), open_boxes(squares), short(1), resamples=0)
+    report.draw(tmp_path / "sheet.png", ("green", "red"))
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width >= 700
+
+
+@pytest.mark.slow
+def test_squares_that_are_plain_to_see_are_found(squares: Path) -> None:
+    report = detect(subject(), open_boxes(squares), short(150, lr=0.02), resamples=20)
+    assert report.scores["tiny"].ap50.value > 0.6
