@@ -60,6 +60,10 @@ class Session:
             step = state.restore(self.run, self.name, self.method, self.optimizer, self.meter, self.device)
             if not 0 <= step <= self.steps:
                 raise UserError(f"{self.run.last} is damaged: step must lie between 0 and {self.steps}, not {step}")
+        elif (weights := self.run.record.weights) is not None:
+            raise UserError(
+                f"{self.run.path} ended before it had its weights, those of {weights.source}: start a new run from them"
+            )
         else:
             self.reporter.log(f"{self.run.path} has no checkpoint yet: starting from scratch")
         self.run.rewind(step)
@@ -71,6 +75,11 @@ class Session:
         """Catch signals and measure time."""
         with self.signals, self.meter.running():
             yield
+
+    def evaluate_start(self) -> None:
+        """Log what the starting weights are worth, before the first step."""
+        if self.monitor.every and (knn := self.monitor.knn(self.method, self.autocast)) is not None:
+            self.reporter.log(f"before the first step, the starting weights have kNN {knn:.1%}")
 
     def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         return self.meter.timed(batches)
@@ -103,9 +112,9 @@ class Session:
             if row["waiting"] > WAITING and not self._told:
                 self.reporter.log(f"{row['waiting']:.0%} of the time goes into waiting for data: {self.loader.advice}")
                 self._told = True
-            self._save(step, keep=self._keep(step // self.loader.steps_per_epoch))
+            self.save(step, keep=self._keep(step // self.loader.steps_per_epoch))
         elif self.stopped or overdue:
-            self._save(step)
+            self.save(step)
         return self.stopped
 
     def _read_losses(self, step: int) -> None:
@@ -139,7 +148,8 @@ class Session:
     def _keep(self, epoch: int) -> str | None:
         return f"epoch-{epoch:04d}.pt" if self.save_every and epoch % self.save_every == 0 else None
 
-    def _save(self, step: int, *, keep: str | None = None) -> None:
+    def save(self, step: int, *, keep: str | None = None) -> None:
+        """Write the state after ``step`` steps; :func:`contrastkit.training.state.save`."""
         with self.meter.excluded():
             state.save(self.run, self.name, step, self.method, self.optimizer, self.meter, self.device, keep=keep)
             self.meter.unsaved = 0.0
