@@ -250,16 +250,12 @@ def _without_trunk(names: Any) -> list[str]:
 def _left_out(theirs: Mapping[str, Tensor], names: Mapping[str, str]) -> list[str]:
     """The tensors of a file that are not taken: by name, or whole modules of which nothing is taken as NAME.*."""
     taken = set(names.values())
-    homes = {name.rpartition(".")[0] for name in taken}
-    inside = {home[:end] for home in homes for end in (*(m.start() for m in re.finditer(r"\.", home)), len(home))}
+    modules = {name[: point.start()] for name in taken for point in re.finditer(r"\.", name)}  # of what is taken
     rest: dict[str, None] = {}
-    for name in theirs:
-        if name in taken:
-            continue
-        parts = name.split(".")
-        depth = next((i for i in range(1, len(parts)) if ".".join(parts[:i]) not in inside), len(parts))
-        whole = depth < len(parts) - 1
-        rest[".".join(parts[:depth]) + ".*" if whole else name] = None
+    for name in (name for name in theirs if name not in taken):
+        ends = [point.start() for point in re.finditer(r"\.", name)]
+        other = next((name[:end] for end in ends[:-1] if name[:end] not in modules), None)
+        rest[name if other is None else f"{other}.*"] = None
     return list(rest)
 
 

@@ -45,14 +45,13 @@ def train(
             ``Dataset`` of images or (image, label) pairs (:class:`contrastkit.data.torch_dataset.DatasetSource`). By
             default the embedded digits, or the data of the run that is resumed.
         labelled: labelled images beside the data, given likewise, for the monitor, knn and probe; no label is trained
-            on. ``val_fraction`` and ``test_part`` then split these.
+            on. ``val_fraction`` and ``test_part`` split these.
         encoder: tiny, a torchvision ResNet, ``timm:NAME``, or a module that maps normalised images [N, C, H, W] to
             features [N, D]; it is trained in place. Load such a run with ``contrastkit.load(run, encoder=...)``.
-        init_from: starting weights of the encoder: a run folder, a file of them, or ``pretrained:NAME``
-            (:func:`contrastkit.training.start.open_weights`).
+        init_from: starting weights of the encoder (:func:`contrastkit.training.start.open_weights`).
         out: the run folder; by default a new one in ``runs/``.
         resume: resume the run in ``out`` with the recipe and options that it records.
-        extend: a run; the new one goes on at its last state, under the schedule of more ``epochs``.
+        extend: a run, at whose last state the new one goes on, under the schedule of more ``epochs``.
         row: row of the recipe; by default chosen by the images and the encoder.
         stop_after: stop after this many epochs of the schedule.
         reporter: receives log lines and progress; by default both are discarded.
@@ -70,24 +69,25 @@ def train(
         numbers["encoder"] = encoder if module is None else f"module:{type(module).__name__}"
     _require_known(method, numbers)
     given |= {name: str(value) for name, value in (("data", data), ("labelled", labelled)) if _is_path(value)}
-    if "data_dir" in given:
-        given["data_dir"] = given_path(given["data_dir"])
-    if "device" in given:
-        given["device"] = str(given["device"])
+    given |= {name: kind(given[name]) for name, kind in (("data_dir", given_path), ("device", str)) if name in given}
     chosen = plan(
         method,
         given,
         change=replaced(numbers),
         encoder=numbers.get("encoder"),
         row=row,
-        out=None if out is None else given_path(out),
+        out=_path(out),
         resume=resume,
-        extend=None if extend is None else given_path(extend),
+        extend=_path(extend),
         init_from=None if init_from is None else str(init_from),
         data=_open(data, given, split=labelled is None),
         labelled=_open(labelled, given),
     )
     return launch(chosen, stop_after=stop_after, reporter=reporter, encoder=module)
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else given_path(path)
 
 
 def _is_path(data: Data) -> bool:
