@@ -51,7 +51,7 @@ class WeightsRecord:
             f"starting weights: {self.taken} of the {self.tensors} tensors of {self.source} ({self.naming}'s names); "
             f"left out {left_out}; not in it {missing}",
             f"images are normalised by {self.normalisation}: mean {mean}, std {std}"
-            + (f"; the weights were trained at {self.size} px" if self.size else ""),
+            + (f"; the weights are for images of {self.size} px" if self.size else ""),
         ]
         if self.positions is not None:
             lines.append(f"positions resampled from {self.positions[0]} to {self.positions[1]} patches")

@@ -112,9 +112,9 @@ class Session:
             if row["waiting"] > WAITING and not self._told:
                 self.reporter.log(f"{row['waiting']:.0%} of the time goes into waiting for data: {self.loader.advice}")
                 self._told = True
-            self.save(step, keep=self._keep(step // self.loader.steps_per_epoch))
+            self._save(step, keep=self._keep(step // self.loader.steps_per_epoch))
         elif self.stopped or overdue:
-            self.save(step)
+            self._save(step)
         return self.stopped
 
     def _read_losses(self, step: int) -> None:
@@ -149,7 +149,10 @@ class Session:
         return f"epoch-{epoch:04d}.pt" if self.save_every and epoch % self.save_every == 0 else None
 
     def save(self, step: int, *, keep: str | None = None) -> None:
-        """Write the state after ``step`` steps; :func:`contrastkit.training.state.save`."""
+        """Write the state after ``step`` steps, see :func:`contrastkit.training.state.save`."""
+        state.save(self.run, self.name, step, self.method, self.optimizer, self.meter, self.device, keep=keep)
+
+    def _save(self, step: int, *, keep: str | None = None) -> None:
         with self.meter.excluded():
-            state.save(self.run, self.name, step, self.method, self.optimizer, self.meter, self.device, keep=keep)
+            self.save(step, keep=keep)
             self.meter.unsaved = 0.0

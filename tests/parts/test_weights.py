@@ -131,7 +131,7 @@ def test_metadata_bring_normalisation_and_size(mean: str, expected: list[float],
     state, record = read_weights(tmp_path / "x.safetensors").match(encoder("tiny", 32))
     assert state["mean"].flatten().tolist() == pytest.approx(expected) and state["mean"].shape == (1, 3, 1, 1)
     assert record.std == [0.25] * 3 and record.size == 160
-    assert record.lines[1].endswith("std 0.25; the weights were trained at 160 px")
+    assert record.lines[1].endswith("std 0.25; the weights are for images of 160 px")
 
 
 def test_a_projector_behind_the_trunk_starts_as_without_weights(resnet: nn.Module, tmp_path: Path) -> None:
