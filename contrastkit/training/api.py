@@ -55,21 +55,18 @@ def train(
         row: row of the recipe; by default chosen by the images and the encoder.
         stop_after: stop after this many epochs of the schedule.
         reporter: receives log lines and progress; by default both are discarded.
-        numbers: fields of the recipe (``tau=0.2``, ``epochs=100``), of its views (``size=96``, or a sequence with a
-            value for each; ``views="simclr"`` names a row), and of :class:`contrastkit.training.Options` (``seed=1``,
-            ``device="cuda"``).
+        numbers: fields of the recipe (``tau=0.2``), of its views (``size=96``, or a sequence with a value for each;
+            ``views="simclr"`` names a row), and of :class:`contrastkit.training.Options` (``seed=1``).
 
     Raises:
-        UserError: as :func:`contrastkit.training.plan.plan` and :func:`contrastkit.training.launch.launch`, or an
-            unknown field.
+        UserError: as of :func:`contrastkit.training.plan.plan` and of :func:`launch`, or an unknown field.
     """
     module = encoder if isinstance(encoder, nn.Module) else None
     given = {name: numbers.pop(name) for name in OPTIONS if name in numbers}
+    given = _as_options(given | {"data": data, "labelled": labelled})
     if encoder is not None:
         numbers["encoder"] = encoder if module is None else f"module:{type(module).__name__}"
     _require_known(method, numbers)
-    given |= {name: str(value) for name, value in (("data", data), ("labelled", labelled)) if _is_path(value)}
-    given |= {name: kind(given[name]) for name, kind in (("data_dir", given_path), ("device", str)) if name in given}
     chosen = plan(
         method,
         given,
@@ -86,12 +83,15 @@ def train(
     return launch(chosen, stop_after=stop_after, reporter=reporter, encoder=module)
 
 
+def _as_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as the fields of :class:`Options` have them; sets that no path names are left out."""
+    kinds = {"data": str, "labelled": str, "data_dir": given_path, "device": str}
+    kept = {k: v for k, v in given.items() if k not in ("data", "labelled") or isinstance(v, str | Path)}
+    return {name: kinds[name](value) if name in kinds else value for name, value in kept.items()}
+
+
 def _path(path: str | Path | None) -> Path | None:
     return None if path is None else given_path(path)
-
-
-def _is_path(data: Data) -> bool:
-    return isinstance(data, str | Path)
 
 
 def _open(data: Data, given: Mapping[str, Any], *, split: bool = True) -> DataSet | None:
