@@ -1,6 +1,5 @@
 """Where a run begins: at weights from elsewhere, or at the last state of another run that it extends."""
 
-import json
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable
@@ -259,14 +258,3 @@ def test_a_run_that_is_being_trained_is_not_extended(
     monkeypatch.setattr(Run, "_inherit", meanwhile)
     with pytest.raises(UserError, match=f"{parent} is being trained: extend it when it has stopped"):
         contrastkit.train("moco", out=tmp_path / "run", extend=parent, epochs=4)
-
-
-def test_runs_of_earlier_versions_started_from_nothing(two: Path, tmp_path: Path) -> None:
-    shutil.copytree(two, tmp_path / "old")
-    file = tmp_path / "old" / "recipe.json"
-    values = json.loads(file.read_text())
-    for name in ("weights", "parent"):
-        assert values.pop(name) is None
-    assert values["options"].pop("labelled") is None
-    file.write_text(json.dumps(values | {"format": 4}))
-    assert Run.open(tmp_path / "old").record == Run.open(two).record
