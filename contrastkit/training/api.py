@@ -1,6 +1,6 @@
 """:func:`contrastkit.train`: the library's counterpart of ``contrastkit train``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def train(
 
 def _as_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Values as the fields of :class:`Options` have them; sets that no path names are left out."""
-    kinds = {"data": str, "labelled": str, "data_dir": given_path, "device": str}
+    kinds: dict[str, Callable[[Any], Any]] = {"data": str, "labelled": str, "data_dir": given_path, "device": str}
     kept = {k: v for k, v in given.items() if k not in ("data", "labelled") or isinstance(v, str | Path)}
     return {name: kinds[name](value) if name in kinds else value for name, value in kept.items()}
 
