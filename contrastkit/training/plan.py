@@ -97,7 +97,7 @@ class Plan:
             raise UserError(f"{out} holds a run of {record.name}, not of {self.name}: choose another --out or --resume")
         original = record.recipe_of(type(self.recipe), out / RECIPE)
         if self.parent is not None and self.recipe.epochs <= original.epochs:
-            raise UserError(f"--extend trains longer: {out} has {original.epochs} epochs; give more with --epochs")
+            raise UserError(f"--extend trains longer than {out}, which has epochs = {original.epochs}: raise --epochs")
         for item in fields(original):
             if item.name == "epochs" and self.parent is not None:
                 continue

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from contrastkit.directories import given_path
+from contrastkit.errors import UserError
 from contrastkit.parts.weights import Weights, published_weights, read_weights
 from contrastkit.run import ENCODER, Run
 
@@ -27,5 +28,8 @@ def open_weights(source: str) -> Weights:
         return read_weights(path)
     run = Run.open(path)
     encoder = run.record.encoder
-    weights = read_weights(run.path / ENCODER if (run.path / ENCODER).exists() else run.last)
+    file = next((file for file in (run.path / ENCODER, run.last) if file.exists()), None)
+    if file is None:
+        raise UserError(f"{path} has saved no weights yet: wait for its first checkpoint, or resume it")
+    weights = read_weights(file)
     return replace(weights, encoder=encoder["name"], size=encoder["size"])

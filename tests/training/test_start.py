@@ -222,7 +222,7 @@ def test_what_an_extension_may_not_change(images: Path, hard_images: Path, two: 
         contrastkit.train("moco", out=tmp_path / "run", extend=two, **{"epochs": 4} | how)
 
     for epochs in (1, 2):
-        with pytest.raises(UserError, match=f"--extend trains longer: {two} has 2 epochs; give more with --epochs"):
+        with pytest.raises(UserError, match=f"--extend trains longer than {two}, which has epochs = 2: raise --epochs"):
             extend(epochs=epochs)
     for how, says in (
         ({"tau": 0.3}, "a run keeps its recipe: .* has tau = 0.1; drop the option$"),
