@@ -17,7 +17,7 @@ BUILT_WITH = {
 @takes_options
 def info(*, output: OutputOptions) -> None:
     """Show versions, devices, and the kernels in use."""
-    from contrastkit.run import environment
+    from contrastkit.environment import environment
 
     details = environment()
     write_reports(details, output.json)

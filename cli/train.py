@@ -54,6 +54,18 @@ class RunOptions(OutputOptions):
     resume: Annotated[
         Path | None, typer.Option(help="Resume this run; no other option is required.", metavar="RUN")
     ] = None
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Starting weights of the encoder: a run folder, a .safetensors or .pth file, or pretrained:NAME of "
+            "torchvision or timm.",
+            metavar="RUN|FILE|NAME",
+        ),
+    ] = None
+    extend: Annotated[
+        Path | None,
+        typer.Option(help="Begin a new run at this run's last state, with more --epochs.", metavar="RUN"),
+    ] = None
     stop_after: Annotated[
         int | None, typer.Option(help="Stop after this many epochs of the schedule; --resume continues."), EPOCHS
     ] = None
@@ -99,6 +111,8 @@ def train(method: str, numbers: dict[str, Any], training: dict[str, Any], option
         row=options.recipe,
         out=options.resume or options.out,
         resume=options.resume is not None,
+        extend=options.extend,
+        init_from=options.init_from,
     )
     is_main = dist.rank() == 0
     if is_main:

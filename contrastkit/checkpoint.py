@@ -168,7 +168,7 @@ def load(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        _require_stored(path)
+        require_stored(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: the run has saved no checkpoint yet") from error
@@ -186,7 +186,7 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def _require_stored(path: Path) -> None:
+def require_stored(path: Path) -> None:
     """Check that the entries of a checkpoint are stored as they are, as torch writes them, and together fit into the
     file: a small file of compressed or overlapping entries could fill the memory.
 

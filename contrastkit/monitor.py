@@ -177,23 +177,29 @@ class Monitor:
         """
         with evaluating(method):
             now = collapse(*self._outputs(method, autocast)) | {"loss": loss}
-            if self._labelled is not None:
-                bank, queries = (
-                    encode(
-                        method.online.encoder,
-                        source,
-                        size=self.size,
-                        workers=self.workers,
-                        device=self.device,
-                        autocast=autocast,
-                        max_bad=1.0,  # the training checks the whole set
-                    )
-                    for source in self._labelled
-                )
-                now["knn"] = knn_accuracy(bank, queries, n_classes=self._n_classes, device=self.device).top1
+        if (knn := self.knn(method, autocast)) is not None:
+            now["knn"] = knn
         self.history.append(now)
         self.warning = diagnose(self.history, chance_loss=self.chance_loss)
         return now
+
+    def knn(self, method: Method, autocast: Autocast = contextlib.nullcontext) -> float | None:
+        """kNN accuracy of the method's encoder now; None without labels."""
+        if self._labelled is None:
+            return None
+        bank, queries = (
+            encode(
+                method.online.encoder,
+                source,
+                size=self.size,
+                workers=self.workers,
+                device=self.device,
+                autocast=autocast,
+                max_bad=1.0,  # the training checks the whole set
+            )
+            for source in self._labelled
+        )
+        return knn_accuracy(bank, queries, n_classes=self._n_classes, device=self.device).top1
 
     def resume(self, rows: Sequence[dict[str, float]]) -> None:
         """Restore the history from the rows of metrics.jsonl."""

@@ -8,13 +8,16 @@ from typing import Annotated, Any
 from contrastkit import dist
 from contrastkit.bounds import PERIOD, SEED, SHARE, WORKERS, check_fields
 from contrastkit.data import DataSet, open_data
+from contrastkit.data.dataset import with_labelled
 from contrastkit.data.loader import MAX_BAD
+from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.precision import Precision
 
 # Options that may change when a run is resumed: where the data are, and how the training is run and monitored.
 MAY_CHANGE = (
     "data",
+    "labelled",
     "data_dir",
     "download",
     "test_part",
@@ -36,6 +39,12 @@ class Options:
     data: Annotated[
         str, "Data set: a name, a folder of images or sounds, an .npz file, or NAME=DIR,NAME=DIR", "NAME|PATH"
     ]
+    labelled: Annotated[
+        str | None,
+        "Labelled images beside --data, not trained on: the monitor, knn and probe use them, and --val-fraction and "
+        "--test-part split them",
+        "NAME|PATH",
+    ] = None
     data_dir: Annotated[Path | None, "Directory of named data sets (default: $CONTRASTKIT_DATA)", "DIR"] = None
     download: Annotated[bool, "Download a named data set that is not in --data-dir"] = False
     val_fraction: Annotated[
@@ -76,24 +85,36 @@ class Options:
         if self.precision not in (known := typing.get_args(Precision)):
             raise UserError(f"--precision must be {', '.join(known[:-1])} or {known[-1]}, not {self.precision}")
 
-    def open_data(self) -> DataSet:
-        """Open the data set. Only the first process downloads it; the others wait."""
+    def open_data(self, data: DataSet | None = None, labelled: DataSet | None = None) -> DataSet:
+        """Open the data set, and the labelled one beside it, if any. Only the first process downloads; the others wait.
+
+        Args:
+            data, labelled: these sets, where they are already open.
+
+        Raises:
+            UserError: as :func:`contrastkit.data.open_data` and :func:`contrastkit.data.dataset.with_labelled`.
+        """
         if self.download and dist.rank() > 0:
             dist.barrier()
-        data = open_data(
-            self.data,
-            data_dir=self.data_dir,
-            download=self.download,
-            val_fraction=self.val_fraction,
-            seed=self.seed,
-            test_part=self.test_part,
-            layout=self.layout,
-            stretch=self.stretch,
-            background=self.background,
-        )
+        split = {"val_fraction": self.val_fraction, "test_part": self.test_part}
+        if data is None:
+            data = self._open(self.data, layout=self.layout, **({} if self.labelled else split))
+        if self.labelled is not None:
+            if labelled is None:
+                labelled = self._open(self.labelled, layout=self.labelled_layout, **split)
+            data = with_labelled(data, labelled)
         if self.download and dist.rank() == 0:
             dist.barrier()
         return data
+
+    @property
+    def labelled_layout(self) -> str | None:
+        """The layout of the labelled images, if they are in a file."""
+        return self.layout if self.labelled is not None and given_path(self.labelled).is_file() else None
+
+    def _open(self, data: str, **how: Any) -> DataSet:
+        shared = ("data_dir", "download", "seed", "stretch", "background")
+        return open_data(data, **{name: getattr(self, name) for name in shared}, **how)
 
     def to_json(self) -> dict[str, Any]:
         """The options as recipe.json stores them."""

@@ -11,14 +11,16 @@ from contrastkit import schema
 from contrastkit.errors import UserError
 from contrastkit.options import Options
 from contrastkit.parts.build import build_encoder
+from contrastkit.parts.weights import WeightsRecord
 
 if TYPE_CHECKING:
     from contrastkit.methods import Recipe
 
-FORMAT = 4  # of recipe.json; a file without a number has the first
+FORMAT = 5  # of recipe.json; a file without a number has the first
 # Options that format 2 added; earlier versions read every set in these ways.
 SINCE_2 = {"test_part": None, "layout": None, "stretch": False, "background": "white"}
 SINCE_4 = {"scaled_decoding": False}  # likewise
+SINCE_5 = {"labelled": None}  # likewise
 
 # Fields of images' views that format 3 added; earlier versions made all views in these ways.
 SINCE_3 = {
@@ -41,6 +43,15 @@ class DataRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ParentRecord:
+    """The run that another one extends."""
+
+    run: str  # the absolute path of its folder
+    epochs: int  # of its schedule
+    step: int  # of its state, from which the other run goes on
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """recipe.json: what a run was asked for; enough to resume it and to load its encoder."""
 
@@ -49,6 +60,8 @@ class Record:
     options: Options
     data: DataRecord
     encoder: dict[str, Any]  # arguments of contrastkit.parts.build.build_encoder
+    weights: WeightsRecord | None = None  # from which it started; of a run that extends another, those of that
+    parent: ParentRecord | None = None  # the run that it extends
 
     @classmethod
     def read(cls, file: Path) -> "Record":
@@ -65,7 +78,9 @@ class Record:
                     raise schema.Newer(f"format {written}, this version reads formats up to {FORMAT}")
                 if isinstance(options := values.get("options"), dict):
                     missing = (SINCE_2 if written == 1 else {}) | (SINCE_4 if written <= 3 else {})
-                    values["options"] = missing | options
+                    values["options"] = missing | (SINCE_5 if written <= 4 else {}) | options
+                if written <= 4:
+                    values = {"weights": None, "parent": None} | values
                 if written <= 2:
                     _complete_views(values.get("recipe"))
             record = schema.instance(cls, values, "")

@@ -13,9 +13,7 @@ encoder.safetensors    the encoder alone, at the end; its metadata describe it (
 
 import contextlib
 import json
-import platform
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +22,9 @@ from typing import IO, Any
 from contrastkit import checkpoint, lock, schema
 from contrastkit.board import Board
 from contrastkit.curves import draw_curves
+from contrastkit.environment import environment
 from contrastkit.errors import UserError, explain
 from contrastkit.record import Checkpoint, Record, json_value
-from contrastkit.version import __version__
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.json", "environment.json", "metrics.jsonl"
 LOG, ENCODER, CURVES = "log.txt", "encoder.safetensors", "curves.png"
@@ -53,6 +51,7 @@ class Run:
         self._board = Board(path)
         self._lock: IO[bytes] | None = None
         self._new, self._before, self._made = False, set[str](), list[Path]()  # what was there, folders made for it
+        self._advanced = False  # whether a state after a step of this process is saved
 
     @staticmethod
     def exists(path: Path) -> bool:
@@ -61,7 +60,7 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, record: Record) -> "Run":
-        """Create the folder for a new run, and lock it.
+        """Create the folder for a new run, and lock it. One that extends another gets its last state and its metrics.
 
         Raises:
             Taken: it already holds a run, which is never overwritten, or another process makes one.
@@ -82,12 +81,20 @@ class Run:
             run._new = not cls.exists(path)
             with run._discarded_on_error():
                 run.checkpoints.mkdir(exist_ok=True)
+                if record.parent is not None:
+                    run._inherit(Run(Path(record.parent.run)))
                 checkpoint.write_text(path / RECIPE, record.text(), new=True)
         except FileExistsError as error:
             raise (Taken(taken) if cls.exists(path) else _unwritable(path, error)) from error
         except OSError as error:
             raise _unwritable(path, error) from error
         return run
+
+    def _inherit(self, parent: "Run") -> None:
+        """Copy the last state and the metrics of another run."""
+        checkpoint.write_with(self.last, lambda file: shutil.copyfile(parent.last, file))
+        if rows := parent.metrics():
+            checkpoint.write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
     @classmethod
     def open(cls, path: Path, *, writes: bool = False) -> "Run":
@@ -192,6 +199,7 @@ class Run:
         """
         if not self.writes:
             return
+        self._advanced |= state["step"] > 0
         if keep is None:
             checkpoint.save(self.last, state)
         else:
@@ -241,7 +249,7 @@ class Run:
             last.callback(self._release)
             with contextlib.nullcontext() if kind is None else contextlib.suppress(Exception):
                 self._board.close()
-                if kind is not None and self._new and not any(self.checkpoints.glob("*.pt")):
+                if kind is not None and self._new and not self._advanced:
                     self._discard()
                 elif self.writes and (rows := self.metrics()):
                     draw_curves(rows, self.path / CURVES, title=f"Training of {self.path}")
@@ -276,25 +284,3 @@ class Run:
 
 def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(f"the run folder {path} cannot be written: {error.strerror}")
-
-
-def environment() -> dict[str, Any]:
-    """Versions and devices, as environment.json and ``contrastkit info`` show them."""
-    import torch
-    import torchvision
-
-    from contrastkit.ops import extension
-
-    return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": sys.argv,
-        "contrastkit": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] or ["cpu"],
-        "kernels": extension.info(),
-    }

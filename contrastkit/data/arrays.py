@@ -47,6 +47,12 @@ class ArraySource(Source):
         part.images = self.images[index]
         return part
 
+    def in_common(self, other: Source) -> int | None:
+        if not isinstance(other, ArraySource):
+            return None
+        theirs = {digest(image.numpy().tobytes()) for image in other.images}
+        return sum(digest(image.numpy().tobytes()) in theirs for image in self.images)
+
     def fingerprint(self) -> str:
         sample = self.images[:: max(1, len(self) // 4096)]  # enough to tell sets apart, and fast for a large one
         shape = repr(tuple(self.images.shape)).encode()

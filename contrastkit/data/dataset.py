@@ -94,6 +94,35 @@ def with_validation(dataset: DataSet, fraction: float, seed: int) -> DataSet:
     return replace(dataset, train=train, test=val, pretrain=dataset.pretrain.subset(torch.cat([rest, others])))
 
 
+def with_labelled(dataset: DataSet, labelled: DataSet) -> DataSet:
+    """The set to train on, with the parts of a labelled one to evaluate on; no label is trained on.
+
+    Raises:
+        UserError: it has no labels, or is of another kind than the images to train on.
+    """
+    source, train = dataset.pretrain, labelled.train
+    if train.labels is None or not (train.labels >= 0).any():
+        raise UserError(f"--labelled {labelled.name} has no labels: put its images in one folder per class")
+    kinds = [
+        f"{s.modality.plural}{f' at {s.sample_rate:,} Hz' if s.sample_rate else ''} of {s.channels} channel(s)"
+        + (f" ({', '.join(s.modalities)})" if s.modalities else "")
+        for s in (train, source)
+    ]
+    if kinds[0] != kinds[1] and not (
+        train.modality is source.modality and train.channels == 1 and source.channels == 3
+    ):
+        raise UserError(f"--labelled {labelled.name} has {kinds[0]}, but {dataset.name} has {kinds[1]}")
+    counts = f"{len(train):,} training" + (f" and {len(labelled.test):,} test" if labelled.test else "")
+    notices = [f"labels for the monitor, knn and probe: {labelled.name}, {counts} {train.modality.plural}"]
+    if labelled.test is None:
+        notices.append(f"{labelled.name} has no test part for knn and probe: hold one out with --val-fraction 0.2")
+    for name, part in {"training": train, "test": labelled.test}.items():
+        if part is not None and (n := part.in_common(source)):
+            notices.append(f"{n:,} of the {name} {part.modality.plural} of {labelled.name} are in {dataset.name}, too")
+    notices = [*dataset.notices, *labelled.notices, *notices]
+    return replace(dataset, train=train, test=labelled.test, notices=tuple(notices))
+
+
 def split(n: int, group_ids: Tensor | None, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Hold out ``share`` of n images at random, at least one: positions (rest, held out) in ascending order.
 

@@ -7,12 +7,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.data.encoded import START, EncodedSource
+from contrastkit.data.source import Source, digest
+
+COMPARED = 10_000  # files at most that are read to find equal ones
 
 
 class FileSource(EncodedSource):
     """Image files below a folder."""
 
     root: Path
+
+    def in_common(self, other: Source) -> int | None:
+        """Compares the first bytes of those files whose sizes are in both sources."""
+        if not isinstance(other, FileSource):
+            return None
+        sizes = self._sizes(), other._sizes()
+        same = [np.flatnonzero(np.isin(mine, theirs)) for mine, theirs in (sizes, sizes[::-1])]
+        if sum(map(len, same)) > COMPARED:
+            return None
+        mine, theirs = (
+            [(size[i], digest(source._start(i))) for i in positions.tolist()]
+            for source, size, positions in zip((self, other), sizes, same, strict=True)
+        )
+        known = set(theirs)
+        return sum(item in known for item in mine)
 
     def _file(self, i: int) -> Path:
         return self.root / self.paths[i]

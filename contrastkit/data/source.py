@@ -110,6 +110,10 @@ class Source(ABC):
             return f"other {items} or labels"
         return f"{items} of the same names with other contents" if then[1:] and then[1:] != now[1:] else ""
 
+    def in_common(self, other: "Source") -> int | None:
+        """How many items are in another source, too, byte for byte; None where to know it takes long."""
+        return None
+
     @property
     def label_bytes(self) -> bytes:
         """The labels' part of a fingerprint; none without labels."""

@@ -93,7 +93,8 @@ class EvaluationSubject:
             encoder: tiny, a torchvision ResNet, ``timm:NAME``, or pixels; for sounds wave or tiny.
             pretrained: with ``encoder``: its published supervised weights.
             baselines: also an untrained encoder like the run's and, for images, raw pixels.
-            data: see :func:`contrastkit.data.open_data`; None is the run's data set and split, else the embedded one.
+            data: see :func:`contrastkit.data.open_data`; None is the run's data set (its labelled one, if it has one)
+                and split, else the embedded one.
             data_dir: directory of named data sets; None is the run's, else $CONTRASTKIT_DATA.
             val_fraction: share of the training images to test on; None is as in the run, else the test part.
             test_part, layout: see :func:`contrastkit.data.open_data`; None is as in the run, on its own data set.
@@ -234,14 +235,17 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
     options, kind = record.options, record.encoder
     own, seed = request["data"] is None, request["seed"]
     notices: tuple[str, ...] = ()
+    labelled = options.labelled if own else None
     if own:
-        request = request | _own_split(request, options) | {"data": options.data, "seed": options.seed}
-        if request["test_part"] is None and request["val_fraction"] != options.val_fraction:
+        request = request | _own_split(request, options) | {"data": labelled or options.data, "seed": options.seed}
+        if labelled is not None:
+            notices = (f"evaluated on the labelled images of {path} (--labelled {labelled}); --data names others",)
+        elif request["test_part"] is None and request["val_fraction"] != options.val_fraction:
             notices = (f"{path} was trained on images that it is evaluated on here, without their labels",)
     pixels = ("stretch", "background")  # as the encoder knows them, on any data
     request = request | {name: getattr(options, name) for name in pixels if request[name] is None}
     data = open_data(**request, recorded_dir=options.data_dir)
-    if own and all(request[name] == getattr(options, name) for name in ("val_fraction", "layout")):
+    if own and labelled is None and all(request[name] == getattr(options, name) for name in ("val_fraction", "layout")):
         require_unchanged(path, record.data, data)
     require_same_kind(path, record.data, data)
     encoders: dict[str, nn.Module | None] = {str(path): load_encoder(run, record)}
@@ -273,7 +277,8 @@ def _own_split(request: dict[str, Any], options: Options) -> dict[str, Any]:
     split = {name: request[name] for name in ("val_fraction", "test_part")}
     if split == {"val_fraction": None, "test_part": None}:
         split = {name: getattr(options, name) for name in split}
-    return split | {"layout": options.layout if request["layout"] is None else request["layout"]}
+    layout = options.layout if options.labelled is None else options.labelled_layout
+    return split | {"layout": layout if request["layout"] is None else request["layout"]}
 
 
 def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: int | None) -> EvaluationSubject:

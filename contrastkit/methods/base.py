@@ -31,6 +31,7 @@ from contrastkit.parts.build import SMALL, build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import encoder_name
+from contrastkit.parts.weights import Weights
 from contrastkit.types import Batch, Memory, Modality, Step
 
 
@@ -84,9 +85,18 @@ class BuildContext:
     world: int = 1
     seed: int = 0
     encoder: nn.Module | None = None  # trained instead of an encoder built by name
+    weights: Weights | None = None  # from which the encoder starts
 
     @classmethod
-    def of(cls, source: Source, size: int, *, seed: int = 0, encoder: nn.Module | None = None) -> Self:
+    def of(
+        cls,
+        source: Source,
+        size: int,
+        *,
+        seed: int = 0,
+        encoder: nn.Module | None = None,
+        weights: Weights | None = None,
+    ) -> Self:
         """The context of a training on ``source`` by the processes that have joined."""
         return cls(
             channels=source.channels,
@@ -96,6 +106,7 @@ class BuildContext:
             world=dist.world_size(),
             seed=seed,
             encoder=encoder,
+            weights=weights,
         )
 
 
@@ -196,7 +207,20 @@ class Recipe(ABC):
         return {"name": name, "channels": context.channels, "size": context.size}
 
     def build_encoder(self, context: BuildContext) -> Encoder:
-        """The encoder to train: built by name, or the module in the context.
+        """The encoder to train, with the context's starting weights, if any.
+
+        A method builds its target as a copy of it, which so starts from the same weights.
+
+        Raises:
+            UserError: it does not suit the images, this method accepts no module, or the weights do not fit.
+        """
+        encoder = self.untrained_encoder(context)
+        if context.weights is not None:
+            encoder.load_state_dict(context.weights.match(encoder).state, strict=False)
+        return encoder
+
+    def untrained_encoder(self, context: BuildContext) -> Encoder:
+        """The encoder as the method initialises it: built by name, or the module in the context.
 
         Raises:
             UserError: it does not suit the images, or this method accepts no module.

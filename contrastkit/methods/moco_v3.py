@@ -68,8 +68,8 @@ class MoCoV3Recipe(Recipe):
         vit = {"num_heads": self.heads} if self.heads else {}
         return super().encoder_options(context) | {"zero_init": self.zero_init, "vit": vit}
 
-    def build_encoder(self, context: BuildContext) -> Encoder:
-        encoder = super().build_encoder(context)
+    def untrained_encoder(self, context: BuildContext) -> Encoder:
+        encoder = super().untrained_encoder(context)
         if self.encoder.startswith("timm:"):
             from contrastkit.parts.vit import VisionTransformer, moco_v3_start_
 

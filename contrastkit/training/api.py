@@ -1,6 +1,6 @@
 """:func:`contrastkit.train`: the library's counterpart of ``contrastkit train``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,20 @@ from contrastkit.training.launch import Outcome, launch
 from contrastkit.training.plan import plan, replaced
 from contrastkit.training.progress import Reporter
 
-OPTIONS = [item.name for item in fields(Options) if item.name != "data"]
+Data = str | Path | DataSet | Dataset[Any] | None
+OPTIONS = [item.name for item in fields(Options) if item.name not in ("data", "labelled")]
 
 
 def train(
     method: str,
-    data: "str | Path | DataSet | Dataset[Any] | None" = None,
+    data: Data = None,
     *,
+    labelled: Data = None,
     encoder: str | nn.Module | None = None,
+    init_from: str | Path | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    extend: str | Path | None = None,
     row: str | None = None,
     stop_after: int | None = None,
     reporter: Reporter | None = None,
@@ -40,52 +44,63 @@ def train(
         data: name or path of a data set (:func:`contrastkit.data.open_data`), an open data set, or a map-style torch
             ``Dataset`` of images or (image, label) pairs (:class:`contrastkit.data.torch_dataset.DatasetSource`). By
             default the embedded digits, or the data of the run that is resumed.
+        labelled: labelled images beside the data, given likewise, for the monitor, knn and probe; no label is trained
+            on. ``val_fraction`` and ``test_part`` split these.
         encoder: tiny, a torchvision ResNet, ``timm:NAME``, or a module that maps normalised images [N, C, H, W] to
             features [N, D]; it is trained in place. Load such a run with ``contrastkit.load(run, encoder=...)``.
+        init_from: starting weights of the encoder (:func:`contrastkit.training.start.open_weights`).
         out: the run folder; by default a new one in ``runs/``.
         resume: resume the run in ``out`` with the recipe and options that it records.
+        extend: a run, at whose last state the new one goes on, under the schedule of more ``epochs``.
         row: row of the recipe; by default chosen by the images and the encoder.
         stop_after: stop after this many epochs of the schedule.
         reporter: receives log lines and progress; by default both are discarded.
-        numbers: fields of the recipe (``tau=0.2``, ``epochs=100``), of its views (``size=96``, or a sequence with a
-            value for each; ``views="simclr"`` names a row), and of :class:`contrastkit.training.Options` (``seed=1``,
-            ``device="cuda"``).
+        numbers: fields of the recipe (``tau=0.2``), of its views (``size=96``, or a sequence with a value for each;
+            ``views="simclr"`` names a row), and of :class:`contrastkit.training.Options` (``seed=1``).
 
     Raises:
-        UserError: as :func:`contrastkit.training.plan.plan` and :func:`contrastkit.training.launch.launch`, or an
-            unknown field.
+        UserError: as of :func:`contrastkit.training.plan.plan` and of :func:`launch`, or an unknown field.
     """
     module = encoder if isinstance(encoder, nn.Module) else None
     given = {name: numbers.pop(name) for name in OPTIONS if name in numbers}
+    given = _as_options(given | {"data": data, "labelled": labelled})
     if encoder is not None:
         numbers["encoder"] = encoder if module is None else f"module:{type(module).__name__}"
     _require_known(method, numbers)
-    if isinstance(data, str | Path):
-        given["data"] = str(data)
-    if "data_dir" in given:
-        given["data_dir"] = given_path(given["data_dir"])
-    if "device" in given:
-        given["device"] = str(given["device"])
     chosen = plan(
         method,
         given,
         change=replaced(numbers),
         encoder=numbers.get("encoder"),
         row=row,
-        out=None if out is None else given_path(out),
+        out=_path(out),
         resume=resume,
-        data=_open(data, given),
+        extend=_path(extend),
+        init_from=None if init_from is None else str(init_from),
+        data=_open(data, given, split=labelled is None),
+        labelled=_open(labelled, given),
     )
     return launch(chosen, stop_after=stop_after, reporter=reporter, encoder=module)
 
 
-def _open(data: "str | Path | DataSet | Dataset[Any] | None", given: Mapping[str, Any]) -> DataSet | None:
+def _as_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as the fields of :class:`Options` have them; sets that no path names are left out."""
+    kinds: dict[str, Callable[[Any], Any]] = {"data": str, "labelled": str, "data_dir": given_path, "device": str}
+    kept = {k: v for k, v in given.items() if k not in ("data", "labelled") or isinstance(v, str | Path)}
+    return {name: kinds[name](value) if name in kinds else value for name, value in kept.items()}
+
+
+def _path(path: str | Path | None) -> Path | None:
+    return None if path is None else given_path(path)
+
+
+def _open(data: Data, given: Mapping[str, Any], *, split: bool = True) -> DataSet | None:
     """The data set that a program hands over; None for a name or a path, which the plan opens."""
     if data is None or isinstance(data, str | Path):
         return None
     if isinstance(data, DataSet):
         return data
-    return open_dataset(data, val_fraction=given.get("val_fraction"), seed=given.get("seed", 0))
+    return open_dataset(data, val_fraction=given.get("val_fraction") if split else None, seed=given.get("seed", 0))
 
 
 def _require_known(method: str, numbers: Mapping[str, Any]) -> None:

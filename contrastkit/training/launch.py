@@ -52,17 +52,16 @@ def launch(
     """
     recipe, options, source = plan.recipe, plan.options, plan.data.pretrain
     loader = _loader(plan)
-    context = BuildContext.of(source, recipe.image_size(source.size), seed=options.seed, encoder=encoder)
+    size = recipe.image_size(source.size)
+    context = BuildContext.of(source, size, seed=options.seed, encoder=encoder, weights=plan.weights)
     needed = require_memory(recipe, context, plan.device, precision=options.precision)
     loader.keep_on_device(room_beside(needed, plan.device))
     torch.manual_seed(options.seed)
     method = _build(plan, context)
-    monitor, optimizer = _monitor(plan, method, context.size), recipe.build_optimizer(method)
-    with loader, _create(plan, context) if plan.record is None else _reopen(plan) as run:
+    monitor, optimizer = _monitor(plan, method, size), recipe.build_optimizer(method)
+    with loader, _folder(plan, context, method) as run:
         session = _session(plan, method, loader, optimizer, monitor, run, reporter or NullReporter())
-        start = 0 if plan.record is None else session.resume()
-        if plan.record is not None and plan.record.options != plan.options:
-            run.write_record(replace(plan.record, options=plan.options))
+        start = _start(plan, session)
         run.note_environment()
         dist.barrier()
         if options.compile:
@@ -70,9 +69,12 @@ def launch(
                 part.compile()
         if run.path != plan.out:
             session.reporter.log(f"another command has taken {plan.out} meanwhile: run folder {run.path}")
-        summary = _summary(plan, method, context.size)
-        for line in (*run.notices, summary, *plan.data.notices, *loader.notices, *method.notices):
+        summary = _summary(plan, method, size)
+        notices = (*plan.data.notices, *loader.notices, *method.notices)
+        for line in (*run.notices, summary, *_origin(plan, session), *notices):
             session.reporter.log(line)
+        if plan.weights is not None:
+            session.evaluate_start()
         end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
         step = fit(session, start=start, end=end)
         return _finish(session, step, applicable(method.online.encoder, plan.data))
@@ -139,15 +141,51 @@ def _session(
     )
 
 
-def _create(plan: Plan, context: BuildContext) -> Run:
-    """Create the run's folder: of the folders that no user has chosen, the first that no other command takes first."""
-    run = _claim(plan, _record(plan, context)) if dist.rank() == 0 else None
+def _folder(plan: Plan, context: BuildContext, method: Method) -> Run:
+    """The folder of the run to resume, or a new one: of those that no user has chosen, the first that no other command
+    takes first."""
+    if plan.resumes:
+        return Run.open(plan.out, writes=dist.rank() == 0)
+    run = _claim(plan, _record(plan, context, method)) if dist.rank() == 0 else None
     out = dist.broadcast_str(str(run.path if run else plan.out))
     return run or Run(Path(out))
 
 
-def _record(plan: Plan, context: BuildContext) -> Record:
+def _start(plan: Plan, session: Session) -> int:
+    """Restore the state of the run to resume or to extend, or save the weights from which a new one starts, so that
+    their source is not needed again; return the number of completed steps."""
+    if plan.record is None:
+        if plan.weights is not None:
+            session.save(0)
+        return 0
+    step = session.resume()
+    if plan.parent is not None and step != plan.parent.step:
+        raise UserError(f"{plan.parent.run} is being trained: extend it when it has stopped")
+    if plan.resumes and plan.record.options != plan.options:
+        session.run.write_record(replace(plan.record, options=plan.options))
+    return step
+
+
+def _origin(plan: Plan, session: Session) -> list[str]:
+    """What a new run starts from, one line each."""
+    if plan.weights is not None and (weights := session.run.record.weights) is not None:
+        return weights.lines
+    if (parent := plan.parent) is None:
+        return []
+    steps = parent.epochs * session.loader.steps_per_epoch
+    before = replace(plan.recipe, epochs=parent.epochs).schedule_at(max(0, parent.step - 1) / steps)
+    after = plan.recipe.schedule_at(parent.step / session.steps)
+    return [
+        f"extends {parent.run} ({parent.epochs} epochs) from step {parent.step:,} of {session.steps:,}: the learning "
+        f"rate goes on at {after.lr:.3g}, where it was {before.lr:.3g}"
+    ]
+
+
+def _record(plan: Plan, context: BuildContext, method: Method) -> Record:
     source = plan.data.pretrain
+    weights = None if plan.record is None else plan.record.weights
+    if plan.weights is not None:
+        weights = plan.weights.match(method.online.encoder).record
     return Record(
         name=plan.name,
         recipe=asdict(plan.recipe),
@@ -160,6 +198,8 @@ def _record(plan: Plan, context: BuildContext) -> Record:
             fingerprint=source.fingerprint(),
         ),
         encoder=plan.recipe.encoder_options(context),
+        weights=weights,
+        parent=plan.parent,
     )
 
 
@@ -172,10 +212,6 @@ def _claim(plan: Plan, record: Record) -> Run:
             if not plan.numbered:
                 raise
             out = free_folder(plan.name, plan.data.name)
-
-
-def _reopen(plan: Plan) -> Run:
-    return Run.open(plan.out, writes=dist.rank() == 0)
 
 
 def _summary(plan: Plan, method: Method, size: int) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -53,6 +54,7 @@ def step_bytes(recipe: Recipe, context: BuildContext, *, precision: str = "float
     """
     if context.encoder is not None or context.world > 1:
         return None
+    context = replace(context, weights=None)
     try:
         with torch.device("meta"):
             method = recipe.build(context).to("meta")  # a queue is drawn on the CPU

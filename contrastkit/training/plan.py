@@ -20,8 +20,10 @@ from contrastkit.methods import Recipe
 from contrastkit.methods.rows import choose_row, recipes_of
 from contrastkit.names import DEFAULT_DATA, METHODS, is_file, split_name
 from contrastkit.options import MAY_CHANGE, Options
-from contrastkit.record import Record
+from contrastkit.parts.weights import Weights
+from contrastkit.record import ParentRecord, Record
 from contrastkit.run import RECIPE, Run
+from contrastkit.training.start import open_weights
 
 Change = Callable[[Recipe], Recipe]  # puts a user's values into a recipe
 
@@ -34,12 +36,14 @@ class Plan:
         name: ``method/row``.
         options: how the recipe is run; their precision is never "auto".
         out: the run folder.
-        record: of the run to resume; None for a new run.
+        record: of the run to resume or, with ``parent``, to extend; None for a run from the start.
+        parent: the run that this one extends.
+        weights: those from which the encoder of a run from the start starts.
         numbered: whether ``out`` is the first free folder of :func:`free_folder`, so that the next will do too.
 
     Raises:
-        UserError: the data do not suit the recipe, or something that determines the results of the run to resume has
-            changed.
+        UserError: the data do not suit the recipe, or something that determines the results of the run to resume or to
+            extend has changed, besides the epochs of one to extend.
     """
 
     name: str
@@ -50,6 +54,13 @@ class Plan:
     out: Path
     record: Record | None = None
     numbered: bool = False
+    parent: ParentRecord | None = None
+    weights: Weights | None = None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the run folder is there already."""
+        return self.record is not None and self.parent is None
 
     def __post_init__(self) -> None:
         self.recipe.check(self.data.pretrain)
@@ -81,13 +92,22 @@ class Plan:
 
     def _require_same(self, record: Record) -> None:
         """Check that nothing has changed that determines the results of the run with this record."""
-        out = self.out
+        out = self.out if self.parent is None else Path(self.parent.run)
         if record.name != self.name:
             raise UserError(f"{out} holds a run of {record.name}, not of {self.name}: choose another --out or --resume")
         original = record.recipe_of(type(self.recipe), out / RECIPE)
+        if self.parent is not None and self.recipe.epochs <= original.epochs:
+            raise UserError(f"--extend trains longer than {out}, which has epochs = {original.epochs}: raise --epochs")
         for item in fields(original):
+            if item.name == "epochs" and self.parent is not None:
+                continue
             if (value := getattr(original, item.name)) != getattr(self.recipe, item.name):
-                raise UserError(f"a run keeps its recipe: {out} has {item.name} = {value}; drop the option")
+                longer = f", or train longer: --extend {out} --epochs N" if item.name == "epochs" else ""
+                raise UserError(f"a run keeps its recipe: {out} has {item.name} = {value}; drop the option{longer}")
+        if record.options.labelled is None and self.options.labelled is not None:
+            raise UserError(
+                f"{out} was trained without --labelled: drop it, and evaluate on other images with knn --data"
+            )
         options = self.options.to_json()
         for option, value in record.options.to_json().items():
             if option not in MAY_CHANGE and value != options[option]:
@@ -107,9 +127,12 @@ def plan(
     row: str | None = None,
     out: Path | None = None,
     resume: bool = False,
+    extend: Path | None = None,
+    init_from: str | None = None,
     data: DataSet | None = None,
+    labelled: DataSet | None = None,
 ) -> Plan:
-    """Plan a new run, or the resumption of one: its record, with the user's changes.
+    """Plan a new run, or the resumption or extension of one: its record, with the user's changes.
 
     Args:
         method: see :func:`contrastkit.methods.rows.recipes_of`.
@@ -119,23 +142,31 @@ def plan(
         row: row of the recipe; by default chosen by the images and the encoder.
         out: the run folder; by default a new one in ``runs/``.
         resume: resume the run in ``out``.
-        data: the data set, if already open; no path names it.
+        extend: the run that the new one extends: it goes on at its last state, under the schedule of more epochs.
+        init_from: starting weights of the encoder, see :func:`contrastkit.training.start.open_weights`.
+        data, labelled: these sets, if already open; no path names them.
 
     Raises:
         UserError: no such method, row, data or run, a value out of bounds, or as for :class:`Plan`.
     """
     recipes = recipes_of(method)
-    if data is not None:
-        given = {**given, "data": HANDED_OVER + data.name}
-    elif "data" in given:
-        given = {**given, "data": absolute(given["data"])}
-    if resume:
-        if out is None:
-            raise UserError("resume=True needs the run to resume: add out=RUN")
-        return _resumed(method, recipes, given, change, row, out, data)
+    for name, opened in {"data": data, "labelled": labelled}.items():
+        if opened is not None:
+            given = {**given, name: HANDED_OVER + opened.name}
+        elif name in given:
+            given = {**given, name: absolute(given[name])}
+    if (run := _origin(out, resume=resume, extend=extend, init_from=init_from)) is not None:
+        record, recipe, options, device = _recorded(method, given, change, row, run)
+        data = options.open_data(data, labelled)
+        if resume:
+            return Plan(record.name, recipe, options, data, device, run, record)
+        parent = ParentRecord(run=str(run.resolve()), epochs=record.recipe["epochs"], step=Run.open(run).load().step)
+        numbered, out = out is None, out or _numbered(record.name, data)
+        return Plan(record.name, recipe, options, data, device, out, record, numbered=numbered, parent=parent)
+    weights = None if init_from is None else open_weights(init_from)
     options = Options(**{"data": DEFAULT_DATA, **given, "data_dir": data_directory(given.get("data_dir"))})
     options, device = _started(options)
-    data = data or options.open_data()
+    data = options.open_data(data, labelled)
     source = data.pretrain
     if "workers" not in given:
         options = replace(options, workers=default_workers(source))
@@ -143,9 +174,29 @@ def plan(
         recipes, size=source.size, encoder=encoder, orientation_matters=source.orientation_matters, row=row
     )
     recipe = change(recipes[name])
-    numbered = out is None
-    out = out or Path(dist.broadcast_str(str(free_folder(name, data.name))))
-    return Plan(name, recipe, options, data, device, out, numbered=numbered)
+    numbered, out = out is None, out or _numbered(name, data)
+    return Plan(name, recipe, options, data, device, out, numbered=numbered, weights=weights)
+
+
+def _origin(out: Path | None, *, resume: bool, extend: Path | None, init_from: str | None) -> Path | None:
+    """The run to resume or to extend; None for a run from the start.
+
+    Raises:
+        UserError: several of these are asked for, or no folder says which run to resume.
+    """
+    if resume and out is None:
+        raise UserError("resume=True needs the run to resume: add out=RUN")
+    if resume and extend is not None:
+        raise UserError("--extend makes a new run, --resume goes on with one: give one of them")
+    run = out if resume else extend
+    if run is not None and init_from is not None:
+        raise UserError(f"--init-from is for a run from the start, {run} has its own weights: drop it")
+    return run
+
+
+def _numbered(name: str, data: DataSet) -> Path:
+    """:func:`free_folder`, the same for all processes."""
+    return Path(dist.broadcast_str(str(free_folder(name, data.name))))
 
 
 def _how_to_resume(name: str, out: Path) -> str:
@@ -157,26 +208,19 @@ def _how_to_resume(name: str, out: Path) -> str:
     return f"this version has no method {method}; use the contrastkit that trained it"
 
 
-def _resumed(
-    method: str,
-    recipes: dict[str, Recipe],
-    given: Mapping[str, Any],
-    change: Change,
-    row: str | None,
-    out: Path,
-    data: DataSet | None,
-) -> Plan:
-    record = Run.open(out).record
-    name = record.name
-    if name not in recipes:
-        raise UserError(f"{out} holds a run of {name}, not of {method}: {_how_to_resume(name, out)}")
-    if row is not None and row != split_name(name)[1]:
-        raise UserError(f"a run keeps its recipe: {out} is {name}; drop --recipe")
-    recipe = change(record.recipe_of(type(recipes[name]), out / RECIPE))
+def _recorded(
+    method: str, given: Mapping[str, Any], change: Change, row: str | None, run: Path
+) -> tuple[Record, Recipe, Options, torch.device]:
+    """The record of a run; its recipe and options with the user's changes."""
+    record, recipes = Run.open(run).record, recipes_of(method)
+    if record.name not in recipes:
+        raise UserError(f"{run} holds a run of {record.name}, not of {method}: {_how_to_resume(record.name, run)}")
+    if row is not None and row != split_name(record.name)[1]:
+        raise UserError(f"a run keeps its recipe: {run} is {record.name}; drop --recipe")
+    recipe = change(record.recipe_of(type(recipes[record.name]), run / RECIPE))
     data_dir = data_directory(given.get("data_dir"), record.options.data_dir)
-    options = replace(record.options, **{**given, "data_dir": data_dir})
-    options, device = _started(options)
-    return Plan(name, recipe, options, data or options.open_data(), device, out, record)
+    options, device = _started(replace(record.options, **{**given, "data_dir": data_dir}))
+    return record, recipe, options, device
 
 
 def _started(options: Options) -> tuple[Options, torch.device]:

@@ -60,6 +60,10 @@ class Session:
             step = state.restore(self.run, self.name, self.method, self.optimizer, self.meter, self.device)
             if not 0 <= step <= self.steps:
                 raise UserError(f"{self.run.last} is damaged: step must lie between 0 and {self.steps}, not {step}")
+        elif (weights := self.run.record.weights) is not None:
+            raise UserError(
+                f"{self.run.path} ended before it had its weights, those of {weights.source}: start a new run from them"
+            )
         else:
             self.reporter.log(f"{self.run.path} has no checkpoint yet: starting from scratch")
         self.run.rewind(step)
@@ -71,6 +75,11 @@ class Session:
         """Catch signals and measure time."""
         with self.signals, self.meter.running():
             yield
+
+    def evaluate_start(self) -> None:
+        """Log what the starting weights are worth, before the first step."""
+        if self.monitor.every and (knn := self.monitor.knn(self.method, self.autocast)) is not None:
+            self.reporter.log(f"before the first step, the starting weights have kNN {knn:.1%}")
 
     def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         return self.meter.timed(batches)
@@ -141,7 +150,11 @@ class Session:
     def _keep(self, epoch: int) -> str | None:
         return f"epoch-{epoch:04d}.pt" if self.save_every and epoch % self.save_every == 0 else None
 
+    def save(self, step: int, *, keep: str | None = None) -> None:
+        """Write the state after ``step`` steps, see :func:`contrastkit.training.state.save`."""
+        state.save(self.run, self.name, step, self.method, self.optimizer, self.meter, self.device, keep=keep)
+
     def _save(self, step: int, *, keep: str | None = None) -> None:
         with self.meter.excluded():
-            state.save(self.run, self.name, step, self.method, self.optimizer, self.meter, self.device, keep=keep)
+            self.save(step, keep=keep)
             self.meter.unsaved = 0.0

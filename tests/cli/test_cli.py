@@ -151,6 +151,14 @@ def test_resume_needs_nothing_else(monkeypatch: pytest.MonkeyPatch, run: Path, i
     assert (how["out"], how["record"]) == (run, Run.open(run).record)
 
 
+def test_extend_and_init_from_reach_the_plan(monkeypatch: pytest.MonkeyPatch, run: Path, images: Path) -> None:
+    _, recipe, _, how = reached(monkeypatch, "moco", f"--extend={run}", "--epochs=5", "--out=longer")
+    assert (recipe.epochs, how["out"], how["parent"].run, how["parent"].epochs) == (5, Path("longer"), str(run), 2)
+    words = ["moco", f"--data={images}", "--encoder=tiny", "--batch=32", f"--init-from={run}", f"--labelled={images}"]
+    _, _, options, how = reached(monkeypatch, *words, "--out=new")
+    assert how["weights"].source == str(run / "checkpoints" / "last.pt") and options.labelled == str(images)
+
+
 def test_resume_may_change_where_and_how_a_run_is_watched(
     monkeypatch: pytest.MonkeyPatch, run: Path, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ import contrastkit
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, knn
 from contrastkit.loading import load_method
-from contrastkit.record import SINCE_2, SINCE_3, SINCE_4
+from contrastkit.record import SINCE_2, SINCE_3, SINCE_4, SINCE_5
 from contrastkit.run import Run
 from contrastkit.training import Plan
 from contrastkit.training.launch import launch
@@ -119,7 +119,7 @@ def test_recipe_json(damaged: Path) -> None:
         (("recipe", "epochs"), 0, "is damaged: --epochs must be at least 1, not 0"),
         (("options", "frobnicate"), 1, "was written by a newer contrastkit: it has options.frobnicate"),
         (("recipe", "frobnicate"), 1, "was written by a newer contrastkit: it has recipe.frobnicate"),
-        (("format",), 5, "was written by a newer contrastkit: it has format 5, this version reads formats up to 4"),
+        (("format",), 6, "was written by a newer contrastkit: it has format 6, this version reads formats up to 5"),
         (
             ("recipe", "views", 0, "interpolation"),
             "x",
@@ -151,7 +151,15 @@ def test_the_format_has_a_number_and_a_file_without_one_has_the_first(damaged: P
     file = damaged / "recipe.json"
     record = Run.open(damaged).record
     values = json.loads(file.read_text())
-    assert values.pop("format") == 4
+    assert values.pop("format") == 5
+    assert [values.pop(name) for name in ("weights", "parent")] == [None, None]  # not in the fourth
+    for name in SINCE_5:
+        values["options"].pop(name)
+    file.write_text(json.dumps(values | {"format": 4}))
+    assert Run.open(damaged).record == record
+    file.write_text(json.dumps(values | {"format": 5, "weights": None, "parent": None}))
+    with pytest.raises(UserError, match="is damaged: options.labelled is missing"):
+        assert Run.open(damaged).record
     for name in SINCE_4:  # not in the third
         values["options"].pop(name)
     file.write_text(json.dumps(values | {"format": 3}))
