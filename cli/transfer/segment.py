@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -59,9 +59,9 @@ class ProtocolOptions:
         """
         from contrastkit.transfer import Retrieval, linear_recipe
 
-        of_retrieval = {"k": self.k, "T": self.temperature, "memory": self.memory}
-        changes = {"steps": self.steps, "batch": self.batch, "lr": self.lr}
-        others = {"linear": of_retrieval, "retrieval": {"recipe": self.recipe, **changes}}[self.protocol]
+        of_retrieval: dict[str, Any] = {"k": self.k, "T": self.temperature, "memory": self.memory}
+        changes: dict[str, Any] = {"steps": self.steps, "batch": self.batch, "lr": self.lr}
+        others = of_retrieval if self.protocol == "linear" else {"recipe": self.recipe, **changes}
         if given := [name for name, value in others.items() if value is not None]:
             other = "linear" if self.protocol == "retrieval" else "retrieval"
             raise UserError(f"--{given[0]} applies to --protocol {other} only")

@@ -108,13 +108,12 @@ def segment(
             classify: Classify = _remember(read, data, retrieval, subject.seed)
         else:
             own = described(settings | {"encoder": name, "data": data.name, "size": size})
-            saved = states and Saved(states / f"segment-{data.name}-{position}.pt", own)
+            saved = None if states is None else Saved(states / f"segment-{data.name}-{position}.pt", own)
             unfinished += [saved] if saved else []
             classify = _trained(encoder, data, linear, subject, name, size, saved, log, on_progress)
         found = []
         for i, maps, mask in read(data.test, "test"):
-            logits = F.interpolate(classify(maps)[None], mask.shape, mode="bilinear")[0]
-            predicted = logits.argmax(0).cpu()
+            predicted = F.interpolate(classify(maps)[None], mask.shape, mode="bilinear")[0].argmax(0).cpu()
             found.append(areas(predicted, mask, len(data.classes)))
             for each in shown:
                 if each.position == i:

@@ -79,7 +79,8 @@ def test_the_options_of_the_subject_reach_it(option: str, masks: Path, monkeypat
     ],
 )
 def test_the_options_of_segment_reach_it(options, name, field, value, masks, monkeypatch) -> None:
-    usual, changed = (handed_over("segment", masks, *more, monkeypatch=monkeypatch) for more in ([], options))
+    usual = handed_over("segment", masks, monkeypatch=monkeypatch)
+    changed = handed_over("segment", masks, *options, monkeypatch=monkeypatch)
     before, after = (got[name] if field is None else getattr(got[name], field) for got in (usual, changed))
     assert after == value != before
 
@@ -99,7 +100,8 @@ def test_the_options_of_segment_reach_it(options, name, field, value, masks, mon
     ],
 )
 def test_the_options_of_detect_reach_it(option, field, value, boxes, monkeypatch) -> None:
-    usual, changed = (handed_over("detect", boxes, *more, monkeypatch=monkeypatch) for more in ([], [option]))
+    usual = handed_over("detect", boxes, monkeypatch=monkeypatch)
+    changed = handed_over("detect", boxes, option, monkeypatch=monkeypatch)
     before, after = (got["resamples"] if field is None else getattr(got["args"][0], field) for got in (usual, changed))
     assert after == value != before
 

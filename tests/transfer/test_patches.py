@@ -21,7 +21,7 @@ def example(seed: int, grid: tuple[int, int] = (3, 4), shape: tuple[int, int] = 
 
 
 def counts_by_hand(mask: torch.Tensor, h: int, w: int) -> list[Counter]:
-    counts = [Counter() for _ in range(h * w)]
+    counts: list[Counter[int]] = [Counter() for _ in range(h * w)]
     H, W = mask.shape
     for y in range(H):
         for x in range(W):

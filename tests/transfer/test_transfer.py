@@ -101,7 +101,8 @@ def squares(tmp_path: Path) -> Iterator[Path]:
     """Dark images with a red and a green square."""
     pytest.importorskip("torchmetrics")
     pytest.importorskip("faster_coco_eval")
-    g, lists = np.random.default_rng(0), {"trainval": {}, "test": {}}
+    g = np.random.default_rng(0)
+    lists: dict[str, dict[str, str]] = {"trainval": {}, "test": {}}
     pixels = {}
     for k in range(16):
         image, boxes = g.integers(0, 40, (64, 64, 3)).astype(np.uint8), []
