@@ -93,8 +93,8 @@ class EvaluationSubject:
             encoder: tiny, a torchvision ResNet, ``timm:NAME``, or pixels; for sounds wave or tiny.
             pretrained: with ``encoder``: its published supervised weights.
             baselines: also an untrained encoder like the run's and, for images, raw pixels.
-            data: see :func:`contrastkit.data.open_data`; None is the run's data set (its labelled one, if it has one)
-                and split, else the embedded one.
+            data: see :func:`contrastkit.data.open_data`; None is the run's own, labelled set and its split, else the
+                embedded one.
             data_dir: directory of named data sets; None is the run's, else $CONTRASTKIT_DATA.
             val_fraction: share of the training images to test on; None is as in the run, else the test part.
             test_part, layout: see :func:`contrastkit.data.open_data`; None is as in the run, on its own data set.
@@ -170,10 +170,7 @@ class EvaluationSubject:
         tokens: bool = False,
         storage: Storage = in_memory,
     ) -> list[Features]:
-        """Features of each source by the encoder of that name.
-
-        Args:
-            tokens, storage: as of :func:`contrastkit.evaluate.features.encode`.
+        """Features of each source by the encoder of that name; ``tokens`` and ``storage``: see ``features.encode``.
 
         Raises:
             UserError: raw pixels of sounds, or tokens of an encoder without feature maps.
@@ -193,8 +190,7 @@ class EvaluationSubject:
         if encoder is not None:
             options |= {"batch": self.batch, "device": self.device, "tokens": tokens}
             return [encode(encoder, source, **options) for source in sources]
-        modality = self.data.train.modality
-        if not modality.has_pixels:
+        if not (modality := self.data.train.modality).has_pixels:
             raise UserError(f"{self.data.name} has {modality.plural}, which have no pixels")
         return [raw_pixels(source, **options) for source in sources]
 
@@ -297,8 +293,8 @@ def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: i
         return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size, notices=data.notices)
     torch.manual_seed(request["seed"])
     kind: dict[str, Any] = {"name": name, "channels": 3 if pretrained else source.channels, "size": size}
-    encoder = build_encoder(**kind, pretrained=pretrained)
+    label = f"{name}, {'its published weights' if pretrained else 'untrained'}"
+    encoders = {label: build_encoder(**kind, pretrained=pretrained)}
     if pretrained and not name.startswith("timm:"):  # published weights have the stem of large images at any size
         kind["size"] = max(size, SMALL + 1)
-    label = f"{name}, {'its published weights' if pretrained else 'untrained'}"
-    return EvaluationSubject(data=data, encoders={label: encoder}, size=size, kind=kind, notices=data.notices)
+    return EvaluationSubject(data=data, encoders=encoders, size=size, kind=kind, notices=data.notices)

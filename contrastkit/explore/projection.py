@@ -129,7 +129,9 @@ def _groups(gallery: Gallery, colour: Colouring, k: int | None, seed: int) -> tu
 
 
 def _umap(x: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
-    from umap import UMAP
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # about TensorFlow, which only its networks need
+        from umap import UMAP
 
     start = "spectral" if len(x) > 50 else "random"  # eigenvectors of a small graph may not exist
     reducer = UMAP(

@@ -138,6 +138,7 @@ CASES = [
     Case("embed", ["--split=test"], {"split": "test"}),
     Case("embed", ["--split=train"], {"split": "train"}),
     Case("embed", ["--size=12"], {}, {"size": 12}),
+    Case("embed", ["--tokens"], {"tokens": True}),
     Case("embed", ["--encoder=pixels", "--data=DATA", "--val-fraction=0.25"], {}, {"encoder": "pixels"}),
     Case("retrieve", ["--size=12"], {}, {"size": 12}),
     Case("retrieve", ["--val-fraction=0.5"], {}, {"val_fraction": 0.5}),

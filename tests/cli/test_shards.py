@@ -104,11 +104,13 @@ def test_index_saves_what_the_headers_say(folder: Path, tmp_path: Path, capsys: 
 def test_a_run_on_shards_is_the_run_on_their_folder(folder: Path, tmp_path: Path) -> None:
     """Training, a resume in mid-epoch with other workers, and embeddings, bit for bit."""
     (folder / "train" / "a" / "broken.png").unlink()
-    make(folder, tmp_path / "shards", "--workers=0", "--per-shard=2")
+    (tmp_path / "packed").mkdir()
+    shards = tmp_path / "packed" / "set"  # called the same, as pictures name their data set
+    make(folder, shards, "--workers=0", "--per-shard=2")
     features = []
-    for name in ("set", "shards"):
+    for name, where in (("set", folder), ("shards", shards)):
         run = tmp_path / f"run-{name}"
-        data = [f"--data={tmp_path / name}", f"--out={run}"]
+        data = [f"--data={where}", f"--out={run}"]
         train = ["train", "simclr", "--encoder=tiny", "--size=16", "--batch=4", "--monitor-every=0"]
         assert main([*train, *data, "--epochs=2", "--workers=0", "--stop-after=1"]) == 0
         assert main(["train", "simclr", f"--resume={run}", "--workers=1"]) == 0
@@ -120,4 +122,4 @@ def test_a_run_on_shards_is_the_run_on_their_folder(folder: Path, tmp_path: Path
     (files, labels, classes), (mine, my_labels, my_classes) = features
     assert np.array_equal(files, mine) and np.array_equal(labels, my_labels) and classes == my_classes
     assert (tmp_path / "set.png").read_bytes() == (tmp_path / "shards.png").read_bytes()
-    assert main(["knn", str(tmp_path / "run-set"), f"--data={tmp_path / 'shards'}", "--k=1"]) == 0
+    assert main(["knn", str(tmp_path / "run-set"), f"--data={shards}", "--k=1"]) == 0
