@@ -176,7 +176,8 @@ def _begin(original: Path, folder: Path) -> None:
 
     import contrastkit.cli.main
     import contrastkit.evaluate
-    import contrastkit.training.launch  # noqa: F401
+    import contrastkit.training.launch
+    import contrastkit.transfer  # noqa: F401
 
     torch.set_num_threads(1)
     _place = Place(original, folder / f"place-{os.getpid()}")
