@@ -8,8 +8,8 @@ import typer
 
 from contrastkit.bounds import COUNT, SEEDS, Interval
 from contrastkit.cli import recipe_options, screen
-from contrastkit.cli.options import OutputOptions, SubjectOptions, takes_options
-from contrastkit.cli.report import interval, percent, write_reports
+from contrastkit.cli.options import ConfusionFile, OutputOptions, SubjectOptions, takes_options
+from contrastkit.cli.report import interval, percent, report_classes, write_reports
 from contrastkit.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def _finetune(
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard an unfinished fine-tuning with other options.")
     ] = False,
+    confusion: ConfusionFile = None,
     output: OutputOptions,
     **numbers: Any,
 ) -> None:
@@ -87,12 +88,17 @@ def _finetune(
             on_progress=on_progress,
             on_line=screen.say,
         )  # fmt: skip
+    own = opened.reports or folder
+    _print(report, confusion, own / "finetune-confusion.png")
+    write_reports(report.as_json(), output.json, own / "finetune.json")
+
+
+def _print(report: "FinetuneReport", confusion: Path | None, own: Path) -> None:
+    """
+    Args:
+        confusion, own: where the confusion matrix goes, see :func:`report_classes`.
+    """
     screen.lines(report.notices)
-    _print(report)
-    write_reports(report.as_json(), output.json, (opened.reports or folder) / "finetune.json")
-
-
-def _print(report: "FinetuneReport") -> None:
     labels = report.labels
     screen.table(
         f"fine-tuning on {report.data}, protocol {report.protocol}, {labels.images:,} labelled training and "
@@ -109,6 +115,8 @@ def _print(report: "FinetuneReport") -> None:
             for name, each in report.results.items()
         ],
     )
+    first, result = next(iter(report.results.items()))
+    report_classes(f"{first} on {report.data}", result.per_class, confusion, own)
     if report.model is not None:
         screen.say(f"the classifier of the first seed: contrastkit.load_classifier({report.model!r})")
 

@@ -72,9 +72,11 @@ def probe(
     first, result = next(iter(report.probe.items()))
     title = f"linear probe of {first} on {report.data}"
     report_classes(title, result.per_class, confusion, own and own / "probe-confusion.png")
-    if isinstance(result, LinearProbe):
+    if isinstance(result, LinearProbe) and result.validation:
         rates = partial(rates_chart, probe=result, name=first)
         write_picture("accuracy against learning rate", rates, plot, own and own / "probe.png")
+    elif plot is not None:
+        screen.say(f"{plot} is not written: no image was left to compare learning rates on")
     write_reports(report.as_json(), output.json, own and own / "probe.json")
 
 

@@ -149,6 +149,5 @@ def classes_without_training(train: Tensor, test: Tensor, names: Sequence[str]) 
     absent = [names[c] for c in test.unique().tolist() if not (train == c).any()]
     if not absent:
         return []
-    return [
-        f"no training image of {listed(absent, 5)}: test images of {'it' if len(absent) == 1 else 'them'} are wrong"
-    ]
+    whose = "its" if len(absent) == 1 else "their"
+    return [f"no training image of {listed(absent, 5)}: {whose} test images cannot be right"]

@@ -65,26 +65,29 @@ def choose(source: Source, few: FewLabels, seed: int) -> tuple[Source, tuple[str
     return source.subset(rows), notices
 
 
-def folds(source: Source, seed: int) -> list[tuple[Tensor, Tensor]]:
+def folds(y: Tensor, drawn: Tensor, group_ids: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
     """Positions (rest, held out) of the splits on which a learning rate can be chosen: :data:`FOLDS` of them, each
     holding out one in so many images of every class; fewer where no class has as many images, none where none has two.
     Each image is held out once at most. Images of one group stay together.
+
+    Args:
+        y: int64 [N], the classes.
+        drawn: int64 [N], all positions, in the order in which they are dealt out to the splits.
+        group_ids: int64 [N], see :class:`Source`.
     """
-    assert source.labels is not None
-    unit = torch.arange(len(source)) if source.group_ids is None else source.group_ids.unique(return_inverse=True)[1]
-    drawn, fold = drawing_order(source, seed), torch.empty(len(source), dtype=torch.int64)
+    unit = torch.arange(len(y)) if group_ids is None else group_ids.unique(return_inverse=True)[1]
+    fold = torch.empty(len(y), dtype=torch.int64)
     of_unit: dict[int, int] = {}
-    for c in source.labels.unique():
+    for c in y.unique():
         place = 0
-        for i in drawn[source.labels[drawn] == c].tolist():
+        for i in drawn[y[drawn] == c].tolist():
             key = int(unit[i])
             if key not in of_unit:
                 of_unit[key], place = place % FOLDS, place + 1
             fold[i] = of_unit[key]
     splits = [((fold != k).nonzero()[:, 0], (fold == k).nonzero()[:, 0]) for k in reversed(range(FOLDS))]
-    classes = len(source.labels.unique())
-    whole = [(rest, held) for rest, held in splits if len(held) and len(source.labels[rest].unique()) == classes]
-    return whole
+    classes = len(y.unique())
+    return [(rest, held) for rest, held in splits if len(held) and len(y[rest].unique()) == classes]
 
 
 def drawing_order(source: Source, seed: int) -> Tensor:

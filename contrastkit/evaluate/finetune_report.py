@@ -1,14 +1,12 @@
 """The result of a fine-tuning, and what is said about it."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from contrastkit.data import Source
 from contrastkit.evaluate.accuracy import Accuracy
-from contrastkit.evaluate.few_labels import class_name
+from contrastkit.evaluate.confusion import ClassResult
 from contrastkit.evaluate.finetune_trial import even_batch
-from contrastkit.evaluate.linear import LinearProbe
+from contrastkit.evaluate.linear import LinearProbe, notices_of_choice
 from contrastkit.protocols import FinetuneProtocol
 
 
@@ -21,10 +19,15 @@ class FineTuned:
     std: float | None  # of top-1 over the seeds (divided by n - 1); None for a single seed
     rate: float  # the chosen learning rate
     rates: tuple[float, ...]
-    validation: tuple[
-        float | None, ...
-    ]  # top-1 of each rate on held-out training images, None where it diverged; or ()
+    # top-1 of each rate on held-out training images, None where it diverged; () if there was no choice
+    validation: tuple[float | None, ...]
     losses: tuple[float, ...]  # mean training loss of each epoch, of the first seed
+    per_class: dict[str, ClassResult]  # by class, of the classifiers of all seeds
+
+    @property
+    def notices(self) -> list[str]:
+        """What a reader of the numbers should know."""
+        return notices_of_choice(self.rate, self.rates, self.validation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +70,3 @@ def opening(row: FinetuneProtocol, labels: Labels, *, begun: bool) -> list[str]:
     if labels.held_out:
         lines.append(f"{len(row.lr)} learning rates, one chosen on {labels.held_out:,} of them that are held out")
     return [*lines, "going on with what an earlier start has done"] if begun else lines
-
-
-def unseen(train: Source, test: Source) -> list[str]:
-    assert train.labels is not None and test.labels is not None
-    unseen = sorted(set(test.labels.tolist()) - set(train.labels.tolist()))
-    return [f"no labelled training image is of {class_name(test, c)}, which the test part has" for c in unseen]
-
-
-def at_edge(results: Mapping[str, FineTuned | LinearProbe]) -> list[str]:
-    return [
-        f"{name}: the best learning rate, {each.rate:g}, is at the edge: a wider range may do better"
-        for name, each in results.items()
-        if len(each.validation) > 1 and each.rate in (min(each.rates), max(each.rates))
-    ]

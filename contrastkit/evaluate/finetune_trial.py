@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from contrastkit import precision
 from contrastkit.augment import View
 from contrastkit.data import Loader, Source
 from contrastkit.errors import UserError
-from contrastkit.evaluate.accuracy import hits
+from contrastkit.evaluate.accuracy import best_classes, hits
 from contrastkit.evaluate.classifier import start_head_
 from contrastkit.evaluate.features import encode
 from contrastkit.evaluate.journal import Journal
@@ -34,6 +35,7 @@ class Outcome:
     top5: float
     loss: float  # mean cross-entropy on the images that it was scored on
     losses: tuple[float, ...]  # mean training loss of each epoch
+    answers: Tensor  # int32, the class that each of these images is taken for; -1 of one that cannot be read
 
     @property
     def diverged(self) -> bool:
@@ -89,7 +91,7 @@ class Trial:
                 losses = self._train(start.protocol, classifier, key, train, lr=lr, seed=seed, on_epoch=on_epoch)
                 outcome = self._score(classifier, test, losses)
             except Diverged:
-                outcome = Outcome(math.nan, math.nan, math.nan, ())
+                outcome = Outcome(math.nan, math.nan, math.nan, (), torch.empty(0, dtype=torch.int32))
         if on_end is not None:
             on_end(classifier)
         self.journal.finish(key, vars(outcome) | {"losses": list(outcome.losses)})
@@ -146,11 +148,15 @@ class Trial:
     def _score(self, classifier: LinearClassifier, test: Source, losses: tuple[float, ...]) -> Outcome:
         subject = self.subject
         options: dict[str, Any] = {"workers": subject.workers, "max_bad": subject.max_bad, "device": subject.device}
-        logits = encode(classifier, test, size=subject.size, batch=subject.batch, **options).read()
-        if not bool(logits.x.isfinite().all()):
+        logits = encode(classifier, test, size=subject.size, batch=subject.batch, **options)
+        rows, read = logits.labelled_rows("fine-tuning"), logits.labelled("fine-tuning")
+        if not bool(read.x.isfinite().all()):
             raise Diverged("the classifier's outputs are not finite")
-        top1, top5 = hits(logits.x, logits.y).double().mean(0).tolist()
-        return Outcome(top1, top5, F.cross_entropy(logits.x, logits.y).item(), losses)
+        best = best_classes(read.x)
+        top1, top5 = hits(best, read.y).double().mean(0).tolist()
+        answers = torch.full((len(test),), -1, dtype=torch.int32)
+        answers[rows] = best[:, 0].int()
+        return Outcome(top1, top5, F.cross_entropy(read.x, read.y).item(), losses, answers)
 
 
 def training_view(protocol: FinetuneProtocol, source: Source, size: int) -> View:

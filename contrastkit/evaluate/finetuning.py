@@ -16,9 +16,10 @@ from contrastkit.data import Source
 from contrastkit.errors import UserError, check_choice
 from contrastkit.evaluate.accuracy import accuracy
 from contrastkit.evaluate.classifier import ClassifierRecord, save_classifier
+from contrastkit.evaluate.confusion import classes_without_training, per_class
 from contrastkit.evaluate.features import labelled
-from contrastkit.evaluate.few_labels import FewLabels, choose, folds
-from contrastkit.evaluate.finetune_report import FineTuned, FinetuneReport, Labels, at_edge, opening, unseen
+from contrastkit.evaluate.few_labels import FewLabels, choose, drawing_order, folds
+from contrastkit.evaluate.finetune_report import FineTuned, FinetuneReport, Labels, opening
 from contrastkit.evaluate.finetune_starts import starts_of
 from contrastkit.evaluate.finetune_trial import Outcome, Start, Trial, images_digest, weights_digest
 from contrastkit.evaluate.journal import Journal
@@ -91,7 +92,7 @@ def finetune(
         labels=plan.labels,
         results=results,
         model=None if out is None else str(out / MODEL),
-        notices=(*plan.notices, *plan.subject.left_out, *unseen(plan.train, plan.test), *at_edge(results)),
+        notices=(*plan.notices, *_notices(plan, results)),
     )
 
 
@@ -104,6 +105,7 @@ class _Plan:
     row: FinetuneProtocol
     train: Source
     test: Source
+    names: tuple[str, ...]  # of the classes, also of those without a chosen image
     splits: Sequence[tuple[Tensor, Tensor]]  # of the training images, to choose learning rates; the first by training
     seeds: range
     starts: Sequence[Start]
@@ -119,8 +121,7 @@ class _Plan:
 
     @property
     def labels(self) -> Labels:
-        assert self.train.labels is not None
-        counts = self.train.labels.unique(return_counts=True)[1]
+        counts = _labels(self.train).unique(return_counts=True)[1]
         held_out = 0 if self.held is None else len(self.held[1])
         return Labels(len(self.train), int(counts.min()), int(counts.max()), held_out, len(self.test))
 
@@ -141,13 +142,21 @@ def _plan(
     encoder = _encoder(subject)
     train, test = subject.labelled_parts()
     (train, notices), test = choose(train, few, seed), labelled(test, "fine-tuning")
-    splits = folds(train, seed)
+    splits = folds(_labels(train), drawing_order(train, seed), train.group_ids)
     if not splits and len(row.lr) > 1:
         row = replace(row, lr=(row.lr[(len(row.lr) - 1) // 2],))
         notices = (*notices, f"no image is left to choose a learning rate on: it is {row.lr[0]:g}, unchecked")
     starts, more = starts_of(subject, encoder, row, baselines=baselines)
     parts = replace(subject, data=replace(subject.data, train=train, test=test))
-    return _Plan(parts, encoder, row, train, test, splits, range(seed, seed + seeds), starts, (*notices, *more))
+    seed_range = range(seed, seed + seeds)
+    names = subject.class_names
+    return _Plan(parts, encoder, row, train, test, names, splits, seed_range, starts, (*notices, *more))
+
+
+def _notices(plan: _Plan, results: Mapping[str, FineTuned | LinearProbe]) -> list[str]:
+    absent = classes_without_training(_labels(plan.train), _labels(plan.test), plan.names)
+    of_results = [f"{name}: {notice}" for name, result in results.items() for notice in result.notices]
+    return [*plan.subject.left_out, *absent, *of_results]
 
 
 @dataclass(frozen=True)
@@ -168,9 +177,10 @@ class _Work:
         results[f"{name}, linear probe"] = linear_probe(
             train,
             test,
-            n_classes=plan.subject.n_classes,
+            n_classes=len(plan.names),
+            classes=plan.subject.data.train.classes,
             seeds=plan.seeds,
-            splits=plan.splits or None,
+            splits=plan.splits,
             device=plan.subject.device,
         )
         return results | {start.name: self.finetuned(start) for start in others}
@@ -193,15 +203,18 @@ class _Work:
         if any(outcome.diverged for outcome in finals):
             raise UserError(f"{start.name} diverged at learning rate {chosen:g}: give lower ones with --lr")
         top1, top5 = [each.top1 for each in finals], [each.top5 for each in finals]
+        answers = torch.stack([each.answers for each in finals]).long()
+        read = (answers >= 0).all(0)
         means = statistics.fmean(top1), statistics.fmean(top5)
         return FineTuned(
-            accuracy=accuracy(*means, len(plan.test), n_classes=plan.subject.n_classes),
+            accuracy=accuracy(*means, int(read.sum()), n_classes=len(plan.names)),
             seeds=tuple(top1),
             std=statistics.stdev(top1) if len(top1) > 1 else None,
             rate=chosen,
             rates=rates,
             validation=tuple(validation),
             losses=finals[0].losses,
+            per_class=per_class(answers[:, read], _labels(plan.test)[read], plan.names),
         )
 
     def _run(
@@ -242,6 +255,11 @@ def _encoder(subject: EvaluationSubject) -> Encoder:
     if source.channels not in (1, encoder.channels):
         raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {encoder.channels}")
     return encoder
+
+
+def _labels(source: Source) -> Tensor:
+    assert source.labels is not None
+    return source.labels
 
 
 def _best(rates: tuple[float, ...], outcomes: list[Outcome]) -> float:

@@ -9,7 +9,9 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +19,19 @@ from torch import Tensor
 
 from contrastkit.data.dataset import split
 from contrastkit.errors import UserError
-from contrastkit.evaluate.accuracy import Accuracy, accuracy_of, best_classes
+from contrastkit.evaluate.accuracy import Accuracy, accuracy_of, best_classes, hits
 from contrastkit.evaluate.confusion import ClassResult, class_names, per_class
 from contrastkit.evaluate.features import Features
+from contrastkit.evaluate.few_labels import folds
 from contrastkit.figures import COLOURS, chart, legend
 from contrastkit.intervals import wilson
 from contrastkit.names import RATES_EPOCHS, RATES_SEEDS
 from contrastkit.optim import learning_rate
+from contrastkit.rng import permutation
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 HELD_OUT = 0.1  # share of the training images on which the rate is chosen
+FEW = 1000  # training images; of fewer, every one is held out in turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +43,15 @@ class LinearProbe:
     std: float | None  # of top-1 over the seeds (divided by n - 1); None for a single seed
     rate: float  # the chosen learning rate
     rates: tuple[float, ...]
-    validation: tuple[float | None, ...]  # top-1 of each rate on the held-out training images; None where it diverged
+    # top-1 of each rate on the held-out training images, None where it diverged; () if none can be held out
+    validation: tuple[float | None, ...]
     held_out: int  # number of these images
     per_class: dict[str, ClassResult]  # by class, of the classifiers of all seeds
 
     @property
     def notices(self) -> list[str]:
         """What a reader of the numbers should know."""
-        lines = []
-        if diverged := [f"{r:g}" for r, v in zip(self.rates, self.validation, strict=True) if v is None]:
-            lines.append(f"diverged and ignored: learning rate {', '.join(diverged)}")
-        if len(self.rates) > 1 and self.rate in (min(self.rates), max(self.rates)):
-            lines.append(f"the best learning rate, {self.rate:g}, is at the edge: a wider range may do better")
-        return lines
+        return notices_of_choice(self.rate, self.rates, self.validation)
 
 
 def linear_probe(
@@ -69,9 +70,11 @@ def linear_probe(
     """Train linear classifiers on frozen features, one for each learning rate, all at once.
 
     A tenth of the training images, drawn by the first seed, is held out. Classifiers with all rates are trained on the
-    rest, and the rate with the best top-1 on the held-out tenth is chosen. Final classifiers are trained with it on all
-    training images, one per seed (initial weights and order); only these are evaluated on the test images. SGD with
-    momentum 0.9, no weight decay and batch 256 as in MoCo's protocol; cosine schedule to 0.
+    rest, and the rate with the best top-1 on the held-out tenth is chosen. Of fewer than :data:`FEW` images, a tenth
+    would decide by chance: a fifth of each class is held out in turn (:func:`folds`), and the mean top-1 decides; where
+    no class has two images, the middle rate is taken. Final classifiers are trained with it on all training images, one
+    per seed (initial weights and order); only these are evaluated on the test images. SGD with momentum 0.9, no weight
+    decay and batch 256 as in MoCo's protocol; cosine schedule to 0.
 
     Args:
         train, test: raw features; images without a label (-1) and unreadable ones are left out.
@@ -79,8 +82,7 @@ def linear_probe(
         classes: their names; None: their numbers.
         rates: learning rates to choose from; the smallest of equally good ones wins.
         seeds: one final classifier is trained per seed.
-        splits: positions (rest, held out) of the training images, for a choice by the mean top-1 of several
-            splits, as few labels need; None: the one described above.
+        splits: positions (rest, held out) of the training images, maybe none, to choose on; None: as above.
 
     Raises:
         UserError: no labels, fewer than two training images, or every rate diverged.
@@ -91,22 +93,12 @@ def linear_probe(
     if n < 2:
         raise UserError("the linear probe needs at least two labelled training images")
     if splits is None:
-        given, splits = train, [split(n, train.group_ids, HELD_OUT, seeds[0])]
+        given, splits = train, _splits(train, seeds[0])
+    answers = partial(_answers, n_classes=n_classes, epochs=epochs, batch=batch, device=device)
     parts = [[given.subset(rows).labelled(purpose) for rows in pair] for pair in splits]
-
-    def answers(on: Features, tested: Features, rates: Sequence[float], seed: int) -> list[Tensor | None]:
-        W, b = _train(on, rates, n_classes=n_classes, epochs=epochs, batch=batch, seed=seed, device=device)
-        return classified(tested, W, b)
-
-    of_splits = [
-        [
-            None if best is None else accuracy_of(best, held.y, n_classes=n_classes).top1
-            for best in answers(rest, held, rates, seeds[0])
-        ]
-        for rest, held in parts
-    ]
-    held_out = [_mean_top1(of_rate) for of_rate in zip(*of_splits, strict=True)]
-    rate = _best_rate(rates, held_out)
+    of_splits = [_top1(answers(rest, held, rates, seeds[0]), held.y) for rest, held in parts]
+    validation = [_mean_top1(of_rate) for of_rate in zip(*of_splits, strict=True)]
+    rate = _best_rate(rates, validation) if splits else sorted(rates)[(len(rates) - 1) // 2]
     final = [best for seed in seeds if (best := answers(train, test, [rate], seed)[0]) is not None]
     if len(final) < len(seeds):
         raise UserError(f"the linear probe diverged at learning rate {rate:g}: exclude this rate")
@@ -118,10 +110,42 @@ def linear_probe(
         std=statistics.stdev(top1) if len(top1) > 1 else None,
         rate=rate,
         rates=tuple(rates),
-        validation=tuple(held_out),
+        validation=tuple(validation),
         held_out=sum(len(held.y) for _, held in parts),
         per_class=per_class(best[..., 0], test.y, class_names(classes, n_classes)),
     )
+
+
+def notices_of_choice(rate: float, rates: Sequence[float], validation: Sequence[float | None]) -> list[str]:
+    """What a reader should know of the choice of a learning rate, by its top-1 on held-out images."""
+    if len(rates) < 2:
+        return []
+    if not validation:
+        return [f"no image is left to choose a learning rate on: it is {rate:g}, unchecked"]
+    lines = []
+    if diverged := [f"{r:g}" for r, top1 in zip(rates, validation, strict=True) if top1 is None]:
+        lines.append(f"diverged and ignored: learning rate {', '.join(diverged)}")
+    if rate in (min(rates), max(rates)):
+        lines.append(f"the best learning rate, {rate:g}, is at the edge: a wider range may do better")
+    return lines
+
+
+def _splits(train: Features, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Positions (rest, held out) on which the learning rate is chosen."""
+    n = len(train.y)
+    if n < FEW:
+        return folds(train.y, permutation(seed, 0, n), train.group_ids)
+    return [split(n, train.group_ids, HELD_OUT, seed)]
+
+
+def _answers(train: Features, test: Features, rates: Sequence[float], seed: int, **how: Any) -> list[Tensor | None]:
+    """What classifiers of each rate, trained as :func:`_train` does, answer to the test images: :func:`classified`."""
+    return classified(test, *_train(train, rates, seed=seed, **how))
+
+
+def _top1(answers: Sequence[Tensor | None], y: Tensor) -> list[float | None]:
+    """The top-1 of each classifier's best classes [N, 1 to 5]; None where it diverged."""
+    return [None if best is None else hits(best, y)[:, 0].double().mean().item() for best in answers]
 
 
 def _mean_top1(of_splits: Sequence[float | None]) -> float | None:
@@ -192,7 +216,8 @@ def classified(test: Features, W: Tensor, b: Tensor) -> list[Tensor | None]:
 
 
 def rates_chart(path: Path, probe: LinearProbe, name: str) -> None:
-    """Draw the accuracy on the held-out training images against the learning rate, as a PNG."""
+    """Draw the accuracy on the held-out training images, of which there must be some, against the learning rate, as a
+    PNG."""
     points = [
         (r, v, wilson(v, probe.held_out)) for r, v in zip(probe.rates, probe.validation, strict=True) if v is not None
     ]

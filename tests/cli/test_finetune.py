@@ -28,7 +28,11 @@ def test_the_table_and_the_files(moco_run: Path, tmp_path: Path, capsys: pytest.
     names = [f"{moco_run}, fine-tuned", f"{moco_run}, linear probe", "tiny, from scratch"]
     assert list(report["results"]) == names
     tuned = report["results"][names[0]]
-    assert list(tuned) == ["accuracy", "seeds", "std", "rate", "rates", "validation", "losses"]
+    assert list(tuned) == ["accuracy", "seeds", "std", "rate", "rates", "validation", "losses", "per_class"]
+    for row in report["results"].values():
+        assert sum(sum(c["answers"].values()) for c in row["per_class"].values()) == 2 * row["accuracy"]["n"]
+    assert f"{names[0]} on hard: 7 classes, mean of all classes" in printed and "most often taken for" in printed
+    assert (moco_run / "finetune-confusion.png").read_bytes().startswith(b"\x89PNG")
     assert tuned["rates"] == [0.02, 0.05] and len(tuned["validation"]) == len(tuned["seeds"]) == 2
     assert f"{100 * tuned['accuracy']['top1']:.2f} % +- {100 * tuned['std']:.2f}" in printed
     for name in names[::2]:
@@ -44,8 +48,11 @@ def test_where_it_is_kept(moco_run: Path, images: Path, tmp_path: Path, monkeypa
     other = [f"--data={images}", "--val-fraction=0.2"]
     assert main(["finetune", str(moco_run), *few, *other]) == 0
     assert not (moco_run / "finetune.json").exists()
-    assert {file.name for file in (moco_run / "finetune-noise").iterdir()} >= {"finetune.json", "model.safetensors"}
-    assert main(["finetune", "--encoder=tiny", *few, *other]) == 0
+    files = {"finetune.json", "finetune-confusion.png", "model.safetensors"}
+    assert {file.name for file in (moco_run / "finetune-noise").iterdir()} >= files
+    assert main(["finetune", "--encoder=tiny", *few, *other, "--confusion=asked.png"]) == 0
+    assert (tmp_path / "asked.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "runs" / "finetune-tiny-noise" / "finetune-confusion.png").exists()
     assert (tmp_path / "runs" / "finetune-tiny-noise" / "model.safetensors").is_file()
     assert main(["finetune", "--encoder=tiny", *few, *other, "--out=here"]) == 0
     assert (tmp_path / "here" / "finetune.json").is_file()

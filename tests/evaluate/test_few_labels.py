@@ -9,7 +9,7 @@ from torch import Tensor
 
 from contrastkit.data import ArraySource, Source
 from contrastkit.errors import UserError
-from contrastkit.evaluate.few_labels import FewLabels, choose, folds
+from contrastkit.evaluate.few_labels import FewLabels, choose, drawing_order, folds
 
 N = 60
 
@@ -141,8 +141,13 @@ def test_a_list_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 # ---------------------------------------- folds
 
 
+def dealt(source: ArraySource) -> list[tuple[Tensor, Tensor]]:
+    assert source.labels is not None
+    return folds(source.labels, drawing_order(source, 0), source.group_ids)
+
+
 def test_each_image_is_held_out_once_and_every_class_in_each_fold() -> None:
-    splits = folds(shades(), 0)
+    splits = dealt(shades())
     assert len(splits) == 5
     held = torch.cat([held for _, held in splits])
     assert sorted(held.tolist()) == list(range(N))
@@ -153,9 +158,9 @@ def test_each_image_is_held_out_once_and_every_class_in_each_fold() -> None:
 
 def test_small_classes() -> None:
     """Two images of a class are held out one after the other; of a class of one, none is."""
-    assert folds(shades(sizes=(1, 1, 1)), 0) == []
+    assert dealt(shades(sizes=(1, 1, 1))) == []
     for sizes, n in (((2, 2, 2), 2), ((3, 2, 2), 3), ((7, 1, 7), 4)):
-        splits = folds(shades(sizes=sizes), 0)
+        splits = dealt(shades(sizes=sizes))
         assert len(splits) == n
         for rest, held in splits:
             assert len(held) and set(shades(sizes=sizes).labels[rest].tolist()) == {0, 1, 2}
@@ -164,5 +169,5 @@ def test_small_classes() -> None:
 def test_images_of_one_group_are_held_out_together() -> None:
     source = shades()
     source.group_ids = torch.arange(N) // 2
-    for rest, held in folds(source, 0):
+    for rest, held in dealt(source):
         assert not set(source.group_ids[rest].tolist()) & set(source.group_ids[held].tolist())

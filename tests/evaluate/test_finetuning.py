@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from contrastkit import checkpoint, load_classifier
 from contrastkit.augment import View
-from contrastkit.data import ArraySource, DataSet, Loader, plain_batches
+from contrastkit.data import ArraySource, DataSet, Loader, open_data, plain_batches
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, FewLabels, FinetuneReport, finetune, finetuning, journal
 from contrastkit.evaluate.classifier import neck_of
@@ -91,6 +92,62 @@ def test_a_training_is_that_of_a_plain_loop() -> None:
     assert result.accuracy.top1 == pytest.approx(top1) and result.seeds == (result.accuracy.top1,)
     assert result.accuracy.n == 30 and result.rate == 0.005 and result.validation == ()
     assert (report.labels.images, report.labels.least, report.labels.most, report.labels.held_out) == (24, 8, 8, 0)
+
+
+def test_per_class_is_of_all_seeds(tmp_path: Path) -> None:
+    """The first seed's answers are those of its file; what the others add is what a call of one seed less has not."""
+    how: dict[str, Any] = HOW | {"numbers": QUICK, "out": tmp_path}
+    reports = [finetune(subject(), seeds=1, seed=seed, **how | {"few": FewLabels()}) for seed in (0, 1)]
+    both = finetune(subject(), seeds=2, **how | {"few": FewLabels()})
+    test = shades(30, 2)
+    classify = load_classifier(tmp_path / "model.safetensors")
+    guesses = torch.cat([classify(batch.views[0]).argmax(1) for batch in plain_batches(test, size=8)]).tolist()
+    expected: dict[str, dict[str, int]] = {name: {} for name in ("dim", "mid", "light")}
+    for label, guess in zip(test.labels.tolist() if test.labels is not None else [], guesses, strict=True):
+        row = expected[("dim", "mid", "light")[label]]
+        row[("dim", "mid", "light")[guess]] = row.get(("dim", "mid", "light")[guess], 0) + 1
+    assert {name: each.answers for name, each in tuned(reports[0]).per_class.items()} == expected
+    for name, result in tuned(both).per_class.items():
+        one, two = (tuned(report).per_class[name].answers for report in reports)
+        assert result.answers == {c: n for c in expected if (n := one.get(c, 0) + two.get(c, 0))}
+        assert result.n == 10 and result.top1 == result.answers.get(name, 0) / 20
+    probe = both.results["f, linear probe"]
+    assert list(probe.per_class) == list(expected) and sum(probe.per_class["dim"].answers.values()) == 20
+
+
+def test_test_images_that_cannot_be_read_have_no_part(tmp_path: Path) -> None:
+    for i in range(30):
+        path = tmp_path / "ab"[i % 2] / f"{i:02d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (200 * (i % 2), i, 0)).save(path)
+    train = open_data(str(tmp_path)).train
+    for name in ("a/00.png", "b/29.png"):
+        (tmp_path / name).write_bytes(b"torn")
+    test = open_data(str(tmp_path)).train
+    s = replace(subject(max_bad=0.2), data=DataSet("torn", train.subset(torch.arange(1, 29)), test, train))
+    report = finetune(s, numbers=QUICK, seeds=2, few=FewLabels(), precision="float32")
+    result, probe = tuned(report), report.results["f, linear probe"]
+    assert result.accuracy.n == probe.accuracy.n == 28
+    for each in (result, probe):
+        assert [c.n for c in each.per_class.values()] == [14, 14]
+        right = sum(c.answers.get(name, 0) for name, c in each.per_class.items())
+        assert each.accuracy.top1 == pytest.approx(right / 56)
+
+
+def test_a_class_without_chosen_images_keeps_its_output(tmp_path: Path) -> None:
+    """The linear layer has it, so it may be an answer."""
+    s = subject()
+    (tmp_path / "list").write_text("".join(f"{i}.png\n" for i in range(60) if i % 3 < 2))
+    train, test = s.data.train, s.data.test
+    assert isinstance(train, ArraySource) and test is not None and test.labels is not None
+    train.paths = [f"{i}.png" for i in range(60)]
+    s = replace(s, data=replace(s.data, test=test.subset((test.labels < 2).nonzero()[:, 0])))
+    # at a rate of almost nothing and weights of 1, the answers are those of the random linear layer
+    how: dict[str, Any] = {"numbers": QUICK | {"lr": (1e-9,), "head_std": 1.0}, "precision": "float32", "seeds": 3}
+    result = tuned(finetune(s, few=FewLabels(label_list=tmp_path / "list"), **how))
+    answers = {name: each.answers for name, each in result.per_class.items()}
+    assert sum(sum(each.values()) for each in answers.values()) == 60 and answers["light"] == {}
+    assert any("light" in each for each in answers.values())
 
 
 def test_the_encoder_of_the_subject_stays_as_it_is() -> None:
@@ -237,6 +294,7 @@ def test_one_image_a_class_leaves_none_to_choose_on() -> None:
     report = finetune(subject(), numbers=QUICK | {"lr": (0.01, 0.02, 0.05)}, seeds=1, **how)
     assert tuned(report).rate == 0.02 and tuned(report).validation == ()
     assert report.notices[0] == "no image is left to choose a learning rate on: it is 0.02, unchecked"
+    assert "f, linear probe: no image is left to choose a learning rate on: it is 0.3, unchecked" in report.notices
 
 
 # ---------------------------------------------------------------------------------------------------------- baselines
@@ -401,4 +459,4 @@ def test_a_class_that_only_the_test_part_has_is_told() -> None:
     assert s.data.train.labels is not None
     train = s.data.train.subset((s.data.train.labels < 2).nonzero()[:, 0])
     report = finetune(replace(s, data=replace(s.data, train=train)), numbers=QUICK, seeds=1, **HOW)
-    assert "no labelled training image is of light, which the test part has" in report.notices
+    assert "no training image of light: its test images cannot be right" in report.notices

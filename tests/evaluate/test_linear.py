@@ -1,14 +1,16 @@
 """The linear probe compared with torch's autograd and SGD; the images it may use; its notices."""
 
 import json
+import math
 import statistics
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from contrastkit.errors import UserError
 from contrastkit.evaluate import linear as module
@@ -57,7 +59,7 @@ def test_it_learns_and_reports() -> None:
 
 
 def test_the_rate_is_chosen_on_groups_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    train = replace(blobs(60, 3, seed=1), group_ids=torch.arange(20).repeat(3))
+    train = replace(blobs(1020, 3, seed=1), group_ids=torch.arange(20).repeat(51))
     seen: list[tuple[Features, Features]] = []
     real_train, real_score = module._train, module.classified
 
@@ -87,10 +89,55 @@ def test_the_test_images_choose_nothing() -> None:
 def test_the_held_out_tenth_is_not_trained_on() -> None:
     """Random labels can be memorised for training images, but not predicted for others."""
     g = torch.Generator().manual_seed(0)
-    noise = Features(torch.randn(200, 400, generator=g), torch.randint(0, 2, (200,), generator=g))
+    noise = Features(torch.randn(1000, 2000, generator=g), torch.randint(0, 2, (1000,), generator=g))
     result = linear_probe(noise, noise, n_classes=2, rates=(1.0,), epochs=30, seeds=(0,))
     assert result.accuracy.top1 > 0.95  # the final classifier has seen them
-    assert result.validation[0] is not None and result.validation[0] < 0.85
+    assert result.held_out == 100 and result.validation[0] is not None and result.validation[0] < 0.7
+
+
+def test_of_few_images_each_is_held_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate's score is the mean over the splits of torch's own training; each split has every class on both sides."""
+    C, n, epochs, rates = 3, 45, 4, (0.01, 0.3)
+    train = blobs(n, C, seed=1)
+    train = Features(train.x, torch.arange(n) % C)
+    splits: list[tuple[Tensor, Tensor]] = []
+    real = module.folds
+
+    def spy(*of: Any) -> list[tuple[Tensor, Tensor]]:
+        splits.extend(real(*of))
+        return splits
+
+    monkeypatch.setattr(module, "folds", spy)
+    result = linear_probe(train, train, n_classes=C, rates=rates, epochs=epochs, seeds=(6,))
+    assert result.held_out == n and sorted(torch.cat([held for _, held in splits]).tolist()) == list(range(n))
+    shares: dict[float, list[float]] = {rate: [] for rate in rates}
+    for rest, held in splits:
+        assert sorted([*rest.tolist(), *held.tolist()]) == list(range(n))
+        assert train.y[held].bincount().tolist() == [3, 3, 3]
+        for rate in rates:
+            g = torch.Generator().manual_seed(6)
+            fc = nn.Linear(10, C).double()
+            with torch.no_grad():
+                fc.weight.copy_(0.01 * torch.randn(10, C, generator=g).T)
+                fc.bias.zero_()
+            optimizer = torch.optim.SGD(fc.parameters(), lr=rate, momentum=0.9)
+            for epoch in range(epochs):
+                optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+                optimizer.zero_grad()
+                F.cross_entropy(fc(train.x[rest].double()), train.y[rest]).backward()
+                optimizer.step()
+            shares[rate].append((fc(train.x[held].double()).argmax(1) == train.y[held]).double().mean().item())
+    assert result.validation == pytest.approx([statistics.fmean(shares[rate]) for rate in rates])
+    assert result.rate == max(rates, key=lambda rate: statistics.fmean(shares[rate]))
+
+
+def test_one_image_a_class_leaves_the_middle_rate_unchecked() -> None:
+    train, test = (Features(torch.eye(4).repeat(n, 1), torch.arange(4).repeat(n)) for n in (1, 5))
+    result = linear_probe(train, test, n_classes=4, rates=(1e-9, 30.0, 1.0), epochs=20, seeds=(0,))
+    assert (result.rate, result.validation, result.held_out) == (1.0, (), 0)
+    assert result.notices == ["no image is left to choose a learning rate on: it is 1, unchecked"]
+    assert result.accuracy.top1 == 1
+    assert linear_probe(train, train, n_classes=4, rates=(1.0,), epochs=2, seeds=(0,)).notices == []
 
 
 def test_rates_that_diverge_are_left_out_and_said() -> None:
