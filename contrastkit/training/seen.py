@@ -62,7 +62,8 @@ class Seen:
         _require_pixels(data.pretrain)
         with schema.reading(path / RECIPE):
             views = schema.typed(tuple[View, ...], record.recipe.get("views"), "recipe.views")
-        trained = own and seed in (None, options.seed)
+        same = own and not data.pretrain.changed_since(record.data.fingerprint)
+        trained = same and seed in (None, options.seed)
         return cls(str(path), views, data.pretrain, options.seed if seed is None else seed, trained, data.notices)
 
     def sheet(self, path: Path, *, images: int, draws: int) -> int:

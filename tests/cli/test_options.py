@@ -143,7 +143,7 @@ CASES = [
     Case("retrieve", ["--val-fraction=0.5"], {}, {"val_fraction": 0.5}),
     Case("retrieve", ["--data=DATA", "--val-fraction=0.25", "--seed=8"], {}, {"seed": 8, "val_fraction": 0.25}),
 ]
-ELSEWHERE = {"json", "debug", "out", "plot", "method"}  # tested with the commands
+ELSEWHERE = {"json", "debug", "out", "confusion", "neighbours", "plot", "method"}  # tested with the commands
 
 
 @pytest.fixture(scope="module")

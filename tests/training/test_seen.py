@@ -1,8 +1,11 @@
 """What a run sees, compared with the batches of its training."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -47,6 +50,29 @@ def test_another_seed_or_other_images_are_not_those_of_the_training(moco_run: Pa
     elsewhere = Seen.open(str(moco_run), NOTHING | {"data": str(images)})
     assert not elsewhere.trained and elsewhere.source.name == "noise"
     assert elsewhere.views == other.views, "the views remain the run's"
+
+
+def test_the_seed_is_the_runs(moco_run: Path, tmp_path: Path) -> None:
+    """With another one in its file, it had other training images: they are not said to be those of the training."""
+    run = Path(shutil.copytree(moco_run, tmp_path / "run"))
+    record = json.loads((run / "recipe.json").read_text())
+    record["options"]["seed"] += 3
+    (run / "recipe.json").write_text(json.dumps(record))
+    seen = Seen.open(str(run), NOTHING)
+    assert seen.seed == record["options"]["seed"] and not seen.trained
+
+
+def test_each_seed_has_draws_of_its_own(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a single image, whose choice does not depend on the seed."""
+    with np.load(images) as file:
+        np.savez(tmp_path / "one.npz", images=file["images"][:1])
+    made: list[Any] = []
+    monkeypatch.setattr(module, "sheet", lambda path, rows, **how: made.append(rows[0][1].image))
+    for seed in (0, 0, 1):
+        Seen.open("moco-cifar", NOTHING | {"data": str(tmp_path / "one.npz")}, seed=seed).sheet(
+            Path("unused"), images=1, draws=1
+        )
+    assert torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
 
 
 def test_a_name_of_views_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moco_run: Path) -> None:
