@@ -103,8 +103,8 @@ def _print(report: "DetectReport", train: int, test: int) -> None:
     screen.table(
         f"detection on {report.data}, {settings['head']}, {settings['steps']:,} steps, {train:,} training and {test:,} "
         f"test images of {settings['size']} px",
-        ("encoder", "AP", "95 % interval", "AP50", "95 % interval", "AP75", "95 % interval"),
-        [(name, *share(each.ap), *share(each.ap50), *share(each.ap75)) for name, each in report.scores.items()],
+        ("encoder", "AP", "95 % interval", "AP50", "95 % interval", "AP75"),
+        [(name, *share(each.ap), *share(each.ap50), share(each.ap75)[0]) for name, each in report.scores.items()],
     )
     classes = list(next(iter(report.scores.values())).classes)
     screen.table(
