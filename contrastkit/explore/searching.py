@@ -16,6 +16,7 @@ from contrastkit.data.pixels import image_suffixes
 from contrastkit.data.walk import walk
 from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError
+from contrastkit.evaluate.embedding import only_encoder
 from contrastkit.evaluate.subject import OnProgress
 from contrastkit.explore.gallery import Gallery, fetched
 from contrastkit.explore.nearest import nearest
@@ -77,7 +78,7 @@ def search(
         raise UserError(f"--k {k} is above {n:,}, the number of readable images of {gallery.data}")
     source = _queries(queries, gallery)
     pictures = tuple(fetched(source, i) for i in range(len(source)))  # before anything is encoded
-    (features,) = gallery.subject.features(gallery.encoder, source)
+    (features,) = gallery.subject.features(only_encoder(gallery.subject), source)  # a file may name it otherwise
     unit = F.normalize(features.x.double(), dim=1)
 
     def count(rows: int) -> None:

@@ -1,6 +1,7 @@
 """Search: the nearest images of query files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,14 @@ def test_k(photos: Path) -> None:
         search(images, [photos / "a0.png"], k=11)
     with pytest.raises(UserError, match="^--k must be at least 1"):
         search(images, [photos / "a0.png"], k=0)
+
+
+def test_features_of_the_same_encoder_by_another_name(photos: Path) -> None:
+    """As of a run that was moved, or is given by a relative path."""
+    images = gallery(photos)
+    there = replace(images.embedding, origin=replace(images.embedding.origin, encoder="../elsewhere"))
+    report = search(replace(images, embedding=there), [photos / "a0.png"], k=1)
+    assert report.matches == search(images, [photos / "a0.png"], k=1).matches
 
 
 def test_queries_that_are_none(photos: Path, tmp_path: Path, images: Path) -> None:
