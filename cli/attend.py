@@ -56,10 +56,10 @@ def attend(
     )
     if report.attention is None:
         screen.say("no attention: the encoder is no vision transformer with a class token")
-    draw_maps(report, sheet)
-    screen.say(f"pictures: {sheet}")
     if out is not None:
         report.save(out)
         screen.say(f"maps: {out}")
     if output.json is not None:
         write_json(output.json, report.as_json())
+    draw_maps(report, sheet)  # last: too many images for a sheet fail here
+    screen.say(f"pictures: {sheet}")

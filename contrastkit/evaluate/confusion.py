@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,19 @@ def per_class(answers: Tensor, y: Tensor, names: Sequence[str]) -> dict[str, Cla
 
 
 def class_names(classes: Sequence[str] | None, n: int) -> tuple[str, ...]:
-    """A different name for each of n classes: its own, or its number if it has none or shares it with another."""
+    """A different name for each of n classes: its own, or its number if it has none or shares it with another;
+    "class 1" where "1" is a class's own name."""
     own = list(classes or ())[:n]
-    return tuple(own[c] if c < len(own) and own.count(own[c]) == 1 else str(c) for c in range(n))
+    often, names = Counter(own), []
+    for c in range(n):
+        if c < len(own) and often[own[c]] == 1:
+            name = own[c]
+        else:
+            name = str(c)
+            while name in often:
+                name = f"class {name}"
+        names.append(name)
+    return tuple(names)
 
 
 def mean_per_class(results: PerClass) -> float:

@@ -83,14 +83,22 @@ def _sampled(features: NDArray[Any]) -> str:
 
 def _table(arrays: Arrays) -> Any:
     """A pandas frame with a row for each image: path, label (by name if it has one), split, and features f0, f1, ...;
-    empty where there is no label, and no features where the image could not be read."""
+    empty where there is no label, and no features where the image could not be read. Bytes of names that are no text
+    are escaped."""
     import pandas as pd  # slow to import
 
-    labels, classes = arrays["labels"], arrays["classes"]
-    named = classes[labels] if len(classes) else labels
-    columns = {"path": arrays["paths"], "label": pd.Series(named).where(labels >= 0, None), "split": arrays["split"]}
+    labels, classes = arrays["labels"], _escaped(arrays["classes"])
+    named = pd.Series(classes[labels]) if len(classes) else pd.Series(labels, dtype="Int64")  # which may be missing
+    columns = {"path": _escaped(arrays["paths"]), "label": named.where(labels >= 0, None), "split": arrays["split"]}
     if "environment" in arrays:
-        columns["environment"] = arrays["environment"]
+        columns["environment"] = _escaped(arrays["environment"])
     features = arrays["features"]
     frame = pd.DataFrame(features, columns=[f"f{j}" for j in range(features.shape[1])])
     return pd.concat([pd.DataFrame(columns), frame], axis=1)
+
+
+def _escaped(texts: NDArray[Any]) -> NDArray[Any]:
+    """As :func:`contrastkit.explore.columns.write_columns` escapes them: pandas cannot for a .parquet."""
+    if texts.dtype.kind != "U":
+        return texts
+    return np.char.decode(np.char.encode(texts, "utf-8", "backslashreplace"), "utf-8")

@@ -98,17 +98,20 @@ def cluster(
     drawn by the seed; all are assigned.
 
     Args:
-        k: None is the number of classes of a labelled data set, else 10; at most the number of images.
+        k: None is the number of classes of a labelled data set, else 10; at most the number of images from which the
+            centres are computed.
 
     Raises:
-        UserError: k above the number of images.
+        UserError: k above that number.
     """
     n, labels = len(gallery.rows), gallery.labels
-    k = min(n, K if labels is None else len(np.unique(labels[labels >= 0]))) if k is None else k
+    most = min(n, FITTED)
+    k = min(most, K if labels is None else len(np.unique(labels[labels >= 0]))) if k is None else k
     COUNT.check("--K", k, whole=True)
     SEED.check("--seed", seed, whole=True)
-    if k > n:
-        raise UserError(f"--K {k} is above {n:,}, the number of readable images of {gallery.data}")
+    if k > most:
+        what = f"readable images of {gallery.data}" if most == n else "images from which the centres are computed"
+        raise UserError(f"--K {k} is above {most:,}, the number of {what}")
     if on_progress is not None:
         on_progress("k-means", 0, None)
     assigned, similarity, fitted = _assigned(gallery, k, seed)

@@ -14,6 +14,7 @@ from contrastkit.explore.gallery import Gallery
 
 SIDE = 16  # pixels to which images are shrunk before they are compared
 CORRELATION = 0.95  # of the pixels of copies at that size
+PLAIN = 0.1  # length of what the shrinking's rounding leaves of an image of a single colour, at most; values to 255
 AT_ONCE = 2**16  # pairs
 
 
@@ -73,5 +74,7 @@ def _shrunk(
 
 
 def _unit(images: Tensor) -> Tensor:
-    """[n, C, h, w] -> [n, C * h * w], each channel of mean 0, of length 1: their products are correlations."""
-    return F.normalize((images - images.mean((2, 3), keepdim=True)).flatten(1), dim=1)
+    """[n, C, h, w] -> [n, C * h * w], each channel of mean 0, of length 1: their products are correlations. 0 for an
+    image of a single colour."""
+    centred = (images - images.mean((2, 3), keepdim=True)).flatten(1)
+    return F.normalize(centred, dim=1) * (centred.norm(dim=1, keepdim=True) > PLAIN)

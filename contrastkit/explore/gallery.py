@@ -102,7 +102,13 @@ class Gallery:
     def name(self, row: int) -> str:
         """The path of an image, or its part and its position there if it is no file."""
         part = str(self.embedding.split[row])
-        return str(self.embedding.paths[row]) or f"{part}[{row - int(np.argmax(self.embedding.split == part))}]"
+        return str(self.embedding.paths[row]) or f"{part}[{row - self._first[part]}]"
+
+    @cached_property
+    def _first(self) -> dict[str, int]:
+        """The first row of each part."""
+        parts, rows = np.unique(self.embedding.split, return_index=True)
+        return dict(zip(parts.tolist(), rows.tolist(), strict=True))
 
     def pictures(self, rows: Sequence[int]) -> list[Tensor]:
         """The images themselves, uint8 [C, H, W] each.

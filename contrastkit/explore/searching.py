@@ -16,10 +16,11 @@ from contrastkit.data.pixels import image_suffixes
 from contrastkit.data.walk import walk
 from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError
+from contrastkit.evaluate.embedding import only_encoder
 from contrastkit.evaluate.subject import OnProgress
 from contrastkit.explore.gallery import Gallery, fetched
 from contrastkit.explore.nearest import nearest
-from contrastkit.figures import Cell, sheet
+from contrastkit.figures import CELL, Cell, sheet
 
 K = 10
 SHOWN = 20  # queries on a sheet
@@ -43,7 +44,7 @@ class SearchReport:
     encoder: str
     images: int
     matches: dict[str, tuple[Match, ...]]  # file of the query -> the nearest images, nearest first
-    pictures: tuple[Tensor, ...]  # the queries, uint8 [C, H, W] each
+    pictures: tuple[Tensor, ...]  # the first twenty queries, uint8 [C, H, W] each, shrunk to what a sheet shows
     notices: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -76,8 +77,12 @@ def search(
     if k > n:
         raise UserError(f"--k {k} is above {n:,}, the number of readable images of {gallery.data}")
     source = _queries(queries, gallery)
-    pictures = tuple(fetched(source, i) for i in range(len(source)))  # before anything is encoded
-    (features,) = gallery.subject.features(gallery.encoder, source)
+    pictures = []
+    for i in range(len(source)):  # all are read before anything is encoded; queries may be too many to keep
+        picture = fetched(source, i)
+        if i < SHOWN:
+            pictures.append(_shrunk(picture))
+    (features,) = gallery.subject.features(only_encoder(gallery.subject), source)  # a file may name it otherwise
     unit = F.normalize(features.x.double(), dim=1)
 
     def count(rows: int) -> None:
@@ -92,7 +97,7 @@ def search(
             Match(row, gallery.name(row), gallery.class_of(row), s)
             for row, s in zip(rows, similarity.tolist(), strict=True)
         )
-    return SearchReport(gallery.data, gallery.encoder, n, matches, pictures, gallery.notices)
+    return SearchReport(gallery.data, gallery.encoder, n, matches, tuple(pictures), gallery.notices)
 
 
 def _queries(given: Sequence[str | Path], gallery: Gallery) -> FileSource:
@@ -116,10 +121,19 @@ def _queries(given: Sequence[str | Path], gallery: Gallery) -> FileSource:
     return FileSource("the queries", list(dict.fromkeys(paths)), root=Path(), like=train, reading=reading)
 
 
+def _shrunk(image: Tensor) -> Tensor:
+    """uint8 [C, H, W], whose longer side is at most that of a sheet's largest cell."""
+    height, width = image.shape[1:]
+    if (longer := max(height, width)) <= CELL:
+        return image
+    size = [max(1, round(side * CELL / longer)) for side in (height, width)]
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+
+
 def draw_search(report: SearchReport, gallery: Gallery, path: Path) -> None:
     """A sheet with a row for each query, of the first twenty: the query, then its nearest images."""
     rows = []
-    for (query, found), picture in list(zip(report.matches.items(), report.pictures, strict=True))[:SHOWN]:
+    for (query, found), picture in zip(report.matches.items(), report.pictures, strict=False):
         cells = [Cell(picture, os.path.basename(query))]
         for match, image in zip(found[:K], gallery.pictures([match.row for match in found[:K]]), strict=True):
             cells.append(Cell(image, "\n".join(filter(None, [f"{match.similarity:.4f}", match.label]))))

@@ -88,6 +88,18 @@ def test_attend(moco_run: Path, query: Path, tmp_path: Path, capsys: pytest.Capt
     assert (tmp_path / "x.png").is_file()
 
 
+def test_attend_keeps_its_maps_when_the_sheet_fails(
+    moco_run: Path, query: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UserError("a sheet of 900 rows is too tall")
+
+    monkeypatch.setattr("contrastkit.explore.attending.draw_maps", refuse)
+    monkeypatch.chdir(tmp_path)
+    assert main(["attend", str(moco_run), str(query), "--device=cpu", "--json=x.json", "--out=x.npz"]) == 2
+    assert Path("x.json").is_file() and Path("x.npz").is_file()
+
+
 def test_another_data_set_writes_nothing_into_the_run(
     moco_run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,8 @@ def test_the_most_frequent_answer_and_mistake_come_first() -> None:
         (("a",), ("a", "1", "2")),
         (("a", "b", "a"), ("0", "b", "2")),
         (("2", "1", "0"), ("2", "1", "0")),
+        (("1", "a", "a"), ("1", "class 1", "2")),
+        (("class 2", "2"), ("class 2", "2", "class class 2")),
     ],
 )
 def test_every_class_has_a_name_of_its_own(own: tuple[str, ...] | None, names: tuple[str, ...]) -> None:

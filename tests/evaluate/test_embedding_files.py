@@ -1,5 +1,7 @@
 """Embeddings in files of each format: the same numbers, tokens, and what does not fit in memory."""
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,24 @@ def test_a_table_has_a_row_for_each_image(ending: str, subject: EvaluationSubjec
     assert [name for i, name in enumerate(frame["label"]) if i != 5] == [
         "abcd"[label] for i, label in enumerate(embedding.labels) if i != 5
     ]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_table_has_whole_labels_and_any_name(ending: str, subject: EvaluationSubject, tmp_path: Path) -> None:
+    """Labels without names stay whole numbers beside one that is missing; a file name need not be text."""
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    embedding = embed(subject)
+    names = [os.fsdecode(b"caf\xe9.png"), *(f"{i}.png" for i in range(319))]
+    object.__setattr__(embedding, "paths", np.array(names))
+    object.__setattr__(embedding, "classes", np.array([], dtype=str))
+    embedding.labels[5] = -1
+    embedding.save(tmp_path / f"x{ending}")
+    read: Any = partial(pd.read_csv, dtype=str) if ending == ".csv" else pd.read_parquet
+    frame = read(tmp_path / f"x{ending}")
+    assert frame["path"].tolist() == [r"caf\udce9.png", *names[1:]]
+    expected = [str(label) for label in embedding.labels if label >= 0]
+    assert frame["label"].dropna().map(str).tolist() == expected and frame["label"].isna().sum() == 1
 
 
 def test_tokens_are_the_positions_of_the_maps(subject: EvaluationSubject, tmp_path: Path) -> None:

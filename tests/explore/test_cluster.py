@@ -98,6 +98,10 @@ def test_fewer_different_images_than_clusters_are_told(images: Path) -> None:
 def test_centres_of_a_sample_are_told_and_all_are_assigned(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contrastkit.explore.clustering.FITTED", 100)
     x, which = directions(np.random.default_rng(2))
-    report = cluster(of_features(images, x), 3)
+    shown = of_features(images, x)
+    report = cluster(shown, 3)
     assert report.assigned.tolist() == which.tolist()
     assert report.notices == ("the centres are those of 100 of the 320 images, drawn by --seed",)
+    with pytest.raises(UserError, match="^--K 101 is above 100, the number of images from which the centres are comp"):
+        cluster(shown, 101)
+    assert len(cluster(shown).clusters) == 4

@@ -62,6 +62,14 @@ def test_plain_images_are_no_copies_of_one_another(tmp_path: Path) -> None:
     assert {kind for *_, kind in pairs_of(tmp_path / "x", -1.0)} == {Kind.SIMILAR}
 
 
+def test_images_of_a_single_colour_are_no_copies_whatever_their_size(tmp_path: Path) -> None:
+    """Shrinking leaves them rounding errors, which depend on the size alone."""
+    (tmp_path / "x").mkdir()
+    for i, size in enumerate([(48, 48), (48, 48), (100, 75), (100, 75), (301, 217), (301, 217)]):
+        Image.new("RGB", size, (200 + 9 * i, 90 - i, 33 + i)).save(tmp_path / "x" / f"{i}.png")
+    assert {kind for *_, kind in pairs_of(tmp_path / "x", -1.0)} == {Kind.SIMILAR}
+
+
 def test_groups_are_connected_components() -> None:
     def pair(a: int, b: int, similarity: float, kind: Kind = Kind.SIMILAR) -> Pair:
         return Pair(a, b, similarity, kind)

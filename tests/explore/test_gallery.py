@@ -1,5 +1,6 @@
 """Galleries: features from a file are used again only for the same encoder and the same images."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,26 @@ def test_both_parts_of_a_set_that_is_no_files(images: Path) -> None:
     assert gallery.name(3) == "train[3]" and gallery.name(test + 2) == "test[2]"
     assert gallery.sources[1].fetch is not None
     np.testing.assert_array_equal(gallery.pictures([test])[0].numpy(), gallery.sources[1].images[0].numpy())
+
+
+def test_a_name_does_not_look_at_all_images(images: Path) -> None:
+    """Else the names of all images take a time that is quadratic in their number."""
+    compared = 0
+
+    class Counted(np.ndarray):
+        def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **how: Any) -> Any:
+            nonlocal compared
+            compared += 1
+            plain = [each.view(np.ndarray) if isinstance(each, Counted) else each for each in inputs]
+            return getattr(function, method)(*plain, **how)
+
+    gallery = Gallery.open(opened(images, val_fraction=0.25))
+    split = gallery.embedding.split.view(Counted)
+    gallery = replace(gallery, embedding=replace(gallery.embedding, split=split))
+    assert [gallery.name(row) for row in (0, 239, 240, 319)] == ["train[0]", "train[239]", "test[0]", "test[79]"]
+    before = compared
+    assert len({gallery.name(row) for row in range(320)}) == 320
+    assert compared == before
 
 
 def test_features_of_something_else_are_refused(images: Path, hard_images: Path, tmp_path: Path) -> None:

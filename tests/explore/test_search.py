@@ -1,10 +1,12 @@
 """Search: the nearest images of query files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from contrastkit.errors import UserError
 from contrastkit.explore import search
@@ -43,6 +45,26 @@ def test_k(photos: Path) -> None:
         search(images, [photos / "a0.png"], k=11)
     with pytest.raises(UserError, match="^--k must be at least 1"):
         search(images, [photos / "a0.png"], k=0)
+
+
+def test_features_of_the_same_encoder_by_another_name(photos: Path) -> None:
+    """As of a run that was moved, or is given by a relative path."""
+    images = gallery(photos)
+    there = replace(images.embedding, origin=replace(images.embedding.origin, encoder="../elsewhere"))
+    report = search(replace(images, embedding=there), [photos / "a0.png"], k=1)
+    assert report.matches == search(images, [photos / "a0.png"], k=1).matches
+
+
+def test_pictures_of_the_queries_are_few_and_small(photos: Path, tmp_path: Path) -> None:
+    images = gallery(photos)
+    for i in range(22):
+        photo(i).resize((400, 200) if i else (30, 20)).save(tmp_path / f"{i:02}.png")
+    report = search(images, [tmp_path], k=2)
+    assert len(report.matches) == 22
+    assert [tuple(picture.shape) for picture in report.pictures] == [(3, 20, 30), *[(3, 90, 180)] * 19]
+    expected = np.asarray(photo(1).resize((400, 200)).resize((180, 90), Image.Resampling.BILINEAR), np.float64)
+    assert np.abs(report.pictures[1].permute(1, 2, 0).numpy() - expected).max() <= 1
+    draw_search(report, images, tmp_path / "sheet.png")
 
 
 def test_queries_that_are_none(photos: Path, tmp_path: Path, images: Path) -> None:
