@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from contrastkit.data import FileSource
+from contrastkit.data.source import digest
 from contrastkit.errors import UserError, listed
 from contrastkit.transfer.listing import Listed, choose_list, pixels_of, read_list, require_apart, roots_of, source_of
 from contrastkit.transfer.xml import read_xml
@@ -44,6 +45,11 @@ class BoxPart:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def fingerprint(self) -> str:
+        """Of the images, as :meth:`Source.fingerprint`, and of all their objects."""
+        objects = [(each.box.tolist(), each.label.tolist(), each.difficult.tolist(), each.size) for each in self.boxes]
+        return f"{self.images.fingerprint()}.{digest(repr(objects).encode())}"
 
     def read(self, i: int, channels: int) -> tuple[Tensor, Boxes]:
         """Image i, uint8 [channels, H, W], and its objects.

@@ -21,7 +21,7 @@ from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.mode import evaluating
 from contrastkit.transfer.iou import SegmentationScore, areas, score
 from contrastkit.transfer.linear import RECIPES, LinearRecipe, train_head
-from contrastkit.transfer.loop import Log, Saved, described, telling
+from contrastkit.transfer.loop import Log, Saved, described, identity, telling
 from contrastkit.transfer.masks import MaskPart, MaskSet
 from contrastkit.transfer.patches import PatchMemory, Retrieval
 from contrastkit.transfer.sheets import ShownMasks, mask_sheet, spread
@@ -107,9 +107,10 @@ def segment(
         if protocol == "retrieval":
             classify: Classify = _remember(read, data, retrieval, subject.seed)
         else:
-            own = described(settings | {"encoder": name, "data": data.name, "size": size})
-            saved = None if states is None else Saved(states / f"segment-{data.name}-{position}.pt", own)
-            unfinished += [saved] if saved else []
+            saved = None
+            if states is not None:
+                own = described(settings | {"size": size}) | identity(name, encoder, data)
+                unfinished.append(saved := Saved(states / f"segment-{data.name}-{position}.pt", own))
             classify = _trained(encoder, data, linear, subject, name, size, saved, log, on_progress)
         found = []
         for i, maps, mask in read(data.test, "test"):
