@@ -684,6 +684,8 @@ BUGS = [
         f"{BOXES}::test_boxes_labels_and_difficult_objects_are_those_of_the_files"),
     Bug("transfer/boxes.py", "box = box.clamp(min=0).minimum(", "box = box.minimum(",
         f"{BOXES}::test_boxes_are_cut_at_the_edge_of_their_image_which_is_told"),
+    Bug("transfer/boxes.py", '("test",), "--test-list") or _chosen(roots, test, ("val",)', '("test", "val")',
+        f"{BOXES}::test_a_test_list_of_one_year_decides_for_all"),
     Bug("transfer/xml.py", "    parser.StartDoctypeDeclHandler = refuse\n", "",
         f"{BOXES}::test_a_document_type_is_refused_before_anything_is_expanded"),
     Bug("transfer/listing.py", "file in seen]", "file is seen]",
