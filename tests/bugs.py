@@ -702,6 +702,8 @@ BUGS = [
         f"{PATCHES}::test_a_limited_memory_takes_the_same_number_from_each_image_and_prefers_rare_classes"),
     Bug("transfer/patches.py", "(s / self.retrieval.T).softmax(1)", "s.softmax(1)",
         f"{PATCHES}::test_probabilities_are_those_of_a_double_loop"),
+    Bug("transfer/patches.py", "        if i not in self.images:\n            return\n", "",
+        f"{PATCHES}::test_a_memory_of_fewer_patches_than_images_takes_one_each_of_drawn_images"),
     Bug("transfer/patches.py", "labelled = mask != IGNORED", "labelled = mask >= 0",
         f"{PATCHES}::test_pixels_are_counted_in_the_patch_in_which_they_lie"),
     Bug("transfer/loop.py", "torch.manual_seed(generator_seed(seed, step, 0, STEPS))", "pass",

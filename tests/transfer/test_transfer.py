@@ -77,6 +77,12 @@ def test_the_result_depends_on_neither_workers_nor_earlier_draws(masks: Path) ->
     assert other["scores"] != first["scores"]
 
 
+def test_images_that_give_nothing_to_the_memory_are_counted(masks: Path) -> None:
+    few = segment(subject(), open_masks(masks), size=32, retrieval=Retrieval(memory=5))
+    assert few.notices == ("--memory takes a patch of each of 5 of 8 training images",)
+    assert segment(subject(), open_masks(masks), size=32, retrieval=Retrieval(memory=8)).notices == ()
+
+
 def test_a_size_that_is_not_given_has_sixteen_patches_on_a_side() -> None:
     encoder = build_encoder("tiny", channels=3, size=16)  # a patch of tiny has 8 pixels
     assert default_size(encoder, 16, CPU) == 128
