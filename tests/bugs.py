@@ -688,6 +688,8 @@ BUGS = [
         f"{BOXES}::test_a_test_list_of_one_year_decides_for_all"),
     Bug("transfer/xml.py", "    parser.StartDoctypeDeclHandler = refuse\n", "",
         f"{BOXES}::test_a_document_type_is_refused_before_anything_is_expanded"),
+    Bug("transfer/listing.py", "if not (root / images).is_dir()", "if False",
+        f"{BOXES}::test_a_folder_without_images_is_refused_with_the_layout"),
     Bug("transfer/listing.py", "file in seen]", "file is seen]",
         f"{BOXES}::test_a_set_that_cannot_be_used_is_refused"),
     Bug("transfer/masks.py", "torch.tensor([1, 0, IGNORED])", "torch.tensor([1, 0, 0])",

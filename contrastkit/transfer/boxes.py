@@ -110,7 +110,7 @@ def open_boxes(data: Path, *, train: str | None = None, test: str | None = None)
         UserError: no such layout or list, an annotation that cannot be read, a test class without a training example,
             an image in both parts, or a part without boxes.
     """
-    roots = roots_of(data, "Annotations")
+    roots = roots_of(data, "Annotations", "JPEGImages")
     tests = _chosen(roots, test, ("test",), "--test-list") or _chosen(roots, test, ("val",), "--test-list")
     usual = ("train",) if "val" in tests.values() else ("trainval", "train")
     trains = _chosen(roots, train, usual, "--train-list")

@@ -174,7 +174,7 @@ def _layout(data: Path) -> tuple[Layout, Path]:
         raise UserError(f"{data} is no folder")
     for layout in (PETS, VOC):
         try:
-            roots = roots_of(data, layout.masks)
+            roots = roots_of(data, layout.masks, layout.images)
         except UserError:
             continue
         if len(roots) > 1:

@@ -118,6 +118,13 @@ def test_an_image_of_another_size_than_annotated_is_refused_with_its_name(tmp_pa
     assert unsaid.train.read(0, 3)[1].size is None
 
 
+def test_a_folder_without_images_is_refused_with_the_layout(tmp_path: Path) -> None:
+    write_boxes(tmp_path / "VOC2007", ONE)
+    (write_boxes(tmp_path / "VOC2012", ONE) / "JPEGImages").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="VOC2012 has no folder JPEGImages/ beside Annotations/"):
+        open_boxes(tmp_path)
+
+
 def test_an_image_that_is_not_there_is_refused(tmp_path: Path) -> None:
     root = write_boxes(tmp_path, ONE)
     os.unlink(root / "JPEGImages" / "b.png")
