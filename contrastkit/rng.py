@@ -29,10 +29,11 @@ from torch import Tensor
 #     files looked at in a new folder    permutation   0
 #     kNN's examples (seed 0)            permutation   0
 #     images within shards (seed -1)     permutation   0
+#     images of a memory of patches      permutation   0
 #     the embedded digits' test part     permutation   0
 #     poses of the embedded digits       uniform       0               0, in the test part 1
 #
-# The last seven have no time, and the digits and files have seed 0. Where seed and number of images agree, their
+# The last eight have no time, and the digits and files have seed 0. Where seed and number of images agree, their
 # permutation is the order of the first epoch.
 NEGATIVES = -1
 DROP_PATH = -1

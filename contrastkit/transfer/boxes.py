@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from contrastkit.data import FileSource
+from contrastkit.data.source import digest
 from contrastkit.errors import UserError, listed
 from contrastkit.transfer.listing import Listed, choose_list, pixels_of, read_list, require_apart, roots_of, source_of
 from contrastkit.transfer.xml import read_xml
@@ -44,6 +45,11 @@ class BoxPart:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def fingerprint(self) -> str:
+        """Of the images, as :meth:`Source.fingerprint`, and of all their objects."""
+        objects = [(each.box.tolist(), each.label.tolist(), each.difficult.tolist(), each.size) for each in self.boxes]
+        return f"{self.images.fingerprint()}.{digest(repr(objects).encode())}"
 
     def read(self, i: int, channels: int) -> tuple[Tensor, Boxes]:
         """Image i, uint8 [channels, H, W], and its objects.
@@ -96,17 +102,18 @@ def open_boxes(data: Path, *, train: str | None = None, test: str | None = None)
     is written (as in detectron2). Boxes without an area are left out.
 
     Args:
-        train, test: names of lists; None takes test to test on and trainval to train on or, without them, val and
-            train. A list whose images have no annotations is not taken, such as VOC2012's test list.
+        train, test: names of lists, each in one folder at least. None takes test to test on, of the folders that have
+            it, and trainval (else train) of all to train on; if none has test, val and train. A list whose images have
+            no annotations is not taken, such as VOC2012's test list. Folders without a list are named in a notice.
 
     Raises:
         UserError: no such layout or list, an annotation that cannot be read, a test class without a training example,
             an image in both parts, or a part without boxes.
     """
-    roots = roots_of(data, "Annotations")
-    tests = {root: name for root in roots if (name := _choice(root, test, ("test", "val"), "--test-list"))}
+    roots = roots_of(data, "Annotations", "JPEGImages")
+    tests = _chosen(roots, test, ("test",), "--test-list") or _chosen(roots, test, ("val",), "--test-list")
     usual = ("train",) if "val" in tests.values() else ("trainval", "train")
-    trains = {root: name for root in roots if (name := _choice(root, train, usual, "--train-list"))}
+    trains = _chosen(roots, train, usual, "--train-list")
     for what, chosen in (("train", trains), ("test", tests)):
         if not chosen:
             raise UserError(f"{data} has no list to {what} on in ImageSets/Main/: name one with --{what}-list")
@@ -116,8 +123,23 @@ def open_boxes(data: Path, *, train: str | None = None, test: str | None = None)
     classes = tuple(sorted({item.name for each in found[0] for item in each.objects if _has_area(item, each.size)}))
     parts = [_part(data, each, annotations, classes) for each, annotations in zip(lists, found, strict=True)]
     notices = [_counted(each, part) for each, part in zip(lists, parts, strict=True)]
+    notices += _lacking(roots, trains, "train") + _lacking(roots, tests, "test")
     notices += [line for annotations in found for line in _left_out(annotations)]
     return BoxSet(data.resolve().name, parts[0], parts[1], classes, tuple(notices))
+
+
+def _chosen(roots: Sequence[Path], asked: str | None, usual: Sequence[str], option: str) -> dict[Path, str]:
+    """The name of a list of each folder that has one; a list that is asked for must be in one of them."""
+    holders = [root for root in roots if asked is None or (root / "ImageSets" / "Main" / f"{asked}.txt").is_file()]
+    return {root: name for root in holders or roots if (name := _choice(root, asked, usual, option))}
+
+
+def _lacking(roots: Sequence[Path], chosen: dict[Path, str], what: str) -> list[str]:
+    """A notice of the folders of which nothing is in a part, if there are any."""
+    if not (without := [root.name for root in roots if root not in chosen]):
+        return []
+    names = " or ".join(dict.fromkeys(chosen.values()))
+    return [f"nothing to {what} on in {listed(without, 3)}: no list {names} of annotated images"]
 
 
 def _choice(root: Path, asked: str | None, usual: Sequence[str], option: str) -> str | None:

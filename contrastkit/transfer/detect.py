@@ -25,7 +25,7 @@ from contrastkit.transfer.average_precision import (
 from contrastkit.transfer.batches import Batches, Example
 from contrastkit.transfer.boxes import Boxes, BoxPart, BoxSet
 from contrastkit.transfer.detector import DetectorRecipe, build_detector, trained_parameters
-from contrastkit.transfer.loop import Log, Saved, described, fit, telling
+from contrastkit.transfer.loop import Log, Saved, described, fit, identity, telling
 from contrastkit.transfer.sheets import SCORE, ShownBoxes, box_sheet, spread
 from contrastkit.transfer.subject import TransferSubject
 
@@ -95,7 +95,7 @@ def detect(
     for position, (name, detector) in enumerate(detectors.items()):
         encoder, saved = subject.encoders[name], None
         if states is not None:
-            own = settings | {"encoder": name, "data": data.name}
+            own = settings | identity(name, encoder, data)
             unfinished.append(saved := Saved(states / f"detect-{data.name}-{position}.pt", own))
         log(f"{name}: {recipe.steps:,} steps of {min(recipe.batch, len(data.train))} images")
         _train(detector, data.train, recipes[name], subject, encoder.channels, saved, log, on_progress, name)

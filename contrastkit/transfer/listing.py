@@ -28,13 +28,21 @@ class Listed:
     list: Path
 
 
-def roots_of(data: Path, inside: str) -> list[Path]:
+def roots_of(data: Path, inside: str, images: str) -> list[Path]:
     """The folders that contain a folder ``inside``: ``data`` itself, or those directly below it or below its only
     folder, as in VOCdevkit/VOC2007.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or one has no folder ``images``.
     """
+    roots = _roots(data, inside)
+    for root in roots:
+        if not (root / images).is_dir():
+            raise UserError(f"{root} has no folder {images}/ beside {inside}/: put the images there")
+    return roots
+
+
+def _roots(data: Path, inside: str) -> list[Path]:
     if not data.is_dir():
         raise UserError(f"{data} is no folder")
     place = data

@@ -10,12 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit import checkpoint
+from contrastkit.data.source import digest
 from contrastkit.errors import Interrupted, UserError
+from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.evaluate.subject import OnProgress
 from contrastkit.optim import SchedulePoint, apply_schedule
+from contrastkit.parts.encoder import Encoder
 from contrastkit.rng import STEPS, generator_seed
 from contrastkit.training.signals import Signals
 from contrastkit.transfer.batches import Batches, Example
+from contrastkit.transfer.boxes import BoxSet
+from contrastkit.transfer.masks import MaskSet
 
 CHECK_EVERY = 10  # steps between looks at the loss, for each of which a GPU is waited for
 SAVE_SECONDS = 300.0
@@ -63,6 +68,18 @@ class Saved:
 def described(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings as plain values, equal to themselves after they were written and read."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+
+
+def identity(name: str, encoder: Encoder, data: BoxSet | MaskSet) -> dict[str, str]:
+    """Tells a training on this encoder and set from others with its settings: names stay the same where weights, lists
+    or annotations change."""
+    classes = digest("\n".join(data.classes).encode())
+    return {
+        "encoder": name,
+        "set of weights": encoder_hash(encoder),
+        "data": data.name,
+        "training part": f"{data.train.fingerprint()}.{classes}",
+    }
 
 
 def telling(task: str, steps: int, log: Log, on_progress: OnProgress) -> Callable[[int, float], None]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from contrastkit.data import FileSource, UnreadableError
 from contrastkit.data.pixels import opened
+from contrastkit.data.source import digest
 from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import OnProgress
 from contrastkit.transfer.listing import Listed, choose_list, pixels_of, read_list, require_apart, roots_of, source_of
@@ -53,6 +54,11 @@ class MaskPart:
 
     def __len__(self) -> int:
         return len(self.masks)
+
+    def fingerprint(self) -> str:
+        """Of the images, as :meth:`Source.fingerprint`, and of the whole files of their masks."""
+        masks = (digest(file.read_bytes()).encode() for file in self.masks)
+        return f"{self.images.fingerprint()}.{digest(*masks)}"
 
     def read(self, i: int, channels: int) -> tuple[Tensor, Tensor]:
         """Image i, uint8 [channels, H, W], and the classes of its pixels, int64 [H, W], :data:`IGNORED` where none.
@@ -168,7 +174,7 @@ def _layout(data: Path) -> tuple[Layout, Path]:
         raise UserError(f"{data} is no folder")
     for layout in (PETS, VOC):
         try:
-            roots = roots_of(data, layout.masks)
+            roots = roots_of(data, layout.masks, layout.images)
         except UserError:
             continue
         if len(roots) > 1:

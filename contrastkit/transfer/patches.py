@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contrastkit.bounds import COUNT, TEMPERATURE, check_fields
+from contrastkit.errors import UserError
 from contrastkit.evaluate.neighbours import SIMILARITIES, nearest
 from contrastkit.memory import require_room
-from contrastkit.rng import PATCHES, uniform
+from contrastkit.rng import PATCHES, permutation, uniform
 from contrastkit.transfer.masks import IGNORED
 
 
@@ -33,7 +34,7 @@ class PatchMemory:
     the memory, by cosine similarity; y_j is the share of each class among the pixels of the patch m_j. Where all
     patches are more than the memory takes, each image gives the same number, preferably of patches with classes that
     are rare in it: those with the smallest u sum_c n_c over the classes c in the patch, where n_c counts the patches
-    with c and u is uniform.
+    with c and u is uniform. Where even the images are more, one patch each of as many drawn images is taken.
 
     We depart from the open implementation in that the search is exact (ScaNN's there), that ignored pixels are left out
     (counted as background there) and that the training images are not augmented.
@@ -43,13 +44,16 @@ class PatchMemory:
         """``images``: number of training images, among which the memory is divided."""
         self.retrieval, self.seed, self.n_classes = retrieval, seed, n_classes
         self.per_image = max(1, retrieval.memory // images)
-        self._images = images
+        drawn = permutation(seed, 0, images)[: retrieval.memory]  # all, unless they are more than the patches
+        self.images = frozenset(drawn.tolist())
         self._features: list[Tensor] = []
         self._labels: list[Tensor] = []
         self._bank: Tensor | None = None
 
     def add(self, i: int, maps: Tensor, mask: Tensor) -> None:
-        """Store patches of the training image i: its maps [D, h, w] and its mask, int64 [H, W]."""
+        """Store patches of the training image i, if it is drawn: its maps [D, h, w] and its mask, int64 [H, W]."""
+        if i not in self.images:
+            return
         counts = class_counts(mask, (maps.shape[1], maps.shape[2]), self.n_classes)
         rows = counts.sum(1).nonzero()[:, 0]
         if len(rows) > self.per_image:
@@ -58,7 +62,7 @@ class PatchMemory:
             u = uniform(self.seed, i, torch.arange(len(counts)), PATCHES, 1)[:, 0]
             rows = rows[(rarity * u)[rows].argsort(stable=True)[: self.per_image].sort()[0]]
         if not self._features:
-            patches = min(self.per_image, len(counts)) * self._images
+            patches = min(self.per_image, len(counts)) * len(self.images)
             require_room(4 * patches * (len(maps) + self.n_classes), f"a memory of {patches:,} patches", "--memory")
         self._features.append(F.normalize(maps.flatten(1).T[rows.to(maps.device)].float(), dim=1).cpu())
         self._labels.append((counts[rows] / counts[rows].sum(1, keepdim=True)).float())
@@ -67,7 +71,13 @@ class PatchMemory:
         return sum(map(len, self._features))
 
     def predict(self, maps: Tensor) -> Tensor:
-        """Maps [D, h, w] of a test image -> class probabilities of its patches, float32 [C, h, w]."""
+        """Maps [D, h, w] of a test image -> class probabilities of its patches, float32 [C, h, w].
+
+        Raises:
+            UserError: no image that was added has a labelled pixel.
+        """
+        if not len(self):
+            raise UserError(f"none of {len(self.images):,} images has a pixel with a class: raise --memory")
         if self._bank is None:
             self._bank, self._y = torch.cat(self._features).to(maps.device), torch.cat(self._labels).to(maps.device)
         k = min(self.retrieval.k, len(self._bank))

@@ -21,7 +21,7 @@ from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.mode import evaluating
 from contrastkit.transfer.iou import SegmentationScore, areas, score
 from contrastkit.transfer.linear import RECIPES, LinearRecipe, train_head
-from contrastkit.transfer.loop import Log, Saved, described, telling
+from contrastkit.transfer.loop import Log, Saved, described, identity, telling
 from contrastkit.transfer.masks import MaskPart, MaskSet
 from contrastkit.transfer.patches import PatchMemory, Retrieval
 from contrastkit.transfer.sheets import ShownMasks, mask_sheet, spread
@@ -93,13 +93,12 @@ def segment(
     """
     check_choice("protocol", protocol, ("retrieval", "linear"))
     SIDE.check("--size", size, whole=True)
-    first = next(iter(subject.encoders.values()))
-    size = default_size(first, subject.size, subject.device) if size is None else size
+    size = size or default_size(next(iter(subject.encoders.values())), subject.size, subject.device)
     retrieval, linear = retrieval or Retrieval(), linear or RECIPES["dinov3"]
     settings = asdict(retrieval if protocol == "retrieval" else linear) | {"seed": subject.seed}
     scores: dict[str, SegmentationScore] = {}
     unfinished = []
-    shown = [ShownMasks(*data.test.read(i, 3), i, {}) for i in spread(len(data.test))]
+    shown = {i: ShownMasks(*data.test.read(i, 3), i, {}) for i in spread(len(data.test))}
     for position, (name, encoder) in enumerate(subject.encoders.items()):
         set_image_size(encoder, size)
         encoder.to(subject.device)
@@ -107,23 +106,30 @@ def segment(
         if protocol == "retrieval":
             classify: Classify = _remember(read, data, retrieval, subject.seed)
         else:
-            own = described(settings | {"encoder": name, "data": data.name, "size": size})
-            saved = None if states is None else Saved(states / f"segment-{data.name}-{position}.pt", own)
-            unfinished += [saved] if saved else []
+            saved = None
+            if states is not None:
+                own = described(settings | {"size": size}) | identity(name, encoder, data)
+                unfinished.append(saved := Saved(states / f"segment-{data.name}-{position}.pt", own))
             classify = _trained(encoder, data, linear, subject, name, size, saved, log, on_progress)
         found = []
         for i, maps, mask in read(data.test, "test"):
             predicted = F.interpolate(classify(maps)[None], mask.shape, mode="bilinear")[0].argmax(0).cpu()
             found.append(areas(predicted, mask, len(data.classes)))
-            for each in shown:
-                if each.position == i:
-                    each.predicted[name] = predicted
+            if i in shown:
+                shown[i].predicted[name] = predicted
         scores[name] = score(torch.stack(found), data.classes, seed=subject.seed)
         encoder.cpu()
     for saved in unfinished:
         saved.remove()
     scores[CONSTANT] = _constant(data, subject.seed)
-    return SegmentReport(data.name, protocol, size, settings, scores, shown=shown)
+    notices = _notices(protocol, retrieval.memory, len(data.train))
+    return SegmentReport(data.name, protocol, size, settings, scores, notices, list(shown.values()))
+
+
+def _notices(protocol: str, patches: int, images: int) -> tuple[str, ...]:
+    if protocol != "retrieval" or patches >= images:
+        return ()
+    return (f"--memory takes a patch of each of {patches:,} of {images:,} training images",)
 
 
 @torch.no_grad()

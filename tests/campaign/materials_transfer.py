@@ -31,6 +31,7 @@ def annotated(folder: Path) -> None:
     write_boxes(folder / "boxes-both", BOXES | {"test": {"a": xml(CAT)}})
     for part in ("JPEGImages/a.png", "Annotations/b.xml", "ImageSets/Main/trainval.txt"):
         (write_boxes(folder / f"boxes-no-{Path(part).stem}", BOXES) / part).unlink()
+    (write_boxes(folder / "boxes-no-images", BOXES) / "JPEGImages").rename(folder / "boxes-no-images" / "images")
     write_masks(folder / "masks", MASKS)
     write_masks(
         folder / "masks-one", {part: {name: 0 * mask for name, mask in each.items()} for part, each in MASKS.items()}

@@ -70,6 +70,27 @@ def test_years_beside_each_other_are_joined_as_voc07_12(tmp_path: Path) -> None:
     assert data.notices[0].startswith("VOC2007/trainval + VOC2012/trainval: 3 images")
 
 
+def test_a_test_list_of_one_year_decides_for_all(tmp_path: Path) -> None:
+    """VOC07+12: VOC2012's val is a part of its trainval, and all of that is trained on."""
+    for year, names in (("VOC2007", ("train", "val", "trainval", "test")), ("VOC2012", ("train", "val", "trainval"))):
+        images = {name: {f"{year}{name}": xml(CAT)} for name in names}
+        images["trainval"] = images["train"] | images["val"]
+        write_boxes(tmp_path / year, images)
+
+    def lists(**how: str) -> list[str]:
+        return [line.split(":")[0] for line in open_boxes(tmp_path, **how).notices]
+
+    lacking = "nothing to test on in VOC2012"
+    assert lists() == ["VOC2007/trainval + VOC2012/trainval", "VOC2007/test", lacking]
+    assert lists(train="val", test="test") == ["VOC2007/val + VOC2012/val", "VOC2007/test", lacking]
+    assert f"{lacking}: no list test of annotated images" in open_boxes(tmp_path).notices
+    assert lists(train="test", test="val")[2:] == ["nothing to train on in VOC2012"]
+    with pytest.raises(UserError, match="--train-list: no list .*VOC2007.*mine.txt"):
+        open_boxes(tmp_path, train="mine")
+    (tmp_path / "VOC2007" / "ImageSets" / "Main" / "test.txt").unlink()
+    assert lists() == ["VOC2007/train + VOC2012/train", "VOC2007/val + VOC2012/val"]
+
+
 @pytest.mark.parametrize(
     ("lists", "says"),
     [
@@ -95,6 +116,13 @@ def test_an_image_of_another_size_than_annotated_is_refused_with_its_name(tmp_pa
         data.train.read(0, 3)
     unsaid = open_boxes(write_boxes(tmp_path, ONE | {"trainval": {"a": xml(CAT, size=None)}}))
     assert unsaid.train.read(0, 3)[1].size is None
+
+
+def test_a_folder_without_images_is_refused_with_the_layout(tmp_path: Path) -> None:
+    write_boxes(tmp_path / "VOC2007", ONE)
+    (write_boxes(tmp_path / "VOC2012", ONE) / "JPEGImages").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="VOC2012 has no folder JPEGImages/ beside Annotations/"):
+        open_boxes(tmp_path)
 
 
 def test_an_image_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -109,6 +109,13 @@ def test_a_set_that_cannot_be_used_is_refused(lists, says: str, tmp_path: Path) 
         open_masks(write_masks(tmp_path, lists))
 
 
+def test_a_folder_without_images_is_refused_with_the_layout(tmp_path: Path) -> None:
+    root = write_masks(tmp_path / "set", {"train": {"a": halves(0)}, "val": {"b": halves(1)}})
+    (root / "JPEGImages").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="has neither JPEGImages/ and SegmentationClass/ "):
+        open_masks(root)
+
+
 def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has neither JPEGImages/ and SegmentationClass/"):
         open_masks(tmp_path)

@@ -81,6 +81,26 @@ def test_a_limited_memory_takes_the_same_number_from_each_image_and_prefers_rare
     assert taken / 400 > 0.95
 
 
+def test_a_memory_of_fewer_patches_than_images_takes_one_each_of_drawn_images() -> None:
+    taken = torch.zeros(10)
+    for seed in range(300):
+        memory = PatchMemory(Retrieval(memory=3), images=10, n_classes=2, seed=seed)
+        for i in range(10):
+            before = len(memory)
+            memory.add(i, torch.randn(5, 4, 4), torch.zeros(8, 8, dtype=torch.int64))
+            taken[i] += len(memory) - before
+        assert len(memory) == 3
+    assert taken.sub(90).abs().max() < 5 * (300 * 0.3 * 0.7) ** 0.5
+
+
+def test_a_memory_without_a_class_is_refused() -> None:
+    memory = PatchMemory(Retrieval(memory=1), images=2, n_classes=2, seed=0)
+    for i in range(2):
+        memory.add(i, torch.randn(5, 2, 2), torch.full((4, 4), 255))
+    with pytest.raises(UserError, match="none of 1 images has a pixel with a class: raise --memory"):
+        memory.predict(torch.randn(5, 2, 2))
+
+
 def test_a_patch_without_a_labelled_pixel_is_not_stored() -> None:
     mask = torch.full((4, 4), 255)
     mask[0, 0] = 1

@@ -11,6 +11,7 @@ from PIL import Image
 
 from contrastkit.errors import Interrupted, UserError
 from contrastkit.parts.build import build_encoder
+from contrastkit.training.signals import Signals
 from contrastkit.transfer import (
     Retrieval,
     TransferSubject,
@@ -74,6 +75,12 @@ def test_the_result_depends_on_neither_workers_nor_earlier_draws(masks: Path) ->
     assert segment(replace(subject(), workers=2), data, size=32, retrieval=Retrieval(memory=40)).as_json() == first
     other = segment(replace(subject(), seed=1), data, size=32, retrieval=Retrieval(memory=40)).as_json()
     assert other["scores"] != first["scores"]
+
+
+def test_images_that_give_nothing_to_the_memory_are_counted(masks: Path) -> None:
+    few = segment(subject(), open_masks(masks), size=32, retrieval=Retrieval(memory=5))
+    assert few.notices == ("--memory takes a patch of each of 5 of 8 training images",)
+    assert segment(subject(), open_masks(masks), size=32, retrieval=Retrieval(memory=8)).notices == ()
 
 
 def test_a_size_that_is_not_given_has_sixteen_patches_on_a_side() -> None:
@@ -157,6 +164,74 @@ def test_a_detection_that_is_stopped_ends_as_it_would_have(
     assert any("going on after step" in line for line in lines)
     assert resumed.as_json() == whole.as_json()
     assert not list(tmp_path.glob("*.pt"))
+
+
+def stop_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training receives SIGTERM as it begins."""
+
+    def enter(self: Signals) -> Signals:
+        self._previous, self.received = {}, 15
+        return self
+
+    monkeypatch.setattr(Signals, "__enter__", enter)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("nothing", ""),
+        ("weights", "another set of weights; delete it to start anew, or choose another --out"),
+        ("list", "another training part; delete it"),
+        ("box", "another training part; delete it"),
+        ("class", "another training part; delete it"),
+    ],
+)
+def test_a_detection_does_not_go_on_from_another_training(
+    change: str, says: str, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names and settings are the same."""
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at_once(patch)
+        detect(subject(), open_boxes(squares), short(2), resamples=0, states=tmp_path)
+    again, listed, note = subject(), squares / "ImageSets/Main/trainval.txt", squares / "Annotations/s0.xml"
+    if change == "weights":
+        with torch.no_grad():
+            next(again.encoders["tiny"].parameters()).mul_(1.01)
+    elif change == "list":
+        listed.write_text(listed.read_text().replace("s1\n", "", 1))
+    elif change == "box":
+        note.write_text(note.read_text().replace("<xmin>", "<xmin>1", 1).replace("<xmax>", "<xmax>1", 1))
+    elif change == "class":
+        for file in note.parent.iterdir():
+            file.write_text(file.read_text().replace("red", "rot"))
+    if says:
+        with pytest.raises(UserError, match=says):
+            detect(again, open_boxes(squares), short(2), resamples=0, states=tmp_path)
+    else:
+        lines: list[str] = []
+        detect(again, open_boxes(squares), short(2), resamples=0, states=tmp_path, log=lines.append)
+        assert "going on after step 1 of 2" in lines
+
+
+@pytest.mark.parametrize(("change", "says"), [("weights", "another set of weights"), ("mask", "another training part")])
+def test_a_head_does_not_go_on_from_another_training(
+    change: str, says: str, masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(own: TransferSubject) -> None:
+        recipe = linear_recipe("tiny", steps=2, batch=2)
+        segment(own, open_masks(masks), protocol="linear", linear=recipe, size=32, states=tmp_path)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at_once(patch)
+        train(subject())
+    again = subject()
+    if change == "weights":
+        with torch.no_grad():
+            next(again.encoders["tiny"].parameters()).mul_(1.01)
+    else:
+        Image.fromarray(halves(99)).save(masks / "SegmentationClass" / "a0.png")
+    with pytest.raises(UserError, match=says):
+        train(again)
 
 
 def test_nothing_of_an_untrained_encoder_is_frozen_which_is_told(squares: Path) -> None:
