@@ -20,9 +20,11 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, FewLabels, FinetuneReport, finetune, finetuning, journal
 from contrastkit.evaluate.classifier import neck_of
 from contrastkit.evaluate.finetune_report import FineTuned
+from contrastkit.evaluate.finetune_starts import starts_of
 from contrastkit.evaluate.finetune_trial import even_batch, param_groups, training_view
 from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.parts.build import build_encoder
+from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import mlp
 from contrastkit.protocols import PROTOCOLS, FinetuneProtocol
 
@@ -315,6 +317,16 @@ def test_from_scratch_nothing_is_frozen() -> None:
     free = finetune(subject(), numbers=QUICK, seeds=1, baselines=True, **HOW)
     assert tuned(report, "tiny, from scratch").losses == tuned(free, "tiny, from scratch").losses
     assert tuned(report).losses != tuned(free).losses
+
+
+def test_from_scratch_all_layers_have_one_rate() -> None:
+    """Also where the protocol gives the encoder a lower one, as SwAV's."""
+    s = subject()
+    encoder = s.encoders["f"]
+    assert isinstance(encoder, Encoder)
+    starts = {start.key: start for start in starts_of(s, encoder, PROTOCOLS["swav-1%"], baselines=True)[0]}
+    found = {key: set(rates(start.classifier(0), start.protocol).values()) for key, start in starts.items()}
+    assert found == {"fine-tuned": {0.02 / 5, 1.0}, "from scratch": {1.0}}
 
 
 # ---------------------------------------------------------------------------------------------------- killed, repeated
