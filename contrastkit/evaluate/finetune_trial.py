@@ -220,7 +220,7 @@ def _exempt(encoder: Encoder) -> set[str]:
 
 
 def images_digest(source: Source) -> str:
-    """Of the chosen images and their labels."""
+    """Of images and their labels."""
     return hashlib.sha256(source.fingerprint().encode() + source.label_bytes).hexdigest()[:16]
 
 

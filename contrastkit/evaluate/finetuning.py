@@ -77,7 +77,8 @@ def finetune(
     plan = _plan(subject, protocol, numbers or {}, few or FewLabels(), seeds, seed, baselines)
     arithmetic = resolve(precision, torch.device(subject.device))
     options = asdict(plan.row) | {"seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
-    options |= {"precision": arithmetic, "images": images_digest(plan.train), "encoder": weights_digest(plan.encoder)}
+    options |= {"precision": arithmetic, "encoder": weights_digest(plan.encoder)}
+    options |= {"images": images_digest(plan.train), "test images": images_digest(plan.test)}
     with Journal(out, options, restart=restart) as journal:
         for line in opening(plan.row, plan.labels, begun=journal.begun):
             on_line(line)

@@ -379,6 +379,9 @@ def test_an_unfinished_call_keeps_its_options(tmp_path: Path, monkeypatch: pytes
     for change in changes:
         with pytest.raises(UserError, match="holds an unfinished fine-tuning with .*, not .*: repeat its command"):
             finetune(subject(), **(HOW | {"numbers": QUICK, "seeds": 1, "out": tmp_path} | change))
+    other = replace(subject(), data=replace(subject().data, test=shades(30, 3)))
+    with pytest.raises(UserError, match='holds an unfinished fine-tuning with test images "[0-9a-f]{16}", not "'):
+        finetune(other, numbers=QUICK, seeds=1, out=tmp_path, **HOW)
     with pytest.raises(UserError, match=r"fine-tuning with lr \[0.05\], not \[0.06\]: repeat"):
         finetune(subject(), numbers=QUICK | {"lr": (0.06,)}, seeds=1, out=tmp_path, **HOW)
     assert (tmp_path / "state.pt").read_bytes() == before
