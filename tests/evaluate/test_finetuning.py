@@ -291,6 +291,13 @@ def test_a_rate_that_diverges_is_not_chosen() -> None:
         finetune(subject(), numbers=QUICK | {"lr": (8e3, 9e3), "epochs": 40}, seeds=1, **HOW)
 
 
+def test_a_training_that_diverges_leaves_an_earlier_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"of an earlier call")
+    with pytest.raises(UserError, match="fine-tuned diverged at learning rate 9000: give lower ones with --lr"):
+        finetune(subject(), numbers=QUICK | {"lr": (9e3,), "epochs": 40}, seeds=1, out=tmp_path, **HOW)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"of an earlier call"
+
+
 def test_one_image_a_class_leaves_none_to_choose_on() -> None:
     how = HOW | {"few": FewLabels(labels_per_class=1)}
     report = finetune(subject(), numbers=QUICK | {"lr": (0.01, 0.02, 0.05)}, seeds=1, **how)
