@@ -298,6 +298,14 @@ def test_a_training_that_diverges_leaves_an_earlier_model(tmp_path: Path) -> Non
     assert (tmp_path / "model.safetensors").read_bytes() == b"of an earlier call"
 
 
+@pytest.mark.parametrize("lr", [(9e3,), (8e3, 9e3)])
+def test_lower_rates_can_follow_those_that_diverged(lr: tuple[float, ...], tmp_path: Path) -> None:
+    """As the message advises, with no word of an unfinished call."""
+    with pytest.raises(UserError, match="give lower ones with --lr"):
+        finetune(subject(), numbers=QUICK | {"lr": lr, "epochs": 40}, seeds=1, out=tmp_path, **HOW)
+    assert finetune(subject(), numbers=QUICK, seeds=1, out=tmp_path, **HOW).numbers.lr == (0.05,)
+
+
 def test_one_image_a_class_leaves_none_to_choose_on() -> None:
     how = HOW | {"few": FewLabels(labels_per_class=1)}
     report = finetune(subject(), numbers=QUICK | {"lr": (0.01, 0.02, 0.05)}, seeds=1, **how)
