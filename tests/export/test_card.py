@@ -1,10 +1,14 @@
 """The model card: what a reader finds in it, and what must not be there."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+
+import pytest
 
 from contrastkit.export import export_encoder
 from contrastkit.export.card import results
+from contrastkit.parts.weights import Weights
 from tests.export.runs import write_run
 
 
@@ -26,6 +30,36 @@ def test_the_card_says_what_was_trained_on_what_and_how_to_load_it(tmp_path: Pat
     assert "| knn | photos | this encoder | 43.21 % | 38.9 - 47.6 |" in card
     assert "| knn | photos | raw pixels | 25.00 % |  |" in card
     assert "/home/someone" not in card and str(tmp_path) not in card
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (None, None),
+        ("pretrained:resnet18", "published weights of resnet18, which were trained with labels"),
+        ("/home/someone/moco.pth", "the weights in moco.pth, which may have been trained with labels"),
+    ],
+)
+def test_labels_behind_the_starting_weights_are_not_denied(
+    source: str | None, says: str | None, tmp_path: Path
+) -> None:
+    run, encoder = tmp_path / "run", {"name": "resnet18", "channels": 3, "size": 32}
+    module = write_run(run, encoder)
+    record = json.loads((run / "recipe.json").read_text())
+    if source is not None:
+        weights = Weights(source=source, tensors=module.state_dict(), sha256="5a" * 32).match(module).record
+        record["weights"] = asdict(weights)
+    record["parent"] = {"run": "/home/someone/runs/a", "epochs": 2, "step": 8}
+    (run / "recipe.json").write_text(json.dumps(record))
+    card = export_encoder(run, to="torchvision").card.read_text()
+    assert "It went on from step 8 of the run `a`." in card and "/home/someone" not in card
+    if says is None:
+        assert "No label was used in training" in card and "photos, without labels |" in card
+        assert "Training started from" not in card
+    else:
+        assert f"photos, without labels, from {says} |" in card and "No label was used in training" not in card
+        assert f"Training started from {says} (SHA-256 {'5a' * 32})." in card
+        assert f"The training itself used no label, but started from {says}." in card
 
 
 def test_reports_of_every_kind(tmp_path: Path) -> None:
