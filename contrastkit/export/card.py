@@ -171,7 +171,7 @@ def _accuracies(report: dict[str, Any], name: str = "") -> Iterator[tuple[str, d
         yield name, report
         return
     for key, value in report.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key != "per_class":
             yield from _accuracies(value, name if key in ("accuracy", "probe") else key)
 
 

@@ -65,9 +65,14 @@ def test_labels_behind_the_starting_weights_are_not_denied(
 def test_reports_of_every_kind(tmp_path: Path) -> None:
     probe = {"x/run": {"accuracy": {"top1": 0.5, "interval": [0.4, 0.6]}, "rates": [1.0]}}
     (tmp_path / "probe.json").write_text(json.dumps({"data": "a", "probe": probe}))
+    tuned = {"accuracy": {"top1": 0.7}, "per_class": {"cat": {"n": 5, "top1": 0.8, "answers": {"cat": 4}}}}
+    (tmp_path / "finetune.json").write_text(json.dumps({"data": "a", "results": {"tiny, from scratch": tuned}}))
     (tmp_path / "retrieval.json").write_text(json.dumps({"retrieval": {"L -> ab": {"recall": [0.1]}}}))
     (tmp_path / "knn.json").write_text('{"data": ')
     (tmp_path / "recipe.json").write_text("{}")
     rows, notices = results(tmp_path)
-    assert rows == [("probe", "a", "x/run", "50.00 %", "40.0 - 60.0")]
+    assert rows == [
+        ("finetune", "a", "tiny, from scratch", "70.00 %", ""),
+        ("probe", "a", "x/run", "50.00 %", "40.0 - 60.0"),
+    ]
     assert notices == ["knn.json is damaged and left out.", "Further results: retrieval.json."]
