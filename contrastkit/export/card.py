@@ -1,6 +1,7 @@
 """The model card: a page in Markdown beside an exported encoder (Mitchell et al. 2019, arXiv:1810.03993)."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,7 @@ def results(folder: Path) -> tuple[list[tuple[str, ...]], list[str]]:
     """
     rows: list[tuple[str, ...]] = []
     notices = []
+    own = re.compile(rf"^(.*/)?{re.escape(folder.resolve().name)}(?=$|, )")  # the run, or "RUN, fine-tuned"
     for file in sorted(folder.glob("*.json")):
         if file.name in (RECIPE, ENVIRONMENT) or not file.is_file():
             continue
@@ -157,7 +159,7 @@ def results(folder: Path) -> tuple[list[tuple[str, ...]], list[str]]:
             continue
         found = list(_accuracies(report)) if isinstance(report, dict) else []
         for path, value in found:
-            name = "this encoder" if Path(path).name == folder.resolve().name else path
+            name = own.sub("this encoder", path)
             share = f"{100 * value['top1']:.2f} %"
             rows.append((file.stem, str(report.get("data", "")), name, share, _interval(value.get("interval"))))
         if not found:

@@ -32,6 +32,15 @@ def test_the_card_says_what_was_trained_on_what_and_how_to_load_it(tmp_path: Pat
     assert "/home/someone" not in card and str(tmp_path) not in card
 
 
+def test_a_run_is_named_without_its_path(tmp_path: Path) -> None:
+    run = tmp_path / "a, b"
+    run.mkdir()
+    names = [str(run), f"{run}, fine-tuned", "runs/a, b, linear probe", "resnet18, from scratch", "a, bc"]
+    (run / "finetune.json").write_text(json.dumps({"results": {name: {"top1": 0.5} for name in names}}))
+    own = ["this encoder", "this encoder, fine-tuned", "this encoder, linear probe"]
+    assert [row[2] for row in results(run)[0]] == [*own, "resnet18, from scratch", "a, bc"]
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [
