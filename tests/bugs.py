@@ -129,7 +129,7 @@ BUGS = [
         "tests/evaluate/test_journal.py::test_a_training_is_restored_with_the_generator"),
     Bug("evaluate/journal.py", "if other := sorted(", "if False and sorted(",
         "tests/evaluate/test_finetuning.py::test_an_unfinished_call_keeps_its_options"),
-    Bug("evaluate/finetune_starts.py", 'layers=None, layer_decay=1.0, batch_norm="train"', "",
+    Bug("evaluate/finetune_starts.py", 'layers=None, layer_decay=1.0, encoder_lr=1.0, batch_norm="train"', "",
         "tests/evaluate/test_finetuning.py::test_from_scratch_nothing_is_frozen"),
     # Where a run begins.
     Bug("parts/naming.py", 'Naming("MoCo", "encoder_q.")', 'Naming("MoCo", "encoder_k.")', f"{WEIGHTS}::{NETWORKS}"),

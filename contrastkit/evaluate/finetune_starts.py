@@ -49,7 +49,7 @@ def starts_of(
         return starts, tuple(notices)
     if kind is None:
         return starts, (*notices, "no baselines: how this encoder was built is not known")
-    whole = replace(row, layers=None, layer_decay=1.0, batch_norm="train")
+    whole = replace(row, layers=None, layer_decay=1.0, encoder_lr=1.0, batch_norm="train")
 
     def scratch(seed: int) -> LinearClassifier:
         fresh = None if neck is None else Neck(neck.layers)

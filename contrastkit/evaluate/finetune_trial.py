@@ -76,7 +76,7 @@ class Trial:
 
         Args:
             key: of the training in the journal.
-            on_end: gets the trained classifier, before the journal takes note that it is done.
+            on_end: gets the trained classifier, unless it diverged, before the journal takes note that it is done.
         """
         key = f"{start.key}, {key}"
         if (done := self.journal.result(key)) is not None:
@@ -92,7 +92,7 @@ class Trial:
                 outcome = self._score(classifier, test, losses)
             except Diverged:
                 outcome = Outcome(math.nan, math.nan, math.nan, (), torch.empty(0, dtype=torch.int32))
-        if on_end is not None:
+        if on_end is not None and not outcome.diverged:
             on_end(classifier)
         self.journal.finish(key, vars(outcome) | {"losses": list(outcome.losses)})
         return outcome
@@ -220,7 +220,7 @@ def _exempt(encoder: Encoder) -> set[str]:
 
 
 def images_digest(source: Source) -> str:
-    """Of the chosen images and their labels."""
+    """Of images and their labels."""
     return hashlib.sha256(source.fingerprint().encode() + source.label_bytes).hexdigest()[:16]
 
 

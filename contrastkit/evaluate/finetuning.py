@@ -25,7 +25,7 @@ from contrastkit.evaluate.finetune_trial import Outcome, Start, Trial, images_di
 from contrastkit.evaluate.journal import Journal
 from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
-from contrastkit.evaluate.supervised import LinearClassifier
+from contrastkit.evaluate.supervised import Diverged, LinearClassifier
 from contrastkit.parts.encoder import Encoder
 from contrastkit.precision import Precision, resolve
 from contrastkit.protocols import PROTOCOLS, FinetuneProtocol
@@ -77,7 +77,8 @@ def finetune(
     plan = _plan(subject, protocol, numbers or {}, few or FewLabels(), seeds, seed, baselines)
     arithmetic = resolve(precision, torch.device(subject.device))
     options = asdict(plan.row) | {"seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
-    options |= {"precision": arithmetic, "images": images_digest(plan.train), "encoder": weights_digest(plan.encoder)}
+    options |= {"precision": arithmetic, "encoder": weights_digest(plan.encoder)}
+    options |= {"images": images_digest(plan.train), "test images": images_digest(plan.test)}
     with Journal(out, options, restart=restart) as journal:
         for line in opening(plan.row, plan.labels, begun=journal.begun):
             on_line(line)
@@ -201,7 +202,7 @@ class _Work:
             what = f"seed {seed}, learning rate {chosen:g}"
             finals.append(self._run(start, what, (plan.train, plan.test), chosen, seed, "test", on_end))
         if any(outcome.diverged for outcome in finals):
-            raise UserError(f"{start.name} diverged at learning rate {chosen:g}: give lower ones with --lr")
+            raise Diverged(f"{start.name} diverged at learning rate {chosen:g}: give lower ones with --lr")
         top1, top5 = [each.top1 for each in finals], [each.top5 for each in finals]
         answers = torch.stack([each.answers for each in finals]).long()
         read = (answers >= 0).all(0)
@@ -266,11 +267,11 @@ def _best(rates: tuple[float, ...], outcomes: list[Outcome]) -> float:
     """The rate with the best top-1, of equally good ones that with the lowest loss.
 
     Raises:
-        UserError: all diverged.
+        Diverged: all of them did.
     """
     converged = [(-each.top1, each.loss, rate) for rate, each in zip(rates, outcomes, strict=True) if not each.diverged]
     if not converged:
-        raise UserError("fine-tuning diverged at every learning rate: give lower ones with --lr")
+        raise Diverged("fine-tuning diverged at every learning rate: give lower ones with --lr")
     return min(converged)[2]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from contrastkit import checkpoint, lock, schema
 from contrastkit.errors import UserError, explain
-from contrastkit.evaluate.supervised import LoopState
+from contrastkit.evaluate.supervised import Diverged, LoopState
 from contrastkit.record import OptimizerState
 
 STATE = "state.pt"
@@ -41,7 +41,8 @@ class _State:
 class Journal:
     """Trainings done one after the other, each under a key, so that a work that was killed goes on where it was.
 
-    Without a folder nothing is kept. Used as a context, it holds the folder's lock.
+    Without a folder nothing is kept. Used as a context, it holds the folder's lock; the state is discarded when the
+    work has ended, or :class:`Diverged`.
 
     Attributes:
         begun: whether the folder holds the state of an earlier start.
@@ -152,8 +153,9 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *how: object) -> None:
-        if self.file is not None and how[0] is None:
+    def __exit__(self, kind: type[BaseException] | None, *how: object) -> None:
+        # a work that diverged has nothing to go on with: it is repeated with other options
+        if self.file is not None and (kind is None or issubclass(kind, Diverged)):
             self.file.unlink(missing_ok=True)
         self._release()
 

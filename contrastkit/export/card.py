@@ -1,6 +1,7 @@
 """The model card: a page in Markdown beside an exported encoder (Mitchell et al. 2019, arXiv:1810.03993)."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from contrastkit.cards import CARDS
 from contrastkit.errors import UserError
 from contrastkit.names import split_name
-from contrastkit.record import json_value
+from contrastkit.parts.weights import PUBLISHED
+from contrastkit.record import Record, json_value
 from contrastkit.run import ENVIRONMENT, RECIPE
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ STEMS = {
 }
 
 
-def facts(exported: "Exported") -> list[tuple[str, str]]:
+def facts(trained: "TrainedEncoder", exported: "Exported") -> list[tuple[str, str]]:
     """What a reader of an exported file should know, as names and values."""
     d = exported.description
     inside = "inside the file" if exported.normalised_inside else "outside the file, by the lines below"
@@ -35,9 +37,10 @@ def facts(exported: "Exported") -> list[tuple[str, str]]:
     if exported.difference is not None:
         compared = f"{exported.difference:.1e}" if exported.difference else "0"
         compared += f" at most, the largest feature is {exported.largest:.2g}"
+    by = f"by {d.method} on {d.images:,} {trained.input} of {d.data}, without labels"
     rows = [
         ("network", f"{d.architecture}, {STEMS[d.stem]}; {exported.parameters / 1e6:.2f} M parameters"),
-        ("trained", f"by {d.method} on {d.images:,} {exported.input.partition(':')[0]} of {d.data}, without labels"),
+        ("trained", f"{by}, from {start}" if (start := _start(trained.record)) else by),
         ("steps", "unknown" if d.step is None else f"{d.step:,}"),
         ("input", exported.input),
         ("normalisation", f"{inside}: mean {mean}; std {std}"),
@@ -57,19 +60,19 @@ def model_card(trained: "TrainedEncoder", exported: "Exported", code: str) -> st
     parts = [
         f"# {exported.out.name}: {d.architecture} trained by {name} on {d.data}\n",
         *(f"> {notice}\n" for notice in exported.notices),
-        _table(("", ""), facts(exported)),
+        _table(("", ""), facts(trained, exported)),
         "## How to load it\n",
         f"```python\n{code}\n```\n",
         _preparation(trained),
         "## Training\n",
         paper,
-        _start(trained),
+        _history(trained.record),
         _table(("recipe", trained.record.name), _recipe(trained)),
         "## Results\n",
         _table(("evaluation", "on", "encoder", "top-1", "95 % interval"), rows) if rows else _NONE,
         *(f"{notice}\n" for notice in notices),
         "## Intended use\n",
-        _USE,
+        _use(trained.record),
         f"Written by contrastkit {d.contrastkit}.\n",
     ]
     return "\n".join(part for part in parts if part)
@@ -78,7 +81,7 @@ def model_card(trained: "TrainedEncoder", exported: "Exported", code: str) -> st
 _NONE = "None in the run folder: `contrastkit knn` and `contrastkit probe` write some.\n"
 _USE = """\
 Features for search, clustering, k-nearest neighbours and linear classifiers (compare them by cosine), and starting
-weights for fine-tuning, on data like the training set. No label was used in training, so the encoder knows no classes.
+weights for fine-tuning, on data like the training set. {labels}
 On other data it has not been evaluated, unless the results above say so. What is over- or under-represented in the
 training set is so in the features. The terms of the training set may extend to the weights.
 """
@@ -99,10 +102,32 @@ def _preparation(trained: "TrainedEncoder") -> str:
     )
 
 
-def _start(trained: "TrainedEncoder") -> str:
-    if trained.record.encoder.get("pretrained"):
-        return "Training started from published weights, which were trained with labels.\n"
-    return ""
+def _start(record: Record) -> str:
+    """The weights from which the training started, without the folder of a file; "" for random ones."""
+    source = None if record.weights is None else record.weights.source
+    if source is None:
+        return "published weights, which were trained with labels" if record.encoder.get("pretrained") else ""
+    if source.startswith(PUBLISHED):
+        return f"published weights of {source.removeprefix(PUBLISHED)}, which were trained with labels"
+    return f"the weights in {Path(source).name}, which may have been trained with labels"
+
+
+def _history(record: Record) -> str:
+    """What was there before the training."""
+    lines = []
+    if start := _start(record):
+        known = "" if record.weights is None else f" (SHA-256 {record.weights.sha256})"
+        lines.append(f"Training started from {start}{known}.\n")
+    if record.parent is not None:
+        lines.append(f"It went on from step {record.parent.step:,} of the run `{Path(record.parent.run).name}`.\n")
+    return "\n".join(lines)
+
+
+def _use(record: Record) -> str:
+    labels = "No label was used in training, so the encoder knows no classes."
+    if start := _start(record):
+        labels = f"The training itself used no label, but started from {start}."
+    return _USE.format(labels=labels)
 
 
 def _recipe(trained: "TrainedEncoder") -> list[tuple[str, str]]:
@@ -123,6 +148,7 @@ def results(folder: Path) -> tuple[list[tuple[str, ...]], list[str]]:
     """
     rows: list[tuple[str, ...]] = []
     notices = []
+    own = re.compile(rf"^(.*/)?{re.escape(folder.resolve().name)}(?=$|, )")  # the run, or "RUN, fine-tuned"
     for file in sorted(folder.glob("*.json")):
         if file.name in (RECIPE, ENVIRONMENT) or not file.is_file():
             continue
@@ -133,7 +159,7 @@ def results(folder: Path) -> tuple[list[tuple[str, ...]], list[str]]:
             continue
         found = list(_accuracies(report)) if isinstance(report, dict) else []
         for path, value in found:
-            name = "this encoder" if Path(path).name == folder.resolve().name else path
+            name = own.sub("this encoder", path)
             share = f"{100 * value['top1']:.2f} %"
             rows.append((file.stem, str(report.get("data", "")), name, share, _interval(value.get("interval"))))
         if not found:
@@ -147,7 +173,7 @@ def _accuracies(report: dict[str, Any], name: str = "") -> Iterator[tuple[str, d
         yield name, report
         return
     for key, value in report.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key != "per_class":
             yield from _accuracies(value, name if key in ("accuracy", "probe") else key)
 
 

@@ -22,6 +22,7 @@ from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.naming import best_naming, flattened
 
 NORMALISATION = ("mean", "std")  # buffers of an encoder
+PUBLISHED = "pretrained:"  # before the name of a network, instead of a file
 SHOWN = 4  # names in a message
 
 
@@ -195,7 +196,7 @@ def published_weights(name: str) -> Weights:
     sha256 = hashlib.sha256()
     for key, value in sorted(tensors.items()):
         sha256.update(f"{key} {value.dtype} {list(value.shape)}".encode() + value.contiguous().numpy().tobytes())
-    return Weights(source=f"pretrained:{name}", tensors=tensors, sha256=sha256.hexdigest(), encoder=name, size=size)
+    return Weights(source=f"{PUBLISHED}{name}", tensors=tensors, sha256=sha256.hexdigest(), encoder=name, size=size)
 
 
 def _is_safetensors(path: Path) -> bool:

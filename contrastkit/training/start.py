@@ -4,10 +4,8 @@ from dataclasses import replace
 
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
-from contrastkit.parts.weights import Weights, published_weights, read_weights
+from contrastkit.parts.weights import PUBLISHED, Weights, published_weights, read_weights
 from contrastkit.run import ENCODER, Run
-
-PUBLISHED = "pretrained:"
 
 
 def open_weights(source: str) -> Weights:

@@ -20,9 +20,11 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, FewLabels, FinetuneReport, finetune, finetuning, journal
 from contrastkit.evaluate.classifier import neck_of
 from contrastkit.evaluate.finetune_report import FineTuned
+from contrastkit.evaluate.finetune_starts import starts_of
 from contrastkit.evaluate.finetune_trial import even_batch, param_groups, training_view
 from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.parts.build import build_encoder
+from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import mlp
 from contrastkit.protocols import PROTOCOLS, FinetuneProtocol
 
@@ -289,6 +291,21 @@ def test_a_rate_that_diverges_is_not_chosen() -> None:
         finetune(subject(), numbers=QUICK | {"lr": (8e3, 9e3), "epochs": 40}, seeds=1, **HOW)
 
 
+def test_a_training_that_diverges_leaves_an_earlier_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"of an earlier call")
+    with pytest.raises(UserError, match="fine-tuned diverged at learning rate 9000: give lower ones with --lr"):
+        finetune(subject(), numbers=QUICK | {"lr": (9e3,), "epochs": 40}, seeds=1, out=tmp_path, **HOW)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"of an earlier call"
+
+
+@pytest.mark.parametrize("lr", [(9e3,), (8e3, 9e3)])
+def test_lower_rates_can_follow_those_that_diverged(lr: tuple[float, ...], tmp_path: Path) -> None:
+    """As the message advises, with no word of an unfinished call."""
+    with pytest.raises(UserError, match="give lower ones with --lr"):
+        finetune(subject(), numbers=QUICK | {"lr": lr, "epochs": 40}, seeds=1, out=tmp_path, **HOW)
+    assert finetune(subject(), numbers=QUICK, seeds=1, out=tmp_path, **HOW).numbers.lr == (0.05,)
+
+
 def test_one_image_a_class_leaves_none_to_choose_on() -> None:
     how = HOW | {"few": FewLabels(labels_per_class=1)}
     report = finetune(subject(), numbers=QUICK | {"lr": (0.01, 0.02, 0.05)}, seeds=1, **how)
@@ -315,6 +332,16 @@ def test_from_scratch_nothing_is_frozen() -> None:
     free = finetune(subject(), numbers=QUICK, seeds=1, baselines=True, **HOW)
     assert tuned(report, "tiny, from scratch").losses == tuned(free, "tiny, from scratch").losses
     assert tuned(report).losses != tuned(free).losses
+
+
+def test_from_scratch_all_layers_have_one_rate() -> None:
+    """Also where the protocol gives the encoder a lower one, as SwAV's."""
+    s = subject()
+    encoder = s.encoders["f"]
+    assert isinstance(encoder, Encoder)
+    starts = {start.key: start for start in starts_of(s, encoder, PROTOCOLS["swav-1%"], baselines=True)[0]}
+    found = {key: set(rates(start.classifier(0), start.protocol).values()) for key, start in starts.items()}
+    assert found == {"fine-tuned": {0.02 / 5, 1.0}, "from scratch": {1.0}}
 
 
 # ---------------------------------------------------------------------------------------------------- killed, repeated
@@ -367,6 +394,9 @@ def test_an_unfinished_call_keeps_its_options(tmp_path: Path, monkeypatch: pytes
     for change in changes:
         with pytest.raises(UserError, match="holds an unfinished fine-tuning with .*, not .*: repeat its command"):
             finetune(subject(), **(HOW | {"numbers": QUICK, "seeds": 1, "out": tmp_path} | change))
+    other = replace(subject(), data=replace(subject().data, test=shades(30, 3)))
+    with pytest.raises(UserError, match='holds an unfinished fine-tuning with test images "[0-9a-f]{16}", not "'):
+        finetune(other, numbers=QUICK, seeds=1, out=tmp_path, **HOW)
     with pytest.raises(UserError, match=r"fine-tuning with lr \[0.05\], not \[0.06\]: repeat"):
         finetune(subject(), numbers=QUICK | {"lr": (0.06,)}, seeds=1, out=tmp_path, **HOW)
     assert (tmp_path / "state.pt").read_bytes() == before
