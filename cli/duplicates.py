@@ -9,13 +9,14 @@ import typer
 from contrastkit.bounds import COSINE
 from contrastkit.cli import screen
 from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
-from contrastkit.cli.report import write_reports, write_sheet
+from contrastkit.cli.report import write_json, write_reports, write_sheet
 
 if TYPE_CHECKING:
     from contrastkit.explore import DuplicatesReport
     from contrastkit.explore.copies import Kind
 
 ROWS = 20  # of the table
+LISTED = 100_000  # pairs in the run's own report
 
 
 @takes_options
@@ -50,7 +51,13 @@ def duplicates(
     reports = images.subject.reports
     if report.groups:  # else there is nothing to draw
         write_sheet("pictures", lambda file: draw_duplicates(report, images, file), sheet, reports, "duplicates.png")
-    write_reports(report.as_json(), output.json, reports and reports / "duplicates.json")
+    if reports:
+        own = reports / "duplicates.json"
+        write_reports(report.as_json(LISTED), None, own)
+        if len(report.pairs) > LISTED:
+            screen.say(f"{own} lists the first {LISTED:,} pairs: --out FILE.csv or --json FILE has them all")
+    if output.json is not None:
+        write_json(output.json, report.as_json())
 
 
 def _show(report: "DuplicatesReport") -> None:

@@ -81,11 +81,20 @@ class DuplicatesReport:
         """Pairs of an image of the training part and one of the test part."""
         return Counter(pair.kind for pair in self.pairs if self.splits[pair.a] != self.splits[pair.b])
 
-    def as_json(self) -> dict[str, Any]:
-        def group(each: Group) -> dict[str, Any]:
+    def as_json(self, most: int | None = None) -> dict[str, Any]:
+        """
+        Args:
+            most: number of pairs that are listed, the first ones, with the groups that have them; None: all.
+        """
+        left = len(self.pairs) if most is None else most
+        groups: list[dict[str, Any]] = []
+        for each in self.groups:
+            if not (listed := each.pairs[:left]):
+                break
             images = [{"image": self.names[row], "split": self.splits[row], "row": row} for row in each.rows]
-            pairs = [{"rows": [p.a, p.b], "cosine": p.similarity, "kind": str(p.kind)} for p in each.pairs]
-            return {"images": images, "pairs": pairs}
+            pairs = [{"rows": [p.a, p.b], "cosine": p.similarity, "kind": str(p.kind)} for p in listed]
+            groups.append({"images": images, "pairs": pairs})
+            left -= len(listed)
 
         def counts(of: Counter[Kind]) -> dict[str, int]:
             return {str(kind): of[kind] for kind in Kind}
@@ -98,7 +107,8 @@ class DuplicatesReport:
             "exact": self.exact,
             "pairs": counts(self.counts),
             "crossing": counts(self.crossing),
-            "groups": [group(each) for each in self.groups],
+            "pairs_left_out": 0 if most is None else max(0, len(self.pairs) - most),
+            "groups": groups,
         }
 
 

@@ -57,6 +57,19 @@ def test_duplicates(moco_run: Path, features: str, tmp_path: Path, capsys: pytes
     assert (moco_run / "duplicates.png").is_file()
 
 
+def test_the_run_keeps_the_first_pairs_alone(
+    moco_run: Path, features: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("contrastkit.cli.duplicates.LISTED", 2)
+    assert main(["duplicates", str(moco_run), features, "--threshold=0.8", f"--json={tmp_path / 'x.json'}"]) == 0
+    own, full = (json.loads(path.read_text()) for path in (moco_run / "duplicates.json", tmp_path / "x.json"))
+    pairs, first = ([pair for group in of["groups"] for pair in group["pairs"]] for of in (full, own))
+    assert first == pairs[:2] and all(group["pairs"] for group in own["groups"])
+    assert own["pairs_left_out"] == len(pairs) - 2 > 0 == full["pairs_left_out"]
+    assert own["pairs"] == full["pairs"] and sum(full["pairs"].values()) == len(pairs)
+    assert "lists the first 2 pairs: --out FILE.csv or --json FILE has them all" in capsys.readouterr().out
+
+
 def test_cluster(moco_run: Path, features: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cluster", str(moco_run), features, "-K", "3", f"--out={tmp_path / 'x.csv'}"]) == 0
     report = json.loads((moco_run / "cluster.json").read_text())
