@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from contrastkit.figures import COLOURS, Cell, sheet
+from contrastkit.figures import COLOURS, Cell, sheet, shortened
 from contrastkit.transfer.masks import IGNORED
 
 IMAGES = 6  # of a sheet
 SCORE = 0.5  # of the boxes that are drawn
+SHOWN = 4  # classes that a caption names
 STRENGTH = 0.6  # of a colour over its image
 NAMES = ("blue", "orange", "green", "red", "light blue", "pink", "black")  # of the toolkit's colours
 
@@ -63,16 +64,19 @@ def mask_sheet(path: Path, shown: Sequence[ShownMasks], classes: Sequence[str], 
     palette = colours(len(classes))
     rows = []
     for each in shown:
-        there = [classes[c] for c in each.mask.unique().tolist() if c != IGNORED]
-        row = [Cell(each.image), Cell(painted(each.image, each.mask, palette), ", ".join(there))]
+        row = [Cell(each.image), Cell(painted(each.image, each.mask, palette), _largest(each.mask, classes))]
         for predicted in each.predicted.values():
             scored = each.mask != IGNORED
             right = (predicted == each.mask)[scored].double().mean().item()
             predicted = torch.where(scored, predicted, IGNORED)
-            row.append(Cell(painted(each.image, predicted, palette), f"{right:.0%} of pixels"))
+            caption = f"{right:.0%} of pixels"
+            if len(classes) > len(NAMES):
+                caption += f"\n{_largest(predicted, classes)}"
+            row.append(Cell(painted(each.image, predicted, palette), caption))
         rows.append(row)
     columns = ["image", "truth", *(shown[0].predicted if shown else ())]
-    note = f"{_legend(classes)}; pixels that are not tinted belong to no class and are not scored"
+    untinted = "pixels that are not tinted belong to no class and are not scored"
+    note = f"{_legend(classes)}; names of classes: those of most pixels first; {untinted}"
     sheet(path, rows, title=title, columns=columns, note=note)
 
 
@@ -102,6 +106,14 @@ def _legend(classes: Sequence[str]) -> str:
     return ", ".join(f"{colour}: {name}" for colour, name in zip(NAMES, classes, strict=False))
 
 
+def _largest(mask: Tensor, classes: Sequence[str]) -> str:
+    """The names of the classes of a mask, those of most pixels first, at most :data:`SHOWN`."""
+    found, pixels = mask[mask != IGNORED].unique(return_counts=True)
+    order = pixels.argsort(descending=True, stable=True)
+    names = [shortened(classes[c], 16) for c in found[order].tolist()]
+    return ", ".join(names[:SHOWN] + ["..."] * (len(names) > SHOWN))
+
+
 def framed(image: Tensor, boxes: Tensor, labels: Tensor, palette: Tensor) -> Tensor:
     """An image [3, H, W] with boxes [n, 4] in the colours of their labels [n], counted from 1."""
     from torchvision.utils import draw_bounding_boxes
@@ -114,4 +126,5 @@ def framed(image: Tensor, boxes: Tensor, labels: Tensor, palette: Tensor) -> Ten
 
 def _counted(labels: Tensor, classes: Sequence[str]) -> str:
     counts = torch.bincount(labels, minlength=len(classes) + 1)[1:].tolist()
-    return ", ".join(f"{count} {name}" for count, name in zip(counts, classes, strict=True) if count) or "none"
+    found = sorted(((count, name) for count, name in zip(counts, classes, strict=True) if count), key=lambda x: -x[0])
+    return ", ".join(f"{count} {name}" for count, name in found) or "none"
