@@ -138,7 +138,7 @@ def _compare(target: Target, trained: TrainedEncoder, code: str) -> tuple[float 
     try:
         with torch.no_grad():
             exec(compile(code, f"<{target.library}>", "exec"), names)
-    except RuntimeError as error:
+    except Exception as error:  # each library has classes of its own
         if explain(error) is not None:
             raise
         first, *_ = str(error).splitlines() or [type(error).__name__]

@@ -54,10 +54,9 @@ class Seen:
     def _of_run(cls, path: Path, request: dict[str, Any], seed: int | None) -> "Seen":
         record = Run.open(path).record
         options, own = record.options, request["data"] is None
-        shared = ("stretch", "background", *(("data", "test_part", "layout") if own else ()))
-        request = request | {name: getattr(options, name) for name in shared if request[name] is None}
-        if own:
-            request |= {"val_fraction": options.val_fraction, "seed": options.seed}
+        parts = () if options.labelled else ("test_part", "val_fraction")  # otherwise of the labelled images
+        shared = ("stretch", "background", *(("data", "layout", "seed", *parts) if own else ()))
+        request = request | {name: getattr(options, name) for name in shared if request.get(name) is None}
         data = open_data(**request, recorded_dir=options.data_dir)
         _require_pixels(data.pretrain)
         with schema.reading(path / RECIPE):

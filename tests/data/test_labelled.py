@@ -19,6 +19,7 @@ from contrastkit.evaluate import EvaluationSubject
 from contrastkit.record import Record
 from contrastkit.run import Run
 from contrastkit.training import NullReporter, Options
+from contrastkit.training.seen import Seen
 
 QUICK: dict[str, Any] = {"encoder": "tiny", "batch": 32, "K": 64, "size": 12, "device": "cpu", "epochs": 1}
 
@@ -88,6 +89,13 @@ def test_knn_needs_the_images_of_the_training_no_more(
         file.unlink()
     mine.rmdir()
     assert len(EvaluationSubject.open(tmp_path / "run", device="cpu").labelled_parts()[0]) == 12
+
+
+def test_views_are_of_all_images_of_the_training(run: Path) -> None:
+    """The parts are those of the labelled images: the others have none."""
+    request = dict.fromkeys(("data", "data_dir", "test_part", "layout", "stretch", "background")) | {"download": False}
+    seen = Seen.open(str(run), request)
+    assert seen.trained and len(seen.source) == 64
 
 
 def test_a_resume_keeps_the_labelled_images(run: Path, photos: Path, labelled: Path, tmp_path: Path) -> None:

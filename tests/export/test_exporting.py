@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import contrastkit
 from contrastkit.errors import UserError
-from contrastkit.export import Exported, export_encoder, networks
+from contrastkit.export import Exported, export_encoder, exporting, networks
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder
 from tests.export.runs import write_run
@@ -239,6 +240,17 @@ def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     exported = export_encoder(tmp_path / "run", to="onnx")
     assert exported.difference is None and exported.out.is_file()
     assert exported.notices == ("not compared with the encoder's own features: pip install onnxruntime",)
+
+
+def test_a_file_that_a_library_does_not_load_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime's errors are of classes of its own, outside RuntimeError."""
+    pytest.importorskip("onnxruntime")
+    write_run(tmp_path / "run", TINY)
+    torn = replace(exporting.TARGETS["onnx"], write=lambda trained, file: file.write_bytes(b"torn"))
+    monkeypatch.setitem(exporting.TARGETS, "onnx", torn)
+    with pytest.raises(UserError, match="onnxruntime cannot load tiny: .*INVALID_PROTOBUF"):
+        export_encoder(tmp_path / "run", to="onnx")
+    assert not (tmp_path / "run" / "encoder.onnx").exists()
 
 
 # ----------------------------------------------------------------------------------------------------- runs and places
