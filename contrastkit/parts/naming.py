@@ -17,6 +17,7 @@ WRAPPERS = ("state_dict", "model", "module", "_orig_mod")
 OTHERS = ("optimizer", "optimizer_states", "optimizer_state_dict")
 # torchvision's ResNets as ``nn.Sequential(*resnet.children())``: the numbers of the children that have tensors.
 CHILDREN = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4", "9": "fc"}
+TIMM = "torchvision, timm or SwAV"
 
 
 class Naming(NamedTuple):
@@ -46,7 +47,7 @@ class Naming(NamedTuple):
 NAMINGS = (  # of equally good ones, the first is used
     Naming("contrastkit", into=""),  # encoder.safetensors
     Naming("contrastkit", "method.online.encoder.", into=""),  # checkpoints/*.pt
-    Naming("torchvision, timm or SwAV"),
+    Naming(TIMM),
     Naming("MoCo", "encoder_q."),
     Naming("MoCo v3", "base_encoder."),
     Naming("DINO", "teacher.backbone."),  # its own evaluations use the teacher

@@ -19,9 +19,10 @@ from contrastkit.directories import require_file
 from contrastkit.errors import UserError, explain, listed
 from contrastkit.parts.build import ProjectedTrunk, build_encoder, published_size
 from contrastkit.parts.encoder import Encoder
-from contrastkit.parts.naming import best_naming, flattened
+from contrastkit.parts.naming import TIMM, best_naming, flattened
 
 NORMALISATION = ("mean", "std")  # buffers of an encoder
+Numbers = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of the channels
 PUBLISHED = "pretrained:"  # before the name of a network, instead of a file
 SHOWN = 4  # names in a message
 
@@ -85,7 +86,7 @@ class Weights:
     sha256: str
     encoder: str | None = None
     size: int | None = None
-    normalisation: tuple[Sequence[float], Sequence[float]] | None = None
+    normalisation: Numbers | None = None
 
     def match(self, encoder: Encoder) -> Match:
         """What this encoder takes, by the naming of :data:`contrastkit.parts.naming.NAMINGS` that fits best.
@@ -107,7 +108,7 @@ class Weights:
         self._require_shapes(state, ours, names, encoder)
         if bad := [names[name] for name, value in state.items() if not value.isfinite().all()]:
             raise UserError(f"{self.source} has values that are not finite, in {listed(bad, SHOWN)}: use other weights")
-        normalisation = self._normalise(state, ours)
+        normalisation = self._normalise(state, ours, _timms_numbers(encoder) if naming == TIMM else None)
         mean, std = (state.get(name, ours[name]).flatten().tolist() for name in NORMALISATION)
         record = WeightsRecord(
             source=self.source,
@@ -125,17 +126,19 @@ class Weights:
         )
         return Match(state, record)
 
-    def _normalise(self, state: dict[str, Tensor], ours: Mapping[str, Tensor]) -> str:
-        """Put mean and standard deviation into ``state`` unless they are there; return where they come from."""
+    def _normalise(self, state: dict[str, Tensor], ours: Mapping[str, Tensor], usual: Numbers | None) -> str:
+        """Put mean and standard deviation into ``state`` unless they are there, the ``usual`` ones if the source has
+        none; return where they come from."""
         if all(name in state for name in NORMALISATION):
             return "its own numbers"
-        if self.normalisation is None:
+        numbers = self.normalisation or usual
+        if numbers is None:
             return "ImageNet's numbers, as it has none" if ours["mean"].numel() == 3 else "0.5 and 0.25, as it has none"
-        for name, values in zip(NORMALISATION, self.normalisation, strict=True):
+        for name, values in zip(NORMALISATION, numbers, strict=True):
             if len(values) not in (1, ours[name].numel()):
                 raise UserError(f"{self.source} has {name} for {len(values)} channels, not {ours[name].numel()}")
             state[name] = torch.tensor(values).view(1, -1, 1, 1).expand_as(ours[name])
-        return "its own numbers"
+        return "its own numbers" if self.normalisation else "timm's numbers for this network, as it has none"
 
     def _require_shapes(
         self, state: Mapping[str, Tensor], ours: Mapping[str, Tensor], names: Mapping[str, str], encoder: Encoder
@@ -242,6 +245,12 @@ def _prefixes(encoder: Encoder) -> list[str]:
         prefixes.append(prefixes[-1] + "0.")
         trunk = trunk[0]
     return prefixes
+
+
+def _timms_numbers(encoder: Encoder) -> Numbers | None:
+    """Those of the published weights of a timm model, if they are for as many channels; None of another network."""
+    config: Any = getattr(encoder.trunk, "pretrained_cfg", None)
+    return (config["mean"], config["std"]) if config and len(config["mean"]) == encoder.channels else None
 
 
 def _without_trunk(names: Any) -> list[str]:

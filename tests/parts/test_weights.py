@@ -221,6 +221,19 @@ def test_a_checkpoint_without_tensors(tmp_path: Path) -> None:
         read_weights(tmp_path / "gone")
 
 
+def test_timms_own_numbers_are_used_for_its_weights(tmp_path: Path) -> None:
+    """0.5 for this network (timm's vision_transformer.py); by DINO's script the same network has ImageNet's."""
+    vit = encoder("timm:vit_tiny_patch16_224", size=32)
+    state = vit.trunk.state_dict()
+    taken, record = match(state, tmp_path, vit)
+    assert record.mean == [0.5] * 3 and record.std == [0.5] * 3 and taken["mean"].shape == (1, 3, 1, 1)
+    assert record.normalisation == "timm's numbers for this network, as it has none"
+    dino = match({"teacher": {f"backbone.{name}": value for name, value in state.items()}}, tmp_path, vit).record
+    assert dino.mean == pytest.approx(IMAGENET_MEAN) and dino.normalisation.startswith("ImageNet's")
+    gray = encoder("timm:vit_tiny_patch16_224", size=32, channels=1)
+    assert match(gray.trunk.state_dict(), tmp_path, gray).record.mean == [0.5]
+
+
 def test_an_old_file_of_torch_is_read(resnet: nn.Module, tmp_path: Path) -> None:
     torch.save(resnet.state_dict(), tmp_path / "old.pth.tar", _use_new_zipfile_serialization=False)
     assert read_weights(tmp_path / "old.pth.tar").match(encoder()).record.taken == 120
