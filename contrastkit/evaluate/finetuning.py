@@ -62,8 +62,7 @@ def finetune(
         few: which labelled images to use; None: all.
         seeds: number of classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``, ...
         seed: also of the choice of images.
-        baselines: also train the same encoder from scratch, and fine-tune its published supervised weights if there are
-            any, with the same budget and a rate of their own.
+        baselines: also train the encoder from scratch, and fine-tune its published weights, if any, at their own rates.
         precision: arithmetic of the training; images are evaluated in float32.
         out: folder of the state and of the classifier of the first seed, :data:`MODEL`; None keeps neither.
         restart: discard the state of an unfinished call with other arguments.

@@ -246,8 +246,11 @@ def test_a_file_that_a_library_does_not_load_is_refused(tmp_path: Path, monkeypa
     """onnxruntime's errors are of classes of its own, outside RuntimeError."""
     pytest.importorskip("onnxruntime")
     write_run(tmp_path / "run", TINY)
-    torn = replace(exporting.TARGETS["onnx"], write=lambda trained, file: file.write_bytes(b"torn"))
-    monkeypatch.setitem(exporting.TARGETS, "onnx", torn)
+
+    def write(trained: Any, file: Path) -> None:
+        file.write_bytes(b"torn")
+
+    monkeypatch.setitem(exporting.TARGETS, "onnx", replace(exporting.TARGETS["onnx"], write=write))
     with pytest.raises(UserError, match="onnxruntime cannot load tiny: .*INVALID_PROTOBUF"):
         export_encoder(tmp_path / "run", to="onnx")
     assert not (tmp_path / "run" / "encoder.onnx").exists()
