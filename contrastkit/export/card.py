@@ -26,7 +26,7 @@ STEMS = {
 }
 
 
-def facts(trained: "TrainedEncoder", exported: "Exported") -> list[tuple[str, str]]:
+def facts(exported: "Exported") -> list[tuple[str, str]]:
     """What a reader of an exported file should know, as names and values."""
     d = exported.description
     inside = "inside the file" if exported.normalised_inside else "outside the file, by the lines below"
@@ -37,10 +37,10 @@ def facts(trained: "TrainedEncoder", exported: "Exported") -> list[tuple[str, st
     if exported.difference is not None:
         compared = f"{exported.difference:.1e}" if exported.difference else "0"
         compared += f" at most, the largest feature is {exported.largest:.2g}"
-    by = f"by {d.method} on {d.images:,} {trained.input} of {d.data}, without labels"
+    by = f"by {d.method} on {d.images:,} {exported.input.partition(':')[0]} of {d.data}, without labels"
     rows = [
         ("network", f"{d.architecture}, {STEMS[d.stem]}; {exported.parameters / 1e6:.2f} M parameters"),
-        ("trained", f"{by}, from {start}" if (start := _start(trained.record)) else by),
+        ("trained", f"{by}, from {exported.start}" if exported.start else by),
         ("steps", "unknown" if d.step is None else f"{d.step:,}"),
         ("input", exported.input),
         ("normalisation", f"{inside}: mean {mean}; std {std}"),
@@ -60,7 +60,7 @@ def model_card(trained: "TrainedEncoder", exported: "Exported", code: str) -> st
     parts = [
         f"# {exported.out.name}: {d.architecture} trained by {name} on {d.data}\n",
         *(f"> {notice}\n" for notice in exported.notices),
-        _table(("", ""), facts(trained, exported)),
+        _table(("", ""), facts(exported)),
         "## How to load it\n",
         f"```python\n{code}\n```\n",
         _preparation(trained),
@@ -102,7 +102,7 @@ def _preparation(trained: "TrainedEncoder") -> str:
     )
 
 
-def _start(record: Record) -> str:
+def starting_weights(record: Record) -> str:
     """The weights from which the training started, without the folder of a file; "" for random ones."""
     source = None if record.weights is None else record.weights.source
     if source is None:
@@ -115,7 +115,7 @@ def _start(record: Record) -> str:
 def _history(record: Record) -> str:
     """What was there before the training."""
     lines = []
-    if start := _start(record):
+    if start := starting_weights(record):
         known = "" if record.weights is None else f" (SHA-256 {record.weights.sha256})"
         lines.append(f"Training started from {start}{known}.\n")
     if record.parent is not None:
@@ -125,7 +125,7 @@ def _history(record: Record) -> str:
 
 def _use(record: Record) -> str:
     labels = "No label was used in training, so the encoder knows no classes."
-    if start := _start(record):
+    if start := starting_weights(record):
         labels = f"The training itself used no label, but started from {start}."
     return _USE.format(labels=labels)
 

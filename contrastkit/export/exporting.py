@@ -16,7 +16,7 @@ from contrastkit.bounds import SAMPLES
 from contrastkit.checkpoint import write_text, write_with
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, check_choice, explain
-from contrastkit.export.card import model_card
+from contrastkit.export.card import model_card, starting_weights
 from contrastkit.export.description import Description
 from contrastkit.export.networks import timm_code, torchvision_code, write_network
 from contrastkit.export.programs import OPSET, onnx_code, torch_code, write_onnx, write_torch
@@ -52,6 +52,7 @@ class Exported:
     out: Path
     card: Path  # the model card
     description: Description
+    start: str  # the weights from which the training started; "" for random ones
     parameters: int
     input: str  # name, type, shape and range
     normalised_inside: bool  # otherwise the lines of code normalise
@@ -106,6 +107,7 @@ def export_encoder(
             out=out,
             card=out.with_name(f"{out.name}.md"),
             description=trained.description,
+            start=starting_weights(trained.record),
             parameters=sum(p.numel() for p in trained.encoder.parameters()),
             input=f"{trained.input}: {trained.input_text}",
             normalised_inside=target.normalises,

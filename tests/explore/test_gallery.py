@@ -60,11 +60,11 @@ def test_a_name_does_not_look_at_all_images(images: Path) -> None:
     compared = 0
 
     class Counted(np.ndarray):
-        def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **how: Any) -> Any:
+        def __array_ufunc__(self, ufunc: Any, method: Any, *inputs: Any, **kwargs: Any) -> Any:
             nonlocal compared
             compared += 1
             plain = [each.view(np.ndarray) if isinstance(each, Counted) else each for each in inputs]
-            return getattr(function, method)(*plain, **how)
+            return getattr(ufunc, method)(*plain, **kwargs)
 
     gallery = Gallery.open(opened(images, val_fraction=0.25))
     split = gallery.embedding.split.view(Counted)
