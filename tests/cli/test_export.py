@@ -23,7 +23,7 @@ features = encoder(images)  # float32 [N, 3, 20, 20] in [0, 1]
     assert "moco-v2/tiny" in printed and "4 x 4 stem" in printed and "model card" in printed
     values = json.loads(report.read_text())
     assert list(values) == [
-        "to", "out", "card", "description", "parameters", "input", "normalised_inside", "opset", "difference",
+        "to", "out", "card", "description", "start", "parameters", "input", "normalised_inside", "opset", "difference",
         "largest", "code",
     ]  # fmt: skip
     assert values["code"] == code.strip() and values["description"]["size"] == 20 and values["difference"] < 1e-5
