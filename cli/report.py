@@ -71,7 +71,7 @@ def report_classes(title: str, results: "PerClass", picture: Path | None, own: P
     rows = []
     for name in shown:
         result, mistakes = tested[name], confusions({name: tested[name]})
-        taken_for = f"{mistakes[0][2]} {100 * mistakes[0][0]:.0f} %" if mistakes else ""
+        taken_for = f"{mistakes[0][2]} ({100 * mistakes[0][0]:.0f} %)" if mistakes else ""
         rows.append((name, percent(result.top1), interval(result.interval), f"{result.n:,}", taken_for))
     screen.table(
         f"{title}: {which}, mean of all classes {percent(mean_per_class(results))}",
