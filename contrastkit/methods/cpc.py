@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contrastkit import dist, ops, rng
@@ -177,9 +178,9 @@ def look_up(
         The mean over the groups of their mean losses, and the share of predictions that rank their target first.
     """
     target = torch.cat(list(targets))
-    loss, _, top1 = ops.infonce(
-        torch.cat(list(predictions)).float(), keys[target], keys, tau=tau, exclude=target[:, None]
-    )
+    # A key is the target of several groups: the gradient of keys[target] would be summed in no fixed order.
+    positive = F.embedding(target, keys)
+    loss, _, top1 = ops.infonce(torch.cat(list(predictions)).float(), positive, keys, tau=tau, exclude=target[:, None])
     means = torch.stack([part.mean() for part in loss.split([len(part) for part in targets])])
     return means.mean(), top1.float().mean()
 
