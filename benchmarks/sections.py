@@ -211,6 +211,22 @@ def input_speed() -> str:
     )
 
 
+def training_speed() -> str:
+    """Images a second of an epoch of training, and of the older code's; medians of the repeats."""
+    measured = results("training-speed")
+    rows = []
+    for method in dict.fromkeys(row["method"] for row in measured):
+        found = {
+            name: [row for row in measured if (row["method"], row["impl"]) == (method, name)]
+            for name in ("ours", "older")
+        }
+        rate = {name: statistics.median(row["images_per_second"] for row in same) for name, same in found.items()}
+        waiting = {name: statistics.median(row["waiting"] for row in same) for name, same in found.items()}
+        cells = (f"{rate[name]:,.0f}, waiting {waiting[name]:.0%}" for name in ("ours", "older"))
+        rows.append([method, *cells, f"{rate['ours'] / rate['older']:.2f}x"])
+    return markdown(("training", "images/s", "at 0c1a6b5", "times as fast"), rows)
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "learning": learning,
@@ -222,6 +238,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "nonlinear": nonlinear,
     "stable": stable,
     "input": input_speed,
+    "training": training_speed,
     "operators": operators,
     "copies": copies,
 }

@@ -449,6 +449,8 @@ BUGS = [
         f"{FOLDER}::test_the_training_goes_on_without_an_event_file"),
     Bug("run.py", "if number < len(lines):", "if False:",
         "tests/test_run.py::test_only_a_torn_last_line_is_passed_over"),
+    Bug("methods/cpc.py", "F.embedding(target, keys)", "keys[target]",
+        "tests/methods/test_contract.py::test_no_sum_depends_on_which_thread_is_first"),
     Bug("methods/cpc_audio.py", " = (1, 1)", " = (1, None)",
         "tests/methods/test_cpc_audio.py::test_what_does_not_fit_is_said_in_one_line"),
     # Commands that hand their options over.
