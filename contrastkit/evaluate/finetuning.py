@@ -78,7 +78,7 @@ def finetune(
     options = asdict(plan.row) | {"seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
     options |= {"precision": arithmetic, "encoder": weights_digest(plan.encoder)}
     options |= {"images": images_digest(plan.train), "test images": images_digest(plan.test)}
-    with Journal(out, options, restart=restart) as journal:
+    with Journal(out, options, device=subject.device, restart=restart) as journal:
         for line in opening(plan.row, plan.labels, begun=journal.begun):
             on_line(line)
         work = _Work(plan, Trial(plan.subject, arithmetic, journal), on_progress, on_line)

@@ -48,10 +48,18 @@ class Journal:
         begun: whether the folder holds the state of an earlier start.
     """
 
-    def __init__(self, folder: Path | None, options: Mapping[str, Any], *, restart: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        options: Mapping[str, Any],
+        *,
+        device: str | torch.device = "cpu",
+        restart: bool = False,
+    ) -> None:
         """
         Args:
             options: all that determines the results, as JSON has it.
+            device: where the trainings run, whose generator is kept.
             restart: discard an earlier state.
 
         Raises:
@@ -59,6 +67,7 @@ class Journal:
                 works there.
         """
         self.file = None if folder is None else folder / STATE
+        self._device = torch.device(device)
         self._lock: IO[bytes] | None = None
         self._options = json.loads(json.dumps(options))
         self._done: dict[str, dict[str, Any]] = {}
@@ -114,8 +123,8 @@ class Journal:
             model.load_state_dict(current.model)
             optimizer.load_state_dict(vars(current.optimizer))
             torch.set_rng_state(current.rng)
-            if current.cuda_rng is not None and torch.cuda.is_available():
-                torch.cuda.set_rng_state(current.cuda_rng)
+            if current.cuda_rng is not None and self._device.type == "cuda":
+                torch.cuda.set_rng_state(current.cuda_rng, self._device)
         except (RuntimeError, ValueError, TypeError) as error:
             if explain(error) is not None:
                 raise
@@ -128,7 +137,7 @@ class Journal:
         def keep(loop: LoopState) -> None:
             if self.file is None or time.monotonic() - self._saved < SAVE_SECONDS:
                 return
-            cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+            cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
             state = OptimizerState(**optimizer.state_dict())
             self._current = Current(key, loop, model.state_dict(), state, torch.get_rng_state(), cuda)
             self._save()
