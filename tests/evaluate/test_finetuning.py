@@ -404,6 +404,20 @@ def test_an_unfinished_call_keeps_its_options(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "state.pt").exists()
 
 
+def test_an_unfinished_call_keeps_its_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the weights are the same, and see other patches."""
+    coarse, fine = (subject(KIND | {"patch": 4, "stride": stride}) for stride in (4, 2))
+    encoders = coarse.encoders["f"], fine.encoders["f"]
+    assert encoders[0] is not None and encoders[1] is not None
+    encoders[1].load_state_dict(encoders[0].state_dict())
+    monkeypatch.setattr(finetuning, "linear_probe", lambda *args, **how: (_ for _ in ()).throw(Killed()))
+    how: dict[str, Any] = HOW | {"numbers": QUICK | {"epochs": 1}, "seeds": 1, "out": tmp_path}
+    with pytest.raises(Killed):
+        finetune(coarse, **how)
+    with pytest.raises(UserError, match='with encoder "[0-9a-f]{16}", not "[0-9a-f]{16}"'):
+        finetune(fine, **how)
+
+
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(b"PK\x03\x04")
     with pytest.raises(UserError, match="state.pt is not a readable checkpoint"):
