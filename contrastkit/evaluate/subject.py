@@ -19,8 +19,9 @@ from contrastkit.evaluate.features import Features, Storage, encode, in_memory, 
 from contrastkit.evaluate.fit import require_batch, require_same_kind, require_size, require_unchanged
 from contrastkit.loading import load_encoder
 from contrastkit.options import Options
-from contrastkit.parts.build import SMALL, build_encoder, published_size, set_image_size
+from contrastkit.parts.build import SMALL, build_encoder, set_image_size
 from contrastkit.parts.encoder import Encoder, SplitEncoder
+from contrastkit.parts.published import published_size
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.run import Run
 from contrastkit.types import Modality

@@ -17,9 +17,10 @@ from torch import Tensor
 from contrastkit.checkpoint import require_stored
 from contrastkit.directories import require_file
 from contrastkit.errors import UserError, explain, listed
-from contrastkit.parts.build import ProjectedTrunk, build_encoder, published_size
+from contrastkit.parts.build import ProjectedTrunk, build_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.naming import TIMM, best_naming, flattened
+from contrastkit.parts.published import published_size
 
 NORMALISATION = ("mean", "std")  # buffers of an encoder
 Numbers = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of the channels

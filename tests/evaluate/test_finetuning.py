@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from PIL import Image
 from torch import nn
 
@@ -324,6 +325,16 @@ def test_the_rows_of_the_table() -> None:
     scratch = tuned(report, "tiny, from scratch")
     assert len(scratch.losses) == 3 and scratch.losses != tuned(report).losses
     assert len(set(scratch.seeds)) > 1
+
+
+def test_published_weights_of_an_encoder_with_the_usual_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of SimCLR, in whose record they stand, have a row too."""
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights: torchvision.models.resnet18())
+    s = subject({"name": "resnet18", "channels": 3, "size": 8, "width": 1.0, "projector_width": 64})
+    encoder = s.encoders["f"]
+    assert isinstance(encoder, Encoder)
+    starts, notices = starts_of(s, encoder, PROTOCOLS["tiny"], baselines=True)
+    assert [start.key for start in starts] == ["fine-tuned", "from scratch", "published weights"] and notices == ()
 
 
 def test_from_scratch_nothing_is_frozen() -> None:
