@@ -403,12 +403,12 @@ def test_an_unfinished_call_keeps_its_options(tmp_path: Path, monkeypatch: pytes
         {"few": FewLabels()},
     ]
     for change in changes:
-        with pytest.raises(UserError, match="holds an unfinished fine-tuning with .*, not .*: repeat its command"):
+        with pytest.raises(UserError, match="holds an unfinished training with .*, not .*: repeat its command"):
             finetune(subject(), **(HOW | {"numbers": QUICK, "seeds": 1, "out": tmp_path} | change))
     other = replace(subject(), data=replace(subject().data, test=shades(30, 3)))
-    with pytest.raises(UserError, match='holds an unfinished fine-tuning with test images "[0-9a-f]{16}", not "'):
+    with pytest.raises(UserError, match='holds an unfinished training with test images "[0-9a-f]{16}", not "'):
         finetune(other, numbers=QUICK, seeds=1, out=tmp_path, **HOW)
-    with pytest.raises(UserError, match=r"fine-tuning with lr \[0.05\], not \[0.06\]: repeat"):
+    with pytest.raises(UserError, match=r"training with lr \[0.05\], not \[0.06\]: repeat"):
         finetune(subject(), numbers=QUICK | {"lr": (0.06,)}, seeds=1, out=tmp_path, **HOW)
     assert (tmp_path / "state.pt").read_bytes() == before
     finetune(subject(), numbers=QUICK, seeds=2, out=tmp_path, restart=True, **HOW)
