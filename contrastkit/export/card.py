@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from contrastkit.cards import CARDS
 from contrastkit.errors import UserError
 from contrastkit.names import split_name
-from contrastkit.parts.published import described
-from contrastkit.parts.weights import PUBLISHED
+from contrastkit.parts.published import PUBLISHED, described
 from contrastkit.record import Record, json_value
 from contrastkit.run import ENVIRONMENT, RECIPE
 

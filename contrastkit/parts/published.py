@@ -1,5 +1,6 @@
 """Published weights of the encoders of torchvision and timm: for which there are some, and what is known of them."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 from contrastkit.errors import UserError
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder
+from contrastkit.parts.weights import Weights
 
+PUBLISHED = "pretrained:"  # before the name of a network, instead of a file
+PUBLISHED_SIZE = 224  # side in pixels of the images that most of them were trained on
 # In the kind of an encoder, what published weights leave free: its input, and values that they replace.
 FREE = {"name", "channels", "size", "pretrained", "zero_init", "projector_width"}
 
@@ -30,10 +34,24 @@ def published_encoder(kind: Mapping[str, Any]) -> Encoder:
     return build_encoder(name, channels=kind["channels"], size=kind["size"], pretrained=True)
 
 
+def published_weights(name: str) -> Weights:
+    """The published supervised weights of a torchvision model or ``timm:NAME``, fetched by these libraries.
+
+    Raises:
+        UserError: unknown, without published weights, or not to be fetched.
+    """
+    size = published_size(name)
+    tensors = build_encoder(name, channels=3, size=size, pretrained=True).state_dict()
+    sha256 = hashlib.sha256()
+    for key, value in sorted(tensors.items()):
+        sha256.update(f"{key} {value.dtype} {list(value.shape)}".encode() + value.contiguous().numpy().tobytes())
+    return Weights(source=f"{PUBLISHED}{name}", tensors=tensors, sha256=sha256.hexdigest(), encoder=name, size=size)
+
+
 def published_size(name: str) -> int:
     """Side in pixels of the images that the published weights of an encoder were trained on."""
     config = _config(name)
-    return config.input_size[-1] if config else 224
+    return config.input_size[-1] if config else PUBLISHED_SIZE
 
 
 def described(name: str) -> str:
