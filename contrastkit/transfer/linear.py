@@ -95,10 +95,8 @@ def train_head(
     log: Log,
     on_step: Any,
 ) -> LinearHead:
-    """Train a head on the frozen encoder, on random crops of ``size`` pixels; returned in eval mode.
-
-    Args:
-        journal, key: see :func:`contrastkit.transfer.loop.fit`.
+    """Train a head on the frozen encoder, on random crops of ``size`` pixels; returned in eval mode. ``journal`` and
+    ``key`` are those of :func:`contrastkit.transfer.loop.fit`.
 
     Raises:
         UserError: the loss is not finite.
@@ -110,10 +108,10 @@ def train_head(
     optimizer = build_optimizer(
         decay_groups(head.parameters()), "adamw", lr=recipe.lr, weight_decay=recipe.weight_decay
     )
-    augment = Crop(size, recipe.scale, recipe.flip_p)
+    warmup = recipe.warmup_steps / recipe.steps
     loader = Batches(
         data.train,
-        augment,
+        Crop(size, recipe.scale, recipe.flip_p),
         channels=encoder.channels,
         batch=recipe.batch,
         seed=subject.seed,
@@ -136,9 +134,7 @@ def train_head(
             loader,
             optimizer,
             steps=recipe.steps,
-            rate=partial(
-                learning_rate, schedule="cosine", base_lr=recipe.lr, warmup=recipe.warmup_steps / recipe.steps
-            ),
+            rate=partial(learning_rate, schedule="cosine", base_lr=recipe.lr, warmup=warmup),
             clip_norm=recipe.clip_norm,
             seed=subject.seed,
             journal=journal,

@@ -68,12 +68,16 @@ def test_the_generator_kept_is_that_of_the_device_in_use(tmp_path: Path, monkeyp
     asked: list[tuple[str, torch.device | None]] = []
     state = torch.arange(16, dtype=torch.uint8)
 
+    def saved(device: torch.device | None = None) -> torch.Tensor:
+        asked.append(("get", device))
+        return state
+
     def restored(value: torch.Tensor, device: torch.device | None = None) -> None:
         assert torch.equal(value, state)
         asked.append(("set", device))
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device=None: asked.append(("get", device)) or state)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", saved)
     monkeypatch.setattr(torch.cuda, "set_rng_state", restored)
     for place in ("cuda:1", "cpu"):
         with pytest.raises(KeyboardInterrupt), Journal(tmp_path / place, {}, device=place) as kept:
