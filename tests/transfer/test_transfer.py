@@ -224,9 +224,9 @@ def test_a_detection_does_not_go_on_from_another_training(
 def test_a_head_does_not_go_on_from_another_training(
     change: str, says: str, masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def train(own: TransferSubject, **how: bool) -> None:
-        recipe = linear_recipe("tiny", steps=2, batch=2)
-        segment(own, open_masks(masks), protocol="linear", linear=recipe, size=32, states=tmp_path, **how)
+    def train(own: TransferSubject, *, restart: bool = False) -> None:
+        how: dict[str, Any] = {"linear": linear_recipe("tiny", steps=2, batch=2), "size": 32, "states": tmp_path}
+        segment(own, open_masks(masks), protocol="linear", restart=restart, **how)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         stop_at_once(patch)
