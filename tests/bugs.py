@@ -715,7 +715,7 @@ BUGS = [
     Bug("transfer/patches.py", "labelled = mask != IGNORED", "labelled = mask >= 0",
         f"{PATCHES}::test_pixels_are_counted_in_the_patch_in_which_they_lie"),
     Bug("transfer/loop.py", "torch.manual_seed(generator_seed(seed, step, 0, STEPS))", "pass",
-        f"{HEADS}::test_a_training_that_is_stopped_ends_as_it_would_have"),
+        f"{HEADS}::test_what_a_step_draws_depends_on_no_other_step"),
     Bug("transfer/loop.py", ", now=signals.received is not None or step == steps)", ")",
         f"{HEADS}::test_a_training_that_is_done_is_not_repeated"),
     Bug("evaluate/journal.py", "optimizer.load_state_dict(vars(current.optimizer))", "pass",

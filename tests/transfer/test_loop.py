@@ -41,12 +41,19 @@ class Killed(BaseException):
 
 
 def train(
-    folder: Path | None = None, *, stop_at: int | None = None, lr: float = 0.01, killed: bool = False, **options: int
+    folder: Path | None = None,
+    *,
+    stop_at: int | None = None,
+    lr: float = 0.01,
+    killed: bool = False,
+    more: int = 0,
+    **options: int,
 ) -> nn.Module:
     """
     Args:
         stop_at: the step in which SIGTERM comes.
         killed: when the training has ended, but not the work that it is part of.
+        more: numbers that each step draws from torch's generator besides what it needs.
     """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Dropout(0.3), nn.Linear(3, 1))
@@ -59,7 +66,9 @@ def train(
         if count == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         x = torch.stack([image for image, _ in batch])
-        return (model(x)[:, 0] - torch.tensor([float(i) for _, i in batch])).square().mean() / 100
+        loss = (model(x)[:, 0] - torch.tensor([float(i) for _, i in batch])).square().mean() / 100
+        torch.rand(more)
+        return loss
 
     with Journal(folder, {"lr": lr, **options}) as journal:
         with batches() as loader:
@@ -91,6 +100,10 @@ def test_a_training_that_is_stopped_ends_as_it_would_have(tmp_path: Path) -> Non
     torch.rand(5)  # torch's own generator takes no part
     assert_same(train(tmp_path / "state"), whole)
     assert not (tmp_path / "state").exists()
+
+
+def test_what_a_step_draws_depends_on_no_other_step() -> None:
+    assert_same(train(more=3), train())
 
 
 def test_a_training_that_is_done_is_not_repeated(tmp_path: Path) -> None:
