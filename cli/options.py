@@ -23,7 +23,7 @@ import typer
 from typer.models import OptionInfo, ParameterInfo
 
 from contrastkit.bounds import BATCH, SAMPLES, SEED, SHARE, WORKERS, bounds_of
-from contrastkit.directories import given_path
+from contrastkit.directories import local_path
 
 if TYPE_CHECKING:
     from contrastkit.evaluate import EvaluationSubject
@@ -87,7 +87,7 @@ def _flag(parameter: inspect.Parameter) -> str:
 
 
 def _read_values(annotation: Any) -> None:
-    """Take a choice in any case: ``ate`` is ATE, as it is declared and shown. Let a path be read by :func:`given_path`,
+    """Take a choice in any case: ``ate`` is ATE, as it is declared and shown. Let a path be read by :func:`local_path`,
     not by typer, which takes an empty one for the current folder."""
     kind, *notes = typing.get_args(annotation)
     kinds = (kind, *typing.get_args(kind))
@@ -95,7 +95,7 @@ def _read_values(annotation: Any) -> None:
     for note in notes:
         if isinstance(note, ParameterInfo):
             note.case_sensitive = False
-            note.parser = given_path if Path in kinds else note.parser
+            note.parser = local_path if Path in kinds else note.parser
         if isinstance(note, OptionInfo) and choices:
             note.metavar = f"<{'|'.join(choices)}>"  # typer would show them in small letters
 

@@ -1,6 +1,7 @@
 """Paths that users give, and the directory of named data sets, of images and of tables. Imports nothing heavy."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -19,6 +20,17 @@ def given_path(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise UserError(f"{path}: no such user, whose home folder ~ could be") from error
+
+
+def local_path(path: str | Path) -> Path:
+    """:func:`given_path` of what is read or written on this machine alone.
+
+    Raises:
+        UserError: it is the URL of a place elsewhere, which would be taken for a folder named "s3:"; or see there.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise UserError(f"{path} is a URL, but must be a path on this machine: mount or copy what lies elsewhere")
+    return given_path(path)
 
 
 def require_file(path: Path, hint: str = "") -> None:

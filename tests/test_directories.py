@@ -11,7 +11,7 @@ import typer
 import contrastkit
 from contrastkit.cli.main import main
 from contrastkit.cli.options import writable
-from contrastkit.directories import data_directory, given_path, require_file
+from contrastkit.directories import data_directory, given_path, local_path, require_file
 from contrastkit.errors import UserError, explain
 
 
@@ -55,6 +55,36 @@ def test_an_empty_path_is_one_line(command: str, capsys: pytest.CaptureFixture[s
     """Typer takes one for the current folder."""
     assert main(shlex.split(command)) == 2
     assert "a path is empty: name a file or a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train moco --out=s3://b/x", "train moco --resume=gs://b/x", "train moco --json=s3://b/x.json",
+        "knn https://b/x", "finetune --out=s3://b/x", "transfer detect --data=voc --out=s3://b/x", "export --out=s3://b/x",
+        "embed --encoder=tiny --out=hdfs://b/x.npz", "shards make --out=s3://b/x", "ablate byol-norm --out=s3://b/x",
+        "map --sheet=s3://b/x.png", "stable fit --out=s3://b/x.json", "causal weight --out=s3://b/x.csv",
+    ],
+)  # fmt: skip
+def test_the_url_of_a_place_elsewhere_is_one_line(
+    command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would become a folder named "s3:"."""
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)) == 2
+    assert "://b/x" in (said := " ".join(capsys.readouterr().err.split())) and "is a URL, but must be a path on" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_gives_paths_on_its_machine_too(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out in ("s3://b/x", Path("s3://b/x")):
+        with pytest.raises(UserError, match="^s3:/.*b/x is a URL, but must be a path on this machine: mount or copy"):
+            contrastkit.train("moco", str(images), out=out)
+    assert not list(tmp_path.iterdir())
+    assert local_path("a:/x") == Path("a:/x") and local_path("runs/s3:/x") == Path("runs/s3:/x")
 
 
 def test_a_tilde_is_the_home_folder(moco_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

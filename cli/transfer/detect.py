@@ -1,6 +1,5 @@
 """``contrastkit transfer detect``: detection by a fine-tuned Faster R-CNN."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +9,7 @@ import typer
 from contrastkit.bounds import BATCH, COUNT, COUNT_OR_0, POSITIVE, SIDE, Interval
 from contrastkit.cli import screen
 from contrastkit.cli.options import takes_options
-from contrastkit.cli.report import noticing, share, write_reports
+from contrastkit.cli.report import share
 from contrastkit.cli.transfer.options import TransferOptions
 
 if TYPE_CHECKING:
@@ -81,21 +80,21 @@ def detect(
     subject = options.open()
     boxes = open_boxes(data, train=options.train_list, test=options.test_list)
     screen.lines(boxes.notices)
-    folder = options.folder()
+    states = options.folder()
     with screen.progress() as on_progress:
         report = run_detect(
-            subject, boxes, recipe, resamples=resamples, states=folder, log=screen.say, on_progress=on_progress
+            subject,
+            boxes,
+            recipe,
+            resamples=resamples,
+            states=states,
+            restart=options.restart,
+            log=screen.say,
+            on_progress=on_progress,
         )
     screen.lines((*subject.notices, *report.notices))
     _print(report, len(boxes.train), len(boxes.test))
-    own = folder and folder / f"detect-{boxes.name}"
-    if own is not None:
-        sheet = own.with_name(f"{own.name}.png")
-        with noticing(sheet) if options.out is None else nullcontext():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            report.draw(sheet, boxes.classes)
-            screen.say(f"images with true and predicted boxes: {sheet}")
-    write_reports(report.as_json(), options.json, own and own.with_name(f"{own.name}.json"))
+    options.write(f"detect-{boxes.name}", report, boxes.classes, "images with true and predicted boxes")
 
 
 def _print(report: "DetectReport", train: int, test: int) -> None:

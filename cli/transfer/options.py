@@ -1,17 +1,21 @@
 """Options of the commands of ``contrastkit transfer``, and where their results go."""
 
 import os
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contrastkit.cli import screen
 from contrastkit.cli.options import Device, OutputOptions, Seed, Workers
+from contrastkit.cli.report import noticing, write_reports
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
-    from contrastkit.transfer import TransferSubject
+    from contrastkit.transfer import DetectReport, SegmentReport, TransferSubject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,10 @@ class TransferOptions(OutputOptions):
         ),
     ] = None
 
+    restart: Annotated[bool, typer.Option("--restart", help="Discard an unfinished training with other options.")] = (
+        False
+    )
+
     def open(self) -> "TransferSubject":
         from contrastkit.transfer import TransferSubject
 
@@ -65,3 +73,22 @@ class TransferOptions(OutputOptions):
             if not os.access(there, os.W_OK):
                 raise UserError(f"--out {out} cannot be written: no permission in {there}")
         return out
+
+    def write(self, name: str, report: "DetectReport | SegmentReport", classes: Sequence[str], shown: str) -> None:
+        """Write report and sheet to the folder, if there is one, and the report to --json. That the run's own folder
+        cannot be written is said, not raised.
+
+        Args:
+            name: of both files, without their endings.
+            classes: names of the classes.
+            shown: what is on the sheet.
+        """
+        folder = self.folder()
+        own = folder and folder / name
+        if own is not None:
+            sheet = own.with_name(f"{own.name}.png")
+            with noticing(sheet) if self.out is None else nullcontext():
+                own.parent.mkdir(parents=True, exist_ok=True)
+                report.draw(sheet, classes)
+                screen.say(f"{shown}: {sheet}")
+        write_reports(report.as_json(), self.json, own and own.with_name(f"{own.name}.json"))

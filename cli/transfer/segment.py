@@ -1,6 +1,5 @@
 """``contrastkit transfer segment``: segmentation by frozen feature maps."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +9,7 @@ import typer
 from contrastkit.bounds import BATCH, COUNT, POSITIVE, SIDE, TEMPERATURE
 from contrastkit.cli import screen
 from contrastkit.cli.options import takes_options
-from contrastkit.cli.report import noticing, share, write_reports
+from contrastkit.cli.report import share
 from contrastkit.cli.transfer.options import TransferOptions
 from contrastkit.errors import UserError
 
@@ -90,7 +89,7 @@ def segment(
     from contrastkit.transfer import segment as run_segment
 
     retrieval, linear = how.numbers()
-    subject, folder = options.open(), options.folder()
+    subject, states = options.open(), options.folder()
     with screen.progress() as on_progress:
         masks = open_masks(data, train=options.train_list, test=options.test_list, on_progress=on_progress)
         screen.lines(masks.notices)
@@ -101,20 +100,14 @@ def segment(
             retrieval=retrieval,
             linear=linear,
             size=how.size,
-            states=folder,
+            states=states,
+            restart=options.restart,
             log=screen.say,
             on_progress=on_progress,
         )
     screen.lines((*subject.notices, *report.notices))
     _print(report, len(masks.train), len(masks.test))
-    own = folder and folder / f"segment-{masks.name}-{how.protocol}"
-    if own is not None:
-        sheet = own.with_name(f"{own.name}.png")
-        with noticing(sheet) if options.out is None else nullcontext():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            report.draw(sheet, masks.classes)
-            screen.say(f"images, masks and predictions: {sheet}")
-    write_reports(report.as_json(), options.json, own and own.with_name(f"{own.name}.json"))
+    options.write(f"segment-{masks.name}-{how.protocol}", report, masks.classes, "images, masks and predictions")
 
 
 def _print(report: "SegmentReport", train: int, test: int) -> None:

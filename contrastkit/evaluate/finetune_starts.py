@@ -13,10 +13,9 @@ from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.loading import load_method
 from contrastkit.parts.build import build_encoder, set_image_size
 from contrastkit.parts.encoder import Encoder
+from contrastkit.parts.published import published_encoder
 from contrastkit.parts.vit import drop_paths
 from contrastkit.protocols import FinetuneProtocol
-
-PLAIN = {"name", "channels", "size"}  # what published weights say of an encoder
 
 
 def starts_of(
@@ -56,9 +55,11 @@ def starts_of(
         return LinearClassifier(_built(dropping or kind, subject.size), n_classes, neck=fresh)
 
     starts.append(Start("from scratch", f"{kind['name']}, from scratch", scratch, whole))
-    published, why = _published(kind, subject.size)
-    if published is None:
-        return starts, (*notices, f"no row of published weights: {why}")
+    try:
+        published = published_encoder(kind)
+        set_image_size(published, subject.size)
+    except UserError as error:
+        return starts, (*notices, f"no row of published weights: {error}")
 
     def supervised(seed: int) -> LinearClassifier:
         return LinearClassifier(copy.deepcopy(published), n_classes, batch_norm=row.batch_norm)
@@ -88,17 +89,3 @@ def _with_drop_path(kind: Mapping[str, Any] | None, share: float) -> dict[str, A
         return None
     dropping = dict(kind) | {"vit": {**(kind.get("vit") or {}), "drop_path_rate": share}}
     return dropping if drop_paths(build_encoder(**dropping)) else None
-
-
-def _published(kind: Mapping[str, Any], size: int) -> tuple[Encoder | None, str]:
-    """The encoder of that name with published supervised weights; or why there is none."""
-    if kind["name"] == "tiny":
-        return None, "there are none of tiny"
-    if any(value for key, value in kind.items() if key not in PLAIN):
-        return None, f"there are none for a {kind['name']} that is built in another way than published"
-    try:
-        encoder = build_encoder(kind["name"], channels=kind["channels"], size=kind["size"], pretrained=True)
-        set_image_size(encoder, size)
-    except UserError as error:
-        return None, str(error)
-    return encoder, ""

@@ -1,6 +1,5 @@
 """One fine-tuning: a classifier, what of it is trained and at which rates, its training, and its score."""
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 from contrastkit import precision
 from contrastkit.augment import View
 from contrastkit.data import Loader, Source
+from contrastkit.data.source import digest
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import best_classes, hits
 from contrastkit.evaluate.classifier import start_head_
@@ -221,12 +221,4 @@ def _exempt(encoder: Encoder) -> set[str]:
 
 def images_digest(source: Source) -> str:
     """Of images and their labels."""
-    return hashlib.sha256(source.fingerprint().encode() + source.label_bytes).hexdigest()[:16]
-
-
-def weights_digest(encoder: Encoder) -> str:
-    """Of an encoder's parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in encoder.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest(source.fingerprint().encode(), source.label_bytes)

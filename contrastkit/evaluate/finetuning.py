@@ -21,9 +21,10 @@ from contrastkit.evaluate.features import labelled
 from contrastkit.evaluate.few_labels import FewLabels, choose, drawing_order, folds
 from contrastkit.evaluate.finetune_report import FineTuned, FinetuneReport, Labels, opening
 from contrastkit.evaluate.finetune_starts import starts_of
-from contrastkit.evaluate.finetune_trial import Outcome, Start, Trial, images_digest, weights_digest
+from contrastkit.evaluate.finetune_trial import Outcome, Start, Trial, images_digest
 from contrastkit.evaluate.journal import Journal
 from contrastkit.evaluate.linear import LinearProbe, linear_probe
+from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.evaluate.supervised import Diverged, LinearClassifier
 from contrastkit.parts.encoder import Encoder
@@ -76,9 +77,9 @@ def finetune(
     plan = _plan(subject, protocol, numbers or {}, few or FewLabels(), seeds, seed, baselines)
     arithmetic = resolve(precision, torch.device(subject.device))
     options = asdict(plan.row) | {"seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
-    options |= {"precision": arithmetic, "encoder": weights_digest(plan.encoder)}
+    options |= {"precision": arithmetic, "encoder": encoder_hash(plan.encoder)}
     options |= {"images": images_digest(plan.train), "test images": images_digest(plan.test)}
-    with Journal(out, options, restart=restart) as journal:
+    with Journal(out, options, device=subject.device, restart=restart) as journal:
         for line in opening(plan.row, plan.labels, begun=journal.begun):
             on_line(line)
         work = _Work(plan, Trial(plan.subject, arithmetic, journal), on_progress, on_line)

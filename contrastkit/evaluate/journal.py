@@ -1,11 +1,12 @@
 """The state file of a work of several trainings: what is done, and how far the current one has come."""
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,20 +39,34 @@ class _State:
     current: Current | None
 
 
+class Keeper(Protocol):
+    """Saves the state of a training."""
+
+    def __call__(self, loop: LoopState, *, now: bool = False) -> None: ...
+
+
 class Journal:
     """Trainings done one after the other, each under a key, so that a work that was killed goes on where it was.
 
     Without a folder nothing is kept. Used as a context, it holds the folder's lock; the state is discarded when the
-    work has ended, or :class:`Diverged`.
+    work has ended, or :class:`Diverged`, and with it the folder, if nothing else is in it.
 
     Attributes:
         begun: whether the folder holds the state of an earlier start.
     """
 
-    def __init__(self, folder: Path | None, options: Mapping[str, Any], *, restart: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        options: Mapping[str, Any],
+        *,
+        device: str | torch.device = "cpu",
+        restart: bool = False,
+    ) -> None:
         """
         Args:
             options: all that determines the results, as JSON has it.
+            device: where the trainings run, whose generator is kept.
             restart: discard an earlier state.
 
         Raises:
@@ -59,6 +74,7 @@ class Journal:
                 works there.
         """
         self.file = None if folder is None else folder / STATE
+        self._device = torch.device(device)
         self._lock: IO[bytes] | None = None
         self._options = json.loads(json.dumps(options))
         self._done: dict[str, dict[str, Any]] = {}
@@ -91,7 +107,7 @@ class Journal:
         if other := sorted(name for name in names if options.get(name) != self._options.get(name)):
             texts = [f"{name} {_short(options.get(name))}, not {_short(self._options.get(name))}" for name in other]
             raise UserError(
-                f"{file.parent} holds an unfinished fine-tuning with {'; '.join(texts)}: repeat its command to go on "
+                f"{file.parent} holds an unfinished training with {'; '.join(texts)}: repeat its command to go on "
                 "with it, add --restart to discard it, or choose another --out"
             )
         self._done, self._current, self.begun = read.done, read.current, True
@@ -114,21 +130,21 @@ class Journal:
             model.load_state_dict(current.model)
             optimizer.load_state_dict(vars(current.optimizer))
             torch.set_rng_state(current.rng)
-            if current.cuda_rng is not None and torch.cuda.is_available():
-                torch.cuda.set_rng_state(current.cuda_rng)
+            if current.cuda_rng is not None and self._device.type == "cuda":
+                torch.cuda.set_rng_state(current.cuda_rng, self._device)
         except (RuntimeError, ValueError, TypeError) as error:
             if explain(error) is not None:
                 raise
             raise UserError(f"{self.file} is damaged: its state does not fit; add --restart to discard it") from error
         return current.loop
 
-    def keeper(self, key: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[LoopState], None]:
-        """A function that saves the state of a training, at most every :data:`SAVE_SECONDS`."""
+    def keeper(self, key: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> "Keeper":
+        """A function that saves the state of a training, at most every :data:`SAVE_SECONDS` unless ``now``."""
 
-        def keep(loop: LoopState) -> None:
-            if self.file is None or time.monotonic() - self._saved < SAVE_SECONDS:
+        def keep(loop: LoopState, *, now: bool = False) -> None:
+            if self.file is None or (time.monotonic() - self._saved < SAVE_SECONDS and not now):
                 return
-            cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+            cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
             state = OptimizerState(**optimizer.state_dict())
             self._current = Current(key, loop, model.state_dict(), state, torch.get_rng_state(), cuda)
             self._save()
@@ -157,6 +173,10 @@ class Journal:
         # a work that diverged has nothing to go on with: it is repeated with other options
         if self.file is not None and (kind is None or issubclass(kind, Diverged)):
             self.file.unlink(missing_ok=True)
+        if self.file is not None and not self.file.exists():
+            (self.file.parent / lock.FILE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it has other files
+                self.file.parent.rmdir()
         self._release()
 
     def _release(self) -> None:

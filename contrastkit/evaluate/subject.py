@@ -19,13 +19,13 @@ from contrastkit.evaluate.features import Features, Storage, encode, in_memory, 
 from contrastkit.evaluate.fit import require_batch, require_same_kind, require_size, require_unchanged
 from contrastkit.loading import load_encoder
 from contrastkit.options import Options
-from contrastkit.parts.build import SMALL, build_encoder, published_size, set_image_size
+from contrastkit.parts.build import SMALL, build_encoder, set_image_size
 from contrastkit.parts.encoder import Encoder, SplitEncoder
+from contrastkit.parts.published import PUBLISHED_SIZE, published_size
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.run import Run
 from contrastkit.types import Modality
 
-PUBLISHED_SIZE = 224  # side in pixels to which larger images are resized
 RAW, RAW_PIXELS = "pixels", "raw pixels"  # as --encoder, and as it is shown
 # Called with the name of a task, the amount completed, and the total (None: unknown).
 OnProgress = Callable[[str, int, int | None], None]

@@ -65,7 +65,7 @@ def _shrunk(
     """A digest of the pixels of each image, and the images shrunk, float32 [n, C, 16, 16]."""
     digests, small = [], []
     for n, row in enumerate(rows.tolist(), start=1):
-        (image,) = gallery.pictures([row])
+        image = gallery.image(row)
         digests.append(digest(repr(tuple(image.shape)).encode(), image.numpy().tobytes()))
         small.append(F.interpolate(image[None].float(), (SIDE, SIDE), mode="bilinear", antialias=True))
         if on_progress is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from contrastkit.evaluate.embedding import Embedding, Split, embed, only_encoder
 from contrastkit.evaluate.origin import Origin
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.explore.nearest import BLOCK, UnitRows
+from contrastkit.figures import CELL
 
 
 @dataclass(frozen=True)
@@ -110,21 +112,26 @@ class Gallery:
         parts, rows = np.unique(self.embedding.split, return_index=True)
         return dict(zip(parts.tolist(), rows.tolist(), strict=True))
 
+    def image(self, row: int) -> Tensor:
+        """The image itself, uint8 [C, H, W].
+
+        Raises:
+            UserError: it cannot be read any more.
+        """
+        first = 0
+        for source in self.sources:
+            if row < first + len(source):
+                break
+            first += len(source)
+        return fetched(source, row - first)
+
     def pictures(self, rows: Sequence[int]) -> list[Tensor]:
-        """The images themselves, uint8 [C, H, W] each.
+        """Images as a sheet shows them, see :func:`shrunk`: a sheet has hundreds, which may be large.
 
         Raises:
             UserError: one cannot be read any more.
         """
-        found = []
-        for row in rows:
-            first = 0
-            for source in self.sources:
-                if row < first + len(source):
-                    break
-                first += len(source)
-            found.append(fetched(source, row - first))
-        return found
+        return [shrunk(self.image(row)) for row in rows]
 
 
 def fetched(source: Source, position: int) -> Tensor:
@@ -137,6 +144,15 @@ def fetched(source: Source, position: int) -> Tensor:
         return source.fetch(torch.tensor([position]))[0]
     except UnreadableError as error:
         raise UserError(f"{error.path} cannot be read: {error.reason}") from error
+
+
+def shrunk(image: Tensor) -> Tensor:
+    """uint8 [C, H, W], whose longer side is at most that of a sheet's largest cell."""
+    height, width = image.shape[1:]
+    if (longer := max(height, width)) <= CELL:
+        return image
+    size = [max(1, round(side * CELL / longer)) for side in (height, width)]
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
 
 
 def _checked(embedding: Embedding, file: Path, subject: EvaluationSubject) -> dict[str, Source]:

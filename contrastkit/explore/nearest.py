@@ -5,6 +5,7 @@ products were summed. Equally similar ones are ordered by position. No more than
 are in memory at once, besides the results.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from contrastkit.errors import UserError
+from contrastkit.rng import permutation
 
 BLOCK = 2**23  # numbers in memory at once: 64 MiB
 ROUNDING = 1e-5  # more than float32 errs by in a product of unit vectors
 MOST_PAIRS = 2**22
+SAMPLED = 2000  # rows, from whose pairs the number of all pairs above a threshold is estimated
 LOW = 0xFFFFFFFF  # 32 bits
 
 OnRows = Callable[[int], None]  # called with the number of rows that are done
@@ -134,7 +137,7 @@ def pairs_above(
         total += len(i)
         if total > MOST_PAIRS:
             raise UserError(
-                f"more than {MOST_PAIRS:,} pairs of images have a cosine of at least {threshold:g}: raise --threshold"
+                f"more than {MOST_PAIRS:,} pairs of images have a cosine of at least {threshold:g}: {_advice(bank)}"
             )
         parts += _decided(bank, i.numpy(), j.numpy(), threshold)
         if on_rows is not None:
@@ -142,6 +145,21 @@ def pairs_above(
     i_all, j_all, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((j_all, i_all))
     return Pairs(i_all[order], j_all[order], similarity[order])
+
+
+def _advice(bank: UnitRows) -> str:
+    """What to do about too many pairs: the threshold that leaves a tenth of the limit, estimated from all pairs of
+    :data:`SAMPLED` rows drawn at random; of fewer than ten pairs there, the tenth."""
+    drawn = permutation(0, 0, len(bank))[:SAMPLED].numpy()
+    x = bank.unit(drawn)
+    i, j = torch.triu_indices(len(x), len(x), 1)
+    similarity = (x @ x.T)[i, j]
+    scale = len(bank) * (len(bank) - 1) / len(x) / (len(x) - 1)  # pairs for each pair of the sample
+    left = min(max(10, int(MOST_PAIRS / 10 / scale)), len(similarity))
+    threshold = math.ceil(1e5 * similarity.topk(left).values[-1].item()) / 1e5
+    if threshold >= 1:
+        return "even at a cosine of 1 many are left: this encoder tells few images apart, give another one"
+    return f"raise --threshold; about {float(f'{left * scale:.1g}'):,.0f} have one of {threshold:g} or more"
 
 
 def _decided(bank: UnitRows, i: NDArray[np.int64], j: NDArray[np.int64], threshold: float) -> Iterator[Pairs]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,21 @@ from contrastkit.evaluate.subject import OnProgress
 from contrastkit.explore.clustering import cluster
 from contrastkit.explore.columns import write_columns
 from contrastkit.explore.gallery import Gallery
-from contrastkit.figures import COLOURS, GREY, chart, legend, plain, shortened
+from contrastkit.figures import COLOURS, DPI, GREY, SMALL, chart, legend, plain, shortened
 from contrastkit.rng import permutation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 NEIGHBOURS = 10  # of which the share that is kept is reported
 GRID = 28  # places for thumbnails on either side
 THUMBNAIL, BORDER = 40, 2  # their sides and frames, in pixels
 MARKERS = ("o", "^", "s")
+STYLES = len(COLOURS) * len(MARKERS)  # groups that colour and marker together tell apart
 
 Colouring = Literal["class", "cluster"]
+PLURAL = {"class": "classes", "cluster": "clusters"}
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ def project(
     umap = find_spec("umap") is not None
     if not umap:
         notices += ('t-SNE, because UMAP is not installed: pip install "contrastkit[umap]"',)
+    if (many := len(np.unique(groups[drawn][groups[drawn] >= 0]))) > STYLES:
+        notices += (f"{many} {PLURAL[colour]} on the map: the {STYLES} largest have colours, the others are grey",)
     points = _umap(x, seed) if umap else _tsne(x, seed)
     kept = _kept(x, points)
     chance = min(NEIGHBOURS, len(x) - 1) / (len(x) - 1)
@@ -176,13 +184,9 @@ def draw_map(report: MapReport, gallery: Gallery, path: Path) -> None:
     """The map twice: the images as points coloured by group, and as pictures."""
     shown, styles = _styled(report)
     title = f"{report.data}: {report.method} of {len(report.rows):,} images"
-    note = (
-        f"Near points: similar features by {report.encoder}. Only neighbourhoods mean something, not distances: "
-        f"{100 * report.kept:.0f} % of the {NEIGHBOURS} nearest images are among the {NEIGHBOURS} nearest on the map "
-        f"(at random {100 * report.chance:.1f} %). Below, at each place one of the images there, framed in the colour "
-        f"of its {report.colour}."
-    )
-    with chart(path, title, height=16.5, note=note) as figure:
+    groups = np.unique(report.groups[report.groups >= 0]).tolist()
+    named = len(groups) > len(COLOURS)  # a legend of few suffices
+    with chart(path, title, height=16.5, note=_note(report, len(groups))) as figure:
         above, below = figure.subplots(2, 1)
         size = float(np.clip(40_000 / len(report.rows), 8, 40))
         for group, (colour, marker, name) in styles.items():
@@ -194,6 +198,47 @@ def draw_map(report: MapReport, gallery: Gallery, path: Path) -> None:
             axes.grid(False)
             axes.spines[:].set_visible(False)
         legend(figure)
+        if named:
+            _name_groups(figure, above, report, groups)
+
+
+def _note(report: MapReport, groups: int) -> str:
+    """What a reader of the map should know; ``groups``: their number."""
+    note = (
+        f"Near points: similar features by {report.encoder}. Only neighbourhoods mean something, not distances: "
+        f"{100 * report.kept:.0f} % of the {NEIGHBOURS} nearest images are among the {NEIGHBOURS} nearest on the map "
+        f"(at random {100 * report.chance:.1f} %). Below, at each place one of the images there, framed in the colour "
+        f"of its {report.colour}."
+    )
+    many = PLURAL[report.colour]
+    if groups > len(COLOURS):
+        note += (
+            f" Colours repeat: the shapes of points differ. Names stand at the middle (median) of their {many}; one "
+            "that would cover a larger one's is left out."
+        )
+    if groups > STYLES:
+        note += f" The {groups - STYLES} smallest {many} are grey."
+    return note
+
+
+def _name_groups(figure: "Figure", axes: "Axes", report: MapReport, groups: Sequence[int]) -> None:
+    """Write the name of each group at the median of its points, from the largest on, where there is room for it."""
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.patheffects import withStroke
+
+    figure.draw_without_rendering()  # gives the axes their places
+    taken: list[Any] = []
+    for group in sorted(groups, key=lambda group: -int((report.groups == group).sum())):
+        x, y = np.median(report.points[report.groups == group], axis=0)
+        name = plain(shortened(report.names[group], 16))
+        outline = [withStroke(linewidth=2.5, foreground="white")]
+        text = axes.text(x, y, name, size=SMALL, ha="center", va="center", weight="bold", path_effects=outline)
+        text.set_in_layout(False)
+        extent = text.get_window_extent(RendererAgg(1, 1, DPI))
+        if any(extent.overlaps(other) for other in taken):
+            text.remove()
+        else:
+            taken.append(extent)
 
 
 Style = tuple[str, str, str]  # colour, marker, name
@@ -203,7 +248,7 @@ def _styled(report: MapReport) -> tuple[NDArray[np.int64], dict[int, Style]]:
     """The group of each image as it is drawn, and the style of each: -1 in grey are images without a group, and those
     of the smallest groups where there are more than colours and markers tell apart."""
     groups, counts = np.unique(report.groups[report.groups >= 0], return_counts=True)
-    largest = np.sort(groups[np.argsort(-counts, kind="stable")][: len(COLOURS) * len(MARKERS)])
+    largest = np.sort(groups[np.argsort(-counts, kind="stable")][:STYLES])
     shown = np.where(np.isin(report.groups, largest), report.groups, -1)
     styles: dict[int, Style] = {}
     if (shown < 0).any():

@@ -18,9 +18,9 @@ from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError
 from contrastkit.evaluate.embedding import only_encoder
 from contrastkit.evaluate.subject import OnProgress
-from contrastkit.explore.gallery import Gallery, fetched
+from contrastkit.explore.gallery import Gallery, fetched, shrunk
 from contrastkit.explore.nearest import nearest
-from contrastkit.figures import CELL, Cell, sheet
+from contrastkit.figures import Cell, sheet
 
 K = 10
 SHOWN = 20  # queries on a sheet
@@ -81,7 +81,7 @@ def search(
     for i in range(len(source)):  # all are read before anything is encoded; queries may be too many to keep
         picture = fetched(source, i)
         if i < SHOWN:
-            pictures.append(_shrunk(picture))
+            pictures.append(shrunk(picture))
     (features,) = gallery.subject.features(only_encoder(gallery.subject), source)  # a file may name it otherwise
     unit = F.normalize(features.x.double(), dim=1)
 
@@ -119,15 +119,6 @@ def _queries(given: Sequence[str | Path], gallery: Gallery) -> FileSource:
         raise UserError(f"{gallery.data} has images of {train.channels} channels, of which an image file is no query")
     reading = train.reading if isinstance(train, EncodedSource) else AS_THEY_ARE
     return FileSource("the queries", list(dict.fromkeys(paths)), root=Path(), like=train, reading=reading)
-
-
-def _shrunk(image: Tensor) -> Tensor:
-    """uint8 [C, H, W], whose longer side is at most that of a sheet's largest cell."""
-    height, width = image.shape[1:]
-    if (longer := max(height, width)) <= CELL:
-        return image
-    size = [max(1, round(side * CELL / longer)) for side in (height, width)]
-    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
 
 
 def draw_search(report: SearchReport, gallery: Gallery, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from contrastkit.cards import CARDS
 from contrastkit.errors import UserError
 from contrastkit.names import split_name
-from contrastkit.parts.weights import PUBLISHED
+from contrastkit.parts.published import PUBLISHED, described
 from contrastkit.record import Record, json_value
 from contrastkit.run import ENVIRONMENT, RECIPE
 
@@ -106,9 +106,9 @@ def starting_weights(record: Record) -> str:
     """The weights from which the training started, without the folder of a file; "" for random ones."""
     source = None if record.weights is None else record.weights.source
     if source is None:
-        return "published weights, which were trained with labels" if record.encoder.get("pretrained") else ""
+        return described(record.encoder["name"]) if record.encoder.get("pretrained") else ""
     if source.startswith(PUBLISHED):
-        return f"published weights of {source.removeprefix(PUBLISHED)}, which were trained with labels"
+        return described(source.removeprefix(PUBLISHED))
     return f"the weights in {Path(source).name}, which may have been trained with labels"
 
 

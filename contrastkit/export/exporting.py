@@ -14,7 +14,7 @@ from torch import nn
 
 from contrastkit.bounds import SAMPLES
 from contrastkit.checkpoint import write_text, write_with
-from contrastkit.directories import given_path
+from contrastkit.directories import given_path, local_path
 from contrastkit.errors import UserError, check_choice, explain
 from contrastkit.export.card import model_card, starting_weights
 from contrastkit.export.description import Description
@@ -94,7 +94,7 @@ def export_encoder(
     """
     check_choice("target", to, TARGETS)
     trained, target = TrainedEncoder.open(given_path(run), size=size, module=encoder), TARGETS[to]
-    out = trained.path / target.file if out is None else given_path(out)
+    out = trained.path / target.file if out is None else local_path(out)
     if out.exists() and not out.is_file():
         raise UserError(f"{out} is no regular file: give one with --out, for the encoder and a card beside it")
     code = target.code(trained)

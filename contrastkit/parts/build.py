@@ -141,16 +141,6 @@ def wrap_encoder(module: nn.Module, *, channels: int, size: int) -> Encoder:
     return Encoder(module, dim=features.shape[1], channels=channels, stem="own").to(device)
 
 
-def published_size(name: str) -> int:
-    """Side in pixels of the images that the published weights of an encoder were trained on."""
-    if name.startswith("timm:"):
-        import timm
-
-        if config := timm.get_pretrained_cfg(name.removeprefix("timm:"), allow_unregistered=True):
-            return config.input_size[-1]
-    return 224
-
-
 def _wave(name: str, channels: int, pretrained: bool) -> WaveEncoder:
     if channels != 1 or pretrained:
         raise UserError(f"the encoder '{name}' is for sounds and has no published weights")

@@ -17,13 +17,12 @@ from torch import Tensor
 from contrastkit.checkpoint import require_stored
 from contrastkit.directories import require_file
 from contrastkit.errors import UserError, explain, listed
-from contrastkit.parts.build import ProjectedTrunk, build_encoder, published_size
+from contrastkit.parts.build import ProjectedTrunk
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.naming import TIMM, best_naming, flattened
 
 NORMALISATION = ("mean", "std")  # buffers of an encoder
 Numbers = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation of the channels
-PUBLISHED = "pretrained:"  # before the name of a network, instead of a file
 SHOWN = 4  # names in a message
 
 
@@ -186,20 +185,6 @@ def read_weights(path: Path) -> Weights:
         size=int(size[-1]) if size else None,
         normalisation=(mean, std) if mean and std else None,
     )
-
-
-def published_weights(name: str) -> Weights:
-    """The published supervised weights of a torchvision model or ``timm:NAME``, fetched by these libraries.
-
-    Raises:
-        UserError: unknown, without published weights, or not to be fetched.
-    """
-    size = published_size(name)
-    tensors = build_encoder(name, channels=3, size=size, pretrained=True).state_dict()
-    sha256 = hashlib.sha256()
-    for key, value in sorted(tensors.items()):
-        sha256.update(f"{key} {value.dtype} {list(value.shape)}".encode() + value.contiguous().numpy().tobytes())
-    return Weights(source=f"{PUBLISHED}{name}", tensors=tensors, sha256=sha256.hexdigest(), encoder=name, size=size)
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from contrastkit.data import DataSet
 from contrastkit.data.torch_dataset import open_dataset
-from contrastkit.directories import given_path
+from contrastkit.directories import local_path
 from contrastkit.errors import UserError, suggest
 from contrastkit.methods.rows import recipes_of
 from contrastkit.options import Options
@@ -85,13 +85,13 @@ def train(
 
 def _as_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Values as the fields of :class:`Options` have them; sets that no path names are left out."""
-    kinds: dict[str, Callable[[Any], Any]] = {"data": str, "labelled": str, "data_dir": given_path, "device": str}
+    kinds: dict[str, Callable[[Any], Any]] = {"data": str, "labelled": str, "data_dir": local_path, "device": str}
     kept = {k: v for k, v in given.items() if k not in ("data", "labelled") or isinstance(v, str | Path)}
     return {name: kinds[name](value) if name in kinds else value for name, value in kept.items()}
 
 
 def _path(path: str | Path | None) -> Path | None:
-    return None if path is None else given_path(path)
+    return None if path is None else local_path(path)
 
 
 def _open(data: Data, given: Mapping[str, Any], *, split: bool = True) -> DataSet | None:

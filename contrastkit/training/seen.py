@@ -40,7 +40,7 @@ class Seen:
             seed: None is the run's, else 0.
 
         Raises:
-            UserError: neither views nor a run of this name, or no images.
+            UserError: neither views nor a run of this name, no images, or a test part of a run's own data.
         """
         path = Path(name)
         if name not in VIEW_NAMES and (len(path.parts) > 1 or path.exists()):
@@ -54,6 +54,11 @@ class Seen:
     def _of_run(cls, path: Path, request: dict[str, Any], seed: int | None) -> "Seen":
         record = Run.open(path).record
         options, own = record.options, request["data"] is None
+        if own and (part := request.get("test_part")) is not None:
+            raise UserError(
+                f"--test-part {part}: shown are the images that {path} was trained on, not those of a "
+                "test part: drop it, or name a data set with --data"
+            )
         parts = () if options.labelled else ("test_part", "val_fraction")  # otherwise of the labelled images
         shared = ("stretch", "background", *(("data", "layout", "seed", *parts) if own else ()))
         request = request | {name: getattr(options, name) for name in shared if request.get(name) is None}

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
-from contrastkit.parts.weights import PUBLISHED, Weights, published_weights, read_weights
+from contrastkit.parts.published import PUBLISHED, published_weights
+from contrastkit.parts.weights import Weights, read_weights
 from contrastkit.run import ENCODER, Run
 
 

@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from contrastkit.bounds import COUNT_OR_0
+from contrastkit.evaluate.journal import Journal
 from contrastkit.evaluate.subject import OnProgress
 from contrastkit.optim import ParamGroup, build_optimizer, learning_rate
 from contrastkit.parts.encoder import Encoder
@@ -25,7 +26,7 @@ from contrastkit.transfer.average_precision import (
 from contrastkit.transfer.batches import Batches, Example
 from contrastkit.transfer.boxes import Boxes, BoxPart, BoxSet
 from contrastkit.transfer.detector import DetectorRecipe, build_detector, trained_parameters
-from contrastkit.transfer.loop import Log, Saved, described, fit, identity, telling
+from contrastkit.transfer.loop import Log, fit, journal_of, telling
 from contrastkit.transfer.sheets import SCORE, ShownBoxes, box_sheet, spread
 from contrastkit.transfer.subject import TransferSubject
 
@@ -64,6 +65,7 @@ def detect(
     *,
     resamples: int = RESAMPLES,
     states: Path | None = None,
+    restart: bool = False,
     log: Log = lambda line: None,
     on_progress: OnProgress = lambda task, done, total: None,
 ) -> DetectReport:
@@ -74,12 +76,13 @@ def detect(
 
     Args:
         resamples: draws of the test images for the intervals, each of which is scored; 0 gives none.
-        states: folder in which an unfinished training is kept; None keeps none.
+        states: folder in which unfinished trainings are kept; None keeps none.
+        restart: discard unfinished ones with other settings, encoders or images.
         log: called with a line now and then.
 
     Raises:
         UserError: the metric is not installed, an encoder lacks the maps that a detector needs, an image cannot be
-            read, or the loss is not finite.
+            read, the loss is not finite, or ``states`` has unfinished trainings that are others.
         Interrupted: by a signal, after the state was saved.
     """
     require_metric()
@@ -88,28 +91,20 @@ def detect(
     recipes = {name: recipe if name in subject.trained else free for name in subject.encoders}
     detectors = {name: _built(encoder, data, recipes[name], subject) for name, encoder in subject.encoders.items()}
     notices = [f"{name}: nothing of it is frozen, as it is untrained" for name, own in recipes.items() if own != recipe]
-    settings = described(asdict(recipe) | {"seed": subject.seed})
+    settings = asdict(recipe) | {"seed": subject.seed}
     scores: dict[str, DetectionScore] = {}
     shown = [_shown(data.test, i) for i in spread(len(data.test))]
-    unfinished = []
-    for position, (name, detector) in enumerate(detectors.items()):
-        encoder, saved = subject.encoders[name], None
-        if states is not None:
-            own = settings | identity(name, encoder, data)
-            unfinished.append(saved := Saved(states / f"detect-{data.name}-{position}.pt", own))
-        log(f"{name}: {recipe.steps:,} steps of {min(recipe.batch, len(data.train))} images")
-        _train(detector, data.train, recipes[name], subject, encoder.channels, saved, log, on_progress, name)
-        predicted = _predict(detector, data.test, subject, encoder.channels, partial(on_progress, f"detecting: {name}"))
-        scores[name] = average_precision(
-            predicted, data.test.boxes, data.classes, seed=subject.seed, times=resamples, on_progress=on_progress
-        )
-        for each in shown:
-            found = predicted[each.position]
-            kept = found["scores"] >= SCORE
-            each.predicted[name] = (found["boxes"][kept], found["labels"][kept])
-        detectors[name] = detector.cpu()
-    for saved in unfinished:
-        saved.remove()
+    with journal_of("detect", states, subject, data, settings, restart=restart) as journal:
+        for name, detector in detectors.items():
+            task = _Task(name, data, recipes[name], subject, journal, log, on_progress)
+            predicted = task.predictions(detector)
+            scores[name] = average_precision(
+                predicted, data.test.boxes, data.classes, seed=subject.seed, times=resamples, on_progress=on_progress
+            )
+            for each in shown:
+                found = predicted[each.position]
+                kept = found["scores"] >= SCORE
+                each.predicted[name] = (found["boxes"][kept], found["labels"][kept])
     return DetectReport(data.name, settings, scores, tuple(notices), shown)
 
 
@@ -118,62 +113,79 @@ def _built(encoder: Encoder, data: BoxSet, recipe: DetectorRecipe, subject: Tran
     return build_detector(encoder, len(data.classes), recipe)
 
 
-def _train(
-    detector: nn.Module,
-    part: BoxPart,
-    recipe: DetectorRecipe,
-    subject: TransferSubject,
-    channels: int,
-    saved: Saved | None,
-    log: Log,
-    on_progress: OnProgress,
-    name: str,
-) -> None:
-    device = subject.device
-    detector.to(device).train()
-    decayed, norms = trained_parameters(detector)
-    optimizer = build_optimizer(
-        [ParamGroup(params=decayed), ParamGroup(params=norms, decay=False)],
-        "sgd",
-        lr=recipe.lr,
-        weight_decay=recipe.weight_decay,
-        momentum=recipe.momentum,
-    )
-    rate = partial(
-        learning_rate,
-        schedule="step",
-        base_lr=recipe.lr,
-        warmup=recipe.warmup_steps / recipe.steps,
-        first=recipe.lr / 1000,
-        milestones=recipe.milestones,
-    )
+@dataclass(frozen=True)
+class _Task:
+    """The training and the test of a detector."""
 
-    def loss_of(batch: list[Example]) -> Tensor:
-        images = [image.to(device).float() / 255 for image, _ in batch]
-        targets = [{key: value.to(device) for key, value in target.items()} for _, target in batch]
-        return torch.stack(list(detector(images, targets).values())).sum()
+    name: str  # of its encoder
+    data: BoxSet
+    recipe: DetectorRecipe
+    subject: TransferSubject
+    journal: Journal
+    log: Log
+    on_progress: OnProgress
 
-    with Batches(
-        part,
-        flipped,
-        channels=channels,
-        batch=recipe.batch,
-        seed=subject.seed,
-        workers=subject.workers_for(part.images),
-    ) as batches:
-        fit(
-            detector,
-            loss_of,
-            batches,
-            optimizer,
-            steps=recipe.steps,
-            rate=rate,
-            seed=subject.seed,
-            saved=saved,
-            log=log,
-            on_step=telling(f"training a detector: {name}", recipe.steps, log, on_progress),
+    def predictions(self, detector: nn.Module) -> list[Predictions]:
+        """The boxes that it finds in the test images, after its training; or what the journal has of them."""
+        if (done := self.journal.result(self.name)) is not None:
+            self.log(f"{self.name}: an earlier start has done it")
+            return done["predicted"]
+        self.log(f"{self.name}: {self.recipe.steps:,} steps of {min(self.recipe.batch, len(self.data.train))} images")
+        self._train(detector)
+        channels = self.subject.encoders[self.name].channels
+        on_image = partial(self.on_progress, f"detecting: {self.name}")
+        predicted = _predict(detector, self.data.test, self.subject, channels, on_image)
+        self.journal.finish(self.name, {"predicted": predicted})
+        detector.cpu()
+        return predicted
+
+    def _train(self, detector: nn.Module) -> None:
+        subject, part, recipe, device = self.subject, self.data.train, self.recipe, self.subject.device
+        detector.to(device).train()
+        decayed, norms = trained_parameters(detector)
+        optimizer = build_optimizer(
+            [ParamGroup(params=decayed), ParamGroup(params=norms, decay=False)],
+            "sgd",
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum,
         )
-    detector.eval()
+        rate = partial(
+            learning_rate,
+            schedule="step",
+            base_lr=recipe.lr,
+            warmup=recipe.warmup_steps / recipe.steps,
+            first=recipe.lr / 1000,
+            milestones=recipe.milestones,
+        )
+
+        def loss_of(batch: list[Example]) -> Tensor:
+            images = [image.to(device).float() / 255 for image, _ in batch]
+            targets = [{key: value.to(device) for key, value in target.items()} for _, target in batch]
+            return torch.stack(list(detector(images, targets).values())).sum()
+
+        with Batches(
+            part,
+            flipped,
+            channels=subject.encoders[self.name].channels,
+            batch=recipe.batch,
+            seed=subject.seed,
+            workers=subject.workers_for(part.images),
+        ) as batches:
+            fit(
+                detector,
+                loss_of,
+                batches,
+                optimizer,
+                steps=recipe.steps,
+                rate=rate,
+                seed=subject.seed,
+                journal=self.journal,
+                key=self.name,
+                log=self.log,
+                on_step=telling(f"training a detector: {self.name}", recipe.steps, self.log, self.on_progress),
+            )
+        detector.eval()
 
 
 FLIP = v2.RandomHorizontalFlip()

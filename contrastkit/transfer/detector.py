@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+import torch.nn.functional as F
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.rpn import AnchorGenerator
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
 from contrastkit.bounds import BATCH, BELOW_1, COUNT, COUNT_OR_0, NOT_NEGATIVE, POSITIVE, SIDE, Interval, check_fields
@@ -97,15 +99,39 @@ def build_detector(encoder: Encoder, n_classes: int, recipe: DetectorRecipe) -> 
     """
     parts = _c4(encoder, recipe) if recipe.head == "c4" else _fpn(encoder, recipe)
     width = parts.pop("width")
-    return FasterRCNN(
+    detector = FasterRCNN(
+        box_predictor=FastRCNNPredictor(width, n_classes + 1), box_batch_size_per_image=recipe.rois, **parts
+    )
+    detector.transform = Prepare(
         min_size=recipe.sides,
         max_size=round(recipe.size * LONGEST),
         image_mean=encoder.mean.flatten().tolist(),
         image_std=encoder.std.flatten().tolist(),
-        box_predictor=FastRCNNPredictor(width, n_classes + 1),
-        box_batch_size_per_image=recipe.rois,
-        **parts,
     )
+    return detector
+
+
+class Prepare(GeneralizedRCNNTransform):
+    """Images as the detector sees them: normalised, resized bilinearly, and padded to one size.
+
+    torchvision's own shrinks them without antialias: it leaves most pixels of a large image out. MoCo's, detectron2's
+    ``ResizeShortestEdge``, is Pillow's bilinear, which has it, and so do all other images here. Unlike Pillow's, values
+    are not rounded to 8 bits, and a fraction of a pixel of a side is dropped, not rounded.
+    """
+
+    def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
+        """Image [C, H, W], and its boxes with it: the shorter side is one of ``min_size``, drawn in training, else the
+        last, if the longer one is then at most ``max_size``."""
+        height, width = image.shape[1:]
+        side = self.torch_choice(list(self.min_size)) if self.training else self.min_size[-1]
+        scale = min(side / min(height, width), self.max_size / max(height, width))
+        how: Any = {"scale_factor": scale, "recompute_scale_factor": True, "antialias": scale < 1}
+        image = F.interpolate(image[None], mode="bilinear", align_corners=False, **how)[0]
+        if target is not None:
+            new_height, new_width = image.shape[1:]
+            factors = target["boxes"].new_tensor([new_width / width, new_height / height]).repeat(2)
+            target["boxes"] = target["boxes"] * factors
+        return image, target
 
 
 def _fpn(encoder: Encoder, recipe: DetectorRecipe, channels: int = 256, width: int = 1024) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from torchvision.transforms import v2
 
 from contrastkit.bounds import BATCH, BELOW_1, COUNT, COUNT_OR_0, NOT_NEGATIVE, POSITIVE, SHARE, check_fields
 from contrastkit.errors import check_choice
+from contrastkit.evaluate.journal import Journal
 from contrastkit.evaluate.protocol import unchanged
 from contrastkit.optim import build_optimizer, decay_groups, learning_rate
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.mode import evaluating
 from contrastkit.transfer.batches import Batches, Example
-from contrastkit.transfer.loop import Log, Saved, fit
+from contrastkit.transfer.loop import Log, fit
 from contrastkit.transfer.masks import IGNORED, MaskSet
 from contrastkit.transfer.subject import TransferSubject
 
@@ -89,11 +90,13 @@ def train_head(
     subject: TransferSubject,
     *,
     size: int,
-    saved: Saved | None = None,
+    journal: Journal | None = None,
+    key: str = "",
     log: Log,
     on_step: Any,
 ) -> LinearHead:
-    """Train a head on the frozen encoder, on random crops of ``size`` pixels; returned in eval mode.
+    """Train a head on the frozen encoder, on random crops of ``size`` pixels; returned in eval mode. ``journal`` and
+    ``key`` are those of :func:`contrastkit.transfer.loop.fit`.
 
     Raises:
         UserError: the loss is not finite.
@@ -105,10 +108,10 @@ def train_head(
     optimizer = build_optimizer(
         decay_groups(head.parameters()), "adamw", lr=recipe.lr, weight_decay=recipe.weight_decay
     )
-    augment = Crop(size, recipe.scale, recipe.flip_p)
+    warmup = recipe.warmup_steps / recipe.steps
     loader = Batches(
         data.train,
-        augment,
+        Crop(size, recipe.scale, recipe.flip_p),
         channels=encoder.channels,
         batch=recipe.batch,
         seed=subject.seed,
@@ -131,12 +134,11 @@ def train_head(
             loader,
             optimizer,
             steps=recipe.steps,
-            rate=partial(
-                learning_rate, schedule="cosine", base_lr=recipe.lr, warmup=recipe.warmup_steps / recipe.steps
-            ),
+            rate=partial(learning_rate, schedule="cosine", base_lr=recipe.lr, warmup=warmup),
             clip_norm=recipe.clip_norm,
             seed=subject.seed,
-            saved=saved,
+            journal=journal,
+            key=key,
             log=log,
             on_step=on_step,
         )

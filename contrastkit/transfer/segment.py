@@ -15,13 +15,14 @@ from torchvision.transforms.v2.functional import resize
 from contrastkit.bounds import SIDE
 from contrastkit.data.workers import Workers
 from contrastkit.errors import check_choice
+from contrastkit.evaluate.journal import Journal
 from contrastkit.evaluate.subject import OnProgress
 from contrastkit.parts.build import set_image_size
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.mode import evaluating
 from contrastkit.transfer.iou import SegmentationScore, areas, score
 from contrastkit.transfer.linear import RECIPES, LinearRecipe, train_head
-from contrastkit.transfer.loop import Log, Saved, described, identity, telling
+from contrastkit.transfer.loop import Log, journal_of, telling
 from contrastkit.transfer.masks import MaskPart, MaskSet
 from contrastkit.transfer.patches import PatchMemory, Retrieval
 from contrastkit.transfer.sheets import ShownMasks, mask_sheet, spread
@@ -73,6 +74,7 @@ def segment(
     linear: LinearRecipe | None = None,
     size: int | None = None,
     states: Path | None = None,
+    restart: bool = False,
     log: Log = lambda line: None,
     on_progress: OnProgress = lambda task, done, total: None,
 ) -> SegmentReport:
@@ -85,11 +87,13 @@ def segment(
         protocol: "retrieval": :class:`PatchMemory`, nothing is trained; "linear": :class:`LinearHead`.
         retrieval, linear: the numbers of the protocol of that name; None is Hummingbird's, or DINOv3's.
         size: side of the square in pixels; None is that of the encoders' training, but at least 16 patches.
-        states: folder in which an unfinished training of a head is kept; None keeps none.
+        states: folder in which unfinished trainings of heads are kept; None keeps none.
+        restart: discard unfinished ones with other settings, encoders or images.
         log: called with a line now and then.
 
     Raises:
-        UserError: no such protocol, an encoder without maps, images that cannot be read, or too little memory.
+        UserError: no such protocol, an encoder without maps, images that cannot be read, too little memory, or
+            ``states`` has unfinished trainings that are others.
     """
     check_choice("protocol", protocol, ("retrieval", "linear"))
     SIDE.check("--size", size, whole=True)
@@ -97,30 +101,27 @@ def segment(
     retrieval, linear = retrieval or Retrieval(), linear or RECIPES["dinov3"]
     settings = asdict(retrieval if protocol == "retrieval" else linear) | {"seed": subject.seed}
     scores: dict[str, SegmentationScore] = {}
-    unfinished = []
     shown = {i: ShownMasks(*data.test.read(i, 3), i, {}) for i in spread(len(data.test))}
-    for position, (name, encoder) in enumerate(subject.encoders.items()):
+    for encoder in subject.encoders.values():
         set_image_size(encoder, size)
-        encoder.to(subject.device)
-        read = partial(_encoded, encoder, size=size, subject=subject, name=name, on_progress=on_progress)
-        if protocol == "retrieval":
-            classify: Classify = _remember(read, data, retrieval, subject.seed)
-        else:
-            saved = None
-            if states is not None:
-                own = described(settings | {"size": size}) | identity(name, encoder, data)
-                unfinished.append(saved := Saved(states / f"segment-{data.name}-{position}.pt", own))
-            classify = _trained(encoder, data, linear, subject, name, size, saved, log, on_progress)
-        found = []
-        for i, maps, mask in read(data.test, "test"):
-            predicted = F.interpolate(classify(maps)[None], mask.shape, mode="bilinear")[0].argmax(0).cpu()
-            found.append(areas(predicted, mask, len(data.classes)))
-            if i in shown:
-                shown[i].predicted[name] = predicted
-        scores[name] = score(torch.stack(found), data.classes, seed=subject.seed)
-        encoder.cpu()
-    for saved in unfinished:
-        saved.remove()
+    states = states if protocol == "linear" else None
+    with journal_of("segment", states, subject, data, settings | {"size": size}, restart=restart) as journal:
+        for name, encoder in subject.encoders.items():
+            if (done := journal.result(name)) is not None:
+                log(f"{name}: an earlier start has done it")
+            else:
+                encoder.to(subject.device)
+                read = partial(_encoded, encoder, size=size, subject=subject, name=name, on_progress=on_progress)
+                if protocol == "retrieval":
+                    classify: Classify = _remember(read, data, retrieval, subject.seed)
+                else:
+                    classify = _trained(encoder, data, linear, subject, name, size, journal, log, on_progress)
+                done = _tested(read, classify, data, list(shown))
+                encoder.cpu()
+                journal.finish(name, done)
+            for each, predicted in zip(shown.values(), done["shown"], strict=True):
+                each.predicted[name] = predicted
+            scores[name] = score(done["areas"], data.classes, seed=subject.seed)
     scores[CONSTANT] = _constant(data, subject.seed)
     notices = _notices(protocol, retrieval.memory, len(data.train))
     return SegmentReport(data.name, protocol, size, settings, scores, notices, list(shown.values()))
@@ -194,6 +195,22 @@ def _remember(
     return memory.predict
 
 
+def _tested(
+    read: Callable[[MaskPart, str], Iterator[tuple[int, Tensor, Tensor]]],
+    classify: Classify,
+    data: MaskSet,
+    shown: Sequence[int],
+) -> dict[str, Any]:
+    """Of the test images: their areas, [images, ...] as of :func:`areas`, and the masks predicted of some."""
+    found, masks = [], []
+    for i, maps, mask in read(data.test, "test"):
+        predicted = F.interpolate(classify(maps)[None], mask.shape, mode="bilinear")[0].argmax(0).cpu()
+        found.append(areas(predicted, mask, len(data.classes)))
+        if i in shown:
+            masks.append(predicted)
+    return {"areas": torch.stack(found), "shown": masks}
+
+
 def _trained(
     encoder: Encoder,
     data: MaskSet,
@@ -201,13 +218,13 @@ def _trained(
     subject: TransferSubject,
     name: str,
     size: int,
-    saved: Saved | None,
+    journal: Journal,
     log: Log,
     on_progress: OnProgress,
 ) -> Classify:
     log(f"{name}: linear head, {recipe.steps:,} steps of {min(recipe.batch, len(data.train))} images")
     on_step = telling(f"training a head: {name}", recipe.steps, log, on_progress)
-    head = train_head(encoder, data, recipe, subject, size=size, saved=saved, log=log, on_step=on_step)
+    head = train_head(encoder, data, recipe, subject, size=size, journal=journal, key=name, log=log, on_step=on_step)
 
     @torch.no_grad()
     def classify(maps: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from contrastkit.data import Source, default_workers
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.loading import load_encoder
-from contrastkit.parts.build import build_encoder, published_size
+from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder, WaveEncoder
+from contrastkit.parts.published import published_encoder, published_size
 from contrastkit.run import Run
 
 
@@ -95,7 +96,7 @@ class TransferSubject:
                 encoders[f"untrained {kind['name']}"] = build_encoder(**kind)
             if not pretrained:
                 try:
-                    encoders[published := f"{kind['name']}, its published weights"] = _published(kind)
+                    encoders[published := f"{kind['name']}, its published weights"] = published_encoder(kind)
                     loaded.append(published)
                 except UserError as error:
                     notices.append(f"no row of published weights: {error}")
@@ -109,15 +110,3 @@ class TransferSubject:
             device=dist.device(device),
             seed=seed,
         )
-
-
-def _published(kind: dict[str, Any]) -> Encoder:
-    """An encoder of a kind, the arguments of :func:`build_encoder`, with its published supervised weights.
-
-    Raises:
-        UserError: there are none, or they cannot be fetched.
-    """
-    usual = {**(build_encoder.__kwdefaults__ or {}), "projector_width": kind.get("projector_width")}
-    if other := [name for name, value in kind.items() if name in usual and value and value != usual[name]]:
-        raise UserError(f"none are published for an encoder with its own {', '.join(other)}")
-    return build_encoder(**kind, pretrained=True)

@@ -1,5 +1,5 @@
-"""50 kills of the real command at random moments, drawn by seed: of a training, which is then resumed, again and again
-until it ends, and of commands that write their results.
+"""54 kills of the real command at random moments, drawn by seed: of a training, which is then resumed, and of a
+fine-tuning, which is then repeated, again and again until it ends, and of commands that write their results.
 
 What was written before a kill is readable after it, what was promised is there, and the end is that of a run that was
 never stopped, byte for byte.
@@ -25,6 +25,7 @@ from tests.campaign.trial import CODE, LEFT, LOST, Command, Trial, temporary_fil
 
 CHAINS, KILLS = 8, 5  # trainings, and kills of each
 EVALUATIONS = 10  # kills of commands that write results
+FINETUNES = 4  # kills of a fine-tuning
 SAVE_EVERY, EPOCHS = 2, 10
 QUICK = (
     f"--encoder=tiny --device=cpu --size=8 --batch=32 --K=64 --epochs={EPOCHS} --save-every={SAVE_EVERY} "
@@ -165,6 +166,60 @@ def start(run: Path, data: list[str], folder: Path) -> Command:
     return Command("train", "moco", *how, folder=folder)
 
 
+# ---------------------------------------- a fine-tuning
+
+LABELS = ["--labels-per-class=20", "--epochs=40", "--lr=0.01,0.03", "--seeds=3", "--precision=float32", "--device=cpu"]
+
+
+def _newer(file: Path, before: int) -> bool:
+    return file.exists() and file.stat().st_mtime_ns > before
+
+
+def finetunes(folder: Path) -> Iterator[Trial]:
+    """The kills of a fine-tuning, each followed by the same command, and its end."""
+    draw, run = random.Random(0), folder / "tuned"
+    trial = Trial("training to fine-tune")
+    Command("train", "moco", "--data=digits", *QUICK, f"--out={run}", folder=folder).end(600).judge(trial, {0})
+    yield trial
+
+    def command(name: str) -> Command:
+        return Command("finetune", str(run), *LABELS, f"--out={name}", f"--json={name}.json", folder=folder)
+
+    trial = Trial("fine-tuning, never stopped")
+    command("whole").end(600).judge(trial, {0})
+    yield trial
+    state = folder / "killed" / "state.pt"
+    for kill in range(FINETUNES):
+        moment = (WRITING, TRAINING)[kill % 2]
+        trial = Trial(f"fine-tuning, kill {kill}: SIGKILL {moment}")
+        started = command("killed")
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        if moment == WRITING:
+            reached = started.wait_for(partial(_being_written, state))
+        else:  # the training after the one whose end it has just recorded
+            reached = started.wait_for(partial(_newer, state, before))
+            started.wait_for(lambda: False, draw.uniform(0, 0.5))
+        started.signal(signal.SIGKILL)
+        started.end().judge(trial, codes_of(signal.SIGKILL) if reached else {0})
+        trial.check(reached, CODE, "it ended before its kill")
+        if state.exists():
+            try:
+                checkpoint.load(state)
+            except Exception as error:  # whatever it is, the state is lost
+                trial.wrong(LOST, f"{error}")
+        yield trial
+    trial = Trial("fine-tuning: repeated to its end")
+    ended = command("killed").end(600)
+    ended.judge(trial, {0}, says="going on with what an earlier start has done")
+    reports = [json.loads((folder / f"{name}.json").read_text()) | {"model": None} for name in ("killed", "whole")]
+    trial.check(reports[0] == reports[1], LOST, "the results differ from those of one that was never stopped")
+    models = [(folder / name / "model.safetensors").read_bytes() for name in ("killed", "whole")]
+    trial.check(models[0] == models[1], LOST, "the classifier differs from that of one that was never stopped")
+    left = sorted(file.name for file in (folder / "killed").iterdir())
+    trial.check(left == ["model.safetensors"], LEFT, f"{left}")
+    yield trial
+
+
 # ---------------------------------------- commands that write results
 
 RESULTS = {
@@ -227,4 +282,5 @@ def trials(folder: Path) -> Iterator[Trial]:
         yield from training(chain, folder)
         if chain > 1:
             shutil.rmtree(folder / f"run-{chain}", ignore_errors=True)
+    yield from finetunes(folder)
     yield from evaluations(folder)

@@ -48,6 +48,11 @@ def test_killed_trainings(chain: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_killed_finetunes(tmp_path: Path) -> None:
+    assert passes(kills.finetunes(tmp_path)) == kills.FINETUNES + 3
+
+
+@pytest.mark.slow
 def test_killed_evaluations(tmp_path: Path) -> None:
     assert passes(kills.evaluations(tmp_path)) == kills.EVALUATIONS + 1
 

@@ -71,6 +71,7 @@ def test_the_options_of_the_subject_reach_it(option: str, masks: Path, monkeypat
         (["--T=0.5"], "retrieval", "T", 0.5),
         (["--memory=77"], "retrieval", "memory", 77),
         (["--size=40"], "size", None, 40),
+        (["--restart"], "restart", None, True),
         (["--protocol=linear"], "protocol", None, "linear"),
         (["--protocol=linear", "--recipe=dinov3"], "linear", "steps", 40_000),
         (["--protocol=linear", "--steps=9"], "linear", "steps", 9),
@@ -96,13 +97,14 @@ def test_the_options_of_segment_reach_it(options, name, field, value, masks, mon
         ("--size=90", "size", 90),
         ("--norm=frozen", "norm", "frozen"),
         ("--freeze=2", "freeze", 2),
-        ("--resamples=7", None, 7),
+        ("--resamples=7", "resamples", 7),
+        ("--restart", "restart", True),
     ],
 )
 def test_the_options_of_detect_reach_it(option, field, value, boxes, monkeypatch) -> None:
     usual = handed_over("detect", boxes, monkeypatch=monkeypatch)
     changed = handed_over("detect", boxes, option, monkeypatch=monkeypatch)
-    before, after = (got["resamples"] if field is None else getattr(got["args"][0], field) for got in (usual, changed))
+    before, after = (got[field] if field in got else getattr(got["args"][0], field) for got in (usual, changed))
     assert after == value != before
 
 

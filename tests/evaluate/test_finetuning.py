@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from PIL import Image
 from torch import nn
 
@@ -326,6 +327,16 @@ def test_the_rows_of_the_table() -> None:
     assert len(set(scratch.seeds)) > 1
 
 
+def test_published_weights_of_an_encoder_with_the_usual_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of SimCLR, in whose record they stand, have a row too."""
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights: torchvision.models.resnet18())
+    s = subject({"name": "resnet18", "channels": 3, "size": 8, "width": 1.0, "projector_width": 64})
+    encoder = s.encoders["f"]
+    assert isinstance(encoder, Encoder)
+    starts, notices = starts_of(s, encoder, PROTOCOLS["tiny"], baselines=True)
+    assert [start.key for start in starts] == ["fine-tuned", "from scratch", "published weights"] and notices == ()
+
+
 def test_from_scratch_nothing_is_frozen() -> None:
     numbers = QUICK | {"layers": 0, "batch_norm": "eval"}
     report = finetune(subject(), numbers=numbers, seeds=1, baselines=True, **HOW)
@@ -392,16 +403,30 @@ def test_an_unfinished_call_keeps_its_options(tmp_path: Path, monkeypatch: pytes
         {"few": FewLabels()},
     ]
     for change in changes:
-        with pytest.raises(UserError, match="holds an unfinished fine-tuning with .*, not .*: repeat its command"):
+        with pytest.raises(UserError, match="holds an unfinished training with .*, not .*: repeat its command"):
             finetune(subject(), **(HOW | {"numbers": QUICK, "seeds": 1, "out": tmp_path} | change))
     other = replace(subject(), data=replace(subject().data, test=shades(30, 3)))
-    with pytest.raises(UserError, match='holds an unfinished fine-tuning with test images "[0-9a-f]{16}", not "'):
+    with pytest.raises(UserError, match='holds an unfinished training with test images "[0-9a-f]{16}", not "'):
         finetune(other, numbers=QUICK, seeds=1, out=tmp_path, **HOW)
-    with pytest.raises(UserError, match=r"fine-tuning with lr \[0.05\], not \[0.06\]: repeat"):
+    with pytest.raises(UserError, match=r"training with lr \[0.05\], not \[0.06\]: repeat"):
         finetune(subject(), numbers=QUICK | {"lr": (0.06,)}, seeds=1, out=tmp_path, **HOW)
     assert (tmp_path / "state.pt").read_bytes() == before
     finetune(subject(), numbers=QUICK, seeds=2, out=tmp_path, restart=True, **HOW)
     assert not (tmp_path / "state.pt").exists()
+
+
+def test_an_unfinished_call_keeps_its_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the weights are the same, and see other patches."""
+    coarse, fine = (subject(KIND | {"patch": 4, "stride": stride}) for stride in (4, 2))
+    encoders = coarse.encoders["f"], fine.encoders["f"]
+    assert encoders[0] is not None and encoders[1] is not None
+    encoders[1].load_state_dict(encoders[0].state_dict())
+    monkeypatch.setattr(finetuning, "linear_probe", lambda *args, **how: (_ for _ in ()).throw(Killed()))
+    how: dict[str, Any] = HOW | {"numbers": QUICK | {"epochs": 1}, "seeds": 1, "out": tmp_path}
+    with pytest.raises(Killed):
+        finetune(coarse, **how)
+    with pytest.raises(UserError, match='with encoder "[0-9a-f]{16}", not "[0-9a-f]{16}"'):
+        finetune(fine, **how)
 
 
 def test_a_damaged_state_is_refused(tmp_path: Path) -> None:

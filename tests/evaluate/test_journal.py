@@ -60,3 +60,29 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file cannot be written"):
         Journal(tmp_path / "file", {})
+
+
+def test_the_generator_kept_is_that_of_the_device_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of the current GPU, the first unless told otherwise; none of a GPU when the work runs without it."""
+    monkeypatch.setattr(journal, "SAVE_SECONDS", 0.0)
+    asked: list[tuple[str, torch.device | None]] = []
+    state = torch.arange(16, dtype=torch.uint8)
+
+    def saved(device: torch.device | None = None) -> torch.Tensor:
+        asked.append(("get", device))
+        return state
+
+    def restored(value: torch.Tensor, device: torch.device | None = None) -> None:
+        assert torch.equal(value, state)
+        asked.append(("set", device))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", saved)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored)
+    for place in ("cuda:1", "cpu"):
+        with pytest.raises(KeyboardInterrupt), Journal(tmp_path / place, {}, device=place) as kept:
+            kept.keeper("a", *trained(1))(LoopState(1, torch.tensor(0.0), ()))
+            raise KeyboardInterrupt
+        with Journal(tmp_path / place, {}, device=place) as resumed:
+            assert resumed.resume("a", *trained(1)) is not None
+    assert asked == [("get", torch.device("cuda:1")), ("set", torch.device("cuda:1"))]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from contrastkit.errors import UserError
@@ -45,6 +46,22 @@ def test_features_of_a_file_are_used_instead_of_the_encoder(ending: str, picture
         np.testing.assert_array_equal(used.pictures([2])[0].permute(1, 2, 0).numpy(), np.asarray(image))
     with pytest.raises(UserError, match=r"^a/train2\.png cannot be read: "):
         used.pictures([1])
+
+
+def test_pictures_are_no_larger_than_a_sheet_shows_them(tmp_path: Path) -> None:
+    """Else the sheet of 160 photographs of 12 megapixels would need 6 GB."""
+    ramp = np.linspace(0, 255, 900).astype(np.uint8)
+    for name, image in (("wide", np.tile(ramp, (300, 1))), ("high", np.tile(ramp[:, None], (1, 300)))):
+        Image.fromarray(np.stack([image, image // 2, 255 - image], 2)).save(tmp_path / f"{name}.png")
+    Image.new("RGB", (180, 7)).save(tmp_path / "fits.png")
+    gallery = Gallery.open(opened(tmp_path))
+    fits, high, wide = gallery.pictures([0, 1, 2])
+    assert [tuple(each.shape) for each in (fits, high, wide)] == [(3, 7, 180), (3, 180, 60), (3, 60, 180)]
+    for each in (high, wide):
+        assert each.dtype == torch.uint8 and each.untyped_storage().nbytes() == 3 * 60 * 180
+    means = ramp.astype(np.float64).reshape(180, 5).mean(1)
+    np.testing.assert_allclose(wide[0, 30].numpy()[5:-5], means[5:-5], atol=1)
+    assert gallery.image(2).shape == (3, 300, 900)  # the pixels of copies are compared as they are
 
 
 def test_both_parts_of_a_set_that_is_no_files(images: Path) -> None:

@@ -1,5 +1,6 @@
 """Nearest rows and pairs against full float64 matrices and loops."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -104,8 +105,24 @@ def test_copies_are_found_at_a_cosine_of_1() -> None:
 
 def test_too_many_pairs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_PAIRS", 9)
-    with pytest.raises(UserError, match=r"^more than 9 pairs of images have a cosine of at least 0\.5: raise --thr"):
+    with pytest.raises(
+        UserError, match=r"^more than 9 pairs .* of at least 0\.5: even at a cosine of 1 many are left: "
+    ):
         pairs_above(UnitRows(np.ones((6, 2), np.float32), np.arange(6)), 0.5)
+
+
+def test_too_many_pairs_are_refused_with_a_threshold_that_leaves_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_PAIRS", 30_000)
+    monkeypatch.setattr(module, "SAMPLED", 400)
+    x = 1 + np.random.default_rng(6).normal(size=(1000, 8)).astype(np.float32)
+    bank = UnitRows(x, np.arange(1000))
+    with pytest.raises(
+        UserError, match="^more than 30,000 pairs .* at least 0.1: raise --threshold; about 3,000 "
+    ) as no:
+        pairs_above(bank, 0.1)
+    said = re.search(r"about 3,000 have one of (0\.\d+) or more$", str(no.value))
+    assert said is not None
+    assert 1500 < len(pairs_above(bank, float(said[1])).i) < 6000
 
 
 def test_an_index_of_faiss_finds_the_pairs() -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from contrastkit.errors import UserError
 from contrastkit.explore import project
 from contrastkit.explore import projection as module
-from contrastkit.explore.projection import GRID, draw_map, write_map
+from contrastkit.explore.projection import GRID, MapReport, draw_map, write_map
 from contrastkit.rng import permutation
 from tests.explore.photos import gallery
 from tests.explore.test_cluster import directions, of_features
@@ -94,6 +95,22 @@ def test_more_groups_than_styles_are_grey(images: Path) -> None:
     assert len({style[:2] for style in styles.values()}) == 22
     counts = np.bincount(report.groups, minlength=30)
     assert counts[np.unique(shown[shown >= 0])].min() >= counts[np.unique(report.groups[shown < 0])].max()
+    many = len(np.unique(report.groups))
+    assert many > 21
+    assert f"{many} classes on the map: the 21 largest have colours, the others are grey" in report.notices
+
+
+def test_many_groups_are_named_at_their_middle() -> None:
+    """From the largest on; a name that would cover one is left out."""
+    groups = np.repeat([0, 1, 2, -1], [5, 9, 3, 1])
+    points = np.array([(0.0, 0.0)] * 5 + [(8.0, 8.0)] * 9 + [(0.1, 0.05)] * 3 + [(4.0, 8.0)])
+    points[4], points[13] = (-60, 2), (9, 50)  # which a mean would follow
+    names, figure = ("car", "a$b", "bus"), Figure((8, 8), 150)
+    report = MapReport("x", "f", "UMAP", np.arange(18), points, "class", groups, names, 0.5, 0.1)
+    axes = figure.subplots()
+    axes.set(xlim=(-70, 20), ylim=(-10, 60))
+    module._name_groups(figure, axes, report, [0, 1, 2])
+    assert [(text.get_text(), *text.get_position()) for text in axes.texts] == [(r"a\$b", 8, 8), ("car", 0, 0)]
 
 
 def test_umap(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,11 @@ def test_a_run_is_named_without_its_path(tmp_path: Path) -> None:
     [
         (None, None),
         ("pretrained:resnet18", "published weights of resnet18, which were trained with labels"),
+        (
+            "pretrained:timm:vit_small_patch16_224.dino",
+            "published weights of timm:vit_small_patch16_224.dino (how they were trained: see "
+            "https://huggingface.co/timm/vit_small_patch16_224.dino)",
+        ),
         ("/home/someone/moco.pth", "the weights in moco.pth, which may have been trained with labels"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from contrastkit.augment import sheet as module
 from contrastkit.cli.main import main
@@ -91,3 +92,18 @@ def test_the_command(moco_run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["views", str(moco_run), "--images=3", "--draws=1", f"--out={tmp_path / 'v.png'}"]) == 0
     assert f"3 images of hard, each with its views by '{moco_run}' to the right" in capsys.readouterr().out
     assert (tmp_path / "v.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_test_part_of_the_runs_own_data_is_refused(moco_run: Path, tmp_path: Path) -> None:
+    """The sheet shows what the run was trained on, which no test part changes."""
+    with pytest.raises(
+        UserError, match="^--test-part val: shown are the images that .* was trained on, not those of a"
+    ):
+        Seen.open(str(moco_run), NOTHING | {"test_part": "val"})
+    for part, n in (("train", 3), ("val", 2), ("test", 2)):
+        for i in range(n):
+            file = tmp_path / "set" / part / "ab"[i % 2] / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (80 * i, 9, 9)).save(file)
+    seen = Seen.open(str(moco_run), NOTHING | {"data": str(tmp_path / "set"), "test_part": "val"})
+    assert len(seen.source) == 3 and "val/ -> test (2)" in seen.notices[0]

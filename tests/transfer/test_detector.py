@@ -1,8 +1,11 @@
 """Detectors on encoders: what they are made of, what is trained, and torchvision's traps."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d
 
 from contrastkit.errors import UserError
@@ -211,3 +214,31 @@ def test_norms_are_not_decayed() -> None:
     names = {id(p): name for name, p in detector.named_parameters()}
     assert all("bn" in names[id(p)] or ".1." in names[id(p)] for p in norms)  # the shortcut's norm is its second part
     assert not any("bn" in names[id(p)] for p in decayed)
+
+
+def test_large_images_are_shrunk_as_pillow_shrinks_them() -> None:
+    """As MoCo's detectron2 does; without antialias, stripes of a pixel would be black or white."""
+    prepare = build_detector(encoder_of(), 1, recipe()).eval().transform
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 256, 3), dtype=np.uint8)
+    pixels[::2] //= 4
+    image = torch.from_numpy(pixels).permute(2, 0, 1)
+    boxes = torch.tensor([[64.0, 50, 128, 100], [0, 0, 256, 200]])
+    small, target = prepare.resize(image / 255, {"boxes": boxes})
+    assert small.shape == (3, 64, 81)  # 81.92 px wide
+    pillow = np.asarray(Image.fromarray(pixels).resize((81, 64), Image.Resampling.BILINEAR))
+    torch.testing.assert_close(small * 255, torch.from_numpy(pillow.copy()).permute(2, 0, 1).float(), atol=1.0, rtol=0)
+    want = torch.tensor([[64 * 81 / 256, 16, 128 * 81 / 256, 32], [0, 0, 81, 64]])
+    torch.testing.assert_close(target["boxes"], want)
+
+
+def test_small_images_are_enlarged_as_torchvision_does_it() -> None:
+    prepare = build_detector(encoder_of(), 1, recipe()).train().transform
+    own = GeneralizedRCNNTransform(prepare.min_size, prepare.max_size, [0.5] * 3, [0.5] * 3)
+    image = torch.rand(3, 40, 57)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        found, moved = prepare.resize(image, {"boxes": torch.tensor([[1.0, 2, 30, 31]])})
+        torch.manual_seed(seed)
+        want, target = own.resize(image, {"boxes": torch.tensor([[1.0, 2, 30, 31]])})
+        assert torch.equal(found, want)
+        torch.testing.assert_close(moved["boxes"], target["boxes"])

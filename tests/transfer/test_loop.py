@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit.errors import Interrupted, UserError
+from contrastkit.evaluate.journal import Journal
 from contrastkit.optim import ParamGroup, build_optimizer
 from contrastkit.transfer.batches import Batches, Example
-from contrastkit.transfer.loop import Saved, described, fit
+from contrastkit.transfer.loop import fit
 
 STEPS = 25
 
@@ -35,7 +36,25 @@ def batches(workers: int = 0, seed: int = 0) -> Batches:
     return Batches(Numbers(), noisy, channels=2, batch=4, seed=seed, workers=workers)
 
 
-def train(file: Path | None = None, *, stop_at: int | None = None, lr: float = 0.01, **settings) -> nn.Module:
+class Killed(BaseException):
+    pass
+
+
+def train(
+    folder: Path | None = None,
+    *,
+    stop_at: int | None = None,
+    lr: float = 0.01,
+    killed: bool = False,
+    more: int = 0,
+    **options: int,
+) -> nn.Module:
+    """
+    Args:
+        stop_at: the step in which SIGTERM comes.
+        killed: when the training has ended, but not the work that it is part of.
+        more: numbers that each step draws from torch's generator besides what it needs.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Dropout(0.3), nn.Linear(3, 1))
     optimizer = build_optimizer([ParamGroup(params=list(model.parameters()))], "sgd", lr=lr, weight_decay=0.01)
@@ -47,18 +66,24 @@ def train(file: Path | None = None, *, stop_at: int | None = None, lr: float = 0
         if count == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         x = torch.stack([image for image, _ in batch])
-        return (model(x)[:, 0] - torch.tensor([float(i) for _, i in batch])).square().mean() / 100
+        loss = (model(x)[:, 0] - torch.tensor([float(i) for _, i in batch])).square().mean() / 100
+        torch.rand(more)
+        return loss
 
-    with batches() as loader:
-        fit(
-            model,
-            loss_of,
-            loader,
-            optimizer,
-            steps=STEPS,
-            rate=lambda progress: lr * (1 - progress),
-            saved=Saved(file, {"lr": lr, **settings}) if file else None,
-        )
+    with Journal(folder, {"lr": lr, **options}) as journal:
+        with batches() as loader:
+            fit(
+                model,
+                loss_of,
+                loader,
+                optimizer,
+                steps=STEPS,
+                rate=lambda progress: lr * (1 - progress),
+                journal=journal,
+                key="a",
+            )
+        if killed:
+            raise Killed
     return model
 
 
@@ -70,42 +95,44 @@ def assert_same(a: nn.Module, b: nn.Module) -> None:
 def test_a_training_that_is_stopped_ends_as_it_would_have(tmp_path: Path) -> None:
     whole = train()
     with pytest.raises(Interrupted) as stop:
-        train(tmp_path / "state.pt", stop_at=13)
+        train(tmp_path / "state", stop_at=13)
     assert stop.value.signal == signal.SIGTERM
     torch.rand(5)  # torch's own generator takes no part
-    assert_same(train(tmp_path / "state.pt"), whole)
+    assert_same(train(tmp_path / "state"), whole)
+    assert not (tmp_path / "state").exists()
+
+
+def test_what_a_step_draws_depends_on_no_other_step() -> None:
+    assert_same(train(more=3), train())
 
 
 def test_a_training_that_is_done_is_not_repeated(tmp_path: Path) -> None:
-    first = train(tmp_path / "state.pt")
+    with pytest.raises(Killed):
+        train(tmp_path / "state", killed=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Numbers, "read", lambda *_: pytest.fail("an image is read"))
-        assert_same(train(tmp_path / "state.pt"), first)
+        again = train(tmp_path / "state")
+    assert_same(again, train())
 
 
 def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
-    train(tmp_path / "state.pt", size=8)
-    with pytest.raises(UserError, match=r"another size; delete it to start anew, or choose another --out: .*state.pt"):
-        train(tmp_path / "state.pt", size=9)
-    with pytest.raises(UserError, match="another lr, another size"):
-        train(tmp_path / "state.pt", size=9, lr=0.02)
+    with pytest.raises(Killed):
+        train(tmp_path, killed=True, size=8)
+    with pytest.raises(
+        UserError, match=r"holds an unfinished training with size 8, not 9: repeat its command .* --out$"
+    ):
+        train(tmp_path, size=9)
+    with pytest.raises(UserError, match="with lr 0.01, not 0.02; size 8, not 9"):
+        train(tmp_path, size=9, lr=0.02)
     (tmp_path / "state.pt").write_bytes(b"none")
     with pytest.raises(UserError, match="not a readable checkpoint"):
-        train(tmp_path / "state.pt", size=8)
-
-
-def test_settings_survive_a_file(tmp_path: Path) -> None:
-    settings = described({"milestones": (0.75, 0.9), "lr": 0.02, "norm": "trained"})
-    model = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1)
-    Saved(tmp_path / "state.pt", settings).write(model, optimizer, 3)
-    assert Saved(tmp_path / "state.pt", settings).restore(model, optimizer) == 3
+        train(tmp_path, size=8)
 
 
 def test_a_loss_that_is_not_finite_is_refused_and_not_saved(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+, learning rate .*: lower --lr"):
-        train(tmp_path / "state.pt", lr=1e30)
-    assert not (tmp_path / "state.pt").exists()
+        train(tmp_path / "state", lr=1e30)
+    assert not (tmp_path / "state").exists()
 
 
 def drawn(loader: Batches, start: int, end: int) -> list[list[tuple[list[float], int]]]:

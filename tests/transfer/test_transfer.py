@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from contrastkit import checkpoint
 from contrastkit.errors import Interrupted, UserError
 from contrastkit.parts.build import build_encoder
 from contrastkit.training.signals import Signals
@@ -158,12 +160,12 @@ def test_a_detection_that_is_stopped_ends_as_it_would_have(
     lines: list[str] = []
     with pytest.raises(Interrupted):
         detect(subject(), data, short(), resamples=2, states=tmp_path, log=lines.append)
-    assert (tmp_path / "detect-squares-0.pt").exists()
+    assert (tmp_path / "detect-squares" / "state.pt").exists()
     monkeypatch.setattr("contrastkit.transfer.loop.Signals", Stopping)
     resumed = detect(subject(), data, short(), resamples=2, states=tmp_path, log=lines.append)
     assert any("going on after step" in line for line in lines)
     assert resumed.as_json() == whole.as_json()
-    assert not list(tmp_path.glob("*.pt"))
+    assert not (tmp_path / "detect-squares").exists()
 
 
 def stop_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,10 +182,14 @@ def stop_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ("change", "says"),
     [
         ("nothing", ""),
-        ("weights", "another set of weights; delete it to start anew, or choose another --out"),
-        ("list", "another training part; delete it"),
-        ("box", "another training part; delete it"),
-        ("class", "another training part; delete it"),
+        (
+            "weights",
+            "holds an unfinished training with weights .*, not .*: repeat its command to go on with it, add --rest",
+        ),
+        ("list", "with training part "),
+        ("box", "with training part "),
+        ("test box", "with test part "),
+        ("class", "with classes .*red.*, not .*rot"),
     ],
 )
 def test_a_detection_does_not_go_on_from_another_training(
@@ -193,13 +199,14 @@ def test_a_detection_does_not_go_on_from_another_training(
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         stop_at_once(patch)
         detect(subject(), open_boxes(squares), short(2), resamples=0, states=tmp_path)
-    again, listed, note = subject(), squares / "ImageSets/Main/trainval.txt", squares / "Annotations/s0.xml"
+    again, listed = subject(), squares / "ImageSets/Main/trainval.txt"
+    note = squares / f"Annotations/{'s15' if change == 'test box' else 's0'}.xml"
     if change == "weights":
         with torch.no_grad():
             next(again.encoders["tiny"].parameters()).mul_(1.01)
     elif change == "list":
         listed.write_text(listed.read_text().replace("s1\n", "", 1))
-    elif change == "box":
+    elif "box" in change:
         note.write_text(note.read_text().replace("<xmin>", "<xmin>1", 1).replace("<xmax>", "<xmax>1", 1))
     elif change == "class":
         for file in note.parent.iterdir():
@@ -213,13 +220,13 @@ def test_a_detection_does_not_go_on_from_another_training(
         assert "going on after step 1 of 2" in lines
 
 
-@pytest.mark.parametrize(("change", "says"), [("weights", "another set of weights"), ("mask", "another training part")])
+@pytest.mark.parametrize(("change", "says"), [("weights", "with weights "), ("mask", "with training part ")])
 def test_a_head_does_not_go_on_from_another_training(
     change: str, says: str, masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def train(own: TransferSubject) -> None:
-        recipe = linear_recipe("tiny", steps=2, batch=2)
-        segment(own, open_masks(masks), protocol="linear", linear=recipe, size=32, states=tmp_path)
+    def train(own: TransferSubject, *, restart: bool = False) -> None:
+        how: dict[str, Any] = {"linear": linear_recipe("tiny", steps=2, batch=2), "size": 32, "states": tmp_path}
+        segment(own, open_masks(masks), protocol="linear", restart=restart, **how)
 
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         stop_at_once(patch)
@@ -232,6 +239,55 @@ def test_a_head_does_not_go_on_from_another_training(
         Image.fromarray(halves(99)).save(masks / "SegmentationClass" / "a0.png")
     with pytest.raises(UserError, match=says):
         train(again)
+    train(again, restart=True)
+    assert not (tmp_path / "segment-halves").exists()
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("task", "kill"),
+    [("segment", 2), ("segment", 7), *(pytest.param("detect", n, marks=pytest.mark.slow) for n in (2, 5, 7))],
+)
+def test_a_task_that_is_killed_ends_as_it_would_have(
+    task: str, kill: int, squares: Path, masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the state is written: in the first training, after the first test, in the second training."""
+    monkeypatch.setattr("contrastkit.transfer.loop.CHECK_EVERY", 1)
+    monkeypatch.setattr("contrastkit.evaluate.journal.SAVE_SECONDS", 0.0)
+
+    def work(states: Path | None, lines: list[str]) -> tuple[dict[str, Any], list[Any]]:
+        own = subject("first", "second")
+        if task == "detect":
+            found = detect(own, open_boxes(squares), short(4), resamples=0, states=states, log=lines.append)
+            return found.as_json(), [each.predicted for each in found.shown]
+        recipe = linear_recipe("tiny", steps=4, batch=2)
+        data = open_masks(masks)
+        done = segment(own, data, protocol="linear", linear=recipe, size=32, states=states, log=lines.append)
+        return done.as_json(), [each.predicted for each in done.shown]
+
+    whole, save, n = work(None, []), checkpoint.save, 0
+
+    def dying(path: Path, state: dict[str, Any]) -> None:
+        nonlocal n
+        save(path, state)
+        n += 1
+        if n == kill:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(checkpoint, "save", dying)
+        work(tmp_path / "states", [])
+    lines: list[str] = []
+    again = work(tmp_path / "states", lines)
+    assert again[0] == whole[0]
+    for one, two in zip(again[1], whole[1], strict=True):
+        assert repr(one) == repr(two)
+    assert f"going on after step {kill if kill < 5 else kill - 5} of 4" in lines or kill == 5
+    assert any("first" in line and "earlier start" in line for line in lines) == (kill >= 5)
+    assert not list((tmp_path / "states").iterdir())
 
 
 def test_nothing_of_an_untrained_encoder_is_frozen_which_is_told(squares: Path) -> None:
