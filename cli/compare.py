@@ -71,7 +71,7 @@ def _runs(row: "Row", folders: list[str]) -> str:
     """The first run, by the last part of its path where that tells the rows apart, and how many others there are."""
     name = Path(row.runs[0]).resolve().name
     first = name if folders.count(name) == 1 else row.runs[0]
-    return first if len(row.runs) == 1 else f"{first}, +{len(row.runs) - 1}"
+    return first if len(row.runs) == 1 else f"{first} +{len(row.runs) - 1}"
 
 
 def _cell(key: str, number: "Pooled | None", runs: int) -> str:

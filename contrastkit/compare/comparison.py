@@ -88,8 +88,9 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
 
     The numbers are those in the folders: ``metrics.jsonl``, and ``knn.json``, ``probe.json`` and ``finetune.json`` as
     far as they are there. Of accuracies that were measured in different ways (another k or size, other labels), those
-    measured as most are count; the others are left out, and a notice says so. A run that is unfinished stands in a row
-    of its own, and so does one that repeats the settings and the seed of another.
+    measured as most are count; the others are left out, and a notice says so. Runs that are unfinished are
+    not pooled with others than those of as many epochs; one that repeats the settings and the seed of another stands in
+    another row.
 
     Args:
         runs: run folders.
@@ -172,7 +173,7 @@ def _row(name: str, group: Sequence[RunResults], settings: Sequence[str], ways: 
         found = [run.evaluations.get(what) for run in group]
         accuracies = [each.accuracy if each is not None and each.how == how else None for each in found]
         intervals = [each.interval for each in accuracies if each is not None]
-        numbers[what] = _pooled([each and each.top1 for each in accuracies], intervals)
+        numbers[what] = _pooled([None if each is None else each.top1 for each in accuracies], intervals)
     return Row(
         name=name,
         runs=tuple(str(run.path) for run in group),
@@ -220,11 +221,8 @@ def _ways(results: Sequence[RunResults]) -> tuple[dict[str, dict[str, Any]], lis
 
 
 def _unfinished(results: Sequence[RunResults]) -> list[str]:
-    return [
-        f"{run.path} is unfinished, after {run.epochs} of {run.record.recipe['epochs']} epochs: it stands alone"
-        for run in results
-        if not run.finished
-    ]
+    parts = [f"{r.path} after {r.epochs} of {r.record.recipe['epochs']} epochs" for r in results if not r.finished]
+    return [f"unfinished, and not pooled with finished runs: {listed(parts, SHOWN)}"] if parts else []
 
 
 def _outdated(results: Sequence[RunResults]) -> list[str]:

@@ -28,13 +28,13 @@ def made(
 ) -> Path:
     """A run of a method with changed numbers, whose loss and kNN of each epoch are given."""
     recipe = replace(RECIPES[method], epochs=EPOCHS, **changes)
+    asked: dict[str, Any] = {"data": "photos", "seed": seed, "precision": "float32"}
+    images: dict[str, Any] = {"name": "photos", "images": 90, "rate": None, "modalities": None, "fingerprint": "ab.cd"}
     record = Record(
         name=method,
         recipe=asdict(recipe),
-        options=Options(**{"data": "photos", "seed": seed, "precision": "float32"} | (options or {})),
-        data=DataRecord(
-            **{"name": "photos", "images": 90, "rate": None, "modalities": None, "fingerprint": "ab.cd"} | (data or {})
-        ),
+        options=Options(**asked | (options or {})),
+        data=DataRecord(**images | (data or {})),
         encoder={"name": "tiny", "channels": 3, "size": 16},
     )
     path.mkdir(parents=True)

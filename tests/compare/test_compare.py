@@ -89,7 +89,7 @@ def test_what_is_unfinished_or_repeated_stands_alone(tmp_path: Path) -> None:
     part = result.rows[2]
     assert (part.finished, part.epochs, part.of_epochs, part.numbers["loss"].mean) == (False, 1, 3, 4.0)
     assert result.notices == (
-        f"{tmp_path / 'part'} is unfinished, after 1 of 3 epochs: it stands alone",
+        f"unfinished, and not pooled with finished runs: {tmp_path / 'part'} after 1 of 3 epochs",
         f"{tmp_path / 'again'} has the settings and the seed of {tmp_path / '1'}: it stands in another row",
     )
     assert [row.name for row in result.rows] == [str(runs[0]), str(runs[2]), str(runs[3])]
@@ -182,9 +182,12 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_curves_are_means_and_bands(sweep: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[str, Any, dict[str, Any]]] = []
     real = charts.draw_metric
-    monkeypatch.setattr(charts, "draw_metric", lambda axes, metric, points, **style: (
-        drawn.append((metric.title, points, style)), real(axes, metric, points, **style)
-    ))  # fmt: skip
+
+    def spy(axes: Any, metric: Any, points: Any, **style: Any) -> None:
+        drawn.append((metric.title, points, style))
+        real(axes, metric, points, **style)
+
+    monkeypatch.setattr(charts, "draw_metric", spy)
     bands: list[tuple[Any, Any, Any]] = []
     monkeypatch.setattr(
         "matplotlib.axes.Axes.fill_between", lambda self, x, low, high, **how: bands.append((x, low, high))
@@ -213,7 +216,7 @@ def test_the_command(sweep: list[Path], tmp_path: Path, capsys: pytest.CaptureFi
         "tau",
         "64.00 +- 3.00",
         "71.00 +- 1.41",
-        "0.2-0, +2",
+        "0.2-0 +2",
         "kNN: top-1 on 90 test images, k 20, T 0.1, size 16",
     ):
         assert text in printed
