@@ -169,8 +169,11 @@ def _side_by_side(
                 for job in [job for job in running if job.process.sentinel in ended]:
                     running.remove(job)
                     error = _answer(job)
-                    if not (told and isinstance(error, Interrupted)):
+                    if not isinstance(error, Interrupted):
                         yield job.task, error
+                    elif signals.received is None:  # else it is not this run that ends
+                        name = signal.Signals(error.signal).name
+                        yield job.task, UserError(f"{name} stopped its process: repeat the command to go on with it")
         finally:
             for job in running:
                 job.process.kill()
