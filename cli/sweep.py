@@ -96,11 +96,10 @@ def sweep(method: str, numbers: dict[str, str], training: dict[str, Any], option
     recipes = library.combinations(rows[base.name], fixed, several)
     name = f"{base.name.replace('/', '-').replace(':', '-')}-{Path(base.data.name).stem}"
     out = options.out or Path("runs") / f"sweep-{name}"
-    total = len(recipes) * options.seeds
-    screen.say(
-        f"recipe {base.name} on {base.data.name}: {len(recipes)} combinations x {options.seeds} seeds, "
-        f"{base.recipe.epochs} epochs each; folder {out}"
-    )
+    total, seed = len(recipes) * options.seeds, base.options.seed
+    seeds = f"seed {seed}" if options.seeds == 1 else f"seeds {seed} to {seed + options.seeds - 1}"
+    varied = ", ".join(several) or "nothing"
+    screen.say(f"recipe {base.name} on {base.data.name}: {total} runs ({varied} varied, {seeds}); folder {out}")
     if (reason := library.why_unlabelled(base)) is not None:
         screen.say(f"no kNN on test images: {reason}")
     if options.jobs > 1:

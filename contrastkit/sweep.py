@@ -12,7 +12,7 @@ from contrastkit import bounds, lock
 from contrastkit.checkpoint import write_json
 from contrastkit.errors import UserError, explain
 from contrastkit.evaluate import EvaluationSubject, knn
-from contrastkit.methods import Recipe
+from contrastkit.methods import BuildContext, Recipe
 from contrastkit.names import as_typed
 from contrastkit.options import MAY_CHANGE
 from contrastkit.run import ENCODER, Run
@@ -99,8 +99,11 @@ def sweep(
     require_alone("a sweep")
     bounds.SEEDS.check("--seeds", seeds, whole=True)
     bounds.COUNT.check("--jobs", jobs, whole=True)
+    source = base.data.pretrain
     for recipe in recipes.values():
-        recipe.check(base.data.pretrain)
+        recipe.check(source)
+    for recipe in {recipe.encoder: recipe for recipe in recipes.values()}.values():
+        recipe.build_encoder(BuildContext.of(source, recipe.image_size(source.size)))  # an unknown one is refused here
     evaluated = why_unlabelled(base) is None
     tasks = _tasks(base, recipes, seeds, out, method)
     held = _begin(base, recipes, seeds, out)
