@@ -145,7 +145,7 @@ def test_another_sweep_is_refused(
 
 
 def test_values_are_divided_at_commas() -> None:
-    recipe = RECIPES["moco-v2/tiny"]
+    recipe: Any = RECIPES["moco-v2/tiny"]
     texts = {
         "lr": "0.1, 1e-05",
         "symmetric": "true,False",
@@ -183,7 +183,7 @@ def test_ctrl_c_stops_all_processes_and_the_command_resumes(images: Path, tmp_pa
         assert process.poll() is None
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=300)
     assert process.returncode == 130 and "Traceback" not in error
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
