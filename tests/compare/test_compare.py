@@ -224,4 +224,4 @@ def test_the_command(sweep: list[Path], tmp_path: Path, capsys: pytest.CaptureFi
     assert report.keys() == {"data", "settings", "evaluations", "rows"} and (tmp_path / "c.png").is_file()
     assert report["rows"][0]["numbers"]["knn"]["values"] == [0.61, 0.67, 0.64]
     assert main(["compare"]) == 2
-    assert "RUN..." in capsys.readouterr().err
+    assert "Missing argument 'RUN'" in capsys.readouterr().err
