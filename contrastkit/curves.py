@@ -58,7 +58,7 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> No
     names = [
         name
         for name in dict.fromkeys((*METRICS, *(name for row in rows for name in row)))
-        if name not in NOT_DRAWN and any(_number(row.get(name)) for row in rows)
+        if name not in NOT_DRAWN and any(is_number(row.get(name)) for row in rows)
     ]
     if "unreadable" in names and not any(row.get("unreadable") for row in rows):
         names.remove("unreadable")
@@ -69,9 +69,9 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> No
         panels = figure.subplots(down, COLUMNS, squeeze=False).flat
         for name, axes in zip(names, panels, strict=False):
             metric = METRICS.get(name, Metric(name, MEAN))
-            if name == "loss" and (chance := [row["chance_loss"] for row in rows if _number(row.get("chance_loss"))]):
+            if name == "loss" and (chance := [row["chance_loss"] for row in rows if is_number(row.get("chance_loss"))]):
                 metric = metric._replace(references=((chance[-1], "chance"),))
-            points = [(row["epoch"], row[name]) for row in rows if name in row and _number(row.get("epoch"))]
+            points = [(row["epoch"], row[name]) for row in rows if name in row and is_number(row.get("epoch"))]
             draw_metric(axes, metric, points)
         for axes in list(figure.axes)[len(names) :]:
             axes.remove()
@@ -86,7 +86,7 @@ def draw_metric(axes: "Axes", metric: Metric, points: Sequence[tuple[float, Any]
     """
     from matplotlib.ticker import MaxNLocator
 
-    values = [metric.factor * value if _number(value) else math.nan for _, value in points]
+    values = [metric.factor * value if is_number(value) else math.nan for _, value in points]
     dots = len(points) < FEW or not all(map(math.isfinite, values))  # a value between gaps is no line
     axes.plot([epoch for epoch, _ in points], values, marker="." if dots else None, **style)
     for value, name in metric.references:
@@ -101,5 +101,6 @@ def draw_metric(axes: "Axes", metric: Metric, points: Sequence[tuple[float, Any]
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of metrics.jsonl is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
