@@ -106,5 +106,5 @@ def legend(method: Method, row: dict[str, float]) -> str | None:
         parts.append("kNN is the accuracy by 20 neighbours within the training images")
     if "std" in row:
         parts.append("std is the spread of the outputs, 1 if even on the sphere, 0 if collapsed")
-        parts.append("rank is the number of directions that they fill")
+        parts.append("rank is the number of directions along which they lie")
     return f"legend: {'; '.join(parts)}" if parts else None
