@@ -2,7 +2,7 @@
 
 import math
 import typing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,7 +57,7 @@ class RunOptions(OutputOptions):
 
     recipe: Annotated[
         str | None,
-        typer.Option(help="Row of the recipe \\[chosen to fit the images and the encoder].", metavar="ROW"),
+        typer.Option(help="Row of the recipe \\[chosen to fit the images, the encoder and the device].", metavar="ROW"),
     ] = None
     out: Annotated[Path | None, typer.Option(help="Run folder \\[runs/METHOD-ROW-DATA].", metavar="RUN")] = None
     resume: Annotated[
@@ -139,7 +139,8 @@ def _report(method: str, outcome: "Outcome", name: str, json: Path | None) -> No
         screen.say(line)
     if json is not None:
         report = {"run": str(outcome.run.path), "name": name, "step": outcome.step, "finished": outcome.finished}
-        write_json(json, report | {"seconds": outcome.seconds} | outcome.evaluation)
+        verdict = None if outcome.verdict is None else asdict(outcome.verdict)
+        write_json(json, report | {"seconds": outcome.seconds} | outcome.evaluation | {"verdict": verdict})
 
 
 def _opening(plan: "Plan") -> str:

@@ -35,6 +35,7 @@ from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, POSITIVE, SHARE, WIDTH
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.heads import Tower, ViewHeads
@@ -132,6 +133,10 @@ class CMC(Method[tuple[Tensor, Tensor | None]]):
         self.bank.update(dist.gather(batch.index), z, m=self.recipe.m, Z=Z)
 
     @property
+    def directions(self) -> int:
+        return self.terms
+
+    @property
     def chance_loss(self) -> float:
         return self.terms * MemoryBank.chance_loss(self.recipe.K, nce=self.recipe.loss == "nce")
 
@@ -169,4 +174,4 @@ TINY = replace(
     views=tuple(replace(view, size=24) for view in VIEWS["cmc-32"]),
 )
 
-RECIPES: dict[str, Recipe] = {"cmc/imagenet": IMAGENET, "cmc/32": SMALL, "cmc/tiny": TINY}
+RECIPES: dict[str, Recipe] = {"cmc/imagenet": IMAGENET, "cmc/32": SMALL, "cmc/small": small(TINY), "cmc/tiny": TINY}

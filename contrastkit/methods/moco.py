@@ -27,6 +27,7 @@ from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, COUNT_OR_0, POSITIVE, SHARE
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import split_batch_norm
@@ -77,6 +78,7 @@ class MoCo(Method[Tensor]):
     def __init__(self, recipe: MoCoRecipe, context: BuildContext) -> None:
         super().__init__()
         self.tau, self.m, self.symmetric, self.seed = recipe.tau, recipe.m, recipe.symmetric, context.seed
+        self.images = context.images
         encoder = recipe.build_encoder(context)
         self.online = Tower(encoder, mlp(encoder.dim, *([recipe.hidden] if recipe.hidden else []), recipe.dim))
         self.bn_groups, self.groups = recipe.bn_groups, recipe.groups(context.world)
@@ -119,9 +121,21 @@ class MoCo(Method[Tensor]):
 
     @property
     def notices(self) -> list[str]:
-        if self.groups == self.bn_groups:
-            return []
-        return [f"batch norm in {self.groups} groups, one per process, not {self.bn_groups}: results will differ"]
+        lines, keys = [], self.queue.keys.shape[0]
+        if self.groups != self.bn_groups:
+            lines.append(
+                f"batch norm in {self.groups} groups, one per process, not {self.bn_groups}: results will differ"
+            )
+        if keys > self.images:
+            lines.append(
+                f"the queue holds {keys:,} keys of {self.images:,} images, which meet older keys of their own among "
+                "the negatives: lower --K"
+            )
+        return lines
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.symmetric else 1
 
     @property
     def chance_loss(self) -> float:
@@ -173,12 +187,15 @@ TINY = replace(
     views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["moco-cifar"]),
 )
 DIGITS = replace(TINY, epochs=30, lr=0.06, views=VIEWS["digits"])
+SMALL = small(TINY, K=1024)  # fewer keys than photos, or an image is its own negative
 
 RECIPES: dict[str, Recipe] = {
     "moco-v1/imagenet": V1,
     "moco-v2/imagenet": V2,
     "moco-v1/32": CIFAR,
     "moco-v2/32": replace(CIFAR, hidden=512, symmetric=True),
+    "moco-v1/small": replace(SMALL, hidden=0, symmetric=False),
+    "moco-v2/small": SMALL,
     "moco-v1/tiny": replace(TINY, hidden=0, symmetric=False),
     "moco-v2/tiny": TINY,
     "moco-v1/digits": replace(DIGITS, hidden=0, symmetric=False),
