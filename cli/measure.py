@@ -120,7 +120,7 @@ def _cell(own: "Numbers", key: str) -> str:
 
 
 def _print_shift(shift: "Shift", data: str) -> None:
-    whose = f"; corruptions with the constants of {shift.constants}" if shift.corrupted else ""
+    whose = f"; corruptions with the constants of {shift.constants_of}" if shift.corrupted else ""
     for name in shift.clean:
         screen.table(
             f"{name}, trained on {data} as it is{whose}; higher is better",

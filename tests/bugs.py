@@ -760,7 +760,8 @@ BUGS = [
     Bug("measure/similarity.py", "(2 * (n - 1))", "(2 * n)", "tests/measure/test_similarity.py::test_hsic_is_songs"),
     Bug("measure/corruptions.py", "value = x.max(0)", "value = x.mean(0)",
         "tests/measure/test_corruptions.py::test_contrast_and_brightness_against_loops"),
-    Bug("measure/views.py", "pair[v % 2]", "pair[0]", f"{MEASURING}::test_features_of_views_do_not_depend_on_batches_and_workers"),
+    Bug("measure/views.py", "pair[v % 2]", "pair[0]",
+        f"{MEASURING}::test_features_of_views_do_not_depend_on_batches_and_workers"),
     Bug("measure/shifting.py", "torch.where(source.labels >= 0, number[source.labels], -1)", "source.labels",
         f"{MEASURING}::test_another_set_is_matched_by_the_names_of_its_classes"),
     # Exploring.

@@ -50,12 +50,12 @@ class Elsewhere:
 class Shift:
     """Result of :func:`shift`. Classifiers are trained on the training images as they are."""
 
-    constants: str  # whose corruptions: CIFAR-10-C or ImageNet-C
+    constants_of: str  # CIFAR-10-C or ImageNet-C
     k: int
     T: float
     clean: dict[str, Tested]  # of each encoder, on the test images as they are
     corrupted: dict[str, dict[str, tuple[Tested, ...]]]  # of each encoder and corruption, at strengths 1 to 5
-    numbers: dict[str, tuple[float, ...]]  # of each corruption: its constant at each strength
+    constants: dict[str, tuple[float, ...]]  # of each corruption, at strengths 1 to 5
     elsewhere: Elsewhere | None
 
     def mean(self, encoder: str, by: str) -> float | None:
@@ -67,7 +67,7 @@ class Shift:
         """The rows of a table: which images, how they are changed, and the result."""
         rows = [("as they are", "", self.clean[encoder])]
         for name, each in self.corrupted.get(encoder, {}).items():
-            for strength, number, tested in zip(STRENGTHS, self.numbers[name], each, strict=True):
+            for strength, number, tested in zip(STRENGTHS, self.constants[name], each, strict=True):
                 rows.append((f"{name} {strength}", f"{CORRUPTIONS[name].constant} {number:g}", tested))
         if self.elsewhere is not None:
             if self.elsewhere.lacking:
@@ -122,8 +122,8 @@ def shift(
         seed: of the probe.
     """
     parts, other = changes.corrupted, changes.other
-    numbers = {name: each.numbers(subject.size) for name, each in CORRUPTIONS.items()} if parts else {}
-    result = Shift(constants_of(subject.size), K, T, {}, {}, numbers, None if other is None else other.found)
+    constants = {name: each.numbers(subject.size) for name, each in CORRUPTIONS.items()} if parts else {}
+    result = Shift(constants_of(subject.size), K, T, {}, {}, constants, None if other is None else other.found)
     notices: list[str] = []
     for name, train, own in subject.labelled_features(on_progress):
         classify = _fitted(subject, name, train, seed, on_progress)
@@ -249,7 +249,7 @@ def _about(other: Other | None) -> list[str]:
 def shift_chart(path: Path, result: Shift, data: str) -> None:
     """Draw the accuracy against the strength of each corruption, which there must be, as a PNG."""
     note = (
-        f"Strengths 1 to 5 have the constants of {result.constants}. Classifiers are trained on images as they are; "
+        f"Strengths 1 to 5 have the constants of {result.constants_of}. Classifiers are trained on images as they are; "
         "dashed: tested on such, too. Bars: 95 % Wilson interval for the test images."
     )
     with chart(path, f"Accuracy under corruptions of the test images of {data}", height=5.2, note=note) as figure:

@@ -152,7 +152,7 @@ def test_features_of_views_do_not_depend_on_batches_and_workers() -> None:
 def test_shift_trains_on_images_as_they_are_and_tests_on_corrupted_ones() -> None:
     evaluated = subject(encoders={"colours": Colours()})
     report = measure(evaluated, views_per_image=2, shift=True, seed=4)
-    assert report.shift is not None and report.shift.constants == "CIFAR-10-C"
+    assert report.shift is not None and report.shift.constants_of == "CIFAR-10-C"
     train, (_, test) = encoded(source(60, 1)), (None, source(30, 2))
     probe = linear_probe(train, encoded(test), n_classes=3, seeds=range(4, 9))
     assert report.shift.clean["colours"].probe == probe.accuracy
