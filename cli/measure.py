@@ -123,8 +123,8 @@ def _print_shift(shift: "Shift", data: str) -> None:
     whose = f"; corruptions with the constants of {shift.constants_of}" if shift.corrupted else ""
     for name in shift.clean:
         screen.table(
-            f"{name}, trained on {data} as it is{whose}; higher is better",
-            ("test images", "changed by", "kNN top-1", "95 % interval", "probe top-1", "95 % interval"),
+            f"{name}, trained on {data} as it is{whose}; in brackets: 95 % interval; higher is better",
+            ("test images", "changed by", "kNN: top-1, %", "linear probe: top-1, %"),
             [(what, how, *_accuracies(tested)) for what, how, tested in shift.rows(name)],
         )
     for name, clean in shift.clean.items():
@@ -136,9 +136,9 @@ def _print_shift(shift: "Shift", data: str) -> None:
             )
 
 
-def _accuracies(tested: "Tested") -> tuple[str, str, str, str]:
-    knn, probe = tested.knn, tested.probe
-    return percent(knn.top1), interval(knn.interval), percent(probe.top1), interval(probe.interval)
+def _accuracies(tested: "Tested") -> tuple[str, str]:
+    knn, probe = (f"{100 * each.top1:.2f} ({interval(each.interval)})" for each in (tested.knn, tested.probe))
+    return knn, probe
 
 
 def _points(difference: float) -> str:

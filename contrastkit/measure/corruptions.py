@@ -34,7 +34,7 @@ class Corruption:
     """One corruption.
 
     Attributes:
-        constant: what its number is, with its unit.
+        constant: what its number is, with its unit, as a format.
         small, large: the number at each strength, of CIFAR-10-C and of ImageNet-C.
         apply: pixels, float64 [C, H, W] in [0, 1], and the number -> the same, maybe outside [0, 1]; ``noise``, which
             has none, adds one.
@@ -77,11 +77,11 @@ def _contrast(x: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
 
 
 CORRUPTIONS = {
-    "noise": Corruption("std of a pixel", (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38), None),
-    "blur": Corruption("sigma in px", (0.4, 0.6, 0.7, 0.8, 1), (1, 2, 3, 4, 6), _blur),
-    "jpeg": Corruption("quality", (80, 65, 58, 50, 40), (25, 18, 15, 10, 7), _jpeg),
-    "brightness": Corruption("added to HSV's V", (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5), _brightness),
-    "contrast": Corruption("factor", (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05), _contrast),
+    "noise": Corruption("std {:g}", (0.04, 0.06, 0.08, 0.09, 0.10), (0.08, 0.12, 0.18, 0.26, 0.38), None),
+    "blur": Corruption("sigma {:g} px", (0.4, 0.6, 0.7, 0.8, 1), (1, 2, 3, 4, 6), _blur),
+    "jpeg": Corruption("quality {:g}", (80, 65, 58, 50, 40), (25, 18, 15, 10, 7), _jpeg),
+    "brightness": Corruption("HSV's V + {:g}", (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5), _brightness),
+    "contrast": Corruption("factor {:g}", (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05), _contrast),
 }
 
 

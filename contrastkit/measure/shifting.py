@@ -68,10 +68,10 @@ class Shift:
         rows = [("as they are", "", self.clean[encoder])]
         for name, each in self.corrupted.get(encoder, {}).items():
             for strength, number, tested in zip(STRENGTHS, self.constants[name], each, strict=True):
-                rows.append((f"{name} {strength}", f"{CORRUPTIONS[name].constant} {number:g}", tested))
+                rows.append((f"{name} {strength}", CORRUPTIONS[name].constant.format(number), tested))
         if self.elsewhere is not None:
             if self.elsewhere.lacking:
-                rows.append(("as they are, those classes", "", self.elsewhere.clean[encoder]))
+                rows.append(("the same classes", "as they are", self.elsewhere.clean[encoder]))
             rows.append((self.elsewhere.data, "another set", self.elsewhere.accuracy[encoder]))
         return rows
 
@@ -256,12 +256,13 @@ def shift_chart(path: Path, result: Shift, data: str) -> None:
         panels = figure.subplots(2, len(CORRUPTIONS), sharex=True, sharey="row")
         for row, by in zip(panels, ("knn", "probe"), strict=True):
             for axes, corruption in zip(row, CORRUPTIONS, strict=True):
-                for colour, (name, tested) in zip(COLOURS, result.corrupted.items(), strict=False):
+                for i, (colour, (name, tested)) in enumerate(zip(COLOURS, result.corrupted.items(), strict=False)):
                     accuracies: list[Accuracy] = [getattr(each, by) for each in tested[corruption]]
                     share = 100 * np.array([each.top1 for each in accuracies])
                     low, high = 100 * np.array([each.interval for each in accuracies]).T
                     bars = np.abs([share - low, high - share])
-                    axes.errorbar(STRENGTHS, share, bars, fmt="o-", color=colour, label=name)
+                    apart = 0.12 * (i - (len(result.corrupted) - 1) / 2)  # so that no bar hides another
+                    axes.errorbar(np.array(STRENGTHS) + apart, share, bars, fmt="o-", color=colour, label=name)
                     axes.axhline(100 * getattr(result.clean[name], by).top1, linestyle="--", color=colour, linewidth=1)
         for axes, corruption in zip(panels[0], CORRUPTIONS, strict=True):
             axes.set_title(corruption)

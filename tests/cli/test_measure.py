@@ -35,7 +35,7 @@ def test_measure(moco_run: Path, images: Path, tmp_path: Path, capsys: pytest.Ca
     assert len(shift["corrupted"][str(moco_run)]["blur"]) == 5
     assert shift["elsewhere"]["classes"] == ["0", "1", "2", "3"] and shift["elsewhere"]["lacking"] == ["4", "5", "6"]
     first = shift["clean"][str(moco_run)]["knn"]
-    assert f"{100 * first['top1']:.2f} %" in printed and "mean of all corruptions: kNN" in printed
+    assert f"{100 * first['top1']:.2f} (" in printed and "mean of all corruptions: kNN" in printed
     for picture in (tmp_path / "x.png", moco_run / "cka.png"):
         assert f": {picture}" in printed
         with Image.open(picture) as opened:
