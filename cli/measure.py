@@ -54,20 +54,12 @@ def measure(
     ] = None,
     output: OutputOptions,
 ) -> None:
-    """Measure a representation without labels: ranks, spread, clusters, and similarity of layers.
-
-    With labels also its accuracy under shift: --shift, --shift-data.
-    """
+    """Measure a representation without labels, and with labels its accuracy under shift (--shift, --shift-data)."""
     from contrastkit import measure as library
-    from contrastkit.measure.shifting import shift_chart as draw_shift
-    from contrastkit.measure.similarity import cka_chart as draw_cka
+    from contrastkit.measure import shifting, similarity
 
-    for chart, flag, computed, what in (
-        (cka_chart, "--cka-chart", cka is not None, "--cka RUN"),
-        (shift_chart, "--shift-chart", shift, "--shift"),
-    ):
-        if chart is not None and not computed:
-            raise UserError(f"{flag} draws what {what} computes: add it")
+    _require("--cka RUN", cka is not None, "--cka-chart", cka_chart)
+    _require("--shift", shift, "--shift-chart", shift_chart)
     opened = subject.open(baselines=baselines)
     screen.lines(opened.notices)
     with screen.progress() as on_progress:
@@ -79,13 +71,18 @@ def measure(
     _print_numbers(report)
     own = opened.reports
     if report.cka is not None:
-        write_picture("layers", partial(draw_cka, result=report.cka), cka_chart, own and own / "cka.png")
+        write_picture("layers", partial(similarity.cka_chart, result=report.cka), cka_chart, own and own / "cka.png")
     if report.shift is not None:
         _print_shift(report.shift, report.data)
         if report.shift.corrupted:
-            draw = partial(draw_shift, result=report.shift, data=report.data)
+            draw = partial(shifting.shift_chart, result=report.shift, data=report.data)
             write_picture("accuracy against strength", draw, shift_chart, own and own / "shift.png")
     write_reports(report.as_json(), output.json, own and own / "measure.json")
+
+
+def _require(option: str, given: bool, flag: str, chart: Path | None) -> None:
+    if chart is not None and not given:
+        raise UserError(f"{flag} draws what {option} computes: add it")
 
 
 # Title, range, and which values are better.
