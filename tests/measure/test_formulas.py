@@ -45,7 +45,7 @@ def test_rankme_against_the_definition_in_blocks(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("alpha", [0.6, 1.0, 2.5])
 def test_alpha_of_a_power_law_is_its_exponent(alpha: float) -> None:
-    s = 3 * np.arange(1, 121) ** (-alpha / 2)
+    s: Array = 3.0 * np.arange(1, 121, dtype=np.float64) ** (-alpha / 2)
     law = alpha_req(torch.from_numpy(with_spectrum(s, 300, np.random.default_rng(2)) + 100))
     assert (law.alpha, law.r2, law.last) == (pytest.approx(alpha, abs=1e-6), pytest.approx(1), 100)
 

@@ -49,9 +49,8 @@ def source(n: int, seed: int, classes: tuple[str, ...] = CLASSES) -> ArraySource
 def subject(n: int = 60, **changes: Any) -> EvaluationSubject:
     train, test = source(n, 1), source(30, 2)
     encoders = {"colours": Colours(), "raw pixels": None}
-    return EvaluationSubject(
-        **{"data": DataSet("tints", train, test, train), "encoders": encoders, "size": 8} | changes
-    )
+    given: dict[str, Any] = {"data": DataSet("tints", train, test, train), "encoders": encoders, "size": 8}
+    return EvaluationSubject(**given | changes)
 
 
 def encoded(part: ArraySource) -> Features:
