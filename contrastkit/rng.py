@@ -24,6 +24,7 @@ from torch import Tensor
 #     augmentation of image and boxes or mask uniform  epoch           JOINT
 #     steps of a head on an encoder      uniform       the step        STEPS
 #     mixup's lambda of a batch          uniform       at_step         MIXUP
+#     noise on a test image              uniform       the strength    CORRUPTION
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
 #     files looked at in a new folder    permutation   0
@@ -42,6 +43,7 @@ PATCHES = -3
 JOINT = -4
 STEPS = -5
 MIXUP = -6
+CORRUPTION = -7
 
 
 def at_step(progress: float) -> int:

@@ -58,6 +58,8 @@ DETECTOR = "tests/transfer/test_detector.py"
 BENCH = "tests/cli/test_bench_kernels.py"
 EXPORT = "tests/export/test_exporting.py"
 NEAREST = "tests/explore/test_nearest.py"
+FORMULAS = "tests/measure/test_formulas.py"
+MEASURING = "tests/measure/test_measuring.py"
 
 
 class Bug(NamedTuple):
@@ -780,6 +782,19 @@ BUGS = [
     Bug("ops/ntxent.py", "(N if n == 0 else N % (2 * n))", "(n and N % (2 * n))", OPS),
     Bug("ops/queue.py", "    pointer.remainder_(K)  # first, so that no sum overflows\n", "",
         "tests/ops/test_queue.py::test_a_pointer_counts_modulo_the_rows_and_nothing_overflows"),
+    # Measuring.
+    Bug("measure/formulas.py", ".exp().triu(1).sum()", ".exp().triu().sum()",
+        f"{FORMULAS}::test_uniformity_and_alignment_against_loops"),
+    Bug("measure/formulas.py", "s[FIRST - 1 : last].square()", "s[FIRST : last + 1].square()",
+        f"{FORMULAS}::test_alpha_of_a_power_law_is_its_exponent"),
+    Bug("measure/formulas.py", "(n * (q - 1)) + DELTA", "(n * q) + DELTA", f"{FORMULAS}::test_lidar_against_loops"),
+    Bug("measure/similarity.py", "(2 * (n - 1))", "(2 * n)", "tests/measure/test_similarity.py::test_hsic_is_songs"),
+    Bug("measure/corruptions.py", "value = x.max(0)", "value = x.mean(0)",
+        "tests/measure/test_corruptions.py::test_contrast_and_brightness_against_loops"),
+    Bug("measure/views.py", "pair[v % 2]", "pair[0]",
+        f"{MEASURING}::test_features_of_views_do_not_depend_on_batches_and_workers"),
+    Bug("measure/shifting.py", "torch.where(source.labels >= 0, number[source.labels], -1)", "source.labels",
+        f"{MEASURING}::test_another_set_is_matched_by_the_names_of_its_classes"),
     # Exploring.
     Bug("explore/nearest.py", "torch.arange(first, first + s.shape[1])", "torch.arange(s.shape[1])",
         f"{NEAREST}::test_the_nearest_are_those_of_the_full_matrix_and_ties_go_by_position"),

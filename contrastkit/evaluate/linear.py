@@ -9,7 +9,6 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from contrastkit.rng import permutation
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 HELD_OUT = 0.1  # share of the training images on which the rate is chosen
+PURPOSE = "the linear probe"
 FEW = 1000  # training images; of fewer, every one is held out in turn
 
 
@@ -52,6 +52,27 @@ class LinearProbe:
     def notices(self) -> list[str]:
         """What a reader of the numbers should know."""
         return notices_of_choice(self.rate, self.rates, self.validation)
+
+
+@dataclass(frozen=True, slots=True)
+class LinearClassifiers:
+    """Result of :func:`fit_linear`: classifiers trained at the rate that was chosen, one for each seed."""
+
+    rate: float
+    validation: tuple[float | None, ...]  # as of LinearProbe
+    held_out: int
+    weights: tuple[tuple[Tensor, Tensor], ...]  # of each seed: [D, 1, C] and biases [1, C]
+
+    def answers(self, test: Features) -> Tensor:
+        """The best classes of all S classifiers, best first: int64 [S, N, min(5, C)].
+
+        Raises:
+            UserError: one of them diverged.
+        """
+        answers = [classified(test, *weights)[0] for weights in self.weights]
+        if any(best is None for best in answers):
+            raise UserError(f"the linear probe diverged at learning rate {self.rate:g}: exclude this rate")
+        return torch.stack([best for best in answers if best is not None])
 
 
 def linear_probe(
@@ -87,33 +108,49 @@ def linear_probe(
     Raises:
         UserError: no labels, fewer than two training images, or every rate diverged.
     """
-    given, purpose = train, "the linear probe"
-    train, test = train.labelled(purpose), test.labelled(purpose)
+    test = test.labelled(PURPOSE)
+    fitted = fit_linear(
+        train, n_classes=n_classes, rates=rates, seeds=seeds, epochs=epochs, batch=batch, splits=splits, device=device
+    )
+    best = fitted.answers(test)
+    top1 = [accuracy_of(answers, test.y, n_classes=n_classes).top1 for answers in best]
+    return LinearProbe(
+        accuracy=accuracy_of(best, test.y, n_classes=n_classes),
+        seeds=tuple(top1),
+        std=statistics.stdev(top1) if len(top1) > 1 else None,
+        rate=fitted.rate,
+        rates=tuple(rates),
+        validation=fitted.validation,
+        held_out=fitted.held_out,
+        per_class=per_class(best[..., 0], test.y, class_names(classes, n_classes)),
+    )
+
+
+def fit_linear(
+    train: Features,
+    *,
+    n_classes: int,
+    rates: Sequence[float] = RATES,
+    seeds: Sequence[int] = range(RATES_SEEDS),
+    epochs: int = RATES_EPOCHS,
+    batch: int = 256,
+    splits: Sequence[tuple[Tensor, Tensor]] | None = None,
+    device: str | torch.device = "cpu",
+) -> LinearClassifiers:
+    """The classifiers of :func:`linear_probe`, whose arguments these are and which raises the same."""
+    given, train = train, train.labelled(PURPOSE)
     n = len(train.y)
     if n < 2:
         raise UserError("the linear probe needs at least two labelled training images")
     if splits is None:
         given, splits = train, _splits(train, seeds[0])
-    answers = partial(_answers, n_classes=n_classes, epochs=epochs, batch=batch, device=device)
-    parts = [[given.subset(rows).labelled(purpose) for rows in pair] for pair in splits]
-    of_splits = [_top1(answers(rest, held, rates, seeds[0]), held.y) for rest, held in parts]
+    how: dict[str, Any] = {"n_classes": n_classes, "epochs": epochs, "batch": batch, "device": device}
+    parts = [[given.subset(rows).labelled(PURPOSE) for rows in pair] for pair in splits]
+    of_splits = [_top1(classified(held, *_train(rest, rates, seed=seeds[0], **how)), held.y) for rest, held in parts]
     validation = [_mean_top1(of_rate) for of_rate in zip(*of_splits, strict=True)]
     rate = _best_rate(rates, validation) if splits else sorted(rates)[(len(rates) - 1) // 2]
-    final = [best for seed in seeds if (best := answers(train, test, [rate], seed)[0]) is not None]
-    if len(final) < len(seeds):
-        raise UserError(f"the linear probe diverged at learning rate {rate:g}: exclude this rate")
-    top1 = [accuracy_of(best, test.y, n_classes=n_classes).top1 for best in final]
-    best = torch.stack(final)
-    return LinearProbe(
-        accuracy=accuracy_of(best, test.y, n_classes=n_classes),
-        seeds=tuple(top1),
-        std=statistics.stdev(top1) if len(top1) > 1 else None,
-        rate=rate,
-        rates=tuple(rates),
-        validation=tuple(validation),
-        held_out=sum(len(held.y) for _, held in parts),
-        per_class=per_class(best[..., 0], test.y, class_names(classes, n_classes)),
-    )
+    final = [_train(train, [rate], seed=seed, **how) for seed in seeds]
+    return LinearClassifiers(rate, tuple(validation), sum(len(held.y) for _, held in parts), tuple(final))
 
 
 def notices_of_choice(rate: float, rates: Sequence[float], validation: Sequence[float | None]) -> list[str]:
@@ -136,11 +173,6 @@ def _splits(train: Features, seed: int) -> list[tuple[Tensor, Tensor]]:
     if n < FEW:
         return folds(train.y, permutation(seed, 0, n), train.group_ids)
     return [split(n, train.group_ids, HELD_OUT, seed)]
-
-
-def _answers(train: Features, test: Features, rates: Sequence[float], seed: int, **how: Any) -> list[Tensor | None]:
-    """What classifiers of each rate, trained as :func:`_train` does, answer to the test images: :func:`classified`."""
-    return classified(test, *_train(train, rates, seed=seed, **how))
 
 
 def _top1(answers: Sequence[Tensor | None], y: Tensor) -> list[float | None]:

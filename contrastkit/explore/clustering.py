@@ -16,6 +16,7 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import OnProgress
 from contrastkit.explore.columns import write_columns
 from contrastkit.explore.gallery import Gallery
+from contrastkit.explore.nearest import UnitRows
 from contrastkit.figures import Cell, sheet
 from contrastkit.rng import permutation
 
@@ -114,7 +115,7 @@ def cluster(
         raise UserError(f"--K {k} is above {most:,}, the number of {what}")
     if on_progress is not None:
         on_progress("k-means", 0, None)
-    assigned, similarity, fitted = _assigned(gallery, k, seed)
+    assigned, similarity, fitted = k_means(gallery.unit, k, seed=seed)
     present, assigned, sizes = np.unique(assigned, return_inverse=True, return_counts=True)
     order = np.lexsort((np.arange(len(present)), -sizes))
     assigned = np.argsort(order)[assigned]
@@ -124,18 +125,18 @@ def cluster(
     if len(present) < k:
         notices += (f"{len(present)} clusters instead of {k}: no more of the images have different features",)
     clusters = tuple(_cluster(gallery, labels, assigned == c, similarity) for c in range(len(present)))
-    agreement = None if labels is None else _agreement(labels, assigned)
+    agreement = None if labels is None else agreement_with(labels, assigned)
     return ClusterReport(
         gallery.data, gallery.encoder, clusters, gallery.rows, assigned, similarity, agreement, notices
     )
 
 
-def _assigned(gallery: Gallery, k: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
-    """The number of each image's centre, its cosine to it, and from how many images the centres were computed."""
+def k_means(unit: UnitRows, k: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
+    """As of :func:`cluster`: the number of each image's centre, its cosine to it, and from how many images the centres
+    were computed."""
     from sklearn.cluster import KMeans  # slow to import
     from sklearn.exceptions import ConvergenceWarning
 
-    unit = gallery.unit
     drawn = permutation(seed, 0, len(unit))[:FITTED].sort()[0].numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different images than centres, which is told
@@ -162,7 +163,8 @@ def _cluster(
     return Cluster(len(inside), mean, tuple(gallery.rows[nearest].tolist()), label, share)
 
 
-def _agreement(labels: NDArray[np.int64], assigned: NDArray[np.int64]) -> Agreement:
+def agreement_with(labels: NDArray[np.int64], assigned: NDArray[np.int64]) -> Agreement:
+    """How the clusters [n] of images agree with their labels [n], -1 where there is none."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     known = labels >= 0

@@ -13,7 +13,7 @@ import pytest
 
 from contrastkit.errors import UserError
 from contrastkit.explore import Gallery, cluster
-from contrastkit.explore.clustering import _agreement, draw_clusters, write_clusters
+from contrastkit.explore.clustering import agreement_with, draw_clusters, write_clusters
 from tests.explore.photos import gallery
 
 
@@ -61,7 +61,7 @@ def test_agreement_is_that_of_loops() -> None:
     y, c = g.integers(0, 4, 200), g.integers(0, 3, 200)
     y[c == 0] = np.where(g.random((c == 0).sum()) < 0.7, 2, y[c == 0])
     y[:20] = -1
-    found = _agreement(y, c)
+    found = agreement_with(y, c)
     pairs = [(int(a), int(b)) for a, b in zip(y, c, strict=True) if a >= 0]
     n, joint = len(pairs), Counter(pairs)
     of_y, of_c = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)

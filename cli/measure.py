@@ -1,0 +1,142 @@
+"""``contrastkit measure``: numbers of a representation without labels, and its accuracy under shift."""
+
+import math
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from contrastkit.bounds import AT_LEAST_2
+from contrastkit.cli import screen
+from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, out_file, takes_options
+from contrastkit.cli.report import interval, percent, write_picture, write_reports
+from contrastkit.errors import UserError
+
+if TYPE_CHECKING:
+    from contrastkit.measure import MeasureReport
+    from contrastkit.measure.numbers import Numbers
+    from contrastkit.measure.shifting import Shift, Tested
+
+
+@takes_options
+def measure(
+    *,
+    subject: SubjectOptions,
+    baselines: Baselines = False,
+    split: Annotated[Literal["train", "test"], typer.Option(help="Part of the data set to measure.")] = "train",
+    images: Annotated[int, typer.Option(help="Images of that part, drawn by --seed."), AT_LEAST_2] = 5000,
+    views_per_image: Annotated[
+        int, typer.Option(help="Views of an image, for LiDAR and alignment (of 1,000 images at most)."), AT_LEAST_2
+    ] = 10,
+    views: Annotated[
+        str | None,
+        typer.Option(help="Augmentations for these views \\[the run's own; SimCLR's without a run].", metavar="NAME"),
+    ] = None,
+    cka: Annotated[
+        Path | None, typer.Option(help="Compare the encoder's layers with those of this run.", metavar="RUN")
+    ] = None,
+    cka_chart: Annotated[Path | None, out_file("the matrix of --cka", ".png", default="RUN/cka.png")] = None,
+    shift: Annotated[
+        bool,
+        typer.Option(
+            "--shift", help="Test kNN and linear probe on corrupted test images: five corruptions, five times."
+        ),
+    ] = False,
+    shift_data: Annotated[
+        str | None,
+        typer.Option(
+            help="Test kNN and linear probe on another set with classes of the same names.", metavar="NAME|PATH"
+        ),
+    ] = None,
+    shift_chart: Annotated[
+        Path | None, out_file("a plot of accuracy against strength (--shift)", ".png", default="RUN/shift.png")
+    ] = None,
+    output: OutputOptions,
+) -> None:
+    """Measure a representation without labels, and with labels its accuracy under shift (--shift, --shift-data)."""
+    from contrastkit import measure as library
+    from contrastkit.measure import shifting, similarity
+
+    _require("--cka RUN", cka is not None, "--cka-chart", cka_chart)
+    _require("--shift", shift, "--shift-chart", shift_chart)
+    opened = subject.open(baselines=baselines)
+    screen.lines(opened.notices)
+    with screen.progress() as on_progress:
+        report = library.measure(
+            opened, split=split, images=images, views_per_image=views_per_image, views=views, cka=cka, shift=shift,
+            shift_data=shift_data, data_dir=subject.data_dir, seed=subject.seed, on_progress=on_progress,
+        )  # fmt: skip
+    screen.lines(report.notices)
+    _print_numbers(report)
+    own = opened.reports
+    if report.cka is not None:
+        write_picture("layers", partial(similarity.cka_chart, result=report.cka), cka_chart, own and own / "cka.png")
+    if report.shift is not None:
+        _print_shift(report.shift, report.data)
+        if report.shift.corrupted:
+            draw = partial(shifting.shift_chart, result=report.shift, data=report.data)
+            write_picture("accuracy against strength", draw, shift_chart, own and own / "shift.png")
+    write_reports(report.as_json(), output.json, own and own / "measure.json")
+
+
+def _require(option: str, given: bool, flag: str, chart: Path | None) -> None:
+    if chart is not None and not given:
+        raise UserError(f"{flag} draws what {option} computes: add it")
+
+
+# Title, range, and which values are better.
+ROWS: dict[str, tuple[str, str, str]] = {
+    "dimensions": ("dimensions D", "", ""),
+    "rankme": ("RankMe", "1 to min(N, D) directions", "higher"),
+    "lidar": ("LiDAR", "1 to min(n - 1, D) directions", "higher"),
+    "alpha": ("alpha-ReQ", "above 0", "near 1"),
+    "alpha_r2": ("R2 of its fit", "at most 1", "near 1"),
+    "uniformity": ("uniformity", "-8 to 0", "lower"),
+    "alignment": ("alignment", "0 to 4", "lower"),
+    "nmi": ("NMI of k-means", "0 to 1", "higher"),
+    "ari": ("ARI of k-means", "chance 0, at most 1", "higher"),
+}
+
+
+def _print_numbers(report: "MeasureReport") -> None:
+    shown = [key for key in ROWS if any(not math.isnan(getattr(own, key)) for own in report.numbers.values())]
+    screen.table(
+        f"{report.data}, N = {report.images:,} {report.split} images, n = {report.viewed:,} of them "
+        f"under {report.views_per_image} views",
+        ("number", "range", "better", *report.numbers),
+        [(*ROWS[key], *(_cell(own, key) for own in report.numbers.values())) for key in shown],
+    )
+
+
+def _cell(own: "Numbers", key: str) -> str:
+    value = getattr(own, key)
+    if key == "dimensions":
+        return f"{value:,}"
+    return "-" if math.isnan(value) else f"{value:.1f}" if key in ("rankme", "lidar") else f"{value:.3f}"
+
+
+def _print_shift(shift: "Shift", data: str) -> None:
+    whose = f"; corruptions with the constants of {shift.constants_of}" if shift.corrupted else ""
+    for name in shift.clean:
+        screen.table(
+            f"{name}, trained on {data} as it is{whose}; in brackets: 95 % interval; higher is better",
+            ("test images", "changed by", "kNN: top-1, %", "linear probe: top-1, %"),
+            [(what, how, *_accuracies(tested)) for what, how, tested in shift.rows(name)],
+        )
+    for name, clean in shift.clean.items():
+        knn, probe = shift.mean(name, "knn"), shift.mean(name, "probe")
+        if knn is not None and probe is not None:
+            screen.say(
+                f"{name}: mean of all corruptions: kNN {percent(knn)} ({_points(knn - clean.knn.top1)}), linear probe "
+                f"{percent(probe)} ({_points(probe - clean.probe.top1)})"
+            )
+
+
+def _accuracies(tested: "Tested") -> tuple[str, str]:
+    knn, probe = (f"{100 * each.top1:.2f} ({interval(each.interval)})" for each in (tested.knn, tested.probe))
+    return knn, probe
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.2f} points"
