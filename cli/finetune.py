@@ -69,6 +69,7 @@ def _finetune(
     from contrastkit import evaluate
     from contrastkit.evaluate.few_labels import FewLabels
     from contrastkit.evaluate.finetuning import folder_of
+    from contrastkit.evaluate.made import made
 
     opened = subject.open()
     screen.lines(opened.notices)
@@ -90,7 +91,8 @@ def _finetune(
         )  # fmt: skip
     own = opened.reports or folder
     _print(report, confusion, own / "finetune-confusion.png")
-    write_reports(report.as_json(), output.json, own / "finetune.json")
+    encoder = next(iter(opened.encoders.values()))
+    write_reports(report.as_json() | made(encoder), output.json, own / "finetune.json")
 
 
 def _print(report: "FinetuneReport", confusion: Path | None, own: Path) -> None:

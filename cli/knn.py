@@ -33,6 +33,7 @@ def knn(
     """
     from contrastkit import evaluate
     from contrastkit.evaluate.knn_report import neighbour_sheet
+    from contrastkit.evaluate.made import made
 
     opened = subject.open(baselines=baselines)
     screen.lines(opened.notices)
@@ -48,7 +49,8 @@ def knn(
     first = next(iter(report.accuracy))
     title = f"kNN by {first} on {report.data}"
     report_classes(title, report.per_class[first], confusion, own and own / "knn-confusion.png")
+    drawn = None
     if opened.data.train.modality.has_pixels:
         sheet = partial(neighbour_sheet, report=report, subject=opened)
-        write_picture("neighbours", sheet, neighbours, own and own / "knn-neighbours.png")
-    write_reports(report.as_json(), output.json, own and own / "knn.json")
+        drawn = write_picture("neighbours", sheet, neighbours, own and own / "knn-neighbours.png")
+    write_reports(report.as_json() | made(opened.encoders[first], [drawn]), output.json, own and own / "knn.json")

@@ -18,7 +18,7 @@ from contrastkit.version import __version__
 app = group(
     "contrastkit.cli",
     "train", "knn", "probe", "finetune", "transfer", "retrieve", "embed", "search", "duplicates", "cluster", "map",
-    "attend", "export", "methods", "views", "ablate", "causal", "stable", "shards", "info",
+    "attend", "report", "export", "methods", "views", "ablate", "causal", "stable", "shards", "info",
     "bench-kernels", "bench-input",
     help="Learn representations without labels, evaluate them, estimate causal effects, and fit predictors that stay "
     "stable under shift.",

@@ -34,6 +34,7 @@ def map(
     UMAP where umap-learn is installed, else t-SNE; as points, coloured by class or cluster, and as pictures.
     """
     from contrastkit import explore
+    from contrastkit.evaluate.made import made
     from contrastkit.explore.projection import draw_map, write_map
 
     with screen.progress() as on_progress:
@@ -49,5 +50,6 @@ def map(
         write_map(report, shown, out)
         screen.say(f"places: {out}")
     reports = shown.subject.reports
-    write_sheet("map", lambda file: draw_map(report, shown, file), sheet, reports, "map.png")
-    write_reports(report.as_json(), output.json, reports and reports / "map.json")
+    drawn = write_sheet("map", lambda file: draw_map(report, shown, file), sheet, reports, "map.png")
+    encoder = next(iter(shown.subject.encoders.values()))
+    write_reports(report.as_json() | made(encoder, [drawn]), output.json, reports and reports / "map.json")

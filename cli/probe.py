@@ -52,6 +52,7 @@ def probe(
     """
     from contrastkit import evaluate
     from contrastkit.evaluate.linear import LinearProbe, rates_chart
+    from contrastkit.evaluate.made import made
 
     if plot is not None and protocol != "rates":
         raise UserError("--plot applies to --protocol rates only: 'moco' trains at a single learning rate")
@@ -77,7 +78,7 @@ def probe(
         write_picture("accuracy against learning rate", rates, plot, own and own / "probe.png")
     elif plot is not None:
         screen.say(f"{plot} is not written: no image was left to compare learning rates on")
-    write_reports(report.as_json(), output.json, own and own / "probe.json")
+    write_reports(report.as_json() | made(opened.encoders[first]), output.json, own and own / "probe.json")
 
 
 def _print_epoch(encoder: str, epoch: int, epochs: int, loss: float) -> None:

@@ -49,32 +49,40 @@ NOT_DRAWN = ("step", "epoch", "seconds", "chance_loss")
 
 
 def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
-    """Plot the metrics of a run against the epoch, one panel each, as a PNG.
+    """Plot the metrics of a run against the epoch, one panel each (:func:`panels`), as a PNG."""
+    shown = panels(rows)
+    down = -(-len(shown) // COLUMNS) or 1
+    with chart(
+        path, title, height=PANEL * down + AROUND, note="One point an epoch; dashed: reference values."
+    ) as figure:
+        for (metric, points), axes in zip(shown, figure.subplots(down, COLUMNS, squeeze=False).flat, strict=False):
+            draw_metric(axes, metric, points)
+        for axes in list(figure.axes)[len(shown) :]:
+            axes.remove()
 
-    Args:
-        rows: of metrics.jsonl. A metric that no row has as a number, and a count of unreadable files that is always 0,
-            is left out. ``chance_loss`` is drawn as a reference in the panel of the loss.
+
+def panels(rows: Sequence[dict[str, Any]]) -> list[tuple[Metric, list[tuple[float, Any]]]]:
+    """What is drawn of the rows of metrics.jsonl: each metric, and its epochs and values.
+
+    A metric that no row has as a number, and a count of unreadable files that is always 0, is left out.
+    ``chance_loss`` is a reference of the loss.
     """
     names = [
         name
         for name in dict.fromkeys((*METRICS, *(name for row in rows for name in row)))
-        if name not in NOT_DRAWN and any(_number(row.get(name)) for row in rows)
+        if name not in NOT_DRAWN and any(is_number(row.get(name)) for row in rows)
     ]
     if "unreadable" in names and not any(row.get("unreadable") for row in rows):
         names.remove("unreadable")
-    down = -(-len(names) // COLUMNS) or 1
-    with chart(
-        path, title, height=PANEL * down + AROUND, note="One point an epoch; dashed: reference values."
-    ) as figure:
-        panels = figure.subplots(down, COLUMNS, squeeze=False).flat
-        for name, axes in zip(names, panels, strict=False):
-            metric = METRICS.get(name, Metric(name, MEAN))
-            if name == "loss" and (chance := [row["chance_loss"] for row in rows if _number(row.get("chance_loss"))]):
-                metric = metric._replace(references=((chance[-1], "chance"),))
-            points = [(row["epoch"], row[name]) for row in rows if name in row and _number(row.get("epoch"))]
-            draw_metric(axes, metric, points)
-        for axes in list(figure.axes)[len(names) :]:
-            axes.remove()
+    shown = []
+    for name in names:
+        metric = METRICS.get(name, Metric(name, MEAN))
+        if name == "loss" and (chance := [row["chance_loss"] for row in rows if is_number(row.get("chance_loss"))]):
+            metric = metric._replace(references=((chance[-1], "chance"),))
+        shown.append(
+            (metric, [(row["epoch"], row[name]) for row in rows if name in row and is_number(row.get("epoch"))])
+        )
+    return shown
 
 
 def draw_metric(axes: "Axes", metric: Metric, points: Sequence[tuple[float, Any]], **style: Any) -> None:
@@ -86,7 +94,7 @@ def draw_metric(axes: "Axes", metric: Metric, points: Sequence[tuple[float, Any]
     """
     from matplotlib.ticker import MaxNLocator
 
-    values = [metric.factor * value if _number(value) else math.nan for _, value in points]
+    values = [metric.factor * value if is_number(value) else math.nan for _, value in points]
     dots = len(points) < FEW or not all(map(math.isfinite, values))  # a value between gaps is no line
     axes.plot([epoch for epoch, _ in points], values, marker="." if dots else None, **style)
     for value, name in metric.references:
@@ -101,5 +109,6 @@ def draw_metric(axes: "Axes", metric: Metric, points: Sequence[tuple[float, Any]
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value of metrics.jsonl is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)

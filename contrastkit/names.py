@@ -1,5 +1,7 @@
 """Names and defaults that the command line needs before torch is imported."""
 
+from typing import Any
+
 from contrastkit.cards import CARDS
 
 # Argument of `contrastkit train` -> the method that it trains.
@@ -53,3 +55,13 @@ def split_name(name: str) -> tuple[str, str]:
 def is_file(method: str) -> bool:
     """Whether a method is given as ``path/to/file.py:NAME``."""
     return ".py:" in method
+
+
+def as_typed(value: Any) -> str:
+    """A number of a recipe as it is typed on the command line: different numbers are different texts."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(as_typed, value))
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return str(value) if isinstance(value, str) else str(value).lower()

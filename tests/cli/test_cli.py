@@ -427,7 +427,7 @@ def test_ctrl_c_is_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch, caps
 
 COMMANDS = (  # in the order of work
     "train", "knn", "probe", "finetune", "transfer", "retrieve", "embed", "search", "duplicates", "cluster", "map",
-    "attend", "export", "methods", "views", "ablate", "causal", "stable", "shards", "info",
+    "attend", "report", "export", "methods", "views", "ablate", "causal", "stable", "shards", "info",
     "bench-kernels", "bench-input",
 )  # fmt: skip
 HELP = """
