@@ -102,8 +102,8 @@ def _run(path: Path, record: Record) -> RunContent:
     )
     method, data = split_name(record.name)[0], record.data
     lead = (
-        f"{method} trained {record.encoder['name']} on {data.images:,} {'sounds' if data.rate else 'images'} of "
-        f"{data.name}, without labels."
+        f"The encoder {record.encoder['name']}, trained by {method} on {data.images:,} "
+        f"{'sounds' if data.rate else 'images'} of {data.name}, without labels."
     )
     return RunContent(str(path), lead, finished, _status(record, rows, finished=finished), sections)
 

@@ -46,6 +46,7 @@ class Table:
     Attributes:
         columns: their names; one of :class:`Scale` cells is only for the eye, its numbers are in other columns.
         numbers: which columns are set flush right.
+        folded: whether only the caption is seen until it is asked for.
     """
 
     caption: str
@@ -53,6 +54,7 @@ class Table:
     rows: tuple[tuple[str | Scale, ...], ...]
     numbers: tuple[int, ...] = ()
     note: str = ""
+    folded: bool = False
     kind: str = "table"
 
 

@@ -59,9 +59,9 @@ class Results:
                         f"contrastkit knn {self.run} --baselines")
             )  # fmt: skip
         blocks += [self._unknown(report) for report in self.shown.values() if report.made is None]
-        for name, title in EVALUATIONS.items():
+        for name in EVALUATIONS:
             if name in self.why:
-                blocks.append(Missing(self.why[name] or f"no {title} yet", f"contrastkit {name} {self.run}"))
+                blocks.append(Missing(self.why[name] or f"no {name}.json yet", f"contrastkit {name} {self.run}"))
         return blocks
 
     @staticmethod
@@ -80,7 +80,7 @@ class Results:
                         EVALUATIONS[name],
                         result.name,
                         f"{100 * accuracy.top1:.2f} %{spread}",
-                        f"{100 * low:.1f} to {100 * high:.1f}",
+                        f"{100 * low:.1f} to {100 * high:.1f} %",
                         Scale(accuracy.top1, low, high, chance),
                     )
                 )
@@ -91,7 +91,7 @@ class Results:
             "deviation over seeds. Dashed: chance with classes of equal size."
         )
         data = next(iter(self.shown.values())).data
-        columns = ("evaluation", "features", "top-1", "95 % interval, %", "0 to 100 %")
+        columns = ("evaluation", "features", "top-1", "95 % interval", "0 to 100 %")
         return Table(f"Accuracy on the test images of {data}", columns, tuple(rows), (2, 3), note)
 
     def rates(self) -> list[Block]:
@@ -114,7 +114,7 @@ class Results:
             ]
             alt = f"Confusion matrix of {title}. Most often taken for another: {', '.join(mistakes[:3]) or 'none'}"
             heading = f"{title} of {result.name} on {self.shown[name].data}"
-            draw = partial(confusion_chart, results=result.classes, title=heading[0].upper() + heading[1:])
+            draw = partial(confusion_chart, results=result.classes, title=heading)
             blocks += [drawn(draw, alt=alt), _class_table(title, result)]
         if not blocks:
             blocks.append(Missing(labels or "no evaluation yet", "" if labels else f"contrastkit knn {self.run}"))
@@ -153,11 +153,11 @@ def _class_table(title: str, result: Result) -> Table:
         others = confusions({name: each})
         most = f"{others[0][2]} ({100 * others[0][0]:.0f} %)" if others else ""
         low, high = each.interval
-        rows.append((name, f"{100 * each.top1:.1f} %", f"{100 * low:.1f} to {100 * high:.1f}", f"{each.n:,}", most))
+        rows.append((name, f"{100 * each.top1:.1f} %", f"{100 * low:.1f} to {100 * high:.1f} %", f"{each.n:,}", most))
     which = f"the {CLASSES} lowest of {len(tested)} classes" if len(tested) > CLASSES else f"{len(tested)} classes"
     mean = f"mean of all classes {100 * mean_per_class(result.classes):.1f} %"
-    columns = ("class", "top-1", "95 % interval, %", "test images", "most often taken for")
-    return Table(f"{title[0].upper()}{title[1:]}: {which}, {mean}", columns, tuple(rows), (1, 2, 3))
+    columns = ("class", "top-1", "95 % interval", "test images", "most often taken for")
+    return Table(f"{title}: {which}, {mean}", columns, tuple(rows), (1, 2, 3))
 
 
 def attention(run: Path, seen: Seen | None, why: str) -> list[Block]:

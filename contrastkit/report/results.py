@@ -15,7 +15,7 @@ from contrastkit.evaluate.made import Made, file_hash
 from contrastkit.record import json_value
 from contrastkit.run import ENCODER
 
-EVALUATIONS = {"knn": "k nearest neighbours", "probe": "linear probe", "finetune": "fine-tuning"}  # in NAME.json
+EVALUATIONS = {"knn": "kNN", "probe": "Linear probe", "finetune": "Fine-tuning"}  # in NAME.json
 OWN = "this run"
 
 
@@ -105,11 +105,11 @@ class Report:
     @property
     def how(self) -> str:
         """How it was measured."""
-        names = {"k": "k", "T": "T", "protocol": "protocol", "size": "size in px"}
+        names = {"k": "k", "T": "T", "protocol": "protocol"}
         parts = [f"{text} {_short(self.values[name])}" for name, text in names.items() if name in self.values]
         if isinstance(labels := self.values.get("labels"), dict):
             parts.insert(0, f"{labels.get('images', 0):,} labelled images")
-        return ", ".join(parts)
+        return ", ".join([*parts, f"inputs of size {self.values['size']}"] if "size" in self.values else parts)
 
 
 def linear(result: Result) -> LinearProbe | None:

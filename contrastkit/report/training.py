@@ -57,7 +57,7 @@ def trained(record: Record, rows: Sequence[dict[str, Any]], parameters: int | No
 
 def _numbers(recipe: dict[str, Any]) -> Table:
     rows = [(name, _text(value)) for name, value in recipe.items() if name != "views" and value is not None]
-    return Table("All numbers of the recipe", ("number", "value"), tuple(rows), (1,))
+    return Table("All numbers of the recipe", ("number", "value"), tuple(rows), (1,), folded=True)
 
 
 def _text(value: Any) -> str:
@@ -82,7 +82,7 @@ def curves(rows: Sequence[dict[str, Any]], run: Path) -> list[Block]:
     pictures = [_panel(metric, points) for metric, points in shown]
     note = "One point an epoch. Dashed: what to compare with."
     names = ("metric", "unit", "first", "last", "lowest", "highest", "compare with")
-    table = Table("The curves in numbers", names, tuple(_values(*each) for each in shown), (2, 3, 4, 5))
+    table = Table("The curves in numbers", names, tuple(_values(*each) for each in shown), (2, 3, 4, 5), folded=True)
     return [Panels(tuple(pictures), note), table]
 
 
