@@ -11,10 +11,10 @@ import typer
 from contrastkit.cards import CARDS, MethodCard
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, takes_options
-from contrastkit.cli.recipe_options import as_typed, per_row
+from contrastkit.cli.recipe_options import per_row
 from contrastkit.cli.report import write_reports
 from contrastkit.errors import check_choice
-from contrastkit.names import METHODS
+from contrastkit.names import METHODS, as_typed
 
 if TYPE_CHECKING:
     from contrastkit.augment import View, Window

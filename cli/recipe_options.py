@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from contrastkit.errors import UserError
-from contrastkit.names import VIEW_NAMES, split_name
+from contrastkit.names import VIEW_NAMES, as_typed, split_name
 
 if typing.TYPE_CHECKING:
     from contrastkit.methods import Recipe
@@ -89,13 +89,6 @@ def per_row(values: dict[str, Any]) -> list[str]:
     for name, value in values.items():
         rows.setdefault(as_typed(value), []).append(split_name(name)[1])
     return list(rows) if len(rows) == 1 else [f"{', '.join(names)}: {value}" for value, names in rows.items()]
-
-
-def as_typed(value: Any) -> str:
-    """A number of a recipe as it is typed on the command line."""
-    if isinstance(value, tuple):
-        return ",".join(map(as_typed, value))
-    return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, str) else str(value).lower()
 
 
 def change(numbers: dict[str, Any]) -> Callable[["Recipe"], "Recipe"]:

@@ -1,0 +1,165 @@
+"""What a run folder says about its run: settings, metrics, and the evaluations that were stored in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contrastkit import schema
+from contrastkit.errors import UserError
+from contrastkit.evaluate.accuracy import Accuracy
+from contrastkit.methods import RECIPES
+from contrastkit.options import MAY_CHANGE
+from contrastkit.record import Record, json_value
+from contrastkit.run import ENCODER, RECIPE, Run
+
+EVALUATIONS = ("knn", "probe", "finetune")  # NAME.json is what `contrastkit NAME` leaves in the folder of a run
+# Options that are no settings of their own: the seed, over which runs are pooled, and what makes the test part.
+APART = ("seed", "labelled", "val_fraction", "test_part")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The accuracy of a run on test images, and how it was measured."""
+
+    how: dict[str, Any]  # two evaluations with the same entries are comparable
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResults:
+    """A run as its folder records it.
+
+    Attributes:
+        rows: of metrics.jsonl.
+        finished: whether it has been trained to its end.
+        evaluations: by their name in :data:`EVALUATIONS`; only those that are there.
+        outdated: files of evaluations that are older than the encoder, and therefore left out.
+    """
+
+    path: Path
+    record: Record
+    rows: list[dict[str, Any]]
+    finished: bool
+    evaluations: dict[str, Evaluation]
+    outdated: tuple[Path, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "RunResults":
+        """
+        Raises:
+            UserError: no run, or one of its files is damaged.
+        """
+        run = Run.open(path)
+        record = run.record
+        if record.name in RECIPES:
+            record.recipe_of(type(RECIPES[record.name]), path / RECIPE)  # its values are checked
+        with schema.reading(path / RECIPE):
+            if not schema.typed(list[dict[str, Any]], record.recipe.get("views"), "recipe.views"):
+                raise UserError("recipe.views is empty")
+        encoder = path / ENCODER
+        evaluations, outdated = {}, []
+        for name in EVALUATIONS:
+            if not (file := path / f"{name}.json").is_file():
+                continue
+            if encoder.exists() and file.stat().st_mtime < encoder.stat().st_mtime:
+                outdated.append(file)
+            else:
+                evaluations[name] = read_evaluation(name, file)
+        return cls(
+            path=path,
+            record=record,
+            rows=run.metrics(),
+            finished=encoder.exists(),
+            evaluations=evaluations,
+            outdated=tuple(outdated),
+        )
+
+    @property
+    def seed(self) -> int:
+        return self.record.options.seed
+
+    @property
+    def epochs(self) -> int:
+        """How many are complete."""
+        return round(self.rows[-1].get("epoch") or 0) if self.rows else 0
+
+    def last(self, name: str) -> float | None:
+        """The latest value of a metric."""
+        return next((row[name] for row in reversed(self.rows) if row.get(name) is not None), None)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that determines the run besides its seed and its data: values by the names of the options."""
+        record = self.record
+        views = record.recipe["views"]
+        values: dict[str, Any] = {"method": record.name}
+        values |= {name: value for name, value in record.recipe.items() if name != "views"}
+        values["views"] = len(views)
+        for name in views[0]:
+            each = [view[name] for view in views]
+            values[name] = each[0] if all(value == each[0] for value in each) else each
+        options = record.options.to_json()
+        values |= {name: value for name, value in options.items() if name not in (*MAY_CHANGE, *APART)}
+        if options["labelled"] is not None:  # else the data are those of all runs
+            values["data"] = options["data"]
+        if record.weights is not None:
+            values["init_from"] = record.weights.source
+        if record.parent is not None:
+            values["extend"] = f"after step {record.parent.step} of {record.parent.epochs} epochs"
+        return values
+
+
+def read_evaluation(name: str, file: Path) -> Evaluation:
+    """The accuracy of the run, the first encoder in NAME.json.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        with schema.reading(file):
+            values = schema.typed(dict[str, Any], json_value(file.read_bytes()), "")
+            return {"knn": _knn, "probe": _probe, "finetune": _finetune}[name](values)
+    except UserError as error:
+        raise UserError(f"{error}; repeat 'contrastkit {name} {file.parent}', or remove the file") from error
+
+
+def _knn(values: Mapping[str, Any]) -> Evaluation:
+    accuracy = _accuracy(_first(values, "accuracy"), "accuracy")
+    return Evaluation(how=_how(values, "k", "T", "size") | {"n": accuracy.n}, accuracy=accuracy)
+
+
+def _probe(values: Mapping[str, Any]) -> Evaluation:
+    first = _first(values, "probe")
+    how = _how(values, "protocol", "size")
+    if how["protocol"] == "moco":  # whose rate and epochs are asked for, not chosen
+        how |= {"rate": first.get("rate"), "epochs": len(first.get("losses", ()))}
+    accuracy = _accuracy(first.get("accuracy"), "probe.accuracy")
+    return Evaluation(how=how | {"n": accuracy.n}, accuracy=accuracy)
+
+
+def _finetune(values: Mapping[str, Any]) -> Evaluation:
+    accuracy = _accuracy(_first(values, "results").get("accuracy"), "results.accuracy")
+    how = _how(values, "protocol", "size", "labels", "numbers", "precision")
+    labels = schema.typed(dict[str, int], how.pop("labels"), "labels")
+    how |= {"labels": labels.get("images"), "a class": [labels.get("least"), labels.get("most")]}
+    return Evaluation(how=how | {"n": accuracy.n}, accuracy=accuracy)
+
+
+def _first(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What stands first in an object of objects: the run, before its baselines."""
+    every = schema.typed(dict[str, dict[str, Any]], values.get(key), key)
+    if not every:
+        raise UserError(f"{key} is empty")
+    return next(iter(every.values()))
+
+
+def _how(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    for name in names:
+        if values.get(name) is None:
+            raise UserError(f"{name} is missing")
+    return {name: values[name] for name in names}
+
+
+def _accuracy(value: Any, place: str) -> Accuracy:
+    return schema.instance(Accuracy, value, place)

@@ -1,0 +1,227 @@
+"""Runs side by side: pooled over seeds, refused or said where they cannot be compared."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from contrastkit.augment import VIEWS
+from contrastkit.cli.main import main
+from contrastkit.compare import chart as charts
+from contrastkit.compare import compare, comparison_chart
+from contrastkit.errors import UserError
+from contrastkit.intervals import wilson
+from tests.compare.runs import finetuned, knn, made, probe
+
+TOP1 = {(0.2, 0): 0.61, (0.2, 1): 0.67, (0.2, 2): 0.64, (0.1, 0): 0.7, (0.1, 1): 0.72}
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> list[Path]:
+    """Runs of two temperatures, with three and two seeds."""
+    runs = []
+    for (tau, seed), top1 in TOP1.items():
+        runs.append(made(tmp_path / f"{tau}-{seed}", tau=tau, seed=seed, losses=(3.0, 2.5, tau + 0.1 * seed)))
+        knn(runs[-1], top1)
+    return runs
+
+
+def test_numbers_are_pooled_over_seeds(sweep: list[Path]) -> None:
+    """Against numpy, whatever the order of the runs."""
+    result = compare([sweep[i] for i in (3, 0, 4, 1, 2)])
+    assert result.settings == ("tau",) and result.data == "photos"
+    assert [(row.name, row.settings, row.seeds) for row in result.rows] == [
+        ("tau 0.1", {"tau": 0.1}, (0, 1)), ("tau 0.2", {"tau": 0.2}, (0, 1, 2)),
+    ]  # fmt: skip
+    for row, tau in zip(result.rows, (0.1, 0.2), strict=True):
+        top1 = np.array([value for (t, _), value in TOP1.items() if t == tau])
+        loss = tau + 0.1 * np.arange(len(top1))
+        assert row.numbers["knn"].values == tuple(top1) and row.numbers["knn"].interval is None
+        for key, values in (("knn", top1), ("loss", loss)):
+            number = row.numbers[key]
+            assert number.n == len(values)
+            np.testing.assert_allclose([number.mean, number.std], [values.mean(), values.std(ddof=1)], rtol=1e-12)
+        assert row.numbers["monitor"].mean == 0.5 and row.numbers["monitor"].std == 0
+        assert (row.epochs, row.of_epochs, row.finished) == (3, 3, True)
+    assert result.evaluations == {"knn": {"k": 20, "T": 0.1, "size": 16, "n": 90}}
+    assert result.notices == ("the scale of the loss depends on what differs here (tau): compare accuracies",)
+
+
+def test_a_single_run_has_wilsons_interval(tmp_path: Path) -> None:
+    run = made(tmp_path / "run", monitor=None)
+    for add, top1 in ((knn, 0.5), (probe, 0.6), (finetuned, 0.7)):
+        add(run, top1)
+    (row,) = compare([run]).rows
+    assert row.numbers.keys() == {"loss", "knn", "probe", "finetune"} and row.name == str(run)
+    for key, top1 in (("knn", 0.5), ("probe", 0.6), ("finetune", 0.7)):
+        number = row.numbers[key]
+        assert (number.n, number.mean, number.std, number.interval) == (1, top1, None, wilson(top1, 90)), key
+    assert (row.numbers["loss"].mean, row.numbers["loss"].interval) == (1.0, None)
+
+
+def test_only_settings_that_differ(tmp_path: Path) -> None:
+    """Also of views, of options and of other methods; one that a method lacks is left out of its row."""
+    first, second = VIEWS["simclr-cifar"]
+    views = (first, replace(second, blur_p=0.25))
+    runs = [
+        made(tmp_path / "a", lr=0.5),
+        made(tmp_path / "b", lr=0.5, views=views, options={"compile": True, "workers": 3, "device": "cuda"}),
+        made(tmp_path / "c", method="byol/tiny", lr=0.5),
+    ]
+    result = compare(runs)
+    assert {"method", "blur_p", "compile"} <= set(result.settings)
+    assert not {"lr", "workers", "device", "seed", "epochs", "tau"} & set(result.settings)
+    a, b, c = (row.settings for row in result.rows)
+    assert b["blur_p"] == [first.blur_p, 0.25] and (a["compile"], b["compile"]) == (False, True)
+    assert c["method"] == "byol/tiny" and [row.name for row in result.rows] == list(map(str, runs))
+
+
+def test_what_is_unfinished_or_repeated_stands_alone(tmp_path: Path) -> None:
+    runs = [made(tmp_path / f"{seed}", seed=seed) for seed in (0, 1)]
+    runs += [made(tmp_path / "again", seed=1), made(tmp_path / "part", seed=2, losses=(4.0,), finished=False)]
+    result = compare(runs)
+    assert [row.seeds for row in result.rows] == [(0, 1), (1,), (2,)]
+    part = result.rows[2]
+    assert (part.finished, part.epochs, part.of_epochs, part.numbers["loss"].mean) == (False, 1, 3, 4.0)
+    assert result.notices == (
+        f"unfinished, and not pooled with finished runs: {tmp_path / 'part'} after 1 of 3 epochs",
+        f"{tmp_path / 'again'} has the settings and the seed of {tmp_path / '1'}: it stands in another row",
+    )
+    assert [row.name for row in result.rows] == [str(runs[0]), str(runs[2]), str(runs[3])]
+
+
+def test_evaluations_are_left_out_where_they_are_other_ones(tmp_path: Path) -> None:
+    """Another k, other labels, or older than the encoder; that most runs have stays."""
+    runs = [made(tmp_path / f"{seed}", seed=seed) for seed in range(3)]
+    for run, k in zip(runs, (200, 20, 20), strict=True):
+        knn(run, 0.5, k=k)
+    finetuned(runs[0], 0.8, images=40)
+    finetuned(runs[1], 0.9, images=80)
+    probe(runs[2], 0.7)
+    os.utime(runs[2] / "probe.json", (0, 0))
+    result = compare(runs)
+    (row,) = result.rows
+    assert result.evaluations["knn"]["k"] == 20 and row.numbers["knn"].values == (None, 0.5, 0.5)
+    assert row.numbers["finetune"].values == (0.8, None, None) and "probe" not in row.numbers
+    assert result.notices == (
+        f"{runs[2] / 'probe.json'} is older than the run's encoder: left out; repeat 'contrastkit probe {runs[2]}'",
+        f"knn.json of {runs[0]} is not measured as that of the others (k 20): left out; repeat 'contrastkit knn' there",
+        f"finetune.json of {runs[1]} is not measured as that of the others (labels 40, a class 10,10): left out; "
+        "repeat 'contrastkit finetune' there",
+        f"{row.name}: knn is of 2 of 3 runs",
+        f"{row.name}: finetune is of 1 of 3 runs",
+    )
+
+
+@pytest.mark.parametrize(
+    "options, data, says",
+    [
+        ({}, {"fingerprint": "ab.ce"}, "was trained on photos"),
+        ({}, {"fingerprint": "ff"}, "compare runs on one data set"),
+        ({"test_part": "val2"}, {}, "are tested on other images (--test-part none and val2)"),
+        ({"val_fraction": 0.2}, {}, "are tested on other images (--val-fraction none and 0.2)"),
+        ({"labelled": "few"}, {}, "are tested on other images (--labelled none and few)"),
+    ],
+)
+def test_other_test_images_are_refused(
+    tmp_path: Path, options: dict[str, Any], data: dict[str, Any], says: str
+) -> None:
+    runs = [made(tmp_path / "a"), made(tmp_path / "b", seed=1, options=options, data=data)]
+    with pytest.raises(UserError) as error:
+        compare(runs)
+    assert says in str(error.value) and str(runs[1]) in str(error.value)
+
+
+def test_held_out_images_of_other_seeds_are_said(tmp_path: Path) -> None:
+    held_out = {"val_fraction": 0.2}
+    a = made(tmp_path / "a", options=held_out)
+    b = made(tmp_path / "b", seed=1, options=held_out, data={"fingerprint": "ff"})
+    result = compare([a, b])
+    assert len(result.rows) == 1 and "each seed holds out other test images" in result.notices[0]
+    c = made(tmp_path / "c", options=held_out, data={"fingerprint": "ff"})  # the same seed draws the same images
+    with pytest.raises(UserError, match="compare runs on one data set"):
+        compare([a, c])
+
+
+def test_data_are_a_setting_where_labelled_images_are_tested(tmp_path: Path) -> None:
+    runs = [
+        made(tmp_path / name, options={"labelled": "few", "data": name}, data={"name": name, "fingerprint": name})
+        for name in ("all", "half")
+    ]
+    result = compare(runs)
+    assert result.settings == ("data",) and [row.name for row in result.rows] == ["data all", "data half"]
+    assert result.data == "few"
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    for runs, says in (
+        ([], "nothing to compare"),
+        ([run, tmp_path / "." / "run"], "is given twice"),
+        ([run, tmp_path], "holds no run"),
+    ):
+        with pytest.raises(UserError, match=says):
+            compare(runs)
+    for text in ("{", "[]", '{"accuracy": {}}', '{"accuracy": {"x": {"top1": 2}}, "k": 20, "T": 1, "size": 3}'):
+        (run / "knn.json").write_text(text)
+        with pytest.raises(UserError, match=r"knn.json is damaged: .*; repeat 'contrastkit knn"):
+            compare([run])
+    (run / "knn.json").unlink()
+    record = json.loads((run / "recipe.json").read_text())
+    record["recipe"]["tau"] = "warm"
+    (run / "recipe.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"recipe.json is damaged: recipe.tau must be a number"):
+        compare([run])
+
+
+def test_curves_are_means_and_bands(sweep: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, Any, dict[str, Any]]] = []
+    real = charts.draw_metric
+
+    def spy(axes: Any, metric: Any, points: Any, **style: Any) -> None:
+        drawn.append((metric.title, points, style))
+        real(axes, metric, points, **style)
+
+    monkeypatch.setattr(charts, "draw_metric", spy)
+    bands: list[tuple[Any, Any, Any]] = []
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.fill_between", lambda self, x, low, high, **how: bands.append((x, low, high))
+    )
+    sweep.append(made(tmp_path / "part", tau=0.3, losses=(4.0,), finished=False))
+    comparison_chart(tmp_path / "compare.png", compare(sweep))
+    loss = [(points, style) for title, points, style in drawn if title == "loss"]
+    assert [style["label"] for _, style in loss] == ["tau 0.2", "tau 0.1", "tau 0.3 (unfinished)"]
+    last = np.array([0.2, 0.3, 0.4])
+    np.testing.assert_allclose(loss[0][0], [(1, 3.0), (2, 2.5), (3, last.mean())])
+    assert loss[2][0] == [(1, 4.0)]
+    epochs, low, high = bands[0]
+    assert epochs == (1, 2, 3)
+    np.testing.assert_allclose((low[2], high[2]), last.mean() + last.std(ddof=1) * np.array([-1, 1]))
+    assert len({style["color"] for _, style in loss}) == 3
+    with Image.open(tmp_path / "compare.png") as picture:
+        assert picture.width <= 1200
+
+
+def test_the_command(sweep: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table, the curves, and the numbers as JSON."""
+    files = f"--curves={tmp_path / 'c.png'}", f"--json={tmp_path / 'c.json'}"
+    assert main(["compare", *map(str, sweep), *files]) == 0
+    printed = capsys.readouterr().out
+    for text in (
+        "tau",
+        "64.00 +- 3.00",
+        "71.00 +- 1.41",
+        "0.2-0 +2",
+        "kNN: top-1 on 90 test images, k 20, T 0.1, size 16",
+    ):
+        assert text in printed
+    report = json.loads((tmp_path / "c.json").read_text())
+    assert report.keys() == {"data", "settings", "evaluations", "rows"} and (tmp_path / "c.png").is_file()
+    assert report["rows"][0]["numbers"]["knn"]["values"] == [0.61, 0.67, 0.64]
+    assert main(["compare"]) == 2
+    assert "RUN..." in capsys.readouterr().err
