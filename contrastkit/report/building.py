@@ -12,6 +12,7 @@ from contrastkit.export.trained import TrainedEncoder
 from contrastkit.names import split_name
 from contrastkit.record import Record
 from contrastkit.report.commands import called, training
+from contrastkit.report.comparison import side_by_side
 from contrastkit.report.content import Block, Code, Page, RunContent, Section, Text
 from contrastkit.report.evaluation import Results, attention
 from contrastkit.report.rendering import html
@@ -72,7 +73,8 @@ def content(runs: Sequence[Path]) -> Page:
             raise UserError(f"{run} is given twice")
     records = [Run.open(run).record for run in runs]
     title = str(runs[0]) if len(runs) == 1 else f"{len(runs)} runs"
-    return Page(title, __version__, None, tuple(map(_run, runs, records)))
+    comparison = side_by_side(runs) if len(runs) > 1 else None
+    return Page(title, __version__, comparison, tuple(map(_run, runs, records)))
 
 
 def _run(path: Path, record: Record) -> RunContent:

@@ -157,7 +157,7 @@ def _class_table(title: str, result: Result) -> Table:
     which = f"the {CLASSES} lowest of {len(tested)} classes" if len(tested) > CLASSES else f"{len(tested)} classes"
     mean = f"mean of all classes {100 * mean_per_class(result.classes):.1f} %"
     columns = ("class", "top-1", "95 % interval", "test images", "most often taken for")
-    return Table(f"{title}: {which}, {mean}", columns, tuple(rows), (1, 2, 3))
+    return Table(f"{title}: {which}, {mean}", columns, tuple(rows), (1, 2, 3), folded=True)
 
 
 def attention(run: Path, seen: Seen | None, why: str) -> list[Block]:

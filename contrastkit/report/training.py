@@ -13,12 +13,16 @@ from contrastkit.figures import chart
 from contrastkit.names import METHODS, split_name
 from contrastkit.record import Record, json_value
 from contrastkit.report.commands import called
-from contrastkit.report.content import Block, Facts, Missing, Panels, Picture, Table, Text
+from contrastkit.report.content import Block, Code, Facts, Missing, Panels, Picture, Table, Text
 from contrastkit.report.pictures import drawn
 from contrastkit.run import ENVIRONMENT, Run
 from contrastkit.training.seen import Seen
 
 PANEL = (3.4, 2.3)  # width and height of a curve in inches
+NAMES = {
+    "contrastkit": "contrastkit", "python": "Python", "torch": "PyTorch", "torchvision": "torchvision",
+    "platform": "Platform", "processor": "Processor", "threads": "Threads", "devices": "Devices",
+}  # fmt: skip
 IMAGES, VIEWS = 6, 6  # on the sheet of views: rows, and views in a row at most
 
 
@@ -132,16 +136,15 @@ def environment(run: Run) -> list[Block]:
             starts = schema.typed(list[dict[str, Any]], json_value(file.read_bytes()), "")
     except UserError as error:
         return [Missing(str(error))]
-    names = ("contrastkit", "python", "torch", "torchvision", "platform", "processor", "threads", "devices")
     blocks: list[Block] = []
     for n, start in enumerate(starts, start=1):
         which = f" {n} of {len(starts)}" if len(starts) > 1 else ""
         facts = [(f"Start{which}", str(start.get("started", "unknown")))]
-        if isinstance(command := start.get("command"), list):
-            facts.append(("Called as", called([str(word) for word in command])))
-        facts += [(name.capitalize(), _plain(start[name])) for name in names if name in start]
+        facts += [(title, _plain(start[name])) for name, title in NAMES.items() if name in start]
         facts.append(("Kernels", _kernels(start.get("kernels"))))
         blocks.append(Facts(tuple(facts)))
+        if isinstance(command := start.get("command"), list):
+            blocks += [Text("Called as:"), Code((called([str(word) for word in command]),))]
     return blocks
 
 
