@@ -749,6 +749,15 @@ BUGS = [
     Bug("ops/ntxent.py", "(N if n == 0 else N % (2 * n))", "(n and N % (2 * n))", OPS),
     Bug("ops/queue.py", "    pointer.remainder_(K)  # first, so that no sum overflows\n", "",
         "tests/ops/test_queue.py::test_a_pointer_counts_modulo_the_rows_and_nothing_overflows"),
+    # Reports.
+    Bug("report/results.py", "self.made.weights != weights", "weights is None",
+        "tests/report/test_report.py::test_an_evaluation_of_other_weights_is_not_shown"),
+    Bug("report/results.py", "self.made.pictures.get(name) != file_hash(file)", "name not in self.made.pictures",
+        "tests/report/test_report.py::test_a_picture_that_was_not_drawn_with_its_report_is_not_shown"),
+    Bug("report/rendering.py", "autoescape=True", "autoescape=False",
+        "tests/report/test_report.py::test_names_with_markup_are_texts"),
+    Bug("report/commands.py", "as_typed(values[0] if same else values)", "as_typed(values[0])",
+        "tests/report/test_report.py::test_the_command_of_a_training_asks_for_the_same_training"),
     # Exploring.
     Bug("explore/nearest.py", "torch.arange(first, first + s.shape[1])", "torch.arange(s.shape[1])",
         f"{NEAREST}::test_the_nearest_are_those_of_the_full_matrix_and_ties_go_by_position"),

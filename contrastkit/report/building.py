@@ -1,5 +1,6 @@
 """From run folders to the content of their report."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,11 @@ def report(runs: Sequence[str | Path], out: Path | None = None) -> Written:
         UserError: no run, a run twice, or a damaged one.
     """
     paths = [given_path(run) for run in runs]
+    file = out or (paths[0] / REPORT if paths else Path(REPORT))
+    if file.parent.is_dir() and not os.access(file.parent, os.W_OK):  # before the pictures, which take a while
+        raise UserError(f"{file} cannot be written: no permission")
     page = content(paths)
-    text, file = html(page), out or paths[0] / REPORT
+    text = html(page)
     try:
         write_text(file, text)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Chromium without a window, through its DevTools protocol: how a page looks, what it loads, and what it complains of."""
+"""Chromium without a window, through its DevTools protocol: how a page looks, what it loads, what it complains of."""
 
 import asyncio
 import base64
@@ -17,8 +17,9 @@ import aiohttp
 
 BINARY = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-port=0",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
 )  # fmt: skip
 PATIENCE = 120.0  # seconds
 
