@@ -117,7 +117,7 @@ def _run(path: Path, record: Record) -> RunContent:
 def _status(record: Record, rows: Sequence[dict[str, float | None]], *, finished: bool) -> str:
     epochs = record.recipe["epochs"]
     if finished:
-        return f"finished: {epochs} epochs"
+        return f"finished: {epochs} epoch{'s' if epochs > 1 else ''}"
     done = rows[-1].get("epoch") if rows else 0
     return f"unfinished: {done or 0:g} of {epochs} epochs"
 

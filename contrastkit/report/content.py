@@ -141,6 +141,8 @@ class Page:
     @property
     def notices(self) -> tuple[str, ...]:
         sections = [(run.title, section) for run in self.runs for section in run.sections]
+        if self.comparison is not None:
+            sections.insert(0, (self.title, self.comparison))
         return tuple(
             f"{run}: {section.title.lower()}: {block.why}"
             for run, section in sections

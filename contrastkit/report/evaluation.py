@@ -29,7 +29,7 @@ class Results:
     """
 
     def __init__(self, run: Path, weights: str | None) -> None:
-        self.run = run
+        self.run, self.weights = run, weights
         self.shown: dict[str, Report] = {}
         self.why: dict[str, str] = {}
         for name in (*EVALUATIONS, "map"):
@@ -58,15 +58,18 @@ class Results:
                 Missing("no baselines: without an untrained encoder and raw pixels, accuracy means little",
                         f"contrastkit knn {self.run} --baselines")
             )  # fmt: skip
-        blocks += [self._unknown(report) for report in self.shown.values() if report.made is None]
+        blocks += [Text(text) for report in self.shown.values() if (text := self._unsure(report))]
         for name in EVALUATIONS:
             if name in self.why:
                 blocks.append(Missing(self.why[name] or f"no {name}.json yet", f"contrastkit {name} {self.run}"))
         return blocks
 
-    @staticmethod
-    def _unknown(report: Report) -> Text:
-        return Text(f"{report.file.name} does not say of which weights it is: an earlier version wrote it.")
+    def _unsure(self, report: Report) -> str:
+        """What to say of a report whose weights cannot be compared with those of the run."""
+        if report.made is None:
+            return f"{report.file.name} does not say of which weights it is: an earlier version wrote it."
+        name = report.file.name
+        return "" if self.weights else f"{name} may be of other weights: those of the run cannot be loaded here."
 
     def _table(self, results: dict[str, Sequence[Result]]) -> Table:
         rows = []

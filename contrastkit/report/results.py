@@ -64,11 +64,12 @@ class Report:
             return cls(file, values, None if made is None else schema.instance(Made, made, "made"))
 
     def stale(self, weights: str | None) -> str:
-        """Why it is not shown as one of the encoder with these weights; "" if it is."""
+        """Why it is not shown as one of the encoder with these weights, None if they are not known; "" if it is."""
         encoder = self.file.parent / ENCODER
-        if self.made is not None and weights is not None and self.made.weights != weights:
-            return f"{self.file.name} is of other weights than those of the run now"
-        if self.made is None and encoder.exists() and self.file.stat().st_mtime < encoder.stat().st_mtime:
+        if self.made is not None and weights is not None:
+            same = self.made.weights == weights
+            return "" if same else f"{self.file.name} is of other weights than those of the run now"
+        if encoder.exists() and self.file.stat().st_mtime < encoder.stat().st_mtime:
             return f"{self.file.name} is older than the run's encoder"
         return ""
 

@@ -36,8 +36,22 @@ def evaluated(moco_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.fixture(scope="module")
+def page(evaluated: Path) -> Page:
+    """With its pictures, which take most of the time."""
+    return library.content([evaluated])
+
+
 @pytest.fixture
-def run(evaluated: Path, tmp_path: Path) -> Path:
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures that are drawn for a page are not."""
+    picture = Picture("data:,x", 8, 8, "")
+    for module in ("training", "evaluation", "comparison"):
+        monkeypatch.setattr(f"contrastkit.report.{module}.drawn", lambda draw, **texts: picture)
+
+
+@pytest.fixture
+def run(evaluated: Path, undrawn: None, tmp_path: Path) -> Path:
     """A copy of it to spoil."""
     shutil.copytree(evaluated, tmp_path / "run")
     return tmp_path / "run"
@@ -59,8 +73,8 @@ def reasons(section: Section) -> list[str]:
 # ------------------------------------------------------------------------------------------------------ what it says
 
 
-def test_the_accuracies_are_those_of_the_files_beside_their_baselines(evaluated: Path) -> None:
-    (table,) = blocks(sections(library.content([evaluated]))["accuracy"], Table)
+def test_the_accuracies_are_those_of_the_files_beside_their_baselines(page: Page, evaluated: Path) -> None:
+    (table,) = blocks(sections(page)["accuracy"], Table)
     shown = {(row[0], row[1]): (row[2], row[4]) for row in table.rows}
     knn = json.loads((evaluated / "knn.json").read_text())["accuracy"]
     assert [name for evaluation, name in shown if evaluation == "kNN"] == ["this run", "untrained tiny", "raw pixels"]
@@ -73,12 +87,11 @@ def test_the_accuracies_are_those_of_the_files_beside_their_baselines(evaluated:
     assert shown["Linear probe", "this run"][0] == text
 
 
-def test_the_sections_say_what_was_trained_on_what(evaluated: Path) -> None:
-    page = library.content([evaluated])
+def test_the_sections_say_what_was_trained_on_what(page: Page, evaluated: Path) -> None:
     (run,), found = page.runs, sections(page)
-    assert run.finished and run.status == "finished: 1 epochs" and "moco-v2" in run.lead
+    assert run.finished and run.status == "finished: 1 epoch" and "moco-v2" in run.lead
     facts = dict(blocks(found["training"], Facts)[0].rows)
-    assert facts["Data"].startswith("hard.npz: 210 images") and facts["Held out"].startswith("25 %")
+    assert facts["Data"].startswith("hard: 210 images") and facts["Held out"].startswith("25 %")
     (panels,) = blocks(found["curves"], Panels)
     assert len(panels.pictures) == len(blocks(found["curves"], Table)[0].rows) > 3
     assert all(blocks(found[name], Picture) for name in ("views", "classes", "neighbours", "attention"))
@@ -86,7 +99,10 @@ def test_the_sections_say_what_was_trained_on_what(evaluated: Path) -> None:
     assert blocks(found["map"], Missing)[0].command == f"contrastkit map {evaluated}"
 
 
-def test_the_command_and_the_two_widths_of_a_page(evaluated: Path, tmp_path: Path, capsys: Any) -> None:
+def test_the_command_writes_a_page_that_loads_nothing(
+    page: Page, evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("contrastkit.report.building.content", lambda runs: page)
     out, results = tmp_path / "page.html", tmp_path / "page.json"
     assert main(["report", str(evaluated), f"--out={out}", f"--json={results}"]) == 0
     text = out.read_text()
@@ -162,7 +178,7 @@ def test_an_unfinished_run_is_reported_as_such(run: Path) -> None:
     assert found.status == "unfinished: 0 of 5 epochs"
 
 
-def test_without_labels_what_needs_them_is_left_out_with_the_reason(tmp_path: Path) -> None:
+def test_without_labels_what_needs_them_is_left_out_with_the_reason(undrawn: None, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
     np.savez(tmp_path / "plain.npz", images=pixels)
     quick = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--K=64", "--size=12", "--monitor-every=0"]
