@@ -755,7 +755,7 @@ BUGS = [
     Bug("report/results.py", "self.made.pictures.get(name) != file_hash(file)", "name not in self.made.pictures",
         "tests/report/test_report.py::test_a_picture_that_was_not_drawn_with_its_report_is_not_shown"),
     Bug("report/rendering.py", "autoescape=True", "autoescape=False",
-        "tests/report/test_report.py::test_names_with_markup_are_texts"),
+        "tests/report/test_html.py::test_names_with_markup_are_texts"),
     Bug("report/commands.py", "as_typed(values[0] if same else values)", "as_typed(values[0])",
         "tests/report/test_report.py::test_the_command_of_a_training_asks_for_the_same_training"),
     # Exploring.

@@ -80,7 +80,7 @@ def _recipe(record: Record) -> list[str]:
 
 def _views(own: Sequence[Any], row: Sequence[Any]) -> list[str]:
     """One value for all views, or one for each. Views of another number than the row's are of another name."""
-    words = []
+    words: list[str] = []
     if len(own) != len(row):
         name = _named(own)
         words, row = (["--views", name], own) if name else ([], own)

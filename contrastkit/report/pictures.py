@@ -38,7 +38,7 @@ def _small(image: Image.Image) -> tuple[str, bytes]:
     few = image.getcolors(PALETTE) is not None
     png = _saved(image.quantize(PALETTE, dither=Image.Dither.NONE) if few else image, "PNG", optimize=True)
     if len(png) > LARGE:
-        jpeg = _saved(image, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
+        jpeg = _saved(image, "JPEG", quality=QUALITY, subsampling=0)
         if len(jpeg) < len(png) / 2:
             return "jpeg", jpeg
     return "png", png

@@ -8,7 +8,7 @@
   function layout() {
     const wide = document.documentElement.scrollWidth;
     if (wide > innerWidth) faults.push(`the page is ${wide} px wide in a window of ${innerWidth}`);
-    for (const parent of document.body.querySelectorAll("*")) {
+    for (const parent of [document.body, ...document.body.querySelectorAll("*")]) {
       const blocks = [...parent.children].filter(
         (e) => drawn(e) && !style(e).display.startsWith("inline") && style(e).position !== "absolute");
       blocks.forEach((a, i) => blocks.slice(i + 1).forEach((b) => {
