@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from contrastkit import schema
+from contrastkit.augment import VIEWS, View
 from contrastkit.data.dataset import HANDED_OVER
 from contrastkit.errors import UserError
 from contrastkit.methods.rows import recipes_of
@@ -38,7 +38,10 @@ def training(record: Record, out: Path) -> tuple[str, str]:
         words += ["--extend", record.parent.run, "--epochs", as_typed(record.recipe["epochs"])]
         return _line([*words, "--out", f"{out}-again"]), "The run that it extends must be there."
     note = "" if not is_file(method) else f"{method} is a method of a file: say where it is."
-    words += ["--recipe", row, "--data", options.data, *_recipe(record), *_options(options)]
+    try:
+        words += ["--recipe", row, "--data", options.data, *_recipe(record), *_options(options)]
+    except UserError as error:
+        return "", f"{error}: no command trains this run anew."
     if record.weights is not None:
         words += ["--init-from", record.weights.source]
     if method not in METHODS and not is_file(method):
@@ -59,17 +62,14 @@ def _line(words: Sequence[str]) -> str:
 
 
 def _recipe(record: Record) -> list[str]:
-    """The numbers that depart from the row of this version; all of them, if it has none."""
+    """The numbers that depart from the row of this version; none, if it has no such row."""
     method, _ = split_name(record.name)
     row: Any = None
     if method in METHODS:
         row = recipes_of(method).get(record.name)
     if row is None:
         return []
-    try:
-        own = record.recipe_of(type(row), Path("recipe.json"))
-    except (UserError, schema.Newer):
-        return []
+    own = record.recipe_of(type(row), Path("recipe.json"))
     words = []
     for item in fields(own):
         value = getattr(own, item.name)
@@ -79,24 +79,29 @@ def _recipe(record: Record) -> list[str]:
 
 
 def _views(own: Sequence[Any], row: Sequence[Any]) -> list[str]:
-    """One value for all views, or one for each. Views of another number than the row's are of another name."""
+    """What departs from a row of views: one value for all views, or one for each. Where the row has another number of
+    views, the named row that is nearest comes first.
+
+    Raises:
+        UserError: no row has as many.
+    """
     words: list[str] = []
     if len(own) != len(row):
-        name = _named(own)
-        words, row = (["--views", name], own) if name else ([], own)
-    for item in fields(own[0]):
-        values = [getattr(view, item.name) for view in own]
-        if values != [getattr(view, item.name) for view in row]:
-            same = all(value == values[0] for value in values)
-            words += [f"--{item.name.replace('_', '-')}", as_typed(values[0] if same else values)]
+        rows = {name: row for name, row in VIEWS.items() if len(row) == len(own)}
+        if not rows or not isinstance(own[0], View):
+            raise UserError(f"No row of augmentations has {len(own)} views")
+        name = min(rows, key=lambda name: len(_departing(own, rows[name])))
+        words, row = ["--views", name], rows[name]
+    for name, values in _departing(own, row).items():
+        same = all(value == values[0] for value in values)
+        words += [f"--{name.replace('_', '-')}", as_typed(values[0] if same else values)]
     return words
 
 
-def _named(views: Sequence[Any]) -> str:
-    """The name of a row of augmentations, "" if it is none."""
-    from contrastkit.augment import VIEWS
-
-    return next((name for name, row in VIEWS.items() if tuple(row) == tuple(views)), "")
+def _departing(own: Sequence[Any], row: Sequence[Any]) -> dict[str, list[Any]]:
+    """The fields in which views depart from others, and their values in each."""
+    values = {item.name: [getattr(view, item.name) for view in own] for item in fields(own[0])}
+    return {name: each for name, each in values.items() if each != [getattr(view, name) for view in row]}
 
 
 def _options(options: Options) -> list[str]:

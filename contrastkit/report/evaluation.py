@@ -1,7 +1,7 @@
 """The sections on what the encoder of a run is worth: accuracies, classes, neighbours, map and attention."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Results:
         name = report.file.name
         return "" if self.weights else f"{name} may be of other weights: those of the run cannot be loaded here."
 
-    def _table(self, results: dict[str, Sequence[Result]]) -> Table:
+    def _table(self, results: Mapping[str, Sequence[Result]]) -> Table:
         rows = []
         for name, each in results.items():
             for result in each:
@@ -172,7 +172,7 @@ def attention(run: Path, seen: Seen | None, why: str) -> list[Block]:
 
     pixels, index = seen.source.take(seen.source.order(seen.seed, 0)[:ATTENDED])
     with tempfile.TemporaryDirectory() as folder:
-        files = []
+        files: list[Path] = []
         for image, i in zip(pixels, index.tolist(), strict=True):
             name = Path(seen.source.paths[i]).stem if seen.source.paths else f"image {i}"
             files.append(Path(folder) / str(len(files)) / f"{name}.png")

@@ -118,7 +118,7 @@ def linear(result: Result) -> LinearProbe | None:
     names = ("seeds", "std", "rate", "rates", "validation", "held_out")
     if not all(name in result.values for name in names) or not result.values["validation"]:
         return None
-    hints = {"seeds": tuple[float, ...], "std": float | None, "rate": float, "held_out": int}
+    hints: dict[str, Any] = {"seeds": tuple[float, ...], "std": float | None, "rate": float, "held_out": int}
     hints |= {"rates": tuple[float, ...], "validation": tuple[float | None, ...]}
     values = {name: schema.typed(hints[name], result.values[name], name) for name in names}
     return LinearProbe(accuracy=result.accuracy, per_class=result.classes, **values)
@@ -130,6 +130,8 @@ def _result(name: str, values: Mapping[str, Any], run: str) -> Result:
     accuracy = schema.instance(Accuracy, values.get("accuracy"), "accuracy")
     std = schema.typed(float | None, values.get("std"), "std")
     classes = {each: _class(found) for each, found in _objects(values, "per_class").items()}
+    if unknown := {answer for each in classes.values() for answer in each.answers} - classes.keys():
+        raise UserError(f"per_class has an answer that is no class: {sorted(unknown)[0]}")
     return Result(name, accuracy, std, classes, dict(values))
 
 

@@ -54,8 +54,8 @@ def trained(record: Record, rows: Sequence[dict[str, Any]], parameters: int | No
         facts.append(("Starting weights", f"{record.weights.source} (SHA-256 {record.weights.sha256})"))
     if record.parent is not None:
         facts.append(("Went on from", f"step {record.parent.step:,} of {record.parent.run}"))
-    if rows and is_number(seconds := rows[-1].get("seconds")):
-        facts.append(("Time of training", f"{_time(seconds)}, {rows[-1]['step']:,.0f} steps"))
+    if rows and is_number(rows[-1].get("seconds")):
+        facts.append(("Time of training", f"{_time(rows[-1]['seconds'])}, {rows[-1]['step']:,.0f} steps"))
     return [*blocks, Facts(tuple(facts)), _numbers(recipe)]
 
 

@@ -22,10 +22,12 @@ def page(moco_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for run in runs:
         shutil.copytree(moco_run, run)
     assert main(["knn", str(runs[0]), "--baselines", "--device=cpu"]) == 0
-    text = (runs[0] / "knn.json").read_text()
-    report = json.loads(text)
+    report = json.loads((runs[0] / "knn.json").read_text())
     for classes in report["per_class"].values():
-        classes[LONG] = classes.pop(next(iter(classes)))
+        first = next(iter(classes))
+        classes[LONG] = classes.pop(first)
+        for each in classes.values():
+            each["answers"] = {LONG if name == first else name: n for name, n in each["answers"].items()}
     (runs[0] / "knn.json").write_text(json.dumps(report))
     assert main(["report", *map(str, runs), f"--out={folder / 'page.html'}"]) == 0
     return folder / "page.html"

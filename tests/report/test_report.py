@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from contrastkit import report as library
+from contrastkit.augment import VIEWS
 from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES
@@ -154,10 +156,16 @@ def test_a_picture_that_was_not_drawn_with_its_report_is_not_shown(run: Path) ->
     assert reasons(section) == ["no knn-neighbours.png that was drawn with knn.json"] and len(section.blocks) == 1
 
 
-def test_a_damaged_report_is_named_and_the_others_are_shown(run: Path) -> None:
+def test_a_damaged_report_is_named_and_the_others_are_shown(run: Path, evaluated: Path) -> None:
     (run / "knn.json").write_text("{")
     section = sections(library.content([run]))["accuracy"]
     assert any("knn.json is damaged" in why for why in reasons(section))
+    values = json.loads((evaluated / "knn.json").read_text())
+    classes = next(iter(values["per_class"].values()))
+    classes["new"] = classes.pop(next(iter(classes)))
+    (run / "knn.json").write_text(json.dumps(values))
+    section = sections(library.content([run]))["accuracy"]
+    assert any("an answer that is no class" in why for why in reasons(section))
     assert {row[0] for row in blocks(section, Table)[0].rows} == {"Linear probe"}
 
 
@@ -219,6 +227,19 @@ def test_the_command_of_a_training_asks_for_the_same_training(
     assert {k: v for k, v in mine.items() if k not in ("workers", "device")} == {
         k: v for k, v in its.items() if k not in ("workers", "device")
     }
+
+
+def test_views_of_another_row_are_asked_for_by_name(moco_run: Path, tmp_path: Path) -> None:
+    values = json.loads((moco_run / RECIPE).read_text())
+    rows = [asdict(view) for view in VIEWS["swav-cifar"]]
+    values["recipe"]["views"] = [row | {"gray_p": 0.125} for row in rows]
+    (tmp_path / RECIPE).write_text(json.dumps(values))
+    command, _ = training(Record.read(tmp_path / RECIPE), tmp_path / "run")
+    assert "--views swav-cifar --gray-p 0.125" in command and command.count("--views") == 1
+    values["recipe"]["views"] = [rows[0]] * 57
+    (tmp_path / RECIPE).write_text(json.dumps(values))
+    command, note = training(Record.read(tmp_path / RECIPE), tmp_path / "run")
+    assert command == "" and "57 views" in note
 
 
 def test_commands_are_quoted_for_a_shell() -> None:
