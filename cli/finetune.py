@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import COUNT, SEEDS, Interval
 from contrastkit.cli import recipe_options, screen
 from contrastkit.cli.options import ConfusionFile, OutputOptions, SubjectOptions, takes_options
-from contrastkit.cli.report import interval, percent, report_classes, write_reports
+from contrastkit.cli.report import interval, percent, report_classes, write_evaluation
 from contrastkit.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ def _finetune(
     from contrastkit import evaluate
     from contrastkit.evaluate.few_labels import FewLabels
     from contrastkit.evaluate.finetuning import folder_of
-    from contrastkit.evaluate.made import made
 
     opened = subject.open()
     screen.lines(opened.notices)
@@ -91,8 +90,7 @@ def _finetune(
         )  # fmt: skip
     own = opened.reports or folder
     _print(report, confusion, own / "finetune-confusion.png")
-    encoder = next(iter(opened.encoders.values()))
-    write_reports(report.as_json() | made(encoder), output.json, own / "finetune.json")
+    write_evaluation(report.as_json(), opened, output.json, own / "finetune.json")
 
 
 def _print(report: "FinetuneReport", confusion: Path | None, own: Path) -> None:

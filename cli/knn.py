@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import COUNT, TEMPERATURE
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, out_file, takes_options
-from contrastkit.cli.report import counts, interval, percent, report_classes, write_picture, write_reports
+from contrastkit.cli.report import counts, interval, percent, report_classes, write_evaluation, write_picture
 
 
 @takes_options
@@ -33,7 +33,6 @@ def knn(
     """
     from contrastkit import evaluate
     from contrastkit.evaluate.knn_report import neighbour_sheet
-    from contrastkit.evaluate.made import made
 
     opened = subject.open(baselines=baselines)
     screen.lines(opened.notices)
@@ -53,4 +52,4 @@ def knn(
     if opened.data.train.modality.has_pixels:
         sheet = partial(neighbour_sheet, report=report, subject=opened)
         drawn = write_picture("neighbours", sheet, neighbours, own and own / "knn-neighbours.png")
-    write_reports(report.as_json() | made(opened.encoders[first], [drawn]), output.json, own and own / "knn.json")
+    write_evaluation(report.as_json(), opened, output.json, own and own / "knn.json", drawn)

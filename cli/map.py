@@ -8,7 +8,7 @@ import typer
 from contrastkit.bounds import COUNT, MAPPED
 from contrastkit.cli import screen
 from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
-from contrastkit.cli.report import percent, write_reports, write_sheet
+from contrastkit.cli.report import percent, write_evaluation, write_sheet
 
 
 @takes_options
@@ -34,7 +34,6 @@ def map(
     UMAP where umap-learn is installed, else t-SNE; as points, coloured by class or cluster, and as pictures.
     """
     from contrastkit import explore
-    from contrastkit.evaluate.made import made
     from contrastkit.explore.projection import draw_map, write_map
 
     with screen.progress() as on_progress:
@@ -51,5 +50,4 @@ def map(
         screen.say(f"places: {out}")
     reports = shown.subject.reports
     drawn = write_sheet("map", lambda file: draw_map(report, shown, file), sheet, reports, "map.png")
-    encoder = next(iter(shown.subject.encoders.values()))
-    write_reports(report.as_json() | made(encoder, [drawn]), output.json, reports and reports / "map.json")
+    write_evaluation(report.as_json(), shown.subject, output.json, reports and reports / "map.json", drawn)

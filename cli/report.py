@@ -38,6 +38,15 @@ def write_reports(value: Any, json: Path | None, own: Path | None = None) -> Non
         write_json(json, value)
 
 
+def write_evaluation(
+    value: dict[str, Any], subject: "EvaluationSubject", json: Path | None, own: Path | None, *pictures: Path | None
+) -> None:
+    """:func:`write_reports` of a report on the first encoder of a subject, with what made it and the pictures drawn."""
+    from contrastkit.evaluate.made import made
+
+    write_reports(value | made(next(iter(subject.encoders.values())), pictures), json, own)
+
+
 def write_picture(
     what: str, draw: Callable[[Path], None], picture: Path | None, own: Path | None = None
 ) -> Path | None:
