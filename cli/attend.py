@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from contrastkit.bounds import SHARE, SIDE
+from contrastkit.checkpoint import write_json
 from contrastkit.cli import screen
 from contrastkit.cli.options import Device, OutputOptions, out_file, takes_options
-from contrastkit.cli.report import write_json
 
 
 @takes_options

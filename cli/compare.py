@@ -25,7 +25,7 @@ TITLES = {
 @takes_options
 def compare(
     *,
-    runs: Annotated[list[Path], typer.Argument(help="Run folders written by 'contrastkit train'.", metavar="RUN...")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders written by 'contrastkit train'.", metavar="RUN")],
     curves: Annotated[Path | None, out_file("the overlaid curves", ".png", default="compare.png")] = None,
     output: OutputOptions,
 ) -> None:

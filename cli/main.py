@@ -17,8 +17,8 @@ from contrastkit.version import __version__
 
 app = group(
     "contrastkit.cli",
-    "train", "knn", "probe", "finetune", "transfer", "retrieve", "embed", "compare", "search", "duplicates", "cluster",
-    "map", "attend", "report", "export", "methods", "views", "ablate", "causal", "stable", "shards", "info",
+    "train", "sweep", "knn", "probe", "finetune", "transfer", "retrieve", "embed", "compare", "search", "duplicates",
+    "cluster", "map", "attend", "report", "export", "methods", "views", "ablate", "causal", "stable", "shards", "info",
     "bench-kernels", "bench-input",
     help="Learn representations without labels, evaluate them, estimate causal effects, and fit predictors that stay "
     "stable under shift.",

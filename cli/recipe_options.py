@@ -30,9 +30,9 @@ def of_training(options: type) -> Parameters:
     return parameters
 
 
-def of_recipes(recipes: Mapping[str, Any], panel: str = "recipe") -> Parameters:
+def of_recipes(recipes: Mapping[str, Any], panel: str = "recipe", *, several: bool = False) -> Parameters:
     """An option for each field of the recipes except their views; its help ends with the numbers of the rows. ``panel``
-    is the heading of these options."""
+    is the heading of these options. ``several``: each is a text that :func:`grid` divides at commas."""
     first = next(iter(recipes.values()))
     parameters = []
     for name, hint in typing.get_type_hints(type(first), include_extras=True).items():
@@ -43,16 +43,36 @@ def of_recipes(recipes: Mapping[str, Any], panel: str = "recipe") -> Parameters:
 
             if first.view_type is View:
                 help_ = f"Name of the augmentations: {', '.join(VIEW_NAMES)}."
-                parameters.append(_option(name, str, help_, "--views", "views"))
+                parameters.append(
+                    _option(name, str, help_, "--views", "views", metavar="NAME,..." if several else None)
+                )
             continue
         bare, note, *others = typing.get_args(hint)
         values = {row: getattr(recipe, name) for row, recipe in recipes.items()}
         flag = f"--{name.replace('_', '-')}"
-        if bare is bool:
+        if bare is bool and not several:
             flag = f"{flag}/--no-{name.replace('_', '-')}"
         kind = str if typing.get_origin(bare) is tuple else bare
-        parameters.append(_option(name, kind, f"{note} \\[{'; '.join(per_row(values))}]", flag, panel, *others))
+        help_ = f"{note} \\[{'; '.join(per_row(values))}]"
+        if several:
+            parameters.append(_option(name, str, help_, flag, panel, metavar=_several(kind)))
+        else:
+            parameters.append(_option(name, kind, help_, flag, panel, *others))
     return parameters
+
+
+def _several(kind: Any) -> str:
+    """How values of this type are shown where several can be given."""
+    kind = _without_none(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return f"<{'|'.join(map(str, typing.get_args(kind)))}>,..."
+    return {bool: "true|false,...", int: "INTEGER,...", float: "FLOAT,..."}.get(kind, "TEXT,...")
+
+
+def _without_none(kind: Any) -> Any:
+    """X of ``X | None``."""
+    others = [part for part in typing.get_args(kind) if part is not type(None)]
+    return others[0] if type(None) in typing.get_args(kind) else kind
 
 
 def of_views(recipes: dict[str, "Recipe"]) -> Parameters:
@@ -121,6 +141,34 @@ def typed(recipe: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def grid(recipe: Any, numbers: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """The values of options that may have several, separated by commas: those with a single one as by :func:`typed`,
+    and lists of the others, both by the names of fields. Tuples and the numbers of views have a single one.
+
+    Raises:
+        UserError: a value is missing, or of another type than its field.
+    """
+    fixed: dict[str, Any] = {}
+    several: dict[str, list[Any]] = {}
+    hints = typing.get_type_hints(type(recipe))
+    for name, text in numbers.items():
+        if name.startswith("view_") or (name != "views" and isinstance(getattr(recipe, name), tuple)):
+            fixed |= typed(recipe, {name: text})
+            continue
+        kind = str if name == "views" else _without_none(hints[name])
+        values = [_parsed(part, name, kind) for part in text.split(",")]
+        if "" in values:
+            raise UserError(f"--{name.replace('_', '-')}: a value is empty in '{text}'")
+        if typing.get_origin(kind) is typing.Literal:  # in any case, as where one is given
+            known = {choice.lower(): choice for choice in typing.get_args(kind)}
+            values = [known.get(value.lower(), value) for value in values]
+        if len(values) == 1:
+            fixed[name] = values[0]
+        else:
+            several[name] = values
+    return fixed, several
+
+
 NOUNS: dict[Any, str] = {float: "a number", int: "an integer", bool: "true or false"}
 
 
@@ -130,6 +178,6 @@ def _parsed(text: str, name: str, kind: Callable[[str], Any]) -> Any:
     try:
         if kind is bool:
             return {"true": True, "false": False}[text.strip().lower()]
-        return kind(text)
+        return text.strip() if kind is str else kind(text)
     except (ValueError, KeyError) as error:
         raise UserError(f"--{name.replace('_', '-')}: '{text}' is not {NOUNS[kind]}") from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contrastkit.checkpoint import write_json
 from contrastkit.cli import screen
 from contrastkit.errors import UserError
 
@@ -15,15 +16,6 @@ if TYPE_CHECKING:
     from contrastkit.transfer.resampling import Share
 
 CLASSES = 10  # shown in a table
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a report atomically; NaN and infinity become null."""
-    import json
-
-    from contrastkit.checkpoint import write_text
-
-    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
 
 
 def write_reports(value: Any, json: Path | None, own: Path | None = None) -> None:
@@ -137,11 +129,3 @@ def flat(value: Any) -> str:
     if isinstance(value, dict):
         return "\n".join(f"{k}: {flat(v)}" for k, v in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

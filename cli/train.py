@@ -10,10 +10,10 @@ import typer
 from typer.core import TyperGroup
 
 from contrastkit.bounds import EPOCHS
+from contrastkit.checkpoint import write_json
 from contrastkit.cli import screen
 from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
-from contrastkit.cli.report import write_json
 from contrastkit.errors import Interrupted, UserError
 from contrastkit.names import SUMMARIES, is_file
 
@@ -25,21 +25,30 @@ if typing.TYPE_CHECKING:
 class Methods(TyperGroup):
     """One command per method. Listing them imports nothing; the one that runs gets its options from its recipe."""
 
+    def make(self, method: str) -> Any:
+        """The command of a method."""
+        return command(method)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if is_file(args[0]):
-            return args[0], command(args[0]), args[1:]
+            return args[0], self.make(args[0]), args[1:]
         name, stub, rest = super().resolve_command(ctx, args)
-        return name, (stub if name is None else command(name)), rest
+        return name, (stub if name is None else self.make(name)), rest
 
 
-app = typer.Typer(
-    cls=Methods,
-    no_args_is_help=True,
-    help="Train a method, built-in or from a file (path/to/mine.py:NAME).\n\nEach number of its recipe is an option: "
+def methods_app(group: type[Methods], help: str) -> typer.Typer:
+    """A command of a command for each method."""
+    app = typer.Typer(cls=group, no_args_is_help=True, help=help)
+    for name, summary in SUMMARIES.items():
+        app.command(name, help=summary)(lambda: None)
+    return app
+
+
+app = methods_app(
+    Methods,
+    "Train a method, built-in or from a file (path/to/mine.py:NAME).\n\nEach number of its recipe is an option: "
     "train METHOD --help.",
 )
-for _name, _summary in SUMMARIES.items():
-    app.command(_name, help=_summary)(lambda: None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,25 +1,25 @@
 """Ablations: one training repeated with one change at a time, with published results beside measured ones."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from contrastkit import checkpoint, dist
-from contrastkit.data import DataSet, Source
-from contrastkit.errors import Interrupted, UserError
+from contrastkit import checkpoint
+from contrastkit.data import Source
+from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject
 from contrastkit.evaluate.summary import summarise
 from contrastkit.loading import load
-from contrastkit.methods import BuildContext, Recipe
+from contrastkit.methods import BuildContext
 from contrastkit.methods.byol import BYOLRecipe
 from contrastkit.parts.encoder import Encoder
 from contrastkit.run import Run
-from contrastkit.training import NullReporter, Plan, Reporter
-from contrastkit.training.launch import launch
+from contrastkit.training import Plan, Reporter
+from contrastkit.training.series import Task, require_alone, require_same, train_each
 
 REPORT = "ablation.json"
 
@@ -67,38 +67,46 @@ def byol_norm(base: Plan, *, out: Path, reporter: Reporter | None = None) -> Ite
         Interrupted: a signal stopped the training of a row.
         UserError: no labels to evaluate with, or ``out`` holds a different ablation.
     """
-    name, recipe, options, data = base.name, base.recipe, base.options, base.data
+    recipe, options, data = base.recipe, base.options, base.data
     assert isinstance(recipe, BYOLRecipe)
-    reporter = reporter or NullReporter()
-    if dist.world_size() > 1:
-        raise UserError("an ablation runs in one process: start it without torchrun")
+    require_alone("an ablation")
     size = recipe.image_size(data.pretrain.size)
     how: dict[str, Any] = {"workers": options.workers, "max_bad": options.max_bad, "device": base.device}
     subject = EvaluationSubject(data=data, encoders={}, size=size, **how)
     subject.labelled_parts()  # raises before anything is trained
-    head: dict[str, Any] = {"name": name, "recipe": asdict(recipe), "data": data.pretrain.fingerprint()}
+    head: dict[str, Any] = {"name": base.name, "recipe": asdict(recipe), "data": data.pretrain.fingerprint()}
     head |= {"seed": options.seed, "precision": options.precision}
     head = json.loads(json.dumps(head))
     rows = _measured(out / REPORT, head, data.pretrain)
     yield from rows
-    for row, changed in list(byol_norm_recipes(recipe).items())[len(rows) :]:
-        reporter.log(f"row {len(rows) + 1} of {len(BYOL_NORM)}: {row}")
-        rank, seconds = None, 0.0
-        if changed is None:
-            encoder = _untrained(recipe, data, size, options.seed)
-        else:
-            run = out / row.replace(" ", "-")
-            planned = Plan.of(name, changed, options, run, resume=Run.exists(run), data=data)
-            outcome = launch(planned, reporter=reporter)
-            if outcome.signal is not None:
-                raise Interrupted(outcome.signal)
-            encoder, rank, seconds = load(run), outcome.evaluation.get("rank"), outcome.seconds
+    for row, encoder, run in _trained(base, list(byol_norm_recipes(recipe).items())[len(rows) :], out, reporter):
+        last = (run.metrics() if run is not None else [])[-1:] or [{}]
         summary = summarise(replace(subject, encoders={row: encoder}))[row]
-        published = BYOL_NORM[row][1]
-        rows.append(AblationRow(name=row, published=published, **summary.percentages, rank=rank, seconds=seconds))
+        numbers = summary.percentages | {"rank": last[0].get("rank"), "seconds": last[0].get("seconds", 0.0)}
+        rows.append(AblationRow(name=row, published=BYOL_NORM[row][1], **numbers))
         report = head | {"rows": [asdict(measured) for measured in rows]}
         checkpoint.write_text(out / REPORT, json.dumps(report, indent=2) + "\n")
         yield rows[-1]
+
+
+def _trained(
+    base: Plan, rows: Sequence[tuple[str, BYOLRecipe | None]], out: Path, reporter: Reporter | None
+) -> Iterator[tuple[str, Encoder, Run | None]]:
+    """Name, encoder and run of each row, in order; None is the run of the untrained encoder."""
+    trained = {row: recipe for row, recipe in rows if recipe is not None}
+    tasks = [Task(base.name, recipe, base.options, out / row.replace(" ", "-")) for row, recipe in trained.items()]
+    data = dict.fromkeys((task.out for task in tasks), base.data)
+    ended = train_each(tasks, data=data, reporter=reporter)
+    for row, recipe in rows:
+        if recipe is None:
+            yield row, _untrained(base), None
+            continue
+        if reporter is not None:
+            reporter.log(f"row {list(BYOL_NORM).index(row) + 1} of {len(BYOL_NORM)}: {row}")
+        task, error = next(ended)
+        if error is not None:
+            raise error
+        yield row, load(task.out), Run.open(task.out)
 
 
 def byol_norm_recipes(recipe: BYOLRecipe) -> dict[str, BYOLRecipe | None]:
@@ -116,9 +124,10 @@ def byol_norm_recipes(recipe: BYOLRecipe) -> dict[str, BYOLRecipe | None]:
     return rows | {"contrastive loss": replace(contrastive, lr=recipe.lr / 4)}
 
 
-def _untrained(recipe: Recipe, data: DataSet, size: int, seed: int) -> Encoder:
-    torch.manual_seed(seed)
-    return recipe.build_encoder(BuildContext.of(data.pretrain, size)).eval()
+def _untrained(base: Plan) -> Encoder:
+    source = base.data.pretrain
+    torch.manual_seed(base.options.seed)
+    return base.recipe.build_encoder(BuildContext.of(source, base.recipe.image_size(source.size))).eval()
 
 
 def _measured(report: Path, head: dict[str, Any], source: Source) -> list[AblationRow]:
@@ -127,16 +136,8 @@ def _measured(report: Path, head: dict[str, Any], source: Source) -> list[Ablati
     Raises:
         UserError: they belong to another ablation, or cannot be read.
     """
-    if not report.exists():
-        return []
+    recorded = require_same(report, head, source, "an ablation")
     try:
-        recorded = json.loads(report.read_text("utf-8"))
-        rows = [AblationRow(**row) for row in recorded.pop("rows")]
-        if not source.changed_since(recorded["data"]):
-            head = head | {"data": recorded["data"]}
-        differences = [key for key in head if recorded.get(key) != head[key]]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        return [AblationRow(**row) for row in (recorded or {"rows": []})["rows"]]
+    except (KeyError, TypeError) as error:
         raise UserError(f"{report} is damaged: move it away, the runs beside it are kept") from error
-    if differences:
-        raise UserError(f"{report} is an ablation with another {', another '.join(differences)}: choose another --out")
-    return rows

@@ -21,16 +21,16 @@ def test_seven_rows_measured_beside_the_published_ones(
 ) -> None:
     command = ["ablate", "byol-norm", f"--data={images}", f"--out={tmp_path / 'all'}", *QUICK]
 
-    from contrastkit import ablation
+    from contrastkit.training import series
 
     trained: list[str] = []
-    launch = ablation.launch
+    launch = series.launch
 
     def signalled_at_the_end_of_the_third(plan: Plan, **how: Any) -> Outcome:
         trained.append(plan.out.name)
         return replace(launch(plan, **how), signal=signal.SIGTERM if len(trained) == 3 else None)
 
-    monkeypatch.setattr(ablation, "launch", signalled_at_the_end_of_the_third)
+    monkeypatch.setattr(series, "launch", signalled_at_the_end_of_the_third)
     assert main(command) == 128 + signal.SIGTERM
     assert "2 of 7 rows measured so far: repeat the command to resume" in capsys.readouterr().out
     rows = json.loads((tmp_path / "all" / "ablation.json").read_text())["rows"]
@@ -42,10 +42,10 @@ def test_seven_rows_measured_beside_the_published_ones(
         again.append(plan.out.name)
         return launch(plan, **how)
 
-    monkeypatch.setattr(ablation, "launch", counted)
+    monkeypatch.setattr(series, "launch", counted)
     capsys.readouterr()
     assert main([*command, f"--json={tmp_path / 'rows.json'}"]) == 0
-    assert again == [name.replace(" ", "-") for name in list(BYOL_NORM)[2:-1]], "measured rows are not trained again"
+    assert again == [name.replace(" ", "-") for name in list(BYOL_NORM)[3:-1]], "no finished run is trained again"
     found = json.loads((tmp_path / "rows.json").read_text())
     assert [row["name"] for row in found] == list(BYOL_NORM) and found[:2] == rows
     assert [row["published"] for row in found] == [44.1, 57.7, 55.3, 48.0, 28.3, 29.4, 28.8]

@@ -11,12 +11,12 @@ from contrastkit.cli.main import app, main
 
 
 def commands(command: Any, name: str, parent: Any = None) -> Iterator[tuple[str, Any]]:
-    """Every command below a group, by its whole name; those of ``train`` share their options."""
+    """Every command below a group, by its whole name; those of ``train`` and ``sweep`` share their options."""
     if not hasattr(command, "resolve_command"):
         yield name, command
         return
     context = typer.Context(command, info_name=name, parent=parent)
-    for sub in command.list_commands(context)[: 1 if name.endswith("train") else None]:
+    for sub in command.list_commands(context)[: 1 if name.endswith(("train", "sweep")) else None]:
         yield from commands(command.get_command(context, sub), f"{name} {sub}", context)
 
 

@@ -426,8 +426,8 @@ def test_ctrl_c_is_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch, caps
 
 
 COMMANDS = (  # in the order of work
-    "train", "knn", "probe", "finetune", "transfer", "retrieve", "embed", "compare", "search", "duplicates", "cluster",
-    "map", "attend", "report", "export", "methods", "views", "ablate", "causal", "stable", "shards", "info",
+    "train", "sweep", "knn", "probe", "finetune", "transfer", "retrieve", "embed", "compare", "search", "duplicates",
+    "cluster", "map", "attend", "report", "export", "methods", "views", "ablate", "causal", "stable", "shards", "info",
     "bench-kernels", "bench-input",
 )  # fmt: skip
 HELP = """

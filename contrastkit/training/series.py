@@ -1,0 +1,237 @@
+"""Several trainings, each in a run folder of its own: one after the other, or some at a time as processes."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from contrastkit import dist
+from contrastkit.data import DataSet, Source
+from contrastkit.errors import Interrupted, UserError, explain
+from contrastkit.methods import Recipe
+from contrastkit.methods.rows import recipes_of
+from contrastkit.names import is_file
+from contrastkit.options import MAY_CHANGE, Options
+from contrastkit.run import ENCODER, Run
+from contrastkit.training.launch import launch
+from contrastkit.training.plan import Plan
+from contrastkit.training.progress import NullReporter, Reporter
+from contrastkit.training.signals import Signals
+
+POLL = 0.2  # seconds in which a signal to this process reaches the others
+STOPPED = (signal.SIGINT, signal.SIGHUP)  # what a terminal sends to all its processes
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training of a series.
+
+    Attributes:
+        name: ``method/row``.
+        out: its run folder.
+        method: ``path/to/file.py:NAME`` of a method that a file defines, for another process.
+    """
+
+    name: str
+    recipe: Recipe
+    options: Options
+    out: Path
+    method: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether its folder holds the finished run."""
+        if not Run.exists(self.out) or not (self.out / ENCODER).is_file():
+            return False
+        record = Run.open(self.out).record
+        mine, other = self.options.to_json(), record.options.to_json()
+        same = all(mine[name] == other[name] for name in mine if name not in MAY_CHANGE)
+        return same and record.name == self.name and record.recipe_of(type(self.recipe), self.out) == self.recipe
+
+
+def train_each(
+    tasks: Sequence[Task],
+    *,
+    data: Mapping[Path, DataSet],
+    then: Callable[[Task], None] | None = None,
+    jobs: int = 1,
+    reporter: Reporter | None = None,
+) -> Iterator[tuple[Task, Exception | None]]:
+    """Train each task, and yield it when it has ended, with the error that ended it, if any: the others go on.
+
+    A run that is finished is not trained again, and one that is there is resumed. Each process computes with as many
+    threads as this one, so that the results are the same bits for any number of ``jobs``.
+
+    Args:
+        data: the data sets that are open, by the folders of the tasks; without one, a task opens its own.
+        then: called after the training of a task, in the process that trained it; with several jobs, a function that
+            can be pickled.
+        jobs: how many are trained at a time: 1 in this process, more in a process each. These processes stop with this
+            one, however it ends, and save their state.
+        reporter: receives log lines and progress of trainings in this process.
+
+    Raises:
+        Interrupted: a signal stopped a training, which has saved its state.
+    """
+    if jobs > 1:
+        yield from _side_by_side(tasks, then, jobs)
+        return
+    for task in tasks:
+        try:
+            _train(task, data.get(task.out), reporter or NullReporter())
+            if then is not None:
+                then(task)
+        except Exception as error:
+            if isinstance(error, Interrupted) or explain(error) is None:
+                raise
+            yield task, error
+        else:
+            yield task, None
+
+
+def _train(task: Task, data: DataSet | None, reporter: Reporter) -> None:
+    if task.done:
+        return
+    plan = Plan.of(task.name, task.recipe, task.options, task.out, resume=Run.exists(task.out), data=data)
+    outcome = launch(plan, reporter=reporter)
+    if outcome.signal is not None:
+        raise Interrupted(outcome.signal)
+
+
+def require_alone(what: str) -> None:
+    """
+    Raises:
+        UserError: torchrun has started several processes, each of which would train all.
+    """
+    if dist.world_size() > 1:
+        raise UserError(f"{what} runs in one process: start it without torchrun")
+
+
+def require_same(file: Path, head: Mapping[str, Any], source: Source, what: str) -> dict[str, Any] | None:
+    """What the file of an earlier start of a series records besides its ``head``; None if there is no such file.
+
+    Args:
+        head: all that determines the results, as JSON has it; ``data`` is the fingerprint of ``source``.
+        what: the series in words, for the message.
+
+    Raises:
+        UserError: the file belongs to another series, or cannot be read.
+    """
+    if not file.exists():
+        return None
+    try:
+        recorded = json.loads(file.read_text("utf-8"))
+        if not source.changed_since(recorded["data"]):
+            head = {**head, "data": recorded["data"]}
+        other = [key.replace("_", " ") for key in head if recorded.get(key) != head[key]]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{file} is damaged: move it away, the runs beside it are kept") from error
+    if other:
+        raise UserError(f"{file} is {what} with another {', another '.join(other)}: choose another --out")
+    return {key: value for key, value in recorded.items() if key not in head}
+
+
+# ------------------------------------------------------------------------------------------------------- processes
+
+
+@dataclass(frozen=True)
+class _Job:
+    task: Task
+    process: SpawnProcess
+    answer: Connection
+
+
+def _side_by_side(
+    tasks: Sequence[Task], then: Callable[[Task], None] | None, jobs: int
+) -> Iterator[tuple[Task, Exception | None]]:
+    waiting, running = list(tasks), list[_Job]()
+    told = False
+    with Signals(lambda line: None) as signals:
+        try:
+            while running or (waiting and signals.received is None):
+                while waiting and len(running) < jobs and signals.received is None:
+                    running.append(_start(waiting.pop(0), then))
+                if signals.received is not None and not told:
+                    told = True
+                    for job in running:
+                        job.process.terminate()
+                ended = wait([job.process.sentinel for job in running], timeout=POLL)
+                for job in [job for job in running if job.process.sentinel in ended]:
+                    running.remove(job)
+                    error = _answer(job)
+                    if not isinstance(error, Interrupted):
+                        yield job.task, error
+                    elif signals.received is None:  # else it is not this run that ends
+                        name = signal.Signals(error.signal).name
+                        yield job.task, UserError(f"{name} stopped its process: repeat the command to go on with it")
+        finally:
+            for job in running:
+                job.process.kill()
+                job.process.join()
+    if signals.received is not None:
+        raise Interrupted(signals.received)
+
+
+def _start(task: Task, then: Callable[[Task], None] | None) -> _Job:
+    """Start a process that does not take the signals of the terminal, which this one hands on."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    context = multiprocessing.get_context("spawn")
+    arguments = (task.method, pickle.dumps((task, then)), torch.get_num_threads(), sender)
+    process = context.Process(target=_work, args=arguments, name=task.out.name)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPED)  # which the process inherits
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        sender.close()
+    return _Job(task, process, receiver)
+
+
+def _work(method: str | None, pickled: bytes, threads: int, answer: Connection) -> None:
+    """What a process does: train a task, and answer with a signal that stopped it, or with what is wrong."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    try:
+        if method is not None and is_file(method):
+            recipes_of(method)  # whose class is in the pickled recipe
+        task, then = pickle.loads(pickled)
+        _train(task, None, NullReporter())
+        if then is not None:
+            then(task)
+        answer.send(None)
+    except Interrupted as stop:
+        answer.send(stop.signal)
+    except Exception as error:
+        answer.send(explain(error) or f"{type(error).__name__}: {error}")
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _answer(job: _Job) -> Exception | None:
+    job.process.join()
+    try:
+        said = job.answer.recv()
+    except EOFError:  # it could not answer
+        code = job.process.exitcode or 0
+        if code == -signal.SIGTERM:
+            return Interrupted(signal.SIGTERM)
+        how = f"by {signal.Signals(-code).name}, perhaps for want of memory" if code < 0 else f"with code {code}"
+        return UserError(f"its process ended {how}: repeat the command, with fewer --jobs")
+    finally:
+        job.answer.close()
+    return Interrupted(said) if isinstance(said, int) else said if said is None else UserError(said)

@@ -1,0 +1,192 @@
+"""sweep: a run for each combination and seed, resumed bit for bit, the same one after the other and side by side."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from contrastkit import evaluate
+from contrastkit.cli import recipe_options
+from contrastkit.cli.main import main
+from contrastkit.errors import UserError
+from contrastkit.methods import RECIPES
+from contrastkit.sweep import combinations
+from contrastkit.training import Outcome, Plan, series
+
+QUICK = ["--encoder=tiny", "--device=cpu", "--batch=64", "--K=64", "--size=12", "--monitor-every=0", "--workers=0"]
+NAMES = [f"lr-{lr}-seed-{seed}" for lr in ("0.03", "0.06") for seed in (0, 1)]
+
+
+def command(images: Path, out: Path, *more: str, epochs: int = 1) -> list[str]:
+    files = [f"--data={images}", f"--out={out}", f"--epochs={epochs}"]
+    return ["sweep", "moco", *files, *QUICK, "--val-fraction=0.2", "--lr=0.03,0.06", "--seeds=2", *more]
+
+
+def same_bits(a: Path, b: Path) -> bool:
+    ours, theirs = (load_file(run / "encoder.safetensors") for run in (a, b))
+    return ours.keys() == theirs.keys() and all(bool((ours[name] == theirs[name]).all()) for name in ours)
+
+
+@pytest.fixture(scope="module")
+def swept(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sweep") / "all"
+    assert main(command(images, out)) == 0
+    return out
+
+
+def test_a_run_for_each_combination_and_seed(
+    swept: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is what train makes of the same options; its kNN is that of the command; repeated, nothing is trained."""
+    assert sorted(path.parent.name for path in swept.glob("*/recipe.json")) == sorted(NAMES)
+    alone = ["train", "moco", f"--data={images}", f"--out={tmp_path / 'alone'}", "--epochs=1", *QUICK]
+    assert main([*alone, "--val-fraction=0.2", "--lr=0.06", "--seed=1"]) == 0
+    assert same_bits(swept / "lr-0.06-seed-1", tmp_path / "alone")
+    assert not same_bits(swept / "lr-0.06-seed-1", swept / "lr-0.06-seed-0")
+    subject = evaluate.EvaluationSubject.open(swept / "lr-0.03-seed-1", device="cpu")
+    report = json.loads((swept / "lr-0.03-seed-1" / "knn.json").read_text())
+    assert next(iter(report["accuracy"].values()))["top1"] == evaluate.knn(subject).accuracy[str(subject.run)].top1
+
+    rows = json.loads((swept / "compare.json").read_text())["rows"]
+    assert [(row["settings"], row["seeds"]) for row in rows] == [({"lr": 0.03}, [0, 1]), ({"lr": 0.06}, [0, 1])]
+    assert all(row["numbers"]["knn"]["n"] == 2 for row in rows) and (swept / "compare.png").is_file()
+
+    def refuse(*args: Any, **how: Any) -> Outcome:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(series, "launch", refuse)
+    capsys.readouterr()
+    assert main(command(images, swept)) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("already trained") == 4 and "+- " in printed and "kNN, %" in printed
+
+
+def test_a_stopped_sweep_goes_on_bit_for_bit(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal in the middle of the second run: the first is not trained again, the second resumed."""
+    assert main(command(images, tmp_path / "whole", "--seeds=1", epochs=2)) == 0
+    real, launched = series.launch, []
+
+    def launch(plan: Plan, **how: Any) -> Outcome:
+        launched.append((plan.out.name, plan.resumes))
+        if len(launched) != 2:
+            return real(plan, **how)
+        return replace(real(plan, stop_after=1, **how), signal=signal.SIGINT)
+
+    monkeypatch.setattr(series, "launch", launch)
+    capsys.readouterr()
+    assert main(command(images, tmp_path / "cut", "--seeds=1", epochs=2)) == 130
+    assert "stopped after 1 of 2 runs: repeat the command to go on" in capsys.readouterr().out
+    assert main(command(images, tmp_path / "cut", "--seeds=1", epochs=2)) == 0
+    assert launched == [(NAMES[0], False), (NAMES[2], False), (NAMES[2], True)]
+    assert all(same_bits(tmp_path / "cut" / name, tmp_path / "whole" / name) for name in (NAMES[0], NAMES[2]))
+
+
+def fails_in(out: Path, name: str) -> None:
+    (out / name / "recipe.json").mkdir(parents=True)  # a folder in place of the file
+
+
+def test_a_run_that_fails_loses_no_other(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails_in(tmp_path, NAMES[0])
+    assert main(command(images, tmp_path, "--seeds=1")) == 2
+    printed, error = capsys.readouterr()
+    assert f"1 of 2 runs failed (first {NAMES[0]}: " in error and error.count("\n") == 1
+    assert f"1 of 2: {NAMES[0]}: failed: " in printed and f"2 of 2: {NAMES[2]}: trained" in printed
+    rows = json.loads((tmp_path / "compare.json").read_text())["rows"]
+    assert [row["runs"] for row in rows] == [[str(tmp_path / NAMES[2])]]
+
+
+@pytest.mark.slow
+def test_side_by_side_gives_the_same_bits(
+    swept: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A process for each run; one that fails loses no other."""
+    fails_in(tmp_path, "lr-0.12-seed-0")
+    assert main(command(images, tmp_path, "--lr=0.03,0.06,0.12", "--seeds=1", "--jobs=2")) == 2
+    assert "1 of 3 runs failed (first lr-0.12-seed-0: the run folder" in capsys.readouterr().err
+    for name in (NAMES[0], NAMES[2]):
+        assert same_bits(tmp_path / name, swept / name), name
+        ours, theirs = (json.loads((out / name / "knn.json").read_text())["accuracy"] for out in (tmp_path, swept))
+        assert list(ours.values()) == list(theirs.values())
+
+
+def test_another_sweep_is_refused(
+    swept: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = images.with_name("other.npz")
+    other.write_bytes(images.read_bytes())
+    for more, says in (
+        (["--lr=0.03,0.09"], "a sweep with another grid: choose another --out"),
+        (["--tau=0.3"], "with another tau"),
+        (["--seeds=3"], "with another number of seeds"),
+        (["--seed=1"], "with another seed"),
+        (["--lr=0.03,0.03"], "two runs lr-0.03: give each value once"),
+        (["--lr=0.03,"], "--lr: '' is not a number"),
+        (["--lr=0.03,-1"], "--lr must not be negative"),
+        (["--K=64,x"], "--K: 'x' is not an integer"),
+        (["--schedule=cosine,cubic"], "--schedule must be one of"),
+        (["--jobs=0"], "--jobs must be at least 1"),
+        ([f"--out={swept / NAMES[0]}"], "holds a run: choose another --out for the sweep"),
+    ):
+        assert main([*command(images, swept), *more]) == 2
+        assert says in capsys.readouterr().err, more
+    (tmp_path / "sweep.json").write_text("{")
+    assert main(command(images, tmp_path)) == 2
+    assert "sweep.json is damaged" in capsys.readouterr().err
+
+
+def test_values_are_divided_at_commas() -> None:
+    recipe = RECIPES["moco-v2/tiny"]
+    texts = {
+        "lr": "0.1, 1e-05",
+        "symmetric": "true,False",
+        "schedule": "STEP,cosine",
+        "milestones": "0.1,0.2",
+        "K": "9",
+    }
+    fixed, several = recipe_options.grid(recipe, texts | {"view_blur_p": "0.1,0.2"})
+    assert fixed == {"milestones": (0.1, 0.2), "K": 9, "blur_p": [0.1, 0.2]}
+    assert several == {"lr": [0.1, 1e-5], "symmetric": [True, False], "schedule": ["step", "cosine"]}
+    made = combinations(recipe, fixed, several)
+    assert list(made)[:3] == [
+        "lr-0.1-symmetric-true-schedule-step", "lr-0.1-symmetric-true-schedule-cosine",
+        "lr-0.1-symmetric-false-schedule-step",
+    ]  # fmt: skip
+    assert len(made) == 8
+    last = made["lr-1e-05-symmetric-false-schedule-cosine"]
+    assert last == replace(
+        recipe, lr=1e-5, symmetric=False, schedule="cosine", milestones=(0.1, 0.2), K=9,
+        views=tuple(replace(view, blur_p=p) for view, p in zip(recipe.views, (0.1, 0.2), strict=True)),
+    )  # fmt: skip
+    assert list(combinations(recipe, {}, {})) == [""]
+    with pytest.raises(UserError, match="two runs"):
+        combinations(recipe, {}, {"encoder": ["timm:a/b", "timm:a-b"]})
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_processes_and_the_command_resumes(images: Path, tmp_path: Path) -> None:
+    """As a terminal sends it, to the whole group; no process is left, and the end is that of a sweep in one go."""
+    arguments = command(images, tmp_path / "cut", "--seeds=1", "--jobs=2", epochs=40)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "contrastkit", *arguments], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    while not list((tmp_path / "cut").glob("*/checkpoints/last.pt")):
+        assert process.poll() is None
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in error
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    assert main(arguments) == 0
+    assert main(command(images, tmp_path / "whole", "--seeds=1", epochs=40)) == 0
+    assert all(same_bits(tmp_path / "cut" / name, tmp_path / "whole" / name) for name in (NAMES[0], NAMES[2]))
