@@ -85,6 +85,20 @@ def test_the_accuracies_are_those_of_the_files_beside_their_baselines(page: Page
     assert shown["Linear probe", "this run"][0] == text
 
 
+def test_fine_tuning_stands_beside_its_probe_and_training_from_scratch(run: Path) -> None:
+    values = json.loads((run / "probe.json").read_text())
+    ((name, probe), *_) = values.pop("probe").items()
+    names = (f"{name}, fine-tuned", f"{name}, linear probe", "tiny, from scratch")
+    labels = {"images": 20, "least": 2, "most": 3, "held_out": 4, "test": 70}
+    finetune = values | {"labels": labels, "results": dict.fromkeys(names, probe)}
+    (run / "finetune.json").write_text(json.dumps(finetune))
+    section = sections(library.content([run]))["accuracy"]
+    table = blocks(section, Table)[0]
+    shown = [row[1] for row in table.rows if row[0] == "Fine-tuning"]
+    assert shown == ["this run, fine-tuned", "this run, linear probe", "tiny, from scratch"]
+    assert "Fine-tuning: 20 labelled images, protocol rates" in table.note and not reasons(section)
+
+
 def test_the_sections_say_what_was_trained_on_what(page: Page, evaluated: Path) -> None:
     (run,), found = page.runs, sections(page)
     assert run.finished and run.status == "finished: 1 epoch" and "moco-v2" in run.lead
