@@ -12,7 +12,7 @@ from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.export.trained import TrainedEncoder
 from contrastkit.names import split_name
 from contrastkit.record import Record
-from contrastkit.report.commands import called, training
+from contrastkit.report.commands import called, resuming, training
 from contrastkit.report.comparison import side_by_side
 from contrastkit.report.content import Block, Code, Page, RunContent, Section, Text
 from contrastkit.report.evaluation import Results, attention
@@ -94,9 +94,10 @@ def _run(path: Path, record: Record) -> RunContent:
     results = Results(path, weights)
     labels = _without_labels(record, seen, results)
     parameters = None if encoder is None else sum(p.numel() for p in encoder.encoder.parameters())
+    on = () if finished else (Text("The run is unfinished. To go on with it:"), Code((resuming(record, path),)))
     sections = (
-        Section("training", "What was trained on what", tuple(trained(record, rows, parameters))),
-        Section("curves", "Curves", tuple(curves(rows, path))),
+        Section("training", "What was trained on what", (*on, *trained(record, rows, parameters))),
+        Section("curves", "Curves", tuple(curves(rows))),
         Section("views", "Views, as trained", tuple(seen_blocks)),
         Section("accuracy", "Accuracy", (*results.accuracies(labels), *results.rates())),
         Section("classes", "Classes", tuple(results.classes(labels))),

@@ -49,6 +49,12 @@ def training(record: Record, out: Path) -> tuple[str, str]:
     return _line([*words, "--seed", str(options.seed), "--out", f"{out}-again"]), note
 
 
+def resuming(record: Record, run: Path) -> str:
+    """The command that goes on with an unfinished training."""
+    method, _ = split_name(record.name)
+    return _line(["contrastkit", "train", f"path/to/{method}" if is_file(method) else method, "--resume", str(run)])
+
+
 def called(command: Sequence[str]) -> str:
     """A recorded command as it is typed; that of a Python program says so."""
     program, *arguments = command or ("",)

@@ -78,11 +78,11 @@ def _time(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def curves(rows: Sequence[dict[str, Any]], run: Path) -> list[Block]:
+def curves(rows: Sequence[dict[str, Any]]) -> list[Block]:
     """A panel for each metric, and their values as a table."""
     shown = panels(rows)
     if not shown:
-        return [Missing("no epoch has ended yet", f"contrastkit train METHOD --resume {run}")]
+        return [Missing("no epoch has ended yet")]
     pictures = [_panel(metric, points) for metric, points in shown]
     note = "One point an epoch. Dashed: what to compare with."
     names = ("metric", "unit", "first", "last", "lowest", "highest", "compare with")

@@ -20,7 +20,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES
 from contrastkit.record import Record
 from contrastkit.report.commands import called, training
-from contrastkit.report.content import Facts, Missing, Page, Panels, Picture, Section, Table, Text
+from contrastkit.report.content import Code, Facts, Missing, Page, Panels, Picture, Section, Table, Text
 from contrastkit.run import ENCODER, RECIPE
 
 
@@ -190,6 +190,7 @@ def test_an_unfinished_run_is_reported_as_such(run: Path) -> None:
     (run / RECIPE).write_text(json.dumps(values))
     (found,) = library.content([run]).runs
     assert not found.finished and found.status == "unfinished: 1 of 5 epochs"
+    assert blocks(found.sections[0], Code)[0].lines == (f"contrastkit train moco-v2 --resume {run}",)
     shutil.rmtree(run / "checkpoints")
     (run / "metrics.jsonl").unlink()
     (found,) = library.content([run]).runs
