@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import COUNT, SEEDS, Interval
 from contrastkit.cli import recipe_options, screen
 from contrastkit.cli.options import ConfusionFile, OutputOptions, SubjectOptions, takes_options
-from contrastkit.cli.report import interval, percent, report_classes, write_reports
+from contrastkit.cli.report import interval, percent, report_classes, write_evaluation
 from contrastkit.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _finetune(
         )  # fmt: skip
     own = opened.reports or folder
     _print(report, confusion, own / "finetune-confusion.png")
-    write_reports(report.as_json(), output.json, own / "finetune.json")
+    write_evaluation(report.as_json(), opened, output.json, own / "finetune.json")
 
 
 def _print(report: "FinetuneReport", confusion: Path | None, own: Path) -> None:

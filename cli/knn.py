@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import COUNT, TEMPERATURE
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, out_file, takes_options
-from contrastkit.cli.report import counts, interval, percent, report_classes, write_picture, write_reports
+from contrastkit.cli.report import counts, interval, percent, report_classes, write_evaluation, write_picture
 
 
 @takes_options
@@ -48,7 +48,8 @@ def knn(
     first = next(iter(report.accuracy))
     title = f"kNN by {first} on {report.data}"
     report_classes(title, report.per_class[first], confusion, own and own / "knn-confusion.png")
+    drawn = None
     if opened.data.train.modality.has_pixels:
         sheet = partial(neighbour_sheet, report=report, subject=opened)
-        write_picture("neighbours", sheet, neighbours, own and own / "knn-neighbours.png")
-    write_reports(report.as_json(), output.json, own and own / "knn.json")
+        drawn = write_picture("neighbours", sheet, neighbours, own and own / "knn-neighbours.png")
+    write_evaluation(report.as_json(), opened, output.json, own and own / "knn.json", drawn)

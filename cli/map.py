@@ -8,7 +8,7 @@ import typer
 from contrastkit.bounds import COUNT, MAPPED
 from contrastkit.cli import screen
 from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
-from contrastkit.cli.report import percent, write_reports, write_sheet
+from contrastkit.cli.report import percent, write_evaluation, write_sheet
 
 
 @takes_options
@@ -49,5 +49,5 @@ def map(
         write_map(report, shown, out)
         screen.say(f"places: {out}")
     reports = shown.subject.reports
-    write_sheet("map", lambda file: draw_map(report, shown, file), sheet, reports, "map.png")
-    write_reports(report.as_json(), output.json, reports and reports / "map.json")
+    drawn = write_sheet("map", lambda file: draw_map(report, shown, file), sheet, reports, "map.png")
+    write_evaluation(report.as_json(), shown.subject, output.json, reports and reports / "map.json", drawn)

@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import EPOCHS, NOT_NEGATIVE, SEEDS
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, out_file, takes_options
-from contrastkit.cli.report import counts, interval, percent, report_classes, write_picture, write_reports
+from contrastkit.cli.report import counts, interval, percent, report_classes, write_evaluation, write_picture
 from contrastkit.errors import UserError
 from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 
@@ -77,7 +77,7 @@ def probe(
         write_picture("accuracy against learning rate", rates, plot, own and own / "probe.png")
     elif plot is not None:
         screen.say(f"{plot} is not written: no image was left to compare learning rates on")
-    write_reports(report.as_json(), output.json, own and own / "probe.json")
+    write_evaluation(report.as_json(), opened, output.json, own and own / "probe.json")
 
 
 def _print_epoch(encoder: str, epoch: int, epochs: int, loss: float) -> None:

@@ -30,20 +30,39 @@ def write_reports(value: Any, json: Path | None, own: Path | None = None) -> Non
         write_json(json, value)
 
 
-def write_picture(what: str, draw: Callable[[Path], None], picture: Path | None, own: Path | None = None) -> None:
-    """Draw to the file that the user asked for or, without one, to ``own``, the run's own, if any; and say so."""
+def write_evaluation(
+    value: dict[str, Any], subject: "EvaluationSubject", json: Path | None, own: Path | None, *pictures: Path | None
+) -> None:
+    """:func:`write_reports` of a report on the first encoder of a subject, with what made it and the pictures drawn."""
+    from contrastkit.evaluate.made import made
+
+    write_reports(value | made(next(iter(subject.encoders.values())), pictures), json, own)
+
+
+def write_picture(
+    what: str, draw: Callable[[Path], None], picture: Path | None, own: Path | None = None
+) -> Path | None:
+    """Draw to the file that the user asked for or, without one, to ``own``, the run's own, if any; and say so.
+
+    Returns:
+        The file, if it was written.
+    """
     path = picture or own
     if path is None:
-        return
+        return None
     with contextlib.nullcontext() if picture else noticing(path):
         draw(path)
         screen.say(f"{what}: {path}")
+        return path
+    return None
 
 
-def write_sheet(what: str, draw: Callable[[Path], None], sheet: Path | None, reports: Path | None, name: str) -> None:
+def write_sheet(
+    what: str, draw: Callable[[Path], None], sheet: Path | None, reports: Path | None, name: str
+) -> Path | None:
     """:func:`write_picture` of a command whose result is a picture: without a folder for the run's reports, it goes to
     ``name`` in the current folder."""
-    write_picture(what, draw, sheet or (None if reports else Path(name)), reports and reports / name)
+    return write_picture(what, draw, sheet or (None if reports else Path(name)), reports and reports / name)
 
 
 def report_classes(title: str, results: "PerClass", picture: Path | None, own: Path | None = None) -> None:

@@ -49,11 +49,23 @@ NOT_DRAWN = ("step", "epoch", "seconds", "chance_loss")
 
 
 def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
-    """Plot the metrics of a run against the epoch, one panel each, as a PNG.
+    """Plot the metrics of a run against the epoch, one panel each (:func:`panels`), as a PNG."""
+    shown = panels(rows)
+    down = -(-len(shown) // COLUMNS) or 1
+    with chart(
+        path, title, height=PANEL * down + AROUND, note="One point an epoch; dashed: reference values."
+    ) as figure:
+        for (metric, points), axes in zip(shown, figure.subplots(down, COLUMNS, squeeze=False).flat, strict=False):
+            draw_metric(axes, metric, points)
+        for axes in list(figure.axes)[len(shown) :]:
+            axes.remove()
 
-    Args:
-        rows: of metrics.jsonl. A metric that no row has as a number, and a count of unreadable files that is always 0,
-            is left out. ``chance_loss`` is drawn as a reference in the panel of the loss.
+
+def panels(rows: Sequence[dict[str, Any]]) -> list[tuple[Metric, list[tuple[float, Any]]]]:
+    """What is drawn of the rows of metrics.jsonl: each metric, and its epochs and values.
+
+    A metric that no row has as a number, and a count of unreadable files that is always 0, is left out.
+    ``chance_loss`` is a reference of the loss.
     """
     names = [
         name
@@ -62,19 +74,15 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> No
     ]
     if "unreadable" in names and not any(row.get("unreadable") for row in rows):
         names.remove("unreadable")
-    down = -(-len(names) // COLUMNS) or 1
-    with chart(
-        path, title, height=PANEL * down + AROUND, note="One point an epoch; dashed: reference values."
-    ) as figure:
-        panels = figure.subplots(down, COLUMNS, squeeze=False).flat
-        for name, axes in zip(names, panels, strict=False):
-            metric = METRICS.get(name, Metric(name, MEAN))
-            if name == "loss" and (chance := [row["chance_loss"] for row in rows if is_number(row.get("chance_loss"))]):
-                metric = metric._replace(references=((chance[-1], "chance"),))
-            points = [(row["epoch"], row[name]) for row in rows if name in row and is_number(row.get("epoch"))]
-            draw_metric(axes, metric, points)
-        for axes in list(figure.axes)[len(names) :]:
-            axes.remove()
+    shown = []
+    for name in names:
+        metric = METRICS.get(name, Metric(name, MEAN))
+        if name == "loss" and (chance := [row["chance_loss"] for row in rows if is_number(row.get("chance_loss"))]):
+            metric = metric._replace(references=((chance[-1], "chance"),))
+        shown.append(
+            (metric, [(row["epoch"], row[name]) for row in rows if name in row and is_number(row.get("epoch"))])
+        )
+    return shown
 
 
 def draw_metric(axes: "Axes", metric: Metric, points: Sequence[tuple[float, Any]], **style: Any) -> None:

@@ -47,24 +47,26 @@ NARROWEST = 700  # so that a title has room
 
 
 @contextlib.contextmanager
-def chart(path: Path, title: str, *, height: float = 4.0, note: str = "") -> Iterator["Figure"]:
+def chart(path: Path, title: str, *, width: float = WIDTH, height: float = 4.0, note: str = "") -> Iterator["Figure"]:
     """A figure in the toolkit's style, written to ``path`` as a PNG, atomically, when the block has ended::
 
         with chart(path, "top-1 on the test images", note="bars: 95 % interval") as figure:
             axes = figure.subplots()
 
     Args:
-        height: in inches; the width is :data:`WIDTH`.
+        title: "" for a panel whose axes have their own.
+        width, height: in inches.
         note: what the reader needs to understand the marks, such as what error bars stand for.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    title, note = wrapped(plain(title), 90), wrapped(plain(note), 130) if note else ""
-    above, below = ((_height(text, size) + 16) / DPI / height for text, size in ((title, TITLE), (note, SMALL)))
-    below = below if note else 0.0
+    title, note = (wrapped(plain(text), most) if text else "" for text, most in ((title, 90), (note, 130)))
+    above, below = (
+        (_height(text, size) + 16) / DPI / height if text else 0.0 for text, size in ((title, TITLE), (note, SMALL))
+    )
     with _style():
-        figure = Figure((WIDTH, height), DPI, layout=ConstrainedLayoutEngine(rect=(0, below, 1, 1 - above - below)))
+        figure = Figure((width, height), DPI, layout=ConstrainedLayoutEngine(rect=(0, below, 1, 1 - above - below)))
         figure.text(0.01, 1 - 8 / DPI / height, title, va="top", weight="bold", size=TITLE)
         figure.text(0.01, 8 / DPI / height, note, va="bottom", size=SMALL, color=GREY)
         yield figure

@@ -44,16 +44,17 @@ class Seen:
         """
         path = Path(name)
         if name not in VIEW_NAMES and (len(path.parts) > 1 or path.exists()):
-            return cls._of_run(path, request, seed)
+            return cls.of_run(path, request, seed)
         views = named_views(name)
         data = open_data(**request)
         _require_pixels(data.pretrain)
         return cls(name, views, data.pretrain, seed or 0, False, data.notices)
 
     @classmethod
-    def _of_run(cls, path: Path, request: dict[str, Any], seed: int | None) -> "Seen":
-        record = Run.open(path).record
-        options, own = record.options, request["data"] is None
+    def of_run(cls, path: Path, request: dict[str, Any] | None = None, seed: int | None = None) -> "Seen":
+        """:meth:`open` for a run folder."""
+        record, request = Run.open(path).record, request or {}
+        options, own = record.options, request.get("data") is None
         if own and (part := request.get("test_part")) is not None:
             raise UserError(
                 f"--test-part {part}: shown are the images that {path} was trained on, not those of a "

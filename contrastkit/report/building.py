@@ -1,0 +1,144 @@
+"""From run folders to the content of their report."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from contrastkit.checkpoint import write_text
+from contrastkit.directories import given_path
+from contrastkit.errors import UserError
+from contrastkit.evaluate.origin import encoder_hash
+from contrastkit.export.trained import TrainedEncoder
+from contrastkit.names import split_name
+from contrastkit.record import Record
+from contrastkit.report.commands import called, resuming, training
+from contrastkit.report.comparison import side_by_side
+from contrastkit.report.content import Block, Code, Page, RunContent, Section, Text
+from contrastkit.report.evaluation import Results, attention
+from contrastkit.report.rendering import html
+from contrastkit.report.training import curves, environment, trained, views
+from contrastkit.run import ENCODER, Run
+from contrastkit.training.seen import Seen
+from contrastkit.version import __version__
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Result of :func:`report`.
+
+    Attributes:
+        size: bytes of the page.
+        pictures: how many it has.
+        notices: what it does not show, and why, one line each.
+    """
+
+    file: Path
+    size: int
+    pictures: int
+    notices: tuple[str, ...]
+
+
+def report(runs: Sequence[str | Path], out: Path | None = None) -> Written:
+    """Write a page about runs: one file of HTML that needs nothing else.
+
+    Args:
+        runs: run folders.
+        out: None is report.html in the folder of the first run.
+
+    Raises:
+        UserError: no run, a run twice, or a damaged one.
+    """
+    paths = [given_path(run) for run in runs]
+    file = out or (paths[0] / REPORT if paths else Path(REPORT))
+    if file.parent.is_dir() and not os.access(file.parent, os.W_OK):  # before the pictures, which take a while
+        raise UserError(f"{file} cannot be written: no permission")
+    page = content(paths)
+    text = html(page)
+    try:
+        write_text(file, text)
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror}") from error
+    return Written(file, len(text.encode("utf-8", "backslashreplace")), len(page.pictures), page.notices)
+
+
+def content(runs: Sequence[Path]) -> Page:
+    """What the page says.
+
+    Raises:
+        UserError: no run, a run twice, or a damaged one.
+    """
+    if not runs:
+        raise UserError("nothing to report: give run folders")
+    for run in runs:
+        if [each.resolve() for each in runs].count(run.resolve()) > 1:
+            raise UserError(f"{run} is given twice")
+    records = [Run.open(run).record for run in runs]
+    title = str(runs[0]) if len(runs) == 1 else f"{len(runs)} runs"
+    comparison = side_by_side(runs) if len(runs) > 1 else None
+    return Page(title, __version__, comparison, tuple(map(_run, runs, records)))
+
+
+def _run(path: Path, record: Record) -> RunContent:
+    run = Run.open(path)
+    rows, finished = run.metrics(), (path / ENCODER).exists()
+    encoder, why = None, ""
+    try:
+        encoder = TrainedEncoder.open(path)
+    except UserError as error:
+        why = str(error)
+    weights = None if encoder is None else encoder_hash(encoder.encoder)
+    seen_blocks, seen = views(path)
+    results = Results(path, weights)
+    labels = _without_labels(record, seen, results)
+    parameters = None if encoder is None else sum(p.numel() for p in encoder.encoder.parameters())
+    on = () if finished else (Text("The run is unfinished. To go on with it:"), Code((resuming(record, path),)))
+    sections = (
+        Section("training", "What was trained on what", (*on, *trained(record, rows, parameters))),
+        Section("curves", "Curves", tuple(curves(rows))),
+        Section("views", "Views, as trained", tuple(seen_blocks)),
+        Section("accuracy", "Accuracy", (*results.accuracies(labels), *results.rates())),
+        Section("classes", "Classes", tuple(results.classes(labels))),
+        Section("neighbours", "Neighbours", tuple(results.neighbours(labels))),
+        Section("map", "Map", tuple(results.map())),
+        Section("attention", "What the encoder sees where", tuple(attention(path, seen, why))),
+        Section("environment", "Environment", tuple(environment(run))),
+        Section("reproduce", "Reproduce", tuple(_commands(path, record, results))),
+    )
+    method, data = split_name(record.name)[0], record.data
+    lead = (
+        f"The encoder {record.encoder['name']}, trained by {method} on {data.images:,} "
+        f"{'sounds' if data.rate else 'images'} of {data.name}, without labels."
+    )
+    return RunContent(str(path), lead, finished, _status(record, rows, finished=finished), sections)
+
+
+def _status(record: Record, rows: Sequence[dict[str, float | None]], *, finished: bool) -> str:
+    epochs = record.recipe["epochs"]
+    if finished:
+        return f"finished: {epochs} epoch{'s' if epochs > 1 else ''}"
+    done = rows[-1].get("epoch") if rows else 0
+    return f"unfinished: {done or 0:g} of {epochs} epochs"
+
+
+def _without_labels(record: Record, seen: Seen | None, results: Results) -> str:
+    """Why there can be no accuracy, "" if there can."""
+    if record.options.labelled is not None or seen is None or results.shown.keys() - {"map"}:
+        return ""
+    labels = seen.source.labels
+    if labels is not None and bool((labels >= 0).any()):
+        return ""
+    return f"{seen.source.name} has no labels to evaluate with: one folder for each class would name them"
+
+
+def _commands(path: Path, record: Record, results: Results) -> list[Block]:
+    command, note = training(record, path)
+    lines = [command] if command else []
+    lines += [called(report.made.command) for report in results.shown.values() if report.made is not None]
+    blocks: list[Block] = []
+    if lines:
+        blocks.append(Text("The training anew, into another folder, and the evaluations as they were called:"))
+        blocks.append(Code((*lines, f"contrastkit report {path}")))
+    return [*blocks, *([Text(note)] if note else [])]

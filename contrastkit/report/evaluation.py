@@ -1,0 +1,195 @@
+"""The sections on what the encoder of a run is worth: accuracies, classes, neighbours, map and attention."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from contrastkit.errors import UserError
+from contrastkit.evaluate.confusion import confusion_chart, confusions, mean_per_class
+from contrastkit.evaluate.linear import rates_chart
+from contrastkit.explore.attending import attend, draw_maps
+from contrastkit.report.content import Block, Missing, Scale, Table, Text
+from contrastkit.report.pictures import drawn, found
+from contrastkit.report.results import EVALUATIONS, OWN, Report, Result, linear
+from contrastkit.training.seen import Seen
+
+CLASSES = 12  # in the table of classes, those with the lowest accuracy
+ATTENDED = 3  # images whose maps are drawn
+
+
+class Results:
+    """The evaluations in a run folder that are of its encoder.
+
+    Attributes:
+        shown: by name, in the order of :data:`EVALUATIONS`, and the map.
+        why: what is not shown: name -> the reason.
+    """
+
+    def __init__(self, run: Path, weights: str | None) -> None:
+        self.run, self.weights = run, weights
+        self.shown: dict[str, Report] = {}
+        self.why: dict[str, str] = {}
+        for name in (*EVALUATIONS, "map"):
+            try:
+                report = Report.read(run / f"{name}.json")
+                if report is None:
+                    self.why[name] = ""
+                elif reason := report.stale(weights):
+                    self.why[name] = reason
+                else:
+                    _ = report.data, () if name == "map" else report.results  # it is whole
+                    self.shown[name] = report
+            except UserError as error:
+                self.why[name] = str(error)
+
+    def accuracies(self, labels: str) -> list[Block]:
+        """The table of all results; ``labels`` says why there can be none, "" if there can."""
+        if labels:
+            return [Missing(labels)]
+        blocks: list[Block] = []
+        results = {name: self.shown[name].results for name in EVALUATIONS if name in self.shown}
+        if results:
+            blocks.append(self._table(results))
+        if not any(len(each) > 1 for name, each in results.items() if name != "finetune") and results:
+            blocks.append(
+                Missing("no baselines: without an untrained encoder and raw pixels, accuracy means little",
+                        f"contrastkit knn {self.run} --baselines")
+            )  # fmt: skip
+        blocks += [Text(text) for report in self.shown.values() if (text := self._unsure(report))]
+        for name in EVALUATIONS:
+            if name in self.why:
+                blocks.append(Missing(self.why[name] or f"no {name}.json yet", f"contrastkit {name} {self.run}"))
+        return blocks
+
+    def _unsure(self, report: Report) -> str:
+        """What to say of a report whose weights cannot be compared with those of the run."""
+        if report.made is None:
+            return f"{report.file.name} does not say of which weights it is: an earlier version wrote it."
+        name = report.file.name
+        return "" if self.weights else f"{name} may be of other weights: those of the run cannot be loaded here."
+
+    def _table(self, results: Mapping[str, Sequence[Result]]) -> Table:
+        rows = []
+        for name, each in results.items():
+            for result in each:
+                accuracy, chance = result.accuracy, 1 / max(1, _tested(result))
+                spread = "" if result.std is None else f" \N{PLUS-MINUS SIGN} {100 * result.std:.2f}"
+                low, high = accuracy.interval
+                rows.append(
+                    (
+                        EVALUATIONS[name],
+                        result.name,
+                        f"{100 * accuracy.top1:.2f} %{spread}",
+                        f"{100 * low:.1f} to {100 * high:.1f} %",
+                        Scale(accuracy.top1, low, high, chance),
+                    )
+                )
+        first = next(iter(results.values()))[0]
+        how = "; ".join(f"{EVALUATIONS[name]}: {self.shown[name].how}" for name in results)
+        note = (
+            f"{first.accuracy.n:,} test images. {how}. Interval: Wilson's, 95 %; \N{PLUS-MINUS SIGN}: standard "
+            "deviation over seeds. Dashed: chance with classes of equal size."
+        )
+        data = next(iter(self.shown.values())).data
+        columns = ("evaluation", "features", "top-1", "95 % interval", "0 to 100 %")
+        return Table(f"Accuracy on the test images of {data}", columns, tuple(rows), (2, 3), note)
+
+    def rates(self) -> list[Block]:
+        """The choice of the probe's learning rate."""
+        probe = None if "probe" not in self.shown else linear(self.shown["probe"].results[0])
+        if probe is None:
+            return []
+        alt = f"Top-1 on held-out training images against the learning rate; {probe.rate:g} was chosen"
+        return [drawn(partial(rates_chart, probe=probe, name=OWN), alt=alt)]
+
+    def classes(self, labels: str) -> list[Block]:
+        """The confusion matrices, and the classes in numbers."""
+        blocks: list[Block] = []
+        for name, title in EVALUATIONS.items():
+            result = self.shown[name].results[0] if name in self.shown else None
+            if result is None or not any(each.n for each in result.classes.values()):
+                continue
+            mistakes = [
+                f"{true} for {answer} ({100 * share:.0f} %)" for share, true, answer in confusions(result.classes)
+            ]
+            alt = f"Confusion matrix of {title}. Most often taken for another: {', '.join(mistakes[:3]) or 'none'}"
+            heading = f"{title} of {result.name} on {self.shown[name].data}"
+            draw = partial(confusion_chart, results=result.classes, title=heading)
+            blocks += [drawn(draw, alt=alt), _class_table(title, result)]
+        if not blocks:
+            blocks.append(Missing(labels or "no evaluation yet", "" if labels else f"contrastkit knn {self.run}"))
+        return blocks
+
+    def neighbours(self, labels: str) -> list[Block]:
+        return self._picture("knn", "knn-neighbours.png", labels, "Test images and their nearest training images")
+
+    def map(self) -> list[Block]:
+        return self._picture("map", "map.png", "", "The images in the plane: near points have similar features")
+
+    def _picture(self, name: str, file: str, why: str, alt: str) -> list[Block]:
+        """A picture that a command has drawn with its report."""
+        command = f"contrastkit {name} {self.run}"
+        if why or name in self.why:
+            return [Missing(why or self.why[name] or f"no {file} yet", "" if why else command)]
+        picture = self.shown[name].picture(file)
+        if picture is None:
+            return [Missing(f"no {file} that was drawn with {name}.json", command)]
+        try:
+            return [found(picture, alt=alt)]
+        except OSError as error:  # PIL's for a damaged one
+            return [Missing(f"{file} cannot be read: {error}", command)]
+
+
+def _tested(result: Result) -> int:
+    return sum(each.n > 0 for each in result.classes.values())
+
+
+def _class_table(title: str, result: Result) -> Table:
+    tested = {name: each for name, each in result.classes.items() if each.n}
+    names = sorted(tested, key=lambda name: tested[name].top1)[:CLASSES]
+    rows = []
+    for name in names if len(tested) > CLASSES else tested:
+        each = tested[name]
+        others = confusions({name: each})
+        most = f"{others[0][2]} ({100 * others[0][0]:.0f} %)" if others else ""
+        low, high = each.interval
+        rows.append((name, f"{100 * each.top1:.1f} %", f"{100 * low:.1f} to {100 * high:.1f} %", f"{each.n:,}", most))
+    which = f"the {CLASSES} lowest of {len(tested)} classes" if len(tested) > CLASSES else f"{len(tested)} classes"
+    mean = f"mean of all classes {100 * mean_per_class(result.classes):.1f} %"
+    columns = ("class", "top-1", "95 % interval", "test images", "most often taken for")
+    return Table(f"{title}: {which}, {mean}", columns, tuple(rows), (1, 2, 3), folded=True)
+
+
+def attention(run: Path, seen: Seen | None, why: str) -> list[Block]:
+    """What the encoder sees where in the first training images; ``why``: why there is no encoder or no image."""
+    command = f"contrastkit attend {run} IMAGE"
+    if why or seen is None:
+        return [Missing(why or "the images that it was trained on are not at hand", command)]
+    from PIL import Image
+
+    pixels, index = seen.source.take(seen.source.order(seen.seed, 0)[:ATTENDED])
+    with tempfile.TemporaryDirectory() as folder:
+        files: list[Path] = []
+        for image, i in zip(pixels, index.tolist(), strict=True):
+            name = Path(seen.source.paths[i]).stem if seen.source.paths else f"image {i}"
+            files.append(Path(folder) / str(len(files)) / f"{name}.png")
+            files[-1].parent.mkdir()
+            if image.shape[0] not in (1, 3):
+                return [Missing(f"images of {image.shape[0]} channels cannot be drawn")]
+            array = image.permute(1, 2, 0).squeeze(2) if image.shape[0] == 1 else image.permute(1, 2, 0)
+            Image.fromarray(array.to(torch.uint8).numpy()).save(files[-1])
+        try:
+            report = attend(run, files, device="cpu")
+        except UserError as error:
+            return [Missing(str(error), command)]
+        h, w = report.grid
+        alt = f"Training images beside the principal components of their {h} x {w} patches"
+        if report.attention is None:
+            note = "No attention: the encoder is no vision transformer with a class token."
+        else:
+            note = "Attention: of the class token in the last layer."
+            alt += ", and the attention of the class token"
+        return [drawn(lambda file: draw_maps(report, file), alt=alt), Text(note)]
