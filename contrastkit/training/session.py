@@ -103,7 +103,8 @@ class Session:
         if not (signalled or epoch_ends or step % CHECK_EVERY == 0):
             return False
         self._read_losses(step)
-        if (line := self.pace.project(self.steps - step, evaluates=self.monitor.every > 0)) is not None:
+        line = None if signalled else self.pace.project(self.steps - step, evaluates=self.monitor.every > 0)
+        if line is not None:
             self.reporter.log(line)
         progress = self.meter.progress(step, self.steps, self.recipe.epochs, self.monitor.latest)
         self.reporter.on_step(progress)

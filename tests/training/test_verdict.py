@@ -61,7 +61,7 @@ def test_the_losses_have_a_trend_or_none(losses: list[float | None], change: str
 
 
 def concordance(values: list[float | None]) -> int:
-    return sum((b > a) - (b < a) for a, b in itertools.combinations(values, 2))  # type: ignore[operator]
+    return sum((b > a) - (b < a) for a, b in itertools.combinations(values, 2))
 
 
 def test_the_loss_is_judged_where_knn_was_measured_once() -> None:
