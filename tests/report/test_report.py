@@ -246,11 +246,11 @@ def test_the_command_of_a_training_asks_for_the_same_training(
 
 def test_views_of_another_row_are_asked_for_by_name(moco_run: Path, tmp_path: Path) -> None:
     values = json.loads((moco_run / RECIPE).read_text())
-    rows = [asdict(view) for view in VIEWS["swav-cifar"]]
+    rows = [asdict(view) for view in VIEWS["swav-small"]]
     values["recipe"]["views"] = [row | {"gray_p": 0.125} for row in rows]
     (tmp_path / RECIPE).write_text(json.dumps(values))
     command, _ = training(Record.read(tmp_path / RECIPE), tmp_path / "run")
-    assert "--views swav-cifar --gray-p 0.125" in command and command.count("--views") == 1
+    assert "--views swav-small --gray-p 0.125" in command and command.count("--views") == 1
     values["recipe"]["views"] = [rows[0]] * 57
     (tmp_path / RECIPE).write_text(json.dumps(values))
     command, note = training(Record.read(tmp_path / RECIPE), tmp_path / "run")
