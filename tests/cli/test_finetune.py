@@ -23,7 +23,7 @@ def test_the_table_and_the_files(moco_run: Path, tmp_path: Path, capsys: pytest.
     assert "fine-tuning on hard, protocol tiny, 70 labelled training and 70 test images of 16 px" in printed
     report = json.loads((moco_run / "finetune.json").read_text())
     assert report == json.loads((tmp_path / "x.json").read_text())
-    assert list(report) == ["data", "protocol", "numbers", "size", "precision", "labels", "results", "model"]
+    assert list(report) == ["data", "protocol", "numbers", "size", "precision", "labels", "results", "model", "made"]
     assert report["labels"] == {"images": 70, "least": 10, "most": 10, "held_out": 14, "test": 70}
     names = [f"{moco_run}, fine-tuned", f"{moco_run}, linear probe", "tiny, from scratch"]
     assert list(report["results"]) == names

@@ -17,7 +17,7 @@ def test_a_run_beside_its_baselines(moco_run: Path, capsys: pytest.CaptureFixtur
     assert "untrained tiny" in printed and "raw pixels" in printed and "95 % interval" in printed
     report = json.loads((tmp_path / "knn.json").read_text())
     assert report == json.loads((moco_run / "knn.json").read_text())
-    assert list(report) == ["data", "k", "T", "size", "accuracy", "per_class", "examples"]
+    assert list(report) == ["data", "k", "T", "size", "accuracy", "per_class", "examples", "made"]
     assert list(report["accuracy"]) == [str(moco_run), "untrained tiny", "raw pixels"]
     pixels = report["accuracy"]["raw pixels"]
     assert list(pixels) == ["top1", "top5", "n", "interval"] and f"{100 * pixels['top1']:.2f} %" in printed

@@ -13,7 +13,7 @@ def test_many_rates(moco_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "linear probe on hard, protocol rates, 210 training and 70 test images of 16 px" in printed
     report = json.loads((moco_run / "probe.json").read_text())
-    assert list(report) == ["data", "protocol", "size", "probe"]
+    assert list(report) == ["data", "protocol", "size", "probe", "made"]
     probe = report["probe"][str(moco_run)]
     assert list(probe) == ["accuracy", "seeds", "std", "rate", "rates", "validation", "held_out", "per_class"]
     assert sum(sum(c["answers"].values()) for c in probe["per_class"].values()) == 2 * probe["accuracy"]["n"]

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import shutil
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES
 from contrastkit.record import Record
-from contrastkit.report.commands import called, training
+from contrastkit.report.commands import _views, called, training
 from contrastkit.report.content import Code, Facts, Missing, Page, Panels, Picture, Section, Table, Text
 from contrastkit.run import ENCODER, RECIPE
 
@@ -244,17 +244,12 @@ def test_the_command_of_a_training_asks_for_the_same_training(
     }
 
 
-def test_views_of_another_row_are_asked_for_by_name(moco_run: Path, tmp_path: Path) -> None:
-    values = json.loads((moco_run / RECIPE).read_text())
-    rows = [asdict(view) for view in VIEWS["swav-cifar"]]
-    values["recipe"]["views"] = [row | {"gray_p": 0.125} for row in rows]
-    (tmp_path / RECIPE).write_text(json.dumps(values))
-    command, _ = training(Record.read(tmp_path / RECIPE), tmp_path / "run")
-    assert "--views swav-cifar --gray-p 0.125" in command and command.count("--views") == 1
-    values["recipe"]["views"] = [rows[0]] * 57
-    (tmp_path / RECIPE).write_text(json.dumps(values))
-    command, note = training(Record.read(tmp_path / RECIPE), tmp_path / "run")
-    assert command == "" and "57 views" in note
+def test_views_of_another_row_are_asked_for_by_name() -> None:
+    own = tuple(replace(view, gray_p=0.125) for view in VIEWS["swav-small"])
+    assert _views(own, VIEWS["moco-v2"]) == ["--views", "swav-small", "--gray-p", "0.125"]
+    assert _views(own, own) == []
+    with pytest.raises(UserError, match="has 57 views"):
+        _views(own[:1] * 57, own)
 
 
 def test_commands_are_quoted_for_a_shell() -> None:
