@@ -3,6 +3,7 @@ place."""
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,11 @@ def test_files_and_functions_are_short() -> None:
         long |= {function: lines for function, lines in functions(TREES[name], name) if lines > FUNCTION_LINES}
     assert {name: lines for name, lines in long.items() if name not in LONG} == {}
     assert LONG.keys() - long.keys() == set()
+
+
+def test_an_installation_has_every_package() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    assert listed == {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
 def test_the_text_and_the_test_of_every_bug_are_there() -> None:
