@@ -1,0 +1,160 @@
+"""`python -m benchmarks.photos --data-dir DIR [--domains NAME,..] [--rows NAME,..] [--seeds N]`: what photographs
+without labels are worth beside ten labels a class.
+
+DIR holds the sets of benchmarks.photo_sets, and weights/efficientnet_lite0_imagenet.safetensors. Four rows a domain: a
+small network from scratch, the same one trained on all training images without labels, published weights, and these
+trained on without labels. Each is then fine-tuned on ten labels a class, probed on the same ones, and tested; kNN votes
+with all training labels. A seed draws the labels, the initial values and the views. What is measured is skipped and
+stopped trainings go on, so the work can be split; rows are appended to benchmarks/results/photos.json, seed by seed.
+
+No number was chosen on test images: the rates and lengths below had the best kNN within EuroSAT's training images.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import RESULTS
+from benchmarks.photo_sets import DOMAINS, make
+from contrastkit import train
+from contrastkit.checkpoint import write_text
+from contrastkit.data import DataSet, open_data
+from contrastkit.evaluate import EvaluationSubject, finetune
+from contrastkit.evaluate.few_labels import FewLabels
+from contrastkit.evaluate.neighbours import knn_accuracy
+from contrastkit.loading import load
+from contrastkit.parts.build import build_encoder
+from contrastkit.parts.encoder import Encoder
+from contrastkit.training.start import open_weights
+
+FILE = RESULTS / "photos.json"
+WEIGHTS = "weights/efficientnet_lite0_imagenet.safetensors"
+LABELS = 10  # of a class
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A way to an encoder, and the rates at which it is fine-tuned."""
+
+    encoder: str
+    published: bool = False  # whether it starts at the published weights
+    method: str | None = None  # that trains it without labels
+    numbers: dict[str, Any] = field(default_factory=dict)  # of that training
+    size: int = 64  # side of the images in pixels
+    rates: tuple[float, ...]
+
+
+SMALL = Row(encoder="tiny", rates=(0.01, 0.03))
+PUBLISHED = Row(encoder="timm:tf_efficientnet_lite0", published=True, rates=(0.01, 0.03))
+ROWS = {
+    "from scratch": SMALL,
+    "self-supervised": replace(
+        SMALL, method="simclr", numbers={"row": "tiny", "batch": 128, "lr": 0.12, "epochs": 24, "crop_min": 0.2}
+    ),
+    "published weights": PUBLISHED,
+    "adapted": replace(
+        PUBLISHED,
+        method="simclr",
+        numbers={"row": "tiny", "batch": 64, "lr": 0.01, "epochs": 3, "crop_min": 0.3, "precision": "float32"},
+    ),
+}
+EPOCHS = 20  # of fine-tuning
+
+
+def measure(name: str, seed: int, data: DataSet, folder: Path, weights: Path, out: Path) -> dict[str, Any]:
+    """The accuracies of one row on the test images, in %."""
+    row, began = ROWS[name], time.process_time()
+    encoder = trained(row, seed, folder, weights, out)
+    minutes = (time.process_time() - began) / 60
+    assert data.test is not None
+    kind = {"name": row.encoder, "channels": 3, "size": row.size}
+    subject = EvaluationSubject(data=data, encoders={name: encoder}, size=row.size, kind=kind, batch=64)
+    report = finetune(
+        subject,
+        numbers={"epochs": EPOCHS, "lr": row.rates},
+        few=FewLabels(labels_per_class=LABELS),
+        seeds=1,
+        seed=seed,
+        precision="float32" if row.published else "auto",
+        out=out / "finetune",
+    )
+    tuned, probe = report.results.values()
+    (_, train_features, test_features) = next(subject.labelled_features())
+    neighbours = knn_accuracy(train_features, test_features, n_classes=subject.n_classes)
+    return {
+        "row": name,
+        "seed": seed,
+        "encoder": row.encoder,
+        "size": row.size,
+        "epochs": row.numbers.get("epochs", 0),
+        "photos": len(data.train),
+        "labels": report.labels.images,
+        "test": report.labels.test,
+        "finetuned": 100 * tuned.accuracy.top1,
+        "rate": tuned.rate,
+        "probe": 100 * probe.accuracy.top1,
+        "knn": 100 * neighbours.top1,
+        "training_minutes": minutes,
+        "minutes": (time.process_time() - began) / 60,
+    }
+
+
+def trained(row: Row, seed: int, folder: Path, weights: Path, out: Path) -> Encoder:
+    """The row's encoder, trained without labels if it is."""
+    if row.method is None:
+        torch.manual_seed(seed)
+        encoder = build_encoder(row.encoder, channels=3, size=row.size)
+        if row.published:
+            encoder.load_state_dict(open_weights(str(weights)).match(encoder).state, strict=False)
+        return encoder.eval()
+    run = out / "run"
+    outcome = train(
+        row.method,
+        folder,
+        encoder=row.encoder,
+        init_from=weights if row.published else None,
+        out=run,
+        resume=(run / "recipe.json").exists(),
+        seed=seed,
+        size=row.size,
+        workers=0,
+        **row.numbers,
+    )
+    if outcome.signal is not None:
+        raise SystemExit(f"{run}: stopped; repeat the command to resume")
+    return load(run)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the published sets and weights")
+    parser.add_argument("--domains", default=",".join(DOMAINS))
+    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmark-photos"), help="folder of sets and runs")
+    args = parser.parse_args()
+    domains, names = args.domains.split(","), args.rows.split(",")
+    if unknown := {*domains} - {*DOMAINS} | {*names} - {*ROWS}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))} (domains: {', '.join(DOMAINS)}; rows: {', '.join(ROWS)})")
+    rows: list[dict[str, Any]] = json.loads(FILE.read_text()) if FILE.exists() else []
+    done = {(row["domain"], row["row"], row["seed"]) for row in rows}
+    for seed, domain, name in ((s, d, n) for s in range(args.seeds) for d in domains for n in names):
+        if (domain, name, seed) in done:
+            continue
+        for line in make(domain, args.data_dir, args.work / "sets"):
+            print(line)
+        folder, out = args.work / "sets" / domain, args.work / f"{domain}-{name}-{seed}".replace(" ", "-")
+        data = open_data(str(folder))
+        result = {"domain": domain} | measure(name, seed, data, folder, args.data_dir / WEIGHTS, out)
+        print(json.dumps(result), flush=True)
+        rows = [*rows, result]
+        write_text(FILE, json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
