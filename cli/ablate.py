@@ -26,7 +26,7 @@ def ablate(
     val_fraction: ValFraction = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Row of the recipe \\[chosen to fit the images and the encoder].", metavar="ROW"),
+        typer.Option(help="Row of the recipe \\[chosen to fit the images, the encoder and the device].", metavar="ROW"),
     ] = None,
     encoder: Annotated[
         str | None, typer.Option(help="tiny, a torchvision ResNet, or timm:NAME \\[the recipe's].")

@@ -48,7 +48,7 @@ class RunOptions(OutputOptions):
 
     recipe: Annotated[
         str | None,
-        typer.Option(help="Row of the recipe \\[chosen to fit the images and the encoder].", metavar="ROW"),
+        typer.Option(help="Row of the recipe \\[chosen to fit the images, the encoder and the device].", metavar="ROW"),
     ] = None
     out: Annotated[Path | None, typer.Option(help="Run folder \\[runs/METHOD-ROW-DATA].", metavar="RUN")] = None
     resume: Annotated[

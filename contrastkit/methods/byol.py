@@ -31,6 +31,7 @@ from contrastkit import dist, losses, ops
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, COUNT_OR_0, SHARE
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Norm, Tower, mlp
@@ -182,6 +183,7 @@ DIGITS = replace(TINY, epochs=16, batch=48, m=0.95, views=VIEWS["digits-strong"]
 RECIPES: dict[str, Recipe] = {
     "byol/imagenet": V1,
     "byol/32": CIFAR,
+    "byol/small": small(TINY),
     "byol/tiny": TINY,
     "byol/digits": DIGITS,
 }

@@ -35,6 +35,7 @@ from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, POSITIVE, SHARE, WIDTH
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.heads import Tower, ViewHeads
@@ -169,4 +170,4 @@ TINY = replace(
     views=tuple(replace(view, size=24) for view in VIEWS["cmc-32"]),
 )
 
-RECIPES: dict[str, Recipe] = {"cmc/imagenet": IMAGENET, "cmc/32": SMALL, "cmc/tiny": TINY}
+RECIPES: dict[str, Recipe] = {"cmc/imagenet": IMAGENET, "cmc/32": SMALL, "cmc/small": small(TINY), "cmc/tiny": TINY}

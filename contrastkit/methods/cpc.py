@@ -36,6 +36,7 @@ from contrastkit.augment import VIEWS, named_views, random_views
 from contrastkit.bounds import COUNT, COUNT_OR_0, LAYERS, POSITIVE, SIDE, Interval
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import PatchEncoder
 from contrastkit.parts.heads import Tower, mlp
@@ -276,10 +277,12 @@ DIGITS_V2 = replace(TINY_V2, epochs=30, patch=16, stride=8, patch_views="", view
 RECIPES: dict[str, Recipe] = {
     "cpc-v1/imagenet": V1,
     "cpc-v1/32": CIFAR_V1,
+    "cpc-v1/small": small(TINY_V1, patch=48, stride=24),
     "cpc-v1/tiny": TINY_V1,
     "cpc-v1/digits": replace(DIGITS_V2, directions=1, target_dim=0),
     "cpc-v2/imagenet": V2,
     "cpc-v2/32": CIFAR_V2,
+    "cpc-v2/small": small(TINY_V2, patch=48, stride=24),
     "cpc-v2/tiny": TINY_V2,
     "cpc-v2/digits": DIGITS_V2,
 }

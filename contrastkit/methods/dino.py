@@ -31,6 +31,7 @@ from contrastkit import dist, losses, rng
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import AT_LEAST_2, BELOW_1, COUNT, LAYERS, NOT_NEGATIVE, PERIOD, POSITIVE, SHARE
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.build import check_patches
 from contrastkit.parts.heads import Norm, Tower, mlp
@@ -270,6 +271,7 @@ RECIPES: dict[str, Recipe] = {
     "dino/imagenet": IMAGENET,
     "dino/imagenet-r50": R50,
     "dino/32": CIFAR,
+    "dino/small": small(TINY),
     "dino/tiny": TINY,
     "dino/digits": DIGITS,
 }

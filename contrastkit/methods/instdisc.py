@@ -34,6 +34,7 @@ from contrastkit import dist, ops
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, NOT_NEGATIVE, POSITIVE, SHARE
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
@@ -166,6 +167,7 @@ DIGITS = replace(TINY, epochs=30, lr=0.06, views=VIEWS["digits"][:1])
 RECIPES: dict[str, Recipe] = {
     "instdisc/imagenet": IMAGENET,
     "instdisc/32": CIFAR,
+    "instdisc/small": small(TINY),
     "instdisc/tiny": TINY,
     "instdisc/digits": DIGITS,
 }

@@ -25,6 +25,7 @@ from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, POSITIVE
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
 from contrastkit.types import Batch, Step
@@ -105,6 +106,7 @@ TINY = replace(
 RECIPES: dict[str, Recipe] = {
     "invaspread/imagenet": IMAGENET,
     "invaspread/32": CIFAR,
+    "invaspread/small": small(TINY),
     "invaspread/tiny": TINY,
     "invaspread/digits": replace(TINY, epochs=30, views=VIEWS["digits"]),
 }

@@ -27,6 +27,7 @@ from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, COUNT_OR_0, POSITIVE, SHARE
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import split_batch_norm
@@ -173,12 +174,15 @@ TINY = replace(
     views=tuple(replace(view, size=24, crop_min=0.2) for view in VIEWS["moco-cifar"]),
 )
 DIGITS = replace(TINY, epochs=30, lr=0.06, views=VIEWS["digits"])
+SMALL = small(TINY, K=1024)  # fewer keys than photos, or an image is its own negative
 
 RECIPES: dict[str, Recipe] = {
     "moco-v1/imagenet": V1,
     "moco-v2/imagenet": V2,
     "moco-v1/32": CIFAR,
     "moco-v2/32": replace(CIFAR, hidden=512, symmetric=True),
+    "moco-v1/small": replace(SMALL, hidden=0, symmetric=False),
+    "moco-v2/small": SMALL,
     "moco-v1/tiny": replace(TINY, hidden=0, symmetric=False),
     "moco-v2/tiny": TINY,
     "moco-v1/digits": replace(DIGITS, hidden=0, symmetric=False),

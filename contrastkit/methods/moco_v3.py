@@ -30,6 +30,7 @@ from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, COUNT_OR_0, LAYERS, POSITIVE, SHARE
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower, mlp
@@ -200,6 +201,7 @@ RECIPES: dict[str, Recipe] = {
     "moco-v3/imagenet": IMAGENET,
     "moco-v3/imagenet-vit": VIT,
     "moco-v3/32": CIFAR,
+    "moco-v3/small": small(TINY),
     "moco-v3/tiny": TINY,
     "moco-v3/digits": DIGITS,
 }

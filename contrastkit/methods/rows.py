@@ -12,6 +12,8 @@ from contrastkit.methods.base import Recipe
 from contrastkit.names import METHODS, is_file, split_name
 from contrastkit.parts.build import SMALL
 
+LOW = 48  # pixels: up to here, ``32`` shows an image nearly as it is, and suits a small machine too
+
 
 def recipes_of(method: str) -> dict[str, Recipe]:
     """The recipes of a method, ``method/row`` -> recipe; the first one is for images of ImageNet's size.
@@ -76,7 +78,13 @@ def _executed(path: Path) -> ModuleType:
 
 
 def choose_row(
-    recipes: dict[str, Recipe], *, size: int, encoder: str | None, orientation_matters: bool, row: str | None = None
+    recipes: dict[str, Recipe],
+    *,
+    size: int,
+    encoder: str | None,
+    orientation_matters: bool,
+    small_machine: bool = False,
+    row: str | None = None,
 ) -> str:
     """The name of the recipe for a set of images.
 
@@ -85,6 +93,8 @@ def choose_row(
         size: shorter side of the images in pixels.
         encoder: the requested encoder, if any; ``tiny`` selects the small recipes.
         orientation_matters: whether a flip would change an image's meaning.
+        small_machine: whether the published recipes for photos are too large for it: photos then get ``small``, unless
+            the encoder is requested that these recipes are for.
         row: the requested row, if any; overrides the choice.
 
     Raises:
@@ -97,6 +107,9 @@ def choose_row(
             best = "digits"
         elif encoder == "tiny":
             best = "tiny"
+        elif small_machine and size > LOW and (small := recipes.get(f"{method}/small")) is not None:
+            published = recipes[f"{method}/{rows[0]}"]
+            best = rows[0] if encoder == published.encoder != small.encoder else "small"
         else:
             best = "32" if size <= SMALL else "imagenet"
         row = best if best in rows else rows[0]  # those of sounds have other names, and a file may define one alone

@@ -34,6 +34,7 @@ from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, COUNT_OR_0, LAYERS, NOT_NEGATIVE, POSITIVE, SHARE, WIDTH
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
@@ -224,6 +225,8 @@ RECIPES: dict[str, Recipe] = {
     "simclr-v2/imagenet": V2,
     "simclr-v1/32": CIFAR,
     "simclr-v2/32": replace(CIFAR, weight_decay=1e-4, layers=3, finetune_from=1),
+    "simclr-v1/small": small(TINY),
+    "simclr-v2/small": small(TINY, layers=3, finetune_from=1),
     "simclr-v1/tiny": TINY,
     "simclr-v2/tiny": replace(TINY, layers=3, finetune_from=1),
     "simclr-v1/digits": DIGITS,

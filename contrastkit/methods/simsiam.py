@@ -21,6 +21,7 @@ from contrastkit import losses
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, LAYERS
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.heads import Norm, Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm
@@ -143,6 +144,7 @@ DIGITS = replace(TINY, epochs=16, batch=48, lr=0.1, views=VIEWS["digits-strong"]
 RECIPES: dict[str, Recipe] = {
     "simsiam/imagenet": V1,
     "simsiam/32": CIFAR,
+    "simsiam/small": small(TINY),
     "simsiam/tiny": TINY,
     "simsiam/digits": DIGITS,
 }

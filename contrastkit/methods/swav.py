@@ -31,6 +31,7 @@ from contrastkit.augment import VIEWS
 from contrastkit.bounds import AT_LEAST_2, COUNT, COUNT_OR_0, PERIOD, POSITIVE, Interval
 from contrastkit.errors import UserError
 from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp
@@ -233,6 +234,7 @@ RECIPES: dict[str, Recipe] = {
     "swav/imagenet-160": replace(IMAGENET, views=VIEWS["swav-small"]),
     "swav/imagenet-256": SMALL_BATCH,
     "swav/32": CIFAR,
+    "swav/small": small(TINY),
     "swav/tiny": TINY,
     "swav/digits": DIGITS,
 }

@@ -52,7 +52,7 @@ def train(
         out: the run folder; by default a new one in ``runs/``.
         resume: resume the run in ``out`` with the recipe and options that it records.
         extend: a run, at whose last state the new one goes on, under the schedule of more ``epochs``.
-        row: row of the recipe; by default chosen by the images and the encoder.
+        row: row of the recipe; by default chosen by the images, the encoder and the device.
         stop_after: stop after this many epochs of the schedule.
         reporter: receives log lines and progress; by default both are discarded.
         numbers: fields of the recipe (``tau=0.2``), of its views (``size=96``, or a sequence with a value for each;

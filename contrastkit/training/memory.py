@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from contrastkit import dist
 from contrastkit.augment import Window
 from contrastkit.errors import UserError
 from contrastkit.memory import available_memory
@@ -17,6 +18,7 @@ from contrastkit.types import Batch
 
 TEMPORARY = 1.1  # gradients of activations and workspaces, beside what the graph keeps
 IMAGES = 0.5  # share of the memory beside a step that images may take: steps are counted at their least
+LARGE = 24 * 2**30  # bytes: what a step of MoCo's ``imagenet`` takes in float32 (:func:`step_bytes`)
 
 
 def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, *, precision: str) -> int | None:
@@ -34,6 +36,15 @@ def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, 
             f"{free / 2**30:.1f} GiB are free: lower {remedy}, or choose a smaller --encoder"
         )
     return needed
+
+
+def is_small(device: torch.device) -> bool:
+    """Whether the published recipes for photos are too large for the first process's device: a CPU, or GPUs that have
+    less than ``LARGE`` bytes together."""
+    if device.type != "cuda":
+        return True
+    total = torch.cuda.get_device_properties(device).total_memory * dist.world_size()
+    return int(dist.broadcast_str(str(total))) < LARGE  # one choice, whatever the others have
 
 
 def room_beside(needed: int | None, device: torch.device) -> int:

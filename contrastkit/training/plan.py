@@ -23,6 +23,7 @@ from contrastkit.options import MAY_CHANGE, Options
 from contrastkit.parts.weights import Weights
 from contrastkit.record import ParentRecord, Record
 from contrastkit.run import RECIPE, Run
+from contrastkit.training.memory import is_small
 from contrastkit.training.start import open_weights
 
 Change = Callable[[Recipe], Recipe]  # puts a user's values into a recipe
@@ -139,7 +140,7 @@ def plan(
         given: fields of :class:`Options`; the others take their defaults, or what the run records.
         change: applied to the chosen recipe.
         encoder: the requested encoder, if any.
-        row: row of the recipe; by default chosen by the images and the encoder.
+        row: row of the recipe; by default chosen by the images, the encoder and the device.
         out: the run folder; by default a new one in ``runs/``.
         resume: resume the run in ``out``.
         extend: the run that the new one extends: it goes on at its last state, under the schedule of more epochs.
@@ -171,7 +172,12 @@ def plan(
     if "workers" not in given:
         options = replace(options, workers=default_workers(source))
     name = choose_row(
-        recipes, size=source.size, encoder=encoder, orientation_matters=source.orientation_matters, row=row
+        recipes,
+        size=source.size,
+        encoder=encoder,
+        orientation_matters=source.orientation_matters,
+        small_machine=is_small(device),
+        row=row,
     )
     recipe = change(recipes[name])
     numbered, out = out is None, out or _numbered(name, data)

@@ -360,10 +360,33 @@ def test_view_names_stand_for_the_table() -> None:
         ({"size": 32, "encoder": "tiny", "orientation_matters": False}, "moco-v2/tiny"),
         ({"size": 32, "encoder": None, "orientation_matters": True}, "moco-v2/digits"),
         ({"size": 32, "encoder": None, "orientation_matters": True, "row": "tiny"}, "moco-v2/tiny"),
+        ({"size": 49, "encoder": None, "orientation_matters": False, "small_machine": True}, "moco-v2/small"),
+        ({"size": 48, "encoder": None, "orientation_matters": False, "small_machine": True}, "moco-v2/32"),
+        ({"size": 64, "encoder": None, "orientation_matters": True, "small_machine": True}, "moco-v2/digits"),
+        ({"size": 224, "encoder": "tiny", "orientation_matters": False, "small_machine": True}, "moco-v2/tiny"),
+        ({"size": 224, "encoder": "timm:x", "orientation_matters": False, "small_machine": True}, "moco-v2/small"),
+        ({"size": 224, "encoder": "resnet50", "orientation_matters": False, "small_machine": True}, "moco-v2/imagenet"),
     ],
 )
-def test_the_images_and_the_encoder_choose_the_row(given: dict[str, Any], row: str) -> None:
+def test_the_images_the_encoder_and_the_machine_choose_the_row(given: dict[str, Any], row: str) -> None:
     assert choose_row(recipes_of("moco"), **given) == row
+
+
+def test_the_encoder_of_both_rows_does_not_ask_for_the_papers() -> None:
+    given: dict[str, Any] = {"size": 224, "encoder": "resnet18", "orientation_matters": False, "small_machine": True}
+    assert choose_row(recipes_of("invaspread"), **given) == "invaspread/small"
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("/small")])
+def test_small_is_tiny_with_more_pixels_and_a_rate_that_follows_the_batch(name: str) -> None:
+    small, tiny = RECIPES[name], RECIPES[name.replace("/small", "/tiny")]
+    assert (small.encoder, small.epochs, small.batch) == ("resnet18", 10, 64)
+    assert small.lr == tiny.lr / tiny.batch * 64
+    assert [view.size for view in small.views] == [4 * view.size for view in tiny.views]
+    assert small.views[0].size == 96
+    kept = {"encoder", "epochs", "batch", "lr", "views", "K", "patch", "stride"}
+    same = {item.name for item in dataclasses.fields(tiny)} - kept
+    assert {key: getattr(small, key) for key in same} == {key: getattr(tiny, key) for key in same}
 
 
 @pytest.mark.parametrize(
