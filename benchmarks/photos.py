@@ -7,7 +7,7 @@ trained on without labels. Each is then fine-tuned on ten labels a class, probed
 with all training labels. A seed draws the labels, the initial values and the views. What is measured is skipped and
 stopped trainings go on, so the work can be split; rows are appended to benchmarks/results/photos.json, seed by seed.
 
-No number was chosen on test images: the rates and lengths below had the best kNN within EuroSAT's training images.
+No number here was chosen on test images: they are those of the recipe, or set beforehand.
 """
 
 import argparse
@@ -27,7 +27,9 @@ from contrastkit import train
 from contrastkit.checkpoint import write_text
 from contrastkit.data import DataSet, open_data
 from contrastkit.evaluate import EvaluationSubject, finetune
-from contrastkit.evaluate.few_labels import FewLabels
+from contrastkit.evaluate.features import Features
+from contrastkit.evaluate.few_labels import FewLabels, choose, drawing_order, folds
+from contrastkit.evaluate.linear import linear_probe
 from contrastkit.evaluate.neighbours import knn_accuracy
 from contrastkit.loading import load
 from contrastkit.parts.build import build_encoder
@@ -37,7 +39,7 @@ from contrastkit.training.start import open_weights
 
 FILE = RESULTS / "photos.json"
 WEIGHTS = "weights/efficientnet_lite0_imagenet.safetensors"
-LABELS = 10  # of a class
+FEW = FewLabels(labels_per_class=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,42 +68,54 @@ ROWS = {
 SIZE = 96  # side of the images in pixels, as in simclr's recipe "small", whose numbers are those not named here
 RATES = (0.01, 0.03)  # of fine-tuning; one is chosen on held-out labels
 EPOCHS = 20  # of fine-tuning
+FEATURES: dict[tuple[str, ...], tuple[Features, Features]] = {}  # by data set and row, where no seed takes part
 
 
-def measure(name: str, seed: int, data: DataSet, folder: Path, weights: Path, out: Path) -> dict[str, Any]:
-    """The accuracies of one row on the test images, in %."""
-    row, began, resumed = ROWS[name], time.process_time(), out.exists()
+def measure(
+    name: str, seed: int, data: DataSet, folder: Path, weights: Path, out: Path, *, finetuned: bool
+) -> dict[str, Any]:
+    """The accuracies of one row on the test images, in %; ``finetuned``: also after fine-tuning."""
+    row, began = ROWS[name], time.process_time()
+    resumed = out.exists() or (data.name, name) in FEATURES
     encoder = trained(row, seed, folder, weights, out)
-    assert data.test is not None
     kind = {"name": row.encoder, "channels": 3, "size": SIZE}
     subject = EvaluationSubject(data=data, encoders={name: encoder}, size=SIZE, kind=kind, batch=64)
-    report = finetune(
-        subject,
-        numbers={"epochs": EPOCHS, "lr": RATES},
-        few=FewLabels(labels_per_class=LABELS),
-        seeds=1,
-        seed=seed,
-        precision=row.precision,
-        out=out / "finetune",
-    )
-    tuned, probe = report.results.values()
-    (_, train_features, test_features) = next(subject.labelled_features())
-    neighbours = knn_accuracy(train_features, test_features, n_classes=subject.n_classes)
-    return {
+    train_features, test_features = features(subject, keep=row.published and not row.epochs)
+    chosen, _ = choose(data.train, FEW, seed)
+    place = {path: i for i, path in enumerate(data.train.paths)}
+    labelled = train_features.subset(torch.tensor([place[path] for path in chosen.paths]))
+    splits = folds(labelled.y, drawing_order(chosen, seed))
+    n_classes = subject.n_classes
+    probe = linear_probe(labelled, test_features, n_classes=n_classes, seeds=[seed], splits=splits)
+    result = {
         "row": name,
         "seed": seed,
         "encoder": row.encoder,
         "size": SIZE,
         "epochs": row.epochs,
-        "photos": len(data.train),
-        "labels": report.labels.images,
-        "test": report.labels.test,
-        "finetuned": 100 * tuned.accuracy.top1,
-        "rate": tuned.rate,
+        "photos": len(train_features.y),
+        "labels": len(labelled.y),
+        "test": len(test_features.y),
+        "finetuned": None,
+        "rate": None,
         "probe": 100 * probe.accuracy.top1,
-        "knn": 100 * neighbours.top1,
-        "cpu_minutes": None if resumed else (time.process_time() - began) / 60,
+        "knn": 100 * knn_accuracy(train_features, test_features, n_classes=n_classes).top1,
     }
+    if finetuned:
+        numbers = {"epochs": EPOCHS, "lr": RATES}
+        how: dict[str, Any] = {"seeds": 1, "seed": seed, "precision": row.precision, "out": out / "finetune"}
+        tuned, _ = finetune(subject, numbers=numbers, few=FEW, **how).results.values()
+        result |= {"finetuned": 100 * tuned.accuracy.top1, "rate": tuned.rate}
+    return result | {"cpu_minutes": None if resumed else (time.process_time() - began) / 60}
+
+
+def features(subject: EvaluationSubject, *, keep: bool) -> tuple[Features, Features]:
+    """Of the training and the test images; ``keep``: they are the same for the next seed."""
+    key = (subject.data.name, *subject.encoders)
+    if key not in FEATURES:
+        _, *found = next(subject.labelled_features())
+        FEATURES[key] = (found[0], found[1])
+    return FEATURES[key] if keep else FEATURES.pop(key)
 
 
 def trained(row: Row, seed: int, folder: Path, weights: Path, out: Path) -> Encoder:
@@ -142,7 +156,9 @@ def table() -> str:
             continue
         minutes = [row["cpu_minutes"] for row in seeds if row["cpu_minutes"] is not None]
         time_taken = f"{statistics.fmean(minutes):.1f}" if minutes else ""
-        accuracies = (spread([row[key] for row in seeds]) for key in ("finetuned", "probe", "knn"))
+        accuracies = (
+            spread([row[key] for row in seeds if row[key] is not None]) for key in ("finetuned", "probe", "knn")
+        )
         lines.append([domain, name, str(ROWS[name].epochs or ""), str(len(seeds)), *accuracies, time_taken])
     head = (
         "photos",
@@ -164,12 +180,15 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-photos"), help="folder of sets and runs")
+    parser.add_argument("--no-finetune", action="store_true", help="only probe and kNN, which take a minute a row")
     args = parser.parse_args()
     domains, names = args.domains.split(","), args.rows.split(",")
     if unknown := {*domains} - {*DOMAINS} | {*names} - {*ROWS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))} (domains: {', '.join(DOMAINS)}; rows: {', '.join(ROWS)})")
     rows: list[dict[str, Any]] = json.loads(FILE.read_text()) if FILE.exists() else []
-    done = {(row["domain"], row["row"], row["seed"]) for row in rows}
+    done = {
+        (row["domain"], row["row"], row["seed"]) for row in rows if row["finetuned"] is not None or args.no_finetune
+    }
     for seed, domain, name in ((s, d, n) for s in range(args.seeds) for d in domains for n in names):
         if (domain, name, seed) in done:
             continue
@@ -177,9 +196,11 @@ def main() -> None:
             print(line)
         folder, out = args.work / "sets" / domain, args.work / f"{domain}-{name}-{seed}".replace(" ", "-")
         data = open_data(str(folder))
-        result = {"domain": domain} | measure(name, seed, data, folder, args.data_dir / WEIGHTS, out)
+        result = {"domain": domain} | measure(
+            name, seed, data, folder, args.data_dir / WEIGHTS, out, finetuned=not args.no_finetune
+        )
         print(json.dumps(result), flush=True)
-        rows = [*rows, result]
+        rows = [row for row in rows if (row["domain"], row["row"], row["seed"]) != (domain, name, seed)] + [result]
         write_text(FILE, json.dumps(rows, indent=1) + "\n")
 
 

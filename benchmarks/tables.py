@@ -19,6 +19,8 @@ def markdown(head: tuple[str, ...], rows: list[list[str]]) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """The mean, and the standard deviation if there are several values."""
+    """The mean, and the standard deviation if there are several values; "" of none."""
+    if not values:
+        return ""
     mean = f"{statistics.fmean(values):.1f}"
     return f"{mean} +- {statistics.stdev(values):.1f}" if len(values) > 1 else mean
