@@ -8,14 +8,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from contrastkit.cli.main import main
 from tests.test_docs import COMMANDS
 
+ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CONTRASTKIT_DATA", "nowhere"))
 PAGE = "docs/photos.md"
 NEEDS = ("imagenette224", "oxford-iiit-pet", "weights/efficientnet_lite0_imagenet.safetensors")
+SIDES = ("xmin", "ymin", "xmax", "ymax")  # of a box
 KEPT = 8  # every eighth photograph; these, and shorter trainings, so that it takes minutes
 SHORTER = {"train": ("--epochs=1",), "finetune": ("--epochs=2", "--lr=0.03", "--seeds=1")}
 TUTORIAL = [command.words for command in COMMANDS if command.page == PAGE and command.whole]
@@ -29,9 +33,46 @@ def test_the_tutorial_goes_through_all_of_it_in_the_order_of_work() -> None:
 
 
 def test_each_picture_of_the_page_is_small() -> None:
-    pictures = list((Path(__file__).parents[1] / "docs" / "photos").iterdir())
+    pictures = list((ROOT / "docs" / "photos").iterdir())
     assert pictures
     assert sum(path.stat().st_size for path in pictures) < 600_000
+
+
+def test_cells_are_cut_out_whole_and_as_many_of_each_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two photographs of noise; one box lies in a corner, one has no area, and one class has a box more."""
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.photo_sets import make
+
+    root = tmp_path / "bccd" / "VOCdevkit" / "VOC2007"
+    boxes = {"RBC": [(0, 0, 8, 6), (10, 12, 18, 20), (3, 3, 3, 9)], "WBC": [(30, 20, 40, 30)]}
+    pixels = np.random.default_rng(0).integers(0, 256, size=(32, 40, 3), dtype=np.uint8)
+    for part, photo in (("trainval", "a"), ("test", "b")):
+        items = "".join(
+            f"<object><name>{kind}</name><bndbox>"
+            + "".join(f"<{side}>{value}</{side}>" for side, value in zip(SIDES, box, strict=True))
+            + "</bndbox></object>"
+            for kind, found in boxes.items()
+            for box in found
+        )
+        for file, text in (
+            (root / "Annotations" / f"{photo}.xml", f"<annotation>{items}</annotation>"),
+            (root / "ImageSets" / "Main" / f"{part}.txt", f"{photo}\n"),
+        ):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        (root / "JPEGImages").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(root / "JPEGImages" / f"{photo}.jpg", "PNG")  # its pixels as they are
+    notes = make("cells", tmp_path, tmp_path / "out")
+    assert notes[0] == "2 boxes without area are left out"
+    for part, photo in (("train", "a"), ("test", "b")):
+        files = sorted((tmp_path / "out" / "cells" / part).glob("*/*"))
+        assert [file.relative_to(tmp_path / "out" / "cells" / part).as_posix() for file in files] == [
+            f"RBC/{photo}-0-0.png",
+            f"WBC/{photo}-30-20.png",
+        ]
+        corner, edge = (np.asarray(Image.open(file)) for file in files)
+        np.testing.assert_array_equal(corner, pixels[:10, :10])  # 1.25 x 8, moved into the photograph
+        np.testing.assert_array_equal(edge, pixels[19:31, 28:40])  # round(12.5) = 12, centred at 35 and 25: 29 to 41
 
 
 @pytest.mark.slow
@@ -42,7 +83,7 @@ def test_its_commands_run_and_their_results_are_as_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    monkeypatch.syspath_prepend(ROOT)
     from benchmarks.photo_sets import make
 
     make("imagenette224", DATA, Path("sets"))
