@@ -12,6 +12,7 @@ No number here was chosen on test images: they are those of the recipe, or set b
 
 import argparse
 import json
+import math
 import statistics
 import time
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ import torch
 
 from benchmarks import RESULTS
 from benchmarks.photo_sets import DOMAINS, make
-from benchmarks.tables import markdown, results, spread
+from benchmarks.tables import markdown, spread
 from contrastkit import train
 from contrastkit.checkpoint import write_text
 from contrastkit.data import DataSet, open_data
@@ -31,6 +32,7 @@ from contrastkit.evaluate.features import Features
 from contrastkit.evaluate.few_labels import FewLabels, choose, drawing_order, folds
 from contrastkit.evaluate.linear import linear_probe
 from contrastkit.evaluate.neighbours import knn_accuracy
+from contrastkit.figures import INK, chart, legend
 from contrastkit.loading import load
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder
@@ -38,6 +40,7 @@ from contrastkit.precision import Precision
 from contrastkit.training.start import open_weights
 
 FILE = RESULTS / "photos.json"
+CHART = Path(__file__).parent.parent / "docs" / "photos" / "labels.png"
 WEIGHTS = "weights/efficientnet_lite0_imagenet.safetensors"
 FEW = FewLabels(labels_per_class=10)
 
@@ -149,9 +152,9 @@ def trained(row: Row, seed: int, folder: Path, weights: Path, out: Path) -> Enco
 
 def table() -> str:
     """A line for each domain and row: means over the seeds, with standard deviations."""
-    measured, lines = results("photos"), []
+    rows, lines = measured(), []
     for domain, name in ((d, n) for d in DOMAINS for n in ROWS):
-        seeds = [row for row in measured if (row["domain"], row["row"]) == (domain, name)]
+        seeds = [row for row in rows if (row["domain"], row["row"]) == (domain, name)]
         if not seeds:
             continue
         minutes = [row["cpu_minutes"] for row in seeds if row["cpu_minutes"] is not None]
@@ -173,6 +176,31 @@ def table() -> str:
     return markdown(head, lines)
 
 
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Bars of the probe's accuracy, a group of encoders for each domain."""
+    most = max(row["seed"] for row in rows) + 1
+    note = f"Linear probe on ten labels a class. Bars: means over up to {most} seeds; lines: +- one standard deviation."
+    with chart(path, "Top-1 accuracy on the test images with ten labels a class", height=3.6, note=note) as figure:
+        axes = figure.subplots()
+        for i, name in enumerate(ROWS):
+            probes = [
+                [row["probe"] for row in rows if (row["domain"], row["row"]) == (domain, name)] for domain in DOMAINS
+            ]
+            means = [statistics.fmean(values) if values else math.nan for values in probes]
+            deviations = [statistics.stdev(values) if len(values) > 1 else math.nan for values in probes]
+            places = [place + 0.2 * (i - (len(ROWS) - 1) / 2) for place in range(len(DOMAINS))]
+            bars = {"ecolor": INK, "capsize": 2, "elinewidth": 1}
+            axes.bar(places, means, 0.2, yerr=deviations, error_kw=bars, label=name)
+        axes.set_xticks(range(len(DOMAINS)), DOMAINS)
+        axes.set(ylabel="top-1, %", ylim=(0, 100))
+        axes.grid(visible=False, axis="x")
+        legend(figure)
+
+
+def measured() -> list[dict[str, Any]]:
+    return json.loads(FILE.read_text()) if FILE.exists() else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the published sets and weights")
@@ -185,10 +213,8 @@ def main() -> None:
     domains, names = args.domains.split(","), args.rows.split(",")
     if unknown := {*domains} - {*DOMAINS} | {*names} - {*ROWS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))} (domains: {', '.join(DOMAINS)}; rows: {', '.join(ROWS)})")
-    rows: list[dict[str, Any]] = json.loads(FILE.read_text()) if FILE.exists() else []
-    done = {
-        (row["domain"], row["row"], row["seed"]) for row in rows if row["finetuned"] is not None or args.no_finetune
-    }
+    complete = [row for row in measured() if row["finetuned"] is not None or args.no_finetune]
+    done = {(row["domain"], row["row"], row["seed"]) for row in complete}
     for seed, domain, name in ((s, d, n) for s in range(args.seeds) for d in domains for n in names):
         if (domain, name, seed) in done:
             continue
@@ -200,8 +226,9 @@ def main() -> None:
             name, seed, data, folder, args.data_dir / WEIGHTS, out, finetuned=not args.no_finetune
         )
         print(json.dumps(result), flush=True)
-        rows = [row for row in rows if (row["domain"], row["row"], row["seed"]) != (domain, name, seed)] + [result]
-        write_text(FILE, json.dumps(rows, indent=1) + "\n")
+        others = [row for row in measured() if (row["domain"], row["row"], row["seed"]) != (domain, name, seed)]
+        write_text(FILE, json.dumps([*others, result], indent=1) + "\n")
+    draw(measured(), CHART)
 
 
 if __name__ == "__main__":
