@@ -130,6 +130,7 @@ def trained(row: Row, seed: int, folder: Path, weights: Path, out: Path) -> Enco
             encoder.load_state_dict(open_weights(str(weights)).match(encoder).state, strict=False)
         return encoder.eval()
     run = out / "run"
+    rate: dict[str, Any] = {} if row.lr is None else {"lr": row.lr}
     outcome = train(
         "simclr",
         folder,
@@ -143,7 +144,7 @@ def trained(row: Row, seed: int, folder: Path, weights: Path, out: Path) -> Enco
         epochs=row.epochs,
         precision=row.precision,
         workers=0,
-        **({} if row.lr is None else {"lr": row.lr}),
+        **rate,
     )
     if outcome.signal is not None:
         raise SystemExit(f"{run}: stopped; repeat the command to resume")
@@ -178,21 +179,21 @@ def table() -> str:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Bars of the probe's accuracy, a group of encoders for each domain."""
-    most = max(row["seed"] for row in rows) + 1
+    most, names = max(row["seed"] for row in rows) + 1, [n for n in ROWS if any(row["row"] == n for row in rows)]
     note = f"Linear probe on ten labels a class. Bars: means over up to {most} seeds; lines: +- one standard deviation."
     with chart(path, "Top-1 accuracy on the test images with ten labels a class", height=3.6, note=note) as figure:
         axes = figure.subplots()
-        for i, name in enumerate(ROWS):
+        for i, name in enumerate(names):
             probes = [
                 [row["probe"] for row in rows if (row["domain"], row["row"]) == (domain, name)] for domain in DOMAINS
             ]
             means = [statistics.fmean(values) if values else math.nan for values in probes]
             deviations = [statistics.stdev(values) if len(values) > 1 else math.nan for values in probes]
-            places = [place + 0.2 * (i - (len(ROWS) - 1) / 2) for place in range(len(DOMAINS))]
+            places = [place + 0.2 * (i - (len(names) - 1) / 2) for place in range(len(DOMAINS))]
             bars = {"ecolor": INK, "capsize": 2, "elinewidth": 1}
             axes.bar(places, means, 0.2, yerr=deviations, error_kw=bars, label=name)
         axes.set_xticks(range(len(DOMAINS)), DOMAINS)
-        axes.set(ylabel="top-1, %", ylim=(0, 100))
+        axes.set(ylabel="top-1, %", ylim=(0, 100), xlim=(-0.5, len(DOMAINS) - 0.5))
         axes.grid(visible=False, axis="x")
         legend(figure)
 
