@@ -2,7 +2,7 @@
 
 import math
 import typing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,7 +130,8 @@ def _report(method: str, outcome: "Outcome", name: str, json: Path | None) -> No
         screen.say(line)
     if json is not None:
         report = {"run": str(outcome.run.path), "name": name, "step": outcome.step, "finished": outcome.finished}
-        write_json(json, report | {"seconds": outcome.seconds} | outcome.evaluation)
+        verdict = None if outcome.verdict is None else asdict(outcome.verdict)
+        write_json(json, report | {"seconds": outcome.seconds} | outcome.evaluation | {"verdict": verdict})
 
 
 def _opening(plan: "Plan") -> str:

@@ -210,6 +210,11 @@ class Monitor:
     def latest(self) -> dict[str, float]:
         return self.history[-1] if self.history else {}
 
+    @property
+    def queries(self) -> int | None:
+        """How many images :meth:`knn` asks about; None without labels."""
+        return None if self._labelled is None else len(self._labelled[1])
+
     @torch.no_grad()
     def _outputs(self, method: Method, autocast: Autocast) -> list[Tensor]:
         """z [N, d] of each of the two views."""

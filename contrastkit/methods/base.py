@@ -69,6 +69,11 @@ class Method(nn.Module, ABC, Generic[Memory]):
         return ()
 
     @property
+    def directions(self) -> int:
+        """How many losses add up to the loss: two where each of two views looks the other one up."""
+        return 1
+
+    @property
     def chance_loss(self) -> float | None:
         """The loss of a method that has learned nothing, e.g. log(K + 1); None if undefined."""
         return None

@@ -131,6 +131,10 @@ class BYOL(Method[Tensor | None]):
         ]
 
     @property
+    def directions(self) -> int:
+        return 2
+
+    @property
     def chance_loss(self) -> float | None:
         return None if self.queue is None else 2 * math.log(self.queue.keys.shape[0] + 1)
 

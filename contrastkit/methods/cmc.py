@@ -133,6 +133,10 @@ class CMC(Method[tuple[Tensor, Tensor | None]]):
         self.bank.update(dist.gather(batch.index), z, m=self.recipe.m, Z=Z)
 
     @property
+    def directions(self) -> int:
+        return self.terms
+
+    @property
     def chance_loss(self) -> float:
         return self.terms * MemoryBank.chance_loss(self.recipe.K, nce=self.recipe.loss == "nce")
 

@@ -78,6 +78,7 @@ class MoCo(Method[Tensor]):
     def __init__(self, recipe: MoCoRecipe, context: BuildContext) -> None:
         super().__init__()
         self.tau, self.m, self.symmetric, self.seed = recipe.tau, recipe.m, recipe.symmetric, context.seed
+        self.images = context.images
         encoder = recipe.build_encoder(context)
         self.online = Tower(encoder, mlp(encoder.dim, *([recipe.hidden] if recipe.hidden else []), recipe.dim))
         self.bn_groups, self.groups = recipe.bn_groups, recipe.groups(context.world)
@@ -120,9 +121,21 @@ class MoCo(Method[Tensor]):
 
     @property
     def notices(self) -> list[str]:
-        if self.groups == self.bn_groups:
-            return []
-        return [f"batch norm in {self.groups} groups, one per process, not {self.bn_groups}: results will differ"]
+        lines, keys = [], self.queue.keys.shape[0]
+        if self.groups != self.bn_groups:
+            lines.append(
+                f"batch norm in {self.groups} groups, one per process, not {self.bn_groups}: results will differ"
+            )
+        if keys > self.images:
+            lines.append(
+                f"the queue holds {keys:,} keys of {self.images:,} images, which meet older keys of their own among "
+                "the negatives: lower --K"
+            )
+        return lines
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.symmetric else 1
 
     @property
     def chance_loss(self) -> float:

@@ -134,6 +134,10 @@ class MoCoV3(Method[None]):
         return lines
 
     @property
+    def directions(self) -> int:
+        return 2
+
+    @property
     def chance_loss(self) -> float:
         return 4 * self.recipe.tau * math.log(self.recipe.batch)
 

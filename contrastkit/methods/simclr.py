@@ -171,6 +171,10 @@ class SimCLR(Method[Tensor | None]):
         return lines
 
     @property
+    def directions(self) -> int:
+        return 2
+
+    @property
     def chance_loss(self) -> float:
         return 2 * math.log(2 * self.batch - 1 + self.memory)
 

@@ -18,9 +18,11 @@ from contrastkit.run import Run, Taken
 from contrastkit.training import state
 from contrastkit.training.loop import fit
 from contrastkit.training.memory import require_memory, room_beside
+from contrastkit.training.outlook import before
 from contrastkit.training.plan import Plan, free_folder
 from contrastkit.training.progress import NullReporter, Reporter, TeeReporter
 from contrastkit.training.session import Session
+from contrastkit.training.verdict import Verdict, judge
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Outcome:
     images_per_s: float
     evaluation: dict[str, float] = field(default_factory=dict)  # the monitor's latest
     applicable: tuple[str, ...] = ()  # the functions of contrastkit.evaluate that apply to the run on its own data
+    verdict: Verdict | None = None  # of a finished training, in the first process; None after one epoch
 
 
 def launch(
@@ -55,6 +58,7 @@ def launch(
     size = recipe.image_size(source.size)
     context = BuildContext.of(source, size, seed=options.seed, encoder=encoder, weights=plan.weights)
     needed = require_memory(recipe, context, plan.device, precision=options.precision)
+    outlook = before(plan, loader.steps_per_epoch, needed)
     loader.keep_on_device(room_beside(needed, plan.device))
     torch.manual_seed(options.seed)
     method = _build(plan, context)
@@ -71,7 +75,7 @@ def launch(
             session.reporter.log(f"another command has taken {plan.out} meanwhile: run folder {run.path}")
         summary = _summary(plan, method, size)
         notices = (*plan.data.notices, *loader.notices, *method.notices)
-        for line in (*run.notices, summary, *_origin(plan, session), *notices):
+        for line in (*run.notices, summary, *_origin(plan, session), *outlook, *notices):
             session.reporter.log(line)
         if plan.weights is not None:
             session.evaluate_start()
@@ -227,6 +231,7 @@ def _summary(plan: Plan, method: Method, size: int) -> str:
 def _finish(session: Session, step: int, evaluations: tuple[str, ...]) -> Outcome:
     """Write the encoder of a finished training, or log how to resume a stopped one."""
     run, meter, finished = session.run, session.meter, step == session.steps
+    verdict = None
     if session.stopped and not finished:
         session.reporter.log(
             f"stopped by a signal after step {step} of {session.steps}: resume with --resume {run.path}"
@@ -235,9 +240,18 @@ def _finish(session: Session, step: int, evaluations: tuple[str, ...]) -> Outcom
         dist.average_batch_norm(session.method)
         if run.writes:
             state.write_encoder(session.method, run, step=step)
+            verdict = _judged(session)
     dist.barrier()
     number = session.signals.received
     if number is None and session.stopped:  # another process received it
         number = signal.SIGTERM
     latest = session.monitor.latest
-    return Outcome(run, step, finished, number, meter.seconds, meter.images_per_s, latest, evaluations)
+    return Outcome(run, step, finished, number, meter.seconds, meter.images_per_s, latest, evaluations, verdict)
+
+
+def _judged(session: Session) -> Verdict | None:
+    """How the training went, which is logged."""
+    if (verdict := judge(session.run.metrics(), session.monitor.queries)) is not None:
+        but = "" if session.monitor.warning is None else "; but see the warning above"
+        session.reporter.log(f"{verdict.line}{but}")
+    return verdict

@@ -10,7 +10,7 @@ import torch
 
 from contrastkit import dist, precision
 from contrastkit.augment import named_views
-from contrastkit.data import DataSet, data_names, default_workers
+from contrastkit.data import DataSet, Source, data_names, default_workers
 from contrastkit.data.aligned import parse_folders
 from contrastkit.data.dataset import HANDED_OVER
 from contrastkit.data.store import is_url
@@ -171,7 +171,16 @@ def plan(
     source = data.pretrain
     if "workers" not in given:
         options = replace(options, workers=default_workers(source))
-    name = choose_row(
+    name = _chosen(recipes, source, device, encoder=encoder, row=row)
+    recipe = change(recipes[name])
+    numbered, out = out is None, out or _numbered(name, data)
+    return Plan(name, recipe, options, data, device, out, numbered=numbered, weights=weights)
+
+
+def _chosen(
+    recipes: dict[str, Recipe], source: Source, device: torch.device, *, encoder: str | None, row: str | None
+) -> str:
+    return choose_row(
         recipes,
         size=source.size,
         encoder=encoder,
@@ -179,9 +188,6 @@ def plan(
         small_machine=is_small(device),
         row=row,
     )
-    recipe = change(recipes[name])
-    numbered, out = out is None, out or _numbered(name, data)
-    return Plan(name, recipe, options, data, device, out, numbered=numbered, weights=weights)
 
 
 def _origin(out: Path | None, *, resume: bool, extend: Path | None, init_from: str | None) -> Path | None:

@@ -1,6 +1,7 @@
 """Everything around the steps of a training: measuring, reporting, evaluating, saving, stopping."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 
 import torch
@@ -12,12 +13,13 @@ from contrastkit.methods import Method, Recipe
 from contrastkit.monitor import Monitor
 from contrastkit.precision import Autocast
 from contrastkit.run import Run
-from contrastkit.training import state
+from contrastkit.training import outlook, state
 from contrastkit.training.progress import Meter, Reporter, epoch_line
 from contrastkit.training.signals import Signals
 from contrastkit.types import Batch, Step
 
 WAITING = 0.1  # share of the time spent waiting for data, above which the input is said to be the bound
+EVALUATING = 0.1  # share of the rest's time that evaluations take, above which it is said
 CHECK_EVERY = 10  # steps between transfers of the losses to the host, each of which waits for the device
 SAVE_SECONDS = 900.0  # training time between checkpoints within a long epoch
 
@@ -51,7 +53,8 @@ class Session:
         self.meter = Meter(recipe.batch)
         self.steps = recipe.epochs * loader.steps_per_epoch
         self.signals = Signals(reporter.log)
-        self.stopped = self._told = False
+        self.pace = outlook.Pace(device)
+        self.stopped = self._told = self._explained = False
 
     def resume(self) -> int:
         """Restore the run's last checkpoint; return the number of completed steps."""
@@ -94,11 +97,15 @@ class Session:
             UserError: a loss or a weight is not finite, or too many images are unreadable.
         """
         self.meter.add(out)
+        self.pace.mark()
         epoch_ends = step % self.loader.steps_per_epoch == 0
         signalled = self.signals.received is not None and dist.world_size() == 1
         if not (signalled or epoch_ends or step % CHECK_EVERY == 0):
             return False
         self._read_losses(step)
+        line = None if signalled else self.pace.project(self.steps - step, evaluates=self.monitor.every > 0)
+        if line is not None:
+            self.reporter.log(line)
         progress = self.meter.progress(step, self.steps, self.recipe.epochs, self.monitor.latest)
         self.reporter.on_step(progress)
         flags = self.signals.received is not None, self.meter.unsaved > SAVE_SECONDS, self.loader.has_news
@@ -109,6 +116,7 @@ class Session:
         if epoch_ends:
             row = self._end_epoch(step)
             self.reporter.log(epoch_line(row, progress))
+            self._explain(row)
             if row["waiting"] > WAITING and not self._told:
                 self.reporter.log(f"{row['waiting']:.0%} of the time goes into waiting for data: {self.loader.advice}")
                 self._told = True
@@ -116,6 +124,13 @@ class Session:
         elif self.stopped or overdue:
             self._save(step)
         return self.stopped
+
+    def _explain(self, row: dict[str, float]) -> None:
+        """Once, below the first line with an evaluation, or the first one if there is none to come: its numbers."""
+        if not self._explained and ("std" in row or not self.monitor.every):
+            self._explained = True
+            if (line := outlook.legend(self.method, row)) is not None:
+                self.reporter.log(line)
 
     def _read_losses(self, step: int) -> None:
         first = step - self.meter.unread + 1
@@ -140,11 +155,25 @@ class Session:
         if self.monitor.due(epoch, last=step == self.steps):
             with self.meter.excluded():
                 dist.average_batch_norm(self.method)
-                row |= self.monitor.evaluate(self.method, row["loss"], self.autocast)
+                row |= self._evaluate(epoch, row["loss"])
             if self.monitor.warning:
                 self.reporter.log(self.monitor.warning)
         if (notice := self.run.add_metrics(row)) is not None:
             self.reporter.log(notice)
+        return row
+
+    def _evaluate(self, epoch: int, loss: float) -> dict[str, float]:
+        """Evaluate; the first time, say what the evaluations to come take if that is much."""
+        began, first = time.perf_counter(), not self._explained
+        row = self.monitor.evaluate(self.method, loss, self.autocast)
+        spent, epochs = time.perf_counter() - began, self.recipe.epochs
+        left = sum(self.monitor.due(e, last=e == epochs) for e in range(epoch + 1, epochs + 1))
+        training = self.meter.seconds / epoch * (epochs - epoch)
+        if first and left * spent > EVALUATING * training:
+            self.reporter.log(
+                f"an evaluation takes {outlook.duration(spent)}, the {left} to come {outlook.duration(left * spent)} "
+                "(--monitor-every)"
+            )
         return row
 
     def _keep(self, epoch: int) -> str | None:

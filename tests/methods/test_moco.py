@@ -209,12 +209,18 @@ def test_more_processes_than_groups_each_normalise_their_own_images() -> None:
     """--bn-groups 1 on two processes: plain batch norm on each is two groups already, so keys must be shuffled."""
     row = RECIPES["moco-v2/tiny"]
     assert isinstance(row, MoCoRecipe) and row.bn_groups == 1
+    row = replace(row, K=64)
     method = row.build(BuildContext(channels=3, size=16, images=64, world=2, seed=0))
     norms = [type(m) for m in method.modules() if isinstance(m, nn.BatchNorm2d)]
     assert norms and set(norms) == {nn.BatchNorm2d}
     assert method.groups == 2 and "2 groups, one per process" in method.notices[0]
     alone = row.build(BuildContext(channels=3, size=16, images=64, world=1, seed=0))
     assert alone.groups == 1 and not alone.notices
+
+
+def test_a_queue_of_more_keys_than_images_is_said() -> None:
+    assert not build(K=64).notices
+    assert "65 keys of 64 images" in build(K=65).notices[0]
 
 
 @pytest.mark.parametrize(("bn_groups", "world", "each"), [(8, 2, 4), (4, 1, 4), (8, 4, 2), (2, 1, 2)])

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext, Recipe
 from contrastkit.training import launch, memory
-from contrastkit.training.memory import require_memory, room_beside, step_bytes
+from contrastkit.training.memory import is_small, require_memory, room_beside, step_bytes
 from contrastkit.types import Batch
 
 CONTEXT = BuildContext(channels=3, size=32, images=1000)
@@ -58,6 +59,16 @@ def test_a_step_that_does_not_fit_is_refused_before_the_run_begins(monkeypatch: 
 def test_images_may_take_half_of_what_a_step_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
     assert [room_beside(needed, CPU) for needed in (0, 400, 1000, None)] == [500, 300, 0, 250]
+
+
+@pytest.mark.parametrize(("gib", "world", "small"), [(23.6, 1, True), (24, 1, False), (8, 4, False), (79, 1, False)])
+def test_gpus_count_together(monkeypatch: pytest.MonkeyPatch, gib: float, world: int, small: bool) -> None:
+    """A GPU sold with 24 GB has less than 24 GiB."""
+    card = SimpleNamespace(total_memory=int(gib * 2**30))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(memory.dist, "world_size", lambda: world)
+    monkeypatch.setattr(memory.dist, "broadcast_str", lambda text: text)
+    assert is_small(torch.device("cuda", 0)) == small and is_small(CPU)
 
 
 def test_launch_asks_before_it_makes_the_run(
