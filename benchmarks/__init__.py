@@ -8,6 +8,8 @@ Measurements that are commands of contrastkit have no file here: byol-norm-cifar
     causal        weights and matches compared with other packages
     nonlinear     aipw with linear models and with boosting where no line is right
     stable        weighted least squares in environments unlike the training one
+    photos        ten labels a class, with and without photographs without labels, with and without published weights
+    photo_sets    its sets as folders, among them blood cells cut out of photographs
     fsdd          convert the Free Spoken Digit Dataset to one folder per class
     scaling       time of the ops against size, compared with official code
     ptxas         registers and spills of the CUDA kernels

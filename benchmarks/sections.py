@@ -15,7 +15,8 @@ from typing import Any
 from benchmarks import RESULTS
 from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
-from benchmarks.tables import Rows, markdown, results
+from benchmarks.photos import table as photos
+from benchmarks.tables import Rows, markdown, results, spread
 from contrastkit.bench import CEILINGS
 from contrastkit.cards import CARDS
 from contrastkit.checkpoint import write_text
@@ -96,12 +97,6 @@ def copies() -> str:
         "recall, by pixels too",
     )
     return markdown((*head, *ways), rows)
-
-
-def spread(values: list[float]) -> str:
-    """The mean, and the standard deviation if there are several values."""
-    mean = f"{statistics.fmean(values):.1f}"
-    return f"{mean} +- {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 def ablation() -> str:
@@ -241,6 +236,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "training": training_speed,
     "operators": operators,
     "copies": copies,
+    "photos": photos,
 }
 MARKED = re.compile(r"<!-- python -m benchmarks\.sections (\w+) -->\n(.*?)\n<!-- end of \1 -->", re.DOTALL)
 

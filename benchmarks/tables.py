@@ -1,6 +1,7 @@
 """What the tables of measurements share."""
 
 import json
+import statistics
 from typing import Any
 
 from benchmarks import RESULTS
@@ -15,3 +16,11 @@ def results(name: str) -> Any:
 def markdown(head: tuple[str, ...], rows: list[list[str]]) -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
+
+
+def spread(values: list[float]) -> str:
+    """The mean, and the standard deviation if there are several values; "" of none."""
+    if not values:
+        return ""
+    mean = f"{statistics.fmean(values):.1f}"
+    return f"{mean} +- {statistics.stdev(values):.1f}" if len(values) > 1 else mean
