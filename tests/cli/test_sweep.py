@@ -53,7 +53,7 @@ def test_a_run_for_each_combination_and_seed(
     assert same_bits(swept / "lr-0.06-seed-1", tmp_path / "alone")
     assert not same_bits(swept / "lr-0.06-seed-1", swept / "lr-0.06-seed-0")
     subject = evaluate.EvaluationSubject.open(swept / "lr-0.03-seed-1", device="cpu")
-    report = json.loads((swept / "lr-0.03-seed-1" / "knn.json").read_text())
+    report = read_report("knn", swept / "lr-0.03-seed-1" / "knn.json")
     assert next(iter(report["accuracy"].values()))["top1"] == evaluate.knn(subject).accuracy[str(subject.run)].top1
 
     rows = read_report("sweep", swept / "compare.json")["rows"]
