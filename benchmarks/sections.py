@@ -1,7 +1,8 @@
-"""`python -m benchmarks.sections`: write the tables of measurements in README.md and docs/.
+"""`python -m benchmarks.sections`: write the tables of measurements and of JSON keys in README.md and docs/.
 
-A table is generated from benchmarks/results between `<!-- python -m benchmarks.sections NAME -->` and
-`<!-- end of NAME -->` in any of these files. benchmarks/results/README.md has all timings of the operators.
+A table is generated from benchmarks/results, or from docs/schemas, between
+`<!-- python -m benchmarks.sections NAME -->` and `<!-- end of NAME -->` in any of these files.
+benchmarks/results/README.md has all timings of the operators.
 """
 
 import json
@@ -9,10 +10,11 @@ import math
 import re
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import RESULTS
+from benchmarks import RESULTS, schemas
 from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.photos import table as photos
@@ -237,6 +239,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "operators": operators,
     "copies": copies,
     "photos": photos,
+    "shared": schemas.shared,
+    **{f"keys_{name.replace('-', '_')}": partial(schemas.keys_of, name) for name in schemas.names()},
 }
 MARKED = re.compile(r"<!-- python -m benchmarks\.sections (\w+) -->\n(.*?)\n<!-- end of \1 -->", re.DOTALL)
 

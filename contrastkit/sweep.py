@@ -12,6 +12,7 @@ from contrastkit import bounds, lock
 from contrastkit.checkpoint import write_json
 from contrastkit.errors import UserError, explain
 from contrastkit.evaluate import EvaluationSubject, knn
+from contrastkit.evaluate.made import made
 from contrastkit.methods import BuildContext, Recipe
 from contrastkit.names import as_typed
 from contrastkit.options import MAY_CHANGE
@@ -138,7 +139,7 @@ def evaluate_run(task: Task) -> None:
     if not _evaluated(task):
         options = task.options
         subject = EvaluationSubject.open(task.out, device=options.device, workers=options.workers)
-        write_json(task.out / KNN, knn(subject).as_json())
+        write_json(task.out / KNN, knn(subject).as_json() | made(next(iter(subject.encoders.values()))))
 
 
 def _evaluated(task: Task) -> bool:

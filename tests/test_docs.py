@@ -16,6 +16,7 @@ from PIL import Image
 
 from contrastkit.cli.main import app, main
 from tests.same import assert_same_run
+from tests.schemas import read_report
 
 ROOT = Path(__file__).parents[1]
 PAGES = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if path.is_file()]
@@ -192,8 +193,10 @@ def test_the_method_of_a_file_trains_resumes_and_is_evaluated(
     train = ["train", "path/to/mine.py:twins"]
     small = ["--data", str(images), "--val-fraction", "0.25", "--epochs", "2", "--batch", "60", "--size", "12"]
     small += ["--device", "cpu", "--penalty", "0.01"]
-    assert main([*train, *small, "--out", "runs/whole"]) == 0
-    assert main([*train, *small, "--out", "runs/mine", "--stop-after", "1"]) == 0
+    assert main([*train, *small, "--out", "runs/whole", "--json", "whole.json"]) == 0
+    assert main([*train, *small, "--out", "runs/mine", "--stop-after", "1", "--json", "half.json"]) == 0
+    assert read_report("train", Path("whole.json"))["verdict"]["epochs"] == [1, 2]
+    assert read_report("train", Path("half.json"))["verdict"] is None
     assert main([*train, "--resume", "runs/mine"]) == 0
     assert_same_run(Path("runs/mine"), Path("runs/whole"))
     method_file.unlink()  # evaluation does not need it

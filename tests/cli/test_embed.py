@@ -1,6 +1,5 @@
 """embed as a command: the file has every image once, with its features, label and part."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +8,14 @@ import torch
 
 import contrastkit
 from contrastkit.cli.main import main
+from tests.schemas import read_report
 
 
 def test_the_file(moco_run: Path, hard_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, test = tmp_path / "features", tmp_path / "test.npz"  # no extension is appended
     assert main(["embed", str(moco_run), f"--out={out}", f"--json={tmp_path / 'x.json'}"]) == 0
     assert f"{out}: 280 x 128 features of hard by {moco_run}" in capsys.readouterr().out
-    report = json.loads((tmp_path / "x.json").read_text())
+    report = read_report("embed", tmp_path / "x.json")
     assert report == {"data": "hard", "encoder": str(moco_run), "images": 280, "features": 128}
     with np.load(out, allow_pickle=False) as file, np.load(hard_images) as data:
         assert list(file) == ["features", "labels", "split", "classes", "readable", "paths", "origin"]

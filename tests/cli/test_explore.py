@@ -15,6 +15,7 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject
 from contrastkit.explore import Gallery
 from tests.cli.test_options import ENCODER, SUBJECT
+from tests.schemas import read_report
 
 REQUIRED = {"search": ["--query=x.png"], "duplicates": [], "cluster": [], "map": []}
 
@@ -36,7 +37,7 @@ def features(moco_run: Path, tmp_path: Path) -> str:
 def test_search(moco_run: Path, features: str, query: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = [f"--json={tmp_path / 'x.json'}", f"--sheet={tmp_path / 'x.png'}"]
     assert main(["search", str(moco_run), features, f"--query={query}", "--k=4", *out]) == 0
-    (found,) = json.loads((tmp_path / "x.json").read_text())["matches"].values()
+    (found,) = read_report("search", tmp_path / "x.json")["matches"].values()
     assert len(found) == 4 and found[0]["cosine"] == pytest.approx(1)
     printed = capsys.readouterr().out
     assert all(match["image"] in printed for match in found) and f"pictures: {tmp_path / 'x.png'}" in printed
@@ -49,7 +50,7 @@ def test_search(moco_run: Path, features: str, query: Path, tmp_path: Path, caps
 
 def test_duplicates(moco_run: Path, features: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["duplicates", str(moco_run), features, "--threshold=0.8", f"--out={tmp_path / 'x.csv'}"]) == 0
-    report = json.loads((moco_run / "duplicates.json").read_text())
+    report = read_report("duplicates", moco_run / "duplicates.json")
     assert report["threshold"] == 0.8 and report["exact"]
     pairs = sum(len(group["pairs"]) for group in report["groups"])
     assert f"{pairs:,} pairs (all pairs compared): {pairs:,} similar" in capsys.readouterr().out
@@ -62,7 +63,7 @@ def test_the_run_keeps_the_first_pairs_alone(
 ) -> None:
     monkeypatch.setattr("contrastkit.cli.duplicates.LISTED", 2)
     assert main(["duplicates", str(moco_run), features, "--threshold=0.8", f"--json={tmp_path / 'x.json'}"]) == 0
-    own, full = (json.loads(path.read_text()) for path in (moco_run / "duplicates.json", tmp_path / "x.json"))
+    own, full = (read_report("duplicates", path) for path in (moco_run / "duplicates.json", tmp_path / "x.json"))
     pairs, first = ([pair for group in of["groups"] for pair in group["pairs"]] for of in (full, own))
     assert first == pairs[:2] and all(group["pairs"] for group in own["groups"])
     assert own["pairs_left_out"] == len(pairs) - 2 > 0 == full["pairs_left_out"]
@@ -72,7 +73,7 @@ def test_the_run_keeps_the_first_pairs_alone(
 
 def test_cluster(moco_run: Path, features: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cluster", str(moco_run), features, "-K", "3", f"--out={tmp_path / 'x.csv'}"]) == 0
-    report = json.loads((moco_run / "cluster.json").read_text())
+    report = read_report("cluster", moco_run / "cluster.json")
     assert report["k"] == 3 and sum(each["images"] for each in report["clusters"]) == 280
     printed = capsys.readouterr().out
     assert f"NMI {report['agreement']['nmi']:.3f}, ARI {report['agreement']['ari']:.3f}" in printed
@@ -82,7 +83,7 @@ def test_cluster(moco_run: Path, features: str, tmp_path: Path, capsys: pytest.C
 def test_map(moco_run: Path, features: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--images=40", "--colour=cluster", "-K", "3", f"--out={tmp_path / 'x.csv'}"]
     assert main(["map", str(moco_run), features, *options]) == 0
-    report = json.loads((moco_run / "map.json").read_text())
+    report = read_report("map", moco_run / "map.json")
     assert report["images"] == 40 and report["colour"] == "cluster" and report["chance"] == 10 / 39
     assert "40 of the 280 images are on the map" in capsys.readouterr().out
     assert (moco_run / "map.png").is_file() and len((tmp_path / "x.csv").read_text().splitlines()) == 41
@@ -93,7 +94,7 @@ def test_attend(moco_run: Path, query: Path, tmp_path: Path, capsys: pytest.Capt
         f"--{name}={tmp_path / 'x'}.{ending}" for name, ending in (("json", "json"), ("sheet", "png"), ("out", "npz"))
     ]
     assert main(["attend", str(moco_run), str(query), "--size=32", "--at", "0.9", "0.1", "--device=cpu", *out]) == 0
-    report = json.loads((tmp_path / "x.json").read_text())
+    report = read_report("attend", tmp_path / "x.json")
     assert report["grid"] == [4, 4] and report["at"] == [0.9, 0.1] and report["images"][0]["entropy"] is None
     assert "no attention: the encoder is no vision transformer with a class token" in capsys.readouterr().out
     with np.load(tmp_path / "x.npz") as maps:

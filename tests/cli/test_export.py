@@ -1,11 +1,11 @@
 """export as a command: what is printed, the report, and what is refused before the work."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from contrastkit.cli.main import main
+from tests.schemas import read_report
 
 
 def test_the_lines_are_printed_as_they_run(moco_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,11 +21,7 @@ features = encoder(images)  # float32 [N, 3, 20, 20] in [0, 1]
 """
     assert printed.endswith(code)
     assert "moco-v2/tiny" in printed and "4 x 4 stem" in printed and "model card" in printed
-    values = json.loads(report.read_text())
-    assert list(values) == [
-        "to", "out", "card", "description", "start", "parameters", "input", "normalised_inside", "opset", "difference",
-        "largest", "code",
-    ]  # fmt: skip
+    values = read_report("export", report)
     assert values["code"] == code.strip() and values["description"]["size"] == 20 and values["difference"] < 1e-5
     assert Path(values["card"]).read_text().startswith("# x.pt2")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from contrastkit.cli.main import main
+from tests.schemas import read_report
 
 
 def test_a_run_beside_its_baselines(moco_run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -15,14 +16,13 @@ def test_a_run_beside_its_baselines(moco_run: Path, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert "kNN on hard, k = 20, T = 0.1, 210 training and 70 test images of 16 px" in printed
     assert "untrained tiny" in printed and "raw pixels" in printed and "95 % interval" in printed
-    report = json.loads((tmp_path / "knn.json").read_text())
+    report = read_report("knn", tmp_path / "knn.json")
     assert report == json.loads((moco_run / "knn.json").read_text())
-    assert list(report) == ["data", "k", "T", "size", "accuracy", "per_class", "examples", "made"]
     assert list(report["accuracy"]) == [str(moco_run), "untrained tiny", "raw pixels"]
     pixels = report["accuracy"]["raw pixels"]
-    assert list(pixels) == ["top1", "top5", "n", "interval"] and f"{100 * pixels['top1']:.2f} %" in printed
+    assert f"{100 * pixels['top1']:.2f} %" in printed
     classes = report["per_class"]["raw pixels"]
-    assert [list(result) for result in classes.values()] == [["n", "top1", "interval", "answers"]] * 7
+    assert len(classes) == 7
     right = sum(result["answers"].get(name, 0) for name, result in classes.items())
     assert pixels["top1"] == right / sum(result["n"] for result in classes.values())
     for what in ("confusion", "neighbours"):

@@ -14,6 +14,7 @@ from contrastkit.cli.main import app, main
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject
 from tests.cli.test_options import BASELINES, ENCODER, SUBJECT
+from tests.schemas import read_report
 
 FEW = ["--images=60", "--views-per-image=2", "--device=cpu"]
 
@@ -22,7 +23,7 @@ def test_measure(moco_run: Path, images: Path, tmp_path: Path, capsys: pytest.Ca
     out = [f"--json={tmp_path / 'x.json'}", f"--shift-chart={tmp_path / 'x.png'}"]
     more = ["--shift", f"--shift-data={images}", f"--cka={moco_run}"]
     assert main(["measure", str(moco_run), *FEW, *more, *out]) == 0
-    printed, report = capsys.readouterr().out, json.loads((tmp_path / "x.json").read_text())
+    printed, report = capsys.readouterr().out, read_report("measure", tmp_path / "x.json")
     assert report == json.loads((moco_run / "measure.json").read_text())
     own = report["numbers"][str(moco_run)]
     for row in ("RankMe", "LiDAR", "alpha-ReQ", "uniformity", "alignment", "NMI of k-means", "ARI of k-means"):
@@ -52,7 +53,7 @@ def test_without_labels_a_shift_is_refused_and_nothing_is_written(
     assert "error: --shift needs labels and a test part" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["bare.npz"]
     assert main(words) == 0
-    report = json.loads((tmp_path / "x.json").read_text())
+    report = read_report("measure", tmp_path / "x.json")
     assert report["shift"] is None and report["numbers"][str(moco_run)]["nmi"] is None
     assert "no NMI and ARI: the images have no labels" in capsys.readouterr().out
 

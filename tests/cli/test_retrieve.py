@@ -1,6 +1,5 @@
 """retrieve as a command: its table with the chance level."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,14 +8,14 @@ from safetensors.torch import load_file, save_file
 
 from contrastkit.cli.main import main
 from contrastkit.evaluate import EvaluationSubject, retrieve
+from tests.schemas import read_report
 
 
 def test_both_directions_and_chance(cmc_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["retrieve", str(cmc_run)]) == 0
     printed = capsys.readouterr().out
     assert "retrieval on hard, 70 test images" in printed
-    report = json.loads((cmc_run / "retrieval.json").read_text())
-    assert list(report) == ["data", "size", "retrieval"]
+    report = read_report("retrieve", cmc_run / "retrieval.json")
     assert list(report["retrieval"]) == ["L -> ab", "ab -> L"]
     for pair in report["retrieval"].values():
         assert list(pair["recall"]) == ["1", "5", "10"] and pair["n"] == 70

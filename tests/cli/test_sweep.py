@@ -20,6 +20,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES
 from contrastkit.sweep import combinations
 from contrastkit.training import Outcome, Plan, series
+from tests.schemas import read_report
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--batch=64", "--K=64", "--size=12", "--monitor-every=0", "--workers=0"]
 NAMES = [f"lr-{lr}-seed-{seed}" for lr in ("0.03", "0.06") for seed in (0, 1)]
@@ -52,10 +53,10 @@ def test_a_run_for_each_combination_and_seed(
     assert same_bits(swept / "lr-0.06-seed-1", tmp_path / "alone")
     assert not same_bits(swept / "lr-0.06-seed-1", swept / "lr-0.06-seed-0")
     subject = evaluate.EvaluationSubject.open(swept / "lr-0.03-seed-1", device="cpu")
-    report = json.loads((swept / "lr-0.03-seed-1" / "knn.json").read_text())
+    report = read_report("knn", swept / "lr-0.03-seed-1" / "knn.json")
     assert next(iter(report["accuracy"].values()))["top1"] == evaluate.knn(subject).accuracy[str(subject.run)].top1
 
-    rows = json.loads((swept / "compare.json").read_text())["rows"]
+    rows = read_report("sweep", swept / "compare.json")["rows"]
     assert [(row["settings"], row["seeds"]) for row in rows] == [({"lr": 0.03}, [0, 1]), ({"lr": 0.06}, [0, 1])]
     assert all(row["numbers"]["knn"]["n"] == 2 for row in rows) and (swept / "compare.png").is_file()
 

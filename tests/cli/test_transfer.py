@@ -11,6 +11,7 @@ from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.parts.build import build_encoder
 from contrastkit.transfer import TransferSubject
+from tests.schemas import read_report
 from tests.transfer.sets import halves, write_boxes, write_masks, xml
 
 
@@ -121,10 +122,9 @@ def test_segment_writes_report_and_sheet_beside_its_run(
 ) -> None:
     words = ["transfer", "segment", str(moco_run), f"--data={masks}", "--size=32", "--device=cpu", "--baselines"]
     assert main([*words, f"--json={tmp_path / 'x.json'}", "--workers=0"]) == 0
-    report = json.loads((moco_run / "transfer" / "segment-halves-retrieval.json").read_text())
+    report = read_report("transfer-segment", moco_run / "transfer" / "segment-halves-retrieval.json")
     assert report == json.loads((tmp_path / "x.json").read_text())
     assert list(report["scores"]) == [str(moco_run), "untrained tiny", "the commonest class"]
-    assert report["scores"][str(moco_run)].keys() == {"miou", "accuracy", "iou", "images"}
     assert (moco_run / "transfer" / "segment-halves-retrieval.png").stat().st_size > 1000
     text = capsys.readouterr().out
     assert "halves/train: 3 images" in text and "untrained tiny" in text and "mIoU" in text
@@ -133,9 +133,9 @@ def test_segment_writes_report_and_sheet_beside_its_run(
 def test_detect_writes_report_and_sheet(boxes: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["transfer", "detect", "--encoder=tiny", f"--data={boxes}", "--device=cpu", "--workers=0", "--resamples=3"]
     assert main([*words, "--steps=1", "--size=64", f"--out={tmp_path / 'new' / 'out'}"]) == 0
-    report = json.loads((tmp_path / "new" / "out" / "detect-cats.json").read_text())
+    report = read_report("transfer-detect", tmp_path / "new" / "out" / "detect-cats.json")
     assert report["settings"]["steps"] == 1
-    assert report["scores"]["tiny, untrained"].keys() == {"ap", "ap50", "ap75", "classes", "images"}
+    assert list(report["scores"]) == ["tiny, untrained"]
     assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == ["detect-cats.json", "detect-cats.png"]
     text = capsys.readouterr().out
     assert "cats/trainval: 3 images, 3 boxes" in text and "AP50" in text

@@ -17,6 +17,7 @@ from contrastkit.compare import compare, comparison_chart
 from contrastkit.errors import UserError
 from contrastkit.intervals import wilson
 from tests.compare.runs import finetuned, knn, made, probe
+from tests.schemas import read_report
 
 TOP1 = {(0.2, 0): 0.61, (0.2, 1): 0.67, (0.2, 2): 0.64, (0.1, 0): 0.7, (0.1, 1): 0.72}
 
@@ -220,8 +221,8 @@ def test_the_command(sweep: list[Path], tmp_path: Path, capsys: pytest.CaptureFi
         "kNN: top-1 on 90 test images, k 20, T 0.1, size 16",
     ):
         assert text in printed
-    report = json.loads((tmp_path / "c.json").read_text())
-    assert report.keys() == {"data", "settings", "evaluations", "rows"} and (tmp_path / "c.png").is_file()
+    report = read_report("compare", tmp_path / "c.json")
+    assert (tmp_path / "c.png").is_file()
     assert report["rows"][0]["numbers"]["knn"]["values"] == [0.61, 0.67, 0.64]
     assert main(["compare"]) == 2
     assert "Missing argument 'RUN'" in capsys.readouterr().err
