@@ -80,9 +80,12 @@ class Session:
             yield
 
     def evaluate_start(self) -> None:
-        """Log what the starting weights are worth, before the first step."""
-        if self.monitor.every and (knn := self.monitor.knn(self.method, self.autocast)) is not None:
+        """Log and record what the starting weights are worth, before the first step; once, also if that is repeated."""
+        if not self.monitor.every or any("knn" in row for row in self.run.metrics()):
+            return
+        if (knn := self.monitor.knn(self.method, self.autocast)) is not None:
             self.reporter.log(f"before the first step, the starting weights have kNN {knn:.1%}")
+            self._record({"step": 0, "epoch": 0, "knn": knn})
 
     def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         return self.meter.timed(batches)
@@ -158,9 +161,12 @@ class Session:
                 row |= self._evaluate(epoch, row["loss"])
             if self.monitor.warning:
                 self.reporter.log(self.monitor.warning)
+        self._record(row)
+        return row
+
+    def _record(self, row: dict[str, float]) -> None:
         if (notice := self.run.add_metrics(row)) is not None:
             self.reporter.log(notice)
-        return row
 
     def _evaluate(self, epoch: int, loss: float) -> dict[str, float]:
         """Evaluate; the first time, say what the evaluations to come take if that is much."""
