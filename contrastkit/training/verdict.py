@@ -47,8 +47,8 @@ class Verdict:
         changed = {"rose": "rose", "level": "stayed level", "fell": "fell", None: "went"}[self.change]
         if self.interval is None:
             return (
-                f"verdict: the loss {changed} from {self.first:.3f} in epoch {begin} to {self.last:.3f} in epoch {end}; "
-                "it does not say whether the features are better: kNN would, with labels"
+                f"verdict: the loss {changed} from {self.first:.3f} in epoch {begin} to {self.last:.3f} in epoch {end}"
+                "; it does not say whether the features are better: kNN would, with labels"
             )
         points, low, high = (100 * x for x in (self.last - self.first, *self.interval))
         start = f"after epoch {begin}" if begin else "before the first step"

@@ -46,8 +46,9 @@ def test_the_line_of_knn() -> None:
         ([4.0, 3.0], "fell"),
         ([3.0, 1.0, 4.0, 2.0, 2.5], None),
         ([2.0] * 6, None),
-        ([5.0, 4.0, 3.0, 2.0, 1.0, 0.9, 0.8, 6.0], None),  # tau is negative, first and last say the opposite
-        ([3.0, *[5.0, 4.9, 4.8, 4.7, 4.6, 4.5], 9.0], None),
+        ([5.0, 4.0, 3.0, 2.0, 1.0, 0.9, 0.8, 0.7, 6.0], None),  # tau is negative, first and last say the opposite
+        ([3.0, 5.0, 4.9, 4.8, 4.7, 4.6, 4.5, 9.0], None),
+        ([2.0, 3.0, 1.0, 4.0, 1.5, 2.5], None),  # higher in 8 of 15 pairs
         ([4.0, 1.0, 2.0, 3.0, 2.9], None),  # lower at last, but in most pairs higher
     ],
 )
