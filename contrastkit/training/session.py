@@ -53,7 +53,7 @@ class Session:
         self.meter = Meter(recipe.batch)
         self.steps = recipe.epochs * loader.steps_per_epoch
         self.signals = Signals(reporter.log)
-        self.pace = outlook.Pace(device)
+        self.pace = outlook.Pace(device, ahead=loader.ahead)
         self.stopped = self._told = self._explained = False
 
     def resume(self) -> int:
@@ -100,13 +100,13 @@ class Session:
             UserError: a loss or a weight is not finite, or too many images are unreadable.
         """
         self.meter.add(out)
-        self.pace.mark()
+        self.pace.mark(self.meter)
         epoch_ends = step % self.loader.steps_per_epoch == 0
         signalled = self.signals.received is not None and dist.world_size() == 1
         if not (signalled or epoch_ends or step % CHECK_EVERY == 0):
             return False
         self._read_losses(step)
-        line = None if signalled else self.pace.project(self.steps - step, evaluates=self.monitor.every > 0)
+        line = None if signalled else self.pace.project(self.steps - step, self.meter, evaluates=self.monitor.every > 0)
         if line is not None:
             self.reporter.log(line)
         progress = self.meter.progress(step, self.steps, self.recipe.epochs, self.monitor.latest)
