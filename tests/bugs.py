@@ -336,7 +336,7 @@ BUGS = [
         f"{CLI}::test_without_options_the_embedded_digits_and_their_recipe"),
     Bug("training/plan.py", "        row=row,\n    )", "    )",
         f"{CLI}::test_the_row_can_be_forced"),
-    Bug("methods/rows.py", "size > LOW and", "size > SMALL and",
+    Bug("methods/rows.py", "and size > LOW else", "and size > SMALL else",
         "tests/methods/test_recipes.py::test_the_images_the_encoder_and_the_machine_choose_the_row"),
     Bug("methods/rows.py", 'row.startswith("imagenet")', 'row == "imagenet"',
         "tests/methods/test_recipes.py::test_of_several_published_recipes_the_encoder_chooses"),
