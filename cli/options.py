@@ -230,9 +230,9 @@ class SubjectOptions(EncodingOptions):
             metavar="NAME",
         ),
     ] = None
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="With --encoder: load its published supervised weights.")
-    ] = False
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="With --encoder: load its published weights.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

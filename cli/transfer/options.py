@@ -27,9 +27,9 @@ class TransferOptions(OutputOptions):
         str | None,
         typer.Option(help="Use this encoder instead of a run: tiny, a torchvision ResNet, timm:NAME.", metavar="NAME"),
     ] = None
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="With --encoder: load its published supervised weights.")
-    ] = False
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="With --encoder: load its published weights.")] = (
+        False
+    )
     baselines: Annotated[
         bool,
         typer.Option("--baselines", help="Also evaluate the encoder untrained, and with published weights, if any."),

@@ -117,6 +117,11 @@ class Loader:
         self._workers = self._loading(Drawing(self.source, self.views, self.seed, images.places))
 
     @property
+    def ahead(self) -> int:
+        """How many batches the processes that load the data make in advance."""
+        return self._workers.ahead
+
+    @property
     def unreadable(self) -> dict[str, str]:
         """Files that could not be read so far, path -> reason."""
         return dict(self.source.unreadable.values())

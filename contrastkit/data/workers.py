@@ -34,6 +34,9 @@ class Workers:
     The processes stay alive between calls of :meth:`map`, until :meth:`close` or the end of the program. They ignore
     SIGINT, SIGTERM and SIGHUP, which schedulers and terminals send to whole groups of processes: the main process saves
     and stops, and they end with it.
+
+    Attributes:
+        ahead: how many results the processes make in advance.
     """
 
     def __init__(self, work: Dataset[Any], *, workers: int, pin: bool = False, room: int = 0) -> None:
@@ -43,8 +46,9 @@ class Workers:
             pin: move results into pinned memory.
             room: bytes of the tensors of a result, for which memory is then kept; others get new memory each time.
         """
-        ahead = 2 if workers == 1 else 1  # batches of views are large
-        slots = Slots(0 if pin or not workers else workers * ahead + HELD, room)
+        each = 2 if workers == 1 else 1  # batches of views are large
+        self.ahead = workers * each
+        slots = Slots(0 if pin or not workers else self.ahead + HELD, room)
         self._work, self._slots, self._tasks, self._busy = work, slots, _Tasks(slots), False
         self._loader: DataLoader[Any] | None = None
         if workers:
@@ -54,7 +58,7 @@ class Workers:
                 sampler=self._tasks,
                 num_workers=workers,
                 persistent_workers=True,
-                prefetch_factor=ahead,
+                prefetch_factor=each,
                 pin_memory=pin,
                 collate_fn=_unchanged,
                 multiprocessing_context=_Context(),

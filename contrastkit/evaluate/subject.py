@@ -91,7 +91,7 @@ class EvaluationSubject:
         Args:
             run: a run folder; either this or ``encoder``.
             encoder: tiny, a torchvision ResNet, ``timm:NAME``, or pixels; for sounds wave or tiny.
-            pretrained: with ``encoder``: its published supervised weights.
+            pretrained: with ``encoder``: its published weights.
             baselines: also an untrained encoder like the run's and, for images, raw pixels.
             data: see :func:`contrastkit.data.open_data`; None is the run's own, labelled set and its split, else the
                 embedded one.

@@ -84,7 +84,7 @@ class BYOL(Method[Tensor | None]):
 
     def __init__(self, recipe: BYOLRecipe, context: BuildContext) -> None:
         super().__init__()
-        self.recipe = recipe
+        self.recipe, self.images = recipe, context.images
         encoder, hidden, dim = recipe.build_encoder(context), recipe.hidden, recipe.dim
         self.online = Tower(encoder, mlp(encoder.dim, hidden, dim, norm=recipe.projector_norm, last_bias=False))
         self.predictor = mlp(dim, hidden, dim, norm=recipe.predictor_norm, last_bias=False)
@@ -123,6 +123,11 @@ class BYOL(Method[Tensor | None]):
 
     @property
     def notices(self) -> list[str]:
+        if self.recipe.negatives >= 2 * self.images:
+            return [
+                f"--negatives {self.recipe.negatives} holds both views of all {self.images} images, so each image is "
+                "among its own negatives: lower --negatives"
+            ]
         if self.queue is not None or "batch" in (self.recipe.projector_norm, self.recipe.predictor_norm):
             return []
         return [

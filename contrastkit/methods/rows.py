@@ -91,7 +91,8 @@ def choose_row(
     Args:
         recipes: the recipes of one method, from :func:`recipes_of`.
         size: shorter side of the images in pixels.
-        encoder: the requested encoder, if any; ``tiny`` selects the small recipes.
+        encoder: the requested encoder, if any: ``tiny`` selects ``tiny``, and one of several published recipes for
+            photos (``imagenet-...``) the first of its own.
         orientation_matters: whether a flip would change an image's meaning.
         small_machine: whether the published recipes for photos are too large for it: photos then get ``small``, unless
             the encoder is requested that these recipes are for.
@@ -107,12 +108,21 @@ def choose_row(
             best = "digits"
         elif encoder == "tiny":
             best = "tiny"
-        elif small_machine and size > LOW and (small := recipes.get(f"{method}/small")) is not None:
-            published = recipes[f"{method}/{rows[0]}"]
-            best = rows[0] if encoder == published.encoder != small.encoder else "small"
         else:
-            best = "32" if size <= SMALL else "imagenet"
+            best = _best(recipes, method, size=size, encoder=encoder, small_machine=small_machine)
         row = best if best in rows else rows[0]  # those of sounds have other names, and a file may define one alone
     if row not in rows:
         raise UserError(f"{method} has no recipe '{row}'{suggest(row, rows)} (rows: {', '.join(rows)})")
     return f"{method}/{row}"
+
+
+def _best(recipes: dict[str, Recipe], method: str, *, size: int, encoder: str | None, small_machine: bool) -> str:
+    """The row for images that are no digits."""
+    small = recipes.get(f"{method}/small") if small_machine and size > LOW else None
+    if small is None and size <= SMALL:
+        return "32"
+    for name, recipe in recipes.items():
+        row = split_name(name)[1]
+        if row.startswith("imagenet") and recipe.encoder == encoder and (small is None or small.encoder != encoder):
+            return row
+    return "imagenet" if small is None else "small"

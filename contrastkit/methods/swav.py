@@ -234,7 +234,7 @@ RECIPES: dict[str, Recipe] = {
     "swav/imagenet-160": replace(IMAGENET, views=VIEWS["swav-small"]),
     "swav/imagenet-256": SMALL_BATCH,
     "swav/32": CIFAR,
-    "swav/small": small(TINY),
+    "swav/small": small(TINY, K=128),  # fewer prototypes than a set of 200 photos has images
     "swav/tiny": TINY,
     "swav/digits": DIGITS,
 }

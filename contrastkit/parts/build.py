@@ -46,7 +46,7 @@ def build_encoder(
         channels: input channels, 1 to N.
         size: shorter side of the images in pixels; up to 64, a ResNet gets a 3x3 stride-1 stem and no max-pooling,
             as in SimCLR (Sec. B.9) and MoCo's CIFAR demo. ImageNet's stem would discard most of a small image.
-        pretrained: load the published supervised weights (fetched by torchvision or timm); 3 channels and 7x7 stem.
+        pretrained: load the published weights (fetched by torchvision or timm); 3 channels and 7x7 stem.
         norm: "group" replaces batch norm by group norm and weight-standardised convolutions
             (:func:`contrastkit.parts.norm.group_norm`), "layer" by layer norm (``tiny`` and torchvision's ResNets).
         zero_init: start every residual branch at 0, by the scale of its last norm (Goyal et al. 2017, Sec. 5.1;

@@ -35,7 +35,7 @@ def published_encoder(kind: Mapping[str, Any]) -> Encoder:
 
 
 def published_weights(name: str) -> Weights:
-    """The published supervised weights of a torchvision model or ``timm:NAME``, fetched by these libraries.
+    """The published weights of a torchvision model or ``timm:NAME``, fetched by these libraries.
 
     Raises:
         UserError: unknown, without published weights, or not to be fetched.

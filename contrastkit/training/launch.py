@@ -77,7 +77,7 @@ def launch(
         notices = (*plan.data.notices, *loader.notices, *method.notices)
         for line in (*run.notices, summary, *_origin(plan, session), *outlook, *notices):
             session.reporter.log(line)
-        if plan.weights is not None:
+        if start == 0 and plan.parent is None and run.record.weights is not None:
             session.evaluate_start()
         end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
         step = fit(session, start=start, end=end)
@@ -251,7 +251,9 @@ def _finish(session: Session, step: int, evaluations: tuple[str, ...]) -> Outcom
 
 def _judged(session: Session) -> Verdict | None:
     """How the training went, which is logged."""
-    if (verdict := judge(session.run.metrics(), session.monitor.queries)) is not None:
+    parent = session.run.record.parent
+    since = 0 if parent is None else parent.step
+    if (verdict := judge(session.run.metrics(), session.monitor.queries, since=since)) is not None:
         but = "" if session.monitor.warning is None else "; but see the warning above"
         session.reporter.log(f"{verdict.line}{but}")
     return verdict

@@ -18,7 +18,9 @@ from contrastkit.types import Batch
 
 TEMPORARY = 1.1  # gradients of activations and workspaces, beside what the graph keeps
 IMAGES = 0.5  # share of the memory beside a step that images may take: steps are counted at their least
-LARGE = 24 * 2**30  # bytes: what a step of MoCo's ``imagenet`` takes in float32 (:func:`step_bytes`)
+# GiB of a device, from which on a step of MoCo's ``imagenet`` fits: it takes 23.3 and 12.0 (:func:`step_bytes`). Cards
+# have somewhat less than they are sold with, so the second is below 16.
+LARGE = {"float32": 24, "bfloat16": 14}
 
 
 def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, *, precision: str) -> int | None:
@@ -38,13 +40,13 @@ def require_memory(recipe: Recipe, context: BuildContext, device: torch.device, 
     return needed
 
 
-def is_small(device: torch.device) -> bool:
+def is_small(device: torch.device, precision: str) -> bool:
     """Whether the published recipes for photos are too large for the first process's device: a CPU, or GPUs that have
-    less than ``LARGE`` bytes together."""
+    less than ``LARGE`` together."""
     if device.type != "cuda":
         return True
     total = torch.cuda.get_device_properties(device).total_memory * dist.world_size()
-    return int(dist.broadcast_str(str(total))) < LARGE  # one choice, whatever the others have
+    return int(dist.broadcast_str(str(total))) < LARGE[precision] * 2**30  # one choice, whatever the others have
 
 
 def room_beside(needed: int | None, device: torch.device) -> int:

@@ -1,19 +1,16 @@
 """What a training will show and take, in words: before its first step, and after a few."""
 
-import itertools
-import statistics
-import time
-
 import torch
 
 from contrastkit.augment import View
 from contrastkit.data import Source
-from contrastkit.methods import Method, Recipe
+from contrastkit.methods import RECIPES, Method, Recipe
 from contrastkit.names import split_name
 from contrastkit.training.memory import LARGE, free_bytes
 from contrastkit.training.plan import Plan
+from contrastkit.training.progress import Meter
 
-FEW = 10  # first steps of a start, whose times project the rest
+FEW = 9  # steps whose times project the rest, at least
 ENLARGED, LOST = 3 / 4, 4.0  # ratios of an image's side to its views' that are worth a remark
 
 
@@ -23,11 +20,12 @@ def before(plan: Plan, steps_per_epoch: int, needed: int | None) -> list[str]:
     Args:
         needed: bytes of a step, see :func:`contrastkit.training.memory.step_bytes`.
     """
-    row, lines = split_name(plan.name)[1], []
-    if row == "small" and not plan.resumes:
+    (method, row), lines = split_name(plan.name), []
+    if row == "small" and f"{method}/imagenet" in RECIPES and not plan.resumes:
+        precision = plan.options.precision
         lines.append(
-            f"{row} is for photos on a CPU or on GPUs of less than {LARGE / 2**30:.0f} GiB together: --recipe imagenet "
-            "has the paper's numbers"
+            f"{row} is for photos on a CPU or on GPUs of less than {LARGE[precision]} GiB together in {precision}: "
+            "--recipe imagenet has the paper's numbers"
         )
     if isinstance(plan.recipe.views[0], View):
         lines.append(seen_at(plan.recipe, plan.data.pretrain, tiny=row == "tiny"))
@@ -67,29 +65,35 @@ def duration(seconds: float) -> str:
 
 
 class Pace:
-    """The median time of the first steps of a start, the very first one aside: it compiles and fills queues."""
+    """The mean time of the first steps of a start, apart from the very first one, which compiles, and from those whose
+    batches were made meanwhile. Batches that processes make come in bursts: the mean is over two rounds at least."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, ahead: int = 0) -> None:
+        """
+        Args:
+            ahead: batches that the processes that load data make in advance.
+        """
         self.told, self._device = False, device
-        self._ends: list[float] = []
+        self._aside, self._least = 1 + ahead, max(FEW, 2 * ahead)
+        self._steps, self._began = 0, 0.0
 
-    def mark(self) -> None:
+    def mark(self, meter: Meter) -> None:
         """A step has ended."""
-        if self.told or len(self._ends) == FEW:
-            return
-        if self._device.type == "cuda":  # or its work would only be queued
-            torch.cuda.synchronize(self._device)
-        self._ends.append(time.perf_counter())
+        self._steps += 1
+        if self._steps == self._aside:
+            if self._device.type == "cuda":  # or its work would only be queued
+                torch.cuda.synchronize(self._device)
+            self._began = meter.lap()
 
-    def project(self, left: int, *, evaluates: bool) -> str | None:
-        """Once, after ``FEW`` steps or at the end of a shorter epoch: what the ``left`` steps will take."""
-        times = [end - start for start, end in itertools.pairwise(self._ends)]
-        if self.told or not (left and times):
+    def project(self, left: int, meter: Meter, *, evaluates: bool) -> str | None:
+        """Once, after enough steps, the last of which is done on the device too: what the ``left`` steps will take."""
+        counted = self._steps - self._aside
+        if self.told or not left or counted < self._least:
             return None
         self.told = True
-        step = statistics.median(times)
+        step = (meter.lap() - self._began) / counted
         return (
-            f"the {left:,} steps to come take about {duration(left * step)}, {step:.2g} s each (median of {len(times)})"
+            f"the {left:,} steps to come take about {duration(left * step)}, {step:.2g} s each (mean of {counted})"
             f"{', and evaluations besides' if evaluates else ''}"
         )
 

@@ -171,21 +171,21 @@ def plan(
     source = data.pretrain
     if "workers" not in given:
         options = replace(options, workers=default_workers(source))
-    name = _chosen(recipes, source, device, encoder=encoder, row=row)
+    name = _chosen(recipes, source, is_small(device, options.precision), encoder=encoder, row=row)
     recipe = change(recipes[name])
     numbered, out = out is None, out or _numbered(name, data)
     return Plan(name, recipe, options, data, device, out, numbered=numbered, weights=weights)
 
 
 def _chosen(
-    recipes: dict[str, Recipe], source: Source, device: torch.device, *, encoder: str | None, row: str | None
+    recipes: dict[str, Recipe], source: Source, small_machine: bool, *, encoder: str | None, row: str | None
 ) -> str:
     return choose_row(
         recipes,
         size=source.size,
         encoder=encoder,
         orientation_matters=source.orientation_matters,
-        small_machine=is_small(device),
+        small_machine=small_machine,
         row=row,
     )
 

@@ -181,6 +181,11 @@ class Meter:
             "seconds": self.seconds,
         }
 
+    def lap(self) -> float:
+        """Seconds of training until now, since the run began."""
+        self._lap()
+        return self.seconds
+
     def _lap(self) -> None:
         now = time.perf_counter()
         assert self._since is not None

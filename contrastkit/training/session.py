@@ -53,7 +53,7 @@ class Session:
         self.meter = Meter(recipe.batch)
         self.steps = recipe.epochs * loader.steps_per_epoch
         self.signals = Signals(reporter.log)
-        self.pace = outlook.Pace(device)
+        self.pace = outlook.Pace(device, ahead=loader.ahead)
         self.stopped = self._told = self._explained = False
 
     def resume(self) -> int:
@@ -80,9 +80,12 @@ class Session:
             yield
 
     def evaluate_start(self) -> None:
-        """Log what the starting weights are worth, before the first step."""
-        if self.monitor.every and (knn := self.monitor.knn(self.method, self.autocast)) is not None:
+        """Log and record what the starting weights are worth, before the first step; once, also if that is repeated."""
+        if not self.monitor.every or any("knn" in row for row in self.run.metrics()):
+            return
+        if (knn := self.monitor.knn(self.method, self.autocast)) is not None:
             self.reporter.log(f"before the first step, the starting weights have kNN {knn:.1%}")
+            self._record({"step": 0, "epoch": 0, "knn": knn})
 
     def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         return self.meter.timed(batches)
@@ -97,13 +100,13 @@ class Session:
             UserError: a loss or a weight is not finite, or too many images are unreadable.
         """
         self.meter.add(out)
-        self.pace.mark()
+        self.pace.mark(self.meter)
         epoch_ends = step % self.loader.steps_per_epoch == 0
         signalled = self.signals.received is not None and dist.world_size() == 1
         if not (signalled or epoch_ends or step % CHECK_EVERY == 0):
             return False
         self._read_losses(step)
-        line = None if signalled else self.pace.project(self.steps - step, evaluates=self.monitor.every > 0)
+        line = None if signalled else self.pace.project(self.steps - step, self.meter, evaluates=self.monitor.every > 0)
         if line is not None:
             self.reporter.log(line)
         progress = self.meter.progress(step, self.steps, self.recipe.epochs, self.monitor.latest)
@@ -158,9 +161,12 @@ class Session:
                 row |= self._evaluate(epoch, row["loss"])
             if self.monitor.warning:
                 self.reporter.log(self.monitor.warning)
+        self._record(row)
+        return row
+
+    def _record(self, row: dict[str, float]) -> None:
         if (notice := self.run.add_metrics(row)) is not None:
             self.reporter.log(notice)
-        return row
 
     def _evaluate(self, epoch: int, loss: float) -> dict[str, float]:
         """Evaluate; the first time, say what the evaluations to come take if that is much."""

@@ -1,83 +1,110 @@
-"""How a training went, in one line: did kNN, or else the loss, rise, stay level or fall, by more than noise?"""
+"""How a training went, in one line: did kNN rise, stay level or fall by more than noise, or else which way did the loss
+go?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from contrastkit.intervals import difference
 
-P = 0.05  # of the loss: the probability of such a trend in numbers of random order
-LEAST = 5  # epochs: of fewer, no order is as improbable as P
+TREND = 0.5  # Kendall's tau of the losses from which on they have a direction: in three of four pairs of epochs
+
+Change = Literal["rose", "level", "fell"]
+Point = tuple[int, float]  # epoch, value
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """From the first evaluation of a training to its last.
+    """From where a training began to its last evaluation.
 
     Attributes:
         what: "knn", the accuracy, if it was measured twice; else "loss", the mean of an epoch.
         change: "rose", "level" or "fell". kNN: whether the 95 % interval of the difference lies above, around or below
-            zero (:func:`contrastkit.intervals.difference`). The loss: whether Kendall's rank correlation with the epoch
-            is significant at 5 %. None: fewer than five epochs of losses, which cannot tell.
-        first, last: the two values; ``epochs``: when they were taken.
+            zero (:func:`contrastkit.intervals.difference`). The loss: its direction, which first and last value
+            share with at least three of four pairs of epochs; None if it has none. That describes, and tests nothing:
+            the losses of neighbouring epochs are not independent.
+        first, last: the two values; ``epochs``: after which epochs they were taken, 0 for starting weights.
         interval: of the difference of kNN accuracies; None for the loss.
-        p: of the loss's trend, two-sided; None for kNN or too few epochs.
         images: on which kNN was measured; None for the loss.
+        best, best_epoch: the highest kNN accuracy and its epoch, if the last is below it by more than noise, like
+            ``change``, and it is not the first; else None.
     """
 
     what: Literal["knn", "loss"]
-    change: Literal["rose", "level", "fell"] | None
+    change: Change | None
     first: float
     last: float
     epochs: tuple[int, int]
     interval: tuple[float, float] | None = None
-    p: float | None = None
     images: int | None = None
+    best: float | None = None
+    best_epoch: int | None = None
 
     @property
     def line(self) -> str:
         """In words."""
         begin, end = self.epochs
         changed = {"rose": "rose", "level": "stayed level", "fell": "fell", None: "went"}[self.change]
-        if self.interval is not None:
-            points, low, high = (100 * x for x in (self.last - self.first, *self.interval))
+        if self.interval is None:
             return (
-                f"verdict: kNN {changed}: {self.first:.1%} after epoch {begin}, {self.last:.1%} after epoch {end}, "
-                f"{points:+.1f} points (95% interval {low:+.1f} to {high:+.1f}, {self.images:,} images)"
+                f"verdict: the loss {changed} from {self.first:.3f} in epoch {begin} to {self.last:.3f} in epoch {end}"
+                "; it does not say whether the features are better: kNN would, with labels"
             )
-        rule = f"fewer than {LEAST} epochs" if self.p is None else f"Kendall's test p = {self.p:.2g}"
+        points, low, high = (100 * x for x in (self.last - self.first, *self.interval))
+        start = f"after epoch {begin}" if begin else "before the first step"
+        best = "" if self.best is None else f", but was {self.best:.1%} after epoch {self.best_epoch}"
         return (
-            f"verdict: the loss {changed} from {self.first:.3f} in epoch {begin} to {self.last:.3f} in epoch {end} "
-            f"({rule}); it does not say whether the features are better: kNN would, with labels"
+            f"verdict: kNN {changed}: {self.first:.1%} {start}, {self.last:.1%} after epoch {end}, "
+            f"{points:+.1f} points (95% interval {low:+.1f} to {high:+.1f}, {self.images:,} images){best}"
         )
 
 
-def judge(rows: Sequence[Mapping[str, float | None]], images: int | None) -> Verdict | None:
+def judge(rows: Sequence[Mapping[str, float | None]], images: int | None, *, since: float = 0) -> Verdict | None:
     """The verdict on a run, None if it has fewer than two epochs with a number.
 
     Args:
         rows: of metrics.jsonl.
         images: on which kNN is measured; None without labels.
+        since: the step at which the training began, above 0 for one that extends another: it is judged from the last
+            number up to there.
     """
-    knn = _series(rows, "knn")
+    knn = _series(rows, "knn", since)
     if images is not None and len(knn) > 1:
-        (begin, first), (end, last) = knn[0], knn[-1]
-        interval = difference(last, first, images)
-        change: Literal["rose", "level", "fell"] = "rose" if interval[0] > 0 else "fell" if interval[1] < 0 else "level"
-        return Verdict("knn", change, first, last, (begin, end), interval, images=images)
-    loss = _series(rows, "loss")
+        return _of_knn(knn, images)
+    loss = _series(rows, "loss", since)
     if len(loss) < 2:
         return None
     (begin, first), (end, last) = loss[0], loss[-1]
-    if len(loss) < LEAST:
-        return Verdict("loss", None, first, last, (begin, end))
     from scipy.stats import kendalltau
 
-    tau, p = kendalltau(*zip(*loss, strict=True))
-    change = "level" if not p < P else "rose" if tau > 0 else "fell"  # p is nan if all losses are equal
-    return Verdict("loss", change, first, last, (begin, end), p=float(p) if p == p else 1.0)
+    tau = kendalltau(*zip(*loss, strict=True)).statistic  # nan if all losses are equal
+    change: Change | None = None
+    if tau <= -TREND and last < first:
+        change = "fell"
+    elif tau >= TREND and last > first:
+        change = "rose"
+    return Verdict("loss", change, first, last, (begin, end))
 
 
-def _series(rows: Sequence[Mapping[str, float | None]], name: str) -> list[tuple[int, float]]:
-    """(epoch, value) of the rows that have it."""
-    return [(int(epoch), value) for row in rows if (value := row.get(name)) is not None and (epoch := row.get("epoch"))]
+def _of_knn(knn: Sequence[Point], images: int) -> Verdict:
+    (begin, first), (end, last) = knn[0], knn[-1]
+    interval = difference(last, first, images)
+    change: Change = "rose" if interval[0] > 0 else "fell" if interval[1] < 0 else "level"
+    verdict = Verdict("knn", change, first, last, (begin, end), interval, images)
+    best_epoch, best = max(knn, key=lambda point: point[1])
+    if best_epoch == begin or difference(last, best, images)[1] >= 0:
+        return verdict
+    return replace(verdict, best=best, best_epoch=best_epoch)
+
+
+def _series(rows: Sequence[Mapping[str, float | None]], name: str, since: float) -> list[Point]:
+    """The points of the rows that have a value, from the last one up to the step ``since`` on."""
+    points = [
+        (step, (int(epoch), value))
+        for row in rows
+        if (value := row.get(name)) is not None
+        and (epoch := row.get("epoch")) is not None
+        and (step := row.get("step")) is not None
+    ]
+    earlier = sum(step <= since for step, _ in points)
+    return [point for _, point in points[max(0, earlier - 1) :]]

@@ -66,8 +66,8 @@ class TransferSubject:
         Args:
             run: a run folder; either this or ``encoder``.
             encoder: tiny, a torchvision ResNet or ``timm:NAME``, for RGB images.
-            pretrained: with ``encoder``: its published supervised weights.
-            baselines: also the same encoder untrained and, if they can be had, with its published supervised weights.
+            pretrained: with ``encoder``: its published weights.
+            baselines: also the same encoder untrained and, if they can be had, with its published weights.
             seed: of the untrained encoder, of heads and of augmentations.
 
         Raises:

@@ -201,6 +201,11 @@ def test_each_head_has_the_norm_it_is_given(projector: Any, predictor: Any) -> N
     assert bool(method.notices) == ("batch" not in (projector, predictor))
 
 
+def test_a_queue_of_all_views_is_said() -> None:
+    assert not build(negatives=127).notices
+    assert "--negatives 128 holds both views of all 64 images" in build(negatives=128).notices[0]
+
+
 def test_without_batch_norm_no_image_knows_of_another() -> None:
     """Group norm and weight standardization in the encoder, layer norm in the heads (arXiv:2010.10241)."""
     method, b = build(encoder_norm="group", projector_norm="layer", predictor_norm="layer"), batch(N)

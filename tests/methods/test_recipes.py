@@ -372,6 +372,25 @@ def test_the_images_the_encoder_and_the_machine_choose_the_row(given: dict[str, 
     assert choose_row(recipes_of("moco"), **given) == row
 
 
+@pytest.mark.parametrize("small_machine", [False, True])
+@pytest.mark.parametrize(
+    ("method", "encoder", "row"),
+    [
+        ("dino", "resnet50", "imagenet-r50"),
+        ("dino", "timm:vit_small_patch16_224", "imagenet"),
+        ("moco-v3", "timm:vit_small_patch16_224", "imagenet-vit"),
+        ("moco-v3", "resnet50", "imagenet"),
+        ("swav", "resnet50", "imagenet"),
+    ],
+)
+def test_of_several_published_recipes_the_encoder_chooses(
+    method: str, encoder: str, row: str, small_machine: bool
+) -> None:
+    """On any machine."""
+    given: dict[str, Any] = {"size": 224, "encoder": encoder, "orientation_matters": False}
+    assert choose_row(recipes_of(method), **given, small_machine=small_machine) == f"{method}/{row}"
+
+
 def test_the_encoder_of_both_rows_does_not_ask_for_the_papers() -> None:
     given: dict[str, Any] = {"size": 224, "encoder": "resnet18", "orientation_matters": False, "small_machine": True}
     assert choose_row(recipes_of("invaspread"), **given) == "invaspread/small"

@@ -377,6 +377,10 @@ def test_the_published_schedule(name: str, epoch: int, lr: float) -> None:
     assert actual == pytest.approx(lr, rel=1e-9)
 
 
+def test_two_hundred_photos_can_be_trained() -> None:
+    RECIPES["swav/small"].build(BuildContext(channels=3, size=96, images=200))
+
+
 def test_multi_crop_rows() -> None:
     crops = {
         name: [(v.size, v.crop_min, v.crop_max) for v in RECIPES[name].views] for name in RECIPES if "swav/imag" in name

@@ -13,7 +13,7 @@ from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext, Recipe
 from contrastkit.training import launch, memory
-from contrastkit.training.memory import is_small, require_memory, room_beside, step_bytes
+from contrastkit.training.memory import LARGE, is_small, require_memory, room_beside, step_bytes
 from contrastkit.types import Batch
 
 CONTEXT = BuildContext(channels=3, size=32, images=1000)
@@ -61,14 +61,30 @@ def test_images_may_take_half_of_what_a_step_leaves(monkeypatch: pytest.MonkeyPa
     assert [room_beside(needed, CPU) for needed in (0, 400, 1000, None)] == [500, 300, 0, 250]
 
 
-@pytest.mark.parametrize(("gib", "world", "small"), [(23.6, 1, True), (24, 1, False), (8, 4, False), (79, 1, False)])
-def test_gpus_count_together(monkeypatch: pytest.MonkeyPatch, gib: float, world: int, small: bool) -> None:
-    """A GPU sold with 24 GB has less than 24 GiB."""
+@pytest.mark.parametrize(
+    ("gib", "world", "precision", "small"),
+    [
+        (23.6, 1, "bfloat16", False), (15.6, 1, "bfloat16", False), (11.9, 1, "bfloat16", True),
+        (23.6, 1, "float32", True), (24, 1, "float32", False), (8, 4, "float32", False), (79, 1, "float32", False),
+    ],
+)  # fmt: skip
+def test_gpus_count_together(
+    monkeypatch: pytest.MonkeyPatch, gib: float, world: int, precision: str, small: bool
+) -> None:
+    """A GPU sold with 24 GB has less than 24 GiB, and one with 16 GB less than 16."""
     card = SimpleNamespace(total_memory=int(gib * 2**30))
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
     monkeypatch.setattr(memory.dist, "world_size", lambda: world)
     monkeypatch.setattr(memory.dist, "broadcast_str", lambda text: text)
-    assert is_small(torch.device("cuda", 0)) == small and is_small(CPU)
+    assert is_small(torch.device("cuda", 0), precision) == small and is_small(CPU, precision)
+
+
+@pytest.mark.parametrize("precision", LARGE)
+def test_a_step_of_mocos_published_recipe_fits_a_device_that_is_not_small(precision: str) -> None:
+    """But a card of little less than it needs does not get it."""
+    context = BuildContext(channels=3, size=224, images=1_281_167)
+    needed = step_bytes(RECIPES["moco-v2/imagenet"], context, precision=precision)
+    assert needed is not None and 0.8 * LARGE[precision] < needed / 2**30 < LARGE[precision]
 
 
 def test_launch_asks_before_it_makes_the_run(

@@ -44,25 +44,38 @@ def test_how_large_images_are_seen(name: str, size: int, says: str) -> None:
     assert seen_at(RECIPES[name], source, tiny=name.endswith("tiny")).endswith(says)
 
 
-def test_the_pace_is_the_median_of_the_first_steps_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first takes 100 seconds, one of the others 50, and those after the tenth are not counted."""
-    ends = [100.0, 102.0, 104.0, 154.0, *(154.0 + 2 * i for i in range(1, 7)), 1000.0, 2000.0]
-    monkeypatch.setattr(outlook, "time", SimpleNamespace(perf_counter=iter(ends).__next__))
-    pace = Pace(CPU)
-    pace.mark()
-    assert pace.project(90, evaluates=True) is None, "one step says nothing"
-    for _ in range(11):
-        pace.mark()
-    line = "the 90 steps to come take about 3 min, 2 s each (median of 9)"
-    assert pace.project(90, evaluates=True) == f"{line}, and evaluations besides"
-    assert pace.project(90, evaluates=True) is None, "once"
+def pace_over(ends: list[float], *, ahead: int, left: int = 90, **how: Any) -> list[str]:
+    """What is said if steps end at these seconds of training."""
+    pace, lines = Pace(CPU, ahead=ahead), []
+    for end in ends:
+        meter: Any = SimpleNamespace(lap=lambda end=end: end)
+        pace.mark(meter)
+        if (line := pace.project(left, meter, **{"evaluates": False} | how)) is not None:
+            lines.append(line)
+    return lines
 
 
-def test_nothing_is_projected_behind_the_last_step() -> None:
-    pace = Pace(CPU)
-    for _ in range(3):
-        pace.mark()
-    assert pace.project(0, evaluates=False) is None
+def test_the_pace_is_the_mean_of_the_first_steps_but_one() -> None:
+    """The first takes 100 seconds, one of the others 20, and those after the tenth are not counted."""
+    ends = [100.0, 102.0, 104.0, 124.0, *(124.0 + 2 * i for i in range(1, 7)), 1000.0, 2000.0]
+    line = "the 90 steps to come take about 6 min, 4 s each (mean of 9)"
+    assert pace_over(ends, ahead=0) == [line]
+    assert pace_over(ends, ahead=0, evaluates=True) == [f"{line}, and evaluations besides"]
+    assert pace_over(ends, ahead=0, left=0) == pace_over(ends[:9], ahead=0) == []
+
+
+@pytest.mark.parametrize("workers", [2, 8, 32])
+def test_the_pace_is_that_of_the_processes_that_load_where_training_waits_for_them(workers: int) -> None:
+    """A batch takes a process a second, a step 20 ms: batches come in bursts, the first ones while step 1 compiles."""
+    ready, ends, now = [1.0] * workers, list[float](), 0.0
+    for step in range(100):
+        now = max(now, ready[step % workers])
+        ready[step % workers] = now + 1  # the process begins its next one
+        now += 0.02 if step else 10
+        ends.append(now)
+    line, *more = pace_over(ends, ahead=workers, left=1000)
+    step = float(line.rpartition(", ")[2].split()[0])
+    assert not more and step == pytest.approx(1 / workers, rel=0.3)
 
 
 def test_the_legend_has_what_the_line_has() -> None:
@@ -93,6 +106,21 @@ DIRECTIONS = {"moco-v2": 2, "simclr-v1": 2, "simclr-v2": 2, "byol": 2, "moco-v3"
 
 def _context(name: str) -> BuildContext:
     return BuildContext(channels=1 if name.startswith("cpc-audio") else 3, size=24, images=5000)
+
+
+@pytest.mark.parametrize(("name", "precision", "says"), [
+    ("moco-v2/small", "float32", "less than 24 GiB together in float32: --recipe imagenet has the paper's numbers"),
+    ("moco-v2/small", "bfloat16", "less than 14 GiB together in bfloat16: --recipe imagenet has"),
+    ("mine.py:twins/small", "float32", None),
+])  # fmt: skip
+def test_the_recipe_for_photos_names_the_papers_where_there_is_one(name: str, precision: str, says: str | None) -> None:
+    """Not a row of the same name in a user's file, which may have no other."""
+    plan: Any = SimpleNamespace(
+        name=name, recipe=RECIPES["moco-v2/small"], resumes=False, device=CPU,
+        options=SimpleNamespace(precision=precision), data=SimpleNamespace(pretrain=SimpleNamespace(size=224)),
+    )  # fmt: skip
+    first = outlook.before(plan, 10, None)[0]
+    assert says in first if says is not None else first.startswith("images of about 224 px")
 
 
 def test_a_run_says_what_it_will_take_and_how_it_went(

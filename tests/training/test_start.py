@@ -86,6 +86,9 @@ def test_a_run_starts_at_the_weights_and_records_them(images: Path, weights: Pat
     assert record.taken == len(given) - 1 and record.mean == pytest.approx([0.4] * 3)
     assert reporter.lines[1:3] == record.lines
     assert any(line.startswith("before the first step, the starting weights have kNN ") for line in reporter.lines)
+    begin = Run.open(out).metrics()[0]
+    assert begin == {"step": 0, "epoch": 0, "knn": begin["knn"]}
+    assert reporter.lines[-1].startswith(f"verdict: kNN stayed level: {begin['knn']:.1%} before the first step, ")
 
 
 @pytest.mark.parametrize("stop", [0, 1])
@@ -102,6 +105,7 @@ def test_a_resume_needs_the_weights_no_more(
     weights.unlink()
     assert contrastkit.train("moco", out=parts, resume=True).finished
     assert_same_run(parts, straight)
+    assert [row["step"] for row in Run.open(parts).metrics()] == [0, 8, 16]
 
 
 def killed_before_the_first_step(monkeypatch: pytest.MonkeyPatch, train: Callable[[], object]) -> None:
@@ -191,7 +195,8 @@ def test_an_extended_run_is_the_loop_under_the_longer_schedule(images: Path, two
     train(images, half, **flat)
     before = (half / "checkpoints" / "last.pt").read_bytes()
     reporter = Lines()
-    assert contrastkit.train("moco", out=whole, extend=half, epochs=4, reporter=reporter).finished
+    extended = contrastkit.train("moco", out=whole, extend=half, epochs=4, reporter=reporter)
+    assert extended.finished and extended.verdict is not None and extended.verdict.epochs == (2, 4)
     assert_same_run(whole, straight)
     assert (half / "checkpoints" / "last.pt").read_bytes() == before
     record: Any = Run.open(whole).record
