@@ -14,6 +14,7 @@ from contrastkit.record import Record, json_value
 from contrastkit.run import ENCODER, RECIPE, Run
 
 EVALUATIONS = ("knn", "probe", "finetune")  # NAME.json is what `contrastkit NAME` leaves in the folder of a run
+AS_TRAINED = "as trained"  # the size of an evaluation without --size
 # Options that are no settings of their own: the seed, over which runs are pooled, and what makes the test part.
 APART = ("seed", "labelled", "val_fraction", "test_part")
 
@@ -65,7 +66,7 @@ class RunResults:
             if encoder.exists() and file.stat().st_mtime < encoder.stat().st_mtime:
                 outdated.append(file)
             else:
-                evaluations[name] = read_evaluation(name, file)
+                evaluations[name] = read_evaluation(name, file, record.encoder["size"])
         return cls(
             path=path,
             record=record,
@@ -110,8 +111,12 @@ class RunResults:
         return values
 
 
-def read_evaluation(name: str, file: Path) -> Evaluation:
+def read_evaluation(name: str, file: Path, size: int) -> Evaluation:
     """The accuracy of the run, the first encoder in NAME.json.
+
+    Args:
+        size: of the images that the run's encoder expects. It follows from the run's views, and so is no way to
+            measure: runs are comparable that are each evaluated at their own.
 
     Raises:
         UserError: the file is damaged.
@@ -119,6 +124,8 @@ def read_evaluation(name: str, file: Path) -> Evaluation:
     try:
         with schema.reading(file):
             values = schema.typed(dict[str, Any], json_value(file.read_bytes()), "")
+            if values.get("size") == size:
+                values["size"] = AS_TRAINED
             return {"knn": _knn, "probe": _probe, "finetune": _finetune}[name](values)
     except UserError as error:
         raise UserError(f"{error}; repeat 'contrastkit {name} {file.parent}', or remove the file") from error

@@ -48,7 +48,7 @@ def test_numbers_are_pooled_over_seeds(sweep: list[Path]) -> None:
             np.testing.assert_allclose([number.mean, number.std], [values.mean(), values.std(ddof=1)], rtol=1e-12)
         assert row.numbers["monitor"].mean == 0.5 and row.numbers["monitor"].std == 0
         assert (row.epochs, row.of_epochs, row.finished) == (3, 3, True)
-    assert result.evaluations == {"knn": {"k": 20, "T": 0.1, "size": 16, "n": 90}}
+    assert result.evaluations == {"knn": {"k": 20, "T": 0.1, "size": "as trained", "n": 90}}
     assert result.notices == ("the scale of the loss depends on what differs here (tau): compare accuracies",)
 
 
@@ -110,11 +110,34 @@ def test_evaluations_are_left_out_where_they_are_other_ones(tmp_path: Path) -> N
     assert row.numbers["finetune"].values == (0.8, None, None) and "probe" not in row.numbers
     assert result.notices == (
         f"{runs[2] / 'probe.json'} is older than the run's encoder: left out; repeat 'contrastkit probe {runs[2]}'",
-        f"knn.json of {runs[0]} is not measured as that of the others (k 20): left out; repeat 'contrastkit knn' there",
-        f"finetune.json of {runs[1]} is not measured as that of the others (labels 40, a class 10,10): left out; "
+        f"knn.json of {runs[0]} is not measured as that of {runs[1]} (k 20): left out; "
+        "repeat 'contrastkit knn --k 20' there",
+        f"finetune.json of {runs[1]} is not measured as that of {runs[0]} (labels 40, a class 10,10): left out; "
         "repeat 'contrastkit finetune' there",
         f"{row.name}: knn is of 2 of 3 runs",
         f"{row.name}: finetune is of 1 of 3 runs",
+    )
+
+
+def test_each_run_is_evaluated_at_its_own_size(tmp_path: Path) -> None:
+    """The size follows from the views, which is what one compares; one that was asked for is another way to measure."""
+    runs = [made(tmp_path / str(size), size=size, method=f"moco-v2/{row}") for size, row in ((16, "tiny"), (96, "32"))]
+    for run, size in zip(runs, (16, 96), strict=True):
+        knn(run, 0.5, size=size)
+        probe(run, 0.6, size=size)
+    result = compare(runs)
+    assert [row.numbers["knn"].n + row.numbers["probe"].n for row in result.rows] == [2, 2]
+    assert not [line for line in result.notices if "left out" in line]
+
+    knn(runs[1], 0.5, size=16)  # with --size 16
+    result = compare(runs)
+    assert "knn" not in result.rows[1].numbers and (
+        f"knn.json of {runs[1]} is not measured as that of {runs[0]} (size as trained): left out; "
+        "repeat 'contrastkit knn' there" in result.notices
+    )
+    assert (
+        f"of {runs[0]} is not measured as that of {runs[1]} (size 16): left out; repeat 'contrastkit knn --size 16'"
+        in (next(line for line in compare(runs[::-1]).notices if "left out" in line))
     )
 
 
@@ -217,7 +240,7 @@ def test_the_command(sweep: list[Path], tmp_path: Path, capsys: pytest.CaptureFi
         "64.00 +- 3.00",
         "71.00 +- 1.41",
         "0.2-0 +2",
-        "kNN: top-1 on 90 test images, k 20, T 0.1, size 16",
+        "kNN: top-1 on 90 test images, k 20, T 0.1, size as trained",
     ):
         assert text in printed
     report = json.loads((tmp_path / "c.json").read_text())
