@@ -10,12 +10,14 @@ from typing import Any
 
 from contrastkit import bounds, lock
 from contrastkit.checkpoint import write_json
+from contrastkit.compare.results import RunResults
 from contrastkit.errors import UserError, explain
 from contrastkit.evaluate import EvaluationSubject, knn
+from contrastkit.evaluate.made import made
 from contrastkit.methods import BuildContext, Recipe
 from contrastkit.names import as_typed
 from contrastkit.options import MAY_CHANGE
-from contrastkit.run import ENCODER, Run
+from contrastkit.run import Run
 from contrastkit.training import Plan, Reporter
 from contrastkit.training.plan import replaced
 from contrastkit.training.series import Task, require_alone, require_same, train_each
@@ -138,12 +140,15 @@ def evaluate_run(task: Task) -> None:
     if not _evaluated(task):
         options = task.options
         subject = EvaluationSubject.open(task.out, device=options.device, workers=options.workers)
-        write_json(task.out / KNN, knn(subject).as_json())
+        write_json(task.out / KNN, knn(subject).as_json() | made(subject))
 
 
 def _evaluated(task: Task) -> bool:
-    file = task.out / KNN
-    return file.is_file() and file.stat().st_mtime >= (task.out / ENCODER).stat().st_mtime
+    """Whether the run has a kNN accuracy, of the encoder that is there."""
+    try:
+        return "knn" in RunResults.read(task.out).evaluations
+    except UserError:
+        return False
 
 
 def _tasks(base: Plan, recipes: Mapping[str, Recipe], seeds: int, out: Path, method: str | None) -> list[Task]:

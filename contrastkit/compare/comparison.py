@@ -235,9 +235,9 @@ def _unfinished(results: Sequence[RunResults]) -> list[str]:
 
 def _outdated(results: Sequence[RunResults]) -> list[str]:
     return [
-        f"{file} is older than the run's encoder: left out; repeat 'contrastkit {file.stem} {run.path}'"
+        f"{run.path}: {why}: left out; repeat 'contrastkit {name} {run.path}'"
         for run in results
-        for file in run.outdated
+        for name, why in run.outdated.items()
     ]
 
 

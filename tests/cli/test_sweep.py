@@ -14,9 +14,11 @@ import pytest
 from safetensors.torch import load_file
 
 from contrastkit import evaluate
+from contrastkit import sweep as sweeps
 from contrastkit.cli import recipe_options
 from contrastkit.cli.main import main
 from contrastkit.errors import UserError
+from contrastkit.evaluate.made import weights_of
 from contrastkit.methods import RECIPES
 from contrastkit.sweep import combinations
 from contrastkit.training import Outcome, Plan, series
@@ -53,6 +55,7 @@ def test_a_run_for_each_combination_and_seed(
     assert not same_bits(swept / "lr-0.06-seed-1", swept / "lr-0.06-seed-0")
     subject = evaluate.EvaluationSubject.open(swept / "lr-0.03-seed-1", device="cpu")
     report = json.loads((swept / "lr-0.03-seed-1" / "knn.json").read_text())
+    assert report["made"]["weights"] == weights_of(swept / "lr-0.03-seed-1"), "as the command writes it"
     assert next(iter(report["accuracy"].values()))["top1"] == evaluate.knn(subject).accuracy[str(subject.run)].top1
 
     rows = json.loads((swept / "compare.json").read_text())["rows"]
@@ -63,6 +66,9 @@ def test_a_run_for_each_combination_and_seed(
         raise AssertionError("trained again")
 
     monkeypatch.setattr(series, "launch", refuse)
+    for name in NAMES:  # as a copy may leave it: the weights say that the evaluation is theirs, whatever the dates
+        (swept / name / "encoder.safetensors").touch()
+    monkeypatch.setattr(sweeps, "knn", refuse)
     capsys.readouterr()
     assert main(command(images, swept)) == 0
     printed = capsys.readouterr().out

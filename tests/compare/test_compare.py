@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from contrastkit.augment import VIEWS
 from contrastkit.cli.main import main
 from contrastkit.compare import chart as charts
 from contrastkit.compare import compare, comparison_chart
 from contrastkit.errors import UserError
+from contrastkit.evaluate.made import weights_of
+from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.intervals import wilson
+from contrastkit.parts.build import build_encoder, set_image_size
 from tests.compare.runs import finetuned, knn, made, probe
 
 TOP1 = {(0.2, 0): 0.61, (0.2, 1): 0.67, (0.2, 2): 0.64, (0.1, 0): 0.7, (0.1, 1): 0.72}
@@ -109,7 +113,7 @@ def test_evaluations_are_left_out_where_they_are_other_ones(tmp_path: Path) -> N
     assert result.evaluations["knn"]["k"] == 20 and row.numbers["knn"].values == (None, 0.5, 0.5)
     assert row.numbers["finetune"].values == (0.8, None, None) and "probe" not in row.numbers
     assert result.notices == (
-        f"{runs[2] / 'probe.json'} is older than the run's encoder: left out; repeat 'contrastkit probe {runs[2]}'",
+        f"{runs[2]}: probe.json is older than the run's encoder: left out; repeat 'contrastkit probe {runs[2]}'",
         f"knn.json of {runs[0]} is not measured as that of {runs[1]} (k 20): left out; "
         "repeat 'contrastkit knn --k 20' there",
         f"finetune.json of {runs[1]} is not measured as that of {runs[0]} (labels 40, a class 10,10): left out; "
@@ -139,6 +143,38 @@ def test_each_run_is_evaluated_at_its_own_size(tmp_path: Path) -> None:
         f"of {runs[0]} is not measured as that of {runs[1]} (size 16): left out; repeat 'contrastkit knn --size 16'"
         in (next(line for line in compare(runs[::-1]).notices if "left out" in line))
     )
+
+
+def test_an_evaluation_is_known_by_its_weights(tmp_path: Path) -> None:
+    """Dates decide only where the file does not say of which weights it is, or these cannot be loaded."""
+    run, encoder = made(tmp_path / "run"), build_encoder("tiny", channels=3, size=16)
+    save_file(encoder.state_dict(), run / "encoder.safetensors")
+    entry = {"command": ["contrastkit"], "contrastkit": "1", "pictures": {}}
+    knn(run, 0.5, made=entry | {"weights": encoder_hash(encoder)})
+    probe(run, 0.6, made=entry | {"weights": "0" * 16})
+    os.utime(run / "knn.json", (0, 0))
+    result = compare([run])
+    assert "knn" in result.rows[0].numbers and "probe" not in result.rows[0].numbers
+    assert result.notices == (
+        f"{run}: probe.json is of other weights than those of the run now: left out; repeat 'contrastkit probe {run}'",
+    )
+    (run / "encoder.safetensors").write_bytes(b"")
+    result = compare([run])
+    assert "knn" not in result.rows[0].numbers and "knn.json is older than the run's encoder" in result.notices[0]
+
+
+def test_a_transformer_evaluated_at_another_size_has_the_same_weights(tmp_path: Path) -> None:
+    """Its positions are resampled for the size: the hash is that of the encoder at the size of the evaluation."""
+    kind = {"name": "timm:vit_tiny_patch16_224", "channels": 3, "size": 32}
+    run, encoder = made(tmp_path / "run"), build_encoder(**kind)
+    record = json.loads((run / "recipe.json").read_text()) | {"encoder": kind}
+    (run / "recipe.json").write_text(json.dumps(record))
+    save_file(encoder.state_dict(), run / "encoder.safetensors")
+    set_image_size(encoder, 48)
+    entry = {"command": ["contrastkit"], "contrastkit": "1", "pictures": {}}
+    knn(run, 0.5, size=48, made=entry | {"weights": encoder_hash(encoder)})
+    assert weights_of(run) != weights_of(run, 48) == encoder_hash(encoder)
+    assert "knn" in compare([run]).rows[0].numbers
 
 
 @pytest.mark.parametrize(
