@@ -251,6 +251,8 @@ def test_curves_are_means_and_bands(sweep: list[Path], tmp_path: Path, monkeypat
     monkeypatch.setattr(
         "matplotlib.axes.Axes.fill_between", lambda self, x, low, high, **how: bands.append((x, low, high))
     )
+    with open(sweep[0] / "metrics.jsonl", "a") as file:  # as a hand may have put it there
+        file.write('{"step": 30, "epoch": null, "loss": 9.0}\n')
     sweep.append(made(tmp_path / "part", tau=0.3, losses=(4.0,), finished=False))
     comparison_chart(tmp_path / "compare.png", compare(sweep))
     loss = [(points, style) for title, points, style in drawn if title == "loss"]
