@@ -182,7 +182,8 @@ def test_a_transformer_evaluated_at_another_size_has_the_same_weights(tmp_path: 
     [
         ({}, {"fingerprint": "ab.ce"}, "was trained on photos"),
         ({}, {"fingerprint": "ff"}, "compare runs on one data set"),
-        ({"test_part": "val2"}, {}, "are tested on other images (--test-part none and val2)"),
+        ({"labelled": "/b/others"}, {}, "are tested on other images (--labelled /a/few and /b/others)"),
+        ({"labelled": "/a/few", "test_part": "v2"}, {}, "are tested on other images (--test-part val and v2)"),
         ({"val_fraction": 0.2}, {}, "are tested on other images (--val-fraction none and 0.2)"),
         ({"labelled": "few"}, {}, "are tested on other images (--labelled none and few)"),
     ],
@@ -190,10 +191,28 @@ def test_a_transformer_evaluated_at_another_size_has_the_same_weights(tmp_path: 
 def test_other_test_images_are_refused(
     tmp_path: Path, options: dict[str, Any], data: dict[str, Any], says: str
 ) -> None:
-    runs = [made(tmp_path / "a"), made(tmp_path / "b", seed=1, options=options, data=data)]
+    asked = {"labelled": "/a/few", "test_part": "val"} if "/" in str(options) else {}
+    runs = [made(tmp_path / "a", options=asked), made(tmp_path / "b", seed=1, options=options, data=data)]
     with pytest.raises(UserError) as error:
         compare(runs)
     assert says in str(error.value) and str(runs[1]) in str(error.value)
+
+
+def test_test_images_that_may_be_the_same_are_said(tmp_path: Path) -> None:
+    """A labelled set that was moved, and a test part by its name and by default: the records cannot tell."""
+    for name, mine, other in (
+        ("labelled", "/a/few", "/b/few"), ("test_part", None, "val"), ("test_part", "val", None),
+    ):  # fmt: skip
+        runs = [
+            made(tmp_path / f"{name}-{mine is None}-{i}", seed=i, options={name: value})
+            for i, value in enumerate((mine, other))
+        ]
+        (notice,) = compare(runs).notices
+        flag = name.replace("_", "-")
+        assert notice == (
+            f"the records do not say whether all test images are the same (--{flag} {mine or 'none'} and "
+            f"{other or 'none'}): taken to be"
+        )
 
 
 def test_held_out_images_of_other_seeds_are_said(tmp_path: Path) -> None:
@@ -202,6 +221,11 @@ def test_held_out_images_of_other_seeds_are_said(tmp_path: Path) -> None:
     b = made(tmp_path / "b", seed=1, options=held_out, data={"fingerprint": "ff"})
     result = compare([a, b])
     assert len(result.rows) == 1 and "each seed holds out other test images" in result.notices[0]
+    assert "known by its path and size alone" in result.notices[0]
+    elsewhere = {"val_fraction": 0.2, "data": "/other/photos"}
+    d = made(tmp_path / "d", seed=1, options=elsewhere, data={"fingerprint": "ee"})  # as many, under the same name
+    with pytest.raises(UserError, match="photos at /other/photos"):
+        compare([a, d])
     c = made(tmp_path / "c", options=held_out, data={"fingerprint": "ff"})  # the same seed draws the same images
     with pytest.raises(UserError, match="compare runs on one data set"):
         compare([a, c])
