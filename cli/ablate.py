@@ -51,8 +51,9 @@ def ablate(
 
     After an interruption the same command resumes.
     """
-    from contrastkit.ablation import byol_norm
+    from contrastkit.ablation import REPORT, byol_norm
     from contrastkit.training.plan import plan, replaced
+    from contrastkit.training.series import as_recorded
 
     numbers = {"encoder": encoder, "epochs": epochs, "batch": batch, "lr": lr}
     numbers = {name: value for name, value in numbers.items() if value is not None}
@@ -63,6 +64,7 @@ def ablate(
     options = {name: value for name, value in options.items() if value is not None}
     base = plan("byol", options, change=replaced(numbers), encoder=encoder, row=recipe)
     folder = out or Path("runs") / f"ablate-{what}-{Path(base.data.name).stem}"
+    base = as_recorded(base, folder / REPORT, replaced(numbers), method="byol", row=recipe)
     screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs per row; folder {folder}")
     rows: list[AblationRow] = []
     try:

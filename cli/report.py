@@ -36,7 +36,7 @@ def write_evaluation(
     """:func:`write_reports` of a report on the first encoder of a subject, with what made it and the pictures drawn."""
     from contrastkit.evaluate.made import made
 
-    write_reports(value | made(next(iter(subject.encoders.values())), pictures), json, own)
+    write_reports(value | made(subject, pictures), json, own)
 
 
 def write_picture(

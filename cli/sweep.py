@@ -87,15 +87,19 @@ def sweep(method: str, numbers: dict[str, str], training: dict[str, Any], option
     from contrastkit.cli import recipe_options
     from contrastkit.methods.rows import recipes_of
     from contrastkit.training.plan import plan, replaced
+    from contrastkit.training.series import as_recorded
 
     rows = recipes_of(method)
     fixed, several = recipe_options.grid(next(iter(rows.values())), numbers)
     first = {name: values[0] for name, values in several.items()}
     encoder = (fixed | first).get("encoder")
-    base = plan(method, training, change=replaced(fixed | first), encoder=encoder, row=options.recipe)
-    recipes = library.combinations(rows[base.name], fixed, several)
+    change = replaced(fixed | first)
+    base = plan(method, training, change=change, encoder=encoder, row=options.recipe)
     name = f"{base.name.replace('/', '-').replace(':', '-')}-{Path(base.data.name).stem}"
     out = options.out or Path("runs") / f"sweep-{name}"
+    asked = {"row": options.recipe, "precision": training.get("precision")}
+    base = as_recorded(base, out / library.REPORT, change, method=method, **asked)
+    recipes = library.combinations(rows[base.name], fixed, several)
     total, seed = len(recipes) * options.seeds, base.options.seed
     seeds = f"seed {seed}" if options.seeds == 1 else f"seeds {seed} to {seed + options.seeds - 1}"
     varied = ", ".join(several) or "nothing"

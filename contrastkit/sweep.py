@@ -8,15 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from contrastkit import bounds, lock
+from contrastkit import bounds, lock, schema
 from contrastkit.checkpoint import write_json
+from contrastkit.compare.results import RunResults
 from contrastkit.errors import UserError, explain
 from contrastkit.evaluate import EvaluationSubject, knn
 from contrastkit.evaluate.made import made
 from contrastkit.methods import BuildContext, Recipe
 from contrastkit.names import as_typed
 from contrastkit.options import MAY_CHANGE
-from contrastkit.run import ENCODER, Run
+from contrastkit.run import Run
 from contrastkit.training import Plan, Reporter
 from contrastkit.training.plan import replaced
 from contrastkit.training.series import Task, require_alone, require_same, train_each
@@ -81,8 +82,8 @@ def sweep(
     """Train each recipe with each seed, and evaluate the runs by kNN, k = 20 and T = 0.1, if there are labels.
 
     The runs are in ``out``, in folders named by recipe and seed; ``out/sweep.json`` records the sweep. Called again
-    with the same arguments, it trains what is not finished, bit for bit as if it had never stopped. That a run fails
-    does not end the others.
+    with the same arguments, it trains what is not finished, bit for bit as if it had never stopped; with other values
+    of the same numbers, or more ``seeds``, it adds the runs that are not there. That one fails does not end the others.
 
     Args:
         base: a plan of the same row; all runs share its options and data. It is not launched.
@@ -139,12 +140,15 @@ def evaluate_run(task: Task) -> None:
     if not _evaluated(task):
         options = task.options
         subject = EvaluationSubject.open(task.out, device=options.device, workers=options.workers)
-        write_json(task.out / KNN, knn(subject).as_json() | made(next(iter(subject.encoders.values()))))
+        write_json(task.out / KNN, knn(subject).as_json() | made(subject))
 
 
 def _evaluated(task: Task) -> bool:
-    file = task.out / KNN
-    return file.is_file() and file.stat().st_mtime >= (task.out / ENCODER).stat().st_mtime
+    """Whether the run has a kNN accuracy, of the encoder that is there."""
+    try:
+        return "knn" in RunResults.read(task.out).evaluations
+    except UserError:
+        return False
 
 
 def _tasks(base: Plan, recipes: Mapping[str, Recipe], seeds: int, out: Path, method: str | None) -> list[Task]:
@@ -161,16 +165,32 @@ def _begin(base: Plan, recipes: Mapping[str, Recipe], seeds: int, out: Path) -> 
     first, *others = ({**asdict(recipe), "name": base.name} for recipe in recipes.values())
     common = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
     options = {name: value for name, value in base.options.to_json().items() if name not in MAY_CHANGE}
-    head = {"grid": list(recipes), "number_of_seeds": seeds, "data": base.data.pretrain.fingerprint()}
-    head = json.loads(json.dumps(common | options | head))
+    head = json.loads(json.dumps(common | options | {"data": base.data.pretrain.fingerprint()}))
     if Run.exists(out):
         raise UserError(f"{out} holds a run: choose another --out for the sweep")
     try:
-        require_same(out / REPORT, head, base.data.pretrain, "a sweep")
+        recorded = require_same(out / REPORT, head, base.data.pretrain, "a sweep")
+        runs = _extended(out / REPORT, recorded, list(recipes), seeds)
         out.mkdir(parents=True, exist_ok=True)
         held = lock.acquire(out)
-        if not (out / REPORT).exists():
-            write_json(out / REPORT, head)
+        if runs != recorded:
+            write_json(out / REPORT, head | runs)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from error
     return held
+
+
+def _extended(file: Path, recorded: dict[str, Any] | None, grid: list[str], seeds: int) -> dict[str, Any]:
+    """The runs of a sweep as its file records them, with those of this start.
+
+    Raises:
+        UserError: the file is damaged, or other numbers are varied.
+    """
+    if recorded is None:
+        return {"grid": grid, "number_of_seeds": seeds}
+    with schema.reading(file):
+        before = schema.typed(list[str], recorded.get("grid"), "grid")
+        most = schema.typed(int, recorded.get("number_of_seeds"), "number_of_seeds")
+    if fixed := [name.replace("_", " ") for name in recorded if name not in ("grid", "number_of_seeds")]:
+        raise UserError(f"{file} is a sweep with one {', one '.join(fixed)}: choose another --out")
+    return {"grid": list(dict.fromkeys([*before, *grid])), "number_of_seeds": max(most, seeds)}

@@ -40,7 +40,10 @@ Point = tuple[float, float, float | None]  # epoch, mean, standard deviation
 
 def _curve(curves: Sequence[Sequence[dict[str, Any]]], name: str) -> list[Point]:
     """A metric over the runs of a row, at the epochs that all of them have."""
-    each = [{row["epoch"]: row[name] for row in rows if is_number(row.get(name)) and "epoch" in row} for rows in curves]
+    each = [
+        {row["epoch"]: row[name] for row in rows if is_number(row.get(name)) and is_number(row.get("epoch"))}
+        for rows in curves
+    ]
     common = sorted(set.intersection(*map(set, each)))
     points: list[Point] = []
     for epoch in common:

@@ -1,6 +1,7 @@
 """Whether runs can be compared: they are if they are tested on the same images."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from contrastkit.compare.results import RunResults
@@ -10,8 +11,9 @@ from contrastkit.errors import UserError
 def require_comparable(results: Sequence[RunResults]) -> list[str]:
     """Check that the test parts of runs are the same, as far as their records say.
 
-    Those of ``--labelled`` images are known by their path, others by the fingerprint of the images that were trained
-    on. With ``--val-fraction`` the seed draws the test part: of different seeds only the whole sets must be the same.
+    Those of ``--labelled`` images are known by the name of their set, others by the fingerprint of the images that were
+    trained on. With ``--val-fraction`` the seed draws the test part: of different seeds only the whole sets must be the
+    same, which are known by where they are, by their name and by the number of images.
 
     Returns:
         What a reader of the comparison should know, one line each.
@@ -19,7 +21,7 @@ def require_comparable(results: Sequence[RunResults]) -> list[str]:
     Raises:
         UserError: two runs have other data sets or test parts.
     """
-    first = results[0]
+    first, notices = results[0], dict[str, None]()
     for run in results[1:]:
         for name, flag in (
             ("labelled", "--labelled"),
@@ -27,22 +29,37 @@ def require_comparable(results: Sequence[RunResults]) -> list[str]:
             ("test_part", "--test-part"),
         ):
             mine, other = (getattr(each.record.options, name) for each in (first, run))
-            if mine != other:
+            texts = f"{flag} {_or_none(mine)} and {_or_none(other)}"
+            if mine == other:
+                continue
+            if not _may_be_same(name, mine, other):
                 raise UserError(
-                    f"{first.path} and {run.path} are tested on other images ({flag} {_or_none(mine)} and "
-                    f"{_or_none(other)}): compare runs with the same test part"
+                    f"{first.path} and {run.path} are tested on other images ({texts}): compare runs with the same "
+                    "test part"
                 )
+            notices[f"the records do not say whether all test images are the same ({texts}): taken to be"] = None
     for i, run in enumerate(results):
         if other := next((each for each in results[:i] if not _same_data(each, run)), None):
             raise UserError(
                 f"{other.path} was trained on {_described(other)}, {run.path} on {_described(run)}: compare runs on "
                 "one data set, or train with the same --labelled images to test on"
             )
-    if first.record.options.val_fraction is not None and len({run.seed for run in results}) > 1:
-        return [
+    options = first.record.options
+    if options.val_fraction is not None and len({run.seed for run in results}) > 1:
+        known = "" if options.labelled is not None else "; that they are of one set is known by its path and size alone"
+        notices[
             "each seed holds out other test images (--val-fraction): deviations over seeds include that of the images"
-        ]
-    return []
+            + known
+        ] = None
+    return list(notices)
+
+
+def _may_be_same(name: str, mine: Any, other: Any) -> bool:
+    """Whether different values of an option may make the same test part: a set that was moved, or a part that the other
+    run was not asked for but has chosen by the names of the folders."""
+    if name == "labelled":
+        return None not in (mine, other) and Path(mine).name == Path(other).name
+    return name == "test_part" and None in (mine, other)
 
 
 def _same_data(a: RunResults, b: RunResults) -> bool:
@@ -50,12 +67,17 @@ def _same_data(a: RunResults, b: RunResults) -> bool:
         return True  # the test images are others than those trained on
     mine, other = a.record.data, b.record.data
     if a.record.options.val_fraction is not None and a.seed != b.seed:
-        return (mine.name, mine.images, mine.modalities) == (other.name, other.images, other.modalities)
+        # the fingerprints are of what the seed left to train on
+        return (a.record.options.data, mine.name, mine.images, mine.modalities) == (
+            b.record.options.data, other.name, other.images, other.modalities,
+        )  # fmt: skip
     return all(x == y for x, y in zip(mine.fingerprint.split("."), other.fingerprint.split("."), strict=False))
 
 
 def _described(run: RunResults) -> str:
-    return f"{run.record.data.name} ({run.record.data.images:,} items, {run.record.data.fingerprint[:8]})"
+    data = run.record.data
+    place = "" if (where := run.record.options.data) == data.name else f" at {where}"
+    return f"{data.name}{place} ({data.images:,} items, {data.fingerprint[:8]})"
 
 
 def _or_none(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from contrastkit.compare.comparable import require_comparable
-from contrastkit.compare.results import EVALUATIONS, RunResults
+from contrastkit.compare.results import AS_TRAINED, EVALUATIONS, RunResults
 from contrastkit.errors import UserError, listed
 from contrastkit.names import as_typed
 
@@ -87,7 +87,7 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
     """The numbers of runs by the settings in which they differ; runs that differ by their seed alone are pooled.
 
     The numbers are those in the folders: ``metrics.jsonl``, and ``knn.json``, ``probe.json`` and ``finetune.json`` as
-    far as they are there. Of accuracies that were measured in different ways (another k or size, other labels), those
+    far as they are there. Of accuracies that were measured in different ways (another k, other labels), those
     measured as most are count; the others are left out, and a notice says so. Runs that are unfinished are
     not pooled with others than those of as many epochs; one that repeats the settings and the seed of another stands in
     another row.
@@ -201,7 +201,8 @@ def _pooled(values: Sequence[float | None], intervals: Sequence[tuple[float, flo
 
 
 def _ways(results: Sequence[RunResults]) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """How each accuracy was measured in most runs, and a notice on the runs in which it was measured otherwise."""
+    """How each accuracy was measured in most runs, of ways that are as frequent the first, and a notice on the runs in
+    which it was measured otherwise."""
     ways: dict[str, dict[str, Any]] = {}
     notices = []
     for what in EVALUATIONS:
@@ -213,11 +214,18 @@ def _ways(results: Sequence[RunResults]) -> tuple[dict[str, dict[str, Any]], lis
         if other := {path: how for path, how in found.items() if how != ways[what]}:
             differ = _different([*other.values(), ways[what]])
             own = ", ".join(f"{name} {as_typed(ways[what].get(name))}" for name in differ)
+            first = next(path for path, how in found.items() if how == ways[what])
+            options = [f" --{name} {as_typed(ways[what][name])}" for name in differ if _is_asked(name, ways[what])]
             notices.append(
-                f"{what}.json of {listed(list(other), SHOWN)} is not measured as that of the others ({own}): left out; "
-                f"repeat 'contrastkit {what}' there"
+                f"{what}.json of {listed(list(other), SHOWN)} is not measured as that of {first} ({own}): left out; "
+                f"repeat 'contrastkit {what}{''.join(options)}' there"
             )
     return ways, notices
+
+
+def _is_asked(name: str, how: Mapping[str, Any]) -> bool:
+    """Whether an entry is an option of the command that measured."""
+    return name in ("k", "T", "size", "protocol", "rate", "epochs") and how.get(name) not in (None, AS_TRAINED)
 
 
 def _unfinished(results: Sequence[RunResults]) -> list[str]:
@@ -227,9 +235,9 @@ def _unfinished(results: Sequence[RunResults]) -> list[str]:
 
 def _outdated(results: Sequence[RunResults]) -> list[str]:
     return [
-        f"{file} is older than the run's encoder: left out; repeat 'contrastkit {file.stem} {run.path}'"
+        f"{run.path}: {why}: left out; repeat 'contrastkit {name} {run.path}'"
         for run in results
-        for file in run.outdated
+        for name, why in run.outdated.items()
     ]
 
 

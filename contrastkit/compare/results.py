@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from contrastkit import schema
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy
+from contrastkit.evaluate.made import Made, maker, weights_of, why_stale
 from contrastkit.methods import RECIPES
 from contrastkit.options import MAY_CHANGE
 from contrastkit.record import Record, json_value
 from contrastkit.run import ENCODER, RECIPE, Run
 
 EVALUATIONS = ("knn", "probe", "finetune")  # NAME.json is what `contrastkit NAME` leaves in the folder of a run
+AS_TRAINED = "as trained"  # the size of an evaluation without --size
 # Options that are no settings of their own: the seed, over which runs are pooled, and what makes the test part.
 APART = ("seed", "labelled", "val_fraction", "test_part")
 
@@ -34,7 +37,7 @@ class RunResults:
         rows: of metrics.jsonl.
         finished: whether it has been trained to its end.
         evaluations: by their name in :data:`EVALUATIONS`; only those that are there.
-        outdated: files of evaluations that are older than the encoder, and therefore left out.
+        outdated: evaluations that are not of the encoder that is there, and therefore left out: name -> the reason.
     """
 
     path: Path
@@ -42,7 +45,7 @@ class RunResults:
     rows: list[dict[str, Any]]
     finished: bool
     evaluations: dict[str, Evaluation]
-    outdated: tuple[Path, ...]
+    outdated: dict[str, str]
 
     @classmethod
     def read(cls, path: Path) -> "RunResults":
@@ -57,22 +60,23 @@ class RunResults:
         with schema.reading(path / RECIPE):
             if not schema.typed(list[dict[str, Any]], record.recipe.get("views"), "recipe.views"):
                 raise UserError("recipe.views is empty")
-        encoder = path / ENCODER
-        evaluations, outdated = {}, []
+        evaluations, outdated = {}, {}
+        weights = cache(partial(weights_of, path))
         for name in EVALUATIONS:
             if not (file := path / f"{name}.json").is_file():
                 continue
-            if encoder.exists() and file.stat().st_mtime < encoder.stat().st_mtime:
-                outdated.append(file)
+            evaluation, made, size = read_evaluation(name, file, record.encoder["size"])
+            if why := why_stale(file, made, None if made is None else weights(size)):
+                outdated[name] = why
             else:
-                evaluations[name] = read_evaluation(name, file)
+                evaluations[name] = evaluation
         return cls(
             path=path,
             record=record,
             rows=run.metrics(),
-            finished=encoder.exists(),
+            finished=(path / ENCODER).exists(),
             evaluations=evaluations,
-            outdated=tuple(outdated),
+            outdated=outdated,
         )
 
     @property
@@ -110,8 +114,12 @@ class RunResults:
         return values
 
 
-def read_evaluation(name: str, file: Path) -> Evaluation:
-    """The accuracy of the run, the first encoder in NAME.json.
+def read_evaluation(name: str, file: Path, size: int) -> tuple[Evaluation, Made | None, int]:
+    """The accuracy of the run, the first encoder in NAME.json; what made it; the size of its images.
+
+    Args:
+        size: of the images that the run's encoder expects. It follows from the run's views, and so is no way to
+            measure: runs are comparable that are each evaluated at their own.
 
     Raises:
         UserError: the file is damaged.
@@ -119,7 +127,9 @@ def read_evaluation(name: str, file: Path) -> Evaluation:
     try:
         with schema.reading(file):
             values = schema.typed(dict[str, Any], json_value(file.read_bytes()), "")
-            return {"knn": _knn, "probe": _probe, "finetune": _finetune}[name](values)
+            seen = schema.typed(int, values.get("size"), "size")
+            values |= {"size": AS_TRAINED} if seen == size else {}
+            return {"knn": _knn, "probe": _probe, "finetune": _finetune}[name](values), maker(values), seen
     except UserError as error:
         raise UserError(f"{error}; repeat 'contrastkit {name} {file.parent}', or remove the file") from error
 

@@ -11,9 +11,8 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy
 from contrastkit.evaluate.confusion import ClassResult
 from contrastkit.evaluate.linear import LinearProbe
-from contrastkit.evaluate.made import Made, file_hash
+from contrastkit.evaluate.made import Made, file_hash, maker, why_stale
 from contrastkit.record import json_value
-from contrastkit.run import ENCODER
 
 EVALUATIONS = {"knn": "kNN", "probe": "Linear probe", "finetune": "Fine-tuning"}  # in NAME.json
 OWN = "this run"
@@ -60,18 +59,11 @@ class Report:
             return None
         with schema.reading(file):
             values = schema.typed(dict[str, Any], json_value(file.read_bytes()), "")
-            made = values.get("made")
-            return cls(file, values, None if made is None else schema.instance(Made, made, "made"))
+            return cls(file, values, maker(values))
 
     def stale(self, weights: str | None) -> str:
         """Why it is not shown as one of the encoder with these weights, None if they are not known; "" if it is."""
-        encoder = self.file.parent / ENCODER
-        if self.made is not None and weights is not None:
-            same = self.made.weights == weights
-            return "" if same else f"{self.file.name} is of other weights than those of the run now"
-        if encoder.exists() and self.file.stat().st_mtime < encoder.stat().st_mtime:
-            return f"{self.file.name} is older than the run's encoder"
-        return ""
+        return why_stale(self.file, self.made, weights)
 
     def picture(self, name: str) -> Path | None:
         """The picture of that name beside the file, if it was drawn with it."""

@@ -6,8 +6,9 @@ import os
 import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -15,20 +16,22 @@ from typing import Any
 
 import torch
 
-from contrastkit import dist
+from contrastkit import dist, schema
 from contrastkit.data import DataSet, Source
 from contrastkit.errors import Interrupted, UserError, explain
 from contrastkit.methods import Recipe
 from contrastkit.methods.rows import recipes_of
 from contrastkit.names import is_file
 from contrastkit.options import MAY_CHANGE, Options
+from contrastkit.record import json_value
 from contrastkit.run import ENCODER, Run
 from contrastkit.training.launch import launch
-from contrastkit.training.plan import Plan
+from contrastkit.training.plan import Change, Plan
 from contrastkit.training.progress import NullReporter, Reporter
 from contrastkit.training.signals import Signals
 
 POLL = 0.2  # seconds in which a signal to this process reaches the others
+MOST = 16_000  # letters of a traceback that are handed on
 STOPPED = (signal.SIGINT, signal.SIGHUP)  # what a terminal sends to all its processes
 
 
@@ -50,13 +53,17 @@ class Task:
 
     @property
     def done(self) -> bool:
-        """Whether its folder holds the finished run."""
+        """Whether its folder holds the finished run; not if it is damaged, which is an error of its training alone."""
         if not Run.exists(self.out) or not (self.out / ENCODER).is_file():
             return False
-        record = Run.open(self.out).record
+        try:
+            record = Run.open(self.out).record
+            recipe = record.recipe_of(type(self.recipe), self.out)
+        except UserError:
+            return False
         mine, other = self.options.to_json(), record.options.to_json()
         same = all(mine[name] == other[name] for name in mine if name not in MAY_CHANGE)
-        return same and record.name == self.name and record.recipe_of(type(self.recipe), self.out) == self.recipe
+        return same and record.name == self.name and recipe == self.recipe
 
 
 def train_each(
@@ -141,7 +148,35 @@ def require_same(file: Path, head: Mapping[str, Any], source: Source, what: str)
     return {key: value for key, value in recorded.items() if key not in head}
 
 
+def as_recorded(
+    base: Plan, file: Path, change: Change, *, method: str, row: str | None = None, precision: str | None = None
+) -> Plan:
+    """The plan of a series with the row and the precision of its earlier start, which were chosen to fit the machine.
+
+    Args:
+        base: a plan for this machine.
+        file: the record of the series; without one, or with a damaged one, the plan stays.
+        change: what puts the user's values into a recipe, as for ``base``.
+        method: of :func:`contrastkit.methods.rows.recipes_of`.
+        row, precision: what the user asked for, which stays.
+    """
+    try:
+        recorded = schema.typed(dict[str, Any], json_value(file.read_bytes()), "") if file.is_file() else {}
+    except UserError:
+        return base
+    name, recipes = recorded.get("name"), recipes_of(method)
+    if row is None and isinstance(name, str) and name != base.name and name in recipes:
+        base = replace(base, name=name, recipe=change(recipes[name]))
+    if precision in (None, "auto") and (known := recorded.get("precision")) in ("float32", "bfloat16"):
+        base = replace(base, options=replace(base.options, precision=known))
+    return base
+
+
 # ------------------------------------------------------------------------------------------------------- processes
+
+
+class ProgramError(Exception):
+    """An error in the program, in the process of a task; its message is the traceback of there."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +204,12 @@ def _side_by_side(
                 for job in [job for job in running if job.process.sentinel in ended]:
                     running.remove(job)
                     error = _answer(job)
+                    if isinstance(error, ProgramError):  # as without processes; the others save their state
+                        for other in running:
+                            other.process.terminate()
+                        for other in running:
+                            other.process.join()
+                        raise error
                     if not isinstance(error, Interrupted):
                         yield job.task, error
                     elif signals.received is None:  # else it is not this run that ends
@@ -212,7 +253,11 @@ def _work(method: str | None, pickled: bytes, threads: int, answer: Connection) 
     except Interrupted as stop:
         answer.send(stop.signal)
     except Exception as error:
-        answer.send(explain(error) or f"{type(error).__name__}: {error}")
+        if (why := explain(error)) is not None:
+            answer.send(UserError(why))
+        else:  # short enough for the pipe, which nobody empties before this process ends
+            name = multiprocessing.current_process().name
+            answer.send(ProgramError(f"{name}:\n{traceback.format_exc()[-MOST:]}"))
 
 
 def _end_with_parent() -> None:
@@ -225,7 +270,7 @@ def _end_with_parent() -> None:
 def _answer(job: _Job) -> Exception | None:
     job.process.join()
     try:
-        said = job.answer.recv()
+        said: Exception | int | None = job.answer.recv()
     except EOFError:  # it could not answer
         code = job.process.exitcode or 0
         if code == -signal.SIGTERM:
@@ -234,4 +279,4 @@ def _answer(job: _Job) -> Exception | None:
         return UserError(f"its process ended {how}: repeat the command, with fewer --jobs")
     finally:
         job.answer.close()
-    return Interrupted(said) if isinstance(said, int) else said if said is None else UserError(said)
+    return Interrupted(said) if isinstance(said, int) else said

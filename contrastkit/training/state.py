@@ -1,8 +1,12 @@
 """The state of a training: saving it to a checkpoint, and restoring it."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from contrastkit import dist, schema
@@ -133,7 +137,18 @@ def restore_rank_state(state: RankState, method: Method, device: torch.device) -
 
 
 def write_encoder(method: Method, run: Run, *, step: int) -> None:
-    """Write encoder.safetensors, the result of training for ``step`` steps, with its description in the metadata."""
-    encoder = method.online.encoder
-    metadata = Description.of(encoder, run.record, step=step).metadata()
-    save_tensors(run.path / ENCODER, encoder.state_dict(), metadata)
+    """Write encoder.safetensors, the result of training for ``step`` steps, with its description in the metadata.
+
+    A file with the same weights stays as it is: what was evaluated since then is not older than the encoder.
+    """
+    encoder, file = method.online.encoder, run.path / ENCODER
+    if not _holds(file, encoder.state_dict()):
+        save_tensors(file, encoder.state_dict(), Description.of(encoder, run.record, step=step).metadata())
+
+
+def _holds(file: Path, state: Mapping[str, Tensor]) -> bool:
+    try:
+        written = load_file(file)
+    except (OSError, SafetensorError):  # absent, or damaged
+        return False
+    return written.keys() == state.keys() and all(written[name].equal(state[name].cpu()) for name in state)

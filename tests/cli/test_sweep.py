@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,17 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from contrastkit import evaluate
+from contrastkit import evaluate, precision
+from contrastkit import sweep as sweeps
 from contrastkit.cli import recipe_options
 from contrastkit.cli.main import main
 from contrastkit.errors import UserError
+from contrastkit.evaluate.made import weights_of
 from contrastkit.methods import RECIPES
+from contrastkit.run import Run
 from contrastkit.sweep import combinations
 from contrastkit.training import Outcome, Plan, series
+from contrastkit.training import plan as plans
 from tests.schemas import read_report
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--batch=64", "--K=64", "--size=12", "--monitor-every=0", "--workers=0"]
@@ -53,6 +58,8 @@ def test_a_run_for_each_combination_and_seed(
     assert same_bits(swept / "lr-0.06-seed-1", tmp_path / "alone")
     assert not same_bits(swept / "lr-0.06-seed-1", swept / "lr-0.06-seed-0")
     subject = evaluate.EvaluationSubject.open(swept / "lr-0.03-seed-1", device="cpu")
+    report = json.loads((swept / "lr-0.03-seed-1" / "knn.json").read_text())
+    assert report["made"]["weights"] == weights_of(swept / "lr-0.03-seed-1"), "as the command writes it"
     report = read_report("knn", swept / "lr-0.03-seed-1" / "knn.json")
     assert next(iter(report["accuracy"].values()))["top1"] == evaluate.knn(subject).accuracy[str(subject.run)].top1
 
@@ -64,6 +71,9 @@ def test_a_run_for_each_combination_and_seed(
         raise AssertionError("trained again")
 
     monkeypatch.setattr(series, "launch", refuse)
+    for name in NAMES:  # as a copy may leave it: the weights say that the evaluation is theirs, whatever the dates
+        (swept / name / "encoder.safetensors").touch()
+    monkeypatch.setattr(sweeps, "knn", refuse)
     capsys.readouterr()
     assert main(command(images, swept)) == 0
     printed = capsys.readouterr().out
@@ -90,6 +100,53 @@ def test_a_stopped_sweep_goes_on_bit_for_bit(
     assert main(command(images, tmp_path / "cut", "--seeds=1", epochs=2)) == 0
     assert launched == [(NAMES[0], False), (NAMES[2], False), (NAMES[2], True)]
     assert all(same_bits(tmp_path / "cut" / name, tmp_path / "whole" / name) for name in (NAMES[0], NAMES[2]))
+
+
+def test_a_damaged_run_ends_no_other(
+    swept: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(shutil.copytree(swept, tmp_path / "all"))
+    (out / NAMES[0] / "recipe.json").write_text("{")
+    shutil.rmtree(out / NAMES[1])
+    assert main(command(images, out)) == 2
+    printed, error = capsys.readouterr()
+    assert f"1 of 4 runs failed (first {NAMES[0]}: " in error and "recipe.json is damaged" in error
+    assert f"{NAMES[1]}: trained" in printed and printed.count("already trained") == 2
+
+
+def test_the_row_and_precision_are_those_of_the_first_start(
+    swept: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever suits the machine on which the same command goes on; what is asked for stays."""
+
+    def elsewhere(recipes: Any, **how: Any) -> str:
+        return "moco-v2/32" if how["row"] is None else f"moco-v2/{how['row']}"
+
+    monkeypatch.setattr(plans, "choose_row", elsewhere)
+    fast = json.loads((swept / "sweep.json").read_text())["precision"] == "bfloat16"
+    monkeypatch.setattr(precision, "cpu_has_fast_bfloat16", lambda: not fast)
+    assert main(command(images, swept)) == 0
+    printed = capsys.readouterr().out
+    assert "recipe moco-v2/tiny on" in printed and printed.count("already trained") == 4
+    other = f"--precision={'float32' if fast else 'bfloat16'}"
+    for more, says in (("--recipe=32", "another name: choose"), (other, "with another precision")):
+        assert main([*command(images, swept), more]) == 2
+        assert says in capsys.readouterr().err
+
+
+def bug(task: Any) -> None:
+    raise ZeroDivisionError("in the program")
+
+
+@pytest.mark.slow
+def test_a_program_error_in_a_process_has_its_traceback(swept: Path) -> None:
+    """As it would end a series without processes; no one line could say what is wrong."""
+    record = Run.open(swept / NAMES[0]).record
+    tasks = [
+        series.Task(record.name, record.recipe_of(type(RECIPES[record.name]), swept), record.options, swept / NAMES[0])
+    ]
+    with pytest.raises(series.ProgramError, match=r"(?s)lr-0.03-seed-0:\nTraceback.*in bug.*ZeroDivisionError: in the"):
+        list(series.train_each(tasks, data={}, then=bug, jobs=2))
 
 
 def fails_in(out: Path, name: str) -> None:
@@ -126,9 +183,9 @@ def test_another_sweep_is_refused(
     other = images.with_name("other.npz")
     other.write_bytes(images.read_bytes())
     for more, says in (
-        (["--lr=0.03,0.09"], "a sweep with another grid: choose another --out"),
+        (["--lr=0.03"], "a sweep with another lr: choose another --out"),
         (["--tau=0.3"], "with another tau"),
-        (["--seeds=3"], "with another number of seeds"),
+        (["--tau=0.1,0.3"], "a sweep with one tau: choose another --out"),
         (["--seed=1"], "with another seed"),
         (["--lr=0.03,0.03"], "two runs lr-0.03: give each value once"),
         (["--lr=0.03,"], "--lr: '' is not a number"),
@@ -143,6 +200,21 @@ def test_another_sweep_is_refused(
     (tmp_path / "sweep.json").write_text("{")
     assert main(command(images, tmp_path)) == 2
     assert "sweep.json is damaged" in capsys.readouterr().err
+
+
+def test_a_sweep_is_extended(swept: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By values and by seeds: what is there is not trained again, and its own command still goes on."""
+    out = Path(shutil.copytree(swept, tmp_path / "all"))
+    assert main([*command(images, out), "--lr=0.03,0.09", "--seeds=3"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("already trained") == 2 and printed.count(": trained") == 4
+    record = json.loads((out / "sweep.json").read_text())
+    assert (record["grid"], record["number_of_seeds"]) == (["lr-0.03", "lr-0.06", "lr-0.09"], 3)
+    rows = json.loads((out / "compare.json").read_text())["rows"]
+    assert [(row["settings"], row["seeds"]) for row in rows] == [({"lr": 0.03}, [0, 1, 2]), ({"lr": 0.09}, [0, 1, 2])]
+    assert main(command(images, out)) == 0
+    assert capsys.readouterr().out.count("already trained") == 4
+    assert json.loads((out / "sweep.json").read_text()) == record
 
 
 def test_values_are_divided_at_commas() -> None:

@@ -24,6 +24,7 @@ def made(
     options: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
     finished: bool = True,
+    size: int = 16,
     **changes: Any,
 ) -> Path:
     """A run of a method with changed numbers, whose loss and kNN of each epoch are given."""
@@ -35,7 +36,7 @@ def made(
         recipe=asdict(recipe),
         options=Options(**asked | (options or {})),
         data=DataRecord(**images | (data or {})),
-        encoder={"name": "tiny", "channels": 3, "size": 16},
+        encoder={"name": "tiny", "channels": 3, "size": size},
     )
     path.mkdir(parents=True)
     (path / RECIPE).write_text(record.text())

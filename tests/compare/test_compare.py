@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from contrastkit.augment import VIEWS
 from contrastkit.cli.main import main
 from contrastkit.compare import chart as charts
 from contrastkit.compare import compare, comparison_chart
 from contrastkit.errors import UserError
+from contrastkit.evaluate.made import weights_of
+from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.intervals import wilson
+from contrastkit.parts.build import build_encoder, set_image_size
 from tests.compare.runs import finetuned, knn, made, probe
 from tests.schemas import read_report
 
@@ -49,7 +53,7 @@ def test_numbers_are_pooled_over_seeds(sweep: list[Path]) -> None:
             np.testing.assert_allclose([number.mean, number.std], [values.mean(), values.std(ddof=1)], rtol=1e-12)
         assert row.numbers["monitor"].mean == 0.5 and row.numbers["monitor"].std == 0
         assert (row.epochs, row.of_epochs, row.finished) == (3, 3, True)
-    assert result.evaluations == {"knn": {"k": 20, "T": 0.1, "size": 16, "n": 90}}
+    assert result.evaluations == {"knn": {"k": 20, "T": 0.1, "size": "as trained", "n": 90}}
     assert result.notices == ("the scale of the loss depends on what differs here (tau): compare accuracies",)
 
 
@@ -110,13 +114,68 @@ def test_evaluations_are_left_out_where_they_are_other_ones(tmp_path: Path) -> N
     assert result.evaluations["knn"]["k"] == 20 and row.numbers["knn"].values == (None, 0.5, 0.5)
     assert row.numbers["finetune"].values == (0.8, None, None) and "probe" not in row.numbers
     assert result.notices == (
-        f"{runs[2] / 'probe.json'} is older than the run's encoder: left out; repeat 'contrastkit probe {runs[2]}'",
-        f"knn.json of {runs[0]} is not measured as that of the others (k 20): left out; repeat 'contrastkit knn' there",
-        f"finetune.json of {runs[1]} is not measured as that of the others (labels 40, a class 10,10): left out; "
+        f"{runs[2]}: probe.json is older than the run's encoder: left out; repeat 'contrastkit probe {runs[2]}'",
+        f"knn.json of {runs[0]} is not measured as that of {runs[1]} (k 20): left out; "
+        "repeat 'contrastkit knn --k 20' there",
+        f"finetune.json of {runs[1]} is not measured as that of {runs[0]} (labels 40, a class 10,10): left out; "
         "repeat 'contrastkit finetune' there",
         f"{row.name}: knn is of 2 of 3 runs",
         f"{row.name}: finetune is of 1 of 3 runs",
     )
+
+
+def test_each_run_is_evaluated_at_its_own_size(tmp_path: Path) -> None:
+    """The size follows from the views, which is what one compares; one that was asked for is another way to measure."""
+    runs = [made(tmp_path / str(size), size=size, method=f"moco-v2/{row}") for size, row in ((16, "tiny"), (96, "32"))]
+    for run, size in zip(runs, (16, 96), strict=True):
+        knn(run, 0.5, size=size)
+        probe(run, 0.6, size=size)
+    result = compare(runs)
+    assert [row.numbers["knn"].n + row.numbers["probe"].n for row in result.rows] == [2, 2]
+    assert not [line for line in result.notices if "left out" in line]
+
+    knn(runs[1], 0.5, size=16)  # with --size 16
+    result = compare(runs)
+    assert "knn" not in result.rows[1].numbers and (
+        f"knn.json of {runs[1]} is not measured as that of {runs[0]} (size as trained): left out; "
+        "repeat 'contrastkit knn' there" in result.notices
+    )
+    assert (
+        f"of {runs[0]} is not measured as that of {runs[1]} (size 16): left out; repeat 'contrastkit knn --size 16'"
+        in (next(line for line in compare(runs[::-1]).notices if "left out" in line))
+    )
+
+
+def test_an_evaluation_is_known_by_its_weights(tmp_path: Path) -> None:
+    """Dates decide only where the file does not say of which weights it is, or these cannot be loaded."""
+    run, encoder = made(tmp_path / "run"), build_encoder("tiny", channels=3, size=16)
+    save_file(encoder.state_dict(), run / "encoder.safetensors")
+    entry = {"command": ["contrastkit"], "contrastkit": "1", "pictures": {}}
+    knn(run, 0.5, made=entry | {"weights": encoder_hash(encoder)})
+    probe(run, 0.6, made=entry | {"weights": "0" * 16})
+    os.utime(run / "knn.json", (0, 0))
+    result = compare([run])
+    assert "knn" in result.rows[0].numbers and "probe" not in result.rows[0].numbers
+    assert result.notices == (
+        f"{run}: probe.json is of other weights than those of the run now: left out; repeat 'contrastkit probe {run}'",
+    )
+    (run / "encoder.safetensors").write_bytes(b"")
+    result = compare([run])
+    assert "knn" not in result.rows[0].numbers and "knn.json is older than the run's encoder" in result.notices[0]
+
+
+def test_a_transformer_evaluated_at_another_size_has_the_same_weights(tmp_path: Path) -> None:
+    """Its positions are resampled for the size: the hash is that of the encoder at the size of the evaluation."""
+    kind = {"name": "timm:vit_tiny_patch16_224", "channels": 3, "size": 32}
+    run, encoder = made(tmp_path / "run"), build_encoder(**kind)
+    record = json.loads((run / "recipe.json").read_text()) | {"encoder": kind}
+    (run / "recipe.json").write_text(json.dumps(record))
+    save_file(encoder.state_dict(), run / "encoder.safetensors")
+    set_image_size(encoder, 48)
+    entry = {"command": ["contrastkit"], "contrastkit": "1", "pictures": {}}
+    knn(run, 0.5, size=48, made=entry | {"weights": encoder_hash(encoder)})
+    assert weights_of(run) != weights_of(run, 48) == encoder_hash(encoder)
+    assert "knn" in compare([run]).rows[0].numbers
 
 
 @pytest.mark.parametrize(
@@ -124,7 +183,8 @@ def test_evaluations_are_left_out_where_they_are_other_ones(tmp_path: Path) -> N
     [
         ({}, {"fingerprint": "ab.ce"}, "was trained on photos"),
         ({}, {"fingerprint": "ff"}, "compare runs on one data set"),
-        ({"test_part": "val2"}, {}, "are tested on other images (--test-part none and val2)"),
+        ({"labelled": "/b/others"}, {}, "are tested on other images (--labelled /a/few and /b/others)"),
+        ({"labelled": "/a/few", "test_part": "v2"}, {}, "are tested on other images (--test-part val and v2)"),
         ({"val_fraction": 0.2}, {}, "are tested on other images (--val-fraction none and 0.2)"),
         ({"labelled": "few"}, {}, "are tested on other images (--labelled none and few)"),
     ],
@@ -132,10 +192,28 @@ def test_evaluations_are_left_out_where_they_are_other_ones(tmp_path: Path) -> N
 def test_other_test_images_are_refused(
     tmp_path: Path, options: dict[str, Any], data: dict[str, Any], says: str
 ) -> None:
-    runs = [made(tmp_path / "a"), made(tmp_path / "b", seed=1, options=options, data=data)]
+    asked = {"labelled": "/a/few", "test_part": "val"} if "/" in str(options) else {}
+    runs = [made(tmp_path / "a", options=asked), made(tmp_path / "b", seed=1, options=options, data=data)]
     with pytest.raises(UserError) as error:
         compare(runs)
     assert says in str(error.value) and str(runs[1]) in str(error.value)
+
+
+def test_test_images_that_may_be_the_same_are_said(tmp_path: Path) -> None:
+    """A labelled set that was moved, and a test part by its name and by default: the records cannot tell."""
+    for name, mine, other in (
+        ("labelled", "/a/few", "/b/few"), ("test_part", None, "val"), ("test_part", "val", None),
+    ):  # fmt: skip
+        runs = [
+            made(tmp_path / f"{name}-{mine is None}-{i}", seed=i, options={name: value})
+            for i, value in enumerate((mine, other))
+        ]
+        (notice,) = compare(runs).notices
+        flag = name.replace("_", "-")
+        assert notice == (
+            f"the records do not say whether all test images are the same (--{flag} {mine or 'none'} and "
+            f"{other or 'none'}): taken to be"
+        )
 
 
 def test_held_out_images_of_other_seeds_are_said(tmp_path: Path) -> None:
@@ -144,6 +222,11 @@ def test_held_out_images_of_other_seeds_are_said(tmp_path: Path) -> None:
     b = made(tmp_path / "b", seed=1, options=held_out, data={"fingerprint": "ff"})
     result = compare([a, b])
     assert len(result.rows) == 1 and "each seed holds out other test images" in result.notices[0]
+    assert "known by its path and size alone" in result.notices[0]
+    elsewhere = {"val_fraction": 0.2, "data": "/other/photos"}
+    d = made(tmp_path / "d", seed=1, options=elsewhere, data={"fingerprint": "ee"})  # as many, under the same name
+    with pytest.raises(UserError, match="photos at /other/photos"):
+        compare([a, d])
     c = made(tmp_path / "c", options=held_out, data={"fingerprint": "ff"})  # the same seed draws the same images
     with pytest.raises(UserError, match="compare runs on one data set"):
         compare([a, c])
@@ -193,6 +276,8 @@ def test_curves_are_means_and_bands(sweep: list[Path], tmp_path: Path, monkeypat
     monkeypatch.setattr(
         "matplotlib.axes.Axes.fill_between", lambda self, x, low, high, **how: bands.append((x, low, high))
     )
+    with open(sweep[0] / "metrics.jsonl", "a") as file:  # as a hand may have put it there
+        file.write('{"step": 30, "epoch": null, "loss": 9.0}\n')
     sweep.append(made(tmp_path / "part", tau=0.3, losses=(4.0,), finished=False))
     comparison_chart(tmp_path / "compare.png", compare(sweep))
     loss = [(points, style) for title, points, style in drawn if title == "loss"]
@@ -218,7 +303,7 @@ def test_the_command(sweep: list[Path], tmp_path: Path, capsys: pytest.CaptureFi
         "64.00 +- 3.00",
         "71.00 +- 1.41",
         "0.2-0 +2",
-        "kNN: top-1 on 90 test images, k 20, T 0.1, size 16",
+        "kNN: top-1 on 90 test images, k 20, T 0.1, size as trained",
     ):
         assert text in printed
     report = read_report("compare", tmp_path / "c.json")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from contrastkit import checkpoint, lock
 from contrastkit.errors import UserError
@@ -70,6 +71,18 @@ def test_a_run_that_is_trained_is_not_resumed_beside(images: Path, tmp_path: Pat
     (message,) = set(refused)
     assert f"{tmp_path / 'run'} is in use by process {os.getpid()} on {os.uname().nodename}" in message
     assert train(images, tmp_path / "run", resume=True).finished
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_encoder(images: Path, tmp_path: Path) -> None:
+    """Evaluations would look older than one that is written again; a damaged one is."""
+    train(images, tmp_path / "run")
+    file = tmp_path / "run" / "encoder.safetensors"
+    os.utime(file, (0, 0))
+    assert train(images, tmp_path / "run", resume=True).finished and file.stat().st_mtime == 0
+    whole = {name: value.clone() for name, value in load_file(file).items()}  # the file is mapped
+    file.write_bytes(file.read_bytes()[:-4])
+    assert train(images, tmp_path / "run", resume=True).finished
+    assert all(value.equal(whole[name]) for name, value in load_file(file).items())
 
 
 def test_a_killed_process_leaves_no_lock_even_if_its_workers_live_on(tmp_path: Path) -> None:
