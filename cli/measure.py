@@ -15,8 +15,9 @@ from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
     from contrastkit.measure import MeasureReport
+    from contrastkit.measure.elsewhere import Tested
     from contrastkit.measure.numbers import Numbers
-    from contrastkit.measure.shifting import Shift, Tested
+    from contrastkit.measure.shifting import Shift
 
 
 @takes_options

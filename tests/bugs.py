@@ -793,7 +793,9 @@ BUGS = [
         "tests/measure/test_corruptions.py::test_contrast_and_brightness_against_loops"),
     Bug("measure/views.py", "pair[v % 2]", "pair[0]",
         f"{MEASURING}::test_features_of_views_do_not_depend_on_batches_and_workers"),
-    Bug("measure/shifting.py", "torch.where(source.labels >= 0, number[source.labels], -1)", "source.labels",
+    Bug("measure/elsewhere.py", "rows[~fitted]", "rows",
+        "tests/measure/test_elsewhere.py::test_images_that_classifiers_are_fitted_to_are_left_out"),
+    Bug("measure/elsewhere.py", "torch.where(source.labels >= 0, number[source.labels], -1)", "source.labels",
         f"{MEASURING}::test_another_set_is_matched_by_the_names_of_its_classes"),
     # Reports.
     Bug("report/results.py", "same = self.made.weights == weights", "same = True",

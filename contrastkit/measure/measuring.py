@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from contrastkit.bounds import AT_LEAST_2, SEED
-from contrastkit.data import Source, open_data
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.evaluate.fit import require_same_kind, require_size
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.loading import load_encoder
 from contrastkit.measure import shifting, similarity
+from contrastkit.measure.elsewhere import open_other
 from contrastkit.measure.numbers import VIEWED, Drawn, Numbers, draw, numbers
 from contrastkit.measure.shifting import Shift
 from contrastkit.measure.similarity import Cka
@@ -77,7 +77,7 @@ def measure(
     changes = None
     if shift or shift_data is not None:
         _require_labels(subject, "--shift" if shift else "--shift-data")
-        opened = None if shift_data is None else _set(subject, shift_data, data_dir)
+        opened = None if shift_data is None else open_other(subject, shift_data, data_dir)
         changes = shifting.prepare(subject, corrupt=shift, other=opened, seed=seed)
     other = None if cka is None else _encoder(given_path(cka), subject)
     drawn = draw(subject, split, images, seed)
@@ -145,15 +145,3 @@ def _alike(drawn: Drawn, other: Other, on_progress: OnProgress | None) -> Cka:
         device=subject.device,
         on_batch=count,
     )
-
-
-def _set(subject: EvaluationSubject, data: str, data_dir: Path | None) -> tuple[str, str, Source]:
-    """Another set's name, and its test part if that has labels, else its training part."""
-    pixels: dict[str, Any] = {}  # as the encoder knows them
-    if subject.run is not None:
-        options = Run.open(subject.run).record.options
-        pixels = {"stretch": options.stretch, "background": options.background, "recorded_dir": options.data_dir}
-    found = open_data(data, data_dir=data_dir, **pixels)
-    if found.test is not None and found.test.labels is not None:
-        return found.name, "test", found.test
-    return found.name, "train", found.train
