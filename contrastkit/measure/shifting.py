@@ -15,7 +15,7 @@ from contrastkit.evaluate.features import PIXELS, Features
 from contrastkit.evaluate.linear import fit_linear
 from contrastkit.evaluate.neighbours import knn_classes
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
-from contrastkit.figures import COLOURS, chart, legend
+from contrastkit.figures import COLOURS, chart, legend, plain, shortened
 from contrastkit.measure.corruptions import CORRUPTIONS, STRENGTHS, CorruptedSource, constants_of
 from contrastkit.measure.elsewhere import Elsewhere, Other, Tested, about
 from contrastkit.names import RATES_SEEDS
@@ -179,8 +179,9 @@ def shift_chart(path: Path, result: Shift, data: str) -> None:
                     share = 100 * np.array([each.top1 for each in accuracies])
                     low, high = 100 * np.array([each.interval for each in accuracies]).T
                     bars = np.abs([share - low, high - share])
+                    label = plain(shortened(name, 40))
                     apart = 0.12 * (i - (len(result.corrupted) - 1) / 2)  # so that no bar hides another
-                    axes.errorbar(np.array(STRENGTHS) + apart, share, bars, fmt="o-", color=colour, label=name)
+                    axes.errorbar(np.array(STRENGTHS) + apart, share, bars, fmt="o-", color=colour, label=label)
                     axes.axhline(100 * getattr(result.clean[name], by).top1, linestyle="--", color=colour, linewidth=1)
         for axes, corruption in zip(panels[0], CORRUPTIONS, strict=True):
             axes.set_title(corruption)

@@ -14,6 +14,7 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject
 from contrastkit.measure import measure
 from contrastkit.measure.elsewhere import about, open_other
+from contrastkit.parts.build import build_encoder
 
 
 def photos(folder: Path, n: int, seed: int, classes: tuple[str, ...] = ("ant", "bee")) -> Path:
@@ -50,6 +51,18 @@ def test_sounds_of_another_rate_are_refused(tmp_path: Path) -> None:
         measure(of(one, val_fraction=0.5), shift_data=str(other))
     with pytest.raises(UserError, match="^one has sounds at 16,000 Hz, but --shift-data photos has images$"):
         measure(of(one, val_fraction=0.5), shift_data=str(photos(tmp_path / "photos", 4, 0)))
+
+
+def test_sounds_are_measured_as_sounds(tmp_path: Path) -> None:
+    data = open_data(str(sounds(tmp_path / "one", 16_000)))
+    torch.manual_seed(0)
+    of_sounds = EvaluationSubject(
+        data=data, encoders={"tiny": build_encoder("wave-tiny", channels=1, size=160)}, size=400
+    )
+    report = measure(of_sounds, views_per_image=2)
+    said = "\n".join(report.notices)
+    assert "LiDAR and alignment: 2 views of 8 sounds, random windows, of 400 samples" in said
+    assert report.modality == "sound" and "image" not in said.replace("--images", "")
 
 
 def test_images_that_classifiers_are_fitted_to_are_left_out(tmp_path: Path) -> None:
