@@ -1,6 +1,7 @@
 """``contrastkit measure``: numbers of a representation without labels, and its accuracy under shift."""
 
 import math
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,13 +11,17 @@ import typer
 from contrastkit.bounds import AT_LEAST_2
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, out_file, takes_options
-from contrastkit.cli.report import interval, percent, write_picture, write_reports
+from contrastkit.cli.report import interval, percent, write_evaluation, write_picture
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
     from contrastkit.measure import MeasureReport
+    from contrastkit.measure.elsewhere import Tested
     from contrastkit.measure.numbers import Numbers
-    from contrastkit.measure.shifting import Shift, Tested
+    from contrastkit.measure.shifting import Shift
+
+
+CKA, SHIFT = "cka.png", "shift.png"  # in the run's folder
 
 
 @takes_options
@@ -56,7 +61,6 @@ def measure(
 ) -> None:
     """Measure a representation without labels, and with labels its accuracy under shift (--shift, --shift-data)."""
     from contrastkit import measure as library
-    from contrastkit.measure import shifting, similarity
 
     _require("--cka RUN", cka is not None, "--cka-chart", cka_chart)
     _require("--shift", shift, "--shift-chart", shift_chart)
@@ -69,20 +73,44 @@ def measure(
         )  # fmt: skip
     screen.lines(report.notices)
     _print_numbers(report)
-    own = opened.reports
-    if report.cka is not None:
-        write_picture("layers", partial(similarity.cka_chart, result=report.cka), cka_chart, own and own / "cka.png")
     if report.shift is not None:
-        _print_shift(report.shift, report.data)
-        if report.shift.corrupted:
-            draw = partial(shifting.shift_chart, result=report.shift, data=report.data)
-            write_picture("accuracy against strength", draw, shift_chart, own and own / "shift.png")
-    write_reports(report.as_json(), output.json, own and own / "measure.json")
+        _print_shift(report.shift, report)
+    own, drawn = opened.reports, list[Path]()
+    try:  # a picture that fails takes no numbers with it
+        for picture in _pictures(report, own, cka_chart, shift_chart):
+            drawn.append(picture)
+    finally:
+        write_evaluation(report.as_json(), opened, output.json, own and own / "measure.json", *drawn)
+    for old in [own / name for name in (CKA, SHIFT) if own is not None]:
+        if old.exists() and old not in drawn:
+            screen.say(f"{old} is of an earlier call, not of this one")
+
+
+def _pictures(
+    report: "MeasureReport", own: Path | None, cka_chart: Path | None, shift_chart: Path | None
+) -> Iterator[Path]:
+    """Draw them one by one."""
+    from contrastkit.measure import shifting, similarity
+
+    if report.cka is not None:
+        draw = partial(similarity.cka_chart, result=report.cka)
+        if (drawn := write_picture("layers", draw, cka_chart, own and own / CKA)) is not None:
+            yield drawn
+    if report.shift is not None and report.shift.corrupted:
+        draw = partial(shifting.shift_chart, result=report.shift, data=report.data)
+        if (drawn := write_picture("accuracy against strength", draw, shift_chart, own and own / SHIFT)) is not None:
+            yield drawn
 
 
 def _require(option: str, given: bool, flag: str, chart: Path | None) -> None:
     if chart is not None and not given:
         raise UserError(f"{flag} draws what {option} computes: add it")
+
+
+def _items(report: "MeasureReport") -> str:
+    from contrastkit.types import Modality  # imports torch
+
+    return Modality(report.modality).plural
 
 
 # Title, range, and which values are better.
@@ -100,9 +128,10 @@ ROWS: dict[str, tuple[str, str, str]] = {
 
 
 def _print_numbers(report: "MeasureReport") -> None:
+    what = _items(report)
     shown = [key for key in ROWS if any(not math.isnan(getattr(own, key)) for own in report.numbers.values())]
     screen.table(
-        f"{report.data}, N = {report.images:,} {report.split} images, n = {report.viewed:,} of them "
+        f"{report.data}, N = {report.images:,} {report.split} {what}, n = {report.viewed:,} of them "
         f"under {report.views_per_image} views",
         ("number", "range", "better", *report.numbers),
         [(*ROWS[key], *(_cell(own, key) for own in report.numbers.values())) for key in shown],
@@ -116,12 +145,13 @@ def _cell(own: "Numbers", key: str) -> str:
     return "-" if math.isnan(value) else f"{value:.1f}" if key in ("rankme", "lidar") else f"{value:.3f}"
 
 
-def _print_shift(shift: "Shift", data: str) -> None:
+def _print_shift(shift: "Shift", report: "MeasureReport") -> None:
+    what = _items(report)
     whose = f"; corruptions with the constants of {shift.constants_of}" if shift.corrupted else ""
     for name in shift.clean:
         screen.table(
-            f"{name}, trained on {data} as it is{whose}; in brackets: 95 % interval; higher is better",
-            ("test images", "changed by", "kNN: top-1, %", "linear probe: top-1, %"),
+            f"{name}, trained on {report.data} as it is{whose}; in brackets: 95 % interval; higher is better",
+            (f"test {what}", "changed by", "kNN: top-1, %", "linear probe: top-1, %"),
             [(what, how, *_accuracies(tested)) for what, how, tested in shift.rows(name)],
         )
     for name, clean in shift.clean.items():

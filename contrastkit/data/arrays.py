@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from contrastkit.data.source import Source, digest
@@ -47,11 +48,11 @@ class ArraySource(Source):
         part.images = self.images[index]
         return part
 
-    def in_common(self, other: Source) -> int | None:
+    def found_in(self, other: Source, most: int | None = None) -> Tensor | None:
         if not isinstance(other, ArraySource):
             return None
         theirs = {digest(image.numpy().tobytes()) for image in other.images}
-        return sum(digest(image.numpy().tobytes()) in theirs for image in self.images)
+        return torch.tensor([digest(image.numpy().tobytes()) in theirs for image in self.images], dtype=torch.bool)
 
     def fingerprint(self) -> str:
         sample = self.images[:: max(1, len(self) // 4096)]  # enough to tell sets apart, and fast for a large one

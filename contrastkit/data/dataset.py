@@ -14,6 +14,7 @@ from contrastkit.rng import permutation
 
 HANDED_OVER = "python:"  # in a run's record, before the name of data that no path names
 LAYOUTS = ("NHWC", "NCHW")
+COMPARED = 10_000  # files at most that are read to find equal ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,8 @@ def with_labelled(dataset: DataSet, labelled: DataSet) -> DataSet:
     if labelled.test is None:
         notices.append(f"{labelled.name} has no test part for knn and probe: hold one out with --val-fraction 0.2")
     for name, part in {"training": train, "test": labelled.test}.items():
-        if part is not None and (n := part.in_common(source)):
+        found = None if part is None else part.found_in(source, COMPARED)
+        if part is not None and found is not None and (n := int(found.sum())):
             notices.append(f"{n:,} of the {name} {part.modality.plural} of {labelled.name} are in {dataset.name}, too")
     notices = [*dataset.notices, *labelled.notices, *notices]
     return replace(dataset, train=train, test=labelled.test, notices=tuple(notices))

@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from contrastkit.data.encoded import START, EncodedSource
 from contrastkit.data.source import Source, digest
-
-COMPARED = 10_000  # files at most that are read to find equal ones
 
 
 class FileSource(EncodedSource):
@@ -17,20 +17,21 @@ class FileSource(EncodedSource):
 
     root: Path
 
-    def in_common(self, other: Source) -> int | None:
+    def found_in(self, other: Source, most: int | None = None) -> Tensor | None:
         """Compares the first bytes of those files whose sizes are in both sources."""
         if not isinstance(other, FileSource):
             return None
         sizes = self._sizes(), other._sizes()
         same = [np.flatnonzero(np.isin(mine, theirs)) for mine, theirs in (sizes, sizes[::-1])]
-        if sum(map(len, same)) > COMPARED:
+        if most is not None and sum(map(len, same)) > most:
             return None
         mine, theirs = (
             [(size[i], digest(source._start(i))) for i in positions.tolist()]
             for source, size, positions in zip((self, other), sizes, same, strict=True)
         )
-        known = set(theirs)
-        return sum(item in known for item in mine)
+        known, found = set(theirs), torch.zeros(len(self), dtype=torch.bool)
+        found[torch.from_numpy(same[0])] = torch.tensor([item in known for item in mine], dtype=torch.bool)
+        return found
 
     def _file(self, i: int) -> Path:
         return self.root / self.paths[i]

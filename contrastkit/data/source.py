@@ -110,8 +110,9 @@ class Source(ABC):
             return f"other {items} or labels"
         return f"{items} of the same names with other contents" if then[1:] and then[1:] != now[1:] else ""
 
-    def in_common(self, other: "Source") -> int | None:
-        """How many items are in another source, too, byte for byte; None where to know it takes long."""
+    def found_in(self, other: "Source", most: int | None = None) -> Tensor | None:
+        """Which items are in another source, too, byte for byte: bool [N]; None where it is of another kind, or where
+        more than ``most`` files would be read."""
         return None
 
     @property

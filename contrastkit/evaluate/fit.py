@@ -20,15 +20,27 @@ def require_same_kind(run: Path, trained_on: DataRecord, data: DataSet) -> None:
     Raises:
         UserError: it is not.
     """
-    source = data.train
-    if trained_on.rate != source.sample_rate:
-        rates = trained_on.rate, source.sample_rate
-        kinds = ["images" if rate is None else f"sounds at {rate:,} Hz" for rate in rates]
-        raise UserError(f"{run} was trained on {kinds[0]}, but {data.name} has {kinds[1]}")
-    modalities = [list((part or {}).items()) for part in (trained_on.modalities, source.modalities)]
-    if modalities[0] != modalities[1]:  # the order matters
-        kinds = [", ".join(name for name, _ in part) or "images" for part in modalities]
-        raise UserError(f"{run} was trained on {kinds[0]}, but {data.name} has {kinds[1]}")
+    known = trained_on.rate, trained_on.modalities
+    _require_kind(f"{run} was trained on", known, data.name, data.train)
+
+
+def require_kind_of(data: DataSet, name: str, other: Source) -> None:
+    """Check that another source, by that name in messages, is of the kind of a data set's.
+
+    Raises:
+        UserError: it is not.
+    """
+    _require_kind(f"{data.name} has", (data.train.sample_rate, data.train.modalities), name, other)
+
+
+def _require_kind(whose: str, known: tuple[int | None, dict[str, int] | None], name: str, source: Source) -> None:
+    (rate, modalities), kinds = known, list[str]()
+    if rate != source.sample_rate:
+        kinds = ["images" if each is None else f"sounds at {each:,} Hz" for each in (rate, source.sample_rate)]
+    elif list((modalities or {}).items()) != list((source.modalities or {}).items()):  # the order matters
+        kinds = [", ".join(each or {}) or "images" for each in (modalities, source.modalities)]
+    if kinds:
+        raise UserError(f"{whose} {kinds[0]}, but {name} has {kinds[1]}")
 
 
 def require_unchanged(run: Path, trained_on: DataRecord, data: DataSet) -> None:

@@ -17,6 +17,7 @@ from contrastkit.evaluate.supervised import Diverged, LoopState
 from contrastkit.record import OptimizerState
 
 STATE = "state.pt"
+WEIGHTS = "weights"  # among the options
 SAVE_SECONDS = 30.0  # of training between two saves
 
 
@@ -60,12 +61,15 @@ class Journal:
         folder: Path | None,
         options: Mapping[str, Any],
         *,
+        weights: Mapping[str, str] | None = None,
         device: str | torch.device = "cpu",
         restart: bool = False,
     ) -> None:
         """
         Args:
             options: all that determines the results, as JSON has it.
+            weights: by key, a hash of what a training starts from. Another start may have more keys or fewer, so long
+                as it has one of them.
             device: where the trainings run, whose generator is kept.
             restart: discard an earlier state.
 
@@ -76,7 +80,7 @@ class Journal:
         self.file = None if folder is None else folder / STATE
         self._device = torch.device(device)
         self._lock: IO[bytes] | None = None
-        self._options = json.loads(json.dumps(options))
+        self._options = json.loads(json.dumps({**options, **({} if weights is None else {WEIGHTS: weights})}))
         self._done: dict[str, dict[str, Any]] = {}
         self._current: Current | None = None
         self._saved = time.monotonic()
@@ -103,13 +107,15 @@ class Journal:
         with schema.reading(file):
             read = schema.instance(_State, state, "")
             options = json.loads(read.options)
-        names = options.keys() | self._options.keys()
-        if other := sorted(name for name in names if options.get(name) != self._options.get(name)):
-            texts = [f"{name} {_short(options.get(name))}, not {_short(self._options.get(name))}" for name in other]
+        then, now = _shared(options, self._options)
+        if other := sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name)):
+            texts = [f"{name} {_short(then.get(name))}, not {_short(now.get(name))}" for name in other]
             raise UserError(
                 f"{file.parent} holds an unfinished training with {'; '.join(texts)}: repeat its command to go on "
                 "with it, add --restart to discard it, or choose another --out"
             )
+        if WEIGHTS in options:  # keep what is known of other keys, too
+            self._options[WEIGHTS] = options[WEIGHTS] | self._options[WEIGHTS]
         self._done, self._current, self.begun = read.done, read.current, True
 
     def result(self, key: str) -> dict[str, Any] | None:
@@ -183,6 +189,18 @@ class Journal:
         if self._lock is not None:
             lock.release(self._lock)
             self._lock = None
+
+
+def _shared(then: dict[str, Any], now: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of two starts, with the weights of the keys that both have, or of all if there is none."""
+    both = then.get(WEIGHTS, {}).keys() & now.get(WEIGHTS, {}).keys()
+    if not both:
+        return then, now
+
+    def of_both(options: dict[str, Any]) -> dict[str, Any]:
+        return options | {WEIGHTS: {key: options[WEIGHTS][key] for key in sorted(both)}}
+
+    return of_both(then), of_both(now)
 
 
 def _short(value: Any) -> str:

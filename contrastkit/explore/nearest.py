@@ -137,7 +137,8 @@ def pairs_above(
         total += len(i)
         if total > MOST_PAIRS:
             raise UserError(
-                f"more than {MOST_PAIRS:,} pairs of images have a cosine of at least {threshold:g}: {_advice(bank)}"
+                f"more than {MOST_PAIRS:,} pairs of images have a cosine of at least {threshold:g}: "
+                + _advice(bank, threshold)
             )
         parts += _decided(bank, i.numpy(), j.numpy(), threshold)
         if on_rows is not None:
@@ -147,9 +148,10 @@ def pairs_above(
     return Pairs(i_all[order], j_all[order], similarity[order])
 
 
-def _advice(bank: UnitRows) -> str:
+def _advice(bank: UnitRows, given: float) -> str:
     """What to do about too many pairs: the threshold that leaves a tenth of the limit, estimated from all pairs of
-    :data:`SAMPLED` rows drawn at random; of fewer than ten pairs there, the tenth."""
+    :data:`SAMPLED` rows drawn at random; of fewer than ten pairs there, the tenth. A sample that misses the many pairs
+    above the threshold ``given`` has none to advise."""
     drawn = permutation(0, 0, len(bank))[:SAMPLED].numpy()
     x = bank.unit(drawn)
     i, j = torch.triu_indices(len(x), len(x), 1)
@@ -159,6 +161,8 @@ def _advice(bank: UnitRows) -> str:
     threshold = math.ceil(1e5 * similarity.topk(left).values[-1].item()) / 1e5
     if threshold >= 1:
         return "even at a cosine of 1 many are left: this encoder tells few images apart, give another one"
+    if threshold <= given:
+        return "raise --threshold"
     return f"raise --threshold; about {float(f'{left * scale:.1g}'):,.0f} have one of {threshold:g} or more"
 
 

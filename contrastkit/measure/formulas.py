@@ -2,6 +2,12 @@
 
 The monitor's rank, alignment and uniformity (:func:`contrastkit.monitor.collapse`) describe the outputs that a loss
 compares, normalised; RankMe, alpha-ReQ and LiDAR take the encoder's features as they are.
+
+Where this departs: the papers compute RankMe and LiDAR of the projector's outputs, RankMe of 25,600 images.
+``contrastkit measure`` takes the encoder's features, which are what is used afterwards and what an encoder by name has,
+too: 5,000 images, and at most 1,000 under 10 views, unless told otherwise. So values compare with one another, not with
+published ones. Uniformity and alignment normalise the features, and so does the k-means behind NMI and ARI; the ranks
+and alpha-ReQ take them raw, and depend on their scale. NMI is not adjusted for chance, ARI is.
 """
 
 import math
@@ -16,7 +22,7 @@ DELTA = 1e-4  # added to LiDAR's within-class scatter
 FIRST, LAST = 11, 100  # the eigenvalues to which alpha-ReQ's line is fitted, counted from 1
 FEWEST = 10  # of them, for a slope
 ROUNDING = 1e-7  # relative to the largest singular value: what float32 features cannot tell from 0
-BLOCK = 2**12  # rows at once
+BLOCK = 2**12  # rows at once; of pairs of images, that many by that many: 128 MiB
 
 
 class PowerLaw(NamedTuple):
@@ -71,12 +77,14 @@ def uniformity(x: Tensor) -> float:
     Args:
         x: [N, D], N > 1.
     """
-    unit, total = F.normalize(x.double(), dim=1), 0.0
-    n = len(unit)
-    for first in range(0, n, BLOCK):
-        block = unit[first : first + BLOCK]
-        squares = block.square().sum(1)[:, None] + unit[first:].square().sum(1) - 2 * block @ unit[first:].T
-        total += (-2 * squares.clamp(min=0)).exp().triu(1).sum().item()
+    blocks, total, n = x.split(BLOCK), 0.0, len(x)
+    for i, rows in enumerate(blocks):
+        a = F.normalize(rows.double(), dim=1)
+        for j, others in enumerate(blocks[i:], start=i):
+            b = F.normalize(others.double(), dim=1)
+            squares = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T
+            near = (-2 * squares.clamp(min=0)).exp()
+            total += (near.triu(1) if i == j else near).sum().item()
     return math.log(total / (n * (n - 1) / 2))
 
 

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from contrastkit.bounds import AT_LEAST_2, SEED
-from contrastkit.data import Source, open_data
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.evaluate.fit import require_same_kind, require_size
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.loading import load_encoder
 from contrastkit.measure import shifting, similarity
+from contrastkit.measure.elsewhere import open_other
 from contrastkit.measure.numbers import VIEWED, Drawn, Numbers, draw, numbers
-from contrastkit.measure.shifting import Shift
+from contrastkit.measure.shifting import Changes, Shift
 from contrastkit.measure.similarity import Cka
+from contrastkit.measure.views import Pair, positive_pair
 from contrastkit.parts.build import set_image_size
 from contrastkit.run import Run
 
@@ -28,10 +29,14 @@ class MeasureReport:
 
     data: str  # name of the data set
     split: str
-    size: int  # side in pixels of the images
+    modality: str  # of its items: "image", "aligned" or "sound"
+    size: int  # side in pixels of the images; of sounds, length in samples
+    seed: int
     images: int  # drawn from the split
     viewed: int  # of these, for LiDAR and alignment
     views_per_image: int
+    views: Pair  # the two augmentations from which these are drawn in turn
+    views_of: str  # whose they are, such as "the run's own"
     numbers: dict[str, Numbers]  # of each encoder
     cka: Cka | None
     shift: Shift | None
@@ -74,14 +79,11 @@ def measure(
     AT_LEAST_2.check("--images", images, whole=True)
     AT_LEAST_2.check("--views-per-image", views_per_image, whole=True)
     SEED.check("--seed", seed, whole=True)
-    changes = None
-    if shift or shift_data is not None:
-        _require_labels(subject, "--shift" if shift else "--shift-data")
-        opened = None if shift_data is None else _set(subject, shift_data, data_dir)
-        changes = shifting.prepare(subject, corrupt=shift, other=opened, seed=seed)
+    changes = _changes(subject, shift, shift_data, data_dir, seed)
     other = None if cka is None else _encoder(given_path(cka), subject)
     drawn = draw(subject, split, images, seed)
-    found, notices = numbers(drawn, views=views, q=views_per_image, seed=seed, on_progress=on_progress)
+    pair, whose = positive_pair(subject, views)
+    found, notices = numbers(drawn, pair, whose, q=views_per_image, seed=seed, on_progress=on_progress)
     alike = None if other is None else _alike(drawn, other, on_progress)
     shifted = None
     if changes is not None:
@@ -90,15 +92,30 @@ def measure(
     return MeasureReport(
         data=subject.data.name,
         split=split,
+        modality=subject.data.train.modality.value,
         size=subject.size,
+        seed=seed,
         images=(n := len(drawn.readable())),
         viewed=min(n, VIEWED),
         views_per_image=views_per_image,
+        views=pair,
+        views_of=whose,
         numbers=found,
         cka=alike,
         shift=shifted,
         notices=tuple(dict.fromkeys(notices)),
     )
+
+
+def _changes(
+    subject: EvaluationSubject, shift: bool, shift_data: str | None, data_dir: Path | None, seed: int
+) -> Changes | None:
+    """The changed test images, opened and checked; None if none are asked for."""
+    if not shift and shift_data is None:
+        return None
+    _require_labels(subject, "--shift" if shift else "--shift-data")
+    other = None if shift_data is None else open_other(subject, shift_data, data_dir)
+    return shifting.prepare(subject, corrupt=shift, other=other, seed=seed)
 
 
 def _require_labels(subject: EvaluationSubject, option: str) -> None:
@@ -145,15 +162,3 @@ def _alike(drawn: Drawn, other: Other, on_progress: OnProgress | None) -> Cka:
         device=subject.device,
         on_batch=count,
     )
-
-
-def _set(subject: EvaluationSubject, data: str, data_dir: Path | None) -> tuple[str, str, Source]:
-    """Another set's name, and its test part if that has labels, else its training part."""
-    pixels: dict[str, Any] = {}  # as the encoder knows them
-    if subject.run is not None:
-        options = Run.open(subject.run).record.options
-        pixels = {"stretch": options.stretch, "background": options.background, "recorded_dir": options.data_dir}
-    found = open_data(data, data_dir=data_dir, **pixels)
-    if found.test is not None and found.test.labels is not None:
-        return found.name, "test", found.test
-    return found.name, "train", found.train

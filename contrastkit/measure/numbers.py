@@ -15,8 +15,9 @@ from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.explore.clustering import agreement_with, k_means
 from contrastkit.explore.nearest import UnitRows
 from contrastkit.measure.formulas import FEWEST, FIRST, alignment, alpha_req, lidar, rankme, uniformity
-from contrastkit.measure.views import Pair, positive_pair, view_features
+from contrastkit.measure.views import Pair, view_features
 from contrastkit.rng import permutation
+from contrastkit.types import Modality
 
 VIEWED = 1000  # images of which views are encoded, at most
 
@@ -68,37 +69,41 @@ def draw(subject: EvaluationSubject, split: Split, images: int, seed: int) -> Dr
 
 
 def numbers(
-    drawn: Drawn, *, views: str | None, q: int, seed: int, on_progress: OnProgress | None = None
+    drawn: Drawn, pair: Pair, whose: str, *, q: int, seed: int, on_progress: OnProgress | None = None
 ) -> tuple[dict[str, Numbers], list[str]]:
     """The numbers of each encoder, and what a reader of them should know, one line each.
+
+    Args:
+        pair, whose: see :func:`contrastkit.measure.views.positive_pair`.
+        q: views of an image.
 
     Raises:
         UserError: see :func:`contrastkit.measure.measure`.
     """
     subject, found = drawn.subject, dict[str, Numbers]()
-    pair, whose = positive_pair(subject, views)
+    what = drawn.source.modality
     notices: list[str] = []
     for name, encoder in subject.encoders.items():
         (features,) = subject.features(name, drawn.images, on_progress=on_progress)
         features, rows, of_views = features.read(), drawn.readable(), None
         if len(rows) < 2:
-            raise UserError(f"measure needs at least two readable images: {subject.data.name} has {len(rows)}")
-        _require_finite(name, features.x)
+            raise UserError(f"measure needs at least two readable {what.plural}: {subject.data.name} has {len(rows)}")
+        _require_finite(name, features.x, what)
         if encoder is not None:
             viewed = rows[permutation(seed, 0, len(rows))[:VIEWED].sort()[0]]
             of_views = view_features(
                 subject, encoder, name, drawn.source, viewed, pair, q=q, seed=seed, on_progress=on_progress
             )
-            _require_finite(name, of_views)
+            _require_finite(name, of_views, what)
         if on_progress is not None:
             on_progress(f"rank, spread and clusters: {name}", 0, None)
         found[name] = _numbers(features, of_views, seed)
-        notices += _of_encoder(name, found[name], len(rows), of_views)
+        notices += _of_encoder(name, found[name], len(rows), of_views, what)
     return found, [
         *subject.left_out,
-        *_of_views(pair, whose, q, min(len(rows), VIEWED)),
+        *_of_views(pair, whose, q, min(len(rows), VIEWED), what),
         *notices,
-        *_of_labels(features),
+        *_of_labels(features, what),
     ]
 
 
@@ -122,18 +127,18 @@ def _numbers(features: Features, views: Tensor | None, seed: int) -> Numbers:
     )
 
 
-def _of_encoder(name: str, own: Numbers, n: int, views: Tensor | None) -> list[str]:
+def _of_encoder(name: str, own: Numbers, n: int, views: Tensor | None, what: Modality) -> list[str]:
     """What bounds the numbers of an encoder."""
     D, lines = own.dimensions, []
     if n < D:
         lines.append(
-            f"{name}: {n:,} images, fewer than the {D:,} dimensions, bound RankMe to {n:,}: compare it at equal "
+            f"{name}: {n:,} {what.plural}, fewer than the {D:,} dimensions, bound RankMe to {n:,}: compare it at equal "
             "--images, or raise them"
         )
     if views is None:
         lines.append(f"{name}: no LiDAR and no alignment, which an encoder of views has")
     elif len(views) - 1 < D:
-        lines.append(f"{name}: LiDAR is at most {len(views) - 1:,}, the number of images under views less one")
+        lines.append(f"{name}: LiDAR is at most {len(views) - 1:,}, the number of {what.plural} under views less one")
     if math.isnan(own.rankme):
         lines.append(f"{name}: all features are 0: no RankMe")
     if math.isnan(own.alpha):
@@ -144,21 +149,21 @@ def _of_encoder(name: str, own: Numbers, n: int, views: Tensor | None) -> list[s
     return lines
 
 
-def _of_views(pair: Pair, whose: str, q: int, n: int) -> list[str]:
-    return [f"LiDAR and alignment: {q} views of {n:,} images, {whose}, of {pair[0].size:,} px"]
+def _of_views(pair: Pair, whose: str, q: int, n: int, what: Modality) -> list[str]:
+    return [f"LiDAR and alignment: {q} views of {n:,} {what.plural}, {whose}, of {pair[0].size:,} {what.unit}"]
 
 
-def _of_labels(features: Features) -> list[str]:
+def _of_labels(features: Features, what: Modality) -> list[str]:
     """Why there is no NMI and ARI."""
     classes = features.y[features.y >= 0].unique()
     if len(classes) > 1:
         return []
-    return [f"no NMI and ARI: {'all labels are the same' if len(classes) else 'the images have no labels'}"]
+    return [f"no NMI and ARI: {'all labels are the same' if len(classes) else f'the {what.plural} have no labels'}"]
 
 
-def _require_finite(name: str, x: Tensor) -> None:
+def _require_finite(name: str, x: Tensor, what: Modality) -> None:
     bad = int((~x.isfinite().flatten(1).all(1)).sum())
     if bad:
         raise UserError(
-            f"{name} gives {bad:,} of {len(x):,} images features that are not finite: did its training diverge?"
+            f"{name} gives {bad:,} of {len(x):,} {what.plural} features that are not finite: did its training diverge?"
         )

@@ -10,40 +10,17 @@ import torch
 from torch import Tensor
 
 from contrastkit.data import Source
-from contrastkit.errors import UserError, listed
 from contrastkit.evaluate.accuracy import Accuracy, accuracy_of
-from contrastkit.evaluate.confusion import class_names
 from contrastkit.evaluate.features import PIXELS, Features
 from contrastkit.evaluate.linear import fit_linear
 from contrastkit.evaluate.neighbours import knn_classes
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
-from contrastkit.figures import COLOURS, chart, legend
+from contrastkit.figures import COLOURS, chart, legend, plain, shortened
 from contrastkit.measure.corruptions import CORRUPTIONS, STRENGTHS, CorruptedSource, constants_of
+from contrastkit.measure.elsewhere import Elsewhere, Other, Tested, about
 from contrastkit.names import RATES_SEEDS
 
 K, T = 20, 0.1  # of kNN, as of `contrastkit knn`
-NAMED = 6  # classes listed in a line
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """What one encoder's features are worth on one set of test images."""
-
-    knn: Accuracy
-    probe: Accuracy  # mean of the classifiers of all seeds
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """Accuracy on another set."""
-
-    data: str
-    part: str  # of it: "test" or "train"
-    classes: tuple[str, ...]  # that both sets have
-    left_out: tuple[str, ...]  # classes of the other set without a partner, whose images are left out
-    lacking: tuple[str, ...]  # classes that the other set lacks
-    accuracy: dict[str, Tested]  # of each encoder
-    clean: dict[str, Tested]  # on the own test images of the same classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +58,6 @@ Classify = Callable[[Features], Answers]
 
 
 @dataclass(frozen=True)
-class Other:
-    """Another set, its labels numbered as the subject's."""
-
-    source: Source
-    found: Elsewhere
-
-
-@dataclass(frozen=True)
 class Changes:
     """The changed test images, opened and checked."""
 
@@ -96,20 +65,20 @@ class Changes:
     other: Other | None
 
 
-def prepare(subject: EvaluationSubject, *, corrupt: bool, other: tuple[str, str, Source] | None, seed: int) -> Changes:
+def prepare(subject: EvaluationSubject, *, corrupt: bool, other: Other | None, seed: int) -> Changes:
     """
     Args:
         corrupt: test on corrupted test images.
-        other: another set to test on: its name, its part, and the source.
+        other: another set to test on.
         seed: of the corruptions' noise.
 
     Raises:
-        UserError: no labels, no test part, no class in common, or images that cannot be corrupted.
+        UserError: no labels, no test part, or images that cannot be corrupted.
     """
     _, test = subject.labelled_parts()
     every = [(name, strength) for name in CORRUPTIONS for strength in STRENGTHS] if corrupt else []
     parts = {key: CorruptedSource(test, *key, size=subject.size, seed=seed) for key in every}
-    return Changes(parts, None if other is None else _matched(subject, *other))
+    return Changes(parts, other)
 
 
 def shift(
@@ -143,7 +112,7 @@ def shift(
             found.accuracy[name] = on(other.source, found.data)
             same = _of_classes(answers, own, found.classes, subject.class_names)
             found.clean[name] = _tested(*same, subject.n_classes)
-    return result, [*subject.left_out, *notices, *_about(other)]
+    return result, [*subject.left_out, *notices, *([] if other is None else about(other, subject))]
 
 
 def _fitted(
@@ -195,57 +164,6 @@ def _of_classes(
     return (answers[0][kept], answers[1][:, kept]), test.subset(kept)
 
 
-def _matched(subject: EvaluationSubject, data: str, part: str, source: Source) -> Other:
-    """Another set with the labels of the subject's classes of the same names.
-
-    Raises:
-        UserError: other items than the subject's, no labels, or no class in common.
-    """
-    modality = subject.data.train.modality
-    if source.modality is not modality or source.modalities != subject.data.train.modalities:
-        raise UserError(f"--shift-data {data} has {source.modality.plural} of another kind than {subject.data.name}")
-    if source.labels is None or not (source.labels >= 0).any():
-        raise UserError(f"--shift-data {data} has no labels to test with: put its images in one folder per class")
-    own, theirs = subject.class_names, class_names(source.classes, int(source.labels.max()) + 1)
-    number = torch.tensor([own.index(name) if name in own else -1 for name in theirs])
-    y = torch.where(source.labels >= 0, number[source.labels], -1)
-    rows = (y >= 0).nonzero()[:, 0]
-    if not len(rows):
-        raise UserError(
-            f"no class of --shift-data {data} ({listed(list(theirs), NAMED)}) has the name of one of "
-            f"{subject.data.name} ({listed(list(own), NAMED)})"
-        )
-    there = {own[c] for c in y[rows].tolist()}
-    kept = source.subset(rows)
-    kept.labels, kept.classes = y[rows], own
-    return Other(
-        kept,
-        Elsewhere(
-            data=data,
-            part=part,
-            classes=tuple(name for name in own if name in there),
-            left_out=tuple(name for name in theirs if name not in own),
-            lacking=tuple(name for name in own if name not in there),
-            accuracy={},
-            clean={},
-        ),
-    )
-
-
-def _about(other: Other | None) -> list[str]:
-    if other is None:
-        return []
-    found, lines = other.found, []
-    lines.append(f"{found.data}: its {found.part} part, {len(other.source):,} images of {len(found.classes)} classes")
-    if found.left_out:
-        lines.append(f"{found.data}: left out, since no class has the name: {listed(list(found.left_out), NAMED)}")
-    if found.lacking:
-        lines.append(
-            f"{found.data} has no images of {listed(list(found.lacking), NAMED)}: an answer may be one of these"
-        )
-    return lines
-
-
 def shift_chart(path: Path, result: Shift, data: str) -> None:
     """Draw the accuracy against the strength of each corruption, which there must be, as a PNG."""
     note = (
@@ -261,8 +179,9 @@ def shift_chart(path: Path, result: Shift, data: str) -> None:
                     share = 100 * np.array([each.top1 for each in accuracies])
                     low, high = 100 * np.array([each.interval for each in accuracies]).T
                     bars = np.abs([share - low, high - share])
+                    label = plain(shortened(name, 40))
                     apart = 0.12 * (i - (len(result.corrupted) - 1) / 2)  # so that no bar hides another
-                    axes.errorbar(np.array(STRENGTHS) + apart, share, bars, fmt="o-", color=colour, label=name)
+                    axes.errorbar(np.array(STRENGTHS) + apart, share, bars, fmt="o-", color=colour, label=label)
                     axes.axhline(100 * getattr(result.clean[name], by).top1, linestyle="--", color=colour, linewidth=1)
         for axes, corruption in zip(panels[0], CORRUPTIONS, strict=True):
             axes.set_title(corruption)

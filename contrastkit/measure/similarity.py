@@ -121,7 +121,7 @@ def cka(
     n = len(source)
     if n < FEWEST:
         raise UserError(f"--cka compares four images or more, not {n}")
-    size = -(-n // -(-n // max(FEWEST, min(batch, BATCH))))  # equal batches
+    size = max(FEWEST, -(-n // -(-n // max(FEWEST, min(batch, BATCH)))))  # equal batches
     how: dict[str, Any] = {"batch": size, "workers": workers, "max_bad": max_bad}
     streams = [
         _grams(encoder, plain_batches(source, size=side, channels=_channels(encoder), **how), device)

@@ -38,6 +38,7 @@ def journal_of(
     """The journal of the trainings of a task on the subject's encoders, in a folder of its own in ``states``.
 
     It also tells encoders and sets by what they are: names stay the same where weights, lists or annotations change.
+    Baselines may come and go between two starts: what is done of the other encoders stays.
 
     Args:
         states: None keeps nothing.
@@ -51,8 +52,9 @@ def journal_of(
         return Journal(None, {})
     parts = {"training part": data.train.fingerprint(), "test part": data.test.fingerprint()}
     weights = {name: encoder_hash(encoder) for name, encoder in subject.encoders.items()}
-    options = settings | {"data": data.name, "classes": data.classes, "weights": weights} | parts
-    return Journal(states / f"{task}-{data.name}", options, device=subject.device, restart=restart)
+    options = settings | {"data": data.name, "classes": data.classes} | parts
+    how: dict[str, Any] = {"weights": weights, "device": subject.device, "restart": restart}
+    return Journal(states / f"{task}-{data.name}", options, **how)
 
 
 def telling(task: str, steps: int, log: Log, on_progress: OnProgress) -> Callable[[int, float], None]:

@@ -13,6 +13,10 @@ from contrastkit import measure as library
 from contrastkit.cli.main import app, main
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject
+from contrastkit.evaluate.made import file_hash
+from contrastkit.evaluate.origin import encoder_hash
+from contrastkit.export.trained import TrainedEncoder
+from contrastkit.measure import similarity
 from tests.cli.test_options import BASELINES, ENCODER, SUBJECT
 from tests.schemas import read_report
 
@@ -42,6 +46,32 @@ def test_measure(moco_run: Path, images: Path, tmp_path: Path, capsys: pytest.Ca
         with Image.open(picture) as opened:
             assert opened.format == "PNG"
     assert not (moco_run / "shift.png").exists()
+    made, file = report["made"], moco_run / "measure.json"
+    pictures = {"x.png": tmp_path / "x.png", "cka.png": moco_run / "cka.png"}
+    assert made["pictures"] == {name: file_hash(picture) for name, picture in pictures.items()}
+    assert made["weights"] == encoder_hash(TrainedEncoder.open(moco_run).encoder) and len(report["views"]) == 2
+    assert (report["seed"], report["views_of"], report["modality"]) == (0, "the run's own", "image")
+    (moco_run / "shift.png").write_bytes(b"old")
+    assert main(["measure", str(moco_run), *FEW, "--seed=3", "--views=byol"]) == 0
+    printed, report = " ".join(capsys.readouterr().out.split()), json.loads(file.read_text())
+    for name in ("cka.png", "shift.png"):
+        assert f"{name} is of an earlier call, not of this one" in printed
+        (moco_run / name).unlink()
+    assert report["made"]["pictures"] == {} and report["seed"] == 3 and report["views_of"] == "byol's"
+    assert report["views"][1]["solarize_p"] > 0
+
+
+def test_a_picture_that_fails_takes_no_numbers_with_it(
+    moco_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise UserError("no picture")
+
+    monkeypatch.setattr(similarity, "cka_chart", fail)
+    words = ["measure", str(moco_run), *FEW, f"--cka={moco_run}", f"--cka-chart={tmp_path / 'x.png'}"]
+    assert main([*words, f"--json={tmp_path / 'x.json'}"]) == 2
+    report = json.loads((tmp_path / "x.json").read_text())
+    assert report["cka"]["images"] == 60 and report["made"]["pictures"] == {}
 
 
 def test_without_labels_a_shift_is_refused_and_nothing_is_written(

@@ -150,15 +150,22 @@ def test_equal_files_are_counted(tmp_path: Path) -> None:
         (few / "ab"[i % 2] / f"copy{i}.bmp").write_bytes((many / f"{i}.bmp").read_bytes())
     data = Options(data=str(many), labelled=str(few)).open_data()
     assert "5 of the training images of few are in many, too" in data.notices
-    assert isinstance(data.train, FileSource) and data.train.in_common(data.pretrain) == 5
+    found = data.train.found_in(data.pretrain)
+    assert isinstance(data.train, FileSource) and found is not None
+    assert [data.train.paths[i][2:6] for i in found.nonzero()[:, 0].tolist()] == ["copy"] * 5
+    assert (
+        data.train.found_in(data.pretrain, most=8) is None and data.train.found_in(data.pretrain, most=28) is not None
+    )
     assert "few has no test part for knn and probe: hold one out with --val-fraction 0.2" in data.notices
 
 
 def test_equal_arrays_are_counted(tmp_path: Path) -> None:
     many, few = array_set("many", 3, None, 0), array_set("few", 3, [0, 1] * 3, 1)
     few.train.images[2] = many.pretrain.images[4]
-    assert few.train.in_common(many.pretrain) == 1
-    assert few.train.in_common(array_set("others", 3, None, 2).pretrain) == 0
+    found = few.train.found_in(many.pretrain)
+    assert found is not None and found.nonzero().tolist() == [[2]]
+    none = few.train.found_in(array_set("others", 3, None, 2).pretrain)
+    assert none is not None and not none.any()
 
 
 def test_the_layout_is_for_the_labelled_file_too(tmp_path: Path, photos: Path) -> None:

@@ -44,6 +44,24 @@ def test_a_training_is_restored_with_the_generator(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "state.pt").exists()  # it came to its end
 
 
+def test_keys_come_and_go_and_the_weights_of_each_are_kept(tmp_path: Path) -> None:
+    def start(weights: dict[str, str], done: str = "") -> list[str]:
+        with pytest.raises(KeyboardInterrupt), Journal(tmp_path, {"lr": 0.1}, weights=weights) as kept:
+            if done:
+                kept.finish(done, {})
+            found = [key for key in ("own", "published", "untrained") if kept.result(key) is not None]
+            raise KeyboardInterrupt
+        return found
+
+    start({"own": "1", "published": "2"}, "published")
+    assert start({"own": "1"}, "own") == ["own", "published"]
+    assert start({"own": "1", "untrained": "3"}, "untrained") == ["own", "published", "untrained"]
+    assert start({"own": "1", "published": "2", "untrained": "3"}) == ["own", "published", "untrained"]
+    for other in ({"own": "1", "published": "9"}, {"own": "1", "untrained": "9"}, {"own": "9"}, {"new": "1"}):
+        with pytest.raises(UserError, match="holds an unfinished training with weights .*, not .*: repeat its command"):
+            Journal(tmp_path, {"lr": 0.1}, weights=other)
+
+
 def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
     with Journal(None, {}) as kept:
         kept.finish("first", {"top1": 0.5})

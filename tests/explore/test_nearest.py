@@ -125,6 +125,16 @@ def test_too_many_pairs_are_refused_with_a_threshold_that_leaves_few(monkeypatch
     assert 1500 < len(pairs_above(bank, float(said[1])).i) < 6000
 
 
+def test_no_threshold_is_advised_that_is_not_above_the_one_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs that a sample misses: 60 equal rows among 4,000, of which ten drawn ones have none."""
+    monkeypatch.setattr(module, "MOST_PAIRS", 1000)
+    monkeypatch.setattr(module, "SAMPLED", 10)
+    x = np.random.default_rng(7).normal(size=(4000, 64)).astype(np.float32)
+    x[:60] = x[0]
+    with pytest.raises(UserError, match=r"^more than 1,000 pairs .* of at least 0\.9: raise --threshold$"):
+        pairs_above(UnitRows(x, np.arange(4000)), 0.9)
+
+
 def test_an_index_of_faiss_finds_the_pairs() -> None:
     pytest.importorskip("faiss")
     x = np.random.default_rng(5).normal(size=(3000, 16)).astype(np.float32)

@@ -1,12 +1,14 @@
 """The label-free numbers against loops in float64 and closed forms."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from contrastkit.measure import formulas
 from contrastkit.measure.formulas import alignment, alpha_req, lidar, rankme, uniformity
@@ -76,6 +78,24 @@ def test_uniformity_and_alignment_against_loops(monkeypatch: pytest.MonkeyPatch)
     assert uniformity(torch.from_numpy(views[:, 0])) == pytest.approx(expected, rel=1e-9)
     apart = [((unit[i, a] - unit[i, a + 1]) ** 2).sum() for i in range(11) for a in (0, 2)]  # the fifth has no partner
     assert alignment(torch.from_numpy(views)) == pytest.approx(sum(apart) / len(apart), rel=1e-9)
+
+
+def test_uniformitys_memory_does_not_grow_with_the_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = 0
+
+    class Watched(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            nonlocal largest
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, Tensor) and not out._is_view():
+                largest = max(largest, out.numel())
+            return out
+
+    monkeypatch.setattr(formulas, "BLOCK", 8)
+    x = torch.randn(100, 3)
+    with Watched():
+        uniformity(x)
+    assert largest == 8 * 8
 
 
 def test_uniformity_of_known_points() -> None:

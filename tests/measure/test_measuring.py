@@ -78,6 +78,7 @@ def test_the_numbers_are_those_of_the_drawn_images() -> None:
     assert (own.lidar, own.alignment) == (pytest.approx(lidar(x), rel=1e-5), pytest.approx(alignment(x), rel=1e-5))
     assert 0.05 < own.ari <= 1 and 0.05 < own.nmi <= 1, "three tints"
     assert math.isnan(own.alpha) and math.isnan(pixels.lidar)
+    assert (report.seed, report.views_of, report.views) == (5, "simclr-cifar's", (row, row))
     said = "\n".join(report.notices)
     assert "LiDAR and alignment: 3 views of 40 images, simclr-cifar's, of 8 px" in said
     assert "raw pixels: 40 images, fewer than the 192 dimensions, bound RankMe to 40" in said
@@ -211,7 +212,10 @@ def test_large_raw_pixels_have_no_corruptions() -> None:
 
 
 def test_the_chart(tmp_path: Path) -> None:
-    report = measure(subject(20), views_per_image=2, shift=True)
+    """The encoder's name is no formula."""
+    report = measure(
+        subject(20, encoders={r"runs/$\a_{$" + 60 * "x": Colours(), "b": Colours()}), views_per_image=2, shift=True
+    )
     assert report.shift is not None
     shift_chart(tmp_path / "x.png", report.shift, "tints")
     with Image.open(tmp_path / "x.png") as picture:

@@ -106,6 +106,8 @@ def test_the_layers_of_two_encoders() -> None:
 def test_a_batch_too_small_to_be_compared_is_left_out() -> None:
     encoder = build_encoder("tiny", channels=3, size=16).eval()
     assert compared(encoder, encoder, n=10, batch=4).images == 8, "4, 4 and 2"
+    for n, batch in ((9, 4), (5, 1), (7, 4), (11, 5)):
+        assert compared(encoder, encoder, n=n, batch=batch).images >= 4, "no batch of fewer than four"
     with pytest.raises(UserError, match="^--cka compares four images or more, not 3$"):
         compared(encoder, encoder, n=3)
 

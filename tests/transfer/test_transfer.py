@@ -243,6 +243,33 @@ def test_a_head_does_not_go_on_from_another_training(
     assert not (tmp_path / "segment-halves").exists()
 
 
+def test_baselines_come_and_go_between_two_starts(masks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one start has done, another with more encoders does not repeat."""
+    one = subject()
+    encoders = dict(one.encoders)
+    more = replace(one, encoders=encoders | {"another": next(iter(subject().encoders.values()))})
+
+    def train(own: TransferSubject, log: list[str], fail: bool = False) -> None:
+        def told(line: str) -> None:
+            log.append(line)
+            if fail and line.startswith("another"):
+                raise Killed
+
+        how: dict[str, Any] = {"linear": linear_recipe("tiny", steps=2, batch=2), "size": 32, "states": tmp_path}
+        segment(own, open_masks(masks), protocol="linear", log=told, **how)
+
+    with pytest.raises(Killed):
+        train(more, [], fail=True)
+    lines: list[str] = []
+    train(one, lines)
+    assert lines == ["tiny: an earlier start has done it"]
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        stop_at_once(patch)
+        train(one, [])
+    train(more, lines := [])
+    assert "going on after step 1 of 2" in lines
+
+
 class Killed(BaseException):
     pass
 
