@@ -10,7 +10,9 @@ import torch
 from contrastkit.errors import UserError
 from contrastkit.evaluate.confusion import confusion_chart, confusions, mean_per_class
 from contrastkit.evaluate.linear import rates_chart
+from contrastkit.evaluate.made import Made
 from contrastkit.explore.attending import attend, draw_maps
+from contrastkit.report.commands import line
 from contrastkit.report.content import Block, Missing, Scale, Table, Text
 from contrastkit.report.pictures import drawn, found
 from contrastkit.report.results import EVALUATIONS, OWN, Report, Result, linear
@@ -45,6 +47,11 @@ class Results:
             except UserError as error:
                 self.why[name] = str(error)
 
+    @property
+    def made(self) -> list[Made]:
+        """What made those that are shown and say so."""
+        return [report.made for report in self.shown.values() if report.made is not None]
+
     def accuracies(self, labels: str) -> list[Block]:
         """The table of all results; ``labels`` says why there can be none, "" if there can."""
         if labels:
@@ -55,14 +62,19 @@ class Results:
             blocks.append(self._table(results))
         if not any(len(each) > 1 for name, each in results.items() if name != "finetune") and results:
             blocks.append(
-                Missing("no baselines: without an untrained encoder and raw pixels, accuracy means little",
-                        f"contrastkit knn {self.run} --baselines")
-            )  # fmt: skip
+                Missing(
+                    "no baselines: without an untrained encoder and raw pixels, accuracy means little",
+                    self._command("knn", "--baselines"),
+                )
+            )
         blocks += [Text(text) for report in self.shown.values() if (text := self._unsure(report))]
         for name in EVALUATIONS:
             if name in self.why:
-                blocks.append(Missing(self.why[name] or f"no {name}.json yet", f"contrastkit {name} {self.run}"))
+                blocks.append(Missing(self.why[name] or f"no {name}.json yet", self._command(name)))
         return blocks
+
+    def _command(self, name: str, *options: str) -> str:
+        return line(["contrastkit", name, str(self.run), *options])
 
     def _unsure(self, report: Report) -> str:
         """What to say of a report whose weights cannot be compared with those of the run."""
@@ -120,7 +132,7 @@ class Results:
             draw = partial(confusion_chart, results=result.classes, title=heading)
             blocks += [drawn(draw, alt=alt), _class_table(title, result)]
         if not blocks:
-            blocks.append(Missing(labels or "no evaluation yet", "" if labels else f"contrastkit knn {self.run}"))
+            blocks.append(Missing(labels or "no evaluation yet", "" if labels else self._command("knn")))
         return blocks
 
     def neighbours(self, labels: str) -> list[Block]:
@@ -131,7 +143,7 @@ class Results:
 
     def _picture(self, name: str, file: str, why: str, alt: str) -> list[Block]:
         """A picture that a command has drawn with its report."""
-        command = f"contrastkit {name} {self.run}"
+        command = self._command(name)
         if why or name in self.why:
             return [Missing(why or self.why[name] or f"no {file} yet", "" if why else command)]
         picture = self.shown[name].picture(file)
@@ -165,7 +177,7 @@ def _class_table(title: str, result: Result) -> Table:
 
 def attention(run: Path, seen: Seen | None, why: str) -> list[Block]:
     """What the encoder sees where in the first training images; ``why``: why there is no encoder or no image."""
-    command = f"contrastkit attend {run} IMAGE"
+    command = line(["contrastkit", "attend", str(run), "IMAGE"])
     if why or seen is None:
         return [Missing(why or "the images that it was trained on are not at hand", command)]
     from PIL import Image

@@ -61,7 +61,7 @@ class Report:
         with schema.reading(file):
             values = schema.typed(dict[str, Any], json_value(file.read_bytes()), "")
             made = values.get("made")
-            return cls(file, values, None if made is None else schema.instance(Made, made, "made"))
+            return cls(file, values, None if made is None else Made.from_json(made))
 
     def stale(self, weights: str | None) -> str:
         """Why it is not shown as one of the encoder with these weights, None if they are not known; "" if it is."""
