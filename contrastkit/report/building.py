@@ -102,6 +102,7 @@ def _run(path: Path, record: Record) -> RunContent:
         Section("views", "Views, as trained", tuple(seen_blocks)),
         Section("accuracy", "Accuracy", (*results.accuracies(labels), *results.rates())),
         Section("classes", "Classes", tuple(results.classes(labels))),
+        Section("measures", "Features in numbers", tuple(results.measured())),
         Section("neighbours", "Neighbours", tuple(results.neighbours(labels))),
         Section("map", "Map", tuple(results.map())),
         Section("attention", "What the encoder sees where", tuple(attention(path, seen, why))),
