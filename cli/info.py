@@ -21,7 +21,11 @@ def info(*, output: OutputOptions) -> None:
 
     details = environment()
     write_reports(details, output.json)
-    rows = [(name, flat(value)) for name, value in details.items() if name not in ("started", "command", "kernels")]
+    rows = [
+        (name, flat(value))
+        for name, value in details.items()
+        if name not in ("started", "command", "folder", "kernels")
+    ]
     screen.pairs("contrastkit", rows)
     kernels = details["kernels"]
     screen.words("\nkernels", ("op", "cpu", "cuda"), [(op, on["cpu"], on["cuda"]) for op, on in kernels["ops"].items()])

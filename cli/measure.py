@@ -17,7 +17,6 @@ from contrastkit.errors import UserError
 if TYPE_CHECKING:
     from contrastkit.measure import MeasureReport
     from contrastkit.measure.elsewhere import Tested
-    from contrastkit.measure.numbers import Numbers
     from contrastkit.measure.shifting import Shift
 
 
@@ -113,36 +112,17 @@ def _items(report: "MeasureReport") -> str:
     return Modality(report.modality).plural
 
 
-# Title, range, and which values are better.
-ROWS: dict[str, tuple[str, str, str]] = {
-    "dimensions": ("dimensions D", "", ""),
-    "rankme": ("RankMe", "1 to min(N, D) directions", "higher"),
-    "lidar": ("LiDAR", "1 to min(n - 1, D) directions", "higher"),
-    "alpha": ("alpha-ReQ", "above 0", "near 1"),
-    "alpha_r2": ("R2 of its fit", "at most 1", "near 1"),
-    "uniformity": ("uniformity", "-8 to 0", "lower"),
-    "alignment": ("alignment", "0 to 4", "lower"),
-    "nmi": ("NMI of k-means", "0 to 1", "higher"),
-    "ari": ("ARI of k-means", "chance 0, at most 1", "higher"),
-}
-
-
 def _print_numbers(report: "MeasureReport") -> None:
+    from contrastkit.measure.table import ROWS, written
+
     what = _items(report)
     shown = [key for key in ROWS if any(not math.isnan(getattr(own, key)) for own in report.numbers.values())]
     screen.table(
         f"{report.data}, N = {report.images:,} {report.split} {what}, n = {report.viewed:,} of them "
         f"under {report.views_per_image} views",
         ("number", "range", "better", *report.numbers),
-        [(*ROWS[key], *(_cell(own, key) for own in report.numbers.values())) for key in shown],
+        [(*ROWS[key], *(written(key, getattr(own, key)) for own in report.numbers.values())) for key in shown],
     )
-
-
-def _cell(own: "Numbers", key: str) -> str:
-    value = getattr(own, key)
-    if key == "dimensions":
-        return f"{value:,}"
-    return "-" if math.isnan(value) else f"{value:.1f}" if key in ("rankme", "lidar") else f"{value:.3f}"
 
 
 def _print_shift(shift: "Shift", report: "MeasureReport") -> None:

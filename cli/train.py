@@ -1,6 +1,7 @@
 """``contrastkit train METHOD``: a command for each method, its options generated from the recipe's fields."""
 
 import math
+import shlex
 import typing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -156,8 +157,8 @@ def _closing(method: str, outcome: "Outcome") -> list[str]:
     end = "trained" if outcome.finished else "stopped"
     lines = [f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}"]
     if not outcome.finished:
-        return [*lines, f"resume: contrastkit train {method} --resume {outcome.run.path}"]
-    commands = [f"contrastkit {name} {outcome.run.path}" for name in outcome.applicable]
+        return [*lines, "resume: " + shlex.join(["contrastkit", "train", method, "--resume", str(outcome.run.path)])]
+    commands = [shlex.join(["contrastkit", name, str(outcome.run.path)]) for name in outcome.applicable]
     if is_file(method) and "retrieve" in outcome.applicable:  # the only command that needs the method's file
-        commands[-1] += f" --method {method}"
+        commands[-1] += " " + shlex.join(["--method", method])
     return [*lines, f"evaluate: {'   '.join(commands)}"]

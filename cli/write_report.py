@@ -20,7 +20,8 @@ def report(
 ) -> None:
     """Write a page on one run or several: a single HTML file.
 
-    Training, curves, views, accuracies, neighbours, map, attention, environment, and the commands that repeat all that.
+    Training, curves, views, accuracies, numbers of the features, neighbours, map, attention, environment, and the
+    commands that repeat all that.
     """
     from contrastkit.report import report as written
 

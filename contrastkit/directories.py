@@ -54,6 +54,14 @@ def require_file(path: Path, hint: str = "") -> None:
     raise UserError(f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}: give a file")
 
 
+def current_folder() -> str | None:
+    """The absolute path of the folder in which this process runs; None if it is no longer there."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
 def data_directory(explicit: Path | None = None, recorded: Path | None = None) -> Path | None:
     """The absolute path of the directory of named data sets, or None.
 

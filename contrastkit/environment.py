@@ -5,11 +5,12 @@ import sys
 import time
 from typing import Any
 
+from contrastkit.directories import current_folder
 from contrastkit.version import __version__
 
 
 def environment() -> dict[str, Any]:
-    """Those of this process, with its command."""
+    """Those of this process, with its command and the folder in which that was called."""
     import torch
     import torchvision
 
@@ -18,6 +19,7 @@ def environment() -> dict[str, Any]:
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
+        "folder": current_folder(),
         "contrastkit": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contrastkit import schema
+from contrastkit.directories import current_folder
 from contrastkit.errors import UserError
 from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.evaluate.subject import EvaluationSubject
@@ -23,12 +24,14 @@ class Made:
 
     Attributes:
         command: the program and its arguments.
+        folder: in which it was called; None if that is not known.
         contrastkit: the version.
         weights: of the first encoder, see :func:`contrastkit.evaluate.origin.encoder_hash`.
         pictures: of each picture that was drawn with the report, its name and :func:`file_hash`.
     """
 
     command: list[str]
+    folder: str | None
     contrastkit: str
     weights: str
     pictures: dict[str, str]
@@ -38,7 +41,7 @@ def made(subject: EvaluationSubject, pictures: Iterable[Path | None] = ()) -> di
     """The entry ``made`` of what this process reports of a subject; None among the pictures are those not drawn."""
     drawn = {picture.name: file_hash(picture) for picture in pictures if picture is not None and picture.is_file()}
     weights = encoder_hash(next(iter(subject.encoders.values())))
-    values = Made(command=sys.argv, contrastkit=__version__, weights=weights, pictures=drawn)
+    values = Made(command=sys.argv, folder=current_folder(), contrastkit=__version__, weights=weights, pictures=drawn)
     return {"made": asdict(values)}
 
 

@@ -12,12 +12,13 @@ from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.export.trained import TrainedEncoder
 from contrastkit.names import split_name
 from contrastkit.record import Record
-from contrastkit.report.commands import called, resuming, training
+from contrastkit.report.commands import resuming
 from contrastkit.report.comparison import side_by_side
-from contrastkit.report.content import Block, Code, Page, RunContent, Section, Text
+from contrastkit.report.content import Code, Page, RunContent, Section, Text
 from contrastkit.report.evaluation import Results, attention
 from contrastkit.report.rendering import html
-from contrastkit.report.training import curves, environment, trained, views
+from contrastkit.report.reproducing import commands
+from contrastkit.report.training import curves, environment, started_in, trained, views
 from contrastkit.run import ENCODER, Run
 from contrastkit.training.seen import Seen
 from contrastkit.version import __version__
@@ -101,11 +102,12 @@ def _run(path: Path, record: Record) -> RunContent:
         Section("views", "Views, as trained", tuple(seen_blocks)),
         Section("accuracy", "Accuracy", (*results.accuracies(labels), *results.rates())),
         Section("classes", "Classes", tuple(results.classes(labels))),
+        Section("measures", "Features in numbers", tuple(results.measured())),
         Section("neighbours", "Neighbours", tuple(results.neighbours(labels))),
         Section("map", "Map", tuple(results.map())),
         Section("attention", "What the encoder sees where", tuple(attention(path, seen, why))),
         Section("environment", "Environment", tuple(environment(run))),
-        Section("reproduce", "Reproduce", tuple(_commands(path, record, results))),
+        Section("reproduce", "Reproduce", tuple(commands(path, record, started_in(run), results.made))),
     )
     method, data = split_name(record.name)[0], record.data
     lead = (
@@ -131,14 +133,3 @@ def _without_labels(record: Record, seen: Seen | None, results: Results) -> str:
     if labels is not None and bool((labels >= 0).any()):
         return ""
     return f"{seen.source.name} has no labels to evaluate with: one folder for each class would name them"
-
-
-def _commands(path: Path, record: Record, results: Results) -> list[Block]:
-    command, note = training(record, path)
-    lines = [command] if command else []
-    lines += [called(report.made.command) for report in results.shown.values() if report.made is not None]
-    blocks: list[Block] = []
-    if lines:
-        blocks.append(Text("The training anew, into another folder, and the evaluations as they were called:"))
-        blocks.append(Code((*lines, f"contrastkit report {path}")))
-    return [*blocks, *([Text(note)] if note else [])]

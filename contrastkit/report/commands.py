@@ -20,12 +20,18 @@ APART = ("data", "seed", "workers", "device", "download")
 PROGRAMS = ("contrastkit", "__main__.py")
 
 
+def again(run: Path) -> Path:
+    """The folder of the run trained anew, beside the run."""
+    run = run if run.name not in ("", "..") else run.resolve()
+    return run.with_name(f"{run.name}-again")
+
+
 def training(record: Record, out: Path) -> tuple[str, str]:
     """The command that trains a run anew, with all that departs from its recipe and from the defaults, and what to know
     of it; "" for no command, or nothing to know.
 
     Args:
-        out: the run's folder.
+        out: the folder of the new run.
     """
     method, row = split_name(record.name)
     options = record.options
@@ -36,7 +42,7 @@ def training(record: Record, out: Path) -> tuple[str, str]:
     words = ["contrastkit", "train", f"path/to/{method}" if is_file(method) else method]
     if record.parent is not None:
         words += ["--extend", record.parent.run, "--epochs", as_typed(record.recipe["epochs"])]
-        return _line([*words, "--out", f"{out}-again"]), "The run that it extends must be there."
+        return line([*words, "--out", str(out)]), "The run that it extends must be there."
     note = "" if not is_file(method) else f"{method} is a method of a file: say where it is."
     try:
         words += ["--recipe", row, "--data", options.data, *_recipe(record), *_options(options)]
@@ -46,24 +52,25 @@ def training(record: Record, out: Path) -> tuple[str, str]:
         words += ["--init-from", record.weights.source]
     if method not in METHODS and not is_file(method):
         note = f"This version has no method {method}: use the one that trained it."
-    return _line([*words, "--seed", str(options.seed), "--out", f"{out}-again"]), note
+    return line([*words, "--seed", str(options.seed), "--out", str(out)]), note
 
 
 def resuming(record: Record, run: Path) -> str:
     """The command that goes on with an unfinished training."""
     method, _ = split_name(record.name)
-    return _line(["contrastkit", "train", f"path/to/{method}" if is_file(method) else method, "--resume", str(run)])
+    return line(["contrastkit", "train", f"path/to/{method}" if is_file(method) else method, "--resume", str(run)])
 
 
 def called(command: Sequence[str]) -> str:
     """A recorded command as it is typed; that of a Python program says so."""
     program, *arguments = command or ("",)
     if os.path.basename(program) in PROGRAMS:
-        return _line(["contrastkit", *arguments])
-    return f"# by a Python program: {_line(command)}"
+        return line(["contrastkit", *arguments])
+    return f"# by a Python program: {line(command)}"
 
 
-def _line(words: Sequence[str]) -> str:
+def line(words: Sequence[str]) -> str:
+    """A command, quoted for a shell."""
     return shlex.join(words).replace("\n", " ")
 
 

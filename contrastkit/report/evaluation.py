@@ -1,7 +1,7 @@
 """The sections on what the encoder of a run is worth: accuracies, classes, neighbours, map and attention."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +10,11 @@ import torch
 from contrastkit.errors import UserError
 from contrastkit.evaluate.confusion import confusion_chart, confusions, mean_per_class
 from contrastkit.evaluate.linear import rates_chart
+from contrastkit.evaluate.made import Made
 from contrastkit.explore.attending import attend, draw_maps
+from contrastkit.report.commands import line
 from contrastkit.report.content import Block, Missing, Scale, Table, Text
+from contrastkit.report.measured import Measured
 from contrastkit.report.pictures import drawn, found
 from contrastkit.report.results import EVALUATIONS, OWN, Report, Result, linear
 from contrastkit.training.seen import Seen
@@ -20,11 +23,19 @@ CLASSES = 12  # in the table of classes, those with the lowest accuracy
 ATTENDED = 3  # images whose maps are drawn
 
 
+# What is read of each file, for it to be whole.
+WHOLE: dict[str, Callable[[Report], object]] = {
+    **dict.fromkeys(EVALUATIONS, lambda report: report.results),
+    "measure": Measured.of,
+    "map": lambda report: None,
+}
+
+
 class Results:
     """The evaluations in a run folder that are of its encoder.
 
     Attributes:
-        shown: by name, in the order of :data:`EVALUATIONS`, and the map.
+        shown: by name, in the order of :data:`EVALUATIONS`, then measure and map.
         why: what is not shown: name -> the reason.
     """
 
@@ -32,7 +43,7 @@ class Results:
         self.run, self.weights = run, weights
         self.shown: dict[str, Report] = {}
         self.why: dict[str, str] = {}
-        for name in (*EVALUATIONS, "map"):
+        for name in (*EVALUATIONS, "measure", "map"):
             try:
                 report = Report.read(run / f"{name}.json")
                 if report is None:
@@ -40,10 +51,15 @@ class Results:
                 elif reason := report.stale(weights):
                     self.why[name] = reason
                 else:
-                    _ = report.data, () if name == "map" else report.results  # it is whole
+                    _ = report.data, WHOLE[name](report)
                     self.shown[name] = report
             except UserError as error:
                 self.why[name] = str(error)
+
+    @property
+    def made(self) -> list[Made]:
+        """What made those that are shown and say so."""
+        return [report.made for report in self.shown.values() if report.made is not None]
 
     def accuracies(self, labels: str) -> list[Block]:
         """The table of all results; ``labels`` says why there can be none, "" if there can."""
@@ -55,21 +71,28 @@ class Results:
             blocks.append(self._table(results))
         if not any(len(each) > 1 for name, each in results.items() if name != "finetune") and results:
             blocks.append(
-                Missing("no baselines: without an untrained encoder and raw pixels, accuracy means little",
-                        f"contrastkit knn {self.run} --baselines")
-            )  # fmt: skip
-        blocks += [Text(text) for report in self.shown.values() if (text := self._unsure(report))]
+                Missing(
+                    "no baselines: without an untrained encoder and raw pixels, accuracy means little",
+                    self._command("knn", "--baselines"),
+                )
+            )
+        for name in EVALUATIONS:
+            blocks += self._unsure(name)
         for name in EVALUATIONS:
             if name in self.why:
-                blocks.append(Missing(self.why[name] or f"no {name}.json yet", f"contrastkit {name} {self.run}"))
+                blocks.append(Missing(self.why[name] or f"no {name}.json yet", self._command(name)))
         return blocks
 
-    def _unsure(self, report: Report) -> str:
+    def _command(self, name: str, *options: str) -> str:
+        return line(["contrastkit", name, str(self.run), *options])
+
+    def _unsure(self, name: str) -> list[Block]:
         """What to say of a report whose weights cannot be compared with those of the run."""
-        if report.made is None:
-            return f"{report.file.name} does not say of which weights it is: an earlier version wrote it."
-        name = report.file.name
-        return "" if self.weights else f"{name} may be of other weights: those of the run cannot be loaded here."
+        if name not in self.shown or (self.shown[name].made is not None and self.weights):
+            return []
+        if self.shown[name].made is None:
+            return [Text(f"{name}.json does not say of which weights it is: an earlier version wrote it.")]
+        return [Text(f"{name}.json may be of other weights: those of the run cannot be loaded here.")]
 
     def _table(self, results: Mapping[str, Sequence[Result]]) -> Table:
         rows = []
@@ -120,18 +143,33 @@ class Results:
             draw = partial(confusion_chart, results=result.classes, title=heading)
             blocks += [drawn(draw, alt=alt), _class_table(title, result)]
         if not blocks:
-            blocks.append(Missing(labels or "no evaluation yet", "" if labels else f"contrastkit knn {self.run}"))
+            blocks.append(Missing(labels or "no evaluation yet", "" if labels else self._command("knn")))
         return blocks
 
     def neighbours(self, labels: str) -> list[Block]:
         return self._picture("knn", "knn-neighbours.png", labels, "Test images and their nearest training images")
 
     def map(self) -> list[Block]:
-        return self._picture("map", "map.png", "", "The images in the plane: near points have similar features")
+        alt = "The images in the plane: near points have similar features"
+        return [*self._unsure("map"), *self._picture("map", "map.png", "", alt)]
 
-    def _picture(self, name: str, file: str, why: str, alt: str) -> list[Block]:
+    def measured(self) -> list[Block]:
+        """The numbers of the features, and the accuracy under shift."""
+        if "measure" in self.why:
+            return [Missing(self.why["measure"] or "no measure.json yet", self._command("measure"))]
+        measured = Measured.of(self.shown["measure"])
+        blocks: list[Block] = [*self._unsure("measure"), *measured.tables]
+        if measured.corrupted:
+            alt = "Accuracy of kNN and linear probe against the strength of each corruption"
+            blocks += self._picture("measure", "shift.png", "", alt, "--shift")
+        if measured.layers:
+            alt = "How alike the layers of this run and of another are, as a matrix of CKA"
+            blocks += self._picture("measure", "cka.png", "", alt, "--cka", "RUN")
+        return blocks
+
+    def _picture(self, name: str, file: str, why: str, alt: str, *options: str) -> list[Block]:
         """A picture that a command has drawn with its report."""
-        command = f"contrastkit {name} {self.run}"
+        command = self._command(name, *options)
         if why or name in self.why:
             return [Missing(why or self.why[name] or f"no {file} yet", "" if why else command)]
         picture = self.shown[name].picture(file)
@@ -165,7 +203,7 @@ def _class_table(title: str, result: Result) -> Table:
 
 def attention(run: Path, seen: Seen | None, why: str) -> list[Block]:
     """What the encoder sees where in the first training images; ``why``: why there is no encoder or no image."""
-    command = f"contrastkit attend {run} IMAGE"
+    command = line(["contrastkit", "attend", str(run), "IMAGE"])
     if why or seen is None:
         return [Missing(why or "the images that it was trained on are not at hand", command)]
     from PIL import Image

@@ -12,7 +12,7 @@ from contrastkit.errors import UserError
 from contrastkit.figures import chart
 from contrastkit.names import METHODS, split_name
 from contrastkit.record import Record, json_value
-from contrastkit.report.commands import called
+from contrastkit.report.commands import called, line
 from contrastkit.report.content import Block, Code, Facts, Missing, Panels, Picture, Table, Text
 from contrastkit.report.pictures import drawn
 from contrastkit.run import ENVIRONMENT, Run
@@ -108,7 +108,7 @@ def _values(metric: Metric, points: Sequence[tuple[float, Any]]) -> tuple[str, .
 
 def views(run: Path) -> tuple[list[Block], Seen | None]:
     """The views as trained, and what they are of; None if its data set cannot be opened."""
-    repeat = f"contrastkit views {run}"
+    repeat = line(["contrastkit", "views", str(run)])
     try:
         seen = Seen.of_run(run)
     except UserError as error:
@@ -126,14 +126,32 @@ def views(run: Path) -> tuple[list[Block], Seen | None]:
     return [Text("What the network sees: it is to give views of the same image similar outputs."), picture], seen
 
 
-def environment(run: Run) -> list[Block]:
-    """Versions and devices of each start."""
+def started_in(run: Run) -> str | None:
+    """The folder in which the training was last started, if that is known."""
+    try:
+        folder = _starts(run)[-1].get("folder")
+    except (UserError, IndexError):
+        return None
+    return folder if isinstance(folder, str) else None
+
+
+def _starts(run: Run) -> list[dict[str, Any]]:
+    """
+    Raises:
+        UserError: environment.json is missing or damaged.
+    """
     file = run.path / ENVIRONMENT
     if not file.exists():
-        return [Missing(f"there is no {ENVIRONMENT}")]
+        raise UserError(f"there is no {ENVIRONMENT}")
+    with schema.reading(file):
+        starts: list[dict[str, Any]] = schema.typed(list[dict[str, Any]], json_value(file.read_bytes()), "")
+    return starts
+
+
+def environment(run: Run) -> list[Block]:
+    """Versions and devices of each start."""
     try:
-        with schema.reading(file):
-            starts = schema.typed(list[dict[str, Any]], json_value(file.read_bytes()), "")
+        starts = _starts(run)
     except UserError as error:
         return [Missing(str(error))]
     blocks: list[Block] = []
@@ -144,7 +162,8 @@ def environment(run: Run) -> list[Block]:
         facts.append(("Kernels", _kernels(start.get("kernels"))))
         blocks.append(Facts(tuple(facts)))
         if isinstance(command := start.get("command"), list):
-            blocks += [Text("Called as:"), Code((called([str(word) for word in command]),))]
+            place = f" in {start['folder']}" if isinstance(start.get("folder"), str) else ""
+            blocks += [Text(f"Called{place} as:"), Code((called([str(word) for word in command]),))]
     return blocks
 
 

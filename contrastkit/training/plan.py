@@ -1,6 +1,7 @@
 """Turn a user's request into a plan: from the method's recipe for these data, or from the record of a run."""
 
 import itertools
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -213,10 +214,9 @@ def _numbered(name: str, data: DataSet) -> Path:
 
 def _how_to_resume(name: str, out: Path) -> str:
     method = split_name(name)[0]
-    if is_file(method):
-        return f"contrastkit train path/to/{method} --resume {out}"
-    if method in METHODS:
-        return f"contrastkit train {method} --resume {out}"
+    if is_file(method) or method in METHODS:
+        where = f"path/to/{method}" if is_file(method) else method
+        return shlex.join(["contrastkit", "train", where, "--resume", str(out)])
     return f"this version has no method {method}; use the contrastkit that trained it"
 
 

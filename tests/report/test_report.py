@@ -234,7 +234,7 @@ def test_the_command_of_a_training_asks_for_the_same_training(
         raise UserError("enough")
 
     monkeypatch.setattr("contrastkit.training.launch.launch", launch)
-    command, note = training(record, tmp_path / "run")
+    command, note = training(record, tmp_path / "run-again")
     assert main(shlex.split(command)[1:]) == 2 and note == ""
     (plan,) = plans
     assert plan.name == record.name and plan.out == tmp_path / "run-again"
