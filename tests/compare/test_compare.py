@@ -166,7 +166,7 @@ def test_an_evaluation_is_known_by_its_weights(tmp_path: Path) -> None:
 
 def test_a_transformer_evaluated_at_another_size_has_the_same_weights(tmp_path: Path) -> None:
     """Its positions are resampled for the size: the hash is that of the encoder at the size of the evaluation."""
-    kind = {"name": "timm:vit_tiny_patch16_224", "channels": 3, "size": 32}
+    kind: dict[str, Any] = {"name": "timm:vit_tiny_patch16_224", "channels": 3, "size": 32}
     run, encoder = made(tmp_path / "run"), build_encoder(**kind)
     record = json.loads((run / "recipe.json").read_text()) | {"encoder": kind}
     (run / "recipe.json").write_text(json.dumps(record))
