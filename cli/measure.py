@@ -107,12 +107,6 @@ def _require(option: str, given: bool, flag: str, chart: Path | None) -> None:
         raise UserError(f"{flag} draws what {option} computes: add it")
 
 
-def _items(report: "MeasureReport") -> str:
-    from contrastkit.types import Modality  # imports torch
-
-    return Modality(report.modality).plural
-
-
 # Title, range, and which values are better.
 ROWS: dict[str, tuple[str, str, str]] = {
     "dimensions": ("dimensions D", "", ""),
@@ -128,7 +122,7 @@ ROWS: dict[str, tuple[str, str, str]] = {
 
 
 def _print_numbers(report: "MeasureReport") -> None:
-    what = _items(report)
+    what = report.modality.plural
     shown = [key for key in ROWS if any(not math.isnan(getattr(own, key)) for own in report.numbers.values())]
     screen.table(
         f"{report.data}, N = {report.images:,} {report.split} {what}, n = {report.viewed:,} of them "
@@ -146,7 +140,7 @@ def _cell(own: "Numbers", key: str) -> str:
 
 
 def _print_shift(shift: "Shift", report: "MeasureReport") -> None:
-    what = _items(report)
+    what = report.modality.plural
     whose = f"; corruptions with the constants of {shift.constants_of}" if shift.corrupted else ""
     for name in shift.clean:
         screen.table(
