@@ -106,16 +106,10 @@ def _require(option: str, given: bool, flag: str, chart: Path | None) -> None:
         raise UserError(f"{flag} draws what {option} computes: add it")
 
 
-def _items(report: "MeasureReport") -> str:
-    from contrastkit.types import Modality  # imports torch
-
-    return Modality(report.modality).plural
-
-
 def _print_numbers(report: "MeasureReport") -> None:
     from contrastkit.measure.table import ROWS, written
 
-    what = _items(report)
+    what = report.modality.plural
     shown = [key for key in ROWS if any(not math.isnan(getattr(own, key)) for own in report.numbers.values())]
     screen.table(
         f"{report.data}, N = {report.images:,} {report.split} {what}, n = {report.viewed:,} of them "
@@ -126,7 +120,7 @@ def _print_numbers(report: "MeasureReport") -> None:
 
 
 def _print_shift(shift: "Shift", report: "MeasureReport") -> None:
-    what = _items(report)
+    what = report.modality.plural
     whose = f"; corruptions with the constants of {shift.constants_of}" if shift.corrupted else ""
     for name in shift.clean:
         screen.table(

@@ -18,6 +18,7 @@ from contrastkit.measure.similarity import Cka
 from contrastkit.measure.views import Pair, positive_pair
 from contrastkit.parts.build import set_image_size
 from contrastkit.run import Run
+from contrastkit.types import Modality
 
 IMAGES, VIEWS_PER_IMAGE = 5000, 10
 Other = tuple[str, Any, int]  # name, encoder, side of its images
@@ -29,7 +30,7 @@ class MeasureReport:
 
     data: str  # name of the data set
     split: str
-    modality: str  # of its items: "image", "aligned" or "sound"
+    modality: Modality
     size: int  # side in pixels of the images; of sounds, length in samples
     seed: int
     images: int  # drawn from the split
@@ -92,7 +93,7 @@ def measure(
     return MeasureReport(
         data=subject.data.name,
         split=split,
-        modality=subject.data.train.modality.value,
+        modality=subject.data.train.modality,
         size=subject.size,
         seed=seed,
         images=(n := len(drawn.readable())),
