@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrastkit.checkpoint import write_text
+from contrastkit.curves import class_count
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.evaluate.origin import encoder_hash
@@ -98,7 +99,7 @@ def _run(path: Path, record: Record) -> RunContent:
     on = () if finished else (Text("The run is unfinished. To go on with it:"), Code((resuming(record, path),)))
     sections = (
         Section("training", "What was trained on what", (*on, *trained(record, rows, parameters))),
-        Section("curves", "Curves", tuple(curves(rows))),
+        Section("curves", "Curves", tuple(curves(rows, _classes(record, seen)))),
         Section("views", "Views, as trained", tuple(seen_blocks)),
         Section("accuracy", "Accuracy", (*results.accuracies(labels), *results.rates())),
         Section("classes", "Classes", tuple(results.classes(labels))),
@@ -123,6 +124,11 @@ def _status(record: Record, rows: Sequence[dict[str, float | None]], *, finished
         return f"finished: {epochs} epoch{'s' if epochs > 1 else ''}"
     done = rows[-1].get("epoch") if rows else 0
     return f"unfinished: {done or 0:g} of {epochs} epochs"
+
+
+def _classes(record: Record, seen: Seen | None) -> int | None:
+    """Of the images that the monitor asked about, if they are at hand."""
+    return None if seen is None or record.options.labelled is not None else class_count(seen.source.labels)
 
 
 def _without_labels(record: Record, seen: Seen | None, results: Results) -> str:

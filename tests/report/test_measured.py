@@ -1,6 +1,7 @@
 """What a page says of measure.json."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def test_it_is_shown_by_what_made_it_or_by_its_date(values: dict[str, Any], moco
     assert all(isinstance(table, Table) for table in tables) and len(tables) == 3
     assert isinstance(missing, Missing) and "no shift.png that was drawn" in missing.why
     assert missing.command == f"contrastkit measure {run} --shift"
-    (run / ENCODER).touch()
+    os.utime(run / ENCODER, (2**32, 2**32))
     assert "older than the run's encoder" in Results(run, "0").measured()[0].why  # type: ignore[union-attr]
     (run / "measure.json").write_text(json.dumps(values | {"shift": None} | made(None)))
     (run / "shift.png").write_bytes(b"of an earlier start")
