@@ -63,11 +63,17 @@ class Report:
             made = values.get("made")
             return cls(file, values, None if made is None else Made.from_json(made))
 
-    def stale(self, weights: str | None) -> str:
-        """Why it is not shown as one of the encoder with these weights, None if they are not known; "" if it is."""
+    def stale(self, weights: str | None, size: int | None = None) -> str:
+        """Why it is not shown as one of the encoder with these weights, None if they are not known; "" if it is.
+
+        Args:
+            size: of its inputs, if that is known.
+        """
         encoder = self.file.parent / ENCODER
         if self.made is not None and weights is not None:
             same = self.made.weights == weights
+            if not same and None not in (size, own := self.values.get("size")) and own != size:
+                return f"{self.file.name} is of inputs of size {own}, those of the run's encoder are of {size}"
             return "" if same else f"{self.file.name} is of other weights than those of the run now"
         if encoder.exists() and self.file.stat().st_mtime < encoder.stat().st_mtime:
             return f"{self.file.name} is older than the run's encoder"
