@@ -15,7 +15,9 @@ from contrastkit.cli.report import write_reports
 def report(
     *,
     runs: Annotated[list[Path], typer.Argument(help="Run folders written by 'contrastkit train'.", metavar="RUN...")],
-    out: Annotated[Path | None, out_file("the page", ".html", default="report.html in the first RUN")] = None,
+    out: Annotated[
+        Path | None, out_file("the page", ".html", default="RUN/report.html; of several ./report.html")
+    ] = None,
     output: OutputOptions,
 ) -> None:
     """Write a page on one run or several: a single HTML file.

@@ -40,6 +40,7 @@ class Run:
 
     Attributes:
         notices: what the user should know about the folder, one line each.
+        classes: of the labelled images that the monitor asks about, for the curves; None if they are not known.
     """
 
     def __init__(self, path: Path, *, writes: bool = False) -> None:
@@ -48,6 +49,7 @@ class Run:
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.pt"
         self.notices: list[str] = []
+        self.classes: int | None = None
         self._board = Board(path)
         self._lock: IO[bytes] | None = None
         self._new, self._before, self._made = False, set[str](), list[Path]()  # what was there, folders made for it
@@ -252,7 +254,7 @@ class Run:
                 if kind is not None and self._new and not self._advanced:
                     self._discard()
                 elif self.writes and (rows := self.metrics()):
-                    draw_curves(rows, self.path / CURVES, title=f"Training of {self.path}")
+                    draw_curves(rows, self.path / CURVES, title=f"Training of {self.path}", classes=self.classes)
 
     def _release(self) -> None:
         if self._lock is not None:

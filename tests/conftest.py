@@ -34,7 +34,7 @@ def alike_everywhere() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CONTRASTKIT_DATA", raising=False)
-        patch.setattr("contrastkit.run.draw_curves", lambda rows, path, title: path.touch())
+        patch.setattr("contrastkit.run.draw_curves", lambda rows, path, **how: path.touch())
         patch.setattr("contrastkit.training.launch.require_memory", lambda *args, **how: None)
         yield
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from contrastkit import curves, monitor
@@ -64,6 +65,28 @@ def test_values_units_and_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert spread[0] == 0.5 and np.isnan(spread[1:]).all(), "what is not finite is a gap"
 
 
+def test_knn_is_compared_with_chance_where_the_classes_are_known() -> None:
+    rows = [{"epoch": 1, "loss": 1.0, "knn": 0.25}]
+    references = [
+        {m.title: m.references for m, _ in curves.panels(rows, n)}[METRICS["knn"].title] for n in (8, None, 1)
+    ]
+    assert references == [((12.5, "chance"),), (), ()]
+    assert curves.class_count(torch.tensor([3, -1, 3, 5])) == 2 and curves.class_count(None) is None
+
+
+def test_healthy_values_are_shaded_and_the_axis_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"epoch": e, "std": 0.1 * e, "rank": 3.0 * e, "lr": 1.0} for e in (1, 2, 3)]
+    shaded = panels(rows, tmp_path, monkeypatch)
+    bands = {name: [patch.get_bbox() for patch in axes.patches] for name, axes in shaded.items()}
+    (std,), (rank,) = bands[METRICS["std"].title], bands[METRICS["rank"].title]
+    assert (std.y0, std.y1, rank.y0) == (monitor.STD, 1.0, monitor.RANK) and rank.y1 > 1e6
+    assert bands[METRICS["lr"].title] == []
+    monkeypatch.setattr(curves, "_shade", lambda *how: None)
+    plain = panels(rows, tmp_path, monkeypatch)
+    assert [axes.get_ylim() for axes in shaded.values()] == [axes.get_ylim() for axes in plain.values()]
+
+
 def test_the_references_are_those_of_the_monitor() -> None:
     assert METRICS["std"].references[1] == (monitor.STD, "collapse below")
+    assert METRICS["std"].healthy == (monitor.STD, 1.0) and METRICS["rank"].healthy == (monitor.RANK, math.inf)
     assert METRICS["rank"].references == ((monitor.RANK, "collapse below"),)

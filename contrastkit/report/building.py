@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrastkit.checkpoint import write_text
+from contrastkit.curves import class_count
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.evaluate.origin import encoder_hash
@@ -47,13 +48,13 @@ def report(runs: Sequence[str | Path], out: Path | None = None) -> Written:
 
     Args:
         runs: run folders.
-        out: None is report.html in the folder of the first run.
+        out: None is report.html in the folder of the run, of several runs in the current folder.
 
     Raises:
         UserError: no run, a run twice, or a damaged one.
     """
     paths = [given_path(run) for run in runs]
-    file = out or (paths[0] / REPORT if paths else Path(REPORT))
+    file = out or (paths[0] / REPORT if len(paths) == 1 else Path(REPORT))
     if file.parent.is_dir() and not os.access(file.parent, os.W_OK):  # before the pictures, which take a while
         raise UserError(f"{file} cannot be written: no permission")
     page = content(paths)
@@ -92,13 +93,13 @@ def _run(path: Path, record: Record) -> RunContent:
         why = str(error)
     weights = None if encoder is None else encoder_hash(encoder.encoder)
     seen_blocks, seen = views(path)
-    results = Results(path, weights)
+    results = Results(path, weights, None if encoder is None else encoder.size)
     labels = _without_labels(record, seen, results)
     parameters = None if encoder is None else sum(p.numel() for p in encoder.encoder.parameters())
     on = () if finished else (Text("The run is unfinished. To go on with it:"), Code((resuming(record, path),)))
     sections = (
         Section("training", "What was trained on what", (*on, *trained(record, rows, parameters))),
-        Section("curves", "Curves", tuple(curves(rows))),
+        Section("curves", "Curves", tuple(curves(rows, _classes(record, seen)))),
         Section("views", "Views, as trained", tuple(seen_blocks)),
         Section("accuracy", "Accuracy", (*results.accuracies(labels), *results.rates())),
         Section("classes", "Classes", tuple(results.classes(labels))),
@@ -110,9 +111,10 @@ def _run(path: Path, record: Record) -> RunContent:
         Section("reproduce", "Reproduce", tuple(commands(path, record, started_in(run), results.made))),
     )
     method, data = split_name(record.name)[0], record.data
+    start = "" if record.weights is None else f". It started from {record.weights.source}, which may know labels"
     lead = (
         f"The encoder {record.encoder['name']}, trained by {method} on {data.images:,} "
-        f"{'sounds' if data.rate else 'images'} of {data.name}, without labels."
+        f"{'sounds' if data.rate else 'images'} of {data.name}, without labels{start}."
     )
     return RunContent(str(path), lead, finished, _status(record, rows, finished=finished), sections)
 
@@ -123,6 +125,11 @@ def _status(record: Record, rows: Sequence[dict[str, float | None]], *, finished
         return f"finished: {epochs} epoch{'s' if epochs > 1 else ''}"
     done = rows[-1].get("epoch") if rows else 0
     return f"unfinished: {done or 0:g} of {epochs} epochs"
+
+
+def _classes(record: Record, seen: Seen | None) -> int | None:
+    """Of the images that the monitor asked about, if they are at hand."""
+    return None if seen is None or record.options.labelled is not None else class_count(seen.source.labels)
 
 
 def _without_labels(record: Record, seen: Seen | None, results: Results) -> str:

@@ -39,7 +39,7 @@ class Results:
         why: what is not shown: name -> the reason.
     """
 
-    def __init__(self, run: Path, weights: str | None) -> None:
+    def __init__(self, run: Path, weights: str | None, size: int | None = None) -> None:
         self.run, self.weights = run, weights
         self.shown: dict[str, Report] = {}
         self.why: dict[str, str] = {}
@@ -48,7 +48,7 @@ class Results:
                 report = Report.read(run / f"{name}.json")
                 if report is None:
                     self.why[name] = ""
-                elif reason := report.stale(weights):
+                elif reason := report.stale(weights, size):
                     self.why[name] = reason
                 else:
                     _ = report.data, WHOLE[name](report)
@@ -110,15 +110,18 @@ class Results:
                         Scale(accuracy.top1, low, high, chance),
                     )
                 )
-        first = next(iter(results.values()))[0]
-        how = "; ".join(f"{EVALUATIONS[name]}: {self.shown[name].how}" for name in results)
+        data = list(dict.fromkeys(self.shown[name].data for name in results))
+        how = "; ".join(
+            f"{EVALUATIONS[name]}: {each[0].accuracy.n:,} test images"
+            f"{f' of {self.shown[name].data}' * (len(data) > 1)}, {self.shown[name].how}"
+            for name, each in results.items()
+        )
         note = (
-            f"{first.accuracy.n:,} test images. {how}. Interval: Wilson's, 95 %; \N{PLUS-MINUS SIGN}: standard "
+            f"{how}. Interval: Wilson's, 95 %; \N{PLUS-MINUS SIGN}: standard "
             "deviation over seeds. Dashed: chance with classes of equal size."
         )
-        data = next(iter(self.shown.values())).data
         columns = ("evaluation", "features", "top-1", "95 % interval", "0 to 100 %")
-        return Table(f"Accuracy on the test images of {data}", columns, tuple(rows), (2, 3), note)
+        return Table(f"Accuracy on the test images of {' and '.join(data)}", columns, tuple(rows), (2, 3), note)
 
     def rates(self) -> list[Block]:
         """The choice of the probe's learning rate."""

@@ -61,9 +61,16 @@ class Report:
             values = schema.typed(dict[str, Any], json_value(file.read_bytes()), "")
             return cls(file, values, maker(values))
 
-    def stale(self, weights: str | None) -> str:
-        """Why it is not shown as one of the encoder with these weights, None if they are not known; "" if it is."""
-        return why_stale(self.file, self.made, weights)
+    def stale(self, weights: str | None, size: int | None = None) -> str:
+        """Why it is not shown as one of the encoder with these weights, None if they are not known; "" if it is.
+
+        Args:
+            size: of its inputs, if that is known.
+        """
+        reason, own = why_stale(self.file, self.made, weights), self.values.get("size")
+        if reason and None not in (self.made, weights, size, own) and own != size:  # a transformer's positions differ
+            return f"{self.file.name} is of inputs of size {own}, those of the run's encoder are of {size}"
+        return reason
 
     def picture(self, name: str) -> Path | None:
         """The picture of that name beside the file, if it was drawn with it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from contrastkit import schema
 from contrastkit.cards import CARDS
-from contrastkit.curves import Metric, draw_metric, is_number, panels
+from contrastkit.curves import NOTE, Metric, draw_metric, is_number, panels
 from contrastkit.errors import UserError
 from contrastkit.figures import chart
 from contrastkit.names import METHODS, split_name
@@ -78,16 +78,19 @@ def _time(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def curves(rows: Sequence[dict[str, Any]]) -> list[Block]:
-    """A panel for each metric, and their values as a table."""
-    shown = panels(rows)
+def curves(rows: Sequence[dict[str, Any]], classes: int | None) -> list[Block]:
+    """A panel for each metric, and their values as a table.
+
+    Args:
+        classes: of the labelled training images, if they are known.
+    """
+    shown = panels(rows, classes)
     if not shown:
         return [Missing("no epoch has ended yet")]
     pictures = [_panel(metric, points) for metric, points in shown]
-    note = "One point an epoch. Dashed: what to compare with."
     names = ("metric", "unit", "first", "last", "lowest", "highest", "compare with")
     table = Table("The curves in numbers", names, tuple(_values(*each) for each in shown), (2, 3, 4, 5), folded=True)
-    return [Panels(tuple(pictures), note), table]
+    return [Panels(tuple(pictures), f"{NOTE}."), table]
 
 
 def _panel(metric: Metric, points: Sequence[tuple[float, Any]]) -> Picture:

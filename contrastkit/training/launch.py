@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from contrastkit import dist, precision
+from contrastkit.curves import class_count
 from contrastkit.data import Loader
 from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import applicable
@@ -66,6 +67,7 @@ def launch(
     with loader, _folder(plan, context, method) as run:
         session = _session(plan, method, loader, optimizer, monitor, run, reporter or NullReporter())
         start = _start(plan, session)
+        run.classes = class_count(plan.data.train.labels)
         run.note_environment()
         dist.barrier()
         if options.compile:

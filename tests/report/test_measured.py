@@ -1,6 +1,7 @@
 """What a page says of measure.json."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from contrastkit.errors import UserError
-from contrastkit.evaluate.made import made
+from contrastkit.evaluate.made import Made, made
 from contrastkit.measure.corruptions import CORRUPTIONS
 from contrastkit.report.content import Missing, Table, Text
 from contrastkit.report.evaluation import Results
@@ -74,6 +75,12 @@ def test_what_is_damaged_is_named(values: dict[str, Any], tmp_path: Path) -> Non
             Measured.of(Report(tmp_path / "measure.json", values | {key: wrong}, None))
 
 
+def test_a_report_of_another_size_says_so(values: dict[str, Any], tmp_path: Path) -> None:
+    report = Report(tmp_path / "measure.json", values, Made.from_json(made(None)["made"]))
+    assert report.stale("0", 16) == "measure.json is of inputs of size 32, those of the run's encoder are of 16"
+    assert "of other weights" in report.stale("0", 32) and report.stale("pixels", 16) == ""
+
+
 def test_it_is_shown_by_what_made_it_or_by_its_date(values: dict[str, Any], moco_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(moco_run, run)
@@ -85,10 +92,10 @@ def test_it_is_shown_by_what_made_it_or_by_its_date(values: dict[str, Any], moco
     assert all(isinstance(table, Table) for table in tables) and len(tables) == 3
     assert isinstance(missing, Missing) and "no shift.png that was drawn" in missing.why
     assert missing.command == f"contrastkit measure {run} --shift"
-    (run / ENCODER).touch()
-    assert "older than the run's encoder" in Results(run, "0").measured()[0].why  # type: ignore[union-attr]
+    os.utime(run / ENCODER, (2**32, 2**32))
+    assert "older than the run's encoder" in Results(run, "0").measured()[0].why
     (run / "measure.json").write_text(json.dumps(values | {"shift": None} | made(None)))
     (run / "shift.png").write_bytes(b"of an earlier start")
     results = Results(run, made(None)["made"]["weights"])
     assert [type(block) for block in results.measured()] == [Table] and len(results.made) == 1
-    assert "of other weights" in Results(run, "0").measured()[0].why  # type: ignore[union-attr]
+    assert "of other weights" in Results(run, "0").measured()[0].why

@@ -21,6 +21,7 @@ from contrastkit.methods import RECIPES
 from contrastkit.record import Record
 from contrastkit.report.commands import _views, called, training
 from contrastkit.report.content import Code, Facts, Missing, Page, Panels, Picture, Section, Table, Text
+from contrastkit.report.evaluation import Results
 from contrastkit.run import ENCODER, RECIPE
 from tests.schemas import read_report
 
@@ -97,7 +98,13 @@ def test_fine_tuning_stands_beside_its_probe_and_training_from_scratch(run: Path
     table = blocks(section, Table)[0]
     shown = [row[1] for row in table.rows if row[0] == "Fine-tuning"]
     assert shown == ["this run, fine-tuned", "this run, linear probe", "tiny, from scratch"]
-    assert "Fine-tuning: 20 labelled images, protocol rates" in table.note and not reasons(section)
+    assert "Fine-tuning: 70 test images, 20 labelled images, protocol rates" in table.note and not reasons(section)
+    values["data"] = "other"
+    values["probe"] = {name: probe | {"accuracy": probe["accuracy"] | {"n": 9}}}
+    (run / "probe.json").write_text(json.dumps(values))
+    table = Results(run, None).accuracies("")[0]
+    assert isinstance(table, Table) and table.caption == "Accuracy on the test images of hard and other"
+    assert "kNN: 70 test images of hard, " in table.note and "Linear probe: 9 test images of other, " in table.note
 
 
 def test_the_sections_say_what_was_trained_on_what(page: Page, evaluated: Path) -> None:
@@ -131,6 +138,27 @@ def test_the_command_writes_a_page_that_loads_nothing(
 def test_a_page_goes_into_the_folder_of_its_first_run(run: Path) -> None:
     assert library.report([run]).file == run / "report.html"
     assert not list(run.glob(".*.tmp"))
+
+
+def test_a_page_on_several_runs_leaves_that_of_the_first(
+    run: Path, moco_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contrastkit.report.building.content", lambda runs: Page("", "", None, ()))
+    monkeypatch.chdir(tmp_path)
+    (run / "report.html").write_text("its own")
+    assert library.report([run, moco_run]).file.resolve() == tmp_path / "report.html"
+    assert (run / "report.html").read_text() == "its own"
+
+
+def test_a_run_from_other_weights_says_so(run: Path) -> None:
+    values = json.loads((run / RECIPE).read_text())
+    assert library.content([run]).runs[0].lead.endswith(" of hard, without labels.")
+    texts = {"source": "pretrained:tiny", "sha256": "0" * 64, "naming": "torchvision", "normalisation": "own"}
+    lists: dict[str, list[str]] = {"left_out": [], "missing": [], "mean": [], "std": []}
+    values["weights"] = {**texts, **lists, "tensors": 1, "taken": 1, "size": None}
+    (run / RECIPE).write_text(json.dumps(values))
+    lead = library.content([run]).runs[0].lead
+    assert lead.endswith("without labels. It started from pretrained:tiny, which may know labels.")
 
 
 def test_two_runs_stand_side_by_side(run: Path, moco_run: Path) -> None:

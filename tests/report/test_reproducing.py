@@ -13,7 +13,8 @@ import pytest
 
 from contrastkit import report as library
 from contrastkit.cli.train import _closing
-from contrastkit.evaluate.made import Made, made
+from contrastkit.evaluate import EvaluationSubject
+from contrastkit.evaluate.made import made
 from contrastkit.record import Record
 from contrastkit.report.commands import again
 from contrastkit.report.content import Code, Missing, Picture, Text
@@ -88,11 +89,7 @@ def test_the_new_folder_of_a_run_that_is_the_current_one(run: Path, monkeypatch:
 
 def test_a_training_and_an_evaluation_record_their_folder(moco_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads((moco_run / ENVIRONMENT).read_text())[-1]["folder"]
-    assert made(None)["made"]["folder"] == os.getcwd()
-    values = made(None)["made"]
-    assert Made.from_json(values).folder == os.getcwd()
-    del values["folder"]
-    assert Made.from_json(values).folder is None
+    assert made(EvaluationSubject.open(moco_run))["made"]["folder"] == os.getcwd()
 
 
 def test_every_command_on_a_page_is_quoted(run: Path) -> None:
