@@ -74,8 +74,8 @@ def test_the_pace_is_that_of_the_processes_that_load_where_training_waits_for_th
         now += 0.02 if step else 10
         ends.append(now)
     line, *more = pace_over(ends, ahead=workers, left=1000)
-    step = float(line.rpartition(", ")[2].split()[0])
-    assert not more and step == pytest.approx(1 / workers, rel=0.3)
+    seconds = float(line.rpartition(", ")[2].split()[0])
+    assert not more and seconds == pytest.approx(1 / workers, rel=0.3)
 
 
 def test_the_legend_has_what_the_line_has() -> None:
