@@ -55,7 +55,7 @@ def _numbers(values: Values) -> Table:
     data, split = (schema.typed(str, values.get(key), key) for key in ("data", "split"))
     n, viewed, q = (schema.typed(int, values.get(key), key) for key in ("images", "viewed", "views_per_image"))
     how = [f"seed {values['seed']}"] if isinstance(values.get("seed"), int) else []
-    how += [f"views of {values['views']}"] if isinstance(values.get("views"), str) else []
+    how += [f"views: {values['views_of']}"] if isinstance(values.get("views_of"), str) else []
     note = f"Compare them at equal N, n and views{f' ({listed})' if (listed := ', '.join(how)) else ''}."
     caption = f"{data}: N = {n:,} of its {split} part, n = {viewed:,} of them under {q} views each"
     return Table(caption, columns, tuple(rows), tuple(range(3, len(columns))), note)

@@ -3,19 +3,22 @@
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contrastkit.errors import UserError
-from contrastkit.evaluate.made import Made, made
+from contrastkit.evaluate.made import Made
 from contrastkit.measure.corruptions import CORRUPTIONS
 from contrastkit.report.content import Missing, Table, Text
 from contrastkit.report.evaluation import Results
 from contrastkit.report.measured import Measured
 from contrastkit.report.results import Report
 from contrastkit.run import ENCODER
+
+PIXELS = Made(command=[], folder=None, contrastkit="0", weights="pixels", pictures={})
 
 
 def accuracies(knn: float, probe: float) -> dict[str, Any]:
@@ -49,8 +52,8 @@ def test_the_numbers_say_which_direction_is_better(values: dict[str, Any], tmp_p
     assert rows["alpha-ReQ"] == ("near 1", "1.250", "1.250") and rows["dimensions D"] == ("", "1,024", "1,024")
     assert "NMI of k-means" not in rows, "it is defined for none"
     assert "N = 5,000 of its train part" in numbers.caption and "seed" not in numbers.note
-    seeded = Measured.of(Report(tmp_path / "measure.json", values | {"seed": 3, "views": "moco-v2"}, None)).tables[0]
-    assert "(seed 3, views of moco-v2)" in seeded.note
+    seeded = Measured.of(Report(tmp_path / "measure.json", values | {"seed": 3, "views_of": "moco-v2"}, None)).tables[0]
+    assert "(seed 3, views: moco-v2)" in seeded.note
 
 
 def test_the_shift_is_shown_as_means_and_corruption_by_corruption(values: dict[str, Any], tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_what_is_damaged_is_named(values: dict[str, Any], tmp_path: Path) -> Non
 
 
 def test_a_report_of_another_size_says_so(values: dict[str, Any], tmp_path: Path) -> None:
-    report = Report(tmp_path / "measure.json", values, Made.from_json(made(None)["made"]))
+    report = Report(tmp_path / "measure.json", values, PIXELS)
     assert report.stale("0", 16) == "measure.json is of inputs of size 32, those of the run's encoder are of 16"
     assert "of other weights" in report.stale("0", 32) and report.stale("pixels", 16) == ""
 
@@ -94,8 +97,8 @@ def test_it_is_shown_by_what_made_it_or_by_its_date(values: dict[str, Any], moco
     assert missing.command == f"contrastkit measure {run} --shift"
     os.utime(run / ENCODER, (2**32, 2**32))
     assert "older than the run's encoder" in Results(run, "0").measured()[0].why
-    (run / "measure.json").write_text(json.dumps(values | {"shift": None} | made(None)))
+    (run / "measure.json").write_text(json.dumps(values | {"shift": None, "made": asdict(PIXELS)}))
     (run / "shift.png").write_bytes(b"of an earlier start")
-    results = Results(run, made(None)["made"]["weights"])
+    results = Results(run, PIXELS.weights)
     assert [type(block) for block in results.measured()] == [Table] and len(results.made) == 1
     assert "of other weights" in Results(run, "0").measured()[0].why

@@ -14,7 +14,7 @@ import pytest
 from contrastkit import report as library
 from contrastkit.cli.train import _closing
 from contrastkit.evaluate import EvaluationSubject
-from contrastkit.evaluate.made import made
+from contrastkit.evaluate.made import Made, made
 from contrastkit.record import Record
 from contrastkit.report.commands import again
 from contrastkit.report.content import Code, Missing, Picture, Text
@@ -87,7 +87,7 @@ def test_the_new_folder_of_a_run_that_is_the_current_one(run: Path, monkeypatch:
     assert again(Path()) == again(Path("../a $run").resolve()) == Path.cwd().with_name("a $run-again")
 
 
-def test_a_training_and_an_evaluation_record_their_folder(moco_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_and_an_evaluation_record_their_folder(moco_run: Path) -> None:
     assert json.loads((moco_run / ENVIRONMENT).read_text())[-1]["folder"]
     assert made(EvaluationSubject.open(moco_run))["made"]["folder"] == os.getcwd()
 
