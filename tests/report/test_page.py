@@ -9,7 +9,10 @@ import pytest
 from contrastkit.cli.main import main
 from tests.report.chromium import BINARY, look
 
-pytestmark = pytest.mark.skipif(BINARY is None, reason="needs Chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BINARY is None, reason="needs Chromium: apt-get install chromium"),
+]
 
 LONG = "a class with & <b>quite</b> a long name_" + "x" * 60
 

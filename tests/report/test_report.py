@@ -6,6 +6,7 @@ import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,8 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = Picture("data:,x", 8, 8, "")
     for module in ("training", "evaluation", "comparison"):
         monkeypatch.setattr(f"contrastkit.report.{module}.drawn", lambda draw, **texts: picture)
+    maps = SimpleNamespace(grid=(1, 1), attention=None)
+    monkeypatch.setattr("contrastkit.report.evaluation.attend", lambda *about, **how: maps)
 
 
 @pytest.fixture
@@ -155,7 +158,7 @@ def test_a_run_from_other_weights_says_so(run: Path) -> None:
     assert library.content([run]).runs[0].lead.endswith(" of hard, without labels.")
     texts = {"source": "pretrained:tiny", "sha256": "0" * 64, "naming": "torchvision", "normalisation": "own"}
     lists: dict[str, list[str]] = {"left_out": [], "missing": [], "mean": [], "std": []}
-    values["weights"] = {**texts, **lists, "tensors": 1, "taken": 1, "size": None}
+    values["weights"] = {**texts, **lists, "tensors": 1, "taken": 1, "size": None, "positions": None}
     (run / RECIPE).write_text(json.dumps(values))
     lead = library.content([run]).runs[0].lead
     assert lead.endswith("without labels. It started from pretrained:tiny, which may know labels.")
