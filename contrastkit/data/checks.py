@@ -11,7 +11,7 @@ from contrastkit.data.folders import subfolders
 from contrastkit.data.index import INDEX, Index
 from contrastkit.data.remote import RemoteFolder, RemoteTars
 from contrastkit.data.shards import Folder, holds_shards, read_index, shards_of
-from contrastkit.data.store import require_local
+from contrastkit.directories import local_path
 from contrastkit.errors import UserError
 
 AT_ONCE = 256  # images that are read ahead
@@ -32,7 +32,7 @@ def _parts(root: Folder) -> Sequence[Folder]:
 
 
 def _local_parts(root: Path) -> list[Path]:
-    require_local(root)
+    local_path(root)
     if not root.is_dir():
         raise UserError(f"{root} is no folder: give one of tars")
     folders = [root, *(root / name for name in subfolders(root))]

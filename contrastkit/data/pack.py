@@ -22,9 +22,9 @@ from contrastkit.data.dataset import DataSet
 from contrastkit.data.files import FileSource
 from contrastkit.data.index import INDEX, Index
 from contrastkit.data.pixels import ALPHA_MODES, DEEP, Member, Span, decoded, eight_bits, is_deep, opened
-from contrastkit.data.store import require_local
 from contrastkit.data.tars import TAR, look_at
 from contrastkit.data.workers import Workers
+from contrastkit.directories import local_path
 from contrastkit.errors import UserError, listed
 from contrastkit.rng import permutation
 
@@ -108,7 +108,7 @@ def make_shards(
 @contextlib.contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """A temporary folder within ``out``, which must be empty and is made if it is not there."""
-    require_local(out)
+    local_path(out)
     new = not out.exists()
     if not new and not out.is_dir():
         raise UserError(f"--out {out} is no folder")

@@ -4,7 +4,6 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -36,15 +35,6 @@ class Span(NamedTuple):
 
 def is_url(data: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*://", data, re.IGNORECASE) is not None
-
-
-def require_local(path: Path) -> None:
-    """
-    Raises:
-        UserError: the path is a URL, of which it has lost a slash.
-    """
-    if is_url(str(path).replace(":/", "://", 1)):
-        raise UserError(f"{path}: shards and their index are made in a local folder, to be uploaded afterwards")
 
 
 class Store:

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from contrastkit.cli.main import app
+from contrastkit.cli.sweep import command as sweep_command
 from contrastkit.cli.train import command as train_command
 from contrastkit.names import METHODS
 
@@ -29,6 +30,7 @@ def options() -> set[str]:
     walk(typer.main.get_command(app))
     for method in set(METHODS.values()):
         walk(train_command(method))
+    walk(sweep_command("moco"))
     return found
 
 

@@ -238,7 +238,7 @@ def test_a_methods_numbers_stand_beside_their_rows(
     out = capsys.readouterr().out
     lines = {line.split()[0]: " ".join(line.split()) for line in out.splitlines() if line.strip()}
     assert lines["tau"].startswith("tau imagenet: 0.07 temperature")
-    assert "\n 32, tiny, digits: 0.1\n" in "\n".join(" " + " ".join(line.split()) for line in out.splitlines())
+    assert "\n 32, small, tiny, digits: 0.1\n" in "\n".join(" " + " ".join(line.split()) for line in out.splitlines())
     assert lines["dim"].startswith("dim 128 dimensions")
     assert lines["symmetric"].startswith("symmetric false use")
     assert lines["gray_first"].startswith("gray_first imagenet: true convert")

@@ -150,7 +150,7 @@ def test_an_evaluation_is_known_by_its_weights(tmp_path: Path) -> None:
     """Dates decide only where the file does not say of which weights it is, or these cannot be loaded."""
     run, encoder = made(tmp_path / "run"), build_encoder("tiny", channels=3, size=16)
     save_file(encoder.state_dict(), run / "encoder.safetensors")
-    entry = {"command": ["contrastkit"], "contrastkit": "1", "pictures": {}}
+    entry = {"command": ["contrastkit"], "folder": None, "contrastkit": "1", "pictures": {}}
     knn(run, 0.5, made=entry | {"weights": encoder_hash(encoder)})
     probe(run, 0.6, made=entry | {"weights": "0" * 16})
     os.utime(run / "knn.json", (0, 0))
@@ -172,7 +172,7 @@ def test_a_transformer_evaluated_at_another_size_has_the_same_weights(tmp_path: 
     (run / "recipe.json").write_text(json.dumps(record))
     save_file(encoder.state_dict(), run / "encoder.safetensors")
     set_image_size(encoder, 48)
-    entry = {"command": ["contrastkit"], "contrastkit": "1", "pictures": {}}
+    entry = {"command": ["contrastkit"], "folder": None, "contrastkit": "1", "pictures": {}}
     knn(run, 0.5, size=48, made=entry | {"weights": encoder_hash(encoder)})
     assert weights_of(run) != weights_of(run, 48) == encoder_hash(encoder)
     assert "knn" in compare([run]).rows[0].numbers

@@ -465,5 +465,5 @@ def test_what_is_made_is_made_locally(
     before = sorted(os.listdir(tmp_path))
     for command in (["index", server.url], ["make", f"--data={pictures}", f"--out={server.url}/new"]):
         assert main(["shards", *command]) == 2
-        assert "are made in a local folder, to be uploaded afterwards" in capsys.readouterr().err
+        assert "is a URL, but must be a path on this machine" in capsys.readouterr().err
     assert sorted(os.listdir(tmp_path)) == before

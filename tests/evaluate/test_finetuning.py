@@ -97,6 +97,7 @@ def test_a_training_is_that_of_a_plain_loop() -> None:
     assert (report.labels.images, report.labels.least, report.labels.most, report.labels.held_out) == (24, 8, 8, 0)
 
 
+@pytest.mark.slow
 def test_per_class_is_of_all_seeds(tmp_path: Path) -> None:
     """The first seed's answers are those of its file; what the others add is what a call of one seed less has not."""
     how: dict[str, Any] = HOW | {"numbers": QUICK, "out": tmp_path}
@@ -137,6 +138,7 @@ def test_test_images_that_cannot_be_read_have_no_part(tmp_path: Path) -> None:
         assert each.accuracy.top1 == pytest.approx(right / 56)
 
 
+@pytest.mark.slow
 def test_a_class_without_chosen_images_keeps_its_output(tmp_path: Path) -> None:
     """The linear layer has it, so it may be an answer."""
     s = subject()
@@ -259,6 +261,7 @@ def test_published_numbers() -> None:
     assert (mae.epochs, mae.mixup, mae.smoothing, mae.drop_path, mae.head_std) == (100, 0.8, 0.1, 0.1, 2e-5)
 
 
+@pytest.mark.slow
 def test_drop_path_reaches_a_transformer() -> None:
     kind = {"name": "timm:vit_tiny_patch16_224", "channels": 3, "size": 16}
     s = replace(subject(kind), size=16)

@@ -95,6 +95,7 @@ def test_similarity_and_components_are_those_of_the_maps(moco_run: Path, files: 
         assert set(saved) == {"names", "components", "similarity"} and saved["similarity"].shape == (2, 4, 4)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_transformer(hard_images: Path, files: list[Path], tmp_path: Path) -> None:
     train = ["train", "moco-v3", f"--data={hard_images}", "--encoder=timm:vit_tiny_patch16_224", "--size=64"]
     quick = ["--recipe=tiny", "--epochs=1", "--batch=140", "--device=cpu", "--monitor-every=0", "--workers=0"]
