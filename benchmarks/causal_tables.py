@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.causal import DATA as CAUSAL_DATA
 from benchmarks.confounders import WAYS as CONFOUNDERS_WAYS
+from benchmarks.nonlinear import MODELS
 from benchmarks.tables import Rows, markdown, results
 from contrastkit.stable.reweight import METHODS as REWEIGHTINGS
 
@@ -82,16 +83,19 @@ def nonlinear() -> str:
     measured = results("nonlinear")
     rows = []
     for study, estimand in dict.fromkeys((row["study"], row["estimand"]) for row in measured):
-        cells, biases = [], []
-        for models in ("linear", "boost"):
-            same = [r for r in measured if (r["study"], r["estimand"], r["models"]) == (study, estimand, models)]
-            biases.append(statistics.fmean(r["error"] for r in same))
-            coverage = statistics.fmean(abs(r["error"]) < 1.96 * r["se"] for r in same)
-            cells += [f"{biases[-1]:+.3f}", f"{coverage:.0%}"]
-        cells.append(f"{abs(biases[1] / biases[0]):.2f}" if abs(biases[0]) > 0.1 else "")
-        rows.append([study, estimand, str(len(same)), *cells])
-    head = ("study", "estimand", "draws", "linear: bias", "coverage", "boost: bias", "coverage", "of the linear bias")
-    return markdown(head, rows)
+        same = [row for row in measured if (row["study"], row["estimand"]) == (study, estimand)]
+        found = {models: [row for row in same if row["models"] == models] for models in MODELS}
+        bias = {models: statistics.fmean(row["error"] for row in each) for models, each in found.items() if each}
+        covered = {
+            models: statistics.fmean(abs(row["error"]) < 1.96 * row["se"] for row in each)
+            for models, each in found.items()
+            if each
+        }
+        cells = [str(len(found["linear"]))]
+        cells += [f"{bias[m]:+.3f}, {covered[m]:.0%}" if m in bias else "" for m in MODELS]
+        cells.append(f"{abs(bias['boost'] / bias['linear']):.2f}" if abs(bias["linear"]) > 0.1 else "")
+        rows.append([study, estimand, *cells])
+    return markdown(("study", "estimand", "draws", *MODELS, "boost's bias, of the linear one"), rows)
 
 
 def stable() -> str:
