@@ -224,6 +224,17 @@ def training_speed() -> str:
     return markdown(("training", "images/s", "at 0c1a6b5", "times as fast"), rows)
 
 
+def scaled_decoding() -> str:
+    """kNN with scaled decoding and without, means +- standard deviations over seeds."""
+    measured = results("scaled-decoding")
+    rows = []
+    for size in dict.fromkeys(row["size"] for row in measured):
+        same = [row for row in measured if row["size"] == size]
+        found = [[row["knn"] for row in same if row["scaled"] is scaled] for scaled in (False, True)]
+        rows.append([f"{size} px", str(len(found[0])), *map(spread, found)])
+    return markdown(("views", "seeds", "whole images", "scaled decoding"), rows)
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "learning": learning,
@@ -236,6 +247,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "stable": stable,
     "input": input_speed,
     "training": training_speed,
+    "scaled_decoding": scaled_decoding,
     "operators": operators,
     "copies": copies,
     "photos": photos,
