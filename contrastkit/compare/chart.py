@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contrastkit.compare.comparison import Comparison, Row
-from contrastkit.curves import METRICS, draw_metric, is_number
+from contrastkit.curves import METRICS, NOTE, draw_metric, is_number
 from contrastkit.figures import COLOURS, chart, legend, plain, shortened
 
 if TYPE_CHECKING:
@@ -62,13 +62,16 @@ def _draw(axes: "Axes", name: str, row: Row, points: Sequence[Point], i: int) ->
     if len(row.runs) > 1 and points:
         epochs, means, stds = zip(*points, strict=True)
         low, high = ([metric.factor * (m + s * sign) for m, s in zip(means, stds, strict=True)] for sign in (-1, 1))
-        axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+        if len(points) > 1:
+            axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+        else:  # a band would have no width
+            axes.vlines(epochs, low, high, color=colour, linestyle=style, alpha=0.6)
 
 
 def _note(comparison: Comparison) -> str:
-    notes = []
+    notes = [f"{NOTE}."]
     if any(len(row.runs) > 1 for row in comparison.rows):
-        notes.append("Line and band: mean over seeds +- one standard deviation (n - 1).")
+        notes.append("Line and band (of one epoch, bar): mean over seeds +- one standard deviation (n - 1).")
     if len(comparison.rows) > ROWS:
         notes.append(f"The first {ROWS} of {len(comparison.rows)} rows.")
     return " ".join(notes)

@@ -293,6 +293,16 @@ def test_curves_are_means_and_bands(sweep: list[Path], tmp_path: Path, monkeypat
         assert picture.width <= 1200
 
 
+def test_a_single_epoch_has_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A band over one epoch would not be seen."""
+    bars: list[tuple[Any, Any, Any]] = []
+    monkeypatch.setattr("matplotlib.axes.Axes.vlines", lambda self, x, low, high, **how: bars.append((x, low, high)))
+    runs = [made(tmp_path / str(seed), seed=seed, losses=(loss,)) for seed, loss in enumerate((3.0, 5.0))]
+    comparison_chart(tmp_path / "compare.png", compare(runs))
+    assert bars[0][0] == (1,)
+    np.testing.assert_allclose([bars[0][1][0], bars[0][2][0]], 4 + np.sqrt(2) * np.array([-1, 1]))
+
+
 def test_the_command(sweep: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A table, the curves, and the numbers as JSON."""
     files = f"--curves={tmp_path / 'c.png'}", f"--json={tmp_path / 'c.json'}"
