@@ -17,6 +17,9 @@ import torch.distributed
 from scipy.io import wavfile
 
 torch.set_num_threads(1)  # the nets are tiny: more threads would only wait for each other
+# Autograd starts its threads at the first backward, one for each device; after that, forked processes cannot use it. A
+# test with fake tensors pretends that there is a GPU: the first backward comes before it.
+torch.ones((), requires_grad=True).backward()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
