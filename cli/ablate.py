@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import BATCH, EPOCHS, NOT_NEGATIVE, PERIOD
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Device, OutputOptions, Seed, ValFraction, Workers, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 
 if TYPE_CHECKING:
     from contrastkit.ablation import AblationRow

@@ -10,7 +10,7 @@ import typer
 from contrastkit.bounds import SIDE, Interval
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, OutputOptions, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.names import VIEW_NAMES
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import typer
 from contrastkit.bounds import COUNT
 from contrastkit.cli import screen
 from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
-from contrastkit.cli.report import percent, write_reports, write_sheet
+from contrastkit.cli.results import percent, write_reports, write_sheet
 
 
 @takes_options

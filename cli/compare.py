@@ -7,7 +7,7 @@ import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, out_file, takes_options
-from contrastkit.cli.report import interval, write_reports, write_sheet
+from contrastkit.cli.results import interval, write_reports, write_sheet
 from contrastkit.names import as_typed
 
 if TYPE_CHECKING:

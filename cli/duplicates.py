@@ -10,7 +10,7 @@ from contrastkit.bounds import COSINE
 from contrastkit.checkpoint import write_json
 from contrastkit.cli import screen
 from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
-from contrastkit.cli.report import write_reports, write_sheet
+from contrastkit.cli.results import write_reports, write_sheet
 
 if TYPE_CHECKING:
     from contrastkit.explore import DuplicatesReport

@@ -8,7 +8,7 @@ import typer
 from contrastkit.bounds import SAMPLES
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, takes_options, writable
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 
 
 @takes_options

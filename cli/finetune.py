@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import COUNT, SEEDS, Interval
 from contrastkit.cli import recipe_options, screen
 from contrastkit.cli.options import ConfusionFile, OutputOptions, SubjectOptions, takes_options
-from contrastkit.cli.report import interval, percent, report_classes, write_evaluation
+from contrastkit.cli.results import interval, percent, report_classes, write_evaluation
 from contrastkit.protocols import PROTOCOLS
 
 if TYPE_CHECKING:

@@ -7,12 +7,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-MODULES = {"report": "write_report"}  # of commands in a module of another name: report.py is what they all use
-
 
 def group(package: str, *names: str, help: str, completion: bool = False) -> typer.Typer:
-    """A group of commands in this order. The command NAME is the function NAME of the module ``package.NAME`` (but see
-    :data:`MODULES`), or the group that this module calls ``app``.
+    """A group of commands in this order. The command NAME is the function NAME of the module ``package.NAME``, or the
+    group that this module calls ``app``.
 
     Args:
         completion: add the options that install shell completion.
@@ -47,7 +45,7 @@ def single(name: str, function: Any) -> Any:
 @functools.cache
 def _load(package: str, name: str) -> Any:
     function = name.replace("-", "_")
-    module = import_module(f"{package}.{MODULES.get(name, function)}")
+    module = import_module(f"{package}.{function}")
     if not hasattr(module, "app"):
         return single(name, getattr(module, function))
     command = typer.main.get_command(module.app)

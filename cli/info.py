@@ -2,7 +2,7 @@
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, takes_options
-from contrastkit.cli.report import flat, write_reports
+from contrastkit.cli.results import flat, write_reports
 
 BUILT_WITH = {
     "torch": "torch",

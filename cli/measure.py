@@ -11,7 +11,7 @@ import typer
 from contrastkit.bounds import AT_LEAST_2
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, out_file, takes_options
-from contrastkit.cli.report import interval, percent, write_evaluation, write_picture
+from contrastkit.cli.results import interval, percent, write_evaluation, write_picture
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from contrastkit.cards import CARDS, MethodCard
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.recipe_options import per_row
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.errors import check_choice
 from contrastkit.names import METHODS, as_typed
 

@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import EPOCHS, NOT_NEGATIVE, SEEDS
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, out_file, takes_options
-from contrastkit.cli.report import counts, interval, percent, report_classes, write_evaluation, write_picture
+from contrastkit.cli.results import counts, interval, percent, report_classes, write_evaluation, write_picture
 from contrastkit.errors import UserError
 from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 

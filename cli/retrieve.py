@@ -7,7 +7,7 @@ import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import EncodingOptions, OutputOptions, takes_options
-from contrastkit.cli.report import percent, write_reports
+from contrastkit.cli.results import percent, write_reports
 
 
 @takes_options

@@ -11,7 +11,7 @@ from contrastkit.cli import screen
 from contrastkit.cli.compare import report_comparison
 from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.cli.train import Methods, methods_app
 from contrastkit.errors import Interrupted, UserError
 from contrastkit.names import SUMMARIES
@@ -46,7 +46,9 @@ class SweepOptions(OutputOptions):
     jobs: Annotated[int, typer.Option(help="Trainings at a time, each a process; 1: one after the other."), JOBS] = 1
     recipe: Annotated[
         str | None,
-        typer.Option(help="Row of the recipe \\[chosen to fit the images and the first encoder].", metavar="ROW"),
+        typer.Option(
+            help="Row of the recipe \\[chosen to fit the images, the first encoder and the device].", metavar="ROW"
+        ),
     ] = None
     out: Annotated[
         Path | None, typer.Option(help="Folder for all runs \\[runs/sweep-METHOD-ROW-DATA].", metavar="FOLDER")

@@ -542,7 +542,7 @@ BUGS = [
         "tests/evaluate/test_confusion.py::test_against_a_loop"),
     Bug("explore/searching.py", '"row": match.row, ', '"position": match.row, ',
         "tests/cli/test_explore.py::test_search"),
-    Bug("cli/report.py", "value | made(subject, pictures)", "value",
+    Bug("cli/results.py", "value | made(subject, pictures)", "value",
         "tests/cli/test_probe.py::test_many_rates"),
     Bug("evaluate/confusion.py", "wilson(top1, n)", "wilson(top1, n * len(answers))",
         "tests/evaluate/test_confusion.py::test_against_a_loop"),

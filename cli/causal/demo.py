@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import Interval
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import number
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import Cluster, ModelOptions, SampleWeight, StudyOptions
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import number, precise, short
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import column_names
 
 if TYPE_CHECKING:

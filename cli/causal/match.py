@@ -12,7 +12,7 @@ from contrastkit.cli import screen
 from contrastkit.cli.causal.options import Cluster, PropensityModelName, StudyOptions
 from contrastkit.cli.causal.report import difference_line, estimate_line
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import column_names, write_csv
 from contrastkit.errors import UserError
 

@@ -9,7 +9,7 @@ from contrastkit.bounds import FOLDS
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import CovariateOptions, PropensityModelName
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import write_csv
 
 if TYPE_CHECKING:

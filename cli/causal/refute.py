@@ -11,7 +11,7 @@ from contrastkit.cli import screen
 from contrastkit.cli.causal.options import Cluster, ModelOptions, StudyOptions
 from contrastkit.cli.causal.report import estimate_line
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import column_names
 from contrastkit.errors import UserError
 

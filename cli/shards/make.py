@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import COUNT
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, OutputOptions, Workers, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 
 NAMED = 5  # unreadable images of a part that are named
 

@@ -11,7 +11,7 @@ import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import Device, OutputOptions, Seed, Workers
-from contrastkit.cli.report import noticing, write_reports
+from contrastkit.cli.results import noticing, write_reports
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 from contrastkit.bounds import BATCH, COUNT, POSITIVE, SIDE, TEMPERATURE
 from contrastkit.cli import screen
 from contrastkit.cli.options import takes_options
-from contrastkit.cli.report import share
+from contrastkit.cli.results import share
 from contrastkit.cli.transfer.options import TransferOptions
 from contrastkit.errors import UserError
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from contrastkit.cli.options import OutputOptions, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.cli.stable.options import EnvironmentOptions, numbers
 
 

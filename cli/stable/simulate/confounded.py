@@ -7,7 +7,7 @@ import typer
 from contrastkit.bounds import COUNT, SHARE
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
-from contrastkit.cli.report import write_reports
+from contrastkit.cli.results import write_reports
 from contrastkit.cli.stable.options import OutRows, Width
 from contrastkit.cli.tables import write_csv
 
