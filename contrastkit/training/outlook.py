@@ -45,7 +45,7 @@ def seen_at(recipe: Recipe, source: Source, *, tiny: bool) -> str:
     if ratio > LOST:
         other = ", and --recipe small is for photos" if tiny else ""
         return f"{line}, up to {ratio:.0f} times smaller, so small things are lost: --size shows more{other}"
-    return f"{line}, enlarged: --size changes it" if ratio < ENLARGED else f"{line} (--size)"
+    return f"{line}{', enlarged' if ratio < ENLARGED else ''}: --size changes it"
 
 
 def size(n: int) -> str:

@@ -32,8 +32,8 @@ def test_a_duration_in_words(seconds: float, words: str) -> None:
     ("name", "size", "says"),
     [
         ("moco-v2/small", 500, "seen at 96 px, up to 5 times smaller, so small things are lost: --size shows more"),
-        ("moco-v2/small", 224, "images of about 224 px are seen at 96 px (--size)"),
-        ("swav/small", 224, "seen at 96 and 64 px (--size)"),
+        ("moco-v2/small", 224, "images of about 224 px are seen at 96 px: --size changes it"),
+        ("swav/small", 224, "seen at 96 and 64 px: --size changes it"),
         ("moco-v2/tiny", 224, "seen at 24 px, up to 9 times smaller, so small things are lost: --size shows more, and "
          "--recipe small is for photos"),
         ("moco-v2/tiny", 8, "images of about 8 px are seen at 24 px, enlarged: --size changes it"),
@@ -139,7 +139,7 @@ def test_a_run_says_what_it_will_take_and_how_it_went(
     size = open_data(str(images)).pretrain.size
     first = next(i for i, line in enumerate(lines) if line.startswith("epoch 1/2"))
     early = lines[:first]
-    assert f"images of about {size} px are seen at 12 px (--size)" in early
+    assert f"images of about {size} px are seen at 12 px: --size changes it" in early
     (steps,) = [line for line in early if "10 steps an epoch, 20 in all; a step takes at least 1.5 GiB, " in line]
     assert " of memory are free" in steps
     assert any("holds 512 keys of 320 images" in line for line in early)
