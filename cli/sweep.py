@@ -12,7 +12,7 @@ from contrastkit.cli.compare import report_comparison
 from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
-from contrastkit.cli.train import Methods, methods_app
+from contrastkit.cli.train import InitFrom, Methods, methods_app
 from contrastkit.errors import Interrupted, UserError
 from contrastkit.names import SUMMARIES
 
@@ -50,6 +50,7 @@ class SweepOptions(OutputOptions):
             help="Row of the recipe \\[chosen to fit the images, the first encoder and the device].", metavar="ROW"
         ),
     ] = None
+    init_from: InitFrom = None
     out: Annotated[
         Path | None, typer.Option(help="Folder for all runs \\[runs/sweep-METHOD-ROW-DATA].", metavar="FOLDER")
     ] = None
@@ -96,10 +97,11 @@ def sweep(method: str, numbers: dict[str, str], training: dict[str, Any], option
     first = {name: values[0] for name, values in several.items()}
     encoder = (fixed | first).get("encoder")
     change = replaced(fixed | first)
-    base = plan(method, training, change=change, encoder=encoder, row=options.recipe)
+    row, init_from = options.recipe, options.init_from
+    base = plan(method, training, change=change, encoder=encoder, row=row, init_from=init_from)
     name = f"{base.name.replace('/', '-').replace(':', '-')}-{Path(base.data.name).stem}"
     out = options.out or Path("runs") / f"sweep-{name}"
-    asked = {"row": options.recipe, "precision": training.get("precision")}
+    asked = {"row": row, "precision": training.get("precision")}
     base = as_recorded(base, out / library.REPORT, change, method=method, **asked)
     recipes = library.combinations(rows[base.name], fixed, several)
     total, seed = len(recipes) * options.seeds, base.options.seed

@@ -23,6 +23,16 @@ if typing.TYPE_CHECKING:
     from contrastkit.training.plan import Plan
 
 
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="Starting weights of the encoder: a run folder, a .safetensors or .pth file, or pretrained:NAME of "
+        "torchvision or timm.",
+        metavar="RUN|FILE|NAME",
+    ),
+]
+
+
 class Methods(TyperGroup):
     """One command per method. Listing them imports nothing; the one that runs gets its options from its recipe."""
 
@@ -64,14 +74,7 @@ class RunOptions(OutputOptions):
     resume: Annotated[
         Path | None, typer.Option(help="Resume this run; no other option is required.", metavar="RUN")
     ] = None
-    init_from: Annotated[
-        str | None,
-        typer.Option(
-            help="Starting weights of the encoder: a run folder, a .safetensors or .pth file, or pretrained:NAME of "
-            "torchvision or timm.",
-            metavar="RUN|FILE|NAME",
-        ),
-    ] = None
+    init_from: InitFrom = None
     extend: Annotated[
         Path | None,
         typer.Option(help="Begin a new run at this run's last state, with more --epochs.", metavar="RUN"),

@@ -86,7 +86,7 @@ def sweep(
     of the same numbers, or more ``seeds``, it adds the runs that are not there. That one fails does not end the others.
 
     Args:
-        base: a plan of the same row; all runs share its options and data. It is not launched.
+        base: a plan of the same row; all runs share its options, data and starting weights. It is not launched.
         recipes: by their names, as of :func:`combinations`.
         seeds: number of runs of each recipe, with the seed of ``base``, the next one, ...
         jobs: trainings at a time (:func:`contrastkit.training.series.train_each`).
@@ -105,7 +105,8 @@ def sweep(
     for recipe in recipes.values():
         recipe.check(source)
     for recipe in {recipe.encoder: recipe for recipe in recipes.values()}.values():
-        recipe.build_encoder(BuildContext.of(source, recipe.image_size(source.size)))  # an unknown one is refused here
+        # an unknown one is refused here, and one that the weights do not fit
+        recipe.build_encoder(BuildContext.of(source, recipe.image_size(source.size), weights=base.weights))
     evaluated = why_unlabelled(base) is None
     tasks = _tasks(base, recipes, seeds, out, method)
     held = _begin(base, recipes, seeds, out)
@@ -152,11 +153,11 @@ def _evaluated(task: Task) -> bool:
 
 
 def _tasks(base: Plan, recipes: Mapping[str, Recipe], seeds: int, out: Path, method: str | None) -> list[Task]:
-    tasks = []
+    tasks, weights = [], base.weights
     for (name, recipe), seed in itertools.product(recipes.items(), range(seeds)):
         options = replace(base.options, seed=base.options.seed + seed)
         folder = out / "-".join(filter(None, [name, f"seed-{options.seed}"]))
-        tasks.append(Task(base.name, recipe, options, folder, method))
+        tasks.append(Task(base.name, recipe, options, folder, method, None if weights is None else weights.source))
     return tasks
 
 
@@ -165,7 +166,9 @@ def _begin(base: Plan, recipes: Mapping[str, Recipe], seeds: int, out: Path) -> 
     first, *others = ({**asdict(recipe), "name": base.name} for recipe in recipes.values())
     common = {name: value for name, value in first.items() if all(other[name] == value for other in others)}
     options = {name: value for name, value in base.options.to_json().items() if name not in MAY_CHANGE}
-    head = json.loads(json.dumps(common | options | {"data": base.data.pretrain.fingerprint()}))
+    weights = None if base.weights is None else base.weights.sha256
+    shared = options | {"data": base.data.pretrain.fingerprint(), "start": weights}
+    head = json.loads(json.dumps(common | shared))
     if Run.exists(out):
         raise UserError(f"{out} holds a run: choose another --out for the sweep")
     try:

@@ -79,18 +79,21 @@ class Plan:
         *,
         resume: bool = False,
         data: DataSet | None = None,
+        init_from: str | None = None,
     ) -> "Plan":
         """The plan to train a recipe into a run folder, or to resume the run that is there.
 
         Args:
             data: the data set, if already open.
+            init_from: starting weights of a run that is not there, as for :func:`plan`.
 
         Raises:
             UserError: as for the class; no run to resume, or the data cannot be opened.
         """
         record = Run.open(out).record if resume else None
         options, device = _started(options)
-        return cls(name, recipe, options, data or options.open_data(), device, out, record)
+        weights = None if resume or init_from is None else open_weights(init_from)
+        return cls(name, recipe, options, data or options.open_data(), device, out, record, weights=weights)
 
     def _require_same(self, record: Record) -> None:
         """Check that nothing has changed that determines the results of the run with this record."""

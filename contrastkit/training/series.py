@@ -43,6 +43,7 @@ class Task:
         name: ``method/row``.
         out: its run folder.
         method: ``path/to/file.py:NAME`` of a method that a file defines, for another process.
+        init_from: starting weights of the encoder (:func:`contrastkit.training.start.open_weights`).
     """
 
     name: str
@@ -50,6 +51,7 @@ class Task:
     options: Options
     out: Path
     method: str | None = None
+    init_from: str | None = None
 
     @property
     def done(self) -> bool:
@@ -109,7 +111,8 @@ def train_each(
 def _train(task: Task, data: DataSet | None, reporter: Reporter) -> None:
     if task.done:
         return
-    plan = Plan.of(task.name, task.recipe, task.options, task.out, resume=Run.exists(task.out), data=data)
+    start: dict[str, Any] = {"resume": Run.exists(task.out), "init_from": task.init_from}
+    plan = Plan.of(task.name, task.recipe, task.options, task.out, data=data, **start)
     outcome = launch(plan, reporter=reporter)
     if outcome.signal is not None:
         raise Interrupted(outcome.signal)

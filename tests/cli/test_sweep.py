@@ -80,6 +80,26 @@ def test_a_run_for_each_combination_and_seed(
     assert printed.count("already trained") == 4 and "+- " in printed and "kNN, %" in printed
 
 
+def test_all_runs_start_from_the_same_weights(
+    swept: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One after the other and side by side, as those of train; the sweep keeps its weights, and others are refused."""
+    start, other = (f"--init-from={swept / name}" for name in NAMES[:2])
+    assert main(command(images, tmp_path / "all", start, "--seeds=1")) == 0
+    assert main(command(images, tmp_path / "two", start, "--seeds=1", "--jobs=2")) == 0
+    alone = ["train", "moco", f"--data={images}", f"--out={tmp_path / 'alone'}", "--epochs=1", *QUICK]
+    assert main([*alone, "--val-fraction=0.2", "--lr=0.06", start]) == 0
+    for out in ("all", "two"):
+        assert same_bits(tmp_path / out / NAMES[2], tmp_path / "alone")
+    assert not same_bits(tmp_path / "alone", swept / NAMES[2])
+    for changed in ([other], []):
+        capsys.readouterr()
+        assert main(command(images, tmp_path / "all", "--seeds=1", *changed)) == 2
+        assert "is a sweep with another start: choose another --out" in capsys.readouterr().err
+    assert main(command(images, tmp_path / "wide", start, "--encoder=resnet18")) == 2
+    assert "does not fit the encoder" in capsys.readouterr().err and not (tmp_path / "wide").exists()
+
+
 def test_a_stopped_sweep_goes_on_bit_for_bit(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
