@@ -117,7 +117,8 @@ def main() -> None:
     if unknown := {*studies} - {*STUDIES}:
         parser.error(f"unknown: {', '.join(sorted(unknown))} (studies: {', '.join(STUDIES)})")
     others = [row for row in json.loads(file.read_text()) if row["study"] not in studies]
-    write_text(file, json.dumps(others + measure(studies, args.draws), indent=1) + "\n")
+    rows = sorted(others + measure(studies, args.draws), key=lambda row: list(STUDIES).index(row["study"]))
+    write_text(file, json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
