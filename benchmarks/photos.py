@@ -7,7 +7,8 @@ trained on without labels. Each is then fine-tuned on ten labels a class, probed
 with all training labels. A seed draws the labels, the initial values and the views. What is measured is skipped and
 stopped trainings go on, so the work can be split; rows are appended to benchmarks/results/photos.json, seed by seed.
 
-No number here was chosen on test images: they are those of the recipe, or set beforehand.
+No number here was chosen on test images: they are those of the recipe, or set beforehand. The rate of "adapted" was
+chosen of 0.0003, 0.001 and 0.01, by kNN on a fifth of EuroSAT's training images.
 """
 
 import argparse
@@ -66,7 +67,7 @@ ROWS = {
     "from scratch": SMALL,
     "self-supervised": replace(SMALL, epochs=10),
     "published weights": PUBLISHED,
-    "adapted": replace(PUBLISHED, epochs=2, lr=0.01),
+    "adapted": replace(PUBLISHED, epochs=2, lr=0.001),
 }
 SIZE = 96  # side of the images in pixels, as in simclr's recipe "small", whose numbers are those not named here
 RATES = (0.01, 0.03)  # of fine-tuning; one is chosen on held-out labels
