@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contrastkit.compare.comparable import require_comparable
+from contrastkit.compare.comparable import SHOWN, require_comparable, tested_on_the_same
 from contrastkit.compare.results import AS_TRAINED, EVALUATIONS, RunResults
 from contrastkit.errors import UserError, listed
 from contrastkit.names import as_typed
 
 LOSS, MONITOR = "loss", "monitor"
 SCALE = ("method", "tau", "K", "negatives", "batch")  # settings on which the scale of a loss depends
-SHOWN = 3  # settings in the name of a row, names in a notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +105,7 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
         raise UserError(f"{twice[0]} is given twice: give each run once")
     results = [RunResults.read(path) for path in paths]
     notices = [*require_comparable(results), *_unfinished(results), *_outdated(results)]
+    results, elsewhere = tested_on_the_same(results)
     groups = _grouped(results)
     settings = _different([group[0].settings for group in groups])
     ways, others = _ways(results)
@@ -119,7 +119,7 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
         evaluations=ways,
         rows=rows,
         curves=tuple(tuple(run.rows for run in group) for group in groups),
-        notices=(*notices, *others, *_missing(rows), *_repeated(groups)),
+        notices=(*notices, *elsewhere, *others, *_missing(rows), *_repeated(groups)),
     )
 
 
