@@ -284,6 +284,7 @@ def test_a_task_that_is_killed_ends_as_it_would_have(
     """When the state is written: in the first training, after the first test, in the second training."""
     monkeypatch.setattr("contrastkit.transfer.loop.CHECK_EVERY", 1)
     monkeypatch.setattr("contrastkit.evaluate.journal.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("contrastkit.evaluate.journal.SAVING", 1.0)
 
     def work(states: Path | None, lines: list[str]) -> tuple[dict[str, Any], list[Any]]:
         own = subject("first", "second")
