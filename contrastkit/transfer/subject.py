@@ -17,6 +17,7 @@ from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder, WaveEncoder
 from contrastkit.parts.published import published_encoder, published_size
 from contrastkit.run import Run
+from contrastkit.starting import NamedEncoder, require_one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class TransferSubject:
         *,
         encoder: str | None = None,
         pretrained: bool = False,
+        init_from: str | None = None,
         baselines: bool = False,
         workers: int | None = None,
         device: str = "auto",
@@ -67,6 +69,7 @@ class TransferSubject:
             run: a run folder; either this or ``encoder``.
             encoder: tiny, a torchvision ResNet or ``timm:NAME``, for RGB images.
             pretrained: with ``encoder``: its published weights.
+            init_from: with ``encoder``: these weights (:func:`contrastkit.starting.open_weights`), which may name it.
             baselines: also the same encoder untrained and, if they can be had, with its published weights.
             seed: of the untrained encoder, of heads and of augmentations.
 
@@ -74,15 +77,16 @@ class TransferSubject:
             UserError: neither or both of ``run`` and ``encoder``, no such run or encoder, or one of sounds.
         """
         SEED.check("--seed", seed, whole=True)
-        if run is None and encoder is None:
-            raise UserError("nothing to transfer: give a run folder or --encoder NAME")
-        if run is not None and (encoder is not None or pretrained):
-            raise UserError("give a run folder or --encoder (with --pretrained), not both")
+        require_one("transfer", run, encoder, pretrained=pretrained, init_from=init_from)
         torch.manual_seed(seed)
+        notices = list[str]()
         if run is None:
-            kind: dict[str, Any] = {"name": str(encoder), "channels": 3, "size": published_size(str(encoder))}
-            name = f"{encoder}, {'its published weights' if pretrained else 'untrained'}"
-            encoders, trained, path = {name: build_encoder(**kind, pretrained=pretrained)}, pretrained, None
+            named = NamedEncoder.of(encoder, pretrained=pretrained, init_from=init_from)
+            size = published_size(named.name) if named.size is None else named.size
+            built, lines = named.build(channels=3, size=size, seed=seed)
+            kind: dict[str, Any] = {"name": named.name, "channels": 3, "size": size}
+            name, trained, pretrained, path = named.label, named.trained, named.pretrained, None
+            encoders, notices = {name: built}, [*lines]
         else:
             path = given_path(run)
             record = (opened := Run.open(path)).record
@@ -90,7 +94,7 @@ class TransferSubject:
             encoders, trained = {name: load_encoder(opened, record)}, True
         if isinstance(encoders[name], WaveEncoder):
             raise UserError(f"{name} is an encoder of sounds, which have no feature maps")
-        loaded, notices = [name] if trained else [], list[str]()
+        loaded = [name] if trained else []
         if baselines:
             if trained:
                 encoders[f"untrained {kind['name']}"] = build_encoder(**kind)
