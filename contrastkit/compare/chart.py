@@ -17,6 +17,7 @@ STYLES = ("-", "--")  # with the colours they tell apart this many rows:
 ROWS = len(STYLES) * len(COLOURS)
 PANEL, AROUND = 2.6, 1.2  # heights in inches: of a row of panels, of title, legend and note
 LETTERS = 48  # of a name in the legend
+APART = 8  # typographic points between rows that have one epoch
 
 
 def comparison_chart(path: Path, comparison: Comparison) -> None:
@@ -29,7 +30,7 @@ def comparison_chart(path: Path, comparison: Comparison) -> None:
         panels = list(figure.subplots(down, min(2, len(names) or 1), squeeze=False).flat)
         for name, axes in zip(names, panels, strict=False):
             for i, (row, curves) in enumerate(shown):
-                _draw(axes, name, row, _curve(curves, name), i)
+                _draw(axes, name, row, _curve(curves, name), i, len(shown))
         for axes in panels[len(names) :]:
             axes.remove()
         legend(figure)
@@ -52,26 +53,32 @@ def _curve(curves: Sequence[Sequence[dict[str, Any]]], name: str) -> list[Point]
     return points
 
 
-def _draw(axes: "Axes", name: str, row: Row, points: Sequence[Point], i: int) -> None:
+def _draw(axes: "Axes", name: str, row: Row, points: Sequence[Point], i: int, rows: int) -> None:
+    """Row ``i`` of ``rows``. One epoch is drawn beside those of the other rows, which would hide it."""
+    from matplotlib.transforms import offset_copy
+
     metric = METRICS[name]
     if i:
         metric = metric._replace(references=())  # once
     colour, style = COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS)]
     label = plain(shortened(row.name, LETTERS)) + ("" if row.finished else " (unfinished)")
-    draw_metric(axes, metric, [point[:2] for point in points], color=colour, linestyle=style, label=label)
+    beside = (i - (rows - 1) / 2) * APART if len(points) == 1 else 0.0
+    place = offset_copy(axes.transData, axes.get_figure(), x=beside, units="points")
+    how: dict[str, Any] = {"color": colour, "linestyle": style, "transform": place}
+    draw_metric(axes, metric, [point[:2] for point in points], label=label, **how)
     if len(row.runs) > 1 and points:
         epochs, means, stds = zip(*points, strict=True)
         low, high = ([metric.factor * (m + s * sign) for m, s in zip(means, stds, strict=True)] for sign in (-1, 1))
         if len(points) > 1:
             axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
         else:  # a band would have no width
-            axes.vlines(epochs, low, high, color=colour, linestyle=style, alpha=0.6)
+            axes.vlines(epochs, low, high, **how)
 
 
 def _note(comparison: Comparison) -> str:
     notes = [f"{NOTE}."]
     if any(len(row.runs) > 1 for row in comparison.rows):
-        notes.append("Line and band (of one epoch, bar): mean over seeds +- one standard deviation (n - 1).")
+        notes.append("Line and band (of one epoch, point and bar): mean over seeds +- one standard deviation (n - 1).")
     if len(comparison.rows) > ROWS:
         notes.append(f"The first {ROWS} of {len(comparison.rows)} rows.")
     return " ".join(notes)

@@ -18,6 +18,7 @@ from contrastkit.compare import compare, comparison_chart
 from contrastkit.errors import UserError
 from contrastkit.evaluate.made import weights_of
 from contrastkit.evaluate.origin import encoder_hash
+from contrastkit.figures import DPI
 from contrastkit.intervals import wilson
 from contrastkit.parts.build import build_encoder, set_image_size
 from tests.compare.runs import finetuned, knn, made, probe
@@ -320,14 +321,26 @@ def test_curves_are_means_and_bands(sweep: list[Path], tmp_path: Path, monkeypat
         assert picture.width <= 1200
 
 
-def test_a_single_epoch_has_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A band over one epoch would not be seen."""
+def test_single_epochs_have_bars_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A band over one epoch would not be seen, and of bars at one place only the last."""
     bars: list[tuple[Any, Any, Any]] = []
-    monkeypatch.setattr("matplotlib.axes.Axes.vlines", lambda self, x, low, high, **how: bars.append((x, low, high)))
-    runs = [made(tmp_path / str(seed), seed=seed, losses=(loss,)) for seed, loss in enumerate((3.0, 5.0))]
+    at: list[list[float]] = [[], []]
+
+    def bar(axes: Any, x: Any, low: Any, high: Any, **how: Any) -> None:
+        bars.append((x, low, high))
+        at[0].append(how["transform"].transform((1, 4))[0])
+
+    def point(axes: Any, metric: Any, points: Any, **how: Any) -> None:
+        at[1].append(how["transform"].transform((1, 4))[0])
+
+    monkeypatch.setattr("matplotlib.axes.Axes.vlines", bar)
+    monkeypatch.setattr(charts, "draw_metric", point)
+    losses = {(0.1, 0): 3.0, (0.1, 1): 5.0, (0.2, 0): 3.0, (0.2, 1): 5.0}
+    runs = [made(tmp_path / f"{tau}-{s}", tau=tau, seed=s, losses=(loss,)) for (tau, s), loss in losses.items()]
     comparison_chart(tmp_path / "compare.png", compare(runs))
     assert bars[0][0] == (1,)
     np.testing.assert_allclose([bars[0][1][0], bars[0][2][0]], 4 + np.sqrt(2) * np.array([-1, 1]))
+    assert at[0] == at[1] and at[0][1] - at[0][0] == pytest.approx(charts.APART / 72 * DPI)
 
 
 def test_the_command(sweep: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
