@@ -71,7 +71,9 @@ def probe(
     own = opened.reports
     first, result = next(iter(report.probe.items()))
     title = f"linear probe of {first} on {report.data}"
-    report_classes(title, result.per_class, confusion, own and own / "probe-confusion.png")
+    report_classes(
+        title, result.per_class, confusion, own and own / "probe-confusion.png", items=opened.data.train.modality.plural
+    )
     if isinstance(result, LinearProbe) and result.validation:
         rates = partial(rates_chart, probe=result, name=first)
         write_picture("accuracy against learning rate", rates, plot, own and own / "probe.png")

@@ -65,6 +65,7 @@ class Comparison:
 
     Attributes:
         data: name of the data set.
+        items: what it has, such as images.
         settings: names of the settings in which the rows differ.
         evaluations: how the accuracies of the rows were measured: name -> entries, such as k and T.
         curves: of each row, in their order: the rows of metrics.jsonl of each of its runs.
@@ -72,6 +73,7 @@ class Comparison:
     """
 
     data: str
+    items: str
     settings: tuple[str, ...]
     evaluations: dict[str, dict[str, Any]]
     rows: tuple[Row, ...]
@@ -79,7 +81,7 @@ class Comparison:
     notices: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in ("curves", "notices")}
+        return {name: value for name, value in asdict(self).items() if name not in ("items", "curves", "notices")}
 
 
 def compare(runs: Sequence[str | Path]) -> Comparison:
@@ -115,6 +117,7 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
         notices.append(f"the scale of the loss depends on what differs here ({', '.join(scale)}): compare accuracies")
     return Comparison(
         data=_data(results[0]),
+        items=results[0].record.data.items,
         settings=settings,
         evaluations=ways,
         rows=rows,
