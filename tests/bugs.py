@@ -127,7 +127,7 @@ BUGS = [
         "tests/evaluate/test_finetuning.py::test_per_class_is_of_all_seeds"),
     Bug("evaluate/finetuning.py", "names = subject.class_names", "names = parts.class_names",
         "tests/evaluate/test_finetuning.py::test_a_class_without_chosen_images_keeps_its_output"),
-    Bug("compare/chart.py", "(i - (rows - 1) / 2) * APART", "0.0",
+    Bug("compare/chart.py", "(i - (len(shown) - 1) / 2) * APART", "0.0",
         "tests/compare/test_compare.py::test_single_epochs_have_bars_side_by_side"),
     Bug("compare/comparable.py", "if data not in (most, None)]", "if False]",
         "tests/compare/test_compare.py::test_labelled_images_are_known_by_their_fingerprint"),

@@ -332,7 +332,9 @@ def test_single_epochs_have_bars_side_by_side(tmp_path: Path, monkeypatch: pytes
 
     def point(axes: Any, metric: Any, points: Any, **how: Any) -> None:
         at[1].append(how["transform"].transform((1, 4))[0])
+        drawn.append(axes)
 
+    drawn: list[Any] = []
     monkeypatch.setattr("matplotlib.axes.Axes.vlines", bar)
     monkeypatch.setattr(charts, "draw_metric", point)
     losses = {(0.1, 0): 3.0, (0.1, 1): 5.0, (0.2, 0): 3.0, (0.2, 1): 5.0}
@@ -340,6 +342,8 @@ def test_single_epochs_have_bars_side_by_side(tmp_path: Path, monkeypatch: pytes
     comparison_chart(tmp_path / "compare.png", compare(runs))
     assert bars[0][0] == (1,)
     np.testing.assert_allclose([bars[0][1][0], bars[0][2][0]], 4 + np.sqrt(2) * np.array([-1, 1]))
+    low, high = drawn[0].get_ylim()
+    assert drawn[0].get_xlim()[0] < 1 < drawn[0].get_xlim()[1] and low < 4 - np.sqrt(2) < 4 + np.sqrt(2) < high < 7
     assert at[0] == at[1] and at[0][1] - at[0][0] == pytest.approx(charts.APART / 72 * DPI)
 
 
