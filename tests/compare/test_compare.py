@@ -324,14 +324,14 @@ def test_curves_are_means_and_bands(sweep: list[Path], tmp_path: Path, monkeypat
 def test_single_epochs_have_bars_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A band over one epoch would not be seen, and of bars at one place only the last."""
     bars: list[tuple[Any, Any, Any]] = []
-    at: list[list[float]] = [[], []]
+    places: list[list[Any]] = [[], []]
 
     def bar(axes: Any, x: Any, low: Any, high: Any, **how: Any) -> None:
         bars.append((x, low, high))
-        at[0].append(how["transform"].transform((1, 4))[0])
+        places[0].append(how["transform"])
 
     def point(axes: Any, metric: Any, points: Any, **how: Any) -> None:
-        at[1].append(how["transform"].transform((1, 4))[0])
+        places[1].append(how["transform"])
         drawn.append(axes)
 
     drawn: list[Any] = []
@@ -344,6 +344,7 @@ def test_single_epochs_have_bars_side_by_side(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_allclose([bars[0][1][0], bars[0][2][0]], 4 + np.sqrt(2) * np.array([-1, 1]))
     low, high = drawn[0].get_ylim()
     assert drawn[0].get_xlim()[0] < 1 < drawn[0].get_xlim()[1] and low < 4 - np.sqrt(2) < 4 + np.sqrt(2) < high < 7
+    at = [[place.transform((1, 4))[0] for place in each] for each in places]  # once the axes have their limits
     assert at[0] == at[1] and at[0][1] - at[0][0] == pytest.approx(charts.APART / 72 * DPI)
 
 
