@@ -79,35 +79,32 @@ class TransferSubject:
         SEED.check("--seed", seed, whole=True)
         require_one("transfer", run, encoder, pretrained=pretrained, init_from=init_from)
         torch.manual_seed(seed)
-        notices = list[str]()
         if run is None:
             named = NamedEncoder.of(encoder, pretrained=pretrained, init_from=init_from)
-            size = published_size(named.name) if named.size is None else named.size
-            built, lines = named.build(channels=3, size=size, seed=seed)
+            size = named.size or published_size(named.name)
             kind: dict[str, Any] = {"name": named.name, "channels": 3, "size": size}
-            name, trained, pretrained, path = named.label, named.trained, named.pretrained, None
-            encoders, notices = {name: built}, [*lines]
+            built, notices = named.build(channels=3, size=size, seed=seed)
+            name, pretrained, path = named.label, named.pretrained, None
+            encoders, loaded = {name: built}, [name] if named.trained else []
         else:
-            path = given_path(run)
-            record = (opened := Run.open(path)).record
-            kind, name = record.encoder, str(path)
-            encoders, trained = {name: load_encoder(opened, record)}, True
+            record = (opened := Run.open(path := given_path(run))).record
+            kind, name, notices = record.encoder, str(path), ()
+            encoders, loaded = {name: load_encoder(opened, record)}, [name]
         if isinstance(encoders[name], WaveEncoder):
             raise UserError(f"{name} is an encoder of sounds, which have no feature maps")
-        loaded = [name] if trained else []
         if baselines:
-            if trained:
+            if loaded:
                 encoders[f"untrained {kind['name']}"] = build_encoder(**kind)
             if not pretrained:
                 try:
                     encoders[published := f"{kind['name']}, its published weights"] = published_encoder(kind)
                     loaded.append(published)
                 except UserError as error:
-                    notices.append(f"no row of published weights: {error}")
+                    notices = (*notices, f"no row of published weights: {error}")
         return cls(
             encoders={name: encoder.eval() for name, encoder in encoders.items()},
             trained=frozenset(loaded),
-            notices=tuple(notices),
+            notices=notices,
             size=kind["size"],
             run=path,
             workers=workers,
