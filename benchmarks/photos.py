@@ -38,7 +38,7 @@ from contrastkit.loading import load
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.precision import Precision
-from contrastkit.training.start import open_weights
+from contrastkit.starting import open_weights
 
 FILE = RESULTS / "photos.json"
 CHART = Path(__file__).parent.parent / "docs" / "photos" / "labels.png"

@@ -47,8 +47,8 @@ def cluster(
     )
     if agreement := report.agreement:
         screen.say(
-            f"with the classes of {agreement.n:,} images: purity {percent(agreement.purity)}, NMI {agreement.nmi:.3f}, "
-            f"ARI {agreement.ari:.3f}"
+            f"with the classes of {agreement.n:,} images: purity {percent(agreement.purity)}, NMI {agreement.nmi:.3f} "
+            f"(by chance {agreement.nmi_chance:.3f}), ARI {agreement.ari:.3f}"
         )
     if out is not None:
         write_clusters(report, images, out)

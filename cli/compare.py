@@ -91,7 +91,7 @@ def _explained(comparison: "Comparison") -> list[str]:
     for key, how in comparison.evaluations.items():
         values = {name: value for name, value in how.items() if name != "n" and not isinstance(value, dict)}
         entries = ", ".join(f"{name} {as_typed(value)}" for name, value in values.items())
-        lines.append(f"{TITLES[key].removesuffix(', %')}: top-1 on {how['n']:,} test images, {entries}")
+        lines.append(f"{TITLES[key].removesuffix(', %')}: top-1 on {how['n']:,} test {comparison.items}, {entries}")
     numbers = [number for row in comparison.rows for number in row.numbers.values()]
     if any(number.std is not None for number in numbers):
         lines.append("+-: standard deviation over seeds (n - 1)")

@@ -45,7 +45,7 @@ def _finetune(
         bool,
         typer.Option(
             "--baselines",
-            help="Also train the same encoder from scratch, and fine-tune its published supervised weights, if any.",
+            help="Also train the same encoder from scratch, and fine-tune its published weights, if any.",
         ),
     ] = False,
     precision: Annotated[

@@ -47,9 +47,10 @@ def knn(
     own = opened.reports
     first = next(iter(report.accuracy))
     title = f"kNN by {first} on {report.data}"
-    report_classes(title, report.per_class[first], confusion, own and own / "knn-confusion.png")
+    modality = opened.data.train.modality
+    report_classes(title, report.per_class[first], confusion, own and own / "knn-confusion.png", items=modality.plural)
     drawn = None
-    if opened.data.train.modality.has_pixels:
+    if modality.has_pixels:
         sheet = partial(neighbour_sheet, report=report, subject=opened)
         drawn = write_picture("neighbours", sheet, neighbours, own and own / "knn-neighbours.png")
     write_evaluation(report.as_json(), opened, output.json, own and own / "knn.json", drawn)

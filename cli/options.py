@@ -174,6 +174,14 @@ Workers = Annotated[
     WORKERS,
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")]
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        help="Evaluate these weights, with --encoder if they do not name theirs: a .safetensors or .pth file, a run "
+        "folder, or pretrained:NAME of torchvision or timm.",
+        metavar="FILE|RUN|NAME",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Random seed."), SEED]
 Baselines = Annotated[bool, typer.Option("--baselines", help="Also evaluate an untrained encoder and raw pixels.")]
 ConfusionFile = Annotated[Path | None, out_file("the confusion matrix", ".png", default="RUN/COMMAND-confusion.png")]
@@ -233,6 +241,7 @@ class SubjectOptions(EncodingOptions):
     pretrained: Annotated[bool, typer.Option("--pretrained", help="With --encoder: load its published weights.")] = (
         False
     )
+    init_from: InitFrom = None
 
 
 @dataclass(frozen=True, kw_only=True)

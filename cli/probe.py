@@ -68,10 +68,10 @@ def probe(
         ("features", "top-1", "95 % interval", "top-5", "learning rate"),
         _rows(report),
     )
-    own = opened.reports
+    own, items = opened.reports, opened.data.train.modality.plural
     first, result = next(iter(report.probe.items()))
     title = f"linear probe of {first} on {report.data}"
-    report_classes(title, result.per_class, confusion, own and own / "probe-confusion.png")
+    report_classes(title, result.per_class, confusion, own and own / "probe-confusion.png", items=items)
     if isinstance(result, LinearProbe) and result.validation:
         rates = partial(rates_chart, probe=result, name=first)
         write_picture("accuracy against learning rate", rates, plot, own and own / "probe.png")

@@ -65,12 +65,15 @@ def write_sheet(
     return write_picture(what, draw, sheet or (None if reports else Path(name)), reports and reports / name)
 
 
-def report_classes(title: str, results: "PerClass", picture: Path | None, own: Path | None = None) -> None:
+def report_classes(
+    title: str, results: "PerClass", picture: Path | None, own: Path | None = None, *, items: str = "images"
+) -> None:
     """The accuracy of each class as a table, of many classes those with the lowest, and the confusion matrix as a
     picture (:func:`write_picture`).
 
     Args:
         title: what classified what.
+        items: what the classes are of.
     """
     from contrastkit.evaluate.confusion import confusion_chart, confusions, mean_per_class
 
@@ -86,7 +89,7 @@ def report_classes(title: str, results: "PerClass", picture: Path | None, own: P
         rows.append((name, percent(result.top1), interval(result.interval), f"{result.n:,}", taken_for))
     screen.table(
         f"{title}: {which}, mean of all classes {percent(mean_per_class(results))}",
-        ("class", "top-1", "95 % interval", "test images", "most often taken for"),
+        ("class", "top-1", "95 % interval", f"test {items}", "most often taken for"),
         rows,
     )
     write_picture("confusion matrix", lambda path: confusion_chart(path, results, title), picture, own)

@@ -109,7 +109,7 @@ def sweep(method: str, numbers: dict[str, str], training: dict[str, Any], option
     varied = ", ".join(several) or "nothing"
     screen.say(f"recipe {base.name} on {base.data.name}: {total} runs ({varied} varied, {seeds}); folder {out}")
     if (reason := library.why_unlabelled(base)) is not None:
-        screen.say(f"no kNN on test images: {reason}")
+        screen.say(f"no kNN: {reason}")
     if options.jobs > 1:
         screen.say(f"{options.jobs} processes; the lines of each run are in its log.txt")
     ended: list[library.SweepRun] = []

@@ -156,7 +156,9 @@ def _opening(plan: "Plan") -> str:
 
 
 def _closing(method: str, outcome: "Outcome") -> list[str]:
-    speed = "" if math.isnan(outcome.images_per_s) else f", {outcome.images_per_s:,.0f} images/s"
+    speed = (
+        "" if math.isnan(outcome.images_per_s) else f", {outcome.images_per_s:,.0f} {outcome.run.record.data.items}/s"
+    )
     end = "trained" if outcome.finished else "stopped"
     lines = [f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}"]
     if not outcome.finished:

@@ -38,14 +38,14 @@ class Metric(NamedTuple):
 # In the order of the panels; a method's other numbers follow, under their own names.
 METRICS = {
     "loss": Metric("loss", MEAN),
-    "knn": Metric("kNN on training images", "top-1, %", 100),
+    "knn": Metric("kNN within the training part", "top-1, %", 100),
     "top1": Metric("positives that are found", "top-1, %", 100),
     "std": Metric("spread of the outputs", "std x sqrt(d)", 1, ((1.0, "even"), (0.2, "collapse below")), (0.2, 1.0)),
     "rank": Metric("rank of the outputs", "effective directions", 1, ((2.0, "collapse below"),), (2.0, math.inf)),
     "alignment": Metric("distance of two views", "squared, 0 to 4"),
     "uniformity": Metric("uniformity (0: collapsed)", "log, -4 to 0"),
     "lr": Metric("learning rate", "at the epoch's end"),
-    "images_per_s": Metric("speed", "images/s"),
+    "images_per_s": Metric("speed", "inputs/s"),
     "waiting": Metric("waiting for data", "% of the time", 100),
     "memory_mib": Metric("memory", "MiB"),
     "unreadable": Metric("files that cannot be read", "files"),

@@ -96,16 +96,29 @@ class Options:
         """
         if self.download and dist.rank() > 0:
             dist.barrier()
-        split = {"val_fraction": self.val_fraction, "test_part": self.test_part}
         if data is None:
-            data = self._open(self.data, layout=self.layout, **({} if self.labelled else split))
+            data = self._open(self.data, layout=self.layout, **({} if self.labelled else self._split))
         if self.labelled is not None:
             if labelled is None:
-                labelled = self._open(self.labelled, layout=self.labelled_layout, **split)
+                labelled = self.open_labelled()
             data = with_labelled(data, labelled)
         if self.download and dist.rank() == 0:
             dist.barrier()
         return data
+
+    def open_labelled(self) -> DataSet:
+        """Open the labelled data set.
+
+        Raises:
+            UserError: there is none, or as :func:`contrastkit.data.open_data`.
+        """
+        if self.labelled is None:
+            raise UserError("there are no --labelled images")
+        return self._open(self.labelled, layout=self.labelled_layout, **self._split)
+
+    @property
+    def _split(self) -> dict[str, Any]:
+        return {"val_fraction": self.val_fraction, "test_part": self.test_part}
 
     @property
     def labelled_layout(self) -> str | None:

@@ -41,6 +41,11 @@ class DataRecord:
     modalities: dict[str, int] | None  # channels of each modality of an aligned set, in order
     fingerprint: str
 
+    @property
+    def items(self) -> str:
+        """What there are so many of, in words."""
+        return "images" if self.rate is None else "sounds"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParentRecord:

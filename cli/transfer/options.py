@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import Device, OutputOptions, Seed, Workers
+from contrastkit.cli.options import Device, InitFrom, OutputOptions, Seed, Workers
 from contrastkit.cli.results import noticing, write_reports
 from contrastkit.errors import UserError
 
@@ -30,6 +30,7 @@ class TransferOptions(OutputOptions):
     pretrained: Annotated[bool, typer.Option("--pretrained", help="With --encoder: load its published weights.")] = (
         False
     )
+    init_from: InitFrom = None
     baselines: Annotated[
         bool,
         typer.Option("--baselines", help="Also evaluate the encoder untrained, and with published weights, if any."),
@@ -56,7 +57,7 @@ class TransferOptions(OutputOptions):
     def open(self) -> "TransferSubject":
         from contrastkit.transfer import TransferSubject
 
-        names = ("run", "encoder", "pretrained", "baselines", "workers", "device", "seed")
+        names = ("run", "encoder", "pretrained", "init_from", "baselines", "workers", "device", "seed")
         return TransferSubject.open(**{name: getattr(self, name) for name in names})
 
     def folder(self) -> Path | None:

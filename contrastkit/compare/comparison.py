@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contrastkit.compare.comparable import require_comparable
+from contrastkit.compare.comparable import SHOWN, require_comparable, tested_on_the_same
 from contrastkit.compare.results import AS_TRAINED, EVALUATIONS, RunResults
 from contrastkit.errors import UserError, listed
 from contrastkit.names import as_typed
 
 LOSS, MONITOR = "loss", "monitor"
 SCALE = ("method", "tau", "K", "negatives", "batch")  # settings on which the scale of a loss depends
-SHOWN = 3  # settings in the name of a row, names in a notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,7 @@ class Comparison:
 
     Attributes:
         data: name of the data set.
+        items: what it has, such as images.
         settings: names of the settings in which the rows differ.
         evaluations: how the accuracies of the rows were measured: name -> entries, such as k and T.
         curves: of each row, in their order: the rows of metrics.jsonl of each of its runs.
@@ -73,6 +73,7 @@ class Comparison:
     """
 
     data: str
+    items: str
     settings: tuple[str, ...]
     evaluations: dict[str, dict[str, Any]]
     rows: tuple[Row, ...]
@@ -80,7 +81,7 @@ class Comparison:
     notices: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in ("curves", "notices")}
+        return {name: value for name, value in asdict(self).items() if name not in ("items", "curves", "notices")}
 
 
 def compare(runs: Sequence[str | Path]) -> Comparison:
@@ -106,6 +107,7 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
         raise UserError(f"{twice[0]} is given twice: give each run once")
     results = [RunResults.read(path) for path in paths]
     notices = [*require_comparable(results), *_unfinished(results), *_outdated(results)]
+    results, elsewhere = tested_on_the_same(results)
     groups = _grouped(results)
     settings = _different([group[0].settings for group in groups])
     ways, others = _ways(results)
@@ -115,11 +117,12 @@ def compare(runs: Sequence[str | Path]) -> Comparison:
         notices.append(f"the scale of the loss depends on what differs here ({', '.join(scale)}): compare accuracies")
     return Comparison(
         data=_data(results[0]),
+        items=results[0].record.data.items,
         settings=settings,
         evaluations=ways,
         rows=rows,
         curves=tuple(tuple(run.rows for run in group) for group in groups),
-        notices=(*notices, *others, *_missing(rows), *_repeated(groups)),
+        notices=(*notices, *elsewhere, *others, *_missing(rows), *_repeated(groups)),
     )
 
 

@@ -1,7 +1,7 @@
 """What a run folder says about its run: settings, metrics, and the evaluations that were stored in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ APART = ("seed", "labelled", "val_fraction", "test_part")
 class Evaluation:
     """The accuracy of a run on test images, and how it was measured."""
 
-    how: dict[str, Any]  # two evaluations with the same entries are comparable
+    how: dict[str, Any]  # two evaluations with the same entries are comparable, if they are on the same data
     accuracy: Accuracy
+    data: str | None = None  # fingerprint of the data set, if the file says it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class RunResults:
             if why := why_stale(file, made, None if made is None else weights(size)):
                 outdated[name] = why
             else:
-                evaluations[name] = evaluation
+                evaluations[name] = replace(evaluation, data=None if made is None else made.data)
         return cls(
             path=path,
             record=record,

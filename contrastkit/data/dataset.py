@@ -7,7 +7,7 @@ import torch
 from PIL import ImageColor
 from torch import Tensor
 
-from contrastkit.data.source import Source
+from contrastkit.data.source import Source, digest
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.rng import permutation
@@ -54,7 +54,9 @@ class Reading:
 class DataSet:
     """A set and its parts. ``pretrain`` needs no labels: the training part, for stl10 with its unlabelled images.
 
-    ``notices`` say how the data were understood, one line each.
+    Attributes:
+        notices: how the data were understood, one line each.
+        whole: of what ``train`` and ``test`` are parts by :func:`with_validation`: its fingerprint.
     """
 
     name: str
@@ -62,6 +64,15 @@ class DataSet:
     test: Source | None
     pretrain: Source
     notices: tuple[str, ...] = ()
+    whole: str | None = None
+
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that identify the images of ``train`` and ``test`` and their labels, by
+        :meth:`Source.fingerprint`; the same whichever of them :func:`with_validation` has drawn."""
+        if self.whole is not None:
+            return digest(self.whole.encode())
+        parts = [part for part in (self.train, self.test) if part is not None]
+        return digest(*(part.fingerprint().encode() for part in parts))
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,7 @@ def with_validation(dataset: DataSet, fraction: float, seed: int) -> DataSet:
         raise UserError(f"--val-fraction {fraction:g} of {n} images leaves a part empty: choose one between 0 and 1")
     rest, held_out = split(n, dataset.train.group_ids, fraction, seed)
     train, val = dataset.train.subset(rest), dataset.train.subset(held_out)
+    dataset = replace(dataset, whole=dataset.train.fingerprint())
     if dataset.test is not None:
         unused = f"the test part is {len(val):,} images of the training part (--val-fraction), not the set's own"
         dataset = replace(dataset, notices=(*dataset.notices, unused))
@@ -122,7 +134,7 @@ def with_labelled(dataset: DataSet, labelled: DataSet) -> DataSet:
         if part is not None and found is not None and (n := int(found.sum())):
             notices.append(f"{n:,} of the {name} {part.modality.plural} of {labelled.name} are in {dataset.name}, too")
     notices = [*dataset.notices, *labelled.notices, *notices]
-    return replace(dataset, train=train, test=labelled.test, notices=tuple(notices))
+    return replace(dataset, train=train, test=labelled.test, whole=labelled.whole, notices=tuple(notices))
 
 
 def split(n: int, group_ids: Tensor | None, share: float, seed: int) -> tuple[Tensor, Tensor]:

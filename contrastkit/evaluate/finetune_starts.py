@@ -61,10 +61,10 @@ def starts_of(
     except UserError as error:
         return starts, (*notices, f"no row of published weights: {error}")
 
-    def supervised(seed: int) -> LinearClassifier:
+    def tuned_published(seed: int) -> LinearClassifier:
         return LinearClassifier(copy.deepcopy(published), n_classes, batch_norm=row.batch_norm)
 
-    starts.append(Start("published weights", f"{kind['name']}, published weights, fine-tuned", supervised, row))
+    starts.append(Start("published weights", f"{kind['name']}, published weights, fine-tuned", tuned_published, row))
     return starts, tuple(notices)
 
 

@@ -60,19 +60,25 @@ class Trial:
     precision: precision.Precision
     journal: Journal
 
+    def loader(self, protocol: FinetuneProtocol, source: Source, seed: int) -> Loader:
+        """Batches to train on, for any number of trainings one after the other: its processes are those of all."""
+        subject = self.subject
+        batch, view = even_batch(len(source), protocol.train_batch), training_view(protocol, source, subject.size)
+        options: dict[str, Any] = {"workers": subject.workers, "max_bad": subject.max_bad}
+        return Loader(source, (view,), batch=batch, seed=seed, device=torch.device(subject.device), **options)
+
     def run(
         self,
         start: Start,
         key: str,
-        train: Source,
+        loader: Loader,
         test: Source,
         *,
         lr: float,
-        seed: int,
         on_epoch: Callable[[int, float], None],
         on_end: Callable[[LinearClassifier], None] | None = None,
     ) -> Outcome:
-        """Train on one source and score on another; or what the journal has of it.
+        """Train on the batches of a :meth:`loader`, by its seed, and score on a source; or what the journal has of it.
 
         Args:
             key: of the training in the journal.
@@ -83,12 +89,12 @@ class Trial:
             return Outcome(**done | {"losses": tuple(done["losses"])})
         place = torch.device(self.subject.device)
         with torch.random.fork_rng([place] if place.type == "cuda" else []):
-            torch.manual_seed(seed)
-            classifier = start.classifier(seed)
-            start_head_(classifier, start.protocol.head_std, seed)
+            torch.manual_seed(loader.seed)
+            classifier = start.classifier(loader.seed)
+            start_head_(classifier, start.protocol.head_std, loader.seed)
             classifier.to(device=place).to(memory_format=torch.channels_last)
             try:
-                losses = self._train(start.protocol, classifier, key, train, lr=lr, seed=seed, on_epoch=on_epoch)
+                losses = self._train(start.protocol, classifier, key, loader, lr=lr, on_epoch=on_epoch)
                 outcome = self._score(classifier, test, losses)
             except Diverged:
                 outcome = Outcome(math.nan, math.nan, math.nan, (), torch.empty(0, dtype=torch.int32))
@@ -102,13 +108,12 @@ class Trial:
         protocol: FinetuneProtocol,
         classifier: LinearClassifier,
         key: str,
-        source: Source,
+        loader: Loader,
         *,
         lr: float,
-        seed: int,
         on_epoch: Callable[[int, float], None],
     ) -> tuple[float, ...]:
-        subject, device = self.subject, torch.device(self.subject.device)
+        device = torch.device(self.subject.device)
         optimizer = build_optimizer(
             param_groups(classifier, protocol),
             protocol.optimizer,
@@ -126,24 +131,19 @@ class Trial:
             milestones=protocol.milestones,
             gamma=protocol.gamma,
         )
-        options: dict[str, Any] = {"workers": subject.workers, "max_bad": subject.max_bad, "device": device}
-        view = training_view(protocol, source, subject.size)
-        with Loader(
-            source, (view,), batch=even_batch(len(source), protocol.train_batch), seed=seed, **options
-        ) as loader:
-            return train_classifier(
-                classifier,
-                loader,
-                optimizer,
-                epochs=protocol.epochs,
-                learning_rate=schedule,
-                objective=Objective(smoothing=protocol.smoothing, mixup=protocol.mixup),
-                device=device,
-                autocast=precision.autocast(self.precision, device),
-                state=self.journal.resume(key, classifier, optimizer),
-                on_step=self.journal.keeper(key, classifier, optimizer),
-                on_epoch=on_epoch,
-            )
+        return train_classifier(
+            classifier,
+            loader,
+            optimizer,
+            epochs=protocol.epochs,
+            learning_rate=schedule,
+            objective=Objective(smoothing=protocol.smoothing, mixup=protocol.mixup),
+            device=device,
+            autocast=precision.autocast(self.precision, device),
+            state=self.journal.resume(key, classifier, optimizer),
+            on_step=self.journal.keeper(key, classifier, optimizer),
+            on_epoch=on_epoch,
+        )
 
     def _score(self, classifier: LinearClassifier, test: Source, losses: tuple[float, ...]) -> Outcome:
         subject = self.subject

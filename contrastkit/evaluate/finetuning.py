@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from contrastkit import bounds, dist
-from contrastkit.data import Source
+from contrastkit.data import Loader, Source
 from contrastkit.errors import UserError, check_choice
 from contrastkit.evaluate.accuracy import accuracy
 from contrastkit.evaluate.classifier import ClassifierRecord, save_classifier
@@ -191,16 +191,17 @@ class _Work:
         plan, rates = self.plan, self.plan.row.lr
         chosen, validation = rates[0], list[float | None]()
         if plan.held is not None:
-            outcomes = [
-                self._run(start, f"learning rate {r:g}", plan.held, r, plan.seeds[0], "held-out") for r in rates
-            ]
+            rest, held_out = plan.held
+            with self.trial.loader(start.protocol, rest, plan.seeds[0]) as loader:
+                outcomes = [self._run(start, f"learning rate {r:g}", loader, held_out, r, "held-out") for r in rates]
             chosen = _best(rates, outcomes)
             validation = [None if outcome.diverged else outcome.top1 for outcome in outcomes]
         finals = []
         for seed in plan.seeds:
             on_end = save if seed == plan.seeds[0] else None
             what = f"seed {seed}, learning rate {chosen:g}"
-            finals.append(self._run(start, what, (plan.train, plan.test), chosen, seed, "test", on_end))
+            with self.trial.loader(start.protocol, plan.train, seed) as loader:
+                finals.append(self._run(start, what, loader, plan.test, chosen, "test", on_end))
         if any(outcome.diverged for outcome in finals):
             raise Diverged(f"{start.name} diverged at learning rate {chosen:g}: give lower ones with --lr")
         top1, top5 = [each.top1 for each in finals], [each.top5 for each in finals]
@@ -222,9 +223,9 @@ class _Work:
         self,
         start: Start,
         what: str,
-        sources: tuple[Source, Source],
+        loader: Loader,
+        test: Source,
         lr: float,
-        seed: int,
         part: str,
         on_end: Callable[[LinearClassifier], None] | None = None,
     ) -> Outcome:
@@ -234,8 +235,8 @@ class _Work:
             if self.on_progress is not None:
                 self.on_progress(f"{start.name}, {what}: epochs", epoch + 1, start.protocol.epochs)
 
-        outcome = self.trial.run(start, what, *sources, lr=lr, seed=seed, on_epoch=report, on_end=on_end)
-        score = "diverged" if outcome.diverged else f"{100 * outcome.top1:.2f} % of {len(sources[1]):,} {part} images"
+        outcome = self.trial.run(start, what, loader, test, lr=lr, on_epoch=report, on_end=on_end)
+        score = "diverged" if outcome.diverged else f"{100 * outcome.top1:.2f} % of {len(test):,} {part} images"
         self.on_line(f"{start.name}: {what}: {score}")
         return outcome
 

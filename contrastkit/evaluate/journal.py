@@ -18,7 +18,8 @@ from contrastkit.record import OptimizerState
 
 STATE = "state.pt"
 WEIGHTS = "weights"  # among the options
-SAVE_SECONDS = 30.0  # of training between two saves
+SAVE_SECONDS = 30.0  # of training between two saves, at least
+SAVING = 0.03  # share of the time that saves may take: large states on slow disks are saved less often
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Journal:
         self._options = json.loads(json.dumps({**options, **({} if weights is None else {WEIGHTS: weights})}))
         self._done: dict[str, dict[str, Any]] = {}
         self._current: Current | None = None
-        self._saved = time.monotonic()
+        self._saved, self._pause = time.monotonic(), 0.0
         self.begun = False
         if folder is None or self.file is None:
             return
@@ -145,10 +146,12 @@ class Journal:
         return current.loop
 
     def keeper(self, key: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> "Keeper":
-        """A function that saves the state of a training, at most every :data:`SAVE_SECONDS` unless ``now``."""
+        """A function that saves the state of a training unless the last save was a moment ago, or always if ``now``: at
+        most every :data:`SAVE_SECONDS`, and in at most :data:`SAVING` of the time."""
 
         def keep(loop: LoopState, *, now: bool = False) -> None:
-            if self.file is None or (time.monotonic() - self._saved < SAVE_SECONDS and not now):
+            recent = time.monotonic() - self._saved < max(SAVE_SECONDS, self._pause)
+            if self.file is None or (recent and not now):
                 return
             cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
             state = OptimizerState(**optimizer.state_dict())
@@ -169,8 +172,10 @@ class Journal:
         plain = None if current is None else vars(current) | {
             "loop": vars(current.loop), "optimizer": vars(current.optimizer)
         }  # fmt: skip
+        begun = time.monotonic()
         checkpoint.save(self.file, {"options": json.dumps(self._options), "done": self._done, "current": plain})
         self._saved = time.monotonic()
+        self._pause = (self._saved - begun) * (1 / SAVING - 1)
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,5 @@
-"""What made a report in a run folder: with which command, and of which weights; whether these are those of the run."""
+"""What made a report in a run folder: with which command, of which weights and on which data; whether the weights are
+those of the run."""
 
 import hashlib
 import sys
@@ -27,6 +28,8 @@ class Made:
         folder: in which it was called; None if that is not known.
         contrastkit: the version.
         weights: of the first encoder, see :func:`contrastkit.evaluate.origin.encoder_hash`.
+        data: fingerprint of the data set, see :meth:`contrastkit.data.DataSet.fingerprint`; None if an earlier version
+            wrote the report, which did not record it.
         pictures: of each picture that was drawn with the report, its name and :func:`file_hash`.
     """
 
@@ -34,6 +37,7 @@ class Made:
     folder: str | None
     contrastkit: str
     weights: str
+    data: str | None
     pictures: dict[str, str]
 
 
@@ -41,7 +45,14 @@ def made(subject: EvaluationSubject, pictures: Iterable[Path | None] = ()) -> di
     """The entry ``made`` of what this process reports of a subject; None among the pictures are those not drawn."""
     drawn = {picture.name: file_hash(picture) for picture in pictures if picture is not None and picture.is_file()}
     weights = encoder_hash(next(iter(subject.encoders.values())))
-    values = Made(command=sys.argv, folder=current_folder(), contrastkit=__version__, weights=weights, pictures=drawn)
+    values = Made(
+        command=sys.argv,
+        folder=current_folder(),
+        contrastkit=__version__,
+        weights=weights,
+        data=subject.data.fingerprint(),
+        pictures=drawn,
+    )
     return {"made": asdict(values)}
 
 
@@ -51,7 +62,9 @@ def maker(values: Mapping[str, Any]) -> Made | None:
     Raises:
         UserError: it is damaged.
     """
-    return None if (entry := values.get("made")) is None else schema.instance(Made, entry, "made")
+    if (entry := values.get("made")) is None:
+        return None
+    return schema.instance(Made, {"data": None} | entry if isinstance(entry, dict) else entry, "made")
 
 
 def weights_of(run: Path, size: int | None = None) -> str | None:

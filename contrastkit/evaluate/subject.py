@@ -21,12 +21,13 @@ from contrastkit.loading import load_encoder
 from contrastkit.options import Options
 from contrastkit.parts.build import SMALL, build_encoder, set_image_size
 from contrastkit.parts.encoder import Encoder, SplitEncoder
-from contrastkit.parts.published import PUBLISHED_SIZE, published_size
+from contrastkit.parts.published import PUBLISHED_SIZE
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.run import Run
+from contrastkit.starting import RAW, NamedEncoder, require_one
 from contrastkit.types import Modality
 
-RAW, RAW_PIXELS = "pixels", "raw pixels"  # as --encoder, and as it is shown
+RAW_PIXELS = "raw pixels"  # as --encoder pixels is shown
 # Called with the name of a task, the amount completed, and the total (None: unknown).
 OnProgress = Callable[[str, int, int | None], None]
 
@@ -70,6 +71,7 @@ class EvaluationSubject:
         *,
         encoder: str | None = None,
         pretrained: bool = False,
+        init_from: str | None = None,
         baselines: bool = False,
         data: str | None = None,
         data_dir: Path | None = None,
@@ -89,10 +91,11 @@ class EvaluationSubject:
         """A run, or an encoder by name, on a data set.
 
         Args:
-            run: a run folder; either this or ``encoder``.
+            run: a run folder; either this or ``encoder`` or ``init_from``.
             encoder: tiny, a torchvision ResNet, ``timm:NAME``, or pixels; for sounds wave or tiny.
             pretrained: with ``encoder``: its published weights.
-            baselines: also an untrained encoder like the run's and, for images, raw pixels.
+            init_from: with ``encoder``: these weights (:func:`contrastkit.starting.open_weights`), which may name it.
+            baselines: also an untrained encoder like that and, for images, raw pixels.
             data: see :func:`contrastkit.data.open_data`; None is the run's own, labelled set and its split, else the
                 embedded one.
             data_dir: directory of named data sets; None is the run's, else $CONTRASTKIT_DATA.
@@ -107,7 +110,7 @@ class EvaluationSubject:
         Raises:
             UserError: neither or both of ``run`` and ``encoder``, or an encoder that does not fit the data set.
         """
-        _require_one(run, encoder, pretrained=pretrained)
+        require_one("evaluate", run, encoder, pretrained=pretrained, init_from=init_from)
         SEED.check("--seed", seed, whole=True)
         place = dist.device(device)
         request: dict[str, Any] = {"data": data, "val_fraction": val_fraction, "seed": seed}
@@ -116,10 +119,10 @@ class EvaluationSubject:
         if run is not None:
             subject = _of_run(given_path(run), request, baselines=baselines, size=size)
         else:
-            subject = _of_encoder(str(encoder), request, pretrained=pretrained, size=size)
-        source = subject.data.train
-        require_batch(source, batch, subject.size)
-        workers = default_workers(source) if workers is None else workers
+            named = NamedEncoder.of(encoder, pretrained=pretrained, init_from=init_from)
+            subject = _of_encoder(named, request, baselines=baselines, size=size)
+        require_batch(subject.data.train, batch, subject.size)
+        workers = default_workers(subject.data.train) if workers is None else workers
         max_bad = subject.max_bad if max_bad is None else max_bad
         return replace(subject, batch=batch, workers=workers, max_bad=max_bad, device=place)
 
@@ -181,7 +184,7 @@ class EvaluationSubject:
             nonlocal completed
             completed += n
             if on_progress is not None:
-                on_progress(f"encoding {total:,} images: {name}", completed, total)
+                on_progress(f"encoding {total:,} {self.data.train.modality.plural}: {name}", completed, total)
 
         options: dict[str, Any] = {"size": self.size, "workers": self.workers, "max_bad": self.max_bad}
         options |= {"on_batch": count, "storage": storage}
@@ -216,15 +219,6 @@ def applicable(encoder: nn.Module, data: DataSet) -> tuple[str, ...]:
     return (("knn", "probe") if labelled else ()) + (("retrieve",) if split else ()) or ("embed",)
 
 
-def _require_one(run: str | Path | None, encoder: str | None, *, pretrained: bool) -> None:
-    if run is None and encoder is None:
-        raise UserError("nothing to evaluate: give a run folder or --encoder NAME")
-    if run is not None and encoder is not None:
-        raise UserError("give a run folder or --encoder, not both")
-    if pretrained and encoder in (None, RAW):
-        raise UserError("--pretrained applies to --encoder with the name of a network: drop it")
-
-
 def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int | None) -> EvaluationSubject:
     run = Run.open(path)
     record = run.record
@@ -246,10 +240,7 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
     require_same_kind(path, record.data, data)
     encoders: dict[str, nn.Module | None] = {str(path): load_encoder(run, record)}
     if baselines:
-        torch.manual_seed(seed)
-        encoders[f"untrained {kind['name']}"] = build_encoder(**kind).eval()
-        if data.train.modality.has_pixels:
-            encoders[RAW_PIXELS] = None
+        encoders |= _baselines(kind, data, seed)
     size = kind["size"] if size is None else size
     require_size(kind["name"], size)
     for encoder in encoders.values():
@@ -277,24 +268,33 @@ def _own_split(request: dict[str, Any], options: Options) -> dict[str, Any]:
     return split | {"layout": layout if request["layout"] is None else request["layout"]}
 
 
-def _of_encoder(name: str, request: dict[str, Any], *, pretrained: bool, size: int | None) -> EvaluationSubject:
-    data = open_data(**request)
+def _baselines(kind: Mapping[str, Any] | None, data: DataSet, seed: int) -> dict[str, nn.Module | None]:
+    torch.manual_seed(seed)
+    untrained = {} if kind is None else {f"untrained {kind['name']}": build_encoder(**kind).eval()}
+    return {**untrained, **({RAW_PIXELS: None} if data.train.modality.has_pixels else {})}
+
+
+def _of_encoder(
+    named: NamedEncoder, request: dict[str, Any], *, baselines: bool, size: int | None
+) -> EvaluationSubject:
+    if named.weights is not None and request["data"] is None:
+        raise UserError(f"nothing to evaluate {named.source} on: name the images with --data")
+    data, name = open_data(**request), named.name
     source = data.train
     if source.modality is Modality.SOUND:
-        name, size = wave_name(name), source.size if size is None else size
+        named, size = replace(named, name=wave_name(name)), source.size if size is None else size
     elif name in WAVES:
         raise UserError(f"--encoder {name} is for sounds, but {data.name} has images")
-    elif size is None and pretrained:
-        size = published_size(name)
     elif size is None:
-        size = source.size if source.size <= SMALL else PUBLISHED_SIZE
-    require_size(name, size)
+        size = named.size or (source.size if source.size <= SMALL else PUBLISHED_SIZE)
+    require_size(named.name, size)
     if name == RAW:
         return EvaluationSubject(data=data, encoders={RAW_PIXELS: None}, size=size, notices=data.notices)
-    torch.manual_seed(request["seed"])
-    kind: dict[str, Any] = {"name": name, "channels": 3 if pretrained else source.channels, "size": size}
-    label = f"{name}, {'its published weights' if pretrained else 'untrained'}"
-    encoders = {label: build_encoder(**kind, pretrained=pretrained)}
-    if pretrained and not name.startswith("timm:"):  # published weights have the stem of large images at any size
+    kind: dict[str, Any] = {"name": named.name, "channels": 3 if named.pretrained else source.channels, "size": size}
+    encoder, lines = named.build(channels=kind["channels"], size=size, seed=request["seed"])
+    if named.pretrained and not name.startswith("timm:"):  # published weights have the stem of large images at any size
         kind["size"] = max(size, SMALL + 1)
-    return EvaluationSubject(data=data, encoders=encoders, size=size, kind=kind, notices=data.notices)
+    encoders: dict[str, nn.Module | None] = {named.label: encoder}
+    if baselines:
+        encoders |= _baselines(kind if named.trained else None, data, request["seed"])
+    return EvaluationSubject(data=data, encoders=encoders, size=size, kind=kind, notices=(*data.notices, *lines))

@@ -33,6 +33,7 @@ class Agreement:
     n: int
     purity: float  # share of the images that have the most frequent label of their cluster
     nmi: float  # normalised mutual information, by the arithmetic mean of the entropies
+    nmi_chance: float  # its mean over all ways to share the images out among clusters of these sizes
     ari: float  # adjusted Rand index: 0 for chance, 1 for the same partition
 
 
@@ -164,14 +165,27 @@ def _cluster(
 
 
 def agreement_with(labels: NDArray[np.int64], assigned: NDArray[np.int64]) -> Agreement:
-    """How the clusters [n] of images agree with their labels [n], -1 where there is none."""
+    """How the clusters [n] of images agree with their labels [n], -1 where there is none.
+
+    Chance is as in Vinh et al. 2010, Sec. 4, Eq. 24a, which scikit-learn computes for its adjusted mutual information.
+    """
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+    from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
     known = labels >= 0
     y, c = labels[known], assigned[known]
     majorities = [np.bincount(y[c == each]).max() for each in np.unique(c)]
     nmi, ari = normalized_mutual_info_score(y, c), adjusted_rand_score(y, c)
-    return Agreement(len(y), float(sum(majorities) / len(y)), float(nmi), float(ari))
+    information = expected_mutual_information(contingency_matrix(y, c, sparse=True), len(y))
+    scale = (_entropy(y) + _entropy(c)) / 2
+    chance = information / scale if scale else 1.0  # one class and one cluster agree, as for scikit-learn
+    return Agreement(len(y), float(sum(majorities) / len(y)), float(nmi), float(chance), float(ari))
+
+
+def _entropy(numbers: NDArray[np.int64]) -> float:
+    """In nats, of how often each number is there."""
+    share = np.unique(numbers, return_counts=True)[1] / len(numbers)
+    return float(-(share * np.log(share)).sum())
 
 
 def write_clusters(report: ClusterReport, gallery: Gallery, path: Path) -> None:

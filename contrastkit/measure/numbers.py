@@ -34,6 +34,7 @@ class Numbers:
     uniformity: float  # -8 to 0
     alignment: float  # 0 to 4
     nmi: float  # of k-means with the labels, 0 to 1
+    nmi_chance: float  # its mean over random clusters of the same sizes
     ari: float  # likewise, at most 1, 0 for chance
 
 
@@ -123,6 +124,7 @@ def _numbers(features: Features, views: Tensor | None, seed: int) -> Numbers:
         uniformity=uniformity(features.x),
         alignment=math.nan if views is None else alignment(views),
         nmi=math.nan if agreement is None else agreement.nmi,
+        nmi_chance=math.nan if agreement is None else agreement.nmi_chance,
         ari=math.nan if agreement is None else agreement.ari,
     )
 

@@ -12,6 +12,7 @@ ROWS: dict[str, tuple[str, str, str]] = {
     "uniformity": ("uniformity", "-8 to 0", "lower"),
     "alignment": ("alignment", "0 to 4", "lower"),
     "nmi": ("NMI of k-means", "0 to 1", "higher"),
+    "nmi_chance": ("NMI by chance", "0 to 1", ""),
     "ari": ("ARI of k-means", "chance 0, at most 1", "higher"),
 }
 

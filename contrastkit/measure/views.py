@@ -95,7 +95,8 @@ def view_features(
             x = encoder(images.to(subject.device, memory_format=torch.channels_last)).float().cpu()
             found.append(torch.stack(x.split(len(batch.index)), 1))
             if on_progress is not None:
-                on_progress(f"encoding {q} views of {len(rows):,} images: {name}", sum(map(len, found)), len(rows))
+                what = f"encoding {q} views of {len(rows):,} {source.modality.plural}: {name}"
+                on_progress(what, sum(map(len, found)), len(rows))
     return torch.cat(found)
 
 

@@ -93,7 +93,7 @@ def _run(path: Path, record: Record) -> RunContent:
         why = str(error)
     weights = None if encoder is None else encoder_hash(encoder.encoder)
     seen_blocks, seen = views(path)
-    results = Results(path, weights, None if encoder is None else encoder.size)
+    results = Results(path, weights, None if encoder is None else encoder.size, items=record.data.items)
     labels = _without_labels(record, seen, results)
     parameters = None if encoder is None else sum(p.numel() for p in encoder.encoder.parameters())
     on = () if finished else (Text("The run is unfinished. To go on with it:"), Code((resuming(record, path),)))
@@ -114,7 +114,7 @@ def _run(path: Path, record: Record) -> RunContent:
     start = "" if record.weights is None else f". It started from {record.weights.source}, which may know labels"
     lead = (
         f"The encoder {record.encoder['name']}, trained by {method} on {data.images:,} "
-        f"{'sounds' if data.rate else 'images'} of {data.name}, without labels{start}."
+        f"{data.items} of {data.name}, without labels{start}."
     )
     return RunContent(str(path), lead, finished, _status(record, rows, finished=finished), sections)
 
@@ -129,7 +129,12 @@ def _status(record: Record, rows: Sequence[dict[str, float | None]], *, finished
 
 def _classes(record: Record, seen: Seen | None) -> int | None:
     """Of the images that the monitor asked about, if they are at hand."""
-    return None if seen is None or record.options.labelled is not None else class_count(seen.source.labels)
+    if record.options.labelled is None:
+        return None if seen is None else class_count(seen.source.labels)
+    try:
+        return class_count(record.options.open_labelled().train.labels)
+    except UserError:
+        return None
 
 
 def _without_labels(record: Record, seen: Seen | None, results: Results) -> str:

@@ -11,7 +11,7 @@ from contrastkit.report.content import Block, Missing, Section, Table, Text
 from contrastkit.report.pictures import drawn
 
 # The numbers of a row, as they are headed.
-TITLES = {"loss": "loss", "monitor": "kNN, training images", "knn": "kNN", "probe": "probe", "finetune": "fine-tuned"}
+TITLES = {"loss": "loss", "monitor": "kNN, training part", "knn": "kNN", "probe": "probe", "finetune": "fine-tuned"}
 
 
 def side_by_side(runs: Sequence[Path]) -> Section:
@@ -45,11 +45,11 @@ def _table(comparison: Comparison) -> Table:
     columns = ("runs", *settings, "seeds", "epochs", *(TITLES[key] for key in shown))
     numbers = tuple(range(len(columns) - len(shown), len(columns)))
     how = "; ".join(
-        f"{TITLES[key]}: top-1 on {ways['n']:,} test images" for key, ways in comparison.evaluations.items()
+        f"{TITLES[key]}: top-1 on {ways['n']:,} test {comparison.items}" for key, ways in comparison.evaluations.items()
     )
     note = (
         f"{how}{'. ' if how else ''}\N{PLUS-MINUS SIGN}: standard deviation over seeds (n - 1); of one "
-        "run, the 95 % interval (Wilson) of its test images in brackets."
+        "run, the 95 % interval (Wilson) of its test {comparison.items} in brackets."
     )
     return Table(f"{len(rows)} settings on {comparison.data}", columns, tuple(rows), numbers, note)
 

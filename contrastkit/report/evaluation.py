@@ -37,10 +37,11 @@ class Results:
     Attributes:
         shown: by name, in the order of :data:`EVALUATIONS`, then measure and map.
         why: what is not shown: name -> the reason.
+        items: what was tested on, such as images.
     """
 
-    def __init__(self, run: Path, weights: str | None, size: int | None = None) -> None:
-        self.run, self.weights = run, weights
+    def __init__(self, run: Path, weights: str | None, size: int | None = None, *, items: str = "images") -> None:
+        self.run, self.weights, self.items = run, weights, items
         self.shown: dict[str, Report] = {}
         self.why: dict[str, str] = {}
         for name in (*EVALUATIONS, "measure", "map"):
@@ -112,7 +113,7 @@ class Results:
                 )
         data = list(dict.fromkeys(self.shown[name].data for name in results))
         how = "; ".join(
-            f"{EVALUATIONS[name]}: {each[0].accuracy.n:,} test images"
+            f"{EVALUATIONS[name]}: {each[0].accuracy.n:,} test {self.items}"
             f"{f' of {self.shown[name].data}' * (len(data) > 1)}, {self.shown[name].how}"
             for name, each in results.items()
         )
@@ -121,14 +122,14 @@ class Results:
             "deviation over seeds. Dashed: chance with classes of equal size."
         )
         columns = ("evaluation", "features", "top-1", "95 % interval", "0 to 100 %")
-        return Table(f"Accuracy on the test images of {' and '.join(data)}", columns, tuple(rows), (2, 3), note)
+        return Table(f"Accuracy on the test {self.items} of {' and '.join(data)}", columns, tuple(rows), (2, 3), note)
 
     def rates(self) -> list[Block]:
         """The choice of the probe's learning rate."""
         probe = None if "probe" not in self.shown else linear(self.shown["probe"].results[0])
         if probe is None:
             return []
-        alt = f"Top-1 on held-out training images against the learning rate; {probe.rate:g} was chosen"
+        alt = f"Top-1 on held-out training {self.items} against the learning rate; {probe.rate:g} was chosen"
         return [drawn(partial(rates_chart, probe=probe, name=OWN), alt=alt)]
 
     def classes(self, labels: str) -> list[Block]:
@@ -144,7 +145,7 @@ class Results:
             alt = f"Confusion matrix of {title}. Most often taken for another: {', '.join(mistakes[:3]) or 'none'}"
             heading = f"{title} of {result.name} on {self.shown[name].data}"
             draw = partial(confusion_chart, results=result.classes, title=heading)
-            blocks += [drawn(draw, alt=alt), _class_table(title, result)]
+            blocks += [drawn(draw, alt=alt), _class_table(title, result, self.items)]
         if not blocks:
             blocks.append(Missing(labels or "no evaluation yet", "" if labels else self._command("knn")))
         return blocks
@@ -153,7 +154,7 @@ class Results:
         return self._picture("knn", "knn-neighbours.png", labels, "Test images and their nearest training images")
 
     def map(self) -> list[Block]:
-        alt = "The images in the plane: near points have similar features"
+        alt = f"The {self.items} in the plane: near points have similar features"
         return [*self._unsure("map"), *self._picture("map", "map.png", "", alt)]
 
     def measured(self) -> list[Block]:
@@ -188,7 +189,7 @@ def _tested(result: Result) -> int:
     return sum(each.n > 0 for each in result.classes.values())
 
 
-def _class_table(title: str, result: Result) -> Table:
+def _class_table(title: str, result: Result, items: str) -> Table:
     tested = {name: each for name, each in result.classes.items() if each.n}
     names = sorted(tested, key=lambda name: tested[name].top1)[:CLASSES]
     rows = []
@@ -200,7 +201,7 @@ def _class_table(title: str, result: Result) -> Table:
         rows.append((name, f"{100 * each.top1:.1f} %", f"{100 * low:.1f} to {100 * high:.1f} %", f"{each.n:,}", most))
     which = f"the {CLASSES} lowest of {len(tested)} classes" if len(tested) > CLASSES else f"{len(tested)} classes"
     mean = f"mean of all classes {100 * mean_per_class(result.classes):.1f} %"
-    columns = ("class", "top-1", "95 % interval", "test images", "most often taken for")
+    columns = ("class", "top-1", "95 % interval", f"test {items}", "most often taken for")
     return Table(f"{title}: {which}, {mean}", columns, tuple(rows), (1, 2, 3), folded=True)
 
 

@@ -48,7 +48,7 @@ def train(
             on. ``val_fraction`` and ``test_part`` split these.
         encoder: tiny, a torchvision ResNet, ``timm:NAME``, or a module that maps normalised images [N, C, H, W] to
             features [N, D]; it is trained in place. Load such a run with ``contrastkit.load(run, encoder=...)``.
-        init_from: starting weights of the encoder (:func:`contrastkit.training.start.open_weights`).
+        init_from: starting weights of the encoder (:func:`contrastkit.starting.open_weights`).
         out: the run folder; by default a new one in ``runs/``.
         resume: resume the run in ``out`` with the recipe and options that it records.
         extend: a run, at whose last state the new one goes on, under the schedule of more ``epochs``.

@@ -107,7 +107,7 @@ def legend(method: Method, row: dict[str, float]) -> str | None:
     if chance is not None:
         parts.append(f"a loss of {chance:.2f} tells nothing apart")
     if "knn" in row:
-        parts.append("kNN is the accuracy by 20 neighbours within the training images")
+        parts.append("kNN is the accuracy by 20 neighbours within the training part")
     if "std" in row:
         parts.append("std is the spread of the outputs, 1 if even on the sphere, 0 if collapsed")
         parts.append("rank is the number of directions along which they lie")

@@ -24,8 +24,8 @@ from contrastkit.options import MAY_CHANGE, Options
 from contrastkit.parts.weights import Weights
 from contrastkit.record import ParentRecord, Record
 from contrastkit.run import RECIPE, Run
+from contrastkit.starting import open_weights
 from contrastkit.training.memory import is_small
-from contrastkit.training.start import open_weights
 
 Change = Callable[[Recipe], Recipe]  # puts a user's values into a recipe
 
@@ -148,7 +148,7 @@ def plan(
         out: the run folder; by default a new one in ``runs/``.
         resume: resume the run in ``out``.
         extend: the run that the new one extends: it goes on at its last state, under the schedule of more epochs.
-        init_from: starting weights of the encoder, see :func:`contrastkit.training.start.open_weights`.
+        init_from: starting weights of the encoder, see :func:`contrastkit.starting.open_weights`.
         data, labelled: these sets, if already open; no path names them.
 
     Raises:

@@ -28,6 +28,7 @@ class Progress:
     epoch: float
     epochs: int
     loss: float
+    items: str  # what there are batches of, such as images
     images_per_s: float
     seconds_left: float  # at the current speed, without evaluations
     waiting: float  # share of the time spent waiting for data
@@ -37,9 +38,8 @@ class Progress:
     @property
     def pace(self) -> str:
         left = timedelta(seconds=round(self.seconds_left))
-        return (
-            f"{self.images_per_s:,.0f} images/s  waiting {self.waiting:.0%}  {self.memory_mib:,.0f} MiB  {left} to go"
-        )
+        speed = f"{self.images_per_s:,.0f} {self.items}/s"
+        return f"{speed}  waiting {self.waiting:.0%}  {self.memory_mib:,.0f} MiB  {left} to go"
 
 
 class Reporter(Protocol):
@@ -79,8 +79,13 @@ class Meter:
     Losses stay on the device until :meth:`read`. The means of an epoch survive a resume within it.
     """
 
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
+    def __init__(self, batch: int, items: str = "images") -> None:
+        """
+        Args:
+            batch: items a step.
+            items: what they are, in words.
+        """
+        self.batch, self.items = batch, items
         self.seconds = 0.0  # of training, since the run began
         self.unsaved = 0.0  # of training, since the last checkpoint
         self.sums: dict[str, float] = {}  # over the epoch
@@ -162,6 +167,7 @@ class Meter:
             epoch=step / steps * epochs,
             epochs=epochs,
             loss=self.loss,
+            items=self.items,
             images_per_s=self.images_per_s,
             seconds_left=(steps - step) * self.batch / self.images_per_s,
             waiting=self._waited / self._spent,

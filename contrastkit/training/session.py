@@ -50,7 +50,7 @@ class Session:
         self.name, self.method, self.recipe, self.loader, self.optimizer = name, method, recipe, loader, optimizer
         self.run, self.monitor, self.reporter = run, monitor, reporter
         self.device, self.autocast, self.save_every = device, autocast, save_every
-        self.meter = Meter(recipe.batch)
+        self.meter = Meter(recipe.batch, recipe.modality.plural)
         self.steps = recipe.epochs * loader.steps_per_epoch
         self.signals = Signals(reporter.log)
         self.pace = outlook.Pace(device, ahead=loader.ahead)

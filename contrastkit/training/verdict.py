@@ -55,7 +55,7 @@ class Verdict:
         best = "" if self.best is None else f", but was {self.best:.1%} after epoch {self.best_epoch}"
         return (
             f"verdict: kNN {changed}: {self.first:.1%} {start}, {self.last:.1%} after epoch {end}, "
-            f"{points:+.1f} points (95% interval {low:+.1f} to {high:+.1f}, {self.images:,} images){best}"
+            f"{points:+.1f} points (95% interval {low:+.1f} to {high:+.1f}, {self.images:,} queries){best}"
         )
 
 

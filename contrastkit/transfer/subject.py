@@ -17,6 +17,7 @@ from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder, WaveEncoder
 from contrastkit.parts.published import published_encoder, published_size
 from contrastkit.run import Run
+from contrastkit.starting import NamedEncoder, require_one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class TransferSubject:
         *,
         encoder: str | None = None,
         pretrained: bool = False,
+        init_from: str | None = None,
         baselines: bool = False,
         workers: int | None = None,
         device: str = "auto",
@@ -67,6 +69,7 @@ class TransferSubject:
             run: a run folder; either this or ``encoder``.
             encoder: tiny, a torchvision ResNet or ``timm:NAME``, for RGB images.
             pretrained: with ``encoder``: its published weights.
+            init_from: with ``encoder``: these weights (:func:`contrastkit.starting.open_weights`), which may name it.
             baselines: also the same encoder untrained and, if they can be had, with its published weights.
             seed: of the untrained encoder, of heads and of augmentations.
 
@@ -74,36 +77,34 @@ class TransferSubject:
             UserError: neither or both of ``run`` and ``encoder``, no such run or encoder, or one of sounds.
         """
         SEED.check("--seed", seed, whole=True)
-        if run is None and encoder is None:
-            raise UserError("nothing to transfer: give a run folder or --encoder NAME")
-        if run is not None and (encoder is not None or pretrained):
-            raise UserError("give a run folder or --encoder (with --pretrained), not both")
+        require_one("transfer", run, encoder, pretrained=pretrained, init_from=init_from)
         torch.manual_seed(seed)
         if run is None:
-            kind: dict[str, Any] = {"name": str(encoder), "channels": 3, "size": published_size(str(encoder))}
-            name = f"{encoder}, {'its published weights' if pretrained else 'untrained'}"
-            encoders, trained, path = {name: build_encoder(**kind, pretrained=pretrained)}, pretrained, None
+            named = NamedEncoder.of(encoder, pretrained=pretrained, init_from=init_from)
+            size = named.size or published_size(named.name)
+            kind: dict[str, Any] = {"name": named.name, "channels": 3, "size": size}
+            built, notices = named.build(channels=3, size=size, seed=seed)
+            name, pretrained, path = named.label, named.pretrained, None
+            encoders, loaded = {name: built}, [name] if named.trained else []
         else:
-            path = given_path(run)
-            record = (opened := Run.open(path)).record
-            kind, name = record.encoder, str(path)
-            encoders, trained = {name: load_encoder(opened, record)}, True
+            record = (opened := Run.open(path := given_path(run))).record
+            kind, name, notices = record.encoder, str(path), ()
+            encoders, loaded = {name: load_encoder(opened, record)}, [name]
         if isinstance(encoders[name], WaveEncoder):
             raise UserError(f"{name} is an encoder of sounds, which have no feature maps")
-        loaded, notices = [name] if trained else [], list[str]()
         if baselines:
-            if trained:
+            if loaded:
                 encoders[f"untrained {kind['name']}"] = build_encoder(**kind)
             if not pretrained:
                 try:
                     encoders[published := f"{kind['name']}, its published weights"] = published_encoder(kind)
                     loaded.append(published)
                 except UserError as error:
-                    notices.append(f"no row of published weights: {error}")
+                    notices = (*notices, f"no row of published weights: {error}")
         return cls(
             encoders={name: encoder.eval() for name, encoder in encoders.items()},
             trained=frozenset(loaded),
-            notices=tuple(notices),
+            notices=notices,
             size=kind["size"],
             run=path,
             workers=workers,

@@ -30,7 +30,16 @@ def test_measure(moco_run: Path, images: Path, tmp_path: Path, capsys: pytest.Ca
     printed, report = capsys.readouterr().out, read_report("measure", tmp_path / "x.json")
     assert report == json.loads((moco_run / "measure.json").read_text())
     own = report["numbers"][str(moco_run)]
-    for row in ("RankMe", "LiDAR", "alpha-ReQ", "uniformity", "alignment", "NMI of k-means", "ARI of k-means"):
+    for row in (
+        "RankMe",
+        "LiDAR",
+        "alpha-ReQ",
+        "uniformity",
+        "alignment",
+        "NMI of k-means",
+        "NMI by chance",
+        "ARI of k-means",
+    ):
         assert row in printed
     assert f"{own['rankme']:.1f}" in printed and f"{own['alignment']:.3f}" in printed
     assert "N = 60 train images, n = 60 of them under 2 views" in " ".join(printed.split())

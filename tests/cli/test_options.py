@@ -62,7 +62,11 @@ SUBJECT = {
     "--device=cpu": ("device", "cpu"),
     "--seed=5": ("seed", 5),
 }
-ENCODER = {"--encoder=tiny": ("encoder", "tiny"), "--pretrained": ("pretrained", True)}
+ENCODER = {
+    "--encoder=tiny": ("encoder", "tiny"),
+    "--pretrained": ("pretrained", True),
+    "--init-from=f": ("init_from", "f"),
+}
 BASELINES = {"--baselines": ("baselines", True)}
 OF_SUBJECT = {
     "knn": SUBJECT | ENCODER | BASELINES,

@@ -1,5 +1,6 @@
 """sweep: a run for each combination and seed, resumed bit for bit, the same one after the other and side by side."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -265,9 +266,22 @@ def test_values_are_divided_at_commas() -> None:
         combinations(recipe, {}, {"encoder": ["timm:a/b", "timm:a-b"]})
 
 
+def commands_of(group: int) -> list[str]:
+    """The command lines of the processes of a group. Of one that has ended and is still to be collected it is empty."""
+    lines = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended since
+            if os.getpgid(int(folder.name)) == group:
+                lines.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return list(filter(None, lines))
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_all_processes_and_the_command_resumes(images: Path, tmp_path: Path) -> None:
-    """As a terminal sends it, to the whole group; no process is left, and the end is that of a sweep in one go."""
+    """As a terminal sends it, to the whole group; none of them is left, and the end is that of a sweep in one go.
+
+    Python's own resource tracker may be seen a little longer: it ends when it finds that the command has ended.
+    """
     arguments = command(images, tmp_path / "cut", "--seeds=1", "--jobs=2", epochs=40)
     process = subprocess.Popen(
         [sys.executable, "-m", "contrastkit", *arguments], start_new_session=True, stderr=subprocess.PIPE, text=True
@@ -278,8 +292,7 @@ def test_ctrl_c_stops_all_processes_and_the_command_resumes(images: Path, tmp_pa
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 130 and "Traceback" not in error
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    assert [line for line in commands_of(process.pid) if "resource_tracker" not in line] == []
     assert main(arguments) == 0
     assert main(command(images, tmp_path / "whole", "--seeds=1", epochs=40)) == 0
     assert all(same_bits(tmp_path / "cut" / name, tmp_path / "whole" / name) for name in (NAMES[0], NAMES[2]))

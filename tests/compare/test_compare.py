@@ -18,12 +18,15 @@ from contrastkit.compare import compare, comparison_chart
 from contrastkit.errors import UserError
 from contrastkit.evaluate.made import weights_of
 from contrastkit.evaluate.origin import encoder_hash
+from contrastkit.figures import DPI
 from contrastkit.intervals import wilson
 from contrastkit.parts.build import build_encoder, set_image_size
 from tests.compare.runs import finetuned, knn, made, probe
 from tests.schemas import read_report
 
 TOP1 = {(0.2, 0): 0.61, (0.2, 1): 0.67, (0.2, 2): 0.64, (0.1, 0): 0.7, (0.1, 1): 0.72}
+# What made a report of an earlier version, besides its weights.
+ENTRY: dict[str, Any] = {"command": ["contrastkit"], "folder": None, "contrastkit": "1", "pictures": {}}
 
 
 @pytest.fixture
@@ -150,9 +153,8 @@ def test_an_evaluation_is_known_by_its_weights(tmp_path: Path) -> None:
     """Dates decide only where the file does not say of which weights it is, or these cannot be loaded."""
     run, encoder = made(tmp_path / "run"), build_encoder("tiny", channels=3, size=16)
     save_file(encoder.state_dict(), run / "encoder.safetensors")
-    entry = {"command": ["contrastkit"], "folder": None, "contrastkit": "1", "pictures": {}}
-    knn(run, 0.5, made=entry | {"weights": encoder_hash(encoder)})
-    probe(run, 0.6, made=entry | {"weights": "0" * 16})
+    knn(run, 0.5, made=ENTRY | {"weights": encoder_hash(encoder)})
+    probe(run, 0.6, made=ENTRY | {"weights": "0" * 16})
     os.utime(run / "knn.json", (0, 0))
     result = compare([run])
     assert "knn" in result.rows[0].numbers and "probe" not in result.rows[0].numbers
@@ -172,8 +174,7 @@ def test_a_transformer_evaluated_at_another_size_has_the_same_weights(tmp_path: 
     (run / "recipe.json").write_text(json.dumps(record))
     save_file(encoder.state_dict(), run / "encoder.safetensors")
     set_image_size(encoder, 48)
-    entry = {"command": ["contrastkit"], "folder": None, "contrastkit": "1", "pictures": {}}
-    knn(run, 0.5, size=48, made=entry | {"weights": encoder_hash(encoder)})
+    knn(run, 0.5, size=48, made=ENTRY | {"weights": encoder_hash(encoder)})
     assert weights_of(run) != weights_of(run, 48) == encoder_hash(encoder)
     assert "knn" in compare([run]).rows[0].numbers
 
@@ -216,6 +217,30 @@ def test_test_images_that_may_be_the_same_are_said(tmp_path: Path) -> None:
         )
 
 
+def test_labelled_images_are_known_by_their_fingerprint(tmp_path: Path) -> None:
+    """Not by their path; of most runs, where a set has changed in between; without one, as far as the names say."""
+
+    def tested(name: str, labelled: str, data: str | None) -> Path:
+        run = made(tmp_path / name, seed=len(name), options={"labelled": labelled, "val_fraction": 0.5})
+        for add in (knn, probe):
+            add(run, 0.5, made=ENTRY | {"weights": "0" * 16} | ({} if data is None else {"data": data}))
+        return run
+
+    a, moved = tested("a", "/a/few", "00"), tested("bb", "/b/others", "00")
+    assert [row.numbers["knn"].n for row in compare([a, moved]).rows] == [2]
+    assert all("taken to be" not in notice for notice in compare([a, moved]).notices)
+    changed, old = tested("ccc", "/a/few", "11"), tested("dddd", "/a/few", None)
+    result = compare([changed, a, moved, old])
+    assert result.rows[0].numbers["probe"].values == (None, 0.5, 0.5, 0.5)
+    assert (
+        f"knn.json of {changed} is of other test images or labels than that of {a}: left out; if the set has changed "
+        "in between, repeat 'contrastkit knn' for each run" in result.notices
+    )
+    with pytest.raises(UserError, match="are tested on other images"):
+        compare([a, tested("eeeee", "/b/others", None)])
+    assert "taken to be" in compare([a, tested("ffffff", "/b/few", None)]).notices[0]
+
+
 def test_held_out_images_of_other_seeds_are_said(tmp_path: Path) -> None:
     held_out = {"val_fraction": 0.2}
     a = made(tmp_path / "a", options=held_out)
@@ -223,6 +248,9 @@ def test_held_out_images_of_other_seeds_are_said(tmp_path: Path) -> None:
     result = compare([a, b])
     assert len(result.rows) == 1 and "each seed holds out other test images" in result.notices[0]
     assert "known by its path and size alone" in result.notices[0]
+    for run in (a, b):
+        knn(run, 0.5, made=ENTRY | {"weights": "0" * 16, "data": "00"})
+    assert "alone" not in compare([a, b]).notices[0] and "holds out other" in compare([a, b]).notices[0]
     elsewhere = {"val_fraction": 0.2, "data": "/other/photos"}
     d = made(tmp_path / "d", seed=1, options=elsewhere, data={"fingerprint": "ee"})  # as many, under the same name
     with pytest.raises(UserError, match="photos at /other/photos"):
@@ -293,14 +321,31 @@ def test_curves_are_means_and_bands(sweep: list[Path], tmp_path: Path, monkeypat
         assert picture.width <= 1200
 
 
-def test_a_single_epoch_has_a_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A band over one epoch would not be seen."""
+def test_single_epochs_have_bars_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A band over one epoch would not be seen, and of bars at one place only the last."""
     bars: list[tuple[Any, Any, Any]] = []
-    monkeypatch.setattr("matplotlib.axes.Axes.vlines", lambda self, x, low, high, **how: bars.append((x, low, high)))
-    runs = [made(tmp_path / str(seed), seed=seed, losses=(loss,)) for seed, loss in enumerate((3.0, 5.0))]
+    places: list[list[Any]] = [[], []]
+
+    def bar(axes: Any, x: Any, low: Any, high: Any, **how: Any) -> None:
+        bars.append((x, low, high))
+        places[0].append(how["transform"])
+
+    def point(axes: Any, metric: Any, points: Any, **how: Any) -> None:
+        places[1].append(how["transform"])
+        drawn.append(axes)
+
+    drawn: list[Any] = []
+    monkeypatch.setattr("matplotlib.axes.Axes.vlines", bar)
+    monkeypatch.setattr(charts, "draw_metric", point)
+    losses = {(0.1, 0): 3.0, (0.1, 1): 5.0, (0.2, 0): 3.0, (0.2, 1): 5.0}
+    runs = [made(tmp_path / f"{tau}-{s}", tau=tau, seed=s, losses=(loss,)) for (tau, s), loss in losses.items()]
     comparison_chart(tmp_path / "compare.png", compare(runs))
     assert bars[0][0] == (1,)
     np.testing.assert_allclose([bars[0][1][0], bars[0][2][0]], 4 + np.sqrt(2) * np.array([-1, 1]))
+    low, high = drawn[0].get_ylim()
+    assert drawn[0].get_xlim()[0] < 1 < drawn[0].get_xlim()[1] and low < 4 - np.sqrt(2) < 4 + np.sqrt(2) < high < 7
+    at = [[place.transform((1, 4))[0] for place in each] for each in places]  # once the axes have their limits
+    assert at[0] == at[1] and at[0][1] - at[0][0] == pytest.approx(charts.APART / 72 * DPI)
 
 
 def test_the_command(sweep: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -115,3 +115,18 @@ def test_a_run_does_not_go_on_with_other_contents(tmp_path: Path, capsys: pytest
     file.write_text(json.dumps(record))
     EvaluationSubject.open(run)
     assert main(["train", "moco", f"--resume={run}"]) == 0
+
+
+def test_a_set_is_the_same_wherever_it_is_and_whatever_a_seed_holds_out(tmp_path: Path) -> None:
+    folder(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    drawn = [open_data(str(tmp_path / name), val_fraction=0.5, seed=seed) for name, seed in (("one", 0), ("two", 1))]
+    assert drawn[0].test is not None and drawn[1].test is not None and drawn[0].test.paths != drawn[1].test.paths
+    assert drawn[0].fingerprint() == drawn[1].fingerprint()
+    (tmp_path / "two" / "a" / "04.bmp").rename(tmp_path / "two" / "b" / "04.bmp")
+    assert open_data(str(tmp_path / "two"), val_fraction=0.5).fingerprint() != drawn[0].fingerprint()
+    for part in ("train", "test"):
+        shutil.copytree(tmp_path / "one", tmp_path / "parts" / part)
+    before = open_data(str(tmp_path / "parts")).fingerprint()
+    (tmp_path / "parts" / "test" / "a" / "04.bmp").unlink()
+    assert open_data(str(tmp_path / "parts")).fingerprint() != before

@@ -369,6 +369,7 @@ class Killed(BaseException):
 def test_a_call_that_is_killed_goes_on_bit_for_bit(kill: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the kill-th time that the state is written: within a choice of the rate, between trainings, in a seed's."""
     monkeypatch.setattr(journal, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(journal, "SAVING", 1.0)
     how: dict[str, Any] = HOW | {"numbers": QUICK | {"lr": (0.02, 0.05), "mixup": 0.4}, "seeds": 2}
     whole = finetune(subject(), out=tmp_path / "whole", **how)
     save, n = checkpoint.save, 0

@@ -25,6 +25,7 @@ def trained(steps: int) -> tuple[nn.Module, torch.optim.Optimizer]:
 
 def test_a_training_is_restored_with_the_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(journal, "SAVING", 1.0)
     net, optimizer = trained(3)
     with pytest.raises(KeyboardInterrupt), Journal(tmp_path, {"lr": 0.1}) as kept:
         kept.finish("first", {"top1": 0.5, "losses": [2.0]})
@@ -42,6 +43,30 @@ def test_a_training_is_restored_with_the_generator(tmp_path: Path, monkeypatch: 
         assert torch.equal(p, q)
         assert torch.equal(fresh.state[p]["momentum_buffer"], optimizer.state[q]["momentum_buffer"])
     assert not (tmp_path / "state.pt").exists()  # it came to its end
+
+
+@pytest.mark.parametrize("cost", [0.1, 6.0])
+def test_saving_takes_a_small_share_of_the_time(cost: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every 30 seconds, and less often where a save takes long; steps of two seconds."""
+    clock, saves = [0.0], list[float]()
+
+    def save(file: Path, state: object) -> None:
+        clock[0] += cost
+        saves.append(clock[0])
+
+    monkeypatch.setattr(journal.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(journal.checkpoint, "save", save)
+    with Journal(tmp_path, {}) as kept:
+        keep = kept.keeper("first", *trained(1))
+        for step in range(1000):
+            clock[0] += 2
+            keep(LoopState(step, torch.tensor(0.0), ()))
+        before = len(saves)
+        keep(LoopState(1000, torch.tensor(0.0), ()), now=True)
+    least = max(30.0, cost * (1 / 0.03 - 1))
+    between = [late - early - cost for early, late in zip(saves[:before], saves[1:before], strict=False)]
+    assert len(between) > 5 and all(least - 1e-6 <= seconds <= least + 2 + 1e-6 for seconds in between)
+    assert (before - 1) * cost <= 0.03 * clock[0] and len(saves) == before + 1
 
 
 def test_keys_come_and_go_and_the_weights_of_each_are_kept(tmp_path: Path) -> None:
@@ -83,6 +108,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_the_generator_kept_is_that_of_the_device_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not that of the current GPU, the first unless told otherwise; none of a GPU when the work runs without it."""
     monkeypatch.setattr(journal, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(journal, "SAVING", 1.0)
     asked: list[tuple[str, torch.device | None]] = []
     state = torch.arange(16, dtype=torch.uint8)
 

@@ -9,17 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import contrastkit
 from contrastkit import run as run_module
+from contrastkit import starting
 from contrastkit.data import ArraySource, DataSet, open_data
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, embed, knn, probe, retrieve
 from contrastkit.evaluate import subject as module
 from contrastkit.evaluate.features import encode, raw_pixels
 from contrastkit.evaluate.linear import linear_probe
+from contrastkit.evaluate.made import made
 from contrastkit.evaluate.neighbours import knn_accuracy
+from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.evaluate.subject import applicable
 from contrastkit.evaluate.summary import summarise
 from contrastkit.parts.build import build_encoder
@@ -170,6 +174,15 @@ def test_raw_pixels_of_sounds_are_refused(sounds: Path) -> None:
         knn(EvaluationSubject(data=data, encoders={"pixels": None}, size=1600))
 
 
+def test_sounds_are_called_so(sounds: Path) -> None:
+    source = open_data(str(sounds)).train
+    encoders: dict[str, nn.Module | None] = {"wave": build_encoder("wave-tiny", channels=1, size=1600)}
+    subject = EvaluationSubject(data=DataSet("sounds", source, None, source), encoders=encoders, size=1600)
+    calls: list[str] = []
+    subject.features("wave", source, on_progress=lambda *line: calls.append(line[0]))
+    assert set(calls) == {f"encoding {len(source):,} sounds: wave"}
+
+
 # ---------------------------------------- a run
 
 
@@ -260,11 +273,54 @@ def test_small_images_are_enlarged_for_published_weights(
         arguments.update(how, name=name)
         return MeanColour()
 
-    monkeypatch.setattr(module, "build_encoder", build)
+    monkeypatch.setattr(starting, "build_encoder", build)
     subject = EvaluationSubject.open(encoder="resnet18", data=str(images), val_fraction=0.2, **how)
     assert arguments == {"name": "resnet18", "channels": 3, "size": size, "pretrained": "pretrained" in how}
     assert subject.size == size
     assert list(subject.encoders) == [f"resnet18, {'its published weights' if how else 'untrained'}"]
+
+
+def test_weights_of_a_file_are_evaluated(images: Path, tmp_path: Path) -> None:
+    """Under torchvision's kind of names: the numbers of the encoder itself, beside the same one untrained."""
+    torch.manual_seed(9)
+    encoder = build_encoder("tiny", channels=3, size=16).eval()
+    save_file(encoder.trunk.state_dict(), file := tmp_path / "weights.safetensors")
+    on: dict[str, Any] = {"data": str(images), "val_fraction": 0.25, "size": 16}
+    subject = EvaluationSubject.open(encoder="tiny", init_from=str(file), baselines=True, **on)
+    name = f"tiny, weights of {file}"
+    assert list(subject.encoders) == [name, "untrained tiny", "raw pixels"]
+    assert made(subject)["made"]["weights"] == encoder_hash(encoder) and subject.kind is not None
+    assert any(line.startswith("starting weights: ") for line in subject.notices)
+    train, test = subject.labelled_parts()
+    expected = knn_accuracy(encode(encoder, train, size=16), encode(encoder, test, size=16), n_classes=4)
+    assert knn(subject).accuracy[name] == expected
+    assert list(EvaluationSubject.open(encoder="tiny", baselines=True, **on).encoders)[1:] == ["raw pixels"]
+
+
+def test_weights_of_a_run_name_their_encoder_and_its_size(moco_run: Path, images: Path) -> None:
+    subject = EvaluationSubject.open(init_from=str(moco_run), data=str(images))
+    (encoder,) = subject.encoders.values()
+    assert encoder_hash(encoder) == encoder_hash(contrastkit.load(moco_run))
+    assert (subject.size, subject.run, subject.reports) == (Run.open(moco_run).record.encoder["size"], None, None)
+
+
+def test_weights_that_cannot_be_evaluated_are_refused(moco_run: Path, images: Path, tmp_path: Path) -> None:
+    state = build_encoder("tiny", channels=3, size=16).trunk.state_dict()
+    whole, part = tmp_path / "whole.safetensors", tmp_path / "part.safetensors"
+    save_file(state, whole)
+    save_file({name: value for name, value in state.items() if name != list(state)[-2]}, part)
+    data = str(images)
+    for how, says in (
+        ({"init_from": str(whole), "data": data}, "does not say of which network it is: name it with --encoder"),
+        ({"init_from": str(whole), "encoder": "tiny"}, "name the images with --data"),
+        ({"init_from": str(part), "encoder": "tiny", "data": data}, "lacks 1 tensors of tiny, which would stay random"),
+        ({"init_from": str(whole), "encoder": "tiny", "pretrained": True}, "both give weights"),
+        ({"init_from": "pretrained:resnet18", "encoder": "resnet50"}, "is not of --encoder resnet50"),
+        ({"init_from": str(whole), "encoder": "pixels", "data": data}, "--init-from applies to --encoder with the"),
+        ({"init_from": str(whole), "run": moco_run}, "not both"),
+    ):
+        with pytest.raises(UserError, match=says):
+            EvaluationSubject.open(**how)
 
 
 def test_how_images_are_encoded_is_kept(images: Path) -> None:

@@ -18,7 +18,7 @@ from contrastkit.report.measured import Measured
 from contrastkit.report.results import Report
 from contrastkit.run import ENCODER
 
-PIXELS = Made(command=[], folder=None, contrastkit="0", weights="pixels", pictures={})
+PIXELS = Made(command=[], folder=None, contrastkit="0", weights="pixels", data=None, pictures={})
 
 
 def accuracies(knn: float, probe: float) -> dict[str, Any]:

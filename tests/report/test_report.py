@@ -20,10 +20,11 @@ from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES
 from contrastkit.record import Record
+from contrastkit.report.building import _classes
 from contrastkit.report.commands import _views, called, training
 from contrastkit.report.content import Code, Facts, Missing, Page, Panels, Picture, Section, Table, Text
 from contrastkit.report.evaluation import Results
-from contrastkit.run import ENCODER, RECIPE
+from contrastkit.run import ENCODER, RECIPE, Run
 from tests.schemas import read_report
 
 
@@ -288,3 +289,17 @@ def test_commands_are_quoted_for_a_shell() -> None:
     assert called(["/x/bin/contrastkit", "knn", "my runs/a"]) == "contrastkit knn 'my runs/a'"
     assert called(["/x/contrastkit/__main__.py", "knn"]) == "contrastkit knn"
     assert called(["mine.py", "--x"]) == "# by a Python program: mine.py --x"
+
+
+def test_chance_of_a_run_with_labelled_images_is_of_their_classes(run: Path, images: Path) -> None:
+    """Four of the labelled ones; none where they are gone."""
+    record: Record = Run.open(run).record
+    for labelled, classes in ((str(images), 4), ("nowhere", None)):
+        asked = replace(record, options=replace(record.options, labelled=labelled))
+        assert _classes(asked, None) == classes
+
+
+def test_sounds_are_called_so(evaluated: Path) -> None:
+    (table, *_) = Results(evaluated, None, items="sounds").accuracies("")
+    assert isinstance(table, Table) and table.caption == "Accuracy on the test sounds of hard"
+    assert "70 test sounds" in table.note and "image" not in table.note

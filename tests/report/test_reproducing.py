@@ -33,7 +33,9 @@ def run(moco_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def called(*words: str, folder: str | None = None) -> Made:
-    return Made(command=["/bin/contrastkit", *words], folder=folder, contrastkit="0", weights="0", pictures={})
+    return Made(
+        command=["/bin/contrastkit", *words], folder=folder, contrastkit="0", weights="0", data=None, pictures={}
+    )
 
 
 def lines(run: Path, folder: str | None, *evaluations: Made) -> list[list[str]]:

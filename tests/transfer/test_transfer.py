@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from contrastkit import checkpoint
 from contrastkit.errors import Interrupted, UserError
@@ -284,6 +285,7 @@ def test_a_task_that_is_killed_ends_as_it_would_have(
     """When the state is written: in the first training, after the first test, in the second training."""
     monkeypatch.setattr("contrastkit.transfer.loop.CHECK_EVERY", 1)
     monkeypatch.setattr("contrastkit.evaluate.journal.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("contrastkit.evaluate.journal.SAVING", 1.0)
 
     def work(states: Path | None, lines: list[str]) -> tuple[dict[str, Any], list[Any]]:
         own = subject("first", "second")
@@ -337,3 +339,15 @@ def test_the_sheet_of_boxes_is_written(squares: Path, tmp_path: Path) -> None:
 def test_squares_that_are_plain_to_see_are_found(squares: Path) -> None:
     report = detect(subject(), open_boxes(squares), short(150, lr=0.02), resamples=20)
     assert report.scores["tiny"].ap50.value > 0.6
+
+
+def test_weights_of_a_file_are_transferred(tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    encoder = build_encoder("tiny", channels=3, size=224)
+    save_file(encoder.trunk.state_dict(), file := tmp_path / "weights.safetensors")
+    opened = TransferSubject.open(encoder="tiny", init_from=str(file), baselines=True, device="cpu")
+    name = f"tiny, weights of {file}"
+    assert list(opened.encoders) == [name, "untrained tiny"] and opened.trained == {name}
+    for key, value in encoder.state_dict().items():
+        assert torch.equal(opened.encoders[name].state_dict()[key], value), key
+    assert opened.notices[0].startswith("starting weights: ") and "no row of published weights" in opened.notices[-1]
