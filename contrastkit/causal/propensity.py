@@ -107,7 +107,8 @@ class Propensity(BaseEstimator):
         key = fingerprints(X.x)
         order = settled_order(key, t, *([] if s is None else [s]))
         X, t, key = X.take(order), t[order], key[order]
-        s, groups = (None if v is None else v[order] for v in (s, groups))
+        s = None if s is None else s[order]
+        groups = None if groups is None else groups[order]
         e, separated = self.cross_fitted(X, t, s, splits(X.x, t, key, self.folds, self.seed, groups=groups))
         self.remarks_ += prior_remark(separated)
         equal = np.unique(np.column_stack([key, t.astype(np.uint64)]), axis=0, return_inverse=True)[1].reshape(-1)

@@ -142,7 +142,7 @@ def test_the_estimates_are_the_weighted_formulas_in_loops() -> None:
     meat = sum((s[i] * v[i] * (y_[i] - both[i] - theta * v[i])) ** 2 for i in range(n))
     expected["dml"] = theta, math.sqrt(meat) / bread
 
-    tried: dict[str, CrossFitted] = {name: AIPW(name, repeats=1) for name in ("ATE", "ATT", "ATC")}  # type: ignore[arg-type]
+    tried: dict[str, CrossFitted] = {name: AIPW(name, repeats=1) for name in ("ATE", "ATT", "ATC")}
     for name, estimator in (tried | {"dml": PartiallyLinear(repeats=1)}).items():
         result = estimator.fit(x, t, y, weights)
         assert (result.effect_, result.se_) == pytest.approx(expected[name], rel=1e-6), name
