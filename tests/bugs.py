@@ -57,6 +57,7 @@ HEADS = "tests/transfer/test_loop.py"
 DETECTOR = "tests/transfer/test_detector.py"
 BENCH = "tests/cli/test_bench_kernels.py"
 EXPORT = "tests/export/test_exporting.py"
+SURVEYS = "tests/causal/test_sample_weights.py"
 NEAREST = "tests/explore/test_nearest.py"
 FORMULAS = "tests/measure/test_formulas.py"
 MEASURING = "tests/measure/test_measuring.py"
@@ -718,6 +719,28 @@ BUGS = [
         "tests/causal/test_cross_fitting.py::test_aipw_is_the_mean_of_its_score_and_the_median_over_repeats"),
     Bug("causal/estimate/aipw.py", "if not flexible(self.model):", "if True:",
         "tests/causal/test_cross_fitting.py::test_a_flexible_model_learns_each_arm_alone_and_both_at_once[ATE]"),
+    Bug("causal/folds.py", "np.lexsort([*values[::-1], t, key])", "np.lexsort([*values[-2::-1], t, key])",
+        f"{SURVEYS}::test_the_order_of_rows_that_differ_only_in_weight_does_not_matter"),
+    Bug("causal/estimate/aipw.py", "return s * (psi", "return (psi",
+        f"{SURVEYS}::test_the_estimates_are_the_weighted_formulas_in_loops"),
+    Bug("causal/estimate/aipw.py", "share = np.average(t, weights=s)", "share = t.mean()",
+        f"{SURVEYS}::test_the_estimates_are_the_weighted_formulas_in_loops"),
+    Bug("causal/estimate/aipw.py", "float((s * (y - a))[arm] @ more)", "float((y - a)[arm] @ more)",
+        f"{SURVEYS}::test_both_ways_to_learn_an_arm_are_weighted_and_so_is_their_mean"),
+    Bug("causal/estimate/partially_linear.py", "weighted = self._s * v", "weighted = v",
+        f"{SURVEYS}::test_the_estimates_are_the_weighted_formulas_in_loops"),
+    Bug("causal/estimate/t_learner.py", "weights=self._s[target]", "weights=None",
+        f"{SURVEYS}::test_a_unit_of_weight_two_counts_as_two_units"),
+    Bug("causal/propensity.py", "t[train], None if s is None else s[train])", "t[train])",
+        f"{SURVEYS}::test_the_estimates_are_the_weighted_formulas_in_loops"),
+    Bug("causal/learners.py", "sample_weight / sample_weight.mean()", "sample_weight",
+        f"{SURVEYS}::test_penalties_do_not_depend_on_the_unit_of_weights"),
+    Bug("causal/boosting.py", "residual if s is None else s * residual", "residual",
+        f"{SURVEYS}::test_boosting_finds_the_curve_of_the_rows_with_weight"),
+    Bug("causal/boosting.py", "gain = judge * more * r[held]", "gain = more * r[held]",
+        f"{SURVEYS}::test_boosting_finds_the_curve_of_the_rows_with_weight"),
+    Bug("causal/refute/confounding.py", "U @ (U.T @ (root * v)) / root", "U @ (U.T @ v)",
+        "tests/causal/test_refute.py::test_with_sample_weights_the_grid_is_that_of_weighted_regression"),
     Bug("causal/estimate/cross_fitted.py", "z[:, -1] = 2.0 * treatment - 1", "z[:, -1] = 2.0 * treatment",
         "tests/causal/test_cross_fitting.py::test_a_flexible_model_learns_each_arm_alone_and_both_at_once[ATC]"),
     Bug("causal/propensity.py", "highs - lows, 2 * self._sd", "1, 1",

@@ -8,7 +8,7 @@ import typer
 from contrastkit.bounds import Interval
 from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import Cluster, ModelOptions, StudyOptions
+from contrastkit.cli.causal.options import Cluster, ModelOptions, SampleWeight, StudyOptions
 from contrastkit.cli.causal.report import estimate_line
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.results import write_reports
@@ -53,6 +53,7 @@ def refute(
     study: StudyOptions,
     estimator: Annotated[EstimatorName, typer.Option(help="Estimator to test.")] = "entropy",
     estimand: Annotated[Estimand, typer.Option(help="Target population of the effect.")] = "ATT",
+    sample_weight: SampleWeight = None,
     cluster: Cluster = None,
     models: ModelOptions,
     draws: Annotated[int, typer.Option(help="Number of random draws per check."), Interval(20, 10**5)] = 50,
@@ -85,8 +86,9 @@ def refute(
             on_progress("refuting", 1 + steps.index(verdict.name), len(steps))
 
         refutation = refute_study(
-            original, estimator, estimand=estimand, models=models.as_models(), placebo=placebo, cluster=cluster,
-            draws=draws, gamma=gamma, seed=seed, on_estimate=on_estimate, on_verdict=on_verdict,
+            original, estimator, estimand=estimand, models=models.as_models(), placebo=placebo,
+            sample_weight=sample_weight, cluster=cluster, draws=draws, gamma=gamma, seed=seed,
+            on_estimate=on_estimate, on_verdict=on_verdict,
         )  # fmt: skip
     _print_grids(refutation.verdicts)
     counts = {

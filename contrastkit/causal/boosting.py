@@ -34,7 +34,7 @@ class _Boosted(BaseEstimator):
     choose the penalty, to stop the boosting, and to say how much of it to add. Of no more than MANY rows, trees see the
     features alone that they use, and all are then learned, with four times as many trees: the bias of a doubly robust
     estimate is that of one model times that of the other, so that both should be less smooth than predicts best (Newey
-    & Robins 2018).
+    & Robins 2018). With weights of the rows, every sum over rows is weighted.
     """
 
     _Trees: Any  # the class of the trees
@@ -44,17 +44,18 @@ class _Boosted(BaseEstimator):
         near = z.clip(-3, 3)  # squares of outliers would govern the fit
         return np.column_stack([z, *(near[:, i] * near[:, j] for i, j in self.products_)])
 
-    def _choose_products(self, x: Floats, y: Floats) -> None:
+    def _choose_products(self, x: Floats, y: Floats, s: Floats | None) -> None:
         """Choose the products whose covariance with the residuals, in standard errors, exceeds what noise reaches in as
         many tries."""
         self._mean, self._sd, self.products_ = x.mean(0), scales(x), list[tuple[int, int]]()
-        x, y = x[:SCREENED], y[:SCREENED]
+        x, y, s = x[:SCREENED], y[:SCREENED], _of(s, slice(SCREENED))
         near = self._features(x).clip(-3, 3)
         p = near.shape[1]
         noise = np.sqrt(2 * np.log(p * (p + 1) / 2) + 2)
         for _ in range(2):  # what the first explain no longer hides the others
             features = self._features(x)
-            part = near * (y - self._expected(self._linear(PENALTIES[0]).fit(features, y), features))[:, None]
+            residual = y - self._expected(self._linear(PENALTIES[0]).fit(features, y, s), features)
+            part = near * (residual if s is None else s * residual)[:, None]
             error = np.sqrt((near**2).T @ part**2)
             ratio = np.triu(np.abs(near.T @ part) / np.where(error > 0, error, np.inf))
             for pair in self.products_:
@@ -63,33 +64,32 @@ class _Boosted(BaseEstimator):
             rows, columns = np.unravel_index(best[ratio.flat[best] > noise], ratio.shape)
             self.products_ += zip(rows.tolist(), columns.tolist(), strict=True)
 
-    def _grow(self, features: Floats, y: Any, held: Bools) -> None:
+    def _grow(self, features: Floats, y: Any, s: Floats | None, held: Bools) -> None:
         """Grow trees for y [n] until they no longer help on the rows held out."""
         self.seen_ = np.arange(features.shape[1])
         trees = self._Trees(**_growth(len(y)))
         if len(y) <= MANY:
-            self.seen_ = self._used(clone(trees), features, y, held)
-        x = features[:, self.seen_]
-        self.trees_ = trees.fit(x[~held], y[~held], X_val=x[held], y_val=y[held])
+            self.seen_ = self._used(clone(trees), features, y, s, held)
+        self.trees_ = _stopped(trees, features[:, self.seen_], y, s, held)
 
-    def _regrow(self, features: Floats, y: Any) -> None:
+    def _regrow(self, features: Floats, y: Any, s: Floats | None) -> None:
         """Grow four times as many trees as were best for the rows held out, for all rows."""
         n = min(4 * max(self.trees_.n_iter_ - PATIENCE, 1), WORK // len(y))
         trees = self._Trees(**self.trees_.get_params() | {"early_stopping": False, "max_iter": n})
-        self.trees_ = trees.fit(features[:, self.seen_], y)
+        self.trees_ = trees.fit(features[:, self.seen_], y, s)
 
-    def _used(self, trees: Any, features: Floats, y: Any, held: Bools) -> NDArray[np.intp]:
+    def _used(self, trees: Any, features: Floats, y: Any, s: Floats | None, held: Bools) -> NDArray[np.intp]:
         """The features that trees use more than any shadow, a column of x with its rows in another order (Kursa &
         Rudnicki 2010); all if there are none. Use is how far predictions move, squared, when a feature is shuffled."""
         draw = np.random.default_rng(0)
         x = np.hstack([features, features[draw.permutation(len(y)), : len(self._mean)]])
-        trees.fit(x[~held], y[~held], X_val=x[held], y_val=y[held])
-        x = x[:JUDGED]
+        _stopped(trees, x, y, s, held)
+        x, s = x[:JUDGED], _of(s, slice(JUDGED))
         value, order, use = self._value(trees, x), draw.permutation(len(x)), []
         for column in x.T:
             kept = column.copy()
             column[:] = kept[order]
-            use.append(((self._value(trees, x) - value) ** 2).mean())
+            use.append(np.average((self._value(trees, x) - value) ** 2, weights=s))
             column[:] = kept
         used = np.flatnonzero(np.array(use[: features.shape[1]]) > max(use[features.shape[1] :]))
         return used if len(used) else np.arange(features.shape[1])
@@ -111,25 +111,26 @@ class BoostRegressor(RegressorMixin, _Boosted):
 
     _Trees = HistGradientBoostingRegressor
 
-    def fit(self, x: Floats, y: Floats) -> Self:
-        held = _held_out(len(y))
-        self._choose_products(x[~held], y[~held])
+    def fit(self, x: Floats, y: Floats, sample_weight: Floats | None = None) -> Self:
+        s, held = sample_weight, _held_out(len(y))
+        judge = np.ones(int(held.sum())) if s is None else s[held]
+        self._choose_products(x[~held], y[~held], _of(s, ~held))
         features = self._features(x)
-        fits = [self._linear(penalty).fit(features[~held], y[~held]) for penalty in _penalties(len(y))]
-        self.linear_ = min(fits, key=lambda fit: ((y - fit.predict(features))[held] ** 2).sum())
+        fits = [self._linear(penalty).fit(features[~held], y[~held], _of(s, ~held)) for penalty in _penalties(len(y))]
+        self.linear_ = min(fits, key=lambda fit: (judge * (y - fit.predict(features))[held] ** 2).sum())
         r = y - self.linear_.predict(features)
         self.share_, self._scale = 0.0, float(r[~held].std())
         if held.sum() >= FEW and self._scale > 0:
             r /= self._scale
-            self._grow(features, r, held)
+            self._grow(features, r, s, held)
             more = self._more(features[held])
-            gain = more * r[held]
+            gain = judge * more * r[held]
             if gain.sum() > SURE * np.sqrt(gain @ gain):
-                self.share_ = float(min(gain.sum() / (more @ more), 1))
+                self.share_ = float(min(gain.sum() / (judge * more @ more), 1))
             if len(y) <= MANY:
-                self.linear_.fit(features, y)
+                self.linear_.fit(features, y, s)
                 if self.share_:
-                    self._regrow(features, (y - self.linear_.predict(features)) / self._scale)
+                    self._regrow(features, (y - self.linear_.predict(features)) / self._scale, s)
         return self
 
     def predict(self, x: Floats) -> Floats:
@@ -156,24 +157,28 @@ class BoostClassifier(ClassifierMixin, _Boosted):
 
     _Trees = HistGradientBoostingClassifier
 
-    def fit(self, x: Floats, y: Any) -> Self:
+    def fit(self, x: Floats, y: Any, sample_weight: Floats | None = None) -> Self:
+        s = sample_weight
         self.classes_, y = np.unique(y, return_inverse=True)
         if len(self.classes_) != 2:
             raise ValueError(f"{len(self.classes_)} classes instead of two")
         held = np.empty(len(y), bool)
         for k in (0, 1):
             held[y == k] = _held_out(int((y == k).sum()))
-        self._choose_products(x[~held], y[~held].astype(np.float64))
+        self._choose_products(x[~held], y[~held].astype(np.float64), _of(s, ~held))
         features = self._features(x)
-        fits = [self._linear(penalty).fit(features[~held], y[~held]) for penalty in _penalties(len(y))]
+        fits = [self._linear(penalty).fit(features[~held], y[~held], _of(s, ~held)) for penalty in _penalties(len(y))]
         self.linear_, self.trees_ = fits[0], None
         if min(y[held].sum(), (1 - y[held]).sum()) >= FEW:
-            self.linear_ = min(fits, key=lambda fit: log_loss(y[held], fit.predict_proba(features[held])))
-            self._grow(features, y, held)
-            self.stack_ = LogisticRegression().fit(self._logits(features[held]), y[held])
+            judge = _of(s, held)
+            self.linear_ = min(
+                fits, key=lambda fit: log_loss(y[held], fit.predict_proba(features[held]), sample_weight=judge)
+            )
+            self._grow(features, y, s, held)
+            self.stack_ = LogisticRegression().fit(self._logits(features[held]), y[held], judge)
             if len(y) <= MANY:
-                self.linear_.fit(features, y)
-                self._regrow(features, y)
+                self.linear_.fit(features, y, s)
+                self._regrow(features, y, s)
         return self
 
     def predict_proba(self, x: Floats) -> Floats:
@@ -203,6 +208,16 @@ def _held_out(n: int) -> Bools:
     """The rows held out of n."""
     every = HELD_OUT * max(1, n // MANY)
     return np.arange(n) % every == every - 1
+
+
+def _of(s: Floats | None, rows: Any) -> Floats | None:
+    """The weights of these rows, None for equal ones."""
+    return None if s is None else s[rows]
+
+
+def _stopped(trees: Any, x: Floats, y: Any, s: Floats | None, held: Bools) -> Any:
+    """Trees fitted to the other rows until they no longer help on those held out."""
+    return trees.fit(x[~held], y[~held], _of(s, ~held), X_val=x[held], y_val=y[held], sample_weight_val=_of(s, held))
 
 
 def _penalties(n: int) -> tuple[float, ...]:

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone, is_classifier
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LassoCV, LinearRegression, LogisticRegression, LogisticRegressionCV
 from sklearn.utils import get_tags
+from sklearn.utils.validation import has_fit_parameter
 
 from contrastkit.causal.boosting import BoostClassifier, BoostRegressor
 from contrastkit.causal.names import OutcomeModel, PropensityModel
@@ -80,13 +81,21 @@ def check_cross_fitted(model: Any, folds: int) -> None:
 
 
 def learned(model: Any, x: Floats, y: Any, sample_weight: Floats | None = None) -> Any:
-    """A clone of the model, fitted to x [n, p] and y [n], with weights [n] of the rows if any.
+    """A clone of the model, fitted to x [n, p] and y [n], with weights [n] of the rows if any. They are scaled to mean
+    1, so that a penalty means what it means without them.
 
     Raises:
-        UserError: the model refuses them.
+        UserError: the model refuses them, or takes no weights.
     """
+    weights = {}
+    if sample_weight is not None:
+        if not has_fit_parameter(model, "sample_weight"):
+            raise UserError(
+                f"{type(model).__name__} takes no sample weights: choose another model, or leave the weights out"
+            )
+        weights = {"sample_weight": sample_weight / sample_weight.mean()}
     try:
-        return clone(model).fit(x, y, **({} if sample_weight is None else {"sample_weight": sample_weight}))
+        return clone(model).fit(x, y, **weights)
     except (ValueError, TypeError) as error:
         raise UserError(f"{type(model).__name__} cannot learn {len(x):,} rows: {str(error).splitlines()[0]}") from error
 
@@ -112,9 +121,13 @@ class LeastSquares(RegressorMixin, BaseEstimator):
     """Linear regression; where many coefficients fit equally well, the smallest. On a few hundred rows, of which
     cross-fitting and resampling have many, the checks of scikit-learn's take fifty times as long."""
 
-    def fit(self, x: Floats, y: Floats) -> Self:
-        self.at_, self.base_ = x.mean(0), y.mean()
-        self.coef_ = np.linalg.lstsq(x - self.at_, y - self.base_, rcond=None)[0]
+    def fit(self, x: Floats, y: Floats, sample_weight: Floats | None = None) -> Self:
+        self.at_, self.base_ = np.average(x, axis=0, weights=sample_weight), np.average(y, weights=sample_weight)
+        z, r = x - self.at_, y - self.base_
+        if sample_weight is not None:
+            root = np.sqrt(sample_weight)
+            z, r = z * root[:, None], r * root
+        self.coef_ = np.linalg.lstsq(z, r, rcond=None)[0]
         return self
 
     def predict(self, x: Floats) -> Floats:
@@ -132,11 +145,12 @@ class Probability(RegressorMixin, BaseEstimator):
         self.classifier = classifier
         self.name = name
 
-    def fit(self, x: Floats, y: Floats) -> Self:
+    def fit(self, x: Floats, y: Floats, sample_weight: Floats | None = None) -> Self:
         if not set(np.unique(y)) <= {0.0, 1.0}:
             raise UserError(f"the outcome model {self.name} predicts an outcome of 0 and 1: choose another for numbers")
         self.only_ = float(y[0])
-        self.classifier_ = None if (y == y[0]).all() else learned(self.classifier, x, y.astype(np.int64))
+        same = (y == y[0]).all()
+        self.classifier_ = None if same else learned(self.classifier, x, y.astype(np.int64), sample_weight)
         return self
 
     def predict(self, x: Floats) -> Floats:

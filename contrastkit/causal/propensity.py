@@ -70,6 +70,8 @@ class Propensity(BaseEstimator):
         """Fit to X [n, p] and T [n].
 
         Args:
+            sample_weight: weights [n] of the units in a survey: the score is that of its population. None for equal
+                ones, which the classifier need not take.
             clusters: labels [n]; rows that share one are on one side of a fold.
             prior: where the covariates separate some units, give the coefficients a prior instead of refusing them.
         """
@@ -78,8 +80,6 @@ class Propensity(BaseEstimator):
         check_folds(self.folds, t)
         groups = None if clusters is None else as_clusters(clusters, len(X))
         s = None if sample_weight is None or not np.ptp(sample_weight) else as_sample_weights(sample_weight, len(x))
-        if s is not None and (self.folds or self.classifier is not None):
-            raise UserError("only the logistic model without folds takes sample weights: leave them or the model out")
         self.remarks_: list[str] = []
         self.prior_ = False
         try:
@@ -89,7 +89,7 @@ class Propensity(BaseEstimator):
                 self.learn(x, t, s)
         except Separated as error:
             raise Separated(why_separated(X, t)) from error
-        e = self._of_unseen(X, t, groups) if self.folds else self.probabilities(x)
+        e = self._of_unseen(X, t, s, groups) if self.folds else self.probabilities(x)
         self.auc_ = float(roc_auc_score(t, e))
         self.scores_ = self.clip(e)
         self.clipped_ = int((self.scores_ != e).sum())
@@ -102,25 +102,26 @@ class Propensity(BaseEstimator):
         self.overlap_ = float(np.minimum(*arms).sum())
         return self
 
-    def _of_unseen(self, X: Covariates, t: Bools, groups: Rows | None) -> Floats:
+    def _of_unseen(self, X: Covariates, t: Bools, s: Floats | None, groups: Rows | None) -> Floats:
         """The scores [n], each from a model that has not seen the row, before clipping."""
         key = fingerprints(X.x)
-        order = settled_order(key, t)
+        order = settled_order(key, t, *([] if s is None else [s]))
         X, t, key = X.take(order), t[order], key[order]
+        s = None if s is None else s[order]
         groups = None if groups is None else groups[order]
-        e, separated = self.cross_fitted(X, t, splits(X.x, t, key, self.folds, self.seed, groups=groups))
+        e, separated = self.cross_fitted(X, t, s, splits(X.x, t, key, self.folds, self.seed, groups=groups))
         self.remarks_ += prior_remark(separated)
         equal = np.unique(np.column_stack([key, t.astype(np.uint64)]), axis=0, return_inverse=True)[1].reshape(-1)
         scores = np.empty(len(t))
         scores[order] = (np.bincount(equal, e) / np.bincount(equal))[equal]
         return scores
 
-    def cross_fitted(self, X: Covariates, t: Bools, splits: Splits) -> tuple[Floats, list[list[str]]]:
-        """The scores [n] of the rows of each fold from the rows outside it, before clipping; and for each fold whose
-        model needed a prior, the columns in which an arm has only one value outside it."""
+    def cross_fitted(self, X: Covariates, t: Bools, s: Floats | None, splits: Splits) -> tuple[Floats, list[list[str]]]:
+        """The scores [n] of the rows of each fold from the rows outside it, with weights s [n] if any, before clipping;
+        and for each fold whose model needed a prior, the columns in which an arm has only one value outside it."""
         e, part, separated = np.empty(len(t)), clone(self), []
         for train, test in splits:
-            if part.learn_part(X.x[train], t[train]):
+            if part.learn_part(X.x[train], t[train], None if s is None else s[train]):
                 separated.append([X.names[j] for j in one_sided(X.x[train], t[train])])
             e[test] = part.probabilities(X.x[test])
         return e, separated
@@ -163,7 +164,7 @@ class Propensity(BaseEstimator):
             indicators = ((x == lows) | (x == highs)).all(0) & (lows < highs)
             self._sd = np.where(indicators, highs - lows, 2 * self._sd)
             prior = LogisticRegression(solver="newton-cholesky", max_iter=100)
-            self.classifier_ = prior.fit(self._standardise(x), t, s)
+            self.classifier_ = learned(prior, self._standardise(x), t, s)
             return True
         return False
 

@@ -48,6 +48,7 @@ def refute_study(
     estimand: Estimand = "ATT",
     models: Models = LINEAR,
     placebo: Study | None = None,
+    sample_weight: str | None = None,
     cluster: str | None = None,
     draws: int = DRAWS,
     gamma: float = GAMMA,
@@ -60,6 +61,7 @@ def refute_study(
     Args:
         models: of outcome and treatment.
         placebo: study of an outcome that the treatment cannot have affected (:func:`placebo_study`).
+        sample_weight: column of the weights of units in a survey, whose population the effect is on.
         cluster: column of labels of units that may depend on one another, for standard errors.
         draws, gamma, seed: see there.
         on_estimate, on_verdict: called with each result at once, since checks take minutes.
@@ -75,13 +77,15 @@ def refute_study(
         raise UserError(f"{estimator} does not estimate the {estimand}: choose another, or one of {', '.join(known)}")
     outcomes = study.outcomes()
     clusters = None if cluster is None else study.clusters(cluster)
-    estimate = fitted(known[estimator], study.X, study.T, outcomes, clusters=clusters, seed=seed)
+    weights = None if sample_weight is None else study.sample_weights(sample_weight)
+    estimate = fitted(known[estimator], study.X, study.T, outcomes, sample_weight=weights, clusters=clusters, seed=seed)
     on_estimate(estimate)
     other = None if placebo is None else (str(placebo.outcome), placebo.X, placebo.outcomes())
     verdicts = []
     for verdict in refute(
-        study.X, study.T, outcomes, estimate, placebo=other, clusters=clusters, draws=draws, gamma=gamma, seed=seed
-    ):
+        study.X, study.T, outcomes, estimate, placebo=other, sample_weight=weights, clusters=clusters, draws=draws,
+        gamma=gamma, seed=seed,
+    ):  # fmt: skip
         on_verdict(verdict)
         verdicts.append(verdict)
     return Refutation(estimator, estimate, tuple(verdicts))

@@ -14,6 +14,7 @@ import typer
 from scipy.stats import t as student
 from scipy.stats import wilcoxon
 from sklearn.tree import DecisionTreeRegressor
+from statsmodels.api import WLS
 
 from contrastkit.causal.compare import estimators
 from contrastkit.causal.estimate import DifferenceInMeans, Estimator, Regression, TLearner, Weighted
@@ -219,7 +220,7 @@ def test_the_grid_is_sensemakrs_closed_form_for_linear_regression(effect: float)
     f = abs(beta[-1] / se[-1]) / math.sqrt(df)
     value = (math.sqrt(f**4 + 4 * f**2) - f**2) / 2
     assert verdict.numbers["robustness_value"] == pytest.approx(value)
-    u = confounder(*directions(x, t, y), value, value, math.copysign(1, effect))
+    u = confounder(*directions(x, t, y, np.ones(300)), value, value, math.copysign(1, effect))
     assert Regression().fit(np.column_stack([x, u]), t, y).effect_ == pytest.approx(0, abs=1e-9)
 
 
@@ -227,7 +228,7 @@ def test_a_confounder_is_as_strong_as_asked_for() -> None:
     x, t, y = world()
     factor = np.eye(3)[np.arange(len(x)) % 3]  # sums to the constant
     for r_t, r_y in ((0.0, 0.3), (0.3, 0.0), (0.15, 0.4)):
-        u = confounder(*directions(np.column_stack([x, factor]), t, y), r_t, r_y, 1.0)
+        u = confounder(*directions(np.column_stack([x, factor]), t, y, np.ones(300)), r_t, r_y, 1.0)
         less = np.column_stack([x, factor[:, 1:]])
         assert partial(np.column_stack([less, u]), t.astype(float)) == pytest.approx(r_t, abs=1e-9)
         assert partial(np.column_stack([less, t, u]), y) == pytest.approx(r_y, abs=1e-9)
@@ -241,10 +242,55 @@ def test_the_benchmark_is_what_a_twin_of_the_covariate_would_have() -> None:
     latent = 0.5 * (a + z) + 0.2 * w + d
     y = 0.7 * (a + z) + 0.2 * w + 0.3 * latent + e
     # directions and bounds ask nothing of t but numbers: a latent one keeps the symmetry exact
-    name, r_t, r_y = strongest(named(np.column_stack([w, a]), "weak", "twin"), latent, y)
+    name, r_t, r_y = strongest(named(np.column_stack([w, a]), "weak", "twin"), latent, y, np.ones(400))
     assert name == "twin"
     assert r_t == pytest.approx(partial(np.column_stack([w, a, z]), latent))
     assert r_y == pytest.approx(partial(np.column_stack([w, a, latent, z]), y))
+
+
+@pytest.mark.parametrize("effect", [2.0, -2.0])
+def test_with_sample_weights_the_grid_is_that_of_weighted_regression(effect: float) -> None:
+    """Weighted least squares are those of rows times the root of their weight, the constant too."""
+    x, t, y = world(effect=effect)
+    s = np.random.default_rng(1).uniform(1, 9, size=300)
+    s *= 300 / s.sum()
+    first = fitted(Regression(), x, t, y, sample_weight=s)
+    verdict = unobserved_confounder(named(x, "a", "b", "c"), t, y, first, weights=s)
+    fit = WLS(y, np.column_stack([np.ones(300), x, t]), weights=s).fit()
+    for r_t, row in zip(STRENGTHS, verdict.numbers["grid"], strict=True):
+        for r_y, result in zip(STRENGTHS, row, strict=True):
+            bias = fit.bse[-1] * math.sqrt(fit.df_resid * r_y * r_t / (1 - r_t))
+            assert result == pytest.approx(fit.params[-1] - math.copysign(bias, effect))
+    f2 = fit.tvalues[-1] ** 2 / fit.df_resid
+    assert verdict.numbers["robustness_value"] == pytest.approx((math.sqrt(f2**2 + 4 * f2) - f2) / 2)
+    u = confounder(*directions(x, t, y, s), 0.15, 0.4, 1.0)
+    strength = WLS(y, np.column_stack([np.ones(300), x, t, u]), weights=s).fit()
+    assert strength.tvalues[-1] ** 2 / (strength.tvalues[-1] ** 2 + strength.df_resid) == pytest.approx(0.4)
+
+
+def test_every_check_but_that_of_ranks_has_the_sample_weights() -> None:
+    """Effects are 2 + x0 in a sample of which half, that with x0 > 0, has a tenth of the weight."""
+    g = np.random.default_rng(5)
+    x = g.normal(size=(300, 2))
+    t, s = g.uniform(size=300) < 0.5, np.where(x[:, 0] > 0, 1.0, 10.0)
+    y, before = t * (2 + x[:, 0]) + x[:, 1] + 0.1 * g.normal(size=300), x[:, 0] * (2 * t - 1) + 0.1 * g.normal(size=300)
+    first, plain = fitted(Regression(), x, t, y, sample_weight=s), fitted(Regression(), x, t, y)
+    found = by_name(refute(x, t, y, first, placebo=("before", x, before), sample_weight=s, draws=20))
+    for name in ("random common cause", "subset"):
+        assert found[name].passed and abs(found[name].numbers["mean"] - first.effect_) < 0.1
+        assert abs(plain.effect_ - first.effect_) > 0.4
+    again = fitted(Regression(), x, t, before, sample_weight=s)
+    assert found["placebo outcome"].numbers["effect"] == again.effect_
+    assert abs(again.effect_ - fitted(Regression(), x, t, before).effect_) > 0.4
+    without = by_name(refute(x, t, y, plain, draws=20))
+    assert found["placebo treatment"].numbers["mean"] != without["placebo treatment"].numbers["mean"]
+    assert found["unobserved confounder"].numbers["grid"][0][0] == pytest.approx(first.effect_, abs=0.05)
+    mean = sum(s * y) / sum(s)
+    ratio = math.exp(0.91 * first.effect_ / math.sqrt(sum(s * (y - mean) ** 2) / sum(s) * 300 / 299))
+    assert found["E-value"].numbers["estimate"] == pytest.approx(ratio + math.sqrt(ratio * (ratio - 1)))
+    bounds = found["Rosenbaum bounds"]
+    assert bounds.passed is None and "takes no sample weights" in bounds.sentence
+    assert without["Rosenbaum bounds"].passed
 
 
 def test_a_factor_is_one_covariate_and_a_strong_one_refutes() -> None:
@@ -279,7 +325,9 @@ def test_the_robustness_value_of_cinelli_and_hazletts_example() -> None:
     f2 = 4.18445**2 / 783
     g = np.random.default_rng(0)
     a, b = np.linalg.qr(np.column_stack([np.ones(50), g.normal(size=(50, 2))]))[0].T[1:]
-    assert robustness_value(np.zeros((50, 0)), a, math.sqrt(f2) * a + b) == pytest.approx(0.138776, abs=1e-6)
+    assert robustness_value(np.zeros((50, 0)), a, math.sqrt(f2) * a + b, np.ones(50)) == pytest.approx(
+        0.138776, abs=1e-6
+    )
 
 
 def test_e_values() -> None:
@@ -302,11 +350,12 @@ def test_of_two_values_the_ratio_is_one_of_risks() -> None:
     t = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], bool)
     y = np.array([1, 1, 1, 0, 1, 0, 0, 0, 0, 1], float)
     first = DifferenceInMeans().fit(np.ones((10, 1)), t, y)
-    assert risk_ratio(first.effect_, t, y, None) == pytest.approx((3 / 4) / (2 / 6))
+    one = np.ones(10)
+    assert risk_ratio(first.effect_, t, y, one, one) == pytest.approx((3 / 4) / (2 / 6))
     w = np.array([1, 1, 1, 3, 1, 1, 1, 1, 1, 5.0])
     effect = 3 / 6 - 6 / 10
-    assert risk_ratio(effect, t, y, w) == pytest.approx((3 / 6) / (6 / 10))
-    assert risk_ratio(0.8, t, y, None) == pytest.approx(0.75 / 0.1)  # a risk of -0.05 counts as one of n
+    assert risk_ratio(effect, t, y, w, one) == pytest.approx((3 / 6) / (6 / 10))
+    assert risk_ratio(0.8, t, y, one, one) == pytest.approx(0.75 / 0.1)  # a risk of -0.05 counts as one of n
 
 
 EXPOSED = [
@@ -408,7 +457,7 @@ def test_what_leaves_nothing_to_doubt_is_refused() -> None:
     with pytest.raises(UserError, match="treatment and covariates determine the outcome"):
         fitted(Regression(), x, t, x[:, 0] + t)
     with pytest.raises(UserError, match="explain the outcome completely"):
-        directions(x, t, x[:, 0] + t)
+        directions(x, t, x[:, 0] + t, np.ones(300))
 
 
 TREE = "sklearn.tree:DecisionTreeRegressor"

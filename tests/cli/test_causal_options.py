@@ -226,16 +226,14 @@ def refute(options: Options) -> Any:
     X, T, Y, rest = split(options)
     name, estimand, seed = rest.get("estimator", "entropy"), rest.get("estimand", "ATT"), rest.get("seed", 0)
     draws, gamma = rest.get("draws", 50), rest.get("gamma", 1.25)
-    repeated: dict[str, Any] = {"clusters": clusters_of(options, rest), "draws": draws, "seed": seed}
-    first = attempts.fitted(
-        estimators(estimand, models=models(rest), seed=seed)[name], X, T, Y, clusters=repeated["clusters"], seed=seed
-    )
+    units = {"clusters": clusters_of(options, rest), "seed": seed} | sampled(options, rest)
+    first = attempts.fitted(estimators(estimand, models=models(rest), seed=seed)[name], X, T, Y, **units)
     placebo = None
     if "placebo_outcome" in rest:
         left_out = [rest["placebo_outcome"], *rest.get("without", "").split(",")]
         adjusted = X[[column for column in X.columns if column not in left_out]]
         placebo = rest["placebo_outcome"], adjusted, outcome_of(outcome=rest["placebo_outcome"])
-    verdicts = attempts.refute(X, T, Y, first, placebo=placebo, gamma=gamma, **repeated)
+    verdicts = attempts.refute(X, T, Y, first, placebo=placebo, gamma=gamma, draws=draws, **units)
     return {
         "estimate": {
             "estimator": name,
@@ -319,6 +317,8 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("estimate", {}, {"cluster": "site"}),
     ("estimate", {"estimand": "ATE"}, {"sample_weight": "survey"}),
     *(("weight", {"by": by}, {"sample_weight": "survey"}) for by in ("ipw", "entropy")),
+    ("weight", {"by": "ipw", "propensity_model": NAIVE}, {"sample_weight": "survey"}),
+    ("estimate", FAST | {"outcome_model": "lasso"}, {"sample_weight": "survey"}),
     ("estimate", {}, {"strata": 4}),
     ("estimate", {"draws": 50}, {"error": "bootstrap"}),
     ("estimate", {"error": "bootstrap", "draws": 50}, {"draws": 60}),
@@ -368,6 +368,7 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("refute", FAST | {"estimator": "aipw"}, MODELS | {"folds": 3, "repeats": 2, "clip": 0.2}),
     ("refute", {}, {"draws": 21}),
     ("refute", {}, {"cluster": "site"}),
+    ("refute", {}, {"sample_weight": "survey"}),
     ("refute", {}, {"placebo_outcome": "z"}),
     ("refute", {"placebo_outcome": "z"}, {"without": "b"}),
     ("refute", {}, {"gamma": 1.5}),

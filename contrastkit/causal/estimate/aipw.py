@@ -23,6 +23,7 @@ class AIPW(CrossFitted):
 
     psi = m1 - m0 + T (Y - m1)/e - (1 - T)(Y - m0)/(1 - e), with the ATE as its mean and its standard deviation over
     root n as standard error. ATT: the mean of Y - m0 of the treated minus that of the controls under weights e/(1 - e).
+    With sample weights s, means are weighted by s, and e/(1 - e) is multiplied by it.
 
     Args:
         estimand: ATE, ATT or ATC.
@@ -80,9 +81,9 @@ class AIPW(CrossFitted):
             return -effect, -influence
         m0, m1 = self._models(X, t, y, splits, False, True)
         e = self._bounded(e, self.clip, 1 - self.clip)
-        self._weigh(np.where(t, 1 / e, 1 / (1 - e)), t)
+        self._weigh(self._s * np.where(t, 1 / e, 1 / (1 - e)), t)
         psi = m1 - m0 + t * (y - m1) / e - ~t * (y - m0) / (1 - e)
-        return float(psi.mean()), _influence(psi)
+        return float(np.average(psi, weights=self._s)), _influence(psi, self._s)
 
     def _models(self, X: Covariates, t: Bools, y: Floats, splits: Splits, *treatments: bool) -> list[Floats]:
         """The outcomes [n] of all units that models predict under each of these treatments."""
@@ -91,15 +92,17 @@ class AIPW(CrossFitted):
         if not flexible(self.model):
             return alone
         both = self._outcomes_of_both(X.x, t, y, treatments, splits)
-        return [_nearest_mean(a, b, y, arm) for a, b, arm in zip(alone, both, arms, strict=True)]
+        return [_nearest_mean(a, b, y, self._s, arm) for a, b, arm in zip(alone, both, arms, strict=True)]
 
     def _att(self, e: Floats, m0: Floats, t: Bools, y: Floats) -> tuple[float, Floats]:
         e = self._bounded(e, 0, 1 - self.clip)
-        w = np.where(t, 1, e / (1 - e))
+        odds, s = np.where(t, 1, e / (1 - e)), self._s
+        w = s * odds
         self._weigh(w, t)
-        treated, controls = (y - m0)[t].mean(), np.average((y - m0)[~t], weights=w[~t])
-        psi = np.where(t, (y - m0 - treated) / t.mean(), -w * (y - m0 - controls) / w[~t].sum() * len(y))
-        return float(treated - controls), _influence(psi)
+        treated, controls = (np.average((y - m0)[arm], weights=w[arm]) for arm in (t, ~t))
+        share = np.average(t, weights=s)
+        psi = np.where(t, (y - m0 - treated) / share, -odds * (y - m0 - controls) / w[~t].sum() * len(y))
+        return float(treated - controls), _influence(psi, s)
 
     def _bounded(self, e: Floats, low: float, high: float) -> Floats:
         self._clipped.append(int(((e < low) | (e > high)).sum()))
@@ -109,13 +112,14 @@ class AIPW(CrossFitted):
         self._heaviest.append(max(float(w[arm].max() / w[arm].sum()) for arm in (t, ~t)))
 
 
-def _influence(psi: Floats) -> Floats:
-    """The influence [n] of each unit on the mean of psi [n]; its norm is their standard deviation over root n."""
-    return (psi - psi.mean()) / np.sqrt(len(psi) * (len(psi) - 1))
+def _influence(psi: Floats, s: Floats) -> Floats:
+    """The influence [n] of each unit on the mean of psi [n] with weights s [n] of mean 1; if these are equal, its norm
+    is their standard deviation over root n."""
+    return s * (psi - np.average(psi, weights=s)) / np.sqrt(len(psi) * (len(psi) - 1))
 
 
-def _nearest_mean(a: Floats, b: Floats, y: Floats, arm: Bools) -> Floats:
-    """The mean of two predictions [n] that is nearest to the outcomes of the units of ``arm``."""
+def _nearest_mean(a: Floats, b: Floats, y: Floats, s: Floats, arm: Bools) -> Floats:
+    """The mean of two predictions [n] that is nearest to the outcomes of the units of ``arm``, with weights s [n]."""
     more = (b - a)[arm]
-    share = float((y - a)[arm] @ more) / max(float(more @ more), 1e-300)
+    share = float((s * (y - a))[arm] @ more) / max(float(s[arm] * more @ more), 1e-300)
     return a + np.clip(share, 0, 1) * (b - a)

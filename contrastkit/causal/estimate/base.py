@@ -69,19 +69,22 @@ class Estimator(BaseEstimator, ABC):
         y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
         groups = None if clusters is None else as_clusters(clusters, len(X))
         if sample_weight is not None and not self.takes_sample_weight:
-            raise UserError("takes no sample weights: use naive, ols, oaxaca, ipw, overlap, entropy or cbps")
+            raise UserError(
+                "takes no sample weights: use naive, ols, oaxaca, ipw, overlap, entropy, cbps, aipw, dml or tlearner"
+            )
         self.sample_weight_ = np.ones_like(y) if sample_weight is None else as_sample_weights(sample_weight, len(X))
         self._groups, self._prior = groups, prior
         self._fit(X, t, y)
         if groups is not None:
             self.se_, self.df_ = math.nan, int(groups.max())
+        w = self.sample_weight_ if self.weights_ is None else self.weights_
         if self.influence_ is not None:
             if groups is not None:
                 self.se_ = clustered(self.influence_, groups)
             else:
                 self.se_ = float(np.linalg.norm(self.influence_)) if math.isnan(self.se_) else self.se_
-                self.df_ = satterthwaite(self.influence_, t, self.weights_)
-        few: list[str] = [] if self.weights_ is None else on_weights(self.weights_, t)
+                self.df_ = satterthwaite(self.influence_, t, w)
+        few = on_weights(w, t)
         self.remarks_ += few
         if math.isnan(self.se_):
             self.error_remarks_ = self.error_remarks_ or ["it has no standard error of its own"]
@@ -127,12 +130,11 @@ def clustered(influence: Floats, groups: Any) -> float:
     return float(np.linalg.norm(sums)) * math.sqrt(len(sums) / (len(sums) - 1))
 
 
-def satterthwaite(influence: Floats, t: Bools, w: Floats | None) -> float:
+def satterthwaite(influence: Floats, t: Bools, w: Floats) -> float:
     """The degrees of freedom of a variance that adds those of both arms (Welch 1947), each with its effective sample
     size less one; at least 1."""
     parts = []
     for arm in (t, ~t):
-        size = arm.sum() if w is None else effective_sample_size(w[arm])
-        parts.append((float((influence[arm] ** 2).sum()), max(float(size) - 1, 1e-6)))
+        parts.append((float((influence[arm] ** 2).sum()), max(effective_sample_size(w[arm]) - 1, 1e-6)))
     below = sum(variance**2 / df for variance, df in parts)
     return max(sum(variance for variance, _ in parts) ** 2 / below, 1.0) if below > 0 else math.inf

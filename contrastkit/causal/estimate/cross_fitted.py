@@ -25,7 +25,13 @@ class CrossFitted(Estimator):
     It is repeated with other folds: the estimate is the median over the repeats, its variance the median of se^2 +
     (estimate - median)^2 (their Sec. 3.4). Folds are drawn by the content of the rows
     (:mod:`contrastkit.causal.folds`), whose order does not matter.
+
+    Every unit counts as many times as its sample weight s says, in the models as in what is made of their predictions:
+    all are estimates for the population of the survey, and the influence of a unit is s times its own (the weighted
+    estimating equations of Binder 1983). A model must take weights in its ``fit`` then.
     """
+
+    takes_sample_weight = True
 
     model: Any
     propensity: Propensity | None = None
@@ -36,10 +42,11 @@ class CrossFitted(Estimator):
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         self._check(X, t)
         key = fingerprints(X.x)
-        order = settled_order(key, t, y)
+        order = settled_order(key, t, y, self.sample_weight_)
         # standardised: scikit-learn's regression drops columns that are small next to others
         z = Covariates(standardised(X.x[order]), X.names, X.origins)
         groups = None if self._groups is None else self._groups[order]
+        self._s = self.sample_weight_[order]
         self._separated: list[list[str]] = []
         self._few: list[tuple[int, int]] = []
         self._unseen: list[str] = []
@@ -92,11 +99,12 @@ class CrossFitted(Estimator):
         """Refuse arms that the covariates separate; if the model is flexible, its folds tell."""
         score = self._score().set_params(folds=0)
         if score.classifier is None:
-            self.prior_ = score.fit(X, t, prior=self._prior).prior_
+            self.prior_ = score.fit(X, t, self.sample_weight_, prior=self._prior).prior_
 
     @abstractmethod
     def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats | None]:
-        """The estimate with these folds, and the influence [n] of each unit, None if unknown."""
+        """The estimate with these folds, and the influence [n] of each unit, None if unknown; the sample weights of
+        these rows are ``_s``."""
 
     def _score(self) -> Any:
         return clone(Propensity() if self.propensity is None else self.propensity)
@@ -104,7 +112,7 @@ class CrossFitted(Estimator):
     def _scores(self, X: Covariates, t: Bools, splits: Splits) -> Floats:
         """The propensity scores [n] from models that have not seen the row."""
         score = self._score()
-        e, separated = score.cross_fitted(X, t, splits)
+        e, separated = score.cross_fitted(X, t, self._weights(slice(None)), splits)
         self._separated += separated
         e = score.clip(e)
         if e[t].min() > e[~t].max():
@@ -118,7 +126,7 @@ class CrossFitted(Estimator):
         model = LeastSquares() if self.model is None else self.model
         for train, test in splits:
             rows = train[arm[train]]
-            m[test] = predicted(self._learned(model, x[rows], y[rows]), x[test])
+            m[test] = predicted(self._learned(model, x[rows], y[rows], self._weights(rows)), x[test])
             if not flexible(model):
                 one = (x[rows] == x[rows[0]]).all(0) & (x[test] != x[rows[0]]).any(0)
                 self._unseen += [X.names[j] for j in np.flatnonzero(one)]
@@ -134,18 +142,22 @@ class CrossFitted(Estimator):
         with_treatment = np.column_stack([x, 2.0 * t - 1])
         m = [np.empty_like(y) for _ in treatments]
         for train, test in splits:
-            model = self._learned(self.model, with_treatment[train], y[train])
+            model = self._learned(self.model, with_treatment[train], y[train], self._weights(train))
             for outcomes, treatment in zip(m, treatments, strict=True):
                 z = with_treatment[test]
                 z[:, -1] = 2.0 * treatment - 1
                 outcomes[test] = predicted(model, z)
         return m
 
-    def _learned(self, model: Any, x: Floats, y: Floats) -> Any:
+    def _weights(self, rows: Any) -> Floats | None:
+        """The sample weights of these rows; None if those of all are equal, which no model need take."""
+        return self._s[rows] if np.ptp(self._s) else None
+
+    def _learned(self, model: Any, x: Floats, y: Floats, s: Floats | None) -> Any:
         """:func:`learned`; that it did not converge is counted, where scikit-learn warns at every fit."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
-            fitted = learned(model, x, y)
+            fitted = learned(model, x, y, s)
         self._unconverged.append(any(issubclass(warning.category, ConvergenceWarning) for warning in caught))
         for warning in caught:
             if not issubclass(warning.category, ConvergenceWarning):

@@ -16,7 +16,9 @@ class PartiallyLinear(CrossFitted):
     score of Eq. 4.4): the regression of Y - l(X) on T - e(X), with l(x) = E[Y | X = x]. That of the interactive model
     is :class:`contrastkit.causal.estimate.AIPW`.
 
-    Where the effect varies, it is averaged with weights e(x) (1 - e(x)): that of the units with overlap, the ATO.
+    Where the effect varies, it is averaged with weights e(x) (1 - e(x)): that of the units with overlap, the ATO. With
+    sample weights, e and l are those of the population of the survey, the regression is weighted, and so the average is
+    over the units with overlap in that population.
 
     Args:
         model: outcome model, any regressor; linear by default.
@@ -42,7 +44,8 @@ class PartiallyLinear(CrossFitted):
         self.estimand_ = "ATO"
         v = t - self._scores(X, t, splits)
         residual = y - self._outcomes(X, y, np.ones_like(t), splits)
-        if not v @ v > 1e-12 * len(v):
+        weighted = self._s * v
+        if not weighted @ v > 1e-12 * len(v):
             raise UserError("the propensity model predicts the treatment perfectly: leave out what determines it")
-        effect = float(v @ residual / (v @ v))
-        return effect, v * (residual - effect * v) / (v @ v)
+        effect = float(weighted @ residual / (weighted @ v))
+        return effect, weighted * (residual - effect * v) / (weighted @ v)

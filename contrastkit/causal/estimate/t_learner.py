@@ -2,6 +2,8 @@
 
 from typing import Any, get_args
 
+import numpy as np
+
 from contrastkit.causal.estimand import population
 from contrastkit.causal.estimate.cross_fitted import CrossFitted, Splits
 from contrastkit.causal.learners import flexible
@@ -18,7 +20,7 @@ class TLearner(CrossFitted):
     """The mean over the target population of the difference of two outcome models, one fitted in each arm (the
     T-learner of Kunzel et al. 2019; with linear models, g-computation). It has no standard error of its own, but with
     linear models of up to 20,000 rows that of the jackknife: the bias of a flexible model is not of smaller order than
-    its sampling error, which is what AIPW corrects.
+    its sampling error, which is what AIPW corrects. With sample weights, models and mean are weighted.
 
     Args:
         estimand: ATE, ATT or ATC.
@@ -53,4 +55,5 @@ class TLearner(CrossFitted):
 
     def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, None]:
         m0, m1 = (self._outcomes(X, y, arm, splits) for arm in (~t, t))
-        return float((m1 - m0)[population(self.estimand, t)].mean()), None
+        target = population(self.estimand, t)
+        return float(np.average((m1 - m0)[target], weights=self._s[target])), None

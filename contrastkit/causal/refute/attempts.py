@@ -13,7 +13,7 @@ from contrastkit.causal.refute.hidden_bias import GAMMA, e_value, rosenbaum_boun
 from contrastkit.causal.refute.placebo import placebo_outcome, placebo_treatment, random_cause, subset
 from contrastkit.causal.refute.verdict import DRAWS, Verdict
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Bools, Floats, as_clusters, as_outcome, as_treatment
+from contrastkit.tables.checks import Bools, Floats, as_clusters, as_outcome, as_sample_weights, as_treatment
 from contrastkit.tables.covariates import Covariates
 
 Placebo = tuple[str, Any, ArrayLike]  # name, covariates [n, p] and values [n] of a placebo outcome
@@ -28,20 +28,25 @@ class _Case:
     y: Floats
     first: Estimator
     placebo: Placebo | None
+    weights: Floats | None
     clusters: NDArray[np.int64] | None
     draws: int
     gamma: float
     seed: int
 
     @property
+    def sampled(self) -> dict[str, Any]:
+        return {"weights": self.weights, "clusters": self.clusters, "seed": self.seed}
+
+    @property
     def repeated(self) -> dict[str, Any]:
-        return {"clusters": self.clusters, "draws": self.draws, "seed": self.seed}
+        return self.sampled | {"draws": self.draws}
 
 
 def _placebo_outcome(case: _Case) -> Verdict:
     assert case.placebo is not None
     name, X, Y = case.placebo
-    return placebo_outcome(name, X, Y, case.t, case.first, clusters=case.clusters, seed=case.seed)
+    return placebo_outcome(name, X, Y, case.t, case.first, **case.sampled)
 
 
 _PLACEBO_OUTCOME = "placebo outcome"
@@ -50,9 +55,7 @@ _CHECKS: dict[str, Callable[[_Case], Verdict]] = {
     "random common cause": lambda case: random_cause(case.X, case.t, case.y, case.first, **case.repeated),
     "subset": lambda case: subset(case.X, case.t, case.y, case.first, **case.repeated),
     _PLACEBO_OUTCOME: _placebo_outcome,
-    "unobserved confounder": lambda case: unobserved_confounder(
-        case.X, case.t, case.y, case.first, clusters=case.clusters, seed=case.seed
-    ),
+    "unobserved confounder": lambda case: unobserved_confounder(case.X, case.t, case.y, case.first, **case.sampled),
     "E-value": lambda case: e_value(case.t, case.y, case.first),
     "Rosenbaum bounds": lambda case: rosenbaum_bounds(case.X, case.t, case.y, case.first, gamma=case.gamma),
 }
@@ -74,6 +77,7 @@ def refute(
     first: Estimator,
     *,
     placebo: Placebo | None = None,
+    sample_weight: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
     draws: int = DRAWS,
     gamma: float = GAMMA,
@@ -85,6 +89,8 @@ def refute(
         first: an estimator from :func:`fitted`, whose effect is checked.
         placebo: an outcome that the treatment cannot have affected: its name, the covariates [n, p] to adjust it for,
             which must not determine it, and its values [n]. None skips the check.
+        sample_weight: weights [n] of the units in a survey, with which ``first`` was fitted: each check has them too,
+            but for the Rosenbaum bounds, which cannot be run then.
         clusters: labels [n] of units that may depend on one another: folds and subsets are of whole clusters, and the
             effect on the placebo outcome has their error.
         gamma: the Gamma that the Rosenbaum bounds must reach.
@@ -93,7 +99,8 @@ def refute(
     X = Covariates.of(X)
     t, y = as_treatment(T, len(X)), as_outcome(Y, len(X))
     groups = None if clusters is None else as_clusters(clusters, len(X))
-    case = _Case(X, t, y, first, placebo, groups, draws, gamma, seed)
+    weights = None if sample_weight is None else as_sample_weights(sample_weight, len(X))
+    case = _Case(X, t, y, first, placebo, weights, groups, draws, gamma, seed)
     for name in checks(placebo=placebo is not None):
         try:
             yield _CHECKS[name](case)

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from contrastkit.causal.estimate import Estimator
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.refute.verdict import Verdict, check_error
+from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.ties import levels, rounding
@@ -24,20 +25,24 @@ def e_value(t: Bools, y: Floats, first: Estimator) -> Verdict:
     low, high = first.interval()
     limit_effect = low if first.effect_ > 0 else high
     passed = limit_effect * first.effect_ > 0
-    estimate, limit = (e_value_of(risk_ratio(v, t, y, first.weights_)) for v in (first.effect_, limit_effect))
+    s = first.sample_weight_
+    w = s if first.weights_ is None else first.weights_
+    estimate, limit = (e_value_of(risk_ratio(v, t, y, w, s)) for v in (first.effect_, limit_effect))
     limit = limit if passed else 1.0
     end = f"one with {limit:.2f} moves the interval to zero" if passed else "but the interval covers zero anyway"
     sentence = f"a confounder with risk ratios of {estimate:.2f} on both treatment and outcome explains it away, {end}"
     return Verdict("E-value", passed, sentence, {"estimate": estimate, "limit": limit})
 
 
-def risk_ratio(effect: float, t: Bools, y: Floats, weights: Floats | None) -> float:
-    """The risk ratio of an effect. For an outcome of 0 and 1, the risk of the treated, weighted as by the estimator,
-    over the risk without the effect, each at least 1/n. For other outcomes exp(0.91 d), d the effect in standard
-    deviations of y, which is more conservative than standard deviations within the arms."""
+def risk_ratio(effect: float, t: Bools, y: Floats, w: Floats, s: Floats) -> float:
+    """The risk ratio of an effect. For an outcome of 0 and 1, the risk of the treated under the weights w [n] of the
+    estimator over the risk without the effect, each at least 1/n. For other outcomes exp(0.91 d), d the effect in
+    standard deviations of y under the sample weights s [n], of mean 1, which is more conservative than standard
+    deviations within the arms."""
     if not np.isin(y, (0, 1)).all():
-        return math.exp(0.91 * effect / float(y.std(ddof=1)))
-    risk = float(np.average(y[t], weights=None if weights is None else weights[t]))
+        sd = math.sqrt(float((s * (y - np.average(y, weights=s)) ** 2).sum()) / (len(y) - 1))
+        return math.exp(0.91 * effect / sd)
+    risk = float(np.average(y[t], weights=w[t]))
     one, other = np.clip((risk, risk - effect), 1 / len(y), 1)
     return float(one / other)
 
@@ -54,7 +59,13 @@ def rosenbaum_bounds(
     """The hidden bias that the one-sided signed-rank test of matched pairs tolerates: passes if p <= 0.05 at ``gamma``,
     where the odds of treatment differ by up to that factor within pairs (Rosenbaum 2002, Sec. 4.3). By default, pairs
     are 1:1 on the logit of the propensity score, without replacement, within 0.2 standard deviations, for the units of
-    the smaller arm; ``matching`` replaces this."""
+    the smaller arm; ``matching`` replaces this.
+
+    Raises:
+        UserError: the estimate has sample weights, of which the test of ranks knows nothing.
+    """
+    if np.ptp(first.sample_weight_):
+        raise UserError("the signed-rank test of matched pairs takes no sample weights")
     if matching is None:
         matching = Matching("ATT" if t.sum() <= (~t).sum() else "ATC", replacement=False, caliper=0.2)
     i, j = clone(matching).fit(X, t).pairs_.T

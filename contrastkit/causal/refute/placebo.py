@@ -22,6 +22,7 @@ def placebo_treatment(
     y: Floats,
     first: Estimator,
     *,
+    weights: Floats | None = None,
     clusters: NDArray[np.int64] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
@@ -29,7 +30,7 @@ def placebo_treatment(
     """Permute the treatment, which removes its effect: passes if zero is in the central 95 % of the estimates, and
     within four standard errors of their mean."""
     g = stream(seed, "placebo")
-    refits = effects(first, (Sample(X, g.permutation(t), y, clusters=clusters) for _ in range(draws)))
+    refits = effects(first, (Sample(X, g.permutation(t), y, weights, clusters) for _ in range(draws)))
     estimates = refits.estimates
     mean, sd = float(estimates.mean()), float(estimates.std())
     low, high = (float(v) for v in np.quantile(estimates, (0.025, 0.975)))
@@ -48,13 +49,15 @@ def random_cause(
     y: Floats,
     first: Estimator,
     *,
+    weights: Floats | None = None,
     clusters: NDArray[np.int64] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Verdict:
     """Add a covariate of N(0, 1) noise: passes if the mean estimate moves by less than half its standard error."""
     g = stream(seed, "cause")
-    samples = (Sample(X.with_column(g.normal(size=len(X)), "noise"), t, y, clusters=clusters) for _ in range(draws))
+    noisy = (X.with_column(g.normal(size=len(X)), "noise") for _ in range(draws))
+    samples = (Sample(more, t, y, weights, clusters) for more in noisy)
     return _unmoved("random common cause", "adding a covariate of pure noise", first, samples)
 
 
@@ -64,6 +67,7 @@ def subset(
     y: Floats,
     first: Estimator,
     *,
+    weights: Floats | None = None,
     clusters: NDArray[np.int64] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
@@ -71,7 +75,7 @@ def subset(
     """Draw 80 % of each arm, or of the clusters, without replacement: passes if the mean estimate moves by less than
     half its standard error."""
     what = f"leaving out {1 - SHARE:.0%} of the {'units' if clusters is None else 'clusters'}"
-    return _unmoved("subset", what, first, subsets(Sample(X, t, y, clusters=clusters), draws, seed))
+    return _unmoved("subset", what, first, subsets(Sample(X, t, y, weights, clusters), draws, seed))
 
 
 def _unmoved(name: str, what: str, first: Estimator, samples: Iterable[Sample]) -> Verdict:
@@ -98,12 +102,13 @@ def placebo_outcome(
     T: ArrayLike,
     first: Estimator,
     *,
+    weights: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
     seed: int = 0,
 ) -> Verdict:
     """An outcome that the treatment cannot have affected (a negative control; Lipsitch, Tchetgen Tchetgen & Cohen
     2010): passes if the 95 % interval of the effect on it covers zero."""
-    fit = fitted(first, X, T, Y, clusters=clusters, seed=seed)
+    fit = fitted(first, X, T, Y, sample_weight=weights, clusters=clusters, seed=seed)
     check_error(fit)
     low, high = fit.interval()
     passed = low <= 0 <= high

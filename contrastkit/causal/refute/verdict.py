@@ -35,6 +35,7 @@ def fitted(
     T: ArrayLike,
     Y: ArrayLike,
     *,
+    sample_weight: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
     seed: int = 0,
 ) -> Estimator:
@@ -44,7 +45,7 @@ def fitted(
     Raises:
         UserError: the data are refused, or the outcome has no randomness left.
     """
-    first = fit_with_error(estimator, X, T, Y, clusters=clusters, seed=seed)
+    first = fit_with_error(estimator, X, T, Y, sample_weight=sample_weight, clusters=clusters, seed=seed)
     if first.se_ <= 1e-12 * as_column(Y, "the outcome").std():
         raise UserError(
             "the standard error is zero: treatment and covariates determine the outcome; leave covariates out"
