@@ -43,7 +43,7 @@ class Task:
         name: ``method/row``.
         out: its run folder.
         method: ``path/to/file.py:NAME`` of a method that a file defines, for another process.
-        init_from: starting weights of the encoder (:func:`contrastkit.training.start.open_weights`).
+        init_from: starting weights of the encoder (:func:`contrastkit.starting.open_weights`).
     """
 
     name: str
