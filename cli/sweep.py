@@ -12,7 +12,7 @@ from contrastkit.cli.compare import report_comparison
 from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
-from contrastkit.cli.train import InitFrom, Methods, methods_app
+from contrastkit.cli.train import StartFrom, Methods, methods_app
 from contrastkit.errors import Interrupted, UserError
 from contrastkit.names import SUMMARIES
 
@@ -50,7 +50,7 @@ class SweepOptions(OutputOptions):
             help="Row of the recipe \\[chosen to fit the images, the first encoder and the device].", metavar="ROW"
         ),
     ] = None
-    init_from: InitFrom = None
+    init_from: StartFrom = None
     out: Annotated[
         Path | None, typer.Option(help="Folder for all runs \\[runs/sweep-METHOD-ROW-DATA].", metavar="FOLDER")
     ] = None

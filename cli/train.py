@@ -23,7 +23,7 @@ if typing.TYPE_CHECKING:
     from contrastkit.training.plan import Plan
 
 
-InitFrom = Annotated[
+StartFrom = Annotated[
     str | None,
     typer.Option(
         help="Starting weights of the encoder: a run folder, a .safetensors or .pth file, or pretrained:NAME of "
@@ -74,7 +74,7 @@ class RunOptions(OutputOptions):
     resume: Annotated[
         Path | None, typer.Option(help="Resume this run; no other option is required.", metavar="RUN")
     ] = None
-    init_from: InitFrom = None
+    init_from: StartFrom = None
     extend: Annotated[
         Path | None,
         typer.Option(help="Begin a new run at this run's last state, with more --epochs.", metavar="RUN"),

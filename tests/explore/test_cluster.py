@@ -74,7 +74,7 @@ def test_agreement_is_that_of_loops() -> None:
     shuffled = np.random.default_rng(1)
     known, groups = np.array([a for a, _ in pairs]), np.array([b for _, b in pairs])
     by_chance = [agreement_with(known, shuffled.permutation(groups)).nmi for _ in range(2000)]
-    assert found.nmi_chance == pytest.approx(np.mean(by_chance), abs=4 * np.std(by_chance) / math.sqrt(2000))
+    assert found.nmi_chance == pytest.approx(np.mean(by_chance), abs=float(4 * np.std(by_chance)) / math.sqrt(2000))
     assert found.nmi_chance > 0.005, "few images in twelve cells"
     assert found.purity == sum(max(m for (_, b), m in joint.items() if b == k) for k in of_c) / n
     together = sum(pairs[i][0] == pairs[j][0] and pairs[i][1] == pairs[j][1] for i in range(n) for j in range(i))
