@@ -12,7 +12,7 @@ from contrastkit.cli.compare import report_comparison
 from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
-from contrastkit.cli.train import StartFrom, Methods, methods_app
+from contrastkit.cli.train import Methods, StartFrom, methods_app
 from contrastkit.errors import Interrupted, UserError
 from contrastkit.names import SUMMARIES
 
