@@ -133,16 +133,16 @@ def train(method: str, numbers: dict[str, Any], training: dict[str, Any], option
     with screen.TrainingScreen(enabled=is_main) as reporter:
         outcome = launch(chosen, stop_after=options.stop_after, reporter=reporter)
     if is_main:
-        _report(method, outcome, chosen.name, options.json)
+        _report(method, outcome, chosen, options.json)
     if outcome.signal is not None and not outcome.finished:
         raise Interrupted(outcome.signal)
 
 
-def _report(method: str, outcome: "Outcome", name: str, json: Path | None) -> None:
-    for line in _closing(method, outcome):
+def _report(method: str, outcome: "Outcome", plan: "Plan", json: Path | None) -> None:
+    for line in _closing(method, outcome, plan.data.pretrain.modality.plural):
         screen.say(line)
     if json is not None:
-        report = {"run": str(outcome.run.path), "name": name, "step": outcome.step, "finished": outcome.finished}
+        report = {"run": str(outcome.run.path), "name": plan.name, "step": outcome.step, "finished": outcome.finished}
         verdict = None if outcome.verdict is None else asdict(outcome.verdict)
         write_json(json, report | {"seconds": outcome.seconds} | outcome.evaluation | {"verdict": verdict})
 
@@ -155,10 +155,8 @@ def _opening(plan: "Plan") -> str:
     )
 
 
-def _closing(method: str, outcome: "Outcome") -> list[str]:
-    speed = (
-        "" if math.isnan(outcome.images_per_s) else f", {outcome.images_per_s:,.0f} {outcome.run.record.data.items}/s"
-    )
+def _closing(method: str, outcome: "Outcome", items: str) -> list[str]:
+    speed = "" if math.isnan(outcome.images_per_s) else f", {outcome.images_per_s:,.0f} {items}/s"
     end = "trained" if outcome.finished else "stopped"
     lines = [f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}"]
     if not outcome.finished:

@@ -533,7 +533,7 @@ BUGS = [
     Bug("causal/matches.py", " order=order,", "", f"{CAUSAL}[match---no-replacement---order=smallest]"),
     Bug("cli/causal/propensity.py", ", folds=folds", "", f"{CAUSAL}[propensity----folds=3]"),
     Bug("cli/stable/reweight.py", ", seed=seed", "", f"{STABLE}[reweight----seed=1]"),
-    Bug("training/series.py", "resume=Run.exists(task.out)", "resume=False",
+    Bug("training/series.py", '{"resume": Run.exists(task.out)', '{"resume": False',
         "tests/cli/test_sweep.py::test_a_stopped_sweep_goes_on_bit_for_bit"),
     Bug("sweep.py", '"start": weights}', '"start": None}',
         "tests/cli/test_sweep.py::test_all_runs_start_from_the_same_weights"),
