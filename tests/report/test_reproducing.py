@@ -110,10 +110,10 @@ def test_what_a_training_advises_is_quoted(run: Path) -> None:
     outcome: Any = SimpleNamespace(
         run=Run.open(run), step=3, seconds=1.0, images_per_s=9.0, finished=True, applicable=("knn", "retrieve")
     )
-    advice = _closing("a b.py:mine", outcome)[-1].removeprefix("evaluate: ").split("   ")
+    advice = _closing("a b.py:mine", outcome, "images")[-1].removeprefix("evaluate: ").split("   ")
     assert [shlex.split(line) for line in advice] == [
         ["contrastkit", "knn", "a $run"],
         ["contrastkit", "retrieve", "a $run", "--method", "a b.py:mine"],
     ]
     outcome.finished = False
-    assert _closing("moco", outcome)[-1] == "resume: contrastkit train moco --resume 'a $run'"
+    assert _closing("moco", outcome, "images")[-1] == "resume: contrastkit train moco --resume 'a $run'"
