@@ -79,9 +79,11 @@ class MAERecipe(Recipe):
         from contrastkit.parts.masked import mae_start_, require_transformer
 
         encoder = super().untrained_encoder(context)
-        require_transformer(encoder, self.views[0].size)
+        require_transformer(encoder)
         if context.encoder is None:
             mae_start_(encoder.trunk)
+        elif (built_for := encoder.trunk.patch_embed.img_size[0]) != self.views[0].size:
+            raise UserError(f"the transformer is built for images of {built_for} px: choose --size {built_for}")
         return encoder
 
     def build(self, context: BuildContext) -> "MAE":

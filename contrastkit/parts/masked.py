@@ -82,8 +82,8 @@ class Decoder(nn.Module):
         return self.predict(taken(x[:, 1:], hidden))
 
 
-def require_transformer(encoder: Encoder, size: int) -> None:
-    """Check that an encoder is a vision transformer of single patches of images of ``size`` pixels.
+def require_transformer(encoder: Encoder) -> None:
+    """Check that an encoder is a vision transformer of patches, with a class token and positions for all of them.
 
     Raises:
         UserError: it is not; the message says what is.
@@ -103,8 +103,6 @@ def require_transformer(encoder: Encoder, size: int) -> None:
         )
     if trunk.embed_dim % 4:
         raise UserError(f"the positions need a width that is a multiple of 4, not {trunk.embed_dim}: change --width")
-    if trunk.patch_embed.img_size != (size, size):
-        raise UserError(f"the encoder is built for images of {trunk.patch_embed.img_size[0]} px, the views have {size}")
 
 
 def visible_tokens(encoder: Encoder, images: Tensor, shown: Tensor) -> Tensor:
