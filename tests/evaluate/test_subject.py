@@ -146,7 +146,7 @@ def test_what_cannot_be_evaluated() -> None:
         retrieve(subject)
     wrong: Any
     for wrong, says in (
-        ({"protocol": "rate"}, "--protocol must be rates or moco, not rate"),
+        ({"protocol": "rate"}, "--protocol must be one of rates, standardised, moco, not rate"),
         ({"epochs": 0}, "--epochs must be at least 1, not 0"),
         ({"seeds": 0}, "--seeds must be at least 1, not 0"),
     ):
