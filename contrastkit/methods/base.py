@@ -74,6 +74,11 @@ class Method(nn.Module, ABC, Generic[Memory]):
         return 1
 
     @property
+    def can_collapse(self) -> bool:
+        """Whether similar outputs for all images are a failure: not if the loss compares something else than these."""
+        return True
+
+    @property
     def chance_loss(self) -> float | None:
         """The loss of a method that has learned nothing, e.g. log(K + 1); None if undefined."""
         return None

@@ -176,6 +176,11 @@ class MAE(Method[None]):
         )
         return masked.clamp(0, 1), filled.clamp(0, 1)
 
+    @property
+    def can_collapse(self) -> bool:
+        """No: the loss compares pixels. The features of all images share a direction."""
+        return False
+
     def param_groups(self) -> list[ParamGroup]:
         """Biases and norms are not decayed (main_pretrain.py); positions are not trained."""
         return decay_groups(self.parameters())

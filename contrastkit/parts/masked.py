@@ -99,7 +99,7 @@ def require_transformer(encoder: Encoder) -> None:
     if not plain:
         raise UserError(
             "mae hides patches from a vision transformer with a class token and a position for each patch, which this "
-            "encoder is not: use one like timm:vit_base_patch16_224"
+            "encoder is not: use one like timm:vit_base_patch16_224, or the small one of --recipe tiny"
         )
     if trunk.embed_dim % 4:
         raise UserError(f"the positions need a width that is a multiple of 4, not {trunk.embed_dim}: change --width")

@@ -250,6 +250,11 @@ def test_matrices_begin_xavier_uniform_and_norms_have_the_papers_epsilon() -> No
     assert {m.eps for m in method.modules() if isinstance(m, nn.LayerNorm)} == {1e-6}
 
 
+def test_features_that_differ_little_are_no_collapse() -> None:
+    method = build()
+    assert not method.can_collapse and method.chance_loss is None
+
+
 def test_adamw_has_maes_betas_and_spares_biases_and_norms() -> None:
     method = build()
     optimizer = method.recipe.build_optimizer(method)
