@@ -601,7 +601,7 @@ BUGS = [
     Bug("figures.py", "(RIGHT, \"-\") if right else", "(RIGHT, \"-\") if not right else",
         "tests/test_figures.py::test_frames_say_right_and_wrong"),
     Bug("curves.py", "[metric.factor * value if", "[value if", "tests/test_curves.py::test_values_units_and_chance"),
-    Bug("training/seen.py", "options.seed if seed is None else seed, trained", "seed or 0, trained",
+    Bug("training/seen.py", "seed = options.seed if seed is None else seed\n", "seed = seed or 0\n",
         "tests/training/test_seen.py::test_the_seed_is_the_runs"),
     Bug("evaluate/linear.py", "if n < FEW:", "if n > FEW:",
         "tests/evaluate/test_linear.py::test_of_few_images_each_is_held_out_once"),

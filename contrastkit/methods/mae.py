@@ -80,9 +80,10 @@ class MAERecipe(Recipe):
 
         encoder = super().untrained_encoder(context)
         require_transformer(encoder)
+        trunk: Any = encoder.trunk
         if context.encoder is None:
-            mae_start_(encoder.trunk)
-        elif (built_for := encoder.trunk.patch_embed.img_size[0]) != self.views[0].size:
+            mae_start_(trunk)
+        elif (built_for := trunk.patch_embed.img_size[0]) != self.views[0].size:
             raise UserError(f"the transformer is built for images of {built_for} px: choose --size {built_for}")
         return encoder
 
