@@ -217,7 +217,7 @@ TINY = replace(
     CIFAR,
     epochs=24,
     batch=128,
-    lr=1e-3,
+    lr=2e-3,
     warmup_epochs=2.0,
     width=96,
     depth=4,
