@@ -175,7 +175,7 @@ BUGS = [
     Bug("parts/masked.py", "width, column_first=True)", "width)", f"{MAE}::test_positions_are_maes_and_fixed"),
     Bug("parts/masked.py", "    nn.init.xavier_uniform_(vit.patch_embed.proj.weight.flatten(1))", "    pass",
         f"{MAE}::test_matrices_begin_xavier_uniform_and_norms_have_the_papers_epsilon"),
-    Bug("parts/masked.py", "and trunk.num_prefix_tokens == 1", "",
+    Bug("parts/masked.py", "and trunk.pos_embed.shape[1] == 1 + trunk.patch_embed.num_patches", "",
         f"{MAE}::test_a_transformer_with_more_tokens_than_patches_is_refused"),
     Bug("monitor.py", 'if can_collapse and now["std"]', 'if now["std"]',
         "tests/test_monitor.py::test_features_that_no_loss_compares_may_be_similar"),

@@ -45,9 +45,8 @@ def probe(
 
     Args:
         protocol: "rates": :func:`linear_probe`, many learning rates at once on features encoded once; "standardised":
-            the same on features standardised over the training images, like those of MAE's linear protocol (He et al.
-            2021, App. A.1), whose batch norm without scale and shift is followed by LARS on random crops; "moco":
-            :func:`moco_protocol`, on random crops and flips of the images.
+            the same on features standardised over the training images, as by the batch norm of MAE's linear protocol
+            (He et al. 2021, App. A.1); "moco": :func:`moco_protocol`, on random crops and flips of the images.
         epochs: passes over the training images; None is the protocol's number, :data:`EPOCHS`.
         lr: "moco" only: learning rate; None is :data:`MOCO_RATE`.
         seeds: not of "moco": number of classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``,
@@ -72,7 +71,6 @@ def probe(
         return _by_moco(subject, epochs=epochs, lr=lr, seed=seed, on_progress=on_progress, on_epoch=on_epoch)
     if lr is not None:
         raise UserError(f"--lr applies to --protocol moco only: '{protocol}' chooses the learning rate itself")
-    seed_range = range(seed, seed + (RATES_SEEDS if seeds is None else seeds))
     probes: dict[str, LinearProbe | ProtocolResult] = {}
     notices: list[str] = []
     for name, train, test in subject.labelled_features(on_progress):
@@ -86,7 +84,7 @@ def probe(
             n_classes=subject.n_classes,
             classes=subject.data.train.classes,
             epochs=epochs,
-            seeds=seed_range,
+            seeds=range(seed, seed + (RATES_SEEDS if seeds is None else seeds)),
             device=subject.device,
         )
         probes[name] = result

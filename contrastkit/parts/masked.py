@@ -92,7 +92,6 @@ def require_transformer(encoder: Encoder) -> None:
     plain = (
         isinstance(trunk, VisionTransformer)
         and trunk.has_class_token
-        and trunk.num_prefix_tokens == 1
         and trunk.pos_embed is not None
         and trunk.pos_embed.shape[1] == 1 + trunk.patch_embed.num_patches
     )
