@@ -41,7 +41,7 @@ BATCHES = 20
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?")  # digits of a name, as in S1, are none
 METHODS = (
     "instdisc", "invaspread", "cpc-v1", "cpc-v2", "cmc", "moco-v1", "moco-v2", "simclr-v1", "simclr-v2", "swav", "byol",
-    "simsiam", "moco-v3", "dino", "cpc-audio",
+    "simsiam", "moco-v3", "dino", "mae", "cpc-audio",
 )  # fmt: skip
 CAUSAL = (
     "estimate --data lalonde",

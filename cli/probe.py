@@ -23,25 +23,25 @@ def probe(
     subject: SubjectOptions,
     baselines: Baselines = False,
     protocol: Annotated[
-        Literal["rates", "moco"],
+        Literal["rates", "standardised", "moco"],
         typer.Option(
-            help="rates: many learning rates at once, on features encoded once; moco: MoCo's linear protocol, on "
-            "random crops and flips."
+            help="rates: many learning rates at once, on features encoded once; standardised: the same on features of "
+            "mean 0 and variance 1, as MAE's probe has them; moco: MoCo's linear protocol, on random crops and flips."
         ),
     ] = "rates",
     epochs: Annotated[
         int | None,
-        typer.Option(help=f"Passes over the training images \\[rates: {RATES_EPOCHS}; moco: {MOCO_EPOCHS}]."),
+        typer.Option(help=f"Passes over the training images \\[{RATES_EPOCHS}; moco: {MOCO_EPOCHS}]."),
         EPOCHS,
     ] = None,
     lr: Annotated[float | None, typer.Option(help=f"moco only: learning rate \\[{MOCO_RATE:g}]."), NOT_NEGATIVE] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(help=f"rates only: number of classifiers trained at the chosen learning rate \\[{RATES_SEEDS}]."),
+        typer.Option(help=f"not moco: number of classifiers trained at the chosen learning rate \\[{RATES_SEEDS}]."),
         SEEDS,
     ] = None,
     plot: Annotated[
-        Path | None, out_file("a plot of accuracy against learning rate (rates only)", ".png", default="RUN/probe.png")
+        Path | None, out_file("a plot of accuracy against learning rate (not moco)", ".png", default="RUN/probe.png")
     ] = None,
     confusion: ConfusionFile = None,
     output: OutputOptions,
@@ -53,8 +53,8 @@ def probe(
     from contrastkit import evaluate
     from contrastkit.evaluate.linear import LinearProbe, rates_chart
 
-    if plot is not None and protocol != "rates":
-        raise UserError("--plot applies to --protocol rates only: 'moco' trains at a single learning rate")
+    if plot is not None and protocol == "moco":
+        raise UserError("--plot does not apply to --protocol moco, which trains at a single learning rate")
     opened = subject.open(baselines=baselines)
     screen.lines(opened.notices)
     with screen.progress() as on_progress:

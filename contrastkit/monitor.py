@@ -70,12 +70,15 @@ def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
     }
 
 
-def diagnose(history: Sequence[dict[str, float]], *, chance_loss: float | None = None) -> str | None:
+def diagnose(
+    history: Sequence[dict[str, float]], *, chance_loss: float | None = None, can_collapse: bool = True
+) -> str | None:
     """One line that says what to change when the training is failing; None if it is healthy, or after one evaluation.
 
     Args:
         history: the evaluations so far, oldest first: those of :func:`collapse`, ``loss``, and ``knn`` given labels.
         chance_loss: the loss of a method that distinguishes nothing, log(K + 1); None if undefined.
+        can_collapse: see :attr:`contrastkit.methods.Method.can_collapse`.
     """
     if not history:
         return None
@@ -85,12 +88,12 @@ def diagnose(history: Sequence[dict[str, float]], *, chance_loss: float | None =
     if len(history) < 2:
         return None
     before = history[-2]
-    if now["std"] < min(STD, RISE * before["std"]):
+    if can_collapse and now["std"] < min(STD, RISE * before["std"]):
         return (
             f"collapse: the outputs hardly differ (std {now['std']:.2f}/sqrt(d), healthy is near 1): lower the "
             "learning rate (--lr) or add warm-up (--warmup-epochs); with a momentum target, raise its momentum (--m)"
         )
-    if now["rank"] < min(RANK, RISE * before["rank"]):
+    if can_collapse and now["rank"] < min(RANK, RISE * before["rank"]):
         return (
             f"collapse: the outputs lie along {now['rank']:.1f} directions (effective rank): raise the temperature "
             "(--tau) or lower the learning rate (--lr)"
@@ -134,6 +137,7 @@ class Monitor:
         device: torch.device,
         every: int,
         chance_loss: float | None,
+        can_collapse: bool = True,
         workers: int = 0,
     ) -> None:
         """
@@ -141,12 +145,12 @@ class Monitor:
             views: the views of the training; the first two are evaluated.
             size: side in pixels of the images for kNN.
             every: epochs between evaluations; 0 disables them.
-            chance_loss: see :func:`diagnose`.
+            chance_loss, can_collapse: see :func:`diagnose`.
             workers: processes that decode the images.
         """
         self.views = (views[0], views[min(1, len(views) - 1)])
         self.size, self.seed, self.device = size, seed, device
-        self.every, self.chance_loss, self.workers = every, chance_loss, workers
+        self.every, self.chance_loss, self.can_collapse, self.workers = every, chance_loss, can_collapse, workers
         self.history: list[dict[str, float]] = []
         self.warning: str | None = None
         self._source = _some(data.pretrain, torch.arange(len(data.pretrain)), IMAGES, seed)
@@ -180,7 +184,7 @@ class Monitor:
         if (knn := self.knn(method, autocast)) is not None:
             now["knn"] = knn
         self.history.append(now)
-        self.warning = diagnose(self.history, chance_loss=self.chance_loss)
+        self.warning = diagnose(self.history, chance_loss=self.chance_loss, can_collapse=self.can_collapse)
         return now
 
     def knn(self, method: Method, autocast: Autocast = contextlib.nullcontext) -> float | None:

@@ -35,6 +35,8 @@ VIEW_NAMES = (
     "dino",
     "dino-r50",
     "dino-32",
+    "mae",
+    "mae-32",
     "digits",
     "digits-strong",
 )

@@ -25,6 +25,7 @@ from torch import Tensor
 #     steps of a head on an encoder      uniform       the step        STEPS
 #     mixup's lambda of a batch          uniform       at_step         MIXUP
 #     noise on a test image              uniform       the strength    CORRUPTION
+#     patches that are hidden (MAE)      uniform       at_step         MASKS
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
 #     files looked at in a new folder    permutation   0
@@ -44,6 +45,7 @@ JOINT = -4
 STEPS = -5
 MIXUP = -6
 CORRUPTION = -7
+MASKS = -8
 
 
 def at_step(progress: float) -> int:

@@ -96,6 +96,12 @@ def test_the_diagnosis(history: list[dict[str, float]], diagnosis: str | None) -
     assert (line is None) if diagnosis is None else (line is not None and diagnosis in line and "\n" not in line)
 
 
+def test_features_that_no_loss_compares_may_be_similar() -> None:
+    histories = ([evaluation(std=0.13), evaluation(std=0.1)], [evaluation(rank=1.2), evaluation(rank=1.1)])
+    assert [diagnose(history, can_collapse=False) for history in histories] == [None, None]
+    assert "not finite" in str(diagnose([evaluation(std=math.nan)], can_collapse=False))
+
+
 def test_without_chance_or_labels_the_loss_says_nothing() -> None:
     history = [evaluation(loss=8.5), evaluation(loss=8.5)]
     assert diagnose(history, chance_loss=None) is None

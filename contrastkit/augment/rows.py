@@ -120,6 +120,9 @@ _LOCAL = View(
     size=96, crop_min=0.05, crop_max=0.4, interpolation="bicubic", saturation=0.2, blur_p=0.5, blur_border="repeated"
 )
 
+# MAE, main_pretrain.py: crop and flip alone.
+_MAE = View(interpolation="bicubic", jitter_p=0.0, gray_p=0.0)
+
 # CPC crops 256 (v1) or 260 (v2) of 300 pixels and augments patch by patch.
 _CPC = View(size=260, crop_min=(260 / 300) ** 2, crop_max=(260 / 300) ** 2, ratio=1.0, jitter_p=0.0, gray_p=0.0)
 # Bolts shifts CIFAR's images by up to 4 pixels; a crop of 28 of 32 does as much.
@@ -171,6 +174,8 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "dino-32": (  # lightly's for CIFAR
         View(size=32, crop_min=0.4, saturation=0.2), View(size=32, crop_min=0.4, saturation=0.2, solarize_p=0.2),
     ),
+    "mae": (_MAE,),
+    "mae-32": (replace(_MAE, size=32),),
     "digits": (_DIGITS,) * 2,
     # Also brightness, contrast and sharpness, which a loss without negatives would otherwise latch on to.
     "digits-strong": (

@@ -8,6 +8,7 @@ from contrastkit.cards import (
     dino,
     instdisc,
     invaspread,
+    mae,
     moco,
     moco_v3,
     simclr,
@@ -34,5 +35,6 @@ CARDS: dict[str, MethodCard] = {
         simsiam.CARD,
         moco_v3.CARD,
         dino.CARD,
+        mae.CARD,
     )
 }

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,12 @@ class Features:
     def labelled_rows(self, purpose: str) -> Tensor:
         """The positions, int64 [n], of the images of :meth:`labelled`, which raises the same."""
         return _labelled(self.y if self.readable is None else self.y.where(self.readable, -1), purpose)
+
+    def standardised_by(self, train: "Features") -> "Features":
+        """Each feature minus its mean over the readable images of ``train``, over the root of its variance (/ N) plus
+        1e-6: a batch norm without scale and shift whose batch is the whole set."""
+        variance, mean = torch.var_mean(train.read().x, dim=0, correction=0)
+        return replace(self, x=(self.x - mean) / (variance + 1e-6).sqrt())
 
     def subset(self, rows: Tensor) -> "Features":
         group_ids, readable = (None if each is None else each[rows] for each in (self.group_ids, self.readable))

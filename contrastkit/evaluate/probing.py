@@ -13,7 +13,7 @@ from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 from contrastkit.parts.encoder import Encoder
 
-EPOCHS = {"rates": RATES_EPOCHS, "moco": MOCO_EPOCHS}
+EPOCHS = {"rates": RATES_EPOCHS, "standardised": RATES_EPOCHS, "moco": MOCO_EPOCHS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ProbeReport:
 def probe(
     subject: EvaluationSubject,
     *,
-    protocol: Literal["rates", "moco"] = "rates",
+    protocol: Literal["rates", "standardised", "moco"] = "rates",
     epochs: int | None = None,
     lr: float | None = None,
     seeds: int | None = None,
@@ -44,11 +44,12 @@ def probe(
     """Accuracy of a linear classifier on each encoder's features.
 
     Args:
-        protocol: "rates": :func:`linear_probe`, many learning rates at once on features encoded once; "moco":
-            :func:`moco_protocol`, on random crops and flips of the images.
+        protocol: "rates": :func:`linear_probe`, many learning rates at once on features encoded once; "standardised":
+            the same on features standardised over the training images, as by the batch norm of MAE's linear protocol
+            (He et al. 2021, App. A.1); "moco": :func:`moco_protocol`, on random crops and flips of the images.
         epochs: passes over the training images; None is the protocol's number, :data:`EPOCHS`.
         lr: "moco" only: learning rate; None is :data:`MOCO_RATE`.
-        seeds: "rates" only: number of classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``,
+        seeds: not of "moco": number of classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``,
             ...; None is :data:`RATES_SEEDS`.
         on_epoch: "moco" only: called after each epoch with encoder, epoch (from 1), number of epochs, and mean loss.
 
@@ -57,7 +58,7 @@ def probe(
             under "moco" sounds, or raw pixels alone.
     """
     if protocol not in EPOCHS:
-        raise UserError(f"--protocol must be {' or '.join(EPOCHS)}, not {protocol}")
+        raise UserError(f"--protocol must be one of {', '.join(EPOCHS)}, not {protocol}")
     bounds.EPOCHS.check("--epochs", epochs, whole=True)
     bounds.NOT_NEGATIVE.check("--lr", lr)
     bounds.SEEDS.check("--seeds", seeds, whole=True)
@@ -65,24 +66,25 @@ def probe(
     epochs = EPOCHS[protocol] if epochs is None else epochs
     if protocol == "moco":
         if seeds is not None:
-            raise UserError("--seeds applies to --protocol rates only: 'moco' trains one classifier, with --seed")
+            raise UserError("--seeds does not apply to --protocol moco, which trains one classifier, with --seed")
         lr = MOCO_RATE if lr is None else lr
         return _by_moco(subject, epochs=epochs, lr=lr, seed=seed, on_progress=on_progress, on_epoch=on_epoch)
     if lr is not None:
-        raise UserError("--lr applies to --protocol moco only: 'rates' chooses the learning rate itself")
-    seed_range = range(seed, seed + (RATES_SEEDS if seeds is None else seeds))
+        raise UserError(f"--lr applies to --protocol moco only: '{protocol}' chooses the learning rate itself")
     probes: dict[str, LinearProbe | ProtocolResult] = {}
     notices: list[str] = []
     for name, train, test in subject.labelled_features(on_progress):
         if on_progress is not None:
             on_progress(f"linear probe: {name}", 0, None)
+        if protocol == "standardised":
+            train, test = train.standardised_by(train), test.standardised_by(train)
         result = linear_probe(
             train,
             test,
             n_classes=subject.n_classes,
             classes=subject.data.train.classes,
             epochs=epochs,
-            seeds=seed_range,
+            seeds=range(seed, seed + (RATES_SEEDS if seeds is None else seeds)),
             device=subject.device,
         )
         probes[name] = result

@@ -8,6 +8,7 @@ from contrastkit.methods import (
     dino,
     instdisc,
     invaspread,
+    mae,
     moco,
     moco_v3,
     simclr,
@@ -31,4 +32,5 @@ RECIPES: dict[str, Recipe] = {  # "method/row" -> its numbers
     **simsiam.RECIPES,
     **moco_v3.RECIPES,
     **dino.RECIPES,
+    **mae.RECIPES,
 }

@@ -74,6 +74,11 @@ class Method(nn.Module, ABC, Generic[Memory]):
         return 1
 
     @property
+    def can_collapse(self) -> bool:
+        """Whether similar outputs for all images are a failure: not if the loss compares something else than these."""
+        return True
+
+    @property
     def chance_loss(self) -> float | None:
         """The loss of a method that has learned nothing, e.g. log(K + 1); None if undefined."""
         return None
@@ -275,11 +280,17 @@ class Recipe(ABC):
         fits = view <= source_size <= min(SMALL, round(view * 4 / 3))
         return source_size if fits and not self.encoder.startswith("timm:") else view
 
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Of AdamW: decay of the means of the gradient and of its square."""
+        return 0.9, 0.999
+
     def build_optimizer(self, method: Method) -> torch.optim.Optimizer:
         return build_optimizer(
             method.param_groups(),
             self.optimizer,
             lr=self.lr,
+            betas=self.betas,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             trust=self.trust,

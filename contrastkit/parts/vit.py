@@ -1,4 +1,4 @@
-"""MoCo v3's and DINO's changes to timm's vision transformers."""
+"""MoCo v3's, DINO's and MAE's changes to timm's vision transformers."""
 
 import math
 
@@ -8,16 +8,33 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 
 
-def sincos_positions(height: int, width: int, dim: int) -> Tensor:
-    """The fixed position embeddings of MoCo v3 (Chen et al. 2021, Sec. 4.2), patches row by row: [height * width, dim].
+def sincos_positions(height: int, width: int, dim: int, *, column_first: bool = False) -> Tensor:
+    """Fixed position embeddings in two dimensions, patches row by row: [height * width, dim].
 
     A quarter of the dimensions each: sine and cosine of the row, sine and cosine of the column, at dim / 4 wavelengths
-    from 2 pi up to 20000 pi (Vaswani et al. 2017, Sec. 3.5, for one dimension). ``dim`` must be a multiple of 4.
+    from 2 pi up to 20000 pi (Vaswani et al. 2017, Sec. 3.5, for one dimension). ``dim`` must be a multiple of 4. So
+    does MoCo v3 (Chen et al. 2021, Sec. 4.2); with ``column_first`` the column's half precedes the row's, as in MAE's
+    code (util/pos_embed.py).
     """
     omega = 10000.0 ** (-torch.arange(dim // 4) / (dim // 4))
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    row, column = rows.reshape(-1, 1) * omega, columns.reshape(-1, 1) * omega
-    return torch.cat([row.sin(), row.cos(), column.sin(), column.cos()], dim=1)
+    first, second = (columns, rows) if column_first else (rows, columns)
+    one, two = first.reshape(-1, 1) * omega, second.reshape(-1, 1) * omega
+    return torch.cat([one.sin(), one.cos(), two.sin(), two.cos()], dim=1)
+
+
+def fix_positions_(vit: VisionTransformer, *, column_first: bool = False) -> None:
+    """Replace learned positions by :func:`sincos_positions`, which are not trained, and by zeros for the class token.
+
+    A transformer without positions is left as it is.
+    """
+    if vit.pos_embed is None:
+        return
+    grid: tuple[int, int] = vit.patch_embed.grid_size
+    with torch.no_grad():
+        vit.pos_embed.zero_()
+        vit.pos_embed[0, -math.prod(grid) :] = sincos_positions(*grid, vit.embed_dim, column_first=column_first)
+    vit.pos_embed.requires_grad_(False)
 
 
 @torch.no_grad()
@@ -36,11 +53,7 @@ def moco_v3_start_(vit: VisionTransformer, *, stop_grad_conv1: bool) -> None:
     patches = vit.patch_embed.proj
     _xavier_(patches, patches.weight[0].numel(), patches.weight.shape[0])
     patches.requires_grad_(not stop_grad_conv1)
-    if vit.pos_embed is not None:
-        grid: tuple[int, int] = vit.patch_embed.grid_size
-        vit.pos_embed.zero_()
-        vit.pos_embed[0, -math.prod(grid) :] = sincos_positions(grid[0], grid[1], vit.embed_dim)
-        vit.pos_embed.requires_grad_(False)
+    fix_positions_(vit)
 
 
 def _xavier_(layer: nn.Linear | nn.Conv2d, fan_in: int, fan_out: int) -> None:

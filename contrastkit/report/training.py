@@ -126,7 +126,8 @@ def views(run: Path) -> tuple[list[Block], Seen | None]:
         )
     except UserError as error:
         return [Missing(str(error), repeat)], seen
-    return [Text("What the network sees: it is to give views of the same image similar outputs."), picture], seen
+    task = "give views of the same image similar outputs" if seen.autoencoder is None else "predict what is hidden"
+    return [Text(f"What the network sees: it is to {task}."), picture], seen
 
 
 def started_in(run: Run) -> str | None:

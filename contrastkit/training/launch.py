@@ -119,6 +119,7 @@ def _monitor(plan: Plan, method: Method, size: int) -> Monitor:
         device=plan.device,
         every=options.monitor_every,
         chance_loss=method.chance_loss,
+        can_collapse=method.can_collapse,
         workers=options.workers,
     )
 

@@ -4,11 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from contrastkit import schema
 from contrastkit.augment import View, named_views
-from contrastkit.augment.sheet import view_sheet
+from contrastkit.augment.sheet import Column, view_sheet
 from contrastkit.data import Source, open_data
 from contrastkit.errors import UserError
+from contrastkit.loading import load_method
+from contrastkit.methods import RECIPES
+from contrastkit.methods.mae import MAE, MAERecipe
 from contrastkit.names import VIEW_NAMES
 from contrastkit.run import RECIPE, Run
 
@@ -22,6 +27,7 @@ class Seen:
         seed: of the draws.
         trained: whether these are the views, the images and the seed of a training.
         notices: how the data were understood, one line each.
+        autoencoder: of a run of mae, what shows its reconstructions.
     """
 
     name: str
@@ -30,6 +36,7 @@ class Seen:
     seed: int
     trained: bool
     notices: tuple[str, ...]
+    autoencoder: MAE | None = None
 
     @classmethod
     def open(cls, name: str, request: dict[str, Any], *, seed: int | None = None) -> "Seen":
@@ -69,7 +76,9 @@ class Seen:
             views = schema.typed(tuple[View, ...], record.recipe.get("views"), "recipe.views")
         same = own and not data.pretrain.changed_since(record.data.fingerprint)
         trained = same and seed in (None, options.seed)
-        return cls(str(path), views, data.pretrain, options.seed if seed is None else seed, trained, data.notices)
+        autoencoder, notices = _autoencoder(path, record.name, data.pretrain.channels)
+        seed = options.seed if seed is None else seed
+        return cls(str(path), views, data.pretrain, seed, trained, (*data.notices, *notices), autoencoder)
 
     def sheet(self, path: Path, *, images: int, draws: int) -> int:
         """Draw the first images of the first epoch and their views as a PNG; returns how many images there are."""
@@ -78,11 +87,37 @@ class Seen:
         note = "Each image as it is read, whole; then its views, all shown equally large."
         if self.trained:
             note += " Draw 1 is that of the first epoch, and so on."
+        if self.autoencoder is not None:
+            note += " The hidden patches are other draws than those of the training"
+            if self.autoencoder.recipe.norm_pix:
+                note += "; a prediction is shown with the mean and the deviation of the patch that it stands for"
+            note += "."
+
+        def beside(view: Tensor, time: int) -> list[Column]:
+            if self.autoencoder is None:
+                return []
+            masked, filled = self.autoencoder.reconstruct(view, index, time / draws)
+            return [("masked", masked), ("predicted", filled)]
+
         view_sheet(
-            path, pixels, self.views, index=index, draws=draws, seed=self.seed, note=note,
+            path, pixels, self.views, index=index, draws=draws, seed=self.seed, note=note, beside=beside,
             title=f"Views by {self.name} of {self.source.name}, {what}",
         )  # fmt: skip
         return len(index)
+
+
+def _autoencoder(path: Path, name: str, channels: int) -> tuple[MAE | None, tuple[str, ...]]:
+    """The autoencoder of a run of this recipe, for images of that many channels; if it has none to show, why."""
+    if not isinstance(RECIPES.get(name), MAERecipe):
+        return None, ()
+    try:
+        method = load_method(path)
+    except UserError as error:
+        return None, (f"no reconstructions are shown: {error}",)
+    assert isinstance(method, MAE)
+    if (own := method.online.encoder.channels) != channels:
+        return None, (f"no reconstructions are shown: the run has images of {own} channels, these have {channels}",)
+    return method, ()
 
 
 def _require_pixels(source: Source) -> None:

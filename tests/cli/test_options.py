@@ -136,6 +136,7 @@ CASES = [
     Case("probe", ["--seed=6"], {"seed": 6}, {"seed": 6}, beside=QUICK),
     Case("probe", ["--baselines"], {}, {"baselines": True}, beside=QUICK),
     Case("probe", ["--size=12"], {}, {"size": 12}, beside=QUICK),
+    Case("probe", ["--protocol=standardised"], {"protocol": "standardised"}, beside=QUICK),
     Case("probe", ["--protocol=moco", "--lr=0.1"], {"protocol": "moco", "lr": 0.1}, beside=ONE_EPOCH),
     Case("probe", ["--lr=0.01"], {"lr": 0.01}, beside=MOCO),
     Case("probe", ["--epochs=2"], {"epochs": 2}, beside=MOCO),

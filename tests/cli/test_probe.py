@@ -54,8 +54,8 @@ def test_pixels_have_no_crops(images: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--protocol=moco", "--plot=rates.png"], "--plot applies to --protocol rates only"),
-        (["--protocol=moco", "--seeds=3"], "--seeds applies to --protocol rates only"),
+        (["--protocol=moco", "--plot=rates.png"], "--plot does not apply to --protocol moco"),
+        (["--protocol=moco", "--seeds=3"], "--seeds does not apply to --protocol moco"),
         (["--lr=30"], "--lr applies to --protocol moco only"),
     ],
 )

@@ -123,3 +123,20 @@ def test_raw_pixels_are_told_of_and_in_order_over_batches() -> None:
 def test_of_features_all_with_a_label_nothing_is_copied() -> None:
     whole = Features(torch.ones(2, 1), torch.tensor([0, 1]))
     assert whole.labelled("it") is whole
+
+
+def test_standardised_by_the_training_images() -> None:
+    """The training images as by a batch norm of the whole set without scale and shift, others by the same numbers."""
+    g = torch.Generator().manual_seed(0)
+    train, test = 3 + 5 * torch.randn(9, 4, generator=g), torch.randn(3, 4, generator=g)
+    train[:, 2] = 7.0  # of no variance
+    made = Features(train, torch.arange(9), readable=torch.arange(9) != 8)
+    norm = torch.nn.BatchNorm1d(4, eps=1e-6, affine=False)
+    torch.testing.assert_close(made.standardised_by(made).x[:8], norm(train[:8]))
+    actual = Features(test, torch.arange(3)).standardised_by(made)
+    for k in range(4):
+        values = train[:8, k].tolist()
+        mean = sum(values) / 8
+        deviation = (sum((value - mean) ** 2 for value in values) / 8 + 1e-6) ** 0.5
+        assert actual.x[:, k].tolist() == pytest.approx([(x - mean) / deviation for x in test[:, k].tolist()], rel=1e-4)
+    assert torch.equal(actual.y, torch.arange(3))

@@ -19,7 +19,7 @@ from contrastkit.data import ArraySource, DataSet, open_data
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, embed, knn, probe, retrieve
 from contrastkit.evaluate import subject as module
-from contrastkit.evaluate.features import encode, raw_pixels
+from contrastkit.evaluate.features import Features, encode, raw_pixels
 from contrastkit.evaluate.linear import linear_probe
 from contrastkit.evaluate.made import made
 from contrastkit.evaluate.neighbours import knn_accuracy
@@ -64,6 +64,12 @@ def test_from_objects_each_call_is_its_parts() -> None:
     for name, (train, test) in features.items():
         assert found.accuracy[name] == knn_accuracy(train, test, k=3, T=0.5, n_classes=6)
         assert probed.probe[name] == linear_probe(train, test, n_classes=6, epochs=2, seeds=(4, 5))
+        standardised = (Features((x - train.x.mean(0)) / (train.x.var(0, correction=0) + 1e-6).sqrt(), y)
+                        for x, y in ((train.x, train.y), (test.x, test.y)))  # fmt: skip
+        own = probe(dataclasses.replace(subject, encoders={name: subject.encoders[name]}), epochs=2, seeds=1,
+                    protocol="standardised")  # fmt: skip
+        expected = linear_probe(*standardised, n_classes=6, epochs=2, seeds=(0,))
+        assert own.probe[name].accuracy == expected.accuracy and own.protocol == "standardised"
     (summary,) = summarise(dataclasses.replace(subject, encoders={"tiny": encoder})).values()
     assert summary.knn == knn_accuracy(*features["tiny"], n_classes=6)
     assert summary.linear == linear_probe(*features["tiny"], n_classes=6)
@@ -150,7 +156,7 @@ def test_what_cannot_be_evaluated() -> None:
         retrieve(subject)
     wrong: Any
     for wrong, says in (
-        ({"protocol": "rate"}, "--protocol must be rates or moco, not rate"),
+        ({"protocol": "rate"}, "--protocol must be one of rates, standardised, moco, not rate"),
         ({"epochs": 0}, "--epochs must be at least 1, not 0"),
         ({"seeds": 0}, "--seeds must be at least 1, not 0"),
     ):

@@ -70,7 +70,11 @@ def build(name: str, *, seed: int = 0) -> Method:
 def batch(name: str, seed: int = 0) -> Batch:
     g = torch.Generator().manual_seed(seed)
     views = [torch.rand(N, 3, 16, 16, generator=g) for _ in ROWS[name].views]
-    if ROWS[name].modality is Modality.SOUND:  # a tone each: of noise nothing can be predicted
+    if hasattr(ROWS[name], "mask_ratio"):  # stripes each: of noise no hidden part can be predicted
+        rate, x = torch.linspace(0.2, 1.5, N).view(N, 1, 1, 1), torch.arange(16)
+        stripes = 0.5 + 0.4 * torch.sin(rate * (x.view(16, 1) + 2 * x) + seed)
+        views = [stripes.expand(N, 3, 16, 16) + 0.02 * view for view in views]
+    if ROWS[name].modality is Modality.SOUND:  # a tone each
         pitch, t = torch.linspace(200, 1500, N).view(N, 1, 1, 1), torch.arange(1600) / 8000
         views = [0.3 * torch.sin(2 * torch.pi * pitch * t) + 0.02 * torch.randn(N, 1, 1, 1600, generator=g)]
     return Batch(views, torch.arange(N), torch.full((N,), -1))
@@ -138,8 +142,8 @@ def test_all_that_is_trained_gets_a_gradient_and_no_target_does(name: str) -> No
     for key, p in method.named_parameters():
         if key.startswith("target."):
             assert p.grad is None and not p.requires_grad, key
-        elif not p.requires_grad:  # the shift that a last batch norm has not (SimCLR, MoCo v3): 0 for good
-            assert p.grad is None and key.endswith(".bias") and not p.any(), key
+        elif not p.requires_grad:  # the shift that a last batch norm has not (SimCLR, MoCo v3): 0 for good; positions
+            assert p.grad is None and (key.endswith(".pos_embed") or (key.endswith(".bias") and not p.any())), key
         else:
             assert p.grad is not None and p.grad.abs().sum() > 0, key
     assert not any(x.requires_grad for x in memory_of(out)), "the memory would keep the graph alive"

@@ -85,6 +85,16 @@ def train(name: str) -> dict[str, Any]:
     return {"losses": losses, "state": method.state_dict()}
 
 
+def determined(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the biases of attention's keys, to which a softmax is blind: their gradient is rounding, from which Adam
+    makes whole steps."""
+    state = dict(state)
+    for name in [name for name in state if name.endswith("attn.qkv.bias")]:
+        q, _, v = state[name].chunk(3)
+        state[name] = torch.cat([q, v])
+    return state
+
+
 def child(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     for number, name in enumerate(NAMES):
@@ -128,4 +138,4 @@ def test_two_processes_train_as_one_does(name: str, together: dict[str, list[Any
     assert first["losses"] == pytest.approx(one["losses"], abs=1e-4)
     for key, value in first["state"].items():
         assert torch.equal(value, second["state"][key]), f"{key} is not the same on both processes"
-    assert_alike(one["state"], first["state"])
+    assert_alike(determined(one["state"]), determined(first["state"]))

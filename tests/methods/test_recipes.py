@@ -273,6 +273,17 @@ PUBLISHED = [
             "freeze_epochs": 0, "tau_s": 0.1, "tau_t": 0.04, "m": 0.99, "m_cos": False, "centre_m": 0.9, "clip": 0,
         },
     ),
+    (
+        "mae/imagenet",
+        "facebookresearch/mae, PRETRAIN.md (--norm_pix_loss --epochs 800), main_pretrain.py and models_mae.py (ViT-B)",
+        {
+            "encoder": "timm:vit_base_patch16_224", "epochs": 800, "batch": 4096, "optimizer": "adamw",
+            "lr": 1.5e-4 * 4096 / 256, "betas": (0.9, 0.95), "weight_decay": 0.05, "final_weight_decay": None,
+            "schedule": "cosine", "lr_per_epoch": False, "final_lr": 0, "warmup_epochs": 40, "clip_norm": 0,
+            "mask_ratio": 0.75, "norm_pix": True, "decoder_width": 512, "decoder_depth": 8, "decoder_heads": 16,
+            "patch_size": 0, "width": 0, "depth": 0, "heads": 0, "pool": "token",
+        },
+    ),
 ]  # fmt: skip
 
 VIEWS = [
@@ -309,6 +320,8 @@ VIEWS = [
               "gray_p": 0.2, "sigma_min": 0.1, "sigma_max": 2.0, "blur_span": 0.0}),
     ("dino-32", {"size": 32, "crop_min": 0.4, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4,
                  "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "gray_p": 0.2, "blur_p": 0.0}),
+    ("mae", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0,
+             "blur_p": 0.0, "solarize_p": 0.0}),
     ("digits", {"flip_p": 0.0, "jitter_p": 0.0, "gray_p": 0.0}),
     ("cpc-v1", {"size": 256, "crop_min": (256 / 300) ** 2, "crop_max": (256 / 300) ** 2, "ratio": 1.0, "flip_p": 0.5,
                 "jitter_p": 0.0, "gray_p": 1.0, "blur_p": 0.0}),
@@ -399,11 +412,13 @@ def test_the_encoder_of_both_rows_does_not_ask_for_the_papers() -> None:
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("/small")])
 def test_small_is_tiny_with_more_pixels_and_a_rate_that_follows_the_batch(name: str) -> None:
     small, tiny = RECIPES[name], RECIPES[name.replace("/small", "/tiny")]
-    assert (small.encoder, small.epochs, small.batch) == ("resnet18", 10, 64)
+    transformer = name == "mae/small"  # which the rule's resnet18 is not
+    assert (small.encoder, small.epochs, small.batch) == (tiny.encoder if transformer else "resnet18", 10, 64)
     assert small.lr == tiny.lr / tiny.batch * 64
     assert [view.size for view in small.views] == [4 * view.size for view in tiny.views]
     assert small.views[0].size == 96
     kept = {"encoder", "epochs", "batch", "lr", "views", "K", "patch", "stride"}
+    kept |= {"patch_size", "width", "depth"} if transformer else set()
     same = {item.name for item in dataclasses.fields(tiny)} - kept
     assert {key: getattr(small, key) for key in same} == {key: getattr(tiny, key) for key in same}
 

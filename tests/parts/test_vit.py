@@ -13,14 +13,15 @@ from contrastkit.parts.build import build_encoder, check_patches
 from contrastkit.parts.vit import drop_paths, moco_v3_start_, sincos_positions
 
 
-def test_positions_are_sines_and_cosines_of_row_and_column() -> None:
+@pytest.mark.parametrize("column_first", [False, True])
+def test_positions_are_sines_and_cosines_of_row_and_column(column_first: bool) -> None:
     height, width, dim = 3, 5, 16
-    actual = sincos_positions(height, width, dim)
+    actual = sincos_positions(height, width, dim, column_first=column_first)
     assert actual.shape == (height * width, dim)
     for row in range(height):
         for column in range(width):
             expected = []
-            for place in (row, column):
+            for place in (column, row) if column_first else (row, column):
                 angles = [place / 10000 ** (i / (dim // 4)) for i in range(dim // 4)]
                 expected += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
             assert actual[row * width + column].tolist() == pytest.approx(expected, abs=1e-6)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from contrastkit.augment import sheet as module
 from contrastkit.cli.main import main
 from contrastkit.data import Loader
 from contrastkit.errors import UserError
+from contrastkit.methods import RECIPES
+from contrastkit.parts.patches import patches
 from contrastkit.run import Run
+from contrastkit.training import Options, Plan
+from contrastkit.training.launch import launch
 from contrastkit.training.seen import Seen
 
 NOTHING: dict[str, Any] = dict.fromkeys(
@@ -92,6 +97,43 @@ def test_the_command(moco_run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["views", str(moco_run), "--images=3", "--draws=1", f"--out={tmp_path / 'v.png'}"]) == 0
     assert f"3 images of hard, each with its views by '{moco_run}' to the right" in capsys.readouterr().out
     assert (tmp_path / "v.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_of_mae_shows_what_is_hidden_and_predicted(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, made = tmp_path / "run", list[Any]()
+    views = tuple(replace(view, size=16) for view in RECIPES["mae/tiny"].views)
+    small: dict[str, Any] = {"width": 16, "heads": 2, "depth": 1, "decoder_depth": 1, "epochs": 2, "batch": 32}
+    recipe = replace(RECIPES["mae/tiny"], views=views, **small)
+    options = Options(data=str(images), val_fraction=0.6, device="cpu")
+    launch(Plan.of("mae/tiny", recipe, options, run), stop_after=1)
+
+    monkeypatch.setattr(module, "sheet", lambda path, rows, **how: made.append((rows, how)))
+    seen = Seen.open(str(run), NOTHING)
+    assert seen.notices == () and seen.autoencoder is not None
+    assert seen.sheet(Path("unused"), images=3, draws=2) == 3
+    ((rows, how),) = made
+    columns = ["the image"]
+    for draw in ("draw 1", "draw 2"):
+        columns += [f"{draw}\nview 1\n16 px", f"{draw}\nmasked", f"{draw}\npredicted"]
+    assert how["columns"] == columns and "mean and the deviation of the patch" in how["note"]
+    _, index = seen.source.take(seen.source.order(0, 0)[:3])
+    shown, hidden = seen.autoencoder.mask(index, 0.5)  # of draw 2
+    for row, own, others in zip(rows, shown, hidden, strict=True):
+        view, masked, predicted = (patches(cell.image[None], 4)[0] for cell in row[4:])
+        assert torch.allclose(masked[own], view[own], atol=1e-5) and torch.allclose(
+            predicted[own], view[own], atol=1e-5
+        )
+        assert len(masked[others].view(-1, 3).unique(dim=0)) == 1, "the mean colour"
+        assert not torch.allclose(predicted[others], view[others], atol=0.05)
+
+    gray = tmp_path / "gray.npz"
+    np.savez(gray, images=np.zeros((4, 16, 16), np.uint8))
+    other = Seen.open(str(run), NOTHING | {"data": str(gray)})
+    assert other.autoencoder is None and "the run has images of 3 channels, these have 1" in other.notices[-1]
+    (run / "checkpoints" / "last.pt").unlink()
+    assert "no reconstructions are shown" in Seen.open(str(run), NOTHING).notices[-1]
 
 
 def test_a_test_part_of_the_runs_own_data_is_refused(moco_run: Path, tmp_path: Path) -> None:
