@@ -36,9 +36,7 @@ def bench_input(
     from contrastkit.augment import named_views
     from contrastkit.bench.input import Sample
     from contrastkit.data import open_data
-    from contrastkit.memory import keep_freed_memory
 
-    keep_freed_memory()  # as in the processes that load data
     rows = named_views(views)
     data = open_data(**vars(which))
     screen.lines(data.notices)

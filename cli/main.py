@@ -13,6 +13,7 @@ import typer
 from contrastkit.cli import screen, streams
 from contrastkit.cli.groups import group
 from contrastkit.errors import Interrupted, UserError, explain
+from contrastkit.memory import keep_freed_memory
 from contrastkit.version import __version__
 
 app = group(
@@ -30,6 +31,7 @@ def main(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0; 1 if a check failed; 2 for bad input, after one line on it;
     128 + the number of a signal that stopped it, such as 130 for Ctrl-C."""
     args = sys.argv[1:] if args is None else args
+    keep_freed_memory()
     with streams.safe(), _unwound():
         code = _run(args)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -27,8 +27,9 @@ def available_memory() -> int:
 
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, and allocate from it. By default glibc returns blocks of more
-    than some megabytes, such as a batch of images or of views, to the system, which then takes as long to provide new
-    pages as decoding and augmenting take. Other C libraries are left as they are."""
+    than some megabytes, such as a batch of views or a layer's outputs, to the system. To provide new pages then takes
+    as long as decoding and augmenting, and more than half as long as the rest of a step of EfficientNet on a CPU
+    (``benchmarks.freed_memory``). Other C libraries are left as they are."""
     with contextlib.suppress(AttributeError, OSError):  # another library
         c = ctypes.CDLL(None)
         c.mallopt(MMAP_MAX, 0)

@@ -585,6 +585,7 @@ BUGS = [
         "tests/cli/test_sweep.py::test_all_runs_start_from_the_same_weights"),
     Bug("training/series.py", '"init_from": task.init_from}', '"init_from": None}',
         "tests/cli/test_sweep.py::test_all_runs_start_from_the_same_weights"),
+    Bug("cli/main.py", "    keep_freed_memory()\n", "", "tests/test_memory.py::test_memory_that_was_freed_is_used_again"),
     Bug("sweep.py", "base.options.seed + seed", "base.options.seed",
         "tests/cli/test_sweep.py::test_a_run_for_each_combination_and_seed"),
     Bug("training/series.py", 'replace(base, name=name, recipe=', 'replace(base, recipe=',

@@ -1,5 +1,8 @@
 """The memory that is free."""
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +35,23 @@ def test_limits_of_containers_and_jobs_count(
     monkeypatch.setattr(memory, "CGROUPS", tmp_path / "groups")
     monkeypatch.setattr(memory, "MEMBERSHIP", tmp_path / "membership")
     assert available_memory() == least if least else available_memory() > 16 * MiB
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
+@pytest.mark.parametrize("start", ["keep_freed_memory()", "main(['--version'])"])
+def test_memory_that_was_freed_is_used_again(start: str) -> None:
+    """Ten blocks of 64 MiB, one after the other: fresh pages for one, not for each. So it is after any command."""
+    program = f"""
+import resource
+from contrastkit.cli.main import main
+from contrastkit.memory import keep_freed_memory
+{start}
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(2):
+    before = faults()
+    for _ in range(5):
+        bytearray(64 * 2**20)
+print((faults() - before) * resource.getpagesize() / 2**20)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(done.stdout.split()[-1]) < 64

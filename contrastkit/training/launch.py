@@ -12,6 +12,7 @@ from contrastkit.curves import class_count
 from contrastkit.data import Loader
 from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import applicable
+from contrastkit.memory import keep_freed_memory
 from contrastkit.methods import BuildContext, Method
 from contrastkit.monitor import Monitor
 from contrastkit.record import DataRecord, Record
@@ -54,6 +55,7 @@ def launch(
         UserError: the recipe cannot be built for these data, the folder of a new run already holds one, the checkpoint
             of the run to resume cannot be read, or the loss is not finite.
     """
+    keep_freed_memory()
     recipe, options, source = plan.recipe, plan.options, plan.data.pretrain
     loader = _loader(plan)
     size = recipe.image_size(source.size)
