@@ -25,6 +25,7 @@ from torch import Tensor
 #     steps of a head on an encoder      uniform       the step        STEPS
 #     mixup's lambda of a batch          uniform       at_step         MIXUP
 #     noise on a test image              uniform       the strength    CORRUPTION
+#     caption of an image                uniform       epoch           CAPTION
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
 #     files looked at in a new folder    permutation   0
@@ -44,6 +45,7 @@ JOINT = -4
 STEPS = -5
 MIXUP = -6
 CORRUPTION = -7
+CAPTION = -9
 
 
 def at_step(progress: float) -> int:
