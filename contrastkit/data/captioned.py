@@ -94,7 +94,7 @@ def _rows(file: Path) -> Iterator[tuple[str, str]]:
                 )
             yield row[PATH], row[CAPTION]
     except csv.Error as error:
-        raise UserError(f"line {reader.line_num} of {file} cannot be read: {error}") from error
+        raise UserError(f"line {reader.line_num + 1} of {file} cannot be read: {error}") from error
 
 
 def _text(file: Path) -> str:

@@ -23,9 +23,12 @@ def run(name: str, data: Path, out: Path, *, stop_after: int | None = None, resu
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_one_epoch_resume_one_epoch_are_two(name: str, images: Path, sounds: Path, tmp_path: Path) -> None:
+def test_one_epoch_resume_one_epoch_are_two(
+    name: str, images: Path, sounds: Path, captioned: Path, tmp_path: Path
+) -> None:
     straight, parts = tmp_path / "straight", tmp_path / "parts"
     data = sounds if ROWS[name].modality is Modality.SOUND else images
+    data = captioned if ROWS[name].learns_from_captions else data
     assert run(name, data, straight).finished
     assert not run(name, data, parts, stop_after=1).finished
     assert run(name, data, parts, resume=True).finished
