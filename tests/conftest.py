@@ -122,6 +122,18 @@ def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def clip_run(captioned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of CLIP for two epochs on ``captioned``, two fifths of them held out."""
+    from contrastkit.cli.main import main
+
+    out = tmp_path_factory.mktemp("clip") / "run"
+    quick = ["--encoder=tiny", "--device=cpu", "--epochs=2", "--batch=32", "--size=12", "--monitor-every=0"]
+    towers = ["--text-width=16", "--text-layers=1", "--dim=16"]
+    assert main(["train", "clip", f"--data={captioned}", f"--out={out}", "--val-fraction=0.4", *quick, *towers]) == 0
+    return out
+
+
 @pytest.fixture
 def two_processes(tmp_path: Path) -> Callable[[Callable[[int], None]], None]:
     """Call work(rank) in two forked processes that share a process group."""
