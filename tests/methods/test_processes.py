@@ -119,6 +119,17 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     return results
 
 
+def without_key_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A bias of attention's keys adds the same to all logits of a query: its gradient is rounding alone, which AdamW
+    takes for a direction."""
+    kept = dict(state)
+    for name, value in state.items():
+        if name.endswith("qkv.bias"):
+            query, _, values = value.chunk(3)
+            kept[name] = torch.cat([query, values])
+    return kept
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_train_as_one_does(name: str, together: dict[str, list[Any]]) -> None:
     first, second = together[name]
@@ -128,4 +139,4 @@ def test_two_processes_train_as_one_does(name: str, together: dict[str, list[Any
     assert first["losses"] == pytest.approx(one["losses"], abs=1e-4)
     for key, value in first["state"].items():
         assert torch.equal(value, second["state"][key]), f"{key} is not the same on both processes"
-    assert_alike(one["state"], first["state"])
+    assert_alike(*map(without_key_biases, (one["state"], first["state"])))
