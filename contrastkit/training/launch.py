@@ -90,12 +90,12 @@ def launch(
 
 
 def _context(plan: Plan, size: int, encoder: nn.Module | None) -> BuildContext:
-    """Of a run that is resumed or extended, its own vocabulary."""
-    there = None if plan.record is None else Run(plan.out if plan.parent is None else Path(plan.parent.run))
-    tokenizer = None if there is None or not plan.recipe.learns_from_captions else tokenizer_of(there)
-    seed, weights = plan.options.seed, plan.weights
+    """With the vocabulary of the run that is resumed or extended, if it has one, else with one made of the captions."""
+    source, options, tokenizer = plan.data.pretrain, plan.options, None
+    if plan.record is not None and plan.recipe.learns_from_captions:
+        tokenizer = tokenizer_of(Run(plan.out if plan.parent is None else Path(plan.parent.run)))
     of_data = BuildContext.of(
-        plan.data.pretrain, size, seed=seed, encoder=encoder, weights=weights, tokenizer=tokenizer
+        source, size, seed=options.seed, encoder=encoder, weights=plan.weights, tokenizer=tokenizer
     )
     return plan.recipe.prepare(of_data)
 
