@@ -57,13 +57,11 @@ def open_data(
               with fewer than two such folders the set is unlabelled. A folder that contains ``train/`` (and ``test/``
               or ``val/``, or other usual words, in any case of letters) is split accordingly; the images of a folder
               ``unlabelled/`` among the classes have no labels;
-            - a folder of images with ``captions.token`` or ``captions.csv``, or such a table (.csv) anywhere
-              (:mod:`contrastkit.data.captioned`);
+            - a folder with ``captions.token`` or ``captions.csv``, or a .csv (:mod:`contrastkit.data.captioned`);
             - a folder of WebDataset's tars, or of ``train/`` and others that are such (:mod:`contrastkit.data.shards`),
               or its URL (:mod:`contrastkit.data.remote`);
-            - a folder with MNIST's four idx files, gzipped or not;
-            - several folders of the same scenes, ``rgb=DIR,depth=DIR`` (:mod:`contrastkit.data.aligned`);
-            - an ``.npz`` file (:func:`contrastkit.data.npz.open_npz`).
+            - a folder with MNIST's four idx files, gzipped or not, or an ``.npz`` file (:mod:`contrastkit.data.npz`);
+            - several folders of the same scenes, ``rgb=DIR,depth=DIR`` (:mod:`contrastkit.data.aligned`).
         data_dir: directory of named sets, also for ``download``; None is ``recorded_dir``, else $CONTRASTKIT_DATA.
         recorded_dir: ``data_dir`` of the run whose data these are (:func:`contrastkit.directories.data_directory`).
         val_fraction: share of the training part to hold out (drawn by ``seed``) as ``test``; the set's own test part is
