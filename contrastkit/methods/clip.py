@@ -249,7 +249,7 @@ SMALL_IMAGES = replace(
 TINY = replace(
     SMALL_IMAGES,
     encoder="tiny",
-    epochs=60,
+    epochs=24,
     batch=128,
     lr=1e-3,
     warmup_epochs=2.0,

@@ -73,9 +73,9 @@ def _images(folder: Path) -> None:
         for i in range(8):
             name = f"{i}.png" if side != "other" else f"x{i}.png"
             Image.fromarray(g.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(folder / side / name)
-    for name, text in CAPTIONS.items():
+    for name, captions in CAPTIONS.items():
         (folder / name).mkdir()
-        (folder / name / "captions.token").write_text(text)
+        (folder / name / "captions.token").write_text(captions)
         for i in range(1 if name == "onepair" else 4):
             shutil.copy(folder / "flat" / f"0{i}.png", folder / name / f"{i}.png")
     (folder / "captioned" / "test.txt").write_text("3.png\n")

@@ -107,16 +107,20 @@ def test_neither_the_temperature_nor_biases_and_norms_are_decayed() -> None:
     assert decayed["betas"] == (0.9, 0.97) and decayed["eps"] == 1e-5
 
 
-def test_the_epoch_of_the_schedule_draws_the_caption() -> None:
+def test_the_epoch_of_the_schedule_draws_the_caption(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of one epoch draw one caption of an image, also where k / steps * epochs is rounded down."""
-    method, image = build(epochs=30), torch.full((N,), 7)
-    asked: list[int] = []
+    method, asked = build(epochs=30), list[int]()
     assert method.captions is not None
     draw = method.captions.draw
-    method.captions.draw = lambda index, *, seed, epoch: (asked.append(epoch), draw(index, seed=seed, epoch=epoch))[1]
+
+    def noting(index: Tensor, *, seed: int, epoch: int) -> Tensor:
+        asked.append(epoch)
+        return draw(index, seed=seed, epoch=epoch)
+
+    monkeypatch.setattr(method.captions, "draw", noting)
     for done in range(30 * 7):
         if done % 7 in (0, 6):
-            method(batch(image), done / (30 * 7))
+            method(batch(), done / (30 * 7))
     assert asked == [epoch for epoch in range(30) for _ in range(2)]
 
 
