@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from contrastkit.errors import UserError
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.text import TextTower
 from contrastkit.parts.tokenizer import Tokenizer
@@ -32,5 +33,11 @@ class ImageTextEncoder(Encoder):
         return F.normalize(self.projection(features).float(), dim=1)
 
     def text(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> float32 [N, C] of unit length. Longer ones than the tower was built for are cut."""
+        """Texts -> float32 [N, C] of unit length. Longer ones than the tower was built for are cut.
+
+        Raises:
+            UserError: a single text, whose letters would be taken for texts, or none.
+        """
+        if isinstance(texts, str) or not len(texts):
+            raise UserError('the encoder takes a list of texts, such as ["a red plane", "two boats"]')
         return F.normalize(self.texts.encode(texts, self.tokenizer).float(), dim=1)

@@ -63,7 +63,7 @@ class TextTower(nn.Module):
 
     def encode(self, texts: Sequence[str], tokenizer: Tokenizer, *, batch: int = 512) -> Tensor:
         """Features [N, dim] of texts."""
-        ids = tokenizer(texts)
+        ids, _ = tokenizer.encode(texts)
         rows = (padded(ids[i : i + batch], self.end) for i in range(0, len(ids), batch))
         return torch.cat([self(tokens.to(self.positions.device)) for tokens in rows])
 
@@ -111,8 +111,8 @@ class CaptionTokens(nn.Module):
 
     def __init__(self, captions: Captions, tokenizer: Tokenizer) -> None:
         super().__init__()
-        ids, number = tokenizer(captions.texts), dict[tuple[int, ...], int]()
-        self.end, self.longest, self.cut = tokenizer.end, max(map(len, ids)), tokenizer.cut(captions.texts)
+        ids, self.cut = tokenizer.encode(captions.texts)
+        self.longest, number = max(map(len, ids)), dict[tuple[int, ...], int]()
         flat = torch.tensor([token for row in ids for token in row], dtype=torch.int32)
         place = torch.tensor([0, *map(len, ids)]).cumsum(0)
         text = torch.tensor([number.setdefault(tuple(row), len(number)) for row in ids])

@@ -69,10 +69,7 @@ class Tokenizer:
         tokenizer.enable_truncation(context)
         return cls(tokenizer.to_str(pretty=True))
 
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
-
-    def cut(self, texts: Sequence[str]) -> int:
-        """How many of the texts have more than ``context`` tokens."""
-        return sum(bool(encoding.overflowing) for encoding in self._tokenizer.encode_batch(list(texts)))
+    def encode(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
+        """The ids of each text, and how many of the texts are cut."""
+        encoded = self._tokenizer.encode_batch(list(texts))
+        return [text.ids for text in encoded], sum(bool(text.overflowing) for text in encoded)
