@@ -1,4 +1,4 @@
-"""``contrastkit retrieve``: retrieval of one view of an image by another."""
+"""``contrastkit retrieve``: retrieval of one view of an image by another, of captions and of images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,13 +7,13 @@ import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import EncodingOptions, OutputOptions, takes_options
-from contrastkit.cli.results import percent, write_reports
+from contrastkit.cli.results import interval, percent, write_reports
 
 
 @takes_options
 def retrieve(
     *,
-    run: Annotated[Path, typer.Argument(help="Run folder of a cmc training.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="Run folder of a cmc or clip training.", metavar="RUN")],
     method: Annotated[
         str | None,
         typer.Option(
@@ -23,7 +23,7 @@ def retrieve(
     encoding: EncodingOptions,
     output: OutputOptions,
 ) -> None:
-    """Evaluate how well one view or modality of an image retrieves another (cmc)."""
+    """Evaluate how well one view or modality retrieves another (cmc), or images captions and captions images (clip)."""
     from contrastkit import evaluate
 
     subject = encoding.open(run=run)
@@ -31,14 +31,17 @@ def retrieve(
     with screen.progress() as on_progress:
         report = evaluate.retrieve(subject, method=method, on_progress=on_progress)
     screen.lines(report.notices)
-    rows = [
-        (name, *map(percent, pair.recall.values()), f"{pair.median_rank:g}") for name, pair in report.retrieval.items()
-    ]
-    one = next(iter(report.retrieval.values()))
-    chance = ("chance", *(percent(one.chance(k)) for k in one.recall), f"{(one.n + 1) / 2:g}")
+    pairs = list(report.retrieval.items())
+    rows: list[tuple[str, ...]] = []
+    for (name, pair), (_, following) in zip(pairs, [*pairs[1:], (None, None)], strict=True):
+        rows.append((name, *map(percent, pair.recall.values()), f"{pair.median_rank:g}"))
+        rows.append(("  95 % interval", *map(interval, pair.interval.values()), ""))
+        if following is None or following.chance != pair.chance:
+            rows.append(("  chance", *map(percent, pair.chance.values()), f"{pair.chance_rank:g}"))
+    one = pairs[0][1]
     screen.table(
-        f"retrieval on {report.data}, {one.n:,} test images",
+        f"retrieval on {report.data}, {one.queries:,} test images",
         ("query -> key", *(f"recall@{k}" for k in one.recall), "median rank"),
-        [*rows, chance],
+        rows,
     )
     write_reports(report.as_json(), output.json, subject.reports and subject.reports / "retrieval.json")

@@ -8,15 +8,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from contrastkit.directories import given_path
+from contrastkit import schema
+from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError
 from contrastkit.methods import BuildContext, Method
+from contrastkit.methods.clip import CLIP
 from contrastkit.methods.rows import recipes_of
 from contrastkit.names import is_file, split_name
 from contrastkit.parts.build import build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder, WaveEncoder
+from contrastkit.parts.joint import ImageTextEncoder
+from contrastkit.parts.tokenizer import Tokenizer
 from contrastkit.record import Record
-from contrastkit.run import ENCODER, RECIPE, Run
+from contrastkit.run import ENCODER, RECIPE, TEXT, TOKENIZER, Run
 
 SLACK = 1e-3  # of resizing and of half precision
 
@@ -26,7 +30,8 @@ def load(path: str | Path, *, encoder: nn.Module | None = None) -> Encoder:
 
     It takes images [N, channels, H, W], float in [0, 1], and normalises them itself; others are refused (on a GPU only
     the first call looks at the values, and none while torch compiles or exports). An unfinished run gives the encoder
-    of its last checkpoint.
+    of its last checkpoint. That of a run of clip is an :class:`contrastkit.parts.joint.ImageTextEncoder`: it has
+    ``.image(images)`` and ``.text(["a red plane", ...])``, too.
 
     Args:
         path: the run folder.
@@ -36,7 +41,8 @@ def load(path: str | Path, *, encoder: nn.Module | None = None) -> Encoder:
         UserError: no run in the folder, no checkpoint yet, or weights that do not fit.
     """
     run = Run.open(given_path(path))
-    loaded = load_encoder(run, run.record, encoder)
+    has_texts = (run.path / TOKENIZER).is_file()
+    loaded = load_image_text(run, run.record, encoder) if has_texts else load_encoder(run, run.record, encoder)
     loaded.register_forward_pre_hook(_RangeCheck(), with_kwargs=True)
     return loaded
 
@@ -50,16 +56,52 @@ def load_encoder(run: Run, record: Record, module: nn.Module | None = None) -> E
     else:
         encoder = wrap_encoder(module, channels=options["channels"], size=options["size"])
     if (run.path / ENCODER).exists():
-        try:
-            state = load_file(run.path / ENCODER)
-        except SafetensorError as error:
-            raise UserError(f"{run.path / ENCODER} is damaged: {error}") from error
+        state = _weights(run.path / ENCODER)
     else:
         prefix = "online.encoder."
         state = {k.removeprefix(prefix): v for k, v in run.load().method.items() if k.startswith(prefix)}
     with run.restoring():
         encoder.load_state_dict(state)
     return encoder.eval()
+
+
+def load_image_text(run: Run, record: Record, module: nn.Module | None = None) -> ImageTextEncoder:
+    """:func:`load` for an open run of clip and its record.
+
+    Raises:
+        UserError: it is a run of another method.
+    """
+    method = _built(run, record, record.name, module, call="contrastkit.load")
+    if not isinstance(method, CLIP):
+        raise UserError(f"{run.path} was trained with {record.name}, which learns no texts")
+    if (run.path / ENCODER).exists() and (run.path / TEXT).exists():
+        encoder = {f"online.encoder.{name}": value for name, value in _weights(run.path / ENCODER).items()}
+        state = encoder | _weights(run.path / TEXT)
+    else:
+        state = run.load().method
+    with run.restoring():
+        method.load_state_dict(state)
+    joint = ImageTextEncoder(method.online.encoder, method.online.head, method.text, method.tokenizer)
+    return joint.eval()
+
+
+def tokenizer_of(run: Run) -> Tokenizer:
+    """The vocabulary of a run of clip.
+
+    Raises:
+        UserError: the file is gone, or damaged.
+    """
+    file = run.path / TOKENIZER
+    require_file(file, ": the weights of the run mean nothing without it, restore it")
+    with schema.reading(file):
+        return Tokenizer(file.read_text("utf-8", "replace"))
+
+
+def _weights(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise UserError(f"{file} is damaged: {error}") from error
 
 
 class _RangeCheck:
@@ -108,22 +150,33 @@ def load_method(path: str | Path, *, method: str | None = None, encoder: nn.Modu
             f"{path} was trained with {original}: say where that file is, --method path/to/{original} "
             "(method= in Python)"
         )
-    recipes = recipes_of(method or split_name(name)[0])
-    if name not in recipes:
-        raise UserError(f"{path} holds a run of {name}, not of {method}")
+    built = _built(run, record, method or name, encoder, call="load_method")
+    with run.restoring():
+        built.load_state_dict(state)
+    return built.eval()
+
+
+def _built(run: Run, record: Record, method: str, module: nn.Module | None, *, call: str) -> Method[Any]:
+    """The method of a run, without its weights.
+
+    Raises:
+        UserError: the run is of another method.
+    """
+    recipes = recipes_of(method if is_file(method) else split_name(method)[0] or method)
+    if record.name not in recipes:
+        raise UserError(f"{run.path} holds a run of {record.name}, not of {method}")
     recorded = record.encoder
+    kind = type(recipes[record.name])
     context = BuildContext(
         channels=recorded["channels"],
         modalities=tuple(recorded.get("modalities", ())),
         size=recorded["size"],
         images=record.data.images,
         seed=record.options.seed,
-        encoder=_module_of(run, recorded["name"], encoder, call="load_method"),
+        encoder=_module_of(run, recorded["name"], module, call=call),
+        tokenizer=tokenizer_of(run) if kind.learns_from_captions else None,
     )
-    built = record.recipe_of(type(recipes[name]), run.path / RECIPE).build(context)
-    with run.restoring():
-        built.load_state_dict(state)
-    return built.eval()
+    return record.recipe_of(kind, run.path / RECIPE).build(context)
 
 
 def _module_of(run: Run, name: str, module: nn.Module | None, *, call: str) -> nn.Module | None:

@@ -30,6 +30,8 @@ VIEW_NAMES = (
     "swav",
     "swav-small",
     "swav-cifar",
+    "clip",
+    "clip-32",
     "moco-v3",
     "moco-v3-vit",
     "dino",

@@ -67,6 +67,7 @@ def build_optimizer(
     momentum: float = 0.9,
     nesterov: bool = False,
     betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
     trust: float = 0.001,
     trust_clip: bool = False,
     lr_inside_momentum: bool = False,
@@ -79,7 +80,7 @@ def build_optimizer(
         weight_decay: weight decay of the groups with ``decay``.
         momentum: momentum of sgd and lars.
         nesterov: Nesterov's momentum, of sgd alone.
-        betas: betas of adamw.
+        betas, eps: those of adamw.
         trust: LARS's trust coefficient eta.
         trust_clip, lr_inside_momentum: see :class:`LARS`.
 
@@ -110,7 +111,7 @@ def build_optimizer(
         return LARS(
             rows, lr=lr, momentum=momentum, trust=trust, trust_clip=trust_clip, lr_inside_momentum=lr_inside_momentum
         )
-    return torch.optim.AdamW(rows, lr=lr, betas=betas)
+    return torch.optim.AdamW(rows, lr=lr, betas=betas, eps=eps)
 
 
 class LARS(torch.optim.Optimizer):

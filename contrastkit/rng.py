@@ -26,6 +26,7 @@ from torch import Tensor
 #     mixup's lambda of a batch          uniform       at_step         MIXUP
 #     noise on a test image              uniform       the strength    CORRUPTION
 #     patches that are hidden (MAE)      uniform       at_step         MASKS
+#     caption of an image                uniform       epoch           CAPTION
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
 #     files looked at in a new folder    permutation   0
@@ -46,6 +47,7 @@ STEPS = -5
 MIXUP = -6
 CORRUPTION = -7
 MASKS = -8
+CAPTION = -9
 
 
 def at_step(progress: float) -> int:

@@ -8,6 +8,8 @@ events.*               the metrics for TensorBoard
 curves.png             plots of the metrics
 checkpoints/last.pt    the latest state, and epoch-NNNN.pt every --save-every epochs
 encoder.safetensors    the encoder alone, at the end; its metadata describe it (contrastkit.export.description)
+text.safetensors       of clip, at the end: the text tower and both projections; and from the start
+tokenizer.json         its vocabulary
 .lock                  while the run is written to: the process that does
 """
 
@@ -15,7 +17,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +30,7 @@ from contrastkit.record import Checkpoint, Record, json_value
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.json", "environment.json", "metrics.jsonl"
 LOG, ENCODER, CURVES = "log.txt", "encoder.safetensors", "curves.png"
+TEXT, TOKENIZER = "text.safetensors", "tokenizer.json"
 
 
 class Taken(UserError):
@@ -61,8 +64,11 @@ class Run:
         return (path / RECIPE).is_file()
 
     @classmethod
-    def create(cls, path: Path, record: Record) -> "Run":
+    def create(cls, path: Path, record: Record, texts: Mapping[str, str] | None = None) -> "Run":
         """Create the folder for a new run, and lock it. One that extends another gets its last state and its metrics.
+
+        Args:
+            texts: further files, name -> contents, as of ``Method.texts``.
 
         Raises:
             Taken: it already holds a run, which is never overwritten, or another process makes one.
@@ -85,6 +91,8 @@ class Run:
                 run.checkpoints.mkdir(exist_ok=True)
                 if record.parent is not None:
                     run._inherit(Run(Path(record.parent.run)))
+                for name, text in (texts or {}).items():
+                    checkpoint.write_text(path / name, text)
                 checkpoint.write_text(path / RECIPE, record.text(), new=True)
         except FileExistsError as error:
             raise (Taken(taken) if cls.exists(path) else _unwritable(path, error)) from error
@@ -108,7 +116,7 @@ class Run:
         run = cls(path, writes=writes)
         if not cls.exists(path):
             raise UserError(f"{path} holds no run (no {RECIPE}): give a folder written by 'contrastkit train'")
-        for file in (run.last, *(path / name for name in (ENVIRONMENT, METRICS, LOG, ENCODER))):
+        for file in (run.last, *(path / name for name in (ENVIRONMENT, METRICS, LOG, ENCODER, TEXT, TOKENIZER))):
             if file.exists() and not file.is_file():  # to read a pipe may never end
                 raise UserError(f"{file} is no file: remove what is in its place")
         if writes:
@@ -275,7 +283,8 @@ class Run:
         """Remove what this process made: its own files, and folders in which there is nothing else."""
         if self.checkpoints.name not in self._before:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
-        for pattern in (RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES, "events.*", lock.FILE):
+        files = (RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES, TEXT, TOKENIZER)
+        for pattern in (*files, "events.*", lock.FILE):
             for file in self.path.glob(pattern):
                 if file.name not in self._before:
                     file.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed
+from PIL import Image
 from scipy.io import wavfile
 
 torch.set_num_threads(1)  # the nets are tiny: more threads would only wait for each other
@@ -101,6 +102,36 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / note).mkdir(exist_ok=True)
         wavfile.write(root / note / f"{i:03d}.wav", 8000, (wave * 32767).astype(np.int16))
     return root
+
+
+@pytest.fixture(scope="session")
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """180 images of six tints under noise, in images/, three captions each, in captions.token."""
+    g, root = np.random.default_rng(0), tmp_path_factory.mktemp("captioned") / "tints"
+    tints = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200), "yellow": (200, 200, 40)}
+    tints |= {"violet": (200, 40, 200), "gray": (120, 120, 120)}
+    lines = []
+    (root / "images").mkdir(parents=True)
+    for i in range(180):
+        name, tint = list(tints.items())[i % 6]
+        pixels = np.clip(g.normal(tint, 30, (20, 20, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"{i:03d}.png")
+        for k, text in enumerate((f"A {name} square .", f"this picture, number {i}, is {name}", f"all {name} ({i})")):
+            lines.append(f"{i:03d}.png#{k}\t{text}\n")
+    (root / "captions.token").write_text("".join(lines))
+    return root
+
+
+@pytest.fixture(scope="session")
+def clip_run(captioned: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of CLIP for two epochs on ``captioned``, two fifths of them held out."""
+    from contrastkit.cli.main import main
+
+    out = tmp_path_factory.mktemp("clip") / "run"
+    quick = ["--encoder=tiny", "--device=cpu", "--epochs=2", "--batch=32", "--size=12", "--monitor-every=0"]
+    towers = ["--text-width=16", "--text-layers=1", "--dim=16"]
+    assert main(["train", "clip", f"--data={captioned}", f"--out={out}", "--val-fraction=0.4", *quick, *towers]) == 0
+    return out
 
 
 @pytest.fixture

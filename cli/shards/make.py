@@ -32,6 +32,8 @@ def make(
 
     data = open_data(**vars(which))
     screen.lines(data.notices)
+    if data.train.captions is not None:
+        screen.say("captions are left out: shards have none")
     with screen.progress() as on_progress:
         made = make_shards(
             data,

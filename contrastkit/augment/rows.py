@@ -109,6 +109,10 @@ _SWAV_SMALL = replace(_SWAV, size=96, crop_min=0.05, crop_max=0.14)
 # CMC, train_CMC.py: crop and flip alone (--crop_low 0.08 for ResNets on ImageNet).
 _CMC = View(crop_min=0.08, jitter_p=0.0, gray_p=0.0)
 
+# open_clip's AugmentationCfg: RandomResizedCrop(scale=(0.9, 1)), bicubic, and nothing else: flips and colours would
+# contradict captions.
+_CLIP = View(crop_min=0.9, interpolation="bicubic", flip_p=0.0, jitter_p=0.0, gray_p=0.0)
+
 # MoCo v3, main_moco.py: BYOL's numbers with torchvision's operations, blurred by PIL.
 _V3 = (
     View(saturation=0.2, blur_p=1.0, blur_border="repeated"),
@@ -167,6 +171,8 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "swav": (_SWAV,) * 2 + (_SWAV_SMALL,) * 6,
     "swav-small": (replace(_SWAV, size=160),) * 2 + (_SWAV_SMALL,) * 4,  # fewer pixels than two of 224
     "swav-cifar": (replace(_SWAV, size=32, blur_p=0.0, blur_border="mirrored"),) * 2,  # lightly's CIFAR-10 benchmark
+    "clip": (_CLIP,),
+    "clip-32": (replace(_CLIP, size=32),),
     "moco-v3": _V3,  # CONFIG.md: --crop-min 0.2 for ResNets, 0.08 for ViTs
     "moco-v3-vit": tuple(replace(view, crop_min=0.08) for view in _V3),
     "dino": (*(replace(view, crop_min=0.4) for view in _GLOBAL), *(_LOCAL,) * 8),

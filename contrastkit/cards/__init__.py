@@ -2,6 +2,7 @@
 
 from contrastkit.cards import (
     byol,
+    clip,
     cmc,
     cpc,
     cpc_audio,
@@ -33,6 +34,7 @@ CARDS: dict[str, MethodCard] = {
         swav.CARD,
         simclr.V2,
         simsiam.CARD,
+        clip.CARD,
         moco_v3.CARD,
         dino.CARD,
         mae.CARD,

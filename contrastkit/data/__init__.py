@@ -7,6 +7,7 @@ plain_batches(dataset.test, size=32) -> Batch, ...                              
 
 from contrastkit.data.aligned import AlignedSource
 from contrastkit.data.arrays import ArraySource
+from contrastkit.data.captions import Captions
 from contrastkit.data.dataset import DataSet
 from contrastkit.data.files import FileSource
 from contrastkit.data.loader import Loader, default_workers, plain_batches
@@ -19,6 +20,7 @@ from contrastkit.data.source import Source, UnreadableError
 __all__ = [
     "AlignedSource",
     "ArraySource",
+    "Captions",
     "DataSet",
     "FileSource",
     "Loader",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from contrastkit.data.aligned import open_aligned
+from contrastkit.data.captioned import open_captioned
 from contrastkit.data.dataset import HANDED_OVER, DataSet, Reading, Request, with_validation
 from contrastkit.data.digits import open_digits
 from contrastkit.data.folders import open_folder
@@ -29,6 +30,7 @@ OPENERS: tuple[Callable[[Request], DataSet | None], ...] = (  # the first result
     open_npz,
     open_idx,
     open_shards,
+    open_captioned,
     open_folder,
 )
 
@@ -55,11 +57,11 @@ def open_data(
               with fewer than two such folders the set is unlabelled. A folder that contains ``train/`` (and ``test/``
               or ``val/``, or other usual words, in any case of letters) is split accordingly; the images of a folder
               ``unlabelled/`` among the classes have no labels;
+            - a folder with ``captions.token`` or ``captions.csv``, or a .csv (:mod:`contrastkit.data.captioned`);
             - a folder of WebDataset's tars, or of ``train/`` and others that are such (:mod:`contrastkit.data.shards`),
               or its URL (:mod:`contrastkit.data.remote`);
-            - a folder with MNIST's four idx files, gzipped or not;
-            - several folders of the same scenes, ``rgb=DIR,depth=DIR`` (:mod:`contrastkit.data.aligned`);
-            - an ``.npz`` file (:func:`contrastkit.data.npz.open_npz`).
+            - a folder with MNIST's four idx files, gzipped or not, or an ``.npz`` file (:mod:`contrastkit.data.npz`);
+            - several folders of the same scenes, ``rgb=DIR,depth=DIR`` (:mod:`contrastkit.data.aligned`).
         data_dir: directory of named sets, also for ``download``; None is ``recorded_dir``, else $CONTRASTKIT_DATA.
         recorded_dir: ``data_dir`` of the run whose data these are (:func:`contrastkit.directories.data_directory`).
         val_fraction: share of the training part to hold out (drawn by ``seed``) as ``test``; the set's own test part is

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from contrastkit.data.captions import Captions
 from contrastkit.errors import UserError
 from contrastkit.rng import permutation
 from contrastkit.types import Images, Modality
@@ -41,6 +42,7 @@ class Source(ABC):
         size: shorter side of a typical image in pixels; length of a typical sound in samples.
         labels: int64 [N], -1 where an image has none; None for an unlabelled set.
         classes: names of the labels 0, 1, ...; None if they have none.
+        captions: the texts that describe each image; None if there are none.
         orientation_matters: whether a flip would change the class (digits, letters).
         group_ids: int64 [N], equal for images made from the same original; None if there are no such images.
         environment: [N], where each image comes from (of an .npz file that says so), kept for ``embed``; else None.
@@ -68,6 +70,7 @@ class Source(ABC):
         self.name, self.channels, self.size = name, channels, size
         self.labels, self.classes = labels, None if classes is None else tuple(classes)
         self.orientation_matters = orientation_matters
+        self.captions: Captions | None = None
         self.group_ids: Tensor | None = None
         self.environment: NDArray[Any] | None = None
         self.modalities: dict[str, int] | None = None
@@ -89,6 +92,7 @@ class Source(ABC):
         """The items at ``index`` as a new source, with channels, size and classes of the whole."""
         part = copy.copy(self)
         part.labels = None if self.labels is None else self.labels[index]
+        part.captions = None if self.captions is None else self.captions.subset(index)
         part.group_ids = None if self.group_ids is None else self.group_ids[index]
         part.environment = None if self.environment is None else self.environment[index.numpy()]
         part.paths = [self.paths[i] for i in index.tolist()] if self.paths else ()
@@ -107,7 +111,7 @@ class Source(ABC):
         """
         then, now, items = fingerprint.split("."), self.fingerprint().split("."), self.modality.plural
         if then[0] != now[0]:
-            return f"other {items} or labels"
+            return f"other {items} or labels" if self.captions is None else f"other {items}, labels or captions"
         return f"{items} of the same names with other contents" if then[1:] and then[1:] != now[1:] else ""
 
     def found_in(self, other: "Source", most: int | None = None) -> Tensor | None:
@@ -117,8 +121,9 @@ class Source(ABC):
 
     @property
     def label_bytes(self) -> bytes:
-        """The labels' part of a fingerprint; none without labels."""
-        return b"" if self.labels is None else self.labels.numpy().tobytes()
+        """The labels' and the captions' part of a fingerprint; none without them."""
+        labels = b"" if self.labels is None else self.labels.numpy().tobytes()
+        return labels + (b"" if self.captions is None else self.captions.bytes)
 
     @property
     def description(self) -> str:

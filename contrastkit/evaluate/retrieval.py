@@ -1,32 +1,19 @@
-"""Retrieval: ranking images by one view or modality, given another one of the same image."""
+"""Retrieval: of an image by another view or modality of it; of captions by images, and of images by captions."""
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
+from contrastkit.data import Source
 from contrastkit.errors import UserError
+from contrastkit.evaluate.ranking import Retrieval, recall_at_k
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
-from contrastkit.loading import load_method
+from contrastkit.loading import load_image_text, load_method
 from contrastkit.parts.build import set_image_size
 from contrastkit.parts.encoder import SplitEncoder
-
-SIMILARITIES = 2**23  # in memory at once: 64 MiB
-
-
-@dataclass(frozen=True, slots=True)
-class Retrieval:
-    """How often queries retrieve their partners among n keys; shares in [0, 1]."""
-
-    recall: dict[int, float]  # k -> share of the queries whose partner is among the k nearest keys
-    median_rank: float  # of the partner, from 1
-    n: int
-
-    def chance(self, k: int) -> float:
-        """The recall of guessing."""
-        return min(1.0, k / self.n)
+from contrastkit.run import TOKENIZER, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +22,7 @@ class RetrievalReport:
 
     data: str  # name of the data set
     size: int  # side in pixels of the images
-    retrieval: dict[str, Retrieval]  # "query -> key", by the names of the views
+    retrieval: dict[str, Retrieval]  # "query -> key", by the names of the views, image or text
     notices: tuple[str, ...] = ()  # what a reader of the numbers should know, one line each
 
     def as_json(self) -> dict[str, Any]:
@@ -46,53 +33,77 @@ class RetrievalReport:
 def retrieve(
     subject: EvaluationSubject, *, method: str | None = None, on_progress: OnProgress | None = None
 ) -> RetrievalReport:
-    """Retrieve every test image by each of its views from another view of all test images, with a run of cmc.
+    """Retrieve every test image by each of its views from another view of all test images, with a run of cmc; their
+    captions by the test images and these by their captions, with a run of clip.
 
     Args:
         method: ``path/to/file.py:NAME``, for a run of a method defined in a file; the file is executed.
 
     Raises:
-        UserError: the subject is not a run, the run has one encoder for all views or was trained with a method's file
-            that is not given, or there is no test part.
+        UserError: the subject is not a run, the run has one encoder for all views and none for texts, or was trained
+            with a method's file that is not given, or there is no test part, or it has no captions.
     """
     if subject.run is None:
-        raise UserError("retrieval needs a run of cmc: open the subject from a run folder")
+        raise UserError("retrieval needs a run of cmc or clip: open the subject from a run folder")
     name, test = str(subject.run), subject.data.test
     encoder = subject.encoders[name]
-    if not isinstance(encoder, SplitEncoder):
-        raise UserError(f"{name} has one encoder for all views: retrieval needs a run of cmc")
+    has_texts = (subject.run / TOKENIZER).is_file()
+    if not has_texts and not isinstance(encoder, SplitEncoder):
+        raise UserError(f"{name} has one encoder for all views: retrieval needs a run of cmc, or of clip")
     if test is None:
         raise UserError(f"{subject.data.name} has no test part: hold one out with --val-fraction 0.1")
-    online = load_method(subject.run, method=method).online  # encoder and head as they were trained together
-    set_image_size(online.encoder, subject.size)
-    (features,) = replace(subject, encoders={name: online.encoder}).features(name, test, on_progress=on_progress)
+    if has_texts:
+        retrieval = _by_captions(subject, name, test, on_progress)
+    else:
+        retrieval = _by_views(subject, name, test, method, on_progress)
+    return RetrievalReport(subject.data.name, subject.size, retrieval, subject.left_out)
+
+
+def _by_views(
+    subject: EvaluationSubject, name: str, test: Source, method: str | None, on_progress: OnProgress | None
+) -> dict[str, Retrieval]:
+    online = load_method(name, method=method).online  # encoder and head as they were trained together
+    encoder = online.encoder
+    assert isinstance(encoder, SplitEncoder)
+    set_image_size(encoder, subject.size)
+    (features,) = replace(subject, encoders={name: encoder}).features(name, test, on_progress=on_progress)
     z = online.head(features.read().x).chunk(len(encoder.views), dim=1)
     outputs = dict(zip(test.modalities or encoder.views, z, strict=True))
-    retrieval = {
+    return {
         f"{query} -> {key}": recall_at_k(outputs[query], outputs[key])
         for query in outputs
         for key in outputs
         if query != key
     }
-    return RetrievalReport(subject.data.name, subject.size, retrieval, subject.left_out)
 
 
-@torch.no_grad()
-def recall_at_k(queries: Tensor, keys: Tensor, *, ks: tuple[int, ...] = (1, 5, 10)) -> Retrieval:
-    """Rank all keys [n, C] for each query [n, C] by cosine similarity; the i-th key is the i-th query's partner.
-
-    Keys as near as the partner rank before it, so an encoder that maps everything to one point retrieves nothing.
+def _by_captions(
+    subject: EvaluationSubject, name: str, test: Source, on_progress: OnProgress | None
+) -> dict[str, Retrieval]:
+    """Captions by images, each different text once, and images by each of their captions. A text that several images
+    have is right for all of them.
 
     Raises:
-        UserError: fewer than two pairs.
+        UserError: the test images have no captions.
     """
-    n = len(queries)
-    if n < 2:
-        raise UserError("retrieval needs at least two pairs")
-    q, k = F.normalize(queries.double(), dim=1), F.normalize(keys.double(), dim=1)
-    ranks = []
-    for rows in torch.arange(n).split(max(1, SIMILARITIES // n)):
-        s = q[rows] @ k.T
-        ranks.append((~(s < s[torch.arange(len(rows)), rows][:, None])).sum(1))  # a comparison with NaN is false
-    rank = torch.cat(ranks)
-    return Retrieval({k: (rank <= k).double().mean().item() for k in ks}, rank.double().quantile(0.5).item(), n)
+    run = Run.open(Path(name))
+    joint = load_image_text(run, run.record)
+    if (captions := test.captions) is None:
+        raise UserError(f"the test images of {subject.data.name} have no captions: give --data with captions")
+    set_image_size(joint, subject.size)
+    (features,) = replace(subject, encoders={name: joint}).features(name, test, on_progress=on_progress)
+    if features.readable is not None:
+        captions = captions.subset(features.readable.nonzero()[:, 0])
+    number: dict[str, int] = {}  # of each text; as for the tower, letters are lower-case
+    text = [number.setdefault(caption.lower(), len(number)) for caption in captions.texts]
+    texts_of = sorted(set(zip(captions.image.tolist(), text, strict=True)))  # the images and their texts
+    images_of: dict[int, list[int]] = {}
+    for image, its_text in texts_of:
+        images_of.setdefault(its_text, []).append(image)
+    answers = [(caption, image) for caption, its_text in enumerate(text) for image in images_of[its_text]]
+    images = joint.project(features.read().x.to(subject.device)).cpu()
+    texts = joint.text(list(number)).cpu()
+    return {
+        "image -> text": recall_at_k(images, texts, torch.tensor(texts_of)),
+        "text -> image": recall_at_k(texts[text], images, torch.tensor(answers), cluster=captions.image),
+    }

@@ -209,12 +209,12 @@ class EvaluationSubject:
             yield name, train_features, test_features
 
 
-def applicable(encoder: nn.Module, data: DataSet) -> tuple[str, ...]:
+def applicable(encoder: nn.Module, data: DataSet, *, captions: bool = False) -> tuple[str, ...]:
     """The names of the evaluations that apply to an encoder on a data set: knn and probe need labels, retrieve needs an
-    encoder for each of several views, and all of them a test part; if none applies, embed."""
-    test, split = data.test, isinstance(encoder, SplitEncoder)
-    if test is None:
+    encoder for each of several views or one trained on ``captions``, all need a test part; if none applies, embed."""
+    if (test := data.test) is None:
         return ("embed",)
+    split = isinstance(encoder, SplitEncoder) or (captions and test.captions is not None)
     labelled = all(part.labels is not None and bool((part.labels >= 0).any()) for part in (data.train, test))
     return (("knn", "probe") if labelled else ()) + (("retrieve",) if split else ()) or ("embed",)
 

@@ -2,6 +2,7 @@
 
 from contrastkit.methods import (
     byol,
+    clip,
     cmc,
     cpc,
     cpc_audio,
@@ -15,9 +16,9 @@ from contrastkit.methods import (
     simsiam,
     swav,
 )
-from contrastkit.methods.base import BuildContext as BuildContext
 from contrastkit.methods.base import Method as Method
 from contrastkit.methods.base import Recipe as Recipe
+from contrastkit.methods.context import BuildContext as BuildContext
 
 RECIPES: dict[str, Recipe] = {  # "method/row" -> its numbers
     **instdisc.RECIPES,
@@ -30,6 +31,7 @@ RECIPES: dict[str, Recipe] = {  # "method/row" -> its numbers
     **byol.RECIPES,
     **swav.RECIPES,
     **simsiam.RECIPES,
+    **clip.RECIPES,
     **moco_v3.RECIPES,
     **dino.RECIPES,
     **mae.RECIPES,

@@ -6,18 +6,19 @@ one final subclass of each.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Self
 
 import torch
 from torch import Tensor, nn
 
-from contrastkit import dist, schema
+from contrastkit import schema
 from contrastkit.augment import View, Window
 from contrastkit.bounds import BATCH, BELOW_1, EPOCHS, NOT_NEGATIVE, PERIOD, SHARE, check_choices, check_fields
 from contrastkit.data.source import Source
 from contrastkit.errors import UserError
+from contrastkit.methods.context import BuildContext
 from contrastkit.optim import (
     OptimizerName,
     ParamGroup,
@@ -31,7 +32,6 @@ from contrastkit.parts.build import SMALL, build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.wave import encoder_name
-from contrastkit.parts.weights import Weights
 from contrastkit.types import Batch, Memory, Modality, Step
 
 
@@ -64,6 +64,16 @@ class Method(nn.Module, ABC, Generic[Memory]):
         return [module for module in self.modules() if isinstance(module, Tower)]
 
     @property
+    def texts(self) -> Mapping[str, str]:
+        """Text files of the run folder without which the weights mean nothing, name -> contents: a vocabulary."""
+        return {}
+
+    @property
+    def companions(self) -> Mapping[str, Tensor]:
+        """What outlives training beside the encoder: the weights of text.safetensors, by their names in the state."""
+        return {}
+
+    @property
     def notices(self) -> Sequence[str]:
         """What the user should know about this recipe on these data and processes, one line each."""
         return ()
@@ -85,42 +95,6 @@ class Method(nn.Module, ABC, Generic[Memory]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildContext:
-    """What a method is built for: the images, and the processes that share the work."""
-
-    channels: int
-    size: int  # side in pixels of the images on which the encoder will be evaluated
-    modalities: tuple[int, ...] = ()  # channels of each modality of an aligned set
-    images: int  # number of training images: the length of a memory bank
-    world: int = 1
-    seed: int = 0
-    encoder: nn.Module | None = None  # trained instead of an encoder built by name
-    weights: Weights | None = None  # from which the encoder starts
-
-    @classmethod
-    def of(
-        cls,
-        source: Source,
-        size: int,
-        *,
-        seed: int = 0,
-        encoder: nn.Module | None = None,
-        weights: Weights | None = None,
-    ) -> Self:
-        """The context of a training on ``source`` by the processes that have joined."""
-        return cls(
-            channels=source.channels,
-            size=size,
-            modalities=tuple((source.modalities or {}).values()),
-            images=len(source),
-            world=dist.world_size(),
-            seed=seed,
-            encoder=encoder,
-            weights=weights,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Recipe(ABC):
     """The hyper-parameters of a training. Each field is an option of the method's command; its note is the help,
     its interval (:mod:`contrastkit.bounds`) is checked."""
@@ -128,6 +102,7 @@ class Recipe(ABC):
     view_type: ClassVar[type[View] | type[Window]] = View
     n_views: ClassVar[tuple[int, int | None]] = (1, None)  # the smallest and the largest number of views
     takes_module: ClassVar[bool] = True  # whether any module can serve as encoder
+    learns_from_captions: ClassVar[bool] = False
 
     encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
     epochs: Annotated[int, "passes over the data", EPOCHS]
@@ -197,7 +172,16 @@ class Recipe(ABC):
             what = f"{source.name} contains {source.modality.plural}, this method learns from {self.modality.plural}"
             remedy = "use cpc-audio" if source.modality is Modality.SOUND else "give a folder of .wav files"
             raise UserError(f"{what}: {remedy}")
+        if self.learns_from_captions and source.captions is None:
+            raise UserError(
+                f"{source.name} has no captions, from which this method learns: add captions.csv with the columns path "
+                "and caption to the folder"
+            )
         encoder_name(self.encoder, self.modality)
+
+    def prepare(self, context: BuildContext) -> BuildContext:
+        """The context with what is made of the data once, before the method is built: a vocabulary."""
+        return context
 
     @abstractmethod
     def build(self, context: BuildContext) -> Method:
@@ -285,12 +269,18 @@ class Recipe(ABC):
         """Of AdamW: decay of the means of the gradient and of its square."""
         return 0.9, 0.999
 
+    @property
+    def eps(self) -> float:
+        """Of AdamW: what is added to the root of the mean square."""
+        return 1e-8
+
     def build_optimizer(self, method: Method) -> torch.optim.Optimizer:
         return build_optimizer(
             method.param_groups(),
             self.optimizer,
             lr=self.lr,
             betas=self.betas,
+            eps=self.eps,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             trust=self.trust,

@@ -34,7 +34,8 @@ from contrastkit import dist, ops
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, POSITIVE, SHARE, WIDTH
 from contrastkit.errors import UserError
-from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.encoder import SplitEncoder

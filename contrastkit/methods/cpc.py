@@ -36,7 +36,8 @@ from contrastkit import dist, ops, rng
 from contrastkit.augment import VIEWS, named_views, random_views
 from contrastkit.bounds import COUNT, COUNT_OR_0, LAYERS, POSITIVE, SIDE, Interval
 from contrastkit.errors import UserError
-from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import PatchEncoder

@@ -24,7 +24,8 @@ from contrastkit import dist
 from contrastkit.augment import View, Window
 from contrastkit.bounds import COUNT, POSITIVE
 from contrastkit.errors import UserError
-from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.context import BuildContext
 from contrastkit.methods.cpc import look_up
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.encoder import WaveEncoder

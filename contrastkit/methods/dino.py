@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from contrastkit import dist, losses, rng
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import AT_LEAST_2, BELOW_1, COUNT, LAYERS, NOT_NEGATIVE, PERIOD, POSITIVE, SHARE
-from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.build import check_patches

@@ -33,7 +33,8 @@ from torch import Tensor
 from contrastkit import dist, ops
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, NOT_NEGATIVE, POSITIVE, SHARE
-from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
 from contrastkit.parts.dictionary import MemoryBank
 from contrastkit.parts.heads import Tower, mlp

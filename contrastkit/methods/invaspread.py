@@ -24,7 +24,8 @@ from contrastkit import dist, losses
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, POSITIVE
 from contrastkit.errors import UserError
-from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
 from contrastkit.parts.heads import Tower, mlp
 from contrastkit.parts.norm import sync_batch_norm

@@ -26,7 +26,8 @@ from contrastkit import dist, ops, rng
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, COUNT_OR_0, POSITIVE, SHARE
 from contrastkit.errors import UserError
-from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
 from contrastkit.parts.dictionary import Queue
 from contrastkit.parts.heads import Tower, mlp

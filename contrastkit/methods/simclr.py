@@ -33,7 +33,8 @@ from contrastkit import dist, losses, ops
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, COUNT_OR_0, LAYERS, NOT_NEGATIVE, POSITIVE, SHARE, WIDTH
 from contrastkit.errors import UserError
-from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup, decay_groups
 from contrastkit.parts.dictionary import Queue

@@ -20,7 +20,8 @@ from torch import nn
 from contrastkit import losses
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import COUNT, LAYERS
-from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.heads import Norm, Tower, mlp

@@ -30,7 +30,8 @@ from contrastkit import dist, losses, ops
 from contrastkit.augment import VIEWS
 from contrastkit.bounds import AT_LEAST_2, COUNT, COUNT_OR_0, PERIOD, POSITIVE, Interval
 from contrastkit.errors import UserError
-from contrastkit.methods.base import BuildContext, Method, Recipe
+from contrastkit.methods.base import Method, Recipe
+from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
 from contrastkit.optim import ParamGroup
 from contrastkit.parts.dictionary import Queue

@@ -1,6 +1,7 @@
 """Launch a planned training: assemble loader, method, optimizer and run folder, and run its steps."""
 
 import signal
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from contrastkit.curves import class_count
 from contrastkit.data import Loader
 from contrastkit.errors import UserError
 from contrastkit.evaluate.subject import applicable
+from contrastkit.loading import tokenizer_of
 from contrastkit.memory import keep_freed_memory
 from contrastkit.methods import BuildContext, Method
 from contrastkit.monitor import Monitor
@@ -59,7 +61,7 @@ def launch(
     recipe, options, source = plan.recipe, plan.options, plan.data.pretrain
     loader = _loader(plan)
     size = recipe.image_size(source.size)
-    context = BuildContext.of(source, size, seed=options.seed, encoder=encoder, weights=plan.weights)
+    context = _context(plan, size, encoder)
     needed = require_memory(recipe, context, plan.device, precision=options.precision)
     outlook = before(plan, loader.steps_per_epoch, needed)
     loader.keep_on_device(room_beside(needed, plan.device))
@@ -85,7 +87,19 @@ def launch(
             session.evaluate_start()
         end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
         step = fit(session, start=start, end=end)
-        return _finish(session, step, applicable(method.online.encoder, plan.data))
+        captions = recipe.learns_from_captions
+        return _finish(session, step, applicable(method.online.encoder, plan.data, captions=captions))
+
+
+def _context(plan: Plan, size: int, encoder: nn.Module | None) -> BuildContext:
+    """With the vocabulary of the run that is resumed or extended, if it has one, else with one made of the captions."""
+    source, options, tokenizer = plan.data.pretrain, plan.options, None
+    if plan.record is not None and plan.recipe.learns_from_captions:
+        tokenizer = tokenizer_of(Run(plan.out if plan.parent is None else Path(plan.parent.run)))
+    of_data = BuildContext.of(
+        source, size, seed=options.seed, encoder=encoder, weights=plan.weights, tokenizer=tokenizer
+    )
+    return plan.recipe.prepare(of_data)
 
 
 def _loader(plan: Plan) -> Loader:
@@ -155,7 +169,7 @@ def _folder(plan: Plan, context: BuildContext, method: Method) -> Run:
     takes first."""
     if plan.resumes:
         return Run.open(plan.out, writes=dist.rank() == 0)
-    run = _claim(plan, _record(plan, context, method)) if dist.rank() == 0 else None
+    run = _claim(plan, _record(plan, context, method), method.texts) if dist.rank() == 0 else None
     out = dist.broadcast_str(str(run.path if run else plan.out))
     return run or Run(Path(out))
 
@@ -212,11 +226,11 @@ def _record(plan: Plan, context: BuildContext, method: Method) -> Record:
     )
 
 
-def _claim(plan: Plan, record: Record) -> Run:
+def _claim(plan: Plan, record: Record, texts: Mapping[str, str]) -> Run:
     out = plan.out
     while True:
         try:
-            return Run.create(out, record)
+            return Run.create(out, record, texts)
         except Taken:
             if not plan.numbered:
                 raise

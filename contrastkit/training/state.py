@@ -16,7 +16,7 @@ from contrastkit.export.description import Description
 from contrastkit.methods import Method
 from contrastkit.optim import LARS
 from contrastkit.record import OptimizerState, RankState
-from contrastkit.run import ENCODER, Run
+from contrastkit.run import ENCODER, TEXT, Run
 from contrastkit.training.progress import Meter
 
 # What each optimizer of build_optimizer keeps for a parameter.
@@ -138,10 +138,13 @@ def restore_rank_state(state: RankState, method: Method, device: torch.device) -
 
 def write_encoder(method: Method, run: Run, *, step: int) -> None:
     """Write encoder.safetensors, the result of training for ``step`` steps, with its description in the metadata.
+    What the method has for text.safetensors comes before it.
 
     A file with the same weights stays as it is: what was evaluated since then is not older than the encoder.
     """
     encoder, file = method.online.encoder, run.path / ENCODER
+    if method.companions and not _holds(run.path / TEXT, method.companions):
+        save_tensors(run.path / TEXT, method.companions, {"step": str(step)})
     if not _holds(file, encoder.state_dict()):
         save_tensors(file, encoder.state_dict(), Description.of(encoder, run.record, step=step).metadata())
 

@@ -19,6 +19,15 @@ from tests.campaign.materials_runs import models, runs
 from tests.campaign.materials_shards import tars
 from tests.campaign.materials_transfer import annotated
 
+CAPTIONS = {  # a folder of images each: its captions.token
+    "captioned": "".join(f"{i}.png#0\tnumber {i}\n" for i in range(4)),
+    "lostimages": "x.png#0\tnumber 1\ny.png#0\tnumber 2\n",
+    "emptycaptions": "".join(f"{i}.png#0\t \n" for i in range(4)),
+    "samecaptions": "".join(f"{i}.png#0\tnothing\n" for i in range(4)),
+    "onepair": "0.png#0\tone\n0.png#1\ttwo\n",
+    "badlines": "0.png#0\tone\n1.png two\n",
+}
+
 
 def build(folder: Path) -> None:
     """Fill a folder with materials; the working folder of every bad input is a copy of it."""
@@ -64,6 +73,13 @@ def _images(folder: Path) -> None:
         for i in range(8):
             name = f"{i}.png" if side != "other" else f"x{i}.png"
             Image.fromarray(g.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(folder / side / name)
+    for name, captions in CAPTIONS.items():
+        (folder / name).mkdir()
+        (folder / name / "captions.token").write_text(captions)
+        for i in range(1 if name == "onepair" else 4):
+            shutil.copy(folder / "flat" / f"0{i}.png", folder / name / f"{i}.png")
+    (folder / "captioned" / "test.txt").write_text("3.png\n")
+    (folder / "captioned" / "list.csv").write_text("path,text\n0.png,one\n")
     (folder / "idx").mkdir()
     for part in ("train", "t10k"):
         for kind in ("images-idx3", "labels-idx1"):

@@ -24,6 +24,22 @@ def test_both_directions_and_chance(cmc_run: Path, capsys: pytest.CaptureFixture
     assert "1.43 %" in chance and "7.14 %" in chance and "35.5" in chance
 
 
+def test_captions_and_images_with_intervals_and_chance(clip_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """72 test images, three captions each; every image's tint is a caption of twelve."""
+    assert main(["retrieve", str(clip_run)]) == 0
+    printed = capsys.readouterr().out
+    assert "retrieval on tints, 72 test images" in printed
+    report = read_report("retrieve", clip_run / "retrieval.json")["retrieval"]
+    assert list(report) == ["image -> text", "text -> image"]
+    sizes = [(pair["queries"], pair["n"]) for pair in report.values()]
+    assert sizes == [(72, 2 * 72 + 6), (3 * 72, 72)]
+    for pair in report.values():
+        low, high = pair["interval"]["10"]
+        assert low < pair["recall"]["10"] < high
+        assert f"{100 * low:.1f} - {100 * high:.1f}" in printed and f"{100 * pair['chance']['10']:.2f} %" in printed
+    assert sum("chance" in line for line in printed.splitlines()) == 2  # each direction has its own
+
+
 def test_encoder_and_head_are_of_one_checkpoint(cmc_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(cmc_run, run)

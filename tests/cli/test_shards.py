@@ -34,6 +34,12 @@ def make(folder: Path, out: Path, *options: str) -> list[dict[str, Any]]:
     return json.loads(report.read_text())
 
 
+def test_captions_are_said_to_be_left_out(captioned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(captioned, tmp_path / "shards", "--workers=0")
+    assert "captions are left out: shards have none" in capsys.readouterr().out
+    assert open_data(str(tmp_path / "shards")).train.captions is None
+
+
 def test_each_option_of_make_changes_what_is_made(folder: Path, tmp_path: Path) -> None:
     usual = make(folder, tmp_path / "usual", "--workers=0")
     assert [(part["name"], part["shards"], part["images"], part["shrunk"], part["recoded"]) for part in usual] == [

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastkit.bench import measure
+from contrastkit.data import Captions
 from contrastkit.methods import Method
 from contrastkit.types import Batch, Step
 
@@ -15,6 +16,12 @@ def batch(n: int, sizes: Sequence[int] = (16, 16), *, seed: int = 1, index: Tens
     g = torch.Generator().manual_seed(seed)
     views = [torch.rand(n, 3, size, size, generator=g) for size in sizes]
     return Batch(views, torch.arange(n) if index is None else index, torch.full((n,), -1))
+
+
+def captions(n: int) -> Captions:
+    """One to three captions of different lengths for each of n images; every seventh image has that of the first."""
+    texts = ([f"Number {i}{' and so on' * k}" for k in range(1 + i % 3)] for i in range(n))
+    return Captions(["number 0"] if i % 7 == 6 else of_image for i, of_image in enumerate(texts))
 
 
 def random_pair(n: int, C: int) -> tuple[Tensor, Tensor]:

@@ -89,7 +89,7 @@ def determined(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Without the biases of attention's keys, to which a softmax is blind: their gradient is rounding, from which Adam
     makes whole steps."""
     state = dict(state)
-    for name in [name for name in state if name.endswith("attn.qkv.bias")]:
+    for name in [name for name in state if name.endswith("qkv.bias")]:
         q, _, v = state[name].chunk(3)
         state[name] = torch.cat([q, v])
     return state

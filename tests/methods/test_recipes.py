@@ -215,6 +215,17 @@ PUBLISHED = [
         },
     ),
     (
+        "clip/cc3m",
+        "mlfoundations/open_clip, README (8 GPUs of 128 pairs, --warmup 10000), RN50.json, and get_default_params: of "
+        "ResNets, beta2 0.999 and eps 1e-8; 3,318,333 pairs",
+        {
+            "encoder": "timm:resnet50_clip", "epochs": 30, "batch": 8 * 128, "optimizer": "adamw", "lr": 1e-3,
+            "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1, "schedule": "cosine", "lr_per_epoch": False,
+            "warmup_epochs": 10_000 / 3240, "loss": "clip", "dim": 1024, "vocabulary": 49408, "context": 77,
+            "text_width": 512, "text_layers": 12, "text_heads": 8, "activation": "gelu",
+        },
+    ),
+    (
         "moco-v3/imagenet",
         "facebookresearch/moco-v3, main_moco.py, moco/optimizer.py and CONFIG.md (100 epochs)",
         {
@@ -312,6 +323,8 @@ VIEWS = [
               "solarize_p": 0.0}),
     ("swav-cifar", {"size": 32, "crop_min": 0.14, "crop_max": 1.0, "brightness": 0.8, "hue": 0.2, "gray_p": 0.2,
                     "blur_p": 0.0}),
+    ("clip", {"size": 224, "crop_min": 0.9, "crop_max": 1.0, "ratio": 4 / 3, "interpolation": "bicubic", "flip_p": 0.0,
+              "jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0, "solarize_p": 0.0}),
     ("moco-v3", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4,
                  "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "gray_p": 0.2, "sigma_min": 0.1, "sigma_max": 2.0,
                  "blur_span": 0.0}),

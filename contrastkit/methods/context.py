@@ -1,0 +1,53 @@
+"""What a method is built for."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from torch import nn
+
+from contrastkit import dist
+from contrastkit.data.captions import Captions
+from contrastkit.data.source import Source
+from contrastkit.parts.tokenizer import Tokenizer
+from contrastkit.parts.weights import Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildContext:
+    """What a method is built for: the images, and the processes that share the work."""
+
+    channels: int
+    size: int  # side in pixels of the images on which the encoder will be evaluated
+    modalities: tuple[int, ...] = ()  # channels of each modality of an aligned set
+    images: int  # number of training images: the length of a memory bank
+    world: int = 1
+    seed: int = 0
+    encoder: nn.Module | None = None  # trained instead of an encoder built by name
+    weights: Weights | None = None  # from which the encoder starts
+    captions: Captions | None = None  # of the training images
+    tokenizer: Tokenizer | None = None  # of a run that is there; None where a vocabulary is still to be made
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        size: int,
+        *,
+        seed: int = 0,
+        encoder: nn.Module | None = None,
+        weights: Weights | None = None,
+        tokenizer: Tokenizer | None = None,
+    ) -> Self:
+        """The context of a training on ``source`` by the processes that have joined."""
+        return cls(
+            channels=source.channels,
+            size=size,
+            modalities=tuple((source.modalities or {}).values()),
+            images=len(source),
+            world=dist.world_size(),
+            seed=seed,
+            encoder=encoder,
+            weights=weights,
+            captions=source.captions,
+            tokenizer=tokenizer,
+        )
