@@ -131,15 +131,16 @@ def trained(row: Row, seed: int, folder: Path, weights: Path, out: Path) -> Enco
             encoder.load_state_dict(open_weights(str(weights)).match(encoder).state, strict=False)
         return encoder.eval()
     run = out / "run"
+    resume = (run / "recipe.json").exists()
     rate: dict[str, Any] = {} if row.lr is None else {"lr": row.lr}
     outcome = train(
         "simclr",
         folder,
         row="small",
         encoder=row.encoder,
-        init_from=weights if row.published else None,
+        init_from=weights if row.published and not resume else None,
         out=run,
-        resume=(run / "recipe.json").exists(),
+        resume=resume,
         seed=seed,
         size=SIZE,
         epochs=row.epochs,
