@@ -199,6 +199,7 @@ def test_a_run_gives_an_encoder_of_images_and_texts(clip_run: Path, captioned: P
     torch.testing.assert_close(x, F.normalize(method.online(images), dim=1))
     torch.testing.assert_close(encoder.text(texts[2:])[0], y[2], atol=1e-6, rtol=1e-5)  # another length of the batch
     torch.testing.assert_close(encoder(images), method.online.encoder(images))
+    wrong: Any
     for wrong in ("a red square", []):
         with pytest.raises(UserError, match="takes a list of texts"):
             encoder.text(wrong)
