@@ -52,6 +52,8 @@ OPERATIONS = {
     "dino-r50": ("factor", "bicubic", *PIL[1:]),
     "mae": ("factor", "bicubic", *PIL[1:4], "mirrored"),
     "mae-32": ("factor", "bicubic", *PIL[1:4], "mirrored"),
+    "clip": ("factor", "bicubic", *PIL[1:4], "mirrored"),
+    "clip-32": ("factor", "bicubic", *PIL[1:4], "mirrored"),
 }
 
 

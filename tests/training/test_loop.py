@@ -387,7 +387,7 @@ def test_a_resumed_run_knows_its_evaluations(images: Path, tmp_path: Path) -> No
 
 def test_a_diagnosis_is_reported(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = Watcher()
-    monkeypatch.setattr("contrastkit.monitor.diagnose", lambda history, chance_loss: f"{len(history)}: ill")
+    monkeypatch.setattr("contrastkit.monitor.diagnose", lambda history, *_, **how: f"{len(history)}: ill")
     run(images, tmp_path / "run", reporter=watcher, epochs=2, how={"monitor_every": 1})
     assert [line for line in watcher.lines if line.endswith("ill")] == ["1: ill", "2: ill"]
 
@@ -436,7 +436,8 @@ def test_each_option_reaches_what_it_is_for(images: Path, tmp_path: Path, monkey
     assert given["Loader"] == loader | {"scaled": True}
     # The encoder is evaluated on images of up to 4/3 of the views' 12 pixels.
     assert given["Monitor"] == {
-        "size": 16, "seed": 6, "device": cpu, "every": 9, "chance_loss": 3.0, "workers": 1
+        "size": 16, "seed": 6, "device": cpu, "every": 9, "chance_loss": 3.0, "can_collapse": True,
+        "workers": 1
     }  # fmt: skip
     assert log.context == BuildContext(channels=3, size=16, images=256, world=1, seed=6)
     assert len(compiled) == 1

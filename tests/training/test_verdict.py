@@ -34,7 +34,7 @@ def test_the_line_of_knn() -> None:
     assert verdict is not None
     assert verdict.line == (
         "verdict: kNN rose: 28.1% after epoch 1, 41.2% after epoch 2, +13.1 points (95% interval +5.7 to +20.3, "
-        "320 images)"
+        "320 queries)"
     )
 
 
@@ -102,7 +102,7 @@ def test_a_peak_that_was_lost_is_said(
 ) -> None:
     verdict = judge(rows("knn", values), images)
     assert verdict is not None and (verdict.change, (verdict.best, verdict.best_epoch)) == ("rose", best)
-    assert verdict.line.endswith(f" images){'' if best[0] is None else ', but was 60.0% after epoch 2'}")
+    assert verdict.line.endswith(f" queries){'' if best[0] is None else ', but was 60.0% after epoch 2'}")
 
 
 def test_the_loss_is_judged_where_knn_was_measured_once() -> None:
