@@ -11,8 +11,8 @@ from contrastkit.errors import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
-# A process that forks after threads have tokenised, to load data, is warned unless this is set. No child tokenises.
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+# Threads that have tokenised are missing in a process that is forked later: there, tokenising would hang.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 class Tokenizer:
