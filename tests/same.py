@@ -1,5 +1,6 @@
-"""When two trainings count as the same."""
+"""When two trainings count as the same, and a copy of one."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -39,3 +40,21 @@ def assert_alike(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     for name, value in a.items():
         scale = value.double().abs().max().clamp(min=1e-3).item()  # of the tensor: a single element may be near zero
         torch.testing.assert_close(b[name], value, atol=1e-4 * scale, rtol=0, msg=partial("{}: {}".format, name))
+
+
+def copy_as_trained(run: Path, copy: Path) -> None:
+    """Copy a run without what tests that share it have written of it since: evaluations, and their pictures."""
+    written = (
+        "knn",
+        "probe",
+        "finetune",
+        "measure",
+        "shift",
+        "search",
+        "duplicates",
+        "cluster",
+        "map",
+        "attend",
+        "views",
+    )
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns(*(f"{name}*" for name in written)))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from contrastkit.report.evaluation import Results
 from contrastkit.report.measured import Measured
 from contrastkit.report.results import Report
 from contrastkit.run import ENCODER
+from tests.same import copy_as_trained
 
 PIXELS = Made(command=[], folder=None, contrastkit="0", weights="pixels", data=None, pictures={})
 
@@ -86,7 +86,7 @@ def test_a_report_of_another_size_says_so(values: dict[str, Any], tmp_path: Path
 
 def test_it_is_shown_by_what_made_it_or_by_its_date(values: dict[str, Any], moco_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(moco_run, run)
+    copy_as_trained(moco_run, run)
     (block,) = Results(run, "0").measured()
     assert isinstance(block, Missing) and block.command == f"contrastkit measure {run}"
     (run / "measure.json").write_text(json.dumps(values))

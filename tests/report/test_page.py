@@ -1,13 +1,13 @@
 """A report in a browser: nothing overlaps, nothing is cut, the console is silent and nothing is loaded."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from contrastkit.cli.main import main
 from tests.report.chromium import BINARY, look
+from tests.same import copy_as_trained
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,7 +23,7 @@ def page(moco_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     runs = [folder / "a run & <i>more</i>", folder / ("run-" + "x" * 90)]
     for run in runs:
-        shutil.copytree(moco_run, run)
+        copy_as_trained(moco_run, run)
     assert main(["knn", str(runs[0]), "--baselines", "--device=cpu"]) == 0
     report = json.loads((runs[0] / "knn.json").read_text())
     for classes in report["per_class"].values():

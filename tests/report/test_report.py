@@ -25,15 +25,15 @@ from contrastkit.report.commands import _views, called, training
 from contrastkit.report.content import Code, Facts, Missing, Page, Panels, Picture, Section, Table, Text
 from contrastkit.report.evaluation import Results
 from contrastkit.run import ENCODER, RECIPE, Run
+from tests.same import copy_as_trained
 from tests.schemas import read_report
 
 
 @pytest.fixture(scope="module")
 def evaluated(moco_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with knn.json, with baselines, and probe.json, whatever other tests have written into theirs."""
+    """A run with knn.json, with baselines, and probe.json."""
     run = tmp_path_factory.mktemp("evaluated") / "run"
-    others = ("finetune", "measure", "shift", "search", "duplicates", "cluster", "map", "attend", "views", "export")
-    shutil.copytree(moco_run, run, ignore=shutil.ignore_patterns(*(f"{name}*" for name in others)))
+    copy_as_trained(moco_run, run)
     assert main(["knn", str(run), "--baselines", "--device=cpu"]) == 0
     assert main(["probe", str(run), "--epochs=2", "--seeds=2", "--device=cpu"]) == 0
     return run

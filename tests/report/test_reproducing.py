@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from contrastkit.report.commands import again
 from contrastkit.report.content import Code, Missing, Picture, Text
 from contrastkit.report.reproducing import ELSEWHERE, commands
 from contrastkit.run import ENVIRONMENT, RECIPE, Run
+from tests.same import copy_as_trained
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def run(moco_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("contrastkit.report.training.drawn", lambda draw, **texts: Picture("data:,x", 8, 8, ""))
     monkeypatch.setattr("contrastkit.report.building.attention", lambda *about: [])
-    shutil.copytree(moco_run, tmp_path / "a $run")
+    copy_as_trained(moco_run, tmp_path / "a $run")
     return Path("a $run")
 
 
