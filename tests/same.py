@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from contrastkit.run import Run
+from contrastkit.run import CURVES, ENCODER, ENVIRONMENT, LOG, METRICS, RECIPE, Run
 
 
 def flat(value: object, name: str = "") -> dict[str, object]:
@@ -43,18 +43,9 @@ def assert_alike(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 
 
 def copy_as_trained(run: Path, copy: Path) -> None:
-    """Copy a run without what tests that share it have written of it since: evaluations, and their pictures."""
-    written = (
-        "knn",
-        "probe",
-        "finetune",
-        "measure",
-        "shift",
-        "search",
-        "duplicates",
-        "cluster",
-        "map",
-        "attend",
-        "views",
-    )
-    shutil.copytree(run, copy, ignore=shutil.ignore_patterns(*(f"{name}*" for name in written)))
+    """Copy what training has written of a run: tests that share it may have evaluated it since."""
+    files = {RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES}
+    copy.mkdir(parents=True)
+    for name in files:
+        shutil.copy2(run / name, copy / name)
+    shutil.copytree(run / "checkpoints", copy / "checkpoints")

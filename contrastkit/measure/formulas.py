@@ -7,8 +7,8 @@ Where this departs: the papers compute RankMe and LiDAR of the projector's outpu
 ``contrastkit measure`` takes the encoder's features, which are what is used afterwards and what an encoder by name has,
 too: 5,000 images, and at most 1,000 under 10 views, unless told otherwise. So values compare with one another, not with
 published ones. Uniformity and alignment normalise the features, and so does the k-means behind NMI and ARI; the ranks
-and alpha-ReQ take them raw, and depend on their scale. NMI is not adjusted for chance, which stands
-beside it; ARI is.
+and alpha-ReQ take them raw, and depend on their scale. NMI is not adjusted for chance, which stands beside
+it; ARI is.
 """
 
 import math
