@@ -13,6 +13,14 @@ The loss is the official code's loss_a + loss_b, each a mean over N images: twic
 Algorithm 1. Published learning rates and weight decays refer to it. The factor matters to LARS only relative to weight
 decay, and for biases and norms, which it does not adapt.
 
+More than two views are SwAV's multi-crop (its Sec. 4.2 has SimCLR with it, and prints no loss). We take SwAV's rule: the
+first two views, the full-size crops, are the dictionary, and every other crop z_v looks each of them up,
+
+.. math::
+    L = \frac{1}{(V - 1) N} \sum_{t = 1}^{2} \sum_{v \neq t} \sum_{i = 1}^{N} \ell(z_{v, i}, z_{t, i})
+
+with the full-size crops of the other images as negatives, never those of its own. With two views it is the loss above.
+
 Where we depart from the official code: images are normalised with ImageNet's statistics (the code feeds [0, 1]),
 resizing is bilinear instead of bicubic, a wider encoder's stem keeps its 64 channels, linear layers have torch's
 default initialisation, and arithmetic is bfloat16 where the device supports it. v2's memory (``memory``) follows the
@@ -50,7 +58,7 @@ SMALLEST = 256  # the smallest batch of Fig. 9
 class SimCLRRecipe(Recipe):
     """SimCLR's hyper-parameters."""
 
-    n_views: ClassVar[tuple[int, int | None]] = (2, 2)
+    n_views: ClassVar[tuple[int, int | None]] = (2, None)
 
     lr: Annotated[
         float,
@@ -92,6 +100,8 @@ class SimCLRRecipe(Recipe):
                 f"--finetune-from must lie in 0 to {hidden_layers}, the hidden layers of the projector, "
                 f"not {self.finetune_from}"
             )
+        if self.memory and len(self.views) > 2:
+            raise UserError(f"--memory takes two views, not {len(self.views)}: choose other --views, or --memory 0")
 
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
         """Including the projector layers that are kept."""
@@ -131,8 +141,13 @@ class SimCLR(Method[Tensor | None]):
         sync_batch_norm(self, context.world)
 
     def forward(self, batch: Batch, progress: float) -> Step[Tensor | None]:
-        z = F.normalize(self.online(batch.views).float(), dim=1)  # [2n, C]: first views, then second views
+        full = 2 * len(batch.index)  # first views, then second views
+        z = F.normalize(self.online(batch.views).float(), dim=1)  # [V n, C]
+        z, small = z[:full], z[full:]
         loss, _, top1 = ops.ntxent(z, tau=self.tau, across_ranks=True)  # [2n]
+        if len(small):
+            of_small, hits = self.look_up(small, z)
+            loss, top1 = torch.cat([loss, of_small]), torch.cat([top1, hits])
         k = None
         if self.memory:
             k = self.keys(batch)
@@ -140,6 +155,17 @@ class SimCLR(Method[Tensor | None]):
             among_keys, _, hits = ops.infonce(z, other, self.queue.keys, tau=self.tau)
             loss, top1 = losses.infonce_of_union(loss, among_keys), top1 & hits
         return Step(loss=2 * loss.mean(), memory=k, logs={"top1": top1.float().mean()})
+
+    def look_up(self, small: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The small crops [S n, C] look up each of their image's full-size crops z [2n, C] among those of the other
+        images, of all processes: loss and hits [2 S n]."""
+        n = len(z) // 2
+        keys = dist.gather_keys(z)  # [2N, C]
+        image = torch.arange(n, device=z.device) + dist.rank() * n
+        positive = torch.cat([view.repeat(len(small) // n, 1) for view in z.chunk(2)])
+        ids = image.repeat(len(positive) // n), dist.gather(image.repeat(2))
+        loss, _, top1 = ops.infonce(small.repeat(2, 1), positive, keys, tau=self.tau, ids=ids)
+        return loss, top1
 
     @torch.no_grad()
     def keys(self, batch: Batch) -> Tensor:

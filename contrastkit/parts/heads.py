@@ -8,9 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contrastkit.parts.encoder import Encoder
+from contrastkit.parts.norm import WSLinear, groups_of
 
-Norm = Literal["batch", "layer", "none"]
-NORMS: dict[Norm, Callable[[int], nn.Module] | None] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": None}
+Norm = Literal["batch", "layer", "group", "none"]
+NORMS: dict[Norm, Callable[[int], nn.Module] | None] = {
+    "batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "group": groups_of, "none": None,
+}  # fmt: skip
 
 
 class Tower(nn.Module):
@@ -68,19 +71,21 @@ def mlp(
     Two widths are one linear layer (MoCo v1), three without norms MoCo v2's head (Chen et al. 2020, Sec. 3).
 
     Args:
-        norm: norm after each hidden layer.
+        norm: norm after each hidden layer; "group" also standardises the weights of all layers
+            (:func:`contrastkit.parts.norm.group_norm` does so in an encoder).
         bias: whether hidden linear layers have a bias.
         last_norm: batch norm after the last layer: "affine" (scale and shift), "scale" (no shift: SimCLR) or "plain"
             (neither: SimSiam, MoCo v3).
         last_bias: whether the last linear layer has a bias.
     """
     layers: list[nn.Module] = []
+    linear = WSLinear if norm == "group" else nn.Linear
     for into, out in zip(widths[:-2], widths[1:-1], strict=True):
-        layers.append(nn.Linear(into, out, bias=bias))
+        layers.append(linear(into, out, bias=bias))
         if (make := NORMS[norm]) is not None:
             layers.append(make(out))
         layers.append(activation())
-    layers.append(nn.Linear(widths[-2], widths[-1], bias=last_bias))
+    layers.append(linear(widths[-2], widths[-1], bias=last_bias))
     if last_norm != "none":
         final = nn.BatchNorm1d(widths[-1], affine=last_norm != "plain")
         if last_norm == "scale":

@@ -158,8 +158,25 @@ class WSConv2d(nn.Conv2d):
         return made.train(conv.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        return self._conv_forward(x, (self.weight - mean) * (variance + 1e-5).rsqrt(), self.bias)
+        return self._conv_forward(x, _standardised(self.weight), self.bias)
+
+
+class WSLinear(nn.Linear):
+    """A linear layer whose weights are standardised as those of :class:`WSConv2d`, over the inputs of each output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, _standardised(self.weight), self.bias)
+
+
+def _standardised(weight: Tensor) -> Tensor:
+    """Weights [outputs, ...] with mean 0 and variance 1 for each output."""
+    variance, mean = torch.var_mean(weight, dim=tuple(range(1, weight.ndim)), correction=0, keepdim=True)
+    return (weight - mean) * (variance + 1e-5).rsqrt()
+
+
+def groups_of(channels: int, groups: int = 16) -> nn.GroupNorm:
+    """Group norm of ``channels``; if ``groups`` do not divide them, of the greatest common divisor instead."""
+    return nn.GroupNorm(math.gcd(groups, channels), channels)
 
 
 def layer_norm(module: nn.Module) -> nn.Module:
@@ -183,7 +200,7 @@ def group_norm(module: nn.Module, groups: int = 16) -> nn.Module:
 
     def make(child: nn.Module) -> nn.Module | None:
         if type(child) is nn.BatchNorm2d:
-            return nn.GroupNorm(math.gcd(groups, child.num_features), child.num_features)
+            return groups_of(child.num_features, groups)
         return WSConv2d.sharing(child) if type(child) is nn.Conv2d else None
 
     return _replace(module, make)

@@ -17,7 +17,7 @@ from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.byol import BYOL, TAU, BYOLRecipe
 from contrastkit.monitor import STD, collapse
 from contrastkit.optim import build_optimizer
-from contrastkit.parts.norm import WSConv2d
+from contrastkit.parts.norm import WSConv2d, WSLinear
 from contrastkit.training import Options, Plan
 from contrastkit.training.launch import launch
 from contrastkit.types import Batch
@@ -189,16 +189,18 @@ def test_biases_and_norms_are_neither_decayed_nor_adapted() -> None:
     assert grouped == sum(p.numel() for part in (method.online, method.predictor) for p in part.parameters())
 
 
-@pytest.mark.parametrize("projector", ["none", "batch", "layer"])
-@pytest.mark.parametrize("predictor", ["none", "batch", "layer"])
+@pytest.mark.parametrize("projector", ["none", "batch", "layer", "group"])
+@pytest.mark.parametrize("predictor", ["none", "batch", "layer", "group"])
 def test_each_head_has_the_norm_it_is_given(projector: Any, predictor: Any) -> None:
-    kinds = {"none": [], "batch": [nn.BatchNorm1d], "layer": [nn.LayerNorm]}
+    kinds = {"none": [], "batch": [nn.BatchNorm1d], "layer": [nn.LayerNorm], "group": [nn.GroupNorm]}
     method = build(projector_norm=projector, predictor_norm=predictor)
     for head, norm in (
         (method.online.head, projector), (method.target.tower.head, projector), (method.predictor, predictor),
     ):  # fmt: skip
         assert [type(m) for m in head if not isinstance(m, nn.Linear | nn.ReLU)] == kinds[norm]
-    assert bool(method.notices) == ("batch" not in (projector, predictor))
+        linear = WSLinear if norm == "group" else nn.Linear
+        assert {type(m) for m in head if isinstance(m, nn.Linear)} == {linear}
+    assert bool(method.notices) == (not {"batch", "group"} & {projector, predictor})
 
 
 def test_a_queue_of_all_views_is_said() -> None:
@@ -206,9 +208,10 @@ def test_a_queue_of_all_views_is_said() -> None:
     assert "--negatives 128 holds both views of all 64 images" in build(negatives=128).notices[0]
 
 
-def test_without_batch_norm_no_image_knows_of_another() -> None:
-    """Group norm and weight standardization in the encoder, layer norm in the heads (arXiv:2010.10241)."""
-    method, b = build(encoder_norm="group", projector_norm="layer", predictor_norm="layer"), batch(N)
+@pytest.mark.parametrize("norm", ["layer", "group"])
+def test_without_batch_norm_no_image_knows_of_another(norm: Any) -> None:
+    """Group norm and weight standardization in the encoder, the same or layer norm in the heads (arXiv:2010.10241)."""
+    method, b = build(encoder_norm="group", projector_norm=norm, predictor_norm=norm), batch(N)
     assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in method.modules())
     assert all(type(m) is WSConv2d for m in method.modules() if isinstance(m, nn.Conv2d))
 

@@ -1,6 +1,7 @@
 """SimCLR against its equation, written out as loops in float64, and against the official code's numbers."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import contrastkit
-from contrastkit import losses
+from contrastkit import dist, losses, ops
 from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.simclr import SimCLR, SimCLRRecipe
@@ -75,6 +76,66 @@ def outputs_and_loss(method: SimCLR, b: Batch) -> tuple[Tensor, Tensor]:
     loss = method(b, 0.0).loss
     handle.remove()
     return seen[0], loss
+
+
+def loss_of_crops(z: Tensor, tau: float, n: int) -> Tensor:
+    """The module's multi-crop: each crop looks up each of the two full-size ones, among those of the other images."""
+    crops = z.view(-1, n, z.shape[1])
+    total = torch.zeros((), dtype=torch.float64)
+    for target in (0, 1):
+        for view in range(len(crops)):
+            if view == target:
+                continue
+            for i in range(n):
+                s = [torch.exp(crops[view, i] @ crops[t, j] / tau) for t in (0, 1) for j in range(n) if j != i]
+                positive = torch.exp(crops[view, i] @ crops[target, i] / tau)
+                total = total - torch.log(positive / (positive + torch.stack(s).sum()))
+    return total / ((len(crops) - 1) * n)
+
+
+@pytest.mark.parametrize("sizes", [(16, 16), (16, 16, 8), (16, 16, 8, 8, 8)])
+def test_small_crops_look_up_the_full_size_ones_of_their_image(sizes: tuple[int, ...]) -> None:
+    """With two crops it is the official code's loss; the gradient also flows to what is looked up."""
+    b = batch(N, sizes)
+    views = tuple(replace(recipe().views[0], size=size) for size in sizes)
+    method = build(views=views, tau=0.3)
+    x, loss = outputs_and_loss(method, b)
+    loss.backward()
+    exact = x.detach().double().requires_grad_()
+    expected = loss_of_crops(unit(exact), 0.3, N)
+    if len(sizes) == 2:
+        assert expected.item() == pytest.approx(loss_of_code(unit(exact), 0.3).item())
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert x.grad is not None and exact.grad is not None
+    torch.testing.assert_close(x.grad.double(), exact.grad, atol=1e-5 * exact.grad.abs().max().item(), rtol=1e-4)
+
+
+def test_small_crops_of_two_processes_are_those_of_one(two_processes: Callable[[Callable[[int], None]], None]) -> None:
+    """The mean over the processes of losses and of gradients is the loss and the gradient of all images together."""
+    views = tuple(replace(recipe().views[0], size=size) for size in (16, 16, 8))
+    z = [unit(torch.randn(N, C, generator=torch.Generator().manual_seed(v), dtype=torch.float64)) for v in range(3)]
+    whole = torch.cat(z).requires_grad_()
+    expected = loss_of_crops(whole, 0.3, N)
+    expected.backward()
+
+    def work(rank: int) -> None:
+        method = build(views=views, tau=0.3)
+        local = [dist.local_shard(view).float().requires_grad_() for view in z]
+        full, small = torch.cat(local[:2]), local[2]
+        two, _, _ = ops.ntxent(full, tau=0.3, across_ranks=True)
+        of_small, _ = method.look_up(small, full)
+        loss = 2 * torch.cat([two, of_small]).mean()
+        loss.backward()
+        assert dist.all_reduce_mean(loss.detach()).item() == pytest.approx(expected.item(), rel=1e-5)
+        assert whole.grad is not None
+        for mine, all_images in zip(local, whole.grad.chunk(3), strict=True):
+            assert mine.grad is not None
+            torch.testing.assert_close(
+                mine.grad.double() / 2, dist.local_shard(all_images), atol=1e-6, rtol=1e-4
+            )
+
+    two_processes(work)
 
 
 @pytest.mark.parametrize("memory", [0, K])
@@ -334,7 +395,11 @@ def test_a_small_batch_and_a_memory_of_every_image_are_said() -> None:
         ({"memory": -1}, "--memory must not be negative, not -1"),
         ({"m": 1.5}, r"--m must lie in \[0, 1\], not 1.5"),
         ({"batch": 1}, "a batch of one image has no negatives: raise --batch to 2 or more"),
-        ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "takes 2 views, not 1"),
+        ({"views": RECIPES["simclr-v1/tiny"].views[:1]}, "takes at least 2 views, not 1"),
+        (
+            {"views": RECIPES["simclr-v1/tiny"].views[:1] * 3, "memory": K},
+            "--memory takes two views, not 3: choose other --views, or --memory 0",
+        ),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(numbers: dict[str, Any], says: str) -> None:

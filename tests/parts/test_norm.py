@@ -16,7 +16,9 @@ from contrastkit.parts.build import build_encoder
 from contrastkit.parts.norm import (
     SplitBatchNorm2d,
     WSConv2d,
+    WSLinear,
     group_norm,
+    groups_of,
     layer_norm,
     split_batch_norm,
     sync_batch_norm,
@@ -151,6 +153,32 @@ def test_a_standardised_convolution_shares_the_parameters_and_draws_nothing(trai
 def test_a_convolution_without_bias_stays_so() -> None:
     (shared,) = group_norm(nn.Sequential(nn.Conv2d(3, 4, 1, bias=False))).children()
     assert shared.bias is None and list(shared.state_dict()) == ["weight"]
+
+
+def test_the_weights_of_a_linear_layer_are_standardised_for_each_output() -> None:
+    """Against loops in float64, the gradient too; then group norm over groups of features."""
+    torch.manual_seed(0)
+    linear = WSLinear(6, 4)
+    with torch.no_grad():
+        linear.weight.add_(0.7)
+    x = torch.randn(3, 6)
+    truth = linear.weight.detach().double().clone().requires_grad_()
+    rows = []
+    for o in range(4):
+        mean = sum(truth[o, i] for i in range(6)) / 6
+        variance = sum((truth[o, i] - mean) ** 2 for i in range(6)) / 6
+        rows.append(torch.stack([(truth[o, i] - mean) / (variance + 1e-5) ** 0.5 for i in range(6)]))
+    expected = x.double() @ torch.stack(rows).T + linear.bias.double()
+    y = linear(x)
+    torch.testing.assert_close(y.double(), expected, atol=1e-5, rtol=1e-5)
+    y.square().sum().backward()
+    expected.square().sum().backward()
+    torch.testing.assert_close(linear.weight.grad.double(), truth.grad, atol=1e-3, rtol=1e-4)
+    features = 3 * torch.randn(2, 32, dtype=torch.float64) + 1
+    of_groups = features.view(2, 16, 2)
+    centred = of_groups - of_groups.mean(2, keepdim=True)
+    expected = (centred / (centred.square().mean(2, keepdim=True) + 1e-5).sqrt()).view(2, 32)
+    torch.testing.assert_close(groups_of(32).double()(features), expected)
 
 
 def test_fewer_groups_where_16_do_not_divide_the_channels() -> None:
