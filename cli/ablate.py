@@ -1,6 +1,5 @@
 """``contrastkit ablate``: a published ablation, measured again."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,18 +8,21 @@ import typer
 from contrastkit.bounds import BATCH, EPOCHS, NOT_NEGATIVE, PERIOD
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, Device, OutputOptions, Seed, ValFraction, Workers, takes_options
-from contrastkit.cli.results import write_reports
+from contrastkit.cli.results import write_picture, write_reports
 
 if TYPE_CHECKING:
-    from contrastkit.ablation import AblationRow
+    from contrastkit.ablation import AblationReport, AblationRow
 
 
 @takes_options
 def ablate(
     *,
     what: Annotated[
-        Literal["byol-norm"],
-        typer.Argument(help="byol-norm: does BYOL need batch norm? Seven trainings (Fetterman & Albrecht 2020)."),
+        Literal["projector", "augmentations", "multi-crop", "dictionary", "siamese", "byol-norm", "norm"],
+        typer.Argument(
+            help="projector, augmentations (SimCLR); multi-crop (SwAV and SimCLR); dictionary (MoCo's keys and "
+            "momentum); siamese (what keeps SimSiam from collapsing); byol-norm, norm (does BYOL need batch norm?)."
+        ),
     ],
     dataset: DataOptions,
     val_fraction: ValFraction = None,
@@ -43,15 +45,16 @@ def ablate(
     device: Device = "auto",
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for all runs \\[runs/ablate-byol-norm-DATA].", metavar="FOLDER")
+        Path | None, typer.Option(help="Folder for all runs \\[runs/ablate-WHAT-DATA].", metavar="FOLDER")
     ] = None,
     output: OutputOptions,
 ) -> None:
-    """Repeat a published ablation: one training for each of its rows.
+    """Repeat a published ablation: one training for each of its rows, beside the published results.
 
     After an interruption the same command resumes.
     """
-    from contrastkit.ablation import REPORT, byol_norm
+    from contrastkit.ablation import ABLATIONS, REPORT, AblationReport
+    from contrastkit.ablation import ablate as run
     from contrastkit.training.plan import plan, replaced
     from contrastkit.training.series import as_recorded
 
@@ -62,39 +65,44 @@ def ablate(
         "monitor_every": monitor_every, "workers": workers,
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}
-    base = plan("byol", options, change=replaced(numbers), encoder=encoder, row=recipe)
+    method, change = ABLATIONS[what].method, replaced(numbers)
+    base = plan(method, options, change=change, encoder=encoder, row=recipe)
     folder = out or Path("runs") / f"ablate-{what}-{Path(base.data.name).stem}"
-    base = as_recorded(base, folder / REPORT, replaced(numbers), method="byol", row=recipe)
+    base = as_recorded(base, folder / REPORT, change, method=method, row=recipe)
     screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs per row; folder {folder}")
     rows: list[AblationRow] = []
     try:
         with screen.TrainingScreen() as reporter:
-            for row in byol_norm(base, out=folder, reporter=reporter):
+            for row in run(what, base, change, out=folder, reporter=reporter):
                 rows.append(row)
                 screen.say(f"{row.name}: kNN {row.knn:.1f} %, linear {row.linear:.1f} %")
     finally:  # also after a signal
         if rows:
-            _show(rows, base.data.name, folder)
-            write_reports(list(map(asdict, rows)), output.json)
+            _report(AblationReport.of(what, base, rows), folder, output.json)
 
 
-def _show(rows: "list[AblationRow]", data: str, folder: Path) -> None:
-    """Print the table and the sources of its numbers."""
-    from contrastkit.ablation import BYOL_NORM, REPORT
+def _report(report: "AblationReport", folder: Path, json: Path | None) -> None:
+    """Print the table and the source of its numbers, and draw the chart."""
+    from contrastkit.ablation import ABLATIONS, CHART, REPORT, draw
 
+    ablation = ABLATIONS[report.ablation]
     screen.table(
-        f"BYOL and batch norm: linear accuracy as published, and on {data}",
+        f"{ablation.title}: linear accuracy as published, and on {report.data}",
         ("", "published", "measured", "kNN", "effective rank", "training, s"),
-        list(map(_cells, rows)),
+        list(map(_cells, report.rows)),
     )
-    screen.say("published: Fetterman & Albrecht 2020, STL-10, ResNet-18, 10 epochs; measured: top-1 in %")
-    if len(rows) == len(BYOL_NORM):
+    screen.say(f"published: {ablation.source}: {ablation.unit}; measured: top-1 in %")
+    screen.say(f"its claim: {ablation.claim}")
+    if len(report.rows) == len(ablation.rows):
         screen.say(f"full report: {folder / REPORT}")
     else:
-        screen.say(f"{len(rows)} of {len(BYOL_NORM)} rows measured so far: repeat the command to resume")
+        screen.say(f"{len(report.rows)} of {len(ablation.rows)} rows measured so far: repeat the command to resume")
+    write_picture("chart", lambda path: draw(report, path), None, folder / CHART)
+    write_reports(report.as_json(), json)
 
 
 def _cells(row: "AblationRow") -> tuple[str, ...]:
     linear = f"{row.linear:.1f} +- {row.linear_std:.1f}"
     rank = "" if row.rank is None else f"{row.rank:.1f}"
-    return (row.name, f"{row.published:.1f}", linear, f"{row.knn:.1f}", rank, f"{row.seconds:,.0f}")
+    published = f"{row.published:.1f}" if isinstance(row.published, float) else row.published or ""
+    return (row.name, published, linear, f"{row.knn:.1f}", rank, f"{row.seconds:,.0f}")

@@ -13,7 +13,7 @@ from contrastkit.cli.main import app
 from tests.schemas import require_valid, schemas
 
 # Commands whose `--json` has no schema: those on tables, those on shards, timings, and what is known of the package.
-WITHOUT = {"causal", "stable", "shards", "bench-kernels", "bench-input", "ablate", "info", "methods"}
+WITHOUT = {"causal", "stable", "shards", "bench-kernels", "bench-input", "info", "methods"}
 BY_METHOD = {"train", "sweep"}  # groups of commands that differ by their options alone
 
 

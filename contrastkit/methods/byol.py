@@ -12,7 +12,7 @@ the momentum of the average, is called ``m`` here as in the other methods; it ri
 
 The role of batch norm was debated (Fetterman & Albrecht, Understanding self-supervised and contrastive learning with
 BYOL, August 2020; the authors' reply, Richemond et al. 2020, arXiv:2010.10241). The norms of projector, predictor and
-encoder are therefore options, and :mod:`contrastkit.ablation` has the seven trainings of that debate, and those of the reply.
+encoder are therefore options, and :mod:`contrastkit.ablation` has the trainings of that debate and of the reply.
 
 Where we depart from the official code: the target starts as a copy of the online tower instead of its own random
 weights (the authors saw no difference), residual branches start as in the paper instead of at zero as in the code,
@@ -57,8 +57,12 @@ class BYOLRecipe(Recipe):
     ] = 0.996
     hidden: Annotated[int, "width of the hidden layer of projector and predictor (Sec. 3.3)", COUNT] = 4096
     dim: Annotated[int, "dimensions of projection and prediction (Sec. 3.3)", COUNT] = 256
-    projector_norm: Annotated[Norm, "norm of the projector's hidden layer (Sec. 3.3: batch); group also standardizes weights"] = "batch"
-    predictor_norm: Annotated[Norm, "norm of the predictor's hidden layer (Sec. 3.3: batch); group also standardizes weights"] = "batch"
+    projector_norm: Annotated[
+        Norm, "norm of the projector's hidden layer (Sec. 3.3: batch); group standardizes its weights too"
+    ] = "batch"
+    predictor_norm: Annotated[
+        Norm, "norm of the predictor's hidden layer (Sec. 3.3: batch); group standardizes its weights too"
+    ] = "batch"
     encoder_norm: Annotated[
         Literal["batch", "group"],
         "norms of the encoder: batch, or group with weight standardization (arXiv:2010.10241)",

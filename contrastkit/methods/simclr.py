@@ -13,7 +13,7 @@ The loss is the official code's loss_a + loss_b, each a mean over N images: twic
 Algorithm 1. Published learning rates and weight decays refer to it. The factor matters to LARS only relative to weight
 decay, and for biases and norms, which it does not adapt.
 
-More than two views are SwAV's multi-crop (its Sec. 4.2 has SimCLR with it, and prints no loss). We take SwAV's rule: the
+More than two views are SwAV's multi-crop (arXiv:2006.09882, Sec. 4.2; the loss of SimCLR with it is our reading). The
 first two views, the full-size crops, are the dictionary, and every other crop z_v looks each of them up,
 
 .. math::

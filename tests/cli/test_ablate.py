@@ -1,18 +1,23 @@
 """ablate: rows in order, resumed row by row, refused if they would not be comparable."""
 
+import inspect
 import json
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from PIL import Image
 
-from contrastkit.ablation import BYOL_NORM
+from contrastkit.ablation import ABLATIONS
 from contrastkit.cli.main import main
+from contrastkit.methods import RECIPES
 from contrastkit.training import Options, Outcome, Plan
+from tests.schemas import read_report
 
+BYOL_NORM = ABLATIONS["byol-norm"].rows
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--val-fraction=0.2", "--monitor-every=1"]
 
 
@@ -46,13 +51,18 @@ def test_seven_rows_measured_beside_the_published_ones(
     capsys.readouterr()
     assert main([*command, f"--json={tmp_path / 'rows.json'}"]) == 0
     assert again == [name.replace(" ", "-") for name in list(BYOL_NORM)[3:-1]], "no finished run is trained again"
-    found = json.loads((tmp_path / "rows.json").read_text())
+    report = read_report("ablate", tmp_path / "rows.json")
+    assert (report["ablation"], report["recipe"], report["epochs"]) == ("byol-norm", "byol/tiny", 1)
+    found = report["rows"]
     assert [row["name"] for row in found] == list(BYOL_NORM) and found[:2] == rows
     assert [row["published"] for row in found] == [44.1, 57.7, 55.3, 48.0, 28.3, 29.4, 28.8]
     assert all(0 <= row["linear"] <= 100 and 0 <= row["knn"] <= 100 for row in found)
     assert found[-1]["rank"] is None and all(row["rank"] > 0 for row in found[:-1])
     printed = capsys.readouterr().out
     assert "published" in printed and "measured" in printed and "28.3" in printed
+    assert "Fetterman & Albrecht 2020: linear top-1, STL-10" in printed
+    with Image.open(tmp_path / "all" / "ablation.png") as chart:
+        assert chart.format == "PNG"
 
     # The runs differ only in what the ablation varies.
     recipes = {name: tmp_path / "all" / name.replace(" ", "-") / "recipe.json" for name in list(BYOL_NORM)[:-1]}
@@ -73,21 +83,92 @@ def test_seven_rows_measured_beside_the_published_ones(
     # Runs on other budgets are refused.
     assert main([*command, "--epochs=2"]) == 2
     assert "another recipe: choose another --out" in capsys.readouterr().err
-    (tmp_path / "all" / "ablation.json").write_text("{")
+    assert main(["ablate", "norm", *command[2:]]) == 2
+    assert "another ablation, another" not in (said := capsys.readouterr().err) and "another ablation:" in said
+    record = tmp_path / "all" / "ablation.json"
+    whole = json.loads(record.read_text())
+    for rows, says in (
+        (whole["rows"][1:], "its rows are not those of this ablation"),
+        ([whole["rows"][0] | {"knn": "high"}], "rows.knn must be a number"),
+        ("none", "rows must be a list"),
+    ):
+        record.write_text(json.dumps(whole | {"rows": rows}))
+        assert main(command) == 2
+        assert f"is damaged: {says}" in capsys.readouterr().err
+    record.write_text("{")
     assert main(command) == 2
     assert "is damaged" in capsys.readouterr().err
+
+
+def test_rows_of_two_methods_share_the_name_of_the_recipe_and_what_is_asked_for(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SwAV's and SimCLR's, each with its own numbers; the second start trains only what is left."""
+    from contrastkit.training import series
+
+    trained: list[tuple[str, str, int, int]] = []
+    launch = series.launch
+
+    def spy(plan: Plan, **how: Any) -> Outcome:
+        trained.append((plan.name, plan.out.name, plan.recipe.epochs, len(plan.recipe.views)))
+        return launch(plan, **how)
+
+    monkeypatch.setattr(series, "launch", spy)
+    command = ["ablate", "multi-crop", f"--data={images}", f"--out={tmp_path / 'crops'}", *QUICK, "--batch=64"]
+    assert main([*command, "--seed=3"]) == 0
+    expected = [
+        ("swav/tiny", "SwAV-two-crops", 1, 2), ("swav/tiny", "SwAV-multi-crop", 1, 4),
+        ("simclr-v1/tiny", "SimCLR-two-crops", 1, 2), ("simclr-v1/tiny", "SimCLR-multi-crop", 1, 4),
+    ]  # fmt: skip
+    assert trained == expected
+    kept = json.loads((tmp_path / "crops" / "ablation.json").read_text())
+    assert kept["recipe"]["simclr-v1/tiny"]["batch"] == 64 and kept["recipe"]["swav/tiny"]["epochs"] == 1
+    (tmp_path / "crops" / "ablation.json").write_text(json.dumps(kept | {"rows": kept["rows"][:3]}))
+    assert main([*command, "--seed=3"]) == 0
+    assert trained == expected, "the last run is there, only its measurement is repeated"
+    again = json.loads((tmp_path / "crops" / "ablation.json").read_text())["rows"]
+    assert again == kept["rows"]
+    assert main([*command, "--seed=3", "--lr=0.5"]) == 2
+    assert "another recipe: choose another --out" in capsys.readouterr().err
+
+
+def test_grey_images_have_no_colours_to_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The embedded digits, the default data, are grey."""
+    assert main(["ablate", "augmentations", f"--out={tmp_path / 'grey'}"]) == 2
+    assert "ablate augmentations changes colours, and the images of affdigits have 1 channel(s)" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "grey").exists()
+
+
+def test_another_method_needs_a_recipe_of_the_same_name(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["ablate", "multi-crop", f"--data={images}", f"--out={tmp_path / 'no'}", "--recipe=imagenet-160"]
+    assert main([*command, "--val-fraction=0.2", "--device=cpu"]) == 2
+    assert "simclr-v1 has no recipe 'imagenet-160', as swav/imagenet-160 is: choose another --recipe" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_command_offers_every_ablation() -> None:
+    from contrastkit.cli import ablate
+
+    what = inspect.signature(ablate.ablate).parameters["what"].annotation
+    assert set(get_args(get_args(what)[0])) == ABLATIONS.keys()
 
 
 def test_each_option_reaches_the_library(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from contrastkit import ablation
 
-    asked: list[tuple[Any, Path]] = []
+    asked: list[tuple[Any, Any, Any, Path]] = []
 
-    def spy(base: Plan, *, out: Path, reporter: object) -> Iterator[object]:
-        asked.append((base, out))
+    def spy(what: str, base: Plan, change: Any, *, out: Path, reporter: object) -> Iterator[object]:
+        asked.append((what, base, change, out))
         return iter(())
 
-    monkeypatch.setattr(ablation, "byol_norm", spy)
+    monkeypatch.setattr(ablation, "ablate", spy)
     given = [
         "--recipe=tiny",
         "--encoder=resnet18",
@@ -108,8 +189,9 @@ def test_each_option_reaches_the_library(images: Path, tmp_path: Path, monkeypat
         f"--data-dir={tmp_path}",
     ]
     assert main(["ablate", "byol-norm", *given, f"--out={tmp_path / 'x'}"]) == 0
-    ((base, out),) = asked
-    assert (base.name, out) == ("byol/tiny", tmp_path / "x")
+    ((what, base, change, out),) = asked
+    assert (what, base.name, out) == ("byol-norm", "byol/tiny", tmp_path / "x")
+    assert change(RECIPES["byol/tiny"]) == base.recipe
     assert (base.recipe.encoder, base.recipe.epochs, base.recipe.batch, base.recipe.lr) == ("resnet18", 3, 8, 0.5)
     assert replace(base.options, precision="auto") == Options(
         data=str(images), data_dir=tmp_path, device="cpu", seed=6, val_fraction=0.25, monitor_every=4, workers=2,

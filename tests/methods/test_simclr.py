@@ -131,9 +131,7 @@ def test_small_crops_of_two_processes_are_those_of_one(two_processes: Callable[[
         assert whole.grad is not None
         for mine, all_images in zip(local, whole.grad.chunk(3), strict=True):
             assert mine.grad is not None
-            torch.testing.assert_close(
-                mine.grad.double() / 2, dist.local_shard(all_images), atol=1e-6, rtol=1e-4
-            )
+            torch.testing.assert_close(mine.grad.double() / 2, dist.local_shard(all_images), atol=1e-6, rtol=1e-4)
 
     two_processes(work)
 
