@@ -4,6 +4,7 @@ Measurements that are commands of contrastkit have no file here: byol-norm-cifar
 `contrastkit ablate byol-norm`, and *-paper.json come from `contrastkit bench-kernels --preset paper --json`.
 
     learning      what each method learns on the same budget
+    ablations     what the papers' ablations say, on a small budget
     confounders   images as confounders of a treatment
     causal        weights and matches compared with other packages
     nonlinear     aipw with linear models and with boosting where no line is right

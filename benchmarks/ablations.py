@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.tables import markdown
+from benchmarks.tables import markdown, results
 from contrastkit.ablation import ABLATIONS, AblationReport, AblationRow, ablate, draw
 from contrastkit.checkpoint import write_json
 from contrastkit.data import ArraySource, open_data
@@ -22,7 +22,7 @@ from contrastkit.training.plan import plan, replaced
 
 FILE = RESULTS / "ablations.json"
 CHARTS = Path(__file__).parent.parent / "docs" / "ablations"
-IMAGES, TEST, EPOCHS = 4000, 2000, 3
+IMAGES, TEST, EPOCHS = 3000, 2000, 3
 WHAT = tuple(name for name in ABLATIONS if name != "byol-norm")  # which has a file of its own, on all of CIFAR-10
 
 
@@ -57,15 +57,37 @@ def report_of(measured: dict[str, Any]) -> AblationReport:
     return AblationReport(**own | {"rows": [AblationRow(**row) for row in own["rows"]]})
 
 
-def table(what: str) -> str:
-    """The rows of one ablation, published beside measured."""
+def byol_norm() -> AblationReport:
+    """The debate's trainings on all of CIFAR-10, from the ablation.json of `contrastkit ablate byol-norm`."""
+    recorded = results("byol-norm-cifar10")
+    rows = [AblationRow(**row) for row in recorded["rows"]]
+    named = {"recipe": recorded["name"], "data": "cifar10", "seed": recorded["seed"]}
+    return AblationReport(ablation="byol-norm", epochs=recorded["recipe"]["epochs"], rows=rows, **named)
+
+
+def section(what: str) -> str:
+    """What the paper concludes, the published numbers beside the measured ones, and the chart."""
+    ablation, measured = ABLATIONS[what], recorded_results().get(what)
+    parts = [f"{ablation.source}: {ablation.claim}. Published: {ablation.unit}."]
+    if measured is None:
+        printed = [[name, _printed(row.published)] for name, row in ablation.rows.items() if row.published is not None]
+        return "\n\n".join([*parts, *([markdown(("", "published"), printed)] if printed else []), "Not measured yet."])
     rows = []
-    for row in report_of(json.loads(FILE.read_text())[what]).rows:
-        published = f"{row.published:.1f}" if isinstance(row.published, float) else row.published or ""
+    for row in report_of(measured).rows:
         rank = "" if row.rank is None else f"{row.rank:.1f}"
         linear = f"{row.linear:.1f} +- {row.linear_std:.1f}"
-        rows.append([row.name, published, linear, f"{row.knn:.1f}", rank, f"{row.seconds:.0f}" if row.seconds else ""])
-    return markdown(("", "published", "linear probe", "kNN", "effective rank", "training, s"), rows)
+        rows.append([row.name, _printed(row.published), linear, f"{row.knn:.1f}", rank])
+    parts.append(markdown(("", "published", "linear probe", "kNN", "effective rank"), rows))
+    return "\n\n".join([*parts, f"![{ablation.title}](ablations/{what}.png)"])
+
+
+def _printed(published: float | str | None) -> str:
+    return f"{published:.1f}" if isinstance(published, float) else published or ""
+
+
+def recorded_results() -> dict[str, Any]:
+    """What is measured so far, by ablation."""
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
 
 
 def main() -> None:
@@ -77,15 +99,15 @@ def main() -> None:
     args = parser.parse_args()
     if unknown := [what for what in args.what if what not in WHAT]:
         parser.error(f"'{unknown[0]}' is unknown (known: {', '.join(WHAT)})")
-    results = json.loads(FILE.read_text()) if FILE.exists() else {}
+    CHARTS.mkdir(exist_ok=True)
     for what in args.what or WHAT:
         if not args.chart:
             data = part(args.data_dir, args.runs / f"cifar10-{IMAGES}.npz")
-            results[what] = measure(what, data, args.runs).as_json()
-            write_json(FILE, results)
-        if what in results:
-            CHARTS.mkdir(exist_ok=True)
-            draw(report_of(results[what]), CHARTS / f"{what}.png")
+            report = measure(what, data, args.runs).as_json()
+            write_json(FILE, recorded_results() | {what: report})
+        if what in (measured := recorded_results()):
+            draw(report_of(measured[what]), CHARTS / f"{what}.png")
+    draw(byol_norm(), CHARTS / "byol-norm.png")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import RESULTS, schemas
+from benchmarks import RESULTS, ablations, schemas
 from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.photos import table as photos
@@ -239,6 +239,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "learning": learning,
     "ablation": ablation,
+    **{f"ablation_{what.replace('-', '_')}": partial(ablations.section, what) for what in ablations.WHAT},
     "confounders": confounders,
     "causal": causal,
     "effects": effects,

@@ -48,6 +48,10 @@ RESAMPLING = "tests/causal/test_resampling.py"
 CAUSAL = "tests/cli/test_causal_options.py::test_an_option_changes_what_a_command_says"
 STABLE = "tests/cli/test_stable_options.py::test_an_option_changes_what_a_command_says"
 ABLATE = "tests/cli/test_ablate.py::test_each_option_reaches_the_library"
+CROPS = "tests/cli/test_ablate.py::test_rows_of_two_methods_share_the_name_of_the_recipe_and_what_is_asked_for"
+ABLATED = "tests/cli/test_ablate.py::test_a_row_that_cannot_be_built_stops_all_of_them"
+ROWS = "tests/ablation/test_table.py"
+SMALL_CROPS = "tests/methods/test_simclr.py::test_small_crops_look_up_the_full_size_ones_of_their_image"
 VIEWS = "tests/cli/test_views.py"
 OPS = "tests/ops/test_private_checks.py::test_a_wrong_argument_is_refused_and_no_process_dies"
 AUGMENT = "tests/ops/test_augment.py::test_views_are_those_of_the_loop"
@@ -571,6 +575,37 @@ BUGS = [
     Bug("cli/ablate.py", '"monitor_every": monitor_every', '"monitor_every": 1', ABLATE),
     Bug("cli/ablate.py", '"seed": seed', '"seed": 0', ABLATE),
     Bug("cli/ablate.py", "encoder=encoder, row=recipe)", "encoder=encoder, row=None)", ABLATE),
+    Bug("cli/ablate.py", "as_recorded(base, folder / REPORT, change", "as_recorded(base, folder / REPORT, replaced({})",
+        "tests/cli/test_ablate.py::test_seven_rows_measured_beside_the_published_ones"),
+    Bug("ablation/engine.py", "        recipe.build(", "        id(", ABLATED),
+    Bug("ablation/engine.py", "list(recipes.items())[measured:]", "list(recipes.items())", CROPS),
+    Bug("ablation/engine.py", "bases[method] = name, change(recipes[name])", "bases[method] = name, recipes[name]", CROPS),
+    Bug("ablation/engine.py", 'asdict(recipe) for name, recipe in bases.values()', 'name for name, _ in bases.values()',
+        CROPS),
+    Bug("ablation/engine.py", "if [row.name for row in measured] != names[: len(measured)]:", "if False:",
+        "tests/cli/test_ablate.py::test_seven_rows_measured_beside_the_published_ones"),
+    Bug("ablation/views.py", "return replace(identity, **numbers), identity", "return (replace(identity, **numbers),) * 2",
+        f"{ROWS}::test_each_transformation_changes_the_first_view_and_nothing_the_second"),
+    Bug("ablation/views.py", "ratio=1.0, flip_p=0.0", "flip_p=0.5",
+        f"{ROWS}::test_each_transformation_changes_the_first_view_and_nothing_the_second"),
+    Bug("ablation/views.py", "crop_max=min(1.0, least * 1.5)", "crop_max=least * 1.5",
+        f"{ROWS}::test_multi_crop_of_whole_images_and_of_published_crops"),
+    Bug("ablation/table.py", "return recipe.lr / 4", "return recipe.lr", f"{ROWS}::test_rows_are_the_papers"),
+    Bug("ablation/table.py", "return baseline | changes", "return changes",
+        f"{ROWS}::test_a_row_says_all_that_it_is_about"),
+    Bug("ablation/chart.py", "cells[i, j] = cells[j, i] = row.linear", "cells[i, j] = row.linear",
+        "tests/ablation/test_chart.py::test_the_matrix_is_symmetric"),
+    Bug("ablation/chart.py", "own = [(ticks.index(value), row) for s, n, value, row in points if (s, n) == (series, number)]",
+        "own = [(ticks.index(value), row) for s, n, value, row in points if n == number]",
+        "tests/ablation/test_chart.py::test_lines_of_series_and_what_has_no_number"),
+    Bug("methods/simclr.py", "keys = dist.gather_keys(z)", "keys = dist.gather_keys(z.detach())", SMALL_CROPS),
+    Bug("methods/simclr.py", "ids=ids)", "ids=None)", SMALL_CROPS),
+    Bug("methods/simclr.py", " + dist.rank() * n", "",
+        "tests/methods/test_simclr.py::test_small_crops_of_two_processes_are_those_of_one"),
+    Bug("parts/norm.py", "dim=tuple(range(1, weight.ndim)), correction=0", "dim=tuple(range(1, weight.ndim)), correction=1",
+        "tests/parts/test_norm.py::test_the_weights_of_a_linear_layer_are_standardised_for_each_output"),
+    Bug("parts/heads.py", 'WSLinear if norm == "group" else nn.Linear', "nn.Linear",
+        "tests/methods/test_byol.py::test_each_head_has_the_norm_it_is_given"),
     Bug("training/seen.py", "draws=draws, seed=self.seed", "draws=draws, seed=0",
         "tests/training/test_seen.py::test_each_seed_has_draws_of_its_own"),
     Bug("training/seen.py", "draws=draws", "draws=4", VIEWS),

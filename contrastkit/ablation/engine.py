@@ -88,7 +88,7 @@ def ablate(
     options, data = base.options, base.data
     bases = _bases(what, base, change)
     recipes = recipes_of_rows(what, bases)
-    _require_suitable(what, recipes.values(), data.pretrain)
+    _require_suitable(what, [recipe for _, recipe in recipes.values() if recipe is not None], data.pretrain)
     size = base.recipe.image_size(data.pretrain.size)
     how: dict[str, Any] = {"workers": options.workers, "max_bad": options.max_bad, "device": base.device}
     subject = EvaluationSubject(data=data, encoders={}, size=size, **how)
@@ -140,19 +140,20 @@ def _bases(what: str, base: Plan, change: Change) -> dict[str, tuple[str, Recipe
     return bases
 
 
-def _require_suitable(what: str, recipes: Any, source: Source) -> None:
-    """
+def _require_suitable(what: str, recipes: Sequence[Recipe], source: Source) -> None:
+    """Check all rows before the first is trained.
+
     Raises:
         UserError: a recipe does not suit the data, or the images have no colours to change.
     """
-    for _, recipe in recipes:
-        if recipe is not None:
-            recipe.check(source)
     if ABLATIONS[what].colour and source.channels != 3:
         raise UserError(
             f"ablate {what} changes colours, and the images of {source.name} have {source.channels} channel(s): "
             "choose colour images with --data"
         )
+    for recipe in recipes:
+        recipe.check(source)
+        recipe.build(BuildContext.of(source, recipe.image_size(source.size)))  # which refuses what it cannot do
 
 
 def _trained(

@@ -17,7 +17,7 @@ CARD = MethodCard(
         "output for another view; the target is the momentum average of encoder and projector, and gets no "
         "gradient. There are no negatives to keep all outputs apart; predictor and slow target prevent the "
         "collapse. Whether batch norm is needed for that was debated: the norms of projector, predictor and "
-        "encoder are options, and contrastkit ablate byol-norm runs the debate's experiments."
+        "encoder are options, and contrastkit ablate byol-norm and ablate norm run the debate's experiments."
     ),
     equation=(
         "L = ||q(z) / |q(z)| - z' / |z'| ||^2 = 2 - 2 cos(q(z), z'), summed over both directions\n"

@@ -22,7 +22,7 @@ V1 = MethodCard(
         "other among all views of a large batch. No queue and no second encoder are needed; what matters is the "
         "composition of crops and colour distortion, a non-linear projector that is discarded after training, the "
         "temperature, and many negatives: batches of thousands, trained with LARS and batch norm over all "
-        "processes. --projector none and linear are the paper's ablation."
+        "processes: contrastkit ablate projector and ablate augmentations. Small crops (--views swav) are SwAV's."
     ),
     equation=_EQUATION,
     published=(

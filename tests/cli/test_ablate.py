@@ -141,6 +141,16 @@ def test_grey_images_have_no_colours_to_change(tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "grey").exists()
 
 
+def test_a_row_that_cannot_be_built_stops_all_of_them(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first row, batch norm, could be trained with this encoder; the second, group norm, could not."""
+    command = ["ablate", "norm", f"--data={images}", f"--out={tmp_path / 'no'}", "--encoder=timm:resnet10t"]
+    assert main([*command, "--val-fraction=0.2", "--device=cpu", "--epochs=1"]) == 2
+    assert "only tiny and untrained torchvision ResNets support group norm" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
 def test_another_method_needs_a_recipe_of_the_same_name(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
