@@ -12,6 +12,8 @@ from contrastkit.cli.results import write_picture, write_reports
 
 if TYPE_CHECKING:
     from contrastkit.ablation import AblationReport, AblationRow
+    from contrastkit.training import Plan
+    from contrastkit.training.plan import Change
 
 
 @takes_options
@@ -53,8 +55,7 @@ def ablate(
 
     After an interruption the same command resumes.
     """
-    from contrastkit.ablation import ABLATIONS, REPORT, AblationReport
-    from contrastkit.ablation import ablate as run
+    from contrastkit.ablation import ABLATIONS, REPORT
     from contrastkit.training.plan import plan, replaced
     from contrastkit.training.series import as_recorded
 
@@ -70,15 +71,22 @@ def ablate(
     folder = out or Path("runs") / f"ablate-{what}-{Path(base.data.name).stem}"
     base = as_recorded(base, folder / REPORT, change, method=method, row=recipe)
     screen.say(f"{base.name} on {base.data.name}, {base.recipe.epochs} epochs per row; folder {folder}")
+    _measure(what, base, change, folder, output.json)
+
+
+def _measure(what: str, base: "Plan", change: "Change", folder: Path, json: Path | None) -> None:
+    """Train and measure the rows, and report those that are measured."""
+    from contrastkit.ablation import AblationReport, ablate
+
     rows: list[AblationRow] = []
     try:
         with screen.TrainingScreen() as reporter:
-            for row in run(what, base, change, out=folder, reporter=reporter):
+            for row in ablate(what, base, change, out=folder, reporter=reporter):
                 rows.append(row)
                 screen.say(f"{row.name}: kNN {row.knn:.1f} %, linear {row.linear:.1f} %")
     finally:  # also after a signal
         if rows:
-            _report(AblationReport.of(what, base, rows), folder, output.json)
+            _report(AblationReport.of(what, base, rows), folder, json)
 
 
 def _report(report: "AblationReport", folder: Path, json: Path | None) -> None:
