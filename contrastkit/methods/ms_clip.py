@@ -68,12 +68,12 @@ class MSCLIPRecipe(CaptionRecipe):
         return super().encoder_options(context) | {"vit": vit, "residual_stem": self.early_specialisation}
 
     def untrained_encoder(self, context: BuildContext) -> Encoder:
+        from contrastkit.parts.vit import clip_start_  # slow to import
+
         encoder = super().untrained_encoder(context)
-        require_blocks(encoder.trunk)
-
-        from contrastkit.parts.vit import clip_start_
-
-        clip_start_(encoder.trunk)
+        trunk: Any = encoder.trunk
+        require_blocks(trunk)
+        clip_start_(trunk)
         return encoder
 
     def build_texts(self, encoder: Encoder, tokenizer: Tokenizer) -> TextTower:

@@ -1,6 +1,7 @@
 """MoCo v3's, DINO's, MAE's and MS-CLIP's changes to timm's vision transformers."""
 
 import math
+from typing import Any
 
 import torch
 from timm.layers import DropPath, PatchEmbed
@@ -66,7 +67,8 @@ def clip_start_(vit: VisionTransformer) -> None:
     for token in (vit.cls_token, vit.pos_embed):
         if token is not None:
             nn.init.normal_(token, std=vit.embed_dim**-0.5)
-    for block in vit.blocks:
+    blocks: Any = vit.blocks
+    for block in blocks:
         start_(block.attn.qkv, block.attn.proj, block.mlp.fc1, block.mlp.fc2, len(vit.blocks))
 
 
@@ -114,16 +116,20 @@ class _ResidualConv(nn.Module):
         return torch.relu_(self.norm1(self.conv(x)) + self.norm2(self.shortcut(x)))
 
 
-def specialise_early_(vit: nn.Module) -> None:
+def specialise_early_(vit: Any) -> None:
     """Replace the first block and the patch embedding by a :class:`ResidualStem`, in place (MS-CLIP's early
     specialisation).
 
     Raises:
         UserError: this network has no such parts, or of a size that cannot be halved.
     """
-    embed = getattr(vit, "patch_embed", None)
-    if not isinstance(vit, VisionTransformer) or type(embed) is not PatchEmbed or len(vit.blocks) < 2:
-        raise UserError("a residual stem takes the place of a vision transformer's first block: it needs two or more")
+    plain = isinstance(vit, VisionTransformer) and type(vit.patch_embed) is PatchEmbed
+    if not plain or len(vit.blocks) < 2:
+        raise UserError(
+            "a residual stem takes the place of the first of a vision transformer's blocks, of which it needs two or "
+            "more: raise --depth, or choose another --encoder"
+        )
+    embed = vit.patch_embed
     (height, side), width = embed.patch_size, vit.embed_dim
     k = side.bit_length() - 1
     if height != side or side != 2**k or k < 1 or width % 2 ** (k - 1):

@@ -70,7 +70,7 @@ def test_sharing_nothing_is_clip_with_such_a_transformer(activation: Any) -> Non
     assert isinstance(row, CLIPRecipe)
     sizes = {"text_width": WIDTH, "text_layers": DEPTH, "text_heads": HEADS, "dim": DIM, "activation": activation}
     numbers = {"batch": N, "vocabulary": 300, "epochs": 10}
-    vit = {"patch_size": 4, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
+    vit: dict[str, Any] = {"patch_size": 4, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
     if activation == "quickgelu":
         vit["act_layer"] = "quick_gelu"
 
@@ -189,9 +189,8 @@ def test_parameters_are_counted_once_and_told() -> None:
     """By hand: a block has 3 w^2 + 3 w and w^2 + w of attention, 8 w^2 + 5 w of perceptron, two norms of 2 w."""
     w, words, context = WIDTH, build().tokenizer.size, 77
     norms, attention, mlp = DEPTH * 4 * w, DEPTH * (4 * w * w + 4 * w), DEPTH * (8 * w * w + 5 * w)
-    images = (
-        3 * 4 * 4 * w + w + w + 17 * w + 4 * w + norms + w * DIM
-    )  # patches, class token, positions, first and last norm
+    # patches, class token, positions, first and last norm, projection
+    images = 3 * 4 * 4 * w + w + 17 * w + 4 * w + norms + w * DIM
     texts = words * w + context * w + 2 * w + norms + w * DIM
     expected = {
         "all": (images, texts, attention + mlp),
@@ -239,7 +238,7 @@ def test_the_stem_halves_and_doubles(side: int, channels: list[int]) -> None:
     """Of ViT-B/32 in the official code 48, 96, 192, 384 and 768 channels; its residual layers as a convolution each, of
     which the shortcut is the centre."""
     torch.manual_seed(0)
-    stem = ResidualStem(3, 16, side.bit_length() - 1).eval()
+    stem: Any = ResidualStem(3, 16, side.bit_length() - 1).eval()
     x = torch.rand(2, 3, 64, 64)
     convolutions = [m for m in stem.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
     assert [m.out_channels for m in convolutions] == channels
@@ -263,8 +262,9 @@ def test_the_stem_halves_and_doubles(side: int, channels: list[int]) -> None:
         ({"encoder": "resnet18"}, "ms-clip shares the blocks of a plain vision transformer, which this encoder is not"),
         ({"encoder": "tiny"}, "ms-clip shares the blocks of a plain vision transformer, which this encoder is not"),
         ({"encoder": "timm:eva02_tiny_patch14_224"}, "ms-clip shares the blocks of a plain vision transformer"),
+        ({"encoder": "timm:vit_giant_patch14_reg4_dinov2"}, "ms-clip shares the blocks of a plain vision transformer"),
         ({"share": "norms"}, "--share must be one of all, attention, none, not 'norms'"),
-        ({"early_specialisation": True, "depth": 1}, "a residual stem takes the place of a vision transformer's first"),
+        ({"early_specialisation": True, "depth": 1}, "a residual stem takes the place of the first of"),
         ({"early_specialisation": True, "patch_size": 16, "width": 12, "heads": 3}, "multiple of 8, not 12"),
         ({"batch": 1}, "a batch of one pair has no negatives"),
     ],
@@ -317,7 +317,7 @@ def test_commands_on_encoders_and_texts_take_its_run(
 ) -> None:
     out = tmp_path / "run"
     assert train(captioned, out, "--epochs=1", "--early-specialisation") == 0
-    told = capsys.readouterr().err
+    told = capsys.readouterr().out
     assert "parameters of images" in told and "of both" in told
     assert main(["retrieve", str(out)]) == 0
     assert main(["attend", str(out), str(captioned / "images" / "000.png"), "--size=16"]) == 0
