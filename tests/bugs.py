@@ -65,6 +65,7 @@ EXPORT = "tests/export/test_exporting.py"
 SURVEYS = "tests/causal/test_sample_weights.py"
 TEXT = "tests/parts/test_text.py::test"
 CLIP = "tests/methods/test_clip.py::test"
+MS_CLIP = "tests/methods/test_ms_clip.py::test"
 CAPTIONED = "tests/data/test_captioned.py::test"
 NEAREST = "tests/explore/test_nearest.py"
 FORMULAS = "tests/measure/test_formulas.py"
@@ -703,6 +704,21 @@ BUGS = [
         f"{CLIP}_it_starts_at_the_published_temperature_and_stays_below_100"),
     Bug("methods/clip.py", "self.recipe.epochs + 1e-6", "self.recipe.epochs",
         f"{CLIP}_the_epoch_of_the_schedule_draws_the_caption"),
+    Bug("methods/ms_clip.py", "activation=self.activation", 'activation="gelu"',
+        f"{MS_CLIP}_sharing_nothing_is_clip_with_such_a_transformer"),
+    Bug("methods/ms_clip.py", "clip_start_(trunk)", "pass", f"{MS_CLIP}_blocks_start_as_clips_text_transformer"),
+    Bug("methods/ms_clip.py", "share_(texts, trunk, self.share)", 'share_(texts, trunk, "all")',
+        f"{MS_CLIP}_what_is_shared_has_one_storage_and_norms_have_their_own"),
+    Bug("parts/shared.py", "vars(block)[name] = lender.get_submodule(place)",
+        "setattr(block, name, lender.get_submodule(place))", f"{MS_CLIP}_a_stopped_run_ends_as_one_that_never_stopped"),
+    Bug("parts/shared.py", "            delattr(block, name)\n", "",
+        f"{MS_CLIP}_parameters_are_counted_once_and_told"),
+    Bug("parts/shared.py", "return of_images - shared", "return of_images",
+        f"{MS_CLIP}_parameters_are_counted_once_and_told"),
+    Bug("parts/shared.py", "return expected == {", "return bool(expected) or {",
+        f"{MS_CLIP}_what_cannot_be_shared_is_refused"),
+    Bug("parts/vit.py", " + self.norm2(self.shortcut(x))", "", f"{MS_CLIP}_the_stem_halves_and_doubles"),
+    Bug("parts/vit.py", "first << (i + 1)) for i", "first << i) for i", f"{MS_CLIP}_the_stem_halves_and_doubles"),
     Bug("training/launch.py", "weights=plan.weights, tokenizer=tokenizer", "weights=plan.weights",
         f"{CLIP}_a_resumed_run_reads_its_vocabulary"),
     Bug("data/source.py", "self.captions.subset(index)", "self.captions",

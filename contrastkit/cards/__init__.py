@@ -12,6 +12,7 @@ from contrastkit.cards import (
     mae,
     moco,
     moco_v3,
+    ms_clip,
     simclr,
     simsiam,
     swav,
@@ -38,5 +39,6 @@ CARDS: dict[str, MethodCard] = {
         moco_v3.CARD,
         dino.CARD,
         mae.CARD,
+        ms_clip.CARD,
     )
 }

@@ -12,6 +12,7 @@ from contrastkit.methods import (
     mae,
     moco,
     moco_v3,
+    ms_clip,
     simclr,
     simsiam,
     swav,
@@ -35,4 +36,5 @@ RECIPES: dict[str, Recipe] = {  # "method/row" -> its numbers
     **moco_v3.RECIPES,
     **dino.RECIPES,
     **mae.RECIPES,
+    **ms_clip.RECIPES,
 }

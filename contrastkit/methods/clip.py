@@ -24,6 +24,7 @@ captions that repeat are left out of the negatives.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, final
@@ -40,8 +41,10 @@ from contrastkit.methods.base import Method, Recipe
 from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
 from contrastkit.optim import OptimizerName, ParamGroup, decay_groups
+from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.parts.shared import parameters
 from contrastkit.parts.text import Activation, CaptionTokens, TextTower
 from contrastkit.parts.tokenizer import Tokenizer
 from contrastkit.types import Batch, Step
@@ -52,8 +55,8 @@ BYTES = 258  # tokens of any vocabulary: the bytes, start and end
 
 
 @dataclass(frozen=True, kw_only=True)
-class CLIPRecipe(Recipe):
-    """CLIP's hyper-parameters."""
+class CaptionRecipe(Recipe):
+    """The hyper-parameters of contrasting images and captions, whatever the towers."""
 
     n_views: ClassVar[tuple[int, int | None]] = (1, 1)
     learns_from_captions: ClassVar[bool] = True
@@ -71,17 +74,9 @@ class CLIPRecipe(Recipe):
     context: Annotated[
         int, "most tokens of a text, with its start and end; longer ones are cut", Interval(3, 2**13)
     ] = 77
-    text_width: Annotated[int, "width of the text tower (Sec. 2.4; open_clip's configs)", COUNT] = 512
-    text_layers: Annotated[int, "layers of the text tower (Sec. 2.4)", LAYERS] = 12
-    text_heads: Annotated[int, "heads of its attention (Sec. 2.4)", COUNT] = 8
     activation: Annotated[Activation, "of the text tower: gelu, or the quickgelu of OpenAI's weights (open_clip)"] = (
         "gelu"
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.text_width % self.text_heads:
-            raise UserError(f"--text-width {self.text_width} must be a multiple of --text-heads {self.text_heads}")
 
     @property
     def betas(self) -> tuple[float, float]:
@@ -102,12 +97,42 @@ class CLIPRecipe(Recipe):
             raise UserError("a batch of one pair has no negatives: raise --batch to 2 or more")
         return CLIP(self, self.prepare(context))
 
+    @abstractmethod
+    def build_texts(self, encoder: Encoder, tokenizer: Tokenizer) -> TextTower:
+        """The text tower to train beside an image encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CLIPRecipe(CaptionRecipe):
+    """CLIP's hyper-parameters."""
+
+    text_width: Annotated[int, "width of the text tower (Sec. 2.4; open_clip's configs)", COUNT] = 512
+    text_layers: Annotated[int, "layers of the text tower (Sec. 2.4)", LAYERS] = 12
+    text_heads: Annotated[int, "heads of its attention (Sec. 2.4)", COUNT] = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.text_width % self.text_heads:
+            raise UserError(f"--text-width {self.text_width} must be a multiple of --text-heads {self.text_heads}")
+
+    def build_texts(self, encoder: Encoder, tokenizer: Tokenizer) -> TextTower:
+        return TextTower(
+            vocabulary=tokenizer.size,
+            context=self.context,
+            end=tokenizer.end,
+            width=self.text_width,
+            layers=self.text_layers,
+            heads=self.text_heads,
+            dim=self.dim,
+            activation=self.activation,
+        )
+
 
 @final
 class CLIP(Method[None]):
     """Contrast of images and captions; see the module docstring."""
 
-    def __init__(self, recipe: CLIPRecipe, context: BuildContext) -> None:
+    def __init__(self, recipe: CaptionRecipe, context: BuildContext) -> None:
         super().__init__()
         assert context.tokenizer is not None
         self.recipe, self.seed, self.tokenizer = recipe, context.seed, context.tokenizer
@@ -115,16 +140,7 @@ class CLIP(Method[None]):
         projection = nn.Linear(encoder.dim, recipe.dim, bias=False)
         nn.init.normal_(projection.weight, std=encoder.dim**-0.5)
         self.online = Tower(encoder, projection)
-        self.text = TextTower(
-            vocabulary=self.tokenizer.size,
-            context=recipe.context,
-            end=self.tokenizer.end,
-            width=recipe.text_width,
-            layers=recipe.text_layers,
-            heads=recipe.text_heads,
-            dim=recipe.dim,
-            activation=recipe.activation,
-        )
+        self.text = recipe.build_texts(encoder, self.tokenizer)
         log_t, b = STARTS[recipe.loss]
         self.log_t = nn.Parameter(torch.tensor(log_t))
         self.b = nn.Parameter(torch.tensor(b)) if recipe.loss == "siglip" else None
@@ -176,7 +192,9 @@ class CLIP(Method[None]):
         ]
         if known.cut:
             lines.append(f"captions of more than {self.tokenizer.context} tokens are cut ({known.cut:,}): --context")
-        return lines
+        images, texts, both = parameters(self.online, self.text)
+        shared = f", {both:,} of both" if both else ""
+        return [*lines, f"{images:,} parameters of images, {texts:,} of texts{shared}: {images + texts + both:,}"]
 
     @property
     def chance_loss(self) -> float:

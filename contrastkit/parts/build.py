@@ -37,6 +37,7 @@ def build_encoder(
     projector_layers: Annotated[int, Interval(0, 64)] = 0,
     projector_width: Annotated[int | None, COUNT] = None,
     vit: Mapping[str, Any] | None = None,
+    residual_stem: bool = False,
 ) -> Encoder:
     """Build the encoder called ``name``.
 
@@ -61,6 +62,7 @@ def build_encoder(
         projector_layers: projector layers kept behind the trunk (SimCLR v2, Sec. 2): linear, batch norm and ReLU each.
         projector_width: width of these layers; None is the number of the trunk's features.
         vit: arguments of timm's vision transformers, e.g. {"num_heads": 12}; convolutional encoders ignore them.
+        residual_stem: replace the first block of a vision transformer by a residual convolutional stem (MS-CLIP).
 
     Raises:
         UserError: unknown name, unavailable weights, or an option or size that this encoder does not support.
@@ -74,6 +76,10 @@ def build_encoder(
     _check_options(name, pretrained=pretrained, norm=norm, width=width)
     if name.startswith("timm:"):
         encoder = _timm(name.removeprefix("timm:"), channels, patch or size, pretrained, vit or {})
+        if residual_stem:
+            from contrastkit.parts.vit import specialise_early_
+
+            specialise_early_(encoder.trunk)
     else:
         encoder = _resnet(name, channels, size, pretrained, norm, zero_init, stages, width)
     for _ in range(projector_layers):

@@ -78,18 +78,25 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.hidden, self.mlp_out = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        branch = width**-0.5 * (2 * layers) ** -0.5
-        deviations = {self.qkv: width**-0.5, self.out: branch, self.hidden: (2 * width) ** -0.5, self.mlp_out: branch}
-        for layer, std in deviations.items():
-            nn.init.normal_(layer.weight, std=std)
-        nn.init.zeros_(self.qkv.bias)
-        nn.init.zeros_(self.out.bias)
+        start_(self.qkv, self.out, self.hidden, self.mlp_out, layers)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [N, heads, L, C]
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(attended.transpose(1, 2).flatten(2))
         return x + self.mlp_out(self.activation(self.hidden(self.norm2(x))))
+
+
+@torch.no_grad()
+def start_(qkv: nn.Linear, out: nn.Linear, hidden: nn.Linear, mlp_out: nn.Linear, layers: int) -> None:
+    """Initialise the matrices of a block of a transformer of ``layers`` of them, in place: ``initialize_parameters`` of
+    model.py."""
+    width = out.in_features
+    branch = width**-0.5 * (2 * layers) ** -0.5
+    for layer, std in ((qkv, width**-0.5), (out, branch), (hidden, (2 * width) ** -0.5), (mlp_out, branch)):
+        nn.init.normal_(layer.weight, std=std)
+    nn.init.zeros_(qkv.bias)
+    nn.init.zeros_(out.bias)
 
 
 def padded(ids: Sequence[Sequence[int]], end: int) -> Tensor:

@@ -226,6 +226,15 @@ PUBLISHED = [
         },
     ),
     (
+        "ms-clip/yfcc",
+        "arXiv:2207.12661 (batch, epochs); Hxyou/MSCLIP, b32-yfcc-msclips.yaml (LR_SHARE, WD_SHARE) and b32.yaml",
+        {
+            "encoder": "timm:vit_base_patch32_clip_224", "epochs": 32, "batch": 4096, "optimizer": "adamw", "lr": 1e-4,
+            "weight_decay": 0.2, "schedule": "cosine", "warmup_epochs": 5, "first_lr": 1e-6, "final_lr": 1e-5,
+            "dim": 512, "vocabulary": 49408, "context": 77, "share": "all", "activation": "quickgelu",
+        },
+    ),
+    (
         "moco-v3/imagenet",
         "facebookresearch/moco-v3, main_moco.py, moco/optimizer.py and CONFIG.md (100 epochs)",
         {
@@ -425,7 +434,7 @@ def test_the_encoder_of_both_rows_does_not_ask_for_the_papers() -> None:
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("/small")])
 def test_small_is_tiny_with_more_pixels_and_a_rate_that_follows_the_batch(name: str) -> None:
     small, tiny = RECIPES[name], RECIPES[name.replace("/small", "/tiny")]
-    transformer = name == "mae/small"  # which the rule's resnet18 is not
+    transformer = name in ("mae/small", "ms-clip/small")  # which the rule's resnet18 is not
     assert (small.encoder, small.epochs, small.batch) == (tiny.encoder if transformer else "resnet18", 10, 64)
     assert small.lr == tiny.lr / tiny.batch * 64
     assert [view.size for view in small.views] == [4 * view.size for view in tiny.views]
