@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from contrastkit.ablation.engine import AblationReport, AblationRow
 from contrastkit.ablation.table import ABLATIONS, UNTRAINED
 from contrastkit.figures import COLOURS, GREY, INK, SMALL, chart, legend
+from contrastkit.names import split_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,9 +22,14 @@ def draw(report: AblationReport, path: Path) -> None:
     """Plot the rows that are measured as a PNG: linear accuracy, with the published one where it is in print."""
     ablation, rows = ABLATIONS[report.ablation], report.rows
     epochs = "1 epoch" if report.epochs == 1 else f"{report.epochs} epochs"
-    note = f"Measured: {report.recipe}, {epochs}, one seed; lines: +- one standard deviation over the probe's seeds."
+    methods = " and ".join(
+        dict.fromkeys(row.method or ablation.method for row in ablation.rows.values() if row.changes)
+    )
+    note = f"Measured: {methods}, recipe {split_name(report.recipe)[1]}, {epochs}, one seed"
     if ablation.chart == "matrix":
-        note = f"Measured: {report.recipe}, {epochs}, one seed. On the diagonal: one transformation alone."
+        note += ". On the diagonal: one transformation alone."
+    else:
+        note += "; lines: +- one standard deviation over the probe's seeds."
     if any(isinstance(row.published, float) for row in rows):
         note += f" Published ({ablation.source}): {ablation.unit}."
     height = 0.42 * len(rows) + 1.6 if ablation.chart == "bars" else 4.4

@@ -52,7 +52,7 @@ def test_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     errors = [x for segment in axes.collections[0].get_segments() for x in (segment[1][0] - segment[0][0],)]
     assert errors == pytest.approx([2 * row.linear_std for row in of.rows])
     assert title == "What keeps SimSiam from collapsing: linear probe on the test images of photos"
-    assert "x/tiny, 2 epochs, one seed" in note and "Chen & He 2020" in note
+    assert "simsiam, recipe tiny, 2 epochs, one seed" in note and "Chen & He 2020" in note
 
 
 def points(axes: Any) -> dict[str, list[tuple[float, float]]]:
@@ -66,6 +66,7 @@ def points(axes: Any) -> dict[str, list[tuple[float, float]]]:
 
 
 def test_lines_of_series_and_what_has_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "swav and simclr-v1, recipe tiny, 2" in drawn(report("multi-crop"), tmp_path, monkeypatch)[2]
     figure, _, note = drawn(report("projector"), tmp_path, monkeypatch)
     (axes,) = figure.axes
     shown = points(axes)

@@ -133,11 +133,12 @@ def test_rows_are_the_papers(what: str) -> None:
 
 def test_a_row_says_all_that_it_is_about() -> None:
     """Also where the recipe has another value: the seven trainings of a base with layer norm are the same."""
-    for what, other in {
+    others: dict[str, dict[str, Any]] = {
         "byol-norm": {"projector_norm": "layer"}, "norm": {"encoder_norm": "group"},
         "siamese": {"stop_gradient": False, "fix_pred_lr": True, "batch_norm": "all", "predictor": "none"},
         "projector": {"projector": "linear"},
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for what, other in others.items():
         for row, variant in ABLATIONS[what].rows.items():
             if variant.changes is not None:
                 assert recipe_of(what, row) == variant.of(replace(base_of(what, row), **other)), row
@@ -225,7 +226,8 @@ def test_norms_of_byol() -> None:
         """Whether the encoder has batch norm, standardised kernels; the heads batch norm, standardised weights."""
         method = built("norm", row)
         assert isinstance(method, BYOL)
-        encoder, heads = [*method.online.encoder.modules()], [*method.online.head, *method.predictor]
+        encoder = [*method.online.encoder.modules()]
+        heads = [*method.online.head.modules(), *method.predictor.modules()]
         return (
             any(isinstance(m, nn.BatchNorm2d) for m in encoder), any(isinstance(m, WSConv2d) for m in encoder),
             any(isinstance(m, nn.BatchNorm1d) for m in heads), any(isinstance(m, WSLinear) for m in heads),
