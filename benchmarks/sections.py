@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS, ablations, schemas
+from benchmarks.captions import table as captions
 from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.photos import table as photos
@@ -252,6 +253,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "operators": operators,
     "copies": copies,
     "photos": photos,
+    "captions": captions,
     "shared": schemas.shared,
     **{f"keys_{name.replace('-', '_')}": partial(schemas.keys_of, name) for name in schemas.names()},
 }

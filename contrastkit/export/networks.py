@@ -74,7 +74,7 @@ def _require_network(trained: TrainedEncoder, library: str) -> str:
         reason = f"its {name} has {norm} norm"
     elif width != 1 or options.get("stages", 4) != 4:
         reason = f"its {name} has another width or depth than the published one"
-    elif options.get("residual_stem"):
+    elif (options.get("vit") or {}).get("residual_stem"):
         reason = "its first block is a residual stem of contrastkit"
     if reason is not None:
         raise trained.refuse(library, reason)

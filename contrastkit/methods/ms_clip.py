@@ -65,7 +65,9 @@ class MSCLIPRecipe(CaptionRecipe):
         vit: dict[str, Any] = {name: number for name, number in numbers.items() if number}
         if self.activation == "quickgelu":
             vit["act_layer"] = "quick_gelu"
-        return super().encoder_options(context) | {"vit": vit, "residual_stem": self.early_specialisation}
+        if self.early_specialisation:
+            vit["residual_stem"] = True
+        return super().encoder_options(context) | {"vit": vit}
 
     def untrained_encoder(self, context: BuildContext) -> Encoder:
         from contrastkit.parts.vit import clip_start_  # slow to import

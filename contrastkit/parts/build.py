@@ -37,7 +37,6 @@ def build_encoder(
     projector_layers: Annotated[int, Interval(0, 64)] = 0,
     projector_width: Annotated[int | None, COUNT] = None,
     vit: Mapping[str, Any] | None = None,
-    residual_stem: bool = False,
 ) -> Encoder:
     """Build the encoder called ``name``.
 
@@ -61,8 +60,7 @@ def build_encoder(
             ResNet keeps its 64 channels).
         projector_layers: projector layers kept behind the trunk (SimCLR v2, Sec. 2): linear, batch norm and ReLU each.
         projector_width: width of these layers; None is the number of the trunk's features.
-        vit: arguments of timm's vision transformers, e.g. {"num_heads": 12}; convolutional encoders ignore them.
-        residual_stem: replace the first block of a vision transformer by a residual convolutional stem (MS-CLIP).
+        vit: arguments of timm's vision transformers, e.g. {"num_heads": 12}, and "residual_stem"; others ignore them.
 
     Raises:
         UserError: unknown name, unavailable weights, or an option or size that this encoder does not support.
@@ -76,10 +74,6 @@ def build_encoder(
     _check_options(name, pretrained=pretrained, norm=norm, width=width)
     if name.startswith("timm:"):
         encoder = _timm(name.removeprefix("timm:"), channels, patch or size, pretrained, vit or {})
-        if residual_stem:
-            from contrastkit.parts.vit import specialise_early_
-
-            specialise_early_(encoder.trunk)
     else:
         encoder = _resnet(name, channels, size, pretrained, norm, zero_init, stages, width)
     for _ in range(projector_layers):
@@ -244,6 +238,7 @@ def _timm(name: str, channels: int, size: int, pretrained: bool, vit: Mapping[st
     if not timm.is_model(name):
         raise UserError(f"timm has no model '{name}'{suggest(name, timm.list_models())}")
     options: dict[str, Any] = {"num_classes": 0, "in_chans": channels, "pretrained": pretrained}
+    stem, vit = bool(vit.get("residual_stem")), {key: value for key, value in vit.items() if key != "residual_stem"}
     try:
         trunk = _timm_trunk(name, size, vit, options)
         check_patches(trunk, size)
@@ -252,6 +247,10 @@ def _timm(name: str, channels: int, size: int, pretrained: bool, vit: Mapping[st
         trunk.train()
     except (OSError, RuntimeError, AssertionError) as error:
         raise UserError(f"timm:{name} cannot be built for {channels}x{size}x{size} images: {error}") from error
+    if stem:  # MS-CLIP's, instead of the first block
+        from contrastkit.parts.vit import specialise_early_
+
+        specialise_early_(trunk)
     config: Any = trunk.pretrained_cfg
     normalisation = (config["mean"], config["std"]) if pretrained else None
     return Encoder(trunk, dim=features.shape[1], channels=channels, stem="own", normalisation=normalisation)

@@ -132,10 +132,11 @@ def specialise_early_(vit: Any) -> None:
     embed = vit.patch_embed
     (height, side), width = embed.patch_size, vit.embed_dim
     k = side.bit_length() - 1
-    if height != side or side != 2**k or k < 1 or width % 2 ** (k - 1):
+    if height != side or side != 2**k or k < 1:
+        raise UserError(f"a residual stem halves patches of 2, 4, 8, ... pixels, not of {side}: change --patch-size")
+    if width % (least := side // 2):
         raise UserError(
-            f"a residual stem halves patches of 2, 4, 8, ... pixels, not of {side}, and at {side} pixels needs a width "
-            f"that is a multiple of {max(1, side // 2)}, not {width}"
+            f"a residual stem on patches of {side} pixels needs a --width that is a multiple of {least}, not {width}"
         )
     embed.proj = ResidualStem(embed.proj.in_channels, width, k)
     del vit.blocks[0]

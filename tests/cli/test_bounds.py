@@ -137,4 +137,4 @@ def test_every_number_in_a_field_has_bounds(values: Any) -> None:
 
 def test_every_method_is_among_them() -> None:
     classes = {type(recipe) for recipe in RECIPES.values()}
-    assert len(classes) == 14 and {type(values) for values in objects()} == {*classes, View, Window, Options}
+    assert len(classes) == 15 and {type(values) for values in objects()} == {*classes, View, Window, Options}

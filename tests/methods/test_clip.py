@@ -174,7 +174,8 @@ def test_what_cannot_be_trained_is_refused(numbers: dict[str, Any], captions: Ca
 
 def test_captions_that_are_cut_are_told() -> None:
     assert build().notices == [
-        "12 captions, 10 of them different, of at most 13 tokens; the vocabulary has 275"  # boats, a plane: twice
+        "12 captions, 10 of them different, of at most 13 tokens; the vocabulary has 275",  # boats, a plane: twice
+        "309,568 parameters of images, 12,416 of texts: 321,984",
     ]
     assert build(context=4).notices[1] == "captions of more than 4 tokens are cut (6): --context"
 

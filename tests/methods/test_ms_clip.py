@@ -170,7 +170,7 @@ def test_images_alone_move_texts_where_blocks_are_shared(share: Share, moves: bo
 
 @pytest.mark.parametrize("copied", [False, True])
 def test_what_is_shared_has_one_storage_and_norms_have_their_own(copied: bool) -> None:
-    """In a copy of the method, too, and on another device or of another type."""
+    """Also in a copy of the method, and in another type."""
     for share, names in (("all", {"qkv", "out", "hidden", "mlp_out"}), ("attention", {"qkv", "out"}), ("none", set())):
         method: Any = build(share=share)
         method = copy.deepcopy(method).double() if copied else method
@@ -262,7 +262,10 @@ def test_the_stem_halves_and_doubles(side: int, channels: list[int]) -> None:
         ({"encoder": "resnet18"}, "ms-clip shares the blocks of a plain vision transformer, which this encoder is not"),
         ({"encoder": "tiny"}, "ms-clip shares the blocks of a plain vision transformer, which this encoder is not"),
         ({"encoder": "timm:eva02_tiny_patch14_224"}, "ms-clip shares the blocks of a plain vision transformer"),
-        ({"encoder": "timm:vit_giant_patch14_reg4_dinov2"}, "ms-clip shares the blocks of a plain vision transformer"),
+        (
+            {"encoder": "timm:vit_giant_patch14_reg4_dinov2", "width": 20},
+            "ms-clip shares the blocks of a plain vision transformer",
+        ),
         ({"share": "norms"}, "--share must be one of all, attention, none, not 'norms'"),
         ({"early_specialisation": True, "depth": 1}, "a residual stem takes the place of the first of"),
         ({"early_specialisation": True, "patch_size": 16, "width": 12, "heads": 3}, "multiple of 8, not 12"),
