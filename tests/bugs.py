@@ -61,6 +61,8 @@ EXPORT = "tests/export/test_exporting.py"
 SURVEYS = "tests/causal/test_sample_weights.py"
 TEXT = "tests/parts/test_text.py::test"
 CLIP = "tests/methods/test_clip.py::test"
+SEARCH = "tests/explore/test_search.py::test"
+ZERO_SHOT = "tests/evaluate/test_zero_shot.py::test"
 CAPTIONED = "tests/data/test_captioned.py::test"
 NEAREST = "tests/explore/test_nearest.py"
 FORMULAS = "tests/measure/test_formulas.py"
@@ -677,6 +679,21 @@ BUGS = [
     Bug("data/source.py", "self.captions.bytes)", "b'')", f"{CAPTIONED}_other_captions_are_other_data"),
     Bug("data/captioned.py", "if name != test][-1:]", "if name != test][:0]",
         f"{CAPTIONED}_without_a_list_for_training"),
+    # Zero-shot.
+    Bug("evaluate/zero_shot.py", "F.normalize(joint.text(texts).mean(0), dim=0)", "joint.text(texts).mean(0)",
+        f"{ZERO_SHOT}_classes_are_those_of_a_loop"),
+    Bug("evaluate/zero_shot.py", '"top5": None if top5 is None else 5', '"top5": None if top5 is None else 4',
+        f"{ZERO_SHOT}_classes_are_those_of_a_loop"),
+    Bug("evaluate/prompts.py", "for name in self.names[known] for", "for name in self.names[known][:1] for",
+        f"{ZERO_SHOT}_classes_are_those_of_a_loop"),
+    Bug("evaluate/prompts.py", "return {known: named[known] for known in classes}", "return named",
+        f"{ZERO_SHOT}_names_in_their_order_or_by_class"),
+    Bug("evaluate/zero_shot.py", "if test is None and subject.reports is None:", "if False:",
+        f"{ZERO_SHOT}_the_command"),
+    Bug("explore/searching.py", "self.joint.project(x).cpu()", "x.cpu()[:, :16]",
+        f"{SEARCH}_texts_are_compared_in_the_space_of_both"),
+    Bug("explore/searching.py", "os.path.lexists(path)", "os.path.exists(path)",
+        f"{SEARCH}_texts_are_compared_in_the_space_of_both"),
     # Views, draws, the monitor.
     Bug("augment/draw.py", "down * (h0[:, 0] - h + 1)", "down * (h0[:, 0] - h)",
         "tests/augment/test_draw.py::test_crops_reach_every_edge_of_the_image"),

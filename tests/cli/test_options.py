@@ -73,6 +73,7 @@ OF_SUBJECT = {
     "probe": SUBJECT | ENCODER | BASELINES,
     "embed": SUBJECT | ENCODER,
     "retrieve": SUBJECT,
+    "zero-shot": SUBJECT,
 }
 
 
