@@ -670,6 +670,8 @@ BUGS = [
     Bug("methods/clip.py", "self.captions.text[drawn]", "batch.index", f"{CLIP}_loss_and_gradients_are_the_papers"),
     Bug("methods/clip.py", "self.log_t.clamp_(0, LARGEST)", "pass",
         f"{CLIP}_it_starts_at_the_published_temperature_and_stays_below_100"),
+    Bug("methods/clip.py", "self.online.encoder.eval()", "pass", f"{CLIP}_a_frozen_encoder_stays_as_it_starts"),
+    Bug("methods/clip.py", "encoder.requires_grad_(False)", "pass", f"{CLIP}_a_frozen_encoder_stays_as_it_starts"),
     Bug("methods/clip.py", "self.recipe.epochs + 1e-6", "self.recipe.epochs",
         f"{CLIP}_the_epoch_of_the_schedule_draws_the_caption"),
     Bug("training/launch.py", "weights=plan.weights, tokenizer=tokenizer", "weights=plan.weights",
