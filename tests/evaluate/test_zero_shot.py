@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def tints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def files(folder: Path, names: str = NAMES, templates: str = TEMPLATES) -> dict[str, Path]:
+def files(folder: Path, names: str = NAMES, templates: str = TEMPLATES) -> dict[str, Any]:
     paths = {"classes": folder / "names.txt", "templates": folder / "templates.txt"}
     for path, text in zip(paths.values(), (names, templates), strict=True):
         path.write_text(text)
@@ -55,7 +56,8 @@ def test_classes_are_those_of_a_loop(clip_run: Path, tints: Path, tmp_path: Path
     """Each text alone on the sphere, their mean, the mean on the sphere; the largest cosine."""
     subject = EvaluationSubject.open(clip_run, data=str(tints))
     report = zero_shot(subject, **files(tmp_path))
-    encoder, known = load(clip_run), sorted(TINTS)
+    encoder: Any = load(clip_run)
+    known = sorted(TINTS)
     names = {"violet": ["violet", "all violet"], "DarkRed": ["red"], "navyBlue": ["blue"], "gray_field": ["gray"]}
     centres = []
     for each in known:
@@ -187,6 +189,7 @@ def test_prompts_that_are_refused() -> None:
 
 
 def test_what_cannot_be_classified_is_refused(clip_run: Path, moco_run: Path, images: Path, tints: Path) -> None:
+    how: Any
     for run, how, says in (
         (moco_run, {"data": str(tints)}, "zero-shot classification needs a run of clip, .*run has no text tower"),
         (clip_run, {}, "the images of tints have no labels to evaluate with"),
