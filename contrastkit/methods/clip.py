@@ -43,6 +43,7 @@ from contrastkit.methods.small import small
 from contrastkit.optim import OptimizerName, ParamGroup, decay_groups
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.parts.open_clip import require_numbers
 from contrastkit.parts.text import Activation, CaptionTokens, TextTower
 from contrastkit.parts.tokenizer import Tokenizer
 from contrastkit.types import Batch, Step
@@ -95,12 +96,15 @@ class CLIPRecipe(Recipe):
         """Makes the vocabulary, in the first process, unless the run has one.
 
         Raises:
-            UserError: a frozen encoder of random weights.
+            UserError: a frozen encoder of random weights, or weights of a whole CLIP that need other numbers.
         """
         if context.tokenizer is not None:
             return context
         if self.frozen and context.weights is None and context.encoder is None:
             raise UserError("--frozen would keep the encoder at random weights: give it others with --init-from")
+        if context.weights is not None and context.weights.tokenizer is not None:
+            require_numbers(self, context.weights)
+            return replace(context, tokenizer=Tokenizer(context.weights.tokenizer))
         text = ""
         if dist.rank() == 0:
             texts = () if context.captions is None else context.captions.texts
@@ -140,6 +144,8 @@ class CLIP(Method[None]):
         log_t, b = STARTS[recipe.loss]
         self.log_t = nn.Parameter(torch.tensor(log_t))
         self.b = nn.Parameter(torch.tensor(b)) if recipe.loss == "siglip" else None
+        if context.weights is not None:
+            self.load_state_dict(context.weights.beside, strict=False)
         self.captions: CaptionTokens | None = None
         if context.captions is not None:
             self.captions = CaptionTokens(context.captions, self.tokenizer)
