@@ -1,7 +1,10 @@
 """Models of OpenAI and of open_clip as starting weights: both towers, the projections, the temperature and the
 vocabulary (extra ``open_clip``), with vision transformers as image towers."""
 
+import contextlib
 import json
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -44,13 +47,25 @@ def open_clip_weights(name: str) -> Weights:
         )
     quick = bool(open_clip.get_pretrained_cfg(model, tag).get("quick_gelu"))
     try:
-        network = open_clip.create_model(model, pretrained=tag, force_quick_gelu=quick)
+        with _silent():
+            network = open_clip.create_model(model, pretrained=tag, force_quick_gelu=quick)
     except Exception as error:  # of the network, of the hub, of damaged files
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].rpartition("Last error: ")[2]
         raise UserError(
             f"the weights of {OPEN_CLIP}{name} are not in open_clip's cache and could not be fetched: {reason}"
         ) from error
     return converted(network, f"{OPEN_CLIP}{name}")
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep from the screen what the libraries log of each attempt to fetch a file: the last one's error says it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def converted(network: Any, source: str) -> Weights:

@@ -176,7 +176,9 @@ def read_weights(path: Path) -> Weights:
     Raises:
         UserError: it cannot be read, or has no tensors.
     """
-    require_file(path, "; --init-from takes a run folder, a file of weights, or pretrained:NAME")
+    require_file(
+        path, "; --init-from takes a run folder, a file of weights, pretrained:NAME, or open_clip:MODEL/PRETRAINED"
+    )
     tensors, metadata = _read_safetensors(path) if _is_safetensors(path) else (_read_torch(path), {})
     if not tensors:
         raise UserError(f"{path} has no tensors: give a file of weights")
