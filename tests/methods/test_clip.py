@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.clip import CLIP, CLIPRecipe, contrast
 from contrastkit.parts.joint import ImageTextEncoder
+from contrastkit.run import Run
 from contrastkit.types import Batch
 from tests.methods import small
 from tests.methods.small import gradients, step
@@ -255,6 +257,19 @@ def test_an_unfinished_run_gives_that_of_its_checkpoint(captioned: Path, tmp_pat
     after = contrastkit.load(half).text(["a red square"])
     assert not torch.allclose(before, after)
     torch.testing.assert_close(after, contrastkit.load(whole).text(["a red square"]), atol=0, rtol=0)
+
+
+def test_a_run_of_an_earlier_format_is_not_frozen(clip_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(clip_run, tmp_path / "run")
+    file, record = tmp_path / "run" / "recipe.json", Run.open(clip_run).record
+    values = json.loads(file.read_text())
+    assert values["format"] == 6 and values["recipe"].pop("frozen") is False
+    file.write_text(json.dumps(values | {"format": 5}))
+    assert Run.open(tmp_path / "run").record == record
+    contrastkit.load(tmp_path / "run")
+    file.write_text(json.dumps(values))
+    with pytest.raises(UserError, match="is damaged: recipe.frozen is missing"):
+        contrastkit.load(tmp_path / "run")
 
 
 def test_a_resumed_run_reads_its_vocabulary(
