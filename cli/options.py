@@ -178,7 +178,7 @@ InitFrom = Annotated[
     str | None,
     typer.Option(
         help="Evaluate these weights, with --encoder if they do not name theirs: a .safetensors or .pth file, a run "
-        "folder, or pretrained:NAME of torchvision or timm.",
+        "folder, pretrained:NAME of torchvision or timm, or open_clip:MODEL/PRETRAINED.",
         metavar="FILE|RUN|NAME",
     ),
 ]

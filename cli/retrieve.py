@@ -1,13 +1,16 @@
 """``contrastkit retrieve``: retrieval of one view of an image by another, of captions and of images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import EncodingOptions, OutputOptions, takes_options
 from contrastkit.cli.results import interval, percent, write_reports
+
+if TYPE_CHECKING:
+    from contrastkit.evaluate.ranking import Retrieval
 
 
 @takes_options
@@ -20,6 +23,13 @@ def retrieve(
             help="File and name of the run's method, if it was trained with a file.", metavar="PATH/TO/FILE.PY:NAME"
         ),
     ] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="With a run of clip, also rank by ridge regression on the words of captions, without its text tower.",
+        ),
+    ] = False,
     encoding: EncodingOptions,
     output: OutputOptions,
 ) -> None:
@@ -29,13 +39,13 @@ def retrieve(
     subject = encoding.open(run=run)
     screen.lines(subject.notices)
     with screen.progress() as on_progress:
-        report = evaluate.retrieve(subject, method=method, on_progress=on_progress)
+        report = evaluate.retrieve(subject, method=method, baselines=baselines, on_progress=on_progress)
     screen.lines(report.notices)
     pairs = list(report.retrieval.items())
     rows: list[tuple[str, ...]] = []
+    linear = {} if report.bag_of_words is None else report.bag_of_words.retrieval
     for (name, pair), (_, following) in zip(pairs, [*pairs[1:], (None, None)], strict=True):
-        rows.append((name, *map(percent, pair.recall.values()), f"{pair.median_rank:g}"))
-        rows.append(("  95 % interval", *map(interval, pair.interval.values()), ""))
+        rows += _rows(name, pair) + (_rows("  bag of words", linear[name]) if name in linear else [])
         if following is None or following.chance != pair.chance:
             rows.append(("  chance", *map(percent, pair.chance.values()), f"{pair.chance_rank:g}"))
     one = pairs[0][1]
@@ -45,3 +55,10 @@ def retrieve(
         rows,
     )
     write_reports(report.as_json(), output.json, subject.reports and subject.reports / "retrieval.json")
+
+
+def _rows(name: str, pair: "Retrieval") -> list[tuple[str, ...]]:
+    return [
+        (name, *map(percent, pair.recall.values()), f"{pair.median_rank:g}"),
+        ("  95 % interval", *map(interval, pair.interval.values()), ""),
+    ]

@@ -1,4 +1,4 @@
-"""``contrastkit search``: the images nearest to a query image."""
+"""``contrastkit search``: the images nearest to a query, an image or a text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +18,11 @@ def search(
     *,
     gallery: GalleryOptions,
     query: Annotated[
-        list[Path],
-        typer.Option(help="Image to search for, or a folder of them; may be given several times.", metavar="IMG"),
+        list[str],
+        typer.Option(
+            help="Image, folder of images or, with a run of clip, text to search for; may be given several times.",
+            metavar="IMG|TEXT",
+        ),
     ],
     k: Annotated[int | None, typer.Option(help="Number of images to find for each query \\[10]."), COUNT] = None,
     sheet: Annotated[
@@ -27,7 +30,7 @@ def search(
     ] = None,
     output: OutputOptions,
 ) -> None:
-    """Find the images of a data set that are nearest to a query image.
+    """Find the images of a data set that are nearest to a query, an image or a text (clip).
 
     By cosine similarity of the features, compared with every image.
     """

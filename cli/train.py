@@ -26,8 +26,8 @@ if typing.TYPE_CHECKING:
 StartFrom = Annotated[
     str | None,
     typer.Option(
-        help="Starting weights of the encoder: a run folder, a .safetensors or .pth file, or pretrained:NAME of "
-        "torchvision or timm.",
+        help="Starting weights of the encoder: a run folder, a .safetensors or .pth file, pretrained:NAME of "
+        "torchvision or timm, or open_clip:MODEL/PRETRAINED.",
         metavar="RUN|FILE|NAME",
     ),
 ]

@@ -116,12 +116,12 @@ class Cell:
     """One picture of a :func:`sheet`.
 
     Attributes:
-        image: uint8, or float in [0, 1], [C, H, W]. It is drawn in colour if C = 3, else its first channel in grey.
-        caption: below it; may have several lines.
+        image: uint8, or float in [0, 1], [C, H, W], drawn in colour if C = 3, else its first channel in grey; or None.
+        caption: below it, or in its place; may have several lines.
         right: draws a frame that says right or wrong; None: no frame.
     """
 
-    image: "Tensor"
+    image: "Tensor | None"
     caption: str = ""
     right: bool | None = None
 
@@ -203,10 +203,10 @@ class _Page:
         """Place a cell; returns where it ends below."""
         if cell is None:
             return y + side
+        if cell.image is None:
+            return max(y + side, self.text(cell.caption, x + side // 2, y, side, lines=8, ha="center"))
         self._images.append((x, y, _fitted(cell.image, side), cell.right))
-        if not cell.caption:
-            return y + side
-        return self.text(cell.caption, x + side // 2, y + side + GAP, side, ha="center")
+        return self.text(cell.caption, x + side // 2, y + side + GAP, side, ha="center") if cell.caption else y + side
 
     def figure(self, width: int, height: int) -> "Figure":
         from matplotlib.figure import Figure

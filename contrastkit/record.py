@@ -16,11 +16,12 @@ from contrastkit.parts.weights import WeightsRecord
 if TYPE_CHECKING:
     from contrastkit.methods import Recipe
 
-FORMAT = 5  # of recipe.json; a file without a number has the first
+FORMAT = 6  # of recipe.json; a file without a number has the first
 # Options that format 2 added; earlier versions read every set in these ways.
 SINCE_2 = {"test_part": None, "layout": None, "stretch": False, "background": "white"}
 SINCE_4 = {"scaled_decoding": False}  # likewise
 SINCE_5 = {"labelled": None}  # likewise
+SINCE_6 = {"frozen": False}  # likewise a field of clip's recipe
 
 # Fields of images' views that format 3 added; earlier versions made all views in these ways.
 SINCE_3 = {
@@ -86,8 +87,11 @@ class Record:
                     values["options"] = missing | (SINCE_5 if written <= 4 else {}) | options
                 if written <= 4:
                     values = {"weights": None, "parent": None} | values
-                if written <= 2:
-                    _complete_views(values.get("recipe"))
+                if isinstance(recipe := values.get("recipe"), dict):
+                    if written <= 2:
+                        _complete_views(recipe)
+                    if written <= 5 and "text_width" in recipe:
+                        values["recipe"] = SINCE_6 | recipe
             record = schema.instance(cls, values, "")
             schema.arguments(build_encoder, record.encoder, "encoder")
         return record
@@ -106,8 +110,8 @@ class Record:
         return json.dumps({"format": FORMAT} | asdict(self) | {"options": self.options.to_json()}, indent=2) + "\n"
 
 
-def _complete_views(recipe: Any) -> None:
-    views = recipe.get("views") if isinstance(recipe, dict) else None
+def _complete_views(recipe: dict[str, Any]) -> None:
+    views = recipe.get("views")
     for view in views if isinstance(views, list) else ():
         if isinstance(view, dict) and "crop_min" in view:  # not of sounds
             view |= SINCE_3 | view

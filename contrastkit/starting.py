@@ -9,6 +9,7 @@ from contrastkit.directories import given_path
 from contrastkit.errors import UserError, listed
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder
+from contrastkit.parts.open_clip import OPEN_CLIP, open_clip_weights
 from contrastkit.parts.published import PUBLISHED, published_size, published_weights
 from contrastkit.parts.weights import SHOWN, Weights, read_weights
 from contrastkit.run import ENCODER, Run
@@ -22,13 +23,16 @@ def open_weights(source: str) -> Weights:
     Args:
         source: a run folder, whose encoder is taken, of its last checkpoint if it is unfinished;
             a file, see :func:`contrastkit.parts.weights.read_weights`;
-            or ``pretrained:NAME``, a torchvision model or ``timm:NAME``.
+            ``pretrained:NAME``, a torchvision model or ``timm:NAME``;
+            or ``open_clip:MODEL/PRETRAINED``, of which clip takes the text tower too.
 
     Raises:
         UserError: no such source, no checkpoint yet, or nothing readable.
     """
     if source.startswith(PUBLISHED):
         return published_weights(source.removeprefix(PUBLISHED))
+    if source.startswith(OPEN_CLIP):
+        return open_clip_weights(source.removeprefix(OPEN_CLIP))
     path = given_path(source)
     if not path.is_dir():
         return read_weights(path)

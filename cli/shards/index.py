@@ -26,4 +26,5 @@ def index(
         screen.lines(f"{path}: {notice}" for notice in found.notices)
         screen.say(
             f"{path}: {len(found.names):,} images in {len(found.shards):,} shards, {len(found.classes):,} classes"
+            + ("" if found.captions is None else ", captions")
         )

@@ -33,7 +33,7 @@ def make(
     data = open_data(**vars(which))
     screen.lines(data.notices)
     if data.train.captions is not None:
-        screen.say("captions are left out: shards have none")
+        screen.say("the captions of an image are in a .txt beside it, one a line")
     with screen.progress() as on_progress:
         made = make_shards(
             data,

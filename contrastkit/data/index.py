@@ -1,4 +1,4 @@
-"""The index of a folder of shards: where in which tar each image is, and its label."""
+"""The index of a folder of shards: where in which tar each image is, its label and its captions."""
 
 import os
 import zlib
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.data.pixels import Member
-from contrastkit.data.tars import LABELS, Look, Shard, is_tar, look_at, scan
+from contrastkit.data.tars import CAPTION, LABELS, Look, Shard, is_tar, look_at, scan
 from contrastkit.data.walk import Listing
 from contrastkit.errors import UserError
 from contrastkit.npz import read_npz, write_npz
 
 INDEX = "index.npz"
-FORMAT = 1
+FORMAT, WITH_CAPTIONS = 1, 2  # earlier versions read the first alone
 ANEW = "make the shards anew, or remove the index"
 TEXTS = ("shards", "names", "classes", "notices")
 
@@ -37,6 +37,7 @@ class Index:
         crc: CRC-32 of each image's bytes, int64 [N]; None if it was not computed.
         labels: int64 [N], -1 where an image has none; None for an unlabelled set.
         classes: the labels 0, 1, ... as they are in the tars, or the names of their classes.
+        captions: of each image, one a line, "" for none; None for a set without.
         notices: what is unusual in the tars, one line each.
     """
 
@@ -50,10 +51,11 @@ class Index:
     crc: Integers | None = None
     labels: Integers | None = None
     classes: tuple[str, ...] = ()
+    captions: tuple[str, ...] | None = None
     notices: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
-        arrays: dict[str, Any] = {"format": np.int64(FORMAT)}
+        arrays: dict[str, Any] = {"format": np.int64(FORMAT if self.captions is None else WITH_CAPTIONS)}
         for name, value in vars(self).items():
             if value is not None:
                 arrays[name] = _packed(value) if isinstance(value, tuple) else value.astype(np.int64)
@@ -67,10 +69,11 @@ class Index:
         """
         arrays = read_npz(path, "an index of shards")
         version = arrays.pop("format", None)
-        if version is not None and version.shape == () and version != FORMAT:
-            raise UserError(f"{path} has format {version}, this version reads format {FORMAT}: {ANEW}")
+        if version is not None and version.shape == () and version not in (FORMAT, WITH_CAPTIONS):
+            raise UserError(f"{path} has format {version}, this version reads formats up to {WITH_CAPTIONS}: {ANEW}")
         try:
-            texts: dict[str, Any] = {name: _unpacked(arrays.pop(name)) for name in TEXTS}
+            names = (*TEXTS, "captions") if "captions" in arrays else TEXTS
+            texts: dict[str, Any] = {name: _unpacked(arrays.pop(name)) for name in names}
             index = cls(**texts, **cast(dict[str, Any], arrays))
             consistent = version is not None and index._is_consistent()
         except (KeyError, TypeError, ValueError, UnicodeError):
@@ -91,6 +94,7 @@ class Index:
             and min(self.shard.min(), self.offset.min(), self.size.min()) >= 0
             and self.shard.max() < shards
             and bool((self.size <= self.sizes[self.shard] - self.offset).all())
+            and (self.captions is None or len(self.captions) == n)
             and (self.labels is None or (self.labels.min() >= -1 and self.labels.max() < len(self.classes)))
         )
 
@@ -114,6 +118,8 @@ class Index:
             names = [f"{shards[k]}/{name}" for k, name in zip(shard.tolist(), names, strict=True)]
         looks = [look_at(folder / name) for name in shards]
         labels, classes, notices = _labels(scans, left_out)
+        captions, said = _captions(scans, left_out)
+        notices += said
         if left_out := +left_out:
             notices = (*notices, f"left out {Listing([], left_out).omissions}")
         return cls(
@@ -126,6 +132,7 @@ class Index:
             size=np.array([image.size for image in images], np.int64),
             labels=labels,
             classes=classes,
+            captions=captions,
             notices=notices,
         )
 
@@ -197,6 +204,20 @@ def _labels(scans: Sequence[Shard], left_out: Counter[str]) -> tuple[Integers | 
     missing = int((labels < 0).sum())
     notices = (f"{missing:,} of {len(labels):,} images have no label in .{kind}",) if missing else ()
     return labels, tuple(classes), notices
+
+
+def _captions(scans: Sequence[Shard], left_out: Counter[str]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """The captions of all images, if most have some and they are no labels, and what is said about them. ``left_out``
+    counts the files that :func:`_labels` did not take; those of captions are taken out of it."""
+    kind, captions = f".{CAPTION}", [text for each in scans for text in each.captions]
+    given = sum(map(bool, captions))
+    if left_out[kind] < given or 2 * given <= len(captions):
+        return None, ()
+    left_out[kind] -= given
+    bare = len(captions) - given
+    return tuple(captions), (
+        f"{bare:,} of {len(captions):,} images have no caption in {kind} and are left out",
+    ) if bare else ()
 
 
 def _is_integer(text: str) -> bool:

@@ -22,7 +22,7 @@ from contrastkit.data.dataset import DataSet
 from contrastkit.data.files import FileSource
 from contrastkit.data.index import INDEX, Index
 from contrastkit.data.pixels import ALPHA_MODES, DEEP, Member, Span, decoded, eight_bits, is_deep, opened
-from contrastkit.data.tars import TAR, look_at
+from contrastkit.data.tars import CAPTION, TAR, look_at
 from contrastkit.data.workers import Workers
 from contrastkit.directories import local_path
 from contrastkit.errors import UserError, listed
@@ -143,6 +143,8 @@ def _write(
                 places.append((i, k, _add(tar, names[i], data), len(data), zlib.crc32(data)))
                 if source.labels is not None and (label := int(source.labels[i])) >= 0:
                     _add(tar, f"{keys[i]}.cls", str(label).encode())
+                if source.captions is not None:
+                    _add(tar, f"{keys[i]}.{CAPTION}", "\n".join(source.captions.of(i)).encode())
     if not places:
         example, reason = made.unreadable[0]
         raise UserError(f"none of the {n:,} images of {source.root} can be read, for example {example}: {reason}")
@@ -193,6 +195,9 @@ def _index(source: FileSource, folder: Path, places: list[tuple[int, ...]], name
         crc=crc,
         labels=labels,
         classes=tuple(classes or ()),
+        captions=None
+        if source.captions is None
+        else tuple("\n".join(source.captions.of(i)) for i in position.tolist()),
     )
 
 

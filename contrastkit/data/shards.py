@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from contrastkit.data.captions import Captions
 from contrastkit.data.dataset import DataSet, Reading, Request
 from contrastkit.data.encoded import START, EncodedSource
 from contrastkit.data.extents import Extent, LocalTars, Tars
@@ -53,6 +54,8 @@ class ShardSource(EncodedSource):
         labels, self.texts = _labels(index, root, like)
         classes = self.texts if self.texts != tuple(map(str, range(len(self.texts)))) else None
         super().__init__(name, index.names, labels, root=root, classes=classes, reading=reading, like=like)
+        if index.captions is not None:
+            self.captions = Captions(text.split("\n") if text else () for text in index.captions)
 
     def order(self, seed: int, epoch: int) -> Tensor:
         """The images of a few shards in random order, then those of the next few: they are read from a small part of
@@ -208,6 +211,8 @@ def _opened(
         index.require_current(folder, looks)
     source = ShardSource(name, index, root=folder, reading=reading, like=like)
     notices += tuple(f"{folder}: {notice}" for notice in index.notices)
+    if index.captions is not None and not all(index.captions):  # as of a folder with captions: left out
+        source = source.subset(torch.tensor([i for i, text in enumerate(index.captions) if text]))
     return source, (*notices, *(source.notices if like is None else ()))
 
 

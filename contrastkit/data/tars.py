@@ -1,5 +1,6 @@
-"""The images of a tar and their labels, as WebDataset lays them out: members of one name but for what follows its first
-point, ``KEY.jpg`` and ``KEY.cls``, are one sample. Only headers and labels are read, and no code in a tar is run."""
+"""The images of a tar, their labels and their captions, as WebDataset lays them out: members of one name but for what
+follows its first point, ``KEY.jpg`` and ``KEY.cls``, are one sample. Only headers and texts are read, and no code in a
+tar is run."""
 
 import json
 import os
@@ -17,8 +18,9 @@ TAR = ".tar"
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 PACKERS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}  # first bytes
 LABELS = ("cls", "json", "txt")  # the first kind that a set has is used
+CAPTION = "txt"  # unless it is a label
 KEYS = ("cls", "label", "class")  # of a .json file
-TEXT = 1 << 20  # bytes from which a text is no label
+TEXT = 1 << 20  # bytes from which a text is no label and no caption
 NAME = 200  # characters of the longest name of a class
 START = 4096  # bytes at the beginning of a tar that tell it from another of its size
 
@@ -36,11 +38,13 @@ class Shard(NamedTuple):
     Attributes:
         images: in the tar's order.
         labels: kind (:data:`LABELS`) -> a text for each image, "" where it gives no label, None where there is none.
+        captions: the lines of each image's .txt, "" where there are none.
         left_out: what else is there, kind -> number of it.
     """
 
     images: list[Place]
     labels: dict[str, list[str | None]]
+    captions: list[str]
     left_out: Counter[str]
 
 
@@ -68,6 +72,7 @@ def scan(tar: Path) -> Shard:
     """
     images: dict[str, Place] = {}
     labels: dict[str, dict[str, str]] = {kind: {} for kind in LABELS}
+    captions = dict[str, str]()
     left_out: Counter[str] = Counter()
     with tar.open("rb") as file:
         for place in _members(tar, file, left_out):
@@ -77,13 +82,16 @@ def scan(tar: Path) -> Shard:
             if f".{kind}" in image_suffixes():
                 _put(images, key, place, tar, place.name)
             elif kind in LABELS and place.size < TEXT:
-                _put(labels[kind], key, _label(kind, _read(file, place)), tar, place.name)
+                text = _read(file, place)
+                _put(labels[kind], key, _label(kind, text), tar, place.name)
+                if kind == CAPTION:
+                    captions[key] = _caption(text)
             else:
                 left_out[f".{kind}" if kind else "without an ending"] += 1
     texts = {kind: [found.get(key) for key in images] for kind, found in labels.items()}
     for kind, found in labels.items():
         left_out[f".{kind} without an image"] += len(found.keys() - images.keys())
-    return Shard(list(images.values()), texts, +left_out)
+    return Shard(list(images.values()), texts, [captions.get(key, "") for key in images], +left_out)
 
 
 def _put(samples: dict[str, Any], key: str, value: Any, tar: Path, name: str) -> None:
@@ -158,3 +166,9 @@ def _label(kind: str, text: str) -> str:
         return ""
     label = str(value).strip()
     return label if len(label) <= NAME and "\n" not in label else ""
+
+
+def _caption(text: str) -> str:
+    """The captions in a text, one a line, without blanks around them and between words more than one."""
+    lines = (" ".join(line.replace("\0", " ").split()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)

@@ -14,6 +14,7 @@ from contrastkit.evaluate.knn_report import KnnReport, knn
 from contrastkit.evaluate.probing import ProbeReport, probe
 from contrastkit.evaluate.retrieval import RetrievalReport, retrieve
 from contrastkit.evaluate.subject import EvaluationSubject
+from contrastkit.evaluate.zero_shot import ZeroShotReport, zero_shot
 
 __all__ = [
     "Embedding",
@@ -23,9 +24,11 @@ __all__ = [
     "KnnReport",
     "ProbeReport",
     "RetrievalReport",
+    "ZeroShotReport",
     "embed",
     "finetune",
     "knn",
     "probe",
     "retrieve",
+    "zero_shot",
 ]

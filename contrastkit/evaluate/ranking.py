@@ -1,15 +1,18 @@
-"""Ranks of the right answers among all keys, and recall."""
+"""Ranks of the right answers among all keys, and recall; images and captions by each other."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contrastkit.data.captions import Captions
 from contrastkit.errors import UserError
 from contrastkit.intervals import wilson
 
 SIMILARITIES = 2**23  # in memory at once: 64 MiB
+DECIMALS = 9  # of a similarity: keys that differ by less are equally near, as equal ones may by rounding
 KS = (1, 5, 10)
 
 
@@ -76,7 +79,7 @@ def _ranks(queries: Tensor, keys: Tensor, right: Tensor) -> Tensor:
     n, ranks = len(keys), []
     q, k = F.normalize(queries.double(), dim=1), F.normalize(keys.double(), dim=1)
     for rows in torch.arange(len(q)).split(max(1, SIMILARITIES // n)):
-        s = q[rows] @ k.T
+        s = (q[rows] @ k.T).round(decimals=DECIMALS)
         inside = right[(right[:, 0] >= rows[0]) & (right[:, 0] <= rows[-1])]
         is_right = torch.zeros(s.shape, dtype=torch.bool)
         is_right[inside[:, 0] - rows[0], inside[:, 1]] = True
@@ -96,3 +99,41 @@ def _guess(answers: Tensor, n: int) -> Tensor:
         missed = ((n - r - i).clamp(min=0) / (n - i)).cumprod(0)
         recall += (1 - missed) * queries / len(answers)
     return recall
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionPairs:
+    """Images and their captions, to be retrieved by each other. A text that several images have is right for all of
+    them; as for the text tower, letters are lower-case.
+
+    Attributes:
+        texts: every different one, once.
+        text, image: those of each caption, int64 [captions].
+    """
+
+    texts: tuple[str, ...]
+    text: Tensor
+    image: Tensor
+
+    @classmethod
+    def of(cls, captions: Captions) -> Self:
+        number: dict[str, int] = {}
+        text = [number.setdefault(caption.lower(), len(number)) for caption in captions.texts]
+        return cls(tuple(number), torch.tensor(text), captions.image)
+
+    def ranked(self, images: Tensor, texts: Tensor) -> dict[str, Retrieval]:
+        """Captions by images, each different text once, and images by each of their captions.
+
+        Args:
+            images: [images, C].
+            texts: [different texts, C].
+        """
+        texts_of = sorted(set(zip(self.image.tolist(), self.text.tolist(), strict=True)))  # the images and their texts
+        images_of: dict[int, list[int]] = {}
+        for image, its_text in texts_of:
+            images_of.setdefault(its_text, []).append(image)
+        answers = [(caption, image) for caption, text in enumerate(self.text.tolist()) for image in images_of[text]]
+        return {
+            "image -> text": recall_at_k(images, texts, torch.tensor(texts_of)),
+            "text -> image": recall_at_k(texts[self.text], images, torch.tensor(answers), cluster=self.image),
+        }

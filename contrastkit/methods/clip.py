@@ -11,7 +11,8 @@ r"""CLIP: Contrastive Language-Image Pre-training (Radford et al. 2021, arXiv:21
 Each of N images is looked up among the batch's N captions, and each caption among its images: x_i and y_i on the unit
 sphere, from an image tower and a text tower with a linear projection each. The temperature 1/t is learnt, as log t. The
 image tower's encoder, without the projection, is the result; both towers can be loaded
-(:func:`contrastkit.load`).
+(:func:`contrastkit.load`). With ``frozen``, the encoder stays as it starts, and the projection and the text tower learn
+to fit it (locked-image tuning: Zhai et al. 2022, arXiv:2111.07991, Sec. 3).
 
 An image has one caption an epoch, drawn among its own. Pairs of one caption's text, and of one image, are no negatives
 of each other: a batch holds such pairs often where captions repeat.
@@ -27,7 +28,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal, final
+from typing import Annotated, ClassVar, Literal, Self, final
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,7 @@ from contrastkit.optim import OptimizerName, ParamGroup, decay_groups
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import Tower
 from contrastkit.parts.norm import sync_batch_norm
+from contrastkit.parts.open_clip import require_numbers
 from contrastkit.parts.shared import parameters
 from contrastkit.parts.text import Activation, CaptionTokens, TextTower
 from contrastkit.parts.tokenizer import Tokenizer
@@ -77,15 +79,27 @@ class CaptionRecipe(Recipe):
     activation: Annotated[Activation, "of the text tower: gelu, or the quickgelu of OpenAI's weights (open_clip)"] = (
         "gelu"
     )
+    frozen: Annotated[
+        bool, "keep the image encoder as it starts (--init-from), and train the rest: locked-image tuning (LiT)"
+    ] = False
 
     @property
     def betas(self) -> tuple[float, float]:
         return 0.9, self.beta2
 
     def prepare(self, context: BuildContext) -> BuildContext:
-        """Makes the vocabulary, in the first process, unless the run has one."""
+        """Makes the vocabulary, in the first process, unless the run has one.
+
+        Raises:
+            UserError: a frozen encoder of random weights, or weights of a whole CLIP that need other numbers.
+        """
         if context.tokenizer is not None:
             return context
+        if self.frozen and context.weights is None and context.encoder is None:
+            raise UserError("--frozen would keep the encoder at random weights: give it others with --init-from")
+        if context.weights is not None and context.weights.tokenizer is not None:
+            require_numbers(self, context.weights)
+            return replace(context, tokenizer=Tokenizer(context.weights.tokenizer))
         text = ""
         if dist.rank() == 0:
             texts = () if context.captions is None else context.captions.texts
@@ -137,6 +151,8 @@ class CLIP(Method[None]):
         assert context.tokenizer is not None
         self.recipe, self.seed, self.tokenizer = recipe, context.seed, context.tokenizer
         encoder = recipe.build_encoder(context)
+        if recipe.frozen:
+            encoder.requires_grad_(False)
         projection = nn.Linear(encoder.dim, recipe.dim, bias=False)
         nn.init.normal_(projection.weight, std=encoder.dim**-0.5)
         self.online = Tower(encoder, projection)
@@ -144,12 +160,20 @@ class CLIP(Method[None]):
         log_t, b = STARTS[recipe.loss]
         self.log_t = nn.Parameter(torch.tensor(log_t))
         self.b = nn.Parameter(torch.tensor(b)) if recipe.loss == "siglip" else None
+        if context.weights is not None:
+            self.load_state_dict(context.weights.beside, strict=False)
         self.captions: CaptionTokens | None = None
         if context.captions is not None:
             self.captions = CaptionTokens(context.captions, self.tokenizer)
             if self.captions.distinct < 2:
                 raise UserError("all captions are the same text, so there is nothing to contrast: add others")
         sync_batch_norm(self, context.world)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.recipe.frozen:
+            self.online.encoder.eval()  # its batch norm keeps its statistics
+        return self
 
     def forward(self, batch: Batch, progress: float) -> Step[None]:
         assert self.captions is not None
@@ -194,7 +218,11 @@ class CLIP(Method[None]):
             lines.append(f"captions of more than {self.tokenizer.context} tokens are cut ({known.cut:,}): --context")
         images, texts, both = parameters(self.online, self.text)
         shared = f", {both:,} of both" if both else ""
-        return [*lines, f"{images:,} parameters of images, {texts:,} of texts{shared}: {images + texts + both:,}"]
+        lines.append(f"{images:,} parameters of images, {texts:,} of texts{shared}: {images + texts + both:,}")
+        if self.recipe.frozen:
+            trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+            lines.append(f"the encoder is frozen: {trained:,} parameters are trained, of projection and text tower")
+        return lines
 
     @property
     def chance_loss(self) -> float:

@@ -58,6 +58,16 @@ class MSCLIPRecipe(CaptionRecipe):
         if self.heads and self.width % self.heads:
             raise UserError(f"--width {self.width} must be a multiple of --heads {self.heads}")
 
+    def prepare(self, context: BuildContext) -> BuildContext:
+        """See there.
+
+        Raises:
+            UserError: weights of a whole CLIP, whose text tower shares nothing.
+        """
+        if context.weights is not None and context.weights.tokenizer is not None:
+            raise UserError(f"{context.weights.source} has a text tower of its own, which ms-clip has not: use clip")
+        return super().prepare(context)
+
     def encoder_options(self, context: BuildContext) -> dict[str, Any]:
         numbers = {
             "patch_size": self.patch_size, "embed_dim": self.width, "depth": self.depth, "num_heads": self.heads

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from contrastkit.errors import UserError
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.encoder import Encoder
@@ -42,10 +44,16 @@ def published_weights(name: str) -> Weights:
     """
     size = published_size(name)
     tensors = build_encoder(name, channels=3, size=size, pretrained=True).state_dict()
+    sha256 = tensors_hash(tensors)
+    return Weights(source=f"{PUBLISHED}{name}", tensors=tensors, sha256=sha256, encoder=name, size=size)
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of tensors by their names."""
     sha256 = hashlib.sha256()
     for key, value in sorted(tensors.items()):
         sha256.update(f"{key} {value.dtype} {list(value.shape)}".encode() + value.contiguous().numpy().tobytes())
-    return Weights(source=f"{PUBLISHED}{name}", tensors=tensors, sha256=sha256.hexdigest(), encoder=name, size=size)
+    return sha256.hexdigest()
 
 
 def published_size(name: str) -> int:

@@ -6,7 +6,7 @@ import math
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +78,9 @@ class Weights:
         size: side in pixels of the images that they were trained on, if known.
         normalisation: mean and standard deviation of the channels, each one number or one a channel, if the source has
             them outside its tensors.
+        beside: of a whole CLIP, the tensors beside the encoder's, under the names of the method.
+        tokenizer: its vocabulary, the contents of tokenizer.json.
+        numbers: the hyper-parameters of its recipe that these need.
     """
 
     source: str
@@ -86,6 +89,9 @@ class Weights:
     encoder: str | None = None
     size: int | None = None
     normalisation: Numbers | None = None
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
+    tokenizer: str | None = None
+    numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def match(self, encoder: Encoder) -> Match:
         """What this encoder takes, by the naming of :data:`contrastkit.parts.naming.NAMINGS` that fits best.
@@ -170,7 +176,9 @@ def read_weights(path: Path) -> Weights:
     Raises:
         UserError: it cannot be read, or has no tensors.
     """
-    require_file(path, "; --init-from takes a run folder, a file of weights, or pretrained:NAME")
+    require_file(
+        path, "; --init-from takes a run folder, a file of weights, pretrained:NAME, or open_clip:MODEL/PRETRAINED"
+    )
     tensors, metadata = _read_safetensors(path) if _is_safetensors(path) else (_read_torch(path), {})
     if not tensors:
         raise UserError(f"{path} has no tensors: give a file of weights")

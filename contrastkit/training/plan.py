@@ -176,7 +176,10 @@ def plan(
     if "workers" not in given:
         options = replace(options, workers=default_workers(source))
     name = _chosen(recipes, source, is_small(device, options.precision), encoder=encoder, row=row)
-    recipe = change(recipes[name])
+    recipe = recipes[name]
+    if weights is not None and weights.numbers and recipe.learns_from_captions:
+        recipe = replaced({"encoder": weights.encoder, "size": weights.size, **weights.numbers})(recipe)
+    recipe = change(recipe)
     numbered, out = out is None, out or _numbered(name, data)
     return Plan(name, recipe, options, data, device, out, numbered=numbered, weights=weights)
 

@@ -45,6 +45,15 @@ def runs(folder: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.chdir(folder):
         for method, out in (("moco", "run"), ("cmc", "cmcrun")):
             assert main(["train", method, "--data=good.npz", *quick, f"--out={out}"]) == 0
+        towers = ["--text-width=8", "--text-heads=2", "--text-layers=1", "--dim=8", "--vocabulary=258"]
+        clip = [
+            "--data=captioned",
+            *(word for word in quick if "--K" not in word),
+            *towers,
+            "--batch=2",
+            "--out=cliprun",
+        ]
+        assert main(["train", "clip", *clip]) == 0
         for file, words in {
             "f-run.npz": ["run"], "f-cmc.npz": ["cmcrun"], "f-tokens.npy": ["run", "--tokens"],
             "f-other.npz": ["run", "--data=unlabelled.npz"],

@@ -40,6 +40,16 @@ def test_captions_and_images_with_intervals_and_chance(clip_run: Path, capsys: p
     assert sum("chance" in line for line in printed.splitlines()) == 2  # each direction has its own
 
 
+def test_a_bag_of_words_beside_the_towers(clip_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["retrieve", str(clip_run), "--baselines", f"--json={tmp_path / 'x.json'}"]) == 0
+    printed = capsys.readouterr().out
+    report = read_report("retrieve", tmp_path / "x.json")
+    assert f"alpha {report['bag_of_words']['alpha']:g} chosen on" in printed
+    rows = [line for line in printed.splitlines() if "bag of words " in line and "%" in line]
+    for row, pair in zip(rows, report["bag_of_words"]["retrieval"].values(), strict=True):
+        assert f"{100 * pair['recall']['10']:.2f} %" in row and f"{pair['median_rank']:g}" in row
+
+
 def test_encoder_and_head_are_of_one_checkpoint(cmc_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(cmc_run, run)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from contrastkit.cli.main import main
 from contrastkit.data import open_data
@@ -34,10 +35,20 @@ def make(folder: Path, out: Path, *options: str) -> list[dict[str, Any]]:
     return json.loads(report.read_text())
 
 
-def test_captions_are_said_to_be_left_out(captioned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make(captioned, tmp_path / "shards", "--workers=0")
-    assert "captions are left out: shards have none" in capsys.readouterr().out
-    assert open_data(str(tmp_path / "shards")).train.captions is None
+def test_the_captions_of_a_folder_train_as_it_does(
+    captioned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(captioned, tmp_path / "shards", "--workers=0", "--per-shard=50")
+    assert "the captions of an image are in a .txt beside it, one a line" in capsys.readouterr().out
+    files, tars = (open_data(str(path)).train.captions for path in (captioned, tmp_path / "shards"))
+    assert tars.texts == files.texts and torch.equal(tars.first, files.first)
+    quick = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--batch=32", "--size=12", "--monitor-every=0"]
+    towers = ["--text-width=16", "--text-layers=1", "--dim=16", "--val-fraction=0.4"]
+    for data in (captioned, tmp_path / "shards"):
+        assert main(["train", "clip", f"--data={data}", f"--out={tmp_path / f'{data.name}-run'}", *quick, *towers]) == 0
+    for file in ("text.safetensors", "encoder.safetensors"):
+        one, two = (load_file(tmp_path / f"{name}-run" / file) for name in ("tints", "shards"))
+        assert one.keys() == two.keys() and all(torch.equal(value, two[name]) for name, value in one.items())
 
 
 def test_each_option_of_make_changes_what_is_made(folder: Path, tmp_path: Path) -> None:

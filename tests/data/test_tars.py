@@ -80,9 +80,40 @@ def test_labels(
         f"{k}.{end}": data for k, text in enumerate(texts) for end, data in ((kind, text.encode()), ("png", b"x"))
     }
     index = Index.scanned(tmp_path, [tar(tmp_path / "x.tar", members).name])
+    assert (index.captions is not None) == (kind == "txt" and labels is None)
     assert (None if index.labels is None else index.labels.tolist()) == labels
     expected = classes or (() if labels is None else tuple(map(str, range(max(labels) + 1))))
     assert index.classes == expected
+
+
+def test_captions_are_texts_that_mostly_differ(tmp_path: Path) -> None:
+    """Several lines are several captions; an image without one is left out; labels stand beside them."""
+    members = {f"{k}.png": picture(k) for k in range(6)} | {f"{k}.cls": b"%d" % (k % 2) for k in range(6)}
+    texts = ["a  dog\truns \r\n\n two dogs\n", "a cat", " \n", "caf\u00e9", "x" * 1000]
+    members |= {f"{k}.txt": text.encode() for k, text in enumerate(texts)}
+    first = tar(tmp_path / "a.tar", members)
+    found = [open_data(str(tmp_path))]
+    assert write_indexes(tmp_path)[str(tmp_path / INDEX)].captions is not None
+    found.append(open_data(str(tmp_path)))  # by its index
+    for data in found:
+        source = data.train
+        assert source.paths == ["0.png", "1.png", "3.png", "4.png"] and source.labels.tolist() == [0, 1, 1, 0]
+        told = [source.captions.of(i) for i in range(4)]
+        assert told == [("a dog runs", "two dogs"), ("a cat",), ("caf\u00e9",), ("x" * 1000,)]
+        assert [int(image[0, 0, 0]) for image in source.fetch(torch.arange(4))] == [0, 1, 3, 4]
+        assert f"{tmp_path}: 2 of 6 images have no caption in .txt and are left out" in data.notices
+    check, n = check_shards(tmp_path, lambda *_: None)
+    assert (check, n) == ([], 6)
+    with np.load(tmp_path / INDEX) as file:
+        assert file["format"] == 2
+    for few in (1, 3):  # not most images
+        kept = {name: data for name, data in members.items() if not name.endswith(".txt") or int(name[0]) < few}
+        tar(tmp_path / f"few{few}" / "a.tar", kept)
+        data = open_data(str(tmp_path / f"few{few}"))
+        assert len(data.train) == 6 and data.train.captions is None
+        assert f"{tmp_path / f'few{few}'}: left out .txt ({few})" in data.notices
+        assert str(write_indexes(tmp_path / f"few{few}")) and np.load(tmp_path / f"few{few}" / INDEX)["format"] == 1
+    assert first.exists()
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -395,8 +426,8 @@ def test_an_index_that_is_none(indexed: Path, change: dict[str, np.ndarray | Non
 
 def test_an_index_of_a_newer_version_or_none_at_all(indexed: Path) -> None:
     with np.load(indexed / INDEX) as file:
-        np.savez(indexed / INDEX, **dict(file) | {"format": np.int64(2)})
-    with pytest.raises(UserError, match="has format 2, this version reads format 1"):
+        np.savez(indexed / INDEX, **dict(file) | {"format": np.int64(3)})
+    with pytest.raises(UserError, match="has format 3, this version reads formats up to 2"):
         open_data(str(indexed))
     (indexed / INDEX).write_bytes(b"?")
     with pytest.raises(UserError, match="cannot be read as an index of shards"):

@@ -2,15 +2,19 @@
 
 import itertools
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from contrastkit.data import plain_batches
+import contrastkit.evaluate.bag_of_words as bag_of_words_module
+from contrastkit.data import Captions, Source, plain_batches
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, retrieve
+from contrastkit.evaluate.features import Features
 from contrastkit.evaluate.ranking import recall_at_k
 from contrastkit.intervals import wilson
 from contrastkit.loading import load
@@ -131,3 +135,91 @@ def test_captions_and_images_retrieve_each_other(clip_run: Path) -> None:
 def test_a_test_part_without_captions_is_refused(clip_run: Path, images: Path) -> None:
     with pytest.raises(UserError, match="the test images of noise have no captions"):
         retrieve(EvaluationSubject.open(clip_run, data=str(images), val_fraction=0.2))
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\w\w+", text.lower())
+
+
+def by_words(train: Source, x: Tensor, alpha: float, texts: list[str]) -> list[list[float]]:
+    """Predicted features of texts: the normal equations of ridge regression on tf-idf (Salton & Buckley 1988, with
+    scikit-learn's smoothing: idf = 1 + ln((1 + n) / (1 + df))), written out in float64."""
+    captions = train.captions.texts
+    known = sorted({word for text in captions for word in words(text)})
+    idf = [1 + math.log((1 + len(captions)) / (1 + sum(w in words(text) for text in captions))) for w in known]
+
+    def row(text: str) -> list[float]:
+        counts = [words(text).count(word) * weight for word, weight in zip(known, idf, strict=True)]
+        length = math.sqrt(sum(value * value for value in counts)) or 1.0
+        return [value / length for value in counts]
+
+    t = torch.tensor([row(text) for text in captions], dtype=torch.float64)
+    y = ((x - x.mean(0)) / (x.var(0, correction=0).sqrt() + 1e-6))[train.captions.image].double()
+    weights = torch.linalg.inv(t.T @ t + alpha * torch.eye(len(known), dtype=torch.float64)) @ t.T @ y
+    return (torch.tensor([row(text) for text in texts], dtype=torch.float64) @ weights).tolist()
+
+
+def test_the_bag_of_words_is_a_ridge_regression_from_captions_to_features(clip_run: Path) -> None:
+    subject = EvaluationSubject.open(clip_run)
+    report = retrieve(subject, baselines=True)
+    train, test, linear = subject.data.train, subject.data.test, report.bag_of_words
+    assert report.retrieval == retrieve(subject).retrieval and retrieve(subject).bag_of_words is None
+    encoder = load(clip_run)
+    with torch.no_grad():
+        x, z = (
+            torch.cat([encoder(batch.views[0]) for batch in plain_batches(part, size=subject.size)])
+            for part in (train, test)
+        )
+    z = (z - x.mean(0)) / (x.var(0, correction=0).sqrt() + 1e-6)
+    texts = list(dict.fromkeys(text.lower() for text in test.captions.texts))
+    predicted = torch.tensor(by_words(train, x, linear.alpha, texts))
+    ranks = loop(z, predicted, [{texts.index(text.lower()) for text in test.captions.of(i)} for i in range(len(test))])
+    found = linear.retrieval["image -> text"]
+    assert found.recall == {k: pytest.approx(sum(r <= k for r in ranks) / len(ranks)) for k in (1, 5, 10)}
+    assert found.median_rank == pytest.approx(torch.tensor(ranks).double().quantile(0.5).item())
+    assert linear.words == len({word for text in train.captions.texts for word in words(text)})
+    assert (
+        f"bag of words: ridge regression of the image features on the tf-idf of {linear.words} words"
+        in (report.notices[0])
+    )
+    assert linear.retrieval["text -> image"].recall[10] > 2 * linear.retrieval["text -> image"].chance[10]
+
+
+def test_the_penalty_is_chosen_on_held_out_training_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features are sums of the words' own vectors and noise: too small a penalty learns the noise, too large a one
+    shrinks rare words away. Test images take no part."""
+    g = torch.Generator().manual_seed(0)
+    vectors, names = torch.randn(30, 8, generator=g), [f"word{i}" for i in range(30)]
+    drawn = torch.rand(150, 30, generator=g).argsort(1)[:, :3]
+    x = vectors[drawn].sum(1) + 2 * torch.randn(150, 8, generator=g)
+    captions = Captions([" ".join(names[w] for w in row)] for row in drawn.tolist())
+    parts = [
+        (Features(x[rows], torch.full((len(rows),), -1)), captions.subset(rows))
+        for rows in torch.arange(150).split(100)
+    ]
+    tried: list[tuple[float, int]] = []
+    whole = bag_of_words_module._Regression
+
+    def noting(features: Features, own: Captions, alpha: float) -> Any:
+        tried.append((alpha, len(own)))
+        return whole(features, own, alpha)
+
+    monkeypatch.setattr(bag_of_words_module, "_Regression", noting)
+    result, said = bag_of_words_module.bag_of_words(*parts[0], *parts[1])
+    assert tried == [*((alpha, 80) for alpha in bag_of_words_module.ALPHAS), (result.alpha, 100)]
+    assert "chosen on 20 training images" in said[0]
+    swapped = (
+        parts[1][0].subset(torch.arange(49, -1, -1)),
+        parts[1][1],
+    )  # other images: other recalls, the same choice
+    assert bag_of_words_module.bag_of_words(*parts[0], *swapped)[0].alpha == result.alpha
+    with pytest.raises(UserError, match="--baselines needs ten training images with captions, there are 9"):
+        few = torch.arange(9)
+        bag_of_words_module.bag_of_words(parts[0][0].subset(few), parts[0][1].subset(few), *parts[1])
+    with pytest.raises(UserError, match="needs captions with words of two letters or more"):
+        bag_of_words_module.bag_of_words(parts[0][0], Captions(["a"] for _ in range(100)), *parts[1])
+
+
+def test_baselines_need_captions(clip_run: Path, cmc_run: Path) -> None:
+    with pytest.raises(UserError, match="--baselines ranks captions by their words, and .* has none: drop it"):
+        retrieve(EvaluationSubject.open(cmc_run), baselines=True)

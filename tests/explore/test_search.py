@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from contrastkit.data import plain_batches
 from contrastkit.errors import UserError
-from contrastkit.explore import search
+from contrastkit.evaluate import EvaluationSubject
+from contrastkit.explore import Gallery, search
 from contrastkit.explore.searching import draw_search
+from contrastkit.loading import load
 from tests.explore.photos import folder_of_copies, gallery, photo
 
 
@@ -73,11 +77,44 @@ def test_queries_that_are_none(photos: Path, tmp_path: Path, images: Path) -> No
     (tmp_path / "empty").mkdir()
     for query, says in [
         ("noise.png", "noise.png cannot be read: "),
-        ("nowhere.png", "no such file: "),
+        ("nowhere.png", "no such file: .*nowhere.png; texts are searched for with a run of clip"),
         ("empty", "no images in the folder .*empty to search for"),
     ]:
         with pytest.raises(UserError, match=says):
             search(found, [tmp_path / query])
-    with pytest.raises(UserError, match="nothing to search for: give an image with --query"):
+    with pytest.raises(UserError, match="nothing to search for: give an image or a text with --query"):
         search(found, [])
     assert search(gallery(images), [photos / "a1.png"], k=2).images == 320  # of a set that is no files
+
+
+@torch.no_grad()
+def test_texts_are_compared_in_the_space_of_both(
+    clip_run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cosines of ``load(run).image`` and ``.text``; a file beside them by the features alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("contrastkit.explore.nearest.BLOCK", 2**15)  # several blocks
+    subject = EvaluationSubject.open(clip_run)
+    images, encoder = Gallery.open(subject, split="test"), load(clip_run)
+    long = "a text of many words " * 20
+    report = search(images, ["a red square", photos / "a0.png", "blue", long, "blue"], k=3)
+    assert list(report.matches) == [str(photos / "a0.png"), "a red square", "blue", long]
+    assert report.texts == ("a red square", "blue", long) and len(report.pictures) == 1
+    assert report.notices[0].startswith("no file is called 'a red square', 'blue', 'a text of many")
+    source = images.sources[0]
+    x = torch.cat([encoder.image(batch.views[0]) for batch in plain_batches(source, size=subject.size)]).double()
+    for text in report.texts:
+        s = (x @ encoder.text([text])[0].double()).numpy()
+        found = report.matches[text]
+        assert {match.row for match in found} == set(np.argsort(-s)[:3].tolist())
+        np.testing.assert_allclose([match.similarity for match in found], -np.sort(-s)[:3], atol=1e-6)
+    assert len({match.row for text in ("a red square", "blue") for match in report.matches[text]}) > 3
+    alone = search(images, [photos / "a0.png"], k=3)
+    assert alone.matches == {key: report.matches[key] for key in alone.matches} and alone.texts == ()
+    draw_search(report, images, tmp_path / "sheet.png")
+    assert report.as_json()["texts"] == list(report.texts)
+    with pytest.raises(UserError, match="a query is blank"):
+        search(images, [" "])
+    (tmp_path / "blue").symlink_to("nowhere")
+    with pytest.raises(UserError, match="no such file: blue"):
+        search(images, ["blue"])

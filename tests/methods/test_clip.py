@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 
 import contrastkit
@@ -20,6 +22,7 @@ from contrastkit.errors import UserError
 from contrastkit.methods import RECIPES, BuildContext
 from contrastkit.methods.clip import CLIP, CLIPRecipe, contrast
 from contrastkit.parts.joint import ImageTextEncoder
+from contrastkit.run import Run
 from contrastkit.types import Batch
 from tests.methods import small
 from tests.methods.small import gradients, step
@@ -156,6 +159,39 @@ def test_two_processes_contrast_their_pairs_together(
     two_processes(work)
 
 
+def test_a_frozen_encoder_stays_as_it_starts() -> None:
+    """Weights, batch norm's statistics, mode; and it is no part of what the optimizer has."""
+    context = BuildContext(channels=3, size=16, images=N, seed=3, captions=CAPTIONS, encoder=build().online.encoder)
+    chosen = recipe(frozen=True, lr=0.1)
+    method = chosen.build(context).train()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    optimizer = chosen.build_optimizer(method)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert not held & {id(p) for p in method.online.encoder.parameters()}
+    assert not method.online.encoder.training and method.text.training and method.online.head.training
+    method(batch(), 0.0).loss.backward()
+    optimizer.step()
+    kept = {name for name, value in method.state_dict().items() if torch.equal(value, before[name])}
+    assert kept >= {name for name in before if name.startswith("online.encoder.")}
+    assert not kept & {"online.head.weight", "text.projection.weight", "log_t"}
+    n = sum(value.numel() for name, value in before.items() if name.startswith(("text.", "online.head", "log_t")))
+    assert method.notices[-1] == f"the encoder is frozen: {n:,} parameters are trained, of projection and text tower"
+    method.eval().train()
+    assert not method.online.encoder.training
+
+
+def test_a_frozen_encoder_of_random_weights_is_refused(captioned: Path, tmp_path: Path, clip_run: Path) -> None:
+    with pytest.raises(UserError, match="--frozen would keep the encoder at random weights: give it others"):
+        build(frozen=True)
+    out = tmp_path / "run"
+    assert train(captioned, out, "--monitor-every=0", "--frozen", f"--init-from={clip_run}", "--lr=0.01") == 0
+    old, new = (load_file(run / "encoder.safetensors") for run in (clip_run, out))
+    assert old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in old)
+    texts = [contrastkit.load(run).text(["red"]) for run in (clip_run, out)]
+    assert not torch.allclose(*texts)
+    assert main(["train", "clip", "--extend", str(out), "--epochs=3", "--out", str(tmp_path / "longer")]) == 0
+
+
 @pytest.mark.parametrize(
     ("numbers", "captions", "says"),
     [
@@ -222,6 +258,19 @@ def test_an_unfinished_run_gives_that_of_its_checkpoint(captioned: Path, tmp_pat
     after = contrastkit.load(half).text(["a red square"])
     assert not torch.allclose(before, after)
     torch.testing.assert_close(after, contrastkit.load(whole).text(["a red square"]), atol=0, rtol=0)
+
+
+def test_a_run_of_an_earlier_format_is_not_frozen(clip_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(clip_run, tmp_path / "run")
+    file, record = tmp_path / "run" / "recipe.json", Run.open(clip_run).record
+    values = json.loads(file.read_text())
+    assert values["format"] == 6 and values["recipe"].pop("frozen") is False
+    file.write_text(json.dumps(values | {"format": 5}))
+    assert Run.open(tmp_path / "run").record == record
+    contrastkit.load(tmp_path / "run")
+    file.write_text(json.dumps(values))
+    with pytest.raises(UserError, match="is damaged: recipe.frozen is missing"):
+        contrastkit.load(tmp_path / "run")
 
 
 def test_a_resumed_run_reads_its_vocabulary(

@@ -119,7 +119,7 @@ def test_recipe_json(damaged: Path) -> None:
         (("recipe", "epochs"), 0, "is damaged: --epochs must be at least 1, not 0"),
         (("options", "frobnicate"), 1, "was written by a newer contrastkit: it has options.frobnicate"),
         (("recipe", "frobnicate"), 1, "was written by a newer contrastkit: it has recipe.frobnicate"),
-        (("format",), 6, "was written by a newer contrastkit: it has format 6, this version reads formats up to 5"),
+        (("format",), 7, "was written by a newer contrastkit: it has format 7, this version reads formats up to 6"),
         (
             ("recipe", "views", 0, "interpolation"),
             "x",
@@ -151,7 +151,7 @@ def test_the_format_has_a_number_and_a_file_without_one_has_the_first(damaged: P
     file = damaged / "recipe.json"
     record = Run.open(damaged).record
     values = json.loads(file.read_text())
-    assert values.pop("format") == 5
+    assert values.pop("format") == 6
     assert [values.pop(name) for name in ("weights", "parent")] == [None, None]  # not in the fourth
     for name in SINCE_5:
         values["options"].pop(name)
