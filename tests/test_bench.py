@@ -56,7 +56,7 @@ def test_an_alternative_that_is_missing_says_so(hurried, monkeypatch):
     assert rows["ours"]["median_ms"] > 0
 
 
-@pytest.mark.parametrize("op", ["infonce", "ntxent", "bank", "sinkhorn", "augment"])
+@pytest.mark.parametrize("op", ["infonce", "ntxent", "clip", "siglip", "bank", "sinkhorn", "augment"])
 def test_the_ways_of_one_case_agree(hurried, op):
     for case in bench.CASES[op]("cpu", torch.float32, "quick"):
         results = {}
