@@ -48,9 +48,7 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
             {
                 "eager": official,
                 "compile": compiled(official),
-                "linear_cross_entropy": linear_cross_entropy(
-                    (q,), lambda q, w=classes: [(q, w)], target, 1 / tau
-                ),
+                "linear_cross_entropy": linear_cross_entropy((q,), lambda q, w=classes: [(q, w)], target, 1 / tau),
                 "lightly": _lightly_infonce(p, keys, tau),
                 "ours": ours,
             },

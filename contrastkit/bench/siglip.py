@@ -15,7 +15,7 @@ CHUNK = 1024  # texts
 
 
 def eager(x: Tensor, y: Tensor, t: float, b: float) -> Tensor:
-    """open_clip/loss.py, SigLipLoss: log-sigmoids of all logits, whose labels are 1 on the diagonal and -1 elsewhere."""
+    """open_clip/loss.py, SigLipLoss: log-sigmoids of the logits, labelled 1 on the diagonal and -1 elsewhere."""
     logits = t * x @ y.T + b
     labels = 2 * torch.eye(len(x), device=x.device) - 1
     return -F.logsigmoid(labels * logits).sum() / len(x)

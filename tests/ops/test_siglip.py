@@ -28,7 +28,7 @@ def by_hand(x, y, t, b, ids):
 
 
 def eager(x, y, t, b, ids=None):
-    """As open_clip writes it: log-sigmoids of the whole matrix, +1 on the diagonal and -1 elsewhere, 0 for equal ids."""
+    """As open_clip writes it: log-sigmoids of the matrix, 1 on the diagonal and -1 elsewhere, 0 for equal ids."""
     own = torch.eye(len(x), dtype=torch.bool)
     terms = -F.logsigmoid((2.0 * own - 1) * (t * x @ y.T + b))
     if ids is not None:
