@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks import RESULTS, ablations, schemas
 from benchmarks.captions import table as captions
 from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
+from benchmarks.clip_memory import table as clip_memory
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.photos import table as photos
 from benchmarks.tables import Rows, markdown, results, spread
@@ -251,6 +252,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "training": training_speed,
     "scaled_decoding": scaled_decoding,
     "operators": operators,
+    "clip_memory": clip_memory,
     "copies": copies,
     "photos": photos,
     "captions": captions,

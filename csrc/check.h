@@ -78,8 +78,13 @@ inline void check_dtype(
   check(op, name, t, dtype_name(dtype), is(t, dtype), shape, device);
 }
 
+// A number may stay on the CPU.
+inline void check_number(const char* op, const char* name, const at::Tensor& x, const at::Device& device) {
+  check_floating(op, name, x, {}, x.is_cpu() ? x.device() : device);
+}
+
 inline void check_tau(const char* op, const at::Tensor& tau, const at::Device& device) {
-  check_floating(op, "tau", tau, {}, tau.is_cpu() ? tau.device() : device);
+  check_number(op, "tau", tau, device);
 }
 
 inline void check_momentum(const char* op, double m) {

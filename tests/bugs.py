@@ -70,6 +70,7 @@ SEARCH = "tests/explore/test_search.py::test"
 RETRIEVAL = "tests/evaluate/test_retrieval.py::test"
 OPEN = "tests/parts/test_open_clip.py::test"
 ZERO_SHOT = "tests/evaluate/test_zero_shot.py::test"
+PAIRS = ("tests/ops/test_clip.py::test_", "tests/ops/test_siglip.py::test_")
 CAPTIONED = "tests/data/test_captioned.py::test"
 NEAREST = "tests/explore/test_nearest.py"
 FORMULAS = "tests/measure/test_formulas.py"
@@ -1013,6 +1014,19 @@ BUGS = [
     Bug("ops/library.py", "if not fits or t.dtype not in dtypes:", "if not fits:", OPS),
     Bug("ops/library.py", "    if t.device != device:", "    if False:", OPS),
     Bug("ops/ntxent.py", "(N if n == 0 else N % (2 * n))", "(n and N % (2 * n))", OPS),
+    Bug("ops/pairs.py", "0 <= rows[0] <= rows[1] <= len(x)", "0 <= rows[0]", OPS),
+    Bug("ops/pairs.py", "s.diagonal(rows.start)", "s.diagonal()",
+        f"{PAIRS[0]}a_part_of_the_pairs_is_the_part_of_the_whole"),
+    Bug("ops/pairs.py", "ids[rows, None] == ids", "ids[rows, None] == ids[0]",
+        f"{PAIRS[1]}values_are_the_double_loops"),
+    Bug("ops/clip.py", "expm1(-loss)).sum(0)", "expm1(-loss))[0]", f"{PAIRS[0]}gradcheck"),
+    Bug("ops/clip.py", "(dist.rank() * len(x), (dist.rank() + 1) * len(x))", "(0, len(x))",
+        f"{PAIRS[0]}two_processes_equal_one"),
+    Bug("ops/siglip.py", "gradient(y, x, g.expand(N, N))", "gradient(y, x, g[:, None].expand(N, N))",
+        f"{PAIRS[1]}gradcheck"),
+    Bug("ops/siglip.py", "(own_g * slope).sum()", "slope.sum()", f"{PAIRS[1]}gradcheck"),
+    Bug("ops/siglip.py", "_gradients(ctx, dist.gather(g), g, slope", "_gradients(ctx, dist.gather(g).flip(0), g, slope",
+        f"{PAIRS[1]}two_processes_equal_one"),
     Bug("ops/queue.py", "    pointer.remainder_(K)  # first, so that no sum overflows\n", "",
         "tests/ops/test_queue.py::test_a_pointer_counts_modulo_the_rows_and_nothing_overflows"),
     # Measuring.

@@ -56,7 +56,7 @@ def test_an_alternative_that_is_missing_says_so(hurried, monkeypatch):
     assert rows["ours"]["median_ms"] > 0
 
 
-@pytest.mark.parametrize("op", ["infonce", "ntxent", "bank", "sinkhorn", "augment"])
+@pytest.mark.parametrize("op", ["infonce", "ntxent", "clip", "siglip", "bank", "sinkhorn", "augment"])
 def test_the_ways_of_one_case_agree(hurried, op):
     for case in bench.CASES[op]("cpu", torch.float32, "quick"):
         results = {}
@@ -67,7 +67,8 @@ def test_the_ways_of_one_case_agree(hurried, op):
         assert {"eager", "ours"} <= results.keys()
         rtol = 1e-3 if op == "bank" else 2e-4  # the official NCE adds 1e-7 to each denominator
         atol = 1e-4 if op == "augment" else 2e-6  # a hue is a quotient of differences
-        for name in {"compile", "ours", *(("sdpa",) if op == "infonce" else ())} & results.keys():
+        same = {"infonce": {"sdpa"}, "clip": {"linear_cross_entropy"}, "siglip": {"chunked"}}.get(op, set())
+        for name in ({"compile", "ours"} | same) & results.keys():
             torch.testing.assert_close(results[name], results["eager"], rtol=rtol, atol=atol)
 
 

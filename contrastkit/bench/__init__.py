@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from contrastkit.bench import augment, bank, ema, infonce, measure, ntxent, queue, sinkhorn
+from contrastkit.bench import augment, bank, clip, ema, infonce, measure, ntxent, queue, siglip, sinkhorn
 from contrastkit.bench.case import Case
 from contrastkit.errors import UserError, check_choice
 
@@ -29,6 +29,8 @@ from contrastkit.errors import UserError, check_choice
 CASES: dict[str, Callable[[str, torch.dtype, str], Iterator[Case]]] = {
     "infonce": infonce.cases,
     "ntxent": ntxent.cases,
+    "clip": clip.cases,
+    "siglip": siglip.cases,
     "bank": bank.cases,
     "bank_update": bank.update_cases,
     "queue": queue.cases,
@@ -47,7 +49,7 @@ def run(
     """Measure case by case; the first rows are the machine's ceilings.
 
     Args:
-        op: infonce, ntxent, bank, bank_update, queue, ema, sinkhorn or augment; None for all.
+        op: infonce, ntxent, clip, siglip, bank, bank_update, queue, ema, sinkhorn or augment; None for all.
         device: cpu or cuda.
         dtype: of the inputs: float32, bfloat16 or float16.
         preset: quick (shapes of a small run) or paper (the papers').

@@ -40,7 +40,7 @@ def cases(device: str, dtype: torch.dtype, preset: str) -> Iterator[Case]:
     # Each row of the bank is read once: 512 bytes in float32, at a random address.
     work = {"bytes": float(index.numel() * (C * bank.element_size() + 8)), "flop": 2.0 * index.numel() * C}
     yield from Losses(
-        query,
+        (query,),
         {
             "eager": official,
             "compile": compiled(official),

@@ -13,7 +13,7 @@ from torch import Tensor
 from contrastkit import compat
 from contrastkit.bench.measure import Missing, Way, fastest
 
-Loss = Callable[[Tensor], Tensor]
+Loss = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,27 @@ class Case:
 
 @dataclass
 class Losses:
-    """Differentiable implementations of the mean loss of x, and whole ones that return loss and gradient at once."""
+    """Differentiable implementations of the mean loss of tensors, and whole ones that return loss and gradients at
+    once."""
 
-    x: Tensor
+    inputs: tuple[Tensor, ...]
     losses: dict[str, Loss]
     whole: dict[str, Way] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
     def cases(self, shape: str, forward: dict[str, float], backward: dict[str, float]) -> Iterator[Case]:
         """Forward alone, then forward and backward together, with the bytes and FLOP of each."""
-        losses: dict[str, Way] = {name: functools.partial(loss, self.x) for name, loss in self.losses.items()}
+        losses: dict[str, Way] = {name: functools.partial(loss, *self.inputs) for name, loss in self.losses.items()}
         yield Case(shape, "forward", losses, self.notes, **forward)
-        gradients: dict[str, Way] = {name: functools.partial(self.gradient, loss) for name, loss in self.losses.items()}
-        yield Case(shape, "forward+backward", gradients | self.whole, self.notes, **backward)
+        ways: dict[str, Way] = {
+            name: functools.partial(gradients, loss, self.inputs) for name, loss in self.losses.items()
+        }
+        yield Case(shape, "forward+backward", ways | self.whole, self.notes, **backward)
 
-    def gradient(self, loss: Loss) -> tuple[Tensor, ...]:
-        leaf = self.x.detach().requires_grad_()
-        return torch.autograd.grad(loss(leaf), leaf)
+
+def gradients(loss: Loss, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    leaves = [x.detach().requires_grad_() for x in inputs]
+    return torch.autograd.grad(loss(*leaves), leaves)
 
 
 def compiled(eager: Callable) -> Callable:
@@ -84,8 +88,17 @@ def unit(*shape: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor
     return F.normalize(torch.randn(*shape, device=device), dim=-1).to(dtype)
 
 
-def linear_cross_entropy(x: Tensor, weight: Callable[[Tensor], Tensor], target: Tensor, scale: float) -> Loss:
-    """torch's loss of x over the rows of weight(x), with the options that are fastest on this machine."""
+def pairs(N: int, C: int, *, device: str, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Unit vectors x and y, [N, C] each, of which partners are alike."""
+    x = unit(N, C, device=device)
+    return x.to(dtype), F.normalize(x + unit(N, C, device=device), dim=1).to(dtype)
+
+
+def linear_cross_entropy(
+    inputs: tuple[Tensor, ...], operands: Callable[..., list[tuple[Tensor, Tensor]]], target: Tensor, scale: float
+) -> Loss:
+    """torch's loss, the mean over the rows and classes that operands(*inputs) lists, with the options that are fastest
+    on this machine."""
     if not hasattr(F, "linear_cross_entropy"):
         return unavailable("F.linear_cross_entropy came with torch 2.13")
     options = torch.nn.LinearCrossEntropyOptions
@@ -97,17 +110,17 @@ def linear_cross_entropy(x: Tensor, weight: Callable[[Tensor], Tensor], target: 
     }
     chosen: list[Any] = []
 
-    def loss(x: Tensor, options: Any) -> Tensor:
-        return F.linear_cross_entropy(x * scale, weight(x), target, options=options)
+    def loss(options: Any, *inputs: Tensor) -> Tensor:
+        terms = [F.linear_cross_entropy(x * scale, k, target, options=options) for x, k in operands(*inputs)]
+        return sum(terms[1:], terms[0]) / len(terms)
 
-    def trial(options: Any) -> tuple[Tensor, ...]:
-        leaf = x.detach().requires_grad_()
-        return torch.autograd.grad(loss(leaf, options), leaf)
-
-    def way(x: Tensor) -> Tensor:
+    def way(*inputs: Tensor) -> Tensor:
         if not chosen:
-            trials: dict[str, Way] = {name: functools.partial(trial, choice) for name, choice in choices.items()}
-            chosen.append(choices[fastest(trials, x.device.type)])
-        return loss(x, chosen[0])
+            trials: dict[str, Way] = {
+                name: functools.partial(gradients, functools.partial(loss, choice), inputs)
+                for name, choice in choices.items()
+            }
+            chosen.append(choices[fastest(trials, inputs[0].device.type)])
+        return loss(chosen[0], *inputs)
 
     return way

@@ -240,26 +240,14 @@ def contrast(x: Tensor, y: Tensor, ids: Tensor, *, log_t: Tensor, b: Tensor | No
         ids: int64 [n]; pairs of one id are no negatives of each other.
 
     Returns:
-        The mean over this process's pairs, whose mean over the processes is the loss; how often, both ways, a partner
-        is nearer than all negatives.
+        The mean over this process's pairs, whose mean over the processes is the loss; how often a partner is nearer
+        than all negatives, both ways in L, among the texts in L_sigmoid.
     """
-    xs, ys, all_ids = dist.gather_keys(x), dist.gather_keys(y), dist.gather(ids)
-    if b is not None:
-        return _sigmoid(x, y, ys, ids, all_ids, log_t=log_t, b=b)
-    tau = (-log_t).exp()
-    to_text, _, top_text = ops.infonce(x, y, ys, tau=tau, ids=(ids, all_ids))
-    to_image, _, top_image = ops.infonce(y, x, xs, tau=tau, ids=(ids, all_ids))
-    return (to_text.mean() + to_image.mean()) / 2, torch.cat([top_text, top_image]).float().mean()
-
-
-def _sigmoid(
-    x: Tensor, y: Tensor, ys: Tensor, ids: Tensor, all_ids: Tensor, *, log_t: Tensor, b: Tensor
-) -> tuple[Tensor, Tensor]:
-    with torch.autocast(x.device.type, enabled=False):
-        matched = log_t.exp() * (x * y).sum(1) + b
-        others = (log_t.exp() * x @ ys.T + b).masked_fill(ids[:, None] == all_ids, -torch.inf)  # [n, N]
-        loss = F.softplus(-matched).mean() + F.softplus(others).sum() / len(x)
-        return loss, (matched >= others.amax(1)).float().mean()
+    if b is None:
+        loss, _, top1 = ops.clip_loss(x, y, tau=(-log_t).exp(), ids=ids, across_ranks=True)
+    else:
+        loss, top1 = ops.siglip_loss(x, y, t=log_t.exp(), b=b, ids=ids, across_ranks=True)
+    return loss.mean(), top1.float().mean()
 
 
 # open_clip's README, "Training CLIP" on Conceptual Captions: --warmup 10000 --batch-size=128 --lr=1e-3 --wd=0.1

@@ -1,6 +1,7 @@
 """The operator library `torch.ops.contrastkit`, and helpers shared by its operators."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -60,17 +61,24 @@ def blocks(N: int, K: int, device: torch.device) -> list[slice]:
     return [slice(i, min(i + n, N)) for i in range(0, N, n)]
 
 
-def temperature(op: str, tau: float | Tensor, device: torch.device) -> Tensor:
+def temperature(op: str, tau: float | Tensor, device: torch.device, *, name: str = "tau") -> Tensor:
     """Check a temperature for use on `device`; a float becomes a 0-dim tensor on the CPU."""
-    if not isinstance(tau, Tensor):
-        if not isinstance(tau, (int, float)) or not tau > 0:
-            raise ValueError(f"{op}: tau must be a number above 0, got {tau!r}")
-        return torch.tensor(tau, dtype=torch.float64, device="cpu")
-    if tau.ndim or tau.dtype not in FLOATING:
-        raise ValueError(f"{op}: tau must be a float or a 0-dim floating tensor, got {tau.dtype}{list(tau.shape)}")
-    if tau.device.type != "cpu" and tau.device != device:
-        raise ValueError(f"{op}: tau is on {tau.device} and the other inputs on {device}")
-    return tau
+    if not isinstance(tau, Tensor) and (not isinstance(tau, (int, float)) or not tau > 0):
+        raise ValueError(f"{op}: {name} must be a number above 0, got {tau!r}")
+    return number(op, name, tau, device)
+
+
+def number(op: str, name: str, x: float | Tensor, device: torch.device) -> Tensor:
+    """Check a number for use on `device`; a float becomes a 0-dim tensor on the CPU."""
+    if not isinstance(x, Tensor):
+        if not isinstance(x, (int, float)) or not math.isfinite(x):
+            raise ValueError(f"{op}: {name} must be a finite number, got {x!r}")
+        return torch.tensor(x, dtype=torch.float64, device="cpu")
+    if x.ndim or x.dtype not in FLOATING:
+        raise ValueError(f"{op}: {name} must be a float or a 0-dim floating tensor, got {x.dtype}{list(x.shape)}")
+    if x.device.type != "cpu" and x.device != device:
+        raise ValueError(f"{op}: {name} is on {x.device} and the other inputs on {device}")
+    return x
 
 
 @contextmanager

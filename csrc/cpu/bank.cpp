@@ -102,7 +102,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> bank_loss(
   check_bank_loss(query, bank, index, tau, Z);
   const bool wide = is(query, at::kDouble) || is(bank, at::kDouble);
   const at::ScalarType dtype = wide ? at::kDouble : at::kFloat;
-  const double tau_ = temperature(tau);
+  const double tau_ = number(tau);
   const at::Tensor q = query.to(dtype).div(tau_).contiguous(), rows = bank.contiguous(), drawn = index.contiguous();
   check_index("bank_loss", drawn, bank.size(0));
   at::Tensor offset;

@@ -14,9 +14,10 @@ namespace contrastkit::cpu {
 // The kernels of the best instruction set of this CPU; the variable CONTRASTKIT_ISA may select a lesser one.
 const simd::Kernels& kernels();
 
-inline double temperature(const at::Tensor& tau) {
+// Of a 0-dim tensor.
+inline double number(const at::Tensor& x) {
   double value = 0;
-  dispatch(tau.scalar_type(), [&](auto zero) { value = *data<const decltype(zero)>(tau); });
+  dispatch(x.scalar_type(), [&](auto zero) { value = *data<const decltype(zero)>(x); });
   return value;
 }
 

@@ -161,7 +161,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> infonce(
   const int64_t N = query.size(0);
   const bool wide = is(query, at::kDouble) || is(positive, at::kDouble) || is(keys, at::kDouble);
   const at::ScalarType dtype = wide ? at::kDouble : at::kFloat;
-  const double tau_ = temperature(tau);
+  const double tau_ = number(tau);
   const at::Tensor q = query.to(dtype).div(tau_).contiguous(), p = positive.to(dtype).contiguous();
   const at::Tensor k = (wide || !is(keys, at::kBFloat16) ? keys.to(dtype) : keys).contiguous();
   const int64_t K = filled(keys, n_valid);
@@ -181,7 +181,7 @@ at::Tensor infonce_dkeys(
   check_infonce_dkeys(g, lse, query, keys, tau, exclude, n_valid, query_ids, key_ids);
   const int64_t N = query.size(0), C = query.size(1);
   const at::ScalarType dtype = lse.scalar_type();
-  const at::Tensor q = query.to(dtype).div(temperature(tau)).contiguous();
+  const at::Tensor q = query.to(dtype).div(number(tau)).contiguous();
   const at::Tensor k = (dtype == at::kFloat && is(keys, at::kBFloat16) ? keys : keys.to(dtype)).contiguous();
   const at::Tensor weight = g.to(dtype).contiguous(), sums = lse.contiguous();
   const Mask mask(exclude, query_ids, key_ids);

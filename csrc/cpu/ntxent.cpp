@@ -1,14 +1,8 @@
-#include <cmath>
-#include <limits>
-
 #include "../ntxent.h"
-#include "tiles.h"
+#include "softmax.h"
 
 namespace contrastkit::cpu {
 namespace {
-
-using simd::kTile;
-using simd::Tile;
 
 int64_t other(int64_t row, int64_t n) { return row % (2 * n) < n ? row + n : row - n; }
 
@@ -16,15 +10,7 @@ int64_t other(int64_t row, int64_t n) { return row % (2 * n) < n ? row + n : row
 // occurs once and f processes both its tiles. No tile is processed by two calls at a time, and the order is fixed.
 template <typename F>
 void pairs(const Tiles& tiles, int64_t first, int64_t last, bool all, F&& f) {
-  if (!all) {
-    at::parallel_for(0, (last - first + kTile - 1) / kTile, 1, [&](int64_t t, int64_t end) {
-      for (; t < end; ++t) {
-        const Tile I = tiles.unpacked(first + t * kTile, last);
-        for (int64_t J = 0; J < tiles.size(); ++J) f(I, tiles[J], false);
-      }
-    });
-    return;
-  }
+  if (!all) return strip(tiles, first, last, [&](const Tile& I, const Tile& J) { f(I, J, false); });
   at::parallel_for(0, tiles.size(), 1, [&](int64_t t, int64_t end) {
     for (; t < end; ++t) f(tiles[t], tiles[t], false);
   });
@@ -40,39 +26,11 @@ void pairs(const Tiles& tiles, int64_t first, int64_t last, bool all, F&& f) {
   }
 }
 
-at::Tensor scratch_like(const at::Tensor& x) { return x.new_empty({at::get_num_threads(), kTile * kTile}); }
-
-float* of_thread(const at::Tensor& scratch) { return data<float>(scratch) + at::get_thread_num() * kTile * kTile; }
-
-// Rows of which a kernel may read a tile, starting at any row.
-at::Tensor with_room(const at::Tensor& x) {
-  const at::Tensor out = x.new_zeros({x.size(0) + kTile});
-  out.narrow(0, 0, x.size(0)).copy_(x);
-  return out;
-}
-
 // float64, for tests: calls f(j, s) for every negative j of a row.
 template <typename F>
 void negatives(const double* z, const double* right, int64_t N, int64_t C, int64_t n, int64_t row, F&& f) {
   for (int64_t j = 0; j < N; ++j)
     if (j != row && j != other(row, n)) f(j, logit(z + row * C, right + j * C, C));
-}
-
-template <typename T>
-void finish(
-    const at::Tensor& z, const at::Tensor& right, const at::Tensor& sums, int64_t n, int64_t first,
-    const at::Tensor& loss, const at::Tensor& lse, const at::Tensor& top1) {
-  const int64_t C = z.size(1), rows = sums.size(1);
-  at::parallel_for(0, loss.size(0), 64, [&](int64_t i, int64_t end) {
-    for (; i < end; ++i) {
-      const T m = data<T>(sums)[i], sum = data<T>(sums)[rows + i];
-      const T s = logit(data<T>(z) + (first + i) * C, data<T>(right) + other(first + i, n) * C, C);
-      const T value = softplus(m + std::log(sum) - s);
-      data<T>(loss)[i] = value;
-      data<T>(lse)[i] = s + value;
-      data<bool>(top1)[i] = s >= m && sum == sum;
-    }
-  });
 }
 
 }  // namespace
@@ -81,35 +39,26 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> ntxent(
     const at::Tensor& z, const at::Tensor& tau, int64_t n, int64_t first, int64_t last) {
   check_ntxent(z, tau, n, first, last);
   const bool wide = is(z, at::kDouble);
-  const at::Tensor x = z.to(wide ? at::kDouble : at::kFloat).contiguous(), right = x.div(temperature(tau));
+  const at::Tensor x = z.to(wide ? at::kDouble : at::kFloat).contiguous(), right = x.div(number(tau));
   const int64_t N = x.size(0), C = x.size(1), rows = last - first;
   const at::Tensor loss = x.new_empty({rows}), lse = x.new_empty({rows}), top1 = x.new_empty({rows}, at::kBool);
+  const auto positive = [&](int64_t i) { return other(first + i, n); };
+  const at::Tensor own = x.narrow(0, first, rows);
   if (wide) {
-    const at::Tensor sums = x.new_empty({2, rows});
-    double *m = data<double>(sums), *sum = m + rows;
-    at::parallel_for(0, rows, 1, [&](int64_t i, int64_t end) {
-      for (; i < end; ++i) {
-        const auto each = [&](auto&& f) {
-          negatives(data<double>(x), data<double>(right), N, C, n, first + i, f);
-        };
-        m[i] = std::numeric_limits<double>::lowest(), sum[i] = 0;
-        each([&](int64_t, double s) { m[i] = std::max(m[i], s); });
-        each([&](int64_t, double s) { sum[i] += std::exp(s - m[i]); });
-      }
+    const at::Tensor sums = sums_of(x, rows, [&](int64_t i, auto&& f) {
+      negatives(data<double>(x), data<double>(right), N, C, n, first + i, f);
     });
-    finish<double>(x, right, sums, n, first, loss, lse, top1);
+    finish<double>(own, right, sums, positive, loss, lse, top1);
     return {loss, lse, top1};
   }
-  const at::Tensor sums = x.new_zeros({2, rows + kTile}), scratch = scratch_like(x);
-  sums.select(0, 0).fill_(std::numeric_limits<float>::lowest());
-  const auto of = [&](const Tile& tile) {
-    float* m = data<float>(sums) + tile.first - first;
-    return simd::Sums{m, m + sums.size(1)};
-  };
+  const at::Tensor sums = no_sums(x, rows);
+  const Scratch scratch(x, kTile * kTile);
   pairs(Tiles(x, right), first, last, rows == N, [&](const Tile& I, const Tile& J, bool both) {
-    kernels().ntxent(I, J, C, n, of_thread(scratch), of(I), both ? of(J) : simd::Sums{nullptr, nullptr});
+    const simd::Sums none{nullptr, nullptr};
+    kernels().ntxent(
+        I, J, C, n, scratch.of_thread(), of_tile(sums, I.first - first), both ? of_tile(sums, J.first - first) : none);
   });
-  finish<float>(x, right, sums, n, first, loss, lse, top1);
+  finish<float>(own, right, sums, positive, loss, lse, top1);
   return {loss, lse, top1};
 }
 
@@ -117,10 +66,10 @@ at::Tensor ntxent_dz(
     const at::Tensor& g, const at::Tensor& loss, const at::Tensor& lse, const at::Tensor& z, const at::Tensor& tau,
     int64_t n, int64_t first, int64_t last) {
   check_ntxent_dz(g, loss, lse, z, tau, n, first, last);
-  const at::Tensor x = z.to(lse.scalar_type()).contiguous(), right = x.div(temperature(tau));
+  const at::Tensor x = z.to(lse.scalar_type()).contiguous(), right = x.div(number(tau));
   const at::Tensor weight = with_room(g.to(lse.scalar_type())), lses = with_room(lse), losses = loss.contiguous();
   const int64_t N = x.size(0), C = x.size(1), rows = last - first, Cp = simd::padded(C);
-  const at::Tensor dz = x.new_zeros({rows + kTile, Cp});
+  const at::Tensor dz = x.new_zeros({rows, Cp});
   const auto add_positive = [&](auto zero) {
     using T = decltype(zero);
     const T *g = data<T>(weight), *L = data<T>(losses), *others = data<T>(right);
@@ -147,15 +96,15 @@ at::Tensor ntxent_dz(
     });
     add_positive(double{});
   } else {
-    const at::Tensor scratch = scratch_like(x);
+    const Scratch scratch(x, kTile * kTile);
     const auto of = [&](const Tile& tile) { return data<float>(dz) + (tile.first - first) * Cp; };
+    const simd::Softmax of_z{data<float>(weight), data<float>(lses)};
     pairs(Tiles(x, right), first, last, rows == N, [&](const Tile& I, const Tile& J, bool both) {
-      const float *g = data<float>(weight), *L = data<float>(lses);
-      kernels().ntxent_dz(I, J, C, n, of_thread(scratch), g, L, of(I), both ? of(J) : nullptr);
+      kernels().ntxent_dz(I, J, C, n, scratch.of_thread(), of_z, of(I), both ? of(J) : nullptr);
     });
     add_positive(float{});
   }
-  return dz.narrow(0, 0, rows).narrow(1, 0, C).contiguous();
+  return unpadded(dz, C);
 }
 
 }  // namespace contrastkit::cpu

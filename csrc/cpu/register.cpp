@@ -10,6 +10,10 @@ TORCH_LIBRARY_IMPL(contrastkit, CPU, m) {
   m.impl("infonce_dkeys", &infonce_dkeys);
   m.impl("ntxent", &ntxent);
   m.impl("ntxent_dz", &ntxent_dz);
+  m.impl("clip_loss", &clip_loss);
+  m.impl("clip_loss_dxy", &clip_loss_dxy);
+  m.impl("siglip_loss", &siglip_loss);
+  m.impl("siglip_loss_dxy", &siglip_loss_dxy);
   m.impl("bank_loss", &bank_loss);
   m.impl("bank_update_", &bank_update_);
   m.impl("queue_push_", &queue_push_);

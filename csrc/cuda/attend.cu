@@ -244,7 +244,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
     using Tile = decltype(tile);
     const int64_t blocks = (N + Tile::kRows - 1) / Tile::kRows, tiles = (K + Tile::kKeys - 1) / Tile::kKeys;
     // infonce's losses have the same bits with and without their gradient
-    const int64_t n = cuda::parts(blocks, tiles, masks.n > 0 ? kBlocks<false> : kBlocks<true>);
+    const int64_t n = cuda::parts(blocks, tiles, masks.n > 0 || masks.pairs ? kBlocks<false> : kBlocks<true>);
     run(float{}, n, [&](const Parts<float>& parts) {
       const auto start = [&](auto kernel, int z) {
         const dim3 grid(blocks, n, z);

@@ -1,7 +1,8 @@
-// Shared by infonce and ntxent: attention with values = keys, and its gradient with respect to the keys.
+// Shared by infonce, ntxent and clip: attention with values = keys, and its gradient with respect to the keys.
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <tuple>
 
 #include "launch.h"
@@ -36,6 +37,7 @@ struct Masks {
   bool rows_are_keys = false;  // of the tiles; their columns are then queries
   // NT-Xent, n > 0: row i is key first + i, in groups of 2n; it is compared neither with itself nor with its other view
   int64_t n = 0, first = 0;
+  bool pairs = false;  // CLIP: key first + i is row i's partner, its positive and no negative
 
   // First step of every kernel: K becomes the number of valid keys.
   __device__ void settle() {
@@ -43,8 +45,8 @@ struct Masks {
   }
   __device__ int64_t columns() const { return rows_are_keys ? N : K; }
   __device__ int64_t positive(int64_t i) const {
-    if (n == 0) return i;
     i += first;
+    if (n == 0) return i;
     return i % (2 * n) < n ? i + n : i - n;
   }
 
@@ -54,7 +56,7 @@ struct Masks {
     if (column + columns_ > columns() || (rows_are_keys && row + rows > K)) return true;
     const auto meets = [&](int64_t from) { return from < column + columns_ && column < from + rows; };
     row += first;
-    return n > 0 && (meets(row) || meets(row + n) || meets(row - n));
+    return (pairs && meets(row)) || (n > 0 && (meets(row) || meets(row + n) || meets(row - n)));
   }
 
   // Bit b is set if column + b is masked for the row, b < width <= 64.
@@ -80,10 +82,8 @@ struct Masks {
 #pragma unroll 4
       for (int b = 0; query_ids != nullptr && b < end; ++b)
         if (query_ids[row] == key_ids[column + b]) mark(b);
-      if (n > 0) {
-        mark(first + row - column);
-        mark(positive(row) - column);
-      }
+      if (pairs || n > 0) mark(first + row - column);
+      if (n > 0) mark(positive(row) - column);
     }
     return set;
   }
@@ -189,15 +189,20 @@ inline int64_t parts(int64_t blocks, int64_t tiles, int64_t blocks_a_processor) 
   return best;
 }
 
-// Loss, log-sum-exp, top-1 and, with_dquery, the queries' gradient. With masks.n, positives are rows of `positive`.
+// Loss, log-sum-exp, top-1 and, with_dquery, the queries' gradient; row masks.positive(i) of `positive` is i's positive.
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> attend(
     const at::Tensor& query, const at::Tensor& positive, const at::Tensor& keys, const at::Tensor& tau,
     const Masks& masks, bool with_dquery);
 
-// sum_j g_j exp(s_ij - lse_j) columns_j / tau for each row i. With masks.n, where rows are among the columns, it is
-// NT-Xent's gradient, with the terms g_i exp(s_ij - lse_i) and those of the positives added.
+// The softmaxes of one side: their losses, log-sum-exps, and the gradient of the losses.
+struct Softmax {
+  at::Tensor g, lse, loss;
+};
+
+// sum_j g_j exp(s_ij - lse_j) columns_j / tau for each row i. Where rows have softmaxes of their own, of which row i has
+// number masks.first + i, the terms g_i exp(s_ij - lse_i) and those of the positives are added.
 at::Tensor weigh(
-    const at::Tensor& rows, const at::Tensor& columns, const at::Tensor& g, const at::Tensor& lse,
-    const at::Tensor& loss, const at::Tensor& tau, const Masks& masks);
+    const at::Tensor& rows, const at::Tensor& columns, const Softmax& of_columns, const std::optional<Softmax>& of_rows,
+    const at::Tensor& tau, const Masks& masks);
 
 }  // namespace contrastkit::cuda

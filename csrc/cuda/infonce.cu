@@ -45,7 +45,7 @@ at::Tensor infonce_dkeys(
   check_infonce_dkeys(g, lse, query, keys, tau, exclude, n_valid, query_ids, key_ids);
   Negatives negatives(query, keys, exclude, n_valid, query_ids, key_ids);
   negatives.masks.rows_are_keys = true;
-  return weigh(keys, query, g, lse, /*loss=*/lse, tau, negatives.masks);
+  return weigh(keys, query, {g, lse, /*loss=*/lse}, std::nullopt, tau, negatives.masks);
 }
 
 }  // namespace contrastkit::cuda

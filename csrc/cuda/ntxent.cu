@@ -27,7 +27,8 @@ at::Tensor ntxent_dz(
   check_ntxent_dz(g, loss, lse, z, tau, n, first, last);
   const Masks masks = negatives(z, n, first, last);
   const at::Tensor dense = z.contiguous();
-  return weigh(dense.narrow(0, first, last - first), dense, g, lse, loss, tau, masks);
+  const Softmax of_z{g, lse, loss};
+  return weigh(dense.narrow(0, first, last - first), dense, of_z, of_z, tau, masks);
 }
 
 }  // namespace contrastkit::cuda

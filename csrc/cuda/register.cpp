@@ -25,6 +25,8 @@ TORCH_LIBRARY_IMPL(contrastkit, CUDA, m) {
   m.impl("infonce_dkeys", &OnDevice<&infonce_dkeys>::call);
   m.impl("ntxent", &OnDevice<&ntxent>::call);
   m.impl("ntxent_dz", &OnDevice<&ntxent_dz>::call);
+  m.impl("clip_loss", &OnDevice<&clip_loss>::call);
+  m.impl("clip_loss_dxy", &OnDevice<&clip_loss_dxy>::call);
   m.impl("bank_loss", &OnDevice<&bank_loss>::call);
   m.impl("bank_update_", &OnDevice<&bank_update_>::call);
   m.impl("queue_push_", &OnDevice<&queue_push_>::call);

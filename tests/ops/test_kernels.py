@@ -47,6 +47,8 @@ def results(device="cpu"):
     losses = [
         ops.infonce(z, z.detach(), keys, tau=0.1)[0].sum(),
         ops.ntxent(z, tau=0.1)[0].sum(),
+        ops.clip_loss(z, keys[:300], tau=0.1)[0].sum(),
+        ops.siglip_loss(z, keys[:300], t=10.0, b=-10.0)[0].sum(),
         ops.bank_loss(z, keys.detach(), index, tau=0.1)[0].sum(),
     ]
     bank, pointer = keys.detach().clone(), torch.tensor(600, device=device)
@@ -89,7 +91,8 @@ def test_calls_from_several_threads_do_not_meet():
 
     def work(case):
         z, scores = case
-        return [*ops.ntxent(z, tau=0.1), *ops.infonce(z, z, z, tau=0.1), ops.sinkhorn(scores)]
+        losses = [*ops.ntxent(z, tau=0.1), *ops.clip_loss(z, z, tau=0.1), *ops.siglip_loss(z, z, t=10.0, b=-10.0)]
+        return [*losses, *ops.infonce(z, z, z, tau=0.1), ops.sinkhorn(scores)]
 
     alone = [work(case) for case in cases]
     with ThreadPoolExecutor(4) as pool:

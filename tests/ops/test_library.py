@@ -8,7 +8,8 @@ from contrastkit.ops.library import temperature
 from tests.ops.vectors import unit
 
 OPS = (
-    "infonce", "infonce_dkeys", "ntxent", "ntxent_dz", "bank_loss", "bank_update_", "queue_push_", "sinkhorn",
+    "infonce", "infonce_dkeys", "ntxent", "ntxent_dz", "clip_loss", "clip_loss_dxy", "siglip_loss",
+    "siglip_loss_dxy", "bank_loss", "bank_update_", "queue_push_", "sinkhorn",
     "sinkhorn_begin", "sinkhorn_sums", "sinkhorn_end_",
 )  # fmt: skip
 
@@ -16,9 +17,12 @@ OPS = (
 LOSSES: dict[str, Callable[..., torch.Tensor]] = {
     "infonce": lambda q, p, k, tau: ops.infonce(q, p, k, tau=tau)[0],
     "ntxent": lambda q, p, k, tau: ops.ntxent(q, tau=tau)[0],
+    "clip_loss": lambda q, p, k, tau: ops.clip_loss(q, p, tau=tau)[0],
+    "siglip_loss": lambda q, p, k, tau: ops.siglip_loss(q, p, t=tau, b=-1.0)[0],
     "bank_loss": lambda q, p, k, tau: ops.bank_loss(q, k.detach(), torch.arange(18).view(6, 3), tau=tau)[0],
 }
 DIFFERENTIABLE = [("infonce", i) for i in range(4)] + [(op, i) for op in ("ntxent", "bank_loss") for i in (0, 3)]
+DIFFERENTIABLE += [(op, i) for op in ("clip_loss", "siglip_loss") for i in (0, 1, 3)]
 
 
 @pytest.mark.parametrize("of", [torch.sum, lambda loss: loss.square().sum()], ids=["linear", "square"])

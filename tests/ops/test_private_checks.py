@@ -19,6 +19,8 @@ A = "the dtype of arithmetic"
 I = "int64"  # noqa: E741
 U8, B, F32, F64 = "uint8", "bool", "float32", "float64"
 MASKS = {"exclude": (I, "NE"), "n_valid": (I, ""), "query_ids": (I, "N"), "key_ids": (I, "K")}
+PAIRS = {"x": (F, "NC"), "y": (F, "NC")}
+PART = {"ids": (I, "N"), "first": 1, "last": 5}
 SIGNATURES: dict[str, dict[str, Any]] = {
     "infonce": {
         "query": (F, "NC"), "positive": (F, "NC"), "keys": (F, "KC"), "tau": (F, ""), **MASKS, "with_dquery": True,
@@ -29,6 +31,10 @@ SIGNATURES: dict[str, dict[str, Any]] = {
         "g": (F, "N"), "loss": (A, "N"), "lse": (A, "N"), "z": (F, "NC"), "tau": (F, ""),
         "n": 3, "first": 1, "last": 5,
     },
+    "clip_loss": {**PAIRS, "tau": (F, ""), **PART},
+    "clip_loss_dxy": {"g": (F, "2N"), "loss": (A, "2N"), "lse": (A, "2N"), **PAIRS, "tau": (F, ""), **PART},
+    "siglip_loss": {**PAIRS, "t": (F, ""), "b": (F, ""), **PART},
+    "siglip_loss_dxy": {"g": (F, "N"), **PAIRS, "t": (F, ""), "b": (F, ""), **PART},
     "bank_loss": {
         "query": (F, "NVC"), "bank": (F, "MVC"), "index": (I, "Nd"), "tau": (F, ""), "Z": (F, "V"), "with_dquery": True,
     },
@@ -77,6 +83,7 @@ WRONG_DTYPES = {
     F32: [torch.float64, torch.bfloat16, torch.int64],
     F64: [torch.float32, torch.int64],
 }
+NUMBERS = {"tau", "t", "b"}  # 0-dim tensors that may stay on the CPU
 MOST, LEAST = 2**63 - 1, -(2**63)
 WRONG_NUMBERS: dict[str, list[Any]] = {
     "n": [0, -1, -3, 2, 4, 2**62, MOST, MOST - 2, LEAST],  # 2 (MOST - 2) is -6 in 64 bits, a divisor of N
@@ -130,8 +137,8 @@ def wrong_tensors(op: str, name: str, spec: Any, right: torch.Tensor) -> Iterato
     yield "a dimension behind", right[..., None]
     if right.ndim:
         yield "a dimension less", right.select(-1, 0)
-    elsewhere = ["meta", "cpu"] if right.is_cuda and name != "tau" else ["meta"]
-    if name == "tau" or len(tensors) - ("tau" in SIGNATURES[op]) > 1:
+    elsewhere = ["meta", "cpu"] if right.is_cuda and name not in NUMBERS else ["meta"]
+    if name in NUMBERS or len(tensors) - len(NUMBERS & SIGNATURES[op].keys()) > 1:
         for device in elsewhere:
             yield f"on {device}", right.to(device)
 

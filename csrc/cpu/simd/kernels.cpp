@@ -1,10 +1,12 @@
 // setup.py compiles this file once per instruction set; CONTRASTKIT_ISA names the namespace.
 #include "augment.h"
 #include "bank.h"
+#include "clip.h"
 #include "ema.h"
 #include "infonce.h"
 #include "ntxent.h"
 #include "queue.h"
+#include "siglip.h"
 #include "sinkhorn.h"
 
 #define STRING_(x) #x
@@ -29,6 +31,10 @@ const Kernels kernels = {
     infonce_dkeys,
     ntxent,
     ntxent_dz,
+    clip,
+    clip_dxy,
+    siglip,
+    siglip_dxy,
     bank_noise<float>,
     bank_noise<bf16>,
     bank_row<float, float>,

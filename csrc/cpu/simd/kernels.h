@@ -46,7 +46,8 @@ struct Tile {
   const float *packed_values, *packed_keys;  // packed, as the right matrix of a product
 };
 
-// A tile of t rows [t, C], as the right matrix of P x (packed_values: padded(C) x kTile floats) and of q x^T (packed_keys: C x kTile).
+// A tile of t rows [t, C], as the right matrix of P x (packed_values: padded(C) x kTile floats) and, unless
+// null, of q x^T (packed_keys: C x kTile).
 template <typename X>
 using Pack = void (*)(const X* x, int64_t t, int64_t C, float* packed_values, float* packed_keys);
 
@@ -61,14 +62,36 @@ struct Sums {
   float *m, *z;  // [kTile]
 };
 
+// Of all rows, padded by kTile: the gradient of each one's loss, and its log-sum-exp.
+struct Softmax {
+  const float *g, *lse;
+};
+
 // NT-Xent between the rows of I and those of J, groups of 2 half rows. If J's m is null, only I's sums are computed. S: kTile^2 floats.
 using NTXent = void (*)(const Tile& I, const Tile& J, int64_t C, int64_t half, float* S, Sums of_I, Sums of_J);
 
-// dz_I [I.n, padded(C)] += W z_J and, unless dz_J is null, dz_J += W^T z_I, with W_ij = g_i P_ij + g_j P_ji.
-// g, lse: of all rows, padded by kTile.
+// d_I [I.n, padded(C)] += W J and, unless d_J is null, d_J += W^T I, with W = g_i exp(s - lse_i) + g_j exp(s - lse_j).
 using NTXentdz = void (*)(
-    const Tile& I, const Tile& J, int64_t C, int64_t half, float* W, const float* g, const float* lse, float* dz_I,
-    float* dz_J);
+    const Tile& I, const Tile& J, int64_t C, int64_t half, float* W, const Softmax& of_z, float* d_I, float* d_J);
+
+// The same of pairs: a row meets partners, of which its own, the one at its place, is no negative, nor are those with
+// its id. ids: of all pairs, null without.
+using CLIP = void (*)(const Tile& I, const Tile& J, int64_t C, const int64_t* ids, float* S, Sums of_I, Sums of_J);
+using CLIPdxy = void (*)(
+    const Tile& I, const Tile& J, int64_t C, const int64_t* ids, float* W, const Softmax& of_x, const Softmax& of_y,
+    float* d_I, float* d_J);
+
+// For the logits u = s + b of each row of I with its negatives in J: top = max s, loss += softplus(u), slope += sigmoid(u).
+struct Logistic {
+  float *top, *loss, *slope;
+};
+using SigLIP = void (*)(
+    const Tile& I, const Tile& J, int64_t C, const int64_t* ids, float b, float* S, Logistic of_I);
+
+// As CLIPdxy, with W = (g_i + g_j) sigmoid(s + b); g_x, g_y: of all rows, padded by kTile.
+using SigLIPdxy = void (*)(
+    const Tile& I, const Tile& J, int64_t C, const int64_t* ids, float b, float* W, const float* g_x, const float* g_y,
+    float* d_I, float* d_J);
 
 // A query's `slots` vectors q [slots, C], over tau, against rows of the bank [M, slots, C]. For each slot: m = max(s,
 // lowest), z = sum exp(s - m); with an offset [slots], x = s - offset, nce = sum softplus(x) and dq = sum sigmoid(x) row;
@@ -161,6 +184,10 @@ struct Kernels {
   InfoNCEdkeys infonce_dkeys;
   NTXent ntxent;
   NTXentdz ntxent_dz;
+  CLIP clip;
+  CLIPdxy clip_dxy;
+  SigLIP siglip;
+  SigLIPdxy siglip_dxy;
   BankNoise<float> bank_noise_f;
   BankNoise<bf16> bank_noise_b;
   BankRow<float, float> bank_row_ff;

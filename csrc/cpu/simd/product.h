@@ -66,7 +66,7 @@ inline float logit(const float* q, const float* k, int64_t C) {
 }
 
 // A tile of t rows as the right matrix of both products: packed_values [padded(C) / NR][kTile][NR] for P x, and
-// packed_keys [kTile / NR][C][NR] for q x^T; padded with zeros.
+// packed_keys [kTile / NR][C][NR] for q x^T, unless null; padded with zeros.
 template <typename X>
 void pack(const X* x, int64_t t, int64_t C, float* packed_values, float* packed_keys) {
   for (int64_t c = 0; c < padded(C); c += NR) {
@@ -77,7 +77,7 @@ void pack(const X* x, int64_t t, int64_t C, float* packed_values, float* packed_
       for (int64_t l = filled; l < NR; ++l) packed_values[l] = 0;
     }
     const float* panel = packed_values - kTile * NR;
-    for (int64_t j = 0; j < kTile; j += V) {
+    for (int64_t j = 0; packed_keys && j < kTile; j += V) {
       for (int64_t v = 0; v < NR; v += V) {
         vec y[V];
         for (int l = 0; l < V; ++l) y[l] = loadv(panel + (j + l) * NR + v);
