@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from contrastkit.errors import UserError
-from contrastkit.parts.build import build_encoder
+from contrastkit.parts.build import OURS, build_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.weights import Weights
 
@@ -26,8 +26,8 @@ def published_encoder(kind: Mapping[str, Any]) -> Encoder:
         UserError: there are none for an encoder that is built like it, or they cannot be fetched.
     """
     name, usual = kind["name"], build_encoder.__kwdefaults__ or {}
-    if name == "tiny":
-        raise UserError("there are none of tiny")
+    if name in OURS:
+        raise UserError(f"there are none of {name}")
     own = {key: value for key, value in kind.items() if key not in FREE and value and value != usual[key]}
     if own:
         raise UserError(f"there are none of {name} with its own {', '.join(own)}")
