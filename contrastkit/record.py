@@ -11,12 +11,13 @@ from contrastkit import schema
 from contrastkit.errors import UserError
 from contrastkit.options import Options
 from contrastkit.parts.build import build_encoder
+from contrastkit.parts.teacher import TeacherRecord
 from contrastkit.parts.weights import WeightsRecord
 
 if TYPE_CHECKING:
     from contrastkit.methods import Recipe
 
-FORMAT = 5  # of recipe.json; a file without a number has the first
+FORMAT = 6  # of recipe.json; a file without a number has the first
 # Options that format 2 added; earlier versions read every set in these ways.
 SINCE_2 = {"test_part": None, "layout": None, "stretch": False, "background": "white"}
 SINCE_4 = {"scaled_decoding": False}  # likewise
@@ -67,6 +68,7 @@ class Record:
     encoder: dict[str, Any]  # arguments of contrastkit.parts.build.build_encoder
     weights: WeightsRecord | None = None  # from which it started; of a run that extends another, those of that
     parent: ParentRecord | None = None  # the run that it extends
+    teacher: TeacherRecord | None = None  # of a distillation
 
     @classmethod
     def read(cls, file: Path) -> "Record":
@@ -86,6 +88,8 @@ class Record:
                     values["options"] = missing | (SINCE_5 if written <= 4 else {}) | options
                 if written <= 4:
                     values = {"weights": None, "parent": None} | values
+                if written <= 5:
+                    values = {"teacher": None} | values
                 if written <= 2:
                     _complete_views(values.get("recipe"))
             record = schema.instance(cls, values, "")

@@ -6,6 +6,7 @@ from contrastkit.cards import (
     cmc,
     cpc,
     cpc_audio,
+    crd,
     dino,
     instdisc,
     invaspread,
@@ -13,6 +14,7 @@ from contrastkit.cards import (
     moco,
     moco_v3,
     simclr,
+    simclr_distill,
     simsiam,
     swav,
 )
@@ -40,3 +42,6 @@ CARDS: dict[str, MethodCard] = {
         mae.CARD,
     )
 }
+
+# What `contrastkit distill` trains, in the same order.
+DISTILLATIONS: dict[str, MethodCard] = {card.name: card for card in (crd.CARD, simclr_distill.CARD)}

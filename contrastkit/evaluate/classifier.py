@@ -124,7 +124,7 @@ def load_classifier(path: str | Path, *, encoder: Encoder | None = None) -> Clas
         UserError: no such file, another kind of file, or a damaged one.
     """
     path = given_path(path)
-    record = _read(path)
+    record = read_record(path)
     if encoder is None:
         if record.encoder is None:
             raise UserError(f"{path} has a custom module as encoder: add encoder=, of the same architecture")
@@ -140,7 +140,12 @@ def load_classifier(path: str | Path, *, encoder: Encoder | None = None) -> Clas
     return classifier.eval()
 
 
-def _read(path: Path) -> ClassifierRecord:
+def read_record(path: Path) -> ClassifierRecord:
+    """The metadata of a classifier's file.
+
+    Raises:
+        UserError: no such file, another kind of file, or a damaged one.
+    """
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(KEY)

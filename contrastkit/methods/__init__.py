@@ -6,6 +6,7 @@ from contrastkit.methods import (
     cmc,
     cpc,
     cpc_audio,
+    crd,
     dino,
     instdisc,
     invaspread,
@@ -13,6 +14,7 @@ from contrastkit.methods import (
     moco,
     moco_v3,
     simclr,
+    simclr_distill,
     simsiam,
     swav,
 )
@@ -36,3 +38,5 @@ RECIPES: dict[str, Recipe] = {  # "method/row" -> its numbers
     **dino.RECIPES,
     **mae.RECIPES,
 }
+
+DISTILLATIONS: dict[str, Recipe] = {**crd.RECIPES, **simclr_distill.RECIPES}  # likewise, of `contrastkit distill`

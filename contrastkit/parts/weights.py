@@ -78,6 +78,7 @@ class Weights:
         size: side in pixels of the images that they were trained on, if known.
         normalisation: mean and standard deviation of the channels, each one number or one a channel, if the source has
             them outside its tensors.
+        option: that names the network, for messages.
     """
 
     source: str
@@ -86,6 +87,7 @@ class Weights:
     encoder: str | None = None
     size: int | None = None
     normalisation: Numbers | None = None
+    option: str = "--encoder"
 
     def match(self, encoder: Encoder) -> Match:
         """What this encoder takes, by the naming of :data:`contrastkit.parts.naming.NAMINGS` that fits best.
@@ -160,7 +162,9 @@ class Weights:
 
     @property
     def _advice(self) -> str:
-        return "choose the --encoder that it is of" if self.encoder is None else f"give --encoder {self.encoder}"
+        return (
+            f"choose the {self.option} that it is of" if self.encoder is None else f"give {self.option} {self.encoder}"
+        )
 
 
 def read_weights(path: Path) -> Weights:
@@ -171,7 +175,7 @@ def read_weights(path: Path) -> Weights:
         UserError: it cannot be read, or has no tensors.
     """
     require_file(path, "; --init-from takes a run folder, a file of weights, or pretrained:NAME")
-    tensors, metadata = _read_safetensors(path) if _is_safetensors(path) else (_read_torch(path), {})
+    tensors, metadata = _read_safetensors(path) if is_safetensors(path) else (_read_torch(path), {})
     if not tensors:
         raise UserError(f"{path} has no tensors: give a file of weights")
     mean, std = (_numbers(metadata.get(name, "")) for name in NORMALISATION)
@@ -187,10 +191,23 @@ def read_weights(path: Path) -> Weights:
     )
 
 
-def _is_safetensors(path: Path) -> bool:
-    """By the first byte of the header, a JSON object, behind its length; the names of files vary."""
+def is_safetensors(path: Path) -> bool:
+    """Whether a file has this format, by the first byte of the header, a JSON object, behind its length; the names of
+    files vary."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

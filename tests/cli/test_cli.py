@@ -426,9 +426,9 @@ def test_ctrl_c_is_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch, caps
 
 
 COMMANDS = (  # in the order of work
-    "train", "sweep", "knn", "probe", "measure", "finetune", "transfer", "retrieve", "embed", "compare", "search",
-    "duplicates", "cluster", "map", "attend", "report", "export", "methods", "views", "ablate", "causal", "stable",
-    "shards", "info", "bench-kernels", "bench-input",
+    "train", "sweep", "knn", "probe", "measure", "finetune", "distill", "transfer", "retrieve", "embed", "compare",
+    "search", "duplicates", "cluster", "map", "attend", "report", "export", "methods", "views", "ablate", "causal",
+    "stable", "shards", "info", "bench-kernels", "bench-input",
 )  # fmt: skip
 HELP = """
 import sys
