@@ -9,18 +9,18 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import RESULTS, schemas
+from benchmarks import RESULTS, distillation, schemas
 from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.photos import table as photos
 from benchmarks.tables import Rows, markdown, results, spread
 from contrastkit.bench import CEILINGS
-from contrastkit.cards import CARDS
+from contrastkit.cards import CARDS, DISTILLATIONS, MethodCard
 from contrastkit.checkpoint import write_text
 from contrastkit.methods.rows import rows_of
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 PARTIAL = ("embedding_bag",)  # does only half of an operator's work
 
 
-def methods() -> str:
+def methods(cards: Mapping[str, MethodCard] = CARDS) -> str:
     """The table that `contrastkit methods` prints."""
     rows = [
         [
@@ -41,7 +41,7 @@ def methods() -> str:
             "yes" if card.negatives else "no",
             ", ".join(rows_of(card.name)),
         ]
-        for card in CARDS.values()
+        for card in cards.values()
     ]
     return markdown(("method", "also", "paper", "query", "dictionary", "target", "negatives", "recipes"), rows)
 
@@ -237,6 +237,9 @@ def scaled_decoding() -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "methods": methods,
+    "distillations": partial(methods, DISTILLATIONS),
+    "crd": distillation.crd_table,
+    "few_labels": distillation.labels_table,
     "learning": learning,
     "ablation": ablation,
     "confounders": confounders,

@@ -50,8 +50,8 @@ app = train.methods_app(
 
 def distill(method: str, numbers: dict[str, Any], training: dict[str, Any], options: DistillOptions) -> None:
     """Distil a teacher, and print the accuracy of student and teacher."""
-    taught = {"teacher": options.teacher, "teacher_encoder": options.teacher_encoder}
-    train.train(method, numbers, training, options, after=_evaluated, **taught)
+    teacher = options.teacher, options.teacher_encoder
+    train.train(method, numbers, training, options, after=_evaluated, teacher=teacher)
 
 
 def _evaluated(outcome: "Outcome", plan: "Plan") -> dict[str, Any]:

@@ -10,7 +10,7 @@ checkpoints/last.pt    the latest state, and epoch-NNNN.pt every --save-every ep
 encoder.safetensors    the encoder alone, at the end; its metadata describe it (contrastkit.export.description)
 text.safetensors       of clip, at the end: the text tower and both projections; and from the start
 tokenizer.json         its vocabulary
-classifier.safetensors of a distillation, at the end: the student with its last layer
+classifier.safetensors of a distillation, at the end: the student and its last layer
 .lock                  while the run is written to: the process that does
 """
 
@@ -31,8 +31,7 @@ from contrastkit.record import Checkpoint, Record, json_value
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.json", "environment.json", "metrics.jsonl"
 LOG, ENCODER, CURVES = "log.txt", "encoder.safetensors", "curves.png"
-TEXT, TOKENIZER = "text.safetensors", "tokenizer.json"
-CLASSIFIER = "classifier.safetensors"
+TEXT, TOKENIZER, CLASSIFIER = "text.safetensors", "tokenizer.json", "classifier.safetensors"
 
 
 class Taken(UserError):
@@ -118,10 +117,8 @@ class Run:
         run = cls(path, writes=writes)
         if not cls.exists(path):
             raise UserError(f"{path} holds no run (no {RECIPE}): give a folder written by 'contrastkit train'")
-        for file in (
-            run.last,
-            *(path / name for name in (ENVIRONMENT, METRICS, LOG, ENCODER, TEXT, TOKENIZER, CLASSIFIER)),
-        ):
+        for name in ("checkpoints/last.pt", ENVIRONMENT, METRICS, LOG, ENCODER, TEXT, TOKENIZER, CLASSIFIER):
+            file = path / name
             if file.exists() and not file.is_file():  # to read a pipe may never end
                 raise UserError(f"{file} is no file: remove what is in its place")
         if writes:

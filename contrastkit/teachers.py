@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from contrastkit.data import DataSet
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, listed
-from contrastkit.evaluate.classifier import KEY, load_classifier, read_record
+from contrastkit.evaluate.classifier import is_classifier, load_classifier, read_record
 from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.parts.cifar import CIFAR_RESNETS
 from contrastkit.parts.published import PUBLISHED, network_with_head, published_size, tensors_hash
 from contrastkit.parts.teacher import Teacher, TeacherRecord
-from contrastkit.parts.weights import SHOWN, Weights, is_safetensors, read_weights, safetensors_metadata
+from contrastkit.parts.weights import SHOWN, Weights, read_weights
 from contrastkit.run import CLASSIFIER
 from contrastkit.starting import NamedEncoder
 
@@ -42,11 +42,11 @@ def open_teacher(source: str, encoder: str | None, data: DataSet) -> Teacher:
     if source.startswith(PUBLISHED):
         _refuse(encoder, source)
         teacher = _published(source.removeprefix(PUBLISHED))
-    elif (path := _file(given_path(source))) is not None and _is_classifier(path):
+    elif is_classifier(path := _file(given_path(source))):
         _refuse(encoder, source)
         teacher = _classifier(path)
     else:
-        teacher = _of_weights(path or given_path(source), encoder, channels=channels, size=size)
+        teacher = _of_weights(path, encoder, channels=channels, size=size)
     _require_fit(teacher, data)
     return teacher
 
@@ -71,7 +71,7 @@ def _refuse(encoder: str | None, source: str) -> None:
         raise UserError(f"{source} says of which network it is: drop --teacher-encoder")
 
 
-def _file(path: Path) -> Path | None:
+def _file(path: Path) -> Path:
     """The file of the classifier in a folder; a file itself."""
     if not path.is_dir():
         return path
@@ -79,10 +79,6 @@ def _file(path: Path) -> Path | None:
     if file is None:
         raise UserError(f"{path} holds no classifier: fine-tune its encoder first, contrastkit finetune {path}")
     return file
-
-
-def _is_classifier(path: Path) -> bool:
-    return path.is_file() and is_safetensors(path) and KEY in safetensors_metadata(path)
 
 
 def _classifier(path: Path) -> Teacher:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from contrastkit import schema
 from contrastkit.checkpoint import write_with
-from contrastkit.directories import given_path
+from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError
 from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.parts.build import build_encoder, set_image_size
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import NORMS
+from contrastkit.parts.weights import is_safetensors
 from contrastkit.record import json_value
 
 KEY = "contrastkit.classifier"  # of the metadata
@@ -138,6 +139,22 @@ def load_classifier(path: str | Path, *, encoder: Encoder | None = None) -> Clas
     except RuntimeError as error:
         raise UserError(f"the weights in {path} do not fit its metadata: it is damaged") from error
     return classifier.eval()
+
+
+def is_classifier(path: Path) -> bool:
+    """Whether a file is one of a classifier.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    require_file(path)
+    if not is_safetensors(path):
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            return KEY in (file.metadata() or {})
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
 
 
 def read_record(path: Path) -> ClassifierRecord:

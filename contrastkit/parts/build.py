@@ -43,9 +43,8 @@ def build_encoder(
     """Build the encoder called ``name``.
 
     Args:
-        name: ``tiny``, a torchvision ResNet (``resnet18`` ...), one for CIFAR (``cifar-resnet20`` ...) or
-            ``timm:NAME``; for sounds, ``wave`` or ``wave-tiny`` (:mod:`contrastkit.parts.wave`), which ignore the
-            options below.
+        name: ``tiny``, a torchvision ResNet (``resnet18`` ...), ``cifar-resnet20`` ... or ``timm:NAME``; for sounds,
+            ``wave`` or ``wave-tiny`` (:mod:`contrastkit.parts.wave`), which ignore the options below.
         channels: input channels, 1 to N.
         size: shorter side of the images in pixels; up to 64, a ResNet gets a 3x3 stride-1 stem and no max-pooling,
             as in SimCLR (Sec. B.9) and MoCo's CIFAR demo. ImageNet's stem would discard most of a small image.

@@ -162,9 +162,8 @@ class Weights:
 
     @property
     def _advice(self) -> str:
-        return (
-            f"choose the {self.option} that it is of" if self.encoder is None else f"give {self.option} {self.encoder}"
-        )
+        given = self.encoder
+        return f"choose the {self.option} that it is of" if given is None else f"give {self.option} {given}"
 
 
 def read_weights(path: Path) -> Weights:
@@ -192,22 +191,9 @@ def read_weights(path: Path) -> Weights:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file has this format, by the first byte of the header, a JSON object, behind its length; the names of
-    files vary."""
+    """By the first byte of the header, a JSON object, behind its length; the names of files vary."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
-
-
-def safetensors_metadata(path: Path) -> dict[str, str]:
-    """
-    Raises:
-        UserError: the file is damaged.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -100,15 +101,8 @@ def _context(plan: Plan, size: int, encoder: nn.Module | None) -> BuildContext:
     source, options, tokenizer = plan.data.pretrain, plan.options, None
     if plan.record is not None and plan.recipe.learns_from_captions:
         tokenizer = tokenizer_of(Run(plan.out if plan.parent is None else Path(plan.parent.run)))
-    of_data = BuildContext.of(
-        source,
-        size,
-        seed=options.seed,
-        encoder=encoder,
-        weights=plan.weights,
-        tokenizer=tokenizer,
-        teacher=plan.teacher,
-    )
+    own: dict[str, Any] = {"weights": plan.weights, "tokenizer": tokenizer, "teacher": plan.teacher}
+    of_data = BuildContext.of(source, size, seed=options.seed, encoder=encoder, **own)
     return plan.recipe.prepare(of_data)
 
 

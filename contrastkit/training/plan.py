@@ -18,7 +18,7 @@ from contrastkit.data.store import is_url
 from contrastkit.directories import data_directory, given_path
 from contrastkit.errors import UserError
 from contrastkit.methods import Recipe
-from contrastkit.methods.rows import choose_row, recipes_of
+from contrastkit.methods.rows import recipes_of
 from contrastkit.names import DEFAULT_DATA, DISTILLED, METHODS, is_file, split_name, training_command
 from contrastkit.options import MAY_CHANGE, Options
 from contrastkit.parts.teacher import Teacher
@@ -27,7 +27,7 @@ from contrastkit.record import ParentRecord, Record
 from contrastkit.run import RECIPE, Run
 from contrastkit.starting import open_weights
 from contrastkit.training.memory import is_small
-from contrastkit.training.teaching import requested, suited, teacher_of
+from contrastkit.training.teaching import choose, teacher_of
 
 Change = Callable[[Recipe], Recipe]  # puts a user's values into a recipe
 
@@ -138,8 +138,7 @@ def plan(
     resume: bool = False,
     extend: Path | None = None,
     init_from: str | None = None,
-    teacher: str | None = None,
-    teacher_encoder: str | None = None,
+    teacher: tuple[str | None, str | None] = (None, None),
     data: DataSet | None = None,
     labelled: DataSet | None = None,
 ) -> Plan:
@@ -155,22 +154,18 @@ def plan(
         resume: resume the run in ``out``.
         extend: the run that the new one extends: it goes on at its last state, under the schedule of more epochs.
         init_from: starting weights of the encoder, see :func:`contrastkit.starting.open_weights`.
-        teacher, teacher_encoder: see :func:`contrastkit.training.teaching.teacher_of`.
+        teacher: of a distillation, and its network, see :func:`contrastkit.training.teaching.teacher_of`.
         data, labelled: these sets, if already open; no path names them.
 
     Raises:
         UserError: no such method, row, data or run, a value out of bounds, or as for :class:`Plan`.
     """
     recipes = recipes_of(method)
-    for name, opened in {"data": data, "labelled": labelled}.items():
-        if opened is not None:
-            given = {**given, name: HANDED_OVER + opened.name}
-        elif name in given:
-            given = {**given, name: absolute(given[name])}
+    given = {**given, **_named(given, data=data, labelled=labelled)}
     if (run := _origin(out, resume=resume, extend=extend, init_from=init_from)) is not None:
         record, recipe, options, device = _recorded(method, given, change, row, run)
         data = options.open_data(data, labelled)
-        taught = teacher_of(recipes, teacher, teacher_encoder, data, record)
+        taught = teacher_of(recipes, *teacher, data, record)
         if resume:
             return Plan(record.name, recipe, options, data, device, run, record, teacher=taught)
         parent = ParentRecord(run=str(run.resolve()), epochs=record.recipe["epochs"], step=Run.open(run).load().step)
@@ -181,21 +176,20 @@ def plan(
     options = Options(**{"data": DEFAULT_DATA, **given, "data_dir": data_directory(given.get("data_dir"))})
     options, device = _started(options)
     data = options.open_data(data, labelled)
-    taught, source = teacher_of(recipes, teacher, teacher_encoder, data), data.pretrain
+    taught, source = teacher_of(recipes, *teacher, data), data.pretrain
     if "workers" not in given:
         options = replace(options, workers=default_workers(source))
-    asked = requested(recipes, taught, encoder)
-    name = choose_row(
-        recipes,
-        size=source.size,
-        encoder=asked,
-        orientation_matters=source.orientation_matters,
-        small_machine=is_small(device, options.precision),
-        row=row,
-    )
-    recipe = change(suited(recipes[name], taught, source, encoder))
+    small = is_small(device, options.precision)
+    name, suited = choose(recipes, taught, source, encoder=encoder, small_machine=small, row=row)
+    recipe = change(suited)
     numbered, out = out is None, out or _numbered(name, data)
     return Plan(name, recipe, options, data, device, out, numbered=numbered, weights=weights, teacher=taught)
+
+
+def _named(given: Mapping[str, Any], **opened: DataSet | None) -> dict[str, str]:
+    """How the record calls the data sets that are given, or handed over."""
+    names = {name: absolute(given[name]) for name in opened if name in given}
+    return names | {name: HANDED_OVER + data.name for name, data in opened.items() if data is not None}
 
 
 def _origin(out: Path | None, *, resume: bool, extend: Path | None, init_from: str | None) -> Path | None:

@@ -10,6 +10,7 @@ from contrastkit.evaluate.classifier import ClassifierRecord, save_classifier
 from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.methods import Method, Recipe
 from contrastkit.methods.distillation import DistillationRecipe
+from contrastkit.methods.rows import choose_row
 from contrastkit.parts.teacher import Teacher
 from contrastkit.record import Record
 from contrastkit.run import CLASSIFIER, Run
@@ -42,17 +43,31 @@ def teacher_of(
     return open_teacher(teacher, encoder, data)
 
 
-def suited(recipe: Recipe, teacher: Teacher | None, source: Source, encoder: str | None) -> Recipe:
-    """The recipe before the user's changes, of whom ``encoder`` is the requested one, if any."""
-    if teacher is None or not isinstance(recipe, DistillationRecipe):
-        return recipe
-    return recipe.for_teacher(teacher, source, encoder)
-
-
-def requested(recipes: Mapping[str, Recipe], teacher: Teacher | None, encoder: str | None) -> str | None:
-    """The encoder by which the row of a recipe is chosen: the user's, or else the student's by default."""
+def choose(
+    recipes: dict[str, Recipe],
+    teacher: Teacher | None,
+    source: Source,
+    *,
+    encoder: str | None,
+    small_machine: bool,
+    row: str | None,
+) -> tuple[str, Recipe]:
+    """The recipe for a source of images and its name, see :func:`contrastkit.methods.rows.choose_row`; that of a
+    distillation is made to fit its teacher."""
     first = next(iter(recipes.values()))
-    return first.student(teacher) if encoder is None and teacher and isinstance(first, DistillationRecipe) else encoder
+    asked = first.student(teacher) if teacher and isinstance(first, DistillationRecipe) else None
+    name = choose_row(
+        recipes,
+        size=source.size,
+        encoder=encoder or asked,
+        orientation_matters=source.orientation_matters,
+        small_machine=small_machine,
+        row=row,
+    )
+    recipe = recipes[name]
+    if teacher and isinstance(recipe, DistillationRecipe):
+        recipe = recipe.for_teacher(teacher, source, encoder)
+    return name, recipe
 
 
 def student_of(method: Method) -> LinearClassifier:

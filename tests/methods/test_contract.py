@@ -66,7 +66,8 @@ def context(recipe: Recipe, **changes: int) -> BuildContext:
         "captions": captions(64) if recipe.learns_from_captions else None,
     }
     if isinstance(recipe, DistillationRecipe):
-        defaults |= {"teacher": teacher(5), "labels": torch.arange(64) % 5}
+        images = changes.get("images", 64)
+        defaults |= {"teacher": teacher(5), "labels": torch.arange(images, device="cpu") % 5}
     return BuildContext(**defaults | changes)
 
 
