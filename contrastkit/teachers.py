@@ -85,9 +85,8 @@ def _classifier(path: Path) -> Teacher:
     kind = read_record(path).encoder
     if kind is None:
         raise UserError(f"{path} has a custom module as encoder, which its file does not describe: choose another one")
-    loaded = load_classifier(path)
-    record = TeacherRecord(source=str(path.resolve()), sha256=_hash(path), encoder=None)
-    return Teacher(loaded, kind=kind, classes=loaded.classes, size=loaded.size, record=record)
+    loaded, source = load_classifier(path), str(path.resolve())
+    return Teacher(loaded, kind=kind, classes=loaded.classes, size=loaded.size, source=source, sha256=_hash(path))
 
 
 def _published(name: str) -> Teacher:
@@ -95,10 +94,14 @@ def _published(name: str) -> Teacher:
     if not isinstance(head, nn.Linear):
         raise UserError(f"the published weights of {name} end in no linear layer of classes: choose another network")
     classifier = _assembled(encoder, head.state_dict())
-    sha256 = tensors_hash(classifier.state_dict())
-    record = TeacherRecord(source=f"{PUBLISHED}{name}", sha256=sha256, encoder=None)
-    kind = {"name": name}
-    return Teacher(classifier, kind=kind, classes=None, size=published_size(name), record=record)
+    return Teacher(
+        classifier,
+        kind={"name": name},
+        classes=None,
+        size=published_size(name),
+        source=f"{PUBLISHED}{name}",
+        sha256=tensors_hash(classifier.state_dict()),
+    )
 
 
 def _of_weights(path: Path, name: str | None, *, channels: int, size: int) -> Teacher:
@@ -109,8 +112,15 @@ def _of_weights(path: Path, name: str | None, *, channels: int, size: int) -> Te
     named = NamedEncoder(name=name, source=str(path), weights=weights)
     encoder, _ = named.build(channels=channels, size=trained_at or size, seed=0)
     classifier = _assembled(encoder, _head(weights, encoder.dim, name))
-    record = TeacherRecord(source=weights.source, sha256=weights.sha256, encoder=name)
-    return Teacher(classifier, kind={"name": name}, classes=None, size=trained_at, record=record)
+    return Teacher(
+        classifier,
+        kind={"name": name},
+        classes=None,
+        size=trained_at,
+        source=weights.source,
+        sha256=weights.sha256,
+        encoder=name,
+    )
 
 
 def _assembled(encoder: Any, head: Mapping[str, Tensor]) -> LinearClassifier:

@@ -23,6 +23,7 @@ from contrastkit.parts.build import build_encoder
 from contrastkit.parts.cifar import CIFARResNet
 from contrastkit.teachers import open_teacher, reopen_teacher
 
+DATA = Path(os.environ.get("CONTRASTKIT_DATA", "nowhere"))
 CLASSES = ("cat", "dog", "fish")
 KIND = {"name": "tiny", "channels": 3, "size": 16, "width": 0.25}
 
@@ -30,7 +31,7 @@ KIND = {"name": "tiny", "channels": 3, "size": 16, "width": 0.25}
 def data(n_classes: int = 3, channels: int = 3, classes: tuple[str, ...] | None = CLASSES, size: int = 16) -> DataSet:
     pixels = torch.randint(0, 256, (12, channels, size, size), dtype=torch.uint8)
     labels = torch.arange(12) % n_classes
-    source = ArraySource("images", pixels, labels, classes)
+    source = ArraySource("images", pixels, labels, classes=classes)
     return DataSet("images", source, source, source)
 
 
@@ -104,9 +105,8 @@ def replace_labels(images: DataSet, n: int) -> DataSet:
 
 
 def test_the_ResNet_20_has_the_accuracy_of_its_readme() -> None:
-    """91.73 %, by akamaster's README; its weights are in the folder of named data sets."""
-    folder = Path(os.environ.get("CONTRASTKIT_DATA", "nowhere"))
-    file = folder / "weights/cifar10_resnet20.th"
+    """91.73 %, by akamaster's README, whose weights are beside the data set."""
+    folder, file = DATA, DATA / "weights/cifar10_resnet20.th"
     if not file.is_file() or not (folder / "cifar-10-batches-py").is_dir():
         pytest.skip("no CIFAR-10 and weights in $CONTRASTKIT_DATA")
     cifar = open_data("cifar10", data_dir=folder)

@@ -8,6 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from contrastkit.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherRecord:
@@ -17,11 +19,15 @@ class TeacherRecord:
         source: the absolute path, or pretrained:NAME.
         sha256: of the file; of published weights, of their tensors.
         encoder: its architecture, where the source does not say it: --teacher-encoder.
+        dim: number of its features.
+        n_classes: number of its classes.
     """
 
     source: str
     sha256: str
     encoder: str | None
+    dim: int
+    n_classes: int
 
 
 class Teacher:
@@ -39,6 +45,9 @@ class Teacher:
         record: where it is from.
     """
 
+    size: int | None
+    record: TeacherRecord
+
     def __init__(
         self,
         classifier: Any,
@@ -46,16 +55,40 @@ class Teacher:
         kind: Mapping[str, Any],
         classes: tuple[str, ...] | None,
         size: int | None,
-        record: TeacherRecord,
+        source: str,
+        sha256: str,
+        encoder: str | None = None,
     ) -> None:
-        self.classifier = classifier.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self.channels, self.dim = classifier.encoder.channels, classifier.fc.in_features
-        self.n_classes = classifier.fc.out_features
-        self.kind, self.name, self.classes, self.size, self.record = kind, kind["name"], classes, size, record
+        """``source``, ``sha256``, ``encoder``: for the record."""
+        self.classifier: Any = classifier.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.channels, dim, n_classes = (
+            classifier.encoder.channels,
+            classifier.fc.in_features,
+            classifier.fc.out_features,
+        )
+        self.kind, self.name, self.classes, self.size = kind, kind["name"], classes, size
+        self.record = TeacherRecord(source=source, sha256=sha256, encoder=encoder, dim=dim, n_classes=n_classes)
+
+    @classmethod
+    def absent(cls, record: TeacherRecord) -> Self:
+        """That of a method which is loaded and not trained: it cannot be asked."""
+        teacher = cls.__new__(cls)
+        teacher.record, teacher.size, teacher.classifier = record, None, None
+        return teacher
+
+    @property
+    def dim(self) -> int:
+        return self.record.dim
+
+    @property
+    def n_classes(self) -> int:
+        return self.record.n_classes
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         network = self.classifier
+        if network is None:
+            raise UserError(f"a run is loaded without its teacher {self.record.source}: it can only be resumed with it")
         if network.encoder.mean.device != images.device:
             network.to(images.device)
         features = network.neck(network.encoder(images.expand(-1, self.channels, -1, -1)))

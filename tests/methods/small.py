@@ -10,7 +10,7 @@ from contrastkit.data import Captions
 from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.methods import Method
 from contrastkit.parts.build import build_encoder
-from contrastkit.parts.teacher import Teacher, TeacherRecord
+from contrastkit.parts.teacher import Teacher
 from contrastkit.types import Batch, Step
 
 
@@ -33,8 +33,8 @@ def teacher(n_classes: int, *, size: int | None = None) -> Teacher:
         torch.manual_seed(7)
         classifier = LinearClassifier(build_encoder("tiny", channels=3, size=16, width=0.25), n_classes)
         classifier.fc.weight.data.mul_(10)  # sure of something
-    record = TeacherRecord(source="teacher.safetensors", sha256="0" * 64, encoder=None)
-    return Teacher(classifier, kind={"name": "tiny", "width": 0.25}, classes=None, size=size, record=record)
+    of = {"source": "teacher.safetensors", "sha256": "0" * 64}
+    return Teacher(classifier, kind={"name": "tiny", "width": 0.25}, classes=None, size=size, **of)
 
 
 def random_pair(n: int, C: int) -> tuple[Tensor, Tensor]:
