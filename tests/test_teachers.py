@@ -25,7 +25,7 @@ from contrastkit.teachers import open_teacher, reopen_teacher
 
 DATA = Path(os.environ.get("CONTRASTKIT_DATA", "nowhere"))
 CLASSES = ("cat", "dog", "fish")
-KIND = {"name": "tiny", "channels": 3, "size": 16, "width": 0.25}
+KIND: dict[str, Any] = {"name": "tiny", "channels": 3, "size": 16, "width": 0.25}
 
 
 def data(n_classes: int = 3, channels: int = 3, classes: tuple[str, ...] | None = CLASSES, size: int = 16) -> DataSet:

@@ -19,7 +19,14 @@ from contrastkit.record import Record
 from tests.same import assert_same_run
 from tests.schemas import read_report
 
-KIND = {"name": "tiny", "channels": 3, "size": 16, "width": 0.25, "projector_layers": 1, "projector_width": 24}
+KIND: dict[str, Any] = {
+    "name": "tiny",
+    "channels": 3,
+    "size": 16,
+    "width": 0.25,
+    "projector_layers": 1,
+    "projector_width": 24,
+}
 QUICK = ["--epochs=2", "--batch=32", "--device=cpu", "--val-fraction=0.2"]
 
 
@@ -61,10 +68,8 @@ def test_a_distillation_writes_what_it_is_worth(run: Path, images: Path) -> None
     data = open_data(str(images), val_fraction=0.2)
     assert data.test is not None
     answers = {}
-    for name, file in {
-        "student": run / "classifier.safetensors",
-        "teacher": run.parent / "teacher/model.safetensors",
-    }.items():
+    files = {"student": run / "classifier.safetensors", "teacher": run.parent / "teacher/model.safetensors"}
+    for name, file in files.items():
         classify = contrastkit.load_classifier(file)
         found = encode(classify, data.test, size=16)
         answers[name] = found.x.argmax(1)

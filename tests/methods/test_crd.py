@@ -9,7 +9,7 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
-from contrastkit.augment import augment
+from contrastkit.augment import VIEWS, augment
 from contrastkit.augment.draw import draw
 from contrastkit.errors import UserError
 from contrastkit.methods import DISTILLATIONS, BuildContext
@@ -224,7 +224,7 @@ def test_the_rate_falls_at_the_published_epochs() -> None:
 
 def test_a_view_is_the_image_shifted_by_up_to_four_pixels_over_black() -> None:
     """torchvision's RandomCrop(32, padding=4), then a flip."""
-    (view,), g = recipe("32").views, torch.Generator().manual_seed(0)
+    (view,), g = VIEWS["crd-32"], torch.Generator().manual_seed(0)
     image = torch.randint(1, 256, (1, 3, 32, 32), generator=g, dtype=torch.uint8)
     padded = torch.nn.functional.pad(image[0].float() / 255, (4, 4, 4, 4))
     shifts = {}
