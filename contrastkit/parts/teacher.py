@@ -61,11 +61,8 @@ class Teacher:
     ) -> None:
         """``source``, ``sha256``, ``encoder``: for the record."""
         self.classifier: Any = classifier.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self.channels, dim, n_classes = (
-            classifier.encoder.channels,
-            classifier.fc.in_features,
-            classifier.fc.out_features,
-        )
+        self.channels = classifier.encoder.channels
+        dim, n_classes = classifier.fc.in_features, classifier.fc.out_features
         self.kind, self.name, self.classes, self.size = kind, kind["name"], classes, size
         self.record = TeacherRecord(source=source, sha256=sha256, encoder=encoder, dim=dim, n_classes=n_classes)
 

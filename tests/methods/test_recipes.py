@@ -327,7 +327,7 @@ VIEWS = [
     ("cmc", {"size": 224, "crop_min": 0.08, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0,
              "blur_p": 0.0, "solarize_p": 0.0}),
     ("cmc-32", {"size": 32, "crop_min": 0.2, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0}),
-    ("crd-32", {"size": 32, "crop_min": 1.0, "ratio": 1.0, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0}),
+    ("crd-32", {"size": 32, "crop_min": 1.0, "ratio": 1.0, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0}),
     ("simclr-distill", {"size": 224, "crop_min": 0.08, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0,
                         "blur_p": 0.0}),
     ("moco-v1", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 1.0, "brightness": 0.4,

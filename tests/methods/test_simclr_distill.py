@@ -69,8 +69,8 @@ def test_the_student_learns_the_teachers_answers() -> None:
     method = build()
     optimizer = torch.optim.SGD(method.online.parameters(), lr=0.1, momentum=0.9)
     agreement = []
-    for step in range(40):
-        out = method(small.batch(N, (16,), seed=step % 3, index=INDEX), 0.0)
+    for _ in range(40):
+        out = method(batch(), 0.0)
         out.loss.backward()
         optimizer.step()
         optimizer.zero_grad()
