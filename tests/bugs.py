@@ -27,6 +27,9 @@ HEAVY = (
     "torch", "torchvision", "torch.utils.tensorboard", "matplotlib.figure", "sklearn.ensemble", "scipy.stats", "pandas",
     "networkx", "typer", "PIL.Image",
 )  # fmt: skip
+CRD = "tests/methods/test_crd.py"
+TEACHERS = "tests/test_teachers.py"
+DISTILL = "tests/cli/test_distill.py"
 LOOP = "tests/training/test_loop.py"
 PARTS = "tests/data/test_parts.py"
 SHARDS = "tests/data/test_shards.py"
@@ -86,6 +89,35 @@ class Bug(NamedTuple):
 
 
 BUGS = [
+    # Distillation.
+    Bug("parts/dictionary.py", "place += own * (place >= first)", "place += own * (place > first)",
+        f"{CRD}::test_no_negative_is_of_the_images_own_class"),
+    Bug("parts/dictionary.py", "(u * (len(self.order) - own)).long()", "(u * (len(self.order) - own - 1)).long()",
+        f"{CRD}::test_each_image_of_another_class_is_equally_likely"),
+    Bug("methods/crd.py", "self.bank.nce(z.flip(1), drawn", "self.bank.nce(z, drawn",
+        f"{CRD}::test_loss_and_gradient_are_the_papers"),
+    Bug("methods/crd.py", "params=list(self.parameters())", "params=list(self.online.parameters())",
+        "tests/methods/test_contract.py::test_what_is_trained_is_what_gets_a_gradient"),
+    Bug("losses.py", "return T * T * -(F.softmax(teacher", "return T * -(F.softmax(teacher",
+        f"{CRD}::test_loss_and_gradient_are_the_papers"),
+    Bug("parts/teacher.py", "classifier.eval().requires_grad_(False)", "classifier.requires_grad_(False)",
+        f"{CRD}::test_the_teacher_is_in_no_state_and_stays_as_it_is"),
+    Bug("methods/simclr_distill.py", 'reduction="sum") / len(y)', 'reduction="mean")',
+        "tests/methods/test_simclr_distill.py::test_loss_and_gradient_are_the_papers"),
+    Bug("methods/distillation.py", "if source.orientation_matters:", "if False:",
+        "tests/methods/test_simclr_distill.py::test_a_student_is_built_like_its_teacher_unless_another_is_asked_for"),
+    Bug("methods/distillation.py", "if teacher.size not in (None, size := self.views[0].size):", "if (size := 0):",
+        f"{CRD}::test_what_does_not_fit_is_refused"),
+    Bug("teachers.py", "if teacher.record.sha256 != record.sha256:", "if False:",
+        f"{TEACHERS}::test_a_changed_file_is_no_longer_the_runs_teacher"),
+    Bug("teachers.py", "teacher.classes != tuple(own)", "set(teacher.classes) != set(own)",
+        f"{TEACHERS}::test_a_classifier_of_other_images_is_refused"),
+    Bug("teachers.py", "if teacher.n_classes != n:", "if teacher.n_classes < n:",
+        f"{TEACHERS}::test_a_classifier_of_other_images_is_refused"),
+    Bug("training/teaching.py", "classifier.fc = head\n", "pass\n",
+        f"{DISTILL}::test_the_encoder_is_that_of_any_run"),
+    Bug("parts/cifar.py", "before = self.new // 2", "before = 0",
+        "tests/parts/test_build.py::test_a_shortcut_of_a_ResNet_for_CIFAR_skips_pixels_and_pads_channels"),
     # Bounds.
     Bug("bounds.py", "and math.isfinite(number)", "or number != number", "tests/cli/test_bounds.py::test_an_interval"),
     Bug("cli/options.py", "interval.check(flag, values[name], whole=whole)", "pass",
