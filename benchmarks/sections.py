@@ -9,12 +9,12 @@ import json
 import math
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import RESULTS, ablations, schemas
+from benchmarks import RESULTS, ablations, distillation, schemas
 from benchmarks.captions import table as captions
 from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
 from benchmarks.clip_memory import table as clip_memory
@@ -22,7 +22,7 @@ from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.photos import table as photos
 from benchmarks.tables import Rows, markdown, results, spread
 from contrastkit.bench import CEILINGS
-from contrastkit.cards import CARDS
+from contrastkit.cards import CARDS, DISTILLATIONS, MethodCard
 from contrastkit.checkpoint import write_text
 from contrastkit.methods.rows import rows_of
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 PARTIAL = ("embedding_bag",)  # does only half of an operator's work
 
 
-def methods() -> str:
+def methods(cards: Mapping[str, MethodCard] = CARDS) -> str:
     """The table that `contrastkit methods` prints."""
     rows = [
         [
@@ -43,7 +43,7 @@ def methods() -> str:
             "yes" if card.negatives else "no",
             ", ".join(rows_of(card.name)),
         ]
-        for card in CARDS.values()
+        for card in cards.values()
     ]
     return markdown(("method", "also", "paper", "query", "dictionary", "target", "negatives", "recipes"), rows)
 
@@ -239,6 +239,9 @@ def scaled_decoding() -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "methods": methods,
+    "distillations": partial(methods, DISTILLATIONS),
+    "crd": distillation.crd_table,
+    "few_labels": distillation.labels_table,
     "learning": learning,
     "ablation": ablation,
     **{f"ablation_{what.replace('-', '_')}": partial(ablations.section, what) for what in ablations.WHAT},

@@ -33,7 +33,7 @@ def ablate(
         typer.Option(help="Row of the recipe \\[chosen to fit the images, the encoder and the device].", metavar="ROW"),
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="tiny, a torchvision ResNet, or timm:NAME \\[the recipe's].")
+        str | None, typer.Option(help="tiny, a torchvision or CIFAR ResNet, or timm:NAME \\[the recipe's].")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training \\[the recipe's]."), EPOCHS] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step \\[the recipe's]."), BATCH] = None,

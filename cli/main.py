@@ -18,9 +18,9 @@ from contrastkit.version import __version__
 
 app = group(
     "contrastkit.cli",
-    "train", "sweep", "knn", "probe", "measure", "finetune", "transfer", "retrieve", "zero-shot", "embed", "compare",
-    "search", "duplicates", "cluster", "map", "attend", "report", "export", "methods", "views", "ablate", "causal",
-    "stable", "shards", "info", "bench-kernels", "bench-input",
+    "train", "sweep", "knn", "probe", "measure", "finetune", "distill", "transfer", "retrieve", "zero-shot", "embed",
+    "compare", "search", "duplicates", "cluster", "map", "attend", "report", "export", "methods", "views", "ablate",
+    "causal", "stable", "shards", "info", "bench-kernels", "bench-input",
     help="Learn representations without labels, evaluate them, estimate causal effects, and fit predictors that stay "
     "stable under shift.",
     completion=True,

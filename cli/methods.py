@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrastkit.cards import CARDS, MethodCard
+from contrastkit.cards import CARDS, DISTILLATIONS, MethodCard
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.recipe_options import per_row
 from contrastkit.cli.results import write_reports
 from contrastkit.errors import check_choice
-from contrastkit.names import METHODS, as_typed
+from contrastkit.names import METHODS, as_typed, training_command
 
 if TYPE_CHECKING:
     from contrastkit.augment import View, Window
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def methods(
     *,
     name: Annotated[
-        str | None, typer.Argument(help=f"Method to describe: {', '.join(METHODS)}.", metavar="METHOD")
+        str | None,
+        typer.Argument(help=f"Method to describe: {', '.join((*METHODS, *DISTILLATIONS))}.", metavar="METHOD"),
     ] = None,
     output: OutputOptions,
 ) -> None:
@@ -33,15 +34,20 @@ def methods(
     A description has the idea, the equation, every number of the recipes with its source, and published results.
     """
     if name is not None:
-        check_choice("method", name, METHODS)
-    cards = list(CARDS.values()) if name is None else [CARDS[METHODS[name]]]
+        check_choice("method", name, (*METHODS, *DISTILLATIONS))
+    every = CARDS | DISTILLATIONS
+    cards = list(every.values()) if name is None else [every[METHODS.get(name, name)]]
     if name is None:
         columns = ("method", "paper", "query", "dictionary", "target", "neg.", "recipes")
-        screen.words("methods (neg.: uses negatives)", columns, map(_cells, cards), whole=("method", "neg."))
+        for title, of in (("methods", CARDS), ("\ndistillations, of a trained teacher", DISTILLATIONS)):
+            rows = map(_cells, of.values())
+            screen.words(f"{title} (neg.: uses negatives)", columns, rows, whole=("method", "neg."))
         screen.say("\nDescribe one method: contrastkit methods METHOD")
+        screen.say("Options, one for each number of the recipe: contrastkit train METHOD --help, or distill")
     else:
         _show(cards[0])
-    screen.say("Options, one for each number of the recipe: contrastkit train METHOD --help")
+        command = " ".join(training_command(cards[0].name))
+        screen.say(f"Options, one for each number of the recipe: {command} --help")
     write_reports({card.name: _as_json(card) for card in cards}, output.json)
 
 

@@ -3,6 +3,7 @@
 import math
 import shlex
 import typing
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from contrastkit.cli import screen
 from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.errors import Interrupted, UserError
-from contrastkit.names import SUMMARIES, is_file
+from contrastkit.names import DISTILLED_SUMMARIES, SUMMARIES, is_file, training_command
 
 if typing.TYPE_CHECKING:
     from contrastkit.training import Outcome
@@ -47,10 +48,10 @@ class Methods(TyperGroup):
         return name, (stub if name is None else self.make(name)), rest
 
 
-def methods_app(group: type[Methods], help: str) -> typer.Typer:
+def methods_app(group: type[Methods], help: str, summaries: Mapping[str, str] = SUMMARIES) -> typer.Typer:
     """A command of a command for each method."""
     app = typer.Typer(cls=group, no_args_is_help=True, help=help)
-    for name, summary in SUMMARIES.items():
+    for name, summary in summaries.items():
         app.command(name, help=summary)(lambda: None)
     return app
 
@@ -84,8 +85,12 @@ class RunOptions(OutputOptions):
     ] = None
 
 
-def command(method: str) -> Any:
-    """The command of one method: options of the training, then one for each number of its recipe and of its views."""
+def command(method: str, family: type[RunOptions] = RunOptions, do: Callable[..., None] | None = None) -> Any:
+    """The command of one method: options of the training, then one for each number of its recipe and of its views.
+
+    Args:
+        family, do: the other options, and what is done with all of them: by default :func:`train`.
+    """
     from contrastkit.cli import recipe_options
     from contrastkit.methods.rows import recipes_of
     from contrastkit.training import Options
@@ -94,21 +99,34 @@ def command(method: str) -> Any:
     training = recipe_options.of_training(Options)
     numbers = [*recipe_options.of_recipes(recipes), *recipe_options.of_views(recipes)]
 
-    def run(options: RunOptions, **values: Any) -> None:
+    def run(options: Any, **values: Any) -> None:
         values = {name: value for name, value in values.items() if value is not None}
-        train(
+        (do or train)(
             method,
             {p.name: values[p.name] for p in numbers if p.name in values},
             {p.name: values[p.name] for p in training if p.name in values},
             options,
         )
 
-    run.__doc__ = SUMMARIES.get(method, type(next(iter(recipes.values()))).__doc__)
+    run.__annotations__["options"] = family
+    run.__doc__ = (SUMMARIES | DISTILLED_SUMMARIES).get(method, type(next(iter(recipes.values()))).__doc__)
     return single(method, takes_options(run, *training, *numbers))
 
 
-def train(method: str, numbers: dict[str, Any], training: dict[str, Any], options: RunOptions) -> None:
-    """Train one method: choose the recipe, open or resume the run, and print the outcome."""
+def train(
+    method: str,
+    numbers: dict[str, Any],
+    training: dict[str, Any],
+    options: RunOptions,
+    after: Callable[["Outcome", "Plan"], dict[str, Any]] = lambda outcome, plan: {},
+    **teacher: Any,
+) -> None:
+    """Train one method: choose the recipe, open or resume the run, and print the outcome.
+
+    Args:
+        after: called in the first process when the training has ended; returns more keys of the report.
+        teacher: of a distillation, see :func:`contrastkit.training.plan.plan`.
+    """
     from contrastkit import dist
     from contrastkit.cli import recipe_options
     from contrastkit.training.launch import launch
@@ -126,6 +144,7 @@ def train(method: str, numbers: dict[str, Any], training: dict[str, Any], option
         resume=options.resume is not None,
         extend=options.extend,
         init_from=options.init_from,
+        **teacher,
     )
     is_main = dist.rank() == 0
     if is_main:
@@ -133,18 +152,19 @@ def train(method: str, numbers: dict[str, Any], training: dict[str, Any], option
     with screen.TrainingScreen(enabled=is_main) as reporter:
         outcome = launch(chosen, stop_after=options.stop_after, reporter=reporter)
     if is_main:
-        _report(method, outcome, chosen, options.json)
+        for line in _closing(method, outcome, chosen.data.pretrain.modality.plural):
+            screen.say(line)
+        report = _report(outcome, chosen) | after(outcome, chosen)
+        if options.json is not None:
+            write_json(options.json, report)
     if outcome.signal is not None and not outcome.finished:
         raise Interrupted(outcome.signal)
 
 
-def _report(method: str, outcome: "Outcome", plan: "Plan", json: Path | None) -> None:
-    for line in _closing(method, outcome, plan.data.pretrain.modality.plural):
-        screen.say(line)
-    if json is not None:
-        report = {"run": str(outcome.run.path), "name": plan.name, "step": outcome.step, "finished": outcome.finished}
-        verdict = None if outcome.verdict is None else asdict(outcome.verdict)
-        write_json(json, report | {"seconds": outcome.seconds} | outcome.evaluation | {"verdict": verdict})
+def _report(outcome: "Outcome", plan: "Plan") -> dict[str, Any]:
+    report = {"run": str(outcome.run.path), "name": plan.name, "step": outcome.step, "finished": outcome.finished}
+    verdict = None if outcome.verdict is None else asdict(outcome.verdict)
+    return report | {"seconds": outcome.seconds} | outcome.evaluation | {"verdict": verdict}
 
 
 def _opening(plan: "Plan") -> str:
@@ -160,7 +180,8 @@ def _closing(method: str, outcome: "Outcome", items: str) -> list[str]:
     end = "trained" if outcome.finished else "stopped"
     lines = [f"{end} at step {outcome.step}: {outcome.seconds:.0f} s of training{speed}"]
     if not outcome.finished:
-        return [*lines, "resume: " + shlex.join(["contrastkit", "train", method, "--resume", str(outcome.run.path)])]
+        words = ["contrastkit", "train", method] if is_file(method) else training_command(method)
+        return [*lines, "resume: " + shlex.join([*words, "--resume", str(outcome.run.path)])]
     commands = [shlex.join(["contrastkit", name, str(outcome.run.path)]) for name in outcome.applicable]
     if is_file(method) and "retrieve" in outcome.applicable:  # the only command that needs the method's file
         commands[-1] += " " + shlex.join(["--method", method])

@@ -18,6 +18,7 @@ from contrastkit.names import is_file, split_name
 from contrastkit.parts.build import build_encoder, wrap_encoder
 from contrastkit.parts.encoder import Encoder, WaveEncoder
 from contrastkit.parts.joint import ImageTextEncoder
+from contrastkit.parts.teacher import Teacher
 from contrastkit.parts.tokenizer import Tokenizer
 from contrastkit.record import Record
 from contrastkit.run import ENCODER, RECIPE, TEXT, TOKENIZER, Run
@@ -175,6 +176,7 @@ def _built(run: Run, record: Record, method: str, module: nn.Module | None, *, c
         seed=record.options.seed,
         encoder=_module_of(run, recorded["name"], module, call=call),
         tokenizer=tokenizer_of(run) if kind.learns_from_captions else None,
+        teacher=None if record.teacher is None else Teacher.absent(record.teacher),
     )
     return record.recipe_of(kind, run.path / RECIPE).build(context)
 

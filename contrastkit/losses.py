@@ -120,3 +120,25 @@ def dino(student: Tensor, teacher: Tensor, centre: Tensor, *, tau_s: float, tau_
 def sharpened(teacher: Tensor, centre: Tensor, tau_t: float) -> Tensor:
     """P_t = softmax((teacher - centre) / tau_t), float32 in the shape of teacher (DINO, Sec. 3.1, algorithm 1)."""
     return F.softmax((teacher.float() - centre) / tau_t, dim=-1)
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, *, T: float) -> Tensor:
+    """T^2 H(P_t, P_s) with P = softmax(logits / T): the teacher's outputs as targets (SimCLR v2, Eq. 2; Hinton et al.
+    2015, Sec. 2, for the factor, which keeps the size of gradients).
+
+    Args:
+        student: logits, floating [N, C].
+        teacher: logits, floating [N, C]; detached.
+
+    Returns:
+        float32 [N].
+    """
+    return T * T * -(F.softmax(teacher.float() / T, dim=1) * F.log_softmax(student.float() / T, dim=1)).sum(1)
+
+
+def knowledge_distillation(student: Tensor, teacher: Tensor, *, T: float) -> Tensor:
+    """T^2 KL(P_t || P_s) with P = softmax(logits / T): :func:`soft_cross_entropy` less the entropy of its targets.
+
+    Args: see there.
+    """
+    return soft_cross_entropy(student, teacher, T=T) - soft_cross_entropy(teacher, teacher, T=T)

@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from contrastkit.cards import CARDS
+from contrastkit.cards import CARDS, DISTILLATIONS
 
 # Argument of `contrastkit train` -> the method that it trains.
 METHODS = {name: card.name for card in CARDS.values() for name in (*card.aliases, card.name)}
 SUMMARIES = {name: text for card in CARDS.values() for name, text in {**card.aliases, card.name: card.summary}.items()}
+# Argument of `contrastkit distill` -> the distillation.
+DISTILLED = {card.word or card.name: card.name for card in DISTILLATIONS.values()}
+DISTILLED_SUMMARIES = {word: DISTILLATIONS[name].summary for word, name in DISTILLED.items()}
 
 # The rows of augment.VIEWS, whose module imports torch; a test compares the two.
 VIEW_NAMES = (
@@ -20,11 +23,14 @@ VIEW_NAMES = (
     "cpc-cifar-patches",
     "cmc",
     "cmc-32",
+    "crd-32",
     "moco-v1",
     "moco-v2",
     "moco-cifar",
     "simclr",
     "simclr-cifar",
+    "simclr-distill",
+    "simclr-distill-32",
     "byol",
     "byol-cifar",
     "swav",
@@ -48,6 +54,13 @@ DEFAULT_DATA = "affdigits"  # data set of every command without --data
 # The linear probes' defaults: evaluate.linear_probe (protocol "rates") and evaluate.moco_protocol.
 RATES_EPOCHS, RATES_SEEDS = 50, 3
 MOCO_EPOCHS, MOCO_RATE = 100, 30.0
+
+
+def training_command(method: str) -> list[str]:
+    """The words that call the training of a recorded method; of the file of one, the name alone is recorded."""
+    if word := next((word for word, name in DISTILLED.items() if name == method), None):
+        return ["contrastkit", "distill", word]
+    return ["contrastkit", "train", f"path/to/{method}" if is_file(method) else method]
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from contrastkit import schema
 from contrastkit.errors import UserError
 from contrastkit.options import Options
 from contrastkit.parts.build import build_encoder
+from contrastkit.parts.teacher import TeacherRecord
 from contrastkit.parts.weights import WeightsRecord
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Record:
     encoder: dict[str, Any]  # arguments of contrastkit.parts.build.build_encoder
     weights: WeightsRecord | None = None  # from which it started; of a run that extends another, those of that
     parent: ParentRecord | None = None  # the run that it extends
+    teacher: TeacherRecord | None = None  # of a distillation
 
     @classmethod
     def read(cls, file: Path) -> "Record":
@@ -87,6 +89,8 @@ class Record:
                     values["options"] = missing | (SINCE_5 if written <= 4 else {}) | options
                 if written <= 4:
                     values = {"weights": None, "parent": None} | values
+                if written <= 5:
+                    values = {"teacher": None} | values
                 if isinstance(recipe := values.get("recipe"), dict):
                     if written <= 2:
                         _complete_views(recipe)

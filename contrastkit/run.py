@@ -10,6 +10,7 @@ checkpoints/last.pt    the latest state, and epoch-NNNN.pt every --save-every ep
 encoder.safetensors    the encoder alone, at the end; its metadata describe it (contrastkit.export.description)
 text.safetensors       of clip, at the end: the text tower and both projections; and from the start
 tokenizer.json         its vocabulary
+classifier.safetensors of a distillation, at the end: the student and its last layer
 .lock                  while the run is written to: the process that does
 """
 
@@ -30,7 +31,7 @@ from contrastkit.record import Checkpoint, Record, json_value
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.json", "environment.json", "metrics.jsonl"
 LOG, ENCODER, CURVES = "log.txt", "encoder.safetensors", "curves.png"
-TEXT, TOKENIZER = "text.safetensors", "tokenizer.json"
+TEXT, TOKENIZER, CLASSIFIER = "text.safetensors", "tokenizer.json", "classifier.safetensors"
 
 
 class Taken(UserError):
@@ -116,7 +117,8 @@ class Run:
         run = cls(path, writes=writes)
         if not cls.exists(path):
             raise UserError(f"{path} holds no run (no {RECIPE}): give a folder written by 'contrastkit train'")
-        for file in (run.last, *(path / name for name in (ENVIRONMENT, METRICS, LOG, ENCODER, TEXT, TOKENIZER))):
+        for name in ("checkpoints/last.pt", ENVIRONMENT, METRICS, LOG, ENCODER, TEXT, TOKENIZER, CLASSIFIER):
+            file = path / name
             if file.exists() and not file.is_file():  # to read a pipe may never end
                 raise UserError(f"{file} is no file: remove what is in its place")
         if writes:
@@ -283,7 +285,7 @@ class Run:
         """Remove what this process made: its own files, and folders in which there is nothing else."""
         if self.checkpoints.name not in self._before:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
-        files = (RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES, TEXT, TOKENIZER)
+        files = (RECIPE, ENVIRONMENT, METRICS, LOG, ENCODER, CURVES, TEXT, TOKENIZER, CLASSIFIER)
         for pattern in (*files, "events.*", lock.FILE):
             for file in self.path.glob(pattern):
                 if file.name not in self._before:

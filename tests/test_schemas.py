@@ -14,7 +14,8 @@ from tests.schemas import require_valid, schemas
 
 # Commands whose `--json` has no schema: those on tables, those on shards, timings, and what is known of the package.
 WITHOUT = {"causal", "stable", "shards", "bench-kernels", "bench-input", "info", "methods"}
-BY_METHOD = {"train", "sweep"}  # groups of commands that differ by their options alone
+# Groups of commands that differ by their options alone, and one of each.
+BY_METHOD = {"train": "moco", "sweep": "moco", "distill": "crd"}
 
 
 def commands(group: Any, above: tuple[str, ...] = ()) -> Iterator[str]:
@@ -25,7 +26,7 @@ def commands(group: Any, above: tuple[str, ...] = ()) -> Iterator[str]:
         if name in WITHOUT:
             continue
         if name in BY_METHOD:
-            command = command.make("moco")
+            command = command.make(BY_METHOD[name])
         if hasattr(command, "list_commands"):
             yield from commands(command, words)
         elif any("--json" in parameter.opts for parameter in command.params):

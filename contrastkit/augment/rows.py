@@ -157,6 +157,8 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "cpc-cifar-patches": (replace(_CPC_CIFAR, size=8, crop_min=1.0, flip_p=0.0),),
     "cmc": (_CMC,),
     "cmc-32": (replace(_CMC, size=32, crop_min=0.2),),  # its default --crop_low
+    # RandomCrop(32, padding=4): shifts by -4 to 4 pixels, equally likely, and black beyond the border.
+    "crd-32": (replace(_CMC, size=32, crop_min=1.0, ratio=1.0, translate=4.5 / 32),),
     "moco-v1": (_V1, _V1),
     "moco-v2": (_V2, _V2),
     "moco-cifar": (View(size=32, crop_min=0.08),) * 2,  # MoCo's CIFAR-10 demo
@@ -164,6 +166,9 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "simclr-cifar": (
         replace(_SIMCLR, size=32, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, blur_p=0.0),
     ) * 2,
+    # v2, Sec. 3: random crops and flips alone, in fine-tuning and distillation.
+    "simclr-distill": (replace(_SIMCLR, jitter_p=0.0, gray_p=0.0, blur_p=0.0, **_TENSORFLOW),),
+    "simclr-distill-32": (View(size=32, crop_min=0.2, jitter_p=0.0, gray_p=0.0),),  # a crop of 0.08 shows too little
     "byol": (_BYOL_IMAGENET, replace(_BYOL_IMAGENET, blur_p=0.1, solarize_p=0.2)),
     "byol-cifar": (  # solo-learn's asymmetric.yaml for CIFAR: no blur
         replace(_BYOL, size=32, blur_p=0.0), replace(_BYOL, size=32, blur_p=0.0, solarize_p=0.2),

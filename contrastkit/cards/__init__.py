@@ -6,6 +6,7 @@ from contrastkit.cards import (
     cmc,
     cpc,
     cpc_audio,
+    crd,
     dino,
     instdisc,
     invaspread,
@@ -14,6 +15,7 @@ from contrastkit.cards import (
     moco_v3,
     ms_clip,
     simclr,
+    simclr_distill,
     simsiam,
     swav,
 )
@@ -42,3 +44,6 @@ CARDS: dict[str, MethodCard] = {
         ms_clip.CARD,
     )
 }
+
+# What `contrastkit distill` trains, in the same order.
+DISTILLATIONS: dict[str, MethodCard] = {card.name: card for card in (crd.CARD, simclr_distill.CARD)}

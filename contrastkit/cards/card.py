@@ -9,6 +9,7 @@ class MethodCard:
     """The description of a method, shown by ``contrastkit methods`` and ``contrastkit train --help``."""
 
     name: str  # as in ``contrastkit train NAME`` and in the names of its recipes, "NAME/tiny"
+    word: str | None = None  # of ``contrastkit distill WORD``, where that is not the name
     aliases: Mapping[str, str] = field(default_factory=dict)  # other names, each with its own summary
     summary: str  # a line of ``contrastkit train --help``
     title: str  # of the paper

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from contrastkit import schema
 from contrastkit.checkpoint import write_with
-from contrastkit.directories import given_path
+from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError
 from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.parts.build import build_encoder, set_image_size
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.heads import NORMS
+from contrastkit.parts.weights import is_safetensors
 from contrastkit.record import json_value
 
 KEY = "contrastkit.classifier"  # of the metadata
@@ -124,7 +125,7 @@ def load_classifier(path: str | Path, *, encoder: Encoder | None = None) -> Clas
         UserError: no such file, another kind of file, or a damaged one.
     """
     path = given_path(path)
-    record = _read(path)
+    record = read_record(path)
     if encoder is None:
         if record.encoder is None:
             raise UserError(f"{path} has a custom module as encoder: add encoder=, of the same architecture")
@@ -140,7 +141,28 @@ def load_classifier(path: str | Path, *, encoder: Encoder | None = None) -> Clas
     return classifier.eval()
 
 
-def _read(path: Path) -> ClassifierRecord:
+def is_classifier(path: Path) -> bool:
+    """Whether a file is one of a classifier.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    require_file(path)
+    if not is_safetensors(path):
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            return KEY in (file.metadata() or {})
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+def read_record(path: Path) -> ClassifierRecord:
+    """The metadata of a classifier's file.
+
+    Raises:
+        UserError: no such file, another kind of file, or a damaged one.
+    """
     try:
         with safe_open(path, "pt") as file:
             text = (file.metadata() or {}).get(KEY)

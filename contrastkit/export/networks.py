@@ -7,7 +7,7 @@ from torch import nn
 
 from contrastkit.checkpoint import save_tensors
 from contrastkit.export.trained import FILE, TrainedEncoder
-from contrastkit.parts.build import RESNETS, ProjectedTrunk
+from contrastkit.parts.build import OURS, RESNETS, ProjectedTrunk
 from contrastkit.parts.encoder import PatchEncoder, SplitEncoder
 from contrastkit.parts.wave import WAVES
 
@@ -66,7 +66,7 @@ def _require_network(trained: TrainedEncoder, library: str) -> str:
         reason = f"it has a network for each of {len(encoder.views)} views ({', '.join(encoder.views)})"
     elif isinstance(encoder, PatchEncoder):
         reason = f"its features are means over patches of {encoder.patch} px"
-    elif name in ("tiny", *WAVES):
+    elif name in (*OURS, *WAVES):
         reason = f"{name} is a network of contrastkit"
     elif name.startswith("module:"):
         reason = f"its network is a module of your own, {name.removeprefix('module:')}"

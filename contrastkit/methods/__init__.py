@@ -6,6 +6,7 @@ from contrastkit.methods import (
     cmc,
     cpc,
     cpc_audio,
+    crd,
     dino,
     instdisc,
     invaspread,
@@ -14,6 +15,7 @@ from contrastkit.methods import (
     moco_v3,
     ms_clip,
     simclr,
+    simclr_distill,
     simsiam,
     swav,
 )
@@ -38,3 +40,5 @@ RECIPES: dict[str, Recipe] = {  # "method/row" -> its numbers
     **mae.RECIPES,
     **ms_clip.RECIPES,
 }
+
+DISTILLATIONS: dict[str, Recipe] = {**crd.RECIPES, **simclr_distill.RECIPES}  # likewise, of `contrastkit distill`

@@ -104,7 +104,7 @@ class Recipe(ABC):
     takes_module: ClassVar[bool] = True  # whether any module can serve as encoder
     learns_from_captions: ClassVar[bool] = False
 
-    encoder: Annotated[str, "tiny, a torchvision ResNet, or timm:NAME"]
+    encoder: Annotated[str, "tiny, a torchvision ResNet, cifar-resnet8 to cifar-resnet110, or timm:NAME"]
     epochs: Annotated[int, "passes over the data", EPOCHS]
     batch: Annotated[int, "images per step, over all processes", BATCH]
     optimizer: Annotated[OptimizerName, "optimizer"] = "sgd"

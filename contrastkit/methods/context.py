@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from contrastkit import dist
 from contrastkit.data.captions import Captions
 from contrastkit.data.source import Source
+from contrastkit.parts.teacher import Teacher
 from contrastkit.parts.tokenizer import Tokenizer
 from contrastkit.parts.weights import Weights
 
@@ -26,6 +27,8 @@ class BuildContext:
     weights: Weights | None = None  # from which the encoder starts
     captions: Captions | None = None  # of the training images
     tokenizer: Tokenizer | None = None  # of a run that is there; None where a vocabulary is still to be made
+    teacher: Teacher | None = None  # of a distillation
+    labels: Tensor | None = None  # int64 [images], -1 where an image has none; for a distillation alone
 
     @classmethod
     def of(
@@ -37,6 +40,7 @@ class BuildContext:
         encoder: nn.Module | None = None,
         weights: Weights | None = None,
         tokenizer: Tokenizer | None = None,
+        teacher: Teacher | None = None,
     ) -> Self:
         """The context of a training on ``source`` by the processes that have joined."""
         return cls(
@@ -50,4 +54,6 @@ class BuildContext:
             weights=weights,
             captions=source.captions,
             tokenizer=tokenizer,
+            teacher=teacher,
+            labels=None if teacher is None else source.labels,
         )

@@ -7,9 +7,9 @@ from types import ModuleType
 
 from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError, check_choice, suggest
-from contrastkit.methods import RECIPES
+from contrastkit.methods import DISTILLATIONS, RECIPES
 from contrastkit.methods.base import Recipe
-from contrastkit.names import METHODS, is_file, split_name
+from contrastkit.names import DISTILLED, METHODS, is_file, split_name
 from contrastkit.parts.build import SMALL
 
 LOW = 48  # pixels: up to here, ``32`` shows an image nearly as it is, and suits a small machine too
@@ -19,17 +19,19 @@ def recipes_of(method: str) -> dict[str, Recipe]:
     """The recipes of a method, ``method/row`` -> recipe; the first one is for images of ImageNet's size.
 
     Args:
-        method: a key of ``names.METHODS``, aliases included; or ``path/to/file.py:NAME``, a file that defines
-            ``RECIPES = {"NAME/row": ..., ...}`` as the modules of :mod:`contrastkit.methods` do. The file is executed.
-            Its recipes are called ``file.py:NAME/row``, whatever its folder.
+        method: a key of ``names.METHODS``, aliases included, or a value of ``names.DISTILLED``; or
+            ``path/to/file.py:NAME``, a file that defines ``RECIPES = {"NAME/row": ..., ...}`` as the modules of
+            :mod:`contrastkit.methods` do. The file is executed. Its recipes are called ``file.py:NAME/row``, whatever
+            its folder.
 
     Raises:
         UserError: no such method, or the file does not define it.
     """
     if is_file(method):
         return _recipes_of_file(method)
-    check_choice("method", method, METHODS)
-    return {name: recipe for name, recipe in RECIPES.items() if split_name(name)[0] == METHODS[method]}
+    check_choice("method", method, (*METHODS, *DISTILLED.values()))
+    own = METHODS.get(method, method)
+    return {name: recipe for name, recipe in (RECIPES | DISTILLATIONS).items() if split_name(name)[0] == own}
 
 
 def rows_of(method: str) -> dict[str, Recipe]:

@@ -1,4 +1,4 @@
-"""Encoders by name: ``tiny``, torchvision's ResNets, any timm model, and encoders of sounds."""
+"""Encoders by name: ``tiny``, the ResNets of torchvision and for CIFAR, any timm model, and encoders of sounds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from contrastkit.bounds import COUNT, COUNT_OR_0, SAMPLES, WIDTH, Interval
 from contrastkit.colour import COLOURS, Colour, aligned
 from contrastkit.errors import UserError, check_choice, suggest
+from contrastkit.parts.cifar import CIFAR_RESNETS, CIFARResNet
 from contrastkit.parts.encoder import Encoder, PatchEncoder, SplitEncoder, WaveEncoder
 from contrastkit.parts.maps import feature_maps
 from contrastkit.parts.mode import evaluating
@@ -17,6 +18,7 @@ from contrastkit.parts.tiny import TinyResNet
 from contrastkit.parts.wave import WAVES
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
+OURS = ("tiny", *CIFAR_RESNETS)  # without published weights
 SMALL = 64  # images up to this many pixels get the 3x3 stem without max-pooling
 
 
@@ -41,8 +43,8 @@ def build_encoder(
     """Build the encoder called ``name``.
 
     Args:
-        name: ``tiny``, a torchvision ResNet (``resnet18`` ...) or ``timm:NAME``; for sounds, ``wave`` or ``wave-tiny``
-            (:mod:`contrastkit.parts.wave`), which ignore the options below.
+        name: ``tiny``, a torchvision ResNet (``resnet18`` ...), ``cifar-resnet20`` ... or ``timm:NAME``; for sounds,
+            ``wave`` or ``wave-tiny`` (:mod:`contrastkit.parts.wave`), which ignore the options below.
         channels: input channels, 1 to N.
         size: shorter side of the images in pixels; up to 64, a ResNet gets a 3x3 stride-1 stem and no max-pooling,
             as in SimCLR (Sec. B.9) and MoCo's CIFAR demo. ImageNet's stem would discard most of a small image.
@@ -50,13 +52,13 @@ def build_encoder(
         norm: "group" replaces batch norm by group norm and weight-standardised convolutions
             (:func:`contrastkit.parts.norm.group_norm`), "layer" by layer norm (``tiny`` and torchvision's ResNets).
         zero_init: start every residual branch at 0, by the scale of its last norm (Goyal et al. 2017, Sec. 5.1;
-            ``tiny`` and torchvision's ResNets).
+            all but timm's).
         stages: stages of a torchvision ResNet; 3 omits the last one.
         patch: side of the patches of a :class:`PatchEncoder`; 0 encodes whole images. ``size`` determines the stem.
         stride: pixels from one patch to the next.
         colour: "lab", "lab-full" or "ycbcr" (:mod:`contrastkit.colour`) gives a :class:`SplitEncoder` of RGB images.
         modalities: channels of each modality of an aligned set, for a :class:`SplitEncoder` of them instead.
-        width: factor on the width of every residual stage, as in CMC's code (``tiny`` and ResNets; the stem of a
+        width: factor on the width of every residual stage, as in CMC's code (all but timm's; the stem of a torchvision
             ResNet keeps its 64 channels).
         projector_layers: projector layers kept behind the trunk (SimCLR v2, Sec. 2): linear, batch norm and ReLU each.
         projector_width: width of these layers; None is the number of the trunk's features.
@@ -102,18 +104,16 @@ def _check_options(name: str, *, pretrained: bool, norm: str, width: float) -> N
     Raises:
         UserError: it does not.
     """
-    if name not in ("tiny", *RESNETS) and not name.startswith("timm:"):
-        raise UserError(
-            f"unknown encoder '{name}'{suggest(name, ('tiny', *RESNETS))} "
-            f"(known: tiny, {', '.join(RESNETS)}, or timm:NAME)"
-        )
+    known = (*OURS, *RESNETS)
+    if name not in known and not name.startswith("timm:"):
+        raise UserError(f"unknown encoder '{name}'{suggest(name, known)} (known: {', '.join(known)}, or timm:NAME)")
     if width != 1 and (pretrained or name.startswith("timm:")):
         raise UserError(f"only tiny and untrained ResNets have a width, not {name}: use --width 1")
     if norm != "batch" and (pretrained or name.startswith("timm:")):
         raise UserError(f"only tiny and untrained torchvision ResNets support {norm} norm, not {name}: use batch norm")
-    if name == "tiny" and pretrained:
+    if name in OURS and pretrained:
         raise UserError(
-            "the encoder 'tiny' has no published weights: drop --pretrained or name a torchvision or timm model"
+            f"the encoder '{name}' has no published weights: drop --pretrained or name a torchvision or timm model"
         )
 
 
@@ -150,10 +150,13 @@ def _wave(name: str, channels: int, pretrained: bool) -> WaveEncoder:
 def _resnet(
     name: str, channels: int, size: int, pretrained: bool, norm: str, zero_init: bool, stages: int, width: float
 ) -> Encoder:
-    """``tiny`` or a torchvision ResNet; arguments as of :func:`build_encoder`."""
+    """``tiny`` or another ResNet; arguments as of :func:`build_encoder`."""
     if name == "tiny":
         trunk = TinyResNet(channels, width)
         encoder = Encoder(trunk, dim=trunk.dim, channels=channels, stem="4x4")
+    elif name in CIFAR_RESNETS:
+        small = CIFARResNet(CIFAR_RESNETS[name], channels, width)
+        encoder = Encoder(small, dim=small.dim, channels=channels, stem="3x3")
     else:
         encoder = _torchvision(name, channels, size, pretrained, width)
     if norm == "group":

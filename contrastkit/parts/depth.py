@@ -48,8 +48,9 @@ def _of_trunk(trunk: Any) -> tuple[Callable[[str], int], int]:
         return lambda name: 1 + int(name.split(".")[1]) if name.startswith("blocks.") else STEM, len(trunk.blocks)
     if hasattr(trunk, "blocks") and hasattr(trunk, "patch_embed"):
         return _of_transformer, len(trunk.blocks)
-    if hasattr(trunk, "layer4"):  # a ResNet of torchvision or timm; with three stages, the last is no more
-        stages = sum(any(True for _ in getattr(trunk, f"layer{i}").parameters()) for i in range(1, 5))
+    if hasattr(trunk, "layer3"):  # a ResNet; of torchvision's and timm's with three stages, the last is empty
+        layers = [getattr(trunk, f"layer{i}", nn.Identity()) for i in range(1, 5)]
+        stages = sum(any(True for _ in layer.parameters()) for layer in layers)
         return lambda name: int(name[len("layer")]) if name.startswith("layer") else STEM, stages
     if hasattr(trunk, "group_matcher"):
         return _of_timm(trunk)

@@ -93,14 +93,17 @@ class MemoryBank(nn.Module):
         """The loss of a query that is equally similar to its own row and the K drawn ones: the softmax's, or NCE's."""
         return math.log(1 + K) + (K * math.log1p(1 / K) if nce else 0)
 
-    def draw(self, index: Tensor, K: int, *, seed: int, progress: float) -> Tensor:
-        """Rows to look up, int64 [n, 1 + K]: each image's own, then K drawn from all rows.
+    def draw(
+        self, index: Tensor, K: int, *, seed: int, progress: float, others: "OtherClasses | None" = None
+    ) -> Tensor:
+        """Rows to look up, int64 [n, 1 + K]: each image's own, then K drawn from all rows, or from ``others``.
 
-        Draws may repeat or equal the own row, as in the official codes. They are a function of (seed, progress, index),
-        the same on any device and for any number of processes.
+        Draws may repeat or, of all rows, equal the own row, as in the official codes of InstDisc and CMC. They are a
+        function of (seed, progress, index), the same on any device and for any number of processes.
         """
         u = rng.uniform(seed, rng.at_step(progress), index, rng.NEGATIVES, K)
-        return torch.cat([index[:, None], (u * len(self.rows)).long()], dim=1)
+        drawn = (u * len(self.rows)).long() if others is None else others(u, index)
+        return torch.cat([index[:, None], drawn], dim=1)
 
     def nce(
         self, query: Tensor, drawn: Tensor, *, tau: float, m_z: float = 1.0, look_up: int = 0
@@ -138,3 +141,33 @@ class MemoryBank(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         self.is_set = bool(state)
+
+
+class OtherClasses(nn.Module):
+    """Images of another class than an image's own (CRD, Sec. 3.2; ``--mode exact`` of its code): of all images in the
+    order of their classes, those outside the block of its class.
+
+    No part of the state: it follows from the labels.
+    """
+
+    order: Tensor  # int64 [M], the images, class by class
+    first: Tensor  # int64 [M], where the block of an image's class begins
+    own: Tensor  # int64 [M], the length of this block
+
+    def __init__(self, labels: Tensor) -> None:
+        """``labels``: int64 [M], of at least two classes."""
+        super().__init__()
+        with torch.device("cpu"):
+            _, label, counts = labels.unique(return_inverse=True, return_counts=True)
+            first = counts.cumsum(0) - counts
+            tables = {"order": label.argsort(stable=True), "first": first[label], "own": counts[label]}
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)
+
+    def forward(self, u: Tensor, index: Tensor) -> Tensor:
+        """Uniform numbers u [n, K] in [0, 1) -> int64 [n, K], images drawn with replacement, row i for image index_i:
+        each of another class equally likely."""
+        first, own = self.first[index, None], self.own[index, None]
+        place = (u * (len(self.order) - own)).long()
+        place += own * (place >= first)
+        return self.order[place]

@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from contrastkit.errors import UserError
-from contrastkit.parts.build import build_encoder
+from contrastkit.parts.build import OURS, build_encoder
 from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.weights import Weights
 
@@ -28,8 +28,8 @@ def published_encoder(kind: Mapping[str, Any]) -> Encoder:
         UserError: there are none for an encoder that is built like it, or they cannot be fetched.
     """
     name, usual = kind["name"], build_encoder.__kwdefaults__ or {}
-    if name == "tiny":
-        raise UserError("there are none of tiny")
+    if name in OURS:
+        raise UserError(f"there are none of {name}")
     own = {key: value for key, value in kind.items() if key not in FREE and value and value != usual[key]}
     if own:
         raise UserError(f"there are none of {name} with its own {', '.join(own)}")
@@ -44,12 +44,32 @@ def published_weights(name: str) -> Weights:
     """
     size = published_size(name)
     tensors = build_encoder(name, channels=3, size=size, pretrained=True).state_dict()
-    sha256 = tensors_hash(tensors)
-    return Weights(source=f"{PUBLISHED}{name}", tensors=tensors, sha256=sha256, encoder=name, size=size)
+    return Weights(source=f"{PUBLISHED}{name}", tensors=tensors, sha256=tensors_hash(tensors), encoder=name, size=size)
+
+
+def network_with_head(name: str) -> tuple[Encoder, nn.Module]:
+    """The encoder with the published weights of a torchvision model or ``timm:NAME``, and its last layer.
+
+    Raises:
+        UserError: as :func:`published_weights`.
+    """
+    encoder = build_encoder(name, channels=3, size=published_size(name), pretrained=True)
+    try:
+        if name.startswith("timm:"):
+            import timm
+
+            whole: Any = timm.create_model(name.removeprefix("timm:"), pretrained=True)
+            return encoder, whole.get_classifier()
+        import torchvision
+
+        whole = torchvision.models.get_model(name, weights="DEFAULT")
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"the weights of {name} could not be fetched: {error}") from error
+    return encoder, whole.fc
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
-    """The SHA-256 of tensors by their names."""
+    """The SHA-256 of tensors, their names, types and shapes."""
     sha256 = hashlib.sha256()
     for key, value in sorted(tensors.items()):
         sha256.update(f"{key} {value.dtype} {list(value.shape)}".encode() + value.contiguous().numpy().tobytes())

@@ -81,6 +81,7 @@ class Weights:
         beside: of a whole CLIP, the tensors beside the encoder's, under the names of the method.
         tokenizer: its vocabulary, the contents of tokenizer.json.
         numbers: the hyper-parameters of its recipe that these need.
+        option: that names the network, for messages.
     """
 
     source: str
@@ -92,6 +93,7 @@ class Weights:
     beside: Mapping[str, Tensor] = field(default_factory=dict)
     tokenizer: str | None = None
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    option: str = "--encoder"
 
     def match(self, encoder: Encoder) -> Match:
         """What this encoder takes, by the naming of :data:`contrastkit.parts.naming.NAMINGS` that fits best.
@@ -166,7 +168,8 @@ class Weights:
 
     @property
     def _advice(self) -> str:
-        return "choose the --encoder that it is of" if self.encoder is None else f"give --encoder {self.encoder}"
+        given = self.encoder
+        return f"choose the {self.option} that it is of" if given is None else f"give {self.option} {given}"
 
 
 def read_weights(path: Path) -> Weights:
@@ -179,7 +182,7 @@ def read_weights(path: Path) -> Weights:
     require_file(
         path, "; --init-from takes a run folder, a file of weights, pretrained:NAME, or open_clip:MODEL/PRETRAINED"
     )
-    tensors, metadata = _read_safetensors(path) if _is_safetensors(path) else (_read_torch(path), {})
+    tensors, metadata = _read_safetensors(path) if is_safetensors(path) else (_read_torch(path), {})
     if not tensors:
         raise UserError(f"{path} has no tensors: give a file of weights")
     mean, std = (_numbers(metadata.get(name, "")) for name in NORMALISATION)
@@ -195,7 +198,7 @@ def read_weights(path: Path) -> Weights:
     )
 
 
-def _is_safetensors(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
     """By the first byte of the header, a JSON object, behind its length; the names of files vary."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"

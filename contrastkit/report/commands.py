@@ -11,7 +11,7 @@ from contrastkit.augment import VIEWS, View
 from contrastkit.data.dataset import HANDED_OVER
 from contrastkit.errors import UserError
 from contrastkit.methods.rows import recipes_of
-from contrastkit.names import METHODS, as_typed, is_file, split_name
+from contrastkit.names import DISTILLED, METHODS, as_typed, is_file, split_name, training_command
 from contrastkit.options import Options
 from contrastkit.record import Record
 
@@ -39,7 +39,7 @@ def training(record: Record, out: Path) -> tuple[str, str]:
         return "", "The data set was handed over in Python: no command trains this run anew."
     if record.encoder["name"].startswith("module:"):
         return "", "The encoder was handed over in Python: no command trains this run anew."
-    words = ["contrastkit", "train", f"path/to/{method}" if is_file(method) else method]
+    words = training_command(method)
     if record.parent is not None:
         words += ["--extend", record.parent.run, "--epochs", as_typed(record.recipe["epochs"])]
         return line([*words, "--out", str(out)]), "The run that it extends must be there."
@@ -50,7 +50,10 @@ def training(record: Record, out: Path) -> tuple[str, str]:
         return "", f"{error}: no command trains this run anew."
     if record.weights is not None:
         words += ["--init-from", record.weights.source]
-    if method not in METHODS and not is_file(method):
+    if record.teacher is not None:
+        words += ["--teacher", record.teacher.source]
+        words += [] if record.teacher.encoder is None else ["--teacher-encoder", record.teacher.encoder]
+    if not _known(method) and not is_file(method):
         note = f"This version has no method {method}: use the one that trained it."
     return line([*words, "--seed", str(options.seed), "--out", str(out)]), note
 
@@ -58,7 +61,11 @@ def training(record: Record, out: Path) -> tuple[str, str]:
 def resuming(record: Record, run: Path) -> str:
     """The command that goes on with an unfinished training."""
     method, _ = split_name(record.name)
-    return line(["contrastkit", "train", f"path/to/{method}" if is_file(method) else method, "--resume", str(run)])
+    return line([*training_command(method), "--resume", str(run)])
+
+
+def _known(method: str) -> bool:
+    return method in METHODS or method in DISTILLED.values()
 
 
 def called(command: Sequence[str]) -> str:
@@ -78,7 +85,7 @@ def _recipe(record: Record) -> list[str]:
     """The numbers that depart from the row of this version; none, if it has no such row."""
     method, _ = split_name(record.name)
     row: Any = None
-    if method in METHODS:
+    if _known(method):
         row = recipes_of(method).get(record.name)
     if row is None:
         return []

@@ -29,6 +29,8 @@ def train(
     labelled: Data = None,
     encoder: str | nn.Module | None = None,
     init_from: str | Path | None = None,
+    teacher: str | Path | None = None,
+    teacher_encoder: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     extend: str | Path | None = None,
@@ -37,18 +39,17 @@ def train(
     reporter: Reporter | None = None,
     **numbers: Any,
 ) -> Outcome:
-    """Train a method without labels, into a run folder.
+    """Train a method without labels, or distil a teacher, into a run folder.
 
     Args:
         method: a name listed by ``contrastkit methods``, or ``path/to/file.py:NAME``.
-        data: name or path of a data set (:func:`contrastkit.data.open_data`), an open data set, or a map-style torch
-            ``Dataset`` of images or (image, label) pairs (:class:`contrastkit.data.torch_dataset.DatasetSource`). By
-            default the embedded digits, or the data of the run that is resumed.
-        labelled: labelled images beside the data, given likewise, for the monitor, knn and probe; no label is trained
-            on. ``val_fraction`` and ``test_part`` split these.
+        data: name or path of a data set (:func:`contrastkit.data.open_data`), an open one, or a map-style torch
+            ``Dataset`` of images or (image, label) pairs; by default the embedded digits, or those of the resumed run.
+        labelled: likewise, with labels for monitor, knn and probe alone; ``val_fraction`` and ``test_part`` split it.
         encoder: tiny, a torchvision ResNet, ``timm:NAME``, or a module that maps normalised images [N, C, H, W] to
             features [N, D]; it is trained in place. Load such a run with ``contrastkit.load(run, encoder=...)``.
         init_from: starting weights of the encoder (:func:`contrastkit.starting.open_weights`).
+        teacher, teacher_encoder: of a distillation, see :func:`contrastkit.teachers.open_teacher`.
         out: the run folder; by default a new one in ``runs/``.
         resume: resume the run in ``out`` with the recipe and options that it records.
         extend: a run, at whose last state the new one goes on, under the schedule of more ``epochs``.
@@ -62,8 +63,7 @@ def train(
         UserError: as of :func:`contrastkit.training.plan.plan` and of :func:`launch`, or an unknown field.
     """
     module = encoder if isinstance(encoder, nn.Module) else None
-    given = {name: numbers.pop(name) for name in OPTIONS if name in numbers}
-    given = _as_options(given | {"data": data, "labelled": labelled})
+    given = _as_options({n: numbers.pop(n) for n in OPTIONS if n in numbers} | {"data": data, "labelled": labelled})
     if encoder is not None:
         numbers["encoder"] = encoder if module is None else f"module:{type(module).__name__}"
     _require_known(method, numbers)
@@ -77,6 +77,7 @@ def train(
         resume=resume,
         extend=_path(extend),
         init_from=None if init_from is None else str(init_from),
+        teacher=(None if teacher is None else str(teacher), teacher_encoder),
         data=_open(data, given, split=labelled is None),
         labelled=_open(labelled, given),
     )

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,6 +27,7 @@ from contrastkit.training.outlook import before
 from contrastkit.training.plan import Plan, free_folder
 from contrastkit.training.progress import NullReporter, Reporter, TeeReporter
 from contrastkit.training.session import Session
+from contrastkit.training.teaching import write_classifier
 from contrastkit.training.verdict import Verdict, judge
 
 
@@ -88,7 +90,10 @@ def launch(
         end = session.steps if stop_after is None else min(session.steps, stop_after * loader.steps_per_epoch)
         step = fit(session, start=start, end=end)
         captions = recipe.learns_from_captions
-        return _finish(session, step, applicable(method.online.encoder, plan.data, captions=captions))
+        outcome = _finish(session, step, applicable(method.online.encoder, plan.data, captions=captions))
+        if outcome.finished and run.writes and plan.teacher is not None:
+            write_classifier(method, run, plan.teacher, plan.data)
+        return outcome
 
 
 def _context(plan: Plan, size: int, encoder: nn.Module | None) -> BuildContext:
@@ -96,9 +101,8 @@ def _context(plan: Plan, size: int, encoder: nn.Module | None) -> BuildContext:
     source, options, tokenizer = plan.data.pretrain, plan.options, None
     if plan.record is not None and plan.recipe.learns_from_captions:
         tokenizer = tokenizer_of(Run(plan.out if plan.parent is None else Path(plan.parent.run)))
-    of_data = BuildContext.of(
-        source, size, seed=options.seed, encoder=encoder, weights=plan.weights, tokenizer=tokenizer
-    )
+    own: dict[str, Any] = {"weights": plan.weights, "tokenizer": tokenizer, "teacher": plan.teacher}
+    of_data = BuildContext.of(source, size, seed=options.seed, encoder=encoder, **own)
     return plan.recipe.prepare(of_data)
 
 
@@ -223,6 +227,7 @@ def _record(plan: Plan, context: BuildContext, method: Method) -> Record:
         encoder=plan.recipe.encoder_options(context),
         weights=weights,
         parent=plan.parent,
+        teacher=None if plan.teacher is None else plan.teacher.record,
     )
 
 

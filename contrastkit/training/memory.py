@@ -67,7 +67,8 @@ def step_bytes(recipe: Recipe, context: BuildContext, *, precision: str = "float
     """
     if context.encoder is not None or context.world > 1:
         return None
-    context = replace(context, weights=None)
+    teacher = None if context.teacher is None else context.teacher.shadow()
+    context = replace(context, weights=None, teacher=teacher)
     try:
         with torch.device("meta"):
             method = recipe.build(context).to("meta")  # a queue is drawn on the CPU

@@ -11,21 +11,23 @@ import torch
 
 from contrastkit import dist, precision
 from contrastkit.augment import named_views
-from contrastkit.data import DataSet, Source, data_names, default_workers
+from contrastkit.data import DataSet, data_names, default_workers
 from contrastkit.data.aligned import parse_folders
 from contrastkit.data.dataset import HANDED_OVER
 from contrastkit.data.store import is_url
 from contrastkit.directories import data_directory, given_path
 from contrastkit.errors import UserError
 from contrastkit.methods import Recipe
-from contrastkit.methods.rows import choose_row, recipes_of
-from contrastkit.names import DEFAULT_DATA, METHODS, is_file, split_name
+from contrastkit.methods.rows import recipes_of
+from contrastkit.names import DEFAULT_DATA, DISTILLED, METHODS, is_file, split_name, training_command
 from contrastkit.options import MAY_CHANGE, Options
+from contrastkit.parts.teacher import Teacher
 from contrastkit.parts.weights import Weights
 from contrastkit.record import ParentRecord, Record
 from contrastkit.run import RECIPE, Run
 from contrastkit.starting import open_weights
 from contrastkit.training.memory import is_small
+from contrastkit.training.teaching import choose, teacher_of
 
 Change = Callable[[Recipe], Recipe]  # puts a user's values into a recipe
 
@@ -41,6 +43,7 @@ class Plan:
         record: of the run to resume or, with ``parent``, to extend; None for a run from the start.
         parent: the run that this one extends.
         weights: those from which the encoder of a run from the start starts.
+        teacher: of a distillation.
         numbered: whether ``out`` is the first free folder of :func:`free_folder`, so that the next will do too.
 
     Raises:
@@ -58,6 +61,7 @@ class Plan:
     numbered: bool = False
     parent: ParentRecord | None = None
     weights: Weights | None = None
+    teacher: Teacher | None = None
 
     @property
     def resumes(self) -> bool:
@@ -134,6 +138,7 @@ def plan(
     resume: bool = False,
     extend: Path | None = None,
     init_from: str | None = None,
+    teacher: tuple[str | None, str | None] = (None, None),
     data: DataSet | None = None,
     labelled: DataSet | None = None,
 ) -> Plan:
@@ -149,52 +154,44 @@ def plan(
         resume: resume the run in ``out``.
         extend: the run that the new one extends: it goes on at its last state, under the schedule of more epochs.
         init_from: starting weights of the encoder, see :func:`contrastkit.starting.open_weights`.
+        teacher: of a distillation, and its network, see :func:`contrastkit.training.teaching.teacher_of`.
         data, labelled: these sets, if already open; no path names them.
 
     Raises:
         UserError: no such method, row, data or run, a value out of bounds, or as for :class:`Plan`.
     """
     recipes = recipes_of(method)
-    for name, opened in {"data": data, "labelled": labelled}.items():
-        if opened is not None:
-            given = {**given, name: HANDED_OVER + opened.name}
-        elif name in given:
-            given = {**given, name: absolute(given[name])}
+    given = {**given, **_named(given, data=data, labelled=labelled)}
     if (run := _origin(out, resume=resume, extend=extend, init_from=init_from)) is not None:
         record, recipe, options, device = _recorded(method, given, change, row, run)
         data = options.open_data(data, labelled)
+        taught = teacher_of(recipes, *teacher, data, record)
         if resume:
-            return Plan(record.name, recipe, options, data, device, run, record)
+            return Plan(record.name, recipe, options, data, device, run, record, teacher=taught)
         parent = ParentRecord(run=str(run.resolve()), epochs=record.recipe["epochs"], step=Run.open(run).load().step)
         numbered, out = out is None, out or _numbered(record.name, data)
-        return Plan(record.name, recipe, options, data, device, out, record, numbered=numbered, parent=parent)
+        more: dict[str, Any] = {"numbered": numbered, "parent": parent, "teacher": taught}
+        return Plan(record.name, recipe, options, data, device, out, record, **more)
     weights = None if init_from is None else open_weights(init_from)
     options = Options(**{"data": DEFAULT_DATA, **given, "data_dir": data_directory(given.get("data_dir"))})
     options, device = _started(options)
     data = options.open_data(data, labelled)
-    source = data.pretrain
+    taught, source = teacher_of(recipes, *teacher, data), data.pretrain
     if "workers" not in given:
         options = replace(options, workers=default_workers(source))
-    name = _chosen(recipes, source, is_small(device, options.precision), encoder=encoder, row=row)
-    recipe = recipes[name]
-    if weights is not None and weights.numbers and recipe.learns_from_captions:
-        recipe = replaced({"encoder": weights.encoder, "size": weights.size, **weights.numbers})(recipe)
-    recipe = change(recipe)
+    small = is_small(device, options.precision)
+    name, suited = choose(recipes, taught, source, encoder=encoder, small_machine=small, row=row)
+    if weights is not None and weights.numbers and suited.learns_from_captions:
+        suited = replaced({"encoder": weights.encoder, "size": weights.size, **weights.numbers})(suited)
+    recipe = change(suited)
     numbered, out = out is None, out or _numbered(name, data)
-    return Plan(name, recipe, options, data, device, out, numbered=numbered, weights=weights)
+    return Plan(name, recipe, options, data, device, out, numbered=numbered, weights=weights, teacher=taught)
 
 
-def _chosen(
-    recipes: dict[str, Recipe], source: Source, small_machine: bool, *, encoder: str | None, row: str | None
-) -> str:
-    return choose_row(
-        recipes,
-        size=source.size,
-        encoder=encoder,
-        orientation_matters=source.orientation_matters,
-        small_machine=small_machine,
-        row=row,
-    )
+def _named(given: Mapping[str, Any], **opened: DataSet | None) -> dict[str, str]:
+    """How the record calls the data sets that are given, or handed over."""
+    names = {name: absolute(given[name]) for name in opened if name in given}
+    return names | {name: HANDED_OVER + data.name for name, data in opened.items() if data is not None}
 
 
 def _origin(out: Path | None, *, resume: bool, extend: Path | None, init_from: str | None) -> Path | None:
@@ -220,9 +217,8 @@ def _numbered(name: str, data: DataSet) -> Path:
 
 def _how_to_resume(name: str, out: Path) -> str:
     method = split_name(name)[0]
-    if is_file(method) or method in METHODS:
-        where = f"path/to/{method}" if is_file(method) else method
-        return shlex.join(["contrastkit", "train", where, "--resume", str(out)])
+    if is_file(method) or method in METHODS or method in DISTILLED.values():
+        return shlex.join([*training_command(method), "--resume", str(out)])
     return f"this version has no method {method}; use the contrastkit that trained it"
 
 

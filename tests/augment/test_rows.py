@@ -42,6 +42,7 @@ TENSORFLOW = ("bicubic", False, "channels", "hsv", "zero")
 PIL = ("bilinear", True, "luma", "rgb", "repeated")
 OPERATIONS = {
     "simclr": ("factor", *TENSORFLOW),
+    "simclr-distill": ("factor", *TENSORFLOW),
     "byol": ("addend", *TENSORFLOW),
     "moco-v2": ("factor", *PIL),
     "moco-v3": ("factor", *PIL),

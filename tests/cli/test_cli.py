@@ -17,7 +17,7 @@ from PIL import Image
 
 from contrastkit import training as library
 from contrastkit.augment import VIEWS
-from contrastkit.cards import CARDS
+from contrastkit.cards import CARDS, DISTILLATIONS
 from contrastkit.cli import screen
 from contrastkit.cli.main import app, main
 from contrastkit.cli.methods import per_view
@@ -205,7 +205,7 @@ def test_methods_lists_what_the_table_of_methods_holds(
         assert f" {'yes' if card.negatives else 'no'} " in line
     assert any(line.startswith("(moco)") for line in lines)
     found = json.loads((tmp_path / "methods.json").read_text())
-    assert list(found) == list(CARDS)
+    assert list(found) == [*CARDS, *DISTILLATIONS]
     assert found["moco-v1"]["recipes"]["imagenet"]["tau"] == 0.07 and found["moco-v1"]["negatives"] is True
 
 
@@ -426,9 +426,9 @@ def test_ctrl_c_is_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch, caps
 
 
 COMMANDS = (  # in the order of work
-    "train", "sweep", "knn", "probe", "measure", "finetune", "transfer", "retrieve", "zero-shot", "embed", "compare",
-    "search", "duplicates", "cluster", "map", "attend", "report", "export", "methods", "views", "ablate", "causal",
-    "stable", "shards", "info", "bench-kernels", "bench-input",
+    "train", "sweep", "knn", "probe", "measure", "finetune", "distill", "transfer", "retrieve", "zero-shot", "embed",
+    "compare", "search", "duplicates", "cluster", "map", "attend", "report", "export", "methods", "views", "ablate",
+    "causal", "stable", "shards", "info", "bench-kernels", "bench-input",
 )  # fmt: skip
 HELP = """
 import sys

@@ -7,7 +7,10 @@ from torch import Tensor, nn
 
 from contrastkit.bench import measure
 from contrastkit.data import Captions
+from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.methods import Method
+from contrastkit.parts.build import build_encoder
+from contrastkit.parts.teacher import Teacher
 from contrastkit.types import Batch, Step
 
 
@@ -22,6 +25,16 @@ def captions(n: int) -> Captions:
     """One to three captions of different lengths for each of n images; every seventh image has that of the first."""
     texts = ([f"Number {i}{' and so on' * k}" for k in range(1 + i % 3)] for i in range(n))
     return Captions(["number 0"] if i % 7 == 6 else of_image for i, of_image in enumerate(texts))
+
+
+def teacher(n_classes: int, *, size: int | None = None) -> Teacher:
+    """A teacher of images of three channels, the same at each call; torch's generator is left alone."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(7)
+        classifier = LinearClassifier(build_encoder("tiny", channels=3, size=16, width=0.25), n_classes)
+        classifier.fc.weight.data.mul_(10)  # sure of something
+    of = {"source": "teacher.safetensors", "sha256": "0" * 64}
+    return Teacher(classifier, kind={"name": "tiny", "width": 0.25}, classes=None, size=size, **of)
 
 
 def random_pair(n: int, C: int) -> tuple[Tensor, Tensor]:

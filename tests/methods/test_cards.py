@@ -2,10 +2,11 @@
 
 import pytest
 
-from contrastkit.cards import CARDS
+from contrastkit.cards import CARDS, DISTILLATIONS
+from contrastkit.methods import DISTILLATIONS as DISTILLED_RECIPES
 from contrastkit.methods import RECIPES
 from contrastkit.methods.rows import rows_of
-from contrastkit.names import METHODS, SUMMARIES
+from contrastkit.names import DISTILLED, DISTILLED_SUMMARIES, METHODS, SUMMARIES
 
 # In order of publication: the paper's first version on arXiv, its first author, and whether the loss pushes other
 # images away.
@@ -29,6 +30,11 @@ PAPERS = {
     "mae": ("2111.06377", "2021-11-11", "He", False),
     "ms-clip": ("2207.12661", "2022-07-26", "You", True),
 }
+DISTILLING = {
+    "crd": ("1910.10699", "2019-10-23", "Tian", True),
+    "simclr-v2-distill": ("2006.10029", "2020-06-17", "Chen", False),
+}
+EVERY = CARDS | DISTILLATIONS
 
 
 def test_every_method_has_a_card_in_order_of_publication() -> None:
@@ -39,18 +45,26 @@ def test_every_method_has_a_card_in_order_of_publication() -> None:
     assert [METHODS[name] for name in SUMMARIES if name in CARDS] == list(PAPERS)  # of the command line, too
 
 
-@pytest.mark.parametrize("name", CARDS)
+def test_every_distillation_has_a_card_and_a_word() -> None:
+    assert set(DISTILLATIONS) == {name.split("/")[0] for name in DISTILLED_RECIPES}
+    assert list(DISTILLATIONS) == list(DISTILLING) == list(DISTILLED.values())
+    assert list(DISTILLED) == list(DISTILLED_SUMMARIES) == ["crd", "simclr-v2"]
+    dates = [date for _, date, _, _ in DISTILLING.values()]
+    assert dates == sorted(dates)
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_the_card_is_the_papers(name: str) -> None:
-    card = CARDS[name]
-    arxiv, _, author, negatives = PAPERS[name]
+    card = EVERY[name]
+    arxiv, _, author, negatives = (PAPERS | DISTILLING)[name]
     assert (card.name, card.arxiv, card.negatives) == (name, arxiv, negatives)
     who, year = card.paper.rsplit(" ", 1)
     assert who.startswith(author) and int(year) - 2000 in (int(arxiv[:2]), int(arxiv[:2]) + 1)
 
 
-@pytest.mark.parametrize("name", CARDS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_card_says_enough_and_fits_a_table(name: str) -> None:
-    card = CARDS[name]
+    card = EVERY[name]
     for cell in (card.query, card.dictionary, card.target):
         assert 0 < len(cell) <= 60 and "\n" not in cell and "|" not in cell, cell
     assert card.title and len(card.equation) > 20

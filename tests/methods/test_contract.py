@@ -12,11 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from contrastkit.augment import Window
-from contrastkit.methods import RECIPES, BuildContext, Method, Recipe
+from contrastkit.methods import DISTILLATIONS, RECIPES, BuildContext, Method, Recipe
+from contrastkit.methods.distillation import DistillationRecipe
 from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import SplitBatchNorm2d
 from contrastkit.types import Batch, Modality, Step
-from tests.methods.small import captions, step_memory
+from tests.methods.small import captions, step_memory, teacher
 
 N, GROUPS = 16, 4
 SMALL = {
@@ -31,8 +32,8 @@ SMALL = {
 
 def rows() -> dict[str, Recipe]:
     variants = {}
-    for name, recipe in RECIPES.items():
-        if name.endswith("/tiny"):
+    for name, recipe in (RECIPES | DISTILLATIONS).items():
+        if "/tiny" in name:
             small: dict[str, Any] = {"batch": N, **{k: v for k, v in SMALL.items() if hasattr(recipe, k)}}
             if recipe.modality is Modality.SOUND:
                 small["views"] = (Window(size=1600),)
@@ -46,6 +47,8 @@ def rows() -> dict[str, Recipe]:
             if hasattr(recipe, "early_specialisation"):
                 specialised: dict[str, Any] = {"early_specialisation": True, "share": "attention"}
                 variants[f"{name} with a stem"] = replace(recipe, **small | specialised)
+            if hasattr(recipe, "alpha"):
+                variants[f"{name} with labels"] = replace(recipe, **small | {"alpha": 0.5})
             if hasattr(recipe, "m_z"):
                 variants[f"{name} with NCE"] = replace(recipe, **small | {"loss": "nce", "m_z": 0.9})
     return variants
@@ -65,6 +68,9 @@ def context(recipe: Recipe, **changes: int) -> BuildContext:
         "seed": 0,
         "captions": captions(64) if recipe.learns_from_captions else None,
     }
+    if isinstance(recipe, DistillationRecipe):
+        images = changes.get("images", 64)
+        defaults |= {"teacher": teacher(5), "labels": torch.arange(images, device="cpu") % 5}
     return BuildContext(**defaults | changes)
 
 
@@ -257,9 +263,9 @@ def test_one_batch_can_be_learned(name: str) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize("name", [*RECIPES, *DISTILLATIONS])
 def test_every_row_builds(name: str) -> None:
-    recipe = RECIPES[name]
+    recipe = (RECIPES | DISTILLATIONS)[name]
     side = recipe.views[0].size
     shape = (1, 1, side) if recipe.modality is Modality.SOUND else (3, side, side)
     with torch.device("meta"):  # the shapes alone: no weights are made

@@ -8,7 +8,7 @@ import pytest
 
 from contrastkit import augment
 from contrastkit.errors import UserError
-from contrastkit.methods import RECIPES
+from contrastkit.methods import DISTILLATIONS, RECIPES
 from contrastkit.methods.rows import choose_row, recipes_of
 from contrastkit.names import VIEW_NAMES
 
@@ -44,6 +44,27 @@ PUBLISHED = [
             "loss": "nce", "K": 4096, "tau": 0.07, "m": 0.5, "m_z": 1, "dim": 128,
         },
     ),
+    (
+        "crd/32",
+        "HobbitLong/RepDistiller, train_student.py and scripts/run_cifar_distill.sh: --distill crd -a 0 -b 0.8",
+        {
+            "encoder": "cifar-resnet20", "epochs": 240, "batch": 64, "optimizer": "sgd", "lr": 0.05, "momentum": 0.9,
+            "weight_decay": 5e-4, "schedule": "step", "milestones": (150 / 240, 180 / 240, 210 / 240), "gamma": 0.1,
+            "lr_per_epoch": True, "warmup_epochs": 0, "r": 1.0, "a": 0.0, "b": 0.8, "T": 4.0, "K": 16384, "tau": 0.07,
+            "m": 0.5, "dim": 128, "negatives": "other",
+        },
+    ),
+    ("crd/32-kd", "run_cifar_distill.sh: --distill kd -r 0.1 -a 0.9 -b 0", {"r": 0.1, "a": 0.9, "b": 0.0, "T": 4.0}),
+    ("crd/32-crd+kd", "run_cifar_distill.sh: --distill crd -a 1 -b 0.8", {"r": 1.0, "a": 1.0, "b": 0.8, "T": 4.0}),
+    (
+        "simclr-v2-distill/imagenet",
+        "arXiv:2006.10029, Sec. 3: as in pre-training, 400 epochs, 5 % of warm-up, rate 0.1 sqrt(4096)",
+        {
+            "encoder": "resnet50", "epochs": 400, "batch": 4096, "optimizer": "lars", "lr": 6.4, "momentum": 0.9,
+            "weight_decay": 1e-4, "schedule": "cosine", "warmup_epochs": 20, "T": 0.1, "alpha": 1.0,
+        },
+    ),
+    ("simclr-v2-distill/imagenet-smaller", "arXiv:2006.10029, Sec. 3: of a larger teacher", {"T": 1.0, "lr": 6.4}),
     (
         "moco-v1/imagenet",
         "arXiv:1911.05722, Sec. 3.1, 3.3 and 4.1; main_moco.py",
@@ -315,6 +336,9 @@ VIEWS = [
     ("cmc", {"size": 224, "crop_min": 0.08, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0,
              "blur_p": 0.0, "solarize_p": 0.0}),
     ("cmc-32", {"size": 32, "crop_min": 0.2, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0, "blur_p": 0.0}),
+    ("crd-32", {"size": 32, "crop_min": 1.0, "ratio": 1.0, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0}),
+    ("simclr-distill", {"size": 224, "crop_min": 0.08, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0,
+                        "blur_p": 0.0}),
     ("moco-v1", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 1.0, "brightness": 0.4,
                  "contrast": 0.4, "saturation": 0.4, "hue": 0.4, "gray_p": 0.2, "gray_first": True, "blur_p": 0.0}),
     ("moco-v2", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.8, "brightness": 0.4,
@@ -360,7 +384,7 @@ VIEWS = [
 
 @pytest.mark.parametrize(("name", "source", "numbers"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
 def test_recipe_is_the_published_one(name: str, source: str, numbers: dict[str, Any]) -> None:
-    actual = {key: getattr(RECIPES[name], key) for key in numbers}
+    actual = {key: getattr((RECIPES | DISTILLATIONS)[name], key) for key in numbers}
     assert actual == numbers, source
 
 

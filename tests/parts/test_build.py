@@ -14,7 +14,7 @@ from contrastkit.parts.norm import WSConv2d
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
-@pytest.mark.parametrize("name", ["tiny", "resnet18", "timm:resnet10t", "timm:mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", ["tiny", "resnet18", "cifar-resnet8", "timm:resnet10t", "timm:mobilenetv3_small_050"])
 def test_any_number_of_channels(name: str, channels: int) -> None:
     encoder = build_encoder(name, channels=channels, size=32).eval()
     features = encoder(torch.rand(2, channels, 32, 32))
@@ -168,3 +168,24 @@ def test_residual_branches_can_start_at_zero(name: str, last: str, norm: Literal
     block = encoder.trunk.blocks[0] if name == "tiny" else encoder.trunk.layer1[-1]
     x = torch.rand(2, block.conv1.in_channels, 4, 4)
     torch.testing.assert_close(block(x), x)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("cifar-resnet20", 0.27), ("cifar-resnet32", 0.46), ("cifar-resnet56", 0.85)]
+)
+def test_the_ResNets_for_CIFAR_have_the_papers_size(name: str, parameters: float) -> None:
+    """He et al. 2015, Table 6, in millions, with the last layer of ten classes; and the depth in the name."""
+    with torch.device("meta"):
+        encoder = build_encoder(name, channels=3, size=32)
+    weights = [m for m in encoder.modules() if isinstance(m, nn.Conv2d)]
+    assert round((sum(p.numel() for p in encoder.parameters()) + 650) / 1e6, 2) == parameters
+    assert len(weights) + 1 == int(name.removeprefix("cifar-resnet")) and encoder.dim == 64
+
+
+def test_a_shortcut_of_a_ResNet_for_CIFAR_skips_pixels_and_pads_channels() -> None:
+    block = build_encoder("cifar-resnet8", channels=3, size=32).eval().trunk.layer2[0]
+    nn.init.zeros_(block.bn2.weight)
+    x = torch.rand(2, 16, 8, 8)
+    y = block(x)
+    assert y.shape == (2, 32, 4, 4) and torch.equal(y[:, 8:24], x[:, :, ::2, ::2])
+    assert not y[:, :8].any() and not y[:, 24:].any()
