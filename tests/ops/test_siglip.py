@@ -60,7 +60,7 @@ def test_gradients_are_torchs_in_float64(dtype, n, C, with_ids, t, b):
     ids, g = torch.randint(0, n, (n,)) if with_ids else None, torch.rand(n)
     loss, _ = ops.siglip_loss(x, y, t=t, b=b, ids=ids)
     exact = [z.detach().double().requires_grad_() for z in (x, y)]
-    expected = eager(*exact, t, b, ids)
+    expected = eager(exact[0], exact[1], t, b, ids)
     torch.testing.assert_close(loss.double(), expected, rtol=3e-6, atol=1e-6 * t)
     truths = torch.autograd.grad(expected, exact, g.double())
     for own, true in zip(torch.autograd.grad(loss, (x, y), g), truths, strict=True):
