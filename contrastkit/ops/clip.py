@@ -8,8 +8,9 @@ With s_ij = x_i.y_j / tau, and sums over negatives, which are neither the own pa
     W_ij = g_0i P_ij + g_1j Q_ij                    W_ii = g_0i expm1(-loss_0i) + g_1i expm1(-loss_1i)
     dx_i = sum_j W_ij y_j / tau                     dy_j = sum_i W_ij x_i / tau         dtau = -sum_i x_i.dx_i / tau
 
-where g is the gradient of the losses. A kernel computes S once in each direction for both sides, 8 N^2 C operations in
-all instead of 12. With the log-sum-exps of all ranks, each computes the whole gradient of its own pairs.
+where g is the gradient of the losses. The CPU's kernel computes S once in each direction for both sides, 8 N^2 C
+operations in all instead of 12; across ranks, and on CUDA, each side computes it. With the log-sum-exps
+of all ranks, each computes the whole gradient of its own pairs.
 """
 
 from typing import Any

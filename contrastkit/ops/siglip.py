@@ -7,8 +7,8 @@ With u_ij = t x_i.y_j + b, and sums over negatives, which are neither the own pa
     W_ij = g_i sigmoid(u_ij)                            W_ii = -g_i sigmoid(-u_ii)
     dx_i = t sum_j W_ij y_j     dy_j = t sum_i W_ij x_i     dt = sum_i x_i.dx_i / t     db = sum_i g_i slope_i
 
-where g is the gradient of the losses. A kernel computes the matrix of u once in each direction, 8 N^2 C operations in
-all. Across ranks, each computes the whole gradient of its own pairs.
+where g is the gradient of the losses. The CPU's kernel computes the matrix of u once in each direction, 8 N^2 C
+operations in all; CUDA has the reference only. Across ranks, each computes the whole gradient of its own pairs.
 """
 
 from typing import Any
