@@ -18,10 +18,9 @@ An image has one caption an epoch, drawn among its own. Pairs of one caption's t
 of each other: a batch holds such pairs often where captions repeat.
 
 Where we depart from the official code, of which OpenAI published the networks alone, and from open_clip, which trains:
-the vocabulary is made of the training captions, the images are normalised with ImageNet's statistics, the image tower
-is any encoder followed by a linear projection (``timm:resnet50_clip`` is CLIP's ResNet-50; its attention pooling has
-such a projection, with a bias), texts are padded to the longest caption of the set instead of to the context, and
-captions that repeat are left out of the negatives.
+the vocabulary is made of the training captions, images are normalised with ImageNet's statistics, any encoder and a
+linear projection are the image tower (``timm:resnet50_clip``, CLIP's ResNet-50, already has one, with a bias), texts
+are padded to the longest caption of the set, and captions that repeat are left out of the negatives.
 """
 
 import math
@@ -227,9 +226,8 @@ class CLIP(Method[None]):
     @property
     def chance_loss(self) -> float:
         N = self.recipe.batch
-        if self.recipe.loss == "clip":
-            return math.log(N)
-        return math.log(N) + (N - 1) * math.log(N / (N - 1))  # each pair matched with probability 1 / N
+        others = 0.0 if self.b is None else (N - 1) * math.log(N / (N - 1))  # each pair matched with probability 1 / N
+        return math.log(N) + others
 
 
 def contrast(x: Tensor, y: Tensor, ids: Tensor, *, log_t: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor]:
