@@ -225,9 +225,8 @@ class CLIP(Method[None]):
 
     @property
     def chance_loss(self) -> float:
-        N = self.recipe.batch
-        others = 0.0 if self.b is None else (N - 1) * math.log(N / (N - 1))  # each pair matched with probability 1 / N
-        return math.log(N) + others
+        N = self.recipe.batch  # of sigmoids: each pair matched with probability 1 / N
+        return math.log(N) + (0.0 if self.b is None else (N - 1) * math.log(N / (N - 1)))
 
 
 def contrast(x: Tensor, y: Tensor, ids: Tensor, *, log_t: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor]:
