@@ -11,7 +11,7 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
-from contrastkit.errors import UserError, check_choice, listed
+from contrastkit.errors import UserError, listed, suggest
 from contrastkit.parts.published import tensors_hash
 from contrastkit.parts.tokenizer import END, START
 from contrastkit.parts.weights import Weights
@@ -38,7 +38,8 @@ def open_clip_weights(name: str) -> Weights:
     except ImportError as error:
         raise UserError(f'{OPEN_CLIP}{name} needs open_clip: pip install "contrastkit[open_clip]"') from error
     model, _, tag = name.partition("/")
-    check_choice("model of open_clip", model, open_clip.list_models())
+    if model not in (known := open_clip.list_models()):
+        raise UserError(f"open_clip has no model '{model}'{suggest(model, known)}: give {OPEN_CLIP}MODEL/PRETRAINED")
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag not in tags:
         raise UserError(

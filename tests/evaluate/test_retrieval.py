@@ -12,6 +12,7 @@ from torch import Tensor
 
 import contrastkit.evaluate.bag_of_words as bag_of_words_module
 from contrastkit.data import Captions, Source, plain_batches
+from contrastkit.data.dataset import split
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, retrieve
 from contrastkit.evaluate.features import Features
@@ -206,6 +207,20 @@ def test_the_penalty_is_chosen_on_held_out_training_images(monkeypatch: pytest.M
 
     monkeypatch.setattr(bag_of_words_module, "_Regression", noting)
     result, said = bag_of_words_module.bag_of_words(*parts[0], *parts[1])
+    rest, held_out = (parts[0][0].subset(rows) for rows in split(100, None, 0.2, 0))
+    own = [parts[0][1].subset(rows) for rows in split(100, None, 0.2, 0)]
+    sums: list[list[float]] = [
+        [],
+        [],
+    ]  # of the held-out images; of those that are learnt from, which would choose another one
+    for alpha in bag_of_words_module.ALPHAS:
+        learnt = whole(rest, own[0], alpha)
+        for each, features, texts in zip(sums, (held_out, rest), (own[1], own[0]), strict=True):
+            each.append(
+                sum(share for pair in learnt.retrieve(features, texts).values() for share in pair.recall.values())
+            )
+    chosen = [max(range(len(each)), key=lambda k, each=each: (each[k], k)) for each in sums]
+    assert chosen[0] != chosen[1] and result.alpha == bag_of_words_module.ALPHAS[chosen[0]]
     assert tried == [*((alpha, 80) for alpha in bag_of_words_module.ALPHAS), (result.alpha, 100)]
     assert "chosen on 20 training images" in said[0]
     swapped = (

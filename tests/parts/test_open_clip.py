@@ -131,7 +131,7 @@ def test_models_of_another_kind_are_refused(network: Any, says: str) -> None:
 
 def test_weights_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, says in (
-        ("ViT-B-33/openai", "unknown model of open_clip 'ViT-B-33', did you mean 'ViT-B-32'"),
+        ("ViT-B-33/openai", "open_clip has no model 'ViT-B-33', did you mean 'ViT-B-32'"),
         ("ViT-B-32/", "open_clip:ViT-B-32/ does not name weights of ViT-B-32: give open_clip:ViT-B-32/openai, "),
         ("ViT-B-32", "open_clip:ViT-B-32 does not name weights of ViT-B-32: give open_clip:ViT-B-32/openai, "),
         ("coca_base/x", "open_clip:coca_base/x does not name weights of coca_base: there are none"),
