@@ -219,8 +219,8 @@ def test_the_penalty_is_chosen_on_held_out_training_images(monkeypatch: pytest.M
             each.append(
                 sum(share for pair in learnt.retrieve(features, texts).values() for share in pair.recall.values())
             )
-    chosen = [max(range(len(each)), key=lambda k, each=each: (each[k], k)) for each in sums]
-    assert chosen[0] != chosen[1] and result.alpha == bag_of_words_module.ALPHAS[chosen[0]]
+    chosen = [max(zip(each, bag_of_words_module.ALPHAS, strict=True))[1] for each in sums]
+    assert chosen[0] != chosen[1] and result.alpha == chosen[0]
     assert tried == [*((alpha, 80) for alpha in bag_of_words_module.ALPHAS), (result.alpha, 100)]
     assert "chosen on 20 training images" in said[0]
     swapped = (
