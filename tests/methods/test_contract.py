@@ -250,10 +250,10 @@ def test_save_load_continue_is_not_stopping(name: str) -> None:
 @every_row
 def test_one_batch_can_be_learned(name: str) -> None:
     method = build(name)
-    rate = 0.003 if name.startswith("ms-clip") else 0.1  # SGD throws a transformer off whose loss has t = 14
-    o, b = optimizer(method, lr=rate), batch(name)
+    gentle = name.startswith("ms-clip") or name.endswith("sigmoids")  # SGD throws them off
+    o, b = optimizer(method, lr=0.003 if gentle else 0.1), batch(name)
     losses = []
-    for _ in range(60 if name.endswith("sigmoids") else 25):  # SigLIP's b = -10 rises by 0.1 a step
+    for _ in range(25):
         out = method(b, 0.5)
         out.loss.backward()
         o.step()

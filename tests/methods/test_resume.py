@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from contrastkit.methods.distillation import DistillationRecipe
 from contrastkit.training import Options, Outcome, Plan
 from contrastkit.training.launch import launch
 from contrastkit.types import Modality
+from tests.methods.small import teacher
 from tests.methods.test_contract import ROWS
 from tests.same import assert_same_run
 
@@ -22,7 +24,10 @@ def run(
     recipe = replace(row, epochs=2, batch=32, views=views)
     beside = None if labelled is None else str(labelled)
     options = Options(data=str(data), labelled=beside, val_fraction=0.6, device="cpu", seed=5)
-    return launch(Plan.of(name.split()[0], recipe, options, out, resume=resume), stop_after=stop_after)
+    plan = Plan.of(name.split()[0], recipe, options, out, resume=resume)
+    if isinstance(recipe, DistillationRecipe):
+        plan = replace(plan, teacher=teacher(4))
+    return launch(plan, stop_after=stop_after)
 
 
 @pytest.mark.parametrize("name", ROWS)
