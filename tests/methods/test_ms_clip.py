@@ -323,6 +323,7 @@ def test_commands_on_encoders_and_texts_take_its_run(
     told = capsys.readouterr().out
     assert "parameters of images" in told and "of both" in told
     assert main(["retrieve", str(out)]) == 0
-    assert main(["attend", str(out), str(captioned / "images" / "000.png"), "--size=16"]) == 0
+    sheet = f"--sheet={tmp_path / 'attend.png'}"
+    assert main(["attend", str(out), str(captioned / "images" / "000.png"), "--size=16", sheet]) == 0
     assert main(["export", str(out), "--to=timm", f"--out={tmp_path / 'timm'}"]) == 2
     assert "its first block is a residual stem" in capsys.readouterr().err
