@@ -75,7 +75,7 @@ def test_seven_rows_measured_beside_the_published_ones(
     byol_precision = json.loads(recipes["BYOL"].read_text())["options"]["precision"]
     # On a machine that another row and precision suit, the same command goes on with those of the first start.
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("contrastkit.training.plan.choose_row", lambda recipes, **how: "byol/32")
+        elsewhere.setattr("contrastkit.training.teaching.choose_row", lambda recipes, **how: "byol/32")
         elsewhere.setattr("contrastkit.precision.cpu_has_fast_bfloat16", lambda: byol_precision != "bfloat16")
         assert main(command) == 0
         assert "byol/tiny on" in capsys.readouterr().out

@@ -8,10 +8,11 @@ from typing import Any
 
 import typer
 
+from contrastkit.cli.distill import DistillOptions
 from contrastkit.cli.main import app
 from contrastkit.cli.sweep import command as sweep_command
 from contrastkit.cli.train import command as train_command
-from contrastkit.names import METHODS
+from contrastkit.names import DISTILLED, METHODS
 
 ROOT = Path(__file__).parents[2]
 OF_OTHERS = {"--nproc-per-node"}  # torchrun's
@@ -30,6 +31,8 @@ def options() -> set[str]:
     walk(typer.main.get_command(app))
     for method in set(METHODS.values()):
         walk(train_command(method))
+    for method in DISTILLED.values():
+        walk(train_command(method, DistillOptions))
     walk(sweep_command("moco"))
     return found
 

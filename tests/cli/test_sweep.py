@@ -24,8 +24,7 @@ from contrastkit.evaluate.made import weights_of
 from contrastkit.methods import RECIPES
 from contrastkit.run import Run
 from contrastkit.sweep import combinations
-from contrastkit.training import Outcome, Plan, series
-from contrastkit.training import plan as plans
+from contrastkit.training import Outcome, Plan, series, teaching
 from tests.schemas import read_report
 
 QUICK = ["--encoder=tiny", "--device=cpu", "--batch=64", "--K=64", "--size=12", "--monitor-every=0", "--workers=0"]
@@ -143,7 +142,7 @@ def test_the_row_and_precision_are_those_of_the_first_start(
     def elsewhere(recipes: Any, **how: Any) -> str:
         return "moco-v2/32" if how["row"] is None else f"moco-v2/{how['row']}"
 
-    monkeypatch.setattr(plans, "choose_row", elsewhere)
+    monkeypatch.setattr(teaching, "choose_row", elsewhere)
     fast = json.loads((swept / "sweep.json").read_text())["precision"] == "bfloat16"
     monkeypatch.setattr(precision, "cpu_has_fast_bfloat16", lambda: not fast)
     assert main(command(images, swept)) == 0
