@@ -19,6 +19,7 @@ from benchmarks.captions import table as captions
 from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
 from benchmarks.clip_memory import table as clip_memory
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
+from benchmarks.masked import table as masked
 from benchmarks.photos import table as photos
 from benchmarks.tables import Rows, markdown, results, spread
 from contrastkit.bench import CEILINGS
@@ -257,6 +258,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "operators": operators,
     "clip_memory": clip_memory,
     "copies": copies,
+    "masked": masked,
     "photos": photos,
     "captions": captions,
     "shared": schemas.shared,

@@ -14,6 +14,9 @@ def results(name: str) -> Any:
 
 
 def markdown(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    """A table; without rows, that there is nothing to show yet."""
+    if not rows:
+        return "Not measured yet."
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(cells)} |" for cells in rows)])
 
