@@ -1,27 +1,29 @@
-"""`python -m benchmarks.captions --data-dir DIR [--rows NAME;..] [--seeds N] [--epochs N]`: how much of two
-transformers images and captions can share.
+"""`python -m benchmarks.captions --data-dir DIR [--sets NAME,..] [--rows NAME;..] [--seeds N]`: what small sets of
+images with captions teach, and how much of two transformers images and captions can share.
 
-DIR holds the sets, folders of images with captions. Each row trains on a set's training photographs and retrieves
-captions by its test photographs and these by their captions. What is measured is skipped and stopped trainings go on,
-so the work can be split; rows are appended to benchmarks/results/captions.json, run by run.
+DIR holds the sets, folders of images with captions. Each row trains on a set's training images, then retrieves captions
+by its test images and these by their captions, beside a regression from the words of captions to the same features.
+--weights FILE, of an EfficientNet-Lite0, adds rows that begin from them; --zero-shot FOLDER, of folders of images,
+the classes of these by their names. What is measured is skipped and stopped trainings go on, so the work can be split;
+rows are appended to benchmarks/results/captions.json, run by run.
 
-No number here was chosen on test images: they are those of the recipe, but for the size of the images, and of the
-patches, which keeps their number.
+No number here was chosen on test images: they are those of the recipe, but for the epochs, the size of the images and
+of the patches, and a tenth of the rate where weights are tuned.
 """
 
 import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.tables import Rows, markdown
+from benchmarks.tables import Rows, markdown, spread
 from contrastkit import train
 from contrastkit.checkpoint import write_text
-from contrastkit.evaluate import EvaluationSubject, retrieve
+from contrastkit.evaluate import EvaluationSubject, retrieve, zero_shot
+from contrastkit.evaluate.ranking import Retrieval
 from contrastkit.loading import load_method
 from contrastkit.methods.clip import CLIP
 from contrastkit.parts.shared import parameters
@@ -37,14 +39,22 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {  # method and what is not the re
     "ms-clip": ("ms-clip", {"patch_size": PATCH}),
     "ms-clip, early specialisation": ("ms-clip", {"patch_size": PATCH, "early_specialisation": True}),
 }
+PUBLISHED: dict[str, Any] = {"encoder": "timm:tf_efficientnet_lite0", "size": 96, "epochs": 10}
+FROM_WEIGHTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "clip, EfficientNet-Lite0, frozen": ("clip", PUBLISHED | {"frozen": True}),
+    "clip, EfficientNet-Lite0, tuned": ("clip", PUBLISHED | {"lr": 1e-4}),
+}
+ORDER = [*ROWS, *FROM_WEIGHTS]
 
 
-def measure(name: str, data: Path, seed: int, epochs: int, out: Path) -> dict[str, Any]:
+def measure(name: str, data: Path, seed: int, out: Path, weights: Path | None, zero: Path | None) -> dict[str, Any]:
     """Parameters, recall at 10 both ways in % with its interval, and the seconds of the training."""
-    method, numbers = ROWS[name]
+    method, numbers = (ROWS | FROM_WEIGHTS)[name]
+    numbers = {"size": SIZE, "epochs": EPOCHS} | numbers
     resume, began = Run.exists(out), time.process_time()
+    start = weights if name in FROM_WEIGHTS and not resume else None
     outcome = train(
-        method, data, row="tiny", out=out, resume=resume, seed=seed, size=SIZE, epochs=epochs, workers=0, device="cpu",
+        method, data, init_from=start, row="tiny", out=out, resume=resume, seed=seed, workers=0, device="cpu",
         monitor_every=0, **numbers,
     )  # fmt: skip
     if outcome.signal is not None:
@@ -52,50 +62,47 @@ def measure(name: str, data: Path, seed: int, epochs: int, out: Path) -> dict[st
     seconds = None if resume else time.process_time() - began
     trained = load_method(out)
     assert isinstance(trained, CLIP)
-    report = retrieve(EvaluationSubject.open(out, workers=0, device="cpu"))
-    recalls = {
-        way: {
-            "recall": 100 * report.retrieval[way].recall[K],
-            "interval": [100 * end for end in report.retrieval[way].interval[K]],
-            "chance": 100 * report.retrieval[way].chance[K],
-        }
-        for way in WAYS
-    }
+    report = retrieve(EvaluationSubject.open(out, workers=0, device="cpu"), baselines=True)
+    words = report.bag_of_words
+    assert words is not None
+    recalls = {way: _recalled(report.retrieval[way]) | {"words": 100 * words.retrieval[way].recall[K]} for way in WAYS}
     sizes = dict(zip(("images", "texts", "both"), parameters(trained.online, trained.text), strict=True))
-    return {"row": name, "data": data.name, "seed": seed, "epochs": epochs, "size": SIZE, "cpu_seconds": seconds} | {
-        "parameters": sizes,
-        "k": K,
-        **recalls,
-    }
+    row = {"row": name, "data": data.name, "seed": seed, "epochs": numbers["epochs"], "size": numbers["size"]}
+    row |= {"cpu_seconds": seconds, "parameters": sizes, "k": K, **recalls}
+    if zero is not None:
+        told = zero_shot(EvaluationSubject.open(out, data=str(zero), workers=0, device="cpu"))
+        interval = [100 * end for end in told.accuracy.interval]
+        row["zero_shot"] = {"data": told.data, "top1": 100 * told.accuracy.top1, "interval": interval}
+    return row
+
+
+def _recalled(retrieval: Retrieval) -> dict[str, Any]:
+    recall, interval, chance = retrieval.recall[K], retrieval.interval[K], retrieval.chance[K]
+    return {"recall": 100 * recall, "interval": [100 * end for end in interval], "chance": 100 * chance}
 
 
 def table() -> str:
-    """A line for each row: means over the seeds, of the intervals, too."""
-    lines, rows = [], measured()
-    for name, data, epochs in dict.fromkeys(_settings(rows)):
-        seeds = [row for row in rows if (row["row"], row["data"], row["epochs"]) == (name, data, epochs)]
+    """A line for each set and row: means over the seeds, of the intervals, too."""
+    lines, rows = [], sorted(measured(), key=lambda row: (row["data"], ORDER.index(row["row"])))
+    for data, name in dict.fromkeys((row["data"], row["row"]) for row in rows):
+        seeds = [row for row in rows if (row["data"], row["row"]) == (data, name)]
         seconds = [row["cpu_seconds"] for row in seeds if row["cpu_seconds"] is not None]
-        total = sum(seeds[0]["parameters"].values())
-        shared = seeds[0]["parameters"]["both"]
+        total, shared = sum(seeds[0]["parameters"].values()), seeds[0]["parameters"]["both"]
         took = f"{statistics.fmean(seconds):.0f}" if seconds else ""
-        cells = [_recall([row[way] for row in seeds]) for way in WAYS]
-        lines.append([name, f"{total / 1e6:.2f}", f"{shared / 1e6:.2f}", str(epochs), str(len(seeds)), *cells, took])
-    head = ("model", "parameters, M", "shared, M", "epochs", "seeds")
-    return markdown((*head, *(f"{way}, R@{K}" for way in WAYS), "CPU s"), lines)
+        cells = [_interval([row[way] for row in seeds], "recall") for way in WAYS]
+        words = " / ".join(spread([row[way]["words"] for row in seeds]) for way in WAYS)
+        told = _interval([row["zero_shot"] for row in seeds if "zero_shot" in row], "top1")
+        sizes = (f"{total / 1e6:.2f}", f"{shared / 1e6:.2f}")
+        lines.append([data, name, *sizes, str(seeds[0]["epochs"]), str(len(seeds)), *cells, words, told, took])
+    head = ("images", "model", "parameters, M", "shared, M", "epochs", "seeds", *(f"{way}, R@{K}" for way in WAYS))
+    return markdown((*head, "by words", "zero-shot", "CPU s"), lines)
 
 
-def _settings(rows: Rows) -> Iterator[tuple[str, str, int]]:
-    """Row, set and epochs of each measurement, in the order of the table."""
-    order = list(ROWS)
-    for row in sorted(rows, key=lambda row: (row["data"], row["epochs"], order.index(row["row"]))):
-        yield row["row"], row["data"], row["epochs"]
-
-
-def _recall(seeds: Rows) -> str:
+def _interval(seeds: Rows, key: str) -> str:
+    if not seeds:
+        return ""
     low, high = (statistics.fmean(seed["interval"][end] for seed in seeds) for end in (0, 1))
-    values = [seed["recall"] for seed in seeds]
-    spread = f" +- {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread} ({low:.1f} to {high:.1f})"
+    return f"{spread([seed[key] for seed in seeds])} ({low:.1f} to {high:.1f})"
 
 
 def measured() -> Rows:
@@ -106,20 +113,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the sets")
     parser.add_argument("--sets", default="flickr8k", help="folders of images with captions, divided by commas")
-    parser.add_argument("--rows", help=f"divided by semicolons: {'; '.join(ROWS)}")
+    parser.add_argument("--weights", type=Path, help="file of an EfficientNet-Lite0: adds its rows")
+    parser.add_argument("--zero-shot", type=Path, help="folders of images, told by the names of these")
+    parser.add_argument("--rows", help=f"divided by semicolons: {'; '.join(ORDER)}")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-captions"), help="folder of the runs")
     args = parser.parse_args()
-    names = [name.strip() for name in args.rows.split(";")] if args.rows else list(ROWS)
-    if unknown := {*names} - {*ROWS}:
-        parser.error(f"unknown: {'; '.join(sorted(unknown))} (rows: {'; '.join(ROWS)})")
-    done = {(row["row"], row["data"], row["epochs"], row["seed"]) for row in measured()}
+    known = ORDER if args.weights else list(ROWS)
+    names = [name.strip() for name in args.rows.split(";")] if args.rows else known
+    if unknown := {*names} - {*known}:
+        parser.error(f"unknown: {'; '.join(sorted(unknown))} (rows: {'; '.join(known)})")
+    done = {(row["data"], row["row"], row["seed"]) for row in measured()}
     for seed, data, name in ((s, d, n) for s in range(args.seeds) for d in args.sets.split(",") for n in names):
-        if (name, data, args.epochs, seed) in done:
+        if (data, name, seed) in done:
             continue
-        folder = f"{data}-{name}-{args.epochs}-{seed}".replace(", ", "-").replace(" ", "-")
-        result = measure(name, args.data_dir / data, seed, args.epochs, args.work / folder)
+        folder = f"{data}-{name}-{seed}".replace(", ", "-").replace(" ", "-")
+        result = measure(name, args.data_dir / data, seed, args.work / folder, args.weights, args.zero_shot)
         print(json.dumps(result), flush=True)
         write_text(FILE, json.dumps([*measured(), result], indent=1) + "\n")
 
