@@ -17,6 +17,7 @@ from benchmarks.tables import markdown, results
 from contrastkit.ablation import ABLATIONS, AblationReport, AblationRow, ablate, draw
 from contrastkit.checkpoint import write_json
 from contrastkit.data import ArraySource, open_data
+from contrastkit.memory import keep_freed_memory
 from contrastkit.npz import write_npz
 from contrastkit.training.plan import plan, replaced
 
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="folder for data and runs")
     parser.add_argument("--chart", action="store_true", help="only draw the charts")
     args = parser.parse_args()
+    keep_freed_memory()
     if unknown := [what for what in args.what if what not in WHAT]:
         parser.error(f"'{unknown[0]}' is unknown (known: {', '.join(WHAT)})")
     CHARTS.mkdir(exist_ok=True)

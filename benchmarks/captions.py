@@ -25,6 +25,7 @@ from contrastkit.checkpoint import write_text
 from contrastkit.evaluate import EvaluationSubject, retrieve, zero_shot
 from contrastkit.evaluate.ranking import Retrieval
 from contrastkit.loading import load_method
+from contrastkit.memory import keep_freed_memory
 from contrastkit.methods.clip import CLIP
 from contrastkit.parts.shared import parameters
 from contrastkit.run import Run
@@ -47,11 +48,15 @@ FROM_WEIGHTS: dict[str, tuple[str, dict[str, Any]]] = {
 ORDER = [*ROWS, *FROM_WEIGHTS]
 
 
-def measure(name: str, data: Path, seed: int, out: Path, weights: Path | None, zero: Path | None) -> dict[str, Any]:
+def measure(
+    name: str, data: Path, seed: int, out: Path, *, weights: Path | None, zero: Path | None, val_fraction: float | None
+) -> dict[str, Any]:
     """Parameters, recall at 10 both ways in % with its interval, and the seconds of the training."""
     method, numbers = (ROWS | FROM_WEIGHTS)[name]
     numbers = {"size": SIZE, "epochs": EPOCHS} | numbers
     resume, began = Run.exists(out), time.process_time()
+    if val_fraction is not None:
+        numbers["val_fraction"] = val_fraction
     start = weights if name in FROM_WEIGHTS and not resume else None
     outcome = train(
         method, data, init_from=start, row="tiny", out=out, resume=resume, seed=seed, workers=0, device="cpu",
@@ -118,7 +123,9 @@ def main() -> None:
     parser.add_argument("--rows", help=f"divided by semicolons: {'; '.join(ORDER)}")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-captions"), help="folder of the runs")
+    parser.add_argument("--val-fraction", type=float, help="of a set without a test part: share of images to test on")
     args = parser.parse_args()
+    keep_freed_memory()
     known = ORDER if args.weights else list(ROWS)
     names = [name.strip() for name in args.rows.split(";")] if args.rows else known
     if unknown := {*names} - {*known}:
@@ -128,7 +135,8 @@ def main() -> None:
         if (data, name, seed) in done:
             continue
         folder = f"{data}-{name}-{seed}".replace(", ", "-").replace(" ", "-")
-        result = measure(name, args.data_dir / data, seed, args.work / folder, args.weights, args.zero_shot)
+        how = {"weights": args.weights, "zero": args.zero_shot, "val_fraction": args.val_fraction}
+        result = measure(name, args.data_dir / data, seed, args.work / folder, **how)
         print(json.dumps(result), flush=True)
         write_text(FILE, json.dumps([*measured(), result], indent=1) + "\n")
 

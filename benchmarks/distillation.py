@@ -28,6 +28,7 @@ from contrastkit.data import DataSet, open_data
 from contrastkit.evaluate import EvaluationSubject, finetune
 from contrastkit.evaluate.distilled import Distilled, distilled
 from contrastkit.evaluate.few_labels import FewLabels
+from contrastkit.memory import keep_freed_memory
 from contrastkit.run import CLASSIFIER, RECIPE, Run
 from contrastkit.teachers import reopen_teacher
 
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of every distillation")
     parser.add_argument("--pretraining", type=int, default=PRETRAINING, help="epochs without labels")
     args = parser.parse_args()
+    keep_freed_memory()
     data = open_data("cifar10", data_dir=args.data_dir)
     for name in filter(lambda name: name.startswith(tuple(args.only.split(","))), names(args.seeds)):
         if any(row["name"] == name for row in measured()):
