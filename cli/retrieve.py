@@ -7,7 +7,7 @@ import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.options import EncodingOptions, OutputOptions, takes_options
-from contrastkit.cli.results import interval, percent, write_reports
+from contrastkit.cli.results import interval, percent, write_evaluation
 
 if TYPE_CHECKING:
     from contrastkit.evaluate.ranking import Retrieval
@@ -54,7 +54,7 @@ def retrieve(
         ("query -> key", *(f"recall@{k}" for k in one.recall), "median rank"),
         rows,
     )
-    write_reports(report.as_json(), output.json, subject.reports and subject.reports / "retrieval.json")
+    write_evaluation(report.as_json(), subject, output.json, subject.reports and subject.reports / "retrieval.json")
 
 
 def _rows(name: str, pair: "Retrieval") -> list[tuple[str, ...]]:

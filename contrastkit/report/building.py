@@ -12,6 +12,7 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.export.trained import TrainedEncoder
 from contrastkit.names import split_name
+from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.record import Record
 from contrastkit.report.commands import resuming
 from contrastkit.report.comparison import side_by_side
@@ -20,7 +21,7 @@ from contrastkit.report.evaluation import Results, attention
 from contrastkit.report.rendering import html
 from contrastkit.report.reproducing import commands
 from contrastkit.report.training import curves, environment, started_in, trained, views
-from contrastkit.run import ENCODER, Run
+from contrastkit.run import ENCODER, TOKENIZER, Run
 from contrastkit.training.seen import Seen
 from contrastkit.version import __version__
 
@@ -96,12 +97,15 @@ def _run(path: Path, record: Record) -> RunContent:
     results = Results(path, weights, None if encoder is None else encoder.size, items=record.data.items)
     labels = _without_labels(record, seen, results)
     parameters = None if encoder is None else sum(p.numel() for p in encoder.encoder.parameters())
+    split = encoder is not None and isinstance(encoder.encoder, SplitEncoder)
+    retrieved = results.retrieved(views=split, texts=(path / TOKENIZER).is_file())
     on = () if finished else (Text("The run is unfinished. To go on with it:"), Code((resuming(record, path),)))
     sections = (
         Section("training", "What was trained on what", (*on, *trained(record, rows, parameters))),
         Section("curves", "Curves", tuple(curves(rows, _classes(record, seen)))),
         Section("views", "Views, as trained", tuple(seen_blocks)),
         Section("accuracy", "Accuracy", (*results.accuracies(labels), *results.rates())),
+        *([Section("retrieval", "Retrieval", tuple(retrieved))] if retrieved else []),
         Section("classes", "Classes", tuple(results.classes(labels))),
         Section("measures", "Features in numbers", tuple(results.measured())),
         Section("neighbours", "Neighbours", tuple(results.neighbours(labels))),

@@ -17,15 +17,19 @@ from contrastkit.report.content import Block, Missing, Scale, Table, Text
 from contrastkit.report.measured import Measured
 from contrastkit.report.pictures import drawn, found
 from contrastkit.report.results import EVALUATIONS, OWN, Report, Result, linear
+from contrastkit.report.retrieved import retrieval_table, zero_shot_table
 from contrastkit.training.seen import Seen
 
 CLASSES = 12  # in the table of classes, those with the lowest accuracy
 ATTENDED = 3  # images whose maps are drawn
 
 
+TABLES = {"retrieval": retrieval_table, "zero-shot": zero_shot_table}
+
 # What is read of each file, for it to be whole.
 WHOLE: dict[str, Callable[[Report], object]] = {
     **dict.fromkeys(EVALUATIONS, lambda report: report.results),
+    **TABLES,
     "measure": Measured.of,
     "map": lambda report: None,
 }
@@ -35,7 +39,7 @@ class Results:
     """The evaluations in a run folder that are of its encoder.
 
     Attributes:
-        shown: by name, in the order of :data:`EVALUATIONS`, then measure and map.
+        shown: by name, in the order of :data:`WHOLE`.
         why: what is not shown: name -> the reason.
         items: what was tested on, such as images.
     """
@@ -44,7 +48,7 @@ class Results:
         self.run, self.weights, self.items = run, weights, items
         self.shown: dict[str, Report] = {}
         self.why: dict[str, str] = {}
-        for name in (*EVALUATIONS, "measure", "map"):
+        for name in WHOLE:
             try:
                 report = Report.read(run / f"{name}.json")
                 if report is None:
@@ -123,6 +127,17 @@ class Results:
         )
         columns = ("evaluation", "features", "top-1", "95 % interval", "0 to 100 %")
         return Table(f"Accuracy on the test {self.items} of {' and '.join(data)}", columns, tuple(rows), (2, 3), note)
+
+    def retrieved(self, *, views: bool, texts: bool) -> list[Block]:
+        """What was retrieved by what, of a run with encoders of several views or with a text tower; and the zero-shot
+        classes of the latter."""
+        blocks: list[Block] = []
+        for name, command, possible in (("retrieval", "retrieve", views or texts), ("zero-shot", "zero-shot", texts)):
+            if name in self.shown:
+                blocks += [*self._unsure(name), TABLES[name](self.shown[name])]
+            elif self.why[name] or possible:
+                blocks.append(Missing(self.why[name] or f"no {name}.json yet", self._command(command)))
+        return blocks
 
     def rates(self) -> list[Block]:
         """The choice of the probe's learning rate."""
