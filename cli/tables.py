@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+
+Decimal = Literal[".", ","]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +24,16 @@ class ReadingOptions:
     header: Annotated[
         str,
         typer.Option(
-            help="Names of the columns of a .csv file without a header line; x1..x9 stands for x1,x2,...,x9.",
+            help="Names of the columns of a file without a header line; x1..x9 stands for x1,x2,...,x9.",
             metavar="COLUMN,...",
         ),
     ] = ""
+    separator: Annotated[
+        str | None,
+        typer.Option(help="Between fields: one character, or tab \\[found in the first line].", metavar="MARK"),
+    ] = None
+    encoding: Annotated[str, typer.Option(help="Of the text, such as cp1252 or utf-16.", metavar="NAME")] = "utf-8"
+    decimal: Annotated[Decimal, typer.Option(help="Mark before decimals.")] = "."
     rows: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,7 +45,16 @@ class ReadingOptions:
 
     def how_to_read(self) -> dict[str, Any]:
         """The arguments of :func:`contrastkit.causal.study.read` and :func:`contrastkit.stable.table.read`."""
-        return {"missing": self.missing or (), "header": column_names(self.header), "rows": self.rows or ()}
+        from contrastkit.tables.text import Reading
+
+        reading = Reading(
+            missing=tuple(self.missing or ()),
+            header=tuple(column_names(self.header)),
+            separator="\t" if self.separator == "tab" else self.separator,
+            encoding=self.encoding,
+            decimal=self.decimal,
+        )
+        return {"reading": reading, "rows": self.rows or ()}
 
 
 def column_names(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The options that the commands of ``contrastkit causal`` share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +20,10 @@ class CovariateOptions(ReadingOptions):
     """A table, its treatment and its covariates."""
 
     data: Annotated[
-        str, typer.Option(help="Table (.csv or .parquet), or named study: lalonde, lalonde-trial.", metavar="FILE|NAME")
+        str,
+        typer.Option(
+            help="Table (.csv, .tsv or .parquet), or named study: lalonde, lalonde-trial.", metavar="FILE|NAME"
+        ),
     ]
     treatment: Annotated[
         str | None, typer.Option(help="Treatment column, of 0 and 1 \\[that of a named study].", metavar="COLUMN")
@@ -45,14 +48,10 @@ class CovariateOptions(ReadingOptions):
         from contrastkit.causal.study import read
         from contrastkit.directories import data_directory
 
-        values: dict[str, Any] = (
-            vars(self)
-            | self.how_to_read()
-            | {
-                "covariates": column_names(self.covariates),
-                "data_dir": data_directory(self.data_dir),
-            }
-        )
+        reading = {item.name for item in fields(ReadingOptions)}
+        values: dict[str, Any] = {name: value for name, value in vars(self).items() if name not in reading}
+        values |= self.how_to_read()
+        values |= {"covariates": column_names(self.covariates), "data_dir": data_directory(self.data_dir)}
         return read(values.pop("data"), **values)
 
 

@@ -36,7 +36,7 @@ class LabelledOptions(ReadingOptions):
 
     data: Annotated[
         Path,
-        typer.Option(help="Table (.csv or .parquet), or the .npz file of 'contrastkit embed'.", metavar="FILE"),
+        typer.Option(help="Table (.csv, .tsv or .parquet), or the .npz file of 'contrastkit embed'.", metavar="FILE"),
     ]
     label: Annotated[
         str | None, typer.Option(help="Column to predict \\[the labels of an .npz file].", metavar="COLUMN")

@@ -25,8 +25,9 @@ from contrastkit.tables.checks import (
 )
 from contrastkit.tables.covariates import Covariates, check_independent
 from contrastkit.tables.embeddings import principal_components, read_embeddings
-from contrastkit.tables.files import check_columns, read_table, select_rows
+from contrastkit.tables.files import AS_FOUND, check_columns, read_table, select_rows
 from contrastkit.tables.identity import RowIds
+from contrastkit.tables.text import Reading
 
 ROLES = "treatment, outcome and covariates"  # of the columns of a table
 
@@ -92,17 +93,16 @@ def read(
     covariates: Sequence[str] = (),
     data_dir: Path | None = None,
     components: int = 10,
-    missing: Sequence[str] = (),
-    header: Sequence[str] = (),
+    reading: Reading = AS_FOUND,
     rows: Sequence[str] = (),
 ) -> Study:
-    """Read a study from a .csv or .parquet file, or a named set with known columns (:mod:`contrastkit.causal.sets`).
+    """Read a study from a file, or a named set with known columns (:mod:`contrastkit.causal.sets`).
 
     Args:
         treatment, outcome: columns; those of a named set by default. A table may lack an outcome.
         covariates: columns, and .npz files of ``contrastkit embed`` with a row of features for each row of the table.
         components: number of principal components of such features; 0 for the features themselves.
-        missing, header: how a file is read, see :func:`contrastkit.tables.files.read_table`.
+        reading: how a file is read (:func:`contrastkit.tables.files.read_table`).
         rows: use only the rows for which these conditions hold (:func:`contrastkit.tables.files.select_rows`).
 
     Raises:
@@ -111,15 +111,15 @@ def read(
     """
     truth = None
     if source in NAMED:
-        if missing or header:
-            raise UserError("--missing and --header apply to files: leave them out for a named study")
+        if reading != AS_FOUND:
+            raise UserError("--missing, --header and the like apply to files: leave them out for a named study")
         frame, truth = load(source, data_dir)
         known = NAMED[source]
         treatment, outcome = treatment or known.treatment, outcome or known.outcome
         covariates = covariates or known.covariates
         truth = truth if (treatment, outcome) == (known.treatment, known.outcome) and not rows else None
     else:
-        frame = read_table(given_path(source), names=NAMED, missing=missing, header=header)
+        frame = read_table(given_path(source), reading, names=NAMED)
     if treatment is None:
         raise UserError("no treatment: name the column with --treatment")
     if not covariates:

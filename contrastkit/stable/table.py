@@ -12,8 +12,9 @@ from contrastkit.errors import UserError
 from contrastkit.tables.checks import as_numbers, check_present
 from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.embeddings import read_embeddings
-from contrastkit.tables.files import check_columns, read_table, select_rows
+from contrastkit.tables.files import AS_FOUND, check_columns, read_table, select_rows
 from contrastkit.tables.identity import RowIds, is_identifier
+from contrastkit.tables.text import Reading
 from contrastkit.tables.words import among_numbers, is_number
 
 ENVIRONMENT, IDENTIFIER, WORDS = "they name environments", "they name rows", "they are not numeric"  # reasons
@@ -41,11 +42,10 @@ def read(
     features: Sequence[str] = (),
     label: str | None = None,
     environment: str | None = None,
-    missing: Sequence[str] = (),
-    header: Sequence[str] = (),
+    reading: Reading = AS_FOUND,
     rows: Sequence[str] = (),
 ) -> Table:
-    """Read a table from a .csv or .parquet file, or an .npz file of ``contrastkit embed``.
+    """Read a table from a file (:func:`contrastkit.tables.files.read_table`), or an .npz file of ``contrastkit embed``.
 
     The columns of an .npz file are x0, x1, ... of its array ``features``, ``label`` (class names if there are any), and
     every other array [n], such as ``split``.
@@ -56,7 +56,7 @@ def read(
             are not named as environments or identifiers.
         label: column to predict; by default ``label`` of an .npz file.
         environment: column that names the environment of each row.
-        missing, header: how a .csv file is read, see :func:`contrastkit.tables.files.read_table`.
+        reading: how a table is read.
         rows: use only the rows for which these conditions hold, such as ``split=train``
             (:func:`contrastkit.tables.files.select_rows`).
 
@@ -65,9 +65,9 @@ def read(
             that are not finite numbers, or, if no features are named, a column that is mostly numeric.
     """
     is_embedded = path.suffix == ".npz"
-    if is_embedded and (missing or header):
-        raise UserError("--missing and --header apply to tables: leave them out for an .npz file")
-    frame, embedded = _embedded(path) if is_embedded else (read_table(path, missing=missing, header=header), [])
+    if is_embedded and reading != AS_FOUND:
+        raise UserError("--missing, --header and the like apply to tables: leave them out for an .npz file")
+    frame, embedded = _embedded(path) if is_embedded else (read_table(path, reading), [])
     if is_embedded and label is None and "label" in frame:
         label = "label"
     roles = [name for name in (label, environment) if name is not None]

@@ -2,31 +2,24 @@
 
 import csv
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from contrastkit.directories import require_file
 from contrastkit.errors import UserError, listed, suggest
+from contrastkit.tables.text import Reading, is_text, plainly, read_text
 from contrastkit.tables.words import is_number
 
-SEPARATORS = (",", ";", "\t")
+AS_FOUND = Reading()
 
 
-def read_table(
-    path: Path, *, names: Iterable[str] = (), missing: Sequence[str] = (), header: Sequence[str] = ()
-) -> Any:
-    """The pandas frame of a .csv or .parquet file, its rows numbered from 0.
-
-    The fields of a .csv file are separated by whichever of commas, semicolons and tabs divides its first line into most
-    of them. Blanks around names and before values are not part of them.
+def read_table(path: Path, how: Reading = AS_FOUND, *, names: Iterable[str] = ()) -> Any:
+    """The pandas frame of a .csv, .tsv (also .gz) or .parquet file, its rows numbered from 0.
 
     Args:
         names: alternatives to a path, suggested if there is no such file.
-        missing: words that stand for missing values; otherwise only empty fields do.
-        header: names of the columns of a .csv file without a header line.
 
     Raises:
         UserError: there is no such file, it cannot be read, two columns have the same name, the first line has numbers
@@ -35,86 +28,26 @@ def read_table(
     import pandas as pd  # slow to import
 
     require_file(path, suggest(str(path), names))
-    if path.suffix not in (".csv", ".parquet"):
-        raise UserError(f"cannot read {path}: give a .csv or .parquet file")
-    if header and path.suffix != ".csv":
-        raise UserError(f"{path} has names for its columns: leave --header out")
+    if not is_text(path) and path.suffix != ".parquet":
+        raise UserError(f"cannot read {path}: give a .csv, .tsv (also .gz) or .parquet file")
+    if how.of_text and not is_text(path):
+        raise UserError(f"{path} is no text: leave --header, --separator, --encoding and --decimal out")
     try:
-        if path.suffix == ".csv":
-            return _read_csv(path, missing, header)
+        if is_text(path):
+            return read_text(path, how)
         frame = pd.read_parquet(path)
     except ImportError as error:
         raise UserError(f"{path}: reading .parquet files needs pyarrow: pip install pyarrow") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read {path}: it is not text in UTF-8: save it as 'CSV UTF-8'") from error
-    except (ValueError, OSError, csv.Error) as error:
-        raise UserError(f"cannot read {path}: {_plainly(error)}") from error
+    except UnicodeError as error:
+        said = how.encoding.upper()
+        raise UserError(
+            f"cannot read {path}: it is not text in {said}: say which with --encoding, as cp1252"
+        ) from error
+    except (ValueError, OSError, EOFError, zlib.error, csv.Error) as error:
+        raise UserError(f"cannot read {path}: {plainly(error)}") from error
     frame = frame.reset_index(drop=frame.index.names == [None])
-    words = [*missing, *(float(word) for word in missing if is_number(word))]
+    words = [*how.missing, *(float(word) for word in how.missing if is_number(word))]
     return frame.mask(frame.isin(words)) if words else frame
-
-
-def _read_csv(path: Path, missing: Sequence[str], header: Sequence[str]) -> Any:
-    import pandas as pd
-
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        first = next((line for line in file if line.strip()), "")
-        separator = max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-        file.seek(0)
-        top = list(islice(_records(file, separator), 2))
-    if not top:
-        raise UserError(f"cannot read {path}: it is empty")
-    columns = _column_names(path, top[0][1], header)
-    _check_fields(top[not header :], len(columns))
-    frame = pd.read_csv(
-        path, sep=separator, skipinitialspace=True, names=columns, header=None if header else 0, index_col=False,
-        keep_default_na=False, na_values=["", *missing],
-    )  # fmt: skip
-    if len(frame) and frame[columns[-1]].isna().any():  # pandas fills a short line up
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            _check_fields(_records(file, separator), len(columns))
-    return frame
-
-
-def _records(file: IO[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of the last line and the fields of each record that is not blank."""
-    lines = csv.reader(file, delimiter=separator, skipinitialspace=True)
-    return ((lines.line_num, record) for record in lines if record)
-
-
-def _column_names(path: Path, first: list[str], header: Sequence[str]) -> list[str]:
-    """The names of the columns of a .csv file: ``header``, or those of its first record."""
-    if header:
-        names = list(header)
-    else:
-        names = [name.strip() or f"Unnamed: {j}" for j, name in enumerate(first)]  # as pandas calls row numbers
-        if all(map(is_number, names)) and not (len({*names}) == len(names) and all(map(str.isdecimal, names))):
-            raise UserError(f"the first line of {path} has numbers instead of names: name its columns with --header")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{path} has two columns named '{twice[0]}': rename one of them")
-    return names
-
-
-def _check_fields(records: Iterable[tuple[int, list[str]]], columns: int) -> None:
-    for line, record in records:
-        if len(record) != columns:
-            raise ValueError(_mismatch(line, len(record), columns))
-
-
-def _mismatch(line: int, fields: int, columns: int) -> str:
-    advice = "quote fields that contain a separator" if fields > columns else "write its empty fields, too"
-    return f"line {line:,} has {fields:,} fields for {columns:,} columns: {advice}"
-
-
-def _plainly(error: Exception) -> str:
-    """What pandas' parser says, by lines instead of rows."""
-    text = " ".join(str(error).split())
-    if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", text):
-        columns, line, fields = map(int, found.groups())
-        return _mismatch(line, fields, columns)
-    if found := re.search(r"EOF inside string starting at row (\d+)", text):
-        return f"the quotes opened in line {int(found[1]) + 1} are never closed"
-    return text
 
 
 def check_columns(frame: Any, source: str, names: Sequence[str], roles: str) -> None:

@@ -320,6 +320,26 @@ def test_a_file_without_a_header_is_read_by_names(tmp_path: Path, capsys: pytest
     assert "numbers instead of names: name its columns with --header" in capsys.readouterr().err
 
 
+def test_a_table_in_another_dialect_gives_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x, t, y = world(200)
+    frame = pd.DataFrame({"größe": x[:, 0], "b": x[:, 1], "t": t, "y": y})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_csv(tmp_path / "t.tsv.gz", index=False, sep="|", decimal=",", encoding="cp1252")
+    given = ["causal", "estimate", "--treatment=t", "--outcome=y", "--covariates=größe,b"]
+    assert main([*given, f"--data={tmp_path / 't.csv'}"]) == 0
+    printed = capsys.readouterr().out
+    dialect = ["--separator=|", "--decimal=,", "--encoding=cp1252"]
+    assert main([*given, f"--data={tmp_path / 't.tsv.gz'}", *dialect]) == 0
+    assert capsys.readouterr().out == printed
+    stable = ["stable", "reweight", f"--out={tmp_path / 'w.csv'}", "--features=größe,b", "--by=dwr"]
+    frame.to_csv(tmp_path / "tabs.csv", index=False, sep="\t")
+    weights = []
+    for source in (["t.csv"], ["t.tsv.gz", *dialect], ["tabs.csv", "--separator=tab"]):
+        assert main([*stable, f"--data={tmp_path / source[0]}", *source[1:]]) == 0
+        weights.append(pd.read_csv(tmp_path / "w.csv").weight.tolist())
+    assert weights[0] == weights[1] == weights[2] and len(set(weights[0])) > 1
+
+
 def test_words_for_missing_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     x, t, y = world(200)
     frame = pd.DataFrame({"a": x[:, 0].round(3).astype(str), "b": x[:, 1], "t": t, "y": y})
@@ -342,7 +362,7 @@ def test_words_for_missing_values(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([*given, f"--data={tmp_path / 'rest.csv'}"]) == 0
     assert capsys.readouterr().out == printed
     assert main(["causal", "estimate", "--data=lalonde", "--missing=NA"]) == 2
-    assert "--missing and --header apply to files" in capsys.readouterr().err
+    assert "--missing, --header and the like apply to files" in capsys.readouterr().err
 
 
 def test_scores_near_0_and_1_stay_in_one_piece(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

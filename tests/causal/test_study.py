@@ -9,6 +9,7 @@ import pytest
 
 from contrastkit.causal.study import read
 from contrastkit.errors import UserError
+from contrastkit.tables.text import Reading
 
 IHDP = sorted((Path(os.environ.get("CONTRASTKIT_DATA", "none")) / "causal" / "ihdp").glob("*.csv"))
 
@@ -69,6 +70,12 @@ def test_the_files_of_ihdp_are_read_by_the_names_of_their_columns() -> None:
     x = [f"x{j}" for j in range(1, 26)]
     for path in IHDP:
         numbers = np.loadtxt(path, delimiter=",")
-        study = read(str(path), treatment="t", outcome="y", covariates=x, header=["t", "y", "ycf", "mu0", "mu1", *x])
+        study = read(
+            str(path),
+            treatment="t",
+            outcome="y",
+            covariates=x,
+            reading=Reading(header=["t", "y", "ycf", "mu0", "mu1", *x]),
+        )
         assert (study.X.x == numbers[:, 5:]).all() and (numbers[:, 0] == study.T).all()
         assert (study.outcomes() == numbers[:, 1]).all() and len(study.T) == 747

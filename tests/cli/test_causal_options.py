@@ -396,7 +396,8 @@ def test_an_option_changes_what_a_command_says(command: str, others: Options, op
 
 def test_every_option_has_a_row() -> None:
     """Except options with their own tests: files and how they are read, named sets, the package dowhy, tracebacks."""
-    elsewhere = {"json", "out", "plot", "data_dir", "missing", "header", "dowhy", "debug"}
+    elsewhere = {"json", "out", "plot", "data_dir", "dowhy", "debug"}
+    elsewhere |= {"missing", "header", "separator", "encoding", "decimal"}
     tested = {(command, "source" if name == "" else name) for command, _, option in ROWS for name in option}
     assert {row for row in options_of(causal.app) if row[1] not in elsewhere} == tested
 

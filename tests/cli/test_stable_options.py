@@ -260,6 +260,6 @@ def given(command: str, options: Options) -> tuple[tuple[str, Any], ...]:
 def test_every_option_has_a_row() -> None:
     """Except options with their own tests: files and how they are read, named sets, tracebacks."""
     elsewhere = {"json", "out", "data_dir", "download", "debug", "test_part", "layout", "stretch", "background"}
-    elsewhere |= {"missing", "header"}
+    elsewhere |= {"missing", "header", "separator", "encoding", "decimal"}
     tested = {(command, name or "model") for command, _, option in ROWS for name in option}
     assert {row for row in options_of(stable.app) if row[1] not in elsewhere} == tested

@@ -9,6 +9,7 @@ import pytest
 
 from contrastkit.errors import UserError
 from contrastkit.stable.table import ENVIRONMENT, IDENTIFIER, WORDS, read
+from contrastkit.tables.text import Reading
 
 
 def test_tables(tmp_path: Path) -> None:
@@ -58,10 +59,10 @@ def test_environments_and_identifiers_are_no_features_unless_named(tmp_path: Pat
 
 def test_how_a_table_is_read_reaches_the_file(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("1,?,0\n2,5,1\n3,4,0\n4,2,1\n")
-    table = read(tmp_path / "t.csv", label="y", header=["a", "b", "y"], missing=["?"], rows=["b!="])
+    table = read(tmp_path / "t.csv", label="y", reading=Reading(header=["a", "b", "y"], missing=["?"]), rows=["b!="])
     assert table.X.x.tolist() == [[2, 5], [3, 4], [4, 2]] and table.row_ids().numbers.tolist() == [1, 2, 3]
     with pytest.raises(UserError, match="b: '\\?' is not a number, but others are: .* say so with --missing '\\?'"):
-        read(tmp_path / "t.csv", header=["a", "b", "y"])
+        read(tmp_path / "t.csv", reading=Reading(header=["a", "b", "y"]))
     np.savez(tmp_path / "f.npz", features=np.eye(3))
     with pytest.raises(UserError, match="leave them out for an .npz file"):
-        read(tmp_path / "f.npz", missing=["?"])
+        read(tmp_path / "f.npz", reading=Reading(missing=["?"]))

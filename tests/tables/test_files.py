@@ -1,6 +1,7 @@
 """Tables and weights from files, and the direction of imports."""
 
 import ast
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import contrastkit
 from contrastkit.errors import UserError
 from contrastkit.tables.files import check_columns, read_table, select_rows
+from contrastkit.tables.text import Reading
 
 
 def test_a_long_list_of_columns_is_shortened() -> None:
@@ -24,7 +26,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("a,b\n")
     (tmp_path / "t.csv").write_text("")
     for name, says in (
-        ("t.txt", "give a .csv or .parquet file"),
+        ("t.txt", r"give a .csv, .tsv \(also .gz\) or .parquet file"),
         ("t.csv", "cannot read"),
         ("none.csv", "no such file"),
     ):
@@ -49,10 +51,58 @@ def test_a_table_is_what_pandas_wrote(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "t.csv")  # with row numbers, whose column has no name
     pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv").drop(columns="Unnamed: 0"), frame)
     frame.to_csv(tmp_path / "t.csv", index=False, header=False)
-    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv", header=list(frame.columns)), frame)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv", Reading(header=list(frame.columns))), frame)
     numbers = pd.DataFrame(g.normal(size=(5, 3)))  # whose names are 0, 1, 2
     numbers.to_csv(tmp_path / "t.csv", index=False)
     assert (read_table(tmp_path / "t.csv").to_numpy() == numbers.to_numpy()).all()
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz", "t.tsv.gz", "T.CSV"])
+@pytest.mark.parametrize("how", [{}, {"separator": "|"}, {"encoding": "utf-16"}, {"encoding": "cp1252"}])
+def test_a_table_is_what_pandas_wrote_in_any_dialect(name: str, how: dict[str, str], tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.5, -2.25, 1e-3], "b": [1, 2, 3], "word": ["gr\u00fc\u00df", "x, y", "z;"]})
+    separator = how.get("separator", "\t" if ".tsv" in name else ",")
+    frame.to_csv(tmp_path / name, index=False, sep=separator, encoding=how.get("encoding", "utf-8"))
+    pd.testing.assert_frame_equal(read_table(tmp_path / name, Reading(**how)), frame)  # type: ignore[arg-type]
+
+
+def test_decimal_commas_are_read_where_it_is_said(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.5, -2.25], "b": [1, 2]})
+    frame.to_csv(tmp_path / "t.csv", index=False, sep=";", decimal=",")
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv", Reading(decimal=",")), frame)
+    (tmp_path / "t.csv").write_text("1,5;2\n3,5;4\n")
+    with pytest.raises(UserError, match="has numbers instead of names"):
+        read_table(tmp_path / "t.csv", Reading(decimal=","))
+    one = table(tmp_path, "a\n1,5\n2,5\n")
+    assert read_table(one, Reading(decimal=",")).a.tolist() == [1.5, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"separator": "--"}, "--separator '--': give one character, or tab"),
+        ({"separator": ",", "decimal": ","}, "--separator and --decimal are both ','"),
+        ({"encoding": "nope"}, "unknown encoding 'nope': try cp1252"),
+        ({"encoding": "hex"}, "unknown encoding 'hex'"),  # of bytes
+    ],
+)
+def test_marks_without_meaning_are_refused(how: dict[str, str], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        Reading(**how)  # type: ignore[arg-type]
+
+
+def test_how_a_text_is_written_does_not_apply_to_parquet(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"")
+    with pytest.raises(UserError, match="is no text: leave --header, --separator, --encoding and --decimal out"):
+        read_table(tmp_path / "t.parquet", Reading(encoding="cp1252"))
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", gzip.compress(b"a,b\n1,2\n" * 99)[:-20], b"\x1f\x8b\x08garbage"])
+def test_a_damaged_compressed_file_is_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(content)
+    with pytest.raises(UserError, match="cannot read .*t.csv.gz") as error:
+        read_table(tmp_path / "t.csv.gz")
+    assert "\n" not in str(error.value)
 
 
 def test_blanks_are_no_part_of_names_and_values(tmp_path: Path) -> None:
@@ -74,7 +124,7 @@ def test_blanks_are_no_part_of_names_and_values(tmp_path: Path) -> None:
         ('a,b\n1,2\n3,"x\n4,5\n6,7\n', "the quotes opened in line 3 are never closed"),
         ("1,5.5,0\n0,6.8,1\n", "has numbers instead of names: name its columns with --header"),
         ("\n\n", "it is empty"),
-        ("a,b\n1,gr\u00fc\u00df\n".encode("latin-1"), "not text in UTF-8"),
+        ("a,b\n1,gr\u00fc\u00df\n".encode("latin-1"), "not text in UTF-8: say which with --encoding, as cp1252"),
         ("a,b\n1,2\n".encode("utf-16"), "not text in UTF-8"),
     ],
 )
@@ -88,7 +138,7 @@ def test_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = table(tmp_path, "1,5.5,0\n0,6.8,1\n")
     for header, says in ((["t", "y"], "line 1 has 3 fields for 2 columns"), (["t", "y", "t"], "two columns named 't'")):
         with pytest.raises(UserError, match=says):
-            read_table(path, header=header)
+            read_table(path, Reading(header=header))
     with pytest.raises(UserError, match=r"no column 't' \(it has Ulm, 3\); name the columns of a file without"):
         check_columns(read_table(table(tmp_path, "Ulm,3\nBonn,4\n")), "t.csv", ["t"], "columns")
 
@@ -97,13 +147,14 @@ def test_empty_fields_are_missing_and_words_only_where_it_is_said(tmp_path: Path
     words = ["NA", "None", "null", "n/a", "nan", "NaN", "-", ""]
     path = table(tmp_path, "word,x\n" + "\n".join(f"{word},{i}" for i, word in enumerate(words)))
     assert read_table(path).word.fillna("missing").tolist() == [*words[:-1], "missing"]
-    frame = read_table(path, missing=["NA", "-", "3"])
+    reading = Reading(missing=["NA", "-", "3"])
+    frame = read_table(path, reading)
     assert frame.word.isna().tolist() == [word in ("NA", "-", "") for word in words]
     assert frame.x.isna().tolist() == [i == 3 for i in range(8)]
     pytest.importorskip("pyarrow")
     read_table(path).to_parquet(tmp_path / "t.parquet")
     for name in ("word", "x"):
-        assert (read_table(tmp_path / "t.parquet", missing=["NA", "-", "3"])[name].isna() == frame[name].isna()).all()
+        assert (read_table(tmp_path / "t.parquet", reading)[name].isna() == frame[name].isna()).all()
 
 
 def test_rows_are_chosen_by_conditions(tmp_path: Path) -> None:
