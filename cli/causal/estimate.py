@@ -7,7 +7,7 @@ import typer
 from contrastkit.bounds import Interval
 from contrastkit.causal.names import AnyEstimand, Error
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import Cluster, ModelOptions, SampleWeight, StudyOptions
+from contrastkit.cli.causal.options import Cluster, MeasureOption, ModelOptions, SampleWeight, StudyOptions
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import number, precise, short
@@ -35,6 +35,7 @@ def estimate(
     strata: Annotated[
         int, typer.Option(help="Strata of the propensity score, of about equal size."), Interval(1, 10**4)
     ] = 5,
+    measure: MeasureOption = "difference",
     sample_weight: SampleWeight = None,
     cluster: Cluster = None,
     models: ModelOptions,
@@ -50,20 +51,23 @@ def estimate(
     with screen.working("estimating"):
         effects = estimate_effects(
             study.read(), estimand=estimand, error=error, draws=draws, strata=strata, models=models.as_models(),
-            sample_weight=sample_weight, cluster=cluster, benchmark=benchmark, seed=seed,
+            measure=measure, sample_weight=sample_weight, cluster=cluster, benchmark=benchmark, seed=seed,
         )  # fmt: skip
     _print(effects)
     write_reports(effects.as_json(), output.json)
 
 
 def _print(effects: "Effects") -> None:
-    truth = effects.truth
+    truth, ratio = effects.truth, effects.measure != "difference"
     rows = []
     for row in effects.estimates:
-        effect = [precise(row.effect), precise(row.se), short(row.low), short(row.high)]
-        cells = [row.name, row.estimand, *effect, number(row.ess, 1), number(row.smd, 3)]
+        effect = [precise(row.effect), precise(row.se), *map(precise if ratio else short, (row.low, row.high))]
+        means = [precise(row.treated), precise(row.untreated)] if ratio else []
+        cells = [row.name, row.estimand, *means, *effect, number(row.ess, 1), number(row.smd, 3)]
         rows.append(cells if truth is None else [*cells, short(row.effect - truth)])
     columns = ["", "estimand", "effect", "SE", "low", "high", "ESS", "|SMD|"]
+    if ratio:
+        columns[2:4] = ["treated", "untreated", effects.measure.replace("-", " "), "SE of log"]
     title = (
         f"{effects.outcome} by {effects.treatment}: {effects.n_treated:,} treated, {effects.n_untreated:,} untreated"
     )
@@ -75,6 +79,11 @@ def _print(effects: "Effects") -> None:
         screen.say(f"remark: {remark}")
     for text, names in [*effects.refusals.items(), *effects.remarks_on_rows.items()]:
         screen.say(f"{', '.join(names)}: {text}")
+    if ratio:
+        screen.say(
+            "treated, untreated: mean outcomes of the population with treatment and without. The interval is that of "
+            "the logarithm"
+        )
     screen.say(
         "low, high: 95 % interval. ESS: the smaller of the two arms' effective sample sizes. |SMD|: largest "
         "standardised mean difference; above 0.1 indicates imbalance"

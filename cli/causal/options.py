@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contrastkit.bounds import COUNT_OR_0, FOLDS, Interval
-from contrastkit.causal.names import Estimand
+from contrastkit.causal.names import Estimand, Measure
+from contrastkit.cli import screen
 from contrastkit.cli.options import DataDir
 from contrastkit.cli.tables import ReadingOptions, column_names
 
 if TYPE_CHECKING:
     from contrastkit.causal.models import Models
-    from contrastkit.causal.study import Study
+    from contrastkit.causal.study import Study, Units
 
 
 @dataclass(frozen=True, kw_only=True)
-class CovariateOptions(ReadingOptions):
+class UnitOptions(ReadingOptions):
     """A table, its treatment and its covariates."""
 
     data: Annotated[
@@ -26,7 +27,7 @@ class CovariateOptions(ReadingOptions):
         ),
     ]
     treatment: Annotated[
-        str | None, typer.Option(help="Treatment column, of 0 and 1 \\[that of a named study].", metavar="COLUMN")
+        str | None, typer.Option(help="Treatment column \\[that of a named study].", metavar="COLUMN")
     ] = None
     covariates: Annotated[
         str,
@@ -43,25 +44,72 @@ class CovariateOptions(ReadingOptions):
     ] = 10
     data_dir: DataDir = None
 
-    def read(self) -> "Study":
-        """Read the study: the fields are the arguments of :func:`contrastkit.causal.study.read`."""
-        from contrastkit.causal.study import read
+    def reading(self) -> dict[str, Any]:
+        """The fields as arguments of :func:`contrastkit.causal.study.read`."""
         from contrastkit.directories import data_directory
 
-        reading = {item.name for item in fields(ReadingOptions)}
-        values: dict[str, Any] = {name: value for name, value in vars(self).items() if name not in reading}
-        values |= self.how_to_read()
+        how = {item.name for item in fields(ReadingOptions)}
+        values: dict[str, Any] = {name: value for name, value in vars(self).items() if name not in how}
+        values["source"] = values.pop("data")
         values |= {"covariates": column_names(self.covariates), "data_dir": data_directory(self.data_dir)}
-        return read(values.pop("data"), **values)
+        return values | self.how_to_read()
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions(CovariateOptions):
-    """A table, its treatment, its covariates and its outcome."""
+class CovariateOptions(UnitOptions):
+    """A table, its treatment of two arms, and its covariates."""
+
+    treated: Annotated[
+        str | None,
+        typer.Option(help="Value of the treatment that counts as treated \\[1 of 0 and 1].", metavar="VALUE"),
+    ] = None
+    untreated: Annotated[
+        str | None,
+        typer.Option(
+            help="With --treated: the value to compare with, of more than two; rows of other values are left out.",
+            metavar="VALUE",
+        ),
+    ] = None
+
+    def read(self) -> "Study":
+        """Read the study; how many rows of other arms are left out is said."""
+        from contrastkit.causal.study import read
+
+        study = read(**self.reading())
+        if study.left_out:
+            screen.say(
+                f"{self.treated} against {self.untreated}: {study.left_out:,} rows with other values of "
+                f"{study.treatment} are left out"
+            )
+        return study
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeOptions:
+    """The outcome."""
 
     outcome: Annotated[str | None, typer.Option(help="Outcome column \\[that of a named study].", metavar="COLUMN")] = (
         None
     )
+    outcome_value: Annotated[
+        str | None,
+        typer.Option(help="Value of the outcome that counts as 1, all others as 0, as for words.", metavar="VALUE"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(CovariateOptions, OutcomeOptions):
+    """A table, its treatment of two arms, its covariates and its outcome."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitsWithOutcome(UnitOptions, OutcomeOptions):
+    """A table, its treatment of any values, its covariates and its outcome."""
+
+    def read(self) -> "Units":
+        from contrastkit.causal.study import read_units
+
+        return read_units(**self.reading())
 
 
 def model_name(text: str) -> str:
@@ -124,6 +172,12 @@ class WeightingOptions:
     propensity_model: PropensityModelName = "logistic"
 
 
+MeasureOption = Annotated[
+    Measure,
+    typer.Option(
+        help="How an effect compares mean outcomes: ratio is the risk or rate ratio; odds-ratio is that of the means."
+    ),
+]
 SampleWeight = Annotated[str | None, typer.Option(help="Column of the weights of units in a survey.", metavar="COLUMN")]
 Cluster = Annotated[
     str | None,

@@ -75,7 +75,7 @@ def refute(
         on_progress("refuting", 0, len(steps))
 
         def on_estimate(estimate: "Estimator") -> None:
-            names = f"{original.outcome} by {original.treatment}, {estimator}, {estimate.estimand_}"
+            names = f"{original.outcome_label} by {original.treatment}, {estimator}, {estimate.estimand_}"
             screen.say(f"{names}: {estimate_line(estimate)}")
             for remark in estimate.remarks_:
                 screen.say(f"remark: {remark}")

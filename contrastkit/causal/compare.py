@@ -18,14 +18,17 @@ from contrastkit.causal.estimate import (
     OaxacaBlinder,
     PartiallyLinear,
     Regression,
+    Standardised,
     Stratified,
     TLearner,
     Weighted,
 )
+from contrastkit.causal.estimate.means import as_reported, check_outcome
 from contrastkit.causal.estimate.resampling import DRAWS, fit_with_error
+from contrastkit.causal.estimate.standardised import family_of
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.models import Models
-from contrastkit.causal.names import AnyEstimand, Error
+from contrastkit.causal.names import AnyEstimand, Error, Measure
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import as_arms, as_outcome
@@ -61,6 +64,8 @@ def estimators(
     if estimand in ("ATT", "ATC"):
         by_name["oaxaca"] = OaxacaBlinder(estimand)
     if estimand != "ATO":
+        by_name["glm"] = Standardised(estimand)
+    if estimand != "ATO":
         by_name["matching"] = Matched(Matching(estimand, metric="scaled"))
         by_name["strata"] = Stratified(estimand, strata=strata, propensity=propensity)
         by_name["ipw"] = Weighted(InverseProbability(estimand, propensity=propensity), error=fixed)
@@ -82,13 +87,17 @@ def estimators(
 
 @dataclass(frozen=True)
 class Estimate:
-    """The result of one estimator; ``refused`` is the reason if there is none. ``ess`` is the smaller of the two arms'
-    effective sample sizes under the weights, ``smd`` the largest absolute SMD that remains; NaN without weights.
-    ``remarks`` are sentences on how far to trust it."""
+    """The result of one estimator; ``refused`` is the reason if there is none. ``effect``, ``low`` and ``high`` are a
+    difference, a ratio or an odds ratio of mean outcomes, whose logarithm ``se`` is the error of, unless it is a
+    difference; ``treated`` and ``untreated`` are these means, NaN if the estimator has none. ``ess`` is the smaller of
+    the two arms' effective sample sizes under the weights, ``smd`` the largest absolute SMD that remains; NaN without
+    weights. ``remarks`` are sentences on how far to trust it."""
 
     name: str
     estimand: str = ""
     effect: float = math.nan
+    treated: float = math.nan
+    untreated: float = math.nan
     se: float = math.nan
     low: float = math.nan
     high: float = math.nan
@@ -110,24 +119,33 @@ def compare(
     sample_weight: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
     models: Models = LINEAR,
+    measure: Measure = "difference",
     seed: int = 0,
 ) -> Iterator[Estimate]:
-    """Apply every estimator to the same data; if one refuses them, the others still run.
+    """Apply every estimator to the same data; if one refuses them, the others still run. Generalised linear models are
+    for outcomes of 0 and 1 and for counts, and left out for others.
 
     Args:
         strata: number of strata of the propensity score.
-        error, draws, sample_weight, clusters, seed: see :func:`contrastkit.causal.estimate.resampling.fit_with_error`.
+        error, draws, sample_weight, clusters, measure, seed: see
+            :func:`contrastkit.causal.estimate.resampling.fit_with_error`.
 
     Raises:
         UserError: unknown estimand, standard error or model, or invalid data (see :mod:`contrastkit.tables`).
     """
     X = Covariates.of(X)
     y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
-    for name, unfitted in estimators(estimand, error=error, strata=strata, models=models, seed=seed).items():
+    check_choice("measure", measure, get_args(Measure))
+    check_outcome(measure, y)
+    tried = estimators(estimand, error=error, strata=strata, models=models, seed=seed)
+    if family_of(y) is None:
+        tried.pop("glm", None)
+    for name, unfitted in tried.items():
         try:
             estimator = fit_with_error(
-                unfitted, X, t, y, error=error, draws=draws, sample_weight=sample_weight, clusters=clusters, seed=seed
-            )
+                unfitted, X, t, y, error=error, draws=draws, sample_weight=sample_weight, clusters=clusters,
+                measure=measure, seed=seed,
+            )  # fmt: skip
         except UserError as refusal:
             yield Estimate(name, refused=str(refusal))
             continue
@@ -135,9 +153,10 @@ def compare(
         if estimator.weights_ is not None:
             balance = balance_table(X, t, estimator.weights_, estimand=without_suffix(estimator.estimand_))
             ess, smd = float(balance.n[:, 1].min()), balance.worst
-        effect, se = estimator.effect_, estimator.se_
+        effect, low, high = (as_reported(measure, value) for value in (estimator.effect_, *estimator.interval()))
+        means = (math.nan, math.nan) if estimator.means_ is None else map(float, estimator.means_)
         remarks = tuple(advised(remark, estimator) for remark in estimator.remarks_)
-        yield Estimate(name, estimator.estimand_, effect, se, *estimator.interval(), ess, smd, remarks=remarks)
+        yield Estimate(name, estimator.estimand_, effect, *means, estimator.se_, low, high, ess, smd, remarks=remarks)
 
 
 def advised(remark: str, estimator: Estimator) -> str:

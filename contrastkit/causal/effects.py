@@ -7,7 +7,7 @@ from typing import Any
 from contrastkit.causal.compare import LINEAR, STRATA, Estimate, compare
 from contrastkit.causal.estimate.resampling import DRAWS
 from contrastkit.causal.models import Models
-from contrastkit.causal.names import AnyEstimand, Error
+from contrastkit.causal.names import AnyEstimand, Error, Measure
 from contrastkit.causal.remarks import on_sample
 from contrastkit.causal.study import Study
 from contrastkit.tables.checks import as_outcome
@@ -20,6 +20,7 @@ class Effects:
     Attributes:
         rows: one for each estimator, in the order of :func:`contrastkit.causal.compare.estimators`.
         truth: the effect measured by an experiment; None if unknown.
+        measure: how an effect compares the mean outcomes.
         remarks: on the sample (:mod:`contrastkit.causal.remarks`).
     """
 
@@ -29,6 +30,7 @@ class Effects:
     n_untreated: int
     rows: tuple[Estimate, ...]
     truth: float | None
+    measure: Measure = "difference"
     remarks: tuple[str, ...] = ()
 
     @property
@@ -47,7 +49,12 @@ class Effects:
         return _names_by_text((remark, row.name) for row in self.rows for remark in row.remarks)
 
     def as_json(self) -> dict[str, Any]:
-        return {"benchmark": self.truth, "remarks": self.remarks, "rows": [asdict(row) for row in self.rows]}
+        return {
+            "measure": self.measure,
+            "benchmark": self.truth,
+            "remarks": self.remarks,
+            "rows": [asdict(row) for row in self.rows],
+        }
 
 
 def _names_by_text(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -67,6 +74,7 @@ def estimate_effects(
     sample_weight: str | None = None,
     cluster: str | None = None,
     models: Models = LINEAR,
+    measure: Measure = "difference",
     benchmark: float | None = None,
     seed: int = 0,
 ) -> Effects:
@@ -81,11 +89,12 @@ def estimate_effects(
         sample_weight: column of the weights of units in a survey.
         cluster: column of labels of units that may depend on one another.
         models: of outcome and treatment.
-        benchmark: the true effect; None for that of a named study, if any.
+        measure: how the effect compares the mean outcomes (:class:`contrastkit.causal.estimate.means.Means`).
+        benchmark: the true effect, by this measure; None for that of a named study, a difference, if any.
         seed: seed of the folds and of the bootstrap.
 
     Raises:
-        UserError: there is no outcome.
+        UserError: there is no outcome, or it has no such measure.
     """
     outcomes = study.outcomes()
     clusters = None if cluster is None else study.clusters(cluster)
@@ -93,16 +102,19 @@ def estimate_effects(
     rows = tuple(
         compare(
             study.X, study.T, outcomes, estimand=estimand, error=error, draws=draws, strata=strata, models=models,
-            sample_weight=weights, clusters=clusters, seed=seed,
+            sample_weight=weights, clusters=clusters, measure=measure, seed=seed,
         )
     )  # fmt: skip
-    treated = int(study.T.sum())
+    treated, known = int(study.T.sum()), study.truth if measure == "difference" else None
     return Effects(
         treatment=study.treatment,
-        outcome=str(study.outcome),
+        outcome=study.outcome_label,
         n_treated=treated,
         n_untreated=len(study.T) - treated,
         rows=rows,
-        truth=study.truth if benchmark is None else benchmark,
-        remarks=on_sample(study.X, study.T, as_outcome(outcomes, len(study.T)), clusters),
+        truth=known if benchmark is None else benchmark,
+        measure=measure,
+        remarks=on_sample(
+            study.X, {"treated": study.T, "untreated": ~study.T}, as_outcome(outcomes, len(study.T)), clusters
+        ),
     )

@@ -122,4 +122,4 @@ def match(
         effect = Matched(matching) if isinstance(matching, Matching) else Weighted(matching)
         effect.fit(study.X, study.T, study.Y, clusters=None if cluster is None else study.clusters(cluster))
     balance = balance_table(study.X, study.T, matching.weights_, estimand=estimand)
-    return Matches(matching, balance, None if effect is None else study.outcome, effect, study.row_ids)
+    return Matches(matching, balance, None if effect is None else study.outcome_label, effect, study.row_ids)

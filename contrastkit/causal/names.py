@@ -4,12 +4,15 @@ from typing import Literal
 
 Estimand = Literal["ATT", "ATC", "ATE"]
 AnyEstimand = Literal["ATT", "ATC", "ATE", "ATO"]
+Measure = Literal["difference", "ratio", "odds-ratio"]  # of mean outcomes
 Error = Literal["m-estimation", "hc1", "bootstrap"]  # kind of standard error
 EstimatorName = Literal[
-    "naive", "ols", "oaxaca", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "aipw", "dml",
-    "tlearner",
+    "naive", "ols", "oaxaca", "glm", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "aipw",
+    "dml", "tlearner",
 ]  # fmt: skip
 Weighting = Literal["ipw", "overlap", "entropy", "cbps", "arb", "dcb", "global"]
+ArmWeighting = Literal["gps", "entropy"]  # of several arms
+DoseWeighting = Literal["gps", "entropy", "cbgps"]  # of amounts
 Balancing = Literal["none", "matching", "coarsened", Weighting]
 Scale = Literal["hajek", "stabilised", "raw"]  # of inverse-probability weights
 OutcomeModel = Literal["linear", "logistic", "lasso", "forest", "boost"]

@@ -116,4 +116,4 @@ def placebo_study(study: Study, outcome: str, *, without: Sequence[str] = ()) ->
     X = replace(X, x=np.ascontiguousarray(X.x))  # by rows, like those of a table: sums are rounded alike
     check_independent(X)
     Y = study.frame[outcome].to_numpy()
-    return replace(study, X=X, Y=Y, outcome=outcome, covariates=covariates, truth=None)
+    return replace(study, X=X, Y=Y, outcome=outcome, outcome_value=None, covariates=covariates, truth=None)

@@ -1,5 +1,7 @@
 """What a reader of an estimate should know about the sample behind it, in a sentence each."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,14 +14,16 @@ FEW_EFFECTIVE = 60  # units of an arm: with fewer, intervals of weighted means c
 COPIES = 0.05  # share of rows
 
 
-def on_sample(X: Covariates, t: Bools, y: Floats, clusters: NDArray[np.int64] | None = None) -> tuple[str, ...]:
-    """Remarks on a study with these clusters [n]: copied rows, small arms, few clusters."""
+def on_sample(
+    X: Covariates, arms: Mapping[str, Bools], y: Floats, clusters: NDArray[np.int64] | None = None
+) -> tuple[str, ...]:
+    """Remarks on a study with these arms by name, bool [n], and clusters [n]: copied rows, small arms, few clusters."""
     found = []
-    for arm, name in ((t, "treated"), (~t, "untreated")):
+    for name, arm in arms.items():
         if arm.sum() < FEW_UNITS:
             found.append(f"only {arm.sum()} units are {name}: no interval from so few is reliable")
     if clusters is None:
-        if copied := copies(X, t, y):
+        if copied := copies(X, np.argmax([*arms.values()], axis=0), y):
             found.append(
                 f"{copied:,} of {len(y):,} rows are copies of others, which narrows the intervals: drop them, or name "
                 "with --cluster the column of what was copied"
@@ -29,7 +33,7 @@ def on_sample(X: Covariates, t: Bools, y: Floats, clusters: NDArray[np.int64] | 
     return tuple(found)
 
 
-def copies(X: Covariates, t: Bools, y: Floats) -> int:
+def copies(X: Covariates, t: NDArray[np.int64], y: Floats) -> int:
     """How many rows equal an earlier one in all columns, one of which has a value that no third row has: what is equal
     in codes and in bounds of a scale alone may be so by chance. 0 if few are."""
     import pandas as pd  # slow to import
@@ -44,10 +48,10 @@ def copies(X: Covariates, t: Bools, y: Floats) -> int:
     return int(telling.sum()) if telling.sum() >= COPIES * len(y) else 0
 
 
-def on_weights(w: Floats, t: Bools) -> list[str]:
-    """A remark on each arm that weights w [n] reduce to few units."""
+def on_weights(w: Floats, arms: Mapping[str, Bools]) -> list[str]:
+    """A remark on each arm by name, bool [n], that weights w [n] reduce to few units."""
     found = []
-    for arm, name in ((t, "treated"), (~t, "untreated")):
+    for name, arm in arms.items():
         size, n = effective_sample_size(w[arm]), int(arm.sum())
         if size < min(FEW_EFFECTIVE, 0.5 * n):
             found.append(f"an effective sample of {size:.0f} of {n:,} {name}")

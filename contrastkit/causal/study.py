@@ -3,17 +3,18 @@
 X and T are validated here; Y is left as it is in the table, for the estimators to validate.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.causal.sets import NAMED, load
+from contrastkit.causal.treatment import SHOWN, having, of_two_arms
 from contrastkit.directories import given_path
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, listed
 from contrastkit.tables.checks import (
     Bools,
     Floats,
@@ -25,26 +26,33 @@ from contrastkit.tables.checks import (
 )
 from contrastkit.tables.covariates import Covariates, check_independent
 from contrastkit.tables.embeddings import principal_components, read_embeddings
-from contrastkit.tables.files import AS_FOUND, check_columns, read_table, select_rows
+from contrastkit.tables.files import AS_FOUND, check_columns, equal_to, read_table, select_rows
 from contrastkit.tables.identity import RowIds
 from contrastkit.tables.text import Reading
+from contrastkit.tables.words import MANY, is_number
 
 ROLES = "treatment, outcome and covariates"  # of the columns of a table
 
 
-@dataclass(frozen=True, eq=False)
-class Study:
-    """Covariates, treatment and outcome of a table, and the true effect if known."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Units:
+    """The units of a table: their covariates and outcomes, and the column of their treatment."""
 
     X: Covariates  # [n, p]
-    T: Bools  # [n]
-    Y: NDArray[Any] | None  # [n]
+    Y: NDArray[Any] | None  # [n], as in the table, or which are ``outcome_value``
     treatment: str  # name of the column, like outcome
     outcome: str | None
+    outcome_value: str | None = None  # what counts as 1
     covariates: Mapping[str, tuple[str, ...]]  # column or .npz file -> its origins in X
     frame: Any  # the table, with the columns that have no role
     source: str  # name of the table
-    truth: float | None = None
+    left_out: int = 0  # rows that were not chosen by their treatment
+    truth: float | None = None  # the effect of 1 against 0, if an experiment has measured it
+
+    @property
+    def outcome_label(self) -> str:
+        """The outcome as readers know it: ``income``, or ``cured=yes``."""
+        return str(self.outcome) if self.outcome_value is None else f"{self.outcome}={self.outcome_value}"
 
     def row_ids(self) -> RowIds:
         """Identifiers of the n rows, for files of weights and pairs."""
@@ -54,10 +62,17 @@ class Study:
         """The outcomes Y, [n].
 
         Raises:
-            UserError: the study was read without an outcome.
+            UserError: the units were read without an outcome, or it is a few words.
         """
         if self.Y is None:
             raise UserError("no outcome: name the column with --outcome")
+        texts = self.Y if self.Y.dtype.kind not in "biuf" else ()
+        words = sorted({text for text in texts if isinstance(text, str) and not is_number(text)})
+        if 0 < len(words) <= MANY:
+            raise UserError(
+                f"the outcome contains values that are not numbers ({listed(words, SHOWN)}): name the one that counts "
+                "as 1 with --outcome-value"
+            )
         return self.Y
 
     def sample_weights(self, column: str) -> Floats:
@@ -67,7 +82,7 @@ class Study:
             UserError: no such column, it is the treatment or the outcome, or values are missing or not positive.
         """
         self._check_other(column, "sample weight")
-        return as_sample_weights(self.frame[column].to_numpy(), len(self.T))
+        return as_sample_weights(self.frame[column].to_numpy(), len(self.X))
 
     def clusters(self, column: str) -> NDArray[np.int64]:
         """The clusters in a column of the table, int64 [n], numbered from 0.
@@ -76,7 +91,7 @@ class Study:
             UserError: no such column, it is the treatment or the outcome, or values are missing or all the same.
         """
         self._check_other(column, "cluster")
-        return as_clusters(self.frame[column].to_numpy(), len(self.T))
+        return as_clusters(self.frame[column].to_numpy(), len(self.X))
 
     def _check_other(self, column: str, role: str) -> None:
         """Check that a column is in the table and complete, and neither the treatment nor the outcome."""
@@ -85,29 +100,72 @@ class Study:
         check_present(self.frame[column], column)
 
 
-def read(
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Study(Units):
+    """Units of two arms."""
+
+    T: Bools  # [n], which were treated
+
+
+class Columns(TypedDict, total=False):
+    """The arguments of :func:`read_units` that say how the table is read and what its columns are."""
+
+    treatment: str | None
+    outcome: str | None
+    outcome_value: str | None
+    covariates: Sequence[str]
+    data_dir: Path | None
+    components: int
+    reading: Reading
+    rows: Sequence[str]
+
+
+def read(source: str, *, treated: str | None = None, untreated: str | None = None, **how: Unpack[Columns]) -> Study:
+    """Read a study of two arms, by :func:`read_units`.
+
+    Args:
+        treated: the value of the treatment that counts as treated; None for a column of 0 and 1.
+        untreated: the value to compare with; rows with neither are left out. None if there is no third value.
+
+    Raises:
+        UserError: as there, or the treatment does not tell the arms
+            (:func:`contrastkit.causal.treatment.of_two_arms`), or an arm has fewer than two units.
+    """
+    units = read_units(source, chosen=lambda column: of_two_arms(column, treated, untreated), **how)
+    column = units.frame[units.treatment]
+    if treated is None:
+        return Study(**vars(units), T=as_arms(column.to_numpy(), len(column)))
+    t = equal_to(column, treated).to_numpy()
+    return Study(**vars(units) | {"truth": None}, T=as_arms(t, len(t)))
+
+
+def read_units(
     source: str,
     *,
     treatment: str | None = None,
     outcome: str | None = None,
+    outcome_value: str | None = None,
     covariates: Sequence[str] = (),
     data_dir: Path | None = None,
     components: int = 10,
     reading: Reading = AS_FOUND,
     rows: Sequence[str] = (),
-) -> Study:
-    """Read a study from a file, or a named set with known columns (:mod:`contrastkit.causal.sets`).
+    chosen: Callable[[Any], Any] | None = None,
+) -> Units:
+    """Read units from a file, or a named set with known columns (:mod:`contrastkit.causal.sets`).
 
     Args:
         treatment, outcome: columns; those of a named set by default. A table may lack an outcome.
+        outcome_value: the outcome is whether the column has this value.
         covariates: columns, and .npz files of ``contrastkit embed`` with a row of features for each row of the table.
         components: number of principal components of such features; 0 for the features themselves.
         reading: how a file is read (:func:`contrastkit.tables.files.read_table`).
         rows: use only the rows for which these conditions hold (:func:`contrastkit.tables.files.select_rows`).
+        chosen: of these, use those that this function chooses, bool [n], by the column of the treatment.
 
     Raises:
-        UserError: no such file or column, no rows for which the conditions hold, an unreadable file, a column with two
-            roles, or a covariate that is constant or determined by others.
+        UserError: no such file, column or value, no rows for which the conditions hold, an unreadable file, a column
+            with two roles, or a covariate that is constant or determined by others.
     """
     truth = None
     if source in NAMED:
@@ -117,7 +175,8 @@ def read(
         known = NAMED[source]
         treatment, outcome = treatment or known.treatment, outcome or known.outcome
         covariates = covariates or known.covariates
-        truth = truth if (treatment, outcome) == (known.treatment, known.outcome) and not rows else None
+        whole = (treatment, outcome, outcome_value) == (known.treatment, known.outcome, None) and not rows
+        truth = truth if whole else None
     else:
         frame = read_table(given_path(source), reading, names=NAMED)
     if treatment is None:
@@ -130,18 +189,25 @@ def read(
     frame, _ = select_rows(frame, source, rows)
     for role in roles:
         check_present(frame[role], role)
-    X, origins = _covariates(frame, covariates, n, components)
-    return Study(
-        X=X,
-        T=as_arms(frame[treatment].to_numpy(), len(frame)),
-        Y=None if outcome is None else frame[outcome].to_numpy(),
-        treatment=treatment,
-        outcome=outcome,
-        covariates=origins,
-        frame=frame,
-        source=source,
+    used = frame if chosen is None else frame[chosen(frame[treatment])]
+    X, origins = _covariates(used, covariates, n, components)
+    return Units(
+        X=X, Y=_outcomes(used, outcome, outcome_value), treatment=treatment, outcome=outcome,
+        outcome_value=outcome_value, covariates=origins, frame=used, source=source, left_out=len(frame) - len(used),
         truth=truth,
+    )  # fmt: skip
+
+
+def _outcomes(frame: Any, outcome: str | None, value: str | None) -> NDArray[Any] | None:
+    """The outcomes of these rows, or which of them have this value; None without a column."""
+    if outcome is None:
+        if value is not None:
+            raise UserError(f"--outcome-value {value}: name the column with --outcome")
+        return None
+    values: NDArray[Any] = (
+        frame[outcome].to_numpy() if value is None else having(frame[outcome], value, "--outcome-value")
     )
+    return values
 
 
 def _is_file(covariate: str) -> bool:

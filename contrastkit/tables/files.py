@@ -82,12 +82,7 @@ def select_rows(frame: Any, source: str, conditions: Sequence[str]) -> tuple[Any
     for condition in conditions:
         column, equal, value = _parsed(frame, source, condition)
         values = frame[column]
-        if value == "":
-            chosen = values.isna()
-        elif values.dtype.kind in "iuf" and is_number(value):
-            chosen = values == float(value)
-        else:
-            chosen = values.astype(str) == value
+        chosen = values.isna() if value == "" else equal_to(values, value)
         chosen = chosen if equal else ~chosen
         if not chosen.any():
             known = listed([str(known) for known in values.unique()], 8)
@@ -95,6 +90,15 @@ def select_rows(frame: Any, source: str, conditions: Sequence[str]) -> tuple[Any
         constant += [column] if equal else []
         frame = frame[chosen]
     return frame, constant
+
+
+def equal_to(column: Any, value: str) -> Any:
+    """Which entries of a pandas column are this value, given as text: ``1`` is 1.0 too, and ``true`` True."""
+    if column.dtype.kind in "iuf" and is_number(value):
+        return column == float(value)
+    if column.dtype.kind == "b":
+        return column.astype(str) == value.capitalize()
+    return column.astype(str) == value
 
 
 def _parsed(frame: Any, source: str, condition: str) -> tuple[str, bool, str]:

@@ -128,7 +128,10 @@ def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
         (good.assign(b=good.t + 0.001 * good.a), "perfect separation"),
         (good.assign(t=1), "no untreated units"),
         (good.assign(t=good.t + 1), "the treatment must be 0 or 1, not 1, 2"),
-        (good.assign(t=np.where(good.t == 1, "yes", "no")), "the treatment contains values that are not numbers"),
+        (
+            good.assign(t=np.where(good.t == 1, "yes", "no")),
+            "the treatment must be 0 or 1, not no, yes: name the treated value with --treated",
+        ),
         (good.assign(b=[f"unit {i}" for i in range(40)]), "seem to be identifiers"),
         (good[:0], "not a frame of shape (0, 2)"),
     ):

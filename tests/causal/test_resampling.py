@@ -265,6 +265,10 @@ def test_a_sample_that_lacks_a_rare_level_in_an_arm_has_a_prior_and_that_is_said
         fit_with_error(estimator, x, t, y, error="bootstrap", draws=50)
 
 
+def in_arms(t: Any) -> dict[str, Any]:
+    return {"treated": t, "untreated": ~t}
+
+
 def test_copied_rows_are_counted_unless_codes_repeat_by_chance() -> None:
     x, t, y = varied(100)
     X = Covariates.of(x)
@@ -274,12 +278,12 @@ def test_copied_rows_are_counted_unless_codes_repeat_by_chance() -> None:
     assert copies(X.take(some), t[some], y[some]) == 20
     codes = Covariates.of(np.round(x[:, :1]))
     assert copies(codes, t, np.round(y)) == 0
-    (remark,) = on_sample(X.take(three), t[three], y[three])
+    (remark,) = on_sample(X.take(three), in_arms(t[three]), y[three])
     assert "200 of 300 rows are copies" in remark and "--cluster" in remark
-    assert on_sample(X.take(three), t[three], y[three], three) == ()
-    (remark,) = on_sample(X, t, y, np.arange(100) % 8)
+    assert on_sample(X.take(three), in_arms(t[three]), y[three], three) == ()
+    (remark,) = on_sample(X, in_arms(t), y, np.arange(100) % 8)
     assert "only 8 clusters" in remark
-    assert "only 3 units are treated" in on_sample(X, np.arange(100) < 3, y)[0]
+    assert "only 3 units are treated" in on_sample(X, in_arms(np.arange(100) < 3), y)[0]
 
 
 def test_two_treated_units_have_the_interval_of_one_degree_of_freedom() -> None:

@@ -37,6 +37,8 @@ def test_a_named_set_knows_the_truth_of_its_own_outcome_and_treatment_alone(tmp_
     assert read("lalonde-trial", outcome="re78", covariates=few, data_dir=tmp_path).truth == study.truth
     assert read("lalonde-trial", outcome="re75", covariates=few, data_dir=tmp_path).truth is None
     assert read("lalonde-trial", treatment="black", outcome="re78", covariates=few, data_dir=tmp_path).truth is None
+    assert read("lalonde-trial", treated="1", data_dir=tmp_path).truth is None  # the other way round, it would be wrong
+    assert read("lalonde-trial", outcome_value="0", data_dir=tmp_path).truth is None
     assert study.outcome == "re78" and (study.outcomes() == frame.re78).all()
 
 

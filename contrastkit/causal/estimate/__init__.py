@@ -1,12 +1,15 @@
 """Estimators of treatment effects. After ``fit(X, T, Y)`` they have
 
-``effect_``: the estimate, in units of Y. ``se_``: its standard error, NaN if unknown. ``estimand_``: the target
+``effect_``: the estimate, in units of Y, or the logarithm of a ratio. ``se_``: its standard error, NaN if unknown.
+``means_``: float64 [2], the mean outcomes under treatment and without; None if unknown. ``estimand_``: the target
 population. ``weights_``: float64 [n], the weights under which the arms were compared, None if unweighted.
 ``influence_``: float64 [n], how far each unit moves the estimate, so that the norm is the standard error, and with
 clusters that of the sums within them; None if unknown. ``remarks_``: what a reader of the estimate should know.
 
     base.py            the base classes
+    means.py           mean outcomes under each treatment, and the measures that compare them
     regression.py      difference in means, least squares, Oaxaca-Blinder
+    standardised.py    generalised linear models
     weighted.py        weighted difference in means; strata of the propensity score
     matched.py         mean difference over matched pairs
     cross_fitted.py    the base of those below, whose models predict rows that they have not seen
@@ -21,6 +24,7 @@ from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
 from contrastkit.causal.estimate.matched import Matched
 from contrastkit.causal.estimate.partially_linear import PartiallyLinear
 from contrastkit.causal.estimate.regression import DifferenceInMeans, OaxacaBlinder, Regression
+from contrastkit.causal.estimate.standardised import Standardised
 from contrastkit.causal.estimate.t_learner import TLearner
 from contrastkit.causal.estimate.weighted import Stratified, Weighted
 
@@ -33,6 +37,7 @@ __all__ = [
     "OaxacaBlinder",
     "PartiallyLinear",
     "Regression",
+    "Standardised",
     "Stratified",
     "TLearner",
     "Weighted",

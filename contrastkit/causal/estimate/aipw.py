@@ -5,6 +5,7 @@ from typing import Any, get_args
 import numpy as np
 
 from contrastkit.causal.estimate.cross_fitted import CrossFitted
+from contrastkit.causal.estimate.means import Means
 from contrastkit.causal.folds import Splits
 from contrastkit.causal.learners import flexible
 from contrastkit.causal.names import Estimand
@@ -40,6 +41,8 @@ class AIPW(CrossFitted):
         seed: seed of the folds.
     """
 
+    has_means = True
+
     def __init__(
         self,
         estimand: Estimand = "ATT",
@@ -72,18 +75,17 @@ class AIPW(CrossFitted):
         if (heaviest := float(np.median(self._heaviest))) > HEAVY:
             self.remarks_.append(f"the estimate rests on few units: one has {heaviest:.0%} of the weight of its arm")
 
-    def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats]:
+    def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats | None]:
         e = self._scores(X, t, splits)
         if self.estimand == "ATT":
-            return self._att(e, self._models(X, t, y, splits, False)[0], t, y)
-        if self.estimand == "ATC":  # the ATT with the arms exchanged and the sign reversed
-            effect, influence = self._att(1 - e, self._models(X, t, y, splits, True)[0], ~t, y)
-            return -effect, -influence
+            return self._compared(self._att(e, self._models(X, t, y, splits, False)[0], t, y))
+        if self.estimand == "ATC":  # the ATT with the arms exchanged
+            return self._compared(self._att(1 - e, self._models(X, t, y, splits, True)[0], ~t, y).exchanged())
         m0, m1 = self._models(X, t, y, splits, False, True)
         e = self._bounded(e, self.clip, 1 - self.clip)
         self._weigh(self._s * np.where(t, 1 / e, 1 / (1 - e)), t)
-        psi = m1 - m0 + t * (y - m1) / e - ~t * (y - m0) / (1 - e)
-        return float(np.average(psi, weights=self._s)), _influence(psi, self._s)
+        psi = np.stack([m1 + t * (y - m1) / e, m0 + ~t * (y - m0) / (1 - e)])
+        return self._compared(Means(np.average(psi, axis=1, weights=self._s), _influence(psi, self._s)))
 
     def _models(self, X: Covariates, t: Bools, y: Floats, splits: Splits, *treatments: bool) -> list[Floats]:
         """The outcomes [n] of all units that models predict under each of these treatments."""
@@ -94,15 +96,18 @@ class AIPW(CrossFitted):
         both = self._outcomes_of_both(X.x, t, y, treatments, splits)
         return [_nearest_mean(a, b, y, self._s, arm) for a, b, arm in zip(alone, both, arms, strict=True)]
 
-    def _att(self, e: Floats, m0: Floats, t: Bools, y: Floats) -> tuple[float, Floats]:
+    def _att(self, e: Floats, m0: Floats, t: Bools, y: Floats) -> Means:
+        """The means of the treated, with treatment and without."""
         e = self._bounded(e, 0, 1 - self.clip)
         odds, s = np.where(t, 1, e / (1 - e)), self._s
         w = s * odds
         self._weigh(w, t)
-        treated, controls = (np.average((y - m0)[arm], weights=w[arm]) for arm in (t, ~t))
+        one, other = (float(np.average(values[t], weights=w[t])) for values in (y, m0))
+        error = float(np.average((y - m0)[~t], weights=w[~t]))
         share = np.average(t, weights=s)
-        psi = np.where(t, (y - m0 - treated) / share, -odds * (y - m0 - controls) / w[~t].sum() * len(y))
-        return float(treated - controls), _influence(psi, s)
+        psi = np.stack([t * (y - one) / share, t * (m0 - other) / share])
+        psi[1, ~t] = (odds * (y - m0 - error))[~t] / w[~t].sum() * len(y)
+        return Means(np.array([one, other + error]), _influence(psi, s))
 
     def _bounded(self, e: Floats, low: float, high: float) -> Floats:
         self._clipped.append(int(((e < low) | (e > high)).sum()))
@@ -113,9 +118,9 @@ class AIPW(CrossFitted):
 
 
 def _influence(psi: Floats, s: Floats) -> Floats:
-    """The influence [n] of each unit on the mean of psi [n] with weights s [n] of mean 1; if these are equal, its norm
-    is their standard deviation over root n."""
-    return s * (psi - np.average(psi, weights=s)) / np.sqrt(len(psi) * (len(psi) - 1))
+    """The influence [K, n] of each unit on the means of psi [K, n] with weights s [n] of mean 1; if these are equal,
+    its norm is their standard deviation over root n."""
+    return s * (psi - np.average(psi, axis=1, weights=s)[:, None]) / np.sqrt(len(s) * (len(s) - 1))
 
 
 def _nearest_mean(a: Floats, b: Floats, y: Floats, s: Floats, arm: Bools) -> Floats:

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 from sklearn.base import BaseEstimator
 
+from contrastkit.causal.estimate.means import Means
+from contrastkit.causal.names import Measure
 from contrastkit.causal.remarks import on_weights
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import (
@@ -32,12 +35,15 @@ class Estimator(BaseEstimator, ABC):
     estimand_: str
     weights_: Floats | None
     influence_: Floats | None
+    means_: Floats | None
+    measure_: Measure
     remarks_: list[str]
     error_remarks_: list[str]  # those of remarks_ that are on its own standard error
     prior_: bool  # whether its propensity model has a prior, see ``fit``
     sample_weight_: Floats
     resamplable: ClassVar[bool] = True  # whether the bootstrap of units is valid
     takes_sample_weight: ClassVar[bool] = False
+    has_means: ClassVar[bool] = False  # whether it estimates the mean outcome under each treatment
 
     def fit(
         self,
@@ -47,6 +53,7 @@ class Estimator(BaseEstimator, ABC):
         sample_weight: ArrayLike | None = None,
         *,
         clusters: ArrayLike | None = None,
+        measure: Measure = "difference",
         prior: bool = False,
     ) -> Self:
         """Fit to X [n, p], covariates, an array or a frame, T [n] of 0 and 1, and numbers Y [n]; none is written to.
@@ -56,6 +63,7 @@ class Estimator(BaseEstimator, ABC):
             clusters: labels [n]; units that share one may depend on one another. The standard error is then that of the
                 influences summed within clusters (Liang & Zeger 1986), times the root of G/(G - 1) for G clusters.
                 Clusters are on one side of a fold.
+            measure: how the effect compares the mean outcomes (:class:`contrastkit.causal.estimate.means.Means`).
             prior: where the covariates separate some units, give the propensity model a prior instead of refusing them
                 (:meth:`contrastkit.causal.propensity.Propensity.learn_part`): for samples of data that they do not
                 separate.
@@ -64,13 +72,16 @@ class Estimator(BaseEstimator, ABC):
             UserError: invalid data (see :mod:`contrastkit.tables`), or data that the estimator cannot handle.
         """
         X = Covariates.of(X)
-        self.weights_, self.influence_, self.remarks_, self.error_remarks_ = None, None, [], []
-        self.se_, self.df_, self.prior_ = math.nan, math.inf, False
+        self.weights_, self.influence_, self.means_, self.remarks_, self.error_remarks_ = None, None, None, [], []
+        self.se_, self.df_, self.prior_, self.measure_ = math.nan, math.inf, False, measure
+        if measure != "difference" and not self.has_means:
+            raise UserError(f"estimates no mean outcome of each arm, and so no {measure.replace('-', ' ')}")
         y, t = as_outcome(Y, len(X)), as_arms(T, len(X))
         groups = None if clusters is None else as_clusters(clusters, len(X))
         if sample_weight is not None and not self.takes_sample_weight:
             raise UserError(
-                "takes no sample weights: use naive, ols, oaxaca, ipw, overlap, entropy, cbps, aipw, dml or tlearner"
+                "takes no sample weights: use naive, ols, oaxaca, glm, ipw, overlap, entropy, cbps, aipw, dml or "
+                "tlearner"
             )
         self.sample_weight_ = np.ones_like(y) if sample_weight is None else as_sample_weights(sample_weight, len(X))
         self._groups, self._prior = groups, prior
@@ -83,8 +94,8 @@ class Estimator(BaseEstimator, ABC):
                 self.se_ = clustered(self.influence_, groups)
             else:
                 self.se_ = float(np.linalg.norm(self.influence_)) if math.isnan(self.se_) else self.se_
-                self.df_ = satterthwaite(self.influence_, t, w)
-        few = on_weights(w, t)
+                self.df_ = satterthwaite(self.influence_, (t, ~t), w)
+        few = on_weights(w, {"treated": t, "untreated": ~t})
         self.remarks_ += few
         if math.isnan(self.se_):
             self.error_remarks_ = self.error_remarks_ or ["it has no standard error of its own"]
@@ -95,6 +106,12 @@ class Estimator(BaseEstimator, ABC):
 
     @abstractmethod
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None: ...
+
+    def _compared(self, means: Means) -> tuple[float, Floats | None]:
+        """The effect by two means, which become ``means_``, and the influence of each unit on it [n], None if
+        unknown."""
+        self.means_ = means.values
+        return means.contrast(self.measure_)
 
     @property
     def jackknifed(self) -> bool:
@@ -119,6 +136,7 @@ class ArmwiseEstimator(Estimator):
         if self.estimand == "ATC":
             self.effect_ *= -1
             self.influence_ = None if self.influence_ is None else -self.influence_
+            self.means_ = None if self.means_ is None else self.means_[::-1]
 
     @abstractmethod
     def _att(self, X: Covariates, t: Bools, y: Floats) -> None: ...
@@ -130,11 +148,11 @@ def clustered(influence: Floats, groups: Any) -> float:
     return float(np.linalg.norm(sums)) * math.sqrt(len(sums) / (len(sums) - 1))
 
 
-def satterthwaite(influence: Floats, t: Bools, w: Floats) -> float:
-    """The degrees of freedom of a variance that adds those of both arms (Welch 1947), each with its effective sample
+def satterthwaite(influence: Floats, arms: Sequence[Bools], w: Floats) -> float:
+    """The degrees of freedom of a variance that adds those of the arms (Welch 1947), each with its effective sample
     size less one; at least 1."""
     parts = []
-    for arm in (t, ~t):
+    for arm in arms:
         parts.append((float((influence[arm] ** 2).sum()), max(effective_sample_size(w[arm]) - 1, 1e-6)))
     below = sum(variance**2 / df for variance, df in parts)
     return max(sum(variance for variance, _ in parts) ** 2 / below, 1.0) if below > 0 else math.inf

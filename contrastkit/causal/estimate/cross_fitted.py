@@ -51,13 +51,15 @@ class CrossFitted(Estimator):
         self._few: list[tuple[int, int]] = []
         self._unseen: list[str] = []
         self._unconverged: list[bool] = []
-        parts = []
+        parts, means = [], []
         for k in range(self.repeats if self.folds else 1):
             folds = splits(z.x, t[order], key[order], self.folds, self.seed, k, groups=groups)
             try:
                 parts.append(self._once(z, t[order], y[order], folds))
             except Separated as error:
                 raise Separated(why_separated(X, t)) from error
+            means.append(self.means_)
+        self.means_ = None if self.means_ is None else np.median(means, axis=0)
         self.remarks_ += prior_remark(self._separated)
         if self._unseen:
             names = listed(list(dict.fromkeys(self._unseen)), 4)

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
+from contrastkit.causal.estimate.means import Means, weighted_means
 from contrastkit.causal.positivity import check_varies
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
@@ -16,10 +17,11 @@ class DifferenceInMeans(Estimator):
     """The naive estimator, valid if the treatment was randomised. HC1 standard error."""
 
     takes_sample_weight = True
+    has_means = True
 
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         self.estimand_ = "naive"
-        self.effect_, self.influence_ = contrast(self.sample_weight_, t, y)
+        self.effect_, self.influence_ = self._compared(weighted_means(self.sample_weight_, (t, ~t), y))
 
 
 class Regression(Estimator):
@@ -45,6 +47,7 @@ class OaxacaBlinder(ArmwiseEstimator):
     """
 
     takes_sample_weight = True
+    has_means = True
 
     def __init__(self, estimand: Literal["ATT", "ATC"] = "ATT") -> None:
         self.estimand = estimand
@@ -54,11 +57,13 @@ class OaxacaBlinder(ArmwiseEstimator):
         A, s = np.column_stack([np.ones_like(y), X.x]), self.sample_weight_
         at = np.average(A[t], axis=0, weights=s[t])
         predicted, influence = least_squares(A[~t], y[~t], at, s[~t])
-        self.effect_ = float(np.average(y[t], weights=s[t])) - predicted
         A, root = design(X.x), np.sqrt(s)
-        gain = y[t] - A[t] @ np.linalg.lstsq(A[~t] * root[~t, None], (y * root)[~t], rcond=1e-10)[0]
-        self.influence_ = np.empty_like(y)
-        self.influence_[~t], self.influence_[t] = -influence, mean_influence(gain, s[t])
+        m = A[t] @ np.linalg.lstsq(A[~t] * root[~t, None], (y * root)[~t], rcond=1e-10)[0]
+        influences = np.zeros((2, len(y)))
+        influences[0, t], influences[1, t] = mean_influence(y[t], s[t]), mean_influence(m, s[t])
+        influences[1, ~t] = influence
+        means = Means(np.array([np.average(y[t], weights=s[t]), predicted]), influences)
+        self.effect_, self.influence_ = self._compared(means)
 
 
 def mean_influence(values: Floats, w: Floats) -> Floats:
@@ -66,19 +71,6 @@ def mean_influence(values: Floats, w: Floats) -> Floats:
     error of the mean."""
     n = len(values)
     return w / w.sum() * (values - np.average(values, weights=w)) * math.sqrt(n / (n - 1))
-
-
-def contrast(w: Floats, t: Bools, y: Floats) -> tuple[float, Floats]:
-    """The difference of weighted means, treated minus controls, and the influence of each unit on it [n], whose norm is
-    the HC1 standard error of the weighted regression of y on t."""
-    n = int((w > 0).sum())
-    influence = np.empty_like(y)
-    effect = 0.0
-    for arm, sign in ((t, 1), (~t, -1)):
-        mean, total = np.average(y[arm], weights=w[arm]), w[arm].sum()
-        effect += sign * float(mean)
-        influence[arm] = sign * w[arm] * (y[arm] - mean) / total
-    return effect, influence * (math.sqrt(n / (n - 2)) if n > 2 else math.nan)
 
 
 def least_squares(A: Floats, y: Floats, at: Floats, w: Floats) -> tuple[float, Floats]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from contrastkit.causal.estimate.base import Estimator
-from contrastkit.causal.names import Error
+from contrastkit.causal.names import Error, Measure
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats, as_arms, as_clusters, as_outcome, as_sample_weights
 from contrastkit.tables.covariates import Covariates
@@ -68,6 +68,7 @@ def fit_with_error(
     subsets: int = SUBSETS,
     sample_weight: ArrayLike | None = None,
     clusters: ArrayLike | None = None,
+    measure: Measure = "difference",
     seed: int = 0,
 ) -> Estimator:
     """A fitted clone of an estimator, with a standard error: its own, or the bootstrap's, or, if it has none and is
@@ -76,7 +77,7 @@ def fit_with_error(
     Args:
         error: ``bootstrap``; the others are a matter of the estimator.
         draws, subsets: numbers of samples of the bootstrap and of the jackknife.
-        sample_weight, clusters: see :meth:`Estimator.fit`; clusters are drawn as a whole.
+        sample_weight, clusters, measure: see :meth:`Estimator.fit`; clusters are drawn as a whole.
 
     Raises:
         UserError: the estimator refuses the data, or more than a fifth of the samples.
@@ -85,7 +86,7 @@ def fit_with_error(
     t, y = as_arms(T, len(X)), as_outcome(Y, len(X))
     s = None if sample_weight is None else as_sample_weights(sample_weight, len(X))
     groups = None if clusters is None else as_clusters(clusters, len(X))
-    first = clone(estimator).fit(X, t, y, s, clusters=groups)
+    first = clone(estimator).fit(X, t, y, s, clusters=groups, measure=measure)
     resampled = error == "bootstrap" or (math.isnan(first.se_) and first.jackknifed)
     if resampled:
         first.remarks_ = [remark for remark in first.remarks_ if remark not in first.error_remarks_]
@@ -163,8 +164,9 @@ def effects(first: Estimator, samples: Iterable[Sample], *, prior: bool = True) 
     for sample in samples:
         try:
             again = clone(first).fit(
-                sample.X, sample.t, sample.y, sample.weights, clusters=sample.clusters, prior=prior
-            )
+                sample.X, sample.t, sample.y, sample.weights, clusters=sample.clusters, measure=first.measure_,
+                prior=prior,
+            )  # fmt: skip
             estimates.append(again.effect_)
             with_prior += again.prior_
         except UserError as error:
@@ -176,15 +178,18 @@ def effects(first: Estimator, samples: Iterable[Sample], *, prior: bool = True) 
 
 
 def resamples(whole: Sample, draws: int, seed: int) -> Iterator[Sample]:
-    """As many units, or clusters with all their units, with replacement, ``draws`` times; the copies of a unit, or of a
-    cluster, are a cluster."""
-    members = None if whole.clusters is None else _members(whole.clusters)
-    n = len(whole.y) if members is None else len(members)
-    for draw in range(draws):
-        rows = picked = (_uniform(seed, draw, n) * n).astype(np.int64)
-        if members is not None:
-            rows = np.concatenate([members[group] for group in picked])
+    """Samples by :func:`drawn_rows`; the copies of a unit, or of a cluster, are a cluster."""
+    for rows in drawn_rows(len(whole.y), whole.clusters, draws, seed):
         yield whole.take(rows, rows if whole.clusters is None else whole.clusters[rows])
+
+
+def drawn_rows(n: int, clusters: NDArray[np.int64] | None, draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """The rows of as many units of n, or as many clusters with all their units, with replacement, ``draws`` times."""
+    members = None if clusters is None else _members(clusters)
+    size = n if members is None else len(members)
+    for draw in range(draws):
+        picked = (_uniform(seed, draw, size) * size).astype(np.int64)
+        yield picked if members is None else np.concatenate([members[group] for group in picked])
 
 
 def wild(influence: Floats, groups: NDArray[Any] | None, draws: int, seed: int) -> Floats:

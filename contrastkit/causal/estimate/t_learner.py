@@ -6,6 +6,7 @@ import numpy as np
 
 from contrastkit.causal.estimand import population
 from contrastkit.causal.estimate.cross_fitted import CrossFitted, Splits
+from contrastkit.causal.estimate.means import Means
 from contrastkit.causal.learners import flexible
 from contrastkit.causal.names import Estimand
 from contrastkit.causal.positivity import check_varies
@@ -26,6 +27,8 @@ class TLearner(CrossFitted):
         estimand: ATE, ATT or ATC.
         model, folds, repeats, seed: as those of AIPW.
     """
+
+    has_means = True
 
     def __init__(
         self, estimand: Estimand = "ATT", *, model: Any = None, folds: int = 5, repeats: int = 3, seed: int = 0
@@ -53,7 +56,8 @@ class TLearner(CrossFitted):
             if (target & ~arm).any():
                 check_varies(X, arm)
 
-    def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, None]:
+    def _once(self, X: Covariates, t: Bools, y: Floats, splits: Splits) -> tuple[float, Floats | None]:
         m0, m1 = (self._outcomes(X, y, arm, splits) for arm in (~t, t))
         target = population(self.estimand, t)
-        return float(np.average((m1 - m0)[target], weights=self._s[target])), None
+        values = [np.average(m[target], weights=self._s[target]) for m in (m1, m0)]
+        return self._compared(Means(np.array(values), None))

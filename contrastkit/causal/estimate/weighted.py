@@ -1,6 +1,7 @@
 """Weighted differences in means."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -8,10 +9,11 @@ from sklearn.base import clone
 
 from contrastkit.causal.estimand import population
 from contrastkit.causal.estimate.base import Estimator
-from contrastkit.causal.estimate.regression import contrast, mean_influence
+from contrastkit.causal.estimate.means import Means, weighted_means
+from contrastkit.causal.estimate.regression import mean_influence
 from contrastkit.causal.propensity import EQUAL_SCORES, Propensity
 from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
-from contrastkit.causal.weighting.equations import Equations
+from contrastkit.causal.weighting.equations import Equations, MultinomialEquations
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
@@ -32,6 +34,7 @@ class Weighted(Estimator):
     """
 
     takes_sample_weight = True
+    has_means = True
 
     def __init__(self, weighting: Any = None, *, error: Literal["m-estimation", "hc1"] = "m-estimation") -> None:
         self.weighting = weighting
@@ -52,33 +55,37 @@ class Weighted(Estimator):
             self.weighting_.fit(X, t)
         self.weights_ = self.weighting_.weights_
         self.estimand_ = self.weighting_.estimand_
-        self.effect_, self.influence_ = contrast(self.weights_, t, y)
-        if self.error == "hc1":
-            return
-        equations = solves(X, t) if solves else None
-        if equations is None:
-            self.error_remarks_.append("the standard error takes the weights as fixed, and may be too wide")
-        else:
-            self.influence_ = stacked(self.weights_, t, y, equations)
+        means = weighted_means(self.weights_, (t, ~t), y)
+        if self.error == "m-estimation":
+            equations = solves(X, t) if solves else None
+            if equations is None:
+                self.error_remarks_.append("the standard error takes the weights as fixed, and may be too wide")
+            else:
+                means = stacked(self.weights_, (t, ~t), y, equations)
+        self.effect_, self.influence_ = self._compared(means)
 
 
-def stacked(w: Floats, t: Bools, y: Floats, equations: list[Equations]) -> Floats:
-    """The influence [n] of each unit on the difference of weighted means, through its outcome and through the weights.
+def stacked(
+    w: Floats, arms: Sequence[Bools], y: Floats, equations: Sequence[Equations | MultinomialEquations]
+) -> Means:
+    """The weighted means of y [n] in arms, bool [n] each, and the influence of each unit on them, through its outcome
+    and through the weights.
 
     The norm of the influences is the standard error of M-estimation; dividing residuals by 1 minus their leverage
     brings it near the jackknife's (MacKinnon & White 1985), which matters where few units have most of the weight.
     """
-    own, leverage = np.empty_like(y), np.empty_like(y)
-    for arm, sign in ((t, 1), (~t, -1)):
+    values, own, leverage = np.empty(len(arms)), np.zeros((len(arms), len(y))), np.empty_like(y)
+    for k, arm in enumerate(arms):
         leverage[arm] = share = w[arm] / w[arm].sum()
-        own[arm] = sign * share * (y[arm] - np.average(y[arm], weights=w[arm]))
+        values[k] = np.average(y[arm], weights=w[arm])
+        own[k, arm] = share * (y[arm] - values[k])
     influence, residual = own.copy(), own.copy()
     for e in equations:
-        moved, pull = e.moves(own)
-        influence += e.score * moved
-        residual -= np.sign(e.slope) * e.curvature * moved
+        through, explained, pull = e.carried(own)
+        influence += through
+        residual -= explained
         leverage = np.maximum(leverage, pull)
-    return influence + residual * leverage / (1 - leverage)
+    return Means(values, influence + residual * leverage / (1 - leverage))
 
 
 class Stratified(Estimator):
@@ -93,6 +100,8 @@ class Stratified(Estimator):
             rounding are equal, and a stratum begins with the scores at its cut.
         propensity: propensity model.
     """
+
+    has_means = True
 
     def __init__(
         self, estimand: Literal["ATE", "ATT", "ATC"] = "ATT", *, strata: int = 5, propensity: Propensity | None = None
@@ -121,12 +130,13 @@ class Stratified(Estimator):
             "more --strata"
         )
         self.estimand_, self.weights_ = self.estimand, w
-        self.effect_, _ = contrast(w, t, y)
-        self.influence_ = np.empty_like(y)
+        means = weighted_means(w, (t, ~t), y)
+        influences = np.zeros((2, len(y)))
         for k in range(len(cuts) + 1):
             share = (target & (s == k)).sum() / target.sum()
-            for arm, sign in ((t, 1), (~t, -1)):
+            for row, arm in enumerate((t, ~t)):
                 part = arm & (s == k)
-                self.influence_[part] = sign * share * mean_influence(y[part], w[part]) if part.sum() > 1 else math.nan
+                influences[row, part] = share * mean_influence(y[part], w[part]) if part.sum() > 1 else math.nan
+        self.effect_, self.influence_ = self._compared(Means(means.values, influences))
         if np.isnan(self.influence_).any():
             self.error_remarks_.append("a stratum with one unit of an arm has no standard error")

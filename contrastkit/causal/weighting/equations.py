@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contrastkit.tables.checks import Floats
 
@@ -22,14 +23,54 @@ class Equations:
     curvature: Floats
     slope: Floats
 
-    def moves(self, own: Floats) -> tuple[Floats, Floats]:
-        """How far eta_i moves an estimate, by unit of score_i [n], and the leverage of each unit on beta [n].
+    def carried(self, own: Floats) -> tuple[Floats, Floats, Floats]:
+        """How far units move K estimates through beta [K, n], which part of their own influence is explained by the
+        equations [K, n], and the leverage of each unit on beta [n].
 
         Args:
-            own: float64 [n], the derivative of the estimate by log w_i.
+            own: float64 [K, n], the derivatives of the estimates by log w_i.
         """
         projected, leverage = leverages(self.A, self.curvature)
-        return projected @ (self.A.T @ (own * self.slope)), leverage
+        moved = (own * self.slope) @ self.A @ projected.T
+        return self.score * moved, np.sign(self.slope) * self.curvature * moved, leverage
+
+
+@dataclass(frozen=True, eq=False)
+class MultinomialEquations:
+    """Weights h(x_i)/e_k(x_i) of units of arm k, where e is multinomial logistic in A by maximum likelihood.
+
+    Attributes:
+        A: float64 [n, k]; columns may be linearly dependent.
+        e: float64 [n, K], the scores. codes: int64 [n], the arms from 0.
+        focal: the arm whose score is h; None for h = 1.
+    """
+
+    A: Floats
+    e: Floats
+    codes: NDArray[np.int64]
+    focal: int | None
+
+    @property
+    def curvature(self) -> Floats:
+        """Minus the second derivative of the log likelihood by the coefficients of all arms but the first, arm by arm,
+        [(K - 1) k, (K - 1) k]."""
+        e = self.e[:, 1:]
+        variance = e[:, :, None] * (np.eye(e.shape[1]) - e[:, None, :])
+        size = e.shape[1] * self.A.shape[1]
+        return np.einsum("nab,ni,nj->aibj", variance, self.A, self.A, optimize=True).reshape(size, size)
+
+    def carried(self, own: Floats) -> tuple[Floats, Floats, Floats]:
+        """As :meth:`Equations.carried`; no part is taken as explained, and leverages are not known."""
+        score = self._indicators(self.codes) - self.e[:, 1:]  # also the derivative of log e_k
+        slope = -score if self.focal is None else self._indicators(self.focal) - self._indicators(self.codes)
+        reach = np.einsum("kn,na,ni->kai", own, slope, self.A, optimize=True)
+        solved = reach.reshape(len(own), -1) @ np.linalg.pinv(self.curvature, rcond=1e-10, hermitian=True)
+        through = np.einsum("kai,na,ni->kn", solved.reshape(reach.shape), score, self.A, optimize=True)
+        return through, np.zeros_like(own), np.zeros(len(self.A))
+
+    def _indicators(self, code: int | NDArray[np.int64]) -> Floats:
+        """Whether the arm is each but the first, [n, K - 1] or [1, K - 1]."""
+        return (np.atleast_1d(code)[:, None] == np.arange(1, self.e.shape[1])).astype(np.float64)
 
 
 def leverages(A: Floats, w: Floats) -> tuple[Floats, Floats]:

@@ -1,0 +1,83 @@
+"""The mean outcomes of the target population under two treatments or more, and the measures that compare them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from contrastkit.causal.names import Measure
+from contrastkit.errors import UserError
+from contrastkit.tables.checks import Bools, Floats
+
+RANGES = {"difference": (-math.inf, math.inf), "ratio": (0.0, math.inf), "odds-ratio": (0.0, 1.0)}  # of means
+LOGS = ("ratio", "odds-ratio")  # measures that are estimated as logarithms
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Mean outcomes of the target population under each of K treatments; of two arms, first that of the treated.
+
+    Attributes:
+        values: float64 [K].
+        influences: float64 [K, n], how far each unit moves each mean; None if unknown.
+    """
+
+    values: Floats
+    influences: Floats | None
+
+    def contrast(self, measure: Measure, one: int = 0, other: int = 1) -> tuple[float, Floats | None]:
+        """Mean ``one`` against mean ``other``: their difference, or the logarithm of their ratio or odds ratio, and how
+        far each unit moves it [n], by the delta method.
+
+        Raises:
+            UserError: a mean has no ratio, or no odds.
+        """
+        m = self.values[[one, other]]
+        low, high = RANGES[measure]
+        if outside := [value for value in m if not low < value < high]:
+            what = "ratio" if measure == "ratio" else "odds"
+            raise UserError(f"with a mean outcome of {outside[0]:.3g} there is no {what}: use --measure difference")
+        if measure == "difference":
+            scaled, slopes = m, np.ones(2)
+        elif measure == "ratio":
+            scaled, slopes = np.log(m), 1 / m
+        else:
+            scaled, slopes = np.log(m / (1 - m)), 1 / (m * (1 - m))
+        influence = None
+        if self.influences is not None:
+            influence = slopes[0] * self.influences[one] - slopes[1] * self.influences[other]
+        return float(scaled[0] - scaled[1]), influence
+
+    def exchanged(self) -> "Means":
+        """The means of two arms in the other order."""
+        return Means(self.values[::-1], None if self.influences is None else self.influences[::-1])
+
+
+def check_outcome(measure: Measure, y: Floats) -> None:
+    """Check that outcomes y [n] have a ratio of means, or an odds ratio.
+
+    Raises:
+        UserError: they have not.
+    """
+    if measure == "ratio" and (y < 0).any():
+        raise UserError("a ratio of mean outcomes needs outcomes of 0 or more: use --measure difference")
+    if measure == "odds-ratio" and not ((y == 0) | (y == 1)).all():
+        raise UserError("an odds ratio needs an outcome of 0 and 1: use --measure difference or ratio")
+
+
+def as_reported(measure: Measure, value: float) -> float:
+    """A contrast as readers know it: of a logarithm, its exponential."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(value)) if measure in LOGS else value
+
+
+def weighted_means(w: Floats, arms: Sequence[Bools], y: Floats) -> Means:
+    """The means of y [n] in arms, bool [n] each, with weights w [n]. Of two arms, the norm of the difference of the
+    influences is the HC1 standard error of the weighted regression of y on the treatment."""
+    n, k = int((w > 0).sum()), len(arms)
+    values, influences = np.empty(k), np.zeros((k, len(y)))
+    for row, arm in enumerate(arms):
+        values[row] = np.average(y[arm], weights=w[arm])
+        influences[row, arm] = w[arm] * (y[arm] - values[row]) / w[arm].sum()
+    return Means(values, influences * (math.sqrt(n / (n - k)) if n > k else math.nan))
