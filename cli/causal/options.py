@@ -7,12 +7,35 @@ import typer
 
 from contrastkit.bounds import COUNT_OR_0, FOLDS, Interval
 from contrastkit.causal.names import Estimand
+from contrastkit.cli import screen
 from contrastkit.cli.options import DataDir
 from contrastkit.cli.tables import ReadingOptions, column_names
 
 if TYPE_CHECKING:
+    from contrastkit.causal.columns import Columns
     from contrastkit.causal.models import Models
     from contrastkit.causal.study import Study
+
+
+Graph = Annotated[
+    str | None,
+    typer.Option(
+        help="Causal graph, as 'contrastkit causal graph' takes it, that chooses the columns or checks those given.",
+        metavar="GRAPH",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(ReadingOptions):
+    """A table whose columns the command gives roles."""
+
+    data: Annotated[str, typer.Option(help="Table (.csv or .parquet).", metavar="FILE")]
+
+    def open(self) -> "Columns":
+        from contrastkit.causal.columns import open_columns
+
+        return open_columns(self.data, **self.how_to_read())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +86,14 @@ class StudyOptions(CovariateOptions):
     outcome: Annotated[str | None, typer.Option(help="Outcome column \\[that of a named study].", metavar="COLUMN")] = (
         None
     )
+    graph: Graph = None
+
+    def read(self) -> "Study":
+        """Read the study, and say what a graph has chosen."""
+        study = super().read()
+        if study.adjustment:
+            screen.say(study.adjustment)
+        return study
 
 
 def model_name(text: str) -> str:
