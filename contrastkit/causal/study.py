@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contrastkit.causal.adjustment import adjustment
 from contrastkit.causal.sets import NAMED, load
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
@@ -44,6 +45,7 @@ class Study:
     frame: Any  # the table, with the columns that have no role
     source: str  # name of the table
     truth: float | None = None
+    adjustment: str = ""  # why these covariates, if a graph says so
 
     def row_ids(self) -> RowIds:
         """Identifiers of the n rows, for files of weights and pairs."""
@@ -95,6 +97,7 @@ def read(
     missing: Sequence[str] = (),
     header: Sequence[str] = (),
     rows: Sequence[str] = (),
+    graph: str | None = None,
 ) -> Study:
     """Read a study from a .csv or .parquet file, or a named set with known columns (:mod:`contrastkit.causal.sets`).
 
@@ -104,6 +107,7 @@ def read(
         components: number of principal components of such features; 0 for the features themselves.
         missing, header: how a file is read, see :func:`contrastkit.tables.files.read_table`.
         rows: use only the rows for which these conditions hold (:func:`contrastkit.tables.files.select_rows`).
+        graph: a causal graph that chooses the covariates, or checks them (:mod:`contrastkit.causal.adjustment`).
 
     Raises:
         UserError: no such file or column, no rows for which the conditions hold, an unreadable file, a column with two
@@ -116,10 +120,11 @@ def read(
         frame, truth = load(source, data_dir)
         known = NAMED[source]
         treatment, outcome = treatment or known.treatment, outcome or known.outcome
-        covariates = covariates or known.covariates
+        covariates = covariates or (known.covariates if graph is None else ())
         truth = truth if (treatment, outcome) == (known.treatment, known.outcome) and not rows else None
     else:
         frame = read_table(given_path(source), names=NAMED, missing=missing, header=header)
+    treatment, outcome, covariates, said = adjustment(graph, frame.columns, treatment, outcome, covariates)
     if treatment is None:
         raise UserError("no treatment: name the column with --treatment")
     if not covariates:
@@ -141,6 +146,7 @@ def read(
         frame=frame,
         source=source,
         truth=truth,
+        adjustment=said,
     )
 
 
