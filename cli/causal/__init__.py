@@ -4,6 +4,6 @@ from contrastkit.cli.groups import group
 
 app = group(
     __name__,
-    "demo", "graph", "estimate", "effects", "balance", "propensity", "weight", "match", "refute", "iv",
+    "demo", "graph", "estimate", "effects", "balance", "propensity", "weight", "match", "refute", "iv", "front-door",
     help="Treatment effects under confounding.",
 )  # fmt: skip
