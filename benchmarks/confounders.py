@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import RESULTS
 from contrastkit.causal.compare import estimators
-from contrastkit.causal.study import embedded
+from contrastkit.causal.form import embedded
 from contrastkit.checkpoint import write_text
 
 COMPONENTS, DRAWS, TRUTH = 64, 20, 2.0

@@ -94,3 +94,10 @@ def precise(value: float) -> str:
 def short(value: float) -> str:
     """Two decimals; none from 100 upwards."""
     return number(value, 0 if abs(value) >= 100 else 2)
+
+
+def probability(p: float) -> str:
+    """A p-value with three decimals, which never makes it 0; a dash for NaN."""
+    if math.isnan(p):
+        return "-"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -3,6 +3,8 @@
 from contrastkit.cli.groups import group
 
 app = group(
-    __name__, "demo", "graph", "estimate", "balance", "propensity", "weight", "match", "refute",
+    __name__,
+    "demo", "graph", "estimate", "effects", "balance", "propensity", "weight", "match", "refute", "iv", "front-door",
+    "model",
     help="Treatment effects under confounding.",
 )  # fmt: skip

@@ -10,10 +10,33 @@ from contrastkit.causal.names import Estimand, Measure
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataDir
 from contrastkit.cli.tables import ReadingOptions, column_names
+from contrastkit.tables.incomplete import Incomplete
 
 if TYPE_CHECKING:
+    from contrastkit.causal.columns import Columns
     from contrastkit.causal.models import Models
     from contrastkit.causal.study import Study, Units
+
+
+Graph = Annotated[
+    str | None,
+    typer.Option(
+        help="Causal graph, as 'contrastkit causal graph' takes it, that chooses the columns or checks those given.",
+        metavar="GRAPH",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(ReadingOptions):
+    """A table whose columns the command gives roles."""
+
+    data: Annotated[str, typer.Option(help="Table (.csv or .parquet).", metavar="FILE")]
+
+    def open(self) -> "Columns":
+        from contrastkit.causal.columns import open_columns
+
+        return open_columns(self.data, **self.how_to_read())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +60,26 @@ class UnitOptions(ReadingOptions):
             metavar="COLUMN,...",
         ),
     ] = ""
+    formula: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of --covariates, their terms in R's language, as in 'age + I(age**2) + C(city) + age:sex'.",
+            metavar="TERMS",
+        ),
+    ] = None
+    categorical: Annotated[
+        str, typer.Option(help="Covariates that are factors although they are numbers.", metavar="COLUMN,...")
+    ] = ""
+    incomplete: Annotated[
+        Incomplete,
+        typer.Option(
+            help="Missing values: refuse them, drop their rows, or fill those of covariates and add an indicator."
+        ),
+    ] = "refuse"
+    moments: Annotated[int, typer.Option(help="Also powers of numeric covariates, up to this one."), Interval(1, 5)] = 1
+    interactions: Annotated[bool, typer.Option("--interactions", help="Also the products of each two covariates.")] = (
+        False
+    )
     components: Annotated[
         int,
         typer.Option(help="Principal components of the features in an .npz file; 0 uses all of them unreduced."),
@@ -46,11 +89,15 @@ class UnitOptions(ReadingOptions):
 
     def reading(self) -> dict[str, Any]:
         """The fields as arguments of :func:`contrastkit.causal.study.read`."""
+        from contrastkit.causal.form import Form
         from contrastkit.directories import data_directory
 
-        how = {item.name for item in fields(ReadingOptions)}
-        values: dict[str, Any] = {name: value for name, value in vars(self).items() if name not in how}
+        how, form = ({item.name for item in fields(kind)} for kind in (ReadingOptions, Form))
+        values: dict[str, Any] = {name: value for name, value in vars(self).items() if name not in how | form}
         values["source"] = values.pop("data")
+        values["form"] = Form(
+            **{name: getattr(self, name) for name in form} | {"categorical": tuple(column_names(self.categorical))}
+        )
         values |= {"covariates": column_names(self.covariates), "data_dir": data_directory(self.data_dir)}
         return values | self.how_to_read()
 
@@ -72,15 +119,11 @@ class CovariateOptions(UnitOptions):
     ] = None
 
     def read(self) -> "Study":
-        """Read the study; how many rows of other arms are left out is said."""
+        """Read the study, and say what was chosen, filled or left out."""
         from contrastkit.causal.study import read
 
         study = read(**self.reading())
-        if study.left_out:
-            screen.say(
-                f"{self.treated} against {self.untreated}: {study.left_out:,} rows with other values of "
-                f"{study.treatment} are left out"
-            )
+        screen.lines(study.notices)
         return study
 
 
@@ -101,15 +144,21 @@ class OutcomeOptions:
 class StudyOptions(CovariateOptions, OutcomeOptions):
     """A table, its treatment of two arms, its covariates and its outcome."""
 
+    graph: Graph = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnitsWithOutcome(UnitOptions, OutcomeOptions):
     """A table, its treatment of any values, its covariates and its outcome."""
 
+    graph: Graph = None
+
     def read(self) -> "Units":
         from contrastkit.causal.study import read_units
 
-        return read_units(**self.reading())
+        units = read_units(**self.reading())
+        screen.lines(units.notices)
+        return units
 
 
 def model_name(text: str) -> str:

@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from contrastkit.cli.tables import precise, short
+from contrastkit.cli.tables import precise, probability, short
 
 if TYPE_CHECKING:
     from contrastkit.causal.diagnostics import Balance
@@ -30,3 +30,11 @@ def sample_size_line(balance: "Balance") -> str:
 def difference_line(balance: "Balance") -> str:
     """The largest standardised mean difference, before and after weighting."""
     return f"largest |SMD| {balance.worst_before:.4f} -> {balance.worst:.4f}"
+
+
+def p_value(p: float) -> str:
+    """p = 0.034, or p < 0.001; that it is not known."""
+    if math.isnan(p):
+        return "p unknown"
+    text = probability(p)
+    return f"p {text[0]} {text[1:]}" if text.startswith("<") else f"p = {text}"

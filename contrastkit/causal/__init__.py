@@ -4,11 +4,17 @@ Modules about a study, one for each command: named choices, checked, to a result
 
     study.py            :class:`Study`: a table whose columns have roles
     sets.py             named studies
+    adjustment.py       the covariates of a study that a graph chooses
     effects.py          every estimate of the effect (``causal estimate``)
+    conditional.py      effects in groups, and whether some gain more than others (``causal effects``)
     scores.py           propensity scores and their overlap (``causal propensity``)
     weights.py          weights, by a method or from a file, and the balance under them (``causal weight``, ``balance``)
     matches.py          pairs or strata, their balance and the effect (``causal match``)
     refutation.py       an estimate and the verdicts on it (``causal refute``)
+    columns.py          tables whose columns have other roles
+    structure.py        a structural model of a table (``causal model``)
+    mediated.py         the effect through mediators (``causal front-door``)
+    instrumental.py     the effect by instruments (``causal iv``)
 
 Modules and packages about arrays, which know nothing of tables: covariates X [n, p], treatment T [n], outcome Y [n].
 
@@ -20,6 +26,10 @@ Modules and packages about arrays, which know nothing of tables: covariates X [n
     matching/           pairs
     coarsened.py        strata
     estimate/           classes with ``fit(X, T, Y)``, ``effect_`` and ``se_``
+    heterogeneity/      pseudo-outcomes in groups, on lines, ranked
+    structural/         mechanisms of the variables of a graph
+    instruments/        two-stage least squares, the first stage, Anderson and Rubin's set
+    inference.py        estimates with intervals, and Wald tests
     direct_balancing.py estimators that weight and model the outcome (ARB, DCB)
     compare.py          the estimators by name, and all of them side by side
     diagnostics.py      covariate balance

@@ -121,10 +121,7 @@ def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
     Raises:
         UserError: a name is not in the graph, or T and Y are not two observed variables.
     """
-    known = [name for name in graph if not _is_common_cause(graph, name)]
-    for name in (T, Y, *unobserved):
-        if name not in known:
-            raise UserError(f"the graph has no '{name}'{suggest(name, known)} (it has {listed(known, 20) or 'none'})")
+    require_known(graph, [T, Y, *unobserved])
     hidden = {*unobserved, *marked(graph, "latent")}
     if T == Y or {T, Y} & hidden:
         raise UserError("treatment and outcome must be two different observed variables")
@@ -149,7 +146,59 @@ def identify(graph: nx.DiGraph, T: str, Y: str, *, unobserved: Collection[str] =
         never=[name for name in observed if name in descendants],
         colliders=[name for name in before if name in opening],
         adjusted=adjusted,
-        adjusted_suffices=set(adjusted) <= set(before) and nx.is_d_separator(cut, T, Y, set(adjusted)),
+        adjusted_suffices=set(adjusted) <= set(before) and adjusts(graph, T, Y, adjusted),
+    )
+
+
+def variables(graph: nx.DiGraph) -> list[str]:
+    """The variables of a graph, without the nodes that stand for its edges a <-> b."""
+    return [name for name in graph if not _is_common_cause(graph, name)]
+
+
+def require_known(graph: nx.DiGraph, names: Collection[str]) -> None:
+    """Raise a UserError if a name is not a variable of the graph."""
+    known = variables(graph)
+    for name in names:
+        if name not in known:
+            raise UserError(f"the graph has no '{name}'{suggest(name, known)} (it has {listed(known, 20) or 'none'})")
+
+
+def adjusts(graph: nx.DiGraph, T: str, Y: str, Z: Collection[str]) -> bool:
+    """Whether Z is a back-door set: no descendants of T, and every path into T is closed (Pearl 2009, Def. 3.3.1)."""
+    cut = graph.copy()
+    cut.remove_edges_from(list(graph.out_edges(T)))
+    return {T, Y, *nx.descendants(graph, T)}.isdisjoint(Z) and nx.is_d_separator(cut, T, Y, set(Z))
+
+
+def instruments_given(graph: nx.DiGraph, T: str, Y: str, W: Collection[str], *, among: Collection[str]) -> list[str]:
+    """Those of the variables ``among`` that are instruments given W: W are no descendants of T, and given them they are
+    connected with T, and with Y through T alone (Brito & Pearl 2002; van der Zander et al. 2015)."""
+    cut = graph.copy()
+    cut.remove_edges_from(list(graph.out_edges(T)))
+    if not {T, Y, *nx.descendants(graph, T)}.isdisjoint(W):
+        return []
+    return [
+        name
+        for name in among
+        if name not in {T, Y, *W}
+        and not nx.is_d_separator(graph, name, T, set(W))
+        and nx.is_d_separator(cut, name, Y, set(W))
+    ]
+
+
+def mediates(graph: nx.DiGraph, T: str, Y: str, M: Collection[str], C: Collection[str] = ()) -> bool:
+    """Whether the front-door formula holds with mediators M, given covariates C that precede them (Pearl 2009, Def.
+    3.3.3): M intercept all directed paths, and the back doors from T to M and from M to Y are closed, these by T."""
+    without, behind, ahead = graph.copy(), graph.copy(), graph.copy()
+    without.remove_nodes_from(M)
+    behind.remove_edges_from(list(graph.out_edges(T)))
+    ahead.remove_edges_from(list(graph.out_edges(M)))
+    return (
+        {T, Y}.isdisjoint(M)
+        and {*M, *nx.descendants(graph, T)}.isdisjoint(C)
+        and Y not in nx.descendants(without, T)
+        and nx.is_d_separator(behind, T, set(M), set(C))
+        and nx.is_d_separator(ahead, set(M), Y, {T, *C})
     )
 
 

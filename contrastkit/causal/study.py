@@ -11,7 +11,9 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from contrastkit.causal.sets import NAMED, load
+from contrastkit.causal.adjustment import adjustment
+from contrastkit.causal.form import Form, is_file
+from contrastkit.causal.sets import NAMED, Named, load
 from contrastkit.causal.treatment import SHOWN, having, of_two_arms
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, listed
@@ -20,17 +22,16 @@ from contrastkit.tables.checks import (
     Floats,
     as_arms,
     as_clusters,
-    as_numbers,
     as_sample_weights,
     check_present,
 )
-from contrastkit.tables.covariates import Covariates, check_independent
-from contrastkit.tables.embeddings import principal_components, read_embeddings
+from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.files import AS_FOUND, check_columns, equal_to, read_table, select_rows
 from contrastkit.tables.identity import RowIds
 from contrastkit.tables.text import Reading
 from contrastkit.tables.words import MANY, is_number
 
+AS_COLUMNS = Form()
 ROLES = "treatment, outcome and covariates"  # of the columns of a table
 
 
@@ -46,8 +47,8 @@ class Units:
     covariates: Mapping[str, tuple[str, ...]]  # column or .npz file -> its origins in X
     frame: Any  # the table, with the columns that have no role
     source: str  # name of the table
-    left_out: int = 0  # rows that were not chosen by their treatment
     truth: float | None = None  # the effect of 1 against 0, if an experiment has measured it
+    notices: tuple[str, ...] = ()  # what was chosen, filled or left out, one line each
 
     @property
     def outcome_label(self) -> str:
@@ -114,8 +115,9 @@ class Columns(TypedDict, total=False):
     outcome: str | None
     outcome_value: str | None
     covariates: Sequence[str]
+    form: Form
+    graph: str | None
     data_dir: Path | None
-    components: int
     reading: Reading
     rows: Sequence[str]
 
@@ -146,8 +148,9 @@ def read_units(
     outcome: str | None = None,
     outcome_value: str | None = None,
     covariates: Sequence[str] = (),
+    form: Form = AS_COLUMNS,
+    graph: str | None = None,
     data_dir: Path | None = None,
-    components: int = 10,
     reading: Reading = AS_FOUND,
     rows: Sequence[str] = (),
     chosen: Callable[[Any], Any] | None = None,
@@ -158,7 +161,8 @@ def read_units(
         treatment, outcome: columns; those of a named set by default. A table may lack an outcome.
         outcome_value: the outcome is whether the column has this value.
         covariates: columns, and .npz files of ``contrastkit embed`` with a row of features for each row of the table.
-        components: number of principal components of such features; 0 for the features themselves.
+        form: what becomes of them.
+        graph: a causal graph that chooses the covariates, or checks them (:mod:`contrastkit.causal.adjustment`).
         reading: how a file is read (:func:`contrastkit.tables.files.read_table`).
         rows: use only the rows for which these conditions hold (:func:`contrastkit.tables.files.select_rows`).
         chosen: of these, use those that this function chooses, bool [n], by the column of the treatment.
@@ -167,35 +171,44 @@ def read_units(
         UserError: no such file, column or value, no rows for which the conditions hold, an unreadable file, a column
             with two roles, or a covariate that is constant or determined by others.
     """
-    truth = None
-    if source in NAMED:
-        if reading != AS_FOUND:
-            raise UserError("--missing, --header and the like apply to files: leave them out for a named study")
-        frame, truth = load(source, data_dir)
-        known = NAMED[source]
+    names = form.names(covariates)
+    frame, truth, known = _table(source, reading, data_dir)
+    if known is not None:
         treatment, outcome = treatment or known.treatment, outcome or known.outcome
-        covariates = covariates or known.covariates
+        names = names or (form.names(known.covariates) if graph is None else [])
         whole = (treatment, outcome, outcome_value) == (known.treatment, known.outcome, None) and not rows
         truth = truth if whole else None
-    else:
-        frame = read_table(given_path(source), reading, names=NAMED)
+    treatment, outcome, names, said = adjustment(graph, frame.columns, treatment, outcome, names)
     if treatment is None:
         raise UserError("no treatment: name the column with --treatment")
-    if not covariates:
+    if not names:
         raise UserError("no covariates: name the columns to adjust for with --covariates")
     roles = [treatment, *([outcome] if outcome is not None else [])]
-    check_columns(frame, source, [*roles, *(name for name in covariates if not _is_file(name))], ROLES)
+    used = [*roles, *(name for name in names if not is_file(name))]
+    check_columns(frame, source, used, ROLES)
     n = len(frame)
     frame, _ = select_rows(frame, source, rows)
+    frame, dropped = form.complete(frame, used)
     for role in roles:
         check_present(frame[role], role)
-    used = frame if chosen is None else frame[chosen(frame[treatment])]
-    X, origins = _covariates(used, covariates, n, components)
+    units = frame if chosen is None else frame[chosen(frame[treatment])]
+    others = len(frame) - len(units)
+    left_out = [f"{others:,} rows with other values of {treatment} are left out"] if others else []
+    X, origins, formed = form.of(units, names, n)
     return Units(
-        X=X, Y=_outcomes(used, outcome, outcome_value), treatment=treatment, outcome=outcome,
-        outcome_value=outcome_value, covariates=origins, frame=used, source=source, left_out=len(frame) - len(used),
-        truth=truth,
+        X=X, Y=_outcomes(units, outcome, outcome_value), treatment=treatment, outcome=outcome,
+        outcome_value=outcome_value, covariates=origins, frame=units, source=source, truth=truth,
+        notices=(*([said] if said else []), *dropped, *left_out, *formed),
     )  # fmt: skip
+
+
+def _table(source: str, reading: Reading, data_dir: Path | None) -> tuple[Any, float | None, Named | None]:
+    """The frame of a file or of a named set, with the true effect and the known columns of the latter."""
+    if source not in NAMED:
+        return read_table(given_path(source), reading, names=NAMED), None, None
+    if reading != AS_FOUND:
+        raise UserError("--missing, --header and the like apply to files: leave them out for a named study")
+    return *load(source, data_dir), NAMED[source]
 
 
 def _outcomes(frame: Any, outcome: str | None, value: str | None) -> NDArray[Any] | None:
@@ -208,39 +221,3 @@ def _outcomes(frame: Any, outcome: str | None, value: str | None) -> NDArray[Any
         frame[outcome].to_numpy() if value is None else having(frame[outcome], value, "--outcome-value")
     )
     return values
-
-
-def _is_file(covariate: str) -> bool:
-    return covariate.endswith(".npz")
-
-
-def _covariates(
-    frame: Any, names: Sequence[str], n: int, components: int
-) -> tuple[Covariates, Mapping[str, tuple[str, ...]]]:
-    """The covariates of these rows of a table of n, columns before files, and the origins that each name has."""
-    columns, files = ([name for name in names if _is_file(name) == is_file] for is_file in (False, True))
-    parts = [Covariates.of(frame[columns])] if columns else []
-    features = [embedded(given_path(name), n, components, frame.index.to_numpy()) for name in files]
-    X = Covariates.joined([*parts, *features])
-    check_independent(X)
-    origins = {name: (name,) for name in columns}
-    return X, origins | {name: part.origins for name, part in zip(files, features, strict=True)}
-
-
-def embedded(path: Path, n: int, components: int, rows: Any = slice(None)) -> Covariates:
-    """The features in an .npz file of n rows of ``contrastkit embed`` as covariates, of these rows or all: this number
-    of principal components, or the features themselves (0).
-
-    Raises:
-        UserError: no such file, no features in it, not n rows, or fewer features than components.
-    """
-    features = read_embeddings(path).features
-    if len(features) != n:
-        raise UserError(f"{path} has features of {len(features)} units, but the table has {n} rows: use the same units")
-    z = as_numbers(features[rows], [f"{path}: feature {j}" for j in range(features.shape[1])])
-    if components > min(z.shape):
-        raise UserError(f"{path} has {z.shape[1]} features of {len(z)} units: use fewer than {components} --components")
-    if components:
-        z = principal_components(z, components)
-    names = tuple(f"{path.stem}.{j}" for j in range(z.shape[1]))
-    return Covariates(z, names, names)

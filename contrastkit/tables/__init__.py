@@ -1,6 +1,9 @@
 """Tables: the foundation shared by ``contrastkit causal`` and ``contrastkit stable``.
 
-    files.py            .csv and .parquet as a pandas frame; its rows
+    files.py            files as a pandas frame; its rows
+    text.py             .csv, .tsv and their dialects
+    incomplete.py       missing values: rows dropped, or indicators
+    terms.py            powers, products and formulas of columns
     identity.py         identifiers of rows; a file of weights
     words.py            columns of text: words among numbers, what is no factor
     embeddings.py       the .npz of ``contrastkit embed``, and principal components

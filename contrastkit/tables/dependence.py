@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats, as_weights, check_at_least, check_magnitude
-from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.covariates import Covariates, scales
 
 COSINES = 10  # for each feature
 LARGEST_ARRAY = 10**9  # numbers, 8 GB
+PERMUTATIONS = 199
 MEASURE_SEED = 10**6  # differs from every method's seed: no method is evaluated on the cosines it was fitted to
 
 
@@ -42,6 +43,19 @@ def measure(x: Floats, w: Floats, cosines: int = COSINES) -> float:
     """:func:`dependence` of standardised features x [n, p] under weights w [n] of any sum."""
     z, between = fourier_features(x, cosines, seed=MEASURE_SEED)
     return float((weighted_covariance(z, w / w.sum())[0][between] ** 2).sum())
+
+
+def independence(a: Floats, b: Floats, *, permutations: int = PERMUTATIONS, seed: int = 0) -> float:
+    """The p-value of columns a [n, p] that are independent of columns b [n, q], by the sum of squared covariances
+    between their cosines (:func:`fourier_features`), which is the Hilbert-Schmidt independence criterion of Gretton et
+    al. (2005) with kernels approximated by random features, and permutations of the rows of a (Phipson & Smyth 2010).
+    """
+    z, w = (fourier_features((x - x.mean(0)) / scales(x), COSINES, MEASURE_SEED + k)[0] for k, x in enumerate((a, b)))
+    z, w = z - z.mean(0), w - w.mean(0)
+    g = np.random.default_rng(seed)
+    seen = float(((z.T @ w) ** 2).sum())
+    permuted = [float(((z[g.permutation(len(z))].T @ w) ** 2).sum()) for _ in range(permutations)]
+    return (1 + sum(value >= seen for value in permuted)) / (1 + permutations)
 
 
 def standardise(X: Any) -> tuple[Floats, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from scipy.stats import t as student
 
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.estimate import Matched
+from contrastkit.causal.form import Form
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import read
@@ -175,7 +176,11 @@ def test_features_of_images_are_covariates(tmp_path: Path, capsys: pytest.Captur
     table = tmp_path / "table.csv"
     pd.DataFrame({"t": t, "y": y, "age": g.normal(size=2000)}).to_csv(table, index=False)
     result = read(
-        str(table), treatment="t", outcome="y", covariates=["age", str(tmp_path / "images.npz")], components=2
+        str(table),
+        treatment="t",
+        outcome="y",
+        covariates=["age", str(tmp_path / "images.npz")],
+        form=Form(components=2),
     )
     assert result.X.names == ("age", "images.0", "images.1")
     U, S, _ = np.linalg.svd(z - z.mean(0), full_matrices=False)

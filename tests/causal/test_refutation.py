@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from contrastkit.causal.form import Form
 from contrastkit.causal.refutation import placebo_study
 from contrastkit.causal.study import Study, read
 from contrastkit.errors import UserError
@@ -43,8 +44,8 @@ def test_a_placebo_study_is_made_of_what_was_read(tmp_path: Path, without: list[
         return [features if name == "f.npz" else name for name in names]
 
     covariates = named(["a", "b", "before", "group", "f.npz"])
-    study = read(source, treatment="t", outcome="y", covariates=covariates, components=2)
-    expected = read(source, treatment="t", outcome="before", covariates=named(adjusted), components=2)
+    study = read(source, treatment="t", outcome="y", covariates=covariates, form=Form(components=2))
+    expected = read(source, treatment="t", outcome="before", covariates=named(adjusted), form=Form(components=2))
     for name in (source, features):
         Path(name).unlink()  # nothing is read again
     placebo = placebo_study(study, "before", without=named(without))

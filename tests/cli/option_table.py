@@ -8,12 +8,15 @@ import typer
 
 
 def arguments(options: dict[str, Any]) -> list[str]:
-    """``{"scale": "raw", "ties": False}`` as ``--scale=raw --no-ties``; the key "" is a positional argument."""
+    """``{"scale": "raw", "ties": False}`` as ``--scale=raw --no-ties``; the key "" is a positional argument, and
+    a tuple is an option that is repeated."""
     words = []
     for name, value in options.items():
         flag = name.replace("_", "-")
         if name == "":
             words.append(str(value))
+        elif isinstance(value, tuple):
+            words += [f"--{flag}={each}" for each in value]
         elif isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:

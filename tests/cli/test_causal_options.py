@@ -19,15 +19,21 @@ from contrastkit.causal import refute as attempts
 from contrastkit.causal import worlds
 from contrastkit.causal.boosting import BoostClassifier
 from contrastkit.causal.coarsened import CoarsenedExact
+from contrastkit.causal.columns import Columns
 from contrastkit.causal.compare import compare, estimators
+from contrastkit.causal.conditional import conditional_effects
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
 from contrastkit.causal.estimate import Matched, Weighted
 from contrastkit.causal.graph import identify
+from contrastkit.causal.instrumental import instrumental_effect
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.mediated import mediated_effect
 from contrastkit.causal.models import Models
 from contrastkit.causal.notation import parse
 from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.structure import structure
+from contrastkit.causal.study import read as read_study
 from contrastkit.causal.weighting import (
     ApproximateBalancing,
     CovariateBalancing,
@@ -125,9 +131,16 @@ STUDY = ("data", "treatment", "covariates", "components", "outcome", "rows")
 
 def split(options: Options) -> tuple[Any, Any, Any, Options]:
     """X, T and Y of the options, and the options that are not about the study."""
+    options = by_graph(options)
     which = {name: options[name] for name in STUDY if name in options and name != "outcome"}
     rest = {name: value for name, value in options.items() if name not in STUDY}
     return *study(**which), outcome_of(**{k: v for k, v in options.items() if k in ("data", "outcome", "rows")}), rest
+
+
+def by_graph(options: Options) -> Options:
+    """With the covariates that the graph of :data:`CHOSEN` implies, instead of it."""
+    chosen = {} if "graph" not in options else {"covariates": "b"}
+    return {name: value for name, value in options.items() if name != "graph"} | chosen
 
 
 def estimate(options: Options) -> Any:
@@ -246,6 +259,45 @@ def refute(options: Options) -> Any:
     }
 
 
+def effects(options: Options) -> Any:
+    options = by_graph(options)
+    which = {name: options[name] for name in STUDY if name in options}
+    rest = {name: value for name, value in options.items() if name not in STUDY}
+    which["covariates"] = which["covariates"].split(",")
+    which["rows"] = [which["rows"]] if "rows" in which else []
+    chosen = models(rest)
+    return conditional_effects(
+        read_study(which.pop("data"), **which), rest.pop("by").split(","), models=chosen, **rest
+    ).as_json()
+
+
+def columns(options: Options) -> tuple[Columns, Options]:
+    """The table of the options, and those that are not about it, with lists of names."""
+    rest = {name: value for name, value in options.items() if name not in ("data", "rows")}
+    for name in ("instruments", "mediators", "covariates"):
+        if name in rest:
+            rest[name] = [each for each in rest[name].split(",") if each]
+    return Columns(selected(options["data"], options.get("rows", "")), options["data"]), rest
+
+
+def iv(options: Options) -> Any:
+    table, rest = columns(options)
+    return instrumental_effect(table, **rest).as_json()
+
+
+def front_door(options: Options) -> Any:
+    table, rest = columns(options)
+    return mediated_effect(table, models=models(rest), **rest).as_json()
+
+
+def model(options: Options) -> Any:
+    table, rest = columns(options)
+    do = [dict(pair.split("=") for pair in text.split(",")) for text in rest.pop("do", [])]
+    if "counterfactual" in rest:
+        rest["counterfactual"] = str(rest["counterfactual"])
+    return structure(table, do=do, **rest).as_json()
+
+
 def graph(options: Options) -> Any:
     names = options.get("unobserved", "").split(",")
     hidden = [name for name in names if name]
@@ -264,7 +316,7 @@ def demo(options: Options) -> Any:
 def said(command: str, options: tuple[tuple[str, Any], ...]) -> Any:
     """The report of a command, or the columns that it wrote."""
     given = arguments(dict(options))
-    if command in ("estimate", "balance", "refute", "graph", "demo"):
+    if command in ("estimate", "effects", "balance", "refute", "graph", "demo", "iv", "front-door", "model"):
         assert main(["causal", command, *given, "--json=report.json"]) in (0, 1)
         report = json.loads(Path("report.json").read_text())
         if "remark" in report:  # weights without identifiers
@@ -284,17 +336,31 @@ def said(command: str, options: tuple[tuple[str, Any], ...]) -> Any:
 TABLE = {"data": "table.csv", "treatment": "t", "covariates": "a,b,c"}
 STARTS: dict[str, Options] = dict.fromkeys(("propensity", "weight", "balance"), TABLE)
 STARTS |= {"estimate": TABLE | {"outcome": "y"}, "match": TABLE | {"outcome": "y"}}
+STARTS["effects"] = TABLE | {"outcome": "y", "by": "a", "repeats": 1, "folds": 2}
 STARTS["refute"] = TABLE | {"outcome": "y", "estimator": "ols", "draws": 20}
 LIBRARY = {
     "estimate": estimate, "balance": balance, "weight": weight, "propensity": propensity, "match": match,
-    "refute": refute, "graph": graph, "demo": demo,
+    "refute": refute, "graph": graph, "demo": demo, "effects": effects, "iv": iv, "front-door": front_door,
+    "model": model,
 }  # fmt: skip
 NPZ = {"covariates": "features.npz"}
 DCB = {"by": "dcb", "outcome": "y"}
 ONE = {"replacement": False}
 FAST: Options = {"estimand": "ATE", "folds": 2, "repeats": 1}
 MODELS = {"outcome_model": "sklearn.linear_model:Ridge", "propensity_model": NAIVE}
+CHOSEN = {"graph": "b -> t; b -> y; t -> y; u -> y", "covariates": ""}
+DO: Options = {"do": ("a=0", "a=1")}
+OTHERS: dict[str, Options] = {  # whose tables are no studies
+    "iv": {"data": "table.csv", "treatment": "z", "outcome": "y", "instruments": "a"},
+    "front-door": {"data": "table.csv", "treatment": "t", "outcome": "y", "mediators": "group", "repeats": 1},
+    "model": {"data": "table.csv", "graph": "a -> b -> y; a -> y", "draws": 100},
+}
 GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
+
+
+def features(command: str) -> Options:
+    """A file of features, beside a column where groups need one."""
+    return {"covariates": "a,features.npz"} if command == "effects" else NPZ
 
 
 @functools.cache
@@ -308,9 +374,17 @@ ROWS: list[tuple[str, Options, Options]] = [
     *((name, {}, {"data": "other.csv"}) for name in STARTS),
     *((name, {}, {"treatment": "u"}) for name in STARTS),
     *((name, {}, {"covariates": "a,b"}) for name in STARTS),
-    *((name, NPZ, {"components": 2}) for name in STARTS),
-    *((name, others, {"rows": rows}) for name in STARTS for others, rows in (({}, "group=1"), (NPZ, "c!=0"))),
-    *((name, {}, {"outcome": "z"}) for name in ("estimate", "match", "refute")),
+    *((name, features(name), {"components": 2}) for name in STARTS),
+    *((name, {}, {"rows": "group=1"}) for name in STARTS),
+    *((name, features(name), {"rows": "c!=0"}) for name in STARTS),
+    *((name, {}, {"outcome": "z"}) for name in ("estimate", "effects", "match", "refute")),
+    *((name, {"outcome": "y"}, CHOSEN) for name in STARTS if name not in ("propensity", "effects")),
+    ("effects", {"by": "b"}, CHOSEN),
+    ("effects", {}, {"by": "b"}),
+    *(("effects", {}, {name: model}) for name, model in MODELS.items()),
+    *(("effects", {}, option) for option in ({"bins": 3}, {"learner": "lasso"}, {"folds": 3}, {"repeats": 2})),
+    *(("effects", {}, option) for option in ({"clip": 0.4}, {"seed": 1}, {"sample_weight": "survey"})),
+    ("effects", {}, {"cluster": "site"}),
     *((name, DCB, {"outcome": "z"}) for name in ("balance", "weight")),
     ("estimate", {}, {"estimand": "ATC"}),
     ("estimate", {}, {"error": "hc1"}),
@@ -377,6 +451,18 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("graph", GRAPH, {"treatment": "z"}),
     ("graph", GRAPH, {"outcome": "m"}),
     ("graph", GRAPH, {"unobserved": "z"}),
+    *((name, {}, {"data": "other.csv"}) for name in OTHERS),
+    *((name, {}, {"rows": "c!=0"}) for name in OTHERS),
+    *(("iv", {}, option) for option in ({"treatment": "c"}, {"outcome": "b"}, {"instruments": "a,b"})),
+    *(("iv", {}, option) for option in ({"covariates": "c"}, {"cluster": "site"})),
+    ("iv", {}, {"graph": "a -> z -> y; b -> z", "instruments": ""}),
+    *(("front-door", {}, option) for option in ({"treatment": "u"}, {"outcome": "z"}, {"mediators": "c"})),
+    *(("front-door", {}, option) for option in ({"covariates": "a"}, {"cluster": "site"}, {"seed": 1})),
+    *(("front-door", {}, option) for option in ({"folds": 3}, {"repeats": 2}, {"clip": 0.49})),
+    *(("front-door", {}, {name: model}) for name, model in MODELS.items()),
+    ("front-door", {}, {"graph": "t -> c -> y; t <-> y", "mediators": ""}),
+    *(("model", {}, option) for option in ({"graph": "a -> y; b -> y"}, {"mechanism": "boost"}, DO)),
+    *(("model", DO, option) for option in ({"outcome": "y"}, {"counterfactual": 5}, {"draws": 200}, {"seed": 1})),
     ("demo", {}, {"n": 1000}),
     ("demo", {"n": 1000}, {"seed": 1}),
 ]
@@ -388,7 +474,7 @@ ROWS: list[tuple[str, Options, Options]] = [
     ids=lambda value: " ".join(arguments(value)) if isinstance(value, dict) else value,
 )
 def test_an_option_changes_what_a_command_says(command: str, others: Options, option: Options) -> None:
-    before, after = (tuple((STARTS.get(command, {}) | given).items()) for given in (others, others | option))
+    before, after = (tuple(((STARTS | OTHERS).get(command, {}) | given).items()) for given in (others, others | option))
     assert not same(said(command, before), said(command, after))
     for options in (before, after):
         assert same(said(command, options), expected(command, options))

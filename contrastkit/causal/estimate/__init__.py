@@ -17,10 +17,12 @@ clusters that of the sums within them; None if unknown. ``remarks_``: what a rea
     resampling.py      bootstrap and jackknife
     partially_linear.py  double machine learning
     t_learner.py       one outcome model in each arm
+    front_door.py      through mediators, with unobserved confounders
 """
 
 from contrastkit.causal.estimate.aipw import AIPW
 from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
+from contrastkit.causal.estimate.front_door import FrontDoor
 from contrastkit.causal.estimate.matched import Matched
 from contrastkit.causal.estimate.partially_linear import PartiallyLinear
 from contrastkit.causal.estimate.regression import DifferenceInMeans, OaxacaBlinder, Regression
@@ -33,6 +35,7 @@ __all__ = [
     "ArmwiseEstimator",
     "DifferenceInMeans",
     "Estimator",
+    "FrontDoor",
     "Matched",
     "OaxacaBlinder",
     "PartiallyLinear",

@@ -39,9 +39,14 @@ class AIPW(CrossFitted):
             weight by 1/clip: for the ATT, only scores near 1. What it clips is in ``remarks_``, as is a unit with more
             than a tenth of the weight of its arm.
         seed: seed of the folds.
+
+    Attributes:
+        pseudo_outcomes_: of the ATE, psi [n] of each unit, whose mean given any covariates is the effect given them
+            (Kennedy 2023), averaged over the repeats; None for other estimands.
     """
 
     has_means = True
+    pseudo_outcomes_: Floats | None
 
     def __init__(
         self,
@@ -67,9 +72,14 @@ class AIPW(CrossFitted):
         if not 0 <= self.clip < 0.5:
             raise UserError(f"scores cannot be clipped to {self.clip:g} from 0 and 1: use a number in [0, 0.5)")
         self.estimand_ = self.estimand
+        self._psi: list[Floats] = []
         self._clipped: list[int] = []
         self._heaviest: list[float] = []
         super()._fit(X, t, y)
+        self.pseudo_outcomes_ = None
+        if self._psi:
+            self.pseudo_outcomes_ = np.empty_like(y)
+            self.pseudo_outcomes_[self._order] = np.mean(self._psi, axis=0)
         if clipped := int(np.median(self._clipped)):
             self.remarks_.append(f"{clipped:,} of {len(y):,} scores were clipped to {self.clip:g} from 0 or 1")
         if (heaviest := float(np.median(self._heaviest))) > HEAVY:
@@ -85,6 +95,7 @@ class AIPW(CrossFitted):
         e = self._bounded(e, self.clip, 1 - self.clip)
         self._weigh(self._s * np.where(t, 1 / e, 1 / (1 - e)), t)
         psi = np.stack([m1 + t * (y - m1) / e, m0 + ~t * (y - m0) / (1 - e)])
+        self._psi.append(psi[0] - psi[1])
         return self._compared(Means(np.average(psi, axis=1, weights=self._s), _influence(psi, self._s)))
 
     def _models(self, X: Covariates, t: Bools, y: Floats, splits: Splits, *treatments: bool) -> list[Floats]:

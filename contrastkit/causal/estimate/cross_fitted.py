@@ -42,7 +42,7 @@ class CrossFitted(Estimator):
     def _fit(self, X: Covariates, t: Bools, y: Floats) -> None:
         self._check(X, t)
         key = fingerprints(X.x)
-        order = settled_order(key, t, y, self.sample_weight_)
+        self._order = order = settled_order(key, t, y, self.sample_weight_)
         # standardised: scikit-learn's regression drops columns that are small next to others
         z = Covariates(standardised(X.x[order]), X.names, X.origins)
         groups = None if self._groups is None else self._groups[order]

@@ -1,0 +1,201 @@
+"""A structural model of a table: its checks, interventions, effects along paths and counterfactuals of a row."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from contrastkit.causal.columns import Columns
+from contrastkit.causal.graph import require_known
+from contrastkit.causal.names import MechanismModel
+from contrastkit.causal.structural.checks import Check, check
+from contrastkit.causal.structural.model import Do, StructuralModel, Values
+from contrastkit.causal.structural.paths import PathEffect, path_effects
+from contrastkit.errors import UserError, listed
+from contrastkit.tables.identity import DIGEST, RowIds
+
+DRAWS = 10_000
+DOUBTFUL = 0.01  # p-value below which a check is remarked on
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of a number, or the share of a level, over simulated rows, and the standard error of the simulation."""
+
+    name: str
+    mean: float
+    mc_error: float
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """What is set to which values, and the means of the variables then, in the order of the graph."""
+
+    do: dict[str, str]
+    means: tuple[Mean, ...]
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """A variable of the row, as it was and as it would have been under each intervention: a number, or the share of
+    each level among the noises with which the row may have come about."""
+
+    name: str
+    observed: float
+    would_be: tuple[Mean, ...]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a structural model says.
+
+    Attributes:
+        checks: of the mechanisms, in the order of the graph.
+        interventions: the first is none, if there are any.
+        outcome, total, paths: the effect of the second intervention less the first on the outcome, and along each path.
+        row: of ``counterfactuals``, by its identifier or else its number; None without one.
+    """
+
+    mechanism: MechanismModel
+    n: int
+    draws: int
+    checks: tuple[Check, ...]
+    interventions: tuple[Intervention, ...]
+    outcome: str | None
+    total: PathEffect | None
+    paths: tuple[PathEffect, ...]
+    row: str | None
+    counterfactuals: tuple[Counterfactual, ...]
+    remarks: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        paths = [path._asdict() for path in self.paths]
+        return asdict(self) | {"total": None if self.total is None else self.total._asdict(), "paths": paths}
+
+
+def structure(
+    columns: Columns,
+    graph: str,
+    *,
+    mechanism: MechanismModel = "linear",
+    do: Sequence[dict[str, str]] = (),
+    outcome: str | None = None,
+    counterfactual: str | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Structure:
+    """Fit a structural model and ask it.
+
+    Args:
+        graph: a causal graph (:func:`contrastkit.causal.graph.read`), all of whose variables are columns.
+        mechanism: ``linear`` or ``boost``.
+        do: interventions: values by variable, as text.
+        outcome: the variable on which the effect of the second intervention less the first is taken apart into paths.
+        counterfactual: the row to ask what would have been, by its identifier or its number in the table, from 0.
+        draws: rows to simulate.
+
+    Raises:
+        UserError: a graph or columns that cannot be used, an intervention on no variable or to none of its values, or
+            a question that needs others.
+    """
+    if outcome is not None and len(do) != 2:
+        raise UserError("--outcome: effects along paths compare two interventions: give --do twice")
+    if counterfactual is not None and not do:
+        raise UserError("--counterfactual: say what is changed in the row, with --do")
+    model = StructuralModel.fit(columns, graph, mechanism, seed)
+    changes = [model.parsed(given) for given in do]
+    if outcome is not None:
+        require_known(model.graph, [outcome])
+    noise = model.noise(draws, seed)
+    total, paths = None, list[PathEffect]()
+    if outcome is not None:
+        total, paths = path_effects(model, noise, changes[0], changes[1], outcome)
+    row, counterfactuals = None, tuple[Counterfactual, ...]()
+    if counterfactual is not None:
+        row, counterfactuals = _counterfactuals(model, columns, counterfactual, changes, draws, seed)
+    checks = tuple(check(model, name, seed) for name in model.order)
+    simulated = [model.simulated(noise, change) for change in ([{}, *changes] if changes else [])]
+    return Structure(
+        mechanism=mechanism,
+        n=len(columns),
+        draws=draws,
+        checks=checks,
+        interventions=tuple(
+            Intervention(dict(given), _means(model, values))
+            for given, values in zip([{}, *do], simulated, strict=False)
+        ),
+        outcome=outcome,
+        total=total,
+        paths=tuple(paths),
+        row=row,
+        counterfactuals=counterfactuals,
+        remarks=_remarks(checks, mechanism),
+    )
+
+
+def _means(model: StructuralModel, values: Values) -> tuple[Mean, ...]:
+    found = []
+    for name in model.order:
+        features = model.variables[name].encoded(values[name])
+        for label, column in zip(model.variables[name].columns(), features.T, strict=True):
+            found.append(Mean(label, float(column.mean()), float(column.std(ddof=1) / np.sqrt(len(column)))))
+    return tuple(found)
+
+
+def _counterfactuals(
+    model: StructuralModel, columns: Columns, which: str, changes: Sequence[Do], draws: int, seed: int
+) -> tuple[str, tuple[Counterfactual, ...]]:
+    """The identifier of a row, and what its variables would have been: abduction, action, prediction (Pearl 2009,
+    Theorem 7.1.7).
+
+    Raises:
+        UserError: there is no such row, or a variable of more than two levels would change, whose value under other
+            causes the data do not tell.
+    """
+    ids = RowIds.of(columns.frame)
+    known = np.flatnonzero(ids.ids == which)
+    if not len(known) and which.isdecimal():
+        known = np.flatnonzero(ids.numbers == int(which))
+    if len(known) != 1:
+        raise UserError(f"--counterfactual {which}: no such row: give its number, from 0, or its {ids.name}")
+    row = {name: float(model.variables[name].values[known[0]]) for name in model.order}
+    moved = {
+        name
+        for change in changes
+        for each in change
+        for name in nx.descendants(model.graph, each)
+        if name not in change
+    }
+    undetermined = [name for name in model.order if name in moved and len(model.variables[name].levels) > 2]
+    if undetermined:
+        raise UserError(
+            f"--counterfactual: what {listed(undetermined, 4)} would have been, of more than two levels, no data tell: "
+            "set it too, or join its levels into two"
+        )
+    noise = model.abducted(row, draws, seed)
+    before = _means(model, {name: np.full(draws, value) for name, value in row.items()})
+    after = [_means(model, model.simulated(noise, change)) for change in changes]
+    shown = ids.numbers if ids.name == DIGEST else ids.ids
+    return str(shown[known[0]]), tuple(
+        Counterfactual(observed.name, observed.mean, would_be)
+        for observed, *would_be in zip(before, *after, strict=True)
+    )
+
+
+def _remarks(checks: Sequence[Check], mechanism: MechanismModel) -> tuple[str, ...]:
+    found = []
+    for each in checks:
+        if each.noise is not None and each.noise < DOUBTFUL:
+            other = "--mechanism boost" if mechanism == "linear" else "another scale, such as its logarithm"
+            found.append(
+                f"{each.variable}: its residuals depend on its causes (p {each.noise:.3f}): noise is not only added: "
+                f"try {other}, and trust no counterfactual of it"
+            )
+        if each.others is not None and each.others < DOUBTFUL:
+            found.append(
+                f"{each.variable}: it depends on more than its causes (p {each.others:.3f}): the graph lacks an edge "
+                "or a hidden common cause, or the mechanism misses a curve"
+            )
+    return tuple(found)
