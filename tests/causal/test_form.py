@@ -1,5 +1,6 @@
 """What becomes of columns: factors, missing values, powers, products and formulas."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +93,22 @@ def test_few_rows_determine_the_later_terms() -> None:
     assert X.names == ("a", "c", "a^2") and notices[0].startswith("2 terms are left out")
 
 
+def test_products_within_a_factor_are_none() -> None:
+    X = Covariates.of(pd.DataFrame({"c": list("abcabcab"), "x": [1.0, 2, 3, 4, 5, 6, 7, 9]}))
+    with_products, _, notices = with_terms(X, interactions=True)
+    assert with_products.names == (*X.names, "c=b * x", "c=c * x") and notices == []
+
+
 def test_a_term_that_others_determine_is_left_out() -> None:
     g = np.random.default_rng(1)
     a = g.normal(size=100)
     u = (g.uniform(size=100) < 0.5).astype(float)
     v = np.where(u == 1, 0.0, g.integers(0, 2, 100))  # never both
-    X, _, notices = with_terms(
-        Covariates(np.column_stack([a, u, v]), ("a", "u", "v"), ("a", "u", "v")), interactions=True
-    )
-    assert X.names == ("a", "u", "v", "a * u", "a * v")
-    assert notices == ["1 terms are left out, which others determine: u * v"]
+    w = np.where(u == 1, 1.0, g.integers(0, 2, 100))  # wherever u is
+    names = ("a", "u", "v", "w")
+    X, _, notices = with_terms(Covariates(np.column_stack([a, u, v, w]), names, names), interactions=True)
+    assert X.names == (*names, "a * u", "a * v", "a * w", "v * w")
+    assert notices == ["2 terms are left out, which others determine: u * v, u * w"]
 
 
 def test_a_missing_number_is_the_mean_with_an_indicator_and_a_missing_word_a_level() -> None:
@@ -145,6 +152,31 @@ def test_complete_cases_are_counted_over_all_columns_that_are_used(study: Any, f
 
 
 @pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--covariates=zip"], ["zip"]),
+        (["--covariates=zip", "--categorical=zip"], ["zip=1", "zip=2", "zip=3", "zip=4"]),
+        (["--covariates=age,income", "--moments=2"], ["age", "income", "age^2", "income^2"]),
+        (["--covariates=age,income", "--interactions"], ["age", "income", "age * income"]),
+        (["--formula=age + np.sqrt(income)"], ["age", "np.sqrt(income)"]),
+        (["--covariates=hole", "--incomplete=drop"], ["hole"]),
+        (["--covariates=hole", "--incomplete=indicator"], ["hole", "hole missing"]),
+    ],
+)
+def test_each_option_reaches_the_covariates(
+    options: list[str], names: list[str], frame: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame.assign(hole=frame.age.mask(frame.income < 0.5)).to_csv(tmp_path / "t.csv", index=False)
+    table = [f"--data={tmp_path / 't.csv'}", "--treatment=t", f"--json={tmp_path / 'x.json'}", "--by=none"]
+    assert main(["causal", "balance", *table, *options]) in (0, 1)
+    balance = json.loads((tmp_path / "x.json").read_text())
+    assert balance["names"] == names
+    said = {"drop": "rows lack a value and are left out", "indicator": "'hole missing' says where"}
+    if "hole" in options[0]:
+        assert said[options[1].partition("=")[2]] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("options", "says"),
     [
         (["--formula=age +"], "--formula age +: Operator"),
@@ -175,5 +207,5 @@ def test_a_form_that_cannot_be_is_one_line(
 
 
 def test_a_formula_knows_no_names_of_the_program(frame: pd.DataFrame) -> None:
-    with pytest.raises(UserError, match="variables"):
+    with pytest.raises(UserError, match="`variables` is not present"):
         of_formula(frame, "age + variables")
