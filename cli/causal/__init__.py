@@ -3,6 +3,6 @@
 from contrastkit.cli.groups import group
 
 app = group(
-    __name__, "demo", "graph", "estimate", "balance", "propensity", "weight", "match", "refute",
+    __name__, "demo", "graph", "estimate", "balance", "propensity", "weight", "match", "refute", "arms", "dose",
     help="Treatment effects under confounding.",
 )  # fmt: skip

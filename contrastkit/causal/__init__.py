@@ -3,12 +3,15 @@
 Modules about a study, one for each command: named choices, checked, to a result with ``as_json``.
 
     study.py            :class:`Study`: a table whose columns have roles
+    treatment.py        its column: which rows are compared, and which were treated
     sets.py             named studies
     effects.py          every estimate of the effect (``causal estimate``)
     scores.py           propensity scores and their overlap (``causal propensity``)
     weights.py          weights, by a method or from a file, and the balance under them (``causal weight``, ``balance``)
     matches.py          pairs or strata, their balance and the effect (``causal match``)
     refutation.py       an estimate and the verdicts on it (``causal refute``)
+    arms.py             several arms, each against each (``causal arms``)
+    dose.py             the outcome by the amount of a treatment (``causal dose``)
 
 Modules and packages about arrays, which know nothing of tables: covariates X [n, p], treatment T [n], outcome Y [n].
 
