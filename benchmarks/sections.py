@@ -18,6 +18,7 @@ from benchmarks import RESULTS, ablations, distillation, schemas
 from benchmarks.captions import table as captions
 from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
 from benchmarks.clip_memory import table as clip_memory
+from benchmarks.designs import table as designs
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.masked import table as masked
 from benchmarks.photos import table as photos
@@ -258,6 +259,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "operators": operators,
     "clip_memory": clip_memory,
     "copies": copies,
+    "designs": designs,
     "masked": masked,
     "photos": photos,
     "captions": captions,

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from contrastkit.errors import UserError
+
 Decimal = Literal[".", ","]
 
 
@@ -70,6 +72,17 @@ def _range(name: str) -> Iterator[str]:
     else:
         for number in range(int(found[2]), int(found[3]) + 1):
             yield f"{found[1]}{number:0{len(found[2])}}"
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Parse distinct comma-separated numbers given to ``option``."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"{option} {text}: give numbers, separated by commas") from error
+    if len(set(values)) < len(values):
+        raise UserError(f"{option} {text}: give each number once")
+    return values
 
 
 def write_csv(path: Path, columns: dict[str, Any]) -> None:

@@ -63,6 +63,10 @@ BOXES = "tests/transfer/test_boxes.py"
 PATCHES = "tests/transfer/test_patches.py"
 HEADS = "tests/transfer/test_loop.py"
 DETECTOR = "tests/transfer/test_detector.py"
+WORDS = "tests/causal/test_treatment.py"
+MEASURES = "tests/causal/test_measures.py"
+SEVERAL = "tests/causal/test_arms.py"
+DOSES = "tests/causal/test_dose.py"
 BENCH = "tests/cli/test_bench_kernels.py"
 EXPORT = "tests/export/test_exporting.py"
 SURVEYS = "tests/causal/test_sample_weights.py"
@@ -993,6 +997,42 @@ BUGS = [
         "tests/causal/test_form.py::test_a_missing_number_is_the_mean_with_an_indicator_and_a_missing_word_a_level"),
     Bug("tables/incomplete.py", "gaps.any(axis=1)", "gaps.all(axis=1)",
         "tests/causal/test_form.py::test_complete_cases_are_counted_over_all_columns_that_are_used"),
+    # Words, measures, several arms and doses.
+    Bug("causal/study.py", "else frame[chosen(frame[treatment])]", "else frame",
+        f"{WORDS}::test_of_more_arms_two_are_compared_and_the_rest_is_counted[balance]"),
+    Bug("causal/treatment.py", "if (one & other).any():", "if False:",
+        f"{WORDS}::test_what_does_not_tell_the_arms_is_refused"),
+    Bug("causal/estimate/means.py", "np.log(m), 1 / m", "np.log(m), np.ones(2)",
+        f"{MEASURES}::test_four_cells_give_the_intervals_of_katz_and_woolf"),
+    Bug("causal/estimate/means.py", "1 / (m * (1 - m))", "1 / m",
+        f"{MEASURES}::test_four_cells_give_the_intervals_of_katz_and_woolf"),
+    Bug("causal/estimate/base.py", "else self.means_[::-1]", "else self.means_",
+        f"{MEASURES}::test_exchanged_arms_invert_a_ratio"),
+    Bug("causal/estimate/standardised.py", "influence = goal * (mu - mean)", "influence = 0 * mu",
+        f"{MEASURES}::test_standardisation_is_that_of_statsmodels_with_the_delta_method"),
+    Bug("causal/estimate/standardised.py", "y[arm], s[arm])", "y[arm])",
+        f"{MEASURES}::test_standardised_means_with_sample_weights_are_those_of_repeated_rows"),
+    Bug("causal/estimate/resampling.py", "measure=first.measure_,", "",
+        f"{MEASURES}::test_the_bootstrap_is_that_of_the_logarithm"),
+    Bug("causal/weighting/equations.py", "slope = -score if", "slope = score if",
+        f"{SEVERAL}::test_influences_are_those_of_the_stacked_equations_written_out"),
+    Bug("causal/weighting/several_arms.py", "else self.scores_[:, self._focal]", "else np.ones(len(A))",
+        f"{SEVERAL}::test_scores_are_those_of_statsmodels_and_weights_their_ratios"),
+    Bug("causal/weighting/several_arms.py", "X.x[target].mean(0)", "X.x.mean(0)",
+        f"{SEVERAL}::test_entropy_balancing_meets_its_conditions_and_the_form_of_an_optimum"),
+    Bug("causal/arms.py", "root = vectors * np.sqrt(values.clip(0))", "root = np.eye(len(sums))",
+        f"{SEVERAL}::test_simultaneous_intervals_of_equal_arms_are_tukeys"),
+    Bug("causal/treatment.py", "if all(map(is_number, labels)):", "if False:",
+        f"{SEVERAL}::test_numbers_name_arms_in_their_order"),
+    Bug("causal/weighting/continuous.py", "/ 2 - t**2 / 2)", "/ 2)",
+        f"{DOSES}::test_normal_weights_are_ratios_of_densities"),
+    Bug("causal/weighting/continuous.py", "np.append(A.T @ (w * t) / n,", "np.append(A.T @ (t * w**2) / n,",
+        f"{DOSES}::test_covariate_balancing_solves_the_equations_of_the_paper"),
+    Bug("causal/dose.py", "(drawn - drawn[:, :1])", "drawn",
+        f"{DOSES}::test_the_band_of_a_random_dose_is_that_of_the_regression"),
+    Bug("causal/dose.py", "again = clone(weighting).fit(units.X.take(rows), t[rows]).weights_", "again = w[rows]",
+        f"{DOSES}::test_the_band_knows_that_weights_are_estimated"),
+    Bug("causal/dose.py", "/ (1 - unit[:-1])", "", f"{DOSES}::test_the_basis_is_that_of_natural_cubic_splines"),
     # Segmentation and detection.
     Bug("transfer/boxes.py", "return left < right and top < bottom and right", "return right",
         f"{BOXES}::test_boxes_without_an_area_are_left_out_and_counted"),

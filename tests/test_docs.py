@@ -29,6 +29,7 @@ PLACEHOLDERS = {"COMMAND", "X"}  # of `contrastkit COMMAND --help`
 QUICK = (
     "methods", "info", "views moco-v2", "embed --encoder", "causal demo", "causal graph",
     "causal estimate --data lalonde", "causal balance", "causal propensity", "causal match", "causal weight",
+    "causal arms --data lalonde-trial", "causal dose --data lalonde-trial",
     "stable simulate", "stable reweight", "stable fit", "stable evaluate",
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from contrastkit.bounds import COUNT, COUNT_OR_0
 from contrastkit.cli import screen
 from contrastkit.cli.options import Seed, out_file
 from contrastkit.cli.tables import ReadingOptions, column_names, write_csv
-from contrastkit.errors import UserError, listed
+from contrastkit.errors import listed
 
 if TYPE_CHECKING:
     from contrastkit.stable.environments import Environments
@@ -91,17 +91,6 @@ class EnvironmentOptions:
             f"{self.out}: {len(columns['Y']):,} rows of {listed(environments.features, 12)} and Y"
             + (f", environments {values}" if several else "")
         )
-
-
-def numbers(option: str, text: str) -> list[float]:
-    """Parse distinct comma-separated numbers given to ``option``."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UserError(f"{option} {text}: give numbers, separated by commas") from error
-    if len(set(values)) < len(values):
-        raise UserError(f"{option} {text}: give each number once")
-    return values
 
 
 def print_notices(reweighting: "Reweighting") -> None:

@@ -3,6 +3,7 @@
 Modules about a study, one for each command: named choices, checked, to a result with ``as_json``.
 
     study.py            :class:`Study`: a table whose columns have roles
+    treatment.py        its column: which rows are compared, and which were treated
     sets.py             named studies
     adjustment.py       the covariates of a study that a graph chooses
     effects.py          every estimate of the effect (``causal estimate``)
@@ -15,6 +16,8 @@ Modules about a study, one for each command: named choices, checked, to a result
     structure.py        a structural model of a table (``causal model``)
     mediated.py         the effect through mediators (``causal front-door``)
     instrumental.py     the effect by instruments (``causal iv``)
+    arms.py             several arms, each against each (``causal arms``)
+    dose.py             the outcome by the amount of a treatment (``causal dose``)
 
 Modules and packages about arrays, which know nothing of tables: covariates X [n, p], treatment T [n], outcome Y [n].
 

@@ -97,15 +97,17 @@ def test_standardised_means_with_sample_weights_are_those_of_repeated_rows(estim
         assert mean == pytest.approx(fit.predict(A[rows][target[rows]]).mean())
 
 
-NAMES = ("naive", "oaxaca", "glm", "ipw", "overlap", "entropy", "cbps", "aipw")
-
-
 @pytest.mark.parametrize(
-    ("data", "measure", "estimand"), [(risks, "ratio", "ATE"), (risks, "odds-ratio", "ATT"), (counts, "ratio", "ATC")]
+    ("data", "measure", "estimand", "names"),
+    [
+        (risks, "ratio", "ATE", ("ipw", "entropy", "cbps")),
+        (risks, "odds-ratio", "ATT", ("oaxaca", "glm", "aipw")),
+        (counts, "ratio", "ATC", ("naive", "overlap", "glm")),
+    ],
 )
-def test_errors_of_ratios_are_near_those_of_the_jackknife(data: Any, measure: Any, estimand: Any) -> None:
+def test_errors_of_ratios_are_near_those_of_the_jackknife(data: Any, measure: Any, estimand: Any, names: Any) -> None:
     x, t, y = data(150, seed=3)
-    known = {name: each for name, each in estimators(estimand).items() if name in NAMES}
+    known = {name: each for name, each in estimators(estimand).items() if name in names}
     if "aipw" in known:
         known["aipw"] = AIPW(estimand, folds=0)
     for name, estimator in known.items():

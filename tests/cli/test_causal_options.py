@@ -17,6 +17,7 @@ from sklearn.naive_bayes import GaussianNB
 
 from contrastkit.causal import refute as attempts
 from contrastkit.causal import worlds
+from contrastkit.causal.arms import compare_arms
 from contrastkit.causal.boosting import BoostClassifier
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.columns import Columns
@@ -24,7 +25,9 @@ from contrastkit.causal.compare import compare, estimators
 from contrastkit.causal.conditional import conditional_effects
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
+from contrastkit.causal.dose import dose_response
 from contrastkit.causal.estimate import Matched, Weighted
+from contrastkit.causal.form import Form
 from contrastkit.causal.graph import identify
 from contrastkit.causal.instrumental import instrumental_effect
 from contrastkit.causal.matching import Matching
@@ -33,6 +36,7 @@ from contrastkit.causal.models import Models
 from contrastkit.causal.notation import parse
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.structure import structure
+from contrastkit.causal.study import Units
 from contrastkit.causal.study import read as read_study
 from contrastkit.causal.weighting import (
     ApproximateBalancing,
@@ -44,6 +48,7 @@ from contrastkit.causal.weighting import (
 from contrastkit.cli import causal, screen
 from contrastkit.cli.main import main
 from contrastkit.cli.tables import column_names, precise
+from contrastkit.tables.covariates import Covariates
 from tests.cli.option_table import arguments, options_of, plain, same
 
 Options = dict[str, Any]
@@ -84,6 +89,9 @@ def table(g: np.random.Generator) -> pd.DataFrame:
             "site": np.arange(160) // 4,
             "t": (g.uniform(size=160) < 1 / (1 + np.exp(-x[:, 0]))).astype(int),
             "u": (g.uniform(size=160) < 0.4).astype(int),
+            "arm": np.array(["low", "high", "none"])[g.integers(3, size=160)],
+            "mood": np.array(["good", "bad", "mixed"])[g.integers(3, size=160)],
+            "dose": x[:, 0] + g.normal(size=160),
             "y": x[:, 0] + g.normal(size=160),
             "z": x[:, 1] + g.normal(size=160),
         }
@@ -94,20 +102,29 @@ def table(g: np.random.Generator) -> pd.DataFrame:
 
 
 def study(
-    data: str = "table.csv", treatment: str = "t", covariates: str = "a,b,c", components: int = 10, rows: str = ""
+    data: str = "table.csv",
+    treatment: str = "t",
+    covariates: str = "a,b,c",
+    components: int = 10,
+    rows: str = "",
+    treated: str = "",
+    untreated: str = "",
 ) -> Any:
-    frame = selected(data, rows)
+    frame = selected(data, rows, treatment, treated, untreated)
     if covariates.endswith(".npz"):
         z = np.load(covariates)["features"][frame.index]
         U, S, Vt = np.linalg.svd(z - z.mean(0), full_matrices=False)
         signs = np.sign(Vt[np.arange(len(Vt)), np.abs(Vt).argmax(1)])
         pca = (U * S * signs)[:, :components]
         return pd.DataFrame(pca, columns=[f"features.{j}" for j in range(components)]), frame[treatment].to_numpy()
-    return frame[covariates.split(",")], frame[treatment].to_numpy()
+    t = (frame[treatment] == treated).astype(int) if treated else frame[treatment]
+    return frame[covariates.split(",")], t.to_numpy()
 
 
-def selected(data: str, rows: str) -> Any:
-    frame = pd.read_csv(data)
+def selected(data: str, rows: str = "", treatment: str = "t", treated: str = "", untreated: str = "") -> Any:
+    frame = pd.read_csv(data, keep_default_na=False)
+    if treated:
+        frame = frame[frame[treatment].isin([treated, untreated])]
     return frame.query(rows.replace("!=", "<>").replace("=", "==").replace("<>", "!=")) if rows else frame
 
 
@@ -122,24 +139,31 @@ def sampled(options: Options, rest: Options) -> Options:
     return {} if name is None else {"sample_weight": pd.read_csv(options.get("data", "table.csv"))[name]}
 
 
-def outcome_of(data: str = "table.csv", outcome: str = "y", rows: str = "") -> Any:
-    return selected(data, rows)[outcome].to_numpy()
+ROWS_OF = ("data", "rows", "treatment", "treated", "untreated")
 
 
-STUDY = ("data", "treatment", "covariates", "components", "outcome", "rows")
+def outcome_of(outcome: str = "y", outcome_value: str = "", **which: Any) -> Any:
+    values = selected(**{"data": "table.csv"} | which)[outcome].to_numpy()
+    return (values == outcome_value).astype(int) if outcome_value else values
+
+
+OUTCOME = ("outcome", "outcome_value")
+STUDY = (*ROWS_OF, "covariates", "components", *OUTCOME)
 
 
 def split(options: Options) -> tuple[Any, Any, Any, Options]:
     """X, T and Y of the options, and the options that are not about the study."""
     options = by_graph(options)
-    which = {name: options[name] for name in STUDY if name in options and name != "outcome"}
-    rest = {name: value for name, value in options.items() if name not in STUDY}
-    return *study(**which), outcome_of(**{k: v for k, v in options.items() if k in ("data", "outcome", "rows")}), rest
+    which, of = (
+        {name: options[name] for name in names if name in options}
+        for names in ((*ROWS_OF, "covariates", "components"), (*ROWS_OF, *OUTCOME))
+    )
+    return *study(**which), outcome_of(**of), {name: value for name, value in options.items() if name not in STUDY}
 
 
 def by_graph(options: Options) -> Options:
     """With the covariates that the graph of :data:`CHOSEN` implies, instead of it."""
-    chosen = {} if "graph" not in options else {"covariates": "b"}
+    chosen = {"covariates": "b"} if "graph" in options else {}
     return {name: value for name, value in options.items() if name != "graph"} | chosen
 
 
@@ -150,7 +174,7 @@ def estimate(options: Options) -> Any:
     rows = [
         asdict(row) for row in compare(X, T, Y, clusters=clusters_of(options, rest), **sampled(options, rest), **rest)
     ]
-    return {"benchmark": benchmark, "remarks": [], "rows": rows}
+    return {"measure": rest.get("measure", "difference"), "benchmark": benchmark, "remarks": [], "rows": rows}
 
 
 def models(rest: Options) -> Models:
@@ -229,7 +253,9 @@ def match(options: Options) -> Any:
     else:
         exact = tuple(list(X.columns).index(name) for name in rest.pop("exact", "").split(",") if name)
         fitted = Matching(estimand, exact=exact, propensity=scored_by(rest), **rest).fit(X, T)
-        unit, partner = selected(options["data"], options.get("rows", "")).index.to_numpy()[fitted.pairs_.T]
+        unit, partner = selected(**{name: options[name] for name in ROWS_OF if name in options}).index.to_numpy()[
+            fitted.pairs_.T
+        ]
         columns = {"unit": unit, "partner": partner, "share": fitted.shares_, "distance": fitted.distances_}
         effect = Matched(fitted).fit(X, T, Y, clusters=clusters)
     return columns | {"effect": [precise(effect.effect_), precise(effect.se_)]}
@@ -265,6 +291,7 @@ def effects(options: Options) -> Any:
     rest = {name: value for name, value in options.items() if name not in STUDY}
     which["covariates"] = which["covariates"].split(",")
     which["rows"] = [which["rows"]] if "rows" in which else []
+    which["form"] = Form(components=which.pop("components", 10))
     chosen = models(rest)
     return conditional_effects(
         read_study(which.pop("data"), **which), rest.pop("by").split(","), models=chosen, **rest
@@ -298,6 +325,26 @@ def model(options: Options) -> Any:
     return structure(table, do=do, **rest).as_json()
 
 
+def units(options: Options) -> tuple[Units, Options]:
+    """The units of the options, and the options that are not about them."""
+    X, _, Y, rest = split(options)
+    frame = selected(**{name: options[name] for name in ("data", "rows") if name in options})
+    value = options.get("outcome_value")
+    of: Any = {"treatment": options["treatment"], "outcome": options["outcome"], "outcome_value": value}
+    return Units(X=Covariates.of(X), Y=Y, covariates={}, frame=frame, source="table", **of), rest
+
+
+def arms(options: Options) -> Any:
+    study, rest = units(options)
+    return compare_arms(study, rest.pop("by", "gps"), **rest).as_json()
+
+
+def dose(options: Options) -> Any:
+    study, rest = units(options)
+    at = tuple(float(value) for value in rest.pop("at", "").split(",") if value)
+    return dose_response(study, rest.pop("by", "entropy"), at=at, **rest).as_json()
+
+
 def graph(options: Options) -> Any:
     names = options.get("unobserved", "").split(",")
     hidden = [name for name in names if name]
@@ -316,7 +363,7 @@ def demo(options: Options) -> Any:
 def said(command: str, options: tuple[tuple[str, Any], ...]) -> Any:
     """The report of a command, or the columns that it wrote."""
     given = arguments(dict(options))
-    if command in ("estimate", "effects", "balance", "refute", "graph", "demo", "iv", "front-door", "model"):
+    if command not in ("weight", "match", "propensity"):
         assert main(["causal", command, *given, "--json=report.json"]) in (0, 1)
         report = json.loads(Path("report.json").read_text())
         if "remark" in report:  # weights without identifiers
@@ -338,14 +385,19 @@ STARTS: dict[str, Options] = dict.fromkeys(("propensity", "weight", "balance"), 
 STARTS |= {"estimate": TABLE | {"outcome": "y"}, "match": TABLE | {"outcome": "y"}}
 STARTS["effects"] = TABLE | {"outcome": "y", "by": "a", "repeats": 1, "folds": 2}
 STARTS["refute"] = TABLE | {"outcome": "y", "estimator": "ols", "draws": 20}
+TWO = tuple(STARTS)  # commands on two arms
+STARTS["arms"] = TABLE | {"treatment": "arm", "outcome": "y"}
+STARTS["dose"] = TABLE | {"treatment": "dose", "outcome": "y", "draws": 50}
 LIBRARY = {
     "estimate": estimate, "balance": balance, "weight": weight, "propensity": propensity, "match": match,
-    "refute": refute, "graph": graph, "demo": demo, "effects": effects, "iv": iv, "front-door": front_door,
-    "model": model,
+    "refute": refute, "graph": graph, "demo": demo, "arms": arms, "dose": dose, "effects": effects, "iv": iv,
+    "front-door": front_door, "model": model,
 }  # fmt: skip
 NPZ = {"covariates": "features.npz"}
 DCB = {"by": "dcb", "outcome": "y"}
 ONE = {"replacement": False}
+ARMS = {"treatment": "arm", "treated": "low", "untreated": "none"}
+MOOD = {"outcome": "mood", "outcome_value": "good"}
 FAST: Options = {"estimand": "ATE", "folds": 2, "repeats": 1}
 MODELS = {"outcome_model": "sklearn.linear_model:Ridge", "propensity_model": NAIVE}
 CHOSEN = {"graph": "b -> t; b -> y; t -> y; u -> y", "covariates": ""}
@@ -372,22 +424,32 @@ def expected(command: str, options: tuple[tuple[str, Any], ...]) -> Any:
 # Command, the other options, and the option that makes the difference.
 ROWS: list[tuple[str, Options, Options]] = [
     *((name, {}, {"data": "other.csv"}) for name in STARTS),
-    *((name, {}, {"treatment": "u"}) for name in STARTS),
+    *((name, {}, {"treatment": "u"}) for name in TWO),
+    ("arms", {}, {"treatment": "mood"}),
+    ("dose", {}, {"treatment": "z"}),
     *((name, {}, {"covariates": "a,b"}) for name in STARTS),
+    *((name, ARMS, {"treated": "high"}) for name in TWO),
+    *((name, ARMS, {"untreated": "high"}) for name in TWO),
     *((name, features(name), {"components": 2}) for name in STARTS),
-    *((name, {}, {"rows": "group=1"}) for name in STARTS),
-    *((name, features(name), {"rows": "c!=0"}) for name in STARTS),
-    *((name, {}, {"outcome": "z"}) for name in ("estimate", "effects", "match", "refute")),
-    *((name, {"outcome": "y"}, CHOSEN) for name in STARTS if name not in ("propensity", "effects")),
+    *((name, {}, {"rows": "group=1"}) for name in ("arms", "dose")),
+    *((name, {}, {"rows": "group=1"}) for name in TWO),
+    *((name, features(name), {"rows": "c!=0"}) for name in TWO),
+    *((name, {}, {"outcome": "z"}) for name in ("estimate", "effects", "match", "refute", "arms", "dose")),
+    *((name, {"outcome": "y"}, CHOSEN) for name in TWO if name not in ("propensity", "effects")),
     ("effects", {"by": "b"}, CHOSEN),
+    ("arms", {}, {"graph": "b -> arm; b -> y; arm -> y", "covariates": ""}),
+    ("dose", {}, {"graph": "b -> dose; b -> y; dose -> y", "covariates": ""}),
     ("effects", {}, {"by": "b"}),
     *(("effects", {}, {name: model}) for name, model in MODELS.items()),
     *(("effects", {}, option) for option in ({"bins": 3}, {"learner": "lasso"}, {"folds": 3}, {"repeats": 2})),
     *(("effects", {}, option) for option in ({"clip": 0.4}, {"seed": 1}, {"sample_weight": "survey"})),
     ("effects", {}, {"cluster": "site"}),
     *((name, DCB, {"outcome": "z"}) for name in ("balance", "weight")),
+    *((name, MOOD, {"outcome_value": "bad"}) for name in ("estimate", "effects", "match", "refute", "arms", "dose")),
+    *((name, DCB | MOOD, {"outcome_value": "bad"}) for name in ("balance", "weight")),
     ("estimate", {}, {"estimand": "ATC"}),
     ("estimate", {}, {"error": "hc1"}),
+    *(("estimate", MOOD, {"measure": measure}) for measure in ("ratio", "odds-ratio")),
     ("estimate", {}, {"cluster": "site"}),
     ("estimate", {"estimand": "ATE"}, {"sample_weight": "survey"}),
     *(("weight", {"by": by}, {"sample_weight": "survey"}) for by in ("ipw", "entropy")),
@@ -447,6 +509,18 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("refute", {"placebo_outcome": "z"}, {"without": "b"}),
     ("refute", {}, {"gamma": 1.5}),
     ("refute", {}, {"seed": 1}),
+    ("arms", {}, {"by": "entropy"}),
+    ("arms", {}, {"focal": "low"}),
+    *(("arms", MOOD, {"measure": measure}) for measure in ("ratio", "odds-ratio")),
+    ("arms", {}, {"simultaneous": True}),
+    ("arms", {}, {"cluster": "site"}),
+    *(("dose", {}, {"by": by}) for by in ("gps", "cbgps")),
+    ("dose", {}, {"dose_moments": 2}),
+    ("dose", {}, {"df": 1}),
+    ("dose", {}, {"at": "0,0.5"}),
+    ("dose", {}, {"draws": 60}),
+    ("dose", {}, {"cluster": "site"}),
+    ("dose", {}, {"seed": 1}),
     ("graph", GRAPH, {"": "t -> y; t -> z; z -> y; m -> y"}),
     ("graph", GRAPH, {"treatment": "z"}),
     ("graph", GRAPH, {"outcome": "m"}),

@@ -6,7 +6,8 @@ import typer
 
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
-from contrastkit.cli.stable.options import EnvironmentOptions, numbers
+from contrastkit.cli.stable.options import EnvironmentOptions
+from contrastkit.cli.tables import numbers
 
 
 @takes_options

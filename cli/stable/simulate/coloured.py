@@ -9,7 +9,7 @@ from contrastkit.bounds import SHARE
 from contrastkit.cli import screen
 from contrastkit.cli.options import DataOptions, OutputOptions, Seed, ValFraction, out_file, takes_options
 from contrastkit.cli.results import write_reports
-from contrastkit.cli.stable.options import numbers
+from contrastkit.cli.tables import numbers
 
 
 @takes_options
