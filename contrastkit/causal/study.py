@@ -125,10 +125,6 @@ def read(
     else:
         frame = read_table(given_path(source), names=NAMED, missing=missing, header=header)
     treatment, outcome, covariates, said = adjustment(graph, frame.columns, treatment, outcome, covariates)
-    if treatment is None:
-        raise UserError("no treatment: name the column with --treatment")
-    if not covariates:
-        raise UserError("no covariates: name the columns to adjust for with --covariates")
     roles = [treatment, *([outcome] if outcome is not None else [])]
     check_columns(frame, source, [*roles, *(name for name in covariates if not _is_file(name))], ROLES)
     n = len(frame)

@@ -193,7 +193,7 @@ def test_the_intervals_of_groups_cover() -> None:
         X, t, woman = Covariates.of(frame[["age", "sex", "c"]]), frame.t.to_numpy() == 1, (frame.sex == "f").to_numpy()
         psi = AIPW("ATE", repeats=1).fit(X, t, frame.y).pseudo_outcomes_
         mean = project(woman[:, None] * 1.0, psi, np.ones(240)).mean(0, woman, t, np.ones(240))
-        inside.append(mean.low < 1 + 2 * (frame.age[woman] - 40).mean() / 10 < mean.high)
+        inside.append(mean.low < 1 < mean.high)
     assert 0.88 < np.mean(inside) < 1
 
 
@@ -252,7 +252,7 @@ def test_equal_predictions_are_in_one_part() -> None:
     psi, fold = np.random.default_rng(0).normal(size=100), np.zeros(100, int)
     effects, t = np.repeat([0.0, 1.0], [70, 30]) + 1e-15 * np.arange(100), np.arange(100) % 2 == 0
     result = ranked(psi, effects, fold, t, np.ones(100))
-    assert np.unique(result.parts).tolist() == [0, 4] and np.bincount(result.parts).tolist() == [70, 0, 0, 0, 30]
+    assert np.bincount(result.parts).tolist() == [70, 0, 0, 30]
     with pytest.raises(UserError, match="the learner finds no differences"):
         ranked(psi, np.ones(100), fold, t, np.ones(100))
 

@@ -462,7 +462,10 @@ ROWS: list[tuple[str, Options, Options]] = [
     *(("front-door", {}, {name: model}) for name, model in MODELS.items()),
     ("front-door", {}, {"graph": "t -> c -> y; t <-> y", "mediators": ""}),
     *(("model", {}, option) for option in ({"graph": "a -> y; b -> y"}, {"mechanism": "boost"}, DO)),
-    *(("model", DO, option) for option in ({"outcome": "y"}, {"counterfactual": 5}, {"draws": 200}, {"seed": 1})),
+    *(
+        ("model", DO, option)
+        for option in ({"outcome": "y"}, {"counterfactual": 5}, {"draws": 200}, {"seed": 1}, {"refits": 3})
+    ),
     ("demo", {}, {"n": 1000}),
     ("demo", {"n": 1000}, {"seed": 1}),
 ]
