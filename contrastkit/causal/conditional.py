@@ -101,7 +101,7 @@ class ConditionalEffects:
         panels = [(b.column, [(g.name, g.effect) for g in b.groups]) for b in self.by]
         if self.parts:
             panels.append(("predicted effect", [(g.name, g.effect) for g in self.parts]))
-        picture.draw(panels, self.all.effect, f"effect of {self.treatment} on {self.outcome}", path)
+        picture.draw(panels, self.all.effect, f"Effect of {self.treatment} on {self.outcome}", path)
 
 
 def conditional_effects(

@@ -110,9 +110,19 @@ def test_groups_are_levels_few_values_or_bins() -> None:
     few = grouped(X, "few", t, bins=2)
     assert few.names == ("1", "2", "3") and (few.of == np.tile([2, 0, 2, 1], 10)).all()
     many = grouped(X, "many", t, bins=4)
-    assert many.names == ("below 0.9", "0.9 to 1.9", "1.9 to 2.9", "2.9 or more")
-    assert [int((many.of == k).sum()) for k in range(4)] == [9, 10, 10, 11]
+    assert many.names == ("below 1", "1 to 2", "2 to 3", "3 or more")
+    assert [int((many.of == k).sum()) for k in range(4)] == [10] * 4
     assert many.indicators().sum(1).tolist() == [1.0] * 40
+
+
+def test_bins_have_short_names_that_divide_the_rows_rightly() -> None:
+    g = np.random.default_rng(0)
+    x, t = g.normal(size=200) * 1000, np.arange(200) % 2 == 0
+    found = grouped(Covariates.of(x), "x0", t, bins=5)
+    ends = [float(name.split()[0]) for name in found.names[1:]]
+    assert found.names[0] == f"below {ends[0]:g}" and all(len(f"{abs(end):g}") <= 5 for end in ends)
+    assert (found.of == [sum(value >= end for end in ends) for value in x]).all()
+    assert np.bincount(found.of).tolist() == [40] * 5
 
 
 def test_groups_that_tell_nothing_are_refused() -> None:
