@@ -352,7 +352,7 @@ CHOSEN = {"graph": "b -> t; b -> y; t -> y; u -> y", "covariates": ""}
 DO: Options = {"do": ("a=0", "a=1")}
 OTHERS: dict[str, Options] = {  # whose tables are no studies
     "iv": {"data": "table.csv", "treatment": "z", "outcome": "y", "instruments": "a"},
-    "front-door": {"data": "table.csv", "treatment": "t", "outcome": "y", "mediators": "group", "repeats": 1},
+    "front-door": {"data": "table.csv", "treatment": "t", "outcome": "y", "mediators": "b", "repeats": 1},
     "model": {"data": "table.csv", "graph": "a -> b -> y; a -> y", "draws": 100},
 }
 GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
