@@ -28,8 +28,8 @@ PLACEHOLDERS = {"COMMAND", "X"}  # of `contrastkit COMMAND --help`
 # Commands that take at most a few seconds, in the order of their page, which may use what the one before has written.
 QUICK = (
     "methods", "info", "views moco-v2", "embed --encoder", "causal demo", "causal graph",
-    "causal estimate --data lalonde", "causal balance", "causal propensity", "causal match", "causal weight",
-    "causal arms --data lalonde-trial", "causal dose --data lalonde-trial",
+    "causal estimate --data lalonde", "causal effects", "causal balance", "causal propensity", "causal match",
+    "causal weight", "causal arms --data lalonde-trial", "causal dose --data lalonde-trial",
     "stable simulate", "stable reweight", "stable fit", "stable evaluate",
 )  # fmt: skip
 

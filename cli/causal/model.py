@@ -41,6 +41,11 @@ def model(
         typer.Option(help="With --do: what would have been in this row, by number (from 0) or id.", metavar="ROW"),
     ] = None,
     draws: Annotated[int, typer.Option(help="Rows to simulate."), Interval(100, 10**6)] = 10_000,
+    refits: Annotated[
+        int,
+        typer.Option(help="Samples of the bootstrap, for errors that know of the estimation; 0 for none."),
+        Interval(0, 10**5),
+    ] = 0,
     seed: Seed = 0,
     output: OutputOptions,
 ) -> None:
@@ -50,7 +55,7 @@ def model(
     with screen.working("fitting"):
         found = structure(
             table.open(), graph, mechanism=mechanism, do=[_assignments(text) for text in do or ()], outcome=outcome,
-            counterfactual=counterfactual, draws=draws, seed=seed,
+            counterfactual=counterfactual, draws=draws, refits=refits, seed=seed,
         )  # fmt: skip
     _print(found)
     write_reports(found.as_json(), output.json)
@@ -80,14 +85,19 @@ def _print(found: "Structure") -> None:
     if found.interventions:
         titles = [_title(i) or "as it is" for i in found.interventions]
         means = zip(*(i.means for i in found.interventions), strict=True)
-        rows = [(row[0].name, *(_simulated(m.mean, m.mc_error) for m in row)) for row in means]
+        rows = [
+            (row[0].name, *(_simulated(m.mean, m.mc_error if m.se is None else m.se) for m in row)) for row in means
+        ]
         screen.table("means under interventions", ("", *titles), rows, narrow=True)
         screen.say(
-            f"+-: standard error of the simulation of {found.draws:,} rows; not in it: that mechanisms are estimated"
+            f"+-: standard error by {found.refits:,} samples of the bootstrap"
+            if found.refits
+            else f"+-: standard error of the simulation of {found.draws:,} rows; with --refits 100, that of the "
+            "estimation too"
         )
     if found.total is not None:
         effects = [(" -> ".join(p.path), p) for p in found.paths] + [("all, at once", found.total)]
-        rows = [(name, _simulated(p.effect, p.mc_error)) for name, p in effects]
+        rows = [(name, _simulated(p.effect, p.mc_error if p.se is None else p.se)) for name, p in effects]
         screen.table(f"effect on {found.outcome} along paths", ("", "effect"), rows, narrow=True)
     if found.counterfactuals:
         titles = [_title(i) for i in found.interventions[1:]]

@@ -10,7 +10,7 @@ from contrastkit.errors import UserError, listed
 class Adjustment(NamedTuple):
     """Treatment, outcome and covariates of a graph, and a sentence that says why these."""
 
-    treatment: str | None
+    treatment: str
     outcome: str | None
     covariates: Sequence[str]
     sentence: str
@@ -28,14 +28,18 @@ def adjustment(
 
     Args:
         source: a causal graph (:func:`contrastkit.causal.graph.read`). Its variables that are no columns are taken as
-            unobserved. None leaves all as it is.
+            unobserved. None leaves all as it is given.
         treatment, outcome: None for those that the graph marks.
 
     Raises:
-        UserError: no graph, no such variables, no set of columns closes every path, or not those given; or none need be
-            adjusted for and none is given.
+        UserError: no graph, no such variables, no set of columns closes every path, or not those given; none need be
+            adjusted for and none is given; or, without a graph, no treatment or no covariates.
     """
     if source is None:
+        if treatment is None:
+            raise UserError("no treatment: name the column with --treatment")
+        if not covariates:
+            raise UserError("no covariates: name the columns to adjust for with --covariates")
         return Adjustment(treatment, outcome, covariates, "")
     causes, known = graphs.read(source), set(map(str, columns))
     T, Y = graphs.question(causes, treatment, outcome)

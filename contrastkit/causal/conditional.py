@@ -101,7 +101,7 @@ class ConditionalEffects:
         panels = [(b.column, [(g.name, g.effect) for g in b.groups]) for b in self.by]
         if self.parts:
             panels.append(("predicted effect", [(g.name, g.effect) for g in self.parts]))
-        picture.draw(panels, self.all.effect, f"effect of {self.treatment} on {self.outcome}", path)
+        picture.draw(panels, self.all.effect, f"Effect of {self.treatment} on {self.outcome}", path)
 
 
 def conditional_effects(
@@ -148,13 +148,7 @@ def conditional_effects(
     units = _Units(fitted.pseudo_outcomes_, t, s, clusters)
     rows = tuple(units.by(grouping) for grouping in groupings)
     linear, flat = units.linear(X, by)
-    ranking, effects, refusal = None, None, ""
-    try:
-        ranking = ranked(units.psi, *predicted_effects(X, t, y, s, clusters, learner, models=models), t, s, clusters)
-        z = replace(X, x=standardised(X.x))
-        effects = effect_learner(learner, z, t, y, s, clusters, models=models)(z.x)
-    except UserError as error:
-        refusal = str(error)
+    ranking, effects, refusal = units.ranked(X, y, learner, models)
     return ConditionalEffects(
         treatment=study.treatment,
         outcome=str(study.outcome),
@@ -213,6 +207,18 @@ class _Units:
         fitted = project(np.column_stack([np.ones_like(self.psi), centred]), self.psi, self.s, self.clusters)
         names = ["at the mean", *(X.names[j] for j in columns)]
         return {name: fitted.coefficient(k) for k, name in enumerate(names)}, fitted.test(np.eye(len(names))[1:])
+
+    def ranked(
+        self, X: Covariates, y: Floats, learner: EffectModel, models: Models
+    ) -> tuple[Ranking | None, Floats | None, str]:
+        """The ranking of the units and the effects [n] that a model of all predicts, or why there are none."""
+        try:
+            predicted = predicted_effects(X, self.t, y, self.s, self.clusters, learner, models=models)
+            ranking = ranked(self.psi, *predicted, self.t, self.s, self.clusters)
+            z = replace(X, x=standardised(X.x))
+            return ranking, effect_learner(learner, z, self.t, y, self.s, self.clusters, models=models)(z.x), ""
+        except UserError as error:
+            return None, None, str(error)
 
 
 def _group(name: str, inside: Bools, t: Bools, effect: Effect, predicted: float | None = None) -> Group:

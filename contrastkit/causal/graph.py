@@ -171,16 +171,16 @@ def adjusts(graph: nx.DiGraph, T: str, Y: str, Z: Collection[str]) -> bool:
 
 
 def instruments_given(graph: nx.DiGraph, T: str, Y: str, W: Collection[str], *, among: Collection[str]) -> list[str]:
-    """Those of the variables ``among`` that are instruments given W: W are no descendants of T, and given them they are
-    connected with T, and with Y through T alone (Brito & Pearl 2002; van der Zander et al. 2015)."""
-    cut = graph.copy()
+    """Those of the variables ``among`` that are instruments given W: neither they nor W are descendants of T, and given
+    W they are connected with T, and with Y through T alone (Brito & Pearl 2002; van der Zander et al. 2015)."""
+    cut, below = graph.copy(), {T, Y, *nx.descendants(graph, T)}
     cut.remove_edges_from(list(graph.out_edges(T)))
-    if not {T, Y, *nx.descendants(graph, T)}.isdisjoint(W):
+    if not below.isdisjoint(W):
         return []
     return [
         name
         for name in among
-        if name not in {T, Y, *W}
+        if name not in below.union(W)
         and not nx.is_d_separator(graph, name, T, set(W))
         and nx.is_d_separator(cut, name, Y, set(W))
     ]

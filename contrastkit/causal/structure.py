@@ -1,13 +1,14 @@
 """A structural model of a table: its checks, interventions, effects along paths and counterfactuals of a row."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import networkx as nx
 import numpy as np
 
 from contrastkit.causal.columns import Columns
+from contrastkit.causal.estimate.resampling import REFUSED
 from contrastkit.causal.graph import require_known
 from contrastkit.causal.names import MechanismModel
 from contrastkit.causal.structural.checks import Check, check
@@ -22,11 +23,12 @@ DOUBTFUL = 0.01  # p-value below which a check is remarked on
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of a number, or the share of a level, over simulated rows, and the standard error of the simulation."""
+    """The mean of a number, or the share of a level, over simulated rows; errors as those of :class:`PathEffect`."""
 
     name: str
     mean: float
     mc_error: float
+    se: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Structure:
     mechanism: MechanismModel
     n: int
     draws: int
+    refits: int
     checks: tuple[Check, ...]
     interventions: tuple[Intervention, ...]
     outcome: str | None
@@ -84,6 +87,7 @@ def structure(
     outcome: str | None = None,
     counterfactual: str | None = None,
     draws: int = DRAWS,
+    refits: int = 0,
     seed: int = 0,
 ) -> Structure:
     """Fit a structural model and ask it.
@@ -95,6 +99,7 @@ def structure(
         outcome: the variable on which the effect of the second intervention less the first is taken apart into paths.
         counterfactual: the row to ask what would have been, by its identifier or its number in the table, from 0.
         draws: rows to simulate.
+        refits: samples of the bootstrap, for standard errors that know of the estimation; 0 for none.
 
     Raises:
         UserError: a graph or columns that cannot be used, an intervention on no variable or to none of its values, or
@@ -108,31 +113,75 @@ def structure(
     changes = [model.parsed(given) for given in do]
     if outcome is not None:
         require_known(model.graph, [outcome])
-    noise = model.noise(draws, seed)
-    total, paths = None, list[PathEffect]()
-    if outcome is not None:
-        total, paths = path_effects(model, noise, changes[0], changes[1], outcome)
+    answers, refused = _answers(model, changes, outcome, draws, seed), 0
+    if refits:
+        answers, refused = _with_errors(model, answers, changes, outcome, mechanism, refits, draws, seed)
     row, counterfactuals = None, tuple[Counterfactual, ...]()
     if counterfactual is not None:
         row, counterfactuals = _counterfactuals(model, columns, counterfactual, changes, draws, seed)
     checks = tuple(check(model, name, seed) for name in model.order)
-    simulated = [model.simulated(noise, change) for change in ([{}, *changes] if changes else [])]
     return Structure(
         mechanism=mechanism,
         n=len(columns),
         draws=draws,
+        refits=refits,
         checks=checks,
         interventions=tuple(
-            Intervention(dict(given), _means(model, values))
-            for given, values in zip([{}, *do], simulated, strict=False)
+            Intervention(dict(given), means) for given, means in zip([{}, *do], answers.means, strict=False)
         ),
         outcome=outcome,
-        total=total,
-        paths=tuple(paths),
+        total=answers.total,
+        paths=answers.paths,
         row=row,
         counterfactuals=counterfactuals,
-        remarks=_remarks(checks, mechanism),
+        remarks=_remarks(checks, mechanism, refused, refits),
     )
+
+
+class _Answers(NamedTuple):
+    """What a model says of interventions, none of which is the first, and of effects along paths."""
+
+    means: tuple[tuple[Mean, ...], ...]
+    total: PathEffect | None
+    paths: tuple[PathEffect, ...]
+
+    def numbers(self) -> list[float]:
+        effects = self.paths if self.total is None else (self.total, *self.paths)
+        return [mean.mean for means in self.means for mean in means] + [each.effect for each in effects]
+
+
+def _answers(model: StructuralModel, changes: Sequence[Do], outcome: str | None, draws: int, seed: int) -> _Answers:
+    noise = model.noise(draws, seed)
+    total, paths = None, list[PathEffect]()
+    if outcome is not None:
+        total, paths = path_effects(model, noise, changes[0], changes[1], outcome)
+    asked: list[Do] = [{}, *changes] if changes else []
+    return _Answers(tuple(_means(model, model.simulated(noise, each)) for each in asked), total, tuple(paths))
+
+
+def _with_errors(
+    model: StructuralModel, answers: _Answers, changes: Sequence[Do], outcome: str | None, kind: MechanismModel,
+    refits: int, draws: int, seed: int,
+) -> tuple[_Answers, int]:  # fmt: skip
+    """The answers with standard errors from models of samples that are drawn again, and how many were refused.
+
+    Raises:
+        UserError: more than a fifth of the samples are refused.
+    """
+    numbers, reason = [], ""
+    for k in range(refits):
+        try:
+            again = model.resampled(kind, seed + 1 + k)
+            numbers.append(_answers(again, changes, outcome, draws, seed + 1 + k).numbers())
+        except UserError as error:
+            reason = str(error)
+    refused = refits - len(numbers)
+    if refused > REFUSED * refits:
+        raise UserError(f"{refused} of {refits} samples of the bootstrap are refused ({reason}): leave --refits out")
+    se = iter(np.std(numbers, axis=0, ddof=1).tolist())
+    means = tuple(tuple(replace(mean, se=next(se)) for mean in each) for each in answers.means)
+    total = None if answers.total is None else answers.total._replace(se=next(se))
+    return _Answers(means, total, tuple(path._replace(se=next(se)) for path in answers.paths)), refused
 
 
 def _means(model: StructuralModel, values: Values) -> tuple[Mean, ...]:
@@ -184,8 +233,8 @@ def _counterfactuals(
     )
 
 
-def _remarks(checks: Sequence[Check], mechanism: MechanismModel) -> tuple[str, ...]:
-    found = []
+def _remarks(checks: Sequence[Check], mechanism: MechanismModel, refused: int, refits: int) -> tuple[str, ...]:
+    found = [f"{refused} of {refits} bootstrap samples were refused"] if refused else []
     for each in checks:
         if each.noise is not None and each.noise < DOUBTFUL:
             other = "--mechanism boost" if mechanism == "linear" else "another scale, such as its logarithm"

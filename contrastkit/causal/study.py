@@ -179,10 +179,6 @@ def read_units(
         whole = (treatment, outcome, outcome_value) == (known.treatment, known.outcome, None) and not rows
         truth = truth if whole else None
     treatment, outcome, names, said = adjustment(graph, frame.columns, treatment, outcome, names)
-    if treatment is None:
-        raise UserError("no treatment: name the column with --treatment")
-    if not names:
-        raise UserError("no covariates: name the columns to adjust for with --covariates")
     roles = [treatment, *([outcome] if outcome is not None else [])]
     used = [*roles, *(name for name in names if not is_file(name))]
     check_columns(frame, source, used, ROLES)

@@ -11,6 +11,7 @@ import pytest
 
 from contrastkit.causal.adjustment import adjustment
 from contrastkit.causal.graph import adjusts, instruments_given
+from contrastkit.causal.notation import parse
 from contrastkit.causal.study import read
 from contrastkit.cli.main import main
 from contrastkit.errors import UserError
@@ -54,36 +55,63 @@ def test_what_the_graph_does_not_allow_is_refused(graph: str, columns: str, cova
     assert "\n" not in str(error.value)
 
 
-def test_sets_and_instruments_of_random_graphs_are_those_of_their_paths() -> None:
-    """Definitions of the back door and of conditional instruments, over all paths of the skeleton."""
+def test_sets_of_random_graphs_are_those_of_their_paths() -> None:
+    """The definition of the back door, over all paths of the skeleton."""
     g = np.random.default_rng(0)
-    good = found = 0
-    for _ in range(150):
-        names = ["t", "y", "a", "b", "c"]
-        order = g.permutation(names).tolist()
-        edges = [pair for pair in itertools.combinations(order, 2) if g.uniform() < 0.5]
-        graph = nx.DiGraph(edges)
-        graph.add_nodes_from(names)
+    good = 0
+    for _ in range(100):
+        graph = drawn(g, ["t", "y", "a", "b", "c"])
         below = nx.descendants(graph, "t")
-        skeleton = graph.to_undirected()
-        paths = {
-            name: [tuple(path) for path in nx.all_simple_paths(skeleton, name, other)]
-            for name, other in (("t", "y"), ("a", "t"))
-        }
+        paths = [tuple(path) for path in nx.all_simple_paths(graph.to_undirected(), "t", "y")]
+        into = [path for path in paths if graph.has_edge(path[1], "t")]
         for Z in itertools.chain.from_iterable(itertools.combinations("abc", k) for k in range(4)):
-            into = [path for path in paths["t"] if graph.has_edge(path[1], "t")]
             expected = below.isdisjoint(Z) and all(blocked(graph, path, {*Z}) for path in into)
             assert adjusts(graph, "t", "y", Z) == expected
             good += expected
-        cut = graph.copy()
-        cut.remove_edges_from(list(graph.out_edges("t")))
-        to_y = [tuple(path) for path in nx.all_simple_paths(cut.to_undirected(), "a", "y")]
-        for W in ((), ("b",), ("b", "c")):
-            moves = not all(blocked(graph, path, {*W}) for path in paths["a"])
-            valid = below.isdisjoint(W) and moves and all(blocked(cut, path, {*W}) for path in to_y)
-            assert (instruments_given(graph, "t", "y", W, among=["a"]) == ["a"]) == valid
-            found += valid
-    assert good > 100 and found > 20
+    assert good > 100
+
+
+def test_sets_and_instruments_give_the_effect_of_linear_models() -> None:
+    """Without sampling: the total effect of t on y, from the covariance of a model with random coefficients. Where a
+    set or an instrument is refused that is no effect of t, the formula gives another number."""
+    g = np.random.default_rng(0)
+    found = {"set": 0, "no set": 0, "instrument": 0, "no instrument": 0}
+    for k in range(200):
+        names = ["t", "y", "a", "b", "u"]
+        graph = drawn(g, names) if k % 2 else drawn(g, ["u", "b", "a", "t", "y"], shuffled=False)
+        B = np.array([[g.normal() * graph.has_edge(cause, name) for cause in names] for name in names])
+        total = np.linalg.inv(np.eye(5) - B)
+        S, below = total @ total.T, nx.descendants(graph, "t")
+        if "y" not in below:
+            continue
+        T, Y, effect = 0, 1, total[1, 0]
+        for W in ((), ("a",), ("b",), ("a", "b")):
+            if not below.isdisjoint(W):
+                continue
+            rows = [names.index(name) for name in W]
+            left = S - S[:, rows] @ np.linalg.pinv(S[np.ix_(rows, rows)]) @ S[rows]
+            same = bool(np.isclose(left[T, Y] / left[T, T], effect, rtol=1e-6))
+            assert adjusts(graph, "t", "y", W) == same
+            found["set" if same else "no set"] += 1
+            if "a" in W or "a" in below or abs(left[2, T]) < 1e-9:
+                continue
+            same = bool(np.isclose(left[2, Y] / left[2, T], effect, rtol=1e-6))
+            assert (instruments_given(graph, "t", "y", W, among=["a"]) == ["a"]) == same
+            found["instrument" if same else "no instrument"] += 1
+    assert min(found.values()) > 10
+
+
+def drawn(g: np.random.Generator, names: list[str], *, shuffled: bool = True) -> nx.DiGraph:
+    """A random graph, half of whose edges are there, in any order or in that of the names."""
+    order = g.permutation(names).tolist() if shuffled else names
+    graph = nx.DiGraph(pair for pair in itertools.combinations(order, 2) if g.uniform() < 0.5)
+    graph.add_nodes_from(names)
+    return graph
+
+
+def test_an_effect_of_the_treatment_is_no_instrument() -> None:
+    causes = parse("t -> y; t -> a; t <-> y; z -> t")
+    assert instruments_given(causes, "t", "y", (), among=["a", "z"]) == ["z"]
 
 
 def test_a_study_and_a_command_take_the_graphs_covariates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The front door: against Pearl's formula with shares and means, and effects that are known."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import statsmodels.api as sm
 
 from contrastkit.causal.columns import Columns
 from contrastkit.causal.estimate import FrontDoor
-from contrastkit.causal.graph import mediates
+from contrastkit.causal.graph import identify, mediates
 from contrastkit.causal.mediated import mediated_effect
 from contrastkit.causal.models import Models
 from contrastkit.causal.notation import parse
 from contrastkit.cli.main import main
 from contrastkit.errors import UserError
+from tests.causal.test_adjustment import drawn
 from tests.schemas import read_report
 
 
@@ -97,12 +99,41 @@ def test_flexible_models_find_what_lines_miss() -> None:
     """The outcome depends on the square of the mediator, which the treatment spreads."""
     g = np.random.default_rng(0)
     frame = smoking(2000)
-    frame["m"] = g.normal(size=2000) * (1 + frame.t)
-    frame["y"] = frame.m**2 + 2 * frame.t * 0 + g.normal(size=2000)  # effect: 4 - 1
+    frame["m"] = g.normal(size=2000) * (1 + 0.25 * frame.t)
+    frame["y"] = 4 * frame.m**2 + g.normal(size=2000)  # effect: 4 * (1.25**2 - 1)
     columns = Columns(frame, "x")
     how: dict[str, Any] = {"treatment": "t", "outcome": "y", "mediators": ["m"]}
+    line = mediated_effect(columns, **how)
     boost = mediated_effect(columns, **how, models=Models("boost", "boost", repeats=1, folds=3))
-    assert abs(boost.front_door.effect - 3) < 4 * boost.front_door.se < 1
+    assert abs(boost.front_door.effect - 2.25) < 4 * boost.front_door.se < 2
+    assert line.front_door.effect < 1
+
+
+def test_mediators_give_the_effect_of_linear_models() -> None:
+    """Without sampling: coefficients of t in the regressions of the mediators, times theirs in that of y given t, from
+    the covariance of a model with random coefficients."""
+    g = np.random.default_rng(0)
+    right = wrong = 0
+    for _ in range(200):
+        names = ["u", "c", "t", "m", "k", "y"]
+        graph = drawn(g, names, shuffled=False)
+        graph.remove_edges_from([("t", "y"), ("u", "m")])
+        B = np.array([[g.normal() * graph.has_edge(cause, name) for cause in names] for name in names])
+        total = np.linalg.inv(np.eye(6) - B)
+        S, effect = total @ total.T, total[5, 2]
+        minimal = identify(graph, "t", "y", unobserved=["u"]).frontdoor_sets
+        assert all(mediates(graph, "t", "y", M) for M in minimal)
+        for M, C in itertools.product((["m"], ["k"], ["m", "k"]), ([], ["c"])):
+            of, given = [names.index(name) for name in M], [2, *(names.index(name) for name in C)]
+            on_t = np.linalg.solve(S[np.ix_(given, given)], S[np.ix_(given, of)])[0]
+            both = [*of, *given]
+            on_y = np.linalg.solve(S[np.ix_(both, both)], S[both, 5])[: len(of)]
+            same = bool(np.isclose(on_t @ on_y, effect, rtol=1e-6, atol=1e-9))
+            if mediates(graph, "t", "y", M, C):
+                assert same
+                right += effect != 0
+            wrong += not same
+    assert right > 20 and wrong > 20
 
 
 def test_mediators_of_a_graph() -> None:
@@ -139,7 +170,7 @@ def test_a_mediator_that_tells_the_treatment_is_refused() -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, report = tmp_path / "t.csv", tmp_path / "r.json"
-    smoking(500).to_csv(data, index=False)
+    smoking(500, seed=2).to_csv(data, index=False)
     given = ["causal", "front-door", f"--data={data}", "--treatment=t", "--outcome=y", f"--json={report}"]
     assert main([*given, "--mediators=m", "--cluster=site"]) == 0
     printed, found = capsys.readouterr().out, read_report("causal-front-door", report)

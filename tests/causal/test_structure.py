@@ -89,6 +89,17 @@ def test_effects_along_the_paths_of_a_linear_model_are_products_of_coefficients(
     assert list(effects) == [("t", "y"), ("t", "m", "y")]
 
 
+def test_errors_by_the_bootstrap_are_those_of_the_regression() -> None:
+    frame = lines(300)
+    found = ask(frame, do=[{"t": "0"}, {"t": "1"}], outcome="y", draws=100, refits=60)
+    direct = found.paths[0]
+    expected = sm.OLS(frame.y, sm.add_constant(frame[["z", "t", "m"]])).fit(cov_type="HC1").bse["t"]
+    assert direct.path == ("t", "y") and direct.se == pytest.approx(expected, rel=0.3)
+    z, t, *_ = found.interventions[2].means
+    assert t.se == 0 < z.se and found.total.se > 0
+    assert ask(frame, do=[{"t": "0"}], draws=100).interventions[1].means[0].se is None
+
+
 def test_the_means_of_levels_are_the_adjustment_formula() -> None:
     frame = shares()
     found = ask(frame, "z -> t; z -> y; t -> y", do=[{"t": "none"}, {"t": "drug"}], outcome="y", draws=100_000)
@@ -241,7 +252,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(asked) == 0
     printed, found = capsys.readouterr().out, read_report("causal-model", report)
     assert "t -> m -> y" in printed and "means under interventions" in printed
-    assert "row 7, and what would have been" in printed and len(found["counterfactuals"]) == 4
+    assert "row 7, and" in printed and len(found["counterfactuals"]) == 4
     for bad in ("t", "=1", "t=1,t=2", ""):
         assert main([*given, f"--do={bad}"]) == 2
         assert f"--do {bad}: give NAME=VALUE" in capsys.readouterr().err

@@ -404,7 +404,7 @@ CHOSEN = {"graph": "b -> t; b -> y; t -> y; u -> y", "covariates": ""}
 DO: Options = {"do": ("a=0", "a=1")}
 OTHERS: dict[str, Options] = {  # whose tables are no studies
     "iv": {"data": "table.csv", "treatment": "z", "outcome": "y", "instruments": "a"},
-    "front-door": {"data": "table.csv", "treatment": "t", "outcome": "y", "mediators": "group", "repeats": 1},
+    "front-door": {"data": "table.csv", "treatment": "t", "outcome": "y", "mediators": "b", "repeats": 1},
     "model": {"data": "table.csv", "graph": "a -> b -> y; a -> y", "draws": 100},
 }
 GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
@@ -536,7 +536,10 @@ ROWS: list[tuple[str, Options, Options]] = [
     *(("front-door", {}, {name: model}) for name, model in MODELS.items()),
     ("front-door", {}, {"graph": "t -> c -> y; t <-> y", "mediators": ""}),
     *(("model", {}, option) for option in ({"graph": "a -> y; b -> y"}, {"mechanism": "boost"}, DO)),
-    *(("model", DO, option) for option in ({"outcome": "y"}, {"counterfactual": 5}, {"draws": 200}, {"seed": 1})),
+    *(
+        ("model", DO, option)
+        for option in ({"outcome": "y"}, {"counterfactual": 5}, {"draws": 200}, {"seed": 1}, {"refits": 3})
+    ),
     ("demo", {}, {"n": 1000}),
     ("demo", {"n": 1000}, {"seed": 1}),
 ]

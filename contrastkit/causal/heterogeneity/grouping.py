@@ -1,5 +1,6 @@
 """Groups of units by a covariate."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -64,12 +65,23 @@ def _of_number(x: Floats, bins: int) -> tuple[list[str], Rows]:
     if rank.max() < FEW:
         first = np.unique(rank, return_index=True)[1]
         return [f"{value:.6g}" for value in x[first]], rank
-    alike = settled(x, equal)
-    cuts = np.unique(np.quantile(alike, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
-    cuts = cuts[cuts > alike.min()]
-    ends = ["", *(f"{cut:.6g}" for cut in cuts), ""]
+    alike = np.sort(settled(x, equal))
+    cuts = np.unique(alike[[len(x) * k // bins for k in range(1, bins)]])
+    cuts = cuts[cuts > alike[0]]
+    before = alike[np.searchsorted(alike, cuts) - 1]
+    cuts = np.array([_shortest(low, high) for low, high in zip(before, cuts, strict=True)])
+    ends = ["", *(f"{cut:.15g}" for cut in cuts), ""]
     names = [
         f"{low} to {high}" if low and high else f"{low} or more" if low else f"below {high}"
         for low, high in pairwise(ends)
     ]
-    return names, cells(alike, cuts, equal)
+    return names, cells(x, cuts, equal)
+
+
+def _shortest(low: float, high: float) -> float:
+    """The decimal with the fewest digits that is above ``low`` and at most ``high``, the largest of them."""
+    for digits in range(-15, 16):
+        value = math.floor(high * 10.0**digits) / 10.0**digits
+        if low < value <= high:
+            return value
+    return high

@@ -12,7 +12,9 @@ Panel = tuple[str, Sequence[tuple[str, Effect]]]  # what the groups are by; thei
 def draw(panels: Sequence[Panel], everyone: Effect, title: str, path: Path) -> None:
     """Draw the effects of the groups of each panel, with the mean effect of all, to a .png."""
     heights = [1 + len(groups) for _, groups in panels]
-    note = "Points: mean effect of a group; bars: its 95 % interval. Dashed line and band: all units. Thin line: none."
+    note = (
+        "Points and bars: mean effect of a group, 95 % interval. Dashed line, band: of all units. Thin line: no effect."
+    )
     with chart(path, title, height=1.2 + 0.32 * sum(heights), note=note) as figure:
         rows = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)
         for axes, (name, groups) in zip(rows[:, 0], panels, strict=True):

@@ -23,7 +23,8 @@ from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates, standardised
 
 PARTS = 5  # of the units, by their predicted effects
-FOLDS = 5  # of which the first is only learnt from
+FOLDS = 5
+LEARNT = 2  # folds that are only learnt from: a model of fewer rows would rank at random
 EQUAL = 1e-9  # times the standard deviation of pseudo-outcomes: predictions that differ by less are equal
 
 
@@ -33,7 +34,7 @@ class Ranking:
 
     Attributes:
         parts: int64 [n], the fifth of its fold in which each unit is, from 0 for the least predicted effects; -1 for
-            those of the first fold, which no model predicts.
+            those that are only learnt from.
         predicted: mean predicted effect of each fifth that has units. groups: the effect of each.
         difference: of the last fifth and the first.
         slope: 1 where effects differ as predicted, 0 where predictions tell nothing of them.
@@ -50,7 +51,7 @@ def predicted_effects(
     X: Covariates, t: Bools, y: Floats, s: Floats, groups: Rows | None, learner: EffectModel, *, models: Models
 ) -> tuple[Floats, Rows]:
     """The effect [n] that a model of the folds before its own predicts for each unit, and its fold, int64 [n]; the
-    effects of fold 0 are NaN.
+    effects of the folds that are only learnt from are NaN.
 
     Raises:
         UserError: the models refuse the units of a fold.
@@ -63,7 +64,7 @@ def predicted_effects(
     folds = [test for _, test in splits(z.x, t, key[order], FOLDS, models.seed, 0, groups=clusters)]
     for k, test in enumerate(folds):
         fold[order[test]] = k
-        if k:
+        if k >= LEARNT:
             before = np.sort(np.concatenate(folds[:k]))
             inside = None if clusters is None else clusters[before]
             predict = effect_learner(learner, z.take(before), t[before], y[before], s[before], inside, models=models)

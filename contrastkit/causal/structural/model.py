@@ -1,7 +1,7 @@
 """A structural causal model: the mechanisms of all variables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import networkx as nx
@@ -44,15 +44,30 @@ class StructuralModel:
         graph = observed(graphs.read(source), columns.names)
         if len(columns) < LEAST:
             raise UserError(f"{len(columns)} rows: a structural model needs {LEAST} or more")
+        return cls.learnt(graph, {name: variable(columns, name) for name in sorted(graph)}, kind, seed)
+
+    @classmethod
+    def learnt(cls, graph: nx.DiGraph, variables: dict[str, Variable], kind: MechanismModel, seed: int = 0) -> Self:
+        """Fit the mechanisms of a graph to the values of its variables, whatever the order of the rows."""
         order = tuple(nx.lexicographical_topological_sort(graph))
-        variables = {name: variable(columns, name) for name in order}
-        values = np.column_stack([each.values for each in variables.values()])
+        values = np.column_stack([variables[name].values for name in order])
         rows = settled_order(fingerprints(values), np.zeros(len(values), bool))
         fitted = {}
         for name in order:
             x = encoded(graph, variables, name, {cause: variables[cause].values for cause in graph.pred[name]})
             fitted[name] = fit(x, variables[name].values, len(variables[name].levels), kind, rows, seed)
         return cls(graph, order, variables, fitted)
+
+    def resampled(self, kind: MechanismModel, seed: int) -> Self:
+        """The model of as many rows, drawn from these: one sample of the bootstrap.
+
+        Raises:
+            UserError: the mechanisms refuse the sample, as where it lacks a level.
+        """
+        n = len(self.variables[self.order[0]].values)
+        rows = np.random.default_rng(seed).integers(0, n, size=n)
+        drawn = {name: replace(each, values=each.values[rows]) for name, each in self.variables.items()}
+        return self.learnt(self.graph, drawn, kind, seed)
 
     def features(self, name: str, values: Mapping[str, Floats]) -> Floats:
         """The features [m, k] of the causes of a variable."""

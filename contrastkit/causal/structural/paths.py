@@ -15,11 +15,16 @@ MOST = 50  # paths
 
 
 class PathEffect(NamedTuple):
-    """The effect along a path, by simulation, and the standard error of the simulation."""
+    """The effect along a path, by simulation.
+
+    Attributes:
+        mc_error: the standard error of the simulation. se: that of the bootstrap, which includes it; None without.
+    """
 
     path: tuple[str, ...]
     effect: float
     mc_error: float
+    se: float | None = None
 
 
 def path_effects(
