@@ -161,7 +161,7 @@ def conditional_effects(
         parts=() if ranking is None else _fifths(ranking, t),
         effects=effects,
         refusal=refusal,
-        remarks=(*on_sample(X, t, y, clusters), *fitted.remarks_, *_small(rows)),
+        remarks=(*on_sample(X, {"treated": t, "untreated": ~t}, y, clusters), *fitted.remarks_, *_small(rows)),
     )
 
 

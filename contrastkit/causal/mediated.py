@@ -94,7 +94,7 @@ def mediated_effect(
         n_untreated=int((~t).sum()),
         naive=Effect.of(naive.effect_, naive.se_, naive.df_),
         front_door=Effect.of(estimator.effect_, estimator.se_, estimator.df_),
-        remarks=(*on_sample(X, t, y, groups), *estimator.remarks_),
+        remarks=(*on_sample(X, {"treated": t, "untreated": ~t}, y, groups), *estimator.remarks_),
     )
 
 

@@ -48,7 +48,7 @@ class Projection:
         if self.groups is not None:
             return self.coefficient(j)
         influence = self.influence[inside, j]
-        df = satterthwaite(influence, t[inside], s[inside])
+        df = satterthwaite(influence, (t[inside], ~t[inside]), s[inside])
         return Effect.of(float(self.coefficients[j]), float(np.linalg.norm(influence)), df)
 
     def contrast(self, weights: Floats) -> Effect:
