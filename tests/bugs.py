@@ -28,6 +28,7 @@ HEAVY = (
     "networkx", "typer", "PIL.Image",
 )  # fmt: skip
 CRD = "tests/methods/test_crd.py"
+WEIGHTING = "tests/evaluate/test_weighting.py"
 TEACHERS = "tests/test_teachers.py"
 DISTILL = "tests/cli/test_distill.py"
 LOOP = "tests/training/test_loop.py"
@@ -148,11 +149,30 @@ BUGS = [
         "tests/evaluate/test_supervised.py::test_parts_without_a_trained_parameter_stay_in_eval_mode"),
     Bug("evaluate/few_labels.py", 'f"{seed}\\n".encode() + identity', "identity",
         "tests/evaluate/test_few_labels.py::test_the_choice_is_that_of_a_loop"),
-    Bug("evaluate/few_labels.py", "return [path.encode(", "return [str(source.paths.index(path)).encode(",
+    Bug("evaluate/identity.py", "return [path.encode(", "return [str(source.paths.index(path)).encode(",
         "tests/evaluate/test_few_labels.py::test_it_does_not_depend_on_the_order_and_few_are_among_more"),
     Bug("evaluate/few_labels.py", "                of_unit[key], place = place % FOLDS, place + 1\n",
         "                of_unit[key] = place % FOLDS\n",
         "tests/evaluate/test_few_labels.py::test_each_image_is_held_out_once_and_every_class_in_each_fold"),
+    # Weights of images, and environments.
+    Bug("evaluate/linear.py", "error *= w[rows, None, None]", "pass",
+        f"{WEIGHTING}::test_every_rate_is_trained_on_the_weighted_loss"),
+    Bug("evaluate/linear.py", "held.weights) for best", "None) for best",
+        f"{WEIGHTING}::test_held_out_images_count_by_their_weights"),
+    Bug("evaluate/weighting.py", "w[labelled] = own = ", "own = ",
+        f"{WEIGHTING}::test_images_without_a_label_weigh_nothing"),
+    Bug("evaluate/finetune_trial.py", "None if loader.source.weights is None else of_mean_1(", "None and (",
+        f"{WEIGHTING}::test_fine_tuning_is_that_of_a_weighted_loop"),
+    Bug("evaluate/finetune_trial.py", "weighted_mean(right, read.weights)", "weighted_mean(right, None)",
+        f"{WEIGHTING}::test_the_held_out_images_of_fine_tuning_count_by_their_weights"),
+    Bug("evaluate/protocol.py", "            weights=train.weights,\n", "",
+        f"{WEIGHTING}::test_the_papers_protocol_is_weighted"),
+    Bug("evaluate/identity.py", 'name if often[name] == 1 else f"{name}-{often[name]}"', "name",
+        f"{WEIGHTING}::test_copies_of_an_image_have_names_of_their_own"),
+    Bug("evaluate/by_environment.py", "statistics.pstdev(shares)", "statistics.stdev(shares)",
+        "tests/evaluate/test_by_environment.py::test_shares_are_those_of_a_loop"),
+    Bug("data/environments.py", "in (~is_held_out, is_held_out)", "in (is_held_out, ~is_held_out)",
+        "tests/data/test_environments.py::test_an_environment_is_held_out"),
     Bug("parts/depth.py", "decay ** (layers + 1 - depth)", "decay ** (layers - depth)", "tests/parts/test_depth.py"),
     Bug("parts/depth.py", 'if name.startswith("blocks."):\n        return 1 + int', "if True:\n        return int",
         "tests/parts/test_depth.py::test_a_transformers_rates_are_those_of_the_paper"),
