@@ -10,7 +10,7 @@ from contrastkit import schema
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy
 from contrastkit.evaluate.made import Made, maker, weights_of, why_stale
-from contrastkit.methods import DISTILLATIONS, RECIPES
+from contrastkit.methods import EVERY
 from contrastkit.options import MAY_CHANGE
 from contrastkit.record import Record, json_value
 from contrastkit.run import ENCODER, RECIPE, Run
@@ -56,7 +56,7 @@ class RunResults:
         """
         run = Run.open(path)
         record = run.record
-        if (row := (RECIPES | DISTILLATIONS).get(record.name)) is not None:
+        if (row := EVERY.get(record.name)) is not None:
             record.recipe_of(type(row), path / RECIPE)  # its values are checked
         with schema.reading(path / RECIPE):
             if not schema.typed(list[dict[str, Any]], record.recipe.get("views"), "recipe.views"):

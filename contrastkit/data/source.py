@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -101,6 +102,13 @@ class Source(ABC):
         part.paths = [self.paths[i] for i in index.tolist()] if self.paths else ()
         part.unreadable = {}
         return part
+
+    @property
+    def environment_codes(self) -> Tensor | None:
+        """The environments as numbers 0, 1, ..., in their order: int64 [N]; None where they are not known."""
+        return (
+            None if self.environment is None else torch.from_numpy(np.unique(self.environment, return_inverse=True)[1])
+        )
 
     @abstractmethod
     def fingerprint(self) -> str:
