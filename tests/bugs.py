@@ -28,6 +28,7 @@ HEAVY = (
     "networkx", "typer", "PIL.Image",
 )  # fmt: skip
 CRD = "tests/methods/test_crd.py"
+SUPERVISED = "tests/methods/test_supervised.py"
 WEIGHTING = "tests/evaluate/test_weighting.py"
 TEACHERS = "tests/test_teachers.py"
 DISTILL = "tests/cli/test_distill.py"
@@ -154,6 +155,29 @@ BUGS = [
     Bug("evaluate/few_labels.py", "                of_unit[key], place = place % FOLDS, place + 1\n",
         "                of_unit[key] = place % FOLDS\n",
         "tests/evaluate/test_few_labels.py::test_each_image_is_held_out_once_and_every_class_in_each_fold"),
+    # Methods that learn from labels, of several environments.
+    Bug("methods/groupdro.py", "(self.recipe.eta * losses.detach())", "(-self.recipe.eta * losses.detach())",
+        f"{SUPERVISED}::test_groupdro_moves_its_weights_to_the_groups_that_do_worst"),
+    Bug("methods/groupdro.py", "group * self.n_classes + out.y", "group + out.y",
+        f"{SUPERVISED}::test_groupdro_moves_its_weights_to_the_groups_that_do_worst"),
+    Bug("methods/groupdro.py", "        self.q.copy_(step.memory)", "        pass",
+        f"{SUPERVISED}::test_groupdro_moves_its_weights_to_the_groups_that_do_worst"),
+    Bug("methods/irm.py", "n = (counts > 0).sum()", "n = len(counts)",
+        f"{SUPERVISED}::test_irm_penalises_the_slope_of_each_environments_risk"),
+    Bug("methods/irm.py", "(logits.softmax(1) - F.one_hot", "(logits.log_softmax(1) - F.one_hot",
+        f"{SUPERVISED}::test_the_slope_is_that_of_a_difference"),
+    Bug("methods/irm.py", "progress >= r.penalty_anneal", "progress < r.penalty_anneal",
+        f"{SUPERVISED}::test_irm_penalises_the_slope_of_each_environments_risk"),
+    Bug("methods/stablenet.py", "X = X - (w @ X)[:, None]", "X = X - X.mean(1, keepdim=True)",
+        f"{SUPERVISED}::test_the_inner_descent_is_that_of_the_official_code"),
+    Bug("methods/stablenet.py", "g = g + p - own * p.sum()", "g = g + p",
+        f"{SUPERVISED}::test_the_inner_descent_is_that_of_the_official_code"),
+    Bug("methods/stablenet.py", "(n - 1) / n if n <= FIRST", "(n - 1) / n if n < FIRST",
+        f"{SUPERVISED}::test_stablenet_weighs_the_losses_and_saves_what_it_saw"),
+    Bug("methods/stablenet.py", "            loss = (w * out.losses).mean()", "            loss = out.losses.mean()",
+        f"{SUPERVISED}::test_the_weights_of_the_whole_sample_are_those_of_stable_reweight"),
+    Bug("methods/supervised.py", "counts.clamp(min=1)", "len(values)",
+        f"{SUPERVISED}::test_irm_penalises_the_slope_of_each_environments_risk"),
     # Weights of images, and environments.
     Bug("evaluate/linear.py", "error *= w[rows, None, None]", "pass",
         f"{WEIGHTING}::test_every_rate_is_trained_on_the_weighted_loss"),

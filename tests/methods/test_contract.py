@@ -51,7 +51,7 @@ def rows() -> dict[str, Recipe]:
                 variants[f"{name} with a stem"] = replace(recipe, **small | specialised)
             if hasattr(recipe, "alpha"):
                 variants[f"{name} with labels"] = replace(recipe, **small | {"alpha": 0.5})
-            if hasattr(recipe, "groups"):
+            if hasattr(recipe, "eta"):
                 variants[f"{name} with classes"] = replace(recipe, **small | {"groups": "environment-class"})
             if hasattr(recipe, "m_z"):
                 variants[f"{name} with NCE"] = replace(recipe, **small | {"loss": "nce", "m_z": 0.9})
