@@ -57,9 +57,8 @@ def finetune(
     """Fine-tune the subject's first encoder on the labelled training images, or on a few of them.
 
     Of several learning rates, the one with the best top-1 on held-out training images is chosen, of equally good ones
-    the one with the lower cross-entropy there; then classifiers are trained with it on all labelled images, one per
-    seed, and only these are evaluated on the test images. A call that was killed goes on where it was when it is
-    repeated, with the same result bit for bit.
+    the one with the lower cross-entropy there; then classifiers are trained with it on all labelled images, and only
+    these are evaluated on the test images. A call that was killed goes on when it is repeated, bit for bit.
 
     Args:
         protocol: a row of :data:`contrastkit.protocols.PROTOCOLS`.

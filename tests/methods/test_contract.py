@@ -29,7 +29,8 @@ SMALL = {
     "stride": 4,
     "penalty_weight": 2.0,
     "components": 3,
-}  # a queue's keys, a bank's draws, prototypes; a penalty beside which the risk counts
+    "unevenness": 0.1,
+}  # a queue's keys, a bank's draws, prototypes; a penalty beside which the risk counts; weights that are well determined
 
 
 def rows() -> dict[str, Recipe]:
