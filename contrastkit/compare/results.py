@@ -146,7 +146,7 @@ def _probe(values: Mapping[str, Any]) -> Evaluation:
     if how["protocol"] == "moco":  # whose rate and epochs are asked for, not chosen
         how |= {"rate": first.get("rate"), "epochs": len(first.get("losses", ()))}
     accuracy = _accuracy(first.get("accuracy"), "probe.accuracy")
-    return Evaluation(how=how | {"n": accuracy.n}, accuracy=accuracy)
+    return Evaluation(how=how | _weights(values) | {"n": accuracy.n}, accuracy=accuracy)
 
 
 def _finetune(values: Mapping[str, Any]) -> Evaluation:
@@ -154,7 +154,13 @@ def _finetune(values: Mapping[str, Any]) -> Evaluation:
     how = _how(values, "protocol", "size", "labels", "numbers", "precision")
     labels = schema.typed(dict[str, int], how.pop("labels"), "labels")
     how |= {"labels": labels.get("images"), "a class": [labels.get("least"), labels.get("most")]}
-    return Evaluation(how=how | {"n": accuracy.n}, accuracy=accuracy)
+    return Evaluation(how=how | _weights(values) | {"n": accuracy.n}, accuracy=accuracy)
+
+
+def _weights(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The effective sample of weighted training images; nothing of those that all weigh alike."""
+    weights = schema.typed(dict[str, Any] | None, values.get("weights"), "weights")
+    return {} if weights is None else {"effective sample": weights.get("effective")}
 
 
 def _first(values: Mapping[str, Any], key: str) -> dict[str, Any]:

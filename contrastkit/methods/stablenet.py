@@ -22,7 +22,8 @@ covariances can gain. ``--sample whole`` is ours: the features of all images are
 and after each epoch the weights of all images are solved for on their first principal components by
 :func:`contrastkit.stable.reweight.rff`, which is the same dependence with fixed cosines and a penalty on the loss of
 effective sample; in the first epoch all weigh alike. L is then the mean of w_n H over the batch, w of mean 1 over the
-set.
+set. The solver stops at a limit of steps, where it magnifies rounding: with so small a penalty, runs of one process and
+of two drift apart, though each is repeated bit for bit.
 
 Where we depart from the official code: draws are a function of seed, step and inner step; a feature that is the same
 for all of an image's units has the phase 0 instead of 0 / 0; the loss is of the images of all processes.

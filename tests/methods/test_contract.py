@@ -30,7 +30,7 @@ SMALL = {
     "penalty_weight": 2.0,
     "components": 3,
     "unevenness": 0.1,
-}  # a queue's keys, a bank's draws, prototypes; a penalty beside which the risk counts; weights that are well determined
+}  # a queue's keys, a bank's draws, prototypes; a penalty beside which the risk counts; well determined weights
 
 
 def rows() -> dict[str, Recipe]:
