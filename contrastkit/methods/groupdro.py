@@ -25,7 +25,7 @@ from contrastkit.methods import erm
 from contrastkit.methods.base import Recipe
 from contrastkit.methods.context import BuildContext
 from contrastkit.methods.small import small
-from contrastkit.methods.supervised import Supervised, SupervisedRecipe, group_means
+from contrastkit.methods.supervised import Supervised, SupervisedRecipe, group_means, rows_of
 from contrastkit.types import Batch, Step
 
 
@@ -43,7 +43,7 @@ class GroupDRORecipe(SupervisedRecipe):
 
     def known_from(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
         known = super().known_from(state)
-        n = len(state["q"])
+        n = rows_of(state, "q")
         return known | {"n_environments": n if self.groups == "environment" else n // known["n_classes"]}
 
 

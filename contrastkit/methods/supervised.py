@@ -56,7 +56,7 @@ class SupervisedRecipe(Recipe):
         return cls(**{item.name: getattr(row, item.name) for item in fields(row)}, **numbers)
 
     def known_from(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
-        return {"n_classes": len(state[WEIGHT])}
+        return {"n_classes": rows_of(state, WEIGHT)}
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,17 @@ class Supervised(Method[Memory]):
     @property
     def chance_loss(self) -> float | None:
         return log(self.n_classes)
+
+
+def rows_of(state: Mapping[str, Tensor], name: str) -> int:
+    """How many rows a tensor of a state has.
+
+    Raises:
+        ValueError: there is none of that name: the state is of another method.
+    """
+    if name not in state:
+        raise ValueError(f"no {name}")
+    return len(state[name])
 
 
 def group_means(values: Tensor, group: Tensor, n: int) -> tuple[Tensor, Tensor]:
