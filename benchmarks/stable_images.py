@@ -20,7 +20,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,8 @@ def probed(
     report = probe(subject, seeds=1, seed=seed, weights=file)
     (result,) = report.probe.values()
     assert result.environments is not None
-    return result.environments, report.weights and report.weights.effective / report.weights.images
+    used = report.weights
+    return result.environments, None if used is None else used.effective / used.images
 
 
 def measure(
@@ -163,7 +164,7 @@ def table() -> str:
     over those held out; means over the seeds, with standard deviations."""
     rows, lines = measured(), []
     for name, encoder in ((n, e) for n in CASES for e in ENCODERS):
-        cases = CASES[name] if name == "digits" else (None,)
+        cases: tuple[str | None, ...] = CASES[name] if name == "digits" else (None,)
         for case, learner in ((c, each) for c in cases for each in (*PROBES, *TRAINED)):
             own = [r for r in rows if (r["set"], r["encoder"], r["learner"]) == (name, encoder, learner)]
             own = [r for r in own if case in (None, r["case"])]
@@ -172,7 +173,7 @@ def table() -> str:
                 seeds.setdefault(row["seed"], {}).update(row["environments"])
             shares = [list(each.values()) for each in seeds.values() if case or len(each) == len(CASES[name])]
             if shares:
-                over = (statistics.fmean, statistics.pstdev, min)
+                over: tuple[Callable[[list[float]], float], ...] = (statistics.fmean, statistics.pstdev, min)
                 cells = [spread([each(share) for share in shares]) for each in over]
                 lines.append([f"{name} {case or ''}".strip(), encoder, learner, str(len(shares)), *cells])
     head = ("set", "encoder", "learner", "seeds", "average", "deviation", "worst")

@@ -26,7 +26,7 @@ def image_ids(source: Source) -> NDArray[np.str_]:
         return np.array([path.decode("utf-8", "backslashreplace") for path in known], dtype=str)
     if source.images is None:
         return np.array([f"#{position.decode()}" for position in known], dtype=str)
-    names, often = [], Counter[str]()
+    names, often = list[str](), Counter[str]()
     for name in (f"x{digest(pixels)}" for pixels in known):  # a digest of figures alone would be read as a number
         often[name] += 1
         names.append(name if often[name] == 1 else f"{name}-{often[name]}")

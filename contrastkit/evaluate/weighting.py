@@ -1,12 +1,14 @@
 """Weights of training images from a file, as ``contrastkit stable reweight`` writes it."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from contrastkit.data import Source
 from contrastkit.directories import given_path
@@ -77,7 +79,10 @@ def weighted(
 def _rows(path: Path, frame: Any, train: Source) -> RowIds:
     """The identifiers of the training images, by the column that the file has."""
     positions = np.arange(len(train))
-    known = {"image_id": lambda: image_ids(train), "row": lambda: positions.astype(str).astype(object)}
+    known: dict[str, Callable[[], NDArray[Any]]] = {
+        "image_id": lambda: image_ids(train),
+        "row": lambda: positions.astype(str).astype(object),
+    }
     if train.paths:
         known["path"] = known["image_id"]
     name = next((name for name in ("image_id", "path", "row") if name in known and name in frame), None)

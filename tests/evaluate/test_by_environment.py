@@ -2,6 +2,7 @@
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_an_environment_in_which_a_classifier_fails_is_the_worst(
     assert ", by environment" in printed and "deviation" in printed and f"{100 * report['worst']:.2f} %" in printed
 
 
-def read_found(command: str, file: Path) -> dict:
+def read_found(command: str, file: Path) -> dict[str, Any]:
     """The environments of the first encoder of a report."""
     if command == "knn":
         return next(iter(read_report("knn", file)["environments"].values()))

@@ -134,7 +134,7 @@ def test_the_papers_protocol_is_weighted() -> None:
     result = moco_protocol(encoder, train, shades(30, 2), size=8, n_classes=3, lr=0.5, epochs=1, batch=20, seed=4)
     view = View(size=8, crop_min=0.08, flip_p=0.5, jitter_p=0.0, gray_p=0.0)
     W, b = 0.01 * torch.randn(3, 128, generator=torch.Generator().manual_seed(4)), torch.zeros(3)
-    vW, vb, losses = torch.zeros_like(W), torch.zeros_like(b), []
+    vW, vb, losses = torch.zeros_like(W), torch.zeros_like(b), list[float]()
     for batch in Loader(train, (view,), batch=20, seed=4).batches(0, 3):
         with torch.no_grad():
             x = encoder(batch.views[0])
@@ -162,7 +162,7 @@ def test_fine_tuning_is_that_of_a_weighted_loop(tmp_path: Path) -> None:
         fc.bias.zero_()
     net = nn.Sequential(encoder, fc).train()
     view = View(size=8, crop_min=0.3, flip_p=0.5, jitter_p=0.0, gray_p=0.0)
-    velocity, losses = [torch.zeros_like(p) for p in net.parameters()], []
+    velocity, losses = [torch.zeros_like(p) for p in net.parameters()], list[float]()
     for step, batch in enumerate(Loader(s.data.train, (view,), batch=20, seed=4).batches(0, 6)):
         lr = 0.005 * (1 + math.cos(math.pi * step / 6)) / 2
         logits, total = net(batch.views[0]), torch.zeros(())

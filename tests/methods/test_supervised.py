@@ -89,7 +89,7 @@ def test_irm_penalises_the_slope_of_each_environments_risk(progress: float, weig
     """By autograd, as the official code has it: the derivative at w = 1, with a graph for the second one."""
     method, b = build("irm/tiny", penalty_weight=50.0, penalty_anneal=0.5), batch()
     z = logits_of(method, b)
-    risks, penalties = [], []
+    risks, penalties = list[Tensor](), list[Tensor]()
     for e in range(E):
         w = torch.ones((), dtype=torch.float64, requires_grad=True)
         own = risk(z, e, w)
