@@ -9,6 +9,7 @@ Measurements that are commands of contrastkit have no file here: byol-norm-cifar
     causal        weights and matches compared with other packages
     nonlinear     aipw with linear models and with boosting where no line is right
     stable        weighted least squares in environments unlike the training one
+    stable_images what holds on images of another environment: probes, ERM, IRM, GroupDRO, StableNet
     photos        ten labels a class, with and without photographs without labels, with and without published weights
     photo_sets    its sets as folders, among them blood cells cut out of photographs
     fsdd          convert the Free Spoken Digit Dataset to one folder per class

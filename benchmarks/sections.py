@@ -22,9 +22,10 @@ from benchmarks.designs import table as designs
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.masked import table as masked
 from benchmarks.photos import table as photos
+from benchmarks.stable_images import table as stable_images
 from benchmarks.tables import Rows, markdown, results, spread
 from contrastkit.bench import CEILINGS
-from contrastkit.cards import CARDS, DISTILLATIONS, MethodCard
+from contrastkit.cards import CARDS, DISTILLATIONS, SUPERVISED, MethodCard
 from contrastkit.checkpoint import write_text
 from contrastkit.methods.rows import rows_of
 
@@ -242,6 +243,7 @@ def scaled_decoding() -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "methods": methods,
     "distillations": partial(methods, DISTILLATIONS),
+    "supervised": partial(methods, SUPERVISED),
     "crd": distillation.crd_table,
     "few_labels": distillation.labels_table,
     "learning": learning,
@@ -253,6 +255,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "coverage": coverage,
     "nonlinear": nonlinear,
     "stable": stable,
+    "stable_images": stable_images,
     "input": input_speed,
     "training": training_speed,
     "scaled_decoding": scaled_decoding,

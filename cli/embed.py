@@ -24,9 +24,9 @@ def embed(
     """Write the features of a data set to a file.
 
     .npz: features [N, D] float32 (with --tokens [N, h, w, C]), labels [N] int64 (-1: none), split [N], classes, paths
-    [N], readable [N], origin, and environment [N] where an .npz data set has it. .npy: the features alone, written as
-    they are made, for more than fit in memory; the rest goes to NAME.rows.npz. .csv, .parquet: a table with a row for
-    each image.
+    [N], readable [N], image_id [N], origin, and environment [N] where the data set has it. .npy: the features alone,
+    written as they are made, for more than fit in memory; the rest goes to NAME.rows.npz. .csv, .parquet: a table with
+    a row for each image.
     """
     from contrastkit import evaluate
 

@@ -8,8 +8,8 @@ import typer
 
 from contrastkit.bounds import COUNT, SEEDS, Interval
 from contrastkit.cli import recipe_options, screen
-from contrastkit.cli.options import ConfusionFile, OutputOptions, SubjectOptions, takes_options
-from contrastkit.cli.results import interval, percent, report_classes, write_evaluation
+from contrastkit.cli.options import ConfusionFile, OutputOptions, SubjectOptions, WeightsFile, takes_options
+from contrastkit.cli.results import interval, percent, print_environments, report_classes, write_evaluation
 from contrastkit.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def _finetune(
     *,
     subject: SubjectOptions,
     labels: LabelOptions,
+    weights: WeightsFile = None,
     protocol: Annotated[
         str, typer.Option(help=f"Row of numbers: {', '.join(PROTOCOLS)}.", metavar="ROW", rich_help_panel="protocol")
     ] = "tiny",
@@ -75,18 +76,9 @@ def _finetune(
     folder = out or folder_of(opened)
     with screen.progress() as on_progress:
         report = evaluate.finetune(
-            opened,
-            protocol=protocol,
-            numbers=recipe_options.typed(PROTOCOLS["tiny"], numbers),
-            few=FewLabels(**vars(labels)),
-            seeds=seeds,
-            seed=subject.seed,
-            baselines=baselines,
-            precision=precision,
-            out=folder,
-            restart=restart,
-            on_progress=on_progress,
-            on_line=screen.say,
+            opened, protocol=protocol, numbers=recipe_options.typed(PROTOCOLS["tiny"], numbers),
+            few=FewLabels(**vars(labels)), weights=weights, seeds=seeds, seed=subject.seed, baselines=baselines,
+            precision=precision, out=folder, restart=restart, on_progress=on_progress, on_line=screen.say,
         )  # fmt: skip
     own = opened.reports or folder
     _print(report, confusion, own / "finetune-confusion.png")
@@ -114,6 +106,9 @@ def _print(report: "FinetuneReport", confusion: Path | None, own: Path) -> None:
             )
             for name, each in report.results.items()
         ],
+    )
+    print_environments(
+        f"fine-tuning on {report.data}", {name: each.environments for name, each in report.results.items()}
     )
     first, result = next(iter(report.results.items()))
     report_classes(f"{first} on {report.data}", result.per_class, confusion, own)

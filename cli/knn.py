@@ -9,7 +9,15 @@ import typer
 from contrastkit.bounds import COUNT, TEMPERATURE
 from contrastkit.cli import screen
 from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, out_file, takes_options
-from contrastkit.cli.results import counts, interval, percent, report_classes, write_evaluation, write_picture
+from contrastkit.cli.results import (
+    counts,
+    interval,
+    percent,
+    print_environments,
+    report_classes,
+    write_evaluation,
+    write_picture,
+)
 
 
 @takes_options
@@ -44,6 +52,7 @@ def knn(
         ("features", "top-1", "95 % interval", "top-5"),
         [(name, percent(a.top1), interval(a.interval), percent(a.top5)) for name, a in report.accuracy.items()],
     )
+    print_environments(f"kNN on {report.data}", report.environments)
     own = opened.reports
     first = next(iter(report.accuracy))
     title = f"kNN by {first} on {report.data}"

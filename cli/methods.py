@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contrastkit.cards import CARDS, DISTILLATIONS, MethodCard
+from contrastkit.cards import CARDS, DISTILLATIONS, EVERY, SUPERVISED, MethodCard
 from contrastkit.cli import screen
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.recipe_options import per_row
@@ -35,11 +35,11 @@ def methods(
     """
     if name is not None:
         check_choice("method", name, (*METHODS, *DISTILLATIONS))
-    every = CARDS | DISTILLATIONS
-    cards = list(every.values()) if name is None else [every[METHODS.get(name, name)]]
+    cards = list(EVERY.values()) if name is None else [EVERY[METHODS.get(name, name)]]
     if name is None:
         columns = ("method", "paper", "query", "dictionary", "target", "neg.", "recipes")
-        for title, of in (("methods", CARDS), ("\ndistillations, of a trained teacher", DISTILLATIONS)):
+        tables = {"methods": CARDS, "\ndistillations, of a trained teacher": DISTILLATIONS, "\nwith labels": SUPERVISED}
+        for title, of in tables.items():
             rows = map(_cells, of.values())
             screen.words(f"{title} (neg.: uses negatives)", columns, rows, whole=("method", "neg."))
         screen.say("\nDescribe one method: contrastkit methods METHOD")

@@ -131,8 +131,9 @@ def out_file(what: str, suffix: str, *, default: str = "") -> Any:
 Data = Annotated[
     str | None,
     typer.Option(
-        help="Name of a data set, a folder of images, sounds or tars, the URL of one of tars, an .npz file, or "
-        "NAME=DIR,NAME=DIR for several modalities of the same scenes.",
+        help="Name of a data set, a folder of images, sounds or tars, the URL of one of tars, an .npz file, "
+        "DIR/ENVIRONMENT/CLASS for folders of environments, or NAME=DIR,NAME=DIR for several modalities of the same "
+        "scenes.",
         metavar="NAME|PATH",
     ),
 ]
@@ -142,7 +143,11 @@ DataDir = Annotated[
 Download = Annotated[bool, typer.Option("--download", help="Download a named data set that is not in --data-dir.")]
 TestPart = Annotated[
     str | None,
-    typer.Option(help="Folder beside train/ to test on \\[test/ or val/, whichever has classes].", metavar="NAME"),
+    typer.Option(
+        help="Folder beside train/, or environment of DIR/ENVIRONMENT/CLASS, to test on \\[test/ or val/, whichever "
+        "has classes; no environment].",
+        metavar="NAME",
+    ),
 ]
 Layout = Annotated[
     str | None,
@@ -185,6 +190,14 @@ InitFrom = Annotated[
 Seed = Annotated[int, typer.Option(help="Random seed."), SEED]
 Baselines = Annotated[bool, typer.Option("--baselines", help="Also evaluate an untrained encoder and raw pixels.")]
 ConfusionFile = Annotated[Path | None, out_file("the confusion matrix", ".png", default="RUN/COMMAND-confusion.png")]
+WeightsFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of the training images: of 'stable reweight' from the .npz of 'embed --split train', or a table "
+        "with the columns weight and path.",
+        metavar="FILE",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 
 

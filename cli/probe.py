@@ -8,8 +8,24 @@ import typer
 
 from contrastkit.bounds import EPOCHS, NOT_NEGATIVE, SEEDS
 from contrastkit.cli import screen
-from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, out_file, takes_options
-from contrastkit.cli.results import counts, interval, percent, report_classes, write_evaluation, write_picture
+from contrastkit.cli.options import (
+    Baselines,
+    ConfusionFile,
+    OutputOptions,
+    SubjectOptions,
+    WeightsFile,
+    out_file,
+    takes_options,
+)
+from contrastkit.cli.results import (
+    counts,
+    interval,
+    percent,
+    print_environments,
+    report_classes,
+    write_evaluation,
+    write_picture,
+)
 from contrastkit.errors import UserError
 from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 
@@ -40,16 +56,15 @@ def probe(
         typer.Option(help=f"not moco: number of classifiers trained at the chosen learning rate \\[{RATES_SEEDS}]."),
         SEEDS,
     ] = None,
+    weights: WeightsFile = None,
     plot: Annotated[
         Path | None, out_file("a plot of accuracy against learning rate (not moco)", ".png", default="RUN/probe.png")
     ] = None,
     confusion: ConfusionFile = None,
     output: OutputOptions,
 ) -> None:
-    """Evaluate frozen features by a linear classifier.
-
-    Its learning rate is chosen on held-out training images, or given (protocol moco).
-    """
+    """Evaluate frozen features by a linear classifier, whose learning rate is chosen on held-out training images, or
+    given (protocol moco)."""
     from contrastkit import evaluate
     from contrastkit.evaluate.linear import LinearProbe, rates_chart
 
@@ -59,8 +74,8 @@ def probe(
     screen.lines(opened.notices)
     with screen.progress() as on_progress:
         report = evaluate.probe(
-            opened, protocol=protocol, epochs=epochs, lr=lr, seeds=seeds, seed=subject.seed, on_progress=on_progress,
-            on_epoch=_print_epoch,
+            opened, protocol=protocol, epochs=epochs, lr=lr, seeds=seeds, seed=subject.seed, weights=weights,
+            on_progress=on_progress, on_epoch=_print_epoch,
         )  # fmt: skip
     screen.lines(report.notices)
     screen.table(
@@ -68,6 +83,7 @@ def probe(
         ("features", "top-1", "95 % interval", "top-5", "learning rate"),
         _rows(report),
     )
+    print_environments(f"linear probe on {report.data}", {n: each.environments for n, each in report.probe.items()})
     own, items = opened.reports, opened.data.train.modality.plural
     first, result = next(iter(report.probe.items()))
     title = f"linear probe of {first} on {report.data}"

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
     from contrastkit.evaluate import EvaluationSubject
+    from contrastkit.evaluate.by_environment import ByEnvironment
     from contrastkit.evaluate.confusion import PerClass
     from contrastkit.transfer.resampling import Share
 
@@ -93,6 +94,25 @@ def report_classes(
         rows,
     )
     write_picture("confusion matrix", lambda path: confusion_chart(path, results, title), picture, own)
+
+
+def print_environments(title: str, found: "Mapping[str, ByEnvironment | None]") -> None:
+    """The accuracy in each environment, a column for each encoder; nothing where the test images have none.
+
+    Args:
+        title: what was tested.
+    """
+    known = {name: each for name, each in found.items() if each is not None}
+    if not known:
+        return
+    first = next(iter(known.values()))
+    rows = [
+        (name, f"{result.n:,}", *(percent(each.environments[name].top1) for each in known.values()))
+        for name, result in first.environments.items()
+    ]
+    for name in ("average", "deviation", "worst"):
+        rows.append((name, "", *(percent(getattr(each, name)) for each in known.values())))
+    screen.table(f"{title}, by environment", ("environment", "test images", *known), rows)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from contrastkit.checkpoint import write_json
 from contrastkit.cli import screen
 from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
+from contrastkit.cli.results import interval, percent, print_environments
 from contrastkit.errors import Interrupted, UserError
 from contrastkit.names import DISTILLED_SUMMARIES, SUMMARIES, is_file, training_command
 
@@ -113,12 +114,38 @@ def command(method: str, family: type[RunOptions] = RunOptions, do: Callable[...
     return single(method, takes_options(run, *training, *numbers))
 
 
+def _classified(outcome: "Outcome", plan: "Plan") -> dict[str, Any]:
+    """Evaluate the classifier of a finished training with labels; the key of the report that says how good it is."""
+    if not plan.recipe.learns_from_labels:
+        return {}
+    if not outcome.finished:
+        return {"test": None}
+    from contrastkit import load_classifier
+    from contrastkit.evaluate.classified import classified
+    from contrastkit.run import CLASSIFIER
+
+    path, options = outcome.run.path / CLASSIFIER, plan.options
+    classifier = load_classifier(path)
+    how: dict[str, Any] = {"workers": options.workers, "max_bad": options.max_bad, "device": plan.device}
+    result = classified(classifier, plan.data, size=classifier.size, **how)
+    if result is None:
+        screen.say(f"{plan.data.name} has no labelled test images on which to test the classifier")
+    else:
+        accuracy = result.accuracy
+        title = f"classifier of {plan.name} on {accuracy.n:,} test images of {result.data}"
+        row = (percent(accuracy.top1), interval(accuracy.interval), percent(accuracy.top5))
+        screen.table(title, ("top-1", "95 % interval", "top-5"), [row])
+        print_environments(title, {"top-1": result.environments})
+    screen.say(f"the classifier: contrastkit.load_classifier({str(path)!r})")
+    return {"test": None if result is None else asdict(result)}
+
+
 def train(
     method: str,
     numbers: dict[str, Any],
     training: dict[str, Any],
     options: RunOptions,
-    after: Callable[["Outcome", "Plan"], dict[str, Any]] = lambda outcome, plan: {},
+    after: Callable[["Outcome", "Plan"], dict[str, Any]] = _classified,
     **teacher: Any,
 ) -> None:
     """Train one method: choose the recipe, open or resume the run, and print the outcome.

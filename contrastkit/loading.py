@@ -1,5 +1,6 @@
 """Load a run's encoder, or its whole method."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,14 +152,22 @@ def load_method(path: str | Path, *, method: str | None = None, encoder: nn.Modu
             f"{path} was trained with {original}: say where that file is, --method path/to/{original} "
             "(method= in Python)"
         )
-    built = _built(run, record, method or name, encoder, call="load_method")
+    built = _built(run, record, method or name, encoder, call="load_method", state=state)
     with run.restoring():
         built.load_state_dict(state)
     return built.eval()
 
 
-def _built(run: Run, record: Record, method: str, module: nn.Module | None, *, call: str) -> Method[Any]:
-    """The method of a run, without its weights.
+def _built(
+    run: Run,
+    record: Record,
+    method: str,
+    module: nn.Module | None,
+    *,
+    call: str,
+    state: Mapping[str, Tensor] | None = None,
+) -> Method[Any]:
+    """The method of a run, without its weights; ``state`` has them.
 
     Raises:
         UserError: the run is of another method.
@@ -168,6 +177,9 @@ def _built(run: Run, record: Record, method: str, module: nn.Module | None, *, c
         raise UserError(f"{run.path} holds a run of {record.name}, not of {method}")
     recorded = record.encoder
     kind = type(recipes[record.name])
+    recipe = record.recipe_of(kind, run.path / RECIPE)
+    with run.restoring():
+        known = {} if state is None else recipe.known_from(state)
     context = BuildContext(
         channels=recorded["channels"],
         modalities=tuple(recorded.get("modalities", ())),
@@ -177,8 +189,9 @@ def _built(run: Run, record: Record, method: str, module: nn.Module | None, *, c
         encoder=_module_of(run, recorded["name"], module, call=call),
         tokenizer=tokenizer_of(run) if kind.learns_from_captions else None,
         teacher=None if record.teacher is None else Teacher.absent(record.teacher),
+        **known,
     )
-    return record.recipe_of(kind, run.path / RECIPE).build(context)
+    return recipe.build(context)
 
 
 def _module_of(run: Run, name: str, module: nn.Module | None, *, call: str) -> nn.Module | None:

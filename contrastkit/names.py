@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from contrastkit.cards import CARDS, DISTILLATIONS
+from contrastkit.cards import CARDS, DISTILLATIONS, SUPERVISED
 
+TRAINED = [*CARDS.values(), *SUPERVISED.values()]
 # Argument of `contrastkit train` -> the method that it trains.
-METHODS = {name: card.name for card in CARDS.values() for name in (*card.aliases, card.name)}
-SUMMARIES = {name: text for card in CARDS.values() for name, text in {**card.aliases, card.name: card.summary}.items()}
+METHODS = {name: card.name for card in TRAINED for name in (*card.aliases, card.name)}
+SUMMARIES = {name: text for card in TRAINED for name, text in {**card.aliases, card.name: card.summary}.items()}
 # Argument of `contrastkit distill` -> the distillation.
 DISTILLED = {card.word or card.name: card.name for card in DISTILLATIONS.values()}
 DISTILLED_SUMMARIES = {word: DISTILLATIONS[name].summary for word, name in DISTILLED.items()}
@@ -45,6 +46,9 @@ VIEW_NAMES = (
     "dino-32",
     "mae",
     "mae-32",
+    "domainbed",
+    "groupdro",
+    "stablenet",
     "digits",
     "digits-strong",
 )

@@ -37,7 +37,9 @@ class Options:
     """
 
     data: Annotated[
-        str, "Data set: a name, a folder of images or sounds, an .npz file, or NAME=DIR,NAME=DIR", "NAME|PATH"
+        str,
+        "Data set: a name, a folder of images or sounds, an .npz file, DIR/ENVIRONMENT/CLASS, or NAME=DIR,NAME=DIR",
+        "NAME|PATH",
     ]
     labelled: Annotated[
         str | None,
@@ -51,7 +53,9 @@ class Options:
         float | None, "Share of the training images to hold out as test set, drawn by --seed", SHARE
     ] = None
     test_part: Annotated[
-        str | None, "Folder beside train/ to test on, by default test/ or val/, whichever has classes", "NAME"
+        str | None,
+        "Folder beside train/ to test on, by default test/ or val/, whichever has classes; or environment to hold out",
+        "NAME",
     ] = None
     layout: Annotated[
         str | None, "Order of the axes of images in an .npz file, where their sides leave it open", "NHWC|NCHW"

@@ -27,6 +27,7 @@ from torch import Tensor
 #     noise on a test image              uniform       the strength    CORRUPTION
 #     patches that are hidden (MAE)      uniform       at_step         MASKS
 #     caption of an image                uniform       epoch           CAPTION
+#     StableNet's cosines                uniform       at_step         COSINES (index: the inner step)
 #     a held-out part (dataset.split)    permutation   0
 #     the monitor's images               permutation   0
 #     files looked at in a new folder    permutation   0
@@ -48,6 +49,7 @@ MIXUP = -6
 CORRUPTION = -7
 MASKS = -8
 CAPTION = -9
+COSINES = -10
 
 
 def at_step(progress: float) -> int:

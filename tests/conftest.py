@@ -66,6 +66,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def environments(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``images``, of three environments."""
+    path = tmp_path_factory.mktemp("environments") / "places.npz"
+    with np.load(images) as arrays:
+        np.savez(path, **arrays, environment=np.array(["north", "south", "west"])[np.arange(320) // 4 % 3])
+    return path
+
+
+@pytest.fixture(scope="session")
 def hard_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """280 images of seven classes, whose tints nearly drown in noise."""
     return _noise(280, 7, (100, 155), 80, 1, tmp_path_factory.mktemp("hard") / "hard.npz")

@@ -41,3 +41,23 @@ def test_a_page_is_filled_between_its_marks_alone(sections, monkeypatch: pytest.
     monkeypatch.setitem(sections.SECTIONS, "causal", lambda: "new\n1")
     page = "a\n<!-- python -m benchmarks.sections causal -->\nold\n<!-- end of causal -->\nb\n"
     assert sections.filled(page) == page.replace("old", "new\n1")
+
+
+def test_environments_of_images_are_pooled_over_what_is_held_out(sections, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of PACS a seed counts once all four environments are measured; of digits each case has its own line."""
+    from benchmarks import stable_images
+
+    held = {"art_painting": 40.0, "cartoon": 60.0, "photo": 80.0, "sketch": 20.0}
+    of_pacs = [("pacs", place, 0, {place: top1}) for place, top1 in held.items()]
+    of_pacs += [("pacs", place, 1, {place: 99.0}) for place in ("photo", "sketch")]
+    of_digits = [("digits", "0.1,0.2", seed, {"0.1": 80.0, "0.5": 50.0, "0.9": 20.0 + seed}) for seed in (0, 1)]
+    rows = [
+        {"set": name, "case": case, "seed": seed, "encoder": "MoCo", "learner": "ERM", "environments": found}
+        for name, case, seed, found in (*of_pacs, *of_digits)
+    ]
+    monkeypatch.setattr(stable_images, "measured", lambda: rows)
+    lines = stable_images.table().splitlines()[2:]
+    assert lines == [
+        "| digits 0.1,0.2 | MoCo | ERM | 2 | 50.2 +- 0.2 | 24.3 +- 0.3 | 20.5 +- 0.7 |",
+        "| pacs | MoCo | ERM | 1 | 50.0 | 22.4 | 20.0 |",
+    ]

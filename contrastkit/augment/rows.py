@@ -187,6 +187,12 @@ VIEWS: dict[str, tuple[View, ...]] = {
     ),
     "mae": (_MAE,),
     "mae-32": (replace(_MAE, size=32),),
+    # Several environments: DomainBed's (datasets.py), GroupDRO's for birds (data/cub_dataset.py), StableNet's.
+    "domainbed": (
+        View(crop_min=0.7, jitter_p=1.0, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.3, gray_p=0.1),
+    ),
+    "groupdro": (View(crop_min=0.7, jitter_p=0.0, gray_p=0.0),),
+    "stablenet": (View(crop_min=0.8, jitter_p=1.0, hue=0.4, gray_p=0.1),),
     "digits": (_DIGITS,) * 2,
     # Also brightness, contrast and sharpness, which a loss without negatives would otherwise latch on to.
     "digits-strong": (

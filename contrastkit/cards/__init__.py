@@ -8,8 +8,11 @@ from contrastkit.cards import (
     cpc_audio,
     crd,
     dino,
+    erm,
+    groupdro,
     instdisc,
     invaspread,
+    irm,
     mae,
     moco,
     moco_v3,
@@ -17,6 +20,7 @@ from contrastkit.cards import (
     simclr,
     simclr_distill,
     simsiam,
+    stablenet,
     swav,
 )
 from contrastkit.cards.card import MethodCard as MethodCard
@@ -47,3 +51,8 @@ CARDS: dict[str, MethodCard] = {
 
 # What `contrastkit distill` trains, in the same order.
 DISTILLATIONS: dict[str, MethodCard] = {card.name: card for card in (crd.CARD, simclr_distill.CARD)}
+
+# What `contrastkit train` trains with labels, in the same order.
+SUPERVISED: dict[str, MethodCard] = {card.name: card for card in (irm.CARD, groupdro.CARD, erm.CARD, stablenet.CARD)}
+
+EVERY = CARDS | DISTILLATIONS | SUPERVISED

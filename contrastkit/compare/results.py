@@ -10,7 +10,7 @@ from contrastkit import schema
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy
 from contrastkit.evaluate.made import Made, maker, weights_of, why_stale
-from contrastkit.methods import DISTILLATIONS, RECIPES
+from contrastkit.methods import EVERY
 from contrastkit.options import MAY_CHANGE
 from contrastkit.record import Record, json_value
 from contrastkit.run import ENCODER, RECIPE, Run
@@ -56,7 +56,7 @@ class RunResults:
         """
         run = Run.open(path)
         record = run.record
-        if (row := (RECIPES | DISTILLATIONS).get(record.name)) is not None:
+        if (row := EVERY.get(record.name)) is not None:
             record.recipe_of(type(row), path / RECIPE)  # its values are checked
         with schema.reading(path / RECIPE):
             if not schema.typed(list[dict[str, Any]], record.recipe.get("views"), "recipe.views"):
@@ -146,7 +146,7 @@ def _probe(values: Mapping[str, Any]) -> Evaluation:
     if how["protocol"] == "moco":  # whose rate and epochs are asked for, not chosen
         how |= {"rate": first.get("rate"), "epochs": len(first.get("losses", ()))}
     accuracy = _accuracy(first.get("accuracy"), "probe.accuracy")
-    return Evaluation(how=how | {"n": accuracy.n}, accuracy=accuracy)
+    return Evaluation(how=how | _weights(values) | {"n": accuracy.n}, accuracy=accuracy)
 
 
 def _finetune(values: Mapping[str, Any]) -> Evaluation:
@@ -154,7 +154,13 @@ def _finetune(values: Mapping[str, Any]) -> Evaluation:
     how = _how(values, "protocol", "size", "labels", "numbers", "precision")
     labels = schema.typed(dict[str, int], how.pop("labels"), "labels")
     how |= {"labels": labels.get("images"), "a class": [labels.get("least"), labels.get("most")]}
-    return Evaluation(how=how | {"n": accuracy.n}, accuracy=accuracy)
+    return Evaluation(how=how | _weights(values) | {"n": accuracy.n}, accuracy=accuracy)
+
+
+def _weights(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The effective sample of weighted training images; nothing of those that all weigh alike."""
+    weights = schema.typed(dict[str, Any] | None, values.get("weights"), "weights")
+    return {} if weights is None else {"effective sample": weights.get("effective")}
 
 
 def _first(values: Mapping[str, Any], key: str) -> dict[str, Any]:

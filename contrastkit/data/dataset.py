@@ -22,7 +22,8 @@ class Reading:
     """How files become images, where the files do not say.
 
     Attributes:
-        test_part: the folder beside ``train/`` that is the test part; None chooses by the names.
+        test_part: the folder beside ``train/`` that is the test part, or the environment that is held out to test on;
+            None chooses by the names, or holds out no environment.
         layout: of arrays of four dimensions, "NHWC" or "NCHW"; None goes by their sides.
         stretch: scale images of more than 8 bits by the range of their pixels instead of by that of their type.
         background: the colour under transparent pixels, a name or #rrggbb.

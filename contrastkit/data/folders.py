@@ -120,7 +120,23 @@ def _warnings(files: Files, folders: Sequence[str]) -> list[str]:
     seconds = {path.split(os.sep, 2)[1] for path in files.listing.paths if path.count(os.sep) > 1}
     if {Part.TRAINING, Part.TEST} <= {part_of(name) for name in seconds}:
         lines.append(f"{files.root}: the training and test parts inside its folders are taken together")
+    elif same := _repeated(files):
+        lines.append(
+            f"{files.root}: each of its folders is a class, and has the same folders, {listed(same, 4)}: if these are "
+            f"the classes, of several environments, give {files.root}/ENVIRONMENT/CLASS"
+        )
     return lines
+
+
+def _repeated(files: Files) -> list[str]:
+    """The folders, two or more, that each folder of the first level has, each of them the same ones; else none."""
+    below = dict[str, set[str]]()
+    for path in files.listing.paths:
+        first, *more = path.split(os.sep)[:-1] or [""]
+        below.setdefault(first, set()).add(more[0] if more else "")
+    found, *others = below.values()
+    same = len(below) > 1 and len(found) > 1 and "" not in found and all(each == found for each in others)
+    return sorted(found) if same else []
 
 
 def _notices(parts: Sequence[Files], train: FileSource, lines: Sequence[str]) -> tuple[str, ...]:

@@ -57,6 +57,8 @@ def open_npz(request: Request) -> DataSet | None:
 def _environment(array: np.ndarray | None, n: int, path: Path) -> np.ndarray | None:
     if array is not None and array.shape != (n,):
         raise UserError(f"{path}: environment must have one value for each of the {n} images, not {list(array.shape)}")
+    if array is not None and array.dtype.kind == "f" and (missing := int(np.isnan(array).sum())):
+        raise UserError(f"{path}: environment is NaN for {missing} of the {n} images: name it, or leave them out")
     return array
 
 

@@ -12,6 +12,7 @@ from contrastkit.data.aligned import open_aligned
 from contrastkit.data.captioned import open_captioned
 from contrastkit.data.dataset import HANDED_OVER, DataSet, Reading, Request, with_validation
 from contrastkit.data.digits import open_digits
+from contrastkit.data.environments import open_environments
 from contrastkit.data.folders import open_folder
 from contrastkit.data.idx import open_idx
 from contrastkit.data.named import open_named
@@ -31,6 +32,7 @@ OPENERS: tuple[Callable[[Request], DataSet | None], ...] = (  # the first result
     open_idx,
     open_shards,
     open_captioned,
+    open_environments,
     open_folder,
 )
 
@@ -57,6 +59,7 @@ def open_data(
               with fewer than two such folders the set is unlabelled. A folder that contains ``train/`` (and ``test/``
               or ``val/``, or other usual words, in any case of letters) is split accordingly; the images of a folder
               ``unlabelled/`` among the classes have no labels;
+            - ``DIR/ENVIRONMENT/CLASS``, in these words: environments (:mod:`contrastkit.data.environments`);
             - a folder with ``captions.token`` or ``captions.csv``, or a .csv (:mod:`contrastkit.data.captioned`);
             - a folder of WebDataset's tars, or of ``train/`` and others that are such (:mod:`contrastkit.data.shards`),
               or its URL (:mod:`contrastkit.data.remote`);
@@ -90,9 +93,8 @@ def open_data(
     if dataset is None:
         raise _unknown(request)
     if data in data_names() and request.path.exists():
-        notice = (
-            f"{data} is the set of that name; for the {'folder' if request.path.is_dir() else 'file'} give ./{data}"
-        )
+        kind = "folder" if request.path.is_dir() else "file"
+        notice = f"{data} is the set of that name; for the {kind} give ./{data}"
         dataset = replace(dataset, notices=(notice, *dataset.notices))
     return dataset if val_fraction is None else with_validation(dataset, val_fraction, seed)
 

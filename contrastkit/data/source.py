@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -45,7 +46,8 @@ class Source(ABC):
         captions: the texts that describe each image; None if there are none.
         orientation_matters: whether a flip would change the class (digits, letters).
         group_ids: int64 [N], equal for images made from the same original; None if there are no such images.
-        environment: [N], where each image comes from (of an .npz file that says so), kept for ``embed``; else None.
+        environment: [N], where each image comes from, of an .npz file or of folders that say so; else None.
+        weights: float [N], the weight of each image in what is trained on it; None: all alike.
         modalities: of aligned images, name -> number of channels for each modality, in channel order; else None.
         sample_rate: of sounds, in Hz; else None.
         paths: of the files, relative to the set's folder, in order; empty for images that are no files.
@@ -73,6 +75,7 @@ class Source(ABC):
         self.captions: Captions | None = None
         self.group_ids: Tensor | None = None
         self.environment: NDArray[Any] | None = None
+        self.weights: Tensor | None = None
         self.modalities: dict[str, int] | None = None
         self.unreadable: dict[int, tuple[str, str]] = {}
 
@@ -95,9 +98,17 @@ class Source(ABC):
         part.captions = None if self.captions is None else self.captions.subset(index)
         part.group_ids = None if self.group_ids is None else self.group_ids[index]
         part.environment = None if self.environment is None else self.environment[index.numpy()]
+        part.weights = None if self.weights is None else self.weights[index]
         part.paths = [self.paths[i] for i in index.tolist()] if self.paths else ()
         part.unreadable = {}
         return part
+
+    @property
+    def environment_codes(self) -> Tensor | None:
+        """The environments as numbers 0, 1, ..., in their order: int64 [N]; None where they are not known."""
+        return (
+            None if self.environment is None else torch.from_numpy(np.unique(self.environment, return_inverse=True)[1])
+        )
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from contrastkit.errors import UserError
 from contrastkit.intervals import wilson
 
 
@@ -44,3 +45,25 @@ def accuracy_of(best: Tensor, y: Tensor, *, n_classes: int) -> Accuracy:
     y [N]."""
     top1, top5 = map(statistics.fmean, hits(best, y).double().mean(-2).reshape(-1, 2).T.tolist())
     return accuracy(top1, top5, len(y), n_classes=n_classes)
+
+
+def of_mean_1(weights: Tensor) -> Tensor:
+    """Weights of images, float [N], scaled to mean 1.
+
+    Raises:
+        UserError: all are 0.
+    """
+    if not weights.any():
+        raise UserError("all images of a part have weight 0: raise the penalty of the reweighting")
+    return weights / weights.mean()
+
+
+def weighted_mean(values: Tensor, weights: Tensor | None) -> float:
+    """The mean of values [N] under the weights of their images, float [N]; None: the plain one.
+
+    Raises:
+        UserError: all weights are 0.
+    """
+    if weights is not None:
+        values = values * of_mean_1(weights.double())
+    return values.mean().item()

@@ -15,6 +15,7 @@ from contrastkit.data import Source
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError
 from contrastkit.evaluate.embedding_files import MAPPED, WRITTEN, read_arrays, require_format, write_arrays
+from contrastkit.evaluate.identity import image_ids
 from contrastkit.evaluate.origin import Origin
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.memory import available_memory
@@ -33,7 +34,8 @@ class Embedding:
     readable: np.ndarray  # bool [N]: False, and NaN in the features, for images that could not be read
     paths: np.ndarray  # text [N]: files, relative to the folder of their part; "" for images that are no files
     origin: Origin
-    environment: np.ndarray | None = None  # [N], of an .npz file that has it for every part
+    environment: np.ndarray | None = None  # [N], of a data set that has it for every part
+    image_id: np.ndarray | None = None  # text [N] of evaluate.identity.image_ids; None in a file of an earlier version
     notices: tuple[str, ...] = ()  # what a reader of the features should know, one line each
 
     def save(self, path: str | Path) -> None:
@@ -70,7 +72,7 @@ class Embedding:
         if wrong := [name for name in columns if arrays[name].shape != (n,)]:
             raise UserError(f"{path} is damaged: {n:,} rows of features, but {wrong[0]} of {arrays[wrong[0]].shape}")
         origin = Origin.from_json(str(arrays.pop("origin")), path)
-        known = ("features", *columns, "classes", "environment")
+        known = ("features", *columns, "classes", "environment", "image_id")
         return cls(origin=origin, **{name: arrays[name] for name in known if name in arrays})  # type: ignore[arg-type]
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -136,6 +138,7 @@ def _embed(
         paths=np.array([path for part in sources.values() for path in part.paths or [""] * len(part)], dtype=str),
         origin=Origin.of(subject, name, sources),
         environment=None if any(each is None for each in environments) else np.concatenate(environments),
+        image_id=np.concatenate([image_ids(source) for source in sources.values()]),
         notices=subject.left_out,
     )
 

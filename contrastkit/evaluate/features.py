@@ -4,8 +4,10 @@ import contextlib
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from contrastkit.data import Source, plain_batches
@@ -30,6 +32,8 @@ class Features:
     y: Tensor  # [N] int64, -1 for unlabelled images
     group_ids: Tensor | None = None  # [N] int64, see Source: a split keeps images of one group together
     readable: Tensor | None = None  # [N] bool; None if all are
+    weights: Tensor | None = None  # [N] float, see Source
+    environment: NDArray[Any] | None = None  # [N], see Source
 
     def read(self) -> "Features":
         """Those of the images that could be read."""
@@ -55,8 +59,10 @@ class Features:
         return replace(self, x=(self.x - mean) / (variance + 1e-6).sqrt())
 
     def subset(self, rows: Tensor) -> "Features":
-        group_ids, readable = (None if each is None else each[rows] for each in (self.group_ids, self.readable))
-        return Features(self.x[rows], self.y[rows], group_ids, readable)
+        known = self.group_ids, self.readable, self.weights
+        group_ids, readable, weights = (None if each is None else each[rows] for each in known)
+        environment = None if self.environment is None else self.environment[rows.numpy()]
+        return Features(self.x[rows], self.y[rows], group_ids, readable, weights, environment)
 
 
 def in_memory(n: int, shape: Sequence[int]) -> Tensor:
@@ -151,7 +157,7 @@ def _collect(
         readable = torch.ones(n, dtype=torch.bool)
         readable[list(source.unreadable)] = False
         x[~readable] = math.nan
-    return Features(x, source.label(torch.arange(n)), source.group_ids, readable)
+    return Features(x, source.label(torch.arange(n)), source.group_ids, readable, source.weights, source.environment)
 
 
 def labelled(source: Source, purpose: str) -> Source:

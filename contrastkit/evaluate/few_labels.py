@@ -12,6 +12,7 @@ from contrastkit.bounds import COUNT, Interval, check_fields
 from contrastkit.data import Source
 from contrastkit.errors import UserError, listed
 from contrastkit.evaluate.features import labelled
+from contrastkit.evaluate.identity import identities
 
 FOLDS = 5  # one in this many labelled images of a class is held out to choose a learning rate
 
@@ -92,16 +93,8 @@ def folds(y: Tensor, drawn: Tensor, group_ids: Tensor | None = None) -> list[tup
 
 def drawing_order(source: Source, seed: int) -> Tensor:
     """All positions, int64 [N], in the order of a hash of the seed and the image's identity; equal ones by position."""
-    keys = [hashlib.sha256(f"{seed}\n".encode() + identity).digest() for identity in _identities(source)]
+    keys = [hashlib.sha256(f"{seed}\n".encode() + identity).digest() for identity in identities(source)]
     return torch.tensor(sorted(range(len(source)), key=keys.__getitem__), dtype=torch.int64)
-
-
-def _identities(source: Source) -> list[bytes]:
-    if source.paths:
-        return [path.encode("utf-8", "surrogateescape") for path in source.paths]
-    if source.images is not None:
-        return [bytes(str(tuple(image.shape)), "ascii") + image.numpy().tobytes() for image in source.images]
-    return [str(i).encode() for i in range(len(source))]  # a user's dataset: nothing else names its images
 
 
 def _counts(source: Source, few: FewLabels) -> dict[int, int]:

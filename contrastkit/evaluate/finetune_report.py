@@ -4,9 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from contrastkit.evaluate.accuracy import Accuracy
+from contrastkit.evaluate.by_environment import ByEnvironment
 from contrastkit.evaluate.confusion import ClassResult
 from contrastkit.evaluate.finetune_trial import even_batch
 from contrastkit.evaluate.linear import LinearProbe, notices_of_choice
+from contrastkit.evaluate.weighting import ImageWeights
 from contrastkit.protocols import FinetuneProtocol
 
 
@@ -23,6 +25,7 @@ class FineTuned:
     validation: tuple[float | None, ...]
     losses: tuple[float, ...]  # mean training loss of each epoch, of the first seed
     per_class: dict[str, ClassResult]  # by class, of the classifiers of all seeds
+    environments: ByEnvironment | None  # likewise; None where the test images have none
 
     @property
     def notices(self) -> list[str]:
@@ -52,6 +55,7 @@ class FinetuneReport:
     precision: str
     labels: Labels
     results: dict[str, FineTuned | LinearProbe]
+    weights: ImageWeights | None  # of the training images, before a few of them were chosen
     model: str | None  # file of the fine-tuned classifier of the first seed
     notices: tuple[str, ...]  # what a reader of the numbers should know, one line each
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from contrastkit import dist
 from contrastkit.errors import UserError
 from contrastkit.evaluate.classifier import Neck, neck_of
 from contrastkit.evaluate.finetune_trial import Start, param_groups
@@ -16,6 +17,24 @@ from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.published import published_encoder
 from contrastkit.parts.vit import drop_paths
 from contrastkit.protocols import FinetuneProtocol
+
+
+def trainable_encoder(subject: EvaluationSubject) -> Encoder:
+    """The encoder to fine-tune.
+
+    Raises:
+        UserError: there is none, it is for sounds or other channels, or several processes have been started.
+    """
+    source, encoder = subject.data.train, next(iter(subject.encoders.values()))
+    if dist.world_size() > 1:
+        raise UserError("fine-tuning runs in one process: start it without torchrun")
+    if not isinstance(encoder, Encoder):
+        raise UserError("fine-tuning trains an encoder, and raw pixels have none: give a run, or --encoder NAME")
+    if not source.modality.has_pixels:
+        raise UserError(f"fine-tuning crops and flips images, but these are {source.modality.plural}: use probe")
+    if source.channels not in (1, encoder.channels):
+        raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {encoder.channels}")
+    return encoder
 
 
 def starts_of(

@@ -15,7 +15,7 @@ from contrastkit.augment import View
 from contrastkit.data import Loader, Source
 from contrastkit.data.source import digest
 from contrastkit.errors import UserError
-from contrastkit.evaluate.accuracy import best_classes, hits
+from contrastkit.evaluate.accuracy import best_classes, hits, of_mean_1, weighted_mean
 from contrastkit.evaluate.classifier import start_head_
 from contrastkit.evaluate.features import encode
 from contrastkit.evaluate.journal import Journal
@@ -137,6 +137,7 @@ class Trial:
             optimizer,
             epochs=protocol.epochs,
             learning_rate=schedule,
+            weights=None if loader.source.weights is None else of_mean_1(loader.source.weights),
             objective=Objective(smoothing=protocol.smoothing, mixup=protocol.mixup),
             device=device,
             autocast=precision.autocast(self.precision, device),
@@ -153,10 +154,11 @@ class Trial:
         if not bool(read.x.isfinite().all()):
             raise Diverged("the classifier's outputs are not finite")
         best = best_classes(read.x)
-        top1, top5 = hits(best, read.y).double().mean(0).tolist()
+        top1, top5 = (weighted_mean(right, read.weights) for right in hits(best, read.y).double().T)
         answers = torch.full((len(test),), -1, dtype=torch.int32)
         answers[rows] = best[:, 0].int()
-        return Outcome(top1, top5, F.cross_entropy(read.x, read.y).item(), losses, answers)
+        loss = weighted_mean(F.cross_entropy(read.x, read.y, reduction="none"), read.weights)
+        return Outcome(top1, top5, loss, losses, answers)
 
 
 def training_view(protocol: FinetuneProtocol, source: Source, size: int) -> View:

@@ -11,22 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from contrastkit import bounds, dist
+from contrastkit import bounds
 from contrastkit.data import Loader, Source
-from contrastkit.errors import UserError, check_choice
+from contrastkit.data.source import digest
+from contrastkit.errors import check_choice
 from contrastkit.evaluate.accuracy import accuracy
+from contrastkit.evaluate.by_environment import by_environment
 from contrastkit.evaluate.classifier import ClassifierRecord, save_classifier
 from contrastkit.evaluate.confusion import classes_without_training, per_class
 from contrastkit.evaluate.features import labelled
 from contrastkit.evaluate.few_labels import FewLabels, choose, drawing_order, folds
 from contrastkit.evaluate.finetune_report import FineTuned, FinetuneReport, Labels, opening
-from contrastkit.evaluate.finetune_starts import starts_of
+from contrastkit.evaluate.finetune_starts import starts_of, trainable_encoder
 from contrastkit.evaluate.finetune_trial import Outcome, Start, Trial, images_digest
 from contrastkit.evaluate.journal import Journal
 from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.origin import encoder_hash
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
 from contrastkit.evaluate.supervised import Diverged, LinearClassifier
+from contrastkit.evaluate.weighting import weighted
 from contrastkit.parts.encoder import Encoder
 from contrastkit.precision import Precision, resolve
 from contrastkit.protocols import PROTOCOLS, FinetuneProtocol
@@ -41,6 +44,7 @@ def finetune(
     protocol: str = "tiny",
     numbers: Mapping[str, Any] | None = None,
     few: FewLabels | None = None,
+    weights: Path | None = None,
     seeds: int = SEEDS,
     seed: int = 0,
     baselines: bool = False,
@@ -53,16 +57,15 @@ def finetune(
     """Fine-tune the subject's first encoder on the labelled training images, or on a few of them.
 
     Of several learning rates, the one with the best top-1 on held-out training images is chosen, of equally good ones
-    the one with the lower cross-entropy there; then classifiers are trained with it on all labelled images, one per
-    seed, and only these are evaluated on the test images. A call that was killed goes on where it was when it is
-    repeated, with the same result bit for bit.
+    the one with the lower cross-entropy there; then classifiers are trained with it on all labelled images, and only
+    these are evaluated on the test images. A call that was killed goes on when it is repeated, bit for bit.
 
     Args:
         protocol: a row of :data:`contrastkit.protocols.PROTOCOLS`.
         numbers: fields of the protocol to replace.
         few: which labelled images to use; None: all.
-        seeds: number of classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``, ...
-        seed: also of the choice of images.
+        weights: a file with those of the training images (:func:`contrastkit.evaluate.weighting.weighted`).
+        seeds: classifiers trained at the chosen rate, with the seeds ``seed``, which chooses images too, and following.
         baselines: also train the encoder from scratch, and fine-tune its published weights, if any, at their own rates.
         precision: arithmetic of the training; images are evaluated in float32.
         out: folder of the state and of the classifier of the first seed, :data:`MODEL`; None keeps neither.
@@ -70,15 +73,14 @@ def finetune(
         on_line: called with a line on each learning rate and seed.
 
     Raises:
-        UserError: no such protocol, a number out of bounds, labels that do not suffice (:func:`choose`), no test part,
-            sounds, raw pixels, an encoder without that many layers, every rate diverged, or ``out`` holds the state of
-            an unfinished call with other arguments.
+        UserError: no such protocol, a number out of bounds, labels that do not suffice (:func:`choose`), weights of
+            other images, no test part, sounds, raw pixels, an encoder without that many layers, every rate diverged,
+            or ``out`` holds the state of an unfinished call with other arguments.
     """
+    subject, used, lines = weighted(subject, weights)
     plan = _plan(subject, protocol, numbers or {}, few or FewLabels(), seeds, seed, baselines)
     arithmetic = resolve(precision, torch.device(subject.device))
-    options = asdict(plan.row) | {"seeds": seeds, "seed": seed, "size": subject.size, "baselines": baselines}
-    options |= {"precision": arithmetic, "encoder": encoder_hash(plan.encoder)}
-    options |= {"images": images_digest(plan.train), "test images": images_digest(plan.test)}
+    options = plan.identity | {"baselines": baselines, "precision": arithmetic}
     with Journal(out, options, device=subject.device, restart=restart) as journal:
         for line in opening(plan.row, plan.labels, begun=journal.begun):
             on_line(line)
@@ -92,8 +94,9 @@ def finetune(
         precision=arithmetic,
         labels=plan.labels,
         results=results,
+        weights=used,
         model=None if out is None else str(out / MODEL),
-        notices=(*plan.notices, *_notices(plan, results)),
+        notices=(*lines, *plan.notices, *_notices(plan, results)),
     )
 
 
@@ -121,6 +124,15 @@ class _Plan:
         return self.train.subset(rest), self.train.subset(held_out)
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What determines the results, as the journal has it."""
+        known = asdict(self.row) | {"seeds": len(self.seeds), "seed": self.seeds.start, "size": self.subject.size}
+        known |= {"encoder": encoder_hash(self.encoder)}
+        known |= {"images": images_digest(self.train), "test images": images_digest(self.test)}
+        w = self.train.weights
+        return known if w is None else known | {"weights of images": digest(w.numpy().tobytes())}
+
+    @property
     def labels(self) -> Labels:
         counts = _labels(self.train).unique(return_counts=True)[1]
         held_out = 0 if self.held is None else len(self.held[1])
@@ -140,7 +152,7 @@ def _plan(
     row = replace(PROTOCOLS[protocol], **numbers)
     bounds.SEEDS.check("--seeds", seeds, whole=True)
     bounds.SEED.check("--seed", seed, whole=True)
-    encoder = _encoder(subject)
+    encoder = trainable_encoder(subject)
     train, test = subject.labelled_parts()
     (train, notices), test = choose(train, few, seed), labelled(test, "fine-tuning")
     splits = folds(_labels(train), drawing_order(train, seed), train.group_ids)
@@ -207,7 +219,8 @@ class _Work:
         top1, top5 = [each.top1 for each in finals], [each.top5 for each in finals]
         answers = torch.stack([each.answers for each in finals]).long()
         read = (answers >= 0).all(0)
-        means = statistics.fmean(top1), statistics.fmean(top5)
+        means, y = (statistics.fmean(top1), statistics.fmean(top5)), _labels(plan.test)[read]
+        where = plan.test.environment
         return FineTuned(
             accuracy=accuracy(*means, int(read.sum()), n_classes=len(plan.names)),
             seeds=tuple(top1),
@@ -216,7 +229,8 @@ class _Work:
             rates=rates,
             validation=tuple(validation),
             losses=finals[0].losses,
-            per_class=per_class(answers[:, read], _labels(plan.test)[read], plan.names),
+            per_class=per_class(answers[:, read], y, plan.names),
+            environments=by_environment(answers[:, read], y, None if where is None else where[read.numpy()]),
         )
 
     def _run(
@@ -239,24 +253,6 @@ class _Work:
         score = "diverged" if outcome.diverged else f"{100 * outcome.top1:.2f} % of {len(test):,} {part} images"
         self.on_line(f"{start.name}: {what}: {score}")
         return outcome
-
-
-def _encoder(subject: EvaluationSubject) -> Encoder:
-    """The encoder to fine-tune.
-
-    Raises:
-        UserError: there is none, it is for sounds or other channels, or several processes have been started.
-    """
-    source, encoder = subject.data.train, next(iter(subject.encoders.values()))
-    if dist.world_size() > 1:
-        raise UserError("fine-tuning runs in one process: start it without torchrun")
-    if not isinstance(encoder, Encoder):
-        raise UserError("fine-tuning trains an encoder, and raw pixels have none: give a run, or --encoder NAME")
-    if not source.modality.has_pixels:
-        raise UserError(f"fine-tuning crops and flips images, but these are {source.modality.plural}: use probe")
-    if source.channels not in (1, encoder.channels):
-        raise UserError(f"{source.name} has {source.channels} channels, the encoder takes {encoder.channels}")
-    return encoder
 
 
 def _labels(source: Source) -> Tensor:

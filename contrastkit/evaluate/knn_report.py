@@ -12,6 +12,7 @@ from torch import Tensor
 from contrastkit.data import Source
 from contrastkit.errors import listed
 from contrastkit.evaluate.accuracy import Accuracy, accuracy_of
+from contrastkit.evaluate.by_environment import ByEnvironment, by_environment
 from contrastkit.evaluate.confusion import ClassResult, classes_without_training, per_class
 from contrastkit.evaluate.features import Features
 from contrastkit.evaluate.neighbours import knn_classes, nearest
@@ -56,6 +57,7 @@ class KnnReport:
     accuracy: dict[str, Accuracy]  # of each encoder
     per_class: dict[str, dict[str, ClassResult]]  # of each encoder, by class
     examples: tuple[Example, ...]  # by the first encoder: wrong ones, then right ones
+    environments: dict[str, ByEnvironment]  # of each encoder; {} where the test images have none
     notices: tuple[str, ...] = ()  # what a reader of the numbers should know, one line each
 
     def as_json(self) -> dict[str, Any]:
@@ -71,19 +73,23 @@ def knn(subject: EvaluationSubject, *, k: int = 20, T: float = 0.1, on_progress:
     names = subject.class_names
     accuracies: dict[str, Accuracy] = {}
     classes: dict[str, dict[str, ClassResult]] = {}
+    environments: dict[str, ByEnvironment] = {}
     examples: tuple[Example, ...] = ()
     notices: list[str] = []
     for name, train, test in subject.labelled_features(on_progress):
         best = knn_classes(train, test, k=k, T=T, n_classes=len(names), device=subject.device)
-        y = test.labelled("kNN").y
+        tested = test.labelled("kNN")
+        y = tested.y
         accuracies[name] = accuracy_of(best, y, n_classes=len(names))
         classes[name] = per_class(best[:, 0], y, names)
+        if (found := by_environment(best[:, 0], y, tested.environment)) is not None:
+            environments[name] = found
         if len(accuracies) == 1:
             examples = _drawn(train, test, best[:, 0], min(k, NEIGHBOURS), subject)
             trained = train.labelled("kNN").y
             notices = [*classes_without_training(trained, y, names), *_too_many(k, trained, names)]
     notices = [*subject.left_out, *notices]
-    return KnnReport(subject.data.name, k, T, subject.size, accuracies, classes, examples, tuple(notices))
+    return KnnReport(subject.data.name, k, T, subject.size, accuracies, classes, examples, environments, tuple(notices))
 
 
 def neighbour_sheet(path: Path, report: KnnReport, subject: EvaluationSubject) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from contrastkit.data.dataset import split
 from contrastkit.errors import UserError
-from contrastkit.evaluate.accuracy import Accuracy, accuracy_of, best_classes, hits
+from contrastkit.evaluate.accuracy import Accuracy, accuracy_of, best_classes, hits, of_mean_1, weighted_mean
+from contrastkit.evaluate.by_environment import ByEnvironment, by_environment
 from contrastkit.evaluate.confusion import ClassResult, class_names, per_class
 from contrastkit.evaluate.features import Features
 from contrastkit.evaluate.few_labels import folds
@@ -47,6 +48,7 @@ class LinearProbe:
     validation: tuple[float | None, ...]
     held_out: int  # number of these images
     per_class: dict[str, ClassResult]  # by class, of the classifiers of all seeds
+    environments: ByEnvironment | None = None  # likewise; None where the test images have none
 
     @property
     def notices(self) -> list[str]:
@@ -97,6 +99,9 @@ def linear_probe(
     per seed (initial weights and order); only these are evaluated on the test images. SGD with momentum 0.9, no weight
     decay and batch 256 as in MoCo's protocol; cosine schedule to 0.
 
+    Where the training images have weights w, they minimise sum_i w_i l_i / n with w of mean 1, and top-1 on held-out
+    images is their weighted share.
+
     Args:
         train, test: raw features; images without a label (-1) and unreadable ones are left out.
         n_classes: classes are 0 ... n_classes - 1.
@@ -123,6 +128,7 @@ def linear_probe(
         validation=fitted.validation,
         held_out=fitted.held_out,
         per_class=per_class(best[..., 0], test.y, class_names(classes, n_classes)),
+        environments=by_environment(best[..., 0], test.y, test.environment),
     )
 
 
@@ -146,7 +152,7 @@ def fit_linear(
         given, splits = train, _splits(train, seeds[0])
     how: dict[str, Any] = {"n_classes": n_classes, "epochs": epochs, "batch": batch, "device": device}
     parts = [[given.subset(rows).labelled(PURPOSE) for rows in pair] for pair in splits]
-    of_splits = [_top1(classified(held, *_train(rest, rates, seed=seeds[0], **how)), held.y) for rest, held in parts]
+    of_splits = [_top1(classified(held, *_train(rest, rates, seed=seeds[0], **how)), held) for rest, held in parts]
     validation = [_mean_top1(of_rate) for of_rate in zip(*of_splits, strict=True)]
     rate = _best_rate(rates, validation) if splits else sorted(rates)[(len(rates) - 1) // 2]
     final = [_train(train, [rate], seed=seed, **how) for seed in seeds]
@@ -175,9 +181,12 @@ def _splits(train: Features, seed: int) -> list[tuple[Tensor, Tensor]]:
     return [split(n, train.group_ids, HELD_OUT, seed)]
 
 
-def _top1(answers: Sequence[Tensor | None], y: Tensor) -> list[float | None]:
-    """The top-1 of each classifier's best classes [N, 1 to 5]; None where it diverged."""
-    return [None if best is None else hits(best, y)[:, 0].double().mean().item() for best in answers]
+def _top1(answers: Sequence[Tensor | None], held: Features) -> list[float | None]:
+    """The top-1 of each classifier's best classes [N, 1 to 5], under the weights of the images; None where it
+    diverged."""
+    return [
+        None if best is None else weighted_mean(hits(best, held.y)[:, 0].double(), held.weights) for best in answers
+    ]
 
 
 def _mean_top1(of_splits: Sequence[float | None]) -> float | None:
@@ -212,7 +221,7 @@ def _train(
 ) -> tuple[Tensor, Tensor]:
     """Train R linear classifiers, one per rate, on the same batches: weights [D, R, C] and biases [R, C].
 
-    The gradient of the cross-entropy is (softmax - one-hot) / n, so all rates share two matrix products per step.
+    The gradient of the cross-entropy is w (softmax - one-hot) / n, so all rates share two matrix products per step.
     """
     (n, D), R, C = train.x.shape, len(rates), n_classes
     g = torch.Generator().manual_seed(seed)
@@ -220,6 +229,7 @@ def _train(
     b = torch.zeros(R, C, device=device)
     dW, db = torch.zeros_like(W), torch.zeros_like(b)  # momentum
     x, y, lr = train.x.to(device), train.y.to(device), torch.tensor(rates, device=device)[:, None]
+    w = None if train.weights is None else of_mean_1(train.weights).to(device)
     steps = math.ceil(n / batch)
     for step in range(epochs * steps):
         if step % steps == 0:
@@ -229,6 +239,8 @@ def _train(
         error = (torch.einsum("nd,drc->nrc", inputs, W) + b).softmax(2)
         error[torch.arange(len(rows), device=device), :, y[rows]] -= 1
         error /= len(rows)
+        if w is not None:
+            error *= w[rows, None, None]
         dW.mul_(0.9).add_(torch.einsum("nd,nrc->drc", inputs, error))
         db.mul_(0.9).add_(error.sum(0))
         rate = lr * learning_rate(step / (epochs * steps), schedule="cosine", base_lr=1.0)

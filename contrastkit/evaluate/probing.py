@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from contrastkit import bounds
@@ -10,6 +11,7 @@ from contrastkit.evaluate.features import labelled
 from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.protocol import ProtocolResult, moco_protocol
 from contrastkit.evaluate.subject import EvaluationSubject, OnProgress
+from contrastkit.evaluate.weighting import ImageWeights, weighted
 from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 from contrastkit.parts.encoder import Encoder
 
@@ -24,6 +26,7 @@ class ProbeReport:
     protocol: str
     size: int  # side in pixels of the images
     probe: dict[str, LinearProbe | ProtocolResult]  # of each encoder
+    weights: ImageWeights | None  # of the training images
     notices: tuple[str, ...]  # what a reader of the numbers should know, one line each
 
     def as_json(self) -> dict[str, Any]:
@@ -38,6 +41,7 @@ def probe(
     lr: float | None = None,
     seeds: int | None = None,
     seed: int = 0,
+    weights: str | Path | None = None,
     on_progress: OnProgress | None = None,
     on_epoch: Callable[[str, int, int, float], None] | None = None,
 ) -> ProbeReport:
@@ -51,11 +55,13 @@ def probe(
         lr: "moco" only: learning rate; None is :data:`MOCO_RATE`.
         seeds: not of "moco": number of classifiers trained at the chosen rate, with the seeds ``seed``, ``seed + 1``,
             ...; None is :data:`RATES_SEEDS`.
+        weights: a file with the weight of each training image (:func:`contrastkit.evaluate.weighting.weighted`).
+            "standardised" takes no notice of it in the mean and the variance.
         on_epoch: "moco" only: called after each epoch with encoder, epoch (from 1), number of epochs, and mean loss.
 
     Raises:
-        UserError: no such protocol, a number below 1, no labels, no test part, an argument of the other protocol, or
-            under "moco" sounds, or raw pixels alone.
+        UserError: no such protocol, a number below 1, no labels, no test part, an argument of the other protocol,
+            weights of other images, or under "moco" sounds, or raw pixels alone.
     """
     if protocol not in EPOCHS:
         raise UserError(f"--protocol must be one of {', '.join(EPOCHS)}, not {protocol}")
@@ -64,19 +70,31 @@ def probe(
     bounds.SEEDS.check("--seeds", seeds, whole=True)
     bounds.SEED.check("--seed", seed, whole=True)
     epochs = EPOCHS[protocol] if epochs is None else epochs
-    if protocol == "moco":
-        if seeds is not None:
-            raise UserError("--seeds does not apply to --protocol moco, which trains one classifier, with --seed")
-        lr = MOCO_RATE if lr is None else lr
-        return _by_moco(subject, epochs=epochs, lr=lr, seed=seed, on_progress=on_progress, on_epoch=on_epoch)
-    if lr is not None:
+    if protocol == "moco" and seeds is not None:
+        raise UserError("--seeds does not apply to --protocol moco, which trains one classifier, with --seed")
+    if protocol != "moco" and lr is not None:
         raise UserError(f"--lr applies to --protocol moco only: '{protocol}' chooses the learning rate itself")
+    subject, used, lines = weighted(subject, weights)
+    if protocol == "moco":
+        how: dict[str, Any] = {"epochs": epochs, "seed": seed, "on_progress": on_progress, "on_epoch": on_epoch}
+        probes, notices = _by_moco(subject, lr=MOCO_RATE if lr is None else lr, **how)
+    else:
+        seed_range = range(seed, seed + (RATES_SEEDS if seeds is None else seeds))
+        standardised = protocol == "standardised"
+        probes, notices = _by_rates(subject, standardised, epochs=epochs, seeds=seed_range, on_progress=on_progress)
+    return ProbeReport(subject.data.name, protocol, subject.size, probes, used, (*lines, *notices))
+
+
+def _by_rates(
+    subject: EvaluationSubject, standardised: bool, *, epochs: int, seeds: range, on_progress: OnProgress | None
+) -> tuple[dict[str, LinearProbe | ProtocolResult], tuple[str, ...]]:
+    """The probe of each encoder, and a line for each thing that a reader should know."""
     probes: dict[str, LinearProbe | ProtocolResult] = {}
     notices: list[str] = []
     for name, train, test in subject.labelled_features(on_progress):
         if on_progress is not None:
             on_progress(f"linear probe: {name}", 0, None)
-        if protocol == "standardised":
+        if standardised:
             train, test = train.standardised_by(train), test.standardised_by(train)
         result = linear_probe(
             train,
@@ -84,12 +102,12 @@ def probe(
             n_classes=subject.n_classes,
             classes=subject.data.train.classes,
             epochs=epochs,
-            seeds=range(seed, seed + (RATES_SEEDS if seeds is None else seeds)),
+            seeds=seeds,
             device=subject.device,
         )
         probes[name] = result
         notices += [f"{name}: {notice}" for notice in result.notices]
-    return ProbeReport(subject.data.name, protocol, subject.size, probes, (*subject.left_out, *notices))
+    return probes, (*subject.left_out, *notices)
 
 
 def _by_moco(
@@ -100,7 +118,7 @@ def _by_moco(
     seed: int,
     on_progress: OnProgress | None,
     on_epoch: Callable[[str, int, int, float], None] | None,
-) -> ProbeReport:
+) -> tuple[dict[str, LinearProbe | ProtocolResult], tuple[str, ...]]:
     train, test = (labelled(part, "the linear probe") for part in subject.labelled_parts())
     subject = replace(subject, data=replace(subject.data, train=train, test=test))  # for what is left out of these
     if not train.modality.has_pixels:
@@ -137,4 +155,4 @@ def _by_moco(
     notices = tuple(
         f"{name}: skipped, protocol 'moco' probes encoders only" for name in subject.encoders if name not in probes
     )
-    return ProbeReport(subject.data.name, "moco", subject.size, probes, (*subject.left_out, *notices))
+    return probes, (*subject.left_out, *notices)

@@ -14,6 +14,7 @@ from contrastkit.data import Loader, Source
 from contrastkit.data.loader import MAX_BAD
 from contrastkit.errors import UserError
 from contrastkit.evaluate.accuracy import Accuracy, accuracy_of
+from contrastkit.evaluate.by_environment import ByEnvironment, by_environment
 from contrastkit.evaluate.confusion import ClassResult, class_names, per_class
 from contrastkit.evaluate.features import Features, encode, labelled
 from contrastkit.evaluate.linear import classified
@@ -32,6 +33,7 @@ class ProtocolResult:
     losses: tuple[float, ...]  # mean training loss of each epoch
     rate: float  # learning rate of the first epochs
     per_class: dict[str, ClassResult]
+    environments: ByEnvironment | None = None  # None where the test images have none
 
 
 def moco_protocol(
@@ -57,7 +59,7 @@ def moco_protocol(
     A linear layer, weights N(0, 0.01) and bias 0, on the frozen encoder in eval mode; SGD with momentum 0.9, learning
     rate 30, no weight decay, batch 256, 100 epochs, the rate times 0.1 at 60 and 80. The test images get the plain view
     and are evaluated once, after the last epoch; the official script prints the best of its epochs. The last, partial
-    batch of an epoch is dropped; the official script keeps it.
+    batch of an epoch is dropped; the official script keeps it. Weights of the training images are those of the source.
 
     Args:
         size: side of the images that the encoder sees, in pixels.
@@ -86,6 +88,7 @@ def moco_protocol(
             build_optimizer([ParamGroup(params=list(fc.parameters()))], "sgd", lr=lr, weight_decay=0.0),
             epochs=epochs,
             learning_rate=partial(learning_rate, schedule="step", base_lr=lr, milestones=milestones),
+            weights=train.weights,
             device=device,
             on_epoch=on_epoch,
         )
@@ -99,7 +102,8 @@ def _result(
     (best,) = classified(test, fc.weight.detach().T[:, None], fc.bias.detach()[None])
     assert best is not None  # the loss was finite
     accuracy = accuracy_of(best, test.y, n_classes=len(names))
-    return ProtocolResult(accuracy, losses, lr, per_class(best[:, 0], test.y, names))
+    environments = by_environment(best[:, 0], test.y, test.environment)
+    return ProtocolResult(accuracy, losses, lr, per_class(best[:, 0], test.y, names), environments)
 
 
 def crop_and_flip(source: Source, size: int) -> View:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contrastkit.cards import CARDS, DISTILLATIONS
+from contrastkit.cards import EVERY
 from contrastkit.errors import UserError
 from contrastkit.names import split_name
 from contrastkit.parts.published import PUBLISHED, described
@@ -55,7 +55,7 @@ def model_card(trained: "TrainedEncoder", exported: "Exported", code: str) -> st
     d, name = exported.description, split_name(trained.record.name)[0]
     rows, notices = results(trained.path)
     paper = ""
-    if (card := (CARDS | DISTILLATIONS).get(name)) is not None:
+    if (card := EVERY.get(name)) is not None:
         paper = f"{card.idea}\n\n{card.paper}, [{card.title}](https://arxiv.org/abs/{card.arxiv}).\n"
     parts = [
         f"# {exported.out.name}: {d.architecture} trained by {name} on {d.data}\n",

@@ -8,8 +8,11 @@ from contrastkit.methods import (
     cpc_audio,
     crd,
     dino,
+    erm,
+    groupdro,
     instdisc,
     invaspread,
+    irm,
     mae,
     moco,
     moco_v3,
@@ -17,6 +20,7 @@ from contrastkit.methods import (
     simclr,
     simclr_distill,
     simsiam,
+    stablenet,
     swav,
 )
 from contrastkit.methods.base import Method as Method
@@ -42,3 +46,12 @@ RECIPES: dict[str, Recipe] = {  # "method/row" -> its numbers
 }
 
 DISTILLATIONS: dict[str, Recipe] = {**crd.RECIPES, **simclr_distill.RECIPES}  # likewise, of `contrastkit distill`
+
+SUPERVISED: dict[str, Recipe] = {  # likewise, of methods that learn from labels
+    **irm.RECIPES,
+    **groupdro.RECIPES,
+    **erm.RECIPES,
+    **stablenet.RECIPES,
+}
+
+EVERY = RECIPES | DISTILLATIONS | SUPERVISED

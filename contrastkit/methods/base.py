@@ -103,6 +103,7 @@ class Recipe(ABC):
     n_views: ClassVar[tuple[int, int | None]] = (1, None)  # the smallest and the largest number of views
     takes_module: ClassVar[bool] = True  # whether any module can serve as encoder
     learns_from_captions: ClassVar[bool] = False
+    learns_from_labels: ClassVar[bool] = False
 
     encoder: Annotated[str, "tiny, a torchvision ResNet, cifar-resnet8 to cifar-resnet110, or timm:NAME"]
     epochs: Annotated[int, "passes over the data", EPOCHS]
@@ -182,6 +183,10 @@ class Recipe(ABC):
     def prepare(self, context: BuildContext) -> BuildContext:
         """The context with what is made of the data once, before the method is built: a vocabulary."""
         return context
+
+    def known_from(self, state: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Arguments of :class:`BuildContext` that the state of a method tells, where its data are not there."""
+        return {}
 
     @abstractmethod
     def build(self, context: BuildContext) -> Method:

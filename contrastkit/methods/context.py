@@ -1,7 +1,7 @@
 """What a method is built for."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -28,7 +28,11 @@ class BuildContext:
     captions: Captions | None = None  # of the training images
     tokenizer: Tokenizer | None = None  # of a run that is there; None where a vocabulary is still to be made
     teacher: Teacher | None = None  # of a distillation
-    labels: Tensor | None = None  # int64 [images], -1 where an image has none; for a distillation alone
+    # For methods that learn from labels alone:
+    labels: Tensor | None = None  # int64 [images], -1 where an image has none
+    n_classes: int | None = None
+    environments: Tensor | None = None  # int64 [images], from 0; None where they are not known
+    n_environments: int | None = None
 
     @classmethod
     def of(
@@ -41,8 +45,10 @@ class BuildContext:
         weights: Weights | None = None,
         tokenizer: Tokenizer | None = None,
         teacher: Teacher | None = None,
+        labelled: bool = False,
     ) -> Self:
-        """The context of a training on ``source`` by the processes that have joined."""
+        """The context of a training on ``source`` by the processes that have joined; ``labelled``: of one that learns
+        from labels."""
         return cls(
             channels=source.channels,
             size=size,
@@ -55,5 +61,13 @@ class BuildContext:
             captions=source.captions,
             tokenizer=tokenizer,
             teacher=teacher,
-            labels=None if teacher is None else source.labels,
+            **(_labels(source) if labelled else {}),
         )
+
+
+def _labels(source: Source) -> dict[str, Any]:
+    labels, environments = source.labels, source.environment_codes
+    n_classes = None if labels is None else len(source.classes or ()) or int(labels.max()) + 1
+    n_environments = None if environments is None else int(environments.max()) + 1
+    known = {"labels": labels, "environments": environments}
+    return known | {"n_classes": n_classes, "n_environments": n_environments}

@@ -22,6 +22,7 @@ class DistillationRecipe(Recipe):
 
     n_views: ClassVar[tuple[int, int | None]] = (1, 1)
     takes_module: ClassVar[bool] = False  # whose classifier no file could describe
+    learns_from_labels: ClassVar[bool] = True  # some rows without them
 
     def for_teacher(self, teacher: Teacher, source: Source, encoder: str | None) -> Self:
         """The recipe before the user's changes: with views of the size of the images that the teacher knows, and

@@ -7,7 +7,7 @@ from types import ModuleType
 
 from contrastkit.directories import given_path, require_file
 from contrastkit.errors import UserError, check_choice, suggest
-from contrastkit.methods import DISTILLATIONS, RECIPES
+from contrastkit.methods import EVERY
 from contrastkit.methods.base import Recipe
 from contrastkit.names import DISTILLED, METHODS, is_file, split_name
 from contrastkit.parts.build import SMALL
@@ -31,7 +31,7 @@ def recipes_of(method: str) -> dict[str, Recipe]:
         return _recipes_of_file(method)
     check_choice("method", method, (*METHODS, *DISTILLED.values()))
     own = METHODS.get(method, method)
-    return {name: recipe for name, recipe in (RECIPES | DISTILLATIONS).items() if split_name(name)[0] == own}
+    return {name: recipe for name, recipe in EVERY.items() if split_name(name)[0] == own}
 
 
 def rows_of(method: str) -> dict[str, Recipe]:

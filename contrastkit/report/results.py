@@ -107,6 +107,8 @@ class Report:
         """How it was measured."""
         names = {"k": "k", "T": "T", "protocol": "protocol"}
         parts = [f"{text} {_short(self.values[name])}" for name, text in names.items() if name in self.values]
+        if isinstance(weights := self.values.get("weights"), dict):
+            parts.append(f"weighted images, effective sample {_short(weights.get('effective', 0))}")
         if isinstance(labels := self.values.get("labels"), dict):
             parts.insert(0, f"{labels.get('images', 0):,} labelled images")
         return ", ".join([*parts, f"inputs of size {self.values['size']}"] if "size" in self.values else parts)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from contrastkit import schema
-from contrastkit.cards import CARDS, DISTILLATIONS
+from contrastkit.cards import EVERY
 from contrastkit.curves import NOTE, Metric, draw_metric, is_number, panels
 from contrastkit.errors import UserError
 from contrastkit.figures import chart
@@ -31,7 +31,7 @@ def trained(record: Record, rows: Sequence[dict[str, Any]], parameters: int | No
     method, row = split_name(record.name)
     options, data, recipe = record.options, record.data, record.recipe
     blocks: list[Block] = []
-    if (card := (CARDS | DISTILLATIONS).get(METHODS.get(method, method))) is not None:
+    if (card := EVERY.get(METHODS.get(method, method))) is not None:
         blocks.append(Text(f"{card.idea} ({card.paper}, arXiv:{card.arxiv})"))
     sizes = " and ".join(dict.fromkeys(str(view.get("size", "")) for view in recipe.get("views", ())))
     unit = "samples" if data.rate else "px"

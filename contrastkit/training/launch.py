@@ -91,7 +91,7 @@ def launch(
         step = fit(session, start=start, end=end)
         captions = recipe.learns_from_captions
         outcome = _finish(session, step, applicable(method.online.encoder, plan.data, captions=captions))
-        if outcome.finished and run.writes and plan.teacher is not None:
+        if outcome.finished and run.writes and recipe.learns_from_labels:
             write_classifier(method, run, plan.teacher, plan.data)
         return outcome
 
@@ -102,7 +102,8 @@ def _context(plan: Plan, size: int, encoder: nn.Module | None) -> BuildContext:
     if plan.record is not None and plan.recipe.learns_from_captions:
         tokenizer = tokenizer_of(Run(plan.out if plan.parent is None else Path(plan.parent.run)))
     own: dict[str, Any] = {"weights": plan.weights, "tokenizer": tokenizer, "teacher": plan.teacher}
-    of_data = BuildContext.of(source, size, seed=options.seed, encoder=encoder, **own)
+    labelled = plan.recipe.learns_from_labels
+    of_data = BuildContext.of(source, size, seed=options.seed, encoder=encoder, labelled=labelled, **own)
     return plan.recipe.prepare(of_data)
 
 

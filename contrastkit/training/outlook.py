@@ -4,7 +4,7 @@ import torch
 
 from contrastkit.augment import View
 from contrastkit.data import Source
-from contrastkit.methods import DISTILLATIONS, RECIPES, Method, Recipe
+from contrastkit.methods import EVERY, Method, Recipe
 from contrastkit.names import split_name
 from contrastkit.training.memory import LARGE, free_bytes
 from contrastkit.training.plan import Plan
@@ -21,7 +21,7 @@ def before(plan: Plan, steps_per_epoch: int, needed: int | None) -> list[str]:
         needed: bytes of a step, see :func:`contrastkit.training.memory.step_bytes`.
     """
     (method, row), lines = split_name(plan.name), []
-    if row == "small" and f"{method}/imagenet" in RECIPES | DISTILLATIONS and not plan.resumes:
+    if row == "small" and f"{method}/imagenet" in EVERY and not plan.resumes:
         precision = plan.options.precision
         lines.append(
             f"{row} is for photos on a CPU or on GPUs of less than {LARGE[precision]} GiB together in {precision}: "

@@ -14,6 +14,7 @@ from contrastkit.augment import named_views
 from contrastkit.data import DataSet, data_names, default_workers
 from contrastkit.data.aligned import parse_folders
 from contrastkit.data.dataset import HANDED_OVER
+from contrastkit.data.environments import environments_root
 from contrastkit.data.store import is_url
 from contrastkit.directories import data_directory, given_path
 from contrastkit.errors import UserError
@@ -248,7 +249,7 @@ def absolute(data: str) -> str:
     """A data set's name or URL, or absolute paths, so that the run can be resumed and evaluated from any folder."""
     if data in data_names() or is_url(data):
         return data
-    if (path := given_path(data)).exists():
+    if (path := given_path(data)).exists() or environments_root(path) is not None:
         return str(path.resolve())
     return (
         ",".join(f"{name}={folder.resolve()}" for name, folder in parse_folders(data).items()) if "=" in data else data

@@ -1,4 +1,4 @@
-"""The teacher of a training, if its method is a distillation."""
+"""The teacher of a training, if its method is a distillation, and the classifier that methods with labels train."""
 
 from collections.abc import Mapping
 
@@ -70,8 +70,8 @@ def choose(
     return name, recipe
 
 
-def student_of(method: Method) -> LinearClassifier:
-    """The student of a distillation, images -> logits."""
+def classifier_of(method: Method) -> LinearClassifier:
+    """The classifier that a method has trained with labels or by a teacher, images -> logits."""
     head = method.online.head
     assert isinstance(head, nn.Linear)
     classifier = LinearClassifier(method.online.encoder, head.out_features)
@@ -79,14 +79,16 @@ def student_of(method: Method) -> LinearClassifier:
     return classifier
 
 
-def write_classifier(method: Method, run: Run, teacher: Teacher, data: DataSet) -> None:
-    """Write the student as a classifier of ``contrastkit.load_classifier``."""
-    kind, classes = run.record.encoder, data.train.classes
+def write_classifier(method: Method, run: Run, teacher: Teacher | None, data: DataSet) -> None:
+    """Write the classifier of a run for ``contrastkit.load_classifier``."""
+    kind, classes, classifier = run.record.encoder, data.train.classes, classifier_of(method)
+    n_classes = classifier.fc.out_features
+    own = tuple(classes) if classes and len(classes) == n_classes else None
     record = ClassifierRecord(
         encoder=kind,
         neck=(),
-        n_classes=teacher.n_classes,
-        classes=teacher.classes or (tuple(classes) if classes and len(classes) == teacher.n_classes else None),
+        n_classes=n_classes,
+        classes=(None if teacher is None else teacher.classes) or own,
         size=kind["size"],
     )
-    save_classifier(run.path / CLASSIFIER, student_of(method), record)
+    save_classifier(run.path / CLASSIFIER, classifier, record)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from contrastkit import training as library
 from contrastkit.augment import VIEWS
-from contrastkit.cards import CARDS, DISTILLATIONS
+from contrastkit.cards import CARDS, EVERY
 from contrastkit.cli import screen
 from contrastkit.cli.main import app, main
 from contrastkit.cli.methods import per_view
@@ -205,7 +205,7 @@ def test_methods_lists_what_the_table_of_methods_holds(
         assert f" {'yes' if card.negatives else 'no'} " in line
     assert any(line.startswith("(moco)") for line in lines)
     found = json.loads((tmp_path / "methods.json").read_text())
-    assert list(found) == [*CARDS, *DISTILLATIONS]
+    assert list(found) == list(EVERY)
     assert found["moco-v1"]["recipes"]["imagenet"]["tau"] == 0.07 and found["moco-v1"]["negatives"] is True
 
 
@@ -216,15 +216,15 @@ def test_methods_tells_the_whole_of_one(
     monkeypatch.setattr(screen.console, "_width", 2000)
     assert main(["methods", name]) == 0
     out = capsys.readouterr().out
-    card = CARDS[METHODS[name]]
+    card = EVERY[METHODS[name]]
     for text in (card.title, card.paper, card.arxiv, card.idea, card.dictionary, *card.equation.splitlines()):
         assert text in out
     for result in card.published:
         assert all(cell in out for cell in result)
     lines = {line.split()[0]: line for line in out.splitlines() if line.strip()}
-    row = next(row for row in RECIPES if row.startswith(METHODS[name]))
-    own = {field.name for field in dataclasses.fields(RECIPES[row])}
-    for number, hint in type(RECIPES[row]).__annotations__.items():  # the method's own numbers, not every recipe's
+    recipe = next(iter(rows_of(METHODS[name]).values()))
+    own = {field.name for field in dataclasses.fields(recipe)}
+    for number, hint in type(recipe).__annotations__.items():  # the method's own numbers, not every recipe's
         if number not in own:
             continue
         assert hint.__metadata__[0] in lines[number], number

@@ -18,7 +18,7 @@ def test_the_file(moco_run: Path, hard_images: Path, tmp_path: Path, capsys: pyt
     report = read_report("embed", tmp_path / "x.json")
     assert report == {"data": "hard", "encoder": str(moco_run), "images": 280, "features": 128}
     with np.load(out, allow_pickle=False) as file, np.load(hard_images) as data:
-        assert list(file) == ["features", "labels", "split", "classes", "readable", "paths", "origin"]
+        assert list(file) == ["features", "labels", "split", "classes", "readable", "paths", "image_id", "origin"]
         assert file["features"].shape == (280, 128) and file["features"].dtype == np.float32
         assert (file["split"] == "train").sum() == 210  # the run's own --val-fraction
         assert (file["split"] == "test").sum() == 70

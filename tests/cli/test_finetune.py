@@ -71,6 +71,7 @@ OF_THE_CALL: dict[str, tuple[str, Any]] = {
     "--label-fraction=0.5": ("few", evaluate.FewLabels(label_fraction=0.5)),
     "--label-list=names": ("few", evaluate.FewLabels(label_list=Path("names"))),
     "--protocol=mae-b": ("protocol", "mae-b"),
+    "--weights=w.csv": ("weights", Path("w.csv")),
     "--seeds=5": ("seeds", 5),
     "--seed=7": ("seed", 7),
     "--baselines": ("baselines", True),

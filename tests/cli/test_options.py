@@ -161,6 +161,7 @@ ELSEWHERE = {
     "method",
     "classes",
     "templates",
+    "weights",
 }  # tested with the commands
 OWN = {("retrieve", "baselines")}  # likewise
 

@@ -103,6 +103,17 @@ def test_what_is_unfinished_or_repeated_stands_alone(tmp_path: Path) -> None:
     assert [row.name for row in result.rows] == [str(runs[0]), str(runs[2]), str(runs[3])]
 
 
+def test_probes_on_weighted_images_are_not_pooled_with_others(tmp_path: Path) -> None:
+    runs = [made(tmp_path / f"{seed}", seed=seed) for seed in range(3)]
+    weights = {"file": "w.csv", "images": 90, "effective": 31.5, "least": 0.1, "most": 9.0}
+    for run, more in zip(runs, ({"weights": None}, {"weights": weights}, {}), strict=True):
+        probe(run, 0.6, **more)
+    result = compare(runs)
+    (row,) = result.rows
+    assert row.numbers["probe"].values == (0.6, None, 0.6) and "effective sample" not in result.evaluations["probe"]
+    assert any(str(runs[1]) in notice and "left out" in notice for notice in result.notices)
+
+
 def test_evaluations_are_left_out_where_they_are_other_ones(tmp_path: Path) -> None:
     """Another k, other labels, or older than the encoder; that most runs have stays."""
     runs = [made(tmp_path / f"{seed}", seed=seed) for seed in range(3)]

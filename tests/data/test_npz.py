@@ -236,3 +236,6 @@ def test_the_environment_of_each_image_is_kept(tmp_path: Path) -> None:
     np.savez(tmp_path / "wrong.npz", **{**arrays, "environment": environment[:5]})
     with pytest.raises(UserError, match="environment must have one value for each of the 6 images"):
         open_data(str(tmp_path / "wrong.npz"))
+    np.savez(tmp_path / "nan.npz", **{**arrays, "environment": np.where(environment > 0.1, np.nan, environment)})
+    with pytest.raises(UserError, match="environment is NaN for 3 of the 6 images: name it, or leave them out"):
+        open_data(str(tmp_path / "nan.npz"))

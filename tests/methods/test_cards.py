@@ -2,9 +2,10 @@
 
 import pytest
 
-from contrastkit.cards import CARDS, DISTILLATIONS
+from contrastkit.cards import CARDS, DISTILLATIONS, EVERY, SUPERVISED
 from contrastkit.methods import DISTILLATIONS as DISTILLED_RECIPES
 from contrastkit.methods import RECIPES
+from contrastkit.methods import SUPERVISED as SUPERVISED_RECIPES
 from contrastkit.methods.rows import rows_of
 from contrastkit.names import DISTILLED, DISTILLED_SUMMARIES, METHODS, SUMMARIES
 
@@ -34,7 +35,12 @@ DISTILLING = {
     "crd": ("1910.10699", "2019-10-23", "Tian", True),
     "simclr-v2-distill": ("2006.10029", "2020-06-17", "Chen", False),
 }
-EVERY = CARDS | DISTILLATIONS
+WITH_LABELS = {
+    "irm": ("1907.02893", "2019-07-05", "Arjovsky", False),
+    "groupdro": ("1911.08731", "2019-11-20", "Sagawa", False),
+    "erm": ("2007.01434", "2020-07-02", "Gulrajani", False),
+    "stablenet": ("2104.07876", "2021-04-16", "Zhang", False),
+}
 
 
 def test_every_method_has_a_card_in_order_of_publication() -> None:
@@ -53,10 +59,17 @@ def test_every_distillation_has_a_card_and_a_word() -> None:
     assert dates == sorted(dates)
 
 
+def test_every_method_with_labels_has_a_card_and_is_trained_by_train() -> None:
+    assert set(SUPERVISED) == {name.split("/")[0] for name in SUPERVISED_RECIPES}
+    assert list(SUPERVISED) == list(WITH_LABELS) and set(SUPERVISED) < set(SUMMARIES)
+    dates = [date for _, date, _, _ in WITH_LABELS.values()]
+    assert dates == sorted(dates)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_the_card_is_the_papers(name: str) -> None:
     card = EVERY[name]
-    arxiv, _, author, negatives = (PAPERS | DISTILLING)[name]
+    arxiv, _, author, negatives = (PAPERS | DISTILLING | WITH_LABELS)[name]
     assert (card.name, card.arxiv, card.negatives) == (name, arxiv, negatives)
     who, year = card.paper.rsplit(" ", 1)
     assert who.startswith(author) and int(year) - 2000 in (int(arxiv[:2]), int(arxiv[:2]) + 1)

@@ -8,7 +8,7 @@ import pytest
 
 from contrastkit import augment
 from contrastkit.errors import UserError
-from contrastkit.methods import DISTILLATIONS, RECIPES
+from contrastkit.methods import EVERY, RECIPES
 from contrastkit.methods.rows import choose_row, recipes_of
 from contrastkit.names import VIEW_NAMES
 
@@ -52,6 +52,42 @@ PUBLISHED = [
             "weight_decay": 5e-4, "schedule": "step", "milestones": (150 / 240, 180 / 240, 210 / 240), "gamma": 0.1,
             "lr_per_epoch": True, "warmup_epochs": 0, "r": 1.0, "a": 0.0, "b": 0.8, "T": 4.0, "K": 16384, "tau": 0.07,
             "m": 0.5, "dim": 128, "negatives": "other",
+        },
+    ),
+    (
+        "erm/imagenet",
+        "facebookresearch/DomainBed, hparams_registry.py (lr, weight_decay, batch_size) and algorithms.py (Adam); "
+        "arXiv:2007.01434, App. D: 5,000 steps",
+        {
+            "encoder": "resnet50", "epochs": 60, "batch": 3 * 32, "optimizer": "adamw", "lr": 5e-5, "weight_decay": 0,
+            "schedule": "constant", "warmup_epochs": 0,
+        },
+    ),
+    (
+        "irm/imagenet",
+        "facebookresearch/DomainBed, hparams_registry.py: irm_lambda, irm_penalty_anneal_iters of 5,000 steps",
+        {"encoder": "resnet50", "lr": 5e-5, "penalty_weight": 100, "penalty_anneal": 500 / 5000},
+    ),
+    (
+        "irm/32",
+        "facebookresearch/InvariantRiskMinimization, code/colored_mnist/main.py, defaults",
+        {"optimizer": "adamw", "lr": 1e-3, "penalty_weight": 10000, "penalty_anneal": 100 / 501},
+    ),
+    (
+        "groupdro/imagenet",
+        "kohpangwei/group_DRO, README (Waterbirds) and loss.py (step_size)",
+        {
+            "encoder": "resnet50", "epochs": 300, "batch": 128, "optimizer": "sgd", "lr": 0.001, "momentum": 0.9,
+            "weight_decay": 1e-4, "schedule": "constant", "eta": 0.01, "groups": "environment-class",
+        },
+    ),
+    (
+        "stablenet/imagenet",
+        "xxgege/StableNet, ops/config.py and training/schedule.py",
+        {
+            "encoder": "resnet18", "epochs": 30, "batch": 128, "optimizer": "sgd", "lr": 0.01, "momentum": 0.9,
+            "weight_decay": 1e-4, "schedule": "cosine", "lr_per_epoch": True, "sample": "batch", "epochb": 20,
+            "lrbl": 1.0, "lambdap": 70, "decay_pow": 2, "num_f": 1, "presave_ratio": 0.9,
         },
     ),
     ("crd/32-kd", "run_cifar_distill.sh: --distill kd -r 0.1 -a 0.9 -b 0", {"r": 0.1, "a": 0.9, "b": 0.0, "T": 4.0}),
@@ -368,6 +404,12 @@ VIEWS = [
                  "contrast": 0.4, "saturation": 0.2, "hue": 0.1, "gray_p": 0.2, "blur_p": 0.0}),
     ("mae", {"size": 224, "crop_min": 0.2, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 0.0, "gray_p": 0.0,
              "blur_p": 0.0, "solarize_p": 0.0}),
+    ("domainbed", {"size": 224, "crop_min": 0.7, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 1.0, "brightness": 0.3,
+                   "contrast": 0.3, "saturation": 0.3, "hue": 0.3, "gray_p": 0.1, "blur_p": 0.0}),
+    ("groupdro", {"size": 224, "crop_min": 0.7, "crop_max": 1.0, "ratio": 4 / 3, "flip_p": 0.5, "jitter_p": 0.0,
+                  "gray_p": 0.0}),
+    ("stablenet", {"size": 224, "crop_min": 0.8, "crop_max": 1.0, "flip_p": 0.5, "jitter_p": 1.0, "brightness": 0.4,
+                   "contrast": 0.4, "saturation": 0.4, "hue": 0.4, "gray_p": 0.1, "blur_p": 0.0}),
     ("digits", {"flip_p": 0.0, "jitter_p": 0.0, "gray_p": 0.0}),
     ("cpc-v1", {"size": 256, "crop_min": (256 / 300) ** 2, "crop_max": (256 / 300) ** 2, "ratio": 1.0, "flip_p": 0.5,
                 "jitter_p": 0.0, "gray_p": 1.0, "blur_p": 0.0}),
@@ -384,7 +426,7 @@ VIEWS = [
 
 @pytest.mark.parametrize(("name", "source", "numbers"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
 def test_recipe_is_the_published_one(name: str, source: str, numbers: dict[str, Any]) -> None:
-    actual = {key: getattr((RECIPES | DISTILLATIONS)[name], key) for key in numbers}
+    actual = {key: getattr(EVERY[name], key) for key in numbers}
     assert actual == numbers, source
 
 

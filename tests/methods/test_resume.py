@@ -32,10 +32,12 @@ def run(
 
 @pytest.mark.parametrize("name", ROWS)
 def test_one_epoch_resume_one_epoch_are_two(
-    name: str, images: Path, sounds: Path, captioned: Path, tmp_path: Path
+    name: str, images: Path, sounds: Path, captioned: Path, environments: Path, tmp_path: Path
 ) -> None:
     straight, parts = tmp_path / "straight", tmp_path / "parts"
     data = sounds if ROWS[name].modality is Modality.SOUND else images
+    if getattr(ROWS[name], "needs_environments", False):
+        data = environments
     labelled = None  # the monitor asks for labels, which images with captions have not
     if ROWS[name].learns_from_captions:
         data, labelled = captioned, images
