@@ -5,6 +5,6 @@ from contrastkit.cli.groups import group
 app = group(
     __name__,
     "demo", "graph", "estimate", "arms", "dose", "effects", "balance", "propensity", "weight", "match", "refute", "iv",
-    "front-door", "model",
+    "front-door", "model", "report",
     help="Treatment effects under confounding.",
 )  # fmt: skip

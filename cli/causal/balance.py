@@ -7,8 +7,8 @@ import typer
 
 from contrastkit.causal.names import Balancing
 from contrastkit.cli import screen
+from contrastkit.cli.causal.lines import sample_size_line
 from contrastkit.cli.causal.options import StudyOptions, WeightingOptions
-from contrastkit.cli.causal.report import sample_size_line
 from contrastkit.cli.options import OutputOptions, out_file, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import number

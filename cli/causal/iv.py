@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contrastkit.cli import screen
+from contrastkit.cli.causal.lines import p_value
 from contrastkit.cli.causal.options import Cluster, Graph, TableOptions
-from contrastkit.cli.causal.report import p_value
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import column_names, precise, probability, short

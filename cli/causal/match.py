@@ -9,8 +9,8 @@ import typer
 from contrastkit.bounds import COUNT, PENALTY
 from contrastkit.causal.names import BinRule, Estimand, Metric, Order
 from contrastkit.cli import screen
+from contrastkit.cli.causal.lines import difference_line, estimate_line
 from contrastkit.cli.causal.options import Cluster, PropensityModelName, StudyOptions
-from contrastkit.cli.causal.report import difference_line, estimate_line
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import column_names, write_csv

@@ -8,8 +8,8 @@ import typer
 from contrastkit.bounds import Interval
 from contrastkit.causal.names import Estimand, EstimatorName
 from contrastkit.cli import screen
+from contrastkit.cli.causal.lines import estimate_line
 from contrastkit.cli.causal.options import Cluster, ModelOptions, SampleWeight, StudyOptions
-from contrastkit.cli.causal.report import estimate_line
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import column_names

@@ -7,8 +7,8 @@ import typer
 
 from contrastkit.causal.names import Scale, Weighting
 from contrastkit.cli import screen
+from contrastkit.cli.causal.lines import difference_line, sample_size_line
 from contrastkit.cli.causal.options import SampleWeight, StudyOptions, WeightingOptions
-from contrastkit.cli.causal.report import difference_line, sample_size_line
 from contrastkit.cli.options import OutputOptions, out_file, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import write_csv

@@ -58,7 +58,15 @@ def report(runs: Sequence[str | Path], out: Path | None = None) -> Written:
     file = out or (paths[0] / REPORT if len(paths) == 1 else Path(REPORT))
     if file.parent.is_dir() and not os.access(file.parent, os.W_OK):  # before the pictures, which take a while
         raise UserError(f"{file} cannot be written: no permission")
-    page = content(paths)
+    return write(content(paths), file)
+
+
+def write(page: Page, file: Path) -> Written:
+    """Write a page.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     text = html(page)
     try:
         write_text(file, text)
