@@ -207,7 +207,7 @@ def curve_plot(response: DoseResponse, path: Path) -> None:
     with chart(path, title, height=4.6, note=note) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         above.fill_between(dose, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
-        above.plot(dose, mean, color=COLOURS[0])
+        above.plot(dose, mean, "o-", color=COLOURS[0])
         above.set(ylabel=plain(response.outcome))
         for weights, style in ((None, {"color": GREY, "alpha": 0.4}), (response.weights, {"histtype": "step"})):
             label = "units" if weights is None else "weights"

@@ -32,7 +32,10 @@ def of_two_arms(column: Any, treated: str | None, untreated: str | None) -> Any:
         if not all(_is_zero_or_one(value) for value in values):
             how = "name the treated value with --treated"
             if len(values) > 2:
-                how = "name two of its values to compare with --treated and --untreated"
+                how = (
+                    "name two of its values to compare with --treated and --untreated, or use causal arms, or causal "
+                    "dose for amounts"
+                )
             raise UserError(f"the treatment must be 0 or 1, not {shown(column)}: {how}")
         return np.ones(len(column), bool)
     one = having(column, treated, "--treated")

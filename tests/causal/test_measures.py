@@ -16,6 +16,7 @@ from contrastkit.causal.compare import compare, estimators
 from contrastkit.causal.estimate import AIPW, DifferenceInMeans, Regression, Standardised, Stratified, Weighted
 from contrastkit.causal.estimate.resampling import fit_with_error
 from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
+from contrastkit.cli import screen
 from contrastkit.cli.main import main
 from contrastkit.errors import UserError
 
@@ -194,7 +195,10 @@ def test_a_difference_is_as_it_was_without_means() -> None:
         assert mean == pytest.approx(sum(w[t == arm] * y[t == arm]) / sum(w[t == arm]))
 
 
-def test_the_command_prints_means_and_a_ratio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_means_and_a_ratio(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen.console, "_width", 400)
     x, t, y = risks(300)
     frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "t": t, "y": np.where(y == 1, "yes", "no")})
     frame.to_csv(tmp_path / "t.csv", index=False)

@@ -91,7 +91,7 @@ def table(g: np.random.Generator) -> pd.DataFrame:
             "u": (g.uniform(size=160) < 0.4).astype(int),
             "arm": np.array(["low", "high", "none"])[g.integers(3, size=160)],
             "mood": np.array(["good", "bad", "mixed"])[g.integers(3, size=160)],
-            "dose": x[:, 0] + g.normal(size=160),
+            "dose": 0.4 * x[:, 0] + g.normal(size=160),
             "y": x[:, 0] + g.normal(size=160),
             "z": x[:, 1] + g.normal(size=160),
         }

@@ -67,6 +67,7 @@ class Standardised(Estimator):
         means = Means(np.array([value for value, _ in parts]), np.stack([influence for _, influence in parts]))
         self.effect_, self.influence_ = self._compared(means)
         self.estimand_ = self.estimand
+        self.remarks_.append(f"{family} regression of each arm")
 
 
 def _mean(family: Family, A: Floats, arm: Bools, y: Floats, s: Floats, goal: Floats) -> tuple[float, Floats]:
