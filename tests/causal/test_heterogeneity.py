@@ -1,6 +1,8 @@
 """Effects in groups, their regression on covariates, and the ranking of units."""
 
 import dataclasses
+import sys
+import types
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -312,6 +314,32 @@ def test_groups_of_few_units_are_remarked_on(tmp_path: Path) -> None:
 def test_without_econml_the_forest_says_what_to_install(tmp_path: Path) -> None:
     found = conditional_effects(study_of(simulated(200), tmp_path), ["age"], learner="forest")
     assert found.ranking is None and found.refusal.endswith("pip install econml") and found.parts == ()
+
+
+class Forest:
+    """What is asked of econml's, whose effect is the first column."""
+
+    def __init__(self, *, model_y: Any, model_t: Any, discrete_treatment: bool, cv: int, random_state: int) -> None:
+        assert discrete_treatment and cv == 5 and random_state == 0
+        self.models = model_y, model_t
+
+    def fit(self, Y: Any, T: Any, *, X: Any, sample_weight: Any, groups: Any) -> None:
+        assert set(T) == {0, 1} and len(Y) == len(X) and sample_weight is None and groups is None
+        assert not np.isnan(self.models[0].fit(X, Y).predict(X)).any()
+        assert self.models[1].fit(X, T).predict_proba(X).shape == (len(X), 2)
+
+    def effect(self, X: Any) -> Any:
+        return X[:, :1]
+
+
+def test_the_forest_is_asked_for_units_that_it_has_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without econml: its part is played by a class of the same signature."""
+    monkeypatch.setitem(sys.modules, "econml", types.ModuleType("econml"))
+    monkeypatch.setitem(sys.modules, "econml.dml", types.SimpleNamespace(CausalForestDML=Forest))
+    found = conditional_effects(study_of(simulated(300), tmp_path), ["age"], learner="forest", models=ONCE)
+    assert found.ranking.difference.low > 2
+    age = pd.read_csv(tmp_path / "study.csv").age
+    assert np.corrcoef(found.effects, age)[0, 1] == pytest.approx(1)
 
 
 def test_econmls_forest_finds_a_known_effect(tmp_path: Path) -> None:

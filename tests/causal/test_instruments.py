@@ -124,7 +124,7 @@ def test_the_first_stage(clusters: bool) -> None:
     pi = fit.params[:2]
     assert result.f.f == pytest.approx(pi @ np.linalg.inv(V) @ pi / 2)
     left = z - W @ np.linalg.lstsq(W, z, rcond=None)[0]
-    Q = left.T @ left  # effective F = pi' Q pi / trace(V Q) (Montiel Olea & Pflueger 2013, Sec. 4)
+    Q = left.T @ left  # effective F = pi' Q pi / trace(V Q) (Montiel Olea & Pflueger 2013)
     assert result.effective_f == pytest.approx(pi @ Q @ pi / np.trace(V @ Q))
     without = sm.OLS(d, W).fit()
     assert result.partial_r2 == pytest.approx(1 - fit.ssr / without.ssr)

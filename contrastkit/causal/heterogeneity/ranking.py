@@ -1,7 +1,7 @@
 """Whether predicted effects rank units rightly: groups of units by the effect that a model which has not seen them
 predicts (the sorted group average treatment effects, GATES, of Chernozhukov, Demirer, Duflo & Fernandez-Val 2025,
 "Fisher-Schultz lecture: generic machine learning inference on heterogeneous treatment effects in randomized
-experiments", Sec. 3.2), and the slope of effects on predicted ones (their best linear predictor, Sec. 3.1).
+experiments"), and the slope of effects on predicted ones (their best linear predictor, BLP).
 
 They split the units in halves many times and take medians. Here the units of each fold are ranked by a model of the
 folds before it (Wager 2024, "Sequential validation of treatment heterogeneity"): were each fold ranked by a model of
