@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy.stats import f as fisher
+from scipy.stats import t as student
 
 from contrastkit.causal.conditional import ConditionalEffects, conditional_effects
 from contrastkit.causal.estimate import AIPW
@@ -97,6 +98,11 @@ def test_with_clusters_influences_are_summed_within_them() -> None:
         summed = sum(result.influence[i] for i in range(40) if groups[i] == k)
         total += np.outer(summed, summed)
     assert result.covariance() == pytest.approx(total * 10 / 9) and result.df == 9
+    inside = groups < 3
+    mean = project(inside[:, None] * 1.0, psi, np.ones(40), groups).mean(0, inside, Z[:, 1] > 0, np.ones(40))
+    sums = [(psi[groups == k] - psi[inside].mean()).sum() / np.sqrt(1 - 1 / 12) / 12 for k in range(3)]
+    assert mean.se == pytest.approx(np.linalg.norm(sums) * np.sqrt(3 / 2))
+    assert mean.high - mean.effect == pytest.approx(mean.se * student.ppf(0.975, 2))
     few = project(Z, psi, np.ones(40), np.arange(40) // 20)
     assert np.isnan(few.test(np.eye(2)).p)  # two clusters, two coefficients
 
@@ -265,6 +271,10 @@ def test_equal_predictions_are_in_one_part() -> None:
     effects, t = np.repeat([0.0, 1.0], [70, 30]) + 1e-15 * np.arange(100), np.arange(100) % 2 == 0
     result = ranked(psi, effects, fold, t, np.ones(100))
     assert np.bincount(result.parts).tolist() == [70, 0, 0, 30]
+    with pytest.raises(UserError, match="a fifth of the units by predicted effect is in one cluster"):
+        ranked(psi, effects, fold, t, np.ones(100), np.where(effects > 0.5, 0, np.arange(100)))
+    with pytest.raises(UserError, match="a fifth of the units by predicted effect has fewer than two of an arm"):
+        ranked(psi, effects, fold, effects > 0.5, np.ones(100))
     with pytest.raises(UserError, match="the learner finds no differences"):
         ranked(psi, np.ones(100), fold, t, np.ones(100))
 
@@ -293,6 +303,10 @@ def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
         conditional_effects(dataclasses.replace(study, Y=None, outcome=None), ["age"])
     with pytest.raises(UserError, match="unknown learner 'tree'"):
         conditional_effects(study, ["age"], learner="tree")
+    frame = simulated(200)
+    frame["site"] = np.where(frame.sex == "f", 0, np.arange(200))
+    with pytest.raises(UserError, match="--by sex: all units of f are in one cluster"):
+        conditional_effects(study_of(frame, tmp_path), ["sex"], cluster="site", models=Models(folds=0))
     x, t, y = varied(40)
     pd.DataFrame({"t": t.astype(int), "y": y}).to_csv(tmp_path / "t.csv", index=False)
     np.savez(tmp_path / "z.npz", features=x)
