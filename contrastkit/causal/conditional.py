@@ -195,6 +195,8 @@ class _Units:
         groups = []
         for k, name in enumerate(grouping.names):
             inside = grouping.of == k
+            if self.clusters is not None and np.ptp(self.clusters[inside]) == 0:
+                raise UserError(f"--by {grouping.column}: all units of {name} are in one cluster: join it with another")
             groups.append(_group(name, inside, self.t, means.mean(k, inside, self.t, self.s)))
         differences = np.eye(len(groups))[1:] - np.eye(len(groups))[0]
         return By(grouping.column, tuple(groups), means.test(differences))

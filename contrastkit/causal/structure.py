@@ -228,7 +228,7 @@ def _counterfactuals(
     after = [_means(model, model.simulated(noise, change)) for change in changes]
     shown = ids.numbers if ids.name == DIGEST else ids.ids
     return str(shown[known[0]]), tuple(
-        Counterfactual(observed.name, observed.mean, would_be)
+        Counterfactual(observed.name, observed.mean, tuple(would_be))
         for observed, *would_be in zip(before, *after, strict=True)
     )
 

@@ -1,6 +1,8 @@
 """Effects in groups, their regression on covariates, and the ranking of units."""
 
 import dataclasses
+import sys
+import types
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy.stats import f as fisher
+from scipy.stats import t as student
 
 from contrastkit.causal.conditional import ConditionalEffects, conditional_effects
 from contrastkit.causal.estimate import AIPW
@@ -96,6 +99,11 @@ def test_with_clusters_influences_are_summed_within_them() -> None:
         summed = sum(result.influence[i] for i in range(40) if groups[i] == k)
         total += np.outer(summed, summed)
     assert result.covariance() == pytest.approx(total * 10 / 9) and result.df == 9
+    inside = groups < 3
+    mean = project(inside[:, None] * 1.0, psi, np.ones(40), groups).mean(0, inside, Z[:, 1] > 0, np.ones(40))
+    sums = [(psi[groups == k] - psi[inside].mean()).sum() / np.sqrt(1 - 1 / 12) / 12 for k in range(3)]
+    assert mean.se == pytest.approx(np.linalg.norm(sums) * np.sqrt(3 / 2))
+    assert mean.high - mean.effect == pytest.approx(mean.se * student.ppf(0.975, 2))
     few = project(Z, psi, np.ones(40), np.arange(40) // 20)
     assert np.isnan(few.test(np.eye(2)).p)  # two clusters, two coefficients
 
@@ -264,6 +272,10 @@ def test_equal_predictions_are_in_one_part() -> None:
     effects, t = np.repeat([0.0, 1.0], [70, 30]) + 1e-15 * np.arange(100), np.arange(100) % 2 == 0
     result = ranked(psi, effects, fold, t, np.ones(100))
     assert np.bincount(result.parts).tolist() == [70, 0, 0, 30]
+    with pytest.raises(UserError, match="a fifth of the units by predicted effect is in one cluster"):
+        ranked(psi, effects, fold, t, np.ones(100), np.where(effects > 0.5, 0, np.arange(100)))
+    with pytest.raises(UserError, match="a fifth of the units by predicted effect has fewer than two of an arm"):
+        ranked(psi, effects, fold, effects > 0.5, np.ones(100))
     with pytest.raises(UserError, match="the learner finds no differences"):
         ranked(psi, np.ones(100), fold, t, np.ones(100))
 
@@ -292,6 +304,10 @@ def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
         conditional_effects(dataclasses.replace(study, Y=None, outcome=None), ["age"])
     with pytest.raises(UserError, match="unknown learner 'tree'"):
         conditional_effects(study, ["age"], learner="tree")
+    frame = simulated(200)
+    frame["site"] = np.where(frame.sex == "f", 0, np.arange(200))
+    with pytest.raises(UserError, match="--by sex: all units of f are in one cluster"):
+        conditional_effects(study_of(frame, tmp_path), ["sex"], cluster="site", models=Models(folds=0))
     x, t, y = varied(40)
     pd.DataFrame({"t": t.astype(int), "y": y}).to_csv(tmp_path / "t.csv", index=False)
     np.savez(tmp_path / "z.npz", features=x)
@@ -317,6 +333,32 @@ def test_groups_of_few_units_are_remarked_on(tmp_path: Path) -> None:
 def test_without_econml_the_forest_says_what_to_install(tmp_path: Path) -> None:
     found = conditional_effects(study_of(simulated(200), tmp_path), ["age"], learner="forest")
     assert found.ranking is None and found.refusal.endswith("pip install econml") and found.parts == ()
+
+
+class Forest:
+    """What is asked of econml's, whose effect is the first column."""
+
+    def __init__(self, *, model_y: Any, model_t: Any, discrete_treatment: bool, cv: int, random_state: int) -> None:
+        assert discrete_treatment and cv == 5 and random_state == 0
+        self.models = model_y, model_t
+
+    def fit(self, Y: Any, T: Any, *, X: Any, sample_weight: Any, groups: Any) -> None:
+        assert set(T) == {0, 1} and len(Y) == len(X) and sample_weight is None and groups is None
+        assert not np.isnan(self.models[0].fit(X, Y).predict(X)).any()
+        assert self.models[1].fit(X, T).predict_proba(X).shape == (len(X), 2)
+
+    def effect(self, X: Any) -> Any:
+        return X[:, :1]
+
+
+def test_the_forest_is_asked_for_units_that_it_has_not_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without econml: its part is played by a class of the same signature."""
+    monkeypatch.setitem(sys.modules, "econml", types.ModuleType("econml"))
+    monkeypatch.setitem(sys.modules, "econml.dml", types.SimpleNamespace(CausalForestDML=Forest))
+    found = conditional_effects(study_of(simulated(300), tmp_path), ["age"], learner="forest", models=ONCE)
+    assert found.ranking.difference.low > 2
+    age = pd.read_csv(tmp_path / "study.csv").age
+    assert np.corrcoef(found.effects, age)[0, 1] == pytest.approx(1)
 
 
 def test_econmls_forest_finds_a_known_effect(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_the_first_stage(clusters: bool) -> None:
     pi = fit.params[:2]
     assert result.f.f == pytest.approx(pi @ np.linalg.inv(V) @ pi / 2)
     left = z - W @ np.linalg.lstsq(W, z, rcond=None)[0]
-    Q = left.T @ left  # effective F = pi' Q pi / trace(V Q) (Montiel Olea & Pflueger 2013, Sec. 4)
+    Q = left.T @ left  # effective F = pi' Q pi / trace(V Q) (Montiel Olea & Pflueger 2013)
     assert result.effective_f == pytest.approx(pi @ Q @ pi / np.trace(V @ Q))
     without = sm.OLS(d, W).fit()
     assert result.partial_r2 == pytest.approx(1 - fit.ssr / without.ssr)
@@ -296,7 +296,10 @@ def test_instruments_of_a_graph() -> None:
         ({"instruments": ["same"]}, "same is the same in all rows"),
         ({"instruments": ["z0"], "treatment": "word"}, "word contains values that are not numbers"),
         ({"instruments": ["z0"], "outcome": "same"}, "same is the same in all rows"),
-        ({"instruments": ["shadow"]}, "the instruments determine the treatment"),
+        ({"instruments": ["shadow"]}, "the instruments determine the treatment: leave out"),
+        ({"instruments": ["z0"], "outcome": "twice"}, "the instruments determine the outcome: leave out"),
+        ({"instruments": ["z0"], "outcome": "shadow"}, "the treatment determines the outcome: there is nothing"),
+        ({"instruments": ["z0", "z1"], "cluster": "half"}, "2 clusters for 2 instruments: too few"),
         ({"instruments": ["z0"], "covariates": ["shadow"]}, "the covariates determine the treatment"),
         ({"instruments": ["gap"]}, "gap: 1 of 60 values are missing"),
         ({"instruments": ["z0"], "cluster": "same"}, "all units are in one cluster"),
@@ -304,6 +307,7 @@ def test_instruments_of_a_graph() -> None:
 )  # fmt: skip
 def test_what_cannot_be_estimated_is_refused(how: dict[str, Any], says: str) -> None:
     frame = world(60)
+    frame = frame.assign(twice=2 * frame.z0, half=np.arange(60) % 2)
     frame = frame.assign(same=1.0, copy=2 * frame.w, word="a", shadow=3 * frame.d + 1, gap=frame.z0)
     frame.loc[0, "gap"] = np.nan
     with pytest.raises(UserError, match=says) as error:
@@ -312,6 +316,8 @@ def test_what_cannot_be_estimated_is_refused(how: dict[str, Any], says: str) -> 
 
 
 def test_few_rows_and_few_clusters() -> None:
+    few = overidentification(sample_of(world(60).assign(site=np.arange(60) // 20), clusters=True))
+    assert few is None  # three clusters, four moments
     with pytest.raises(UserError, match="4 rows for 2 instruments and 1 other coefficients: too few"):
         find(world(4), instruments=["z0", "z1"])
     frame = world(60).assign(site=np.arange(60) // 20)

@@ -29,7 +29,7 @@ def effect_learner(
         UserError: the models refuse these units, or econml is not installed.
     """
     if name == "forest":
-        return _causal_forest(X.x, t, y, s, groups, models=models)
+        return _causal_forest(X, t, y, s, groups, models=models)
     once = AIPW(
         "ATE", model=models.of_outcome(), propensity=models.of_propensity(), folds=models.folds, repeats=1,
         clip=models.clip, seed=models.seed,
@@ -38,7 +38,7 @@ def effect_learner(
     return lambda x: predicted(model, x)
 
 
-def _causal_forest(x: Floats, t: Bools, y: Floats, s: Floats, groups: Rows | None, *, models: Models) -> Predict:
+def _causal_forest(X: Covariates, t: Bools, y: Floats, s: Floats, groups: Rows | None, *, models: Models) -> Predict:
     """econml's forest, with our models of outcome and treatment."""
     try:
         from econml.dml import CausalForestDML
@@ -51,5 +51,6 @@ def _causal_forest(x: Floats, t: Bools, y: Floats, s: Floats, groups: Rows | Non
         model_y=models.of_outcome(), model_t=classifier, discrete_treatment=True, cv=models.folds or 5,
         random_state=models.seed % 2**32,
     )  # fmt: skip
-    forest.fit(y, t.astype(int), X=x, sample_weight=s if np.ptp(s) else None, groups=groups)
-    return lambda other: np.asarray(forest.effect(other), np.float64).reshape(len(other))
+    columns = X.without_reference_levels()  # for the logistic regression
+    forest.fit(y, t.astype(int), X=X.x[:, columns], sample_weight=s if np.ptp(s) else None, groups=groups)
+    return lambda x: np.asarray(forest.effect(x[:, columns]), np.float64).reshape(len(x))

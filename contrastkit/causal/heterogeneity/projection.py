@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contrastkit.causal.estimate.base import satterthwaite
+from contrastkit.causal.estimate.base import clustered, satterthwaite
 from contrastkit.causal.folds import Rows
 from contrastkit.causal.inference import Effect, Wald
 from contrastkit.tables.checks import Bools, Floats
@@ -44,10 +44,12 @@ class Projection:
 
     def mean(self, j: int, inside: Bools, t: Bools, s: Floats) -> Effect:
         """The j-th coefficient as the mean of the units ``inside`` a group [n], with the degrees of freedom of Welch
-        and Satterthwaite for arms t [n] and sample weights s [n], as estimators have them."""
-        if self.groups is not None:
-            return self.coefficient(j)
+        and Satterthwaite for arms t [n] and sample weights s [n], as estimators have them; with clusters, of those in
+        the group, two or more."""
         influence = self.influence[inside, j]
+        if self.groups is not None:
+            present, of = np.unique(self.groups[inside], return_inverse=True)
+            return Effect.of(float(self.coefficients[j]), clustered(influence, of), len(present) - 1)
         df = satterthwaite(influence, (t[inside], ~t[inside]), s[inside])
         return Effect.of(float(self.coefficients[j]), float(np.linalg.norm(influence)), df)
 

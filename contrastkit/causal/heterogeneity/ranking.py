@@ -1,7 +1,7 @@
 """Whether predicted effects rank units rightly: groups of units by the effect that a model which has not seen them
 predicts (the sorted group average treatment effects, GATES, of Chernozhukov, Demirer, Duflo & Fernandez-Val 2025,
 "Fisher-Schultz lecture: generic machine learning inference on heterogeneous treatment effects in randomized
-experiments", Sec. 3.2), and the slope of effects on predicted ones (their best linear predictor, Sec. 3.1).
+experiments"), and the slope of effects on predicted ones (their best linear predictor, BLP).
 
 They split the units in halves many times and take medians. Here the units of each fold are ranked by a model of the
 folds before it (Wager 2024, "Sequential validation of treatment heterogeneity"): were each fold ranked by a model of
@@ -77,7 +77,7 @@ def ranked(psi: Floats, effects: Floats, fold: Rows, t: Bools, s: Floats, groups
     prediction, NaN, are left out.
 
     Raises:
-        UserError: the predictions of a fold are all the same, or a fifth lacks an arm.
+        UserError: the predictions of a fold are all the same, or a fifth lacks an arm or is in one cluster.
     """
     known = np.isfinite(effects)
     parts, centred = np.full(len(psi), -1), np.zeros_like(psi)
@@ -94,6 +94,8 @@ def ranked(psi: Floats, effects: Floats, fold: Rows, t: Bools, s: Floats, groups
     members = [parts == part for part in present]
     if any(min((t & inside).sum(), (~t & inside).sum()) < 2 for inside in members):
         raise UserError("a fifth of the units by predicted effect has fewer than two of an arm")
+    if groups is not None and any(np.ptp(groups[rows]) == 0 for rows in members):
+        raise UserError("a fifth of the units by predicted effect is in one cluster")
     inside = None if groups is None else np.unique(groups[known], return_inverse=True)[1]
     means = project(np.column_stack(members)[known].astype(np.float64), psi[known], s[known], inside)
     last_less_first = np.zeros(len(present))

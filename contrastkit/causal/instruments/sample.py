@@ -35,7 +35,8 @@ class Sample:
         """The sample of outcomes y [n], treatments d [n], instruments and covariates, whose columns are independent.
 
         Raises:
-            UserError: too few rows, the covariates determine treatment or outcome, or the instruments the treatment.
+            UserError: too few rows or clusters, the covariates or the instruments determine treatment or outcome, or
+                the treatment the outcome.
         """
         Z = instruments.x[:, instruments.without_reference_levels()]
         given = np.ones((len(y), 1)) if W is None else design(W.x[:, W.without_reference_levels()])
@@ -43,16 +44,23 @@ class Sample:
             raise UserError(
                 f"{len(y)} rows for {Z.shape[1]} instruments and {given.shape[1]} other coefficients: too few"
             )
+        if groups is not None and groups.max() + 1 <= Z.shape[1]:
+            raise UserError(f"{groups.max() + 1} clusters for {Z.shape[1]} instruments: too few to weigh them")
         Q = np.linalg.qr(given)[0]
         left = [column - Q @ (Q.T @ column) for column in (y, d, Z)]
         for values, kept, name in ((y, left[0], "outcome"), (d, left[1], "treatment")):
             if kept @ kept <= NOTHING * ((values - values.mean()) ** 2).sum():
                 raise UserError(f"the covariates determine the {name}: leave out the one that is derived from it")
         basis = np.linalg.qr(left[2] / np.linalg.norm(left[2], axis=0))[0]
-        rest = left[1] - basis @ (basis.T @ left[1])
-        if rest @ rest <= NOTHING * (left[1] @ left[1]):
-            raise UserError("the instruments determine the treatment: it needs none; use contrastkit causal estimate")
-        return cls(left[0], left[1], basis, Q, groups)
+        y, d = left[0], left[1]
+        for name, values in (("treatment", d), ("outcome", y)):
+            rest = values - basis @ (basis.T @ values)
+            if rest @ rest <= NOTHING * (values @ values):
+                raise UserError(f"the instruments determine the {name}: leave out the one from which it is derived")
+        rest = y - (d @ y) / (d @ d) * d
+        if rest @ rest <= NOTHING * (y @ y):
+            raise UserError("the treatment determines the outcome: there is nothing to estimate")
+        return cls(y, d, basis, Q, groups)
 
     def df(self, coefficients: int) -> int:
         """Residual degrees of freedom of a regression on the covariates and this many further columns; with G clusters,

@@ -48,8 +48,8 @@ def first_stage(sample: Sample) -> FirstStage:
 
 def critical_value(V: Floats, bias: float = BIAS) -> float:
     """The 5 % critical value of the effective F for first-stage coefficients of orthonormal instruments with covariance
-    V [k, k], by the simplified procedure of Montiel Olea & Pflueger (2013, Sec. 4.3, with Patnaik's approximation): it
-    supposes the worst bias of two-stage least squares."""
+    V [k, k], by the simplified procedure of Montiel Olea & Pflueger (2013, with Patnaik's approximation): it supposes
+    the worst bias of two-stage least squares."""
     x = 1 / bias
     trace, largest = float(np.trace(V)), float(np.linalg.eigvalsh(V)[-1])
     effective = trace**2 * (1 + 2 * x) / (float((V**2).sum()) + 2 * x * trace * largest)

@@ -58,12 +58,12 @@ class Overidentification:
 
 
 def overidentification(sample: Sample) -> Overidentification | None:
-    """The tests of k instruments with k - 1 degrees of freedom; None for one instrument, or for fewer clusters than
-    moments, of which no weighting can be estimated."""
+    """The tests of k instruments with k - 1 degrees of freedom; None for one instrument, or where the weights of the
+    moments cannot be estimated, as from fewer clusters than moments."""
     k, n = sample.Z.shape[1], len(sample.y)
-    A = np.column_stack([sample.W, sample.Z])
-    if k < 2 or (sample.groups is not None and sample.df(0) + 1 < A.shape[1]):
+    if k < 2:
         return None
+    A = np.column_stack([sample.W, sample.Z])
     p = sample.Z @ (sample.Z.T @ sample.d)
     u = sample.y - p @ sample.y / (p @ sample.d) * sample.d
     sargan = float(n * ((sample.Z.T @ u) ** 2).sum() / (u @ u))
@@ -72,6 +72,8 @@ def overidentification(sample: Sample) -> Overidentification | None:
         sums = np.zeros((sample.df(0) + 1, A.shape[1]))
         np.add.at(sums, sample.groups, moments)
         moments = sums
+    if np.linalg.matrix_rank(moments) < A.shape[1]:
+        return None
     root = np.linalg.cholesky(moments.T @ moments)
     B, c = np.linalg.solve(root, A.T @ np.column_stack([sample.W, sample.d])), np.linalg.solve(root, A.T @ sample.y)
     left = c - B @ np.linalg.lstsq(B, c, rcond=None)[0]
