@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from contrastkit.bounds import COUNT, PENALTY
-from contrastkit.causal.names import BinRule, Estimand, Metric, Order
+from contrastkit.causal.names import BinRule, Estimand, Kind, Metric, Order
 from contrastkit.cli import screen
 from contrastkit.cli.causal.lines import difference_line, estimate_line
 from contrastkit.cli.causal.options import Cluster, PropensityModelName, StudyOptions
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.results import write_reports
-from contrastkit.cli.tables import column_names, write_csv
+from contrastkit.cli.tables import column_names, precise, write_csv
 from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
     from contrastkit.causal.matches import Matches
+    from contrastkit.causal.matching import Matching
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +26,14 @@ class MatchingOptions:
     """How units are matched."""
 
     estimand: Annotated[Estimand, typer.Option(help="Units to find matches for: treated, untreated, or all.")] = "ATT"
-    metric: Annotated[
-        Metric,
-        typer.Option(help="Distance between units, on the score or the covariates; coarsened matches within bins."),
-    ] = "logit"
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            help="Match in pairs, all units in groups of least total distance (full), in subclasses of the propensity "
+            "score, or in coarsened bins of the covariates."
+        ),
+    ] = "pairs"
+    metric: Annotated[Metric, typer.Option(help="Distance between units, on the score or the covariates.")] = "logit"
     ratio: Annotated[int, typer.Option(help="Matches for each unit."), COUNT] = 1
     replacement: Annotated[bool, typer.Option(help="Allow a unit to be matched more than once.")] = True
     ties: Annotated[
@@ -41,17 +46,23 @@ class MatchingOptions:
         ),
     ] = "largest"
     caliper: Annotated[
-        float | None,
+        list[str] | None,
         typer.Option(
-            help="Maximum distance between matched units; in standard deviations for logit and propensity \\[none]."
+            help="Maximum distance between matched units, in standard deviations for logit and propensity; or maximum "
+            "difference of a column, in its units, as in age=5; can be repeated.",
+            metavar="DISTANCE|COLUMN=WIDTH",
         ),
-        PENALTY,
     ] = None
     exact: Annotated[str, typer.Option(help="Columns on which matched units must agree.", metavar="COLUMN,...")] = ""
     bins: Annotated[
         str,
-        typer.Option(help="With coarsened: bins of each column, a number or sturges, scott, fd.", metavar="N|RULE"),
+        typer.Option(
+            help="With --kind coarsened: bins of each column, a number or sturges, scott, fd.", metavar="N|RULE"
+        ),
     ] = "sturges"
+    strata: Annotated[
+        int, typer.Option(help="With --kind subclass: number of strata between quantiles of the score."), COUNT
+    ] = 6
     optimal: Annotated[
         bool, typer.Option("--optimal", help="Minimise the total distance instead of matching greedily.")
     ] = False
@@ -60,7 +71,26 @@ class MatchingOptions:
 
     def as_arguments(self) -> dict[str, Any]:
         """The arguments of :func:`contrastkit.causal.matches.match`."""
-        return vars(self) | {"exact": column_names(self.exact), "bins": self._bins()}
+        return vars(self) | {"exact": column_names(self.exact), "bins": self._bins()} | self._calipers()
+
+    def _calipers(self) -> dict[str, Any]:
+        """The caliper on the distance, and those on columns."""
+        distance: float | None = None
+        columns = dict[str, float]()
+        for text in self.caliper or ():
+            column, named, width = text.rpartition("=")
+            try:
+                value = float(width)
+            except ValueError as error:
+                raise UserError(f"--caliper {text}: give a distance, or a column and its width, as in age=5") from error
+            PENALTY.check("--caliper", value)
+            if column in columns or (not named and distance is not None):
+                raise UserError(f"--caliper {text}: give one caliper for {column if named else 'the distance'}")
+            if named:
+                columns[column] = value
+            else:
+                distance = value
+        return {"caliper": distance, "calipers": columns}
 
     def _bins(self) -> int | BinRule:
         if self.bins.isdecimal() and int(self.bins) > 0:
@@ -76,38 +106,62 @@ def match(
     study: StudyOptions,
     matching: MatchingOptions,
     cluster: Cluster = None,
-    out: Annotated[Path, out_file("the pairs, by row (from 0) and id (coarsened: the stratum of each unit),", ".csv")],
+    out: Annotated[Path, out_file("the pairs, by row (from 0) and id, or the stratum of each unit,", ".csv")],
+    matched: Annotated[
+        Path | None,
+        out_file("the matched rows, with distance, weights and subclass as MatchIt's match.data() adds them,", ".csv"),
+    ] = None,
     seed: Seed = 0,
     output: OutputOptions,
 ) -> None:
     """Match the units of one arm to those of the other; estimate the effect if there is an outcome."""
     from contrastkit.causal import matches
+    from contrastkit.causal.matching import Matching
 
-    matched = matches.match(study.read(), **matching.as_arguments(), cluster=cluster, seed=seed)
-    write_csv(out, matched.columns())
-    screen.say(_description(matched))
-    if matched.n_dropped:
-        screen.say(f"{matched.n_dropped:,} units have no match and are dropped: the effect is the {matched.estimand}")
-    screen.say(f"{difference_line(matched.balance)}; written to {out}")
-    if matched.effect is not None:
-        method = "within strata" if matched.stratified else "with bias correction"
-        screen.say(f"effect on {matched.outcome} ({matched.estimand}), {method}: {estimate_line(matched.effect)}")
-        screen.lines(matched.effect.remarks_)
-    write_reports(matched.as_json(), output.json)
+    found = matches.match(study.read(), **matching.as_arguments(), cluster=cluster, seed=seed)
+    data = None if matched is None else found.data()
+    write_csv(out, found.columns())
+    if matched is not None and data is not None:
+        write_csv(matched, data)
+    screen.say(_description(found))
+    if found.n_dropped:
+        screen.say(f"{found.n_dropped:,} units have no match and are dropped: the effect is the {found.estimand}")
+    files = f"{out}" if matched is None else f"{out}, the matched rows to {matched}"
+    screen.say(f"{difference_line(found.balance)}; written to {files}")
+    if found.effect is not None and found.difference is not None:
+        method = "within strata"
+        if isinstance(found.matching, Matching):
+            method = "with bias correction"
+            screen.say(f"difference of the weighted means of {found.outcome}: {precise(found.difference)}")
+        screen.say(f"effect on {found.outcome} ({found.estimand}), {method}: {estimate_line(found.effect)}")
+        screen.lines(found.effect.remarks_)
+    write_reports(found.as_json(), output.json)
 
 
 def _description(matched: "Matches") -> str:
     """How units were matched, and how many."""
     from contrastkit.causal.coarsened import CoarsenedExact
+    from contrastkit.causal.matching import FullMatching, Matching
+    from contrastkit.causal.subclasses import Subclasses
 
     matching = matched.matching
+    if isinstance(matching, Matching):
+        return _pairs(matching)
+    strata = matching.strata_
+    how = f"{strata.max() + 1:,} strata"
     if isinstance(matching, CoarsenedExact):
-        strata = matching.strata_
-        n_matched = int((strata >= 0).sum())
-        return (
-            f"{strata.max() + 1:,} strata by {matching.bins} bins with both arms: "
-            f"{n_matched:,} of {len(strata):,} units"
-        )
+        how += f" by {matching.bins} bins with both arms"
+    elif isinstance(matching, FullMatching):
+        how = f"{strata.max() + 1:,} groups by {matching.metric} of least total distance, {matching.total_:,.4g}"
+    elif isinstance(matching, Subclasses):
+        how += " between quantiles of the propensity score, which leave some bias"
+        if matching.moved_:
+            how += f" ({matching.moved_:,} units moved to the next, where an arm was missing)"
+    return f"{how}: {(strata >= 0).sum():,} of {len(strata):,} units"
+
+
+def _pairs(matching: "Matching") -> str:
+    """How units were matched in pairs, and how many."""
     kind = "optimal" if matching.optimal else "nearest"
     if not (matching.optimal or matching.replacement):
         kind = f"nearest, {matching.order} first"

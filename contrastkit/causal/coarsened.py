@@ -5,31 +5,26 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
 
-from contrastkit.causal.estimand import of_matched, population
 from contrastkit.causal.names import BinRule
-from contrastkit.causal.weighting import mean_one
+from contrastkit.causal.strata import InStrata
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats, as_treatment
 from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.ties import cells, levels, rounding
 
 
-class CoarsenedExact(BaseEstimator):
+class CoarsenedExact(InStrata):
     """Coarsened exact matching (CEM; Iacus, King & Porro 2012): units in the same bin of every covariate form a
     stratum; strata with a single arm are dropped, the others weighted to the population of the estimand.
 
     Args:
-        estimand: with ATT, a control in stratum s has the weight n_t^s / n_c^s and a treated unit 1; with ATC, the
-            reverse; with ATE, n^s / n_arm^s. Weights are scaled to mean 1 in each arm.
+        estimand: the population whose distribution over the strata both arms get.
         bins: bins of equal width between the extremes of a covariate with more than two values: their number, or a
             rule of numpy: ``sturges`` (the default of MatchIt), ``scott``, ``fd``. A bin begins with the values at its
             lower edge, within rounding.
 
-    Attributes:
-        strata_: int64 [n], the stratum of each unit, -1 if dropped. weights_: float64 [n], 0 if dropped.
-        dropped_: int64, the dropped rows of the target population. estimand_: the estimand after dropping them.
+    Attributes: those of :class:`contrastkit.causal.strata.InStrata`.
 
     Raises:
         UserError: no stratum has units of both arms.
@@ -47,7 +42,6 @@ class CoarsenedExact(BaseEstimator):
     def fit(self, X: Any, T: ArrayLike) -> Self:
         x = Covariates.of(X).x
         t = as_treatment(T, len(x))
-        target = population(self.estimand, t)
         if isinstance(self.bins, str):
             check_choice("rule for bins", self.bins, get_args(BinRule))
         bins = np.empty(x.shape, np.int64)
@@ -56,19 +50,9 @@ class CoarsenedExact(BaseEstimator):
             many = rank.max() > 1
             bins[:, j] = cells(column, self._edges(column)[1:-1], equal) if many else rank
         s = pd.DataFrame(bins).groupby(list(range(x.shape[1])), sort=False).ngroup().to_numpy()
-        one, other = (np.bincount(s, arm) for arm in (t, ~t))
-        matched = ((one > 0) & (other > 0))[s]
-        if not matched.any():
+        if not (np.bincount(s, t) * np.bincount(s, ~t)).any():
             raise UserError("no stratum has units of both arms: use fewer bins, or leave covariates out")
-        totals = {"ATE": one + other, "ATT": one, "ATC": other}[self.estimand]
-        w = np.zeros(len(x))
-        for arm, count in ((t, one), (~t, other)):
-            w[arm & matched] = (totals / np.maximum(count, 1))[s[arm & matched]]
-        self.weights_ = mean_one(w, t)
-        numbered = np.unique(np.where(matched, s, -1), return_inverse=True)[1] - (not matched.all())
-        self.strata_ = np.where(matched, numbered, -1)
-        self.dropped_ = np.flatnonzero(target & ~matched)
-        self.estimand_ = of_matched(self.estimand, self.dropped_)
+        self._keep(s, t)
         return self
 
     def _edges(self, column: Floats) -> Floats:

@@ -93,26 +93,32 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
     return Balance(X.names, smd, ratio, ks, n)
 
 
-def love_plot(balance: Balance, path: Path, *, after: str) -> None:
-    """Plot the absolute SMD of each covariate before and after weighting by ``after`` to a .png. Of more than
-    :data:`DRAWN` covariates, those are drawn that differed most before."""
-    largest = np.argsort(np.abs(balance.smd[:, 0]), kind="stable")[-DRAWN:]
-    rows, p = np.arange(len(largest)), len(balance.names)
+def love_plot(balance: Balance, path: Path, *, after: str, checks: Balance | None = None) -> None:
+    """Plot the absolute SMD of each covariate before and after weighting by ``after`` to a .png, and with other markers
+    of what was only checked. Of more than :data:`DRAWN`, those are drawn that differed most before."""
+    smd, names = np.abs(balance.smd), balance.names
+    if checks is not None:
+        smd, names = np.concatenate([smd, np.abs(checks.smd)]), (*names, *checks.names)
+    largest = np.argsort(smd[:, 0], kind="stable")[-DRAWN:]
+    rows, p, checked = np.arange(len(largest)), len(names), largest >= len(balance.names)
     note = f"The {DRAWN} of {p} covariates that differed most before. " if p > DRAWN else ""
     note += (
         "Difference of the arms' means over one standard deviation of the unweighted sample. Dashed: "
         f"{THRESHOLD:g}, above which arms count as imbalanced."
     )
+    series = [("before", "o", 0, ~checked), (f"after: {after}", "s", 1, ~checked)]
+    if checks is not None:
+        series += [("only checked, before", "^", 0, checked), ("only checked, after", "D", 1, checked)]
     with chart(
         path, "Balance of the arms before and after weighting", height=1.9 + 0.2 * len(rows), note=note
     ) as figure:
         axes = figure.subplots()
-        for k, (label, marker) in enumerate((("before", "o"), (f"after: {after}", "s"))):
-            values = np.abs(balance.smd[largest, k])
-            finite = np.where(np.isfinite(values), values, np.nan)
+        for label, marker, k, shown in series:
+            values = smd[largest, k]
+            finite = np.where(np.isfinite(values) & shown, values, np.nan)
             axes.plot(finite, rows, marker, markersize=6, fillstyle="full" if k else "none", label=label, zorder=3 - k)
         axes.axvline(THRESHOLD, color=INK, linewidth=0.8, linestyle="--")
-        axes.set_yticks(rows, [plain(shortened(balance.names[j], 40)) for j in largest])
+        axes.set_yticks(rows, [plain(shortened(names[j], 40)) for j in largest])
         axes.set(xlabel="absolute standardised mean difference", ylim=(-0.7, len(rows) - 0.3))
         axes.set_xlim(left=0)
         legend(figure)

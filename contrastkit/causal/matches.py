@@ -1,18 +1,31 @@
-"""Matching the units of a study in pairs or coarsened strata, with the balance and, given an outcome, the effect."""
+"""Matching the units of a study in pairs or in strata, with the balance and, given an outcome, the effect."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, get_args
 
 from contrastkit.causal import models
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.diagnostics import Balance, balance_table
-from contrastkit.causal.estimate import Estimator, Matched, Weighted
-from contrastkit.causal.matching import Matching
-from contrastkit.causal.names import BinRule, Estimand, Metric, Order
+from contrastkit.causal.estimate import Estimator, Grouped, Matched, Weighted
+from contrastkit.causal.estimate.means import weighted_means
+from contrastkit.causal.matched_data import matched_data
+from contrastkit.causal.matching import FullMatching, Matching
+from contrastkit.causal.names import BinRule, Estimand, Kind, Metric, Order
+from contrastkit.causal.strata import InStrata
 from contrastkit.causal.study import Study
+from contrastkit.causal.subclasses import Subclasses
 from contrastkit.errors import UserError, check_choice
-from contrastkit.tables.identity import RowIds
+from contrastkit.tables.checks import as_outcome
+
+APPLY: Mapping[str, tuple[Kind, ...]] = {  # options that not every kind of matching has
+    **dict.fromkeys(("ratio", "replacement", "ties", "order", "optimal"), ("pairs",)),
+    **dict.fromkeys(("metric", "caliper", "calipers", "exact"), ("pairs", "full")),
+    "propensity_model": ("pairs", "full", "subclass"),
+    "strata": ("subclass",),
+    "bins": ("coarsened",),
+}
 
 
 @dataclass(frozen=True)
@@ -22,20 +35,17 @@ class Matches:
     Attributes:
         matching: the fitted matching, in pairs or strata.
         balance: balance under its weights.
+        difference: of the arms' mean outcomes under its weights; None without an outcome.
         outcome: its column; None without one, like ``effect``, the fitted estimator.
-        row_ids: returns the identifiers of the units, for a file.
+        study: the units.
     """
 
-    matching: Matching | CoarsenedExact
+    matching: Matching | InStrata
     balance: Balance
+    difference: float | None
     outcome: str | None
     effect: Estimator | None
-    row_ids: Callable[[], RowIds]
-
-    @property
-    def stratified(self) -> bool:
-        """Whether units are matched in strata instead of pairs."""
-        return isinstance(self.matching, CoarsenedExact)
+    study: Study
 
     @property
     def estimand(self) -> str:
@@ -49,8 +59,8 @@ class Matches:
     def columns(self) -> dict[str, Any]:
         """For pairs: row numbers of unit and partner, share, distance and the ids of both, [m] each; for strata:
         the rows' identifiers, stratum and weight, [n] each."""
-        matching, rows = self.matching, self.row_ids()
-        if isinstance(matching, CoarsenedExact):
+        matching, rows = self.matching, self.study.row_ids()
+        if isinstance(matching, InStrata):
             return rows.columns() | {"stratum": matching.strata_, "weight": matching.weights_}
         unit, partner = matching.pairs_.T
         return {
@@ -58,18 +68,24 @@ class Matches:
             "distance": matching.distances_, "unit_id": rows.ids[unit], "partner_id": rows.ids[partner],
         }  # fmt: skip
 
+    def data(self) -> dict[str, Any]:
+        """The matched rows with all columns (:func:`contrastkit.causal.matched_data.matched_data`)."""
+        return matched_data(self.study, self.matching)
+
     def as_json(self) -> dict[str, Any]:
         report = {"estimand": self.estimand, "dropped": self.n_dropped, **self.balance.as_json()}
         if self.effect is None:
             return report
         low, high = self.effect.interval()
         effect = {"effect": self.effect.effect_, "se": self.effect.se_, "low": low, "high": high}
-        return report | {"outcome": self.outcome, **effect, "remarks": self.effect.remarks_}
+        effect |= {"difference": self.difference, "remarks": self.effect.remarks_}
+        return report | {"outcome": self.outcome, **effect}
 
 
 def match(
     study: Study,
     *,
+    kind: Kind = "pairs",
     estimand: Estimand = "ATT",
     metric: Metric = "logit",
     ratio: int = 1,
@@ -77,49 +93,97 @@ def match(
     ties: bool = True,
     order: Order = "largest",
     caliper: float | None = None,
+    calipers: Mapping[str, float] | None = None,
     exact: Sequence[str] = (),
     bins: int | BinRule = "sturges",
+    strata: int = 6,
     optimal: bool = False,
     cluster: str | None = None,
     propensity_model: str = "logistic",
     seed: int = 0,
 ) -> Matches:
-    """Match the units of a study in pairs (:class:`contrastkit.causal.matching.Matching`) or, with the metric
-    ``coarsened``, in strata (:class:`contrastkit.causal.coarsened.CoarsenedExact`), to which ``bins`` applies.
+    """Match the units of a study.
 
     Args:
+        kind: in ``pairs`` (:class:`contrastkit.causal.matching.Matching`), in the groups of ``full`` matching
+            (:class:`contrastkit.causal.matching.FullMatching`), in a ``subclass`` of the propensity score
+            (:class:`contrastkit.causal.subclasses.Subclasses`) or in ``coarsened`` strata
+            (:class:`contrastkit.causal.coarsened.CoarsenedExact`); :data:`APPLY` says which options have a part in it.
         propensity_model: for distances and an order by score (:func:`contrastkit.causal.learners.propensity_learner`).
         exact: covariates on which the units of a pair must agree; a factor stands for all its indicators.
+        calipers: covariate -> the largest difference of it within a pair, in its units.
         cluster: column of labels of units that may depend on one another, for the standard error.
 
     Raises:
-        UserError: an option does not apply to the metric, a covariate is unknown, or no unit has a match.
+        UserError: an option does not apply to the kind, a covariate is unknown, or no unit has a match.
     """
-    check_choice("metric", metric, get_args(Metric))
-    for name in exact:
-        if name not in study.X.origins:
-            raise UserError(f"--exact {name}: not one of the covariates")
-    matching: Matching | CoarsenedExact
-    if metric == "coarsened":
-        if ratio > 1 or not replacement or caliper is not None or exact or optimal:
-            raise UserError("--ratio, --no-replacement, --caliper, --exact, --optimal do not apply to coarsened strata")
-        matching = CoarsenedExact(estimand, bins=bins)
-    else:
-        if bins != "sturges":
-            raise UserError("--bins applies to --metric coarsened only")
-        matching = Matching(
-            estimand, metric=metric, ratio=ratio, replacement=replacement, order=order, ties=ties, caliper=caliper,
-            exact=tuple(j for j, name in enumerate(study.X.origins) if name in exact), optimal=optimal, seed=seed,
-            propensity=models.propensity_model(propensity_model, seed=seed),
-        )  # fmt: skip
+    given = dict(locals())
+    check_choice("kind", kind, get_args(Kind))
+    _check_options(given)
     if cluster is not None and study.Y is None:
         raise UserError("--cluster is for the error of an effect: name the --outcome, or leave it out")
-    matching.fit(study.X, study.T)
+    propensity = models.propensity_model(propensity_model, seed=seed)
+    partners: dict[str, Any] = {"metric": metric, "caliper": caliper, "propensity": propensity}
+    partners |= {"exact": _columns(study, exact), "calipers": _widths(study, calipers or {})}
+    matchings: dict[Kind, Callable[[], Matching | InStrata]] = {
+        "pairs": lambda: Matching(
+            estimand, ratio=ratio, replacement=replacement, order=order, ties=ties, optimal=optimal, seed=seed,
+            **partners,
+        ),
+        "full": lambda: FullMatching(estimand, **partners),
+        "subclass": lambda: Subclasses(estimand, strata=strata, propensity=propensity),
+        "coarsened": lambda: CoarsenedExact(estimand, bins=bins),
+    }  # fmt: skip
+    matching, effect = _fitted(matchings[kind](), study, cluster)
     if propensity_model != "logistic" and getattr(matching, "propensity_", None) is None:
         raise UserError(f"--propensity-model applies to matching by score only: leave it out for --metric {metric}")
-    effect: Estimator | None = None
-    if study.Y is not None:
-        effect = Matched(matching) if isinstance(matching, Matching) else Weighted(matching)
-        effect.fit(study.X, study.T, study.Y, clusters=None if cluster is None else study.clusters(cluster))
     balance = balance_table(study.X, study.T, matching.weights_, estimand=estimand)
-    return Matches(matching, balance, None if effect is None else study.outcome_label, effect, study.row_ids)
+    if study.Y is None:
+        return Matches(matching, balance, None, None, None, study)
+    means = weighted_means(matching.weights_, (study.T, ~study.T), as_outcome(study.Y, len(study.T))).values
+    return Matches(matching, balance, float(means[0] - means[1]), study.outcome_label, effect, study)
+
+
+def _fitted(
+    matching: Matching | InStrata, study: Study, cluster: str | None
+) -> tuple[Matching | InStrata, Estimator | None]:
+    """The fitted matching, and the estimator of the effect by it, which fits it; None without an outcome."""
+    if study.Y is None:
+        matching.fit(study.X, study.T)
+        return matching, None
+    clusters = None if cluster is None else study.clusters(cluster)
+    effect: Matched | Grouped | Weighted
+    if isinstance(matching, Matching | FullMatching):
+        effect = Matched(matching) if isinstance(matching, Matching) else Grouped(matching)
+        effect.fit(study.X, study.T, study.Y, clusters=clusters)
+        return effect.matching_, effect
+    effect = Weighted(matching).fit(study.X, study.T, study.Y, clusters=clusters)
+    return effect.weighting_, effect
+
+
+def _check_options(given: Mapping[str, Any]) -> None:
+    """Refuse options that differ from their defaults and have no part in the kind of matching."""
+    kind = given["kind"]
+    for name, kinds in APPLY.items():
+        default = signature(match).parameters[name].default
+        if kind not in kinds and given[name] not in (default, (), [], {}):
+            flag = f"--no-{name}" if default is True else f"--{name.replace('_', '-').replace('calipers', 'caliper')}"
+            raise UserError(f"{flag} applies to --kind {', '.join(kinds)} only: leave it out for {kind}")
+
+
+def _columns(study: Study, names: Sequence[str]) -> tuple[int, ...]:
+    """The columns of X that these covariates became."""
+    for name in names:
+        if name not in study.X.origins:
+            raise UserError(f"--exact {name}: not one of the covariates")
+    return tuple(j for j, name in enumerate(study.X.origins) if name in names)
+
+
+def _widths(study: Study, calipers: Mapping[str, float]) -> dict[int, float]:
+    """Calipers by the columns of X that are these covariates."""
+    for name in calipers:
+        if name not in study.X.origins:
+            raise UserError(f"--caliper {name}: not one of the covariates")
+        if name not in study.X.names:
+            raise UserError(f"--caliper {name}: a factor has no differences: name it in --exact")
+    return {study.X.names.index(name): width for name, width in calipers.items()}

@@ -39,6 +39,9 @@ class StudyWeights:
         weights: float64 [n]; None for equal weights.
         balance: of the covariates, before and after weighting.
         remark: on the weights of a file, if any.
+        checks: the same of what need not be adjusted for (:func:`contrastkit.causal.balance_checks.with_checks`); None
+            if nothing is checked.
+        notices: what the checks leave out.
     """
 
     by: str
@@ -46,14 +49,23 @@ class StudyWeights:
     weights: Floats | None
     balance: Balance
     remark: str = ""
+    checks: Balance | None = None
+    notices: tuple[str, ...] = ()
 
     @property
     def population(self) -> str:
         """The estimand without the suffix for trimming or dropping: ATT, ATC, ATE or ATO."""
         return without_suffix(self.estimand)
 
+    @property
+    def balanced(self) -> bool:
+        """Whether covariates and checks are balanced."""
+        return self.balance.balanced and (self.checks is None or self.checks.balanced)
+
     def as_json(self) -> dict[str, Any]:
         report = {"by": self.by, "estimand": self.estimand, **self.balance.as_json()}
+        if self.checks is not None:
+            report["checks"] = {name: value for name, value in self.checks.as_json().items() if name != "n"}
         return report | ({"remark": self.remark} if self.remark else {})
 
 

@@ -75,10 +75,10 @@ def test_scores_weights_and_pairs_are_written(tmp_path: Path, capsys: pytest.Cap
     assert main([*matching, "--exact=grop"]) == 2
     assert "not one of the covariates" in capsys.readouterr().err
 
-    assert main(["causal", "match", *given, f"--out={out}", "--metric=coarsened", "--bins=4"]) == 0
+    assert main(["causal", "match", *given, f"--out={out}", "--kind=coarsened", "--bins=4"]) == 0
     strata = pd.read_csv(out)
     assert (strata.weight > 0).sum() == (strata.stratum >= 0).sum() and "strata by 4 bins" in capsys.readouterr().out
-    assert main(["causal", "match", *given, f"--out={out}", "--metric=coarsened", "--bins=four"]) == 2
+    assert main(["causal", "match", *given, f"--out={out}", "--kind=coarsened", "--bins=four"]) == 2
     assert "--bins four: give a number of bins" in capsys.readouterr().err
 
 
@@ -223,9 +223,12 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Cap
     pd.DataFrame({"weight": ["much"] * 60}).to_csv(tmp_path / "w.csv", index=False)
     frame.assign(y=1e200 * y).to_csv(tmp_path / "large.csv", index=False)
     for command, says in (
-        (["match", *given, out, "--metric=coarsened", "--ratio=3"], "do not apply to coarsened strata"),
-        (["match", *given, out, "--bins=4"], "--bins applies to --metric coarsened only"),
-        (["match", *given, out, "--metric=coarsened", "--bins=100000000000"], "100000000000 bins for 60 rows"),
+        (
+            ["match", *given, out, "--kind=coarsened", "--ratio=3"],
+            "--ratio applies to --kind pairs only: leave it out for coarsened",
+        ),
+        (["match", *given, out, "--bins=4"], "--bins applies to --kind coarsened only"),
+        (["match", *given, out, "--kind=coarsened", "--bins=100000000000"], "100000000000 bins for 60 rows"),
         (["weight", *given, out, "--trim=0.2"], "--trim and --scale apply to --by ipw"),
         (["weight", *given, out, "--by=overlap", "--estimand=ATC"], "their own target population"),
         (["propensity", *given, "--folds=1"], "1 folds"),
@@ -287,7 +290,7 @@ def test_weights_pairs_and_scores_name_their_rows(tmp_path: Path, capsys: pytest
         table.to_csv(data, index=False)
         table.sample(frac=1, random_state=1).to_csv(moved, index=False)
         study = ["--treatment=t", "--covariates=a,b"]
-        for command in (["weight"], ["match", "--metric=coarsened"]):
+        for command in (["weight"], ["match", "--kind=coarsened"]):
             assert main(["causal", *command, f"--data={data}", *study, f"--out={out}"]) == 0
             reports = []
             for path in (data, moved):

@@ -26,11 +26,11 @@ from contrastkit.causal.conditional import conditional_effects
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
 from contrastkit.causal.dose import dose_response
-from contrastkit.causal.estimate import Matched, Weighted
+from contrastkit.causal.estimate import Grouped, Matched, Weighted
 from contrastkit.causal.form import Form
 from contrastkit.causal.graph import identify
 from contrastkit.causal.instrumental import instrumental_effect
-from contrastkit.causal.matching import Matching
+from contrastkit.causal.matching import FullMatching, Matching
 from contrastkit.causal.mediated import mediated_effect
 from contrastkit.causal.models import Models
 from contrastkit.causal.notation import parse
@@ -38,6 +38,7 @@ from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.structure import structure
 from contrastkit.causal.study import Units
 from contrastkit.causal.study import read as read_study
+from contrastkit.causal.subclasses import Subclasses
 from contrastkit.causal.weighting import (
     ApproximateBalancing,
     CovariateBalancing,
@@ -244,20 +245,27 @@ def scored_by(rest: Options) -> Propensity:
 
 def match(options: Options) -> Any:
     X, T, Y, rest = split(options)
-    estimand, clusters = rest.pop("estimand", "ATT"), clusters_of(options, rest)
+    kind, estimand, clusters = rest.pop("kind", "pairs"), rest.pop("estimand", "ATT"), clusters_of(options, rest)
     fitted: Any
-    if rest.get("metric") == "coarsened":
-        fitted = CoarsenedExact(estimand, bins=rest.get("bins", "sturges")).fit(X, T)
-        columns = {"stratum": fitted.strata_, "weight": fitted.weights_}
-        effect: Any = Weighted(fitted).fit(X, T, Y, clusters=clusters)
-    else:
-        exact = tuple(list(X.columns).index(name) for name in rest.pop("exact", "").split(",") if name)
-        fitted = Matching(estimand, exact=exact, propensity=scored_by(rest), **rest).fit(X, T)
-        unit, partner = selected(**{name: options[name] for name in ROWS_OF if name in options}).index.to_numpy()[
-            fitted.pairs_.T
-        ]
+    if kind in ("pairs", "full"):
+        names = list(X.columns)
+        rest["exact"] = tuple(names.index(name) for name in rest.pop("exact", "").split(",") if name)
+        given = rest.pop("caliper", ())
+        for text in given if isinstance(given, tuple) else (str(given),):
+            column, _, width = text.rpartition("=")
+            rest |= {"calipers": {names.index(column): float(width)}} if column else {"caliper": float(width)}
+    if kind == "pairs":
+        fitted = Matching(estimand, propensity=scored_by(rest), **rest).fit(X, T)
+        frame = selected(**{name: options[name] for name in ROWS_OF if name in options})
+        unit, partner = frame.index.to_numpy()[fitted.pairs_.T]
         columns = {"unit": unit, "partner": partner, "share": fitted.shares_, "distance": fitted.distances_}
-        effect = Matched(fitted).fit(X, T, Y, clusters=clusters)
+        effect: Any = Matched(fitted).fit(X, T, Y, clusters=clusters)
+        return columns | {"effect": [precise(effect.effect_), precise(effect.se_)]}
+    how: Options = {} if kind == "coarsened" else {"propensity": scored_by(rest)}
+    kinds: Any = {"full": FullMatching, "subclass": Subclasses, "coarsened": CoarsenedExact}
+    fitted = kinds[kind](estimand, **how, **rest).fit(X, T)
+    effect = (Grouped if kind == "full" else Weighted)(fitted).fit(X, T, Y, clusters=clusters)
+    columns = {"stratum": fitted.strata_, "weight": fitted.weights_}
     return columns | {"effect": [precise(effect.effect_), precise(effect.se_)]}
 
 
@@ -483,7 +491,7 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("propensity", {"folds": 3}, {"seed": 1}),
     ("match", {}, {"estimand": "ATC"}),
     *(("match", {}, {"metric": m}) for m in ("propensity", "mahalanobis", "robust", "scaled", "euclidean", "cosine")),
-    ("match", {}, {"metric": "coarsened"}),
+    *(("match", {}, {"kind": kind}) for kind in ("full", "subclass", "coarsened")),
     ("match", {}, {"ratio": 2}),
     ("match", {}, ONE),
     ("match", {"covariates": "c", "metric": "euclidean"}, {"ties": False}),
@@ -494,9 +502,17 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("match", {}, {"caliper": 0.05}),
     ("match", {"covariates": "a,b,group"}, {"exact": "group"}),
     ("match", {}, {"cluster": "site"}),
-    ("match", {"metric": "coarsened"}, {"cluster": "site"}),
-    ("match", {"metric": "coarsened"}, {"bins": 3}),
-    ("match", {"metric": "coarsened"}, {"bins": "fd"}),
+    ("match", {"kind": "coarsened"}, {"cluster": "site"}),
+    ("match", {"kind": "coarsened"}, {"bins": 3}),
+    ("match", {"kind": "coarsened"}, {"bins": "fd"}),
+    ("match", {"kind": "subclass"}, {"strata": 3}),
+    ("match", {"kind": "subclass"}, {"estimand": "ATE"}),
+    ("match", {"kind": "subclass"}, {"propensity_model": NAIVE}),
+    *(("match", {"kind": "full"}, option) for option in ({"metric": "scaled"}, {"estimand": "ATE"})),
+    *(("match", {"kind": "full"}, {"caliper": caliper}) for caliper in (0.05, "b=0.2", ("0.2", "b=0.5"))),
+    ("match", {"kind": "full", "covariates": "a,b,group"}, {"exact": "group"}),
+    ("match", {"kind": "full", "covariates": "a,b,site", "exact": "site", "metric": "scaled"}, {"cluster": "site"}),
+    *(("match", others, {"caliper": ("0.5", "b=0.3")}) for others in ({}, ONE, ONE | {"optimal": True})),
     ("match", ONE, {"optimal": True}),
     ("match", {}, {"propensity_model": NAIVE}),
     ("refute", {}, {"estimator": "oaxaca"}),
@@ -559,7 +575,7 @@ def test_an_option_changes_what_a_command_says(command: str, others: Options, op
 
 def test_every_option_has_a_row() -> None:
     """Except options with their own tests: files and how they are read, named sets, the package dowhy, tracebacks."""
-    elsewhere = {"json", "out", "plot", "data_dir", "dowhy", "debug"}
+    elsewhere = {"json", "out", "plot", "matched", "data_dir", "dowhy", "debug"}
     elsewhere |= {"missing", "header", "separator", "encoding", "decimal"}
     elsewhere |= {"formula", "categorical", "incomplete", "moments", "interactions"}  # tests/causal/test_form.py
     tested = {(command, "source" if name == "" else name) for command, _, option in ROWS for name in option}

@@ -12,6 +12,7 @@ clusters that of the sums within them; None if unknown. ``remarks_``: what a rea
     standardised.py    generalised linear models
     weighted.py        weighted difference in means; strata of the propensity score
     matched.py         mean difference over matched pairs
+    grouped.py         difference in means over groups of full matching
     cross_fitted.py    the base of those below, whose models predict rows that they have not seen
     aipw.py            doubly robust
     resampling.py      bootstrap and jackknife
@@ -23,6 +24,7 @@ clusters that of the sums within them; None if unknown. ``remarks_``: what a rea
 from contrastkit.causal.estimate.aipw import AIPW
 from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
 from contrastkit.causal.estimate.front_door import FrontDoor
+from contrastkit.causal.estimate.grouped import Grouped
 from contrastkit.causal.estimate.matched import Matched
 from contrastkit.causal.estimate.partially_linear import PartiallyLinear
 from contrastkit.causal.estimate.regression import DifferenceInMeans, OaxacaBlinder, Regression
@@ -36,6 +38,7 @@ __all__ = [
     "DifferenceInMeans",
     "Estimator",
     "FrontDoor",
+    "Grouped",
     "Matched",
     "OaxacaBlinder",
     "PartiallyLinear",

@@ -12,12 +12,14 @@ from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.estimate.means import Means, weighted_means
 from contrastkit.causal.estimate.regression import mean_influence
 from contrastkit.causal.propensity import EQUAL_SCORES, Propensity
+from contrastkit.causal.strata import stratum_weights
+from contrastkit.causal.subclasses import between_quantiles
 from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
 from contrastkit.causal.weighting.equations import Equations, MultinomialEquations
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
-from contrastkit.tables.ties import cells, settled
+from contrastkit.tables.ties import settled
 
 
 class Weighted(Estimator):
@@ -115,24 +117,20 @@ class Stratified(Estimator):
         e = settled(score.fit(X, t, clusters=self._groups, prior=self._prior).scores_, EQUAL_SCORES)
         self.prior_ = score.prior_
         target = population(self.estimand, t)
-        if self.strata < 1:
-            raise UserError(f"{self.strata} strata: use 1 or more")
-        cuts = np.unique(np.quantile(e[target], np.linspace(0, 1, self.strata + 1)[1:-1]))
-        s = cells(e, cuts, EQUAL_SCORES)
-        w = np.zeros_like(y)
-        for k in range(len(cuts) + 1):
-            for arm in (t, ~t):
-                if not (arm & (s == k)).any():
-                    raise UserError(f"stratum {k + 1} of {len(cuts) + 1} has no units of one arm: use fewer strata")
-                w[arm & (s == k)] = (target & (s == k)).sum() / (arm & (s == k)).sum()
+        s = between_quantiles(e, target, self.strata)
+        strata = int(s.max()) + 1
+        for k in range(strata):
+            if not ((t & (s == k)).any() and (~t & (s == k)).any()):
+                raise UserError(f"stratum {k + 1} of {strata} has no units of one arm: use fewer strata")
+        w = stratum_weights(s, t, self.estimand)
         self.remarks_.append(
-            f"{len(cuts) + 1} strata leave some bias, five about a tenth, of which the interval knows nothing: use "
-            "more --strata"
+            f"{strata} strata leave some bias, five about a tenth, of which the interval knows nothing: use more "
+            "--strata"
         )
         self.estimand_, self.weights_ = self.estimand, w
         means = weighted_means(w, (t, ~t), y)
         influences = np.zeros((2, len(y)))
-        for k in range(len(cuts) + 1):
+        for k in range(strata):
             share = (target & (s == k)).sum() / target.sum()
             for row, arm in enumerate((t, ~t)):
                 part = arm & (s == k)

@@ -1,5 +1,6 @@
 """Matching of units in pairs."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -7,15 +8,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
 
 from contrastkit.causal.estimand import of_matched, population
-from contrastkit.causal.matching.metric import Pairs, coordinates
+from contrastkit.causal.matching.limits import Calipers, agreeing, no_partner
+from contrastkit.causal.matching.metric import BY_SCORE, Pairs, coordinates
 from contrastkit.causal.matching.replacement import nearest
 from contrastkit.causal.matching.turns import greedy, optimal
-from contrastkit.causal.names import Order, PairMetric
+from contrastkit.causal.names import Metric, Order
 from contrastkit.causal.propensity import EQUAL_SCORES, Propensity
 from contrastkit.errors import UserError, check_choice
-from contrastkit.tables.checks import Bools, Floats, as_treatment
+from contrastkit.tables.checks import Floats, as_treatment
 from contrastkit.tables.covariates import Covariates
-from contrastkit.tables.ties import levels, rounding
+from contrastkit.tables.ties import levels
 
 
 class Matching(BaseEstimator):
@@ -39,6 +41,7 @@ class Matching(BaseEstimator):
             the data is taken.
         caliper: maximum distance between partners: in standard deviations of the score for ``logit`` (0.2: Austin
             2011) and ``propensity``, in units of the distance otherwise.
+        calipers: column of X -> the largest difference of it between partners, in its units.
         exact: indices of the columns of X on which partners must agree.
         optimal: minimise the total distance over all pairs instead of matching greedily; for ratio 1, without
             replacement. Needs memory for all n_treated x n_control distances.
@@ -56,12 +59,13 @@ class Matching(BaseEstimator):
         self,
         estimand: Literal["ATT", "ATC", "ATE"] = "ATT",
         *,
-        metric: PairMetric = "logit",
+        metric: Metric = "logit",
         ratio: int = 1,
         replacement: bool = True,
         order: Order = "largest",
         ties: bool = True,
         caliper: float | None = None,
+        calipers: Mapping[int, float] | None = None,
         exact: tuple[int, ...] = (),
         optimal: bool = False,
         propensity: Propensity | None = None,
@@ -74,6 +78,7 @@ class Matching(BaseEstimator):
         self.order = order
         self.ties = ties
         self.caliper = caliper
+        self.calipers = calipers
         self.exact = exact
         self.optimal = optimal
         self.propensity = propensity
@@ -85,19 +90,23 @@ class Matching(BaseEstimator):
         self._check_options()
         self.propensity_ = None
         in_turn = not (self.replacement or self.optimal)
-        if self.metric in ("logit", "propensity") or (self.order in ("largest", "smallest") and in_turn):
+        if self.metric in BY_SCORE or (self.order in ("largest", "smallest") and in_turn):
             self.propensity_ = clone(Propensity() if self.propensity is None else self.propensity).fit(X, t)
         z, limit = coordinates(self.metric, x, t, self.propensity_, self.caliper)
-        z = z - z.mean(0)
+        z, calipers = z - z.mean(0), Calipers(x, self.calipers or {})
         target = population(self.estimand, t)
         parts: list[Pairs] = []
         for arm in (arm for arm in (t, ~t) if (arm & target).any()):
             if self.ratio > (others := int((~arm).sum())):
                 raise UserError(f"a ratio of {self.ratio:,} is more than the {others:,} units to match with: lower it")
-            parts.extend(self._within_strata(x, z, arm & target, limit))
+            parts.append((np.empty(0, int), np.empty(0, int), np.empty(0)))
+            for rows in agreeing(x, self.exact):
+                choosing, partners = rows[(arm & target)[rows]], rows[~arm[rows]]
+                if len(choosing) and len(partners):
+                    parts.append(self._pairs(z, choosing, partners, limit, calipers))
         i, j, d = (np.concatenate(part) for part in zip(*parts, strict=True))
         if not len(i):
-            raise UserError(self._no_pair())
+            raise UserError(no_partner(self.exact, self.caliper, calipers))
         self.pairs_, self.distances_ = np.stack([i, j], axis=1).astype(np.int64), d.astype(np.float64)
         partners = np.bincount(i, minlength=len(x))
         self.shares_ = 1 / partners[i]
@@ -111,7 +120,7 @@ class Matching(BaseEstimator):
         return self
 
     def _check_options(self) -> None:
-        check_choice("metric", self.metric, get_args(PairMetric))
+        check_choice("metric", self.metric, get_args(Metric))
         check_choice("order", self.order, get_args(Order))
         if self.ratio < 1:
             raise UserError(f"the ratio must be 1 or more, not {self.ratio}")
@@ -120,34 +129,12 @@ class Matching(BaseEstimator):
         if self.estimand == "ATE" and not self.replacement:
             raise UserError("the ATE needs matching with replacement: allow it, or choose the ATT or ATC")
 
-    def _no_pair(self) -> str:
-        """Why no unit has a partner."""
-        agreeing = " that agrees on the columns of exact" if self.exact else ""
-        within = f" within the caliper {self.caliper:g}" if self.caliper is not None else ""
-        advice = " or ".join(["match on fewer of them"] * bool(agreeing) + ["widen it"] * bool(within))
-        return f"no unit has a partner{agreeing}{within}: {advice}"
-
-    def _within_strata(self, x: Floats, z: Floats, units: Bools, limit: float) -> list[Pairs]:
-        """The pairs within each stratum of ``exact``."""
-        if not self.exact:
-            return [self._pairs(z, np.flatnonzero(units), np.flatnonzero(~units), limit)]
-        agreeing = np.column_stack([levels(x[:, j], rounding(x[:, j])) for j in self.exact])
-        stratum = np.unique(agreeing, axis=0, return_inverse=True)[1].reshape(-1)
-        order = np.argsort(stratum, kind="stable")
-        starts = np.flatnonzero(np.diff(stratum[order])) + 1
-        parts = []
-        for rows in np.split(order, starts):
-            choosing, partners = rows[units[rows]], rows[~units[rows]]
-            if len(choosing) and len(partners):
-                parts.append(self._pairs(z, choosing, partners, limit))
-        return parts or [(np.empty(0, int), np.empty(0, int), np.empty(0))]
-
-    def _pairs(self, z: Floats, a: NDArray[Any], b: NDArray[Any], limit: float) -> Pairs:
+    def _pairs(self, z: Floats, a: NDArray[Any], b: NDArray[Any], limit: float, calipers: Calipers) -> Pairs:
         """Partners in rows b for the units in rows a."""
         if self.optimal:
-            return optimal(z, a, b, limit)
+            return optimal(z, a, b, limit, calipers)
         if self.replacement:
-            return nearest(z, a, b, self.ratio, limit, ties=self.ties)
+            return nearest(z, a, b, self.ratio, limit, calipers, ties=self.ties)
         if self.order == "data":
             order = np.arange(len(a))
         elif self.order == "random":
@@ -156,4 +143,4 @@ class Matching(BaseEstimator):
             assert self.propensity_ is not None
             turn = levels(self.propensity_.scores_[a], EQUAL_SCORES)
             order = np.argsort(-turn if self.order == "largest" else turn, kind="stable")
-        return greedy(z, a[order], b, self.ratio, limit)
+        return greedy(z, a[order], b, self.ratio, limit, calipers)

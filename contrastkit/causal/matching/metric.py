@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from contrastkit.causal.names import PairMetric
+from contrastkit.causal.names import Metric
 from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.ties import ROUNDING, levels, rounding
 
+BY_SCORE = ("logit", "propensity")  # the metrics of the propensity score
 Pairs = tuple[NDArray[Any], NDArray[Any], Floats]  # m pairs: row of the unit, row of the partner, distance
 TIE = 1e-10  # times the largest coordinate: smaller differences between distances are rounding
 
@@ -22,7 +23,7 @@ def slack(z: Floats) -> float:
 
 
 def coordinates(
-    metric: PairMetric, x: Floats, t: Bools, propensity: Propensity | None, caliper: float | None
+    metric: Metric, x: Floats, t: Bools, propensity: Propensity | None, caliper: float | None
 ) -> tuple[Floats, float]:
     """Coordinates [n, k] whose Euclidean distance is the metric, and the caliper on it.
 
@@ -34,7 +35,7 @@ def coordinates(
         UserError: a row of zeros with ``cosine``, or too few units for a covariance.
     """
     limit = np.inf if caliper is None else caliper
-    if metric in ("logit", "propensity"):
+    if metric in BY_SCORE:
         assert propensity is not None
         score = propensity.logit_ if metric == "logit" else propensity.scores_
         return score[:, None], limit * score.std(ddof=1)

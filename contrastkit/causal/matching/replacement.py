@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from sklearn.neighbors import NearestNeighbors
 
+from contrastkit.causal.matching.limits import Calipers
 from contrastkit.causal.matching.metric import Pairs, slack
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Floats
@@ -15,16 +16,18 @@ TREE_DIMENSIONS = 8  # in more dimensions a tree visits all points too
 MOST_PAIRS = 20_000_000  # limit that fits in memory
 
 
-def nearest(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float, *, ties: bool) -> Pairs:
+def nearest(
+    z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float, calipers: Calipers, *, ties: bool
+) -> Pairs:
     """The k nearest of b for each of a. With ``ties``, also all that are as near as the k-th; without, the first in the
     data of those equally near.
 
     Args:
-        z: coordinates [n, d]. a, b: rows of z. limit: maximum distance of a partner.
+        z: coordinates [n, d]. a, b: rows of z. limit: maximum distance of a partner. calipers: of covariates.
     """
     equal, k = slack(z), min(k, len(b))
     near = _near_line if z.shape[1] == 1 else _near_tree if z.shape[1] <= TREE_DIMENSIONS else _near_all
-    row, column = near(z[a], z[b], k, limit, equal)
+    row, column = _near_within(z, a, b, k, limit, calipers) if calipers else near(z[a], z[b], k, limit, equal)
     partner = b[column]
     distance = np.linalg.norm(z[a[row]] - z[partner], axis=1)
     if not ties:
@@ -42,6 +45,20 @@ def _first(row: NDArray[Any], partner: NDArray[Any], distance: Floats, k: int, e
     count = np.bincount(row)
     rank = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
     return order[rank < k]
+
+
+def _near_within(
+    z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float, calipers: Calipers
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """As :func:`_near_tree`, of the partners within calipers of covariates."""
+    window, equal = calipers.window(b), slack(z)
+    columns = [np.empty(0, int)]
+    for unit in a.tolist():
+        places = window.around(unit)
+        distance = np.linalg.norm(z[b[places]] - z[unit], axis=1)
+        last = np.partition(distance, k - 1)[k - 1] if len(places) > k else np.inf
+        columns.append(places[distance <= min(last, limit) + equal])
+    return np.repeat(np.arange(len(a)), [len(column) for column in columns[1:]]), np.concatenate(columns)
 
 
 def _check_size(pairs: int) -> None:

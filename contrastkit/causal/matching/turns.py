@@ -8,20 +8,23 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
+from contrastkit.causal.matching.limits import Calipers
 from contrastkit.causal.matching.metric import Pairs, slack
 from contrastkit.errors import UserError
-from contrastkit.tables.checks import Floats
+from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.ties import levels
 
 MOST_DISTANCES = 2e8  # limit that fits in memory
 
 
-def greedy(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float) -> Pairs:
+def greedy(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float, calipers: Calipers) -> Pairs:
     """Each unit of a in turn takes the nearest free one of b: first one for each unit, then the second, ... up to k.
 
     Args:
-        z: coordinates [n, d]. a, b: rows of z. limit: maximum distance of a partner.
+        z: coordinates [n, d]. a, b: rows of z. limit: maximum distance of a partner. calipers: of covariates.
     """
+    if calipers:
+        return _within(z, a, b, k, limit, calipers)
     return (_on_a_line if z.shape[1] == 1 else _in_space)(z, a, b, k, limit)
 
 
@@ -126,18 +129,53 @@ def _in_space(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float)
     return *pairs, np.linalg.norm(z[pairs[0]] - z[pairs[1]], axis=1)
 
 
-def optimal(z: Floats, a: NDArray[Any], b: NDArray[Any], limit: float) -> Pairs:
-    """The pairs of least total distance among the largest number of pairs within the limit. Distances are counted in
-    whole multiples of what is rounding: sums of integers are exact, and equally good pairs are so on any machine."""
-    if len(a) * len(b) > MOST_DISTANCES:
-        raise UserError(
-            f"optimal matching of {len(a)} with {len(b)} units needs {len(a) * len(b):.1g} distances: match greedily"
-        )
-    distance, equal = cdist(z[a], z[b]), slack(z)
-    inside = distance <= limit + equal
-    cost = np.rint(distance / (equal or 1.0))
+def _within(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float, calipers: Calipers) -> Pairs:
+    """Within calipers of covariates: each unit looks at all free units within them."""
+    window, free, equal = calipers.window(b), np.ones(len(b), bool), slack(z)
+    i, j, d = [], [], []
+    for _ in range(k):
+        for unit in a.tolist():
+            places = window.around(unit)
+            places = places[free[places]]
+            distance = np.linalg.norm(z[b[places]] - z[unit], axis=1)
+            if distance.min(initial=np.inf) <= limit + equal:
+                nearest = int(np.argmax(distance <= distance.min() + equal))  # the first in the data
+                free[places[nearest]] = False
+                i.append(unit)
+                j.append(int(b[places[nearest]]))
+                d.append(float(distance[nearest]))
+    return np.array(i, int), np.array(j, int), np.array(d)
+
+
+def optimal(z: Floats, a: NDArray[Any], b: NDArray[Any], limit: float, calipers: Calipers) -> Pairs:
+    """The pairs of least total distance among the largest number of pairs within the limit and the calipers."""
+    distance, cost, inside = distances(z, a, b, limit, calipers, instead="match greedily")
     forbidden = (cost[inside].max(initial=0) + 1) * (min(len(a), len(b)) + 1)  # exceeds what other pairs could save
     rows, columns = linear_sum_assignment(np.where(inside, cost, forbidden))
     kept = inside[rows, columns]
     rows, columns = rows[kept], columns[kept]
     return a[rows], b[columns], distance[rows, columns]
+
+
+def distances(
+    z: Floats, a: NDArray[Any], b: NDArray[Any], limit: float, calipers: Calipers, *, instead: str
+) -> tuple[Floats, Floats, Bools]:
+    """All distances between rows a [m] and b [k] of z; the same in whole multiples of what is rounding, whose sums are
+    exact, so that equally good solutions are so on any machine; and which are within the limit and the calipers. [m, k]
+    each.
+
+    Args:
+        instead: what to do where they do not fit in memory, for the message.
+
+    Raises:
+        UserError: they do not.
+    """
+    if len(a) * len(b) > MOST_DISTANCES:
+        raise UserError(
+            f"optimal matching of {len(a)} with {len(b)} units needs {len(a) * len(b):.1g} distances: {instead}"
+        )
+    distance, equal = cdist(z[a], z[b]), slack(z)
+    inside = distance <= limit + equal
+    if calipers:
+        inside &= calipers.inside(a, b)
+    return distance, np.rint(distance / (equal or 1.0)), inside
