@@ -81,8 +81,9 @@ class Form:
             X, origins = of_formula(frame, self.formula)
             parts.append(X)
         elif columns:
-            X, origins, notices = self._of_columns(frame, columns)
+            X, of_columns, notices = self._of_columns(frame, columns)
             parts.append(X)
+            origins |= of_columns
         for name in files:
             features = embedded(given_path(name), n, self.components, frame.index.to_numpy())
             origins[name] = features.origins

@@ -171,7 +171,7 @@ def read_units(
         UserError: no such file, column or value, no rows for which the conditions hold, an unreadable file, a column
             with two roles, or a covariate that is constant or determined by others.
     """
-    names = form.names(covariates)
+    names: Sequence[str] = form.names(covariates)
     frame, truth, known = _table(source, reading, data_dir)
     if known is not None:
         treatment, outcome = treatment or known.treatment, outcome or known.outcome

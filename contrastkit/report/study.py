@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from contrastkit.causal import graph as graphs
 from contrastkit.causal.diagnostics import THRESHOLD, Balance, balance_table, love_plot
@@ -66,7 +67,12 @@ def study_page(
     Raises:
         UserError: the estimator refuses the study, or it has no outcome.
     """
-    how = {"models": plan.models, "sample_weight": plan.sample_weight, "cluster": plan.cluster, "seed": plan.seed}
+    how: dict[str, Any] = {
+        "models": plan.models,
+        "sample_weight": plan.sample_weight,
+        "cluster": plan.cluster,
+        "seed": plan.seed,
+    }
     on_step("refuting")
     refutation = refute_study(
         study, plan.estimator, estimand=plan.estimand, placebo=plan.placebo, draws=plan.draws, gamma=plan.gamma, **how

@@ -78,7 +78,7 @@ def test_the_summary_claims_no_more_than_the_table(table: Path) -> None:
         return study_page(study, Plan(draws=20, **plan), []).runs[0].lead
 
     found = said(study_of(table))
-    low, high = map(float, re.search(r"interval (\S+) to ([^)]+)\)", found).groups())  # type: ignore[union-attr]
+    low, high = map(float, re.search(r"interval (\S+) to ([^)]+)\)", found).groups())
     assert low < 2 < high and "no effect is within" not in found and "among the treated" in found
     assert found.endswith("only if what is assumed holds.")
     assert ": no effect is within the interval." in said(study_of(table, "flat"))
@@ -124,7 +124,12 @@ def test_the_command_and_the_commands_on_its_page(
     monkeypatch.chdir(tmp_path)
     table_words = ["--data=table.csv", "--treatment=t", "--outcome=y", "--covariates=x,z", "--moments=2"]
     pages_seen: list[Page] = []
-    monkeypatch.setattr("contrastkit.report.building.html", lambda page: pages_seen.append(page) or "<html>")
+
+    def seen(page: Page) -> str:
+        pages_seen.append(page)
+        return "<html>"
+
+    monkeypatch.setattr("contrastkit.report.building.html", seen)
     more = ["--draws=20", "--estimand=ATE", "--estimator=ipw", "--seed=1", "--placebo-outcome=before", "--without=x"]
     assert main(["causal", "report", *table_words, *more, "--json=page.json"]) == 0
     assert read_report("causal-report", tmp_path / "page.json")["file"] == "study.html"
