@@ -67,12 +67,7 @@ def study_page(
     Raises:
         UserError: the estimator refuses the study, or it has no outcome.
     """
-    how: dict[str, Any] = {
-        "models": plan.models,
-        "sample_weight": plan.sample_weight,
-        "cluster": plan.cluster,
-        "seed": plan.seed,
-    }
+    how: dict[str, Any] = {name: getattr(plan, name) for name in ("models", "sample_weight", "cluster", "seed")}
     on_step("refuting")
     refutation = refute_study(
         study, plan.estimator, estimand=plan.estimand, placebo=plan.placebo, draws=plan.draws, gamma=plan.gamma, **how
