@@ -113,6 +113,7 @@ def test_many_groups_are_named_at_their_middle() -> None:
     assert [(text.get_text(), *text.get_position()) for text in axes.texts] == [(r"a\$b", 8, 8), ("car", 0, 0)]
 
 
+@pytest.mark.slow
 def test_umap(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("umap")
     monkeypatch.undo()
