@@ -83,14 +83,12 @@ def test_a_run_for_each_combination_and_seed(
 def test_all_runs_start_from_the_same_weights(
     swept: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One after the other and side by side, as those of train; the sweep keeps its weights, and others are refused."""
+    """As those of train; the sweep keeps its weights, and others are refused."""
     start, other = (f"--init-from={swept / name}" for name in NAMES[:2])
     assert main(command(images, tmp_path / "all", start, "--seeds=1")) == 0
-    assert main(command(images, tmp_path / "two", start, "--seeds=1", "--jobs=2")) == 0
     alone = ["train", "moco", f"--data={images}", f"--out={tmp_path / 'alone'}", "--epochs=1", *QUICK]
     assert main([*alone, "--val-fraction=0.2", "--lr=0.06", start]) == 0
-    for out in ("all", "two"):
-        assert same_bits(tmp_path / out / NAMES[2], tmp_path / "alone")
+    assert same_bits(tmp_path / "all" / NAMES[2], tmp_path / "alone")
     assert not same_bits(tmp_path / "alone", swept / NAMES[2])
     for changed in ([other], []):
         capsys.readouterr()
@@ -195,6 +193,15 @@ def test_side_by_side_gives_the_same_bits(
         assert same_bits(tmp_path / name, swept / name), name
         ours, theirs = (json.loads((out / name / "knn.json").read_text())["accuracy"] for out in (tmp_path, swept))
         assert list(ours.values()) == list(theirs.values())
+
+
+@pytest.mark.slow
+def test_side_by_side_all_start_from_the_same_weights(swept: Path, images: Path, tmp_path: Path) -> None:
+    start = f"--init-from={swept / NAMES[0]}"
+    for out, more in (("one", []), ("two", ["--jobs=2"])):
+        assert main(command(images, tmp_path / out, start, "--seeds=1", *more)) == 0
+    assert all(same_bits(tmp_path / "one" / name, tmp_path / "two" / name) for name in (NAMES[0], NAMES[2]))
+    assert not same_bits(tmp_path / "two" / NAMES[2], swept / NAMES[2])
 
 
 def test_another_sweep_is_refused(
