@@ -49,8 +49,7 @@ SHAPES = [(1, 3, 2, 1), (2, 5, 7, 3), (3, 50, 40, 31), (2, 97, 33, 128), (4, 20,
 Z_ = pytest.mark.parametrize("Z", [None, 60.0])
 
 
-@Z_
-@pytest.mark.parametrize("tau", [0.07, 1.0])
+@pytest.mark.parametrize(("tau", "Z"), [(0.07, None), (1.0, None), (0.07, 60.0)])
 @pytest.mark.parametrize(("N", "M", "m", "C"), SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_are_the_loops(dtype, N, M, m, C, tau, Z):
@@ -66,9 +65,7 @@ def test_values_are_the_loops(dtype, N, M, m, C, tau, Z):
     assert loss.dtype == lse.dtype == dtype
 
 
-@Z_
-@pytest.mark.parametrize("scale", [1.0, 5.0])
-@pytest.mark.parametrize("tau", [0.01, 0.07, 1.0])
+@pytest.mark.parametrize(("tau", "scale", "Z"), [(0.01, 1.0, None), (0.07, 5.0, 60.0), (1.0, 1.0, 60.0)])
 @pytest.mark.parametrize(("N", "V", "M", "m", "C"), [(3, 1, 30, 100, 5), (5, 2, 400, 64, 128), (2, 3, 300, 255, 40)])
 @pytest.mark.parametrize("bank_dtype", DTYPES)
 def test_gradients_are_torchs_in_float64(bank_dtype, N, V, M, m, C, tau, scale, Z):
@@ -231,8 +228,7 @@ def update_by_hand(bank, index, x, m):
     return torch.tensor(new, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("m", [0.0, 0.5, 0.9])
-@pytest.mark.parametrize("C", [1, 5, 31, 128, 131])
+@pytest.mark.parametrize(("C", "m"), [(1, 0.5), (5, 0.9), (31, 0.0), (128, 0.5), (131, 0.9)])
 @pytest.mark.parametrize("x_dtype", DTYPES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_update_is_the_exact_one_rounded(dtype, x_dtype, C, m):

@@ -41,9 +41,8 @@ def eager(x, y, tau, ids=None):
     return torch.stack([F.cross_entropy(logits, labels, reduction="none") for logits in (s, s.T)])
 
 
-@pytest.mark.parametrize("tau", [0.07, 1.0])
-@pytest.mark.parametrize("with_ids", [False, True])
-@pytest.mark.parametrize(("n", "C"), [(1, 1), (2, 3), (13, 7), (128, 5), (129, 16), (300, 33)])
+@pytest.mark.parametrize(("with_ids", "tau"), [(False, 0.07), (True, 1.0)])
+@pytest.mark.parametrize(("n", "C"), [(1, 1), (2, 3), (13, 7), (128, 5), (129, 16), (200, 33)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_are_the_double_loops(dtype, n, C, with_ids, tau):
     x, y = pairs(n, C, dtype=dtype)
@@ -57,8 +56,7 @@ def test_values_are_the_double_loops(dtype, n, C, with_ids, tau):
     assert loss.dtype == lse.dtype == dtype
 
 
-@pytest.mark.parametrize("tau", [0.01, 0.1, 1.0])
-@pytest.mark.parametrize("with_ids", [False, True])
+@pytest.mark.parametrize(("with_ids", "tau"), [(False, 0.01), (True, 0.1), (True, 1.0)])
 @pytest.mark.parametrize(("n", "C"), [(3, 2), (128, 64), (190, 40), (321, 131)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_gradients_are_torchs_in_float64(dtype, n, C, with_ids, tau):
@@ -85,8 +83,7 @@ def test_gradcheck(ids):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("with_ids", [False, True])
-@pytest.mark.parametrize(("n", "C"), [(12, 5), (300, 33)])
+@pytest.mark.parametrize(("n", "C", "with_ids"), [(12, 5, True), (200, 33, False), (300, 33, True)])
 def test_a_part_of_the_pairs_is_the_part_of_the_whole(n, C, with_ids, dtype):
     tau = torch.tensor(0.2, dtype=torch.float64)
     x, y = pairs(n, C, dtype=dtype)

@@ -90,8 +90,7 @@ def in_float64(query, positive, keys, tau, n_valid=None):
     return loss, lse, logits[:, 0] >= logits[:, 1:].amax(1), dq
 
 
-@pytest.mark.parametrize("tau", [0.01, 0.07, 1.0])
-@pytest.mark.parametrize("scale", [1.0, 5.0])
+@pytest.mark.parametrize(("scale", "tau"), [(1.0, 0.01), (5.0, 0.07), (1.0, 1.0)])
 @pytest.mark.parametrize(("N", "K", "C"), [(300, 4173, 40), (13, 700, 128), (257, 129, 3), (2, 20000, 33)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_many_tiles_chunks_and_blocks(dtype, N, K, C, scale, tau):
@@ -191,7 +190,7 @@ def test_low_precision_errs_no_more_than_twice_torch_in_it(q_dtype, k_dtype):
 def test_accumulation_is_in_float32():
     q, k = unit(4, 512).bfloat16(), unit(4096, 512).bfloat16()
     loss = ops.infonce(q, q, k, tau=0.07)[0]
-    torch.testing.assert_close(loss.double(), by_hand(q, q, k, 0.07)[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(loss.double(), in_float64(q, q, k, 0.07)[0], rtol=1e-5, atol=1e-5)
 
 
 def test_autocast_has_no_say():

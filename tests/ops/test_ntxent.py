@@ -49,8 +49,7 @@ def test_values_are_the_double_loops(dtype, n, C, tau):
     assert loss.dtype == lse.dtype == dtype
 
 
-@pytest.mark.parametrize("tau", [0.01, 0.1, 1.0])
-@pytest.mark.parametrize("scale", [1.0, 5.0])
+@pytest.mark.parametrize(("scale", "tau"), [(1.0, 0.01), (5.0, 0.1), (1.0, 1.0)])
 @pytest.mark.parametrize(("n", "C"), [(3, 2), (64, 128), (192, 40), (321, 131)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_gradients_are_torchs_in_float64(dtype, n, C, scale, tau):

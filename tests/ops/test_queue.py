@@ -54,7 +54,7 @@ def test_a_pointer_counts_modulo_the_rows_and_nothing_overflows(device, N, start
 
 @pytest.mark.parametrize("x_dtype", DTYPES)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("C", [1, 31, 32, 128, 131])
+@pytest.mark.parametrize("C", [1, 32, 131])
 def test_normalised_rows_are_the_exact_ones_rounded(device, dtype, x_dtype, C):
     keys, x = torch.zeros(9, C, dtype=dtype, device=device), torch.randn(5, C, device=device).to(x_dtype)
     ops.queue_push_(keys, torch.tensor(0, device=device), x, normalize=True)

@@ -28,7 +28,7 @@ def cosines(N, K, device, dtype=torch.float32):
 SHAPES = [(1, 1), (1, 7), (5, 1), (3, 2), (7, 13), (64, 33), (300, 40), (9, 517), (600, 260)]
 
 
-@pytest.mark.parametrize("iterations", [1, 2, 3])
+@pytest.mark.parametrize("iterations", [1, 3])
 @pytest.mark.parametrize(("N", "K"), SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_codes_are_the_official_ones(device, dtype, N, K, iterations):
