@@ -2,6 +2,7 @@
 norm in four groups, SimCLR's memory, the estimate of NCE's Z, SigLIP's loss, MS-CLIP's stem."""
 
 import copy
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ SMALL = {
     "queue_epochs": 0.5,
     "patch": 8,
     "stride": 4,
+    "depth": 2,
 }  # a queue's keys, a bank's draws, prototypes
 
 
@@ -56,6 +58,20 @@ def rows() -> dict[str, Recipe]:
 
 ROWS = rows()
 every_row = pytest.mark.parametrize("name", ROWS)
+# Of each family the row with most to remember. Tests of whole trainings leave the others to `make test-all`.
+FAMILIES = (
+    "instdisc/tiny with NCE", "cpc-v1/tiny", "cpc-audio/tiny", "invaspread/tiny", "cmc/tiny", "moco-v2/tiny in groups",
+    "simclr-v2/tiny with memory", "byol/tiny", "swav/tiny", "simsiam/tiny", "clip/tiny", "moco-v3/tiny", "dino/tiny",
+    "mae/tiny", "ms-clip/tiny with sigmoids", "crd/tiny-crd+kd", "simclr-v2-distill/tiny with labels",
+)  # fmt: skip
+
+
+def fast_if(fast: Callable[[str], bool], names: Iterable[str]) -> list[Any]:
+    """Names of rows as parameters of a test; the others are slow."""
+    return [name if fast(name) else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+every_family = pytest.mark.parametrize("name", fast_if(FAMILIES.__contains__, ROWS))
 
 
 def context(recipe: Recipe, **changes: int) -> BuildContext:
@@ -112,6 +128,10 @@ def optimizer(method: Method, lr: float = 0.05) -> torch.optim.Optimizer:
 def memory_of(out: Step) -> list[Tensor]:
     """Every tensor of a step that outlives it."""
     return [x for x in tree_leaves((out.memory, out.logs)) if isinstance(x, Tensor)]
+
+
+def test_each_family_has_a_fast_row() -> None:
+    assert {type(ROWS[name]) for name in FAMILIES} == {type(recipe) for recipe in ROWS.values()}
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name.endswith("in groups")])
@@ -229,7 +249,7 @@ def test_what_is_trained_is_what_gets_a_gradient(name: str) -> None:
     assert set(map(id, trained)) == {id(p) for p in method.parameters() if p.requires_grad}
 
 
-@every_row
+@every_family
 def test_save_load_continue_is_not_stopping(name: str) -> None:
     whole = build(name)
     o = optimizer(whole)
@@ -247,7 +267,7 @@ def test_save_load_continue_is_not_stopping(name: str) -> None:
         assert torch.equal(value, second.state_dict()[key]), key
 
 
-@every_row
+@every_family
 def test_one_batch_can_be_learned(name: str) -> None:
     method = build(name)
     gentle = name.startswith("ms-clip") or name.endswith("sigmoids")  # SGD throws them off
@@ -263,7 +283,7 @@ def test_one_batch_can_be_learned(name: str) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("name", [*RECIPES, *DISTILLATIONS])
+@pytest.mark.parametrize("name", fast_if(lambda name: name.endswith(("/imagenet", "/32")), RECIPES | DISTILLATIONS))
 def test_every_row_builds(name: str) -> None:
     recipe = (RECIPES | DISTILLATIONS)[name]
     side = recipe.views[0].size

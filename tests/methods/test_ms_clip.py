@@ -290,7 +290,14 @@ def train(data: Path, out: Path, *more: str) -> int:
     return main([*given, *more])
 
 
-@pytest.mark.parametrize("more", [(), ("--early-specialisation",), ("--share=attention",)])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--early-specialisation",),
+        pytest.param((), marks=pytest.mark.slow),
+        pytest.param(("--share=attention",), marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_run_ends_as_one_that_never_stopped(captioned: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
     """Its files hold what is shared once, and give both towers."""
     half, whole = tmp_path / "half", tmp_path / "whole"

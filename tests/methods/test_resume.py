@@ -3,14 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from contrastkit.methods.distillation import DistillationRecipe
 from contrastkit.training import Options, Outcome, Plan
 from contrastkit.training.launch import launch
 from contrastkit.types import Modality
 from tests.methods.small import teacher
-from tests.methods.test_contract import ROWS
+from tests.methods.test_contract import ROWS, every_family
 from tests.same import assert_same_run
 
 
@@ -30,7 +28,7 @@ def run(
     return launch(plan, stop_after=stop_after)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@every_family
 def test_one_epoch_resume_one_epoch_are_two(
     name: str, images: Path, sounds: Path, captioned: Path, tmp_path: Path
 ) -> None:
