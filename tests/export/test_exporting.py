@@ -37,23 +37,22 @@ CASES: list[Any] = [
     ("torchvision", {"name": "resnet18", **LARGE}),
     ("torchvision", SIMCLR_V2),
     ("timm", RESNET),
-    ("timm", {"name": "resnet18", **LARGE}),
-    ("timm", SIMCLR_V2),
     ("timm", VIT),
-    ("timm", {"name": "timm:efficientnet_lite0", **LARGE}),
     ("torch", TINY),
-    ("torch", SOUND),
     ("onnx", TINY),
 ]
 SLOW: list[Any] = [
     ("torchvision", {"name": "resnet50", "channels": 3, "size": 96}),
+    ("timm", {"name": "resnet18", **LARGE}),
+    ("timm", SIMCLR_V2),
+    ("timm", {"name": "timm:efficientnet_lite0", **LARGE}),
     ("timm", {"name": "wide_resnet50_2", "channels": 3, "size": 96}),
     ("timm", {"name": "timm:swin_tiny_patch4_window7_224", "channels": 3, "size": 224}),
     *((to, options) for to in ("torch", "onnx") for options in (
         CMC, SIMCLR_V2, VIT, {"name": "resnet18", **LARGE}, {"name": "timm:efficientnet_lite0", **LARGE},
         TINY | {"norm": "group"}, TINY | {"norm": "layer", "patch": 16, "stride": 8},
     )),
-    ("onnx", SOUND),
+    *((to, SOUND) for to in ("torch", "onnx")),
 ]  # fmt: skip
 
 
