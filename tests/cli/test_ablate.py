@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,10 +22,18 @@ BYOL_NORM = ABLATIONS["byol-norm"].rows
 QUICK = ["--encoder=tiny", "--device=cpu", "--epochs=1", "--val-fraction=0.2", "--monitor-every=1"]
 
 
+@pytest.fixture
+def few(images: Path, tmp_path: Path) -> Path:
+    """96 of the images."""
+    with np.load(images) as whole:
+        np.savez(tmp_path / "few.npz", images=whole["images"][:96], labels=whole["labels"][:96])
+    return tmp_path / "few.npz"
+
+
 def test_seven_rows_measured_beside_the_published_ones(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["ablate", "byol-norm", f"--data={images}", f"--out={tmp_path / 'all'}", *QUICK]
+    command = ["ablate", "byol-norm", f"--data={few}", f"--out={tmp_path / 'all'}", *QUICK, "--batch=32"]
 
     from contrastkit.training import series
 
