@@ -190,6 +190,7 @@ def test_environment_json(damaged: Path) -> None:
         assert file.read_text("latin-1") == text
 
 
+@pytest.mark.slow
 def test_metrics_jsonl(damaged: Path) -> None:
     file = damaged / "metrics.jsonl"
     row = json.loads(file.read_text().splitlines()[0]) | {"std": 0.5, "rank": 3.0, "knn": 0.5}
@@ -198,6 +199,11 @@ def test_metrics_jsonl(damaged: Path) -> None:
         file.write_text(json.dumps(value) + "\n" + json.dumps(row) + "\n")
         refused += one_line(resume, damaged, damage) is not None
     assert refused > 50
+
+
+def test_a_damaged_line_of_metrics_is_named(damaged: Path) -> None:
+    file = damaged / "metrics.jsonl"
+    row = json.loads(file.read_text().splitlines()[0])
     file.write_text(json.dumps(row | {"step": "x"}) + "\n")
     with pytest.raises(UserError, match=r"line 1 of .*metrics\.jsonl is damaged \(step must be a number, not 'x'\)"):
         resume(damaged)
