@@ -89,7 +89,7 @@ def test_models_that_split_rows_in_sequence_see_them_in_a_random_order(name: str
         x = g.integers(0, 2, (600, 2)).astype(float)
         t = g.uniform(size=600) < 0.25 + 0.5 * x[:, 0]
         y = t + 3 * x[:, 0] - x[:, 1] + g.normal(size=600)
-        models = Models(outcome="lasso", repeats=1)
+        models = Models(outcome="lasso", folds=2, repeats=1)
         errors.append(estimators("ATE", models=models)[name].fit(x, t, y).effect_ - 1)
     assert abs(np.mean(errors)) < 0.15
 
