@@ -18,7 +18,7 @@ from contrastkit.evaluate import EvaluationSubject
 from contrastkit.evaluate.features import Features
 from contrastkit.evaluate.linear import linear_probe
 from contrastkit.evaluate.neighbours import knn_accuracy
-from contrastkit.measure import measure, numbers
+from contrastkit.measure import MeasureReport, measure, numbers
 from contrastkit.measure.corruptions import CorruptedSource
 from contrastkit.measure.formulas import alignment, lidar, rankme, uniformity
 from contrastkit.measure.shifting import shift_chart
@@ -149,9 +149,13 @@ def test_features_of_views_do_not_depend_on_batches_and_workers() -> None:
 # --------------------------------------------------------------------------------------------------------------- shift
 
 
-def test_shift_trains_on_images_as_they_are_and_tests_on_corrupted_ones() -> None:
-    evaluated = subject(encoders={"colours": Colours()})
-    report = measure(evaluated, views_per_image=2, shift=True, seed=4)
+@pytest.fixture(scope="module")
+def shifted() -> MeasureReport:
+    return measure(subject(encoders={"colours": Colours()}), views_per_image=2, shift=True, seed=4)
+
+
+def test_shift_trains_on_images_as_they_are_and_tests_on_corrupted_ones(shifted: MeasureReport) -> None:
+    evaluated, report = subject(encoders={"colours": Colours()}), shifted
     assert report.shift is not None and report.shift.constants_of == "CIFAR-10-C"
     ((_, train, clean),) = evaluated.labelled_features()
     probe = linear_probe(train, clean, n_classes=3, seeds=range(4, 9))
@@ -211,12 +215,12 @@ def test_large_raw_pixels_have_no_corruptions() -> None:
     assert "raw pixels: no corruptions, since shrinking to 32 px takes them away" in report.notices
 
 
-def test_the_chart(tmp_path: Path) -> None:
+def test_the_chart(shifted: MeasureReport, tmp_path: Path) -> None:
     """The encoder's name is no formula."""
-    report = measure(
-        subject(20, encoders={r"runs/$\a_{$" + 60 * "x": Colours(), "b": Colours()}), views_per_image=2, shift=True
-    )
-    assert report.shift is not None
-    shift_chart(tmp_path / "x.png", report.shift, "tints")
+    assert shifted.shift is not None
+    names = (r"runs/$\a_{$" + 60 * "x", "b")
+    clean = dict.fromkeys(names, shifted.shift.clean["colours"])
+    corrupted = dict.fromkeys(names, shifted.shift.corrupted["colours"])
+    shift_chart(tmp_path / "x.png", replace(shifted.shift, clean=clean, corrupted=corrupted), "tints")
     with Image.open(tmp_path / "x.png") as picture:
         assert picture.format == "PNG" and picture.width == 1200
