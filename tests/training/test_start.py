@@ -91,7 +91,7 @@ def test_a_run_starts_at_the_weights_and_records_them(images: Path, weights: Pat
     assert reporter.lines[-1].startswith(f"verdict: kNN stayed level: {begin['knn']:.1%} before the first step, ")
 
 
-@pytest.mark.parametrize("stop", [0, 1])
+@pytest.mark.parametrize("stop", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_resume_needs_the_weights_no_more(
     stop: int, images: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def tensors(module: nn.Module) -> list[Tensor]:
 
 
 BUILT = [("tiny", "fpn"), ("tiny", "c4"), ("resnet18", "fpn"), ("resnet18", "c4")]
+TRAINED = [*BUILT[:3], pytest.param(*BUILT[3], marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize(("name", "head"), BUILT)
@@ -60,7 +61,7 @@ def test_the_backbone_is_the_encoder_and_no_weights_are_loaded(
         assert any(torch.equal(value, each) for each in found.get(tuple(value.shape), ()))
 
 
-@pytest.mark.parametrize(("name", "head"), BUILT)
+@pytest.mark.parametrize(("name", "head"), TRAINED)
 def test_every_layer_is_trained_and_the_encoder_stays_as_it_is(name: str, head: str) -> None:
     """Trap 2: `resnet_fpn_backbone` freezes the stem, its norm and the first stage unless told to train five layers."""
     encoder = encoder_of(name, 96)
@@ -85,7 +86,7 @@ def test_freeze_counts_the_stem_and_the_stages(name: str, freeze: int) -> None:
     assert unchanged == [k < freeze for k in range(len(parts))]
 
 
-@pytest.mark.parametrize(("name", "head"), BUILT)
+@pytest.mark.parametrize(("name", "head"), TRAINED)
 def test_frozen_norms_keep_what_the_run_left(name: str, head: str) -> None:
     """Trap 3: torchvision's frozen norms are made with the initial statistics, mean 0 and variance 1."""
     encoder = encoder_of(name, 96)
