@@ -28,7 +28,7 @@ from contrastkit.methods.moco import MoCo
 from contrastkit.parts.heads import Tower
 from contrastkit.record import SINCE_3
 from contrastkit.run import Run
-from contrastkit.training import NullReporter, Options, Outcome, Plan, Progress
+from contrastkit.training import NullReporter, Options, Outcome, Plan, Progress, session
 from contrastkit.training.launch import launch
 from contrastkit.training.signals import Signals
 from tests.same import assert_alike, assert_same_run
@@ -475,44 +475,55 @@ def torchrun(script: Path, *args: str, code: int = 0) -> None:
     assert process.returncode == code, process.stderr[-3000:]
 
 
-INTERRUPTED = """
-import os, signal, sys
-from contrastkit import run
+INTERRUPTED = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+import pytest
 from contrastkit.cli.main import main
-from contrastkit.training import session
-
-measured = session.Meter.progress
-
-def interrupt(self, step, *args):
-    if step >= 15 and os.environ["RANK"] == "1":
-        os.kill(os.getpid(), signal.SIGTERM)
-    return measured(self, step, *args)
-
-session.CHECK_EVERY, session.Meter.progress = 5, interrupt
-run.draw_curves = lambda rows, path, **how: path.touch()
+from tests.training.test_training import interrupt_one_of_two
+interrupt_one_of_two(pytest.MonkeyPatch())
 sys.exit(main(sys.argv[1:]))
 """
 
 
+def interrupt_one_of_two(patch: pytest.MonkeyPatch) -> None:
+    """SIGTERM for the second process alone, at step 15."""
+    measured = session.Meter.progress
+
+    def interrupt(meter: Any, step: int, *args: Any) -> Any:
+        if step >= 15 and torch.distributed.get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return measured(meter, step, *args)
+
+    patch.setattr(session, "CHECK_EVERY", 5)
+    patch.setattr(session.Meter, "progress", interrupt)
+
+
+@pytest.mark.parametrize("by", ["forks", pytest.param("torchrun", marks=pytest.mark.slow)])
 def test_two_processes_train_resume_and_agree_with_one(
-    images: Path, tmp_path: Path, two_processes: Callable[[Callable[[int], None]], None]
+    by: str, images: Path, tmp_path: Path, two_processes: Callable[[Callable[[int], None]], None]
 ) -> None:
     """Forked ones join their group like those of torchrun, but start at once."""
     one, two, parts = tmp_path / "one", tmp_path / "two", tmp_path / "parts"
     # With seed 0 some activation comes so near the kink of a ReLU that the last bits of a sum decide its gradient.
     start = ["train", "moco", f"--data={images}", *small(**{"epochs": 2, "bn-groups": 4, "lr": 0.001, "seed": 1})]
 
-    def command(*args: str) -> Callable[[int], None]:
+    def command(*args: str, code: int = 0) -> Callable[[int], None]:
         def work(rank: int) -> None:
-            assert main([*args]) == 0
+            assert main([*args]) == code
 
         return work
 
     assert main([*start, f"--out={one}"]) == 0
     two_processes(command(*start, f"--out={two}"))
-    script = tmp_path / "interrupted.py"
-    script.write_text(INTERRUPTED)
-    torchrun(script, *start, f"--out={parts}", code=1)  # both processes exit with 143
+    if by == "torchrun":
+        script = tmp_path / "interrupted.py"
+        script.write_text(INTERRUPTED)
+        torchrun(script, *start, f"--out={parts}", code=1)  # both processes exit with 143
+    else:
+        with pytest.MonkeyPatch.context() as patch:
+            interrupt_one_of_two(patch)
+            two_processes(command(*start, f"--out={parts}", code=143))
     step = checkpoint.load(parts / "checkpoints" / "last.pt")["step"]
     assert step == 15, "a signal to one process alone must stop both, inside the second epoch"
     two_processes(command("train", "moco", f"--resume={parts}"))
