@@ -106,7 +106,8 @@ def test_what_is_unfinished_or_repeated_stands_alone(tmp_path: Path) -> None:
 def test_probes_on_weighted_images_are_not_pooled_with_others(tmp_path: Path) -> None:
     runs = [made(tmp_path / f"{seed}", seed=seed) for seed in range(3)]
     weights = {"file": "w.csv", "images": 90, "effective": 31.5, "least": 0.1, "most": 9.0}
-    for run, more in zip(runs, ({"weights": None}, {"weights": weights}, {}), strict=True):
+    others: list[dict[str, Any]] = [{"weights": None}, {"weights": weights}, {}]
+    for run, more in zip(runs, others, strict=True):
         probe(run, 0.6, **more)
     result = compare(runs)
     (row,) = result.rows

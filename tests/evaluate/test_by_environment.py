@@ -35,7 +35,7 @@ def test_shares_are_those_of_a_loop() -> None:
 def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images whose colour is their class in two environments, and that of the next class in the third."""
     g, path = np.random.default_rng(0), tmp_path_factory.mktemp("places") / "places.npz"
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for prefix, n in (("", 90), ("test_", 60)):
         labels, place = np.arange(n) % 3, np.arange(n) // 3 % 3
         colours = 60 + 120 * np.eye(3)[(labels + (place == 2)) % 3]
