@@ -67,7 +67,7 @@ def _print(effects: "Effects") -> None:
         rows.append(cells if truth is None else [*cells, short(row.effect - truth)])
     columns = ["", "estimand", "effect", "SE", "low", "high", "ESS", "|SMD|"]
     if ratio:
-        columns[2:4] = ["treated", "untreated", effects.measure.replace("-", " "), "SE of log"]
+        columns[2:3] = ["with", "without", effects.measure.replace("-", " ")]
     title = (
         f"{effects.outcome} by {effects.treatment}: {effects.n_treated:,} treated, {effects.n_untreated:,} untreated"
     )
@@ -81,8 +81,8 @@ def _print(effects: "Effects") -> None:
         screen.say(f"{', '.join(names)}: {text}")
     if ratio:
         screen.say(
-            "treated, untreated: mean outcomes of the population with treatment and without. The interval is that of "
-            "the logarithm"
+            "with, without: mean outcomes of the population with treatment and without it. SE: of the logarithm, of "
+            "which the interval is too"
         )
     screen.say(
         "low, high: 95 % interval. ESS: the smaller of the two arms' effective sample sizes. |SMD|: largest "

@@ -154,9 +154,11 @@ def compare(
             balance = balance_table(X, t, estimator.weights_, estimand=without_suffix(estimator.estimand_))
             ess, smd = float(balance.n[:, 1].min()), balance.worst
         effect, low, high = (as_reported(measure, value) for value in (estimator.effect_, *estimator.interval()))
-        means = (math.nan, math.nan) if estimator.means_ is None else map(float, estimator.means_)
+        one, other = (math.nan, math.nan) if estimator.means_ is None else map(float, estimator.means_)
         remarks = tuple(advised(remark, estimator) for remark in estimator.remarks_)
-        yield Estimate(name, estimator.estimand_, effect, *means, estimator.se_, low, high, ess, smd, remarks=remarks)
+        yield Estimate(
+            name, estimator.estimand_, effect, one, other, estimator.se_, low, high, ess, smd, remarks=remarks
+        )
 
 
 def advised(remark: str, estimator: Estimator) -> str:

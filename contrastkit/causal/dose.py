@@ -112,7 +112,8 @@ def dose_response(
     """
     y, t = as_outcome(units.outcomes(), len(units.X)), as_dose(units.frame[units.treatment].to_numpy(), len(units.X))
     groups = None if cluster is None else units.clusters(cluster)
-    doses = np.linspace(*np.quantile(t, WITHIN), POINTS) if not at else np.array(sorted(at))
+    first, last = np.quantile(t, WITHIN)
+    doses = np.array(sorted(at)) if at else np.linspace(float(first), float(last), POINTS)
     if not ((doses >= t.min()) & (doses <= t.max())).all():
         raise UserError(f"--at: the doses observed are {t.min():g} to {t.max():g}, and a curve beyond them is a guess")
     weighting = _weighting(by, dose_moments)

@@ -17,7 +17,7 @@ from contrastkit.errors import UserError, listed
 from contrastkit.figures import COLOURS, INK, chart, legend
 from contrastkit.intervals import wilson
 from contrastkit.tables.checks import Bools, Floats, as_clusters, as_sample_weights, as_treatment
-from contrastkit.tables.covariates import Covariates, scales
+from contrastkit.tables.covariates import Covariates, orthogonal, scales
 from contrastkit.tables.ties import cells, settled
 
 EQUAL_SCORES = 1e-10  # scores that differ by less are equal: it is rounding
@@ -145,10 +145,7 @@ class Propensity(BaseEstimator):
         """Refuse a likelihood without a maximum: if covariates separate the arms, or some of their units, it is flat
         along a direction in which rows differ."""
         e = self.classifier_.predict_proba(z)[:, 1]
-        A = np.column_stack([np.ones(len(z)), z])
-        values, vectors = np.linalg.eigh(A.T @ A / len(z))
-        axes = vectors[:, values > 1e-10 * values[-1]] / np.sqrt(values[values > 1e-10 * values[-1]])
-        A = A @ axes
+        A = orthogonal(np.column_stack([np.ones(len(z)), z]))
         if np.linalg.eigvalsh((A * (e * (1 - e))[:, None]).T @ A / len(z))[0] < 1e-9:
             raise Separated
 

@@ -133,6 +133,14 @@ def design(x: Floats) -> Floats:
     return np.column_stack([np.ones(len(x)), standardised(x)])
 
 
+def orthogonal(A: Floats) -> Floats:
+    """Columns with the span of those of A [n, k], orthogonal and of mean square 1: [n, rank]."""
+    values, vectors = np.linalg.eigh(A.T @ A / len(A))
+    kept = values > 1e-10 * values[-1]
+    columns: Floats = A @ (vectors[:, kept] / np.sqrt(values[kept]))
+    return columns
+
+
 def check_independent(X: Covariates) -> None:
     """Check that no covariate is constant or redundant. The indicators of a factor may sum to one.
 

@@ -71,11 +71,8 @@ def test_standardisation_is_that_of_statsmodels_with_the_delta_method(data: Any,
     n, controls = int(one.sum()), int((~one).sum())
     model = reach @ fit.cov_params() @ reach * controls / (controls - 3)
     means = np.array([y[one].mean(), mu.mean()])
-    influence = (y[one] - means[0]) / means[0] / n * math.sqrt(n / (n - 3))  # HC1, for its part by the model
-    own = (fit_of(y[one], A[one], family).predict(A[one]) - means[0]) / means[0] / n
-    influence = own + (influence - own * math.sqrt(n / (n - 3)))
-    influence -= (mu - means[1]) / means[1] / n
-    variance = float((influence**2).sum()) + model / means[1] ** 2
+    own = (y[one] - means[0]) / means[0] / n * math.sqrt(n / (n - 1))
+    variance = float(((own - (mu - means[1]) / means[1] / n) ** 2).sum()) + model / means[1] ** 2
     found = Standardised("ATT").fit(x, t, y, measure="ratio")
     assert found.means_ == pytest.approx(means)
     assert (found.effect_, found.se_) == pytest.approx((math.log(means[0] / means[1]), math.sqrt(variance)))
@@ -206,7 +203,12 @@ def test_the_command_prints_means_and_a_ratio(
     report = tmp_path / "r.json"
     assert main([*given, "--outcome-value=yes", "--measure=odds-ratio", "--benchmark=2", f"--json={report}"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "odds ratio" in printed and "SE of log" in printed and "truth 2.00" in printed and "y=yes by t" in printed
+    assert (
+        "odds ratio" in printed
+        and "SE: of the logarithm" in printed
+        and "truth 2.00" in printed
+        and "y=yes by t" in printed
+    )
     assert "ols, matching, arb, dcb, dml: estimates no mean outcome" in printed
     found = json.loads(report.read_text())
     rows = {row["name"]: row for row in found["rows"]}

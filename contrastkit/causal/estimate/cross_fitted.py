@@ -58,8 +58,8 @@ class CrossFitted(Estimator):
                 parts.append(self._once(z, t[order], y[order], folds))
             except Separated as error:
                 raise Separated(why_separated(X, t)) from error
-            means.append(self.means_)
-        self.means_ = None if self.means_ is None else np.median(means, axis=0)
+            means += [] if self.means_ is None else [self.means_]
+        self.means_ = np.median(means, axis=0) if means else None
         self.remarks_ += prior_remark(self._separated)
         if self._unseen:
             names = listed(list(dict.fromkeys(self._unseen)), 4)

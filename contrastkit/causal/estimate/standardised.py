@@ -11,14 +11,16 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from contrastkit.causal.estimand import population
 from contrastkit.causal.estimate.base import Estimator
 from contrastkit.causal.estimate.means import Means
+from contrastkit.causal.estimate.regression import mean_influence
 from contrastkit.causal.learners import learned
 from contrastkit.causal.names import Estimand
 from contrastkit.causal.positivity import check_varies
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats
-from contrastkit.tables.covariates import Covariates, design
+from contrastkit.tables.covariates import Covariates, design, orthogonal
 
 Family = Literal["logistic", "Poisson"]
+FLAT = 1e-9  # smallest curvature of a likelihood with a maximum, by mean outcome and direction
 EXACT = 1e-6  # largest mean residual times a column of the design, in standard deviations, at a maximum
 
 
@@ -34,17 +36,16 @@ class Standardised(Estimator):
     g-computation: Robins 1986, Sec. 4; for ratios, Greenland 1991): logistic regression for an outcome of 0 and 1,
     Poisson regression for counts.
 
-    With its canonical link, the model of an arm predicts the mean of that arm; the other mean rests on the model. The
-    standard error is that of the stacked equations of both models and both means, without trust in the models'
-    variances: that of a count may differ from its mean. Residuals of an arm of n units and k coefficients are
-    multiplied by the root of n/(n - k), as in HC1.
+    The mean of an arm that is the target population itself needs no model. The standard error is that of the stacked
+    equations of models and means, without trust in the models' variances: that of a count may differ from its mean.
+    Residuals of an arm of n units and k coefficients are multiplied by the root of n/(n - k), as in HC1.
 
     Args:
         estimand: ATE, ATT or ATC.
 
     Raises:
-        UserError: other outcomes, an arm whose outcomes are all alike or told for certain by the covariates, or with no
-            more units than coefficients.
+        UserError: other outcomes, or a model of an arm whose outcomes are all alike or told for certain by the
+            covariates, or with no more units than coefficients.
     """
 
     takes_sample_weight = True
@@ -59,13 +60,16 @@ class Standardised(Estimator):
         if family is None:
             raise UserError("takes an outcome of 0 and 1, or counts: for other numbers use ols or oaxaca")
         target = population(self.estimand, t)
-        for arm in (t, ~t):
-            if (target & ~arm).any():
+        A, s = design(X.x), self.sample_weight_
+        goal = target * s / s[target].sum()
+        values, influences = np.empty(2), np.zeros((2, len(y)))
+        for row, arm in enumerate((t, ~t)):
+            if np.array_equal(arm, target):
+                values[row], influences[row, arm] = goal @ y, mean_influence(y[arm], s[arm])
+            else:
                 check_varies(X, arm)
-        A, goal = design(X.x), target * self.sample_weight_ / self.sample_weight_[target].sum()
-        parts = [_mean(family, A, arm, y, self.sample_weight_, goal) for arm in (t, ~t)]
-        means = Means(np.array([value for value, _ in parts]), np.stack([influence for _, influence in parts]))
-        self.effect_, self.influence_ = self._compared(means)
+                values[row], influences[row] = _mean(family, A, arm, y, s, goal)
+        self.effect_, self.influence_ = self._compared(Means(values, influences))
         self.estimand_ = self.estimand
         self.remarks_.append(f"{family} regression of each arm")
 
@@ -101,8 +105,9 @@ def _predictions(family: Family, A: Floats, arm: Bools, y: Floats, s: Floats) ->
         mu = expit(eta) if family == "logistic" else np.exp(eta)
     slope = mu * (1 - mu) if family == "logistic" else mu
     left = np.abs((s * (y - mu))[arm] @ A[arm]).max() / s[arm].sum() / y[arm].std()
-    flat = not np.isfinite(mu).all() or slope[arm].min() < 1e-9 * slope[arm].max()
-    if flat or not left < EXACT:
+    Z = orthogonal(A[arm])
+    curvature = (Z * (s * slope)[arm, None]).T @ Z / s[arm].sum() / y[arm].mean()
+    if not (np.isfinite(mu).all() and left < EXACT and np.linalg.eigvalsh(curvature)[0] > FLAT):
         raise UserError(
             f"the {family} regression of an arm has no maximum likelihood: some covariates tell its outcomes for "
             "certain: leave them out"

@@ -136,5 +136,5 @@ class Stratified(Estimator):
                 part = arm & (s == k)
                 influences[row, part] = share * mean_influence(y[part], w[part]) if part.sum() > 1 else math.nan
         self.effect_, self.influence_ = self._compared(Means(means.values, influences))
-        if np.isnan(self.influence_).any():
+        if np.isnan(influences).any():
             self.error_remarks_.append("a stratum with one unit of an arm has no standard error")

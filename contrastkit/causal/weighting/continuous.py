@@ -12,7 +12,7 @@ from contrastkit.causal.treatment import as_dose
 from contrastkit.causal.weighting.entropy_balancing import balance
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Floats
-from contrastkit.tables.covariates import Covariates, standardised
+from contrastkit.tables.covariates import Covariates, orthogonal, standardised
 
 SOLVED = 1e-6  # largest correlation that counts as zero
 TOLERATED = 0.1  # largest that a solution by least squares may leave
@@ -129,8 +129,7 @@ def _posed(X: Any, T: ArrayLike) -> tuple[Floats, Floats]:
     """A constant and independent columns with the span of X, of mean 0 and variance 1: [n, k]; and T standardised."""
     X = Covariates.of(X)
     t = standardised(as_dose(T, len(X)))
-    U, s, _ = np.linalg.svd(standardised(X.x), full_matrices=False)
-    return np.column_stack([np.ones(len(t)), U[:, s > 1e-10 * s[0]] * math.sqrt(len(t))]), t
+    return np.column_stack([np.ones(len(t)), orthogonal(standardised(X.x))]), t
 
 
 def _check_spread(sd: float) -> None:

@@ -16,7 +16,7 @@ from contrastkit.causal.weighting.equations import Equations, MultinomialEquatio
 from contrastkit.causal.weighting.normalise import mean_one_in_each
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
-from contrastkit.tables.covariates import Covariates, design, scales
+from contrastkit.tables.covariates import Covariates, design, orthogonal, scales
 
 FLAT = 1e-9  # smallest curvature of a likelihood with a maximum, by direction of unit variance
 
@@ -67,10 +67,7 @@ class GeneralisedPropensity(BaseEstimator):
 
     def _check(self, X: Covariates, A: Floats) -> None:
         """Refuse a likelihood without a maximum, which is flat along a direction in which rows differ."""
-        values, vectors = np.linalg.eigh(A.T @ A / len(A))
-        kept = values > 1e-10 * values[-1]
-        Z = A @ (vectors[:, kept] / np.sqrt(values[kept]))
-        H = MultinomialEquations(Z, self.scores_, self.codes_, None).curvature
+        H = MultinomialEquations(orthogonal(A), self.scores_, self.codes_, None).curvature
         if np.linalg.eigvalsh(H / len(A))[0] > FLAT:
             return
         against = [self.codes_ == k for k in range(len(self.arms_))]
