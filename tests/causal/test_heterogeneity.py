@@ -100,7 +100,9 @@ def test_with_clusters_influences_are_summed_within_them() -> None:
         total += np.outer(summed, summed)
     assert result.covariance() == pytest.approx(total * 10 / 9) and result.df == 9
     inside = groups < 3
-    mean = project(inside[:, None] * 1.0, psi, np.ones(40), groups).mean(0, inside, Z[:, 1] > 0, np.ones(40))
+    mean = project(inside[:, None].astype(np.float64), psi, np.ones(40), groups).mean(
+        0, inside, Z[:, 1] > 0, np.ones(40)
+    )
     sums = [(psi[groups == k] - psi[inside].mean()).sum() / np.sqrt(1 - 1 / 12) / 12 for k in range(3)]
     assert mean.se == pytest.approx(np.linalg.norm(sums) * np.sqrt(3 / 2))
     assert mean.high - mean.effect == pytest.approx(mean.se * student.ppf(0.975, 2))
@@ -211,7 +213,7 @@ def test_the_intervals_of_groups_cover() -> None:
         frame = simulated(240, seed)
         X, t, woman = Covariates.of(frame[["age", "sex", "c"]]), frame.t.to_numpy() == 1, (frame.sex == "f").to_numpy()
         psi = AIPW("ATE", repeats=1).fit(X, t, frame.y).pseudo_outcomes_
-        mean = project(woman[:, None] * 1.0, psi, np.ones(240)).mean(0, woman, t, np.ones(240))
+        mean = project(woman[:, None].astype(np.float64), psi, np.ones(240)).mean(0, woman, t, np.ones(240))
         inside.append(mean.low < 1 < mean.high)
     assert 0.88 < np.mean(inside) < 1
 
@@ -302,8 +304,9 @@ def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
             conditional_effects(study, by)
     with pytest.raises(UserError, match="no outcome: name the column"):
         conditional_effects(dataclasses.replace(study, Y=None, outcome=None), ["age"])
+    unknown: Any = "tree"
     with pytest.raises(UserError, match="unknown learner 'tree'"):
-        conditional_effects(study, ["age"], learner="tree")
+        conditional_effects(study, ["age"], learner=unknown)
     frame = simulated(200)
     frame["site"] = np.where(frame.sex == "f", 0, np.arange(200))
     with pytest.raises(UserError, match="--by sex: all units of f are in one cluster"):

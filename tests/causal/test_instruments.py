@@ -34,7 +34,7 @@ def world(n: int = 300, k: int = 2, strength: float = 1.0, seed: int = 0) -> pd.
 
 
 def sample_of(frame: pd.DataFrame, covariates: bool = True, clusters: bool = False) -> Sample:
-    Z = Covariates.of(frame[[name for name in frame if name.startswith("z")]])
+    Z = Covariates.of(frame[[name for name in frame if str(name).startswith("z")]])
     W = Covariates.of(frame[["w"]]) if covariates else None
     groups = frame.site.to_numpy() if clusters else None
     return Sample.of(frame.y.to_numpy(), frame.d.to_numpy(), Z, W, groups)
@@ -42,7 +42,7 @@ def sample_of(frame: pd.DataFrame, covariates: bool = True, clusters: bool = Fal
 
 def arrays(frame: pd.DataFrame) -> tuple[Any, Any, Any, Any]:
     """y, d, the instruments, and ones with the covariate."""
-    z = frame[[name for name in frame if name.startswith("z")]].to_numpy()
+    z = frame[[name for name in frame if str(name).startswith("z")]].to_numpy()
     return frame.y.to_numpy(), frame.d.to_numpy(), z, sm.add_constant(frame[["w"]].to_numpy())
 
 

@@ -66,7 +66,7 @@ def test_the_means_of_a_linear_model_are_the_closed_form() -> None:
         assert means["t"].mc_error == 0 < means["y"].mc_error < 0.05
     assert found.interventions[0].do == {} and len(found.interventions) == 3
     unchanged = {mean.name: mean for mean in found.interventions[0].means}
-    for name in frame:
+    for name in "ztmy":
         assert abs(unchanged[name].mean - frame[name].mean()) < 4 * unchanged[name].mc_error
 
 
