@@ -50,6 +50,7 @@ CLI = "tests/cli/test_cli.py"
 EVALUATION = "tests/cli/test_options.py::test_an_option_changes_what_it_says"
 SUBJECT = "tests/cli/test_options.py::test_the_options_of_a_subject_reach_it"
 RESAMPLING = "tests/causal/test_resampling.py"
+FULL = "tests/causal/test_full_matching.py::test_the_groups_are_the_best_of_all_partitions"
 CAUSAL = "tests/cli/test_causal_options.py::test_an_option_changes_what_a_command_says"
 STABLE = "tests/cli/test_stable_options.py::test_an_option_changes_what_a_command_says"
 ABLATE = "tests/cli/test_ablate.py::test_each_option_reaches_the_library"
@@ -1112,6 +1113,36 @@ BUGS = [
     Bug("causal/dose.py", "again = clone(weighting).fit(units.X.take(rows), t[rows]).weights_", "again = w[rows]",
         f"{DOSES}::test_the_band_knows_that_weights_are_estimated"),
     Bug("causal/dose.py", "/ (1 - unit[:-1])", "", f"{DOSES}::test_the_basis_is_that_of_natural_cubic_splines"),
+    # Matching in groups, calipers, matched rows, and balance of what is only checked.
+    Bug("causal/matching/full.py", "cost.min(1)[:, None] - cost.min(0), 0)", "cost.min(1)[:, None], 0)", FULL),
+    Bug("causal/matching/full.py", "own[i] > 1 and other[j] > 1", "own[i] > 2 and other[j] > 2", FULL),
+    Bug("causal/matching/full.py", "z, calipers = z - z.mean(0), Calipers(X.x, self.calipers or {})",
+        "z, calipers = z - z.mean(0), Calipers(X.x, {})",
+        "tests/causal/test_full_matching.py::test_the_total_is_that_of_an_integer_program"),
+    Bug("causal/strata.py", "w[arm] /= w[arm].mean()", "pass",
+        "tests/causal/test_full_matching.py::test_weights_are_those_of_matchit"),
+    Bug("causal/estimate/grouped.py", "self.influence_[matched], strata[matched]", "self.influence_, strata + 1",
+        "tests/causal/test_full_matching.py::test_the_error_is_that_of_the_weighted_regression_clustered_by_group"),
+    Bug("causal/subclasses.py", "spare <= 0)", "spare < 0)",
+        "tests/causal/test_subclasses.py::test_a_stratum_without_an_arm_takes_its_unit_of_nearest_score"),
+    Bug("causal/subclasses.py", "e[units].argmax() if below", "e[units].argmin() if below",
+        "tests/causal/test_subclasses.py::test_a_stratum_without_an_arm_takes_its_unit_of_nearest_score"),
+    Bug("causal/matching/limits.py", "width + rounding(x[:, j])", "width",
+        "tests/causal/test_calipers.py::test_with_replacement_partners_are_the_nearest_within_all_calipers"),
+    Bug("causal/matching/limits.py", "<= self._widths).all(1)", "<= self._widths).any(1)",
+        "tests/causal/test_calipers.py::test_without_replacement_the_best_that_is_left_is_taken"),
+    Bug("causal/matching/turns.py", "inside &= calipers.inside(a, b)", "pass",
+        "tests/causal/test_calipers.py::test_the_optimal_pairs_are_the_most_and_then_the_nearest_within_calipers"),
+    Bug("causal/matching/turns.py", "free[places[nearest]] = False", "pass",
+        "tests/causal/test_calipers.py::test_without_replacement_the_best_that_is_left_is_taken"),
+    Bug("causal/matched_data.py", "weights = matching.weights_[rows]", "pass",
+        "tests/causal/test_matched_data.py::test_the_weighted_regression_on_the_file_gives_the_difference"),
+    Bug("causal/balance_checks.py", "A[~t], y[~t], rcond", "A, y, rcond",
+        "tests/causal/test_balance_checks.py::test_rows_are_those_of_cobalt_whatever_is_adjusted_for"),
+    Bug("causal/balance_checks.py", " if name not in study.X.names]", "]",
+        "tests/causal/test_balance_checks.py::test_what_is_adjusted_for_is_not_checked_twice"),
+    Bug("causal/weights.py", "(self.checks is None or self.checks.balanced)", "True",
+        "tests/causal/test_balance_checks.py::test_an_imbalance_of_what_is_checked_fails"),
     # Segmentation and detection.
     Bug("transfer/boxes.py", "return left < right and top < bottom and right", "return right",
         f"{BOXES}::test_boxes_without_an_area_are_left_out_and_counted"),

@@ -148,7 +148,7 @@ def _description(matched: "Matches") -> str:
     if isinstance(matching, Matching):
         return _pairs(matching)
     strata = matching.strata_
-    how = f"{strata.max() + 1:,} strata"
+    how, moved = f"{strata.max() + 1:,} strata", ""
     if isinstance(matching, CoarsenedExact):
         how += f" by {matching.bins} bins with both arms"
     elif isinstance(matching, FullMatching):
@@ -156,8 +156,8 @@ def _description(matched: "Matches") -> str:
     elif isinstance(matching, Subclasses):
         how += " between quantiles of the propensity score, which leave some bias"
         if matching.moved_:
-            how += f" ({matching.moved_:,} units moved to the next, where an arm was missing)"
-    return f"{how}: {(strata >= 0).sum():,} of {len(strata):,} units"
+            moved = f"; moved to a neighbour that lacked an arm: {matching.moved_:,}"
+    return f"{how}: {(strata >= 0).sum():,} of {len(strata):,} units{moved}"
 
 
 def _pairs(matching: "Matching") -> str:

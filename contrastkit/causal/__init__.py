@@ -10,7 +10,9 @@ Modules about a study, one for each command: named choices, checked, to a result
     conditional.py      effects in groups, and whether some gain more than others (``causal effects``)
     scores.py           propensity scores and their overlap (``causal propensity``)
     weights.py          weights, by a method or from a file, and the balance under them (``causal weight``, ``balance``)
+    balance_checks.py   the balance of what they need not adjust for (``causal balance``)
     matches.py          pairs or strata, their balance and the effect (``causal match``)
+    matched_data.py     the matched rows, for other programs
     refutation.py       an estimate and the verdicts on it (``causal refute``)
     columns.py          tables whose columns have other roles
     structure.py        a structural model of a table (``causal model``)
@@ -26,8 +28,8 @@ Modules and packages about arrays, which know nothing of tables: covariates X [n
     folds.py            folds that do not depend on the order of rows
     propensity.py       the propensity score, trimming, calibration
     weighting/          classes with ``fit(X, T)`` and ``weights_``
-    matching/           pairs
-    coarsened.py        strata
+    matching/           pairs, and groups of least total distance
+    strata.py           weights of strata; coarsened.py, subclasses.py: strata of covariates, of the propensity score
     estimate/           classes with ``fit(X, T, Y)``, ``effect_`` and ``se_``
     heterogeneity/      pseudo-outcomes in groups, on lines, ranked
     structural/         mechanisms of the variables of a graph

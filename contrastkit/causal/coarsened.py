@@ -49,7 +49,7 @@ class CoarsenedExact(InStrata):
             rank = levels(column, equal := rounding(column))
             many = rank.max() > 1
             bins[:, j] = cells(column, self._edges(column)[1:-1], equal) if many else rank
-        s = pd.DataFrame(bins).groupby(list(range(x.shape[1])), sort=False).ngroup().to_numpy()
+        s = pd.DataFrame(bins).groupby(list(range(x.shape[1])), sort=False).ngroup().to_numpy().astype(np.int64)
         if not (np.bincount(s, t) * np.bincount(s, ~t)).any():
             raise UserError("no stratum has units of both arms: use fewer bins, or leave covariates out")
         self._keep(s, t)

@@ -18,6 +18,7 @@ from sklearn.naive_bayes import GaussianNB
 from contrastkit.causal import refute as attempts
 from contrastkit.causal import worlds
 from contrastkit.causal.arms import compare_arms
+from contrastkit.causal.balance_checks import prognostic_score
 from contrastkit.causal.boosting import BoostClassifier
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.columns import Columns
@@ -50,6 +51,7 @@ from contrastkit.cli import causal, screen
 from contrastkit.cli.main import main
 from contrastkit.cli.tables import column_names, precise
 from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.terms import with_terms
 from tests.cli.option_table import arguments, options_of, plain, same
 
 Options = dict[str, Any]
@@ -202,8 +204,22 @@ def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: An
     return fitted.weights_, fitted.estimand_
 
 
+def checked(X: Any, T: Any, Y: Any, w: Any, estimand: str, rest: Options) -> Options:
+    """The balance of what is only checked, by options that are taken out of the others."""
+    X, moments = Covariates.of(X), rest.pop("check_moments", 1)
+    terms = with_terms(X, moments=moments, interactions=rest.pop("check_interactions", False)).X
+    checks = terms.select(range(X.shape[1], terms.shape[1]))
+    if rest.pop("prognostic", False):
+        checks = checks.with_column(prognostic_score(X, T == 1, Y), "prognostic score")
+    if not checks.names:
+        return {}
+    table = vars(balance_table(checks, T, w, estimand=estimand))
+    return {"checks": {name: value for name, value in table.items() if name != "n"}}
+
+
 def balance(options: Options) -> Any:
     X, T, Y, rest = split(options)
+    checking = {name: rest.pop(name) for name in ("check_moments", "check_interactions", "prognostic") if name in rest}
     by, estimand = rest.get("by", "entropy"), rest.get("estimand", "ATT")
     if "weights" in rest:
         by, w, of = rest["weights"], pd.read_csv(rest["weights"]).weight, estimand
@@ -213,7 +229,7 @@ def balance(options: Options) -> Any:
         how: Options = {"by": by, "estimand": estimand, "trim": 0, "scale": "hajek"} | rest
         w, of = weights(X, T, Y, **how)
     table = balance_table(X, T, w, estimand=of.split()[0])
-    return {"by": by, "estimand": of, **vars(table)}
+    return {"by": by, "estimand": of, **vars(table)} | checked(X, T, Y, w, of.split()[0], checking)
 
 
 def weight(options: Options) -> Any:
@@ -474,6 +490,10 @@ ROWS: list[tuple[str, Options, Options]] = [
     *(("balance", {"outcome": "y"}, {"by": by}) for by in ("dcb", "global")),
     ("balance", {}, {"weights": "w.csv"}),
     ("balance", {"weights": "w.csv"}, {"weights": "v.csv"}),
+    ("balance", {}, {"check_moments": 2}),
+    ("balance", {"check_moments": 2}, {"check_moments": 3}),
+    ("balance", {}, {"check_interactions": True}),
+    ("balance", {"outcome": "y"}, {"prognostic": True}),
     ("balance", {}, {"estimand": "ATC"}),
     ("balance", {"weights": "w.csv"}, {"estimand": "ATC"}),
     ("balance", {"by": "ipw"}, {"trim": 0.2}),

@@ -66,8 +66,7 @@ class Window:
         sizes = []
         for column, width in zip(x[b].T, widths, strict=True):
             line = np.sort(column)
-            ends = (np.searchsorted(line, column + sign * width, side) for sign, side in ((-1, "left"), (1, "right")))
-            low, high = ends
+            low, high = np.searchsorted(line, column - width), np.searchsorted(line, column + width, side="right")
             sizes.append(int((high - low).sum()))
         self._narrowest = int(np.argmin(sizes))
         self._order = np.argsort(x[b, self._narrowest], kind="stable")

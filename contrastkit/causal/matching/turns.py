@@ -138,7 +138,7 @@ def _within(z: Floats, a: NDArray[Any], b: NDArray[Any], k: int, limit: float, c
             places = window.around(unit)
             places = places[free[places]]
             distance = np.linalg.norm(z[b[places]] - z[unit], axis=1)
-            if distance.min(initial=np.inf) <= limit + equal:
+            if len(places) and distance.min() <= limit + equal:
                 nearest = int(np.argmax(distance <= distance.min() + equal))  # the first in the data
                 free[places[nearest]] = False
                 i.append(unit)
