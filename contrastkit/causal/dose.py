@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from scipy.stats import t as student
@@ -85,7 +85,7 @@ def dose_response(
     units: Units,
     by: DoseWeighting = "entropy",
     *,
-    dose_moments: Literal[1, 2] = 1,
+    dose_moments: int = 1,
     df: int = 3,
     at: tuple[float, ...] = (),
     draws: int = DRAWS,
@@ -138,7 +138,7 @@ def dose_response(
     )  # fmt: skip
 
 
-def _weighting(by: DoseWeighting, dose_moments: Literal[1, 2]) -> Any:
+def _weighting(by: DoseWeighting, dose_moments: int) -> Any:
     """The method by name, unfitted."""
     check_choice("method", by, get_args(DoseWeighting))
     if by == "entropy":

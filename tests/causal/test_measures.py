@@ -90,7 +90,7 @@ def test_standardised_means_with_sample_weights_are_those_of_repeated_rows(estim
     found = Standardised(estimand).fit(x, t, y, s if weighted else None)
     rows = np.repeat(np.arange(300), s)
     A, target = sm.add_constant(x), {"ATE": t >= 0, "ATC": t == 0}[estimand]
-    for arm, mean in zip((1, 0), found.means_, strict=True):  # type: ignore[arg-type]
+    for arm, mean in zip((1, 0), found.means_, strict=True):
         fit = fit_of(y[rows][t[rows] == arm], A[rows][t[rows] == arm], sm.families.Poisson())
         assert mean == pytest.approx(fit.predict(A[rows][target[rows]]).mean())
 
@@ -134,7 +134,7 @@ def test_exchanged_arms_invert_a_ratio() -> None:
             one = estimators("ATT")[name].fit(x, t, y, measure=measure)
             other = estimators("ATC")[name].fit(x, 1 - t, y, measure=measure)
             assert other.effect_ == pytest.approx(-one.effect_), name
-            assert other.means_ == pytest.approx(one.means_[::-1])  # type: ignore[index]
+            assert other.means_ == pytest.approx(one.means_[::-1])
             assert math.isnan(one.se_) or other.se_ == pytest.approx(one.se_)
 
 
@@ -188,7 +188,7 @@ def test_a_difference_is_as_it_was_without_means() -> None:
         assert fitted.means_ is not None and fitted.effect_ == pytest.approx(fitted.means_[0] - fitted.means_[1])
     w = Weighted(EntropyBalancing()).fit(x, t, y).weights_
     assert w is not None
-    for arm, mean in zip((1, 0), Weighted(EntropyBalancing()).fit(x, t, y).means_, strict=True):  # type: ignore[arg-type]
+    for arm, mean in zip((1, 0), Weighted(EntropyBalancing()).fit(x, t, y).means_, strict=True):
         assert mean == pytest.approx(sum(w[t == arm] * y[t == arm]) / sum(w[t == arm]))
 
 

@@ -97,7 +97,10 @@ def test_how_a_text_is_written_does_not_apply_to_parquet(tmp_path: Path) -> None
         read_table(tmp_path / "t.parquet", Reading(encoding="cp1252"))
 
 
-@pytest.mark.parametrize("content", [b"a,b\n1,2\n", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-20], b"\x1f\x8b\x08garbage"])
+CUT = gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-20]
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", CUT, b"\x1f\x8b\x08garbage"], ids=["plain", "cut", "garbage"])
 def test_a_damaged_compressed_file_is_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "t.csv.gz").write_bytes(content)
     with pytest.raises(UserError, match="cannot read .*t.csv.gz") as error:

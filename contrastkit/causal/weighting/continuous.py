@@ -1,7 +1,7 @@
 """Weights under which a continuous treatment no longer depends on the covariates."""
 
 import math
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,7 +50,7 @@ class ContinuousEntropyBalancing(BaseEstimator):
         UserError: no such weights exist; the message states the gap.
     """
 
-    def __init__(self, *, moments: Literal[1, 2] = 1) -> None:
+    def __init__(self, *, moments: int = 1) -> None:
         self.moments = moments
 
     def fit(self, X: Any, T: ArrayLike) -> Self:
