@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from sklearn.dummy import DummyRegressor
 
 from contrastkit.causal.columns import Columns
 from contrastkit.causal.estimate import FrontDoor
@@ -70,6 +71,12 @@ def test_its_error_is_that_of_the_delta_method() -> None:
     result = FrontDoor((0,), folds=0, clip=0).fit(frame[["m"]], frame.t, frame.y)
     drawn = [formula(frame.sample(frac=1, replace=True, random_state=seed)) for seed in range(300)]
     assert result.se_ == pytest.approx(np.std(drawn), rel=0.12)
+
+
+def test_right_scores_make_up_for_an_outcome_model_that_knows_nothing() -> None:
+    frame = smoking(2000)
+    result = FrontDoor((0,), model=DummyRegressor(), repeats=1).fit(frame[["m"]], frame.t, frame.y)
+    assert result.effect_ == pytest.approx(formula(frame), abs=0.05)
 
 
 def test_lines_give_the_product_of_coefficients() -> None:
