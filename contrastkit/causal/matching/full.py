@@ -95,19 +95,20 @@ def cover(cost: Floats, inside: Bools) -> tuple[NDArray[np.int64], NDArray[np.in
         The ends of each edge, in rows and columns of the cost. An edge that others make redundant is left out, so that
         of the two ends of an edge at least one has no other.
     """
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    cost = np.where(inside, cost, np.inf)[np.ix_(rows, columns)]
-    if not cost.size:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    saving = np.minimum(cost - cost.min(1)[:, None] - cost.min(0), 0)
+    cost = np.where(inside, cost, np.inf)
+    own, other = cost.min(1), cost.min(0)
+    cheapest = cost.argmin(1), cost.argmin(0)
+    cost -= np.where(np.isfinite(own), own, 0)[:, None]  # in place: such a matrix may take more than a gigabyte
+    cost -= np.where(np.isfinite(other), other, 0)
+    saving = np.minimum(cost, 0, out=cost)
     i, j = linear_sum_assignment(saving)
     both = saving[i, j] < 0
     i, j = i[both], j[both]
-    others = np.setdiff1d(np.arange(len(rows)), i), np.setdiff1d(np.arange(len(columns)), j)
-    i = np.concatenate([i, others[0], cost[:, others[1]].argmin(0)])
-    j = np.concatenate([j, cost[others[0]].argmin(1), others[1]])
-    edges = np.unique(np.stack([rows[i], columns[j]], axis=1), axis=0)
-    return _needed(edges)
+    rows = np.setdiff1d(np.flatnonzero(np.isfinite(own)), i)
+    columns = np.setdiff1d(np.flatnonzero(np.isfinite(other)), j)
+    i = np.concatenate([i, rows, cheapest[1][columns]])
+    j = np.concatenate([j, cheapest[0][rows], columns])
+    return _needed(np.unique(np.stack([i, j], axis=1), axis=0))
 
 
 def _needed(edges: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
