@@ -77,7 +77,7 @@ class Matches:
         if self.effect is None:
             return report
         low, high = self.effect.interval()
-        effect = {"effect": self.effect.effect_, "se": self.effect.se_, "low": low, "high": high}
+        effect: dict[str, Any] = {"effect": self.effect.effect_, "se": self.effect.se_, "low": low, "high": high}
         effect |= {"difference": self.difference, "remarks": self.effect.remarks_}
         return report | {"outcome": self.outcome, **effect}
 

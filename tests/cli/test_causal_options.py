@@ -219,7 +219,9 @@ def checked(X: Any, T: Any, Y: Any, w: Any, estimand: str, rest: Options) -> Opt
 
 def balance(options: Options) -> Any:
     X, T, Y, rest = split(options)
-    checking = {name: rest.pop(name) for name in ("check_moments", "check_interactions", "prognostic") if name in rest}
+    checking: Options = {
+        name: rest.pop(name) for name in ("check_moments", "check_interactions", "prognostic") if name in rest
+    }
     by, estimand = rest.get("by", "entropy"), rest.get("estimand", "ATT")
     if "weights" in rest:
         by, w, of = rest["weights"], pd.read_csv(rest["weights"]).weight, estimand
