@@ -117,7 +117,7 @@ def test_an_embedding_flags_and_names_them(tmp_path: Path) -> None:
     embedding = embed(subject(tmp_path / "data"))
     embedding.save(tmp_path / "features.npz")
     with np.load(tmp_path / "features.npz") as file:
-        assert set(file) == {"features", "labels", "split", "classes", "readable", "paths", "origin"}
+        assert set(file) == {"features", "labels", "split", "classes", "readable", "paths", "origin", "image_id"}
         numbers = [int(Path(path).stem) for path in file["paths"]]
         assert file["paths"][0] == "a/00.png" and len(numbers) == 80
         assert {n for n, readable in zip(numbers, file["readable"], strict=True) if not readable} == {0, 7, 39}

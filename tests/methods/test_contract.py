@@ -67,7 +67,8 @@ every_row = pytest.mark.parametrize("name", ROWS)
 FAMILIES = (
     "instdisc/tiny with NCE", "cpc-v1/tiny", "cpc-audio/tiny", "invaspread/tiny", "cmc/tiny", "moco-v2/tiny in groups",
     "simclr-v2/tiny with memory", "byol/tiny", "swav/tiny", "simsiam/tiny", "clip/tiny", "moco-v3/tiny", "dino/tiny",
-    "mae/tiny", "ms-clip/tiny with sigmoids", "crd/tiny-crd+kd", "simclr-v2-distill/tiny with labels",
+    "mae/tiny", "ms-clip/tiny with sigmoids", "crd/tiny-crd+kd", "simclr-v2-distill/tiny with labels", "erm/tiny",
+    "irm/tiny", "groupdro/tiny", "stablenet/tiny",
 )  # fmt: skip
 
 
