@@ -36,6 +36,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_whole_checkpoint_is_left(tmp_path: Path) -> None:
     """kill -9 at random moments of a process that does nothing but save, until twenty of them tore a save."""
     path = tmp_path / "last.pt"

@@ -94,6 +94,7 @@ def test_a_transformer_is_evaluated_at_another_size() -> None:
         set_image_size(encoder, 40)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_transformer_is_evaluated_at_another_size(tmp_path: Path, images: Path) -> None:
     options: dict[str, Any] = {"batch": 160, "epochs": 1, "size": 32, "K": 320, "monitor_every": 0, "device": "cpu"}
     contrastkit.train("moco", images, encoder="timm:vit_tiny_patch16_224", out=tmp_path / "run", row="tiny", **options)

@@ -94,6 +94,7 @@ def test_models_that_split_rows_in_sequence_see_them_in_a_random_order(name: str
     assert abs(np.mean(errors)) < 0.15
 
 
+@pytest.mark.slow
 def test_a_flexible_propensity_that_separates_the_arms_is_refused_with_the_column() -> None:
     g = np.random.default_rng(0)
     x = pd.DataFrame(g.normal(size=(200, 2)), columns=["a", "b"])

@@ -91,6 +91,7 @@ def test_lines_give_the_product_of_coefficients() -> None:
     assert alone.effect_ - 1.5 > 4 * alone.se_  # the covariate confounds mediator and outcome
 
 
+@pytest.mark.slow
 def test_intervals_cover_and_the_difference_in_means_does_not() -> None:
     inside = []
     for seed in range(100):

@@ -140,6 +140,7 @@ def test_a_clique_beside_the_ways_to_the_outcome_takes_no_time() -> None:
     assert result.instruments == [*sorted(names), "u"]
 
 
+@pytest.mark.slow
 def test_large_graphs_take_seconds() -> None:
     n = 1000
     chain = identify(parse(" -> ".join(["t", *(f"m{i}" for i in range(n)), "y"])), "t", "y")

@@ -198,6 +198,7 @@ def test_a_known_effect_is_found(tmp_path: Path) -> None:
         assert abs(group.predicted - group.effect.effect) < 4 * group.effect.se
 
 
+@pytest.mark.slow
 def test_no_differences_are_found_where_there_are_none(tmp_path: Path) -> None:
     """Of twenty studies with one effect, the tests reject few."""
     p = []
@@ -207,6 +208,7 @@ def test_no_differences_are_found_where_there_are_none(tmp_path: Path) -> None:
     assert ((np.array(p) < 0.05).sum(0) <= 3).all()
 
 
+@pytest.mark.slow
 def test_the_intervals_of_groups_cover() -> None:
     inside = []
     for seed in range(100):

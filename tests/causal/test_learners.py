@@ -206,6 +206,7 @@ def test_boosted_scores_are_calibrated() -> None:
     assert few.trees_ is None and few.predict_proba(x).shape == (4000, 2)
 
 
+@pytest.mark.slow
 def test_boosting_rescues_an_effect_that_lines_miss() -> None:
     """Treatment and outcome depend on a product, a square and a threshold."""
     x, product, mean, _ = curved(2000)

@@ -196,6 +196,7 @@ def test_heavy_weights_are_remarked_on() -> None:
 # ---------------------------------------- surveys
 
 
+@pytest.mark.slow
 def test_weights_give_the_effect_in_the_population_and_intervals_cover_it() -> None:
     tried: dict[str, CrossFitted] = {"aipw": AIPW("ATE"), "dml": PartiallyLinear(), "tlearner": TLearner("ATE")}
     found: dict[str, list[tuple[float, float, bool]]] = {name: [] for name in tried}
@@ -212,6 +213,7 @@ def test_weights_give_the_effect_in_the_population_and_intervals_cover_it() -> N
         assert name == "tlearner" or covered >= 0.88, name
 
 
+@pytest.mark.slow
 def test_flexible_models_take_the_weights_too() -> None:
     x, t, y, s = survey(1500)
     model = AIPW("ATE", model=BoostRegressor(), propensity=Propensity(BoostClassifier()), folds=2, repeats=1)

@@ -115,6 +115,7 @@ def run(*arguments: str) -> int:
     return app([*arguments], standalone_mode=False) or 0
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, report = tmp_path / "demo.png", tmp_path / "demo.json"
     assert run(f"--out={out}", "--n=1000", "--seed=4", f"--json={report}") == 0

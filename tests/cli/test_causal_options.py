@@ -583,9 +583,19 @@ ROWS: list[tuple[str, Options, Options]] = [
 ]
 
 
+SHARED = {"data", "treatment", "treated", "untreated", "covariates", "components", "rows", "outcome", "outcome_value"}
+
+
+def shared_once(row: tuple[str, Options, Options]) -> Any:
+    """A row, slow if its option is one of those that :class:`UnitOptions` gives to all commands, except of one."""
+    command, _, option = row
+    slow = {*option} <= SHARED and command not in ("balance", "arms") and (command, *option) != ("match", "outcome")
+    return pytest.param(*row, marks=pytest.mark.slow) if slow else row
+
+
 @pytest.mark.parametrize(
     ("command", "others", "option"),
-    ROWS,
+    [shared_once(row) for row in ROWS],
     ids=lambda value: " ".join(arguments(value)) if isinstance(value, dict) else value,
 )
 def test_an_option_changes_what_a_command_says(command: str, others: Options, option: Options) -> None:

@@ -118,6 +118,7 @@ def test_index_saves_what_the_headers_say(folder: Path, tmp_path: Path, capsys: 
     assert main(["shards", "check", str(tmp_path / "out")]) == 0
 
 
+@pytest.mark.slow
 def test_a_run_on_shards_is_the_run_on_their_folder(folder: Path, tmp_path: Path) -> None:
     """Training, a resume in mid-epoch with other workers, and embeddings, bit for bit."""
     (folder / "train" / "a" / "broken.png").unlink()

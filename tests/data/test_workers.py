@@ -158,6 +158,7 @@ def test_stuck_processes_are_an_error_after_a_while(monkeypatch: pytest.MonkeyPa
             next(results)
 
 
+@pytest.mark.slow
 def test_a_stopped_process_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped at any moment, also while the main process receives from it."""
     monkeypatch.setattr(workers_module, "PATIENCE", 2)
@@ -179,6 +180,7 @@ def test_one_iterator_at_a_time() -> None:
         assert list(pool.map(range(5))) == [0, 1, 4, 9, 16]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["raise RuntimeError('a bug')", "pass"])
 def test_a_program_ends_while_its_processes_are_stuck(end: str, tmp_path: Path) -> None:
     """However it ends: an error keeps the frames of the loop alive until after multiprocessing has waited. A process

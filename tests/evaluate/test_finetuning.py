@@ -288,6 +288,7 @@ def test_the_rate_is_chosen_on_training_images() -> None:
     assert len(one.validation) == 3 and one.validation[one.rates.index(one.rate)] == max(v or 0 for v in one.validation)
 
 
+@pytest.mark.slow
 def test_a_rate_that_diverges_is_not_chosen() -> None:
     report = finetune(subject(), numbers=QUICK | {"lr": (0.05, 9e3), "epochs": 40}, seeds=1, **HOW)
     assert tuned(report).rate == 0.05

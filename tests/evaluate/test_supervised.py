@@ -254,6 +254,7 @@ def test_the_loss_is_that_of_a_loop(smoothing: float, share: float, weighted: bo
     assert loss.item() == pytest.approx(total / 7, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_mixup_draws_beta_by_seed_and_step() -> None:
     """Mean 1/2 and variance 1 / (4 (2 alpha + 1)), as a Beta(alpha, alpha) has."""
     for alpha in (0.2, 0.8, 3.0):

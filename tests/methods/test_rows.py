@@ -84,6 +84,7 @@ def test_built_in_methods_by_every_name() -> None:
     assert recipes_of("swav")["swav/imagenet"] is RECIPES["swav/imagenet"]
 
 
+@pytest.mark.slow
 def test_a_method_of_a_file_trains_resumes_is_evaluated_and_loads(
     file: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -148,6 +148,7 @@ def test_weights_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         open_clip_weights("ViT-B-32/openai")
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_both_towers_and_keeps_their_vocabulary(
     captioned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def test_the_numbers_are_those_of_the_estimators(table: Path) -> None:
     assert float(grid.rows[0][1]) == pytest.approx(expected["entropy"].effect, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_summary_claims_no_more_than_the_table(table: Path) -> None:
     def said(study: Study, **plan: Any) -> str:
         return study_page(study, Plan(draws=20, **plan), []).runs[0].lead
@@ -101,6 +102,7 @@ def test_an_estimate_without_an_error_says_so(table: Path) -> None:
     assert "among the treated (ATT of the matched) by 2; the estimate has no standard error" in text
 
 
+@pytest.mark.slow
 def test_a_graph_is_drawn_and_read(table: Path, drawn: None) -> None:
     graph = "x -> t; z -> y; x -> y; t -> y; hidden -> x; hidden -> t"
     study = study_of(table, covariates=[], graph=graph)
@@ -118,6 +120,7 @@ def test_what_has_no_weights_or_scores_is_said(table: Path) -> None:
     assert "ols has no weights" in blocks(parts["balance"], Missing)[0].why
 
 
+@pytest.mark.slow
 def test_the_command_and_the_commands_on_its_page(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

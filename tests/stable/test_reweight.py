@@ -126,6 +126,7 @@ def test_srdo_finds_the_ratio_of_two_normal_densities() -> None:
     assert (srdo(x, permutations=1, folds=2, clip=4, seed=1).weights == result.weights).all()
 
 
+@pytest.mark.slow
 def test_all_methods_are_measured_alike() -> None:
     sample = selection_bias(1000, r=2.5, seed=3)
     result = {name: method(sample.X) for name, method in METHODS.items()}
@@ -195,6 +196,7 @@ def test_dwr_has_the_published_errors_where_selection_is_mild() -> None:
     assert np.mean(rows, axis=0) == pytest.approx([0.686, 0.012], abs=0.03)
 
 
+@pytest.mark.slow
 def test_reweighting_holds_up_under_selection() -> None:
     """Least squares without intercept, error over ten environments, mean over ten draws: the figures of the
     official generator for both ends, below 0.70 with a deviation below 0.03 for the reweighted."""

@@ -189,6 +189,7 @@ def test_bad_tables_are_one_line(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_bad_commands_are_one_line(train: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = f"--data={train}", f"--out={tmp_path / 'm.json'}"
     zero, short, torn = (tmp_path / name for name in ("zero.csv", "short.csv", "torn.npz"))

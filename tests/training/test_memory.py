@@ -29,6 +29,7 @@ def peak_of_a_step(recipe: Recipe) -> float:
     return measure.peak_memory(lambda: method(Batch(views, index, index), 0.0).loss.backward(), "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "how"), [("simclr-v1/32", {}), ("moco-v2/32", {"K": 2048})])
 def test_an_image_more_takes_what_a_step_allocates_for_it(name: str, how: dict[str, Any]) -> None:
     recipes = [replace(RECIPES[name], batch=batch, encoder="tiny", **how) for batch in (16, 32)]

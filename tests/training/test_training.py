@@ -124,6 +124,7 @@ def test_load_before_the_end_gives_the_last_checkpoints_encoder(images: Path, tm
     assert torch.equal(encoder.trunk.get_parameter("conv1.weight"), state["online.encoder.trunk.conv1.weight"])
 
 
+@pytest.mark.slow
 def test_a_run_that_died_before_its_first_checkpoint_begins_anew(images: Path, tmp_path: Path, straight: Path) -> None:
     out = tmp_path / "run"
     run(images, out, stop_after=1)
@@ -405,6 +406,7 @@ def fresh_compiler() -> Iterator[None]:
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 def test_compiled_towers_train_to_the_same_bits(
     images: Path, tmp_path: Path, straight: Path, monkeypatch: pytest.MonkeyPatch, fresh_compiler: None
 ) -> None:

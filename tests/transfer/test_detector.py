@@ -112,6 +112,7 @@ def test_frozen_norms_of_timm_keep_their_activation() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in frozen.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size", "strides"),
     [

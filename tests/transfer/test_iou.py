@@ -79,6 +79,7 @@ def test_resamples_are_drawn_with_replacement_from_all_images() -> None:
     assert distinct == pytest.approx(20 * (1 - (1 - 1 / 20) ** 20), rel=0.02)
 
 
+@pytest.mark.slow
 def test_an_interval_covers_the_mean_as_often_as_it_should() -> None:
     """Of means of 60 normal numbers; the percentile bootstrap is a little short of 95 %."""
     g, covered = np.random.default_rng(0), 0

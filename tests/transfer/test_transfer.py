@@ -48,6 +48,7 @@ def masks(tmp_path: Path) -> Path:
     return write_masks(tmp_path / "halves", lists)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["retrieval", "linear"])
 def test_masks_are_predicted_where_classes_are_plain_to_see(protocol, masks: Path, tmp_path: Path) -> None:
     data = open_masks(masks)
@@ -133,6 +134,7 @@ def short(steps: int = 4, **changes):
     return detector_recipe("tiny", steps=steps, batch=3, size=64, **changes)
 
 
+@pytest.mark.slow
 def test_a_detection_that_is_stopped_ends_as_it_would_have(
     squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def stop_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Signals, "__enter__", enter)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "says"),
     [
