@@ -153,6 +153,7 @@ def test_modules_their_options_and_targets_exist() -> None:
     assert verbs >= {"demo", "test", "gpu"}
 
 
+@pytest.mark.slow
 def test_quick_commands_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

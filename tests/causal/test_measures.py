@@ -95,6 +95,7 @@ def test_standardised_means_with_sample_weights_are_those_of_repeated_rows(estim
         assert mean == pytest.approx(fit.predict(A[rows][target[rows]]).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "measure", "estimand", "names"),
     [

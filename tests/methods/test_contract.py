@@ -71,6 +71,13 @@ FAMILIES = (
     "irm/tiny", "groupdro/tiny", "stablenet/tiny",
 )  # fmt: skip
 
+# One row for each kind of state that checkpoints keep and processes share: a bank, a queue behind a shuffle, gathered
+# views, a target, prototypes, two towers, a teacher beside two banks, a memory of features.
+STATES = (
+    "instdisc/tiny with NCE", "moco-v2/tiny in groups", "simclr-v2/tiny with memory", "byol/tiny", "swav/tiny",
+    "clip/tiny", "crd/tiny-crd+kd", "stablenet/tiny",
+)  # fmt: skip
+
 
 def fast_if(fast: Callable[[str], bool], names: Iterable[str]) -> list[Any]:
     """Names of rows as parameters of a test; the others are slow."""

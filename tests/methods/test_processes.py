@@ -18,7 +18,7 @@ from torch import Tensor
 from contrastkit import dist
 from contrastkit.optim import SchedulePoint, apply_schedule
 from contrastkit.types import Batch, Modality, Step
-from tests.methods.test_contract import FAMILIES, ROWS, N, context, fast_if
+from tests.methods.test_contract import ROWS, STATES, N, context, fast_if
 from tests.same import assert_alike
 
 STEPS = 10
@@ -118,7 +118,7 @@ def together(name: str, folder: Path) -> list[Any]:
     return [torch.load(file) if file.exists() else "the process has died or hangs" for file in files]
 
 
-@pytest.mark.parametrize("name", fast_if(FAMILIES.__contains__, NAMES))
+@pytest.mark.parametrize("name", fast_if(STATES.__contains__, NAMES))
 def test_two_processes_train_as_one_does(name: str, tmp_path: Path) -> None:
     first, second = together(name, tmp_path)
     assert not isinstance(first, str), first

@@ -3,12 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from contrastkit.methods.distillation import DistillationRecipe
 from contrastkit.training import Options, Outcome, Plan
 from contrastkit.training.launch import launch
 from contrastkit.types import Modality
 from tests.methods.small import teacher
-from tests.methods.test_contract import ROWS, every_family
+from tests.methods.test_contract import ROWS, STATES, fast_if
 from tests.same import assert_same_run
 
 
@@ -28,7 +30,7 @@ def run(
     return launch(plan, stop_after=stop_after)
 
 
-@every_family
+@pytest.mark.parametrize("name", fast_if(STATES.__contains__, ROWS))
 def test_one_epoch_resume_one_epoch_are_two(
     name: str, images: Path, sounds: Path, captioned: Path, environments: Path, tmp_path: Path
 ) -> None:
