@@ -47,20 +47,27 @@ class PlaceboOptions:
         return placebo_study(study, self.placebo_outcome, without=column_names(self.without))
 
 
+@dataclass(frozen=True, kw_only=True)
+class TestedOptions:
+    """The estimate that is tested, and the numbers of the checks."""
+
+    estimator: Annotated[EstimatorName, typer.Option(help="Estimator to test.")] = "entropy"
+    estimand: Annotated[Estimand, typer.Option(help="Target population of the effect.")] = "ATT"
+    sample_weight: SampleWeight = None
+    cluster: Cluster = None
+    draws: Annotated[int, typer.Option(help="Number of random draws per check."), Interval(20, 10**5)] = 50
+    gamma: Annotated[
+        float, typer.Option(help="Sensitivity parameter Gamma of the Rosenbaum bounds."), Interval(1, 1e6)
+    ] = 1.25
+
+
 @takes_options
 def refute(
     *,
     study: StudyOptions,
-    estimator: Annotated[EstimatorName, typer.Option(help="Estimator to test.")] = "entropy",
-    estimand: Annotated[Estimand, typer.Option(help="Target population of the effect.")] = "ATT",
-    sample_weight: SampleWeight = None,
-    cluster: Cluster = None,
+    estimate: TestedOptions,
     models: ModelOptions,
-    draws: Annotated[int, typer.Option(help="Number of random draws per check."), Interval(20, 10**5)] = 50,
     placebo_options: PlaceboOptions,
-    gamma: Annotated[
-        float, typer.Option(help="Sensitivity parameter Gamma of the Rosenbaum bounds."), Interval(1, 1e6)
-    ] = 1.25,
     seed: Seed = 0,
     output: OutputOptions,
 ) -> None:
@@ -74,10 +81,10 @@ def refute(
     with screen.progress() as on_progress:
         on_progress("refuting", 0, len(steps))
 
-        def on_estimate(estimate: "Estimator") -> None:
-            names = f"{original.outcome_label} by {original.treatment}, {estimator}, {estimate.estimand_}"
-            screen.say(f"{names}: {estimate_line(estimate)}")
-            for remark in estimate.remarks_:
+        def on_estimate(fitted: "Estimator") -> None:
+            names = f"{original.outcome_label} by {original.treatment}, {estimate.estimator}, {fitted.estimand_}"
+            screen.say(f"{names}: {estimate_line(fitted)}")
+            for remark in fitted.remarks_:
                 screen.say(f"remark: {remark}")
             on_progress("refuting", 1, len(steps))
 
@@ -86,8 +93,7 @@ def refute(
             on_progress("refuting", 1 + steps.index(verdict.name), len(steps))
 
         refutation = refute_study(
-            original, estimator, estimand=estimand, models=models.as_models(), placebo=placebo,
-            sample_weight=sample_weight, cluster=cluster, draws=draws, gamma=gamma, seed=seed,
+            original, **vars(estimate), models=models.as_models(), placebo=placebo, seed=seed,
             on_estimate=on_estimate, on_verdict=on_verdict,
         )  # fmt: skip
     _print_grids(refutation.verdicts)

@@ -1,16 +1,14 @@
 """``contrastkit causal report``: one page on a study."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import typer
-
-from contrastkit.bounds import Interval
-from contrastkit.causal.names import Balancing, Estimand, EstimatorName
+from contrastkit.causal.names import Balancing
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import Cluster, CovariateOptions, ModelOptions, SampleWeight, StudyOptions
-from contrastkit.cli.causal.refute import PlaceboOptions
+from contrastkit.cli.causal.options import CovariateOptions, ModelOptions, StudyOptions
+from contrastkit.cli.causal.refute import PlaceboOptions, TestedOptions
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.results import write_reports
 
@@ -21,16 +19,9 @@ PARTS = 3
 def report(
     *,
     study: StudyOptions,
-    estimator: Annotated[EstimatorName, typer.Option(help="Estimator that the page is about.")] = "entropy",
-    estimand: Annotated[Estimand, typer.Option(help="Target population of the effect.")] = "ATT",
-    sample_weight: SampleWeight = None,
-    cluster: Cluster = None,
+    estimate: TestedOptions,
     models: ModelOptions,
-    draws: Annotated[int, typer.Option(help="Number of random draws per check."), Interval(20, 10**5)] = 50,
     placebo_options: PlaceboOptions,
-    gamma: Annotated[
-        float, typer.Option(help="Sensitivity parameter Gamma of the Rosenbaum bounds."), Interval(1, 1e6)
-    ] = 1.25,
     out: Annotated[Path, out_file("the page", ".html")] = Path("study.html"),
     seed: Seed = 0,
     output: OutputOptions,
@@ -41,24 +32,20 @@ def report(
 
     units = study.read()
     plan = Plan(
-        estimator=estimator, estimand=estimand, models=models.as_models(), placebo=placebo_options.of(units),
-        graph=study.graph, sample_weight=sample_weight, cluster=cluster, draws=draws, gamma=gamma, seed=seed,
-    )  # fmt: skip
-    table, shared = _words(study), _words(models)
-    shared += ["--estimand", estimand] if estimand != "ATT" else []
-    for name, column in (("sample-weight", sample_weight), ("cluster", cluster)):
-        shared += [] if column is None else [f"--{name}", column]
-    shared += ["--seed", str(seed)] if seed else []
-    checks = ["--estimator", estimator, "--draws", str(draws), "--gamma", f"{gamma:g}", *_words(placebo_options)]
-    scores = [word for word in _words(study, CovariateOptions) if study.graph is None]
-    by = estimator if estimator in get_args(Balancing) else "none"
-    weights = ["--by", by, *(["--estimand", estimand] if estimand != "ATT" and by not in ("overlap", "none") else [])]
+        **vars(estimate), models=models.as_models(), placebo=placebo_options.of(units), graph=study.graph, seed=seed
+    )
+    table, seeded = _words(study), ["--seed", str(seed)] if seed else []
+    shared = [*_words(models), *_words(estimate, ("estimand", "sample_weight", "cluster")), *seeded]
+    checks = [*_words(models), *_words(estimate), *_words(placebo_options), *seeded]
+    scores = _words(study, [item.name for item in fields(CovariateOptions)]) if study.graph is None else []
+    by = estimate.estimator if estimate.estimator in get_args(Balancing) else "none"
+    target = [] if by in ("overlap", "none") else _words(estimate, ("estimand",))
     commands = (
         *([["propensity", *scores]] if scores else []),
-        ["balance", *table, *weights],
+        ["balance", *table, "--by", by, *target],
         ["estimate", *table, *shared],
-        ["refute", *table, *shared, *checks],
-        ["report", *table, *shared, *checks, "--out", str(out)],
+        ["refute", *table, *checks],
+        ["report", *table, *checks, "--out", str(out)],
     )
     with screen.progress() as on_progress:
         step = 0
@@ -76,12 +63,12 @@ def report(
     write_reports({**asdict(written), "file": str(written.file)}, output.json)
 
 
-def _words(options: Any, kind: Any = None) -> list[str]:
-    """The options that depart from their defaults, as they are typed; those of ``kind`` alone, if it is given."""
+def _words(options: Any, names: Sequence[str] | None = None) -> list[str]:
+    """The options that depart from their defaults, as they are typed; of these names alone, if there are any."""
     words = []
-    for item in fields(options if kind is None else kind):
+    for item in fields(options):
         value, flag = getattr(options, item.name), f"--{item.name.replace('_', '-')}"
-        if value != item.default:
+        if value != item.default and (names is None or item.name in names):
             each = value if isinstance(value, list) else [value]
             words += [flag] if value is True else [word for one in each for word in (flag, str(one))]
     return words

@@ -37,6 +37,28 @@ class Columns:
         """
         check_columns(self.frame, self.source, names, roles)
 
+    def require_roles(
+        self,
+        treatment: str | None,
+        outcome: str | None,
+        others: Sequence[str],
+        what: str,
+        *more: str,
+        roles: str,
+    ) -> tuple[str, str]:
+        """Treatment and outcome, once it is clear that they, ``others`` (``what`` they are) and ``more`` are columns.
+
+        Raises:
+            UserError: one is not named, missing, or used twice.
+        """
+        if treatment is None or outcome is None:
+            option = "outcome" if treatment is not None else "treatment"
+            raise UserError(f"no {option}: name the column with --{option}")
+        if not others:
+            raise UserError(f"no {what}: name their columns with --{what}, or give a --graph")
+        self.require([treatment, outcome, *others, *more], roles)
+        return treatment, outcome
+
     def numbers(self, name: str) -> Floats:
         """A column of finite numbers that vary, float64 [n].
 

@@ -99,14 +99,10 @@ def instrumental_effect(
         causes = graphs.read(graph)
         treatment, outcome = graphs.question(causes, treatment, outcome)
         instruments = _of_graph(causes, treatment, outcome, instruments, covariates, columns.names)
-    for name, option in ((treatment, "treatment"), (outcome, "outcome")):
-        if name is None:
-            raise UserError(f"no {option}: name the column with --{option}")
-    if not instruments:
-        raise UserError("no instruments: name their columns with --instruments, or give a --graph")
-    assert treatment is not None and outcome is not None
     others = [] if cluster is None else [cluster]
-    columns.require([treatment, outcome, *instruments, *covariates, *others], f"{ROLES}, and the cluster")
+    treatment, outcome = columns.require_roles(
+        treatment, outcome, instruments, "instruments", *covariates, *others, roles=f"{ROLES}, and the cluster"
+    )
     y, d = columns.numbers(outcome), columns.numbers(treatment)
     Z, W = columns.covariates(instruments), columns.covariates(covariates)
     assert Z is not None

@@ -66,14 +66,10 @@ def mediated_effect(
         causes = graphs.read(graph)
         treatment, outcome = graphs.question(causes, treatment, outcome)
         mediators = _of_graph(causes, treatment, outcome, mediators, covariates, columns.names)
-    for name, option in ((treatment, "treatment"), (outcome, "outcome")):
-        if name is None:
-            raise UserError(f"no {option}: name the column with --{option}")
-    if not mediators:
-        raise UserError("no mediators: name their columns with --mediators, or give a --graph")
-    assert treatment is not None and outcome is not None
     others = [] if cluster is None else [cluster]
-    columns.require([treatment, outcome, *mediators, *covariates, *others], f"{ROLES}, and the cluster")
+    treatment, outcome = columns.require_roles(
+        treatment, outcome, mediators, "mediators", *covariates, *others, roles=f"{ROLES}, and the cluster"
+    )
     y, t = as_outcome(columns.numbers(outcome), len(columns)), as_arms(columns.frame[treatment], len(columns))
     M, C = columns.covariates(mediators), columns.covariates(covariates)
     assert M is not None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from contrastkit import figures
+from contrastkit.causal.drawing import draw_graph
 from contrastkit.causal.estimate import DifferenceInMeans, Estimator, Regression
 from contrastkit.causal.graph import identify
 from contrastkit.causal.notation import parse
@@ -226,18 +227,9 @@ def picture(visits: Sequence[tuple[World, Any, list[Adjustment]]], path: Path) -
 
 
 def _draw_graph(axes: "Axes", world: World) -> None:
-    axes.set(xlim=(-0.15, 1.15), ylim=(0, 1))
-    axes.axis("off")
+    roles = dict.fromkeys(world.unobserved, "unobserved") | {world.treatment: "treatment", world.outcome: "outcome"}
+    draw_graph(axes, parse(world.graph).edges, world.at, roles)
     axes.set_title(world.name, loc="left", weight="bold")
-    boxes = {}
-    for name, (x, y) in world.at.items():
-        edge, style = ("grey", "--") if name in world.unobserved else (INK, "-")
-        face = "#dceaf7" if name in (world.treatment, world.outcome) else "white"
-        box = {"boxstyle": "round,pad=0.4", "fc": face, "ec": edge, "ls": style}
-        boxes[name] = axes.text(x, y, name, ha="center", va="center", color=edge, bbox=box).get_bbox_patch()
-    for cause, effect in parse(world.graph).edges:
-        arrow = {"arrowstyle": "-|>", "color": INK, "patchA": boxes[cause], "patchB": boxes[effect], "shrinkB": 2}
-        axes.annotate("", world.at[effect], world.at[cause], arrowprops=arrow)
 
 
 def _draw_data(axes: "Axes", world: World, frame: Any, estimates: Sequence[Adjustment]) -> None:

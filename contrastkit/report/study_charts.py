@@ -1,15 +1,13 @@
 """Pictures of a study: its graph, and the estimates beside each other."""
 
 from pathlib import Path
-from typing import Any
 
 import networkx as nx
 import numpy as np
 
+from contrastkit.causal.drawing import draw_graph
 from contrastkit.causal.effects import Effects
-from contrastkit.figures import COLOURS, GREY, INK, chart, plain, shortened
-
-NAME = 22  # letters of a variable in a graph
+from contrastkit.figures import COLOURS, GREY, INK, chart
 
 
 def graph_chart(graph: nx.DiGraph, given: dict[str, str], path: Path) -> None:
@@ -27,22 +25,7 @@ def graph_chart(graph: nx.DiGraph, given: dict[str, str], path: Path) -> None:
     note = "Blue: treatment and outcome; green: adjusted for; dashed: not observed."
     height = 1.6 + 0.55 * max(map(len, layers))
     with chart(path, "What is assumed to cause what", height=height, note=note) as figure:
-        axes = figure.subplots()
-        axes.set(xlim=(-0.15, 1.15), ylim=(0, 1))
-        axes.axis("off")
-        faces = {"treatment": "#dceaf7", "outcome": "#dceaf7", "adjusted": "#dff0d8"}
-        boxes: dict[str, Any] = {}
-        for name, (x, y) in at.items():
-            role = given.get(name, "")
-            hidden = role == "unobserved"
-            box = {"boxstyle": "round,pad=0.4", "fc": faces.get(role, "white"), "ls": "--" if hidden else "-"}
-            box["ec"] = GREY if hidden else INK
-            text = axes.text(x, y, plain(shortened(name, NAME)), ha="center", va="center", bbox=box)
-            boxes[name] = text.get_bbox_patch()
-        for cause, effect in graph.edges:
-            arrow = {"arrowstyle": "-|>", "color": INK, "patchA": boxes[cause], "patchB": boxes[effect], "shrinkB": 2}
-            arrow["connectionstyle"] = "arc3,rad=0.08"  # past what stands between
-            axes.annotate("", at[effect], at[cause], arrowprops=arrow)
+        draw_graph(figure.subplots(), graph.edges, at, given, bend=0.08)
 
 
 def forest_chart(effects: Effects, chosen: str, path: Path) -> None:

@@ -145,6 +145,6 @@ def test_the_command_and_the_commands_on_its_page(
     again = dict(zip(words[::2], words[1::2], strict=True))
     assert again == {
         "--data": "table.csv", "--treatment": "t", "--outcome": "y", "--covariates": "x,z", "--moments": "2",
-        "--estimand": "ATE", "--seed": "1", "--estimator": "ipw", "--draws": "20", "--gamma": "1.25",
+        "--estimand": "ATE", "--seed": "1", "--estimator": "ipw", "--draws": "20",
         "--placebo-outcome": "before", "--without": "x", "--out": "study.html",
     }  # fmt: skip
