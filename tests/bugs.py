@@ -1,14 +1,15 @@
 """One-line bugs that the tests must catch: ``python -m tests.bugs [--check] [WORD...]``, a tool and no part of ``make
 test``.
 
-Each bug is put into a copy of the tree, where the tests named beside it run until one fails; before that, all of them
-run without a bug and must pass. A line tells of each bug whether it is caught or MISSED; STALE is one whose tests could
-not be run. With words, only bugs whose file or text has one of them are tried. It takes about five minutes on two
-cores. With --check, no test is run: it only looks whether each bug's text and test are there, as every run does first.
-The exit code is 1 if any is not there, missed or stale.
+Each bug is put into a copy of the tree, where the tests named beside it run until one fails, their slow rows only if
+there are no others; before that, all of them run without a bug and must pass. A line tells of each bug whether it is
+caught or MISSED; STALE is one whose tests could not be run. With words, only bugs whose file or text has one of them
+are tried. It takes about five minutes on two cores. With --check, no test is run: it only looks whether each bug's text
+and test are there, as every run does first. The exit code is 1 if any is not there, missed or stale.
 """
 
 import argparse
+import ast
 import importlib
 import os
 import shutil
@@ -103,6 +104,17 @@ class Bug(NamedTuple):
         definition = f"def {test.partition('[')[0]}(" if test else "def test_"
         source, tests = (path.read_text() if path.exists() else "" for path in (self.path(ROOT), ROOT / file))
         return source.count(self.text) != 1 or definition not in tests
+
+    @property
+    def marks(self) -> str:
+        """Which rows of its tests run: the fast ones, or the slow ones of a test that has no others."""
+        file, _, test = self.tests.partition("::")
+        slow = any(
+            node.name == test.partition("[")[0] and "pytest.mark.slow" in map(ast.unparse, node.decorator_list)
+            for node in ast.walk(ast.parse((ROOT / file).read_text()))
+            if isinstance(node, ast.FunctionDef)
+        )
+        return "slow" if slow else "not slow"
 
 
 BUGS = [
@@ -1337,9 +1349,11 @@ def main() -> int:
     verdicts = []
     with tempfile.TemporaryDirectory() as folder:
         clean = copied(ROOT, Path(folder) / "clean")
-        if (code := os.waitpid(started(clean, *dict.fromkeys(bug.tests for bug in bugs)), 0)[1]) != 0:
-            print(f"without a bug the tests end with exit code {os.waitstatus_to_exitcode(code)}")
-            return 1
+        for marks in {bug.marks for bug in bugs}:
+            tests = dict.fromkeys(bug.tests for bug in bugs if bug.marks == marks)
+            if (code := os.waitpid(started(clean, marks, *tests), 0)[1]) != 0:
+                print(f"without a bug the tests end with exit code {os.waitstatus_to_exitcode(code)}")
+                return 1
         for bug, verdict in tried(bugs, clean):
             line, *more = (bug.replacement or f"without {bug.text.strip()}").strip().splitlines()
             print(f"{verdict:7} {bug.file}: {line}{' ...' if more else ''}", flush=True)
@@ -1357,7 +1371,7 @@ def tried(bugs: Sequence[Bug], clean: Path) -> Iterator[tuple[Bug, str]]:
             tree = copied(clean, Path(tempfile.mkdtemp(dir=clean.parent)) / "tree")
             path = bug.path(tree)
             path.write_text(path.read_text().replace(bug.text, bug.replacement))
-            running[started(tree, bug.tests)] = bug, tree
+            running[started(tree, bug.marks, bug.tests)] = bug, tree
         pid, status = os.wait()
         bug, tree = running.pop(pid)
         shutil.rmtree(tree)
@@ -1374,7 +1388,7 @@ def copied(root: Path, tree: Path) -> Path:
     return tree
 
 
-def started(tree: Path, *tests: str) -> int:
+def started(tree: Path, marks: str, *tests: str) -> int:
     """The id of a process that runs tests of a tree; it exits as pytest does: 0 passed, 1 failed, else not run.
 
     A fork of this one, which has imported what takes long, but nothing of the tree.
@@ -1388,7 +1402,7 @@ def started(tree: Path, *tests: str) -> int:
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests])))
+    os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-m", marks, *tests])))
 
 
 if __name__ == "__main__":

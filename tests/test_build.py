@@ -46,6 +46,7 @@ def built_extension() -> Path:
     return Path(contrastkit._C.__file__)
 
 
+@pytest.mark.slow
 def test_one_for_another_torch_is_left_aside_unopened(tmp_path):
     file = b"\0 not even a library; contrastkit built for torch 1.0.0+other\0"
     info, stderr = info_with(file, tmp_path)
@@ -62,11 +63,13 @@ def test_one_that_cannot_be_loaded_is_left_aside(tmp_path):
     assert stderr.count("\n") == 1 and info["aside"] in stderr
 
 
+@pytest.mark.slow
 def test_without_one_the_references_serve_in_silence(tmp_path):
     info, stderr = info_with(None, tmp_path)
     assert (info["aside"], info["extension"], stderr) == ("not built", None, "")
 
 
+@pytest.mark.slow
 def test_the_references_serve_on_request(tmp_path):
     info, stderr = info_with(built_extension().read_bytes(), tmp_path, CONTRASTKIT_REFERENCE="1")
     assert (info["aside"], info["extension"], stderr) == ("CONTRASTKIT_REFERENCE=1", None, "")

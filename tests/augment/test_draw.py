@@ -19,6 +19,7 @@ def boxes(view: View, n: int, height: int, width: int) -> torch.Tensor:
     return draw(view, sizes, channels=3, seed=0, time=0, index=torch.arange(n), v=0).box.T
 
 
+@pytest.mark.slow
 def test_crop_boxes_have_torchvisions_distribution():
     view, n = replace(PLAIN, crop_min=0.2, ratio=4 / 3), 4000
     top, left, h, w = boxes(view, n, 40, 60)

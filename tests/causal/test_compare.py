@@ -20,6 +20,7 @@ def test_what_is_done_for_the_treated_is_done_for_the_others() -> None:
         assert one.se_ == pytest.approx(other.se_, rel=1e-6, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_every_estimator_finds_a_constant_effect_and_the_naive_one_does_not() -> None:
     x, t, y = world(4000)
     rows = {row.name: row for row in compare(x, t, y)} | {f"{r.name} all": r for r in compare(x, t, y, estimand="ATE")}

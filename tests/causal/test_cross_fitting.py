@@ -64,6 +64,7 @@ def test_clusters_stay_whole_and_those_that_are_treated_are_spread_evenly() -> N
         folds_of(x, groups != 7, 5, groups=groups)
 
 
+@pytest.mark.slow
 def test_copies_that_are_clusters_are_not_learned_by_heart() -> None:
     """Copies on both sides of a fold would tell a forest their outcomes; as clusters they are the originals."""
     g = np.random.default_rng(0)
@@ -80,6 +81,7 @@ def test_copies_that_are_clusters_are_not_learned_by_heart() -> None:
     assert abs(again.effect_ - effect) < 3 * error and 0.7 * error < again.se_ < 1.5 * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tlearner", "aipw", "dml"])
 def test_models_that_split_rows_in_sequence_see_them_in_a_random_order(name: str) -> None:
     """The lasso's own folds would otherwise be cells of discrete covariates, and it would shrink all of them away."""

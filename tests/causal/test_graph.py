@@ -92,6 +92,7 @@ def front_door(graph: nx.DiGraph, M: set[str]) -> bool:
     return all(separated(rest, m, "y", {"t"}) for m in M)
 
 
+@pytest.mark.slow
 def test_front_doors_instruments_and_colliders_of_random_graphs() -> None:
     """Hidden variables among them: with all observed, few graphs have an instrument or need a front door."""
     g = np.random.default_rng(1)

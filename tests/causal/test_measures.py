@@ -120,6 +120,7 @@ def test_errors_of_ratios_are_near_those_of_the_jackknife(data: Any, measure: An
         assert error == pytest.approx(jackknife, rel=0.12 if name == "aipw" else 0.06), (name, effect)
 
 
+@pytest.mark.slow
 def test_the_bootstrap_is_that_of_the_logarithm() -> None:
     x, t, y = risks(500)
     estimator = Weighted(InverseProbability("ATE"))

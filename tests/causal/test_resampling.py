@@ -297,6 +297,7 @@ def test_two_treated_units_have_the_interval_of_one_degree_of_freedom() -> None:
     assert even.df_ == pytest.approx(298, rel=0.03)  # Welch's, with equal variances and sizes
 
 
+@pytest.mark.slow
 def test_what_an_estimate_rests_on_is_said_in_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     x, t, y = world(300)
     rows = {row.name: row.remarks for row in compare(x, t, y)}

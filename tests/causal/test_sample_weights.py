@@ -280,6 +280,7 @@ def test_boosting_finds_the_curve_of_the_rows_with_weight() -> None:
     assert ((model.predict(x) - curve) ** 2).mean() < 0.1 * curve.var()
 
 
+@pytest.mark.slow
 def test_boosted_scores_are_those_of_the_rows_with_weight() -> None:
     x, curve, says, s = contrary(2000)
     t = np.random.default_rng(1).logistic(size=2000) < says * (curve - 1)
@@ -288,6 +289,7 @@ def test_boosted_scores_are_those_of_the_rows_with_weight() -> None:
     assert (0, 1) in model.products_ and np.abs(e - 1 / (1 + np.exp(1 - curve))).mean() < 0.15
 
 
+@pytest.mark.slow
 def test_flexible_scores_are_of_the_population() -> None:
     """Calibrated in the population, of which the sample has other shares of treated."""
     g = np.random.default_rng(0)

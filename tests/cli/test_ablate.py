@@ -30,6 +30,7 @@ def few(images: Path, tmp_path: Path) -> Path:
     return tmp_path / "few.npz"
 
 
+@pytest.mark.slow
 def test_seven_rows_measured_beside_the_published_ones(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

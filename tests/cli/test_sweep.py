@@ -80,6 +80,7 @@ def test_a_run_for_each_combination_and_seed(
     assert printed.count("already trained") == 4 and "+- " in printed and "kNN, %" in printed
 
 
+@pytest.mark.slow
 def test_all_runs_start_from_the_same_weights(
     swept: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +99,7 @@ def test_all_runs_start_from_the_same_weights(
     assert "does not fit the encoder" in capsys.readouterr().err and not (tmp_path / "wide").exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_bit_for_bit(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +231,7 @@ def test_another_sweep_is_refused(
     assert "sweep.json is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_sweep_is_extended(swept: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By values and by seeds: what is there is not trained again, and its own command still goes on."""
     out = Path(shutil.copytree(swept, tmp_path / "all"))

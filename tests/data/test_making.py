@@ -56,7 +56,7 @@ def on_device(source: Source, views: list[View], room: int = PLENTY, **how: Any)
 
 
 @pytest.mark.parametrize("room", [0, PLENTY], ids=["travel", "lie there"])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("views", [SAME, UNLIKE, MANY], ids=["same", "unlike", "many"])
 def test_the_batches_are_the_same_bit_for_bit(source: Source, views: list[View], workers: int, room: int) -> None:
     """Two epochs; and the end of one and the beginning of the next, as after a resume."""

@@ -322,6 +322,7 @@ def test_a_fault_that_passes_changes_nothing(fault: str | int, uploaded: Path, s
     assert source.unreadable == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "says"), [("drop", "Response payload"), ("stall", "no answer in time"), (503, "HTTP 503 Service"),
                         (403, "HTTP 403 Forbidden"), ("whole", "whole files")]

@@ -91,6 +91,7 @@ def test_classes_without_a_training_image_are_told() -> None:
     assert "no training image of cat, eel: their" in classes_without_training(train, test, NAMES)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("C", "labelled"), [(2, 2), (40, 40), (41, 21), (102, 34)])
 def test_as_many_classes_are_labelled_as_fit(
     C: int, labelled: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

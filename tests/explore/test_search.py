@@ -59,6 +59,7 @@ def test_features_of_the_same_encoder_by_another_name(photos: Path) -> None:
     assert report.matches == search(images, [photos / "a0.png"], k=1).matches
 
 
+@pytest.mark.slow
 def test_pictures_of_the_queries_are_few_and_small(photos: Path, tmp_path: Path) -> None:
     images = gallery(photos)
     for i in range(22):

@@ -41,6 +41,7 @@ def test_a_run_is_named_without_its_path(tmp_path: Path) -> None:
     assert [row[2] for row in results(run)[0]] == [*own, "resnet18, from scratch", "a, bc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "says"),
     [

@@ -2,7 +2,6 @@
 norm in four groups, SimCLR's memory, the estimate of NCE's Z, SigLIP's loss, MS-CLIP's stem."""
 
 import copy
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +18,7 @@ from contrastkit.optim import build_optimizer
 from contrastkit.parts.norm import SplitBatchNorm2d
 from contrastkit.types import Batch, Modality, Step
 from tests.methods.small import captions, step_memory, teacher
+from tests.rows import fast_if
 
 N, GROUPS = 16, 4
 SMALL = {
@@ -77,11 +77,6 @@ STATES = (
     "instdisc/tiny with NCE", "moco-v2/tiny in groups", "simclr-v2/tiny with memory", "byol/tiny", "swav/tiny",
     "clip/tiny", "crd/tiny-crd+kd", "stablenet/tiny",
 )  # fmt: skip
-
-
-def fast_if(fast: Callable[[str], bool], names: Iterable[str]) -> list[Any]:
-    """Names of rows as parameters of a test; the others are slow."""
-    return [name if fast(name) else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 every_family = pytest.mark.parametrize("name", fast_if(FAMILIES.__contains__, ROWS))

@@ -18,7 +18,8 @@ from torch import Tensor
 from contrastkit import dist
 from contrastkit.optim import SchedulePoint, apply_schedule
 from contrastkit.types import Batch, Modality, Step
-from tests.methods.test_contract import ROWS, STATES, N, context, fast_if
+from tests.methods.test_contract import ROWS, STATES, N, context
+from tests.rows import fast_if
 from tests.same import assert_alike
 
 STEPS = 10

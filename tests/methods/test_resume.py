@@ -10,7 +10,8 @@ from contrastkit.training import Options, Outcome, Plan
 from contrastkit.training.launch import launch
 from contrastkit.types import Modality
 from tests.methods.small import teacher
-from tests.methods.test_contract import ROWS, STATES, fast_if
+from tests.methods.test_contract import ROWS, STATES
+from tests.rows import fast_if
 from tests.same import assert_same_run
 
 

@@ -225,6 +225,7 @@ def test_one_batch_is_learned_and_the_outputs_stay_apart() -> None:
         assert collapse(*(method.online(x) for x in b.views))["std"] > 3 * STD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_gradient", [False, True])
 def test_without_stop_gradient_it_collapses_and_the_monitor_says_so(
     stop_gradient: bool, images: Path, tmp_path: Path

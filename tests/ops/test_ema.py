@@ -55,6 +55,7 @@ def test_m_of_0_copies_and_m_of_1_keeps(device, dtype):
     assert torch.equal(a, p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [0.0, 0.9999])
 def test_averages_beyond_the_caches_are_exact_too(device, m):
     averages = [torch.randn(2900, 2900, device=device), torch.randn(7, device=device)]

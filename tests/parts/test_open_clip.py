@@ -94,6 +94,7 @@ def test_its_tokens_are_openais() -> None:
         assert row == theirs[: len(row)] and not any(theirs[len(row) :])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_every_weight_is_taken_and_positions_are_resampled() -> None:
     network = reduced("ViT-B-32")

@@ -186,6 +186,7 @@ def test_the_weights_of_a_transformer_replace_moco_v3s_own_start() -> None:
 # ----------------------------------------------------------------------------------------------- longer schedules
 
 
+@pytest.mark.slow
 def test_an_extended_run_is_the_loop_under_the_longer_schedule(images: Path, two: Path, tmp_path: Path) -> None:
     """Two epochs at a constant rate, extended by two, are the four of a straight run: nothing but the schedule changes.
     MoCo's draws depend on the seed and the step alone where batch norm has one group."""

@@ -79,6 +79,7 @@ class Stopper(NullReporter):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_sigterm_in_mid_epoch_with_two_workers_loses_nothing(images: Path, tmp_path: Path, straight: Path) -> None:
     out, reporter = tmp_path / "run", Stopper(10)
     outcome = run(images, out, reporter=reporter, workers=2)
@@ -133,6 +134,7 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_anew(images: Path, t
     assert_same_run(out, straight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [8, 32])
 def test_a_signal_at_the_end_of_an_epoch_loses_nothing(images: Path, tmp_path: Path, straight: Path, step: int) -> None:
     out = tmp_path / "run"
@@ -142,6 +144,7 @@ def test_a_signal_at_the_end_of_an_epoch_loses_nothing(images: Path, tmp_path: P
     assert_same_run(out, straight)
 
 
+@pytest.mark.slow
 def test_a_signal_after_the_last_step_is_told(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = Run.add_metrics
 
@@ -332,6 +335,7 @@ def test_a_run_keeps_what_its_numbers_depend_on(images: Path, tmp_path: Path) ->
     assert Run.open(tmp_path / "run").record.options.monitor_every == 3
 
 
+@pytest.mark.slow
 def test_an_older_run_of_a_papers_row_goes_on_with_the_views_it_began_with(images: Path, tmp_path: Path) -> None:
     """Before format 3 all views were made in one way; since then this row has become another."""
     name, out = "simclr-v1/imagenet", tmp_path / "run"
@@ -374,6 +378,7 @@ def small(**more: object) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_the_data_have_moved_to_with_other_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -501,7 +506,8 @@ def interrupt_one_of_two(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(session.Meter, "progress", interrupt)
 
 
-@pytest.mark.parametrize("by", ["forks", pytest.param("torchrun", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["forks", "torchrun"])
 def test_two_processes_train_resume_and_agree_with_one(
     by: str, images: Path, tmp_path: Path, two_processes: Callable[[Callable[[int], None]], None]
 ) -> None:
@@ -537,6 +543,7 @@ def test_two_processes_train_resume_and_agree_with_one(
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_encoder_with_the_statistics_of_both(
     images: Path, tmp_path: Path, two_processes: Callable[[Callable[[int], None]], None]
 ) -> None:

@@ -75,7 +75,7 @@ def test_every_layer_is_trained_and_the_encoder_stays_as_it_is(name: str, head: 
 
 
 @pytest.mark.parametrize("freeze", [1, 2, 3])
-@pytest.mark.parametrize("name", ["tiny", "resnet18"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_freeze_counts_the_stem_and_the_stages(name: str, freeze: int) -> None:
     detector = build_detector(encoder_of(name, 96), 2, recipe(freeze=freeze))
     body = detector.backbone.body
