@@ -3,9 +3,10 @@ packages an expert would use, on LaLonde's data and simulated rows, and write be
 the rows of some tasks there.
 
 Packages that are not installed are skipped: ebal, empirical-calibration, statsmodels, pymatchit-causal, scikit-learn,
-causallib, doubleml, dowhy, econml. Each package is timed in a separate process, three times (once if it takes longer
-than ten seconds), and reports its gap, the largest |SMD| that its weights leave, or its estimate, to show that the
-results are comparable. The estimates are in benchmarks/estimates.py.
+causallib, doubleml, dowhy, econml, linearmodels. Each package is timed in a separate process, three times (once if it
+takes longer than ten seconds), and reports its gap, the largest |SMD| that its weights leave, or its estimate, to show
+that the results are comparable. The estimates are in benchmarks/estimates.py, and those of other designs than two arms
+in benchmarks/design_estimates.py.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import RESULTS
+from benchmarks.design_estimates import DESIGNS
 from benchmarks.estimates import ESTIMATES, Estimate
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.matching import Matching
@@ -126,16 +128,17 @@ WEIGHTS: dict[str, dict[str, Callable[[Any, Any], Any]]] = {
         "pymatchit": pymatchit(replace=True, distance="mahalanobis"),
     },
 }
-TASKS = WEIGHTS | ESTIMATES
+ESTIMATING = ESTIMATES | DESIGNS
+TASKS = WEIGHTS | ESTIMATING
 SKIPPED = {("matching, Mahalanobis, with replacement", "1000000")}  # too slow: no tree helps in 20 dimensions
-SKIPPED |= {(task, "lalonde") for task in ESTIMATES}  # it has no overlap for the ATE
+SKIPPED |= {(task, "lalonde") for task in ESTIMATING}  # it has no overlap for the ATE
 
 
 def time_one(task: str, way: str, data: str) -> dict[str, Any]:
     """Time one package in this process: seconds, gap or estimate, and memory beyond that of the data."""
     x, t, y = rows(data)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run = (lambda: WEIGHTS[task][way](x, t)) if task in WEIGHTS else (lambda: ESTIMATES[task][way](x, t, y))
+    run = (lambda: WEIGHTS[task][way](x, t)) if task in WEIGHTS else (lambda: ESTIMATING[task][way](x, t, y))
     seconds: list[float] = []
     while len(seconds) < 3 and sum(seconds) < 10:
         start = time.perf_counter()
@@ -150,7 +153,7 @@ def measure(tasks: list[str]) -> list[dict[str, Any]]:
     results = []
     for task in tasks:
         ways = TASKS[task]
-        limit = LIMIT_OF_ESTIMATES if task in ESTIMATES else LIMIT
+        limit = LIMIT_OF_ESTIMATES if task in ESTIMATING else LIMIT
         for data in DATA:
             if (task, data) in SKIPPED:
                 continue

@@ -74,6 +74,22 @@ def test_two_stage_least_squares_are_statsmodels_with_a_sandwich(clusters: bool)
     assert result.effect == pytest.approx(2, abs=4 * result.se)
 
 
+def test_it_is_what_linearmodels_computes() -> None:
+    """To the last digit, with its sandwich, also over-identified and for clusters."""
+    iv = pytest.importorskip("linearmodels.iv")
+    frame = world(k=3)
+    y, d, z, W = arrays(frame)
+    model, sample = iv.IV2SLS(y, W, d, z), sample_of(frame)
+    for clusters, how in ((False, {"cov_type": "robust"}), (True, {"cov_type": "clustered", "clusters": frame.site})):
+        fit, found = model.fit(**how, debiased=not clusters), two_stage(sample_of(frame, clusters=clusters))
+        se = fit.std_errors["endog"] * (np.sqrt(60 / 59) if clusters else 1)  # its clusters are not made up for
+        assert (found.effect, found.se) == pytest.approx((fit.params["endog"], se), rel=1e-9)
+    jtest = iv.IVGMM(y, W, d, z, center=False).fit(iter_limit=2).j_stat
+    result = overidentification(sample)
+    assert (result.j, result.p, result.df) == pytest.approx((jtest.stat, jtest.pval, jtest.df), rel=1e-6)
+    assert result.sargan == pytest.approx(model.fit().sargan.stat, rel=1e-9)
+
+
 def test_least_squares_are_statsmodels_and_biased() -> None:
     frame = world()
     y, d, _, W = arrays(frame)

@@ -143,6 +143,27 @@ def test_the_counterfactual_of_a_row_of_a_linear_model_is_the_closed_form() -> N
     assert ask(frame, do=[{"t": "3"}], counterfactual="17").row == "p17"
 
 
+@pytest.mark.filterwarnings("ignore")  # its imports and the mean of its draws
+def test_means_and_counterfactuals_are_dowhys() -> None:
+    gcm, networkx = pytest.importorskip("dowhy.gcm"), pytest.importorskip("networkx")
+    gcm.config.disable_progress_bars()
+    frame = lines(400)
+    theirs = gcm.InvertibleStructuralCausalModel(
+        networkx.DiGraph([("z", "t"), ("z", "y"), ("t", "m"), ("m", "y"), ("t", "y")])
+    )
+    theirs.set_causal_mechanism("z", gcm.EmpiricalDistribution())
+    for name in "tmy":
+        theirs.set_causal_mechanism(name, gcm.AdditiveNoiseModel(gcm.ml.create_linear_regressor()))
+    gcm.fit(theirs, frame)
+    found = ask(frame, do=[{"t": "2"}], counterfactual="17", draws=50_000)
+    drawn = gcm.interventional_samples(theirs, {"t": lambda _: 2.0}, num_samples_to_draw=50_000)
+    for mean in found.interventions[1].means:
+        assert mean.mean == pytest.approx(drawn[mean.name].mean(), abs=6 * mean.mc_error + 1e-9)
+    would_be = gcm.counterfactual_samples(theirs, {"t": lambda _: 2.0}, observed_data=frame.loc[[17]])
+    for value in found.counterfactuals:
+        assert value.would_be[0].mean == pytest.approx(would_be[value.name].item(), rel=1e-9)
+
+
 def test_a_share_of_levels_would_have_been_otherwise() -> None:
     """For two levels and monotone noise: P(y' = 1 | y = 0) = (p' - p) / (1 - p) where p' > p (Pearl 2009, Sec. 9.2)."""
     frame = shares()
