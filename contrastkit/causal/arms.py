@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 from scipy.stats import t as student
 
-from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.diagnostics import standardised_differences
 from contrastkit.causal.estimate.base import clustered, satterthwaite
 from contrastkit.causal.estimate.means import Means, as_reported, check_outcome
 from contrastkit.causal.estimate.resampling import stream
@@ -180,7 +180,7 @@ def _contrasts(
         half = judge.half(influence) if quantile is None else quantile * se
         low, high = as_reported(measure, effect - half), as_reported(measure, effect + half)
         both = np.flatnonzero(members[names[i]] | members[names[j]])
-        balance = balance_table(units.X.take(both), members[names[j]][both], w[both], estimand="ATE")
-        differences = (balance.worst_before, balance.worst)
+        smd = standardised_differences(units.X.take(both), members[names[j]][both], w[both], estimand="ATE")
+        differences = map(float, np.abs(smd).max(0))
         rows.append(Contrast(names[j], names[i], as_reported(measure, effect), se, low, high, *differences))
     return rows

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
 
-from contrastkit.causal.diagnostics import balance_table
+from contrastkit.causal.diagnostics import standardised_differences
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing, ResidualBalancing
 from contrastkit.causal.estimand import without_suffix
 from contrastkit.causal.estimate import (
@@ -31,7 +31,7 @@ from contrastkit.causal.models import Models
 from contrastkit.causal.names import AnyEstimand, Error, Measure
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
 from contrastkit.errors import UserError, check_choice
-from contrastkit.tables.checks import as_arms, as_outcome
+from contrastkit.tables.checks import as_arms, as_outcome, effective_sample_size
 from contrastkit.tables.covariates import Covariates
 
 LINEAR = Models()
@@ -151,8 +151,9 @@ def compare(
             continue
         ess = smd = math.nan
         if estimator.weights_ is not None:
-            balance = balance_table(X, t, estimator.weights_, estimand=without_suffix(estimator.estimand_))
-            ess, smd = float(balance.n[:, 1].min()), balance.worst
+            w = estimator.weights_
+            differences = standardised_differences(X, t, w, estimand=without_suffix(estimator.estimand_))
+            ess, smd = min(map(effective_sample_size, (w[t], w[~t]))), float(abs(differences[:, 1]).max())
         effect, low, high = (as_reported(measure, value) for value in (estimator.effect_, *estimator.interval()))
         one, other = (math.nan, math.nan) if estimator.means_ is None else map(float, estimator.means_)
         remarks = tuple(advised(remark, estimator) for remark in estimator.remarks_)

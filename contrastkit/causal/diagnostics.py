@@ -67,6 +67,24 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
     Raises:
         UserError: unknown estimand, or the weights are not n, not finite, negative, or zero throughout an arm.
     """
+    X = Covariates.of(X)
+    smd = standardised_differences(X, T, weights, estimand=estimand)
+    x, t = X.x, as_treatment(T, len(X))
+    w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64).reshape(-1)
+    binary, none = _binary(x), ROUNDING * np.abs(x).max(0)
+    ratio, ks = (np.empty((x.shape[1], 2)) for _ in range(2))
+    for k, v in enumerate((np.ones(len(x)), w)):
+        one, other = (_variance(x[arm], v[arm]) for arm in (t, ~t))
+        varies = ~binary & (other > none**2)
+        ratio[:, k] = np.divide(one, other, out=np.full_like(one, np.nan), where=varies)
+        ks[:, k] = [_ks(column, t, v) for column in x.T]
+    n = np.array([[effective_sample_size(v[arm]) for v in (np.ones(len(x)), w)] for arm in (t, ~t)])
+    return Balance(X.names, smd, ratio, ks, n)
+
+
+def standardised_differences(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, estimand: str) -> Floats:
+    """The SMD of each covariate before and after weighting, float64 [p, 2]: a :func:`balance_table` without what takes
+    long, the distances between distribution functions. Raises as it does."""
     check_choice("estimand", estimand, get_args(AnyEstimand))
     X = Covariates.of(X)
     x, t = X.x, as_treatment(T, len(X))
@@ -78,19 +96,13 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
     for arm, name in ((t, "treated"), (~t, "untreated")):
         if not w[arm].sum() > 0:
             raise UserError(f"the weights of the {name} sum to zero: no unit of that arm is left")
-    binary = np.array([np.isin(column, (0, 1)).all() for column in x.T])
     none = ROUNDING * np.abs(x).max(0)
-    sd = _deviations(x, t, estimand, binary, none)
-    smd, ratio, ks = (np.empty((x.shape[1], 2)) for _ in range(3))
-    for k, v in enumerate((np.ones(len(x)), w)):
-        difference = np.average(x[t], axis=0, weights=v[t]) - np.average(x[~t], axis=0, weights=v[~t])
-        smd[:, k] = np.divide(difference, sd, out=np.zeros_like(sd), where=sd > none)
-        one, other = (_variance(x[arm], v[arm]) for arm in (t, ~t))
-        varies = ~binary & (other > none**2)
-        ratio[:, k] = np.divide(one, other, out=np.full_like(one, np.nan), where=varies)
-        ks[:, k] = [_ks(column, t, v) for column in x.T]
-    n = np.array([[effective_sample_size(v[arm]) for v in (np.ones(len(x)), w)] for arm in (t, ~t)])
-    return Balance(X.names, smd, ratio, ks, n)
+    sd = _deviations(x, t, estimand, _binary(x), none)
+    one, other = x[t], x[~t]
+    differences = [
+        np.average(one, axis=0, weights=v[t]) - np.average(other, axis=0, weights=v[~t]) for v in (np.ones(len(x)), w)
+    ]
+    return np.stack([np.divide(d, sd, out=np.zeros_like(sd), where=sd > none) for d in differences], axis=1)
 
 
 def love_plot(balance: Balance, path: Path, *, after: str, checks: Balance | None = None) -> None:
@@ -122,6 +134,10 @@ def love_plot(balance: Balance, path: Path, *, after: str, checks: Balance | Non
         axes.set(xlabel="absolute standardised mean difference", ylim=(-0.7, len(rows) - 0.3))
         axes.set_xlim(left=0)
         legend(figure)
+
+
+def _binary(x: Floats) -> Bools:
+    return np.array([np.isin(column, (0, 1)).all() for column in x.T])
 
 
 def _deviations(x: Floats, t: Bools, estimand: str, binary: Bools, none: Floats) -> Floats:

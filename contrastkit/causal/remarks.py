@@ -40,6 +40,8 @@ def copies(X: Covariates, t: NDArray[np.int64], y: Floats) -> int:
 
     table = pd.DataFrame(np.column_stack([X.x, t, y]))
     copied = table.duplicated()
+    if copied.sum() < COPIES * len(y):
+        return 0
     distinct = table[~copied]
     telling = np.zeros(int(copied.sum()), bool)
     for column in table:
