@@ -1,7 +1,7 @@
 """Full matching against all partitions of small sets, and against an integer program."""
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from scipy.sparse import coo_array
 
 from contrastkit.causal.estimate import Grouped
 from contrastkit.causal.matching import FullMatching
+from contrastkit.causal.matching.full import cover
+from contrastkit.causal.matching.line import line_cover
 from contrastkit.causal.propensity import Propensity
 from contrastkit.errors import UserError
 from tests.causal.simulated import varied
@@ -90,6 +92,19 @@ def test_the_total_is_that_of_an_integer_program(limits: dict[str, Any]) -> None
         assert allowed[np.ix_(own[t[own]], own[~t[own]])].all()
 
 
+def test_on_a_line_the_total_is_that_of_an_assignment() -> None:
+    """Another algorithm, on lines of few places, of many, and with a rare arm."""
+    g = np.random.default_rng(0)
+    for places, share in product((3, 12, 1000), (0.05, 0.3, 0.5)):
+        for _ in range(30):
+            z, t = g.integers(0, places, size=40).astype(float), g.uniform(size=40) < share
+            t[:2] = True, False
+            i, j = line_cover(z, t)
+            far = np.abs(z[t][:, None] - z[~t])
+            assert t[i].all() and not t[j].any() and len(np.union1d(i, j)) == 40
+            assert np.abs(z[i] - z[j]).sum() == far[cover(far.copy(), np.ones_like(far, bool))].sum()
+
+
 @pytest.mark.parametrize("estimand", ["ATT", "ATC", "ATE"])
 def test_weights_are_those_of_matchit(estimand: str) -> None:
     """Stratum weights by hand, with mean 1 over the matched units of each arm."""
@@ -150,7 +165,8 @@ def test_units_without_a_partner_and_too_many_are_refused(monkeypatch: pytest.Mo
         FullMatching(metric="euclidean", calipers={0: 0.5}).fit(x, t)
     monkeypatch.setattr("contrastkit.causal.matching.turns.MOST_DISTANCES", 30)
     with pytest.raises(UserError, match=r"5 with 7 units needs 4e\+01 distances: use --kind subclass"):
-        FullMatching(metric="euclidean").fit(x, t)
+        FullMatching(metric="euclidean").fit(np.column_stack([x, x]), t)
+    assert FullMatching(metric="euclidean").fit(x, t).total_ == 10 + 21 + 7  # by one number, there is no matrix
 
 
 def test_a_single_group_has_no_error() -> None:

@@ -9,7 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.base import clone
 
 from contrastkit.causal.matching.limits import Calipers, agreeing, no_partner
-from contrastkit.causal.matching.metric import BY_SCORE, coordinates
+from contrastkit.causal.matching.line import line_cover
+from contrastkit.causal.matching.metric import BY_SCORE, coordinates, slack
 from contrastkit.causal.matching.turns import distances
 from contrastkit.causal.names import Metric
 from contrastkit.causal.propensity import Propensity
@@ -25,7 +26,8 @@ class FullMatching(InStrata):
     within groups between units of different arms have the least sum.
 
     No limit is set on the size of groups, as in MatchIt by default. Such groups are a minimum-weight edge cover of
-    the bipartite graph of both arms: :func:`cover`.
+    the bipartite graph of both arms, :func:`cover`; without a caliper and by one number, as scores are, of points on a
+    line, :func:`contrastkit.causal.matching.line.line_cover`, which keeps no matrix of distances.
 
     Args:
         estimand: the population whose distribution over the groups both arms get.
@@ -69,11 +71,16 @@ class FullMatching(InStrata):
         for rows in agreeing(X.x, self.exact):
             a, b = rows[t[rows]], rows[~t[rows]]
             if len(a) and len(b):
-                distance, cost, inside = distances(z, a, b, limit, calipers, instead="use --kind subclass")
-                i, j = cover(cost, inside)
-                centre = np.where(np.bincount(i, minlength=len(a))[i] > 1, a[i], b[j])
-                strata[a[i]] = strata[b[j]] = centre
-                self.total_ += float(distance[i, j].sum())
+                if z.shape[1] == 1 and limit == np.inf and not calipers:
+                    i, j = line_cover(np.rint(z[rows, 0] / (slack(z) or 1.0)), t[rows])
+                    edges = np.stack([rows[i], rows[j]], axis=1)
+                else:
+                    _, cost, inside = distances(z, a, b, limit, calipers, instead="use --kind subclass")
+                    i, j = cover(cost, inside)
+                    edges = np.stack([a[i], b[j]], axis=1)
+                i, j = needed(edges).T
+                strata[i] = strata[j] = np.where(np.bincount(i, minlength=len(t))[i] > 1, i, j)
+                self.total_ += float(np.linalg.norm(z[i] - z[j], axis=1).sum())
         if strata.max() < 0:
             raise UserError(no_partner(self.exact, self.caliper, calipers))
         self._keep(strata, t)
@@ -92,8 +99,7 @@ def cover(cost: Floats, inside: Bools) -> tuple[NDArray[np.int64], NDArray[np.in
         inside: bool [m, k], which edges there are.
 
     Returns:
-        The ends of each edge, in rows and columns of the cost. An edge that others make redundant is left out, so that
-        of the two ends of an edge at least one has no other.
+        The ends of each edge, in rows and columns of the cost.
     """
     cost = np.where(inside, cost, np.inf)
     own, other = cost.min(1), cost.min(0)
@@ -108,11 +114,12 @@ def cover(cost: Floats, inside: Bools) -> tuple[NDArray[np.int64], NDArray[np.in
     columns = np.setdiff1d(np.flatnonzero(np.isfinite(other)), j)
     i = np.concatenate([i, rows, cheapest[1][columns]])
     j = np.concatenate([j, cheapest[0][rows], columns])
-    return _needed(np.unique(np.stack([i, j], axis=1), axis=0))
+    return i, j
 
 
-def _needed(edges: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The edges [m, 2] without those both of whose ends have another."""
+def needed(edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The edges [m, 2], each once, without those both of whose ends have another."""
+    edges = np.unique(edges, axis=0)
     own, other = (np.bincount(ends).tolist() for ends in edges.T)
     kept = []
     for i, j in edges.tolist():
@@ -121,5 +128,4 @@ def _needed(edges: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
             other[j] -= 1
         else:
             kept.append((i, j))
-    ends = np.array(kept, np.int64).reshape(-1, 2)
-    return ends[:, 0], ends[:, 1]
+    return np.array(kept, np.int64).reshape(-1, 2)
