@@ -95,8 +95,8 @@ def _line(axes: "Axes", points: Sequence[tuple[int, AblationRow]], label: str, c
     for x, word in printed:
         if isinstance(word, str):
             axes.annotate(
-                f"published: {word}", (x, 0), xycoords=("data", "axes fraction"), rotation=90, ha="center",
-                va="bottom", fontsize=SMALL, color=GREY,
+                f"published: {word}", (x, 0.98), xycoords=("data", "axes fraction"), rotation=90, ha="center",
+                va="top", fontsize=SMALL, color=GREY,
             )  # fmt: skip
 
 
@@ -112,13 +112,13 @@ def _matrix(figure: "Figure", rows: Sequence[AblationRow]) -> None:
         cells[i, j] = cells[j, i] = row.linear
         texts[i, j] = texts[j, i] = f"{row.linear:.1f}" + (f"\n({row.published})" if row.published is not None else "")
     axes = figure.subplots()
-    image = axes.imshow(cells, cmap="Blues")
+    image = axes.imshow(cells, cmap="Blues", aspect="auto")
     middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
     for (i, j), text in texts.items():
         axes.text(j, i, text, ha="center", va="center", color="white" if cells[i, j] > middle else INK)
     for axis, label in ((axes.set_xticks, names), (axes.set_yticks, names)):
         axis(range(len(names)), label)
     untrained = [f"; untrained {row.linear:.1f}" for row in rows if row.name in UNTRAINED]
-    axes.set_xlabel("".join(["(published)" if any(row.published for row in trained) else "", *untrained]).strip("; "))
+    axes.set_xlabel("".join(["in brackets: published" * any(row.published for row in trained), *untrained]).strip("; "))
     axes.grid(visible=False)
     figure.colorbar(image, ax=axes, label="top-1, %")

@@ -96,7 +96,7 @@ def test_the_matrix_is_symmetric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert cells.tolist() == [[30, 34, 35, 36], [34, 31, 37, 38], [35, 37, 32, 39], [36, 38, 39, 33]]
     texts = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axes.texts}
     assert texts[0, 1] == texts[1, 0] == "34.0\n(55.8)" and texts[3, 2] == "39.0"
-    assert axes.get_xlabel() == "(published); untrained 40.0"
+    assert axes.get_xlabel() == "in brackets: published; untrained 40.0"
 
 
 @pytest.mark.parametrize("what", ABLATIONS)
