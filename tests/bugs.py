@@ -51,6 +51,7 @@ CLI = "tests/cli/test_cli.py"
 EVALUATION = "tests/cli/test_options.py::test_an_option_changes_what_it_says"
 SUBJECT = "tests/cli/test_options.py::test_the_options_of_a_subject_reach_it"
 RESAMPLING = "tests/causal/test_resampling.py"
+OVER = "tests/causal/test_over_identified.py::test_it_is_the_least_of_the_quadratic_form"
 LINE = "tests/causal/test_full_matching.py::test_on_a_line_the_total_is_that_of_an_assignment"
 FULL = "tests/causal/test_full_matching.py::test_the_groups_are_the_best_of_all_partitions"
 CAUSAL = "tests/cli/test_causal_options.py::test_an_option_changes_what_a_command_says"
@@ -1128,6 +1129,8 @@ BUGS = [
     Bug("causal/dose.py", "/ (1 - unit[:-1])", "", f"{DOSES}::test_the_basis_is_that_of_natural_cubic_splines"),
     # Matching in groups, calipers, matched rows, and balance of what is only checked.
     Bug("causal/matching/full.py", "cost -= np.where(np.isfinite(other), other, 0)", "pass", FULL),
+    Bug("causal/weighting/over_identified.py", '"ATT": (e, e / (1 - e))', '"ATT": (e, e * (1 - e))', OVER),
+    Bug("causal/weighting/over_identified.py", "self._square(-self.s * e * (1 - e))", "self._square(self.s * e)", OVER),
     Bug("causal/matching/line.py", "units[b - 1 - (k if k < r else 0)]", "units[b - 1 - (k if k < s else 0)]", LINE),
     Bug("causal/matching/line.py", "(before[r] + gap * r, r)", "(before[r] + gap * m, r)", LINE),
     Bug("causal/matching/line.py", "aside += place[b + s - 1] - place[b]", "aside += place[b + s - 1]", LINE),

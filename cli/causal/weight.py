@@ -23,8 +23,8 @@ def weight(
         Weighting,
         typer.Option(
             help="Weighting method: inverse propensity, overlap, entropy balancing, covariate balancing propensity "
-            "score, approximate (arb) or differentiated (dcb, uses the outcome) confounder balancing, or global "
-            "balancing."
+            "score, just or over-identified (cbps-over), approximate (arb) or differentiated (dcb, uses the outcome) "
+            "confounder balancing, or global balancing."
         ),
     ] = "entropy",
     weighting: WeightingOptions,

@@ -10,7 +10,7 @@ EstimatorName = Literal[
     "naive", "ols", "oaxaca", "glm", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "aipw",
     "dml", "tlearner",
 ]  # fmt: skip
-Weighting = Literal["ipw", "overlap", "entropy", "cbps", "arb", "dcb", "global"]
+Weighting = Literal["ipw", "overlap", "entropy", "cbps", "cbps-over", "arb", "dcb", "global"]
 ArmWeighting = Literal["gps", "entropy"]  # of several arms
 DoseWeighting = Literal["gps", "entropy", "cbgps"]  # of amounts
 Balancing = Literal["none", "matching", "coarsened", Weighting]

@@ -19,6 +19,7 @@ from contrastkit.causal.weighting import (
     EntropyBalancing,
     GlobalBalancing,
     InverseProbability,
+    OverIdentifiedBalancing,
     trimming,
 )
 from contrastkit.directories import given_path
@@ -26,7 +27,7 @@ from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats
 from contrastkit.tables.identity import read_weights
 
-SURVEY = ("ipw", "overlap", "entropy", "cbps")  # the methods that take sample weights
+SURVEY = ("ipw", "overlap", "entropy", "cbps", "cbps-over")  # the methods that take sample weights
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class StudyWeights:
         estimand: the effect that the weights estimate, such as ``ATT after trimming``.
         weights: float64 [n]; None for equal weights.
         balance: of the covariates, before and after weighting.
-        remark: on the weights of a file, if any.
+        remark: on the weights, if any.
         checks: the same of what need not be adjusted for (:func:`contrastkit.causal.balance_checks.with_checks`); None
             if nothing is checked.
         notices: what the checks leave out.
@@ -90,7 +91,7 @@ def weigh(
             (:func:`contrastkit.tables.identity.read_weights`).
         estimand: the target population; overlap and global have their own.
         trim, scale: for ``ipw`` (:class:`contrastkit.causal.weighting.InverseProbability`).
-        sample_weight: column of the weights of units in a survey, for ``ipw``, ``overlap``, ``entropy`` and ``cbps``.
+        sample_weight: column of the weights of units in a survey, for the methods in ``SURVEY``.
         propensity_model: for ``ipw`` and ``overlap`` (:func:`contrastkit.causal.learners.propensity_learner`).
 
     Raises:
@@ -120,13 +121,15 @@ def weigh(
             "overlap": lambda: InverseProbability("ATO", propensity=propensity),
             "entropy": lambda: EntropyBalancing(estimand),
             "cbps": lambda: CovariateBalancing(estimand),
+            "cbps-over": lambda: OverIdentifiedBalancing(one_arm),
             "arb": lambda: ApproximateBalancing(one_arm),
             "global": GlobalBalancing,
             "matching": lambda: Matching(estimand, metric="mahalanobis"),
             "coarsened": lambda: CoarsenedExact(estimand),
         }
         fitted = methods[by]().fit(study.X, study.T, **survey)
-    return _with_balance(study, by, fitted.estimand_, fitted.weights_)
+    weighted = _with_balance(study, by, fitted.estimand_, fitted.weights_)
+    return replace(weighted, remark=fitted.agreement_) if by == "cbps-over" else weighted
 
 
 def _check_options(by: Balancing, estimand: Estimand, trim: float | str, scale: Scale, propensity_model: str) -> None:

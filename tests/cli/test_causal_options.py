@@ -46,6 +46,7 @@ from contrastkit.causal.weighting import (
     EntropyBalancing,
     GlobalBalancing,
     InverseProbability,
+    OverIdentifiedBalancing,
 )
 from contrastkit.cli import causal, screen
 from contrastkit.cli.main import main
@@ -196,6 +197,7 @@ def weights(X: Any, T: Any, Y: Any, by: str, estimand: Any, trim: Any, scale: An
         "overlap": lambda: InverseProbability("ATO", propensity=propensity),
         "entropy": lambda: EntropyBalancing(estimand),
         "cbps": lambda: CovariateBalancing(estimand),
+        "cbps-over": lambda: OverIdentifiedBalancing(estimand),
         "arb": lambda: ApproximateBalancing(estimand),
         "global": GlobalBalancing,
         "matching": lambda: Matching(estimand, metric="mahalanobis"),
@@ -504,6 +506,7 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("balance", {"by": "ipw"}, {"trim": "crump"}),
     *(("weight", {"outcome": "y"}, {"by": by}) for by in ("ipw", "overlap", "arb", "dcb", "global")),
     *((name, {"estimand": "ATE"}, {"by": "cbps"}) for name in ("balance", "weight")),  # for the ATT it is entropy's
+    *((name, {}, {"by": "cbps-over"}) for name in ("balance", "weight")),
     ("weight", {}, {"estimand": "ATE"}),
     *((name, {"by": "ipw"}, {"propensity_model": NAIVE}) for name in ("balance", "weight")),
     ("weight", {"by": "ipw"}, {"scale": "raw"}),

@@ -18,6 +18,7 @@ from contrastkit.causal.weighting.entropy_balancing import EntropyBalancing
 from contrastkit.causal.weighting.global_balancing import GlobalBalancing
 from contrastkit.causal.weighting.inverse_probability import InverseProbability, trimming
 from contrastkit.causal.weighting.normalise import mean_one
+from contrastkit.causal.weighting.over_identified import OverIdentifiedBalancing
 from contrastkit.causal.weighting.several_arms import GeneralisedPropensity, SeveralEntropyBalancing
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "GlobalBalancing",
     "InverseProbability",
     "NormalDensity",
+    "OverIdentifiedBalancing",
     "SeveralEntropyBalancing",
     "mean_one",
     "trimming",

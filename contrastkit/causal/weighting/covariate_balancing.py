@@ -21,7 +21,7 @@ class CovariateBalancing(BaseEstimator):
 
     It minimises the convex loss whose gradient is zero under these conditions (Zhao 2019, Table 1). For the ATT and the
     ATC the weights are those of entropy balancing; for the ATE the arms agree with one another, not with the mean of
-    all units. The over-identified form, which trades likelihood against balance, is not implemented.
+    all units. :class:`contrastkit.causal.weighting.OverIdentifiedBalancing` trades balance against likelihood.
 
     Attributes:
         weights_: see :mod:`contrastkit.causal.weighting`. scores_: float64 [n], e(x).
