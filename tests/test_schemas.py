@@ -15,7 +15,7 @@ from tests.schemas import require_valid, schemas
 # Commands whose `--json` has no schema: older ones on tables, those on shards, timings, and what is known of the
 # package.
 WITHOUT = {"stable", "shards", "bench-kernels", "bench-input", "info", "methods"}
-WITHOUT |= {f"causal-{name}" for name in ("demo", "graph", "estimate", "propensity", "weight", "refute")}
+WITHOUT |= {f"causal-{name}" for name in ("demo", "graph", "propensity", "weight", "refute")}
 # Groups of commands that differ by their options alone, and one of each.
 BY_METHOD = {"train": "moco", "sweep": "moco", "distill": "crd"}
 

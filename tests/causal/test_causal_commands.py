@@ -17,6 +17,7 @@ from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.study import read
 from contrastkit.cli.main import main
 from tests.causal.simulated import varied, world
+from tests.schemas import read_report
 
 
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,7 +27,9 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     given = [f"--data={path}", "--treatment=t", "--covariates=a,b,c"]
     assert main(["causal", "estimate", *given, "--outcome=y", "--benchmark=2", f"--json={tmp_path / 'x.json'}"]) == 0
     printed = capsys.readouterr().out
-    assert "entropy" in printed and "truth 2.00" in printed and (tmp_path / "x.json").exists()
+    assert "entropy" in printed and "truth 2.00" in printed
+    report = read_report("causal-estimate", tmp_path / "x.json")
+    assert report["benchmark"] == 2 and {"naive", "entropy"} < {row["name"] for row in report["rows"]}
     assert main(["causal", "balance", *given]) == 0
     assert main(["causal", "balance", *given, "--by=none"]) == 1
     capsys.readouterr()
