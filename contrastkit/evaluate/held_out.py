@@ -86,8 +86,8 @@ def hold_out_each(
         )
     if data.test is not None:
         raise UserError(
-            f"--hold-out {EACH}: {data.name} has a test part already: drop --val-fraction, or name the set, as a whole, "
-            "with --data"
+            f"--hold-out {EACH}: {data.name} has a test part already: drop --val-fraction, or name the set, as a "
+            "whole, with --data"
         )
     names = np.unique(where).tolist()
     if len(names) < 2:
