@@ -30,7 +30,8 @@ PLACEHOLDERS = {"COMMAND", "X"}  # of `contrastkit COMMAND --help`
 QUICK = (
     "methods", "info", "views moco-v2", "embed --encoder", "causal demo", "causal graph",
     "causal estimate --data lalonde", "causal estimate --data study", "causal refute --data study", "causal effects",
-    "causal balance", "causal propensity", "causal match", "causal weight", "causal arms --data lalonde-trial", "causal dose --data lalonde-trial",
+    "causal balance", "causal propensity", "causal match", "causal weight",
+    "causal arms --data lalonde-trial", "causal dose --data lalonde-trial",
     "stable simulate", "stable reweight", "stable fit", "stable evaluate",
 )  # fmt: skip
 
