@@ -95,7 +95,7 @@ def measure(factors: pd.DataFrame, files: dict[str, list[str]], draws: int) -> l
             for way, each in found.items():
                 errors, held = np.array(each).T
                 row = {"confounders": confounders, "covariates": name, "way": way, "draws": draws}
-                row |= {"bias": errors.mean(), "deviation": errors.std(), "covered": int(held.sum())}
+                row |= {"bias": float(errors.mean()), "deviation": float(errors.std()), "covered": int(held.sum())}
                 print(row, flush=True)
                 rows.append(row)
     return rows
