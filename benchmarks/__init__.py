@@ -5,7 +5,7 @@ Measurements that are commands of contrastkit have no file here: byol-norm-cifar
 
     learning      what each method learns on the same budget
     ablations     what the papers' ablations say, on a small budget
-    confounders   images as confounders of a treatment
+    confounders   images as confounders of a treatment: what is left of the bias of four things that they show
     causal        weights and matches compared with other packages
     nonlinear     aipw with linear models and with boosting where no line is right
     stable        weighted least squares in environments unlike the training one

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.causal import DATA as CAUSAL_DATA
+from benchmarks.confounders import ONE as CONFOUNDERS_ONE
 from benchmarks.confounders import WAYS as CONFOUNDERS_WAYS
 from benchmarks.nonlinear import MODELS
 from benchmarks.tables import Rows, markdown, results
@@ -12,14 +13,41 @@ from contrastkit.stable.reweight import METHODS as REWEIGHTINGS
 
 
 def confounders() -> str:
-    """Mean and standard deviation of each estimate; without adjustment all methods agree."""
+    """The bias that adjustment by one estimator leaves of each confounder alone, and of all of them."""
     measured = results("confounders")
-    ways = [way for way in CONFOUNDERS_WAYS if way != "naive"]
-    effect = {(row["covariates"], row["way"]): f"{row['mean']:.2f} +- {row['sd']:.2f}" for row in measured}
-    rows = [["nothing", *[effect[measured[0]["covariates"], "naive"]] * len(ways)]]
-    for covariates in dict.fromkeys(row["covariates"] for row in measured):
-        rows.append([covariates, *(effect[covariates, way] for way in ways)])
+    sets = list(dict.fromkeys(tuple(row["confounders"]) for row in measured))
+    rows = [
+        [name, *(f"{row['bias']:.2f} +- {row['deviation']:.2f}" for row in by_set)]
+        for name, by_set in adjusted(measured, CONFOUNDERS_ONE, sets)
+    ]
+    return markdown(("adjusted for", *(of[0] if len(of) == 1 else "all four" for of in sets)), rows)
+
+
+def confounders_ways() -> str:
+    """The bias that each estimator leaves of all confounders together, and how many of its intervals hold the truth."""
+    measured, ways = results("confounders"), [way for way in CONFOUNDERS_WAYS if way != "naive"]
+    every = [tuple(measured[-1]["confounders"])]
+    tables = [dict(adjusted(measured, way, every)) for way in ways]
+    rows = [
+        [
+            name,
+            *(
+                f"{each[name][0]['bias']:.2f} ({each[name][0]['covered']} of {each[name][0]['draws']})"
+                for each in tables
+            ),
+        ]
+        for name in tables[0]
+    ]
     return markdown(("adjusted for", *ways), rows)
+
+
+def adjusted(measured: Rows, way: str, sets: list[tuple[str, ...]]) -> Iterator[tuple[str, Rows]]:
+    """The covariates, first none, and the measurements of an estimator with them, for each set of confounders."""
+    found = {(tuple(row["confounders"]), row["covariates"], row["way"]): row for row in measured}
+    names = list(dict.fromkeys(row["covariates"] for row in measured))
+    yield "nothing", [found[of, names[0], "naive"] for of in sets]
+    for name in names:
+        yield name, [found[of, name, way] for of in sets]
 
 
 def causal() -> str:

@@ -1,53 +1,117 @@
-"""`python -m benchmarks.confounders NAME=FEATURES.npz ...`: images as confounders. Writes benchmarks/results/
-confounders.json.
+"""`python -m benchmarks.confounders FOLDER [NAME=FEATURES.npz ...]`: images as confounders. Without files, writes a
+study: FOLDER/images.npz, coloured digits, and FOLDER/table.csv, a row for each of their test images, in order. With
+files of `contrastkit embed --split test` on these images (several of them joined by commas), measures what adjustment
+for each leaves of the confounding, and writes benchmarks/results/confounders.json.
 
-The digit in each image affects treatment and outcome, but only the image is observed: digits from 5 on are treated with
-probability 0.7 and have an outcome higher by 4, others with 0.3; the treatment adds 2. The files come from `contrastkit
-embed --split test` on the same labelled images; adjustment for the true labels is added for comparison.
+Four things that are seen in an image, and nothing else, decide on treatment and outcome: whether the digit is 5 or
+more, how thick its stroke is, its colour, from blue to red, and its brightness. Each that takes part has standard
+deviation 1, and adds SLOPE times itself to the logit of the treatment, and STRENGTH times itself to the outcome; the
+treatment adds EFFECT. The images stay, treatment and outcome are drawn anew. Adjustment for the four things themselves
+is added for comparison.
 """
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from scipy.special import expit
 
 from benchmarks import RESULTS
 from contrastkit.causal.compare import estimators
-from contrastkit.causal.form import embedded
+from contrastkit.causal.form import Form
 from contrastkit.checkpoint import write_text
+from contrastkit.data import ArraySource, open_data
+from contrastkit.npz import write_npz
 
-COMPONENTS, DRAWS, TRUTH = 64, 20, 2.0
-WAYS = ("naive", "matching", "entropy", "aipw")
+COMPONENTS, DRAWS = 64, 20
+EFFECT, SLOPE, STRENGTH = 2.0, 0.6, 1.0
+FACTORS = ("digit", "thickness", "colour", "brightness")
+WAYS = ("naive", "ols", "matching", "entropy", "aipw", "dml")
+ONE = "entropy"  # of confounders that are alone
+Array = Any
 
 
-def measure(files: dict[str, Path]) -> list[dict[str, Any]]:
-    """A row for each file and estimator: the mean and standard deviation of its estimates over the draws."""
-    with np.load(next(iter(files.values()))) as archive:
-        large = archive["labels"] >= 5
-    covariates: dict[str, Any] = {"the digit itself": large[:, None].astype(np.float64)}
-    covariates |= {name: embedded(path, len(large), COMPONENTS) for name, path in files.items()}
+def drawn(labels: Array, seed: int) -> pd.DataFrame:
+    """The four things of n images of digits, each of mean 0 and standard deviation 1, but for the digit, -1 or 1."""
+    g, n, wide = np.random.default_rng(seed), len(labels), np.sqrt(3)
+    values = {name: g.uniform(-wide, wide, n) for name in FACTORS[1:]}
+    return pd.DataFrame({"digit": np.where(labels >= 5, 1.0, -1.0)} | values)
+
+
+def pictures(grey: Array, factors: pd.DataFrame) -> Array:
+    """uint8 [n, H, W, 3] of grey digits [n, H, W]: the thickest stroke is the largest value of 3 x 3 pixels, the
+    thinnest that of the image; the dimmest has 40 % of the light of the brightest."""
+    share = {name: factors[name].to_numpy()[:, None, None] / np.sqrt(12) + 0.5 for name in FACTORS[1:]}
+    thick = F.max_pool2d(torch.from_numpy(grey).float()[:, None], 3, stride=1, padding=1)[:, 0].numpy()
+    ink = (share["thickness"] * thick + (1 - share["thickness"]) * grey) * (0.4 + 0.6 * share["brightness"])
+    channels = [ink * share["colour"], 0.3 * ink, ink * (1 - share["colour"])]
+    return np.stack(channels, -1).round().astype(np.uint8)
+
+
+def study(folder: Path) -> None:
+    """Write the images and, of those of the test part, the four things, the treatment and the outcome."""
+    data, arrays = open_data("affdigits"), dict[str, Array]()
+    for prefix, source in (("", data.train), ("test_", data.test)):
+        assert isinstance(source, ArraySource) and source.labels is not None
+        labels = source.labels.numpy()
+        factors = drawn(labels, len(prefix))
+        images = pictures(source.images[:, 0].numpy(), factors)
+        arrays |= {f"{prefix}images": images, f"{prefix}labels": labels}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_npz(folder / "images.npz", arrays)
+    t, y = world(factors.to_numpy(), 0)
+    factors.assign(treated=t.astype(int), outcome=y).to_csv(folder / "table.csv", index=False)
+
+
+def world(confounders: Array, seed: int) -> tuple[Array, Array]:
+    """Treatment and outcome under confounders [n, p]."""
+    g, total = np.random.default_rng([seed, 1]), confounders.sum(1)  # not the draws of the things themselves
+    t = g.uniform(size=len(total)) < expit(SLOPE * total)
+    return t, EFFECT * t + STRENGTH * total + g.normal(size=len(total))
+
+
+def measure(factors: pd.DataFrame, files: dict[str, list[str]], draws: int) -> list[dict[str, Any]]:
+    """A row for each set of confounders, covariates and estimator: bias and deviation of its estimates over the draws,
+    and how many of its 95 % intervals hold the truth."""
+    form, n = Form(components=COMPONENTS), len(factors)
+    covariates = {"these things themselves": form.of(factors, FACTORS, n).X}
+    covariates |= {name: form.of(factors, paths, n).X for name, paths in files.items()}
     rows = []
-    for name, X in covariates.items():
-        estimates: dict[str, list[float]] = {way: [] for way in WAYS}
-        for seed in range(DRAWS):
-            g = np.random.default_rng(seed)
-            t = g.uniform(size=len(large)) < np.where(large, 0.7, 0.3)
-            y = TRUTH * t + 4 * large + g.normal(size=len(large))
-            for way in WAYS:
-                estimates[way].append(estimators("ATT")[way].fit(X, t, y).effect_)
-        rows += [
-            {"covariates": name, "way": way, "mean": float(np.mean(v)), "sd": float(np.std(v))}
-            for way, v in estimates.items()
-        ]
-        print(name, {way: round(float(np.mean(v)), 2) for way, v in estimates.items()}, flush=True)
+    for confounders, ways in [*(((name,), ("naive", ONE)) for name in FACTORS), (FACTORS, WAYS)]:
+        of_these = factors[list(confounders)].to_numpy()
+        for name, X in covariates.items():
+            found: dict[str, list[tuple[float, bool]]] = {way: [] for way in ways}
+            for seed in range(draws):
+                t, y = world(of_these, seed)
+                for way in ways:
+                    fitted = estimators("ATT")[way].fit(X, t, y)
+                    low, high = fitted.interval()
+                    found[way].append((fitted.effect_ - EFFECT, low <= EFFECT <= high))
+            for way, each in found.items():
+                errors, held = np.array(each).T
+                row = {"confounders": confounders, "covariates": name, "way": way, "draws": draws}
+                row |= {"bias": float(errors.mean()), "deviation": float(errors.std()), "covered": int(held.sum())}
+                print(row, flush=True)
+                rows.append(row)
     return rows
 
 
 def main() -> None:
-    files = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    rows = measure({name: Path(path) for name, path in files.items()})
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("files", nargs="*", metavar="NAME=FEATURES.npz")
+    parser.add_argument("--draws", type=int, default=DRAWS)
+    args = parser.parse_args()
+    if not args.files:
+        return study(args.folder)
+    given = (text.split("=", 1) for text in args.files)
+    files = {name: paths.split(",") for name, paths in given}
+    rows = measure(pd.read_csv(args.folder / "table.csv")[list(FACTORS)], files, args.draws)
     write_text(RESULTS / "confounders.json", json.dumps(rows, indent=1) + "\n")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import RESULTS, ablations, distillation, schemas
 from benchmarks.captions import table as captions
-from benchmarks.causal_tables import causal, confounders, coverage, effects, nonlinear, stable
+from benchmarks.causal_tables import causal, confounders, confounders_ways, coverage, effects, nonlinear, stable
 from benchmarks.clip_memory import table as clip_memory
 from benchmarks.designs import table as designs
 from benchmarks.learning import BASELINES, METHODS, UNTRAINED
@@ -250,6 +250,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "ablation": ablation,
     **{f"ablation_{what.replace('-', '_')}": partial(ablations.section, what) for what in ablations.WHAT},
     "confounders": confounders,
+    "confounders_ways": confounders_ways,
     "causal": causal,
     "effects": effects,
     "coverage": coverage,

@@ -1,19 +1,19 @@
-"""`python -m benchmarks.stable_images --data-dir DIR [--seeds N] [--only BEGINNING,..]`: what holds on images of
+"""`python -m benchmarks.stable_images --data-dir DIR [--seeds N] [--only BEGINNING;..]`: what holds on images of
 another environment.
 
-Two sets. Coloured digits (contrastkit.stable.coloured, of the embedded digits): in training the colour disagrees with
-the label for two shares of the images, the case, and in the test for 10, 50 and 90 %. PACS, DIR/pacs: art, cartoons,
-photographs and sketches, each held out in turn, the case. DIR also holds
+Two sets. Coloured digits (contrastkit.stable.coloured, of the embedded digits as they are): in training the colour
+disagrees with the label for two shares of the images, the case, and in the test for 10, 50 and 90 %. PACS, DIR/pacs:
+art, cartoons, photographs and sketches, each held out in turn, the case. DIR also holds
 weights/efficientnet_lite0_imagenet.safetensors.
 
-Three encoders: `tiny` from scratch; the same after MoCo on the training images, of PACS those of all four
-environments, without labels; and EfficientNet-Lite0 with ImageNet's weights, frozen. On its features a linear probe,
-and one under the weights of `stable reweight` (rff). Of the first two, also erm, irm, groupdro, and stablenet by the
-batch, as published, and by the whole sample, which train all layers.
+Encoders: `tiny` from scratch; the same after MoCo on the training images, of PACS those of all four environments,
+without labels; of PACS also EfficientNet-Lite0 with ImageNet's weights, frozen and tuned. On frozen features a linear
+probe, and one under the weights of `stable reweight` (rff). LEARNERS, of each encoder, train all layers: erm, irm,
+groupdro, and stablenet by the whole sample; as published, by the batch, it is erm with another augmentation.
 
-No number was chosen on test images: they are those of the recipes `tiny`, with EPOCHS epochs, views of SIZE pixels
-and no flips of digits. What is measured is skipped and stopped trainings go on, so the hours of work can be split.
-Rows are appended to benchmarks/results/stable-images.json.
+No number was chosen on test images: they are those of the recipes `tiny`, and of EfficientNet those of DomainBed for
+small images, with EPOCHS epochs, views of SIZE pixels and no flips of digits. What is measured is skipped and stopped
+trainings go on, so the hours of work can be split. Rows are appended to benchmarks/results/stable-images.json.
 """
 
 import argparse
@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
 from benchmarks import RESULTS
-from benchmarks.tables import markdown, spread
+from benchmarks.tables import markdown
 from contrastkit import load_classifier, train
 from contrastkit.checkpoint import write_text
 from contrastkit.data import open_data
@@ -52,14 +53,21 @@ TRAINED: dict[str, tuple[str, str]] = {  # learner -> method, row
     "ERM": ("erm", "tiny"),
     "IRM": ("irm", "tiny"),
     "GroupDRO": ("groupdro", "tiny"),
-    "StableNet": ("stablenet", "tiny"),
     "StableNet, whole sample": ("stablenet", "tiny-whole"),
 }
 PROBES = ("probe", "stable probe")
-ENCODERS = ("from scratch", "MoCo", "EfficientNet, frozen")
-EPOCHS, PRETRAINING = 20, 20
-SIZE = {"digits": 32, "pacs": 48}
-FROZEN_SIZE = 128  # of EfficientNet's images
+FROZEN, TUNED = "EfficientNet, frozen", "EfficientNet, tuned"
+LEARNERS: dict[str, tuple[str, ...]] = {  # encoder -> what is trained with it
+    "from scratch": (*PROBES, *TRAINED),
+    "MoCo": (*PROBES, "ERM", "StableNet, whole sample"),
+    FROZEN: PROBES,
+    TUNED: ("ERM",),
+}
+ENCODERS = {"digits": ("from scratch", "MoCo"), "pacs": tuple(LEARNERS)}
+EPOCHS, PRETRAINING = 10, 20
+SIZE = {"digits": 16, "pacs": 32}
+EFFICIENT_SIZE = 64  # of EfficientNet's images
+TUNING: dict[str, Any] = {"encoder": PUBLISHED, "size": EFFICIENT_SIZE, "epochs": 5, "row": "32"}
 
 
 def coloured(case: str, seed: int, folder: Path) -> Path:
@@ -67,7 +75,7 @@ def coloured(case: str, seed: int, folder: Path) -> Path:
     path = folder / f"digits-{case}-{seed}.npz"
     if path.exists():
         return path
-    shares, grey = tuple(map(float, case.split(","))), open_data("affdigits")
+    shares, grey = tuple(map(float, case.split(","))), open_data("digits")
     parts = [colour_images(grey, environments=(*shares, e), seed=seed).arrays for e in TESTED]
     arrays = {name: array for name, array in parts[0].items() if not name.startswith("test_")}
     tests = [name for name in parts[0] if name.startswith("test_")]
@@ -110,8 +118,8 @@ def probed(
 ) -> tuple[ByEnvironment, float | None]:
     """A linear probe on frozen features, and the effective share of the sample under its weights."""
     opened: dict[str, Any] = {"run": run} if run is not None else {"encoder": "tiny", "size": SIZE[name], "seed": seed}
-    if encoder == ENCODERS[2]:
-        opened = {"encoder": PUBLISHED, "init_from": str(weights), "size": FROZEN_SIZE}
+    if encoder == FROZEN:
+        opened = {"encoder": PUBLISHED, "init_from": str(weights), "size": EFFICIENT_SIZE}
     subject = EvaluationSubject.open(**opened, **how, workers=0)
     file = None
     if learner == "stable probe":
@@ -142,7 +150,11 @@ def measure(
         found, share = probed(encoder, learner, name, seed, how, run, folder / WEIGHTS, out)
     else:
         method, row = TRAINED[learner]
-        trained(out, method, **how, row=row, init_from=run, **numbers(name, seed, epochs))
+        recipe = {"row": row, "init_from": run, **numbers(name, seed, epochs)}
+        if encoder == TUNED:
+            recipe |= {**TUNING, "init_from": folder / WEIGHTS}
+            epochs = recipe["epochs"]
+        trained(out, method, **how, **recipe)
         classifier = load_classifier(out / CLASSIFIER)
         result = classified(classifier, open_data(**how), size=classifier.size, max_bad=0.0)
         assert result is not None and result.environments is not None
@@ -154,18 +166,17 @@ def measure(
 def names(seeds: int) -> Iterator[tuple[str, str, str, str, int]]:
     """All measurements, seed by seed."""
     for seed, (name, cases) in ((s, each) for s in range(seeds) for each in CASES.items()):
-        for case, encoder in ((c, e) for c in cases for e in ENCODERS):
-            learners = PROBES if encoder == ENCODERS[2] else (*PROBES, *TRAINED)
-            yield from ((name, case, encoder, learner, seed) for learner in learners)
+        for case, encoder in ((c, e) for c in cases for e in ENCODERS[name]):
+            yield from ((name, case, encoder, learner, seed) for learner in LEARNERS[encoder])
 
 
 def table() -> str:
     """A line for each set, encoder and learner: average, deviation and worst over the environments of the test, of PACS
-    over those held out; means over the seeds, with standard deviations."""
+    over those held out; means over the seeds, with 95 % intervals by Student's t."""
     rows, lines = measured(), []
-    for name, encoder in ((n, e) for n in CASES for e in ENCODERS):
+    for name, encoder in ((n, e) for n in CASES for e in ENCODERS[n]):
         cases: tuple[str | None, ...] = CASES[name] if name == "digits" else (None,)
-        for case, learner in ((c, each) for c in cases for each in (*PROBES, *TRAINED)):
+        for case, learner in ((c, each) for c in cases for each in LEARNERS[encoder]):
             own = [r for r in rows if (r["set"], r["encoder"], r["learner"]) == (name, encoder, learner)]
             own = [r for r in own if case in (None, r["case"])]
             seeds: dict[int, dict[str, float]] = {}
@@ -174,10 +185,19 @@ def table() -> str:
             shares = [list(each.values()) for each in seeds.values() if case or len(each) == len(CASES[name])]
             if shares:
                 over: tuple[Callable[[list[float]], float], ...] = (statistics.fmean, statistics.pstdev, min)
-                cells = [spread([each(share) for share in shares]) for each in over]
+                cells = [interval([each(share) for share in shares]) for each in over]
                 lines.append([f"{name} {case or ''}".strip(), encoder, learner, str(len(shares)), *cells])
     head = ("set", "encoder", "learner", "seeds", "average", "deviation", "worst")
     return markdown(head, lines)
+
+
+def interval(values: list[float]) -> str:
+    """The mean, and where there are several values its 95 % interval by Student's t."""
+    mean, n = statistics.fmean(values), len(values)
+    if n == 1:
+        return f"{mean:.1f}"
+    half = float(student.ppf(0.975, n - 1)) * statistics.stdev(values) / n**0.5
+    return f"{mean:.1f} ({mean - half:.1f} to {mean + half:.1f})"
 
 
 def measured() -> list[dict[str, Any]]:

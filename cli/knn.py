@@ -2,12 +2,13 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from contrastkit.bounds import COUNT, TEMPERATURE
 from contrastkit.cli import screen
+from contrastkit.cli.held_out import report_each, require_none_drawn
 from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, out_file, takes_options
 from contrastkit.cli.results import (
     counts,
@@ -18,6 +19,7 @@ from contrastkit.cli.results import (
     write_evaluation,
     write_picture,
 )
+from contrastkit.names import EACH
 
 
 @takes_options
@@ -38,14 +40,19 @@ def knn(
     """Evaluate frozen features by k-nearest neighbours.
 
     Neighbours by cosine similarity vote with weights exp(cosine / T) (Wu et al. 2018); nothing is trained.
+    --hold-out each: each environment of DIR/ENVIRONMENT/CLASS in turn, by the images of the others.
     """
     from contrastkit import evaluate
     from contrastkit.evaluate.knn_report import neighbour_sheet
 
+    vote: dict[str, Any] = {"k": k, "T": temperature}
+    if subject.test_part == EACH:
+        require_none_drawn(confusion=confusion, neighbours=neighbours)
+        return report_each("kNN", subject, baselines, output, lambda part, _: evaluate.knn(part, **vote))
     opened = subject.open(baselines=baselines)
     screen.lines(opened.notices)
     with screen.progress() as on_progress:
-        report = evaluate.knn(opened, k=k, T=temperature, on_progress=on_progress)
+        report = evaluate.knn(opened, **vote, on_progress=on_progress)
     screen.lines(report.notices)
     screen.table(
         f"kNN on {report.data}, k = {k}, T = {temperature:g}, {counts(opened)}",

@@ -128,6 +128,8 @@ def out_file(what: str, suffix: str, *, default: str = "") -> Any:
     return typer.Option(help=f"Write {what} to {to}.", metavar="FILE", callback=writable)
 
 
+TEST_PART = ("--test-part", "--hold-out")  # of folders, and of environments
+
 Data = Annotated[
     str | None,
     typer.Option(
@@ -144,8 +146,9 @@ Download = Annotated[bool, typer.Option("--download", help="Download a named dat
 TestPart = Annotated[
     str | None,
     typer.Option(
+        *TEST_PART,
         help="Folder beside train/, or environment of DIR/ENVIRONMENT/CLASS, to test on \\[test/ or val/, whichever "
-        "has classes; no environment].",
+        "has classes; no environment]. knn and probe: each, for every environment in turn.",
         metavar="NAME",
     ),
 ]

@@ -2,12 +2,13 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from contrastkit.bounds import EPOCHS, NOT_NEGATIVE, SEEDS
 from contrastkit.cli import screen
+from contrastkit.cli.held_out import report_each, require_none_drawn
 from contrastkit.cli.options import (
     Baselines,
     ConfusionFile,
@@ -27,10 +28,10 @@ from contrastkit.cli.results import (
     write_picture,
 )
 from contrastkit.errors import UserError
-from contrastkit.names import MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
+from contrastkit.names import EACH, MOCO_EPOCHS, MOCO_RATE, RATES_EPOCHS, RATES_SEEDS
 
 if TYPE_CHECKING:
-    from contrastkit.evaluate import ProbeReport
+    from contrastkit.evaluate import EvaluationSubject, ProbeReport
 
 
 @takes_options
@@ -64,26 +65,44 @@ def probe(
     output: OutputOptions,
 ) -> None:
     """Evaluate frozen features by a linear classifier, whose learning rate is chosen on held-out training images, or
-    given (protocol moco)."""
+    given (protocol moco).
+
+    --hold-out each: each environment of DIR/ENVIRONMENT/CLASS in turn, by classifiers trained on the others.
+    """
     from contrastkit import evaluate
-    from contrastkit.evaluate.linear import LinearProbe, rates_chart
+    from contrastkit.evaluate.held_out import weights_file
 
     if plot is not None and protocol == "moco":
         raise UserError("--plot does not apply to --protocol moco, which trains at a single learning rate")
+    how: dict[str, Any] = {"protocol": protocol, "epochs": epochs, "lr": lr, "seeds": seeds, "seed": subject.seed}
+    if subject.test_part == EACH:
+        require_none_drawn(plot=plot, confusion=confusion)
+        return report_each(
+            "linear probe", subject, baselines, output,
+            lambda part, held_out: evaluate.probe(part, **how, weights=weights_file(weights, held_out)),
+        )  # fmt: skip
     opened = subject.open(baselines=baselines)
     screen.lines(opened.notices)
     with screen.progress() as on_progress:
-        report = evaluate.probe(
-            opened, protocol=protocol, epochs=epochs, lr=lr, seeds=seeds, seed=subject.seed, weights=weights,
-            on_progress=on_progress, on_epoch=_print_epoch,
-        )  # fmt: skip
+        report = evaluate.probe(opened, **how, weights=weights, on_progress=on_progress, on_epoch=_print_epoch)
+    _print(report, opened, plot, confusion)
+    write_evaluation(report.as_json(), opened, output.json, opened.reports and opened.reports / "probe.json")
+
+
+def _print(report: "ProbeReport", opened: "EvaluationSubject", plot: Path | None, confusion: Path | None) -> None:
+    """
+    Args:
+        plot, confusion: where the user wants these pictures.
+    """
+    from contrastkit.evaluate.linear import LinearProbe, rates_chart
+
     screen.lines(report.notices)
     screen.table(
-        f"linear probe on {report.data}, protocol {protocol}, {counts(opened)}",
+        f"linear probe on {report.data}, protocol {report.protocol}, {counts(opened)}",
         ("features", "top-1", "95 % interval", "top-5", "learning rate"),
         _rows(report),
     )
-    print_environments(f"linear probe on {report.data}", {n: each.environments for n, each in report.probe.items()})
+    print_environments(f"linear probe on {report.data}", report.environments)
     own, items = opened.reports, opened.data.train.modality.plural
     first, result = next(iter(report.probe.items()))
     title = f"linear probe of {first} on {report.data}"
@@ -93,7 +112,6 @@ def probe(
         write_picture("accuracy against learning rate", rates, plot, own and own / "probe.png")
     elif plot is not None:
         screen.say(f"{plot} is not written: no image was left to compare learning rates on")
-    write_evaluation(report.as_json(), opened, output.json, own and own / "probe.json")
 
 
 def _print_epoch(encoder: str, epoch: int, epochs: int, loss: float) -> None:

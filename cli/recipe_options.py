@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from contrastkit.cli.options import TEST_PART
 from contrastkit.errors import UserError
 from contrastkit.names import VIEW_NAMES, as_typed, split_name
 
@@ -25,7 +26,7 @@ def of_training(options: type) -> Parameters:
         metavar = next((text for text in others if isinstance(text, str)), None)
         if item.default is not dataclasses.MISSING and kind is not bool and "default" not in note:
             note += "" if item.default is None else f" \\[{as_typed(item.default)}]"
-        flag = f"--{item.name.replace('_', '-')}"
+        flag = " ".join(TEST_PART) if item.name == "test_part" else f"--{item.name.replace('_', '-')}"
         parameters.append(_option(item.name, kind, note, flag, None, *others, metavar=metavar))
     return parameters
 
@@ -96,8 +97,8 @@ def of_views(recipes: dict[str, "Recipe"]) -> Parameters:
 def _option(
     name: str, kind: Any, help_: str, flag: str, panel: str | None, *bounds: Any, metavar: str | None = None
 ) -> inspect.Parameter:
-    """An option whose default is None."""
-    option = typer.Option(flag, help=help_, rich_help_panel=panel, show_default=False, metavar=metavar)
+    """An option whose default is None; ``flag`` has its names, divided by spaces."""
+    option = typer.Option(*flag.split(), help=help_, rich_help_panel=panel, show_default=False, metavar=metavar)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option, *bounds]
     )

@@ -55,6 +55,8 @@ VIEW_NAMES = (
 
 DEFAULT_DATA = "affdigits"  # data set of every command without --data
 
+EACH = "each"  # environment in turn, in place of the name of one that is held out
+
 # The linear probes' defaults: evaluate.linear_probe (protocol "rates") and evaluate.moco_protocol.
 RATES_EPOCHS, RATES_SEEDS = 50, 3
 MOCO_EPOCHS, MOCO_RATE = 100, 30.0

@@ -14,6 +14,7 @@ import pytest
 import typer
 from PIL import Image
 
+from benchmarks.confounders import study
 from contrastkit.cli.main import app, main
 from tests.same import assert_same_run
 from tests.schemas import read_report
@@ -28,8 +29,9 @@ PLACEHOLDERS = {"COMMAND", "X"}  # of `contrastkit COMMAND --help`
 # Commands that take at most a few seconds, in the order of their page, which may use what the one before has written.
 QUICK = (
     "methods", "info", "views moco-v2", "embed --encoder", "causal demo", "causal graph",
-    "causal estimate --data lalonde", "causal effects", "causal balance", "causal propensity", "causal match",
-    "causal weight", "causal arms --data lalonde-trial", "causal dose --data lalonde-trial",
+    "causal estimate --data lalonde", "causal estimate --data study", "causal refute --data study", "causal effects",
+    "causal balance", "causal propensity", "causal match", "causal weight",
+    "causal arms --data lalonde-trial", "causal dose --data lalonde-trial",
     "stable simulate", "stable reweight", "stable fit", "stable evaluate",
 )  # fmt: skip
 
@@ -163,6 +165,7 @@ def test_quick_commands_run(
     for i in range(8):
         pixels = np.random.default_rng(i).integers(0, 256, size=(40, 48, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(photos / f"{i}.png")
+    study(Path("study"))
     if "CONTRASTKIT_DATA" not in os.environ:
         pytest.importorskip("causaldata")
     for words in dict.fromkeys(command.words for command in COMMANDS if command.whole):

@@ -58,6 +58,6 @@ def test_environments_of_images_are_pooled_over_what_is_held_out(sections, monke
     monkeypatch.setattr(stable_images, "measured", lambda: rows)
     lines = stable_images.table().splitlines()[2:]
     assert lines == [
-        "| digits 0.1,0.2 | MoCo | ERM | 2 | 50.2 +- 0.2 | 24.3 +- 0.3 | 20.5 +- 0.7 |",
+        "| digits 0.1,0.2 | MoCo | ERM | 2 | 50.2 (48.0 to 52.3) | 24.3 (21.7 to 26.9) | 20.5 (14.1 to 26.9) |",
         "| pacs | MoCo | ERM | 1 | 50.0 | 22.4 | 20.0 |",
     ]

@@ -15,6 +15,7 @@ from contrastkit.data.parts import Part, asked_folder, part_of
 from contrastkit.data.pixels import image_suffixes
 from contrastkit.data.walk import walk
 from contrastkit.errors import UserError, listed
+from contrastkit.names import EACH
 
 PATTERN = ("ENVIRONMENT", "CLASS")  # the last two parts of a path that says what two levels of folders are
 NAMED = 8  # folders in a notice
@@ -54,6 +55,8 @@ def open_environments(request: Request) -> DataSet | None:
     notices += whole.notices
     if (asked := request.reading.test_part) is None:
         return DataSet(root.name, whole, None, whole, tuple(notices))
+    if asked == EACH and EACH not in names:
+        raise UserError(f"--hold-out {EACH}: only knn and probe hold out every environment in turn; name one of {root}")
     held_out = asked_folder(root, names, asked)
     is_held_out = torch.from_numpy(whole.environment == held_out)
     rest, test = (which.nonzero()[:, 0] for which in (~is_held_out, is_held_out))

@@ -10,6 +10,7 @@ features, ``moco_protocol`` an encoder and images.
 from contrastkit.evaluate.embedding import Embedding, embed
 from contrastkit.evaluate.few_labels import FewLabels
 from contrastkit.evaluate.finetuning import FinetuneReport, finetune
+from contrastkit.evaluate.held_out import HeldOut, hold_out_each
 from contrastkit.evaluate.knn_report import KnnReport, knn
 from contrastkit.evaluate.probing import ProbeReport, probe
 from contrastkit.evaluate.retrieval import RetrievalReport, retrieve
@@ -21,12 +22,14 @@ __all__ = [
     "EvaluationSubject",
     "FewLabels",
     "FinetuneReport",
+    "HeldOut",
     "KnnReport",
     "ProbeReport",
     "RetrievalReport",
     "ZeroShotReport",
     "embed",
     "finetune",
+    "hold_out_each",
     "knn",
     "probe",
     "retrieve",

@@ -29,6 +29,12 @@ class ByEnvironment:
     deviation: float  # standard deviation over the environments (divided by n): 0 of a single one
     worst: float
 
+    @classmethod
+    def of(cls, environments: dict[str, EnvironmentResult]) -> "ByEnvironment":
+        """The summary of these environments, of which there must be one."""
+        shares = [each.top1 for each in environments.values()]
+        return cls(environments, statistics.fmean(shares), statistics.pstdev(shares), min(shares))
+
 
 def by_environment(best: Tensor, y: Tensor, environment: NDArray[Any] | None) -> ByEnvironment | None:
     """The accuracy in each environment, in their order; None where none are known.
@@ -46,5 +52,4 @@ def by_environment(best: Tensor, y: Tensor, environment: NDArray[Any] | None) ->
         own = right[environment == value]
         top1 = float(own.mean())
         results[str(value)] = EnvironmentResult(len(own), top1, wilson(top1, len(own)))
-    shares = [each.top1 for each in results.values()]
-    return ByEnvironment(results, statistics.fmean(shares), statistics.pstdev(shares), min(shares))
+    return ByEnvironment.of(results)

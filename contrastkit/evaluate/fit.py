@@ -1,14 +1,19 @@
-"""Whether a run, its data set and a size fit together."""
+"""Whether a run, its data set, a size and an evaluation fit together."""
 
 import math
 from pathlib import Path
 
+from torch import nn
+
 from contrastkit.bounds import SIDE
+from contrastkit.cards import SUPERVISED
 from contrastkit.data import DataSet, Source
 from contrastkit.errors import UserError
 from contrastkit.memory import require_room
+from contrastkit.names import split_name
+from contrastkit.parts.encoder import SplitEncoder
 from contrastkit.parts.wave import WAVES
-from contrastkit.record import DataRecord
+from contrastkit.record import DataRecord, Record
 
 
 def require_same_kind(run: Path, trained_on: DataRecord, data: DataSet) -> None:
@@ -60,6 +65,13 @@ def require_unchanged(run: Path, trained_on: DataRecord, data: DataSet) -> None:
         )
 
 
+def trained_on_these(run: Path, record: Record) -> str:
+    """What to know of a run that was trained on images that it is evaluated on."""
+    with_labels = split_name(record.name)[0] in SUPERVISED
+    how = "with their labels: its accuracy says nothing about other images" if with_labels else "without their labels"
+    return f"{run} was trained on images that it is evaluated on here, {how}"
+
+
 def require_size(encoder: str, size: int) -> None:
     """Check that an encoder can take images of this side, or sounds of this length.
 
@@ -81,3 +93,13 @@ def require_batch(source: Source, batch: int, size: int) -> None:
     modality = source.modality
     numbers = min(batch, len(source)) * source.channels * (size**2 if modality.has_pixels else size)
     require_room(4 * numbers, f"a batch of {batch} {modality.plural} of {size:,} {modality.unit}", "--batch or --size")
+
+
+def applicable(encoder: nn.Module, data: DataSet, *, captions: bool = False) -> tuple[str, ...]:
+    """The names of the evaluations that apply to an encoder on a data set: knn and probe need labels, retrieve needs an
+    encoder for each of several views or one trained on ``captions``, all need a test part; if none applies, embed."""
+    if (test := data.test) is None:
+        return ("embed",)
+    split = isinstance(encoder, SplitEncoder) or (captions and test.captions is not None)
+    labelled = all(part.labels is not None and bool((part.labels >= 0).any()) for part in (data.train, test))
+    return (("knn", "probe") if labelled else ()) + (("retrieve",) if split else ()) or ("embed",)

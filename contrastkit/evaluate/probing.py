@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from contrastkit import bounds
 from contrastkit.errors import UserError
+from contrastkit.evaluate.by_environment import ByEnvironment
 from contrastkit.evaluate.features import labelled
 from contrastkit.evaluate.linear import LinearProbe, linear_probe
 from contrastkit.evaluate.protocol import ProtocolResult, moco_protocol
@@ -28,6 +29,12 @@ class ProbeReport:
     probe: dict[str, LinearProbe | ProtocolResult]  # of each encoder
     weights: ImageWeights | None  # of the training images
     notices: tuple[str, ...]  # what a reader of the numbers should know, one line each
+
+    @property
+    def environments(self) -> dict[str, ByEnvironment]:
+        """Of each encoder; {} where the test images have none."""
+        found = {name: each.environments for name, each in self.probe.items()}
+        return {name: each for name, each in found.items() if each is not None}
 
     def as_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if name != "notices"}

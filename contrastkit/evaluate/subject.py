@@ -16,11 +16,11 @@ from contrastkit.directories import given_path
 from contrastkit.errors import UserError, listed
 from contrastkit.evaluate.confusion import class_names
 from contrastkit.evaluate.features import Features, Storage, encode, in_memory, raw_pixels
-from contrastkit.evaluate.fit import require_batch, require_same_kind, require_size, require_unchanged
+from contrastkit.evaluate.fit import require_batch, require_same_kind, require_size, require_unchanged, trained_on_these
 from contrastkit.loading import load_encoder
 from contrastkit.options import Options
 from contrastkit.parts.build import SMALL, build_encoder, set_image_size
-from contrastkit.parts.encoder import Encoder, SplitEncoder
+from contrastkit.parts.encoder import Encoder
 from contrastkit.parts.published import PUBLISHED_SIZE
 from contrastkit.parts.wave import WAVES, wave_name
 from contrastkit.run import Run
@@ -46,6 +46,7 @@ class EvaluationSubject:
         run: run folder of the first encoder.
         kind: arguments of :func:`contrastkit.parts.build.build_encoder` for another encoder like the first, if known.
         reports: folder for results: that of the run, if it is evaluated on its own data set.
+        encoded: the features of both parts by the encoder of a name, where they are known already.
         notices: what a reader of the results should know, one line each.
     """
 
@@ -59,6 +60,7 @@ class EvaluationSubject:
     run: Path | None = None
     kind: Mapping[str, Any] | None = None
     reports: Path | None = None
+    encoded: Callable[[str], tuple[Features, Features]] | None = None
     notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -205,18 +207,11 @@ class EvaluationSubject:
         """
         train, test = self.labelled_parts()
         for name in self.encoders:
-            train_features, test_features = self.features(name, train, test, on_progress=on_progress)
-            yield name, train_features, test_features
-
-
-def applicable(encoder: nn.Module, data: DataSet, *, captions: bool = False) -> tuple[str, ...]:
-    """The names of the evaluations that apply to an encoder on a data set: knn and probe need labels, retrieve needs an
-    encoder for each of several views or one trained on ``captions``, all need a test part; if none applies, embed."""
-    if (test := data.test) is None:
-        return ("embed",)
-    split = isinstance(encoder, SplitEncoder) or (captions and test.captions is not None)
-    labelled = all(part.labels is not None and bool((part.labels >= 0).any()) for part in (data.train, test))
-    return (("knn", "probe") if labelled else ()) + (("retrieve",) if split else ()) or ("embed",)
+            if self.encoded is None:
+                train_features, test_features = self.features(name, train, test, on_progress=on_progress)
+            else:
+                train_features, test_features = self.encoded(name)
+            yield name, replace(train_features, weights=train.weights), test_features
 
 
 def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int | None) -> EvaluationSubject:
@@ -230,13 +225,16 @@ def _of_run(path: Path, request: dict[str, Any], *, baselines: bool, size: int |
         request = request | _own_split(request, options) | {"data": labelled or options.data, "seed": options.seed}
         if labelled is not None:
             notices = (f"evaluated on the labelled images of {path} (--labelled {labelled}); --data names others",)
-        elif request["test_part"] is None and request["val_fraction"] != options.val_fraction:
-            notices = (f"{path} was trained on images that it is evaluated on here, without their labels",)
     pixels = ("stretch", "background")  # as the encoder knows them, on any data
     request = request | {name: getattr(options, name) for name in pixels if request[name] is None}
     data = open_data(**request, recorded_dir=options.data_dir)
-    if own and labelled is None and all(request[name] == getattr(options, name) for name in ("val_fraction", "layout")):
-        require_unchanged(path, record.data, data)
+    if own and labelled is None:
+        decides = ("val_fraction", "layout", *(("test_part",) if data.pretrain.environment is not None else ()))
+        changed = [name for name in decides if request[name] != getattr(options, name)]
+        if not changed:
+            require_unchanged(path, record.data, data)
+        elif ("val_fraction" if request["test_part"] is None else "test_part") in changed:
+            notices = (trained_on_these(path, record),)
     require_same_kind(path, record.data, data)
     encoders: dict[str, nn.Module | None] = {str(path): load_encoder(run, record)}
     if baselines:

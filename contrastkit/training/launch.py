@@ -13,7 +13,7 @@ from contrastkit import dist, precision
 from contrastkit.curves import class_count
 from contrastkit.data import Loader
 from contrastkit.errors import UserError
-from contrastkit.evaluate.subject import applicable
+from contrastkit.evaluate.fit import applicable
 from contrastkit.loading import tokenizer_of
 from contrastkit.memory import keep_freed_memory
 from contrastkit.methods import BuildContext, Method

@@ -51,7 +51,8 @@ def build(folder: Path) -> None:
 def _images(folder: Path) -> None:
     pictures(folder / "pictures", 80)
     g = np.random.default_rng(1)
-    for n, place in enumerate(["flat", "split/train/a", "split/train/b", "split/test/c", "one"]):
+    environments = [f"places/{place}/{name}" for place in ("north", "south") for name in "ab"]
+    for n, place in enumerate(["flat", "split/train/a", "split/train/b", "split/test/c", "one", *environments]):
         (folder / place).mkdir(parents=True)
         for i in range(1 if place == "one" else 6):
             Image.fromarray(g.integers(0, 256, (12, 12, 3), dtype=np.uint8)).save(folder / place / f"{n}{i}.png")

@@ -20,11 +20,11 @@ from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject, embed, knn, probe, retrieve
 from contrastkit.evaluate import subject as module
 from contrastkit.evaluate.features import Features, encode, raw_pixels
+from contrastkit.evaluate.fit import applicable
 from contrastkit.evaluate.linear import linear_probe
 from contrastkit.evaluate.made import made
 from contrastkit.evaluate.neighbours import knn_accuracy
 from contrastkit.evaluate.origin import encoder_hash
-from contrastkit.evaluate.subject import applicable
 from contrastkit.evaluate.summary import summarise
 from contrastkit.parts.build import build_encoder
 from contrastkit.run import Run
