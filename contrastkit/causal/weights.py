@@ -1,6 +1,6 @@
 """Weights for a study, by a named method or from a file, and the balance under them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -21,6 +21,7 @@ from contrastkit.causal.weighting import (
     InverseProbability,
     trimming,
 )
+from contrastkit.causal.weighting.equations import Equations
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats
@@ -42,6 +43,7 @@ class StudyWeights:
         checks: the same of what need not be adjusted for (:func:`contrastkit.causal.balance_checks.with_checks`); None
             if nothing is checked.
         notices: what the checks leave out.
+        equations: those that the weights solve, if any, by which standard errors know that they were estimated.
     """
 
     by: str
@@ -51,6 +53,7 @@ class StudyWeights:
     remark: str = ""
     checks: Balance | None = None
     notices: tuple[str, ...] = ()
+    equations: Sequence[Equations] | None = None
 
     @property
     def population(self) -> str:
@@ -126,7 +129,9 @@ def weigh(
             "coarsened": lambda: CoarsenedExact(estimand),
         }
         fitted = methods[by]().fit(study.X, study.T, **survey)
-    return _with_balance(study, by, fitted.estimand_, fitted.weights_)
+    solves = getattr(fitted, "equations", None)
+    weighted = _with_balance(study, by, fitted.estimand_, fitted.weights_)
+    return replace(weighted, equations=solves(study.X, study.T) if solves else None)
 
 
 def _check_options(by: Balancing, estimand: Estimand, trim: float | str, scale: Scale, propensity_model: str) -> None:

@@ -1,0 +1,284 @@
+"""The times until an event in both arms of a study, under weights that balance them: survival curves, restricted means
+and a hazard ratio."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from scipy.stats import t as student
+
+from contrastkit.causal.estimate.base import Judge
+from contrastkit.causal.estimate.censored import KaplanMeier, log_hazard_ratio
+from contrastkit.causal.estimate.weighted import carried
+from contrastkit.causal.followup import follow_up
+from contrastkit.causal.inference import Effect
+from contrastkit.causal.names import Estimand, SurvivalWeighting
+from contrastkit.causal.remarks import on_sample, on_weights
+from contrastkit.causal.study import Study
+from contrastkit.causal.weighting.equations import Equations
+from contrastkit.causal.weights import StudyWeights, weigh
+from contrastkit.errors import UserError, check_choice
+from contrastkit.tables.checks import Bools, Floats, effective_sample_size
+
+FEW_EVENTS = 10  # of an arm
+FEW_AT_RISK = 10  # units of an arm
+BLOCK = 64  # influences that are in memory at once
+
+
+@dataclass(frozen=True)
+class Point:
+    """The share of the target population without the event by ``time``, if all were in one arm, with its pointwise 95 %
+    interval (on the scale of log -log: Kalbfleisch & Prentice 2002, Sec. 1.4), and the units ``at_risk`` just before. A
+    share of 0 or 1 has no interval, NaN."""
+
+    time: float
+    survival: float
+    se: float
+    low: float
+    high: float
+    at_risk: int
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm: its ``n`` units, the ``events`` among those with weights, their effective sample size ``ess``, and the
+    largest of their times, ``followed``; the mean time without the event up to the horizon, ``restricted_mean``, with
+    its 95 % interval; its ``survival`` at the times asked for, and the ``curve`` at all times of events up to the
+    horizon."""
+
+    name: str
+    n: int
+    events: int
+    ess: float
+    followed: float
+    restricted_mean: float
+    se: float
+    low: float
+    high: float
+    survival: tuple[Point, ...]
+    curve: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class HazardRatio:
+    """The marginal hazard ratio, treated against untreated, with its 95 % interval; ``se`` is that of its logarithm."""
+
+    ratio: float
+    se: float
+    low: float
+    high: float
+    p: float
+
+    @classmethod
+    def of(cls, log: Effect) -> "HazardRatio":
+        return cls(math.exp(log.effect), log.se, math.exp(log.low), math.exp(log.high), log.p)
+
+
+@dataclass(frozen=True, eq=False)
+class SurvivalEffects:
+    """Both arms, and their differences, treated less untreated.
+
+    Attributes:
+        time, event: the columns; column=value where a value says what counts as an event.
+        weighted: the weights, and the balance under them.
+        horizon: of the restricted means.
+        arms: first the treated. curves: likewise. differences: in survival, at each time asked for.
+        remarks: what a reader should know.
+    """
+
+    treatment: str
+    time: str
+    event: str
+    weighted: StudyWeights
+    horizon: float
+    arms: tuple[Arm, Arm]
+    curves: tuple[KaplanMeier, KaplanMeier]
+    differences: tuple[tuple[float, Effect], ...]
+    restricted_mean_difference: Effect
+    hazard_ratio: HazardRatio
+    remarks: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        arms = [{name: value for name, value in asdict(arm).items() if name != "curve"} for arm in self.arms]
+        return {
+            "treatment": self.treatment,
+            "time": self.time,
+            "event": self.event,
+            "by": self.weighted.by,
+            "estimand": self.weighted.estimand,
+            "smd_before": self.weighted.balance.worst_before,
+            "smd": self.weighted.balance.worst,
+            "horizon": self.horizon,
+            "arms": arms,
+            "differences": [{"time": time} | asdict(effect) for time, effect in self.differences],
+            "restricted_mean_difference": asdict(self.restricted_mean_difference),
+            "hazard_ratio": asdict(self.hazard_ratio),
+            "remarks": list(self.remarks),
+        }
+
+
+def compare_survival(
+    study: Study,
+    by: SurvivalWeighting | None = None,
+    *,
+    event_value: str | None = None,
+    weights: Path | None = None,
+    estimand: Estimand = "ATT",
+    trim: float | str = 0.0,
+    propensity_model: str = "logistic",
+    sample_weight: str | None = None,
+    at: Sequence[float] = (),
+    horizon: float | None = None,
+    cluster: str | None = None,
+) -> SurvivalEffects:
+    """Compare the times until an event in both arms of a study, if censoring does not depend on them within an arm.
+
+    Standard errors know that weights were estimated: the influences of units on curves, restricted means and the log
+    hazard ratio (:mod:`contrastkit.causal.estimate.censored`) are stacked with the equations of the weights, as those
+    of means are. Intervals are Student's.
+
+    Args:
+        study: its outcome is the event, and ``time`` the column of the times until it or the end of follow-up.
+        event_value: the value of the event's column that counts as one; None for 0 and 1.
+        by, weights, estimand, trim, propensity_model, sample_weight: of :func:`contrastkit.causal.weights.weigh`.
+        at: times at which survival is compared; by default half of the horizon, and the horizon.
+        horizon: that of the restricted means; by default the shorter of both arms' follow-up.
+        cluster: column of labels of units that may depend on one another.
+
+    Raises:
+        UserError: there are no times or events that can be used, or none in an arm, a time beyond the follow-up of an
+            arm, or no weights.
+    """
+    if by is not None:
+        check_choice("method", by, get_args(SurvivalWeighting))
+    times, events, event = follow_up(study, event_value)
+    groups = None if cluster is None else study.clusters(cluster)
+    weighted = weigh(
+        study, by, weights=weights, estimand=estimand, trim=trim, propensity_model=propensity_model,
+        sample_weight=sample_weight,
+    )  # fmt: skip
+    arms = _Arms.of(study.T, times, events, weighted, groups)
+    end = arms.horizon(horizon)
+    asked = arms.within(at or (end / 2, end))
+    found = [arms.arm(name, end, asked) for name in arms.members]
+    remarks = (
+        *on_sample(study.X, arms.members, times, groups),
+        *on_weights(arms.judge.w, arms.members),
+        *arms.remarks(found),
+    )
+    return SurvivalEffects(
+        treatment=study.treatment, time=str(study.time), event=event, weighted=weighted, horizon=end,
+        arms=(found[0], found[1]), curves=(arms.curves["treated"], arms.curves["untreated"]),
+        differences=tuple(arms.differences(asked)),
+        restricted_mean_difference=arms.restricted(end), hazard_ratio=arms.hazards(study.T, times, events),
+        remarks=remarks,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Arms:
+    """The curves of both arms, and what finds errors: ``equations`` are those of the weights, None if they have
+    none."""
+
+    members: dict[str, Bools]
+    curves: dict[str, KaplanMeier]
+    equations: Sequence[Equations] | None
+    given: bool  # whether the weights take covariates into account
+    judge: Judge
+
+    @classmethod
+    def of(cls, t: Bools, times: Floats, events: Bools, weighted: StudyWeights, groups: Any) -> "_Arms":
+        w = np.ones(len(t)) if weighted.weights is None else weighted.weights
+        members = {"treated": t, "untreated": ~t}
+        for name, arm in members.items():
+            if not (events & arm & (w > 0)).any():
+                raise UserError(f"no events among the {name} units: their survival is not known to differ from 1")
+        curves = {name: KaplanMeier.of(times, events, np.where(arm, w, 0.0)) for name, arm in members.items()}
+        given = weighted.weights is not None
+        return cls(members, curves, weighted.equations, given, Judge((t, ~t), w, groups))
+
+    def horizon(self, given: float | None) -> float:
+        """The horizon, once both arms are known to be followed until then, and to have events before."""
+        end = min(float(curve.followed[-1]) for curve in self.curves.values()) if given is None else given
+        self.within([end], "--horizon")
+        for name, curve in self.curves.items():
+            if not curve.at[0] < end:
+                raise UserError(
+                    f"no events among the {name} units before the horizon, {end:g}: the first is at {curve.at[0]:g}, "
+                    "and only a --horizon beyond it tells the arms apart"
+                )
+        return end
+
+    def within(self, at: Sequence[float], option: str = "--at") -> Floats:
+        """Times [K] in ascending order, once both arms are known to be followed until then."""
+        for name, curve in self.curves.items():
+            if not 0 < min(at) <= max(at) <= (last := curve.followed[-1]):
+                raise UserError(
+                    f"{option}: the {name} units are followed from 0 to {last:g}, and what is beyond is a guess"
+                )
+        return np.array(sorted(at))
+
+    def influences(self, own: Floats) -> Floats:
+        return carried(own, self.judge.w, list(self.members.values()), self.equations or ())
+
+    def effect(self, value: float, own: Floats) -> Effect:
+        """An estimate with its error, by the derivatives [n] by log w_i."""
+        influence = self.influences(own[None])[0]
+        return Effect.of(value, self.judge.error(influence), self.judge.df(influence))
+
+    def arm(self, name: str, horizon: float, at: Floats) -> Arm:
+        mine, curve = self.members[name], self.curves[name]
+        mean = self.effect(*curve.restricted_mean(horizon))
+        return Arm(
+            name=name, n=int(mine.sum()), events=int(curve.events.sum()), ess=effective_sample_size(curve.w[mine]),
+            followed=float(curve.followed[-1]), restricted_mean=mean.effect, se=mean.se, low=mean.low, high=mean.high,
+            survival=tuple(self.points(curve, at)), curve=tuple(self.points(curve, curve.at[curve.at <= horizon])),
+        )  # fmt: skip
+
+    def points(self, curve: KaplanMeier, t: Floats) -> Iterator[Point]:
+        for start in range(0, len(t), BLOCK):
+            block = slice(start, start + BLOCK)
+            values, own = curve.at_times(t[block])
+            at_risk = curve.at_risk(t[block]).tolist()
+            rows = zip(t[block].tolist(), values.tolist(), self.influences(own), at_risk, strict=True)
+            for time, value, influence, left in rows:
+                yield Point(time, value, *self.interval(value, influence), left)
+
+    def interval(self, value: float, influence: Floats) -> tuple[float, float, float]:
+        """The standard error of a share, and the ends of its interval."""
+        if not 0 < value < 1:
+            return math.nan, math.nan, math.nan
+        se = self.judge.error(influence)
+        half = float(student.ppf(0.975, self.judge.df(influence))) * se / (value * abs(math.log(value)))
+        return se, value ** math.exp(half), value ** math.exp(-half)
+
+    def differences(self, at: Floats) -> Iterator[tuple[float, Effect]]:
+        (one, moved), (other, moved_other) = (curve.at_times(at) for curve in self.curves.values())
+        for k, time in enumerate(at.tolist()):
+            effect = self.effect(float(one[k] - other[k]), moved[k] - moved_other[k])
+            if not (0 < one[k] < 1 and 0 < other[k] < 1):
+                effect = replace(effect, se=math.nan, low=math.nan, high=math.nan, p=math.nan)
+            yield time, effect
+
+    def restricted(self, horizon: float) -> Effect:
+        (one, moved), (other, moved_other) = (curve.restricted_mean(horizon) for curve in self.curves.values())
+        return self.effect(one - other, moved - moved_other)
+
+    def hazards(self, t: Bools, times: Floats, events: Bools) -> HazardRatio:
+        return HazardRatio.of(self.effect(*log_hazard_ratio(t, times, events, self.judge.w)))
+
+    def remarks(self, found: Sequence[Arm]) -> Iterator[str]:
+        if self.given and self.equations is None:
+            yield "the standard errors take the weights as fixed, and may be too wide"
+        for arm in found:
+            if arm.events < FEW_EVENTS:
+                yield f"only {arm.events} events among the {arm.name}: no interval from so few is reliable"
+            for point in arm.survival:
+                if math.isnan(point.se):
+                    why = "without an event" if point.survival else "without anyone left"
+                    yield f"the {arm.name} are {why} by {point.time:g}: there is no interval"
+                elif point.at_risk < FEW_AT_RISK:
+                    yield f"only {point.at_risk} of the {arm.name} are at risk at {point.time:g}"
