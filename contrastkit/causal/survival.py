@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from contrastkit.causal.estimate.base import Judge
 from contrastkit.causal.estimate.censored import KaplanMeier, log_hazard_ratio
+from contrastkit.causal.estimate.means import as_reported
 from contrastkit.causal.estimate.weighted import carried
 from contrastkit.causal.followup import follow_up
 from contrastkit.causal.inference import Effect
@@ -74,7 +75,8 @@ class HazardRatio:
 
     @classmethod
     def of(cls, log: Effect) -> "HazardRatio":
-        return cls(math.exp(log.effect), log.se, math.exp(log.low), math.exp(log.high), log.p)
+        ratio, low, high = (as_reported("ratio", value) for value in (log.effect, log.low, log.high))
+        return cls(ratio, log.se, low, high, log.p)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,20 +242,16 @@ class _Arms:
 
     def points(self, curve: KaplanMeier, t: Floats) -> Iterator[Point]:
         for start in range(0, len(t), BLOCK):
-            block = slice(start, start + BLOCK)
-            values, own = curve.at_times(t[block])
-            at_risk = curve.at_risk(t[block]).tolist()
-            rows = zip(t[block].tolist(), values.tolist(), self.influences(own), at_risk, strict=True)
-            for time, value, influence, left in rows:
-                yield Point(time, value, *self.interval(value, influence), left)
-
-    def interval(self, value: float, influence: Floats) -> tuple[float, float, float]:
-        """The standard error of a share, and the ends of its interval."""
-        if not 0 < value < 1:
-            return math.nan, math.nan, math.nan
-        se = self.judge.error(influence)
-        half = float(student.ppf(0.975, self.judge.df(influence))) * se / (value * abs(math.log(value)))
-        return se, value ** math.exp(half), value ** math.exp(-half)
+            block = t[start : start + BLOCK]
+            values, own = curve.at_times(block)
+            influences = self.influences(own)
+            se, df = (np.array([find(row) for row in influences]) for find in (self.judge.error, self.judge.df))
+            with np.errstate(divide="ignore", invalid="ignore"):  # of shares of 0 and 1
+                half = np.exp(student.ppf(0.975, df) * se / (values * np.abs(np.log(values))))
+                found = np.stack([se, values**half, values ** (1 / half)])
+            found[:, (values <= 0) | (values >= 1)] = math.nan
+            for row in zip(block, values, *found, curve.at_risk(block), strict=True):
+                yield Point(*map(float, row[:-1]), at_risk=int(row[-1]))
 
     def differences(self, at: Floats) -> Iterator[tuple[float, Effect]]:
         (one, moved), (other, moved_other) = (curve.at_times(at) for curve in self.curves.values())
@@ -268,7 +266,17 @@ class _Arms:
         return self.effect(one - other, moved - moved_other)
 
     def hazards(self, t: Bools, times: Floats, events: Bools) -> HazardRatio:
-        return HazardRatio.of(self.effect(*log_hazard_ratio(t, times, events, self.judge.w)))
+        """With weights that were estimated, each arm counts by its units, and how many these are is sampled too."""
+        value, own = log_hazard_ratio(t, times, events, self.judge.w)
+        if self.equations is None:
+            return HazardRatio.of(self.effect(value, own))
+        size = np.zeros_like(own)
+        for arm in self.members.values():
+            scale = own[arm].sum()  # the derivative by the logarithm of the arm's weights, all at once
+            own[arm] -= scale * self.judge.w[arm] / self.judge.w[arm].sum()
+            size[arm] = scale / arm.sum()
+        influence = self.influences(own[None])[0] + size
+        return HazardRatio.of(Effect.of(value, self.judge.error(influence), self.judge.df(influence)))
 
     def remarks(self, found: Sequence[Arm]) -> Iterator[str]:
         if self.given and self.equations is None:
