@@ -1,82 +1,20 @@
 """The times until an event in both arms of a study, under weights that balance them: survival curves, restricted means
 and a hazard ratio."""
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-from scipy.stats import t as student
-
-from contrastkit.causal.estimate.base import Judge
-from contrastkit.causal.estimate.censored import KaplanMeier, log_hazard_ratio
-from contrastkit.causal.estimate.means import as_reported
-from contrastkit.causal.estimate.weighted import carried
+from contrastkit.causal.estimate.censored import KaplanMeier
 from contrastkit.causal.followup import follow_up
 from contrastkit.causal.inference import Effect
 from contrastkit.causal.names import Estimand, SurvivalWeighting
 from contrastkit.causal.remarks import on_sample, on_weights
 from contrastkit.causal.study import Study
-from contrastkit.causal.weighting.equations import Equations
+from contrastkit.causal.weighted_survival import Arm, HazardRatio, WeightedArms
 from contrastkit.causal.weights import StudyWeights, weigh
-from contrastkit.errors import UserError, check_choice
-from contrastkit.tables.checks import Bools, Floats, effective_sample_size
-
-FEW_EVENTS = 10  # of an arm
-FEW_AT_RISK = 10  # units of an arm
-BLOCK = 64  # influences that are in memory at once
-
-
-@dataclass(frozen=True)
-class Point:
-    """The share of the target population without the event by ``time``, if all were in one arm, with its pointwise 95 %
-    interval (on the scale of log -log: Kalbfleisch & Prentice 2002, Sec. 1.4), and the units ``at_risk`` just before. A
-    share of 0 or 1 has no interval, NaN."""
-
-    time: float
-    survival: float
-    se: float
-    low: float
-    high: float
-    at_risk: int
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One arm: its ``n`` units, the ``events`` among those with weights, their effective sample size ``ess``, and the
-    largest of their times, ``followed``; the mean time without the event up to the horizon, ``restricted_mean``, with
-    its 95 % interval; its ``survival`` at the times asked for, and the ``curve`` at all times of events up to the
-    horizon."""
-
-    name: str
-    n: int
-    events: int
-    ess: float
-    followed: float
-    restricted_mean: float
-    se: float
-    low: float
-    high: float
-    survival: tuple[Point, ...]
-    curve: tuple[Point, ...]
-
-
-@dataclass(frozen=True)
-class HazardRatio:
-    """The marginal hazard ratio, treated against untreated, with its 95 % interval; ``se`` is that of its logarithm."""
-
-    ratio: float
-    se: float
-    low: float
-    high: float
-    p: float
-
-    @classmethod
-    def of(cls, log: Effect) -> "HazardRatio":
-        ratio, low, high = (as_reported("ratio", value) for value in (log.effect, log.low, log.high))
-        return cls(ratio, log.se, low, high, log.p)
+from contrastkit.errors import check_choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +100,7 @@ def compare_survival(
         study, by, weights=weights, estimand=estimand, trim=trim, propensity_model=propensity_model,
         sample_weight=sample_weight,
     )  # fmt: skip
-    arms = _Arms.of(study.T, times, events, weighted, groups)
+    arms = WeightedArms.of(study.T, times, events, weighted, groups)
     end = arms.horizon(horizon)
     asked = arms.within(at or (end / 2, end))
     found = [arms.arm(name, end, asked) for name in arms.members]
@@ -178,115 +116,3 @@ def compare_survival(
         restricted_mean_difference=arms.restricted(end), hazard_ratio=arms.hazards(study.T, times, events),
         remarks=remarks,
     )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Arms:
-    """The curves of both arms, and what finds errors: ``equations`` are those of the weights, None if they have
-    none."""
-
-    members: dict[str, Bools]
-    curves: dict[str, KaplanMeier]
-    equations: Sequence[Equations] | None
-    given: bool  # whether the weights take covariates into account
-    judge: Judge
-
-    @classmethod
-    def of(cls, t: Bools, times: Floats, events: Bools, weighted: StudyWeights, groups: Any) -> "_Arms":
-        w = np.ones(len(t)) if weighted.weights is None else weighted.weights
-        members = {"treated": t, "untreated": ~t}
-        for name, arm in members.items():
-            if not (events & arm & (w > 0)).any():
-                raise UserError(f"no events among the {name} units: their survival is not known to differ from 1")
-        curves = {name: KaplanMeier.of(times, events, np.where(arm, w, 0.0)) for name, arm in members.items()}
-        given = weighted.weights is not None
-        return cls(members, curves, weighted.equations, given, Judge((t, ~t), w, groups))
-
-    def horizon(self, given: float | None) -> float:
-        """The horizon, once both arms are known to be followed until then, and to have events before."""
-        end = min(float(curve.followed[-1]) for curve in self.curves.values()) if given is None else given
-        self.within([end], "--horizon")
-        for name, curve in self.curves.items():
-            if not curve.at[0] < end:
-                raise UserError(
-                    f"no events among the {name} units before the horizon, {end:g}: the first is at {curve.at[0]:g}, "
-                    "and only a --horizon beyond it tells the arms apart"
-                )
-        return end
-
-    def within(self, at: Sequence[float], option: str = "--at") -> Floats:
-        """Times [K] in ascending order, once both arms are known to be followed until then."""
-        for name, curve in self.curves.items():
-            if not 0 < min(at) <= max(at) <= (last := curve.followed[-1]):
-                raise UserError(
-                    f"{option}: the {name} units are followed from 0 to {last:g}, and what is beyond is a guess"
-                )
-        return np.array(sorted(at))
-
-    def influences(self, own: Floats) -> Floats:
-        return carried(own, self.judge.w, list(self.members.values()), self.equations or ())
-
-    def effect(self, value: float, own: Floats) -> Effect:
-        """An estimate with its error, by the derivatives [n] by log w_i."""
-        influence = self.influences(own[None])[0]
-        return Effect.of(value, self.judge.error(influence), self.judge.df(influence))
-
-    def arm(self, name: str, horizon: float, at: Floats) -> Arm:
-        mine, curve = self.members[name], self.curves[name]
-        mean = self.effect(*curve.restricted_mean(horizon))
-        return Arm(
-            name=name, n=int(mine.sum()), events=int(curve.events.sum()), ess=effective_sample_size(curve.w[mine]),
-            followed=float(curve.followed[-1]), restricted_mean=mean.effect, se=mean.se, low=mean.low, high=mean.high,
-            survival=tuple(self.points(curve, at)), curve=tuple(self.points(curve, curve.at[curve.at <= horizon])),
-        )  # fmt: skip
-
-    def points(self, curve: KaplanMeier, t: Floats) -> Iterator[Point]:
-        for start in range(0, len(t), BLOCK):
-            block = t[start : start + BLOCK]
-            values, own = curve.at_times(block)
-            influences = self.influences(own)
-            se, df = (np.array([find(row) for row in influences]) for find in (self.judge.error, self.judge.df))
-            with np.errstate(divide="ignore", invalid="ignore"):  # of shares of 0 and 1
-                half = np.exp(student.ppf(0.975, df) * se / (values * np.abs(np.log(values))))
-                found = np.stack([se, values**half, values ** (1 / half)])
-            found[:, (values <= 0) | (values >= 1)] = math.nan
-            for row in zip(block, values, *found, curve.at_risk(block), strict=True):
-                yield Point(*map(float, row[:-1]), at_risk=int(row[-1]))
-
-    def differences(self, at: Floats) -> Iterator[tuple[float, Effect]]:
-        (one, moved), (other, moved_other) = (curve.at_times(at) for curve in self.curves.values())
-        for k, time in enumerate(at.tolist()):
-            effect = self.effect(float(one[k] - other[k]), moved[k] - moved_other[k])
-            if not (0 < one[k] < 1 and 0 < other[k] < 1):
-                effect = replace(effect, se=math.nan, low=math.nan, high=math.nan, p=math.nan)
-            yield time, effect
-
-    def restricted(self, horizon: float) -> Effect:
-        (one, moved), (other, moved_other) = (curve.restricted_mean(horizon) for curve in self.curves.values())
-        return self.effect(one - other, moved - moved_other)
-
-    def hazards(self, t: Bools, times: Floats, events: Bools) -> HazardRatio:
-        """With weights that were estimated, each arm counts by its units, and how many these are is sampled too."""
-        value, own = log_hazard_ratio(t, times, events, self.judge.w)
-        if self.equations is None:
-            return HazardRatio.of(self.effect(value, own))
-        size = np.zeros_like(own)
-        for arm in self.members.values():
-            scale = own[arm].sum()  # the derivative by the logarithm of the arm's weights, all at once
-            own[arm] -= scale * self.judge.w[arm] / self.judge.w[arm].sum()
-            size[arm] = scale / arm.sum()
-        influence = self.influences(own[None])[0] + size
-        return HazardRatio.of(Effect.of(value, self.judge.error(influence), self.judge.df(influence)))
-
-    def remarks(self, found: Sequence[Arm]) -> Iterator[str]:
-        if self.given and self.equations is None:
-            yield "the standard errors take the weights as fixed, and may be too wide"
-        for arm in found:
-            if arm.events < FEW_EVENTS:
-                yield f"only {arm.events} events among the {arm.name}: no interval from so few is reliable"
-            for point in arm.survival:
-                if math.isnan(point.se):
-                    why = "without an event" if point.survival else "without anyone left"
-                    yield f"the {arm.name} are {why} by {point.time:g}: there is no interval"
-                elif point.at_risk < FEW_AT_RISK:
-                    yield f"only {point.at_risk} of the {arm.name} are at risk at {point.time:g}"

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from contrastkit.causal.survival import Arm, SurvivalEffects
+from contrastkit.causal.survival import SurvivalEffects
+from contrastkit.causal.weighted_survival import Arm
 from contrastkit.figures import COLOURS, chart, legend, plain
 from contrastkit.tables.checks import Floats
 
