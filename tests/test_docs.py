@@ -3,7 +3,6 @@ and names lead somewhere."""
 
 import contextlib
 import importlib
-import os
 import re
 import shlex
 from pathlib import Path
@@ -30,6 +29,7 @@ QUICK = (
     "methods", "info", "views moco-v2", "embed --encoder", "causal demo", "causal graph",
     "causal estimate --data lalonde", "causal effects", "causal balance", "causal propensity", "causal match",
     "causal weight", "causal arms --data lalonde-trial", "causal dose --data lalonde-trial",
+    "causal survival --data nhefs",
     "stable simulate", "stable reweight", "stable fit", "stable evaluate",
 )  # fmt: skip
 
@@ -163,8 +163,7 @@ def test_quick_commands_run(
     for i in range(8):
         pixels = np.random.default_rng(i).integers(0, 256, size=(40, 48, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(photos / f"{i}.png")
-    if "CONTRASTKIT_DATA" not in os.environ:
-        pytest.importorskip("causaldata")
+    pytest.importorskip("causaldata")
     for words in dict.fromkeys(command.words for command in COMMANDS if command.whole):
         if shlex.join(words).startswith(QUICK):
             assert main(list(words)) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"

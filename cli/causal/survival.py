@@ -100,8 +100,6 @@ def _print(effects: "SurvivalEffects", *, chosen: bool) -> None:
     contrasts.append(("hazard ratio", *(number(v, 3) for v in ratio), probability(hazard.p)))
     screen.table("treated less untreated", ("", "effect", "SE", "low", "high", "p"), contrasts, narrow=True)
     screen.lines(f"remark: {remark}" for remark in effects.remarks)
-    if effects.weighted.remark:
-        screen.say(effects.weighted.remark)
     screen.say(f"{sample_size_line(effects.weighted.balance)}; {difference_line(effects.weighted.balance)}")
     if chosen:
         screen.say(f"horizon {effects.horizon:g}: the shorter follow-up of the two arms; --horizon sets another")

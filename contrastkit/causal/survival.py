@@ -108,6 +108,7 @@ def compare_survival(
         *on_sample(study.X, arms.members, times, groups),
         *on_weights(arms.judge.w, arms.members),
         *arms.remarks(found),
+        *([weighted.remark] if weighted.remark else []),
     )
     return SurvivalEffects(
         treatment=study.treatment, time=str(study.time), event=event, weighted=weighted, horizon=end,
