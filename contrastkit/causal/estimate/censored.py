@@ -47,7 +47,6 @@ class KaplanMeier:
         d, risk = _at(at, times, events, w)
         dead, left = _at(at, times, events, (w > 0).astype(np.float64))  # counts, whose difference has no rounding
         last = dead == left
-        risk = np.where(last, d, risk)
         return cls(times, events, w, at, d, risk, np.cumprod(np.where(last, 0.0, 1 - d / risk)))
 
     @cached_property
