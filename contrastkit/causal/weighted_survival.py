@@ -75,13 +75,13 @@ class HazardRatio:
 
 @dataclass(frozen=True, eq=False)
 class WeightedArms:
-    """The curves of both arms, and what finds errors: ``equations`` are those of the weights, None if they have
-    none."""
+    """The curves of both arms by name, and what finds errors: the ``equations`` that the weights solve; None if they
+    solve none, or units are not ``weighted``."""
 
     members: dict[str, Bools]
     curves: dict[str, KaplanMeier]
     equations: Sequence[Equations] | None
-    given: bool  # whether the weights take covariates into account
+    weighted: bool
     judge: Judge
 
     @classmethod
@@ -91,9 +91,10 @@ class WeightedArms:
         for name, arm in members.items():
             if not (events & arm & (w > 0)).any():
                 raise UserError(f"no events among the {name} units: their survival is not known to differ from 1")
+            if (arm & (w > 0)).sum() < 2:
+                raise UserError(f"one of the {name} units has all the weight of its arm: there is no variance")
         curves = {name: KaplanMeier.of(times, events, np.where(arm, w, 0.0)) for name, arm in members.items()}
-        given = weighted.weights is not None
-        return cls(members, curves, weighted.equations, given, Judge((t, ~t), w, groups))
+        return cls(members, curves, weighted.equations, weighted.weights is not None, Judge((t, ~t), w, groups))
 
     def horizon(self, given: float | None) -> float:
         """The horizon, once both arms are known to be followed until then, and to have events before."""
@@ -147,8 +148,9 @@ class WeightedArms:
                 half = np.exp(student.ppf(0.975, df) * se / (values * np.abs(np.log(values))))
                 found = np.stack([se, values**half, values ** (1 / half)])
             found[:, (values <= 0) | (values >= 1)] = math.nan
-            for row in zip(block, values, *found, curve.at_risk(block), strict=True):
-                yield Point(*map(float, row[:-1]), at_risk=int(row[-1]))
+            for row, at_risk in zip(np.stack([block, values, *found], axis=1), curve.at_risk(block), strict=True):
+                time, value, error, low, high = row.tolist()
+                yield Point(time, value, error, low, high, int(at_risk))
 
     def differences(self, at: Floats) -> Iterator[tuple[float, Effect]]:
         (one, moved), (other, moved_other) = (curve.at_times(at) for curve in self.curves.values())
@@ -168,7 +170,7 @@ class WeightedArms:
         return HazardRatio.of(self.effect(*log_hazard_ratio(t, times, events, self.judge.w)))
 
     def remarks(self, found: Sequence[Arm]) -> Iterator[str]:
-        if self.given and self.equations is None:
+        if self.weighted and self.equations is None:
             yield "the standard errors take the weights as fixed, and may be too wide"
         if starts := sum(int((curve.followed == 0).sum()) for curve in self.curves.values()):
             yield f"{starts} units have the time 0, and are at risk at the start alone"

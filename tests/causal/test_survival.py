@@ -49,7 +49,7 @@ def truth(estimand: str, at: Any, horizon: float) -> tuple[Any, float, float]:
     share = np.array([[p @ e], [1 - p @ e]])
 
     def score(beta: float) -> float:
-        risk = share * S * np.exp([[beta], [0]])
+        risk = share * S * np.exp(np.array([[beta], [0]]))
         events = share * f
         return float(np.trapezoid(np.exp(-u / 25) * (events[0] - events.sum(0) * risk[0] / risk.sum(0)), u))
 

@@ -23,7 +23,8 @@ FLATTEST = 20.0  # a log hazard ratio beyond it is an infinite one
 class KaplanMeier:
     """The weighted Kaplan-Meier curve (Kaplan & Meier 1958; with weights: Cole & Hernan 2004; Xie & Liu 2005) of some
     units: S(t) is the product over the times t_j <= t of events of 1 - d_j/Y_j, where d_j and Y_j are the weights of
-    the units with an event at t_j, and of those at risk. A unit that is censored at t_j is at risk then.
+    the units with an event at t_j, and of those at risk. A unit that is censored at t_j is at risk then. One of the
+    units at least has an event.
 
     Attributes:
         times: float64 [n], until the event or censoring. events: bool [n], which were events. w: float64 [n]; units
@@ -47,7 +48,7 @@ class KaplanMeier:
         d, risk = _at(at, times, events, w)
         dead, left = _at(at, times, events, (w > 0).astype(np.float64))  # counts, whose difference has no rounding
         last = dead == left
-        return cls(times, events, w, at, d, risk, np.cumprod(np.where(last, 0.0, 1 - d / risk)))
+        return cls(times, events, w, at, d, risk, np.where(last, 0.0, 1 - d / risk).cumprod())
 
     @cached_property
     def followed(self) -> Floats:
@@ -79,7 +80,7 @@ class KaplanMeier:
         lost, hazard = slopes / left, slopes * self.d / (self.risk * left)
         before = np.searchsorted(self.at, self.times, side="right")  # [n], how many times of events are not later
         cumulative = np.concatenate([np.zeros((len(slopes), 1)), hazard.cumsum(1)], axis=1)
-        own = np.where(self.events, lost[:, np.maximum(before - 1, 0)], 0.0) if len(self.at) else 0.0
+        own = np.where(self.events, lost[:, np.maximum(before - 1, 0)], 0.0)
         moved: Floats = self.w * (cumulative[:, before] - own)
         return moved
 
@@ -112,7 +113,10 @@ def log_hazard_ratio(t: Bools, times: Floats, events: Bools, w: Floats) -> tuple
         return float(dead[1].sum() - mean @ share(beta))
 
     if not score(-FLATTEST) > 0 > score(FLATTEST):
-        raise UserError("no finite hazard ratio: while units of both arms are followed, events happen in one arm alone")
+        raise UserError(
+            "no finite hazard ratio: while units of both arms are followed, events happen in one arm alone: follow "
+            "both for longer"
+        )
     beta = float(brentq(score, -FLATTEST, FLATTEST, xtol=1e-13))
     p, factor = share(beta), np.array([[1.0], [np.exp(beta)]])
     pull = factor * np.stack([0 - p, 1 - p]) * mean / (factor * risk).sum(0)  # [2, E], of a unit at risk on the score
@@ -128,5 +132,5 @@ def _at(at: Floats, times: Floats, events: Bools, w: Floats) -> tuple[Floats, Fl
     """The weights of the events at these times [m], and of the units that are at risk then [m]."""
     order = np.argsort(times, kind="stable")
     behind = np.append(w[order][::-1].cumsum()[::-1], 0.0)
-    d = np.bincount(np.searchsorted(at, times[events]), w[events], len(at))
+    d = np.bincount(np.searchsorted(at, times[events]), w[events], len(at)).astype(np.float64)
     return d, behind[np.searchsorted(times[order], at)]
