@@ -6,77 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.optimize import brentq
-from scipy.special import expit
 from scipy.stats import t as student
 
+from benchmarks.survival import CASES, errors, estimates, lifetimes, measure, study, truth
 from contrastkit.causal.study import Study, read
 from contrastkit.causal.survival import compare_survival
 from contrastkit.cli.main import main
 from contrastkit.errors import UserError
-from contrastkit.tables.covariates import Covariates
 from tests.schemas import read_report
-
-LASTS = 24.0  # follow-up
-EFFECT = -0.5  # on the log hazard, of a unit
-
-
-def rates(x: Any, t: Any) -> Any:
-    return 0.1 * np.exp(x @ [0.7, 0.4] + EFFECT * t)
-
-
-def lifetimes(n: int, seed: int = 0) -> tuple[Any, Any, Any, Any]:
-    """Covariates, a treatment confounded by the first, times that are exponential given both, and events; censoring is
-    independent of all."""
-    g = np.random.default_rng([seed, 3])
-    x = g.normal(size=(n, 2))
-    t = g.uniform(size=n) < expit(0.7 * x[:, 0] - 0.3)
-    times, censored = g.exponential(size=n) / rates(x, t), np.minimum(25 * g.exponential(size=n), LASTS)
-    return x, t, np.minimum(times, censored), times <= censored
-
-
-def truth(estimand: str, at: Any, horizon: float) -> tuple[Any, float, float]:
-    """The survival of both arms [K, 2], the difference of restricted means, and the log hazard ratio that solves the
-    score of the Cox model in the limit, with arms of their sizes; by quadrature over covariates and times."""
-    nodes, mass = np.polynomial.hermite_e.hermegauss(40)
-    x = np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(-1, 2)
-    p, e = np.outer(mass, mass).ravel() / mass.sum() ** 2, expit(0.7 * x[:, 0] - 0.3)
-    w = p * e / (p @ e) if estimand == "ATT" else p
-    u = np.linspace(0, LASTS, 481)
-    hazards = [rates(x, arm) for arm in (1, 0)]
-    S = np.array([[w @ np.exp(-rate * v) for v in u] for rate in hazards])
-    f = np.array([[w @ (rate * np.exp(-rate * v)) for v in u] for rate in hazards])
-    share = np.array([[p @ e], [1 - p @ e]])
-
-    def score(beta: float) -> float:
-        risk = share * S * np.exp(np.array([[beta], [0]]))
-        events = share * f
-        return float(np.trapezoid(np.exp(-u / 25) * (events[0] - events.sum(0) * risk[0] / risk.sum(0)), u))
-
-    until = u <= horizon
-    mean = float(np.trapezoid((S[0] - S[1])[until], u[until]))
-    return S[:, np.searchsorted(u, at)].T, mean, brentq(score, -3, 3)
-
-
-def study(x: Any, t: Any, times: Any, events: Any, **columns: Any) -> Study:
-    frame = pd.DataFrame({"t": np.asarray(t).astype(int), "months": times, "died": events, **columns})
-    return Study(
-        X=Covariates.of(x), T=np.asarray(t) == 1, Y=frame.died.to_numpy(), treatment="t", outcome="died", time="months",
-        covariates={}, frame=frame, source="table",
-    )  # fmt: skip
-
-
-def estimates(found: Any) -> list[float]:
-    """Survival of both arms at each time, its differences, that of the restricted means, and the log hazard ratio."""
-    shares = [arm.survival[k].survival for k in range(len(found.differences)) for arm in found.arms]
-    contrasts = [effect.effect for _, effect in found.differences]
-    return [*shares, *contrasts, found.restricted_mean_difference.effect, float(np.log(found.hazard_ratio.ratio))]
-
-
-def errors(found: Any) -> list[float]:
-    shares = [arm.survival[k].se for k in range(len(found.differences)) for arm in found.arms]
-    contrasts = [effect.se for _, effect in found.differences]
-    return [*shares, *contrasts, found.restricted_mean_difference.se, found.hazard_ratio.se]
 
 
 def test_the_published_survival_of_those_who_quit_smoking() -> None:
@@ -129,23 +66,10 @@ def test_the_truth_of_a_large_study(by: Any, estimand: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("by", "estimand"), [("ipw", "ATE"), ("entropy", "ATE"), ("entropy", "ATT")])
-def test_intervals_hold_the_truth_and_estimates_are_not_biased(by: Any, estimand: Any) -> None:
-    at, draws = [6.0, 12.0], 400
-    S, mean, log = truth(estimand, at, 12)
-    known = np.array([*S.ravel(), *(S[:, 0] - S[:, 1]), mean, log])
-    rows, held = [], []
-    for seed in range(draws):
-        found = compare_survival(study(*lifetimes(400, seed)), by, estimand=estimand, at=at, horizon=12)
-        rows.append(estimates(found))
-        ends = [(p.low, p.high) for k in range(2) for p in (arm.survival[k] for arm in found.arms)]
-        effects = [*(effect for _, effect in found.differences), found.restricted_mean_difference]
-        ends += [(effect.low, effect.high) for effect in effects]
-        ends.append((np.log(found.hazard_ratio.low), np.log(found.hazard_ratio.high)))
-        held.append([low <= value <= high for (low, high), value in zip(ends, known, strict=True)])
-    off = (np.mean(rows, axis=0) - known) / np.std(rows, axis=0)
-    assert np.abs(off).max() < 0.1 + 2 / np.sqrt(draws)
-    assert (np.abs(np.mean(held, axis=0) - 0.955) < 0.025).all()
+@pytest.mark.parametrize(("estimand", "by"), CASES)
+def test_intervals_hold_the_truth_and_estimates_are_not_biased(estimand: Any, by: Any) -> None:
+    for row in measure(estimand, by, draws := 300):
+        assert abs(row["bias"]) < 0.1 + 2 / np.sqrt(draws) and abs(row["covered"] - 0.955) < 0.025, row
 
 
 def test_the_interval_of_a_share_is_on_the_scale_of_log_minus_log() -> None:
