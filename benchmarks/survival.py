@@ -1,6 +1,6 @@
 """`python -m benchmarks.survival [--draws N]`: how often 95 % intervals of survival, restricted means and hazard ratios
 hold the truth, in simulated studies of 400 rows. Writes benchmarks/results/survival.json, a row for each estimand,
-method and quantity. 400 draws take about five minutes on a core.
+method and quantity. 400 draws take about seven minutes on a core.
 """
 
 import argparse
