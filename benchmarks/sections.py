@@ -23,6 +23,7 @@ from benchmarks.learning import BASELINES, METHODS, UNTRAINED
 from benchmarks.masked import table as masked
 from benchmarks.photos import table as photos
 from benchmarks.stable_images import table as stable_images
+from benchmarks.survival import table as survival
 from benchmarks.tables import Rows, markdown, results, spread
 from contrastkit.bench import CEILINGS
 from contrastkit.cards import CARDS, DISTILLATIONS, SUPERVISED, MethodCard
@@ -264,6 +265,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "clip_memory": clip_memory,
     "copies": copies,
     "designs": designs,
+    "survival": survival,
     "masked": masked,
     "photos": photos,
     "captions": captions,

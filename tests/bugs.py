@@ -74,6 +74,8 @@ WORDS = "tests/causal/test_treatment.py"
 MEASURES = "tests/causal/test_measures.py"
 SEVERAL = "tests/causal/test_arms.py"
 DOSES = "tests/causal/test_dose.py"
+CENSORED = "tests/causal/test_censored.py"
+SURVIVAL = "tests/causal/test_survival.py"
 BENCH = "tests/cli/test_bench_kernels.py"
 EXPORT = "tests/export/test_exporting.py"
 SURVEYS = "tests/causal/test_sample_weights.py"
@@ -1143,6 +1145,37 @@ BUGS = [
     Bug("causal/dose.py", "again = clone(weighting).fit(units.X.take(rows), t[rows]).weights_", "again = w[rows]",
         f"{DOSES}::test_the_band_knows_that_weights_are_estimated"),
     Bug("causal/dose.py", "/ (1 - unit[:-1])", "", f"{DOSES}::test_the_basis_is_that_of_natural_cubic_splines"),
+    # Times until an event.
+    Bug("causal/estimate/censored.py", "np.where(last, 0.0, 1 - d / risk)", "1 - d / risk",
+        f"{CENSORED}::test_a_curve_without_anyone_left_is_0_whatever_the_weights"),
+    Bug("causal/estimate/censored.py", "events = events & (w > 0)\n        at", "at",
+        f"{CENSORED}::test_weighted_curves_and_areas_are_those_of_loops"),
+    Bug("causal/estimate/censored.py", 'np.searchsorted(self.at, t, side="right")', "np.searchsorted(self.at, t)",
+        f"{CENSORED}::test_the_published_curve_of_mercaptopurine"),
+    Bug("causal/estimate/censored.py", "areas[::-1].cumsum()[::-1][1:]", "areas[::-1].cumsum()[::-1][:-1]",
+        f"{CENSORED}::test_the_variance_of_a_restricted_mean_is_greenwoods"),
+    Bug("causal/estimate/censored.py", "risk[:, group] - f * dead[:, group]", "risk[:, group]",
+        f"{CENSORED}::test_the_published_hazard_ratio_of_mercaptopurine"),
+    Bug("causal/estimate/censored.py", " + tied[arm, own]", "",
+        f"{CENSORED}::test_the_hazard_ratio_is_the_optimum_of_the_likelihood_written_out"),
+    Bug("causal/estimate/censored.py", "if not score(-FLATTEST) > 0 > score(FLATTEST):", "if False:",
+        f"{CENSORED}::test_an_infinite_hazard_ratio_is_refused"),
+    Bug("causal/estimate/weighted.py", "residual * leverage / (1 - leverage)", "0 * residual",
+        f"{SURVIVAL}::test_the_interval_of_a_share_is_on_the_scale_of_log_minus_log"),
+    Bug("causal/weights.py", "equations=solves(study.X, study.T) if solves else None", "equations=None",
+        f"{SURVIVAL}::test_errors_are_those_of_the_jackknife"),
+    Bug("causal/weighted_survival.py", "self.equations or ()", "()",
+        f"{SURVIVAL}::test_errors_are_those_of_the_jackknife"),
+    Bug("causal/weighted_survival.py", "values * np.abs(np.log(values))", "np.abs(np.log(values))",
+        f"{SURVIVAL}::test_the_interval_of_a_share_is_on_the_scale_of_log_minus_log"),
+    Bug("causal/weighted_survival.py", "if not (0 < one[k] < 1 and 0 < other[k] < 1):", "if False:",
+        f"{SURVIVAL}::test_shares_of_0_and_1_have_no_interval"),
+    Bug("causal/weighted_survival.py", "last, name = min(self.followed())", "last, name = max(self.followed())",
+        f"{SURVIVAL}::test_what_cannot_be_compared_is_refused"),
+    Bug("causal/followup.py", "if (times < 0).any():", "if False:",
+        f"{SURVIVAL}::test_what_cannot_be_compared_is_refused"),
+    Bug("causal/sets.py", "12 * (nhefs.yrdth - 83)", "12 * (nhefs.yrdth - 82)",
+        f"{SURVIVAL}::test_the_published_survival_of_those_who_quit_smoking"),
     # Matching in groups, calipers, matched rows, and balance of what is only checked.
     Bug("causal/matching/full.py", "cost -= np.where(np.isfinite(other), other, 0)", "pass", FULL),
     Bug("causal/weighting/over_identified.py", '"ATT": (e, e / (1 - e))', '"ATT": (e, e * (1 - e))', OVER),

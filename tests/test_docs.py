@@ -3,7 +3,6 @@ and names lead somewhere."""
 
 import contextlib
 import importlib
-import os
 import re
 import shlex
 from pathlib import Path
@@ -30,8 +29,8 @@ PLACEHOLDERS = {"COMMAND", "X"}  # of `contrastkit COMMAND --help`
 QUICK = (
     "methods", "info", "views moco-v2", "embed --encoder", "causal demo", "causal graph",
     "causal estimate --data lalonde", "causal estimate --data study", "causal refute --data study", "causal effects",
-    "causal balance", "causal propensity", "causal match", "causal weight",
-    "causal arms --data lalonde-trial", "causal dose --data lalonde-trial",
+    "causal balance", "causal propensity", "causal match", "causal weight", "causal arms --data lalonde-trial",
+    "causal dose --data lalonde-trial", "causal survival --data nhefs",
     "stable simulate", "stable reweight", "stable fit", "stable evaluate",
 )  # fmt: skip
 
@@ -166,8 +165,7 @@ def test_quick_commands_run(
         pixels = np.random.default_rng(i).integers(0, 256, size=(40, 48, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(photos / f"{i}.png")
     study(Path("study"))
-    if "CONTRASTKIT_DATA" not in os.environ:
-        pytest.importorskip("causaldata")
+    pytest.importorskip("causaldata")
     for words in dict.fromkeys(command.words for command in COMMANDS if command.whole):
         if shlex.join(words).startswith(QUICK):
             assert main(list(words)) == 0, f"{shlex.join(words)}: {capsys.readouterr().err}"

@@ -9,7 +9,7 @@ from contrastkit.bounds import Interval
 from contrastkit.causal.names import Balancing
 from contrastkit.cli import screen
 from contrastkit.cli.causal.lines import sample_size_line
-from contrastkit.cli.causal.options import StudyOptions, WeightingOptions
+from contrastkit.cli.causal.options import StudyOptions, WeightingOptions, WeightsFile
 from contrastkit.cli.options import OutputOptions, out_file, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import number
@@ -26,12 +26,7 @@ def balance(
     by: Annotated[
         Balancing | None, typer.Option(help="Method that balances the arms; dcb also uses the outcome \\[entropy].")
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Instead of --by: the column weight of this table, with a row for each unit.", metavar="FILE"
-        ),
-    ] = None,
+    weights: WeightsFile = None,
     weighting: WeightingOptions,
     check_moments: Annotated[
         int,

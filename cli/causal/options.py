@@ -1,6 +1,7 @@
 """The options that the commands of ``contrastkit causal`` share."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,7 +47,7 @@ class UnitOptions(ReadingOptions):
     data: Annotated[
         str,
         typer.Option(
-            help="Table (.csv, .tsv or .parquet), or named study: lalonde, lalonde-trial.", metavar="FILE|NAME"
+            help="Table (.csv, .tsv or .parquet), or named study: lalonde, lalonde-trial, nhefs.", metavar="FILE|NAME"
         ),
     ]
     treatment: Annotated[
@@ -148,6 +149,36 @@ class StudyOptions(CovariateOptions, OutcomeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FollowUpOptions(CovariateOptions):
+    """A table, its treatment of two arms, its covariates, and the times until an event or the end of follow-up."""
+
+    time: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of the times until the event or the end of follow-up \\[that of a named study].",
+            metavar="COLUMN",
+        ),
+    ] = None
+    event: Annotated[
+        str | None,
+        typer.Option(
+            help="Column that tells whether a time is that of an event, 1, or of the end of follow-up, 0 \\[that of a "
+            "named study].",
+            metavar="COLUMN",
+        ),
+    ] = None
+    event_value: Annotated[
+        str | None,
+        typer.Option(help="Value of the event's column that counts as an event, all others as none.", metavar="VALUE"),
+    ] = None
+
+    def reading(self) -> dict[str, Any]:
+        values = super().reading()
+        del values["event_value"]
+        return values | {"outcome": values.pop("event")}
+
+
+@dataclass(frozen=True, kw_only=True)
 class UnitsWithOutcome(UnitOptions, OutcomeOptions):
     """A table, its treatment of any values, its covariates and its outcome."""
 
@@ -226,6 +257,10 @@ MeasureOption = Annotated[
     typer.Option(
         help="How an effect compares mean outcomes: ratio is the risk or rate ratio; odds-ratio is that of the means."
     ),
+]
+WeightsFile = Annotated[
+    Path | None,
+    typer.Option(help="Instead of --by: the column weight of this table, with a row for each unit.", metavar="FILE"),
 ]
 SampleWeight = Annotated[str | None, typer.Option(help="Column of the weights of units in a survey.", metavar="COLUMN")]
 Cluster = Annotated[

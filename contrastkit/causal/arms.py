@@ -6,10 +6,9 @@ from itertools import combinations
 from typing import Any, get_args
 
 import numpy as np
-from scipy.stats import t as student
 
 from contrastkit.causal.diagnostics import standardised_differences
-from contrastkit.causal.estimate.base import clustered, satterthwaite
+from contrastkit.causal.estimate.base import Judge
 from contrastkit.causal.estimate.means import Means, as_reported, check_outcome
 from contrastkit.causal.estimate.resampling import stream
 from contrastkit.causal.estimate.weighted import stacked
@@ -120,7 +119,7 @@ def compare_arms(
     masks = list(members.values())
     means = stacked(w, masks, y, weighting.equations(units.X))
     assert means.influences is not None
-    judge = _Judge(masks, w, groups)
+    judge = Judge(masks, w, groups)
     arms = []
     for (name, arm), value, influence in zip(members.items(), means.values, means.influences, strict=True):
         se, half = judge.error(influence), judge.half(influence)
@@ -135,45 +134,28 @@ def compare_arms(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class _Judge:
-    """Standard errors and half-widths of 95 % intervals, from influences [n]."""
-
-    arms: list[Bools]
-    w: Floats
-    groups: Any
-
-    def error(self, influence: Floats) -> float:
-        return float(np.linalg.norm(influence)) if self.groups is None else clustered(influence, self.groups)
-
-    def df(self, influence: Floats) -> float:
-        return satterthwaite(influence, self.arms, self.w) if self.groups is None else float(self.groups.max())
-
-    def half(self, influence: Floats) -> float:
-        return float(student.ppf(0.975, self.df(influence))) * self.error(influence)
-
-    def together(self, influences: Floats) -> float:
-        """The 95 % quantile of the largest absolute t statistic of these contrasts [m, n], multivariate t with the
-        smallest of their degrees of freedom."""
-        sums = influences
-        if self.groups is not None:
-            sums = np.stack([np.bincount(self.groups, row) for row in influences])
-        df = min(map(self.df, influences))
-        values, vectors = np.linalg.eigh(np.corrcoef(sums) if len(sums) > 1 else np.ones((1, 1)))
-        root = vectors * np.sqrt(values.clip(0))
-        g = stream(0, "largest t")
-        z = np.abs(g.normal(size=(SIMULATED, len(root))) @ root.T).max(1)
-        return float(np.quantile(z / np.sqrt(g.chisquare(df, SIMULATED) / df) if math.isfinite(df) else z, 0.95))
+def largest_t(judge: Judge, influences: Floats) -> float:
+    """The 95 % quantile of the largest absolute t statistic of these contrasts [m, n], multivariate t with the smallest
+    of their degrees of freedom."""
+    sums = influences
+    if judge.groups is not None:
+        sums = np.stack([np.bincount(judge.groups, row) for row in influences])
+    df = min(map(judge.df, influences))
+    values, vectors = np.linalg.eigh(np.corrcoef(sums) if len(sums) > 1 else np.ones((1, 1)))
+    root = vectors * np.sqrt(values.clip(0))
+    g = stream(0, "largest t")
+    z = np.abs(g.normal(size=(SIMULATED, len(root))) @ root.T).max(1)
+    return float(np.quantile(z / np.sqrt(g.chisquare(df, SIMULATED) / df) if math.isfinite(df) else z, 0.95))
 
 
 def _contrasts(
-    units: Units, members: dict[str, Bools], w: Floats, means: Means, measure: Measure, judge: _Judge, together: bool
+    units: Units, members: dict[str, Bools], w: Floats, means: Means, measure: Measure, judge: Judge, together: bool
 ) -> list[Contrast]:
     """Each later arm against each earlier one."""
     names, pairs = list(members), list(combinations(range(len(members)), 2))
     found = [means.contrast(measure, j, i) for i, j in pairs]
     influences = np.stack([influence for _, influence in found if influence is not None])
-    quantile = judge.together(influences) if together else None
+    quantile = largest_t(judge, influences) if together else None
     rows = []
     for (i, j), (effect, _), influence in zip(pairs, found, influences, strict=True):
         se = judge.error(influence)

@@ -12,6 +12,7 @@ EstimatorName = Literal[
 ]  # fmt: skip
 Weighting = Literal["ipw", "overlap", "entropy", "cbps", "cbps-over", "arb", "dcb", "global"]
 ArmWeighting = Literal["gps", "entropy"]  # of several arms
+SurvivalWeighting = Literal["none", "ipw", "overlap", "entropy", "cbps", "arb", "global"]  # dcb needs an outcome
 DoseWeighting = Literal["gps", "entropy", "cbgps"]  # of amounts
 Balancing = Literal["none", "matching", "coarsened", Weighting]
 Scale = Literal["hajek", "stabilised", "raw"]  # of inverse-probability weights

@@ -33,6 +33,7 @@ from contrastkit.tables.words import MANY, is_number
 
 AS_COLUMNS = Form()
 ROLES = "treatment, outcome and covariates"  # of the columns of a table
+TIMED = "treatment, event, time and covariates"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,6 +45,7 @@ class Units:
     treatment: str  # name of the column, like outcome
     outcome: str | None
     outcome_value: str | None = None  # what counts as 1
+    time: str | None = None  # name of the column of the times until an outcome that is an event
     covariates: Mapping[str, tuple[str, ...]]  # column or .npz file -> its origins in X
     frame: Any  # the table, with the columns that have no role
     source: str  # name of the table
@@ -117,6 +119,7 @@ class Columns(TypedDict, total=False):
     covariates: Sequence[str]
     form: Form
     graph: str | None
+    time: str | None
     data_dir: Path | None
     reading: Reading
     rows: Sequence[str]
@@ -150,6 +153,7 @@ def read_units(
     covariates: Sequence[str] = (),
     form: Form = AS_COLUMNS,
     graph: str | None = None,
+    time: str | None = None,
     data_dir: Path | None = None,
     reading: Reading = AS_FOUND,
     rows: Sequence[str] = (),
@@ -163,6 +167,8 @@ def read_units(
         covariates: columns, and .npz files of ``contrastkit embed`` with a row of features for each row of the table.
         form: what becomes of them.
         graph: a causal graph that chooses the covariates, or checks them (:mod:`contrastkit.causal.adjustment`).
+        time: where the outcome is an event, the column of the times until it or until follow-up ended; that of a named
+            set by default.
         reading: how a file is read (:func:`contrastkit.tables.files.read_table`).
         rows: use only the rows for which these conditions hold (:func:`contrastkit.tables.files.select_rows`).
         chosen: of these, use those that this function chooses, bool [n], by the column of the treatment.
@@ -178,10 +184,11 @@ def read_units(
         names = names or (form.names(known.covariates) if graph is None else [])
         whole = (treatment, outcome, outcome_value) == (known.treatment, known.outcome, None) and not rows
         truth = truth if whole else None
+        time = time or (known.time if outcome == known.outcome else None)
     treatment, outcome, names, said = adjustment(graph, frame.columns, treatment, outcome, names)
-    roles = [treatment, *([outcome] if outcome is not None else [])]
+    roles = [treatment, *([outcome] if outcome is not None else []), *([time] if time is not None else [])]
     used = [*roles, *(name for name in names if not is_file(name))]
-    check_columns(frame, source, used, ROLES)
+    check_columns(frame, source, used, ROLES if time is None else TIMED)
     n = len(frame)
     frame, _ = select_rows(frame, source, rows)
     frame, dropped = form.complete(frame, used)
@@ -193,7 +200,7 @@ def read_units(
     X, origins, formed = form.of(units, names, n)
     return Units(
         X=X, Y=_outcomes(units, outcome, outcome_value), treatment=treatment, outcome=outcome,
-        outcome_value=outcome_value, covariates=origins, frame=units, source=source, truth=truth,
+        outcome_value=outcome_value, time=time, covariates=origins, frame=units, source=source, truth=truth,
         notices=(*([said] if said else []), *dropped, *left_out, *formed),
     )  # fmt: skip
 

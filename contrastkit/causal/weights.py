@@ -1,6 +1,6 @@
 """Weights for a study, by a named method or from a file, and the balance under them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +22,7 @@ from contrastkit.causal.weighting import (
     OverIdentifiedBalancing,
     trimming,
 )
+from contrastkit.causal.weighting.equations import Equations
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Floats
@@ -43,6 +44,7 @@ class StudyWeights:
         checks: the same of what need not be adjusted for (:func:`contrastkit.causal.balance_checks.with_checks`); None
             if nothing is checked.
         notices: what the checks leave out.
+        equations: those that the weights solve, if any, by which standard errors know that they were estimated.
     """
 
     by: str
@@ -52,6 +54,7 @@ class StudyWeights:
     remark: str = ""
     checks: Balance | None = None
     notices: tuple[str, ...] = ()
+    equations: Sequence[Equations] | None = None
 
     @property
     def population(self) -> str:
@@ -128,8 +131,11 @@ def weigh(
             "coarsened": lambda: CoarsenedExact(estimand),
         }
         fitted = methods[by]().fit(study.X, study.T, **survey)
+    solves = getattr(fitted, "equations", None)
     weighted = _with_balance(study, by, fitted.estimand_, fitted.weights_)
-    return replace(weighted, remark=fitted.agreement_) if by == "cbps-over" else weighted
+    return replace(
+        weighted, equations=solves(study.X, study.T) if solves else None, remark=getattr(fitted, "agreement_", "")
+    )
 
 
 def _check_options(by: Balancing, estimand: Estimand, trim: float | str, scale: Scale, propensity_model: str) -> None:

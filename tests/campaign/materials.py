@@ -166,6 +166,15 @@ def _tables(folder: Path) -> None:
     changes: dict[str, Callable[[pd.DataFrame], Any]] = {
         "table": lambda d: d,
         "missing": lambda d: d.assign(x=d.x.where(d.index > 3), y=d.y.where(d.index > 3)),
+        "times": lambda d: d.assign(
+            months=10 * d.x.abs() + 0.1,
+            early=10 * d.x,
+            never=0,
+            gaps=d.x.abs().where(d.index > 3),
+            day=[f"2020-01-{i % 28 + 1:02d}" for i in d.index],
+            died=(d.index % 3 > 0).astype(int),
+            spared=((d.index % 3 > 0) & (d.t == 0)).astype(int),
+        ),
         "infinite": lambda d: d.assign(x=d.x.where(d.index > 3, np.inf), y=d.y.where(d.index > 3, np.inf)),
         "alltreated": lambda d: d.assign(t=1),
         "nonetreated": lambda d: d.assign(t=0),

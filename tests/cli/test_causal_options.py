@@ -37,9 +37,10 @@ from contrastkit.causal.models import Models
 from contrastkit.causal.notation import parse
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.structure import structure
-from contrastkit.causal.study import Units
+from contrastkit.causal.study import Study, Units
 from contrastkit.causal.study import read as read_study
 from contrastkit.causal.subclasses import Subclasses
+from contrastkit.causal.survival import compare_survival
 from contrastkit.causal.weighting import (
     ApproximateBalancing,
     CovariateBalancing,
@@ -100,6 +101,10 @@ def table(g: np.random.Generator) -> pd.DataFrame:
             "dose": 0.4 * x[:, 0] + g.normal(size=160),
             "y": x[:, 0] + g.normal(size=160),
             "z": x[:, 1] + g.normal(size=160),
+            "months": g.exponential(size=160) * np.exp(-0.5 * x[:, 0]),
+            "weeks": np.ceil(9 * g.exponential(size=160)),
+            "died": (g.uniform(size=160) < 0.7).astype(int),
+            "ill": (g.uniform(size=160) < 0.6).astype(int),
         }
     )
 
@@ -375,6 +380,20 @@ def dose(options: Options) -> Any:
     return dose_response(study, rest.pop("by", "entropy"), at=at, **rest).as_json()
 
 
+def survival(options: Options) -> Any:
+    frame = selected(**{name: options[name] for name in ROWS_OF if name in options})
+    X, T, _, rest = split(options)
+    roles: Any = {"treatment": options["treatment"], "outcome": rest.pop("event"), "time": rest.pop("time")}
+    of = Study(
+        X=Covariates.of(X), T=T == 1, Y=frame[roles["outcome"]].to_numpy(), covariates={}, frame=frame, source="table",
+        **roles,
+    )  # fmt: skip
+    rest["at"] = [float(value) for value in rest.pop("at", "").split(",") if value]
+    if "weights" in rest:
+        rest["weights"] = Path(rest["weights"])
+    return compare_survival(of, rest.pop("by", None), **rest).as_json()
+
+
 def graph(options: Options) -> Any:
     names = options.get("unobserved", "").split(",")
     hidden = [name for name in names if name]
@@ -415,13 +434,14 @@ STARTS: dict[str, Options] = dict.fromkeys(("propensity", "weight", "balance"), 
 STARTS |= {"estimate": TABLE | {"outcome": "y"}, "match": TABLE | {"outcome": "y"}}
 STARTS["effects"] = TABLE | {"outcome": "y", "by": "a", "repeats": 1, "folds": 2}
 STARTS["refute"] = TABLE | {"outcome": "y", "estimator": "ols", "draws": 20}
+STARTS["survival"] = TABLE | {"time": "months", "event": "died"}
 TWO = tuple(STARTS)  # commands on two arms
 STARTS["arms"] = TABLE | {"treatment": "arm", "outcome": "y"}
 STARTS["dose"] = TABLE | {"treatment": "dose", "outcome": "y", "draws": 50}
 LIBRARY = {
     "estimate": estimate, "balance": balance, "weight": weight, "propensity": propensity, "match": match,
-    "refute": refute, "graph": graph, "demo": demo, "arms": arms, "dose": dose, "effects": effects, "iv": iv,
-    "front-door": front_door, "model": model,
+    "refute": refute, "graph": graph, "demo": demo, "arms": arms, "dose": dose, "survival": survival,
+    "effects": effects, "iv": iv, "front-door": front_door, "model": model,
 }  # fmt: skip
 NPZ = {"covariates": "features.npz"}
 DCB = {"by": "dcb", "outcome": "y"}
@@ -465,7 +485,7 @@ ROWS: list[tuple[str, Options, Options]] = [
     *((name, {}, {"rows": "group=1"}) for name in TWO),
     *((name, features(name), {"rows": "c!=0"}) for name in TWO),
     *((name, {}, {"outcome": "z"}) for name in ("estimate", "effects", "match", "refute", "arms", "dose")),
-    *((name, {"outcome": "y"}, CHOSEN) for name in TWO if name not in ("propensity", "effects")),
+    *((name, {"outcome": "y"}, CHOSEN) for name in TWO if name not in ("propensity", "effects", "survival")),
     ("effects", {"by": "b"}, CHOSEN),
     ("arms", {}, {"graph": "b -> arm; b -> y; arm -> y", "covariates": ""}),
     ("dose", {}, {"graph": "b -> dose; b -> y; dose -> y", "covariates": ""}),
@@ -564,6 +584,13 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("dose", {}, {"draws": 60}),
     ("dose", {}, {"cluster": "site"}),
     ("dose", {}, {"seed": 1}),
+    *(("survival", {}, option) for option in ({"time": "weeks"}, {"event": "ill"}, {"at": "0.2,0.5"}, {"horizon": 1})),
+    ("survival", {"event": "mood", "event_value": "good"}, {"event_value": "bad"}),
+    *(("survival", {}, {"by": by}) for by in ("none", "ipw", "overlap", "arb", "global")),
+    *(("survival", {"estimand": "ATE"}, {"by": by}) for by in ("ipw", "cbps")),
+    *(("survival", {"by": "ipw"}, option) for option in ({"trim": 0.2}, {"propensity_model": NAIVE})),
+    *(("survival", {}, option) for option in ({"estimand": "ATE"}, {"cluster": "site"}, {"sample_weight": "survey"})),
+    ("survival", {}, {"weights": "w.csv"}),
     ("graph", GRAPH, {"": "t -> y; t -> z; z -> y; m -> y"}),
     ("graph", GRAPH, {"treatment": "z"}),
     ("graph", GRAPH, {"outcome": "m"}),

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -156,3 +157,25 @@ def satterthwaite(influence: Floats, arms: Sequence[Bools], w: Floats) -> float:
         parts.append((float((influence[arm] ** 2).sum()), max(effective_sample_size(w[arm]) - 1, 1e-6)))
     below = sum(variance**2 / df for variance, df in parts)
     return max(sum(variance for variance, _ in parts) ** 2 / below, 1.0) if below > 0 else math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Standard errors and half-widths of 95 % intervals, from influences [n].
+
+    Attributes:
+        arms: bool [n] each. w: float64 [n], the weights. groups: int64 [n], clusters numbered from 0; None without.
+    """
+
+    arms: Sequence[Bools]
+    w: Floats
+    groups: Any
+
+    def error(self, influence: Floats) -> float:
+        return float(np.linalg.norm(influence)) if self.groups is None else clustered(influence, self.groups)
+
+    def df(self, influence: Floats) -> float:
+        return satterthwaite(influence, self.arms, self.w) if self.groups is None else float(self.groups.max())
+
+    def half(self, influence: Floats) -> float:
+        return float(student.ppf(0.975, self.df(influence))) * self.error(influence)

@@ -76,18 +76,33 @@ def stacked(
     The norm of the influences is the standard error of M-estimation; dividing residuals by 1 minus their leverage
     brings it near the jackknife's (MacKinnon & White 1985), which matters where few units have most of the weight.
     """
-    values, own, leverage = np.empty(len(arms)), np.zeros((len(arms), len(y))), np.empty_like(y)
+    values, own = np.empty(len(arms)), np.zeros((len(arms), len(y)))
     for k, arm in enumerate(arms):
-        leverage[arm] = share = w[arm] / w[arm].sum()
         values[k] = np.average(y[arm], weights=w[arm])
-        own[k, arm] = share * (y[arm] - values[k])
-    influence, residual = own.copy(), own.copy()
+        own[k, arm] = w[arm] / w[arm].sum() * (y[arm] - values[k])
+    return Means(values, carried(own, w, arms, equations))
+
+
+def carried(
+    own: Floats, w: Floats, arms: Sequence[Bools], equations: Sequence[Equations | MultinomialEquations]
+) -> Floats:
+    """The influence of each unit on K estimates [K, n], with what it does through weights w [n] that solve equations;
+    residuals are divided by 1 minus their leverage, see :func:`stacked`.
+
+    Args:
+        own: float64 [K, n], the derivatives of the estimates by log w_i.
+        equations: none for weights that are given.
+    """
+    influence, residual, leverage = own.copy(), own.copy(), np.empty_like(w)
+    for arm in arms:
+        leverage[arm] = w[arm] / w[arm].sum()
     for e in equations:
         through, explained, pull = e.carried(own)
         influence += through
         residual -= explained
         leverage = np.maximum(leverage, pull)
-    return Means(values, influence + residual * leverage / (1 - leverage))
+    carried_on: Floats = influence + residual * leverage / (1 - leverage)
+    return carried_on
 
 
 class Stratified(Estimator):
