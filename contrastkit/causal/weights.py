@@ -114,28 +114,33 @@ def weigh(
     survey = _survey(study, by, sample_weight)
     if by == "none":
         return _with_balance(study, by, estimand, None)
-    one_arm: Any = estimand  # not the ATE, where that has no sense
     if by == "dcb":
-        fitted: Any = DifferentiatedConfounderBalancing(one_arm).fit(study.X, study.T, study.outcomes())
+        arm: Any = estimand  # not the ATE
+        fitted: Any = DifferentiatedConfounderBalancing(arm).fit(study.X, study.T, study.outcomes())
     else:
-        propensity = models.propensity_model(propensity_model)
-        methods: dict[str, Callable[[], Any]] = {
-            "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity),
-            "overlap": lambda: InverseProbability("ATO", propensity=propensity),
-            "entropy": lambda: EntropyBalancing(estimand),
-            "cbps": lambda: CovariateBalancing(estimand),
-            "cbps-over": lambda: OverIdentifiedBalancing(one_arm),
-            "arb": lambda: ApproximateBalancing(one_arm),
-            "global": GlobalBalancing,
-            "matching": lambda: Matching(estimand, metric="mahalanobis"),
-            "coarsened": lambda: CoarsenedExact(estimand),
-        }
-        fitted = methods[by]().fit(study.X, study.T, **survey)
+        fitted = _unfitted(by, estimand, trim, scale, propensity_model).fit(study.X, study.T, **survey)
     solves = getattr(fitted, "equations", None)
     weighted = _with_balance(study, by, fitted.estimand_, fitted.weights_)
     return replace(
         weighted, equations=solves(study.X, study.T) if solves else None, remark=getattr(fitted, "agreement_", "")
     )
+
+
+def _unfitted(by: Balancing, estimand: Any, trim: float | str, scale: Scale, propensity_model: str) -> Any:
+    """The class of a method; not of ``dcb``, which needs the outcome."""
+    propensity = models.propensity_model(propensity_model)
+    methods: dict[str, Callable[[], Any]] = {
+        "ipw": lambda: InverseProbability(estimand, trim=trim, scale=scale, propensity=propensity),
+        "overlap": lambda: InverseProbability("ATO", propensity=propensity),
+        "entropy": lambda: EntropyBalancing(estimand),
+        "cbps": lambda: CovariateBalancing(estimand),
+        "cbps-over": lambda: OverIdentifiedBalancing(estimand),
+        "arb": lambda: ApproximateBalancing(estimand),
+        "global": GlobalBalancing,
+        "matching": lambda: Matching(estimand, metric="mahalanobis"),
+        "coarsened": lambda: CoarsenedExact(estimand),
+    }
+    return methods[by]()
 
 
 def _check_options(by: Balancing, estimand: Estimand, trim: float | str, scale: Scale, propensity_model: str) -> None:
