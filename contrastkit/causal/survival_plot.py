@@ -14,9 +14,11 @@ TICKS = 6  # times at which those at risk are counted
 
 def survival_plot(effects: SurvivalEffects, path: Path) -> None:
     """Plot the curves of both arms with their bands, and below them the units at risk, to a .png."""
+    estimand = effects.weighted.estimand
+    weighted = "" if effects.weighted.weights is None else f" if the whole target population ({estimand}) were in it"
     note = (
-        f"Share without {plain(effects.event)} if the whole target population ({effects.weighted.estimand}) were in "
-        "one arm; bands: pointwise 95 % intervals. Below: units at risk, each counted once."
+        f"Share of each arm without {plain(effects.event)}{weighted}; bands: pointwise 95 % intervals. Below: units at "
+        "risk, each counted once."
     )
     ticks = np.linspace(0, effects.horizon, TICKS)
     title = f"{effects.event} by {effects.treatment}, {effects.weighted.by}"
