@@ -53,7 +53,7 @@ def test_knn_is_a_loop_over_the_images_of_the_other_environments(
     for path in source.paths:
         if not path.endswith("99.png"):
             place, name, _ = path.split("/")
-            pixel = source.fetch(source.labels.new_tensor([source.paths.index(path)]))[0].numpy()[:, 0, 0]  # type: ignore[union-attr]
+            pixel = source.fetch(source.labels.new_tensor([source.paths.index(path)]))[0].numpy()[:, 0, 0]
             tints.append((place, name, np.repeat(pixel / 255 - 0.5, 16)))
     shares = {}
     for place in PLACES:
