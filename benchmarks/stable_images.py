@@ -64,10 +64,10 @@ LEARNERS: dict[str, tuple[str, ...]] = {  # encoder -> what is trained with it
     TUNED: ("ERM",),
 }
 ENCODERS = {"digits": ("from scratch", "MoCo"), "pacs": tuple(LEARNERS)}
-EPOCHS, PRETRAINING = 10, 20
+EPOCHS, PRETRAINING = 5, 10
 SIZE = {"digits": 16, "pacs": 32}
 EFFICIENT_SIZE = 64  # of EfficientNet's images
-TUNING: dict[str, Any] = {"encoder": PUBLISHED, "size": EFFICIENT_SIZE, "epochs": 5, "row": "32"}
+TUNING: dict[str, Any] = {"encoder": PUBLISHED, "size": EFFICIENT_SIZE, "epochs": 2, "row": "32"}
 
 
 def coloured(case: str, seed: int, folder: Path) -> Path:
