@@ -48,7 +48,7 @@ class OverIdentifiedBalancing(BaseEstimator):
         s = as_sample_weights(s, len(X))
         moments = Moments(orthogonal(design(X.x)), t, s / s.mean(), self.estimand)
         likely = Propensity().fit(X, t, s).logit_
-        start = np.linalg.lstsq(moments.z, likely, rcond=None)[0]
+        start = np.linalg.lstsq(moments.z, likely, rcond=None)[0].astype(np.float64)
         try:
             root = np.linalg.cholesky(moments.covariance(start))
         except np.linalg.LinAlgError:
