@@ -1,6 +1,5 @@
 """``contrastkit causal survival``: the times until an event in both arms of a study."""
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +39,7 @@ def survival(
     horizon: Annotated[
         float | None,
         typer.Option(help="Time up to which mean times are taken \\[the shorter follow-up of the two arms]."),
-        Interval(0, math.inf, above=True),
+        Interval(0, 1e15, above=True),
     ] = None,
     cluster: Cluster = None,
     out: Annotated[Path | None, out_file("both curves, at each time of an event", ".csv")] = None,

@@ -435,7 +435,7 @@ IHDP = Path(os.environ.get("CONTRASTKIT_DATA", "none")) / "causal" / "ihdp"
 
 
 @pytest.mark.skipif(not IHDP.is_dir(), reason="IHDP: not in CONTRASTKIT_DATA/causal/ihdp")
-@pytest.mark.parametrize("replications", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("replications", [pytest.param(n, marks=pytest.mark.slow) for n in (1, 10)])
 def test_every_estimator_answers_on_ihdp(replications: int) -> None:
     """19 of its 25 covariates have two values, some of them rare; the truth is known unit by unit."""
     errors: dict[str, list[float]] = {}

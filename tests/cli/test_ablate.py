@@ -110,6 +110,7 @@ def test_seven_rows_measured_beside_the_published_ones(
     assert "is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_rows_of_two_methods_share_the_name_of_the_recipe_and_what_is_asked_for(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

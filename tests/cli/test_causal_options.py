@@ -619,9 +619,11 @@ SHARED = {"data", "treatment", "treated", "untreated", "covariates", "components
 
 
 def shared_once(row: tuple[str, Options, Options]) -> Any:
-    """A row, slow if its option is one of those that :class:`UnitOptions` gives to all commands, except of one."""
-    command, _, option = row
+    """A row, slow if its option is one of those that :class:`UnitOptions` gives to all commands, except of one; or if
+    it is repeatedly cross-fitted."""
+    command, others, option = row
     slow = {*option} <= SHARED and command not in ("balance", "arms") and (command, *option) != ("match", "outcome")
+    slow |= others.get("outcome_model") == "lasso" or others.get("estimator") == "aipw"
     return pytest.param(*row, marks=pytest.mark.slow) if slow else row
 
 
