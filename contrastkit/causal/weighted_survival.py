@@ -94,7 +94,8 @@ class WeightedArms:
             if (arm & (w > 0)).sum() < 2:
                 raise UserError(f"one of the {name} units has all the weight of its arm: there is no variance")
         curves = {name: KaplanMeier.of(times, events, np.where(arm, w, 0.0)) for name, arm in members.items()}
-        return cls(members, curves, weighted.equations, weighted.weights is not None, Judge((t, ~t), w, groups))
+        equations = weighted.solves() if weighted.solves else None
+        return cls(members, curves, equations, weighted.weights is not None, Judge((t, ~t), w, groups))
 
     def horizon(self, given: float | None) -> float:
         """The horizon, once both arms are known to be followed until then, and to have events before."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -44,7 +45,8 @@ class StudyWeights:
         checks: the same of what need not be adjusted for (:func:`contrastkit.causal.balance_checks.with_checks`); None
             if nothing is checked.
         notices: what the checks leave out.
-        equations: those that the weights solve, if any, by which standard errors know that they were estimated.
+        solves: gives the equations that the weights solve, by which standard errors know that they were estimated; None
+            where weights solve none.
     """
 
     by: str
@@ -54,7 +56,7 @@ class StudyWeights:
     remark: str = ""
     checks: Balance | None = None
     notices: tuple[str, ...] = ()
-    equations: Sequence[Equations] | None = None
+    solves: Callable[[], Sequence[Equations] | None] | None = None
 
     @property
     def population(self) -> str:
@@ -122,7 +124,7 @@ def weigh(
     solves = getattr(fitted, "equations", None)
     weighted = _with_balance(study, by, fitted.estimand_, fitted.weights_)
     return replace(
-        weighted, equations=solves(study.X, study.T) if solves else None, remark=getattr(fitted, "agreement_", "")
+        weighted, solves=partial(solves, study.X, study.T) if solves else None, remark=getattr(fitted, "agreement_", "")
     )
 
 

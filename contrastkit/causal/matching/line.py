@@ -29,7 +29,7 @@ def line_cover(z: Floats, t: Bools) -> tuple[NDArray[np.int64], NDArray[np.int64
     """
     order = np.lexsort((np.arange(len(z)), t, z))
     bounds = [0, *(np.flatnonzero(np.diff(t[order])) + 1).tolist(), len(z)]
-    least, chosen = _solved(np.rint(z[order]).astype(np.int64).tolist(), bounds)
+    least, chosen = _solved(z[order].astype(np.int64).tolist(), bounds)
     units, ends = order.tolist(), list[tuple[int, int]]()
     s = len(least) - 1  # of the last run, all points turn back
     for start, b, choices in zip(bounds[-3::-1], bounds[-2:0:-1], reversed(chosen), strict=True):
