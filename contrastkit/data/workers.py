@@ -100,6 +100,10 @@ class Workers:
         if self._loader is not None:
             kill_workers(self._loader)
 
+    def __del__(self) -> None:
+        if self in _alive:  # torch's own end may come too late, or in the thread of a timer that still holds the loader
+            self.close()
+
     def __enter__(self) -> Self:
         return self
 
@@ -174,10 +178,10 @@ class _Guarded(Dataset[Any]):
     work: Dataset[Any]
     slots: Slots
 
-    def __getitem__(self, lent: tuple[Any, int | None]) -> Any:
+    def __getitem__(self, lent: tuple[bytes, int | None]) -> Any:
         task, slot = lent
         try:
-            result = self.work[task]
+            result = self.work[pickle.loads(task)]
             if slot is not None and (rest := self.slots.write(slot, result)) is not None:
                 return _Placed(slot, rest)
             _share(result)
@@ -187,7 +191,7 @@ class _Guarded(Dataset[Any]):
 
 
 def _share(message: object) -> None:
-    """Move the tensors of a task or a result into shared memory. The thread that sends it would do so later, but it
+    """Move the tensors of a result into shared memory. The thread that sends it would do so later, but it
     prints an error, such as that of a full /dev/shm, and drops the message, for which the other process then waits."""
     _Sharing(io.BytesIO()).dump(message)
 
@@ -201,6 +205,14 @@ class _Sharing(pickle.Pickler):
         if value.untyped_storage().nbytes():
             value.share_memory_()
         return "shared"
+
+
+class _ByValue(pickle.Pickler):
+    """Pickles tensors as their values. Through shared memory, a process that is killed while it takes one would make
+    the main process print a traceback."""
+
+    def reducer_override(self, value: object) -> Any:
+        return (torch.from_numpy, (value.numpy(),)) if isinstance(value, Tensor) else NotImplemented
 
 
 def _portable(error: Exception) -> Exception:
@@ -217,11 +229,12 @@ class _Tasks:
         self.slots = slots
         self.current: Iterable[Any] = ()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[tuple[bytes, int | None]]:
         self.slots.take_back()  # of earlier tasks, whose results nobody has read
         for task in self.current:
-            _share(task)
-            yield task, self.slots.lend()
+            message = io.BytesIO()
+            _ByValue(message, pickle.HIGHEST_PROTOCOL).dump(task)
+            yield message.getvalue(), self.slots.lend()
 
 
 def _unchanged(result: Any) -> Any:
@@ -246,6 +259,7 @@ def _begin(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.excepthook = _untold
+    _alive.clear()  # the main process's
     keep_freed_memory()
 
 

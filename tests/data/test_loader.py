@@ -82,17 +82,19 @@ def test_a_source_has_its_own_order():
 
 
 def test_a_loader_left_half_way_ends_its_workers_at_once():
-    """Without the garbage collector, which closes the queues first: the workers would then wait for ever, and so would
-    the process at its end."""
+    """Without the garbage collector, which would close torch's queues first, so that the workers wait for ever, and
+    without another thread: two that wait for one process take its end from each other."""
     before = set(multiprocessing.active_children())
     loader = Loader(array(), SAME, batch=8, seed=0, workers=1)
     batches = loader.batches(0, 6)
     next(batches)
     (worker,) = set(multiprocessing.active_children()) - before
+    held = loader._workers._loader  # as by a thread
     gc.disable()
     try:
         del batches, loader
         worker.join(20)
+        assert held is not None
         assert not worker.is_alive()
     finally:
         gc.enable()

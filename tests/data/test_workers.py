@@ -3,6 +3,7 @@
 import functools
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import torch
 from torch.utils.data import Dataset
 
 import contrastkit.data.workers as workers_module
+from contrastkit.data.slots import Slots
 from contrastkit.data.source import UnreadableError
 from contrastkit.data.workers import Workers
 from contrastkit.errors import UserError, explain
@@ -89,6 +91,14 @@ def test_a_task_that_cannot_be_sent_is_an_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(workers_module, "PATIENCE", 10)
     with Workers(Work(), workers=1) as pool, pytest.raises(Exception, match="pickle"):
         list(pool.map([1, lambda: 0]))
+
+
+def test_a_task_is_sent_without_the_rest_of_its_tensor() -> None:
+    tasks = workers_module._Tasks(Slots(0, 0))
+    tasks.current = [torch.arange(10**5)[3:5]]
+    ((message, slot),) = tasks
+    assert slot is None and len(message) < 1000
+    assert torch.equal(pickle.loads(message), torch.tensor([3, 4]))
 
 
 def test_results_may_hold_tensors_of_any_kind() -> None:
