@@ -64,7 +64,7 @@ LEARNERS: dict[str, tuple[str, ...]] = {  # encoder -> what is trained with it
     TUNED: ("ERM",),
 }
 ENCODERS = {"digits": ("from scratch", "MoCo"), "pacs": tuple(LEARNERS)}
-EPOCHS, PRETRAINING = 5, 10
+EPOCHS, PRETRAINING = 20, 30
 SIZE = {"digits": 16, "pacs": 32}
 EFFICIENT_SIZE = 64  # of EfficientNet's images
 TUNING: dict[str, Any] = {"encoder": PUBLISHED, "size": EFFICIENT_SIZE, "epochs": 2, "row": "32"}
