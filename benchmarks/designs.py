@@ -199,7 +199,8 @@ def measure_study(study: str, draws: int) -> Iterator[dict[str, Any]]:
         answered, point = len(np.unique(seeds)), not math.isnan(errors[0])
         row = {"study": study, "quantity": quantity, "method": method, "draws": answered, "refused": draws - answered}
         row |= {"covered": float(((lows <= 0) & (highs >= 0)).mean())}
-        yield row | {"bias": errors.mean() if point else None, "deviation": errors.std() if point else None}
+        over = {"bias": errors.mean(), "deviation": errors.std()}
+        yield row | {key: float(value) if point else None for key, value in over.items()}
 
 
 def table() -> str:
