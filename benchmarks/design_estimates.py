@@ -15,7 +15,7 @@ from contrastkit.causal.arms import compare_arms
 from contrastkit.causal.columns import Columns
 from contrastkit.causal.conditional import conditional_effects
 from contrastkit.causal.dose import dose_response
-from contrastkit.causal.estimate import Weighted
+from contrastkit.causal.estimate import InSubclasses
 from contrastkit.causal.instrumental import instrumental_effect
 from contrastkit.causal.mediated import mediated_effect
 from contrastkit.causal.models import Models
@@ -68,7 +68,7 @@ def dose(by: DoseWeighting, x: Array, t: Array, y: Array) -> Estimate:
 
 
 def subclasses(x: Array, t: Array, y: Array) -> Estimate:
-    fitted = Weighted(Subclasses("ATE", strata=20)).fit(x, t, y)
+    fitted = InSubclasses(Subclasses("ATE", strata=20)).fit(x, t, y)
     return Estimate(fitted.effect_, fitted.se_)
 
 

@@ -23,7 +23,7 @@ from contrastkit.causal.columns import Columns
 from contrastkit.causal.compare import estimators
 from contrastkit.causal.conditional import conditional_effects
 from contrastkit.causal.dose import dose_response
-from contrastkit.causal.estimate import FrontDoor, Grouped, Weighted
+from contrastkit.causal.estimate import FrontDoor, Grouped, InSubclasses
 from contrastkit.causal.instrumental import instrumental_effect
 from contrastkit.causal.matching import FullMatching
 from contrastkit.causal.models import Models
@@ -114,7 +114,7 @@ def of_matching(g: np.random.Generator) -> Iterator[Found]:
     t = g.uniform(size=ROWS) < expit(0.5 * x[:, 0] + 0.3 * x[:, 1] - 1)
     y = t + x @ [2, 1] + g.normal(size=ROWS)
     ways = {"full": Grouped(FullMatching("ATT"))}
-    ways |= {f"{n} subclasses": Weighted(Subclasses("ATT", strata=n)) for n in (5, 10)}
+    ways |= {f"{n} subclasses": InSubclasses(Subclasses("ATT", strata=n)) for n in (5, 10)}
     for name, way in ways.items():
         low, high = way.fit(x, t, y).interval()
         yield "effect on the treated", name, way.effect_ - 1, low - 1, high - 1
@@ -144,7 +144,8 @@ def of_instruments(g: np.random.Generator) -> Iterator[Found]:
     found = instrumental_effect(Columns(frame, ""), treatment="t", outcome="y", instruments=["a", "b"])
     effect = found.two_stage
     yield "effect", "two stages", effect.effect - 2, effect.low - 2, effect.high - 2
-    near = min(found.anderson_rubin, key=lambda ends: max(ends[0] - 2, 2 - ends[1]))
+    empty = (math.inf, -math.inf)  # where the instruments contradict each other
+    near = min(found.anderson_rubin, key=lambda ends: max(ends[0] - 2, 2 - ends[1]), default=empty)
     yield "effect", "Anderson-Rubin", math.nan, near[0] - 2, near[1] - 2
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from contrastkit.causal import models
 from contrastkit.causal.coarsened import CoarsenedExact
 from contrastkit.causal.diagnostics import Balance, balance_table
-from contrastkit.causal.estimate import Estimator, Grouped, Matched, Weighted
+from contrastkit.causal.estimate import Estimator, Grouped, InSubclasses, Matched
 from contrastkit.causal.estimate.means import weighted_means
 from contrastkit.causal.matched_data import matched_data
 from contrastkit.causal.matching import FullMatching, Matching
@@ -152,13 +152,13 @@ def _fitted(
         matching.fit(study.X, study.T)
         return matching, None
     clusters = None if cluster is None else study.clusters(cluster)
-    effect: Matched | Grouped | Weighted
-    if isinstance(matching, Matching | FullMatching):
-        effect = Matched(matching) if isinstance(matching, Matching) else Grouped(matching)
-        effect.fit(study.X, study.T, study.Y, clusters=clusters)
-        return effect.matching_, effect
-    effect = Weighted(matching).fit(study.X, study.T, study.Y, clusters=clusters)
-    return effect.weighting_, effect
+    effect: Matched | Grouped | InSubclasses
+    if isinstance(matching, Matching):
+        effect = Matched(matching)
+    else:
+        effect = Grouped(matching) if isinstance(matching, FullMatching) else InSubclasses(matching)
+    effect.fit(study.X, study.T, study.Y, clusters=clusters)
+    return effect.matching_, effect
 
 
 def _check_options(given: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ clusters that of the sums within them; None if unknown. ``remarks_``: what a rea
 from contrastkit.causal.estimate.aipw import AIPW
 from contrastkit.causal.estimate.base import ArmwiseEstimator, Estimator
 from contrastkit.causal.estimate.front_door import FrontDoor
-from contrastkit.causal.estimate.grouped import Grouped
+from contrastkit.causal.estimate.grouped import Grouped, InSubclasses
 from contrastkit.causal.estimate.matched import Matched
 from contrastkit.causal.estimate.partially_linear import PartiallyLinear
 from contrastkit.causal.estimate.regression import DifferenceInMeans, OaxacaBlinder, Regression
@@ -39,6 +39,7 @@ __all__ = [
     "Estimator",
     "FrontDoor",
     "Grouped",
+    "InSubclasses",
     "Matched",
     "OaxacaBlinder",
     "PartiallyLinear",

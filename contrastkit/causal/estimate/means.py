@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contrastkit.causal.names import Measure
 from contrastkit.errors import UserError
@@ -81,3 +82,17 @@ def weighted_means(w: Floats, arms: Sequence[Bools], y: Floats) -> Means:
         values[row] = np.average(y[arm], weights=w[arm])
         influences[row, arm] = w[arm] * (y[arm] - values[row]) / w[arm].sum()
     return Means(values, influences * (math.sqrt(n / (n - k)) if n > k else math.nan))
+
+
+def stratified_influences(w: Floats, strata: NDArray[np.int64], arms: Sequence[Bools], y: Floats) -> Floats:
+    """How far each unit moves the means of y [n] in arms, bool [n] each, with weights w [n], [K, n], given the stratum
+    of each (-1: none), within which an arm's weights are equal: the norm is the standard error of a stratified sample.
+    NaN for units that are alone of their arm in a stratum."""
+    influences = np.zeros((len(arms), len(y)))
+    for row, arm in enumerate(arms):
+        s = strata[part := arm & (strata >= 0)]
+        n = np.bincount(s)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean, scale = np.bincount(s, y[part]) / n, np.sqrt(n / (n - 1))
+            influences[row, part] = w[part] / w[part].sum() * np.where(n > 1, scale, np.nan)[s] * (y[part] - mean[s])
+    return influences

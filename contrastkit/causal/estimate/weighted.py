@@ -1,6 +1,5 @@
 """Weighted differences in means."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -9,8 +8,7 @@ from sklearn.base import clone
 
 from contrastkit.causal.estimand import population
 from contrastkit.causal.estimate.base import Estimator
-from contrastkit.causal.estimate.means import Means, weighted_means
-from contrastkit.causal.estimate.regression import mean_influence
+from contrastkit.causal.estimate.means import Means, stratified_influences, weighted_means
 from contrastkit.causal.propensity import EQUAL_SCORES, Propensity
 from contrastkit.causal.strata import stratum_weights
 from contrastkit.causal.subclasses import between_quantiles
@@ -144,12 +142,7 @@ class Stratified(Estimator):
         )
         self.estimand_, self.weights_ = self.estimand, w
         means = weighted_means(w, (t, ~t), y)
-        influences = np.zeros((2, len(y)))
-        for k in range(strata):
-            share = (target & (s == k)).sum() / target.sum()
-            for row, arm in enumerate((t, ~t)):
-                part = arm & (s == k)
-                influences[row, part] = share * mean_influence(y[part], w[part]) if part.sum() > 1 else math.nan
+        influences = stratified_influences(w, s, (t, ~t), y)
         self.effect_, self.influence_ = self._compared(Means(means.values, influences))
         if np.isnan(influences).any():
             self.error_remarks_.append("a stratum with one unit of an arm has no standard error")
