@@ -95,17 +95,18 @@ def of_arms(g: np.random.Generator) -> Iterator[Found]:
 
 
 def of_doses(g: np.random.Generator) -> Iterator[Found]:
+    """Mean outcomes on a line, which the curves are able to follow, and by entropy balancing on a parabola too."""
     x = g.normal(size=(ROWS, 2))
     t = x @ [0.5, 0.3] + g.normal(size=ROWS)
-    y = t + 0.3 * t**2 + x @ [2, 1] + g.normal(size=ROWS)
-    for by in get_args(DoseWeighting):
+    for by, bend in (*((by, 0.0) for by in get_args(DoseWeighting)), ("entropy", 0.3)):
+        y = t + bend * t**2 + x @ [2, 1] + g.normal(size=ROWS)
         try:
             curve = dose_response(units(x, t, y), by, at=AT, draws=BOOTSTRAP).curve
         except UserError:  # weights that do not balance
             continue
         for point in curve:
-            truth = point.dose + 0.3 * point.dose**2
-            yield f"mean at dose {point.dose:g}", by, point.mean - truth, point.low - truth, point.high - truth
+            truth, what = point.dose + bend * point.dose**2, "a parabola" if bend else "a line"
+            yield f"{what}, at dose {point.dose:g}", by, point.mean - truth, point.low - truth, point.high - truth
 
 
 def of_matching(g: np.random.Generator) -> Iterator[Found]:

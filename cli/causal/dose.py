@@ -28,9 +28,6 @@ def dose(
             "propensity score."
         ),
     ] = "entropy",
-    dose_moments: Annotated[
-        int, typer.Option(help="With entropy: 2 makes the square of the dose uncorrelated too."), Interval(1, 2)
-    ] = 1,
     df: Annotated[
         int, typer.Option(help="Coefficients of the curve, a natural cubic spline; 1 is a line."), Interval(1, 20)
     ] = 3,
@@ -52,9 +49,7 @@ def dose(
 
     study, doses = units.read(), tuple(numbers("--at", at)) if at else ()
     with screen.working("estimating"):
-        response = dose_response(
-            study, by, dose_moments=dose_moments, df=df, at=doses, draws=draws, cluster=cluster, seed=seed
-        )
+        response = dose_response(study, by, df=df, at=doses, draws=draws, cluster=cluster, seed=seed)
     _print(response)
     if out is not None:
         write_csv(out, study.row_ids().columns() | {"weight": response.weights})

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -85,7 +86,6 @@ def dose_response(
     units: Units,
     by: DoseWeighting = "entropy",
     *,
-    dose_moments: int = 1,
     df: int = 3,
     at: tuple[float, ...] = (),
     draws: int = DRAWS,
@@ -99,8 +99,8 @@ def dose_response(
     anew; Student's, with the effective sample size less the coefficients of the curve as degrees of freedom.
 
     Args:
-        by: ``gps``, ``entropy`` or ``cbgps`` (:mod:`contrastkit.causal.weighting.continuous`).
-        dose_moments: for ``entropy``.
+        by: ``gps``, ``entropy`` or ``cbgps`` (:mod:`contrastkit.causal.weighting.continuous`). Under those of
+            ``entropy``, X is uncorrelated with each function of T of which the curve is made.
         df: coefficients of the spline beside the constant; 1 is a line. Its knots are quantiles of the doses.
         at: doses of the curve; by default 21 between the 5 % and the 95 % quantile.
         draws: samples of the bootstrap.
@@ -116,18 +116,23 @@ def dose_response(
     doses = np.array(sorted(at)) if at else np.linspace(float(first), float(last), POINTS)
     if not ((doses >= t.min()) & (doses <= t.max())).all():
         raise UserError(f"--at: the doses observed are {t.min():g} to {t.max():g}, and a curve beyond them is a guess")
-    weighting = _weighting(by, dose_moments)
-    w = weighting.fit(units.X, t).weights_
+    knots = curve_knots(t, df)
+    weighting = _weighting(by, knots)
+    fewer = ", or lower --df" if by == "entropy" and df > 1 else ""
+    try:
+        w = weighting.fit(units.X, t).weights_
+    except UserError as error:
+        raise UserError(f"{error}{fewer}") from error
     correlations = np.stack([weighted_correlations(units.X.x, t, v) for v in (np.ones_like(w), w)], axis=1)
     _check_uncorrelated(units, correlations[:, 1])
-    curve = regression_curve(t, y, w, doses, df)
+    curve = regression_curve(t, y, w, doses, knots)
     drawn = []
     for rows in drawn_rows(len(t), groups, draws, seed):
         with contextlib.suppress(UserError):  # a sample without weights, which is counted
             again = clone(weighting).fit(units.X.take(rows), t[rows]).weights_
-            drawn.append(regression_curve(t[rows], y[rows], again, doses, df, knots_of=t))
+            drawn.append(regression_curve(t[rows], y[rows], again, doses, knots))
     if (refused := draws - len(drawn)) > REFUSED * draws:
-        raise UserError(f"{refused} of {draws} bootstrap samples have no weights: leave covariates out")
+        raise UserError(f"{refused} of {draws} bootstrap samples have no weights: leave covariates out{fewer}")
     ess = effective_sample_size(w)
     remarks = [*getattr(weighting, "remarks_", ()), *on_weights(w, {"units": np.ones(len(t), bool)})]
     remarks += [f"{refused} of {draws} bootstrap samples had no weights"] if refused else []
@@ -138,13 +143,11 @@ def dose_response(
     )  # fmt: skip
 
 
-def _weighting(by: DoseWeighting, dose_moments: int) -> Any:
-    """The method by name, unfitted."""
+def _weighting(by: DoseWeighting, knots: Floats) -> Any:
+    """The method by name, unfitted; entropy balancing for a curve with these knots."""
     check_choice("method", by, get_args(DoseWeighting))
     if by == "entropy":
-        return ContinuousEntropyBalancing(moments=dose_moments)
-    if dose_moments != 1:
-        raise UserError(f"--dose-moments applies to --by entropy only: leave it out for {by}")
+        return ContinuousEntropyBalancing(functions=partial(functions_of_dose, knots=knots))
     return NormalDensity() if by == "gps" else ContinuousCovariateBalancing()
 
 
@@ -158,21 +161,25 @@ def _check_uncorrelated(units: Units, left: Floats) -> None:
         )
 
 
-def regression_curve(
-    t: Floats, y: Floats, w: Floats, doses: Floats, df: int, *, knots_of: Floats | None = None
-) -> Floats:
-    """The weighted regression of y [n] on a natural cubic spline of t [n], at these doses [m]: [m].
-
-    Args:
-        knots_of: doses whose quantiles, evenly from 5 % to 95 %, are the df + 1 knots; t by default.
-    """
-    knots = np.quantile(t if knots_of is None else knots_of, np.linspace(*WITHIN, df + 1))
+def curve_knots(t: Floats, df: int) -> Floats:
+    """The knots [df + 1] of a curve, quantiles of the doses t [n], evenly from 5 % to 95 %."""
+    knots: Floats = np.quantile(t, np.linspace(*WITHIN, df + 1))
     if len(np.unique(knots)) <= df:
         raise UserError(f"too many doses are alike for a curve of {df} --df: use fewer")
+    return knots
+
+
+def regression_curve(t: Floats, y: Floats, w: Floats, doses: Floats, knots: Floats) -> Floats:
+    """The weighted regression of y [n] on a natural cubic spline of t [n], at these doses [m]: [m]."""
     root = np.sqrt(w)
     beta = np.linalg.lstsq(spline(t, knots) * root[:, None], y * root, rcond=None)[0]
     values: Floats = spline(doses, knots) @ beta
     return values
+
+
+def functions_of_dose(t: Floats, *, knots: Floats) -> Floats:
+    """The basis of the curve without its constant, at t [n]: [n, k - 1]."""
+    return spline(t, knots)[:, 1:]
 
 
 def spline(t: Floats, knots: Floats) -> Floats:

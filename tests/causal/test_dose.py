@@ -11,7 +11,7 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import minimize, root
 from scipy.stats import norm
 
-from contrastkit.causal.dose import dose_response, regression_curve, spline
+from contrastkit.causal.dose import curve_knots, dose_response, regression_curve, spline
 from contrastkit.causal.study import Units
 from contrastkit.causal.weighting import ContinuousCovariateBalancing, ContinuousEntropyBalancing, NormalDensity
 from contrastkit.causal.weighting.continuous import weighted_correlations
@@ -44,13 +44,13 @@ def test_normal_weights_are_ratios_of_densities() -> None:
     assert NormalDensity().fit(x, t).weights_ == pytest.approx(w / w.mean())
 
 
-@pytest.mark.parametrize("moments", [1, 2])
-def test_entropy_balancing_is_the_optimum_of_the_primal(moments: Any) -> None:
+@pytest.mark.parametrize("functions", [None, lambda t: np.column_stack([t, np.maximum(t, 0)])])
+def test_entropy_balancing_is_the_optimum_of_the_primal(functions: Any) -> None:
     x, t, _ = doses(40)
     x = x[:, :1]
-    w = ContinuousEntropyBalancing(moments=moments).fit(x, t).weights_
-    z, d = (x[:, 0] - x.mean()) / x.std(), (t - t.mean()) / t.std()
-    rows = [np.ones(40), z, d, d**2 - 1, z * d, *([z * (d**2 - 1)] if moments == 2 else [])]
+    w = ContinuousEntropyBalancing(functions=functions).fit(x, t).weights_
+    z, d, up = ((v - v.mean()) / v.std() for v in (x[:, 0], t, np.maximum(t, 0)))
+    rows = [np.ones(40), z, d, d**2 - 1, z * d, *([up, z * up] if functions else [])]
     solved = minimize(
         lambda v: float((v * np.log(v)).sum()), np.ones(40), jac=lambda v: np.log(v) + 1, method="SLSQP",
         bounds=[(1e-9, None)] * 40, options={"ftol": 1e-14, "maxiter": 1000},
@@ -59,8 +59,17 @@ def test_entropy_balancing_is_the_optimum_of_the_primal(moments: Any) -> None:
     assert w == pytest.approx(solved.x, abs=1e-4)
     assert [(w * values).mean() for values in (z, d, d**2)] == pytest.approx([0, 0, 1], abs=1e-7)
     assert weighted_correlations(x, t, w) == pytest.approx([0], abs=1e-7)
-    square = weighted_correlations(x, t**2, w)[0]
-    assert abs(square) < 1e-7 if moments == 2 else abs(square) > 1e-3
+    other = weighted_correlations(x, np.maximum(t, 0), w)[0]
+    assert abs(other) < 1e-7 if functions else abs(other) > 1e-3
+
+
+@pytest.mark.parametrize("df", [1, 3])
+def test_entropy_balancing_frees_the_curve_of_what_is_linear_in_the_covariates(df: int) -> None:
+    """To the last digit: adding to Y what is linear in X of mean 0 moves no point of the curve, in any sample."""
+    x, t, y = doses(200)
+    z, at = x - x.mean(0), (-1.0, 0.0, 1.0)
+    one, other = (dose_response(units(x, t, v), df=df, at=at, draws=50).curve for v in (y, y + z @ [20, -30]))
+    assert [point.mean for point in one] == pytest.approx([point.mean for point in other], abs=1e-5)
 
 
 def test_covariate_balancing_solves_the_equations_of_the_paper() -> None:
@@ -122,14 +131,14 @@ def test_a_line_is_that_of_weighted_least_squares() -> None:
     w = NormalDensity().fit(x, t).weights_
     at = np.array([-1.0, 0, 2])
     fit = sm.WLS(y, sm.add_constant(t), weights=w).fit()
-    assert regression_curve(t, y, w, at, 1) == pytest.approx(fit.predict(sm.add_constant(at)))
+    assert regression_curve(t, y, w, at, curve_knots(t, 1)) == pytest.approx(fit.predict(sm.add_constant(at)))
 
 
 @pytest.mark.parametrize("by", ["gps", "entropy", "cbgps"])
 def test_the_truth_of_a_large_study(by: Any) -> None:
     x, t, y = doses(4000)
     found = dose_response(units(x, t, y), by, df=4, draws=50)
-    naive = regression_curve(t, y, np.ones(4000), np.array([point.dose for point in found.curve]), 4)
+    naive = regression_curve(t, y, np.ones(4000), np.array([point.dose for point in found.curve]), curve_knots(t, 4))
     truth = np.array([point.dose + 0.3 * point.dose**2 for point in found.curve])
     curve, se = (np.array([getattr(point, name) for point in found.curve]) for name in ("mean", "se"))
     assert (np.abs(curve - truth) < 4.5 * se + 0.02).all()
@@ -181,8 +190,10 @@ def test_what_cannot_be_a_curve_is_refused() -> None:
         dose_response(units(x, np.arange(100) % 3, y))
     with pytest.raises(UserError, match="the covariates determine the treatment"):
         dose_response(units(x, x[:, 0], y), "gps")
-    with pytest.raises(UserError, match="no weights balance these covariates: .* off"):
+    with pytest.raises(UserError, match="no weights balance these covariates: .* off.*, or lower --df"):
         dose_response(units(x, 9 * x[:, 0] + 0.1 * t, y))
+    with pytest.raises(UserError, match="of 50 bootstrap samples have no weights: leave covariates out, or lower --df"):
+        dose_response(units(x, t, y), draws=50)
     with pytest.raises(UserError, match="no normal model of the treatment balances|bootstrap samples have no weights"):
         dose_response(units(x, 9 * x[:, 0] + 0.1 * t, y), "cbgps", draws=50)
     with pytest.raises(UserError, match="the weights leave a correlation of .* between dose and x0, above 0.1"):
@@ -191,10 +202,8 @@ def test_what_cannot_be_a_curve_is_refused() -> None:
         dose_response(units(x, t, y), at=(0.0, 99.0))
     with pytest.raises(UserError, match="--at: the doses observed are"):
         dose_response(units(x, t, y), at=(float("nan"),))
-    with pytest.raises(UserError, match="--dose-moments applies to --by entropy only"):
-        dose_response(units(x, t, y), "gps", dose_moments=2)
     with pytest.raises(UserError, match="too many doses are alike for a curve of 9 --df"):
-        regression_curve(np.maximum(t, 0.5), y, np.ones(100), np.array([1.0]), 9)
+        dose_response(units(x, np.maximum(t, 0.5), y), df=9)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,11 +212,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     frame.to_csv(tmp_path / "t.csv", index=False)
     given = ["causal", "dose", f"--data={tmp_path / 't.csv'}", "--treatment=dose", "--covariates=a,b", "--outcome=y"]
     out, plot, report = (tmp_path / name for name in ("w.csv", "curve.png", "r.json"))
-    words = ["--dose-moments=2", "--df=2", "--at=0,1,-1", "--draws=50", "--seed=3"]
+    words = ["--df=2", "--at=0,1,-1", "--draws=50", "--seed=3"]
     assert main([*given, *words, f"--out={out}", f"--plot={plot}", f"--json={report}"]) == 0
     found = read_report("causal-dose", report)
     library = units(frame[["a", "b"]], t, y)
-    expected = dose_response(library, dose_moments=2, df=2, at=(-1.0, 0.0, 1.0), draws=50, seed=3)
+    expected = dose_response(library, df=2, at=(-1.0, 0.0, 1.0), draws=50, seed=3)
     assert pd.read_csv(out).weight.to_numpy() == pytest.approx(expected.weights)
     for point, row in zip(expected.curve, found["curve"], strict=True):
         assert row == pytest.approx(vars(point))

@@ -578,7 +578,6 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("arms", {}, {"simultaneous": True}),
     ("arms", {}, {"cluster": "site"}),
     *(("dose", {}, {"by": by}) for by in ("gps", "cbgps")),
-    ("dose", {}, {"dose_moments": 2}),
     ("dose", {}, {"df": 1}),
     ("dose", {}, {"at": "0,0.5"}),
     ("dose", {}, {"draws": 60}),

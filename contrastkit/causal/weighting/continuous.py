@@ -1,6 +1,7 @@
 """Weights under which a continuous treatment no longer depends on the covariates."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -38,10 +39,13 @@ class NormalDensity(BaseEstimator):
 
 class ContinuousEntropyBalancing(BaseEstimator):
     """The weights closest to equal, in relative entropy, that keep the means of X, T and T^2, and under which X is
-    uncorrelated with T (Vegetabile et al. 2021, Sec. 2.3; Tuebbicke 2022, Eq. 5).
+    uncorrelated with T (Vegetabile et al. 2021, Sec. 2.3; Tuebbicke 2022, Eq. 5), or with functions of T.
+
+    A regression of Y on functions with which X is uncorrelated, whose means are kept too, is free of confounding that
+    is linear in X, in the sample too and not only in large ones.
 
     Args:
-        moments: 2: X is uncorrelated with T^2 too, for confounding that is not a line in T.
+        functions: of T [n], [n, k], such as the basis of a curve without its constant; T itself by default.
 
     Attributes:
         weights_: float64 [n], with mean 1.
@@ -50,19 +54,17 @@ class ContinuousEntropyBalancing(BaseEstimator):
         UserError: no such weights exist; the message states the gap.
     """
 
-    def __init__(self, *, moments: int = 1) -> None:
-        self.moments = moments
+    def __init__(self, *, functions: Callable[[Floats], Floats] | None = None) -> None:
+        self.functions = functions
 
     def fit(self, X: Any, T: ArrayLike) -> Self:
         """Fit to X [n, p] and amounts T [n]."""
         X = Covariates.of(X)
-        if self.moments not in (1, 2):
-            raise UserError(f"moments must be 1 (T) or 2 (also T^2), not {self.moments}")
-        x, t = standardised(X.x), standardised(as_dose(T, len(X)))
-        powers = {"T": t, "T^2": standardised(t**2)}
-        products = list(powers.items())[: self.moments]
-        c = np.column_stack([x, *powers.values(), *(x * power[:, None] for _, power in products)])
-        names = (*X.names, *powers, *(f"{name} x {power}" for power, _ in products for name in X.names))
+        t = as_dose(T, len(X))
+        x, f = standardised(X.x), standardised(t[:, None] if self.functions is None else self.functions(t))
+        of = ["T", *(f"function {j} of T" for j in range(2, f.shape[1] + 1))]
+        c = np.column_stack([x, f, standardised(standardised(t) ** 2), *(x * column[:, None] for column in f.T)])
+        names = (*X.names, *of, "T^2", *(f"{name} x {function}" for function in of for name in X.names))
         self.weights_ = balance(c, names, np.ones(len(t))) * len(t)
         return self
 
