@@ -96,12 +96,14 @@ def table() -> str:
         total, shared = sum(seeds[0]["parameters"].values()), seeds[0]["parameters"]["both"]
         took = f"{statistics.fmean(seconds):.0f}" if seconds else ""
         cells = [_interval([row[way] for row in seeds], "recall") for way in WAYS]
-        words = " / ".join(spread([row[way]["words"] for row in seeds]) for way in WAYS)
+        words, chance = (
+            " / ".join(spread([row[way][key] for row in seeds]) for way in WAYS) for key in ("words", "chance")
+        )
         told = _interval([row["zero_shot"] for row in seeds if "zero_shot" in row], "top1")
         sizes = (f"{total / 1e6:.2f}", f"{shared / 1e6:.2f}")
-        lines.append([data, name, *sizes, str(seeds[0]["epochs"]), str(len(seeds)), *cells, words, told, took])
+        lines.append([data, name, *sizes, str(seeds[0]["epochs"]), str(len(seeds)), *cells, chance, words, told, took])
     head = ("images", "model", "parameters, M", "shared, M", "epochs", "seeds", *(f"{way}, R@{K}" for way in WAYS))
-    return markdown((*head, "by words", "zero-shot", "CPU s"), lines)
+    return markdown((*head, "chance", "by words", "zero-shot", "CPU s"), lines)
 
 
 def _interval(seeds: Rows, key: str) -> str:
