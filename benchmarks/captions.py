@@ -101,7 +101,7 @@ def table() -> str:
         )
         told = _interval([row["zero_shot"] for row in seeds if "zero_shot" in row], "top1")
         sizes = (f"{total / 1e6:.2f}", f"{shared / 1e6:.2f}")
-        lines.append([data, name, *sizes, str(seeds[0]["epochs"]), str(len(seeds)), *cells, chance, words, told, took])
+        lines.append([data, name, *sizes, str(seeds[0]["epochs"]), str(len(seeds)), *cells, *both.values(), told, took])
     head = ("images", "model", "parameters, M", "shared, M", "epochs", "seeds", *(f"{way}, R@{K}" for way in WAYS))
     return markdown((*head, "chance", "by words", "zero-shot", "CPU s"), lines)
 

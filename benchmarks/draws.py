@@ -1,5 +1,6 @@
-"""`python -m benchmarks.draws`: what drawing CRD's negatives takes, beside the loss that looks them up and its gradients:
-64 images with 16,384 negatives of other classes each, out of 50,000 with two vectors of 128 numbers. Prints the medians.
+"""`python -m benchmarks.draws`: what drawing CRD's negatives takes, beside the loss that looks them up and its
+gradients: 64 images with 16,384 negatives of other classes each, out of 50,000 with two vectors of 128 numbers. Prints
+the medians.
 """
 
 import time
