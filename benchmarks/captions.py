@@ -96,9 +96,9 @@ def table() -> str:
         total, shared = sum(seeds[0]["parameters"].values()), seeds[0]["parameters"]["both"]
         took = f"{statistics.fmean(seconds):.0f}" if seconds else ""
         cells = [_interval([row[way] for row in seeds], "recall") for way in WAYS]
-        words, chance = (
-            " / ".join(spread([row[way][key] for row in seeds]) for way in WAYS) for key in ("words", "chance")
-        )
+        both = {
+            key: " / ".join(spread([row[way][key] for row in seeds]) for way in WAYS) for key in ("chance", "words")
+        }
         told = _interval([row["zero_shot"] for row in seeds if "zero_shot" in row], "top1")
         sizes = (f"{total / 1e6:.2f}", f"{shared / 1e6:.2f}")
         lines.append([data, name, *sizes, str(seeds[0]["epochs"]), str(len(seeds)), *cells, *both.values(), told, took])
