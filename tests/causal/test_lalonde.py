@@ -24,6 +24,7 @@ from contrastkit.causal.weighting import (
     CovariateBalancing,
     EntropyBalancing,
     InverseProbability,
+    OverIdentifiedBalancing,
 )
 
 DATA = Path(os.environ.get("CONTRASTKIT_DATA", "none"))
@@ -51,6 +52,7 @@ def test_the_figures_of_dehejia_and_wahbas_sample_with_cps_controls() -> None:
         (Weighted(InverseProbability()), 1377.12, None),
         (Weighted(InverseProbability("ATO")), 1093.04, None),
         (Weighted(CovariateBalancing(), error="hc1"), 1406.30, 654.93),
+        (Weighted(OverIdentifiedBalancing()), 1469.74, None),
         (AIPW(folds=0), 1488.88, None),
     ]
     for estimator, effect, se in figures:
