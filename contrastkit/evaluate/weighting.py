@@ -20,6 +20,7 @@ from contrastkit.tables.files import read_table
 from contrastkit.tables.identity import RowIds, read_weights
 
 WEIGHTED = 0.95  # of the images: with a larger effective sample, the weights hardly change anything
+FEW = 0.1  # with a smaller one, what they cost is likely more than what they give
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,14 @@ class ImageWeights:
 
     @property
     def notice(self) -> str:
-        few = "" if self.effective < WEIGHTED * self.images else ": they hardly change anything"
+        share, remark = self.effective / self.images, ""
+        if share >= WEIGHTED:
+            remark = ": they hardly change anything"
+        elif share < FEW:
+            remark = f", {share:.0%} of them: most hardly count, so compare with the same without --weights"
         return (
             f"{self.images:,} training images weighted by {self.file}, from {self.least:.3g} to {self.most:.3g}, mean "
-            f"1; effective sample size {self.effective:,.1f}{few}"
+            f"1; effective sample size {self.effective:,.1f}{remark}"
         )
 
 

@@ -25,7 +25,7 @@ from contrastkit.evaluate.finetune_report import FineTuned
 from contrastkit.evaluate.identity import image_ids
 from contrastkit.evaluate.linear import linear_probe
 from contrastkit.evaluate.protocol import moco_protocol
-from contrastkit.evaluate.weighting import weighted
+from contrastkit.evaluate.weighting import ImageWeights, weighted
 from contrastkit.parts.build import build_encoder
 from tests.data.pictures import png
 from tests.schemas import read_report
@@ -257,6 +257,15 @@ def test_images_without_a_label_weigh_nothing(tmp_path: Path) -> None:
     assert s.data.train.weights is not None and found.images == 40
     assert s.data.train.weights[20:].mean().item() == pytest.approx(1)
     assert found.effective == pytest.approx(w[20:].sum() ** 2 / (w[20:] ** 2).sum())
+
+
+@pytest.mark.parametrize(
+    ("effective", "says"),
+    [(95.0, ": they hardly change anything"), (94.0, "94.0"), (10.0, "10.0"), (9.0, "9.0, 9% of them: most hardly")],
+)
+def test_too_even_and_too_uneven_weights_are_remarked_on(effective: float, says: str) -> None:
+    notice = ImageWeights("w.csv", 100, effective, 0.0, 20.0).notice
+    assert says in notice and (":" in notice) is (":" in says)
 
 
 @pytest.mark.parametrize(
