@@ -75,7 +75,7 @@ def _evaluated(outcome: "Outcome", plan: "Plan") -> dict[str, Any]:
         device=plan.device,
     )
     if result is None:
-        screen.say(f"{plan.data.name} has no labelled test images on which to compare student and teacher")
+        screen.say(f"{plan.data.train.name} has no labelled test images on which to compare student and teacher")
     else:
         rows = {f"student, {plan.recipe.encoder}": result.student, f"teacher, {plan.teacher.name}": result.teacher}
         screen.table(

@@ -129,7 +129,7 @@ def _classified(outcome: "Outcome", plan: "Plan") -> dict[str, Any]:
     how: dict[str, Any] = {"workers": options.workers, "max_bad": options.max_bad, "device": plan.device}
     result = classified(classifier, plan.data, size=classifier.size, **how)
     if result is None:
-        screen.say(f"{plan.data.name} has no labelled test images on which to test the classifier")
+        screen.say(f"{plan.data.train.name} has no labelled test images on which to test the classifier")
     else:
         accuracy = result.accuracy
         title = f"classifier of {plan.name} on {accuracy.n:,} test images of {result.data}"

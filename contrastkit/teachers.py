@@ -172,10 +172,10 @@ def _require_fit(teacher: Teacher, data: DataSet) -> None:
     own = data.train.classes
     n = len(own) if own is not None else n
     if teacher.n_classes != n:
-        raise UserError(f"the teacher {source} knows {teacher.n_classes} classes, {data.name} has {n}")
+        raise UserError(f"the teacher {source} knows {teacher.n_classes} classes, {data.train.name} has {n}")
     if teacher.classes is not None and own is not None and teacher.classes != tuple(own):
         pair = next((a, b) for a, b in zip(teacher.classes, own, strict=True) if a != b)
         raise UserError(
-            f"the teacher {source} knows other classes than {data.name}, or the same in another order: '{pair[0]}' "
-            f"where the data have '{pair[1]}'"
+            f"the teacher {source} knows other classes than {data.train.name}, or the same in another order: "
+            f"'{pair[0]}' where the data have '{pair[1]}'"
         )
