@@ -119,9 +119,13 @@ def test_another_teacher_is_refused_and_a_moved_one_is_not(
     assert main(["distill", "crd", f"--resume={out}", f"--teacher={tmp_path / 'moved'}"]) == 0
 
 
-def test_simclrs_student_is_built_like_its_teacher(tmp_path: Path, images: Path) -> None:
+def test_simclrs_student_is_built_like_its_teacher(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     taught, out = teacher(tmp_path / "teacher"), tmp_path / "run"
     assert distil(images, f"--teacher={taught}", f"--out={out}", method="simclr-v2") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "names no classes: its output 0 is taken for the first class of noise, '0', and so on" in told
     classify = contrastkit.load_classifier(out / "classifier.safetensors")
     own = {name: value.shape for name, value in classify.state_dict().items()}
     theirs = contrastkit.load_classifier(taught / "model.safetensors").state_dict()
