@@ -156,6 +156,8 @@ BUGS = [
         f"{DISTILL}::test_the_encoder_is_that_of_any_run"),
     Bug("evaluate/distilled.py", "data=test.name", "data=data.name",
         f"{LABELLED}::test_an_accuracy_is_of_the_labelled_images_by_their_name"),
+    Bug("cli/train.py", "args[0] not in self.commands and (method", "(method",
+        f"{DISTILL}::test_a_distillation_is_found_by_each_of_its_names"),
     Bug("parts/cifar.py", "before = self.new // 2", "before = 0",
         "tests/parts/test_build.py::test_a_shortcut_of_a_ResNet_for_CIFAR_skips_pixels_and_pads_channels"),
     # Bounds.

@@ -142,6 +142,18 @@ def test_a_smaller_student_is_the_recipes(tmp_path: Path, images: Path) -> None:
     assert (encoder["name"], encoder["width"], encoder["projector_layers"]) == ("cifar-resnet8", 1.0, 0)
 
 
+def test_a_distillation_is_found_by_each_of_its_names(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, says in {
+        "train crd": "error: crd distils a teacher: use contrastkit distill crd\n",
+        "sweep crd": "error: crd distils a teacher: use contrastkit distill crd\n",
+        "train simclr-v2-distill": "error: simclr-v2-distill distils a teacher: use contrastkit distill simclr-v2\n",
+        "distill simclr-v2-distill": "error: a distillation needs a teacher: give --teacher",
+        "train simclr-v3": "error: No such command 'simclr-v3'",
+    }.items():
+        assert line(capsys, main([*words.split(), f"--data={images}"])).startswith(says)
+    assert main(["train", "simclr-v2", "--help"]) == 0, "a method has the word of its distillation"
+
+
 def test_python_distils_too(tmp_path: Path, images: Path) -> None:
     how: dict[str, Any] = {"encoder": "tiny", "epochs": 1, "batch": 32, "monitor_every": 0, "device": "cpu"}
     outcome = contrastkit.train(
