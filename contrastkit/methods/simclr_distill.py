@@ -41,6 +41,8 @@ from contrastkit.types import Batch, Step
 class SimCLRDistillRecipe(DistillationRecipe):
     """Hyper-parameters of SimCLR v2's distillation, with the names of SimCLR's."""
 
+    weighted = {"alpha": ("T",)}
+
     T: Annotated[
         float,
         "temperature of both networks' outputs: 0.1 for self-distillation, 1 for a larger teacher (Sec. 3)",
@@ -116,7 +118,7 @@ class SimCLRDistill(Distillation[None]):
     @property
     def notices(self) -> list[str]:
         own, kind = self.recipe, self.teacher.kind
-        if own.T == 1 or (own.encoder, own.width) == (kind["name"], kind.get("width", 1.0)):
+        if own.T == 1 or own.alpha == 0 or (own.encoder, own.width) == (kind["name"], kind.get("width", 1.0)):
             return []
         return [
             f"T is {own.T:g}: the paper has 0.1 for a student built like its teacher, which this one is not, and 1 for "

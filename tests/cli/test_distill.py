@@ -170,6 +170,12 @@ def test_python_distils_too(tmp_path: Path, images: Path) -> None:
         ({}, ["--size=12"], "was trained on images of 16 px, and the views have 12: give --size 16"),
         ({}, ["--teacher-encoder=tiny"], "says of which network it is: drop --teacher-encoder"),
         ({}, ["--r=0"], "with --r 0 and --a 0 nothing trains the student's last layer"),
+        (
+            {},
+            ["--recipe=tiny-kd", "--negatives=all"],
+            "with --b 0 there is no effect of --K, --negatives: leave them out, or",
+        ),
+        ({}, ["--recipe=tiny", "--T=9"], "with --a 0 there is no effect of --T: leave it out, or raise --a"),
         ({}, ["--K=1000"], "--K 1000 draws are more than the 256 images"),
     ],
 )

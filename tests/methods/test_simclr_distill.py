@@ -85,6 +85,7 @@ def test_the_student_learns_the_teachers_answers() -> None:
         ({"T": 0.1, "width": 0.125}, True),
         ({"T": 0.1, "width": 0.25, "encoder": "resnet18"}, True),
         ({"T": 1.0, "encoder": "resnet18"}, False),
+        ({"T": 0.1, "encoder": "resnet18", "alpha": 0.0}, False),  # T has no effect
     ],
 )
 def test_the_temperature_of_self_distillation_is_told_for_another_student(numbers: dict[str, Any], told: bool) -> None:
