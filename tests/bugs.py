@@ -889,6 +889,7 @@ BUGS = [
         "tests/cli/test_shards.py::test_the_captions_of_a_folder_train_as_it_does"),
     Bug("parts/open_clip.py", "'_quickgelu' if quick else ''", "''",
         f"{OPEN}_both_towers_compute_what_open_clip_computes"),
+    Bug("parts/open_clip.py", '.get("layers"), list)', '.get("layers"), dict)', f"{OPEN}_weights_that_are_not_there"),
     Bug("parts/open_clip.py", '"ln_": "norm"', '"ln_": "nrom"', f"{OPEN}_both_towers_compute_what_open_clip_computes"),
     Bug("parts/open_clip.py", "network.text_projection.detach().T.", "network.text_projection.detach().",
         f"{OPEN}_both_towers_compute_what_open_clip_computes"),
