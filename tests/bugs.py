@@ -164,6 +164,8 @@ BUGS = [
         f"{DISTILL}::test_a_distillation_is_found_by_each_of_its_names"),
     Bug("parts/cifar.py", "before = self.new // 2", "before = 0",
         "tests/parts/test_build.py::test_a_shortcut_of_a_ResNet_for_CIFAR_skips_pixels_and_pads_channels"),
+    Bug("data/index.py", "sum(text is not None for each in scans for text in each.labels[CAPTION])", "given",
+        f"{TARS}::test_captions_are_texts_that_mostly_differ"),
     # Bounds.
     Bug("bounds.py", "and math.isfinite(number)", "or number != number", "tests/cli/test_bounds.py::test_an_interval"),
     Bug("cli/options.py", "interval.check(flag, values[name], whole=whole)", "pass",
