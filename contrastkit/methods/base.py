@@ -176,8 +176,8 @@ class Recipe(ABC):
             raise UserError(f"{what}: {remedy}")
         if self.learns_from_captions and source.captions is None:
             raise UserError(
-                f"{source.name} has no captions, from which this method learns: add captions.csv with the columns path "
-                "and caption to the folder"
+                f"{source.name} has no captions, from which this method learns: give a folder with captions.csv, a "
+                "table with the columns path and caption"
             )
         encoder_name(self.encoder, self.modality)
 
