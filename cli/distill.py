@@ -8,7 +8,7 @@ import typer
 from contrastkit.checkpoint import write_json
 from contrastkit.cli import screen, train
 from contrastkit.cli.results import interval, noticing, percent
-from contrastkit.names import DISTILLED, DISTILLED_SUMMARIES
+from contrastkit.names import DISTILLED, DISTILLED_SUMMARIES, DISTILLED_WORDS
 
 if TYPE_CHECKING:
     from contrastkit.training import Outcome
@@ -39,6 +39,10 @@ class Distillations(train.Methods):
 
     def make(self, method: str) -> Any:
         return train.command(DISTILLED.get(method, method), DistillOptions, distill)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """A distillation also by the name that its recipes have."""
+        return super().resolve_command(ctx, [DISTILLED_WORDS.get(args[0], args[0]), *args[1:]])
 
 
 app = train.methods_app(
@@ -75,7 +79,7 @@ def _evaluated(outcome: "Outcome", plan: "Plan") -> dict[str, Any]:
         device=plan.device,
     )
     if result is None:
-        screen.say(f"{plan.data.name} has no labelled test images on which to compare student and teacher")
+        screen.say(f"{plan.data.train.name} has no labelled test images on which to compare student and teacher")
     else:
         rows = {f"student, {plan.recipe.encoder}": result.student, f"teacher, {plan.teacher.name}": result.teacher}
         screen.table(

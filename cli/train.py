@@ -18,7 +18,7 @@ from contrastkit.cli.groups import single
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import interval, percent, print_environments
 from contrastkit.errors import Interrupted, UserError
-from contrastkit.names import DISTILLED_SUMMARIES, SUMMARIES, is_file, training_command
+from contrastkit.names import DISTILLED, DISTILLED_SUMMARIES, DISTILLED_WORDS, SUMMARIES, is_file, training_command
 
 if typing.TYPE_CHECKING:
     from contrastkit.training import Outcome
@@ -45,6 +45,8 @@ class Methods(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if is_file(args[0]):
             return args[0], self.make(args[0]), args[1:]
+        if args[0] not in self.commands and (method := DISTILLED.get(args[0], args[0])) in DISTILLED_WORDS:
+            raise UserError(f"{args[0]} distils a teacher: use {' '.join(training_command(method))}")
         name, stub, rest = super().resolve_command(ctx, args)
         return name, (stub if name is None else self.make(name)), rest
 
@@ -129,7 +131,7 @@ def _classified(outcome: "Outcome", plan: "Plan") -> dict[str, Any]:
     how: dict[str, Any] = {"workers": options.workers, "max_bad": options.max_bad, "device": plan.device}
     result = classified(classifier, plan.data, size=classifier.size, **how)
     if result is None:
-        screen.say(f"{plan.data.name} has no labelled test images on which to test the classifier")
+        screen.say(f"{plan.data.train.name} has no labelled test images on which to test the classifier")
     else:
         accuracy = result.accuracy
         title = f"classifier of {plan.name} on {accuracy.n:,} test images of {result.data}"

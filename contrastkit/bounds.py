@@ -15,6 +15,7 @@ import functools
 import math
 import numbers
 import typing
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -114,6 +115,19 @@ def check_fields(values: Any) -> None:
     kind: Any = type(values)
     for name, (interval, whole) in _bounds(kind).items():
         interval.check(f"--{name.replace('_', '-')}", getattr(values, name), whole=whole)
+
+
+def check_effect(recipe: Any, given: Container[str]) -> None:
+    """Check that no number is given, by its field's name, of a loss whose weight is 0 (``weighted`` of a recipe).
+
+    Raises:
+        UserError: naming the options that have no effect.
+    """
+    for weight, fields in recipe.weighted.items():
+        idle = [f"--{name.replace('_', '-')}" for name in fields if name in given]
+        if idle and not getattr(recipe, weight):
+            what = f"with --{weight} 0 there is no effect of {', '.join(idle)}"
+            raise UserError(f"{what}: leave {'it' if len(idle) == 1 else 'them'} out, or raise --{weight}")
 
 
 def check_choices(values: Any) -> None:

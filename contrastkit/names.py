@@ -10,6 +10,7 @@ METHODS = {name: card.name for card in TRAINED for name in (*card.aliases, card.
 SUMMARIES = {name: text for card in TRAINED for name, text in {**card.aliases, card.name: card.summary}.items()}
 # Argument of `contrastkit distill` -> the distillation.
 DISTILLED = {card.word or card.name: card.name for card in DISTILLATIONS.values()}
+DISTILLED_WORDS = {name: word for word, name in DISTILLED.items()}
 DISTILLED_SUMMARIES = {word: DISTILLATIONS[name].summary for word, name in DISTILLED.items()}
 
 # The rows of augment.VIEWS, whose module imports torch; a test compares the two.
@@ -64,8 +65,8 @@ MOCO_EPOCHS, MOCO_RATE = 100, 30.0
 
 def training_command(method: str) -> list[str]:
     """The words that call the training of a recorded method; of the file of one, the name alone is recorded."""
-    if word := next((word for word, name in DISTILLED.items() if name == method), None):
-        return ["contrastkit", "distill", word]
+    if method in DISTILLED_WORDS:
+        return ["contrastkit", "distill", DISTILLED_WORDS[method]]
     return ["contrastkit", "train", f"path/to/{method}" if is_file(method) else method]
 
 

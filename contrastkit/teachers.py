@@ -165,17 +165,31 @@ def _require_fit(teacher: Teacher, data: DataSet) -> None:
     source, channels = teacher.record.source, data.pretrain.channels
     if channels not in (1, teacher.channels):
         raise UserError(f"the teacher {source} takes {teacher.channels} channels, {data.name} has {channels}")
-    labels = [part.labels for part in (data.pretrain, data.train) if part.labels is not None and len(part.labels)]
-    n = max((int(each.max()) for each in labels), default=-1) + 1
-    if not n:
-        return  # nothing is labelled
-    own = data.train.classes
-    n = len(own) if own is not None else n
-    if teacher.n_classes != n:
-        raise UserError(f"the teacher {source} knows {teacher.n_classes} classes, {data.name} has {n}")
-    if teacher.classes is not None and own is not None and teacher.classes != tuple(own):
+    own, n = data.train.classes, _class_count(data)
+    if n not in (0, teacher.n_classes):
+        raise UserError(f"the teacher {source} knows {teacher.n_classes} classes, {data.train.name} has {n}")
+    if n and teacher.classes is not None and own is not None and teacher.classes != tuple(own):
         pair = next((a, b) for a, b in zip(teacher.classes, own, strict=True) if a != b)
         raise UserError(
-            f"the teacher {source} knows other classes than {data.name}, or the same in another order: '{pair[0]}' "
-            f"where the data have '{pair[1]}'"
+            f"the teacher {source} knows other classes than {data.train.name}, or the same in another order: "
+            f"'{pair[0]}' where the data have '{pair[1]}'"
         )
+
+
+def _class_count(data: DataSet) -> int:
+    """0 if nothing is labelled."""
+    labels = [part.labels for part in (data.pretrain, data.train) if part.labels is not None and len(part.labels)]
+    n = max((int(each.max()) for each in labels), default=-1) + 1
+    return len(data.train.classes) if n and data.train.classes is not None else n
+
+
+def notices_of(teacher: Teacher | None, data: DataSet) -> list[str]:
+    """What a user should know of a teacher that fits these images, one line each: that its classes could not be
+    compared with theirs."""
+    if teacher is None or teacher.classes is not None or not _class_count(data):
+        return []
+    first = data.train.classes[0] if data.train.classes else "0"
+    return [
+        f"the teacher {teacher.record.source} names no classes: its output 0 is taken for the first class of "
+        f"{data.train.name}, '{first}', and so on"
+    ]

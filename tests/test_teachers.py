@@ -21,7 +21,7 @@ from contrastkit.evaluate.features import encode
 from contrastkit.evaluate.supervised import LinearClassifier
 from contrastkit.parts.build import build_encoder
 from contrastkit.parts.cifar import CIFARResNet
-from contrastkit.teachers import open_teacher, reopen_teacher
+from contrastkit.teachers import notices_of, open_teacher, reopen_teacher
 
 DATA = Path(os.environ.get("CONTRASTKIT_DATA", "nowhere"))
 CLASSES = ("cat", "dog", "fish")
@@ -169,6 +169,20 @@ def test_a_classifier_of_other_images_is_refused(tmp_path: Path, of: dict[str, A
     saved(tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=says):
         open_teacher(str(tmp_path), None, data(**of))
+
+
+def test_a_teacher_whose_classes_have_no_names_is_told(tmp_path: Path) -> None:
+    images, named = data(), tmp_path / "named/model.safetensors"
+    saved(named)
+    unnamed = open_teacher(weights(tmp_path, {}), "resnet18", data(size=96))
+    assert notices_of(unnamed, images) == [
+        f"the teacher {tmp_path / 'w.safetensors'} names no classes: its output 0 is taken for the first class of "
+        "images, 'cat', and so on"
+    ]
+    assert "'0', and so on" in notices_of(unnamed, data(classes=None))[0]
+    bare = ArraySource("bare", torch.zeros(8, 3, 16, 16, dtype=torch.uint8))
+    assert notices_of(unnamed, DataSet("bare", bare, bare, bare)) == [], "no class to take it for"
+    assert notices_of(open_teacher(str(named), None, images), images) == notices_of(None, images) == []
 
 
 def test_what_is_no_teacher_is_refused(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def _captions(scans: Sequence[Shard], left_out: Counter[str]) -> tuple[tuple[str
     given = sum(map(bool, captions))
     if left_out[kind] < given or 2 * given <= len(captions):
         return None, ()
-    left_out[kind] -= given
+    left_out[kind] -= sum(text is not None for each in scans for text in each.labels[CAPTION])  # empty ones, too
     bare = len(captions) - given
     return tuple(captions), (
         f"{bare:,} of {len(captions):,} images have no caption in {kind} and are left out",

@@ -15,7 +15,7 @@ from contrastkit.evaluate.features import encode
 class Classified:
     """Accuracy on the test images that could be read and have a label."""
 
-    data: str  # name of the data set
+    data: str  # name of the set that these images are of
     size: int  # side of the images in pixels
     accuracy: Accuracy
     environments: ByEnvironment | None  # None where the test images have none
@@ -42,7 +42,7 @@ def classified(
     read = found.labelled("the classifier's accuracy")
     best, n_classes = best_classes(read.x), read.x.shape[1]
     return Classified(
-        data=data.name,
+        data=test.name,
         size=size,
         accuracy=accuracy_of(best, read.y, n_classes=n_classes),
         environments=by_environment(best[:, 0], read.y, read.environment),

@@ -16,7 +16,7 @@ from contrastkit.parts.teacher import Teacher
 class Distilled:
     """Accuracy of student and teacher on the same images, those that could be read and have a label."""
 
-    data: str  # name of the data set
+    data: str  # name of the set that these images are of
     size: int  # side in pixels of the student's images
     student: Accuracy
     teacher: Accuracy
@@ -42,7 +42,7 @@ def distilled(
     if test is None or test.labels is None or not bool((test.labels >= 0).any()):
         return None
     if (n := int(test.labels.max()) + 1) > teacher.n_classes:
-        raise UserError(f"the teacher knows {teacher.n_classes} classes, the test images of {data.name} have {n}")
+        raise UserError(f"the teacher knows {teacher.n_classes} classes, the test images of {test.name} have {n}")
 
     def answers(network: nn.Module, side: int) -> tuple[Tensor, Tensor]:
         found = encode(network, test, size=side, workers=workers, max_bad=max_bad, device=device)
@@ -51,7 +51,7 @@ def distilled(
 
     (own, y), (theirs, _) = answers(student, size), answers(teacher.classifier, teacher.size or size)
     return Distilled(
-        data=data.name,
+        data=test.name,
         size=size,
         student=accuracy_of(own, y, n_classes=teacher.n_classes),
         teacher=accuracy_of(theirs, y, n_classes=teacher.n_classes),

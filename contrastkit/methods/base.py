@@ -104,6 +104,7 @@ class Recipe(ABC):
     takes_module: ClassVar[bool] = True  # whether any module can serve as encoder
     learns_from_captions: ClassVar[bool] = False
     learns_from_labels: ClassVar[bool] = False
+    weighted: ClassVar[Mapping[str, Sequence[str]]] = {}  # weight of a loss -> the numbers of that loss alone
 
     encoder: Annotated[str, "tiny, a torchvision ResNet, cifar-resnet8 to cifar-resnet110, or timm:NAME"]
     epochs: Annotated[int, "passes over the data", EPOCHS]
@@ -175,8 +176,8 @@ class Recipe(ABC):
             raise UserError(f"{what}: {remedy}")
         if self.learns_from_captions and source.captions is None:
             raise UserError(
-                f"{source.name} has no captions, from which this method learns: add captions.csv with the columns path "
-                "and caption to the folder"
+                f"{source.name} has no captions, from which this method learns: give a folder with captions.csv, a "
+                "table with the columns path and caption"
             )
         encoder_name(self.encoder, self.modality)
 

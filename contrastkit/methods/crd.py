@@ -49,6 +49,8 @@ from contrastkit.types import Batch, Step
 class CRDRecipe(DistillationRecipe):
     """CRD's hyper-parameters, with the names of the official code's options or, of the banks, CMC's."""
 
+    weighted = {"a": ("T",), "b": ("K", "tau", "m", "dim", "negatives")}
+
     r: Annotated[float, "weight of the cross-entropy with the labels (README -r)", NOT_NEGATIVE] = 1.0
     a: Annotated[float, "weight of the KL divergence from the teacher's outputs (README -a)", NOT_NEGATIVE] = 0.0
     b: Annotated[float, "weight of the contrast of features (README -b)", NOT_NEGATIVE] = 0.8
@@ -74,7 +76,7 @@ class CRDRecipe(DistillationRecipe):
         if asks and (missing := int((labels < 0).sum())):
             raise UserError(
                 f"{missing:,} of the {len(source):,} images of {source.name} have no label: distil without labels by "
-                "--r 0 --a 1 --negatives all"
+                f"--r 0 --a 1{' --negatives all' if self.b else ''}"
             )
         if asks and len(labels.unique()) < 2:
             raise UserError(f"all images of {source.name} have the same label: give images of at least two classes")

@@ -41,6 +41,8 @@ from contrastkit.types import Batch, Step
 class SimCLRDistillRecipe(DistillationRecipe):
     """Hyper-parameters of SimCLR v2's distillation, with the names of SimCLR's."""
 
+    weighted = {"alpha": ("T",)}
+
     T: Annotated[
         float,
         "temperature of both networks' outputs: 0.1 for self-distillation, 1 for a larger teacher (Sec. 3)",
@@ -98,7 +100,7 @@ class SimCLRDistill(Distillation[None]):
 
     def __init__(self, recipe: SimCLRDistillRecipe, context: BuildContext) -> None:
         super().__init__(recipe, context)
-        self.T, self.alpha = recipe.T, recipe.alpha
+        self.recipe, self.T, self.alpha = recipe, recipe.T, recipe.alpha
         self.register_buffer("labels", context.labels if recipe.alpha < 1 else None, persistent=False)
 
     def forward(self, batch: Batch, progress: float) -> Step[None]:
@@ -112,6 +114,16 @@ class SimCLRDistill(Distillation[None]):
             y = self.labels[batch.index]
             loss = loss + (1 - self.alpha) * F.cross_entropy(s, y, ignore_index=-1, reduction="sum") / len(y)
         return Step(loss=loss, memory=None, logs=logs)
+
+    @property
+    def notices(self) -> list[str]:
+        own, kind = self.recipe, self.teacher.kind
+        if own.T == 1 or own.alpha == 0 or (own.encoder, own.width) == (kind["name"], kind.get("width", 1.0)):
+            return []
+        return [
+            f"T is {own.T:g}: the paper has 0.1 for a student built like its teacher, which this one is not, and 1 for "
+            "a smaller one (--T 1)"
+        ]
 
     def param_groups(self) -> list[ParamGroup]:
         return decay_groups(self.online.parameters())

@@ -24,6 +24,7 @@ TEXT = {
     "ln_final": "norm", "ln_": "norm", "attn.in_proj_": "qkv.", "attn.out_proj": "out", "mlp.c_fc": "hidden",
     "mlp.c_proj": "mlp_out",
 }  # fmt: skip
+NO_TRANSFORMER = "{} has an image tower that is no vision transformer of CLIP's: ViT-... alone are taken"
 WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # of openai/CLIP, simple_tokenizer.py
 
 
@@ -40,6 +41,8 @@ def open_clip_weights(name: str) -> Weights:
     model, _, tag = name.partition("/")
     if model not in (known := open_clip.list_models()):
         raise UserError(f"open_clip has no model '{model}'{suggest(model, known)}: give {OPEN_CLIP}MODEL/PRETRAINED")
+    if isinstance(open_clip.get_model_config(model)["vision_cfg"].get("layers"), list):  # a ResNet's, of each stage
+        raise UserError(NO_TRANSFORMER.format(f"{OPEN_CLIP}{name}"))
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag not in tags:
         raise UserError(
@@ -84,7 +87,7 @@ def converted(network: Any, source: str) -> Weights:
     if not isinstance(network, CLIP) or network.text_pool_type != "argmax" or network.attn_mask is None:
         raise UserError(f"{source} has a text tower of its own: models with CLIP's alone are taken")
     if not isinstance(visual, VisionTransformer) or visual.pool_type != "tok" or visual.attn_pool is not None:
-        raise UserError(f"{source} has an image tower that is no vision transformer of CLIP's: ViT-... alone are taken")
+        raise UserError(NO_TRANSFORMER.format(source))
     quick = any(isinstance(module, QuickGELU) for module in network.modules())
     encoder, tensors = _image_tower(network, visual, source, quick)
     beside = {f"text.{_renamed(key)}": value for key, value in network.state_dict().items() if _is_text(key)}

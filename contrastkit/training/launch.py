@@ -20,6 +20,7 @@ from contrastkit.methods import BuildContext, Method
 from contrastkit.monitor import Monitor
 from contrastkit.record import DataRecord, Record
 from contrastkit.run import Run, Taken
+from contrastkit.teachers import notices_of
 from contrastkit.training import state
 from contrastkit.training.loop import fit
 from contrastkit.training.memory import require_memory, room_beside
@@ -82,7 +83,7 @@ def launch(
         if run.path != plan.out:
             session.reporter.log(f"another command has taken {plan.out} meanwhile: run folder {run.path}")
         summary = _summary(plan, method, size)
-        notices = (*plan.data.notices, *loader.notices, *method.notices)
+        notices = (*plan.data.notices, *loader.notices, *notices_of(plan.teacher, plan.data), *method.notices)
         for line in (*run.notices, summary, *_origin(plan, session), *outlook, *notices):
             session.reporter.log(line)
         if start == 0 and plan.parent is None and run.record.weights is not None:

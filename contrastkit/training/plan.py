@@ -11,6 +11,7 @@ import torch
 
 from contrastkit import dist, precision
 from contrastkit.augment import named_views
+from contrastkit.bounds import check_effect
 from contrastkit.data import DataSet, data_names, default_workers
 from contrastkit.data.aligned import parse_folders
 from contrastkit.data.dataset import HANDED_OVER
@@ -271,7 +272,8 @@ def replaced(numbers: Mapping[str, Any]) -> Change:
     those of its views, each with one value for all views or a sequence with one for each.
 
     Raises:
-        UserError: when applied: a value out of bounds, or a sequence of another length than the views.
+        UserError: when applied: a value out of bounds or without effect, or a sequence of another length than the
+            views.
     """
 
     def change(recipe: Recipe) -> Recipe:
@@ -287,6 +289,8 @@ def replaced(numbers: Mapping[str, Any]) -> Change:
             for changes, value in zip(each, itertools.cycle(values), strict=False):
                 changes[name] = value
         views = tuple(replace(view, **changes) for view, changes in zip(views, each, strict=True))
-        return replace(recipe, **{**{name: numbers[name] for name in numbers.keys() & own}, "views": views})
+        made = replace(recipe, **{**{name: numbers[name] for name in numbers.keys() & own}, "views": views})
+        check_effect(made, numbers)
+        return made
 
     return change

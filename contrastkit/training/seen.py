@@ -97,7 +97,7 @@ class Seen:
             if self.autoencoder is None:
                 return []
             masked, filled = self.autoencoder.reconstruct(view, index, time / draws)
-            return [("masked", masked), ("predicted", filled)]
+            return [("masked", masked), ("filled", filled)]
 
         view_sheet(
             path, pixels, self.views, index=index, draws=draws, seed=self.seed, note=note, beside=beside,

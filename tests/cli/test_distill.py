@@ -119,9 +119,13 @@ def test_another_teacher_is_refused_and_a_moved_one_is_not(
     assert main(["distill", "crd", f"--resume={out}", f"--teacher={tmp_path / 'moved'}"]) == 0
 
 
-def test_simclrs_student_is_built_like_its_teacher(tmp_path: Path, images: Path) -> None:
+def test_simclrs_student_is_built_like_its_teacher(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     taught, out = teacher(tmp_path / "teacher"), tmp_path / "run"
     assert distil(images, f"--teacher={taught}", f"--out={out}", method="simclr-v2") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "names no classes: its output 0 is taken for the first class of noise, '0', and so on" in told
     classify = contrastkit.load_classifier(out / "classifier.safetensors")
     own = {name: value.shape for name, value in classify.state_dict().items()}
     theirs = contrastkit.load_classifier(taught / "model.safetensors").state_dict()
@@ -136,6 +140,18 @@ def test_a_smaller_student_is_the_recipes(tmp_path: Path, images: Path) -> None:
     assert distil(images, *more, "--stop-after=1", "--monitor-every=0", method="simclr-v2") == 0
     encoder = Record.read(out / "recipe.json").encoder
     assert (encoder["name"], encoder["width"], encoder["projector_layers"]) == ("cifar-resnet8", 1.0, 0)
+
+
+def test_a_distillation_is_found_by_each_of_its_names(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, says in {
+        "train crd": "error: crd distils a teacher: use contrastkit distill crd\n",
+        "sweep crd": "error: crd distils a teacher: use contrastkit distill crd\n",
+        "train simclr-v2-distill": "error: simclr-v2-distill distils a teacher: use contrastkit distill simclr-v2\n",
+        "distill simclr-v2-distill": "error: a distillation needs a teacher: give --teacher",
+        "train simclr-v3": "error: No such command 'simclr-v3'",
+    }.items():
+        assert line(capsys, main([*words.split(), f"--data={images}"])).startswith(says)
+    assert main(["train", "simclr-v2", "--help"]) == 0, "a method has the word of its distillation"
 
 
 def test_python_distils_too(tmp_path: Path, images: Path) -> None:
@@ -154,6 +170,12 @@ def test_python_distils_too(tmp_path: Path, images: Path) -> None:
         ({}, ["--size=12"], "was trained on images of 16 px, and the views have 12: give --size 16"),
         ({}, ["--teacher-encoder=tiny"], "says of which network it is: drop --teacher-encoder"),
         ({}, ["--r=0"], "with --r 0 and --a 0 nothing trains the student's last layer"),
+        (
+            {},
+            ["--recipe=tiny-kd", "--negatives=all"],
+            "with --b 0 there is no effect of --K, --negatives: leave them out, or",
+        ),
+        ({}, ["--recipe=tiny", "--T=9"], "with --a 0 there is no effect of --T: leave it out, or raise --a"),
         ({}, ["--K=1000"], "--K 1000 draws are more than the 256 images"),
     ],
 )

@@ -16,10 +16,13 @@ from contrastkit.data import ArraySource, DataSet, FileSource, open_data
 from contrastkit.data.dataset import with_labelled
 from contrastkit.errors import UserError
 from contrastkit.evaluate import EvaluationSubject
+from contrastkit.evaluate.classified import classified
+from contrastkit.evaluate.distilled import distilled
 from contrastkit.record import Record
 from contrastkit.run import Run
 from contrastkit.training import NullReporter, Options
 from contrastkit.training.seen import Seen
+from tests.methods import small
 
 QUICK: dict[str, Any] = {"encoder": "tiny", "batch": 32, "K": 64, "size": 12, "device": "cpu", "epochs": 1}
 
@@ -122,6 +125,16 @@ def array_set(name: str, channels: int, labels: list[int] | None, seed: int = 0,
     images = torch.randint(0, 256, (n, channels, 8, 8), generator=g, dtype=torch.uint8)
     source = ArraySource(name, images, None if labels is None else torch.tensor(labels))
     return DataSet(name, source, None, source)
+
+
+def test_an_accuracy_is_of_the_labelled_images_by_their_name(photos: Path, labelled: Path) -> None:
+    data = with_labelled(open_data(str(photos)), open_data(str(labelled), val_fraction=0.4))
+    teacher, how = small.teacher(2), dict[str, Any](size=12, max_bad=0.0)
+    taught, alone = distilled(teacher.classifier, teacher, data, **how), classified(teacher.classifier, data, **how)
+    assert taught is not None and alone is not None and data.test is not None
+    assert taught.data == alone.data == "labelled" and taught.student.n == alone.accuracy.n == len(data.test)
+    with pytest.raises(UserError, match="the teacher knows 1 classes, the test images of labelled have 2"):
+        distilled(teacher.classifier, small.teacher(1), data, **how)
 
 
 def test_grey_labelled_images_serve_an_encoder_of_colour_but_not_the_other_way_round() -> None:

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from contrastkit.augment import VIEWS, augment
 from contrastkit.augment.draw import draw
+from contrastkit.data.arrays import ArraySource
 from contrastkit.errors import UserError
 from contrastkit.methods import DISTILLATIONS, BuildContext
 from contrastkit.methods.crd import CRD, CRDRecipe
 from contrastkit.optim import learning_rate
 from contrastkit.parts.dictionary import MemoryBank, OtherClasses
+from contrastkit.training.plan import replaced
 from contrastkit.types import Batch
 from tests.methods import small
 from tests.methods.small import gradients, step
@@ -257,3 +259,34 @@ def test_a_view_is_the_image_shifted_by_up_to_four_pixels_over_black() -> None:
 def test_what_does_not_fit_is_refused(numbers: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         build(**numbers)
+
+
+def test_numbers_of_a_loss_without_weight_are_refused_if_given() -> None:
+    rows, v2 = DISTILLATIONS, DISTILLATIONS["simclr-v2-distill/tiny"]
+    ce, kd, both = rows["crd/tiny-ce"], rows["crd/tiny-kd"], rows["crd/tiny-crd+kd"]
+    refused: list[tuple[Any, dict[str, Any], str]] = [
+        (ce, {"T": 4.0}, "--a 0 there is no effect of --T: leave it out, or raise --a"),  # the row's own number, too
+        (ce, {"dim": 7, "tau": 3.0}, "--b 0 there is no effect of --tau, --dim: leave them out, or raise --b"),
+        (kd, {"K": 9, "m": 0.1, "negatives": "all"}, "--b 0 there is no effect of --K, --m, --negatives: leave them"),
+        (both, {"a": 0.0, "T": 9.0}, "--a 0 there is no effect of --T"),
+        (v2, {"alpha": 0.0, "T": 9.0}, "--alpha 0 there is no effect of --T"),
+    ]
+    for row, numbers, says in refused:
+        with pytest.raises(UserError, match=says):
+            replaced(numbers)(row)
+    every = {"T": 9.0, "K": 9, "tau": 3.0, "m": 0.1, "dim": 7, "negatives": "all"}
+    taken = (both, every), (ce, every | {"a": 1.0, "b": 1.0}), (kd, {"T": 9.0, "r": 0.0}), (v2, {"T": 9.0})
+    for row, numbers in taken:
+        made = replaced(numbers)(row)
+        assert {name: getattr(made, name) for name in numbers} == numbers
+
+
+def test_the_way_to_distil_without_labels_is_one_that_is_taken() -> None:
+    unlabelled = ArraySource("bare", torch.zeros(8, 3, 16, 16, dtype=torch.uint8))
+    ways: dict[str, dict[str, Any]] = {"tiny": {"negatives": "all"}, "tiny-kd": {}}
+    for name, numbers in ways.items():
+        row: Any = DISTILLATIONS[f"crd/{name}"]
+        way = "--r 0 --a 1 --negatives all" if numbers else "--r 0 --a 1"
+        with pytest.raises(UserError, match=f"distil without labels by {way}$"):
+            row.check(unlabelled)
+        replaced({"r": 0.0, "a": 1.0, **numbers})(row).check(unlabelled)

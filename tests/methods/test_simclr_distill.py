@@ -78,6 +78,24 @@ def test_the_student_learns_the_teachers_answers() -> None:
     assert sum(agreement[-6:]) / 6 > 0.9
 
 
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ({"T": 0.1, "width": 0.25}, False),  # as its teacher
+        ({"T": 0.1, "width": 0.125}, True),
+        ({"T": 0.1, "width": 0.25, "encoder": "resnet18"}, True),
+        ({"T": 1.0, "encoder": "resnet18"}, False),
+        ({"T": 0.1, "encoder": "resnet18", "alpha": 0.0}, False),  # T has no effect
+    ],
+)
+def test_the_temperature_of_self_distillation_is_told_for_another_student(numbers: dict[str, Any], told: bool) -> None:
+    says = [
+        "T is 0.1: the paper has 0.1 for a student built like its teacher, which this one is not, and 1 for a smaller "
+        "one (--T 1)"
+    ]
+    assert build(**numbers).notices == (says if told else [])
+
+
 def test_labels_with_a_weight_must_be_there() -> None:
     source = ArraySource("bare", torch.zeros(8, 3, 16, 16, dtype=torch.uint8))
     recipe().check(source)

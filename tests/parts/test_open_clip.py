@@ -131,10 +131,13 @@ def test_models_of_another_kind_are_refused(network: Any, says: str) -> None:
 
 
 def test_weights_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **how: pytest.fail("something was fetched"))
     for name, says in (
         ("ViT-B-33/openai", "open_clip has no model 'ViT-B-33', did you mean 'ViT-B-32'"),
         ("ViT-B-32/", "open_clip:ViT-B-32/ does not name weights of ViT-B-32: give open_clip:ViT-B-32/openai, "),
         ("ViT-B-32", "open_clip:ViT-B-32 does not name weights of ViT-B-32: give open_clip:ViT-B-32/openai, "),
+        ("RN50/nothing", "open_clip:RN50/nothing has an image tower that is no vision transformer of CLIP's"),
+        ("RN50x4/openai", "open_clip:RN50x4/openai has an image tower that is no vision transformer of CLIP's"),
         ("coca_base/x", "open_clip:coca_base/x does not name weights of coca_base: there are none"),
     ):
         with pytest.raises(UserError, match=says):

@@ -116,7 +116,7 @@ def test_a_run_of_mae_shows_what_is_hidden_and_predicted(
     ((rows, how),) = made
     columns = ["the image"]
     for draw in ("draw 1", "draw 2"):
-        columns += [f"{draw}\nview 1\n16 px", f"{draw}\nmasked", f"{draw}\npredicted"]
+        columns += [f"{draw}\nview 1\n16 px", f"{draw}\nmasked", f"{draw}\nfilled"]
     assert how["columns"] == columns and "mean and the deviation of the patch" in how["note"]
     _, index = seen.source.take(seen.source.order(0, 0)[:3])
     shown, hidden = seen.autoencoder.mask(index, 0.5)  # of draw 2
