@@ -3,10 +3,10 @@ packages an expert would use, on LaLonde's data and simulated rows, and write be
 the rows of some tasks there.
 
 Packages that are not installed are skipped: ebal, empirical-calibration, statsmodels, pymatchit-causal, scikit-learn,
-causallib, doubleml, dowhy, econml, linearmodels. Each package is timed in a separate process, three times (once if it
-takes longer than ten seconds), and reports its gap, the largest |SMD| that its weights leave, or its estimate, to show
-that the results are comparable. The estimates are in benchmarks/estimates.py, and those of other designs than two arms
-in benchmarks/design_estimates.py.
+causallib, doubleml, dowhy, econml, lifelines, linearmodels. Each package is timed in a separate process, three times
+(once if it takes longer than ten seconds), and reports its gap, the largest |SMD| that its weights leave, or its
+estimate, to show that the results are comparable. The estimates are in benchmarks/estimates.py, and those of other
+designs than two arms in benchmarks/design_estimates.py.
 """
 
 import argparse

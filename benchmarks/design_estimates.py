@@ -23,11 +23,14 @@ from contrastkit.causal.names import ArmWeighting, DoseWeighting
 from contrastkit.causal.structure import structure
 from contrastkit.causal.study import Study
 from contrastkit.causal.subclasses import Subclasses
+from contrastkit.causal.survival import compare_survival
+from contrastkit.causal.weighting import InverseProbability
 from contrastkit.tables.covariates import Covariates
 
 Array = Any
 Design = Callable[[Array, Array, Array], Estimate]
 CHAIN = "x -> t; x -> y; t -> m; m -> y; t -> y"
+BY = 6.0  # time at which survival is compared
 DRAWS = 20  # samples of the bootstrap of a dose, whose default of 200 takes ten times as long
 
 
@@ -171,6 +174,35 @@ def model_by_dowhy(x: Array, t: Array, y: Array) -> Estimate:
     return Estimate(float(means[1] - means[0]), None)
 
 
+def lifetimes(x: Array, t: Array) -> pd.DataFrame:
+    """Continuous times until an event, whose hazard the treatment and two covariates move, and whether it was seen."""
+    g = np.random.default_rng(1)
+    times = g.exponential(size=len(x)) / (0.1 * np.exp(0.5 * x[:, 0] + 0.3 * x[:, 1] - 0.5 * t))
+    censored = np.minimum(25 * g.exponential(size=len(x)), 24)
+    return pd.DataFrame({"time": np.minimum(times, censored), "died": times <= censored})
+
+
+def survival(x: Array, t: Array, y: Array) -> Estimate:
+    """The difference in survival by the time ``BY``, of the ATE."""
+    frame = lifetimes(x, t)
+    study = Study(
+        **vars(units(x, t, y)) | {"frame": frame, "time": "time", "outcome": "died", "Y": frame.died.to_numpy()}, T=t
+    )
+    ((_, found),) = compare_survival(study, "ipw", estimand="ATE", at=[BY]).differences
+    return Estimate(found.effect, found.se)
+
+
+def survival_by_lifelines(x: Array, t: Array, y: Array) -> Estimate:
+    """Weighted curves, without an error of their difference."""
+    from lifelines import KaplanMeierFitter
+
+    frame, w = lifetimes(x, t), InverseProbability("ATE").fit(x, t).weights_
+    one, other = (
+        KaplanMeierFitter().fit(frame.time[arm], frame.died[arm], weights=w[arm]).predict(BY) for arm in (t, ~t)
+    )
+    return Estimate(float(one - other), None)
+
+
 # task -> package -> function of x, t and y that returns an estimate
 DESIGNS: dict[str, dict[str, Design]] = {
     "three arms, gps": {"contrastkit": partial(arms, "gps"), "statsmodels": arms_by_statsmodels},
@@ -180,5 +212,6 @@ DESIGNS: dict[str, dict[str, Design]] = {
     "effects by a covariate, 5 folds": {"contrastkit": effects, "econml": effects_by_econml},
     "an instrument": {"contrastkit": instrument, "linearmodels": instrument_by_linearmodels},
     "front door": {"contrastkit": front_door, "dowhy": front_door_by_dowhy},
+    "survival, ipw": {"contrastkit": survival, "lifelines": survival_by_lifelines},
     "structural model, linear": {"contrastkit": model, "dowhy": model_by_dowhy},
 }

@@ -85,7 +85,10 @@ def _run(args: list[str]) -> int:
         screen.error("interrupted")
         return 130
     except Exception as error:
-        message = error.format_message() if isinstance(error, typer.TyperException) else explain(error)
+        if isinstance(error, typer.TyperException):
+            message: str | None = error.format_message().replace(": Value error, ", ": ")  # pydantic's words
+        else:
+            message = explain(error)
         if message is None or "--debug" in args:
             raise
         if message:  # none after a group without a command, which shows its help

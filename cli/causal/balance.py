@@ -68,7 +68,7 @@ def _print(weighted: "StudyWeights") -> None:
     from contrastkit.causal.diagnostics import THRESHOLD
 
     balance = weighted.balance
-    _table(f"balance by {weighted.by}, {weighted.estimand}", balance)
+    _table(f"balance by {weighted.heading}", balance)
     screen.say(sample_size_line(balance))
     side = "within" if balance.balanced else "above"
     screen.say(f"largest |SMD| {balance.worst:.4f}: {side} {THRESHOLD}")

@@ -47,6 +47,8 @@ def survival(
     output: OutputOptions,
 ) -> None:
     """Compare the times until an event: survival curves, restricted means and the hazard ratio of both arms."""
+    import numpy as np
+
     from contrastkit.causal.survival import compare_survival
     from contrastkit.causal.survival_plot import survival_plot
 
@@ -57,10 +59,9 @@ def survival(
     )  # fmt: skip
     _print(effects, chosen=horizon is None)
     if out is not None:
-        points = [(arm.name, point) for arm in effects.arms for point in arm.curve]
-        names = ("time", "survival", "se", "low", "high", "at_risk")
-        columns = {name: [getattr(point, name) for _, point in points] for name in names}
-        write_csv(out, {"arm": [arm for arm, _ in points]} | columns)
+        names = np.repeat([arm.name for arm in effects.arms], [len(arm.curve.time) for arm in effects.arms])
+        curves = zip(*(vars(arm.curve).items() for arm in effects.arms), strict=True)
+        write_csv(out, {"arm": names} | {name: np.concatenate([one, other]) for (name, one), (_, other) in curves})
         screen.say(f"curves in {out}")
     if plot is not None:
         survival_plot(effects, plot)
@@ -69,7 +70,7 @@ def survival(
 
 
 def _print(effects: "SurvivalEffects", *, chosen: bool) -> None:
-    title = f"{effects.event} by {effects.treatment}, {effects.weighted.by}, {effects.weighted.estimand}"
+    title = f"{effects.event} by {effects.treatment}, {effects.weighted.heading}"
     mean = f"mean {effects.time} to {effects.horizon:g}"
     arms = [
         (

@@ -10,6 +10,7 @@ import numpy as np
 from contrastkit.causal.compare import LINEAR
 from contrastkit.causal.estimate import AIPW
 from contrastkit.causal.folds import Rows
+from contrastkit.causal.form import is_file
 from contrastkit.causal.heterogeneity import picture
 from contrastkit.causal.heterogeneity.grouping import Grouping, grouped
 from contrastkit.causal.heterogeneity.learners import effect_learner
@@ -20,7 +21,7 @@ from contrastkit.causal.models import Models
 from contrastkit.causal.names import EffectModel
 from contrastkit.causal.remarks import FEW_UNITS, on_sample
 from contrastkit.causal.study import Study
-from contrastkit.errors import UserError, check_choice
+from contrastkit.errors import UserError, check_choice, listed
 from contrastkit.tables.checks import Bools, Floats, as_outcome
 from contrastkit.tables.covariates import Covariates, standardised
 
@@ -140,7 +141,7 @@ def conditional_effects(
     clusters = None if cluster is None else study.clusters(cluster)
     s = np.ones_like(y) if sample_weight is None else study.sample_weights(sample_weight)
     models = replace(models, seed=seed % 2**32)
-    groupings = [grouped(X, column, t, bins=bins) for column in dict.fromkeys(by)]
+    groupings = [grouped(X, column, t, bins=bins, gaps=_gaps(study, column)) for column in dict.fromkeys(by)]
     fitted = AIPW(
         "ATE", model=models.of_outcome(), propensity=models.of_propensity(), clip=models.clip, **models.cross_fitting
     ).fit(X, t, y, s, clusters=clusters)
@@ -171,8 +172,17 @@ def _check_by(study: Study, by: Sequence[str]) -> None:
     for column in by:
         if column not in study.covariates:
             raise UserError(f"--by {column}: not one of the covariates: adjust for it too, with --covariates")
-        if study.covariates[column] != (column,):
+        if is_file(column):
             raise UserError(f"--by {column}: a file of features has no groups: name a column")
+        if column not in study.X.origins:
+            terms = listed(study.covariates[column], 3)
+            raise UserError(f"--by {column}: the formula has it in {terms} alone: add it by itself")
+
+
+def _gaps(study: Study, column: str) -> Bools:
+    """Which values are missing in the table, and filled in X, [n]."""
+    gaps = study.frame[column].isna() if column in study.frame else np.zeros(len(study.T))
+    return np.asarray(gaps, bool)
 
 
 @dataclass(frozen=True, eq=False)

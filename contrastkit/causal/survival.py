@@ -48,7 +48,7 @@ class SurvivalEffects:
             "time": self.time,
             "event": self.event,
             "by": self.weighted.by,
-            "estimand": self.weighted.estimand,
+            "estimand": self.weighted.target,
             "smd_before": self.weighted.balance.worst_before,
             "smd": self.weighted.balance.worst,
             "horizon": self.horizon,

@@ -40,6 +40,6 @@ def survival_plot(effects: SurvivalEffects, path: Path) -> None:
 
 def _steps(arm: Arm, name: str, horizon: float) -> Floats:
     """A column of the curve, from 1 at time 0 to the horizon."""
-    values = [getattr(point, name) for point in arm.curve]
+    values = getattr(arm.curve, name)
     first, last = (0.0, horizon) if name == "time" else (1.0, values[-1])
-    return np.array([first, *values, last])
+    return np.concatenate([[first], values, [last]])

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from contrastkit.causal.estimate.bands import Bands
 from contrastkit.causal.estimate.base import Judge
 from contrastkit.causal.estimate.censored import KaplanMeier, log_hazard_ratio
 from contrastkit.causal.estimate.means import as_reported
@@ -20,7 +23,6 @@ from contrastkit.tables.checks import Bools, Floats, effective_sample_size
 
 FEW_EVENTS = 10  # of an arm
 FEW_AT_RISK = 10  # units of an arm
-BLOCK = 64  # influences that are in memory at once
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,21 @@ class Point:
     low: float
     high: float
     at_risk: int
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Several of them, a column each [K]."""
+
+    time: Floats
+    survival: Floats
+    se: Floats
+    low: Floats
+    high: Floats
+    at_risk: NDArray[np.int64]
+
+    def __iter__(self) -> Iterator[Point]:
+        return map(Point, *(column.tolist() for column in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,7 @@ class Arm:
     low: float
     high: float
     survival: tuple[Point, ...]
-    curve: tuple[Point, ...]
+    curve: Points
 
 
 @dataclass(frozen=True)
@@ -122,12 +139,9 @@ class WeightedArms:
             )
         return np.array(sorted(at))
 
-    def influences(self, own: Floats) -> Floats:
-        return carried(own, self.judge.w, list(self.members.values()), self.equations or ())
-
     def effect(self, value: float, own: Floats) -> Effect:
         """An estimate with its error, by the derivatives [n] by log w_i."""
-        influence = self.influences(own[None])[0]
+        influence = carried(own[None], self.judge.w, self.judge.arms, self.equations or ())[0]
         return Effect.of(value, self.judge.error(influence), self.judge.df(influence))
 
     def arm(self, name: str, horizon: float, at: Floats) -> Arm:
@@ -136,28 +150,29 @@ class WeightedArms:
         return Arm(
             name=name, n=int(mine.sum()), events=int(curve.events.sum()), ess=effective_sample_size(curve.w[mine]),
             followed=float(curve.followed[-1]), restricted_mean=mean.effect, se=mean.se, low=mean.low, high=mean.high,
-            survival=tuple(self.points(curve, at)), curve=tuple(self.points(curve, curve.at[curve.at <= horizon])),
+            survival=tuple(self.points(curve, at)), curve=self.points(curve, curve.at[curve.at <= horizon]),
         )  # fmt: skip
 
-    def points(self, curve: KaplanMeier, t: Floats) -> Iterator[Point]:
-        for start in range(0, len(t), BLOCK):
-            block = t[start : start + BLOCK]
-            values, own = curve.at_times(block)
-            influences = self.influences(own)
-            se, df = (np.array([find(row) for row in influences]) for find in (self.judge.error, self.judge.df))
-            with np.errstate(divide="ignore", invalid="ignore"):  # of shares of 0 and 1
-                half = np.exp(student.ppf(0.975, df) * se / (values * np.abs(np.log(values))))
-                found = np.stack([se, values**half, values ** (1 / half)])
-            found[:, (values <= 0) | (values >= 1)] = math.nan
-            for row, at_risk in zip(np.stack([block, values, *found], axis=1), curve.at_risk(block), strict=True):
-                time, value, error, low, high = row.tolist()
-                yield Point(time, value, error, low, high, int(at_risk))
+    @cached_property
+    def bands(self) -> Bands:
+        return Bands.of(self.judge, self.equations or ())
+
+    def points(self, curve: KaplanMeier, t: Floats) -> Points:
+        values = curve.shares(t)
+        se, df = self.bands.errors(curve, t)
+        with np.errstate(divide="ignore", invalid="ignore"):  # of shares of 0 and 1
+            half = np.exp(student.ppf(0.975, df) * se / (values * np.abs(np.log(values))))
+            found = np.stack([se, values**half, values ** (1 / half)])
+        found[:, (values <= 0) | (values >= 1)] = math.nan
+        se, low, high = found
+        return Points(t, values, se, low, high, curve.at_risk(t))
 
     def differences(self, at: Floats) -> Iterator[tuple[float, Effect]]:
-        (one, moved), (other, moved_other) = (curve.at_times(at) for curve in self.curves.values())
-        for k, time in enumerate(at.tolist()):
-            effect = self.effect(float(one[k] - other[k]), moved[k] - moved_other[k])
-            if not (0 < one[k] < 1 and 0 < other[k] < 1):
+        for time in at.tolist():  # one by one: each has the influences of all units in memory
+            found = (curve.at_times(np.array([time])) for curve in self.curves.values())
+            ((one,), (moved,)), ((other,), (moved_other,)) = found
+            effect = self.effect(float(one - other), moved - moved_other)
+            if not (0 < one < 1 and 0 < other < 1):
                 effect = replace(effect, se=math.nan, low=math.nan, high=math.nan, p=math.nan)
             yield time, effect
 

@@ -38,7 +38,8 @@ class StudyWeights:
 
     Attributes:
         by: the method, or the name of the file.
-        estimand: the effect that the weights estimate, such as ``ATT after trimming``.
+        estimand: the effect that the weights estimate, such as ``ATT after trimming``; of equal weights, the population
+            by whose standard deviations the arms are compared.
         weights: float64 [n]; None for equal weights.
         balance: of the covariates, before and after weighting.
         remark: on the weights, if any.
@@ -64,12 +65,22 @@ class StudyWeights:
         return without_suffix(self.estimand)
 
     @property
+    def target(self) -> str | None:
+        """The estimand; None for equal weights, under which each arm represents itself alone."""
+        return None if self.weights is None else self.estimand
+
+    @property
+    def heading(self) -> str:
+        """The method and its target, for titles."""
+        return f"{self.by}, {self.target or 'the arms as they are'}"
+
+    @property
     def balanced(self) -> bool:
         """Whether covariates and checks are balanced."""
         return self.balance.balanced and (self.checks is None or self.checks.balanced)
 
     def as_json(self) -> dict[str, Any]:
-        report = {"by": self.by, "estimand": self.estimand, **self.balance.as_json()}
+        report = {"by": self.by, "estimand": self.target, **self.balance.as_json()}
         if self.checks is not None:
             report["checks"] = {name: value for name, value in self.checks.as_json().items() if name != "n"}
         return report | ({"remark": self.remark} if self.remark else {})

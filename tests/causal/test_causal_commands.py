@@ -31,7 +31,11 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     report = read_report("causal-estimate", tmp_path / "x.json")
     assert report["benchmark"] == 2 and {"naive", "entropy"} < {row["name"] for row in report["rows"]}
     assert main(["causal", "balance", *given]) == 0
-    assert main(["causal", "balance", *given, "--by=none"]) == 1
+    report = tmp_path / "none.json"
+    capsys.readouterr()
+    assert main(["causal", "balance", *given, "--by=none", f"--json={report}"]) == 1
+    assert "balance by none, the arms as they are" in " ".join(capsys.readouterr().out.split())
+    assert read_report("causal-balance", report)["estimand"] is None
     capsys.readouterr()
     for bad, says in (
         (["--data=none.csv"], "no such file: none.csv"),

@@ -327,6 +327,33 @@ def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
         conditional_effects(features, [f"{tmp_path / 'z.npz'}"])
 
 
+def test_units_whose_number_is_missing_are_a_group(tmp_path: Path) -> None:
+    frame = simulated(400)
+    gaps = np.arange(400) % 4 == 0
+    frame["age"] = frame.age.where(~gaps)
+    frame["c"] = frame.c.where(~gaps)  # shares the indicator of age
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    how: Any = {"treatment": "t", "outcome": "y", "covariates": ["age", "sex", "c"]}
+    study = read(str(tmp_path / "t.csv"), form=Form(incomplete="indicator", moments=2), **how)
+    found = conditional_effects(study, ["age", "c"], bins=3, models=ONCE)
+    for by in found.by:
+        *seen, missing = by.groups
+        assert missing.name == "(missing)" and missing.n_treated == frame.t[gaps].sum()
+        assert [group.n_treated + group.n_untreated for group in seen] == pytest.approx([100] * 3, abs=5)
+    assert [*found.linear] == ["at the mean", "age", "c"]
+
+
+def test_a_column_that_a_formula_has_in_terms_alone_is_refused(tmp_path: Path) -> None:
+    simulated(100).to_csv(tmp_path / "t.csv", index=False)
+    for formula, refused in (("sex + I(age**2)", True), ("sex + age + I(age**2)", False)):
+        study = read(str(tmp_path / "t.csv"), treatment="t", outcome="y", form=Form(formula=formula))
+        if refused:
+            with pytest.raises(UserError, match=r"--by age: the formula has it in I\(age \*\* 2\) alone"):
+                conditional_effects(study, ["age"], models=ONCE)
+        else:
+            assert len(conditional_effects(study, ["age"], models=ONCE).by[0].groups) == 4
+
+
 def test_groups_of_few_units_are_remarked_on(tmp_path: Path) -> None:
     frame = simulated(150)
     frame["rare"] = np.arange(150) % 15 == 0

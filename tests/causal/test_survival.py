@@ -198,7 +198,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert plot.read_bytes()[:4] == b"\x89PNG"
     printed = " ".join(capsys.readouterr().out.split())
     assert "died=yes by t, ipw, ATT" in printed and "mean months to 10" in printed and "sets another" not in printed
-    assert main([*given, "--time=months", "--event=died", "--event-value=yes"]) == 0
+    line = [*given, "--time=months", "--event=died", "--event-value=yes"]
+    assert main([*line, "--by=none", f"--json={report}"]) == 0
+    assert "died=yes by t, none, the arms as they are" in " ".join(capsys.readouterr().out.split())
+    assert read_report("causal-survival", report)["estimand"] is None
+    assert main(line) == 0
     assert f"horizon {expected.arms[1].followed:g}: the shorter follow-up" in " ".join(capsys.readouterr().out.split())
     for line, says in (
         (["--event=died"], "no times: name with --time"),

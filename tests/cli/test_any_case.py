@@ -51,7 +51,7 @@ def test_the_estimand_of_many_commands_is_among_them() -> None:
 
 def test_what_is_no_choice_in_any_case_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["causal", "estimate", "--data=lalonde", "--estimand=atx"]) == 2
-    assert "'atx' is not one of" in capsys.readouterr().err
+    assert "error: Invalid value for '--estimand': 'atx' is not one of" in capsys.readouterr().err
 
 
 def test_models_are_named_in_any_case_and_classes_as_they_are_written() -> None:

@@ -150,13 +150,17 @@ def clustered(influence: Floats, groups: Any) -> float:
 
 
 def satterthwaite(influence: Floats, arms: Sequence[Bools], w: Floats) -> float:
-    """The degrees of freedom of a variance that adds those of the arms (Welch 1947), each with its effective sample
-    size less one; at least 1."""
-    parts = []
-    for arm in arms:
-        parts.append((float((influence[arm] ** 2).sum()), max(effective_sample_size(w[arm]) - 1, 1e-6)))
-    below = sum(variance**2 / df for variance, df in parts)
-    return max(sum(variance for variance, _ in parts) ** 2 / below, 1.0) if below > 0 else math.inf
+    """The degrees of freedom of the sum of squares of influences [n]: those of :func:`welch`."""
+    return float(welch(np.array([[(influence[arm] ** 2).sum()] for arm in arms]), arms, w)[0])
+
+
+def welch(variances: Floats, arms: Sequence[Bools], w: Floats) -> Floats:
+    """The degrees of freedom [K] of K variances that add those of the arms, [arms, K] (Welch 1947), each arm with its
+    effective sample size less one; at least 1."""
+    df = np.array([[max(effective_sample_size(w[arm]) - 1, 1e-6)] for arm in arms])
+    below = (variances**2 / df).sum(0)
+    found = np.divide(variances.sum(0) ** 2, below, out=np.full_like(below, math.inf), where=below > 0)
+    return np.maximum(found, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,12 @@ class KaplanMeier:
         return cls(times, events, w, at, d, risk, np.where(last, 0.0, 1 - d / risk).cumprod())
 
     @cached_property
+    def left(self) -> Floats:
+        """The weights that each time of events leaves at risk [m]; infinite where it leaves none, since S is then 0 for
+        all weights."""
+        return np.where(self.d == self.risk, math.inf, self.risk - self.d)
+
+    @cached_property
     def followed(self) -> Floats:
         """The times of the units in the curve, ascending."""
         return np.sort(self.times[self.w > 0])
@@ -59,9 +65,13 @@ class KaplanMeier:
         """How many units are followed until times t [K], [K]."""
         return len(self.followed) - np.searchsorted(self.followed, t).astype(np.int64)
 
+    def shares(self, t: Floats) -> Floats:
+        """S at times t [K]."""
+        return np.append(1.0, self.survival)[np.searchsorted(self.at, t, side="right")]
+
     def at_times(self, t: Floats) -> tuple[Floats, Floats]:
         """S at times t [K], and the influences on it [K, n]; 0 where S is 0, since no weight changes it."""
-        values = np.append(1.0, self.survival)[np.searchsorted(self.at, t, side="right")]
+        values = self.shares(t)
         return values, self._moved(np.where(self.at <= t[:, None], values[:, None], 0.0))
 
     def restricted_mean(self, horizon: float) -> tuple[float, Floats]:
@@ -76,8 +86,7 @@ class KaplanMeier:
 
     def _moved(self, slopes: Floats) -> Floats:
         """The influences [K, n] on functions whose derivatives by log(1 - d_j/Y_j) are slopes [K, m]."""
-        left = np.where(self.d == self.risk, math.inf, self.risk - self.d)  # without any left, S is 0 for all weights
-        lost, hazard = slopes / left, slopes * self.d / (self.risk * left)
+        lost, hazard = slopes / self.left, slopes * self.d / (self.risk * self.left)
         before = np.searchsorted(self.at, self.times, side="right")  # [n], how many times of events are not later
         cumulative = np.concatenate([np.zeros((len(slopes), 1)), hazard.cumsum(1)], axis=1)
         own = np.where(self.events, lost[:, np.maximum(before - 1, 0)], 0.0)

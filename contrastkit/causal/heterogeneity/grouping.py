@@ -10,6 +10,7 @@ from contrastkit.causal.folds import Rows
 from contrastkit.errors import UserError, listed
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
+from contrastkit.tables.incomplete import MISSING
 from contrastkit.tables.ties import cells, levels, rounding, settled
 
 FEW = 6  # different values of a number, up to which each is a group
@@ -33,9 +34,10 @@ class Grouping:
         return (self.of[:, None] == np.arange(len(self.names))).astype(np.float64)
 
 
-def grouped(X: Covariates, column: str, t: Bools, *, bins: int) -> Grouping:
+def grouped(X: Covariates, column: str, t: Bools, *, bins: int, gaps: Bools | None = None) -> Grouping:
     """The groups of the rows of X [n, p] by one of the table's columns: the levels of a factor, the values of a number
-    that has few, else bins of about equally many rows, which include their lower end.
+    that has few, else bins of about equally many rows, which include their lower end. Rows with ``gaps`` [n], whose
+    number was missing and is filled, are a group of their own.
 
     Raises:
         UserError: there is only one group, more than twenty, or one without two units of each arm t [n].
@@ -45,7 +47,7 @@ def grouped(X: Covariates, column: str, t: Bools, *, bins: int) -> Grouping:
         names = [X.names[j].removeprefix(f"{column}=") for j in columns]
         of = X.x[:, columns].argmax(1).astype(np.int64)
     else:
-        names, of = _of_number(X.x[:, columns[0]], bins)
+        names, of = _of_number_with_gaps(X.x[:, columns[0]], bins, np.zeros(len(X), bool) if gaps is None else gaps)
     if len(names) < 2:
         raise UserError(f"--by {column}: its bins leave one group: use more --bins")
     if len(names) > MANY:
@@ -57,6 +59,15 @@ def grouped(X: Covariates, column: str, t: Bools, *, bins: int) -> Grouping:
             "would be guessed: join it with another, leave it out with --rows, or use fewer --bins"
         )
     return Grouping(column, tuple(names), of)
+
+
+def _of_number_with_gaps(x: Floats, bins: int, gaps: Bools) -> tuple[list[str], Rows]:
+    names, seen = _of_number(x[~gaps], bins)
+    if not gaps.any():
+        return names, seen
+    of = np.full(len(x), len(names))
+    of[~gaps] = seen
+    return [*names, MISSING], of
 
 
 def _of_number(x: Floats, bins: int) -> tuple[list[str], Rows]:
