@@ -339,6 +339,9 @@ def columns(options: Options) -> tuple[Columns, Options]:
     for name in ("instruments", "mediators", "covariates"):
         if name in rest:
             rest[name] = [each for each in rest[name].split(",") if each]
+    form = {name: rest.pop(name) for name in ("categorical", "components") if name in rest}
+    if form:
+        rest["form"] = Form(**form | {"categorical": [each for each in form.get("categorical", "").split(",") if each]})
     return Columns(selected(options["data"], options.get("rows", "")), options["data"]), rest
 
 
@@ -599,6 +602,9 @@ ROWS: list[tuple[str, Options, Options]] = [
     *((name, {}, {"rows": "c!=0"}) for name in OTHERS),
     *(("iv", {}, option) for option in ({"treatment": "c"}, {"outcome": "b"}, {"instruments": "a,b"})),
     *(("iv", {}, option) for option in ({"covariates": "c"}, {"cluster": "site"})),
+    *((name, ARMS, {arm: "high"}) for name in ("iv", "front-door") for arm in ("treated", "untreated")),
+    *((name, MOOD, {"outcome_value": "bad"}) for name in ("iv", "front-door")),
+    *((name, NPZ, {"components": 2}) for name in ("iv", "front-door")),
     ("iv", {}, {"graph": "a -> z -> y; b -> z", "instruments": ""}),
     *(("front-door", {}, option) for option in ({"treatment": "u"}, {"outcome": "z"}, {"mediators": "c"})),
     *(("front-door", {}, option) for option in ({"covariates": "a"}, {"cluster": "site"}, {"seed": 1})),
