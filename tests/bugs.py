@@ -1123,6 +1123,10 @@ BUGS = [
         f"{ROLES}[drop]"),
     Bug("causal/columns.py", "frame.assign(**factors)", "frame",
         "tests/causal/test_structure.py::test_codes_are_levels_and_rows_with_gaps_are_left_out"),
+    Bug("causal/remarks.py", "if not smd > THRESHOLD:", "if not smd > 100:",
+        "tests/causal/test_compare.py::test_weights_that_leave_a_difference_are_remarked_on"),
+    Bug("report/study.py", "null = 0 if measure", "null = 0 if True or measure",
+        "tests/report/test_study.py::test_a_ratio_is_named_and_its_null_is_1"),
     # Words, measures, several arms and doses.
     Bug("causal/study.py", "else frame[chosen(frame[treatment])]", "else frame",
         f"{WORDS}::test_of_more_arms_two_are_compared_and_the_rest_is_counted[balance]"),

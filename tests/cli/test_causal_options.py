@@ -174,7 +174,8 @@ def split(options: Options) -> tuple[Any, Any, Any, Options]:
 
 def by_graph(options: Options) -> Options:
     """With the covariates that the graph of :data:`CHOSEN` implies, instead of it."""
-    chosen = {"covariates": "b"} if "graph" in options else {}
+    chosen = {"covariates": "a" if options.get("graph") == FORKED and options["outcome"] == "y" else "b"}
+    chosen = chosen if "graph" in options else {}
     return {name: value for name, value in options.items() if name != "graph"} | chosen
 
 
@@ -460,6 +461,7 @@ OTHERS: dict[str, Options] = {  # whose tables are no studies
     "front-door": {"data": "table.csv", "treatment": "t", "outcome": "y", "mediators": "b", "repeats": 1},
     "model": {"data": "table.csv", "graph": "a -> b -> y; a -> y", "draws": 100},
 }
+FORKED = "a -> t; a -> y; t -> y; b -> t; b -> z; t -> z"
 GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
 
 
@@ -490,6 +492,8 @@ ROWS: list[tuple[str, Options, Options]] = [
     *((name, {}, {"outcome": "z"}) for name in ("estimate", "effects", "match", "refute", "arms", "dose")),
     *((name, {"outcome": "y"}, CHOSEN) for name in TWO if name not in ("propensity", "effects", "survival")),
     ("effects", {"by": "b"}, CHOSEN),
+    ("propensity", {}, CHOSEN | {"outcome": "y"}),
+    ("propensity", {"graph": FORKED, "covariates": "", "outcome": "y"}, {"outcome": "z"}),
     ("arms", {}, {"graph": "b -> arm; b -> y; arm -> y", "covariates": ""}),
     ("dose", {}, {"graph": "b -> dose; b -> y; dose -> y", "covariates": ""}),
     ("effects", {}, {"by": "b"}),
