@@ -28,6 +28,7 @@ HEAVY = (
     "torch", "torchvision", "torch.utils.tensorboard", "matplotlib.figure", "sklearn.ensemble", "scipy.stats", "pandas",
     "networkx", "typer", "PIL.Image",
 )  # fmt: skip
+ROLES = "tests/causal/test_instruments.py::test_values_and_the_form_of_covariates_are_columns_of_ones_own"
 CRD = "tests/methods/test_crd.py"
 SUPERVISED = "tests/methods/test_supervised.py"
 WEIGHTING = "tests/evaluate/test_weighting.py"
@@ -1128,6 +1129,19 @@ BUGS = [
         "tests/causal/test_form.py::test_a_missing_number_is_the_mean_with_an_indicator_and_a_missing_word_a_level"),
     Bug("tables/incomplete.py", "gaps.any(axis=1)", "gaps.all(axis=1)",
         "tests/causal/test_form.py::test_complete_cases_are_counted_over_all_columns_that_are_used"),
+    Bug("causal/columns.py", "equal_to(frame[treatment], treated)", "equal_to(frame[treatment], treated) == 0",
+        f"{ROLES}[treated]"),
+    Bug("causal/columns.py", "outcomes_of(frame, outcome, outcome_value)", "outcomes_of(frame, outcome, None)",
+        f"{ROLES}[outcome]"),
+    Bug("causal/columns.py", "            frame = frame[rows]", "            pass", f"{ROLES}[untreated]"),
+    Bug("causal/columns.py", "[treatment, outcome, *others], covariates)", "[treatment, outcome], covariates)",
+        f"{ROLES}[drop]"),
+    Bug("causal/columns.py", "frame.assign(**factors)", "frame",
+        "tests/causal/test_structure.py::test_codes_are_levels_and_rows_with_gaps_are_left_out"),
+    Bug("causal/remarks.py", "if not smd > THRESHOLD:", "if not smd > 100:",
+        "tests/causal/test_compare.py::test_weights_that_leave_a_difference_are_remarked_on"),
+    Bug("report/study.py", "null = 0 if measure", "null = 0 if True or measure",
+        "tests/report/test_study.py::test_a_ratio_is_named_and_its_null_is_1"),
     # Words, measures, several arms and doses.
     Bug("causal/study.py", "else frame[chosen(frame[treatment])]", "else frame",
         f"{WORDS}::test_of_more_arms_two_are_compared_and_the_rest_is_counted[balance]"),

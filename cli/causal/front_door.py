@@ -5,7 +5,16 @@ from typing import Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import Cluster, Graph, ModelOptions, TableOptions
+from contrastkit.cli.causal.options import (
+    Cluster,
+    FormOptions,
+    Graph,
+    ModelOptions,
+    OutcomeValue,
+    TableOptions,
+    Treated,
+    Untreated,
+)
 from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import column_names, precise, probability, short
@@ -17,11 +26,16 @@ def front_door(
     table: TableOptions,
     treatment: Annotated[
         str | None,
-        typer.Option(help="Treatment column, of 0 and 1 \\[that marked in --graph].", metavar="COLUMN"),
+        typer.Option(
+            help="Treatment column, of 0 and 1 or with --treated \\[that marked in --graph].", metavar="COLUMN"
+        ),
     ] = None,
+    treated: Treated = None,
+    untreated: Untreated = None,
     outcome: Annotated[
         str | None, typer.Option(help="Outcome column \\[that marked in --graph].", metavar="COLUMN")
     ] = None,
+    outcome_value: OutcomeValue = None,
     mediators: Annotated[
         str,
         typer.Option(help="Columns that carry the whole effect \\[those that --graph implies].", metavar="COLUMN,..."),
@@ -29,6 +43,7 @@ def front_door(
     covariates: Annotated[
         str, typer.Option(help="Columns given which the mediators are not confounded.", metavar="COLUMN,...")
     ] = "",
+    form: FormOptions,
     cluster: Cluster = None,
     graph: Graph = None,
     models: ModelOptions,
@@ -39,8 +54,9 @@ def front_door(
     from contrastkit.causal.mediated import mediated_effect
 
     effect = mediated_effect(
-        table.open(), treatment=treatment, outcome=outcome, mediators=column_names(mediators),
-        covariates=column_names(covariates), cluster=cluster, graph=graph, models=models.as_models(), seed=seed,
+        table.open(), treatment=treatment, treated=treated, untreated=untreated, outcome=outcome,
+        outcome_value=outcome_value, mediators=column_names(mediators), covariates=column_names(covariates),
+        form=form.form(), cluster=cluster, graph=graph, models=models.as_models(), seed=seed,
     )  # fmt: skip
     estimates = (("difference in means", effect.naive), ("front door", effect.front_door))
     rows = [
@@ -50,6 +66,7 @@ def front_door(
         f"effect of {effect.treatment} on {effect.outcome} (ATE) through {', '.join(effect.mediators)}: "
         f"{effect.n_treated:,} treated, {effect.n_untreated:,} untreated"
     )
+    screen.lines(effect.notices)
     screen.table(title, ("", "effect", "SE", "low", "high", "p"), rows, narrow=True)
     screen.lines(f"remark: {remark}" for remark in effect.remarks)
     screen.say(

@@ -7,7 +7,7 @@ import typer
 
 from contrastkit.cli import screen
 from contrastkit.cli.causal.lines import p_value
-from contrastkit.cli.causal.options import Cluster, Graph, TableOptions
+from contrastkit.cli.causal.options import Cluster, FormOptions, Graph, OutcomeValue, TableOptions, Treated, Untreated
 from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import column_names, precise, probability, short
@@ -22,11 +22,16 @@ def iv(
     table: TableOptions,
     treatment: Annotated[
         str | None,
-        typer.Option(help="Treatment column, of numbers \\[that marked in --graph].", metavar="COLUMN"),
+        typer.Option(
+            help="Treatment column, of numbers or with --treated \\[that marked in --graph].", metavar="COLUMN"
+        ),
     ] = None,
+    treated: Treated = None,
+    untreated: Untreated = None,
     outcome: Annotated[
         str | None, typer.Option(help="Outcome column \\[that marked in --graph].", metavar="COLUMN")
     ] = None,
+    outcome_value: OutcomeValue = None,
     instruments: Annotated[
         str,
         typer.Option(
@@ -37,6 +42,7 @@ def iv(
     covariates: Annotated[
         str, typer.Option(help="Columns that the instruments are only valid given.", metavar="COLUMN,...")
     ] = "",
+    form: FormOptions,
     cluster: Cluster = None,
     graph: Graph = None,
     output: OutputOptions,
@@ -45,8 +51,9 @@ def iv(
     from contrastkit.causal.instrumental import instrumental_effect
 
     effect = instrumental_effect(
-        table.open(), treatment=treatment, outcome=outcome, instruments=column_names(instruments),
-        covariates=column_names(covariates), cluster=cluster, graph=graph,
+        table.open(), treatment=treatment, treated=treated, untreated=untreated, outcome=outcome,
+        outcome_value=outcome_value, instruments=column_names(instruments), covariates=column_names(covariates),
+        form=form.form(), cluster=cluster, graph=graph,
     )  # fmt: skip
     _print(effect)
     write_reports(effect.as_json(), output.json)
@@ -59,6 +66,7 @@ def _print(effect: "InstrumentalEffect") -> None:
     ]
     names = ", ".join(effect.instruments)
     title = f"effect of {effect.treatment} on {effect.outcome} by {names}, {effect.n:,} rows"
+    screen.lines(effect.notices)
     screen.table(title, ("", "effect", "SE", "low", "high", "p"), rows, narrow=True)
     screen.say(f"Anderson-Rubin, 95 %: {_set(effect)}")
     stage = effect.first_stage

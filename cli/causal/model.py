@@ -1,6 +1,6 @@
 """``contrastkit causal model``: a structural model of a table."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -40,6 +40,12 @@ def model(
         str | None,
         typer.Option(help="With --do: what would have been in this row, by number (from 0) or id.", metavar="ROW"),
     ] = None,
+    categorical: Annotated[
+        str, typer.Option(help="Variables that are levels although they are numbers.", metavar="COLUMN,...")
+    ] = "",
+    incomplete: Annotated[
+        Literal["refuse", "drop"], typer.Option(help="Missing values: refuse them, or drop their rows.")
+    ] = "refuse",
     draws: Annotated[int, typer.Option(help="Rows to simulate."), Interval(100, 10**6)] = 10_000,
     refits: Annotated[
         int,
@@ -50,12 +56,14 @@ def model(
     output: OutputOptions,
 ) -> None:
     """Fit a structural model to a causal graph; simulate interventions, and what would have been."""
+    from contrastkit.causal.form import Form
     from contrastkit.causal.structure import structure
 
+    form = Form(categorical=column_names(categorical), incomplete=incomplete)
     with screen.working("fitting"):
         found = structure(
             table.open(), graph, mechanism=mechanism, do=[_assignments(text) for text in do or ()], outcome=outcome,
-            counterfactual=counterfactual, draws=draws, refits=refits, seed=seed,
+            counterfactual=counterfactual, form=form, draws=draws, refits=refits, seed=seed,
         )  # fmt: skip
     _print(found)
     write_reports(found.as_json(), output.json)
@@ -72,6 +80,7 @@ def _assignments(text: str) -> dict[str, str]:
 
 
 def _print(found: "Structure") -> None:
+    screen.lines(found.notices)
     rows = []
     for each in found.checks:
         cells = ("-" if value is None else number(value, 3) for value in (each.fit, each.noise, each.others))

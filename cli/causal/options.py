@@ -15,6 +15,7 @@ from contrastkit.tables.incomplete import Incomplete
 
 if TYPE_CHECKING:
     from contrastkit.causal.columns import Columns
+    from contrastkit.causal.form import Form
     from contrastkit.causal.models import Models
     from contrastkit.causal.study import Study, Units
 
@@ -40,8 +41,25 @@ class TableOptions(ReadingOptions):
         return open_columns(self.data, **self.how_to_read())
 
 
+Treated = Annotated[
+    str | None,
+    typer.Option(help="Value of the treatment that counts as treated \\[1 of 0 and 1].", metavar="VALUE"),
+]
+Untreated = Annotated[
+    str | None,
+    typer.Option(
+        help="With --treated: the value to compare with, of more than two; rows of other values are left out.",
+        metavar="VALUE",
+    ),
+]
+OutcomeValue = Annotated[
+    str | None,
+    typer.Option(help="Value of the outcome that counts as 1, all others as 0, as for words.", metavar="VALUE"),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
-class UnitOptions(ReadingOptions):
+class UnitColumns(ReadingOptions):
     """A table, its treatment and its covariates."""
 
     data: Annotated[
@@ -61,6 +79,13 @@ class UnitOptions(ReadingOptions):
             metavar="COLUMN,...",
         ),
     ] = ""
+    data_dir: DataDir = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormOptions:
+    """What becomes of covariates."""
+
     formula: Annotated[
         str | None,
         typer.Option(
@@ -86,38 +111,35 @@ class UnitOptions(ReadingOptions):
         typer.Option(help="Principal components of the features in an .npz file; 0 uses all of them unreduced."),
         COUNT_OR_0,
     ] = 10
-    data_dir: DataDir = None
+
+    def form(self) -> "Form":
+        from contrastkit.causal.form import Form
+
+        given = {item.name: getattr(self, item.name) for item in fields(FormOptions)}
+        return Form(**given | {"categorical": tuple(column_names(self.categorical))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitOptions(FormOptions, UnitColumns):
+    """A table, its treatment, its covariates and their form."""
 
     def reading(self) -> dict[str, Any]:
         """The fields as arguments of :func:`contrastkit.causal.study.read`."""
-        from contrastkit.causal.form import Form
         from contrastkit.directories import data_directory
 
-        how, form = ({item.name for item in fields(kind)} for kind in (ReadingOptions, Form))
-        values: dict[str, Any] = {name: value for name, value in vars(self).items() if name not in how | form}
+        others = {item.name for kind in (ReadingOptions, FormOptions) for item in fields(kind)}
+        values: dict[str, Any] = {name: value for name, value in vars(self).items() if name not in others}
         values["source"] = values.pop("data")
-        values["form"] = Form(
-            **{name: getattr(self, name) for name in form} | {"categorical": tuple(column_names(self.categorical))}
-        )
         values |= {"covariates": column_names(self.covariates), "data_dir": data_directory(self.data_dir)}
-        return values | self.how_to_read()
+        return values | {"form": self.form()} | self.how_to_read()
 
 
 @dataclass(frozen=True, kw_only=True)
 class CovariateOptions(UnitOptions):
     """A table, its treatment of two arms, and its covariates."""
 
-    treated: Annotated[
-        str | None,
-        typer.Option(help="Value of the treatment that counts as treated \\[1 of 0 and 1].", metavar="VALUE"),
-    ] = None
-    untreated: Annotated[
-        str | None,
-        typer.Option(
-            help="With --treated: the value to compare with, of more than two; rows of other values are left out.",
-            metavar="VALUE",
-        ),
-    ] = None
+    treated: Treated = None
+    untreated: Untreated = None
 
     def read(self) -> "Study":
         """Read the study, and say what was chosen, filled or left out."""
@@ -135,10 +157,7 @@ class OutcomeOptions:
     outcome: Annotated[str | None, typer.Option(help="Outcome column \\[that of a named study].", metavar="COLUMN")] = (
         None
     )
-    outcome_value: Annotated[
-        str | None,
-        typer.Option(help="Value of the outcome that counts as 1, all others as 0, as for words.", metavar="VALUE"),
-    ] = None
+    outcome_value: OutcomeValue = None
 
 
 @dataclass(frozen=True, kw_only=True)

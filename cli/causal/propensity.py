@@ -1,25 +1,42 @@
 """``contrastkit causal propensity``: the propensity scores of a study."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from contrastkit.bounds import FOLDS
 from contrastkit.cli import screen
-from contrastkit.cli.causal.options import CovariateOptions, PropensityModelName
+from contrastkit.cli.causal.options import CovariateOptions, Graph, PropensityModelName
 from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import write_csv
+from contrastkit.errors import UserError
 
 if TYPE_CHECKING:
     from contrastkit.causal.scores import Scores
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoredOptions(CovariateOptions):
+    """A table, its treatment of two arms, and its covariates, or the graph that implies them."""
+
+    graph: Graph = None
+    outcome: Annotated[
+        str | None, typer.Option(help="With --graph: outcome column \\[that marked in it].", metavar="COLUMN")
+    ] = None
+
+    def reading(self) -> dict[str, Any]:
+        if self.outcome is not None and self.graph is None:
+            raise UserError("--outcome applies to --graph: scores need no outcome")
+        return super().reading()
+
+
 @takes_options
 def propensity(
     *,
-    study: CovariateOptions,
+    study: ScoredOptions,
     model: PropensityModelName = "logistic",
     folds: Annotated[
         int | None, typer.Option(help="Cross-fitting folds, 0 for none \\[0 for logistic, else 5]."), FOLDS

@@ -7,9 +7,7 @@ from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
 
-from contrastkit.causal.diagnostics import standardised_differences
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing, ResidualBalancing
-from contrastkit.causal.estimand import without_suffix
 from contrastkit.causal.estimate import (
     AIPW,
     DifferenceInMeans,
@@ -149,17 +147,16 @@ def compare(
         except UserError as refusal:
             yield Estimate(name, refused=str(refusal))
             continue
-        ess = smd = math.nan
+        ess = math.nan
         if estimator.weights_ is not None:
-            w = estimator.weights_
-            differences = standardised_differences(X, t, w, estimand=without_suffix(estimator.estimand_))
-            ess, smd = min(map(effective_sample_size, (w[t], w[~t]))), float(abs(differences[:, 1]).max())
+            ess = min(effective_sample_size(estimator.weights_[arm]) for arm in (t, ~t))
         effect, low, high = (as_reported(measure, value) for value in (estimator.effect_, *estimator.interval()))
         one, other = (math.nan, math.nan) if estimator.means_ is None else map(float, estimator.means_)
         remarks = tuple(advised(remark, estimator) for remark in estimator.remarks_)
         yield Estimate(
-            name, estimator.estimand_, effect, one, other, estimator.se_, low, high, ess, smd, remarks=remarks
-        )
+            name, estimator.estimand_, effect, one, other, estimator.se_, low, high, ess, estimator.smd_,
+            remarks=remarks,
+        )  # fmt: skip
 
 
 def advised(remark: str, estimator: Estimator) -> str:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, suggest
-from contrastkit.tables.checks import as_numbers
+from contrastkit.tables.checks import as_numbers, check_present
 from contrastkit.tables.covariates import Covariates, check_independent
 from contrastkit.tables.embeddings import principal_components, read_embeddings
 from contrastkit.tables.incomplete import Incomplete, drop_incomplete, with_indicators
@@ -65,9 +65,21 @@ class Form:
             raise UserError(f"--categorical {unknown[0]} is no column among the covariates{suggest(unknown[0], names)}")
         return names
 
-    def complete(self, frame: Any, columns: Sequence[str]) -> tuple[Any, list[str]]:
-        """The rows of a frame that are used, by what is missing in these columns, and what is said of it."""
-        return drop_incomplete(frame, columns) if self.incomplete == "drop" else (frame, [])
+    def complete(self, frame: Any, roles: Sequence[str], covariates: Sequence[str] = ()) -> tuple[Any, list[str]]:
+        """The rows of a frame that are used, by what is missing in the columns of covariates, or of ``roles``, which
+        are never filled; and what is said of it.
+
+        Raises:
+            UserError: none are left, or a value is missing in a role whose row is not to be dropped.
+        """
+        if self.incomplete == "drop":
+            kept, said = drop_incomplete(frame, [*roles, *(name for name in covariates if not is_file(name))])
+            if not len(kept):
+                raise UserError(f"--incomplete drop: {said[0]}, which are all")
+            return kept, said
+        for name in roles:
+            check_present(frame[name], name, droppable=True)
+        return frame, []
 
     def of(self, frame: Any, names: Sequence[str], n: int) -> Formed:
         """The covariates of these rows of a table of n, columns before files.
@@ -77,6 +89,9 @@ class Form:
         """
         columns, files = ([name for name in names if is_file(name) == file] for file in (False, True))
         parts, origins, notices = [], dict[str, tuple[str, ...]](), list[str]()
+        if self.incomplete == "refuse":
+            for name in columns:
+                check_present(frame[name], name, droppable=True)
         if self.formula is not None:
             X, origins = of_formula(frame, self.formula)
             parts.append(X)
@@ -95,7 +110,7 @@ class Form:
     def _of_columns(self, frame: Any, columns: Sequence[str]) -> Formed:
         chosen, notices, indicated = frame[list(columns)].copy(), list[str](), dict[str, str]()
         for name in self.categorical:
-            chosen[name] = chosen[name].map(_level, na_action="ignore").astype(object)
+            chosen[name] = levels(chosen[name])
         if self.incomplete == "indicator":
             chosen, indicated, notices = with_indicators(chosen)
         for name in self.categorical:
@@ -114,8 +129,11 @@ def is_file(covariate: str) -> bool:
     return covariate.endswith(".npz")
 
 
-def _level(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def levels(column: Any) -> Any:
+    """A pandas column as text, but for missing values."""
+    return column.map(
+        lambda value: f"{value:g}" if isinstance(value, float) else str(value), na_action="ignore"
+    ).astype(object)
 
 
 def embedded(path: Path, n: int, components: int, rows: Any = slice(None)) -> Covariates:

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from contrastkit.causal import graph as graphs
-from contrastkit.causal.columns import Columns
+from contrastkit.causal.columns import Columns, Values
+from contrastkit.causal.form import Form
 from contrastkit.causal.inference import Effect, Wald
 from contrastkit.causal.instruments.anderson_rubin import Interval, anderson_rubin
 from contrastkit.causal.instruments.sample import Sample
@@ -21,11 +22,10 @@ from contrastkit.causal.instruments.two_stage import (
     two_stage,
 )
 from contrastkit.causal.remarks import FEW_CLUSTERS
+from contrastkit.causal.study import AS_COLUMNS
 from contrastkit.errors import UserError, listed
 from contrastkit.tables.checks import Floats
 from contrastkit.tables.covariates import Covariates, check_independent
-
-ROLES = "treatment, outcome, instruments and covariates"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class InstrumentalEffect:
             instrument, likewise.
         compliers: the share of units that the instrument moves, for an instrument and a treatment of 0 and 1 without
             covariates; otherwise None.
+        notices: what was filled or left out.
     """
 
     treatment: str
@@ -54,6 +55,7 @@ class InstrumentalEffect:
     endogeneity: Wald
     overidentification: Overidentification | None
     compliers: float | None
+    notices: tuple[str, ...]
     remarks: tuple[str, ...]
 
     @property
@@ -80,49 +82,48 @@ def instrumental_effect(
     outcome: str | None = None,
     instruments: Sequence[str] = (),
     covariates: Sequence[str] = (),
+    form: Form = AS_COLUMNS,
     cluster: str | None = None,
     graph: str | None = None,
+    **values: Unpack[Values],
 ) -> InstrumentalEffect:
     """The effect of a treatment by instruments.
 
     Args:
-        treatment, outcome: columns of numbers; those that the graph marks, if any.
+        treatment, outcome: columns, of numbers unless values are named; those that the graph marks, if any.
         instruments: columns; words become factors. With a graph, those that it implies by default.
-        covariates: columns that instruments are only valid given.
+        covariates: columns that instruments are only valid given. form: what becomes of them.
+        values: see :func:`contrastkit.causal.study.read`.
         cluster: column of labels of rows that may depend on one another.
         graph: a causal graph (:func:`contrastkit.causal.graph.read`) that the instruments must agree with.
 
     Raises:
         UserError: no instruments, or not those of the graph; or columns that the estimators cannot use.
     """
+    covariates = form.names(covariates)
     if graph is not None:
         causes = graphs.read(graph)
         treatment, outcome = graphs.question(causes, treatment, outcome)
         instruments = _of_graph(causes, treatment, outcome, instruments, covariates, columns.names)
-    others = [] if cluster is None else [cluster]
-    treatment, outcome = columns.require_roles(
-        treatment, outcome, instruments, "instruments", *covariates, *others, roles=f"{ROLES}, and the cluster"
-    )
-    y, d = columns.numbers(outcome), columns.numbers(treatment)
-    Z, W = columns.covariates(instruments), columns.covariates(covariates)
-    assert Z is not None
+    used = columns.used(treatment, outcome, instruments, "instruments", covariates, cluster, form=form, **values)
+    Z, W = used.others, used.W
     check_independent(Covariates.joined([*([] if W is None else [W]), Z]))
-    groups = None if cluster is None else columns.clusters(cluster)
-    sample = Sample.of(y, d, Z, W, groups)
+    sample = Sample.of(used.y, used.d, Z, W, used.groups)
     stage = first_stage(sample)
     return InstrumentalEffect(
-        treatment=treatment,
-        outcome=outcome,
+        treatment=used.treatment,
+        outcome=used.outcome,
         instruments=tuple(instruments),
         covariates=tuple(covariates),
-        n=len(y),
+        n=len(used.y),
         least_squares=least_squares(sample),
         two_stage=two_stage(sample),
         anderson_rubin=tuple(anderson_rubin(sample)),
         first_stage=stage,
         endogeneity=endogeneity(sample),
         overidentification=overidentification(sample),
-        compliers=_compliers(Z, d) if W is None else None,
+        compliers=_compliers(Z, used.d) if W is None else None,
+        notices=used.notices,
         remarks=_remarks(sample, stage),
     )
 

@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from contrastkit.causal import graph as graphs
-from contrastkit.causal.columns import Columns
+from contrastkit.causal.columns import Columns, Values
 from contrastkit.causal.compare import LINEAR
 from contrastkit.causal.estimate import DifferenceInMeans, FrontDoor
+from contrastkit.causal.form import Form
 from contrastkit.causal.inference import Effect
 from contrastkit.causal.models import Models
 from contrastkit.causal.remarks import on_sample
+from contrastkit.causal.study import AS_COLUMNS
 from contrastkit.errors import UserError, listed
 from contrastkit.tables.checks import as_arms, as_outcome
 from contrastkit.tables.covariates import Covariates, check_independent
-
-ROLES = "treatment, outcome, mediators and covariates"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class MediatedEffect:
     n_untreated: int
     naive: Effect
     front_door: Effect
+    notices: tuple[str, ...]  # what was filled or left out
     remarks: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -43,18 +44,22 @@ def mediated_effect(
     outcome: str | None = None,
     mediators: Sequence[str] = (),
     covariates: Sequence[str] = (),
+    form: Form = AS_COLUMNS,
     cluster: str | None = None,
     graph: str | None = None,
     models: Models = LINEAR,
     seed: int = 0,
+    **values: Unpack[Values],
 ) -> MediatedEffect:
     """The effect of a treatment through mediators.
 
     Args:
-        treatment, outcome: columns, of 0 and 1 and of numbers; those that the graph marks, if any.
+        treatment, outcome: columns, of 0 and 1 and of numbers unless values are named; those that the graph marks, if
+            any.
         mediators: columns that carry the whole effect, whose causes are the treatment and nothing that also causes
             treatment or, but for the treatment, outcome. With a graph, the smallest set that it implies by default.
-        covariates: columns given which that holds.
+        covariates: columns given which that holds. form: what becomes of them.
+        values: see :func:`contrastkit.causal.study.read`.
         cluster: column of labels of rows that may depend on one another.
         graph: a causal graph (:func:`contrastkit.causal.graph.read`) that the mediators must agree with.
         models, seed: of outcome and treatment.
@@ -62,35 +67,33 @@ def mediated_effect(
     Raises:
         UserError: no mediators, or not those of the graph; or data that the estimator refuses.
     """
+    covariates = form.names(covariates)
     if graph is not None:
         causes = graphs.read(graph)
         treatment, outcome = graphs.question(causes, treatment, outcome)
         mediators = _of_graph(causes, treatment, outcome, mediators, covariates, columns.names)
-    others = [] if cluster is None else [cluster]
-    treatment, outcome = columns.require_roles(
-        treatment, outcome, mediators, "mediators", *covariates, *others, roles=f"{ROLES}, and the cluster"
+    used = columns.used(
+        treatment, outcome, mediators, "mediators", covariates, cluster, form=form, two_arms=True, **values
     )
-    y, t = as_outcome(columns.numbers(outcome), len(columns)), as_arms(columns.frame[treatment], len(columns))
-    M, C = columns.covariates(mediators), columns.covariates(covariates)
-    assert M is not None
-    X = Covariates.joined([M, *([] if C is None else [C])])
+    y, t = as_outcome(used.y, len(used.y)), as_arms(used.d, len(used.y))
+    X = Covariates.joined([used.others, *([] if used.W is None else [used.W])])
     check_independent(X)
-    groups = None if cluster is None else columns.clusters(cluster)
     estimator = FrontDoor(
-        tuple(range(M.shape[1])), model=models.of_outcome(), propensity=models.of_propensity(), folds=models.folds,
-        repeats=models.repeats, clip=models.clip, seed=seed % 2**32,
-    ).fit(X, t, y, clusters=groups)  # fmt: skip
-    naive = DifferenceInMeans().fit(X, t, y, clusters=groups)
+        tuple(range(used.others.shape[1])), model=models.of_outcome(), propensity=models.of_propensity(),
+        folds=models.folds, repeats=models.repeats, clip=models.clip, seed=seed % 2**32,
+    ).fit(X, t, y, clusters=used.groups)  # fmt: skip
+    naive = DifferenceInMeans().fit(X, t, y, clusters=used.groups)
     return MediatedEffect(
-        treatment=treatment,
-        outcome=outcome,
+        treatment=used.treatment,
+        outcome=used.outcome,
         mediators=tuple(mediators),
         covariates=tuple(covariates),
         n_treated=int(t.sum()),
         n_untreated=int((~t).sum()),
         naive=Effect.of(naive.effect_, naive.se_, naive.df_),
         front_door=Effect.of(estimator.effect_, estimator.se_, estimator.df_),
-        remarks=(*on_sample(X, {"treated": t, "untreated": ~t}, y, groups), *estimator.remarks_),
+        notices=used.notices,
+        remarks=(*on_sample(X, {"treated": t, "untreated": ~t}, y, used.groups), *estimator.remarks_),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from contrastkit.causal.diagnostics import THRESHOLD
 from contrastkit.tables.checks import Bools, Floats, effective_sample_size
 from contrastkit.tables.covariates import Covariates
 
@@ -48,6 +49,16 @@ def copies(X: Covariates, t: NDArray[np.int64], y: Floats) -> int:
         single = distinct[column][~distinct[column].duplicated(keep=False)]
         telling |= table[column][copied].isin(single).to_numpy()
     return int(telling.sum()) if telling.sum() >= COPIES * len(y) else 0
+
+
+def on_balance(smd: float) -> list[str]:
+    """A remark on weights that leave a largest absolute SMD above :data:`THRESHOLD`; NaN: there are no weights."""
+    if not smd > THRESHOLD:
+        return []
+    return [
+        f"its weights leave a largest |SMD| of {smd:.3g}, above {THRESHOLD:g}: the arms still differ, for which only a "
+        "model of the outcome makes up, if it has one"
+    ]
 
 
 def on_weights(w: Floats, arms: Mapping[str, Bools]) -> list[str]:

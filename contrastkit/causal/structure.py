@@ -9,11 +9,13 @@ import numpy as np
 
 from contrastkit.causal.columns import Columns
 from contrastkit.causal.estimate.resampling import REFUSED
-from contrastkit.causal.graph import require_known
+from contrastkit.causal.form import Form
+from contrastkit.causal.graph import read, require_known
 from contrastkit.causal.names import MechanismModel
 from contrastkit.causal.structural.checks import Check, check
-from contrastkit.causal.structural.model import Do, StructuralModel, Values
+from contrastkit.causal.structural.model import Do, StructuralModel, Values, observed
 from contrastkit.causal.structural.paths import PathEffect, path_effects
+from contrastkit.causal.study import AS_COLUMNS
 from contrastkit.errors import UserError, listed
 from contrastkit.tables.identity import DIGEST, RowIds
 
@@ -58,6 +60,7 @@ class Structure:
         interventions: the first is none, if there are any.
         outcome, total, paths: the effect of the second intervention less the first on the outcome, and along each path.
         row: of ``counterfactuals``, by its identifier or else its number; None without one.
+        notices: what was left out.
     """
 
     mechanism: MechanismModel
@@ -71,6 +74,7 @@ class Structure:
     paths: tuple[PathEffect, ...]
     row: str | None
     counterfactuals: tuple[Counterfactual, ...]
+    notices: tuple[str, ...]
     remarks: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -86,6 +90,7 @@ def structure(
     do: Sequence[dict[str, str]] = (),
     outcome: str | None = None,
     counterfactual: str | None = None,
+    form: Form = AS_COLUMNS,
     draws: int = DRAWS,
     refits: int = 0,
     seed: int = 0,
@@ -98,6 +103,7 @@ def structure(
         do: interventions: values by variable, as text.
         outcome: the variable on which the effect of the second intervention less the first is taken apart into paths.
         counterfactual: the row to ask what would have been, by its identifier or its number in the table, from 0.
+        form: which variables are levels although they are numbers, and whether rows that lack a value are dropped.
         draws: rows to simulate.
         refits: samples of the bootstrap, for standard errors that know of the estimation; 0 for none.
 
@@ -105,10 +111,8 @@ def structure(
         UserError: a graph or columns that cannot be used, an intervention on no variable or to none of its values, or
             a question that needs others.
     """
-    if outcome is not None and len(do) != 2:
-        raise UserError("--outcome: effects along paths compare two interventions: give --do twice")
-    if counterfactual is not None and not do:
-        raise UserError("--counterfactual: say what is changed in the row, with --do")
+    _check_questions(do, outcome, counterfactual)
+    columns, notices = columns.variables(sorted(observed(read(graph), columns.names)), form)
     model = StructuralModel.fit(columns, graph, mechanism, seed)
     changes = [model.parsed(given) for given in do]
     if outcome is not None:
@@ -134,8 +138,16 @@ def structure(
         paths=answers.paths,
         row=row,
         counterfactuals=counterfactuals,
+        notices=notices,
         remarks=_remarks(checks, mechanism, refused, refits),
     )
+
+
+def _check_questions(do: Sequence[dict[str, str]], outcome: str | None, counterfactual: str | None) -> None:
+    if outcome is not None and len(do) != 2:
+        raise UserError("--outcome: effects along paths compare two interventions: give --do twice")
+    if counterfactual is not None and not do:
+        raise UserError("--counterfactual: say what is changed in the row, with --do")
 
 
 class _Answers(NamedTuple):

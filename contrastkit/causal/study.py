@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from contrastkit.causal.adjustment import adjustment
 from contrastkit.causal.form import Form, is_file
 from contrastkit.causal.sets import NAMED, Named, load
-from contrastkit.causal.treatment import SHOWN, having, of_two_arms
+from contrastkit.causal.treatment import check_no_words, having, of_two_arms
 from contrastkit.directories import given_path
-from contrastkit.errors import UserError, listed
+from contrastkit.errors import UserError
 from contrastkit.tables.checks import (
     Bools,
     Floats,
@@ -29,7 +29,6 @@ from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.files import AS_FOUND, check_columns, equal_to, read_table, select_rows
 from contrastkit.tables.identity import RowIds
 from contrastkit.tables.text import Reading
-from contrastkit.tables.words import MANY, is_number
 
 AS_COLUMNS = Form()
 ROLES = "treatment, outcome and covariates"  # of the columns of a table
@@ -69,13 +68,7 @@ class Units:
         """
         if self.Y is None:
             raise UserError("no outcome: name the column with --outcome")
-        texts = self.Y if self.Y.dtype.kind not in "biuf" else ()
-        words = sorted({text for text in texts if isinstance(text, str) and not is_number(text)})
-        if 0 < len(words) <= MANY:
-            raise UserError(
-                f"the outcome contains values that are not numbers ({listed(words, SHOWN)}): name the one that counts "
-                "as 1 with --outcome-value"
-            )
+        check_no_words(self.Y, "the outcome", "1 with --outcome-value")
         return self.Y
 
     def sample_weights(self, column: str) -> Floats:
@@ -191,15 +184,13 @@ def read_units(
     check_columns(frame, source, used, ROLES if time is None else TIMED)
     n = len(frame)
     frame, _ = select_rows(frame, source, rows)
-    frame, dropped = form.complete(frame, used)
-    for role in roles:
-        check_present(frame[role], role)
+    frame, dropped = form.complete(frame, roles, names)
     units = frame if chosen is None else frame[chosen(frame[treatment])]
     others = len(frame) - len(units)
     left_out = [f"{others:,} rows with other values of {treatment} are left out"] if others else []
     X, origins, formed = form.of(units, names, n)
     return Units(
-        X=X, Y=_outcomes(units, outcome, outcome_value), treatment=treatment, outcome=outcome,
+        X=X, Y=outcomes_of(units, outcome, outcome_value), treatment=treatment, outcome=outcome,
         outcome_value=outcome_value, time=time, covariates=origins, frame=units, source=source, truth=truth,
         notices=(*([said] if said else []), *dropped, *left_out, *formed),
     )  # fmt: skip
@@ -214,7 +205,7 @@ def _table(source: str, reading: Reading, data_dir: Path | None) -> tuple[Any, f
     return *load(source, data_dir), NAMED[source]
 
 
-def _outcomes(frame: Any, outcome: str | None, value: str | None) -> NDArray[Any] | None:
+def outcomes_of(frame: Any, outcome: str | None, value: str | None) -> NDArray[Any] | None:
     """The outcomes of these rows, or which of them have this value; None without a column."""
     if outcome is None:
         if value is not None:

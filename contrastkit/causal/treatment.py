@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from contrastkit.errors import UserError, listed, suggest
 from contrastkit.tables.checks import LARGEST, Floats, as_column
 from contrastkit.tables.files import equal_to
-from contrastkit.tables.words import is_number
+from contrastkit.tables.words import MANY, is_number
 
 SHOWN = 8  # values in a message
 MOST = 20  # arms
@@ -109,6 +109,16 @@ def having(column: Any, value: str, option: str) -> Any:
         near = suggest(value, [str(known) for known in column.unique()])
         raise UserError(f"{option} {value}: {column.name} has no such value{near} (its values: {shown(column)})")
     return found
+
+
+def check_no_words(values: NDArray[Any], what: str, counts: str) -> None:
+    """Raise a UserError if values [n] are a few words, of which the user should name the one that counts as something,
+    as in ``1 with --outcome-value``."""
+    texts = values if values.dtype.kind not in "biuf" else ()
+    words = sorted({text for text in texts if isinstance(text, str) and not is_number(text)})
+    if 0 < len(words) <= MANY:
+        some = listed(words, SHOWN)
+        raise UserError(f"{what} contains values that are not numbers ({some}): name the one that counts as {counts}")
 
 
 def shown(column: Any) -> str:

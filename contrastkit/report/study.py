@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from contrastkit.causal import graph as graphs
+from contrastkit.causal.compare import Estimate
 from contrastkit.causal.diagnostics import THRESHOLD, Balance, balance_table, love_plot
 from contrastkit.causal.effects import Effects, estimate_effects
 from contrastkit.causal.estimand import without_suffix
 from contrastkit.causal.estimate import Estimator
 from contrastkit.causal.models import Models
-from contrastkit.causal.names import Estimand, EstimatorName
+from contrastkit.causal.names import Estimand, EstimatorName, Measure
 from contrastkit.causal.propensity import overlap_plot
 from contrastkit.causal.refutation import Refutation, refute_study
 from contrastkit.causal.refute import DRAWS, GAMMA, Verdict, digits
@@ -22,6 +25,7 @@ from contrastkit.errors import UserError
 from contrastkit.report.content import Block, Code, Facts, Missing, Page, RunContent, Section, Table, Text
 from contrastkit.report.pictures import drawn
 from contrastkit.report.study_charts import forest_chart, graph_chart
+from contrastkit.tables.checks import as_outcome
 from contrastkit.version import __version__
 
 AMONG = {"ATT": "the treated", "ATC": "the untreated", "ATE": "all units", "ATO": "the units with overlap"}
@@ -36,7 +40,7 @@ class Plan:
     """What is done with a study.
 
     Attributes:
-        estimator, estimand: of the estimate that the page is about.
+        estimator, estimand, measure: of the estimate that the page is about.
         placebo: the study of an outcome that the treatment cannot have affected, if there is one.
         graph: a causal graph, if one is given.
         sample_weight, cluster: columns.
@@ -45,6 +49,7 @@ class Plan:
 
     estimator: EstimatorName = "entropy"
     estimand: Estimand = "ATT"
+    measure: Measure = "difference"
     models: Models = Models()
     placebo: Study | None = None
     graph: str | None = None
@@ -68,12 +73,15 @@ def study_page(
         UserError: the estimator refuses the study, or it has no outcome.
     """
     how: dict[str, Any] = {name: getattr(plan, name) for name in ("models", "sample_weight", "cluster", "seed")}
+    on_step("estimating")
+    effects = estimate_effects(study, estimand=plan.estimand, measure=plan.measure, **how)
+    row = next((row for row in effects.rows if row.name == plan.estimator), Estimate(plan.estimator))
+    if row.refused:
+        raise UserError(f"{plan.estimator}: {row.refused}")
     on_step("refuting")
     refutation = refute_study(
         study, plan.estimator, estimand=plan.estimand, placebo=plan.placebo, draws=plan.draws, gamma=plan.gamma, **how
     )
-    on_step("estimating")
-    effects = estimate_effects(study, estimand=plan.estimand, **how)
     on_step("comparing the arms")
     fitted = refutation.estimate
     sections = (
@@ -82,34 +90,44 @@ def study_page(
         Section("overlap", "Overlap", tuple(_overlap(study, plan))),
         Section("balance", "Balance", tuple(_balance(study, fitted, plan.estimator))),
         Section("estimates", "Estimates", tuple(_estimates(effects, plan.estimator))),
-        Section("refutation", "Attempts to refute it", tuple(_refuted(refutation))),
+        Section("refutation", "Attempts to refute it", tuple(_refuted(refutation, plan.measure))),
         Section("sensitivity", "What a hidden cause would do", tuple(_sensitivity(refutation.verdicts))),
         Section("reproduce", "Reproduce", (Text("Each part by itself, and this page:"), Code(tuple(commands)))),
     )
     title = f"The effect of {study.treatment} on {study.outcome_label}"
-    run = RunContent(study.source, summary(study, refutation), refutation.passed, _status(refutation), sections)
+    lead = summary(study, row, refutation, plan.measure)
+    run = RunContent(study.source, lead, refutation.passed, _status(refutation), sections)
     return Page(title, __version__, None, (run,))
 
 
-def summary(study: Study, refutation: Refutation) -> str:
+def summary(study: Study, row: Estimate, refutation: Refutation, measure: Measure = "difference") -> str:
     """The estimate and the checks in plain words, which claim no more than the tables."""
-    fitted = refutation.estimate
-    among = AMONG.get(without_suffix(fitted.estimand_), "the population of its estimand")
-    kept = "" if fitted.estimand_ in AMONG else f" ({fitted.estimand_})"
-    text = (
-        f"By {refutation.estimator}, {study.treatment} changes the mean of {study.outcome_label} among {among}{kept} "
-        f"by {digits(fitted.effect_)}"
-    )
-    if math.isnan(fitted.se_):
+    among = AMONG.get(without_suffix(row.estimand), "the population of its estimand")
+    kept = "" if row.estimand in AMONG else f" ({row.estimand})"
+    if measure == "difference":
+        text = f"{study.treatment} changes the mean of {study.outcome_label} among {among}{kept} by"
+    else:
+        text = f"the {_named(measure, study)} of {study.outcome_label} by {study.treatment} among {among}{kept} is"
+    text = f"By {refutation.estimator}, {text} {digits(row.effect)}"
+    interval = "" if math.isnan(row.se) else f" (95 % interval {digits(row.low)} to {digits(row.high)})"
+    left = f", under weights that leave a largest |SMD| of {row.smd:.3g}, above {THRESHOLD:g}"
+    text += interval + (left if row.smd > THRESHOLD else "")
+    if not interval:
         text += "; the estimate has no standard error, and so says nothing of chance."
     else:
-        low, high = fitted.interval()
-        text += f" (95 % interval {digits(low)} to {digits(high)})"
-        text += ": no effect is within the interval." if low <= 0 <= high else "."
+        null = 0 if measure == "difference" else 1
+        text += ": no effect is within the interval." if row.low <= null <= row.high else "."
     failed = [verdict.name for verdict in refutation.verdicts if verdict.passed is False]
     if failed:
         text += f" It fails {len(failed)} of the checks below ({', '.join(failed)}): do not take it as the effect."
     return f"{text} It is the effect of the treatment only if what is assumed holds."
+
+
+def _named(measure: Measure, study: Study) -> str:
+    """What readers call a measure: of means of 0 and 1, the ratio is that of risks."""
+    if measure == "odds-ratio":
+        return "odds ratio"
+    return "risk ratio" if np.isin(as_outcome(study.outcomes(), len(study.T)), (0, 1)).all() else "ratio of the means"
 
 
 def _status(refutation: Refutation) -> str:
@@ -139,8 +157,7 @@ def _assumed(study: Study, source: str | None) -> list[Block]:
     columns = set(map(str, study.frame.columns))
     given = dict.fromkeys(study.covariates, "adjusted") | {T: "treatment", Y: "outcome"}
     given |= {name: "unobserved" for name in graph if name not in columns}
-    hidden = [name for name in graphs.variables(graph) if name not in columns]
-    found = graphs.identify(graph, T, Y, unobserved=[name for name in hidden if name not in (T, Y)])
+    found = graphs.identify(graph, T, Y, unobserved=unobserved(study, source))
     sets = [", ".join(names) or "nothing" for names in found.backdoor_sets]
     facts = (
         ("causal paths", "; ".join(found.causal) or "none: no effect"),
@@ -150,6 +167,12 @@ def _assumed(study: Study, source: str | None) -> list[Block]:
     )
     alt = f"Causal graph with {len(graph)} variables and {graph.number_of_edges()} arrows"
     return [Text(ASSUMED), drawn(partial(graph_chart, graph, given), alt=alt), Facts(facts)]
+
+
+def unobserved(study: Study, source: str) -> list[str]:
+    """The variables of a graph that are no columns of the study."""
+    columns = set(map(str, study.frame.columns))
+    return [name for name in graphs.variables(graphs.read(source)) if name not in columns]
 
 
 def _overlap(study: Study, plan: Plan) -> list[Block]:
@@ -201,30 +224,42 @@ def _balance_rows(balance: Balance) -> Table:
 
 
 def _estimates(effects: Effects, chosen: str) -> list[Block]:
+    ratio = effects.measure != "difference"
     rows = tuple(
         (
-            row.name, row.estimand, digits(row.effect), _digits(row.se), _digits(row.low), _digits(row.high),
-            _number(row.ess, 1), _number(row.smd, 3),
+            row.name, row.estimand, *((digits(row.treated), digits(row.untreated)) if ratio else ()),
+            digits(row.effect), _digits(row.se), _digits(row.low), _digits(row.high), _number(row.ess, 1),
+            _number(row.smd, 3),
         )
         for row in effects.estimates
     )  # fmt: skip
     note = "low, high: 95 % interval. ESS: the smaller arm's effective sample size. |SMD|: the largest that is left."
+    columns = ["estimator", "estimand", "effect", "SE", "low", "high", "ESS", "|SMD|"]
+    if ratio:
+        columns[2:3] = ["with", "without", effects.measure.replace("-", " ")]
+        note = f"with, without: mean outcomes. SE: of the logarithm, of which the interval is too. {note}"
     if effects.truth is not None:
         note += f" An experiment found {effects.truth:,.2f}."
-    columns = ("estimator", "estimand", "effect", "SE", "low", "high", "ESS", "|SMD|")
     said = [f"{', '.join(names)}: {text}" for text, names in (effects.refusals | effects.remarks_on_rows).items()]
     return [
         drawn(partial(forest_chart, effects, chosen), alt="Estimates with their intervals; the table has the numbers"),
-        Table("Every estimator on the same units", columns, rows, tuple(range(2, 8)), note),
+        Table("Every estimator on the same units", tuple(columns), rows, tuple(range(2, len(columns))), note),
         *(Text(text) for text in (*effects.remarks, *said)),
     ]
 
 
-def _refuted(refutation: Refutation) -> list[Block]:
+def _refuted(refutation: Refutation, measure: Measure) -> list[Block]:
     rows = tuple((verdict.name, verdict.word, verdict.sentence) for verdict in refutation.verdicts)
     blocks: list[Block] = [
         Table(f"Checks of the estimate by {refutation.estimator}", ("check", "", "what was found"), rows)
     ]
+    if measure != "difference":
+        blocks.append(
+            Text(
+                f"The checks, and what a hidden cause would do, are of the difference of means, "
+                f"{digits(refutation.estimate.effect_)}: they know no other measure."
+            )
+        )
     if not any(verdict.name == "placebo outcome" for verdict in refutation.verdicts):
         blocks.append(Missing("no outcome that the treatment cannot have affected, the best check: --placebo-outcome"))
     return blocks

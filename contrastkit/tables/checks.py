@@ -50,12 +50,15 @@ def as_column(values: ArrayLike, name: str) -> Floats:
     return as_numbers(np.asarray(values).reshape(-1, 1), (name,))[:, 0]
 
 
-def check_present(values: Any, name: str) -> None:
-    """Raise a UserError if any of the values [n], an array or a pandas column, is missing: None, NaN, NaT or NA."""
+def check_present(values: Any, name: str, *, droppable: bool = False) -> None:
+    """Raise a UserError if any of the values [n], an array or a pandas column, is missing: None, NaN, NaT or NA; if
+    ``droppable``, --incomplete drop is offered.
+    """
     import pandas as pd  # slow to import
 
     if missing := int(pd.isna(values).sum()):
-        how = f" (--rows '{values.name}!=' drops them)" if isinstance(values, pd.Series) else ""
+        drop = "--incomplete drop or " if droppable else ""
+        how = f" ({drop}--rows '{values.name}!=' drops them)" if isinstance(values, pd.Series) else ""
         raise UserError(f"{name}: {missing} of {len(values)} values are missing: drop or fill them{how}")
 
 

@@ -370,7 +370,7 @@ def test_words_for_missing_values(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--missing=?", "--rows=a!="], "a: 'NA' is not a number"),
         (
             ["--missing=?", "--missing=NA"],
-            "a: 4 of 200 values are missing: drop or fill them (--rows 'a!=' drops them)",
+            "a: 4 of 200 values are missing: drop or fill them (--incomplete drop or --rows 'a!=' drops them)",
         ),
     ):
         assert main([*given, *more]) == 2

@@ -1,5 +1,6 @@
 """Properties of every estimator."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -41,6 +42,22 @@ def test_the_table_of_all_has_the_bias_corrected_match() -> None:
     assert (
         row.effect == result.effect_ != Matched(Matching(metric="scaled"), bias_correction=False).fit(x, t, y).effect_
     )
+
+
+def test_weights_that_leave_a_difference_are_remarked_on() -> None:
+    """Where the first covariate separates the arms, by nine standard deviations, matching answers all the same."""
+    g = np.random.default_rng(0)
+    t = np.arange(300) % 2 == 1
+    x = np.column_stack([g.normal(size=300) + 9 * t, g.normal(size=300)])
+    rows = {row.name: row for row in compare(x, t, 2.3 * t + x[:, 0] + g.normal(size=300))}
+    means = np.average(x[~t], axis=0, weights=estimators("ATT")["matching"].fit(x, t, x[:, 0]).weights_[~t])
+    left = np.abs((x[t].mean(0) - means) / x[t].std(0, ddof=1)).max()
+    assert left > 3 and rows["matching"].smd == pytest.approx(left)
+    said = f"its weights leave a largest |SMD| of {left:.3g}, above 0.1: the arms still differ"
+    assert any(remark.startswith(said) for remark in rows["matching"].remarks)
+    x, t, y = world(400)
+    for row in compare(x, t, y):
+        assert any("largest |SMD|" in remark for remark in row.remarks) == (row.smd > 0.1), row
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from sklearn.dummy import DummyRegressor
 
 from contrastkit.causal.columns import Columns
 from contrastkit.causal.estimate import FrontDoor
+from contrastkit.causal.form import Form
 from contrastkit.causal.graph import identify, mediates
 from contrastkit.causal.mediated import mediated_effect
 from contrastkit.causal.models import Models
@@ -168,6 +169,31 @@ def test_mediators_of_a_graph() -> None:
     ):
         with pytest.raises(UserError, match=says):
             mediated_effect(columns, **({"treatment": "t", "outcome": "y"} | how))
+
+
+def test_words_gaps_and_codes() -> None:
+    """As with columns of 0 and 1, complete rows, and words for the codes."""
+    frame = linear(300).assign(code=np.arange(300) % 3)
+    frame["drug"] = np.where(frame.t, "new", "old")
+    frame.loc[:9, "drug"] = "none"
+    frame.loc[20:29, "m"] = np.nan
+    frame["good"] = np.where(frame.y > 0, "good", "bad")
+    kept = frame[10:].dropna().assign(code=lambda frame: frame.code.map({0: "a", 1: "b", 2: "c"}))
+    kept["y"] = (kept.y > 0) * 1
+    found = mediated_effect(
+        Columns(frame, "x"), treatment="drug", treated="new", untreated="old", outcome="good", outcome_value="good",
+        mediators=["m"], covariates=["code"], form=Form(incomplete="drop", categorical=["code"]),
+    )  # fmt: skip
+    other = mediated_effect(Columns(kept, "x"), treatment="t", outcome="y", mediators=["m"], covariates=["code"])
+    assert (found.naive.effect, found.naive.se) == pytest.approx((other.naive.effect, other.naive.se))
+    assert found.front_door.effect == pytest.approx(other.front_door.effect)
+    assert (found.treatment, found.outcome) == ("drug=new", "good=good")
+    assert found.notices == (
+        "10 of 300 rows lack a value and are left out (missing: m 10)",
+        "10 rows with other values of drug are left out",
+    )
+    with pytest.raises(UserError, match="must be 0 or 1, not new, none, old: name two of its values"):
+        mediated_effect(Columns(frame, "x"), treatment="drug", outcome="y", mediators=["c"])
 
 
 def test_a_mediator_that_tells_the_treatment_is_refused() -> None:

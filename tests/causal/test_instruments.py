@@ -12,6 +12,7 @@ from scipy.stats import f as fisher
 from statsmodels.sandbox.regression.gmm import IV2SLS, LinearIVGMM
 
 from contrastkit.causal.columns import Columns
+from contrastkit.causal.form import Form
 from contrastkit.causal.instrumental import InstrumentalEffect, instrumental_effect
 from contrastkit.causal.instruments.anderson_rubin import anderson_rubin
 from contrastkit.causal.instruments.sample import Sample
@@ -280,6 +281,61 @@ def test_a_factor_is_several_instruments() -> None:
     assert one.first_stage.f.df == (2, 397) and one.overidentification.df == 1
 
 
+def worded(n: int = 400) -> pd.DataFrame:
+    """Treatment and outcome of 0 and 1, and in words; a covariate that is a code, and columns with gaps."""
+    frame, g = world(n), np.random.default_rng(1)
+    frame = frame.assign(d=(frame.d > 0) * 1, y=(frame.y > 0) * 1, code=np.arange(n) % 3, gap=frame.w, hole=frame.z0)
+    for name in ("gap", "hole"):
+        frame.loc[g.integers(n, size=20), name] = np.nan
+    return frame.assign(drug=np.where(frame.d, "yes", "no"), cured=np.where(frame.y, "yes", "no"))
+
+
+@pytest.mark.parametrize(
+    ("how", "same"),
+    [
+        ({"treatment": "drug", "treated": "yes"}, lambda frame: {}),
+        ({"outcome": "cured", "outcome_value": "yes"}, lambda frame: {}),
+        (
+            {"treatment": "code", "treated": "2", "untreated": "0"},
+            lambda frame: {"frame": frame[frame.code != 1].assign(code=lambda f: f.code // 2), "treatment": "code"},
+        ),
+        (
+            {"covariates": ["gap"], "form": Form(incomplete="drop"), "instruments": ["hole"]},
+            lambda frame: {"frame": frame.dropna(), "covariates": ["gap"], "instruments": ["hole"]},
+        ),
+        (
+            {"covariates": ["gap"], "form": Form(incomplete="indicator")},
+            lambda frame: {
+                "frame": frame.assign(gap=frame.gap.fillna(7), lacks=frame.gap.isna() * 1),
+                "covariates": ["gap", "lacks"],
+            },
+        ),
+        (
+            {"covariates": ["code"], "form": Form(categorical=["code"])},
+            lambda frame: {"frame": frame.assign(c1=frame.code == 1, c2=frame.code == 2), "covariates": ["c1", "c2"]},
+        ),
+        (
+            {"covariates": ["w"], "form": Form(moments=2)},
+            lambda frame: {"frame": frame.assign(ww=frame.w**2), "covariates": ["w", "ww"]},
+        ),
+        (
+            {"form": Form(formula="w + w:code")},
+            lambda frame: {"frame": frame.assign(wc=frame.w * frame.code), "covariates": ["w", "wc"]},
+        ),
+    ],
+    ids=["treated", "outcome", "untreated", "drop", "indicator", "categorical", "moments", "formula"],
+)  # fmt: skip
+def test_values_and_the_form_of_covariates_are_columns_of_ones_own(how: dict[str, Any], same: Any) -> None:
+    frame = worded()
+    other = {"frame": frame, "instruments": ["z1"]} | same(frame)
+    found, expected = find(frame, **({"instruments": ["z1"]} | how)), find(other.pop("frame"), **other)
+    assert found.n == expected.n
+    assert (found.two_stage.effect, found.two_stage.se) == pytest.approx(
+        (expected.two_stage.effect, expected.two_stage.se)
+    )
+    assert bool(found.notices) == (how.get("untreated") is not None or "gap" in how.get("covariates", ()))
+
+
 def test_instruments_of_a_graph() -> None:
     frame = world(300)
     graph = "z0 -> d; z1 -> d; z1 <- w -> d; w -> y; d -> y; d <-> y"
@@ -310,21 +366,27 @@ def test_instruments_of_a_graph() -> None:
         ({"instruments": ["z0"], "covariates": ["z0"]}, "'z0' is used twice"),
         ({"instruments": ["copy"], "covariates": ["w"]}, "copy is equivalent to w"),
         ({"instruments": ["same"]}, "same is the same in all rows"),
-        ({"instruments": ["z0"], "treatment": "word"}, "word contains values that are not numbers"),
+        ({"instruments": ["z0"], "treatment": "word"}, r"word .* \(a\): name the one that counts as treated with --t"),
         ({"instruments": ["z0"], "outcome": "same"}, "same is the same in all rows"),
         ({"instruments": ["shadow"]}, "the instruments determine the treatment: leave out"),
         ({"instruments": ["z0"], "outcome": "twice"}, "the instruments determine the outcome: leave out"),
         ({"instruments": ["z0"], "outcome": "shadow"}, "the treatment determines the outcome: there is nothing"),
         ({"instruments": ["z0", "z1"], "cluster": "half"}, "2 clusters for 2 instruments: too few"),
         ({"instruments": ["z0"], "covariates": ["shadow"]}, "the covariates determine the treatment"),
-        ({"instruments": ["gap"]}, "gap: 1 of 60 values are missing"),
+        ({"instruments": ["gap"]}, "gap: 1 of 60 values are missing: drop or fill them .--incomplete drop or --rows"),
+        ({"instruments": ["gap"], "form": Form(incomplete="indicator")}, "gap: 1 of 60 values are missing"),
+        ({"instruments": ["void"], "form": Form(incomplete="drop")}, "60 of 60 rows lack a value .* which are all"),
+        ({"instruments": ["z0"], "form": Form(moments=2)}, "--moments and --interactions are of covariates"),
+        ({"instruments": ["z0"], "form": Form(categorical=["w"])}, "--categorical w is no column among the covariates"),
+        ({"instruments": ["z0"], "treatment": "site", "treated": "2"}, "site has 12 values .*--untreated"),
+        ({"instruments": ["z0"], "outcome": "word"}, r"word .*numbers \(a\): name the one that counts as 1 with --out"),
         ({"instruments": ["z0"], "cluster": "same"}, "all units are in one cluster"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_estimated_is_refused(how: dict[str, Any], says: str) -> None:
     frame = world(60)
     frame = frame.assign(twice=2 * frame.z0, half=np.arange(60) % 2)
-    frame = frame.assign(same=1.0, copy=2 * frame.w, word="a", shadow=3 * frame.d + 1, gap=frame.z0)
+    frame = frame.assign(same=1.0, copy=2 * frame.w, word="a", void=np.nan, shadow=3 * frame.d + 1, gap=frame.z0)
     frame.loc[0, "gap"] = np.nan
     with pytest.raises(UserError, match=says) as error:
         find(frame, **how)

@@ -10,6 +10,7 @@ import statsmodels.api as sm
 from scipy.stats import kstest
 
 from contrastkit.causal.columns import Columns
+from contrastkit.causal.form import Form
 from contrastkit.causal.structural.model import StructuralModel
 from contrastkit.causal.structure import Structure, structure
 from contrastkit.cli.main import main
@@ -68,6 +69,31 @@ def test_the_means_of_a_linear_model_are_the_closed_form() -> None:
     unchanged = {mean.name: mean for mean in found.interventions[0].means}
     for name in "ztmy":
         assert abs(unchanged[name].mean - frame[name].mean()) < 4 * unchanged[name].mc_error
+
+
+def test_codes_are_levels_and_rows_with_gaps_are_left_out() -> None:
+    frame = shares().assign(code=np.arange(2000) % 3)
+    frame["y"] = frame.y + 0.5 * (frame.code == 1)
+    frame.loc[5:9, "z"] = np.nan
+    graph, do = "z -> t; z -> y; t -> y; code -> y", [{"code": "1"}, {"code": "2"}]
+    form = Form(categorical=["code"], incomplete="drop")
+    words = frame.dropna().assign(code=lambda f: f.code.map({0: "a", 1: "b", 2: "c"}))
+    found = ask(frame, graph, do=do, form=form, outcome="y", counterfactual="10")
+    other = ask(words, graph, do=[{"code": "b"}, {"code": "c"}], outcome="y", counterfactual="10")
+    assert found.n == 1995 and found.total is not None and other.total is not None
+    assert found.total.effect == pytest.approx(other.total.effect)
+    assert found.counterfactuals[-1].would_be[0].mean == pytest.approx(other.counterfactuals[-1].would_be[0].mean)
+    assert found.notices == ("5 of 2,000 rows lack a value and are left out (missing: z 5)",)
+    for how, says in (
+        ({}, "z: 5 of 2000 values are missing: drop or fill them .--incomplete drop or --rows 'z!=' drops them"),
+        ({"form": form, "counterfactual": "5", "do": do}, "--counterfactual 5: no such row"),
+        (
+            {"form": Form(categorical=["cod"])},
+            "--categorical cod is no variable of the graph.*code",
+        ),
+    ):
+        with pytest.raises(UserError, match=says):
+            ask(frame, graph, **how)
 
 
 def test_without_an_intervention_rows_are_like_the_tables() -> None:

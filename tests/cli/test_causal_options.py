@@ -174,7 +174,8 @@ def split(options: Options) -> tuple[Any, Any, Any, Options]:
 
 def by_graph(options: Options) -> Options:
     """With the covariates that the graph of :data:`CHOSEN` implies, instead of it."""
-    chosen = {"covariates": "b"} if "graph" in options else {}
+    chosen = {"covariates": "a" if options.get("graph") == FORKED and options["outcome"] == "y" else "b"}
+    chosen = chosen if "graph" in options else {}
     return {name: value for name, value in options.items() if name != "graph"} | chosen
 
 
@@ -339,6 +340,9 @@ def columns(options: Options) -> tuple[Columns, Options]:
     for name in ("instruments", "mediators", "covariates"):
         if name in rest:
             rest[name] = [each for each in rest[name].split(",") if each]
+    form = {name: rest.pop(name) for name in ("categorical", "components") if name in rest}
+    if form:
+        rest["form"] = Form(**form | {"categorical": [each for each in form.get("categorical", "").split(",") if each]})
     return Columns(selected(options["data"], options.get("rows", "")), options["data"]), rest
 
 
@@ -457,6 +461,7 @@ OTHERS: dict[str, Options] = {  # whose tables are no studies
     "front-door": {"data": "table.csv", "treatment": "t", "outcome": "y", "mediators": "b", "repeats": 1},
     "model": {"data": "table.csv", "graph": "a -> b -> y; a -> y", "draws": 100},
 }
+FORKED = "a -> t; a -> y; t -> y; b -> t; b -> z; t -> z"
 GRAPH = {"": "z -> t; z -> y; t -> m -> y", "treatment": "t", "outcome": "y"}
 
 
@@ -487,6 +492,8 @@ ROWS: list[tuple[str, Options, Options]] = [
     *((name, {}, {"outcome": "z"}) for name in ("estimate", "effects", "match", "refute", "arms", "dose")),
     *((name, {"outcome": "y"}, CHOSEN) for name in TWO if name not in ("propensity", "effects", "survival")),
     ("effects", {"by": "b"}, CHOSEN),
+    ("propensity", {}, CHOSEN | {"outcome": "y"}),
+    ("propensity", {"graph": FORKED, "covariates": "", "outcome": "y"}, {"outcome": "z"}),
     ("arms", {}, {"graph": "b -> arm; b -> y; arm -> y", "covariates": ""}),
     ("dose", {}, {"graph": "b -> dose; b -> y; dose -> y", "covariates": ""}),
     ("effects", {}, {"by": "b"}),
@@ -598,6 +605,9 @@ ROWS: list[tuple[str, Options, Options]] = [
     *((name, {}, {"rows": "c!=0"}) for name in OTHERS),
     *(("iv", {}, option) for option in ({"treatment": "c"}, {"outcome": "b"}, {"instruments": "a,b"})),
     *(("iv", {}, option) for option in ({"covariates": "c"}, {"cluster": "site"})),
+    *((name, ARMS, {arm: "high"}) for name in ("iv", "front-door") for arm in ("treated", "untreated")),
+    *((name, MOOD, {"outcome_value": "bad"}) for name in ("iv", "front-door")),
+    *((name, NPZ, {"components": 2}) for name in ("iv", "front-door")),
     ("iv", {}, {"graph": "a -> z -> y; b -> z", "instruments": ""}),
     *(("front-door", {}, option) for option in ({"treatment": "u"}, {"outcome": "z"}, {"mediators": "c"})),
     *(("front-door", {}, option) for option in ({"covariates": "a"}, {"cluster": "site"}, {"seed": 1})),

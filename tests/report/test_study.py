@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from contrastkit.causal.compare import compare
+from contrastkit.causal.compare import Estimate, compare
 from contrastkit.causal.study import Study, read
 from contrastkit.cli.main import main
+from contrastkit.errors import UserError
 from contrastkit.report import study as pages
-from contrastkit.report.content import Code, Facts, Missing, Page, Picture, Section, Table
+from contrastkit.report.content import Code, Facts, Missing, Page, Picture, Section, Table, Text
 from contrastkit.report.study import Plan, study_page, summary
 from tests.schemas import read_report
 
@@ -92,14 +93,71 @@ def test_the_summary_claims_no_more_than_the_table(table: Path) -> None:
 def test_an_estimate_without_an_error_says_so(table: Path) -> None:
     study = study_of(table)
 
-    class Fitted:
-        estimand_, effect_, se_ = "ATT of the matched", 2.0, float("nan")
+    class Refuted:
+        estimator, verdicts = "dcb", ()
+
+    text = summary(study, Estimate("dcb", "ATT of the matched", 2.0), Refuted())  # type: ignore[arg-type]
+    assert "among the treated (ATT of the matched) by 2; the estimate has no standard error" in text
+    row = Estimate("ipw", "ATT", 2.0, se=0.5, low=1.0, high=3.0, smd=0.137)
+    text = summary(study, row, Refuted())  # type: ignore[arg-type]
+    assert "(95 % interval 1 to 3), under weights that leave a largest |SMD| of 0.137, above 0.1. It is" in text
+
+
+def test_a_ratio_is_named_and_its_null_is_1(table: Path) -> None:
+    frame = pd.read_csv(table)
+    frame.assign(y=np.where(frame.y > 1, "ill", "well"), n=(frame.y.abs() * 2).round()).to_csv(table, index=False)
+    study = study_of(table, outcome_value="ill")
+    page = study_page(study, Plan(draws=20, estimator="ipw", measure="ratio"), [])
+    row = {row.name: row for row in compare(study.X, study.T, study.outcomes(), measure="ratio")}["ipw"]
+    found = re.search(
+        r"ipw, the risk ratio of y=ill by t among the treated is (\S+) .*interval (\S+) to ([^)]+)\)", page.runs[0].lead
+    )
+    assert found is not None
+    assert [float(text) for text in found.groups()] == pytest.approx([row.effect, row.low, row.high], abs=0.006)
+    (estimates,) = blocks(sections(page)["estimates"], Table)
+    assert estimates.columns[2:5] == ("with", "without", "ratio")
+    cells = next(cells for cells in estimates.rows if cells[0] == "ipw")
+    assert float(cells[4]) == pytest.approx(float(cells[2]) / float(cells[3]), rel=0.02)
+    assert "are of the difference of means" in blocks(sections(page)["refutation"], Text)[0].text
 
     class Refuted:
-        estimator, estimate, verdicts = "dcb", Fitted(), ()
+        estimator, verdicts = "ipw", ()
 
-    text = summary(study, Refuted())  # type: ignore[arg-type]
-    assert "among the treated (ATT of the matched) by 2; the estimate has no standard error" in text
+    def said(study: Study, measure: Any, low: float) -> str:
+        return summary(study, Estimate("ipw", "ATT", 1.5, se=0.1, low=low, high=2.0), Refuted(), measure)  # type: ignore[arg-type]
+
+    assert "the odds ratio of" in said(study, "odds-ratio", 0.9) and "no effect is" in said(study, "ratio", 0.9)
+    assert "no effect is" not in said(study, "ratio", 1.1)
+    assert "the ratio of the means of n by t" in said(study_of(table, "n"), "ratio", 1.1)
+    with pytest.raises(UserError, match="ols: estimates no mean outcome of each arm, and so no ratio"):
+        study_page(study, Plan(draws=20, estimator="ols", estimand="ATE", measure="ratio"), [])
+
+
+@pytest.mark.slow
+def test_the_commands_of_a_page_with_a_graph_run(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines: list[str] = []
+
+    def stopped(units: Study, plan: Plan, commands: list[str], step: Any) -> Page:
+        lines.extend(commands)
+        raise UserError("seen enough")
+
+    monkeypatch.setattr(pages, "study_page", stopped)
+    given = [
+        "--data=table.csv",
+        "--treatment=t",
+        "--outcome=y",
+        "--graph=x -> t; z -> y; x -> y; t -> y; u -> x; u -> t",
+    ]
+    assert main(["causal", "report", *given, "--propensity-model=lasso"]) == 2
+    commands = [shlex.split(line)[1:] for line in lines]
+    assert [words[1] for words in commands] == ["graph", "propensity", "balance", "estimate", "refute", "report"]
+    assert commands[0][-2:] == ["--unobserved", "u"] and commands[1][-2:] == ["--model", "lasso"]
+    for words in commands[:3]:
+        assert main(words) == 0
+    assert "propensity of t, lasso" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow

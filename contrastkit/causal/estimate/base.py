@@ -11,9 +11,11 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 from sklearn.base import BaseEstimator
 
+from contrastkit.causal.diagnostics import standardised_differences
+from contrastkit.causal.estimand import without_suffix
 from contrastkit.causal.estimate.means import Means
 from contrastkit.causal.names import Measure
-from contrastkit.causal.remarks import on_weights
+from contrastkit.causal.remarks import on_balance, on_weights
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import (
     Bools,
@@ -37,6 +39,7 @@ class Estimator(BaseEstimator, ABC):
     weights_: Floats | None
     influence_: Floats | None
     means_: Floats | None
+    smd_: float  # the largest absolute SMD that its weights leave; NaN without weights
     measure_: Measure
     remarks_: list[str]
     error_remarks_: list[str]  # those of remarks_ that are on its own standard error
@@ -97,7 +100,11 @@ class Estimator(BaseEstimator, ABC):
                 self.se_ = float(np.linalg.norm(self.influence_)) if math.isnan(self.se_) else self.se_
                 self.df_ = satterthwaite(self.influence_, (t, ~t), w)
         few = on_weights(w, {"treated": t, "untreated": ~t})
-        self.remarks_ += few
+        self.smd_ = math.nan
+        if self.weights_ is not None:
+            differences = standardised_differences(X, t, self.weights_, estimand=without_suffix(self.estimand_))
+            self.smd_ = float(abs(differences[:, 1]).max())
+        self.remarks_ += [*few, *on_balance(self.smd_)]
         if math.isnan(self.se_):
             self.error_remarks_ = self.error_remarks_ or ["it has no standard error of its own"]
         elif few:
