@@ -100,10 +100,7 @@ class Estimator(BaseEstimator, ABC):
                 self.se_ = float(np.linalg.norm(self.influence_)) if math.isnan(self.se_) else self.se_
                 self.df_ = satterthwaite(self.influence_, (t, ~t), w)
         few = on_weights(w, {"treated": t, "untreated": ~t})
-        self.smd_ = math.nan
-        if self.weights_ is not None:
-            differences = standardised_differences(X, t, self.weights_, estimand=without_suffix(self.estimand_))
-            self.smd_ = float(abs(differences[:, 1]).max())
+        self.smd_ = self._largest_difference(X, t)
         self.remarks_ += [*few, *on_balance(self.smd_)]
         if math.isnan(self.se_):
             self.error_remarks_ = self.error_remarks_ or ["it has no standard error of its own"]
@@ -120,6 +117,12 @@ class Estimator(BaseEstimator, ABC):
         unknown."""
         self.means_ = means.values
         return means.contrast(self.measure_)
+
+    def _largest_difference(self, X: Covariates, t: Bools) -> float:
+        if self.weights_ is None:
+            return math.nan
+        differences = standardised_differences(X, t, self.weights_, estimand=without_suffix(self.estimand_))
+        return float(abs(differences[:, 1]).max())
 
     @property
     def jackknifed(self) -> bool:
