@@ -27,7 +27,7 @@ from contrastkit.causal.conditional import conditional_effects
 from contrastkit.causal.diagnostics import balance_table
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing
 from contrastkit.causal.dose import dose_response
-from contrastkit.causal.estimate import Grouped, Matched, Weighted
+from contrastkit.causal.estimate import Grouped, InSubclasses, Matched
 from contrastkit.causal.form import Form
 from contrastkit.causal.graph import identify
 from contrastkit.causal.instrumental import instrumental_effect
@@ -241,7 +241,8 @@ def balance(options: Options) -> Any:
         how: Options = {"by": by, "estimand": estimand, "trim": 0, "scale": "hajek"} | rest
         w, of = weights(X, T, Y, **how)
     table = balance_table(X, T, w, estimand=of.split()[0])
-    return {"by": by, "estimand": of, **vars(table)} | checked(X, T, Y, w, of.split()[0], checking)
+    said = None if by == "none" else of
+    return {"by": by, "estimand": said, **vars(table)} | checked(X, T, Y, w, of.split()[0], checking)
 
 
 def weight(options: Options) -> Any:
@@ -292,7 +293,7 @@ def match(options: Options) -> Any:
     how: Options = {} if kind == "coarsened" else {"propensity": scored_by(rest)}
     kinds: Any = {"full": FullMatching, "subclass": Subclasses, "coarsened": CoarsenedExact}
     fitted = kinds[kind](estimand, **how, **rest).fit(X, T)
-    effect = (Grouped if kind == "full" else Weighted)(fitted).fit(X, T, Y, clusters=clusters)
+    effect = (Grouped if kind == "full" else InSubclasses)(fitted).fit(X, T, Y, clusters=clusters)
     columns = {"stratum": fitted.strata_, "weight": fitted.weights_}
     return columns | {"effect": [precise(effect.effect_), precise(effect.se_)]}
 
