@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the sets")
     parser.add_argument("--sets", default="flickr8k", help="folders of images with captions, divided by commas")
     parser.add_argument("--weights", type=Path, help="file of an EfficientNet-Lite0: adds its rows")
-    parser.add_argument("--zero-shot", type=Path, help="folders of images, told by the names of these")
+    parser.add_argument("--zero-shot", type=Path, help="folders of images in DIR, told by the names of these")
     parser.add_argument("--rows", help=f"divided by semicolons: {'; '.join(ORDER)}")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmark-captions"), help="folder of the runs")
@@ -138,7 +138,8 @@ def main() -> None:
         if (data, name, seed) in done:
             continue
         folder = f"{data}-{name}-{seed}".replace(", ", "-").replace(" ", "-")
-        how = {"weights": args.weights, "zero": args.zero_shot, "val_fraction": args.val_fraction}
+        zero = args.zero_shot and args.data_dir / args.zero_shot
+        how = {"weights": args.weights, "zero": zero, "val_fraction": args.val_fraction}
         result = measure(name, args.data_dir / data, seed, args.work / folder, **how)
         print(json.dumps(result), flush=True)
         write_text(FILE, json.dumps([*measured(), result], indent=1) + "\n")
