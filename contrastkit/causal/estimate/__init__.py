@@ -12,7 +12,7 @@ clusters that of the sums within them; None if unknown. ``remarks_``: what a rea
     standardised.py    generalised linear models
     weighted.py        weighted difference in means; strata of the propensity score
     matched.py         mean difference over matched pairs
-    grouped.py         difference in means over groups of full matching
+    grouped.py         differences in means over groups of full matching, and over strata
     cross_fitted.py    the base of those below, whose models predict rows that they have not seen
     aipw.py            doubly robust
     resampling.py      bootstrap and jackknife
