@@ -7,7 +7,9 @@ from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
 
+from contrastkit.causal.diagnostics import standardised_differences
 from contrastkit.causal.direct_balancing import DifferentiatedConfounderBalancing, ResidualBalancing
+from contrastkit.causal.estimand import without_suffix
 from contrastkit.causal.estimate import (
     AIPW,
     DifferenceInMeans,
@@ -27,6 +29,7 @@ from contrastkit.causal.estimate.standardised import family_of
 from contrastkit.causal.matching import Matching
 from contrastkit.causal.models import Models
 from contrastkit.causal.names import AnyEstimand, Error, Measure
+from contrastkit.causal.remarks import on_balance
 from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import as_arms, as_outcome, effective_sample_size
@@ -144,19 +147,20 @@ def compare(
                 unfitted, X, t, y, error=error, draws=draws, sample_weight=sample_weight, clusters=clusters,
                 measure=measure, seed=seed,
             )  # fmt: skip
+            ess = smd = math.nan
+            if (w := estimator.weights_) is not None:
+                ess = min(effective_sample_size(w[arm]) for arm in (t, ~t))
+                differences = standardised_differences(X, t, w, estimand=without_suffix(estimator.estimand_))
+                smd = float(abs(differences[:, 1]).max())
         except UserError as refusal:
             yield Estimate(name, refused=str(refusal))
             continue
-        ess = math.nan
-        if estimator.weights_ is not None:
-            ess = min(effective_sample_size(estimator.weights_[arm]) for arm in (t, ~t))
         effect, low, high = (as_reported(measure, value) for value in (estimator.effect_, *estimator.interval()))
         one, other = (math.nan, math.nan) if estimator.means_ is None else map(float, estimator.means_)
-        remarks = tuple(advised(remark, estimator) for remark in estimator.remarks_)
+        remarks = (*(advised(remark, estimator) for remark in estimator.remarks_), *on_balance(smd))
         yield Estimate(
-            name, estimator.estimand_, effect, one, other, estimator.se_, low, high, ess, estimator.smd_,
-            remarks=remarks,
-        )  # fmt: skip
+            name, estimator.estimand_, effect, one, other, estimator.se_, low, high, ess, smd, remarks=remarks
+        )
 
 
 def advised(remark: str, estimator: Estimator) -> str:

@@ -11,11 +11,9 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 from sklearn.base import BaseEstimator
 
-from contrastkit.causal.diagnostics import standardised_differences
-from contrastkit.causal.estimand import without_suffix
 from contrastkit.causal.estimate.means import Means
 from contrastkit.causal.names import Measure
-from contrastkit.causal.remarks import on_balance, on_weights
+from contrastkit.causal.remarks import on_weights
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import (
     Bools,
@@ -39,7 +37,6 @@ class Estimator(BaseEstimator, ABC):
     weights_: Floats | None
     influence_: Floats | None
     means_: Floats | None
-    smd_: float  # the largest absolute SMD that its weights leave; NaN without weights
     measure_: Measure
     remarks_: list[str]
     error_remarks_: list[str]  # those of remarks_ that are on its own standard error
@@ -100,8 +97,7 @@ class Estimator(BaseEstimator, ABC):
                 self.se_ = float(np.linalg.norm(self.influence_)) if math.isnan(self.se_) else self.se_
                 self.df_ = satterthwaite(self.influence_, (t, ~t), w)
         few = on_weights(w, {"treated": t, "untreated": ~t})
-        self.smd_ = self._largest_difference(X, t)
-        self.remarks_ += [*few, *on_balance(self.smd_)]
+        self.remarks_ += few
         if math.isnan(self.se_):
             self.error_remarks_ = self.error_remarks_ or ["it has no standard error of its own"]
         elif few:
@@ -117,12 +113,6 @@ class Estimator(BaseEstimator, ABC):
         unknown."""
         self.means_ = means.values
         return means.contrast(self.measure_)
-
-    def _largest_difference(self, X: Covariates, t: Bools) -> float:
-        if self.weights_ is None:
-            return math.nan
-        differences = standardised_differences(X, t, self.weights_, estimand=without_suffix(self.estimand_))
-        return float(abs(differences[:, 1]).max())
 
     @property
     def jackknifed(self) -> bool:
