@@ -54,10 +54,8 @@ class MultinomialEquations:
     def curvature(self) -> Floats:
         """Minus the second derivative of the log likelihood by the coefficients of all arms but the first, arm by arm,
         [(K - 1) k, (K - 1) k]."""
-        e = self.e[:, 1:]
-        variance = e[:, :, None] * (np.eye(e.shape[1]) - e[:, None, :])
-        size = e.shape[1] * self.A.shape[1]
-        return np.einsum("nab,ni,nj->aibj", variance, self.A, self.A, optimize=True).reshape(size, size)
+        e, arms = self.e, range(1, self.e.shape[1])
+        return np.block([[(self.A.T * (e[:, a] * ((a == b) - e[:, b]))) @ self.A for b in arms] for a in arms])
 
     def carried(self, own: Floats) -> tuple[Floats, Floats, Floats]:
         """As :meth:`Equations.carried`; no part is taken as explained, and leverages are not known."""
