@@ -23,7 +23,7 @@ from contrastkit.causal.columns import Columns
 from contrastkit.causal.compare import estimators
 from contrastkit.causal.conditional import conditional_effects
 from contrastkit.causal.dose import dose_response
-from contrastkit.causal.estimate import FrontDoor, Grouped, InSubclasses
+from contrastkit.causal.estimate import Estimator, FrontDoor, Grouped, InSubclasses
 from contrastkit.causal.instrumental import instrumental_effect
 from contrastkit.causal.matching import FullMatching
 from contrastkit.causal.models import Models
@@ -95,17 +95,20 @@ def of_arms(g: np.random.Generator) -> Iterator[Found]:
 
 
 def of_doses(g: np.random.Generator) -> Iterator[Found]:
-    """Mean outcomes on a line, which the curves are able to follow, and by entropy balancing on a parabola too."""
+    """Mean outcomes on a line, which curves of three coefficients follow, and by entropy balancing on a parabola too,
+    with six."""
     x = g.normal(size=(ROWS, 2))
     t = x @ [0.5, 0.3] + g.normal(size=ROWS)
-    for by, bend in (*((by, 0.0) for by in get_args(DoseWeighting)), ("entropy", 0.3)):
+    ways = [(by, 0.0, 3) for by in get_args(DoseWeighting)] + [("entropy", 0.3, df) for df in (3, 6)]
+    for by, bend, df in ways:
         y = t + bend * t**2 + x @ [2, 1] + g.normal(size=ROWS)
         try:
-            curve = dose_response(units(x, t, y), by, at=AT, draws=BOOTSTRAP).curve
-        except UserError:  # weights that do not balance
+            curve = dose_response(units(x, t, y), by, df=df, at=AT, draws=BOOTSTRAP).curve
+        except UserError:  # weights that do not exist
             continue
+        what = f"a parabola by {df}" if bend else "a line"
         for point in curve:
-            truth, what = point.dose + bend * point.dose**2, "a parabola" if bend else "a line"
+            truth = point.dose + bend * point.dose**2
             yield f"{what}, at dose {point.dose:g}", by, point.mean - truth, point.low - truth, point.high - truth
 
 
@@ -114,8 +117,10 @@ def of_matching(g: np.random.Generator) -> Iterator[Found]:
     x = g.normal(size=(ROWS, 2))
     t = g.uniform(size=ROWS) < expit(0.5 * x[:, 0] + 0.3 * x[:, 1] - 1)
     y = t + x @ [2, 1] + g.normal(size=ROWS)
-    ways = {"full": Grouped(FullMatching("ATT"))}
-    ways |= {f"{n} subclasses": InSubclasses(Subclasses("ATT", strata=n)) for n in (5, 10)}
+    ways: dict[str, Estimator] = {"full": Grouped(FullMatching("ATT"))}
+    for n in (5, 10):
+        ways[f"{n} subclasses"] = InSubclasses(Subclasses("ATT", strata=n))
+    ways["5 subclasses, uncorrected"] = InSubclasses(Subclasses("ATT", strata=5), bias_correction=False)
     for name, way in ways.items():
         low, high = way.fit(x, t, y).interval()
         yield "effect on the treated", name, way.effect_ - 1, low - 1, high - 1

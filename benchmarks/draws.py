@@ -15,10 +15,10 @@ from contrastkit.parts.dictionary import MemoryBank, OtherClasses
 M, C, N, K, CLASSES, REPEATS = 50_000, 128, 64, 16_384, 10, 9
 
 
-def milliseconds(work: Callable[[], object]) -> float:
-    """The median over :data:`REPEATS`, after one that is not counted."""
+def milliseconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """The median over some repeats, after one that is not counted."""
     took = []
-    for _ in range(REPEATS + 1):
+    for _ in range(repeats + 1):
         began = time.perf_counter()
         work()
         took.append(1000 * (time.perf_counter() - began))

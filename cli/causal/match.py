@@ -66,6 +66,13 @@ class MatchingOptions:
     optimal: Annotated[
         bool, typer.Option("--optimal", help="Minimise the total distance instead of matching greedily.")
     ] = False
+    bias_correction: Annotated[
+        bool,
+        typer.Option(
+            help="Correct the effect for the differences in covariates that matching leaves, by linear regressions in "
+            "each arm."
+        ),
+    ] = True
 
     propensity_model: PropensityModelName = "logistic"
 
@@ -116,7 +123,6 @@ def match(
 ) -> None:
     """Match the units of one arm to those of the other; estimate the effect if there is an outcome."""
     from contrastkit.causal import matches
-    from contrastkit.causal.matching import Matching
 
     found = matches.match(study.read(), **matching.as_arguments(), cluster=cluster, seed=seed)
     data = None if matched is None else found.data()
@@ -129,8 +135,8 @@ def match(
     files = f"{out}" if matched is None else f"{out}, the matched rows to {matched}"
     screen.say(f"{difference_line(found.balance)}; written to {files}")
     if found.effect is not None and found.difference is not None:
-        method = "within strata"
-        if isinstance(found.matching, Matching):
+        method = "without bias correction"
+        if matching.bias_correction:
             method = "with bias correction"
             screen.say(f"difference of the weighted means of {found.outcome}: {precise(found.difference)}")
         screen.say(f"effect on {found.outcome} ({found.estimand}), {method}: {estimate_line(found.effect)}")

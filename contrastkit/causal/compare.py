@@ -157,7 +157,7 @@ def compare(
             continue
         effect, low, high = (as_reported(measure, value) for value in (estimator.effect_, *estimator.interval()))
         one, other = (math.nan, math.nan) if estimator.means_ is None else map(float, estimator.means_)
-        remarks = (*(advised(remark, estimator) for remark in estimator.remarks_), *on_balance(smd))
+        remarks = (*on_balance(smd), *(advised(remark, estimator) for remark in estimator.remarks_))
         yield Estimate(
             name, estimator.estimand_, effect, one, other, estimator.se_, low, high, ess, smd, remarks=remarks
         )

@@ -72,13 +72,14 @@ def balance_table(X: Any, T: ArrayLike, weights: ArrayLike | None = None, *, est
     x, t = X.x, as_treatment(T, len(X))
     w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64).reshape(-1)
     binary, none = _binary(x), ROUNDING * np.abs(x).max(0)
-    ratio, ks = (np.empty((x.shape[1], 2)) for _ in range(2))
-    for k, v in enumerate((np.ones(len(x)), w)):
+    ratio, both = np.empty((x.shape[1], 2)), np.stack([np.ones(len(x)), w])
+    for k, v in enumerate(both):
         one, other = (_variance(x[arm], v[arm]) for arm in (t, ~t))
         varies = ~binary & (other > none**2)
         ratio[:, k] = np.divide(one, other, out=np.full_like(one, np.nan), where=varies)
-        ks[:, k] = [_ks(column, t, v) for column in x.T]
-    n = np.array([[effective_sample_size(v[arm]) for v in (np.ones(len(x)), w)] for arm in (t, ~t)])
+    steps = np.where(t, both / both[:, t].sum(1, keepdims=True), -both / both[:, ~t].sum(1, keepdims=True))
+    ks = np.stack([_ks(column, steps) for column in x.T])
+    n = np.array([[effective_sample_size(v[arm]) for v in both] for arm in (t, ~t)])
     return Balance(X.names, smd, ratio, ks, n)
 
 
@@ -155,9 +156,10 @@ def _variance(x: Floats, w: Floats) -> Floats:
     return (w @ d**2) / (w.sum() - (w**2).sum() / w.sum())
 
 
-def _ks(column: Floats, t: Bools, w: Floats) -> float:
+def _ks(column: Floats, steps: Floats) -> Floats:
+    """The largest absolute sum [k] of steps [k, n] over the units up to a value of the column [n]."""
     order = np.argsort(column, kind="stable")
-    step = np.where(t, w / w[t].sum(), -w / w[~t].sum())[order].cumsum()
     # A distribution function jumps once, at the last of equal values.
     last = np.append(np.diff(column[order]) > rounding(column), True)
-    return float(np.abs(step[last]).max())
+    distances: Floats = np.abs(steps[:, order].cumsum(1)[:, last]).max(1)
+    return distances

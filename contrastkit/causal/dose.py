@@ -24,6 +24,7 @@ from contrastkit.causal.weighting.continuous import (
 from contrastkit.errors import UserError, check_choice
 from contrastkit.figures import COLOURS, GREY, chart, legend, plain
 from contrastkit.tables.checks import Floats, as_outcome, effective_sample_size
+from contrastkit.tables.covariates import standardised
 
 THRESHOLD = 0.1  # a larger absolute correlation is imbalance (Zhu, Coffman & Ghosh 2015, Sec. 3.2)
 POINTS = 21  # of a curve
@@ -92,8 +93,9 @@ def dose_response(
     cluster: str | None = None,
     seed: int = 0,
 ) -> DoseResponse:
-    """The mean outcome of all units at each dose: the regression of Y on a natural cubic spline of T, with weights
-    under which T does not depend on X (Hirano & Imbens 2004 on its identification).
+    """The mean outcome of all units at each dose: the regression of Y on a natural cubic spline of T and on X, with
+    weights under which T does not depend on X (Hirano & Imbens 2004 on its identification), at the means of X. What is
+    linear in X is so adjusted for even where weights leave correlations, which those of ``entropy`` do not.
 
     The band is pointwise, and that of the bootstrap of units, or of clusters, which finds the weights of each sample
     anew; Student's, with the effective sample size less the coefficients of the curve as degrees of freedom.
@@ -108,7 +110,7 @@ def dose_response(
 
     Raises:
         UserError: there is no outcome, the treatment is no amount, a dose lies outside those observed, or the weights
-            do not exist or leave a correlation above 0.1.
+            do not exist.
     """
     y, t = as_outcome(units.outcomes(), len(units.X)), as_dose(units.frame[units.treatment].to_numpy(), len(units.X))
     groups = None if cluster is None else units.clusters(cluster)
@@ -124,18 +126,18 @@ def dose_response(
     except UserError as error:
         raise UserError(f"{error}{fewer}") from error
     correlations = np.stack([weighted_correlations(units.X.x, t, v) for v in (np.ones_like(w), w)], axis=1)
-    _check_uncorrelated(units, correlations[:, 1])
-    curve = regression_curve(t, y, w, doses, knots)
     drawn = []
     for rows in drawn_rows(len(t), groups, draws, seed):
         with contextlib.suppress(UserError):  # a sample without weights, which is counted
             again = clone(weighting).fit(units.X.take(rows), t[rows]).weights_
-            drawn.append(regression_curve(t[rows], y[rows], again, doses, knots))
+            drawn.append(regression_curve(units.X.x[rows], t[rows], y[rows], again, doses, knots))
     if (refused := draws - len(drawn)) > REFUSED * draws:
         raise UserError(f"{refused} of {draws} bootstrap samples have no weights: leave covariates out{fewer}")
     ess = effective_sample_size(w)
-    remarks = [*getattr(weighting, "remarks_", ()), *on_weights(w, {"units": np.ones(len(t), bool)})]
+    remarks = [*getattr(weighting, "remarks_", ()), *_on_correlations(units, correlations[:, 1])]
+    remarks += on_weights(w, {"units": np.ones(len(t), bool)})
     remarks += [f"{refused} of {draws} bootstrap samples had no weights"] if refused else []
+    curve = regression_curve(units.X.x, t, y, w, doses, knots)
     points = _points(doses, curve, np.array(drawn), max(ess - df - 1, 1) if groups is None else int(groups.max()))
     return DoseResponse(
         treatment=units.treatment, outcome=units.outcome_label, by=by, df=df, ess=ess, names=units.X.names,
@@ -151,14 +153,15 @@ def _weighting(by: DoseWeighting, knots: Floats) -> Any:
     return NormalDensity() if by == "gps" else ContinuousCovariateBalancing()
 
 
-def _check_uncorrelated(units: Units, left: Floats) -> None:
-    """Refuse weights that leave these correlations [p] of the covariates with the dose."""
+def _on_correlations(units: Units, left: Floats) -> list[str]:
+    """A remark on correlations [p] of the covariates with the dose that weights leave."""
     worst = int(np.abs(left).argmax())
-    if abs(left[worst]) > THRESHOLD:
-        raise UserError(
-            f"the weights leave a correlation of {left[worst]:.2f} between {units.treatment} and "
-            f"{units.X.names[worst]}, above {THRESHOLD:g}: use --by entropy or cbgps, or leave covariates out"
-        )
+    if abs(left[worst]) <= THRESHOLD:
+        return []
+    return [
+        f"the weights leave a correlation of {left[worst]:.2f} between {units.treatment} and {units.X.names[worst]}, "
+        f"above {THRESHOLD:g}: only what is linear in the covariates is adjusted for; compare with --by entropy"
+    ]
 
 
 def curve_knots(t: Floats, df: int) -> Floats:
@@ -169,11 +172,13 @@ def curve_knots(t: Floats, df: int) -> Floats:
     return knots
 
 
-def regression_curve(t: Floats, y: Floats, w: Floats, doses: Floats, knots: Floats) -> Floats:
-    """The weighted regression of y [n] on a natural cubic spline of t [n], at these doses [m]: [m]."""
-    root = np.sqrt(w)
-    beta = np.linalg.lstsq(spline(t, knots) * root[:, None], y * root, rcond=None)[0]
-    values: Floats = spline(doses, knots) @ beta
+def regression_curve(x: Floats, t: Floats, y: Floats, w: Floats, doses: Floats, knots: Floats) -> Floats:
+    """The regression of y [n] on a natural cubic spline of t [n] and on x [n, p], with weights w [n], at these doses
+    [m] and the means of x: [m]."""
+    root = np.sqrt(w)[:, None]
+    basis = spline(t, knots)
+    beta = np.linalg.lstsq(np.column_stack([basis, standardised(x)]) * root, y * root[:, 0], rcond=1e-10)[0]
+    values: Floats = spline(doses, knots) @ beta[: basis.shape[1]]
     return values
 
 

@@ -1,6 +1,6 @@
 """Matching the units of a study in pairs or in strata, with the balance and, given an outcome, the effect."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, get_args
@@ -98,6 +98,7 @@ def match(
     bins: int | BinRule = "sturges",
     strata: int = 6,
     optimal: bool = False,
+    bias_correction: bool = True,
     cluster: str | None = None,
     propensity_model: str = "logistic",
     seed: int = 0,
@@ -112,6 +113,8 @@ def match(
         propensity_model: for distances and an order by score (:func:`contrastkit.causal.learners.propensity_learner`).
         exact: covariates on which the units of a pair must agree; a factor stands for all its indicators.
         calipers: covariate -> the largest difference of it within a pair, in its units.
+        bias_correction: correct the effect for the differences in covariates that the matching leaves, by linear
+            regressions.
         cluster: column of labels of units that may depend on one another, for the standard error.
 
     Raises:
@@ -120,21 +123,10 @@ def match(
     given = dict(locals())
     check_choice("kind", kind, get_args(Kind))
     _check_options(given)
-    if cluster is not None and study.Y is None:
-        raise UserError("--cluster is for the error of an effect: name the --outcome, or leave it out")
-    propensity = models.propensity_model(propensity_model, seed=seed)
-    partners: dict[str, Any] = {"metric": metric, "caliper": caliper, "propensity": propensity}
-    partners |= {"exact": _columns(study, exact), "calipers": _widths(study, calipers or {})}
-    matchings: dict[Kind, Callable[[], Matching | InStrata]] = {
-        "pairs": lambda: Matching(
-            estimand, ratio=ratio, replacement=replacement, order=order, ties=ties, optimal=optimal, seed=seed,
-            **partners,
-        ),
-        "full": lambda: FullMatching(estimand, **partners),
-        "subclass": lambda: Subclasses(estimand, strata=strata, propensity=propensity),
-        "coarsened": lambda: CoarsenedExact(estimand, bins=bins),
-    }  # fmt: skip
-    matching, effect = _fitted(matchings[kind](), study, cluster)
+    if study.Y is None and (cluster is not None or not bias_correction):
+        option = "--no-bias-correction" if cluster is None else "--cluster"
+        raise UserError(f"{option} is for an effect: name the --outcome, or leave it out")
+    matching, effect = _fitted(_unfitted(study, given), study, cluster, bias_correction=bias_correction)
     if propensity_model != "logistic" and getattr(matching, "propensity_", None) is None:
         raise UserError(f"--propensity-model applies to matching by score only: leave it out for --metric {metric}")
     balance = balance_table(study.X, study.T, matching.weights_, estimand=estimand)
@@ -144,8 +136,24 @@ def match(
     return Matches(matching, balance, float(means[0] - means[1]), study.outcome_label, effect, study)
 
 
+def _unfitted(study: Study, given: Mapping[str, Any]) -> Matching | InStrata:
+    """The matching that the arguments of :func:`match` describe."""
+    kind, estimand, seed = given["kind"], given["estimand"], given["seed"]
+    propensity = models.propensity_model(given["propensity_model"], seed=seed)
+    if kind == "subclass":
+        return Subclasses(estimand, strata=given["strata"], propensity=propensity)
+    if kind == "coarsened":
+        return CoarsenedExact(estimand, bins=given["bins"])
+    partners: dict[str, Any] = {name: given[name] for name in ("metric", "caliper")} | {"propensity": propensity}
+    partners |= {"exact": _columns(study, given["exact"]), "calipers": _widths(study, given["calipers"] or {})}
+    if kind == "full":
+        return FullMatching(estimand, **partners)
+    pairs = {name: given[name] for name in ("ratio", "replacement", "order", "ties", "optimal", "seed")}
+    return Matching(estimand, **pairs, **partners)
+
+
 def _fitted(
-    matching: Matching | InStrata, study: Study, cluster: str | None
+    matching: Matching | InStrata, study: Study, cluster: str | None, *, bias_correction: bool
 ) -> tuple[Matching | InStrata, Estimator | None]:
     """The fitted matching, and the estimator of the effect by it, which fits it; None without an outcome."""
     if study.Y is None:
@@ -154,9 +162,11 @@ def _fitted(
     clusters = None if cluster is None else study.clusters(cluster)
     effect: Matched | Grouped | InSubclasses
     if isinstance(matching, Matching):
-        effect = Matched(matching)
+        effect = Matched(matching, bias_correction=bias_correction)
+    elif isinstance(matching, FullMatching):
+        effect = Grouped(matching, bias_correction=bias_correction)
     else:
-        effect = Grouped(matching) if isinstance(matching, FullMatching) else InSubclasses(matching)
+        effect = InSubclasses(matching, bias_correction=bias_correction)
     effect.fit(study.X, study.T, study.Y, clusters=clusters)
     return effect.matching_, effect
 

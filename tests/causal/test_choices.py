@@ -124,5 +124,7 @@ def test_models_and_clusters_that_have_no_part_are_refused(study: Study) -> None
         refute_study(study, models=Models(outcome="lasso"))
     with pytest.raises(UserError, match="--clip applies to aipw only"):
         refute_study(study, "dml", models=Models(clip=0.1))
-    with pytest.raises(UserError, match="--cluster is for the error of an effect"):
+    with pytest.raises(UserError, match="--cluster is for an effect: name the --outcome"):
         match(dataclasses.replace(study, Y=None, outcome=None), cluster="anything")
+    with pytest.raises(UserError, match="--no-bias-correction is for an effect: name the --outcome"):
+        match(dataclasses.replace(study, Y=None, outcome=None), bias_correction=False)

@@ -135,7 +135,7 @@ def test_groups_depend_neither_on_units_nor_on_the_writing() -> None:
 def test_the_error_is_that_of_the_weighted_regression_clustered_by_group() -> None:
     x, t, y = varied(150)
     for caliper in (None, 0.05):
-        effect = Grouped(FullMatching(caliper=caliper)).fit(x, t, y)
+        effect = Grouped(FullMatching(caliper=caliper), bias_correction=False).fit(x, t, y)
         m = effect.matching_
         used = m.strata_ >= 0
         regression = sm.WLS(y[used], sm.add_constant(t[used].astype(float)), weights=m.weights_[used]).fit(
@@ -171,9 +171,13 @@ def test_units_without_a_partner_and_too_many_are_refused(monkeypatch: pytest.Mo
 
 def test_a_single_group_has_no_error() -> None:
     x, t = np.array([[1.0], [-1.0], [0.0], [5.0], [5.1]]), [0, 0, 1, 1, 0]
-    effect = Grouped(FullMatching(metric="euclidean", caliper=1, exact=())).fit(x, t, [1.0, 2, 4, 0, 3])
+    effect = Grouped(FullMatching(metric="euclidean", caliper=1, exact=()), bias_correction=False).fit(
+        x, t, [1.0, 2, 4, 0, 3]
+    )
     assert effect.matching_.strata_.tolist() == [0, 0, 0, 1, 1] and effect.se_ > 0
-    one = Grouped(FullMatching(metric="euclidean", calipers={0: 0.2})).fit(x, t, [1.0, 2, 4, 0, 3])
+    one = Grouped(FullMatching(metric="euclidean", calipers={0: 0.2}), bias_correction=False).fit(
+        x, t, [1.0, 2, 4, 0, 3]
+    )
     assert one.matching_.strata_.tolist() == [-1, -1, -1, 0, 0] and np.isnan(one.se_) and one.effect_ == -3
     assert one.error_remarks_ == ["a single group has no standard error"]
 

@@ -275,6 +275,7 @@ def scored_by(rest: Options) -> Propensity:
 def match(options: Options) -> Any:
     X, T, Y, rest = split(options)
     kind, estimand, clusters = rest.pop("kind", "pairs"), rest.pop("estimand", "ATT"), clusters_of(options, rest)
+    corrected = rest.pop("bias_correction", True)
     fitted: Any
     if kind in ("pairs", "full"):
         names = list(X.columns)
@@ -288,12 +289,13 @@ def match(options: Options) -> Any:
         frame = selected(**{name: options[name] for name in ROWS_OF if name in options})
         unit, partner = frame.index.to_numpy()[fitted.pairs_.T]
         columns = {"unit": unit, "partner": partner, "share": fitted.shares_, "distance": fitted.distances_}
-        effect: Any = Matched(fitted).fit(X, T, Y, clusters=clusters)
+        effect: Any = Matched(fitted, bias_correction=corrected).fit(X, T, Y, clusters=clusters)
         return columns | {"effect": [precise(effect.effect_), precise(effect.se_)]}
     how: Options = {} if kind == "coarsened" else {"propensity": scored_by(rest)}
     kinds: Any = {"full": FullMatching, "subclass": Subclasses, "coarsened": CoarsenedExact}
     fitted = kinds[kind](estimand, **how, **rest).fit(X, T)
-    effect = (Grouped if kind == "full" else InSubclasses)(fitted).fit(X, T, Y, clusters=clusters)
+    way = Grouped if kind == "full" else InSubclasses
+    effect = way(fitted, bias_correction=corrected).fit(X, T, Y, clusters=clusters)
     columns = {"stratum": fitted.strata_, "weight": fitted.weights_}
     return columns | {"effect": [precise(effect.effect_), precise(effect.se_)]}
 
@@ -569,6 +571,7 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("match", {"kind": "full", "covariates": "a,b,site", "exact": "site", "metric": "scaled"}, {"cluster": "site"}),
     *(("match", others, {"caliper": ("0.5", "b=0.3")}) for others in ({}, ONE, ONE | {"optimal": True})),
     ("match", ONE, {"optimal": True}),
+    *(("match", {"kind": kind}, {"bias_correction": False}) for kind in ("pairs", "full", "subclass", "coarsened")),
     ("match", {}, {"propensity_model": NAIVE}),
     ("refute", {}, {"estimator": "oaxaca"}),
     ("refute", {"estimator": "oaxaca"}, {"estimand": "ATC"}),

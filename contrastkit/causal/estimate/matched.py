@@ -6,9 +6,8 @@ import numpy as np
 from sklearn.base import clone
 
 from contrastkit.causal.estimate.base import Estimator
+from contrastkit.causal.estimate.means import regression
 from contrastkit.causal.matching import Matching
-from contrastkit.causal.weighting.equations import leverages
-from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates, design
 
@@ -60,14 +59,9 @@ class Matched(Estimator):
         predicted, leverage = {}, np.zeros_like(y)
         for arm in (True, False):
             uses = np.bincount(self.matching_.pairs_[:, 1], self.matching_.shares_, minlength=len(y)) * (t == arm)
-            root = np.sqrt(uses)
-            beta, _, rank, _ = np.linalg.lstsq(A * root[:, None], y * root, rcond=1e-10)
-            if self.bias_correction and 0 < (uses > 0).sum() <= rank:
-                raise UserError(
-                    f"{(uses > 0).sum()} partners cannot identify the {rank} coefficients of the bias "
-                    "correction: leave covariates out, or do without the correction"
-                )
-            predicted[arm] = A @ beta if uses.any() else np.full_like(y, math.nan)
-            leverage += leverages(A, uses)[1]
+            predicted[arm] = np.full_like(y, math.nan)
+            if uses.any():
+                predicted[arm], each = regression(A, uses, y, strict=self.bias_correction)
+                leverage += each
         own, other = (np.where(t, predicted[arm], predicted[not arm]) for arm in (True, False))
         return own, other, leverage

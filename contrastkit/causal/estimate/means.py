@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.causal.names import Measure
+from contrastkit.causal.weighting.equations import leverages
 from contrastkit.errors import UserError
 from contrastkit.tables.checks import Bools, Floats
 
@@ -82,6 +83,43 @@ def weighted_means(w: Floats, arms: Sequence[Bools], y: Floats) -> Means:
         values[row] = np.average(y[arm], weights=w[arm])
         influences[row, arm] = w[arm] * (y[arm] - values[row]) / w[arm].sum()
     return Means(values, influences * (math.sqrt(n / (n - k)) if n > k else math.nan))
+
+
+def corrected_means(w: Floats, arms: Sequence[Bools], A: Floats, y: Floats, target: Bools) -> Means:
+    """The means of y [n] in arms, bool [n] each, with weights w [n], corrected for what is left of the differences in
+    covariates (Rubin 1973; Ho, Imai, King & Stuart 2007): what the linear regression of y on A [n, k] in each arm with
+    these weights predicts for the target units, bool [n], or y itself where they are the arm. Influences take the
+    weights as fixed, and are divided by 1 minus their leverage, as in HC3.
+
+    Raises:
+        UserError: an arm has too few units for the regression.
+    """
+    values, influences = np.empty(len(arms)), np.zeros((len(arms), len(y)))
+    for row, arm in enumerate(arms):
+        of_arm = w * arm
+        known = np.array_equal(of_arm > 0, target)
+        predicted, leverage = (y, np.zeros_like(y)) if known else regression(A, of_arm, y)
+        values[row] = predicted[target].mean()
+        influences[row] = of_arm / of_arm.sum() * (y - predicted) / (1 - leverage)
+        influences[row, target] += (predicted[target] - values[row]) / max(int(target.sum()) - 1, 1)
+    return Means(values, influences)
+
+
+def regression(A: Floats, w: Floats, y: Floats, *, strict: bool = True) -> tuple[Floats, Floats]:
+    """What the linear regression of y [n] on A [n, k] with weights w [n] predicts for each unit, and the leverage of
+    each on it, [n] both.
+
+    Raises:
+        UserError: strictly, no more units have a weight than there are coefficients.
+    """
+    root = np.sqrt(w)
+    beta, _, rank, _ = np.linalg.lstsq(A * root[:, None], y * root, rcond=1e-10)
+    if strict and (units := int((w > 0).sum())) <= rank:
+        raise UserError(
+            f"{units} matched units of an arm cannot identify the {rank} coefficients of the bias correction: leave "
+            "covariates out, or do without the correction"
+        )
+    return A @ beta, leverages(A, w)[1]
 
 
 def stratified_influences(w: Floats, strata: NDArray[np.int64], arms: Sequence[Bools], y: Floats) -> Floats:
