@@ -10,6 +10,7 @@ from contrastkit.causal.models import Models
 from contrastkit.causal.names import AnyEstimand, Error, Measure
 from contrastkit.causal.remarks import on_sample
 from contrastkit.causal.study import Study
+from contrastkit.errors import UserError
 from contrastkit.tables.checks import as_outcome
 
 
@@ -94,7 +95,7 @@ def estimate_effects(
         seed: seed of the folds and of the bootstrap.
 
     Raises:
-        UserError: there is no outcome, or it has no such measure.
+        UserError: there is no outcome, it has no such measure, or every estimator refuses the study.
     """
     outcomes = study.outcomes()
     clusters = None if cluster is None else study.clusters(cluster)
@@ -105,6 +106,8 @@ def estimate_effects(
             sample_weight=weights, clusters=clusters, measure=measure, seed=seed,
         )
     )  # fmt: skip
+    if all(row.refused for row in rows):
+        raise UserError(f"no estimator takes this study; {rows[0].name}: {rows[0].refused}")
     treated, known = int(study.T.sum()), study.truth if measure == "difference" else None
     return Effects(
         treatment=study.treatment,

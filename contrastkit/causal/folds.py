@@ -44,6 +44,11 @@ def check_folds(folds: int, t: Bools) -> None:
     fewest = int(min(t.sum(), (~t).sum()))
     if folds > fewest:
         raise UserError(f"{folds} folds of an arm with {fewest:,} units: use no more folds than that, or 0 for none")
+    require_folds(folds)
+
+
+def require_folds(folds: int) -> None:
+    """Raise a UserError unless ``folds`` is 0, or from 2."""
     if folds != 0 and folds < 2:
         raise UserError(f"{folds} folds: cross-fitting needs two folds or more, or 0 for none")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from contrastkit.causal.folds import require_folds
 from contrastkit.causal.learners import check_cross_fitted, flexible, outcome_learner, propensity_learner
 from contrastkit.causal.names import EstimatorName
 from contrastkit.causal.propensity import Propensity
@@ -34,6 +35,10 @@ class Models:
     repeats: int = 3
     clip: float = 0.01
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise a UserError for a number of folds that no sample can have."""
+        require_folds(self.folds)
 
     def of_outcome(self) -> Any:
         """The outcome model, unfitted."""

@@ -48,7 +48,10 @@ class Reading:
             UserError: a test part is asked for, but the data have no folders to choose it from.
         """
         if self.test_part is not None:
-            raise UserError(f"--test-part chooses among the folders beside train/, which {data} does not have")
+            raise UserError(
+                f"--test-part and --hold-out choose among folders beside train/ or of environments, which {data} does "
+                "not have"
+            )
 
 
 @dataclass(frozen=True)

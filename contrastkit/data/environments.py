@@ -57,7 +57,7 @@ def open_environments(request: Request) -> DataSet | None:
         return DataSet(root.name, whole, None, whole, tuple(notices))
     if asked == EACH and EACH not in names:
         raise UserError(f"--hold-out {EACH}: only knn and probe hold out every environment in turn; name one of {root}")
-    held_out = asked_folder(root, names, asked)
+    held_out = asked_folder(root, names, asked, option="--hold-out")
     is_held_out = torch.from_numpy(whole.environment == held_out)
     rest, test = (which.nonzero()[:, 0] for which in (~is_held_out, is_held_out))
     train = whole.subset(rest)

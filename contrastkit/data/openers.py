@@ -117,7 +117,7 @@ def _require_use(request: Request, val_fraction: float | None) -> None:
         require_public(request.data)
     reading, is_file = request.reading, request.path.is_file()
     if reading.test_part is not None and val_fraction is not None:
-        raise UserError("--test-part and --val-fraction both choose what to test on: give one of them")
+        raise UserError("--test-part (--hold-out) and --val-fraction both choose what to test on: give one of them")
     if is_file or request.data in data_names():
         reading.require_no_choice(request.data)
     if reading.layout is not None and not is_file:

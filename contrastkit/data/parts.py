@@ -67,8 +67,8 @@ def test_folders(folders: Sequence[str]) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def asked_folder(root: object, folders: Sequence[str], name: str) -> str:
-    """The folder beside the training part that ``--test-part`` names, in any case of letters.
+def asked_folder(root: object, folders: Sequence[str], name: str, *, option: str = "--test-part") -> str:
+    """The folder that an option names, in any case of letters.
 
     Raises:
         UserError: there is none.
@@ -76,4 +76,4 @@ def asked_folder(root: object, folders: Sequence[str], name: str) -> str:
     for folder in sorted(folders, key=lambda folder: folder != name):
         if folder.lower() == name.lower():
             return folder
-    raise UserError(f"--test-part {name}: {root} has no such folder (it has {listed(folders, 8) or 'none'})")
+    raise UserError(f"{option} {name}: {root} has no such folder (it has {listed(folders, 8) or 'none'})")

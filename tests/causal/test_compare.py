@@ -5,10 +5,14 @@ import pandas as pd
 import pytest
 
 from contrastkit.causal.compare import compare, estimators
+from contrastkit.causal.effects import estimate_effects
 from contrastkit.causal.estimate import (
     Matched,
 )
 from contrastkit.causal.matching import Matching
+from contrastkit.causal.study import Study
+from contrastkit.errors import UserError
+from contrastkit.tables.covariates import Covariates
 from tests.causal.simulated import varied, world
 
 
@@ -78,3 +82,13 @@ def test_nothing_is_written_to() -> None:
     list(compare(frame, t, y))
     pd.testing.assert_frame_equal(frame, before[0])
     assert (t == before[1]).all() and (y == before[2]).all()
+
+
+def test_a_study_that_every_estimator_refuses_is_refused() -> None:
+    x, t = np.arange(40.0)[:, None] % 7, np.arange(40) % 2
+    study = Study(
+        X=Covariates.of(x), T=t == 1, Y=t * 1.0, treatment="t", outcome="y", covariates={}, frame=pd.DataFrame(),
+        source="",
+    )  # fmt: skip
+    with pytest.raises(UserError, match="no estimator takes this study; naive: with a mean outcome of 0 there is no r"):
+        estimate_effects(study, measure="ratio")

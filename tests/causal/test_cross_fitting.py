@@ -112,6 +112,11 @@ def test_the_lasso_is_cross_fitted() -> None:
     assert Models(propensity="logistic").of_propensity().folds == 0
 
 
+def test_one_fold_is_refused_before_any_estimator() -> None:
+    with pytest.raises(UserError, match="1 folds: cross-fitting needs two folds or more"):
+        Models(folds=1)
+
+
 def test_arms_and_rare_levels_are_spread_evenly() -> None:
     g = np.random.default_rng(0)
     x = np.column_stack([g.normal(size=600), g.uniform(size=(600, 3)) < [0.5, 0.03, 0.01]]).astype(float)

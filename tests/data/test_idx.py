@@ -25,7 +25,7 @@ def test_other_labels_are_numbered_and_no_test_part_can_be_chosen(tmp_path: Path
     data = open_data(str(tmp_path))
     assert data.test is not None and data.train.classes == data.test.classes == ("3", "5", "9")
     assert [part.label(torch.arange(len(part))).tolist() for part in (data.train, data.test)] == [[0, 2, 0], [2, 1]]
-    with pytest.raises(UserError, match="--test-part chooses among the folders beside train/"):
+    with pytest.raises(UserError, match="--test-part and --hold-out choose among folders beside train/"):
         open_data(str(tmp_path), test_part="val")
 
 

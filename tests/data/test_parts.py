@@ -79,7 +79,7 @@ def test_the_test_part_can_be_chosen(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give one of them"):
         open_data(str(tmp_path), test_part="val", val_fraction=0.5)
     for other in (str(tmp_path / "train"), "digits"):
-        with pytest.raises(UserError, match="beside train/, which .* does not have"):
+        with pytest.raises(UserError, match="beside train/ or of environments, which .* does not have"):
             open_data(other, test_part="val")
 
 

@@ -154,7 +154,7 @@ def test_what_cannot_be_held_out_is_refused(
     assert "only knn and probe hold out every" in said(
         "finetune", "--encoder=tiny", f"--data={root}", "--hold-out=each"
     )
-    assert "has no such folder" in said(*knn_on[:2], f"--data={root}", "--hold-out=nowhere")
+    assert "--hold-out nowhere: " in said(*knn_on[:2], f"--data={root}", "--hold-out=nowhere")
     one = open_data(str(environments))
     one.train.environment = np.full(len(one.train), "north")
     with pytest.raises(UserError, match="has the environment north alone"):
