@@ -185,7 +185,7 @@ def test_parts(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     with pytest.raises(UserError, match="--test-part dev: .*dev has no tars, as train/ has"):
         open_data(str(tmp_path), test_part="dev")
-    with pytest.raises(UserError, match="beside train/, which .* does not have"):
+    with pytest.raises(UserError, match="beside train/ or of environments, which .* does not have"):
         open_data(str(tmp_path / "train"), test_part="val")
     tar(tmp_path / "val" / "1.tar", {"c.png": picture(), "c.cls": b"c"})
     with pytest.raises(UserError, match="val has the class 'c', which is not in the training part"):
