@@ -36,7 +36,7 @@ from contrastkit.errors import UserError
 from contrastkit.tables.covariates import Covariates
 
 ROWS = 400
-WAYS = ("glm", "ipw", "entropy", "cbps", "aipw")
+WAYS = ("glm", "ipw", "entropy", "cbps", "cbps-over", "aipw")
 AT = (-1.0, 0.0, 1.0)  # doses
 BOOTSTRAP = 100
 Array = Any

@@ -1242,6 +1242,8 @@ BUGS = [
     Bug("causal/matching/full.py", "cost -= np.where(np.isfinite(other), other, 0)", "pass", FULL),
     Bug("causal/weighting/over_identified.py", '"ATT": (e, e / (1 - e))', '"ATT": (e, e * (1 - e))', OVER),
     Bug("causal/weighting/over_identified.py", "self._square(-self.s * e * (1 - e))", "self._square(self.s * e)", OVER),
+    Bug("causal/weighting/equations.py", "reach = -(own * self.slope)", "reach = (own * self.slope)", OVER),
+    Bug("causal/weighting/over_identified.py", "np.linalg.solve(P @ D, P)", "P", OVER),
     Bug("causal/matching/line.py", "units[b - 1 - (k if k < r else 0)]", "units[b - 1 - (k if k < s else 0)]", LINE),
     Bug("causal/matching/line.py", "(before[r] + gap * r, r)", "(before[r] + gap * m, r)", LINE),
     Bug("causal/matching/line.py", "aside += place[b + s - 1] - place[b]", "aside += place[b + s - 1]", LINE),

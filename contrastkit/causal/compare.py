@@ -30,7 +30,12 @@ from contrastkit.causal.matching import Matching
 from contrastkit.causal.models import Models
 from contrastkit.causal.names import AnyEstimand, Error, Measure
 from contrastkit.causal.remarks import on_balance
-from contrastkit.causal.weighting import CovariateBalancing, EntropyBalancing, InverseProbability
+from contrastkit.causal.weighting import (
+    CovariateBalancing,
+    EntropyBalancing,
+    InverseProbability,
+    OverIdentifiedBalancing,
+)
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import as_arms, as_outcome, effective_sample_size
 from contrastkit.tables.covariates import Covariates
@@ -75,6 +80,8 @@ def estimators(
         by_name["entropy"] = Weighted(EntropyBalancing(estimand), error=fixed)
     if estimand == "ATE":
         by_name["cbps"] = Weighted(CovariateBalancing(estimand), error=fixed)  # otherwise identical to entropy
+    if estimand != "ATO":
+        by_name["cbps-over"] = Weighted(OverIdentifiedBalancing(estimand), error=fixed)
     if estimand in ("ATT", "ATC"):
         by_name["arb"] = ResidualBalancing(estimand, seed=seed)
         by_name["dcb"] = DifferentiatedConfounderBalancing(estimand)

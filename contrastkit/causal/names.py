@@ -7,8 +7,8 @@ AnyEstimand = Literal["ATT", "ATC", "ATE", "ATO"]
 Measure = Literal["difference", "ratio", "odds-ratio"]  # of mean outcomes
 Error = Literal["m-estimation", "hc1", "bootstrap"]  # kind of standard error
 EstimatorName = Literal[
-    "naive", "ols", "oaxaca", "glm", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "arb", "dcb", "aipw",
-    "dml", "tlearner",
+    "naive", "ols", "oaxaca", "glm", "matching", "strata", "ipw", "overlap", "entropy", "cbps", "cbps-over", "arb",
+    "dcb", "aipw", "dml", "tlearner",
 ]  # fmt: skip
 Weighting = Literal["ipw", "overlap", "entropy", "cbps", "cbps-over", "arb", "dcb", "global"]
 ArmWeighting = Literal["gps", "entropy"]  # of several arms

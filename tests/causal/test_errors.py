@@ -264,7 +264,7 @@ def test_what_takes_no_sample_weights_says_so() -> None:
     refused = {name for name, row in rows.items() if row.refused}
     assert refused == {"matching", "strata", "arb", "dcb"}
     elsewhere = {"or", "glm", "cbps"}  # for counts, and of the ATE
-    named = set(re.findall(r"\w+", rows["matching"].refused.split("use ")[1])) - elsewhere
+    named = set(re.findall(r"[\w-]+", rows["matching"].refused.split("use ")[1])) - elsewhere
     assert "takes no sample weights" in rows["matching"].refused and named == set(rows) - refused
     with pytest.raises(UserError, match="take no sample weights"):
         Weighted(CoarsenedExact()).fit(x, t, y, s)

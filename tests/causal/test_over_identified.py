@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from contrastkit.causal.estimate import Weighted
 from contrastkit.causal.propensity import Propensity
 from contrastkit.causal.weighting import OverIdentifiedBalancing
 from contrastkit.cli.main import main
@@ -15,28 +16,29 @@ from contrastkit.errors import UserError
 from tests.causal.simulated import world
 
 
-def objective(x: Any, t: Any, estimand: str) -> Any:
-    """Imai & Ratkovic's quadratic form as a function of beta, written out unit by unit; it is minimised elsewhere."""
-    z = [np.r_[1.0, row] for row in x]
-    share = {
-        "ATE": lambda e: (1 / e, 1 / (1 - e)),
-        "ATT": lambda e: (1, e / (1 - e)),
-        "ATC": lambda e: ((1 - e) / e, 1),
-    }
+def conditions(z: Any, t: bool, e: float, estimand: str) -> Any:
+    """Of one unit: first those of the likelihood, then those of balance."""
+    treated, other = {"ATE": (1 / e, 1 / (1 - e)), "ATT": (1, e / (1 - e)), "ATC": ((1 - e) / e, 1)}[estimand]
+    return np.r_[(t - e) * z, (treated if t else -other) * z]
 
-    def conditions(zi: Any, ti: bool, e: float) -> Any:
-        treated, other = share[estimand](e)
-        return np.r_[(ti - e) * zi, (treated if ti else -other) * zi]
 
-    likely = Propensity().fit(x, t).scores_
+def covariance(z: Any, t: Any, estimand: str, likely: Any) -> Any:
+    """Of the conditions given x, the mean over the units."""
     S = np.zeros((2 * len(z[0]),) * 2)
     for zi, e in zip(z, likely, strict=True):
         for ti, p in ((True, e), (False, 1 - e)):
-            g = conditions(zi, ti, e)
+            g = conditions(zi, ti, e, estimand)
             S += p * np.outer(g, g) / len(z)
+    return S
+
+
+def objective(x: Any, t: Any, estimand: str) -> Any:
+    """Imai & Ratkovic's quadratic form as a function of beta, written out unit by unit; it is minimised elsewhere."""
+    z = [np.r_[1.0, row] for row in x]
+    S = covariance(z, t, estimand, Propensity().fit(x, t).scores_)
 
     def value(beta: Any) -> float:
-        m = sum(conditions(zi, ti, expit(zi @ beta)) for zi, ti in zip(z, t, strict=True)) / len(z)
+        m = sum(conditions(zi, ti, expit(zi @ beta), estimand) for zi, ti in zip(z, t, strict=True)) / len(z)
         return float(len(z) * m @ np.linalg.solve(S, m))
 
     return value
@@ -55,6 +57,38 @@ def test_it_is_the_least_of_the_quadratic_form(estimand: Any) -> None:
     assert fitted.df_ == len(beta) and 0 < fitted.p_ < 1
 
 
+@pytest.mark.parametrize("estimand", ["ATE", "ATT", "ATC"])
+def test_the_error_is_that_of_the_method_of_moments(estimand: Any) -> None:
+    """Hansen 1982, by loops over units and numerical derivatives, stacked with the weighted means; residuals of these
+    are divided by 1 minus their leverage on the mean of their arm."""
+    x, t, y = world(120)
+    t = np.asarray(t) == 1
+    result = Weighted(OverIdentifiedBalancing(estimand)).fit(x, t, y)
+    z, e = np.column_stack([np.ones(120), x]), result.weighting_.scores_
+    beta = np.linalg.lstsq(z, np.log(e / (1 - e)), rcond=None)[0]
+    W = np.linalg.inv(covariance(z, t, estimand, Propensity().fit(x, t).scores_))
+
+    def mean(b: Any) -> Any:
+        return sum(conditions(zi, ti, expit(zi @ b), estimand) for zi, ti in zip(z, t, strict=True)) / 120
+
+    def effect(b: Any) -> float:
+        w = np.array([abs(conditions(np.ones(1), ti, expit(zi @ b), estimand)[1]) for zi, ti in zip(z, t, strict=True)])
+        return float(np.average(y[t], weights=w[t]) - np.average(y[~t], weights=w[~t]))
+
+    steps = 1e-6 * np.eye(len(beta))
+    D = np.column_stack([(mean(beta + h) - mean(beta - h)) / 2e-6 for h in steps])
+    slope = np.array([(effect(beta + h) - effect(beta - h)) / 2e-6 for h in steps])
+    moved = -slope @ np.linalg.solve(D.T @ W @ D, D.T @ W)
+    w, influence = result.weights_, []
+    for i in range(120):
+        arm = t == t[i]
+        share = w[i] / w[arm].sum()
+        own = (1 if t[i] else -1) * share * (y[i] - np.average(y[arm], weights=w[arm]))
+        influence.append(own / (1 - share) + moved @ conditions(z[i], t[i], e[i], estimand) / 120)
+    assert result.influence_ == pytest.approx(influence, abs=1e-6)
+    assert result.se_ == pytest.approx(np.linalg.norm(influence))
+
+
 def test_a_unit_of_sample_weights_does_not_matter() -> None:
     x, t, _ = world(150)
     once, twice = (OverIdentifiedBalancing("ATT").fit(x, t, np.full(150, s)) for s in (1.0, 2.0))
@@ -66,7 +100,7 @@ def test_the_test_refutes_a_model_that_is_no_line() -> None:
     x = g.normal(size=(2000, 1))
     right = OverIdentifiedBalancing("ATE").fit(x, g.uniform(size=2000) < expit(x[:, 0]))
     wrong = OverIdentifiedBalancing("ATE").fit(x, g.uniform(size=2000) < expit(3 * np.tanh(3 * x[:, 0])))
-    assert right.p_ > 0.05 > 1e-2 > wrong.p_
+    assert right.p_ > 0.05 > 1e-2 > wrong.p_ and right.remarks_ == [] and wrong.remarks_ == [wrong.agreement_]
     assert "does not hold" in wrong.agreement_ and "is not refuted" in right.agreement_
 
 

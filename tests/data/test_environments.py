@@ -95,7 +95,7 @@ def test_what_is_no_set_of_environments_is_refused(files: list[str], says: str, 
 
 
 def test_an_environment_that_is_not_there(root: Path) -> None:
-    with pytest.raises(UserError, match="--test-part sketches: .* has no such folder .it has painting, photo, sketch"):
+    with pytest.raises(UserError, match="--hold-out sketches: .* has no such folder .it has painting, photo, sketch"):
         open_data(f"{root}/ENVIRONMENT/CLASS", test_part="sketches")
     with pytest.raises(UserError, match="nowhere is not a folder"):
         open_data("nowhere/ENVIRONMENT/CLASS")

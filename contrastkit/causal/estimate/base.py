@@ -81,8 +81,8 @@ class Estimator(BaseEstimator, ABC):
         groups = None if clusters is None else as_clusters(clusters, len(X))
         if sample_weight is not None and not self.takes_sample_weight:
             raise UserError(
-                "takes no sample weights: use naive, ols, oaxaca, glm, ipw, overlap, entropy, cbps, aipw, dml or "
-                "tlearner"
+                "takes no sample weights: use naive, ols, oaxaca, glm, ipw, overlap, entropy, cbps, cbps-over, aipw, "
+                "dml or tlearner"
             )
         self.sample_weight_ = np.ones_like(y) if sample_weight is None else as_sample_weights(sample_weight, len(X))
         self._groups, self._prior = groups, prior

@@ -13,7 +13,7 @@ from contrastkit.causal.propensity import EQUAL_SCORES, Propensity
 from contrastkit.causal.strata import stratum_weights
 from contrastkit.causal.subclasses import between_quantiles
 from contrastkit.causal.weighting import EntropyBalancing, InverseProbability
-from contrastkit.causal.weighting.equations import Equations, MultinomialEquations
+from contrastkit.causal.weighting.equations import Solved
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
@@ -55,6 +55,7 @@ class Weighted(Estimator):
             self.weighting_.fit(X, t)
         self.weights_ = self.weighting_.weights_
         self.estimand_ = self.weighting_.estimand_
+        self.remarks_ += getattr(self.weighting_, "remarks_", ())
         means = weighted_means(self.weights_, (t, ~t), y)
         if self.error == "m-estimation":
             equations = solves(X, t) if solves else None
@@ -65,9 +66,7 @@ class Weighted(Estimator):
         self.effect_, self.influence_ = self._compared(means)
 
 
-def stacked(
-    w: Floats, arms: Sequence[Bools], y: Floats, equations: Sequence[Equations | MultinomialEquations]
-) -> Means:
+def stacked(w: Floats, arms: Sequence[Bools], y: Floats, equations: Sequence[Solved]) -> Means:
     """The weighted means of y [n] in arms, bool [n] each, and the influence of each unit on them, through its outcome
     and through the weights.
 
@@ -81,9 +80,7 @@ def stacked(
     return Means(values, carried(own, w, arms, equations))
 
 
-def carried(
-    own: Floats, w: Floats, arms: Sequence[Bools], equations: Sequence[Equations | MultinomialEquations]
-) -> Floats:
+def carried(own: Floats, w: Floats, arms: Sequence[Bools], equations: Sequence[Solved]) -> Floats:
     """The influence of each unit on K estimates [K, n], with what it does through weights w [n] that solve equations;
     residuals are divided by 1 minus their leverage, see :func:`stacked`.
 

@@ -71,8 +71,35 @@ class MultinomialEquations:
         return (np.atleast_1d(code)[:, None] == np.arange(1, self.e.shape[1])).astype(np.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class MomentEquations:
+    """Weights w_i(beta), where beta makes sum_i P m_i = 0, combinations P of more conditions than coefficients, as the
+    generalised method of moments does; m_i is r_i1 A_i, ..., r_iM A_i, one after the other.
+
+    Attributes:
+        A: float64 [n, k], of full rank. residuals: float64 [M, n], r.
+        slope: float64 [n], the derivative of log w_i by eta_i = A_i'beta.
+        solved: float64 [k, M k], P over its product with the derivative of sum_i m_i by beta.
+    """
+
+    A: Floats
+    residuals: Floats
+    slope: Floats
+    solved: Floats
+
+    def carried(self, own: Floats) -> tuple[Floats, Floats, Floats]:
+        """As :meth:`Equations.carried`, with P as given; no part is taken as explained, and leverages are not known."""
+        reach = -(own * self.slope) @ self.A @ self.solved  # [K, M k]
+        parts = np.split(reach, len(self.residuals), axis=1)
+        through = sum(part @ self.A.T * r for part, r in zip(parts, self.residuals, strict=True))
+        return np.asarray(through), np.zeros_like(own), np.zeros(len(self.A))
+
+
 def leverages(A: Floats, w: Floats) -> tuple[Floats, Floats]:
     """A times the pseudo-inverse of A'wA [n, k], and the leverage [n] of each row on the regression on A with weights
     w [n]; at most 1 - 1e-6, since a row that has all of it has no residual either."""
     projected = A @ np.linalg.pinv((A * w[:, None]).T @ A, rcond=1e-10, hermitian=True)
     return projected, np.minimum(w * np.einsum("ij,ij->i", projected, A), 1 - 1e-6)
+
+
+Solved = Equations | MultinomialEquations | MomentEquations

@@ -5,13 +5,14 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import solve_triangular
+from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import least_squares
 from scipy.special import expit
 from scipy.stats import chi2
 from sklearn.base import BaseEstimator
 
 from contrastkit.causal.propensity import Propensity
+from contrastkit.causal.weighting.equations import MomentEquations
 from contrastkit.causal.weighting.normalise import mean_one
 from contrastkit.errors import UserError, check_choice
 from contrastkit.tables.checks import Bools, Floats, as_sample_weights, as_treatment
@@ -32,7 +33,7 @@ class OverIdentifiedBalancing(BaseEstimator):
     Attributes:
         weights_: see :mod:`contrastkit.causal.weighting`. scores_: float64 [n], e(x). j_, p_: float, Hansen's test that
             one logistic model meets all conditions, whose degrees of freedom df_ are the coefficients; agreement_, a
-            sentence on it.
+            sentence on it; remarks_, that sentence if it does not.
 
     Raises:
         UserError: the conditions cannot be told apart, or no model is found.
@@ -50,7 +51,7 @@ class OverIdentifiedBalancing(BaseEstimator):
         likely = Propensity().fit(X, t, s).logit_
         start = np.linalg.lstsq(moments.z, likely, rcond=None)[0].astype(np.float64)
         try:
-            root = np.linalg.cholesky(moments.covariance(start))
+            root: Floats = np.linalg.cholesky(moments.covariance(start)).astype(np.float64)
         except np.linalg.LinAlgError:
             raise UserError("the likelihood and the balance of these scores cannot be told apart: use cbps") from None
         found = least_squares(
@@ -68,9 +69,16 @@ class OverIdentifiedBalancing(BaseEstimator):
             f"that one logistic model meets both likelihood and balance {meets} (J = {self.j_:.2f} on {self.df_} "
             f"degrees of freedom, p = {self.p_:.3g})"
         )
+        self.remarks_ = [self.agreement_] if self.p_ < LEVEL else []
         self.scores_ = expit(moments.z @ found.x)
         self.weights_, self.estimand_ = mean_one(moments.weights(found.x), t), self.estimand
+        self._solved = moments.equations(found.x, root)
         return self
+
+    def equations(self, X: Covariates, t: Bools) -> list[MomentEquations]:
+        """The conditions of likelihood and balance, combined as they were at the maximum likelihood: the error is that
+        of Hansen (1982), right where one model meets both."""
+        return [self._solved]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +127,14 @@ class Moments:
         }[self.estimand]  # fmt: skip
         likelihood, mixed, balance = (self._square(self.s**2 * v) for v in (e * (1 - e), mixed, balance))
         return np.block([[likelihood, mixed], [mixed, balance]])
+
+    def equations(self, beta: Floats, root: Floats) -> MomentEquations:
+        """What beta [k] solves, given the Cholesky root [2k, 2k] of the covariance."""
+        D = self.jacobian(beta)
+        P = cho_solve((root, True), D).T
+        return MomentEquations(
+            self.z, np.stack(self._residuals(beta)), self.slope(beta), np.linalg.solve(P @ D, P) / len(self.z)
+        )
 
     def _residuals(self, beta: Floats) -> tuple[Floats, Floats]:
         return self.s * (self.t - self._scores(beta)), np.where(self.t, 1, -1) * self.weights(beta)
