@@ -8,7 +8,8 @@ import typer
 from contrastkit.bounds import SHARE, SIDE
 from contrastkit.checkpoint import write_json
 from contrastkit.cli import screen
-from contrastkit.cli.options import Device, OutputOptions, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import Device, OutputOptions, takes_options
 
 
 @takes_options

@@ -7,7 +7,8 @@ import typer
 
 from contrastkit.bounds import COUNT
 from contrastkit.cli import screen
-from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import GalleryOptions, OutputOptions, takes_options
 from contrastkit.cli.results import percent, write_reports, write_sheet
 
 

@@ -9,7 +9,8 @@ import typer
 from contrastkit.bounds import COSINE
 from contrastkit.checkpoint import write_json
 from contrastkit.cli import screen
-from contrastkit.cli.options import GalleryOptions, OutputOptions, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import GalleryOptions, OutputOptions, takes_options
 from contrastkit.cli.results import write_reports, write_sheet
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import OutputOptions, SubjectOptions, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, SubjectOptions, takes_options
 from contrastkit.cli.results import write_reports
 
 

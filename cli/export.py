@@ -7,7 +7,8 @@ import typer
 
 from contrastkit.bounds import SAMPLES
 from contrastkit.cli import screen
-from contrastkit.cli.options import OutputOptions, takes_options, writable
+from contrastkit.cli.files import writable
+from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
 
 

@@ -8,8 +8,9 @@ import typer
 
 from contrastkit.bounds import COUNT, TEMPERATURE
 from contrastkit.cli import screen
+from contrastkit.cli.files import out_file
 from contrastkit.cli.held_out import report_each, require_none_drawn
-from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, out_file, takes_options
+from contrastkit.cli.options import Baselines, ConfusionFile, OutputOptions, SubjectOptions, takes_options
 from contrastkit.cli.results import (
     counts,
     interval,

@@ -10,7 +10,8 @@ import typer
 
 from contrastkit.bounds import AT_LEAST_2
 from contrastkit.cli import screen
-from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import Baselines, OutputOptions, SubjectOptions, takes_options
 from contrastkit.cli.results import interval, percent, write_evaluation, write_picture
 from contrastkit.errors import UserError
 

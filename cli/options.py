@@ -11,8 +11,6 @@ command; :func:`takes_options` replaces that parameter by one option per field a
 import dataclasses
 import functools
 import inspect
-import os
-import stat
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ import typer
 from typer.models import OptionInfo, ParameterInfo
 
 from contrastkit.bounds import BATCH, SAMPLES, SEED, SHARE, WORKERS, bounds_of
+from contrastkit.cli.files import is_output, out_file, require_own_files
 from contrastkit.directories import local_path
 
 if TYPE_CHECKING:
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
 
 def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Callable[..., None]:
     """Replace each parameter of ``command`` that is annotated with a dataclass by that dataclass's fields, and check
-    the numbers that the user gives against their intervals (:mod:`contrastkit.bounds`).
+    the numbers that the user gives against their intervals (:mod:`contrastkit.bounds`), and that no file is written
+    over another (:mod:`contrastkit.cli.files`).
 
     Args:
         more: further parameters, placed first, for a command that takes ``**values``.
@@ -47,14 +47,17 @@ def takes_options(command: Callable[..., None], *more: inspect.Parameter) -> Cal
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[parameter.name]))
 
     parameters = [*more, *parameters]
-    bounds = {p.name: (_flag(p), *found) for p in parameters if (found := bounds_of(p.annotation)) is not None}
+    flags = {parameter.name: _flag(parameter) for parameter in parameters}
+    outputs = [parameter.name for parameter in parameters if is_output(parameter)]
+    bounds = {p.name: found for p in parameters if (found := bounds_of(p.annotation)) is not None}
     for parameter in parameters:
         _read_values(parameter.annotation)
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        for name, (flag, interval, whole) in bounds.items():
-            interval.check(flag, values[name], whole=whole)
+        for name, (interval, whole) in bounds.items():
+            interval.check(flags[name], values[name], whole=whole)
+        require_own_files(values, flags, outputs)
         for name, family in families.items():
             values[name] = family(**{item.name: values.pop(item.name) for item in dataclasses.fields(family)})
         command(**values)
@@ -98,34 +101,6 @@ def _read_values(annotation: Any) -> None:
             note.parser = local_path if Path in kinds else note.parser
         if isinstance(note, OptionInfo) and choices:
             note.metavar = f"<{'|'.join(choices)}>"  # typer would show them in small letters
-
-
-def writable(path: Path | None) -> Path | None:
-    """The path of an output file; one that cannot be written is refused before the work starts."""
-    if path is not None and (reason := _unwritable(path)) is not None:
-        raise typer.BadParameter(f"{path} cannot be written: {reason}")
-    return path
-
-
-def _unwritable(path: Path) -> str | None:
-    """Why a file cannot be written; None if it can."""
-    try:
-        if path.is_dir():
-            return "it is a folder"
-        place = path if path.exists() and not path.is_file() else path.parent  # a device or a pipe; a file's folder
-        if place == path.parent and not stat.S_ISDIR(place.stat().st_mode):
-            return f"{place} is no folder"
-    except FileNotFoundError:
-        return f"no such folder: {path.parent}"
-    except OSError as error:
-        return error.strerror
-    return None if os.access(place, os.W_OK) else "no permission"
-
-
-def out_file(what: str, suffix: str, *, default: str = "") -> Any:
-    """The option of an output file; ``default`` names it where it is chosen later."""
-    to = f"this {suffix} FILE" + (f" \\[{default}]" if default else "")
-    return typer.Option(help=f"Write {what} to {to}.", metavar="FILE", callback=writable)
 
 
 TEST_PART = ("--test-part", "--hold-out")  # of folders, and of environments

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from contrastkit.cli import screen
-from contrastkit.cli.options import OutputOptions, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
 
 

@@ -7,7 +7,8 @@ import typer
 
 from contrastkit.bounds import SEED, Interval
 from contrastkit.cli import screen
-from contrastkit.cli.options import DataOptions, Debug, takes_options, writable
+from contrastkit.cli.files import writable
+from contrastkit.cli.options import DataOptions, Debug, takes_options
 from contrastkit.names import VIEW_NAMES
 
 ROWS = Interval(1, 1000)

@@ -169,7 +169,7 @@ BUGS = [
         f"{TARS}::test_captions_are_texts_that_mostly_differ"),
     # Bounds.
     Bug("bounds.py", "and math.isfinite(number)", "or number != number", "tests/cli/test_bounds.py::test_an_interval"),
-    Bug("cli/options.py", "interval.check(flag, values[name], whole=whole)", "pass",
+    Bug("cli/options.py", "interval.check(flags[name], values[name], whole=whole)", "pass",
         "tests/cli/test_bounds.py::test_every_number_of_every_command_has_bounds"),
     Bug("checkpoint.py", "        require_stored(path)\n", "",
         "tests/training/test_damage.py::test_entries_that_are_larger_than_the_checkpoint_are_not_read"),
@@ -1253,6 +1253,7 @@ BUGS = [
         "tests/causal/test_full_matching.py::test_the_total_is_that_of_an_integer_program"),
     Bug("causal/strata.py", "w[arm] /= w[arm].mean()", "pass",
         "tests/causal/test_full_matching.py::test_weights_are_those_of_matchit"),
+    Bug("cli/options.py", "require_own_files(values, flags, outputs)", "pass", "tests/cli/test_files.py"),
     Bug("causal/estimate/grouped.py", "self.influence_[matched], strata[matched]", "self.influence_, strata + 1",
         "tests/causal/test_full_matching.py::test_the_error_is_that_of_the_weighted_regression_clustered_by_group"),
     Bug("causal/subclasses.py", "spare <= 0)", "spare < 0)",

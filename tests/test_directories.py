@@ -9,8 +9,8 @@ import pytest
 import typer
 
 import contrastkit
+from contrastkit.cli.files import writable
 from contrastkit.cli.main import main
-from contrastkit.cli.options import writable
 from contrastkit.directories import data_directory, given_path, local_path, require_file
 from contrastkit.errors import UserError, explain
 

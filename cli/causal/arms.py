@@ -8,7 +8,8 @@ import typer
 from contrastkit.causal.names import ArmWeighting
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import Cluster, MeasureOption, UnitsWithOutcome
-from contrastkit.cli.options import OutputOptions, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import number, precise, short, write_csv
 
@@ -27,6 +28,10 @@ def arms(
     focal: Annotated[
         str | None, typer.Option(help="Arm whose units are the target population \\[all units].", metavar="VALUE")
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Arm that others are compared with \\[the earlier of the two].", metavar="VALUE"),
+    ] = None,
     measure: MeasureOption = "difference",
     simultaneous: Annotated[
         bool, typer.Option("--simultaneous", help="Let all intervals of contrasts hold together with 95 %.")
@@ -39,7 +44,9 @@ def arms(
     from contrastkit.causal.arms import compare_arms
 
     study = units.read()
-    effects = compare_arms(study, by, focal=focal, measure=measure, simultaneous=simultaneous, cluster=cluster)
+    effects = compare_arms(
+        study, by, focal=focal, reference=reference, measure=measure, simultaneous=simultaneous, cluster=cluster
+    )
     _print(effects)
     if out is not None:
         write_csv(out, study.row_ids().columns() | {"weight": effects.weights})

@@ -10,7 +10,8 @@ from contrastkit.causal.names import Balancing
 from contrastkit.cli import screen
 from contrastkit.cli.causal.lines import sample_size_line
 from contrastkit.cli.causal.options import StudyOptions, WeightingOptions, WeightsFile
-from contrastkit.cli.options import OutputOptions, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import number
 

@@ -9,7 +9,8 @@ from contrastkit.bounds import Interval
 from contrastkit.causal.names import DoseWeighting
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import Cluster, UnitsWithOutcome
-from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import number, numbers, precise, short, write_csv
 

@@ -11,7 +11,8 @@ from contrastkit.causal.names import EffectModel
 from contrastkit.cli import screen
 from contrastkit.cli.causal.lines import p_value
 from contrastkit.cli.causal.options import Cluster, ModelOptions, SampleWeight, StudyOptions
-from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.results import write_picture, write_reports
 from contrastkit.cli.tables import column_names, precise, probability, short, write_csv
 

@@ -11,7 +11,8 @@ from contrastkit.causal.names import BinRule, Estimand, Kind, Metric, Order
 from contrastkit.cli import screen
 from contrastkit.cli.causal.lines import difference_line, estimate_line
 from contrastkit.cli.causal.options import Cluster, PropensityModelName, StudyOptions
-from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import column_names, precise, write_csv
 from contrastkit.errors import UserError
@@ -140,7 +141,7 @@ def match(
             method = "with bias correction"
             screen.say(f"difference of the weighted means of {found.outcome}: {precise(found.difference)}")
         screen.say(f"effect on {found.outcome} ({found.estimand}), {method}: {estimate_line(found.effect)}")
-        screen.lines(found.effect.remarks_)
+    screen.lines(found.remarks)
     write_reports(found.as_json(), output.json)
 
 

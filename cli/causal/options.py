@@ -33,12 +33,19 @@ Graph = Annotated[
 class TableOptions(ReadingOptions):
     """A table whose columns the command gives roles."""
 
-    data: Annotated[str, typer.Option(help="Table (.csv or .parquet).", metavar="FILE")]
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Table (.csv, .tsv or .parquet), or named study: lalonde, lalonde-trial, nhefs.", metavar="FILE|NAME"
+        ),
+    ]
+    data_dir: DataDir = None
 
     def open(self) -> "Columns":
         from contrastkit.causal.columns import open_columns
+        from contrastkit.directories import data_directory
 
-        return open_columns(self.data, **self.how_to_read())
+        return open_columns(self.data, data_dir=data_directory(self.data_dir), **self.how_to_read())
 
 
 Treated = Annotated[

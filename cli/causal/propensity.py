@@ -9,7 +9,8 @@ import typer
 from contrastkit.bounds import FOLDS
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import CovariateOptions, Graph, PropensityModelName
-from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import write_csv
 from contrastkit.errors import UserError

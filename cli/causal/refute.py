@@ -82,7 +82,7 @@ def refute(
         on_progress("refuting", 0, len(steps))
 
         def on_estimate(fitted: "Estimator") -> None:
-            names = f"{original.outcome_label} by {original.treatment}, {estimate.estimator}, {fitted.estimand_}"
+            names = f"{original.outcome_label} by {original.treatment_label}, {estimate.estimator}, {fitted.estimand_}"
             screen.say(f"{names}: {estimate_line(fitted)}")
             for remark in fitted.remarks_:
                 screen.say(f"remark: {remark}")

@@ -9,7 +9,8 @@ from contrastkit.causal.names import Balancing
 from contrastkit.cli import screen
 from contrastkit.cli.causal.options import CovariateOptions, MeasureOption, ModelOptions, StudyOptions
 from contrastkit.cli.causal.refute import PlaceboOptions, TestedOptions
-from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.results import write_reports
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from contrastkit.causal.names import SurvivalWeighting
 from contrastkit.cli import screen
 from contrastkit.cli.causal.lines import difference_line, sample_size_line
 from contrastkit.cli.causal.options import Cluster, FollowUpOptions, SampleWeight, WeightingOptions, WeightsFile
-from contrastkit.cli.options import OutputOptions, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import number, numbers, precise, probability, short, write_csv
 

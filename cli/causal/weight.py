@@ -9,7 +9,8 @@ from contrastkit.causal.names import Scale, Weighting
 from contrastkit.cli import screen
 from contrastkit.cli.causal.lines import difference_line, sample_size_line
 from contrastkit.cli.causal.options import SampleWeight, StudyOptions, WeightingOptions
-from contrastkit.cli.options import OutputOptions, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import write_csv
 
@@ -35,6 +36,7 @@ def weight(
     output: OutputOptions,
 ) -> None:
     """Compute weights that balance the arms; nothing is written if no weights do."""
+    from contrastkit.causal.remarks import on_balance
     from contrastkit.causal.weights import weigh
 
     units = study.read()
@@ -43,4 +45,5 @@ def weight(
     screen.say(f"{out}: weights for the {weighted.estimand}")
     screen.say(sample_size_line(weighted.balance))
     screen.say(difference_line(weighted.balance))
+    screen.lines([*on_balance(weighted.balance.worst), *filter(None, [weighted.remark])])
     write_reports(weighted.as_json(), output.json)

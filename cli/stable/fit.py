@@ -7,7 +7,8 @@ import typer
 
 from contrastkit.bounds import PENALTY
 from contrastkit.cli import screen
-from contrastkit.cli.options import OutputOptions, Seed, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import OutputOptions, Seed, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.stable.options import Components, TableOptions, print_notices
 from contrastkit.stable.names import Decorrelation, Kind

@@ -9,7 +9,8 @@ import typer
 
 from contrastkit.bounds import COUNT, COUNT_OR_0
 from contrastkit.cli import screen
-from contrastkit.cli.options import Seed, out_file
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import Seed
 from contrastkit.cli.tables import ReadingOptions, column_names, write_csv
 from contrastkit.errors import listed
 

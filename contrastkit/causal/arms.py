@@ -13,7 +13,7 @@ from contrastkit.causal.estimate.means import Means, as_reported, check_outcome
 from contrastkit.causal.estimate.resampling import stream
 from contrastkit.causal.estimate.weighted import stacked
 from contrastkit.causal.names import ArmWeighting, Measure
-from contrastkit.causal.remarks import on_sample, on_weights
+from contrastkit.causal.remarks import on_balance, on_sample, on_weights
 from contrastkit.causal.study import Units
 from contrastkit.causal.weighting.several_arms import GeneralisedPropensity, SeveralEntropyBalancing, arms_of
 from contrastkit.errors import check_choice
@@ -86,6 +86,7 @@ def compare_arms(
     by: ArmWeighting = "gps",
     *,
     focal: str | None = None,
+    reference: str | None = None,
     measure: Measure = "difference",
     simultaneous: bool = False,
     cluster: str | None = None,
@@ -101,11 +102,13 @@ def compare_arms(
         by: ``gps``, generalised propensity scores, or ``entropy``, entropy balancing
             (:mod:`contrastkit.causal.weighting.several_arms`).
         focal: the arm whose units are the target population; None for all units.
+        reference: the arm that others are compared with; every other contrast is that of a later with an earlier arm.
         measure: how two means are compared (:class:`contrastkit.causal.estimate.means.Means`).
         cluster: column of labels of units that may depend on one another.
 
     Raises:
-        UserError: there is no outcome, fewer than two arms or more than twenty, no such focal arm, or no weights.
+        UserError: there is no outcome, fewer than two arms or more than twenty, no such focal or reference arm, or no
+            weights.
     """
     check_choice("method", by, get_args(ArmWeighting))
     check_choice("measure", measure, get_args(Measure))
@@ -116,6 +119,7 @@ def compare_arms(
     weighting.fit(units.X, units.frame[units.treatment].to_numpy())
     w, codes = weighting.weights_, weighting.codes_
     members = dict(zip(weighting.arms_, arms_of(codes), strict=True))
+    check_choice("reference", reference or weighting.arms_[0], weighting.arms_)
     masks = list(members.values())
     means = stacked(w, masks, y, weighting.equations(units.X))
     assert means.influences is not None
@@ -125,12 +129,15 @@ def compare_arms(
         se, half = judge.error(influence), judge.half(influence)
         size = effective_sample_size(w[arm])
         arms.append(Arm(name, int(arm.sum()), size, float(value), se, float(value) - half, float(value) + half))
-    contrasts = _contrasts(units, members, w, means, measure, judge, simultaneous)
+    contrasts = _contrasts(units, members, reference, w, means, measure, judge, simultaneous)
     return ArmEffects(
         treatment=units.treatment, outcome=units.outcome_label,
         estimand="ATE" if focal is None else f"ATT of {focal}", by=by, measure=measure, simultaneous=simultaneous,
         arms=tuple(arms), contrasts=tuple(contrasts), weights=w,
-        remarks=(*on_sample(units.X, members, y, groups), *on_weights(w, members)),
+        remarks=(
+            *on_sample(units.X, members, y, groups), *on_weights(w, members),
+            *on_balance(max(each.smd for each in contrasts)),
+        ),
     )  # fmt: skip
 
 
@@ -149,10 +156,12 @@ def largest_t(judge: Judge, influences: Floats) -> float:
 
 
 def _contrasts(
-    units: Units, members: dict[str, Bools], w: Floats, means: Means, measure: Measure, judge: Judge, together: bool
-) -> list[Contrast]:
-    """Each later arm against each earlier one."""
-    names, pairs = list(members), list(combinations(range(len(members)), 2))
+    units: Units, members: dict[str, Bools], reference: str | None, w: Floats, means: Means, measure: Measure,
+    judge: Judge, together: bool,
+) -> list[Contrast]:  # fmt: skip
+    """Each later arm against each earlier one, and the others against the reference."""
+    names = list(members)
+    pairs = [(j, i) if names[j] == reference else (i, j) for i, j in combinations(range(len(names)), 2)]
     found = [means.contrast(measure, j, i) for i, j in pairs]
     influences = np.stack([influence for _, influence in found if influence is not None])
     quantile = largest_t(judge, influences) if together else None

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.causal.form import Form, is_file, levels
-from contrastkit.causal.study import outcomes_of
+from contrastkit.causal.study import open_table, outcomes_of
 from contrastkit.causal.treatment import check_no_words, of_two_arms
-from contrastkit.directories import given_path
 from contrastkit.errors import UserError, suggest
 from contrastkit.tables.checks import Floats, as_clusters, as_column, check_present
 from contrastkit.tables.covariates import Covariates, check_independent
-from contrastkit.tables.files import AS_FOUND, check_columns, equal_to, read_table, select_rows
+from contrastkit.tables.files import AS_FOUND, check_columns, equal_to, select_rows
 from contrastkit.tables.text import Reading
 
 
@@ -163,14 +163,14 @@ def _clusters(column: Any) -> NDArray[np.int64]:
     return as_clusters(column.to_numpy(), len(column))
 
 
-def open_columns(source: str, *, reading: Reading = AS_FOUND, rows: Sequence[str] = ()) -> Columns:
-    """Read a file; see :func:`contrastkit.causal.study.read_units` for the arguments.
+def open_columns(
+    source: str, *, data_dir: Path | None = None, reading: Reading = AS_FOUND, rows: Sequence[str] = ()
+) -> Columns:
+    """Read a file or the table of a named set; see :func:`contrastkit.causal.study.read_units` for the arguments.
 
     Raises:
         UserError: no such file, an unreadable file, no rows, or none for which the conditions hold.
     """
-    whole = read_table(given_path(source), reading)
+    whole, _, _ = open_table(source, reading, data_dir)
     frame, _ = select_rows(whole, source, rows)
-    if not len(frame):
-        raise UserError(f"{source} has no rows")
     return Columns(frame, source, len(whole))

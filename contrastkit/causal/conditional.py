@@ -151,7 +151,7 @@ def conditional_effects(
     linear, flat = units.linear(X, by)
     ranking, effects, refusal = units.ranked(X, y, learner, models)
     return ConditionalEffects(
-        treatment=study.treatment,
+        treatment=study.treatment_label,
         outcome=str(study.outcome),
         learner=learner,
         all=units.group("all", np.ones_like(t)),

@@ -110,7 +110,7 @@ def estimate_effects(
         raise UserError(f"no estimator takes this study; {rows[0].name}: {rows[0].refused}")
     treated, known = int(study.T.sum()), study.truth if measure == "difference" else None
     return Effects(
-        treatment=study.treatment,
+        treatment=study.treatment_label,
         outcome=study.outcome_label,
         n_treated=treated,
         n_untreated=len(study.T) - treated,

@@ -13,6 +13,7 @@ from contrastkit.causal.estimate.means import weighted_means
 from contrastkit.causal.matched_data import matched_data
 from contrastkit.causal.matching import FullMatching, Matching
 from contrastkit.causal.names import BinRule, Estimand, Kind, Metric, Order
+from contrastkit.causal.remarks import on_balance
 from contrastkit.causal.strata import InStrata
 from contrastkit.causal.study import Study
 from contrastkit.causal.subclasses import Subclasses
@@ -56,12 +57,17 @@ class Matches:
         """The number of units of the target population without a match."""
         return len(self.matching.dropped_)
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader should know: what balance is left, and how far to trust the effect."""
+        return [*on_balance(self.balance.worst), *(() if self.effect is None else self.effect.remarks_)]
+
     def columns(self) -> dict[str, Any]:
         """For pairs: row numbers of unit and partner, share, distance and the ids of both, [m] each; for strata:
-        the rows' identifiers, stratum and weight, [n] each."""
+        the rows' identifiers, stratum (from 1; 0: none) and weight, [n] each."""
         matching, rows = self.matching, self.study.row_ids()
         if isinstance(matching, InStrata):
-            return rows.columns() | {"stratum": matching.strata_, "weight": matching.weights_}
+            return rows.columns() | {"stratum": matching.strata_ + 1, "weight": matching.weights_}
         unit, partner = matching.pairs_.T
         return {
             "unit": rows.numbers[unit], "partner": rows.numbers[partner], "share": matching.shares_,
@@ -74,12 +80,12 @@ class Matches:
 
     def as_json(self) -> dict[str, Any]:
         report = {"estimand": self.estimand, "dropped": self.n_dropped, **self.balance.as_json()}
+        report |= {"remarks": self.remarks}
         if self.effect is None:
             return report
         low, high = self.effect.interval()
         effect: dict[str, Any] = {"effect": self.effect.effect_, "se": self.effect.se_, "low": low, "high": high}
-        effect |= {"difference": self.difference, "remarks": self.effect.remarks_}
-        return report | {"outcome": self.outcome, **effect}
+        return report | {"outcome": self.outcome, **effect, "difference": self.difference}
 
 
 def match(

@@ -84,7 +84,7 @@ def propensity_scores(study: Study, *, model: str = "logistic", folds: int | Non
     fitted = propensity_model(model, folds=folds, seed=seed).fit(study.X, study.T)
     alpha = crump(fitted.scores_)
     return Scores(
-        treatment=study.treatment,
+        treatment=study.treatment_label,
         model=model,
         scores=fitted.scores_,
         treated=study.T,

@@ -111,7 +111,7 @@ def structure(
         UserError: a graph or columns that cannot be used, an intervention on no variable or to none of its values, or
             a question that needs others.
     """
-    _check_questions(do, outcome, counterfactual)
+    _check_questions(do, outcome, counterfactual, refits)
     columns, notices = columns.variables(sorted(observed(read(graph), columns.names)), form)
     model = StructuralModel.fit(columns, graph, mechanism, seed)
     changes = [model.parsed(given) for given in do]
@@ -143,11 +143,15 @@ def structure(
     )
 
 
-def _check_questions(do: Sequence[dict[str, str]], outcome: str | None, counterfactual: str | None) -> None:
+def _check_questions(
+    do: Sequence[dict[str, str]], outcome: str | None, counterfactual: str | None, refits: int
+) -> None:
     if outcome is not None and len(do) != 2:
         raise UserError("--outcome: effects along paths compare two interventions: give --do twice")
     if counterfactual is not None and not do:
         raise UserError("--counterfactual: say what is changed in the row, with --do")
+    if refits == 1:
+        raise UserError("--refits 1: one sample has no spread: give two or more, or 0 for none")
 
 
 class _Answers(NamedTuple):

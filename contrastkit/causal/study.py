@@ -101,6 +101,12 @@ class Study(Units):
     """Units of two arms."""
 
     T: Bools  # [n], which were treated
+    arms: tuple[str, str] | None = None  # the values that say so, treated and untreated; None for 1 and 0
+
+    @property
+    def treatment_label(self) -> str:
+        """Its column, and the values that are compared, if they have names."""
+        return self.treatment if self.arms is None else f"{self.treatment} ({' against '.join(self.arms)})"
 
 
 class Columns(TypedDict, total=False):
@@ -134,7 +140,9 @@ def read(source: str, *, treated: str | None = None, untreated: str | None = Non
     if treated is None:
         return Study(**vars(units), T=as_arms(column.to_numpy(), len(column)))
     t = equal_to(column, treated).to_numpy()
-    return Study(**vars(units) | {"truth": None}, T=as_arms(t, len(t)))
+    others = sorted({str(value) for value in column[~t]})
+    arms = (treated, untreated or ", ".join(others))
+    return Study(**vars(units) | {"truth": None}, T=as_arms(t, len(t)), arms=arms)
 
 
 def read_units(
@@ -171,7 +179,7 @@ def read_units(
             with two roles, or a covariate that is constant or determined by others.
     """
     names: Sequence[str] = form.names(covariates)
-    frame, truth, known = _table(source, reading, data_dir)
+    frame, truth, known = open_table(source, reading, data_dir)
     if known is not None:
         treatment, outcome = treatment or known.treatment, outcome or known.outcome
         names = names or (form.names(known.covariates) if graph is None else [])
@@ -196,7 +204,7 @@ def read_units(
     )  # fmt: skip
 
 
-def _table(source: str, reading: Reading, data_dir: Path | None) -> tuple[Any, float | None, Named | None]:
+def open_table(source: str, reading: Reading, data_dir: Path | None) -> tuple[Any, float | None, Named | None]:
     """The frame of a file or of a named set, with the true effect and the known columns of the latter."""
     if source not in NAMED:
         return read_table(given_path(source), reading, names=NAMED), None, None

@@ -78,7 +78,7 @@ def filled(strata: NDArray[np.int64], t: Bools, e: Floats) -> NDArray[np.int64]:
     strata, k = np.unique(strata, return_inverse=True)[1].reshape(-1).astype(np.int64), len(np.unique(strata))
     for arm, name in ((t, "treated"), (~t, "untreated")):
         if arm.sum() < k:
-            raise UserError(f"{k} strata are more than the {arm.sum()} {name} units: use fewer --strata")
+            raise UserError(f"{k} strata with units are more than the {arm.sum()} {name} units: use fewer --strata")
         while not (count := np.bincount(strata[arm], minlength=k)).all():
             empty = int(np.argmin(count > 0))
             others = np.delete(np.arange(k), empty)

@@ -111,7 +111,7 @@ def compare_survival(
         *([weighted.remark] if weighted.remark else []),
     )
     return SurvivalEffects(
-        treatment=study.treatment, time=str(study.time), event=event, weighted=weighted, horizon=end,
+        treatment=study.treatment_label, time=str(study.time), event=event, weighted=weighted, horizon=end,
         arms=(found[0], found[1]), curves=(arms.curves["treated"], arms.curves["untreated"]),
         differences=tuple(arms.differences(asked)),
         restricted_mean_difference=arms.restricted(end), hazard_ratio=arms.hazards(study.T, times, events),

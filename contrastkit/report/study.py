@@ -94,7 +94,7 @@ def study_page(
         Section("sensitivity", "What a hidden cause would do", tuple(_sensitivity(refutation.verdicts))),
         Section("reproduce", "Reproduce", (Text("Each part by itself, and this page:"), Code(tuple(commands)))),
     )
-    title = f"The effect of {study.treatment} on {study.outcome_label}"
+    title = f"The effect of {study.treatment_label} on {study.outcome_label}"
     lead = summary(study, row, refutation, plan.measure)
     run = RunContent(study.source, lead, refutation.passed, _status(refutation), sections)
     return Page(title, __version__, None, (run,))
@@ -105,9 +105,11 @@ def summary(study: Study, row: Estimate, refutation: Refutation, measure: Measur
     among = AMONG.get(without_suffix(row.estimand), "the population of its estimand")
     kept = "" if row.estimand in AMONG else f" ({row.estimand})"
     if measure == "difference":
-        text = f"{study.treatment} changes the mean of {study.outcome_label} among {among}{kept} by"
+        text = f"{study.treatment_label} changes the mean of {study.outcome_label} among {among}{kept} by"
     else:
-        text = f"the {_named(measure, study)} of {study.outcome_label} by {study.treatment} among {among}{kept} is"
+        text = (
+            f"the {_named(measure, study)} of {study.outcome_label} by {study.treatment_label} among {among}{kept} is"
+        )
     text = f"By {refutation.estimator}, {text} {digits(row.effect)}"
     interval = "" if math.isnan(row.se) else f" (95 % interval {digits(row.low)} to {digits(row.high)})"
     left = f", under weights that leave a largest |SMD| of {row.smd:.3g}, above {THRESHOLD:g}"
@@ -140,7 +142,7 @@ def _question(study: Study, fitted: Estimator) -> list[Block]:
     among = AMONG.get(without_suffix(fitted.estimand_), "its own units")
     facts = (
         ("data", study.source),
-        ("treatment", study.treatment),
+        ("treatment", study.treatment_label),
         ("outcome", study.outcome_label),
         ("units", f"{treated:,} treated, {len(study.T) - treated:,} untreated"),
         ("estimand", f"{fitted.estimand_}: the effect on {among}"),

@@ -23,7 +23,7 @@ def read_table(path: Path, how: Reading = AS_FOUND, *, names: Iterable[str] = ()
 
     Raises:
         UserError: there is no such file, it cannot be read, two columns have the same name, the first line has numbers
-            instead of names, or a line has more or fewer fields than there are names.
+            instead of names, a line has more or fewer fields than there are names, or there are no rows.
     """
     import pandas as pd  # slow to import
 
@@ -33,9 +33,7 @@ def read_table(path: Path, how: Reading = AS_FOUND, *, names: Iterable[str] = ()
     if how.of_text and not is_text(path):
         raise UserError(f"{path} is no text: leave --header, --separator, --encoding and --decimal out")
     try:
-        if is_text(path):
-            return read_text(path, how)
-        frame = pd.read_parquet(path)
+        frame = read_text(path, how) if is_text(path) else pd.read_parquet(path)
     except ImportError as error:
         raise UserError(f"{path}: reading .parquet files needs pyarrow: pip install pyarrow") from error
     except UnicodeError as error:
@@ -45,6 +43,10 @@ def read_table(path: Path, how: Reading = AS_FOUND, *, names: Iterable[str] = ()
         ) from error
     except (ValueError, OSError, EOFError, zlib.error, csv.Error) as error:
         raise UserError(f"cannot read {path}: {plainly(error)}") from error
+    if not len(frame):
+        raise UserError(f"{path} has no rows")
+    if is_text(path):
+        return frame
     frame = frame.reset_index(drop=frame.index.names == [None])
     words = [*how.missing, *(float(word) for word in how.missing if is_number(word))]
     return frame.mask(frame.isin(words)) if words else frame

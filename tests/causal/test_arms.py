@@ -76,6 +76,21 @@ def test_two_arms_have_the_weights_and_effects_of_the_binary_classes(focal: str 
         assert found.se == pytest.approx(fitted.se_, rel=1e-6 if exact else 0.05)
 
 
+def test_contrasts_are_with_the_reference_and_what_differs_is_said() -> None:
+    x, t, y = three(200)
+    plain, other = (compare_arms(units(x, t, y), reference=name) for name in (None, "none"))
+    signs = {(c.arm, c.against): c.effect for c in plain.contrasts}
+    for each in other.contrasts:
+        names = (each.arm, each.against)
+        assert each.effect == pytest.approx(signs.get(names, -signs.get(names[::-1], 0.0)))
+    assert {c.against for c in other.contrasts if "none" in (c.arm, c.against)} == {"none"}
+    with pytest.raises(UserError, match="unknown reference 'nona', did you mean 'none'"):
+        compare_arms(units(x, t, y), reference="nona")
+    x[:, 0] += 4 * (t == "low")
+    said = compare_arms(units(x, t, y)).remarks
+    assert any("leave a largest |SMD| of" in remark for remark in said)
+
+
 @pytest.mark.parametrize("focal", [None, "low"])
 def test_influences_are_those_of_the_stacked_equations_written_out(focal: str | None) -> None:
     x, t, y = three(200)

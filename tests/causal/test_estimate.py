@@ -221,7 +221,7 @@ def test_what_is_asked_of_an_estimator_is_checked() -> None:
         Weighted().fit(x, t, np.ones(40))
     with pytest.raises(UserError, match="without error"):
         DifferentiatedConfounderBalancing().fit(x, t, 2.0 * t + x[:, 0])
-    with pytest.raises(UserError, match="matched units of an arm cannot identify"):
+    with pytest.raises(UserError, match="matched units of an arm cannot identify the 7 coefficients"):
         Matched(Matching(metric="euclidean")).fit(np.random.default_rng(0).normal(size=(8, 6)), np.arange(8) < 4, y[:8])
     ones = np.repeat([0.0, 1.0], 10_000)
     with pytest.raises(UserError, match="equally near: match without ties"):

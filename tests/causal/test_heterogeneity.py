@@ -364,7 +364,7 @@ def test_groups_of_few_units_are_remarked_on(tmp_path: Path) -> None:
 @pytest.mark.skipif(find_spec("econml") is not None, reason="econml is installed")
 def test_without_econml_the_forest_says_what_to_install(tmp_path: Path) -> None:
     found = conditional_effects(study_of(simulated(200), tmp_path), ["age"], learner="forest")
-    assert found.ranking is None and found.refusal.endswith("pip install econml") and found.parts == ()
+    assert found.ranking is None and found.refusal.endswith("pip install 'contrastkit[econml]'") and found.parts == ()
 
 
 class Forest:

@@ -270,6 +270,7 @@ def test_the_order_of_rows_does_not_matter() -> None:
         ("t -> y", {"outcome": "q", "do": [{"t": "0"}, {"t": "1"}]}, "the graph has no 'q'"),
         ("t -> y", {"outcome": "t", "do": [{"t": "0"}, {"t": "1"}]}, "--outcome t: choose a variable"),
         ("t -> y", {"counterfactual": "3"}, "--counterfactual: say what is changed"),
+        ("t -> y", {"refits": 1}, "--refits 1: one sample has no spread: give two or more"),
         ("t -> y", {"counterfactual": "300", "do": [{"t": "1"}]}, "--counterfactual 300: no such row"),
     ],
 )

@@ -52,5 +52,5 @@ def test_strata_are_filled_until_none_is_empty() -> None:
     assert 0 < m.moved_ < 30
     for arm in (t, ~t):  # within an arm, strata still follow the scores
         assert (np.diff(m.strata_[arm][np.argsort(e[arm])]) >= 0).all()
-    with pytest.raises(UserError, match=r"strata are more than the \d+ treated units: use fewer --strata"):
+    with pytest.raises(UserError, match=r"strata with units are more than the \d+ treated units: use fewer --strata"):
         Subclasses("ATC", strata=40).fit(x, t)

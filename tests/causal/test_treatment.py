@@ -107,3 +107,16 @@ def test_what_does_not_tell_the_arms_is_refused(
     assert main([*given, *([] if any(word.startswith("--outcome") for word in words) else ["--outcome=y"])]) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
+
+
+def test_the_words_of_both_arms_are_shown(
+    tmp_path: Path, table: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"--data={tmp_path / 't.csv'}", "--covariates=a,b", "--outcome=y"]
+    for words, label in (
+        (["--treatment=drug", "--treated=drug", "--untreated=placebo"], "drug (drug against placebo)"),
+        (["--treatment=yes", "--treated=yes"], "yes (yes against no)"),
+        (["--treatment=t"], "t"),
+    ):
+        assert main(["causal", "estimate", *given, *words]) == 0
+        assert f"y by {label}: " in " ".join(capsys.readouterr().out.split())

@@ -296,7 +296,7 @@ def match(options: Options) -> Any:
     fitted = kinds[kind](estimand, **how, **rest).fit(X, T)
     way = Grouped if kind == "full" else InSubclasses
     effect = way(fitted, bias_correction=corrected).fit(X, T, Y, clusters=clusters)
-    columns = {"stratum": fitted.strata_, "weight": fitted.weights_}
+    columns = {"stratum": fitted.strata_ + 1, "weight": fitted.weights_}
     return columns | {"effect": [precise(effect.effect_), precise(effect.se_)]}
 
 
@@ -585,6 +585,7 @@ ROWS: list[tuple[str, Options, Options]] = [
     ("refute", {}, {"seed": 1}),
     ("arms", {}, {"by": "entropy"}),
     ("arms", {}, {"focal": "low"}),
+    ("arms", {}, {"reference": "none"}),
     *(("arms", MOOD, {"measure": measure}) for measure in ("ratio", "odds-ratio")),
     ("arms", {}, {"simultaneous": True}),
     ("arms", {}, {"cluster": "site"}),

@@ -7,7 +7,8 @@ import typer
 
 from contrastkit.bounds import SHARE
 from contrastkit.cli import screen
-from contrastkit.cli.options import DataOptions, OutputOptions, Seed, ValFraction, out_file, takes_options
+from contrastkit.cli.files import out_file
+from contrastkit.cli.options import DataOptions, OutputOptions, Seed, ValFraction, takes_options
 from contrastkit.cli.results import write_reports
 from contrastkit.cli.tables import numbers
 

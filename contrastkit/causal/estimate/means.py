@@ -116,8 +116,8 @@ def regression(A: Floats, w: Floats, y: Floats, *, strict: bool = True) -> tuple
     beta, _, rank, _ = np.linalg.lstsq(A * root[:, None], y * root, rcond=1e-10)
     if strict and (units := int((w > 0).sum())) <= rank:
         raise UserError(
-            f"{units} matched units of an arm cannot identify the {rank} coefficients of the bias correction: leave "
-            "covariates out, or do without the correction"
+            f"{units} matched units of an arm cannot identify the {np.linalg.matrix_rank(A)} coefficients of the bias "
+            "correction: leave covariates out, or use 'match --no-bias-correction'"
         )
     return A @ beta, leverages(A, w)[1]
 

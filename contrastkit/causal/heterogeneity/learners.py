@@ -43,7 +43,7 @@ def _causal_forest(X: Covariates, t: Bools, y: Floats, s: Floats, groups: Rows |
     try:
         from econml.dml import CausalForestDML
     except ImportError as error:
-        raise UserError("--learner forest is econml's causal forest: pip install econml") from error
+        raise UserError("--learner forest is econml's causal forest: pip install 'contrastkit[econml]'") from error
     from sklearn.linear_model import LogisticRegression
 
     classifier = models.of_propensity().classifier or LogisticRegression(C=np.inf, solver="newton-cholesky")

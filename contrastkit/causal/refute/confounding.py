@@ -15,6 +15,7 @@ from contrastkit.tables.checks import Bools, Floats
 from contrastkit.tables.covariates import Covariates
 
 NOISES = 10
+MOST = 0.99  # partial R^2 of the strongest confounder that is tried
 STRENGTHS = (0.0, 0.01, 0.05, 0.1, 0.2)  # partial R^2 values of the grid
 
 
@@ -66,8 +67,8 @@ def unobserved_confounder(
         what = f"cannot be adjusted for: {error}"
     passed, value = None if remaining is None else remaining * first.effect_ > 0, robustness_value(X.x, t, y, s)
     sentence = (
-        f"a confounder as strong as {name} (partial R^2 {r_t:.2%} with the treatment, {r_y:.2%} with the outcome) "
-        f"{what}; in a linear regression, one of {value:.2%} with both removes the whole effect"
+        f"a confounder as strong as {name} (partial R^2 {_share(r_t)} with the treatment, {_share(r_y)} with the "
+        f"outcome) {what}; in a linear regression, one of {value:.2%} with both removes the whole effect"
     )
     numbers = {
         "strengths": STRENGTHS,
@@ -76,6 +77,11 @@ def unobserved_confounder(
         "robustness_value": value,
     }
     return Verdict("unobserved confounder", passed, sentence, numbers)
+
+
+def _share(r: float) -> str:
+    """A partial R^2, with a word where it is capped."""
+    return f"{r:.2%}" + (", the most that is tried," if r == MOST else "")
 
 
 def directions(x: Floats, t: Bools, y: Floats, s: Floats, *, seed: int = 0) -> tuple[Floats, Floats, Floats]:
@@ -114,16 +120,16 @@ def strongest(X: Covariates, t: Bools, y: Floats, s: Floats) -> tuple[str, float
     """The covariate for which a confounder of the same strength would bias a linear regression most, and the partial
     R^2 of that confounder with the treatment and with the outcome (Cinelli & Hazlett 2020, Sec. 4.4, k = 1; not those
     of the covariate, which come from a model without the confounder). The columns of a factor count as one covariate.
-    Bounds are capped at 0.99."""
+    Bounds are capped at :data:`MOST`."""
     x, origins = X.x, np.array(X.origins)
     whole = np.column_stack([x, t])
     bounds = []
     for name in dict.fromkeys(X.origins):
         members = origins == name
         f_t = odds(partial_r2(x[:, ~members], x[:, members], t.astype(float), s))
-        r_t = min(f_t, 0.99)
+        r_t = min(f_t, MOST)
         f_y = odds(partial_r2(whole[:, np.append(~members, True)], x[:, members], y, s))
-        r_y = min((1 + r_t) / (1 - r_t) * f_y, 0.99)
+        r_y = min((1 + r_t) / (1 - r_t) * f_y, MOST)
         bounds.append((r_y * r_t / (1 - r_t), name, r_t, r_y))
     _, name, r_t, r_y = max(bounds)
     return name, r_t, r_y
