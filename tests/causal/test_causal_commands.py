@@ -141,7 +141,7 @@ def test_bad_tables_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
             "the treatment must be 0 or 1, not no, yes: name the treated value with --treated",
         ),
         (good.assign(b=[f"unit {i}" for i in range(40)]), "seem to be identifiers"),
-        (good[:0], "not a frame of shape (0, 2)"),
+        (good[:0], "table.csv has no rows"),
     ):
         frame.to_csv(path, index=False)
         assert main(["causal", "propensity", f"--data={path}", "--treatment=t", "--covariates=a,b"]) == 2, says
