@@ -117,11 +117,16 @@ def measure(estimand: Any, by: Any, draws: int) -> Iterator[dict[str, Any]]:
 
 
 def table() -> str:
-    """For each quantity, the share of intervals that hold the truth, and the mean error over the spread."""
+    """For each quantity, the share of intervals that hold the truth, and the mean standard error and the bias over the
+    spread."""
     measured = results("survival")
     cases = list(dict.fromkeys((row["estimand"], row["method"]) for row in measured))
     cells = {
-        (row["quantity"], row["estimand"], row["method"]): f"{row['covered']:.1%}, {row['error']:.2f}"
+        (
+            row["quantity"],
+            row["estimand"],
+            row["method"],
+        ): f"{row['covered']:.1%}, {row['error']:.2f}, {row['bias']:+.2f}"
         for row in measured
     }
     quantities = dict.fromkeys(row["quantity"] for row in measured)
