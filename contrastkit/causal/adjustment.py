@@ -69,14 +69,18 @@ def adjustment(
 
 def _no_set(causes: Any, T: str, Y: str, found: graphs.Identified, absent: Sequence[str]) -> str:
     """Why no set of columns will do, and what else there is."""
-    ways = []
+    commands, ways = [], []
     if found.instruments:
-        ways.append(f"contrastkit causal iv --instruments {','.join(found.instruments)}")
+        commands.append(f"contrastkit causal iv --instruments {','.join(found.instruments)}")
     if found.frontdoor_sets:
-        ways.append(f"contrastkit causal front-door --mediators {','.join(found.frontdoor_sets[0])}")
+        commands.append(f"contrastkit causal front-door --mediators {','.join(found.frontdoor_sets[0])}")
+    if commands:
+        ways.append(f"use {' or '.join(commands)}")
     measured = graphs.identify(causes, T, Y).backdoor_sets if absent else []
     if measured:
         lacking = min(([name for name in Z if name in absent] for Z in measured), key=len)
         ways.append(f"measure {', '.join(lacking)}")
-    what = f"use {' or '.join(ways)}" if ways else "measure what confounds them"
-    return f"no set of columns closes every back-door path from {T} to {Y}, such as {found.open_[0]}: {what}"
+    hidden = [path for path in found.open_ if "<->" in path or {*path.split()} & {*absent}]
+    path = (hidden or list(found.open_))[0]
+    what = ", or ".join(ways) or "measure what confounds them"
+    return f"no set of columns closes every back-door path from {T} to {Y}, such as {path}: {what}"

@@ -40,6 +40,7 @@ def test_the_smallest_set_among_the_columns(graph: str, columns: str, chosen: tu
     ("graph", "columns", "covariates", "says"),
     [
         ("t <-> y; t -> y", "tyz", "", "no set of columns closes .*, such as t <-> y: measure what confounds"),
+        ("z -> {t y}; u -> {t y}; t -> y", "tyz", "", "no set of columns closes .*, such as t <- u -> y: measure u$"),
         ("u -> t; u -> y; t -> y", "ty", "", "such as t <- u -> y: use measure u"),
         ("i -> t -> y; t <-> y", "tyi", "", "t <-> y: use contrastkit causal iv --instruments i"),
         ("t -> m -> y; u -> t; u -> y", "tym", "", "use contrastkit causal front-door --mediators m or measure u"),
