@@ -41,9 +41,9 @@ def test_the_smallest_set_among_the_columns(graph: str, columns: str, chosen: tu
     [
         ("t <-> y; t -> y", "tyz", "", "no set of columns closes .*, such as t <-> y: measure what confounds"),
         ("z -> {t y}; u -> {t y}; t -> y", "tyz", "", "no set of columns closes .*, such as t <- u -> y: measure u$"),
-        ("u -> t; u -> y; t -> y", "ty", "", "such as t <- u -> y: use measure u"),
+        ("u -> t; u -> y; t -> y", "ty", "", "such as t <- u -> y: measure u"),
         ("i -> t -> y; t <-> y", "tyi", "", "t <-> y: use contrastkit causal iv --instruments i"),
-        ("t -> m -> y; u -> t; u -> y", "tym", "", "use contrastkit causal front-door --mediators m or measure u"),
+        ("t -> m -> y; u -> t; u -> y", "tym", "", "use contrastkit causal front-door --mediators m, or measure u"),
         ("t -> m -> y; z -> y", "tymz", "", "no adjustment is needed; for a more precise estimate, name with --cov"),
         ("t -> m -> y; z -> y; z -> t", "tymz", "m", "according to the graph, m is no set to adjust for"),
         ("t -> m -> y; z -> y; z -> t", "tymz", "q", "the graph has no 'q'"),
