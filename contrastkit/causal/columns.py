@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contrastkit.causal.form import Form, is_file, levels
+from contrastkit.causal.sets import NAMED
 from contrastkit.causal.study import outcomes_of
 from contrastkit.causal.treatment import check_no_words, of_two_arms
 from contrastkit.directories import given_path
 from contrastkit.errors import UserError, suggest
 from contrastkit.tables.checks import Floats, as_clusters, as_column, check_present
 from contrastkit.tables.covariates import Covariates, check_independent
-from contrastkit.tables.files import AS_FOUND, check_columns, equal_to, read_table, select_rows
+from contrastkit.tables.files import AS_FOUND, check_columns, check_names, equal_to, read_table, select_rows
 from contrastkit.tables.text import Reading
 
 
@@ -69,7 +70,9 @@ class Columns:
         check_columns(self.frame, self.source, roles, f"treatment, outcome, {what}, covariates and cluster")
         frame, notices = form.complete(self.frame, [treatment, outcome, *others], covariates)
         if two_arms or treated is not None or untreated is not None:
-            rows = of_two_arms(frame[treatment], treated, untreated)
+            rows = of_two_arms(
+                frame[treatment], treated, untreated, otherwise="recode it, for example with a threshold"
+            )
             if left_out := int((~rows).sum()):
                 notices.append(f"{left_out:,} rows with other values of {treatment} are left out")
             frame = frame[rows]
@@ -169,7 +172,14 @@ def open_columns(source: str, *, reading: Reading = AS_FOUND, rows: Sequence[str
     Raises:
         UserError: no such file, an unreadable file, no rows, or none for which the conditions hold.
     """
-    whole = read_table(given_path(source), reading)
+    check_names("rows", rows)
+    path = given_path(source)
+    if source in NAMED and not path.exists():
+        raise UserError(
+            f"no such file: {source}; the study of that name is for other commands, such as causal estimate: give a "
+            "file here"
+        )
+    whole = read_table(path, reading)
     frame, _ = select_rows(whole, source, rows)
     if not len(frame):
         raise UserError(f"{source} has no rows")
