@@ -65,6 +65,7 @@ def read(
             that are not finite numbers, or, if no features are named, a column that is mostly numeric.
     """
     check_names("features", features)
+    check_names("rows", rows)
     is_embedded = path.suffix == ".npz"
     if is_embedded and reading != AS_FOUND:
         raise UserError("--missing, --header and the like apply to tables: leave them out for an .npz file")
