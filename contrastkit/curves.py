@@ -43,7 +43,7 @@ METRICS = {
     "std": Metric("spread of the outputs", "std x sqrt(d)", 1, ((1.0, "even"), (0.2, "collapse below")), (0.2, 1.0)),
     "rank": Metric("rank of the outputs", "effective directions", 1, ((2.0, "collapse below"),), (2.0, math.inf)),
     "alignment": Metric("distance of two views", "squared, 0 to 4"),
-    "uniformity": Metric("uniformity (0: collapsed)", "log, -4 to 0"),
+    "uniformity": Metric("uniformity (0: collapsed)", "log, -8 to 0"),
     "lr": Metric("learning rate", "at the epoch's end"),
     "images_per_s": Metric("speed", "inputs/s"),
     "waiting": Metric("waiting for data", "% of the time", 100),

@@ -55,7 +55,7 @@ def collapse(z1: Tensor, z2: Tensor) -> dict[str, float]:
         is not subtracted, or a collapse to one point plus noise would count as full rank.
         ``alignment``: mean of ||z1 - z2||^2 over images; 0 is perfect (Wang & Isola 2020, Sec. 4, alpha = 2).
         ``uniformity``: log of the mean of exp(-2 ||x - y||^2) over pairs of images, mean of the two views (same place,
-        t = 2); 0 when collapsed, at best near -4.
+        t = 2); 0 when collapsed, near -4 when spread evenly over many dimensions, never below -8.
     """
     if not (z1.isfinite().all() and z2.isfinite().all()):
         return dict.fromkeys(NUMBERS[:4], math.nan)

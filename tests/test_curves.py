@@ -89,4 +89,7 @@ def test_healthy_values_are_shaded_and_the_axis_stays(tmp_path: Path, monkeypatc
 def test_the_references_are_those_of_the_monitor() -> None:
     assert METRICS["std"].references[1] == (monitor.STD, "collapse below")
     assert METRICS["std"].healthy == (monitor.STD, 1.0) and METRICS["rank"].healthy == (monitor.RANK, math.inf)
+    apart = torch.tensor([[1.0, 0], [-1, 0]])  # the two farthest points of the sphere: the least that can be
+    assert monitor.collapse(apart, apart)["uniformity"] == pytest.approx(-8)
+    assert METRICS["uniformity"].unit == "log, -8 to 0"
     assert METRICS["rank"].references == ((monitor.RANK, "collapse below"),)

@@ -14,7 +14,7 @@ from contrastkit.causal.treatment import check_no_words, of_two_arms
 from contrastkit.errors import UserError, suggest
 from contrastkit.tables.checks import Floats, as_clusters, as_column, check_present
 from contrastkit.tables.covariates import Covariates, check_independent
-from contrastkit.tables.files import AS_FOUND, check_columns, equal_to, select_rows
+from contrastkit.tables.files import AS_FOUND, check_columns, check_names, equal_to, select_rows
 from contrastkit.tables.text import Reading
 
 
@@ -69,7 +69,9 @@ class Columns:
         check_columns(self.frame, self.source, roles, f"treatment, outcome, {what}, covariates and cluster")
         frame, notices = form.complete(self.frame, [treatment, outcome, *others], covariates)
         if two_arms or treated is not None or untreated is not None:
-            rows = of_two_arms(frame[treatment], treated, untreated)
+            rows = of_two_arms(
+                frame[treatment], treated, untreated, otherwise="recode it, for example with a threshold"
+            )
             if left_out := int((~rows).sum()):
                 notices.append(f"{left_out:,} rows with other values of {treatment} are left out")
             frame = frame[rows]
@@ -171,6 +173,7 @@ def open_columns(
     Raises:
         UserError: no such file, an unreadable file, no rows, or none for which the conditions hold.
     """
+    check_names("rows", rows)
     whole, _, _ = open_table(source, reading, data_dir)
     frame, _ = select_rows(whole, source, rows)
     return Columns(frame, source, len(whole))

@@ -24,6 +24,7 @@ from contrastkit.causal.study import Study
 from contrastkit.errors import UserError, check_choice, listed
 from contrastkit.tables.checks import Bools, Floats, as_outcome
 from contrastkit.tables.covariates import Covariates, standardised
+from contrastkit.tables.files import check_names
 
 BINS = 4
 PARTS = ("least", "second", "third", "fourth", "most")  # fifths of the units, by predicted effect
@@ -167,11 +168,11 @@ def conditional_effects(
 
 
 def _check_by(study: Study, by: Sequence[str]) -> None:
+    check_names("by", by)
     if not by:
         raise UserError("no columns: name with --by the covariates by which the effect may differ")
     for column in by:
-        if column not in study.covariates:
-            raise UserError(f"--by {column}: not one of the covariates: adjust for it too, with --covariates")
+        study.check_covariate("--by", column, study.covariates, ": adjust for it too, with --covariates")
         if is_file(column):
             raise UserError(f"--by {column}: a file of features has no groups: name a column")
         if column not in study.X.origins:

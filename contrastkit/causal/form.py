@@ -10,6 +10,7 @@ from contrastkit.errors import UserError, suggest
 from contrastkit.tables.checks import as_numbers, check_present
 from contrastkit.tables.covariates import Covariates, check_independent
 from contrastkit.tables.embeddings import principal_components, read_embeddings
+from contrastkit.tables.files import check_names
 from contrastkit.tables.incomplete import Incomplete, drop_incomplete, with_indicators
 from contrastkit.tables.terms import formula_variables, of_formula, with_terms
 
@@ -48,9 +49,11 @@ class Form:
         """The columns and files that are used, of those that are given.
 
         Raises:
-            UserError: there are columns and a formula, a formula that cannot be read or with what cannot be combined
-                with one, or ``categorical`` is not among them.
+            UserError: a string instead of a list, columns and a formula, a formula that cannot be read or with what
+                cannot be combined with one, or ``categorical`` is not among them.
         """
+        check_names("covariates", covariates)
+        check_names("categorical", self.categorical)
         names = list(covariates)
         if self.formula is not None:
             if columns := [name for name in covariates if not is_file(name)]:

@@ -190,16 +190,14 @@ def _check_options(given: Mapping[str, Any]) -> None:
 def _columns(study: Study, names: Sequence[str]) -> tuple[int, ...]:
     """The columns of X that these covariates became."""
     for name in names:
-        if name not in study.X.origins:
-            raise UserError(f"--exact {name}: not one of the covariates")
+        study.check_covariate("--exact", name, study.X.origins)
     return tuple(j for j, name in enumerate(study.X.origins) if name in names)
 
 
 def _widths(study: Study, calipers: Mapping[str, float]) -> dict[int, float]:
     """Calipers by the columns of X that are these covariates."""
     for name in calipers:
-        if name not in study.X.origins:
-            raise UserError(f"--caliper {name}: not one of the covariates")
+        study.check_covariate("--caliper", name, study.X.origins)
         if name not in study.X.names:
             raise UserError(f"--caliper {name}: a factor has no differences: name it in --exact")
     return {study.X.names.index(name): width for name, width in calipers.items()}

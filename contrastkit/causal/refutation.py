@@ -105,8 +105,7 @@ def placebo_study(study: Study, outcome: str, *, without: Sequence[str] = ()) ->
     if outcome == study.outcome:
         raise UserError("the placebo outcome must differ from the outcome: name another column")
     for name in without:
-        if name not in study.covariates:
-            raise UserError(f"--without {name}: not one of the covariates")
+        study.check_covariate("--without", name, study.covariates)
     covariates = {name: origins for name, origins in study.covariates.items() if name not in (outcome, *without)}
     if not covariates:
         raise UserError("no covariates are left to adjust the placebo outcome for: name fewer with --without")

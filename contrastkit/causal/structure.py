@@ -139,7 +139,7 @@ def structure(
         row=row,
         counterfactuals=counterfactuals,
         notices=notices,
-        remarks=_remarks(checks, mechanism, refused, refits),
+        remarks=(*_extrapolated(model, do), *_remarks(checks, mechanism, refused, refits)),
     )
 
 
@@ -247,6 +247,19 @@ def _counterfactuals(
         Counterfactual(observed.name, observed.mean, tuple(would_be))
         for observed, *would_be in zip(before, *after, strict=True)
     )
+
+
+def _extrapolated(model: StructuralModel, do: Sequence[dict[str, str]]) -> list[str]:
+    """A remark on each number that an intervention sets beyond the values observed."""
+    found = []
+    for name, text in dict.fromkeys(pair for given in do for pair in given.items()):
+        variable = model.variables[name]
+        low, high = variable.values.min(), variable.values.max()
+        if not variable.discrete and not low <= variable.parsed(text) <= high:
+            found.append(
+                f"{name}={text} is beyond the values observed, {low:g} to {high:g}: what follows is extrapolated"
+            )
+    return found
 
 
 def _remarks(checks: Sequence[Check], mechanism: MechanismModel, refused: int, refits: int) -> tuple[str, ...]:

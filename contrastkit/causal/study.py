@@ -3,7 +3,7 @@
 X and T are validated here; Y is left as it is in the table, for the estimators to validate.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -16,7 +16,7 @@ from contrastkit.causal.form import Form, is_file
 from contrastkit.causal.sets import NAMED, Named, load
 from contrastkit.causal.treatment import check_no_words, having, of_two_arms
 from contrastkit.directories import given_path
-from contrastkit.errors import UserError
+from contrastkit.errors import UserError, listed, suggest
 from contrastkit.tables.checks import (
     Bools,
     Floats,
@@ -26,7 +26,7 @@ from contrastkit.tables.checks import (
     check_present,
 )
 from contrastkit.tables.covariates import Covariates
-from contrastkit.tables.files import AS_FOUND, check_columns, equal_to, read_table, select_rows
+from contrastkit.tables.files import AS_FOUND, check_columns, check_names, equal_to, read_table, select_rows
 from contrastkit.tables.identity import RowIds
 from contrastkit.tables.text import Reading
 
@@ -88,6 +88,24 @@ class Units:
         """
         self._check_other(column, "cluster")
         return as_clusters(self.frame[column].to_numpy(), len(self.X))
+
+    def check_covariate(self, option: str, name: str, known: Collection[str], cure: str = "") -> None:
+        """Check that the column that an option names is one of the ``known`` covariates.
+
+        Args:
+            cure: appended to the message if the table has the column.
+
+        Raises:
+            UserError: it is not, or the table has no such column.
+        """
+        if name in known:
+            return
+        if name in self.frame:
+            raise UserError(f"{option} {name}: not one of the covariates{cure}")
+        among = listed(list(dict.fromkeys(known)), 12)
+        raise UserError(
+            f"{option}: {self.source} has no column '{name}'{suggest(name, known)} (the covariates: {among})"
+        )
 
     def _check_other(self, column: str, role: str) -> None:
         """Check that a column is in the table and complete, and neither the treatment nor the outcome."""
@@ -178,6 +196,7 @@ def read_units(
         UserError: no such file, column or value, no rows for which the conditions hold, an unreadable file, a column
             with two roles, or a covariate that is constant or determined by others.
     """
+    check_names("rows", rows)
     names: Sequence[str] = form.names(covariates)
     frame, truth, known = open_table(source, reading, data_dir)
     if known is not None:

@@ -13,14 +13,16 @@ from contrastkit.tables.words import MANY, is_number
 SHOWN = 8  # values in a message
 MOST = 20  # arms
 FEWEST = 10  # different doses
+SEVERAL = "use causal arms, or causal dose for amounts"  # where all confounders are observed
 
 
-def of_two_arms(column: Any, treated: str | None, untreated: str | None) -> Any:
+def of_two_arms(column: Any, treated: str | None, untreated: str | None, *, otherwise: str = SEVERAL) -> Any:
     """Which rows of a pandas column without missing values are in the two arms that are compared, bool [n].
 
     Args:
         treated: the value that counts as treated, as text; None for a column of 0 and 1, or of truth values.
         untreated: the value to compare with; None if the column has no third value.
+        otherwise: what else a message advises for more than two values.
 
     Raises:
         UserError: a value is not in the column, both are the same, or the column does not tell the arms without them.
@@ -32,10 +34,7 @@ def of_two_arms(column: Any, treated: str | None, untreated: str | None) -> Any:
         if not all(_is_zero_or_one(value) for value in values):
             how = "name the treated value with --treated"
             if len(values) > 2:
-                how = (
-                    "name two of its values to compare with --treated and --untreated, or use causal arms, or causal "
-                    "dose for amounts"
-                )
+                how = f"name two of its values to compare with --treated and --untreated, or {otherwise}"
             raise UserError(f"the treatment must be 0 or 1, not {shown(column)}: {how}")
         return np.ones(len(column), bool)
     one = having(column, treated, "--treated")
@@ -87,6 +86,12 @@ def as_dose(T: ArrayLike, n: int) -> Floats:
     values = np.asarray(T).reshape(-1)
     if len(values) != n:
         raise UserError(f"{len(values)} treatments for {n} rows")
+    if all(isinstance(value, str) and not is_number(value) for value in values):
+        some = listed(sorted({str(value) for value in values}), SHOWN)
+        raise UserError(
+            f"the treatment has words ({some}), not amounts: compare them by 'contrastkit causal arms', or recode them "
+            "as numbers"
+        )
     t = as_column(values, "the treatment")
     if (different := len(np.unique(t))) < FEWEST:
         raise UserError(

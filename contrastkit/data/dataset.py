@@ -42,15 +42,18 @@ class Reading:
         except ValueError as error:
             raise UserError(f"--background: {self.background!r} is no colour: give a name or #rrggbb") from error
 
-    def require_no_choice(self, data: str | Path) -> None:
+    def require_no_choice(self, data: str | Path, cure: str = "") -> None:
         """
+        Args:
+            cure: appended to the message.
+
         Raises:
             UserError: a test part is asked for, but the data have no folders to choose it from.
         """
         if self.test_part is not None:
             raise UserError(
                 f"--test-part and --hold-out choose among folders beside train/ or of environments, which {data} does "
-                "not have"
+                f"not have{cure}"
             )
 
 

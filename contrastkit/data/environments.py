@@ -26,6 +26,15 @@ def environments_root(path: Path) -> Path | None:
     return path.parent.parent if path.parts[-2:] == PATTERN and not path.exists() else None
 
 
+def misspelt(path: Path) -> str:
+    """The hint for a path that ends with the words of :data:`PATTERN` in another order or case; "" for others."""
+    words = [part.upper() for part in path.parts[-2:]]
+    if sorted(words) != sorted(PATTERN):
+        return ""
+    pattern = path.parent.parent.joinpath(*PATTERN)
+    return f": for environments, give {pattern}, in these words: folders of environments, with the classes in each"
+
+
 def open_environments(request: Request) -> DataSet | None:
     """DIR/ENVIRONMENT/CLASS, as it stands: images of a class in an environment lie in ``DIR/sketch/dog/``, to any depth
     below. ``test_part`` names the environment that is held out to test on; without it, the set has no test part.

@@ -44,7 +44,7 @@ def folder_dataset(root: Path, reading: Reading) -> DataSet:
     training = training_folder(root, folders)
     _require_outermost(root, folders, training)
     if training is None:
-        reading.require_no_choice(root)
+        reading.require_no_choice(root, _as_environments(root, folders))
         files = _files(root)
         train = _source(files, root.name, reading)
         return DataSet(root.name, train, None, train, _notices([files], train, _warnings(files, folders)))
@@ -62,6 +62,12 @@ def folder_dataset(root: Path, reading: Reading) -> DataSet:
     said = "; ".join([", ".join(words), *lines])
     parts = [files] if test_files is None else [files, test_files]
     return DataSet(root.name, train, test, train, _notices(parts, train, [said]))
+
+
+def _as_environments(root: Path, folders: Sequence[str]) -> str:
+    """How to name the folders of a set as environments, if there are two levels of them, for a message."""
+    nested = len(folders) > 1 and all(subfolders(root / name) for name in folders)
+    return f": if these are folders of environments, with classes in each, give {root}/ENVIRONMENT/CLASS" * nested
 
 
 def subfolders(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from contrastkit.data.aligned import open_aligned
 from contrastkit.data.captioned import open_captioned
 from contrastkit.data.dataset import HANDED_OVER, DataSet, Reading, Request, with_validation
 from contrastkit.data.digits import open_digits
-from contrastkit.data.environments import open_environments
+from contrastkit.data.environments import misspelt, open_environments
 from contrastkit.data.folders import open_folder
 from contrastkit.data.idx import open_idx
 from contrastkit.data.named import open_named
@@ -102,6 +102,8 @@ def open_data(
 def _unknown(request: Request) -> UserError:
     if request.path.exists():
         return UserError(f"{request.path} is neither a folder of images nor an .npz file")
+    if hint := misspelt(request.path):
+        return UserError(f"no data set or path named {request.data!r}{hint}")
     names = data_names()
     near = suggest(request.data, names)
     return UserError(f"no data set or path named {request.data!r}{near} (names: {', '.join(names)})")

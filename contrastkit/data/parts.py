@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 
-from contrastkit.errors import UserError, listed
+from contrastkit.errors import UserError, listed, suggest
 
 TRAINING = ("train", "training", "trainset")
 TEST = (  # the first is preferred
@@ -76,4 +76,5 @@ def asked_folder(root: object, folders: Sequence[str], name: str, *, option: str
     for folder in sorted(folders, key=lambda folder: folder != name):
         if folder.lower() == name.lower():
             return folder
-    raise UserError(f"{option} {name}: {root} has no such folder (it has {listed(folders, 8) or 'none'})")
+    near = suggest(name, folders)
+    raise UserError(f"{option} {name}: {root} has no such folder{near} (it has {listed(folders, 8) or 'none'})")

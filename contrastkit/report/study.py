@@ -121,7 +121,7 @@ def summary(study: Study, row: Estimate, refutation: Refutation, measure: Measur
         text += ": no effect is within the interval." if row.low <= null <= row.high else "."
     failed = [verdict.name for verdict in refutation.verdicts if verdict.passed is False]
     if failed:
-        text += f" It fails {len(failed)} of the checks below ({', '.join(failed)}): do not take it as the effect."
+        return f"{text} It fails {len(failed)} of the checks below ({', '.join(failed)}): do not take it as the effect."
     return f"{text} It is the effect of the treatment only if what is assumed holds."
 
 

@@ -12,7 +12,7 @@ from contrastkit.errors import UserError
 from contrastkit.tables.checks import as_numbers, check_present
 from contrastkit.tables.covariates import Covariates
 from contrastkit.tables.embeddings import read_embeddings
-from contrastkit.tables.files import AS_FOUND, check_columns, read_table, select_rows
+from contrastkit.tables.files import AS_FOUND, check_columns, check_names, read_table, select_rows
 from contrastkit.tables.identity import RowIds, is_identifier
 from contrastkit.tables.text import Reading
 from contrastkit.tables.words import among_numbers, is_number
@@ -64,6 +64,8 @@ def read(
         UserError: no such file, column or row, an unreadable file, a column with two roles, missing values, features
             that are not finite numbers, or, if no features are named, a column that is mostly numeric.
     """
+    check_names("features", features)
+    check_names("rows", rows)
     is_embedded = path.suffix == ".npz"
     if is_embedded and reading != AS_FOUND:
         raise UserError("--missing, --header and the like apply to tables: leave them out for an .npz file")

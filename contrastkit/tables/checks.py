@@ -16,8 +16,11 @@ SMALLEST, LARGEST = 1e-150, 1e150  # beyond these, squares underflow or overflow
 LARGEST_FEATURE = 1e100  # beyond it, sums of products overflow
 
 
-def as_numbers(x: NDArray[Any], names: Sequence[str]) -> Floats:
+def as_numbers(x: NDArray[Any], names: Sequence[str], *, cure: str = "encode it, or leave it out") -> Floats:
     """The columns of x [n, p] as float64; x itself if it already is.
+
+    Args:
+        cure: what to do with a column of words.
 
     Raises:
         UserError: a column, named in the message, contains anything but finite numbers.
@@ -32,7 +35,7 @@ def as_numbers(x: NDArray[Any], names: Sequence[str]) -> Floats:
             words = [str(value) for value in x[:, j] if not is_number(str(value))]
             if 0 < len(words) < len(x):
                 raise UserError(among_numbers(name, words[0])) from error
-            raise UserError(f"{name} contains values that are not numbers: encode it, or leave it out") from error
+            raise UserError(f"{name} contains values that are not numbers: {cure}") from error
         except OverflowError as error:  # an integer of hundreds of digits
             raise UserError(f"{name} has values beyond 1e308: change its units") from error
         check_present(column, name)  # again: the text "nan" becomes a number
@@ -47,7 +50,7 @@ def as_column(values: ArrayLike, name: str) -> Floats:
     Raises:
         UserError: as :func:`as_numbers`.
     """
-    return as_numbers(np.asarray(values).reshape(-1, 1), (name,))[:, 0]
+    return as_numbers(np.asarray(values).reshape(-1, 1), (name,), cure="encode it as numbers")[:, 0]
 
 
 def check_present(values: Any, name: str, *, droppable: bool = False) -> None:

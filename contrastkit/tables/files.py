@@ -70,6 +70,12 @@ def check_columns(frame: Any, source: str, names: Sequence[str], roles: str) -> 
             raise UserError(f"'{name}' is used twice: {roles} must be different columns")
 
 
+def check_names(what: str, names: Sequence[str]) -> None:
+    """Raise a UserError if names, in Python, are a string, whose letters would be taken for them."""
+    if isinstance(names, str):
+        raise UserError(f"{what} must be a list of names, not {names!r}: give {names.split(',')}")
+
+
 def select_rows(frame: Any, source: str, conditions: Sequence[str]) -> tuple[Any, list[str]]:
     """The rows of a frame for which all conditions hold, and the columns that are constant in them by a condition.
 
@@ -108,6 +114,11 @@ def _parsed(frame: Any, source: str, condition: str) -> tuple[str, bool, str]:
     for column in sorted(map(str, frame.columns), key=len, reverse=True):
         if found := re.fullmatch(rf"{re.escape(column)}\s*(!?)=\s*(.*)", condition, flags=re.S):
             return column, not found[1], found[2]
+        if re.match(rf"{re.escape(column)}\s*[<>]", condition):
+            raise UserError(
+                f"--rows {condition}: only = and != are understood, as in COLUMN=VALUE: for a range, choose the rows "
+                "in the file, or give it a column to name here"
+            )
     name = re.split("!?=", condition)[0]
     check_columns(frame, source, [name], "rows")
     raise UserError(f"--rows {condition}: give COLUMN=VALUE or COLUMN!=VALUE")

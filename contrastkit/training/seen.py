@@ -74,9 +74,11 @@ class Seen:
         _require_pixels(data.pretrain)
         with schema.reading(path / RECIPE):
             views = schema.typed(tuple[View, ...], record.recipe.get("views"), "recipe.views")
-        same = own and not data.pretrain.changed_since(record.data.fingerprint)
-        trained = same and seed in (None, options.seed)
+        what = data.pretrain.changed_since(record.data.fingerprint) if own else ""
+        trained = own and not what and seed in (None, options.seed)
         autoencoder, notices = _autoencoder(path, record.name, data.pretrain.channels)
+        if what:
+            notices = (f"{path} was trained on other data: {data.name} has {what}, of which these are", *notices)
         seed = options.seed if seed is None else seed
         return cls(str(path), views, data.pretrain, seed, trained, (*data.notices, *notices), autoencoder)
 

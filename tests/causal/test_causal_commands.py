@@ -80,7 +80,9 @@ def test_scores_weights_and_pairs_are_written(tmp_path: Path, capsys: pytest.Cap
     printed = capsys.readouterr().out
     assert f"{len(pairs)} units" in printed and (len(pairs) == t.sum()) == ("dropped" not in printed)
     assert main([*matching, "--exact=grop"]) == 2
-    assert "not one of the covariates" in capsys.readouterr().err
+    assert "has no column 'grop', did you mean 'group'? (the covariates: " in capsys.readouterr().err
+    assert main([*matching, "--caliper=grop=1"]) == 2
+    assert "--caliper: " in (error := capsys.readouterr().err) and "has no column 'grop', did you mean" in error
 
     assert main(["causal", "match", *given, f"--out={out}", "--kind=coarsened", "--bins=4"]) == 0
     strata = pd.read_csv(out)

@@ -208,6 +208,12 @@ def test_what_cannot_be_a_curve_is_refused() -> None:
     x, t, y = doses(100)
     with pytest.raises(UserError, match="3 different values, too few for a curve: compare them by 'contrastkit caus"):
         dose_response(units(x, np.arange(100) % 3, y))
+    words: Any = np.array(["new", "old"] * 50)
+    with pytest.raises(UserError, match=r"has words \(new, old\), not amounts: compare .* causal arms', or recode"):
+        dose_response(units(x, words, y))
+    words = np.array(["1", "2x"] * 50)
+    with pytest.raises(UserError, match="'2x' is not a number, but others are"):
+        dose_response(units(x, words, y))
     with pytest.raises(UserError, match="the covariates determine the treatment"):
         dose_response(units(x, x[:, 0], y), "gps")
     with pytest.raises(UserError, match="no weights balance these covariates: .* off.*, or lower --df"):

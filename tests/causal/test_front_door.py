@@ -192,8 +192,9 @@ def test_words_gaps_and_codes() -> None:
         "10 of 300 rows lack a value and are left out (missing: m 10)",
         "10 rows with other values of drug are left out",
     )
-    with pytest.raises(UserError, match="must be 0 or 1, not new, none, old: name two of its values"):
+    with pytest.raises(UserError, match="must be 0 or 1, not new, none, old: name two of its values") as error:
         mediated_effect(Columns(frame, "x"), treatment="drug", outcome="y", mediators=["c"])
+    assert str(error.value).endswith("with --treated and --untreated, or recode it, for example with a threshold")
 
 
 def test_a_mediator_that_tells_the_treatment_is_refused() -> None:

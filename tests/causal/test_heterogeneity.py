@@ -301,7 +301,12 @@ def flat(found: ConditionalEffects) -> list[float]:
 
 def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
     study = study_of(simulated(200), tmp_path, ["age", "c"])
-    for by, says in (([], "no columns: name with --by"), (["sex"], "--by sex: not one of the covariates: adjust")):
+    for by, says in (
+        ([], "no columns: name with --by"),
+        (["y"], "--by y: not one of the covariates: adjust for it too"),
+        (["agee"], r"--by: .*study.csv has no column 'agee', did you mean 'age'\? \(the covariates: age, c\)"),
+        ("age", r"by must be a list of names, not 'age': give \['age'\]"),
+    ):
         with pytest.raises(UserError, match=says):
             conditional_effects(study, by)
     with pytest.raises(UserError, match="no outcome: name the column"):

@@ -142,7 +142,7 @@ def test_boosted_mechanisms_find_a_curve_that_lines_miss() -> None:
     g = np.random.default_rng(0)
     frame = pd.DataFrame({"t": g.uniform(-2, 2, size=1500)})
     frame["y"] = frame.t**2 + 0.5 * g.normal(size=1500)
-    line, boost = (ask(frame, "t -> y", mechanism=kind, do=[{"t": "2"}]) for kind in ("linear", "boost"))
+    line, boost = (ask(frame, "t -> y", mechanism=kind, do=[{"t": "1.99"}]) for kind in ("linear", "boost"))
     means = [found.interventions[1].means[1].mean for found in (line, boost)]
     assert means[0] < 2 < 3.5 < means[1] < 4.5
     assert line.checks[1].noise < 0.01 <= boost.checks[1].noise
@@ -279,6 +279,18 @@ def test_what_cannot_be_asked_is_refused(graph: str, how: dict[str, Any], says: 
     with pytest.raises(UserError, match=says) as error:
         ask(frame, graph, **how)
     assert "\n" not in str(error.value)
+
+
+def test_a_value_beyond_those_observed_is_remarked_on() -> None:
+    frame = lines(100)
+    low, high = float(frame.m.min()), float(frame.m.max())
+    for value, beyond in ((high + 1, True), (low - 1, True), (high, False), (low, False)):
+        found = ask(frame, "t -> m -> y", do=[{"t": "1", "m": f"{value!r}"}, {"m": f"{value!r}"}])
+        said = f"m={value!r} is beyond the values observed, {low:g} to {high:g}: what follows is extrapolated"
+        assert found.remarks.count(said) == beyond
+        assert any("is beyond the values observed" in remark for remark in found.remarks) == beyond
+    levels = ask(frame.assign(b=np.arange(100) % 2 + 5), "b -> y", do=[{"b": "6"}])  # whose places are 0 and 1
+    assert not any("beyond" in remark for remark in levels.remarks)
 
 
 def test_few_rows_are_refused_and_a_hidden_cause_of_one_variable_is_not() -> None:

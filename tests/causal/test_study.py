@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from contrastkit.causal.columns import open_columns
 from contrastkit.causal.study import read
 from contrastkit.errors import UserError
+from contrastkit.tables.checks import as_column, as_numbers
 from contrastkit.tables.text import Reading
 
 IHDP = sorted((Path(os.environ.get("CONTRASTKIT_DATA", "none")) / "causal" / "ihdp").glob("*.csv"))
@@ -52,8 +54,28 @@ def test_what_cannot_be_a_study_is_said(tmp_path: Path) -> None:
         read(source, treatment="t", covariates=[str(tmp_path / "f.npz")])
     with pytest.raises(UserError, match="no such file: .*nothing.npz"):
         read(source, treatment="t", covariates=["a", str(tmp_path / "nothing.npz")])
+    for letters in ({"covariates": "a,y"}, {"covariates": ["a"], "rows": "a,y"}):
+        with pytest.raises(UserError, match=r"must be a list of names, not 'a,y': give \['a', 'y'\]"):
+            read(source, treatment="t", **letters)
     with pytest.raises(UserError, match="treatment, outcome and covariates must be different columns"):
         read(source, treatment="t", outcome="a", covariates=["a"])
+
+
+def test_a_named_study_is_no_table_of_other_roles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no such file: lalonde; the study of that name is for other .*give a file"):
+        open_columns("lalonde")
+    with pytest.raises(UserError, match="no such file: lalon.csv$"):
+        open_columns("lalon.csv")
+    with pytest.raises(UserError, match=r"rows must be a list of names, not 'a=1'"):
+        open_columns("lalonde", rows="a=1")
+
+
+def test_a_single_column_of_words_is_not_to_be_left_out() -> None:
+    with pytest.raises(UserError, match="^the treatment contains values that are not numbers: encode it as numbers$"):
+        as_column(np.array(["a", "b"]), "the treatment")
+    with pytest.raises(UserError, match="^x contains values that are not numbers: encode it, or leave it out$"):
+        as_numbers(np.array([["a"], ["b"]]), ["x"])
 
 
 def test_missing_treatments_and_outcomes_are_told_by_their_column(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_an_outcome_in_words_is_whether_it_has_a_value(
     ("words", "says"),
     [
         (["--treatment=yes"], "the treatment must be 0 or 1, not no, yes: name the treated value with --treated"),
-        (["--treatment=arm"], "the treatment must be 0 or 1, not 0, 1, 2: name two of its values to compare"),
+        (["--treatment=arm"], "--treated and --untreated, or use causal arms, or causal dose for amounts"),
         (["--treatment=drug"], "not drug, placebo, surgery: name two of its values to compare with --treated and"),
         (["--treatment=drug", "--treated=drug"], "drug has 3 values (drug, placebo, surgery): name the one to compare"),
         (["--treatment=drug", "--treated=drg", "--untreated=placebo"], "no such value, did you mean 'drug'?"),

@@ -95,7 +95,22 @@ def test_what_is_no_set_of_environments_is_refused(files: list[str], says: str, 
 
 
 def test_an_environment_that_is_not_there(root: Path) -> None:
-    with pytest.raises(UserError, match="--hold-out sketches: .* has no such folder .it has painting, photo, sketch"):
+    with pytest.raises(
+        UserError, match="--hold-out sketches: .* has no such folder, did you mean 'sketch'.*it has painting"
+    ):
         open_data(f"{root}/ENVIRONMENT/CLASS", test_part="sketches")
     with pytest.raises(UserError, match="nowhere is not a folder"):
         open_data("nowhere/ENVIRONMENT/CLASS")
+
+
+@pytest.mark.parametrize("words", ["CLASS/ENVIRONMENT", "environment/class", "Class/Environment"])
+def test_words_in_another_order_or_case_are_told(words: str, root: Path) -> None:
+    with pytest.raises(UserError, match=f"for environments, give {root}/ENVIRONMENT/CLASS, in these words"):
+        open_data(f"{root}/{words}")
+
+
+def test_an_environment_of_a_folder_without_the_words(root: Path) -> None:
+    with pytest.raises(UserError, match=f"does not have: if these are .* give {root}/ENVIRONMENT/CLASS$"):
+        open_data(str(root), test_part="sketch")
+    with pytest.raises(UserError, match="ant does not have$"):  # no two levels of folders
+        open_data(str(root / "sketch" / "ant"), test_part="deep")

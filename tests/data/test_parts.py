@@ -74,7 +74,9 @@ def test_the_test_part_can_be_chosen(tmp_path: Path) -> None:
     for name, n in (("val", 4), ("extra", 5)):
         data = open_data(str(tmp_path), test_part=name)
         assert data.test is not None and len(data.test) == n
-    with pytest.raises(UserError, match="--test-part vall.*has no such folder .it has Val, extra, test"):
+    with pytest.raises(
+        UserError, match="--test-part vall.*has no such folder, did you mean 'Val'.*it has Val, extra, test"
+    ):
         open_data(str(tmp_path), test_part="vall")
     with pytest.raises(UserError, match="give one of them"):
         open_data(str(tmp_path), test_part="val", val_fraction=0.5)

@@ -21,6 +21,9 @@ def test_tables(tmp_path: Path) -> None:
     assert table.environment is not None and table.environment.tolist() == ["x", "y", "x"]
     some = read(tmp_path / "t.csv", features=("a",), rows=["word=x"])
     assert some.X.x.tolist() == [[1], [3]] and some.label is None
+    for letters in ({"features": "a"}, {"rows": "a"}):
+        with pytest.raises(UserError, match=r"must be a list of names, not 'a': give \['a'\]"):
+            read(tmp_path / "t.csv", **letters)  # type: ignore[arg-type]
     features = np.arange(8, dtype=np.float32).reshape(4, 2)
     split = np.array(["train", "train", "test", "test"])
     arrays: dict[str, Any] = {"features": features, "labels": np.array([1, 0, 1, 1]), "split": split}

@@ -178,6 +178,9 @@ def test_rows_are_chosen_by_conditions(tmp_path: Path) -> None:
         ("city=Kiel", r"no row of t.csv has city = Kiel \(its values: Ulm, Bonn"),
         ("town=Ulm", "no column 'town'"),
         ("city", "give COLUMN=VALUE or COLUMN!=VALUE"),
+        ("n>1", "--rows n>1: only = and != are understood"),
+        ("n <= 1", "--rows n <= 1: only = and != are understood"),
+        ("m>1", "no column 'm>1'"),
     ):
         with pytest.raises(UserError, match=says):
             select_rows(frame, "t.csv", [condition])

@@ -19,6 +19,7 @@ from contrastkit.methods import RECIPES
 from contrastkit.parts.patches import patches
 from contrastkit.run import Run
 from contrastkit.training import Options, Plan
+from contrastkit.training import seen as module_of_seen
 from contrastkit.training.launch import launch
 from contrastkit.training.seen import Seen
 
@@ -56,6 +57,20 @@ def test_another_seed_or_other_images_are_not_those_of_the_training(moco_run: Pa
     elsewhere = Seen.open(str(moco_run), NOTHING | {"data": str(images)})
     assert not elsewhere.trained and elsewhere.source.name == "noise"
     assert elsewhere.views == other.views, "the views remain the run's"
+
+
+def test_images_that_changed_since_the_training_are_told(moco_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = f"{moco_run} was trained on other data: hard has other images or labels, of which these are"
+    assert said not in Seen.open(str(moco_run), NOTHING).notices
+    original = module_of_seen.open_data
+
+    def fewer(*args: Any, **how: Any) -> Any:
+        data = original(*args, **how)
+        return replace(data, pretrain=data.pretrain.subset(torch.arange(20)))
+
+    monkeypatch.setattr(module_of_seen, "open_data", fewer)
+    changed = Seen.open(str(moco_run), NOTHING)
+    assert said in changed.notices and not changed.trained and len(changed.source) == 20
 
 
 def test_the_seed_is_the_runs(moco_run: Path, tmp_path: Path) -> None:
