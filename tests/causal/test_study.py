@@ -61,10 +61,16 @@ def test_what_cannot_be_a_study_is_said(tmp_path: Path) -> None:
         read(source, treatment="t", outcome="a", covariates=["a"])
 
 
-def test_a_named_study_is_no_table_of_other_roles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_other_roles_are_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="no such file: lalonde; the study of that name is for other .*give a file"):
-        open_columns("lalonde")
+    folder = tmp_path / "causal" / "lalonde"
+    folder.mkdir(parents=True)
+    (folder / "nsw_mixtape.csv").write_text("treat,re74,re75,re78\n1,0,1,2\n0,3,0,1\n")
+    known = open_columns("lalonde-trial", data_dir=tmp_path, rows=["treat=1"])
+    assert len(known) == 1 and known.frame.u74.tolist() == [1] and known.whole == 2
+    (tmp_path / "empty.csv").write_text("a,b\n")
+    with pytest.raises(UserError, match="empty.csv has no rows"):
+        open_columns("empty.csv")
     with pytest.raises(UserError, match="no such file: lalon.csv$"):
         open_columns("lalon.csv")
     with pytest.raises(UserError, match=r"rows must be a list of names, not 'a=1'"):
