@@ -71,7 +71,7 @@ def test_tables_of_other_roles_are_read_alike(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "empty.csv").write_text("a,b\n")
     with pytest.raises(UserError, match="empty.csv has no rows"):
         open_columns("empty.csv")
-    with pytest.raises(UserError, match="no such file: lalon.csv$"):
+    with pytest.raises(UserError, match="no such file: lalon.csv, did you mean 'lalonde'"):
         open_columns("lalon.csv")
     with pytest.raises(UserError, match=r"rows must be a list of names, not 'a=1'"):
         open_columns("lalonde", rows="a=1")
