@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,15 +13,17 @@ import torch
 import contrastkit
 from contrastkit import report as library
 from contrastkit.cli.main import main
+from contrastkit.data import open_data, plain_batches
 from contrastkit.errors import UserError
 from contrastkit.export import export_encoder
-from contrastkit.export.card import results
+from contrastkit.export.card import _use, results
 from contrastkit.intervals import wilson
+from contrastkit.methods import EVERY
 from contrastkit.methods.labels import labels_seen, uses_labels
+from contrastkit.parts.teacher import TeacherRecord
 from contrastkit.record import Record
 from contrastkit.report.content import Facts, Missing, Table
 from contrastkit.report.tested import of_classifier
-from tests.same import copy_as_trained
 from tests.schemas import require_valid
 
 QUICK = ["--epochs=2", "--batch=32", "--size=12", "--device=cpu", "--recipe=tiny"]
@@ -47,7 +50,7 @@ def test_the_page_and_the_card_say_that_labels_were_used(run: Path, tmp_path: Pa
     assert ", with labels." in page.lead and "without labels" not in page.lead
     (training,) = (section for section in page.sections if section.name == "training")
     (facts,) = (block for block in training.blocks if isinstance(block, Facts))
-    assert str(dict(facts.facts)["Data"]).endswith(" images, with labels")
+    assert str(dict(facts.rows)["Data"]).endswith(" images, with labels")
     exported = export_encoder(run, to="torch", out=tmp_path / "x.pt2")
     card = exported.card.read_text()
     assert exported.labels == "with labels" and ", with labels |" in card
@@ -64,16 +67,12 @@ def test_the_page_and_the_card_say_that_labels_were_used(run: Path, tmp_path: Pa
         ("crd/tiny", {}, True),
         ("crd/tiny-unlabelled", {}, False),
         ("crd/tiny-unlabelled", {"negatives": "other"}, True),
-        ("simclr-distill/tiny", {}, False),
-        ("simclr-distill/tiny", {"alpha": 0.5}, True),
+        ("simclr-v2-distill/tiny", {}, False),
+        ("simclr-v2-distill/tiny", {"alpha": 0.5}, True),
         ("mine.py:own/row", None, None),
     ],
 )
 def test_what_a_training_sees_of_labels(name: str, change: Any, uses: bool | None, run: Path) -> None:
-    from dataclasses import asdict
-
-    from contrastkit.methods import EVERY
-
     recipe = {} if change is None else asdict(replace(EVERY[name], **change))
     record = replace(Record.read(run / "recipe.json"), name=name, recipe=recipe)
     assert uses_labels(record, run) is uses
@@ -85,9 +84,10 @@ def test_the_accuracy_of_the_classifier_stays_in_the_run(run: Path) -> None:
     assert report.keys() == {"name", "test"} and report["name"] == "erm/tiny"
     ended: dict[str, Any] = {"run": str(run), "step": 1, "finished": True, "seconds": 1.0, "verdict": None}
     require_valid("train", ended | report)
-    data = contrastkit.open_data(str(Record.read(run / "recipe.json").options.data), val_fraction=0.2).test
+    test = open_data(str(Record.read(run / "recipe.json").options.data), val_fraction=0.2).test
     classify = contrastkit.load_classifier(run)
-    right = [classify(b.views[0]).argmax(1) == b.label for b in contrastkit.data.plain_batches(data, size=12)]
+    assert test is not None
+    right = [classify(b.views[0]).argmax(1) == b.label for b in plain_batches(test, size=12)]
     share = torch.cat(right).double().mean().item()
     assert report["test"]["accuracy"]["top1"] == pytest.approx(share) and report["test"]["accuracy"]["n"] == 64
     log = (run / "log.txt").read_text()
@@ -108,19 +108,15 @@ def test_the_report_shows_it(run: Path, tmp_path: Path) -> None:
     assert section.blocks[0] == table
     shutil.copytree(run, other := tmp_path / "other")
     for text, why in ((None, "no classifier.json yet"), ('{"test": {}}', "is damaged"), ("{", "is damaged")):
-        (other / "classifier.json").unlink()
+        (other / "classifier.json").unlink(missing_ok=True)
         if text is not None:
             (other / "classifier.json").write_text(text)
-        else:
-            (other / "classifier.json").touch()
-            (other / "classifier.json").unlink()
         (missing,) = of_classifier(other, record)
         assert isinstance(missing, Missing) and why in missing.why and f"train erm --resume {other}" in missing.command
-        (other / "classifier.json").touch()
 
 
 def test_the_card_names_the_encoder_beside_each_environment(run: Path, tmp_path: Path) -> None:
-    copy_as_trained(run, own := tmp_path / "own")
+    shutil.copytree(run, own := tmp_path / "own")
     assert main(["probe", str(own), "--epochs=2", "--seeds=1", "--device=cpu"]) == 0
     assert main(["knn", str(own), "--baselines", "--device=cpu"]) == 0
     rows = results(own)[0]
@@ -162,3 +158,12 @@ def test_an_unfinished_run_is_called_so_once(
 def test_a_finished_run_is_not(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["embed", str(run), "--device=cpu", f"--out={tmp_path / 'x.npz'}"]) == 0
     assert "unfinished" not in capsys.readouterr().out
+
+
+def test_a_student_without_labels_has_a_teacher_that_knows_classes(run: Path) -> None:
+    teacher: dict[str, Any] = {item.name: None for item in fields(TeacherRecord)}
+    record = replace(Record.read(run / "recipe.json"), name="crd/tiny-unlabelled", teacher=TeacherRecord(**teacher))
+    record = replace(record, recipe=asdict(EVERY[record.name]))
+    assert labels_seen(record, run) == "without labels, by a teacher that knows classes"
+    text = " ".join(_use(SimpleNamespace(record=record, path=run)).split())  # type: ignore[arg-type]
+    assert "The training itself used no label, but had a teacher that knows classes." in text
