@@ -88,9 +88,8 @@ class TransferSubject:
             encoders, loaded = {name: built}, [name] if named.trained else []
         else:
             record = (opened := Run.open(path := given_path(run))).record
-            kind, name = record.encoder, str(path)
+            kind, name, notices = record.encoder, str(path), unfinished(opened, record)
             encoders, loaded = {name: load_encoder(opened, record)}, [name]
-            notices = unfinished(opened, record)
         if isinstance(encoders[name], WaveEncoder):
             raise UserError(f"{name} is an encoder of sounds, which have no feature maps")
         if baselines:

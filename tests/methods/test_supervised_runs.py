@@ -167,3 +167,13 @@ def test_a_student_without_labels_has_a_teacher_that_knows_classes(run: Path) ->
     assert labels_seen(record, run) == "without labels, by a teacher that knows classes"
     text = " ".join(_use(SimpleNamespace(record=record, path=run)).split())  # type: ignore[arg-type]
     assert "The training itself used no label, but had a teacher that knows classes." in text
+
+
+def test_a_training_that_stays_at_chance_is_advised_so(environments: Path, tmp_path: Path) -> None:
+    how = ["--recipe=tiny", "--batch=32", "--size=12", "--device=cpu", "--lr=0", "--epochs=14", "--warmup-epochs=0"]
+    out = tmp_path / "run"
+    assert main(["train", "erm", f"--data={environments}", "--val-fraction=0.2", *how, f"--out={out}"]) == 0
+    log = (out / "log.txt").read_text()
+    stuck = [line for line in log.splitlines() if "stuck: the loss" in line]
+    assert len(stuck) == 2, "after 104 steps and after 112"
+    assert all("--lr" in line and "--epochs" in line and "--tau" not in line for line in stuck)
